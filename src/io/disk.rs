@@ -1,0 +1,107 @@
+//! Files, with the contract of what a crash may do to them.
+//!
+//! | After | the device holds |
+//! |---|---|
+//! | `write_at(.., Durability::Written)` | the bytes, unless power is lost before the next `sync_data` (any 512-byte sector of them may then be old, new or torn; sectors are lost independently and in any order) |
+//! | `write_at(.., Durability::Synced)` | the bytes of this write, whatever happens next; nothing is said of earlier writes |
+//! | `sync_data` | the bytes of all writes that were complete when it was submitted, and the file's length |
+//! | `rename`, creation, removal | both names or either, until `sync_dir` of the directory |
+//!
+//! An error of a write or a sync says nothing about what is on the device. It must not be repeated in the hope that it
+//! then holds (the kernel may have dropped the dirty state): the caller fences itself.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::mem::{AlignedBuf, IoBuf, LogBuffer};
+
+/// How durable a write is when it completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Handed to the device (O_DIRECT) or the page cache (buffered).
+    Written,
+    /// On the device and its cache flushed (`RWF_DSYNC`).
+    Synced,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    pub write: bool,
+    pub create: bool,
+    /// O_DIRECT: offsets, lengths and buffers must be multiples of 4096.
+    pub direct: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    pub path: PathBuf,
+    pub is_dir: bool,
+    pub len_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    pub total_bytes: u64,
+    pub available_bytes: u64,
+}
+
+pub trait Disk {
+    type File: File;
+
+    fn open(
+        &self,
+        path: &Path,
+        options: OpenOptions,
+    ) -> impl Future<Output = io::Result<Self::File>>;
+
+    /// Entries of one directory, sorted by path; empty if it does not exist.
+    fn list(&self, dir: &Path) -> impl Future<Output = io::Result<Vec<DirEntry>>>;
+
+    fn create_dir_all(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
+
+    fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
+
+    fn remove_file(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+
+    /// Makes names in `dir` as durable as `sync_data` makes bytes.
+    fn sync_dir(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
+
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+
+    /// Registers the log buffer with the kernel so that writes from it skip the page look-up. `false` where that is not
+    /// allowed (memlock limit) or has no meaning; everything works the same, only dearer.
+    fn register(&self, buffer: &LogBuffer) -> bool;
+}
+
+/// An open file. A clone is another handle on the same descriptor, closed when the last is dropped.
+pub trait File: Clone + 'static {
+    fn len_bytes(&self) -> impl Future<Output = io::Result<u64>>;
+
+    /// Reads up to `len` bytes at `offset` into the start of `buf`; fewer only at the end of the file.
+    fn read_at(
+        &self,
+        buf: AlignedBuf,
+        len: usize,
+        offset: u64,
+    ) -> impl Future<Output = (io::Result<usize>, AlignedBuf)>;
+
+    /// Writes all of `buf` at `offset`, or fails: a short write is an error (`ErrorKind::WriteZero`).
+    fn write_at<B: IoBuf>(
+        &self,
+        buf: B,
+        offset: u64,
+        durability: Durability,
+    ) -> impl Future<Output = (io::Result<()>, B)>;
+
+    fn sync_data(&self) -> impl Future<Output = io::Result<()>>;
+
+    /// Reserves `len_bytes` of disk from the start of the file and makes it that long; new bytes read as zero.
+    fn allocate(&self, len_bytes: u64) -> impl Future<Output = io::Result<()>>;
+
+    /// Cuts the file or extends it with a hole.
+    fn resize(&self, len_bytes: u64) -> impl Future<Output = io::Result<()>>;
+}

@@ -1,0 +1,29 @@
+//! The seam between the broker and the outside world: traits only.
+//!
+//! Everything a shard can do to a disk, a socket or the time goes through [`Io`]. `ring/` implements it on io_uring,
+//! `sim/` on a seed with virtual time; the store, the name server and the reactor cannot tell which one runs them. One
+//! implementation belongs to one thread, so no future here is `Send`.
+//!
+//! Buffers go to the kernel by ownership and come back with the result ([`crate::mem::IoBuf`]). Dropping a future
+//! before it is done cancels the operation; the implementation keeps the buffer until the kernel has let go of it.
+
+mod clock;
+mod disk;
+mod net;
+
+pub use clock::{Clock, Now};
+pub use disk::{DirEntry, Disk, Durability, File, OpenOptions, Space};
+pub use net::{Listener, Net, Stream};
+
+use std::future::Future;
+
+/// One thread's whole view of the outside world. A clone is another handle on the same one.
+pub trait Io: Clock + Disk + Net + Spawn + Clone + 'static {}
+
+impl<T: Clock + Disk + Net + Spawn + Clone + 'static> Io for T {}
+
+/// Starts a task on this thread's executor.
+pub trait Spawn {
+    /// The task runs until it is done; nobody waits for it.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+}

@@ -1,0 +1,42 @@
+//! TCP, as a broker needs it: accept, receive what has come, send a whole buffer.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+
+pub trait Net {
+    type Listener: Listener<Stream = Self::Stream>;
+    type Stream: Stream;
+
+    fn listen(&self, addr: SocketAddr) -> io::Result<Self::Listener>;
+
+    fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+pub trait Listener: 'static {
+    type Stream: Stream;
+
+    /// The next connection. An error is of this accept only (out of descriptors, say); the listener goes on.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    fn local_addr(&self) -> SocketAddr;
+}
+
+/// A connection. A clone is another handle on the same one; it is closed when the last is dropped.
+pub trait Stream: Clone + 'static {
+    /// Received bytes in memory lent by the implementation; dropping it gives the memory back.
+    type Chunk: Deref<Target = [u8]>;
+
+    /// The next bytes, empty at the end of the stream. One caller at a time. Not calling it is the backpressure: the
+    /// implementation stops receiving after a few chunks, and TCP does the rest.
+    fn recv(&self) -> impl Future<Output = io::Result<Self::Chunk>>;
+
+    /// Sends all of `buf` and gives it back. One caller at a time.
+    fn send(&self, buf: Vec<u8>) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
+
+    /// Ends the connection in both directions: a pending `recv` returns the end, a pending `send` an error.
+    fn shutdown(&self);
+
+    fn peer_addr(&self) -> SocketAddr;
+}
