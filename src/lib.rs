@@ -1,1 +1,4 @@
 //! ringmq
+
+pub mod io;
+pub mod mem;
