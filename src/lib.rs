@@ -1,4 +1,6 @@
 //! ringmq
 
+pub mod cli;
+pub mod config;
 pub mod io;
 pub mod mem;
