@@ -40,7 +40,12 @@ impl Core {
         let queues = Queues::new(config.entries, facilities.no_iowait)?;
         let recv_buffers = RecvBuffers::new(config.recv_buffers, config.recv_buffer_bytes);
         recv_buffers.register(&queues)?;
-        let direct = DirectTable::register(&queues, config.direct_descriptors);
+        let direct = DirectTable::register(
+            &queues,
+            config
+                .direct_descriptors
+                .min(facilities::descriptor_limit()),
+        );
         facilities.direct_descriptors = direct.capacity();
         Ok(Rc::new(Core {
             queues: RefCell::new(queues),

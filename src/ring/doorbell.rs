@@ -55,8 +55,10 @@ impl Ring {
         let core = self.core.clone();
         let doorbell = doorbell.clone();
         async move {
-            let desc = Desc::plain(&core, doorbell.eventfd.as_fd().try_clone_to_owned()?);
             while !doorbell.answer()? {
+                // A descriptor of its own, as the operation may outlive the bell.
+                let fd = doorbell.eventfd.as_fd().try_clone_to_owned()?;
+                let desc = Desc::plain(&core, fd);
                 let entry = opcode::PollAdd::new(desc.raw(), libc::POLLIN as u32).build();
                 let (result, _) = core.submit(Request::new(entry, &desc)).await;
                 result?;

@@ -73,19 +73,34 @@ pub fn probe() -> Result<Facilities, Unsupported> {
 /// do, the calls that need more say so.
 pub(super) fn raise_limits() {
     for resource in [libc::RLIMIT_NOFILE, libc::RLIMIT_MEMLOCK] {
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
+        let Some(mut limit) = limit(resource) else {
+            continue;
         };
-        // SAFETY: `limit` is valid for writing and then for reading.
-        unsafe {
-            if libc::getrlimit(resource, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
-                limit.rlim_cur = limit.rlim_max;
-                libc::setrlimit(resource, &limit);
-            }
-        }
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` is valid for reading.
+        unsafe { libc::setrlimit(resource, &limit) };
     }
 }
+
+/// How many descriptors the process may have; the ring's table must not be longer.
+pub(super) fn descriptor_limit() -> u32 {
+    limit(libc::RLIMIT_NOFILE).map_or(0, |limit| limit.rlim_cur.try_into().unwrap_or(u32::MAX))
+}
+
+fn limit(resource: Resource) -> Option<libc::rlimit> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is valid for writing.
+    let result = unsafe { libc::getrlimit(resource, &mut limit) };
+    (result == 0).then_some(limit)
+}
+
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
 
 fn explain(error: io::Error, kernel: String) -> Unsupported {
     match error.raw_os_error() {
