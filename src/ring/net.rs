@@ -114,7 +114,8 @@ impl RingListener {
                 return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
             }
         }
-        *accepting.acceptor.borrow_mut() = Some(context.waker().clone());
+        let old = accepting.acceptor.replace(Some(context.waker().clone()));
+        drop(old);
         Poll::Pending
     }
 }

@@ -312,10 +312,10 @@ impl Future for Op {
                 Poll::Ready((result, slot.buf))
             }
             State::Waiting(waker) => {
-                match waker {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    None => *waker = Some(context.waker().clone()),
-                }
+                let old = waker.replace(context.waker().clone());
+                // Wakers of others than our executor may do anything when they are dropped: not within the borrow.
+                drop(slots);
+                drop(old);
                 Poll::Pending
             }
             _ => unreachable!("a single operation whose future lives"),

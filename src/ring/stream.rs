@@ -109,7 +109,8 @@ impl Connection {
         if receiving.armed.get().is_none() && !self.arm() {
             return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
         }
-        *receiving.reader.borrow_mut() = Some(context.waker().clone());
+        let old = receiving.reader.replace(Some(context.waker().clone()));
+        drop(old);
         Poll::Pending
     }
 

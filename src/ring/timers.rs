@@ -62,7 +62,10 @@ impl Future for Sleep {
             timers.next_sequence
         });
         let key = (self.deadline_ns, sequence);
-        timers.sleeping.insert(key, context.waker().clone());
+        let old = timers.sleeping.insert(key, context.waker().clone());
+        // Wakers of others than our executor may do anything when they are dropped: not within the borrow.
+        drop(timers);
+        drop(old);
         Poll::Pending
     }
 }
@@ -71,7 +74,8 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(sequence) = self.sequence {
             let key = (self.deadline_ns, sequence);
-            self.core.timers.borrow_mut().sleeping.remove(&key);
+            let old = self.core.timers.borrow_mut().sleeping.remove(&key);
+            drop(old);
         }
     }
 }
