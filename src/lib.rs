@@ -1,5 +1,7 @@
 //! ringmq
 
+pub mod cli;
+pub mod config;
 pub mod io;
 pub mod mem;
 pub mod sim;

@@ -1,0 +1,3 @@
+//! The command line: what can be asked for, and in which words.
+
+pub mod args;

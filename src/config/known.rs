@@ -1,0 +1,264 @@
+//! RocketMQ's other properties: those that this broker knows but does not follow, and what a misspelt name was meant to be.
+//!
+//! The names are those of RocketMQ 5.x (`BrokerConfig`, `MessageStoreConfig`, `NettyServerConfig`, `NettyClientConfig`,
+//! `AuthConfig`), so that an existing broker.conf starts here with a word about each, and only a true stranger is a warning.
+
+/// A property whose effect others rely on (who may connect, where copies are) and which this broker cannot keep: only the
+/// value that asks for nothing is accepted. Ignoring it in silence would let somebody believe that it holds.
+pub struct Unkept {
+    pub name: &'static str,
+    pub accepted: &'static str,
+    pub why: &'static str,
+}
+
+pub const UNKEPT: &[Unkept] = &[
+    Unkept {
+        name: "aclEnable",
+        accepted: "false",
+        why: "there is no access control yet",
+    },
+    Unkept {
+        name: "authenticationEnabled",
+        accepted: "false",
+        why: "there is no access control yet",
+    },
+    Unkept {
+        name: "authorizationEnabled",
+        accepted: "false",
+        why: "there is no access control yet",
+    },
+    Unkept {
+        name: "brokerId",
+        accepted: "0",
+        why: "there is no replication yet, so every broker is a master",
+    },
+    Unkept {
+        name: "brokerRole",
+        accepted: "ASYNC_MASTER",
+        why: "there is no replication yet",
+    },
+    Unkept {
+        name: "enableControllerMode",
+        accepted: "false",
+        why: "there is no replication yet",
+    },
+    Unkept {
+        name: "enableDLegerCommitLog",
+        accepted: "false",
+        why: "there is no replication yet",
+    },
+    Unkept {
+        name: "isBrokerContainer",
+        accepted: "false",
+        why: "one process holds one broker per core instead",
+    },
+    Unkept {
+        name: "storeType",
+        accepted: "default",
+        why: "ConsumeQueues are files, not RocksDB",
+    },
+];
+
+pub fn is_known(name: &str) -> bool {
+    WITHOUT_EFFECT
+        .split_ascii_whitespace()
+        .any(|known| known == name)
+}
+
+/// The name nearest to `name`, if it is near enough to be what was meant.
+pub fn nearest(name: &str, ours: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    // A name of configuration is some tens of characters; whatever is far longer is no slip of the pen.
+    if name.len() > 64 {
+        return None;
+    }
+    let candidates = ours
+        .chain(UNKEPT.iter().map(|unkept| unkept.name))
+        .chain(WITHOUT_EFFECT.split_ascii_whitespace());
+    let (distance, nearest) = candidates
+        .map(|known| (distance(name, known), known))
+        .min()?;
+    (distance <= 1 + name.len() / 6).then_some(nearest)
+}
+
+/// Levenshtein's distance, with upper and lower case taken for the same.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, r) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(l != *r);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[rustfmt::skip]
+const WITHOUT_EFFECT: &str = "\
+    abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
+    accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
+    aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
+    adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet allowRecallWhenBrokerNotWriteable \
+    appendAckAsync appendCkAsync asyncLearner asyncSendEnable authConfigPath \
+    authenticationMetadataProvider authenticationProvider authenticationStrategy \
+    authenticationWhitelist authorizationMetadataProvider authorizationProvider \
+    authorizationStrategy authorizationWhitelist autoDeleteUnusedStats \
+    autoMessageVersionOnTopicLen batchDispatchRequestThreadPoolNums bitMapLengthConsumeQueueExt \
+    bottomMostCompressionTypeForConsumeQueueStore broadcastOffsetExpireMaxSecond \
+    broadcastOffsetExpireSecond brokerConfigPath brokerElectionPriority brokerFastFailureEnable \
+    brokerHeartbeatInterval brokerIP2 brokerNotActiveTimeoutMillis cgColdReadThreshold \
+    channelNotActiveInterval checkCRCOnRecover checkSyncStateSetPeriod \
+    checkTransactionMessageEnable cleanFileForciblyEnable cleanOfflineBrokerInterval \
+    cleanResourceInterval cleanRocksDBDirtyCQIntervalMin cleanSwapedMapInterval \
+    clearRetryTopicWhenDeleteTopic clientAsyncSemaphoreValue clientCallbackExecutorThreads \
+    clientChannelMaxIdleTimeSeconds clientCloseSocketIfTimeout \
+    clientManagerThreadPoolQueueCapacity clientManageThreadPoolNums clientOnewaySemaphoreValue \
+    clientPooledByteBufAllocatorEnable clientSocketRcvBufSize clientSocketSndBufSize \
+    clientWorkerThreads clusterName coldCtrStrategyEnable coldDataFlowControlEnable \
+    coldDataScanEnable combineAssignOffsetCQType combineCQEnableCheckSelf \
+    combineCQLoadingCQTypes combineCQMaxExtraSearchCommitLogFiles combineCQPreferCQType \
+    commercialBaseCount commercialSizePerMsg commitCommitLogLeastPages \
+    commitCommitLogThoroughInterval commitIntervalCommitLog commitLogForceSwapMapInterval \
+    commitLogSwapMapInterval commitLogSwapMapReserveFileNum compactionCqMappedFileSize \
+    compactionMappedFileSize compactionScheduleInternal compactionThreadNum \
+    compatibleWithOldNameSrv compressedRegister configBlackList configManagerVersion configName \
+    connectTimeoutMillis consumerFallbehindThreshold consumerManagerThreadPoolQueueCapacity \
+    consumerManageThreadPoolNums consumerOffsetUpdateVersionStep controllerAddr \
+    controllerHeartBeatTimeoutMills correctLogicMinOffsetForceInterval \
+    correctLogicMinOffsetSleepInterval dataReadAheadEnable debugLockEnable \
+    defaultMessageRequestMode defaultPopShareQueueNum defaultQueryMaxNum \
+    delayOffsetUpdateVersionStep deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval \
+    deleteFileBatchMax destroyMapedFileIntervalForcibly disableCallbackExecutor \
+    disableConsumeIfConsumerReadSlowly disableNettyWorkerGroup disappearTimeAfterStart \
+    diskFallRecorded diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio dispatchCqCacheNum \
+    dispatchCqThreads dispatchFromSenderThread dLegerGroup dLegerPeers dLegerSelfId \
+    duplicationEnable enableAcceleratedRecovery enableAsyncReput enableAutoInSyncReplicas \
+    enableBatchPush enableBroadcastOffsetStore enableBuildConsumeQueueConcurrently \
+    enableCalcFilterBitMap enableCleanExpiredOffset enableCompaction enableConnectionMetrics \
+    enableConsumeQueueExt enableCreateSysGroup enabledAppendPropCRC enableDetailStat \
+    enableFastChannelEventProcess enableLagAndDlqMetrics enableLmq enableLmqStats \
+    enableLogConsumeQueueRepeatedlyBuildWhenRecover enableMessageStoreMetrics \
+    enableMixedMessageType enableMultiDispatch enableNetWorkFlowControl \
+    enableNotifyAfterPopOrderLockRelease enableNotifyBeforePopCalculateLag enablePopBatchAck \
+    enablePopBufferMerge enablePopLog enablePopMessageThreshold enablePopMetrics \
+    enablePropertyFilter enableReconnectForGoAway enableRegisterProducer enableRemoteEscape \
+    enableRemotingMetrics enableRequestMetrics enableRetryTopicV2 enableRocksDBLog \
+    enableRunningFlagsInFlush enableScheduleAsyncDeliver enableScheduleMessageStats \
+    enableShutdownGracefully enableSingleTopicRegister enableSkipLongAwaitingAck \
+    enableSlaveActingMaster enableSplitMetadata enableSplitRegistration enableStatsMetrics \
+    enableTransactionMetrics endTransactionPoolQueueCapacity endTransactionThreadPoolNums \
+    estimateAccumulation expectConsumerNumUseFilter fastFailIfNoBufferInStorePool \
+    fetchControllerAddrByDnsLookup fetchNamesrvAddrByAddressServer fetchNameSrvAddrByDnsLookup \
+    fetchNamesrvAddrInterval filterDataCleanTimeSpan filterSupportRetry \
+    flushCommitLogLeastPages flushCommitLogThoroughInterval flushCommitLogTimed \
+    flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval \
+    flushConsumerOffsetHistoryInterval flushIntervalConsumeQueue \
+    flushLeastPagesWhenWarmMapedFile forceRegister forceVerifyPropCRC forwardTimeout \
+    globalColdReadThreshold haFlowControlEnable haHousekeepingInterval haListenPort \
+    haMasterAddress haMaxGapNotInSync haMaxTimeSlaveNotCatchup haSendHeartbeatInterval \
+    haTransferBatchSize heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity highSpeedMode \
+    initAuthenticationUser initPopOffsetByCheckMsgInMem innerClientAuthenticationCredentials \
+    inSyncReplicas isInBrokerContainer isolateLogEnable isScanAvailableNameSrv \
+    litePullMessageEnable litePullMessageThreadPoolNums litePullThreadPoolQueueCapacity \
+    loadBalancePollNameServerInterval loadBalanceProcessorThreadPoolNums \
+    loadBalanceThreadPoolQueueCapacity lockInStrictMode logicalDiskSpaceCleanForciblyThreshold \
+    logicQueueForceSwapMapInterval logicQueueSwapMapInterval logicQueueSwapMapReserveFileNum \
+    mappedFileSizeConsumeQueueExt mappedFileSizeTimerLog mappedFileSwapEnable \
+    mapperFileSizeBatchConsumeQueue maxAsyncPutMessageRequests maxBatchDeleteFilesNum \
+    maxChecksumRange maxConsumeQueueScan maxErrorRateOfBloomFilter maxFilterMessageSize \
+    maxHashSlotNum maxHaTransferByteInSecond maxIndexNum maxLmqConsumeQueueNum maxMsgsNumBatch \
+    maxOffsetMapSize maxPopPollingSize maxReconnectIntervalTimeSeconds \
+    maxRecoveryCommitlogFiles maxSlaveResendLength maxStatsIdleTimeInMinutes maxTopicLength \
+    memTableFlushIntervalMs messageIndexEnable messageIndexSafe messageStorePlugIn \
+    metricGrpcExporterIntervalInMills metricGrpcExporterTimeOutInMills \
+    metricLoggingExporterIntervalInMills metricsExporterType metricsGrpcExporterHeader \
+    metricsGrpcExporterTarget metricsInDelta metricsLabel metricsOtelCardinalityLimit \
+    metricsPromExporterHost metricsPromExporterPort migrateAuthFromV1Enabled minInSyncReplicas \
+    offsetCheckInSlave osPageCacheBusyTimeOutMills popCkMaxBufferSize popCkOffsetMaxQueueSize \
+    popCkStayBufferTime popCkStayBufferTimeOut popConsumerFSServiceInit \
+    popConsumerKVServiceEnable popConsumerKVServiceInit popConsumerKVServiceLog \
+    popFromRetryProbability popInflightMessageThreshold popLongPollingForceNotifyInterval \
+    popPollingMapExpireTimeSeconds popPollingMapSize popPollingSize \
+    popResponseReturnActualRetryTopic popReviveMaxAttemptTimes popReviveMaxReturnSizePerRead \
+    preferredLeaderId printChannelGroups printChannelGroupsMinNum \
+    processReplyMessageThreadPoolNums pullBatchMaxMessageCount pullMessageThreadPoolNums \
+    pullThreadPoolQueueCapacity putConsumeQueueDataByFileChannel putMessageFutureThreadPoolNums \
+    putMessageTimeout putMsgIndexHightWater putThreadPoolQueueCapacity \
+    queryMessageThreadPoolNums queryThreadPoolQueueCapacity readOnlyCommitLogStorePaths \
+    readUnCommitted realTimeNotifyConsumerChange realTimePersistRocksDBConfig \
+    recallMessageEnable recheckReputOffsetFromCq recoverConcurrently recoverThreadPoolNums \
+    redeleteHangedFileInterval registerBrokerTimeoutMills rejectPullConsumerEnable \
+    rejectTransactionMessage replicasPerDiskPartition replyThreadPoolQueueCapacity \
+    retrieveMessageFromPopRetryTopicV1 reviveAckWaitMs reviveInterval reviveMaxSlow \
+    reviveQueueNum reviveScanTime rocketmqHome rocksdbCompressionType \
+    rocksdbCQDoubleWriteEnable rocksdbFlushWalFrequency rocksdbWalFileRollingThreshold \
+    sampleCountThreshold sampleSteps scheduleAsyncDeliverMaxPendingLimit \
+    scheduleAsyncDeliverMaxResendNum2Blocked searchBcqByCacheEnable sendHeartbeatTimeoutMillis \
+    sendMessageThreadPoolNums sendThreadPoolQueueCapacity serverAsyncSemaphoreValue \
+    serverCallbackExecutorThreads serverLoadBalancerEnable serverNettyWorkerGroupEnable \
+    serverOnewaySemaphoreValue serverPooledByteBufAllocatorEnable serverSelectorThreads \
+    serverSocketBacklog serverSocketRcvBufSize serverSocketSndBufSize serverWorkerThreads \
+    shutdownWaitTimeSeconds skipPreOnline skipWhenCKRePutReachMaxTimes slaveReadEnable \
+    slaveTimeout socksProxyConfig spinLockCollisionRetreatOptimalDegree splitMetadataSize \
+    splitRegistrationSize startAcceptSendRequestTimeStamp \
+    statefulAuthenticationCacheExpiredSecond statefulAuthenticationCacheMaxNum \
+    statefulAuthorizationCacheExpiredSecond statefulAuthorizationCacheMaxNum \
+    statRocksDBCQIntervalSec storeCheckpoint storePathBrokerIdentity storePathConsumeQueue \
+    storePathDLedgerCommitLog storePathEpochFile storePathIndex storeReplyMessageEnable \
+    subscriptionExpiredTimeout syncBrokerMemberGroupPeriod syncBrokerMetadataPeriod \
+    syncControllerMetadataPeriod syncFromLastFile syncMasterFlushOffsetWhenStartup \
+    tieredBackendServiceProvider tieredStorageLevel tieredStoreFilePath \
+    tieredStoreFileReservedTime timerCheckMetricsWhen timerColdDataCheckIntervalMs \
+    timerCongestNumEachSlot timerEnableCheckMetrics timerEnableDisruptor \
+    timerEnableRetryUntilSuccess timerFlushIntervalMs timerGetMessageThreadNum \
+    timerInterceptDelayLevel timerMaxDelaySec timerMetricSmallThreshold timerPrecisionMs \
+    timerProgressLogIntervalMs timerPutMessageThreadNum timerRollWindowSlot \
+    timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable timerWheelEnable \
+    topicQueueLockNum totalReplicas traceOn transactionCheckInterval transactionCheckMax \
+    transactionMetricFlushInterval transactionOpBatchInterval transactionOpMsgMaxSize \
+    transactionTimeOut transferMsgByHeap transientStorePoolEnable transientStorePoolSize \
+    travelCqFileNumWhenGetMessage updateNameServerAddrPeriod useABSLock useEpollNativeSelector \
+    usePIDColdCtrStrategy userCacheExpiredSecond userCacheMaxNum userCacheRefreshSecond \
+    useReentrantLockWhenPutMessage useServerSideResetOffset useStaticSubscription useTLS \
+    validateSystemTopicWhenUpdateTopic waitTimeMillsInAckQueue waitTimeMillsInAdminBrokerQueue \
+    waitTimeMillsInHeartbeatQueue waitTimeMillsInLitePullQueue waitTimeMillsInPullQueue \
+    waitTimeMillsInTransactionQueue wakeCommitWhenPutMessage wakeFlushWhenPutMessage \
+    warmMapedFileEnable writeBufferHighWaterMark writeBufferLowWaterMark writeWithoutMmap";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("listenPort", "listenport"), 0);
+        assert_eq!(distance("lisenPort", "listenPort"), 1);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_finds_its_name() {
+        let ours = || ["listenPort", "brokerName"].into_iter();
+        assert_eq!(nearest("lisenPort", ours()), Some("listenPort"));
+        assert_eq!(
+            nearest("sendMessageThreadPoolNum", ours()),
+            Some("sendMessageThreadPoolNums")
+        );
+        assert_eq!(nearest("somethingElseEntirely", ours()), None);
+        assert_eq!(nearest(&"x".repeat(100_000), ours()), None);
+    }
+
+    #[test]
+    fn names_are_listed_once() {
+        let mut names: Vec<&str> = WITHOUT_EFFECT.split_ascii_whitespace().collect();
+        names.extend(UNKEPT.iter().map(|unkept| unkept.name));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

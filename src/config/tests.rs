@@ -1,0 +1,246 @@
+use super::*;
+use proptest::prelude::*;
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        home: PathBuf::from("/home/mq"),
+        host_name: "host-7".into(),
+        address: IpAddr::from([192, 0, 2, 7]),
+        cores: vec![0, 1],
+    }
+}
+
+fn merged(text: &str, flags: &Flags) -> (Config, Vec<Note>) {
+    Config::merge(text, flags, &surroundings()).unwrap()
+}
+
+fn refused(text: &str, flags: &Flags) -> String {
+    Config::merge(text, flags, &surroundings())
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults_of_the_place() {
+    let (config, notes) = merged("", &Flags::default());
+    assert!(notes.is_empty());
+    let expected = Config {
+        advertise: IpAddr::from([192, 0, 2, 7]),
+        store_dir: "/home/mq/store".into(),
+        broker_name: "host-7".into(),
+        cores: vec![0, 1],
+        ..Config::default()
+    };
+    assert_eq!(config, expected);
+    assert!(config.has_builtin_namesrv());
+}
+
+#[test]
+fn rocketmqs_own_broker_conf_is_understood() {
+    let text = "brokerClusterName = DefaultCluster\nbrokerName = broker-a\nbrokerId = 0\ndeleteWhen = 04\n\
+                fileReservedTime = 48\nbrokerRole = ASYNC_MASTER\nflushDiskType = ASYNC_FLUSH\n";
+    let (config, notes) = merged(text, &Flags::default());
+    assert_eq!(
+        (
+            notes.len(),
+            config.retention_hours,
+            config.delete_when_hours
+        ),
+        (0, 48, vec![4])
+    );
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let text = "listenPort=11911\nflushDiskType=ASYNC_FLUSH\nstorePathRootDir=/data/store\nnamesrvAddr=192.0.2.1:9876\n";
+    let (config, _) = merged(text, &Flags::default());
+    assert_eq!((config.listen_port, config.flush), (11911, Flush::Async));
+    assert_eq!(config.namesrv, ["192.0.2.1:9876"]);
+
+    let flags = Flags {
+        listen_port: Some(12911),
+        flush: Some(Flush::Sync),
+        store_dir: Some("/other".into()),
+        cores: Some(vec![1]),
+        advertise: Some(IpAddr::from([127, 0, 0, 1])),
+        namesrv_port: Some(19876),
+        ..Flags::default()
+    };
+    let (config, _) = merged(text, &flags);
+    assert_eq!(
+        (config.listen_port, config.flush, config.cores),
+        (12911, Flush::Sync, vec![1])
+    );
+    assert_eq!(
+        (config.store_dir, config.namesrv_port),
+        (PathBuf::from("/other"), 19876)
+    );
+    assert!(
+        config.namesrv.is_empty(),
+        "a port for the built-in name server asks for that one"
+    );
+}
+
+#[test]
+fn a_bad_value_names_file_line_property_and_what_is_allowed() {
+    let flags = Flags {
+        config_file: Some("conf/broker.conf".into()),
+        ..Flags::default()
+    };
+    assert_eq!(
+        refused("# ours\nlistenPort=abc\n", &flags),
+        "conf/broker.conf:2: listenPort=abc: allowed is a whole number from 3 to 65535"
+    );
+    assert_eq!(
+        refused("autoCreateTopicEnable=yes", &flags),
+        "conf/broker.conf:1: autoCreateTopicEnable=yes: allowed is true or false"
+    );
+    assert_eq!(
+        refused("brokerIP1=0.0.0.0", &flags),
+        "conf/broker.conf:1: brokerIP1=0.0.0.0: allowed is the IP address under which clients reach this machine, such as 192.0.2.7"
+    );
+}
+
+#[test]
+fn a_promise_that_cannot_be_kept_is_refused() {
+    assert_eq!(
+        refused("aclEnable=true", &Flags::default()),
+        "broker.conf:1: aclEnable=true: allowed is false (there is no access control yet)"
+    );
+    assert!(refused("brokerRole=SLAVE", &Flags::default()).contains("ASYNC_MASTER"));
+    assert!(refused("brokerId=1", &Flags::default()).contains("allowed is 0"));
+}
+
+#[test]
+fn unknown_names_are_warned_of_and_foreign_ones_mentioned_once() {
+    let text = "lisenPort=1\ntransientStorePoolEnable=true\nquux=1\nsendMessageThreadPoolNums=16\n";
+    let (_, notes) = merged(text, &Flags::default());
+    let said: Vec<(Level, &str)> = notes
+        .iter()
+        .map(|note| (note.level, note.text.as_str()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (
+                Level::Warning,
+                "broker.conf:1: unknown property lisenPort is ignored; did you mean listenPort?"
+            ),
+            (
+                Level::Warning,
+                "broker.conf:3: unknown property quux is ignored"
+            ),
+            (
+                Level::Info,
+                "broker.conf: RocketMQ's, without effect here: transientStorePoolEnable, sendMessageThreadPoolNums"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn values_have_to_fit_together() {
+    let none = Flags::default();
+    let cores = Flags {
+        cores: Some(vec![0, 5]),
+        ..Flags::default()
+    };
+    assert_eq!(
+        refused("", &cores),
+        "--cores: cores=0,5: allowed is some of the cores that this process may run on: 0,1"
+    );
+    assert!(refused("listenPort=65530", &none).starts_with("broker.conf:1: listenPort=65530: "));
+    assert!(refused("listenPort=9876", &none).contains("namesrvPort=9876"));
+    assert!(
+        refused("listenPort=9878", &none).contains("namesrvPort=9876"),
+        "the VIP port counts"
+    );
+    assert!(refused("mappedFileSizeCommitLog=65536", &none).contains("maxMessageSize"));
+    assert!(refused("logBufferBytes=1048576", &none).contains("twice the largest message"));
+    let (config, _) = merged("mappedFileSizeConsumeQueue=30", &none);
+    assert_eq!(config.consume_queue_file_bytes, 40);
+}
+
+#[test]
+fn each_core_is_a_broker() {
+    let (config, _) = merged("brokerName=broker-a", &Flags::default());
+    assert_eq!(
+        (config.shard_name(0), config.shard_port(0)),
+        ("broker-a-0".into(), 10911)
+    );
+    assert_eq!(
+        (config.shard_name(1), config.shard_port(1)),
+        ("broker-a-1".into(), 10921)
+    );
+    let (config, _) = merged("brokerName=broker-a\ncores=1", &Flags::default());
+    assert_eq!(
+        (config.shards(), config.shard_name(0)),
+        (1, "broker-a".into())
+    );
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let text = "flushDiskType=SYNC_FLUSH\nmessageDelayLevel=1s 1d\nnamesrvAddr=a:1;b:2\nstorePathCommitLog=/fast/log\n\
+                deleteWhen=04;16\ncores=0\nbrokerName=broker-z\n";
+    let (config, _) = merged(text, &Flags::default());
+    let shown = config.properties_text();
+    assert!(
+        shown.contains("\nflushDiskType=SYNC_FLUSH\n") && shown.contains("\nbrokerId=0\n"),
+        "{shown}"
+    );
+    let (again, notes) = merged(&shown, &Flags::default());
+    assert_eq!((again, notes), (config, Vec::new()));
+}
+
+#[test]
+fn names_do_not_occur_twice() {
+    for (at, property) in PROPERTIES.iter().enumerate() {
+        let name = property.name;
+        assert!(
+            !known::is_known(name) && known::UNKEPT.iter().all(|unkept| unkept.name != name),
+            "{name}"
+        );
+        assert!(
+            PROPERTIES[..at].iter().all(|other| other.name != name),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn defaults_obey_their_own_rules() {
+    let mut config = Config::default();
+    for property in PROPERTIES {
+        let shown = (property.show)(&config);
+        (property.read)(&mut config, &shown).unwrap();
+    }
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let flags = Flags {
+        config_file: Some("/nowhere/broker.conf".into()),
+        ..Flags::default()
+    };
+    let error = Config::load(&flags, &surroundings())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("/nowhere/broker.conf: cannot be read: "),
+        "{error}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_value_is_taken_or_refused(index in 0..PROPERTIES.len(), value in "[-0-9a-z;:, ./]{0,12}|\\PC{0,12}") {
+        let mut text = String::new();
+        properties::write(&mut text, PROPERTIES[index].name, &value);
+        if let Ok((config, _)) = Config::merge(&text, &Flags::default(), &surroundings()) {
+            let (again, _) = merged(&config.properties_text(), &Flags::default());
+            prop_assert_eq!(again, config);
+        }
+    }
+}
