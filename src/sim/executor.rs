@@ -16,6 +16,7 @@ use super::world::Owner;
 use crate::io::Spawn;
 
 type TaskId = u64;
+type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The future given to `Sim::run`, which belongs to no host.
 pub(super) const MAIN: TaskId = 0;
@@ -30,7 +31,7 @@ struct Task {
     owner: Owner,
     waker: Waker,
     /// Taken while it is polled.
-    future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    future: Option<TaskFuture>,
 }
 
 impl Executor {
@@ -42,7 +43,7 @@ impl Executor {
         }
     }
 
-    pub fn spawn(&self, owner: Owner, future: Pin<Box<dyn Future<Output = ()>>>) {
+    pub fn spawn(&self, owner: Owner, future: TaskFuture) {
         let id = self.next_task.get();
         self.next_task.set(id + 1);
         let task = Task {
@@ -117,7 +118,7 @@ impl Executor {
         drop(dropped);
     }
 
-    fn take(&self, id: TaskId) -> Option<(Pin<Box<dyn Future<Output = ()>>>, Waker)> {
+    fn take(&self, id: TaskId) -> Option<(TaskFuture, Waker)> {
         let mut tasks = self.tasks.borrow_mut();
         let task = tasks.get_mut(&id)?;
         let future = task.future.take()?;

@@ -36,6 +36,7 @@ mod executor;
 mod faults;
 mod names;
 mod net;
+mod network;
 mod rng;
 mod sectors;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use super::clock::Timeline;
 use super::disk::HostDisk;
 use super::executor::{Executor, MAIN};
-use super::net::Network;
+use super::network::Network;
 use super::rng::Rng;
 use super::trace::Trace;
 use super::{SimConfig, SimIo};
