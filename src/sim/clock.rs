@@ -140,3 +140,39 @@ impl Clock for SimIo {
         self.alive().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_dropped_sleep_leaves_no_event() {
+        let timeline = Timeline::starting_at(5);
+        let mut context = Context::from_waker(Waker::noop());
+        {
+            let mut sleep = pin!(timeline.sleep_until(100));
+            assert!(sleep.as_mut().poll(&mut context).is_pending());
+        }
+        assert!(!timeline.jump());
+        assert_eq!(timeline.now_ns(), 5);
+    }
+
+    #[test]
+    fn jumps_go_from_event_to_event() {
+        let timeline = Timeline::starting_at(5);
+        let signal = Rc::new(Signal::default());
+        for at_ns in [30, 10, 10] {
+            timeline.notify_at(at_ns, &signal);
+        }
+        let mut seen = Vec::new();
+        while timeline.jump() {
+            seen.push(timeline.now_ns());
+            timeline.fire_due();
+        }
+        assert_eq!(seen, [10, 30]);
+    }
+}

@@ -41,6 +41,34 @@ fn a_killed_process_leaves_what_it_wrote_and_any_part_of_what_it_was_writing() {
 }
 
 #[test]
+fn a_power_cut_does_take_what_it_may() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..100 {
+        let sim = sim(seed);
+        sim.run(async {
+            let io = sim.host("a");
+            let file = file_of(&io).await;
+            write(&file, 0, 1, Durability::Synced).await;
+            write(&file, 1, 2, Durability::Written).await;
+            sim.power_cut("a");
+            let file = file_of(&sim.host("a")).await;
+            let firsts: Vec<u8> = read(&file)
+                .await
+                .chunks(BLOCK_BYTES)
+                .map(|b| b[0])
+                .collect();
+            seen.insert(firsts);
+        });
+    }
+    let all: [&[u8]; 4] = [&[], &[1], &[1, 0], &[1, 2]];
+    assert_eq!(
+        seen,
+        all.map(<[u8]>::to_vec).into(),
+        "the name, the length, the bytes"
+    );
+}
+
+#[test]
 fn what_a_log_slice_holds_may_change_until_the_write_is_done() {
     let mut seen = BTreeSet::new();
     for seed in 0..20 {
