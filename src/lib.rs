@@ -1,3 +1,6 @@
 //! ringmq
 
+pub mod io;
+pub mod mem;
 pub mod message;
+pub mod store;
