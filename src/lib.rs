@@ -3,4 +3,3 @@
 pub mod io;
 pub mod mem;
 pub mod message;
-pub mod store;
