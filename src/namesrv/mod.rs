@@ -1,0 +1,2 @@
+//! namesrv
+pub mod route_table;
