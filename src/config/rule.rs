@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::Flush;
+use super::defaults::Flush;
 
 pub trait Rule<T> {
     /// The value, or what would have been allowed.

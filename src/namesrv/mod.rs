@@ -1,2 +1,4 @@
 //! namesrv
+mod kv_config;
 pub mod route_table;
+mod settings;
