@@ -4,4 +4,3 @@ pub mod cli;
 pub mod config;
 pub mod io;
 pub mod mem;
-pub mod namesrv;

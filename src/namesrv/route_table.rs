@@ -5,22 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The brokerId of a master; replicas count from 1.
-pub const MASTER_ID: i64 = 0;
-pub const PERM_WRITE: i32 = 1 << 1;
-pub const PERM_READ: i32 = 1 << 2;
+use super::route::{BrokerGroup, MASTER_ID, PERM_READ, PERM_WRITE, Queues, Route};
 
 /// A broker that says nothing about its heartbeat is gone after four registrations that did not come.
 const EXPIRY_MS: u64 = 120_000;
-
-/// What a broker has of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queues {
-    pub read: i32,
-    pub write: i32,
-    pub perm: i32,
-    pub topic_sys_flag: i32,
-}
 
 /// The generation of a broker's topic table. Two are the same only if all three numbers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,22 +44,6 @@ pub struct Registered {
 /// A first registration of a single topic: an incremental report that overtook the full one. The broker repeats it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incomplete;
-
-/// The brokers of one name: a master and its replicas.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerGroup {
-    pub cluster: String,
-    pub addrs: BTreeMap<i64, String>,
-    pub acting_master: bool,
-    pub zone: Option<String>,
-}
-
-/// What clients are told of a topic, by brokerName.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Route {
-    pub queues: BTreeMap<String, Queues>,
-    pub brokers: BTreeMap<String, BrokerGroup>,
-}
 
 #[derive(Debug, Default)]
 pub struct RouteTable {
@@ -425,53 +397,6 @@ impl RouteTable {
             .filter_map(|by_broker| by_broker.get_mut(broker_name))
             .map(change)
             .count()
-    }
-}
-
-impl BrokerGroup {
-    fn holds(&self, addr: &str) -> bool {
-        self.addrs.values().any(|known| known == addr)
-    }
-}
-
-impl Route {
-    /// Where a master is gone and its topics are read-only, the lowest replica is shown in its place, so that clients that
-    /// only talk to id 0 can go on with locks and offsets.
-    pub fn with_acting_masters(mut self) -> Self {
-        for (broker_name, group) in &mut self.brokers {
-            let read_only = self
-                .queues
-                .get(broker_name)
-                .is_some_and(|queues| queues.perm & PERM_WRITE == 0);
-            if group.acting_master
-                && read_only
-                && !group.addrs.contains_key(&MASTER_ID)
-                && let Some((_, addr)) = group.addrs.pop_first()
-            {
-                group.addrs.insert(MASTER_ID, addr);
-            }
-        }
-        self
-    }
-
-    /// Only brokers of the client's zone; one without a master stays, as its consumers have nowhere else to go.
-    pub fn of_zone(mut self, zone: &str) -> Self {
-        let stays = |group: &BrokerGroup| {
-            let is_near = group
-                .zone
-                .as_deref()
-                .is_some_and(|own| own.eq_ignore_ascii_case(zone));
-            is_near || !group.addrs.contains_key(&MASTER_ID)
-        };
-        let removed: BTreeSet<String> = self
-            .brokers
-            .iter()
-            .filter(|(_, group)| !stays(group))
-            .map(|(name, _)| name.clone())
-            .collect();
-        self.brokers.retain(|name, _| !removed.contains(name));
-        self.queues.retain(|name, _| !removed.contains(name));
-        self
     }
 }
 
