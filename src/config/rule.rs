@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::Flush;
+use super::defaults::Flush;
 
 pub trait Rule<T> {
     /// The value, or what would have been allowed.
@@ -34,7 +34,11 @@ pub struct Blocks(pub RangeInclusive<u64>);
 
 impl Rule<u64> for Blocks {
     fn read(&self, text: &str) -> Result<u64, String> {
-        let bytes = self.0.read(text).ok().filter(|bytes| bytes % 4096 == 0);
+        let bytes = self
+            .0
+            .read(text)
+            .ok()
+            .filter(|bytes| bytes.is_multiple_of(4096));
         bytes.ok_or_else(|| {
             format!(
                 "a multiple of 4096 from {} to {}",
@@ -302,7 +306,7 @@ fn delay_ms(text: &str) -> Option<u64> {
 fn show_delay(ms: u64) -> String {
     let fits = UNITS_MS
         .into_iter()
-        .find(|(_, unit_ms)| ms != 0 && ms % unit_ms == 0);
+        .find(|(_, unit_ms)| ms != 0 && ms.is_multiple_of(*unit_ms));
     let (unit, unit_ms) = fits.unwrap_or(('s', 1_000));
     format!("{}{unit}", ms / unit_ms)
 }

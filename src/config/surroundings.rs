@@ -54,7 +54,7 @@ fn default_route_interface(table: &str) -> Option<String> {
     routes.min().map(|(_, name)| name)
 }
 
-/// `Cpus_allowed_list:	0-3,7`: what taskset, a cpuset or a container left of the machine.
+/// The line `Cpus_allowed_list: 0-3,7`: what taskset, a cpuset or a container left of the machine.
 fn allowed_cores(status: &str) -> Option<Vec<usize>> {
     let list = status
         .lines()

@@ -1,0 +1,120 @@
+//! The name server: brokers register what they serve, clients ask who serves a topic.
+//!
+//! [`NameServer::handle`] answers every request of RocketMQ's name server. It does no I/O and reads no clock: the connection's
+//! number and a monotonic time in milliseconds come in as arguments, what is to be saved goes out as [`Effect`]s.
+
+mod admin;
+mod bodies;
+mod brokers;
+mod clients;
+mod kv_config;
+mod reply;
+mod route;
+mod route_table;
+mod settings;
+
+pub use kv_config::KvConfig;
+pub use reply::Reply;
+pub use route::{BrokerGroup, Queues, Route};
+pub use route_table::{DataVersion, Registered, Registration, RouteTable};
+pub use settings::Settings;
+
+use reply::Refused;
+
+use crate::wire::codes::{request, response};
+use crate::wire::header::Header;
+
+#[derive(Debug, Default)]
+pub struct NameServer {
+    pub routes: RouteTable,
+    kv: KvConfig,
+    settings: Settings,
+    effects: Vec<Effect>,
+}
+
+/// What the name server wants kept. Losing one loses an administrator's change, no route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The new text of `kvConfig.json`.
+    SaveKvConfig(String),
+    /// The new text of `namesrv.properties`.
+    SaveSettings(String),
+}
+
+impl NameServer {
+    /// Starts with what was saved; see [`Effect`].
+    pub fn new(kv: KvConfig, settings: Settings) -> Self {
+        Self {
+            kv,
+            settings,
+            ..Self::default()
+        }
+    }
+
+    /// Appends what has to be saved since the last call.
+    pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
+        into.append(&mut self.effects);
+    }
+
+    /// To be called when a connection ends: its brokers are gone.
+    pub fn connection_closed(&mut self, conn: u64) {
+        self.routes.connection_closed(conn);
+    }
+
+    /// To be called every few seconds: removes silent brokers and gives their connections, which are to be closed.
+    pub fn expire(&mut self, now_ms: u64) -> Vec<u64> {
+        self.routes.expire(now_ms)
+    }
+
+    /// Answers one request; the caller drops the answer to a one-way one.
+    pub fn handle(&mut self, header: &Header<'_>, body: &[u8], conn: u64, now_ms: u64) -> Reply {
+        self.answer(header, body, conn, now_ms)
+            .unwrap_or_else(Reply::from)
+    }
+
+    fn answer(
+        &mut self,
+        header: &Header<'_>,
+        body: &[u8],
+        conn: u64,
+        now_ms: u64,
+    ) -> Result<Reply, Refused> {
+        match header.code {
+            request::GET_ROUTEINFO_BY_TOPIC => self.route(header),
+            request::GET_BROKER_CLUSTER_INFO => Ok(self.cluster_info()),
+            request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.all_topics(),
+            request::GET_TOPICS_BY_CLUSTER => self.topics_of_cluster(header),
+            request::GET_SYSTEM_TOPIC_LIST_FROM_NS => Ok(self.system_topics()),
+            request::GET_UNIT_TOPIC_LIST => self.unit_topics(),
+            request::GET_HAS_UNIT_SUB_TOPIC_LIST => self.unit_sub_topics(),
+            request::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => self.unit_sub_topics_of_no_unit(),
+
+            request::REGISTER_BROKER => self.register_broker(header, body, conn, now_ms),
+            request::UNREGISTER_BROKER => self.unregister_broker(header),
+            request::BROKER_HEARTBEAT => self.heartbeat(header, now_ms),
+            request::QUERY_DATA_VERSION => self.query_data_version(header, body, now_ms),
+            request::GET_BROKER_MEMBER_GROUP => self.member_group(header),
+            request::REGISTER_TOPIC_IN_NAMESRV => self.register_topic(header, body),
+
+            request::DELETE_TOPIC_IN_NAMESRV => self.delete_topic(header),
+            request::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_perm(header),
+            request::ADD_WRITE_PERM_OF_BROKER => self.add_write_perm(header),
+            request::PUT_KV_CONFIG => self.put_kv(header),
+            request::GET_KV_CONFIG => self.find_kv(header),
+            request::DELETE_KV_CONFIG => self.delete_kv(header),
+            request::GET_KVLIST_BY_NAMESPACE => self.list_kv(header),
+            request::UPDATE_NAMESRV_CONFIG => self.update_settings(body),
+            request::GET_NAMESRV_CONFIG => Ok(self.show_settings()),
+
+            code => {
+                let remark = format!(" request type {code} not supported");
+                Err(Refused::new(response::REQUEST_CODE_NOT_SUPPORTED, remark))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What clients are told of one topic: its queues and where their brokers are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The brokerId of a master; replicas count from 1.
+pub const MASTER_ID: i64 = 0;
+pub const PERM_WRITE: i32 = 1 << 1;
+pub const PERM_READ: i32 = 1 << 2;
+
+/// What a broker has of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    pub read: i32,
+    pub write: i32,
+    pub perm: i32,
+    pub topic_sys_flag: i32,
+}
+
+/// The brokers of one name: a master and its replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerGroup {
+    pub cluster: String,
+    pub addrs: BTreeMap<i64, String>,
+    pub acting_master: bool,
+    pub zone: Option<String>,
+}
+
+/// What clients are told of a topic, by brokerName.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    pub queues: BTreeMap<String, Queues>,
+    pub brokers: BTreeMap<String, BrokerGroup>,
+}
+
+impl BrokerGroup {
+    pub(super) fn holds(&self, addr: &str) -> bool {
+        self.addrs.values().any(|known| known == addr)
+    }
+}
+
+impl Route {
+    /// Where a master is gone and its topics are read-only, the lowest replica is shown in its place, so that clients that
+    /// only talk to id 0 can go on with locks and offsets.
+    pub fn with_acting_masters(mut self) -> Self {
+        for (broker_name, group) in &mut self.brokers {
+            let read_only = self
+                .queues
+                .get(broker_name)
+                .is_some_and(|queues| queues.perm & PERM_WRITE == 0);
+            if group.acting_master
+                && read_only
+                && !group.addrs.contains_key(&MASTER_ID)
+                && let Some((_, addr)) = group.addrs.pop_first()
+            {
+                group.addrs.insert(MASTER_ID, addr);
+            }
+        }
+        self
+    }
+
+    /// Only brokers of the client's zone; one without a master stays, as its consumers have nowhere else to go.
+    pub fn of_zone(mut self, zone: &str) -> Self {
+        let stays = |group: &BrokerGroup| {
+            let is_near = group
+                .zone
+                .as_deref()
+                .is_some_and(|own| own.eq_ignore_ascii_case(zone));
+            is_near || !group.addrs.contains_key(&MASTER_ID)
+        };
+        let removed: BTreeSet<String> = self
+            .brokers
+            .iter()
+            .filter(|(_, group)| !stays(group))
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.brokers.retain(|name, _| !removed.contains(name));
+        self.queues.retain(|name, _| !removed.contains(name));
+        self
+    }
+}

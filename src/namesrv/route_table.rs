@@ -1,0 +1,405 @@
+//! Which broker serves which topic, and which brokers are alive.
+//!
+//! The rules are those of RocketMQ's `RouteInfoManager`. Tables are ordered, so that the same state always gives the same
+//! bytes. Times are milliseconds of a monotonic clock, passed in.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::route::{BrokerGroup, MASTER_ID, PERM_READ, PERM_WRITE, Queues, Route};
+
+/// A broker that says nothing about its heartbeat is gone after four registrations that did not come.
+const EXPIRY_MS: u64 = 120_000;
+
+/// The generation of a broker's topic table. Two are the same only if all three numbers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DataVersion {
+    pub state_version: i64,
+    pub timestamp_ms: i64,
+    pub counter: i64,
+}
+
+/// One REGISTER_BROKER, read.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    pub cluster: String,
+    pub broker_name: String,
+    pub addr: String,
+    pub broker_id: i64,
+    pub ha_addr: String,
+    pub zone: Option<String>,
+    pub heartbeat_timeout_ms: Option<u64>,
+    /// None: a broker older than 5.0, which does not know of acting masters.
+    pub acting_master: Option<bool>,
+    pub data_version: DataVersion,
+    pub topics: Vec<(String, Queues)>,
+}
+
+/// What a replica is told when it registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registered {
+    pub master_addr: Option<String>,
+    pub ha_addr: Option<String>,
+}
+
+/// A first registration of a single topic: an incremental report that overtook the full one. The broker repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incomplete;
+
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    topics: BTreeMap<String, BTreeMap<String, Queues>>,
+    groups: BTreeMap<String, BrokerGroup>,
+    clusters: BTreeMap<String, BTreeSet<String>>,
+    /// By address: no two brokers have the same, whatever they call themselves.
+    live: HashMap<String, Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    conn: u64,
+    seen_ms: u64,
+    timeout_ms: u64,
+    data_version: DataVersion,
+    ha_addr: String,
+}
+
+impl RouteTable {
+    /// Merges one broker's report. Topics that it does not mention stay, unless `forget_absent`.
+    pub fn register(
+        &mut self,
+        report: Registration,
+        conn: u64,
+        forget_absent: bool,
+        now_ms: u64,
+    ) -> Result<Registered, Incomplete> {
+        let place = self
+            .groups
+            .get(&report.broker_name)
+            .and_then(|group| group.addrs.get(&report.broker_id));
+        let known_addr = place.cloned();
+        if let Some(known) = known_addr.as_ref().filter(|addr| **addr != report.addr) {
+            let holds_newer = self.live.get(known).is_some_and(|live| {
+                live.data_version.state_version > report.data_version.state_version
+            });
+            if holds_newer {
+                // A deposed master that has not noticed yet. It gets no error, as RocketMQ's gets none, and no place.
+                self.remove_live(&report.addr);
+                return Ok(Registered::default());
+            }
+            // Whoever had the place is no longer reachable through the route, so its end must not touch it either.
+            self.live.remove(known);
+        } else if known_addr.is_none() && report.topics.len() == 1 {
+            return Err(Incomplete);
+        }
+        let is_first = known_addr.is_none();
+
+        // Broker and cluster may have been renamed; what an address was before must not linger in the route.
+        let former = |(name, group): &(&String, &BrokerGroup)| {
+            **name != report.broker_name && group.holds(&report.addr)
+        };
+        if let Some(name) = self
+            .groups
+            .iter()
+            .find(former)
+            .map(|(name, _)| name.clone())
+        {
+            self.unregister(&report.addr, &name);
+        }
+        self.leave_clusters(&report.broker_name);
+        self.clusters
+            .entry(report.cluster.clone())
+            .or_default()
+            .insert(report.broker_name.clone());
+        let group = self
+            .groups
+            .entry(report.broker_name.clone())
+            .or_insert_with(|| BrokerGroup {
+                cluster: report.cluster.clone(),
+                addrs: BTreeMap::new(),
+                acting_master: false,
+                zone: None,
+            });
+        group.cluster.clone_from(&report.cluster);
+        group.acting_master = report.acting_master.unwrap_or(false);
+        group.zone.clone_from(&report.zone);
+        // A replica that became the master comes with the same address under its new id.
+        group
+            .addrs
+            .retain(|id, addr| *id == report.broker_id || *addr != report.addr);
+        group.addrs.insert(report.broker_id, report.addr.clone());
+
+        let is_lowest = group.addrs.keys().next() == Some(&report.broker_id);
+        let is_prime_replica =
+            report.acting_master.is_some() && is_lowest && report.broker_id != MASTER_ID;
+        let master_addr = group
+            .addrs
+            .get(&MASTER_ID)
+            .filter(|_| report.broker_id != MASTER_ID)
+            .cloned();
+        if report.broker_id == MASTER_ID || is_prime_replica {
+            let is_changed = self
+                .live
+                .get(&report.addr)
+                .is_none_or(|live| live.data_version != report.data_version);
+            let read_only = is_prime_replica && group.acting_master;
+            self.merge_topics(&report, is_first || is_changed, read_only, forget_absent);
+        }
+
+        let live = Live {
+            conn,
+            seen_ms: now_ms,
+            timeout_ms: report.heartbeat_timeout_ms.unwrap_or(EXPIRY_MS),
+            data_version: report.data_version,
+            ha_addr: report.ha_addr,
+        };
+        self.live.insert(report.addr, live);
+        let master = master_addr.and_then(|addr| {
+            let live = self.live.get(&addr)?;
+            Some(Registered {
+                master_addr: Some(addr),
+                ha_addr: Some(live.ha_addr.clone()),
+            })
+        });
+        Ok(master.unwrap_or_default())
+    }
+
+    /// The broker itself says that it goes.
+    pub fn unregister(&mut self, addr: &str, broker_name: &str) {
+        let holder = self
+            .groups
+            .get_mut(broker_name)
+            .filter(|group| group.holds(addr));
+        let Some(group) = holder else { return };
+        self.live.remove(addr);
+        group.addrs.retain(|_, known| known != addr);
+        let is_gone = group.addrs.is_empty();
+        let is_headless = group.acting_master && !group.addrs.contains_key(&MASTER_ID);
+        if is_gone {
+            self.groups.remove(broker_name);
+            self.leave_clusters(broker_name);
+            self.topics.retain(|_, by_broker| {
+                by_broker.remove(broker_name);
+                !by_broker.is_empty()
+            });
+        } else if is_headless {
+            // Replicas serve what there is, until a new master reports.
+            self.each_topic_of(broker_name, |queues| queues.perm &= !PERM_WRITE);
+        }
+    }
+
+    /// Removes whoever registered over this connection, at once.
+    pub fn connection_closed(&mut self, conn: u64) {
+        let gone: Vec<String> = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.conn == conn)
+            .map(|(addr, _)| addr.clone())
+            .collect();
+        gone.iter().for_each(|addr| self.remove_live(addr));
+    }
+
+    /// Removes brokers that were silent for longer than they promised, and gives their connections, which are to be closed.
+    pub fn expire(&mut self, now_ms: u64) -> Vec<u64> {
+        let is_expired = |live: &Live| live.seen_ms.saturating_add(live.timeout_ms) < now_ms;
+        let gone: Vec<(String, u64)> = self
+            .live
+            .iter()
+            .filter(|(_, live)| is_expired(live))
+            .map(|(addr, live)| (addr.clone(), live.conn))
+            .collect();
+        gone.iter().for_each(|(addr, _)| self.remove_live(addr));
+        gone.into_iter().map(|(_, conn)| conn).collect()
+    }
+
+    /// A sign of life between two registrations.
+    pub fn seen(&mut self, addr: &str, now_ms: u64) {
+        if let Some(live) = self.live.get_mut(addr) {
+            live.seen_ms = now_ms;
+        }
+    }
+
+    pub fn data_version(&self, addr: &str) -> Option<DataVersion> {
+        self.live.get(addr).map(|live| live.data_version)
+    }
+
+    /// None: nobody serves this topic.
+    pub fn route(&self, topic: &str) -> Option<Route> {
+        let queues = self.topics.get(topic)?;
+        let brokers: BTreeMap<String, BrokerGroup> = queues
+            .keys()
+            .filter_map(|name| {
+                self.groups
+                    .get(name)
+                    .map(|group| (name.clone(), group.clone()))
+            })
+            .collect();
+        (!brokers.is_empty()).then(|| Route {
+            queues: queues.clone(),
+            brokers,
+        })
+    }
+
+    /// Queues that some broker tells of one topic, outside of its reports. Nothing is taken if a broker is unknown.
+    pub fn register_topic(
+        &mut self,
+        topic: &str,
+        queues: impl IntoIterator<Item = (String, Queues)>,
+    ) {
+        let queues: Vec<(String, Queues)> = queues.into_iter().collect();
+        if !queues.is_empty()
+            && queues
+                .iter()
+                .all(|(broker_name, _)| self.groups.contains_key(broker_name))
+        {
+            self.topics
+                .entry(topic.to_owned())
+                .or_default()
+                .extend(queues);
+        }
+    }
+
+    /// Everywhere, or in one cluster.
+    pub fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
+        let Some(cluster) = cluster else {
+            self.topics.remove(topic);
+            return;
+        };
+        let Some(by_broker) = self.topics.get_mut(topic) else {
+            return;
+        };
+        for broker_name in self.clusters.get(cluster).into_iter().flatten() {
+            by_broker.remove(broker_name);
+        }
+        if by_broker.is_empty() {
+            self.topics.remove(topic);
+        }
+    }
+
+    /// Producers pass a broker by whose topics are not writable. Lasts until the broker reports a change of its topics.
+    pub fn wipe_write_perm(&mut self, broker_name: &str) -> usize {
+        self.each_topic_of(broker_name, |queues| queues.perm &= !PERM_WRITE)
+    }
+
+    pub fn add_write_perm(&mut self, broker_name: &str) -> usize {
+        self.each_topic_of(broker_name, |queues| queues.perm = PERM_READ | PERM_WRITE)
+    }
+
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topics.keys().map(String::as_str)
+    }
+
+    pub fn topics_of_cluster(&self, cluster: &str) -> impl Iterator<Item = &str> {
+        let names = self.clusters.get(cluster);
+        let serves = move |by_broker: &BTreeMap<String, Queues>| {
+            names.is_some_and(|names| {
+                by_broker
+                    .keys()
+                    .any(|broker_name| names.contains(broker_name))
+            })
+        };
+        self.topics
+            .iter()
+            .filter(move |(_, by_broker)| serves(by_broker))
+            .map(|(topic, _)| topic.as_str())
+    }
+
+    /// Topics whose system flag (1: of a unit, 2: with subscribers in units) is as wanted. Any broker's flag speaks for all.
+    pub fn topics_with_flag(&self, wanted: impl Fn(i32) -> bool) -> impl Iterator<Item = &str> {
+        let flag = |by_broker: &BTreeMap<String, Queues>| {
+            by_broker
+                .values()
+                .next()
+                .map(|queues| queues.topic_sys_flag)
+        };
+        self.topics
+            .iter()
+            .filter(move |(_, by_broker)| flag(by_broker).is_some_and(&wanted))
+            .map(|(topic, _)| topic.as_str())
+    }
+
+    pub fn clusters(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
+        self.clusters
+            .iter()
+            .map(|(cluster, names)| (cluster.as_str(), names))
+    }
+
+    pub fn brokers(&self) -> impl Iterator<Item = (&str, &BrokerGroup)> {
+        self.groups
+            .iter()
+            .map(|(broker_name, group)| (broker_name.as_str(), group))
+    }
+
+    pub fn broker(&self, broker_name: &str) -> Option<&BrokerGroup> {
+        self.groups.get(broker_name)
+    }
+
+    fn merge_topics(
+        &mut self,
+        report: &Registration,
+        is_changed: bool,
+        read_only: bool,
+        forget_absent: bool,
+    ) {
+        let broker_name = &report.broker_name;
+        if forget_absent {
+            let reported: BTreeSet<&str> = report
+                .topics
+                .iter()
+                .map(|(topic, _)| topic.as_str())
+                .collect();
+            self.topics.retain(|topic, by_broker| {
+                if !reported.contains(topic.as_str()) {
+                    by_broker.remove(broker_name);
+                }
+                !by_broker.is_empty()
+            });
+        }
+        for (topic, queues) in &report.topics {
+            let perm = if read_only {
+                queues.perm & !PERM_WRITE
+            } else {
+                queues.perm
+            };
+            let queues = Queues { perm, ..*queues };
+            match self.topics.get_mut(topic) {
+                // Unchanged reports must not undo a wiped write permission.
+                Some(by_broker) if is_changed || !by_broker.contains_key(broker_name) => {
+                    by_broker.insert(broker_name.clone(), queues);
+                }
+                Some(_) => {}
+                None => {
+                    self.topics.insert(
+                        topic.clone(),
+                        BTreeMap::from([(broker_name.clone(), queues)]),
+                    );
+                }
+            }
+        }
+    }
+
+    fn leave_clusters(&mut self, broker_name: &str) {
+        self.clusters.retain(|_, names| {
+            names.remove(broker_name);
+            !names.is_empty()
+        });
+    }
+
+    fn remove_live(&mut self, addr: &str) {
+        let holder = self.groups.iter().find(|(_, group)| group.holds(addr));
+        if let Some(broker_name) = holder.map(|(name, _)| name.clone()) {
+            self.unregister(addr, &broker_name);
+        }
+    }
+
+    fn each_topic_of(&mut self, broker_name: &str, change: impl Fn(&mut Queues)) -> usize {
+        self.topics
+            .values_mut()
+            .filter_map(|by_broker| by_broker.get_mut(broker_name))
+            .map(change)
+            .count()
+    }
+}
+
+#[cfg(test)]
+#[path = "route_table_tests.rs"]
+mod tests;

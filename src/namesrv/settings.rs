@@ -1,0 +1,143 @@
+//! What can be changed in a running name server (`mqadmin updateNamesrvConfig`), in RocketMQ's names.
+
+use crate::config::properties;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Routes carry `orderTopicConf`. Off, as clients without ordered topics need not pay for the look-up.
+    pub order_message_enable: bool,
+    /// Brokers are told the ordered topics when they register.
+    pub return_order_topic_config_to_broker: bool,
+    /// The lists by cluster and unit, and the list of all, which is large where there are very many topics.
+    pub enable_topic_list: bool,
+    pub enable_all_topic_list: bool,
+    /// A topic that a broker no longer reports is forgotten. Off, as incremental reports look the same.
+    pub delete_topic_with_broker_registration: bool,
+    /// The lowest replica stands in for a master that is gone.
+    pub support_acting_master: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateError {
+    /// Properties that say where files are; changing them at run time would scatter the state.
+    Forbidden,
+    Value {
+        property: String,
+        value: String,
+    },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            order_message_enable: false,
+            return_order_topic_config_to_broker: true,
+            enable_topic_list: true,
+            enable_all_topic_list: true,
+            delete_topic_with_broker_registration: false,
+            support_acting_master: false,
+        }
+    }
+}
+
+const FORBIDDEN: [&str; 4] = [
+    "configBlackList",
+    "configStorePath",
+    "kvConfigPath",
+    "rocketmqHome",
+];
+
+impl Settings {
+    /// Takes all of the properties, or none. Names that mean nothing here are passed by, as RocketMQ does.
+    pub fn update(&mut self, text: &str) -> Result<(), UpdateError> {
+        let mut updated = self.clone();
+        for properties::Entry { key, value, .. } in properties::parse(text) {
+            if FORBIDDEN.contains(&key.as_str()) {
+                return Err(UpdateError::Forbidden);
+            }
+            let Some((_, field)) = updated.fields().into_iter().find(|(name, _)| *name == key)
+            else {
+                continue;
+            };
+            *field = match value.to_ascii_lowercase().as_str() {
+                "true" => true,
+                "false" => false,
+                _ => {
+                    return Err(UpdateError::Value {
+                        property: key,
+                        value,
+                    });
+                }
+            };
+        }
+        *self = updated;
+        Ok(())
+    }
+
+    pub fn properties_text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in self.clone().fields() {
+            properties::write(&mut text, name, if *value { "true" } else { "false" });
+        }
+        text
+    }
+
+    fn fields(&mut self) -> [(&'static str, &mut bool); 6] {
+        [
+            (
+                "deleteTopicWithBrokerRegistration",
+                &mut self.delete_topic_with_broker_registration,
+            ),
+            ("enableAllTopicList", &mut self.enable_all_topic_list),
+            ("enableTopicList", &mut self.enable_topic_list),
+            ("orderMessageEnable", &mut self.order_message_enable),
+            (
+                "returnOrderTopicConfigToBroker",
+                &mut self.return_order_topic_config_to_broker,
+            ),
+            ("supportActingMaster", &mut self.support_acting_master),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn updates_are_taken_whole_or_not_at_all() {
+        let mut settings = Settings::default();
+        settings
+            .update("orderMessageEnable=true\nlistenPort=1\n")
+            .unwrap();
+        assert!(settings.order_message_enable);
+        let refused = settings.update("orderMessageEnable=false\nenableTopicList=maybe\n");
+        assert_eq!(
+            refused,
+            Err(UpdateError::Value {
+                property: "enableTopicList".into(),
+                value: "maybe".into()
+            })
+        );
+        assert_eq!(
+            settings.update("orderMessageEnable=false\nkvConfigPath=/x\n"),
+            Err(UpdateError::Forbidden)
+        );
+        assert!(settings.order_message_enable);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let mut settings = Settings {
+            enable_topic_list: false,
+            support_acting_master: true,
+            ..Settings::default()
+        };
+        let text = settings.properties_text();
+        assert!(text.contains("enableTopicList=false\n"));
+        let shown = settings.clone();
+        settings = Settings::default();
+        settings.update(&text).unwrap();
+        assert_eq!(settings, shown);
+    }
+}
