@@ -1,4 +1,4 @@
-//! The seam between the broker and the outside world: traits only.
+//! The seam between the broker and the outside world: traits, and the one waking primitive ([`Notify`]).
 //!
 //! Everything a shard can do to a disk, a socket or the time goes through [`Io`]. `ring/` implements it on io_uring,
 //! `sim/` on a seed with virtual time; the store, the name server and the reactor cannot tell which one runs them. One
@@ -10,10 +10,12 @@
 mod clock;
 mod disk;
 mod net;
+mod notify;
 
 pub use clock::{Clock, Now};
 pub use disk::{DirEntry, Disk, Durability, File, OpenOptions, Space};
 pub use net::{Listener, Net, Stream};
+pub use notify::{Notified, Notify};
 
 use std::future::Future;
 

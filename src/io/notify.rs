@@ -1,0 +1,48 @@
+//! The one way for tasks of a thread to wake each other.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// A flag that one task sets and one other task waits for. Setting it twice before the wait is setting it once.
+#[derive(Default)]
+pub struct Notify {
+    set: Cell<bool>,
+    waiter: RefCell<Option<Waker>>,
+}
+
+impl Notify {
+    pub fn notify(&self) {
+        if !self.set.replace(true) {
+            if let Some(waiter) = self.waiter.borrow().as_ref() {
+                waiter.wake_by_ref();
+            }
+        }
+    }
+
+    /// Done once the flag is set, which it takes down. One waiter at a time: a second one replaces the first.
+    pub fn notified(&self) -> Notified<'_> {
+        Notified { notify: self }
+    }
+}
+
+pub struct Notified<'a> {
+    notify: &'a Notify,
+}
+
+impl Future for Notified<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.notify.set.take() {
+            return Poll::Ready(());
+        }
+        let mut waiter = self.notify.waiter.borrow_mut();
+        match waiter.as_mut() {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *waiter = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}

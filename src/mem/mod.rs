@@ -1,0 +1,18 @@
+//! Memory with an address that matters: aligned for O_DIRECT, mirrored for the log, in huge pages for the queues.
+//!
+//! Everything here is owned by one thread. All of it is touched lazily: reserving a gigabyte costs address space, not
+//! memory, until somebody writes to it.
+
+mod aligned;
+mod arena;
+mod buf;
+mod log_buffer;
+mod map;
+
+pub use aligned::AlignedBuf;
+pub use arena::{Arena, ChunkId, Pages};
+pub use buf::{Buf, IoBuf, WrongBuf};
+pub use log_buffer::{LogBuffer, LogSlice};
+
+/// The unit of O_DIRECT: offsets, lengths and addresses are multiples of it. Also the size of a page.
+pub const BLOCK_BYTES: usize = 4096;
