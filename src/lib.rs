@@ -6,3 +6,4 @@ pub mod client;
 pub mod io;
 pub mod mem;
 pub mod message;
+pub mod wire;

@@ -73,9 +73,21 @@ mod tests {
                 remark: Some("no \"code\":3 and no \"opaque\":4"),
             };
             let mut bytes = Vec::new();
-            frame::write(&mut bytes, &head, &[("opaque", Value::Str("5")), ("x", Value::I64(6))], b"");
+            frame::write(
+                &mut bytes,
+                &head,
+                &[("opaque", Value::Str("5")), ("x", Value::I64(6))],
+                b"",
+            );
             let frame = frame::split(&bytes).unwrap().unwrap();
-            assert_eq!(Answer::of(&frame), Some(Answer { code: 17, opaque: 1_234_567_890 }), "{codec:?}");
+            assert_eq!(
+                Answer::of(&frame),
+                Some(Answer {
+                    code: 17,
+                    opaque: 1_234_567_890
+                }),
+                "{codec:?}"
+            );
         }
     }
 }

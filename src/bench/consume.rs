@@ -57,7 +57,9 @@ pub async fn backlog(
     let after = meter.sample(pulls.acked()).await;
     let recorder = pulls.stop();
     if recorder.acked == 0 {
-        return Err(BenchError::from("there was nothing to consume: --fill puts messages there first".to_owned()));
+        return Err(BenchError::from(
+            "there was nothing to consume: --fill puts messages there first".to_owned(),
+        ));
     }
     Ok(RunResult {
         name: plan.name.to_owned(),
@@ -77,7 +79,11 @@ pub async fn backlog(
 pub struct Follower(Pulls);
 
 impl Follower {
-    pub async fn start(plan: &ConsumePlan<'_>, names: &NameServer, watch: Stopwatch) -> Result<Self, BenchError> {
+    pub async fn start(
+        plan: &ConsumePlan<'_>,
+        names: &NameServer,
+        watch: Stopwatch,
+    ) -> Result<Self, BenchError> {
         Ok(Self(Pulls::start(plan, names, watch, From::Send).await?))
     }
 
@@ -85,8 +91,9 @@ impl Follower {
         self.0.state.borrow_mut().recorder.window = window;
     }
 
-    pub fn received(&self) -> u64 {
-        self.0.acked()
+    /// Messages of the window that have arrived.
+    pub fn measured(&self) -> u64 {
+        self.0.state.borrow().recorder.latency_ns.len()
     }
 
     pub fn stop(self) -> Recorder {
@@ -161,7 +168,11 @@ impl Pulling {
     async fn run(mut self) {
         while !self.state.borrow().stopped {
             let start_ns = self.watch.now_ns();
-            match self.consumer.pull(&self.position.queue, self.position.offset).await {
+            match self
+                .consumer
+                .pull(&self.position.queue, self.position.offset)
+                .await
+            {
                 Ok(pulled) => self.take(&pulled, start_ns),
                 Err(error) => {
                     let mut state = self.state.borrow_mut();

@@ -34,13 +34,14 @@ pub struct SendPlan<'a> {
     pub targets: &'a [(String, MessageQueue)],
 }
 
-/// One run, from connecting to the last answer.
+/// One run, from connecting to the last answer. `begins` is told the measured window before the first request.
 pub async fn send(
     plan: &SendPlan<'_>,
+    watch: Stopwatch,
     meter: &Meter<'_>,
     progress: &dyn Fn(Duration),
+    begins: impl FnOnce(Window),
 ) -> Result<RunResult, BenchError> {
-    let watch = Stopwatch::start();
     let load = Load::connect(plan, watch).await?;
     let start_ns = watch.now_ns();
     let from_ns = start_ns + plan.warm_up.as_nanos() as u64;
@@ -49,6 +50,7 @@ pub async fn send(
         until_ns: from_ns + plan.duration.as_nanos() as u64,
     };
     load.run.borrow_mut().recorder.window = window;
+    begins(window);
     load.begin(plan.shape, start_ns);
 
     sleep_until(&watch, window.from_ns, progress).await;
@@ -57,6 +59,34 @@ pub async fn send(
     let after = load.sample(meter).await;
     load.drain(&watch).await;
     load.finish(plan, before, after)
+}
+
+/// Sends in a closed loop, unmeasured, until at least so many messages are answered with success.
+pub async fn fill(plan: &SendPlan<'_>, messages: u64) -> Result<(), BenchError> {
+    let watch = Stopwatch::start();
+    let load = Load::connect(plan, watch).await?;
+    load.run.borrow_mut().recorder.window = Window {
+        from_ns: 0,
+        until_ns: u64::MAX,
+    };
+    load.run.borrow_mut().closed_loop = true;
+    let shape = Shape {
+        rate: 0,
+        in_flight: plan.shape.in_flight.max(8),
+        ..plan.shape
+    };
+    load.begin(shape, watch.now_ns());
+    while load.run.borrow().recorder.acked < messages {
+        if let Some((cause, _)) = load.run.borrow().recorder.errors.first_key_value() {
+            return Err(BenchError::from(format!(
+                "sending what is to be consumed: {cause}"
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    load.run.borrow_mut().closed_loop = false;
+    load.drain(&watch).await;
+    Ok(())
 }
 
 /// Waits, telling how long the run has been going on.
@@ -124,9 +154,15 @@ impl Load {
         }
         let mut connections = Vec::with_capacity(plan.shape.connections);
         for (nth, addr) in (0..plan.shape.connections).zip(addrs.iter().cycle()) {
-            let of_broker = |(_, (_, queue)): &(usize, &(String, MessageQueue))| queue.addr == **addr;
-            let queues: Vec<usize> =
-                plan.targets.iter().enumerate().filter(of_broker).map(|(at, _)| at).collect();
+            let of_broker =
+                |(_, (_, queue)): &(usize, &(String, MessageQueue))| queue.addr == **addr;
+            let queues: Vec<usize> = plan
+                .targets
+                .iter()
+                .enumerate()
+                .filter(of_broker)
+                .map(|(at, _)| at)
+                .collect();
             let sender = Sender {
                 run: Rc::clone(&run),
                 in_flight: InFlight::default(),
@@ -182,7 +218,12 @@ impl Load {
         }
     }
 
-    fn finish(&self, plan: &SendPlan<'_>, before: Sample, after: Sample) -> Result<RunResult, BenchError> {
+    fn finish(
+        &self,
+        plan: &SendPlan<'_>,
+        before: Sample,
+        after: Sample,
+    ) -> Result<RunResult, BenchError> {
         for connection in self.connections.iter() {
             connection.inbound(Sender::abandon);
             connection.close();
@@ -242,7 +283,9 @@ impl Inbound for Sender {
             return;
         };
         let sequence = u64::try_from(i64::from(answer.opaque) - i64::from(OPAQUE_BASE));
-        let Some(intended_ns) = sequence.ok().and_then(|sequence| self.in_flight.take(sequence, OPAQUE_SPAN))
+        let Some(intended_ns) = sequence
+            .ok()
+            .and_then(|sequence| self.in_flight.take(sequence, OPAQUE_SPAN))
         else {
             return;
         };
@@ -260,7 +303,8 @@ impl Inbound for Sender {
     fn closed(&mut self, reason: &str) {
         let run = &mut *self.run.borrow_mut();
         for intended_ns in self.in_flight.drain() {
-            run.recorder.failed(intended_ns, || format!("connection {reason}"));
+            run.recorder
+                .failed(intended_ns, || format!("connection {reason}"));
             run.in_flight -= 1;
         }
     }
@@ -311,7 +355,10 @@ async fn pace(run: Rc<RefCell<Run>>, connections: Rc<Vec<Connection<Sender>>>, s
 }
 
 /// The next connection in turn that keeps up.
-fn next_free<'a>(connections: &'a [Connection<Sender>], turn: &mut usize) -> Option<&'a Connection<Sender>> {
+fn next_free<'a>(
+    connections: &'a [Connection<Sender>],
+    turn: &mut usize,
+) -> Option<&'a Connection<Sender>> {
     for _ in 0..connections.len() {
         let connection = &connections[*turn % connections.len()];
         *turn += 1;

@@ -20,7 +20,10 @@ pub enum Source<'a> {
     /// A broker in this process.
     Embedded(&'a dyn EmbeddedBroker),
     /// Brokers elsewhere: asked for their runtime info; their CPU only if they run here and the process is known.
-    Distant { brokers: &'a [Remote], pid: Option<u32> },
+    Distant {
+        brokers: &'a [Remote],
+        pid: Option<u32>,
+    },
 }
 
 pub struct Meter<'a> {
@@ -44,12 +47,15 @@ impl Meter<'_> {
     pub async fn sample(&self, acked: u64) -> Sample {
         let at = Instant::now();
         let load_cpu = cpu::of_this_thread().unwrap_or_default();
-        let device_writes = self.device_dir.and_then(|dir| WriteCounters::of_device(dir).ok());
+        let device_writes = self
+            .device_dir
+            .and_then(|dir| WriteCounters::of_device(dir).ok());
         let (broker_cpu, broker_writes) = match &self.source {
             Source::Embedded(broker) => (broker.cpu(), broker.writes()),
-            Source::Distant { brokers, pid } => {
-                (pid.and_then(|pid| cpu::of_process(pid).ok()), asked(brokers).await)
-            }
+            Source::Distant { brokers, pid } => (
+                pid.and_then(|pid| cpu::of_process(pid).ok()),
+                asked(brokers).await,
+            ),
         };
         Sample {
             at,
@@ -66,7 +72,8 @@ impl Sample {
     /// A result with what was counted between the two; its latencies and errors are for the caller to fill in.
     pub fn since(self, before: Self) -> RunResult {
         let both = self.broker_cpu.zip(before.broker_cpu);
-        let writes = |now: Option<WriteCounters>, then: Option<WriteCounters>| Some(now?.since(then?));
+        let writes =
+            |now: Option<WriteCounters>, then: Option<WriteCounters>| Some(now?.since(then?));
         RunResult {
             name: String::new(),
             shape: Shape {
@@ -92,7 +99,10 @@ impl Sample {
 async fn asked(brokers: &[Remote]) -> Option<WriteCounters> {
     let mut sum = None;
     for broker in brokers {
-        let answer = broker.call(request::GET_BROKER_RUNTIME_INFO, &[], &[], API_TIMEOUT).await.ok()?;
+        let answer = broker
+            .call(request::GET_BROKER_RUNTIME_INFO, &[], &[], API_TIMEOUT)
+            .await
+            .ok()?;
         let counters = runtime_counters(&answer.success().ok()?.body)?;
         sum = Some(sum.map_or(counters, |sum: WriteCounters| sum.plus(counters)));
     }

@@ -11,6 +11,8 @@ mod consume;
 mod counters;
 pub mod cpu;
 pub mod drive;
+#[cfg(test)]
+mod fake;
 mod floor;
 mod histogram;
 mod load;
@@ -22,6 +24,8 @@ mod recorder;
 mod result;
 mod table;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,7 +58,12 @@ impl FlushMode {
 /// Starts brokers inside this process.
 pub trait StartBroker {
     /// One shard, pinned to `core`, on an empty store in `dir`; ready when this returns.
-    fn start(&self, flush: FlushMode, dir: &Path, core: usize) -> Result<Box<dyn EmbeddedBroker>, String>;
+    fn start(
+        &self,
+        flush: FlushMode,
+        dir: &Path,
+        core: usize,
+    ) -> Result<Box<dyn EmbeddedBroker>, String>;
 }
 
 /// A broker with its name server, on threads of its own. The figures are read from the load generator's thread.
@@ -101,16 +110,26 @@ pub fn pin(core: Option<usize>) -> bool {
 
 /// Runs a future on a tokio-uring runtime of its own, on a thread of its own that stays on `core`: threads started by
 /// the caller meanwhile are not held to it.
-fn on_load_core<T: Send>(core: Option<usize>, connections: usize, run: impl AsyncFnOnce() -> T + Send) -> T {
+fn on_load_core<T: Send>(
+    core: Option<usize>,
+    connections: usize,
+    run: impl AsyncFnOnce() -> T + Send,
+) -> T {
     std::thread::scope(|scope| {
         let load = scope.spawn(move || {
             pin(core);
             let mut ring = tokio_uring::uring_builder();
             ring.setup_coop_taskrun();
             // Room for a read and a write of every connection.
-            let entries = (connections as u32 * 2 + 256).next_power_of_two().min(32 << 10);
-            tokio_uring::builder().entries(entries).uring_builder(&ring).start(run())
+            let entries = (connections as u32 * 2 + 256)
+                .next_power_of_two()
+                .min(32 << 10);
+            tokio_uring::builder()
+                .entries(entries)
+                .uring_builder(&ring)
+                .start(run())
         });
-        load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        load.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

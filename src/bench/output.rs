@@ -22,7 +22,8 @@ impl Output {
     /// Says at once, rather than after minutes, that the directory cannot be written.
     pub fn prepare(&self) -> Result<(), BenchError> {
         self.dir.as_deref().map_or(Ok(()), |dir| {
-            fs::create_dir_all(dir).map_err(BenchError::io(format!("cannot make {}", dir.display())))
+            fs::create_dir_all(dir)
+                .map_err(BenchError::io(format!("cannot make {}", dir.display())))
         })
     }
 
@@ -31,7 +32,8 @@ impl Output {
         let Some(dir) = &self.dir else {
             return Ok(());
         };
-        let json = serde_json::to_string_pretty(report).map_err(|error| BenchError::Other(error.to_string()))?;
+        let json = serde_json::to_string_pretty(report)
+            .map_err(|error| BenchError::Other(error.to_string()))?;
         write(&dir.join("results.json"), &json)?;
         write(&dir.join("index.html"), &page::html(report))?;
         for run in &report.runs {
@@ -39,8 +41,14 @@ impl Output {
             write(&dir.join(name), &hgrm(&run.latency_ns))?;
         }
         if let Some(floor) = &report.floor {
-            write(&dir.join("floor-dsync-write.hgrm"), &hgrm(&floor.dsync_write_ns))?;
-            write(&dir.join("floor-loopback-echo.hgrm"), &hgrm(&floor.loopback_echo_ns))?;
+            write(
+                &dir.join("floor-dsync-write.hgrm"),
+                &hgrm(&floor.dsync_write_ns),
+            )?;
+            write(
+                &dir.join("floor-loopback-echo.hgrm"),
+                &hgrm(&floor.loopback_echo_ns),
+            )?;
         }
         println!("\nreport: {}", dir.join("index.html").display());
         Ok(())

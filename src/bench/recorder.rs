@@ -74,7 +74,8 @@ impl Recorder {
         }
         self.acked += 1;
         if self.window.holds(intended_ns) {
-            self.latency_ns.saturating_record(now_ns.saturating_sub(intended_ns));
+            self.latency_ns
+                .saturating_record(now_ns.saturating_sub(intended_ns));
         }
     }
 
@@ -88,7 +89,8 @@ impl Recorder {
     pub fn never_answered(&mut self, intended_ns: u64, now_ns: u64) {
         if self.window.holds(intended_ns) {
             self.unanswered += 1;
-            self.latency_ns.saturating_record(now_ns.saturating_sub(intended_ns));
+            self.latency_ns
+                .saturating_record(now_ns.saturating_sub(intended_ns));
         }
     }
 }
@@ -116,7 +118,6 @@ pub struct InFlight {
     head: u64,
     /// Entries of answered requests are [`ANSWERED`] until they reach the front.
     intended: std::collections::VecDeque<u64>,
-    waiting: usize,
 }
 
 const ANSWERED: u64 = u64::MAX;
@@ -125,7 +126,6 @@ impl InFlight {
     /// The sequence number that the request gets.
     pub fn push(&mut self, intended_ns: u64) -> u64 {
         self.intended.push_back(intended_ns);
-        self.waiting += 1;
         self.head + self.intended.len() as u64 - 1
     }
 
@@ -137,7 +137,6 @@ impl InFlight {
         if intended == ANSWERED {
             return None;
         }
-        self.waiting -= 1;
         while self.intended.front() == Some(&ANSWERED) {
             self.intended.pop_front();
             self.head += 1;
@@ -145,14 +144,11 @@ impl InFlight {
         Some(intended)
     }
 
-    pub fn waiting(&self) -> usize {
-        self.waiting
-    }
-
     pub fn drain(&mut self) -> impl Iterator<Item = u64> {
-        self.waiting = 0;
         self.head += self.intended.len() as u64;
-        self.intended.drain(..).filter(|intended| *intended != ANSWERED)
+        self.intended
+            .drain(..)
+            .filter(|intended| *intended != ANSWERED)
     }
 }
 
@@ -161,7 +157,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WINDOW: Window = Window { from_ns: 1_000, until_ns: 2_000 };
+    const WINDOW: Window = Window {
+        from_ns: 1_000,
+        until_ns: 2_000,
+    };
 
     #[test]
     fn only_what_was_meant_for_the_window_is_measured() {
@@ -174,8 +173,15 @@ mod tests {
         recorder.never_answered(1_999, 101_999);
         assert_eq!(recorder.acked, 3);
         assert_eq!(recorder.latency_ns.len(), 2);
-        assert!(recorder.latency_ns.equivalent(recorder.latency_ns.max(), 100_000));
-        assert_eq!(recorder.errors, BTreeMap::from([("code 2 SYSTEM_BUSY".to_owned(), 1)]));
+        assert!(
+            recorder
+                .latency_ns
+                .equivalent(recorder.latency_ns.max(), 100_000)
+        );
+        assert_eq!(
+            recorder.errors,
+            BTreeMap::from([("code 2 SYSTEM_BUSY".to_owned(), 1)])
+        );
         assert_eq!(recorder.unanswered, 1);
     }
 
@@ -206,7 +212,6 @@ mod tests {
                     prop_assert_eq!(in_flight.take(sequence, SPAN), Some(intended));
                 }
                 oldest_kept = in_flight.head;
-                prop_assert_eq!(in_flight.waiting(), model.len());
             }
             let mut left: Vec<u64> = in_flight.drain().collect();
             let mut expected: Vec<u64> = model.into_iter().map(|(_, time)| time).collect();

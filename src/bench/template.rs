@@ -126,7 +126,10 @@ pub fn intended_ns(body: &[u8]) -> Option<u64> {
 }
 
 fn only_place(bytes: &[u8], mark: &[u8]) -> usize {
-    let mut places = bytes.windows(mark.len()).enumerate().filter(|(_, window)| *window == mark);
+    let mut places = bytes
+        .windows(mark.len())
+        .enumerate()
+        .filter(|(_, window)| *window == mark);
     let (at, _) = places.next().expect("the mark was just encoded");
     assert!(places.next().is_none(), "the mark occurs once");
     at
@@ -155,7 +158,11 @@ mod tests {
     #[test]
     fn a_patched_request_decodes_to_what_was_patched() {
         for codec in [Codec::Json, Codec::Rocketmq] {
-            let common = Common { codec, group: "g", key_prefix: "0123456789ABCDEF" };
+            let common = Common {
+                codec,
+                group: "g",
+                key_prefix: "0123456789ABCDEF",
+            };
             let template = SendTemplate::new(&common, "topic", 12, 100);
             let stamp = Stamp {
                 opaque: OPAQUE_BASE + 42,
@@ -184,10 +191,19 @@ mod tests {
 
     #[test]
     fn a_body_too_small_for_a_stamp_has_none() {
-        let common = Common { codec: Codec::Json, group: "g", key_prefix: "0123456789ABCDEF" };
+        let common = Common {
+            codec: Codec::Json,
+            group: "g",
+            key_prefix: "0123456789ABCDEF",
+        };
         let template = SendTemplate::new(&common, "topic", 0, 15);
         let mut output = Vec::new();
-        let stamp = Stamp { opaque: OPAQUE_BASE, born_ms: 0, sequence: 0, intended_ns: 1 };
+        let stamp = Stamp {
+            opaque: OPAQUE_BASE,
+            born_ms: 0,
+            sequence: 0,
+            intended_ns: 1,
+        };
         template.append(&mut output, &[9; 15], &stamp);
         assert_eq!(frame::split(&output).unwrap().unwrap().body, [9; 15]);
         assert_eq!(intended_ns(&[9; 15]), None);

@@ -88,12 +88,19 @@ impl PullConsumer {
             ("maxMsgNums", Value::I64(i64::from(self.max_messages))),
             ("sysFlag", Value::I64(SUSPEND_FLAG | SUBSCRIPTION_FLAG)),
             ("commitOffset", Value::I64(0)),
-            ("suspendTimeoutMillis", Value::I64(SUSPEND.as_millis() as i64)),
+            (
+                "suspendTimeoutMillis",
+                Value::I64(SUSPEND.as_millis() as i64),
+            ),
             ("subscription", Value::Str("*")),
             ("subVersion", Value::I64(unix_ms())),
             ("expressionType", Value::Str("TAG")),
         ];
-        pulled(remote.call(request::PULL_MESSAGE, &ext, &[], PULL_TIMEOUT).await?)
+        pulled(
+            remote
+                .call(request::PULL_MESSAGE, &ext, &[], PULL_TIMEOUT)
+                .await?,
+        )
     }
 
     /// What the group has committed for the queue, if anything.
@@ -104,7 +111,9 @@ impl PullConsumer {
             ("topic", Value::Str(&self.topic)),
             ("queueId", Value::I64(i64::from(queue.queue_id))),
         ];
-        let answer = remote.call(request::QUERY_CONSUMER_OFFSET, &ext, &[], API_TIMEOUT).await?;
+        let answer = remote
+            .call(request::QUERY_CONSUMER_OFFSET, &ext, &[], API_TIMEOUT)
+            .await?;
         if answer.code == response::QUERY_NOT_FOUND {
             return Ok(None);
         }

@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use consumer::{PullConsumer, Pulled, PullStatus, QueuePosition};
+pub use consumer::{PullConsumer, PullStatus, Pulled, QueuePosition};
 pub use producer::{Producer, SendResult};
 pub use remote::{Remote, resolve};
 pub use route::{MessageQueue, NameServer, TopicRoute};

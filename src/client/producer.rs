@@ -49,8 +49,14 @@ impl Producer {
     }
 
     /// `properties` is RocketMQ's property string.
-    pub async fn send(&self, topic: &str, properties: &str, body: &[u8]) -> Result<SendResult, ClientError> {
-        self.with_retries(topic, properties, body, Kind::Single).await
+    pub async fn send(
+        &self,
+        topic: &str,
+        properties: &str,
+        body: &[u8],
+    ) -> Result<SendResult, ClientError> {
+        self.with_retries(topic, properties, body, Kind::Single)
+            .await
     }
 
     /// `body` holds messages in the layout of [`crate::message::batch`]; they go to one queue, in order.
@@ -59,7 +65,12 @@ impl Producer {
     }
 
     /// Sent to the next queue, without an answer and without another try.
-    pub async fn send_one_way(&self, topic: &str, properties: &str, body: &[u8]) -> Result<(), ClientError> {
+    pub async fn send_one_way(
+        &self,
+        topic: &str,
+        properties: &str,
+        body: &[u8],
+    ) -> Result<(), ClientError> {
         let queue = self.next_queue(topic, None).await?;
         let remote = self.brokers.remote(&queue, self.codec).await?;
         let ext = fields(&self.group, topic, &queue, properties, Kind::Single);
@@ -105,7 +116,11 @@ impl Producer {
     }
 
     /// The next queue in turn, past those of the broker that has just failed where there is another.
-    async fn next_queue(&self, topic: &str, failed_broker: Option<&str>) -> Result<MessageQueue, ClientError> {
+    async fn next_queue(
+        &self,
+        topic: &str,
+        failed_broker: Option<&str>,
+    ) -> Result<MessageQueue, ClientError> {
         let queues = self.names.queues_to_send(topic).await?;
         let start = self.turn.replace(self.turn.get().wrapping_add(1));
         let at = |step: usize| &queues[start.wrapping_add(step) % queues.len()];
@@ -122,13 +137,19 @@ pub(super) struct Brokers {
 
 impl Brokers {
     /// The open connection to the queue's broker, or a new one.
-    pub async fn remote(&self, queue: &MessageQueue, codec: Codec) -> Result<Rc<Remote>, ClientError> {
+    pub async fn remote(
+        &self,
+        queue: &MessageQueue,
+        codec: Codec,
+    ) -> Result<Rc<Remote>, ClientError> {
         let known = self.remotes.borrow().get(&queue.addr).cloned();
         if let Some(remote) = known.filter(|remote| !remote.is_closed()) {
             return Ok(remote);
         }
         let remote = Rc::new(Remote::connect(resolve(&queue.addr)?, codec).await?);
-        self.remotes.borrow_mut().insert(queue.addr.clone(), Rc::clone(&remote));
+        self.remotes
+            .borrow_mut()
+            .insert(queue.addr.clone(), Rc::clone(&remote));
         Ok(remote)
     }
 }

@@ -64,19 +64,33 @@ impl Remote {
             Ok(Ok(answer)) => answer.map_err(|reason| ClientError::Closed { addr, reason }),
             Ok(Err(_)) => Err(ClientError::closed(addr, "closed while waiting")),
             Err(_) => {
-                self.connection.inbound(|calls| calls.waiting.remove(&opaque));
-                Err(ClientError::Timeout { addr, code, timeout })
+                self.connection
+                    .inbound(|calls| calls.waiting.remove(&opaque));
+                Err(ClientError::Timeout {
+                    addr,
+                    code,
+                    timeout,
+                })
             }
         }
     }
 
     /// Sent, and nothing heard of it again.
-    pub fn one_way(&self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> Result<(), ClientError> {
+    pub fn one_way(
+        &self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) -> Result<(), ClientError> {
         if self.is_closed() {
-            return Err(ClientError::closed(self.addr(), "closed before the request"));
+            return Err(ClientError::closed(
+                self.addr(),
+                "closed before the request",
+            ));
         }
         let head = self.head(code, self.opaque(), ONE_WAY);
-        self.connection.send(|_, output| frame::write(output, &head, ext, body));
+        self.connection
+            .send(|_, output| frame::write(output, &head, ext, body));
         Ok(())
     }
 

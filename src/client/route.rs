@@ -132,7 +132,10 @@ impl NameServer {
             .collect::<Result<Vec<_>, _>>()?;
         if addrs.is_empty() {
             let error = std::io::ErrorKind::NotFound.into();
-            return Err(ClientError::Address { text: String::new(), error });
+            return Err(ClientError::Address {
+                text: String::new(),
+                error,
+            });
         }
         Ok(Self {
             addrs,
@@ -145,7 +148,10 @@ impl NameServer {
 
     /// The route of a topic that exists; `None` if the name server does not know it.
     pub async fn route(&self, topic: &str) -> Result<Option<TopicRoute>, ClientError> {
-        let ext = [("topic", Value::Str(topic)), ("acceptStandardJsonOnly", Value::Bool(true))];
+        let ext = [
+            ("topic", Value::Str(topic)),
+            ("acceptStandardJsonOnly", Value::Bool(true)),
+        ];
         let answer = self.call(request::GET_ROUTEINFO_BY_TOPIC, &ext).await?;
         if answer.code == response::TOPIC_NOT_EXIST {
             return Ok(None);
@@ -161,24 +167,40 @@ impl NameServer {
         }
         let route = match self.route(topic).await? {
             Some(route) => route,
-            None => self.route(DEFAULT_TOPIC).await?.unwrap_or_default().trimmed(),
+            None => self
+                .route(DEFAULT_TOPIC)
+                .await?
+                .unwrap_or_default()
+                .trimmed(),
         };
-        self.routes.borrow_mut().insert(topic.to_owned(), (Instant::now(), route.clone()));
+        self.routes
+            .borrow_mut()
+            .insert(topic.to_owned(), (Instant::now(), route.clone()));
         Ok(route)
     }
 
     pub async fn queues_to_send(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
         let queues = self.route_to_send(topic).await?.queues_to_send();
         if queues.is_empty() {
-            return Err(ClientError::NoQueue { topic: topic.to_owned(), used: "sent to" });
+            return Err(ClientError::NoQueue {
+                topic: topic.to_owned(),
+                used: "sent to",
+            });
         }
         Ok(queues)
     }
 
     pub async fn queues_to_pull(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
-        let queues = self.route(topic).await?.unwrap_or_default().queues_to_pull();
+        let queues = self
+            .route(topic)
+            .await?
+            .unwrap_or_default()
+            .queues_to_pull();
         if queues.is_empty() {
-            return Err(ClientError::NoQueue { topic: topic.to_owned(), used: "pulled from" });
+            return Err(ClientError::NoQueue {
+                topic: topic.to_owned(),
+                used: "pulled from",
+            });
         }
         Ok(queues)
     }
@@ -197,7 +219,9 @@ impl NameServer {
                 ("topicSysFlag", Value::I64(0)),
                 ("order", Value::Bool(false)),
             ];
-            let answer = remote.call(request::UPDATE_AND_CREATE_TOPIC, &ext, &[], API_TIMEOUT).await?;
+            let answer = remote
+                .call(request::UPDATE_AND_CREATE_TOPIC, &ext, &[], API_TIMEOUT)
+                .await?;
             answer.success()?;
         }
         self.routes.borrow_mut().remove(topic);
@@ -205,7 +229,12 @@ impl NameServer {
     }
 
     /// Waits until the name server knows the topic with at least so many queues on each broker that has it.
-    pub async fn await_topic(&self, topic: &str, queues: u32, timeout: Duration) -> Result<TopicRoute, ClientError> {
+    pub async fn await_topic(
+        &self,
+        topic: &str,
+        queues: u32,
+        timeout: Duration,
+    ) -> Result<TopicRoute, ClientError> {
         let end = Instant::now() + timeout;
         loop {
             let route = self.route(topic).await?.unwrap_or_default();
@@ -214,7 +243,10 @@ impl NameServer {
                 return Ok(route);
             }
             if Instant::now() >= end {
-                return Err(ClientError::NoQueue { topic: topic.to_owned(), used: "sent to" });
+                return Err(ClientError::NoQueue {
+                    topic: topic.to_owned(),
+                    used: "sent to",
+                });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -227,15 +259,19 @@ impl NameServer {
         struct ClusterInfo {
             broker_addr_table: BTreeMap<String, BrokerData>,
         }
-        let answer = self.call(request::GET_BROKER_CLUSTER_INFO, &[]).await?.success()?;
+        let answer = self
+            .call(request::GET_BROKER_CLUSTER_INFO, &[])
+            .await?
+            .success()?;
         let body = String::from_utf8_lossy(&answer.body);
         // This one is always in the loose form: numeric keys without quotes.
         let table = crate::wire::loose_json::parse(&body).map_err(|error| ClientError::Answer {
             what: format!("cluster table: {error}"),
         })?;
-        let table: ClusterInfo = serde_json::from_value(table).map_err(|error| ClientError::Answer {
-            what: format!("cluster table: {error}"),
-        })?;
+        let table: ClusterInfo =
+            serde_json::from_value(table).map_err(|error| ClientError::Answer {
+                what: format!("cluster table: {error}"),
+            })?;
         let route = TopicRoute {
             queue_datas: Vec::new(),
             broker_datas: table.broker_addr_table.into_values().collect(),
@@ -256,12 +292,21 @@ impl NameServer {
         Err(last.expect("there is at least one address"))
     }
 
-    async fn call_chosen(&self, code: i32, ext: &[(&str, Value<'_>)]) -> Result<Response, ClientError> {
-        let open = self.remote.borrow().clone().filter(|remote| !remote.is_closed());
+    async fn call_chosen(
+        &self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+    ) -> Result<Response, ClientError> {
+        let open = self
+            .remote
+            .borrow()
+            .clone()
+            .filter(|remote| !remote.is_closed());
         let remote = match open {
             Some(remote) => remote,
             None => {
-                let remote = Rc::new(Remote::connect(self.addrs[self.chosen.get()], self.codec).await?);
+                let remote =
+                    Rc::new(Remote::connect(self.addrs[self.chosen.get()], self.codec).await?);
                 self.remote.replace(Some(Rc::clone(&remote)));
                 remote
             }
@@ -294,7 +339,10 @@ mod tests {
         assert!(send.iter().all(|queue| queue.addr == "10.0.0.1:10911"));
         let pull = route.queues_to_pull();
         assert_eq!(pull.len(), 9);
-        assert_eq!((pull[0].broker.as_str(), pull[1].broker.as_str()), ("a", "b"));
+        assert_eq!(
+            (pull[0].broker.as_str(), pull[1].broker.as_str()),
+            ("a", "b")
+        );
         assert_eq!(pull.last().map(|queue| queue.queue_id), Some(7));
     }
 
