@@ -7,7 +7,7 @@ use std::time::Duration;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, squeue};
 
-/// Twice what 1024 connections complete in a turn; beyond that the kernel keeps completions for us, at a price.
+/// Several completions of each of 1024 connections in one turn; the kernel keeps what does not fit, at a price.
 const COMPLETION_ENTRIES: u32 = 8192;
 
 /// Places for log buffers: one a shard, and shards may share a ring.
