@@ -2,3 +2,41 @@
 
 pub mod args;
 pub mod bench;
+mod broker;
+mod embedded;
+mod namesrv;
+mod process;
+mod runtime_info;
+mod setup;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use self::args::{BrokerArgs, NamesrvArgs};
+use self::bench::BenchArgs;
+
+/// A message broker that speaks Apache RocketMQ's protocol and keeps its store, on io_uring.
+#[derive(Parser)]
+#[command(name = "ringmq", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Broker(BrokerArgs),
+    Namesrv(NamesrvArgs),
+    Bench(BenchArgs),
+}
+
+pub fn run(cli: Cli) -> Result<()> {
+    let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new("warn,ringmq=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli.command {
+        Command::Broker(args) => broker::run(args),
+        Command::Namesrv(args) => namesrv::run(args),
+        Command::Bench(args) => Ok(bench::run(args, &embedded::Embedding)?),
+    }
+}

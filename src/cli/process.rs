@@ -1,19 +1,22 @@
 //! A broker in this process: one thread and one reactor for each shard, the name server beside the first.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
+use super::setup::shard_setup;
 use crate::config::Config;
-use crate::reactor::{self, NamesrvSetup, Ready, ShardSetup};
-use crate::ring::{self, Doorbell, RingConfig};
+use crate::reactor::{self, Ready};
+use crate::ring::{Doorbell, Facilities, Ring, RingConfig};
 
 /// What a thread of the process reports to its main thread.
 pub enum Event {
-    Ready { shard: usize, ready: Ready, thread_id: u32 },
+    Ready { shard: usize, ready: Box<Started> },
     Stopped { shard: usize, result: Result<()> },
     /// SIGTERM or SIGINT.
     Signal,
@@ -27,14 +30,21 @@ pub struct Process {
     to_events: Sender<Event>,
 }
 
+/// What a shard's thread knows once it serves.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub ready: Ready,
+    pub facilities: Facilities,
+    /// The kernel's number of the thread, under which it accounts its CPU time.
+    pub thread_id: u32,
+}
+
 pub struct RunningShard {
     pub broker_name: String,
     pub addr: SocketAddr,
     pub core: usize,
     pub store_dir: PathBuf,
-    pub ready: Ready,
-    /// The kernel's number of the thread, under which it accounts its CPU time.
-    pub thread_id: u32,
+    pub started: Started,
     doorbell: Doorbell,
     thread: JoinHandle<()>,
 }
@@ -48,10 +58,10 @@ impl Process {
         for shard in 0..config.shards() {
             starting.push(spawn_shard(config, shard, to_events.clone())?);
         }
-        let mut ready: Vec<Option<(Ready, u32)>> = starting.iter().map(|_| None).collect();
+        let mut ready: Vec<Option<Started>> = starting.iter().map(|_| None).collect();
         while ready.iter().any(Option::is_none) {
             match events.recv()? {
-                Event::Ready { shard, ready: now, thread_id } => ready[shard] = Some((now, thread_id)),
+                Event::Ready { shard, ready: started } => ready[shard] = Some(*started),
                 Event::Stopped { result, .. } => {
                     for shard in &starting {
                         shard.doorbell.ring();
@@ -67,18 +77,14 @@ impl Process {
         let shards = starting
             .into_iter()
             .zip(ready)
-            .map(|(starting, ready)| {
-                let (ready, thread_id) = ready.expect("all are ready");
-                RunningShard {
-                    broker_name: starting.broker_name,
-                    addr: starting.addr,
-                    core: starting.core,
-                    store_dir: starting.store_dir,
-                    ready,
-                    thread_id,
-                    doorbell: starting.doorbell,
-                    thread: starting.thread,
-                }
+            .map(|(starting, started)| RunningShard {
+                broker_name: starting.broker_name,
+                addr: starting.addr,
+                core: starting.core,
+                store_dir: starting.store_dir,
+                started: started.expect("all are ready"),
+                doorbell: starting.doorbell,
+                thread: starting.thread,
             })
             .collect();
         let namesrv = config
@@ -87,12 +93,8 @@ impl Process {
         Ok(Process { shards, namesrv, events, to_events })
     }
 
-    /// Runs until SIGTERM or SIGINT, or until a shard fails; then stops all of them.
-    pub fn run_until_signal(self) -> Result<()> {
-        let mut signals = signal_hook::iterator::Signals::new([
-            signal_hook::consts::SIGTERM,
-            signal_hook::consts::SIGINT,
-        ])?;
+    /// Runs until a signal comes, or until a shard fails; then stops all of them.
+    pub fn run_until(self, mut signals: Signals) -> Result<()> {
         let to_events = self.to_events.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             if signals.forever().next().is_some() {
@@ -129,6 +131,11 @@ impl Process {
     }
 }
 
+/// The signals that end a process; from this call on they no longer kill it.
+pub fn signals() -> Result<Signals> {
+    Ok(Signals::new([SIGTERM, SIGINT])?)
+}
+
 struct StartingShard {
     broker_name: String,
     addr: SocketAddr,
@@ -151,16 +158,13 @@ fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<S
         doorbell: doorbell.clone(),
         thread: thread::Builder::new().name(format!("shard-{shard}")).spawn(move || {
             let to_ready = events.clone();
-            let run = ring::run(ring_config, move |io| async move {
-                let stop = io.clone();
-                reactor::run(
-                    io,
-                    setup,
-                    async move { stop.wait(&doorbell).await },
-                    move |ready| {
-                        let _ = to_ready.send(Event::Ready { shard, ready, thread_id: thread_id() });
-                    },
-                )
+            let run = Ring::start(ring_config, move |ring| async move {
+                let (bell, at_ready) = (ring.clone(), ring.clone());
+                let stop = async move { bell.wait(&doorbell).await };
+                reactor::run(ring, setup, stop, move |ready| {
+                    let started = Started { ready, facilities: at_ready.facilities(), thread_id: thread_id() };
+                    let _ = to_ready.send(Event::Ready { shard, ready: Box::new(started) });
+                })
                 .await
             });
             let result = match run {
@@ -171,51 +175,6 @@ fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<S
         })?,
     };
     Ok(starting)
-}
-
-fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
-    let port = config.shard_port(shard);
-    let listen = SocketAddr::new(config.bind_address, port);
-    let (store, broker) = (config.store_of(shard), config.broker_of(shard));
-    let namesrv = if config.has_builtin_namesrv() {
-        vec![SocketAddr::new(own_address(config), config.namesrv_port)]
-    } else {
-        let mut resolved = Vec::new();
-        for address in &config.namesrv {
-            let found = address
-                .to_socket_addrs()
-                .with_context(|| format!("the name server {address} cannot be resolved"))?
-                .next();
-            resolved.push(found.with_context(|| format!("the name server {address} has no address"))?);
-        }
-        resolved
-    };
-    let builtin = (config.has_builtin_namesrv() && shard == 0).then(|| NamesrvSetup {
-        listen: SocketAddr::new(config.bind_address, config.namesrv_port),
-        kv_config: config.store_dir.join("config/kvConfig.json"),
-    });
-    Ok(ShardSetup {
-        listen,
-        vip_listen: SocketAddr::new(config.bind_address, port - 2),
-        advertise: SocketAddr::new(config.advertise, port),
-        store,
-        broker,
-        namesrv,
-        register_interval_ms: config.register_interval_ms,
-        sync_flush_timeout_ms: config.sync_flush_timeout_ms,
-        send_wait_ms: config.send_wait_ms,
-        save_offsets_interval_ms: config.save_offsets_interval_ms,
-        builtin_namesrv: builtin,
-    })
-}
-
-/// Where this process reaches itself.
-fn own_address(config: &Config) -> std::net::IpAddr {
-    if config.bind_address.is_unspecified() {
-        std::net::Ipv4Addr::LOCALHOST.into()
-    } else {
-        config.bind_address
-    }
 }
 
 /// A store remembers its number of shards by its folders: another number would hide messages.

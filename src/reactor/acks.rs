@@ -5,32 +5,20 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::connection::Connection;
+use super::connection::{Caller, Connection};
 use crate::io::Stream;
-use crate::wire::header::Codec;
 
-/// Who asked, in which way to answer.
-pub struct Caller<S: Stream> {
-    pub connection: Rc<Connection<S>>,
-    pub opaque: i32,
-    pub codec: Codec,
-}
-
-impl<S: Stream> Clone for Caller<S> {
-    fn clone(&self) -> Self {
-        Caller { connection: self.connection.clone(), ..*self }
-    }
-}
-
-/// The `UNIQ_KEY` of a message, which its reply repeats as `transactionId`. The usual one fits in place.
+/// A `UNIQ_KEY`, which the reply repeats as `transactionId`. The clients' own (32 or 56 digits) fit in place.
 pub enum UniqueKey {
-    Inline([u8; 56], u8),
+    Inline([u8; UniqueKey::INLINE_BYTES], u8),
     Long(Box<str>),
 }
 
 impl UniqueKey {
+    const INLINE_BYTES: usize = 56;
+
     pub fn new(key: &str) -> Self {
-        let mut inline = [0; 56];
+        let mut inline = [0; Self::INLINE_BYTES];
         match inline.get_mut(..key.len()) {
             Some(place) => {
                 place.copy_from_slice(key.as_bytes());
@@ -50,12 +38,20 @@ impl UniqueKey {
     }
 }
 
-/// What the reply to a send will say.
+/// What the reply says besides that it worked.
 pub enum Receipt {
-    Message { physical_offset: u64, unique_key: UniqueKey },
-    /// Physical offsets and unique keys of all messages of the batch, joined by commas as the reply wants them.
-    Batch { message_ids: String, unique_keys: String },
-    /// A message that the broker stored for a request which is answered without a message id (send-back).
+    /// To a send.
+    Send {
+        queue_id: u32,
+        /// Of a batch the first message's.
+        queue_offset: u64,
+        /// Of a batch the last message's.
+        physical_offset: u64,
+        unique_key: UniqueKey,
+        /// Of a batch the ids of all messages, joined by commas.
+        batch_ids: Option<Box<str>>,
+    },
+    /// To a send-back: nothing.
     Plain,
 }
 
@@ -63,9 +59,8 @@ pub struct Ack<S: Stream> {
     /// Log position up to which the log has to be committed.
     pub end: u64,
     pub appended_ns: u64,
-    pub caller: Caller<S>,
-    pub queue_id: u32,
-    pub queue_offset: u64,
+    pub connection: Rc<Connection<S>>,
+    pub caller: Caller,
     pub receipt: Receipt,
 }
 
@@ -101,8 +96,8 @@ impl<S: Stream> Acks<S> {
         self.waiting.pop_front_if(|ack| ack.appended_ns < ns)
     }
 
-    /// When the log has failed nothing more will be acknowledged.
-    pub fn drain(&mut self) -> impl Iterator<Item = Ack<S>> + '_ {
-        self.waiting.drain(..)
+    /// The next send of all: when the log has failed, nothing more will be acknowledged.
+    pub fn pop(&mut self) -> Option<Ack<S>> {
+        self.waiting.pop_front()
     }
 }

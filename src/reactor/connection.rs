@@ -15,8 +15,8 @@ use tracing::{debug, info, warn};
 use super::first::{First, first};
 use super::inbox::{Flow, Inbox};
 use crate::io::{Io, Listener, Notify, Stream};
-use crate::wire::frame::Frame;
-use crate::wire::header::Scratch;
+use crate::wire::{CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value};
+use crate::wire::frame;
 
 /// Unsent replies above which the client's further requests wait.
 const PAUSE_READING_BYTES: usize = 4 << 20;
@@ -34,7 +34,7 @@ const MAX_IDLE_NS: u64 = 120_000_000_000;
 pub trait Service<S: Stream>: 'static {
     /// Takes one frame; replies now or later through [`Connection::reply`].
     fn frame(
-        &self,
+        self: &Rc<Self>,
         connection: &Rc<Connection<S>>,
         frame: Frame<'_>,
         scratch: &mut Scratch,
@@ -44,6 +44,34 @@ pub trait Service<S: Stream>: 'static {
     fn room(&self, bytes: usize) -> impl Future<Output = ()>;
 
     fn closed(&self, connection: &Connection<S>);
+}
+
+/// How to answer a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    pub opaque: i32,
+    pub codec: Codec,
+    /// Nobody waits for the answer.
+    pub is_oneway: bool,
+}
+
+impl Caller {
+    pub fn new(frame: &Frame<'_>, header: &Header<'_>) -> Self {
+        Caller { opaque: header.opaque, codec: frame.codec, is_oneway: header.is_oneway() }
+    }
+
+    /// The head of the reply, in the codec of the request: C++ and Node clients read no other.
+    pub fn head<'a>(&self, code: i32, remark: Option<&'a str>) -> Head<'a> {
+        Head {
+            codec: self.codec,
+            code,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque: self.opaque,
+            flag: FLAG_RESPONSE,
+            remark,
+        }
+    }
 }
 
 pub struct Connection<S: Stream> {
@@ -61,8 +89,15 @@ pub struct Connection<S: Stream> {
 }
 
 impl<S: Stream> Connection<S> {
+    /// Answers `caller`, unless nobody waits for it.
+    pub fn answer(&self, caller: Caller, code: i32, remark: Option<&str>, ext: &[(&str, Value<'_>)], body: &[u8]) {
+        if !caller.is_oneway {
+            self.write(|out| frame::write(out, &caller.head(code, remark), ext, body));
+        }
+    }
+
     /// Lets `write` append one or more whole frames to what is sent next.
-    pub fn reply<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    pub fn write<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut out = self.out.borrow_mut();
         let written = write(&mut out);
         if self.closed.get() {

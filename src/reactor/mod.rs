@@ -8,8 +8,8 @@
 //! | accept, one a port | a connection | starts its reader and writer |
 //! | reader, one a connection | bytes | frames -> decisions -> appended, answered, parked |
 //! | writer, one a connection | replies | one send for all that has been collected |
-//! | committed (`shard.rs`) | the log's next commit | releases acknowledgements, wakes parked pulls |
-//! | clock (`shard.rs`) | 100 ms | deadlines, expiry, what is due |
+//! | committed (`life.rs`) | the log's next commit | releases acknowledgements, wakes parked pulls |
+//! | clock (`life.rs`) | 100 ms | deadlines, expiry, what is due |
 //! | registration | a change, 30 s | tells the name servers |
 //! | persistence | a change | writes config/*.json |
 //! | delay | the next due message | moves it to its real topic |
@@ -19,6 +19,7 @@ mod connection;
 mod delay;
 mod first;
 mod inbox;
+mod life;
 mod lookup;
 mod namesrv;
 mod parked;
@@ -43,10 +44,10 @@ pub struct ShardSetup {
     pub listen: SocketAddr,
     /// Clients with the VIP channel on come here.
     pub vip_listen: SocketAddr,
-    /// What routes and message ids say.
-    pub advertise: SocketAddr,
     pub store: StoreConfig,
     pub broker: BrokerConfig,
+    /// The configuration as broker.conf, for mqadmin.
+    pub properties_text: String,
     pub namesrv: Vec<SocketAddr>,
     pub register_interval_ms: u64,
     pub sync_flush_timeout_ms: u64,
@@ -58,8 +59,8 @@ pub struct ShardSetup {
 #[derive(Clone, Debug)]
 pub struct NamesrvSetup {
     pub listen: SocketAddr,
-    /// Where KV configuration is kept.
-    pub kv_config: PathBuf,
+    /// Where its settings are kept.
+    pub dir: PathBuf,
 }
 
 /// What a shard says when it serves.
@@ -78,7 +79,8 @@ pub enum ServeError {
     Store(#[from] StoreError),
 }
 
-/// Serves one shard until `stop` is done: then stops accepting, finishes what was accepted, and closes the store.
+/// Serves one shard, and the name server if it is this shard's to serve, until `stop` is done: then stops accepting,
+/// finishes what was accepted, and closes the store.
 pub async fn run<I: Io>(
     io: I,
     setup: ShardSetup,
@@ -86,13 +88,10 @@ pub async fn run<I: Io>(
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     let names = match &setup.builtin_namesrv {
-        Some(namesrv) => Some(namesrv::start(&io, namesrv).await?),
+        Some(names) => Some(namesrv::start(&io, names).await?),
         None => None,
     };
-    let shard = shard::Shard::open(io, setup).await?;
-    ready(shard.ready().await);
-    stop.await;
-    shard.stop().await?;
+    life::run(io, setup, stop, ready).await?;
     if let Some(names) = names {
         names.stop().await;
     }

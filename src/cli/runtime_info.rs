@@ -1,0 +1,42 @@
+//! Asks a broker for its runtime figures, as `mqadmin brokerStatus` does.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::wire::codes::request;
+use crate::wire::stats::KvTable;
+use crate::wire::{CURRENT_VERSION, Codec, Head, Language, frame};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub fn ask(broker: SocketAddr) -> io::Result<BTreeMap<String, String>> {
+    let head = Head {
+        codec: Codec::Json,
+        code: request::GET_BROKER_RUNTIME_INFO,
+        language: Language::Java,
+        version: CURRENT_VERSION,
+        opaque: 1,
+        flag: 0,
+        remark: None,
+    };
+    let mut stream = TcpStream::connect_timeout(&broker, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, &head, &[], &[]);
+    stream.write_all(&bytes)?;
+    bytes.clear();
+    let mut chunk = [0; 16 << 10];
+    loop {
+        if let Some(frame) = frame::split(&bytes).map_err(io::Error::other)? {
+            let table = KvTable::decode(frame.body).map_err(io::Error::other)?;
+            return Ok(table.table);
+        }
+        let count = stream.read(&mut chunk)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(&chunk[..count]);
+    }
+}

@@ -1,0 +1,104 @@
+//! What the configuration means for each room of a shard.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::broker::BrokerConfig;
+use crate::config::{Config, Flush};
+use crate::reactor::{NamesrvSetup, ShardSetup};
+use crate::store::{self, StoreConfig};
+
+pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
+    let port = config.shard_port(shard);
+    let builtin = config.has_builtin_namesrv();
+    Ok(ShardSetup {
+        listen: SocketAddr::new(config.bind_address, port),
+        vip_listen: SocketAddr::new(config.bind_address, port - 2),
+        store: store_config(config, shard),
+        broker: broker_config(config, shard),
+        properties_text: config.properties_text(),
+        namesrv: namesrv_addresses(config)?,
+        register_interval_ms: config.register_interval_ms,
+        sync_flush_timeout_ms: config.sync_flush_timeout_ms,
+        send_wait_ms: config.send_wait_ms,
+        save_offsets_interval_ms: config.save_offsets_interval_ms,
+        builtin_namesrv: (builtin && shard == 0).then(|| NamesrvSetup {
+            listen: SocketAddr::new(config.bind_address, config.namesrv_port),
+            dir: config.store_dir.join("config"),
+        }),
+    })
+}
+
+/// With one shard RocketMQ's own layout, with several a store for each.
+pub fn shard_dir(config: &Config, shard: usize) -> PathBuf {
+    if config.shards() == 1 {
+        config.store_dir.clone()
+    } else {
+        config.store_dir.join(format!("shard-{shard}"))
+    }
+}
+
+fn advertise(config: &Config, shard: usize) -> SocketAddr {
+    SocketAddr::new(config.advertise, config.shard_port(shard))
+}
+
+fn store_config(config: &Config, shard: usize) -> StoreConfig {
+    StoreConfig {
+        dir: shard_dir(config, shard),
+        flush: match config.flush {
+            Flush::Sync => store::Flush::Sync,
+            Flush::Async => store::Flush::Async,
+        },
+        segment_bytes: config.segment_bytes,
+        log_buffer_bytes: config.log_buffer_bytes as usize,
+        max_message_bytes: config.max_message_bytes as usize,
+        flush_interval_ms: config.flush_interval_ms,
+        consume_queue_memory_bytes: config.consume_queue_memory_bytes as usize,
+        store_host: advertise(config, shard),
+        ..StoreConfig::default()
+    }
+}
+
+fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
+    BrokerConfig {
+        broker_name: config.shard_name(shard),
+        cluster_name: config.cluster_name.clone(),
+        advertise: advertise(config, shard),
+        region_id: config.region_id.clone(),
+        broker_permission: config.broker_permission,
+        auto_create_topic: config.auto_create_topic,
+        default_topic_queue_nums: config.default_topic_queues,
+        auto_create_group: config.auto_create_group,
+        cluster_topic: config.cluster_topic,
+        broker_topic: config.broker_topic,
+        trace_topic: config.trace_topic,
+        trace_topic_name: config.trace_topic_name.clone(),
+        max_message_bytes: config.max_message_bytes as usize,
+        delay_levels_ms: config.delay_levels_ms.clone(),
+        long_polling: config.long_polling,
+        short_polling_ms: config.short_polling_ms,
+        max_pull_messages: config.max_pull_messages_hot,
+        max_pull_bytes: config.max_pull_bytes_hot as u32,
+        notify_consumer_ids_changed: config.notify_consumer_ids_changed,
+        client_expiry_ms: config.client_expiry_ms,
+        ..BrokerConfig::default()
+    }
+}
+
+fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
+    if config.has_builtin_namesrv() {
+        let own: IpAddr =
+            if config.bind_address.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { config.bind_address };
+        return Ok(vec![SocketAddr::new(own, config.namesrv_port)]);
+    }
+    let mut resolved = Vec::new();
+    for address in &config.namesrv {
+        let mut found = address
+            .to_socket_addrs()
+            .with_context(|| format!("the name server {address} cannot be resolved"))?;
+        resolved.push(found.next().with_context(|| format!("the name server {address} has no address"))?);
+    }
+    Ok(resolved)
+}

@@ -1,0 +1,131 @@
+//! The name server on a port: the pure [`NameServer`] with connections, a clock and a place for its settings.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tracing::{error, warn};
+
+use super::connection::{Caller, Connection, Connections, Service, accept};
+use super::first::first;
+use super::inbox::Flow;
+use super::{NamesrvSetup, ServeError, listen};
+use crate::io::{Io, Notify};
+use crate::namesrv::{Effect, KvConfig, NameServer, Settings};
+use crate::store::TextFiles;
+use crate::wire::{Frame, Scratch, Value, header};
+
+const SECOND_NS: u64 = 1_000_000_000;
+const KV_FILE: &str = "kvConfig.json";
+const SETTINGS_FILE: &str = "namesrv.properties";
+
+pub(super) struct Names<I: Io> {
+    io: I,
+    server: RefCell<NameServer>,
+    connections: Rc<Connections<I::Stream>>,
+    files: TextFiles<I>,
+    effects: RefCell<Vec<Effect>>,
+    to_save: Notify,
+    stopped: std::cell::Cell<bool>,
+}
+
+/// Listens, and answers from then on.
+pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Names<I>>, ServeError> {
+    let files = TextFiles::open(io.clone(), &setup.dir).await?;
+    let kv = files.load(KV_FILE).await?;
+    let settings = files.load(SETTINGS_FILE).await?;
+    let server = NameServer::new(
+        kv.as_deref().map(KvConfig::parse).unwrap_or_default(),
+        settings.as_deref().map(Settings::parse).unwrap_or_default(),
+    );
+    let names = Rc::new(Names {
+        io: io.clone(),
+        server: RefCell::new(server),
+        connections: Rc::default(),
+        files,
+        effects: RefCell::default(),
+        to_save: Notify::default(),
+        stopped: std::cell::Cell::new(false),
+    });
+    let listener = listen(io, setup.listen)?;
+    io.spawn(accept(io.clone(), listener, names.clone(), names.connections.clone()));
+    io.spawn(tick(names.clone()));
+    Ok(names)
+}
+
+impl<I: Io> Names<I> {
+    pub(super) async fn stop(&self) {
+        self.stopped.set(true);
+        self.to_save.notify();
+        self.connections.stop_accepting();
+        self.save().await;
+        self.connections.close_all();
+    }
+
+    async fn save(&self) {
+        for effect in self.effects.take() {
+            let (name, text) = match effect {
+                Effect::SaveKvConfig(text) => (KV_FILE, text),
+                Effect::SaveSettings(text) => (SETTINGS_FILE, text),
+            };
+            if let Err(error) = self.files.save(name, text).await {
+                error!(name, %error, "cannot be saved");
+            }
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.io.now().mono_ns / 1_000_000
+    }
+}
+
+async fn tick<I: Io>(names: Rc<Names<I>>) {
+    while !names.stopped.get() {
+        let silent = names.server.borrow_mut().expire(names.now_ms());
+        for connection in silent.into_iter().filter_map(|id| names.connections.find(id)) {
+            warn!(peer = %connection.peer, "a broker has fallen silent");
+            connection.close();
+        }
+        names.connections.close_idle(names.io.now().mono_ns);
+        names.save().await;
+        let second = names.io.sleep_until(names.io.now().mono_ns + SECOND_NS);
+        first(names.to_save.notified(), second).await;
+    }
+}
+
+impl<I: Io> Service<I::Stream> for Names<I> {
+    fn frame(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        frame: Frame<'_>,
+        scratch: &mut Scratch,
+    ) -> Flow {
+        let header = match header::decode(&frame, scratch) {
+            Ok(header) => header,
+            Err(error) => {
+                warn!(peer = %connection.peer, %error, "closing a connection that sent a broken header");
+                return Flow::Close;
+            }
+        };
+        if header.is_response() {
+            return Flow::Next;
+        }
+        let mut server = self.server.borrow_mut();
+        let reply = server.handle(&header, frame.body, connection.id, self.now_ms());
+        let mut effects = self.effects.borrow_mut();
+        server.take_effects(&mut effects);
+        if !effects.is_empty() {
+            self.to_save.notify();
+        }
+        let ext: Vec<_> = reply.ext.iter().map(|(name, value)| (*name, Value::Str(value))).collect();
+        let caller = Caller::new(&frame, &header);
+        connection.answer(caller, reply.code, reply.remark.as_deref(), &ext, &reply.body);
+        Flow::Next
+    }
+
+    /// Never full: nothing is kept of a request.
+    async fn room(&self, _bytes: usize) {}
+
+    fn closed(&self, connection: &Connection<I::Stream>) {
+        self.server.borrow_mut().connection_closed(connection.id);
+    }
+}

@@ -1,0 +1,233 @@
+//! Pulls: answered from the log buffer where the messages still are there, from the disk in a task of their own, or
+//! parked until there is something.
+
+use std::rc::Rc;
+
+use super::connection::{Caller, Connection};
+use super::shard::Shard;
+use crate::broker::{PullOutcome, PullPlan, PullReply, Refusal, Scanned};
+use crate::io::Io;
+use crate::store::{Position, QueueIndex, Scan, ScanLimits};
+use crate::wire::codes::{request, response};
+use crate::wire::pull::PullRequest;
+use crate::wire::{Header, Value, frame};
+
+/// A pull that waits for a message.
+pub(super) struct ParkedPull<I: Io> {
+    connection: Rc<Connection<I::Stream>>,
+    caller: Caller,
+    plan: PullPlan<'static>,
+}
+
+/// Where a pull stands in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Try {
+    First,
+    /// Woken by a message; gives up at this time.
+    Woken { deadline_ns: u64 },
+    Last,
+}
+
+impl<I: Io> Shard<I> {
+    pub(super) fn pull(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        header: &Header<'_>,
+    ) {
+        let is_lite = header.code == request::LITE_PULL_MESSAGE;
+        let now_ms = self.io.now().unix_ms as u64;
+        let plan = PullRequest::decode(&header.ext)
+            .map_err(Refusal::from)
+            .and_then(|request| self.broker.borrow_mut().admit_pull(&request, is_lite, now_ms));
+        match plan {
+            Ok(plan) => self.serve(connection, caller, plan, Try::First),
+            Err(refusal) => self.refuse(connection, caller, &refusal),
+        }
+    }
+
+    /// A queue that somebody waits for has got entries.
+    pub(super) fn wake_pulls(self: &Rc<Self>, queue: QueueIndex) {
+        let woken = self.parked.borrow_mut().take_queue(queue);
+        for (deadline_ns, parked) in woken {
+            if !parked.connection.is_closed() {
+                self.serve(&parked.connection, parked.caller, parked.plan, Try::Woken { deadline_ns });
+            }
+        }
+        self.store.watch(queue, self.parked.borrow().waits_for(queue));
+    }
+
+    /// Answers the pulls whose time is over.
+    pub(super) fn expire_pulls(self: &Rc<Self>, now_ns: u64) {
+        loop {
+            let due = self.parked.borrow_mut().take_due(now_ns);
+            let Some((_, parked)) = due else { return };
+            if !parked.connection.is_closed() {
+                self.serve(&parked.connection, parked.caller, parked.plan.without_hold(), Try::Last);
+            }
+        }
+    }
+
+    fn serve(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        mut plan: PullPlan<'_>,
+        current: Try,
+    ) {
+        let queue = self.queue_of_pull(&plan);
+        loop {
+            let bounds = self.store.bounds(queue);
+            let outcome = match plan.before_scan(bounds) {
+                PullOutcome::Scan(offset) => {
+                    let mut positions = self.positions.take();
+                    positions.clear();
+                    let filter = |tags_code| plan.filter.matches(tags_code);
+                    let scan = self.store.scan(queue, offset, &limits_of(&plan), filter, &mut positions);
+                    let scanned = match scan {
+                        Scan::Found { next_offset } if self.reply_hot(connection, caller, &plan, next_offset, queue, &positions) => {
+                            self.positions.replace(positions);
+                            return;
+                        }
+                        Scan::Found { .. } | Scan::Cold => None,
+                        Scan::NoneMatched { next_offset } => Some(Scanned::NoneMatched { next_offset }),
+                    };
+                    self.positions.replace(positions);
+                    let Some(scanned) = scanned else {
+                        return self.serve_cold(connection.clone(), caller, plan.into_owned(), queue);
+                    };
+                    // Who waits does not want to hear of messages that are not for him: he waits on, from behind them.
+                    if let (Try::Woken { .. }, Scanned::NoneMatched { next_offset }) = (current, scanned) {
+                        plan.offset = next_offset as i64;
+                        continue;
+                    }
+                    plan.after_scan(scanned, bounds)
+                }
+                outcome => outcome,
+            };
+            return match outcome {
+                PullOutcome::Reply(reply) => self.reply_empty(connection, caller, &plan, &reply),
+                PullOutcome::Park { hold_ms } => {
+                    let deadline_ns = match current {
+                        Try::Woken { deadline_ns } => deadline_ns,
+                        _ => self.io.now().mono_ns.saturating_add(hold_ms.saturating_mul(1_000_000)),
+                    };
+                    let connection = connection.clone();
+                    let parked = ParkedPull { connection, caller, plan: plan.into_owned() };
+                    self.parked.borrow_mut().park(queue, deadline_ns, parked);
+                    self.store.watch(queue, true);
+                }
+                PullOutcome::Scan(_) => unreachable!("a scan has been made"),
+            };
+        }
+    }
+
+    /// Answers from the log buffer; `false` if a message is no longer there.
+    fn reply_hot(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        plan: &PullPlan<'_>,
+        next_offset: u64,
+        queue: QueueIndex,
+        positions: &[Position],
+    ) -> bool {
+        // They ascend, and the buffer loses its oldest bytes first.
+        if !positions.first().is_some_and(|first| self.store.is_hot(first)) {
+            return false;
+        }
+        let PullOutcome::Reply(reply) = plan.after_scan(Scanned::Found { next_offset }, self.store.bounds(queue)) else {
+            unreachable!("found messages are handed out");
+        };
+        let head = caller.head(reply.code, Some(reply.remark));
+        connection.write(|out| {
+            let open = frame::begin(out, &head, &reply_ext(&reply));
+            for position in positions {
+                assert!(self.store.copy_hot(position, out), "the buffer does not change during a turn");
+            }
+            frame::finish(out, open);
+        });
+        self.broker.borrow_mut().pull_answered(plan, &reply, positions.len() as u32);
+        true
+    }
+
+    fn reply_empty(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        plan: &PullPlan<'_>,
+        reply: &PullReply,
+    ) {
+        self.broker.borrow_mut().pull_answered(plan, reply, 0);
+        connection.answer(caller, reply.code, Some(reply.remark), &reply_ext(reply), &[]);
+    }
+
+    /// The entries or the messages are only on disk.
+    fn serve_cold(
+        self: &Rc<Self>,
+        connection: Rc<Connection<I::Stream>>,
+        caller: Caller,
+        plan: PullPlan<'static>,
+        queue: QueueIndex,
+    ) {
+        let shard = self.clone();
+        self.io.spawn(async move {
+            if let Err(error) = shard.read_cold(&connection, caller, &plan, queue).await {
+                tracing::error!(%error, topic = %plan.topic, queue_id = plan.queue_id, "a message cannot be read");
+                connection.answer(caller, response::SYSTEM_ERROR, Some(&error.to_string()), &[], &[]);
+            }
+        });
+    }
+
+    async fn read_cold(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        plan: &PullPlan<'static>,
+        queue: QueueIndex,
+    ) -> Result<(), crate::store::ReadError> {
+        let offset = plan.offset.max(0) as u64;
+        let mut positions = Vec::new();
+        let filter = |tags_code| plan.filter.matches(tags_code);
+        let scan = self.store.scan_cold(queue, offset, &limits_of(plan), filter, &mut positions).await?;
+        let mut body = Vec::new();
+        let scanned = match scan {
+            Scan::Found { next_offset } => {
+                body = self.store.read_cold(&positions, body).await?;
+                Scanned::Found { next_offset }
+            }
+            Scan::NoneMatched { next_offset } => Scanned::NoneMatched { next_offset },
+            Scan::Cold => unreachable!("a cold scan reads what is cold"),
+        };
+        let PullOutcome::Reply(reply) = plan.after_scan(scanned, self.store.bounds(queue)) else {
+            unreachable!("only an empty queue makes a pull wait");
+        };
+        if reply.is_found() {
+            self.broker.borrow_mut().pull_answered(plan, &reply, positions.len() as u32);
+            connection.answer(caller, reply.code, Some(reply.remark), &reply_ext(&reply), &body);
+        } else {
+            self.reply_empty(connection, caller, plan, &reply);
+        }
+        Ok(())
+    }
+
+    fn queue_of_pull(&self, plan: &PullPlan<'_>) -> QueueIndex {
+        plan.queue.unwrap_or_else(|| {
+            let queue = self.store.queue(&plan.topic, plan.queue_id);
+            self.broker.borrow_mut().topics.remember_queue(&plan.topic, plan.queue_id, queue);
+            queue
+        })
+    }
+}
+
+fn limits_of(plan: &PullPlan<'_>) -> ScanLimits {
+    ScanLimits {
+        max_messages: plan.max_messages as usize,
+        max_bytes: plan.max_bytes as usize,
+        max_entries: plan.max_entries as usize,
+    }
+}
+
+fn reply_ext(reply: &PullReply) -> [(&'static str, Value<'static>); 6] {
+    reply.ext().map(|(name, value)| (name, Value::I64(value)))
+}

@@ -1,0 +1,165 @@
+//! Sends: admitted by `broker/`, appended by `store/`, answered when the log is committed.
+
+use std::rc::Rc;
+
+use super::acks::{Ack, Receipt, UniqueKey};
+use super::connection::{Caller, Connection};
+use super::inbox::Flow;
+use super::shard::Shard;
+use crate::broker::{Refusal, SendPlan};
+use crate::io::Io;
+use crate::message::batch;
+use crate::message::ids::offset_message_id;
+use crate::store::{AppendError, Appended, QueueIndex};
+use crate::wire::Header;
+use crate::wire::codes::response;
+use crate::wire::send::{SendReply, SendRequest};
+
+impl<I: Io> Shard<I> {
+    pub(super) fn send(
+        &self,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        header: &Header<'_>,
+        body: &[u8],
+    ) -> Flow {
+        let now = self.io.now();
+        let plan = {
+            let mut broker = self.broker.borrow_mut();
+            let peer = self.peer(connection, header);
+            let plan = SendRequest::decode(&header.ext)
+                .map_err(Refusal::from)
+                .and_then(|request| broker.admit_send(&request, body, &peer, now.unix_ms as u64));
+            match plan {
+                Ok(plan) => plan,
+                Err(refusal) => {
+                    broker.stats.put_failed();
+                    self.refuse_send(connection, caller, refusal.code, &refusal.remark);
+                    return Flow::Next;
+                }
+            }
+        };
+        let len = log_bytes(&plan);
+        if !self.store.room_for(len) {
+            return Flow::Full(len);
+        }
+        match self.append(&plan, now.unix_ms) {
+            Ok((end, receipt)) if !caller.is_oneway => {
+                let connection = connection.clone();
+                let ack = Ack { end, appended_ns: now.mono_ns, connection, caller, receipt };
+                self.acks.borrow_mut().push(ack);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.broker.borrow_mut().stats.put_failed();
+                let (code, remark) = refusal_of(&error);
+                self.refuse_send(connection, caller, code, &remark);
+            }
+        }
+        Flow::Next
+    }
+
+    /// Appends what a plan says, one record or a batch. Returns the end of it in the log, and what to tell the sender.
+    pub(super) fn append(&self, plan: &SendPlan<'_>, now_ms: i64) -> Result<(u64, Receipt), AppendError> {
+        let queue = self.queue_of(plan);
+        let (last, queue_offset, count, batch_ids) = match plan.batch {
+            None => {
+                let stored = self.store.append(queue, &plan.message(), plan.deliver_time_ms, now_ms)?;
+                (stored, stored.queue_offset, 1, None)
+            }
+            Some(count) => {
+                let (last, first_offset, ids) = self.append_batch(queue, plan, now_ms)?;
+                (last, first_offset, count, Some(ids))
+            }
+        };
+        self.broker.borrow_mut().stats.put(count.into(), last.len as u64 * u64::from(count));
+        let receipt = Receipt::Send {
+            queue_id: plan.queue_id,
+            queue_offset,
+            physical_offset: last.physical_offset,
+            unique_key: UniqueKey::new(plan.unique_key.as_str().unwrap_or_default()),
+            batch_ids,
+        };
+        Ok((last.end, receipt))
+    }
+
+    /// Returns the last of them, the queue offset of the first, and all their message ids.
+    fn append_batch(
+        &self,
+        queue: QueueIndex,
+        plan: &SendPlan<'_>,
+        now_ms: i64,
+    ) -> Result<(Appended, u64, Box<str>), AppendError> {
+        // `admit_send` has found all of them well formed.
+        let messages: Vec<_> =
+            batch::iter(plan.body).filter_map(Result::ok).map(|item| plan.batch_message(&item)).collect();
+        let stored = self.store.append_batch(queue, &messages, now_ms)?;
+        let mut ids = String::new();
+        for appended in &stored {
+            if !ids.is_empty() {
+                ids.push(',');
+            }
+            ids.push_str(&offset_message_id(self.store_host, appended.physical_offset));
+        }
+        let (first, last) = (stored.first(), stored.last());
+        let (first, last) = first.zip(last).expect("a batch has at least one message");
+        Ok((*last, first.queue_offset, ids.into()))
+    }
+
+    fn queue_of(&self, plan: &SendPlan<'_>) -> QueueIndex {
+        plan.queue.unwrap_or_else(|| {
+            let queue = self.store.queue(&plan.topic, plan.queue_id);
+            self.broker.borrow_mut().topics.remember_queue(&plan.topic, plan.queue_id, queue);
+            queue
+        })
+    }
+
+    /// Answers a send whose record is in the log; `code` says how safe it is there.
+    pub(super) fn acknowledge(&self, ack: &Ack<I::Stream>, code: i32, remark: Option<&str>) {
+        let Receipt::Send { queue_id, queue_offset, physical_offset, unique_key, batch_ids } = &ack.receipt else {
+            return ack.connection.answer(ack.caller, code, remark, &[], &[]);
+        };
+        let id = offset_message_id(self.store_host, *physical_offset);
+        let reply = SendReply {
+            queue_id: *queue_id as i32,
+            transaction_id: Some(unique_key.as_str()),
+            msg_id: batch_ids.as_deref().unwrap_or(&id),
+            trace_on: Some(self.trace_on),
+            region: Some(&self.region_id),
+            batch_uniq_id: None,
+            recall_handle: None,
+            queue_offset: *queue_offset as i64,
+        };
+        ack.connection.answer(ack.caller, code, remark, &reply.ext(), &[]);
+    }
+
+    /// RocketMQ's refusals of a send carry these two fields as well.
+    pub(super) fn refuse_send(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        code: i32,
+        remark: &str,
+    ) {
+        use crate::wire::Value::Str;
+        let ext = [("TRACE_ON", Str(self.trace_on)), ("MSG_REGION", Str(&self.region_id))];
+        connection.answer(caller, code, Some(remark), &ext, &[]);
+    }
+}
+
+/// Upper bound of what a plan takes in the log.
+fn log_bytes(plan: &SendPlan<'_>) -> usize {
+    /// Fixed fields with IPv6 hosts, the longest topic, the longest properties.
+    const AROUND_BODY_BYTES: usize = 256 + 256 + 32_768;
+    let messages = plan.batch.unwrap_or(1) as usize;
+    plan.body.len() + messages * 512 + AROUND_BODY_BYTES
+}
+
+/// RocketMQ's code for what kept a record out of the log.
+pub(super) fn refusal_of(error: &AppendError) -> (i32, String) {
+    let code = match error {
+        AppendError::TooLarge { .. } => response::MESSAGE_ILLEGAL,
+        _ => response::SERVICE_NOT_AVAILABLE,
+    };
+    (code, error.to_string())
+}

@@ -1,0 +1,202 @@
+//! One shard: its state, and which request goes where.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::acks::Acks;
+use super::connection::{Caller, Connection, Connections, Service};
+use super::inbox::Flow;
+use super::parked::Parked;
+use super::pull::ParkedPull;
+use super::registration::Registration;
+use super::ShardSetup;
+use crate::broker::{Broker, ConfigFile, ConnId, Effect, Peer, Refusal};
+use crate::io::{Io, Notify};
+use crate::store::{Position, QueueIndex, Store};
+use crate::wire::codes::{request, response};
+use crate::wire::consumer::NotifyConsumerIdsChanged;
+use crate::wire::{
+    CURRENT_VERSION, Codec, FLAG_ONEWAY, Frame, Head, Header, Language, Scratch, Value, frame, header,
+};
+
+pub(super) struct Shard<I: Io> {
+    pub io: I,
+    pub setup: ShardSetup,
+    pub store: Rc<Store<I>>,
+    pub broker: RefCell<Broker>,
+    pub connections: Rc<Connections<I::Stream>>,
+    pub acks: RefCell<Acks<I::Stream>>,
+    pub parked: RefCell<Parked<ParkedPull<I>>>,
+    /// Reused by every pull.
+    pub positions: RefCell<Vec<Position>>,
+    pub registration: Registration,
+    /// Files of config/ that have changed, and the bell of the task that saves them.
+    pub unsaved: RefCell<Vec<ConfigFile>>,
+    pub to_save: Notify,
+    /// Rung for each level of the delay queues that has got an entry.
+    pub delayed: Notify,
+    pub delay_queues: Vec<QueueIndex>,
+    pub store_host: SocketAddr,
+    pub region_id: String,
+    pub trace_on: &'static str,
+    pub stopping: Cell<bool>,
+    /// Wakes whoever would sleep over the end.
+    pub stopped: Notify,
+    effects: RefCell<Vec<Effect>>,
+}
+
+impl<I: Io> Shard<I> {
+    pub(super) fn new(io: I, setup: ShardSetup, store: Rc<Store<I>>, broker: Broker) -> Rc<Self> {
+        let delay_queues = broker
+            .delays
+            .levels()
+            .map(|level| store.queue(crate::broker::delay::SCHEDULE, (level - 1) as u32))
+            .collect();
+        Rc::new(Shard {
+            store_host: setup.store.store_host,
+            region_id: setup.broker.region_id.clone(),
+            trace_on: if setup.broker.trace_on { "true" } else { "false" },
+            io,
+            setup,
+            store,
+            broker: RefCell::new(broker),
+            connections: Rc::default(),
+            acks: RefCell::default(),
+            parked: RefCell::default(),
+            positions: RefCell::default(),
+            registration: Registration::default(),
+            unsaved: RefCell::default(),
+            to_save: Notify::default(),
+            delayed: Notify::default(),
+            delay_queues,
+            stopping: Cell::new(false),
+            stopped: Notify::default(),
+            effects: RefCell::default(),
+        })
+    }
+
+    pub(super) fn peer(&self, connection: &Connection<I::Stream>, header: &Header<'_>) -> Peer {
+        Peer {
+            conn: ConnId(connection.id),
+            addr: connection.peer,
+            language: header.language.name(),
+            version: header.version,
+        }
+    }
+
+    pub(super) fn refuse(&self, connection: &Connection<I::Stream>, caller: Caller, refusal: &Refusal) {
+        let forbidden = refusal.forbidden_type.map(|kind| ("forbiddenType", Value::I64(kind.into())));
+        connection.answer(caller, refusal.code, Some(&refusal.remark), forbidden.as_slice(), &[]);
+    }
+
+    fn dispatch(self: &Rc<Self>, connection: &Rc<Connection<I::Stream>>, frame: &Frame<'_>, header: &Header<'_>) -> Flow {
+        let caller = Caller::new(frame, header);
+        if header.is_response() {
+            return Flow::Next; // The broker's own requests to clients are all one-way.
+        }
+        match header.code {
+            request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
+                if self.stopping.get() {
+                    let remark = "the broker is shutting down";
+                    self.refuse_send(connection, caller, response::SERVICE_NOT_AVAILABLE, remark);
+                    return Flow::Next;
+                }
+                let flow = self.send(connection, caller, header, frame.body);
+                self.carry_out_effects();
+                return flow;
+            }
+            request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => self.pull(connection, caller, header),
+            request::CONSUMER_SEND_MSG_BACK
+            | request::VIEW_MESSAGE_BY_ID
+            | request::SEARCH_OFFSET_BY_TIMESTAMP
+            | request::GET_EARLIEST_MSG_STORETIME => self.look_up(connection, caller, header),
+            _ => {
+                let peer = self.peer(connection, header);
+                let now_ms = self.io.now().unix_ms as u64;
+                let reply = self.broker.borrow_mut().answer(header, frame.body, &peer, now_ms, &self.view());
+                if let Some(reply) = reply {
+                    let ext: Vec<_> = reply.ext.iter().map(|(name, value)| (*name, Value::Str(value))).collect();
+                    connection.answer(caller, reply.code, reply.remark.as_deref(), &ext, &reply.body);
+                }
+            }
+        }
+        self.carry_out_effects();
+        Flow::Next
+    }
+
+    /// What the rules want done besides the reply.
+    pub(super) fn carry_out_effects(&self) {
+        let mut effects = self.effects.take();
+        self.broker.borrow_mut().take_effects(&mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Notify { group, conns } => self.notify_consumers(&group, &conns),
+                Effect::Register { topic } => self.registration.topic_changed(topic),
+                Effect::DeleteTopic { topic } => {
+                    self.store.delete_topic(&topic);
+                    self.registration.all_changed();
+                }
+                Effect::Persist(file) => self.save_soon(file),
+                Effect::Close(conns) => {
+                    for connection in conns.iter().filter_map(|conn| self.connections.find(conn.0)) {
+                        connection.close();
+                    }
+                }
+            }
+        }
+        self.effects.replace(effects);
+    }
+
+    pub(super) fn save_soon(&self, file: ConfigFile) {
+        let mut unsaved = self.unsaved.borrow_mut();
+        if !unsaved.contains(&file) {
+            unsaved.push(file);
+        }
+        self.to_save.notify();
+    }
+
+    fn notify_consumers(&self, group: &str, conns: &[ConnId]) {
+        let fields = NotifyConsumerIdsChanged { consumer_group: group };
+        for connection in conns.iter().filter_map(|conn| self.connections.find(conn.0)) {
+            let head = Head {
+                codec: Codec::Json,
+                code: request::NOTIFY_CONSUMER_IDS_CHANGED,
+                language: Language::Java,
+                version: CURRENT_VERSION,
+                opaque: 0,
+                flag: FLAG_ONEWAY,
+                remark: None,
+            };
+            connection.write(|out| frame::write(out, &head, &fields.ext(), &[]));
+        }
+    }
+}
+
+impl<I: Io> Service<I::Stream> for Shard<I> {
+    fn frame(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        frame: Frame<'_>,
+        scratch: &mut Scratch,
+    ) -> Flow {
+        match header::decode(&frame, scratch) {
+            Ok(header) => self.dispatch(connection, &frame, &header),
+            Err(error) => {
+                warn!(peer = %connection.peer, %error, "closing a connection that sent a broken header");
+                Flow::Close
+            }
+        }
+    }
+
+    async fn room(&self, bytes: usize) {
+        self.store.wait_for_room(bytes).await;
+    }
+
+    fn closed(&self, connection: &Connection<I::Stream>) {
+        self.broker.borrow_mut().connection_closed(ConnId(connection.id));
+        self.carry_out_effects();
+    }
+}

@@ -1,0 +1,42 @@
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.util.Map;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+
+/** What is spelled differently by the 4.x and the 5.x client; everything else compiles with both. */
+final class Compat {
+    private Compat() {
+    }
+
+    /** Through request 17, on every broker that has the template topic. 5.x wants a map of attributes, too. */
+    static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {
+        try {
+            call(producer, "createTopic", "TBW102", topic, queues, Map.of());
+        } catch (NoSuchMethodException fourX) {
+            call(producer, "createTopic", "TBW102", topic, queues);
+        }
+    }
+
+    /** MessageModel.BROADCASTING, an enum that moved to another package. */
+    @SuppressWarnings({"unchecked", "rawtypes"})
+    static void broadcast(Object consumer) throws Exception {
+        Class model = consumer.getClass().getMethod("getMessageModel").getReturnType();
+        call(consumer, "setMessageModel", Enum.valueOf(model, "BROADCASTING"));
+    }
+
+    static void call(Object target, String name, Object... arguments) throws Exception {
+        for (Method method : target.getClass().getMethods()) {
+            if (method.getName().equals(name) && method.getParameterCount() == arguments.length) {
+                try {
+                    method.invoke(target, arguments);
+                    return;
+                } catch (IllegalArgumentException overload) {
+                    continue; // another one takes these types
+                } catch (InvocationTargetException e) {
+                    throw e.getCause() instanceof Exception cause ? cause : e;
+                }
+            }
+        }
+        throw new NoSuchMethodException(name + " with " + arguments.length + " arguments");
+    }
+}
