@@ -1,5 +1,6 @@
 //! ringmq
 
+pub mod broker;
 pub mod io;
 pub mod mem;
 pub mod message;
