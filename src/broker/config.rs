@@ -1,0 +1,105 @@
+//! What the rules depend on, with RocketMQ's defaults (`BrokerConfig.java`, `MessageStoreConfig.java`) and the reason for each.
+
+use std::net::SocketAddr;
+
+/// Permission bits of brokers and topics (RocketMQ: `PermName`).
+pub mod perm {
+    /// A topic created through this one takes over its permissions.
+    pub const INHERIT: i32 = 1;
+    pub const WRITE: i32 = 1 << 1;
+    pub const READ: i32 = 1 << 2;
+
+    pub fn is_readable(perm: i32) -> bool {
+        perm & READ != 0
+    }
+
+    pub fn is_writeable(perm: i32) -> bool {
+        perm & WRITE != 0
+    }
+
+    pub fn is_inherited(perm: i32) -> bool {
+        perm & INHERIT != 0
+    }
+}
+
+/// The settings of one shard's broker.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// In routes, statistics and lock keys.
+    pub broker_name: String,
+    pub cluster_name: String,
+    /// What clients dial; also goes into remarks and message ids.
+    pub advertise: SocketAddr,
+    /// Goes into each message and each reply, for traces.
+    pub region_id: String,
+    /// Whether clients of this broker trace, told to them with each send.
+    pub trace_on: bool,
+    /// 6 = read and write. Without write only order topics are refused, as in RocketMQ.
+    pub broker_permission: i32,
+    /// A send to an unknown topic creates it from the template topic that its client names.
+    pub auto_create_topic: bool,
+    /// Queues of that template, the upper bound of a topic created through it.
+    pub default_topic_queue_nums: u32,
+    /// Consumers need not be registered by an administrator first.
+    pub auto_create_group: bool,
+    /// The topic named as the cluster may be used; off leaves it as a template only.
+    pub cluster_topic: bool,
+    /// The same for the topic named as the broker.
+    pub broker_topic: bool,
+    pub trace_topic: bool,
+    pub trace_topic_name: String,
+    /// Largest body, of a whole batch too.
+    pub max_message_bytes: usize,
+    /// Delay of level 1, 2, ...
+    pub delay_levels_ms: Vec<u64>,
+    /// SQL92 subscriptions; not evaluated yet, so they are answered as RocketMQ answers with its default (off).
+    pub property_filter: bool,
+    pub lite_pull: bool,
+    /// A pull that finds nothing waits as long as its client allows; else [`Self::short_polling_ms`].
+    pub long_polling: bool,
+    pub short_polling_ms: u64,
+    /// One reply holds at most so many messages and bytes (RocketMQ's limits for what is in memory; its lower ones for
+    /// the disk protect the page cache, which we do not share with the writers).
+    pub max_pull_messages: u32,
+    pub max_pull_bytes: u32,
+    /// Whether members of a group are told that it changed.
+    pub notify_consumer_ids_changed: bool,
+    /// Four missed heartbeats.
+    pub client_expiry_ms: u64,
+    /// Three missed renewals of the client's 20 s.
+    pub lock_expiry_ms: u64,
+    /// Seed of the choice where a client leaves the queue open, so that a run can be repeated.
+    pub seed: u64,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            broker_name: "broker-a".into(),
+            cluster_name: "DefaultCluster".into(),
+            advertise: SocketAddr::from(([127, 0, 0, 1], 10911)),
+            region_id: "DefaultRegion".into(),
+            trace_on: true,
+            broker_permission: perm::READ | perm::WRITE,
+            auto_create_topic: true,
+            default_topic_queue_nums: 8,
+            auto_create_group: true,
+            cluster_topic: true,
+            broker_topic: true,
+            trace_topic: false,
+            trace_topic_name: "RMQ_SYS_TRACE_TOPIC".into(),
+            max_message_bytes: 4 << 20,
+            delay_levels_ms: super::delay::DEFAULT_LEVELS_MS.to_vec(),
+            property_filter: false,
+            lite_pull: true,
+            long_polling: true,
+            short_polling_ms: 1000,
+            max_pull_messages: 32,
+            max_pull_bytes: 256 << 10,
+            notify_consumer_ids_changed: true,
+            client_expiry_ms: 120_000,
+            lock_expiry_ms: 60_000,
+            seed: 1,
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! RocketMQ's rules as pure decisions: what is asked, the time and what the store holds come in as arguments; a plan, a
+//! reply or a refusal comes out, and [`Effect`]s that somebody else carries out. No socket, no clock, no await.
+//!
+//! The way of a send: [`Broker::admit_send`] -> [`SendPlan`] -> the store. Of a pull: [`Broker::admit_pull`] ->
+//! [`PullPlan`] -> the store. Everything that needs neither: [`Broker::answer`].
+
+pub mod clients;
+pub mod config;
+pub mod delay;
+pub mod filter;
+pub mod groups;
+pub mod locks;
+pub mod names;
+pub mod offsets;
+pub mod pull;
+pub mod send;
+pub mod stats;
+pub mod system_topics;
+pub mod topics;
+
+mod send_back;
+mod unique_key;
+
+use std::borrow::Cow;
+
+pub use clients::{ConnId, Peer};
+pub use config::BrokerConfig;
+pub use filter::TagFilter;
+pub use pull::{PullOutcome, PullPlan, PullReply, Scanned};
+pub use send::{SendPlan, UniqueKey};
+
+use clients::{Change, Clients};
+use delay::Delays;
+use groups::Groups;
+use locks::Locks;
+use offsets::Offsets;
+use stats::Stats;
+use topics::Topics;
+use unique_key::KeyMaker;
+
+use crate::message::properties;
+use crate::wire::codes::response;
+use crate::wire::group::SubscriptionGroupConfig;
+
+/// One shard's broker.
+#[derive(Debug)]
+pub struct Broker {
+    pub config: BrokerConfig,
+    pub topics: Topics,
+    pub groups: Groups,
+    pub offsets: Offsets,
+    pub clients: Clients,
+    pub locks: Locks,
+    pub delays: Delays,
+    pub stats: Stats,
+    /// MSG_REGION, TRACE_ON and CLUSTER as every message gets them. Leaked, once a broker, so that plans can hold it
+    /// without holding the broker.
+    suffix: &'static str,
+    keys: KeyMaker,
+    random: u64,
+    effects: Vec<Effect>,
+    started_ms: u64,
+}
+
+/// What is to happen besides the reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Tell these clients (40, one-way) that their group has changed.
+    Notify { group: String, conns: Vec<ConnId> },
+    /// Tell the name servers of this topic.
+    Register { topic: String },
+    /// Tell the name servers what is left, and remove the topic's queues from the store.
+    DeleteTopic { topic: String },
+    /// Save a file of `config/`.
+    Persist(ConfigFile),
+    /// Close connections of clients that have fallen silent.
+    Close(Vec<ConnId>),
+}
+
+/// A file of `config/`. Offsets are saved on a timer, see [`Offsets::take_dirty`] and [`Delays::take_dirty`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigFile {
+    Topics,
+    SubscriptionGroups,
+    ConsumerOffsets,
+    DelayOffsets,
+}
+
+impl ConfigFile {
+    pub const ALL: [Self; 4] = [
+        Self::Topics,
+        Self::SubscriptionGroups,
+        Self::ConsumerOffsets,
+        Self::DelayOffsets,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Topics => "topics.json",
+            Self::SubscriptionGroups => "subscriptionGroup.json",
+            Self::ConsumerOffsets => "consumerOffset.json",
+            Self::DelayOffsets => "delayOffset.json",
+        }
+    }
+}
+
+/// A request that is not granted: RocketMQ's code, and what was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: i32,
+    pub remark: Cow<'static, str>,
+    /// `forbiddenType` of a refused pull.
+    pub forbidden_type: Option<i32>,
+}
+
+impl Refusal {
+    pub fn new(code: i32, remark: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            remark: remark.into(),
+            forbidden_type: None,
+        }
+    }
+
+    fn forbidden(forbidden_type: i32, remark: String) -> Self {
+        Self {
+            forbidden_type: Some(forbidden_type),
+            ..Self::new(response::NO_PERMISSION, remark)
+        }
+    }
+}
+
+impl Broker {
+    /// With the topics and groups that are there from the start; see [`Broker::load`] for what was saved.
+    pub fn new(config: BrokerConfig, now_ms: u64) -> Self {
+        let mut topics = Topics::new(now_ms);
+        for topic in system_topics::at_start(&config) {
+            topics.put_quietly(topic);
+        }
+        Self {
+            topics,
+            groups: Groups::new(now_ms),
+            offsets: Offsets::new(now_ms),
+            clients: Clients::default(),
+            locks: Locks::new(config.lock_expiry_ms),
+            delays: Delays::new(config.delay_levels_ms.clone(), now_ms),
+            stats: Stats::new(now_ms),
+            suffix: suffix(&config).leak(),
+            keys: KeyMaker::new(config.advertise.ip(), config.seed),
+            // Any seed but 0 will do for xorshift.
+            random: config.seed | 1 << 63,
+            effects: Vec::new(),
+            started_ms: now_ms,
+            config,
+        }
+    }
+
+    /// What is to be carried out since the last time; appended to `out`.
+    pub fn take_effects(&mut self, out: &mut Vec<Effect>) {
+        out.append(&mut self.effects);
+    }
+
+    pub fn connection_closed(&mut self, conn: ConnId) {
+        let mut changes = Vec::new();
+        self.clients.remove(conn, &mut changes);
+        changes.into_iter().for_each(|change| self.notify(change));
+    }
+
+    /// Once a second or so: forgets who and what has expired, samples the rates.
+    pub fn housekeeping(&mut self, now_ms: u64) {
+        let mut changes = Vec::new();
+        let expiry_ms = self.config.client_expiry_ms;
+        let silent = self.clients.expire(now_ms, expiry_ms, &mut changes);
+        changes.into_iter().for_each(|change| self.notify(change));
+        if !silent.is_empty() {
+            self.effects.push(Effect::Close(silent));
+        }
+        self.locks.expire(now_ms);
+        self.stats.sample(now_ms);
+    }
+
+    /// The group's settings; makes it if that is allowed.
+    pub(crate) fn find_or_create_group(
+        &mut self,
+        group: &str,
+        now_ms: u64,
+    ) -> Option<&SubscriptionGroupConfig> {
+        if !self.groups.contains(group)
+            && self.config.auto_create_group
+            && self.groups.create(group, now_ms)
+        {
+            self.persist(ConfigFile::SubscriptionGroups);
+        }
+        self.groups.find(group)
+    }
+
+    /// Makes a retry or dead letter topic.
+    fn create_derived(
+        &mut self,
+        topic: &str,
+        queue_nums: i32,
+        order: bool,
+        topic_sys_flag: i32,
+        now_ms: u64,
+    ) {
+        if self
+            .topics
+            .create_derived(topic, queue_nums, order, topic_sys_flag, now_ms)
+        {
+            self.topic_changed(topic);
+        }
+    }
+
+    fn topic_changed(&mut self, topic: &str) {
+        self.persist(ConfigFile::Topics);
+        self.effects.push(Effect::Register {
+            topic: topic.into(),
+        });
+    }
+
+    fn persist(&mut self, file: ConfigFile) {
+        let effect = Effect::Persist(file);
+        if !self.effects.contains(&effect) {
+            self.effects.push(effect);
+        }
+    }
+
+    fn notify(&mut self, Change { group, conns }: Change) {
+        let is_wanted = self.config.notify_consumer_ids_changed
+            && self
+                .groups
+                .find(&group)
+                .is_none_or(|config| config.notify_consumer_ids_changed_enable);
+        if is_wanted && !conns.is_empty() {
+            self.effects.push(Effect::Notify { group, conns });
+        }
+    }
+
+    fn make_unique_key(&mut self, now_ms: u64) -> crate::message::ids::MessageId {
+        self.keys.next(now_ms)
+    }
+
+    /// xorshift64
+    fn random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 32) as u32
+    }
+}
+
+fn suffix(config: &BrokerConfig) -> String {
+    let trace_on = config.trace_on.to_string();
+    let mut suffix = String::new();
+    properties::push(&mut suffix, properties::MSG_REGION, &config.region_id);
+    properties::push(&mut suffix, properties::TRACE_ON, &trace_on);
+    properties::push(&mut suffix, properties::CLUSTER, &config.cluster_name);
+    suffix
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! How far each group has consumed (RocketMQ: `ConsumerOffsetManager`).
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use crate::wire::topic::DataVersion;
+
+/// Offsets of one group in one topic's queues.
+pub type QueueOffsetMap = BTreeMap<i32, i64>;
+
+/// RocketMQ advances the version only with every so many updates.
+const UPDATES_PER_VERSION: u64 = 500;
+
+/// topic -> group -> queue -> offset, so that neither a look-up nor an update joins strings.
+type Table = HashMap<String, HashMap<String, QueueOffsetMap>>;
+
+#[derive(Debug)]
+pub struct Offsets {
+    committed: Table,
+    /// Where the groups read, ahead of what they have committed; statistics only.
+    pulled: Table,
+    /// Set by an administrator; the next pull of that queue is sent there.
+    resets: Table,
+    version: DataVersion,
+    updates: u64,
+    is_dirty: bool,
+}
+
+impl Offsets {
+    pub fn new(now_ms: u64) -> Self {
+        Self {
+            committed: Table::new(),
+            pulled: Table::new(),
+            resets: Table::new(),
+            version: DataVersion {
+                counter: 0,
+                state_version: 0,
+                timestamp: now_ms as i64,
+            },
+            updates: 0,
+            is_dirty: false,
+        }
+    }
+
+    /// A smaller offset is taken as well: clients go back on purpose.
+    pub fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64, now_ms: u64) {
+        put(&mut self.committed, group, topic, queue_id, offset);
+        self.is_dirty = true;
+        self.updates += 1;
+        if self.updates.is_multiple_of(UPDATES_PER_VERSION) {
+            self.version.counter += 1;
+            self.version.timestamp = now_ms as i64;
+        }
+    }
+
+    pub fn pulled(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        put(&mut self.pulled, group, topic, queue_id, offset);
+    }
+
+    /// A pending reset, else what was committed.
+    pub fn query(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        find(&self.resets, group, topic, queue_id)
+            .or_else(|| find(&self.committed, group, topic, queue_id))
+    }
+
+    pub fn query_pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        find(&self.pulled, group, topic, queue_id).or_else(|| self.query(group, topic, queue_id))
+    }
+
+    /// Sends the group to `offset`: its next pull of the queue is told so.
+    pub fn reset(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        put(&mut self.resets, group, topic, queue_id, offset);
+        put(&mut self.committed, group, topic, queue_id, offset);
+        self.is_dirty = true;
+    }
+
+    pub fn has_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
+        find(&self.resets, group, topic, queue_id).is_some()
+    }
+
+    pub fn take_reset(&mut self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        if self.resets.is_empty() {
+            return None;
+        }
+        let groups = self.resets.get_mut(topic)?;
+        let queues = groups.get_mut(group)?;
+        let offset = queues.remove(&queue_id);
+        if queues.is_empty() {
+            groups.remove(group);
+        }
+        if groups.is_empty() {
+            self.resets.remove(topic);
+        }
+        offset
+    }
+
+    /// All committed offsets of the group in the topic.
+    pub fn of(&self, group: &str, topic: &str) -> Option<&QueueOffsetMap> {
+        self.committed.get(topic)?.get(group)
+    }
+
+    pub fn topics_of(&self, group: &str) -> Vec<&str> {
+        let topics = self.committed.iter();
+        let mut topics: Vec<_> = topics
+            .filter(|(_, groups)| groups.contains_key(group))
+            .map(|(topic, _)| &**topic)
+            .collect();
+        topics.sort_unstable();
+        topics
+    }
+
+    pub fn groups_of(&self, topic: &str) -> Vec<&str> {
+        let groups = self.committed.get(topic).into_iter().flat_map(|g| g.keys());
+        let mut groups: Vec<_> = groups.map(|group| &**group).collect();
+        groups.sort_unstable();
+        groups
+    }
+
+    /// The group takes over the offsets of another.
+    pub fn clone_group(&mut self, from: &str, to: &str, topic: &str) {
+        if let Some(queues) = self.of(from, topic).cloned() {
+            let groups = self.committed.entry_ref(topic).or_default();
+            groups.insert(to.into(), queues);
+            self.is_dirty = true;
+        }
+    }
+
+    pub fn remove_topic(&mut self, topic: &str) {
+        for table in [&mut self.committed, &mut self.pulled, &mut self.resets] {
+            table.remove(topic);
+        }
+        self.is_dirty = true;
+    }
+
+    pub fn remove_group(&mut self, group: &str) {
+        for table in [&mut self.committed, &mut self.pulled, &mut self.resets] {
+            for groups in table.values_mut() {
+                groups.remove(group);
+            }
+            table.retain(|_, groups| !groups.is_empty());
+        }
+        self.is_dirty = true;
+    }
+
+    /// Whether there is something to save since the last time this was asked.
+    pub fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.is_dirty)
+    }
+
+    /// What was to be saved could not be.
+    pub fn set_dirty(&mut self) {
+        self.is_dirty = true;
+    }
+
+    pub fn version(&self) -> &DataVersion {
+        &self.version
+    }
+
+    /// `(topic, group, offsets)`, in order.
+    pub fn sorted(&self) -> Vec<(&str, &str, &QueueOffsetMap)> {
+        sorted(&self.committed)
+    }
+
+    pub fn sorted_pulled(&self) -> Vec<(&str, &str, &QueueOffsetMap)> {
+        sorted(&self.pulled)
+    }
+
+    pub fn load(
+        &mut self,
+        offsets: impl IntoIterator<Item = (String, String, i32, i64)>,
+        version: DataVersion,
+    ) {
+        for (topic, group, queue_id, offset) in offsets {
+            put(&mut self.committed, &group, &topic, queue_id, offset);
+        }
+        self.version = version;
+    }
+}
+
+fn put(table: &mut Table, group: &str, topic: &str, queue_id: i32, offset: i64) {
+    let groups = table.entry_ref(topic).or_default();
+    let queues = groups.entry_ref(group).or_default();
+    queues.insert(queue_id, offset);
+}
+
+fn find(table: &Table, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+    if table.is_empty() {
+        return None;
+    }
+    table.get(topic)?.get(group)?.get(&queue_id).copied()
+}
+
+fn sorted(table: &Table) -> Vec<(&str, &str, &QueueOffsetMap)> {
+    let mut all: Vec<_> = table
+        .iter()
+        .flat_map(|(topic, groups)| {
+            groups
+                .iter()
+                .map(move |(group, queues)| (topic, group, queues))
+        })
+        .map(|(topic, group, queues)| (&**topic, &**group, queues))
+        .collect();
+    all.sort_unstable_by_key(|(topic, group, _)| (*topic, *group));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_kept_by_group_topic_and_queue() {
+        let mut offsets = Offsets::new(0);
+        offsets.commit("g", "T", 0, 5, 0);
+        offsets.commit("g", "T", 1, 6, 0);
+        offsets.commit("h", "T", 0, 7, 0);
+        offsets.commit("g", "T", 0, 3, 0);
+        assert_eq!(offsets.query("g", "T", 0), Some(3), "going back is allowed");
+        assert_eq!(offsets.query("h", "T", 0), Some(7));
+        assert_eq!(offsets.query("h", "T", 1), None);
+        assert_eq!(offsets.groups_of("T"), ["g", "h"]);
+        assert_eq!(offsets.topics_of("g"), ["T"]);
+        offsets.remove_group("g");
+        assert_eq!(offsets.groups_of("T"), ["h"]);
+        offsets.remove_topic("T");
+        assert!(offsets.sorted().is_empty());
+    }
+
+    #[test]
+    fn a_reset_is_seen_once_by_a_pull() {
+        let mut offsets = Offsets::new(0);
+        offsets.commit("g", "T", 0, 5, 0);
+        offsets.reset("g", "T", 0, 2);
+        assert!(offsets.has_reset("g", "T", 0));
+        assert_eq!(offsets.query("g", "T", 0), Some(2));
+        assert_eq!(offsets.take_reset("g", "T", 1), None);
+        assert_eq!(offsets.take_reset("g", "T", 0), Some(2));
+        assert_eq!(offsets.take_reset("g", "T", 0), None);
+        assert_eq!(offsets.query("g", "T", 0), Some(2));
+    }
+
+    #[test]
+    fn dirty_until_taken_and_versions_in_steps() {
+        let mut offsets = Offsets::new(0);
+        assert!(!offsets.take_dirty());
+        for n in 0..UPDATES_PER_VERSION as i64 {
+            assert_eq!(offsets.version().counter, 0);
+            offsets.commit("g", "T", 0, n, 9);
+        }
+        assert_eq!(
+            (offsets.version().counter, offsets.version().timestamp),
+            (1, 9)
+        );
+        assert!(offsets.take_dirty() && !offsets.take_dirty());
+    }
+
+    #[test]
+    fn pulled_falls_back_to_committed() {
+        let mut offsets = Offsets::new(0);
+        offsets.commit("g", "T", 0, 5, 0);
+        assert_eq!(offsets.query_pulled("g", "T", 0), Some(5));
+        offsets.pulled("g", "T", 0, 9);
+        assert_eq!(offsets.query_pulled("g", "T", 0), Some(9));
+        offsets.clone_group("g", "h", "T");
+        assert_eq!(offsets.query("h", "T", 0), Some(5));
+    }
+}

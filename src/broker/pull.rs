@@ -1,0 +1,356 @@
+//! Pulls: who may read what, with which filter, and what the reply says (RocketMQ: `PullMessageProcessor`,
+//! `DefaultPullMessageResultHandler`).
+//!
+//! [`Broker::admit_pull`] makes a plan; [`PullPlan::before_scan`] says from the queue's bounds whether there is anything
+//! to scan; [`PullPlan::after_scan`] says what to do with what the scan found.
+
+use std::borrow::Cow;
+
+use super::config::perm;
+use super::filter::{self, TagFilter};
+use super::send::{missing_group, missing_topic};
+use super::{Broker, Refusal};
+use crate::store::{QueueBounds, QueueIndex};
+use crate::wire::codes::response;
+use crate::wire::pull::{self, PullRequest};
+
+/// Entries that one pull may look at, at least; a filter that matches nothing must not hold up the others.
+const MIN_SCANNED_ENTRIES: u32 = 800;
+
+/// A pull that may be carried out.
+#[derive(Clone, Debug)]
+pub struct PullPlan<'a> {
+    pub group: Cow<'a, str>,
+    pub topic: Cow<'a, str>,
+    pub queue_id: u32,
+    /// The queue's handle, if the topic's entry has it already.
+    pub queue: Option<QueueIndex>,
+    pub offset: i64,
+    pub max_messages: u32,
+    pub max_bytes: u32,
+    pub max_entries: u32,
+    pub filter: TagFilter,
+    /// How long to wait if there is nothing yet. None: answer at once.
+    pub hold_ms: Option<u64>,
+    topic_sys_flag: i32,
+    group_sys_flag: i32,
+    /// Where an administrator has sent the group.
+    reset: Option<i64>,
+}
+
+/// What to do with a pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullOutcome {
+    /// Look into the queue from this offset on.
+    Scan(u64),
+    /// Wait for a message, so long at most; then ask again with [`PullPlan::without_hold`].
+    Park {
+        hold_ms: u64,
+    },
+    Reply(PullReply),
+}
+
+/// Header of a pull's reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullReply {
+    pub code: i32,
+    pub remark: &'static str,
+    pub next_begin_offset: i64,
+    pub min_offset: i64,
+    pub max_offset: i64,
+    pub topic_sys_flag: i32,
+    pub group_sys_flag: i32,
+}
+
+/// What a scan of the queue found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// Messages to hand out.
+    Found { next_offset: u64 },
+    /// Entries, but none that the filter lets through.
+    NoneMatched { next_offset: u64 },
+    /// Entries whose messages have been deleted meanwhile.
+    Removed { next_offset: u64 },
+    /// The entries from the offset up to this one have been deleted meanwhile.
+    Gap { next_offset: u64 },
+}
+
+impl PullReply {
+    /// Extended fields; all of them must be in every reply to a pull.
+    pub fn ext(&self) -> [(&'static str, i64); 6] {
+        [
+            ("suggestWhichBrokerId", 0),
+            ("nextBeginOffset", self.next_begin_offset),
+            ("minOffset", self.min_offset),
+            ("maxOffset", self.max_offset),
+            ("topicSysFlag", self.topic_sys_flag.into()),
+            ("groupSysFlag", self.group_sys_flag.into()),
+        ]
+    }
+
+    pub fn is_found(&self) -> bool {
+        self.code == response::SUCCESS
+    }
+}
+
+impl PullPlan<'_> {
+    /// To keep beyond the request's bytes.
+    pub fn into_owned(self) -> PullPlan<'static> {
+        PullPlan {
+            group: Cow::Owned(self.group.into_owned()),
+            topic: Cow::Owned(self.topic.into_owned()),
+            ..self
+        }
+    }
+
+    /// The second and last try of a parked pull.
+    pub fn without_hold(self) -> Self {
+        Self {
+            hold_ms: None,
+            ..self
+        }
+    }
+
+    /// From the queue's bounds alone.
+    pub fn before_scan(&self, bounds: QueueBounds) -> PullOutcome {
+        let (min, max) = (bounds.min as i64, bounds.max as i64);
+        let (status, next) = match self.offset {
+            _ if self.reset.is_some() => (Status::OffsetReset, self.reset.unwrap_or(0)),
+            _ if max == 0 => (Status::NoMessageInQueue, 0),
+            offset if offset < min => (Status::OffsetTooSmall, min),
+            offset if offset == max => (Status::OffsetOverflowOne, offset),
+            offset if offset > max => (Status::OffsetOverflowBadly, max),
+            offset => return PullOutcome::Scan(offset as u64),
+        };
+        self.outcome(status, next, bounds)
+    }
+
+    /// From what the scan found.
+    pub fn after_scan(&self, scanned: Scanned, bounds: QueueBounds) -> PullOutcome {
+        let (status, next) = match scanned {
+            Scanned::Found { next_offset } => (Status::Found, next_offset),
+            Scanned::NoneMatched { next_offset } => (Status::NoMatchedMessage, next_offset),
+            Scanned::Removed { next_offset } => (Status::MessageWasRemoving, next_offset),
+            Scanned::Gap { next_offset } => (Status::OffsetFoundNull, next_offset),
+        };
+        self.outcome(status, next as i64, bounds)
+    }
+
+    fn outcome(&self, status: Status, next: i64, bounds: QueueBounds) -> PullOutcome {
+        let (code, remark) = status.code_and_remark(self.offset);
+        match self.hold_ms {
+            Some(hold_ms) if code == response::PULL_NOT_FOUND => PullOutcome::Park { hold_ms },
+            _ => PullOutcome::Reply(PullReply {
+                code,
+                remark,
+                next_begin_offset: next,
+                min_offset: bounds.min as i64,
+                max_offset: bounds.max as i64,
+                topic_sys_flag: self.topic_sys_flag,
+                group_sys_flag: self.group_sys_flag,
+            }),
+        }
+    }
+}
+
+/// RocketMQ's `GetMessageStatus`.
+#[derive(Clone, Copy, Debug)]
+enum Status {
+    Found,
+    NoMatchedMessage,
+    MessageWasRemoving,
+    OffsetFoundNull,
+    OffsetOverflowBadly,
+    OffsetOverflowOne,
+    OffsetTooSmall,
+    NoMessageInQueue,
+    OffsetReset,
+}
+
+impl Status {
+    fn code_and_remark(self, offset: i64) -> (i32, &'static str) {
+        use response::{PULL_NOT_FOUND, PULL_OFFSET_MOVED, PULL_RETRY_IMMEDIATELY, SUCCESS};
+        match self {
+            Self::Found => (SUCCESS, "FOUND"),
+            Self::NoMatchedMessage => (PULL_RETRY_IMMEDIATELY, "NO_MATCHED_MESSAGE"),
+            Self::MessageWasRemoving => (PULL_RETRY_IMMEDIATELY, "MESSAGE_WAS_REMOVING"),
+            Self::OffsetFoundNull => (PULL_NOT_FOUND, "OFFSET_FOUND_NULL"),
+            Self::OffsetOverflowBadly => (PULL_OFFSET_MOVED, "OFFSET_OVERFLOW_BADLY"),
+            Self::OffsetOverflowOne => (PULL_NOT_FOUND, "OFFSET_OVERFLOW_ONE"),
+            Self::OffsetTooSmall => (PULL_OFFSET_MOVED, "OFFSET_TOO_SMALL"),
+            Self::NoMessageInQueue if offset == 0 => (PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE"),
+            Self::NoMessageInQueue => (PULL_OFFSET_MOVED, "NO_MESSAGE_IN_QUEUE"),
+            Self::OffsetReset => (PULL_OFFSET_MOVED, "OFFSET_RESET"),
+        }
+    }
+}
+
+/// `forbiddenType` of a refused pull.
+mod forbidden {
+    pub const BROKER: i32 = 1;
+    pub const GROUP: i32 = 2;
+    pub const TOPIC: i32 = 3;
+    pub const BROADCASTING: i32 = 4;
+    pub const SUBSCRIPTION: i32 = 5;
+}
+
+impl Broker {
+    /// Decides on a pull, and commits the offset that it brings along. `Err` is the reply.
+    pub fn admit_pull<'a>(
+        &mut self,
+        request: &PullRequest<'a>,
+        is_lite: bool,
+        now_ms: u64,
+    ) -> Result<PullPlan<'a>, Refusal> {
+        let (group, topic) = (request.consumer_group, request.topic);
+        if !perm::is_readable(self.config.broker_permission) {
+            let ip = self.config.advertise.ip();
+            let remark = format!("the broker[{ip}] pulling message is forbidden");
+            return Err(Refusal::forbidden(forbidden::BROKER, remark));
+        }
+        if is_lite && !self.config.lite_pull {
+            let ip = self.config.advertise.ip();
+            let remark = format!("the broker[{ip}] for lite pull consumer is forbidden");
+            return Err(Refusal::forbidden(forbidden::BROKER, remark));
+        }
+        let Some(config) = self.find_or_create_group(group, now_ms) else {
+            return Err(missing_group(group));
+        };
+        if !config.consume_enable {
+            let remark = format!("subscription group no permission, {group}");
+            return Err(Refusal::forbidden(forbidden::GROUP, remark));
+        }
+        let group_sys_flag = config.group_sys_flag;
+        let broadcast_enable = config.consume_broadcast_enable;
+        let Some(entry) = self.topics.find(topic) else {
+            return Err(missing_topic(topic));
+        };
+        if !perm::is_readable(entry.config.perm) {
+            let remark = format!("the topic[{topic}] pulling message is forbidden");
+            return Err(Refusal::forbidden(forbidden::TOPIC, remark));
+        }
+        if !(0..entry.config.read_queue_nums).contains(&request.queue_id) {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!(
+                    "queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{}] consumer:[{group}]",
+                    request.queue_id, entry.config.read_queue_nums
+                ),
+            ));
+        }
+        let queue_id = request.queue_id as u32;
+        let queue = entry.queues.get(queue_id as usize).copied().flatten();
+        let topic_sys_flag = entry.config.topic_sys_flag;
+        let filter = match request.sys_flag & pull::SUBSCRIPTION != 0 {
+            true => self.filter_of_header(request)?,
+            false => self.filter_of_heartbeat(request, broadcast_enable)?,
+        };
+        let reset = self.offsets.take_reset(group, topic, request.queue_id);
+        // A reset is stronger than what the consumer has done meanwhile.
+        if request.sys_flag & pull::COMMIT_OFFSET != 0 && reset.is_none() {
+            let offset = request.commit_offset;
+            self.offsets
+                .commit(group, topic, request.queue_id, offset, now_ms);
+        }
+        let hold_ms =
+            (request.sys_flag & pull::SUSPEND != 0).then(|| match self.config.long_polling {
+                true => request.suspend_timeout_ms.max(0) as u64,
+                false => self.config.short_polling_ms,
+            });
+        let wanted = request.max_msg_nums.max(1) as u32;
+        Ok(PullPlan {
+            group: Cow::Borrowed(group),
+            topic: Cow::Borrowed(topic),
+            queue_id,
+            queue,
+            offset: request.queue_offset,
+            max_messages: wanted.min(self.config.max_pull_messages),
+            max_bytes: self.config.max_pull_bytes,
+            max_entries: wanted.clamp(MIN_SCANNED_ENTRIES, MIN_SCANNED_ENTRIES * 8),
+            filter,
+            hold_ms,
+            topic_sys_flag,
+            group_sys_flag,
+            reset,
+        })
+    }
+
+    /// Counts a reply and remembers how far the group has read.
+    pub fn pull_answered(&mut self, plan: &PullPlan<'_>, reply: &PullReply, messages: u32) {
+        match reply.is_found() {
+            true => self.stats.found(messages.into()),
+            false => self.stats.missed(),
+        }
+        let queue_id = plan.queue_id as i32;
+        self.offsets
+            .pulled(&plan.group, &plan.topic, queue_id, reply.next_begin_offset);
+    }
+
+    /// The request itself says what it wants, as pull consumers without a subscription do.
+    fn filter_of_header(&self, request: &PullRequest<'_>) -> Result<TagFilter, Refusal> {
+        let expression = request.subscription.unwrap_or("");
+        if !filter::is_tag_type(request.expression_type) {
+            if expression.is_empty() {
+                return Err(parse_failed());
+            }
+            return Err(self.no_property_filter(request.expression_type));
+        }
+        TagFilter::parse(expression).map_err(|_| parse_failed())
+    }
+
+    /// What the group's heartbeats have subscribed to.
+    fn filter_of_heartbeat(
+        &self,
+        request: &PullRequest<'_>,
+        broadcast_enable: bool,
+    ) -> Result<TagFilter, Refusal> {
+        let (name, topic) = (request.consumer_group, request.topic);
+        let missing = |what| Refusal::new(response::SUBSCRIPTION_NOT_EXIST, what);
+        let Some(group) = self.clients.consumers(name) else {
+            return Err(missing(format!(
+                "the consumer's group info not exist, no heartbeat of group[{name}] so far"
+            )));
+        };
+        if !broadcast_enable && group.is_broadcasting() {
+            let remark = format!("the consumer group[{name}] can not consume by broadcast way");
+            return Err(Refusal::forbidden(forbidden::BROADCASTING, remark));
+        }
+        if !self.groups.may_read(name, topic) {
+            let remark = format!("the consumer group[{name}] is forbidden for topic[{topic}]");
+            return Err(Refusal::forbidden(forbidden::SUBSCRIPTION, remark));
+        }
+        let Some(subscription) = group.subscription(topic) else {
+            return Err(missing(format!(
+                "the consumer's subscription not exist, group[{name}] topic[{topic}]"
+            )));
+        };
+        if subscription.data.sub_version < request.sub_version {
+            return Err(Refusal::new(
+                response::SUBSCRIPTION_NOT_LATEST,
+                "the consumer's subscription not latest",
+            ));
+        }
+        let expression_type = Some(&*subscription.data.expression_type);
+        if !filter::is_tag_type(expression_type) {
+            return Err(self.no_property_filter(expression_type));
+        }
+        Ok(subscription.filter.clone())
+    }
+
+    pub(super) fn no_property_filter(&self, expression_type: Option<&str>) -> Refusal {
+        Refusal::new(
+            response::SYSTEM_ERROR,
+            format!(
+                "The broker does not support consumer to filter message by {}",
+                expression_type.unwrap_or("TAG")
+            ),
+        )
+    }
+}
+
+fn parse_failed() -> Refusal {
+    Refusal::new(
+        response::SUBSCRIPTION_PARSE_FAILED,
+        "parse the consumer's subscription failed",
+    )
+}

@@ -1,0 +1,458 @@
+//! What becomes of a sent message: where it goes, what is written with it, or why it is refused (RocketMQ:
+//! `SendMessageProcessor`, `AbstractSendMessageProcessor.msgCheck`, `HookUtils.handleScheduleMessage`).
+//!
+//! A plan borrows from its request; in the usual case it allocates nothing and looks its topic up once.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use super::clients::Peer;
+use super::config::perm;
+use super::delay::SCHEDULE;
+use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
+use super::{Broker, Refusal, names, system_topics};
+use crate::message::ids::MessageId;
+use crate::message::{MAX_PROPERTIES_BYTES, Message, Properties, batch, properties, sys_flag};
+use crate::store::QueueIndex;
+use crate::wire::codes::response;
+use crate::wire::send::SendRequest;
+
+/// Clients from V3_4_9 on say with each retry how often they want it retried.
+pub(super) const FIRST_VERSION_WITH_MAX_RECONSUME_TIMES: i32 = 121;
+
+/// Space that the store takes for the CRC property behind a message's own.
+const CRC_PROPERTY_BYTES: usize = 20;
+
+/// A message that may be stored.
+#[derive(Clone, Debug)]
+pub struct SendPlan<'a> {
+    pub topic: Cow<'a, str>,
+    pub queue_id: u32,
+    /// The queue's handle, if the topic's entry has it already.
+    pub queue: Option<QueueIndex>,
+    pub flag: i32,
+    pub sys_flag: i32,
+    pub born_timestamp_ms: i64,
+    pub born_host: SocketAddr,
+    pub reconsume_times: i32,
+    /// Of a batch: all its messages, already checked.
+    pub body: &'a [u8],
+    /// How many messages `body` holds as a batch.
+    pub batch: Option<u32>,
+    /// When a message in the schedule topic is due; its ConsumeQueue entry holds this in place of the tag.
+    pub deliver_time_ms: Option<i64>,
+    /// False if the producer does not care for the flush.
+    pub wait: bool,
+    pub unique_key: UniqueKey<'a>,
+    client_properties: Cow<'a, [u8]>,
+    own_properties: String,
+    /// The same for every message of a broker.
+    suffix: &'static str,
+}
+
+/// The id by which the producer knows its message.
+#[derive(Clone, Copy, Debug)]
+pub enum UniqueKey<'a> {
+    None,
+    Client(&'a str),
+    Made(MessageId),
+}
+
+impl SendPlan<'_> {
+    /// What the store is to write for a message that is not a batch.
+    pub fn message(&self) -> Message<'_> {
+        self.with_body(self.flag, self.body, self.properties())
+    }
+
+    /// What the store is to write for one message of a batch: with its own properties only, as RocketMQ does.
+    pub fn batch_message<'b>(&self, item: &batch::BatchItem<'b>) -> Message<'b> {
+        self.with_body(item.flag, item.body, Properties::new(item.properties))
+    }
+
+    pub fn properties(&self) -> Properties<'_> {
+        Properties::new(&*self.client_properties)
+            .with(&self.own_properties)
+            .with(self.suffix)
+    }
+
+    fn with_body<'b>(&self, flag: i32, body: &'b [u8], properties: Properties<'b>) -> Message<'b> {
+        Message {
+            flag,
+            sys_flag: self.sys_flag,
+            born_timestamp_ms: self.born_timestamp_ms,
+            born_host: self.born_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: 0,
+            body,
+            properties,
+        }
+    }
+}
+
+impl UniqueKey<'_> {
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Client(key) => Some(key),
+            Self::Made(id) => Some(id),
+        }
+    }
+}
+
+/// A message that the broker itself writes: sent back or due.
+pub(super) struct OwnMessage<'a> {
+    pub topic: Cow<'a, str>,
+    pub queue_id: u32,
+    pub queue: Option<QueueIndex>,
+    pub reconsume_times: i32,
+    pub properties: String,
+}
+
+impl<'a> SendPlan<'a> {
+    pub(super) fn of_record(record: &crate::message::Record<'a>, own: OwnMessage<'a>) -> Self {
+        Self {
+            topic: own.topic,
+            queue_id: own.queue_id,
+            queue: own.queue,
+            flag: record.flag,
+            sys_flag: record.sys_flag,
+            born_timestamp_ms: record.born_timestamp_ms,
+            born_host: record.born_host,
+            reconsume_times: own.reconsume_times,
+            body: record.body,
+            batch: None,
+            deliver_time_ms: None,
+            wait: false,
+            unique_key: UniqueKey::None,
+            client_properties: Cow::Borrowed(&[]),
+            own_properties: own.properties,
+            suffix: "",
+        }
+    }
+}
+
+impl Broker {
+    /// Decides on a send. `Err` is the reply.
+    pub fn admit_send<'a>(
+        &mut self,
+        request: &SendRequest<'a>,
+        body: &'a [u8],
+        peer: &Peer,
+        now_ms: u64,
+    ) -> Result<SendPlan<'a>, Refusal> {
+        self.check_size(request, body)?;
+        let noted = Noted::of(request.properties);
+        let broker_is_writeable = perm::is_writeable(self.config.broker_permission);
+        let random = self.random();
+        let TopicEntry { config, queues } = match self.topics.find(request.topic) {
+            Some(entry) if !system_topics::is_closed_to_clients(request.topic) => entry,
+            _ => self.check_topic(request, now_ms)?,
+        };
+        if config.order && !broker_is_writeable {
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!(
+                    "the broker[{}] sending message is forbidden",
+                    self.config.advertise.ip()
+                ),
+            ));
+        }
+        let queue_id = match request.queue_id {
+            id if id < 0 => match config.write_queue_nums {
+                1.. => random % config.write_queue_nums as u32,
+                _ => {
+                    return Err(Refusal::new(
+                        response::INVALID_PARAMETER,
+                        format!("topic[{}] has no queue to write to", request.topic),
+                    ));
+                }
+            },
+            id if (id as usize) < queue_count(config) => id as u32,
+            id => {
+                return Err(Refusal::new(
+                    response::INVALID_PARAMETER,
+                    format!(
+                        "request queueId[{id}] is illegal, topic[{}] has readQueueNums {} and writeQueueNums {} Producer: {}",
+                        request.topic, config.read_queue_nums, config.write_queue_nums, peer.addr
+                    ),
+                ));
+            }
+        };
+        let mut sys_flag = request.sys_flag;
+        if config.topic_filter_type == "MULTI_TAG" {
+            sys_flag |= sys_flag::MULTI_TAGS;
+        }
+        let mut plan = SendPlan {
+            topic: Cow::Borrowed(request.topic),
+            queue_id,
+            queue: queues.get(queue_id as usize).copied().flatten(),
+            flag: request.flag,
+            sys_flag,
+            born_timestamp_ms: request.born_timestamp_ms,
+            born_host: peer.addr,
+            reconsume_times: request.reconsume_times,
+            body,
+            batch: None,
+            deliver_time_ms: None,
+            wait: noted.wait != Some("false"),
+            unique_key: noted.unique_key.map_or(UniqueKey::None, UniqueKey::Client),
+            client_properties: noted.stripped(request.properties),
+            own_properties: String::new(),
+            suffix: self.suffix,
+        };
+        match request.batch {
+            true => self.finish_batch(request, &mut plan)?,
+            false => self.finish_single(request, &noted, peer, &mut plan, now_ms)?,
+        }
+        Ok(plan)
+    }
+
+    fn finish_batch(
+        &self,
+        request: &SendRequest<'_>,
+        plan: &mut SendPlan<'_>,
+    ) -> Result<(), Refusal> {
+        if names::retry_group(request.topic).is_some() {
+            return Err(illegal(format!(
+                "batch to retry topic {} is not allowed",
+                request.topic
+            )));
+        }
+        let mut messages = 0;
+        for item in batch::iter(plan.body) {
+            let item = item.map_err(|error| illegal(format!("batch is malformed: {error}")))?;
+            check_properties(plan.batch_message(&item).properties)?;
+            messages += 1;
+        }
+        if messages == 0 {
+            return Err(illegal("batch is empty".into()));
+        }
+        plan.batch = Some(messages);
+        Ok(())
+    }
+
+    fn finish_single(
+        &mut self,
+        request: &SendRequest<'_>,
+        noted: &Noted<'_>,
+        peer: &Peer,
+        plan: &mut SendPlan<'_>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let mut delay_level = noted.delay_level()?;
+        if let Some(group) = names::retry_group(request.topic)
+            && self.is_dead_letter(group, request, peer, now_ms)?
+        {
+            let dlq = names::dlq_topic(group);
+            self.create_derived(&dlq, 1, false, 0, now_ms);
+            plan.queue = self.known_queue(&dlq, 0);
+            plan.queue_id = 0;
+            plan.topic = Cow::Owned(dlq);
+            properties::push(&mut plan.own_properties, properties::DELAY, "-1");
+            delay_level = 0;
+        }
+        // Old clients leave the mark of the half message on what they send back.
+        let is_half = noted.is_half && !(request.reconsume_times > 0 && delay_level > 0);
+        if is_half {
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!(
+                    "the broker[{}] sending transaction message is forbidden: transactions are not supported yet",
+                    self.config.advertise.ip()
+                ),
+            ));
+        }
+        if noted.is_timed && delay_level <= 0 {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                "accurate timer message is not enabled, timerWheelEnable is false; use a delay level",
+            ));
+        }
+        if matches!(plan.unique_key, UniqueKey::None) {
+            let id = self.make_unique_key(now_ms);
+            properties::push(&mut plan.own_properties, properties::UNIQUE_KEY, &id);
+            plan.unique_key = UniqueKey::Made(id);
+        }
+        if delay_level > 0 && sys_flag::is_consumable(plan.sys_flag) {
+            self.schedule(plan, delay_level, now_ms);
+        }
+        check_properties(plan.properties())
+    }
+
+    /// Redirects a message into the schedule topic.
+    pub(super) fn schedule(&self, plan: &mut SendPlan<'_>, delay_level: i32, now_ms: u64) {
+        let level = self.delays.clamp(delay_level);
+        if level != delay_level {
+            properties::push(
+                &mut plan.own_properties,
+                properties::DELAY,
+                &level.to_string(),
+            );
+        }
+        let own = &mut plan.own_properties;
+        properties::push(own, properties::REAL_TOPIC, &plan.topic);
+        properties::push(own, properties::REAL_QUEUE_ID, &plan.queue_id.to_string());
+        plan.topic = Cow::Borrowed(SCHEDULE);
+        plan.queue_id = (level - 1) as u32;
+        plan.queue = self.known_queue(SCHEDULE, plan.queue_id);
+        plan.deliver_time_ms = Some(self.delays.deliver_time_ms(level, now_ms));
+    }
+
+    pub(super) fn known_queue(&self, topic: &str, queue_id: u32) -> Option<QueueIndex> {
+        let entry = self.topics.find(topic)?;
+        entry.queues.get(queue_id as usize).copied().flatten()
+    }
+
+    fn check_size(&self, request: &SendRequest<'_>, body: &[u8]) -> Result<(), Refusal> {
+        let limit = self.config.max_message_bytes;
+        if body.is_empty() {
+            return Err(illegal("the message is illegal, it has no body".into()));
+        }
+        if body.len() > limit {
+            let what = if request.batch { "batch" } else { "body" };
+            return Err(illegal(format!(
+                "the message is illegal, its {what} is {} bytes, limit {limit} (maxMessageSize)",
+                body.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// For a topic that is not there or not open: the reason, or makes it.
+    fn check_topic(
+        &mut self,
+        request: &SendRequest<'_>,
+        now_ms: u64,
+    ) -> Result<&TopicEntry, Refusal> {
+        let topic = request.topic;
+        names::check_topic(topic)
+            .map_err(|remark| Refusal::new(response::INVALID_PARAMETER, remark))?;
+        if system_topics::is_closed_to_clients(topic) {
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!("Sending message to topic[{topic}] is forbidden."),
+            ));
+        }
+        let topic_sys_flag = unit_sys_flag(topic, request.unit_mode);
+        let wish = Wish {
+            topic,
+            template: request.default_topic,
+            queue_nums: request.default_topic_queue_nums,
+            topic_sys_flag,
+        };
+        if self
+            .topics
+            .create_from_template(wish, self.config.auto_create_topic, now_ms)
+        {
+            self.topic_changed(topic);
+        } else if names::retry_group(topic).is_some() {
+            self.create_derived(topic, 1, false, topic_sys_flag, now_ms);
+        }
+        self.topics.find(topic).ok_or_else(|| missing_topic(topic))
+    }
+
+    /// Whether a message that a consumer sends for its retry has had its last chance.
+    fn is_dead_letter(
+        &mut self,
+        group: &str,
+        request: &SendRequest<'_>,
+        peer: &Peer,
+        now_ms: u64,
+    ) -> Result<bool, Refusal> {
+        let Some(config) = self.find_or_create_group(group, now_ms) else {
+            return Err(missing_group(group));
+        };
+        let max_reconsume_times = match request.max_reconsume_times {
+            Some(times) if peer.version >= FIRST_VERSION_WITH_MAX_RECONSUME_TIMES => times,
+            _ => config.retry_max_times,
+        };
+        // A group that holds locks consumes in order; its message would come back out of order.
+        Ok(request.reconsume_times > max_reconsume_times || self.locks.holds_any(group, now_ms))
+    }
+}
+
+/// What a send's properties say to the broker, gathered in one pass.
+#[derive(Debug, Default)]
+struct Noted<'a> {
+    unique_key: Option<&'a str>,
+    delay: Option<&'a str>,
+    wait: Option<&'a str>,
+    is_half: bool,
+    is_timed: bool,
+    has_pop_receipt: bool,
+}
+
+const POP_RECEIPT: &str = "POP_CK";
+
+impl<'a> Noted<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut noted = Self::default();
+        for (name, value) in properties::iter(text) {
+            match name {
+                properties::UNIQUE_KEY => noted.unique_key = Some(value),
+                properties::DELAY => noted.delay = Some(value),
+                properties::WAIT => noted.wait = Some(value),
+                properties::TRANSACTION_PREPARED => {
+                    noted.is_half = value.eq_ignore_ascii_case("true");
+                }
+                "TIMER_DELIVER_MS" | "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" => noted.is_timed = true,
+                POP_RECEIPT => noted.has_pop_receipt = true,
+                _ => {}
+            }
+        }
+        noted
+    }
+
+    fn delay_level(&self) -> Result<i32, Refusal> {
+        let Some(text) = self.delay else {
+            return Ok(0);
+        };
+        text.parse().map_err(|_| {
+            let text: String = text.chars().take(32).collect();
+            Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("property DELAY is {text:?}, expected a level"),
+            )
+        })
+    }
+
+    /// The properties to store: without a receipt, which only the broker may write.
+    fn stripped(&self, text: &'a str) -> Cow<'a, [u8]> {
+        if !self.has_pop_receipt {
+            return Cow::Borrowed(text.as_bytes());
+        }
+        let mut kept = String::with_capacity(text.len());
+        for (name, value) in properties::iter(text).filter(|(name, _)| *name != POP_RECEIPT) {
+            properties::push(&mut kept, name, value);
+        }
+        Cow::Owned(kept.into_bytes())
+    }
+}
+
+pub(super) fn check_properties(properties: Properties<'_>) -> Result<(), Refusal> {
+    let bytes = properties.encoded_len() + CRC_PROPERTY_BYTES;
+    if bytes <= MAX_PROPERTIES_BYTES {
+        return Ok(());
+    }
+    Err(illegal(format!(
+        "the message is illegal, its properties are {bytes} bytes with the broker's own, limit {MAX_PROPERTIES_BYTES}"
+    )))
+}
+
+fn illegal(remark: String) -> Refusal {
+    Refusal::new(response::MESSAGE_ILLEGAL, remark)
+}
+
+pub(super) fn missing_topic(topic: &str) -> Refusal {
+    Refusal::new(
+        response::TOPIC_NOT_EXIST,
+        format!("topic[{topic}] not exist, apply first please!"),
+    )
+}
+
+pub(super) fn missing_group(group: &str) -> Refusal {
+    Refusal::new(
+        response::SUBSCRIPTION_GROUP_NOT_EXIST,
+        format!("subscription group [{group}] does not exist"),
+    )
+}

@@ -1,0 +1,524 @@
+use super::*;
+use crate::message::{Record, RecordFields, batch, sys_flag};
+use crate::store::{QueueBounds, QueueIndex};
+use crate::wire::send::SendRequest;
+use crate::wire::send_back::SendBackRequest;
+use proptest::prelude::*;
+
+fn request<'a>(topic: &'a str, properties: &'a str) -> SendRequest<'a> {
+    SendRequest {
+        producer_group: "p",
+        topic,
+        default_topic: "TBW102",
+        default_topic_queue_nums: 4,
+        queue_id: 1,
+        properties,
+        ..SendRequest::default()
+    }
+}
+
+fn admit<'a>(broker: &mut Broker, request: &SendRequest<'a>) -> Result<SendPlan<'a>, Refusal> {
+    broker.admit_send(request, b"body", &peer(1), 1000)
+}
+
+fn refused(broker: &mut Broker, request: &SendRequest<'_>, code: i32, why: &str) {
+    let refusal = admit(broker, request).unwrap_err();
+    assert_eq!(refusal.code, code, "{}", refusal.remark);
+    assert!(refusal.remark.contains(why), "{}", refusal.remark);
+}
+
+const KEY: &str = "UNIQ_KEY\u{1}K\u{2}TAGS\u{1}a\u{2}";
+
+#[test]
+fn a_plain_send_borrows() {
+    let mut broker = broker();
+    broker.topics.find_mut("T").unwrap().queues[1] = Some(QueueIndex(9));
+    let request = request("T", KEY);
+    let plan = admit(&mut broker, &request).unwrap();
+    assert!(matches!(plan.topic, Cow::Borrowed("T")));
+    assert_eq!((plan.queue_id, plan.queue), (1, Some(QueueIndex(9))));
+    assert_eq!(plan.unique_key.as_str(), Some("K"));
+    assert_eq!(
+        (plan.batch, plan.deliver_time_ms, plan.wait),
+        (None, None, true)
+    );
+    let message = plan.message();
+    let mut bytes = vec![0; message.properties.encoded_len()];
+    message.properties.encode(&mut bytes);
+    let expected = format!(
+        "{KEY}MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}CLUSTER\u{1}DefaultCluster\u{2}"
+    );
+    assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+    assert_eq!(message.born_host, peer(1).addr);
+    assert!(effects(&mut broker).is_empty());
+}
+
+#[test]
+fn a_missing_key_is_made_and_a_pop_receipt_dropped() {
+    let mut broker = broker();
+    let plan = admit(&mut broker, &request("T", "POP_CK\u{1}x\u{2}A\u{1}1")).unwrap();
+    let key = plan.unique_key.as_str().unwrap();
+    assert_eq!(key.len(), 32);
+    assert_eq!(plan.properties().find("UNIQ_KEY"), Some(key));
+    assert_eq!(plan.properties().find("POP_CK"), None);
+    assert_eq!(plan.properties().find("A"), Some("1"));
+}
+
+#[test]
+fn a_topic_is_created_through_its_template() {
+    let mut broker = broker();
+    let plan = admit(&mut broker, &request("New", KEY)).unwrap();
+    assert_eq!(plan.topic, "New");
+    assert_eq!(
+        broker.topics.find("New").unwrap().config.write_queue_nums,
+        4
+    );
+    let register = Effect::Register {
+        topic: "New".into(),
+    };
+    let persist = Effect::Persist(ConfigFile::Topics);
+    assert_eq!(effects(&mut broker), [persist, register]);
+}
+
+#[test]
+fn without_auto_create_a_missing_topic_is_17() {
+    let mut broker = broker_with(BrokerConfig {
+        auto_create_topic: false,
+        ..BrokerConfig::default()
+    });
+    refused(
+        &mut broker,
+        &request("New", KEY),
+        17,
+        "topic[New] not exist",
+    );
+    let mut from_t = request("New", KEY);
+    from_t.default_topic = "T";
+    refused(&mut broker, &from_t, 17, "New");
+    from_t.default_topic = "DefaultCluster";
+    assert!(
+        admit(&mut broker, &from_t).is_ok(),
+        "other templates are left"
+    );
+}
+
+#[test]
+fn topics_that_may_not_be_sent_to() {
+    let mut broker = broker();
+    refused(&mut broker, &request("a b", KEY), 29, "illegal characters");
+    refused(&mut broker, &request("", KEY), 29, "blank");
+    let long = "t".repeat(128);
+    refused(&mut broker, &request(&long, KEY), 29, "127");
+    for closed in [
+        "SCHEDULE_TOPIC_XXXX",
+        "RMQ_SYS_TRANS_HALF_TOPIC",
+        "SELF_TEST_TOPIC",
+    ] {
+        refused(&mut broker, &request(closed, KEY), 16, closed);
+    }
+}
+
+#[test]
+fn queues() {
+    let mut broker = broker();
+    let mut send = request("T", KEY);
+    send.queue_id = 4;
+    refused(&mut broker, &send, 29, "queueId[4]");
+    send.queue_id = i32::MAX;
+    refused(&mut broker, &send, 29, "2147483647");
+    send.queue_id = -1;
+    let ids: Vec<_> = (0..100)
+        .map(|_| admit(&mut broker, &send).unwrap().queue_id)
+        .collect();
+    assert!((0..4).all(|id| ids.contains(&id)) && ids.iter().all(|id| *id < 4));
+    broker.topics.put(topic("Empty", 0), 0);
+    let mut send = request("Empty", KEY);
+    send.queue_id = -1;
+    refused(&mut broker, &send, 29, "no queue");
+}
+
+#[test]
+fn order_topics_need_a_writeable_broker() {
+    let mut broker = broker_with(BrokerConfig {
+        broker_permission: 4,
+        ..BrokerConfig::default()
+    });
+    assert!(
+        admit(&mut broker, &request("T", KEY)).is_ok(),
+        "as in RocketMQ"
+    );
+    broker.topics.find_mut("T").unwrap().config.order = true;
+    refused(&mut broker, &request("T", KEY), 16, "127.0.0.1");
+}
+
+#[test]
+fn sizes() {
+    let mut broker = broker_with(BrokerConfig {
+        max_message_bytes: 10,
+        ..BrokerConfig::default()
+    });
+    let send = request("T", KEY);
+    let refusal = broker.admit_send(&send, &[0; 11], &peer(1), 0).unwrap_err();
+    assert_eq!(refusal.code, 13);
+    assert!(
+        refusal.remark.contains("11 bytes, limit 10"),
+        "{}",
+        refusal.remark
+    );
+    assert_eq!(
+        broker.admit_send(&send, b"", &peer(1), 0).unwrap_err().code,
+        13
+    );
+    let wide = format!("A\u{1}{}", "w".repeat(32_700));
+    refused(&mut broker, &request("T", &wide), 13, "limit 32767");
+}
+
+#[test]
+fn half_and_timed_messages_are_refused_clearly() {
+    let mut broker = broker();
+    refused(
+        &mut broker,
+        &request("T", "TRAN_MSG\u{1}true\u{2}"),
+        16,
+        "transaction",
+    );
+    refused(
+        &mut broker,
+        &request("T", "TIMER_DELAY_MS\u{1}5\u{2}"),
+        1,
+        "timer",
+    );
+    refused(&mut broker, &request("T", "DELAY\u{1}x\u{2}"), 1, "DELAY");
+    assert!(admit(&mut broker, &request("T", "TRAN_MSG\u{1}false\u{2}")).is_ok());
+    let mut sent_back = request("T", "TRAN_MSG\u{1}true\u{2}DELAY\u{1}3");
+    sent_back.reconsume_times = 1;
+    assert!(admit(&mut broker, &sent_back).is_ok());
+}
+
+#[test]
+fn a_delayed_message_waits_in_the_schedule_topic() {
+    let mut broker = broker();
+    let plan = admit(&mut broker, &request("T", "DELAY\u{1}3\u{2}WAIT\u{1}false")).unwrap();
+    assert_eq!((&*plan.topic, plan.queue_id), ("SCHEDULE_TOPIC_XXXX", 2));
+    assert_eq!((plan.deliver_time_ms, plan.wait), (Some(11_000), false));
+    assert_eq!(plan.properties().find("REAL_TOPIC"), Some("T"));
+    assert_eq!(plan.properties().find("REAL_QID"), Some("1"));
+    let plan = admit(&mut broker, &request("T", "DELAY\u{1}99")).unwrap();
+    assert_eq!(
+        (plan.queue_id, plan.properties().find("DELAY")),
+        (17, Some("18"))
+    );
+    let plan = admit(&mut broker, &request("T", "DELAY\u{1}-1")).unwrap();
+    assert_eq!(plan.topic, "T");
+}
+
+#[test]
+fn batches_are_checked_whole() {
+    let mut broker = broker();
+    let mut body = Vec::new();
+    for text in ["one", "two"] {
+        let item = batch::BatchItem {
+            flag: 0,
+            body: text.as_bytes(),
+            properties: KEY.as_bytes(),
+        };
+        batch::push(&mut body, &item);
+    }
+    let mut send = request("T", "UNIQ_KEY\u{1}B");
+    send.batch = true;
+    let plan = broker.admit_send(&send, &body, &peer(1), 0).unwrap();
+    assert_eq!((plan.batch, plan.unique_key.as_str()), (Some(2), Some("B")));
+    let item = batch::iter(&body).next().unwrap().unwrap();
+    assert_eq!(
+        plan.batch_message(&item).properties.find("UNIQ_KEY"),
+        Some("K")
+    );
+    let cut = broker
+        .admit_send(&send, &body[..body.len() - 1], &peer(1), 0)
+        .unwrap_err();
+    assert_eq!(cut.code, 13);
+    send.topic = "%RETRY%g";
+    assert_eq!(
+        broker
+            .admit_send(&send, &body, &peer(1), 0)
+            .unwrap_err()
+            .code,
+        13
+    );
+}
+
+#[test]
+fn retries_end_with_the_dead_letters() {
+    let mut broker = broker();
+    let mut send = request("%RETRY%g", "DELAY\u{1}5");
+    send.queue_id = 0;
+    send.reconsume_times = 16;
+    let plan = admit(&mut broker, &send).unwrap();
+    assert_eq!(plan.topic, "SCHEDULE_TOPIC_XXXX");
+    assert_eq!(plan.properties().find("REAL_TOPIC"), Some("%RETRY%g"));
+    assert!(broker.groups.contains("g"));
+    assert_eq!(
+        broker
+            .topics
+            .find("%RETRY%g")
+            .unwrap()
+            .config
+            .write_queue_nums,
+        4
+    );
+    send.reconsume_times = 17;
+    let plan = admit(&mut broker, &send).unwrap();
+    assert_eq!((&*plan.topic, plan.queue_id), ("%DLQ%g", 0));
+    assert_eq!(plan.properties().find("DELAY"), Some("-1"));
+    send.reconsume_times = 3;
+    send.max_reconsume_times = Some(2);
+    assert_eq!(admit(&mut broker, &send).unwrap().topic, "%DLQ%g");
+    let old = Peer {
+        version: 100,
+        ..peer(1)
+    };
+    let plan = broker.admit_send(&send, b"b", &old, 0).unwrap();
+    assert_eq!(
+        plan.topic, "SCHEDULE_TOPIC_XXXX",
+        "old clients' maximum does not count"
+    );
+}
+
+#[test]
+fn a_group_in_order_sends_its_retries_to_the_dead_letters() {
+    let mut broker = broker();
+    let queue = locks::LockedQueue {
+        topic: "T".into(),
+        broker_name: "b".into(),
+        queue_id: 0,
+    };
+    broker.locks.lock("g", &queue, "c", 1000);
+    let mut send = request("%RETRY%g", KEY);
+    send.queue_id = 0;
+    assert_eq!(admit(&mut broker, &send).unwrap().topic, "%DLQ%g");
+}
+
+#[test]
+fn a_retry_of_an_unknown_group_is_26() {
+    let mut broker = broker_with(BrokerConfig {
+        auto_create_group: false,
+        ..BrokerConfig::default()
+    });
+    let mut send = request("%RETRY%g", KEY);
+    send.queue_id = 0;
+    refused(&mut broker, &send, 26, "[g]");
+}
+
+fn with_record<R>(properties: &str, reconsume_times: i32, f: impl FnOnce(&Record<'_>) -> R) -> R {
+    let fields = RecordFields {
+        queue_id: 1,
+        flag: 7,
+        queue_offset: 2,
+        physical_offset: 4096,
+        sys_flag: 0,
+        born_timestamp_ms: 5,
+        born_host: ([10, 0, 0, 9], 99).into(),
+        store_timestamp_ms: 6,
+        store_host: ([10, 0, 0, 1], 10911).into(),
+        reconsume_times,
+        prepared_transaction_offset: 0,
+        body: b"body",
+        topic: "T",
+        properties: crate::message::Properties::new(properties),
+    };
+    let mut bytes = vec![0; fields.encoded_len()];
+    fields.encode(&mut bytes);
+    f(&Record::decode(&bytes, crate::message::Check::Crc).unwrap())
+}
+
+fn send_back(group: &str) -> SendBackRequest<'_> {
+    SendBackRequest {
+        group,
+        offset: 4096,
+        ..SendBackRequest::default()
+    }
+}
+
+#[test]
+fn a_message_sent_back_comes_again_later() {
+    let mut broker = broker();
+    with_record(KEY, 0, |record| {
+        let plan = broker.admit_send_back(&send_back("g"), Some(record), &peer(1), 1000);
+        let plan = plan.unwrap().unwrap();
+        assert_eq!((&*plan.topic, plan.queue_id), ("SCHEDULE_TOPIC_XXXX", 2));
+        assert_eq!(plan.deliver_time_ms, Some(11_000));
+        let find = |name| plan.properties().find(name).map(str::to_owned);
+        assert_eq!(find("RETRY_TOPIC").as_deref(), Some("T"));
+        assert_eq!(find("REAL_TOPIC").as_deref(), Some("%RETRY%g"));
+        assert_eq!(
+            find("ORIGIN_MESSAGE_ID").as_deref(),
+            Some("0A00000100002A9F0000000000001000")
+        );
+        assert_eq!(
+            (find("DELAY").as_deref(), find("UNIQ_KEY").as_deref()),
+            (Some("3"), Some("K"))
+        );
+        let message = plan.message();
+        assert_eq!(
+            (
+                message.reconsume_times,
+                message.flag,
+                message.born_timestamp_ms
+            ),
+            (1, 7, 5)
+        );
+        assert_eq!(message.born_host, record.born_host);
+        assert_eq!(delivered(&plan).0, "%RETRY%g");
+    });
+    assert_eq!(
+        broker
+            .topics
+            .find("%RETRY%g")
+            .unwrap()
+            .config
+            .write_queue_nums,
+        1
+    );
+}
+
+/// What the schedule topic gives back for a plan: topic, queue and properties.
+fn delivered(plan: &SendPlan<'_>) -> (String, u32, String) {
+    let mut text = vec![0; plan.properties().encoded_len()];
+    plan.properties().encode(&mut text);
+    let text = String::from_utf8(text).unwrap();
+    with_record(&text, plan.reconsume_times, |record| {
+        let plan = delay::deliver(record).unwrap();
+        let tag = plan.properties().find("TAGS").unwrap_or("").to_owned();
+        (plan.topic.clone().into_owned(), plan.queue_id, tag)
+    })
+}
+
+#[test]
+fn what_is_due_goes_to_its_real_topic() {
+    let mut broker = broker();
+    let properties = format!("{KEY}DELAY\u{1}3");
+    let plan = admit(&mut broker, &request("T", &properties)).unwrap();
+    assert_eq!(delivered(&plan), ("T".into(), 1, "a".into()));
+    with_record(KEY, 0, |record| assert!(delay::deliver(record).is_none()));
+    let half = "REAL_TOPIC\u{1}RMQ_SYS_TRANS_HALF_TOPIC\u{2}REAL_QID\u{1}0\u{2}";
+    with_record(half, 0, |record| assert!(delay::deliver(record).is_none()));
+    let odd = "REAL_TOPIC\u{1}T\u{2}REAL_QID\u{1}-4\u{2}";
+    with_record(odd, 0, |record| assert!(delay::deliver(record).is_none()));
+}
+
+#[test]
+fn send_backs_end_with_the_dead_letters_and_do_not_pile_up_properties() {
+    let mut broker = broker();
+    let first = "RETRY_TOPIC\u{1}First\u{2}ORIGIN_MESSAGE_ID\u{1}ID\u{2}DELAY\u{1}3\u{2}REAL_TOPIC\u{1}x\u{2}";
+    for (times, level, max, topic) in [
+        (15, 0, None, "SCHEDULE_TOPIC_XXXX"),
+        (16, 0, None, "%DLQ%g"),
+        (0, -1, None, "%DLQ%g"),
+        (2, 0, Some(2), "%DLQ%g"),
+        (2, 5, Some(3), "SCHEDULE_TOPIC_XXXX"),
+    ] {
+        with_record(first, times, |record| {
+            let request = SendBackRequest {
+                delay_level: level,
+                max_reconsume_times: max,
+                ..send_back("g")
+            };
+            let plan = broker
+                .admit_send_back(&request, Some(record), &peer(1), 0)
+                .unwrap()
+                .unwrap();
+            assert_eq!(plan.topic, topic);
+            assert_eq!(plan.properties().find("RETRY_TOPIC"), Some("First"));
+            assert_eq!(plan.properties().find("ORIGIN_MESSAGE_ID"), Some("ID"));
+            let mut text = vec![0; plan.properties().encoded_len()];
+            plan.properties().encode(&mut text);
+            let delays = properties::iter(&text)
+                .filter(|(name, _)| *name == "REAL_TOPIC")
+                .count();
+            assert!(delays <= 1);
+        });
+    }
+}
+
+#[test]
+fn send_back_refusals() {
+    let mut broker = broker();
+    let refusal = broker
+        .admit_send_back(&send_back("g"), None, &peer(1), 0)
+        .unwrap_err();
+    assert_eq!(
+        (refusal.code, &*refusal.remark),
+        (1, "look message by offset failed, 4096")
+    );
+    let bad = broker
+        .admit_send_back(&send_back("a b"), None, &peer(1), 0)
+        .unwrap_err();
+    assert_eq!(bad.code, 26);
+    let mut config = broker.groups.find("g").unwrap().clone();
+    config.retry_queue_nums = 0;
+    broker.groups.put(config, 0);
+    assert!(
+        broker
+            .admit_send_back(&send_back("g"), None, &peer(1), 0)
+            .unwrap()
+            .is_none()
+    );
+    broker.config.broker_permission = 4;
+    let refusal = broker
+        .admit_send_back(&send_back("g"), None, &peer(1), 0)
+        .unwrap_err();
+    assert_eq!(refusal.code, 16);
+}
+
+#[test]
+fn multi_tag_topics_mark_their_messages() {
+    let mut broker = broker();
+    broker
+        .topics
+        .find_mut("T")
+        .unwrap()
+        .config
+        .topic_filter_type = "MULTI_TAG".into();
+    let plan = admit(&mut broker, &request("T", KEY)).unwrap();
+    assert_eq!(plan.sys_flag, sys_flag::MULTI_TAGS);
+}
+
+#[test]
+fn an_empty_level_is_where_its_queue_starts() {
+    let broker = broker();
+    let bounds = QueueBounds {
+        min: 3,
+        max: 5,
+        ..QueueBounds::default()
+    };
+    assert_eq!(broker.delays.offset(1, bounds), 3);
+}
+
+proptest! {
+    #[test]
+    fn any_send_is_decided(
+        topic in "[A-Za-z%|_ -]{0,9}|%RETRY%[a-z]{0,3}|T",
+        template in "TBW102|T|[a-z]{0,3}",
+        properties in "(DELAY\u{1}-?[0-9]{1,11}\u{2}|POP_CK\u{1}x\u{2}|TRAN_MSG\u{1}true\u{2}|[\u{0}-\u{7f}]{0,9}){0,4}",
+        numbers: [i32; 6],
+        batch: bool,
+        body in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let send = SendRequest {
+            default_topic: &template,
+            default_topic_queue_nums: numbers[0] % 100,
+            queue_id: numbers[1] % 10,
+            sys_flag: numbers[2],
+            reconsume_times: numbers[3],
+            max_reconsume_times: Some(numbers[4]),
+            flag: numbers[5],
+            batch,
+            ..request(&topic, &properties)
+        };
+        let mut broker = broker();
+        if let Ok(plan) = broker.admit_send(&send, &body, &peer(1), 0) {
+            prop_assert!(plan.properties().encoded_len() < 32_767);
+            prop_assert!(broker.topics.contains(&plan.topic));
+        }
+    }
+}
