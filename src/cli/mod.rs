@@ -1,3 +1,4 @@
-//! The command line: what can be asked for, and in which words.
+//! The command line: one module a subcommand, and the threads, signals and exit codes around the rooms.
 
 pub mod args;
+pub mod bench;

@@ -1,0 +1,250 @@
+//! `bench send`, `consume` and `e2e`: drive any RocketMQ-compatible broker, found through its name server.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::consume::{self, ConsumePlan, Follower};
+use super::load::{self, SendPlan};
+use super::machine::Machine;
+use super::meter::{Meter, Source};
+use super::output::{Output, Progress};
+use super::recorder::Stopwatch;
+use super::result::{Report, RunResult, Shape};
+use super::template::Common;
+use super::{BenchError, on_load_core};
+use crate::client::{MessageQueue, NameServer, Remote, resolve};
+use crate::wire::Codec;
+
+/// Queues of a topic that has to be made and nobody said how many.
+const NEW_TOPIC_QUEUES: u32 = 8;
+/// How long a new topic may take to reach the name server (a broker of RocketMQ tells it at once).
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the consuming side of an end-to-end run may lag behind the last answer.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drive {
+    Send,
+    Consume {
+        /// Messages to send first, so that there is something to consume.
+        fill: u64,
+    },
+    /// Latency from the intended send time until a consumer has the message.
+    EndToEnd,
+}
+
+pub struct DrivePlan {
+    pub drive: Drive,
+    pub namesrv: String,
+    pub topic: String,
+    /// More than one are called `topic-0`, `topic-1`, ...
+    pub topics: usize,
+    /// `None` takes a topic as it is.
+    pub queues: Option<u32>,
+    pub group: String,
+    pub codec: Codec,
+    pub shape: Shape,
+    pub warm_up: Duration,
+    pub duration: Duration,
+    pub load_core: Option<usize>,
+    /// The broker's process, if it is on this machine and its CPU time is wanted.
+    pub broker_pid: Option<u32>,
+    /// A directory on the broker's disk, likewise.
+    pub device_dir: Option<PathBuf>,
+    pub command: String,
+}
+
+pub fn run(plan: &DrivePlan, output: &Output) -> Result<Report, BenchError> {
+    output.prepare()?;
+    let progress = Progress::new(plan.warm_up + plan.duration);
+    let connections = plan.shape.connections + plan.topics;
+    let at = |elapsed| progress.at(Duration::ZERO, elapsed);
+    let runs = on_load_core(plan.load_core, connections, async || {
+        Driver::run(plan, &progress, &at).await
+    })?;
+    progress.finish();
+    let dir = plan
+        .device_dir
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("."));
+    let report = Report {
+        title: format!("Load on {}", plan.namesrv),
+        command: plan.command.clone(),
+        machine: Machine::probe(&dir),
+        floor: None,
+        runs,
+        notes: Vec::new(),
+    };
+    output.write(&report)?;
+    Ok(report)
+}
+
+/// Where to send to: the topics' queues, once the name server has them as wanted.
+pub async fn targets(
+    names: &NameServer,
+    topics: &[String],
+    queues: Option<u32>,
+) -> Result<Vec<(String, MessageQueue)>, BenchError> {
+    let mut targets = Vec::new();
+    for topic in topics {
+        let known = names.route(topic).await?.is_some();
+        if queues.is_some() || !known {
+            let queues = queues.unwrap_or(NEW_TOPIC_QUEUES);
+            names.create_topic(topic, queues).await?;
+            names.await_topic(topic, queues, TOPIC_TIMEOUT).await?;
+        }
+        let queues = names.queues_to_send(topic).await?;
+        targets.extend(queues.into_iter().map(|queue| (topic.clone(), queue)));
+    }
+    Ok(targets)
+}
+
+/// Sixteen hex digits that tell this run's messages from every other's.
+pub fn key_prefix() -> String {
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    format!("{:08X}{:08X}", std::process::id(), seconds as u32)
+}
+
+struct Driver<'a> {
+    plan: &'a DrivePlan,
+    names: NameServer,
+    topics: Vec<String>,
+    targets: Vec<(String, MessageQueue)>,
+    brokers: Vec<Remote>,
+}
+
+impl<'a> Driver<'a> {
+    async fn run(
+        plan: &'a DrivePlan,
+        progress: &Progress,
+        at: &dyn Fn(Duration),
+    ) -> Result<Vec<RunResult>, BenchError> {
+        progress.step("route".to_owned());
+        let driver = Self::prepare(plan).await?;
+        match plan.drive {
+            Drive::Send => {
+                progress.step(format!("send {}", plan.shape.label()));
+                Ok(vec![driver.send(at).await?])
+            }
+            Drive::Consume { fill } => {
+                if fill > 0 {
+                    progress.step(format!("sending {fill} messages to consume"));
+                    driver.fill(fill).await?;
+                }
+                progress.step(format!("consume, {} connections", plan.shape.connections));
+                let consume = driver.consume_plan("consume");
+                Ok(vec![
+                    consume::backlog(&consume, &driver.names, &driver.meter(), at).await?,
+                ])
+            }
+            Drive::EndToEnd => {
+                progress.step(format!("end to end {}", plan.shape.label()));
+                driver.end_to_end(at).await
+            }
+        }
+    }
+
+    async fn prepare(plan: &'a DrivePlan) -> Result<Self, BenchError> {
+        let names = NameServer::new(&plan.namesrv, plan.codec)?;
+        let topics: Vec<String> = if plan.topics == 1 {
+            vec![plan.topic.clone()]
+        } else {
+            (0..plan.topics)
+                .map(|nth| format!("{}-{nth}", plan.topic))
+                .collect()
+        };
+        let targets = targets(&names, &topics, plan.queues).await?;
+        let mut brokers: Vec<Remote> = Vec::new();
+        for (_, queue) in &targets {
+            let addr = resolve(&queue.addr)?;
+            if !brokers.iter().any(|broker| broker.addr() == addr) {
+                brokers.push(Remote::connect(addr, plan.codec).await?);
+            }
+        }
+        Ok(Self {
+            plan,
+            names,
+            topics,
+            targets,
+            brokers,
+        })
+    }
+
+    async fn send(&self, at: &dyn Fn(Duration)) -> Result<RunResult, BenchError> {
+        let key_prefix = key_prefix();
+        let send = self.send_plan(&key_prefix);
+        load::send(&send, Stopwatch::start(), &self.meter(), at, |_| ()).await
+    }
+
+    /// Closed-loop sends without a measurement, until so many are answered.
+    async fn fill(&self, messages: u64) -> Result<(), BenchError> {
+        let key_prefix = key_prefix();
+        load::fill(&self.send_plan(&key_prefix), messages).await
+    }
+
+    async fn end_to_end(&self, at: &dyn Fn(Duration)) -> Result<Vec<RunResult>, BenchError> {
+        let watch = Stopwatch::start();
+        let follower = Follower::start(&self.consume_plan("e2e"), &self.names, watch).await?;
+        let key_prefix = key_prefix();
+        let send = self.send_plan(&key_prefix);
+        let sent = load::send(&send, watch, &self.meter(), at, |window| {
+            follower.measure(window)
+        })
+        .await?;
+        let end_ns = watch.now_ns() + ARRIVAL_TIMEOUT.as_nanos() as u64;
+        while follower.measured() < sent.latency_ns.len() && watch.now_ns() < end_ns {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let received = follower.stop();
+        let arrived = received.latency_ns.len();
+        let end_to_end = RunResult {
+            name: "e2e".to_owned(),
+            acked: arrived,
+            unanswered: sent.latency_ns.len().saturating_sub(arrived),
+            latency_ns: received.latency_ns,
+            errors: received.errors,
+            ..sent.clone()
+        };
+        Ok(vec![sent, end_to_end])
+    }
+
+    fn meter(&self) -> Meter<'_> {
+        Meter {
+            source: Source::Distant {
+                brokers: &self.brokers,
+                pid: self.plan.broker_pid,
+            },
+            device_dir: self.plan.device_dir.as_deref(),
+        }
+    }
+
+    fn send_plan<'b>(&'b self, key_prefix: &'b str) -> SendPlan<'b> {
+        SendPlan {
+            name: "send",
+            shape: self.plan.shape,
+            warm_up: self.plan.warm_up,
+            duration: self.plan.duration,
+            common: Common {
+                codec: self.plan.codec,
+                group: &self.plan.group,
+                key_prefix,
+            },
+            targets: &self.targets,
+        }
+    }
+
+    fn consume_plan(&self, name: &'static str) -> ConsumePlan<'_> {
+        ConsumePlan {
+            name,
+            group: &self.plan.group,
+            topics: &self.topics,
+            codec: self.plan.codec,
+            connections: self.plan.shape.connections,
+            size_bytes: self.plan.shape.size_bytes,
+            warm_up: self.plan.warm_up,
+            duration: self.plan.duration,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A name server and broker in one for tests of the client side: one thread a connection, one queue a topic, in memory.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::message::{Properties, RecordFields};
+use crate::wire::codes::{request, response};
+use crate::wire::frame::{self, Frame, Head, Value};
+use crate::wire::header::{self, Scratch};
+use crate::wire::{CURRENT_VERSION, Codec, Language};
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Behaviour {
+    /// Answers the sends of one read last first.
+    pub reversed: bool,
+    /// Is silent for so long before it answers the so-manieth send.
+    pub stall: Option<(u64, Duration)>,
+    /// Refuses every so-manieth send with SYSTEM_BUSY.
+    pub busy_every: Option<u64>,
+    /// Closes the connection instead of answering the so-manieth send.
+    pub close_at: Option<u64>,
+}
+
+#[derive(Clone)]
+pub struct Fake {
+    pub addr: SocketAddr,
+    behaviour: Behaviour,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    sends: u64,
+    records: Vec<Vec<u8>>,
+    created: bool,
+}
+
+impl Fake {
+    pub fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let fake = Self {
+            addr: listener.local_addr().unwrap(),
+            behaviour,
+            state: Arc::default(),
+        };
+        let accepting = fake.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let serving = accepting.clone();
+                // The client ends the test by closing.
+                thread::spawn(move || drop(serving.serve(stream.unwrap())));
+            }
+        });
+        fake
+    }
+
+    pub fn sends(&self) -> u64 {
+        self.state.lock().unwrap().sends
+    }
+
+    fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut input = Vec::new();
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            let read = stream.read(&mut chunk)?;
+            if read == 0 {
+                return Ok(());
+            }
+            input.extend_from_slice(&chunk[..read]);
+            let mut answers = Vec::new();
+            let mut taken = 0;
+            while let Some(frame) = frame::split(&input[taken..]).unwrap() {
+                taken += frame.len;
+                match self.answer(&frame) {
+                    Some(answer) => answers.push(answer),
+                    None => return Ok(()),
+                }
+            }
+            input.drain(..taken);
+            if self.behaviour.reversed {
+                answers.reverse();
+            }
+            stream.write_all(&answers.concat())?;
+        }
+    }
+
+    /// `None` closes the connection.
+    fn answer(&self, frame: &Frame<'_>) -> Option<Vec<u8>> {
+        let mut scratch = Scratch::default();
+        let header = header::decode(frame, &mut scratch).unwrap();
+        let number = |key: &str| header.ext.find(key).unwrap().parse::<usize>().unwrap();
+        let mut ext: Vec<(&str, Value<'_>)> = Vec::new();
+        let mut body = Vec::new();
+        let mut code = response::SUCCESS;
+        match header.code {
+            request::SEND_MESSAGE_V2 => {
+                code = self.append(frame.body, header.ext.find("b").unwrap())?;
+                ext.push(("queueOffset", Value::I64(0)));
+            }
+            request::GET_ROUTEINFO_BY_TOPIC => {
+                if self.state.lock().unwrap().created {
+                    body = self.route();
+                } else {
+                    code = response::TOPIC_NOT_EXIST;
+                }
+            }
+            request::GET_BROKER_CLUSTER_INFO => {
+                body = format!(
+                    r#"{{"brokerAddrTable":{{"fake":{{"brokerAddrs":{{"0":"{}"}},"brokerName":"fake"}}}}}}"#,
+                    self.addr
+                )
+                .into_bytes();
+            }
+            request::UPDATE_AND_CREATE_TOPIC => self.state.lock().unwrap().created = true,
+            request::GET_MIN_OFFSET => ext.push(("offset", Value::I64(0))),
+            request::GET_MAX_OFFSET => {
+                let max = self.state.lock().unwrap().records.len() as i64;
+                ext.push(("offset", Value::I64(max)));
+            }
+            request::PULL_MESSAGE => {
+                let (from, most) = (number("queueOffset"), number("maxMsgNums"));
+                let max = self.wait_for(from);
+                let to = max.min(from + most);
+                code = if to > from {
+                    response::SUCCESS
+                } else {
+                    response::PULL_NOT_FOUND
+                };
+                body = self.state.lock().unwrap().records[from.min(to)..to].concat();
+                ext.push(("nextBeginOffset", Value::I64(to as i64)));
+                ext.push(("minOffset", Value::I64(0)));
+                ext.push(("maxOffset", Value::I64(max as i64)));
+            }
+            _ => code = response::REQUEST_CODE_NOT_SUPPORTED,
+        }
+        let head = Head {
+            codec: frame.codec,
+            code,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque: header.opaque,
+            flag: 1,
+            remark: None,
+        };
+        let mut answer = Vec::new();
+        frame::write(&mut answer, &head, &ext, &body);
+        Some(answer)
+    }
+
+    fn append(&self, body: &[u8], topic: &str) -> Option<i32> {
+        let mut state = self.state.lock().unwrap();
+        state.sends += 1;
+        let nth = state.sends;
+        if self.behaviour.close_at == Some(nth) {
+            return None;
+        }
+        if let Some((at, time)) = self.behaviour.stall
+            && at == nth
+        {
+            thread::sleep(time);
+        }
+        if self
+            .behaviour
+            .busy_every
+            .is_some_and(|every| nth.is_multiple_of(every))
+        {
+            return Some(response::SYSTEM_BUSY);
+        }
+        let fields = RecordFields {
+            queue_id: 0,
+            flag: 0,
+            queue_offset: state.records.len() as u64,
+            physical_offset: 0,
+            sys_flag: 0,
+            born_timestamp_ms: 0,
+            born_host: self.addr,
+            store_timestamp_ms: 0,
+            store_host: self.addr,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            topic,
+            properties: Properties::new(""),
+        };
+        let mut record = vec![0; fields.encoded_len()];
+        fields.encode(&mut record);
+        state.records.push(record);
+        Some(response::SUCCESS)
+    }
+
+    /// A long poll, though a short one: the number of records, once it is above `offset` or time is up.
+    fn wait_for(&self, offset: usize) -> usize {
+        let mut tries = 100;
+        loop {
+            let max = self.state.lock().unwrap().records.len();
+            if max > offset || tries == 0 {
+                return max;
+            }
+            tries -= 1;
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn route(&self) -> Vec<u8> {
+        format!(
+            r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{}"}},"brokerName":"fake","cluster":"c"}}],
+               "queueDatas":[{{"brokerName":"fake","perm":6,"readQueueNums":1,"writeQueueNums":1,"topicSysFlag":0}}]}}"#,
+            self.addr
+        )
+        .into_bytes()
+    }
+}
+
+/// Both header codecs are tried where a test is about bytes.
+pub const CODECS: [Codec; 2] = [Codec::Json, Codec::Rocketmq];

@@ -1,0 +1,138 @@
+//! What a run has cost: read at both ends of the measured window, from outside of the load.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::counters::WriteCounters;
+use super::histogram::latency_histogram;
+use super::result::{RunResult, Shape};
+use super::{EmbeddedBroker, cpu};
+use crate::client::{API_TIMEOUT, Remote};
+use crate::wire::codes::request;
+
+/// Keys of a broker's runtime info (28) that say what its log has written; RocketMQ has none like them.
+pub const WRITES_KEY: &str = "ringmqLogWrites";
+pub const BYTES_WRITTEN_KEY: &str = "ringmqLogBytesWritten";
+pub const FLUSHES_KEY: &str = "ringmqLogFlushes";
+
+/// Where the figures come from.
+pub enum Source<'a> {
+    /// A broker in this process.
+    Embedded(&'a dyn EmbeddedBroker),
+    /// Brokers elsewhere: asked for their runtime info; their CPU only if they run here and the process is known.
+    Distant {
+        brokers: &'a [Remote],
+        pid: Option<u32>,
+    },
+}
+
+pub struct Meter<'a> {
+    pub source: Source<'a>,
+    /// A directory on the device that the broker writes to, if it is one of this machine.
+    pub device_dir: Option<&'a Path>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    at: Instant,
+    acked: u64,
+    broker_cpu: Option<Duration>,
+    load_cpu: Duration,
+    broker_writes: Option<WriteCounters>,
+    device_writes: Option<WriteCounters>,
+}
+
+impl Meter<'_> {
+    /// To be called on the load generator's thread.
+    pub async fn sample(&self, acked: u64) -> Sample {
+        let at = Instant::now();
+        let load_cpu = cpu::of_this_thread().unwrap_or_default();
+        let device_writes = self
+            .device_dir
+            .and_then(|dir| WriteCounters::of_device(dir).ok());
+        let (broker_cpu, broker_writes) = match &self.source {
+            Source::Embedded(broker) => (broker.cpu(), broker.writes()),
+            Source::Distant { brokers, pid } => (
+                pid.and_then(|pid| cpu::of_process(pid).ok()),
+                asked(brokers).await,
+            ),
+        };
+        Sample {
+            at,
+            acked,
+            broker_cpu,
+            load_cpu,
+            broker_writes,
+            device_writes,
+        }
+    }
+}
+
+impl Sample {
+    /// A result with what was counted between the two; its latencies and errors are for the caller to fill in.
+    pub fn since(self, before: Self) -> RunResult {
+        let both = self.broker_cpu.zip(before.broker_cpu);
+        let writes =
+            |now: Option<WriteCounters>, then: Option<WriteCounters>| Some(now?.since(then?));
+        RunResult {
+            name: String::new(),
+            shape: Shape {
+                connections: 0,
+                in_flight: 0,
+                size_bytes: 0,
+                rate: 0,
+            },
+            elapsed: self.at - before.at,
+            acked: self.acked - before.acked,
+            latency_ns: latency_histogram(),
+            errors: Default::default(),
+            unanswered: 0,
+            broker_cpu: both.map(|(now, then)| now.saturating_sub(then)),
+            load_cpu: self.load_cpu.saturating_sub(before.load_cpu),
+            broker_writes: writes(self.broker_writes, before.broker_writes),
+            device_writes: writes(self.device_writes, before.device_writes),
+        }
+    }
+}
+
+/// The sum over the brokers, if every one of them tells.
+async fn asked(brokers: &[Remote]) -> Option<WriteCounters> {
+    let mut sum = None;
+    for broker in brokers {
+        let answer = broker
+            .call(request::GET_BROKER_RUNTIME_INFO, &[], &[], API_TIMEOUT)
+            .await
+            .ok()?;
+        let counters = runtime_counters(&answer.success().ok()?.body)?;
+        sum = Some(sum.map_or(counters, |sum: WriteCounters| sum.plus(counters)));
+    }
+    sum
+}
+
+fn runtime_counters(body: &[u8]) -> Option<WriteCounters> {
+    let table: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let number = |key: &str| table.get("table")?.get(key)?.as_str()?.parse().ok();
+    Some(WriteCounters {
+        writes: number(WRITES_KEY)?,
+        bytes_written: number(BYTES_WRITTEN_KEY)?,
+        flushes: number(FLUSHES_KEY)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_found_in_runtime_info_or_not() {
+        let body = br#"{"table":{"ringmqLogWrites":"3","ringmqLogBytesWritten":"12288","ringmqLogFlushes":"2","runtime":"x"}}"#;
+        let expected = WriteCounters {
+            writes: 3,
+            bytes_written: 12288,
+            flushes: 2,
+        };
+        assert_eq!(runtime_counters(body), Some(expected));
+        assert_eq!(runtime_counters(br#"{"table":{"runtime":"x"}}"#), None);
+        assert_eq!(runtime_counters(b"nonsense"), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! `ringmq bench`: what a broker does under load, and what this machine could do at best.
+//!
+//! The load generator is one thread on one core, on tokio-uring. A run connects, warms up, measures a window and waits
+//! for the last answers; [`comparison`] makes runs in alternation on embedded brokers, [`drive`] on any RocketMQ-compatible broker.
+//! Latency counts from the intended send time: what a stalled broker kept from being sent has waited all the same.
+
+mod answer;
+mod chart;
+pub mod comparison;
+mod consume;
+mod counters;
+pub mod cpu;
+pub mod drive;
+#[cfg(test)]
+mod fake;
+mod floor;
+mod histogram;
+mod load;
+mod machine;
+mod meter;
+mod output;
+mod page;
+mod recorder;
+mod result;
+mod table;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::client::ClientError;
+
+pub use counters::WriteCounters;
+pub use meter::{BYTES_WRITTEN_KEY, FLUSHES_KEY, WRITES_KEY};
+pub use output::Output;
+pub use result::{Report, RunResult, Shape};
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushMode {
+    Sync,
+    Async,
+}
+
+impl FlushMode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Async => "async",
+        }
+    }
+}
+
+/// Starts brokers inside this process.
+pub trait StartBroker {
+    /// One shard, pinned to `core`, on an empty store in `dir`; ready when this returns.
+    fn start(
+        &self,
+        flush: FlushMode,
+        dir: &Path,
+        core: usize,
+    ) -> Result<Box<dyn EmbeddedBroker>, String>;
+}
+
+/// A broker with its name server, on threads of its own. The figures are read from the load generator's thread.
+pub trait EmbeddedBroker: Send + Sync {
+    fn namesrv(&self) -> SocketAddr;
+
+    /// CPU time of the broker's threads so far, by [`cpu::of_thread`] say.
+    fn cpu(&self) -> Option<Duration>;
+
+    /// What its log has written and flushed so far.
+    fn writes(&self) -> Option<WriteCounters>;
+
+    /// Ends it; its directory is removed afterwards.
+    fn stop(self: Box<Self>);
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{what}: {error}")]
+    Io { what: String, error: io::Error },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for BenchError {
+    fn from(text: String) -> Self {
+        Self::Other(text)
+    }
+}
+
+impl BenchError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Io { what, error }
+    }
+}
+
+/// Keeps the calling thread on one core; `false` if the machine has no such core or does not let it.
+pub fn pin(core: Option<usize>) -> bool {
+    core.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }))
+}
+
+/// Runs a future on a tokio-uring runtime of its own, on a thread of its own that stays on `core`: threads started by
+/// the caller meanwhile are not held to it.
+fn on_load_core<T: Send>(
+    core: Option<usize>,
+    connections: usize,
+    run: impl AsyncFnOnce() -> T + Send,
+) -> T {
+    std::thread::scope(|scope| {
+        let load = scope.spawn(move || {
+            pin(core);
+            let mut ring = tokio_uring::uring_builder();
+            ring.setup_coop_taskrun();
+            // Room for a read and a write of every connection.
+            let entries = (connections as u32 * 2 + 256)
+                .next_power_of_two()
+                .min(32 << 10);
+            tokio_uring::builder()
+                .entries(entries)
+                .uring_builder(&ring)
+                .start(run())
+        });
+        load.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}

@@ -1,0 +1,87 @@
+//! Where a report goes: the terminal, and a directory if one is wanted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::BenchError;
+use super::histogram::hgrm;
+use super::page;
+use super::result::Report;
+use super::table;
+
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// Gets `results.json`, `index.html` and one `.hgrm` file for each run.
+    pub dir: Option<PathBuf>,
+}
+
+impl Output {
+    /// Says at once, rather than after minutes, that the directory cannot be written.
+    pub fn prepare(&self) -> Result<(), BenchError> {
+        self.dir.as_deref().map_or(Ok(()), |dir| {
+            fs::create_dir_all(dir)
+                .map_err(BenchError::io(format!("cannot make {}", dir.display())))
+        })
+    }
+
+    pub fn write(&self, report: &Report) -> Result<(), BenchError> {
+        print!("{}", table::text(report));
+        let Some(dir) = &self.dir else {
+            return Ok(());
+        };
+        let json = serde_json::to_string_pretty(report)
+            .map_err(|error| BenchError::Other(error.to_string()))?;
+        write(&dir.join("results.json"), &json)?;
+        write(&dir.join("index.html"), &page::html(report))?;
+        for run in &report.runs {
+            let name = format!("{}-{}.hgrm", run.name, run.shape.slug());
+            write(&dir.join(name), &hgrm(&run.latency_ns))?;
+        }
+        if let Some(floor) = &report.floor {
+            write(
+                &dir.join("floor-dsync-write.hgrm"),
+                &hgrm(&floor.dsync_write_ns),
+            )?;
+            write(
+                &dir.join("floor-loopback-echo.hgrm"),
+                &hgrm(&floor.loopback_echo_ns),
+            )?;
+        }
+        println!("\nreport: {}", dir.join("index.html").display());
+        Ok(())
+    }
+}
+
+/// A bar over the whole command on stderr; nothing where that is no terminal.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub fn new(total: Duration) -> Self {
+        let bar = ProgressBar::new(total.as_millis() as u64);
+        let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {eta:>4} left  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar }
+    }
+
+    pub fn step(&self, message: String) {
+        self.bar.set_message(message);
+    }
+
+    /// `base` is the time of the steps that are done.
+    pub fn at(&self, base: Duration, elapsed: Duration) {
+        self.bar.set_position((base + elapsed).as_millis() as u64);
+    }
+
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    fs::write(path, text).map_err(BenchError::io(format!("cannot write {}", path.display())))
+}

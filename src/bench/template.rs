@@ -1,0 +1,211 @@
+//! Send requests that are encoded once and then only patched: the load generator must not cost more than the broker.
+//!
+//! What differs from one request to the next stands at a fixed place with a fixed width: the opaque (ten digits in
+//! JSON, so it starts at 1,000,000,000), the born timestamp (thirteen digits until the year 2286), the last sixteen
+//! hex digits of the unique key, and sixteen bytes of stamp at the start of the body.
+
+use crate::wire::codes::request;
+use crate::wire::frame::{self, Head, Value};
+use crate::wire::{CURRENT_VERSION, Codec, Language};
+
+pub const OPAQUE_BASE: i32 = 1_000_000_000;
+pub const OPAQUE_SPAN: u64 = 1_000_000_000;
+
+/// Marks a body as stamped; what follows is the intended send time.
+const STAMP_MAGIC: [u8; 8] = *b"ringmqB\x01";
+pub const STAMP_BYTES: usize = 16;
+
+/// Values that occur nowhere else in a request, to find their places by.
+const OPAQUE_MARK: i32 = 1_087_654_321;
+const BORN_MARK: i64 = 1_234_567_654_321;
+const KEY_MARK: &str = "FEDCBA9876543210";
+
+const BINARY_OPAQUE_AT: usize = 8 + 5;
+
+/// What the requests of one run have in common.
+pub struct Common<'a> {
+    pub codec: Codec,
+    pub group: &'a str,
+    /// Sixteen upper-case hex digits that no other run has.
+    pub key_prefix: &'a str,
+}
+
+/// What is patched into a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    pub opaque: i32,
+    pub born_ms: i64,
+    pub sequence: u64,
+    pub intended_ns: u64,
+}
+
+/// The frame of a send to one queue, up to its body.
+pub struct SendTemplate {
+    head: Vec<u8>,
+    codec: Codec,
+    opaque_at: usize,
+    born_at: usize,
+    key_at: usize,
+}
+
+impl SendTemplate {
+    pub fn new(common: &Common<'_>, topic: &str, queue_id: u32, body_bytes: usize) -> Self {
+        assert_eq!(common.key_prefix.len(), 16);
+        let properties = format!(
+            "UNIQ_KEY\u{1}{}{KEY_MARK}\u{2}WAIT\u{1}true\u{2}",
+            common.key_prefix
+        );
+        let ext = [
+            ("a", Value::Str(common.group)),
+            ("b", Value::Str(topic)),
+            ("c", Value::Str("TBW102")),
+            ("d", Value::I64(4)),
+            ("e", Value::I64(i64::from(queue_id))),
+            ("f", Value::I64(0)),
+            ("g", Value::I64(BORN_MARK)),
+            ("h", Value::I64(0)),
+            ("i", Value::Str(&properties)),
+            ("j", Value::I64(0)),
+            ("k", Value::Bool(false)),
+            ("l", Value::I64(16)),
+            ("m", Value::Bool(false)),
+        ];
+        let head = Head {
+            codec: common.codec,
+            code: request::SEND_MESSAGE_V2,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque: OPAQUE_MARK,
+            flag: 0,
+            remark: None,
+        };
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, &head, &ext, &vec![0; body_bytes]);
+        bytes.truncate(bytes.len() - body_bytes);
+        let opaque_at = match common.codec {
+            Codec::Json => only_place(&bytes, OPAQUE_MARK.to_string().as_bytes()),
+            Codec::Rocketmq => BINARY_OPAQUE_AT,
+        };
+        Self {
+            codec: common.codec,
+            opaque_at,
+            born_at: only_place(&bytes, BORN_MARK.to_string().as_bytes()),
+            key_at: only_place(&bytes, KEY_MARK.as_bytes()),
+            head: bytes,
+        }
+    }
+
+    /// Appends the request with `body`, whose length must be the template's.
+    pub fn append(&self, output: &mut Vec<u8>, body: &[u8], stamp: &Stamp) {
+        let start = output.len();
+        output.extend_from_slice(&self.head);
+        let head = &mut output[start..];
+        match self.codec {
+            Codec::Json => digits(&mut head[self.opaque_at..][..10], stamp.opaque as u64),
+            Codec::Rocketmq => {
+                head[self.opaque_at..][..4].copy_from_slice(&stamp.opaque.to_be_bytes());
+            }
+        }
+        digits(&mut head[self.born_at..][..13], stamp.born_ms as u64);
+        hex(&mut head[self.key_at..][..16], stamp.sequence);
+        let body_at = output.len();
+        output.extend_from_slice(body);
+        if let Some(place) = output[body_at..].first_chunk_mut::<STAMP_BYTES>() {
+            place[..8].copy_from_slice(&STAMP_MAGIC);
+            place[8..].copy_from_slice(&stamp.intended_ns.to_be_bytes());
+        }
+    }
+}
+
+/// The intended send time in a body that one of these requests carried.
+pub fn intended_ns(body: &[u8]) -> Option<u64> {
+    let stamp = body.first_chunk::<STAMP_BYTES>()?;
+    let (magic, time) = stamp.split_first_chunk::<8>()?;
+    let time = <[u8; 8]>::try_from(time).ok()?;
+    (*magic == STAMP_MAGIC).then(|| u64::from_be_bytes(time))
+}
+
+fn only_place(bytes: &[u8], mark: &[u8]) -> usize {
+    let mut places = bytes
+        .windows(mark.len())
+        .enumerate()
+        .filter(|(_, window)| *window == mark);
+    let (at, _) = places.next().expect("the mark was just encoded");
+    assert!(places.next().is_none(), "the mark occurs once");
+    at
+}
+
+fn digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    debug_assert_eq!(number, 0);
+}
+
+fn hex(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789ABCDEF"[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::header::{self, Scratch};
+
+    #[test]
+    fn a_patched_request_decodes_to_what_was_patched() {
+        for codec in [Codec::Json, Codec::Rocketmq] {
+            let common = Common {
+                codec,
+                group: "g",
+                key_prefix: "0123456789ABCDEF",
+            };
+            let template = SendTemplate::new(&common, "topic", 12, 100);
+            let stamp = Stamp {
+                opaque: OPAQUE_BASE + 42,
+                born_ms: 1_700_000_000_123,
+                sequence: 0xabc,
+                intended_ns: 77,
+            };
+            let mut output = b"before".to_vec();
+            template.append(&mut output, &[9; 100], &stamp);
+            let frame = frame::split(&output[6..]).unwrap().unwrap();
+            assert_eq!(frame.len, output.len() - 6);
+            assert_eq!(frame.body.len(), 100);
+            assert_eq!(frame.body[99], 9);
+            assert_eq!(intended_ns(frame.body), Some(77));
+            let mut scratch = Scratch::default();
+            let header = header::decode(&frame, &mut scratch).unwrap();
+            assert_eq!((header.code, header.opaque), (310, OPAQUE_BASE + 42));
+            assert_eq!(header.ext.find("g"), Some("1700000000123"));
+            assert_eq!(header.ext.find("e"), Some("12"));
+            assert_eq!(
+                header.ext.find("i"),
+                Some("UNIQ_KEY\u{1}0123456789ABCDEF0000000000000ABC\u{2}WAIT\u{1}true\u{2}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_too_small_for_a_stamp_has_none() {
+        let common = Common {
+            codec: Codec::Json,
+            group: "g",
+            key_prefix: "0123456789ABCDEF",
+        };
+        let template = SendTemplate::new(&common, "topic", 0, 15);
+        let mut output = Vec::new();
+        let stamp = Stamp {
+            opaque: OPAQUE_BASE,
+            born_ms: 0,
+            sequence: 0,
+            intended_ns: 1,
+        };
+        template.append(&mut output, &[9; 15], &stamp);
+        assert_eq!(frame::split(&output).unwrap().unwrap().body, [9; 15]);
+        assert_eq!(intended_ns(&[9; 15]), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! A pull consumer that has all queues of a topic to itself: long polling, and offsets kept at the broker.
+
+use std::time::Duration;
+
+use super::producer::{Brokers, unix_ms};
+use super::route::{MessageQueue, NameServer};
+use super::{API_TIMEOUT, ClientError, Response};
+use crate::wire::Codec;
+use crate::wire::codes::{request, response};
+use crate::wire::frame::Value;
+
+/// How long the broker may hold a pull that finds nothing (`brokerSuspendMaxTimeMillis` of push consumers), and how
+/// long the client waits for it.
+const SUSPEND: Duration = Duration::from_secs(15);
+const PULL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bits of the pull's sysFlag (remoting.md section 7).
+const SUSPEND_FLAG: i64 = 2;
+const SUBSCRIPTION_FLAG: i64 = 4;
+
+/// A queue and the offset to pull next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuePosition {
+    pub queue: MessageQueue,
+    pub offset: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullStatus {
+    Found,
+    /// The end of the queue: nothing came while the broker held the pull.
+    NoNewMessage,
+    /// The scanned entries were none of this consumer's.
+    NoMatch,
+    /// The offset is outside of what the queue holds.
+    OffsetMoved,
+}
+
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    pub status: PullStatus,
+    pub next_offset: i64,
+    pub min_offset: i64,
+    pub max_offset: i64,
+    /// Records one after the other, as the CommitLog holds them.
+    pub records: Vec<u8>,
+}
+
+pub struct PullConsumer {
+    group: String,
+    topic: String,
+    codec: Codec,
+    max_messages: u32,
+    brokers: Brokers,
+}
+
+impl PullConsumer {
+    pub fn new(group: &str, topic: &str, codec: Codec) -> Self {
+        Self {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            codec,
+            max_messages: 32,
+            brokers: Brokers::default(),
+        }
+    }
+
+    /// All queues of the topic, each at the offset committed by this group or at its start.
+    pub async fn positions(&self, names: &NameServer) -> Result<Vec<QueuePosition>, ClientError> {
+        let mut positions = Vec::new();
+        for queue in names.queues_to_pull(&self.topic).await? {
+            let offset = match self.committed(&queue).await? {
+                Some(offset) => offset,
+                None => self.min_offset(&queue).await?,
+            };
+            positions.push(QueuePosition { queue, offset });
+        }
+        Ok(positions)
+    }
+
+    /// One pull; returns when there is something or when the broker has held it for 15 s.
+    pub async fn pull(&self, queue: &MessageQueue, offset: i64) -> Result<Pulled, ClientError> {
+        let remote = self.brokers.remote(queue, self.codec).await?;
+        let ext = [
+            ("consumerGroup", Value::Str(&self.group)),
+            ("topic", Value::Str(&self.topic)),
+            ("queueId", Value::I64(i64::from(queue.queue_id))),
+            ("queueOffset", Value::I64(offset)),
+            ("maxMsgNums", Value::I64(i64::from(self.max_messages))),
+            ("sysFlag", Value::I64(SUSPEND_FLAG | SUBSCRIPTION_FLAG)),
+            ("commitOffset", Value::I64(0)),
+            (
+                "suspendTimeoutMillis",
+                Value::I64(SUSPEND.as_millis() as i64),
+            ),
+            ("subscription", Value::Str("*")),
+            ("subVersion", Value::I64(unix_ms())),
+            ("expressionType", Value::Str("TAG")),
+        ];
+        pulled(
+            remote
+                .call(request::PULL_MESSAGE, &ext, &[], PULL_TIMEOUT)
+                .await?,
+        )
+    }
+
+    /// What the group has committed for the queue, if anything.
+    pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
+        let remote = self.brokers.remote(queue, self.codec).await?;
+        let ext = [
+            ("consumerGroup", Value::Str(&self.group)),
+            ("topic", Value::Str(&self.topic)),
+            ("queueId", Value::I64(i64::from(queue.queue_id))),
+        ];
+        let answer = remote
+            .call(request::QUERY_CONSUMER_OFFSET, &ext, &[], API_TIMEOUT)
+            .await?;
+        if answer.code == response::QUERY_NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(answer.success()?.number("offset")?))
+    }
+
+    /// One-way, as every client does it.
+    pub async fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
+        let remote = self.brokers.remote(queue, self.codec).await?;
+        let ext = [
+            ("consumerGroup", Value::Str(&self.group)),
+            ("topic", Value::Str(&self.topic)),
+            ("queueId", Value::I64(i64::from(queue.queue_id))),
+            ("commitOffset", Value::I64(offset)),
+        ];
+        remote.one_way(request::UPDATE_CONSUMER_OFFSET, &ext, &[])
+    }
+
+    pub async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
+        self.bound(queue, request::GET_MIN_OFFSET).await
+    }
+
+    pub async fn max_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
+        self.bound(queue, request::GET_MAX_OFFSET).await
+    }
+
+    async fn bound(&self, queue: &MessageQueue, code: i32) -> Result<i64, ClientError> {
+        let remote = self.brokers.remote(queue, self.codec).await?;
+        let ext = [
+            ("topic", Value::Str(&self.topic)),
+            ("queueId", Value::I64(i64::from(queue.queue_id))),
+        ];
+        let answer = remote.call(code, &ext, &[], API_TIMEOUT).await?;
+        answer.success()?.number("offset")
+    }
+}
+
+fn pulled(answer: Response) -> Result<Pulled, ClientError> {
+    let status = match answer.code {
+        response::SUCCESS => PullStatus::Found,
+        response::PULL_NOT_FOUND => PullStatus::NoNewMessage,
+        response::PULL_RETRY_IMMEDIATELY => PullStatus::NoMatch,
+        response::PULL_OFFSET_MOVED => PullStatus::OffsetMoved,
+        code => {
+            return Err(ClientError::Refused {
+                code,
+                remark: answer.remark.unwrap_or_default(),
+            });
+        }
+    };
+    Ok(Pulled {
+        status,
+        next_offset: answer.number("nextBeginOffset")?,
+        min_offset: answer.number("minOffset")?,
+        max_offset: answer.number("maxOffset")?,
+        records: answer.body,
+    })
+}

@@ -1,0 +1,165 @@
+//! Requests and their answers over one connection, matched by opaque.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::connection::{Connection, Inbound};
+use super::{ClientError, Response};
+use crate::wire::frame::{self, Frame, Head, Value};
+use crate::wire::header::{self, Scratch};
+use crate::wire::{CURRENT_VERSION, Codec, Language};
+
+/// Bit 1 of the header's flag: no answer wanted (remoting.md, section 3).
+const ONE_WAY: i32 = 2;
+
+pub struct Remote {
+    connection: Connection<Calls>,
+    codec: Codec,
+    next_opaque: Cell<i32>,
+}
+
+impl Remote {
+    pub async fn connect(addr: SocketAddr, codec: Codec) -> Result<Self, ClientError> {
+        let connection = Connection::open(addr, Calls::default())
+            .await
+            .map_err(|error| ClientError::Connect { addr, error })?;
+        Ok(Self {
+            connection,
+            codec,
+            next_opaque: Cell::new(1),
+        })
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.connection.peer()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
+    pub async fn call(
+        &self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Response, ClientError> {
+        let addr = self.addr();
+        if self.is_closed() {
+            return Err(ClientError::closed(addr, "closed before the request"));
+        }
+        let opaque = self.opaque();
+        let (answer, answered) = oneshot::channel();
+        self.connection.send(|calls, output| {
+            calls.waiting.insert(opaque, answer);
+            frame::write(output, &self.head(code, opaque, 0), ext, body);
+        });
+        match tokio::time::timeout(timeout, answered).await {
+            Ok(Ok(answer)) => answer.map_err(|reason| ClientError::Closed { addr, reason }),
+            Ok(Err(_)) => Err(ClientError::closed(addr, "closed while waiting")),
+            Err(_) => {
+                self.connection
+                    .inbound(|calls| calls.waiting.remove(&opaque));
+                Err(ClientError::Timeout {
+                    addr,
+                    code,
+                    timeout,
+                })
+            }
+        }
+    }
+
+    /// Sent, and nothing heard of it again.
+    pub fn one_way(
+        &self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) -> Result<(), ClientError> {
+        if self.is_closed() {
+            return Err(ClientError::closed(
+                self.addr(),
+                "closed before the request",
+            ));
+        }
+        let head = self.head(code, self.opaque(), ONE_WAY);
+        self.connection
+            .send(|_, output| frame::write(output, &head, ext, body));
+        Ok(())
+    }
+
+    fn opaque(&self) -> i32 {
+        let opaque = self.next_opaque.get();
+        self.next_opaque.set(opaque.checked_add(1).unwrap_or(1));
+        opaque
+    }
+
+    fn head(&self, code: i32, opaque: i32, flag: i32) -> Head<'static> {
+        Head {
+            codec: self.codec,
+            code,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque,
+            flag,
+            remark: None,
+        }
+    }
+}
+
+/// The requests in flight.
+#[derive(Default)]
+struct Calls {
+    waiting: HashMap<i32, oneshot::Sender<Result<Response, String>>>,
+    scratch: Scratch,
+}
+
+impl Inbound for Calls {
+    fn frame(&mut self, frame: &Frame<'_>, _output: &mut Vec<u8>) {
+        // A broker's own requests (a group has changed, say) are no answers, and nobody here needs them.
+        let Ok(header) = header::decode(frame, &mut self.scratch) else {
+            return;
+        };
+        if !header.is_response() {
+            return;
+        }
+        if let Some(answer) = self.waiting.remove(&header.opaque) {
+            let response = Response {
+                code: header.code,
+                remark: header.remark.map(str::to_owned),
+                ext: header
+                    .ext
+                    .iter()
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect(),
+                body: frame.body.to_vec(),
+            };
+            let _ = answer.send(Ok(response));
+        }
+    }
+
+    fn closed(&mut self, reason: &str) {
+        for (_, answer) in self.waiting.drain() {
+            let _ = answer.send(Err(reason.to_owned()));
+        }
+    }
+}
+
+/// The first address that a `host:port` stands for.
+pub fn resolve(text: &str) -> Result<SocketAddr, ClientError> {
+    use std::net::ToSocketAddrs;
+    let unresolved = |error: io::Error| ClientError::Address {
+        text: text.to_owned(),
+        error,
+    };
+    text.to_socket_addrs()
+        .map_err(unresolved)?
+        .next()
+        .ok_or_else(|| unresolved(io::ErrorKind::NotFound.into()))
+}

@@ -1,0 +1,17 @@
+//! A message as RocketMQ lays it out, on the wire of a pull reply and on disk alike.
+//!
+//! Pure functions of bytes: nothing here allocates, reads a clock or knows a file.
+
+pub mod batch;
+mod hash;
+pub mod ids;
+pub mod properties;
+mod record;
+pub mod sys_flag;
+
+pub use hash::{java_hash, tags_code};
+pub use properties::Properties;
+pub use record::{
+    BLANK_MAGIC, Check, MAGIC_V1, MAGIC_V2, MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, Record,
+    RecordError, RecordFields, blank_record,
+};

@@ -1,0 +1,245 @@
+//! Message properties: `name \x01 value \x02` repeated, the last separator optional.
+//!
+//! The reader follows `MessageDecoder.string2messageProperties`: a pair counts only if name and value are not empty, and
+//! the later of two equal names wins. Properties from outside need not be UTF-8; a pair that is not is passed over.
+
+use super::record::CRC_PROPERTY_BYTES;
+
+pub const NAME_VALUE_SEPARATOR: u8 = 1;
+pub const PROPERTY_SEPARATOR: u8 = 2;
+
+pub const KEYS: &str = "KEYS";
+pub const TAGS: &str = "TAGS";
+pub const WAIT: &str = "WAIT";
+pub const DELAY: &str = "DELAY";
+pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+pub const REAL_TOPIC: &str = "REAL_TOPIC";
+pub const REAL_QUEUE_ID: &str = "REAL_QID";
+pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+pub const PRODUCER_GROUP: &str = "PGROUP";
+pub const UNIQUE_KEY: &str = "UNIQ_KEY";
+pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
+pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
+pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+pub const MSG_REGION: &str = "MSG_REGION";
+pub const TRACE_ON: &str = "TRACE_ON";
+pub const CLUSTER: &str = "CLUSTER";
+pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+pub const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
+pub const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
+/// CRC of the record up to this property, which is always the last one (`CommitLog.CRC32_RESERVED_LEN`).
+pub const CRC32: &str = "__CRC32#";
+
+/// Pairs in the order they are written.
+pub fn iter<P: AsRef<[u8]> + ?Sized>(properties: &P) -> impl Iterator<Item = (&str, &str)> {
+    pairs(properties.as_ref()).filter_map(|(_, name, value)| {
+        Some((
+            std::str::from_utf8(name).ok()?,
+            std::str::from_utf8(value).ok()?,
+        ))
+    })
+}
+
+/// The value of `name`; the last one if it is there twice.
+pub fn find<'a, P: AsRef<[u8]> + ?Sized>(properties: &'a P, name: &str) -> Option<&'a str> {
+    let value = pairs(properties.as_ref())
+        .filter(|(_, found, _)| *found == name.as_bytes())
+        .last()?
+        .2;
+    std::str::from_utf8(value).ok()
+}
+
+/// Appends one pair; separators in `name` or `value` are the caller's mistake.
+pub fn push(out: &mut String, name: &str, value: &str) {
+    out.push_str(name);
+    out.push(char::from(NAME_VALUE_SEPARATOR));
+    out.push_str(value);
+    out.push(char::from(PROPERTY_SEPARATOR));
+}
+
+/// Property strings written one after the other, with the separator between them that a client may leave out and without
+/// the CRC of whichever broker had the message before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Properties<'a> {
+    parts: [&'a [u8]; PARTS],
+}
+
+const PARTS: usize = 4;
+
+impl<'a> Properties<'a> {
+    pub fn new<P: AsRef<[u8]> + ?Sized>(first: &'a P) -> Self {
+        Self::default().with(first)
+    }
+
+    /// With `next` behind what is there; of equal names the reader takes the later. At most four parts.
+    pub fn with<P: AsRef<[u8]> + ?Sized>(mut self, next: &'a P) -> Self {
+        let next = next.as_ref();
+        if !next.is_empty() {
+            let free = self.parts.iter_mut().find(|part| part.is_empty());
+            *free.expect("properties have at most four parts") = next;
+        }
+        self
+    }
+
+    /// The value of `name`, by the same rule as in the written string.
+    pub fn find(&self, name: &str) -> Option<&'a str> {
+        let mut parts = self.parts.iter().rev();
+        parts.find_map(|part| find(*part, name))
+    }
+
+    /// Length of what [`Self::encode`] writes.
+    pub fn encoded_len(&self) -> usize {
+        let mut len_bytes = 0;
+        self.for_each_piece(|piece| len_bytes += piece.len());
+        len_bytes
+    }
+
+    /// Writes all parts, each ended by a separator. `dst` is `encoded_len` bytes.
+    pub fn encode(&self, dst: &mut [u8]) {
+        let mut at = 0;
+        self.for_each_piece(|piece| {
+            dst[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        });
+        assert_eq!(at, dst.len());
+    }
+
+    fn for_each_piece(&self, mut write: impl FnMut(&[u8])) {
+        for part in self.parts {
+            if part.is_empty() {
+                continue;
+            }
+            if has_crc(part) {
+                // Off the usual path: a consumer sends back what it got, our CRC included.
+                for (pair, name, _) in pairs(part) {
+                    if name != CRC32.as_bytes() {
+                        write(pair);
+                        write(&[PROPERTY_SEPARATOR]);
+                    }
+                }
+                continue;
+            }
+            write(part);
+            if part.last() != Some(&PROPERTY_SEPARATOR) {
+                write(&[PROPERTY_SEPARATOR]);
+            }
+        }
+    }
+}
+
+/// Whether `properties` end in the CRC of their record.
+pub(super) fn trailing_crc(properties: &[u8]) -> Option<u32> {
+    let at = properties.len().checked_sub(CRC_PROPERTY_BYTES)?;
+    let digits = properties[at..]
+        .strip_prefix(CRC32.as_bytes())?
+        .strip_prefix(&[NAME_VALUE_SEPARATOR])?
+        .strip_suffix(&[PROPERTY_SEPARATOR])?;
+    let mut value = 0_u64;
+    for digit in digits.iter().rev() {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + u64::from(digit - b'0');
+    }
+    u32::try_from(value).ok()
+}
+
+/// Writes the trailing CRC property: ten digits, the least significant first (`MessageDecoder.createCrc32`).
+pub(super) fn write_crc(dst: &mut [u8], mut crc: u32) {
+    assert_eq!(dst.len(), CRC_PROPERTY_BYTES);
+    let (name, rest) = dst.split_at_mut(CRC32.len());
+    name.copy_from_slice(CRC32.as_bytes());
+    let (separator, rest) = rest.split_at_mut(1);
+    separator[0] = NAME_VALUE_SEPARATOR;
+    let (digits, end) = rest.split_at_mut(10);
+    for digit in digits {
+        *digit = b'0' + (crc % 10) as u8;
+        crc /= 10;
+    }
+    end[0] = PROPERTY_SEPARATOR;
+}
+
+fn has_crc(part: &[u8]) -> bool {
+    part.contains(&b'#') && pairs(part).any(|(_, name, _)| name == CRC32.as_bytes())
+}
+
+/// `(pair, name, value)` of every well-formed pair.
+fn pairs(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], &[u8])> {
+    properties
+        .split(|byte| *byte == PROPERTY_SEPARATOR)
+        .filter_map(|pair| {
+            let at = pair.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR)?;
+            let (name, value) = (&pair[..at], &pair[at + 1..]);
+            (!name.is_empty() && !value.is_empty()).then_some((pair, name, value))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encoded(properties: &Properties<'_>) -> String {
+        let mut bytes = vec![0; properties.encoded_len()];
+        properties.encode(&mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn reads_as_rocketmq_does() {
+        let text = "A\u{1}1\u{2}\u{1}x\u{2}B\u{1}\u{2}C\u{1}2\u{1}3\u{2}A\u{1}4";
+        let pairs: Vec<_> = iter(text).collect();
+        assert_eq!(pairs, [("A", "1"), ("C", "2\u{1}3"), ("A", "4")]);
+        assert_eq!(find(text, "A"), Some("4"));
+        assert_eq!(find(text, "B"), None);
+        assert_eq!(find(&b"T\x01\xff\x02"[..], "T"), None);
+    }
+
+    #[test]
+    fn parts_are_joined_by_one_separator() {
+        let properties = Properties::new("TAGS\u{1}a")
+            .with("")
+            .with("CLUSTER\u{1}c\u{2}");
+        assert_eq!(encoded(&properties), "TAGS\u{1}a\u{2}CLUSTER\u{1}c\u{2}");
+        assert_eq!(properties.find("TAGS"), Some("a"));
+    }
+
+    #[test]
+    fn a_crc_from_elsewhere_is_dropped() {
+        let properties = Properties::new("__CRC32#\u{1}1\u{2}KEYS\u{1}k#\u{2}__CRC32#\u{1}2");
+        assert_eq!(encoded(&properties), "KEYS\u{1}k#\u{2}");
+    }
+
+    #[test]
+    fn crc_digits_are_reversed() {
+        let mut bytes = [0; CRC_PROPERTY_BYTES];
+        write_crc(&mut bytes, 1_234_567);
+        assert_eq!(&bytes, b"__CRC32#\x017654321000\x02");
+        assert_eq!(trailing_crc(&bytes), Some(1_234_567));
+        assert_eq!(trailing_crc(&bytes[1..]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_is_found(pairs in prop::collection::vec(("[A-Za-z_#]{1,9}", "[^\u{1}\u{2}]{1,9}"), 0..9)) {
+            let mut text = String::new();
+            for (name, value) in &pairs {
+                push(&mut text, name, value);
+            }
+            let read: Vec<_> = iter(&text).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            prop_assert_eq!(&read, &pairs);
+            for (name, _) in &pairs {
+                let last = pairs.iter().rfind(|pair| pair.0 == *name).unwrap();
+                prop_assert_eq!(find(&text, name), Some(&*last.1));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(prop_oneof![Just(1_u8), Just(2), Just(b'#'), any::<u8>()], 0..99)) {
+            let _ = iter(&bytes).count();
+            let _ = trailing_crc(&bytes);
+            let properties = Properties::new(&bytes);
+            properties.encode(&mut vec![0; properties.encoded_len()]);
+        }
+    }
+}

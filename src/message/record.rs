@@ -1,0 +1,543 @@
+//! The CommitLog record. All integers big-endian; a host is 8 bytes in IPv4, 20 in IPv6 (ip, then a 4-byte port).
+//!
+//! ```text
+//!  0  total size 4      magic 4           body crc 4       queue id 4     flag 4
+//! 20  queue offset 8    physical offset 8
+//! 36  sys flag 4        born timestamp 8
+//! 48  born host 8|20    store timestamp 8
+//! 64* store host 8|20   reconsume times 4    prepared transaction offset 8
+//! 84* body length 4     body
+//!     topic length 1 (V1) | 2 (V2)      topic
+//!     properties length 2               properties, the last of them __CRC32#
+//! ```
+//! (* moved by 12 for each IPv6 host.) RocketMQ: `MessageExtEncoder`, `CommitLog.checkMessageAndReturnSize`.
+//!
+//! The body CRC leaves out everything but the body, so a torn tail can pass it. Hence each record ends in the property
+//! that RocketMQ writes with `enabledAppendPropCRC`: a CRC over all bytes before it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Properties;
+use super::properties::{trailing_crc, write_crc};
+use super::sys_flag;
+
+pub const MAGIC_V1: u32 = 0xDAA3_20A7;
+pub const MAGIC_V2: u32 = 0xDAA3_20AB;
+/// Ends a segment: what follows up to the segment's end is no record.
+pub const BLANK_MAGIC: u32 = 0xCBD4_3194;
+
+pub const MAX_TOPIC_BYTES: usize = 255;
+pub const MAX_PROPERTIES_BYTES: usize = i16::MAX as usize;
+
+/// `__CRC32#`, a separator, ten digits, a separator.
+pub(super) const CRC_PROPERTY_BYTES: usize = 20;
+
+/// Offset of the physical offset: what a record of a recycled segment is told from a new one by.
+const PHYSICAL_OFFSET_AT: usize = 28;
+const V1_MAX_TOPIC_BYTES: usize = 127;
+const HOST_V4_BYTES: usize = 8;
+const HOST_V6_BYTES: usize = 20;
+/// All but hosts, body, topic, properties; the topic length counted as one byte.
+const FIXED_BYTES: usize = 40 + 8 + 8 + 4 + 8 + 4 + 1 + 2;
+
+const _: () = assert!(FIXED_BYTES + 2 * HOST_V4_BYTES == 91);
+const _: () = assert!(PHYSICAL_OFFSET_AT == 20 + 8);
+
+/// What a sender decides of a message; the store adds where and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    pub flag: i32,
+    /// The host bits are set by the writer.
+    pub sys_flag: i32,
+    pub born_timestamp_ms: i64,
+    pub born_host: SocketAddr,
+    pub reconsume_times: i32,
+    pub prepared_transaction_offset: u64,
+    pub body: &'a [u8],
+    pub properties: Properties<'a>,
+}
+
+/// A record to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordFields<'a> {
+    pub queue_id: u32,
+    pub flag: i32,
+    pub queue_offset: u64,
+    pub physical_offset: u64,
+    /// The host bits are set by [`Self::encode`].
+    pub sys_flag: i32,
+    pub born_timestamp_ms: i64,
+    pub born_host: SocketAddr,
+    pub store_timestamp_ms: i64,
+    pub store_host: SocketAddr,
+    pub reconsume_times: i32,
+    pub prepared_transaction_offset: u64,
+    pub body: &'a [u8],
+    pub topic: &'a str,
+    pub properties: Properties<'a>,
+}
+
+impl RecordFields<'_> {
+    pub fn encoded_len(&self) -> usize {
+        FIXED_BYTES
+            + host_bytes(self.born_host)
+            + host_bytes(self.store_host)
+            + self.body.len()
+            + self.topic_length_bytes()
+            - 1
+            + self.topic.len()
+            + self.properties_len()
+    }
+
+    /// Length of the properties as written, to be held against [`MAX_PROPERTIES_BYTES`].
+    pub fn properties_len(&self) -> usize {
+        self.properties.encoded_len() + CRC_PROPERTY_BYTES
+    }
+
+    /// Writes the record. `dst` is `encoded_len` bytes; topic and properties are within their limits.
+    pub fn encode(&self, dst: &mut [u8]) {
+        let properties_len = self.properties_len();
+        assert!(self.topic.len() <= MAX_TOPIC_BYTES);
+        assert!(properties_len <= MAX_PROPERTIES_BYTES);
+        let total = u32::try_from(dst.len()).expect("a record is below 4 GiB");
+        let v2 = self.topic_length_bytes() == 2;
+
+        let (covered, crc_property) = dst.split_at_mut(dst.len() - CRC_PROPERTY_BYTES);
+        let mut head = Writer {
+            rest: &mut *covered,
+        };
+        head.put(&total.to_be_bytes());
+        head.put(&if v2 { MAGIC_V2 } else { MAGIC_V1 }.to_be_bytes());
+        head.put(&crc31(self.body).to_be_bytes());
+        head.put(&self.queue_id.to_be_bytes());
+        head.put(&self.flag.to_be_bytes());
+        head.put(&self.queue_offset.to_be_bytes());
+        head.put(&self.physical_offset.to_be_bytes());
+        head.put(&self.sys_flag().to_be_bytes());
+        head.put(&self.born_timestamp_ms.to_be_bytes());
+        head.put_host(self.born_host);
+        head.put(&self.store_timestamp_ms.to_be_bytes());
+        head.put_host(self.store_host);
+        head.put(&self.reconsume_times.to_be_bytes());
+        head.put(&self.prepared_transaction_offset.to_be_bytes());
+        head.put(&(self.body.len() as u32).to_be_bytes());
+        head.put(self.body);
+        if v2 {
+            head.put(&(self.topic.len() as u16).to_be_bytes());
+        } else {
+            head.put(&[self.topic.len() as u8]);
+        }
+        head.put(self.topic.as_bytes());
+        head.put(&(properties_len as u16).to_be_bytes());
+        self.properties.encode(head.rest);
+
+        write_crc(crc_property, crc31(covered));
+    }
+
+    fn topic_length_bytes(&self) -> usize {
+        if self.topic.len() > V1_MAX_TOPIC_BYTES {
+            2
+        } else {
+            1
+        }
+    }
+
+    fn sys_flag(&self) -> i32 {
+        let mut flag = self.sys_flag & !(sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6);
+        if self.born_host.is_ipv6() {
+            flag |= sys_flag::BORN_HOST_V6;
+        }
+        if self.store_host.is_ipv6() {
+            flag |= sys_flag::STORE_HOST_V6;
+        }
+        flag
+    }
+}
+
+/// The eight bytes that end a segment with `remaining` bytes left, themselves included.
+pub fn blank_record(remaining: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&remaining.to_be_bytes());
+    bytes[4..].copy_from_slice(&BLANK_MAGIC.to_be_bytes());
+    bytes
+}
+
+/// How far [`Record::decode`] believes the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Lengths and magic only.
+    Layout,
+    /// The body's CRC too, and the record's where it has one.
+    Crc,
+}
+
+/// A record as read, borrowed from its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub total_size: u32,
+    pub body_crc: u32,
+    pub queue_id: u32,
+    pub flag: i32,
+    pub queue_offset: u64,
+    pub physical_offset: u64,
+    pub sys_flag: i32,
+    pub born_timestamp_ms: i64,
+    pub born_host: SocketAddr,
+    pub store_timestamp_ms: i64,
+    pub store_host: SocketAddr,
+    pub reconsume_times: i32,
+    pub prepared_transaction_offset: u64,
+    pub body: &'a [u8],
+    pub topic: &'a str,
+    /// As stored, our CRC included.
+    pub properties: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("{part} needs {expected} bytes and {got} are left")]
+    Short {
+        part: &'static str,
+        expected: usize,
+        got: usize,
+    },
+    #[error("magic is {got:#010x}, neither of version 1 nor 2")]
+    Magic { got: u32 },
+    #[error("blank record: {remaining} bytes to the segment's end")]
+    Blank { remaining: u32 },
+    #[error("total size is {got}, the fields add up to {expected}")]
+    Size { got: u32, expected: usize },
+    #[error("{part} CRC is {got:#010x}, stored is {expected:#010x}")]
+    Crc {
+        part: &'static str,
+        got: u32,
+        expected: u32,
+    },
+    #[error("{part} is not valid")]
+    Value { part: &'static str },
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record at the start of `bytes`, which may go on behind it.
+    pub fn decode(bytes: &'a [u8], check: Check) -> Result<Self, RecordError> {
+        let mut head = Reader { rest: bytes };
+        let total_size = head.u32("total size")?;
+        match head.u32("magic")? {
+            MAGIC_V1 | MAGIC_V2 => {}
+            BLANK_MAGIC => {
+                return Err(RecordError::Blank {
+                    remaining: total_size,
+                });
+            }
+            got => return Err(RecordError::Magic { got }),
+        }
+        let Some(record) = bytes.get(..total_size as usize) else {
+            return Err(RecordError::Short {
+                part: "record",
+                expected: total_size as usize,
+                got: bytes.len(),
+            });
+        };
+        let record = Self::decode_whole(record, total_size)?;
+        if check == Check::Crc {
+            record.check_crc(&bytes[..total_size as usize])?;
+        }
+        Ok(record)
+    }
+
+    fn decode_whole(bytes: &'a [u8], total_size: u32) -> Result<Self, RecordError> {
+        let mut fields = Reader { rest: bytes };
+        fields.u32("total size")?;
+        let magic = fields.u32("magic")?;
+        let body_crc = fields.u32("body crc")?;
+        let queue_id = fields.u32("queue id")?;
+        let flag = fields.u32("flag")? as i32;
+        let queue_offset = fields.u64("queue offset")?;
+        let physical_offset = fields.u64("physical offset")?;
+        let sys_flag = fields.u32("sys flag")? as i32;
+        let born_timestamp_ms = fields.u64("born timestamp")? as i64;
+        let born_host = fields.host("born host", sys_flag & sys_flag::BORN_HOST_V6 != 0)?;
+        let store_timestamp_ms = fields.u64("store timestamp")? as i64;
+        let store_host = fields.host("store host", sys_flag & sys_flag::STORE_HOST_V6 != 0)?;
+        let reconsume_times = fields.u32("reconsume times")? as i32;
+        let prepared_transaction_offset = fields.u64("prepared transaction offset")?;
+        let body_len = fields.u32("body length")?;
+        let body = fields.take("body", body_len as usize)?;
+        let topic_len = if magic == MAGIC_V2 {
+            fields.u16("topic length")?
+        } else {
+            fields.take("topic length", 1)?[0].into()
+        };
+        let topic = fields.take("topic", topic_len.into())?;
+        let topic = std::str::from_utf8(topic).map_err(|_| RecordError::Value { part: "topic" })?;
+        let properties_len = fields.u16("properties length")?;
+        let properties = fields.take("properties", properties_len.into())?;
+        if !fields.rest.is_empty() {
+            return Err(RecordError::Size {
+                got: total_size,
+                expected: bytes.len() - fields.rest.len(),
+            });
+        }
+        Ok(Self {
+            total_size,
+            body_crc,
+            queue_id,
+            flag,
+            queue_offset,
+            physical_offset,
+            sys_flag,
+            born_timestamp_ms,
+            born_host,
+            store_timestamp_ms,
+            store_host,
+            reconsume_times,
+            prepared_transaction_offset,
+            body,
+            topic,
+            properties,
+        })
+    }
+
+    fn check_crc(&self, bytes: &[u8]) -> Result<(), RecordError> {
+        // An empty body has no CRC to check, whatever its writer put there (CommitLog.checkMessageAndReturnSize).
+        let got = crc31(self.body);
+        if !self.body.is_empty() && got != self.body_crc {
+            return Err(RecordError::Crc {
+                part: "body",
+                got,
+                expected: self.body_crc,
+            });
+        }
+        if let Some(expected) = trailing_crc(self.properties) {
+            let got = crc31(&bytes[..bytes.len() - CRC_PROPERTY_BYTES]);
+            if got != expected {
+                return Err(RecordError::Crc {
+                    part: "record",
+                    got,
+                    expected,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The properties without the CRC that this broker adds.
+    pub fn properties_without_crc(&self) -> &'a [u8] {
+        match trailing_crc(self.properties) {
+            Some(_) => &self.properties[..self.properties.len() - CRC_PROPERTY_BYTES],
+            None => self.properties,
+        }
+    }
+
+    /// Whether the record carries the CRC that covers all of it.
+    pub fn has_crc(&self) -> bool {
+        trailing_crc(self.properties).is_some()
+    }
+}
+
+/// RocketMQ keeps CRCs non-negative (`UtilAll.crc32`).
+fn crc31(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes) & 0x7FFF_FFFF
+}
+
+fn host_bytes(host: SocketAddr) -> usize {
+    if host.is_ipv6() {
+        HOST_V6_BYTES
+    } else {
+        HOST_V4_BYTES
+    }
+}
+
+struct Writer<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let (dst, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes.len());
+        dst.copy_from_slice(bytes);
+        self.rest = rest;
+    }
+
+    fn put_host(&mut self, host: SocketAddr) {
+        match host.ip() {
+            IpAddr::V4(ip) => self.put(&ip.octets()),
+            IpAddr::V6(ip) => self.put(&ip.octets()),
+        }
+        self.put(&u32::from(host.port()).to_be_bytes());
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, part: &'static str, expected: usize) -> Result<&'a [u8], RecordError> {
+        let Some((taken, rest)) = self.rest.split_at_checked(expected) else {
+            return Err(RecordError::Short {
+                part,
+                expected,
+                got: self.rest.len(),
+            });
+        };
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, part: &'static str) -> Result<[u8; N], RecordError> {
+        let bytes = self.take(part, N)?;
+        Ok(bytes.try_into().expect("as many bytes as were taken"))
+    }
+
+    fn u16(&mut self, part: &'static str) -> Result<u16, RecordError> {
+        self.array(part).map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self, part: &'static str) -> Result<u32, RecordError> {
+        self.array(part).map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self, part: &'static str) -> Result<u64, RecordError> {
+        self.array(part).map(u64::from_be_bytes)
+    }
+
+    fn host(&mut self, part: &'static str, v6: bool) -> Result<SocketAddr, RecordError> {
+        let ip = if v6 {
+            IpAddr::from(self.array::<16>(part)?)
+        } else {
+            IpAddr::from(self.array::<4>(part)?)
+        };
+        // A port is 4 bytes and Java takes any int for one; what is out of range is some client's nonsense, not a torn
+        // record.
+        let port = self.u32(part)? as u16;
+        Ok(SocketAddr::new(ip, port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::properties;
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn fields()(
+            numbers in any::<(u32, i32, u64, u64, i32)>(),
+            times in any::<(i64, i64, i32, u64)>(),
+            hosts in any::<(SocketAddr, SocketAddr)>(),
+            body in prop::collection::vec(any::<u8>(), 0..300),
+            topic in prop_oneof!["[a-zA-Z0-9_%-]{1,127}", "%RETRY%[a-z]{121,248}"],
+            properties in "([A-Z]{1,5}\u{1}[a-z]{1,5}\u{2}){0,5}([A-Z]{1,3}\u{1}[a-z]{1,3})?",
+        ) -> (RecordFields<'static>, Vec<u8>, String, String) {
+            let fields = RecordFields {
+                queue_id: numbers.0,
+                flag: numbers.1,
+                queue_offset: numbers.2,
+                physical_offset: numbers.3,
+                sys_flag: numbers.4,
+                born_timestamp_ms: times.0,
+                born_host: SocketAddr::new(hosts.0.ip(), hosts.0.port()),
+                store_timestamp_ms: times.1,
+                store_host: SocketAddr::new(hosts.1.ip(), hosts.1.port()),
+                reconsume_times: times.2,
+                prepared_transaction_offset: times.3,
+                body: &[],
+                topic: "",
+                properties: Properties::default(),
+            };
+            (fields, body, topic, properties)
+        }
+    }
+
+    fn encoded(fields: &RecordFields<'_>) -> Vec<u8> {
+        let mut bytes = vec![0; fields.encoded_len()];
+        fields.encode(&mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn decode_undoes_encode((fields, body, topic, text) in fields(), behind in prop::collection::vec(any::<u8>(), 0..20)) {
+            let fields = RecordFields { body: &body, topic: &topic, properties: Properties::new(&text), ..fields };
+            let mut bytes = encoded(&fields);
+            let len = bytes.len();
+            bytes.extend(behind);
+            let record = Record::decode(&bytes, Check::Crc).unwrap();
+            prop_assert_eq!(record.total_size as usize, len);
+            prop_assert_eq!(record.body, &body[..]);
+            prop_assert_eq!(record.topic, &*topic);
+            prop_assert_eq!((record.queue_id, record.flag, record.queue_offset), (fields.queue_id, fields.flag, fields.queue_offset));
+            prop_assert_eq!((record.physical_offset, record.sys_flag), (fields.physical_offset, fields.sys_flag()));
+            prop_assert_eq!((record.born_host, record.store_host), (fields.born_host, fields.store_host));
+            prop_assert_eq!((record.born_timestamp_ms, record.store_timestamp_ms), (fields.born_timestamp_ms, fields.store_timestamp_ms));
+            prop_assert_eq!((record.reconsume_times, record.prepared_transaction_offset), (fields.reconsume_times, fields.prepared_transaction_offset));
+            prop_assert!(record.has_crc());
+            let stored: Vec<_> = properties::iter(record.properties_without_crc()).collect();
+            let sent: Vec<_> = properties::iter(&text).collect();
+            prop_assert_eq!(stored, sent);
+        }
+
+        #[test]
+        fn one_wrong_bit_is_found((fields, body, topic, text) in fields(), at: prop::sample::Index, bit in 0..8) {
+            let fields = RecordFields { body: &body, topic: &topic, properties: Properties::new(&text), ..fields };
+            let mut bytes = encoded(&fields);
+            // Within the property's name a wrong bit makes it another property: then only the body is covered.
+            let at = at.index(bytes.len() - CRC_PROPERTY_BYTES);
+            bytes[at] ^= 1_u8 << bit;
+            prop_assert!(Record::decode(&bytes, Check::Crc).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(mut bytes in prop::collection::vec(any::<u8>(), 8..300), v2: bool) {
+            let len = bytes.len() as u32;
+            bytes[..4].copy_from_slice(&len.to_be_bytes());
+            bytes[4..8].copy_from_slice(&if v2 { MAGIC_V2 } else { MAGIC_V1 }.to_be_bytes());
+            let _ = Record::decode(&bytes, Check::Crc);
+        }
+    }
+
+    #[test]
+    fn drawn_offsets() {
+        let host = "1.2.3.4:5".parse().unwrap();
+        let fields = RecordFields {
+            queue_id: 7,
+            flag: 9,
+            queue_offset: 0x11,
+            physical_offset: 0x22,
+            sys_flag: 0,
+            born_timestamp_ms: 0x33,
+            born_host: host,
+            store_timestamp_ms: 0x44,
+            store_host: host,
+            reconsume_times: 3,
+            prepared_transaction_offset: 0x55,
+            body: b"body",
+            topic: "T",
+            properties: Properties::new("K\u{1}v"),
+        };
+        let bytes = encoded(&fields);
+        assert_eq!(bytes.len(), 91 + 4 + 1 + 4 + CRC_PROPERTY_BYTES);
+        assert_eq!(bytes[4..8], MAGIC_V1.to_be_bytes());
+        assert_eq!(bytes[20..28], 0x11_u64.to_be_bytes());
+        assert_eq!(bytes[PHYSICAL_OFFSET_AT..36], 0x22_u64.to_be_bytes());
+        assert_eq!(bytes[48..56], [1, 2, 3, 4, 0, 0, 0, 5]);
+        assert_eq!(bytes[56..64], 0x44_u64.to_be_bytes());
+        assert_eq!(bytes[88..92], *b"body");
+        assert_eq!(bytes[92..96], [1, b'T', 0, 24]);
+        assert_eq!(bytes[96..108], *b"K\x01v\x02__CRC32#");
+    }
+
+    #[test]
+    fn blank_is_told_from_broken() {
+        let blank = blank_record(100);
+        assert_eq!(
+            Record::decode(&blank, Check::Crc),
+            Err(RecordError::Blank { remaining: 100 })
+        );
+        assert_eq!(
+            Record::decode(&[0; 64], Check::Crc),
+            Err(RecordError::Magic { got: 0 })
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! One client connection: frames in, replies out, each direction a task of its own.
+//!
+//! Replies are collected in `out` and sent with one operation per turn of the reactor. A client that stops reading is
+//! first not read any more (it cannot ask for more than [`PAUSE_READING_BYTES`] beyond what it takes), and if what
+//! others cause to be sent to it (notifications) still piles up to [`MAX_UNSENT_BYTES`], it is closed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tracing::{debug, info, warn};
+
+use super::first::{First, first};
+use super::inbox::{Flow, Inbox};
+use crate::io::{Io, Listener, Notify, Stream};
+use crate::wire::frame::Frame;
+use crate::wire::header::Scratch;
+
+/// Unsent replies above which the client's further requests wait.
+const PAUSE_READING_BYTES: usize = 4 << 20;
+
+/// Unsent replies above which the client is given up.
+const MAX_UNSENT_BYTES: usize = 64 << 20;
+
+/// An output buffer that one huge reply has grown is given back.
+const KEPT_CAPACITY_BYTES: usize = 1 << 20;
+
+/// A client that neither sends nor takes anything is closed (`serverChannelMaxIdleTimeSeconds`).
+const MAX_IDLE_NS: u64 = 120_000_000_000;
+
+/// What stands behind a port.
+pub trait Service<S: Stream>: 'static {
+    /// Takes one frame; replies now or later through [`Connection::reply`].
+    fn frame(
+        &self,
+        connection: &Rc<Connection<S>>,
+        frame: Frame<'_>,
+        scratch: &mut Scratch,
+    ) -> Flow;
+
+    /// Done when there may be room for a frame that was answered with [`Flow::Full`].
+    fn room(&self, bytes: usize) -> impl Future<Output = ()>;
+
+    fn closed(&self, connection: &Connection<S>);
+}
+
+pub struct Connection<S: Stream> {
+    pub id: u64,
+    pub peer: SocketAddr,
+    stream: S,
+    out: RefCell<Vec<u8>>,
+    /// There is something in `out`, or the connection has closed.
+    queued: Notify,
+    /// `out` has been taken by the writer.
+    taken: Notify,
+    closed: Cell<bool>,
+    sending: Cell<bool>,
+    active_ns: Cell<u64>,
+}
+
+impl<S: Stream> Connection<S> {
+    /// Lets `write` append one or more whole frames to what is sent next.
+    pub fn reply<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut out = self.out.borrow_mut();
+        let written = write(&mut out);
+        if self.closed.get() {
+            out.clear();
+        } else if out.len() > MAX_UNSENT_BYTES {
+            warn!(peer = %self.peer, unsent_bytes = out.len(), "closing a client that does not read");
+            out.clear();
+            drop(out);
+            self.close();
+        } else {
+            self.queued.notify();
+        }
+        written
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    pub fn close(&self) {
+        if !self.closed.replace(true) {
+            self.stream.shutdown();
+            self.queued.notify();
+            self.taken.notify();
+        }
+    }
+
+    /// Nothing waits to be sent, nor is being sent.
+    pub fn is_drained(&self) -> bool {
+        self.out.borrow().is_empty() && !self.sending.get()
+    }
+
+    async fn until_it_reads(&self) {
+        while self.out.borrow().len() > PAUSE_READING_BYTES && !self.closed.get() {
+            self.taken.notified().await;
+        }
+    }
+}
+
+/// The connections of one reactor, all its ports together.
+pub struct Connections<S: Stream> {
+    open: RefCell<HashMap<u64, Rc<Connection<S>>>>,
+    next_id: Cell<u64>,
+    /// One for each port that accepts, to tell it to stop.
+    acceptors: RefCell<Vec<Rc<Notify>>>,
+}
+
+impl<S: Stream> Default for Connections<S> {
+    fn default() -> Self {
+        Connections {
+            open: RefCell::default(),
+            next_id: Cell::new(1),
+            acceptors: RefCell::default(),
+        }
+    }
+}
+
+impl<S: Stream> Connections<S> {
+    pub fn find(&self, id: u64) -> Option<Rc<Connection<S>>> {
+        self.open.borrow().get(&id).cloned()
+    }
+
+    pub fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    pub fn are_drained(&self) -> bool {
+        self.open.borrow().values().all(|connection| connection.is_drained())
+    }
+
+    pub fn stop_accepting(&self) {
+        for acceptor in self.acceptors.borrow().iter() {
+            acceptor.notify();
+        }
+    }
+
+    pub fn close_all(&self) {
+        for connection in self.snapshot() {
+            connection.close();
+        }
+    }
+
+    /// Closes who has been silent in both directions for two minutes.
+    pub fn close_idle(&self, now_ns: u64) {
+        for connection in self.snapshot() {
+            if now_ns.saturating_sub(connection.active_ns.get()) > MAX_IDLE_NS {
+                info!(peer = %connection.peer, "closing an idle connection");
+                connection.close();
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Vec<Rc<Connection<S>>> {
+        self.open.borrow().values().cloned().collect()
+    }
+
+    fn add(&self, stream: S, now_ns: u64) -> Rc<Connection<S>> {
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        let connection = Rc::new(Connection {
+            id,
+            peer: stream.peer_addr(),
+            stream,
+            out: RefCell::default(),
+            queued: Notify::default(),
+            taken: Notify::default(),
+            closed: Cell::new(false),
+            sending: Cell::new(false),
+            active_ns: Cell::new(now_ns),
+        });
+        self.open.borrow_mut().insert(id, connection.clone());
+        connection
+    }
+}
+
+/// Accepts until [`Connections::stop_accepting`].
+pub async fn accept<I: Io, V: Service<I::Stream>>(
+    io: I,
+    listener: I::Listener,
+    service: Rc<V>,
+    connections: Rc<Connections<I::Stream>>,
+) {
+    let stop = Rc::new(Notify::default());
+    connections.acceptors.borrow_mut().push(stop.clone());
+    loop {
+        match first(listener.accept(), stop.notified()).await {
+            First::Left(Ok(stream)) => {
+                let connection = connections.add(stream, io.now().mono_ns);
+                debug!(peer = %connection.peer, "connected");
+                io.spawn(write(io.clone(), connection.clone()));
+                io.spawn(read(io.clone(), connection, service.clone(), connections.clone()));
+            }
+            First::Left(Err(error)) => warn!(%error, "accept failed"),
+            First::Right(()) => return,
+        }
+    }
+}
+
+async fn read<I: Io, V: Service<I::Stream>>(
+    io: I,
+    connection: Rc<Connection<I::Stream>>,
+    service: Rc<V>,
+    connections: Rc<Connections<I::Stream>>,
+) {
+    let mut inbox = Inbox::default();
+    let mut scratch = Scratch::default();
+    'receiving: while !connection.is_closed() {
+        let mut step = match connection.stream.recv().await {
+            Ok(chunk) if chunk.is_empty() => break,
+            Err(error) => {
+                debug!(peer = %connection.peer, %error, "receive failed");
+                break;
+            }
+            Ok(chunk) => inbox.feed(&chunk, |frame| service.frame(&connection, frame, &mut scratch)),
+        };
+        connection.active_ns.set(io.now().mono_ns);
+        loop {
+            match step {
+                Ok(Flow::Next) => break,
+                Ok(Flow::Full(bytes)) => service.room(bytes).await,
+                Ok(Flow::Close) => break 'receiving,
+                Err(error) => {
+                    warn!(peer = %connection.peer, %error, "closing a connection that sent a broken frame");
+                    break 'receiving;
+                }
+            }
+            if connection.is_closed() {
+                break 'receiving;
+            }
+            step = inbox.feed(&[], |frame| service.frame(&connection, frame, &mut scratch));
+        }
+        connection.until_it_reads().await;
+    }
+    connection.close();
+    connections.open.borrow_mut().remove(&connection.id);
+    service.closed(&connection);
+    debug!(peer = %connection.peer, "disconnected");
+}
+
+async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
+    let mut flying = Vec::new();
+    loop {
+        connection.queued.notified().await;
+        if connection.is_closed() {
+            return;
+        }
+        std::mem::swap(&mut *connection.out.borrow_mut(), &mut flying);
+        connection.taken.notify();
+        if flying.is_empty() {
+            continue;
+        }
+        connection.sending.set(true);
+        let (sent, buf) = connection.stream.send(flying).await;
+        connection.sending.set(false);
+        connection.active_ns.set(io.now().mono_ns);
+        if let Err(error) = sent {
+            debug!(peer = %connection.peer, %error, "send failed");
+            connection.close();
+            return;
+        }
+        flying = buf;
+        flying.clear();
+        if flying.capacity() > KEPT_CAPACITY_BYTES {
+            flying = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The per-core loop: takes frames, asks `broker/` what they mean, carries the outcome out, writes the replies.
+//!
+//! Everything here runs on one thread and knows the outside only through [`Io`]: the same code serves on io_uring and in
+//! the simulator. A shard is this set of tasks:
+//!
+//! | Task | waits for | does |
+//! |---|---|---|
+//! | accept, one a port | a connection | starts its reader and writer |
+//! | reader, one a connection | bytes | frames -> decisions -> appended, answered, parked |
+//! | writer, one a connection | replies | one send for all that has been collected |
+//! | committed (`shard.rs`) | the log's next commit | releases acknowledgements, wakes parked pulls |
+//! | clock (`shard.rs`) | 100 ms | deadlines, expiry, what is due |
+//! | registration | a change, 30 s | tells the name servers |
+//! | persistence | a change | writes config/*.json |
+//! | delay | the next due message | moves it to its real topic |
+
+mod acks;
+mod connection;
+mod delay;
+mod first;
+mod inbox;
+mod lookup;
+mod namesrv;
+mod parked;
+mod persistence;
+mod pull;
+mod registration;
+mod send;
+mod shard;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::broker::BrokerConfig;
+use crate::io::Io;
+use crate::store::{Figures, StoreConfig, StoreError};
+
+/// Everything a shard needs to know.
+#[derive(Clone, Debug)]
+pub struct ShardSetup {
+    pub listen: SocketAddr,
+    /// Clients with the VIP channel on come here.
+    pub vip_listen: SocketAddr,
+    /// What routes and message ids say.
+    pub advertise: SocketAddr,
+    pub store: StoreConfig,
+    pub broker: BrokerConfig,
+    pub namesrv: Vec<SocketAddr>,
+    pub register_interval_ms: u64,
+    pub sync_flush_timeout_ms: u64,
+    pub send_wait_ms: u64,
+    pub save_offsets_interval_ms: u64,
+    pub builtin_namesrv: Option<NamesrvSetup>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NamesrvSetup {
+    pub listen: SocketAddr,
+    /// Where KV configuration is kept.
+    pub kv_config: PathBuf,
+}
+
+/// What a shard says when it serves.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    pub figures: Figures,
+    /// Name servers that have the shard's routes, of all that it was given.
+    pub registered: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {addr}: {source}")]
+    Listen { addr: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Serves one shard until `stop` is done: then stops accepting, finishes what was accepted, and closes the store.
+pub async fn run<I: Io>(
+    io: I,
+    setup: ShardSetup,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), ServeError> {
+    let names = match &setup.builtin_namesrv {
+        Some(namesrv) => Some(namesrv::start(&io, namesrv).await?),
+        None => None,
+    };
+    let shard = shard::Shard::open(io, setup).await?;
+    ready(shard.ready().await);
+    stop.await;
+    shard.stop().await?;
+    if let Some(names) = names {
+        names.stop().await;
+    }
+    Ok(())
+}
+
+/// Serves a name server alone.
+pub async fn run_namesrv<I: Io>(
+    io: I,
+    setup: NamesrvSetup,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
+    let names = namesrv::start(&io, &setup).await?;
+    ready();
+    stop.await;
+    names.stop().await;
+    Ok(())
+}
+
+fn listen<I: Io>(io: &I, addr: SocketAddr) -> Result<I::Listener, ServeError> {
+    io.listen(addr).map_err(|source| ServeError::Listen { addr, source })
+}

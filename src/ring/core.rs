@@ -1,0 +1,167 @@
+//! What a ring consists of, and its loop.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::RingConfig;
+use super::desc::DirectTable;
+use super::exec::{Executor, Turn};
+use super::facilities::{self, Facilities};
+use super::op::Ops;
+use super::queues::{Completion, Queues, Wait};
+use super::recv_buffers::RecvBuffers;
+use super::timers::Timers;
+use crate::io::Now;
+use crate::mem::LogSlice;
+
+pub(super) struct Core {
+    // The order of dropping: the ring first, then the memory that it knows.
+    pub(super) queues: RefCell<Queues>,
+    pub(super) ops: Ops,
+    pub(super) recv_buffers: Rc<RecvBuffers>,
+    pub(super) direct: RefCell<DirectTable>,
+    /// Log buffers by their index in the ring's table of registered buffers.
+    pub(super) registered: RefCell<Vec<LogSlice>>,
+    pub(super) timers: RefCell<Timers>,
+    pub(super) executor: Executor,
+    pub(super) now: Cell<Now>,
+    pub(super) facilities: RefCell<Facilities>,
+}
+
+impl Core {
+    pub(super) fn new(config: &RingConfig) -> io::Result<Rc<Core>> {
+        facilities::raise_limits();
+        let mut facilities =
+            facilities::probe().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
+        facilities.core = config.core.filter(|&id| pin_to(id));
+        let queues = Queues::new(config.entries, facilities.no_iowait)?;
+        let recv_buffers = RecvBuffers::new(config.recv_buffers, config.recv_buffer_bytes);
+        recv_buffers.register(&queues)?;
+        let direct = DirectTable::register(
+            &queues,
+            config
+                .direct_descriptors
+                .min(facilities::descriptor_limit()),
+        );
+        facilities.direct_descriptors = direct.capacity();
+        Ok(Rc::new(Core {
+            queues: RefCell::new(queues),
+            ops: Ops::default(),
+            recv_buffers,
+            direct: RefCell::new(direct),
+            registered: RefCell::default(),
+            timers: RefCell::default(),
+            executor: Executor::new(),
+            now: Cell::new(read_clock()),
+            facilities: RefCell::new(facilities),
+        }))
+    }
+
+    /// Makes this the thread's executor until the guard is dropped.
+    pub(super) fn enter_thread(self: &Rc<Core>) -> Running {
+        self.executor.enter_thread();
+        Running { core: self.clone() }
+    }
+
+    pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> io::Result<F::Output> {
+        let mut completions = Vec::new();
+        loop {
+            let turn = self.executor.run(main.as_mut());
+            let wait = match turn {
+                Turn::Done(output) => return Ok(output),
+                Turn::Unfinished => Wait::No,
+                Turn::Idle => self
+                    .timers
+                    .borrow()
+                    .next_deadline_ns()
+                    .map_or(Wait::Forever, |at| {
+                        // Tasks took their time: the turn's reading is too old to measure a pause with.
+                        Wait::AtMost {
+                            ns: at.saturating_sub(read_clock().mono_ns),
+                        }
+                    }),
+            };
+            self.turn(wait, &mut completions)?;
+        }
+    }
+
+    fn turn(&self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        {
+            let mut queues = self.queues.borrow_mut();
+            queues.enter(wait)?;
+            queues.take(completions);
+        }
+        self.now.set(read_clock());
+        for completion in completions.drain(..) {
+            self.complete(completion);
+        }
+        self.fire_timers();
+        Ok(())
+    }
+
+    fn fire_timers(&self) {
+        let now_ns = self.now.get().mono_ns;
+        loop {
+            let due = self.timers.borrow_mut().take_due(now_ns);
+            match due {
+                Some(waker) => waker.wake(),
+                None => return,
+            }
+        }
+    }
+
+    /// Lets go of everything, and has the kernel do the same.
+    fn shut_down(&self) {
+        self.ops.close();
+        self.executor.drop_tasks();
+        self.cancel_all();
+        let mut completions = Vec::new();
+        while self.ops.in_flight() > 0 {
+            if self.turn(Wait::Forever, &mut completions).is_err() {
+                // Memory that the kernel may still write to must never be freed.
+                std::process::abort();
+            }
+        }
+        for buffer in self.registered.take() {
+            buffer.mark_registered(None);
+        }
+    }
+}
+
+/// While it lives, wakers on this thread reach the ring's tasks.
+pub(super) struct Running {
+    core: Rc<Core>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.core.shut_down();
+        self.core.executor.leave_thread();
+    }
+}
+
+fn pin_to(id: usize) -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id })
+}
+
+fn read_clock() -> Now {
+    let mono = clock(libc::CLOCK_MONOTONIC);
+    let unix = clock(libc::CLOCK_REALTIME);
+    Now {
+        unix_ms: unix.tv_sec * 1_000 + unix.tv_nsec / 1_000_000,
+        mono_ns: mono.tv_sec as u64 * 1_000_000_000 + mono.tv_nsec as u64,
+    }
+}
+
+fn clock(id: libc::clockid_t) -> libc::timespec {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is valid for writing. These two clocks always exist, so the result needs no look.
+    unsafe { libc::clock_gettime(id, &mut time) };
+    time
+}

@@ -1,0 +1,306 @@
+//! Files. Reading, writing and flushing are the ring's; what happens once a gigabyte or less often (names, lengths)
+//! is an ordinary system call that holds up the thread for microseconds.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use io_uring::{opcode, squeue, types};
+
+use super::Ring;
+use super::core::Core;
+use super::desc::{Desc, entry};
+use super::facilities::LogRegistration;
+use super::op::Request;
+use super::queues::REGISTERED_BUFFERS;
+use crate::io::{DirEntry, Disk, Durability, File, OpenOptions, Space};
+use crate::mem::{AlignedBuf, BLOCK_BYTES, Buf, IoBuf, LogBuffer};
+
+/// More than the kernel moves in one go (2 GiB - 4096); aligned, so that what is left stays so.
+const MAX_TRANSFER_BYTES: usize = 1 << 30;
+const FILE_MODE: libc::mode_t = 0o644;
+
+impl Disk for Ring {
+    type File = RingFile;
+
+    async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<RingFile> {
+        let name = CString::new(path.as_os_str().as_bytes())?.into_bytes_with_nul();
+        let at_cwd = types::Fd(libc::AT_FDCWD);
+        let request = Request {
+            entry: opcode::OpenAt::new(at_cwd, name.as_ptr().cast())
+                .flags(open_flags(options))
+                .mode(FILE_MODE)
+                .build(),
+            buf: name.into(),
+            desc: None,
+            opens: true,
+        };
+        let (result, _) = self.core.submit(request).await;
+        let fd = result.map_err(|error| cannot_open(path, options, &error))?;
+        // SAFETY: the kernel has just opened it for us, and nobody else was told.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        Ok(RingFile {
+            core: self.core.clone(),
+            desc: Desc::new(&self.core, fd),
+        })
+    }
+
+    async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let found = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            found => found?,
+        };
+        let mut entries = Vec::new();
+        for entry in found {
+            let path = entry?.path();
+            let metadata = fs::metadata(&path)?;
+            entries.push(DirEntry {
+                is_dir: metadata.is_dir(),
+                len_bytes: metadata.len(),
+                path,
+            });
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    async fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    async fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    async fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let desc = Desc::plain(&self.core, fs::File::open(dir)?.into());
+        let entry = opcode::Fsync::new(desc.raw()).build();
+        let (result, _) = self.core.submit(Request::new(entry, &desc)).await;
+        result.map(drop)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let path = CString::new(dir.as_os_str().as_bytes())?;
+        let mut stat = MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: a C string and room for the answer, both of which outlive the call.
+        if unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: filled in, as the call has succeeded.
+        let stat = unsafe { stat.assume_init() };
+        Ok(Space {
+            total_bytes: stat.f_blocks * stat.f_frsize,
+            available_bytes: stat.f_bavail * stat.f_frsize,
+        })
+    }
+
+    fn register(&self, buffer: &LogBuffer) -> bool {
+        let registration = self.core.register(buffer);
+        let registered = matches!(registration, LogRegistration::Registered { .. });
+        self.core.facilities.borrow_mut().log_buffer = registration;
+        registered
+    }
+}
+
+#[derive(Clone)]
+pub struct RingFile {
+    core: Rc<Core>,
+    desc: Rc<Desc>,
+}
+
+impl File for RingFile {
+    async fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.std_file()?.metadata()?.len())
+    }
+
+    async fn read_at(
+        &self,
+        mut buf: AlignedBuf,
+        len: usize,
+        offset: u64,
+    ) -> (io::Result<usize>, AlignedBuf) {
+        assert!(len <= buf.len(), "{len} bytes into {}", buf.len());
+        let mut done = 0;
+        while done < len {
+            let part = (len - done).min(MAX_TRANSFER_BYTES) as u32;
+            let at = buf[done..].as_mut_ptr();
+            let entry = entry!(self.desc, |fd| opcode::Read::new(fd, at, part)
+                .offset(offset + done as u64)
+                .build());
+            let (result, back) = self.transfer(entry, buf).await;
+            buf = back;
+            match result {
+                Ok(0) => break,
+                Ok(read) => done += read as usize,
+                Err(error) => return (Err(error), buf),
+            }
+            if !done.is_multiple_of(BLOCK_BYTES) {
+                // Only the end of the file is ragged; and O_DIRECT does not read on from here.
+                break;
+            }
+        }
+        (Ok(done), buf)
+    }
+
+    async fn write_at<B: IoBuf>(
+        &self,
+        buf: B,
+        offset: u64,
+        durability: Durability,
+    ) -> (io::Result<()>, B) {
+        let flags = match durability {
+            Durability::Written => 0,
+            Durability::Synced => libc::RWF_DSYNC,
+        };
+        let mut buf: Buf = buf.into();
+        let mut done = 0;
+        let result = loop {
+            if done == buf.len() {
+                break Ok(());
+            }
+            let entry = self.write_entry(&buf, done, offset, flags);
+            let (result, back) = self.transfer_any(entry, buf).await;
+            buf = back;
+            match result {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => done += written as usize,
+                Err(error) => break Err(error),
+            }
+        };
+        (result, own(buf))
+    }
+
+    async fn sync_data(&self) -> io::Result<()> {
+        let flags = types::FsyncFlags::DATASYNC;
+        let entry = entry!(self.desc, |fd| opcode::Fsync::new(fd).flags(flags).build());
+        let (result, _) = self.transfer_any(entry, Buf::Empty).await;
+        result.map(drop)
+    }
+
+    async fn allocate(&self, len_bytes: u64) -> io::Result<()> {
+        let entry = entry!(self.desc, |fd| opcode::Fallocate::new(fd, len_bytes)
+            .build());
+        let (result, _) = self.transfer_any(entry, Buf::Empty).await;
+        result.map(drop)
+    }
+
+    async fn resize(&self, len_bytes: u64) -> io::Result<()> {
+        self.std_file()?.set_len(len_bytes)
+    }
+}
+
+impl RingFile {
+    fn write_entry(&self, buf: &Buf, done: usize, offset: u64, flags: i32) -> squeue::Entry {
+        let len = (buf.len() - done).min(MAX_TRANSFER_BYTES) as u32;
+        let offset = offset + done as u64;
+        // Within the buffer, as `done` is below its length.
+        let at = buf.as_ptr().wrapping_add(done);
+        let registered = match buf {
+            Buf::Log(slice) => slice.registered(),
+            _ => None,
+        };
+        match registered {
+            Some(index) => entry!(self.desc, |fd| opcode::WriteFixed::new(fd, at, len, index)
+                .offset(offset)
+                .rw_flags(flags)
+                .build()),
+            None => entry!(self.desc, |fd| opcode::Write::new(fd, at, len)
+                .offset(offset)
+                .rw_flags(flags)
+                .build()),
+        }
+    }
+
+    async fn transfer<B: IoBuf>(&self, entry: squeue::Entry, buf: B) -> (io::Result<u32>, B) {
+        let (result, buf) = self.transfer_any(entry, buf.into()).await;
+        (result, own(buf))
+    }
+
+    async fn transfer_any(&self, entry: squeue::Entry, buf: Buf) -> (io::Result<u32>, Buf) {
+        let request = Request::new(entry, &self.desc).with_buf(buf);
+        self.core.submit(request).await
+    }
+
+    /// For std's calls on the same open file.
+    fn std_file(&self) -> io::Result<fs::File> {
+        Ok(self.desc.fd().try_clone()?.into())
+    }
+}
+
+impl Core {
+    fn register(&self, buffer: &LogBuffer) -> LogRegistration {
+        let capacity_bytes = buffer.capacity_bytes();
+        let whole = buffer.slice(0, capacity_bytes);
+        let mut registered = self.registered.borrow_mut();
+        if whole.registered().is_some() {
+            let ours = registered.iter().any(|one| one.as_ptr() == whole.as_ptr());
+            return match ours {
+                true => LogRegistration::Registered { capacity_bytes },
+                false => LogRegistration::Refused("it belongs to another ring".into()),
+            };
+        }
+        let index = registered.len() as u32;
+        if index >= REGISTERED_BUFFERS {
+            return LogRegistration::Refused(format!("{index} buffers are registered already"));
+        }
+        let memory = libc::iovec {
+            iov_base: whole.as_ptr().cast_mut().cast(),
+            iov_len: capacity_bytes,
+        };
+        let queues = self.queues.borrow();
+        let submitter = queues.uring().submitter();
+        // SAFETY: `registered` keeps the memory mapped for as long as the ring lives.
+        match unsafe { submitter.register_buffers_update(index, &[memory], None) } {
+            Ok(()) => {
+                whole.mark_registered(Some(index as u16));
+                registered.push(whole);
+                LogRegistration::Registered { capacity_bytes }
+            }
+            Err(error) => LogRegistration::Refused(error.to_string()),
+        }
+    }
+}
+
+fn own<B: IoBuf>(buf: Buf) -> B {
+    B::try_from(buf).unwrap_or_else(|wrong| unreachable!("an operation gave back {:?}", wrong.0))
+}
+
+fn open_flags(options: OpenOptions) -> i32 {
+    let mut flags = libc::O_CLOEXEC;
+    flags |= if options.write {
+        libc::O_RDWR
+    } else {
+        libc::O_RDONLY
+    };
+    if options.create {
+        flags |= libc::O_CREAT;
+    }
+    if options.direct {
+        flags |= libc::O_DIRECT;
+    }
+    flags
+}
+
+fn cannot_open(path: &Path, options: OpenOptions, error: &io::Error) -> io::Error {
+    let path = path.display();
+    if options.direct && error.raw_os_error() == Some(libc::EINVAL) {
+        return io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("cannot open {path}: its file system has no O_DIRECT; ext4 and XFS have"),
+        );
+    }
+    io::Error::new(error.kind(), format!("cannot open {path}: {error}"))
+}

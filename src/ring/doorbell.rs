@@ -1,0 +1,69 @@
+//! The one thing that other threads may do to a ring: wake it up.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, FromRawFd};
+use std::sync::Arc;
+
+use io_uring::opcode;
+
+use super::Ring;
+use super::desc::Desc;
+use super::op::Request;
+
+/// Rings that nobody has waited for are kept, as one.
+#[derive(Clone, Debug)]
+pub struct Doorbell {
+    eventfd: Arc<File>,
+}
+
+impl Doorbell {
+    pub fn new() -> io::Result<Doorbell> {
+        // SAFETY: no memory is involved.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: just opened, and nobody else knows it.
+        let eventfd = unsafe { File::from_raw_fd(fd) };
+        Ok(Doorbell {
+            eventfd: Arc::new(eventfd),
+        })
+    }
+
+    /// From any thread; never blocks.
+    pub fn ring(&self) {
+        // The only error is a counter at its end, which rings all the same.
+        let _ = (&*self.eventfd).write(&1u64.to_ne_bytes());
+    }
+
+    /// Whether it has rung since the last time.
+    fn answer(&self) -> io::Result<bool> {
+        match (&*self.eventfd).read(&mut [0; 8]) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Ring {
+    /// Done when the bell has rung, be it before the call. A ring is not lost when the future is dropped, as it is
+    /// answered only when the future is done.
+    pub fn wait(&self, doorbell: &Doorbell) -> impl Future<Output = io::Result<()>> + use<> {
+        let core = self.core.clone();
+        let doorbell = doorbell.clone();
+        async move {
+            while !doorbell.answer()? {
+                // A descriptor of its own, as the operation may outlive the bell.
+                let fd = doorbell.eventfd.as_fd().try_clone_to_owned()?;
+                let desc = Desc::plain(&core, fd);
+                let entry = opcode::PollAdd::new(desc.raw(), libc::POLLIN as u32).build();
+                let (result, _) = core.submit(Request::new(entry, &desc)).await;
+                result?;
+            }
+            Ok(())
+        }
+    }
+}

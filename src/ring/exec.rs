@@ -1,0 +1,261 @@
+//! Tasks, and the queue of those that are ready: first come, first served, on one thread.
+//!
+//! A waker is one word, so that waking neither counts references nor allocates:
+//!
+//! ```text
+//! | executor 16 bits | generation 24 bits | index 24 bits |
+//! ```
+//!
+//! It finds its executor through the thread. A waker of a task that is gone, of another thread or of an executor that
+//! has ended finds nothing and does nothing; a generation that has come round again wakes a task for no reason, which
+//! every future must bear anyhow.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+
+/// Polls until the ring has its turn again, however busy the tasks keep each other.
+const POLLS_PER_TURN: usize = 4096;
+/// The future that `Ring::start` was given. Not in the table, as it need not live as long.
+const MAIN: usize = 0;
+
+pub(super) struct Executor {
+    id: u16,
+    tasks: RefCell<Tasks>,
+}
+
+struct Tasks {
+    slots: Vec<Slot>,
+    vacant: Vec<usize>,
+    ready: VecDeque<TaskId>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    live: bool,
+    ready: bool,
+    /// Not here while it is being polled.
+    future: Option<Task>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What became of the ready tasks.
+pub(super) enum Turn<T> {
+    /// Main is done.
+    Done(T),
+    /// Some are still ready.
+    Unfinished,
+    Idle,
+}
+
+impl Executor {
+    pub(super) fn new() -> Executor {
+        static NEXT_ID: AtomicU16 = AtomicU16::new(1);
+        let executor = Executor {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            tasks: RefCell::new(Tasks {
+                slots: Vec::new(),
+                vacant: Vec::new(),
+                ready: VecDeque::new(),
+                closed: false,
+            }),
+        };
+        let main = executor.tasks.borrow_mut().insert(executor.id, None);
+        assert_eq!(main.map(TaskId::index), Some(MAIN));
+        executor
+    }
+
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let task: Task = Box::pin(task);
+        // A refused task is dropped here, after the borrow has ended: its destructor may spawn or wake.
+        let refused = self.tasks.borrow_mut().spawn(self.id, task);
+        drop(refused);
+    }
+
+    /// Polls what is ready, including what becomes so meanwhile.
+    pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> Turn<F::Output> {
+        for _ in 0..POLLS_PER_TURN {
+            let Some((id, task)) = self.next_ready() else {
+                return Turn::Idle;
+            };
+            let waker = id.waker();
+            let mut context = Context::from_waker(&waker);
+            match task {
+                None => {
+                    if let Poll::Ready(output) = main.as_mut().poll(&mut context) {
+                        return Turn::Done(output);
+                    }
+                }
+                Some(mut task) => {
+                    let done = task.as_mut().poll(&mut context).is_ready();
+                    // Handed back or dropped, but dropped outside of the borrow.
+                    let finished = self.tasks.borrow_mut().polled(id, task, done);
+                    drop(finished);
+                }
+            }
+        }
+        Turn::Unfinished
+    }
+
+    /// From now on this thread's wakers reach this executor, which must not move.
+    pub(super) fn enter_thread(&self) {
+        CURRENT.with(|current| {
+            assert!(current.get().is_null(), "one ring a thread");
+            current.set(self);
+        });
+    }
+
+    pub(super) fn leave_thread(&self) {
+        CURRENT.with(|current| {
+            assert!(ptr::eq(current.get(), self));
+            current.set(ptr::null());
+        });
+    }
+
+    /// Drops all tasks, and refuses those that their destructors spawn.
+    pub(super) fn drop_tasks(&self) {
+        self.tasks.borrow_mut().closed = true;
+        let mut index = 0;
+        loop {
+            let task = match self.tasks.borrow_mut().slots.get_mut(index) {
+                Some(slot) => slot.future.take(),
+                None => return,
+            };
+            drop(task);
+            index += 1;
+        }
+    }
+
+    /// The next task to poll; `None` in place of the task stands for main.
+    fn next_ready(&self) -> Option<(TaskId, Option<Task>)> {
+        let mut tasks = self.tasks.borrow_mut();
+        loop {
+            let id = tasks.ready.pop_front()?;
+            let slot = &mut tasks.slots[id.index()];
+            if slot.generation != id.generation() {
+                continue; // it woke itself in its last poll
+            }
+            assert!(slot.live && slot.ready);
+            slot.ready = false;
+            let task = slot.future.take();
+            assert_eq!(task.is_none(), id.index() == MAIN);
+            return Some((id, task));
+        }
+    }
+
+    fn wake(&self, id: TaskId) {
+        if id.executor() == self.id {
+            self.tasks.borrow_mut().wake(id);
+        }
+    }
+}
+
+impl Tasks {
+    fn spawn(&mut self, executor: u16, task: Task) -> Option<Task> {
+        if self.closed {
+            return Some(task);
+        }
+        self.insert(executor, Some(task));
+        None
+    }
+
+    fn insert(&mut self, executor: u16, future: Option<Task>) -> Option<TaskId> {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        assert!(index <= INDEX_MASK, "more than {INDEX_MASK} tasks");
+        let slot = &mut self.slots[index];
+        slot.live = true;
+        slot.future = future;
+        let id = TaskId::new(executor, slot.generation, index);
+        self.wake(id);
+        Some(id)
+    }
+
+    fn wake(&mut self, id: TaskId) {
+        let Some(slot) = self.slots.get_mut(id.index()) else {
+            return;
+        };
+        if slot.live && !slot.ready && slot.generation == id.generation() {
+            slot.ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes a task back that is not done yet; returns what is to be dropped.
+    fn polled(&mut self, id: TaskId, task: Task, done: bool) -> Option<Task> {
+        let slot = &mut self.slots[id.index()];
+        if !done {
+            slot.future = Some(task);
+            return None;
+        }
+        slot.live = false;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        slot.ready = false;
+        self.vacant.push(id.index());
+        Some(task)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct TaskId(u64);
+
+const INDEX_BITS: u32 = 24;
+const GENERATION_BITS: u32 = 24;
+const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
+const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+const _: () = assert!(INDEX_BITS + GENERATION_BITS + u16::BITS == u64::BITS);
+const _: () = assert!(usize::BITS == u64::BITS, "a task id must fit a pointer");
+
+impl TaskId {
+    fn new(executor: u16, generation: u32, index: usize) -> TaskId {
+        let high = u64::from(executor) << (INDEX_BITS + GENERATION_BITS);
+        TaskId(high | u64::from(generation) << INDEX_BITS | index as u64)
+    }
+
+    fn executor(self) -> u16 {
+        (self.0 >> (INDEX_BITS + GENERATION_BITS)) as u16
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> INDEX_BITS) as u32 & GENERATION_MASK
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize & INDEX_MASK
+    }
+
+    fn waker(self) -> Waker {
+        // SAFETY: the functions of the table take the word for a number and never for an address; cloning copies it
+        // and dropping has nothing to do, on whichever thread.
+        unsafe { Waker::from_raw(raw_waker(ptr::without_provenance(self.0 as usize))) }
+    }
+}
+
+thread_local! {
+    static CURRENT: Cell<*const Executor> = const { Cell::new(ptr::null()) };
+}
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(raw_waker, wake, wake, |_| ());
+
+fn raw_waker(word: *const ()) -> RawWaker {
+    RawWaker::new(word, &VTABLE)
+}
+
+fn wake(word: *const ()) {
+    // An error means that the thread is ending, and its executor has ended long ago.
+    let _ = CURRENT.try_with(|current| {
+        // SAFETY: null, or set by `enter_thread` and reset by `leave_thread` before the executor goes.
+        if let Some(executor) = unsafe { current.get().as_ref() } {
+            executor.wake(TaskId(word.addr() as u64));
+        }
+    });
+}

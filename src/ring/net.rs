@@ -1,0 +1,289 @@
+//! Listening and connecting.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use io_uring::{cqueue, opcode};
+
+use super::Ring;
+use super::core::Core;
+use super::desc::{Desc, entry};
+use super::op::{OpKey, Request};
+use super::queues::Completion;
+use super::stream::RingStream;
+use super::timers::Sleep;
+use crate::io::{Listener, Net};
+
+/// Connections that the kernel keeps for us until they are accepted.
+const BACKLOG: libc::c_int = 1024;
+/// Connections accepted by the kernel's own accord that nobody has asked for yet; beyond that the backlog fills.
+const QUEUED_CONNECTIONS: usize = 64;
+/// After an error (out of descriptors, say) the next attempt would most likely meet the same.
+const PAUSE_AFTER_ERROR_NS: u64 = 100_000_000;
+
+impl Net for Ring {
+    type Listener = RingListener;
+    type Stream = RingStream;
+
+    fn listen(&self, addr: SocketAddr) -> io::Result<RingListener> {
+        // SO_REUSEADDR is what std sets on Unix.
+        let socket = TcpListener::bind(addr).map_err(|error| at(addr, "listen on", error))?;
+        let local_addr = socket.local_addr()?;
+        let fd = OwnedFd::from(socket);
+        enlarge_backlog(&fd)?;
+        // Connections inherit it, which spares a call for each.
+        set_nodelay(&fd)?;
+        Ok(RingListener {
+            desc: Desc::plain(&self.core, fd),
+            core: self.core.clone(),
+            local_addr,
+            accepting: Rc::default(),
+        })
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<RingStream> {
+        let fd = open_socket(addr)?;
+        set_nodelay(&fd)?;
+        let name = encode_addr(addr);
+        let len = name.len() as libc::socklen_t;
+        let desc = Desc::plain(&self.core, fd.try_clone()?);
+        let entry = opcode::Connect::new(desc.raw(), name.as_ptr().cast(), len).build();
+        let request = Request::new(entry, &desc).with_buf(name.into());
+        let (result, _) = self.core.submit(request).await;
+        result.map_err(|error| at(addr, "connect to", error))?;
+        Ok(RingStream::new(&self.core, fd, addr))
+    }
+}
+
+pub struct RingListener {
+    core: Rc<Core>,
+    desc: Rc<Desc>,
+    local_addr: SocketAddr,
+    accepting: Rc<Accepting>,
+}
+
+/// Where the completions of a listener's accept go.
+#[derive(Default)]
+pub(super) struct Accepting {
+    accepted: RefCell<VecDeque<io::Result<OwnedFd>>>,
+    acceptor: RefCell<Option<Waker>>,
+    armed: Cell<Option<OpKey>>,
+    pausing: Cell<bool>,
+    retry_at_ns: Cell<u64>,
+    closed: Cell<bool>,
+}
+
+impl Listener for RingListener {
+    type Stream = RingStream;
+
+    async fn accept(&self) -> io::Result<RingStream> {
+        loop {
+            Sleep::new(self.core.clone(), self.accepting.retry_at_ns.get()).await;
+            let socket = TcpStream::from(poll_fn(|context| self.poll_accept(context)).await?);
+            // Where the peer has gone already there is nothing to tell and nobody to serve.
+            if let Ok(peer_addr) = socket.peer_addr() {
+                return Ok(RingStream::new(&self.core, socket.into(), peer_addr));
+            }
+        }
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+}
+
+impl RingListener {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
+        let accepting = &self.accepting;
+        if let Some(accepted) = accepting.accepted.borrow_mut().pop_front() {
+            return Poll::Ready(accepted);
+        }
+        if accepting.armed.get().is_none() {
+            let entry = entry!(self.desc, |fd| opcode::AcceptMulti::new(fd)
+                .flags(libc::SOCK_CLOEXEC)
+                .build());
+            let key = self.core.submit_accept(entry, &self.desc, accepting);
+            accepting.armed.set(key);
+            if key.is_none() {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
+            }
+        }
+        let old = accepting.acceptor.replace(Some(context.waker().clone()));
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for RingListener {
+    fn drop(&mut self) {
+        self.accepting.closed.set(true);
+        self.accepting.accepted.take();
+        if let Some(key) = self.accepting.armed.get() {
+            self.core.cancel(key);
+        }
+    }
+}
+
+impl Accepting {
+    pub(super) fn complete(&self, core: &Core, key: OpKey, completion: Completion) {
+        let last = !cqueue::more(completion.flags);
+        if last {
+            self.armed.set(None);
+            self.pausing.set(false);
+        }
+        let accepted = match completion.result {
+            fd @ 0.. => {
+                // SAFETY: the kernel has just opened it for us, and nobody else was told.
+                Some(Ok(unsafe { OwnedFd::from_raw_fd(fd) }))
+            }
+            error => match -error {
+                libc::ECANCELED => None, // the pause
+                error => {
+                    let now_ns = core.now.get().mono_ns;
+                    self.retry_at_ns.set(now_ns + PAUSE_AFTER_ERROR_NS);
+                    Some(Err(io::Error::from_raw_os_error(error)))
+                }
+            },
+        };
+        if self.closed.get() {
+            return; // closes what came
+        }
+        let mut queue = self.accepted.borrow_mut();
+        queue.extend(accepted);
+        if !last && queue.len() >= QUEUED_CONNECTIONS && !self.pausing.replace(true) {
+            core.cancel(key);
+        }
+        drop(queue);
+        let acceptor = self.acceptor.borrow_mut().take();
+        if let Some(acceptor) = acceptor {
+            acceptor.wake();
+        }
+    }
+}
+
+fn at(addr: SocketAddr, what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what} {addr}: {error}"))
+}
+
+fn open_socket(addr: SocketAddr) -> io::Result<OwnedFd> {
+    let family = match addr {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    // SAFETY: no memory is involved.
+    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `struct sockaddr_in` and `struct sockaddr_in6`:
+///
+/// ```text
+/// family 2 (ours) | port 2 (big-endian) | IPv4 4 | zeros 8
+/// family 2 (ours) | port 2 (big-endian) | flow 4 (big-endian) | IPv6 16 | scope 4 (ours)
+/// ```
+fn encode_addr(addr: SocketAddr) -> Vec<u8> {
+    let mut name = Vec::with_capacity(size_of::<libc::sockaddr_in6>());
+    match addr {
+        SocketAddr::V4(addr) => {
+            name.extend((libc::AF_INET as libc::sa_family_t).to_ne_bytes());
+            name.extend(addr.port().to_be_bytes());
+            name.extend(addr.ip().octets());
+            name.extend([0; 8]);
+        }
+        SocketAddr::V6(addr) => {
+            name.extend((libc::AF_INET6 as libc::sa_family_t).to_ne_bytes());
+            name.extend(addr.port().to_be_bytes());
+            name.extend(addr.flowinfo().to_be_bytes());
+            name.extend(addr.ip().octets());
+            name.extend(addr.scope_id().to_ne_bytes());
+        }
+    }
+    name
+}
+
+fn enlarge_backlog(listener: &OwnedFd) -> io::Result<()> {
+    // SAFETY: no memory is involved; a second `listen` only changes the backlog.
+    match unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn set_nodelay(socket: &OwnedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is an int, which lives as long as the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NODELAY,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Clock, Stream};
+    use crate::ring::tests::{loopback, on_ring, small};
+
+    #[test]
+    fn an_error_is_told_once_and_then_pauses() {
+        on_ring(small(), async |ring| {
+            let listener = ring.listen(loopback()).unwrap();
+            let out_of_descriptors = Completion {
+                user_data: 0,
+                result: -libc::EMFILE,
+                flags: 0,
+            };
+            let key = OpKey::from_user_data(0);
+            listener
+                .accepting
+                .complete(&ring.core, key, out_of_descriptors);
+            let failed_ns = ring.now().mono_ns;
+            let client = ring.connect(listener.local_addr()).await.unwrap();
+            let error = listener.accept().await.err().unwrap();
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+            let server = listener.accept().await.unwrap();
+            assert!(ring.now().mono_ns >= failed_ns + PAUSE_AFTER_ERROR_NS);
+            assert_eq!(
+                client.peer_addr().ip(),
+                server.peer_addr().ip(),
+                "both on loopback"
+            );
+        });
+    }
+
+    #[test]
+    fn connections_wait_for_a_slow_acceptor() {
+        on_ring(small(), async |ring| {
+            let listener = ring.listen(loopback()).unwrap();
+            let addr = listener.local_addr();
+            let mut ends = vec![ring.connect(addr).await.unwrap()];
+            ends.push(listener.accept().await.unwrap());
+            for _ in 0..2 * QUEUED_CONNECTIONS {
+                ends.push(ring.connect(addr).await.unwrap());
+            }
+            assert!(listener.accepting.accepted.borrow().len() < 2 * QUEUED_CONNECTIONS);
+            for _ in 0..2 * QUEUED_CONNECTIONS {
+                ends.push(listener.accept().await.unwrap());
+            }
+        });
+    }
+}

@@ -1,0 +1,242 @@
+//! Connections: receive into lent buffers, send owned ones.
+//!
+//! One multishot receive stays armed and fills buffers as bytes come. It ends for many reasons (no buffer left, the
+//! kernel's completion queue full, our own pause) and is armed again by the next `recv` that finds nothing queued: the
+//! reader's demand is the only thing that arms it, so there is nothing to spin.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use io_uring::{cqueue, opcode};
+
+use super::core::Core;
+use super::desc::{Desc, entry};
+use super::op::{OpKey, Request};
+use super::queues::Completion;
+use super::recv_buffers::{Chunk, GROUP};
+use crate::io::Stream;
+use crate::mem::Buf;
+
+/// A reader that has left more than this untouched is not reading: receiving pauses.
+const QUEUED_CHUNKS: usize = 4;
+
+#[derive(Clone)]
+pub struct RingStream {
+    connection: Rc<Connection>,
+}
+
+struct Connection {
+    core: Rc<Core>,
+    desc: Rc<Desc>,
+    peer_addr: SocketAddr,
+    receiving: Rc<Receiving>,
+}
+
+/// Where the completions of a stream's receive go.
+#[derive(Default)]
+pub(super) struct Receiving {
+    chunks: RefCell<VecDeque<Chunk>>,
+    reader: RefCell<Option<Waker>>,
+    armed: Cell<Option<OpKey>>,
+    pausing: Cell<bool>,
+    /// After the last chunk: 0 for the end of the stream, or an error's number.
+    end: Cell<Option<i32>>,
+    closed: Cell<bool>,
+}
+
+impl RingStream {
+    pub(super) fn new(core: &Rc<Core>, fd: OwnedFd, peer_addr: SocketAddr) -> RingStream {
+        let connection = Connection {
+            core: core.clone(),
+            desc: Desc::new(core, fd),
+            peer_addr,
+            receiving: Rc::default(),
+        };
+        RingStream {
+            connection: Rc::new(connection),
+        }
+    }
+}
+
+impl Stream for RingStream {
+    type Chunk = Chunk;
+
+    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> {
+        poll_fn(|context| self.connection.poll_recv(context))
+    }
+
+    async fn send(&self, mut buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let mut sent = 0;
+        while sent < buf.len() {
+            let (result, back) = self.connection.send_from(buf, sent).await;
+            buf = back;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
+                Ok(len) => sent += len as usize,
+                Err(error) => return (Err(error), buf),
+            }
+        }
+        (Ok(()), buf)
+    }
+
+    fn shutdown(&self) {
+        // What fails here is a connection that has ended already.
+        shut_down(self.connection.desc.fd());
+    }
+
+    fn peer_addr(&self) -> SocketAddr {
+        self.connection.peer_addr
+    }
+}
+
+impl Connection {
+    fn poll_recv(&self, context: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
+        let receiving = &self.receiving;
+        if let Some(chunk) = receiving.chunks.borrow_mut().pop_front() {
+            return Poll::Ready(Ok(chunk));
+        }
+        match receiving.end.get() {
+            None => {}
+            Some(0) => return Poll::Ready(Ok(Chunk::empty())),
+            Some(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(error))),
+        }
+        if receiving.armed.get().is_none() && !self.arm() {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
+        }
+        let old = receiving.reader.replace(Some(context.waker().clone()));
+        drop(old);
+        Poll::Pending
+    }
+
+    fn arm(&self) -> bool {
+        let entry = entry!(self.desc, |fd| opcode::RecvMulti::new(fd, GROUP).build());
+        let key = self.core.submit_recv(entry, &self.desc, &self.receiving);
+        self.receiving.armed.set(key);
+        key.is_some()
+    }
+
+    async fn send_from(&self, buf: Vec<u8>, sent: usize) -> (io::Result<u32>, Vec<u8>) {
+        let rest = &buf[sent..];
+        let len = rest.len().min(i32::MAX as usize) as u32;
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let entry = entry!(self.desc, |fd| opcode::Send::new(fd, rest.as_ptr(), len)
+            .flags(flags)
+            .build());
+        let request = Request::new(entry, &self.desc).with_buf(buf.into());
+        let (result, buf) = self.core.submit(request).await;
+        (result, own(buf))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.receiving.closed.set(true);
+        self.receiving.chunks.take();
+        // The descriptor closes when the receive has ended, as its slot holds it too.
+        if let Some(key) = self.receiving.armed.get() {
+            self.core.cancel(key);
+        }
+    }
+}
+
+impl Receiving {
+    pub(super) fn complete(&self, core: &Core, key: OpKey, completion: Completion) {
+        let Completion { result, flags, .. } = completion;
+        let len = usize::try_from(result).unwrap_or(0);
+        let chunk = cqueue::buffer_select(flags).map(|id| core.recv_buffers.take(id, len));
+        let last = !cqueue::more(flags);
+        if last {
+            self.armed.set(None);
+            self.pausing.set(false);
+        }
+        if self.closed.get() {
+            return;
+        }
+        match (result, chunk) {
+            (1.., Some(chunk)) => self.chunks.borrow_mut().push_back(chunk),
+            (1.., None) => unreachable!("bytes without a buffer"),
+            (0, _) => self.end.set(Some(0)),
+            _ => match -result {
+                // All buffers were in use, or the pause: to be armed again.
+                libc::ENOBUFS | libc::ECANCELED => {}
+                error => self.end.set(Some(error)),
+            },
+        }
+        let queued = self.chunks.borrow().len();
+        if !last && queued > QUEUED_CHUNKS && !self.pausing.replace(true) {
+            core.cancel(key);
+        }
+        let reader = self.reader.borrow_mut().take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+fn own(buf: Buf) -> Vec<u8> {
+    match buf {
+        Buf::Heap(bytes) => bytes,
+        other => unreachable!("a send gave back {other:?}"),
+    }
+}
+
+fn shut_down(fd: &OwnedFd) {
+    // SAFETY: no memory is involved, and the descriptor is open.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Listener, Net, Spawn};
+    use crate::ring::tests::{loopback, on_ring, pattern, pause, recv_exactly, small};
+
+    const STREAM_BYTES: usize = 24 << 20;
+
+    /// Some readers stop for good or for a while: they hold little, lose nothing, and do not stop the others.
+    #[test]
+    fn a_reader_that_stops_stops_only_its_sender() {
+        on_ring(small(), async |ring| {
+            let bytes = pattern(STREAM_BYTES, 0);
+            let listener = ring.listen(loopback()).unwrap();
+            let addr = listener.local_addr();
+            let mut stopped = Vec::new();
+            for _ in 0..6 {
+                let sender = ring.connect(addr).await.unwrap();
+                let reader = listener.accept().await.unwrap();
+                let sent = bytes.clone();
+                ring.spawn(async move {
+                    let _ = sender.send(sent).await;
+                });
+                let first = reader.recv().await.unwrap();
+                stopped.push((first.to_vec(), reader));
+            }
+            let paused = |reader: &RingStream| {
+                let receiving = &reader.connection.receiving;
+                // By its own pause, or as all buffers were in use.
+                receiving.armed.get().is_none() && !receiving.chunks.borrow().is_empty()
+            };
+            while !stopped.iter().all(|(_, reader)| paused(reader)) {
+                pause(&ring, 1).await;
+            }
+            let client = ring.connect(addr).await.unwrap();
+            let server = listener.accept().await.unwrap();
+            for round in 0..1000 {
+                let bytes = pattern(1000, round);
+                client.send(bytes.clone()).await.0.unwrap();
+                assert_eq!(recv_exactly(&server, 1000).await, bytes);
+            }
+            assert!(stopped.iter().all(|(_, reader)| paused(reader)));
+            let (mut received, reader) = stopped.swap_remove(3);
+            received.extend(recv_exactly(&reader, STREAM_BYTES - received.len()).await);
+            assert!(received == bytes);
+            assert!(reader.recv().await.unwrap().is_empty());
+        });
+    }
+}

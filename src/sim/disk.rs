@@ -1,0 +1,381 @@
+//! One host's disk: what `names` and `sectors` hold, with latencies, faults and the kernel's rules in front of them.
+//!
+//! An operation takes its time first and has its whole effect at the end. A write that is cancelled, fails or is in
+//! flight when its process dies leaves any subset of its sectors behind.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use super::SimIo;
+use super::faults::{Fault, Op, Rules, errno};
+use super::names::{Names, Node};
+use super::sectors::{Inode, SECTOR_BYTES, Seq};
+use crate::io::{DirEntry, Disk, Durability, File, OpenOptions, Space};
+use crate::mem::{AlignedBuf, BLOCK_BYTES, Buf, IoBuf, LogBuffer};
+
+pub(super) struct HostDisk {
+    names: RefCell<Names>,
+    pub rules: RefCell<Rules>,
+    next_seq: Cell<Seq>,
+}
+
+impl HostDisk {
+    pub fn new() -> Self {
+        Self {
+            names: RefCell::new(Names::new()),
+            rules: RefCell::default(),
+            next_seq: Cell::new(1),
+        }
+    }
+
+    pub fn file(&self, path: &Path) -> io::Result<Rc<RefCell<Inode>>> {
+        self.names.borrow().file(&absolute(path))
+    }
+
+    pub fn lose_power(&self, rng: &mut super::rng::Rng) {
+        self.names.borrow_mut().lose_power(rng);
+    }
+
+    fn next_seq(&self) -> Seq {
+        let seq = self.next_seq.get();
+        self.next_seq.set(seq + 1);
+        seq
+    }
+
+    fn used_bytes(&self) -> u64 {
+        let names = self.names.borrow();
+        names.files().map(|inode| inode.borrow().len()).sum()
+    }
+}
+
+/// An open file. It belongs to the process that opened it and does nothing once that is gone.
+#[derive(Clone)]
+pub struct SimFile {
+    io: SimIo,
+    inode: Rc<RefCell<Inode>>,
+    options: OpenOptions,
+}
+
+impl Disk for SimIo {
+    type File = SimFile;
+
+    async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<SimFile> {
+        let path = absolute(path);
+        self.name_op(Op::Open, &path, |names, seq| match names.find(&path) {
+            None if options.create => names.create(&path, seq),
+            _ => names.file(&path),
+        })
+        .await
+        .map(|inode| SimFile {
+            io: self.clone(),
+            inode,
+            options,
+        })
+    }
+
+    async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let under = absolute(dir);
+        self.name_op(Op::Names, &under, |names, _| {
+            let entries = names
+                .children(&under)
+                .filter_map(|(path, node)| Some(dir_entry(dir.join(path.file_name()?), node)));
+            Ok(entries.collect())
+        })
+        .await
+    }
+
+    async fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let dir = absolute(dir);
+        self.name_op(Op::Names, &dir, |names, seq| {
+            names.create_dir_all(&dir, seq)
+        })
+        .await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (absolute(from), absolute(to));
+        self.name_op(Op::Names, &to, |names, seq| names.rename(&from, &to, seq))
+            .await
+    }
+
+    async fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let path = absolute(path);
+        self.name_op(Op::Names, &path, |names, seq| names.remove_file(&path, seq))
+            .await
+    }
+
+    async fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let path = absolute(path);
+        self.name_op(Op::Names, &path, |names, seq| names.remove_dir(&path, seq))
+            .await
+    }
+
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = absolute(dir);
+        let submitted = self.disk.next_seq();
+        self.take_time(Op::Sync, &dir).await?;
+        self.disk.names.borrow_mut().sync_dir(&dir, submitted)
+    }
+
+    fn space(&self, _dir: &Path) -> io::Result<Space> {
+        let total_bytes = self.world.config.disk_bytes;
+        Ok(Space {
+            total_bytes,
+            available_bytes: total_bytes.saturating_sub(self.disk.used_bytes()),
+        })
+    }
+
+    fn register(&self, _buffer: &LogBuffer) -> bool {
+        false
+    }
+}
+
+impl SimIo {
+    async fn name_op<T>(
+        &self,
+        op: Op,
+        path: &Path,
+        carry_out: impl FnOnce(&mut Names, Seq) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.take_time(op, path).await?;
+        carry_out(&mut self.disk.names.borrow_mut(), self.disk.next_seq())
+    }
+
+    /// The latency of one operation, and whatever the rules have for it.
+    async fn take_time(&self, op: Op, path: &Path) -> io::Result<()> {
+        let fault = self.disk.rules.borrow_mut().strike(op, path);
+        let config = &self.world.config;
+        let latency_ns = self.world.within(match op {
+            Op::Read => &config.disk_read_ns,
+            Op::Write => &config.disk_write_ns,
+            Op::Sync => &config.disk_sync_ns,
+            Op::Open | Op::Length | Op::Names => &config.disk_name_ns,
+        });
+        let stall_ns = match fault {
+            Some(Fault::Stall(stall)) => stall.as_nanos() as u64,
+            _ => 0,
+        };
+        self.pause(latency_ns + stall_ns).await;
+        self.world
+            .trace("disk", self.owner.host as u64, op as u64, latency_ns);
+        match fault {
+            Some(Fault::Io) => Err(errno::io()),
+            Some(Fault::NoSpace) => Err(errno::no_space()),
+            Some(Fault::Stall(_)) | None => Ok(()),
+        }
+    }
+}
+
+impl File for SimFile {
+    async fn len_bytes(&self) -> io::Result<u64> {
+        self.io.alive().await;
+        Ok(self.inode.borrow().len())
+    }
+
+    async fn read_at(
+        &self,
+        mut buf: AlignedBuf,
+        len: usize,
+        offset: u64,
+    ) -> (io::Result<usize>, AlignedBuf) {
+        assert!(len <= buf.len(), "{len} bytes into {}", buf.len());
+        if self.options.direct && !(is_aligned(offset) && is_aligned(len as u64)) {
+            return (Err(errno::invalid()), buf);
+        }
+        if let Err(error) = self.take_time(Op::Read).await {
+            return (Err(error), buf);
+        }
+        let read = self.inode.borrow().read(offset, &mut buf[..len]);
+        (Ok(read), buf)
+    }
+
+    async fn write_at<B: IoBuf>(
+        &self,
+        buf: B,
+        offset: u64,
+        durability: Durability,
+    ) -> (io::Result<()>, B) {
+        let mut write = Write::new(self, buf.into(), offset);
+        let result = write.run(durability).await;
+        let Ok(buf) = B::try_from(std::mem::take(&mut write.buf)) else {
+            unreachable!("the buffer is the one that was given")
+        };
+        (result, buf)
+    }
+
+    async fn sync_data(&self) -> io::Result<()> {
+        let submitted = self.io.disk.next_seq();
+        let result = self.take_time(Op::Sync).await;
+        let mut inode = self.inode.borrow_mut();
+        match result {
+            Ok(()) => inode.flush(submitted),
+            Err(_) => self.io.world.draw(|rng| inode.forget_dirty(rng)),
+        }
+        result
+    }
+
+    async fn allocate(&self, len_bytes: u64) -> io::Result<()> {
+        self.change_length(len_bytes, |len| len.max(len_bytes))
+            .await
+    }
+
+    async fn resize(&self, len_bytes: u64) -> io::Result<()> {
+        self.change_length(len_bytes, |_| len_bytes).await
+    }
+}
+
+impl SimFile {
+    async fn take_time(&self, op: Op) -> io::Result<()> {
+        let path = self.inode.borrow().name.clone();
+        self.io.take_time(op, &path).await
+    }
+
+    async fn change_length(&self, wanted: u64, new: impl FnOnce(u64) -> u64) -> io::Result<()> {
+        if !self.options.write {
+            return Err(errno::bad_descriptor());
+        }
+        self.take_time(Op::Length).await?;
+        self.check_space(wanted)?;
+        let mut inode = self.inode.borrow_mut();
+        let len = new(inode.len());
+        inode.resize(len, self.io.disk.next_seq());
+        Ok(())
+    }
+
+    fn check_space(&self, end: u64) -> io::Result<()> {
+        let growth = end.saturating_sub(self.inode.borrow().len());
+        if growth > 0 && growth > self.io.space(Path::new("/"))?.available_bytes {
+            return Err(errno::no_space());
+        }
+        Ok(())
+    }
+}
+
+/// A write from its submission to its completion. The kernel may read the buffer at any time in between.
+struct Write<'a> {
+    file: &'a SimFile,
+    buf: Buf,
+    offset: u64,
+    /// What a part of the log buffer held at submission: its owner may go on writing behind the sealed bytes.
+    at_submission: Option<Vec<u8>>,
+    submitted: bool,
+}
+
+impl<'a> Write<'a> {
+    fn new(file: &'a SimFile, buf: Buf, offset: u64) -> Self {
+        let at_submission = matches!(buf, Buf::Log(_)).then(|| buf.with_bytes(<[u8]>::to_vec));
+        Self {
+            file,
+            buf,
+            offset,
+            at_submission,
+            submitted: false,
+        }
+    }
+
+    async fn run(&mut self, durability: Durability) -> io::Result<()> {
+        self.check()?;
+        self.submitted = true;
+        let written = self.file.take_time(Op::Write).await;
+        let written = match (written, durability) {
+            (Ok(()), Durability::Synced) => self.file.take_time(Op::Sync).await,
+            (written, _) => written,
+        };
+        let end = self.offset + self.buf.len() as u64;
+        let written = written.and_then(|()| self.file.check_space(end));
+        self.submitted = false;
+        match &written {
+            Ok(()) => self.reach_disk(durability, || true),
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.reach_disk_partly(true)
+            }
+            Err(_) => self.reach_disk_partly(false),
+        }
+        written
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if !self.file.options.write {
+            return Err(errno::bad_descriptor());
+        }
+        // Memory of a `Vec` is aligned only by accident, and an accident must not depend on the allocator here.
+        let unaligned = matches!(self.buf, Buf::Heap(_))
+            || !is_aligned(self.offset)
+            || !is_aligned(self.buf.len() as u64);
+        match self.file.options.direct && unaligned {
+            true => Err(errno::invalid()),
+            false => Ok(()),
+        }
+    }
+
+    fn reach_disk_partly(&self, only_a_beginning: bool) {
+        let world = &self.file.io.world;
+        let mut reaches = true;
+        self.reach_disk(Durability::Written, || {
+            reaches = world.coin() && (reaches || !only_a_beginning);
+            reaches
+        });
+    }
+
+    fn reach_disk(&self, durability: Durability, reaches: impl FnMut() -> bool) {
+        let disk = &self.file.io.disk;
+        let seq = match durability {
+            Durability::Written => Some(disk.next_seq()),
+            Durability::Synced => None,
+        };
+        let mut inode = self.file.inode.borrow_mut();
+        self.buf.with_bytes(|now| match self.blend(now) {
+            Some(blend) => inode.write(self.offset, &blend, seq, reaches),
+            None => inode.write(self.offset, now, seq, reaches),
+        });
+    }
+
+    /// Each sector as it was at submission or as it is now.
+    fn blend(&self, now: &[u8]) -> Option<Vec<u8>> {
+        let mut blend = self.at_submission.clone()?;
+        let sectors = blend.chunks_mut(SECTOR_BYTES);
+        for (then, now) in sectors.zip(now.chunks(SECTOR_BYTES)) {
+            if then != now && self.file.io.world.coin() {
+                then.copy_from_slice(now);
+            }
+        }
+        Some(blend)
+    }
+}
+
+impl Drop for Write<'_> {
+    /// Cancelled, or its process died: the device may have any part of it.
+    fn drop(&mut self) {
+        if self.submitted && self.file.io.is_alive() {
+            self.reach_disk_partly(false);
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    let parts = path
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)));
+    Path::new("/").join(parts.collect::<PathBuf>())
+}
+
+fn dir_entry(path: PathBuf, node: &Node) -> DirEntry {
+    match node {
+        Node::Dir => DirEntry {
+            path,
+            is_dir: true,
+            len_bytes: 0,
+        },
+        Node::File(inode) => DirEntry {
+            path,
+            is_dir: false,
+            len_bytes: inode.borrow().len(),
+        },
+    }
+}
+
+fn is_aligned(n: u64) -> bool {
+    n.is_multiple_of(BLOCK_BYTES as u64)
+}

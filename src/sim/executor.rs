@@ -1,0 +1,163 @@
+//! The tasks of all hosts on one thread. Which of the ready ones runs next is the seed's choice.
+//!
+//! The ring's executor runs them first come, first served; here every order is tried, as nothing may depend on one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::SimIo;
+use super::rng::Rng;
+use super::world::Owner;
+use crate::io::Spawn;
+
+type TaskId = u64;
+type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The future given to `Sim::run`, which belongs to no host.
+pub(super) const MAIN: TaskId = 0;
+
+pub(super) struct Executor {
+    tasks: RefCell<BTreeMap<TaskId, Task>>,
+    next_task: Cell<TaskId>,
+    ready: Arc<Ready>,
+}
+
+struct Task {
+    owner: Owner,
+    waker: Waker,
+    /// Taken while it is polled.
+    future: Option<TaskFuture>,
+}
+
+impl Executor {
+    pub fn new() -> Self {
+        Self {
+            tasks: RefCell::default(),
+            next_task: Cell::new(MAIN + 1),
+            ready: Arc::default(),
+        }
+    }
+
+    pub fn spawn(&self, owner: Owner, future: TaskFuture) {
+        let id = self.next_task.get();
+        self.next_task.set(id + 1);
+        let task = Task {
+            owner,
+            waker: self.ready_waker(id),
+            future: Some(future),
+        };
+        self.tasks.borrow_mut().insert(id, task);
+    }
+
+    /// A waker for `id`, already woken once.
+    pub fn ready_waker(&self, id: TaskId) -> Waker {
+        let waker = Waker::from(Arc::new(TaskWaker {
+            id,
+            queued: AtomicBool::new(false),
+            ready: Arc::clone(&self.ready),
+        }));
+        waker.wake_by_ref();
+        waker
+    }
+
+    pub fn pick(&self, rng: &mut Rng) -> Option<TaskId> {
+        let mut ready = self.ready.list();
+        if ready.is_empty() {
+            return None;
+        }
+        let index = rng.below(ready.len() as u64) as usize;
+        let picked = ready.swap_remove(index);
+        picked.queued.store(false, Ordering::Relaxed);
+        Some(picked.id)
+    }
+
+    /// Nothing is borrowed while the task runs: it may spawn, and it may even end its own host.
+    pub fn poll(&self, id: TaskId) {
+        let Some((mut future, waker)) = self.take(id) else {
+            return;
+        };
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let mut tasks = self.tasks.borrow_mut();
+        let done = match polled {
+            Poll::Ready(()) => tasks.remove(&id),
+            Poll::Pending => match tasks.get_mut(&id) {
+                Some(task) => {
+                    task.future = Some(future);
+                    return;
+                }
+                None => None,
+            },
+        };
+        drop(tasks);
+        drop((future, done));
+    }
+
+    /// Drops the tasks of `owner`, which cancels what they wait for.
+    pub fn kill(&self, owner: Owner) {
+        self.drop_tasks(|task| task.owner == owner);
+    }
+
+    /// Drops every task: a task holds the world, which holds the tasks.
+    pub fn clear(&self) {
+        self.drop_tasks(|_| true);
+        self.ready.list().clear();
+    }
+
+    fn drop_tasks(&self, which: impl Fn(&Task) -> bool) {
+        let (dropped, kept) = self
+            .tasks
+            .take()
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(_, task)| which(task));
+        self.tasks.replace(kept);
+        drop(dropped);
+    }
+
+    fn take(&self, id: TaskId) -> Option<(TaskFuture, Waker)> {
+        let mut tasks = self.tasks.borrow_mut();
+        let task = tasks.get_mut(&id)?;
+        let future = task.future.take()?;
+        Some((future, task.waker.clone()))
+    }
+}
+
+impl Spawn for SimIo {
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        if self.world.is_alive(self.owner) {
+            self.world.executor.spawn(self.owner, Box::pin(task));
+        }
+    }
+}
+
+/// A waker must be `Send`, hence the lock and the atomic, though no thread but one ever sees them.
+#[derive(Default)]
+struct Ready(Mutex<Vec<Arc<TaskWaker>>>);
+
+impl Ready {
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<TaskWaker>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct TaskWaker {
+    id: TaskId,
+    queued: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::Relaxed) {
+            self.ready.list().push(Arc::clone(self));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What goes wrong on purpose: rules that a test gives to a host's disk.
+//!
+//! A rule picks operations by kind and path, lets some of them pass, and then strikes a number of times. The first rule
+//! that strikes decides.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::SimIo;
+use super::sectors::SECTOR_BYTES;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Open,
+    Read,
+    Write,
+    /// `sync_data` and `sync_dir`.
+    Sync,
+    /// `allocate` and `resize`.
+    Length,
+    /// Directory listing, creation, renames and removals.
+    Names,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// EIO. Of a write any sectors may have arrived; after a sync the kernel may have forgotten what was dirty.
+    Io,
+    /// ENOSPC. Of a write a beginning may have arrived.
+    NoSpace,
+    /// The operation succeeds this much later.
+    Stall(Duration),
+}
+
+/// Built up by its methods: `Rule::new(Fault::Io).of(Op::Write).on("commitlog").after(3).times(1)`.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    fault: Fault,
+    op: Option<Op>,
+    path_part: String,
+    passes: u64,
+    strikes: u64,
+}
+
+impl Rule {
+    /// Strikes every operation on every path, always.
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            op: None,
+            path_part: String::new(),
+            passes: 0,
+            strikes: u64::MAX,
+        }
+    }
+
+    /// Only operations of this kind.
+    pub fn of(self, op: Op) -> Self {
+        Self {
+            op: Some(op),
+            ..self
+        }
+    }
+
+    /// Only paths that contain this.
+    pub fn on(self, path_part: &str) -> Self {
+        Self {
+            path_part: path_part.to_owned(),
+            ..self
+        }
+    }
+
+    /// Lets this many of the operations it is for pass first.
+    pub fn after(self, passes: u64) -> Self {
+        Self { passes, ..self }
+    }
+
+    /// Strikes only so often.
+    pub fn times(self, strikes: u64) -> Self {
+        Self { strikes, ..self }
+    }
+
+    fn strikes(&mut self, op: Op, path: &Path) -> bool {
+        let meant = self.op.is_none_or(|only| only == op)
+            && path.to_string_lossy().contains(&self.path_part);
+        if !meant || self.strikes == 0 {
+            return false;
+        }
+        if self.passes > 0 {
+            self.passes -= 1;
+            return false;
+        }
+        self.strikes -= 1;
+        true
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Rules(Vec<Rule>);
+
+impl Rules {
+    pub fn add(&mut self, rule: Rule) {
+        self.0.push(rule);
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn strike(&mut self, op: Op, path: &Path) -> Option<Fault> {
+        self.0
+            .iter_mut()
+            .find_map(|rule| rule.strikes(op, path).then_some(rule.fault))
+    }
+}
+
+/// The error numbers of Linux, so that callers see exactly what a kernel would give them.
+pub(super) mod errno {
+    use super::io;
+
+    pub fn io() -> io::Error {
+        io::Error::from_raw_os_error(libc::EIO)
+    }
+
+    pub fn no_space() -> io::Error {
+        io::Error::from_raw_os_error(libc::ENOSPC)
+    }
+
+    pub fn invalid() -> io::Error {
+        io::Error::from_raw_os_error(libc::EINVAL)
+    }
+
+    pub fn bad_descriptor() -> io::Error {
+        io::Error::from_raw_os_error(libc::EBADF)
+    }
+}
+
+/// A test's hand on this host's disk.
+impl SimIo {
+    pub fn inject(&self, rule: Rule) {
+        self.disk.rules.borrow_mut().add(rule);
+    }
+
+    /// Takes all rules back.
+    pub fn heal(&self) {
+        self.disk.rules.borrow_mut().clear();
+    }
+
+    /// Bit rot: one bit of the 512-byte sector that holds `offset` flips, on the device and for readers.
+    pub fn rot_sector(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let inode = self.disk.file(path)?;
+        let mut inode = inode.borrow_mut();
+        let start = offset - offset % SECTOR_BYTES as u64;
+        let end = inode.len().min(start + SECTOR_BYTES as u64);
+        if end <= offset {
+            return Err(errno::invalid());
+        }
+        let at = self.world.within(&(start..=end - 1));
+        let bit = self.world.below(8) as u32;
+        inode.flip_bit(at, bit);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_passes_strikes_and_is_done() {
+        let mut rules = Rules::default();
+        rules.add(
+            Rule::new(Fault::Io)
+                .of(Op::Write)
+                .on("log/")
+                .after(1)
+                .times(2),
+        );
+        let mut strike = |op, path| rules.strike(op, Path::new(path)).is_some();
+        assert!(!strike(Op::Read, "/log/0"));
+        assert!(!strike(Op::Write, "/queue/0"));
+        assert!(!strike(Op::Write, "/log/0"), "passes once");
+        assert!(strike(Op::Write, "/log/0"));
+        assert!(strike(Op::Write, "/log/1"));
+        assert!(!strike(Op::Write, "/log/1"), "used up");
+    }
+}

@@ -1,0 +1,429 @@
+//! The bytes of one file: what a reader sees now, and what the device would still hold after a power cut.
+//!
+//! ```text
+//! now         [ s0 | s1 | s2 | s3 ]      every write that was carried out
+//! unflushed          s1: durable, version 7, version 9      s1 was written by the 7th and the 9th operation
+//! ```
+//!
+//! A sector that is not in `unflushed` is on the device as it is seen now. A flush submitted as the 8th operation makes
+//! version 7 durable and leaves version 9. A power cut draws for each unflushed sector one of its versions, or the
+//! start of one and the end of another. The file's length has versions in the same way.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::rng::Rng;
+
+/// The unit in which a device loses or keeps what was written to it.
+pub const SECTOR_BYTES: usize = 512;
+
+const PAGE_BYTES: usize = 4096;
+const _: () = assert!(PAGE_BYTES.is_multiple_of(SECTOR_BYTES));
+
+type Sector = [u8; SECTOR_BYTES];
+
+/// The place of an operation among all operations of its disk.
+pub(super) type Seq = u64;
+
+/// A version that no flush will cover: one failed, and the kernel holds the page to be clean.
+const FORGOTTEN: Seq = Seq::MAX;
+
+#[derive(Clone)]
+pub(super) struct Inode {
+    /// The name it was last given, by which fault rules know it.
+    pub name: PathBuf,
+    len: u64,
+    lens: Versions<u64>,
+    /// Pages that are not all zero.
+    pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
+    unflushed: BTreeMap<u64, Versions<Box<Sector>>>,
+}
+
+impl Inode {
+    pub fn new(name: PathBuf) -> Self {
+        Self {
+            name,
+            len: 0,
+            lens: Versions::new(0),
+            pages: BTreeMap::new(),
+            unflushed: BTreeMap::new(),
+        }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    #[cfg(test)]
+    pub fn is_flushed(&self) -> bool {
+        self.unflushed.is_empty() && self.lens.later.is_empty()
+    }
+
+    /// Copies what is there from `offset` on; the length of it is less than `into`'s only at the end of the file.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> usize {
+        let available = self.len.saturating_sub(offset).min(into.len() as u64) as usize;
+        for piece in pieces(offset, available, PAGE_BYTES) {
+            let target = &mut into[piece.source];
+            match self.pages.get(&piece.unit) {
+                Some(page) => target.copy_from_slice(&page[piece.within]),
+                None => target.fill(0),
+            }
+        }
+        available
+    }
+
+    /// Writes those sectors of `bytes` that `reaches` picks; with `None` as `seq` they are durable at once.
+    pub fn write(
+        &mut self,
+        offset: u64,
+        bytes: &[u8],
+        seq: Option<Seq>,
+        mut reaches: impl FnMut() -> bool,
+    ) {
+        let mut end = 0;
+        for piece in pieces(offset, bytes.len(), SECTOR_BYTES) {
+            if reaches() {
+                end = offset + piece.source.end as u64;
+                self.put(piece.unit, piece.within, &bytes[piece.source], seq);
+            }
+        }
+        if end > self.len {
+            self.len = end;
+            self.lens.later.extend(seq.map(|seq| (seq, end)));
+        }
+        if seq.is_none() && end > self.lens.durable {
+            self.lens = Versions::new(self.len);
+        }
+    }
+
+    pub fn resize(&mut self, len: u64, seq: Seq) {
+        for sector in self.sectors_from(len) {
+            let start = sector * SECTOR_BYTES as u64;
+            let from = len.saturating_sub(start) as usize;
+            self.put(
+                sector,
+                from..SECTOR_BYTES,
+                &[0; SECTOR_BYTES][from..],
+                Some(seq),
+            );
+        }
+        if len != self.len {
+            self.len = len;
+            self.lens.later.push((seq, len));
+        }
+    }
+
+    /// Everything that was carried out before operation `submitted` is durable.
+    pub fn flush(&mut self, submitted: Seq) {
+        self.lens.flush(submitted);
+        self.unflushed.retain(|_, versions| {
+            versions.flush(submitted);
+            !versions.later.is_empty()
+        });
+    }
+
+    /// A flush failed: the kernel has dropped some of the dirty state, so that a later flush will not see it.
+    pub fn forget_dirty(&mut self, rng: &mut Rng) {
+        for versions in self.unflushed.values_mut() {
+            versions.forget(rng);
+        }
+        self.lens.forget(rng);
+    }
+
+    /// Decides what the device holds after a power cut.
+    pub fn lose_power(&mut self, rng: &mut Rng) {
+        for (sector, versions) in std::mem::take(&mut self.unflushed) {
+            let survivor = draw_sector(&versions, rng);
+            self.store(sector, 0..SECTOR_BYTES, &survivor);
+        }
+        self.len = *self.lens.draw(rng);
+        self.lens = Versions::new(self.len);
+        for sector in self.sectors_from(self.len) {
+            let start = sector * SECTOR_BYTES as u64;
+            let from = self.len.saturating_sub(start) as usize;
+            self.store(sector, from..SECTOR_BYTES, &[0; SECTOR_BYTES][from..]);
+        }
+    }
+
+    /// Flips one bit on the device itself.
+    pub fn flip_bit(&mut self, offset: u64, bit: u32) {
+        let flip = |byte: &mut u8| *byte ^= 1 << (bit % 8);
+        let (sector, at) = locate(offset, SECTOR_BYTES);
+        if let Some(versions) = self.unflushed.get_mut(&sector) {
+            flip(&mut versions.durable[at]);
+            for (_, version) in &mut versions.later {
+                flip(&mut version[at]);
+            }
+        }
+        let (page, at) = locate(offset, PAGE_BYTES);
+        let page = self.pages.entry(page);
+        flip(&mut page.or_insert_with(|| Box::new([0; PAGE_BYTES]))[at]);
+    }
+
+    /// One sector (or, in a buffered file, a part of one) is written.
+    fn put(&mut self, sector: u64, within: Range<usize>, bytes: &[u8], seq: Option<Seq>) {
+        let old = self.sector(sector);
+        self.store(sector, within, bytes);
+        let Some(seq) = seq else {
+            self.unflushed.remove(&sector);
+            return;
+        };
+        let new = self.sector(sector);
+        match self.unflushed.get_mut(&sector) {
+            Some(versions) => versions.later.push((seq, Box::new(new))),
+            None if new == old => {}
+            None => {
+                let mut versions = Versions::new(Box::new(old));
+                versions.later.push((seq, Box::new(new)));
+                self.unflushed.insert(sector, versions);
+            }
+        }
+    }
+
+    fn store(&mut self, sector: u64, within: Range<usize>, bytes: &[u8]) {
+        let (page, at) = locate(sector * SECTOR_BYTES as u64, PAGE_BYTES);
+        if !self.pages.contains_key(&page) && bytes.iter().all(|&byte| byte == 0) {
+            return;
+        }
+        let page = self.pages.entry(page);
+        let page = page.or_insert_with(|| Box::new([0; PAGE_BYTES]));
+        page[at..at + SECTOR_BYTES][within].copy_from_slice(bytes);
+    }
+
+    fn sector(&self, sector: u64) -> Sector {
+        let (page, at) = locate(sector * SECTOR_BYTES as u64, PAGE_BYTES);
+        let mut bytes = [0; SECTOR_BYTES];
+        if let Some(page) = self.pages.get(&page) {
+            bytes.copy_from_slice(&page[at..at + SECTOR_BYTES]);
+        }
+        bytes
+    }
+
+    /// The sectors at and behind `offset` that may hold something.
+    fn sectors_from(&self, offset: u64) -> Vec<u64> {
+        let first = offset / SECTOR_BYTES as u64;
+        let per_page = (PAGE_BYTES / SECTOR_BYTES) as u64;
+        self.pages
+            .range(first / per_page..)
+            .flat_map(|(page, _)| page * per_page..(page + 1) * per_page)
+            .filter(|&sector| sector >= first)
+            .collect()
+    }
+}
+
+/// What the device holds for certain, and what was written since in the order of the operations.
+#[derive(Clone)]
+struct Versions<T> {
+    durable: T,
+    later: Vec<(Seq, T)>,
+}
+
+impl<T> Versions<T> {
+    fn new(durable: T) -> Self {
+        Self {
+            durable,
+            later: Vec::new(),
+        }
+    }
+
+    fn flush(&mut self, submitted: Seq) {
+        let covered = self.later.iter().rposition(|&(seq, _)| seq <= submitted);
+        if let Some((_, newest)) = covered.and_then(|last| self.later.drain(..=last).next_back()) {
+            self.durable = newest;
+        }
+    }
+
+    fn forget(&mut self, rng: &mut Rng) {
+        for (seq, _) in &mut self.later {
+            if rng.coin() {
+                *seq = FORGOTTEN;
+            }
+        }
+    }
+
+    fn draw(&self, rng: &mut Rng) -> &T {
+        match rng.below(self.later.len() as u64 + 1) as usize {
+            0 => &self.durable,
+            n => &self.later[n - 1].1,
+        }
+    }
+}
+
+fn draw_sector(versions: &Versions<Box<Sector>>, rng: &mut Rng) -> Sector {
+    let mut survivor = **versions.draw(rng);
+    if rng.one_in(4) {
+        let torn_at = rng.within(&(1..=SECTOR_BYTES as u64 - 1)) as usize;
+        survivor[torn_at..].copy_from_slice(&versions.draw(rng)[torn_at..]);
+    }
+    survivor
+}
+
+/// A range of a file as seen by one page or sector.
+struct Piece {
+    unit: u64,
+    within: Range<usize>,
+    /// Where these bytes are in the caller's buffer.
+    source: Range<usize>,
+}
+
+fn pieces(offset: u64, len: usize, unit_bytes: usize) -> impl Iterator<Item = Piece> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == len {
+            return None;
+        }
+        let (unit, start) = locate(offset + done as u64, unit_bytes);
+        let taken = (unit_bytes - start).min(len - done);
+        let source = done..done + taken;
+        done += taken;
+        Some(Piece {
+            unit,
+            within: start..start + taken,
+            source,
+        })
+    })
+}
+
+fn locate(offset: u64, unit_bytes: usize) -> (u64, usize) {
+    let unit_bytes = unit_bytes as u64;
+    (offset / unit_bytes, (offset % unit_bytes) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: usize = SECTOR_BYTES;
+
+    fn inode() -> Inode {
+        Inode::new(PathBuf::from("/f"))
+    }
+
+    fn content(inode: &Inode) -> Vec<u8> {
+        let mut bytes = vec![0xEE; inode.len() as usize];
+        assert_eq!(inode.read(0, &mut bytes), bytes.len());
+        bytes
+    }
+
+    fn after_power_cut(inode: &Inode, seed: u64) -> Inode {
+        let mut survivor = inode.clone();
+        survivor.lose_power(&mut Rng::new(seed));
+        assert!(survivor.is_flushed());
+        survivor
+    }
+
+    #[test]
+    fn reads_what_was_written_across_pages() {
+        let mut inode = inode();
+        let bytes: Vec<u8> = (0..10_000).map(|i| (i % 251) as u8 + 1).collect();
+        inode.write(3000, &bytes, Some(1), || true);
+        assert_eq!(inode.len(), 13_000);
+        let read = content(&inode);
+        assert!(read[..3000].iter().all(|&b| b == 0));
+        assert_eq!(read[3000..], bytes);
+        assert_eq!(inode.read(13_000, &mut [0; 10]), 0);
+    }
+
+    #[test]
+    fn flushed_bytes_survive_every_power_cut() {
+        let mut inode = inode();
+        inode.write(0, &[1; 4 * S], Some(1), || true);
+        inode.flush(2);
+        assert!(inode.is_flushed());
+        inode.write(S as u64, &[2; S], Some(3), || true);
+        for seed in 0..200 {
+            let bytes = content(&after_power_cut(&inode, seed));
+            assert_eq!(bytes.len(), 4 * S);
+            assert_eq!(bytes[..S], [1; S]);
+            assert_eq!(bytes[2 * S..], [1; 2 * S]);
+        }
+    }
+
+    #[test]
+    fn unflushed_sectors_are_old_new_or_torn_each_for_itself() {
+        let mut inode = inode();
+        inode.write(0, &[1; 2 * S], None, || true);
+        inode.write(0, &[2; 2 * S], Some(1), || true);
+        let kind = |sector: &[u8]| {
+            let new = sector.iter().filter(|&&b| b == 2).count();
+            match new {
+                0 => "old",
+                S => "new",
+                _ => "torn",
+            }
+        };
+        let seen: std::collections::BTreeSet<_> = (0..500)
+            .map(|seed| {
+                let bytes = content(&after_power_cut(&inode, seed));
+                (kind(&bytes[..S]), kind(&bytes[S..]))
+            })
+            .collect();
+        assert_eq!(seen.len(), 9, "every combination: {seen:?}");
+    }
+
+    #[test]
+    fn a_flush_covers_only_what_was_written_before_it_was_submitted() {
+        let mut inode = inode();
+        inode.write(0, &[1; S], Some(1), || true);
+        inode.write(0, &[2; S], Some(3), || true);
+        inode.flush(2);
+        let seen: std::collections::BTreeSet<u8> = (0..100)
+            .map(|seed| content(&after_power_cut(&inode, seed))[0])
+            .collect();
+        assert_eq!(seen, [1, 2].into());
+    }
+
+    #[test]
+    fn a_durable_write_says_nothing_of_earlier_ones() {
+        let mut inode = inode();
+        inode.resize(2 * S as u64, 1);
+        inode.flush(1);
+        inode.write(0, &[1; S], Some(2), || true);
+        inode.write(S as u64, &[2; S], None, || true);
+        let seen: std::collections::BTreeSet<u8> = (0..100)
+            .map(|seed| {
+                let bytes = content(&after_power_cut(&inode, seed));
+                assert_eq!(bytes[S..], [2; S]);
+                bytes[0]
+            })
+            .collect();
+        assert_eq!(seen, [0, 1].into());
+    }
+
+    #[test]
+    fn a_flush_after_a_failed_one_does_not_make_up_for_it() {
+        let mut inode = inode();
+        inode.write(0, &[1; 64 * S], Some(1), || true);
+        inode.forget_dirty(&mut Rng::new(1));
+        inode.flush(2);
+        assert!(!inode.is_flushed());
+        assert_eq!(content(&inode), [1; 64 * S]);
+        inode.write(0, &[1; 64 * S], Some(3), || true);
+        inode.resize(64 * S as u64 + 1, 3);
+        inode.flush(4);
+        assert!(inode.is_flushed(), "written again, it is dirty again");
+    }
+
+    #[test]
+    fn a_cut_off_end_reads_as_zero_when_the_file_grows_again() {
+        let mut inode = inode();
+        inode.write(0, &[1; 3 * S], None, || true);
+        inode.resize(S as u64 + 10, 1);
+        inode.resize(3 * S as u64, 2);
+        let bytes = content(&inode);
+        assert_eq!(bytes[..S + 10], [1; S + 10]);
+        assert_eq!(bytes[S + 10..], [0; 2 * S - 10]);
+    }
+
+    #[test]
+    fn rot_outlives_everything_but_a_write() {
+        let mut inode = inode();
+        inode.write(0, &[0; S], None, || true);
+        inode.flip_bit(5, 0);
+        inode.flush(1);
+        assert_eq!(content(&after_power_cut(&inode, 1))[5], 1);
+        inode.write(0, &[0; S], None, || true);
+        assert_eq!(content(&inode)[5], 0);
+    }
+}

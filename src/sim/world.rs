@@ -1,0 +1,312 @@
+//! Everything that the hosts share: the seed's stream, the clock, the tasks, the network; and each host's own state.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending};
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::clock::Timeline;
+use super::disk::HostDisk;
+use super::executor::{Executor, MAIN};
+use super::network::Network;
+use super::rng::Rng;
+use super::trace::Trace;
+use super::{SimConfig, SimIo};
+use crate::io::Now;
+
+pub(super) type HostId = usize;
+
+/// A process: one incarnation of a host. What belongs to an earlier one is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub host: HostId,
+    pub incarnation: u64,
+}
+
+pub(super) struct World {
+    pub seed: u64,
+    pub config: SimConfig,
+    pub timeline: Timeline,
+    pub executor: Executor,
+    pub network: Network,
+    rng: RefCell<Rng>,
+    trace: RefCell<Trace>,
+    hosts: RefCell<Vec<Host>>,
+    running: Cell<bool>,
+    /// Turns of tasks since everybody waited last.
+    busy_turns: Cell<u64>,
+}
+
+struct Host {
+    name: String,
+    incarnation: u64,
+    power: Power,
+    disk: Rc<HostDisk>,
+    unix_step_ms: i64,
+}
+
+/// What is left of a host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Power {
+    /// A process runs, or could.
+    Up,
+    /// The process is gone, its kernel still answers.
+    Killed,
+    /// Nobody answers.
+    Off,
+}
+
+/// The monotonic clock's first reading; not zero, so that nobody takes zero for "now".
+const START_NS: u64 = 1_000_000_000;
+
+/// After so many turns without a moment in which everybody waits, somebody wakes himself for ever.
+const MOST_BUSY_TURNS: u64 = 10_000_000;
+
+impl World {
+    pub fn new(seed: u64, config: SimConfig) -> Self {
+        Self {
+            seed,
+            config,
+            timeline: Timeline::starting_at(START_NS),
+            executor: Executor::new(),
+            network: Network::default(),
+            rng: RefCell::new(Rng::new(seed)),
+            trace: RefCell::default(),
+            hosts: RefCell::default(),
+            running: Cell::new(false),
+            busy_turns: Cell::new(0),
+        }
+    }
+
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        assert!(!self.running.replace(true), "one run at a time");
+        let mut main = pin!(future);
+        let main_waker = self.executor.ready_waker(MAIN);
+        loop {
+            self.timeline.fire_due();
+            let Some(picked) = self.draw(|rng| self.executor.pick(rng)) else {
+                self.jump();
+                continue;
+            };
+            self.count_turn(picked);
+            if picked != MAIN {
+                self.executor.poll(picked);
+            } else if let Poll::Ready(value) =
+                main.as_mut().poll(&mut Context::from_waker(&main_waker))
+            {
+                self.running.set(false);
+                return value;
+            }
+            self.timeline
+                .advance(self.within(&self.config.poll_cost_ns));
+        }
+    }
+
+    /// The process named `name`: the running one, else a new one on the same disk.
+    pub fn boot(self: &Rc<Self>, name: &str) -> SimIo {
+        let mut hosts = self.hosts.borrow_mut();
+        let id = match hosts.iter().position(|host| host.name == name) {
+            Some(id) => id,
+            None => {
+                hosts.push(Host::new(name));
+                hosts.len() - 1
+            }
+        };
+        let host = &mut hosts[id];
+        let before = std::mem::replace(&mut host.power, Power::Up);
+        if before != Power::Up {
+            host.incarnation += 1;
+        }
+        let io = SimIo {
+            owner: Owner {
+                host: id,
+                incarnation: host.incarnation,
+            },
+            disk: Rc::clone(&host.disk),
+            world: Rc::clone(self),
+        };
+        drop(hosts);
+        if before == Power::Off {
+            self.network.power_up(self, id);
+        }
+        io
+    }
+
+    pub fn crash(&self, name: &str) {
+        let owner = self.process(name);
+        self.trace("crash", owner.host as u64, owner.incarnation, 0);
+        self.executor.kill(owner);
+        self.network.kill(self, owner.host);
+        self.end(owner, Power::Killed);
+    }
+
+    pub fn power_cut(&self, name: &str) {
+        let owner = self.process(name);
+        self.trace("power cut", owner.host as u64, owner.incarnation, 0);
+        self.network.power_down(self, owner.host);
+        self.executor.kill(owner);
+        self.end(owner, Power::Off);
+        let disk = Rc::clone(&self.hosts.borrow()[owner.host].disk);
+        self.draw(|rng| disk.lose_power(rng));
+    }
+
+    pub fn host_id(&self, name: &str) -> HostId {
+        let found = self
+            .hosts
+            .borrow()
+            .iter()
+            .position(|host| host.name == name);
+        found.unwrap_or_else(|| panic!("no host is called {name:?}"))
+    }
+
+    pub fn is_alive(&self, owner: Owner) -> bool {
+        let hosts = self.hosts.borrow();
+        let host = &hosts[owner.host];
+        host.power == Power::Up && host.incarnation == owner.incarnation
+    }
+
+    pub fn power(&self, host: HostId) -> Power {
+        self.hosts.borrow()[host].power
+    }
+
+    pub fn host_at(&self, ip: IpAddr) -> Option<HostId> {
+        (0..self.hosts.borrow().len()).find(|&host| ip_of(host) == ip)
+    }
+
+    pub fn now(&self, host: HostId) -> Now {
+        let mono_ns = self.timeline.now_ns();
+        let since_start_ms = ((mono_ns - START_NS) / 1_000_000) as i64;
+        let step_ms = self.hosts.borrow()[host].unix_step_ms;
+        Now {
+            unix_ms: self.config.unix_start_ms + since_start_ms + step_ms,
+            mono_ns,
+        }
+    }
+
+    pub fn step_unix_clock(&self, name: &str, by_ms: i64) {
+        let host = self.host_id(name);
+        self.hosts.borrow_mut()[host].unix_step_ms += by_ms;
+    }
+
+    pub fn draw<T>(&self, from: impl FnOnce(&mut Rng) -> T) -> T {
+        from(&mut self.rng.borrow_mut())
+    }
+
+    pub fn within(&self, range: &RangeInclusive<u64>) -> u64 {
+        self.draw(|rng| rng.within(range))
+    }
+
+    pub fn below(&self, bound: u64) -> u64 {
+        self.draw(|rng| rng.below(bound))
+    }
+
+    pub fn coin(&self) -> bool {
+        self.draw(Rng::coin)
+    }
+
+    pub fn trace(&self, what: &'static str, a: u64, b: u64, c: u64) {
+        let now_ns = self.timeline.now_ns();
+        self.trace.borrow_mut().note(now_ns, what, [a, b, c]);
+    }
+
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.borrow().hash()
+    }
+
+    pub fn recent(&self) -> String {
+        self.trace.borrow().recent()
+    }
+
+    fn count_turn(&self, task: u64) {
+        self.trace("run", task, 0, 0);
+        self.busy_turns.set(self.busy_turns.get() + 1);
+        assert!(
+            self.busy_turns.get() <= MOST_BUSY_TURNS,
+            "livelock with seed {}: some task is always ready\n{}",
+            self.seed,
+            self.recent()
+        );
+    }
+
+    fn jump(&self) {
+        self.busy_turns.set(0);
+        let seed = self.seed;
+        let jumped = self.timeline.jump();
+        assert!(
+            jumped,
+            "deadlock with seed {seed}: every task waits and no event is to come\n{}",
+            self.recent()
+        );
+        let elapsed_ns = self.timeline.now_ns() - START_NS;
+        assert!(
+            elapsed_ns <= self.config.time_limit_ns,
+            "seed {seed}: still running after {elapsed_ns} ns of virtual time\n{}",
+            self.recent()
+        );
+    }
+
+    fn process(&self, name: &str) -> Owner {
+        let host = self.host_id(name);
+        let hosts = self.hosts.borrow();
+        assert!(
+            hosts[host].power == Power::Up,
+            "{name:?} has no process to end"
+        );
+        Owner {
+            host,
+            incarnation: hosts[host].incarnation,
+        }
+    }
+
+    fn end(&self, owner: Owner, power: Power) {
+        self.hosts.borrow_mut()[owner.host].power = power;
+        // What the dropped tasks may have started on their way out.
+        self.executor.kill(owner);
+    }
+}
+
+impl Host {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            incarnation: 0,
+            power: Power::Up,
+            disk: Rc::new(HostDisk::new()),
+            unix_step_ms: 0,
+        }
+    }
+}
+
+impl SimIo {
+    /// This host's address.
+    pub fn ip(&self) -> IpAddr {
+        ip_of(self.owner.host)
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.world.is_alive(self.owner)
+    }
+
+    /// Nothing that a dead process began is ever done.
+    pub(super) async fn alive(&self) {
+        if !self.is_alive() {
+            pending::<()>().await;
+        }
+    }
+
+    pub(super) async fn pause(&self, for_ns: u64) {
+        self.alive().await;
+        let timeline = &self.world.timeline;
+        timeline.sleep_until(timeline.now_ns() + for_ns).await;
+        self.alive().await;
+    }
+}
+
+/// 10.0.0.1 and so on.
+pub(super) fn ip_of(host: HostId) -> IpAddr {
+    let [.., high, low] = (host as u32 + 1).to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
+}

@@ -1,0 +1,115 @@
+//! Protects the shape of the house: which room may use which, and where `unsafe` may stand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room (a folder or file of `src/`) with the rooms it may name as `crate::room`.
+const ALLOWED_USES: &[(&str, &[&str])] = &[
+    ("message", &[]),
+    ("mem", &[]),
+    ("io", &["mem"]),
+    ("wire", &["message"]),
+    ("store", &["message", "io", "mem"]),
+    ("broker", &["store", "wire", "message"]),
+    ("namesrv", &["wire"]),
+    ("ring", &["io", "mem"]),
+    ("sim", &["io", "mem"]),
+    ("reactor", &["broker", "namesrv", "store", "wire", "message", "io", "mem"]),
+    ("client", &["wire", "message"]),
+    ("bench", &["client", "wire", "mem"]),
+    ("config", &["store", "broker"]),
+    (
+        "cli",
+        &[
+            "bench", "broker", "client", "config", "io", "mem", "message", "namesrv", "reactor", "ring",
+            "store", "wire",
+        ],
+    ),
+];
+
+/// Rooms in which `unsafe` may stand, each time under its SAFETY reason (which clippy demands).
+const UNSAFE_ROOMS: &[&str] = &["ring", "mem"];
+
+#[test]
+fn rooms_use_only_what_the_table_allows() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let room = room_of(&path);
+        let Some((_, allowed)) = ALLOWED_USES.iter().find(|(name, _)| *name == room) else {
+            assert!(
+                ["lib", "main"].contains(&room.as_str()),
+                "{}: the room {room} is not in the table",
+                path.display()
+            );
+            continue;
+        };
+        for (number, line) in production_lines(&text) {
+            for used in line.split("crate::").skip(1).map(leading_name) {
+                if used != room && !allowed.contains(&used) {
+                    wrong.push(format!("{}:{number} uses {used}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not allowed by the table:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_stands_only_in_ring_and_mem() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if UNSAFE_ROOMS.contains(&room_of(&path).as_str()) {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") {
+                wrong.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "unsafe outside ring/ and mem/:\n{}", wrong.join("\n"));
+}
+
+/// The lines before a file's test module: tests may use what they like.
+fn production_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .map(|(index, line)| (index + 1, line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+fn leading_name(rest: &str) -> &str {
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    &rest[..end]
+}
+
+fn room_of(path: &Path) -> String {
+    let inside = path.strip_prefix(source_root()).expect("a path below src");
+    let first = inside.components().next().expect("a file has a name");
+    Path::new(first.as_os_str()).file_stem().expect("a name").to_string_lossy().into_owned()
+}
+
+fn source_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![source_root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("src is readable") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && path.file_name().is_some_and(|name| name != "tests.rs")
+            {
+                let text = fs::read_to_string(&path).expect("a source is text");
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
