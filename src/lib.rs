@@ -8,3 +8,4 @@ pub mod message;
 pub mod namesrv;
 pub mod ring;
 pub mod sim;
+pub mod wire;
