@@ -3,113 +3,86 @@
 //! Written as fastjson writes them: fields sorted by name, absent ones left out. A map by brokerId has bare numbers for keys
 //! (`{0:"10.0.0.1:10911"}`), unless the client reads standard JSON only.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::kv_config;
 use super::route::{BrokerGroup, Queues, Route};
 use super::route_table::{DataVersion, RouteTable};
+use crate::wire::loose_json;
 
 /// TopicRouteData, the answer to GET_ROUTEINFO_BY_TOPIC.
-pub fn route(route: &Route, order_conf: Option<&str>, is_standard: bool) -> String {
-    let mut out = String::from("{\"brokerDatas\":[");
-    for (at, (broker_name, group)) in route.brokers.iter().enumerate() {
-        separate(&mut out, at);
-        write_group(&mut out, broker_name, group, is_standard);
-    }
-    out.push_str("],\"filterServerTable\":{}");
-    if let Some(order_conf) = order_conf {
-        out.push_str(",\"orderTopicConf\":");
-        quote(&mut out, order_conf);
-    }
-    out.push_str(",\"queueDatas\":[");
-    for (at, (broker_name, queues)) in route.queues.iter().enumerate() {
-        separate(&mut out, at);
-        let Queues {
-            read,
-            write,
-            perm,
-            topic_sys_flag,
-        } = queues;
-        out.push_str("{\"brokerName\":");
-        quote(&mut out, broker_name);
-        append(
-            &mut out,
-            format_args!(
-                ",\"perm\":{perm},\"readQueueNums\":{read},\"topicSysFlag\":{topic_sys_flag},\"writeQueueNums\":{write}}}"
-            ),
-        );
-    }
-    out.push_str("]}");
+pub fn route(route: &Route, order_conf: Option<&str>, is_standard: bool) -> Vec<u8> {
+    let body = TopicRouteData {
+        broker_datas: route
+            .brokers
+            .iter()
+            .map(|(name, group)| BrokerData::of(name, group))
+            .collect(),
+        filter_server_table: BTreeMap::new(),
+        order_topic_conf: order_conf,
+        queue_datas: route
+            .queues
+            .iter()
+            .map(|(name, queues)| QueueData::of(name, queues))
+            .collect(),
+    };
     if is_standard {
-        escape_non_ascii(out)
+        loose_json::to_standard_vec(&body)
     } else {
-        out
+        loose_json::to_vec(&body)
     }
 }
 
 /// ClusterInfo: always in fastjson's own dialect, whoever asks.
-pub fn cluster_info(table: &RouteTable) -> String {
-    let mut out = String::from("{\"brokerAddrTable\":{");
-    for (at, (broker_name, group)) in table.brokers().enumerate() {
-        separate(&mut out, at);
-        quote(&mut out, broker_name);
-        out.push(':');
-        write_group(&mut out, broker_name, group, false);
-    }
-    out.push_str("},\"clusterAddrTable\":{");
-    for (at, (cluster, broker_names)) in table.clusters().enumerate() {
-        separate(&mut out, at);
-        quote(&mut out, cluster);
-        out.push(':');
-        write_list(&mut out, broker_names.iter().map(String::as_str));
-    }
-    out.push_str("}}");
-    out
+pub fn cluster_info(table: &RouteTable) -> Vec<u8> {
+    loose_json::to_vec(&ClusterInfo {
+        broker_addr_table: table
+            .brokers()
+            .map(|(name, group)| (name, BrokerData::of(name, group)))
+            .collect(),
+        cluster_addr_table: table.clusters().collect(),
+    })
 }
 
-pub fn member_group(cluster: &str, broker_name: &str, group: Option<&BrokerGroup>) -> String {
-    let mut out = String::from("{\"brokerMemberGroup\":{\"brokerAddrs\":");
-    let addrs = group.map(|group| group.addrs.iter());
-    write_addrs(&mut out, addrs.into_iter().flatten(), false);
-    out.push_str(",\"brokerName\":");
-    quote(&mut out, broker_name);
-    out.push_str(",\"cluster\":");
-    quote(&mut out, cluster);
-    out.push_str("}}");
-    out
+pub fn member_group(cluster: &str, broker_name: &str, group: Option<&BrokerGroup>) -> Vec<u8> {
+    let none = BTreeMap::new();
+    let broker_addrs = group.map_or(&none, |group| &group.addrs);
+    let broker_member_group = BrokerMemberGroup {
+        broker_addrs,
+        broker_name,
+        cluster,
+    };
+    loose_json::to_vec(&MemberGroupBody {
+        broker_member_group,
+    })
 }
 
-pub fn topic_list<'a>(topics: impl Iterator<Item = &'a str>, broker_addr: Option<&str>) -> String {
-    let mut out = String::from("{");
-    if let Some(broker_addr) = broker_addr {
-        out.push_str("\"brokerAddr\":");
-        quote(&mut out, broker_addr);
-        out.push(',');
-    }
-    out.push_str("\"topicList\":");
-    write_list(&mut out, topics);
-    out.push('}');
-    out
+pub fn topic_list<'a>(topics: impl Iterator<Item = &'a str>, broker_addr: Option<&str>) -> Vec<u8> {
+    loose_json::to_vec(&TopicList {
+        broker_addr,
+        topic_list: topics.collect(),
+    })
 }
 
-pub fn kv_table(table: &kv_config::Table) -> String {
-    json!({ "table": table }).to_string()
+pub fn kv_table(table: &kv_config::Table) -> Vec<u8> {
+    loose_json::to_vec(&KvTable { table })
 }
 
-pub fn data_version_text(version: DataVersion) -> String {
+pub fn data_version_body(version: DataVersion) -> Vec<u8> {
     let DataVersion {
         state_version,
-        timestamp_ms,
+        timestamp_ms: timestamp,
         counter,
     } = version;
-    format!(
-        "{{\"counter\":{counter},\"stateVersion\":{state_version},\"timestamp\":{timestamp_ms}}}"
-    )
+    loose_json::to_vec(&DataVersionBody {
+        counter,
+        state_version,
+        timestamp,
+    })
 }
 
 pub fn data_version(body: &[u8]) -> Result<DataVersion, String> {
@@ -250,7 +223,7 @@ struct WrapperBody {
     topic_config_table: BTreeMap<String, QueuesBody>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct DataVersionBody {
     counter: i64,
@@ -311,86 +284,105 @@ impl From<DataVersionBody> for DataVersion {
     }
 }
 
-fn parse<'a, T: Deserialize<'a> + Default>(body: &'a [u8], name: &str) -> Result<T, String> {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicRouteData<'a> {
+    broker_datas: Vec<BrokerData<'a>>,
+    /// Filter servers are gone since 4.9; Java clients still look here.
+    filter_server_table: BTreeMap<String, Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_topic_conf: Option<&'a str>,
+    queue_datas: Vec<QueueData<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BrokerData<'a> {
+    broker_addrs: &'a BTreeMap<i64, String>,
+    broker_name: &'a str,
+    cluster: &'a str,
+    enable_acting_master: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone_name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QueueData<'a> {
+    broker_name: &'a str,
+    perm: i32,
+    read_queue_nums: i32,
+    topic_sys_flag: i32,
+    write_queue_nums: i32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterInfo<'a> {
+    broker_addr_table: BTreeMap<&'a str, BrokerData<'a>>,
+    cluster_addr_table: BTreeMap<&'a str, &'a BTreeSet<String>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MemberGroupBody<'a> {
+    broker_member_group: BrokerMemberGroup<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BrokerMemberGroup<'a> {
+    broker_addrs: &'a BTreeMap<i64, String>,
+    broker_name: &'a str,
+    cluster: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicList<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker_addr: Option<&'a str>,
+    topic_list: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct KvTable<'a> {
+    table: &'a kv_config::Table,
+}
+
+impl<'a> BrokerData<'a> {
+    fn of(broker_name: &'a str, group: &'a BrokerGroup) -> Self {
+        Self {
+            broker_addrs: &group.addrs,
+            broker_name,
+            cluster: &group.cluster,
+            enable_acting_master: group.acting_master,
+            zone_name: group.zone.as_deref(),
+        }
+    }
+}
+
+impl<'a> QueueData<'a> {
+    fn of(broker_name: &'a str, queues: &Queues) -> Self {
+        let Queues {
+            read,
+            write,
+            perm,
+            topic_sys_flag,
+        } = *queues;
+        Self {
+            broker_name,
+            perm,
+            read_queue_nums: read,
+            topic_sys_flag,
+            write_queue_nums: write,
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned + Default>(body: &[u8], name: &str) -> Result<T, String> {
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| format!("{name} cannot be read: {error}"))
-}
-
-fn write_group(out: &mut String, broker_name: &str, group: &BrokerGroup, is_standard: bool) {
-    out.push_str("{\"brokerAddrs\":");
-    write_addrs(out, group.addrs.iter(), is_standard);
-    out.push_str(",\"brokerName\":");
-    quote(out, broker_name);
-    out.push_str(",\"cluster\":");
-    quote(out, &group.cluster);
-    append(
-        out,
-        format_args!(",\"enableActingMaster\":{}", group.acting_master),
-    );
-    if let Some(zone) = &group.zone {
-        out.push_str(",\"zoneName\":");
-        quote(out, zone);
-    }
-    out.push('}');
-}
-
-fn write_addrs<'a>(
-    out: &mut String,
-    addrs: impl Iterator<Item = (&'a i64, &'a String)>,
-    is_standard: bool,
-) {
-    out.push('{');
-    for (at, (id, addr)) in addrs.enumerate() {
-        separate(out, at);
-        if is_standard {
-            append(out, format_args!("\"{id}\":"));
-        } else {
-            append(out, format_args!("{id}:"));
-        }
-        quote(out, addr);
-    }
-    out.push('}');
-}
-
-fn write_list<'a>(out: &mut String, names: impl Iterator<Item = &'a str>) {
-    out.push('[');
-    for (at, name) in names.enumerate() {
-        separate(out, at);
-        quote(out, name);
-    }
-    out.push(']');
-}
-
-fn separate(out: &mut String, at: usize) {
-    if at > 0 {
-        out.push(',');
-    }
-}
-
-fn quote(out: &mut String, text: &str) {
-    append(out, format_args!("{}", serde_json::Value::from(text)));
-}
-
-fn append(out: &mut String, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a String takes every text");
-}
-
-/// fastjson's BrowserCompatible: what is not ASCII as \uXXXX, in UTF-16.
-fn escape_non_ascii(text: String) -> String {
-    if text.is_ascii() {
-        return text;
-    }
-    let mut out = String::with_capacity(text.len() * 2);
-    for c in text.chars() {
-        if c.is_ascii() {
-            out.push(c);
-        } else {
-            c.encode_utf16(&mut [0; 2])
-                .iter()
-                .for_each(|unit| append(&mut out, format_args!("\\u{unit:04X}")));
-        }
-    }
-    out
+    loose_json::from_slice(body).map_err(|error| format!("{name} cannot be read: {error}"))
 }

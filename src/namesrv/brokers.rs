@@ -62,7 +62,7 @@ impl NameServer {
         self.routes.seen(addr, now_ms);
         let reply = Reply::success().with("changed", ours != Some(theirs));
         Ok(match ours {
-            Some(ours) => reply.with_body(bodies::data_version_text(ours)),
+            Some(ours) => reply.with_body(bodies::data_version_body(ours)),
             None => reply,
         })
     }

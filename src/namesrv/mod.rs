@@ -70,6 +70,7 @@ impl NameServer {
     pub fn handle(&mut self, header: &Header<'_>, body: &[u8], conn: u64, now_ms: u64) -> Reply {
         self.answer(header, body, conn, now_ms)
             .unwrap_or_else(Reply::from)
+            .bounded()
     }
 
     fn answer(

@@ -1,6 +1,7 @@
 //! What a request is answered with, and why it is refused.
 
 use crate::wire::codes::response;
+use crate::wire::frame::MAX_FRAME_BYTES;
 use crate::wire::header::Ext;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,6 +11,10 @@ pub struct Reply {
     pub ext: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
 }
+
+const HEADER_LIMIT_BYTES: usize = 256 << 10;
+const BODY_LIMIT_BYTES: usize = 14 << 20;
+const _: () = assert!(6 * HEADER_LIMIT_BYTES + BODY_LIMIT_BYTES < MAX_FRAME_BYTES);
 
 /// A request that is not followed, in RocketMQ's code and words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,24 @@ impl Reply {
 
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.ext.push((name, value.to_string()));
+        self
+    }
+
+    /// Itself, or if no frame could carry it a word about that. A name or value that a client chose comes back in a reply,
+    /// where JSON may take six bytes for one; and a cluster can have more topics than fit one list.
+    pub fn bounded(self) -> Self {
+        let in_header = self
+            .remark
+            .iter()
+            .chain(self.ext.iter().map(|(_, value)| value));
+        let header_bytes: usize = in_header.map(String::len).sum();
+        if header_bytes > HEADER_LIMIT_BYTES || self.body.len() > BODY_LIMIT_BYTES {
+            let body_bytes = self.body.len();
+            let remark = format!(
+                "the answer has {header_bytes} bytes of fields and {body_bytes} of body: too long"
+            );
+            return Refused::error(remark).into();
+        }
         self
     }
 

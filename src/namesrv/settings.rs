@@ -1,7 +1,5 @@
 //! What can be changed in a running name server (`mqadmin updateNamesrvConfig`), in RocketMQ's names.
 
-use crate::config::properties;
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Routes carry `orderTopicConf`. Off, as clients without ordered topics need not pay for the look-up.
@@ -51,8 +49,8 @@ impl Settings {
     /// Takes all of the properties, or none. Names that mean nothing here are passed by, as RocketMQ does.
     pub fn update(&mut self, text: &str) -> Result<(), UpdateError> {
         let mut updated = self.clone();
-        for properties::Entry { key, value, .. } in properties::parse(text) {
-            if FORBIDDEN.contains(&key.as_str()) {
+        for (key, value) in entries(text) {
+            if FORBIDDEN.contains(&key) {
                 return Err(UpdateError::Forbidden);
             }
             let Some((_, field)) = updated.fields().into_iter().find(|(name, _)| *name == key)
@@ -64,8 +62,8 @@ impl Settings {
                 "false" => false,
                 _ => {
                     return Err(UpdateError::Value {
-                        property: key,
-                        value,
+                        property: key.to_owned(),
+                        value: value.to_owned(),
                     });
                 }
             };
@@ -77,7 +75,7 @@ impl Settings {
     pub fn properties_text(&self) -> String {
         let mut text = String::new();
         for (name, value) in self.clone().fields() {
-            properties::write(&mut text, name, if *value { "true" } else { "false" });
+            text.push_str(&format!("{name}={value}\n"));
         }
         text
     }
@@ -98,6 +96,17 @@ impl Settings {
             ("supportActingMaster", &mut self.support_acting_master),
         ]
     }
+}
+
+/// `key=value` lines, which is all that mqadmin makes of its arguments.
+fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.trim(), value.trim()))
 }
 
 #[cfg(test)]
