@@ -19,8 +19,6 @@ use crate::wire::Codec;
 
 const GROUP: &str = "ringmq-bench";
 const TOPIC: &str = "ringmq-bench-flush";
-const DSYNC_FLOOR: Duration = Duration::from_millis(700);
-const ECHO_FLOOR: Duration = Duration::from_millis(300);
 /// For connecting, starting and stopping, in the progress bar's reckoning.
 const OVERHEAD: Duration = Duration::from_millis(800);
 
@@ -30,6 +28,8 @@ pub struct ComparisonPlan {
     pub rounds: u32,
     pub warm_up: Duration,
     pub duration: Duration,
+    /// Of each measurement of the dsync floor; the echo gets half of it.
+    pub floor_duration: Duration,
     pub queues: u32,
     pub codec: Codec,
     /// Stores are made below this directory, one after the other, and removed.
@@ -67,7 +67,7 @@ pub fn run(
     output.prepare()?;
     let scratch = Scratch::make(&plan.dir)?;
     let turns = plan.shapes.len() as u32 * plan.rounds;
-    let turn_floor = DSYNC_FLOOR + ECHO_FLOOR;
+    let turn_floor = plan.floor_duration * 3 / 2;
     let turn_run = plan.warm_up + plan.duration / plan.rounds + OVERHEAD;
     let progress = Progress::new((turn_floor + turn_run * 2) * turns);
 
@@ -126,8 +126,9 @@ fn order(round: u32) -> [FlushMode; 2] {
 fn measure_floor(plan: &ComparisonPlan, dir: &Path) -> Result<Floor, BenchError> {
     let measure = || {
         super::pin(Some(plan.load_core));
-        let dsync_write_ns = floor::dsync_write(dir, DSYNC_FLOOR)?;
-        let loopback_echo_ns = floor::loopback_echo(ECHO_FLOOR, Some(plan.broker_core))?;
+        let dsync_write_ns = floor::dsync_write(dir, plan.floor_duration)?;
+        let loopback_echo_ns =
+            floor::loopback_echo(plan.floor_duration / 2, Some(plan.broker_core))?;
         Ok(Floor {
             dsync_write_ns,
             loopback_echo_ns,

@@ -253,6 +253,7 @@ fn modes_take_turns_and_the_report_holds_both() {
         rounds: 2,
         warm_up: Duration::from_millis(10),
         duration: Duration::from_millis(100),
+        floor_duration: Duration::from_millis(20),
         queues: 1,
         codec: Codec::Json,
         dir: dir.path().to_owned(),
