@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::counters::WriteCounters;
 use super::drive::{key_prefix, targets};
 use super::load::{self, SendPlan};
 use super::machine::Machine;
@@ -102,11 +103,18 @@ pub fn run(
     });
     let floor =
         limits.ok_or_else(|| BenchError::from("nothing to compare: no shapes".to_owned()))?;
+    let mut notes = conclusions(&runs, &floor);
+    if WriteCounters::of_device(&plan.dir).is_err() {
+        let dir = plan.dir.display();
+        notes.push(format!(
+            "{dir} is on no block device of its own: on a memory file system a flush costs nothing"
+        ));
+    }
     let report = Report {
         title: "What sync flush costs on this disk".to_owned(),
         command: plan.command.clone(),
         machine: Machine::probe(&plan.dir),
-        notes: conclusions(&runs, &floor),
+        notes,
         floor: Some(floor),
         runs,
     };
