@@ -12,6 +12,7 @@ use super::{API_TIMEOUT, ClientError, Remote, Response, resolve};
 use crate::wire::Codec;
 use crate::wire::codes::{request, response};
 use crate::wire::frame::Value;
+use crate::wire::loose_json;
 
 /// The topic whose route stands in for one that does not exist yet (`autoCreateTopicEnable`).
 const DEFAULT_TOPIC: &str = "TBW102";
@@ -263,13 +264,9 @@ impl NameServer {
             .call(request::GET_BROKER_CLUSTER_INFO, &[])
             .await?
             .success()?;
-        let body = String::from_utf8_lossy(&answer.body);
         // This one is always in the loose form: numeric keys without quotes.
-        let table = crate::wire::loose_json::parse(&body).map_err(|error| ClientError::Answer {
-            what: format!("cluster table: {error}"),
-        })?;
         let table: ClusterInfo =
-            serde_json::from_value(table).map_err(|error| ClientError::Answer {
+            loose_json::from_slice(&answer.body).map_err(|error| ClientError::Answer {
                 what: format!("cluster table: {error}"),
             })?;
         let route = TopicRoute {
