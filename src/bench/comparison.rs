@@ -229,20 +229,56 @@ fn conclusions(runs: &[RunResult], floor: &Floor) -> Vec<String> {
     notes
 }
 
+const SCRATCH_PREFIX: &str = "ringmq-bench-";
+
 /// A directory of our own, removed with everything in it.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn make(parent: &Path) -> Result<Self, BenchError> {
-        let dir = parent.join(format!("ringmq-bench-{}", std::process::id()));
+        Self::remove_orphans(parent);
+        let dir = parent.join(format!("{SCRATCH_PREFIX}{}", std::process::id()));
         fs::create_dir_all(&dir)
             .map_err(BenchError::io(format!("cannot make {}", dir.display())))?;
         Ok(Self(dir))
+    }
+
+    /// An interrupted run leaves gigabytes behind; the next one finds them by the process that is gone.
+    fn remove_orphans(parent: &Path) {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(SCRATCH_PREFIX)?.parse::<u32>().ok());
+            if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_directories_go_with_their_process() {
+        let parent = tempfile::tempdir().unwrap();
+        // Above the largest pid that Linux gives.
+        let orphan = parent.path().join(format!("{SCRATCH_PREFIX}4194305"));
+        let other = parent.path().join("ringmq-bench-notes");
+        fs::create_dir(&orphan).unwrap();
+        fs::create_dir(&other).unwrap();
+        let scratch = Scratch::make(parent.path()).unwrap();
+        assert!(scratch.0.exists() && other.exists() && !orphan.exists());
+        let path = scratch.0.clone();
+        drop(scratch);
+        assert!(!path.exists());
     }
 }
