@@ -62,9 +62,9 @@ struct BrokerData {
 }
 
 impl TopicRoute {
-    /// From the standard JSON that a client of today's version is answered in.
+    /// From either form of JSON: name servers before 4.9.4 leave the numeric keys of addresses unquoted.
     pub fn parse(body: &[u8]) -> Result<Self, ClientError> {
-        serde_json::from_slice(body).map_err(|error| ClientError::Answer {
+        loose_json::from_slice(body).map_err(|error| ClientError::Answer {
             what: format!("topic route: {error}"),
         })
     }
@@ -341,6 +341,15 @@ mod tests {
             ("a", "b")
         );
         assert_eq!(pull.last().map(|queue| queue.queue_id), Some(7));
+    }
+
+    #[test]
+    fn both_forms_of_json_say_the_same() {
+        let loose = ROUTE.replace("\"0\":", "0:").replace("\"1\":", "1:");
+        assert_eq!(
+            TopicRoute::parse(loose.as_bytes()).unwrap(),
+            TopicRoute::parse(ROUTE.as_bytes()).unwrap()
+        );
     }
 
     #[test]
