@@ -19,7 +19,7 @@ impl Answer {
                 code: number(frame.header, first(frame.header, b"\"code\":")?)?,
                 opaque: number(frame.header, last(frame.header, b"\"opaque\":")?)?,
             }),
-            // code 2, language 1, version 2, opaque 4 (remoting.md section 3)
+            // code 2, language 1, version 2, opaque 4 (wire::binary)
             Codec::Rocketmq => {
                 let code = frame.header.first_chunk::<2>()?;
                 let opaque = frame.header.get(5..)?.first_chunk::<4>()?;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::counters::WriteCounters;
 use super::drive::{key_prefix, targets};
 use super::load::{self, SendPlan};
 use super::machine::Machine;
@@ -19,8 +20,6 @@ use crate::wire::Codec;
 
 const GROUP: &str = "ringmq-bench";
 const TOPIC: &str = "ringmq-bench-flush";
-const DSYNC_FLOOR: Duration = Duration::from_millis(700);
-const ECHO_FLOOR: Duration = Duration::from_millis(300);
 /// For connecting, starting and stopping, in the progress bar's reckoning.
 const OVERHEAD: Duration = Duration::from_millis(800);
 
@@ -30,6 +29,8 @@ pub struct ComparisonPlan {
     pub rounds: u32,
     pub warm_up: Duration,
     pub duration: Duration,
+    /// Of each measurement of the dsync floor; the echo gets half of it.
+    pub floor_duration: Duration,
     pub queues: u32,
     pub codec: Codec,
     /// Stores are made below this directory, one after the other, and removed.
@@ -67,7 +68,7 @@ pub fn run(
     output.prepare()?;
     let scratch = Scratch::make(&plan.dir)?;
     let turns = plan.shapes.len() as u32 * plan.rounds;
-    let turn_floor = DSYNC_FLOOR + ECHO_FLOOR;
+    let turn_floor = plan.floor_duration * 3 / 2;
     let turn_run = plan.warm_up + plan.duration / plan.rounds + OVERHEAD;
     let progress = Progress::new((turn_floor + turn_run * 2) * turns);
 
@@ -102,11 +103,18 @@ pub fn run(
     });
     let floor =
         limits.ok_or_else(|| BenchError::from("nothing to compare: no shapes".to_owned()))?;
+    let mut notes = conclusions(&runs, &floor);
+    if WriteCounters::of_device(&plan.dir).is_err() {
+        let dir = plan.dir.display();
+        notes.push(format!(
+            "{dir} is on no block device of its own: on a memory file system a flush costs nothing"
+        ));
+    }
     let report = Report {
         title: "What sync flush costs on this disk".to_owned(),
         command: plan.command.clone(),
         machine: Machine::probe(&plan.dir),
-        notes: conclusions(&runs, &floor),
+        notes,
         floor: Some(floor),
         runs,
     };
@@ -126,8 +134,9 @@ fn order(round: u32) -> [FlushMode; 2] {
 fn measure_floor(plan: &ComparisonPlan, dir: &Path) -> Result<Floor, BenchError> {
     let measure = || {
         super::pin(Some(plan.load_core));
-        let dsync_write_ns = floor::dsync_write(dir, DSYNC_FLOOR)?;
-        let loopback_echo_ns = floor::loopback_echo(ECHO_FLOOR, Some(plan.broker_core))?;
+        let dsync_write_ns = floor::dsync_write(dir, plan.floor_duration)?;
+        let loopback_echo_ns =
+            floor::loopback_echo(plan.floor_duration / 2, Some(plan.broker_core))?;
         Ok(Floor {
             dsync_write_ns,
             loopback_echo_ns,
@@ -220,20 +229,56 @@ fn conclusions(runs: &[RunResult], floor: &Floor) -> Vec<String> {
     notes
 }
 
+const SCRATCH_PREFIX: &str = "ringmq-bench-";
+
 /// A directory of our own, removed with everything in it.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn make(parent: &Path) -> Result<Self, BenchError> {
-        let dir = parent.join(format!("ringmq-bench-{}", std::process::id()));
+        Self::remove_orphans(parent);
+        let dir = parent.join(format!("{SCRATCH_PREFIX}{}", std::process::id()));
         fs::create_dir_all(&dir)
             .map_err(BenchError::io(format!("cannot make {}", dir.display())))?;
         Ok(Self(dir))
+    }
+
+    /// An interrupted run leaves gigabytes behind; the next one finds them by the process that is gone.
+    fn remove_orphans(parent: &Path) {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(SCRATCH_PREFIX)?.parse::<u32>().ok());
+            if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_directories_go_with_their_process() {
+        let parent = tempfile::tempdir().unwrap();
+        // Above the largest pid that Linux gives.
+        let orphan = parent.path().join(format!("{SCRATCH_PREFIX}4194305"));
+        let other = parent.path().join("ringmq-bench-notes");
+        fs::create_dir(&orphan).unwrap();
+        fs::create_dir(&other).unwrap();
+        let scratch = Scratch::make(parent.path()).unwrap();
+        assert!(scratch.0.exists() && other.exists() && !orphan.exists());
+        let path = scratch.0.clone();
+        drop(scratch);
+        assert!(!path.exists());
     }
 }

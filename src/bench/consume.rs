@@ -175,13 +175,15 @@ impl Pulling {
             {
                 Ok(pulled) => self.take(&pulled, start_ns),
                 Err(error) => {
-                    let mut state = self.state.borrow_mut();
-                    state.recorder.failed(start_ns, || error.to_string());
-                    drop(state);
+                    self.failed(start_ns, || error.to_string());
                     tokio::time::sleep(RETRY).await;
                 }
             }
         }
+    }
+
+    fn failed(&self, at_ns: u64, cause: impl FnOnce() -> String) {
+        self.state.borrow_mut().recorder.failed(at_ns, cause);
     }
 
     fn take(&mut self, pulled: &Pulled, start_ns: u64) {

@@ -11,8 +11,6 @@ mod consume;
 mod counters;
 pub mod cpu;
 pub mod drive;
-#[cfg(test)]
-mod fake;
 mod floor;
 mod histogram;
 mod load;

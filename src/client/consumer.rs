@@ -7,15 +7,15 @@ use super::route::{MessageQueue, NameServer};
 use super::{API_TIMEOUT, ClientError, Response};
 use crate::wire::Codec;
 use crate::wire::codes::{request, response};
-use crate::wire::frame::Value;
+use crate::wire::offset::{QueryConsumerOffset, QueueRequest, UpdateConsumerOffset};
+use crate::wire::pull::{PullRequest, pull_sys_flag};
 
 /// How long the broker may hold a pull that finds nothing (`brokerSuspendMaxTimeMillis` of push consumers), and how
 /// long the client waits for it.
 const SUSPEND: Duration = Duration::from_secs(15);
 const PULL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bits of the pull's sysFlag (remoting.md section 7).
-const SUSPEND_FLAG: i64 = 2;
-const SUBSCRIPTION_FLAG: i64 = 4;
+/// `pullBatchSize` of push consumers, and the most that RocketMQ's broker gives from memory.
+const MAX_MESSAGES: i32 = 32;
 
 /// A queue and the offset to pull next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,6 @@ pub struct PullConsumer {
     group: String,
     topic: String,
     codec: Codec,
-    max_messages: u32,
     brokers: Brokers,
 }
 
@@ -59,7 +58,6 @@ impl PullConsumer {
             group: group.to_owned(),
             topic: topic.to_owned(),
             codec,
-            max_messages: 32,
             brokers: Brokers::default(),
         }
     }
@@ -80,25 +78,24 @@ impl PullConsumer {
     /// One pull; returns when there is something or when the broker has held it for 15 s.
     pub async fn pull(&self, queue: &MessageQueue, offset: i64) -> Result<Pulled, ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
-        let ext = [
-            ("consumerGroup", Value::Str(&self.group)),
-            ("topic", Value::Str(&self.topic)),
-            ("queueId", Value::I64(i64::from(queue.queue_id))),
-            ("queueOffset", Value::I64(offset)),
-            ("maxMsgNums", Value::I64(i64::from(self.max_messages))),
-            ("sysFlag", Value::I64(SUSPEND_FLAG | SUBSCRIPTION_FLAG)),
-            ("commitOffset", Value::I64(0)),
-            (
-                "suspendTimeoutMillis",
-                Value::I64(SUSPEND.as_millis() as i64),
-            ),
-            ("subscription", Value::Str("*")),
-            ("subVersion", Value::I64(unix_ms())),
-            ("expressionType", Value::Str("TAG")),
-        ];
+        let header = PullRequest {
+            consumer_group: &self.group,
+            topic: &self.topic,
+            queue_id: queue.queue_id as i32,
+            queue_offset: offset,
+            max_msg_nums: MAX_MESSAGES,
+            sys_flag: pull_sys_flag::SUSPEND | pull_sys_flag::SUBSCRIPTION,
+            commit_offset: 0,
+            suspend_timeout_ms: SUSPEND.as_millis() as i64,
+            subscription: Some("*"),
+            sub_version: unix_ms(),
+            expression_type: Some("TAG"),
+            max_msg_bytes: None,
+            request_source: None,
+        };
         pulled(
             remote
-                .call(request::PULL_MESSAGE, &ext, &[], PULL_TIMEOUT)
+                .call(request::PULL_MESSAGE, &header.ext(), &[], PULL_TIMEOUT)
                 .await?,
         )
     }
@@ -106,13 +103,19 @@ impl PullConsumer {
     /// What the group has committed for the queue, if anything.
     pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
-        let ext = [
-            ("consumerGroup", Value::Str(&self.group)),
-            ("topic", Value::Str(&self.topic)),
-            ("queueId", Value::I64(i64::from(queue.queue_id))),
-        ];
+        let header = QueryConsumerOffset {
+            consumer_group: &self.group,
+            topic: &self.topic,
+            queue_id: queue.queue_id as i32,
+            set_zero_if_not_found: None,
+        };
         let answer = remote
-            .call(request::QUERY_CONSUMER_OFFSET, &ext, &[], API_TIMEOUT)
+            .call(
+                request::QUERY_CONSUMER_OFFSET,
+                &header.ext(),
+                &[],
+                API_TIMEOUT,
+            )
             .await?;
         if answer.code == response::QUERY_NOT_FOUND {
             return Ok(None);
@@ -123,13 +126,13 @@ impl PullConsumer {
     /// One-way, as every client does it.
     pub async fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
-        let ext = [
-            ("consumerGroup", Value::Str(&self.group)),
-            ("topic", Value::Str(&self.topic)),
-            ("queueId", Value::I64(i64::from(queue.queue_id))),
-            ("commitOffset", Value::I64(offset)),
-        ];
-        remote.one_way(request::UPDATE_CONSUMER_OFFSET, &ext, &[])
+        let header = UpdateConsumerOffset {
+            consumer_group: &self.group,
+            topic: &self.topic,
+            queue_id: queue.queue_id as i32,
+            commit_offset: offset,
+        };
+        remote.one_way(request::UPDATE_CONSUMER_OFFSET, &header.ext(), &[])
     }
 
     pub async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
@@ -142,11 +145,11 @@ impl PullConsumer {
 
     async fn bound(&self, queue: &MessageQueue, code: i32) -> Result<i64, ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
-        let ext = [
-            ("topic", Value::Str(&self.topic)),
-            ("queueId", Value::I64(i64::from(queue.queue_id))),
-        ];
-        let answer = remote.call(code, &ext, &[], API_TIMEOUT).await?;
+        let header = QueueRequest {
+            topic: &self.topic,
+            queue_id: queue.queue_id as i32,
+        };
+        let answer = remote.call(code, &header.ext(), &[], API_TIMEOUT).await?;
         answer.success()?.number("offset")
     }
 }

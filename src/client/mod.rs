@@ -6,9 +6,13 @@
 
 pub mod connection;
 mod consumer;
+#[cfg(test)]
+pub(crate) mod fake;
 mod producer;
 mod remote;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;

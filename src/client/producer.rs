@@ -1,6 +1,6 @@
 //! Sends with the retry rules of RocketMQ's own producer: queues in turn, and another broker when one fails.
 //!
-//! Source: client-expectations.md section 3 (`DefaultMQProducerImpl.sendDefaultImpl`).
+//! Source: `DefaultMQProducerImpl.sendDefaultImpl`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -11,13 +11,13 @@ use super::route::{MessageQueue, NameServer};
 use super::{ClientError, Remote, Response, resolve};
 use crate::wire::Codec;
 use crate::wire::codes::{request, response};
-use crate::wire::frame::Value;
+use crate::wire::send::SendRequest;
 
 /// One try and two more, as `retryTimesWhenSendFailed` 2.
 const TRIES: usize = 3;
 const SEND_TIMEOUT: Duration = Duration::from_secs(3);
 const DEFAULT_TOPIC: &str = "TBW102";
-const DEFAULT_TOPIC_QUEUES: i64 = 4;
+const DEFAULT_TOPIC_QUEUES: i32 = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendResult {
@@ -73,8 +73,8 @@ impl Producer {
     ) -> Result<(), ClientError> {
         let queue = self.next_queue(topic, None).await?;
         let remote = self.brokers.remote(&queue, self.codec).await?;
-        let ext = fields(&self.group, topic, &queue, properties, Kind::Single);
-        remote.one_way(request::SEND_MESSAGE_V2, &ext, body)
+        let header = header(&self.group, topic, &queue, properties, Kind::Single);
+        remote.one_way(request::SEND_MESSAGE_V2, &header.ext(), body)
     }
 
     async fn with_retries(
@@ -107,12 +107,15 @@ impl Producer {
         kind: Kind,
     ) -> Result<SendResult, ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
-        let ext = fields(&self.group, topic, queue, properties, kind);
+        let header = header(&self.group, topic, queue, properties, kind);
         let code = match kind {
             Kind::Single => request::SEND_MESSAGE_V2,
             Kind::Batch => request::SEND_BATCH_MESSAGE,
         };
-        sent(remote.call(code, &ext, body, SEND_TIMEOUT).await?, queue)
+        sent(
+            remote.call(code, &header.ext(), body, SEND_TIMEOUT).await?,
+            queue,
+        )
     }
 
     /// The next queue in turn, past those of the broker that has just failed where there is another.
@@ -160,29 +163,29 @@ enum Kind {
     Batch,
 }
 
-/// The one-letter header of code 310 (remoting.md section 6).
-fn fields<'a>(
+fn header<'a>(
     group: &'a str,
     topic: &'a str,
     queue: &MessageQueue,
     properties: &'a str,
     kind: Kind,
-) -> [(&'static str, Value<'a>); 13] {
-    [
-        ("a", Value::Str(group)),
-        ("b", Value::Str(topic)),
-        ("c", Value::Str(DEFAULT_TOPIC)),
-        ("d", Value::I64(DEFAULT_TOPIC_QUEUES)),
-        ("e", Value::I64(i64::from(queue.queue_id))),
-        ("f", Value::I64(0)),
-        ("g", Value::I64(unix_ms())),
-        ("h", Value::I64(0)),
-        ("i", Value::Str(properties)),
-        ("j", Value::I64(0)),
-        ("k", Value::Bool(false)),
-        ("l", Value::I64(16)),
-        ("m", Value::Bool(kind == Kind::Batch)),
-    ]
+) -> SendRequest<'a> {
+    SendRequest {
+        producer_group: group,
+        topic,
+        default_topic: DEFAULT_TOPIC,
+        default_topic_queue_nums: DEFAULT_TOPIC_QUEUES,
+        queue_id: queue.queue_id as i32,
+        sys_flag: 0,
+        born_timestamp_ms: unix_ms(),
+        flag: 0,
+        properties: Some(properties),
+        reconsume_times: Some(0),
+        unit_mode: false,
+        max_reconsume_times: None,
+        batch: kind == Kind::Batch,
+        broker_name: None,
+    }
 }
 
 fn sent(answer: Response, queue: &MessageQueue) -> Result<SendResult, ClientError> {

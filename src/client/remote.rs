@@ -12,10 +12,7 @@ use super::connection::{Connection, Inbound};
 use super::{ClientError, Response};
 use crate::wire::frame::{self, Frame, Head, Value};
 use crate::wire::header::{self, Scratch};
-use crate::wire::{CURRENT_VERSION, Codec, Language};
-
-/// Bit 1 of the header's flag: no answer wanted (remoting.md, section 3).
-const ONE_WAY: i32 = 2;
+use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Language};
 
 pub struct Remote {
     connection: Connection<Calls>,
@@ -88,7 +85,7 @@ impl Remote {
                 "closed before the request",
             ));
         }
-        let head = self.head(code, self.opaque(), ONE_WAY);
+        let head = self.head(code, self.opaque(), FLAG_ONEWAY);
         self.connection
             .send(|_, output| frame::write(output, &head, ext, body));
         Ok(())
