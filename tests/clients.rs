@@ -1,4 +1,113 @@
 //! Protects the promise: unmodified RocketMQ clients work. Runs the Java clients 5.5.0 and 4.9.8 and the Go client v2
-//! (see `tests/clients/README.md`) against the built binary.
+//! (`tests/clients/README.md`) against the built binary.
 //!
-//! Without a JDK, Maven or Go the tests say what to install and pass; with `RINGMQ_REQUIRE_CLIENTS` set they fail.
+//! Without a JDK, Maven or Go a test says what to install and passes; with `RINGMQ_REQUIRE_CLIENTS` set it fails.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Broker, Options};
+
+#[test]
+fn java_5_5_0_sync_flush() {
+    java("5.5.0", &["--scenario", "all"], &Options { flush: "sync", ..Options::default() });
+}
+
+#[test]
+fn java_4_9_8_async_flush() {
+    java("4.9.8", &["--scenario", "all"], &Options::default());
+}
+
+#[test]
+fn java_on_two_shards() {
+    java("5.5.0", &["--scenario", "all"], &Options { cores: "0,0", ..Options::default() });
+}
+
+#[test]
+fn go_v2() {
+    if missing(&["go"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(&folder.path().join("store"), &Options::default());
+    check("go/run.sh", &["-namesrv", &broker.namesrv.to_string(), "-scenario", "all"], &[]);
+    assert!(broker.terminate().success());
+}
+
+#[test]
+fn a_clean_restart_and_a_kill_lose_nothing() {
+    if missing(&["java", "mvn"]) {
+        return;
+    }
+    for flush in ["sync", "async"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = Options { flush, ports: Some(common::free_ports()), ..Options::default() };
+        let store = folder.path().join("store");
+        let scenario = |broker: &Broker, prefix: &str, name: &str| {
+            let namesrv = broker.namesrv.to_string();
+            let words = ["5.5.0", "ClientCheck", "--namesrv", &namesrv, "--prefix", prefix, "--scenario", name];
+            check("java/run.sh", &words, &[]);
+        };
+        let broker = Broker::start(&store, &options);
+        scenario(&broker, "clean", "before_restart");
+        assert!(broker.terminate().success());
+        assert!(!store.join("abort").exists(), "a clean stop leaves a clean mark");
+        let broker = Broker::start(&store, &options);
+        scenario(&broker, "clean", "after_restart");
+        scenario(&broker, "killed", "before_restart");
+        // Consumer offsets are saved by the second; what a kill takes of them is delivered again.
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        broker.kill();
+        let broker = Broker::start(&store, &options);
+        scenario(&broker, "killed", "after_restart");
+        scenario(&broker, "clean", "after_restart");
+        assert!(broker.terminate().success());
+    }
+}
+
+fn java(version: &str, words: &[&str], options: &Options<'_>) {
+    if missing(&["java", "mvn"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(&folder.path().join("store"), options);
+    let namesrv = broker.namesrv.to_string();
+    let all = [&[version, "ClientCheck", "--namesrv", &namesrv], words].concat();
+    check("java/run.sh", &all, &[]);
+    assert!(broker.terminate().success());
+}
+
+/// Runs a script of `tests/clients`, which prints a line for each scenario.
+fn check(script: &str, words: &[&str], environment: &[(&str, &str)]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let output = Command::new("bash")
+        .arg(path)
+        .args(words)
+        .envs(environment.iter().copied())
+        .output()
+        .expect("bash is there");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{script} {}\n{out}", words.join(" "));
+    assert!(output.status.success(), "{script} {} failed ({}):\n{out}\n{err}", words.join(" "), output.status);
+}
+
+fn missing(tools: &[&str]) -> bool {
+    let absent: Vec<_> = tools.iter().filter(|tool| !is_there(tool)).collect();
+    if absent.is_empty() {
+        return false;
+    }
+    let text = format!(
+        "skipped: {absent:?} not found. Real clients need a JDK (17 or newer), Maven and Go: \
+         apt-get install openjdk-17-jdk-headless maven golang"
+    );
+    assert!(std::env::var_os("RINGMQ_REQUIRE_CLIENTS").is_none(), "{text}");
+    eprintln!("{text}");
+    true
+}
+
+fn is_there(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+}

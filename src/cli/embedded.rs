@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::process::Process;
@@ -12,7 +13,9 @@ use crate::config::{Config, Flush};
 pub struct Embedding;
 
 struct Embedded {
-    process: Process,
+    /// Address and kernel thread of each shard.
+    shards: Vec<(SocketAddr, u32)>,
+    process: Mutex<Process>,
     namesrv: SocketAddr,
 }
 
@@ -34,7 +37,8 @@ impl StartBroker for Embedding {
         };
         let process = Process::start(&config).map_err(|error| format!("{error:#}"))?;
         let namesrv = SocketAddr::from((Ipv4Addr::LOCALHOST, namesrv_port));
-        Ok(Box::new(Embedded { process, namesrv }))
+        let shards = process.shards.iter().map(|shard| (shard.addr, shard.started.thread_id)).collect();
+        Ok(Box::new(Embedded { shards, process: Mutex::new(process), namesrv }))
     }
 }
 
@@ -44,13 +48,13 @@ impl EmbeddedBroker for Embedded {
     }
 
     fn cpu(&self) -> Option<Duration> {
-        self.process.shards.iter().map(|shard| cpu::of_thread(shard.started.thread_id).ok()).sum()
+        self.shards.iter().map(|(_, thread)| cpu::of_thread(*thread).ok()).sum()
     }
 
     fn writes(&self) -> Option<WriteCounters> {
         let mut sum = WriteCounters::default();
-        for shard in &self.process.shards {
-            let table = super::runtime_info::ask(shard.addr).ok()?;
+        for (addr, _) in &self.shards {
+            let table = super::runtime_info::ask(*addr).ok()?;
             let count = |key| table.get(key)?.parse::<u64>().ok();
             sum.writes += count("logWrites")?;
             sum.bytes_written += count("logWrittenBytes")?;
@@ -60,7 +64,8 @@ impl EmbeddedBroker for Embedded {
     }
 
     fn stop(self: Box<Self>) {
-        if let Err(error) = self.process.stop() {
+        let process = self.process.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Err(error) = process.stop() {
             tracing::warn!("the embedded broker did not stop cleanly: {error:#}");
         }
     }

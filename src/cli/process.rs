@@ -160,7 +160,10 @@ fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<S
             let to_ready = events.clone();
             let run = Ring::start(ring_config, move |ring| async move {
                 let (bell, at_ready) = (ring.clone(), ring.clone());
-                let stop = async move { bell.wait(&doorbell).await };
+                let stop = async move {
+                    // It can only fail with the ring itself.
+                    let _ = bell.wait(&doorbell).await;
+                };
                 reactor::run(ring, setup, stop, move |ready| {
                     let started = Started { ready, facilities: at_ready.facilities(), thread_id: thread_id() };
                     let _ = to_ready.send(Event::Ready { shard, ready: Box::new(started) });

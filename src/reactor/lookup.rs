@@ -9,12 +9,13 @@ use super::shard::Shard;
 use crate::broker::{Peer, Refusal};
 use crate::io::Io;
 use crate::message::{Check, Record};
-use crate::store::Boundary;
+use crate::store::{Boundary, ReadError};
 use crate::wire::codes::{request, response};
-use crate::wire::offset::{EarliestStoreTime, SearchOffset};
+use crate::wire::offset::{OffsetReply, QueueRequest, SearchOffset, TimestampReply};
+use crate::wire::offset;
 use crate::wire::query::ViewMessage;
 use crate::wire::send_back::SendBack;
-use crate::wire::{Header, Value};
+use crate::wire::Header;
 
 /// A question, taken from the request's bytes.
 enum Question {
@@ -64,9 +65,9 @@ impl<I: Io> Shard<I> {
             }
             request::SEARCH_OFFSET_BY_TIMESTAMP => {
                 let request = SearchOffset::decode(&header.ext)?;
-                let boundary = match request.boundary_type {
-                    Some(kind) if kind.eq_ignore_ascii_case("UPPER") => Boundary::Upper,
-                    _ => Boundary::Lower,
+                let boundary = match request.boundary {
+                    offset::Boundary::Upper => Boundary::Upper,
+                    offset::Boundary::Lower => Boundary::Lower,
                 };
                 Question::OffsetByTime {
                     topic: request.topic.into(),
@@ -76,7 +77,7 @@ impl<I: Io> Shard<I> {
                 }
             }
             _ => {
-                let request = EarliestStoreTime::decode(&header.ext)?;
+                let request = QueueRequest::decode(&header.ext)?;
                 Question::EarliestTime { topic: request.topic.into(), queue_id: queue_id(request.queue_id)? }
             }
         })
@@ -94,7 +95,7 @@ impl<I: Io> Shard<I> {
                 self.send_back(connection, caller, &fields, &peer).await?;
             }
             Question::Message { physical_offset } => {
-                let record = self.store.record_at(physical_offset).await?;
+                let record = self.store.record_at(physical_offset).await.map_err(unreadable)?;
                 let Some(record) = record else {
                     let remark = format!("can not find message by the offset, {physical_offset}");
                     return Err(Refusal::new(response::SYSTEM_ERROR, remark));
@@ -103,19 +104,19 @@ impl<I: Io> Shard<I> {
             }
             Question::OffsetByTime { topic, queue_id, timestamp_ms, boundary } => {
                 let offset = match self.store.find_queue(&topic, queue_id) {
-                    Some(queue) => self.store.offset_by_time(queue, timestamp_ms, boundary).await?,
+                    Some(queue) => self.store.offset_by_time(queue, timestamp_ms, boundary).await.map_err(unreadable)?,
                     None => 0,
                 };
-                let ext = [("offset", Value::I64(offset as i64))];
-                connection.answer(caller, response::SUCCESS, None, &ext, &[]);
+                let reply = OffsetReply { offset: offset as i64 };
+                connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);
             }
             Question::EarliestTime { topic, queue_id } => {
                 let timestamp_ms = match self.store.find_queue(&topic, queue_id) {
-                    Some(queue) => self.store.earliest_store_time(queue).await?,
+                    Some(queue) => self.store.earliest_store_time(queue).await.map_err(unreadable)?,
                     None => None,
                 };
-                let ext = [("timestamp", Value::I64(timestamp_ms.unwrap_or(-1)))];
-                connection.answer(caller, response::SUCCESS, None, &ext, &[]);
+                let reply = TimestampReply { timestamp_ms: timestamp_ms.unwrap_or(-1) };
+                connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);
             }
         }
         Ok(())
@@ -128,7 +129,7 @@ impl<I: Io> Shard<I> {
         request: &SendBack<'_>,
         peer: &Peer,
     ) -> Result<(), Refusal> {
-        let bytes = self.store.record_at(position(request.offset)?).await?;
+        let bytes = self.store.record_at(position(request.offset)?).await.map_err(unreadable)?;
         let record = match &bytes {
             Some(bytes) => Some(
                 Record::decode(bytes, Check::Layout)
@@ -154,6 +155,10 @@ impl<I: Io> Shard<I> {
         self.acks.borrow_mut().push(ack);
         Ok(())
     }
+}
+
+fn unreadable(error: ReadError) -> Refusal {
+    Refusal::new(response::SYSTEM_ERROR, error.to_string())
 }
 
 fn position(offset: i64) -> Result<u64, Refusal> {

@@ -33,10 +33,19 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
     let files = TextFiles::open(io.clone(), &setup.dir).await?;
     let kv = files.load(KV_FILE).await?;
     let settings = files.load(SETTINGS_FILE).await?;
-    let server = NameServer::new(
-        kv.as_deref().map(KvConfig::parse).unwrap_or_default(),
-        settings.as_deref().map(Settings::parse).unwrap_or_default(),
-    );
+    let mut changed = Settings::default();
+    if let Some(text) = settings {
+        changed.update(&text);
+    }
+    let kv = match kv.as_deref().map(KvConfig::from_json) {
+        Some(Ok(kv)) => kv,
+        Some(Err(error)) => {
+            error!(file = KV_FILE, %error, "cannot be read; starting without it");
+            KvConfig::default()
+        }
+        None => KvConfig::default(),
+    };
+    let server = NameServer::new(kv, changed);
     let names = Rc::new(Names {
         io: io.clone(),
         server: RefCell::new(server),

@@ -14,7 +14,8 @@ use super::first::{First, first};
 use super::shard::Shard;
 use crate::io::{Io, Notify, Stream};
 use crate::wire::codes::{request, response};
-use crate::wire::register::{RegisterBroker, RegisterBrokerBody, UnregisterBroker};
+use crate::wire::register::{BrokerIdentity, RegisterBroker, RegisterBrokerBody, body_crc};
+use crate::wire::topic::TopicConfigTable;
 use crate::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
 
 /// What each name server still has to be told.
@@ -154,12 +155,14 @@ impl<S: Stream> Link<S> {
     async fn register<I: Io>(&mut self, shard: &Shard<I>, only: Option<&[String]>) -> io::Result<()> {
         let body = {
             let broker = shard.broker.borrow();
-            let configs = broker
-                .topics
-                .sorted()
-                .into_iter()
-                .filter(|config| only.is_none_or(|only| only.contains(&config.topic_name)));
-            RegisterBrokerBody::of_topics(configs, broker.topics.version()).encode()
+            let configs = broker.topics.sorted().into_iter();
+            let chosen = configs.filter(|config| only.is_none_or(|only| only.contains(&config.topic_name)));
+            let topics = TopicConfigTable {
+                topic_config_table: chosen.map(|config| (config.topic_name.clone(), config.clone())).collect(),
+                data_version: broker.topics.version().clone(),
+                ..TopicConfigTable::default()
+            };
+            RegisterBrokerBody { topics, filter_server_list: Vec::new() }.encode()
         };
         let addr = shard.setup.broker.advertise.to_string();
         let ha_addr = SocketAddr::new(shard.setup.broker.advertise.ip(), shard.setup.broker.advertise.port() + 1).to_string();
@@ -172,14 +175,15 @@ impl<S: Stream> Link<S> {
             heartbeat_timeout_ms: None,
             enable_acting_master: None,
             compressed: false,
-            body_crc32: Some((crc32fast::hash(&body) & 0x7FFF_FFFF) as i32),
+            body_crc32: Some(body_crc(&body)),
+            zone_name: None,
         };
         self.ask(request::REGISTER_BROKER, &fields.ext(), &body).await
     }
 
     async fn unregister<I: Io>(&mut self, shard: &Shard<I>) -> io::Result<()> {
         let addr = shard.setup.broker.advertise.to_string();
-        let fields = UnregisterBroker {
+        let fields = BrokerIdentity {
             broker_name: &shard.setup.broker.broker_name,
             broker_addr: &addr,
             cluster_name: &shard.setup.broker.cluster_name,

@@ -17,7 +17,7 @@ use crate::broker::{Broker, ConfigFile, ConnId, Effect, Peer, Refusal};
 use crate::io::{Io, Notify};
 use crate::store::{Position, QueueIndex, Store};
 use crate::wire::codes::{request, response};
-use crate::wire::consumer::NotifyConsumerIdsChanged;
+use crate::wire::consumer::ConsumerGroup;
 use crate::wire::{
     CURRENT_VERSION, Codec, FLAG_ONEWAY, Frame, Head, Header, Language, Scratch, Value, frame, header,
 };
@@ -159,7 +159,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn notify_consumers(&self, group: &str, conns: &[ConnId]) {
-        let fields = NotifyConsumerIdsChanged { consumer_group: group };
+        let fields = ConsumerGroup { consumer_group: group };
         for connection in conns.iter().filter_map(|conn| self.connections.find(conn.0)) {
             let head = Head {
                 codec: Codec::Json,
