@@ -8,24 +8,33 @@
 
 pub mod codes;
 pub mod consumer;
+pub mod data_version;
 pub mod frame;
+pub mod group;
 pub mod header;
 pub mod heartbeat;
+pub mod kv_config;
 pub mod language;
 pub mod lock;
 pub mod loose_json;
 pub mod message_queue;
 pub mod offset;
 pub mod pull;
+pub mod query;
+pub mod register;
 pub mod request;
+pub mod route;
 pub mod send;
 pub mod send_back;
+pub mod stats;
+pub mod topic;
 pub mod transaction;
 
 mod binary;
 mod json;
 
 pub use codes::CURRENT_VERSION;
+pub use data_version::DataVersion;
 pub use frame::{Codec, Frame, FrameError, Head, Value};
 pub use header::{Ext, Header, HeaderError, Scratch};
 pub use language::Language;

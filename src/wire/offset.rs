@@ -87,7 +87,7 @@ header_fields! {
 }
 
 header_fields! {
-    /// INVOKE_BROKER_TO_RESET_OFFSET (222).
+    /// INVOKE_BROKER_TO_RESET_OFFSET (222); the reply's body is a [`ResetOffsetBody`](super::stats::ResetOffsetBody)..
     pub struct ResetOffset<'a> {
         "topic" => topic: &'a str,
         "group" => group: &'a str,

@@ -235,6 +235,23 @@ mod tests {
     }
 
     #[test]
+    fn absent_fields_are_not_written() {
+        let sample = Sample {
+            name: "a",
+            size: -1,
+            limit: None,
+            force: true,
+        };
+        let expected = [
+            ("name", Value::Str("a")),
+            ("size", Value::I64(-1)),
+            ("limit", Value::Absent),
+            ("force", Value::Bool(true)),
+        ];
+        assert_eq!(sample.ext(), expected);
+    }
+
+    #[test]
     fn errors_read_like_javas() {
         assert_eq!(
             FieldError::missing("topic").to_string(),
