@@ -122,6 +122,10 @@ pub enum Value<'a> {
     Bool(bool),
 }
 
+/// Fields that are there but none: `"extFields":{}`, which Java's broker gives its empty answers. No fields at all (`&[]`) are
+/// left out of a JSON header.
+pub const EMPTY_EXT: &[(&str, Value<'static>)] = &[("", Value::Absent)];
+
 /// Appends a frame to `out`.
 pub fn write(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)], body: &[u8]) {
     let open = begin(out, head, ext);
