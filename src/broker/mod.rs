@@ -26,7 +26,7 @@ use std::borrow::Cow;
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use filter::TagFilter;
-pub use pull::{PullOutcome, PullPlan, PullReply, Scanned};
+pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use send::{SendPlan, UniqueKey};
 
 use clients::{Change, Clients};
