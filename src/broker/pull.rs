@@ -264,9 +264,13 @@ impl Broker {
     }
 
     /// Counts a reply and remembers how far the group has read.
-    pub fn pull_answered(&mut self, plan: &PullPlan<'_>, answer: &PullAnswer, messages: u32) {
+    pub fn pull_answered(&mut self, plan: &PullPlan<'_>, answer: &PullAnswer, messages: u32, now_ms: u64) {
         match answer.is_found() {
-            true => self.stats.found(messages.into()),
+            true => {
+                self.stats.found(messages.into());
+                self.stats
+                    .group_get(&plan.group, &plan.topic, messages.into(), now_ms);
+            }
             false => self.stats.missed(),
         }
         let queue_id = plan.queue_id as i32;
