@@ -1,0 +1,242 @@
+//! A frame: what one side sends in one go.
+//!
+//! ```text
+//!  0        4 total   counts everything after itself: 4 + header + body
+//!  4        4 mark    top byte: the header's codec; low 24 bits: the header's length
+//!  8        n header  JSON or ROCKETMQ binary
+//!  8 + n    m body    total - 4 - n bytes
+//! ```
+//!
+//! Source: `RemotingCommand.java`, `NettyDecoder.java`. The limit is on `total + 4`, as Netty's is.
+
+use super::{Language, binary, json};
+
+/// RocketMQ's default of `com.rocketmq.remoting.frameMaxLength`, with the length field itself.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+
+const LENGTH_BYTES: usize = 4;
+const MARK_BYTES: usize = 4;
+const HEADER_LEN_MASK: u32 = 0x00FF_FFFF;
+
+/// How a header is written down. A reply goes out in its request's codec: C++ and Node clients read only JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    Json,
+    Rocketmq,
+}
+
+impl Codec {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Json => 0,
+            Self::Rocketmq => 1,
+        }
+    }
+
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Json),
+            1 => Some(Self::Rocketmq),
+            _ => None,
+        }
+    }
+}
+
+/// One whole frame, borrowed from the received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub codec: Codec,
+    pub header: &'a [u8],
+    pub body: &'a [u8],
+    /// All bytes of the frame with its length field: how far to advance.
+    pub len: usize,
+}
+
+/// The stream is out of step or hostile; the connection is to be closed, as Java does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("a frame of {got} bytes; the limit is {MAX_FRAME_BYTES}")]
+    TooLong { got: usize },
+    #[error("a frame of {got} bytes has no room for its header's length")]
+    TooShort { got: usize },
+    #[error("the header says {header} bytes, the frame has {room} after its mark")]
+    HeaderTooLong { header: usize, room: usize },
+    #[error("serialize type {got}; known are 0 (JSON) and 1 (ROCKETMQ)")]
+    UnknownCodec { got: u8 },
+}
+
+/// The first frame of `bytes`, or `None` if it is not whole yet. An error shows as soon as the bytes that prove it are here.
+pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
+    let Some((total, rest)) = take_u32(bytes) else {
+        return Ok(None);
+    };
+    let total = total as usize;
+    if total > MAX_FRAME_BYTES - LENGTH_BYTES {
+        return Err(FrameError::TooLong {
+            got: total.saturating_add(LENGTH_BYTES),
+        });
+    }
+    let Some(room) = total.checked_sub(MARK_BYTES) else {
+        return Err(FrameError::TooShort { got: total });
+    };
+    let Some((mark, rest)) = take_u32(rest) else {
+        return Ok(None);
+    };
+    let byte = (mark >> 24) as u8;
+    let codec = Codec::from_byte(byte).ok_or(FrameError::UnknownCodec { got: byte })?;
+    let header = (mark & HEADER_LEN_MASK) as usize;
+    if header > room {
+        return Err(FrameError::HeaderTooLong { header, room });
+    }
+    let Some((content, _)) = rest.split_at_checked(room) else {
+        return Ok(None);
+    };
+    let (header, body) = content.split_at(header);
+    Ok(Some(Frame {
+        codec,
+        header,
+        body,
+        len: LENGTH_BYTES + total,
+    }))
+}
+
+/// All of a header but its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'a> {
+    pub codec: Codec,
+    pub code: i32,
+    pub language: Language,
+    pub version: i32,
+    pub opaque: i32,
+    pub flag: i32,
+    pub remark: Option<&'a str>,
+}
+
+/// A header field's value. On the wire it is always a string: C++ and Go clients fail on anything else.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Left out, as Java leaves out null.
+    Absent,
+    Str(&'a str),
+    I64(i64),
+    Bool(bool),
+}
+
+/// Fields that are there but none: `"extFields":{}`, which Java's broker gives its empty answers. No fields at all (`&[]`) are
+/// left out of a JSON header.
+pub const EMPTY_EXT: &[(&str, Value<'static>)] = &[("", Value::Absent)];
+
+/// Appends a frame to `out`.
+pub fn write(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)], body: &[u8]) {
+    let open = begin(out, head, ext);
+    out.extend_from_slice(body);
+    finish(out, open);
+}
+
+/// A frame whose body is still being appended.
+#[must_use = "the frame's length is written by `finish`"]
+#[derive(Debug)]
+pub struct Open {
+    start: usize,
+}
+
+/// Appends a frame's header; the caller appends the body and then calls [`finish`].
+pub fn begin(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)]) -> Open {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES + MARK_BYTES]);
+    match head.codec {
+        Codec::Json => json::write(out, head, ext),
+        Codec::Rocketmq => binary::write(out, head, ext),
+    }
+    let header = (out.len() - start - LENGTH_BYTES - MARK_BYTES) as u32;
+    assert!(
+        header <= HEADER_LEN_MASK,
+        "a header of {header} bytes does not fit its 24-bit length"
+    );
+    let mark = (u32::from(head.codec.byte()) << 24) | header;
+    out[start + LENGTH_BYTES..start + LENGTH_BYTES + MARK_BYTES]
+        .copy_from_slice(&mark.to_be_bytes());
+    Open { start }
+}
+
+/// Writes the length of a frame, now that its body is there.
+pub fn finish(out: &mut [u8], open: Open) {
+    let len = out.len() - open.start;
+    assert!(
+        len <= MAX_FRAME_BYTES,
+        "a frame of {len} bytes: no peer would take it"
+    );
+    let total = (len - LENGTH_BYTES) as u32;
+    out[open.start..open.start + LENGTH_BYTES].copy_from_slice(&total.to_be_bytes());
+}
+
+fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (first, rest) = bytes.split_first_chunk()?;
+    Some((u32::from_be_bytes(*first), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn raw(mark: u32, content: &[u8]) -> Vec<u8> {
+        let mut bytes = (content.len() as u32 + 4).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&mark.to_be_bytes());
+        bytes.extend_from_slice(content);
+        bytes
+    }
+
+    #[test]
+    fn whole_and_partial() {
+        let mut bytes = raw(2, b"{}body");
+        let whole = bytes.len();
+        for len in 0..whole {
+            assert_eq!(split(&bytes[..len]), Ok(None));
+        }
+        bytes.extend_from_slice(b"the next");
+        let frame = split(&bytes).unwrap().unwrap();
+        assert_eq!(
+            frame,
+            Frame {
+                codec: Codec::Json,
+                header: b"{}",
+                body: b"body",
+                len: whole
+            }
+        );
+    }
+
+    #[test]
+    fn errors_show_before_the_frame_is_whole() {
+        assert_eq!(split(&[0, 0, 0, 3]), Err(FrameError::TooShort { got: 3 }));
+        assert_eq!(
+            split(&[0, 0xFF, 0xFF, 0xFD]),
+            Err(FrameError::TooLong {
+                got: MAX_FRAME_BYTES + 1
+            })
+        );
+        assert_eq!(split(&[0, 0xFF, 0xFF, 0xFC]), Ok(None));
+        assert_eq!(
+            split(&[0xFF; 4]),
+            Err(FrameError::TooLong {
+                got: u32::MAX as usize + 4
+            })
+        );
+        assert_eq!(
+            split(&raw(2 << 24, b"")),
+            Err(FrameError::UnknownCodec { got: 2 })
+        );
+        assert_eq!(
+            split(&raw(7, b"{}")),
+            Err(FrameError::HeaderTooLong { header: 7, room: 2 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = split(&bytes);
+        }
+    }
+}

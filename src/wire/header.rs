@@ -1,0 +1,193 @@
+//! A frame's header: who asks what, and the fields of the question.
+
+use super::frame::{Codec, Frame};
+use super::{FLAG_ONEWAY, FLAG_RESPONSE, Language, binary, json};
+
+/// More fields than any request has, so that a hostile header cannot make us keep millions.
+const MAX_FIELDS: usize = 1024;
+
+/// A decoded header, borrowed from its frame and from the [`Scratch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    pub code: i32,
+    pub language: Language,
+    pub version: i32,
+    pub opaque: i32,
+    pub flag: i32,
+    pub remark: Option<&'a str>,
+    pub ext: Ext<'a>,
+}
+
+impl Header<'_> {
+    pub const fn is_response(&self) -> bool {
+        self.flag & FLAG_RESPONSE != 0
+    }
+
+    pub const fn is_oneway(&self) -> bool {
+        self.flag & FLAG_ONEWAY != 0
+    }
+}
+
+/// A header's `extFields`: keys and values, both strings, whatever the peer sent. Null is absent.
+#[derive(Clone, Copy, Debug)]
+pub struct Ext<'a> {
+    raw: &'a str,
+    text: &'a str,
+    fields: &'a [(Span, Span)],
+}
+
+impl<'a> Ext<'a> {
+    pub const EMPTY: Self = Self {
+        raw: "",
+        text: "",
+        fields: &[],
+    };
+
+    /// In the order sent.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&'a str, &'a str)> + use<'a> {
+        let Self { raw, text, fields } = *self;
+        fields
+            .iter()
+            .map(move |(key, value)| (key.of(raw, text), value.of(raw, text)))
+    }
+
+    /// The value of `key`; of a key sent twice the last one, as in Java's map.
+    pub fn find(&self, key: &str) -> Option<&'a str> {
+        self.iter()
+            .rev()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+}
+
+/// Buffers that decoding reuses, so that it does not allocate. One per reader is enough.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) fields: Vec<(Span, Span)>,
+    /// Strings that are not in the header's bytes as they are: they had escapes, or are from a binary header.
+    pub(super) text: String,
+    /// A whole JSON header that was not UTF-8, repaired.
+    lossy: String,
+}
+
+impl Scratch {
+    pub(super) fn push(&mut self, key: Span, value: Span) -> Result<(), HeaderError> {
+        if self.fields.len() == MAX_FIELDS {
+            return Err(HeaderError::TooManyFields);
+        }
+        self.fields.push((key, value));
+        Ok(())
+    }
+}
+
+/// Where a string is: in the header's bytes or in the scratch text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub in_text: bool,
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Span {
+    fn of<'a>(self, raw: &'a str, text: &'a str) -> &'a str {
+        let whole = if self.in_text { text } else { raw };
+        whole
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// The header cannot be read. It does not say which opaque to answer, so the connection is to be closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    #[error("header: {expected} expected at byte {at}")]
+    Json { at: usize, expected: &'static str },
+    #[error("header: {field} is {got:?}, not a 32-bit integer")]
+    Number { field: &'static str, got: String },
+    #[error("header: nested deeper than {limit}")]
+    TooDeep { limit: u32 },
+    #[error("header: more than {MAX_FIELDS} fields")]
+    TooManyFields,
+    #[error("header: {field} needs {need} bytes, {have} are left")]
+    Truncated {
+        field: &'static str,
+        need: usize,
+        have: usize,
+    },
+}
+
+/// What a codec finds besides the fields it put into the scratch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts {
+    pub code: i32,
+    pub language: Language,
+    pub version: i32,
+    pub opaque: i32,
+    pub flag: i32,
+    pub remark: Option<Span>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            code: 0,
+            language: Language::Java,
+            version: 0,
+            opaque: 0,
+            flag: 0,
+            remark: None,
+        }
+    }
+}
+
+/// Decodes a frame's header.
+pub fn decode<'a>(frame: &Frame<'a>, scratch: &'a mut Scratch) -> Result<Header<'a>, HeaderError> {
+    scratch.fields.clear();
+    scratch.text.clear();
+    let (parts, raw) = match frame.codec {
+        Codec::Rocketmq => (binary::read(frame.header, scratch)?, ""),
+        Codec::Json => match std::str::from_utf8(frame.header) {
+            Ok(raw) => (json::read(raw, scratch)?, raw),
+            // Java repairs what is not UTF-8, and a client's stray byte in a key should not cost its connection.
+            Err(_) => {
+                let lossy = String::from_utf8_lossy(frame.header).into_owned();
+                let parts = json::read(&lossy, scratch)?;
+                scratch.lossy = lossy;
+                (parts, scratch.lossy.as_str())
+            }
+        },
+    };
+    let Parts {
+        code,
+        language,
+        version,
+        opaque,
+        flag,
+        remark,
+    } = parts;
+    let text = scratch.text.as_str();
+    let remark = remark.map(|span| span.of(raw, text));
+    Ok(Header {
+        code,
+        language,
+        version,
+        opaque,
+        flag,
+        remark,
+        ext: Ext {
+            raw,
+            text,
+            fields: &scratch.fields,
+        },
+    })
+}
+
+#[cfg(test)]
+#[path = "header_tests.rs"]
+mod tests;
+#[cfg(test)]
+pub(super) use tests::with_fields;

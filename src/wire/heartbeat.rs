@@ -1,0 +1,148 @@
+//! HEART_BEAT (34): who a client is and what it subscribes to; all in the body, as JSON.
+
+use serde::{Deserialize, Serialize};
+
+use super::loose_json::{self, BodyError};
+use super::request::header_fields;
+
+/// Lists are sets in Java: the order means nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HeartbeatData {
+    #[serde(rename = "clientID", alias = "clientId")]
+    pub client_id: String,
+    pub consumer_data_set: Vec<ConsumerData>,
+    /// 0 is a client that knows only the first kind of heartbeat.
+    pub heartbeat_fingerprint: i32,
+    pub producer_data_set: Vec<ProducerData>,
+    /// The subscriptions are left out, as they are those of the last heartbeat.
+    pub without_sub: bool,
+}
+
+impl HeartbeatData {
+    pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
+        loose_json::from_slice(body)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProducerData {
+    pub group_name: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumerData {
+    pub consume_from_where: ConsumeFromWhere,
+    pub consume_type: ConsumeType,
+    pub group_name: String,
+    pub message_model: MessageModel,
+    pub subscription_data_set: Vec<SubscriptionData>,
+    pub unit_mode: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ConsumeType {
+    /// Pull
+    ConsumeActively,
+    /// Push
+    #[default]
+    ConsumePassively,
+    ConsumePop,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum MessageModel {
+    Broadcasting,
+    #[default]
+    Clustering,
+}
+
+/// Names that RocketMQ deprecated mean LAST_OFFSET, as they do there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ConsumeFromWhere {
+    #[default]
+    #[serde(alias = "CONSUME_FROM_LAST_OFFSET_AND_FROM_MIN_WHEN_BOOT_FIRST")]
+    #[serde(alias = "CONSUME_FROM_MIN_OFFSET", alias = "CONSUME_FROM_MAX_OFFSET")]
+    ConsumeFromLastOffset,
+    ConsumeFromFirstOffset,
+    ConsumeFromTimestamp,
+}
+
+/// What a group wants of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SubscriptionData {
+    pub class_filter_mode: bool,
+    /// Java's hash of each tag.
+    pub code_set: Vec<i32>,
+    /// TAG or SQL92
+    pub expression_type: String,
+    /// `*`, or tags between `||`, or an SQL expression.
+    pub sub_string: String,
+    /// When the client subscribed, in ms; the newer one counts.
+    pub sub_version: i64,
+    pub tags_set: Vec<String>,
+    pub topic: String,
+}
+
+const TAG: &str = "TAG";
+
+impl Default for SubscriptionData {
+    fn default() -> Self {
+        Self {
+            class_filter_mode: false,
+            code_set: Vec::new(),
+            expression_type: TAG.to_owned(),
+            sub_string: "*".to_owned(),
+            sub_version: 0,
+            tags_set: Vec::new(),
+            topic: String::new(),
+        }
+    }
+}
+
+header_fields! {
+    /// The second kind of heartbeat is understood by whom answers so.
+    pub struct HeartbeatReply {
+        "IS_SUPPORT_HEART_BEAT_V2" => supports_v2: bool,
+        "IS_SUB_CHANGE" => sub_changed: bool,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn java() {
+        let body = br#"{"clientID":"c","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"g","messageModel":"CLUSTERING","subscriptionDataSet":[{"classFilterMode":false,"codeSet":[2598919],"expressionType":"TAG","subString":"TagA","subVersion":7,"tagsSet":["TagA"],"topic":"t"}],"unitMode":false}],"heartbeatFingerprint":-3,"producerDataSet":[{"groupName":"p"}],"withoutSub":true}"#;
+        let data = HeartbeatData::decode(body).unwrap();
+        assert_eq!(
+            data.consumer_data_set[0].subscription_data_set[0].code_set,
+            [2598919]
+        );
+        assert_eq!(data.heartbeat_fingerprint, -3);
+        assert_eq!(loose_json::to_vec(&data), body);
+    }
+
+    #[test]
+    fn fields_may_be_missing_null_or_new() {
+        let body = br#"{"clientID":"c","unknown":{"a":[1]},"producerDataSet":null,"consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_ACTIVELY","subscriptionDataSet":[{"topic":"t","subString":"*","expressionType":null}]}]}"#;
+        let data = HeartbeatData::decode(body).unwrap();
+        assert_eq!(
+            data.consumer_data_set[0].consume_type,
+            ConsumeType::ConsumeActively
+        );
+        assert_eq!(
+            data.consumer_data_set[0].subscription_data_set[0].expression_type,
+            "TAG"
+        );
+        assert!(!data.without_sub);
+        assert!(HeartbeatData::decode(b"{").is_err());
+    }
+}

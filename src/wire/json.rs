@@ -1,0 +1,439 @@
+//! The JSON header codec, written by hand: a send's header is decoded in one pass and without an allocation.
+//!
+//! It is as tolerant as fastjson where clients need it: keys in any order, unknown keys with any value, raw numbers and
+//! booleans in `extFields` (Node, C++), `null` for anything, `extFields` missing, white space after the end (C++).
+
+use super::Language;
+use super::frame::{Head, Value};
+use super::header::{HeaderError, Parts, Scratch, Span};
+
+/// One bit a level in a `u64`.
+const MAX_DEPTH: u32 = 64;
+
+pub(super) fn read(raw: &str, scratch: &mut Scratch) -> Result<Parts, HeaderError> {
+    let mut parts = Parts::default();
+    let mut reader = Reader {
+        raw,
+        bytes: raw.as_bytes(),
+        at: 0,
+    };
+    reader.skip_space();
+    reader.expect(b'{', "'{'")?;
+    reader.members(scratch, |reader, key, scratch| {
+        match key.text(raw, scratch) {
+            "extFields" => reader.ext_fields(scratch)?,
+            "code" => parts.code = reader.number("code", scratch)?,
+            "flag" => parts.flag = reader.number("flag", scratch)?,
+            "opaque" => parts.opaque = reader.number("opaque", scratch)?,
+            "version" => parts.version = reader.number("version", scratch)?,
+            "language" => {
+                if let Some(span) = reader.scalar(scratch)? {
+                    parts.language = Language::from_name(span.text(raw, scratch));
+                }
+            }
+            "remark" => parts.remark = reader.scalar(scratch)?,
+            _ => reader.skip_value()?,
+        }
+        Ok(())
+    })?;
+    reader.skip_space();
+    if reader.at < reader.bytes.len() {
+        return Err(reader.error("the end"));
+    }
+    Ok(parts)
+}
+
+/// Keys sorted, as fastjson does, and nothing where Java has null.
+pub(super) fn write(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)]) {
+    out.extend_from_slice(b"{\"code\":");
+    write_integer(out, i64::from(head.code));
+    if !ext.is_empty() {
+        out.extend_from_slice(b",\"extFields\":{");
+        write_fields(out, ext);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b",\"flag\":");
+    write_integer(out, i64::from(head.flag));
+    out.extend_from_slice(b",\"language\":\"");
+    out.extend_from_slice(head.language.name().as_bytes());
+    out.extend_from_slice(b"\",\"opaque\":");
+    write_integer(out, i64::from(head.opaque));
+    if let Some(remark) = head.remark {
+        out.extend_from_slice(b",\"remark\":\"");
+        write_escaped(out, remark);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    write_integer(out, i64::from(head.version));
+    out.push(b'}');
+}
+
+fn write_fields(out: &mut Vec<u8>, ext: &[(&str, Value<'_>)]) {
+    let mut first = true;
+    for (key, value) in ext {
+        if *value == Value::Absent {
+            continue;
+        }
+        out.extend_from_slice(if first { b"\"" } else { b",\"" });
+        first = false;
+        write_escaped(out, key);
+        out.extend_from_slice(b"\":\"");
+        match value {
+            Value::Absent => {}
+            Value::Str(text) => write_escaped(out, text),
+            Value::I64(number) => write_integer(out, *number),
+            Value::Bool(true) => out.extend_from_slice(b"true"),
+            Value::Bool(false) => out.extend_from_slice(b"false"),
+        }
+        out.push(b'"');
+    }
+}
+
+fn write_integer(out: &mut Vec<u8>, number: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn write_escaped(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let mut clean_from = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte >= b' ' && *byte != b'"' && *byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[clean_from..at]);
+        clean_from = at + 1;
+        match *byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            control => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(control >> 4)]);
+                out.push(HEX[usize::from(control & 15)]);
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[clean_from..]);
+}
+
+impl Span {
+    fn text<'a>(self, raw: &'a str, scratch: &'a Scratch) -> &'a str {
+        let whole = if self.in_text {
+            scratch.text.as_str()
+        } else {
+            raw
+        };
+        whole
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+struct Reader<'a> {
+    raw: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    /// The members of an object whose `{` is read, up to and with its `}`. `member` reads the value.
+    fn members(
+        &mut self,
+        scratch: &mut Scratch,
+        mut member: impl FnMut(&mut Self, Span, &mut Scratch) -> Result<(), HeaderError>,
+    ) -> Result<(), HeaderError> {
+        loop {
+            match self.next_token() {
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                // fastjson takes stray commas; so the one between members need not be told from them.
+                Some(b',') => self.at += 1,
+                Some(b'"') => {
+                    let key = self.string(scratch)?;
+                    self.skip_space();
+                    self.expect(b':', "':'")?;
+                    self.skip_space();
+                    member(self, key, scratch)?;
+                }
+                _ => return Err(self.error("a key or '}'")),
+            }
+        }
+    }
+
+    fn ext_fields(&mut self, scratch: &mut Scratch) -> Result<(), HeaderError> {
+        if self.peek() != Some(b'{') {
+            return self.skip_value();
+        }
+        self.at += 1;
+        self.members(scratch, |reader, key, scratch| {
+            match reader.scalar(scratch)? {
+                Some(value) => scratch.push(key, value),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// A string, or the text of a number or boolean. Null is none, and so is an object or array, which no field has.
+    fn scalar(&mut self, scratch: &mut Scratch) -> Result<Option<Span>, HeaderError> {
+        match self.peek() {
+            Some(b'"') => self.string(scratch).map(Some),
+            Some(b'{' | b'[') => self.skip_value().map(|()| None),
+            _ => {
+                let span = self.literal()?;
+                let text = span.text(self.raw, scratch);
+                Ok((text != "null").then_some(span))
+            }
+        }
+    }
+
+    /// Null is 0, as for a Java `int`.
+    fn number(&mut self, field: &'static str, scratch: &mut Scratch) -> Result<i32, HeaderError> {
+        let Some(span) = self.scalar(scratch)? else {
+            return Ok(0);
+        };
+        let text = span.text(self.raw, scratch);
+        text.trim().parse().map_err(|_| HeaderError::Number {
+            field,
+            got: text.chars().take(32).collect(),
+        })
+    }
+
+    /// Skips a value of any kind without recursion: the open brackets are the bits of `open`.
+    fn skip_value(&mut self) -> Result<(), HeaderError> {
+        let mut depth = 0;
+        let mut open = 0u64;
+        loop {
+            match self.next_token() {
+                Some(b'"') => self.skip_string()?,
+                Some(bracket @ (b'{' | b'[')) => {
+                    if depth == MAX_DEPTH {
+                        return Err(HeaderError::TooDeep { limit: MAX_DEPTH });
+                    }
+                    self.at += 1;
+                    depth += 1;
+                    open = open << 1 | u64::from(bracket == b'{');
+                    continue;
+                }
+                Some(bracket @ (b'}' | b']'))
+                    if depth > 0 && (open & 1 == 1) == (bracket == b'}') =>
+                {
+                    self.at += 1;
+                    depth -= 1;
+                    open >>= 1;
+                }
+                Some(b',' | b':') if depth > 0 => {
+                    self.at += 1;
+                    continue;
+                }
+                _ => {
+                    self.literal()?;
+                }
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn skip_string(&mut self) -> Result<(), HeaderError> {
+        self.at += 1;
+        loop {
+            match self.run_of_plain() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(_) => self.at += 2,
+                None => return Err(self.error("'\"'")),
+            }
+        }
+    }
+
+    /// A number, `true`, `false` or `null`.
+    fn literal(&mut self) -> Result<Span, HeaderError> {
+        let start = self.at;
+        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.') = self.peek() {
+            self.at += 1;
+        }
+        if self.at == start {
+            return Err(self.error("a value"));
+        }
+        Ok(Span {
+            in_text: false,
+            start: start as u32,
+            end: self.at as u32,
+        })
+    }
+
+    /// The string at whose opening quote we are. Without escapes it stays where it is.
+    fn string(&mut self, scratch: &mut Scratch) -> Result<Span, HeaderError> {
+        let start = self.at + 1;
+        self.at = start;
+        match self.run_of_plain() {
+            Some(b'"') => {
+                let end = self.at;
+                self.at += 1;
+                Ok(Span {
+                    in_text: false,
+                    start: start as u32,
+                    end: end as u32,
+                })
+            }
+            Some(_) => self.unescape(start, scratch),
+            None => Err(self.error("'\"'")),
+        }
+    }
+
+    fn unescape(&mut self, start: usize, scratch: &mut Scratch) -> Result<Span, HeaderError> {
+        let text_start = scratch.text.len() as u32;
+        let mut clean_from = start;
+        loop {
+            let stop = self.run_of_plain();
+            scratch
+                .text
+                .push_str(self.raw.get(clean_from..self.at).unwrap_or_default());
+            match stop {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Span {
+                        in_text: true,
+                        start: text_start,
+                        end: scratch.text.len() as u32,
+                    });
+                }
+                Some(_) => {
+                    self.at += 1;
+                    let unescaped = self.escape()?;
+                    scratch.text.push(unescaped);
+                    clean_from = self.at;
+                }
+                None => return Err(self.error("'\"'")),
+            }
+        }
+    }
+
+    /// The character of an escape whose backslash is read.
+    fn escape(&mut self) -> Result<char, HeaderError> {
+        let letter = self.peek().ok_or_else(|| self.error("an escape"))?;
+        let plain = match letter {
+            b'u' => {
+                self.at += 1;
+                return self.unicode_escape();
+            }
+            b'"' | b'\\' | b'/' | b'\'' => char::from(letter),
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'b' => '\u{8}',
+            b'f' | b'F' => '\u{c}',
+            b'v' => '\u{b}',
+            digit @ b'0'..=b'7' => char::from(digit - b'0'),
+            _ => return Err(self.error("an escape")),
+        };
+        self.at += 1;
+        Ok(plain)
+    }
+
+    /// Half of a surrogate pair alone becomes U+FFFD: it is no character, and Java would send `?`.
+    fn unicode_escape(&mut self) -> Result<char, HeaderError> {
+        let first = self.hex4()?;
+        if !(0xD800..0xDC00).contains(&first) {
+            return Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
+        }
+        let after_first = self.at;
+        if self.bytes.get(self.at..self.at + 2) == Some(b"\\u") {
+            self.at += 2;
+            let second = self.hex4()?;
+            if (0xDC00..0xE000).contains(&second) {
+                let pair = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+                return Ok(char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = after_first;
+        }
+        Ok(char::REPLACEMENT_CHARACTER)
+    }
+
+    fn hex4(&mut self) -> Result<u32, HeaderError> {
+        let digits = self
+            .bytes
+            .get(self.at..self.at + 4)
+            .ok_or_else(|| self.error("4 hex digits"))?;
+        let mut number = 0;
+        for digit in digits {
+            let digit = char::from(*digit)
+                .to_digit(16)
+                .ok_or_else(|| self.error("4 hex digits"))?;
+            number = number << 4 | digit;
+        }
+        self.at += 4;
+        Ok(number)
+    }
+
+    /// Goes on to the next quote or backslash, eight bytes at a time, and returns it.
+    fn run_of_plain(&mut self) -> Option<u8> {
+        while let Some(chunk) = self
+            .bytes
+            .get(self.at..)
+            .and_then(|rest| rest.first_chunk())
+        {
+            let hits = hits_of(u64::from_le_bytes(*chunk));
+            if hits != 0 {
+                self.at += (hits.trailing_zeros() / 8) as usize;
+                return self.peek();
+            }
+            self.at += 8;
+        }
+        while let Some(byte) = self.peek() {
+            if byte == b'"' || byte == b'\\' {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn next_token(&mut self) -> Option<u8> {
+        self.skip_space();
+        self.peek()
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), HeaderError> {
+        if self.peek() != Some(byte) {
+            return Err(self.error(expected));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn error(&self, expected: &'static str) -> HeaderError {
+        HeaderError::Json {
+            at: self.at,
+            expected,
+        }
+    }
+}
+
+/// The lowest set bit is in the first byte that is `"` or `\`. (Higher ones may be false: a borrow runs upwards only.)
+fn hits_of(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    zero_bytes(word ^ (ONES * b'"' as u64)) | zero_bytes(word ^ (ONES * b'\\' as u64))
+}

@@ -1,0 +1,32 @@
+//! Finding messages: QUERY_MESSAGE (12) by key, VIEW_MESSAGE_BY_ID (33). The replies' bodies are records.
+
+use super::request::header_fields;
+
+header_fields! {
+    pub struct QueryMessage<'a> {
+        "maxNum" => max_num: i32,
+        "beginTimestamp" => begin_timestamp_ms: i64,
+        "key" => key: &'a str,
+        /// The key is a UNIQ_KEY.
+        "_UNIQUE_KEY_QUERY" => unique_key_query: bool,
+        "topic" => topic: &'a str,
+        "endTimestamp" => end_timestamp_ms: i64,
+        /// From 5.5 on: what kind of key; K is KEYS.
+        "indexType" => index_type: Option<&'a str>,
+    }
+}
+
+header_fields! {
+    pub struct QueryMessageReply {
+        "indexLastUpdatePhyoffset" => index_last_update_physical_offset: i64,
+        "indexLastUpdateTimestamp" => index_last_update_timestamp_ms: i64,
+    }
+}
+
+header_fields! {
+    pub struct ViewMessage<'a> {
+        /// Physical.
+        "offset" => offset: i64,
+        "topic" => topic: Option<&'a str>,
+    }
+}
