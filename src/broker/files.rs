@@ -9,23 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::delay::Delays;
 use super::offsets::{Offsets, QueueOffsetMap};
 use super::{Broker, ConfigFile};
-use crate::wire::group::SubscriptionGroupConfig;
+use crate::wire::DataVersion;
+use crate::wire::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
 use crate::wire::loose_json::{self, BodyError};
-use crate::wire::topic::{DataVersion, TopicConfig};
+use crate::wire::topic::TopicConfig;
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct TopicsFile {
     data_version: DataVersion,
     topic_config_table: BTreeMap<String, TopicConfig>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct GroupsFile {
-    data_version: DataVersion,
-    forbidden_table: BTreeMap<String, BTreeMap<String, i32>>,
-    subscription_group_table: BTreeMap<String, SubscriptionGroupConfig>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -52,7 +45,7 @@ impl Broker {
     pub fn file_text(&self, file: ConfigFile) -> String {
         let compact = match file {
             ConfigFile::Topics => loose_json::to_vec(&TopicsFile {
-                data_version: self.topics.version().clone(),
+                data_version: self.topics.version(),
                 topic_config_table: self
                     .topics
                     .sorted()
@@ -80,7 +73,7 @@ impl Broker {
                 self.topics.load(named, file.data_version);
             }
             ConfigFile::SubscriptionGroups => {
-                let file: GroupsFile = loose_json::from_slice(text.as_bytes())?;
+                let file: SubscriptionGroupTable = loose_json::from_slice(text.as_bytes())?;
                 let configs = file.subscription_group_table.into_iter();
                 let named = configs.map(|(group_name, config)| SubscriptionGroupConfig {
                     group_name,
@@ -114,15 +107,15 @@ impl Broker {
         Ok(())
     }
 
-    fn groups_file(&self) -> GroupsFile {
+    pub(super) fn groups_file(&self) -> SubscriptionGroupTable {
         let forbidden = self.groups.forbidden().into_iter().map(|(group, topics)| {
             let topics = topics.into_iter();
             let topics = topics.map(|(topic, bits)| (topic.to_owned(), bits));
             (group.to_owned(), topics.collect())
         });
         let groups = self.groups.sorted().into_iter();
-        GroupsFile {
-            data_version: self.groups.version().clone(),
+        SubscriptionGroupTable {
+            data_version: self.groups.version(),
             forbidden_table: forbidden.collect(),
             subscription_group_table: groups
                 .map(|config| (config.group_name.clone(), config.clone()))
@@ -139,7 +132,7 @@ impl OffsetsFile {
             topics.push(topic.to_owned());
         }
         Self {
-            data_version: offsets.version().clone(),
+            data_version: offsets.version(),
             group_topic_map,
             offset_table: table(offsets.sorted()),
             pull_offset_table: table(offsets.sorted_pulled()),
@@ -150,7 +143,7 @@ impl OffsetsFile {
 impl DelaysFile {
     pub(super) fn of(delays: &Delays) -> Self {
         Self {
-            data_version: delays.version().clone(),
+            data_version: delays.version(),
             offset_table: delays.offsets().clone(),
         }
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Refusal;
 use crate::store::QueueBounds;
 use crate::wire::codes::response;
-use crate::wire::{BodyError, Ext, FieldError, Value, loose_json};
+use crate::wire::{BodyError, FieldError, Value, loose_json};
 
 /// A whole reply, but for what its request says (opaque, codec).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,30 +114,4 @@ pub struct Figures {
     /// Sends that wait for room in the log buffer, pulls that wait for a message.
     pub waiting_sends: u64,
     pub parked_pulls: u64,
-}
-
-/// A field that must be there.
-pub(super) fn required<'a>(ext: &Ext<'a>, name: &str) -> Result<&'a str, Refusal> {
-    ext.find(name).ok_or_else(|| {
-        Refusal::new(
-            response::SYSTEM_ERROR,
-            format!("the custom field <{name}> is null"),
-        )
-    })
-}
-
-/// A number that must be there.
-pub(super) fn number(ext: &Ext<'_>, name: &str) -> Result<i32, Refusal> {
-    let text = required(ext, name)?;
-    text.parse().map_err(|_| {
-        let text: String = text.chars().take(32).collect();
-        Refusal::new(
-            response::SYSTEM_ERROR,
-            format!("the custom field <{name}> cannot be {text:?}"),
-        )
-    })
-}
-
-pub(super) fn flag(ext: &Ext<'_>, name: &str) -> bool {
-    ext.find(name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }

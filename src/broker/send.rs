@@ -16,6 +16,7 @@ use crate::message::{MAX_PROPERTIES_BYTES, Message, Properties, batch, propertie
 use crate::store::QueueIndex;
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send::SendRequest;
+use crate::wire::topic::TopicFilterType;
 
 /// Space that the store takes for the CRC property behind a message's own.
 const CRC_PROPERTY_BYTES: usize = 20;
@@ -177,7 +178,7 @@ impl Broker {
             }
         };
         let mut sys_flag = request.sys_flag;
-        if config.topic_filter_type == "MULTI_TAG" {
+        if config.topic_filter_type == TopicFilterType::MultiTag {
             sys_flag |= sys_flag::MULTI_TAGS;
         }
         let mut plan = SendPlan {

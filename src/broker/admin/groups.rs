@@ -1,15 +1,12 @@
 //! Groups: 200, 201, 207, 225, 352.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-
-use crate::broker::reply::{Reply, flag, required};
+use crate::broker::reply::Reply;
 use crate::broker::send::missing_group;
 use crate::broker::{Broker, ConfigFile, Refusal, names};
 use crate::wire::codes::response;
-use crate::wire::group::SubscriptionGroupConfig;
-use crate::wire::topic::DataVersion;
+use crate::wire::group::{
+    DeleteGroup, GroupRequest, SubscriptionGroupConfig, SubscriptionGroupList,
+};
 use crate::wire::{Ext, loose_json};
 
 impl Broker {
@@ -18,7 +15,7 @@ impl Broker {
         body: &[u8],
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        self.put_groups(vec![loose_json::from_slice(body)?], now_ms)
+        self.put_groups(vec![SubscriptionGroupConfig::decode(body)?], now_ms)
     }
 
     pub(in crate::broker) fn update_groups(
@@ -26,12 +23,7 @@ impl Broker {
         body: &[u8],
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct GroupConfigList {
-            group_config_list: Vec<SubscriptionGroupConfig>,
-        }
-        let list: GroupConfigList = loose_json::from_slice(body)?;
+        let list: SubscriptionGroupList = loose_json::from_slice(body)?;
         self.put_groups(list.group_config_list, now_ms)
     }
 
@@ -52,23 +44,9 @@ impl Broker {
     }
 
     pub(in crate::broker) fn all_groups(&self) -> Result<Reply, Refusal> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Groups<'a> {
-            data_version: &'a DataVersion,
-            forbidden_table: BTreeMap<&'a str, BTreeMap<&'a str, i32>>,
-            subscription_group_table: BTreeMap<&'a str, &'a SubscriptionGroupConfig>,
-        }
-        let groups = self.groups.sorted();
-        let forbidden = self.groups.forbidden().into_iter();
-        let body = Groups {
-            data_version: self.groups.version(),
-            forbidden_table: forbidden
-                .map(|(group, topics)| (group, topics.into_iter().collect()))
-                .collect(),
-            subscription_group_table: groups.iter().map(|g| (&*g.group_name, *g)).collect(),
-        };
-        Ok(Reply::json(&body).with("totalGroupNum", groups.len()))
+        let body = self.groups_file();
+        let total = body.subscription_group_table.len();
+        Ok(Reply::json(&body).with("totalGroupNum", total))
     }
 
     pub(in crate::broker) fn group_config(
@@ -76,7 +54,7 @@ impl Broker {
         ext: &Ext<'_>,
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        let group = required(ext, "group")?;
+        let group = GroupRequest::decode(ext)?.group;
         let config = self.find_or_create_group(group, now_ms);
         config.map(Reply::json).ok_or_else(|| missing_group(group))
     }
@@ -86,11 +64,12 @@ impl Broker {
         ext: &Ext<'_>,
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        let group = required(ext, "groupName")?;
+        let request = DeleteGroup::decode(ext)?;
+        let group = request.group_name;
         if self.groups.remove(group, now_ms) {
             self.persist(ConfigFile::SubscriptionGroups);
         }
-        if flag(ext, "cleanOffset") {
+        if request.clean_offset {
             self.offsets.remove_group(group);
         }
         Ok(Reply::ok())

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::broker::delay::SCHEDULE;
 use crate::broker::reply::{Figures, Reply, StoreView};
 use crate::broker::{Broker, Refusal};
+use crate::wire::stats::KvTable;
 
 impl Broker {
     pub(in crate::broker) fn runtime_info(
@@ -14,10 +13,6 @@ impl Broker {
         now_ms: u64,
         store: &dyn StoreView,
     ) -> Result<Reply, Refusal> {
-        #[derive(Serialize)]
-        struct KvTable {
-            table: BTreeMap<String, String>,
-        }
         let figures = store.figures();
         let mut table = BTreeMap::new();
         let mut put = |name: &str, value: String| {

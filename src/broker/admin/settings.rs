@@ -82,7 +82,7 @@ impl Broker {
         for setting in SETTINGS {
             text.push_str(&format!("{}={}\n", setting.name, (setting.show)(&self.config)));
         }
-        let version = loose_json::to_vec(self.topics.version());
+        let version = loose_json::to_vec(&self.topics.version());
         Ok(Reply {
             body: text.into_bytes(),
             ..Reply::ok().with("version", String::from_utf8_lossy(&version))

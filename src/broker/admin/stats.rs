@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::broker::reply::{Reply, StoreView, required};
+use crate::broker::reply::{Reply, StoreView};
 use crate::broker::send::missing_topic;
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, Refusal, files};
-use crate::wire::Ext;
-use crate::wire::MessageQueue;
-
-/// A map whose keys are queues, which fastjson prints as objects.
-type ByQueue<T> = BTreeMap<String, T>;
+use crate::wire::stats::{
+    ConsumeStats, ConsumeStatsRequest, OffsetWrapper, TopicOffset, TopicStatsTable,
+};
+use crate::wire::topic::TopicRequest;
+use crate::wire::{Ext, MessageQueue};
 
 impl Broker {
     pub(in crate::broker) fn topic_stats(
@@ -21,20 +21,7 @@ impl Broker {
         now_ms: u64,
         store: &dyn StoreView,
     ) -> Result<Reply, Refusal> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct TopicOffset {
-            last_update_timestamp: i64,
-            max_offset: u64,
-            min_offset: u64,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct TopicStats {
-            offset_table: ByQueue<TopicOffset>,
-            topic_put_tps: f64,
-        }
-        let topic = required(ext, "topic")?;
+        let topic = TopicRequest::decode(ext)?.topic;
         let Some(entry) = self.topics.find(topic) else {
             return Err(missing_topic(topic));
         };
@@ -43,13 +30,13 @@ impl Broker {
             let last = bounds.max.checked_sub(1);
             let stored_ms = last.and_then(|last| store.store_time_ms(topic, queue_id, last));
             let offset = TopicOffset {
-                last_update_timestamp: stored_ms.unwrap_or(0),
-                max_offset: bounds.max,
-                min_offset: bounds.min,
+                last_update_timestamp_ms: stored_ms.unwrap_or(0),
+                max_offset: bounds.max as i64,
+                min_offset: bounds.min as i64,
             };
-            (self.queue_key(topic, queue_id), offset)
+            (self.message_queue(topic, queue_id), offset)
         });
-        Ok(Reply::json(&TopicStats {
+        Ok(Reply::json(&TopicStatsTable {
             offset_table: offsets.collect(),
             topic_put_tps: self.stats.topic_put_tps(topic, now_ms),
         }))
@@ -61,26 +48,10 @@ impl Broker {
         now_ms: u64,
         store: &dyn StoreView,
     ) -> Result<Reply, Refusal> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct OffsetWrapper {
-            broker_offset: u64,
-            consumer_offset: i64,
-            last_timestamp: i64,
-            pull_offset: i64,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct ConsumeStats {
-            consume_tps: f64,
-            offset_table: ByQueue<OffsetWrapper>,
-        }
-        let group = required(ext, "consumerGroup")?;
-        let mut stats = ConsumeStats {
-            consume_tps: 0.0,
-            offset_table: ByQueue::new(),
-        };
-        for topic in self.topics_for_stats(ext, group) {
+        let request = ConsumeStatsRequest::decode(ext)?;
+        let group = request.consumer_group;
+        let mut stats = ConsumeStats::default();
+        for topic in self.topics_for_stats(&request) {
             let Some(entry) = self.topics.find(topic) else {
                 continue;
             };
@@ -91,12 +62,12 @@ impl Broker {
                 let last = u64::try_from(consumer_offset - 1).ok();
                 let stored_ms = last.and_then(|last| store.store_time_ms(topic, queue_id, last));
                 let wrapper = OffsetWrapper {
-                    broker_offset: store.bounds(topic, queue_id).max,
+                    broker_offset: store.bounds(topic, queue_id).max as i64,
                     consumer_offset,
-                    last_timestamp: stored_ms.unwrap_or(0),
+                    last_timestamp_ms: stored_ms.unwrap_or(0),
                     pull_offset: pull_offset.max(consumer_offset),
                 };
-                let key = self.queue_key(topic, queue_id);
+                let key = self.message_queue(topic, queue_id);
                 stats.offset_table.insert(key, wrapper);
             }
             stats.consume_tps += self.stats.group_get_tps(group, topic, now_ms);
@@ -105,13 +76,14 @@ impl Broker {
     }
 
     /// The topics asked for, or all that the group has offsets in; without a list only those it is subscribed to.
-    fn topics_for_stats<'a>(&'a self, ext: &Ext<'a>, group: &str) -> Vec<&'a str> {
-        let list = ext.find("topicList").unwrap_or("");
+    fn topics_for_stats<'a>(&'a self, request: &ConsumeStatsRequest<'a>) -> Vec<&'a str> {
+        let group = request.consumer_group;
+        let list = request.topic_list.unwrap_or("");
         let list: Vec<_> = list.split(';').filter(|topic| !topic.is_empty()).collect();
         if !list.is_empty() {
             return list;
         }
-        let mut topics = match ext.find("topic").filter(|topic| !topic.trim().is_empty()) {
+        let mut topics = match request.topic.filter(|topic| !topic.trim().is_empty()) {
             Some(topic) => vec![topic],
             None => self.offsets.topics_of(group),
         };
@@ -135,8 +107,8 @@ impl Broker {
         struct CorrectionOffsets {
             correction_offsets: BTreeMap<i32, i64>,
         }
-        let topic = required(ext, "topic")?;
-        let compare = required(ext, "compareGroup")?;
+        let topic = TopicRequest::decode(ext)?.topic;
+        let compare = ext.find("compareGroup").unwrap_or("");
         let left_out: Vec<_> = ext.find("filterGroups").unwrap_or("").split(',').collect();
         let mut least: BTreeMap<i32, i64> = BTreeMap::new();
         let groups = self.offsets.groups_of(topic).into_iter();
@@ -169,13 +141,11 @@ impl Broker {
         Ok(Reply::json(&files::DelaysFile::of(&self.delays)))
     }
 
-    fn queue_key(&self, topic: &str, queue_id: u32) -> String {
-        let queue = MessageQueue {
+    fn message_queue(&self, topic: &str, queue_id: u32) -> MessageQueue {
+        MessageQueue {
             broker_name: self.config.broker_name.clone(),
             queue_id: queue_id as i32,
             topic: topic.into(),
-        };
-        let text = serde_json::to_string(&queue);
-        text.expect("strings and a number are always JSON")
+        }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use crate::broker::reply::{Reply, flag, number, required};
+use crate::broker::reply::Reply;
 use crate::broker::send::missing_topic;
 use crate::broker::topics::MAX_QUEUES;
 use crate::broker::{Broker, Effect, Refusal, names, system_topics};
 use crate::wire::codes::response;
-use crate::wire::topic::{DataVersion, TopicConfig};
+use crate::wire::route::TopicList;
+use crate::wire::topic::{
+    CreateTopic, TopicConfig, TopicConfigList, TopicConfigTable, TopicFilterType, TopicRequest,
+};
 use crate::wire::{Ext, loose_json};
 
 impl Broker {
@@ -18,21 +19,26 @@ impl Broker {
         ext: &Ext<'_>,
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        let topic = required(ext, "topic")?;
-        let known = self.topics.find(topic).map(|entry| &entry.config.attributes);
-        let changes = ext.find("attributes").unwrap_or("");
+        let request = CreateTopic::decode(ext)?;
+        let known = self.topics.find(request.topic);
+        let known = known.map(|entry| entry.config.attributes.clone());
+        let changes = request.attributes.unwrap_or("");
+        let filter_type = request.topic_filter_type;
+        let Some(topic_filter_type) = TopicFilterType::from_name(filter_type) else {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!("topicFilterType {filter_type:?}, expected SINGLE_TAG or MULTI_TAG"),
+            ));
+        };
         let config = TopicConfig {
-            topic_name: topic.into(),
-            read_queue_nums: number(ext, "readQueueNums")?,
-            write_queue_nums: number(ext, "writeQueueNums")?,
-            perm: number(ext, "perm")?,
-            topic_filter_type: ext.find("topicFilterType").unwrap_or("SINGLE_TAG").into(),
-            topic_sys_flag: match ext.find("topicSysFlag") {
-                Some(_) => number(ext, "topicSysFlag")?,
-                None => 0,
-            },
-            order: flag(ext, "order"),
-            attributes: changed_attributes(known.cloned().unwrap_or_default(), changes)?,
+            topic_name: request.topic.into(),
+            read_queue_nums: request.read_queue_nums,
+            write_queue_nums: request.write_queue_nums,
+            perm: request.perm,
+            topic_filter_type,
+            topic_sys_flag: request.topic_sys_flag.unwrap_or(0),
+            order: request.order,
+            attributes: changed_attributes(known.unwrap_or_default(), changes)?,
         };
         self.put_topic(config, now_ms)?;
         Ok(Reply::ok())
@@ -43,11 +49,6 @@ impl Broker {
         body: &[u8],
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct TopicConfigList {
-            topic_config_list: Vec<TopicConfig>,
-        }
         let list: TopicConfigList = loose_json::from_slice(body)?;
         for config in &list.topic_config_list {
             self.check_topic_update(config)?;
@@ -102,7 +103,7 @@ impl Broker {
         ext: &Ext<'_>,
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        let topic = required(ext, "topic")?;
+        let topic = TopicRequest::decode(ext)?.topic;
         if topic.trim().is_empty() {
             return Err(Refusal::new(
                 response::INVALID_PARAMETER,
@@ -130,25 +131,17 @@ impl Broker {
     }
 
     pub(in crate::broker) fn all_topics(&self) -> Result<Reply, Refusal> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct TopicConfigs<'a> {
-            data_version: &'a DataVersion,
-            topic_config_table: BTreeMap<&'a str, &'a TopicConfig>,
-            topic_queue_mapping_detail_map: BTreeMap<&'a str, ()>,
-        }
-        let topics = self.topics.sorted();
-        let table = topics.iter().map(|config| (&*config.topic_name, *config));
-        let body = TopicConfigs {
+        let topics = self.topics.sorted().into_iter().cloned();
+        let body = TopicConfigTable {
             data_version: self.topics.version(),
-            topic_config_table: table.collect(),
-            topic_queue_mapping_detail_map: BTreeMap::new(),
+            topic_config_table: topics.map(|t| (t.topic_name.clone(), t)).collect(),
+            ..TopicConfigTable::default()
         };
-        Ok(Reply::json(&body).with("totalTopicNum", topics.len()))
+        Ok(Reply::json(&body).with("totalTopicNum", self.topics.len()))
     }
 
     pub(in crate::broker) fn topic_config(&self, ext: &Ext<'_>) -> Result<Reply, Refusal> {
-        let topic = required(ext, "topic")?;
+        let topic = TopicRequest::decode(ext)?.topic;
         let entry = self.topics.find(topic);
         entry
             .map(|entry| Reply::json(&entry.config))
@@ -156,13 +149,9 @@ impl Broker {
     }
 
     pub(in crate::broker) fn system_topics(&self) -> Result<Reply, Refusal> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct TopicList {
-            topic_list: Vec<String>,
-        }
         Ok(Reply::json(&TopicList {
             topic_list: system_topics::names(&self.config),
+            ..TopicList::default()
         }))
     }
 }

@@ -489,7 +489,7 @@ fn multi_tag_topics_mark_their_messages() {
         .find_mut("T")
         .unwrap()
         .config
-        .topic_filter_type = "MULTI_TAG".into();
+        .topic_filter_type = crate::wire::topic::TopicFilterType::MultiTag;
     let plan = admit(&mut broker, &request("T", KEY)).unwrap();
     assert_eq!(plan.sys_flag, sys_flag::MULTI_TAGS);
 }
