@@ -4,6 +4,7 @@ mod pulls;
 mod sends;
 
 use super::*;
+use crate::wire::Language;
 use crate::wire::heartbeat::{ConsumerData, SubscriptionData};
 use crate::wire::topic::TopicConfig;
 
@@ -31,7 +32,7 @@ pub(crate) fn peer(conn: u64) -> Peer {
     Peer {
         conn: ConnId(conn),
         addr: ([127, 0, 0, 1], 40_000).into(),
-        language: "JAVA",
+        language: Language::Java,
         version: 500,
     }
 }
@@ -39,8 +40,6 @@ pub(crate) fn peer(conn: u64) -> Peer {
 pub(crate) fn consumer(group: &str, topic: &str, expression: &str) -> ConsumerData {
     ConsumerData {
         group_name: group.into(),
-        message_model: "CLUSTERING".into(),
-        consume_type: "CONSUME_PASSIVELY".into(),
         subscription_data_set: vec![SubscriptionData {
             topic: topic.into(),
             sub_string: expression.into(),

@@ -2,7 +2,7 @@ use super::*;
 use crate::message::{Record, RecordFields, batch, sys_flag};
 use crate::store::{QueueBounds, QueueIndex};
 use crate::wire::send::SendRequest;
-use crate::wire::send_back::SendBackRequest;
+use crate::wire::send_back::SendBack;
 use proptest::prelude::*;
 
 fn request<'a>(topic: &'a str, properties: &'a str) -> SendRequest<'a> {
@@ -12,8 +12,15 @@ fn request<'a>(topic: &'a str, properties: &'a str) -> SendRequest<'a> {
         default_topic: "TBW102",
         default_topic_queue_nums: 4,
         queue_id: 1,
-        properties,
-        ..SendRequest::default()
+        properties: Some(properties),
+        sys_flag: 0,
+        born_timestamp_ms: 5,
+        flag: 0,
+        reconsume_times: None,
+        unit_mode: false,
+        max_reconsume_times: None,
+        batch: false,
+        broker_name: None,
     }
 }
 
@@ -191,7 +198,7 @@ fn half_and_timed_messages_are_refused_clearly() {
     refused(&mut broker, &request("T", "DELAY\u{1}x\u{2}"), 1, "DELAY");
     assert!(admit(&mut broker, &request("T", "TRAN_MSG\u{1}false\u{2}")).is_ok());
     let mut sent_back = request("T", "TRAN_MSG\u{1}true\u{2}DELAY\u{1}3");
-    sent_back.reconsume_times = 1;
+    sent_back.reconsume_times = Some(1);
     assert!(admit(&mut broker, &sent_back).is_ok());
 }
 
@@ -252,7 +259,7 @@ fn retries_end_with_the_dead_letters() {
     let mut broker = broker();
     let mut send = request("%RETRY%g", "DELAY\u{1}5");
     send.queue_id = 0;
-    send.reconsume_times = 16;
+    send.reconsume_times = Some(16);
     let plan = admit(&mut broker, &send).unwrap();
     assert_eq!(plan.topic, "SCHEDULE_TOPIC_XXXX");
     assert_eq!(plan.properties().find("REAL_TOPIC"), Some("%RETRY%g"));
@@ -266,11 +273,11 @@ fn retries_end_with_the_dead_letters() {
             .write_queue_nums,
         4
     );
-    send.reconsume_times = 17;
+    send.reconsume_times = Some(17);
     let plan = admit(&mut broker, &send).unwrap();
     assert_eq!((&*plan.topic, plan.queue_id), ("%DLQ%g", 0));
     assert_eq!(plan.properties().find("DELAY"), Some("-1"));
-    send.reconsume_times = 3;
+    send.reconsume_times = Some(3);
     send.max_reconsume_times = Some(2);
     assert_eq!(admit(&mut broker, &send).unwrap().topic, "%DLQ%g");
     let old = Peer {
@@ -287,7 +294,7 @@ fn retries_end_with_the_dead_letters() {
 #[test]
 fn a_group_in_order_sends_its_retries_to_the_dead_letters() {
     let mut broker = broker();
-    let queue = locks::LockedQueue {
+    let queue = crate::wire::MessageQueue {
         topic: "T".into(),
         broker_name: "b".into(),
         queue_id: 0,
@@ -331,11 +338,15 @@ fn with_record<R>(properties: &str, reconsume_times: i32, f: impl FnOnce(&Record
     f(&Record::decode(&bytes, crate::message::Check::Crc).unwrap())
 }
 
-fn send_back(group: &str) -> SendBackRequest<'_> {
-    SendBackRequest {
+fn send_back(group: &str) -> SendBack<'_> {
+    SendBack {
         group,
         offset: 4096,
-        ..SendBackRequest::default()
+        delay_level: 0,
+        origin_msg_id: None,
+        origin_topic: None,
+        unit_mode: false,
+        max_reconsume_times: None,
     }
 }
 
@@ -418,7 +429,7 @@ fn send_backs_end_with_the_dead_letters_and_do_not_pile_up_properties() {
         (2, 5, Some(3), "SCHEDULE_TOPIC_XXXX"),
     ] {
         with_record(first, times, |record| {
-            let request = SendBackRequest {
+            let request = SendBack {
                 delay_level: level,
                 max_reconsume_times: max,
                 ..send_back("g")
@@ -478,7 +489,7 @@ fn multi_tag_topics_mark_their_messages() {
         .find_mut("T")
         .unwrap()
         .config
-        .topic_filter_type = "MULTI_TAG".into();
+        .topic_filter_type = crate::wire::topic::TopicFilterType::MultiTag;
     let plan = admit(&mut broker, &request("T", KEY)).unwrap();
     assert_eq!(plan.sys_flag, sys_flag::MULTI_TAGS);
 }
@@ -509,7 +520,7 @@ proptest! {
             default_topic_queue_nums: numbers[0] % 100,
             queue_id: numbers[1] % 10,
             sys_flag: numbers[2],
-            reconsume_times: numbers[3],
+            reconsume_times: Some(numbers[3]),
             max_reconsume_times: Some(numbers[4]),
             flag: numbers[5],
             batch,
