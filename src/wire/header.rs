@@ -102,12 +102,12 @@ impl Span {
 }
 
 /// The header cannot be read. It does not say which opaque to answer, so the connection is to be closed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     #[error("header: {expected} expected at byte {at}")]
     Json { at: usize, expected: &'static str },
-    #[error("header: {field} is {got:?}, not a 32-bit integer")]
-    Number { field: &'static str, got: String },
+    #[error("header: {field}, at byte {at}, is not a 32-bit integer")]
+    Number { field: &'static str, at: usize },
     #[error("header: nested deeper than {limit}")]
     TooDeep { limit: u32 },
     #[error("header: more than {MAX_FIELDS} fields")]
