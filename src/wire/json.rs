@@ -122,14 +122,7 @@ fn write_escaped(out: &mut Vec<u8>, text: &str) {
 
 impl Span {
     fn text<'a>(self, raw: &'a str, scratch: &'a Scratch) -> &'a str {
-        let whole = if self.in_text {
-            scratch.text.as_str()
-        } else {
-            raw
-        };
-        whole
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        self.of(raw, &scratch.text)
     }
 }
 
@@ -210,11 +203,7 @@ impl Reader<'_> {
         }
         let end = self.at;
         self.at += 1;
-        Some(Span {
-            in_text: false,
-            start: start as u32,
-            end: end as u32,
-        })
+        Some(Span::in_raw(start, end))
     }
 
     /// A string, or the text of a number or boolean. Null is none, and so is an object or array, which no field has.
@@ -302,11 +291,7 @@ impl Reader<'_> {
         if self.at == start {
             return Err(self.error("a value"));
         }
-        Ok(Span {
-            in_text: false,
-            start: start as u32,
-            end: self.at as u32,
-        })
+        Ok(Span::in_raw(start, self.at))
     }
 
     /// The string at whose opening quote we are. Without escapes it stays where it is.
@@ -322,7 +307,7 @@ impl Reader<'_> {
     }
 
     fn unescape(&mut self, start: usize, scratch: &mut Scratch) -> Result<Span, HeaderError> {
-        let text_start = scratch.text.len() as u32;
+        let text_start = scratch.text.len();
         let mut clean_from = start;
         loop {
             let stop = self.run_of_plain();
@@ -332,11 +317,7 @@ impl Reader<'_> {
             match stop {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Span {
-                        in_text: true,
-                        start: text_start,
-                        end: scratch.text.len() as u32,
-                    });
+                    return Ok(Span::in_text(text_start, scratch.text.len()));
                 }
                 Some(_) => {
                     self.at += 1;
