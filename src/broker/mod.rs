@@ -30,8 +30,8 @@ use std::borrow::Cow;
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use filter::TagFilter;
-pub use reply::{Figures, Reply, StoreView};
 pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
+pub use reply::{Figures, Reply, StoreView};
 pub use send::{SendPlan, UniqueKey};
 
 use clients::{Change, Clients};

@@ -161,7 +161,11 @@ fn changed_attributes(
     mut attributes: BTreeMap<String, String>,
     changes: &str,
 ) -> Result<BTreeMap<String, String>, Refusal> {
-    for change in changes.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+    for change in changes
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
         if let Some((name, value)) = change.strip_prefix('+').and_then(|set| set.split_once('=')) {
             attributes.insert(name.into(), value.into());
         } else if let Some(name) = change.strip_prefix('-') {
