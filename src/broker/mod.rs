@@ -22,6 +22,7 @@ pub mod stats;
 pub mod system_topics;
 pub mod topics;
 
+mod noted;
 mod send_back;
 mod unique_key;
 

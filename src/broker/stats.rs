@@ -90,6 +90,13 @@ impl Stats {
         meter.map_or(0.0, |meter| meter.tps(now_ms))
     }
 
+    pub fn forget_topic(&mut self, topic: &str) {
+        self.topic_puts.remove(topic);
+        for topics in self.group_gets.values_mut() {
+            topics.remove(topic);
+        }
+    }
+
     pub fn put(&mut self, messages: u64, bytes: u64) {
         self.counts.put_messages += messages;
         self.counts.put_bytes += bytes;

@@ -373,6 +373,35 @@ fn offsets_for_others() {
 }
 
 #[test]
+fn offsets_are_reset() {
+    let mut broker = broker();
+    assert_eq!(
+        broker
+            .reset_offsets("g", "None", &[(0, 3)])
+            .unwrap_err()
+            .code,
+        17
+    );
+    assert_eq!(
+        broker.reset_offsets("g", "T", &[(0, 3)]).unwrap_err().code,
+        26
+    );
+    assert_eq!(
+        broker
+            .reset_offsets("TOOLS_CONSUMER", "T", &[])
+            .unwrap_err()
+            .code,
+        1
+    );
+    let reply = broker
+        .reset_offsets("TOOLS_CONSUMER", "T", &[(0, 3)])
+        .unwrap();
+    let expected = r#"{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:3}}"#;
+    assert_eq!(body(&reply), expected);
+    assert!(broker.offsets.has_reset("TOOLS_CONSUMER", "T", 0));
+}
+
+#[test]
 fn settings() {
     let mut broker = broker();
     let text = ask(&mut broker, request::GET_BROKER_CONFIG, &[], "");

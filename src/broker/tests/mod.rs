@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod files;
 mod pulls;
+mod send_backs;
 mod sends;
 
 use super::*;
