@@ -115,7 +115,9 @@ impl Broker {
         let retry_topic = names::retry_topic(group);
         let subscriptions = &consumer.subscription_data_set;
         let order = match with_subscriptions {
-            true => subscriptions.iter().any(|data| self.topics.is_order(&data.topic)),
+            true => subscriptions
+                .iter()
+                .any(|data| self.topics.is_order(&data.topic)),
             false => self.topics.is_order(&retry_topic),
         };
         let sys_flag = topics::unit_sys_flag(&retry_topic, consumer.unit_mode);

@@ -79,10 +79,13 @@ impl Broker {
                     group_name,
                     ..config
                 });
-                let forbidden = file.forbidden_table.into_iter().flat_map(|(group, topics)| {
-                    let topics = topics.into_iter();
-                    topics.map(move |(topic, bits)| (group.clone(), topic, bits))
-                });
+                let forbidden = file
+                    .forbidden_table
+                    .into_iter()
+                    .flat_map(|(group, topics)| {
+                        let topics = topics.into_iter();
+                        topics.map(move |(topic, bits)| (group.clone(), topic, bits))
+                    });
                 self.groups.load(named, forbidden, file.data_version);
             }
             ConfigFile::ConsumerOffsets => {

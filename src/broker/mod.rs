@@ -22,6 +22,7 @@ pub mod stats;
 pub mod system_topics;
 pub mod topics;
 
+mod noted;
 mod send_back;
 mod unique_key;
 
@@ -30,8 +31,8 @@ use std::borrow::Cow;
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use filter::TagFilter;
-pub use reply::{Figures, Reply, StoreView};
 pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
+pub use reply::{Figures, Reply, StoreView};
 pub use send::{SendPlan, UniqueKey};
 
 use clients::{Change, Clients};

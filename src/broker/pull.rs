@@ -264,7 +264,13 @@ impl Broker {
     }
 
     /// Counts a reply and remembers how far the group has read.
-    pub fn pull_answered(&mut self, plan: &PullPlan<'_>, answer: &PullAnswer, messages: u32, now_ms: u64) {
+    pub fn pull_answered(
+        &mut self,
+        plan: &PullPlan<'_>,
+        answer: &PullAnswer,
+        messages: u32,
+        now_ms: u64,
+    ) {
         match answer.is_found() {
             true => {
                 self.stats.found(messages.into());

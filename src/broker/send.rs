@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use super::clients::Peer;
 use super::config::perm;
 use super::delay::SCHEDULE;
+use super::noted::Noted;
 use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
 use super::{Broker, Refusal, names, system_topics};
 use crate::message::ids::MessageId;
@@ -368,64 +369,6 @@ impl Broker {
         // A group that holds locks consumes in order; its message would come back out of order.
         let reconsume_times = request.reconsume_times.unwrap_or(0);
         Ok(reconsume_times > max_reconsume_times || self.locks.holds_any(group, now_ms))
-    }
-}
-
-/// What a send's properties say to the broker, gathered in one pass.
-#[derive(Debug, Default)]
-struct Noted<'a> {
-    unique_key: Option<&'a str>,
-    delay: Option<&'a str>,
-    wait: Option<&'a str>,
-    is_half: bool,
-    is_timed: bool,
-    has_pop_receipt: bool,
-}
-
-const POP_RECEIPT: &str = "POP_CK";
-
-impl<'a> Noted<'a> {
-    fn of(text: &'a str) -> Self {
-        let mut noted = Self::default();
-        for (name, value) in properties::iter(text) {
-            match name {
-                properties::UNIQUE_KEY => noted.unique_key = Some(value),
-                properties::DELAY => noted.delay = Some(value),
-                properties::WAIT => noted.wait = Some(value),
-                properties::TRANSACTION_PREPARED => {
-                    noted.is_half = value.eq_ignore_ascii_case("true");
-                }
-                "TIMER_DELIVER_MS" | "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" => noted.is_timed = true,
-                POP_RECEIPT => noted.has_pop_receipt = true,
-                _ => {}
-            }
-        }
-        noted
-    }
-
-    fn delay_level(&self) -> Result<i32, Refusal> {
-        let Some(text) = self.delay else {
-            return Ok(0);
-        };
-        text.parse().map_err(|_| {
-            let text: String = text.chars().take(32).collect();
-            Refusal::new(
-                response::SYSTEM_ERROR,
-                format!("property DELAY is {text:?}, expected a level"),
-            )
-        })
-    }
-
-    /// The properties to store: without a receipt, which only the broker may write.
-    fn stripped(&self, text: &'a str) -> Cow<'a, [u8]> {
-        if !self.has_pop_receipt {
-            return Cow::Borrowed(text.as_bytes());
-        }
-        let mut kept = String::with_capacity(text.len());
-        for (name, value) in properties::iter(text).filter(|(name, _)| *name != POP_RECEIPT) {
-            properties::push(&mut kept, name, value);
-        }
-        Cow::Owned(kept.into_bytes())
     }
 }
 

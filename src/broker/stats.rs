@@ -77,12 +77,24 @@ impl Stats {
 
     /// Messages a second, over about a minute.
     pub fn topic_put_tps(&self, topic: &str, now_ms: u64) -> f64 {
-        self.topic_puts.get(topic).map_or(0.0, |meter| meter.tps(now_ms))
+        self.topic_puts
+            .get(topic)
+            .map_or(0.0, |meter| meter.tps(now_ms))
     }
 
     pub fn group_get_tps(&self, group: &str, topic: &str, now_ms: u64) -> f64 {
-        let meter = self.group_gets.get(group).and_then(|topics| topics.get(topic));
+        let meter = self
+            .group_gets
+            .get(group)
+            .and_then(|topics| topics.get(topic));
         meter.map_or(0.0, |meter| meter.tps(now_ms))
+    }
+
+    pub fn forget_topic(&mut self, topic: &str) {
+        self.topic_puts.remove(topic);
+        for topics in self.group_gets.values_mut() {
+            topics.remove(topic);
+        }
     }
 
     pub fn put(&mut self, messages: u64, bytes: u64) {

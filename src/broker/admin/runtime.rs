@@ -35,25 +35,48 @@ impl Broker {
         put("bootTimestamp", self.started_ms.to_string());
         put("runtime", runtime(now_ms.saturating_sub(self.started_ms)));
         put("brokerActive", true.to_string());
-        put("brokerVersionDesc", concat!("ringmq ", env!("CARGO_PKG_VERSION")).into());
-        put("putTps", self.stats.rates(now_ms, |counts| counts.put_messages));
-        put("getFoundTps", self.stats.rates(now_ms, |counts| counts.get_found));
-        put("getMissTps", self.stats.rates(now_ms, |counts| counts.get_missed));
-        let total = self.stats.rates(now_ms, |counts| counts.get_found + counts.get_missed);
+        put(
+            "brokerVersionDesc",
+            concat!("ringmq ", env!("CARGO_PKG_VERSION")).into(),
+        );
+        put(
+            "putTps",
+            self.stats.rates(now_ms, |counts| counts.put_messages),
+        );
+        put(
+            "getFoundTps",
+            self.stats.rates(now_ms, |counts| counts.get_found),
+        );
+        put(
+            "getMissTps",
+            self.stats.rates(now_ms, |counts| counts.get_missed),
+        );
+        let total = self
+            .stats
+            .rates(now_ms, |counts| counts.get_found + counts.get_missed);
         put("getTotalTps", total);
         let transferred = self.stats.rates(now_ms, |counts| counts.transferred);
         put("getTransferredTps", transferred);
         put("putMessageTimesTotal", counts.put_messages.to_string());
         put("putMessageSizeTotal", counts.put_bytes.to_string());
         put("putMessageFailedTimes", counts.put_failed.to_string());
-        put("putMessageEntireTimeMax", counts.put_time_max_ms.to_string());
+        put(
+            "putMessageEntireTimeMax",
+            counts.put_time_max_ms.to_string(),
+        );
         let average = counts.put_bytes as f64 / counts.put_messages.max(1) as f64;
         put("putMessageAverageSize", format!("{average:?}"));
         let (yesterday, today) = (days.yesterday_morning, days.today_morning);
-        put("msgPutTotalYesterdayMorning", yesterday.put_messages.to_string());
+        put(
+            "msgPutTotalYesterdayMorning",
+            yesterday.put_messages.to_string(),
+        );
         put("msgPutTotalTodayMorning", today.put_messages.to_string());
         put("msgPutTotalTodayNow", counts.put_messages.to_string());
-        put("msgGetTotalYesterdayMorning", yesterday.transferred.to_string());
+        put(
+            "msgGetTotalYesterdayMorning",
+            yesterday.transferred.to_string(),
+        );
         put("msgGetTotalTodayMorning", today.transferred.to_string());
         put("msgGetTotalTodayNow", counts.transferred.to_string());
         put("startAcceptSendRequestTimeStamp", 0.to_string());
@@ -63,18 +86,36 @@ impl Broker {
 fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
     put("commitLogMinOffset", figures.log_min.to_string());
     put("commitLogMaxOffset", figures.log_max.to_string());
-    put("dispatchBehindBytes", figures.not_dispatched_bytes.to_string());
+    put(
+        "dispatchBehindBytes",
+        figures.not_dispatched_bytes.to_string(),
+    );
     put("remainHowManyDataToFlush", bytes(figures.not_flushed_bytes));
     let earliest_ms = figures.earliest_message_ms.unwrap_or(-1);
     put("earliestMessageTimeStamp", earliest_ms.to_string());
     let ratio = format!("{:?}", figures.log_disk_used);
-    put(&format!("commitLogDiskRatio_{}", figures.log_dir), ratio.clone());
+    put(
+        &format!("commitLogDiskRatio_{}", figures.log_dir),
+        ratio.clone(),
+    );
     put("commitLogDiskRatio", ratio);
-    put("consumeQueueDiskRatio", format!("{:?}", figures.queue_disk_used));
-    let (total, free) = (bytes(figures.disk_total_bytes), bytes(figures.disk_free_bytes));
-    put("commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
+    put(
+        "consumeQueueDiskRatio",
+        format!("{:?}", figures.queue_disk_used),
+    );
+    let (total, free) = (
+        bytes(figures.disk_total_bytes),
+        bytes(figures.disk_free_bytes),
+    );
+    put(
+        "commitLogDirCapacity",
+        format!("Total : {total}, Free : {free}."),
+    );
     put("putLatency99", format!("{:.2}", figures.put_latency_p99_ms));
-    put("putLatency999", format!("{:.2}", figures.put_latency_p999_ms));
+    put(
+        "putLatency999",
+        format!("{:.2}", figures.put_latency_p999_ms),
+    );
     put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
     put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
     // Thread pools, their queues, the page cache's lock, the transient store pool and the timer wheel are RocketMQ's
@@ -112,7 +153,10 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
 fn runtime(ms: u64) -> String {
     let s = ms / 1000;
     let (days, hours, minutes) = (s / 86_400, s / 3600 % 24, s / 60 % 60);
-    format!("[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]", s % 60)
+    format!(
+        "[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]",
+        s % 60
+    )
 }
 
 /// As RocketMQ writes sizes: `1.5 GiB`.
@@ -139,6 +183,9 @@ mod tests {
         assert_eq!(bytes(300), "300 B");
         assert_eq!(bytes(252 << 30), "252.0 GiB");
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
-        assert_eq!(runtime(74_900), "[ 0 days, 0 hours, 1 minutes, 14 seconds ]");
+        assert_eq!(
+            runtime(74_900),
+            "[ 0 days, 0 hours, 1 minutes, 14 seconds ]"
+        );
     }
 }

@@ -36,25 +36,43 @@ macro_rules! setting {
 const SETTINGS: &[Setting] = &[
     setting!("autoCreateSubscriptionGroup", auto_create_group),
     setting!("autoCreateTopicEnable", auto_create_topic),
-    setting!("brokerClusterName", fixed |config| config.cluster_name.clone()),
-    setting!("brokerId", fixed |_| 0.to_string()),
-    setting!("brokerIP1", fixed |config| config.advertise.ip().to_string()),
-    setting!("brokerName", fixed |config| config.broker_name.clone()),
+    setting!(
+        "brokerClusterName",
+        fixed | config | config.cluster_name.clone()
+    ),
+    setting!("brokerId", fixed | _ | 0.to_string()),
+    setting!(
+        "brokerIP1",
+        fixed | config | config.advertise.ip().to_string()
+    ),
+    setting!("brokerName", fixed | config | config.broker_name.clone()),
     setting!("brokerPermission", broker_permission),
     setting!("channelExpiredTimeout", client_expiry_ms),
     setting!("defaultTopicQueueNums", default_topic_queue_nums),
-    setting!("enablePropertyFilter", fixed |config| config.property_filter.to_string()),
-    setting!("listenPort", fixed |config| config.advertise.port().to_string()),
+    setting!(
+        "enablePropertyFilter",
+        fixed | config | config.property_filter.to_string()
+    ),
+    setting!(
+        "listenPort",
+        fixed | config | config.advertise.port().to_string()
+    ),
     setting!("litePullMessageEnable", lite_pull),
     setting!("longPollingEnable", long_polling),
     setting!("maxMessageSize", max_message_bytes),
     setting!("maxTransferBytesOnMessageInMemory", max_pull_bytes),
     setting!("maxTransferCountOnMessageInMemory", max_pull_messages),
-    setting!("notifyConsumerIdsChangedEnable", notify_consumer_ids_changed),
-    setting!("regionId", fixed |config| config.region_id.clone()),
+    setting!(
+        "notifyConsumerIdsChangedEnable",
+        notify_consumer_ids_changed
+    ),
+    setting!("regionId", fixed | config | config.region_id.clone()),
     setting!("shortPollingTimeMills", short_polling_ms),
-    setting!("traceOn", fixed |config| config.trace_on.to_string()),
-    setting!("traceTopicEnable", fixed |config| config.trace_topic.to_string()),
+    setting!("traceOn", fixed | config | config.trace_on.to_string()),
+    setting!(
+        "traceTopicEnable",
+        fixed | config | config.trace_topic.to_string()
+    ),
 ];
 
 impl Broker {
@@ -80,7 +98,11 @@ impl Broker {
     pub(in crate::broker) fn config_text(&self) -> Result<Reply, Refusal> {
         let mut text = String::new();
         for setting in SETTINGS {
-            text.push_str(&format!("{}={}\n", setting.name, (setting.show)(&self.config)));
+            text.push_str(&format!(
+                "{}={}\n",
+                setting.name,
+                (setting.show)(&self.config)
+            ));
         }
         let version = loose_json::to_vec(&self.topics.version());
         Ok(Reply {

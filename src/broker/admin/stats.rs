@@ -8,8 +8,9 @@ use crate::broker::reply::{Reply, StoreView};
 use crate::broker::send::missing_topic;
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, Refusal, files};
+use crate::wire::codes::response;
 use crate::wire::stats::{
-    ConsumeStats, ConsumeStatsRequest, OffsetWrapper, TopicOffset, TopicStatsTable,
+    ConsumeStats, ConsumeStatsRequest, OffsetWrapper, ResetOffsetBody, TopicOffset, TopicStatsTable,
 };
 use crate::wire::topic::TopicRequest;
 use crate::wire::{Ext, MessageQueue};
@@ -131,6 +132,36 @@ impl Broker {
         Ok(Reply::json(&CorrectionOffsets {
             correction_offsets: least,
         }))
+    }
+
+    /// Sends a group to these offsets (222), which the caller has found by time or has been given: its next pull of each
+    /// queue is told so, and until then its own commits do not count.
+    pub fn reset_offsets(
+        &mut self,
+        group: &str,
+        topic: &str,
+        offsets: &[(u32, u64)],
+    ) -> Result<Reply, Refusal> {
+        let missing = |code, what| Err(Refusal::new(code, format!("{what} does not exist")));
+        if !self.topics.contains(topic) {
+            return missing(response::TOPIC_NOT_EXIST, format!("Topic {topic}"));
+        }
+        if !self.groups.contains(group) {
+            let code = response::SUBSCRIPTION_GROUP_NOT_EXIST;
+            return missing(code, format!("Group {group}"));
+        }
+        if offsets.is_empty() {
+            let remark = "No queues to reset.";
+            return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+        }
+        let mut body = ResetOffsetBody::default();
+        for (queue_id, offset) in offsets {
+            let (id, offset) = (*queue_id as i32, *offset as i64);
+            self.offsets.reset(group, topic, id, offset);
+            let queue = self.message_queue(topic, *queue_id);
+            body.offset_table.insert(queue, offset);
+        }
+        Ok(Reply::json(&body))
     }
 
     pub(in crate::broker) fn all_offsets(&self) -> Result<Reply, Refusal> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::broker::reply::Reply;
 use crate::broker::send::missing_topic;
 use crate::broker::topics::MAX_QUEUES;
-use crate::broker::{Broker, Effect, Refusal, names, system_topics};
+use crate::broker::{Broker, ConfigFile, Effect, Refusal, names, system_topics};
 use crate::wire::codes::response;
 use crate::wire::route::TopicList;
 use crate::wire::topic::{
@@ -120,10 +120,8 @@ impl Broker {
         for topic in doomed {
             if self.topics.remove(&topic, now_ms) {
                 self.offsets.remove_topic(&topic);
-                self.topic_changed(&topic);
-                self.effects.retain(|effect| {
-                    !matches!(effect, Effect::Register { topic: other } if *other == topic)
-                });
+                self.stats.forget_topic(&topic);
+                self.persist(ConfigFile::Topics);
                 self.effects.push(Effect::DeleteTopic { topic });
             }
         }
@@ -161,7 +159,11 @@ fn changed_attributes(
     mut attributes: BTreeMap<String, String>,
     changes: &str,
 ) -> Result<BTreeMap<String, String>, Refusal> {
-    for change in changes.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+    for change in changes
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
         if let Some((name, value)) = change.strip_prefix('+').and_then(|set| set.split_once('=')) {
             attributes.insert(name.into(), value.into());
         } else if let Some(name) = change.strip_prefix('-') {
