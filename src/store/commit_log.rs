@@ -41,8 +41,16 @@ impl CommitLog {
         assert!(segment_bytes.is_multiple_of(BLOCK));
         let loaded_from = floor(tail);
         assert_eq!(block.len() as u64, tail - loaded_from);
-        buffer.write(loaded_from, block.len()).copy_from_slice(block);
-        Self { buffer, segment_bytes, tail, written: tail, loaded_from }
+        buffer
+            .write(loaded_from, block.len())
+            .copy_from_slice(block);
+        Self {
+            buffer,
+            segment_bytes,
+            tail,
+            written: tail,
+            loaded_from,
+        }
     }
 
     pub fn tail(&self) -> u64 {
@@ -111,7 +119,11 @@ impl CommitLog {
             self.buffer.zero(self.tail, (end - self.tail) as usize);
         }
         let slice = self.buffer.slice(start, (end - start) as usize);
-        Some(Sealed { slice, start, end: end.min(self.tail) })
+        Some(Sealed {
+            slice,
+            start,
+            end: end.min(self.tail),
+        })
     }
 
     /// The write that `seal` gave out is done.
@@ -128,7 +140,11 @@ impl CommitLog {
 
     fn position_for(&self, len: usize) -> u64 {
         let rest = self.segment_rest();
-        if (len + BLANK_BYTES) as u64 > rest { self.tail + rest } else { self.tail }
+        if (len + BLANK_BYTES) as u64 > rest {
+            self.tail + rest
+        } else {
+            self.tail
+        }
     }
 
     fn segment_rest(&self) -> u64 {

@@ -30,7 +30,12 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { flush: "async", cores: "0", config: "", ports: None }
+        Options {
+            flush: "async",
+            cores: "0",
+            config: "",
+            ports: None,
+        }
     }
 }
 
@@ -41,12 +46,25 @@ impl Broker {
         let config = store.with_extension("conf");
         std::fs::write(&config, options.config).expect("the folder of the store is writable");
         let mut process = Command::new(env!("CARGO_BIN_EXE_ringmq"))
-            .args(["broker", "--advertise", "127.0.0.1", "--flush", options.flush, "--cores", options.cores])
+            .args([
+                "broker",
+                "--advertise",
+                "127.0.0.1",
+                "--flush",
+                options.flush,
+                "--cores",
+                options.cores,
+            ])
             .arg("--store")
             .arg(store)
             .arg("--config")
             .arg(&config)
-            .args(["--port", &port.to_string(), "--namesrv-port", &namesrv_port.to_string()])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--namesrv-port",
+                &namesrv_port.to_string(),
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -62,7 +80,13 @@ impl Broker {
         // Nobody reads it any more, but it must not block on a full pipe.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         let namesrv = SocketAddr::from(([127, 0, 0, 1], namesrv_port));
-        Broker { process, namesrv, port, store: store.to_owned(), banner }
+        Broker {
+            process,
+            namesrv,
+            port,
+            store: store.to_owned(),
+            banner,
+        }
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -81,7 +105,10 @@ impl Broker {
 
     /// SIGTERM, and the exit status it ends with.
     pub fn terminate(mut self) -> ExitStatus {
-        let status = Command::new("kill").arg(self.pid().to_string()).status().expect("kill is there");
+        let status = Command::new("kill")
+            .arg(self.pid().to_string())
+            .status()
+            .expect("kill is there");
         assert!(status.success());
         let started = Instant::now();
         loop {
@@ -119,7 +146,9 @@ pub struct Wire(pub TcpStream);
 impl Wire {
     pub fn connect(addr: SocketAddr) -> Wire {
         let stream = TcpStream::connect(addr).expect("the port listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
         stream.set_nodelay(true).expect("nodelay can be set");
         Wire(stream)
     }
@@ -142,7 +171,9 @@ impl Wire {
         }
         let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize;
         frame.resize(4 + length, 0);
-        self.0.read_exact(&mut frame[4..]).expect("the rest of the frame");
+        self.0
+            .read_exact(&mut frame[4..])
+            .expect("the rest of the frame");
         Some(frame)
     }
 }
