@@ -80,10 +80,10 @@ async fn deliver_due<I: Io>(
         {
             return Ok(Some((at_ms - now_ms as u64).max(1) * 1_000_000));
         }
-        if let Some(position) = positions.first() {
-            if !deliver(shard, position.physical_offset).await? {
-                return Ok(Some(RETRY_NS));
-            }
+        if let Some(position) = positions.first()
+            && !deliver(shard, position.physical_offset).await?
+        {
+            return Ok(Some(RETRY_NS));
         }
         let mut broker = shard.broker.borrow_mut();
         broker.delays.advance(level, next_offset, now_ms as u64);

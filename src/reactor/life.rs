@@ -74,10 +74,10 @@ async fn load_broker<I: Io>(
     let now_ms = io.now().unix_ms as u64;
     let mut broker = Broker::new(setup.broker.clone(), now_ms);
     for file in ConfigFile::ALL {
-        if let Some(text) = store.load_text(file.name()).await? {
-            if let Err(error) = broker.load_file(file, &text) {
-                warn!(file = file.name(), %error, "cannot be read; starting without it");
-            }
+        if let Some(text) = store.load_text(file.name()).await?
+            && let Err(error) = broker.load_file(file, &text)
+        {
+            warn!(file = file.name(), %error, "cannot be read; starting without it");
         }
     }
     for (topic, queues) in store.topics() {

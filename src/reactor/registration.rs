@@ -184,7 +184,7 @@ impl<S: Stream> Link<S> {
                 topic_config_table: chosen
                     .map(|config| (config.topic_name.clone(), config.clone()))
                     .collect(),
-                data_version: broker.topics.version().clone(),
+                data_version: broker.topics.version(),
                 ..TopicConfigTable::default()
             };
             RegisterBrokerBody {

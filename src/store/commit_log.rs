@@ -107,13 +107,14 @@ impl CommitLog {
             .min(start + MAX_WRITE_BYTES)
             .min((start / capacity + 1) * capacity)
             .min((start / self.segment_bytes + 1) * self.segment_bytes);
-        if let Some((busy_from, busy_to)) = busy {
-            if start < busy_to && busy_from < end {
-                if busy_from <= start {
-                    return None;
-                }
-                end = busy_from;
+        if let Some((busy_from, busy_to)) = busy
+            && start < busy_to
+            && busy_from < end
+        {
+            if busy_from <= start {
+                return None;
             }
+            end = busy_from;
         }
         if end > self.tail {
             self.buffer.zero(self.tail, (end - self.tail) as usize);

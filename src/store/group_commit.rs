@@ -21,11 +21,9 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     loop {
         let sealed = store.state.borrow_mut().log.seal(store.segments.busy());
         let Some(sealed) = sealed else {
-            let state = store.state.borrow();
-            if state.fence.is_some() || (state.closing && state.log.tail() == state.log.written()) {
+            if store.has_ended() {
                 return;
             }
-            drop(state);
             store.work.notified().await;
             continue;
         };
@@ -72,6 +70,12 @@ pub(super) async fn flush_regularly<I: Io>(store: Rc<Store<I>>) {
 }
 
 impl<I: Io> Store<I> {
+    /// Nothing more will be written.
+    fn has_ended(&self) -> bool {
+        let state = self.state.borrow();
+        state.fence.is_some() || (state.closing && state.log.tail() == state.log.written())
+    }
+
     /// The log is on the device up to `end`.
     fn commit(&self, end: u64) {
         let mut state = self.state.borrow_mut();
