@@ -99,7 +99,6 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
         broker.kill();
         let broker = Broker::start(&store, &options);
         scenario(&broker, "killed", "after_restart");
-        scenario(&broker, "clean", "after_restart");
         assert!(broker.terminate().success());
     }
 }
