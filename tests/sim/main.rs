@@ -90,6 +90,9 @@ fn history(seed: u64) {
 /// A broker's life with some ends, while clients go on; then everything that was promised must be there.
 fn trace_of_history(seed: u64) -> u64 {
     let _replay = Replay(seed);
+    if std::env::var("RUST_LOG").is_ok() {
+        let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
+    }
     let dice = Dice::new(seed, 0);
     let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
     let cluster = Cluster::new(seed, flush);
@@ -103,7 +106,7 @@ fn trace_of_history(seed: u64) -> u64 {
         cluster.sleep_ms(dice.within(20, 1_000)).await;
         shared.is_ending.set(true);
         // Whatever is delayed, or has been sent back, is there after the longest delay.
-        cluster.sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 2_000).await;
+        cluster.sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 30_000).await;
         let stored = recovered::read_all(&cluster, &shared).await;
         shared.oracle.borrow().is_settled(&stored);
         let stats = stored.len();
@@ -159,7 +162,9 @@ async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     }
     shared.disturb();
     shared.is_closed.set(true);
-    let crashed_ns = match dice.below(5) {
+    let end = dice.below(5);
+    tracing::info!(now_ns = cluster.sim.mono_ns(), flush = ?cluster.flush, what = ["stop", "kill", "kill", "power cut", "power cut"][end as usize], "the broker ends");
+    let crashed_ns = match end {
         0 => {
             cluster.stop().await;
             None
