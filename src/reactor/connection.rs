@@ -29,9 +29,6 @@ const MAX_UNSENT_BYTES: usize = 64 << 20;
 /// An output buffer that one huge reply has grown is given back.
 const KEPT_CAPACITY_BYTES: usize = 1 << 20;
 
-/// A client that neither sends nor takes anything is closed (`serverChannelMaxIdleTimeSeconds`).
-const MAX_IDLE_NS: u64 = 120_000_000_000;
-
 /// What stands behind a port.
 pub trait Service<S: Stream>: 'static {
     /// Takes one frame; replies now or later through [`Connection::reply`].
@@ -192,10 +189,10 @@ impl<S: Stream> Connections<S> {
         }
     }
 
-    /// Closes who has been silent in both directions for two minutes.
-    pub fn close_idle(&self, now_ns: u64) {
+    /// Closes who has been silent in both directions for so long (`serverChannelMaxIdleTimeSeconds`).
+    pub fn close_idle(&self, now_ns: u64, max_idle_s: u64) {
         for connection in self.snapshot() {
-            if now_ns.saturating_sub(connection.active_ns.get()) > MAX_IDLE_NS {
+            if now_ns.saturating_sub(connection.active_ns.get()) > max_idle_s * 1_000_000_000 {
                 info!(peer = %connection.peer, "closing an idle connection");
                 connection.close();
             }
