@@ -73,10 +73,21 @@ pub fn run(plan: &DrivePlan, output: &Output) -> Result<Report, BenchError> {
         machine: Machine::probe(&dir),
         floor: None,
         runs,
-        notes: Vec::new(),
+        notes: notes(plan.drive),
     };
     output.write(&report)?;
     Ok(report)
+}
+
+fn notes(drive: Drive) -> Vec<String> {
+    let note = match drive {
+        Drive::Send => "latency: from the intended send time to the broker's answer",
+        Drive::Consume { .. } => "latency: round trip of the pulls that found messages",
+        Drive::EndToEnd => {
+            "latency of e2e: from the intended send time until a consumer had the message"
+        }
+    };
+    vec![note.to_owned()]
 }
 
 /// Where to send to: the topics' queues, once the name server has them as wanted.

@@ -48,7 +48,7 @@ pub fn html(report: &Report) -> String {
             ],
         );
     }
-    page.push_str("<h2>Runs (latencies in us, from the intended send time)</h2>\n");
+    page.push_str("<h2>Runs (latencies in us)</h2>\n");
     let heads: Vec<String> = table::heads().into_iter().map(str::to_owned).collect();
     let cells: Vec<Vec<String>> = report.runs.iter().map(table::cells).collect();
     rows(&mut page, &heads, &cells);

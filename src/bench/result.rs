@@ -75,8 +75,9 @@ impl RunResult {
         Some(self.per_message(self.broker_cpu?.as_secs_f64() * 1e6))
     }
 
-    pub fn load_cpu_us_per_message(&self) -> f64 {
-        self.per_message(self.load_cpu.as_secs_f64() * 1e6)
+    /// `None` in an open loop, where the load generator spins to be on time.
+    pub fn load_cpu_us_per_message(&self) -> Option<f64> {
+        (self.shape.rate == 0).then(|| self.per_message(self.load_cpu.as_secs_f64() * 1e6))
     }
 
     pub fn bytes_written_per_message(&self) -> Option<f64> {
@@ -132,7 +133,7 @@ impl Serialize for RunResult {
             errors: &'a BTreeMap<String, u64>,
             unanswered: u64,
             broker_cpu_us_per_message: Option<f64>,
-            load_cpu_us_per_message: f64,
+            load_cpu_us_per_message: Option<f64>,
             bytes_written_per_message: Option<f64>,
             flushes_per_message: Option<f64>,
             broker_writes: Option<WriteCounters>,

@@ -30,7 +30,7 @@ pub fn cells(run: &RunResult) -> Vec<String> {
     cells.extend([
         micros(percentiles.max_us),
         optional(run.broker_cpu_us_per_message(), 2),
-        format!("{:.2}", run.load_cpu_us_per_message()),
+        optional(run.load_cpu_us_per_message(), 2),
         optional(run.bytes_written_per_message(), 0),
         optional(run.flushes_per_message(), 4),
         grouped(run.error_count() + run.unanswered),

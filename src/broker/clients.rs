@@ -7,7 +7,10 @@ use hashbrown::HashMap;
 
 use super::filter::{self, TagFilter};
 use crate::message::java_hash;
-use crate::wire::heartbeat::{ConsumerData, SubscriptionData};
+use crate::wire::Language;
+use crate::wire::heartbeat::{
+    ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
+};
 
 /// A connection, by a number that is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,8 +21,8 @@ pub struct ConnId(pub u64);
 pub struct Peer {
     pub conn: ConnId,
     pub addr: SocketAddr,
-    /// Name of the client's language and number of its version, as in its headers.
-    pub language: &'static str,
+    pub language: Language,
+    /// As in its headers.
     pub version: i32,
 }
 
@@ -28,7 +31,7 @@ pub struct Peer {
 pub struct Member {
     pub client_id: String,
     pub addr: SocketAddr,
-    pub language: &'static str,
+    pub language: Language,
     pub version: i32,
     pub heartbeat_ms: u64,
 }
@@ -43,9 +46,9 @@ pub struct Subscription {
 /// A group of consumers that is online.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerGroup {
-    pub consume_type: String,
-    pub message_model: String,
-    pub consume_from_where: String,
+    pub consume_type: ConsumeType,
+    pub message_model: MessageModel,
+    pub consume_from_where: ConsumeFromWhere,
     members: BTreeMap<ConnId, Member>,
     subscriptions: HashMap<String, Subscription>,
     fingerprint: Option<i32>,
@@ -115,11 +118,9 @@ impl Clients {
         now_ms: u64,
     ) -> Option<Change> {
         let group = self.consumers.entry_ref(&*data.group_name).or_default();
-        group.consume_type.clone_from(&data.consume_type);
-        group.message_model.clone_from(&data.message_model);
-        group
-            .consume_from_where
-            .clone_from(&data.consume_from_where);
+        group.consume_type = data.consume_type;
+        group.message_model = data.message_model;
+        group.consume_from_where = data.consume_from_where;
         let is_new = touch(&mut group.members, client_id, peer, now_ms);
         let is_changed = with_subscriptions && group.subscribe(&data.subscription_data_set);
         (is_new || is_changed).then(|| group.change(&data.group_name))
@@ -213,7 +214,7 @@ impl ConsumerGroup {
     }
 
     pub fn is_broadcasting(&self) -> bool {
-        self.message_model == "BROADCASTING"
+        self.message_model == MessageModel::Broadcasting
     }
 
     /// Topics that come or go are a change, a newer expression is not (RocketMQ: `updateSubscription`).
@@ -306,7 +307,7 @@ mod tests {
         Peer {
             conn: ConnId(conn),
             addr: ([127, 0, 0, 1], 1).into(),
-            language: "JAVA",
+            language: Language::Java,
             version: 500,
         }
     }
@@ -322,7 +323,6 @@ mod tests {
             };
         ConsumerData {
             group_name: "g".into(),
-            message_model: "CLUSTERING".into(),
             subscription_data_set: topics.iter().map(subscription).collect(),
             ..ConsumerData::default()
         }
@@ -411,7 +411,7 @@ mod tests {
     fn broadcasting_groups_are_not_told() {
         let mut clients = Clients::default();
         let mut data = consumer(&[("T", "*", 1)]);
-        data.message_model = "BROADCASTING".into();
+        data.message_model = MessageModel::Broadcasting;
         let change = clients.register_consumer(&data, true, "a", &peer(1), 0);
         assert!(change.unwrap().conns.is_empty());
     }

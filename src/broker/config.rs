@@ -2,12 +2,9 @@
 
 use std::net::SocketAddr;
 
-/// Permission bits of brokers and topics (RocketMQ: `PermName`).
+/// Permission bits of brokers and topics.
 pub mod perm {
-    /// A topic created through this one takes over its permissions.
-    pub const INHERIT: i32 = 1;
-    pub const WRITE: i32 = 1 << 1;
-    pub const READ: i32 = 1 << 2;
+    pub use crate::wire::topic::perm::{INHERIT, READ, WRITE};
 
     pub fn is_readable(perm: i32) -> bool {
         perm & READ != 0

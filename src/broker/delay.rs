@@ -11,7 +11,7 @@ use super::send::{OwnMessage, SendPlan};
 use super::system_topics;
 use crate::message::{Record, properties};
 use crate::store::QueueBounds;
-use crate::wire::topic::DataVersion;
+use crate::wire::DataVersion;
 
 pub use super::system_topics::SCHEDULE;
 
@@ -52,9 +52,8 @@ impl Delays {
             levels_ms,
             offsets: BTreeMap::new(),
             version: DataVersion {
-                counter: 0,
-                state_version: 0,
-                timestamp: now_ms as i64,
+                timestamp_ms: now_ms as i64,
+                ..DataVersion::default()
             },
             updates: 0,
             is_dirty: false,
@@ -101,8 +100,7 @@ impl Delays {
         self.is_dirty = true;
         self.updates += 1;
         if self.updates.is_multiple_of(UPDATES_PER_VERSION) {
-            self.version.counter += 1;
-            self.version.timestamp = now_ms as i64;
+            self.version = self.version.next(now_ms as i64);
         }
     }
 
@@ -119,8 +117,8 @@ impl Delays {
         &self.offsets
     }
 
-    pub fn version(&self) -> &DataVersion {
-        &self.version
+    pub fn version(&self) -> DataVersion {
+        self.version
     }
 
     pub fn load(&mut self, offsets: impl IntoIterator<Item = (i32, i64)>, version: DataVersion) {

@@ -4,8 +4,8 @@ use hashbrown::HashMap;
 
 use super::names;
 use super::system_topics;
+use crate::wire::DataVersion;
 use crate::wire::group::SubscriptionGroupConfig;
-use crate::wire::topic::DataVersion;
 
 /// All groups, with the topics that some may not read.
 #[derive(Debug)]
@@ -29,9 +29,8 @@ impl Groups {
             table: table.collect(),
             forbidden: HashMap::new(),
             version: DataVersion {
-                counter: 0,
-                state_version: 0,
-                timestamp: now_ms as i64,
+                timestamp_ms: now_ms as i64,
+                ..DataVersion::default()
             },
         }
     }
@@ -51,8 +50,8 @@ impl Groups {
         groups
     }
 
-    pub fn version(&self) -> &DataVersion {
-        &self.version
+    pub fn version(&self) -> DataVersion {
+        self.version
     }
 
     /// Makes the group if it is not there and its name is legal; says whether it made it.
@@ -117,8 +116,7 @@ impl Groups {
     }
 
     fn next_version(&mut self, now_ms: u64) {
-        self.version.counter += 1;
-        self.version.timestamp = now_ms as i64;
+        self.version = self.version.next(now_ms as i64);
     }
 }
 
@@ -141,7 +139,7 @@ mod tests {
         assert!(!groups.create("a b", 8) && !groups.create("", 8));
         assert_eq!(groups.find("g").unwrap().retry_max_times, 16);
         assert_eq!(
-            (groups.version().counter, groups.version().timestamp),
+            (groups.version().counter, groups.version().timestamp_ms),
             (1, 7)
         );
         assert!(groups.remove("g", 9) && !groups.remove("g", 9));
@@ -151,7 +149,7 @@ mod tests {
     #[test]
     fn a_topic_may_be_forbidden() {
         let mut groups = Groups::new(0);
-        let version = groups.version().clone();
+        let version = groups.version();
         groups.load([], [("g".into(), "T".into(), FORBIDDEN_READ)], version);
         assert!(!groups.may_read("g", "T"));
         assert!(groups.may_read("g", "U") && groups.may_read("h", "T"));

@@ -2,13 +2,7 @@
 
 use hashbrown::HashMap;
 
-/// A queue in the words of the client that locks it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LockedQueue {
-    pub topic: String,
-    pub broker_name: String,
-    pub queue_id: i32,
-}
+use crate::wire::MessageQueue;
 
 #[derive(Debug)]
 struct Lock {
@@ -20,7 +14,7 @@ struct Lock {
 #[derive(Debug)]
 pub struct Locks {
     expiry_ms: u64,
-    groups: HashMap<String, HashMap<LockedQueue, Lock>>,
+    groups: HashMap<String, HashMap<MessageQueue, Lock>>,
 }
 
 impl Locks {
@@ -32,7 +26,13 @@ impl Locks {
     }
 
     /// Takes or renews the lock if it is free, expired or the client's own.
-    pub fn lock(&mut self, group: &str, queue: &LockedQueue, client_id: &str, now_ms: u64) -> bool {
+    pub fn lock(
+        &mut self,
+        group: &str,
+        queue: &MessageQueue,
+        client_id: &str,
+        now_ms: u64,
+    ) -> bool {
         let expiry_ms = self.expiry_ms;
         let locks = self.groups.entry_ref(group).or_default();
         match locks.get_mut(queue) {
@@ -50,7 +50,7 @@ impl Locks {
     }
 
     /// Gives up the lock if it is the client's own.
-    pub fn unlock(&mut self, group: &str, queue: &LockedQueue, client_id: &str) {
+    pub fn unlock(&mut self, group: &str, queue: &MessageQueue, client_id: &str) {
         let Some(locks) = self.groups.get_mut(group) else {
             return;
         };
@@ -94,8 +94,8 @@ impl Lock {
 mod tests {
     use super::*;
 
-    fn queue(queue_id: i32) -> LockedQueue {
-        LockedQueue {
+    fn queue(queue_id: i32) -> MessageQueue {
+        MessageQueue {
             topic: "T".into(),
             broker_name: "b".into(),
             queue_id,

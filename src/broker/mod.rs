@@ -4,20 +4,25 @@
 //! The way of a send: [`Broker::admit_send`] -> [`SendPlan`] -> the store. Of a pull: [`Broker::admit_pull`] ->
 //! [`PullPlan`] -> the store. Everything that needs neither: [`Broker::answer`].
 
+mod admin;
+mod answer;
 pub mod clients;
 pub mod config;
 pub mod delay;
+mod files;
 pub mod filter;
 pub mod groups;
 pub mod locks;
 pub mod names;
 pub mod offsets;
 pub mod pull;
+pub mod reply;
 pub mod send;
 pub mod stats;
 pub mod system_topics;
 pub mod topics;
 
+mod noted;
 mod send_back;
 mod unique_key;
 
@@ -26,7 +31,8 @@ use std::borrow::Cow;
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use filter::TagFilter;
-pub use pull::{PullOutcome, PullPlan, PullReply, Scanned};
+pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
+pub use reply::{Figures, Reply, StoreView};
 pub use send::{SendPlan, UniqueKey};
 
 use clients::{Change, Clients};
@@ -131,7 +137,7 @@ impl Refusal {
 }
 
 impl Broker {
-    /// With the topics and groups that are there from the start; see [`Broker::load`] for what was saved.
+    /// With the topics and groups that are there from the start; see [`Broker::load_file`] for what was saved.
     pub fn new(config: BrokerConfig, now_ms: u64) -> Self {
         let mut topics = Topics::new(now_ms);
         for topic in system_topics::at_start(&config) {
@@ -153,6 +159,12 @@ impl Broker {
             started_ms: now_ms,
             config,
         }
+    }
+
+    /// Counts what the store has taken for a topic.
+    pub fn stored(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
+        self.stats.put(messages, bytes);
+        self.stats.topic_put(topic, messages, now_ms);
     }
 
     /// What is to be carried out since the last time; appended to `out`.

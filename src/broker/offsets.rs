@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use crate::wire::topic::DataVersion;
+use crate::wire::DataVersion;
 
 /// Offsets of one group in one topic's queues.
 pub type QueueOffsetMap = BTreeMap<i32, i64>;
@@ -34,9 +34,8 @@ impl Offsets {
             pulled: Table::new(),
             resets: Table::new(),
             version: DataVersion {
-                counter: 0,
-                state_version: 0,
-                timestamp: now_ms as i64,
+                timestamp_ms: now_ms as i64,
+                ..DataVersion::default()
             },
             updates: 0,
             is_dirty: false,
@@ -49,8 +48,7 @@ impl Offsets {
         self.is_dirty = true;
         self.updates += 1;
         if self.updates.is_multiple_of(UPDATES_PER_VERSION) {
-            self.version.counter += 1;
-            self.version.timestamp = now_ms as i64;
+            self.version = self.version.next(now_ms as i64);
         }
     }
 
@@ -153,8 +151,8 @@ impl Offsets {
         self.is_dirty = true;
     }
 
-    pub fn version(&self) -> &DataVersion {
-        &self.version
+    pub fn version(&self) -> DataVersion {
+        self.version
     }
 
     /// `(topic, group, offsets)`, in order.
@@ -249,7 +247,7 @@ mod tests {
             offsets.commit("g", "T", 0, n, 9);
         }
         assert_eq!(
-            (offsets.version().counter, offsets.version().timestamp),
+            (offsets.version().counter, offsets.version().timestamp_ms),
             (1, 9)
         );
         assert!(offsets.take_dirty() && !offsets.take_dirty());

@@ -12,7 +12,7 @@ use super::send::{missing_group, missing_topic};
 use super::{Broker, Refusal};
 use crate::store::{QueueBounds, QueueIndex};
 use crate::wire::codes::response;
-use crate::wire::pull::{self, PullRequest};
+use crate::wire::pull::{PullReply, PullRequest};
 
 /// Entries that one pull may look at, at least; a filter that matches nothing must not hold up the others.
 const MIN_SCANNED_ENTRIES: u32 = 800;
@@ -47,19 +47,15 @@ pub enum PullOutcome {
     Park {
         hold_ms: u64,
     },
-    Reply(PullReply),
+    Reply(PullAnswer),
 }
 
-/// Header of a pull's reply.
+/// The reply to a pull, but for its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PullReply {
+pub struct PullAnswer {
     pub code: i32,
     pub remark: &'static str,
-    pub next_begin_offset: i64,
-    pub min_offset: i64,
-    pub max_offset: i64,
-    pub topic_sys_flag: i32,
-    pub group_sys_flag: i32,
+    pub header: PullReply,
 }
 
 /// What a scan of the queue found.
@@ -75,19 +71,7 @@ pub enum Scanned {
     Gap { next_offset: u64 },
 }
 
-impl PullReply {
-    /// Extended fields; all of them must be in every reply to a pull.
-    pub fn ext(&self) -> [(&'static str, i64); 6] {
-        [
-            ("suggestWhichBrokerId", 0),
-            ("nextBeginOffset", self.next_begin_offset),
-            ("minOffset", self.min_offset),
-            ("maxOffset", self.max_offset),
-            ("topicSysFlag", self.topic_sys_flag.into()),
-            ("groupSysFlag", self.group_sys_flag.into()),
-        ]
-    }
-
+impl PullAnswer {
     pub fn is_found(&self) -> bool {
         self.code == response::SUCCESS
     }
@@ -140,14 +124,19 @@ impl PullPlan<'_> {
         let (code, remark) = status.code_and_remark(self.offset);
         match self.hold_ms {
             Some(hold_ms) if code == response::PULL_NOT_FOUND => PullOutcome::Park { hold_ms },
-            _ => PullOutcome::Reply(PullReply {
+            _ => PullOutcome::Reply(PullAnswer {
                 code,
                 remark,
-                next_begin_offset: next,
-                min_offset: bounds.min as i64,
-                max_offset: bounds.max as i64,
-                topic_sys_flag: self.topic_sys_flag,
-                group_sys_flag: self.group_sys_flag,
+                header: PullReply {
+                    suggest_which_broker_id: 0,
+                    next_begin_offset: next,
+                    min_offset: bounds.min as i64,
+                    max_offset: bounds.max as i64,
+                    topic_sys_flag: Some(self.topic_sys_flag),
+                    group_sys_flag: Some(self.group_sys_flag),
+                    offset_delta: None,
+                    forbidden_type: None,
+                },
             }),
         }
     }
@@ -241,22 +230,21 @@ impl Broker {
         let queue_id = request.queue_id as u32;
         let queue = entry.queues.get(queue_id as usize).copied().flatten();
         let topic_sys_flag = entry.config.topic_sys_flag;
-        let filter = match request.sys_flag & pull::SUBSCRIPTION != 0 {
+        let filter = match request.brings_subscription() {
             true => self.filter_of_header(request)?,
             false => self.filter_of_heartbeat(request, broadcast_enable)?,
         };
         let reset = self.offsets.take_reset(group, topic, request.queue_id);
         // A reset is stronger than what the consumer has done meanwhile.
-        if request.sys_flag & pull::COMMIT_OFFSET != 0 && reset.is_none() {
+        if request.commits() && reset.is_none() {
             let offset = request.commit_offset;
             self.offsets
                 .commit(group, topic, request.queue_id, offset, now_ms);
         }
-        let hold_ms =
-            (request.sys_flag & pull::SUSPEND != 0).then(|| match self.config.long_polling {
-                true => request.suspend_timeout_ms.max(0) as u64,
-                false => self.config.short_polling_ms,
-            });
+        let hold_ms = request.suspends().then(|| match self.config.long_polling {
+            true => request.suspend_timeout_ms.max(0) as u64,
+            false => self.config.short_polling_ms,
+        });
         let wanted = request.max_msg_nums.max(1) as u32;
         Ok(PullPlan {
             group: Cow::Borrowed(group),
@@ -276,14 +264,28 @@ impl Broker {
     }
 
     /// Counts a reply and remembers how far the group has read.
-    pub fn pull_answered(&mut self, plan: &PullPlan<'_>, reply: &PullReply, messages: u32) {
-        match reply.is_found() {
-            true => self.stats.found(messages.into()),
+    pub fn pull_answered(
+        &mut self,
+        plan: &PullPlan<'_>,
+        answer: &PullAnswer,
+        messages: u32,
+        now_ms: u64,
+    ) {
+        match answer.is_found() {
+            true => {
+                self.stats.found(messages.into());
+                self.stats
+                    .group_get(&plan.group, &plan.topic, messages.into(), now_ms);
+            }
             false => self.stats.missed(),
         }
         let queue_id = plan.queue_id as i32;
-        self.offsets
-            .pulled(&plan.group, &plan.topic, queue_id, reply.next_begin_offset);
+        self.offsets.pulled(
+            &plan.group,
+            &plan.topic,
+            queue_id,
+            answer.header.next_begin_offset,
+        );
     }
 
     /// The request itself says what it wants, as pull consumers without a subscription do.

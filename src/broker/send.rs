@@ -9,16 +9,15 @@ use std::net::SocketAddr;
 use super::clients::Peer;
 use super::config::perm;
 use super::delay::SCHEDULE;
+use super::noted::Noted;
 use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
 use super::{Broker, Refusal, names, system_topics};
 use crate::message::ids::MessageId;
 use crate::message::{MAX_PROPERTIES_BYTES, Message, Properties, batch, properties, sys_flag};
 use crate::store::QueueIndex;
-use crate::wire::codes::response;
+use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send::SendRequest;
-
-/// Clients from V3_4_9 on say with each retry how often they want it retried.
-pub(super) const FIRST_VERSION_WITH_MAX_RECONSUME_TIMES: i32 = 121;
+use crate::wire::topic::TopicFilterType;
 
 /// Space that the store takes for the CRC property behind a message's own.
 const CRC_PROPERTY_BYTES: usize = 20;
@@ -141,7 +140,8 @@ impl Broker {
         now_ms: u64,
     ) -> Result<SendPlan<'a>, Refusal> {
         self.check_size(request, body)?;
-        let noted = Noted::of(request.properties);
+        let client_properties = request.properties.unwrap_or("");
+        let noted = Noted::of(client_properties);
         let broker_is_writeable = perm::is_writeable(self.config.broker_permission);
         let random = self.random();
         let TopicEntry { config, queues } = match self.topics.find(request.topic) {
@@ -179,7 +179,7 @@ impl Broker {
             }
         };
         let mut sys_flag = request.sys_flag;
-        if config.topic_filter_type == "MULTI_TAG" {
+        if config.topic_filter_type == TopicFilterType::MultiTag {
             sys_flag |= sys_flag::MULTI_TAGS;
         }
         let mut plan = SendPlan {
@@ -190,13 +190,13 @@ impl Broker {
             sys_flag,
             born_timestamp_ms: request.born_timestamp_ms,
             born_host: peer.addr,
-            reconsume_times: request.reconsume_times,
+            reconsume_times: request.reconsume_times.unwrap_or(0),
             body,
             batch: None,
             deliver_time_ms: None,
             wait: noted.wait != Some("false"),
             unique_key: noted.unique_key.map_or(UniqueKey::None, UniqueKey::Client),
-            client_properties: noted.stripped(request.properties),
+            client_properties: noted.stripped(client_properties),
             own_properties: String::new(),
             suffix: self.suffix,
         };
@@ -252,7 +252,7 @@ impl Broker {
             delay_level = 0;
         }
         // Old clients leave the mark of the half message on what they send back.
-        let is_half = noted.is_half && !(request.reconsume_times > 0 && delay_level > 0);
+        let is_half = noted.is_half && !(plan.reconsume_times > 0 && delay_level > 0);
         if is_half {
             return Err(Refusal::new(
                 response::NO_PERMISSION,
@@ -363,69 +363,12 @@ impl Broker {
             return Err(missing_group(group));
         };
         let max_reconsume_times = match request.max_reconsume_times {
-            Some(times) if peer.version >= FIRST_VERSION_WITH_MAX_RECONSUME_TIMES => times,
+            Some(times) if peer.version >= V3_4_9 => times,
             _ => config.retry_max_times,
         };
         // A group that holds locks consumes in order; its message would come back out of order.
-        Ok(request.reconsume_times > max_reconsume_times || self.locks.holds_any(group, now_ms))
-    }
-}
-
-/// What a send's properties say to the broker, gathered in one pass.
-#[derive(Debug, Default)]
-struct Noted<'a> {
-    unique_key: Option<&'a str>,
-    delay: Option<&'a str>,
-    wait: Option<&'a str>,
-    is_half: bool,
-    is_timed: bool,
-    has_pop_receipt: bool,
-}
-
-const POP_RECEIPT: &str = "POP_CK";
-
-impl<'a> Noted<'a> {
-    fn of(text: &'a str) -> Self {
-        let mut noted = Self::default();
-        for (name, value) in properties::iter(text) {
-            match name {
-                properties::UNIQUE_KEY => noted.unique_key = Some(value),
-                properties::DELAY => noted.delay = Some(value),
-                properties::WAIT => noted.wait = Some(value),
-                properties::TRANSACTION_PREPARED => {
-                    noted.is_half = value.eq_ignore_ascii_case("true");
-                }
-                "TIMER_DELIVER_MS" | "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" => noted.is_timed = true,
-                POP_RECEIPT => noted.has_pop_receipt = true,
-                _ => {}
-            }
-        }
-        noted
-    }
-
-    fn delay_level(&self) -> Result<i32, Refusal> {
-        let Some(text) = self.delay else {
-            return Ok(0);
-        };
-        text.parse().map_err(|_| {
-            let text: String = text.chars().take(32).collect();
-            Refusal::new(
-                response::SYSTEM_ERROR,
-                format!("property DELAY is {text:?}, expected a level"),
-            )
-        })
-    }
-
-    /// The properties to store: without a receipt, which only the broker may write.
-    fn stripped(&self, text: &'a str) -> Cow<'a, [u8]> {
-        if !self.has_pop_receipt {
-            return Cow::Borrowed(text.as_bytes());
-        }
-        let mut kept = String::with_capacity(text.len());
-        for (name, value) in properties::iter(text).filter(|(name, _)| *name != POP_RECEIPT) {
-            properties::push(&mut kept, name, value);
-        }
-        Cow::Owned(kept.into_bytes())
+        let reconsume_times = request.reconsume_times.unwrap_or(0);
+        Ok(reconsume_times > max_reconsume_times || self.locks.holds_any(group, now_ms))
     }
 }
 

@@ -5,15 +5,13 @@ use std::borrow::Cow;
 
 use super::clients::Peer;
 use super::config::perm;
-use super::send::{
-    FIRST_VERSION_WITH_MAX_RECONSUME_TIMES, OwnMessage, SendPlan, check_properties, missing_group,
-};
+use super::send::{OwnMessage, SendPlan, check_properties, missing_group};
 use super::topics::unit_sys_flag;
 use super::{Broker, Refusal, names};
 use crate::message::ids::offset_message_id;
 use crate::message::{Record, properties};
-use crate::wire::codes::response;
-use crate::wire::send_back::SendBackRequest;
+use crate::wire::codes::{V3_4_9, response};
+use crate::wire::send_back::SendBack;
 
 /// The first retry comes at this level (10 s), each further one a level later.
 const FIRST_RETRY_LEVEL: i32 = 3;
@@ -32,7 +30,7 @@ impl Broker {
     /// wants no retries, the reply is success.
     pub fn admit_send_back<'a>(
         &mut self,
-        request: &SendBackRequest<'_>,
+        request: &SendBack<'_>,
         record: Option<&Record<'a>>,
         peer: &Peer,
         now_ms: u64,
@@ -74,7 +72,7 @@ impl Broker {
             ));
         };
         let max_times = match request.max_reconsume_times {
-            Some(times) if peer.version >= FIRST_VERSION_WITH_MAX_RECONSUME_TIMES => times,
+            Some(times) if peer.version >= V3_4_9 => times,
             _ => group_max_times,
         };
         let is_dead = record.reconsume_times >= max_times || request.delay_level < 0;

@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use hashbrown::HashMap;
+
 const SAMPLE_INTERVAL_MS: u64 = 1000;
 const WINDOWS_MS: [u64; 3] = [10_000, 60_000, 600_000];
 
@@ -28,6 +30,17 @@ pub struct Stats {
     /// One a second, the oldest first, ten minutes deep.
     samples: VecDeque<(u64, Counts)>,
     days: Days,
+    topic_puts: HashMap<String, Meter>,
+    /// By group, then topic.
+    group_gets: HashMap<String, HashMap<String, Meter>>,
+}
+
+/// Counts of this minute and the last, for a rate that needs no samples.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    minute: u64,
+    this_minute: u64,
+    last_minute: u64,
 }
 
 /// Totals at the last two midnights (UTC).
@@ -47,6 +60,40 @@ impl Stats {
                 day: day(now_ms),
                 ..Days::default()
             },
+            topic_puts: HashMap::new(),
+            group_gets: HashMap::new(),
+        }
+    }
+
+    pub fn topic_put(&mut self, topic: &str, messages: u64, now_ms: u64) {
+        let meter = self.topic_puts.entry_ref(topic).or_default();
+        meter.add(messages, now_ms);
+    }
+
+    pub fn group_get(&mut self, group: &str, topic: &str, messages: u64, now_ms: u64) {
+        let topics = self.group_gets.entry_ref(group).or_default();
+        topics.entry_ref(topic).or_default().add(messages, now_ms);
+    }
+
+    /// Messages a second, over about a minute.
+    pub fn topic_put_tps(&self, topic: &str, now_ms: u64) -> f64 {
+        self.topic_puts
+            .get(topic)
+            .map_or(0.0, |meter| meter.tps(now_ms))
+    }
+
+    pub fn group_get_tps(&self, group: &str, topic: &str, now_ms: u64) -> f64 {
+        let meter = self
+            .group_gets
+            .get(group)
+            .and_then(|topics| topics.get(topic));
+        meter.map_or(0.0, |meter| meter.tps(now_ms))
+    }
+
+    pub fn forget_topic(&mut self, topic: &str) {
+        self.topic_puts.remove(topic);
+        for topics in self.group_gets.values_mut() {
+            topics.remove(topic);
         }
     }
 
@@ -116,6 +163,34 @@ impl Stats {
     }
 }
 
+impl Meter {
+    fn add(&mut self, count: u64, now_ms: u64) {
+        *self = self.at(now_ms);
+        self.this_minute += count;
+    }
+
+    /// The last minute counts by the part of it that lies within the last 60 s.
+    fn tps(&self, now_ms: u64) -> f64 {
+        let now = self.at(now_ms);
+        let share = 1.0 - (now_ms % MINUTE_MS) as f64 / MINUTE_MS as f64;
+        (now.this_minute as f64 + now.last_minute as f64 * share) / 60.0
+    }
+
+    fn at(self, now_ms: u64) -> Self {
+        let minute = now_ms / MINUTE_MS;
+        match minute.checked_sub(self.minute) {
+            None | Some(0) => self,
+            Some(passed) => Self {
+                minute,
+                this_minute: 0,
+                last_minute: if passed == 1 { self.this_minute } else { 0 },
+            },
+        }
+    }
+}
+
+const MINUTE_MS: u64 = 60_000;
+
 fn day(now_ms: u64) -> u64 {
     now_ms / 86_400_000
 }
@@ -146,6 +221,18 @@ mod tests {
             stats.sample(ms);
         }
         assert!(stats.samples.len() <= 602);
+    }
+
+    #[test]
+    fn meters_cover_about_a_minute() {
+        let mut stats = Stats::new(0);
+        stats.topic_put("T", 60, 30_000);
+        stats.group_get("g", "T", 120, 30_000);
+        assert_eq!(stats.topic_put_tps("T", 59_999), 1.0);
+        assert_eq!(stats.topic_put_tps("T", 90_000), 0.5);
+        assert_eq!(stats.topic_put_tps("T", 120_000), 0.0);
+        assert_eq!(stats.group_get_tps("g", "T", 60_000), 2.0);
+        assert_eq!(stats.group_get_tps("g", "U", 60_000), 0.0);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::config::perm;
 use super::names;
 use super::system_topics;
 use crate::store::QueueIndex;
-use crate::wire::topic::{DataVersion, TopicConfig};
+use crate::wire::DataVersion;
+use crate::wire::topic::TopicConfig;
 
 /// A topic, with room for the handles of its queues so that a message costs one look-up.
 #[derive(Clone, Debug)]
@@ -37,9 +38,8 @@ impl Topics {
         Self {
             table: HashMap::new(),
             version: DataVersion {
-                counter: 0,
-                state_version: 0,
-                timestamp: now_ms as i64,
+                timestamp_ms: now_ms as i64,
+                ..DataVersion::default()
             },
         }
     }
@@ -71,8 +71,8 @@ impl Topics {
         topics
     }
 
-    pub fn version(&self) -> &DataVersion {
-        &self.version
+    pub fn version(&self) -> DataVersion {
+        self.version
     }
 
     pub fn is_order(&self, topic: &str) -> bool {
@@ -139,7 +139,7 @@ impl Topics {
             write_queue_nums: queue_nums,
             perm: template.perm & !perm::INHERIT,
             topic_sys_flag: wish.topic_sys_flag,
-            topic_filter_type: template.topic_filter_type.clone(),
+            topic_filter_type: template.topic_filter_type,
             ..TopicConfig::default()
         };
         self.put(config, now_ms)
@@ -185,8 +185,7 @@ impl Topics {
     }
 
     fn next_version(&mut self, now_ms: u64) {
-        self.version.counter += 1;
-        self.version.timestamp = now_ms as i64;
+        self.version = self.version.next(now_ms as i64);
     }
 }
 
@@ -247,7 +246,7 @@ mod tests {
         assert_eq!((queues("a"), queues("b"), queues("c")), (4, 8, 0));
         assert_eq!(topics.find("a").unwrap().config.perm, 6);
         assert_eq!(
-            (topics.version().counter, topics.version().timestamp),
+            (topics.version().counter, topics.version().timestamp_ms),
             (3, 5)
         );
         assert!(!topics.create_from_template(wish("d", 4), false, 5));

@@ -1,28 +1,29 @@
 //! Where a topic's queues are, by the name server's word, and the making of topics.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-use serde::Deserialize;
 
 use super::{API_TIMEOUT, ClientError, Remote, Response, resolve};
 use crate::wire::Codec;
 use crate::wire::codes::{request, response};
 use crate::wire::frame::Value;
 use crate::wire::loose_json;
+use crate::wire::route::{ClusterInfo, QueueData, TopicRouteData};
 
 /// The topic whose route stands in for one that does not exist yet (`autoCreateTopicEnable`).
 const DEFAULT_TOPIC: &str = "TBW102";
 /// `defaultTopicQueueNums` of the Java producer: it uses no more queues of the stand-in.
-const DEFAULT_TOPIC_QUEUES: u32 = 4;
+const DEFAULT_TOPIC_QUEUES: i32 = 4;
 /// `pollNameServerInterval` of the Java client.
 const ROUTE_AGE: Duration = Duration::from_secs(30);
-const PERM_READ: u32 = 4;
-const PERM_WRITE: u32 = 2;
-const MASTER_ID: &str = "0";
+const PERM_READ: i32 = 4;
+const PERM_WRITE: i32 = 2;
+const MASTER_ID: i64 = 0;
+/// More than any topic has; a name server that says more is not to cost us our memory.
+const MAX_QUEUES: i32 = 1 << 16;
 
 /// A queue and the address of the broker that takes writes to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,41 +33,18 @@ pub struct MessageQueue {
     pub queue_id: u32,
 }
 
-/// TopicRouteData, as far as a client needs it.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct TopicRoute {
-    #[serde(default)]
-    queue_datas: Vec<QueueData>,
-    #[serde(default)]
-    broker_datas: Vec<BrokerData>,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-struct QueueData {
-    broker_name: String,
-    read_queue_nums: u32,
-    write_queue_nums: u32,
-    perm: u32,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-struct BrokerData {
-    #[serde(default)]
-    cluster: String,
-    broker_name: String,
-    #[serde(default)]
-    broker_addrs: BTreeMap<String, String>,
-}
+/// What a client makes of TopicRouteData.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TopicRoute(TopicRouteData);
 
 impl TopicRoute {
     /// From either form of JSON: name servers before 4.9.4 leave the numeric keys of addresses unquoted.
     pub fn parse(body: &[u8]) -> Result<Self, ClientError> {
-        loose_json::from_slice(body).map_err(|error| ClientError::Answer {
-            what: format!("topic route: {error}"),
-        })
+        loose_json::from_slice(body)
+            .map(Self)
+            .map_err(|error| ClientError::Answer {
+                what: format!("topic route: {error}"),
+            })
     }
 
     /// Queues that can be sent to: writable, and with a master to take it. In the order in which a producer walks
@@ -79,26 +57,33 @@ impl TopicRoute {
         self.queues(PERM_READ, |data| data.read_queue_nums)
     }
 
-    /// Names and addresses of the masters, and the clusters they belong to.
+    /// Names and addresses of the masters.
     pub fn masters(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.broker_datas.iter().filter_map(|broker| {
-            let addr = broker.broker_addrs.get(MASTER_ID)?;
+        self.0.broker_datas.iter().filter_map(|broker| {
+            let addr = broker.broker_addrs.get(&MASTER_ID)?;
             Some((broker.broker_name.as_str(), addr.as_str()))
         })
     }
 
-    fn queues(&self, perm: u32, count: fn(&QueueData) -> u32) -> Vec<MessageQueue> {
+    fn queues(&self, perm: i32, count: fn(&QueueData) -> i32) -> Vec<MessageQueue> {
         let mut queues = Vec::new();
-        for data in self.queue_datas.iter().filter(|data| data.perm & perm != 0) {
+        for data in self
+            .0
+            .queue_datas
+            .iter()
+            .filter(|data| data.perm & perm != 0)
+        {
             let master = self.masters().find(|(name, _)| *name == data.broker_name);
             let Some((broker, addr)) = master else {
                 continue;
             };
-            queues.extend((0..count(data)).map(|queue_id| MessageQueue {
-                broker: broker.to_owned(),
-                addr: addr.to_owned(),
-                queue_id,
-            }));
+            queues.extend(
+                (0..count(data).clamp(0, MAX_QUEUES) as u32).map(|queue_id| MessageQueue {
+                    broker: broker.to_owned(),
+                    addr: addr.to_owned(),
+                    queue_id,
+                }),
+            );
         }
         queues.sort_by(|a, b| (a.queue_id, &a.broker).cmp(&(b.queue_id, &b.broker)));
         queues
@@ -106,7 +91,7 @@ impl TopicRoute {
 
     /// What a producer makes of the stand-in's route for a topic that does not exist yet.
     fn trimmed(mut self) -> Self {
-        for data in &mut self.queue_datas {
+        for data in &mut self.0.queue_datas {
             let queues = DEFAULT_TOPIC_QUEUES.min(data.read_queue_nums);
             (data.read_queue_nums, data.write_queue_nums) = (queues, queues);
         }
@@ -239,8 +224,8 @@ impl NameServer {
         let end = Instant::now() + timeout;
         loop {
             let route = self.route(topic).await?.unwrap_or_default();
-            let enough = |data: &QueueData| data.write_queue_nums >= queues;
-            if !route.queue_datas.is_empty() && route.queue_datas.iter().all(enough) {
+            let enough = |data: &QueueData| i64::from(data.write_queue_nums) >= i64::from(queues);
+            if !route.0.queue_datas.is_empty() && route.0.queue_datas.iter().all(enough) {
                 return Ok(route);
             }
             if Instant::now() >= end {
@@ -255,11 +240,6 @@ impl NameServer {
 
     /// Addresses of all masters, from the cluster table (106).
     async fn master_addrs(&self) -> Result<Vec<String>, ClientError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct ClusterInfo {
-            broker_addr_table: BTreeMap<String, BrokerData>,
-        }
         let answer = self
             .call(request::GET_BROKER_CLUSTER_INFO, &[])
             .await?
@@ -269,10 +249,10 @@ impl NameServer {
             loose_json::from_slice(&answer.body).map_err(|error| ClientError::Answer {
                 what: format!("cluster table: {error}"),
             })?;
-        let route = TopicRoute {
-            queue_datas: Vec::new(),
+        let route = TopicRoute(TopicRouteData {
             broker_datas: table.broker_addr_table.into_values().collect(),
-        };
+            ..TopicRouteData::default()
+        });
         Ok(route.masters().map(|(_, addr)| addr.to_owned()).collect())
     }
 

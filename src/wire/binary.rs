@@ -140,14 +140,10 @@ fn keep(bytes: &[u8], scratch: &mut Scratch) -> Option<Span> {
     if bytes.is_empty() {
         return None;
     }
-    let start = scratch.text.len() as u32;
+    let start = scratch.text.len();
     match std::str::from_utf8(bytes) {
         Ok(text) => scratch.text.push_str(text),
         Err(_) => scratch.text.push_str(&String::from_utf8_lossy(bytes)),
     }
-    Some(Span {
-        in_text: true,
-        start,
-        end: scratch.text.len() as u32,
-    })
+    Some(Span::in_text(start, scratch.text.len()))
 }

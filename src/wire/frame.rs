@@ -9,6 +9,7 @@
 //!
 //! Source: `RemotingCommand.java`, `NettyDecoder.java`. The limit is on `total + 4`, as Netty's is.
 
+use super::codes::response;
 use super::{Language, binary, json};
 
 /// RocketMQ's default of `com.rocketmq.remoting.frameMaxLength`, with the length field itself.
@@ -122,6 +123,10 @@ pub enum Value<'a> {
     Bool(bool),
 }
 
+/// Fields that are there but none: `"extFields":{}`, which Java's broker gives its empty answers. No fields at all (`&[]`) are
+/// left out of a JSON header.
+pub const EMPTY_EXT: &[(&str, Value<'static>)] = &[("", Value::Absent)];
+
 /// Appends a frame to `out`.
 pub fn write(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)], body: &[u8]) {
     let open = begin(out, head, ext);
@@ -137,32 +142,45 @@ pub struct Open {
 }
 
 /// Appends a frame's header; the caller appends the body and then calls [`finish`].
+///
+/// A header that is too long for its length field can only have come from a peer's own text (a remark that quotes it), so it is no
+/// reason to stop: a short error goes out in its place.
 pub fn begin(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)]) -> Open {
     let start = out.len();
-    out.extend_from_slice(&[0; LENGTH_BYTES + MARK_BYTES]);
+    let header_start = start + LENGTH_BYTES + MARK_BYTES;
+    out.resize(header_start, 0);
+    write_header(out, head, ext);
+    if out.len() - header_start > HEADER_LEN_MASK as usize {
+        out.truncate(header_start);
+        let remark = Some("the header of the answer is too long");
+        write_header(
+            out,
+            &Head {
+                code: response::SYSTEM_ERROR,
+                remark,
+                ..*head
+            },
+            &[],
+        );
+    }
+    let header = (out.len() - header_start) as u32;
+    let mark = (u32::from(head.codec.byte()) << 24) | header;
+    out[start + LENGTH_BYTES..header_start].copy_from_slice(&mark.to_be_bytes());
+    Open { start }
+}
+
+fn write_header(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)]) {
     match head.codec {
         Codec::Json => json::write(out, head, ext),
         Codec::Rocketmq => binary::write(out, head, ext),
     }
-    let header = (out.len() - start - LENGTH_BYTES - MARK_BYTES) as u32;
-    assert!(
-        header <= HEADER_LEN_MASK,
-        "a header of {header} bytes does not fit its 24-bit length"
-    );
-    let mark = (u32::from(head.codec.byte()) << 24) | header;
-    out[start + LENGTH_BYTES..start + LENGTH_BYTES + MARK_BYTES]
-        .copy_from_slice(&mark.to_be_bytes());
-    Open { start }
 }
 
-/// Writes the length of a frame, now that its body is there.
+/// Writes the length of a frame, now that its body is there. Above [`MAX_FRAME_BYTES`] a peer closes the connection; to keep
+/// below it is the body's business.
 pub fn finish(out: &mut [u8], open: Open) {
-    let len = out.len() - open.start;
-    assert!(
-        len <= MAX_FRAME_BYTES,
-        "a frame of {len} bytes: no peer would take it"
-    );
-    let total = (len - LENGTH_BYTES) as u32;
+    let total = out.len() - open.start - LENGTH_BYTES;
+    let total = u32::try_from(total).expect("a body of ours is far below 4 GiB");
     out[open.start..open.start + LENGTH_BYTES].copy_from_slice(&total.to_be_bytes());
 }
 
@@ -226,6 +244,29 @@ mod tests {
         assert_eq!(
             split(&raw(7, b"{}")),
             Err(FrameError::HeaderTooLong { header: 7, room: 2 })
+        );
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_becomes_an_error() {
+        let remark = "\n".repeat(MAX_FRAME_BYTES / 2);
+        let head = Head {
+            codec: Codec::Json,
+            code: 17,
+            language: Language::Java,
+            version: 513,
+            opaque: 7,
+            flag: 1,
+            remark: Some(&remark),
+        };
+        let mut out = Vec::new();
+        write(&mut out, &head, &[], b"body");
+        let frame = split(&out).unwrap().unwrap();
+        let mut scratch = super::super::Scratch::default();
+        let header = super::super::header::decode(&frame, &mut scratch).unwrap();
+        assert_eq!(
+            (header.code, header.opaque, frame.body),
+            (response::SYSTEM_ERROR, 7, b"body".as_slice())
         );
     }
 

@@ -1,6 +1,6 @@
 //! A frame's header: who asks what, and the fields of the question.
 
-use super::frame::{Codec, Frame};
+use super::frame::{Codec, Frame, MAX_FRAME_BYTES};
 use super::{FLAG_ONEWAY, FLAG_RESPONSE, Language, binary, json};
 
 /// More fields than any request has, so that a hostile header cannot make us keep millions.
@@ -75,6 +75,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    #[inline]
     pub(super) fn push(&mut self, key: Span, value: Span) -> Result<(), HeaderError> {
         if self.fields.len() == MAX_FIELDS {
             return Err(HeaderError::TooManyFields);
@@ -84,30 +85,52 @@ impl Scratch {
     }
 }
 
-/// Where a string is: in the header's bytes or in the scratch text.
+/// Where a string is: in the header's bytes or, as the top bit says, in the scratch text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
-    pub in_text: bool,
-    pub start: u32,
-    pub end: u32,
+    start: u32,
+    end: u32,
 }
 
 impl Span {
-    fn of<'a>(self, raw: &'a str, text: &'a str) -> &'a str {
-        let whole = if self.in_text { text } else { raw };
-        whole
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+    const IN_TEXT: u32 = 1 << 31;
+
+    pub fn in_raw(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    pub fn in_text(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32 | Self::IN_TEXT,
+            end: end as u32,
+        }
+    }
+
+    #[inline]
+    pub fn of<'a>(self, raw: &'a str, text: &'a str) -> &'a str {
+        let whole = if self.start & Self::IN_TEXT != 0 {
+            text
+        } else {
+            raw
+        };
+        let start = (self.start & !Self::IN_TEXT) as usize;
+        whole.get(start..self.end as usize).unwrap_or_default()
     }
 }
 
+// The scratch text is at most three times the header: a byte that is not UTF-8 becomes U+FFFD.
+const _: () = assert!(3 * MAX_FRAME_BYTES < Span::IN_TEXT as usize);
+
 /// The header cannot be read. It does not say which opaque to answer, so the connection is to be closed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     #[error("header: {expected} expected at byte {at}")]
     Json { at: usize, expected: &'static str },
-    #[error("header: {field} is {got:?}, not a 32-bit integer")]
-    Number { field: &'static str, got: String },
+    #[error("header: {field}, at byte {at}, is not a 32-bit integer")]
+    Number { field: &'static str, at: usize },
     #[error("header: nested deeper than {limit}")]
     TooDeep { limit: u32 },
     #[error("header: more than {MAX_FIELDS} fields")]

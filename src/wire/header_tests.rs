@@ -9,13 +9,9 @@ pub fn with_fields<T>(fields: &[(&str, &str)], check: impl FnOnce(&Ext<'_>) -> T
     let mut scratch = Scratch::default();
     for (key, value) in fields {
         let [key, value] = [key, value].map(|text| {
-            let start = scratch.text.len() as u32;
+            let start = scratch.text.len();
             scratch.text.push_str(text);
-            Span {
-                in_text: true,
-                start,
-                end: scratch.text.len() as u32,
-            }
+            Span::in_text(start, scratch.text.len())
         });
         scratch.push(key, value).unwrap();
     }

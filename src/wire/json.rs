@@ -19,7 +19,7 @@ pub(super) fn read(raw: &str, scratch: &mut Scratch) -> Result<Parts, HeaderErro
     };
     reader.skip_space();
     reader.expect(b'{', "'{'")?;
-    reader.members(scratch, |reader, key, scratch| {
+    while let Some(key) = reader.key(scratch)? {
         match key.text(raw, scratch) {
             "extFields" => reader.ext_fields(scratch)?,
             "code" => parts.code = reader.number("code", scratch)?,
@@ -34,8 +34,7 @@ pub(super) fn read(raw: &str, scratch: &mut Scratch) -> Result<Parts, HeaderErro
             "remark" => parts.remark = reader.scalar(scratch)?,
             _ => reader.skip_value()?,
         }
-        Ok(())
-    })?;
+    }
     reader.skip_space();
     if reader.at < reader.bytes.len() {
         return Err(reader.error("the end"));
@@ -123,14 +122,7 @@ fn write_escaped(out: &mut Vec<u8>, text: &str) {
 
 impl Span {
     fn text<'a>(self, raw: &'a str, scratch: &'a Scratch) -> &'a str {
-        let whole = if self.in_text {
-            scratch.text.as_str()
-        } else {
-            raw
-        };
-        whole
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        self.of(raw, &scratch.text)
     }
 }
 
@@ -141,17 +133,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The members of an object whose `{` is read, up to and with its `}`. `member` reads the value.
-    fn members(
-        &mut self,
-        scratch: &mut Scratch,
-        mut member: impl FnMut(&mut Self, Span, &mut Scratch) -> Result<(), HeaderError>,
-    ) -> Result<(), HeaderError> {
+    /// The next key of an object whose `{` is read, up to its value; `None` if its `}` is what follows.
+    fn key(&mut self, scratch: &mut Scratch) -> Result<Option<Span>, HeaderError> {
         loop {
             match self.next_token() {
                 Some(b'}') => {
                     self.at += 1;
-                    return Ok(());
+                    return Ok(None);
                 }
                 // fastjson takes stray commas; so the one between members need not be told from them.
                 Some(b',') => self.at += 1,
@@ -160,7 +148,7 @@ impl Reader<'_> {
                     self.skip_space();
                     self.expect(b':', "':'")?;
                     self.skip_space();
-                    member(self, key, scratch)?;
+                    return Ok(Some(key));
                 }
                 _ => return Err(self.error("a key or '}'")),
             }
@@ -172,12 +160,50 @@ impl Reader<'_> {
             return self.skip_value();
         }
         self.at += 1;
-        self.members(scratch, |reader, key, scratch| {
-            match reader.scalar(scratch)? {
-                Some(value) => scratch.push(key, value),
-                None => Ok(()),
+        loop {
+            if let Some((key, value)) = self.plain_field() {
+                scratch.push(key, value)?;
+                continue;
             }
-        })
+            let Some(key) = self.key(scratch)? else {
+                return Ok(());
+            };
+            if let Some(value) = self.scalar(scratch)? {
+                scratch.push(key, value)?;
+            }
+        }
+    }
+
+    /// `"key":"value"` without white space or escapes, and a comma, as nearly all fields come. `None` reads nothing.
+    fn plain_field(&mut self) -> Option<(Span, Span)> {
+        let start = self.at;
+        let field = self.plain_string().and_then(|key| {
+            if self.peek() != Some(b':') {
+                return None;
+            }
+            self.at += 1;
+            let value = self.plain_string()?;
+            self.at += usize::from(self.peek() == Some(b','));
+            Some((key, value))
+        });
+        if field.is_none() {
+            self.at = start;
+        }
+        field
+    }
+
+    fn plain_string(&mut self) -> Option<Span> {
+        if self.peek() != Some(b'"') {
+            return None;
+        }
+        self.at += 1;
+        let start = self.at;
+        if self.run_of_plain() != Some(b'"') {
+            return None;
+        }
+        let end = self.at;
+        self.at += 1;
+        Some(Span::in_raw(start, end))
     }
 
     /// A string, or the text of a number or boolean. Null is none, and so is an object or array, which no field has.
@@ -195,14 +221,14 @@ impl Reader<'_> {
 
     /// Null is 0, as for a Java `int`.
     fn number(&mut self, field: &'static str, scratch: &mut Scratch) -> Result<i32, HeaderError> {
+        let at = self.at;
         let Some(span) = self.scalar(scratch)? else {
             return Ok(0);
         };
         let text = span.text(self.raw, scratch);
-        text.trim().parse().map_err(|_| HeaderError::Number {
-            field,
-            got: text.chars().take(32).collect(),
-        })
+        text.trim()
+            .parse()
+            .map_err(|_| HeaderError::Number { field, at })
     }
 
     /// Skips a value of any kind without recursion: the open brackets are the bits of `open`.
@@ -265,34 +291,23 @@ impl Reader<'_> {
         if self.at == start {
             return Err(self.error("a value"));
         }
-        Ok(Span {
-            in_text: false,
-            start: start as u32,
-            end: self.at as u32,
-        })
+        Ok(Span::in_raw(start, self.at))
     }
 
     /// The string at whose opening quote we are. Without escapes it stays where it is.
     fn string(&mut self, scratch: &mut Scratch) -> Result<Span, HeaderError> {
         let start = self.at + 1;
-        self.at = start;
-        match self.run_of_plain() {
-            Some(b'"') => {
-                let end = self.at;
-                self.at += 1;
-                Ok(Span {
-                    in_text: false,
-                    start: start as u32,
-                    end: end as u32,
-                })
+        match self.plain_string() {
+            Some(span) => Ok(span),
+            None => {
+                self.at = start;
+                self.unescape(start, scratch)
             }
-            Some(_) => self.unescape(start, scratch),
-            None => Err(self.error("'\"'")),
         }
     }
 
     fn unescape(&mut self, start: usize, scratch: &mut Scratch) -> Result<Span, HeaderError> {
-        let text_start = scratch.text.len() as u32;
+        let text_start = scratch.text.len();
         let mut clean_from = start;
         loop {
             let stop = self.run_of_plain();
@@ -302,11 +317,7 @@ impl Reader<'_> {
             match stop {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Span {
-                        in_text: true,
-                        start: text_start,
-                        end: scratch.text.len() as u32,
-                    });
+                    return Ok(Span::in_text(text_start, scratch.text.len()));
                 }
                 Some(_) => {
                     self.at += 1;
@@ -321,6 +332,15 @@ impl Reader<'_> {
 
     /// The character of an escape whose backslash is read.
     fn escape(&mut self) -> Result<char, HeaderError> {
+        // What separates properties from each other is escaped the most.
+        if let Some([b'u', b'0', b'0', b'0', digit @ b'1'..=b'7']) = self
+            .bytes
+            .get(self.at..)
+            .and_then(|rest| rest.first_chunk())
+        {
+            self.at += 5;
+            return Ok(char::from(digit - b'0'));
+        }
         let letter = self.peek().ok_or_else(|| self.error("an escape"))?;
         let plain = match letter {
             b'u' => {
@@ -377,6 +397,7 @@ impl Reader<'_> {
     }
 
     /// Goes on to the next quote or backslash, eight bytes at a time, and returns it.
+    #[inline]
     fn run_of_plain(&mut self) -> Option<u8> {
         while let Some(chunk) = self
             .bytes
@@ -410,6 +431,7 @@ impl Reader<'_> {
         self.peek()
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -422,6 +444,7 @@ impl Reader<'_> {
         Ok(())
     }
 
+    #[cold]
     fn error(&self, expected: &'static str) -> HeaderError {
         HeaderError::Json {
             at: self.at,

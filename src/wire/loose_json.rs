@@ -5,7 +5,7 @@
 //! {"offsetTable":{{"brokerName":"b","queueId":0,"topic":"t"}:{"maxOffset":3}}}
 //! ```
 //!
-//! Inside, an object key is the object's JSON text, as a string; [`object_keys`] makes it one of a struct. That a topic or
+//! Inside, an object key is the object's JSON text, as a string; `object_keys` makes it one of a struct. That a topic or
 //! group never starts with `{` keeps the two apart. Old clients cannot read quoted number keys, and mqadmin no quoted
 //! object keys, so this is also what we write where Java does; [`to_standard_vec`] is for the route of newer clients.
 

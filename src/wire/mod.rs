@@ -47,3 +47,6 @@ pub const FLAG_RESPONSE: i32 = 1;
 
 /// Bit of a header's `flag`: nobody waits for an answer, so there must be none.
 pub const FLAG_ONEWAY: i32 = 2;
+
+#[cfg(test)]
+mod family_tests;

@@ -1,6 +1,6 @@
 //! How a request family's header fields become a struct, and back.
 //!
-//! [`header_fields!`] writes for each struct `decode`, one pass over the fields that ignores unknown ones (`bname`, `ns`, `ReqT`, ...),
+//! `header_fields!` writes for each struct `decode`, one pass over the fields that ignores unknown ones (`bname`, `ns`, `ReqT`, ...),
 //! and `ext`, the fields for [`frame::write`](super::frame::write).
 
 use super::frame::Value;

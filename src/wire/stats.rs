@@ -1,6 +1,6 @@
 //! What a broker tells of itself: 28, 202, 203, 204, 208, 300, 303, 315, 317, 328, 343, 345; and the bodies of resetting offsets (222, 223).
 //!
-//! mqadmin reads the tables by queue only in the dialect: write these bodies with [`loose_json::to_vec`](super::loose_json::to_vec).
+//! mqadmin reads the tables by queue only in the dialect: write these bodies with [`loose_json::to_vec`].
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,17 @@
 //! The rules, one small test each, on virtual time.
 
+mod admin;
+mod answers;
+mod files;
 mod pulls;
+mod send_backs;
 mod sends;
 
 use super::*;
+use crate::store::QueueBounds;
 use crate::wire::heartbeat::{ConsumerData, SubscriptionData};
 use crate::wire::topic::TopicConfig;
+use crate::wire::{Codec, Head, Language, Scratch, Value, frame, header};
 
 /// A broker with topic `T` of four queues.
 pub(crate) fn broker() -> Broker {
@@ -31,7 +37,7 @@ pub(crate) fn peer(conn: u64) -> Peer {
     Peer {
         conn: ConnId(conn),
         addr: ([127, 0, 0, 1], 40_000).into(),
-        language: "JAVA",
+        language: Language::Java,
         version: 500,
     }
 }
@@ -39,8 +45,6 @@ pub(crate) fn peer(conn: u64) -> Peer {
 pub(crate) fn consumer(group: &str, topic: &str, expression: &str) -> ConsumerData {
     ConsumerData {
         group_name: group.into(),
-        message_model: "CLUSTERING".into(),
-        consume_type: "CONSUME_PASSIVELY".into(),
         subscription_data_set: vec![SubscriptionData {
             topic: topic.into(),
             sub_string: expression.into(),
@@ -56,4 +60,78 @@ pub(crate) fn effects(broker: &mut Broker) -> Vec<Effect> {
     let mut effects = Vec::new();
     broker.take_effects(&mut effects);
     effects
+}
+
+/// Queues of topic `T`: 0 has messages 0..10, 1 has 5..10, the others none. Message n was stored at 100 + n.
+pub(crate) struct FakeStore;
+
+impl StoreView for FakeStore {
+    fn bounds(&self, topic: &str, queue_id: u32) -> QueueBounds {
+        let (min, max) = match (topic, queue_id) {
+            ("T", 0) => (0, 10),
+            ("T", 1) => (5, 10),
+            _ => (0, 0),
+        };
+        QueueBounds {
+            min,
+            max,
+            next: max,
+        }
+    }
+
+    fn store_time_ms(&self, topic: &str, queue_id: u32, offset: u64) -> Option<i64> {
+        let bounds = self.bounds(topic, queue_id);
+        (bounds.min..bounds.max)
+            .contains(&offset)
+            .then_some(100 + offset as i64)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            log_max: 4096,
+            log_dir: "/store/commitlog".into(),
+            log_disk_used: 0.5,
+            earliest_message_ms: Some(100),
+            ..Figures::default()
+        }
+    }
+}
+
+/// Sends a request through the real codec.
+pub(crate) fn ask_from(
+    broker: &mut Broker,
+    peer: &Peer,
+    code: i32,
+    fields: &[(&str, &str)],
+    body: &str,
+    now_ms: u64,
+) -> Reply {
+    let head = Head {
+        codec: Codec::Json,
+        code,
+        language: Language::Java,
+        version: 500,
+        opaque: 1,
+        flag: 0,
+        remark: None,
+    };
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| (*name, Value::Str(value)))
+        .collect();
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, &head, &fields, body.as_bytes());
+    let frame = frame::split(&bytes).unwrap().unwrap();
+    let mut scratch = Scratch::default();
+    let header = header::decode(&frame, &mut scratch).unwrap();
+    broker.answer(&header, frame.body, peer, now_ms, &FakeStore)
+}
+
+pub(crate) fn ask(broker: &mut Broker, code: i32, fields: &[(&str, &str)], body: &str) -> Reply {
+    ask_from(broker, &peer(1), code, fields, body, 0)
+}
+
+pub(crate) fn body(reply: &Reply) -> &str {
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    std::str::from_utf8(&reply.body).unwrap()
 }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::message::tags_code;
 use crate::store::QueueBounds;
-use crate::wire::pull::{COMMIT_OFFSET, PullRequest, SUBSCRIPTION, SUSPEND};
+use crate::wire::heartbeat::MessageModel;
+use crate::wire::pull::PullRequest;
+use crate::wire::pull::pull_sys_flag::{COMMIT_OFFSET, SUBSCRIPTION, SUSPEND};
 use proptest::prelude::*;
 
 fn request() -> PullRequest<'static> {
@@ -14,7 +16,11 @@ fn request() -> PullRequest<'static> {
         sys_flag: SUBSCRIPTION,
         suspend_timeout_ms: 15_000,
         subscription: Some("*"),
-        ..PullRequest::default()
+        commit_offset: 0,
+        sub_version: 0,
+        expression_type: None,
+        max_msg_bytes: None,
+        request_source: None,
     }
 }
 
@@ -35,7 +41,7 @@ fn refused(broker: &mut Broker, request: &PullRequest<'_>, code: i32, why: &str)
 
 fn reply(outcome: PullOutcome) -> (i32, &'static str, i64) {
     match outcome {
-        PullOutcome::Reply(reply) => (reply.code, reply.remark, reply.next_begin_offset),
+        PullOutcome::Reply(reply) => (reply.code, reply.remark, reply.header.next_begin_offset),
         other => panic!("{other:?} is no reply"),
     }
 }
@@ -107,15 +113,17 @@ fn a_reply_has_all_its_fields() {
     else {
         panic!();
     };
-    let names = reply
-        .ext()
-        .map(|(name, value)| format!("{name}={value}"))
-        .join(" ");
+    let header = reply.header;
     assert_eq!(
-        names,
-        "suggestWhichBrokerId=0 nextBeginOffset=7 minOffset=2 maxOffset=9 topicSysFlag=0 groupSysFlag=0"
+        (header.suggest_which_broker_id, header.next_begin_offset),
+        (0, 7)
     );
-    broker.pull_answered(&plan, &reply, 2);
+    assert_eq!((header.min_offset, header.max_offset), (2, 9));
+    assert_eq!(
+        (header.topic_sys_flag, header.group_sys_flag),
+        (Some(0), Some(0))
+    );
+    broker.pull_answered(&plan, &reply, 2, 0);
     assert_eq!(broker.offsets.query_pulled("g", "T", 1), Some(7));
     assert_eq!(broker.stats.counts.transferred, 2);
 }
@@ -290,7 +298,7 @@ fn filters_of_the_heartbeat() {
     );
     data.subscription_data_set[0].expression_type = "SQL92".into();
     data.subscription_data_set[0].sub_version = 2;
-    data.message_model = "BROADCASTING".into();
+    data.message_model = MessageModel::Broadcasting;
     broker
         .clients
         .register_consumer(&data, true, "c", &peer(1), 0);
@@ -320,6 +328,7 @@ proptest! {
             subscription: Some(&expression),
             sub_version: 0,
             expression_type: kind.as_deref(),
+            ..request()
         };
         if let Ok(plan) = broker.admit_pull(&pull, false, 0) {
             let bounds = bounds(min, min + len);

@@ -1,0 +1,77 @@
+//! Groups: 200, 201, 207, 225, 352.
+
+use crate::broker::reply::Reply;
+use crate::broker::send::missing_group;
+use crate::broker::{Broker, ConfigFile, Refusal, names};
+use crate::wire::codes::response;
+use crate::wire::group::{
+    DeleteGroup, GroupRequest, SubscriptionGroupConfig, SubscriptionGroupList,
+};
+use crate::wire::{Ext, loose_json};
+
+impl Broker {
+    pub(in crate::broker) fn update_group(
+        &mut self,
+        body: &[u8],
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
+        self.put_groups(vec![SubscriptionGroupConfig::decode(body)?], now_ms)
+    }
+
+    pub(in crate::broker) fn update_groups(
+        &mut self,
+        body: &[u8],
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
+        let list: SubscriptionGroupList = loose_json::from_slice(body)?;
+        self.put_groups(list.group_config_list, now_ms)
+    }
+
+    fn put_groups(
+        &mut self,
+        configs: Vec<SubscriptionGroupConfig>,
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
+        for config in &configs {
+            names::check_group(&config.group_name)
+                .map_err(|remark| Refusal::new(response::INVALID_PARAMETER, remark))?;
+        }
+        for config in configs {
+            self.groups.put(config, now_ms);
+            self.persist(ConfigFile::SubscriptionGroups);
+        }
+        Ok(Reply::ok())
+    }
+
+    pub(in crate::broker) fn all_groups(&self) -> Result<Reply, Refusal> {
+        let body = self.groups_file();
+        let total = body.subscription_group_table.len();
+        Ok(Reply::json(&body).with("totalGroupNum", total))
+    }
+
+    pub(in crate::broker) fn group_config(
+        &mut self,
+        ext: &Ext<'_>,
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
+        let group = GroupRequest::decode(ext)?.group;
+        let config = self.find_or_create_group(group, now_ms);
+        config.map(Reply::json).ok_or_else(|| missing_group(group))
+    }
+
+    pub(in crate::broker) fn delete_group(
+        &mut self,
+        ext: &Ext<'_>,
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
+        let request = DeleteGroup::decode(ext)?;
+        let group = request.group_name;
+        if self.groups.remove(group, now_ms) {
+            self.persist(ConfigFile::SubscriptionGroups);
+        }
+        if request.clean_offset {
+            self.offsets.remove_group(group);
+        }
+        Ok(Reply::ok())
+    }
+}

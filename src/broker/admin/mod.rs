@@ -1,0 +1,8 @@
+//! Administrators' requests (RocketMQ: `AdminBrokerProcessor`).
+
+mod connections;
+mod groups;
+mod runtime;
+mod settings;
+mod stats;
+mod topics;

@@ -1,0 +1,191 @@
+//! Figures of the running broker: 28. Tools parse many of these and blank the whole row where one is missing.
+
+use std::collections::BTreeMap;
+
+use crate::broker::delay::SCHEDULE;
+use crate::broker::reply::{Figures, Reply, StoreView};
+use crate::broker::{Broker, Refusal};
+use crate::wire::stats::KvTable;
+
+impl Broker {
+    pub(in crate::broker) fn runtime_info(
+        &self,
+        now_ms: u64,
+        store: &dyn StoreView,
+    ) -> Result<Reply, Refusal> {
+        let figures = store.figures();
+        let mut table = BTreeMap::new();
+        let mut put = |name: &str, value: String| {
+            table.insert(name.to_owned(), value);
+        };
+        self.message_figures(now_ms, &mut put);
+        store_figures(&figures, &mut put);
+        for level in self.delays.levels() {
+            let bounds = store.bounds(SCHEDULE, (level - 1) as u32);
+            if let Some(offset) = self.delays.offsets().get(&level) {
+                let value = format!("{offset},{}", bounds.max);
+                put(&format!("scheduleMessageOffset_{level}"), value);
+            }
+        }
+        Ok(Reply::json(&KvTable { table }))
+    }
+
+    fn message_figures(&self, now_ms: u64, put: &mut dyn FnMut(&str, String)) {
+        let (counts, days) = (&self.stats.counts, self.stats.days());
+        put("bootTimestamp", self.started_ms.to_string());
+        put("runtime", runtime(now_ms.saturating_sub(self.started_ms)));
+        put("brokerActive", true.to_string());
+        put(
+            "brokerVersionDesc",
+            concat!("ringmq ", env!("CARGO_PKG_VERSION")).into(),
+        );
+        put(
+            "putTps",
+            self.stats.rates(now_ms, |counts| counts.put_messages),
+        );
+        put(
+            "getFoundTps",
+            self.stats.rates(now_ms, |counts| counts.get_found),
+        );
+        put(
+            "getMissTps",
+            self.stats.rates(now_ms, |counts| counts.get_missed),
+        );
+        let total = self
+            .stats
+            .rates(now_ms, |counts| counts.get_found + counts.get_missed);
+        put("getTotalTps", total);
+        let transferred = self.stats.rates(now_ms, |counts| counts.transferred);
+        put("getTransferredTps", transferred);
+        put("putMessageTimesTotal", counts.put_messages.to_string());
+        put("putMessageSizeTotal", counts.put_bytes.to_string());
+        put("putMessageFailedTimes", counts.put_failed.to_string());
+        put(
+            "putMessageEntireTimeMax",
+            counts.put_time_max_ms.to_string(),
+        );
+        let average = counts.put_bytes as f64 / counts.put_messages.max(1) as f64;
+        put("putMessageAverageSize", format!("{average:?}"));
+        let (yesterday, today) = (days.yesterday_morning, days.today_morning);
+        put(
+            "msgPutTotalYesterdayMorning",
+            yesterday.put_messages.to_string(),
+        );
+        put("msgPutTotalTodayMorning", today.put_messages.to_string());
+        put("msgPutTotalTodayNow", counts.put_messages.to_string());
+        put(
+            "msgGetTotalYesterdayMorning",
+            yesterday.transferred.to_string(),
+        );
+        put("msgGetTotalTodayMorning", today.transferred.to_string());
+        put("msgGetTotalTodayNow", counts.transferred.to_string());
+        put("startAcceptSendRequestTimeStamp", 0.to_string());
+    }
+}
+
+fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
+    put("commitLogMinOffset", figures.log_min.to_string());
+    put("commitLogMaxOffset", figures.log_max.to_string());
+    put(
+        "dispatchBehindBytes",
+        figures.not_dispatched_bytes.to_string(),
+    );
+    put("remainHowManyDataToFlush", bytes(figures.not_flushed_bytes));
+    let earliest_ms = figures.earliest_message_ms.unwrap_or(-1);
+    put("earliestMessageTimeStamp", earliest_ms.to_string());
+    let ratio = format!("{:?}", figures.log_disk_used);
+    put(
+        &format!("commitLogDiskRatio_{}", figures.log_dir),
+        ratio.clone(),
+    );
+    put("commitLogDiskRatio", ratio);
+    put(
+        "consumeQueueDiskRatio",
+        format!("{:?}", figures.queue_disk_used),
+    );
+    let (total, free) = (
+        bytes(figures.disk_total_bytes),
+        bytes(figures.disk_free_bytes),
+    );
+    put(
+        "commitLogDirCapacity",
+        format!("Total : {total}, Free : {free}."),
+    );
+    put("putLatency99", format!("{:.2}", figures.put_latency_p99_ms));
+    put(
+        "putLatency999",
+        format!("{:.2}", figures.put_latency_p999_ms),
+    );
+    put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
+    put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
+    // Thread pools, their queues, the page cache's lock, the transient store pool and the timer wheel are RocketMQ's
+    // inner parts; there are none here, so nothing waits in them.
+    for name in [
+        "dispatchMaxBuffer",
+        "EndTransactionQueueSize",
+        "EndTransactionThreadPoolQueueCapacity",
+        "ackThreadPoolQueueCapacity",
+        "ackThreadPoolQueueHeadWaitTimeMills",
+        "ackThreadPoolQueueSize",
+        "getMessageEntireTimeMax",
+        "litePullThreadPoolQueueCapacity",
+        "litePullThreadPoolQueueHeadWaitTimeMills",
+        "litePullThreadPoolQueueSize",
+        "pageCacheLockTimeMills",
+        "pullThreadPoolQueueCapacity",
+        "pullThreadPoolQueueHeadWaitTimeMills",
+        "queryThreadPoolQueueCapacity",
+        "queryThreadPoolQueueHeadWaitTimeMills",
+        "queryThreadPoolQueueSize",
+        "remainTransientStoreBufferNumbs",
+        "sendThreadPoolQueueCapacity",
+        "sendThreadPoolQueueHeadWaitTimeMills",
+        "timerCongestNum",
+        "timerOffsetBehind",
+        "timerReadBehind",
+    ] {
+        put(name, "0".into());
+    }
+    put("timerEnqueueTps", "0.0".into());
+    put("timerDequeueTps", "0.0".into());
+}
+
+fn runtime(ms: u64) -> String {
+    let s = ms / 1000;
+    let (days, hours, minutes) = (s / 86_400, s / 3600 % 24, s / 60 % 60);
+    format!(
+        "[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]",
+        s % 60
+    )
+}
+
+/// As RocketMQ writes sizes: `1.5 GiB`.
+fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times() {
+        assert_eq!(bytes(300), "300 B");
+        assert_eq!(bytes(252 << 30), "252.0 GiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!(
+            runtime(74_900),
+            "[ 0 days, 0 hours, 1 minutes, 14 seconds ]"
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! The broker's settings as Java properties: 25, 26.
+
+use crate::broker::reply::Reply;
+use crate::broker::{Broker, BrokerConfig, Refusal};
+use crate::wire::codes::response;
+use crate::wire::loose_json;
+
+/// A setting by RocketMQ's name.
+struct Setting {
+    name: &'static str,
+    show: fn(&BrokerConfig) -> String,
+    /// None: fixed at the start.
+    change: Option<fn(&mut BrokerConfig, &str) -> Option<()>>,
+}
+
+macro_rules! setting {
+    ($name:literal, $field:ident) => {
+        Setting {
+            name: $name,
+            show: |config| config.$field.to_string(),
+            change: Some(|config, text| {
+                config.$field = text.parse().ok()?;
+                Some(())
+            }),
+        }
+    };
+    ($name:literal, fixed $show:expr) => {
+        Setting {
+            name: $name,
+            show: $show,
+            change: None,
+        }
+    };
+}
+
+const SETTINGS: &[Setting] = &[
+    setting!("autoCreateSubscriptionGroup", auto_create_group),
+    setting!("autoCreateTopicEnable", auto_create_topic),
+    setting!(
+        "brokerClusterName",
+        fixed | config | config.cluster_name.clone()
+    ),
+    setting!("brokerId", fixed | _ | 0.to_string()),
+    setting!(
+        "brokerIP1",
+        fixed | config | config.advertise.ip().to_string()
+    ),
+    setting!("brokerName", fixed | config | config.broker_name.clone()),
+    setting!("brokerPermission", broker_permission),
+    setting!("channelExpiredTimeout", client_expiry_ms),
+    setting!("defaultTopicQueueNums", default_topic_queue_nums),
+    setting!(
+        "enablePropertyFilter",
+        fixed | config | config.property_filter.to_string()
+    ),
+    setting!(
+        "listenPort",
+        fixed | config | config.advertise.port().to_string()
+    ),
+    setting!("litePullMessageEnable", lite_pull),
+    setting!("longPollingEnable", long_polling),
+    setting!("maxMessageSize", max_message_bytes),
+    setting!("maxTransferBytesOnMessageInMemory", max_pull_bytes),
+    setting!("maxTransferCountOnMessageInMemory", max_pull_messages),
+    setting!(
+        "notifyConsumerIdsChangedEnable",
+        notify_consumer_ids_changed
+    ),
+    setting!("regionId", fixed | config | config.region_id.clone()),
+    setting!("shortPollingTimeMills", short_polling_ms),
+    setting!("traceOn", fixed | config | config.trace_on.to_string()),
+    setting!(
+        "traceTopicEnable",
+        fixed | config | config.trace_topic.to_string()
+    ),
+];
+
+impl Broker {
+    /// All of the changes or none.
+    pub(in crate::broker) fn update_config(&mut self, body: &[u8]) -> Result<Reply, Refusal> {
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Refusal::new(response::SYSTEM_ERROR, "the properties are not UTF-8"))?;
+        let mut config = self.config.clone();
+        let lines = text.lines().map(str::trim);
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '!'])) {
+            let Some((name, value)) = line.split_once('=') else {
+                return Err(Refusal::new(
+                    response::SYSTEM_ERROR,
+                    format!("property line {line:?} has no ="),
+                ));
+            };
+            change(&mut config, name.trim(), value.trim())?;
+        }
+        self.config = config;
+        Ok(Reply::ok())
+    }
+
+    pub(in crate::broker) fn config_text(&self) -> Result<Reply, Refusal> {
+        let mut text = String::new();
+        for setting in SETTINGS {
+            text.push_str(&format!(
+                "{}={}\n",
+                setting.name,
+                (setting.show)(&self.config)
+            ));
+        }
+        let version = loose_json::to_vec(&self.topics.version());
+        Ok(Reply {
+            body: text.into_bytes(),
+            ..Reply::ok().with("version", String::from_utf8_lossy(&version))
+        })
+    }
+}
+
+fn change(config: &mut BrokerConfig, name: &str, value: &str) -> Result<(), Refusal> {
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+        return Err(Refusal::new(
+            response::SYSTEM_ERROR,
+            format!("{name} is not known here or cannot be changed while the broker runs"),
+        ));
+    };
+    let Some(change) = setting.change else {
+        return Err(Refusal::new(
+            response::NO_PERMISSION,
+            format!("Can not update config in black list: {name} is fixed when the broker starts"),
+        ));
+    };
+    change(config, value).ok_or_else(|| {
+        Refusal::new(
+            response::SYSTEM_ERROR,
+            format!("{name} cannot be {value:?}"),
+        )
+    })
+}

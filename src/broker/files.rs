@@ -1,0 +1,207 @@
+//! The files of `config/` in RocketMQ's shapes: fastjson's dialect, indented by tabs.
+//!
+//! Reading is tolerant: missing and unknown fields are fine, and so are files that RocketMQ wrote.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::delay::Delays;
+use super::offsets::{Offsets, QueueOffsetMap};
+use super::{Broker, ConfigFile};
+use crate::wire::DataVersion;
+use crate::wire::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
+use crate::wire::loose_json::{self, BodyError};
+use crate::wire::topic::TopicConfig;
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TopicsFile {
+    data_version: DataVersion,
+    topic_config_table: BTreeMap<String, TopicConfig>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct OffsetsFile {
+    data_version: DataVersion,
+    group_topic_map: BTreeMap<String, Vec<String>>,
+    offset_table: BTreeMap<String, QueueOffsetMap>,
+    pull_offset_table: BTreeMap<String, QueueOffsetMap>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DelaysFile {
+    data_version: DataVersion,
+    offset_table: BTreeMap<i32, i64>,
+}
+
+/// Between topic and group in the offset table's keys.
+const TOPIC_GROUP_SEPARATOR: char = '@';
+
+impl Broker {
+    /// What to write into the file.
+    pub fn file_text(&self, file: ConfigFile) -> String {
+        let compact = match file {
+            ConfigFile::Topics => loose_json::to_vec(&TopicsFile {
+                data_version: self.topics.version(),
+                topic_config_table: self
+                    .topics
+                    .sorted()
+                    .into_iter()
+                    .map(|config| (config.topic_name.clone(), config.clone()))
+                    .collect(),
+            }),
+            ConfigFile::SubscriptionGroups => loose_json::to_vec(&self.groups_file()),
+            ConfigFile::ConsumerOffsets => loose_json::to_vec(&OffsetsFile::of(&self.offsets)),
+            ConfigFile::DelayOffsets => loose_json::to_vec(&DelaysFile::of(&self.delays)),
+        };
+        pretty(&compact)
+    }
+
+    /// Takes in what a file says; before the first request.
+    pub fn load_file(&mut self, file: ConfigFile, text: &str) -> Result<(), BodyError> {
+        match file {
+            ConfigFile::Topics => {
+                let file: TopicsFile = loose_json::from_slice(text.as_bytes())?;
+                let configs = file.topic_config_table.into_iter();
+                let named = configs.map(|(topic_name, config)| TopicConfig {
+                    topic_name,
+                    ..config
+                });
+                self.topics.load(named, file.data_version);
+            }
+            ConfigFile::SubscriptionGroups => {
+                let file: SubscriptionGroupTable = loose_json::from_slice(text.as_bytes())?;
+                let configs = file.subscription_group_table.into_iter();
+                let named = configs.map(|(group_name, config)| SubscriptionGroupConfig {
+                    group_name,
+                    ..config
+                });
+                let forbidden = file
+                    .forbidden_table
+                    .into_iter()
+                    .flat_map(|(group, topics)| {
+                        let topics = topics.into_iter();
+                        topics.map(move |(topic, bits)| (group.clone(), topic, bits))
+                    });
+                self.groups.load(named, forbidden, file.data_version);
+            }
+            ConfigFile::ConsumerOffsets => {
+                let file: OffsetsFile = loose_json::from_slice(text.as_bytes())?;
+                let offsets = file.offset_table.into_iter().flat_map(|(key, queues)| {
+                    let (topic, group) = match key.split_once(TOPIC_GROUP_SEPARATOR) {
+                        Some((topic, group)) => (topic.to_owned(), group.to_owned()),
+                        None => return Vec::new(),
+                    };
+                    let queues = queues.into_iter();
+                    queues
+                        .map(|(id, offset)| (topic.clone(), group.clone(), id, offset))
+                        .collect()
+                });
+                self.offsets.load(offsets, file.data_version);
+            }
+            ConfigFile::DelayOffsets => {
+                let file: DelaysFile = loose_json::from_slice(text.as_bytes())?;
+                self.delays.load(file.offset_table, file.data_version);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn groups_file(&self) -> SubscriptionGroupTable {
+        let forbidden = self.groups.forbidden().into_iter().map(|(group, topics)| {
+            let topics = topics.into_iter();
+            let topics = topics.map(|(topic, bits)| (topic.to_owned(), bits));
+            (group.to_owned(), topics.collect())
+        });
+        let groups = self.groups.sorted().into_iter();
+        SubscriptionGroupTable {
+            data_version: self.groups.version(),
+            forbidden_table: forbidden.collect(),
+            subscription_group_table: groups
+                .map(|config| (config.group_name.clone(), config.clone()))
+                .collect(),
+        }
+    }
+}
+
+impl OffsetsFile {
+    pub(super) fn of(offsets: &Offsets) -> Self {
+        let mut group_topic_map: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (topic, group, _) in offsets.sorted() {
+            let topics = group_topic_map.entry(group.to_owned()).or_default();
+            topics.push(topic.to_owned());
+        }
+        Self {
+            data_version: offsets.version(),
+            group_topic_map,
+            offset_table: table(offsets.sorted()),
+            pull_offset_table: table(offsets.sorted_pulled()),
+        }
+    }
+}
+
+impl DelaysFile {
+    pub(super) fn of(delays: &Delays) -> Self {
+        Self {
+            data_version: delays.version(),
+            offset_table: delays.offsets().clone(),
+        }
+    }
+}
+
+fn table(offsets: Vec<(&str, &str, &QueueOffsetMap)>) -> BTreeMap<String, QueueOffsetMap> {
+    let keyed = offsets.into_iter().map(|(topic, group, queues)| {
+        let key = format!("{topic}{TOPIC_GROUP_SEPARATOR}{group}");
+        (key, queues.clone())
+    });
+    keyed.collect()
+}
+
+/// Compact JSON with a line for each value, indented by tabs, as fastjson does.
+fn pretty(compact: &[u8]) -> String {
+    let text = String::from_utf8_lossy(compact);
+    let mut out = String::with_capacity(text.len() * 2);
+    let (mut depth, mut in_string, mut is_escaped) = (0, false, false);
+    let mut chars = text.chars().peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n('\t', depth));
+    };
+    while let Some(c) = chars.next() {
+        if in_string {
+            out.push(c);
+            in_string = is_escaped || c != '"';
+            is_escaped = !is_escaped && c == '\\';
+            continue;
+        }
+        match c {
+            '{' | '[' => {
+                out.push(c);
+                if let Some(end @ ('}' | ']')) = chars.peek().copied() {
+                    out.push(end);
+                    chars.next();
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            _ => {
+                in_string = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}

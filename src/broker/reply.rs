@@ -1,0 +1,117 @@
+//! Replies to requests off a message's path, and what their making asks of the store.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::Refusal;
+use crate::store::QueueBounds;
+use crate::wire::codes::response;
+use crate::wire::{BodyError, FieldError, Value, loose_json};
+
+/// A whole reply, but for what its request says (opaque, codec).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub code: i32,
+    pub remark: Option<Cow<'static, str>>,
+    pub ext: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn ok() -> Self {
+        Self {
+            code: response::SUCCESS,
+            remark: None,
+            ext: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// In fastjson's dialect.
+    pub(super) fn json<T: Serialize>(body: &T) -> Self {
+        Self {
+            body: loose_json::to_vec(body),
+            ..Self::ok()
+        }
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.ext.push((name, value.to_string()));
+        self
+    }
+
+    pub(super) fn remark(mut self, remark: &'static str) -> Self {
+        self.remark = Some(remark.into());
+        self
+    }
+
+    /// As [`crate::wire::frame::write`] takes them.
+    pub fn ext_values(&self) -> Vec<(&'static str, Value<'_>)> {
+        let fields = self.ext.iter();
+        fields
+            .map(|(name, value)| (*name, Value::Str(value)))
+            .collect()
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let reply = Self {
+            code: refusal.code,
+            remark: Some(refusal.remark),
+            ..Self::ok()
+        };
+        match refusal.forbidden_type {
+            Some(forbidden) => reply.with("forbiddenType", forbidden),
+            None => reply,
+        }
+    }
+}
+
+/// What a field or body lacks ends as RocketMQ's answer to an exception.
+impl From<FieldError> for Refusal {
+    fn from(error: FieldError) -> Self {
+        Self::new(response::SYSTEM_ERROR, error.to_string())
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        Self::new(response::SYSTEM_ERROR, error.to_string())
+    }
+}
+
+/// What the store can say at once.
+pub trait StoreView {
+    /// All zero for a queue that is not there.
+    fn bounds(&self, topic: &str, queue_id: u32) -> QueueBounds;
+
+    /// When the message at this offset was stored, if that is known without reading the disk.
+    fn store_time_ms(&self, topic: &str, queue_id: u32, offset: u64) -> Option<i64>;
+
+    fn figures(&self) -> Figures;
+}
+
+/// Figures of the store and its disk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    pub log_min: u64,
+    pub log_max: u64,
+    pub not_flushed_bytes: u64,
+    pub not_dispatched_bytes: u64,
+    /// None: there is no message.
+    pub earliest_message_ms: Option<i64>,
+    pub log_dir: String,
+    /// Of the device that holds the log, and the one with the ConsumeQueues.
+    pub log_disk_used: f64,
+    pub queue_disk_used: f64,
+    pub disk_total_bytes: u64,
+    pub disk_free_bytes: u64,
+    /// 99 and 99.9 % of all sends were durable within so many milliseconds.
+    pub put_latency_p99_ms: f64,
+    pub put_latency_p999_ms: f64,
+    /// Sends that wait for room in the log buffer, pulls that wait for a message.
+    pub waiting_sends: u64,
+    pub parked_pulls: u64,
+}
