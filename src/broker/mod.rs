@@ -47,6 +47,7 @@ use unique_key::KeyMaker;
 use crate::message::properties;
 use crate::wire::codes::response;
 use crate::wire::group::SubscriptionGroupConfig;
+use crate::wire::topic::TopicConfig;
 
 /// One shard's broker.
 #[derive(Debug)]
@@ -165,6 +166,19 @@ impl Broker {
     pub fn stored(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
         self.stats.put(messages, bytes);
         self.stats.topic_put(topic, messages, now_ms);
+    }
+
+    /// Makes a topic for messages that the store has and topics.json does not know: the power went before it was saved.
+    pub fn adopt_topic(&mut self, topic: &str, queue_nums: u32, now_ms: u64) {
+        if !self.topics.contains(topic) {
+            let config = TopicConfig {
+                topic_name: topic.into(),
+                read_queue_nums: queue_nums as i32,
+                write_queue_nums: queue_nums as i32,
+                ..TopicConfig::default()
+            };
+            self.topics.put(config, now_ms);
+        }
     }
 
     /// What is to be carried out since the last time; appended to `out`.

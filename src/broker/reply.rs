@@ -103,6 +103,10 @@ pub struct Figures {
     /// None: there is no message.
     pub earliest_message_ms: Option<i64>,
     pub log_dir: String,
+    /// Writes to the log and flushes of its device since the start, for benchmarks.
+    pub log_writes: u64,
+    pub log_written_bytes: u64,
+    pub log_flushes: u64,
     /// Of the device that holds the log, and the one with the ConsumeQueues.
     pub log_disk_used: f64,
     pub queue_disk_used: f64,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::process::Process;
-use crate::bench::{EmbeddedBroker, FlushMode, StartBroker, WriteCounters, cpu};
+use crate::bench::{BYTES_WRITTEN_KEY, EmbeddedBroker, FLUSHES_KEY, FlushMode, StartBroker, WRITES_KEY, WriteCounters, cpu};
 use crate::config::{Config, Flush};
 
 /// Starts brokers on free ports of the loopback.
@@ -56,9 +56,9 @@ impl EmbeddedBroker for Embedded {
         for (addr, _) in &self.shards {
             let table = super::runtime_info::ask(*addr).ok()?;
             let count = |key| table.get(key)?.parse::<u64>().ok();
-            sum.writes += count("logWrites")?;
-            sum.bytes_written += count("logWrittenBytes")?;
-            sum.flushes += count("logFlushes")?;
+            sum.writes += count(WRITES_KEY)?;
+            sum.bytes_written += count(BYTES_WRITTEN_KEY)?;
+            sum.flushes += count(FLUSHES_KEY)?;
         }
         Some(sum)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::wire::codes::request;
 use crate::wire::stats::KvTable;
-use crate::wire::{CURRENT_VERSION, Codec, Head, Language, frame};
+use crate::wire::{CURRENT_VERSION, Codec, Head, Language, frame, loose_json};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -30,7 +30,7 @@ pub fn ask(broker: SocketAddr) -> io::Result<BTreeMap<String, String>> {
     let mut chunk = [0; 16 << 10];
     loop {
         if let Some(frame) = frame::split(&bytes).map_err(io::Error::other)? {
-            let table = KvTable::decode(frame.body).map_err(io::Error::other)?;
+            let table: KvTable = loose_json::from_slice(frame.body).map_err(io::Error::other)?;
             return Ok(table.table);
         }
         let count = stream.read(&mut chunk)?;

@@ -18,7 +18,6 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
         vip_listen: SocketAddr::new(config.bind_address, port - 2),
         store: store_config(config, shard),
         broker: broker_config(config, shard),
-        properties_text: config.properties_text(),
         namesrv: namesrv_addresses(config)?,
         register_interval_ms: config.register_interval_ms,
         sync_flush_timeout_ms: config.sync_flush_timeout_ms,
@@ -56,6 +55,7 @@ fn store_config(config: &Config, shard: usize) -> StoreConfig {
         max_message_bytes: config.max_message_bytes as usize,
         flush_interval_ms: config.flush_interval_ms,
         consume_queue_memory_bytes: config.consume_queue_memory_bytes as usize,
+        delay_levels_ms: config.delay_levels_ms.clone(),
         store_host: advertise(config, shard),
         ..StoreConfig::default()
     }

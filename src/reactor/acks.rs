@@ -82,6 +82,10 @@ impl<S: Stream> Acks<S> {
         self.waiting.push_back(ack);
     }
 
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -160,10 +160,6 @@ impl<S: Stream> Connections<S> {
         self.open.borrow().get(&id).cloned()
     }
 
-    pub fn len(&self) -> usize {
-        self.open.borrow().len()
-    }
-
     pub fn are_drained(&self) -> bool {
         self.open.borrow().values().all(|connection| connection.is_drained())
     }

@@ -61,10 +61,9 @@ fn report(progress: Progress) {
 async fn load_broker<I: Io>(io: &I, setup: &ShardSetup, store: &Store<I>) -> Result<Broker, ServeError> {
     let now_ms = io.now().unix_ms as u64;
     let mut broker = Broker::new(setup.broker.clone(), now_ms);
-    broker.properties_text = setup.properties_text.clone();
     for file in ConfigFile::ALL {
         if let Some(text) = store.load_text(file.name()).await? {
-            if let Err(error) = broker.load(file, &text) {
+            if let Err(error) = broker.load_file(file, &text) {
                 warn!(file = file.name(), %error, "cannot be read; starting without it");
             }
         }
@@ -87,11 +86,15 @@ async fn release_committed<I: Io>(shard: Rc<Shard<I>>) {
                 return fail_pending(&shard, &reason.to_string());
             }
         }
+        let now_ns = shard.io.now().mono_ns;
+        let mut put_times_us = shard.put_times_us.borrow_mut();
         loop {
             let ack = shard.acks.borrow_mut().pop_committed(seen);
             let Some(ack) = ack else { break };
             shard.acknowledge(&ack, response::SUCCESS, None);
+            put_times_us.saturating_record(now_ns.saturating_sub(ack.appended_ns) / 1000);
         }
+        drop(put_times_us);
         shard.store.take_arrivals(&mut arrivals);
         for queue in arrivals.drain(..) {
             if shard.delay_queues.contains(&queue) {

@@ -28,6 +28,7 @@ mod pull;
 mod registration;
 mod send;
 mod shard;
+mod view;
 
 use std::future::Future;
 use std::io;
@@ -46,8 +47,6 @@ pub struct ShardSetup {
     pub vip_listen: SocketAddr,
     pub store: StoreConfig,
     pub broker: BrokerConfig,
-    /// The configuration as broker.conf, for mqadmin.
-    pub properties_text: String,
     pub namesrv: Vec<SocketAddr>,
     pub register_interval_ms: u64,
     pub sync_flush_timeout_ms: u64,

@@ -34,8 +34,10 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
     let kv = files.load(KV_FILE).await?;
     let settings = files.load(SETTINGS_FILE).await?;
     let mut changed = Settings::default();
-    if let Some(text) = settings {
-        changed.update(&text);
+    if let Some(text) = settings
+        && let Err(error) = changed.update(&text)
+    {
+        error!(file = SETTINGS_FILE, ?error, "cannot be read; starting with the defaults");
     }
     let kv = match kv.as_deref().map(KvConfig::from_json) {
         Some(Ok(kv)) => kv,

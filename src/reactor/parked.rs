@@ -56,6 +56,10 @@ impl<P> Parked<P> {
         Some((queue, pull))
     }
 
+    pub fn len(&self) -> usize {
+        self.by_deadline.len()
+    }
+
     pub fn waits_for(&self, queue: QueueIndex) -> bool {
         self.by_queue.contains_key(&queue)
     }

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use super::connection::{Caller, Connection};
 use super::shard::Shard;
-use crate::broker::{PullOutcome, PullPlan, PullReply, Refusal, Scanned};
+use crate::broker::{PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
 use crate::io::Io;
 use crate::store::{Position, QueueIndex, Scan, ScanLimits};
 use crate::wire::codes::{request, response};
 use crate::wire::pull::PullRequest;
-use crate::wire::{Header, Value, frame};
+use crate::wire::{Header, frame};
 
 /// A pull that waits for a message.
 pub(super) struct ParkedPull<I: Io> {
@@ -36,7 +36,7 @@ impl<I: Io> Shard<I> {
         header: &Header<'_>,
     ) {
         let is_lite = header.code == request::LITE_PULL_MESSAGE;
-        let now_ms = self.io.now().unix_ms as u64;
+        let now_ms = self.now_ms();
         let plan = PullRequest::decode(&header.ext)
             .map_err(Refusal::from)
             .and_then(|request| self.broker.borrow_mut().admit_pull(&request, is_lite, now_ms));
@@ -106,7 +106,7 @@ impl<I: Io> Shard<I> {
                 outcome => outcome,
             };
             return match outcome {
-                PullOutcome::Reply(reply) => self.reply_empty(connection, caller, &plan, &reply),
+                PullOutcome::Reply(answer) => self.reply_empty(connection, caller, &plan, &answer),
                 PullOutcome::Park { hold_ms } => {
                     let deadline_ns = match current {
                         Try::Woken { deadline_ns } => deadline_ns,
@@ -136,18 +136,18 @@ impl<I: Io> Shard<I> {
         if !positions.first().is_some_and(|first| self.store.is_hot(first)) {
             return false;
         }
-        let PullOutcome::Reply(reply) = plan.after_scan(Scanned::Found { next_offset }, self.store.bounds(queue)) else {
+        let PullOutcome::Reply(answer) = plan.after_scan(Scanned::Found { next_offset }, self.store.bounds(queue)) else {
             unreachable!("found messages are handed out");
         };
-        let head = caller.head(reply.code, Some(reply.remark));
+        let head = caller.head(answer.code, Some(answer.remark));
         connection.write(|out| {
-            let open = frame::begin(out, &head, &reply_ext(&reply));
+            let open = frame::begin(out, &head, &answer.header.ext());
             for position in positions {
                 assert!(self.store.copy_hot(position, out), "the buffer does not change during a turn");
             }
             frame::finish(out, open);
         });
-        self.broker.borrow_mut().pull_answered(plan, &reply, positions.len() as u32);
+        self.broker.borrow_mut().pull_answered(plan, &answer, positions.len() as u32, self.now_ms());
         true
     }
 
@@ -156,10 +156,10 @@ impl<I: Io> Shard<I> {
         connection: &Connection<I::Stream>,
         caller: Caller,
         plan: &PullPlan<'_>,
-        reply: &PullReply,
+        answer: &PullAnswer,
     ) {
-        self.broker.borrow_mut().pull_answered(plan, reply, 0);
-        connection.answer(caller, reply.code, Some(reply.remark), &reply_ext(reply), &[]);
+        self.broker.borrow_mut().pull_answered(plan, answer, 0, self.now_ms());
+        connection.answer(caller, answer.code, Some(answer.remark), &answer.header.ext(), &[]);
     }
 
     /// The entries or the messages are only on disk.
@@ -199,14 +199,14 @@ impl<I: Io> Shard<I> {
             Scan::NoneMatched { next_offset } => Scanned::NoneMatched { next_offset },
             Scan::Cold => unreachable!("a cold scan reads what is cold"),
         };
-        let PullOutcome::Reply(reply) = plan.after_scan(scanned, self.store.bounds(queue)) else {
+        let PullOutcome::Reply(answer) = plan.after_scan(scanned, self.store.bounds(queue)) else {
             unreachable!("only an empty queue makes a pull wait");
         };
-        if reply.is_found() {
-            self.broker.borrow_mut().pull_answered(plan, &reply, positions.len() as u32);
-            connection.answer(caller, reply.code, Some(reply.remark), &reply_ext(&reply), &body);
+        if answer.is_found() {
+            self.broker.borrow_mut().pull_answered(plan, &answer, positions.len() as u32, self.now_ms());
+            connection.answer(caller, answer.code, Some(answer.remark), &answer.header.ext(), &body);
         } else {
-            self.reply_empty(connection, caller, plan, &reply);
+            self.reply_empty(connection, caller, plan, &answer);
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ impl<I: Io> Shard<I> {
     fn queue_of_pull(&self, plan: &PullPlan<'_>) -> QueueIndex {
         plan.queue.unwrap_or_else(|| {
             let queue = self.store.queue(&plan.topic, plan.queue_id);
-            self.broker.borrow_mut().topics.remember_queue(&plan.topic, plan.queue_id, queue);
+            self.remember_queue(&plan.topic, plan.queue_id, queue);
             queue
         })
     }
@@ -226,8 +226,4 @@ fn limits_of(plan: &PullPlan<'_>) -> ScanLimits {
         max_bytes: plan.max_bytes as usize,
         max_entries: plan.max_entries as usize,
     }
-}
-
-fn reply_ext(reply: &PullReply) -> [(&'static str, Value<'static>); 6] {
-    reply.ext().map(|(name, value)| (name, Value::I64(value)))
 }

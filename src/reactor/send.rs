@@ -72,7 +72,8 @@ impl<I: Io> Shard<I> {
                 (last, first_offset, count, Some(ids))
             }
         };
-        self.broker.borrow_mut().stats.put(count.into(), last.len as u64 * u64::from(count));
+        let bytes = last.len as u64 * u64::from(count);
+        self.broker.borrow_mut().stored(&plan.topic, count.into(), bytes, now_ms as u64);
         let receipt = Receipt::Send {
             queue_id: plan.queue_id,
             queue_offset,
@@ -109,7 +110,7 @@ impl<I: Io> Shard<I> {
     fn queue_of(&self, plan: &SendPlan<'_>) -> QueueIndex {
         plan.queue.unwrap_or_else(|| {
             let queue = self.store.queue(&plan.topic, plan.queue_id);
-            self.broker.borrow_mut().topics.remember_queue(&plan.topic, plan.queue_id, queue);
+            self.remember_queue(&plan.topic, plan.queue_id, queue);
             queue
         })
     }
@@ -158,7 +159,10 @@ fn log_bytes(plan: &SendPlan<'_>) -> usize {
 /// RocketMQ's code for what kept a record out of the log.
 pub(super) fn refusal_of(error: &AppendError) -> (i32, String) {
     let code = match error {
-        AppendError::TooLarge { .. } => response::MESSAGE_ILLEGAL,
+        AppendError::BodySize { .. }
+        | AppendError::PropertiesSize { .. }
+        | AppendError::TopicSize { .. }
+        | AppendError::RecordSize { .. } => response::MESSAGE_ILLEGAL,
         _ => response::SERVICE_NOT_AVAILABLE,
     };
     (code, error.to_string())

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use hdrhistogram::Histogram;
 use tracing::warn;
 
 use super::acks::Acks;
@@ -12,6 +13,7 @@ use super::inbox::Flow;
 use super::parked::Parked;
 use super::pull::ParkedPull;
 use super::registration::Registration;
+use super::view::View;
 use super::ShardSetup;
 use crate::broker::{Broker, ConfigFile, ConnId, Effect, Peer, Refusal};
 use crate::io::{Io, Notify};
@@ -42,6 +44,8 @@ pub(super) struct Shard<I: Io> {
     pub store_host: SocketAddr,
     pub region_id: String,
     pub trace_on: &'static str,
+    /// How long sends took until they were acknowledged, in microseconds.
+    pub put_times_us: RefCell<Histogram<u32>>,
     pub stopping: Cell<bool>,
     /// Wakes whoever would sleep over the end.
     pub stopped: Notify,
@@ -72,6 +76,7 @@ impl<I: Io> Shard<I> {
             to_save: Notify::default(),
             delayed: Notify::default(),
             delay_queues,
+            put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
             stopped: Notify::default(),
             effects: RefCell::default(),
@@ -82,7 +87,7 @@ impl<I: Io> Shard<I> {
         Peer {
             conn: ConnId(connection.id),
             addr: connection.peer,
-            language: header.language.name(),
+            language: header.language,
             version: header.version,
         }
     }
@@ -90,6 +95,23 @@ impl<I: Io> Shard<I> {
     pub(super) fn refuse(&self, connection: &Connection<I::Stream>, caller: Caller, refusal: &Refusal) {
         let forbidden = refusal.forbidden_type.map(|kind| ("forbiddenType", Value::I64(kind.into())));
         connection.answer(caller, refusal.code, Some(&refusal.remark), forbidden.as_slice(), &[]);
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.io.now().unix_ms as u64
+    }
+
+    pub(super) fn put_latency_ms(&self, quantile: f64) -> f64 {
+        self.put_times_us.borrow().value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// Saves the next message of this queue a look-up.
+    pub(super) fn remember_queue(&self, topic: &str, queue_id: u32, queue: QueueIndex) {
+        if let Some(entry) = self.broker.borrow_mut().topics.find_mut(topic)
+            && let Some(place) = entry.queues.get_mut(queue_id as usize)
+        {
+            *place = Some(queue);
+        }
     }
 
     fn dispatch(self: &Rc<Self>, connection: &Rc<Connection<I::Stream>>, frame: &Frame<'_>, header: &Header<'_>) -> Flow {
@@ -115,12 +137,9 @@ impl<I: Io> Shard<I> {
             | request::GET_EARLIEST_MSG_STORETIME => self.look_up(connection, caller, header),
             _ => {
                 let peer = self.peer(connection, header);
-                let now_ms = self.io.now().unix_ms as u64;
-                let reply = self.broker.borrow_mut().answer(header, frame.body, &peer, now_ms, &self.view());
-                if let Some(reply) = reply {
-                    let ext: Vec<_> = reply.ext.iter().map(|(name, value)| (*name, Value::Str(value))).collect();
-                    connection.answer(caller, reply.code, reply.remark.as_deref(), &ext, &reply.body);
-                }
+                let view = View { shard: self };
+                let reply = self.broker.borrow_mut().answer(header, frame.body, &peer, self.now_ms(), &view);
+                connection.answer(caller, reply.code, reply.remark.as_deref(), &reply.ext_values(), &reply.body);
             }
         }
         self.carry_out_effects();

@@ -1,0 +1,49 @@
+//! What the rules may ask of the store when they answer at once.
+
+use crate::broker::reply::{Figures, StoreView};
+use crate::io::Io;
+use crate::store::QueueBounds;
+
+use super::shard::Shard;
+
+pub(super) struct View<'a, I: Io> {
+    pub shard: &'a Shard<I>,
+}
+
+impl<I: Io> StoreView for View<'_, I> {
+    fn bounds(&self, topic: &str, queue_id: u32) -> QueueBounds {
+        let store = &self.shard.store;
+        store.find_queue(topic, queue_id).map(|queue| store.bounds(queue)).unwrap_or_default()
+    }
+
+    fn store_time_ms(&self, topic: &str, queue_id: u32, offset: u64) -> Option<i64> {
+        let store = &self.shard.store;
+        store.find_queue(topic, queue_id).and_then(|queue| store.store_time_hot(queue, offset))
+    }
+
+    fn figures(&self) -> Figures {
+        let store = self.shard.store.figures();
+        let dir = &self.shard.setup.store.dir;
+        let space = self.shard.io.space(dir).unwrap_or_default();
+        let used = 1.0 - space.available_bytes as f64 / space.total_bytes.max(1) as f64;
+        Figures {
+            log_min: store.log_min,
+            log_max: store.log_max,
+            not_flushed_bytes: store.not_committed_bytes,
+            not_dispatched_bytes: store.not_committed_bytes,
+            earliest_message_ms: store.first_store_time_ms,
+            log_dir: dir.join("commitlog").display().to_string(),
+            log_writes: store.writes,
+            log_written_bytes: store.written_bytes,
+            log_flushes: store.flushes,
+            log_disk_used: used,
+            queue_disk_used: used,
+            disk_total_bytes: space.total_bytes,
+            disk_free_bytes: space.available_bytes,
+            put_latency_p99_ms: self.shard.put_latency_ms(0.99),
+            put_latency_p999_ms: self.shard.put_latency_ms(0.999),
+            waiting_sends: self.shard.acks.borrow().len() as u64,
+            parked_pulls: self.shard.parked.borrow().len() as u64,
+        }
+    }
+}

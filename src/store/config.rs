@@ -1,0 +1,104 @@
+//! What a shard's store is told at start.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::StoreError;
+use crate::mem::{BLOCK_BYTES, Pages};
+
+/// How durable a message is when its producer is told that it is stored (`flushDiskType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// On the device, its cache flushed.
+    Sync,
+    /// Written to the device; flushed within `flush_interval_ms`.
+    Async,
+}
+
+/// The topic of the delay queues; queue n holds the messages of level n + 1.
+pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    pub dir: PathBuf,
+    pub flush: Flush,
+    /// Size of a CommitLog file (`mappedFileSizeCommitLog`).
+    pub segment_bytes: u64,
+    /// The recent log in memory: what waits for the disk, and what consumers read without it.
+    pub log_buffer_bytes: usize,
+    /// Largest body, or all bodies of a batch (`maxMessageSize`).
+    pub max_message_bytes: usize,
+    /// Longest time from a write to its flush in async mode (`flushIntervalCommitLog`).
+    pub flush_interval_ms: u64,
+    /// ConsumeQueue entries kept in memory; older ones are read from the ConsumeQueue files.
+    pub consume_queue_memory_bytes: usize,
+    pub pages: Pages,
+    /// Log blocks of 1 MiB kept for consumers that are behind the log buffer.
+    pub cold_cache_bytes: usize,
+    /// Delays of the levels 1, 2, ...: entries of [`SCHEDULE_TOPIC`] hold the time when their message is due.
+    pub delay_levels_ms: Vec<u64>,
+    /// Goes into every record, and by it into message ids.
+    pub store_host: SocketAddr,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("store"),
+            flush: Flush::Async,
+            segment_bytes: 1 << 30,
+            log_buffer_bytes: 64 << 20,
+            max_message_bytes: 4 << 20,
+            flush_interval_ms: 500,
+            // One chunk of 1280 bytes for each of 100,000 queues is half of it.
+            consume_queue_memory_bytes: 256 << 20,
+            pages: Pages::HugeTlb,
+            cold_cache_bytes: 32 << 20,
+            delay_levels_ms: Vec::new(),
+            store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
+        }
+    }
+}
+
+/// Topic, properties and the rest of a record beside the body (RocketMQ: `MessageExtEncoder`).
+const BESIDE_BODY_BYTES: usize = 64 << 10;
+
+impl StoreConfig {
+    /// Largest unit of append: a record, or the records of a batch.
+    pub(super) fn max_unit_bytes(&self) -> usize {
+        self.max_message_bytes + BESIDE_BODY_BYTES
+    }
+
+    /// Largest record: it has to fit a segment with the blank record that ends it.
+    pub(super) fn max_record_bytes(&self) -> usize {
+        self.max_unit_bytes().min(self.segment_bytes as usize - super::commit_log::BLANK_BYTES)
+    }
+
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let block = BLOCK_BYTES as u64;
+        if self.segment_bytes < 2 * block || !self.segment_bytes.is_multiple_of(block) {
+            return Err(StoreError::Config {
+                name: "segment_bytes",
+                got: self.segment_bytes,
+                expected: "a multiple of 4096, at least 8192",
+            });
+        }
+        // The tail may jump over the rest of a segment that a unit does not fit into, and rounds up to a block.
+        let least = 2 * (self.max_unit_bytes().min(self.segment_bytes as usize) + 2 * BLOCK_BYTES);
+        if self.log_buffer_bytes < least || !self.log_buffer_bytes.is_multiple_of(BLOCK_BYTES) {
+            return Err(StoreError::Config {
+                name: "log_buffer_bytes",
+                got: self.log_buffer_bytes as u64,
+                expected: "a multiple of 4096, and room for two of the largest messages",
+            });
+        }
+        if self.consume_queue_memory_bytes < 4 * super::consume_queue::CHUNK_BYTES {
+            return Err(StoreError::Config {
+                name: "consume_queue_memory_bytes",
+                got: self.consume_queue_memory_bytes as u64,
+                expected: "at least 5120",
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+//! ConsumeQueues in memory: for each queue, the recent entries in fixed-size chunks of the arena.
+//!
+//! ```text
+//! entry (20 bytes)   physical offset 8 | size 4 | tags code 8
+//! queue              min ........ resident_from ........ visible (max) ........ assigned (next)
+//!                    in files     | in chunks of 64      | waiting for their commit
+//! ```
+//! Entries `resident_from..max` are in chunks; entries below `saved_to` are in the queue's files (`queue_files.rs`). A
+//! chunk is given back to the arena only when all of it is saved.
+
+use std::collections::VecDeque;
+use std::io;
+
+use hashbrown::HashMap;
+
+use crate::mem::{Arena, ChunkId, Pages};
+
+pub(super) const ENTRY_BYTES: usize = 20;
+const CHUNK_ENTRIES: u64 = 64;
+pub(super) const CHUNK_BYTES: usize = CHUNK_ENTRIES as usize * ENTRY_BYTES;
+
+/// A queue of this store; valid as long as the store is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueIndex(pub u32);
+
+/// Queue offsets: the first one that exists, the next one that will be visible, the next one to be given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueBounds {
+    pub min: u64,
+    pub max: u64,
+    pub next: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub physical_offset: u64,
+    pub size: u32,
+    pub tags_code: i64,
+}
+
+impl Entry {
+    pub fn encode(&self, dst: &mut [u8]) {
+        dst[..8].copy_from_slice(&self.physical_offset.to_be_bytes());
+        dst[8..12].copy_from_slice(&self.size.to_be_bytes());
+        dst[12..20].copy_from_slice(&self.tags_code.to_be_bytes());
+    }
+
+    pub fn decode(bytes: &[u8; ENTRY_BYTES]) -> Entry {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, tags @ ..] = *bytes;
+        Entry {
+            physical_offset: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            size: u32::from_be_bytes([i, j, k, l]),
+            tags_code: i64::from_be_bytes(tags),
+        }
+    }
+
+    pub fn end(&self) -> u64 {
+        self.physical_offset + u64::from(self.size)
+    }
+}
+
+pub(super) struct ConsumeQueue {
+    pub topic: u32,
+    pub queue_id: u32,
+    pub bounds: QueueBounds,
+    resident_from: u64,
+    saved_to: u64,
+    chunks: VecDeque<ChunkId>,
+    /// Somebody waits for an entry.
+    pub watched: bool,
+    dirty: bool,
+    /// Its topic was deleted.
+    pub gone: bool,
+    pub last_store_time_ms: i64,
+}
+
+pub(super) struct ConsumeQueues {
+    arena: Arena,
+    queues: Vec<ConsumeQueue>,
+    topics: Vec<Box<str>>,
+    topic_ids: HashMap<Box<str>, u32>,
+    by_topic: Vec<Vec<Option<QueueIndex>>>,
+    /// Queues with entries that are in no file yet.
+    dirty: VecDeque<QueueIndex>,
+    /// Where the search for chunks to give back goes on.
+    hand: usize,
+}
+
+impl ConsumeQueues {
+    pub fn new(memory_bytes: usize, wish: Pages) -> io::Result<Self> {
+        Ok(Self {
+            arena: Arena::new(memory_bytes, CHUNK_BYTES, wish)?,
+            queues: Vec::new(),
+            topics: Vec::new(),
+            topic_ids: HashMap::new(),
+            by_topic: Vec::new(),
+            dirty: VecDeque::new(),
+            hand: 0,
+        })
+    }
+
+    pub fn pages(&self) -> Pages {
+        self.arena.pages()
+    }
+
+    pub fn free_chunks(&self) -> usize {
+        self.arena.free_chunks()
+    }
+
+    pub fn capacity_chunks(&self) -> usize {
+        self.arena.capacity_chunks()
+    }
+
+    pub fn find(&self, topic: &str, queue_id: u32) -> Option<QueueIndex> {
+        let topic = *self.topic_ids.get(topic)?;
+        self.by_topic[topic as usize].get(queue_id as usize).copied().flatten()
+    }
+
+    pub fn find_or_create(&mut self, topic: &str, queue_id: u32) -> QueueIndex {
+        if let Some(found) = self.find(topic, queue_id) {
+            return found;
+        }
+        let topic_id = match self.topic_ids.get(topic) {
+            Some(id) => *id,
+            None => {
+                let id = self.topics.len() as u32;
+                self.topics.push(topic.into());
+                self.by_topic.push(Vec::new());
+                self.topic_ids.insert(topic.into(), id);
+                id
+            }
+        };
+        let index = QueueIndex(self.queues.len() as u32);
+        self.queues.push(ConsumeQueue {
+            topic: topic_id,
+            queue_id,
+            bounds: QueueBounds::default(),
+            resident_from: 0,
+            saved_to: 0,
+            chunks: VecDeque::new(),
+            watched: false,
+            dirty: false,
+            gone: false,
+            last_store_time_ms: 0,
+        });
+        let queues = &mut self.by_topic[topic_id as usize];
+        let place = queue_id as usize;
+        if queues.len() <= place {
+            queues.resize(place + 1, None);
+        }
+        queues[place] = Some(index);
+        index
+    }
+
+    pub fn queue(&self, index: QueueIndex) -> &ConsumeQueue {
+        &self.queues[index.0 as usize]
+    }
+
+    pub fn queue_mut(&mut self, index: QueueIndex) -> &mut ConsumeQueue {
+        &mut self.queues[index.0 as usize]
+    }
+
+    pub fn topic_of(&self, index: QueueIndex) -> &str {
+        &self.topics[self.queue(index).topic as usize]
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = QueueIndex> + use<> {
+        (0..self.queues.len() as u32).map(QueueIndex)
+    }
+
+    /// Topics that have queues, with the number of queues they need.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, u32)> {
+        let sizes = self.by_topic.iter().map(|queues| queues.len() as u32);
+        self.topics.iter().map(|topic| &**topic).zip(sizes).filter(|(_, queues)| *queues > 0)
+    }
+
+    /// The queue has entries `min..max` in its files and none here.
+    pub fn restore(&mut self, index: QueueIndex, min: u64, max: u64) {
+        let queue = self.queue_mut(index);
+        assert!(queue.chunks.is_empty());
+        queue.bounds = QueueBounds { min, max, next: max };
+        queue.resident_from = max;
+        queue.saved_to = max;
+    }
+
+    /// Makes an entry visible. There must be a free chunk.
+    pub fn push(&mut self, index: QueueIndex, entry: &Entry) {
+        let queue = &mut self.queues[index.0 as usize];
+        let offset = queue.bounds.max;
+        if offset.is_multiple_of(CHUNK_ENTRIES) || queue.chunks.is_empty() {
+            let chunk = self.arena.alloc().expect("appends keep chunks free for what they add");
+            if queue.chunks.is_empty() {
+                queue.resident_from = offset;
+            }
+            queue.chunks.push_back(chunk);
+        }
+        let chunk = *queue.chunks.back().expect("just made sure");
+        let at = (offset % CHUNK_ENTRIES) as usize * ENTRY_BYTES;
+        entry.encode(&mut self.arena.chunk_mut(chunk)[at..at + ENTRY_BYTES]);
+        queue.bounds.max += 1;
+        if !queue.dirty {
+            queue.dirty = true;
+            self.dirty.push_back(index);
+        }
+    }
+
+    /// An entry that is in memory.
+    pub fn resident(&self, index: QueueIndex, offset: u64) -> Option<Entry> {
+        let queue = self.queue(index);
+        if offset < queue.resident_from || queue.bounds.max <= offset {
+            return None;
+        }
+        let first_chunk = queue.resident_from / CHUNK_ENTRIES;
+        let chunk = queue.chunks[(offset / CHUNK_ENTRIES - first_chunk) as usize];
+        let at = (offset % CHUNK_ENTRIES) as usize * ENTRY_BYTES;
+        let bytes = self.arena.chunk(chunk)[at..at + ENTRY_BYTES].first_chunk();
+        bytes.map(Entry::decode)
+    }
+
+    /// The next queue with unsaved entries, the first of them, and their bytes.
+    pub fn next_unsaved(&mut self) -> Option<(QueueIndex, u64, Vec<u8>)> {
+        let index = self.dirty.pop_front()?;
+        let queue = self.queue_mut(index);
+        queue.dirty = false;
+        let (from, to) = (queue.saved_to.max(queue.resident_from), queue.bounds.max);
+        let mut bytes = vec![0; (to - from) as usize * ENTRY_BYTES];
+        for (offset, dst) in (from..to).zip(bytes.chunks_exact_mut(ENTRY_BYTES)) {
+            self.resident(index, offset).expect("unsaved entries are resident").encode(dst);
+        }
+        Some((index, from, bytes))
+    }
+
+    /// Entries up to `offset` are in the queue's files.
+    pub fn saved(&mut self, index: QueueIndex, offset: u64) {
+        let queue = self.queue_mut(index);
+        queue.saved_to = queue.saved_to.max(offset);
+    }
+
+    /// The save of this queue has failed.
+    pub fn not_saved(&mut self, index: QueueIndex) {
+        let queue = self.queue_mut(index);
+        if !queue.dirty {
+            queue.dirty = true;
+            self.dirty.push_back(index);
+        }
+    }
+
+    /// Gives saved chunks back, the oldest of each queue in turn, until so many are free or none is left to give.
+    pub fn evict(&mut self, wanted_free: usize) {
+        let mut fruitless = 0;
+        while self.arena.free_chunks() < wanted_free && fruitless <= self.queues.len() {
+            if self.queues.is_empty() {
+                return;
+            }
+            self.hand = (self.hand + 1) % self.queues.len();
+            fruitless = if self.evict_one(self.hand) { 0 } else { fruitless + 1 };
+        }
+    }
+
+    fn evict_one(&mut self, place: usize) -> bool {
+        let queue = &mut self.queues[place];
+        let end = ((queue.resident_from / CHUNK_ENTRIES + 1) * CHUNK_ENTRIES).min(queue.bounds.max);
+        if queue.saved_to < end {
+            return false;
+        }
+        let Some(chunk) = queue.chunks.pop_front() else {
+            return false;
+        };
+        queue.resident_from = end;
+        self.arena.free(chunk);
+        true
+    }
+
+    /// Forgets all queues of a topic.
+    pub fn remove_topic(&mut self, topic: &str) -> Vec<u32> {
+        let Some(id) = self.topic_ids.remove(topic) else {
+            return Vec::new();
+        };
+        let queues = std::mem::take(&mut self.by_topic[id as usize]);
+        let mut removed = Vec::new();
+        for index in queues.into_iter().flatten() {
+            let queue = &mut self.queues[index.0 as usize];
+            queue.gone = true;
+            queue.watched = false;
+            queue.bounds = QueueBounds { min: 0, max: 0, next: 0 };
+            queue.resident_from = 0;
+            queue.saved_to = 0;
+            let (chunks, queue_id) = (std::mem::take(&mut queue.chunks), queue.queue_id);
+            chunks.into_iter().for_each(|chunk| self.arena.free(chunk));
+            removed.push(queue_id);
+        }
+        removed
+    }
+}

@@ -1,0 +1,58 @@
+//! What can go wrong with a store, and whose fault it is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The store cannot be opened, or an operation on it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{name} is {got}: it must be {expected}")]
+    Config { name: &'static str, got: u64, expected: &'static str },
+    #[error("store directory {} is in use by another process: stop it, or choose another directory", dir.display())]
+    InUse { dir: PathBuf },
+    #[error("store directory {} cannot be written ({source}): make it writable for this user, or choose another", dir.display())]
+    NotWritable { dir: PathBuf, source: io::Error },
+    #[error("the filesystem of {} has no O_DIRECT: put the store on a disk (ext4 or xfs, not tmpfs)", dir.display())]
+    NoDirect { dir: PathBuf },
+    #[error("{} has {got} bytes but the segment size is {expected}: set mappedFileSizeCommitLog to the size that the store was made with", path.display())]
+    SegmentBytes { path: PathBuf, got: u64, expected: u64 },
+    #[error("{} is missing between the CommitLog files before and behind it: put it back, or move those behind it away", path.display())]
+    SegmentMissing { path: PathBuf },
+    #[error("no memory for {what}: {source}")]
+    Memory { what: &'static str, source: io::Error },
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("the log has nothing readable at {physical_offset}: {reason}")]
+    Unreadable { physical_offset: u64, reason: String },
+    #[error("the store is fenced: {reason}")]
+    Fenced { reason: Arc<str> },
+}
+
+impl StoreError {
+    pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation, path: path.to_owned(), source }
+    }
+}
+
+/// A message that was not taken; nothing of it is in the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("the body has {got} bytes, the limit is {limit}")]
+    BodySize { got: usize, limit: usize },
+    #[error("the properties have {got} bytes, the limit is {limit}")]
+    PropertiesSize { got: usize, limit: usize },
+    #[error("the topic has {got} bytes, the limit is {limit}")]
+    TopicSize { got: usize, limit: usize },
+    #[error("the message has {got} bytes as a record, the limit is {limit}")]
+    RecordSize { got: usize, limit: usize },
+    /// Wait with `wait_for_room` and try again.
+    #[error("the log buffer is full")]
+    NoRoom,
+    #[error("the topic was deleted")]
+    NoQueue,
+    #[error("the store is closing")]
+    Closing,
+    #[error("the store is fenced: {reason}")]
+    Fenced { reason: Arc<str> },
+}

@@ -1,0 +1,484 @@
+//! One shard's durable state: the CommitLog with its group commit, the ConsumeQueues, and what a restart needs.
+//!
+//! [`Store`] is used as `Rc<Store>` by the tasks of one thread. Its plain methods never wait; what reads or writes the
+//! disk is `async`. The log is the truth: everything else is derived from it and can be made again.
+
+mod checkpoint;
+mod cold;
+mod commit_log;
+mod config;
+mod consume_queue;
+mod error;
+mod group_commit;
+mod names;
+mod open;
+mod queue_files;
+mod saving;
+mod search;
+mod segments;
+mod text_files;
+mod waiters;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use config::{Flush, StoreConfig};
+pub use consume_queue::{QueueBounds, QueueIndex};
+pub use error::{AppendError, StoreError};
+pub use error::StoreError as ReadError;
+pub use open::Progress;
+pub use search::Boundary;
+pub use text_files::TextFiles;
+
+use crate::io::{Io, Notify};
+use crate::mem::Pages;
+use crate::message::{MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, tags_code};
+
+use self::checkpoint::CheckpointFile;
+use self::cold::BlockCache;
+use self::commit_log::CommitLog;
+use self::consume_queue::{ConsumeQueues, Entry};
+use self::queue_files::QueueFiles;
+use self::segments::Segments;
+use self::waiters::Waiters;
+
+pub struct Store<I: Io> {
+    io: I,
+    config: StoreConfig,
+    state: RefCell<State>,
+    segments: Rc<Segments<I>>,
+    queue_files: QueueFiles<I>,
+    checkpoint: CheckpointFile<I>,
+    texts: TextFiles<I>,
+    cold: BlockCache,
+    /// There may be something to write.
+    work: Notify,
+    /// The log was committed further, or never will be again.
+    committed: Waiters,
+    /// There may be room again.
+    room: Waiters,
+    /// The flusher or the saver should look now.
+    flush_now: Notify,
+    save_now: Notify,
+    background: Waiters,
+    /// Async mode: up to here the log is on the device for good.
+    flushed: Cell<u64>,
+    counters: Counters,
+}
+
+struct State {
+    log: CommitLog,
+    queues: ConsumeQueues,
+    /// Appended, not yet committed, in log order.
+    pending: VecDeque<Pending>,
+    /// Watched queues that have got an entry.
+    arrivals: Vec<QueueIndex>,
+    /// Up to here the log is as durable as the flush mode promises, and dispatched.
+    committed: u64,
+    /// Store time of the last dispatched message.
+    committed_time_ms: i64,
+    last_store_time_ms: i64,
+    first_store_time_ms: Option<i64>,
+    fence: Option<Arc<str>>,
+    closing: bool,
+}
+
+struct Pending {
+    queue: QueueIndex,
+    entry: Entry,
+    store_time_ms: i64,
+}
+
+#[derive(Default)]
+struct Counters {
+    writes: Cell<u64>,
+    written_bytes: Cell<u64>,
+    flushes: Cell<u64>,
+    /// The kernel writes from the log buffer without looking its pages up.
+    registered: Cell<bool>,
+    /// Tasks of the store that still run.
+    tasks: Cell<u32>,
+}
+
+/// A record in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub physical_offset: u64,
+    /// Log position behind it: what has to be committed before it may be acknowledged.
+    pub end: u64,
+    pub queue_offset: u64,
+    pub store_timestamp_ms: i64,
+    pub len: usize,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub physical_offset: u64,
+    pub size: u32,
+}
+
+/// Bounds of one scan.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanLimits {
+    pub max_messages: usize,
+    /// The first message is taken even if it alone is larger.
+    pub max_bytes: usize,
+    /// Entries looked at.
+    pub max_entries: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    Found { next_offset: u64 },
+    NoneMatched { next_offset: u64 },
+    /// The entries are only on disk.
+    Cold,
+}
+
+/// Figures for whoever watches.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    pub pages: Pages,
+    pub registered: bool,
+    pub writes: u64,
+    pub written_bytes: u64,
+    pub flushes: u64,
+    pub log_min: u64,
+    pub log_max: u64,
+    pub not_committed_bytes: u64,
+    pub free_queue_chunks: usize,
+    /// Store time of the oldest message of the log, if there is one.
+    pub first_store_time_ms: Option<i64>,
+}
+
+impl<I: Io> Store<I> {
+    /// The queue, made in memory when it is new.
+    pub fn queue(&self, topic: &str, queue_id: u32) -> QueueIndex {
+        self.state.borrow_mut().queues.find_or_create(topic, queue_id)
+    }
+
+    pub fn find_queue(&self, topic: &str, queue_id: u32) -> Option<QueueIndex> {
+        self.state.borrow().queues.find(topic, queue_id)
+    }
+
+    /// Whether messages of `len` bytes in all can be appended now.
+    pub fn room_for(&self, len: usize) -> bool {
+        let state = self.state.borrow();
+        // Each message that waits for its commit may need a chunk of its own.
+        let chunks = state.pending.len() + len / MIN_RECORD_BYTES + 1;
+        state.fence.is_some() || (state.log.room_for(len) && state.queues.free_chunks() > chunks)
+    }
+
+    /// Done when there is room, or when there never will be.
+    pub async fn wait_for_room(&self, len: usize) {
+        self.room.until(|| (self.room_for(len) || self.state.borrow().closing).then_some(())).await;
+    }
+
+    /// Encodes a message into the log. `tags_code` replaces that of the message's tags in the queue's entry.
+    pub fn append(
+        &self,
+        queue: QueueIndex,
+        message: &Message<'_>,
+        tags_code: Option<i64>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let mut state = self.state.borrow_mut();
+        state.check_open()?;
+        let appended = self.append_one(&mut state, queue, message, tags_code, now_ms)?;
+        drop(state);
+        self.work.notify();
+        Ok(appended)
+    }
+
+    /// Encodes several messages of one queue one behind the other, in one segment; all or none.
+    pub fn append_batch(
+        &self,
+        queue: QueueIndex,
+        messages: &[Message<'_>],
+        now_ms: i64,
+    ) -> Result<Vec<Appended>, AppendError> {
+        let mut state = self.state.borrow_mut();
+        state.check_open()?;
+        let mut total = 0;
+        for message in messages {
+            let fields = state.fields(&self.config, queue, message, now_ms)?;
+            total += fields.encoded_len();
+        }
+        if total > self.config.max_unit_bytes() + messages.len() * RECORD_OVERHEAD_BYTES {
+            return Err(AppendError::RecordSize { got: total, limit: self.config.max_unit_bytes() });
+        }
+        if !state.log.room_for(total) {
+            return Err(AppendError::NoRoom);
+        }
+        state.log.start_unit(total);
+        let appended = messages
+            .iter()
+            .map(|message| self.append_one(&mut state, queue, message, None, now_ms))
+            .collect();
+        drop(state);
+        self.work.notify();
+        appended
+    }
+
+    fn append_one(
+        &self,
+        state: &mut State,
+        queue: QueueIndex,
+        message: &Message<'_>,
+        tags: Option<i64>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let now_ms = now_ms.max(state.last_store_time_ms);
+        let State { log, queues, .. } = state;
+        let target = queues.queue(queue);
+        if target.gone {
+            return Err(AppendError::NoQueue);
+        }
+        let mut fields = fields_of(&self.config, queues.topic_of(queue), target.queue_id, message, now_ms);
+        fields.queue_offset = target.bounds.next;
+        check_sizes(&fields, &self.config)?;
+        let len = fields.encoded_len();
+        if !log.room_for(len) {
+            return Err(AppendError::NoRoom);
+        }
+        let tags_code = tags.unwrap_or_else(|| message.properties.find(properties::TAGS).map_or(0, tags_code));
+        let physical_offset = log.append(len, |physical_offset, dst| {
+            fields.physical_offset = physical_offset;
+            fields.encode(dst);
+        });
+        let queue_offset = fields.queue_offset;
+        queues.queue_mut(queue).bounds.next += 1;
+        let entry = Entry { physical_offset, size: len as u32, tags_code };
+        state.pending.push_back(Pending { queue, entry, store_time_ms: now_ms });
+        state.last_store_time_ms = now_ms;
+        Ok(Appended { physical_offset, end: entry.end(), queue_offset, store_timestamp_ms: now_ms, len })
+    }
+
+    pub fn committed(&self) -> u64 {
+        self.state.borrow().committed
+    }
+
+    /// The log's end, committed or not.
+    pub fn tail(&self) -> u64 {
+        self.state.borrow().log.tail()
+    }
+
+    /// Done when the log is committed beyond `position`, with how far it is then; fails when it never will be.
+    pub async fn committed_beyond(&self, position: u64) -> Result<u64, StoreError> {
+        self.committed
+            .until(|| {
+                let state = self.state.borrow();
+                match &state.fence {
+                    _ if state.committed > position => Some(Ok(state.committed)),
+                    Some(reason) => Some(Err(StoreError::Fenced { reason: reason.clone() })),
+                    None => None,
+                }
+            })
+            .await
+    }
+
+    /// Done when everything that is in the log now is committed.
+    pub async fn committed_so_far(&self) -> Result<(), StoreError> {
+        let tail = self.tail();
+        if tail > self.committed() {
+            self.committed_beyond(tail - 1).await?;
+        }
+        Ok(())
+    }
+
+    pub fn bounds(&self, queue: QueueIndex) -> QueueBounds {
+        self.state.borrow().queues.queue(queue).bounds
+    }
+
+    /// Whether somebody wants to hear of this queue's entries.
+    pub fn watch(&self, queue: QueueIndex, on: bool) {
+        self.state.borrow_mut().queues.queue_mut(queue).watched = on;
+    }
+
+    /// Watched queues that have got entries since the last call; appended to `into`.
+    pub fn take_arrivals(&self, into: &mut Vec<QueueIndex>) {
+        into.append(&mut self.state.borrow_mut().arrivals);
+    }
+
+    /// Entries of a queue from `offset` on that `filter` lets through, by their tags code; appended to `out`.
+    pub fn scan(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        filter: impl FnMut(i64) -> bool,
+        out: &mut Vec<Position>,
+    ) -> Scan {
+        let state = self.state.borrow();
+        let end = state.queues.queue(queue).bounds.max;
+        let entries = (offset..end).map(|offset| state.queues.resident(queue, offset));
+        if state.queues.resident(queue, offset).is_none() {
+            return Scan::Cold;
+        }
+        collect(offset, entries.map_while(|entry| entry), limits, filter, out)
+    }
+
+    /// Whether the message is in the log buffer.
+    pub fn is_hot(&self, position: &Position) -> bool {
+        self.state.borrow().log.hot(position.physical_offset, position.size as usize).is_some()
+    }
+
+    /// Appends a message from the log buffer to `out`; `false` if it is no longer there.
+    pub fn copy_hot(&self, position: &Position, out: &mut Vec<u8>) -> bool {
+        match self.state.borrow().log.hot(position.physical_offset, position.size as usize) {
+            Some(bytes) => {
+                out.extend_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Topics that have queues, with the number of queues they need.
+    pub fn topics(&self) -> Vec<(String, u32)> {
+        self.state.borrow().queues.topics().map(|(topic, queues)| (topic.to_owned(), queues)).collect()
+    }
+
+    /// Forgets the topic's queues at once and removes their files in the background; its messages stay in the log until
+    /// their file's time is over.
+    pub fn delete_topic(self: &Rc<Self>, topic: &str) {
+        let queue_ids = self.state.borrow_mut().queues.remove_topic(topic);
+        let (store, topic) = (self.clone(), topic.to_owned());
+        self.io.spawn(async move {
+            if let Err(error) = store.queue_files.remove(&topic, &queue_ids).await {
+                tracing::warn!(topic, %error, "the topic's queue files remain");
+            }
+        });
+    }
+
+    /// Why nothing can be appended any more, if so.
+    pub fn fence(&self) -> Option<Arc<str>> {
+        self.state.borrow().fence.clone()
+    }
+
+    pub fn figures(&self) -> Figures {
+        let state = self.state.borrow();
+        Figures {
+            pages: state.queues.pages(),
+            registered: self.counters.registered.get(),
+            writes: self.counters.writes.get(),
+            written_bytes: self.counters.written_bytes.get(),
+            flushes: self.counters.flushes.get(),
+            log_min: self.segments.min_position().unwrap_or(0),
+            log_max: state.committed,
+            not_committed_bytes: state.log.tail() - state.committed,
+            free_queue_chunks: state.queues.free_chunks(),
+            first_store_time_ms: state.first_store_time_ms,
+        }
+    }
+
+    /// A file of config/.
+    pub async fn load_text(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.texts.load(name).await
+    }
+
+    pub async fn save_text(&self, name: &str, text: String) -> Result<(), StoreError> {
+        self.texts.save(name, text).await
+    }
+}
+
+/// Nothing shorter is a record; 91 bytes without body, topic and properties, and our CRC.
+const MIN_RECORD_BYTES: usize = 111;
+
+/// What a record has around the body and properties of a batch's message.
+const RECORD_OVERHEAD_BYTES: usize = 512;
+
+impl State {
+    fn check_open(&self) -> Result<(), AppendError> {
+        match &self.fence {
+            Some(reason) => Err(AppendError::Fenced { reason: reason.clone() }),
+            None if self.closing => Err(AppendError::Closing),
+            None => Ok(()),
+        }
+    }
+
+    fn fields<'a>(
+        &'a self,
+        config: &StoreConfig,
+        queue: QueueIndex,
+        message: &Message<'a>,
+        now_ms: i64,
+    ) -> Result<RecordFields<'a>, AppendError> {
+        let target = self.queues.queue(queue);
+        if target.gone {
+            return Err(AppendError::NoQueue);
+        }
+        let fields = fields_of(config, self.queues.topic_of(queue), target.queue_id, message, now_ms);
+        check_sizes(&fields, config)?;
+        Ok(fields)
+    }
+}
+
+fn fields_of<'a>(
+    config: &StoreConfig,
+    topic: &'a str,
+    queue_id: u32,
+    message: &Message<'a>,
+    now_ms: i64,
+) -> RecordFields<'a> {
+    RecordFields {
+        queue_id,
+        flag: message.flag,
+        queue_offset: 0,
+        physical_offset: 0,
+        sys_flag: message.sys_flag,
+        born_timestamp_ms: message.born_timestamp_ms,
+        born_host: message.born_host,
+        store_timestamp_ms: now_ms,
+        store_host: config.store_host,
+        reconsume_times: message.reconsume_times,
+        prepared_transaction_offset: message.prepared_transaction_offset,
+        body: message.body,
+        topic,
+        properties: message.properties,
+    }
+}
+
+fn check_sizes(fields: &RecordFields<'_>, config: &StoreConfig) -> Result<(), AppendError> {
+    let (body, limit) = (fields.body.len(), config.max_message_bytes);
+    if body > limit {
+        return Err(AppendError::BodySize { got: body, limit });
+    }
+    if fields.properties_len() > MAX_PROPERTIES_BYTES {
+        return Err(AppendError::PropertiesSize { got: fields.properties_len(), limit: MAX_PROPERTIES_BYTES });
+    }
+    if fields.topic.len() > MAX_TOPIC_BYTES {
+        return Err(AppendError::TopicSize { got: fields.topic.len(), limit: MAX_TOPIC_BYTES });
+    }
+    let (record, limit) = (fields.encoded_len(), config.max_record_bytes());
+    if record > limit {
+        return Err(AppendError::RecordSize { got: record, limit });
+    }
+    Ok(())
+}
+
+/// Takes entries within the limits; `entries` are those from `offset` on.
+fn collect(
+    offset: u64,
+    entries: impl Iterator<Item = Entry>,
+    limits: &ScanLimits,
+    mut filter: impl FnMut(i64) -> bool,
+    out: &mut Vec<Position>,
+) -> Scan {
+    let (mut next_offset, mut bytes, taken_before) = (offset, 0, out.len());
+    for entry in entries.take(limits.max_entries) {
+        if filter(entry.tags_code) {
+            let taken = out.len() - taken_before;
+            bytes += entry.size as usize;
+            if taken >= limits.max_messages || (taken > 0 && bytes > limits.max_bytes) {
+                break;
+            }
+            out.push(Position { physical_offset: entry.physical_offset, size: entry.size });
+        }
+        next_offset += 1;
+    }
+    if out.len() > taken_before { Scan::Found { next_offset } } else { Scan::NoneMatched { next_offset } }
+}

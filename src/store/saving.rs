@@ -1,0 +1,109 @@
+//! Writing the ConsumeQueues behind the log: regularly, when memory gets short, and at the end.
+
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::checkpoint::Checkpoint;
+use super::waiters::either;
+use super::{Store, StoreError};
+use crate::io::Io;
+
+/// How often the queues are saved. What came since is read from the log again after a crash.
+const INTERVAL_NS: u64 = 5_000_000_000;
+
+/// How often it is looked whether memory gets short.
+const LOOK_NS: u64 = 50_000_000;
+
+/// Share of the arena that is kept free for what arrives: a sixteenth.
+const FREE_SHARE: usize = 16;
+
+/// Saves for as long as the store is open.
+pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
+    let mut due_ns = store.io.now().mono_ns + INTERVAL_NS;
+    while !store.state.borrow().closing {
+        either(store.save_now.notified(), store.io.sleep_until(store.io.now().mono_ns + LOOK_NS)).await;
+        let (free, wanted) = {
+            let queues = &store.state.borrow().queues;
+            (queues.free_chunks(), queues.capacity_chunks() / FREE_SHARE)
+        };
+        let now_ns = store.io.now().mono_ns;
+        if free >= wanted && now_ns < due_ns {
+            continue;
+        }
+        due_ns = now_ns + INTERVAL_NS;
+        if let Err(error) = store.save_queues().await {
+            warn!(%error, "the queues cannot be saved; a restart would read them from the log");
+        }
+        if free < wanted {
+            store.state.borrow_mut().queues.evict(2 * wanted);
+            store.room.wake_all();
+        }
+    }
+}
+
+impl<I: Io> Store<I> {
+    /// Writes every entry that is in no file yet, and then how far the files agree with the log.
+    pub(super) async fn save_queues(&self) -> Result<(), StoreError> {
+        // What is dispatched now will be in the files; what comes meanwhile may be, or not.
+        let (position, store_time_ms) = {
+            let state = self.state.borrow();
+            (state.committed, state.committed_time_ms)
+        };
+        loop {
+            let unsaved = {
+                let mut state = self.state.borrow_mut();
+                state.queues.next_unsaved().map(|(queue, first, entries)| {
+                    let target = state.queues.queue(queue);
+                    (queue, first, entries, state.queues.topic_of(queue).to_owned(), target.queue_id, target.gone)
+                })
+            };
+            let Some((queue, first, entries, topic, queue_id, gone)) = unsaved else { break };
+            if gone || entries.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.queue_files.save(&topic, queue_id, first, &entries).await {
+                self.state.borrow_mut().queues.not_saved(queue);
+                return Err(error);
+            }
+            let count = (entries.len() / super::consume_queue::ENTRY_BYTES) as u64;
+            let mut state = self.state.borrow_mut();
+            if !state.queues.queue(queue).gone {
+                state.queues.saved(queue, first + count);
+            }
+        }
+        // A restart begins reading at the checkpoint: what is before it must be on the device.
+        self.flush_log(position).await?;
+        let checkpoint = Checkpoint { store_time_ms, saved_position: Some(position) };
+        self.checkpoint.save(&checkpoint).await
+    }
+
+    /// Finishes what was appended, flushes, saves and leaves the clean mark. Nothing can be appended afterwards.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.state.borrow_mut().closing = true;
+        self.work.notify();
+        self.flush_now.notify();
+        self.save_now.notify();
+        self.room.wake_all();
+        let still_running = || (self.counters.tasks.get() == 0).then_some(());
+        self.background.until(still_running).await;
+        if let Some(reason) = self.fence() {
+            return Err(StoreError::Fenced { reason });
+        }
+        self.save_queues().await?;
+        let abort = self.config.dir.join("abort");
+        self.io.remove_file(&abort).await.map_err(StoreError::io("remove", &abort))?;
+        self.io.sync_dir(&self.config.dir).await.map_err(StoreError::io("sync", &self.config.dir))
+    }
+
+    /// Starts a task that `close` waits for.
+    pub(super) fn spawn_task(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let store = self.clone();
+        store.counters.tasks.set(store.counters.tasks.get() + 1);
+        self.io.spawn(async move {
+            task.await;
+            store.counters.tasks.set(store.counters.tasks.get() - 1);
+            store.background.wake_all();
+        });
+    }
+}

@@ -1,0 +1,72 @@
+//! Finding a queue's offset by time: halving over the queue's entries, reading the store time of their messages.
+
+use super::{QueueIndex, Store, StoreError};
+use crate::io::Io;
+use crate::message::{Check, Record};
+
+/// Which of several messages of the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first message at or after the time.
+    Lower,
+    /// The last message at or before the time.
+    Upper,
+}
+
+impl<I: Io> Store<I> {
+    /// The offset that a consumer who starts at this time begins with; behind the last message if all are older.
+    pub async fn offset_by_time(
+        &self,
+        queue: QueueIndex,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    ) -> Result<u64, StoreError> {
+        let bounds = self.bounds(queue);
+        // The first entry of which this is true is the answer of Lower, the one before it that of Upper.
+        let is_behind = |time_ms: i64| match boundary {
+            Boundary::Lower => time_ms >= timestamp_ms,
+            Boundary::Upper => time_ms > timestamp_ms,
+        };
+        let (mut low, mut high) = (bounds.min, bounds.max);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.store_time(queue, middle).await? {
+                Some(time_ms) if is_behind(time_ms) => high = middle,
+                _ => low = middle + 1,
+            }
+        }
+        match boundary {
+            Boundary::Lower => Ok(low),
+            Boundary::Upper if low == bounds.max => Ok(low),
+            Boundary::Upper => Ok(low.saturating_sub(1).max(bounds.min)),
+        }
+    }
+
+    /// When the first message of the queue was stored.
+    pub async fn earliest_store_time(&self, queue: QueueIndex) -> Result<Option<i64>, StoreError> {
+        let bounds = self.bounds(queue);
+        if bounds.min == bounds.max {
+            return Ok(None);
+        }
+        self.store_time(queue, bounds.min).await
+    }
+
+    /// When the message at a queue offset was stored, if that can be told from memory.
+    pub fn store_time_hot(&self, queue: QueueIndex, offset: u64) -> Option<i64> {
+        let state = self.state.borrow();
+        let target = state.queues.queue(queue);
+        if offset + 1 == target.bounds.max && target.last_store_time_ms > 0 {
+            return Some(target.last_store_time_ms);
+        }
+        let entry = state.queues.resident(queue, offset)?;
+        let bytes = state.log.hot(entry.physical_offset, entry.size as usize)?;
+        Record::decode(bytes, Check::Layout).ok().map(|record| record.store_timestamp_ms)
+    }
+
+    async fn store_time(&self, queue: QueueIndex, offset: u64) -> Result<Option<i64>, StoreError> {
+        let entries = self.entries(queue, offset, 1).await?;
+        let Some(entry) = entries.first() else { return Ok(None) };
+        let Some(bytes) = self.record_at(entry.physical_offset).await? else { return Ok(None) };
+        Ok(Record::decode(&bytes, Check::Layout).ok().map(|record| record.store_timestamp_ms))
+    }
+}

@@ -1,0 +1,217 @@
+//! The CommitLog's files: made to their full size ahead of the log, and written with zeros before it gets there.
+//!
+//! Into blocks that were written before, a commit is one device write; into blocks that were merely allocated it also
+//! changes the file system's metadata, at 3 to 5 times the latency. So a background task writes zeros ahead of the tail,
+//! at its ease while it is well ahead, and makes the next file before this one is full. A zero write in flight and a log
+//! write never touch the same block: [`Segments::busy`] says where the log must not write now.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::StoreError;
+use super::commit_log::ceil;
+use super::names::{offset_name, parse_offset_name};
+use crate::io::{Durability, File, Io, OpenOptions};
+use crate::mem::{AlignedBuf, BLOCK_BYTES};
+
+/// Zeros written at a time: 1 to 2 ms of the device.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Written with zeros before a new log takes its first message.
+const FIRST_BYTES: u64 = 4 << 20;
+
+/// While the zeros are this far ahead of the tail they are written slowly.
+const COMFORTABLE_BYTES: u64 = 128 << 20;
+
+/// Pause between two chunks when there is no hurry: about 100 MB/s.
+const EASY_PAUSE_NS: u64 = 10_000_000;
+
+/// How far the zeros jump ahead of a tail that has caught up with them.
+const HEADWAY_BYTES: u64 = 8 << 20;
+
+pub(super) struct Segments<I: Io> {
+    io: I,
+    dir: PathBuf,
+    segment_bytes: u64,
+    files: RefCell<BTreeMap<u64, I::File>>,
+    zeros: RefCell<Option<AlignedBuf>>,
+    /// Blocks from the tail up to here have been written.
+    zeroed_to: Cell<u64>,
+    busy: Cell<Option<(u64, u64)>>,
+}
+
+impl<I: Io> Segments<I> {
+    /// Opens what is there; the files must follow one another without a gap.
+    pub async fn open(io: I, dir: PathBuf, segment_bytes: u64) -> Result<Self, StoreError> {
+        io.create_dir_all(&dir).await.map_err(|source| StoreError::NotWritable { dir: dir.clone(), source })?;
+        let mut files = BTreeMap::new();
+        let mut expected = None;
+        for entry in io.list(&dir).await.map_err(StoreError::io("list", &dir))? {
+            let Some(start) = parse_offset_name(&entry.path) else { continue };
+            if entry.len_bytes != segment_bytes {
+                // A file that was being made when the process died holds nothing.
+                if entry.len_bytes == 0 {
+                    io.remove_file(&entry.path).await.map_err(StoreError::io("remove", &entry.path))?;
+                    continue;
+                }
+                let (path, got) = (entry.path, entry.len_bytes);
+                return Err(StoreError::SegmentBytes { path, got, expected: segment_bytes });
+            }
+            if expected.is_some_and(|expected| expected != start) {
+                let path = dir.join(offset_name(expected.unwrap_or(start)));
+                return Err(StoreError::SegmentMissing { path });
+            }
+            expected = Some(start + segment_bytes);
+            let file = open_direct(&io, &entry.path, false).await?;
+            files.insert(start, file);
+        }
+        Ok(Self {
+            io,
+            dir,
+            segment_bytes,
+            files: RefCell::new(files),
+            zeros: RefCell::default(),
+            zeroed_to: Cell::new(0),
+            busy: Cell::new(None),
+        })
+    }
+
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    pub fn min_position(&self) -> Option<u64> {
+        self.files.borrow().keys().next().copied()
+    }
+
+    pub fn busy(&self) -> Option<(u64, u64)> {
+        self.busy.get()
+    }
+
+    pub fn start_of(&self, position: u64) -> u64 {
+        position / self.segment_bytes * self.segment_bytes
+    }
+
+    pub fn file(&self, position: u64) -> Option<I::File> {
+        self.files.borrow().get(&self.start_of(position)).cloned()
+    }
+
+    /// The file of this position, made if need be.
+    pub async fn file_or_create(&self, position: u64) -> Result<I::File, StoreError> {
+        match self.file(position) {
+            Some(file) => Ok(file),
+            None => self.create(self.start_of(position)).await,
+        }
+    }
+
+    async fn create(&self, start: u64) -> Result<I::File, StoreError> {
+        let path = self.dir.join(offset_name(start));
+        let file = open_direct(&self.io, &path, true).await?;
+        file.allocate(self.segment_bytes).await.map_err(StoreError::io("allocate", &path))?;
+        file.sync_data().await.map_err(StoreError::io("sync", &path))?;
+        self.io.sync_dir(&self.dir).await.map_err(StoreError::io("sync", &self.dir))?;
+        // Somebody else may have made it meanwhile: then both handles are of the same file.
+        Ok(self.files.borrow_mut().entry(start).or_insert(file).clone())
+    }
+
+    /// Removes every file from this start on.
+    pub async fn remove_from(&self, start: u64) -> Result<(), StoreError> {
+        let removed = self.files.borrow_mut().split_off(&start);
+        for start in removed.keys() {
+            let path = self.dir.join(offset_name(*start));
+            self.io.remove_file(&path).await.map_err(StoreError::io("remove", &path))?;
+        }
+        self.io.sync_dir(&self.dir).await.map_err(StoreError::io("sync", &self.dir))
+    }
+
+    /// Reads up to `len` bytes at a position, not beyond the end of its file. `None` if there is no such file.
+    pub async fn read(&self, position: u64, len: usize) -> Result<Option<AlignedBuf>, StoreError> {
+        let Some(file) = self.file(position) else { return Ok(None) };
+        let at = position % self.segment_bytes;
+        let len = len.min((self.segment_bytes - at) as usize);
+        let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
+        let path = self.dir.join(offset_name(self.start_of(position)));
+        let read = read.map_err(StoreError::io("read", &path))?;
+        if read < len {
+            let reason = format!("{} ends {} bytes early", path.display(), len - read);
+            return Err(StoreError::Unreadable { physical_offset: position, reason });
+        }
+        Ok(Some(buf))
+    }
+
+    /// Writes zeros over `len` bytes at a position, both multiples of the block size, and waits until they are durable.
+    pub async fn zero(&self, position: u64, len: u64) -> Result<(), StoreError> {
+        let file = self.file_or_create(position).await?;
+        let zeros = self.zeros.take();
+        let zeros = match zeros {
+            Some(zeros) if zeros.len() as u64 == len => zeros,
+            _ => AlignedBuf::zeroed(len as usize),
+        };
+        let (written, zeros) = file.write_at(zeros, position % self.segment_bytes, Durability::Synced).await;
+        self.zeros.replace(Some(zeros));
+        let path = self.dir.join(offset_name(self.start_of(position)));
+        written.map_err(StoreError::io("write", &path))
+    }
+
+    /// Room for the first messages; what the background does comes behind it.
+    pub async fn prepare_first(&self, tail: u64) -> Result<(), StoreError> {
+        let from = ceil(tail);
+        if self.file(from).is_some() && !tail.is_multiple_of(self.segment_bytes) {
+            self.zeroed_to.set(from);
+            return Ok(());
+        }
+        let len = FIRST_BYTES.min(self.segment_bytes);
+        self.zero(from, len).await?;
+        self.zeroed_to.set(from + len);
+        Ok(())
+    }
+
+    /// Keeps zeros ahead of the log for as long as the store is open. `tail` tells where the log is and `moved` is called
+    /// when a range that was busy is free again.
+    pub async fn keep_ahead(self: Rc<Self>, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
+        while let Some(tail) = tail() {
+            let ahead_of = ceil(tail);
+            let from = if self.zeroed_to.get() < ahead_of { ahead_of + HEADWAY_BYTES } else { self.zeroed_to.get() };
+            // One whole file ahead is enough.
+            let end = self.start_of(tail) + 2 * self.segment_bytes;
+            if from + CHUNK_BYTES.min(self.segment_bytes) > end {
+                self.pause(EASY_PAUSE_NS * 10).await;
+                continue;
+            }
+            let in_segment = self.segment_bytes - from % self.segment_bytes;
+            let len = CHUNK_BYTES.min(in_segment);
+            self.busy.set(Some((from, from + len)));
+            let zeroed = self.zero(from, len).await;
+            self.busy.set(None);
+            moved();
+            if let Err(error) = zeroed {
+                // The log itself meets the same error, and decides.
+                tracing::warn!(%error, "cannot prepare the log's space");
+                self.pause(1_000_000_000).await;
+                continue;
+            }
+            self.zeroed_to.set(from + len);
+            let is_comfortable = from + len > tail + COMFORTABLE_BYTES.min(self.segment_bytes / 2);
+            if is_comfortable {
+                self.pause(EASY_PAUSE_NS).await;
+            }
+        }
+    }
+
+    async fn pause(&self, ns: u64) {
+        self.io.sleep_until(self.io.now().mono_ns + ns).await;
+    }
+}
+
+const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES as u64));
+
+async fn open_direct<I: Io>(io: &I, path: &std::path::Path, create: bool) -> Result<I::File, StoreError> {
+    let options = OpenOptions { write: true, create, direct: true };
+    io.open(path, options).await.map_err(|error| match error.raw_os_error() {
+        // EINVAL: the file system does not take O_DIRECT.
+        Some(22) => StoreError::NoDirect { dir: path.parent().unwrap_or(path).to_owned() },
+        _ => StoreError::io("open", path)(error),
+    })
+}

@@ -1,0 +1,46 @@
+//! Tasks that wait for the same thing, any number of them.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+
+#[derive(Default)]
+pub(super) struct Waiters {
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl Waiters {
+    /// Wakes everybody; each looks for himself.
+    pub fn wake_all(&self) {
+        for waker in self.wakers.borrow_mut().drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Done once `look` finds something. It looks now and after each `wake_all`.
+    pub async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+        poll_fn(|context| {
+            if let Some(found) = look() {
+                return Poll::Ready(found);
+            }
+            let mut wakers = self.wakers.borrow_mut();
+            if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                wakers.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Done when either is; the other is dropped.
+pub(super) async fn either(left: impl Future<Output = ()>, right: impl Future<Output = ()>) {
+    let (mut left, mut right) = (std::pin::pin!(left), std::pin::pin!(right));
+    poll_fn(|context| {
+        if left.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        right.as_mut().poll(context)
+    })
+    .await;
+}
