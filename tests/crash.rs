@@ -22,7 +22,11 @@ fn a_kill_takes_nothing_acknowledged_in_async_mode() {
 fn kill_again_and_again(flush: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
-    let options = Options { flush, ports: Some(free_ports()), ..Options::small() };
+    let options = Options {
+        flush,
+        ports: Some(free_ports()),
+        ..Options::small()
+    };
     let mut ledger = Ledger::default();
     for _ in 0..4 {
         let broker = Broker::start(&store, &options);
@@ -31,7 +35,10 @@ fn kill_again_and_again(flush: &str) {
         load.until_acknowledged(ROUND);
         broker.kill();
         ledger.close(load);
-        assert!(store.join("abort").exists(), "a killed broker leaves its mark");
+        assert!(
+            store.join("abort").exists(),
+            "a killed broker leaves its mark"
+        );
     }
     let broker = Broker::start(&store, &options);
     ledger.check(broker.addr());
@@ -43,18 +50,28 @@ fn a_stop_under_load_is_clean() {
     for flush in ["sync", "async"] {
         let folder = tempfile::tempdir().expect("a folder");
         let store = folder.path().join("store");
-        let options = Options { flush, ports: Some(free_ports()), ..Options::small() };
+        let options = Options {
+            flush,
+            ports: Some(free_ports()),
+            ..Options::small()
+        };
         let mut ledger = Ledger::default();
         for signal in ["TERM", "INT"] {
             let broker = Broker::start(&store, &options);
             ledger.check(broker.addr());
-            assert!(store.join("abort").exists(), "a running broker has its mark");
+            assert!(
+                store.join("abort").exists(),
+                "a running broker has its mark"
+            );
             let load = ledger.start_load(broker.addr());
             load.until_acknowledged(ROUND);
             let ended = broker.stop(signal);
             ledger.close(load);
             assert!(ended.status.success(), "{ended:#?}");
-            assert!(!store.join("abort").exists(), "a clean stop takes the mark away");
+            assert!(
+                !store.join("abort").exists(),
+                "a clean stop takes the mark away"
+            );
         }
         // What the load made on a kill is read from a plain start, too.
         let broker = Broker::start(&store, &options);

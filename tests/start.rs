@@ -13,13 +13,24 @@ use common::{Broker, Ended, Options, Process, SMALL, free_ports, ringmq, wait_un
 /// Exit code 1, and one sentence with these words.
 fn refused_with(ended: &Ended, words: &[&str]) {
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
-    let sentences: Vec<_> = ended.err.lines().filter(|line| line.starts_with("ringmq: ")).collect();
+    let sentences: Vec<_> = ended
+        .err
+        .lines()
+        .filter(|line| line.starts_with("ringmq: "))
+        .collect();
     assert_eq!(sentences.len(), 1, "{ended:#?}");
-    assert!(ended.err.ends_with(&format!("{}\n", sentences[0])), "the sentence is the last: {ended:#?}");
+    assert!(
+        ended.err.ends_with(&format!("{}\n", sentences[0])),
+        "the sentence is the last: {ended:#?}"
+    );
     assert!(!ended.err.contains("panicked"), "{ended:#?}");
     assert!(!ended.out.contains("ready"), "{ended:#?}");
     for word in words {
-        assert!(sentences[0].contains(word), "no {word:?} in: {}", sentences[0]);
+        assert!(
+            sentences[0].contains(word),
+            "no {word:?} in: {}",
+            sentences[0]
+        );
     }
 }
 
@@ -35,9 +46,21 @@ fn the_banner_says_what_was_started() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     for (flush, cores) in [("sync", "0"), ("async", "0")] {
-        let broker = Broker::start(&store, &Options { flush, cores, ..Options::small() });
+        let broker = Broker::start(
+            &store,
+            &Options {
+                flush,
+                cores,
+                ..Options::small()
+            },
+        );
         let banner = &broker.banner;
-        for word in [flush, "core 0", &broker.addr().to_string(), &broker.namesrv.to_string()] {
+        for word in [
+            flush,
+            "core 0",
+            &broker.addr().to_string(),
+            &broker.namesrv.to_string(),
+        ] {
             assert!(banner.contains(word), "no {word:?} in\n{banner}");
         }
         assert!(banner.contains(store.to_str().expect("text")), "{banner}");
@@ -51,7 +74,9 @@ fn a_store_has_rocketmqs_layout() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     let broker = Broker::start(&store, &Options::small());
-    Client::connect(broker.addr()).send(&send_to("Layout", 2), b"x").ok();
+    Client::connect(broker.addr())
+        .send(&send_to("Layout", 2), b"x")
+        .ok();
     assert!(broker.terminate().success());
     for path in [
         "commitlog/00000000000000000000",
@@ -74,12 +99,21 @@ fn a_store_in_use_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     let first = Broker::start(&store, &Options::small());
-    refuse(&store, &Options::small(), &[store.to_str().expect("text"), "in use"]);
+    refuse(
+        &store,
+        &Options::small(),
+        &[store.to_str().expect("text"), "in use"],
+    );
     // The first does not notice.
-    Client::connect(first.addr()).send(&send_to("InUse", 0), b"x").ok();
+    Client::connect(first.addr())
+        .send(&send_to("InUse", 0), b"x")
+        .ok();
     assert!(first.terminate().success());
     let again = Broker::start(&store, &Options::small());
-    assert_eq!(Client::connect(again.addr()).read_queue("InUse", 0).len(), 1);
+    assert_eq!(
+        Client::connect(again.addr()).read_queue("InUse", 0).len(),
+        1
+    );
 }
 
 #[test]
@@ -88,7 +122,14 @@ fn a_store_that_cannot_be_written_is_refused() {
     let store = folder.path().join("store");
     std::fs::write(&store, "a file").expect("it can be written");
     refuse(&store, &Options::small(), &[store.to_str().expect("text")]);
-    refuse(&store.join("below"), &Options { config: SMALL, ..Options::default() }, &[]);
+    refuse(
+        &store.join("below"),
+        &Options {
+            config: SMALL,
+            ..Options::default()
+        },
+        &[],
+    );
 
     let locked = folder.path().join("locked");
     std::fs::create_dir(&locked).expect("a folder");
@@ -96,7 +137,11 @@ fn a_store_that_cannot_be_written_is_refused() {
     if std::fs::write(locked.join("probe"), "").is_ok() {
         eprintln!("skipped: root may write everywhere; run as another user to see the refusal");
     } else {
-        refuse(&locked, &Options::small(), &[locked.to_str().expect("text"), "writ"]);
+        refuse(
+            &locked,
+            &Options::small(),
+            &[locked.to_str().expect("text"), "writ"],
+        );
     }
 }
 
@@ -108,15 +153,24 @@ fn a_filesystem_without_direct_io_is_refused() {
         return;
     };
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).custom_flags(libc::O_DIRECT);
+    options
+        .write(true)
+        .create(true)
+        .custom_flags(libc::O_DIRECT);
     let has_direct_io = options.open(folder.path().join("probe")).is_ok();
     let store = folder.path().join("store");
     if has_direct_io {
         let broker = Broker::start(&store, &Options::small());
-        Client::connect(broker.addr()).send(&send_to("InMemory", 0), b"x").ok();
+        Client::connect(broker.addr())
+            .send(&send_to("InMemory", 0), b"x")
+            .ok();
         assert!(broker.terminate().success());
     } else {
-        refuse(&store, &Options::small(), &[store.to_str().expect("text"), "O_DIRECT"]);
+        refuse(
+            &store,
+            &Options::small(),
+            &[store.to_str().expect("text"), "O_DIRECT"],
+        );
     }
 }
 
@@ -125,10 +179,37 @@ fn another_number_of_cores_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     assert!(Broker::start(&one, &Options::small()).terminate().success());
-    refuse(&one, &Options { cores: "0,0", ..Options::small() }, &["--cores", "1 core", "2"]);
-    assert!(Broker::start(&two, &Options { cores: "0,0", ..Options::small() }).terminate().success());
+    refuse(
+        &one,
+        &Options {
+            cores: "0,0",
+            ..Options::small()
+        },
+        &["--cores", "1 core", "2"],
+    );
+    assert!(
+        Broker::start(
+            &two,
+            &Options {
+                cores: "0,0",
+                ..Options::small()
+            }
+        )
+        .terminate()
+        .success()
+    );
     refuse(&two, &Options::small(), &["--cores", "2 core", "1"]);
-    assert!(Broker::start(&two, &Options { cores: "0,0", ..Options::small() }).terminate().success());
+    assert!(
+        Broker::start(
+            &two,
+            &Options {
+                cores: "0,0",
+                ..Options::small()
+            }
+        )
+        .terminate()
+        .success()
+    );
 }
 
 #[test]
@@ -136,10 +217,19 @@ fn another_segment_size_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     let broker = Broker::start(&store, &Options::small());
-    Client::connect(broker.addr()).send(&send_to("Size", 0), b"x").ok();
+    Client::connect(broker.addr())
+        .send(&send_to("Size", 0), b"x")
+        .ok();
     assert!(broker.terminate().success());
     let config = SMALL.replace("8388608", "16777216");
-    refuse(&store, &Options { config: &config, ..Options::default() }, &["mappedFileSizeCommitLog", "8388608"]);
+    refuse(
+        &store,
+        &Options {
+            config: &config,
+            ..Options::default()
+        },
+        &["mappedFileSizeCommitLog", "8388608"],
+    );
     let again = Broker::start(&store, &Options::small());
     assert_eq!(Client::connect(again.addr()).read_queue("Size", 0).len(), 1);
 }
@@ -161,7 +251,10 @@ fn a_bad_value_names_its_line() {
         let (port, namesrv_port) = free_ports();
         std::fs::write(file, &config).expect("it can be written");
         let mut command = ringmq(["broker", "--config", file, "--advertise", "127.0.0.1"]);
-        command.args(["--namesrv-port", &namesrv_port.to_string()]).arg("--store").arg(&store);
+        command
+            .args(["--namesrv-port", &namesrv_port.to_string()])
+            .arg("--store")
+            .arg(&store);
         if !line.starts_with("listenPort") {
             command.args(["--port", &port.to_string()]);
         }
@@ -177,12 +270,24 @@ fn a_bad_value_names_its_line() {
 #[test]
 fn an_unknown_property_is_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = format!("{SMALL}brokerNane=b\nsomethingElseEntirely=1\nsendMessageThreadPoolNums=4\n");
-    let options = Options { config: &config, ..Options::default() };
+    let config =
+        format!("{SMALL}brokerNane=b\nsomethingElseEntirely=1\nsendMessageThreadPoolNums=4\n");
+    let options = Options {
+        config: &config,
+        ..Options::default()
+    };
     let broker = Broker::start(&folder.path().join("store"), &options);
-    let words =
-        ["WARN", ".conf:4: ", "brokerNane", "did you mean brokerName?", "somethingElseEntirely", "sendMessageThreadPoolNums"];
-    wait_until("the warnings", || words.iter().all(|word| broker.log().contains(word)));
+    let words = [
+        "WARN",
+        ".conf:4: ",
+        "brokerNane",
+        "did you mean brokerName?",
+        "somethingElseEntirely",
+        "sendMessageThreadPoolNums",
+    ];
+    wait_until("the warnings", || {
+        words.iter().all(|word| broker.log().contains(word))
+    });
     assert!(broker.terminate().success());
 }
 
@@ -197,15 +302,27 @@ fn a_port_in_use_is_named() {
             _ => namesrv_port,
         };
         let _held = TcpListener::bind(("0.0.0.0", taken)).expect("it is free");
-        let options = Options { ports: Some((port, namesrv_port)), ..Options::small() };
-        refuse(&folder.path().join("store"), &options, &[&taken.to_string()]);
+        let options = Options {
+            ports: Some((port, namesrv_port)),
+            ..Options::small()
+        };
+        refuse(
+            &folder.path().join("store"),
+            &options,
+            &[&taken.to_string()],
+        );
     }
     let held = TcpListener::bind("0.0.0.0:0").expect("a free port");
     let port = held.local_addr().expect("bound").port().to_string();
-    let ended = Process::spawn(ringmq(["namesrv", "--port", &port]).env("HOME", folder.path())).until_end();
+    let ended =
+        Process::spawn(ringmq(["namesrv", "--port", &port]).env("HOME", folder.path())).until_end();
     refused_with(&ended, &[&port]);
     // A refused start leaves a store that can be started.
-    assert!(Broker::start(&folder.path().join("store"), &Options::small()).terminate().success());
+    assert!(
+        Broker::start(&folder.path().join("store"), &Options::small())
+            .terminate()
+            .success()
+    );
 }
 
 #[test]
@@ -214,7 +331,19 @@ fn help_names_every_flag() {
         (&["--help"][..], &["broker", "namesrv", "bench"][..]),
         (
             &["broker", "--help"],
-            &["--config", "--store", "--flush", "--cores", "--port", "--advertise", "--namesrv-port", "--namesrv", "sync", "10911", "9876"],
+            &[
+                "--config",
+                "--store",
+                "--flush",
+                "--cores",
+                "--port",
+                "--advertise",
+                "--namesrv-port",
+                "--namesrv",
+                "sync",
+                "10911",
+                "9876",
+            ],
         ),
         (&["namesrv", "--help"], &["--port", "--bind", "9876"]),
         (&["bench", "--help"], &["flush", "send", "consume", "e2e"]),
@@ -226,9 +355,17 @@ fn help_names_every_flag() {
             assert!(ended.out.contains(word), "no {word:?} in\n{}", ended.out);
         }
     }
-    for words in [&["broker", "--flush", "maybe"][..], &["broker", "--no-such-flag"], &["no-such-command"], &[]] {
+    for words in [
+        &["broker", "--flush", "maybe"][..],
+        &["broker", "--no-such-flag"],
+        &["no-such-command"],
+        &[],
+    ] {
         let ended = Process::spawn(&mut ringmq(words)).until_end();
-        assert!(!ended.status.success() && ended.err.contains("Usage"), "{ended:#?}");
+        assert!(
+            !ended.status.success() && ended.err.contains("Usage"),
+            "{ended:#?}"
+        );
     }
 }
 
@@ -237,7 +374,11 @@ fn a_name_server_may_come_late_and_come_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let ports = free_ports();
     let namesrv = SocketAddr::from(([127, 0, 0, 1], ports.1));
-    let options = Options { joins_namesrv: true, ports: Some(ports), ..Options::small() };
+    let options = Options {
+        joins_namesrv: true,
+        ports: Some(ports),
+        ..Options::small()
+    };
     // The broker serves without any name server, and says so.
     let broker = Broker::start(&folder.path().join("store"), &options);
     wait_until("the warning", || broker.log().contains("not registered"));
@@ -271,16 +412,27 @@ fn a_broker_takes_its_leave_of_the_name_server() {
     let namesrv = SocketAddr::from(([127, 0, 0, 1], ports.1));
     let port = ports.1.to_string();
     let mut command = ringmq(["namesrv", "--port", &port]);
-    let (_names, _) = Process::spawn(command.env("HOME", folder.path())).until_ready().expect("it starts");
+    let (_names, _) = Process::spawn(command.env("HOME", folder.path()))
+        .until_ready()
+        .expect("it starts");
     let mut asked = Client::connect(namesrv);
-    let options = Options { joins_namesrv: true, ports: Some(ports), ..Options::small() };
+    let options = Options {
+        joins_namesrv: true,
+        ports: Some(ports),
+        ..Options::small()
+    };
     let store = folder.path().join("store");
     let broker = Broker::start(&store, &options);
-    assert!(asked.route("TBW102").is_some(), "registered before it is ready");
+    assert!(
+        asked.route("TBW102").is_some(),
+        "registered before it is ready"
+    );
     assert!(broker.terminate().success());
     assert_eq!(asked.route("TBW102"), None);
     let broker = Broker::start(&store, &options);
     assert!(asked.route("TBW102").is_some());
     broker.kill();
-    wait_until("the lost broker's routes are gone", || asked.route("TBW102").is_none());
+    wait_until("the lost broker's routes are gone", || {
+        asked.route("TBW102").is_none()
+    });
 }

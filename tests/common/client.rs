@@ -12,7 +12,8 @@ use ringmq::wire::pull::{PullRequest, pull_sys_flag};
 use ringmq::wire::route::TopicRouteData;
 use ringmq::wire::send::SendRequest;
 use ringmq::wire::{
-    CURRENT_VERSION, Codec, FLAG_ONEWAY, FLAG_RESPONSE, Head, Language, Scratch, Value, frame, header, loose_json,
+    CURRENT_VERSION, Codec, FLAG_ONEWAY, FLAG_RESPONSE, Head, Language, Scratch, Value, frame,
+    header, loose_json,
 };
 
 use super::Wire;
@@ -57,7 +58,12 @@ impl Client {
     }
 
     pub fn with_codec(addr: SocketAddr, codec: Codec) -> Client {
-        Client { wire: Wire::connect(addr), codec, version: CURRENT_VERSION, last_opaque: 0 }
+        Client {
+            wire: Wire::connect(addr),
+            codec,
+            version: CURRENT_VERSION,
+            last_opaque: 0,
+        }
     }
 
     /// Says that it is an older or newer one.
@@ -70,7 +76,13 @@ impl Client {
     }
 
     /// A request's bytes, with an opaque of its own.
-    pub fn encode(&mut self, code: i32, flag: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> Vec<u8> {
+    pub fn encode(
+        &mut self,
+        code: i32,
+        flag: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) -> Vec<u8> {
         self.last_opaque += 1;
         let head = Head {
             codec: self.codec,
@@ -103,9 +115,14 @@ impl Client {
     pub fn ask(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> Reply {
         let opaque = self.post(code, ext, body);
         loop {
-            let reply = self.receive().expect("the broker answers and does not close");
+            let reply = self
+                .receive()
+                .expect("the broker answers and does not close");
             if reply.is_response() {
-                assert_eq!(reply.opaque, opaque, "the reply to another request: {reply:?}");
+                assert_eq!(
+                    reply.opaque, opaque,
+                    "the reply to another request: {reply:?}"
+                );
                 return reply;
             }
         }
@@ -114,11 +131,16 @@ impl Client {
     /// The next frame; `None` if the broker has closed the connection.
     pub fn receive(&mut self) -> Option<Reply> {
         let bytes = self.wire.receive()?;
-        let frame = frame::split(&bytes).expect("a sound frame").expect("a whole frame");
+        let frame = frame::split(&bytes)
+            .expect("a sound frame")
+            .expect("a whole frame");
         if frame.codec != self.codec {
             let mut scratch = Scratch::default();
             let header = header::decode(&frame, &mut scratch).expect("a sound header");
-            assert!(!header.is_response(), "a reply comes in the codec of its request");
+            assert!(
+                !header.is_response(),
+                "a reply comes in the codec of its request"
+            );
         }
         let mut scratch = Scratch::default();
         let header = header::decode(&frame, &mut scratch).expect("a sound header");
@@ -127,7 +149,11 @@ impl Client {
             flag: header.flag,
             opaque: header.opaque,
             remark: header.remark.unwrap_or_default().to_owned(),
-            fields: header.ext.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            fields: header
+                .ext
+                .iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
             body: frame.body.to_vec(),
         })
     }
@@ -136,9 +162,22 @@ impl Client {
         self.ask(request::SEND_MESSAGE_V2, &send.ext(), body)
     }
 
-    pub fn send_batch(&mut self, send: &SendRequest<'_>, bodies: &[&[u8]], properties: &str) -> Reply {
+    pub fn send_batch(
+        &mut self,
+        send: &SendRequest<'_>,
+        bodies: &[&[u8]],
+        properties: &str,
+    ) -> Reply {
         let body = batch_of(bodies, properties);
-        self.ask(request::SEND_BATCH_MESSAGE, &SendRequest { batch: true, ..*send }.ext(), &body)
+        self.ask(
+            request::SEND_BATCH_MESSAGE,
+            &SendRequest {
+                batch: true,
+                ..*send
+            }
+            .ext(),
+            &body,
+        )
     }
 
     pub fn pull(&mut self, pull: &PullRequest<'_>) -> Reply {
@@ -146,8 +185,10 @@ impl Client {
     }
 
     pub fn max_offset(&mut self, topic: &str, queue_id: i32) -> u64 {
-        let ext = QueueRequest { topic, queue_id }.ext();
-        self.ask(request::GET_MAX_OFFSET, &ext, &[]).ok().number("offset") as u64
+        let queue = QueueRequest { topic, queue_id };
+        self.ask(request::GET_MAX_OFFSET, &queue.ext(), &[])
+            .ok()
+            .number("offset") as u64
     }
 
     /// All messages of a queue from its beginning.
@@ -179,12 +220,17 @@ impl Client {
             consumer_data_set: vec![consumer],
             ..HeartbeatData::default()
         };
-        self.ask(request::HEART_BEAT, &[], &loose_json::to_vec(&data)).ok()
+        self.ask(request::HEART_BEAT, &[], &loose_json::to_vec(&data))
+            .ok()
     }
 
     /// Asks a name server.
     pub fn route(&mut self, topic: &str) -> Option<TopicRouteData> {
-        let reply = self.ask(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", Value::Str(topic))], &[]);
+        let reply = self.ask(
+            request::GET_ROUTEINFO_BY_TOPIC,
+            &[("topic", Value::Str(topic))],
+            &[],
+        );
         match reply.code {
             response::SUCCESS => Some(loose_json::from_slice(&reply.body).expect("a route")),
             response::TOPIC_NOT_EXIST => None,
@@ -210,11 +256,18 @@ impl Reply {
     /// A refusal that says what was wrong.
     pub fn refused(self, code: i32, word: &str) {
         let reply = self.with_code(code);
-        assert!(reply.remark.contains(word), "the remark {:?} does not say {word:?}", reply.remark);
+        assert!(
+            reply.remark.contains(word),
+            "the remark {:?} does not say {word:?}",
+            reply.remark
+        );
     }
 
     pub fn number(&self, field: &str) -> i64 {
-        let text = self.fields.get(field).unwrap_or_else(|| panic!("no {field} in {:?}", self.fields));
+        let text = self
+            .fields
+            .get(field)
+            .unwrap_or_else(|| panic!("no {field} in {:?}", self.fields));
         text.parse().expect("a number")
     }
 
@@ -283,13 +336,24 @@ pub fn pull_from(topic: &str, queue_id: i32, queue_offset: i64) -> PullRequest<'
 
 /// The same, waiting for a message.
 pub fn waiting(pull: PullRequest<'_>, suspend_timeout_ms: i64) -> PullRequest<'_> {
-    PullRequest { sys_flag: pull.sys_flag | pull_sys_flag::SUSPEND, suspend_timeout_ms, ..pull }
+    PullRequest {
+        sys_flag: pull.sys_flag | pull_sys_flag::SUSPEND,
+        suspend_timeout_ms,
+        ..pull
+    }
 }
 
 pub fn batch_of(bodies: &[&[u8]], properties: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for body in bodies {
-        batch::push(&mut bytes, &batch::BatchItem { flag: 0, body, properties: properties.as_bytes() });
+        batch::push(
+            &mut bytes,
+            &batch::BatchItem {
+                flag: 0,
+                body,
+                properties: properties.as_bytes(),
+            },
+        );
     }
     bytes
 }
@@ -304,5 +368,8 @@ pub fn properties(pairs: &[(&str, &str)]) -> String {
 }
 
 pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis() as i64
 }

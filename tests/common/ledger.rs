@@ -41,7 +41,10 @@ impl Ledger {
             self.next_number += 1 << 32;
             std::thread::spawn(move || produce(broker, queue_id, first, &count))
         });
-        Load { producers: producers.collect(), acknowledged }
+        Load {
+            producers: producers.collect(),
+            acknowledged,
+        }
     }
 
     /// Waits for the end of the producers and takes down what was acknowledged to them.
@@ -49,7 +52,10 @@ impl Ledger {
         for producer in load.producers {
             for (queue_id, offset, number) in producer.join().expect("a producer does not panic") {
                 let before = self.acknowledged.insert((queue_id, offset), number);
-                assert_eq!(before, None, "offset {offset} of queue {queue_id} was given out twice");
+                assert_eq!(
+                    before, None,
+                    "offset {offset} of queue {queue_id} was given out twice"
+                );
             }
         }
     }
@@ -61,10 +67,19 @@ impl Ledger {
         for queue_id in 0..4 {
             let mut last_number = None;
             for (offset, message) in client.read_queue(TOPIC, queue_id).iter().enumerate() {
-                assert_eq!((message.queue_id, message.queue_offset), (queue_id as u32, offset as u64));
+                assert_eq!(
+                    (message.queue_id, message.queue_offset),
+                    (queue_id as u32, offset as u64)
+                );
                 let number = number_of(&message.body);
-                assert!(message.body == body_of(number), "message {number} is not what was sent");
-                assert!(last_number < Some(number), "message {number} comes after {last_number:?}");
+                assert!(
+                    message.body == body_of(number),
+                    "message {number} is not what was sent"
+                );
+                assert!(
+                    last_number < Some(number),
+                    "message {number} comes after {last_number:?}"
+                );
                 last_number = Some(number);
                 if let Some(expected) = self.acknowledged.get(&(queue_id, offset as u64)) {
                     assert_eq!(number, *expected, "at offset {offset} of queue {queue_id}");
@@ -72,18 +87,29 @@ impl Ledger {
                 }
             }
         }
-        assert_eq!(found, self.acknowledged.len(), "acknowledged messages are lost");
+        assert_eq!(
+            found,
+            self.acknowledged.len(),
+            "acknowledged messages are lost"
+        );
     }
 }
 
 impl Load {
     /// Waits until so many messages have been acknowledged.
     pub fn until_acknowledged(&self, count: usize) {
-        wait_until("acknowledgements", || self.acknowledged.load(Ordering::Relaxed) >= count);
+        wait_until("acknowledgements", || {
+            self.acknowledged.load(Ordering::Relaxed) >= count
+        });
     }
 }
 
-fn produce(broker: SocketAddr, queue_id: i32, first: u64, acknowledged: &AtomicUsize) -> Vec<(i32, u64, u64)> {
+fn produce(
+    broker: SocketAddr,
+    queue_id: i32,
+    first: u64,
+    acknowledged: &AtomicUsize,
+) -> Vec<(i32, u64, u64)> {
     let mut client = Client::connect(broker);
     let mut unanswered = 0;
     let mut done = Vec::new();
@@ -94,7 +120,9 @@ fn produce(broker: SocketAddr, queue_id: i32, first: u64, acknowledged: &AtomicU
         unanswered += 1;
         // Once the broker has gone, what it had answered before is still to be read.
         while unanswered >= IN_FLIGHT || !is_sent {
-            let Some(reply) = client.receive() else { return done };
+            let Some(reply) = client.receive() else {
+                return done;
+            };
             unanswered -= 1;
             if reply.code == response::SUCCESS {
                 // The first request's opaque is 1.

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A broker.conf that makes a start cheap, and a test of some megabytes roll and recycle its files.
-pub const SMALL: &str = "mappedFileSizeCommitLog=8388608\nlogBufferBytes=16777216\nconsumeQueueMemoryBytes=16777216\n";
+pub const SMALL: &str =
+    "mappedFileSizeCommitLog=8388608\nlogBufferBytes=16777216\nconsumeQueueMemoryBytes=16777216\n";
 
 /// Waits until `done` says so.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -80,7 +81,12 @@ impl Process {
                 }
             }),
         ];
-        Process { child, lines, readers, log }
+        Process {
+            child,
+            lines,
+            readers,
+            log,
+        }
     }
 
     /// What it prints up to the line `ready`; `Err` if it ends before.
@@ -104,7 +110,11 @@ impl Process {
             reader.join().expect("a reader does not panic");
         }
         let out = self.lines.try_iter().map(|line| line + "\n").collect();
-        Ended { status, out, err: self.log() }
+        Ended {
+            status,
+            out,
+            err: self.log(),
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -118,7 +128,10 @@ impl Process {
 
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there");
+        let status = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .expect("kill is there");
         assert!(status.success(), "kill -s {name} {pid}");
     }
 
@@ -166,13 +179,22 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { flush: "async", cores: "0", config: "", ports: None, joins_namesrv: false }
+        Options {
+            flush: "async",
+            cores: "0",
+            config: "",
+            ports: None,
+            joins_namesrv: false,
+        }
     }
 }
 
 impl Options<'_> {
     pub fn small() -> Self {
-        Options { config: SMALL, ..Options::default() }
+        Options {
+            config: SMALL,
+            ..Options::default()
+        }
     }
 }
 
@@ -189,15 +211,31 @@ impl Broker {
         let namesrv = SocketAddr::from(([127, 0, 0, 1], namesrv_port));
         let config = store.with_extension("conf");
         std::fs::write(&config, options.config).expect("the folder of the store is writable");
-        let mut command = ringmq(["broker", "--advertise", "127.0.0.1", "--flush", options.flush]);
+        let mut command = ringmq([
+            "broker",
+            "--advertise",
+            "127.0.0.1",
+            "--flush",
+            options.flush,
+        ]);
         command.args(["--cores", options.cores, "--port", &port.to_string()]);
         match options.joins_namesrv {
             true => command.args(["--namesrv", &namesrv.to_string()]),
             false => command.args(["--namesrv-port", &namesrv_port.to_string()]),
         };
-        command.arg("--store").arg(store).arg("--config").arg(&config);
+        command
+            .arg("--store")
+            .arg(store)
+            .arg("--config")
+            .arg(&config);
         let (process, banner) = Process::spawn(&mut command).until_ready()?;
-        Ok(Broker { process, namesrv, port, store: store.to_owned(), banner })
+        Ok(Broker {
+            process,
+            namesrv,
+            port,
+            store: store.to_owned(),
+            banner,
+        })
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -236,8 +274,15 @@ impl Broker {
     pub fn peak_rss_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM is there");
-        let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("VmHWM is there");
+        let kib = line
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .expect("a number");
         kib << 10
     }
 }
@@ -250,7 +295,8 @@ pub fn free_ports() -> (u16, u16) {
         let port = broker.local_addr().expect("bound").port();
         let namesrv_port = namesrv.local_addr().expect("bound").port();
         let others = [port - 2, port.saturating_add(8), port.saturating_add(10)];
-        let is_free = |port: u16| port != namesrv_port && TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let is_free =
+            |port: u16| port != namesrv_port && TcpListener::bind(("127.0.0.1", port)).is_ok();
         if others.into_iter().all(is_free) {
             return (port, namesrv_port);
         }
@@ -263,7 +309,9 @@ pub struct Wire(pub TcpStream);
 impl Wire {
     pub fn connect(addr: SocketAddr) -> Wire {
         let stream = TcpStream::connect(addr).expect("the port listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
         stream.set_nodelay(true).expect("nodelay can be set");
         Wire(stream)
     }
@@ -286,7 +334,9 @@ impl Wire {
         use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
         match self.0.read_exact(bytes) {
             Ok(()) => Some(()),
-            Err(error) if [ConnectionReset, UnexpectedEof, BrokenPipe].contains(&error.kind()) => None,
+            Err(error) if [ConnectionReset, UnexpectedEof, BrokenPipe].contains(&error.kind()) => {
+                None
+            }
             Err(error) => panic!("no reply: {error}"),
         }
     }
