@@ -12,7 +12,14 @@ use common::{Broker, Options};
 
 #[test]
 fn java_5_5_0_sync_flush() {
-    java("5.5.0", &["--scenario", "all"], &Options { flush: "sync", ..Options::default() });
+    java(
+        "5.5.0",
+        &["--scenario", "all"],
+        &Options {
+            flush: "sync",
+            ..Options::default()
+        },
+    );
 }
 
 #[test]
@@ -22,7 +29,14 @@ fn java_4_9_8_async_flush() {
 
 #[test]
 fn java_on_two_shards() {
-    java("5.5.0", &["--scenario", "all"], &Options { cores: "0,0", ..Options::default() });
+    java(
+        "5.5.0",
+        &["--scenario", "all"],
+        &Options {
+            cores: "0,0",
+            ..Options::default()
+        },
+    );
 }
 
 #[test]
@@ -32,7 +46,11 @@ fn go_v2() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let broker = Broker::start(&folder.path().join("store"), &Options::default());
-    check("go/run.sh", &["-namesrv", &broker.namesrv.to_string(), "-scenario", "all"], &[]);
+    check(
+        "go/run.sh",
+        &["-namesrv", &broker.namesrv.to_string(), "-scenario", "all"],
+        &[],
+    );
     assert!(broker.terminate().success());
 }
 
@@ -43,17 +61,33 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
     }
     for flush in ["sync", "async"] {
         let folder = tempfile::tempdir().expect("a folder");
-        let options = Options { flush, ports: Some(common::free_ports()), ..Options::default() };
+        let options = Options {
+            flush,
+            ports: Some(common::free_ports()),
+            ..Options::default()
+        };
         let store = folder.path().join("store");
         let scenario = |broker: &Broker, prefix: &str, name: &str| {
             let namesrv = broker.namesrv.to_string();
-            let words = ["5.5.0", "ClientCheck", "--namesrv", &namesrv, "--prefix", prefix, "--scenario", name];
+            let words = [
+                "5.5.0",
+                "ClientCheck",
+                "--namesrv",
+                &namesrv,
+                "--prefix",
+                prefix,
+                "--scenario",
+                name,
+            ];
             check("java/run.sh", &words, &[]);
         };
         let broker = Broker::start(&store, &options);
         scenario(&broker, "clean", "before_restart");
         assert!(broker.terminate().success());
-        assert!(!store.join("abort").exists(), "a clean stop leaves a clean mark");
+        assert!(
+            !store.join("abort").exists(),
+            "a clean stop leaves a clean mark"
+        );
         let broker = Broker::start(&store, &options);
         scenario(&broker, "clean", "after_restart");
         scenario(&broker, "killed", "before_restart");
@@ -81,16 +115,26 @@ fn java(version: &str, words: &[&str], options: &Options<'_>) {
 
 /// Runs a script of `tests/clients`, which prints a line for each scenario.
 fn check(script: &str, words: &[&str], environment: &[(&str, &str)]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(script);
     let output = Command::new("bash")
         .arg(path)
         .args(words)
         .envs(environment.iter().copied())
         .output()
         .expect("bash is there");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     println!("{script} {}\n{out}", words.join(" "));
-    assert!(output.status.success(), "{script} {} failed ({}):\n{out}\n{err}", words.join(" "), output.status);
+    assert!(
+        output.status.success(),
+        "{script} {} failed ({}):\n{out}\n{err}",
+        words.join(" "),
+        output.status
+    );
 }
 
 fn missing(tools: &[&str]) -> bool {
@@ -102,7 +146,10 @@ fn missing(tools: &[&str]) -> bool {
         "skipped: {absent:?} not found. Real clients need a JDK (17 or newer), Maven and Go: \
          apt-get install openjdk-17-jdk-headless maven golang"
     );
-    assert!(std::env::var_os("RINGMQ_REQUIRE_CLIENTS").is_none(), "{text}");
+    assert!(
+        std::env::var_os("RINGMQ_REQUIRE_CLIENTS").is_none(),
+        "{text}"
+    );
     eprintln!("{text}");
     true
 }

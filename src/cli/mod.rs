@@ -32,8 +32,12 @@ enum Command {
 }
 
 pub fn run(cli: Cli) -> Result<()> {
-    let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new("warn,ringmq=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_from_env("RINGMQ_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,ringmq=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match cli.command {
         Command::Broker(args) => broker::run(args),
         Command::Namesrv(args) => namesrv::run(args),

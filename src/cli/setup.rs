@@ -89,8 +89,11 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
 
 fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
     if config.has_builtin_namesrv() {
-        let own: IpAddr =
-            if config.bind_address.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { config.bind_address };
+        let own: IpAddr = if config.bind_address.is_unspecified() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            config.bind_address
+        };
         return Ok(vec![SocketAddr::new(own, config.namesrv_port)]);
     }
     let mut resolved = Vec::new();
@@ -98,7 +101,11 @@ fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
         let mut found = address
             .to_socket_addrs()
             .with_context(|| format!("the name server {address} cannot be resolved"))?;
-        resolved.push(found.next().with_context(|| format!("the name server {address} has no address"))?);
+        resolved.push(
+            found
+                .next()
+                .with_context(|| format!("the name server {address} has no address"))?,
+        );
     }
     Ok(resolved)
 }

@@ -15,8 +15,10 @@ use tracing::{debug, info, warn};
 use super::first::{First, first};
 use super::inbox::{Flow, Inbox};
 use crate::io::{Io, Listener, Notify, Stream};
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value};
 use crate::wire::frame;
+use crate::wire::{
+    CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
+};
 
 /// Unsent replies above which the client's further requests wait.
 const PAUSE_READING_BYTES: usize = 4 << 20;
@@ -57,7 +59,11 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(frame: &Frame<'_>, header: &Header<'_>) -> Self {
-        Caller { opaque: header.opaque, codec: frame.codec, is_oneway: header.is_oneway() }
+        Caller {
+            opaque: header.opaque,
+            codec: frame.codec,
+            is_oneway: header.is_oneway(),
+        }
     }
 
     /// The head of the reply, in the codec of the request: C++ and Node clients read no other.
@@ -90,7 +96,14 @@ pub struct Connection<S: Stream> {
 
 impl<S: Stream> Connection<S> {
     /// Answers `caller`, unless nobody waits for it.
-    pub fn answer(&self, caller: Caller, code: i32, remark: Option<&str>, ext: &[(&str, Value<'_>)], body: &[u8]) {
+    pub fn answer(
+        &self,
+        caller: Caller,
+        code: i32,
+        remark: Option<&str>,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) {
         if !caller.is_oneway {
             self.write(|out| frame::write(out, &caller.head(code, remark), ext, body));
         }
@@ -161,7 +174,10 @@ impl<S: Stream> Connections<S> {
     }
 
     pub fn are_drained(&self) -> bool {
-        self.open.borrow().values().all(|connection| connection.is_drained())
+        self.open
+            .borrow()
+            .values()
+            .all(|connection| connection.is_drained())
     }
 
     pub fn stop_accepting(&self) {
@@ -223,7 +239,12 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
                 let connection = connections.add(stream, io.now().mono_ns);
                 debug!(peer = %connection.peer, "connected");
                 io.spawn(write(io.clone(), connection.clone()));
-                io.spawn(read(io.clone(), connection, service.clone(), connections.clone()));
+                io.spawn(read(
+                    io.clone(),
+                    connection,
+                    service.clone(),
+                    connections.clone(),
+                ));
             }
             First::Left(Err(error)) => warn!(%error, "accept failed"),
             First::Right(()) => return,
@@ -246,7 +267,9 @@ async fn read<I: Io, V: Service<I::Stream>>(
                 debug!(peer = %connection.peer, %error, "receive failed");
                 break;
             }
-            Ok(chunk) => inbox.feed(&chunk, |frame| service.frame(&connection, frame, &mut scratch)),
+            Ok(chunk) => inbox.feed(&chunk, |frame| {
+                service.frame(&connection, frame, &mut scratch)
+            }),
         };
         connection.active_ns.set(io.now().mono_ns);
         loop {

@@ -112,5 +112,6 @@ pub async fn run_namesrv<I: Io>(
 }
 
 fn listen<I: Io>(io: &I, addr: SocketAddr) -> Result<I::Listener, ServeError> {
-    io.listen(addr).map_err(|source| ServeError::Listen { addr, source })
+    io.listen(addr)
+        .map_err(|source| ServeError::Listen { addr, source })
 }

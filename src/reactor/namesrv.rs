@@ -37,7 +37,11 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
     if let Some(text) = settings
         && let Err(error) = changed.update(&text)
     {
-        error!(file = SETTINGS_FILE, ?error, "cannot be read; starting with the defaults");
+        error!(
+            file = SETTINGS_FILE,
+            ?error,
+            "cannot be read; starting with the defaults"
+        );
     }
     let kv = match kv.as_deref().map(KvConfig::from_json) {
         Some(Ok(kv)) => kv,
@@ -58,7 +62,12 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
         stopped: std::cell::Cell::new(false),
     });
     let listener = listen(io, setup.listen)?;
-    io.spawn(accept(io.clone(), listener, names.clone(), names.connections.clone()));
+    io.spawn(accept(
+        io.clone(),
+        listener,
+        names.clone(),
+        names.connections.clone(),
+    ));
     io.spawn(tick(names.clone()));
     Ok(names)
 }
@@ -92,7 +101,10 @@ impl<I: Io> Names<I> {
 async fn tick<I: Io>(names: Rc<Names<I>>) {
     while !names.stopped.get() {
         let silent = names.server.borrow_mut().expire(names.now_ms());
-        for connection in silent.into_iter().filter_map(|id| names.connections.find(id)) {
+        for connection in silent
+            .into_iter()
+            .filter_map(|id| names.connections.find(id))
+        {
             warn!(peer = %connection.peer, "a broker has fallen silent");
             connection.close();
         }
@@ -127,9 +139,19 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         if !effects.is_empty() {
             self.to_save.notify();
         }
-        let ext: Vec<_> = reply.ext.iter().map(|(name, value)| (*name, Value::Str(value))).collect();
+        let ext: Vec<_> = reply
+            .ext
+            .iter()
+            .map(|(name, value)| (*name, Value::Str(value)))
+            .collect();
         let caller = Caller::new(&frame, &header);
-        connection.answer(caller, reply.code, reply.remark.as_deref(), &ext, &reply.body);
+        connection.answer(
+            caller,
+            reply.code,
+            reply.remark.as_deref(),
+            &ext,
+            &reply.body,
+        );
         Flow::Next
     }
 

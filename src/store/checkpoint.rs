@@ -39,12 +39,22 @@ impl Checkpoint {
     }
 
     fn decode(bytes: &[u8]) -> Checkpoint {
-        let time = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |time| i64::from_be_bytes(*time));
+        let time = |at: usize| {
+            bytes
+                .get(at..)
+                .and_then(|rest| rest.first_chunk())
+                .map_or(0, |time| i64::from_be_bytes(*time))
+        };
         let ours = bytes.get(OURS_AT..OURS_AT + 20).filter(|ours| {
             ours.starts_with(MAGIC) && ours[16..] == crc32fast::hash(&ours[..16]).to_be_bytes()
         });
-        let position = ours.and_then(|ours| ours[8..].first_chunk()).map(|position| u64::from_be_bytes(*position));
-        Checkpoint { store_time_ms: time(0).min(time(8)), saved_position: position }
+        let position = ours
+            .and_then(|ours| ours[8..].first_chunk())
+            .map(|position| u64::from_be_bytes(*position));
+        Checkpoint {
+            store_time_ms: time(0).min(time(8)),
+            saved_position: position,
+        }
     }
 }
 
@@ -56,25 +66,42 @@ pub(super) struct CheckpointFile<I: Io> {
 
 impl<I: Io> CheckpointFile<I> {
     pub fn new(io: I, dir: &Path) -> Self {
-        Self { io, path: dir.join("checkpoint") }
+        Self {
+            io,
+            path: dir.join("checkpoint"),
+        }
     }
 
     pub async fn load(&self) -> Result<Checkpoint, StoreError> {
         let file = match self.io.open(&self.path, OpenOptions::default()).await {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Checkpoint::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Checkpoint::default());
+            }
             Err(error) => return Err(StoreError::io("open", &self.path)(error)),
         };
-        let (read, buf) = file.read_at(AlignedBuf::zeroed(BLOCK_BYTES), BLOCK_BYTES, 0).await;
+        let (read, buf) = file
+            .read_at(AlignedBuf::zeroed(BLOCK_BYTES), BLOCK_BYTES, 0)
+            .await;
         let read = read.map_err(StoreError::io("read", &self.path))?;
         Ok(Checkpoint::decode(&buf[..read]))
     }
 
     /// All in the first sector of the file, which a power cut leaves old or new; torn, its CRC fails.
     pub async fn save(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        let options = OpenOptions { write: true, create: true, direct: false };
-        let file = self.io.open(&self.path, options).await.map_err(StoreError::io("open", &self.path))?;
-        let (written, _) = file.write_at(checkpoint.encode(), 0, Durability::Synced).await;
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let file = self
+            .io
+            .open(&self.path, options)
+            .await
+            .map_err(StoreError::io("open", &self.path))?;
+        let (written, _) = file
+            .write_at(checkpoint.encode(), 0, Durability::Synced)
+            .await;
         written.map_err(StoreError::io("write", &self.path))
     }
 }

@@ -23,7 +23,10 @@ pub(super) struct BlockCache {
 
 impl BlockCache {
     pub fn new(bytes: usize) -> Self {
-        Self { capacity: (bytes / BLOCK_BYTES as usize).max(1), blocks: RefCell::default() }
+        Self {
+            capacity: (bytes / BLOCK_BYTES as usize).max(1),
+            blocks: RefCell::default(),
+        }
     }
 
     fn find(&self, start: u64) -> Option<Rc<AlignedBuf>> {
@@ -59,11 +62,20 @@ impl<I: Io> Store<I> {
     }
 
     /// Up to `count` visible entries of a queue from `offset` on, wherever they are.
-    pub(super) async fn entries(&self, queue: QueueIndex, offset: u64, count: usize) -> Result<Vec<Entry>, StoreError> {
+    pub(super) async fn entries(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        count: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         let (topic, queue_id, end) = {
             let state = self.state.borrow();
             let queue_state = state.queues.queue(queue);
-            (state.queues.topic_of(queue).to_owned(), queue_state.queue_id, queue_state.bounds.max)
+            (
+                state.queues.topic_of(queue).to_owned(),
+                queue_state.queue_id,
+                queue_state.bounds.max,
+            )
         };
         let end = end.min(offset + count as u64);
         let mut entries = Vec::new();
@@ -74,7 +86,10 @@ impl<I: Io> Store<I> {
                 at += 1;
                 continue;
             }
-            let loaded = self.queue_files.load(&topic, queue_id, at, (end - at) as usize).await?;
+            let loaded = self
+                .queue_files
+                .load(&topic, queue_id, at, (end - at) as usize)
+                .await?;
             if loaded.is_empty() {
                 break;
             }
@@ -85,11 +100,16 @@ impl<I: Io> Store<I> {
     }
 
     /// Appends messages to `out`, from memory or disk.
-    pub async fn read_cold(&self, positions: &[Position], mut out: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    pub async fn read_cold(
+        &self,
+        positions: &[Position],
+        mut out: Vec<u8>,
+    ) -> Result<Vec<u8>, StoreError> {
         for position in positions {
             let start = out.len();
             if !self.copy_hot(position, &mut out) {
-                self.read_log(position.physical_offset, position.size as usize, &mut out).await?;
+                self.read_log(position.physical_offset, position.size as usize, &mut out)
+                    .await?;
                 check(&out[start..], position.physical_offset)?;
             }
         }
@@ -104,26 +124,49 @@ impl<I: Io> Store<I> {
         }
         let mut bytes = Vec::new();
         self.read_range(physical_offset, 4, &mut bytes).await?;
-        let Some(size) = bytes.first_chunk().map(|size| u32::from_be_bytes(*size) as usize) else {
+        let Some(size) = bytes
+            .first_chunk()
+            .map(|size| u32::from_be_bytes(*size) as usize)
+        else {
             return Ok(None);
         };
-        if size < 8 || size > self.config.max_record_bytes() || physical_offset + size as u64 > self.committed() {
+        if size < 8
+            || size > self.config.max_record_bytes()
+            || physical_offset + size as u64 > self.committed()
+        {
             return Ok(None);
         }
         bytes.clear();
         self.read_range(physical_offset, size, &mut bytes).await?;
-        let is_record = Record::decode(&bytes, Check::Crc).is_ok_and(|record| record.physical_offset == physical_offset);
+        let is_record = Record::decode(&bytes, Check::Crc)
+            .is_ok_and(|record| record.physical_offset == physical_offset);
         Ok(is_record.then_some(bytes))
     }
 
-    async fn read_range(&self, position: u64, len: usize, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        if self.copy_hot(&Position { physical_offset: position, size: len as u32 }, out) {
+    async fn read_range(
+        &self,
+        position: u64,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        if self.copy_hot(
+            &Position {
+                physical_offset: position,
+                size: len as u32,
+            },
+            out,
+        ) {
             return Ok(());
         }
         self.read_log(position, len, out).await
     }
 
-    async fn read_log(&self, position: u64, len: usize, out: &mut Vec<u8>) -> Result<(), StoreError> {
+    async fn read_log(
+        &self,
+        position: u64,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
         let end = position + len as u64;
         let mut at = position;
         while at < end {
@@ -133,7 +176,10 @@ impl<I: Io> Store<I> {
             let to = ((end - start) as usize).min(block.len());
             if from >= to {
                 let reason = format!("a block of {} bytes", block.len());
-                return Err(StoreError::Unreadable { physical_offset: position, reason });
+                return Err(StoreError::Unreadable {
+                    physical_offset: position,
+                    reason,
+                });
             }
             out.extend_from_slice(&block[from..to]);
             at += (to - from) as u64;
@@ -147,7 +193,10 @@ impl<I: Io> Store<I> {
         }
         let Some(block) = self.segments.read(start, BLOCK_BYTES as usize).await? else {
             let reason = "its file is no longer there".into();
-            return Err(StoreError::Unreadable { physical_offset: start, reason });
+            return Err(StoreError::Unreadable {
+                physical_offset: start,
+                reason,
+            });
         };
         let block = Rc::new(block);
         // A block that the log still writes to is out of date the next moment.
@@ -159,10 +208,17 @@ impl<I: Io> Store<I> {
 }
 
 fn check(bytes: &[u8], physical_offset: u64) -> Result<(), StoreError> {
-    let unreadable = |reason: String| StoreError::Unreadable { physical_offset, reason };
-    let record = Record::decode(bytes, Check::Crc).map_err(|error| unreadable(error.to_string()))?;
+    let unreadable = |reason: String| StoreError::Unreadable {
+        physical_offset,
+        reason,
+    };
+    let record =
+        Record::decode(bytes, Check::Crc).map_err(|error| unreadable(error.to_string()))?;
     if record.physical_offset != physical_offset {
-        return Err(unreadable(format!("the record there says that it is at {}", record.physical_offset)));
+        return Err(unreadable(format!(
+            "the record there says that it is at {}",
+            record.physical_offset
+        )));
     }
     Ok(())
 }

@@ -71,7 +71,8 @@ impl StoreConfig {
 
     /// Largest record: it has to fit a segment with the blank record that ends it.
     pub(super) fn max_record_bytes(&self) -> usize {
-        self.max_unit_bytes().min(self.segment_bytes as usize - super::commit_log::BLANK_BYTES)
+        self.max_unit_bytes()
+            .min(self.segment_bytes as usize - super::commit_log::BLANK_BYTES)
     }
 
     pub(super) fn check(&self) -> Result<(), StoreError> {

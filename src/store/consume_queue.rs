@@ -113,7 +113,10 @@ impl ConsumeQueues {
 
     pub fn find(&self, topic: &str, queue_id: u32) -> Option<QueueIndex> {
         let topic = *self.topic_ids.get(topic)?;
-        self.by_topic[topic as usize].get(queue_id as usize).copied().flatten()
+        self.by_topic[topic as usize]
+            .get(queue_id as usize)
+            .copied()
+            .flatten()
     }
 
     pub fn find_or_create(&mut self, topic: &str, queue_id: u32) -> QueueIndex {
@@ -171,14 +174,22 @@ impl ConsumeQueues {
     /// Topics that have queues, with the number of queues they need.
     pub fn topics(&self) -> impl Iterator<Item = (&str, u32)> {
         let sizes = self.by_topic.iter().map(|queues| queues.len() as u32);
-        self.topics.iter().map(|topic| &**topic).zip(sizes).filter(|(_, queues)| *queues > 0)
+        self.topics
+            .iter()
+            .map(|topic| &**topic)
+            .zip(sizes)
+            .filter(|(_, queues)| *queues > 0)
     }
 
     /// The queue has entries `min..max` in its files and none here.
     pub fn restore(&mut self, index: QueueIndex, min: u64, max: u64) {
         let queue = self.queue_mut(index);
         assert!(queue.chunks.is_empty());
-        queue.bounds = QueueBounds { min, max, next: max };
+        queue.bounds = QueueBounds {
+            min,
+            max,
+            next: max,
+        };
         queue.resident_from = max;
         queue.saved_to = max;
     }
@@ -188,7 +199,10 @@ impl ConsumeQueues {
         let queue = &mut self.queues[index.0 as usize];
         let offset = queue.bounds.max;
         if offset.is_multiple_of(CHUNK_ENTRIES) || queue.chunks.is_empty() {
-            let chunk = self.arena.alloc().expect("appends keep chunks free for what they add");
+            let chunk = self
+                .arena
+                .alloc()
+                .expect("appends keep chunks free for what they add");
             if queue.chunks.is_empty() {
                 queue.resident_from = offset;
             }
@@ -225,7 +239,9 @@ impl ConsumeQueues {
         let (from, to) = (queue.saved_to.max(queue.resident_from), queue.bounds.max);
         let mut bytes = vec![0; (to - from) as usize * ENTRY_BYTES];
         for (offset, dst) in (from..to).zip(bytes.chunks_exact_mut(ENTRY_BYTES)) {
-            self.resident(index, offset).expect("unsaved entries are resident").encode(dst);
+            self.resident(index, offset)
+                .expect("unsaved entries are resident")
+                .encode(dst);
         }
         Some((index, from, bytes))
     }
@@ -253,7 +269,11 @@ impl ConsumeQueues {
                 return;
             }
             self.hand = (self.hand + 1) % self.queues.len();
-            fruitless = if self.evict_one(self.hand) { 0 } else { fruitless + 1 };
+            fruitless = if self.evict_one(self.hand) {
+                0
+            } else {
+                fruitless + 1
+            };
         }
     }
 
@@ -282,7 +302,11 @@ impl ConsumeQueues {
             let queue = &mut self.queues[index.0 as usize];
             queue.gone = true;
             queue.watched = false;
-            queue.bounds = QueueBounds { min: 0, max: 0, next: 0 };
+            queue.bounds = QueueBounds {
+                min: 0,
+                max: 0,
+                next: 0,
+            };
             queue.resident_from = 0;
             queue.saved_to = 0;
             let (chunks, queue_id) = (std::mem::take(&mut queue.chunks), queue.queue_id);

@@ -26,15 +26,17 @@ use std::sync::Arc;
 
 pub use config::{Flush, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
-pub use error::{AppendError, StoreError};
 pub use error::StoreError as ReadError;
+pub use error::{AppendError, StoreError};
 pub use open::Progress;
 pub use search::Boundary;
 pub use text_files::TextFiles;
 
 use crate::io::{Io, Notify};
 use crate::mem::Pages;
-use crate::message::{MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, tags_code};
+use crate::message::{
+    MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, tags_code,
+};
 
 use self::checkpoint::CheckpointFile;
 use self::cold::BlockCache;
@@ -132,8 +134,12 @@ pub struct ScanLimits {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scan {
-    Found { next_offset: u64 },
-    NoneMatched { next_offset: u64 },
+    Found {
+        next_offset: u64,
+    },
+    NoneMatched {
+        next_offset: u64,
+    },
     /// The entries are only on disk.
     Cold,
 }
@@ -157,7 +163,10 @@ pub struct Figures {
 impl<I: Io> Store<I> {
     /// The queue, made in memory when it is new.
     pub fn queue(&self, topic: &str, queue_id: u32) -> QueueIndex {
-        self.state.borrow_mut().queues.find_or_create(topic, queue_id)
+        self.state
+            .borrow_mut()
+            .queues
+            .find_or_create(topic, queue_id)
     }
 
     pub fn find_queue(&self, topic: &str, queue_id: u32) -> Option<QueueIndex> {
@@ -174,7 +183,9 @@ impl<I: Io> Store<I> {
 
     /// Done when there is room, or when there never will be.
     pub async fn wait_for_room(&self, len: usize) {
-        self.room.until(|| (self.room_for(len) || self.state.borrow().closing).then_some(())).await;
+        self.room
+            .until(|| (self.room_for(len) || self.state.borrow().closing).then_some(()))
+            .await;
     }
 
     /// Encodes a message into the log. `tags_code` replaces that of the message's tags in the queue's entry.
@@ -208,7 +219,10 @@ impl<I: Io> Store<I> {
             total += fields.encoded_len();
         }
         if total > self.config.max_unit_bytes() + messages.len() * RECORD_OVERHEAD_BYTES {
-            return Err(AppendError::RecordSize { got: total, limit: self.config.max_unit_bytes() });
+            return Err(AppendError::RecordSize {
+                got: total,
+                limit: self.config.max_unit_bytes(),
+            });
         }
         if !state.log.room_for(total) {
             return Err(AppendError::NoRoom);
@@ -237,24 +251,49 @@ impl<I: Io> Store<I> {
         if target.gone {
             return Err(AppendError::NoQueue);
         }
-        let mut fields = fields_of(&self.config, queues.topic_of(queue), target.queue_id, message, now_ms);
+        let mut fields = fields_of(
+            &self.config,
+            queues.topic_of(queue),
+            target.queue_id,
+            message,
+            now_ms,
+        );
         fields.queue_offset = target.bounds.next;
         check_sizes(&fields, &self.config)?;
         let len = fields.encoded_len();
         if !log.room_for(len) {
             return Err(AppendError::NoRoom);
         }
-        let tags_code = tags.unwrap_or_else(|| message.properties.find(properties::TAGS).map_or(0, tags_code));
+        let tags_code = tags.unwrap_or_else(|| {
+            message
+                .properties
+                .find(properties::TAGS)
+                .map_or(0, tags_code)
+        });
         let physical_offset = log.append(len, |physical_offset, dst| {
             fields.physical_offset = physical_offset;
             fields.encode(dst);
         });
         let queue_offset = fields.queue_offset;
         queues.queue_mut(queue).bounds.next += 1;
-        let entry = Entry { physical_offset, size: len as u32, tags_code };
-        state.pending.push_back(Pending { queue, entry, store_time_ms: now_ms });
+        let entry = Entry {
+            physical_offset,
+            size: len as u32,
+            tags_code,
+        };
+        state.pending.push_back(Pending {
+            queue,
+            entry,
+            store_time_ms: now_ms,
+        });
         state.last_store_time_ms = now_ms;
-        Ok(Appended { physical_offset, end: entry.end(), queue_offset, store_timestamp_ms: now_ms, len })
+        Ok(Appended {
+            physical_offset,
+            end: entry.end(),
+            queue_offset,
+            store_timestamp_ms: now_ms,
+            len,
+        })
     }
 
     pub fn committed(&self) -> u64 {
@@ -273,7 +312,9 @@ impl<I: Io> Store<I> {
                 let state = self.state.borrow();
                 match &state.fence {
                     _ if state.committed > position => Some(Ok(state.committed)),
-                    Some(reason) => Some(Err(StoreError::Fenced { reason: reason.clone() })),
+                    Some(reason) => Some(Err(StoreError::Fenced {
+                        reason: reason.clone(),
+                    })),
                     None => None,
                 }
             })
@@ -318,17 +359,32 @@ impl<I: Io> Store<I> {
         if state.queues.resident(queue, offset).is_none() {
             return Scan::Cold;
         }
-        collect(offset, entries.map_while(|entry| entry), limits, filter, out)
+        collect(
+            offset,
+            entries.map_while(|entry| entry),
+            limits,
+            filter,
+            out,
+        )
     }
 
     /// Whether the message is in the log buffer.
     pub fn is_hot(&self, position: &Position) -> bool {
-        self.state.borrow().log.hot(position.physical_offset, position.size as usize).is_some()
+        self.state
+            .borrow()
+            .log
+            .hot(position.physical_offset, position.size as usize)
+            .is_some()
     }
 
     /// Appends a message from the log buffer to `out`; `false` if it is no longer there.
     pub fn copy_hot(&self, position: &Position, out: &mut Vec<u8>) -> bool {
-        match self.state.borrow().log.hot(position.physical_offset, position.size as usize) {
+        match self
+            .state
+            .borrow()
+            .log
+            .hot(position.physical_offset, position.size as usize)
+        {
             Some(bytes) => {
                 out.extend_from_slice(bytes);
                 true
@@ -339,7 +395,12 @@ impl<I: Io> Store<I> {
 
     /// Topics that have queues, with the number of queues they need.
     pub fn topics(&self) -> Vec<(String, u32)> {
-        self.state.borrow().queues.topics().map(|(topic, queues)| (topic.to_owned(), queues)).collect()
+        self.state
+            .borrow()
+            .queues
+            .topics()
+            .map(|(topic, queues)| (topic.to_owned(), queues))
+            .collect()
     }
 
     /// Forgets the topic's queues at once and removes their files in the background; its messages stay in the log until
@@ -394,7 +455,9 @@ const RECORD_OVERHEAD_BYTES: usize = 512;
 impl State {
     fn check_open(&self) -> Result<(), AppendError> {
         match &self.fence {
-            Some(reason) => Err(AppendError::Fenced { reason: reason.clone() }),
+            Some(reason) => Err(AppendError::Fenced {
+                reason: reason.clone(),
+            }),
             None if self.closing => Err(AppendError::Closing),
             None => Ok(()),
         }
@@ -411,7 +474,13 @@ impl State {
         if target.gone {
             return Err(AppendError::NoQueue);
         }
-        let fields = fields_of(config, self.queues.topic_of(queue), target.queue_id, message, now_ms);
+        let fields = fields_of(
+            config,
+            self.queues.topic_of(queue),
+            target.queue_id,
+            message,
+            now_ms,
+        );
         check_sizes(&fields, config)?;
         Ok(fields)
     }
@@ -448,10 +517,16 @@ fn check_sizes(fields: &RecordFields<'_>, config: &StoreConfig) -> Result<(), Ap
         return Err(AppendError::BodySize { got: body, limit });
     }
     if fields.properties_len() > MAX_PROPERTIES_BYTES {
-        return Err(AppendError::PropertiesSize { got: fields.properties_len(), limit: MAX_PROPERTIES_BYTES });
+        return Err(AppendError::PropertiesSize {
+            got: fields.properties_len(),
+            limit: MAX_PROPERTIES_BYTES,
+        });
     }
     if fields.topic.len() > MAX_TOPIC_BYTES {
-        return Err(AppendError::TopicSize { got: fields.topic.len(), limit: MAX_TOPIC_BYTES });
+        return Err(AppendError::TopicSize {
+            got: fields.topic.len(),
+            limit: MAX_TOPIC_BYTES,
+        });
     }
     let (record, limit) = (fields.encoded_len(), config.max_record_bytes());
     if record > limit {
@@ -476,9 +551,16 @@ fn collect(
             if taken >= limits.max_messages || (taken > 0 && bytes > limits.max_bytes) {
                 break;
             }
-            out.push(Position { physical_offset: entry.physical_offset, size: entry.size });
+            out.push(Position {
+                physical_offset: entry.physical_offset,
+                size: entry.size,
+            });
         }
         next_offset += 1;
     }
-    if out.len() > taken_before { Scan::Found { next_offset } } else { Scan::NoneMatched { next_offset } }
+    if out.len() > taken_before {
+        Scan::Found { next_offset }
+    } else {
+        Scan::NoneMatched { next_offset }
+    }
 }

@@ -13,11 +13,11 @@ use std::rc::Rc;
 use super::checkpoint::{Checkpoint, CheckpointFile};
 use super::cold::BlockCache;
 use super::commit_log::{CommitLog, ceil, floor};
+use super::config::SCHEDULE_TOPIC;
 use super::consume_queue::{ConsumeQueues, Entry};
 use super::queue_files::QueueFiles;
 use super::segments::Segments;
 use super::text_files::TextFiles;
-use super::config::SCHEDULE_TOPIC;
 use super::{Counters, Flush, State, Store, StoreConfig, StoreError, group_commit, saving};
 use crate::io::{Durability, File, Io, Notify, OpenOptions};
 use crate::mem::LogBuffer;
@@ -35,18 +35,34 @@ pub enum Progress {
     Rebuilding,
     /// So much has been read.
     Read { bytes: u64 },
-    Opened { log_min: u64, log_max: u64, queues: usize, recovered_messages: u64 },
+    Opened {
+        log_min: u64,
+        log_max: u64,
+        queues: usize,
+        recovered_messages: u64,
+    },
 }
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Recovering { from } => {
-                write!(f, "the store was not closed cleanly: reading its log from {from} on")
+                write!(
+                    f,
+                    "the store was not closed cleanly: reading its log from {from} on"
+                )
             }
-            Self::Rebuilding => write!(f, "the queue files do not fit the log: making them again from all of it"),
+            Self::Rebuilding => write!(
+                f,
+                "the queue files do not fit the log: making them again from all of it"
+            ),
             Self::Read { bytes } => write!(f, "read {} MiB of the log", bytes >> 20),
-            Self::Opened { log_min, log_max, queues, recovered_messages } => write!(
+            Self::Opened {
+                log_min,
+                log_max,
+                queues,
+                recovered_messages,
+            } => write!(
                 f,
                 "store opened: log {log_min}..{log_max}, {queues} queues, {recovered_messages} messages since the checkpoint"
             ),
@@ -67,7 +83,8 @@ impl<I: Io> Store<I> {
         let abort = dir.join("abort");
         let was_closed = io.open(&abort, OpenOptions::default()).await.is_err();
         mark_open(&io, &config).await?;
-        let segments = Segments::open(io.clone(), dir.join("commitlog"), config.segment_bytes).await?;
+        let segments =
+            Segments::open(io.clone(), dir.join("commitlog"), config.segment_bytes).await?;
         let queue_files = QueueFiles::new(io.clone(), dir.join("consumequeue"));
         let checkpoint = CheckpointFile::new(io.clone(), &dir);
         let memory = |what| move |source| StoreError::Memory { what, source };
@@ -84,18 +101,26 @@ impl<I: Io> Store<I> {
             last_store_time_ms: 0,
             messages: 0,
         };
-        let tail = recovery.run(&checkpoint.load().await?, was_closed, &mut progress).await?;
+        let tail = recovery
+            .run(&checkpoint.load().await?, was_closed, &mut progress)
+            .await?;
         if !was_closed {
             recovery.wipe_behind(tail).await?;
         }
         let block = match tail.is_multiple_of(config.segment_bytes) {
             true => Vec::new(),
-            false => segments.read(floor(tail), (tail - floor(tail)) as usize).await?.map_or_else(Vec::new, |block| {
-                block[..(tail - floor(tail)) as usize].to_vec()
-            }),
+            false => segments
+                .read(floor(tail), (tail - floor(tail)) as usize)
+                .await?
+                .map_or_else(Vec::new, |block| {
+                    block[..(tail - floor(tail)) as usize].to_vec()
+                }),
         };
-        let (queues, last_store_time_ms, messages) =
-            (recovery.queues, recovery.last_store_time_ms, recovery.messages);
+        let (queues, last_store_time_ms, messages) = (
+            recovery.queues,
+            recovery.last_store_time_ms,
+            recovery.messages,
+        );
         progress(Progress::Opened {
             log_min: segments.min_position().unwrap_or(0),
             log_max: tail,
@@ -129,7 +154,10 @@ impl<I: Io> Store<I> {
             save_now: Notify::default(),
             background: Default::default(),
             flushed: Cell::new(tail),
-            counters: Counters { registered: Cell::new(registered), ..Counters::default() },
+            counters: Counters {
+                registered: Cell::new(registered),
+                ..Counters::default()
+            },
             io,
             config,
         });
@@ -148,12 +176,21 @@ impl<I: Io> Store<I> {
             let state = ahead.state.borrow();
             (!state.closing && state.fence.is_none()).then(|| state.log.tail())
         };
-        self.spawn_task(self.segments.clone().keep_ahead(tail, move || behind.work.notify()));
+        self.spawn_task(
+            self.segments
+                .clone()
+                .keep_ahead(tail, move || behind.work.notify()),
+        );
     }
 }
 
-async fn first_store_time<I: Io>(segments: &Segments<I>, tail: u64) -> Result<Option<i64>, StoreError> {
-    let Some(first) = segments.min_position().filter(|first| *first < tail) else { return Ok(None) };
+async fn first_store_time<I: Io>(
+    segments: &Segments<I>,
+    tail: u64,
+) -> Result<Option<i64>, StoreError> {
+    let Some(first) = segments.min_position().filter(|first| *first < tail) else {
+        return Ok(None);
+    };
     let mut window = Window::default();
     let size = match window.bytes(segments, first, 4).await? {
         Some([a, b, c, d]) => u32::from_be_bytes([*a, *b, *c, *d]) as usize,
@@ -167,12 +204,24 @@ async fn first_store_time<I: Io>(segments: &Segments<I>, tail: u64) -> Result<Op
 /// The file `abort` says that the store is open, or was not closed; RocketMQ writes its process id into it.
 async fn mark_open<I: Io>(io: &I, config: &StoreConfig) -> Result<(), StoreError> {
     let abort = config.dir.join("abort");
-    let options = OpenOptions { write: true, create: true, direct: false };
-    let unwritable = |source| StoreError::NotWritable { dir: config.dir.clone(), source };
+    let options = OpenOptions {
+        write: true,
+        create: true,
+        direct: false,
+    };
+    let unwritable = |source| StoreError::NotWritable {
+        dir: config.dir.clone(),
+        source,
+    };
     let file = io.open(&abort, options).await.map_err(unwritable)?;
     let text = std::process::id().to_string().into_bytes();
-    file.write_at(text, 0, Durability::Synced).await.0.map_err(unwritable)?;
-    io.sync_dir(&config.dir).await.map_err(StoreError::io("sync", &config.dir))
+    file.write_at(text, 0, Durability::Synced)
+        .await
+        .0
+        .map_err(unwritable)?;
+    io.sync_dir(&config.dir)
+        .await
+        .map_err(StoreError::io("sync", &config.dir))
 }
 
 struct Recovery<'a, I: Io> {
@@ -198,9 +247,13 @@ impl<I: Io> Recovery<'_, I> {
         let Some(log_min) = self.segments.min_position() else {
             return Ok(0);
         };
-        let from = checkpoint.saved_position.filter(|position| *position >= log_min);
+        let from = checkpoint
+            .saved_position
+            .filter(|position| *position >= log_min);
         if !was_closed {
-            progress(Progress::Recovering { from: from.unwrap_or(log_min) });
+            progress(Progress::Recovering {
+                from: from.unwrap_or(log_min),
+            });
         }
         self.last_store_time_ms = checkpoint.store_time_ms;
         if let Some(from) = from {
@@ -211,7 +264,10 @@ impl<I: Io> Recovery<'_, I> {
         }
         progress(Progress::Rebuilding);
         self.queues = ConsumeQueues::new(self.config.consume_queue_memory_bytes, self.config.pages)
-            .map_err(|source| StoreError::Memory { what: "the ConsumeQueues", source })?;
+            .map_err(|source| StoreError::Memory {
+                what: "the ConsumeQueues",
+                source,
+            })?;
         self.remove_queue_files().await?;
         match self.read_log(log_min, progress).await? {
             Ok(tail) => Ok(tail),
@@ -244,13 +300,25 @@ impl<I: Io> Recovery<'_, I> {
         Ok(())
     }
 
-    async fn entry(&self, topic: &str, queue_id: u32, offset: u64) -> Result<Option<Entry>, StoreError> {
-        Ok(self.queue_files.load(topic, queue_id, offset, 1).await?.first().copied())
+    async fn entry(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        offset: u64,
+    ) -> Result<Option<Entry>, StoreError> {
+        Ok(self
+            .queue_files
+            .load(topic, queue_id, offset, 1)
+            .await?
+            .first()
+            .copied())
     }
 
     async fn remove_queue_files(&self) -> Result<(), StoreError> {
         for found in self.queue_files.find_all().await? {
-            self.queue_files.remove(&found.topic, &[found.queue_id]).await?;
+            self.queue_files
+                .remove(&found.topic, &[found.queue_id])
+                .await?;
         }
         Ok(())
     }
@@ -265,10 +333,15 @@ impl<I: Io> Recovery<'_, I> {
         let mut window = Window::default();
         loop {
             let rest = self.config.segment_bytes - position % self.config.segment_bytes;
-            let Some(head) = window.bytes(self.segments, position, 8.min(rest as usize)).await? else {
+            let Some(head) = window
+                .bytes(self.segments, position, 8.min(rest as usize))
+                .await?
+            else {
                 return Ok(Ok(position));
             };
-            let Some(head) = head.first_chunk::<8>() else { return Ok(Ok(position)) };
+            let Some(head) = head.first_chunk::<8>() else {
+                return Ok(Ok(position));
+            };
             let size = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
             let magic = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
             if magic == BLANK_MAGIC && size as u64 == rest {
@@ -281,11 +354,19 @@ impl<I: Io> Recovery<'_, I> {
             let Some(bytes) = window.bytes(self.segments, position, size).await? else {
                 return Ok(Ok(position));
             };
-            let Ok(record) = Record::decode(bytes, Check::Crc) else { return Ok(Ok(position)) };
-            if record.physical_offset != position || record.store_timestamp_ms < self.last_store_time_ms {
+            let Ok(record) = Record::decode(bytes, Check::Crc) else {
+                return Ok(Ok(position));
+            };
+            if record.physical_offset != position
+                || record.store_timestamp_ms < self.last_store_time_ms
+            {
                 return Ok(Ok(position));
             }
-            let entry = Entry { physical_offset: position, size: size as u32, tags_code: entry_tags(&record, &self.config.delay_levels_ms) };
+            let entry = Entry {
+                physical_offset: position,
+                size: size as u32,
+                tags_code: entry_tags(&record, &self.config.delay_levels_ms),
+            };
             self.last_store_time_ms = record.store_timestamp_ms;
             let (queue_offset, store_time_ms) = (record.queue_offset, record.store_timestamp_ms);
             let queue = self.queues.find_or_create(record.topic, record.queue_id);
@@ -318,9 +399,17 @@ impl<I: Io> Recovery<'_, I> {
             return Ok(());
         }
         while let Some((queue, first, entries)) = self.queues.next_unsaved() {
-            let (topic, queue_id) = (self.queues.topic_of(queue).to_owned(), self.queues.queue(queue).queue_id);
-            self.queue_files.save(&topic, queue_id, first, &entries).await?;
-            self.queues.saved(queue, first + (entries.len() / super::consume_queue::ENTRY_BYTES) as u64);
+            let (topic, queue_id) = (
+                self.queues.topic_of(queue).to_owned(),
+                self.queues.queue(queue).queue_id,
+            );
+            self.queue_files
+                .save(&topic, queue_id, first, &entries)
+                .await?;
+            self.queues.saved(
+                queue,
+                first + (entries.len() / super::consume_queue::ENTRY_BYTES) as u64,
+            );
         }
         let wanted = self.queues.capacity_chunks() / 4;
         self.queues.evict(wanted);
@@ -331,7 +420,11 @@ impl<I: Io> Recovery<'_, I> {
     async fn wipe_behind(&self, tail: u64) -> Result<(), StoreError> {
         let segment_bytes = self.config.segment_bytes;
         let segment = self.segments.start_of(tail);
-        let after = if tail == segment { segment } else { segment + segment_bytes };
+        let after = if tail == segment {
+            segment
+        } else {
+            segment + segment_bytes
+        };
         self.segments.remove_from(after).await?;
         if tail == segment {
             return Ok(());
@@ -339,7 +432,9 @@ impl<I: Io> Recovery<'_, I> {
         let mut position = ceil(tail);
         while position < segment + segment_bytes {
             let len = ((segment + segment_bytes - position) as usize).min(1 << 20);
-            let Some(bytes) = self.segments.read(position, len).await? else { return Ok(()) };
+            let Some(bytes) = self.segments.read(position, len).await? else {
+                return Ok(());
+            };
             if bytes[..len].iter().any(|byte| *byte != 0) {
                 self.segments.zero(position, len as u64).await?;
             }
@@ -352,7 +447,10 @@ impl<I: Io> Recovery<'_, I> {
 /// What the queue's entry of a record holds besides its place.
 fn entry_tags(record: &Record<'_>, delay_levels_ms: &[u64]) -> i64 {
     if record.topic == SCHEDULE_TOPIC {
-        let delay_ms = delay_levels_ms.get(record.queue_id as usize).copied().unwrap_or(UNKNOWN_LEVEL_MS);
+        let delay_ms = delay_levels_ms
+            .get(record.queue_id as usize)
+            .copied()
+            .unwrap_or(UNKNOWN_LEVEL_MS);
         return record.store_timestamp_ms.saturating_add(delay_ms as i64);
     }
     properties::find(record.properties, properties::TAGS).map_or(0, tags_code)
@@ -376,15 +474,19 @@ impl Window {
         position: u64,
         len: usize,
     ) -> Result<Option<&[u8]>, StoreError> {
-        let is_here = self.start <= position && position + len as u64 <= self.start + self.bytes.len() as u64;
+        let is_here =
+            self.start <= position && position + len as u64 <= self.start + self.bytes.len() as u64;
         if !is_here {
             let start = floor(position);
             let wanted = ((position - start) as usize + len).max(READ_BYTES);
-            let Some(block) = segments.read(start, wanted).await? else { return Ok(None) };
+            let Some(block) = segments.read(start, wanted).await? else {
+                return Ok(None);
+            };
             let in_segment = (segments.start_of(start) + segments.segment_bytes() - start) as usize;
             self.start = start;
             self.bytes.clear();
-            self.bytes.extend_from_slice(&block[..wanted.min(in_segment).min(block.len())]);
+            self.bytes
+                .extend_from_slice(&block[..wanted.min(in_segment).min(block.len())]);
         }
         let from = (position - self.start) as usize;
         Ok(self.bytes.get(from..from + len))

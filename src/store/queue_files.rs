@@ -38,16 +38,25 @@ pub(super) struct Found {
 
 impl<I: Io> QueueFiles<I> {
     pub fn new(io: I, dir: PathBuf) -> Self {
-        Self { io, dir, open: RefCell::default() }
+        Self {
+            io,
+            dir,
+            open: RefCell::default(),
+        }
     }
 
     /// Every queue that has a file with an entry.
     pub async fn find_all(&self) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
         for topic_dir in self.list(&self.dir).await? {
-            let Some(topic) = file_name(&topic_dir) else { continue };
+            let Some(topic) = file_name(&topic_dir) else {
+                continue;
+            };
             for queue_dir in self.list(&topic_dir).await? {
-                let Some(queue_id) = file_name(&queue_dir).and_then(|name| name.parse().ok()) else { continue };
+                let Some(queue_id) = file_name(&queue_dir).and_then(|name| name.parse().ok())
+                else {
+                    continue;
+                };
                 let files: Vec<u64> = self
                     .list(&queue_dir)
                     .await?
@@ -55,18 +64,33 @@ impl<I: Io> QueueFiles<I> {
                     .filter_map(|path| parse_offset_name(path))
                     .filter(|start| start.is_multiple_of(FILE_BYTES))
                     .collect();
-                let (Some(first), Some(last)) = (files.first(), files.last()) else { continue };
-                let in_last = self.count_entries(&queue_dir.join(offset_name(*last))).await?;
+                let (Some(first), Some(last)) = (files.first(), files.last()) else {
+                    continue;
+                };
+                let in_last = self
+                    .count_entries(&queue_dir.join(offset_name(*last)))
+                    .await?;
                 let min = first / ENTRY_BYTES as u64;
                 let max = last / ENTRY_BYTES as u64 + in_last;
-                found.push(Found { topic: topic.into(), queue_id, min, max });
+                found.push(Found {
+                    topic: topic.into(),
+                    queue_id,
+                    min,
+                    max,
+                });
             }
         }
         Ok(found)
     }
 
     /// Appends entries to the queue's files, and makes them as durable as the log.
-    pub async fn save(&self, topic: &str, queue_id: u32, first: u64, entries: &[u8]) -> Result<(), StoreError> {
+    pub async fn save(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        first: u64,
+        entries: &[u8],
+    ) -> Result<(), StoreError> {
         assert!(entries.len().is_multiple_of(ENTRY_BYTES));
         let (mut offset, mut rest) = (first, entries);
         while !rest.is_empty() {
@@ -84,7 +108,13 @@ impl<I: Io> QueueFiles<I> {
     }
 
     /// Up to `count` entries from `first` on; fewer where a file ends, none where it is missing.
-    pub async fn load(&self, topic: &str, queue_id: u32, first: u64, count: usize) -> Result<Vec<Entry>, StoreError> {
+    pub async fn load(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        first: u64,
+        count: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         let path = self.path(topic, queue_id, first);
         let Some(file) = self.file(&path, false).await? else {
             return Ok(Vec::new());
@@ -94,7 +124,13 @@ impl<I: Io> QueueFiles<I> {
         let len = in_file * ENTRY_BYTES;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
         let read = read.map_err(StoreError::io("read", &path))?;
-        Ok(buf[..read].as_chunks::<ENTRY_BYTES>().0.iter().map(Entry::decode).take_while(|entry| entry.size > 0).collect())
+        Ok(buf[..read]
+            .as_chunks::<ENTRY_BYTES>()
+            .0
+            .iter()
+            .map(Entry::decode)
+            .take_while(|entry| entry.size > 0)
+            .collect())
     }
 
     pub async fn remove(&self, topic: &str, queue_ids: &[u32]) -> Result<(), StoreError> {
@@ -103,7 +139,10 @@ impl<I: Io> QueueFiles<I> {
         for queue_id in queue_ids {
             let queue_dir = topic_dir.join(queue_id.to_string());
             for path in self.list(&queue_dir).await? {
-                self.io.remove_file(&path).await.map_err(StoreError::io("remove", &path))?;
+                self.io
+                    .remove_file(&path)
+                    .await
+                    .map_err(StoreError::io("remove", &path))?;
             }
             // Either may be absent, or not empty because the topic is there again.
             let _ = self.io.remove_dir(&queue_dir).await;
@@ -117,12 +156,20 @@ impl<I: Io> QueueFiles<I> {
         let Some(file) = self.file(path, false).await? else {
             return Ok(0);
         };
-        let len = file.len_bytes().await.map_err(StoreError::io("measure", path))?;
+        let len = file
+            .len_bytes()
+            .await
+            .map_err(StoreError::io("measure", path))?;
         let (mut low, mut high) = (0, (len / ENTRY_BYTES as u64).min(FILE_ENTRIES));
         while low < high {
             let middle = low.midpoint(high);
-            let (read, buf) =
-                file.read_at(AlignedBuf::zeroed(BLOCK_BYTES), ENTRY_BYTES, middle * ENTRY_BYTES as u64).await;
+            let (read, buf) = file
+                .read_at(
+                    AlignedBuf::zeroed(BLOCK_BYTES),
+                    ENTRY_BYTES,
+                    middle * ENTRY_BYTES as u64,
+                )
+                .await;
             let read = read.map_err(StoreError::io("read", path))?;
             let entry = buf[..read].first_chunk().map(Entry::decode);
             if entry.is_some_and(|entry| entry.size > 0) {
@@ -138,10 +185,16 @@ impl<I: Io> QueueFiles<I> {
         if let Some(file) = self.open.borrow().get(path) {
             return Ok(Some(file.clone()));
         }
-        let options = OpenOptions { write: true, create: false, direct: false };
+        let options = OpenOptions {
+            write: true,
+            create: false,
+            direct: false,
+        };
         let file = match self.io.open(path, options).await {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => self.create(path).await?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
+                self.create(path).await?
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("open", path)(error)),
         };
@@ -155,22 +208,45 @@ impl<I: Io> QueueFiles<I> {
 
     async fn create(&self, path: &Path) -> Result<I::File, StoreError> {
         let dir = path.parent().expect("a file in its queue's folder");
-        self.io.create_dir_all(dir).await.map_err(StoreError::io("create", dir))?;
-        let options = OpenOptions { write: true, create: true, direct: false };
-        let file = self.io.open(path, options).await.map_err(StoreError::io("create", path))?;
-        file.resize(FILE_BYTES).await.map_err(StoreError::io("extend", path))?;
-        self.io.sync_dir(dir).await.map_err(StoreError::io("sync", dir))?;
+        self.io
+            .create_dir_all(dir)
+            .await
+            .map_err(StoreError::io("create", dir))?;
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let file = self
+            .io
+            .open(path, options)
+            .await
+            .map_err(StoreError::io("create", path))?;
+        file.resize(FILE_BYTES)
+            .await
+            .map_err(StoreError::io("extend", path))?;
+        self.io
+            .sync_dir(dir)
+            .await
+            .map_err(StoreError::io("sync", dir))?;
         Ok(file)
     }
 
     async fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-        let entries = self.io.list(dir).await.map_err(StoreError::io("list", dir))?;
+        let entries = self
+            .io
+            .list(dir)
+            .await
+            .map_err(StoreError::io("list", dir))?;
         Ok(entries.into_iter().map(|entry| entry.path).collect())
     }
 
     fn path(&self, topic: &str, queue_id: u32, offset: u64) -> PathBuf {
         let start = offset / FILE_ENTRIES * FILE_BYTES;
-        self.dir.join(topic).join(queue_id.to_string()).join(offset_name(start))
+        self.dir
+            .join(topic)
+            .join(queue_id.to_string())
+            .join(offset_name(start))
     }
 }
 

@@ -22,7 +22,11 @@ const FREE_SHARE: usize = 16;
 pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     let mut due_ns = store.io.now().mono_ns + INTERVAL_NS;
     while !store.state.borrow().closing {
-        either(store.save_now.notified(), store.io.sleep_until(store.io.now().mono_ns + LOOK_NS)).await;
+        either(
+            store.save_now.notified(),
+            store.io.sleep_until(store.io.now().mono_ns + LOOK_NS),
+        )
+        .await;
         let (free, wanted) = {
             let queues = &store.state.borrow().queues;
             (queues.free_chunks(), queues.capacity_chunks() / FREE_SHARE)
@@ -55,14 +59,27 @@ impl<I: Io> Store<I> {
                 let mut state = self.state.borrow_mut();
                 state.queues.next_unsaved().map(|(queue, first, entries)| {
                     let target = state.queues.queue(queue);
-                    (queue, first, entries, state.queues.topic_of(queue).to_owned(), target.queue_id, target.gone)
+                    (
+                        queue,
+                        first,
+                        entries,
+                        state.queues.topic_of(queue).to_owned(),
+                        target.queue_id,
+                        target.gone,
+                    )
                 })
             };
-            let Some((queue, first, entries, topic, queue_id, gone)) = unsaved else { break };
+            let Some((queue, first, entries, topic, queue_id, gone)) = unsaved else {
+                break;
+            };
             if gone || entries.is_empty() {
                 continue;
             }
-            if let Err(error) = self.queue_files.save(&topic, queue_id, first, &entries).await {
+            if let Err(error) = self
+                .queue_files
+                .save(&topic, queue_id, first, &entries)
+                .await
+            {
                 self.state.borrow_mut().queues.not_saved(queue);
                 return Err(error);
             }
@@ -74,7 +91,10 @@ impl<I: Io> Store<I> {
         }
         // A restart begins reading at the checkpoint: what is before it must be on the device.
         self.flush_log(position).await?;
-        let checkpoint = Checkpoint { store_time_ms, saved_position: Some(position) };
+        let checkpoint = Checkpoint {
+            store_time_ms,
+            saved_position: Some(position),
+        };
         self.checkpoint.save(&checkpoint).await
     }
 
@@ -92,8 +112,14 @@ impl<I: Io> Store<I> {
         }
         self.save_queues().await?;
         let abort = self.config.dir.join("abort");
-        self.io.remove_file(&abort).await.map_err(StoreError::io("remove", &abort))?;
-        self.io.sync_dir(&self.config.dir).await.map_err(StoreError::io("sync", &self.config.dir))
+        self.io
+            .remove_file(&abort)
+            .await
+            .map_err(StoreError::io("remove", &abort))?;
+        self.io
+            .sync_dir(&self.config.dir)
+            .await
+            .map_err(StoreError::io("sync", &self.config.dir))
     }
 
     /// Starts a task that `close` waits for.

@@ -60,13 +60,21 @@ impl<I: Io> Store<I> {
         }
         let entry = state.queues.resident(queue, offset)?;
         let bytes = state.log.hot(entry.physical_offset, entry.size as usize)?;
-        Record::decode(bytes, Check::Layout).ok().map(|record| record.store_timestamp_ms)
+        Record::decode(bytes, Check::Layout)
+            .ok()
+            .map(|record| record.store_timestamp_ms)
     }
 
     async fn store_time(&self, queue: QueueIndex, offset: u64) -> Result<Option<i64>, StoreError> {
         let entries = self.entries(queue, offset, 1).await?;
-        let Some(entry) = entries.first() else { return Ok(None) };
-        let Some(bytes) = self.record_at(entry.physical_offset).await? else { return Ok(None) };
-        Ok(Record::decode(&bytes, Check::Layout).ok().map(|record| record.store_timestamp_ms))
+        let Some(entry) = entries.first() else {
+            return Ok(None);
+        };
+        let Some(bytes) = self.record_at(entry.physical_offset).await? else {
+            return Ok(None);
+        };
+        Ok(Record::decode(&bytes, Check::Layout)
+            .ok()
+            .map(|record| record.store_timestamp_ms))
     }
 }

@@ -45,19 +45,32 @@ pub(super) struct Segments<I: Io> {
 impl<I: Io> Segments<I> {
     /// Opens what is there; the files must follow one another without a gap.
     pub async fn open(io: I, dir: PathBuf, segment_bytes: u64) -> Result<Self, StoreError> {
-        io.create_dir_all(&dir).await.map_err(|source| StoreError::NotWritable { dir: dir.clone(), source })?;
+        io.create_dir_all(&dir)
+            .await
+            .map_err(|source| StoreError::NotWritable {
+                dir: dir.clone(),
+                source,
+            })?;
         let mut files = BTreeMap::new();
         let mut expected = None;
         for entry in io.list(&dir).await.map_err(StoreError::io("list", &dir))? {
-            let Some(start) = parse_offset_name(&entry.path) else { continue };
+            let Some(start) = parse_offset_name(&entry.path) else {
+                continue;
+            };
             if entry.len_bytes != segment_bytes {
                 // A file that was being made when the process died holds nothing.
                 if entry.len_bytes == 0 {
-                    io.remove_file(&entry.path).await.map_err(StoreError::io("remove", &entry.path))?;
+                    io.remove_file(&entry.path)
+                        .await
+                        .map_err(StoreError::io("remove", &entry.path))?;
                     continue;
                 }
                 let (path, got) = (entry.path, entry.len_bytes);
-                return Err(StoreError::SegmentBytes { path, got, expected: segment_bytes });
+                return Err(StoreError::SegmentBytes {
+                    path,
+                    got,
+                    expected: segment_bytes,
+                });
             }
             if expected.is_some_and(|expected| expected != start) {
                 let path = dir.join(offset_name(expected.unwrap_or(start)));
@@ -109,9 +122,16 @@ impl<I: Io> Segments<I> {
     async fn create(&self, start: u64) -> Result<I::File, StoreError> {
         let path = self.dir.join(offset_name(start));
         let file = open_direct(&self.io, &path, true).await?;
-        file.allocate(self.segment_bytes).await.map_err(StoreError::io("allocate", &path))?;
-        file.sync_data().await.map_err(StoreError::io("sync", &path))?;
-        self.io.sync_dir(&self.dir).await.map_err(StoreError::io("sync", &self.dir))?;
+        file.allocate(self.segment_bytes)
+            .await
+            .map_err(StoreError::io("allocate", &path))?;
+        file.sync_data()
+            .await
+            .map_err(StoreError::io("sync", &path))?;
+        self.io
+            .sync_dir(&self.dir)
+            .await
+            .map_err(StoreError::io("sync", &self.dir))?;
         // Somebody else may have made it meanwhile: then both handles are of the same file.
         Ok(self.files.borrow_mut().entry(start).or_insert(file).clone())
     }
@@ -121,14 +141,22 @@ impl<I: Io> Segments<I> {
         let removed = self.files.borrow_mut().split_off(&start);
         for start in removed.keys() {
             let path = self.dir.join(offset_name(*start));
-            self.io.remove_file(&path).await.map_err(StoreError::io("remove", &path))?;
+            self.io
+                .remove_file(&path)
+                .await
+                .map_err(StoreError::io("remove", &path))?;
         }
-        self.io.sync_dir(&self.dir).await.map_err(StoreError::io("sync", &self.dir))
+        self.io
+            .sync_dir(&self.dir)
+            .await
+            .map_err(StoreError::io("sync", &self.dir))
     }
 
     /// Reads up to `len` bytes at a position, not beyond the end of its file. `None` if there is no such file.
     pub async fn read(&self, position: u64, len: usize) -> Result<Option<AlignedBuf>, StoreError> {
-        let Some(file) = self.file(position) else { return Ok(None) };
+        let Some(file) = self.file(position) else {
+            return Ok(None);
+        };
         let at = position % self.segment_bytes;
         let len = len.min((self.segment_bytes - at) as usize);
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
@@ -136,7 +164,10 @@ impl<I: Io> Segments<I> {
         let read = read.map_err(StoreError::io("read", &path))?;
         if read < len {
             let reason = format!("{} ends {} bytes early", path.display(), len - read);
-            return Err(StoreError::Unreadable { physical_offset: position, reason });
+            return Err(StoreError::Unreadable {
+                physical_offset: position,
+                reason,
+            });
         }
         Ok(Some(buf))
     }
@@ -149,7 +180,9 @@ impl<I: Io> Segments<I> {
             Some(zeros) if zeros.len() as u64 == len => zeros,
             _ => AlignedBuf::zeroed(len as usize),
         };
-        let (written, zeros) = file.write_at(zeros, position % self.segment_bytes, Durability::Synced).await;
+        let (written, zeros) = file
+            .write_at(zeros, position % self.segment_bytes, Durability::Synced)
+            .await;
         self.zeros.replace(Some(zeros));
         let path = self.dir.join(offset_name(self.start_of(position)));
         written.map_err(StoreError::io("write", &path))
@@ -173,7 +206,11 @@ impl<I: Io> Segments<I> {
     pub async fn keep_ahead(self: Rc<Self>, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
         while let Some(tail) = tail() {
             let ahead_of = ceil(tail);
-            let from = if self.zeroed_to.get() < ahead_of { ahead_of + HEADWAY_BYTES } else { self.zeroed_to.get() };
+            let from = if self.zeroed_to.get() < ahead_of {
+                ahead_of + HEADWAY_BYTES
+            } else {
+                self.zeroed_to.get()
+            };
             // One whole file ahead is enough.
             let end = self.start_of(tail) + 2 * self.segment_bytes;
             if from + CHUNK_BYTES.min(self.segment_bytes) > end {
@@ -207,11 +244,23 @@ impl<I: Io> Segments<I> {
 
 const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 
-async fn open_direct<I: Io>(io: &I, path: &std::path::Path, create: bool) -> Result<I::File, StoreError> {
-    let options = OpenOptions { write: true, create, direct: true };
-    io.open(path, options).await.map_err(|error| match error.raw_os_error() {
-        // EINVAL: the file system does not take O_DIRECT.
-        Some(22) => StoreError::NoDirect { dir: path.parent().unwrap_or(path).to_owned() },
-        _ => StoreError::io("open", path)(error),
-    })
+async fn open_direct<I: Io>(
+    io: &I,
+    path: &std::path::Path,
+    create: bool,
+) -> Result<I::File, StoreError> {
+    let options = OpenOptions {
+        write: true,
+        create,
+        direct: true,
+    };
+    io.open(path, options)
+        .await
+        .map_err(|error| match error.raw_os_error() {
+            // EINVAL: the file system does not take O_DIRECT.
+            Some(22) => StoreError::NoDirect {
+                dir: path.parent().unwrap_or(path).to_owned(),
+            },
+            _ => StoreError::io("open", path)(error),
+        })
 }

@@ -17,9 +17,19 @@ pub struct TextFiles<I: Io> {
 impl<I: Io> TextFiles<I> {
     /// Makes the directory if it does not exist.
     pub async fn open(io: I, dir: &Path) -> Result<Self, StoreError> {
-        io.create_dir_all(dir).await.map_err(|source| StoreError::NotWritable { dir: dir.to_owned(), source })?;
-        io.sync_dir(dir).await.map_err(StoreError::io("sync", dir))?;
-        Ok(Self { io, dir: dir.to_owned() })
+        io.create_dir_all(dir)
+            .await
+            .map_err(|source| StoreError::NotWritable {
+                dir: dir.to_owned(),
+                source,
+            })?;
+        io.sync_dir(dir)
+            .await
+            .map_err(StoreError::io("sync", dir))?;
+        Ok(Self {
+            io,
+            dir: dir.to_owned(),
+        })
     }
 
     pub async fn load(&self, name: &str) -> Result<Option<String>, StoreError> {
@@ -36,20 +46,40 @@ impl<I: Io> TextFiles<I> {
     /// As durable as can be when it returns.
     pub async fn save(&self, name: &str, text: String) -> Result<(), StoreError> {
         let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.tmp")));
-        let options = OpenOptions { write: true, create: true, direct: false };
-        let file = self.io.open(&beside, options).await.map_err(StoreError::io("create", &beside))?;
-        file.resize(0).await.map_err(StoreError::io("empty", &beside))?;
-        let (written, _) = file.write_at(text.into_bytes(), 0, Durability::Written).await;
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let file = self
+            .io
+            .open(&beside, options)
+            .await
+            .map_err(StoreError::io("create", &beside))?;
+        file.resize(0)
+            .await
+            .map_err(StoreError::io("empty", &beside))?;
+        let (written, _) = file
+            .write_at(text.into_bytes(), 0, Durability::Written)
+            .await;
         written.map_err(StoreError::io("write", &beside))?;
-        file.sync_data().await.map_err(StoreError::io("sync", &beside))?;
+        file.sync_data()
+            .await
+            .map_err(StoreError::io("sync", &beside))?;
         drop(file);
         match self.io.rename(&path, &self.backup(name)).await {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(StoreError::io("rename", &path)(error)),
         }
-        self.io.rename(&beside, &path).await.map_err(StoreError::io("rename", &beside))?;
-        self.io.sync_dir(&self.dir).await.map_err(StoreError::io("sync", &self.dir))
+        self.io
+            .rename(&beside, &path)
+            .await
+            .map_err(StoreError::io("rename", &beside))?;
+        self.io
+            .sync_dir(&self.dir)
+            .await
+            .map_err(StoreError::io("sync", &self.dir))
     }
 
     async fn read(&self, path: &Path) -> Result<Option<String>, StoreError> {
@@ -58,7 +88,10 @@ impl<I: Io> TextFiles<I> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("open", path)(error)),
         };
-        let len = file.len_bytes().await.map_err(StoreError::io("measure", path))? as usize;
+        let len = file
+            .len_bytes()
+            .await
+            .map_err(StoreError::io("measure", path))? as usize;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, 0).await;
         let read = read.map_err(StoreError::io("read", path))?;
         Ok(Some(String::from_utf8_lossy(&buf[..read]).into_owned()))
