@@ -152,13 +152,15 @@ impl<I: Io> Segments<I> {
             .map_err(StoreError::io("sync", &self.dir))
     }
 
-    /// Reads up to `len` bytes at a position, not beyond the end of its file. `None` if there is no such file.
+    /// Reads at least `len` bytes from the beginning of a block on, but nothing beyond the end of its file. `None` if there
+    /// is no such file.
     pub async fn read(&self, position: u64, len: usize) -> Result<Option<AlignedBuf>, StoreError> {
         let Some(file) = self.file(position) else {
             return Ok(None);
         };
         let at = position % self.segment_bytes;
-        let len = len.min((self.segment_bytes - at) as usize);
+        // O_DIRECT reads whole blocks.
+        let len = len.next_multiple_of(BLOCK_BYTES).min((self.segment_bytes - at) as usize);
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
         let path = self.dir.join(offset_name(self.start_of(position)));
         let read = read.map_err(StoreError::io("read", &path))?;
