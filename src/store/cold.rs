@@ -170,7 +170,8 @@ impl<I: Io> Store<I> {
         let end = position + len as u64;
         let mut at = position;
         while at < end {
-            let start = at / BLOCK_BYTES * BLOCK_BYTES;
+            let segment = self.segments.start_of(at);
+            let start = segment + (at - segment) / BLOCK_BYTES * BLOCK_BYTES;
             let block = self.block(start).await?;
             let from = (at - start) as usize;
             let to = ((end - start) as usize).min(block.len());
@@ -200,7 +201,7 @@ impl<I: Io> Store<I> {
         };
         let block = Rc::new(block);
         // A block that the log still writes to is out of date the next moment.
-        if start + BLOCK_BYTES <= self.state.borrow().log.hot_from() {
+        if start + block.len() as u64 <= self.state.borrow().log.hot_from() {
             self.cold.keep(start, block.clone());
         }
         Ok(block)

@@ -323,13 +323,13 @@ impl<I: Io> Store<I> {
             .await
     }
 
-    /// Done when everything that is in the log now is committed.
-    pub async fn committed_so_far(&self) -> Result<(), StoreError> {
+    /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
+    pub async fn durable_so_far(&self) -> Result<(), StoreError> {
         let tail = self.tail();
         if tail > self.committed() {
             self.committed_beyond(tail - 1).await?;
         }
-        Ok(())
+        self.flush_log(tail).await
     }
 
     pub fn bounds(&self, queue: QueueIndex) -> QueueBounds {

@@ -160,7 +160,9 @@ impl<I: Io> Segments<I> {
         };
         let at = position % self.segment_bytes;
         // O_DIRECT reads whole blocks.
-        let len = len.next_multiple_of(BLOCK_BYTES).min((self.segment_bytes - at) as usize);
+        let len = len
+            .next_multiple_of(BLOCK_BYTES)
+            .min((self.segment_bytes - at) as usize);
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
         let path = self.dir.join(offset_name(self.start_of(position)));
         let read = read.map_err(StoreError::io("read", &path))?;
