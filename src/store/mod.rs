@@ -41,7 +41,7 @@ use crate::message::{
 use self::checkpoint::CheckpointFile;
 use self::cold::BlockCache;
 use self::commit_log::CommitLog;
-use self::consume_queue::{ConsumeQueues, Entry};
+use self::consume_queue::{CHUNK_ENTRIES, ConsumeQueues, Entry};
 use self::queue_files::QueueFiles;
 use self::segments::Segments;
 use self::waiters::Waiters;
@@ -176,8 +176,10 @@ impl<I: Io> Store<I> {
     /// Whether messages of `len` bytes in all can be appended now.
     pub fn room_for(&self, len: usize) -> bool {
         let state = self.state.borrow();
-        // Each message that waits for its commit may need a chunk of its own.
-        let chunks = state.pending.len() + len / MIN_RECORD_BYTES + 1;
+        // Each message that waits for its commit may need a chunk of its own. These are for one queue, so their entries
+        // fill chunks: counting one for each would leave no room for a large message, ever.
+        let entries = len / MIN_RECORD_BYTES + 1;
+        let chunks = state.pending.len() + entries.div_ceil(CHUNK_ENTRIES as usize) + 1;
         state.fence.is_some() || (state.log.room_for(len) && state.queues.free_chunks() > chunks)
     }
 

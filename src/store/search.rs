@@ -14,7 +14,8 @@ pub enum Boundary {
 }
 
 impl<I: Io> Store<I> {
-    /// The offset that a consumer who starts at this time begins with; behind the last message if all are older.
+    /// The offset that a consumer who starts at this time begins with. If all messages are older: Lower is behind the
+    /// last one, Upper is the last one (RocketMQ: `ConsumeQueue.binarySearchInQueueByTime`).
     pub async fn offset_by_time(
         &self,
         queue: QueueIndex,
@@ -37,7 +38,6 @@ impl<I: Io> Store<I> {
         }
         match boundary {
             Boundary::Lower => Ok(low),
-            Boundary::Upper if low == bounds.max => Ok(low),
             Boundary::Upper => Ok(low.saturating_sub(1).max(bounds.min)),
         }
     }
