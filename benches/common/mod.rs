@@ -114,7 +114,7 @@ pub async fn store() -> Rc<Store<Instant>> {
         store
             .append(queue, &message(&body), None, NOW_MS)
             .expect("it fits the log buffer");
-        store.committed_so_far().await.expect("it is committed");
+        store.durable_so_far().await.expect("it is committed");
     }
     store
 }
