@@ -68,7 +68,7 @@ async fn appends(body: &[u8], messages: u64) -> Duration {
             black_box(appended.unwrap());
         }
         took += start.elapsed();
-        store.committed_so_far().await.unwrap();
+        store.durable_so_far().await.unwrap();
         done += count;
     }
     took

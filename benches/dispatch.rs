@@ -50,7 +50,7 @@ async fn commits(queues: u32, messages: u64) -> Duration {
                 .append(*queue, &message, None, common::NOW_MS)
                 .expect("batches are smaller than the log buffer");
         }
-        store.committed_so_far().await.unwrap();
+        store.durable_so_far().await.unwrap();
     }
     let (mut done, mut took, mut random) = (0, Duration::ZERO, 1u64 << 63);
     while done < messages {
@@ -62,7 +62,7 @@ async fn commits(queues: u32, messages: u64) -> Duration {
                 .expect("batches are smaller than the log buffer");
         }
         let start = Instant::now();
-        store.committed_so_far().await.unwrap();
+        store.durable_so_far().await.unwrap();
         took += start.elapsed();
         done += count;
     }

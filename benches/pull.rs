@@ -74,7 +74,7 @@ async fn filled() -> Rc<Store<Instant>> {
             .append(queue, &common::message(&body), None, common::NOW_MS)
             .unwrap();
     }
-    store.committed_so_far().await.unwrap();
+    store.durable_so_far().await.unwrap();
     store
 }
 

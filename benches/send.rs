@@ -68,7 +68,7 @@ async fn append(bytes: &[u8], sends: u64) -> Duration {
             });
         }
         took += start.elapsed();
-        store.committed_so_far().await.unwrap();
+        store.durable_so_far().await.unwrap();
         done += batch;
     }
     took
