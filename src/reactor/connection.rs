@@ -23,6 +23,10 @@ use crate::wire::{
 /// Unsent replies above which the client's further requests wait.
 const PAUSE_READING_BYTES: usize = 4 << 20;
 
+/// Requests of one client that are being read from disk for at a time; its further ones wait. A pull's reply is up to
+/// 256 KiB, so this bounds what such replies take.
+const MAX_READING: usize = 32;
+
 /// Unsent replies above which the client is given up.
 const MAX_UNSENT_BYTES: usize = 64 << 20;
 
@@ -84,9 +88,11 @@ pub struct Connection<S: Stream> {
     out: RefCell<Vec<u8>>,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
-    /// `out` has been taken by the writer.
+    /// `out` has been taken by the writer, or something has been read.
     taken: Notify,
     closed: Cell<bool>,
+    /// Requests whose answer is being read from disk.
+    reading: Cell<usize>,
     sending: Cell<bool>,
     active_ns: Cell<u64>,
 }
@@ -135,15 +141,38 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Nothing waits to be sent, nor is being sent.
+    /// Nothing waits to be sent or is being sent, nor read to be sent.
     pub fn is_drained(&self) -> bool {
-        self.out.borrow().is_empty() && !self.sending.get()
+        self.out.borrow().is_empty() && !self.sending.get() && self.reading.get() == 0
     }
 
-    async fn until_it_reads(&self) {
-        while self.out.borrow().len() > PAUSE_READING_BYTES && !self.closed.get() {
+    /// Counts a request as one that is being read for, until the guard is dropped.
+    pub fn start_reading(self: &Rc<Self>) -> Reading<S> {
+        self.reading.set(self.reading.get() + 1);
+        Reading {
+            connection: self.clone(),
+        }
+    }
+
+    async fn until_it_may_ask(&self) {
+        while !self.closed.get()
+            && (self.out.borrow().len() > PAUSE_READING_BYTES || self.reading.get() >= MAX_READING)
+        {
             self.taken.notified().await;
         }
+    }
+}
+
+/// See [`Connection::start_reading`].
+pub struct Reading<S: Stream> {
+    connection: Rc<Connection<S>>,
+}
+
+impl<S: Stream> Drop for Reading<S> {
+    fn drop(&mut self) {
+        let reading = &self.connection.reading;
+        reading.set(reading.get() - 1);
+        self.connection.taken.notify();
     }
 }
 
@@ -213,6 +242,7 @@ impl<S: Stream> Connections<S> {
             queued: Notify::default(),
             taken: Notify::default(),
             closed: Cell::new(false),
+            reading: Cell::new(0),
             sending: Cell::new(false),
             active_ns: Cell::new(now_ns),
         });
@@ -284,7 +314,7 @@ async fn read<I: Io, V: Service<I::Stream>>(
             }
             step = inbox.feed(&[], |frame| service.frame(&connection, frame, &mut scratch));
         }
-        connection.until_it_reads().await;
+        connection.until_it_may_ask().await;
     }
     connection.close();
     connections.open.borrow_mut().remove(&connection.id);
