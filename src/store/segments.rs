@@ -16,17 +16,21 @@ use super::names::{offset_name, parse_offset_name};
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
-/// Zeros written at a time: 1 to 2 ms of the device.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// Zeros written at a time: the device is busy with them for a fraction of a millisecond, which a log write may have to
+/// wait for.
+const CHUNK_BYTES: u64 = 256 << 10;
 
 /// Written with zeros before a new log takes its first message.
 const FIRST_BYTES: u64 = 4 << 20;
 
-/// While the zeros are this far ahead of the tail they are written slowly.
-const COMFORTABLE_BYTES: u64 = 128 << 20;
+/// The zeros stay this far ahead of the tail: then nothing is written that the log will not soon need.
+const AHEAD_BYTES: u64 = 128 << 20;
 
-/// Pause between two chunks when there is no hurry: about 100 MB/s.
-const EASY_PAUSE_NS: u64 = 10_000_000;
+/// While they are at least this far ahead they are written slowly.
+const COMFORTABLE_BYTES: u64 = AHEAD_BYTES / 2;
+
+/// Pause between two chunks when there is no hurry: about 50 MB/s.
+const EASY_PAUSE_NS: u64 = 5_000_000;
 
 /// How far the zeros jump ahead of a tail that has caught up with them.
 const HEADWAY_BYTES: u64 = 8 << 20;
@@ -215,10 +219,8 @@ impl<I: Io> Segments<I> {
             } else {
                 self.zeroed_to.get()
             };
-            // One whole file ahead is enough.
-            let end = self.start_of(tail) + 2 * self.segment_bytes;
-            if from + CHUNK_BYTES.min(self.segment_bytes) > end {
-                self.pause(EASY_PAUSE_NS * 10).await;
+            if from >= tail + AHEAD_BYTES.min(self.segment_bytes) {
+                self.pause(EASY_PAUSE_NS * 2).await;
                 continue;
             }
             let in_segment = self.segment_bytes - from % self.segment_bytes;
@@ -234,8 +236,7 @@ impl<I: Io> Segments<I> {
                 continue;
             }
             self.zeroed_to.set(from + len);
-            let is_comfortable = from + len > tail + COMFORTABLE_BYTES.min(self.segment_bytes / 2);
-            if is_comfortable {
+            if from + len > tail + COMFORTABLE_BYTES.min(self.segment_bytes / 2) {
                 self.pause(EASY_PAUSE_NS).await;
             }
         }
