@@ -23,6 +23,9 @@ use crate::wire::{
 /// Unsent replies above which the client's further requests wait.
 const PAUSE_READING_BYTES: usize = 4 << 20;
 
+/// Replies that are being read from the disk at a time; each may be as large as a pull or a message may be.
+const MAX_OWED_REPLIES: usize = 8;
+
 /// Unsent replies above which the client is given up.
 const MAX_UNSENT_BYTES: usize = 64 << 20;
 
@@ -87,8 +90,9 @@ pub struct Connection<S: Stream> {
     out: RefCell<Vec<u8>>,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
-    /// `out` has been taken by the writer.
+    /// `out` has been taken by the writer, or an owed reply is in it.
     taken: Notify,
+    owed: Cell<usize>,
     closed: Cell<bool>,
     sending: Cell<bool>,
     active_ns: Cell<u64>,
@@ -143,10 +147,30 @@ impl<S: Stream> Connection<S> {
         self.out.borrow().is_empty() && !self.sending.get()
     }
 
+    /// A reply will come later, from a task that reads the disk and holds this meanwhile.
+    pub fn owe(self: &Rc<Self>) -> Owed<S> {
+        self.owed.set(self.owed.get() + 1);
+        Owed(self.clone())
+    }
+
+    fn is_behind(&self) -> bool {
+        self.out.borrow().len() > PAUSE_READING_BYTES || self.owed.get() >= MAX_OWED_REPLIES
+    }
+
     async fn until_it_reads(&self) {
-        while self.out.borrow().len() > PAUSE_READING_BYTES && !self.closed.get() {
+        while self.is_behind() && !self.closed.get() {
             self.taken.notified().await;
         }
+    }
+}
+
+/// One of the replies that a connection is owed.
+pub struct Owed<S: Stream>(Rc<Connection<S>>);
+
+impl<S: Stream> Drop for Owed<S> {
+    fn drop(&mut self) {
+        self.0.owed.set(self.0.owed.get() - 1);
+        self.0.taken.notify();
     }
 }
 
@@ -215,6 +239,7 @@ impl<S: Stream> Connections<S> {
             out: RefCell::default(),
             queued: Notify::default(),
             taken: Notify::default(),
+            owed: Cell::new(0),
             closed: Cell::new(false),
             sending: Cell::new(false),
             active_ns: Cell::new(now_ns),
@@ -260,6 +285,10 @@ async fn read<I: Io, V: Service<I::Stream>>(
 ) {
     let mut inbox = Inbox::default();
     let mut scratch = Scratch::default();
+    let mut each = |frame: Frame<'_>| match connection.is_behind() {
+        true => Flow::Behind,
+        false => service.frame(&connection, frame, &mut scratch),
+    };
     'receiving: while !connection.is_closed() {
         let mut step = match connection.stream.recv().await {
             Ok(chunk) if chunk.is_empty() => break,
@@ -267,15 +296,14 @@ async fn read<I: Io, V: Service<I::Stream>>(
                 debug!(peer = %connection.peer, %error, "receive failed");
                 break;
             }
-            Ok(chunk) => inbox.feed(&chunk, |frame| {
-                service.frame(&connection, frame, &mut scratch)
-            }),
+            Ok(chunk) => inbox.feed(&chunk, &mut each),
         };
         connection.active_ns.set(io.now().mono_ns);
         loop {
             match step {
                 Ok(Flow::Next) => break,
                 Ok(Flow::Full(bytes)) => service.room(bytes).await,
+                Ok(Flow::Behind) => connection.until_it_reads().await,
                 Ok(Flow::Close) => break 'receiving,
                 Err(error) => {
                     warn!(peer = %connection.peer, %error, "closing a connection that sent a broken frame");
@@ -285,7 +313,7 @@ async fn read<I: Io, V: Service<I::Stream>>(
             if connection.is_closed() {
                 break 'receiving;
             }
-            step = inbox.feed(&[], |frame| service.frame(&connection, frame, &mut scratch));
+            step = inbox.feed(&[], &mut each);
         }
         connection.until_it_reads().await;
     }
