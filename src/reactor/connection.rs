@@ -23,17 +23,15 @@ use crate::wire::{
 /// Unsent replies above which the client's further requests wait.
 const PAUSE_READING_BYTES: usize = 4 << 20;
 
-/// Replies that are being read from the disk at a time; each may be as large as a pull or a message may be.
-const MAX_OWED_REPLIES: usize = 8;
+/// Requests of one client that are being read from disk for at a time; its further ones wait. A pull's reply is up to
+/// 256 KiB, so this bounds what such replies take.
+const MAX_READING: usize = 32;
 
 /// Unsent replies above which the client is given up.
 const MAX_UNSENT_BYTES: usize = 64 << 20;
 
 /// An output buffer that one huge reply has grown is given back.
 const KEPT_CAPACITY_BYTES: usize = 1 << 20;
-
-/// A client that neither sends nor takes anything is closed (`serverChannelMaxIdleTimeSeconds`).
-const MAX_IDLE_NS: u64 = 120_000_000_000;
 
 /// What stands behind a port.
 pub trait Service<S: Stream>: 'static {
@@ -90,10 +88,11 @@ pub struct Connection<S: Stream> {
     out: RefCell<Vec<u8>>,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
-    /// `out` has been taken by the writer, or an owed reply is in it.
+    /// `out` has been taken by the writer, or something has been read.
     taken: Notify,
-    owed: Cell<usize>,
     closed: Cell<bool>,
+    /// Requests whose answer is being read from disk.
+    reading: Cell<usize>,
     sending: Cell<bool>,
     active_ns: Cell<u64>,
 }
@@ -142,35 +141,38 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Nothing waits to be sent, nor is being sent.
+    /// Nothing waits to be sent or is being sent, nor read to be sent.
     pub fn is_drained(&self) -> bool {
-        self.out.borrow().is_empty() && !self.sending.get()
+        self.out.borrow().is_empty() && !self.sending.get() && self.reading.get() == 0
     }
 
-    /// A reply will come later, from a task that reads the disk and holds this meanwhile.
-    pub fn owe(self: &Rc<Self>) -> Owed<S> {
-        self.owed.set(self.owed.get() + 1);
-        Owed(self.clone())
+    /// Counts a request as one that is being read for, until the guard is dropped.
+    pub fn start_reading(self: &Rc<Self>) -> Reading<S> {
+        self.reading.set(self.reading.get() + 1);
+        Reading {
+            connection: self.clone(),
+        }
     }
 
-    fn is_behind(&self) -> bool {
-        self.out.borrow().len() > PAUSE_READING_BYTES || self.owed.get() >= MAX_OWED_REPLIES
-    }
-
-    async fn until_it_reads(&self) {
-        while self.is_behind() && !self.closed.get() {
+    async fn until_it_may_ask(&self) {
+        while !self.closed.get()
+            && (self.out.borrow().len() > PAUSE_READING_BYTES || self.reading.get() >= MAX_READING)
+        {
             self.taken.notified().await;
         }
     }
 }
 
-/// One of the replies that a connection is owed.
-pub struct Owed<S: Stream>(Rc<Connection<S>>);
+/// See [`Connection::start_reading`].
+pub struct Reading<S: Stream> {
+    connection: Rc<Connection<S>>,
+}
 
-impl<S: Stream> Drop for Owed<S> {
+impl<S: Stream> Drop for Reading<S> {
     fn drop(&mut self) {
-        self.0.owed.set(self.0.owed.get() - 1);
-        self.0.taken.notify();
+        let reading = &self.connection.reading;
+        reading.set(reading.get() - 1);
+        self.connection.taken.notify();
     }
 }
 
@@ -216,10 +218,10 @@ impl<S: Stream> Connections<S> {
         }
     }
 
-    /// Closes who has been silent in both directions for two minutes.
-    pub fn close_idle(&self, now_ns: u64) {
+    /// Closes who has been silent in both directions for so long (`serverChannelMaxIdleTimeSeconds`).
+    pub fn close_idle(&self, now_ns: u64, max_idle_s: u64) {
         for connection in self.snapshot() {
-            if now_ns.saturating_sub(connection.active_ns.get()) > MAX_IDLE_NS {
+            if now_ns.saturating_sub(connection.active_ns.get()) > max_idle_s * 1_000_000_000 {
                 info!(peer = %connection.peer, "closing an idle connection");
                 connection.close();
             }
@@ -239,8 +241,8 @@ impl<S: Stream> Connections<S> {
             out: RefCell::default(),
             queued: Notify::default(),
             taken: Notify::default(),
-            owed: Cell::new(0),
             closed: Cell::new(false),
+            reading: Cell::new(0),
             sending: Cell::new(false),
             active_ns: Cell::new(now_ns),
         });
@@ -285,10 +287,6 @@ async fn read<I: Io, V: Service<I::Stream>>(
 ) {
     let mut inbox = Inbox::default();
     let mut scratch = Scratch::default();
-    let mut each = |frame: Frame<'_>| match connection.is_behind() {
-        true => Flow::Behind,
-        false => service.frame(&connection, frame, &mut scratch),
-    };
     'receiving: while !connection.is_closed() {
         let mut step = match connection.stream.recv().await {
             Ok(chunk) if chunk.is_empty() => break,
@@ -296,14 +294,15 @@ async fn read<I: Io, V: Service<I::Stream>>(
                 debug!(peer = %connection.peer, %error, "receive failed");
                 break;
             }
-            Ok(chunk) => inbox.feed(&chunk, &mut each),
+            Ok(chunk) => inbox.feed(&chunk, |frame| {
+                service.frame(&connection, frame, &mut scratch)
+            }),
         };
         connection.active_ns.set(io.now().mono_ns);
         loop {
             match step {
                 Ok(Flow::Next) => break,
                 Ok(Flow::Full(bytes)) => service.room(bytes).await,
-                Ok(Flow::Behind) => connection.until_it_reads().await,
                 Ok(Flow::Close) => break 'receiving,
                 Err(error) => {
                     warn!(peer = %connection.peer, %error, "closing a connection that sent a broken frame");
@@ -313,9 +312,9 @@ async fn read<I: Io, V: Service<I::Stream>>(
             if connection.is_closed() {
                 break 'receiving;
             }
-            step = inbox.feed(&[], &mut each);
+            step = inbox.feed(&[], |frame| service.frame(&connection, frame, &mut scratch));
         }
-        connection.until_it_reads().await;
+        connection.until_it_may_ask().await;
     }
     connection.close();
     connections.open.borrow_mut().remove(&connection.id);

@@ -9,8 +9,6 @@ pub enum Flow {
     Next,
     /// Not taken: the log has no room for this many bytes now. Offer the same frame again when it has.
     Full(usize),
-    /// Not taken: its client first has to take the replies it is owed.
-    Behind,
     /// The connection has to end.
     Close,
 }

@@ -171,7 +171,7 @@ fn shard_setup(io: &SimIo, flush: Flush) -> ShardSetup {
         namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT)],
         register_interval_ms: 30_000,
         sync_flush_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
-        send_wait_ms: 200,
+        connection_idle_s: 120,
         save_offsets_interval_ms: SAVE_OFFSETS_INTERVAL_MS,
         builtin_namesrv: Some(NamesrvSetup {
             listen: any(NAMESRV_PORT),

@@ -1,0 +1,81 @@
+//! From the log's commit to the ConsumeQueues: the time from when messages are appended until consumers can see all of
+//! them, on a device that takes no time, so what is left is the group commit and one queue entry a message. With one queue
+//! all entries are neighbours; with 100,000 each goes to another chunk of the arena, in an order that no cache foresees.
+//! Unit: time per message (an entry).
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ringmq::store::QueueIndex;
+
+/// Messages between two commits; with small bodies two or three log writes.
+const BATCH: u64 = 8192;
+
+/// After so many the store is replaced: its queues are never saved here, and the memory for their entries is bounded.
+const STORE_MESSAGES: u64 = 1 << 20;
+
+fn dispatch(c: &mut Criterion) {
+    let mut group = c.benchmark_group("dispatch");
+    group.sample_size(10);
+    for queues in [1, 100_000] {
+        group.bench_function(BenchmarkId::new("queues", queues), |b| {
+            b.iter_custom(|messages| {
+                let mut took = Duration::ZERO;
+                let mut left = messages;
+                while left > 0 {
+                    let part = left.min(STORE_MESSAGES);
+                    took += common::instant::Instant::run(commits(queues, part));
+                    left -= part;
+                }
+                took
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The time of the commits of so many messages.
+async fn commits(queues: u32, messages: u64) -> Duration {
+    let store = common::store().await;
+    let queues: Vec<QueueIndex> = (0..queues)
+        .map(|nth| store.queue(&format!("topic-{}", nth / 8), nth % 8))
+        .collect();
+    let message = common::message(b"x");
+    // Each queue has its first chunk: what is measured is the entry.
+    for some in queues.chunks(BATCH as usize) {
+        for queue in some {
+            store
+                .append(*queue, &message, None, common::NOW_MS)
+                .expect("batches are smaller than the log buffer");
+        }
+        store.durable_so_far().await.unwrap();
+    }
+    let (mut done, mut took, mut random) = (0, Duration::ZERO, 1u64 << 63);
+    while done < messages {
+        let count = (messages - done).min(BATCH);
+        for _ in 0..count {
+            let queue = queues[next(&mut random) as usize % queues.len()];
+            store
+                .append(queue, &message, None, common::NOW_MS)
+                .expect("batches are smaller than the log buffer");
+        }
+        let start = Instant::now();
+        store.durable_so_far().await.unwrap();
+        took += start.elapsed();
+        done += count;
+    }
+    took
+}
+
+/// xorshift64
+fn next(random: &mut u64) -> u64 {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    *random >> 32
+}
+
+criterion_group!(name = benches; config = common::criterion(); targets = dispatch);
+criterion_main!(benches);
