@@ -79,18 +79,32 @@ fn a_stop_under_load_is_clean() {
     }
 }
 
-/// The ConsumeQueues are made from the log, so they may be lost.
+/// The ConsumeQueues are made from the log, so they may be lost, and what the checkpoint says of them, too.
 #[test]
 fn queues_are_made_again_from_the_log() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     let mut ledger = Ledger::default();
-    let broker = Broker::start(&store, &Options::small());
-    let load = ledger.start_load(broker.addr());
-    load.until_acknowledged(ROUND);
-    assert!(broker.terminate().success());
-    ledger.close(load);
-    std::fs::remove_dir_all(store.join("consumequeue")).expect("it is there");
+    for (is_killed, lost) in [
+        (false, "consumequeue"),
+        (false, "checkpoint"),
+        (true, "consumequeue"),
+        (true, "checkpoint"),
+    ] {
+        let broker = Broker::start(&store, &Options::small());
+        ledger.check(broker.addr());
+        let load = ledger.start_load(broker.addr());
+        load.until_acknowledged(ROUND / 2);
+        if is_killed {
+            broker.kill();
+        } else {
+            assert!(broker.terminate().success());
+        }
+        ledger.close(load);
+        // A killed broker need not have saved any.
+        let _ = std::fs::remove_dir_all(store.join(lost));
+        let _ = std::fs::remove_file(store.join(lost));
+    }
     let broker = Broker::start(&store, &Options::small());
     ledger.check(broker.addr());
 }

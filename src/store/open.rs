@@ -255,10 +255,12 @@ impl<I: Io> Recovery<'_, I> {
                 from: from.unwrap_or(log_min),
             });
         }
-        self.last_store_time_ms = checkpoint.store_time_ms;
         if let Some(from) = from {
+            self.last_store_time_ms = checkpoint.store_time_ms;
             self.restore_queues(log_min, from).await?;
-            if let Ok(tail) = self.read_log(from, progress).await? {
+            // Messages before the checkpoint without a single queue: the files have been taken away.
+            let is_bare = from > log_min && self.queues.all().next().is_none();
+            if !is_bare && let Ok(tail) = self.read_log(from, progress).await? {
                 return Ok(tail);
             }
         }
@@ -269,6 +271,9 @@ impl<I: Io> Recovery<'_, I> {
                 source,
             })?;
         self.remove_queue_files().await?;
+        // All of the log is older than the checkpoint, and has to be taken all the same.
+        self.last_store_time_ms = 0;
+        self.messages = 0;
         match self.read_log(log_min, progress).await? {
             Ok(tail) => Ok(tail),
             Err(Mismatch) => unreachable!("queues that are made anew take what comes"),
