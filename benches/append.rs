@@ -15,6 +15,7 @@ const BATCH_BYTES: usize = 1 << 20;
 
 fn append(c: &mut Criterion) {
     for body_bytes in [64, common::BODY_BYTES, 64 << 10] {
+        let bed = common::Bed::new();
         let body = vec![b'x'; body_bytes];
         let mut group = c.benchmark_group("append");
         group.throughput(Throughput::Bytes(body_bytes as u64));
@@ -24,7 +25,7 @@ fn append(c: &mut Criterion) {
             b.iter(|| black_box(&record).encode(black_box(&mut dst)));
         });
         group.bench_function(BenchmarkId::new("append", body_bytes), |b| {
-            b.iter_custom(|messages| common::instant::Instant::run(appends(&body, messages)));
+            b.iter_custom(|messages| appends(&bed, &body, messages));
         });
         group.finish();
     }
@@ -51,10 +52,9 @@ fn record(body: &[u8]) -> RecordFields<'_> {
 }
 
 /// The time of so many appends without that of their commits.
-async fn appends(body: &[u8], messages: u64) -> Duration {
-    let store = common::store().await;
+fn appends(bed: &common::Bed, body: &[u8], messages: u64) -> Duration {
     let queues: Vec<_> = (0..8)
-        .map(|queue_id| store.queue(common::TOPIC, queue_id))
+        .map(|queue_id| bed.store.queue(common::TOPIC, queue_id))
         .collect();
     let message = common::message(body);
     let batch = BATCH_BYTES / (body.len() + 512);
@@ -64,11 +64,14 @@ async fn appends(body: &[u8], messages: u64) -> Duration {
         let start = Instant::now();
         for nth in done..done + count {
             let queue = queues[nth as usize % queues.len()];
-            let appended = store.append(queue, black_box(&message), None, common::NOW_MS);
-            black_box(appended.unwrap());
+            black_box(bed.append(queue, black_box(&message)));
         }
         took += start.elapsed();
+<<<<<<< HEAD
         store.durable_so_far().await.unwrap();
+=======
+        bed.commit();
+>>>>>>> benches
         done += count;
     }
     took

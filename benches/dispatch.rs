@@ -14,20 +14,25 @@ use ringmq::store::QueueIndex;
 const BATCH: u64 = 8192;
 
 /// After so many the store is replaced: its queues are never saved here, and the memory for their entries is bounded.
-const STORE_MESSAGES: u64 = 1 << 20;
+const STORE_MESSAGES: u64 = 4 << 20;
 
 fn dispatch(c: &mut Criterion) {
     let mut group = c.benchmark_group("dispatch");
-    group.sample_size(10);
     for queues in [1, 100_000] {
+        let mut filling = Filling::new(queues);
         group.bench_function(BenchmarkId::new("queues", queues), |b| {
             b.iter_custom(|messages| {
-                let mut took = Duration::ZERO;
-                let mut left = messages;
+                let (mut took, mut left) = (Duration::ZERO, messages);
                 while left > 0 {
-                    let part = left.min(STORE_MESSAGES);
-                    took += common::instant::Instant::run(commits(queues, part));
-                    left -= part;
+                    if filling.messages >= STORE_MESSAGES {
+                        filling = Filling::new(queues);
+                    }
+                    let count = left.min(BATCH);
+                    filling.append(count);
+                    let start = Instant::now();
+                    filling.bed.commit();
+                    took += start.elapsed();
+                    left -= count;
                 }
                 took
             });
@@ -36,6 +41,7 @@ fn dispatch(c: &mut Criterion) {
     group.finish();
 }
 
+<<<<<<< HEAD
 /// The time of the commits of so many messages.
 async fn commits(queues: u32, messages: u64) -> Duration {
     let store = common::store().await;
@@ -67,14 +73,51 @@ async fn commits(queues: u32, messages: u64) -> Duration {
         done += count;
     }
     took
+=======
+struct Filling {
+    bed: common::Bed,
+    queues: Vec<QueueIndex>,
+    messages: u64,
+    random: u64,
+>>>>>>> benches
 }
 
-/// xorshift64
-fn next(random: &mut u64) -> u64 {
-    *random ^= *random << 13;
-    *random ^= *random >> 7;
-    *random ^= *random << 17;
-    *random >> 32
+impl Filling {
+    /// Each queue has its first chunk: what is measured is the entry.
+    fn new(queues: u32) -> Filling {
+        let bed = common::Bed::new();
+        let queues: Vec<QueueIndex> = (0..queues)
+            .map(|nth| bed.store.queue(&format!("topic-{}", nth / 8), nth % 8))
+            .collect();
+        for some in queues.chunks(BATCH as usize) {
+            for queue in some {
+                bed.append(*queue, &common::message(b"x"));
+            }
+            bed.commit();
+        }
+        Filling {
+            bed,
+            queues,
+            messages: 0,
+            random: 1 << 63,
+        }
+    }
+
+    fn append(&mut self, count: u64) {
+        for _ in 0..count {
+            let nth = self.next() as usize % self.queues.len();
+            self.bed.append(self.queues[nth], &common::message(b"x"));
+        }
+        self.messages += count;
+    }
+
+    /// xorshift64
+    fn next(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random >> 32
+    }
 }
 
 criterion_group!(name = benches; config = common::criterion(); targets = dispatch);

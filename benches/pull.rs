@@ -5,7 +5,6 @@
 mod common;
 
 use std::hint::black_box;
-use std::rc::Rc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmq::broker::{Broker, PullOutcome, PullPlan, Scanned};
@@ -19,8 +18,14 @@ use common::instant::Instant;
 const MESSAGES: usize = 32;
 
 fn pull(c: &mut Criterion) {
-    let store = Instant::run(filled());
+    let bed = common::Bed::new();
+    let store = &bed.store;
     let queue = store.queue(common::TOPIC, 0);
+    let body = [b'x'; common::BODY_BYTES];
+    for _ in 0..2 * MESSAGES {
+        bed.append(queue, &common::message(&body));
+    }
+    bed.commit();
     let mut broker = common::broker();
     let bytes = common::recorded("pull_found");
     let mut group = c.benchmark_group("pull");
@@ -46,7 +51,7 @@ fn pull(c: &mut Criterion) {
         let plan = plan(&frame, &mut scratch, &mut broker);
         b.iter(|| {
             out.clear();
-            reply(&plan, &store, queue, &mut positions, &mut out);
+            reply(&plan, store, queue, &mut positions, &mut out);
             out.len()
         });
     });
@@ -57,13 +62,14 @@ fn pull(c: &mut Criterion) {
             out.clear();
             let frame = frame::split(black_box(&bytes)).unwrap().unwrap();
             let plan = plan(&frame, &mut scratch, &mut broker);
-            reply(&plan, &store, queue, &mut positions, &mut out);
+            reply(&plan, store, queue, &mut positions, &mut out);
             out.len()
         });
     });
     group.finish();
 }
 
+<<<<<<< HEAD
 /// A store whose first queue holds more than a pull takes.
 async fn filled() -> Rc<Store<Instant>> {
     let store = common::store().await;
@@ -78,6 +84,8 @@ async fn filled() -> Rc<Store<Instant>> {
     store
 }
 
+=======
+>>>>>>> benches
 /// The recorded request is of a queue's start; it brings its subscription along.
 fn plan<'a>(
     frame: &frame::Frame<'a>,

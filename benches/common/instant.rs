@@ -13,19 +13,30 @@ use ringmq::io::{
     Clock, DirEntry, Disk, Durability, File, Listener, Net, Now, OpenOptions, Space, Spawn, Stream,
 };
 use ringmq::mem::{AlignedBuf, IoBuf, LogBuffer};
-use tokio::runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, spawn_local};
 
 #[derive(Clone, Copy)]
 pub struct Instant;
 
-impl Instant {
-    /// Runs `main` and what it spawns on this thread, until `main` is done.
-    pub fn run<T>(main: impl Future<Output = T>) -> T {
-        let runtime = runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime without drivers needs nothing");
-        LocalSet::new().block_on(&runtime, main)
+/// Runs tasks on this thread; they end when it is dropped.
+pub struct Tasks {
+    runtime: Runtime,
+    local: LocalSet,
+}
+
+impl Tasks {
+    pub fn new() -> Tasks {
+        let runtime = Builder::new_current_thread().build();
+        Tasks {
+            runtime: runtime.expect("a runtime without drivers needs nothing"),
+            local: LocalSet::new(),
+        }
+    }
+
+    /// Until `main` is done; what it has spawned goes on the next time.
+    pub fn run<T>(&self, main: impl Future<Output = T>) -> T {
+        self.local.block_on(&self.runtime, main)
     }
 }
 

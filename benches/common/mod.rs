@@ -12,11 +12,11 @@ use std::time::Duration;
 use criterion::Criterion;
 use ringmq::broker::{Broker, BrokerConfig, ConnId, Peer};
 use ringmq::message::{Message, Properties};
-use ringmq::store::{Flush, Store, StoreConfig};
+use ringmq::store::{Appended, Flush, QueueIndex, Store, StoreConfig};
 use ringmq::wire::topic::TopicConfig;
 use ringmq::wire::{Language, frame};
 
-use instant::Instant;
+use instant::{Instant, Tasks};
 
 /// The time at which everything happens.
 pub const NOW_MS: i64 = 1_795_236_400_000;
@@ -96,6 +96,7 @@ pub fn message(body: &[u8]) -> Message<'_> {
     }
 }
 
+<<<<<<< HEAD
 /// A store whose device takes everything at once. Its log has gone once round the log buffer: the kernel's work at the first
 /// touch of a page is no part of a message's price.
 pub async fn store() -> Rc<Store<Instant>> {
@@ -115,8 +116,48 @@ pub async fn store() -> Rc<Store<Instant>> {
             .append(queue, &message(&body), None, NOW_MS)
             .expect("it fits the log buffer");
         store.durable_so_far().await.expect("it is committed");
+=======
+/// A store whose device takes everything at once.
+pub struct Bed {
+    pub store: Rc<Store<Instant>>,
+    tasks: Tasks,
+}
+
+impl Bed {
+    /// Its log has gone once round the log buffer: what the kernel does at the first touch of a page is no part of a message's
+    /// price.
+    pub fn new() -> Bed {
+        let config = StoreConfig {
+            dir: PathBuf::from("/nowhere"),
+            flush: Flush::Sync,
+            ..StoreConfig::default()
+        };
+        let lap_bytes = config.log_buffer_bytes as u64;
+        let tasks = Tasks::new();
+        let store = tasks
+            .run(Store::open(Instant, config, |_| {}))
+            .expect("nothing can fail on this device");
+        let bed = Bed { store, tasks };
+        let (queue, body) = (bed.store.queue("lap", 0), vec![0; 1 << 20]);
+        while bed.store.tail() <= lap_bytes {
+            bed.append(queue, &message(&body));
+            bed.commit();
+        }
+        bed
     }
-    store
+
+    /// Commits must be frequent enough for the log buffer.
+    pub fn append(&self, queue: QueueIndex, message: &Message<'_>) -> Appended {
+        let appended = self.store.append(queue, message, None, NOW_MS);
+        appended.expect("there is room in the log buffer and for the entry")
+    }
+
+    /// Makes everything that was appended visible.
+    pub fn commit(&self) {
+        let committed = self.tasks.run(self.store.committed_so_far());
+        committed.expect("nothing can fail on this device");
+>>>>>>> benches
+    }
 }
 
 /// Short runs: the figures that count are ratios of medians, and the whole set should take a minute.
