@@ -67,11 +67,7 @@ fn appends(bed: &common::Bed, body: &[u8], messages: u64) -> Duration {
             black_box(bed.append(queue, black_box(&message)));
         }
         took += start.elapsed();
-<<<<<<< HEAD
-        store.durable_so_far().await.unwrap();
-=======
         bed.commit();
->>>>>>> benches
         done += count;
     }
     took

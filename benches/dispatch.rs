@@ -41,45 +41,11 @@ fn dispatch(c: &mut Criterion) {
     group.finish();
 }
 
-<<<<<<< HEAD
-/// The time of the commits of so many messages.
-async fn commits(queues: u32, messages: u64) -> Duration {
-    let store = common::store().await;
-    let queues: Vec<QueueIndex> = (0..queues)
-        .map(|nth| store.queue(&format!("topic-{}", nth / 8), nth % 8))
-        .collect();
-    let message = common::message(b"x");
-    // Each queue has its first chunk: what is measured is the entry.
-    for some in queues.chunks(BATCH as usize) {
-        for queue in some {
-            store
-                .append(*queue, &message, None, common::NOW_MS)
-                .expect("batches are smaller than the log buffer");
-        }
-        store.durable_so_far().await.unwrap();
-    }
-    let (mut done, mut took, mut random) = (0, Duration::ZERO, 1u64 << 63);
-    while done < messages {
-        let count = (messages - done).min(BATCH);
-        for _ in 0..count {
-            let queue = queues[next(&mut random) as usize % queues.len()];
-            store
-                .append(queue, &message, None, common::NOW_MS)
-                .expect("batches are smaller than the log buffer");
-        }
-        let start = Instant::now();
-        store.durable_so_far().await.unwrap();
-        took += start.elapsed();
-        done += count;
-    }
-    took
-=======
 struct Filling {
     bed: common::Bed,
     queues: Vec<QueueIndex>,
     messages: u64,
     random: u64,
->>>>>>> benches
 }
 
 impl Filling {

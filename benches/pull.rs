@@ -69,23 +69,6 @@ fn pull(c: &mut Criterion) {
     group.finish();
 }
 
-<<<<<<< HEAD
-/// A store whose first queue holds more than a pull takes.
-async fn filled() -> Rc<Store<Instant>> {
-    let store = common::store().await;
-    let queue = store.queue(common::TOPIC, 0);
-    let body = [b'x'; common::BODY_BYTES];
-    for _ in 0..2 * MESSAGES {
-        store
-            .append(queue, &common::message(&body), None, common::NOW_MS)
-            .unwrap();
-    }
-    store.durable_so_far().await.unwrap();
-    store
-}
-
-=======
->>>>>>> benches
 /// The recorded request is of a queue's start; it brings its subscription along.
 fn plan<'a>(
     frame: &frame::Frame<'a>,

@@ -68,11 +68,7 @@ fn append(bed: &common::Bed, bytes: &[u8], sends: u64) -> Duration {
             });
         }
         took += start.elapsed();
-<<<<<<< HEAD
-        store.durable_so_far().await.unwrap();
-=======
         bed.commit();
->>>>>>> benches
         done += batch;
     }
     took

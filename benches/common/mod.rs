@@ -96,27 +96,6 @@ pub fn message(body: &[u8]) -> Message<'_> {
     }
 }
 
-<<<<<<< HEAD
-/// A store whose device takes everything at once. Its log has gone once round the log buffer: the kernel's work at the first
-/// touch of a page is no part of a message's price.
-pub async fn store() -> Rc<Store<Instant>> {
-    let config = StoreConfig {
-        dir: PathBuf::from("/nowhere"),
-        flush: Flush::Sync,
-        ..StoreConfig::default()
-    };
-    let lap_bytes = config.log_buffer_bytes as u64;
-    let store = Store::open(Instant, config, |_| {})
-        .await
-        .expect("nothing can fail on this device");
-    let queue = store.queue("lap", 0);
-    let body = vec![0; 1 << 20];
-    while store.tail() <= lap_bytes {
-        store
-            .append(queue, &message(&body), None, NOW_MS)
-            .expect("it fits the log buffer");
-        store.durable_so_far().await.expect("it is committed");
-=======
 /// A store whose device takes everything at once.
 pub struct Bed {
     pub store: Rc<Store<Instant>>,
@@ -154,9 +133,8 @@ impl Bed {
 
     /// Makes everything that was appended visible.
     pub fn commit(&self) {
-        let committed = self.tasks.run(self.store.committed_so_far());
+        let committed = self.tasks.run(self.store.durable_so_far());
         committed.expect("nothing can fail on this device");
->>>>>>> benches
     }
 }
 
