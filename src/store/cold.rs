@@ -68,16 +68,22 @@ impl<I: Io> Store<I> {
         offset: u64,
         count: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        let (topic, queue_id, end) = {
+        let (topic, queue_id, min, end) = {
             let state = self.state.borrow();
             let queue_state = state.queues.queue(queue);
             (
                 state.queues.topic_of(queue).to_owned(),
                 queue_state.queue_id,
+                queue_state.bounds.min,
                 queue_state.bounds.max,
             )
         };
-        let end = end.min(offset + count as u64);
+        // Entries below the first one have no messages any more.
+        let end = if offset < min {
+            offset
+        } else {
+            end.min(offset + count as u64)
+        };
         let mut entries = Vec::new();
         let mut at = offset;
         while at < end {
@@ -107,6 +113,14 @@ impl<I: Io> Store<I> {
     ) -> Result<Vec<u8>, StoreError> {
         for position in positions {
             let start = out.len();
+            let (got, limit) = (position.size as usize, self.config.max_record_bytes());
+            if got > limit {
+                let reason = format!("{got} bytes, the largest record has {limit}");
+                return Err(StoreError::Unreadable {
+                    physical_offset: position.physical_offset,
+                    reason,
+                });
+            }
             if !self.copy_hot(position, &mut out) {
                 self.read_log(position.physical_offset, position.size as usize, &mut out)
                     .await?;
@@ -170,8 +184,9 @@ impl<I: Io> Store<I> {
         let end = position + len as u64;
         let mut at = position;
         while at < end {
+            // Counted from the segment's start: its size need not be a multiple of a block.
             let segment = self.segments.start_of(at);
-            let start = segment + (at - segment) / BLOCK_BYTES * BLOCK_BYTES;
+            let start = at - (at - segment) % BLOCK_BYTES;
             let block = self.block(start).await?;
             let from = (at - start) as usize;
             let to = ((end - start) as usize).min(block.len());

@@ -88,6 +88,10 @@ impl<I: Io> Store<I> {
 
     /// Makes the log durable up to `position`, which has been written.
     pub(super) async fn flush_log(&self, position: u64) -> Result<(), StoreError> {
+        // A flush after one that failed says nothing: the kernel may hold the lost pages to be clean.
+        if let Some(reason) = self.fence() {
+            return Err(StoreError::Fenced { reason });
+        }
         let mut at = self.flushed.get();
         while at < position && self.config.flush == Flush::Async {
             if let Some(file) = self.segments.file(at)
@@ -128,6 +132,7 @@ impl super::State {
             .pop_front_if(|pending| pending.entry.end() <= end)
         {
             self.committed_time_ms = pending.store_time_ms;
+            self.dispatched = pending.entry.end();
             self.first_store_time_ms
                 .get_or_insert(pending.store_time_ms);
             if self.queues.queue(pending.queue).gone {

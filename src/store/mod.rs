@@ -13,9 +13,12 @@ mod group_commit;
 mod names;
 mod open;
 mod queue_files;
+mod recovery;
 mod saving;
 mod search;
 mod segments;
+#[cfg(test)]
+mod tests;
 mod text_files;
 mod waiters;
 
@@ -41,7 +44,7 @@ use crate::message::{
 use self::checkpoint::CheckpointFile;
 use self::cold::BlockCache;
 use self::commit_log::CommitLog;
-use self::consume_queue::{CHUNK_ENTRIES, ConsumeQueues, Entry};
+use self::consume_queue::{ConsumeQueues, Entry, chunks_for};
 use self::queue_files::QueueFiles;
 use self::segments::Segments;
 use self::waiters::Waiters;
@@ -65,9 +68,13 @@ pub struct Store<I: Io> {
     flush_now: Notify,
     save_now: Notify,
     background: Waiters,
+    /// Topics whose queue files are to be removed, with these queues. The saver does it, before it writes files of a
+    /// topic that has the same name.
+    deleted: RefCell<Vec<(String, Vec<u32>)>>,
     /// Async mode: up to here the log is on the device for good.
     flushed: Cell<u64>,
     counters: Counters,
+    lock: Cell<Option<I::Lock>>,
 }
 
 struct State {
@@ -79,6 +86,9 @@ struct State {
     arrivals: Vec<QueueIndex>,
     /// Up to here the log is as durable as the flush mode promises, and dispatched.
     committed: u64,
+    /// End of the last dispatched message. The log may be committed into the middle of the next one, as a write ends where
+    /// the log buffer does.
+    dispatched: u64,
     /// Store time of the last dispatched message.
     committed_time_ms: i64,
     last_store_time_ms: i64,
@@ -176,11 +186,7 @@ impl<I: Io> Store<I> {
     /// Whether messages of `len` bytes in all can be appended now.
     pub fn room_for(&self, len: usize) -> bool {
         let state = self.state.borrow();
-        // Each message that waits for its commit may need a chunk of its own. These are for one queue, so their entries
-        // fill chunks: counting one for each would leave no room for a large message, ever.
-        let entries = len / MIN_RECORD_BYTES + 1;
-        let chunks = state.pending.len() + entries.div_ceil(CHUNK_ENTRIES as usize) + 1;
-        state.fence.is_some() || (state.log.room_for(len) && state.queues.free_chunks() > chunks)
+        state.fence.is_some() || state.room_for(len)
     }
 
     /// Done when there is room, or when there never will be.
@@ -200,7 +206,11 @@ impl<I: Io> Store<I> {
     ) -> Result<Appended, AppendError> {
         let mut state = self.state.borrow_mut();
         state.check_open()?;
-        let appended = self.append_one(&mut state, queue, message, tags_code, now_ms)?;
+        let fields = state.fields(&self.config, queue, message, now_ms)?;
+        if !state.room_for(fields.encoded_len()) {
+            return Err(AppendError::NoRoom);
+        }
+        let appended = self.append_one(&mut state, queue, message, tags_code, now_ms);
         drop(state);
         self.work.notify();
         Ok(appended)
@@ -220,13 +230,12 @@ impl<I: Io> Store<I> {
             let fields = state.fields(&self.config, queue, message, now_ms)?;
             total += fields.encoded_len();
         }
-        if total > self.config.max_unit_bytes() + messages.len() * RECORD_OVERHEAD_BYTES {
-            return Err(AppendError::RecordSize {
-                got: total,
-                limit: self.config.max_unit_bytes(),
-            });
+        // As RocketMQ counts them: as records, all together (`MessageExtEncoder.encode`).
+        let limit = self.config.max_record_bytes();
+        if total > limit {
+            return Err(AppendError::RecordSize { got: total, limit });
         }
-        if !state.log.room_for(total) {
+        if !state.room_for(total) {
             return Err(AppendError::NoRoom);
         }
         state.log.start_unit(total);
@@ -236,9 +245,10 @@ impl<I: Io> Store<I> {
             .collect();
         drop(state);
         self.work.notify();
-        appended
+        Ok(appended)
     }
 
+    /// What is known to fit.
     fn append_one(
         &self,
         state: &mut State,
@@ -246,13 +256,10 @@ impl<I: Io> Store<I> {
         message: &Message<'_>,
         tags: Option<i64>,
         now_ms: i64,
-    ) -> Result<Appended, AppendError> {
+    ) -> Appended {
         let now_ms = now_ms.max(state.last_store_time_ms);
         let State { log, queues, .. } = state;
         let target = queues.queue(queue);
-        if target.gone {
-            return Err(AppendError::NoQueue);
-        }
         let mut fields = fields_of(
             &self.config,
             queues.topic_of(queue),
@@ -261,11 +268,7 @@ impl<I: Io> Store<I> {
             now_ms,
         );
         fields.queue_offset = target.bounds.next;
-        check_sizes(&fields, &self.config)?;
         let len = fields.encoded_len();
-        if !log.room_for(len) {
-            return Err(AppendError::NoRoom);
-        }
         let tags_code = tags.unwrap_or_else(|| {
             message
                 .properties
@@ -289,13 +292,13 @@ impl<I: Io> Store<I> {
             store_time_ms: now_ms,
         });
         state.last_store_time_ms = now_ms;
-        Ok(Appended {
+        Appended {
             physical_offset,
             end: entry.end(),
             queue_offset,
             store_timestamp_ms: now_ms,
             len,
-        })
+        }
     }
 
     pub fn committed(&self) -> u64 {
@@ -323,12 +326,19 @@ impl<I: Io> Store<I> {
             .await
     }
 
-    /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
-    pub async fn durable_so_far(&self) -> Result<(), StoreError> {
+    /// Done when everything that is in the log now is as durable as the flush mode promises.
+    pub async fn committed_so_far(&self) -> Result<(), StoreError> {
         let tail = self.tail();
         if tail > self.committed() {
             self.committed_beyond(tail - 1).await?;
         }
+        Ok(())
+    }
+
+    /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
+    pub async fn durable_so_far(&self) -> Result<(), StoreError> {
+        let tail = self.tail();
+        self.committed_so_far().await?;
         self.flush_log(tail).await
     }
 
@@ -357,6 +367,11 @@ impl<I: Io> Store<I> {
     ) -> Scan {
         let state = self.state.borrow();
         let end = state.queues.queue(queue).bounds.max;
+        if offset >= end {
+            return Scan::NoneMatched {
+                next_offset: offset,
+            };
+        }
         let entries = (offset..end).map(|offset| state.queues.resident(queue, offset));
         if state.queues.resident(queue, offset).is_none() {
             return Scan::Cold;
@@ -407,14 +422,12 @@ impl<I: Io> Store<I> {
 
     /// Forgets the topic's queues at once and removes their files in the background; its messages stay in the log until
     /// their file's time is over.
-    pub fn delete_topic(self: &Rc<Self>, topic: &str) {
+    pub fn delete_topic(&self, topic: &str) {
         let queue_ids = self.state.borrow_mut().queues.remove_topic(topic);
-        let (store, topic) = (self.clone(), topic.to_owned());
-        self.io.spawn(async move {
-            if let Err(error) = store.queue_files.remove(&topic, &queue_ids).await {
-                tracing::warn!(topic, %error, "the topic's queue files remain");
-            }
-        });
+        self.deleted
+            .borrow_mut()
+            .push((topic.to_owned(), queue_ids));
+        self.save_now.notify();
     }
 
     /// Why nothing can be appended any more, if so.
@@ -448,13 +461,14 @@ impl<I: Io> Store<I> {
     }
 }
 
-/// Nothing shorter is a record; 91 bytes without body, topic and properties, and our CRC.
-const MIN_RECORD_BYTES: usize = 111;
-
-/// What a record has around the body and properties of a batch's message.
-const RECORD_OVERHEAD_BYTES: usize = 512;
-
 impl State {
+    /// In the log buffer and, once they are committed, in the queues. Each message that waits for its commit may need a
+    /// chunk of its own.
+    fn room_for(&self, len: usize) -> bool {
+        let chunks = self.pending.len() + chunks_for(len);
+        self.log.room_for(len) && self.queues.free_chunks() >= chunks
+    }
+
     fn check_open(&self) -> Result<(), AppendError> {
         match &self.fence {
             Some(reason) => Err(AppendError::Fenced {

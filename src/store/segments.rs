@@ -7,7 +7,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::StoreError;
@@ -61,14 +62,14 @@ impl<I: Io> Segments<I> {
             let Some(start) = parse_offset_name(&entry.path) else {
                 continue;
             };
-            if entry.len_bytes != segment_bytes {
-                // A file that was being made when the process died holds nothing.
-                if entry.len_bytes == 0 {
-                    io.remove_file(&entry.path)
-                        .await
-                        .map_err(StoreError::io("remove", &entry.path))?;
-                    continue;
-                }
+            if entry.len_bytes < segment_bytes && is_unused(&io, &entry.path).await? {
+                // It was being made when the power went.
+                io.remove_file(&entry.path)
+                    .await
+                    .map_err(StoreError::io("remove", &entry.path))?;
+                continue;
+            }
+            if entry.len_bytes != segment_bytes || !start.is_multiple_of(segment_bytes) {
                 let (path, got) = (entry.path, entry.len_bytes);
                 return Err(StoreError::SegmentBytes {
                     path,
@@ -80,7 +81,7 @@ impl<I: Io> Segments<I> {
                 let path = dir.join(offset_name(expected.unwrap_or(start)));
                 return Err(StoreError::SegmentMissing { path });
             }
-            expected = Some(start + segment_bytes);
+            expected = start.checked_add(segment_bytes);
             let file = open_direct(&io, &entry.path, false).await?;
             files.insert(start, file);
         }
@@ -140,20 +141,39 @@ impl<I: Io> Segments<I> {
         Ok(self.files.borrow_mut().entry(start).or_insert(file).clone())
     }
 
-    /// Removes every file from this start on.
+    /// Position behind the last file.
+    pub fn end(&self) -> Option<u64> {
+        let last = self.files.borrow().keys().next_back().copied();
+        last.map(|start| start + self.segment_bytes)
+    }
+
+    /// Removes every file from this start on, the last one first: at no time there is a gap.
     pub async fn remove_from(&self, start: u64) -> Result<(), StoreError> {
         let removed = self.files.borrow_mut().split_off(&start);
-        for start in removed.keys() {
+        for start in removed.keys().rev() {
             let path = self.dir.join(offset_name(*start));
             self.io
                 .remove_file(&path)
                 .await
                 .map_err(StoreError::io("remove", &path))?;
+            self.io
+                .sync_dir(&self.dir)
+                .await
+                .map_err(StoreError::io("sync", &self.dir))?;
         }
-        self.io
-            .sync_dir(&self.dir)
-            .await
-            .map_err(StoreError::io("sync", &self.dir))
+        Ok(())
+    }
+
+    /// Flushes the files from that of `from` on.
+    pub async fn sync_from(&self, from: u64) -> Result<(), StoreError> {
+        let files = self.files.borrow().clone();
+        for (start, file) in files.range(self.start_of(from)..) {
+            let path = self.dir.join(offset_name(*start));
+            file.sync_data()
+                .await
+                .map_err(StoreError::io("sync", &path))?;
+        }
+        Ok(())
     }
 
     /// Reads at least `len` bytes from the beginning of a block on, but nothing beyond the end of its file. `None` if there
@@ -182,18 +202,30 @@ impl<I: Io> Segments<I> {
 
     /// Writes zeros over `len` bytes at a position, both multiples of the block size, and waits until they are durable.
     pub async fn zero(&self, position: u64, len: u64) -> Result<(), StoreError> {
-        let file = self.file_or_create(position).await?;
-        let zeros = self.zeros.take();
-        let zeros = match zeros {
+        let zeros = match self.zeros.take() {
             Some(zeros) if zeros.len() as u64 == len => zeros,
             _ => AlignedBuf::zeroed(len as usize),
         };
-        let (written, zeros) = file
-            .write_at(zeros, position % self.segment_bytes, Durability::Synced)
-            .await;
+        let (written, zeros) = self.write(position, zeros).await;
         self.zeros.replace(Some(zeros));
+        written
+    }
+
+    /// Writes whole blocks of one segment, and waits until they are durable.
+    pub async fn write(
+        &self,
+        position: u64,
+        blocks: AlignedBuf,
+    ) -> (Result<(), StoreError>, AlignedBuf) {
+        let file = match self.file_or_create(position).await {
+            Ok(file) => file,
+            Err(error) => return (Err(error), blocks),
+        };
+        let (written, blocks) = file
+            .write_at(blocks, position % self.segment_bytes, Durability::Synced)
+            .await;
         let path = self.dir.join(offset_name(self.start_of(position)));
-        written.map_err(StoreError::io("write", &path))
+        (written.map_err(StoreError::io("write", &path)), blocks)
     }
 
     /// Room for the first messages; what the background does comes behind it.
@@ -249,11 +281,7 @@ impl<I: Io> Segments<I> {
 
 const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 
-async fn open_direct<I: Io>(
-    io: &I,
-    path: &std::path::Path,
-    create: bool,
-) -> Result<I::File, StoreError> {
+async fn open_direct<I: Io>(io: &I, path: &Path, create: bool) -> Result<I::File, StoreError> {
     let options = OpenOptions {
         write: true,
         create,
@@ -261,11 +289,19 @@ async fn open_direct<I: Io>(
     };
     io.open(path, options)
         .await
-        .map_err(|error| match error.raw_os_error() {
-            // EINVAL: the file system does not take O_DIRECT.
-            Some(22) => StoreError::NoDirect {
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::Unsupported => StoreError::NoDirect {
                 dir: path.parent().unwrap_or(path).to_owned(),
             },
             _ => StoreError::io("open", path)(error),
         })
+}
+
+/// Whether a file that is shorter than a segment never got a record. One that did is of another segment size.
+async fn is_unused<I: Io>(io: &I, path: &Path) -> Result<bool, StoreError> {
+    let file = open_direct(io, path, false).await?;
+    let block = AlignedBuf::zeroed(BLOCK_BYTES);
+    let (read, block) = file.read_at(block, BLOCK_BYTES, 0).await;
+    let read = read.map_err(StoreError::io("read", path))?;
+    Ok(block[..read].iter().all(|byte| *byte == 0))
 }
