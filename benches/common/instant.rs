@@ -61,6 +61,11 @@ impl Spawn for Instant {
 
 impl Disk for Instant {
     type File = Instant;
+    type Lock = ();
+
+    fn lock(&self, _path: &Path, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
 
     async fn open(&self, _path: &Path, options: OpenOptions) -> io::Result<Instant> {
         match options.create {

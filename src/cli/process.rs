@@ -1,8 +1,7 @@
 //! A broker in this process: one thread and one reactor for each shard, the name server beside the first.
 
-use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -14,7 +13,6 @@ use super::setup::shard_setup;
 use crate::config::Config;
 use crate::reactor::{self, Ready};
 use crate::ring::{Doorbell, Facilities, Ring, RingConfig};
-use crate::store::StoreError;
 
 /// What a thread of the process reports to its main thread.
 pub enum Event {
@@ -36,8 +34,6 @@ pub struct Process {
     pub namesrv: Option<SocketAddr>,
     events: Receiver<Event>,
     to_events: Sender<Event>,
-    /// Held for as long as the store is ours.
-    _store_lock: File,
 }
 
 /// What a shard's thread knows once it serves.
@@ -62,7 +58,6 @@ pub struct RunningShard {
 impl Process {
     /// Starts every shard of `config` and comes back when all of them serve.
     pub fn start(config: &Config) -> Result<Process> {
-        let store_lock = lock_store(&config.store_dir)?;
         check_shard_count(config)?;
         let (to_events, events) = channel();
         let mut starting = Vec::new();
@@ -111,7 +106,6 @@ impl Process {
             namesrv,
             events,
             to_events,
-            _store_lock: store_lock,
         })
     }
 
@@ -216,25 +210,6 @@ fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<S
             })?,
     };
     Ok(starting)
-}
-
-/// RocketMQ's file `lock`: two processes on one store would overwrite each other's messages. The kernel lets go of it when
-/// the process ends, however it ends.
-fn lock_store(dir: &Path) -> Result<File> {
-    let not_writable = |source| StoreError::NotWritable {
-        dir: dir.to_owned(),
-        source,
-    };
-    fs::create_dir_all(dir).map_err(not_writable)?;
-    let file = File::create(dir.join("lock")).map_err(not_writable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
-            dir: dir.to_owned(),
-        }
-        .into()),
-        Err(TryLockError::Error(source)) => Err(not_writable(source).into()),
-    }
 }
 
 /// A store remembers its number of shards by its folders: another number would hide messages.
