@@ -179,6 +179,16 @@ impl<I: Io> Segments<I> {
     /// Reads at least `len` bytes from the beginning of a block on, but nothing beyond the end of its file. `None` if there
     /// is no such file.
     pub async fn read(&self, position: u64, len: usize) -> Result<Option<AlignedBuf>, StoreError> {
+        self.read_into(None, position, len).await
+    }
+
+    /// The same, into a buffer that is there already if it has the right size.
+    pub async fn read_into(
+        &self,
+        spare: Option<AlignedBuf>,
+        position: u64,
+        len: usize,
+    ) -> Result<Option<AlignedBuf>, StoreError> {
         let Some(file) = self.file(position) else {
             return Ok(None);
         };
@@ -187,7 +197,10 @@ impl<I: Io> Segments<I> {
         let len = len
             .next_multiple_of(BLOCK_BYTES)
             .min((self.segment_bytes - at) as usize);
-        let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
+        let buf = spare
+            .filter(|spare| spare.len() == len)
+            .unwrap_or_else(|| AlignedBuf::with_room_for(len));
+        let (read, buf) = file.read_at(buf, len, at).await;
         let path = self.dir.join(offset_name(self.start_of(position)));
         let read = read.map_err(StoreError::io("read", &path))?;
         if read < len {
