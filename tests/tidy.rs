@@ -19,8 +19,8 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
         &["broker", "namesrv", "store", "wire", "message", "io", "mem"],
     ),
     ("client", &["wire", "message"]),
-    ("bench", &["client", "wire", "mem"]),
-    ("config", &["store", "broker"]),
+    ("bench", &["client", "wire", "message", "mem"]),
+    ("config", &[]),
     (
         "cli",
         &[

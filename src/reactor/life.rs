@@ -145,7 +145,9 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
             second_due_ns = now.mono_ns + SECOND_NS;
             shard.broker.borrow_mut().housekeeping(now.unix_ms as u64);
             shard.carry_out_effects();
-            shard.connections.close_idle(now.mono_ns);
+            shard
+                .connections
+                .close_idle(now.mono_ns, shard.setup.connection_idle_s);
         }
         shard.io.sleep_until(now.mono_ns + TICK_NS).await;
     }

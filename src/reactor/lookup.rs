@@ -56,7 +56,9 @@ impl<I: Io> Shard<I> {
             Err(refusal) => return self.refuse(connection, caller, &refusal),
         };
         let (shard, connection) = (self.clone(), connection.clone());
+        let reading = connection.start_reading();
         self.io.spawn(async move {
+            let _reading = reading;
             if let Err(refusal) = shard.answer_question(&connection, caller, question).await {
                 shard.refuse(&connection, caller, &refusal);
             }

@@ -50,7 +50,8 @@ pub struct ShardSetup {
     pub namesrv: Vec<SocketAddr>,
     pub register_interval_ms: u64,
     pub sync_flush_timeout_ms: u64,
-    pub send_wait_ms: u64,
+    /// A connection without traffic for this long is closed.
+    pub connection_idle_s: u64,
     pub save_offsets_interval_ms: u64,
     pub builtin_namesrv: Option<NamesrvSetup>,
 }

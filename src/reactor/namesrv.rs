@@ -14,6 +14,9 @@ use crate::namesrv::{Effect, KvConfig, NameServer, Settings};
 use crate::store::TextFiles;
 use crate::wire::{Frame, Scratch, Value, header};
 
+/// RocketMQ's brokers and clients ask every 30 s.
+const MAX_IDLE_S: u64 = 120;
+
 const SECOND_NS: u64 = 1_000_000_000;
 const KV_FILE: &str = "kvConfig.json";
 const SETTINGS_FILE: &str = "namesrv.properties";
@@ -108,7 +111,9 @@ async fn tick<I: Io>(names: Rc<Names<I>>) {
             warn!(peer = %connection.peer, "a broker has fallen silent");
             connection.close();
         }
-        names.connections.close_idle(names.io.now().mono_ns);
+        names
+            .connections
+            .close_idle(names.io.now().mono_ns, MAX_IDLE_S);
         names.save().await;
         let second = names.io.sleep_until(names.io.now().mono_ns + SECOND_NS);
         first(names.to_save.notified(), second).await;

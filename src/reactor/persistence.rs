@@ -64,7 +64,7 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) {
         let text = shard.broker.borrow().file_text(file);
         // An offset must not be safer than the message that it speaks of: a delayed message that counts as delivered has
         // to be in its real topic even after a power cut.
-        if file == ConfigFile::DelayOffsets && shard.store.committed_so_far().await.is_err() {
+        if file == ConfigFile::DelayOffsets && shard.store.durable_so_far().await.is_err() {
             continue;
         }
         if let Err(error) = shard.store.save_text(file.name(), text).await {

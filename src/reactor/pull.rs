@@ -237,7 +237,9 @@ impl<I: Io> Shard<I> {
         queue: QueueIndex,
     ) {
         let shard = self.clone();
+        let reading = connection.start_reading();
         self.io.spawn(async move {
+            let _reading = reading;
             if let Err(error) = shard.read_cold(&connection, caller, &plan, queue).await {
                 tracing::error!(%error, topic = %plan.topic, queue_id = plan.queue_id, "a message cannot be read");
                 connection.answer(caller, response::SYSTEM_ERROR, Some(&error.to_string()), &[], &[]);

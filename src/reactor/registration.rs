@@ -124,7 +124,17 @@ async fn keep_registered<I: Io>(shard: Rc<Shard<I>>, server: Rc<Server>) {
             }
             return;
         }
-        first(server.changed.notified(), shard.io.sleep_until(wake_ns)).await;
+        let told_or_due = first(server.changed.notified(), shard.io.sleep_until(wake_ns));
+        match &mut link {
+            None => {
+                told_or_due.await;
+            }
+            Some(open) => {
+                if let First::Right(()) = first(told_or_due, open.until_closed()).await {
+                    link = None;
+                }
+            }
+        }
     }
 }
 
@@ -225,6 +235,16 @@ impl<S: Stream> Link<S> {
         };
         self.ask(request::UNREGISTER_BROKER, &fields.ext(), &[])
             .await
+    }
+
+    /// Done when the name server has gone. Nobody else may receive meanwhile.
+    async fn until_closed(&mut self) {
+        while let Ok(chunk) = self.stream.recv().await {
+            if chunk.is_empty() {
+                return;
+            }
+            self.received.extend_from_slice(&chunk);
+        }
     }
 
     async fn ask(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> io::Result<()> {

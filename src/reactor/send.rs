@@ -76,7 +76,7 @@ impl<I: Io> Shard<I> {
             None => {
                 let stored =
                     self.store
-                        .append(queue, &plan.message(), plan.deliver_time_ms, now_ms)?;
+                        .append(queue, &plan.message(), plan.entry_code(), now_ms)?;
                 (stored, stored.queue_offset, 1, None)
             }
             Some(count) => {

@@ -1,51 +1,19 @@
-//! Reading what is no longer in memory: entries from the queue files, messages from the log in large aligned blocks.
+//! Reading what is no longer in memory: entries from the queue files, messages from the log in large aligned blocks
+//! (`block_cache.rs`).
 //!
 //! Reads use O_DIRECT and a small cache of blocks, so that a consumer that is far behind reads the disk in its own
 //! rhythm: it neither evicts what writers and current consumers use nor reads the same block for each of its messages.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::block_cache::BLOCK_BYTES;
 use super::consume_queue::Entry;
 use super::{Position, QueueIndex, Scan, ScanLimits, Store, StoreError, collect};
 use crate::io::Io;
-use crate::mem::AlignedBuf;
 use crate::message::{Check, Record};
 
-pub(super) const BLOCK_BYTES: u64 = 1 << 20;
-
-/// Blocks of the log that were read from disk, the most recently used last.
-pub(super) struct BlockCache {
-    capacity: usize,
-    blocks: RefCell<VecDeque<(u64, Rc<AlignedBuf>)>>,
-}
-
-impl BlockCache {
-    pub fn new(bytes: usize) -> Self {
-        Self {
-            capacity: (bytes / BLOCK_BYTES as usize).max(1),
-            blocks: RefCell::default(),
-        }
-    }
-
-    fn find(&self, start: u64) -> Option<Rc<AlignedBuf>> {
-        let mut blocks = self.blocks.borrow_mut();
-        let place = blocks.iter().position(|(other, _)| *other == start)?;
-        let found = blocks.remove(place)?;
-        let block = found.1.clone();
-        blocks.push_back(found);
-        Some(block)
-    }
-
-    fn keep(&self, start: u64, block: Rc<AlignedBuf>) {
-        let mut blocks = self.blocks.borrow_mut();
-        if blocks.len() >= self.capacity {
-            blocks.pop_front();
-        }
-        blocks.push_back((start, block));
-    }
-}
+/// Entries looked at in one go; most scans need no more.
+const WINDOW_ENTRIES: usize = 64;
 
 impl<I: Io> Store<I> {
     /// As [`Store::scan`], reading from the queue's files what is not in memory.
@@ -54,11 +22,22 @@ impl<I: Io> Store<I> {
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        filter: impl FnMut(i64) -> bool,
+        mut filter: impl FnMut(i64) -> bool,
         out: &mut Vec<Position>,
     ) -> Result<Scan, StoreError> {
-        let entries = self.entries(queue, offset, limits.max_entries).await?;
-        Ok(collect(offset, entries.into_iter(), limits, filter, out))
+        let mut at = offset;
+        loop {
+            let left = limits.max_entries - (at - offset) as usize;
+            let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
+            let got = entries.len();
+            let scan = collect(at, entries.into_iter(), limits, &mut filter, out);
+            match scan {
+                Scan::NoneMatched { next_offset } if got == WINDOW_ENTRIES && got < left => {
+                    at = next_offset
+                }
+                scan => return Ok(scan),
+            }
+        }
     }
 
     /// Up to `count` visible entries of a queue from `offset` on, wherever they are.
@@ -107,7 +86,7 @@ impl<I: Io> Store<I> {
 
     /// Appends messages to `out`, from memory or disk.
     pub async fn read_cold(
-        &self,
+        self: &Rc<Self>,
         positions: &[Position],
         mut out: Vec<u8>,
     ) -> Result<Vec<u8>, StoreError> {
@@ -131,7 +110,10 @@ impl<I: Io> Store<I> {
     }
 
     /// The record at a log position, if one begins there.
-    pub async fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn record_at(
+        self: &Rc<Self>,
+        physical_offset: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let log_min = self.segments.min_position().unwrap_or(0);
         if physical_offset < log_min || physical_offset >= self.committed() {
             return Ok(None);
@@ -158,7 +140,7 @@ impl<I: Io> Store<I> {
     }
 
     async fn read_range(
-        &self,
+        self: &Rc<Self>,
         position: u64,
         len: usize,
         out: &mut Vec<u8>,
@@ -176,7 +158,7 @@ impl<I: Io> Store<I> {
     }
 
     async fn read_log(
-        &self,
+        self: &Rc<Self>,
         position: u64,
         len: usize,
         out: &mut Vec<u8>,
@@ -201,25 +183,6 @@ impl<I: Io> Store<I> {
             at += (to - from) as u64;
         }
         Ok(())
-    }
-
-    async fn block(&self, start: u64) -> Result<Rc<AlignedBuf>, StoreError> {
-        if let Some(block) = self.cold.find(start) {
-            return Ok(block);
-        }
-        let Some(block) = self.segments.read(start, BLOCK_BYTES as usize).await? else {
-            let reason = "its file is no longer there".into();
-            return Err(StoreError::Unreadable {
-                physical_offset: start,
-                reason,
-            });
-        };
-        let block = Rc::new(block);
-        // A block that the log still writes to is out of date the next moment.
-        if start + block.len() as u64 <= self.state.borrow().log.hot_from() {
-            self.cold.keep(start, block.clone());
-        }
-        Ok(block)
     }
 }
 

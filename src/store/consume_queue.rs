@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use crate::mem::{Arena, ChunkId, Pages};
 
 pub(super) const ENTRY_BYTES: usize = 20;
-const CHUNK_ENTRIES: u64 = 64;
+pub(super) const CHUNK_ENTRIES: u64 = 64;
 pub(super) const CHUNK_BYTES: usize = CHUNK_ENTRIES as usize * ENTRY_BYTES;
 
 /// Chunks that a queue may need for records of `len` bytes in all.

@@ -3,6 +3,7 @@
 //! [`Store`] is used as `Rc<Store>` by the tasks of one thread. Its plain methods never wait; what reads or writes the
 //! disk is `async`. The log is the truth: everything else is derived from it and can be made again.
 
+mod block_cache;
 mod checkpoint;
 mod cold;
 mod commit_log;
@@ -41,8 +42,8 @@ use crate::message::{
     MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, tags_code,
 };
 
+use self::block_cache::BlockCache;
 use self::checkpoint::CheckpointFile;
-use self::cold::BlockCache;
 use self::commit_log::CommitLog;
 use self::consume_queue::{ConsumeQueues, Entry, chunks_for};
 use self::queue_files::QueueFiles;
@@ -326,13 +327,20 @@ impl<I: Io> Store<I> {
             .await
     }
 
-    /// Done when everything that is in the log now is committed.
+    /// Done when everything that is in the log now is as durable as the flush mode promises.
     pub async fn committed_so_far(&self) -> Result<(), StoreError> {
         let tail = self.tail();
         if tail > self.committed() {
             self.committed_beyond(tail - 1).await?;
         }
         Ok(())
+    }
+
+    /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
+    pub async fn durable_so_far(&self) -> Result<(), StoreError> {
+        let tail = self.tail();
+        self.committed_so_far().await?;
+        self.flush_log(tail).await
     }
 
     pub fn bounds(&self, queue: QueueIndex) -> QueueBounds {

@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+use super::block_cache::BlockCache;
 use super::checkpoint::CheckpointFile;
-use super::cold::BlockCache;
 use super::commit_log::{CommitLog, floor};
 use super::consume_queue::ConsumeQueues;
 use super::queue_files::QueueFiles;

@@ -17,17 +17,21 @@ use super::names::{offset_name, parse_offset_name};
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
-/// Zeros written at a time: 1 to 2 ms of the device.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// Zeros written at a time: the device is busy with them for a fraction of a millisecond, which a log write may have to
+/// wait for.
+const CHUNK_BYTES: u64 = 256 << 10;
 
 /// Written with zeros before a new log takes its first message.
 const FIRST_BYTES: u64 = 4 << 20;
 
-/// While the zeros are this far ahead of the tail they are written slowly.
-const COMFORTABLE_BYTES: u64 = 128 << 20;
+/// The zeros stay this far ahead of the tail: then nothing is written that the log will not soon need.
+const AHEAD_BYTES: u64 = 128 << 20;
 
-/// Pause between two chunks when there is no hurry: about 100 MB/s.
-const EASY_PAUSE_NS: u64 = 10_000_000;
+/// While they are at least this far ahead they are written slowly.
+const COMFORTABLE_BYTES: u64 = AHEAD_BYTES / 2;
+
+/// Pause between two chunks when there is no hurry: about 50 MB/s.
+const EASY_PAUSE_NS: u64 = 5_000_000;
 
 /// How far the zeros jump ahead of a tail that has caught up with them.
 const HEADWAY_BYTES: u64 = 8 << 20;
@@ -175,6 +179,16 @@ impl<I: Io> Segments<I> {
     /// Reads at least `len` bytes from the beginning of a block on, but nothing beyond the end of its file. `None` if there
     /// is no such file.
     pub async fn read(&self, position: u64, len: usize) -> Result<Option<AlignedBuf>, StoreError> {
+        self.read_into(None, position, len).await
+    }
+
+    /// The same, into a buffer that is there already if it has the right size.
+    pub async fn read_into(
+        &self,
+        spare: Option<AlignedBuf>,
+        position: u64,
+        len: usize,
+    ) -> Result<Option<AlignedBuf>, StoreError> {
         let Some(file) = self.file(position) else {
             return Ok(None);
         };
@@ -183,7 +197,10 @@ impl<I: Io> Segments<I> {
         let len = len
             .next_multiple_of(BLOCK_BYTES)
             .min((self.segment_bytes - at) as usize);
-        let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
+        let buf = spare
+            .filter(|spare| spare.len() == len)
+            .unwrap_or_else(|| AlignedBuf::with_room_for(len));
+        let (read, buf) = file.read_at(buf, len, at).await;
         let path = self.dir.join(offset_name(self.start_of(position)));
         let read = read.map_err(StoreError::io("read", &path))?;
         if read < len {
@@ -247,10 +264,8 @@ impl<I: Io> Segments<I> {
             } else {
                 self.zeroed_to.get()
             };
-            // One whole file ahead is enough.
-            let end = self.start_of(tail) + 2 * self.segment_bytes;
-            if from + CHUNK_BYTES.min(self.segment_bytes) > end {
-                self.pause(EASY_PAUSE_NS * 10).await;
+            if from >= tail + AHEAD_BYTES.min(self.segment_bytes) {
+                self.pause(EASY_PAUSE_NS * 2).await;
                 continue;
             }
             let in_segment = self.segment_bytes - from % self.segment_bytes;
@@ -266,8 +281,7 @@ impl<I: Io> Segments<I> {
                 continue;
             }
             self.zeroed_to.set(from + len);
-            let is_comfortable = from + len > tail + COMFORTABLE_BYTES.min(self.segment_bytes / 2);
-            if is_comfortable {
+            if from + len > tail + COMFORTABLE_BYTES.min(self.segment_bytes / 2) {
                 self.pause(EASY_PAUSE_NS).await;
             }
         }

@@ -1,0 +1,183 @@
+//! A client of the broker on the seam: whole frames out, whole frames in, every answer within its patience.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use ringmq::io::{Clock, Net, Stream};
+use ringmq::sim::{SimIo, SimStream};
+use ringmq::wire::{
+    CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, Scratch, Value, frame, header,
+};
+
+/// How long a client waits for a connection or a usual answer.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+pub type Fields<'a> = &'a [(&'a str, Value<'a>)];
+
+pub struct Client {
+    pub io: SimIo,
+    pub stream: SimStream,
+    pub patience: Duration,
+    codec: Codec,
+    next_opaque: i32,
+    unsent: Vec<u8>,
+    received: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub struct Reply {
+    pub opaque: i32,
+    pub code: i32,
+    pub remark: Option<String>,
+    pub body: Vec<u8>,
+    ext: HashMap<String, String>,
+}
+
+impl Reply {
+    pub fn is_success(&self) -> bool {
+        self.code == 0
+    }
+
+    pub fn text(&self, name: &str) -> &str {
+        let found = self.ext.get(name);
+        found.unwrap_or_else(|| panic!("no {name} in {self:?}"))
+    }
+
+    pub fn number(&self, name: &str) -> i64 {
+        let text = self.text(name);
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} of {self:?} is no number"))
+    }
+}
+
+impl Client {
+    pub async fn connect(io: &SimIo, addr: SocketAddr, codec: Codec) -> io::Result<Self> {
+        let stream = within(io, PATIENCE, io.connect(addr)).await??;
+        Ok(Client {
+            io: io.clone(),
+            stream,
+            patience: PATIENCE,
+            codec,
+            next_opaque: 1,
+            unsent: Vec::new(),
+            received: Vec::new(),
+        })
+    }
+
+    /// Puts a request behind those to be sent; its opaque.
+    pub fn ask(&mut self, code: i32, fields: Fields<'_>, body: &[u8]) -> i32 {
+        self.push(code, 0, fields, body)
+    }
+
+    /// The same for a request that nobody answers.
+    pub fn tell(&mut self, code: i32, fields: Fields<'_>, body: &[u8]) {
+        self.push(code, FLAG_ONEWAY, fields, body);
+    }
+
+    /// Sends what has been put together.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        let unsent = std::mem::take(&mut self.unsent);
+        let (sent, mut buf) = within(&self.io, self.patience, self.stream.send(unsent)).await?;
+        buf.clear();
+        self.unsent = buf;
+        sent
+    }
+
+    /// The next answer, whichever request it is to.
+    pub async fn reply(&mut self) -> io::Result<Reply> {
+        loop {
+            if let Some(reply) = self.take_frame()? {
+                return Ok(reply);
+            }
+            let chunk = within(&self.io, self.patience, self.stream.recv()).await??;
+            if chunk.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.received.extend_from_slice(&chunk);
+        }
+    }
+
+    /// Asks and waits, with nothing else under way.
+    pub async fn call(&mut self, code: i32, fields: Fields<'_>, body: &[u8]) -> io::Result<Reply> {
+        let opaque = self.ask(code, fields, body);
+        self.flush().await?;
+        let reply = self.reply().await?;
+        assert_eq!(
+            reply.opaque, opaque,
+            "an answer to another question: {reply:?}"
+        );
+        Ok(reply)
+    }
+
+    fn push(&mut self, code: i32, flag: i32, fields: Fields<'_>, body: &[u8]) -> i32 {
+        let opaque = self.next_opaque;
+        self.next_opaque += 1;
+        let head = Head {
+            codec: self.codec,
+            code,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque,
+            flag,
+            remark: None,
+        };
+        frame::write(&mut self.unsent, &head, fields, body);
+        opaque
+    }
+
+    fn take_frame(&mut self) -> io::Result<Option<Reply>> {
+        loop {
+            let Some(found) = frame::split(&self.received).map_err(io::Error::other)? else {
+                return Ok(None);
+            };
+            let mut scratch = Scratch::default();
+            let header = header::decode(&found, &mut scratch).map_err(io::Error::other)?;
+            let reply = header.is_response().then(|| Reply {
+                opaque: header.opaque,
+                code: header.code,
+                remark: header.remark.map(str::to_owned),
+                body: found.body.to_vec(),
+                ext: header
+                    .ext
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+            });
+            let len = found.len;
+            self.received.drain(..len);
+            // What is no answer is a notification of the broker.
+            if reply.is_some() {
+                return Ok(reply);
+            }
+        }
+    }
+}
+
+/// `TimedOut` if `work` is not done by then.
+pub async fn within<T>(
+    io: &SimIo,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> io::Result<T> {
+    let deadline_ns = io.now().mono_ns + limit.as_nanos() as u64;
+    let mut work = pin!(work);
+    let mut deadline = pin!(io.sleep_until(deadline_ns));
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Ok(done));
+        }
+        let late = deadline.as_mut().poll(context);
+        late.map(|()| Err(io::ErrorKind::TimedOut.into()))
+    })
+    .await
+}
+
+pub async fn sleep(io: &SimIo, duration: Duration) {
+    io.sleep_until(io.now().mono_ns + duration.as_nanos() as u64)
+        .await;
+}

@@ -1,0 +1,181 @@
+//! One broker with its name server on a simulated host, started, stopped, killed and without power.
+
+use std::cell::{Cell, RefCell};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmq::broker::BrokerConfig;
+use ringmq::io::{Notify, Spawn};
+use ringmq::reactor::{self, NamesrvSetup, ShardSetup};
+use ringmq::sim::{Sim, SimConfig, SimIo};
+use ringmq::store::{Flush, StoreConfig};
+use ringmq::wire::Codec;
+
+use crate::client::Client;
+
+pub const BROKER: &str = "broker";
+pub const BROKER_PORT: u16 = 10911;
+pub const NAMESRV_PORT: u16 = 9876;
+
+/// Short ones, so that much is delayed within a short run.
+pub const DELAY_LEVELS_MS: [u64; 3] = [300, 1_000, 2_500];
+
+pub const FLUSH_INTERVAL_MS: u64 = 500;
+pub const SAVE_OFFSETS_INTERVAL_MS: u64 = 1_000;
+pub const SYNC_FLUSH_TIMEOUT_MS: u64 = 5_000;
+
+/// The log rolls every few dozen messages, and what is a second old is read from the disk.
+const SEGMENT_BYTES: u64 = 128 << 10;
+const LOG_BUFFER_BYTES: usize = 256 << 10;
+pub const MAX_MESSAGE_BYTES: usize = 32 << 10;
+
+/// How long a start or a stop may take.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+pub struct Cluster {
+    pub sim: Sim,
+    pub flush: Flush,
+    broker: RefCell<Option<Process>>,
+}
+
+struct Process {
+    stop: Rc<Notify>,
+    state: Rc<Cell<State>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Starting,
+    Ready { registered: usize },
+    Ended,
+}
+
+impl Cluster {
+    pub fn new(seed: u64, flush: Flush) -> Self {
+        let config = SimConfig {
+            time_limit_ns: 3_600_000_000_000,
+            ..SimConfig::default()
+        };
+        Cluster {
+            sim: Sim::new(seed, config),
+            flush,
+            broker: RefCell::default(),
+        }
+    }
+
+    /// The broker's host, whether or not its process runs.
+    pub fn broker(&self) -> SimIo {
+        self.sim.host(BROKER)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::new(self.sim.host(BROKER).ip(), BROKER_PORT)
+    }
+
+    /// Starts the broker on what its disk holds and waits until it says that it serves.
+    pub async fn start(&self) {
+        let io = self.sim.host(BROKER);
+        let stop = Rc::new(Notify::default());
+        let state = Rc::new(Cell::new(State::Starting));
+        let setup = shard_setup(&io, self.flush);
+        let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
+        io.spawn(async move {
+            let ready = |ready: reactor::Ready| {
+                task_state.set(State::Ready {
+                    registered: ready.registered,
+                });
+            };
+            let served = reactor::run(task_io, setup, task_stop.notified(), ready).await;
+            served.unwrap_or_else(|error| panic!("the broker has failed: {error}"));
+            task_state.set(State::Ended);
+        });
+        self.until("ready", || state.get() != State::Starting).await;
+        assert_eq!(state.get(), State::Ready { registered: 1 });
+        self.broker.replace(Some(Process { stop, state }));
+    }
+
+    /// As SIGTERM does.
+    pub async fn stop(&self) {
+        let process = self.broker.take().expect("the broker runs");
+        process.stop.notify();
+        self.until("stopped", || process.state.get() == State::Ended)
+            .await;
+        self.sim.crash(BROKER);
+    }
+
+    /// `kill -9`
+    pub fn kill(&self) {
+        self.broker.take().expect("the broker runs");
+        self.sim.crash(BROKER);
+    }
+
+    pub fn cut_power(&self) {
+        self.broker.take().expect("the broker runs");
+        self.sim.power_cut(BROKER);
+    }
+
+    /// A connection that has to come about, to a broker that runs undisturbed.
+    pub async fn client(&self, host: &str) -> Client {
+        let connected = Client::connect(&self.sim.host(host), self.addr(), Codec::Rocketmq).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to the broker: {error}"))
+    }
+
+    pub async fn namesrv_client(&self, host: &str) -> Client {
+        let addr = SocketAddr::new(self.addr().ip(), NAMESRV_PORT);
+        let connected = Client::connect(&self.sim.host(host), addr, Codec::Json).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to the name server: {error}"))
+    }
+
+    pub async fn sleep_ms(&self, ms: u64) {
+        self.sim.sleep(Duration::from_millis(ms)).await;
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline_ns = self.sim.mono_ns() + START_LIMIT.as_nanos() as u64;
+        while !is_so() {
+            assert!(
+                self.sim.mono_ns() < deadline_ns,
+                "the broker is not {what} after {START_LIMIT:?}\n{}",
+                self.sim.recent()
+            );
+            self.sim.sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn shard_setup(io: &SimIo, flush: Flush) -> ShardSetup {
+    let any = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+    let advertise = SocketAddr::new(io.ip(), BROKER_PORT);
+    ShardSetup {
+        listen: any(BROKER_PORT),
+        vip_listen: any(BROKER_PORT - 2),
+        store: StoreConfig {
+            dir: "/store".into(),
+            flush,
+            segment_bytes: SEGMENT_BYTES,
+            log_buffer_bytes: LOG_BUFFER_BYTES,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+            flush_interval_ms: FLUSH_INTERVAL_MS,
+            consume_queue_memory_bytes: 2 << 20,
+            delay_levels_ms: DELAY_LEVELS_MS.to_vec(),
+            store_host: advertise,
+            ..StoreConfig::default()
+        },
+        broker: BrokerConfig {
+            advertise,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+            delay_levels_ms: DELAY_LEVELS_MS.to_vec(),
+            ..BrokerConfig::default()
+        },
+        namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT)],
+        register_interval_ms: 30_000,
+        sync_flush_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
+        connection_idle_s: 120,
+        save_offsets_interval_ms: SAVE_OFFSETS_INTERVAL_MS,
+        builtin_namesrv: Some(NamesrvSetup {
+            listen: any(NAMESRV_PORT),
+            dir: "/store/config".into(),
+        }),
+    }
+}

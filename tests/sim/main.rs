@@ -1,0 +1,203 @@
+//! The broker in the simulator: the same reactor, store and rules as on io_uring, on virtual time, with crashes, power
+//! cuts and disks that fail. One seed is one history; a failure prints its seed.
+//!
+//! ```text
+//! cargo test --test sim                  fresh seeds for some 40 s
+//! SEED=7 cargo test --test sim           only this one
+//! SECONDS=3600 cargo test --test sim     fresh seeds for longer
+//! ```
+//!
+//! [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds a restarted broker against
+//! the oracle, and [`faults`] has the cases that are too particular to be left to chance.
+
+mod client;
+mod cluster;
+mod dice;
+mod faults;
+mod oracle;
+mod recovered;
+mod requests;
+mod sent;
+mod workload;
+
+use std::cell::{Cell, RefCell};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ringmq::io::Spawn;
+use ringmq::store::Flush;
+
+use cluster::{Cluster, DELAY_LEVELS_MS};
+use dice::Dice;
+use oracle::Oracle;
+use workload::{CREATED, Shared};
+
+const PRODUCERS: u64 = 3;
+const CONSUMERS: u64 = 2;
+const ENDS: u64 = 4;
+
+/// Time for fresh seeds, of this test alone.
+const SECONDS: u64 = 40;
+
+#[test]
+fn whatever_was_promised_survives() {
+    if let Some(seed) = number_from("SEED") {
+        return history(seed);
+    }
+    let time = Duration::from_secs(number_from("SECONDS").unwrap_or(SECONDS));
+    let started = Instant::now();
+    let mut seeds = 0;
+    while started.elapsed() < time {
+        history(fresh_seed());
+        seeds += 1;
+    }
+    println!("{seeds} seeds");
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let seed = number_from("SEED").unwrap_or_else(fresh_seed);
+    let hashes = [(); 2].map(|()| trace_of_history(seed));
+    assert_eq!(hashes[0], hashes[1], "seed {seed}");
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+    )
+}
+
+fn fresh_seed() -> u64 {
+    RandomState::new().hash_one(Instant::now())
+}
+
+/// Says how to see a failure again.
+struct Replay(u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again: SEED={} cargo test --test sim", self.0);
+        }
+    }
+}
+
+fn history(seed: u64) {
+    trace_of_history(seed);
+}
+
+/// A broker's life with some ends, while clients go on; then everything that was promised must be there.
+fn trace_of_history(seed: u64) -> u64 {
+    let _replay = Replay(seed);
+    if std::env::var("RUST_LOG").is_ok() {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .try_init();
+    }
+    let dice = Dice::new(seed, 0);
+    let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
+    let cluster = Cluster::new(seed, flush);
+    let (shared, stats) = cluster.sim.run(async {
+        cluster.start().await;
+        let shared = start_clients(&cluster, seed).await;
+        for _ in 0..dice.within(1, ENDS) {
+            cluster.sleep_ms(dice.within(20, 2_500)).await;
+            end_and_restart(&cluster, &shared, &dice).await;
+        }
+        cluster.sleep_ms(dice.within(20, 1_000)).await;
+        shared.is_ending.set(true);
+        // Whatever is delayed, or has been sent back, is there after the longest delay.
+        cluster
+            .sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 30_000)
+            .await;
+        let stored = recovered::read_all(&cluster, &shared).await;
+        shared.oracle.borrow().is_settled(&stored);
+        let stats = stored.len();
+        (shared, stats)
+    });
+    if std::env::var("SEED").is_ok() {
+        let oracle = shared.oracle.borrow();
+        println!(
+            "seed {seed}, {flush:?}: {} acknowledged, {} read, {} taken back, {stats} stored, {} s of virtual time",
+            oracle.acked,
+            oracle.read,
+            oracle.taken_back,
+            cluster.sim.mono_ns() / 1_000_000_000,
+        );
+    }
+    cluster.sim.trace_hash()
+}
+
+async fn start_clients(cluster: &Cluster, seed: u64) -> Rc<Shared> {
+    let mut admin = cluster.client("admin").await;
+    for topic in CREATED {
+        requests::create_topic(&mut admin, topic);
+        admin.flush().await.unwrap();
+        let reply = admin.reply().await.unwrap();
+        assert!(reply.is_success(), "{reply:?}");
+    }
+    let shared = Rc::new(Shared {
+        oracle: RefCell::new(Oracle::new(cluster.flush)),
+        addr: cluster.addr(),
+        seed,
+        disturbances: Cell::new(0),
+        is_closed: Cell::new(false),
+        is_ending: Cell::new(false),
+    });
+    for stream in 1..=PRODUCERS {
+        let io = cluster.sim.host(&format!("producer-{stream}"));
+        io.spawn(workload::produce(io.clone(), shared.clone(), stream));
+    }
+    for stream in PRODUCERS + 1..=PRODUCERS + CONSUMERS {
+        let io = cluster.sim.host(&format!("consumer-{stream}"));
+        io.spawn(workload::consume(io.clone(), shared.clone(), stream));
+        io.spawn(workload::wait_for_messages(
+            io.clone(),
+            shared.clone(),
+            100 + stream,
+        ));
+    }
+    shared
+}
+
+async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+    if dice.one_in(5) {
+        let host = format!("producer-{}", dice.within(1, PRODUCERS));
+        shared.disturb();
+        cluster.sim.reset_connections(&host, cluster::BROKER);
+        cluster.sleep_ms(dice.within(1, 200)).await;
+    }
+    shared.disturb();
+    shared.is_closed.set(true);
+    let end = dice.below(5);
+    tracing::info!(now_ns = cluster.sim.mono_ns(), flush = ?cluster.flush, what = ["stop", "kill", "kill", "power cut", "power cut"][end as usize], "the broker ends");
+    let crashed_ns = match end {
+        0 => {
+            cluster.stop().await;
+            None
+        }
+        1..=2 => {
+            cluster.kill();
+            Some(cluster.sim.mono_ns())
+        }
+        _ => {
+            cluster.cut_power();
+            let now_ns = cluster.sim.mono_ns();
+            shared.oracle.borrow_mut().power_was_cut(now_ns);
+            Some(now_ns)
+        }
+    };
+    cluster.sleep_ms(dice.within(0, 1_000)).await;
+    cluster.start().await;
+    recovered::check_state(cluster, shared, crashed_ns).await;
+    shared.disturb();
+    shared.is_closed.set(false);
+    // Sometimes nobody looks before the next end.
+    if !dice.one_in(4) {
+        recovered::read_all(cluster, shared).await;
+    }
+}

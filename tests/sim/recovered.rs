@@ -1,0 +1,142 @@
+//! What a broker has after a restart, held against what its clients were promised.
+
+use std::collections::BTreeSet;
+
+use ringmq::io::Clock;
+use ringmq::wire::codes::{request, response};
+use ringmq::wire::route::RouteRequest;
+
+use crate::client::Client;
+use crate::cluster::Cluster;
+use crate::oracle::{Queue, Told};
+use crate::requests::{self, Pull, QUEUES};
+use crate::sent::TAGS;
+use crate::workload::{CREATED, Shared};
+
+const GROUP: &str = "readers";
+
+/// Right after the broker said that it is ready, while nobody else asks it for anything.
+pub async fn check_state(cluster: &Cluster, shared: &Shared, crashed_ns: Option<u64>) {
+    let mut names = cluster.namesrv_client("reader").await;
+    for topic in CREATED {
+        let fields = RouteRequest {
+            topic,
+            accept_standard_json_only: true,
+        };
+        let reply = names
+            .call(request::GET_ROUTEINFO_BY_TOPIC, &fields.ext(), &[])
+            .await
+            .unwrap();
+        assert!(
+            reply.is_success(),
+            "no route to {topic} at once after a restart: {reply:?}"
+        );
+    }
+    let mut client = cluster.client("reader").await;
+    let committed = shared.oracle.borrow().committed_queues();
+    for (group, queue) in committed {
+        let offset = requests::query_offset(&mut client, &group, &queue)
+            .await
+            .unwrap();
+        shared
+            .oracle
+            .borrow_mut()
+            .recovered_commit(&group, &queue, offset, crashed_ns);
+    }
+}
+
+/// Reads every queue from its beginning to its end; `(topic, number)` of all messages.
+pub async fn read_all(cluster: &Cluster, shared: &Shared) -> BTreeSet<(String, u64)> {
+    let mut client = cluster.client("reader").await;
+    let mut stored = BTreeSet::new();
+    let topics = shared.oracle.borrow().topics();
+    for topic in topics {
+        for id in 0..QUEUES {
+            let queue = Queue {
+                topic: topic.clone(),
+                id,
+            };
+            read_queue(&mut client, shared, &queue, &mut stored).await;
+        }
+    }
+    stored
+}
+
+async fn read_queue(
+    client: &mut Client,
+    shared: &Shared,
+    queue: &Queue,
+    stored: &mut BTreeSet<(String, u64)>,
+) {
+    let promised = shared.oracle.borrow().last_promised(queue);
+    let mut offset = 0;
+    loop {
+        let asked_ns = client.io.now().mono_ns;
+        let pull = Pull {
+            group: GROUP,
+            queue,
+            offset,
+            expression: "*",
+            hold_ms: 0,
+        };
+        let reply = requests::pull(client, &pull).await.unwrap();
+        match reply.code {
+            response::SUCCESS => {}
+            response::PULL_NOT_FOUND | response::TOPIC_NOT_EXIST | response::INVALID_PARAMETER => {
+                break;
+            }
+            _ => panic!("a pull of {queue:?} from {offset}: {reply:?}"),
+        }
+        let told = Told {
+            asked_ns,
+            told_ns: client.io.now().mono_ns,
+        };
+        let records = requests::records(&reply.body);
+        assert!(!records.is_empty(), "found nothing: {reply:?}");
+        for record in &records {
+            let number = shared
+                .oracle
+                .borrow_mut()
+                .delivered(queue, offset, record, told);
+            stored.insert((queue.topic.clone(), number));
+            offset += 1;
+        }
+        assert_eq!(reply.number("nextBeginOffset") as u64, offset, "{reply:?}");
+    }
+    assert!(
+        promised.is_none_or(|promised| promised < offset),
+        "lost: {queue:?} ends at {offset}, {promised:?} was promised"
+    );
+    check_filter(client, shared, queue, offset).await;
+}
+
+/// A consumer of one tag gets exactly the messages with it.
+async fn check_filter(client: &mut Client, shared: &Shared, queue: &Queue, end: u64) {
+    let tag = TAGS[end as usize % TAGS.len()];
+    let expected = shared.oracle.borrow().tagged(queue, end, tag);
+    let (mut found, mut offset) = (Vec::new(), 0);
+    while offset < end {
+        let pull = Pull {
+            group: GROUP,
+            queue,
+            offset,
+            expression: tag,
+            hold_ms: 0,
+        };
+        let reply = requests::pull(client, &pull).await.unwrap();
+        assert!(
+            matches!(
+                reply.code,
+                response::SUCCESS | response::PULL_RETRY_IMMEDIATELY
+            ),
+            "a pull of {tag} in {queue:?} from {offset}: {reply:?}"
+        );
+        let records = requests::records(&reply.body);
+        found.extend(records.iter().map(|record| record.queue_offset));
+        let next = reply.number("nextBeginOffset") as u64;
+        assert!(next > offset, "{reply:?}");
+        offset = next;
+    }
+    found.retain(|offset| *offset < end);
+    assert_eq!(found, expected, "{tag} messages of {queue:?}");
+}

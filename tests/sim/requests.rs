@@ -1,0 +1,201 @@
+//! The requests that the tests make, and the records in the answers.
+
+use std::io;
+use std::time::Duration;
+
+use ringmq::message::{Check, Record, batch};
+use ringmq::wire::codes::{request, response};
+use ringmq::wire::offset::{QueryConsumerOffset, QueueRequest, UpdateConsumerOffset};
+use ringmq::wire::pull::{PullRequest, pull_sys_flag};
+use ringmq::wire::send::SendRequest;
+use ringmq::wire::send_back::SendBack;
+use ringmq::wire::topic::CreateTopic;
+
+use crate::client::{Client, PATIENCE, Reply};
+use crate::oracle::Queue;
+use crate::sent::Sent;
+
+/// Queues of every topic that a test creates.
+pub const QUEUES: i32 = 4;
+
+/// A pull's own limit; the broker's is 32.
+const MOST_MESSAGES: i32 = 32;
+
+/// How much later than asked for a parked pull may be answered: the broker looks every 100 ms.
+const PULL_SLACK: Duration = Duration::from_millis(500);
+
+pub struct Pull<'a> {
+    pub group: &'a str,
+    pub queue: &'a Queue,
+    pub offset: u64,
+    pub expression: &'a str,
+    pub hold_ms: u64,
+}
+
+pub fn create_topic(client: &mut Client, topic: &str) -> i32 {
+    let fields = CreateTopic {
+        topic,
+        default_topic: "TBW102",
+        read_queue_nums: QUEUES,
+        write_queue_nums: QUEUES,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG",
+        topic_sys_flag: Some(0),
+        order: false,
+        attributes: None,
+        force: false,
+    };
+    client.ask(request::UPDATE_AND_CREATE_TOPIC, &fields.ext(), &[])
+}
+
+pub fn send(client: &mut Client, sent: &Sent, queue_id: i32) -> i32 {
+    let properties = sent.properties();
+    let fields = send_fields(sent, queue_id, &properties);
+    client.ask(request::SEND_MESSAGE_V2, &fields.ext(), &sent.body())
+}
+
+pub fn send_oneway(client: &mut Client, sent: &Sent, queue_id: i32) {
+    let properties = sent.properties();
+    let fields = send_fields(sent, queue_id, &properties);
+    client.tell(request::SEND_MESSAGE_V2, &fields.ext(), &sent.body());
+}
+
+/// All of one topic.
+pub fn send_batch(client: &mut Client, messages: &[Sent], queue_id: i32) -> i32 {
+    let mut body = Vec::new();
+    for sent in messages {
+        let (content, properties) = (sent.body(), sent.properties());
+        let item = batch::BatchItem {
+            flag: sent.flag(),
+            body: &content,
+            properties: properties.as_bytes(),
+        };
+        batch::push(&mut body, &item);
+    }
+    let fields = SendRequest {
+        batch: true,
+        ..send_fields(&messages[0], queue_id, "")
+    };
+    client.ask(request::SEND_BATCH_MESSAGE, &fields.ext(), &body)
+}
+
+fn send_fields<'a>(sent: &'a Sent, queue_id: i32, properties: &'a str) -> SendRequest<'a> {
+    SendRequest {
+        producer_group: "producers",
+        topic: &sent.topic,
+        default_topic: "TBW102",
+        default_topic_queue_nums: QUEUES,
+        queue_id,
+        sys_flag: 0,
+        born_timestamp_ms: sent.born_ms,
+        flag: sent.flag(),
+        properties: Some(properties),
+        reconsume_times: Some(0),
+        unit_mode: false,
+        max_reconsume_times: None,
+        batch: false,
+        broker_name: None,
+    }
+}
+
+pub fn send_back(client: &mut Client, record: &Record<'_>, group: &str, delay_level: i32) -> i32 {
+    let fields = SendBack {
+        offset: record.physical_offset as i64,
+        group,
+        delay_level,
+        origin_msg_id: None,
+        origin_topic: Some(record.topic),
+        unit_mode: false,
+        max_reconsume_times: Some(16),
+    };
+    client.ask(request::CONSUMER_SEND_MSG_BACK, &fields.ext(), &[])
+}
+
+/// Waits for as long as the broker may hold the pull.
+pub async fn pull(client: &mut Client, pull: &Pull<'_>) -> io::Result<Reply> {
+    ask_pull(client, pull);
+    client.patience = PATIENCE.max(Duration::from_millis(pull.hold_ms) + PULL_SLACK);
+    client.flush().await?;
+    let reply = client.reply().await;
+    client.patience = PATIENCE;
+    reply
+}
+
+pub fn ask_pull(client: &mut Client, pull: &Pull<'_>) -> i32 {
+    let hold = if pull.hold_ms > 0 {
+        pull_sys_flag::SUSPEND
+    } else {
+        0
+    };
+    let fields = PullRequest {
+        consumer_group: pull.group,
+        topic: &pull.queue.topic,
+        queue_id: pull.queue.id,
+        queue_offset: pull.offset as i64,
+        max_msg_nums: MOST_MESSAGES,
+        sys_flag: hold | pull_sys_flag::SUBSCRIPTION,
+        commit_offset: 0,
+        suspend_timeout_ms: pull.hold_ms as i64,
+        subscription: Some(pull.expression),
+        sub_version: 0,
+        expression_type: Some("TAG"),
+        max_msg_bytes: None,
+        request_source: None,
+    };
+    client.ask(request::PULL_MESSAGE, &fields.ext(), &[])
+}
+
+/// What the group has committed, if anything.
+pub async fn query_offset(
+    client: &mut Client,
+    group: &str,
+    queue: &Queue,
+) -> io::Result<Option<i64>> {
+    let fields = QueryConsumerOffset {
+        consumer_group: group,
+        topic: &queue.topic,
+        queue_id: queue.id,
+        set_zero_if_not_found: Some(false),
+    };
+    let reply = client
+        .call(request::QUERY_CONSUMER_OFFSET, &fields.ext(), &[])
+        .await?;
+    match reply.code {
+        response::SUCCESS => Ok(Some(reply.number("offset"))),
+        response::QUERY_NOT_FOUND => Ok(None),
+        _ => panic!("query of {group}'s offset of {queue:?}: {reply:?}"),
+    }
+}
+
+pub fn commit_offset(client: &mut Client, group: &str, queue: &Queue, offset: u64) -> i32 {
+    let fields = UpdateConsumerOffset {
+        consumer_group: group,
+        topic: &queue.topic,
+        queue_id: queue.id,
+        commit_offset: offset as i64,
+    };
+    client.ask(request::UPDATE_CONSUMER_OFFSET, &fields.ext(), &[])
+}
+
+pub async fn max_offset(client: &mut Client, queue: &Queue) -> io::Result<Reply> {
+    let fields = QueueRequest {
+        topic: &queue.topic,
+        queue_id: queue.id,
+    };
+    client
+        .call(request::GET_MAX_OFFSET, &fields.ext(), &[])
+        .await
+}
+
+/// The records of a pull's reply, each with right CRCs.
+pub fn records(mut body: &[u8]) -> Vec<Record<'_>> {
+    let mut records = Vec::new();
+    while !body.is_empty() {
+        let record = Record::decode(body, Check::Crc);
+        let record =
+            record.unwrap_or_else(|error| panic!("a pulled record cannot be read: {error}"));
+        body = &body[record.total_size as usize..];
+        records.push(record);
+    }
+    records
+}

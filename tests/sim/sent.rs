@@ -1,0 +1,77 @@
+//! What a producer sends: everything follows from the message's number, so that whatever comes back can be checked.
+//!
+//! ```text
+//! 0  number 8   fill, drawn from the number
+//! ```
+
+use ringmq::message::{Record, properties};
+
+use crate::dice::Dice;
+
+pub const TAGS: [&str; 3] = ["red", "green", "blue"];
+
+const NUMBER_BYTES: usize = 8;
+
+/// A message that was handed to a client's connection at least.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub number: u64,
+    pub topic: String,
+    pub body_bytes: usize,
+    /// 0: at once.
+    pub delay_level: u64,
+    pub born_ms: i64,
+}
+
+impl Sent {
+    pub fn tag(&self) -> &'static str {
+        TAGS[self.number as usize % TAGS.len()]
+    }
+
+    pub fn flag(&self) -> i32 {
+        self.number as i32
+    }
+
+    pub fn key(&self) -> String {
+        format!("key-{}", self.number)
+    }
+
+    pub fn body(&self) -> Vec<u8> {
+        let dice = Dice::new(self.number, 0);
+        let mut body = self.number.to_be_bytes().to_vec();
+        while body.len() < self.body_bytes {
+            body.extend_from_slice(&dice.next().to_be_bytes());
+        }
+        body.truncate(self.body_bytes.max(NUMBER_BYTES));
+        body
+    }
+
+    pub fn properties(&self) -> String {
+        let mut text = String::new();
+        properties::push(&mut text, properties::KEYS, &self.key());
+        properties::push(&mut text, properties::TAGS, self.tag());
+        if self.delay_level > 0 {
+            properties::push(&mut text, properties::DELAY, &self.delay_level.to_string());
+        }
+        text
+    }
+
+    /// Whether the record holds what was sent.
+    pub fn check(&self, record: &Record<'_>) {
+        assert!(
+            record.body == self.body(),
+            "other bytes than were sent as {self:?}: {record:?}"
+        );
+        assert_eq!(record.flag, self.flag(), "{self:?}");
+        assert_eq!(record.born_timestamp_ms, self.born_ms, "{self:?}");
+        let property = |name| properties::find(record.properties, name);
+        assert_eq!(property(properties::KEYS), Some(&*self.key()), "{self:?}");
+        assert_eq!(property(properties::TAGS), Some(self.tag()), "{self:?}");
+    }
+}
+
+pub fn number_of(record: &Record<'_>) -> u64 {
+    let number = record.body.first_chunk();
+    let number = number.unwrap_or_else(|| panic!("nobody has sent {record:?}"));
+    u64::from_be_bytes(*number)
+}
