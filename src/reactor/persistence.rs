@@ -62,9 +62,11 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) {
         let file = shard.unsaved.borrow_mut().pop();
         let Some(file) = file else { return };
         let text = shard.broker.borrow().file_text(file);
-        // An offset must not be safer than the message that it speaks of: a delayed message that counts as delivered has
-        // to be in its real topic even after a power cut.
-        if file == ConfigFile::DelayOffsets && shard.store.durable_so_far().await.is_err() {
+        // An offset must not be safer than the messages that it speaks of: after a power cut a consumer would pass over
+        // those that come in the place of the lost ones, and a delayed message would count as delivered.
+        let speaks_of_messages =
+            matches!(file, ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets);
+        if speaks_of_messages && shard.store.durable_so_far().await.is_err() {
             continue;
         }
         if let Err(error) = shard.store.save_text(file.name(), text).await {
