@@ -100,13 +100,13 @@ fn trace_of_history(seed: u64) -> u64 {
         cluster.start().await;
         let shared = start_clients(&cluster, seed).await;
         for _ in 0..dice.within(1, ENDS) {
-            cluster.sleep_ms(dice.within(20, 2_500)).await;
+            cluster.sleep_ms(*dice.pick(&[100, 700, 2_500, 8_000]) + dice.below(500)).await;
             end_and_restart(&cluster, &shared, &dice).await;
         }
         cluster.sleep_ms(dice.within(20, 1_000)).await;
         shared.is_ending.set(true);
         // Whatever is delayed, or has been sent back, is there after the longest delay.
-        cluster.sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 30_000).await;
+        cluster.sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 5_000).await;
         let stored = recovered::read_all(&cluster, &shared).await;
         shared.oracle.borrow().is_settled(&stored);
         let stats = stored.len();
