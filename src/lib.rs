@@ -1,4 +1,24 @@
-//! ringmq
+//! ringmq: a message broker that speaks Apache RocketMQ's protocol and keeps RocketMQ's store, on io_uring, one pinned
+//! reactor per core.
+//!
+//! # One message's journey
+//!
+//! ```text
+//! socket -> ring (multishot receive) -> reactor::inbox -> wire (frame, header, fields) -> broker (may it? where to?)
+//!        -> store (encoded once, into the log buffer) -> group commit (one O_DIRECT write) -> device
+//!        -> store (queue entry) -> reactor (acknowledgement, waiting pulls) -> ring (one send per connection) -> socket
+//! ```
+//!
+//! Everything between the two sockets happens on one thread. Arrows between the rooms point one way (`tests/tidy.rs` holds
+//! the table); `ARCHITECTURE.md` gives the reasons and the figures.
+//!
+//! # What this crate never does
+//!
+//! * Acknowledge a message before it is as durable as the flush mode promises, or show it to a consumer before that.
+//! * Take a lock, touch an atomic or hop between cores on a message's path.
+//! * Repeat a log write that has failed: the shard is fenced instead, and goes on reading.
+//! * Trust a byte from the network or the disk: each is checked, and costs at most its own connection or segment.
+//! * Read a clock, a socket or a file below `reactor/`, except through the seam `io/`: the simulator runs the same code.
 
 pub mod bench;
 pub mod broker;

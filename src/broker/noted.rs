@@ -12,6 +12,7 @@ pub(super) struct Noted<'a> {
     pub(super) unique_key: Option<&'a str>,
     pub(super) delay: Option<&'a str>,
     pub(super) wait: Option<&'a str>,
+    pub(super) tags: Option<&'a str>,
     pub(super) is_half: bool,
     pub(super) is_timed: bool,
     has_pop_receipt: bool,
@@ -27,6 +28,7 @@ impl<'a> Noted<'a> {
                 properties::UNIQUE_KEY => noted.unique_key = Some(value),
                 properties::DELAY => noted.delay = Some(value),
                 properties::WAIT => noted.wait = Some(value),
+                properties::TAGS => noted.tags = Some(value),
                 properties::TRANSACTION_PREPARED => {
                     noted.is_half = value.eq_ignore_ascii_case("true");
                 }

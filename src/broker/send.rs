@@ -13,7 +13,9 @@ use super::noted::Noted;
 use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
 use super::{Broker, Refusal, names, system_topics};
 use crate::message::ids::MessageId;
-use crate::message::{MAX_PROPERTIES_BYTES, Message, Properties, batch, properties, sys_flag};
+use crate::message::{
+    MAX_PROPERTIES_BYTES, Message, Properties, batch, properties, sys_flag, tags_code,
+};
 use crate::store::QueueIndex;
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send::SendRequest;
@@ -40,6 +42,8 @@ pub struct SendPlan<'a> {
     pub batch: Option<u32>,
     /// When a message in the schedule topic is due; its ConsumeQueue entry holds this in place of the tag.
     pub deliver_time_ms: Option<i64>,
+    /// Hash of the message's tag where it is known already; the store looks for it otherwise.
+    tags_code: Option<i64>,
     /// False if the producer does not care for the flush.
     pub wait: bool,
     pub unique_key: UniqueKey<'a>,
@@ -66,6 +70,11 @@ impl SendPlan<'_> {
     /// What the store is to write for one message of a batch: with its own properties only, as RocketMQ does.
     pub fn batch_message<'b>(&self, item: &batch::BatchItem<'b>) -> Message<'b> {
         self.with_body(item.flag, item.body, Properties::new(item.properties))
+    }
+
+    /// What the queue's entry is to hold besides the message's place; `None` leaves it to the store.
+    pub fn entry_code(&self) -> Option<i64> {
+        self.deliver_time_ms.or(self.tags_code)
     }
 
     pub fn properties(&self) -> Properties<'_> {
@@ -121,6 +130,7 @@ impl<'a> SendPlan<'a> {
             body: record.body,
             batch: None,
             deliver_time_ms: None,
+            tags_code: None,
             wait: false,
             unique_key: UniqueKey::None,
             client_properties: Cow::Borrowed(&[]),
@@ -194,6 +204,7 @@ impl Broker {
             body,
             batch: None,
             deliver_time_ms: None,
+            tags_code: Some(noted.tags.map_or(0, tags_code)),
             wait: noted.wait != Some("false"),
             unique_key: noted.unique_key.map_or(UniqueKey::None, UniqueKey::Client),
             client_properties: noted.stripped(client_properties),

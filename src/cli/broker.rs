@@ -33,10 +33,17 @@ fn print_banner(config: &Config, process: &Process) {
     }
     for shard in &process.shards {
         let started = &shard.started;
-        println!("  broker      {} at {} on core {}", shard.broker_name, shard.addr, shard.core);
+        println!(
+            "  broker      {} at {} on core {}",
+            shard.broker_name, shard.addr, shard.core
+        );
         println!("    store     {}", shard.store_dir.display());
         println!("    flush     {}", flush_text(config));
-        println!("    queues    {} MiB of {}", config.consume_queue_memory_bytes >> 20, started.ready.figures.pages);
+        println!(
+            "    queues    {} MiB of {}",
+            config.consume_queue_memory_bytes >> 20,
+            started.ready.figures.pages
+        );
         println!("    kernel    {}", started.facilities);
     }
     let missing: Vec<_> = process
@@ -46,7 +53,10 @@ fn print_banner(config: &Config, process: &Process) {
         .map(|shard| shard.broker_name.as_str())
         .collect();
     if !missing.is_empty() {
-        warn!("not registered with every name server yet: {}", missing.join(", "));
+        warn!(
+            "not registered with every name server yet: {}",
+            missing.join(", ")
+        );
     }
     println!("ready");
 }
@@ -54,7 +64,9 @@ fn print_banner(config: &Config, process: &Process) {
 fn flush_text(config: &Config) -> String {
     use crate::config::Flush;
     match config.flush {
-        Flush::Sync => "sync: a send is acknowledged once it is on the device, its cache flushed".into(),
+        Flush::Sync => {
+            "sync: a send is acknowledged once it is on the device, its cache flushed".into()
+        }
         Flush::Async => format!(
             "async: a send is acknowledged once it is written to the device, flushed within {} ms",
             config.flush_interval_ms

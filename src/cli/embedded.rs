@@ -6,7 +6,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::process::Process;
-use crate::bench::{BYTES_WRITTEN_KEY, EmbeddedBroker, FLUSHES_KEY, FlushMode, StartBroker, WRITES_KEY, WriteCounters, cpu};
+use crate::bench::{
+    BYTES_WRITTEN_KEY, EmbeddedBroker, FLUSHES_KEY, FlushMode, StartBroker, WRITES_KEY,
+    WriteCounters, cpu,
+};
 use crate::config::{Config, Flush};
 
 /// Starts brokers on free ports of the loopback.
@@ -20,8 +23,14 @@ struct Embedded {
 }
 
 impl StartBroker for Embedding {
-    fn start(&self, mode: FlushMode, dir: &Path, core: usize) -> Result<Box<dyn EmbeddedBroker>, String> {
-        let (listen_port, namesrv_port) = free_ports().map_err(|error| format!("no free port: {error}"))?;
+    fn start(
+        &self,
+        mode: FlushMode,
+        dir: &Path,
+        core: usize,
+    ) -> Result<Box<dyn EmbeddedBroker>, String> {
+        let (listen_port, namesrv_port) =
+            free_ports().map_err(|error| format!("no free port: {error}"))?;
         let config = Config {
             listen_port,
             namesrv_port,
@@ -37,8 +46,16 @@ impl StartBroker for Embedding {
         };
         let process = Process::start(&config).map_err(|error| format!("{error:#}"))?;
         let namesrv = SocketAddr::from((Ipv4Addr::LOCALHOST, namesrv_port));
-        let shards = process.shards.iter().map(|shard| (shard.addr, shard.started.thread_id)).collect();
-        Ok(Box::new(Embedded { shards, process: Mutex::new(process), namesrv }))
+        let shards = process
+            .shards
+            .iter()
+            .map(|shard| (shard.addr, shard.started.thread_id))
+            .collect();
+        Ok(Box::new(Embedded {
+            shards,
+            process: Mutex::new(process),
+            namesrv,
+        }))
     }
 }
 
@@ -48,7 +65,10 @@ impl EmbeddedBroker for Embedded {
     }
 
     fn cpu(&self) -> Option<Duration> {
-        self.shards.iter().map(|(_, thread)| cpu::of_thread(*thread).ok()).sum()
+        self.shards
+            .iter()
+            .map(|(_, thread)| cpu::of_thread(*thread).ok())
+            .sum()
     }
 
     fn writes(&self) -> Option<WriteCounters> {
@@ -64,7 +84,10 @@ impl EmbeddedBroker for Embedded {
     }
 
     fn stop(self: Box<Self>) {
-        let process = self.process.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let process = self
+            .process
+            .into_inner()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Err(error) = process.stop() {
             tracing::warn!("the embedded broker did not stop cleanly: {error:#}");
         }

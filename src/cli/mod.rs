@@ -32,8 +32,16 @@ enum Command {
 }
 
 pub fn run(cli: Cli) -> Result<()> {
-    let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new("warn,ringmq=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Next to the progress and the tables of a benchmark, the news of the brokers that it starts are noise.
+    let usual = match cli.command {
+        Command::Bench(_) => "warn",
+        _ => "warn,ringmq=info",
+    };
+    let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match cli.command {
         Command::Broker(args) => broker::run(args),
         Command::Namesrv(args) => namesrv::run(args),

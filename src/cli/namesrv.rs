@@ -20,21 +20,26 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
     let mut signals = signals()?;
     let doorbell = Doorbell::new()?;
     let (bell, (to_main, from_thread)) = (doorbell.clone(), channel());
-    let thread = thread::Builder::new().name("namesrv".into()).spawn(move || {
-        let result = Ring::start(RingConfig::default(), |ring| {
-            let waiting = ring.clone();
-            let stop = async move {
-                let _ = waiting.wait(&bell).await;
-            };
-            let ready = move || {
-                println!("ringmq {} name server at {listen}", env!("CARGO_PKG_VERSION"));
-                println!("ready");
-            };
-            reactor::run_namesrv(ring, NamesrvSetup { listen, dir }, stop, ready)
-        });
-        let _ = to_main.send(());
-        result
-    })?;
+    let thread = thread::Builder::new()
+        .name("namesrv".into())
+        .spawn(move || {
+            let result = Ring::start(RingConfig::default(), |ring| {
+                let waiting = ring.clone();
+                let stop = async move {
+                    let _ = waiting.wait(&bell).await;
+                };
+                let ready = move || {
+                    println!(
+                        "ringmq {} name server at {listen}",
+                        env!("CARGO_PKG_VERSION")
+                    );
+                    println!("ready");
+                };
+                reactor::run_namesrv(ring, NamesrvSetup { listen, dir }, stop, ready)
+            });
+            let _ = to_main.send(());
+            result
+        })?;
     let handle = signals.handle();
     // Whichever is first: a signal stops the thread, a failed thread stops the wait for signals.
     let watcher = thread::spawn(move || {
@@ -44,7 +49,9 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
     if signals.forever().next().is_some() {
         doorbell.ring();
     }
-    let served = thread.join().map_err(|_| anyhow!("the name server's thread panicked"))?;
+    let served = thread
+        .join()
+        .map_err(|_| anyhow!("the name server's thread panicked"))?;
     let _ = watcher.join();
     Ok(served??)
 }

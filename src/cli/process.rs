@@ -16,8 +16,14 @@ use crate::ring::{Doorbell, Facilities, Ring, RingConfig};
 
 /// What a thread of the process reports to its main thread.
 pub enum Event {
-    Ready { shard: usize, ready: Box<Started> },
-    Stopped { shard: usize, result: Result<()> },
+    Ready {
+        shard: usize,
+        ready: Box<Started>,
+    },
+    Stopped {
+        shard: usize,
+        result: Result<()>,
+    },
     /// SIGTERM or SIGINT.
     Signal,
 }
@@ -61,7 +67,10 @@ impl Process {
         let mut ready: Vec<Option<Started>> = starting.iter().map(|_| None).collect();
         while ready.iter().any(Option::is_none) {
             match events.recv()? {
-                Event::Ready { shard, ready: started } => ready[shard] = Some(*started),
+                Event::Ready {
+                    shard,
+                    ready: started,
+                } => ready[shard] = Some(*started),
                 Event::Stopped { result, .. } => {
                     for shard in &starting {
                         shard.doorbell.ring();
@@ -69,7 +78,9 @@ impl Process {
                     for shard in starting {
                         let _ = shard.thread.join();
                     }
-                    return Err(result.err().unwrap_or_else(|| anyhow!("a shard stopped while starting")));
+                    return Err(result
+                        .err()
+                        .unwrap_or_else(|| anyhow!("a shard stopped while starting")));
                 }
                 Event::Signal => unreachable!("signals are watched once the process has started"),
             }
@@ -90,20 +101,29 @@ impl Process {
         let namesrv = config
             .has_builtin_namesrv()
             .then(|| SocketAddr::new(config.advertise, config.namesrv_port));
-        Ok(Process { shards, namesrv, events, to_events })
+        Ok(Process {
+            shards,
+            namesrv,
+            events,
+            to_events,
+        })
     }
 
     /// Runs until a signal comes, or until a shard fails; then stops all of them.
     pub fn run_until(self, mut signals: Signals) -> Result<()> {
         let to_events = self.to_events.clone();
-        thread::Builder::new().name("signals".into()).spawn(move || {
-            if signals.forever().next().is_some() {
-                let _ = to_events.send(Event::Signal);
-            }
-        })?;
+        thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                if signals.forever().next().is_some() {
+                    let _ = to_events.send(Event::Signal);
+                }
+            })?;
         match self.events.recv()? {
             Event::Stopped { shard, result } => {
-                let failure = result.err().unwrap_or_else(|| anyhow!("shard {shard} stopped by itself"));
+                let failure = result
+                    .err()
+                    .unwrap_or_else(|| anyhow!("shard {shard} stopped by itself"));
                 let _ = self.stop();
                 Err(failure)
             }
@@ -149,33 +169,45 @@ fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<S
     let setup = shard_setup(config, shard)?;
     let doorbell = Doorbell::new()?;
     let core = config.cores[shard];
-    let ring_config = RingConfig { core: Some(core), ..RingConfig::default() };
+    let ring_config = RingConfig {
+        core: Some(core),
+        ..RingConfig::default()
+    };
     let starting = StartingShard {
         broker_name: setup.broker.broker_name.clone(),
         addr: SocketAddr::new(config.advertise, setup.listen.port()),
         core,
         store_dir: setup.store.dir.clone(),
         doorbell: doorbell.clone(),
-        thread: thread::Builder::new().name(format!("shard-{shard}")).spawn(move || {
-            let to_ready = events.clone();
-            let run = Ring::start(ring_config, move |ring| async move {
-                let (bell, at_ready) = (ring.clone(), ring.clone());
-                let stop = async move {
-                    // It can only fail with the ring itself.
-                    let _ = bell.wait(&doorbell).await;
+        thread: thread::Builder::new()
+            .name(format!("shard-{shard}"))
+            .spawn(move || {
+                let to_ready = events.clone();
+                let run = Ring::start(ring_config, move |ring| async move {
+                    let (bell, at_ready) = (ring.clone(), ring.clone());
+                    let stop = async move {
+                        // It can only fail with the ring itself.
+                        let _ = bell.wait(&doorbell).await;
+                    };
+                    reactor::run(ring, setup, stop, move |ready| {
+                        let started = Started {
+                            ready,
+                            facilities: at_ready.facilities(),
+                            thread_id: thread_id(),
+                        };
+                        let _ = to_ready.send(Event::Ready {
+                            shard,
+                            ready: Box::new(started),
+                        });
+                    })
+                    .await
+                });
+                let result = match run {
+                    Ok(served) => served.map_err(anyhow::Error::from),
+                    Err(error) => Err(anyhow::Error::from(error)),
                 };
-                reactor::run(ring, setup, stop, move |ready| {
-                    let started = Started { ready, facilities: at_ready.facilities(), thread_id: thread_id() };
-                    let _ = to_ready.send(Event::Ready { shard, ready: Box::new(started) });
-                })
-                .await
-            });
-            let result = match run {
-                Ok(served) => served.map_err(anyhow::Error::from),
-                Err(error) => Err(anyhow::Error::from(error)),
-            };
-            let _ = events.send(Event::Stopped { shard, result });
-        })?,
+                let _ = events.send(Event::Stopped { shard, result });
+            })?,
     };
     Ok(starting)
 }
@@ -187,7 +219,9 @@ fn check_shard_count(config: &Config) -> Result<()> {
     let found = if plain {
         1
     } else {
-        (0..).take_while(|shard| dir.join(format!("shard-{shard}")).exists()).count()
+        (0..)
+            .take_while(|shard| dir.join(format!("shard-{shard}")).exists())
+            .count()
     };
     if found != 0 && found != config.shards() {
         bail!(

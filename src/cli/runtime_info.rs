@@ -33,7 +33,11 @@ pub fn ask(broker: SocketAddr) -> io::Result<BTreeMap<String, String>> {
             let table: KvTable = loose_json::from_slice(frame.body).map_err(io::Error::other)?;
             return Ok(table.table);
         }
-        let count = stream.read(&mut chunk)?;
+        let count = match stream.read(&mut chunk) {
+            // The load generator's ring interrupts its thread, and a read with a timeout is not restarted (signal(7)).
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -21,7 +21,7 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
         namesrv: namesrv_addresses(config)?,
         register_interval_ms: config.register_interval_ms,
         sync_flush_timeout_ms: config.sync_flush_timeout_ms,
-        send_wait_ms: config.send_wait_ms,
+        connection_idle_s: config.connection_idle_s,
         save_offsets_interval_ms: config.save_offsets_interval_ms,
         builtin_namesrv: (builtin && shard == 0).then(|| NamesrvSetup {
             listen: SocketAddr::new(config.bind_address, config.namesrv_port),
@@ -79,8 +79,8 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         delay_levels_ms: config.delay_levels_ms.clone(),
         long_polling: config.long_polling,
         short_polling_ms: config.short_polling_ms,
-        max_pull_messages: config.max_pull_messages_hot,
-        max_pull_bytes: config.max_pull_bytes_hot as u32,
+        max_pull_messages: config.max_pull_messages,
+        max_pull_bytes: config.max_pull_bytes as u32,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
         client_expiry_ms: config.client_expiry_ms,
         ..BrokerConfig::default()
@@ -89,8 +89,11 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
 
 fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
     if config.has_builtin_namesrv() {
-        let own: IpAddr =
-            if config.bind_address.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { config.bind_address };
+        let own: IpAddr = if config.bind_address.is_unspecified() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            config.bind_address
+        };
         return Ok(vec![SocketAddr::new(own, config.namesrv_port)]);
     }
     let mut resolved = Vec::new();
@@ -98,7 +101,11 @@ fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
         let mut found = address
             .to_socket_addrs()
             .with_context(|| format!("the name server {address} cannot be resolved"))?;
-        resolved.push(found.next().with_context(|| format!("the name server {address} has no address"))?);
+        resolved.push(
+            found
+                .next()
+                .with_context(|| format!("the name server {address} has no address"))?,
+        );
     }
     Ok(resolved)
 }

@@ -89,8 +89,6 @@ config! {
     sync_flush_timeout_ms: u64 = 5_000, "syncFlushTimeout", 1..=600_000;
     /// One CommitLog file. Another size cannot open an existing store, as a file's name is its offset.
     segment_bytes: u64 = 1 << 30, "mappedFileSizeCommitLog", Blocks(65_536..=(2 << 30) - 4096);
-    /// One ConsumeQueue file: 300,000 entries of 20 bytes.
-    consume_queue_file_bytes: u64 = 300_000 * 20, "mappedFileSizeConsumeQueue", 20..=(2 << 30) - 20;
     /// The recent log that is kept in memory, per core: it absorbs a stalled disk and serves consumers that keep up.
     log_buffer_bytes: u64 = 64 << 20, "logBufferBytes", Blocks(1 << 20..=16 << 30);
     /// Bound of the ConsumeQueue entries in memory, per core. Enough for 100,000 queues with a chunk each.
@@ -124,20 +122,15 @@ config! {
     /// `short_polling_ms`.
     long_polling: bool = true, "longPollingEnable", Switch;
     short_polling_ms: u64 = 1_000, "shortPollingTimeMills", 1..=30_000;
-    /// Messages in one pull reply while they are in memory; 32 is also what clients ask for by default.
-    max_pull_messages_hot: u32 = 32, "maxTransferCountOnMessageInMemory", 1..=65_536;
-    max_pull_bytes_hot: u64 = 256 << 10, "maxTransferBytesOnMessageInMemory", 1024..=8 << 20;
-    /// Fewer and smaller from disk, so that one cold reader's turn stays short.
-    max_pull_messages_cold: u32 = 8, "maxTransferCountOnMessageInDisk", 1..=65_536;
-    max_pull_bytes_cold: u64 = 64 << 10, "maxTransferBytesOnMessageInDisk", 1024..=8 << 20;
+    /// Messages in one pull reply; 32 is also what clients ask for by default.
+    max_pull_messages: u32 = 32, "maxTransferCountOnMessageInMemory", 1..=65_536;
+    max_pull_bytes: u64 = 256 << 10, "maxTransferBytesOnMessageInMemory", 1024..=8 << 20;
     /// Consumers hear at once that their group changed; otherwise they find out within their 20 s rebalance.
     notify_consumer_ids_changed: bool = true, "notifyConsumerIdsChangedEnable", Switch;
     /// A client without heartbeat for this long is forgotten: four missed ones.
     client_expiry_ms: u64 = 120_000, "channelExpiredTimeout", 10_000..=86_400_000;
     /// Consumer offsets are saved this often when they changed; a crash repeats at most so much.
     save_offsets_interval_ms: u64 = 5_000, "flushConsumerOffsetInterval", 100..=600_000;
-    /// A send that waited longer for room in the log buffer is answered SYSTEM_BUSY, well before the client's 3 s pass.
-    send_wait_ms: u64 = 200, "waitTimeMillsInSendQueue", 1..=60_000;
 }
 
 /// What a record or frame has around a body: properties (32,767 bytes at most), topic, fixed fields, header.

@@ -53,6 +53,11 @@ pub const UNKEPT: &[Unkept] = &[
         why: "one process holds one broker per core instead",
     },
     Unkept {
+        name: "mappedFileSizeConsumeQueue",
+        accepted: "6000000",
+        why: "ConsumeQueue files have 300,000 entries, RocketMQ's default",
+    },
+    Unkept {
         name: "storeType",
         accepted: "default",
         why: "ConsumeQueues are files, not RocksDB",
@@ -98,7 +103,7 @@ fn distance(left: &str, right: &str) -> usize {
 
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &str = "\
-    abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
+    waitTimeMillsInSendQueue maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
     accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
     aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
     adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet allowRecallWhenBrokerNotWriteable \

@@ -316,8 +316,6 @@ impl Config {
             let allowed = format!("at least {}, twice the largest message", 2 * record_bytes);
             return refuse("logBufferBytes", self.log_buffer_bytes.to_string(), allowed);
         }
-        // A queue file holds whole entries; RocketMQ rounds up as well.
-        self.consume_queue_file_bytes = self.consume_queue_file_bytes.next_multiple_of(20);
         Ok(())
     }
 }

@@ -48,6 +48,8 @@ pub struct Space {
 
 pub trait Disk {
     type File: File;
+    /// Held until it is dropped or its process ends, however it ends.
+    type Lock: 'static;
 
     fn open(
         &self,
@@ -69,6 +71,9 @@ pub trait Disk {
 
     /// Makes names in `dir` as durable as `sync_data` makes bytes.
     fn sync_dir(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
+
+    /// Makes `path` ours alone, a file with this text; `ErrorKind::WouldBlock` if it is somebody else's.
+    fn lock(&self, path: &Path, text: &str) -> io::Result<Self::Lock>;
 
     fn space(&self, dir: &Path) -> io::Result<Space>;
 

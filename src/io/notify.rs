@@ -14,10 +14,10 @@ pub struct Notify {
 
 impl Notify {
     pub fn notify(&self) {
-        if !self.set.replace(true) {
-            if let Some(waiter) = self.waiter.borrow().as_ref() {
-                waiter.wake_by_ref();
-            }
+        if !self.set.replace(true)
+            && let Some(waiter) = self.waiter.borrow().as_ref()
+        {
+            waiter.wake_by_ref();
         }
     }
 

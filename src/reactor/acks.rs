@@ -70,7 +70,9 @@ pub struct Acks<S: Stream> {
 
 impl<S: Stream> Default for Acks<S> {
     fn default() -> Self {
-        Acks { waiting: VecDeque::new() }
+        Acks {
+            waiting: VecDeque::new(),
+        }
     }
 }
 

@@ -15,20 +15,23 @@ use tracing::{debug, info, warn};
 use super::first::{First, first};
 use super::inbox::{Flow, Inbox};
 use crate::io::{Io, Listener, Notify, Stream};
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value};
 use crate::wire::frame;
+use crate::wire::{
+    CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
+};
 
 /// Unsent replies above which the client's further requests wait.
 const PAUSE_READING_BYTES: usize = 4 << 20;
+
+/// Requests of one client that are being read from disk for at a time; its further ones wait. A pull's reply is up to
+/// 256 KiB, so this bounds what such replies take.
+const MAX_READING: usize = 32;
 
 /// Unsent replies above which the client is given up.
 const MAX_UNSENT_BYTES: usize = 64 << 20;
 
 /// An output buffer that one huge reply has grown is given back.
 const KEPT_CAPACITY_BYTES: usize = 1 << 20;
-
-/// A client that neither sends nor takes anything is closed (`serverChannelMaxIdleTimeSeconds`).
-const MAX_IDLE_NS: u64 = 120_000_000_000;
 
 /// What stands behind a port.
 pub trait Service<S: Stream>: 'static {
@@ -57,7 +60,11 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(frame: &Frame<'_>, header: &Header<'_>) -> Self {
-        Caller { opaque: header.opaque, codec: frame.codec, is_oneway: header.is_oneway() }
+        Caller {
+            opaque: header.opaque,
+            codec: frame.codec,
+            is_oneway: header.is_oneway(),
+        }
     }
 
     /// The head of the reply, in the codec of the request: C++ and Node clients read no other.
@@ -81,16 +88,25 @@ pub struct Connection<S: Stream> {
     out: RefCell<Vec<u8>>,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
-    /// `out` has been taken by the writer.
+    /// `out` has been taken by the writer, or something has been read.
     taken: Notify,
     closed: Cell<bool>,
+    /// Requests whose answer is being read from disk.
+    reading: Cell<usize>,
     sending: Cell<bool>,
     active_ns: Cell<u64>,
 }
 
 impl<S: Stream> Connection<S> {
     /// Answers `caller`, unless nobody waits for it.
-    pub fn answer(&self, caller: Caller, code: i32, remark: Option<&str>, ext: &[(&str, Value<'_>)], body: &[u8]) {
+    pub fn answer(
+        &self,
+        caller: Caller,
+        code: i32,
+        remark: Option<&str>,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) {
         if !caller.is_oneway {
             self.write(|out| frame::write(out, &caller.head(code, remark), ext, body));
         }
@@ -125,15 +141,38 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Nothing waits to be sent, nor is being sent.
+    /// Nothing waits to be sent or is being sent, nor read to be sent.
     pub fn is_drained(&self) -> bool {
-        self.out.borrow().is_empty() && !self.sending.get()
+        self.out.borrow().is_empty() && !self.sending.get() && self.reading.get() == 0
     }
 
-    async fn until_it_reads(&self) {
-        while self.out.borrow().len() > PAUSE_READING_BYTES && !self.closed.get() {
+    /// Counts a request as one that is being read for, until the guard is dropped.
+    pub fn start_reading(self: &Rc<Self>) -> Reading<S> {
+        self.reading.set(self.reading.get() + 1);
+        Reading {
+            connection: self.clone(),
+        }
+    }
+
+    async fn until_it_may_ask(&self) {
+        while !self.closed.get()
+            && (self.out.borrow().len() > PAUSE_READING_BYTES || self.reading.get() >= MAX_READING)
+        {
             self.taken.notified().await;
         }
+    }
+}
+
+/// See [`Connection::start_reading`].
+pub struct Reading<S: Stream> {
+    connection: Rc<Connection<S>>,
+}
+
+impl<S: Stream> Drop for Reading<S> {
+    fn drop(&mut self) {
+        let reading = &self.connection.reading;
+        reading.set(reading.get() - 1);
+        self.connection.taken.notify();
     }
 }
 
@@ -161,7 +200,10 @@ impl<S: Stream> Connections<S> {
     }
 
     pub fn are_drained(&self) -> bool {
-        self.open.borrow().values().all(|connection| connection.is_drained())
+        self.open
+            .borrow()
+            .values()
+            .all(|connection| connection.is_drained())
     }
 
     pub fn stop_accepting(&self) {
@@ -176,10 +218,10 @@ impl<S: Stream> Connections<S> {
         }
     }
 
-    /// Closes who has been silent in both directions for two minutes.
-    pub fn close_idle(&self, now_ns: u64) {
+    /// Closes who has been silent in both directions for so long (`serverChannelMaxIdleTimeSeconds`).
+    pub fn close_idle(&self, now_ns: u64, max_idle_s: u64) {
         for connection in self.snapshot() {
-            if now_ns.saturating_sub(connection.active_ns.get()) > MAX_IDLE_NS {
+            if now_ns.saturating_sub(connection.active_ns.get()) > max_idle_s * 1_000_000_000 {
                 info!(peer = %connection.peer, "closing an idle connection");
                 connection.close();
             }
@@ -200,6 +242,7 @@ impl<S: Stream> Connections<S> {
             queued: Notify::default(),
             taken: Notify::default(),
             closed: Cell::new(false),
+            reading: Cell::new(0),
             sending: Cell::new(false),
             active_ns: Cell::new(now_ns),
         });
@@ -223,7 +266,12 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
                 let connection = connections.add(stream, io.now().mono_ns);
                 debug!(peer = %connection.peer, "connected");
                 io.spawn(write(io.clone(), connection.clone()));
-                io.spawn(read(io.clone(), connection, service.clone(), connections.clone()));
+                io.spawn(read(
+                    io.clone(),
+                    connection,
+                    service.clone(),
+                    connections.clone(),
+                ));
             }
             First::Left(Err(error)) => warn!(%error, "accept failed"),
             First::Right(()) => return,
@@ -246,7 +294,9 @@ async fn read<I: Io, V: Service<I::Stream>>(
                 debug!(peer = %connection.peer, %error, "receive failed");
                 break;
             }
-            Ok(chunk) => inbox.feed(&chunk, |frame| service.frame(&connection, frame, &mut scratch)),
+            Ok(chunk) => inbox.feed(&chunk, |frame| {
+                service.frame(&connection, frame, &mut scratch)
+            }),
         };
         connection.active_ns.set(io.now().mono_ns);
         loop {
@@ -264,7 +314,7 @@ async fn read<I: Io, V: Service<I::Stream>>(
             }
             step = inbox.feed(&[], |frame| service.frame(&connection, frame, &mut scratch));
         }
-        connection.until_it_reads().await;
+        connection.until_it_may_ask().await;
     }
     connection.close();
     connections.open.borrow_mut().remove(&connection.id);

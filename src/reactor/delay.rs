@@ -40,7 +40,11 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
 }
 
 /// Delivers what is due of one level; how long until the next message is, if there is one.
-async fn deliver_due<I: Io>(shard: &Shard<I>, level: i32, queue: QueueIndex) -> Result<Option<u64>, ReadError> {
+async fn deliver_due<I: Io>(
+    shard: &Shard<I>,
+    level: i32,
+    queue: QueueIndex,
+) -> Result<Option<u64>, ReadError> {
     let mut positions = Vec::new();
     loop {
         let bounds = shard.store.bounds(queue);
@@ -50,23 +54,36 @@ async fn deliver_due<I: Io>(shard: &Shard<I>, level: i32, queue: QueueIndex) -> 
         }
         positions.clear();
         let mut deliver_time_ms = 0;
-        let limits = ScanLimits { max_messages: 1, max_bytes: usize::MAX, max_entries: 1 };
+        let limits = ScanLimits {
+            max_messages: 1,
+            max_bytes: usize::MAX,
+            max_entries: 1,
+        };
         let filter = |tags_code| {
             deliver_time_ms = tags_code;
             true
         };
-        let scan = shard.store.scan_cold(queue, offset, &limits, filter, &mut positions).await?;
+        let scan = shard
+            .store
+            .scan_cold(queue, offset, &limits, filter, &mut positions)
+            .await?;
         let (Scan::Found { next_offset } | Scan::NoneMatched { next_offset }) = scan else {
             return Ok(None);
         };
         let now_ms = shard.io.now().unix_ms;
-        if let Due::At(at_ms) = shard.broker.borrow().delays.due(level, deliver_time_ms, now_ms as u64) {
+        if let Due::At(at_ms) =
+            shard
+                .broker
+                .borrow()
+                .delays
+                .due(level, deliver_time_ms, now_ms as u64)
+        {
             return Ok(Some((at_ms - now_ms as u64).max(1) * 1_000_000));
         }
-        if let Some(position) = positions.first() {
-            if !deliver(shard, position.physical_offset).await? {
-                return Ok(Some(RETRY_NS));
-            }
+        if let Some(position) = positions.first()
+            && !deliver(shard, position.physical_offset).await?
+        {
+            return Ok(Some(RETRY_NS));
         }
         let mut broker = shard.broker.borrow_mut();
         broker.delays.advance(level, next_offset, now_ms as u64);
@@ -86,7 +103,10 @@ async fn deliver<I: Io>(shard: &Shard<I>, physical_offset: u64) -> Result<bool, 
         }
     };
     let Some(plan) = delay::deliver(&record) else {
-        warn!(physical_offset, "a delayed message does not say where it belongs");
+        warn!(
+            physical_offset,
+            "a delayed message does not say where it belongs"
+        );
         return Ok(true);
     };
     shard.store.wait_for_room(bytes.len() + 1024).await;

@@ -75,6 +75,8 @@ impl Inbox {
 fn missing(held: &[u8]) -> usize {
     match held.first_chunk::<4>() {
         None => 4 - held.len(),
-        Some(length) => (4 + u32::from_be_bytes(*length) as usize).saturating_sub(held.len()).max(1),
+        Some(length) => (4 + u32::from_be_bytes(*length) as usize)
+            .saturating_sub(held.len())
+            .max(1),
     }
 }

@@ -37,7 +37,12 @@ pub async fn run<I: Io>(
     let listeners = [listen(&io, setup.listen)?, listen(&io, setup.vip_listen)?];
     let shard = Shard::new(io.clone(), setup, store, broker);
     for listener in listeners {
-        io.spawn(accept(io.clone(), listener, shard.clone(), shard.connections.clone()));
+        io.spawn(accept(
+            io.clone(),
+            listener,
+            shard.clone(),
+            shard.connections.clone(),
+        ));
     }
     io.spawn(release_committed(shard.clone()));
     io.spawn(tick(shard.clone()));
@@ -46,7 +51,10 @@ pub async fn run<I: Io>(
     io.spawn(delay::run(shard.clone()));
     persistence::save_all(&shard).await;
     let registered = registration::start(&shard).await;
-    ready(Ready { figures: shard.store.figures(), registered });
+    ready(Ready {
+        figures: shard.store.figures(),
+        registered,
+    });
     stop.await;
     end(&shard).await;
     Ok(())
@@ -58,14 +66,18 @@ fn report(progress: Progress) {
 
 /// The rules with what config/ has kept, and a topic for every queue of the store: a message that was acknowledged must
 /// not be out of reach because the power went before its new topic was saved.
-async fn load_broker<I: Io>(io: &I, setup: &ShardSetup, store: &Store<I>) -> Result<Broker, ServeError> {
+async fn load_broker<I: Io>(
+    io: &I,
+    setup: &ShardSetup,
+    store: &Store<I>,
+) -> Result<Broker, ServeError> {
     let now_ms = io.now().unix_ms as u64;
     let mut broker = Broker::new(setup.broker.clone(), now_ms);
     for file in ConfigFile::ALL {
-        if let Some(text) = store.load_text(file.name()).await? {
-            if let Err(error) = broker.load_file(file, &text) {
-                warn!(file = file.name(), %error, "cannot be read; starting without it");
-            }
+        if let Some(text) = store.load_text(file.name()).await?
+            && let Err(error) = broker.load_file(file, &text)
+        {
+            warn!(file = file.name(), %error, "cannot be read; starting without it");
         }
     }
     for (topic, queues) in store.topics() {
@@ -110,7 +122,8 @@ fn fail_pending<I: Io>(shard: &Shard<I>, reason: &str) {
     loop {
         let ack = shard.acks.borrow_mut().pop();
         let Some(ack) = ack else { return };
-        ack.connection.answer(ack.caller, response::SYSTEM_ERROR, Some(reason), &[], &[]);
+        ack.connection
+            .answer(ack.caller, response::SYSTEM_ERROR, Some(reason), &[], &[]);
     }
 }
 
@@ -124,14 +137,17 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
         loop {
             let ack = shard.acks.borrow_mut().pop_older_than(oldest_ns);
             let Some(ack) = ack else { break };
-            let remark = format!("the message is in the log, but not flushed within {timeout_ms} ms");
+            let remark =
+                format!("the message is in the log, but not flushed within {timeout_ms} ms");
             shard.acknowledge(&ack, response::FLUSH_DISK_TIMEOUT, Some(&remark));
         }
         if now.mono_ns >= second_due_ns {
             second_due_ns = now.mono_ns + SECOND_NS;
             shard.broker.borrow_mut().housekeeping(now.unix_ms as u64);
             shard.carry_out_effects();
-            shard.connections.close_idle(now.mono_ns);
+            shard
+                .connections
+                .close_idle(now.mono_ns, shard.setup.connection_idle_s);
         }
         shard.io.sleep_until(now.mono_ns + TICK_NS).await;
     }
@@ -158,7 +174,10 @@ async fn wait_until<I: Io>(shard: &Shard<I>, patience_ns: u64, is_so: impl Fn() 
     let deadline_ns = shard.io.now().mono_ns + patience_ns;
     let polled = async {
         while !is_so() {
-            shard.io.sleep_until(shard.io.now().mono_ns + 1_000_000).await;
+            shard
+                .io
+                .sleep_until(shard.io.now().mono_ns + 1_000_000)
+                .await;
         }
     };
     if let First::Right(()) = first(polled, shard.io.sleep_until(deadline_ns)).await {

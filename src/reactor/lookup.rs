@@ -10,19 +10,32 @@ use crate::broker::{Peer, Refusal};
 use crate::io::Io;
 use crate::message::{Check, Record};
 use crate::store::{Boundary, ReadError};
+use crate::wire::Header;
 use crate::wire::codes::{request, response};
-use crate::wire::offset::{OffsetReply, QueueRequest, SearchOffset, TimestampReply};
 use crate::wire::offset;
+use crate::wire::offset::{OffsetReply, QueueRequest, SearchOffset, TimestampReply};
 use crate::wire::query::ViewMessage;
 use crate::wire::send_back::SendBack;
-use crate::wire::Header;
 
 /// A question, taken from the request's bytes.
 enum Question {
-    SendBack { request: SendBackOwned, peer: Peer },
-    Message { physical_offset: u64 },
-    OffsetByTime { topic: String, queue_id: u32, timestamp_ms: i64, boundary: Boundary },
-    EarliestTime { topic: String, queue_id: u32 },
+    SendBack {
+        request: SendBackOwned,
+        peer: Peer,
+    },
+    Message {
+        physical_offset: u64,
+    },
+    OffsetByTime {
+        topic: String,
+        queue_id: u32,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    },
+    EarliestTime {
+        topic: String,
+        queue_id: u32,
+    },
 }
 
 /// [`SendBack`] with its texts.
@@ -43,7 +56,9 @@ impl<I: Io> Shard<I> {
             Err(refusal) => return self.refuse(connection, caller, &refusal),
         };
         let (shard, connection) = (self.clone(), connection.clone());
+        let reading = connection.start_reading();
         self.io.spawn(async move {
+            let _reading = reading;
             if let Err(refusal) = shard.answer_question(&connection, caller, question).await {
                 shard.refuse(&connection, caller, &refusal);
             }
@@ -51,17 +66,34 @@ impl<I: Io> Shard<I> {
         });
     }
 
-    fn question(&self, connection: &Connection<I::Stream>, header: &Header<'_>) -> Result<Question, Refusal> {
+    fn question(
+        &self,
+        connection: &Connection<I::Stream>,
+        header: &Header<'_>,
+    ) -> Result<Question, Refusal> {
         Ok(match header.code {
             request::CONSUMER_SEND_MSG_BACK => {
                 let request = SendBack::decode(&header.ext)?;
-                let fields = SendBack { group: "", origin_msg_id: None, origin_topic: None, ..request };
-                let request = SendBackOwned { group: request.group.into(), fields };
-                Question::SendBack { request, peer: self.peer(connection, header) }
+                let fields = SendBack {
+                    group: "",
+                    origin_msg_id: None,
+                    origin_topic: None,
+                    ..request
+                };
+                let request = SendBackOwned {
+                    group: request.group.into(),
+                    fields,
+                };
+                Question::SendBack {
+                    request,
+                    peer: self.peer(connection, header),
+                }
             }
             request::VIEW_MESSAGE_BY_ID => {
                 let offset = ViewMessage::decode(&header.ext)?.offset;
-                Question::Message { physical_offset: position(offset)? }
+                Question::Message {
+                    physical_offset: position(offset)?,
+                }
             }
             request::SEARCH_OFFSET_BY_TIMESTAMP => {
                 let request = SearchOffset::decode(&header.ext)?;
@@ -78,7 +110,10 @@ impl<I: Io> Shard<I> {
             }
             _ => {
                 let request = QueueRequest::decode(&header.ext)?;
-                Question::EarliestTime { topic: request.topic.into(), queue_id: queue_id(request.queue_id)? }
+                Question::EarliestTime {
+                    topic: request.topic.into(),
+                    queue_id: queue_id(request.queue_id)?,
+                }
             }
         })
     }
@@ -91,31 +126,55 @@ impl<I: Io> Shard<I> {
     ) -> Result<(), Refusal> {
         match question {
             Question::SendBack { request, peer } => {
-                let fields = SendBack { group: &request.group, ..request.fields };
+                let fields = SendBack {
+                    group: &request.group,
+                    ..request.fields
+                };
                 self.send_back(connection, caller, &fields, &peer).await?;
             }
             Question::Message { physical_offset } => {
-                let record = self.store.record_at(physical_offset).await.map_err(unreadable)?;
+                let record = self
+                    .store
+                    .record_at(physical_offset)
+                    .await
+                    .map_err(unreadable)?;
                 let Some(record) = record else {
                     let remark = format!("can not find message by the offset, {physical_offset}");
                     return Err(Refusal::new(response::SYSTEM_ERROR, remark));
                 };
                 connection.answer(caller, response::SUCCESS, None, &[], &record);
             }
-            Question::OffsetByTime { topic, queue_id, timestamp_ms, boundary } => {
+            Question::OffsetByTime {
+                topic,
+                queue_id,
+                timestamp_ms,
+                boundary,
+            } => {
                 let offset = match self.store.find_queue(&topic, queue_id) {
-                    Some(queue) => self.store.offset_by_time(queue, timestamp_ms, boundary).await.map_err(unreadable)?,
+                    Some(queue) => self
+                        .store
+                        .offset_by_time(queue, timestamp_ms, boundary)
+                        .await
+                        .map_err(unreadable)?,
                     None => 0,
                 };
-                let reply = OffsetReply { offset: offset as i64 };
+                let reply = OffsetReply {
+                    offset: offset as i64,
+                };
                 connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);
             }
             Question::EarliestTime { topic, queue_id } => {
                 let timestamp_ms = match self.store.find_queue(&topic, queue_id) {
-                    Some(queue) => self.store.earliest_store_time(queue).await.map_err(unreadable)?,
+                    Some(queue) => self
+                        .store
+                        .earliest_store_time(queue)
+                        .await
+                        .map_err(unreadable)?,
                     None => None,
                 };
-                let reply = TimestampReply { timestamp_ms: timestamp_ms.unwrap_or(-1) };
+                let reply = TimestampReply {
+                    timestamp_ms: timestamp_ms.unwrap_or(-1),
+                };
                 connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);
             }
         }
@@ -129,7 +188,11 @@ impl<I: Io> Shard<I> {
         request: &SendBack<'_>,
         peer: &Peer,
     ) -> Result<(), Refusal> {
-        let bytes = self.store.record_at(position(request.offset)?).await.map_err(unreadable)?;
+        let bytes = self
+            .store
+            .record_at(position(request.offset)?)
+            .await
+            .map_err(unreadable)?;
         let record = match &bytes {
             Some(bytes) => Some(
                 Record::decode(bytes, Check::Layout)
@@ -138,7 +201,12 @@ impl<I: Io> Shard<I> {
             None => None,
         };
         let now = self.io.now();
-        let plan = self.broker.borrow_mut().admit_send_back(request, record.as_ref(), peer, now.unix_ms as u64)?;
+        let plan = self.broker.borrow_mut().admit_send_back(
+            request,
+            record.as_ref(),
+            peer,
+            now.unix_ms as u64,
+        )?;
         let Some(plan) = plan else {
             connection.answer(caller, response::SUCCESS, None, &[], &[]);
             return Ok(());
@@ -151,7 +219,13 @@ impl<I: Io> Shard<I> {
             Refusal::new(code, remark)
         })?;
         let connection = connection.clone();
-        let ack = Ack { end, appended_ns: now.mono_ns, connection, caller, receipt: Receipt::Plain };
+        let ack = Ack {
+            end,
+            appended_ns: now.mono_ns,
+            connection,
+            caller,
+            receipt: Receipt::Plain,
+        };
         self.acks.borrow_mut().push(ack);
         Ok(())
     }
@@ -162,10 +236,19 @@ fn unreadable(error: ReadError) -> Refusal {
 }
 
 fn position(offset: i64) -> Result<u64, Refusal> {
-    u64::try_from(offset)
-        .map_err(|_| Refusal::new(response::SYSTEM_ERROR, format!("a log offset of {offset} cannot be")))
+    u64::try_from(offset).map_err(|_| {
+        Refusal::new(
+            response::SYSTEM_ERROR,
+            format!("a log offset of {offset} cannot be"),
+        )
+    })
 }
 
 fn queue_id(id: i32) -> Result<u32, Refusal> {
-    u32::try_from(id).map_err(|_| Refusal::new(response::INVALID_PARAMETER, format!("queueId[{id}] is illegal")))
+    u32::try_from(id).map_err(|_| {
+        Refusal::new(
+            response::INVALID_PARAMETER,
+            format!("queueId[{id}] is illegal"),
+        )
+    })
 }

@@ -50,7 +50,8 @@ pub struct ShardSetup {
     pub namesrv: Vec<SocketAddr>,
     pub register_interval_ms: u64,
     pub sync_flush_timeout_ms: u64,
-    pub send_wait_ms: u64,
+    /// A connection without traffic for this long is closed.
+    pub connection_idle_s: u64,
     pub save_offsets_interval_ms: u64,
     pub builtin_namesrv: Option<NamesrvSetup>,
 }
@@ -112,5 +113,6 @@ pub async fn run_namesrv<I: Io>(
 }
 
 fn listen<I: Io>(io: &I, addr: SocketAddr) -> Result<I::Listener, ServeError> {
-    io.listen(addr).map_err(|source| ServeError::Listen { addr, source })
+    io.listen(addr)
+        .map_err(|source| ServeError::Listen { addr, source })
 }

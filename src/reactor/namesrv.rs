@@ -14,6 +14,9 @@ use crate::namesrv::{Effect, KvConfig, NameServer, Settings};
 use crate::store::TextFiles;
 use crate::wire::{Frame, Scratch, Value, header};
 
+/// RocketMQ's brokers and clients ask every 30 s.
+const MAX_IDLE_S: u64 = 120;
+
 const SECOND_NS: u64 = 1_000_000_000;
 const KV_FILE: &str = "kvConfig.json";
 const SETTINGS_FILE: &str = "namesrv.properties";
@@ -37,7 +40,11 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
     if let Some(text) = settings
         && let Err(error) = changed.update(&text)
     {
-        error!(file = SETTINGS_FILE, ?error, "cannot be read; starting with the defaults");
+        error!(
+            file = SETTINGS_FILE,
+            ?error,
+            "cannot be read; starting with the defaults"
+        );
     }
     let kv = match kv.as_deref().map(KvConfig::from_json) {
         Some(Ok(kv)) => kv,
@@ -58,7 +65,12 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
         stopped: std::cell::Cell::new(false),
     });
     let listener = listen(io, setup.listen)?;
-    io.spawn(accept(io.clone(), listener, names.clone(), names.connections.clone()));
+    io.spawn(accept(
+        io.clone(),
+        listener,
+        names.clone(),
+        names.connections.clone(),
+    ));
     io.spawn(tick(names.clone()));
     Ok(names)
 }
@@ -92,11 +104,16 @@ impl<I: Io> Names<I> {
 async fn tick<I: Io>(names: Rc<Names<I>>) {
     while !names.stopped.get() {
         let silent = names.server.borrow_mut().expire(names.now_ms());
-        for connection in silent.into_iter().filter_map(|id| names.connections.find(id)) {
+        for connection in silent
+            .into_iter()
+            .filter_map(|id| names.connections.find(id))
+        {
             warn!(peer = %connection.peer, "a broker has fallen silent");
             connection.close();
         }
-        names.connections.close_idle(names.io.now().mono_ns);
+        names
+            .connections
+            .close_idle(names.io.now().mono_ns, MAX_IDLE_S);
         names.save().await;
         let second = names.io.sleep_until(names.io.now().mono_ns + SECOND_NS);
         first(names.to_save.notified(), second).await;
@@ -127,9 +144,19 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         if !effects.is_empty() {
             self.to_save.notify();
         }
-        let ext: Vec<_> = reply.ext.iter().map(|(name, value)| (*name, Value::Str(value))).collect();
+        let ext: Vec<_> = reply
+            .ext
+            .iter()
+            .map(|(name, value)| (*name, Value::Str(value)))
+            .collect();
         let caller = Caller::new(&frame, &header);
-        connection.answer(caller, reply.code, reply.remark.as_deref(), &ext, &reply.body);
+        connection.answer(
+            caller,
+            reply.code,
+            reply.remark.as_deref(),
+            &ext,
+            &reply.body,
+        );
         Flow::Next
     }
 

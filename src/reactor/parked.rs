@@ -19,7 +19,11 @@ pub struct Parked<P> {
 
 impl<P> Default for Parked<P> {
     fn default() -> Self {
-        Parked { by_queue: HashMap::new(), by_deadline: BTreeMap::new(), parked_ever: 0 }
+        Parked {
+            by_queue: HashMap::new(),
+            by_deadline: BTreeMap::new(),
+            parked_ever: 0,
+        }
     }
 }
 
@@ -27,7 +31,10 @@ impl<P> Parked<P> {
     pub fn park(&mut self, queue: QueueIndex, deadline_ns: u64, pull: P) {
         let deadline = (deadline_ns, self.parked_ever);
         self.parked_ever += 1;
-        self.by_queue.entry(queue).or_default().push((deadline, pull));
+        self.by_queue
+            .entry(queue)
+            .or_default()
+            .push((deadline, pull));
         self.by_deadline.insert(deadline, queue);
     }
 
@@ -37,7 +44,10 @@ impl<P> Parked<P> {
         for (deadline, _) in &pulls {
             self.by_deadline.remove(deadline);
         }
-        pulls.into_iter().map(|((deadline_ns, _), pull)| (deadline_ns, pull)).collect()
+        pulls
+            .into_iter()
+            .map(|((deadline_ns, _), pull)| (deadline_ns, pull))
+            .collect()
     }
 
     /// The next pull whose deadline has passed, with the queue it waited for.
@@ -47,8 +57,14 @@ impl<P> Parked<P> {
             return None;
         }
         let (deadline, queue) = entry.remove_entry();
-        let pulls = self.by_queue.get_mut(&queue).expect("a deadline has its pull");
-        let place = pulls.iter().position(|(other, _)| *other == deadline).expect("a deadline has its pull");
+        let pulls = self
+            .by_queue
+            .get_mut(&queue)
+            .expect("a deadline has its pull");
+        let place = pulls
+            .iter()
+            .position(|(other, _)| *other == deadline)
+            .expect("a deadline has its pull");
         let (_, pull) = pulls.remove(place);
         if pulls.is_empty() {
             self.by_queue.remove(&queue);

@@ -28,7 +28,11 @@ pub(super) async fn watch_offsets<I: Io>(shard: Rc<Shard<I>>) {
     let mut delays_due_ns = shard.io.now().mono_ns + DELAY_OFFSETS_INTERVAL_NS;
     while !shard.stopping.get() {
         let stopped = shard.stopped.notified();
-        first(stopped, shard.io.sleep_until(offsets_due_ns.min(delays_due_ns))).await;
+        first(
+            stopped,
+            shard.io.sleep_until(offsets_due_ns.min(delays_due_ns)),
+        )
+        .await;
         let now_ns = shard.io.now().mono_ns;
         if now_ns >= offsets_due_ns {
             offsets_due_ns = now_ns + offsets_interval_ns;

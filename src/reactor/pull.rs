@@ -24,7 +24,9 @@ pub(super) struct ParkedPull<I: Io> {
 enum Try {
     First,
     /// Woken by a message; gives up at this time.
-    Woken { deadline_ns: u64 },
+    Woken {
+        deadline_ns: u64,
+    },
     Last,
 }
 
@@ -39,7 +41,11 @@ impl<I: Io> Shard<I> {
         let now_ms = self.now_ms();
         let plan = PullRequest::decode(&header.ext)
             .map_err(Refusal::from)
-            .and_then(|request| self.broker.borrow_mut().admit_pull(&request, is_lite, now_ms));
+            .and_then(|request| {
+                self.broker
+                    .borrow_mut()
+                    .admit_pull(&request, is_lite, now_ms)
+            });
         match plan {
             Ok(plan) => self.serve(connection, caller, plan, Try::First),
             Err(refusal) => self.refuse(connection, caller, &refusal),
@@ -51,10 +57,16 @@ impl<I: Io> Shard<I> {
         let woken = self.parked.borrow_mut().take_queue(queue);
         for (deadline_ns, parked) in woken {
             if !parked.connection.is_closed() {
-                self.serve(&parked.connection, parked.caller, parked.plan, Try::Woken { deadline_ns });
+                self.serve(
+                    &parked.connection,
+                    parked.caller,
+                    parked.plan,
+                    Try::Woken { deadline_ns },
+                );
             }
         }
-        self.store.watch(queue, self.parked.borrow().waits_for(queue));
+        self.store
+            .watch(queue, self.parked.borrow().waits_for(queue));
     }
 
     /// Answers the pulls whose time is over.
@@ -63,7 +75,12 @@ impl<I: Io> Shard<I> {
             let due = self.parked.borrow_mut().take_due(now_ns);
             let Some((_, parked)) = due else { return };
             if !parked.connection.is_closed() {
-                self.serve(&parked.connection, parked.caller, parked.plan.without_hold(), Try::Last);
+                self.serve(
+                    &parked.connection,
+                    parked.caller,
+                    parked.plan.without_hold(),
+                    Try::Last,
+                );
             }
         }
     }
@@ -83,21 +100,41 @@ impl<I: Io> Shard<I> {
                     let mut positions = self.positions.take();
                     positions.clear();
                     let filter = |tags_code| plan.filter.matches(tags_code);
-                    let scan = self.store.scan(queue, offset, &limits_of(&plan), filter, &mut positions);
+                    let scan =
+                        self.store
+                            .scan(queue, offset, &limits_of(&plan), filter, &mut positions);
                     let scanned = match scan {
-                        Scan::Found { next_offset } if self.reply_hot(connection, caller, &plan, next_offset, queue, &positions) => {
+                        Scan::Found { next_offset }
+                            if self.reply_hot(
+                                connection,
+                                caller,
+                                &plan,
+                                next_offset,
+                                queue,
+                                &positions,
+                            ) =>
+                        {
                             self.positions.replace(positions);
                             return;
                         }
                         Scan::Found { .. } | Scan::Cold => None,
-                        Scan::NoneMatched { next_offset } => Some(Scanned::NoneMatched { next_offset }),
+                        Scan::NoneMatched { next_offset } => {
+                            Some(Scanned::NoneMatched { next_offset })
+                        }
                     };
                     self.positions.replace(positions);
                     let Some(scanned) = scanned else {
-                        return self.serve_cold(connection.clone(), caller, plan.into_owned(), queue);
+                        return self.serve_cold(
+                            connection.clone(),
+                            caller,
+                            plan.into_owned(),
+                            queue,
+                        );
                     };
                     // Who waits does not want to hear of messages that are not for him: he waits on, from behind them.
-                    if let (Try::Woken { .. }, Scanned::NoneMatched { next_offset }) = (current, scanned) {
+                    if let (Try::Woken { .. }, Scanned::NoneMatched { next_offset }) =
+                        (current, scanned)
+                    {
                         plan.offset = next_offset as i64;
                         continue;
                     }
@@ -110,10 +147,18 @@ impl<I: Io> Shard<I> {
                 PullOutcome::Park { hold_ms } => {
                     let deadline_ns = match current {
                         Try::Woken { deadline_ns } => deadline_ns,
-                        _ => self.io.now().mono_ns.saturating_add(hold_ms.saturating_mul(1_000_000)),
+                        _ => self
+                            .io
+                            .now()
+                            .mono_ns
+                            .saturating_add(hold_ms.saturating_mul(1_000_000)),
                     };
                     let connection = connection.clone();
-                    let parked = ParkedPull { connection, caller, plan: plan.into_owned() };
+                    let parked = ParkedPull {
+                        connection,
+                        caller,
+                        plan: plan.into_owned(),
+                    };
                     self.parked.borrow_mut().park(queue, deadline_ns, parked);
                     self.store.watch(queue, true);
                 }
@@ -133,21 +178,34 @@ impl<I: Io> Shard<I> {
         positions: &[Position],
     ) -> bool {
         // They ascend, and the buffer loses its oldest bytes first.
-        if !positions.first().is_some_and(|first| self.store.is_hot(first)) {
+        if !positions
+            .first()
+            .is_some_and(|first| self.store.is_hot(first))
+        {
             return false;
         }
-        let PullOutcome::Reply(answer) = plan.after_scan(Scanned::Found { next_offset }, self.store.bounds(queue)) else {
+        let PullOutcome::Reply(answer) =
+            plan.after_scan(Scanned::Found { next_offset }, self.store.bounds(queue))
+        else {
             unreachable!("found messages are handed out");
         };
         let head = caller.head(answer.code, Some(answer.remark));
         connection.write(|out| {
             let open = frame::begin(out, &head, &answer.header.ext());
             for position in positions {
-                assert!(self.store.copy_hot(position, out), "the buffer does not change during a turn");
+                assert!(
+                    self.store.copy_hot(position, out),
+                    "the buffer does not change during a turn"
+                );
             }
             frame::finish(out, open);
         });
-        self.broker.borrow_mut().pull_answered(plan, &answer, positions.len() as u32, self.now_ms());
+        self.broker.borrow_mut().pull_answered(
+            plan,
+            &answer,
+            positions.len() as u32,
+            self.now_ms(),
+        );
         true
     }
 
@@ -158,8 +216,16 @@ impl<I: Io> Shard<I> {
         plan: &PullPlan<'_>,
         answer: &PullAnswer,
     ) {
-        self.broker.borrow_mut().pull_answered(plan, answer, 0, self.now_ms());
-        connection.answer(caller, answer.code, Some(answer.remark), &answer.header.ext(), &[]);
+        self.broker
+            .borrow_mut()
+            .pull_answered(plan, answer, 0, self.now_ms());
+        connection.answer(
+            caller,
+            answer.code,
+            Some(answer.remark),
+            &answer.header.ext(),
+            &[],
+        );
     }
 
     /// The entries or the messages are only on disk.
@@ -171,7 +237,9 @@ impl<I: Io> Shard<I> {
         queue: QueueIndex,
     ) {
         let shard = self.clone();
+        let reading = connection.start_reading();
         self.io.spawn(async move {
+            let _reading = reading;
             if let Err(error) = shard.read_cold(&connection, caller, &plan, queue).await {
                 tracing::error!(%error, topic = %plan.topic, queue_id = plan.queue_id, "a message cannot be read");
                 connection.answer(caller, response::SYSTEM_ERROR, Some(&error.to_string()), &[], &[]);
@@ -189,7 +257,10 @@ impl<I: Io> Shard<I> {
         let offset = plan.offset.max(0) as u64;
         let mut positions = Vec::new();
         let filter = |tags_code| plan.filter.matches(tags_code);
-        let scan = self.store.scan_cold(queue, offset, &limits_of(plan), filter, &mut positions).await?;
+        let scan = self
+            .store
+            .scan_cold(queue, offset, &limits_of(plan), filter, &mut positions)
+            .await?;
         let mut body = Vec::new();
         let scanned = match scan {
             Scan::Found { next_offset } => {
@@ -203,8 +274,19 @@ impl<I: Io> Shard<I> {
             unreachable!("only an empty queue makes a pull wait");
         };
         if answer.is_found() {
-            self.broker.borrow_mut().pull_answered(plan, &answer, positions.len() as u32, self.now_ms());
-            connection.answer(caller, answer.code, Some(answer.remark), &answer.header.ext(), &body);
+            self.broker.borrow_mut().pull_answered(
+                plan,
+                &answer,
+                positions.len() as u32,
+                self.now_ms(),
+            );
+            connection.answer(
+                caller,
+                answer.code,
+                Some(answer.remark),
+                &answer.header.ext(),
+                &body,
+            );
         } else {
             self.reply_empty(connection, caller, plan, &answer);
         }

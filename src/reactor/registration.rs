@@ -90,15 +90,24 @@ async fn keep_registered<I: Io>(shard: Rc<Shard<I>>, server: Rc<Server>) {
             everything_due_ns = now_ns + interval_ns;
         }
         let deadline_ns = now_ns + PATIENCE_NS;
-        let told = first(tell(&shard, &server, &mut link), shard.io.sleep_until(deadline_ns)).await;
+        let told = first(
+            tell(&shard, &server, &mut link),
+            shard.io.sleep_until(deadline_ns),
+        )
+        .await;
         let result = match told {
             First::Left(result) => result,
-            First::Right(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 3 s")),
+            First::Right(()) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no answer within 3 s",
+            )),
         };
         let before = server.registered.replace(result.is_ok());
         let mut wake_ns = everything_due_ns;
         match result {
-            Ok(()) if !before => info!(namesrv = %server.addr, broker = shard.setup.broker.broker_name, "registered"),
+            Ok(()) if !before => {
+                info!(namesrv = %server.addr, broker = shard.setup.broker.broker_name, "registered")
+            }
             Ok(()) => {}
             Err(error) => {
                 if before || link.is_some() {
@@ -115,12 +124,26 @@ async fn keep_registered<I: Io>(shard: Rc<Shard<I>>, server: Rc<Server>) {
             }
             return;
         }
-        first(server.changed.notified(), shard.io.sleep_until(wake_ns)).await;
+        let told_or_due = first(server.changed.notified(), shard.io.sleep_until(wake_ns));
+        match &mut link {
+            None => {
+                told_or_due.await;
+            }
+            Some(open) => {
+                if let First::Right(()) = first(told_or_due, open.until_closed()).await {
+                    link = None;
+                }
+            }
+        }
     }
 }
 
 /// Tells the name server what it does not know yet.
-async fn tell<I: Io>(shard: &Shard<I>, server: &Server, link: &mut Option<Link<I::Stream>>) -> io::Result<()> {
+async fn tell<I: Io>(
+    shard: &Shard<I>,
+    server: &Server,
+    link: &mut Option<Link<I::Stream>>,
+) -> io::Result<()> {
     let link = match link {
         Some(link) => link,
         None => link.insert(Link::new(shard.io.connect(server.addr).await?)),
@@ -147,25 +170,45 @@ struct Link<S: Stream> {
 
 impl<S: Stream> Link<S> {
     fn new(stream: S) -> Self {
-        Link { stream, received: Vec::new(), scratch: Scratch::default(), opaque: 0 }
+        Link {
+            stream,
+            received: Vec::new(),
+            scratch: Scratch::default(),
+            opaque: 0,
+        }
     }
 
     /// Registers the broker with all its topics, or with those that have changed: a name server keeps what it is not told
     /// of.
-    async fn register<I: Io>(&mut self, shard: &Shard<I>, only: Option<&[String]>) -> io::Result<()> {
+    async fn register<I: Io>(
+        &mut self,
+        shard: &Shard<I>,
+        only: Option<&[String]>,
+    ) -> io::Result<()> {
         let body = {
             let broker = shard.broker.borrow();
             let configs = broker.topics.sorted().into_iter();
-            let chosen = configs.filter(|config| only.is_none_or(|only| only.contains(&config.topic_name)));
+            let chosen =
+                configs.filter(|config| only.is_none_or(|only| only.contains(&config.topic_name)));
             let topics = TopicConfigTable {
-                topic_config_table: chosen.map(|config| (config.topic_name.clone(), config.clone())).collect(),
-                data_version: broker.topics.version().clone(),
+                topic_config_table: chosen
+                    .map(|config| (config.topic_name.clone(), config.clone()))
+                    .collect(),
+                data_version: broker.topics.version(),
                 ..TopicConfigTable::default()
             };
-            RegisterBrokerBody { topics, filter_server_list: Vec::new() }.encode()
+            RegisterBrokerBody {
+                topics,
+                filter_server_list: Vec::new(),
+            }
+            .encode()
         };
         let addr = shard.setup.broker.advertise.to_string();
-        let ha_addr = SocketAddr::new(shard.setup.broker.advertise.ip(), shard.setup.broker.advertise.port() + 1).to_string();
+        let ha_addr = SocketAddr::new(
+            shard.setup.broker.advertise.ip(),
+            shard.setup.broker.advertise.port() + 1,
+        )
+        .to_string();
         let fields = RegisterBroker {
             broker_name: &shard.setup.broker.broker_name,
             broker_addr: &addr,
@@ -178,7 +221,8 @@ impl<S: Stream> Link<S> {
             body_crc32: Some(body_crc(&body)),
             zone_name: None,
         };
-        self.ask(request::REGISTER_BROKER, &fields.ext(), &body).await
+        self.ask(request::REGISTER_BROKER, &fields.ext(), &body)
+            .await
     }
 
     async fn unregister<I: Io>(&mut self, shard: &Shard<I>) -> io::Result<()> {
@@ -189,7 +233,18 @@ impl<S: Stream> Link<S> {
             cluster_name: &shard.setup.broker.cluster_name,
             broker_id: 0,
         };
-        self.ask(request::UNREGISTER_BROKER, &fields.ext(), &[]).await
+        self.ask(request::UNREGISTER_BROKER, &fields.ext(), &[])
+            .await
+    }
+
+    /// Done when the name server has gone. Nobody else may receive meanwhile.
+    async fn until_closed(&mut self) {
+        while let Ok(chunk) = self.stream.recv().await {
+            if chunk.is_empty() {
+                return;
+            }
+            self.received.extend_from_slice(&chunk);
+        }
     }
 
     async fn ask(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> io::Result<()> {
@@ -208,12 +263,20 @@ impl<S: Stream> Link<S> {
         let (sent, _) = self.stream.send(out).await;
         sent?;
         loop {
-            let broken = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+            let broken = |error: &dyn std::fmt::Display| {
+                io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+            };
             if let Some(frame) = frame::split(&self.received).map_err(|error| broken(&error))? {
-                let reply = header::decode(&frame, &mut self.scratch).map_err(|error| broken(&error))?;
+                let reply =
+                    header::decode(&frame, &mut self.scratch).map_err(|error| broken(&error))?;
                 let is_ours = reply.is_response() && reply.opaque == self.opaque;
-                let refused = (reply.code != response::SUCCESS)
-                    .then(|| format!("code {}: {}", reply.code, reply.remark.unwrap_or("no remark")));
+                let refused = (reply.code != response::SUCCESS).then(|| {
+                    format!(
+                        "code {}: {}",
+                        reply.code,
+                        reply.remark.unwrap_or("no remark")
+                    )
+                });
                 let len = frame.len;
                 self.received.drain(..len);
                 match refused {

@@ -46,7 +46,13 @@ impl<I: Io> Shard<I> {
         match self.append(&plan, now.unix_ms) {
             Ok((end, receipt)) if !caller.is_oneway => {
                 let connection = connection.clone();
-                let ack = Ack { end, appended_ns: now.mono_ns, connection, caller, receipt };
+                let ack = Ack {
+                    end,
+                    appended_ns: now.mono_ns,
+                    connection,
+                    caller,
+                    receipt,
+                };
                 self.acks.borrow_mut().push(ack);
             }
             Ok(_) => {}
@@ -60,11 +66,17 @@ impl<I: Io> Shard<I> {
     }
 
     /// Appends what a plan says, one record or a batch. Returns the end of it in the log, and what to tell the sender.
-    pub(super) fn append(&self, plan: &SendPlan<'_>, now_ms: i64) -> Result<(u64, Receipt), AppendError> {
+    pub(super) fn append(
+        &self,
+        plan: &SendPlan<'_>,
+        now_ms: i64,
+    ) -> Result<(u64, Receipt), AppendError> {
         let queue = self.queue_of(plan);
         let (last, queue_offset, count, batch_ids) = match plan.batch {
             None => {
-                let stored = self.store.append(queue, &plan.message(), plan.deliver_time_ms, now_ms)?;
+                let stored =
+                    self.store
+                        .append(queue, &plan.message(), plan.entry_code(), now_ms)?;
                 (stored, stored.queue_offset, 1, None)
             }
             Some(count) => {
@@ -73,7 +85,9 @@ impl<I: Io> Shard<I> {
             }
         };
         let bytes = last.len as u64 * u64::from(count);
-        self.broker.borrow_mut().stored(&plan.topic, count.into(), bytes, now_ms as u64);
+        self.broker
+            .borrow_mut()
+            .stored(&plan.topic, count.into(), bytes, now_ms as u64);
         let receipt = Receipt::Send {
             queue_id: plan.queue_id,
             queue_offset,
@@ -92,15 +106,20 @@ impl<I: Io> Shard<I> {
         now_ms: i64,
     ) -> Result<(Appended, u64, Box<str>), AppendError> {
         // `admit_send` has found all of them well formed.
-        let messages: Vec<_> =
-            batch::iter(plan.body).filter_map(Result::ok).map(|item| plan.batch_message(&item)).collect();
+        let messages: Vec<_> = batch::iter(plan.body)
+            .filter_map(Result::ok)
+            .map(|item| plan.batch_message(&item))
+            .collect();
         let stored = self.store.append_batch(queue, &messages, now_ms)?;
         let mut ids = String::new();
         for appended in &stored {
             if !ids.is_empty() {
                 ids.push(',');
             }
-            ids.push_str(&offset_message_id(self.store_host, appended.physical_offset));
+            ids.push_str(&offset_message_id(
+                self.store_host,
+                appended.physical_offset,
+            ));
         }
         let (first, last) = (stored.first(), stored.last());
         let (first, last) = first.zip(last).expect("a batch has at least one message");
@@ -117,7 +136,14 @@ impl<I: Io> Shard<I> {
 
     /// Answers a send whose record is in the log; `code` says how safe it is there.
     pub(super) fn acknowledge(&self, ack: &Ack<I::Stream>, code: i32, remark: Option<&str>) {
-        let Receipt::Send { queue_id, queue_offset, physical_offset, unique_key, batch_ids } = &ack.receipt else {
+        let Receipt::Send {
+            queue_id,
+            queue_offset,
+            physical_offset,
+            unique_key,
+            batch_ids,
+        } = &ack.receipt
+        else {
             return ack.connection.answer(ack.caller, code, remark, &[], &[]);
         };
         let id = offset_message_id(self.store_host, *physical_offset);
@@ -131,7 +157,8 @@ impl<I: Io> Shard<I> {
             recall_handle: None,
             queue_offset: *queue_offset as i64,
         };
-        ack.connection.answer(ack.caller, code, remark, &reply.ext(), &[]);
+        ack.connection
+            .answer(ack.caller, code, remark, &reply.ext(), &[]);
     }
 
     /// RocketMQ's refusals of a send carry these two fields as well.
@@ -143,7 +170,10 @@ impl<I: Io> Shard<I> {
         remark: &str,
     ) {
         use crate::wire::Value::Str;
-        let ext = [("TRACE_ON", Str(self.trace_on)), ("MSG_REGION", Str(&self.region_id))];
+        let ext = [
+            ("TRACE_ON", Str(self.trace_on)),
+            ("MSG_REGION", Str(&self.region_id)),
+        ];
         connection.answer(caller, code, Some(remark), &ext, &[]);
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use hdrhistogram::Histogram;
 use tracing::warn;
 
+use super::ShardSetup;
 use super::acks::Acks;
 use super::connection::{Caller, Connection, Connections, Service};
 use super::inbox::Flow;
@@ -14,14 +15,14 @@ use super::parked::Parked;
 use super::pull::ParkedPull;
 use super::registration::Registration;
 use super::view::View;
-use super::ShardSetup;
 use crate::broker::{Broker, ConfigFile, ConnId, Effect, Peer, Refusal};
 use crate::io::{Io, Notify};
 use crate::store::{Position, QueueIndex, Store};
 use crate::wire::codes::{request, response};
 use crate::wire::consumer::ConsumerGroup;
 use crate::wire::{
-    CURRENT_VERSION, Codec, FLAG_ONEWAY, Frame, Head, Header, Language, Scratch, Value, frame, header,
+    CURRENT_VERSION, Codec, FLAG_ONEWAY, Frame, Head, Header, Language, Scratch, Value, frame,
+    header,
 };
 
 pub(super) struct Shard<I: Io> {
@@ -62,7 +63,11 @@ impl<I: Io> Shard<I> {
         Rc::new(Shard {
             store_host: setup.store.store_host,
             region_id: setup.broker.region_id.clone(),
-            trace_on: if setup.broker.trace_on { "true" } else { "false" },
+            trace_on: if setup.broker.trace_on {
+                "true"
+            } else {
+                "false"
+            },
             io,
             setup,
             store,
@@ -92,9 +97,22 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    pub(super) fn refuse(&self, connection: &Connection<I::Stream>, caller: Caller, refusal: &Refusal) {
-        let forbidden = refusal.forbidden_type.map(|kind| ("forbiddenType", Value::I64(kind.into())));
-        connection.answer(caller, refusal.code, Some(&refusal.remark), forbidden.as_slice(), &[]);
+    pub(super) fn refuse(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        refusal: &Refusal,
+    ) {
+        let forbidden = refusal
+            .forbidden_type
+            .map(|kind| ("forbiddenType", Value::I64(kind.into())));
+        connection.answer(
+            caller,
+            refusal.code,
+            Some(&refusal.remark),
+            forbidden.as_slice(),
+            &[],
+        );
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -114,7 +132,12 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn dispatch(self: &Rc<Self>, connection: &Rc<Connection<I::Stream>>, frame: &Frame<'_>, header: &Header<'_>) -> Flow {
+    fn dispatch(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        frame: &Frame<'_>,
+        header: &Header<'_>,
+    ) -> Flow {
         let caller = Caller::new(frame, header);
         if header.is_response() {
             return Flow::Next; // The broker's own requests to clients are all one-way.
@@ -130,7 +153,9 @@ impl<I: Io> Shard<I> {
                 self.carry_out_effects();
                 return flow;
             }
-            request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => self.pull(connection, caller, header),
+            request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => {
+                self.pull(connection, caller, header)
+            }
             request::CONSUMER_SEND_MSG_BACK
             | request::VIEW_MESSAGE_BY_ID
             | request::SEARCH_OFFSET_BY_TIMESTAMP
@@ -138,8 +163,20 @@ impl<I: Io> Shard<I> {
             _ => {
                 let peer = self.peer(connection, header);
                 let view = View { shard: self };
-                let reply = self.broker.borrow_mut().answer(header, frame.body, &peer, self.now_ms(), &view);
-                connection.answer(caller, reply.code, reply.remark.as_deref(), &reply.ext_values(), &reply.body);
+                let reply = self.broker.borrow_mut().answer(
+                    header,
+                    frame.body,
+                    &peer,
+                    self.now_ms(),
+                    &view,
+                );
+                connection.answer(
+                    caller,
+                    reply.code,
+                    reply.remark.as_deref(),
+                    &reply.ext_values(),
+                    &reply.body,
+                );
             }
         }
         self.carry_out_effects();
@@ -160,7 +197,10 @@ impl<I: Io> Shard<I> {
                 }
                 Effect::Persist(file) => self.save_soon(file),
                 Effect::Close(conns) => {
-                    for connection in conns.iter().filter_map(|conn| self.connections.find(conn.0)) {
+                    for connection in conns
+                        .iter()
+                        .filter_map(|conn| self.connections.find(conn.0))
+                    {
                         connection.close();
                     }
                 }
@@ -178,8 +218,13 @@ impl<I: Io> Shard<I> {
     }
 
     fn notify_consumers(&self, group: &str, conns: &[ConnId]) {
-        let fields = ConsumerGroup { consumer_group: group };
-        for connection in conns.iter().filter_map(|conn| self.connections.find(conn.0)) {
+        let fields = ConsumerGroup {
+            consumer_group: group,
+        };
+        for connection in conns
+            .iter()
+            .filter_map(|conn| self.connections.find(conn.0))
+        {
             let head = Head {
                 codec: Codec::Json,
                 code: request::NOTIFY_CONSUMER_IDS_CHANGED,
@@ -215,7 +260,9 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
     }
 
     fn closed(&self, connection: &Connection<I::Stream>) {
-        self.broker.borrow_mut().connection_closed(ConnId(connection.id));
+        self.broker
+            .borrow_mut()
+            .connection_closed(ConnId(connection.id));
         self.carry_out_effects();
     }
 }

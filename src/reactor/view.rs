@@ -13,12 +13,17 @@ pub(super) struct View<'a, I: Io> {
 impl<I: Io> StoreView for View<'_, I> {
     fn bounds(&self, topic: &str, queue_id: u32) -> QueueBounds {
         let store = &self.shard.store;
-        store.find_queue(topic, queue_id).map(|queue| store.bounds(queue)).unwrap_or_default()
+        store
+            .find_queue(topic, queue_id)
+            .map(|queue| store.bounds(queue))
+            .unwrap_or_default()
     }
 
     fn store_time_ms(&self, topic: &str, queue_id: u32, offset: u64) -> Option<i64> {
         let store = &self.shard.store;
-        store.find_queue(topic, queue_id).and_then(|queue| store.store_time_hot(queue, offset))
+        store
+            .find_queue(topic, queue_id)
+            .and_then(|queue| store.store_time_hot(queue, offset))
     }
 
     fn figures(&self) -> Figures {

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +27,7 @@ const FILE_MODE: libc::mode_t = 0o644;
 
 impl Disk for Ring {
     type File = RingFile;
+    type Lock = fs::File;
 
     async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<RingFile> {
         let name = CString::new(path.as_os_str().as_bytes())?.into_bytes_with_nul();
@@ -90,6 +91,19 @@ impl Disk for Ring {
         let entry = opcode::Fsync::new(desc.raw()).build();
         let (result, _) = self.core.submit(Request::new(entry, &desc)).await;
         result.map(drop)
+    }
+
+    fn lock(&self, path: &Path, text: &str) -> io::Result<fs::File> {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        file.try_lock()?;
+        file.set_len(0)?;
+        file.write_all(text.as_bytes())?;
+        Ok(file)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {

@@ -19,6 +19,8 @@ pub(super) struct HostDisk {
     names: RefCell<Names>,
     pub rules: RefCell<Rules>,
     next_seq: Cell<Seq>,
+    /// By path and process.
+    locks: RefCell<Vec<(PathBuf, u64)>>,
 }
 
 impl HostDisk {
@@ -27,6 +29,7 @@ impl HostDisk {
             names: RefCell::new(Names::new()),
             rules: RefCell::default(),
             next_seq: Cell::new(1),
+            locks: RefCell::default(),
         }
     }
 
@@ -50,6 +53,19 @@ impl HostDisk {
     }
 }
 
+/// A path that one process holds.
+pub struct SimLock {
+    disk: Rc<HostDisk>,
+    held: (PathBuf, u64),
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut locks = self.disk.locks.borrow_mut();
+        locks.retain(|lock| *lock != self.held);
+    }
+}
+
 /// An open file. It belongs to the process that opened it and does nothing once that is gone.
 #[derive(Clone)]
 pub struct SimFile {
@@ -60,6 +76,7 @@ pub struct SimFile {
 
 impl Disk for SimIo {
     type File = SimFile;
+    type Lock = SimLock;
 
     async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<SimFile> {
         let path = absolute(path);
@@ -119,6 +136,33 @@ impl Disk for SimIo {
         self.disk.names.borrow_mut().sync_dir(&dir, submitted)
     }
 
+    fn lock(&self, path: &Path, text: &str) -> io::Result<SimLock> {
+        let path = absolute(path);
+        if let Some(fault) = self.disk.rules.borrow_mut().strike(Op::Open, &path) {
+            fault.error().map_or(Ok(()), Err)?;
+        }
+        let incarnation = self.owner.incarnation;
+        let mut locks = self.disk.locks.borrow_mut();
+        // Those of earlier processes went with them.
+        locks.retain(|(_, holder)| *holder == incarnation);
+        if locks.iter().any(|(held, _)| *held == path) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut names = self.disk.names.borrow_mut();
+        let inode = match names.find(&path) {
+            None => names.create(&path, self.disk.next_seq()),
+            Some(_) => names.file(&path),
+        }?;
+        let seq = Some(self.disk.next_seq());
+        inode.borrow_mut().write(0, text.as_bytes(), seq, || true);
+        let held = (path, incarnation);
+        locks.push(held.clone());
+        Ok(SimLock {
+            disk: Rc::clone(&self.disk),
+            held,
+        })
+    }
+
     fn space(&self, _dir: &Path) -> io::Result<Space> {
         let total_bytes = self.world.config.disk_bytes;
         Ok(Space {
@@ -160,11 +204,7 @@ impl SimIo {
         self.pause(latency_ns + stall_ns).await;
         self.world
             .trace("disk", self.owner.host as u64, op as u64, latency_ns);
-        match fault {
-            Some(Fault::Io) => Err(errno::io()),
-            Some(Fault::NoSpace) => Err(errno::no_space()),
-            Some(Fault::Stall(_)) | None => Ok(()),
-        }
+        fault.and_then(Fault::error).map_or(Ok(()), Err)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A rule picks operations by kind and path, lets some of them pass, and then strikes a number of times. The first rule
 //! that strikes decides.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,8 +29,21 @@ pub enum Fault {
     Io,
     /// ENOSPC. Of a write a beginning may have arrived.
     NoSpace,
+    /// Of an open: there is no such file for us.
+    Refuse(ErrorKind),
     /// The operation succeeds this much later.
     Stall(Duration),
+}
+
+impl Fault {
+    pub(super) fn error(self) -> Option<io::Error> {
+        match self {
+            Fault::Io => Some(errno::io()),
+            Fault::NoSpace => Some(errno::no_space()),
+            Fault::Refuse(kind) => Some(kind.into()),
+            Fault::Stall(_) => None,
+        }
+    }
 }
 
 /// Built up by its methods: `Rule::new(Fault::Io).of(Op::Write).on("commitlog").after(3).times(1)`.

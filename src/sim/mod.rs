@@ -49,7 +49,7 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use disk::SimFile;
+pub use disk::{SimFile, SimLock};
 pub use faults::{Fault, Op, Rule};
 pub use net::{SimChunk, SimListener, SimStream};
 pub use sectors::SECTOR_BYTES;

@@ -1,26 +1,34 @@
 //! The checkpoint: up to where the ConsumeQueues' files agree with the log.
 //!
 //! ```text
-//! 0  physicMsgTimestamp 8 | logicsMsgTimestamp 8 | indexMsgTimestamp 8 | masterFlushedOffset 8 | confirmPhyOffset 8
-//! 40 magic "ringmq01" 8 | savedPosition 8 | CRC32 of the two 4
+//!  0  physicMsgTimestamp 8 | logicsMsgTimestamp 8 | indexMsgTimestamp 8 | masterFlushedOffset 8 | confirmPhyOffset 8
+//! 40  magic "ringmq01" 8 | savedPosition 8 | digest of the queues 8 | CRC32 of all before it 4
 //! ```
-//! The first line is RocketMQ's (`StoreCheckpoint`), which reads and writes only that; the second is ours. A position
-//! without its CRC does not count.
+//! The first line is RocketMQ's (`StoreCheckpoint`), which reads and writes only that; the second is ours. Without its
+//! CRC none of it counts: it is torn, or RocketMQ has had the store meanwhile.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
-use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"ringmq01";
-const OURS_AT: usize = 40;
+const MAGIC_AT: usize = 40;
+const POSITION_AT: usize = MAGIC_AT + 8;
+const DIGEST_AT: usize = POSITION_AT + 8;
+const CRC_AT: usize = DIGEST_AT + 8;
+const END: usize = CRC_AT + 4;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Checkpoint {
+    /// Messages before this position, and no others, are in the files of their queues.
+    pub position: u64,
     /// Store time of the last message before the position.
     pub store_time_ms: i64,
-    /// Messages before this position are in the files of their queues.
-    pub saved_position: Option<u64>,
+    /// [`super::consume_queue::ConsumeQueues::saved_digest`] of these files.
+    pub queues_digest: u64,
 }
 
 impl Checkpoint {
@@ -29,52 +37,91 @@ impl Checkpoint {
         for place in buf[..24].chunks_exact_mut(8) {
             place.copy_from_slice(&self.store_time_ms.to_be_bytes());
         }
-        if let Some(position) = self.saved_position {
-            buf[OURS_AT..OURS_AT + 8].copy_from_slice(MAGIC);
-            buf[OURS_AT + 8..OURS_AT + 16].copy_from_slice(&position.to_be_bytes());
-            let crc = crc32fast::hash(&buf[OURS_AT..OURS_AT + 16]);
-            buf[OURS_AT + 16..OURS_AT + 20].copy_from_slice(&crc.to_be_bytes());
-        }
+        buf[MAGIC_AT..POSITION_AT].copy_from_slice(MAGIC);
+        buf[POSITION_AT..DIGEST_AT].copy_from_slice(&self.position.to_be_bytes());
+        buf[DIGEST_AT..CRC_AT].copy_from_slice(&self.queues_digest.to_be_bytes());
+        let crc = crc32fast::hash(&buf[..CRC_AT]);
+        buf[CRC_AT..END].copy_from_slice(&crc.to_be_bytes());
         buf
     }
 
-    fn decode(bytes: &[u8]) -> Checkpoint {
-        let time = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |time| i64::from_be_bytes(*time));
-        let ours = bytes.get(OURS_AT..OURS_AT + 20).filter(|ours| {
-            ours.starts_with(MAGIC) && ours[16..] == crc32fast::hash(&ours[..16]).to_be_bytes()
-        });
-        let position = ours.and_then(|ours| ours[8..].first_chunk()).map(|position| u64::from_be_bytes(*position));
-        Checkpoint { store_time_ms: time(0).min(time(8)), saved_position: position }
+    fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+        let bytes = bytes.get(..END)?;
+        let number = |at: usize| bytes[at..].first_chunk().map(|n| u64::from_be_bytes(*n));
+        let is_whole = bytes[MAGIC_AT..].starts_with(MAGIC)
+            && bytes[CRC_AT..] == crc32fast::hash(&bytes[..CRC_AT]).to_be_bytes();
+        Some(Checkpoint {
+            position: number(POSITION_AT).filter(|_| is_whole)?,
+            store_time_ms: number(0)? as i64,
+            queues_digest: number(DIGEST_AT)?,
+        })
     }
 }
 
 /// The file `checkpoint` of a store.
 pub(super) struct CheckpointFile<I: Io> {
     io: I,
+    dir: PathBuf,
     path: PathBuf,
+    /// The file's name is on the device.
+    is_named: Cell<bool>,
 }
 
 impl<I: Io> CheckpointFile<I> {
     pub fn new(io: I, dir: &Path) -> Self {
-        Self { io, path: dir.join("checkpoint") }
+        Self {
+            io,
+            dir: dir.to_owned(),
+            path: dir.join("checkpoint"),
+            is_named: Cell::new(false),
+        }
     }
 
-    pub async fn load(&self) -> Result<Checkpoint, StoreError> {
+    /// `None` if there is none that can be relied on.
+    pub async fn load(&self) -> Result<Option<Checkpoint>, StoreError> {
         let file = match self.io.open(&self.path, OpenOptions::default()).await {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Checkpoint::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
             Err(error) => return Err(StoreError::io("open", &self.path)(error)),
         };
-        let (read, buf) = file.read_at(AlignedBuf::zeroed(BLOCK_BYTES), BLOCK_BYTES, 0).await;
+        let (read, buf) = file
+            .read_at(AlignedBuf::zeroed(BLOCK_BYTES), BLOCK_BYTES, 0)
+            .await;
         let read = read.map_err(StoreError::io("read", &self.path))?;
         Ok(Checkpoint::decode(&buf[..read]))
     }
 
     /// All in the first sector of the file, which a power cut leaves old or new; torn, its CRC fails.
     pub async fn save(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        let options = OpenOptions { write: true, create: true, direct: false };
-        let file = self.io.open(&self.path, options).await.map_err(StoreError::io("open", &self.path))?;
-        let (written, _) = file.write_at(checkpoint.encode(), 0, Durability::Synced).await;
-        written.map_err(StoreError::io("write", &self.path))
+        self.write(checkpoint.encode()).await
+    }
+
+    /// Before the queues' files are made again: until that is done nothing can be relied on.
+    pub async fn revoke(&self) -> Result<(), StoreError> {
+        self.write(AlignedBuf::zeroed(BLOCK_BYTES)).await
+    }
+
+    async fn write(&self, bytes: AlignedBuf) -> Result<(), StoreError> {
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let file = self
+            .io
+            .open(&self.path, options)
+            .await
+            .map_err(StoreError::io("open", &self.path))?;
+        let (written, _) = file.write_at(bytes, 0, Durability::Synced).await;
+        written.map_err(StoreError::io("write", &self.path))?;
+        if !self.is_named.replace(true) {
+            self.io
+                .sync_dir(&self.dir)
+                .await
+                .map_err(StoreError::io("sync", &self.dir))?;
+        }
+        Ok(())
     }
 }

@@ -1,48 +1,19 @@
-//! Reading what is no longer in memory: entries from the queue files, messages from the log in large aligned blocks.
+//! Reading what is no longer in memory: entries from the queue files, messages from the log in large aligned blocks
+//! (`block_cache.rs`).
 //!
 //! Reads use O_DIRECT and a small cache of blocks, so that a consumer that is far behind reads the disk in its own
 //! rhythm: it neither evicts what writers and current consumers use nor reads the same block for each of its messages.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::block_cache::BLOCK_BYTES;
 use super::consume_queue::Entry;
 use super::{Position, QueueIndex, Scan, ScanLimits, Store, StoreError, collect};
 use crate::io::Io;
-use crate::mem::AlignedBuf;
 use crate::message::{Check, Record};
 
-pub(super) const BLOCK_BYTES: u64 = 1 << 20;
-
-/// Blocks of the log that were read from disk, the most recently used last.
-pub(super) struct BlockCache {
-    capacity: usize,
-    blocks: RefCell<VecDeque<(u64, Rc<AlignedBuf>)>>,
-}
-
-impl BlockCache {
-    pub fn new(bytes: usize) -> Self {
-        Self { capacity: (bytes / BLOCK_BYTES as usize).max(1), blocks: RefCell::default() }
-    }
-
-    fn find(&self, start: u64) -> Option<Rc<AlignedBuf>> {
-        let mut blocks = self.blocks.borrow_mut();
-        let place = blocks.iter().position(|(other, _)| *other == start)?;
-        let found = blocks.remove(place)?;
-        let block = found.1.clone();
-        blocks.push_back(found);
-        Some(block)
-    }
-
-    fn keep(&self, start: u64, block: Rc<AlignedBuf>) {
-        let mut blocks = self.blocks.borrow_mut();
-        if blocks.len() >= self.capacity {
-            blocks.pop_front();
-        }
-        blocks.push_back((start, block));
-    }
-}
+/// Entries looked at in one go; most scans need no more.
+const WINDOW_ENTRIES: usize = 64;
 
 impl<I: Io> Store<I> {
     /// As [`Store::scan`], reading from the queue's files what is not in memory.
@@ -51,21 +22,47 @@ impl<I: Io> Store<I> {
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        filter: impl FnMut(i64) -> bool,
+        mut filter: impl FnMut(i64) -> bool,
         out: &mut Vec<Position>,
     ) -> Result<Scan, StoreError> {
-        let entries = self.entries(queue, offset, limits.max_entries).await?;
-        Ok(collect(offset, entries.into_iter(), limits, filter, out))
+        let mut at = offset;
+        loop {
+            let left = limits.max_entries - (at - offset) as usize;
+            let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
+            let got = entries.len();
+            let scan = collect(at, entries.into_iter(), limits, &mut filter, out);
+            match scan {
+                Scan::NoneMatched { next_offset } if got == WINDOW_ENTRIES && got < left => {
+                    at = next_offset
+                }
+                scan => return Ok(scan),
+            }
+        }
     }
 
     /// Up to `count` visible entries of a queue from `offset` on, wherever they are.
-    pub(super) async fn entries(&self, queue: QueueIndex, offset: u64, count: usize) -> Result<Vec<Entry>, StoreError> {
-        let (topic, queue_id, end) = {
+    pub(super) async fn entries(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        count: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (topic, queue_id, min, end) = {
             let state = self.state.borrow();
             let queue_state = state.queues.queue(queue);
-            (state.queues.topic_of(queue).to_owned(), queue_state.queue_id, queue_state.bounds.max)
+            (
+                state.queues.topic_of(queue).to_owned(),
+                queue_state.queue_id,
+                queue_state.bounds.min,
+                queue_state.bounds.max,
+            )
         };
-        let end = end.min(offset + count as u64);
+        // Entries below the first one have no messages any more.
+        let end = if offset < min {
+            offset
+        } else {
+            end.min(offset + count as u64)
+        };
         let mut entries = Vec::new();
         let mut at = offset;
         while at < end {
@@ -74,7 +71,10 @@ impl<I: Io> Store<I> {
                 at += 1;
                 continue;
             }
-            let loaded = self.queue_files.load(&topic, queue_id, at, (end - at) as usize).await?;
+            let loaded = self
+                .queue_files
+                .load(&topic, queue_id, at, (end - at) as usize)
+                .await?;
             if loaded.is_empty() {
                 break;
             }
@@ -85,11 +85,24 @@ impl<I: Io> Store<I> {
     }
 
     /// Appends messages to `out`, from memory or disk.
-    pub async fn read_cold(&self, positions: &[Position], mut out: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    pub async fn read_cold(
+        self: &Rc<Self>,
+        positions: &[Position],
+        mut out: Vec<u8>,
+    ) -> Result<Vec<u8>, StoreError> {
         for position in positions {
             let start = out.len();
+            let (got, limit) = (position.size as usize, self.config.max_record_bytes());
+            if got > limit {
+                let reason = format!("{got} bytes, the largest record has {limit}");
+                return Err(StoreError::Unreadable {
+                    physical_offset: position.physical_offset,
+                    reason,
+                });
+            }
             if !self.copy_hot(position, &mut out) {
-                self.read_log(position.physical_offset, position.size as usize, &mut out).await?;
+                self.read_log(position.physical_offset, position.size as usize, &mut out)
+                    .await?;
                 check(&out[start..], position.physical_offset)?;
             }
         }
@@ -97,73 +110,94 @@ impl<I: Io> Store<I> {
     }
 
     /// The record at a log position, if one begins there.
-    pub async fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn record_at(
+        self: &Rc<Self>,
+        physical_offset: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let log_min = self.segments.min_position().unwrap_or(0);
         if physical_offset < log_min || physical_offset >= self.committed() {
             return Ok(None);
         }
         let mut bytes = Vec::new();
         self.read_range(physical_offset, 4, &mut bytes).await?;
-        let Some(size) = bytes.first_chunk().map(|size| u32::from_be_bytes(*size) as usize) else {
+        let Some(size) = bytes
+            .first_chunk()
+            .map(|size| u32::from_be_bytes(*size) as usize)
+        else {
             return Ok(None);
         };
-        if size < 8 || size > self.config.max_record_bytes() || physical_offset + size as u64 > self.committed() {
+        if size < 8
+            || size > self.config.max_record_bytes()
+            || physical_offset + size as u64 > self.committed()
+        {
             return Ok(None);
         }
         bytes.clear();
         self.read_range(physical_offset, size, &mut bytes).await?;
-        let is_record = Record::decode(&bytes, Check::Crc).is_ok_and(|record| record.physical_offset == physical_offset);
+        let is_record = Record::decode(&bytes, Check::Crc)
+            .is_ok_and(|record| record.physical_offset == physical_offset);
         Ok(is_record.then_some(bytes))
     }
 
-    async fn read_range(&self, position: u64, len: usize, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        if self.copy_hot(&Position { physical_offset: position, size: len as u32 }, out) {
+    async fn read_range(
+        self: &Rc<Self>,
+        position: u64,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        if self.copy_hot(
+            &Position {
+                physical_offset: position,
+                size: len as u32,
+            },
+            out,
+        ) {
             return Ok(());
         }
         self.read_log(position, len, out).await
     }
 
-    async fn read_log(&self, position: u64, len: usize, out: &mut Vec<u8>) -> Result<(), StoreError> {
+    async fn read_log(
+        self: &Rc<Self>,
+        position: u64,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
         let end = position + len as u64;
         let mut at = position;
         while at < end {
+            // Counted from the segment's start: its size need not be a multiple of a block.
             let segment = self.segments.start_of(at);
-            let start = segment + (at - segment) / BLOCK_BYTES * BLOCK_BYTES;
+            let start = at - (at - segment) % BLOCK_BYTES;
             let block = self.block(start).await?;
             let from = (at - start) as usize;
             let to = ((end - start) as usize).min(block.len());
             if from >= to {
                 let reason = format!("a block of {} bytes", block.len());
-                return Err(StoreError::Unreadable { physical_offset: position, reason });
+                return Err(StoreError::Unreadable {
+                    physical_offset: position,
+                    reason,
+                });
             }
             out.extend_from_slice(&block[from..to]);
             at += (to - from) as u64;
         }
         Ok(())
     }
-
-    async fn block(&self, start: u64) -> Result<Rc<AlignedBuf>, StoreError> {
-        if let Some(block) = self.cold.find(start) {
-            return Ok(block);
-        }
-        let Some(block) = self.segments.read(start, BLOCK_BYTES as usize).await? else {
-            let reason = "its file is no longer there".into();
-            return Err(StoreError::Unreadable { physical_offset: start, reason });
-        };
-        let block = Rc::new(block);
-        // A block that the log still writes to is out of date the next moment.
-        if start + block.len() as u64 <= self.state.borrow().log.hot_from() {
-            self.cold.keep(start, block.clone());
-        }
-        Ok(block)
-    }
 }
 
 fn check(bytes: &[u8], physical_offset: u64) -> Result<(), StoreError> {
-    let unreadable = |reason: String| StoreError::Unreadable { physical_offset, reason };
-    let record = Record::decode(bytes, Check::Crc).map_err(|error| unreadable(error.to_string()))?;
+    let unreadable = |reason: String| StoreError::Unreadable {
+        physical_offset,
+        reason,
+    };
+    let record =
+        Record::decode(bytes, Check::Crc).map_err(|error| unreadable(error.to_string()))?;
     if record.physical_offset != physical_offset {
-        return Err(unreadable(format!("the record there says that it is at {}", record.physical_offset)));
+        return Err(unreadable(format!(
+            "the record there says that it is at {}",
+            record.physical_offset
+        )));
     }
     Ok(())
 }

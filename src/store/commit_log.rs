@@ -41,8 +41,16 @@ impl CommitLog {
         assert!(segment_bytes.is_multiple_of(BLOCK));
         let loaded_from = floor(tail);
         assert_eq!(block.len() as u64, tail - loaded_from);
-        buffer.write(loaded_from, block.len()).copy_from_slice(block);
-        Self { buffer, segment_bytes, tail, written: tail, loaded_from }
+        buffer
+            .write(loaded_from, block.len())
+            .copy_from_slice(block);
+        Self {
+            buffer,
+            segment_bytes,
+            tail,
+            written: tail,
+            loaded_from,
+        }
     }
 
     pub fn tail(&self) -> u64 {
@@ -99,19 +107,24 @@ impl CommitLog {
             .min(start + MAX_WRITE_BYTES)
             .min((start / capacity + 1) * capacity)
             .min((start / self.segment_bytes + 1) * self.segment_bytes);
-        if let Some((busy_from, busy_to)) = busy {
-            if start < busy_to && busy_from < end {
-                if busy_from <= start {
-                    return None;
-                }
-                end = busy_from;
+        if let Some((busy_from, busy_to)) = busy
+            && start < busy_to
+            && busy_from < end
+        {
+            if busy_from <= start {
+                return None;
             }
+            end = busy_from;
         }
         if end > self.tail {
             self.buffer.zero(self.tail, (end - self.tail) as usize);
         }
         let slice = self.buffer.slice(start, (end - start) as usize);
-        Some(Sealed { slice, start, end: end.min(self.tail) })
+        Some(Sealed {
+            slice,
+            start,
+            end: end.min(self.tail),
+        })
     }
 
     /// The write that `seal` gave out is done.
@@ -128,7 +141,11 @@ impl CommitLog {
 
     fn position_for(&self, len: usize) -> u64 {
         let rest = self.segment_rest();
-        if (len + BLANK_BYTES) as u64 > rest { self.tail + rest } else { self.tail }
+        if (len + BLANK_BYTES) as u64 > rest {
+            self.tail + rest
+        } else {
+            self.tail
+        }
     }
 
     fn segment_rest(&self) -> u64 {

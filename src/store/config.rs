@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::StoreError;
+use super::consume_queue::{CHUNK_BYTES, chunks_for};
 use crate::mem::{BLOCK_BYTES, Pages};
 
 /// How durable a message is when its producer is told that it is stored (`flushDiskType`).
@@ -71,7 +72,13 @@ impl StoreConfig {
 
     /// Largest record: it has to fit a segment with the blank record that ends it.
     pub(super) fn max_record_bytes(&self) -> usize {
-        self.max_unit_bytes().min(self.segment_bytes as usize - super::commit_log::BLANK_BYTES)
+        self.max_unit_bytes()
+            .min(self.segment_bytes as usize - super::commit_log::BLANK_BYTES)
+    }
+
+    /// Chunks that the entries of the largest unit may need, its queue having none or a full one.
+    pub(super) fn chunks_for_unit(&self) -> usize {
+        chunks_for(self.max_record_bytes())
     }
 
     pub(super) fn check(&self) -> Result<(), StoreError> {
@@ -92,11 +99,18 @@ impl StoreConfig {
                 expected: "a multiple of 4096, and room for two of the largest messages",
             });
         }
-        if self.consume_queue_memory_bytes < 4 * super::consume_queue::CHUNK_BYTES {
+        if self.consume_queue_memory_bytes / CHUNK_BYTES < 2 * self.chunks_for_unit() {
             return Err(StoreError::Config {
                 name: "consume_queue_memory_bytes",
                 got: self.consume_queue_memory_bytes as u64,
-                expected: "at least 5120",
+                expected: "at least 5120, and 400 bytes for each KiB of maxMessageSize",
+            });
+        }
+        if self.flush_interval_ms == 0 {
+            return Err(StoreError::Config {
+                name: "flush_interval_ms",
+                got: 0,
+                expected: "at least 1",
             });
         }
         Ok(())

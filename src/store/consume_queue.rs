@@ -16,8 +16,16 @@ use hashbrown::HashMap;
 use crate::mem::{Arena, ChunkId, Pages};
 
 pub(super) const ENTRY_BYTES: usize = 20;
-const CHUNK_ENTRIES: u64 = 64;
+pub(super) const CHUNK_ENTRIES: u64 = 64;
 pub(super) const CHUNK_BYTES: usize = CHUNK_ENTRIES as usize * ENTRY_BYTES;
+
+/// Chunks that a queue may need for records of `len` bytes in all.
+pub(super) fn chunks_for(len: usize) -> usize {
+    len / (MIN_RECORD_BYTES * CHUNK_ENTRIES as usize) + 2
+}
+
+/// Nothing shorter is a record: 91 bytes without body, topic and properties, and our CRC.
+const MIN_RECORD_BYTES: usize = 111;
 
 /// A queue of this store; valid as long as the store is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +92,8 @@ pub(super) struct ConsumeQueues {
     dirty: VecDeque<QueueIndex>,
     /// Where the search for chunks to give back goes on.
     hand: usize,
+    /// What the files hold, in one number: the sum over all queues of [`digest_of`].
+    saved_digest: u64,
 }
 
 impl ConsumeQueues {
@@ -96,7 +106,20 @@ impl ConsumeQueues {
             by_topic: Vec::new(),
             dirty: VecDeque::new(),
             hand: 0,
+            saved_digest: 0,
         })
+    }
+
+    /// Forgets everything. The memory stays: there may not be enough huge pages for a second one.
+    pub fn clear(&mut self) {
+        let chunks = self.queues.drain(..).flat_map(|queue| queue.chunks);
+        chunks.for_each(|chunk| self.arena.free(chunk));
+        self.topics.clear();
+        self.topic_ids.clear();
+        self.by_topic.clear();
+        self.dirty.clear();
+        self.hand = 0;
+        self.saved_digest = 0;
     }
 
     pub fn pages(&self) -> Pages {
@@ -113,7 +136,10 @@ impl ConsumeQueues {
 
     pub fn find(&self, topic: &str, queue_id: u32) -> Option<QueueIndex> {
         let topic = *self.topic_ids.get(topic)?;
-        self.by_topic[topic as usize].get(queue_id as usize).copied().flatten()
+        self.by_topic[topic as usize]
+            .get(queue_id as usize)
+            .copied()
+            .flatten()
     }
 
     pub fn find_or_create(&mut self, topic: &str, queue_id: u32) -> QueueIndex {
@@ -171,16 +197,31 @@ impl ConsumeQueues {
     /// Topics that have queues, with the number of queues they need.
     pub fn topics(&self) -> impl Iterator<Item = (&str, u32)> {
         let sizes = self.by_topic.iter().map(|queues| queues.len() as u32);
-        self.topics.iter().map(|topic| &**topic).zip(sizes).filter(|(_, queues)| *queues > 0)
+        self.topics
+            .iter()
+            .map(|topic| &**topic)
+            .zip(sizes)
+            .filter(|(_, queues)| *queues > 0)
     }
 
     /// The queue has entries `min..max` in its files and none here.
     pub fn restore(&mut self, index: QueueIndex, min: u64, max: u64) {
         let queue = self.queue_mut(index);
         assert!(queue.chunks.is_empty());
-        queue.bounds = QueueBounds { min, max, next: max };
+        queue.bounds = QueueBounds {
+            min,
+            max,
+            next: max,
+        };
         queue.resident_from = max;
-        queue.saved_to = max;
+        self.saved_up_to(index, max);
+    }
+
+    /// The queue begins anew, with `offset` as its next one.
+    pub fn restart(&mut self, index: QueueIndex, offset: u64) {
+        let chunks = std::mem::take(&mut self.queue_mut(index).chunks);
+        chunks.into_iter().for_each(|chunk| self.arena.free(chunk));
+        self.restore(index, offset, offset);
     }
 
     /// Makes an entry visible. There must be a free chunk.
@@ -188,7 +229,10 @@ impl ConsumeQueues {
         let queue = &mut self.queues[index.0 as usize];
         let offset = queue.bounds.max;
         if offset.is_multiple_of(CHUNK_ENTRIES) || queue.chunks.is_empty() {
-            let chunk = self.arena.alloc().expect("appends keep chunks free for what they add");
+            let chunk = self
+                .arena
+                .alloc()
+                .expect("appends keep chunks free for what they add");
             if queue.chunks.is_empty() {
                 queue.resident_from = offset;
             }
@@ -198,8 +242,11 @@ impl ConsumeQueues {
         let at = (offset % CHUNK_ENTRIES) as usize * ENTRY_BYTES;
         entry.encode(&mut self.arena.chunk_mut(chunk)[at..at + ENTRY_BYTES]);
         queue.bounds.max += 1;
-        if !queue.dirty {
-            queue.dirty = true;
+        self.mark_dirty(index);
+    }
+
+    fn mark_dirty(&mut self, index: QueueIndex) {
+        if !std::mem::replace(&mut self.queue_mut(index).dirty, true) {
             self.dirty.push_back(index);
         }
     }
@@ -217,32 +264,58 @@ impl ConsumeQueues {
         bytes.map(Entry::decode)
     }
 
-    /// The next queue with unsaved entries, the first of them, and their bytes.
-    pub fn next_unsaved(&mut self) -> Option<(QueueIndex, u64, Vec<u8>)> {
+    /// Queues with entries that are in no file yet.
+    pub fn unsaved_queues(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// The next queue with unsaved entries, the first of them, and the bytes of those whose messages end at or before
+    /// the log position `up_to`. It comes again if it has others.
+    pub fn next_unsaved(&mut self, up_to: u64) -> Option<(QueueIndex, u64, Vec<u8>)> {
         let index = self.dirty.pop_front()?;
         let queue = self.queue_mut(index);
         queue.dirty = false;
         let (from, to) = (queue.saved_to.max(queue.resident_from), queue.bounds.max);
-        let mut bytes = vec![0; (to - from) as usize * ENTRY_BYTES];
-        for (offset, dst) in (from..to).zip(bytes.chunks_exact_mut(ENTRY_BYTES)) {
-            self.resident(index, offset).expect("unsaved entries are resident").encode(dst);
+        let mut bytes = Vec::with_capacity((to - from) as usize * ENTRY_BYTES);
+        for offset in from..to {
+            let entry = self
+                .resident(index, offset)
+                .expect("unsaved entries are resident");
+            if entry.end() > up_to {
+                self.mark_dirty(index);
+                break;
+            }
+            let mut encoded = [0; ENTRY_BYTES];
+            entry.encode(&mut encoded);
+            bytes.extend_from_slice(&encoded);
         }
         Some((index, from, bytes))
     }
 
     /// Entries up to `offset` are in the queue's files.
     pub fn saved(&mut self, index: QueueIndex, offset: u64) {
-        let queue = self.queue_mut(index);
-        queue.saved_to = queue.saved_to.max(offset);
+        if !self.queue(index).gone {
+            self.saved_up_to(index, offset.max(self.queue(index).saved_to));
+        }
     }
 
     /// The save of this queue has failed.
     pub fn not_saved(&mut self, index: QueueIndex) {
-        let queue = self.queue_mut(index);
-        if !queue.dirty {
-            queue.dirty = true;
-            self.dirty.push_back(index);
-        }
+        self.mark_dirty(index);
+    }
+
+    /// Equal for equal contents of the queues' files, as far as their numbers of entries go.
+    pub fn saved_digest(&self) -> u64 {
+        self.saved_digest
+    }
+
+    fn saved_up_to(&mut self, index: QueueIndex, offset: u64) {
+        let queue = &mut self.queues[index.0 as usize];
+        let topic = &self.topics[queue.topic as usize];
+        let before = digest_of(topic, queue.queue_id, queue.saved_to);
+        let after = digest_of(topic, queue.queue_id, offset);
+        self.saved_digest = self.saved_digest.wrapping_sub(before).wrapping_add(after);
+        queue.saved_to = offset;
     }
 
     /// Gives saved chunks back, the oldest of each queue in turn, until so many are free or none is left to give.
@@ -253,7 +326,11 @@ impl ConsumeQueues {
                 return;
             }
             self.hand = (self.hand + 1) % self.queues.len();
-            fruitless = if self.evict_one(self.hand) { 0 } else { fruitless + 1 };
+            fruitless = if self.evict_one(self.hand) {
+                0
+            } else {
+                fruitless + 1
+            };
         }
     }
 
@@ -279,16 +356,32 @@ impl ConsumeQueues {
         let queues = std::mem::take(&mut self.by_topic[id as usize]);
         let mut removed = Vec::new();
         for index in queues.into_iter().flatten() {
+            self.saved_up_to(index, 0);
             let queue = &mut self.queues[index.0 as usize];
             queue.gone = true;
             queue.watched = false;
-            queue.bounds = QueueBounds { min: 0, max: 0, next: 0 };
+            queue.bounds = QueueBounds {
+                min: 0,
+                max: 0,
+                next: 0,
+            };
             queue.resident_from = 0;
-            queue.saved_to = 0;
             let (chunks, queue_id) = (std::mem::take(&mut queue.chunks), queue.queue_id);
             chunks.into_iter().for_each(|chunk| self.arena.free(chunk));
             removed.push(queue_id);
         }
         removed
     }
+}
+
+/// FNV-1a over a queue's name and the offset up to which it is in its files; nothing for a queue without files.
+fn digest_of(topic: &str, queue_id: u32, saved_to: u64) -> u64 {
+    if saved_to == 0 {
+        return 0;
+    }
+    let numbers = [u64::from(queue_id), saved_to].map(u64::to_be_bytes);
+    let bytes = topic.bytes().chain(numbers.into_iter().flatten());
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
 }

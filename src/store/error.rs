@@ -8,7 +8,11 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("{name} is {got}: it must be {expected}")]
-    Config { name: &'static str, got: u64, expected: &'static str },
+    Config {
+        name: &'static str,
+        got: u64,
+        expected: &'static str,
+    },
     #[error("store directory {} is in use by another process: stop it, or choose another directory", dir.display())]
     InUse { dir: PathBuf },
     #[error("store directory {} cannot be written ({source}): make it writable for this user, or choose another", dir.display())]
@@ -16,22 +20,40 @@ pub enum StoreError {
     #[error("the filesystem of {} has no O_DIRECT: put the store on a disk (ext4 or xfs, not tmpfs)", dir.display())]
     NoDirect { dir: PathBuf },
     #[error("{} has {got} bytes but the segment size is {expected}: set mappedFileSizeCommitLog to the size that the store was made with", path.display())]
-    SegmentBytes { path: PathBuf, got: u64, expected: u64 },
+    SegmentBytes {
+        path: PathBuf,
+        got: u64,
+        expected: u64,
+    },
     #[error("{} is missing between the CommitLog files before and behind it: put it back, or move those behind it away", path.display())]
     SegmentMissing { path: PathBuf },
     #[error("no memory for {what}: {source}")]
-    Memory { what: &'static str, source: io::Error },
+    Memory {
+        what: &'static str,
+        source: io::Error,
+    },
     #[error("cannot {operation} {}: {source}", path.display())]
-    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("the log has nothing readable at {physical_offset}: {reason}")]
-    Unreadable { physical_offset: u64, reason: String },
+    Unreadable {
+        physical_offset: u64,
+        reason: String,
+    },
     #[error("the store is fenced: {reason}")]
     Fenced { reason: Arc<str> },
 }
 
 impl StoreError {
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { operation, path: path.to_owned(), source }
+        move |source| Self::Io {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 

@@ -21,25 +21,33 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     loop {
         let sealed = store.state.borrow_mut().log.seal(store.segments.busy());
         let Some(sealed) = sealed else {
-            let state = store.state.borrow();
-            if state.fence.is_some() || (state.closing && state.log.tail() == state.log.written()) {
+            if store.has_ended() {
                 return;
             }
-            drop(state);
             store.work.notified().await;
             continue;
         };
         let len = sealed.slice.len() as u64;
         let at = sealed.start % store.config.segment_bytes;
         let written = match store.segments.file_or_create(sealed.start).await {
-            Ok(file) => file.write_at(sealed.slice, at, durability).await.0.map_err(|error| error.to_string()),
+            Ok(file) => file
+                .write_at(sealed.slice, at, durability)
+                .await
+                .0
+                .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(reason) = written {
-            return store.fence_off(&format!("writing the log at {} failed: {reason}", sealed.start));
+            return store.fence_off(&format!(
+                "writing the log at {} failed: {reason}",
+                sealed.start
+            ));
         }
         store.counters.writes.set(store.counters.writes.get() + 1);
-        store.counters.written_bytes.set(store.counters.written_bytes.get() + len);
+        store
+            .counters
+            .written_bytes
+            .set(store.counters.written_bytes.get() + len);
         if durability == Durability::Synced {
             store.counters.flushes.set(store.counters.flushes.get() + 1);
         }
@@ -62,6 +70,12 @@ pub(super) async fn flush_regularly<I: Io>(store: Rc<Store<I>>) {
 }
 
 impl<I: Io> Store<I> {
+    /// Nothing more will be written.
+    fn has_ended(&self) -> bool {
+        let state = self.state.borrow();
+        state.fence.is_some() || (state.closing && state.log.tail() == state.log.written())
+    }
+
     /// The log is on the device up to `end`.
     fn commit(&self, end: u64) {
         let mut state = self.state.borrow_mut();
@@ -74,6 +88,10 @@ impl<I: Io> Store<I> {
 
     /// Makes the log durable up to `position`, which has been written.
     pub(super) async fn flush_log(&self, position: u64) -> Result<(), StoreError> {
+        // A flush after one that failed says nothing: the kernel may hold the lost pages to be clean.
+        if let Some(reason) = self.fence() {
+            return Err(StoreError::Fenced { reason });
+        }
         let mut at = self.flushed.get();
         while at < position && self.config.flush == Flush::Async {
             if let Some(file) = self.segments.file(at)
@@ -81,7 +99,9 @@ impl<I: Io> Store<I> {
             {
                 let reason = format!("flushing the log at {at} failed: {error}");
                 self.fence_off(&reason);
-                return Err(StoreError::Fenced { reason: reason.into() });
+                return Err(StoreError::Fenced {
+                    reason: reason.into(),
+                });
             }
             self.counters.flushes.set(self.counters.flushes.get() + 1);
             at = self.segments.start_of(at) + self.config.segment_bytes;
@@ -107,9 +127,14 @@ impl<I: Io> Store<I> {
 impl super::State {
     /// Makes the messages up to `end` visible in their queues.
     pub(super) fn dispatch(&mut self, end: u64) {
-        while let Some(pending) = self.pending.pop_front_if(|pending| pending.entry.end() <= end) {
+        while let Some(pending) = self
+            .pending
+            .pop_front_if(|pending| pending.entry.end() <= end)
+        {
             self.committed_time_ms = pending.store_time_ms;
-            self.first_store_time_ms.get_or_insert(pending.store_time_ms);
+            self.dispatched = pending.entry.end();
+            self.first_store_time_ms
+                .get_or_insert(pending.store_time_ms);
             if self.queues.queue(pending.queue).gone {
                 continue;
             }

@@ -3,6 +3,7 @@
 //! [`Store`] is used as `Rc<Store>` by the tasks of one thread. Its plain methods never wait; what reads or writes the
 //! disk is `async`. The log is the truth: everything else is derived from it and can be made again.
 
+mod block_cache;
 mod checkpoint;
 mod cold;
 mod commit_log;
@@ -13,9 +14,12 @@ mod group_commit;
 mod names;
 mod open;
 mod queue_files;
+mod recovery;
 mod saving;
 mod search;
 mod segments;
+#[cfg(test)]
+mod tests;
 mod text_files;
 mod waiters;
 
@@ -26,20 +30,22 @@ use std::sync::Arc;
 
 pub use config::{Flush, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
-pub use error::{AppendError, StoreError};
 pub use error::StoreError as ReadError;
+pub use error::{AppendError, StoreError};
 pub use open::Progress;
 pub use search::Boundary;
 pub use text_files::TextFiles;
 
 use crate::io::{Io, Notify};
 use crate::mem::Pages;
-use crate::message::{MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, tags_code};
+use crate::message::{
+    MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, tags_code,
+};
 
+use self::block_cache::BlockCache;
 use self::checkpoint::CheckpointFile;
-use self::cold::BlockCache;
 use self::commit_log::CommitLog;
-use self::consume_queue::{ConsumeQueues, Entry};
+use self::consume_queue::{ConsumeQueues, Entry, chunks_for};
 use self::queue_files::QueueFiles;
 use self::segments::Segments;
 use self::waiters::Waiters;
@@ -63,9 +69,13 @@ pub struct Store<I: Io> {
     flush_now: Notify,
     save_now: Notify,
     background: Waiters,
+    /// Topics whose queue files are to be removed, with these queues. The saver does it, before it writes files of a
+    /// topic that has the same name.
+    deleted: RefCell<Vec<(String, Vec<u32>)>>,
     /// Async mode: up to here the log is on the device for good.
     flushed: Cell<u64>,
     counters: Counters,
+    lock: Cell<Option<I::Lock>>,
 }
 
 struct State {
@@ -77,6 +87,9 @@ struct State {
     arrivals: Vec<QueueIndex>,
     /// Up to here the log is as durable as the flush mode promises, and dispatched.
     committed: u64,
+    /// End of the last dispatched message. The log may be committed into the middle of the next one, as a write ends where
+    /// the log buffer does.
+    dispatched: u64,
     /// Store time of the last dispatched message.
     committed_time_ms: i64,
     last_store_time_ms: i64,
@@ -132,8 +145,12 @@ pub struct ScanLimits {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scan {
-    Found { next_offset: u64 },
-    NoneMatched { next_offset: u64 },
+    Found {
+        next_offset: u64,
+    },
+    NoneMatched {
+        next_offset: u64,
+    },
     /// The entries are only on disk.
     Cold,
 }
@@ -157,7 +174,10 @@ pub struct Figures {
 impl<I: Io> Store<I> {
     /// The queue, made in memory when it is new.
     pub fn queue(&self, topic: &str, queue_id: u32) -> QueueIndex {
-        self.state.borrow_mut().queues.find_or_create(topic, queue_id)
+        self.state
+            .borrow_mut()
+            .queues
+            .find_or_create(topic, queue_id)
     }
 
     pub fn find_queue(&self, topic: &str, queue_id: u32) -> Option<QueueIndex> {
@@ -167,14 +187,14 @@ impl<I: Io> Store<I> {
     /// Whether messages of `len` bytes in all can be appended now.
     pub fn room_for(&self, len: usize) -> bool {
         let state = self.state.borrow();
-        // Each message that waits for its commit may need a chunk of its own.
-        let chunks = state.pending.len() + len / MIN_RECORD_BYTES + 1;
-        state.fence.is_some() || (state.log.room_for(len) && state.queues.free_chunks() > chunks)
+        state.fence.is_some() || state.room_for(len)
     }
 
     /// Done when there is room, or when there never will be.
     pub async fn wait_for_room(&self, len: usize) {
-        self.room.until(|| (self.room_for(len) || self.state.borrow().closing).then_some(())).await;
+        self.room
+            .until(|| (self.room_for(len) || self.state.borrow().closing).then_some(()))
+            .await;
     }
 
     /// Encodes a message into the log. `tags_code` replaces that of the message's tags in the queue's entry.
@@ -187,7 +207,11 @@ impl<I: Io> Store<I> {
     ) -> Result<Appended, AppendError> {
         let mut state = self.state.borrow_mut();
         state.check_open()?;
-        let appended = self.append_one(&mut state, queue, message, tags_code, now_ms)?;
+        let fields = state.fields(&self.config, queue, message, now_ms)?;
+        if !state.room_for(fields.encoded_len()) {
+            return Err(AppendError::NoRoom);
+        }
+        let appended = self.append_one(&mut state, queue, message, tags_code, now_ms);
         drop(state);
         self.work.notify();
         Ok(appended)
@@ -207,10 +231,12 @@ impl<I: Io> Store<I> {
             let fields = state.fields(&self.config, queue, message, now_ms)?;
             total += fields.encoded_len();
         }
-        if total > self.config.max_unit_bytes() + messages.len() * RECORD_OVERHEAD_BYTES {
-            return Err(AppendError::RecordSize { got: total, limit: self.config.max_unit_bytes() });
+        // As RocketMQ counts them: as records, all together (`MessageExtEncoder.encode`).
+        let limit = self.config.max_record_bytes();
+        if total > limit {
+            return Err(AppendError::RecordSize { got: total, limit });
         }
-        if !state.log.room_for(total) {
+        if !state.room_for(total) {
             return Err(AppendError::NoRoom);
         }
         state.log.start_unit(total);
@@ -220,9 +246,10 @@ impl<I: Io> Store<I> {
             .collect();
         drop(state);
         self.work.notify();
-        appended
+        Ok(appended)
     }
 
+    /// What is known to fit.
     fn append_one(
         &self,
         state: &mut State,
@@ -230,31 +257,49 @@ impl<I: Io> Store<I> {
         message: &Message<'_>,
         tags: Option<i64>,
         now_ms: i64,
-    ) -> Result<Appended, AppendError> {
+    ) -> Appended {
         let now_ms = now_ms.max(state.last_store_time_ms);
         let State { log, queues, .. } = state;
         let target = queues.queue(queue);
-        if target.gone {
-            return Err(AppendError::NoQueue);
-        }
-        let mut fields = fields_of(&self.config, queues.topic_of(queue), target.queue_id, message, now_ms);
+        let mut fields = fields_of(
+            &self.config,
+            queues.topic_of(queue),
+            target.queue_id,
+            message,
+            now_ms,
+        );
         fields.queue_offset = target.bounds.next;
-        check_sizes(&fields, &self.config)?;
         let len = fields.encoded_len();
-        if !log.room_for(len) {
-            return Err(AppendError::NoRoom);
-        }
-        let tags_code = tags.unwrap_or_else(|| message.properties.find(properties::TAGS).map_or(0, tags_code));
+        let tags_code = tags.unwrap_or_else(|| {
+            message
+                .properties
+                .find(properties::TAGS)
+                .map_or(0, tags_code)
+        });
         let physical_offset = log.append(len, |physical_offset, dst| {
             fields.physical_offset = physical_offset;
             fields.encode(dst);
         });
         let queue_offset = fields.queue_offset;
         queues.queue_mut(queue).bounds.next += 1;
-        let entry = Entry { physical_offset, size: len as u32, tags_code };
-        state.pending.push_back(Pending { queue, entry, store_time_ms: now_ms });
+        let entry = Entry {
+            physical_offset,
+            size: len as u32,
+            tags_code,
+        };
+        state.pending.push_back(Pending {
+            queue,
+            entry,
+            store_time_ms: now_ms,
+        });
         state.last_store_time_ms = now_ms;
-        Ok(Appended { physical_offset, end: entry.end(), queue_offset, store_timestamp_ms: now_ms, len })
+        Appended {
+            physical_offset,
+            end: entry.end(),
+            queue_offset,
+            store_timestamp_ms: now_ms,
+            len,
+        }
     }
 
     pub fn committed(&self) -> u64 {
@@ -273,19 +318,28 @@ impl<I: Io> Store<I> {
                 let state = self.state.borrow();
                 match &state.fence {
                     _ if state.committed > position => Some(Ok(state.committed)),
-                    Some(reason) => Some(Err(StoreError::Fenced { reason: reason.clone() })),
+                    Some(reason) => Some(Err(StoreError::Fenced {
+                        reason: reason.clone(),
+                    })),
                     None => None,
                 }
             })
             .await
     }
 
-    /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
-    pub async fn durable_so_far(&self) -> Result<(), StoreError> {
+    /// Done when everything that is in the log now is as durable as the flush mode promises.
+    pub async fn committed_so_far(&self) -> Result<(), StoreError> {
         let tail = self.tail();
         if tail > self.committed() {
             self.committed_beyond(tail - 1).await?;
         }
+        Ok(())
+    }
+
+    /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
+    pub async fn durable_so_far(&self) -> Result<(), StoreError> {
+        let tail = self.tail();
+        self.committed_so_far().await?;
         self.flush_log(tail).await
     }
 
@@ -314,21 +368,41 @@ impl<I: Io> Store<I> {
     ) -> Scan {
         let state = self.state.borrow();
         let end = state.queues.queue(queue).bounds.max;
+        if offset >= end {
+            return Scan::NoneMatched {
+                next_offset: offset,
+            };
+        }
         let entries = (offset..end).map(|offset| state.queues.resident(queue, offset));
         if state.queues.resident(queue, offset).is_none() {
             return Scan::Cold;
         }
-        collect(offset, entries.map_while(|entry| entry), limits, filter, out)
+        collect(
+            offset,
+            entries.map_while(|entry| entry),
+            limits,
+            filter,
+            out,
+        )
     }
 
     /// Whether the message is in the log buffer.
     pub fn is_hot(&self, position: &Position) -> bool {
-        self.state.borrow().log.hot(position.physical_offset, position.size as usize).is_some()
+        self.state
+            .borrow()
+            .log
+            .hot(position.physical_offset, position.size as usize)
+            .is_some()
     }
 
     /// Appends a message from the log buffer to `out`; `false` if it is no longer there.
     pub fn copy_hot(&self, position: &Position, out: &mut Vec<u8>) -> bool {
-        match self.state.borrow().log.hot(position.physical_offset, position.size as usize) {
+        match self
+            .state
+            .borrow()
+            .log
+            .hot(position.physical_offset, position.size as usize)
+        {
             Some(bytes) => {
                 out.extend_from_slice(bytes);
                 true
@@ -339,19 +413,22 @@ impl<I: Io> Store<I> {
 
     /// Topics that have queues, with the number of queues they need.
     pub fn topics(&self) -> Vec<(String, u32)> {
-        self.state.borrow().queues.topics().map(|(topic, queues)| (topic.to_owned(), queues)).collect()
+        self.state
+            .borrow()
+            .queues
+            .topics()
+            .map(|(topic, queues)| (topic.to_owned(), queues))
+            .collect()
     }
 
     /// Forgets the topic's queues at once and removes their files in the background; its messages stay in the log until
     /// their file's time is over.
-    pub fn delete_topic(self: &Rc<Self>, topic: &str) {
+    pub fn delete_topic(&self, topic: &str) {
         let queue_ids = self.state.borrow_mut().queues.remove_topic(topic);
-        let (store, topic) = (self.clone(), topic.to_owned());
-        self.io.spawn(async move {
-            if let Err(error) = store.queue_files.remove(&topic, &queue_ids).await {
-                tracing::warn!(topic, %error, "the topic's queue files remain");
-            }
-        });
+        self.deleted
+            .borrow_mut()
+            .push((topic.to_owned(), queue_ids));
+        self.save_now.notify();
     }
 
     /// Why nothing can be appended any more, if so.
@@ -385,16 +462,19 @@ impl<I: Io> Store<I> {
     }
 }
 
-/// Nothing shorter is a record; 91 bytes without body, topic and properties, and our CRC.
-const MIN_RECORD_BYTES: usize = 111;
-
-/// What a record has around the body and properties of a batch's message.
-const RECORD_OVERHEAD_BYTES: usize = 512;
-
 impl State {
+    /// In the log buffer and, once they are committed, in the queues. Each message that waits for its commit may need a
+    /// chunk of its own.
+    fn room_for(&self, len: usize) -> bool {
+        let chunks = self.pending.len() + chunks_for(len);
+        self.log.room_for(len) && self.queues.free_chunks() >= chunks
+    }
+
     fn check_open(&self) -> Result<(), AppendError> {
         match &self.fence {
-            Some(reason) => Err(AppendError::Fenced { reason: reason.clone() }),
+            Some(reason) => Err(AppendError::Fenced {
+                reason: reason.clone(),
+            }),
             None if self.closing => Err(AppendError::Closing),
             None => Ok(()),
         }
@@ -411,7 +491,13 @@ impl State {
         if target.gone {
             return Err(AppendError::NoQueue);
         }
-        let fields = fields_of(config, self.queues.topic_of(queue), target.queue_id, message, now_ms);
+        let fields = fields_of(
+            config,
+            self.queues.topic_of(queue),
+            target.queue_id,
+            message,
+            now_ms,
+        );
         check_sizes(&fields, config)?;
         Ok(fields)
     }
@@ -448,10 +534,16 @@ fn check_sizes(fields: &RecordFields<'_>, config: &StoreConfig) -> Result<(), Ap
         return Err(AppendError::BodySize { got: body, limit });
     }
     if fields.properties_len() > MAX_PROPERTIES_BYTES {
-        return Err(AppendError::PropertiesSize { got: fields.properties_len(), limit: MAX_PROPERTIES_BYTES });
+        return Err(AppendError::PropertiesSize {
+            got: fields.properties_len(),
+            limit: MAX_PROPERTIES_BYTES,
+        });
     }
     if fields.topic.len() > MAX_TOPIC_BYTES {
-        return Err(AppendError::TopicSize { got: fields.topic.len(), limit: MAX_TOPIC_BYTES });
+        return Err(AppendError::TopicSize {
+            got: fields.topic.len(),
+            limit: MAX_TOPIC_BYTES,
+        });
     }
     let (record, limit) = (fields.encoded_len(), config.max_record_bytes());
     if record > limit {
@@ -476,9 +568,16 @@ fn collect(
             if taken >= limits.max_messages || (taken > 0 && bytes > limits.max_bytes) {
                 break;
             }
-            out.push(Position { physical_offset: entry.physical_offset, size: entry.size });
+            out.push(Position {
+                physical_offset: entry.physical_offset,
+                size: entry.size,
+            });
         }
         next_offset += 1;
     }
-    if out.len() > taken_before { Scan::Found { next_offset } } else { Scan::NoneMatched { next_offset } }
+    if out.len() > taken_before {
+        Scan::Found { next_offset }
+    } else {
+        Scan::NoneMatched { next_offset }
+    }
 }

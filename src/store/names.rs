@@ -8,5 +8,6 @@ pub(super) fn offset_name(offset: u64) -> String {
 
 pub(super) fn parse_offset_name(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
-    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.parse().ok())?
+    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| name.parse().ok())?
 }

@@ -3,21 +3,25 @@
 //! ```text
 //! consumequeue/<topic>/<queueId>/<20 digits>    300,000 entries of 20 bytes; the name is the byte offset of the first
 //! ```
-//! Files are sparse: what has no entry yet is a hole and reads as zeros. They are written behind the log and never
-//! trusted where they disagree with it.
+//! Files are sparse: what has no entry yet is a hole and reads as zeros. The first file of a queue whose first entry is
+//! not at its start begins with blank entries: position 0, size 0x7FFFFFFF (RocketMQ: `ConsumeQueue.fillPreBlank`). They
+//! are written behind the log and never trusted where they disagree with it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use super::consume_queue::{ENTRY_BYTES, Entry};
 use super::names::{offset_name, parse_offset_name};
-use crate::io::{Durability, File, Io, OpenOptions};
+use crate::io::{DirEntry, Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
 const FILE_ENTRIES: u64 = 300_000;
 const FILE_BYTES: u64 = FILE_ENTRIES * ENTRY_BYTES as u64;
+
+/// No topic has so many queues; a larger number comes from damage, and would be paid for in memory.
+pub(super) const MAX_QUEUE_ID: u32 = 1 << 20;
 
 /// Files kept open, so that busy queues do not open theirs each time.
 const MAX_OPEN: usize = 512;
@@ -26,7 +30,15 @@ pub(super) struct QueueFiles<I: Io> {
     io: I,
     dir: PathBuf,
     open: RefCell<HashMap<PathBuf, I::File>>,
+    /// Counts removals: a file that was opened before one may have lost its name.
+    removals: Cell<u64>,
 }
+
+pub(super) const BLANK: Entry = Entry {
+    physical_offset: 0,
+    size: i32::MAX as u32,
+    tags_code: 0,
+};
 
 /// What the files hold of one queue.
 pub(super) struct Found {
@@ -34,40 +46,108 @@ pub(super) struct Found {
     pub queue_id: u32,
     pub min: u64,
     pub max: u64,
+    /// No file before the last one is missing or short.
+    pub is_whole: bool,
 }
 
 impl<I: Io> QueueFiles<I> {
     pub fn new(io: I, dir: PathBuf) -> Self {
-        Self { io, dir, open: RefCell::default() }
+        Self {
+            io,
+            dir,
+            open: RefCell::default(),
+            removals: Cell::new(0),
+        }
     }
 
     /// Every queue that has a file with an entry.
     pub async fn find_all(&self) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
-        for topic_dir in self.list(&self.dir).await? {
-            let Some(topic) = file_name(&topic_dir) else { continue };
-            for queue_dir in self.list(&topic_dir).await? {
-                let Some(queue_id) = file_name(&queue_dir).and_then(|name| name.parse().ok()) else { continue };
-                let files: Vec<u64> = self
-                    .list(&queue_dir)
-                    .await?
-                    .iter()
-                    .filter_map(|path| parse_offset_name(path))
-                    .filter(|start| start.is_multiple_of(FILE_BYTES))
-                    .collect();
-                let (Some(first), Some(last)) = (files.first(), files.last()) else { continue };
-                let in_last = self.count_entries(&queue_dir.join(offset_name(*last))).await?;
-                let min = first / ENTRY_BYTES as u64;
-                let max = last / ENTRY_BYTES as u64 + in_last;
-                found.push(Found { topic: topic.into(), queue_id, min, max });
+        for topic_dir in self.dirs(&self.dir).await? {
+            let Some(topic) = file_name(&topic_dir) else {
+                continue;
+            };
+            for queue_dir in self.dirs(&topic_dir).await? {
+                let queue_id = file_name(&queue_dir).and_then(|name| name.parse().ok());
+                let Some(queue_id) = queue_id.filter(|id| *id < MAX_QUEUE_ID) else {
+                    continue;
+                };
+                found.extend(self.find(topic, queue_id, &queue_dir).await?);
             }
         }
         Ok(found)
     }
 
+    async fn find(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        queue_dir: &Path,
+    ) -> Result<Option<Found>, StoreError> {
+        let files: Vec<(u64, u64)> = self
+            .list(queue_dir)
+            .await?
+            .iter()
+            .filter_map(|entry| Some((parse_offset_name(&entry.path)?, entry.len_bytes)))
+            .filter(|(start, _)| start.is_multiple_of(FILE_BYTES))
+            .collect();
+        let (Some((first, _)), Some((last, _))) = (files.first(), files.last()) else {
+            return Ok(None);
+        };
+        let in_last = self
+            .count_entries(&queue_dir.join(offset_name(*last)))
+            .await?;
+        Ok(Some(Found {
+            topic: topic.into(),
+            queue_id,
+            min: first / ENTRY_BYTES as u64,
+            max: last / ENTRY_BYTES as u64 + in_last,
+            is_whole: files.windows(2).all(|pair| {
+                pair[0].1 == FILE_BYTES && pair[0].0.checked_add(FILE_BYTES) == Some(pair[1].0)
+            }),
+        }))
+    }
+
     /// Appends entries to the queue's files, and makes them as durable as the log.
-    pub async fn save(&self, topic: &str, queue_id: u32, first: u64, entries: &[u8]) -> Result<(), StoreError> {
+    pub async fn save(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        first: u64,
+        entries: &[u8],
+    ) -> Result<(), StoreError> {
         assert!(entries.len().is_multiple_of(ENTRY_BYTES));
+        let before = first % FILE_ENTRIES;
+        let path = self.path(topic, queue_id, first);
+        if before > 0 && self.file(&path, false).await?.is_none() {
+            let mut blanks = vec![0; before as usize * ENTRY_BYTES];
+            for blank in blanks.chunks_exact_mut(ENTRY_BYTES) {
+                BLANK.encode(blank);
+            }
+            self.write(topic, queue_id, first - before, &blanks).await?;
+        }
+        self.write(topic, queue_id, first, entries).await
+    }
+
+    /// Makes zeros of entries that are not to count.
+    pub async fn erase(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        from: u64,
+        to: u64,
+    ) -> Result<(), StoreError> {
+        let zeros = vec![0; (to - from) as usize * ENTRY_BYTES];
+        self.write(topic, queue_id, from, &zeros).await
+    }
+
+    async fn write(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        first: u64,
+        entries: &[u8],
+    ) -> Result<(), StoreError> {
         let (mut offset, mut rest) = (first, entries);
         while !rest.is_empty() {
             let room = (FILE_ENTRIES - offset % FILE_ENTRIES) as usize * ENTRY_BYTES;
@@ -83,8 +163,40 @@ impl<I: Io> QueueFiles<I> {
         Ok(())
     }
 
-    /// Up to `count` entries from `first` on; fewer where a file ends, none where it is missing.
-    pub async fn load(&self, topic: &str, queue_id: u32, first: u64, count: usize) -> Result<Vec<Entry>, StoreError> {
+    /// Up to `count` entries from `first` on; fewer where a file ends or has blank ones, none where it is missing.
+    pub async fn load(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        first: u64,
+        count: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = self.read(topic, queue_id, first, count).await?;
+        let are_real = entries
+            .iter()
+            .take_while(|entry| entry.size > 0 && **entry != BLANK);
+        entries.truncate(are_real.count());
+        Ok(entries)
+    }
+
+    /// One entry, which may be blank.
+    pub async fn entry(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        offset: u64,
+    ) -> Result<Option<Entry>, StoreError> {
+        let entries = self.read(topic, queue_id, offset, 1).await?;
+        Ok(entries.first().copied().filter(|entry| entry.size > 0))
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        first: u64,
+        count: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         let path = self.path(topic, queue_id, first);
         let Some(file) = self.file(&path, false).await? else {
             return Ok(Vec::new());
@@ -94,16 +206,19 @@ impl<I: Io> QueueFiles<I> {
         let len = in_file * ENTRY_BYTES;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
         let read = read.map_err(StoreError::io("read", &path))?;
-        Ok(buf[..read].as_chunks::<ENTRY_BYTES>().0.iter().map(Entry::decode).take_while(|entry| entry.size > 0).collect())
+        let entries = buf[..read].as_chunks::<ENTRY_BYTES>().0;
+        Ok(entries.iter().map(Entry::decode).collect())
     }
 
     pub async fn remove(&self, topic: &str, queue_ids: &[u32]) -> Result<(), StoreError> {
-        self.open.borrow_mut().clear();
         let topic_dir = self.dir.join(topic);
         for queue_id in queue_ids {
             let queue_dir = topic_dir.join(queue_id.to_string());
-            for path in self.list(&queue_dir).await? {
-                self.io.remove_file(&path).await.map_err(StoreError::io("remove", &path))?;
+            for file in self.list(&queue_dir).await? {
+                let removed = self.io.remove_file(&file.path).await;
+                self.removals.set(self.removals.get() + 1);
+                self.open.borrow_mut().remove(&file.path);
+                removed.map_err(StoreError::io("remove", &file.path))?;
             }
             // Either may be absent, or not empty because the topic is there again.
             let _ = self.io.remove_dir(&queue_dir).await;
@@ -117,12 +232,20 @@ impl<I: Io> QueueFiles<I> {
         let Some(file) = self.file(path, false).await? else {
             return Ok(0);
         };
-        let len = file.len_bytes().await.map_err(StoreError::io("measure", path))?;
+        let len = file
+            .len_bytes()
+            .await
+            .map_err(StoreError::io("measure", path))?;
         let (mut low, mut high) = (0, (len / ENTRY_BYTES as u64).min(FILE_ENTRIES));
         while low < high {
             let middle = low.midpoint(high);
-            let (read, buf) =
-                file.read_at(AlignedBuf::zeroed(BLOCK_BYTES), ENTRY_BYTES, middle * ENTRY_BYTES as u64).await;
+            let (read, buf) = file
+                .read_at(
+                    AlignedBuf::zeroed(BLOCK_BYTES),
+                    ENTRY_BYTES,
+                    middle * ENTRY_BYTES as u64,
+                )
+                .await;
             let read = read.map_err(StoreError::io("read", path))?;
             let entry = buf[..read].first_chunk().map(Entry::decode);
             if entry.is_some_and(|entry| entry.size > 0) {
@@ -138,10 +261,17 @@ impl<I: Io> QueueFiles<I> {
         if let Some(file) = self.open.borrow().get(path) {
             return Ok(Some(file.clone()));
         }
-        let options = OpenOptions { write: true, create: false, direct: false };
+        let removals = self.removals.get();
+        let options = OpenOptions {
+            write: true,
+            create: false,
+            direct: false,
+        };
         let file = match self.io.open(path, options).await {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => self.create(path).await?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
+                self.create(path).await?
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("open", path)(error)),
         };
@@ -149,28 +279,56 @@ impl<I: Io> QueueFiles<I> {
         if open.len() >= MAX_OPEN {
             open.clear();
         }
-        open.insert(path.to_owned(), file.clone());
+        if self.removals.get() == removals {
+            open.insert(path.to_owned(), file.clone());
+        }
         Ok(Some(file))
     }
 
     async fn create(&self, path: &Path) -> Result<I::File, StoreError> {
         let dir = path.parent().expect("a file in its queue's folder");
-        self.io.create_dir_all(dir).await.map_err(StoreError::io("create", dir))?;
-        let options = OpenOptions { write: true, create: true, direct: false };
-        let file = self.io.open(path, options).await.map_err(StoreError::io("create", path))?;
-        file.resize(FILE_BYTES).await.map_err(StoreError::io("extend", path))?;
-        self.io.sync_dir(dir).await.map_err(StoreError::io("sync", dir))?;
+        self.io
+            .create_dir_all(dir)
+            .await
+            .map_err(StoreError::io("create", dir))?;
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let file = self
+            .io
+            .open(path, options)
+            .await
+            .map_err(StoreError::io("create", path))?;
+        file.resize(FILE_BYTES)
+            .await
+            .map_err(StoreError::io("extend", path))?;
+        self.io
+            .sync_dir(dir)
+            .await
+            .map_err(StoreError::io("sync", dir))?;
         Ok(file)
     }
 
-    async fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-        let entries = self.io.list(dir).await.map_err(StoreError::io("list", dir))?;
-        Ok(entries.into_iter().map(|entry| entry.path).collect())
+    async fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, StoreError> {
+        self.io.list(dir).await.map_err(StoreError::io("list", dir))
+    }
+
+    async fn dirs(&self, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+        let entries = self.list(dir).await?.into_iter();
+        Ok(entries
+            .filter(|entry| entry.is_dir)
+            .map(|entry| entry.path)
+            .collect())
     }
 
     fn path(&self, topic: &str, queue_id: u32, offset: u64) -> PathBuf {
         let start = offset / FILE_ENTRIES * FILE_BYTES;
-        self.dir.join(topic).join(queue_id.to_string()).join(offset_name(start))
+        self.dir
+            .join(topic)
+            .join(queue_id.to_string())
+            .join(offset_name(start))
     }
 }
 

@@ -22,13 +22,24 @@ const FREE_SHARE: usize = 16;
 pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     let mut due_ns = store.io.now().mono_ns + INTERVAL_NS;
     while !store.state.borrow().closing {
-        either(store.save_now.notified(), store.io.sleep_until(store.io.now().mono_ns + LOOK_NS)).await;
+        either(
+            store.save_now.notified(),
+            store.io.sleep_until(store.io.now().mono_ns + LOOK_NS),
+        )
+        .await;
         let (free, wanted) = {
             let queues = &store.state.borrow().queues;
-            (queues.free_chunks(), queues.capacity_chunks() / FREE_SHARE)
+            let share = queues.capacity_chunks() / FREE_SHARE;
+            (
+                queues.free_chunks(),
+                share.max(store.config.chunks_for_unit()),
+            )
         };
+        if store.fence().is_some() {
+            return;
+        }
         let now_ns = store.io.now().mono_ns;
-        if free >= wanted && now_ns < due_ns {
+        if free >= wanted && now_ns < due_ns && store.deleted.borrow().is_empty() {
             continue;
         }
         due_ns = now_ns + INTERVAL_NS;
@@ -45,37 +56,73 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
 impl<I: Io> Store<I> {
     /// Writes every entry that is in no file yet, and then how far the files agree with the log.
     pub(super) async fn save_queues(&self) -> Result<(), StoreError> {
-        // What is dispatched now will be in the files; what comes meanwhile may be, or not.
-        let (position, store_time_ms) = {
+        self.remove_deleted().await?;
+        // What is dispatched now will be in the files; what comes meanwhile will not, or this might never end.
+        let (position, store_time_ms, dirty) = {
             let state = self.state.borrow();
-            (state.committed, state.committed_time_ms)
+            (
+                state.dispatched,
+                state.committed_time_ms,
+                state.queues.unsaved_queues(),
+            )
         };
-        loop {
+        for _ in 0..dirty {
             let unsaved = {
                 let mut state = self.state.borrow_mut();
-                state.queues.next_unsaved().map(|(queue, first, entries)| {
-                    let target = state.queues.queue(queue);
-                    (queue, first, entries, state.queues.topic_of(queue).to_owned(), target.queue_id, target.gone)
-                })
+                state
+                    .queues
+                    .next_unsaved(position)
+                    .map(|(queue, first, entries)| {
+                        let target = state.queues.queue(queue);
+                        (
+                            queue,
+                            first,
+                            entries,
+                            state.queues.topic_of(queue).to_owned(),
+                            target.queue_id,
+                            target.gone,
+                        )
+                    })
             };
-            let Some((queue, first, entries, topic, queue_id, gone)) = unsaved else { break };
+            let Some((queue, first, entries, topic, queue_id, gone)) = unsaved else {
+                break;
+            };
             if gone || entries.is_empty() {
                 continue;
             }
-            if let Err(error) = self.queue_files.save(&topic, queue_id, first, &entries).await {
+            if let Err(error) = self
+                .queue_files
+                .save(&topic, queue_id, first, &entries)
+                .await
+            {
                 self.state.borrow_mut().queues.not_saved(queue);
                 return Err(error);
             }
             let count = (entries.len() / super::consume_queue::ENTRY_BYTES) as u64;
             let mut state = self.state.borrow_mut();
-            if !state.queues.queue(queue).gone {
-                state.queues.saved(queue, first + count);
-            }
+            state.queues.saved(queue, first + count);
         }
         // A restart begins reading at the checkpoint: what is before it must be on the device.
         self.flush_log(position).await?;
-        let checkpoint = Checkpoint { store_time_ms, saved_position: Some(position) };
+        let checkpoint = Checkpoint {
+            position,
+            store_time_ms,
+            queues_digest: self.state.borrow().queues.saved_digest(),
+        };
         self.checkpoint.save(&checkpoint).await
+    }
+
+    async fn remove_deleted(&self) -> Result<(), StoreError> {
+        let deleted = std::mem::take(&mut *self.deleted.borrow_mut());
+        for (done, (topic, queue_ids)) in deleted.iter().enumerate() {
+            if let Err(error) = self.queue_files.remove(topic, queue_ids).await {
+                self.deleted
+                    .borrow_mut()
+                    .splice(..0, deleted[done..].iter().cloned());
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Finishes what was appended, flushes, saves and leaves the clean mark. Nothing can be appended afterwards.
@@ -87,13 +134,25 @@ impl<I: Io> Store<I> {
         self.room.wake_all();
         let still_running = || (self.counters.tasks.get() == 0).then_some(());
         self.background.until(still_running).await;
+        let closed = self.leave().await;
+        self.lock.take();
+        closed
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
         if let Some(reason) = self.fence() {
             return Err(StoreError::Fenced { reason });
         }
         self.save_queues().await?;
         let abort = self.config.dir.join("abort");
-        self.io.remove_file(&abort).await.map_err(StoreError::io("remove", &abort))?;
-        self.io.sync_dir(&self.config.dir).await.map_err(StoreError::io("sync", &self.config.dir))
+        self.io
+            .remove_file(&abort)
+            .await
+            .map_err(StoreError::io("remove", &abort))?;
+        self.io
+            .sync_dir(&self.config.dir)
+            .await
+            .map_err(StoreError::io("sync", &self.config.dir))
     }
 
     /// Starts a task that `close` waits for.

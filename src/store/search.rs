@@ -1,5 +1,7 @@
 //! Finding a queue's offset by time: halving over the queue's entries, reading the store time of their messages.
 
+use std::rc::Rc;
+
 use super::{QueueIndex, Store, StoreError};
 use crate::io::Io;
 use crate::message::{Check, Record};
@@ -14,9 +16,10 @@ pub enum Boundary {
 }
 
 impl<I: Io> Store<I> {
-    /// The offset that a consumer who starts at this time begins with; behind the last message if all are older.
+    /// The offset that a consumer who starts at this time begins with. If all messages are older: Lower is behind the
+    /// last one, Upper is the last one (RocketMQ: `ConsumeQueue.binarySearchInQueueByTime`).
     pub async fn offset_by_time(
-        &self,
+        self: &Rc<Self>,
         queue: QueueIndex,
         timestamp_ms: i64,
         boundary: Boundary,
@@ -37,13 +40,15 @@ impl<I: Io> Store<I> {
         }
         match boundary {
             Boundary::Lower => Ok(low),
-            Boundary::Upper if low == bounds.max => Ok(low),
             Boundary::Upper => Ok(low.saturating_sub(1).max(bounds.min)),
         }
     }
 
     /// When the first message of the queue was stored.
-    pub async fn earliest_store_time(&self, queue: QueueIndex) -> Result<Option<i64>, StoreError> {
+    pub async fn earliest_store_time(
+        self: &Rc<Self>,
+        queue: QueueIndex,
+    ) -> Result<Option<i64>, StoreError> {
         let bounds = self.bounds(queue);
         if bounds.min == bounds.max {
             return Ok(None);
@@ -60,13 +65,25 @@ impl<I: Io> Store<I> {
         }
         let entry = state.queues.resident(queue, offset)?;
         let bytes = state.log.hot(entry.physical_offset, entry.size as usize)?;
-        Record::decode(bytes, Check::Layout).ok().map(|record| record.store_timestamp_ms)
+        Record::decode(bytes, Check::Layout)
+            .ok()
+            .map(|record| record.store_timestamp_ms)
     }
 
-    async fn store_time(&self, queue: QueueIndex, offset: u64) -> Result<Option<i64>, StoreError> {
+    async fn store_time(
+        self: &Rc<Self>,
+        queue: QueueIndex,
+        offset: u64,
+    ) -> Result<Option<i64>, StoreError> {
         let entries = self.entries(queue, offset, 1).await?;
-        let Some(entry) = entries.first() else { return Ok(None) };
-        let Some(bytes) = self.record_at(entry.physical_offset).await? else { return Ok(None) };
-        Ok(Record::decode(&bytes, Check::Layout).ok().map(|record| record.store_timestamp_ms))
+        let Some(entry) = entries.first() else {
+            return Ok(None);
+        };
+        let Some(bytes) = self.record_at(entry.physical_offset).await? else {
+            return Ok(None);
+        };
+        Ok(Record::decode(&bytes, Check::Layout)
+            .ok()
+            .map(|record| record.store_timestamp_ms))
     }
 }

@@ -7,7 +7,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::StoreError;
@@ -16,17 +17,21 @@ use super::names::{offset_name, parse_offset_name};
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
-/// Zeros written at a time: 1 to 2 ms of the device.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// Zeros written at a time: the device is busy with them for a fraction of a millisecond, which a log write may have to
+/// wait for.
+const CHUNK_BYTES: u64 = 256 << 10;
 
 /// Written with zeros before a new log takes its first message.
 const FIRST_BYTES: u64 = 4 << 20;
 
-/// While the zeros are this far ahead of the tail they are written slowly.
-const COMFORTABLE_BYTES: u64 = 128 << 20;
+/// The zeros stay this far ahead of the tail: then nothing is written that the log will not soon need.
+const AHEAD_BYTES: u64 = 128 << 20;
 
-/// Pause between two chunks when there is no hurry: about 100 MB/s.
-const EASY_PAUSE_NS: u64 = 10_000_000;
+/// While they are at least this far ahead they are written slowly.
+const COMFORTABLE_BYTES: u64 = AHEAD_BYTES / 2;
+
+/// Pause between two chunks when there is no hurry: about 50 MB/s.
+const EASY_PAUSE_NS: u64 = 5_000_000;
 
 /// How far the zeros jump ahead of a tail that has caught up with them.
 const HEADWAY_BYTES: u64 = 8 << 20;
@@ -45,25 +50,38 @@ pub(super) struct Segments<I: Io> {
 impl<I: Io> Segments<I> {
     /// Opens what is there; the files must follow one another without a gap.
     pub async fn open(io: I, dir: PathBuf, segment_bytes: u64) -> Result<Self, StoreError> {
-        io.create_dir_all(&dir).await.map_err(|source| StoreError::NotWritable { dir: dir.clone(), source })?;
+        io.create_dir_all(&dir)
+            .await
+            .map_err(|source| StoreError::NotWritable {
+                dir: dir.clone(),
+                source,
+            })?;
         let mut files = BTreeMap::new();
         let mut expected = None;
         for entry in io.list(&dir).await.map_err(StoreError::io("list", &dir))? {
-            let Some(start) = parse_offset_name(&entry.path) else { continue };
-            if entry.len_bytes != segment_bytes {
-                // A file that was being made when the process died holds nothing.
-                if entry.len_bytes == 0 {
-                    io.remove_file(&entry.path).await.map_err(StoreError::io("remove", &entry.path))?;
-                    continue;
-                }
+            let Some(start) = parse_offset_name(&entry.path) else {
+                continue;
+            };
+            if entry.len_bytes < segment_bytes && is_unused(&io, &entry.path).await? {
+                // It was being made when the power went.
+                io.remove_file(&entry.path)
+                    .await
+                    .map_err(StoreError::io("remove", &entry.path))?;
+                continue;
+            }
+            if entry.len_bytes != segment_bytes || !start.is_multiple_of(segment_bytes) {
                 let (path, got) = (entry.path, entry.len_bytes);
-                return Err(StoreError::SegmentBytes { path, got, expected: segment_bytes });
+                return Err(StoreError::SegmentBytes {
+                    path,
+                    got,
+                    expected: segment_bytes,
+                });
             }
             if expected.is_some_and(|expected| expected != start) {
                 let path = dir.join(offset_name(expected.unwrap_or(start)));
                 return Err(StoreError::SegmentMissing { path });
             }
-            expected = Some(start + segment_bytes);
+            expected = start.checked_add(segment_bytes);
             let file = open_direct(&io, &entry.path, false).await?;
             files.insert(start, file);
         }
@@ -109,53 +127,118 @@ impl<I: Io> Segments<I> {
     async fn create(&self, start: u64) -> Result<I::File, StoreError> {
         let path = self.dir.join(offset_name(start));
         let file = open_direct(&self.io, &path, true).await?;
-        file.allocate(self.segment_bytes).await.map_err(StoreError::io("allocate", &path))?;
-        file.sync_data().await.map_err(StoreError::io("sync", &path))?;
-        self.io.sync_dir(&self.dir).await.map_err(StoreError::io("sync", &self.dir))?;
+        file.allocate(self.segment_bytes)
+            .await
+            .map_err(StoreError::io("allocate", &path))?;
+        file.sync_data()
+            .await
+            .map_err(StoreError::io("sync", &path))?;
+        self.io
+            .sync_dir(&self.dir)
+            .await
+            .map_err(StoreError::io("sync", &self.dir))?;
         // Somebody else may have made it meanwhile: then both handles are of the same file.
         Ok(self.files.borrow_mut().entry(start).or_insert(file).clone())
     }
 
-    /// Removes every file from this start on.
-    pub async fn remove_from(&self, start: u64) -> Result<(), StoreError> {
-        let removed = self.files.borrow_mut().split_off(&start);
-        for start in removed.keys() {
-            let path = self.dir.join(offset_name(*start));
-            self.io.remove_file(&path).await.map_err(StoreError::io("remove", &path))?;
-        }
-        self.io.sync_dir(&self.dir).await.map_err(StoreError::io("sync", &self.dir))
+    /// Position behind the last file.
+    pub fn end(&self) -> Option<u64> {
+        let last = self.files.borrow().keys().next_back().copied();
+        last.map(|start| start + self.segment_bytes)
     }
 
-    /// Reads at least `len` bytes at a position, whole blocks of them, but not beyond the end of its file. `None` if there is
-    /// no such file.
+    /// Removes every file from this start on, the last one first: at no time there is a gap.
+    pub async fn remove_from(&self, start: u64) -> Result<(), StoreError> {
+        let removed = self.files.borrow_mut().split_off(&start);
+        for start in removed.keys().rev() {
+            let path = self.dir.join(offset_name(*start));
+            self.io
+                .remove_file(&path)
+                .await
+                .map_err(StoreError::io("remove", &path))?;
+            self.io
+                .sync_dir(&self.dir)
+                .await
+                .map_err(StoreError::io("sync", &self.dir))?;
+        }
+        Ok(())
+    }
+
+    /// Flushes the files from that of `from` on.
+    pub async fn sync_from(&self, from: u64) -> Result<(), StoreError> {
+        let files = self.files.borrow().clone();
+        for (start, file) in files.range(self.start_of(from)..) {
+            let path = self.dir.join(offset_name(*start));
+            file.sync_data()
+                .await
+                .map_err(StoreError::io("sync", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Reads at least `len` bytes from the beginning of a block on, but nothing beyond the end of its file. `None` if there
+    /// is no such file.
     pub async fn read(&self, position: u64, len: usize) -> Result<Option<AlignedBuf>, StoreError> {
-        let Some(file) = self.file(position) else { return Ok(None) };
+        self.read_into(None, position, len).await
+    }
+
+    /// The same, into a buffer that is there already if it has the right size.
+    pub async fn read_into(
+        &self,
+        spare: Option<AlignedBuf>,
+        position: u64,
+        len: usize,
+    ) -> Result<Option<AlignedBuf>, StoreError> {
+        let Some(file) = self.file(position) else {
+            return Ok(None);
+        };
         let at = position % self.segment_bytes;
-        let len = len.min((self.segment_bytes - at) as usize);
-        let buf = AlignedBuf::with_room_for(len);
-        let len = buf.len();
+        // O_DIRECT reads whole blocks.
+        let len = len
+            .next_multiple_of(BLOCK_BYTES)
+            .min((self.segment_bytes - at) as usize);
+        let buf = spare
+            .filter(|spare| spare.len() == len)
+            .unwrap_or_else(|| AlignedBuf::with_room_for(len));
         let (read, buf) = file.read_at(buf, len, at).await;
         let path = self.dir.join(offset_name(self.start_of(position)));
         let read = read.map_err(StoreError::io("read", &path))?;
         if read < len {
             let reason = format!("{} ends {} bytes early", path.display(), len - read);
-            return Err(StoreError::Unreadable { physical_offset: position, reason });
+            return Err(StoreError::Unreadable {
+                physical_offset: position,
+                reason,
+            });
         }
         Ok(Some(buf))
     }
 
     /// Writes zeros over `len` bytes at a position, both multiples of the block size, and waits until they are durable.
     pub async fn zero(&self, position: u64, len: u64) -> Result<(), StoreError> {
-        let file = self.file_or_create(position).await?;
-        let zeros = self.zeros.take();
-        let zeros = match zeros {
+        let zeros = match self.zeros.take() {
             Some(zeros) if zeros.len() as u64 == len => zeros,
             _ => AlignedBuf::zeroed(len as usize),
         };
-        let (written, zeros) = file.write_at(zeros, position % self.segment_bytes, Durability::Synced).await;
+        let (written, zeros) = self.write(position, zeros).await;
         self.zeros.replace(Some(zeros));
+        written
+    }
+
+    /// Writes whole blocks of one segment, and waits until they are durable.
+    pub async fn write(
+        &self,
+        position: u64,
+        blocks: AlignedBuf,
+    ) -> (Result<(), StoreError>, AlignedBuf) {
+        let file = match self.file_or_create(position).await {
+            Ok(file) => file,
+            Err(error) => return (Err(error), blocks),
+        };
+        let (written, blocks) = file
+            .write_at(blocks, position % self.segment_bytes, Durability::Synced)
+            .await;
         let path = self.dir.join(offset_name(self.start_of(position)));
-        written.map_err(StoreError::io("write", &path))
+        (written.map_err(StoreError::io("write", &path)), blocks)
     }
 
     /// Room for the first messages; what the background does comes behind it.
@@ -176,11 +259,13 @@ impl<I: Io> Segments<I> {
     pub async fn keep_ahead(self: Rc<Self>, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
         while let Some(tail) = tail() {
             let ahead_of = ceil(tail);
-            let from = if self.zeroed_to.get() < ahead_of { ahead_of + HEADWAY_BYTES } else { self.zeroed_to.get() };
-            // One whole file ahead is enough.
-            let end = self.start_of(tail) + 2 * self.segment_bytes;
-            if from + CHUNK_BYTES.min(self.segment_bytes) > end {
-                self.pause(EASY_PAUSE_NS * 10).await;
+            let from = if self.zeroed_to.get() < ahead_of {
+                ahead_of + HEADWAY_BYTES
+            } else {
+                self.zeroed_to.get()
+            };
+            if from >= tail + AHEAD_BYTES.min(self.segment_bytes) {
+                self.pause(EASY_PAUSE_NS * 2).await;
                 continue;
             }
             let in_segment = self.segment_bytes - from % self.segment_bytes;
@@ -196,8 +281,7 @@ impl<I: Io> Segments<I> {
                 continue;
             }
             self.zeroed_to.set(from + len);
-            let is_comfortable = from + len > tail + COMFORTABLE_BYTES.min(self.segment_bytes / 2);
-            if is_comfortable {
+            if from + len > tail + COMFORTABLE_BYTES.min(self.segment_bytes / 2) {
                 self.pause(EASY_PAUSE_NS).await;
             }
         }
@@ -210,11 +294,27 @@ impl<I: Io> Segments<I> {
 
 const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 
-async fn open_direct<I: Io>(io: &I, path: &std::path::Path, create: bool) -> Result<I::File, StoreError> {
-    let options = OpenOptions { write: true, create, direct: true };
-    io.open(path, options).await.map_err(|error| match error.raw_os_error() {
-        // EINVAL: the file system does not take O_DIRECT.
-        Some(22) => StoreError::NoDirect { dir: path.parent().unwrap_or(path).to_owned() },
-        _ => StoreError::io("open", path)(error),
-    })
+async fn open_direct<I: Io>(io: &I, path: &Path, create: bool) -> Result<I::File, StoreError> {
+    let options = OpenOptions {
+        write: true,
+        create,
+        direct: true,
+    };
+    io.open(path, options)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::Unsupported => StoreError::NoDirect {
+                dir: path.parent().unwrap_or(path).to_owned(),
+            },
+            _ => StoreError::io("open", path)(error),
+        })
+}
+
+/// Whether a file that is shorter than a segment never got a record. One that did is of another segment size.
+async fn is_unused<I: Io>(io: &I, path: &Path) -> Result<bool, StoreError> {
+    let file = open_direct(io, path, false).await?;
+    let block = AlignedBuf::zeroed(BLOCK_BYTES);
+    let (read, block) = file.read_at(block, BLOCK_BYTES, 0).await;
+    let read = read.map_err(StoreError::io("read", path))?;
+    Ok(block[..read].iter().all(|byte| *byte == 0))
 }

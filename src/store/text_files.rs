@@ -1,55 +1,99 @@
 //! Small files that are written as a whole: config/*.json.
 //!
 //! A new text is written beside the old one, synced, and renamed over it, so that a crash leaves one of the two whole.
-//! The text before is kept as `.bak`, as RocketMQ does; it is used when the main file is missing or empty.
+//! The text before is kept as `.bak`, as RocketMQ does; it is used when the main file is missing or empty. Who saves
+//! while somebody else does waits for his turn.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::waiters::Waiters;
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::AlignedBuf;
 
 pub struct TextFiles<I: Io> {
     io: I,
     dir: PathBuf,
+    turns: Turns,
 }
 
 impl<I: Io> TextFiles<I> {
     /// Makes the directory if it does not exist.
     pub async fn open(io: I, dir: &Path) -> Result<Self, StoreError> {
-        io.create_dir_all(dir).await.map_err(|source| StoreError::NotWritable { dir: dir.to_owned(), source })?;
-        io.sync_dir(dir).await.map_err(StoreError::io("sync", dir))?;
-        Ok(Self { io, dir: dir.to_owned() })
+        io.create_dir_all(dir)
+            .await
+            .map_err(|source| StoreError::NotWritable {
+                dir: dir.to_owned(),
+                source,
+            })?;
+        io.sync_dir(dir)
+            .await
+            .map_err(StoreError::io("sync", dir))?;
+        Ok(Self {
+            io,
+            dir: dir.to_owned(),
+            turns: Turns::default(),
+        })
     }
 
     pub async fn load(&self, name: &str) -> Result<Option<String>, StoreError> {
-        for path in [self.dir.join(name), self.backup(name)] {
-            if let Some(text) = self.read(&path).await?
-                && !text.trim().is_empty()
-            {
-                return Ok(Some(text));
-            }
+        let path = self.dir.join(name);
+        let main = self.read(&path).await?;
+        if main.as_ref().is_some_and(|text| !text.trim().is_empty()) {
+            return Ok(main);
         }
-        Ok(None)
+        let backup = self.read(&self.backup(name)).await?;
+        let backup = backup.filter(|text| !text.trim().is_empty());
+        if main.is_some() && backup.is_some() {
+            // Or the next save would put it into the backup's place (RocketMQ: `ConfigManager.load`).
+            self.io
+                .remove_file(&path)
+                .await
+                .map_err(StoreError::io("remove", &path))?;
+        }
+        Ok(backup)
     }
 
     /// As durable as can be when it returns.
     pub async fn save(&self, name: &str, text: String) -> Result<(), StoreError> {
+        let _turn = self.turns.take().await;
         let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.tmp")));
-        let options = OpenOptions { write: true, create: true, direct: false };
-        let file = self.io.open(&beside, options).await.map_err(StoreError::io("create", &beside))?;
-        file.resize(0).await.map_err(StoreError::io("empty", &beside))?;
-        let (written, _) = file.write_at(text.into_bytes(), 0, Durability::Written).await;
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let file = self
+            .io
+            .open(&beside, options)
+            .await
+            .map_err(StoreError::io("create", &beside))?;
+        file.resize(0)
+            .await
+            .map_err(StoreError::io("empty", &beside))?;
+        let (written, _) = file
+            .write_at(text.into_bytes(), 0, Durability::Written)
+            .await;
         written.map_err(StoreError::io("write", &beside))?;
-        file.sync_data().await.map_err(StoreError::io("sync", &beside))?;
+        file.sync_data()
+            .await
+            .map_err(StoreError::io("sync", &beside))?;
         drop(file);
         match self.io.rename(&path, &self.backup(name)).await {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(StoreError::io("rename", &path)(error)),
         }
-        self.io.rename(&beside, &path).await.map_err(StoreError::io("rename", &beside))?;
-        self.io.sync_dir(&self.dir).await.map_err(StoreError::io("sync", &self.dir))
+        self.io
+            .rename(&beside, &path)
+            .await
+            .map_err(StoreError::io("rename", &beside))?;
+        self.io
+            .sync_dir(&self.dir)
+            .await
+            .map_err(StoreError::io("sync", &self.dir))
     }
 
     async fn read(&self, path: &Path) -> Result<Option<String>, StoreError> {
@@ -58,7 +102,10 @@ impl<I: Io> TextFiles<I> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("open", path)(error)),
         };
-        let len = file.len_bytes().await.map_err(StoreError::io("measure", path))? as usize;
+        let len = file
+            .len_bytes()
+            .await
+            .map_err(StoreError::io("measure", path))? as usize;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, 0).await;
         let read = read.map_err(StoreError::io("read", path))?;
         Ok(Some(String::from_utf8_lossy(&buf[..read]).into_owned()))
@@ -66,5 +113,43 @@ impl<I: Io> TextFiles<I> {
 
     fn backup(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.bak"))
+    }
+}
+
+/// First come, first served.
+#[derive(Default)]
+struct Turns {
+    tickets: RefCell<VecDeque<u64>>,
+    next_ticket: Cell<u64>,
+    moved: Waiters,
+}
+
+impl Turns {
+    async fn take(&self) -> Turn<'_> {
+        let ticket = self.next_ticket.get();
+        self.next_ticket.set(ticket + 1);
+        self.tickets.borrow_mut().push_back(ticket);
+        let turn = Turn {
+            turns: self,
+            ticket,
+        };
+        let is_mine = || (self.tickets.borrow().front() == Some(&ticket)).then_some(());
+        self.moved.until(is_mine).await;
+        turn
+    }
+}
+
+/// A place in the queue, given up when it is dropped.
+struct Turn<'a> {
+    turns: &'a Turns,
+    ticket: u64,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut tickets = self.turns.tickets.borrow_mut();
+        tickets.retain(|ticket| *ticket != self.ticket);
+        drop(tickets);
+        self.turns.moved.wake_all();
     }
 }

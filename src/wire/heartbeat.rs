@@ -1,6 +1,7 @@
 //! HEART_BEAT (34): who a client is and what it subscribes to; all in the body, as JSON.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::loose_json::{self, BodyError};
 use super::request::header_fields;
@@ -78,7 +79,8 @@ pub enum ConsumeFromWhere {
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionData {
     pub class_filter_mode: bool,
-    /// Java's hash of each tag.
+    /// Java's hash of each tag. Go's client sends them as strings.
+    #[serde(deserialize_with = "numbers_or_strings")]
     pub code_set: Vec<i32>,
     /// TAG or SQL92
     pub expression_type: String,
@@ -114,6 +116,23 @@ header_fields! {
     }
 }
 
+fn numbers_or_strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Code {
+        Number(i32),
+        Text(String),
+    }
+    let codes: Vec<Code> = Vec::deserialize(deserializer)?;
+    codes
+        .into_iter()
+        .map(|code| match code {
+            Code::Number(code) => Ok(code),
+            Code::Text(text) => text.parse().map_err(D::Error::custom),
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +163,12 @@ mod tests {
         );
         assert!(!data.without_sub);
         assert!(HeartbeatData::decode(b"{").is_err());
+    }
+
+    #[test]
+    fn go_sends_hashes_as_strings() {
+        let body = br#"{"codeSet":["2598919",-7],"subString":"TagA || b","tagsSet":["TagA","b"],"topic":"t"}"#;
+        let data: SubscriptionData = loose_json::from_slice(body).unwrap();
+        assert_eq!(data.code_set, [2598919, -7]);
     }
 }

@@ -2,17 +2,164 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod client;
+pub mod ledger;
+pub mod random;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it hung.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A broker.conf that makes a start cheap, and a test of some megabytes roll and recycle its files.
+pub const SMALL: &str =
+    "mappedFileSizeCommitLog=8388608\nlogBufferBytes=16777216\nconsumeQueueMemoryBytes=16777216\n";
+
+/// Waits until `done` says so.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The built binary with these words, to be started.
+pub fn ringmq<W: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = W>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    command.args(words);
+    command
+}
+
+/// A running `ringmq`; killed when dropped.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    readers: Vec<JoinHandle<()>>,
+    log: Arc<Mutex<String>>,
+}
+
+/// How a `ringmq` ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+impl Process {
+    pub fn spawn(command: &mut Command) -> Process {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built with the tests");
+        let (to_lines, lines) = channel();
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        let err = BufReader::new(child.stderr.take().expect("piped"));
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = log.clone();
+        let readers = vec![
+            std::thread::spawn(move || {
+                for line in out.lines().map_while(Result::ok) {
+                    let _ = to_lines.send(line);
+                }
+            }),
+            std::thread::spawn(move || {
+                for line in err.lines().map_while(Result::ok) {
+                    let mut log = written.lock().expect("nobody panics with it");
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            }),
+        ];
+        Process {
+            child,
+            lines,
+            readers,
+            log,
+        }
+    }
+
+    /// What it prints up to the line `ready`; `Err` if it ends before.
+    pub fn until_ready(mut self) -> Result<(Process, String), Ended> {
+        let mut banner = String::new();
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            banner.push_str(&line);
+            banner.push('\n');
+            if line == "ready" {
+                return Ok((self, banner));
+            }
+        }
+        let mut ended = self.until_end();
+        ended.out.insert_str(0, &banner);
+        Err(ended)
+    }
+
+    pub fn until_end(&mut self) -> Ended {
+        let status = self.wait();
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader does not panic");
+        }
+        let out = self.lines.try_iter().map(|line| line + "\n").collect();
+        Ended {
+            status,
+            out,
+            err: self.log(),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to stderr so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("nobody panics with it").clone()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .expect("kill is there");
+        assert!(status.success(), "kill -s {name} {pid}");
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "the process does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of process {}\n{}---", self.pid(), self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running broker with its name server.
 pub struct Broker {
-    process: Child,
+    process: Process,
     pub namesrv: SocketAddr,
     pub port: u16,
     pub store: PathBuf,
@@ -24,91 +171,134 @@ pub struct Options<'a> {
     pub cores: &'a str,
     /// Text of a broker.conf.
     pub config: &'a str,
-    /// Ports to take again after a restart.
+    /// Ports to take again after a restart: the broker's and its name server's.
     pub ports: Option<(u16, u16)>,
+    /// The name server at the second port is another process.
+    pub joins_namesrv: bool,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { flush: "async", cores: "0", config: "", ports: None }
+        Options {
+            flush: "async",
+            cores: "0",
+            config: "",
+            ports: None,
+            joins_namesrv: false,
+        }
+    }
+}
+
+impl Options<'_> {
+    pub fn small() -> Self {
+        Options {
+            config: SMALL,
+            ..Options::default()
+        }
     }
 }
 
 impl Broker {
     /// Starts a broker on `store` and waits until it says that it is ready.
     pub fn start(store: &Path, options: &Options<'_>) -> Broker {
+        Broker::try_start(store, options)
+            .unwrap_or_else(|ended| panic!("the broker ended before it was ready: {ended:#?}"))
+    }
+
+    /// `Err` if it refuses.
+    pub fn try_start(store: &Path, options: &Options<'_>) -> Result<Broker, Ended> {
         let (port, namesrv_port) = options.ports.unwrap_or_else(free_ports);
+        let namesrv = SocketAddr::from(([127, 0, 0, 1], namesrv_port));
         let config = store.with_extension("conf");
         std::fs::write(&config, options.config).expect("the folder of the store is writable");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ringmq"))
-            .args(["broker", "--advertise", "127.0.0.1", "--flush", options.flush, "--cores", options.cores])
+        let mut command = ringmq([
+            "broker",
+            "--advertise",
+            "127.0.0.1",
+            "--flush",
+            options.flush,
+        ]);
+        command.args(["--cores", options.cores, "--port", &port.to_string()]);
+        match options.joins_namesrv {
+            true => command.args(["--namesrv", &namesrv.to_string()]),
+            false => command.args(["--namesrv-port", &namesrv_port.to_string()]),
+        };
+        command
             .arg("--store")
             .arg(store)
             .arg("--config")
-            .arg(&config)
-            .args(["--port", &port.to_string(), "--namesrv-port", &namesrv_port.to_string()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the binary was built with the tests");
-        let mut output = BufReader::new(process.stdout.take().expect("piped"));
-        let mut banner = String::new();
-        while !banner.lines().any(|line| line.starts_with("ready")) {
-            if output.read_line(&mut banner).expect("the banner is text") == 0 {
-                let status = process.wait().expect("it has ended");
-                panic!("the broker ended before it was ready ({status}):\n{banner}");
-            }
-        }
-        // Nobody reads it any more, but it must not block on a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        let namesrv = SocketAddr::from(([127, 0, 0, 1], namesrv_port));
-        Broker { process, namesrv, port, store: store.to_owned(), banner }
+            .arg(&config);
+        let (process, banner) = Process::spawn(&mut command).until_ready()?;
+        Ok(Broker {
+            process,
+            namesrv,
+            port,
+            store: store.to_owned(),
+            banner,
+        })
     }
 
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    pub fn ports(&self) -> (u16, u16) {
+        (self.port, self.namesrv.port())
+    }
+
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.pid()
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// kill -9
     pub fn kill(mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it has ended");
+        self.process.child.kill().expect("it runs");
+        self.process.wait();
     }
 
     /// SIGTERM, and the exit status it ends with.
-    pub fn terminate(mut self) -> ExitStatus {
-        let status = Command::new("kill").arg(self.pid().to_string()).status().expect("kill is there");
-        assert!(status.success());
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.process.try_wait().expect("it can be waited for") {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "the broker does not stop");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    pub fn terminate(self) -> ExitStatus {
+        self.stop("TERM").status
+    }
+
+    pub fn stop(mut self, signal: &str) -> Ended {
+        self.process.signal(signal);
+        self.process.until_end()
+    }
+
+    /// The most memory that the broker has ever had, in bytes.
+    pub fn peak_rss_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("VmHWM is there");
+        let kib = line
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .expect("a number");
+        kib << 10
     }
 }
 
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A broker port (with the VIP port two below) and a name server port that are free now.
+/// A broker port (with the VIP port two below) and a name server port that are free now. A second shard's are ten higher.
 pub fn free_ports() -> (u16, u16) {
     loop {
         let any = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let (broker, namesrv) = (any(), any());
         let port = broker.local_addr().expect("bound").port();
-        if TcpListener::bind(("127.0.0.1", port - 2)).is_ok() {
-            return (port, namesrv.local_addr().expect("bound").port());
+        let namesrv_port = namesrv.local_addr().expect("bound").port();
+        let others = [port - 2, port.saturating_add(8), port.saturating_add(10)];
+        let is_free =
+            |port: u16| port != namesrv_port && TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if others.into_iter().all(is_free) {
+            return (port, namesrv_port);
         }
     }
 }
@@ -119,7 +309,9 @@ pub struct Wire(pub TcpStream);
 impl Wire {
     pub fn connect(addr: SocketAddr) -> Wire {
         let stream = TcpStream::connect(addr).expect("the port listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
         stream.set_nodelay(true).expect("nodelay can be set");
         Wire(stream)
     }
@@ -131,18 +323,21 @@ impl Wire {
     /// One whole frame, the length included; `None` if the other side closed.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         let mut frame = vec![0; 4];
-        let mut filled = 0;
-        while filled < 4 {
-            match self.0.read(&mut frame[filled..]) {
-                Ok(0) => return None,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("no reply: {error}"),
-            }
-        }
+        self.fill(&mut frame)?;
         let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize;
         frame.resize(4 + length, 0);
-        self.0.read_exact(&mut frame[4..]).expect("the rest of the frame");
+        self.fill(&mut frame[4..])?;
         Some(frame)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Option<()> {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        match self.0.read_exact(bytes) {
+            Ok(()) => Some(()),
+            Err(error) if [ConnectionReset, UnexpectedEof, BrokenPipe].contains(&error.kind()) => {
+                None
+            }
+            Err(error) => panic!("no reply: {error}"),
+        }
     }
 }

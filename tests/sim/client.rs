@@ -107,7 +107,10 @@ impl Client {
         let opaque = self.ask(code, fields, body);
         self.flush().await?;
         let reply = self.reply().await?;
-        assert_eq!(reply.opaque, opaque, "an answer to another question: {reply:?}");
+        assert_eq!(
+            reply.opaque, opaque,
+            "an answer to another question: {reply:?}"
+        );
         Ok(reply)
     }
 
@@ -156,7 +159,11 @@ impl Client {
 }
 
 /// `TimedOut` if `work` is not done by then.
-pub async fn within<T>(io: &SimIo, limit: Duration, work: impl Future<Output = T>) -> io::Result<T> {
+pub async fn within<T>(
+    io: &SimIo,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> io::Result<T> {
     let deadline_ns = io.now().mono_ns + limit.as_nanos() as u64;
     let mut work = pin!(work);
     let mut deadline = pin!(io.sleep_until(deadline_ns));

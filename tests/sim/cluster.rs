@@ -53,8 +53,15 @@ enum State {
 
 impl Cluster {
     pub fn new(seed: u64, flush: Flush) -> Self {
-        let config = SimConfig { time_limit_ns: 3_600_000_000_000, ..SimConfig::default() };
-        Cluster { sim: Sim::new(seed, config), flush, broker: RefCell::default() }
+        let config = SimConfig {
+            time_limit_ns: 3_600_000_000_000,
+            ..SimConfig::default()
+        };
+        Cluster {
+            sim: Sim::new(seed, config),
+            flush,
+            broker: RefCell::default(),
+        }
     }
 
     /// The broker's host, whether or not its process runs.
@@ -75,7 +82,9 @@ impl Cluster {
         let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
         io.spawn(async move {
             let ready = |ready: reactor::Ready| {
-                task_state.set(State::Ready { registered: ready.registered });
+                task_state.set(State::Ready {
+                    registered: ready.registered,
+                });
             };
             let served = reactor::run(task_io, setup, task_stop.notified(), ready).await;
             served.unwrap_or_else(|error| panic!("the broker has failed: {error}"));
@@ -90,7 +99,8 @@ impl Cluster {
     pub async fn stop(&self) {
         let process = self.broker.take().expect("the broker runs");
         process.stop.notify();
-        self.until("stopped", || process.state.get() == State::Ended).await;
+        self.until("stopped", || process.state.get() == State::Ended)
+            .await;
         self.sim.crash(BROKER);
     }
 
@@ -161,7 +171,7 @@ fn shard_setup(io: &SimIo, flush: Flush) -> ShardSetup {
         namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT)],
         register_interval_ms: 30_000,
         sync_flush_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
-        send_wait_ms: 200,
+        connection_idle_s: 120,
         save_offsets_interval_ms: SAVE_OFFSETS_INTERVAL_MS,
         builtin_namesrv: Some(NamesrvSetup {
             listen: any(NAMESRV_PORT),

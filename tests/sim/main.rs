@@ -65,7 +65,10 @@ fn one_seed_is_one_history() {
 
 fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+    )
 }
 
 fn fresh_seed() -> u64 {
@@ -91,7 +94,9 @@ fn history(seed: u64) {
 fn trace_of_history(seed: u64) -> u64 {
     let _replay = Replay(seed);
     if std::env::var("RUST_LOG").is_ok() {
-        let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .try_init();
     }
     let dice = Dice::new(seed, 0);
     let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
@@ -148,7 +153,11 @@ async fn start_clients(cluster: &Cluster, seed: u64) -> Rc<Shared> {
     for stream in PRODUCERS + 1..=PRODUCERS + CONSUMERS {
         let io = cluster.sim.host(&format!("consumer-{stream}"));
         io.spawn(workload::consume(io.clone(), shared.clone(), stream));
-        io.spawn(workload::wait_for_messages(io.clone(), shared.clone(), 100 + stream));
+        io.spawn(workload::wait_for_messages(
+            io.clone(),
+            shared.clone(),
+            100 + stream,
+        ));
     }
     shared
 }

@@ -115,7 +115,10 @@ impl Oracle {
         if sent.delay_level > 0 {
             return self.owe(sent.number, &sent.topic, told);
         }
-        let queue = Queue { topic: sent.topic.clone(), id: queue_id };
+        let queue = Queue {
+            topic: sent.topic.clone(),
+            id: queue_id,
+        };
         self.stands(queue, offset, sent.number, told);
     }
 
@@ -128,11 +131,20 @@ impl Oracle {
     }
 
     /// A consumer got this record when it asked for `offset` of the queue.
-    pub fn delivered(&mut self, queue: &Queue, offset: u64, record: &Record<'_>, told: Told) -> u64 {
+    pub fn delivered(
+        &mut self,
+        queue: &Queue,
+        offset: u64,
+        record: &Record<'_>,
+        told: Told,
+    ) -> u64 {
         self.read += 1;
         assert_eq!(record.topic, queue.topic, "{record:?}");
         assert_eq!(record.queue_id as i32, queue.id, "{record:?}");
-        assert_eq!(record.queue_offset, offset, "offsets of a queue are dense: {record:?}");
+        assert_eq!(
+            record.queue_offset, offset,
+            "offsets of a queue are dense: {record:?}"
+        );
         let number = number_of(record);
         let Some(sent) = self.sent.get(&number) else {
             panic!("nobody has sent {record:?}");
@@ -141,14 +153,20 @@ impl Oracle {
         if queue.topic == sent.topic {
             if let Some(level) = sent.delay_level.checked_sub(1) {
                 let due_ms = sent.born_ms + DELAY_LEVELS_MS[level as usize] as i64;
-                assert!(record.store_timestamp_ms >= due_ms, "delivered before its time: {record:?}");
+                assert!(
+                    record.store_timestamp_ms >= due_ms,
+                    "delivered before its time: {record:?}"
+                );
             }
             assert_eq!(record.reconsume_times, 0, "{record:?}");
         } else {
             let begun_ms = self.sent_back_ms.get(&number);
             let begun_ms = begun_ms.unwrap_or_else(|| panic!("nobody has sent back {record:?}"));
             let due_ms = begun_ms + DELAY_LEVELS_MS[0] as i64;
-            assert!(record.store_timestamp_ms >= due_ms, "came back before its time: {record:?}");
+            assert!(
+                record.store_timestamp_ms >= due_ms,
+                "came back before its time: {record:?}"
+            );
             assert!(record.reconsume_times >= 1, "{record:?}");
             let origin = properties::find(record.properties, properties::RETRY_TOPIC);
             assert_eq!(origin, Some(&*sent.topic), "{record:?}");
@@ -165,8 +183,15 @@ impl Oracle {
 
     /// Which of the offsets before `end` have this tag. All of them must be known.
     pub fn tagged(&self, queue: &Queue, end: u64, tag: &str) -> Vec<u64> {
-        let known = self.known.get(queue).into_iter().flat_map(|known| known.range(..end));
-        known.filter(|(_, known)| self.sent[&known.number].tag() == tag).map(|(offset, _)| *offset).collect()
+        let known = self
+            .known
+            .get(queue)
+            .into_iter()
+            .flat_map(|known| known.range(..end));
+        known
+            .filter(|(_, known)| self.sent[&known.number].tag() == tag)
+            .map(|(offset, _)| *offset)
+            .collect()
     }
 
     /// At the end of a run, with `(topic, number)` of all that is stored: nothing that was promised is missing.
@@ -182,13 +207,22 @@ impl Oracle {
 
     /// A consumer group is about to commit.
     pub fn commits(&mut self, group: &str, queue: &Queue, offset: i64) -> usize {
-        let commits = self.commits.entry((group.to_owned(), queue.clone())).or_default();
-        commits.push(Commit { offset, answered_ns: None });
+        let commits = self
+            .commits
+            .entry((group.to_owned(), queue.clone()))
+            .or_default();
+        commits.push(Commit {
+            offset,
+            answered_ns: None,
+        });
         commits.len() - 1
     }
 
     pub fn committed(&mut self, group: &str, queue: &Queue, commit: usize, now_ns: u64) {
-        let commits = self.commits.entry((group.to_owned(), queue.clone())).or_default();
+        let commits = self
+            .commits
+            .entry((group.to_owned(), queue.clone()))
+            .or_default();
         // The broker may have been restarted in the meantime, which starts the list anew.
         if let Some(commit) = commits.get_mut(commit) {
             commit.answered_ns = Some(now_ns);
@@ -201,13 +235,24 @@ impl Oracle {
 
     /// What a restarted broker says that the group has committed; it may have forgotten what is younger than the save
     /// interval. `ended_ns` is when it ended; `None` if it was stopped properly.
-    pub fn recovered_commit(&mut self, group: &str, queue: &Queue, offset: Option<i64>, crashed_ns: Option<u64>) {
-        let commits = self.commits.entry((group.to_owned(), queue.clone())).or_default();
+    pub fn recovered_commit(
+        &mut self,
+        group: &str,
+        queue: &Queue,
+        offset: Option<i64>,
+        crashed_ns: Option<u64>,
+    ) {
+        let commits = self
+            .commits
+            .entry((group.to_owned(), queue.clone()))
+            .or_default();
         let kept_ns = match crashed_ns {
             Some(ns) => ns.saturating_sub((SAVE_OFFSETS_INTERVAL_MS + SAVE_SLACK_MS) * MS),
             None => u64::MAX,
         };
-        let kept = commits.iter().rposition(|commit| commit.answered_ns.is_some_and(|ns| ns <= kept_ns));
+        let kept = commits
+            .iter()
+            .rposition(|commit| commit.answered_ns.is_some_and(|ns| ns <= kept_ns));
         let possible = &commits[kept.unwrap_or(0)..];
         let is_possible = match offset {
             Some(offset) => possible.iter().any(|commit| commit.offset == offset),
@@ -218,7 +263,10 @@ impl Oracle {
             "{group} has committed {offset:?} of {queue:?} after a restart (crash at {crashed_ns:?}); possible: {possible:?}"
         );
         // What is recovered has been saved.
-        *commits = Vec::from_iter(offset.map(|offset| Commit { offset, answered_ns: Some(0) }));
+        *commits = Vec::from_iter(offset.map(|offset| Commit {
+            offset,
+            answered_ns: Some(0),
+        }));
     }
 
     /// The broker's host has lost its power.
@@ -258,7 +306,11 @@ impl Oracle {
         self.topics.insert(topic.to_owned());
         // An answer may arrive after the power cut that takes back what it says.
         if !self.may_be_taken_back(told) {
-            self.owed.push(Owed { number, topic: topic.to_owned(), told });
+            self.owed.push(Owed {
+                number,
+                topic: topic.to_owned(),
+                told,
+            });
         }
     }
 
@@ -271,8 +323,15 @@ impl Oracle {
             sent.delay_level == 0 && sent.topic == queue.topic
         };
         if is_unique {
-            let place = self.places.entry(number).or_insert_with(|| (queue.clone(), offset));
-            assert_eq!(*place, (queue.clone(), offset), "message {number} is stored twice");
+            let place = self
+                .places
+                .entry(number)
+                .or_insert_with(|| (queue.clone(), offset));
+            assert_eq!(
+                *place,
+                (queue.clone(), offset),
+                "message {number} is stored twice"
+            );
         }
         let offsets = self.known.entry(queue.clone()).or_default();
         let known = offsets.entry(offset).or_insert(Known { number, told });

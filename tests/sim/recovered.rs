@@ -19,15 +19,29 @@ const GROUP: &str = "readers";
 pub async fn check_state(cluster: &Cluster, shared: &Shared, crashed_ns: Option<u64>) {
     let mut names = cluster.namesrv_client("reader").await;
     for topic in CREATED {
-        let fields = RouteRequest { topic, accept_standard_json_only: true };
-        let reply = names.call(request::GET_ROUTEINFO_BY_TOPIC, &fields.ext(), &[]).await.unwrap();
-        assert!(reply.is_success(), "no route to {topic} at once after a restart: {reply:?}");
+        let fields = RouteRequest {
+            topic,
+            accept_standard_json_only: true,
+        };
+        let reply = names
+            .call(request::GET_ROUTEINFO_BY_TOPIC, &fields.ext(), &[])
+            .await
+            .unwrap();
+        assert!(
+            reply.is_success(),
+            "no route to {topic} at once after a restart: {reply:?}"
+        );
     }
     let mut client = cluster.client("reader").await;
     let committed = shared.oracle.borrow().committed_queues();
     for (group, queue) in committed {
-        let offset = requests::query_offset(&mut client, &group, &queue).await.unwrap();
-        shared.oracle.borrow_mut().recovered_commit(&group, &queue, offset, crashed_ns);
+        let offset = requests::query_offset(&mut client, &group, &queue)
+            .await
+            .unwrap();
+        shared
+            .oracle
+            .borrow_mut()
+            .recovered_commit(&group, &queue, offset, crashed_ns);
     }
 }
 
@@ -38,30 +52,52 @@ pub async fn read_all(cluster: &Cluster, shared: &Shared) -> BTreeSet<(String, u
     let topics = shared.oracle.borrow().topics();
     for topic in topics {
         for id in 0..QUEUES {
-            let queue = Queue { topic: topic.clone(), id };
+            let queue = Queue {
+                topic: topic.clone(),
+                id,
+            };
             read_queue(&mut client, shared, &queue, &mut stored).await;
         }
     }
     stored
 }
 
-async fn read_queue(client: &mut Client, shared: &Shared, queue: &Queue, stored: &mut BTreeSet<(String, u64)>) {
+async fn read_queue(
+    client: &mut Client,
+    shared: &Shared,
+    queue: &Queue,
+    stored: &mut BTreeSet<(String, u64)>,
+) {
     let promised = shared.oracle.borrow().last_promised(queue);
     let mut offset = 0;
     loop {
         let asked_ns = client.io.now().mono_ns;
-        let pull = Pull { group: GROUP, queue, offset, expression: "*", hold_ms: 0 };
+        let pull = Pull {
+            group: GROUP,
+            queue,
+            offset,
+            expression: "*",
+            hold_ms: 0,
+        };
         let reply = requests::pull(client, &pull).await.unwrap();
         match reply.code {
             response::SUCCESS => {}
-            response::PULL_NOT_FOUND | response::TOPIC_NOT_EXIST | response::INVALID_PARAMETER => break,
+            response::PULL_NOT_FOUND | response::TOPIC_NOT_EXIST | response::INVALID_PARAMETER => {
+                break;
+            }
             _ => panic!("a pull of {queue:?} from {offset}: {reply:?}"),
         }
-        let told = Told { asked_ns, told_ns: client.io.now().mono_ns };
+        let told = Told {
+            asked_ns,
+            told_ns: client.io.now().mono_ns,
+        };
         let records = requests::records(&reply.body);
         assert!(!records.is_empty(), "found nothing: {reply:?}");
         for record in &records {
-            let number = shared.oracle.borrow_mut().delivered(queue, offset, record, told);
+            let number = shared
+                .oracle
+                .borrow_mut()
+                .delivered(queue, offset, record, told);
             stored.insert((queue.topic.clone(), number));
             offset += 1;
         }
@@ -80,10 +116,19 @@ async fn check_filter(client: &mut Client, shared: &Shared, queue: &Queue, end: 
     let expected = shared.oracle.borrow().tagged(queue, end, tag);
     let (mut found, mut offset) = (Vec::new(), 0);
     while offset < end {
-        let pull = Pull { group: GROUP, queue, offset, expression: tag, hold_ms: 0 };
+        let pull = Pull {
+            group: GROUP,
+            queue,
+            offset,
+            expression: tag,
+            hold_ms: 0,
+        };
         let reply = requests::pull(client, &pull).await.unwrap();
         assert!(
-            matches!(reply.code, response::SUCCESS | response::PULL_RETRY_IMMEDIATELY),
+            matches!(
+                reply.code,
+                response::SUCCESS | response::PULL_RETRY_IMMEDIATELY
+            ),
             "a pull of {tag} in {queue:?} from {offset}: {reply:?}"
         );
         let records = requests::records(&reply.body);

@@ -72,7 +72,10 @@ pub fn send_batch(client: &mut Client, messages: &[Sent], queue_id: i32) -> i32 
         };
         batch::push(&mut body, &item);
     }
-    let fields = SendRequest { batch: true, ..send_fields(&messages[0], queue_id, "") };
+    let fields = SendRequest {
+        batch: true,
+        ..send_fields(&messages[0], queue_id, "")
+    };
     client.ask(request::SEND_BATCH_MESSAGE, &fields.ext(), &body)
 }
 
@@ -119,7 +122,11 @@ pub async fn pull(client: &mut Client, pull: &Pull<'_>) -> io::Result<Reply> {
 }
 
 pub fn ask_pull(client: &mut Client, pull: &Pull<'_>) -> i32 {
-    let hold = if pull.hold_ms > 0 { pull_sys_flag::SUSPEND } else { 0 };
+    let hold = if pull.hold_ms > 0 {
+        pull_sys_flag::SUSPEND
+    } else {
+        0
+    };
     let fields = PullRequest {
         consumer_group: pull.group,
         topic: &pull.queue.topic,
@@ -139,14 +146,20 @@ pub fn ask_pull(client: &mut Client, pull: &Pull<'_>) -> i32 {
 }
 
 /// What the group has committed, if anything.
-pub async fn query_offset(client: &mut Client, group: &str, queue: &Queue) -> io::Result<Option<i64>> {
+pub async fn query_offset(
+    client: &mut Client,
+    group: &str,
+    queue: &Queue,
+) -> io::Result<Option<i64>> {
     let fields = QueryConsumerOffset {
         consumer_group: group,
         topic: &queue.topic,
         queue_id: queue.id,
         set_zero_if_not_found: Some(false),
     };
-    let reply = client.call(request::QUERY_CONSUMER_OFFSET, &fields.ext(), &[]).await?;
+    let reply = client
+        .call(request::QUERY_CONSUMER_OFFSET, &fields.ext(), &[])
+        .await?;
     match reply.code {
         response::SUCCESS => Ok(Some(reply.number("offset"))),
         response::QUERY_NOT_FOUND => Ok(None),
@@ -165,8 +178,13 @@ pub fn commit_offset(client: &mut Client, group: &str, queue: &Queue, offset: u6
 }
 
 pub async fn max_offset(client: &mut Client, queue: &Queue) -> io::Result<Reply> {
-    let fields = QueueRequest { topic: &queue.topic, queue_id: queue.id };
-    client.call(request::GET_MAX_OFFSET, &fields.ext(), &[]).await
+    let fields = QueueRequest {
+        topic: &queue.topic,
+        queue_id: queue.id,
+    };
+    client
+        .call(request::GET_MAX_OFFSET, &fields.ext(), &[])
+        .await
 }
 
 /// The records of a pull's reply, each with right CRCs.
@@ -174,7 +192,8 @@ pub fn records(mut body: &[u8]) -> Vec<Record<'_>> {
     let mut records = Vec::new();
     while !body.is_empty() {
         let record = Record::decode(body, Check::Crc);
-        let record = record.unwrap_or_else(|error| panic!("a pulled record cannot be read: {error}"));
+        let record =
+            record.unwrap_or_else(|error| panic!("a pulled record cannot be read: {error}"));
         body = &body[record.total_size as usize..];
         records.push(record);
     }

@@ -58,7 +58,10 @@ impl Sent {
 
     /// Whether the record holds what was sent.
     pub fn check(&self, record: &Record<'_>) {
-        assert!(record.body == self.body(), "other bytes than were sent as {self:?}: {record:?}");
+        assert!(
+            record.body == self.body(),
+            "other bytes than were sent as {self:?}: {record:?}"
+        );
         assert_eq!(record.flag, self.flag(), "{self:?}");
         assert_eq!(record.born_timestamp_ms, self.born_ms, "{self:?}");
         let property = |name| properties::find(record.properties, name);

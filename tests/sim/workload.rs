@@ -57,7 +57,13 @@ impl<'a> Connected<'a> {
             if !shared.is_closed.get() {
                 let codec = *dice.pick(&[Codec::Json, Codec::Rocketmq]);
                 match Client::connect(io, shared.addr, codec).await {
-                    Ok(client) => return Connected { client, shared, since },
+                    Ok(client) => {
+                        return Connected {
+                            client,
+                            shared,
+                            since,
+                        };
+                    }
                     Err(error) => assert!(
                         shared.disturbances.get() != since,
                         "cannot connect to an undisturbed broker: {error}"
@@ -74,7 +80,10 @@ impl<'a> Connected<'a> {
 
     /// An error must have a reason.
     fn excuse(&self, error: &io::Error) {
-        assert!(self.is_disturbed(), "an undisturbed connection has failed: {error}");
+        assert!(
+            self.is_disturbed(),
+            "an undisturbed connection has failed: {error}"
+        );
     }
 
     fn oracle(&self) -> std::cell::RefMut<'_, Oracle> {
@@ -117,7 +126,9 @@ fn new_message(connected: &Connected<'_>, dice: &Dice, delay_level: u64) -> Sent
         _ => dice.within(8, 300),
     };
     let now_ms = connected.client.io.now().unix_ms;
-    connected.oracle().sends(topic, body_bytes as usize, delay_level, now_ms)
+    connected
+        .oracle()
+        .sends(topic, body_bytes as usize, delay_level, now_ms)
 }
 
 /// Often the broker's choice.
@@ -127,7 +138,9 @@ fn queue_id(dice: &Dice) -> i32 {
 
 async fn send_burst(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()> {
     let count = *dice.pick(&[1, 1, 1, 2, 10]);
-    let messages: Vec<_> = (0..count).map(|_| new_message(connected, dice, 0)).collect();
+    let messages: Vec<_> = (0..count)
+        .map(|_| new_message(connected, dice, 0))
+        .collect();
     send_all(connected, dice, messages).await
 }
 
@@ -137,7 +150,11 @@ async fn send_delayed(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<
     send_all(connected, dice, vec![message]).await
 }
 
-async fn send_all(connected: &mut Connected<'_>, dice: &Dice, messages: Vec<Sent>) -> io::Result<()> {
+async fn send_all(
+    connected: &mut Connected<'_>,
+    dice: &Dice,
+    messages: Vec<Sent>,
+) -> io::Result<()> {
     let mut asked = HashMap::new();
     for message in messages {
         let opaque = requests::send(&mut connected.client, &message, queue_id(dice));
@@ -150,9 +167,15 @@ async fn send_all(connected: &mut Connected<'_>, dice: &Dice, messages: Vec<Sent
         let message = asked.remove(&reply.opaque);
         let message = message.unwrap_or_else(|| panic!("answered twice: {reply:?}"));
         if is_stored(connected, &reply, &message.topic) {
-            let told = Told { asked_ns, told_ns: connected.client.io.now().mono_ns };
+            let told = Told {
+                asked_ns,
+                told_ns: connected.client.io.now().mono_ns,
+            };
             check_id(connected, &reply, 1);
-            let (id, offset) = (reply.number("queueId") as i32, reply.number("queueOffset") as u64);
+            let (id, offset) = (
+                reply.number("queueId") as i32,
+                reply.number("queueOffset") as u64,
+            );
             connected.oracle().acknowledged(&message, id, offset, told);
         }
     }
@@ -164,7 +187,9 @@ async fn send_batch(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()
     let (now_ms, topic) = (first.born_ms, first.topic.clone());
     let mut messages = vec![first];
     for _ in 0..dice.within(1, 15) {
-        let next = connected.oracle().sends(&topic, dice.within(8, 500) as usize, 0, now_ms);
+        let next = connected
+            .oracle()
+            .sends(&topic, dice.within(8, 500) as usize, 0, now_ms);
         messages.push(next);
     }
     let asked_ns = connected.client.io.now().mono_ns;
@@ -172,9 +197,15 @@ async fn send_batch(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()
     connected.client.flush().await?;
     let reply = connected.client.reply().await?;
     if is_stored(connected, &reply, &topic) {
-        let told = Told { asked_ns, told_ns: connected.client.io.now().mono_ns };
+        let told = Told {
+            asked_ns,
+            told_ns: connected.client.io.now().mono_ns,
+        };
         check_id(connected, &reply, messages.len());
-        let (id, first) = (reply.number("queueId") as i32, reply.number("queueOffset") as u64);
+        let (id, first) = (
+            reply.number("queueId") as i32,
+            reply.number("queueOffset") as u64,
+        );
         for (message, offset) in messages.iter().zip(first..) {
             connected.oracle().acknowledged(message, id, offset, told);
         }
@@ -205,7 +236,11 @@ fn is_stored(connected: &Connected<'_>, reply: &Reply, topic: &str) -> bool {
 }
 
 fn check_id(connected: &Connected<'_>, reply: &Reply, count: usize) {
-    let ids: Vec<_> = reply.text("msgId").split(',').map(parse_offset_message_id).collect();
+    let ids: Vec<_> = reply
+        .text("msgId")
+        .split(',')
+        .map(parse_offset_message_id)
+        .collect();
     assert_eq!(ids.len(), count, "{reply:?}");
     let mut behind = 0;
     for id in ids {
@@ -230,10 +265,17 @@ pub async fn consume(io: SimIo, shared: Rc<Shared>, stream: u64) {
 async fn consume_on(connected: &mut Connected<'_>, dice: &Dice, group: &str) -> io::Result<()> {
     let mut positions: HashMap<Queue, u64> = HashMap::new();
     loop {
-        let mut topics: Vec<_> = CREATED.iter().chain(&AUTO_CREATED).map(|&topic| topic.to_owned()).collect();
+        let mut topics: Vec<_> = CREATED
+            .iter()
+            .chain(&AUTO_CREATED)
+            .map(|&topic| topic.to_owned())
+            .collect();
         topics.push(retry_topic(group));
         let topic = dice.pick(&topics).clone();
-        let queue = Queue { topic, id: dice.below(QUEUES as u64) as i32 };
+        let queue = Queue {
+            topic,
+            id: dice.below(QUEUES as u64) as i32,
+        };
         if !positions.contains_key(&queue) {
             let committed = requests::query_offset(&mut connected.client, group, &queue).await?;
             positions.insert(queue.clone(), committed.unwrap_or(0) as u64);
@@ -259,16 +301,27 @@ async fn consume_some(
     hold_ms: u64,
 ) -> io::Result<u64> {
     let asked_ns = connected.client.io.now().mono_ns;
-    let pull = Pull { group, queue, offset, expression: "*", hold_ms };
+    let pull = Pull {
+        group,
+        queue,
+        offset,
+        expression: "*",
+        hold_ms,
+    };
     let reply = requests::pull(&mut connected.client, &pull).await?;
     let now = connected.client.io.now();
-    let told = Told { asked_ns, told_ns: now.mono_ns };
+    let told = Told {
+        asked_ns,
+        told_ns: now.mono_ns,
+    };
     match reply.code {
         response::SUCCESS => {}
         // What it had consumed was taken back with the power.
         response::PULL_OFFSET_MOVED => return Ok(reply.number("nextBeginOffset") as u64),
         response::PULL_NOT_FOUND => return Ok(offset),
-        response::TOPIC_NOT_EXIST | response::INVALID_PARAMETER if !CREATED.contains(&&*queue.topic) => {
+        response::TOPIC_NOT_EXIST | response::INVALID_PARAMETER
+            if !CREATED.contains(&&*queue.topic) =>
+        {
             return Ok(offset);
         }
         _ => panic!("a pull of {queue:?} from {offset}: {reply:?}"),
@@ -289,17 +342,26 @@ async fn consume_some(
         connected.client.flush().await?;
         let reply = connected.client.reply().await?;
         if reply.is_success() {
-            let told = Told { asked_ns, told_ns: connected.client.io.now().mono_ns };
+            let told = Told {
+                asked_ns,
+                told_ns: connected.client.io.now().mono_ns,
+            };
             connected.oracle().sent_back(number, group, told);
         } else {
-            let is_excused = reply.code == response::SERVICE_NOT_AVAILABLE && connected.is_disturbed();
+            let is_excused =
+                reply.code == response::SERVICE_NOT_AVAILABLE && connected.is_disturbed();
             assert!(is_excused, "a send-back was refused: {reply:?}");
         }
     }
     Ok(next)
 }
 
-async fn commit(connected: &mut Connected<'_>, group: &str, queue: &Queue, offset: u64) -> io::Result<()> {
+async fn commit(
+    connected: &mut Connected<'_>,
+    group: &str,
+    queue: &Queue,
+    offset: u64,
+) -> io::Result<()> {
     let commit = connected.oracle().commits(group, queue, offset as i64);
     requests::commit_offset(&mut connected.client, group, queue, offset);
     connected.client.flush().await?;
@@ -314,7 +376,10 @@ async fn commit(connected: &mut Connected<'_>, group: &str, queue: &Queue, offse
 pub async fn wait_for_messages(io: SimIo, shared: Rc<Shared>, stream: u64) {
     let dice = Dice::new(shared.seed, stream);
     let group = format!("waiting-{stream}");
-    let queue = Queue { topic: dice.pick(&CREATED).to_string(), id: dice.below(QUEUES as u64) as i32 };
+    let queue = Queue {
+        topic: dice.pick(&CREATED).to_string(),
+        id: dice.below(QUEUES as u64) as i32,
+    };
     loop {
         let mut connected = Connected::to_broker(&io, &shared, &dice).await;
         if let Err(error) = wait_on(&mut connected, &dice, &group, &queue).await {
@@ -323,10 +388,23 @@ pub async fn wait_for_messages(io: SimIo, shared: Rc<Shared>, stream: u64) {
     }
 }
 
-async fn wait_on(connected: &mut Connected<'_>, dice: &Dice, group: &str, queue: &Queue) -> io::Result<()> {
+async fn wait_on(
+    connected: &mut Connected<'_>,
+    dice: &Dice,
+    group: &str,
+    queue: &Queue,
+) -> io::Result<()> {
     let end = requests::max_offset(&mut connected.client, queue).await?;
     let mut offset = end.number("offset") as u64;
     loop {
-        offset = consume_some(connected, dice, group, queue, offset, dice.within(100, 15_000)).await?;
+        offset = consume_some(
+            connected,
+            dice,
+            group,
+            queue,
+            offset,
+            dice.within(100, 15_000),
+        )
+        .await?;
     }
 }

@@ -117,7 +117,10 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         format!("{:.2}", figures.put_latency_p999_ms),
     );
     put("ringmqLogWrites", figures.log_writes.to_string());
-    put("ringmqLogBytesWritten", figures.log_written_bytes.to_string());
+    put(
+        "ringmqLogBytesWritten",
+        figures.log_written_bytes.to_string(),
+    );
     put("ringmqLogFlushes", figures.log_flushes.to_string());
     put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
     put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());

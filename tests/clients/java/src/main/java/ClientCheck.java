@@ -5,7 +5,7 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
- * Drives a RocketMQ cluster with the stock client: ClientCheck --namesrv HOST:PORT --scenario NAME|all|list [--prefix UNIQUE] [--parallel N]
+ * Drives a RocketMQ cluster with the stock client: ClientCheck --namesrv HOST:PORT --scenario NAME|all|list [--except NAME,NAME] [--prefix UNIQUE] [--parallel N]
  *
  * Prints `PASS name` or `FAIL name: why` per scenario, then `N passed, N failed`. Exit code 0 if all passed, 1 if any failed,
  * 2 for a wrong command line. A scenario that does not end within 90 s has failed.
@@ -31,6 +31,7 @@ public final class ClientCheck {
     public static void main(String[] args) throws Exception {
         String namesrv = null;
         String wanted = null;
+        java.util.Set<String> except = java.util.Set.of();
         String prefix = "check" + System.currentTimeMillis();
         int parallel = 4;
         for (int i = 0; i < args.length; i += 2) {
@@ -38,6 +39,7 @@ public final class ClientCheck {
             switch (args[i]) {
                 case "--namesrv" -> namesrv = value;
                 case "--scenario" -> wanted = value;
+                case "--except" -> except = java.util.Set.of(value.split(","));
                 case "--prefix" -> prefix = value;
                 case "--parallel" -> parallel = Integer.parseInt(value);
                 default -> usage("unknown option " + args[i]);
@@ -52,6 +54,9 @@ public final class ClientCheck {
             usage("--namesrv and a known --scenario are needed");
         }
         Queue<String> names = new ConcurrentLinkedQueue<>(wanted.equals("all") ? SCENARIOS.keySet() : java.util.Set.of(wanted));
+        for (String name : except) {
+            System.out.println((names.remove(name) ? "SKIP " : "SKIP unknown ") + name);
+        }
         if (!hasRoute(namesrv, prefix)) {
             System.exit(1);
         }
@@ -134,7 +139,7 @@ public final class ClientCheck {
     }
 
     private static String usage(String why) {
-        System.err.println(why + "\nusage: ClientCheck --namesrv HOST:PORT --scenario NAME|all|list [--prefix UNIQUE] [--parallel N]");
+        System.err.println(why + "\nusage: ClientCheck --namesrv HOST:PORT --scenario NAME|all|list [--except NAME,NAME] [--prefix UNIQUE] [--parallel N]");
         System.exit(2);
         return null;
     }

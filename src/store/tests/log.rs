@@ -1,0 +1,130 @@
+//! Protects how records lie in segments, and that the zeros written ahead never meet them.
+
+use super::*;
+
+#[test]
+fn a_segment_ends_in_a_blank_record() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        let mut last = send(sim, &store, "A", &[1; 7000]).await;
+        loop {
+            let next = send(sim, &store, "A", &[1; 7000]).await;
+            if next.physical_offset == SEGMENT {
+                break;
+            }
+            last = next;
+        }
+        let log = read_file(sim, LOG).await;
+        let blank = crate::message::blank_record((SEGMENT - last.end) as u32);
+        assert_eq!(log[last.end as usize..][..8], blank);
+        assert_eq!(store.record_at(last.end).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_batch_stands_in_one_segment_or_is_refused() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        let queue = store.queue("A", 0);
+        let body = [1; 2000];
+        for count in 1..29 {
+            let batch = vec![message(&body, ""); count];
+            store.wait_for_room(60_000).await;
+            let appended = store.append_batch(queue, &batch, 0).unwrap();
+            assert_eq!(appended.len(), count);
+            let (first, last) = (appended[0], appended[count - 1]);
+            assert_eq!(first.physical_offset / SEGMENT, (last.end + 7) / SEGMENT);
+        }
+        store.committed_so_far().await.unwrap();
+        let tail = store.tail();
+        let batch = vec![message(&body, ""); 40];
+        let refused = store.append_batch(queue, &batch, 0);
+        assert!(matches!(refused, Err(AppendError::RecordSize { .. })));
+        let body = [1; 9000];
+        let refused = store.append_batch(queue, &[message(b"", ""), message(&body, "")], 0);
+        assert!(matches!(refused, Err(AppendError::BodySize { .. })));
+        assert_eq!(
+            (store.tail(), store.bounds(queue).next),
+            (tail, 28 * 29 / 2)
+        );
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_refused_not_taken() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        let queue = store.queue("A", 0);
+        let long = format!("K\u{1}{}", "v".repeat(33_000));
+        let refused = store.append(queue, &message(b"", &long), None, 0);
+        assert!(matches!(refused, Err(AppendError::PropertiesSize { .. })));
+        let mut appended = 0;
+        let full = loop {
+            match store.append(queue, &message(&[0; 5000], ""), None, 0) {
+                Ok(_) => appended += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full, AppendError::NoRoom);
+        assert!(appended > 5);
+        store.wait_for_room(5200).await;
+        store
+            .append(queue, &message(&[0; 5000], ""), None, 0)
+            .unwrap();
+        store.committed_so_far().await.unwrap();
+        assert_eq!(store.bounds(queue).max, appended + 1);
+        store.close().await.unwrap();
+        let refused = store.append(queue, &message(b"", ""), None, 0);
+        assert_eq!(refused, Err(AppendError::Closing));
+    });
+}
+
+/// The zeros of the second segment take long, and the log arrives there meanwhile.
+#[test]
+fn zeros_ahead_never_meet_the_log() {
+    for millis in [1, 20, 300] {
+        each(async |sim, flush| {
+            let stall = Fault::Stall(Duration::from_millis(millis));
+            let rule = Rule::new(stall)
+                .of(Op::Write)
+                .on("commitlog/00000000000000")
+                .after(1);
+            let store = open(sim, flush).await;
+            sim.host("a").inject(rule);
+            for n in 0..80 {
+                append(sim, &store, "A", &[n; 3500]).await;
+            }
+            store.committed_so_far().await.unwrap();
+            sim.host("a").heal();
+            sim.crash("a");
+            let store = open(sim, flush).await;
+            let expected: Vec<_> = (0..80).map(|n| vec![n; 3500]).collect();
+            assert_eq!(bodies(&store, "A").await, expected);
+        });
+    }
+}
+
+/// The wall clock may be set back; the log's times do not go back, across restarts either.
+#[test]
+fn store_times_never_go_back() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        let first = send(sim, &store, "A", b"1").await;
+        sim.step_unix_clock("a", -1_000_000);
+        let second = send(sim, &store, "A", b"2").await;
+        store.close().await.unwrap();
+        let store = open(sim, flush).await;
+        let third = send(sim, &store, "A", b"3").await;
+        assert!(first.store_timestamp_ms <= second.store_timestamp_ms);
+        assert_eq!(second.store_timestamp_ms, third.store_timestamp_ms);
+        sim.crash("a");
+        let store = open(sim, flush).await;
+        assert_eq!(bodies(&store, "A").await.len(), 3);
+        assert_eq!(
+            store.figures().first_store_time_ms,
+            Some(first.store_timestamp_ms)
+        );
+    });
+}

@@ -1,0 +1,148 @@
+//! Protects what stands at the door of a store: its lock, its mark of not having been closed, and refusals that say in one
+//! sentence what to do.
+
+use std::io::ErrorKind;
+
+use super::*;
+
+async fn refusal(sim: &Sim, config: StoreConfig) -> String {
+    let error = open_with(sim, config)
+        .await
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(!error.contains('\n') && !error.ends_with('.'), "{error}");
+    error
+}
+
+fn tiny() -> StoreConfig {
+    config(Flush::Sync)
+}
+
+#[test]
+fn a_bad_config_is_named() {
+    let sim = sim(1);
+    sim.run(async {
+        let with = |change: fn(&mut StoreConfig)| {
+            let mut config = tiny();
+            change(&mut config);
+            refusal(&sim, config)
+        };
+        let error = with(|config| config.segment_bytes = 10_000).await;
+        assert!(error.starts_with("segment_bytes is 10000: it must be"));
+        let error = with(|config| config.log_buffer_bytes = 8192).await;
+        assert!(error.starts_with("log_buffer_bytes is 8192"));
+        let error = with(|config| config.consume_queue_memory_bytes = 5120).await;
+        assert!(error.starts_with("consume_queue_memory_bytes is 5120"));
+        let error = with(|config| config.flush_interval_ms = 0).await;
+        assert!(error.starts_with("flush_interval_ms is 0"));
+    });
+}
+
+#[test]
+fn one_process_has_it() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        let error = refusal(&sim, tiny()).await;
+        assert!(error.contains("/store is in use by another process"));
+        assert_eq!(read_file(&sim, "/store/lock").await, b"lock");
+        send(&sim, &store, "A", b"still works").await;
+        store.close().await.unwrap();
+        open(&sim, Flush::Sync).await;
+        sim.crash("a");
+        open(&sim, Flush::Sync).await;
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_used() {
+    let sim = sim(1);
+    sim.run(async {
+        let io = sim.host("a");
+        io.inject(Rule::new(Fault::Refuse(ErrorKind::PermissionDenied)).of(Op::Open));
+        assert!(
+            refusal(&sim, tiny())
+                .await
+                .contains("/store cannot be written")
+        );
+        io.heal();
+        let no_direct = Rule::new(Fault::Refuse(ErrorKind::Unsupported));
+        io.inject(no_direct.of(Op::Open).on("commitlog/"));
+        assert!(refusal(&sim, tiny()).await.contains("has no O_DIRECT"));
+        io.heal();
+        open(&sim, Flush::Sync).await;
+    });
+}
+
+#[test]
+fn the_abort_file_is_there_while_it_is_open() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        let pid = std::process::id().to_string();
+        assert_eq!(read_file(&sim, "/store/abort").await, pid.as_bytes());
+        store.close().await.unwrap();
+        assert!(!exists(&sim, "/store/abort").await);
+        for (crash, expected) in [(false, false), (true, false), (false, true)] {
+            let (io, mut recovers) = (sim.host("a"), false);
+            let store = Store::open(io, tiny(), |progress| {
+                recovers |= matches!(progress, Progress::Recovering { .. });
+            })
+            .await
+            .unwrap();
+            assert_eq!(recovers, expected);
+            send(&sim, &store, "A", b"x").await;
+            match crash {
+                true => sim.crash("a"),
+                false => store.close().await.unwrap(),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_segment_of_another_size_is_not_ours() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        for _ in 0..30 {
+            send(&sim, &store, "A", &[1; 5000]).await;
+        }
+        store.close().await.unwrap();
+        let config = StoreConfig {
+            segment_bytes: 2 * SEGMENT,
+            log_buffer_bytes: 288 << 10,
+            ..tiny()
+        };
+        let error = refusal(&sim, config).await;
+        assert!(error.contains("mappedFileSizeCommitLog"), "{error}");
+        sim.host("a")
+            .remove_file(Path::new("/store/commitlog/00000000000000065536"))
+            .await
+            .unwrap();
+        let error = refusal(&sim, tiny()).await;
+        assert!(error.contains("00000000000000065536 is missing"), "{error}");
+    });
+}
+
+#[test]
+fn a_segment_that_was_being_made_is_made_again() {
+    let sim = sim(1);
+    sim.run(async {
+        for len in [0, 4096, 20_000] {
+            let store = open(&sim, Flush::Sync).await;
+            send(&sim, &store, "A", b"x").await;
+            sim.sleep(Duration::from_secs(1)).await;
+            let next = Path::new("/store/commitlog/00000000000000065536");
+            sim.crash("a");
+            let file = sim.host("a").open(next, EDIT).await.unwrap();
+            file.resize(len).await.unwrap();
+            let store = open(&sim, Flush::Sync).await;
+            send(&sim, &store, "A", b"y").await;
+            store.close().await.unwrap();
+        }
+        let store = open(&sim, Flush::Sync).await;
+        assert_eq!(bodies(&store, "A").await.len(), 6);
+    });
+}

@@ -1,0 +1,85 @@
+//! Protects config/*.json: whatever happens while one is written, the old text or the new one is there afterwards.
+
+use super::*;
+
+#[test]
+fn a_text_is_old_or_new_after_any_end_of_its_writer() {
+    for seed in 0..300 {
+        let sim = sim(seed);
+        sim.run(async {
+            let store = open(&sim, Flush::Sync).await;
+            assert_eq!(store.load_text("t.json").await.unwrap(), None);
+            let mut saved = 0;
+            for round in 1..=3 {
+                let store = match round {
+                    1 => store.clone(),
+                    _ => open(&sim, Flush::Sync).await,
+                };
+                store
+                    .save_text("t.json", format!("text {round}0"))
+                    .await
+                    .unwrap();
+                let (writer, io) = (store.clone(), sim.host("a"));
+                crate::io::Spawn::spawn(&io, async move {
+                    let text = format!("text {round}1");
+                    writer.save_text("t.json", text).await.unwrap();
+                });
+                sim.sleep(Duration::from_nanos(sim.below(4_000_000))).await;
+                match sim.below(2) {
+                    0 => sim.crash("a"),
+                    _ => sim.power_cut("a"),
+                }
+                let store = open(&sim, Flush::Sync).await;
+                let text = store
+                    .load_text("t.json")
+                    .await
+                    .unwrap()
+                    .expect("one of them");
+                let number: u32 = text.strip_prefix("text ").unwrap().parse().unwrap();
+                assert!([round * 10, round * 10 + 1].contains(&number), "{number}");
+                assert!(number > saved);
+                saved = number;
+                store.close().await.unwrap();
+            }
+        });
+    }
+}
+
+#[test]
+fn the_backup_stands_in_for_an_empty_file_and_is_kept() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        store.save_text("t.json", "one".into()).await.unwrap();
+        store.save_text("t.json", "two".into()).await.unwrap();
+        assert_eq!(read_file(&sim, "/store/config/t.json.bak").await, b"one");
+        let io = sim.host("a");
+        let file = io.open(Path::new("/store/config/t.json"), EDIT).await;
+        file.unwrap().resize(0).await.unwrap();
+        assert_eq!(store.load_text("t.json").await.unwrap().unwrap(), "one");
+        // The next save must not put the empty file into the backup's place.
+        assert!(!exists(&sim, "/store/config/t.json").await);
+    });
+}
+
+/// The name of a writer that comes later wins, and they do not write into each other's file.
+#[test]
+fn two_writers_of_one_text_take_turns() {
+    for seed in 0..30 {
+        let sim = sim(seed);
+        sim.run(async {
+            let store = open(&sim, Flush::Sync).await;
+            for n in 0..5 {
+                let (writer, io) = (store.clone(), sim.host("a"));
+                crate::io::Spawn::spawn(&io, async move {
+                    let text = n.to_string().repeat(1000 - n * 100);
+                    writer.save_text("t.json", text).await.unwrap();
+                });
+            }
+            sim.sleep(Duration::from_secs(1)).await;
+            let text = store.load_text("t.json").await.unwrap().unwrap();
+            let n: usize = text[..1].parse().unwrap();
+            assert_eq!(text, n.to_string().repeat(1000 - n * 100));
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! Producers that write down what the broker has acknowledged, and the comparison with what it has.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use ringmq::wire::codes::{request, response};
+
+use super::client::{Client, send_to};
+use super::random::Random;
+use super::wait_until;
+
+/// Unanswered sends of one producer.
+const IN_FLIGHT: usize = 16;
+
+const TOPIC: &str = "Ledger";
+
+/// Each queue's acknowledged messages by offset. A message is known by its number, from which its body follows.
+#[derive(Default)]
+pub struct Ledger {
+    acknowledged: BTreeMap<(i32, u64), u64>,
+    next_number: u64,
+}
+
+/// Producers at work, one a queue.
+pub struct Load {
+    producers: Vec<JoinHandle<Vec<(i32, u64, u64)>>>,
+    acknowledged: Arc<AtomicUsize>,
+}
+
+impl Ledger {
+    /// Starts producers that send until the broker goes away.
+    pub fn start_load(&mut self, broker: SocketAddr) -> Load {
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let producers = (0..4).map(|queue_id| {
+            let count = acknowledged.clone();
+            let first = self.next_number;
+            self.next_number += 1 << 32;
+            std::thread::spawn(move || produce(broker, queue_id, first, &count))
+        });
+        Load {
+            producers: producers.collect(),
+            acknowledged,
+        }
+    }
+
+    /// Waits for the end of the producers and takes down what was acknowledged to them.
+    pub fn close(&mut self, load: Load) {
+        for producer in load.producers {
+            for (queue_id, offset, number) in producer.join().expect("a producer does not panic") {
+                let before = self.acknowledged.insert((queue_id, offset), number);
+                assert_eq!(
+                    before, None,
+                    "offset {offset} of queue {queue_id} was given out twice"
+                );
+            }
+        }
+    }
+
+    /// Every acknowledged message is where the broker said, and every queue is dense and in order.
+    pub fn check(&self, broker: SocketAddr) {
+        let mut client = Client::connect(broker);
+        let mut found = 0;
+        for queue_id in 0..4 {
+            let mut last_number = None;
+            for (offset, message) in client.read_queue(TOPIC, queue_id).iter().enumerate() {
+                assert_eq!(
+                    (message.queue_id, message.queue_offset),
+                    (queue_id as u32, offset as u64)
+                );
+                let number = number_of(&message.body);
+                assert!(
+                    message.body == body_of(number),
+                    "message {number} is not what was sent"
+                );
+                assert!(
+                    last_number < Some(number),
+                    "message {number} comes after {last_number:?}"
+                );
+                last_number = Some(number);
+                if let Some(expected) = self.acknowledged.get(&(queue_id, offset as u64)) {
+                    assert_eq!(number, *expected, "at offset {offset} of queue {queue_id}");
+                    found += 1;
+                }
+            }
+        }
+        assert_eq!(
+            found,
+            self.acknowledged.len(),
+            "acknowledged messages are lost"
+        );
+    }
+}
+
+impl Load {
+    /// Waits until so many messages have been acknowledged.
+    pub fn until_acknowledged(&self, count: usize) {
+        wait_until("acknowledgements", || {
+            self.acknowledged.load(Ordering::Relaxed) >= count
+        });
+    }
+}
+
+fn produce(
+    broker: SocketAddr,
+    queue_id: i32,
+    first: u64,
+    acknowledged: &AtomicUsize,
+) -> Vec<(i32, u64, u64)> {
+    let mut client = Client::connect(broker);
+    let mut unanswered = 0;
+    let mut done = Vec::new();
+    for number in first.. {
+        let send = send_to(TOPIC, queue_id);
+        let frame = client.encode(request::SEND_MESSAGE_V2, 0, &send.ext(), &body_of(number));
+        let is_sent = client.wire.0.write_all(&frame).is_ok();
+        unanswered += 1;
+        // Once the broker has gone, what it had answered before is still to be read.
+        while unanswered >= IN_FLIGHT || !is_sent {
+            let Some(reply) = client.receive() else {
+                return done;
+            };
+            unanswered -= 1;
+            if reply.code == response::SUCCESS {
+                // The first request's opaque is 1.
+                let number = first + reply.opaque as u64 - 1;
+                done.push((queue_id, reply.number("queueOffset") as u64, number));
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            } else {
+                // On its way out it refuses what it does not take any more.
+                reply.with_code(response::SERVICE_NOT_AVAILABLE);
+            }
+        }
+    }
+    done
+}
+
+fn body_of(number: u64) -> Vec<u8> {
+    let mut random = Random::new(number);
+    let len = 1 + random.below(3000);
+    let mut body = number.to_be_bytes().to_vec();
+    body.extend(random.bytes(len));
+    body
+}
+
+fn number_of(body: &[u8]) -> u64 {
+    let head = body.first_chunk().expect("a body starts with its number");
+    u64::from_be_bytes(*head)
+}

@@ -1,0 +1,433 @@
+//! Protects the first minute with the binary: what it says about itself, and that a start which cannot be is refused
+//! with exit code 1 and one sentence that says what to do.
+
+mod common;
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use common::client::{Client, pull_from, send_to};
+use common::{Broker, Ended, Options, Process, SMALL, free_ports, ringmq, wait_until};
+
+/// Exit code 1, and one sentence with these words.
+fn refused_with(ended: &Ended, words: &[&str]) {
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    let sentences: Vec<_> = ended
+        .err
+        .lines()
+        .filter(|line| line.starts_with("ringmq: "))
+        .collect();
+    assert_eq!(sentences.len(), 1, "{ended:#?}");
+    assert!(
+        ended.err.ends_with(&format!("{}\n", sentences[0])),
+        "the sentence is the last: {ended:#?}"
+    );
+    assert!(!ended.err.contains("panicked"), "{ended:#?}");
+    assert!(!ended.out.contains("ready"), "{ended:#?}");
+    for word in words {
+        assert!(
+            sentences[0].contains(word),
+            "no {word:?} in: {}",
+            sentences[0]
+        );
+    }
+}
+
+fn refuse(store: &Path, options: &Options<'_>, words: &[&str]) {
+    match Broker::try_start(store, options) {
+        Ok(broker) => panic!("it started:\n{}", broker.banner),
+        Err(ended) => refused_with(&ended, words),
+    }
+}
+
+#[test]
+fn the_banner_says_what_was_started() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    for (flush, cores) in [("sync", "0"), ("async", "0")] {
+        let broker = Broker::start(
+            &store,
+            &Options {
+                flush,
+                cores,
+                ..Options::small()
+            },
+        );
+        let banner = &broker.banner;
+        for word in [
+            flush,
+            "core 0",
+            &broker.addr().to_string(),
+            &broker.namesrv.to_string(),
+        ] {
+            assert!(banner.contains(word), "no {word:?} in\n{banner}");
+        }
+        assert!(banner.contains(store.to_str().expect("text")), "{banner}");
+        assert!(banner.contains("pages"), "{banner}");
+        assert!(broker.terminate().success());
+    }
+}
+
+#[test]
+fn a_store_has_rocketmqs_layout() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    let broker = Broker::start(&store, &Options::small());
+    Client::connect(broker.addr())
+        .send(&send_to("Layout", 2), b"x")
+        .ok();
+    assert!(broker.terminate().success());
+    for path in [
+        "commitlog/00000000000000000000",
+        "consumequeue/Layout/2/00000000000000000000",
+        "config/topics.json",
+        "config/subscriptionGroup.json",
+        "config/consumerOffset.json",
+        "config/delayOffset.json",
+        "checkpoint",
+    ] {
+        assert!(store.join(path).is_file(), "{path} is missing");
+    }
+    assert!(!store.join("abort").exists());
+    let folder_of_one = store.join("shard-0");
+    assert!(!folder_of_one.exists(), "one core has no folder of its own");
+}
+
+#[test]
+fn a_store_in_use_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    let first = Broker::start(&store, &Options::small());
+    refuse(
+        &store,
+        &Options::small(),
+        &[store.to_str().expect("text"), "in use"],
+    );
+    // The first does not notice.
+    Client::connect(first.addr())
+        .send(&send_to("InUse", 0), b"x")
+        .ok();
+    assert!(first.terminate().success());
+    let again = Broker::start(&store, &Options::small());
+    assert_eq!(
+        Client::connect(again.addr()).read_queue("InUse", 0).len(),
+        1
+    );
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    std::fs::write(&store, "a file").expect("it can be written");
+    refuse(&store, &Options::small(), &[store.to_str().expect("text")]);
+
+    let locked = folder.path().join("locked");
+    std::fs::create_dir(&locked).expect("a folder");
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o500)).expect("ours");
+    if std::fs::write(locked.join("probe"), "").is_ok() {
+        eprintln!("skipped: root may write everywhere; run as another user to see the refusal");
+    } else {
+        refuse(
+            &locked,
+            &Options::small(),
+            &[locked.to_str().expect("text"), "writ"],
+        );
+    }
+}
+
+/// tmpfs has O_DIRECT since Linux 6.6.
+#[test]
+fn a_filesystem_without_direct_io_is_refused() {
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: /dev/shm is not there or not writable");
+        return;
+    };
+    let mut options = std::fs::OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .custom_flags(libc::O_DIRECT);
+    let has_direct_io = options.open(folder.path().join("probe")).is_ok();
+    let store = folder.path().join("store");
+    if has_direct_io {
+        let broker = Broker::start(&store, &Options::small());
+        Client::connect(broker.addr())
+            .send(&send_to("InMemory", 0), b"x")
+            .ok();
+        assert!(broker.terminate().success());
+    } else {
+        refuse(
+            &store,
+            &Options::small(),
+            &[store.to_str().expect("text"), "O_DIRECT"],
+        );
+    }
+}
+
+#[test]
+fn another_number_of_cores_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    assert!(Broker::start(&one, &Options::small()).terminate().success());
+    refuse(
+        &one,
+        &Options {
+            cores: "0,0",
+            ..Options::small()
+        },
+        &["--cores", "1 core", "2"],
+    );
+    assert!(
+        Broker::start(
+            &two,
+            &Options {
+                cores: "0,0",
+                ..Options::small()
+            }
+        )
+        .terminate()
+        .success()
+    );
+    refuse(&two, &Options::small(), &["--cores", "2 core", "1"]);
+    assert!(
+        Broker::start(
+            &two,
+            &Options {
+                cores: "0,0",
+                ..Options::small()
+            }
+        )
+        .terminate()
+        .success()
+    );
+}
+
+#[test]
+fn another_segment_size_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    let broker = Broker::start(&store, &Options::small());
+    Client::connect(broker.addr())
+        .send(&send_to("Size", 0), b"x")
+        .ok();
+    assert!(broker.terminate().success());
+    let config = SMALL.replace("8388608", "16777216");
+    refuse(
+        &store,
+        &Options {
+            config: &config,
+            ..Options::default()
+        },
+        &["mappedFileSizeCommitLog", "8388608"],
+    );
+    let again = Broker::start(&store, &Options::small());
+    assert_eq!(Client::connect(again.addr()).read_queue("Size", 0).len(), 1);
+}
+
+#[test]
+fn a_bad_value_names_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    let file = store.with_extension("conf");
+    let file = file.to_str().expect("text");
+    for (line, word) in [
+        ("listenPort=many", "listenPort=many"),
+        ("flushDiskType = SOMETIMES", "SYNC_FLUSH"),
+        ("brokerRole=SLAVE", "ASYNC_MASTER"),
+        ("mappedFileSizeCommitLog=1000", "mappedFileSizeCommitLog"),
+        ("cores=77,78", "cores"),
+    ] {
+        let config = format!("# a comment\nbrokerName=b\n{line}\n");
+        let (port, namesrv_port) = free_ports();
+        std::fs::write(file, &config).expect("it can be written");
+        let mut command = ringmq(["broker", "--config", file, "--advertise", "127.0.0.1"]);
+        command
+            .args(["--namesrv-port", &namesrv_port.to_string()])
+            .arg("--store")
+            .arg(&store);
+        if !line.starts_with("listenPort") {
+            command.args(["--port", &port.to_string()]);
+        }
+        let ended = Process::spawn(&mut command).until_end();
+        refused_with(&ended, &[&format!("{file}:3"), word]);
+    }
+    let missing = folder.path().join("missing.conf");
+    let ended = Process::spawn(ringmq(["broker", "--config"]).arg(&missing)).until_end();
+    refused_with(&ended, &[missing.to_str().expect("text")]);
+    assert!(!store.exists(), "a refused start leaves nothing behind");
+}
+
+#[test]
+fn an_unknown_property_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config =
+        format!("{SMALL}brokerNane=b\nsomethingElseEntirely=1\nsendMessageThreadPoolNums=4\n");
+    let options = Options {
+        config: &config,
+        ..Options::default()
+    };
+    let broker = Broker::start(&folder.path().join("store"), &options);
+    let words = [
+        "WARN",
+        ".conf:4: ",
+        "brokerNane",
+        "did you mean brokerName?",
+        "somethingElseEntirely",
+        "sendMessageThreadPoolNums",
+    ];
+    wait_until("the warnings", || {
+        words.iter().all(|word| broker.log().contains(word))
+    });
+    assert!(broker.terminate().success());
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for taken in ["broker", "vip", "namesrv"] {
+        let (port, namesrv_port) = free_ports();
+        let taken = match taken {
+            "broker" => port,
+            "vip" => port - 2,
+            _ => namesrv_port,
+        };
+        let _held = TcpListener::bind(("0.0.0.0", taken)).expect("it is free");
+        let options = Options {
+            ports: Some((port, namesrv_port)),
+            ..Options::small()
+        };
+        refuse(
+            &folder.path().join("store"),
+            &options,
+            &[&taken.to_string()],
+        );
+    }
+    let held = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let port = held.local_addr().expect("bound").port().to_string();
+    let ended =
+        Process::spawn(ringmq(["namesrv", "--port", &port]).env("HOME", folder.path())).until_end();
+    refused_with(&ended, &[&port]);
+    // A refused start leaves a store that can be started.
+    assert!(
+        Broker::start(&folder.path().join("store"), &Options::small())
+            .terminate()
+            .success()
+    );
+}
+
+#[test]
+fn help_names_every_flag() {
+    for (words, expected) in [
+        (&["--help"][..], &["broker", "namesrv", "bench"][..]),
+        (
+            &["broker", "--help"],
+            &[
+                "--config",
+                "--store",
+                "--flush",
+                "--cores",
+                "--port",
+                "--advertise",
+                "--namesrv-port",
+                "--namesrv",
+                "sync",
+                "10911",
+                "9876",
+            ],
+        ),
+        (&["namesrv", "--help"], &["--port", "--bind", "9876"]),
+        (&["bench", "--help"], &["flush", "send", "consume", "e2e"]),
+        (&["--version"], &[env!("CARGO_PKG_VERSION")]),
+    ] {
+        let ended = Process::spawn(&mut ringmq(words)).until_end();
+        assert!(ended.status.success() && ended.err.is_empty(), "{ended:#?}");
+        for word in expected {
+            assert!(ended.out.contains(word), "no {word:?} in\n{}", ended.out);
+        }
+    }
+    for words in [
+        &["broker", "--flush", "maybe"][..],
+        &["broker", "--no-such-flag"],
+        &["no-such-command"],
+        &[],
+    ] {
+        let ended = Process::spawn(&mut ringmq(words)).until_end();
+        assert!(
+            !ended.status.success()
+                && (ended.err.contains("Usage") || ended.err.contains("--help")),
+            "{ended:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_name_server_may_come_late_and_come_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports();
+    let namesrv = SocketAddr::from(([127, 0, 0, 1], ports.1));
+    let config = format!("{SMALL}registerNameServerPeriod=10000\n");
+    let options = Options {
+        joins_namesrv: true,
+        ports: Some(ports),
+        config: &config,
+        ..Options::default()
+    };
+    // The broker serves without any name server, and says so.
+    let broker = Broker::start(&folder.path().join("store"), &options);
+    wait_until("the warning", || broker.log().contains("not registered"));
+    let mut client = Client::connect(broker.addr());
+    for round in 0..2 {
+        let port = ports.1.to_string();
+        let mut command = ringmq(["namesrv", "--port", &port, "--bind", "127.0.0.1"]);
+        let started = Process::spawn(command.env("HOME", folder.path())).until_ready();
+        let (mut names, banner) = started.expect("the name server starts");
+        assert!(banner.contains(&namesrv.to_string()), "{banner}");
+        let mut asked = Client::connect(namesrv);
+        wait_until("the registration", || asked.route("TBW102").is_some());
+        let topic = format!("Round{round}");
+        client.send(&send_to(&topic, 0), b"x").ok();
+        wait_until("the new topic's route", || asked.route(&topic).is_some());
+        for earlier in 0..round {
+            assert!(asked.route(&format!("Round{earlier}")).is_some());
+        }
+        names.signal(["KILL", "TERM"][round]);
+        assert_eq!(names.until_end().status.success(), round == 1);
+        client.pull(&pull_from(&topic, 0, 0)).ok();
+    }
+    assert!(broker.terminate().success());
+}
+
+/// A stopped broker takes its leave: its routes are gone at once.
+#[test]
+fn a_broker_takes_its_leave_of_the_name_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports();
+    let namesrv = SocketAddr::from(([127, 0, 0, 1], ports.1));
+    let port = ports.1.to_string();
+    let mut command = ringmq(["namesrv", "--port", &port]);
+    let (_names, _) = Process::spawn(command.env("HOME", folder.path()))
+        .until_ready()
+        .expect("it starts");
+    let mut asked = Client::connect(namesrv);
+    let options = Options {
+        joins_namesrv: true,
+        ports: Some(ports),
+        ..Options::small()
+    };
+    let store = folder.path().join("store");
+    let broker = Broker::start(&store, &options);
+    assert!(
+        asked.route("TBW102").is_some(),
+        "registered before it is ready"
+    );
+    assert!(broker.terminate().success());
+    assert_eq!(asked.route("TBW102"), None);
+    let broker = Broker::start(&store, &options);
+    assert!(asked.route("TBW102").is_some());
+    broker.kill();
+    wait_until("the lost broker's routes are gone", || {
+        asked.route("TBW102").is_none()
+    });
+}
