@@ -1,1 +1,395 @@
-//! x
+//! Single faults, each in the simplest surroundings in which it shows.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmq::io::{Clock, Spawn};
+use ringmq::sim::{Fault, Op, Rule};
+use ringmq::store::Flush;
+use ringmq::wire::codes::response;
+
+use crate::client::{Client, PATIENCE, Reply};
+use crate::cluster::{Cluster, SYNC_FLUSH_TIMEOUT_MS};
+use crate::oracle::{Oracle, Queue, Told};
+use crate::recovered;
+use crate::requests::{self, Pull};
+use crate::sent::Sent;
+use crate::workload::{CREATED, Shared};
+use crate::{create_topics, new_shared};
+
+const MS: u64 = 1_000_000;
+const SEEDS: std::ops::Range<u64> = 0..4;
+const TOPIC: &str = CREATED[0];
+
+/// One producer of small messages to one queue.
+struct Producer {
+    client: Client,
+    shared: Rc<Shared>,
+    told: Told,
+}
+
+impl Producer {
+    async fn new(cluster: &Cluster, shared: &Rc<Shared>, host: &str) -> Self {
+        let client = cluster.client(host).await;
+        Producer {
+            client,
+            shared: shared.clone(),
+            told: Told {
+                asked_ns: 0,
+                told_ns: 0,
+            },
+        }
+    }
+
+    async fn send(&mut self, body_bytes: usize) -> (Sent, Reply) {
+        let asked = self.client.io.now();
+        let sent = self.oracle().sends(TOPIC, body_bytes, 0, asked.unix_ms);
+        requests::send(&mut self.client, &sent, 0);
+        self.client.flush().await.unwrap();
+        let reply = self.client.reply().await.unwrap();
+        self.told = Told {
+            asked_ns: asked.mono_ns,
+            told_ns: self.client.io.now().mono_ns,
+        };
+        if reply.is_success() {
+            self.acknowledged(&sent, &reply);
+        }
+        (sent, reply)
+    }
+
+    fn acknowledged(&self, sent: &Sent, reply: &Reply) {
+        let offset = reply.number("queueOffset") as u64;
+        self.oracle().acknowledged(sent, 0, offset, self.told);
+    }
+
+    async fn send_well(&mut self, count: usize) {
+        for _ in 0..count {
+            let (_, reply) = self.send(300).await;
+            assert!(reply.is_success(), "{reply:?}");
+        }
+    }
+
+    fn oracle(&self) -> std::cell::RefMut<'_, Oracle> {
+        self.shared.oracle.borrow_mut()
+    }
+}
+
+async fn started(cluster: &Cluster, seed: u64) -> Rc<Shared> {
+    cluster.start().await;
+    create_topics(cluster).await;
+    new_shared(cluster, seed)
+}
+
+#[test]
+fn a_log_that_fails_is_fenced() {
+    for seed in SEEDS {
+        for (flush, op) in [
+            (Flush::Sync, Op::Write),
+            (Flush::Sync, Op::Sync),
+            (Flush::Async, Op::Write),
+            (Flush::Async, Op::Sync),
+        ] {
+            fail_log(seed, flush, op);
+        }
+    }
+}
+
+fn fail_log(seed: u64, flush: Flush, op: Op) {
+    let cluster = Cluster::new(seed, flush);
+    cluster.sim.run(async {
+        let shared = started(&cluster, seed).await;
+        let mut producer = Producer::new(&cluster, &shared, "producer").await;
+        producer.send_well(50).await;
+        cluster
+            .broker()
+            .inject(Rule::new(Fault::Io).of(op).on("commitlog"));
+        let mut tries = 0;
+        while producer.send(300).await.1.is_success() {
+            cluster.sleep_ms(10).await;
+            tries += 1;
+            assert!(
+                tries < 100,
+                "{flush:?}: sends go on although {op:?} of the log fails"
+            );
+        }
+        // What the last interval's flush was to save is as if the power had gone.
+        producer.oracle().power_was_cut(cluster.sim.mono_ns());
+        cluster.broker().heal();
+        for host in ["producer", "another"] {
+            let mut producer = Producer::new(&cluster, &shared, host).await;
+            for _ in 0..10 {
+                let (_, reply) = producer.send(300).await;
+                assert!(
+                    !reply.is_success(),
+                    "acknowledged after a failure of the log: {reply:?}"
+                );
+                cluster.sleep_ms(100).await;
+            }
+        }
+        recovered::read_all(&cluster, &shared).await;
+        cluster.cut_power();
+        producer.oracle().power_was_cut(cluster.sim.mono_ns());
+        cluster.start().await;
+        recovered::read_all(&cluster, &shared).await;
+        Producer::new(&cluster, &shared, "producer")
+            .await
+            .send_well(10)
+            .await;
+    });
+}
+
+#[test]
+fn a_flush_that_takes_too_long_is_told_and_does_happen() {
+    for seed in SEEDS {
+        let cluster = Cluster::new(seed, Flush::Sync);
+        cluster.sim.run(async {
+            let shared = started(&cluster, seed).await;
+            let mut producer = Producer::new(&cluster, &shared, "producer").await;
+            producer.send_well(5).await;
+            producer.client.patience = Duration::from_secs(20);
+            let stall = Rule::new(Fault::Stall(Duration::from_secs(10)));
+            cluster.broker().inject(stall.of(Op::Write).on("commitlog"));
+            let (sent, reply) = producer.send(300).await;
+            assert_eq!(reply.code, response::FLUSH_DISK_TIMEOUT, "{reply:?}");
+            let waited_ms = (producer.told.told_ns - producer.told.asked_ns) / MS;
+            let expected_ms = SYNC_FLUSH_TIMEOUT_MS..SYNC_FLUSH_TIMEOUT_MS + 500;
+            assert!(
+                expected_ms.contains(&waited_ms),
+                "answered after {waited_ms} ms"
+            );
+            cluster.broker().heal();
+            cluster.sleep_ms(6_000).await;
+            producer.acknowledged(&sent, &reply);
+            producer.send_well(5).await;
+            cluster.cut_power();
+            cluster.start().await;
+            recovered::read_all(&cluster, &shared).await;
+        });
+    }
+}
+
+/// Producers that fill the log buffer while the disk stands still are slowed down, and lose nothing.
+#[test]
+fn a_stalled_disk_holds_producers_back() {
+    for seed in SEEDS {
+        for flush in [Flush::Sync, Flush::Async] {
+            for stall_s in [1, 10] {
+                stall_disk(seed, flush, stall_s);
+            }
+        }
+    }
+}
+
+fn stall_disk(seed: u64, flush: Flush, stall_s: u64) {
+    const PRODUCERS: u64 = 30;
+    const MESSAGES: u64 = 4;
+    const BODY_BYTES: usize = 6_000;
+    let cluster = Cluster::new(seed, flush);
+    cluster.sim.run(async {
+        let shared = started(&cluster, seed).await;
+        let stall = Rule::new(Fault::Stall(Duration::from_secs(stall_s)));
+        cluster.broker().inject(stall.of(Op::Write).on("commitlog"));
+        let done = Rc::new(Cell::new(0));
+        let refused = Rc::new(RefCell::new(Vec::new()));
+        for n in 0..PRODUCERS {
+            let mut producer = Producer::new(&cluster, &shared, &format!("producer-{n}")).await;
+            producer.client.patience = Duration::from_secs(60);
+            let (done, refused) = (done.clone(), refused.clone());
+            cluster.sim.host("producers").spawn(async move {
+                for _ in 0..MESSAGES {
+                    let (sent, reply) = producer.send(BODY_BYTES).await;
+                    match reply.code {
+                        response::SUCCESS => {}
+                        // In the log for all that: it is there unless the broker ends.
+                        response::FLUSH_DISK_TIMEOUT => producer.acknowledged(&sent, &reply),
+                        _ => refused.borrow_mut().push(reply),
+                    }
+                    done.set(done.get() + 1);
+                }
+            });
+        }
+        cluster.sleep_ms(stall_s * 900).await;
+        cluster.broker().heal();
+        cluster.sleep_ms(stall_s * 1000 + 2_000).await;
+        assert_eq!(
+            done.get(),
+            PRODUCERS * MESSAGES,
+            "{flush:?}, {stall_s} s: some are not answered"
+        );
+        assert!(
+            refused.borrow().is_empty(),
+            "{flush:?}, {stall_s} s: {:?}",
+            refused.borrow()
+        );
+        let stored = recovered::read_all(&cluster, &shared).await;
+        assert_eq!(stored.len() as u64, PRODUCERS * MESSAGES);
+    });
+}
+
+/// Asks for much more than it takes. Meanwhile the others are served, and once it reads it gets every answer in turn.
+#[test]
+fn a_client_that_does_not_read_harms_nobody() {
+    const PULLS: i32 = 200;
+    for seed in SEEDS {
+        let cluster = Cluster::new(seed, Flush::Async);
+        cluster.sim.run(async {
+            let shared = started(&cluster, seed).await;
+            let mut producer = Producer::new(&cluster, &shared, "producer").await;
+            for _ in 0..100 {
+                let (_, reply) = producer.send(8_000).await;
+                assert!(reply.is_success(), "{reply:?}");
+            }
+            let mut client = cluster.client("lazy").await;
+            client.patience = Duration::from_secs(600);
+            let asks = Rc::new(Cell::new(false));
+            let reads = Rc::new(Cell::new(0));
+            let (asked, read) = (asks.clone(), reads.clone());
+            let io = client.io.clone();
+            io.spawn(async move {
+                let queue = Queue {
+                    topic: TOPIC.to_owned(),
+                    id: 0,
+                };
+                for n in 0..PULLS {
+                    // From memory and from the disk in turn.
+                    let offset = if n % 2 == 0 { 90 } else { 0 };
+                    let pull = Pull {
+                        group: "lazy",
+                        queue: &queue,
+                        offset,
+                        expression: "*",
+                        hold_ms: 0,
+                    };
+                    requests::ask_pull(&mut client, &pull);
+                }
+                client.flush().await.unwrap();
+                asked.set(true);
+                crate::client::sleep(&client.io, Duration::from_secs(20)).await;
+                for _ in 0..PULLS {
+                    let reply = client.reply().await.unwrap();
+                    assert!(reply.is_success(), "{reply:?}");
+                    assert!(!requests::records(&reply.body).is_empty());
+                    read.set(read.get() + 1);
+                }
+            });
+            for _ in 0..100 {
+                producer.send_well(1).await;
+                let waited_ms = (producer.told.told_ns - producer.told.asked_ns) / MS;
+                assert!(waited_ms < 100, "another client waits {waited_ms} ms");
+                cluster.sleep_ms(100).await;
+            }
+            assert!(asks.get());
+            cluster.sleep_ms(60_000).await;
+            assert_eq!(reads.get(), PULLS);
+        });
+    }
+}
+
+#[test]
+fn a_parked_pull_is_answered_by_its_message_or_at_its_end() {
+    for seed in SEEDS {
+        let cluster = Cluster::new(seed, Flush::Sync);
+        cluster.sim.run(async {
+            let shared = started(&cluster, seed).await;
+            let mut producer = Producer::new(&cluster, &shared, "producer").await;
+            let mut client = cluster.client("consumer").await;
+            let queue = Queue {
+                topic: TOPIC.to_owned(),
+                id: 0,
+            };
+            for offset in 0..5 {
+                let hold_ms = 2_000;
+                let pull = Pull {
+                    group: "g",
+                    queue: &queue,
+                    offset,
+                    expression: "*",
+                    hold_ms,
+                };
+                let asked_ns = cluster.sim.mono_ns();
+                let reply = requests::pull(&mut client, &pull).await.unwrap();
+                assert_eq!(reply.code, response::PULL_NOT_FOUND, "{reply:?}");
+                let waited_ms = (cluster.sim.mono_ns() - asked_ns) / MS;
+                assert!(
+                    (hold_ms..hold_ms + 300).contains(&waited_ms),
+                    "after {waited_ms} ms"
+                );
+
+                requests::ask_pull(
+                    &mut client,
+                    &Pull {
+                        hold_ms: 15_000,
+                        ..pull
+                    },
+                );
+                client.flush().await.unwrap();
+                cluster.sleep_ms(700).await;
+                producer.send_well(1).await;
+                let told_ns = cluster.sim.mono_ns();
+                let reply = client.reply().await.unwrap();
+                assert!(reply.is_success(), "{reply:?}");
+                assert_eq!(requests::records(&reply.body).len(), 1);
+                let later_ms = cluster.sim.mono_ns().saturating_sub(told_ns) / MS;
+                assert!(later_ms < 50, "{later_ms} ms after the producer");
+            }
+        });
+    }
+}
+
+/// Nobody comes back to a client whose host has lost its network until it does.
+#[test]
+fn a_cut_network_is_survived() {
+    for seed in SEEDS {
+        let cluster = Cluster::new(seed, Flush::Sync);
+        cluster.sim.run(async {
+            let shared = started(&cluster, seed).await;
+            let mut cut = Producer::new(&cluster, &shared, "cut").await;
+            let mut other = Producer::new(&cluster, &shared, "other").await;
+            cut.send_well(5).await;
+            cluster.sim.partition("cut", crate::cluster::BROKER);
+            cut.client.patience = Duration::from_secs(60);
+            let io = cut.client.io.clone();
+            let answered = Rc::new(Cell::new(false));
+            let done = answered.clone();
+            io.spawn(async move {
+                cut.send_well(5).await;
+                done.set(true);
+            });
+            for _ in 0..20 {
+                other.send_well(1).await;
+                cluster.sleep_ms(100).await;
+            }
+            assert!(!answered.get());
+            cluster.sim.heal_partition("cut", crate::cluster::BROKER);
+            cluster.sleep_ms(PATIENCE.as_millis() as u64).await;
+            assert!(answered.get());
+            recovered::read_all(&cluster, &shared).await;
+        });
+    }
+}
+
+/// The reply to its creation says that a topic exists; its queues must not depend on a message in each.
+#[test]
+fn a_created_topic_survives() {
+    for seed in SEEDS {
+        for is_power_cut in [false, true] {
+            let cluster = Cluster::new(seed, Flush::Sync);
+            cluster.sim.run(async {
+                cluster.start().await;
+                create_topics(&cluster).await;
+                match is_power_cut {
+                    true => cluster.cut_power(),
+                    false => cluster.kill(),
+                }
+                cluster.start().await;
+                let shared = new_shared(&cluster, seed);
+                recovered::check_state(&cluster, &shared, None).await;
+                Producer::new(&cluster, &shared, "producer")
+                    .await
+                    .send_well(1)
+                    .await;
+            });
+        }
+    }
+}

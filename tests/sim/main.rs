@@ -105,14 +105,16 @@ fn trace_of_history(seed: u64) -> u64 {
         cluster.start().await;
         let shared = start_clients(&cluster, seed).await;
         for _ in 0..dice.within(1, ENDS) {
-            cluster.sleep_ms(dice.within(20, 2_500)).await;
+            cluster
+                .sleep_ms(*dice.pick(&[100, 700, 2_500, 8_000]) + dice.below(500))
+                .await;
             end_and_restart(&cluster, &shared, &dice).await;
         }
         cluster.sleep_ms(dice.within(20, 1_000)).await;
         shared.is_ending.set(true);
         // Whatever is delayed, or has been sent back, is there after the longest delay.
         cluster
-            .sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 30_000)
+            .sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 5_000)
             .await;
         let stored = recovered::read_all(&cluster, &shared).await;
         shared.oracle.borrow().is_settled(&stored);
@@ -132,7 +134,7 @@ fn trace_of_history(seed: u64) -> u64 {
     cluster.sim.trace_hash()
 }
 
-async fn start_clients(cluster: &Cluster, seed: u64) -> Rc<Shared> {
+async fn create_topics(cluster: &Cluster) {
     let mut admin = cluster.client("admin").await;
     for topic in CREATED {
         requests::create_topic(&mut admin, topic);
@@ -140,14 +142,22 @@ async fn start_clients(cluster: &Cluster, seed: u64) -> Rc<Shared> {
         let reply = admin.reply().await.unwrap();
         assert!(reply.is_success(), "{reply:?}");
     }
-    let shared = Rc::new(Shared {
+}
+
+fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
+    Rc::new(Shared {
         oracle: RefCell::new(Oracle::new(cluster.flush)),
         addr: cluster.addr(),
         seed,
         disturbances: Cell::new(0),
         is_closed: Cell::new(false),
         is_ending: Cell::new(false),
-    });
+    })
+}
+
+async fn start_clients(cluster: &Cluster, seed: u64) -> Rc<Shared> {
+    create_topics(cluster).await;
+    let shared = new_shared(cluster, seed);
     for stream in 1..=PRODUCERS {
         let io = cluster.sim.host(&format!("producer-{stream}"));
         io.spawn(workload::produce(io.clone(), shared.clone(), stream));

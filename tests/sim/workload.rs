@@ -93,7 +93,7 @@ impl<'a> Connected<'a> {
 
 pub async fn produce(io: SimIo, shared: Rc<Shared>, stream: u64) {
     let dice = Dice::new(shared.seed, stream);
-    let pause_ms = *dice.pick(&[1, 5, 40]);
+    let pause_ms = *dice.pick(&[4, 20, 100]);
     loop {
         let mut connected = Connected::to_broker(&io, &shared, &dice).await;
         let error = loop {
@@ -332,7 +332,7 @@ async fn consume_some(
     }
     let next = reply.number("nextBeginOffset") as u64;
     assert_eq!(next, offset + records.len() as u64, "{reply:?}");
-    if dice.one_in(8) {
+    if dice.one_in(8) && !connected.shared.is_ending.get() {
         let record = dice.pick(&records);
         let number = crate::sent::number_of(record);
         connected.oracle().sends_back(number, now.unix_ms);
