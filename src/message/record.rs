@@ -317,6 +317,9 @@ impl<'a> Record<'a> {
                     expected,
                 });
             }
+        } else if self.properties.last() == Some(&0) {
+            // A write that was torn before its last sector: the zeros that were there before took the CRC's place.
+            return Err(RecordError::Value { part: "properties" });
         }
         Ok(())
     }
@@ -485,6 +488,16 @@ mod tests {
             // Within the property's name a wrong bit makes it another property: then only the body is covered.
             let at = at.index(bytes.len() - CRC_PROPERTY_BYTES);
             bytes[at] ^= 1_u8 << bit;
+            prop_assert!(Record::decode(&bytes, Check::Crc).is_err());
+        }
+
+        #[test]
+        fn a_record_without_its_end_is_found((fields, body, topic, text) in fields(), missing: prop::sample::Index) {
+            let fields = RecordFields { body: &body, topic: &topic, properties: Properties::new(&text), ..fields };
+            let mut bytes = encoded(&fields);
+            let len = bytes.len();
+            let missing = 1 + missing.index(len - 1);
+            bytes[len - missing..].fill(0);
             prop_assert!(Record::decode(&bytes, Check::Crc).is_err());
         }
 
