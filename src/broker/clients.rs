@@ -185,6 +185,7 @@ impl Clients {
             members.retain(|conn, member| keep(*conn, member));
             !members.is_empty()
         });
+        let known = changes.len();
         self.consumers.retain(|name, group| {
             let before = group.members.len();
             group.members.retain(|conn, member| keep(*conn, member));
@@ -193,6 +194,8 @@ impl Clients {
             }
             !group.members.is_empty()
         });
+        // A map's order is another one each time, and a run has to be repeatable.
+        changes[known..].sort_unstable_by(|left, right| left.group.cmp(&right.group));
     }
 }
 

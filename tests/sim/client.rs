@@ -30,6 +30,7 @@ pub struct Client {
 }
 
 #[derive(Debug)]
+#[allow(dead_code)] // Shown when an assertion fails.
 pub struct Reply {
     pub opaque: i32,
     pub code: i32,
