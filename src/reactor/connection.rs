@@ -5,7 +5,7 @@
 //! others cause to be sent to it (notifications) still piles up to [`MAX_UNSENT_BYTES`], it is closed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -178,7 +178,7 @@ impl<S: Stream> Drop for Reading<S> {
 
 /// The connections of one reactor, all its ports together.
 pub struct Connections<S: Stream> {
-    open: RefCell<HashMap<u64, Rc<Connection<S>>>>,
+    open: RefCell<BTreeMap<u64, Rc<Connection<S>>>>,
     next_id: Cell<u64>,
     /// One for each port that accepts, to tell it to stop.
     acceptors: RefCell<Vec<Rc<Notify>>>,
