@@ -159,7 +159,7 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     shard.connections.stop_accepting();
     shard.registration.all_changed();
     shard.stopped.notify();
-    shard.to_save.notify();
+    shard.saves.wake();
     shard.delayed.notify();
     wait_until(shard, LAST_COMMIT_NS, || shard.acks.borrow().is_empty()).await;
     wait_until(shard, LAST_REPLIES_NS, || shard.connections.are_drained()).await;

@@ -1,5 +1,6 @@
 //! The files of config/: topics and groups as soon as they change, offsets every so often.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use tracing::error;
@@ -7,17 +8,50 @@ use tracing::error;
 use super::first::first;
 use super::shard::Shard;
 use crate::broker::ConfigFile;
-use crate::io::Io;
+use crate::io::{Io, Notify};
 
 /// How often delay offsets are saved; a crash delivers again what was due since (RocketMQ: `flushDelayOffsetInterval`,
 /// 10 s).
 const DELAY_OFFSETS_INTERVAL_NS: u64 = 1_000_000_000;
 
-/// Saves what [`Shard::save_soon`] names, until the shard stops.
+/// What is to be saved, and who waits for it.
+#[derive(Default)]
+pub(super) struct Saves {
+    unsaved: RefCell<Vec<ConfigFile>>,
+    bell: Notify,
+    waiting: RefCell<Vec<Rc<Notify>>>,
+}
+
+impl Saves {
+    pub(super) fn soon(&self, file: ConfigFile) {
+        let mut unsaved = self.unsaved.borrow_mut();
+        if !unsaved.contains(&file) {
+            unsaved.push(file);
+        }
+        self.bell.notify();
+    }
+
+    /// Done when everything named so far has been written, or could not be.
+    pub(super) async fn done(&self) {
+        let done = Rc::new(Notify::default());
+        self.waiting.borrow_mut().push(done.clone());
+        self.bell.notify();
+        done.notified().await;
+    }
+
+    /// Lets the task that saves look around.
+    pub(super) fn wake(&self) {
+        self.bell.notify();
+    }
+}
+
+/// Saves what [`Saves::soon`] names, until the shard stops.
 pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.stopping.get() {
-        shard.to_save.notified().await;
+        shard.saves.bell.notified().await;
+        let waiting = shard.saves.waiting.take();
         save_unsaved(&shard).await;
+        waiting.iter().for_each(|waiting| waiting.notify());
     }
 }
 
@@ -37,13 +71,13 @@ pub(super) async fn watch_offsets<I: Io>(shard: Rc<Shard<I>>) {
         if now_ns >= offsets_due_ns {
             offsets_due_ns = now_ns + offsets_interval_ns;
             if shard.broker.borrow_mut().offsets.take_dirty() {
-                shard.save_soon(ConfigFile::ConsumerOffsets);
+                shard.saves.soon(ConfigFile::ConsumerOffsets);
             }
         }
         if now_ns >= delays_due_ns {
             delays_due_ns = now_ns + DELAY_OFFSETS_INTERVAL_NS;
             if shard.broker.borrow_mut().delays.take_dirty() {
-                shard.save_soon(ConfigFile::DelayOffsets);
+                shard.saves.soon(ConfigFile::DelayOffsets);
             }
         }
     }
@@ -52,19 +86,21 @@ pub(super) async fn watch_offsets<I: Io>(shard: Rc<Shard<I>>) {
 /// Everything, before the shard ends.
 pub(super) async fn save_all<I: Io>(shard: &Shard<I>) {
     for file in ConfigFile::ALL {
-        shard.save_soon(file);
+        shard.saves.soon(file);
     }
     save_unsaved(shard).await;
 }
 
 async fn save_unsaved<I: Io>(shard: &Shard<I>) {
     loop {
-        let file = shard.unsaved.borrow_mut().pop();
+        let file = shard.saves.unsaved.borrow_mut().pop();
         let Some(file) = file else { return };
         let text = shard.broker.borrow().file_text(file);
-        // An offset must not be safer than the message that it speaks of: a delayed message that counts as delivered has
-        // to be in its real topic even after a power cut.
-        if file == ConfigFile::DelayOffsets && shard.store.durable_so_far().await.is_err() {
+        // An offset must not be safer than the messages that it speaks of: after a power cut a consumer would pass over
+        // those that come in the place of the lost ones, and a delayed message would count as delivered.
+        let speaks_of_messages =
+            matches!(file, ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets);
+        if speaks_of_messages && shard.store.durable_so_far().await.is_err() {
             continue;
         }
         if let Err(error) = shard.store.save_text(file.name(), text).await {

@@ -12,11 +12,13 @@ use super::acks::Acks;
 use super::connection::{Caller, Connection, Connections, Service};
 use super::inbox::Flow;
 use super::parked::Parked;
+use super::persistence::Saves;
 use super::pull::ParkedPull;
 use super::registration::Registration;
 use super::view::View;
-use crate::broker::{Broker, ConfigFile, ConnId, Effect, Peer, Refusal};
-use crate::io::{Io, Notify};
+use crate::broker::reply::Reply;
+use crate::broker::{Broker, ConnId, Effect, Peer, Refusal};
+use crate::io::{Io, Notify, Stream};
 use crate::store::{Position, QueueIndex, Store};
 use crate::wire::codes::{request, response};
 use crate::wire::consumer::ConsumerGroup;
@@ -36,9 +38,7 @@ pub(super) struct Shard<I: Io> {
     /// Reused by every pull.
     pub positions: RefCell<Vec<Position>>,
     pub registration: Registration,
-    /// Files of config/ that have changed, and the bell of the task that saves them.
-    pub unsaved: RefCell<Vec<ConfigFile>>,
-    pub to_save: Notify,
+    pub saves: Saves,
     /// Rung for each level of the delay queues that has got an entry.
     pub delayed: Notify,
     pub delay_queues: Vec<QueueIndex>,
@@ -77,8 +77,7 @@ impl<I: Io> Shard<I> {
             parked: RefCell::default(),
             positions: RefCell::default(),
             registration: Registration::default(),
-            unsaved: RefCell::default(),
-            to_save: Notify::default(),
+            saves: Saves::default(),
             delayed: Notify::default(),
             delay_queues,
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
@@ -170,21 +169,35 @@ impl<I: Io> Shard<I> {
                     self.now_ms(),
                     &view,
                 );
-                connection.answer(
-                    caller,
-                    reply.code,
-                    reply.remark.as_deref(),
-                    &reply.ext_values(),
-                    &reply.body,
-                );
+                if self.carry_out_effects() {
+                    self.answer_once_saved(connection.clone(), caller, reply);
+                } else {
+                    answer(connection, caller, &reply);
+                }
+                return Flow::Next;
             }
         }
         self.carry_out_effects();
         Flow::Next
     }
 
-    /// What the rules want done besides the reply.
-    pub(super) fn carry_out_effects(&self) {
+    /// A topic or group that was made has to be there after a power cut, too.
+    fn answer_once_saved(
+        self: &Rc<Self>,
+        connection: Rc<Connection<I::Stream>>,
+        caller: Caller,
+        reply: Reply,
+    ) {
+        let shard = self.clone();
+        self.io.spawn(async move {
+            shard.saves.done().await;
+            answer(&connection, caller, &reply);
+        });
+    }
+
+    /// What the rules want done besides the reply; whether something has to be saved for it.
+    pub(super) fn carry_out_effects(&self) -> bool {
+        let mut is_saving = false;
         let mut effects = self.effects.take();
         self.broker.borrow_mut().take_effects(&mut effects);
         for effect in effects.drain(..) {
@@ -195,7 +208,10 @@ impl<I: Io> Shard<I> {
                     self.store.delete_topic(&topic);
                     self.registration.all_changed();
                 }
-                Effect::Persist(file) => self.save_soon(file),
+                Effect::Persist(file) => {
+                    self.saves.soon(file);
+                    is_saving = true;
+                }
                 Effect::Close(conns) => {
                     for connection in conns
                         .iter()
@@ -207,14 +223,7 @@ impl<I: Io> Shard<I> {
             }
         }
         self.effects.replace(effects);
-    }
-
-    pub(super) fn save_soon(&self, file: ConfigFile) {
-        let mut unsaved = self.unsaved.borrow_mut();
-        if !unsaved.contains(&file) {
-            unsaved.push(file);
-        }
-        self.to_save.notify();
+        is_saving
     }
 
     fn notify_consumers(&self, group: &str, conns: &[ConnId]) {
@@ -237,6 +246,11 @@ impl<I: Io> Shard<I> {
             connection.write(|out| frame::write(out, &head, &fields.ext(), &[]));
         }
     }
+}
+
+fn answer<S: Stream>(connection: &Connection<S>, caller: Caller, reply: &Reply) {
+    let remark = reply.remark.as_deref();
+    connection.answer(caller, reply.code, remark, &reply.ext_values(), &reply.body);
 }
 
 impl<I: Io> Service<I::Stream> for Shard<I> {

@@ -71,7 +71,7 @@ pub struct Store<I: Io> {
     background: Waiters,
     /// Topics whose queue files are to be removed, with these queues. The saver does it, before it writes files of a
     /// topic that has the same name.
-    deleted: RefCell<Vec<(String, Vec<u32>)>>,
+    deleted: RefCell<VecDeque<(String, Vec<u32>)>>,
     /// Async mode: up to here the log is on the device for good.
     flushed: Cell<u64>,
     counters: Counters,
@@ -427,7 +427,7 @@ impl<I: Io> Store<I> {
         let queue_ids = self.state.borrow_mut().queues.remove_topic(topic);
         self.deleted
             .borrow_mut()
-            .push((topic.to_owned(), queue_ids));
+            .push_back((topic.to_owned(), queue_ids));
         self.save_now.notify();
     }
 

@@ -112,17 +112,19 @@ impl<I: Io> Store<I> {
         self.checkpoint.save(&checkpoint).await
     }
 
+    /// Until nothing is left to remove: what is saved next may be of a topic that was deleted meanwhile and made again,
+    /// and its file must not be taken for that of the one before.
     async fn remove_deleted(&self) -> Result<(), StoreError> {
-        let deleted = std::mem::take(&mut *self.deleted.borrow_mut());
-        for (done, (topic, queue_ids)) in deleted.iter().enumerate() {
-            if let Err(error) = self.queue_files.remove(topic, queue_ids).await {
-                self.deleted
-                    .borrow_mut()
-                    .splice(..0, deleted[done..].iter().cloned());
+        loop {
+            let next = self.deleted.borrow_mut().pop_front();
+            let Some((topic, queue_ids)) = next else {
+                return Ok(());
+            };
+            if let Err(error) = self.queue_files.remove(&topic, &queue_ids).await {
+                self.deleted.borrow_mut().push_front((topic, queue_ids));
                 return Err(error);
             }
         }
-        Ok(())
     }
 
     /// Finishes what was appended, flushes, saves and leaves the clean mark. Nothing can be appended afterwards.

@@ -94,6 +94,18 @@ pub async fn direct_files_want_alignment<I: Io>(io: &I, dir: &Path) {
     assert_eq!(odd_read.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
+pub async fn a_lock_has_one_holder<I: Io>(io: &I, dir: &Path) {
+    io.create_dir_all(dir).await.unwrap();
+    let path = dir.join("lock");
+    let held = io.lock(&path, "ours").unwrap();
+    let refused = io.lock(&path, "mine").err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    let file = io.open(&path, READ_ONLY).await.unwrap();
+    assert_eq!(read(&file, 0, 10).await, b"ours");
+    drop(held);
+    io.lock(&path, "mine").unwrap();
+}
+
 pub async fn names_come_and_go<I: Io>(io: &I, dir: &Path) {
     assert_eq!(
         io.list(dir).await.unwrap(),

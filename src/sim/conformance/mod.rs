@@ -23,6 +23,7 @@ pub async fn all<I: Io>(io: &I, dir: &Path) {
     direct_files_round_trip(io, &dir.join("direct")).await;
     buffered_files_round_trip(io, &dir.join("buffered")).await;
     direct_files_want_alignment(io, &dir.join("unaligned")).await;
+    a_lock_has_one_holder(io, &dir.join("lock")).await;
     names_come_and_go(io, &dir.join("names")).await;
     dropped_disk_operations_give_nothing_back(io, &dir.join("dropped")).await;
     timers_fire_in_order(io).await;

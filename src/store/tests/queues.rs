@@ -124,3 +124,24 @@ fn a_scan_keeps_its_limits_and_filters_by_tag() {
         assert_eq!(scan, Scan::NoneMatched { next_offset: 20 });
     });
 }
+
+/// The files of a topic that is deleted again while those of its predecessor are being removed.
+#[test]
+fn a_topic_deleted_twice_keeps_its_new_messages() {
+    for seed in 0..50 {
+        let sim = sim(seed);
+        sim.run(async {
+            let store = open(&sim, Flush::Sync).await;
+            for n in 0..6 {
+                store.delete_topic("A");
+                send(&sim, &store, "A", &[n]).await;
+                sim.sleep(Duration::from_micros(sim.below(2_000))).await;
+            }
+            sim.sleep(Duration::from_secs(6)).await;
+            send(&sim, &store, "A", &[6]).await;
+            store.close().await.unwrap();
+            let store = open(&sim, Flush::Sync).await;
+            assert_eq!(bodies(&store, "A").await, [[5], [6]]);
+        });
+    }
+}
