@@ -36,7 +36,7 @@ use workload::{CREATED, Shared};
 
 const PRODUCERS: u64 = 3;
 const CONSUMERS: u64 = 2;
-const ENDS: u64 = 4;
+const ENDS: u64 = 3;
 
 /// Time for fresh seeds, of this test alone.
 const SECONDS: u64 = 40;
@@ -106,7 +106,7 @@ fn trace_of_history(seed: u64) -> u64 {
         let shared = start_clients(&cluster, seed).await;
         for _ in 0..dice.within(1, ENDS) {
             cluster
-                .sleep_ms(*dice.pick(&[100, 700, 2_500, 8_000]) + dice.below(500))
+                .sleep_ms(*dice.pick(&[100, 500, 1_500, 6_000]) + dice.below(500))
                 .await;
             end_and_restart(&cluster, &shared, &dice).await;
         }
