@@ -27,6 +27,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ringmq::io::Spawn;
+use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::Flush;
 
 use cluster::{Cluster, DELAY_LEVELS_MS};
@@ -105,6 +106,9 @@ fn trace_of_history(seed: u64) -> u64 {
         cluster.start().await;
         let shared = start_clients(&cluster, seed).await;
         for _ in 0..dice.within(1, ENDS) {
+            if dice.one_in(3) {
+                stall_log(&cluster, &dice);
+            }
             cluster
                 .sleep_ms(*dice.pick(&[100, 500, 1_500, 6_000]) + dice.below(500))
                 .await;
@@ -132,6 +136,14 @@ fn trace_of_history(seed: u64) -> u64 {
         );
     }
     cluster.sim.trace_hash()
+}
+
+/// Some of the next writes to the log take long, but not so long that anybody gives up.
+fn stall_log(cluster: &Cluster, dice: &Dice) {
+    let stall = Fault::Stall(Duration::from_millis(dice.within(20, 700)));
+    let rule = Rule::new(stall).of(Op::Write).on("commitlog");
+    let rule = rule.after(dice.below(100)).times(dice.within(1, 2));
+    cluster.broker().inject(rule);
 }
 
 async fn create_topics(cluster: &Cluster) {
@@ -202,6 +214,7 @@ async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
         }
     };
     cluster.sleep_ms(dice.within(0, 1_000)).await;
+    cluster.broker().heal();
     cluster.start().await;
     recovered::check_state(cluster, shared, crashed_ns).await;
     shared.disturb();
