@@ -215,6 +215,18 @@ async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     };
     cluster.sleep_ms(dice.within(0, 1_000)).await;
     cluster.broker().heal();
+    for _ in 0..dice.below(3) {
+        cluster.start_for(dice.below(40_000_000)).await;
+        if dice.one_in(2) {
+            cluster.kill();
+            continue;
+        }
+        cluster.cut_power();
+        if let Some(crashed_ns) = crashed_ns {
+            // Nobody has flushed since.
+            shared.oracle.borrow_mut().power_was_cut(crashed_ns);
+        }
+    }
     cluster.start().await;
     recovered::check_state(cluster, shared, crashed_ns).await;
     shared.disturb();
