@@ -3,7 +3,7 @@
 //! A parked pull leaves when its queue gets an entry, or at its deadline, whichever is first. Pulls whose client has
 //! gone are dropped when their turn comes, at the latest at the deadline.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::store::QueueIndex;
 
@@ -12,7 +12,7 @@ type Deadline = (u64, u64);
 
 /// Parked pulls of type `P`, by queue and by deadline.
 pub struct Parked<P> {
-    by_queue: HashMap<QueueIndex, Vec<(Deadline, P)>>,
+    by_queue: BTreeMap<QueueIndex, Vec<(Deadline, P)>>,
     by_deadline: BTreeMap<Deadline, QueueIndex>,
     parked_ever: u64,
 }
@@ -20,7 +20,7 @@ pub struct Parked<P> {
 impl<P> Default for Parked<P> {
     fn default() -> Self {
         Parked {
-            by_queue: HashMap::new(),
+            by_queue: BTreeMap::new(),
             by_deadline: BTreeMap::new(),
             parked_ever: 0,
         }

@@ -75,6 +75,20 @@ impl Cluster {
 
     /// Starts the broker on what its disk holds and waits until it says that it serves.
     pub async fn start(&self) {
+        let process = self.begin();
+        self.until("ready", || process.state.get() != State::Starting)
+            .await;
+        assert_eq!(process.state.get(), State::Ready { registered: 1 });
+        self.broker.replace(Some(process));
+    }
+
+    /// Starts the broker and leaves it so much time; it may still be recovering then.
+    pub async fn start_for(&self, ns: u64) {
+        self.broker.replace(Some(self.begin()));
+        self.sim.sleep(Duration::from_nanos(ns)).await;
+    }
+
+    fn begin(&self) -> Process {
         let io = self.sim.host(BROKER);
         let stop = Rc::new(Notify::default());
         let state = Rc::new(Cell::new(State::Starting));
@@ -90,9 +104,7 @@ impl Cluster {
             served.unwrap_or_else(|error| panic!("the broker has failed: {error}"));
             task_state.set(State::Ended);
         });
-        self.until("ready", || state.get() != State::Starting).await;
-        assert_eq!(state.get(), State::Ready { registered: 1 });
-        self.broker.replace(Some(Process { stop, state }));
+        Process { stop, state }
     }
 
     /// As SIGTERM does.

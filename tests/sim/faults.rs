@@ -124,6 +124,7 @@ fn fail_log(seed: u64, flush: Flush, op: Op) {
                     !reply.is_success(),
                     "acknowledged after a failure of the log: {reply:?}"
                 );
+                assert!(reply.remark.is_some(), "a refusal says why: {reply:?}");
                 cluster.sleep_ms(100).await;
             }
         }

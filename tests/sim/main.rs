@@ -27,6 +27,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ringmq::io::Spawn;
+use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::Flush;
 
 use cluster::{Cluster, DELAY_LEVELS_MS};
@@ -36,7 +37,7 @@ use workload::{CREATED, Shared};
 
 const PRODUCERS: u64 = 3;
 const CONSUMERS: u64 = 2;
-const ENDS: u64 = 4;
+const ENDS: u64 = 3;
 
 /// Time for fresh seeds, of this test alone.
 const SECONDS: u64 = 40;
@@ -105,8 +106,11 @@ fn trace_of_history(seed: u64) -> u64 {
         cluster.start().await;
         let shared = start_clients(&cluster, seed).await;
         for _ in 0..dice.within(1, ENDS) {
+            if dice.one_in(3) {
+                stall_log(&cluster, &dice);
+            }
             cluster
-                .sleep_ms(*dice.pick(&[100, 700, 2_500, 8_000]) + dice.below(500))
+                .sleep_ms(*dice.pick(&[100, 500, 1_500, 6_000]) + dice.below(500))
                 .await;
             end_and_restart(&cluster, &shared, &dice).await;
         }
@@ -132,6 +136,14 @@ fn trace_of_history(seed: u64) -> u64 {
         );
     }
     cluster.sim.trace_hash()
+}
+
+/// Some of the next writes to the log take long, but not so long that anybody gives up.
+fn stall_log(cluster: &Cluster, dice: &Dice) {
+    let stall = Fault::Stall(Duration::from_millis(dice.within(20, 700)));
+    let rule = Rule::new(stall).of(Op::Write).on("commitlog");
+    let rule = rule.after(dice.below(100)).times(dice.within(1, 2));
+    cluster.broker().inject(rule);
 }
 
 async fn create_topics(cluster: &Cluster) {
@@ -202,6 +214,19 @@ async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
         }
     };
     cluster.sleep_ms(dice.within(0, 1_000)).await;
+    cluster.broker().heal();
+    for _ in 0..dice.below(3) {
+        cluster.start_for(dice.below(40_000_000)).await;
+        if dice.one_in(2) {
+            cluster.kill();
+            continue;
+        }
+        cluster.cut_power();
+        if let Some(crashed_ns) = crashed_ns {
+            // Nobody has flushed since.
+            shared.oracle.borrow_mut().power_was_cut(crashed_ns);
+        }
+    }
     cluster.start().await;
     recovered::check_state(cluster, shared, crashed_ns).await;
     shared.disturb();

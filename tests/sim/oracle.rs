@@ -17,8 +17,8 @@ const MS: u64 = 1_000_000;
 /// Between the end of the flush interval and the end of the flush.
 const FLUSH_SLACK_MS: u64 = 100;
 
-/// Between the end of the interval and the saved file's last fsync.
-const SAVE_SLACK_MS: u64 = 500;
+/// Between the end of the interval and the saved file's last fsync, which waits for the log, which may be stalled.
+const SAVE_SLACK_MS: u64 = 2_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Queue {

@@ -93,7 +93,7 @@ impl<'a> Connected<'a> {
 
 pub async fn produce(io: SimIo, shared: Rc<Shared>, stream: u64) {
     let dice = Dice::new(shared.seed, stream);
-    let pause_ms = *dice.pick(&[4, 20, 100]);
+    let pause_ms = *dice.pick(&[10, 30, 120]);
     loop {
         let mut connected = Connected::to_broker(&io, &shared, &dice).await;
         let error = loop {
