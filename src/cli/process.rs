@@ -215,7 +215,10 @@ fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<S
 /// A store remembers its number of shards by its folders: another number would hide messages.
 fn check_shard_count(config: &Config) -> Result<()> {
     let dir = &config.store_dir;
-    let plain = dir.join("commitlog").exists();
+    // One of the two is there whether the store was closed or not.
+    let plain = ["abort", "checkpoint"]
+        .iter()
+        .any(|name| dir.join(name).exists());
     let found = if plain {
         1
     } else {

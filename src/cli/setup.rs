@@ -39,6 +39,15 @@ pub fn shard_dir(config: &Config, shard: usize) -> PathBuf {
     }
 }
 
+fn commit_log_dir(config: &Config, shard: usize) -> Option<PathBuf> {
+    let dir = config.commit_log_dir.as_ref()?;
+    Some(if config.shards() == 1 {
+        dir.clone()
+    } else {
+        dir.join(format!("shard-{shard}"))
+    })
+}
+
 fn advertise(config: &Config, shard: usize) -> SocketAddr {
     SocketAddr::new(config.advertise, config.shard_port(shard))
 }
@@ -46,6 +55,7 @@ fn advertise(config: &Config, shard: usize) -> SocketAddr {
 fn store_config(config: &Config, shard: usize) -> StoreConfig {
     StoreConfig {
         dir: shard_dir(config, shard),
+        commit_log_dir: commit_log_dir(config, shard),
         flush: match config.flush {
             Flush::Sync => store::Flush::Sync,
             Flush::Async => store::Flush::Async,

@@ -28,8 +28,8 @@ impl<I: Io> StoreView for View<'_, I> {
 
     fn figures(&self) -> Figures {
         let store = self.shard.store.figures();
-        let dir = &self.shard.setup.store.dir;
-        let space = self.shard.io.space(dir).unwrap_or_default();
+        let log_dir = self.shard.setup.store.commit_log_dir();
+        let space = self.shard.io.space(&log_dir).unwrap_or_default();
         let used = 1.0 - space.available_bytes as f64 / space.total_bytes.max(1) as f64;
         Figures {
             log_min: store.log_min,
@@ -37,7 +37,7 @@ impl<I: Io> StoreView for View<'_, I> {
             not_flushed_bytes: store.not_committed_bytes,
             not_dispatched_bytes: store.not_committed_bytes,
             earliest_message_ms: store.first_store_time_ms,
-            log_dir: dir.join("commitlog").display().to_string(),
+            log_dir: log_dir.display().to_string(),
             log_writes: store.writes,
             log_written_bytes: store.written_bytes,
             log_flushes: store.flushes,

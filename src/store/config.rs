@@ -22,6 +22,8 @@ pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     pub dir: PathBuf,
+    /// For the log on a device of its own (`storePathCommitLog`); otherwise `commitlog` in `dir`.
+    pub commit_log_dir: Option<PathBuf>,
     pub flush: Flush,
     /// Size of a CommitLog file (`mappedFileSizeCommitLog`).
     pub segment_bytes: u64,
@@ -46,6 +48,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("store"),
+            commit_log_dir: None,
             flush: Flush::Async,
             segment_bytes: 1 << 30,
             log_buffer_bytes: 64 << 20,
@@ -65,6 +68,11 @@ impl Default for StoreConfig {
 const BESIDE_BODY_BYTES: usize = 64 << 10;
 
 impl StoreConfig {
+    pub fn commit_log_dir(&self) -> PathBuf {
+        let usual = || self.dir.join("commitlog");
+        self.commit_log_dir.clone().unwrap_or_else(usual)
+    }
+
     /// Largest unit of append: a record, or the records of a batch.
     pub(super) fn max_unit_bytes(&self) -> usize {
         self.max_message_bytes + BESIDE_BODY_BYTES

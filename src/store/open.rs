@@ -77,7 +77,7 @@ impl<I: Io> Store<I> {
         let was_closed = !is_marked(&io, &config).await?;
         mark_open(&io, &config).await?;
         let segments =
-            Segments::open(io.clone(), dir.join("commitlog"), config.segment_bytes).await?;
+            Segments::open(io.clone(), config.commit_log_dir(), config.segment_bytes).await?;
         let queue_files = QueueFiles::new(io.clone(), dir.join("consumequeue"));
         let checkpoint = CheckpointFile::new(io.clone(), &dir);
         let memory = |what| move |source| StoreError::Memory { what, source };

@@ -33,6 +33,7 @@ type SimStore = Rc<Store<SimIo>>;
 fn config(flush: Flush) -> StoreConfig {
     StoreConfig {
         dir: "/store".into(),
+        commit_log_dir: None,
         flush,
         segment_bytes: SEGMENT,
         log_buffer_bytes: 144 << 10,
