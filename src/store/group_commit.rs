@@ -135,7 +135,7 @@ impl super::State {
             self.dispatched = pending.entry.end();
             self.first_store_time_ms
                 .get_or_insert(pending.store_time_ms);
-            if self.queues.queue(pending.queue).gone {
+            if self.queues.queue(pending.queue).gone || !pending.is_consumable {
                 continue;
             }
             self.queues.push(pending.queue, &pending.entry);

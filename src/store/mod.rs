@@ -39,7 +39,7 @@ pub use text_files::TextFiles;
 use crate::io::{Io, Notify};
 use crate::mem::Pages;
 use crate::message::{
-    MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, tags_code,
+    MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, sys_flag, tags_code,
 };
 
 use self::block_cache::BlockCache;
@@ -101,6 +101,8 @@ struct State {
 struct Pending {
     queue: QueueIndex,
     entry: Entry,
+    /// It gets an entry in its queue.
+    is_consumable: bool,
     store_time_ms: i64,
 }
 
@@ -268,7 +270,8 @@ impl<I: Io> Store<I> {
             message,
             now_ms,
         );
-        fields.queue_offset = target.bounds.next;
+        let is_consumable = sys_flag::is_consumable(message.sys_flag);
+        fields.queue_offset = if is_consumable { target.bounds.next } else { 0 };
         let len = fields.encoded_len();
         let tags_code = tags.unwrap_or_else(|| {
             message
@@ -281,7 +284,7 @@ impl<I: Io> Store<I> {
             fields.encode(dst);
         });
         let queue_offset = fields.queue_offset;
-        queues.queue_mut(queue).bounds.next += 1;
+        queues.queue_mut(queue).bounds.next += u64::from(is_consumable);
         let entry = Entry {
             physical_offset,
             size: len as u32,
@@ -290,6 +293,7 @@ impl<I: Io> Store<I> {
         state.pending.push_back(Pending {
             queue,
             entry,
+            is_consumable,
             store_time_ms: now_ms,
         });
         state.last_store_time_ms = now_ms;

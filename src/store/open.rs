@@ -79,6 +79,10 @@ impl<I: Io> Store<I> {
         let segments =
             Segments::open(io.clone(), config.commit_log_dir(), config.segment_bytes).await?;
         let queue_files = QueueFiles::new(io.clone(), dir.join("consumequeue"));
+        // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
+        io.sync_dir(&dir)
+            .await
+            .map_err(StoreError::io("sync", &dir))?;
         let checkpoint = CheckpointFile::new(io.clone(), &dir);
         let memory = |what| move |source| StoreError::Memory { what, source };
         let buffer = LogBuffer::new(config.log_buffer_bytes).map_err(memory("the log buffer"))?;

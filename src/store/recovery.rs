@@ -16,7 +16,7 @@ use super::segments::Segments;
 use super::{StoreConfig, StoreError};
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
-use crate::message::{BLANK_MAGIC, Check, Record, properties, tags_code};
+use crate::message::{BLANK_MAGIC, Check, Record, properties, sys_flag, tags_code};
 
 /// Log read at a time.
 const READ_BYTES: usize = 4 << 20;
@@ -301,7 +301,8 @@ impl<'a, I: Io> Recovery<'a, I> {
         gaps: Gaps,
     ) -> Result<Result<(), Mismatch>, StoreError> {
         self.last_store_time_ms = self.last_store_time_ms.max(record.store_timestamp_ms);
-        if record.queue_id >= MAX_QUEUE_ID {
+        // Prepared and rolled back ones stand at offset 0 of a queue that they are not in.
+        if record.queue_id >= MAX_QUEUE_ID || !sys_flag::is_consumable(record.sys_flag) {
             return Ok(Ok(()));
         }
         let entry = Entry {

@@ -2,6 +2,7 @@
 //! and whatever the queues' files lack is made again.
 
 use super::*;
+use crate::message::sys_flag;
 use crate::store::consume_queue::ENTRY_BYTES;
 
 const QUEUE_A: &str = "/store/consumequeue/A/0/00000000000000000000";
@@ -226,6 +227,44 @@ fn a_topic_made_again_has_only_its_new_messages() {
         let store = open(sim, flush).await;
         assert_eq!(bodies(&store, "A").await, [b"new"]);
         assert_eq!(bodies(&store, "B").await.len(), 10);
+    });
+}
+
+/// RocketMQ keeps them in the log and gives them offset 0 of a queue that they are not in.
+#[test]
+fn a_prepared_or_rolled_back_message_is_in_no_queue() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        fill(sim, &store).await;
+        let queue = store.queue("A", 0);
+        for transaction in [
+            sys_flag::TRANSACTION_PREPARED,
+            sys_flag::TRANSACTION_ROLLBACK,
+        ] {
+            let half = Message {
+                sys_flag: transaction,
+                ..message(b"half", "")
+            };
+            let half = store.append(queue, &half, None, 1).unwrap();
+            assert_eq!(half.queue_offset, 0);
+            store.committed_so_far().await.unwrap();
+            assert!(
+                store
+                    .record_at(half.physical_offset)
+                    .await
+                    .unwrap()
+                    .is_some()
+            );
+        }
+        assert_filled(&store).await;
+        sim.crash("a");
+        let store = open(sim, flush).await;
+        assert_filled(&store).await;
+        assert_eq!(send(sim, &store, "A", b"next").await.queue_offset, 10);
+        store.close().await.unwrap();
+        remove(sim, CHECKPOINT).await;
+        let store = open(sim, flush).await;
+        assert_eq!(bodies(&store, "A").await.len(), 11);
     });
 }
 
