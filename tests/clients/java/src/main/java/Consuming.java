@@ -200,6 +200,7 @@ final class Consuming {
         all.addAll(secondInbox.bodies());
         Check.sameSet("bodies of both", Sending.numbered(10 * queues), all);
 
+        Thread.sleep(1000); // the offset moves after the listener has returned
         second.shutdown();
         Cluster.eventually("the first has all queues again", () -> Cluster.assigned(first, topic).size() == queues);
         for (int i = 10 * queues; i < 15 * queues; i++) {
