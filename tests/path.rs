@@ -577,8 +577,7 @@ fn members_of_a_group_hear_of_each_other() {
             }
         }
     };
-    // The first also hears of itself.
-    until_notified("itself");
+    // It has heard of itself ahead of the reply to its heartbeat.
     until_notified("the second has come");
     let members = |client: &mut Client| {
         let reply = client
