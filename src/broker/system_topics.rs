@@ -7,7 +7,7 @@ use crate::wire::topic::TopicConfig;
 /// Topics are created through this one.
 pub const TEMPLATE: &str = "TBW102";
 /// Messages that wait for their time, a queue for each delay level.
-pub const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";
+pub use crate::store::SCHEDULE_TOPIC as SCHEDULE;
 pub const SCHEDULE_QUEUES: u32 = 18;
 pub const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 pub const OP_HALF: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";

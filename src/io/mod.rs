@@ -1,4 +1,4 @@
-//! The seam between the broker and the outside world: traits, and the one waking primitive ([`Notify`]).
+//! The seam between the broker and the outside world: traits, and how tasks wait: [`Notify`], [`first`].
 //!
 //! Everything a shard can do to a disk, a socket or the time goes through [`Io`]. `ring/` implements it on io_uring,
 //! `sim/` on a seed with virtual time; the store, the name server and the reactor cannot tell which one runs them. One
@@ -9,11 +9,13 @@
 
 mod clock;
 mod disk;
+mod first;
 mod net;
 mod notify;
 
 pub use clock::{Clock, Now};
 pub use disk::{DirEntry, Disk, Durability, File, OpenOptions, Space};
+pub use first::{First, first};
 pub use net::{Listener, Net, Stream};
 pub use notify::{Notified, Notify};
 

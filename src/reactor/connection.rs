@@ -12,8 +12,8 @@ use std::rc::Rc;
 
 use tracing::{debug, info, warn};
 
-use super::first::{First, first};
 use super::inbox::{Flow, Inbox};
+use crate::io::{First, first};
 use crate::io::{Io, Listener, Notify, Stream};
 use crate::wire::frame;
 use crate::wire::{

@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use tracing::warn;
 
-use super::first::first;
 use super::shard::Shard;
 use crate::broker::delay::{self, Due};
 use crate::io::Io;
+use crate::io::first;
 use crate::message::{Check, Record};
 use crate::store::{QueueIndex, ReadError, Scan, ScanLimits};
 

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use tracing::{error, info, warn};
 
 use super::connection::accept;
-use super::first::{First, first};
 use super::shard::Shard;
 use super::{Ready, ServeError, ShardSetup, delay, listen, persistence, registration};
 use crate::broker::{Broker, ConfigFile};
 use crate::io::Io;
+use crate::io::{First, first};
 use crate::store::{Progress, Store};
 use crate::wire::codes::response;
 

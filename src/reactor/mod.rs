@@ -17,7 +17,6 @@
 mod acks;
 mod connection;
 mod delay;
-mod first;
 mod inbox;
 mod life;
 mod lookup;

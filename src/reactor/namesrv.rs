@@ -6,9 +6,9 @@ use std::rc::Rc;
 use tracing::{error, warn};
 
 use super::connection::{Caller, Connection, Connections, Service, accept};
-use super::first::first;
 use super::inbox::Flow;
 use super::{NamesrvSetup, ServeError, listen};
+use crate::io::first;
 use crate::io::{Io, Notify};
 use crate::namesrv::{Effect, KvConfig, NameServer, Settings};
 use crate::store::TextFiles;

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use tracing::error;
 
-use super::first::first;
 use super::shard::Shard;
 use crate::broker::ConfigFile;
+use crate::io::first;
 use crate::io::{Io, Notify};
 
 /// How often delay offsets are saved; a crash delivers again what was due since (RocketMQ: `flushDelayOffsetInterval`,

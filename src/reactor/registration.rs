@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use tracing::{info, warn};
 
-use super::first::{First, first};
 use super::shard::Shard;
+use crate::io::{First, first};
 use crate::io::{Io, Notify, Stream};
 use crate::wire::codes::{request, response};
 use crate::wire::register::{BrokerIdentity, RegisterBroker, RegisterBrokerBody, body_crc};

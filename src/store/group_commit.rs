@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use tracing::error;
 
-use super::waiters::either;
 use super::{Flush, Store, StoreError};
+use crate::io::first;
 use crate::io::{Durability, File, Io};
 
 /// Writes until the store is closed and everything is written, or until a write fails.
@@ -65,7 +65,7 @@ pub(super) async fn flush_regularly<I: Io>(store: Rc<Store<I>>) {
             return;
         }
         let due = store.io.sleep_until(store.io.now().mono_ns + interval_ns);
-        either(store.flush_now.notified(), due).await;
+        first(store.flush_now.notified(), due).await;
     }
 }
 

@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use config::{Flush, StoreConfig};
+pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
 pub use error::StoreError as ReadError;
 pub use error::{AppendError, StoreError};

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::checkpoint::Checkpoint;
-use super::waiters::either;
 use super::{Store, StoreError};
 use crate::io::Io;
+use crate::io::first;
 
 /// How often the queues are saved. What came since is read from the log again after a crash.
 const INTERVAL_NS: u64 = 5_000_000_000;
@@ -22,7 +22,7 @@ const FREE_SHARE: usize = 16;
 pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     let mut due_ns = store.io.now().mono_ns + INTERVAL_NS;
     while !store.state.borrow().closing {
-        either(
+        first(
             store.save_now.notified(),
             store.io.sleep_until(store.io.now().mono_ns + LOOK_NS),
         )

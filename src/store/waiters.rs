@@ -32,15 +32,3 @@ impl Waiters {
         .await
     }
 }
-
-/// Done when either is; the other is dropped.
-pub(super) async fn either(left: impl Future<Output = ()>, right: impl Future<Output = ()>) {
-    let (mut left, mut right) = (std::pin::pin!(left), std::pin::pin!(right));
-    poll_fn(|context| {
-        if left.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        right.as_mut().poll(context)
-    })
-    .await;
-}
