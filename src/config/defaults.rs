@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::rule::{
-    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Hours, Name, Reachable, Rule,
-    Switch,
+    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Name, Reachable, Rule, Switch,
 };
 
 /// When a send is acknowledged.
@@ -93,12 +92,6 @@ config! {
     log_buffer_bytes: u64 = 64 << 20, "logBufferBytes", Blocks(1 << 20..=16 << 30);
     /// Bound of the ConsumeQueue entries in memory, per core. Enough for 100,000 queues with a chunk each.
     consume_queue_memory_bytes: u64 = 256 << 20, "consumeQueueMemoryBytes", Blocks(2 << 20..=1 << 40);
-    /// How long messages are kept at least, if the disk does not fill up: three days.
-    retention_hours: u64 = 72, "fileReservedTime", 1..=876_000;
-    /// Hours of the day in which expired files are deleted: at night.
-    delete_when_hours: Vec<u8> = vec![4], "deleteWhen", Hours;
-    /// From this share of the disk on, expired files are deleted at any hour.
-    disk_max_used_percent: u8 = 75, "diskMaxUsedSpaceRatio", 10..=95;
 
     /// Largest body. The frame limit of 16 MiB bounds it, header and properties included.
     max_message_bytes: u64 = 4 << 20, "maxMessageSize", 1024..=(16 << 20) - HEADROOM_BYTES;

@@ -103,7 +103,7 @@ fn distance(left: &str, right: &str) -> usize {
 
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &str = "\
-    waitTimeMillsInSendQueue maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
+    fileReservedTime deleteWhen diskMaxUsedSpaceRatio waitTimeMillsInSendQueue maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
     accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
     aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
     adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet allowRecallWhenBrokerNotWriteable \

@@ -246,27 +246,6 @@ pub fn core_list(text: &str) -> Option<Vec<usize>> {
     (cores.len() <= HIGHEST_CORE).then_some(cores)
 }
 
-/// Hours of the day, `04` or `04;16`.
-pub struct Hours;
-
-impl Rule<Vec<u8>> for Hours {
-    fn read(&self, text: &str) -> Result<Vec<u8>, String> {
-        let hours: Option<Vec<u8>> = text
-            .split(';')
-            .map(|part| part.trim().parse::<u8>().ok().filter(|hour| *hour < 24))
-            .collect();
-        hours.ok_or_else(|| "hours from 00 to 23, several with ; between them".into())
-    }
-
-    fn show(&self, value: &Vec<u8>) -> String {
-        value
-            .iter()
-            .map(|hour| format!("{hour:02}"))
-            .collect::<Vec<_>>()
-            .join(";")
-    }
-}
-
 /// Delay levels 1, 2, ...: a number and one of s m h d each, kept in milliseconds.
 pub struct Delays;
 

@@ -99,14 +99,22 @@ async fn release_committed<I: Io>(shard: Rc<Shard<I>>) {
             }
         }
         let now_ns = shard.io.now().mono_ns;
+        let mut longest_ns = 0;
         let mut put_times_us = shard.put_times_us.borrow_mut();
         loop {
             let ack = shard.acks.borrow_mut().pop_committed(seen);
             let Some(ack) = ack else { break };
             shard.acknowledge(&ack, response::SUCCESS, None);
-            put_times_us.saturating_record(now_ns.saturating_sub(ack.appended_ns) / 1000);
+            let took_ns = now_ns.saturating_sub(ack.appended_ns);
+            longest_ns = longest_ns.max(took_ns);
+            put_times_us.saturating_record(took_ns / 1000);
         }
         drop(put_times_us);
+        shard
+            .broker
+            .borrow_mut()
+            .stats
+            .put_took(longest_ns / 1_000_000);
         shard.store.take_arrivals(&mut arrivals);
         for queue in arrivals.drain(..) {
             if shard.delay_queues.contains(&queue) {
