@@ -7,24 +7,35 @@ use std::rc::Rc;
 
 use tracing::warn;
 
+use super::own_queue::Queued;
 use super::shard::Shard;
 use crate::broker::delay::{self, Due};
-use crate::io::Io;
-use crate::io::first;
+use crate::io::{Io, Notify, first};
 use crate::message::{Check, Record};
-use crate::store::{QueueIndex, ReadError, Scan, ScanLimits};
+use crate::store::{QueueIndex, ReadError};
 
 /// How long a level that cannot be read is left alone.
 const RETRY_NS: u64 = 1_000_000_000;
+
+/// Messages of one level read in one go.
+const AT_A_TIME: usize = 32;
 
 /// The wall clock may be set while we sleep by the other one.
 const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 
 pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     let levels: Vec<i32> = shard.broker.borrow().delays.levels().collect();
+    let arrived = Rc::new(Notify::default());
+    let queues: Vec<QueueIndex> = levels
+        .iter()
+        .map(|level| shard.store.queue(delay::SCHEDULE, (level - 1) as u32))
+        .collect();
+    for queue in &queues {
+        shard.listen(*queue, arrived.clone());
+    }
     while !shard.stopping.get() {
         let mut wait_ns = LONGEST_SLEEP_NS;
-        for (level, queue) in levels.iter().zip(&shard.delay_queues) {
+        for (level, queue) in levels.iter().zip(&queues) {
             let next = match deliver_due(&shard, *level, *queue).await {
                 Ok(next) => next,
                 Err(error) => {
@@ -35,7 +46,7 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
             wait_ns = wait_ns.min(next.unwrap_or(LONGEST_SLEEP_NS));
         }
         let until = shard.io.now().mono_ns + wait_ns;
-        first(shard.delayed.notified(), shard.io.sleep_until(until)).await;
+        first(arrived.notified(), shard.io.sleep_until(until)).await;
     }
 }
 
@@ -45,61 +56,47 @@ async fn deliver_due<I: Io>(
     level: i32,
     queue: QueueIndex,
 ) -> Result<Option<u64>, ReadError> {
-    let mut positions = Vec::new();
     loop {
-        let bounds = shard.store.bounds(queue);
-        let offset = shard.broker.borrow().delays.offset(level, bounds);
-        if offset >= bounds.max {
-            return Ok(None);
+        let offset = {
+            let bounds = shard.store.bounds(queue);
+            shard.broker.borrow().delays.offset(level, bounds)
+        };
+        let now_ms = shard.io.now().unix_ms as u64;
+        let mut next_at_ms = None;
+        let is_due = |tags_code| match shard.broker.borrow().delays.due(level, tags_code, now_ms) {
+            Due::Now => true,
+            Due::At(at_ms) => {
+                next_at_ms = next_at_ms.or(Some(at_ms));
+                false
+            }
+        };
+        let due = shard.read_queue(queue, offset, AT_A_TIME, is_due).await?;
+        if due.is_empty() {
+            return Ok(next_at_ms.map(|at_ms| (at_ms - now_ms).max(1) * 1_000_000));
         }
-        positions.clear();
-        let mut deliver_time_ms = 0;
-        let limits = ScanLimits {
-            max_messages: 1,
-            max_bytes: usize::MAX,
-            max_entries: 1,
-        };
-        let filter = |tags_code| {
-            deliver_time_ms = tags_code;
-            true
-        };
-        let scan = shard
-            .store
-            .scan_cold(queue, offset, &limits, filter, &mut positions)
-            .await?;
-        let (Scan::Found { next_offset } | Scan::NoneMatched { next_offset }) = scan else {
-            return Ok(None);
-        };
-        let now_ms = shard.io.now().unix_ms;
-        if let Due::At(at_ms) =
-            shard
-                .broker
-                .borrow()
+        for message in due {
+            if !deliver(shard, &message).await {
+                return Ok(Some(RETRY_NS));
+            }
+            let mut broker = shard.broker.borrow_mut();
+            broker
                 .delays
-                .due(level, deliver_time_ms, now_ms as u64)
-        {
-            return Ok(Some((at_ms - now_ms as u64).max(1) * 1_000_000));
+                .advance(level, message.queue_offset + 1, now_ms);
         }
-        if let Some(position) = positions.first()
-            && !deliver(shard, position.physical_offset).await?
-        {
-            return Ok(Some(RETRY_NS));
-        }
-        let mut broker = shard.broker.borrow_mut();
-        broker.delays.advance(level, next_offset, now_ms as u64);
     }
 }
 
 /// `false` if the message could not be stored, and stays where it is.
-async fn deliver<I: Io>(shard: &Shard<I>, physical_offset: u64) -> Result<bool, ReadError> {
-    let Some(bytes) = shard.store.record_at(physical_offset).await? else {
-        return Ok(true); // Its retention is over.
-    };
-    let record = match Record::decode(&bytes, Check::Layout) {
+async fn deliver<I: Io>(shard: &Shard<I>, message: &Queued) -> bool {
+    if message.record.is_empty() {
+        return true; // Its retention is over.
+    }
+    let physical_offset = message.physical_offset;
+    let record = match Record::decode(&message.record, Check::Layout) {
         Ok(record) => record,
         Err(error) => {
             warn!(physical_offset, %error, "a delayed message cannot be delivered");
-            return Ok(true);
+            return true;
         }
     };
     let Some(plan) = delay::deliver(&record) else {
@@ -107,14 +104,14 @@ async fn deliver<I: Io>(shard: &Shard<I>, physical_offset: u64) -> Result<bool, 
             physical_offset,
             "a delayed message does not say where it belongs"
         );
-        return Ok(true);
+        return true;
     };
-    shard.store.wait_for_room(bytes.len() + 1024).await;
+    shard.store.wait_for_room(message.record.len() + 1024).await;
     match shard.append(&plan, shard.io.now().unix_ms) {
-        Ok(_) => Ok(true),
+        Ok(_) => true,
         Err(error) => {
             warn!(physical_offset, %error, "a delayed message cannot be stored yet");
-            Ok(false)
+            false
         }
     }
 }

@@ -117,10 +117,8 @@ async fn release_committed<I: Io>(shard: Rc<Shard<I>>) {
             .put_took(longest_ns / 1_000_000);
         shard.store.take_arrivals(&mut arrivals);
         for queue in arrivals.drain(..) {
-            if shard.delay_queues.contains(&queue) {
-                shard.delayed.notify();
-            }
             shard.wake_pulls(queue);
+            shard.ring(queue);
         }
     }
 }
@@ -168,7 +166,7 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     shard.registration.all_changed();
     shard.stopped.notify();
     shard.saves.wake();
-    shard.delayed.notify();
+    shard.ring_all();
     wait_until(shard, LAST_COMMIT_NS, || shard.acks.borrow().is_empty()).await;
     wait_until(shard, LAST_REPLIES_NS, || shard.connections.are_drained()).await;
     shard.connections.close_all();

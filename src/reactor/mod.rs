@@ -21,6 +21,7 @@ mod inbox;
 mod life;
 mod lookup;
 mod namesrv;
+mod own_queue;
 mod parked;
 mod persistence;
 mod pull;

@@ -11,6 +11,7 @@ use super::ShardSetup;
 use super::acks::Acks;
 use super::connection::{Caller, Connection, Connections, Service};
 use super::inbox::Flow;
+use super::own_queue::Bells;
 use super::parked::Parked;
 use super::persistence::Saves;
 use super::pull::ParkedPull;
@@ -39,9 +40,7 @@ pub(super) struct Shard<I: Io> {
     pub positions: RefCell<Vec<Position>>,
     pub registration: Registration,
     pub saves: Saves,
-    /// Rung for each level of the delay queues that has got an entry.
-    pub delayed: Notify,
-    pub delay_queues: Vec<QueueIndex>,
+    pub bells: Bells,
     pub store_host: SocketAddr,
     pub region_id: String,
     pub trace_on: &'static str,
@@ -55,11 +54,6 @@ pub(super) struct Shard<I: Io> {
 
 impl<I: Io> Shard<I> {
     pub(super) fn new(io: I, setup: ShardSetup, store: Rc<Store<I>>, broker: Broker) -> Rc<Self> {
-        let delay_queues = broker
-            .delays
-            .levels()
-            .map(|level| store.queue(crate::broker::delay::SCHEDULE, (level - 1) as u32))
-            .collect();
         Rc::new(Shard {
             store_host: setup.store.store_host,
             region_id: setup.broker.region_id.clone(),
@@ -78,8 +72,7 @@ impl<I: Io> Shard<I> {
             positions: RefCell::default(),
             registration: Registration::default(),
             saves: Saves::default(),
-            delayed: Notify::default(),
-            delay_queues,
+            bells: Bells::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
             stopped: Notify::default(),
