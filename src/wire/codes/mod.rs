@@ -3,10 +3,13 @@
 pub mod request;
 pub mod response;
 
-/// One constant a code, and [`name`](request::name) for logs.
+/// One constant a code, all of them as a table, and [`name`](request::name) for logs.
 macro_rules! codes {
     ($($name:ident = $value:literal,)*) => {
         $(pub const $name: i32 = $value;)*
+
+        /// Every code with RocketMQ's name of it.
+        pub const ALL: &[(i32, &str)] = &[$(($value, stringify!($name)),)*];
 
         /// RocketMQ's name of a code.
         pub fn name(code: i32) -> Option<&'static str> {

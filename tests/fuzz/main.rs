@@ -1,0 +1,67 @@
+//! Protects the door: whatever bytes come in over the network, nothing panics, the broker goes on serving, and what it has
+//! saved of them does not keep it from starting again.
+//!
+//! `cargo test --test fuzz` tries the kept inputs (`__fuzz__/`) and some thousand random ones. To search with coverage as the
+//! guide (`cargo install cargo-bolero --no-default-features`, nightly for the sanitizer's instrumentation):
+//!
+//! ```text
+//! cargo +nightly bolero test --test fuzz requests --sanitizer NONE -T 10m
+//! ```
+
+#[path = "../sim/client.rs"]
+#[allow(dead_code)]
+mod client;
+#[path = "../sim/cluster.rs"]
+#[allow(dead_code)]
+mod cluster;
+mod session;
+
+use bolero::check;
+use ringmq::message::{Check, Properties, Record, batch, properties};
+use ringmq::wire::{Scratch, frame, header};
+
+use session::{Session, play};
+
+/// Bytes of a connection: split, decoded, every field looked at.
+#[test]
+fn frames() {
+    check!().for_each(|bytes| {
+        let mut rest = bytes;
+        let mut scratch = Scratch::default();
+        while let Ok(Some(found)) = frame::split(rest) {
+            if let Ok(header) = header::decode(&found, &mut scratch) {
+                for (name, value) in header.ext.iter() {
+                    assert!(header.ext.find(name).is_some(), "{name}={value}");
+                }
+            }
+            assert!(found.len > 0);
+            rest = &rest[found.len..];
+        }
+    });
+}
+
+/// Bytes of a log or of a batch. What decodes as a record is as long as it says.
+#[test]
+fn records() {
+    check!().for_each(|bytes| {
+        if let Ok(record) = Record::decode(bytes, Check::Layout) {
+            assert!(record.total_size as usize <= bytes.len());
+            assert!(record.body.len() + record.properties.len() < bytes.len());
+            assert!(properties::iter(record.properties).count() <= record.properties.len());
+        }
+        let _ = Record::decode(bytes, Check::Crc);
+        for item in batch::iter(bytes).map_while(Result::ok) {
+            let len = Properties::new(item.properties).encoded_len();
+            assert!(item.body.len() + len <= bytes.len() + 1);
+        }
+    });
+}
+
+/// Requests of every kind to a whole broker and its name server, in the simulator.
+#[test]
+fn requests() {
+    check!()
+        .with_type::<Session>()
+        .with_iterations(300)
+        .for_each(play);
+}
