@@ -7,17 +7,17 @@
 //! broker that the route names, and sends to a topic that nobody has made. Blocking sockets of the standard library, so
 //! that nothing of the broker's own machinery helps.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+mod caller;
+
+use std::net::SocketAddr;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use caller::{Caller, Result};
 use ringmq::wire::codes::{request, response};
+use ringmq::wire::loose_json;
 use ringmq::wire::route::{RouteRequest, TopicRouteData};
 use ringmq::wire::send::SendRequest;
-use ringmq::wire::{
-    CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header, loose_json,
-};
 
 /// How long a start may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,8 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(1);
 /// From the first send until the memory is looked at.
 const IDLE: Duration = Duration::from_secs(1);
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     match run() {
@@ -111,16 +109,12 @@ fn route(namesrv: SocketAddr) -> Result<Option<SocketAddr>> {
         topic: "TBW102",
         accept_standard_json_only: true,
     };
-    let (code, body) = ask(
-        namesrv,
-        request::GET_ROUTEINFO_BY_TOPIC,
-        &request.ext(),
-        &[],
-    )?;
+    let mut caller = Caller::connect(namesrv)?;
+    let (code, body) = caller.ask(request::GET_ROUTEINFO_BY_TOPIC, &request.ext(), &[])?;
     if code != response::SUCCESS {
         return Ok(None);
     }
-    let route: TopicRouteData = loose_json::from_slice(&body)?;
+    let route: TopicRouteData = loose_json::from_slice(body)?;
     let addrs = route
         .broker_datas
         .iter()
@@ -145,46 +139,7 @@ fn send(broker: SocketAddr) -> Result<Option<()>> {
         batch: false,
         broker_name: None,
     };
-    let (code, _) = ask(
-        broker,
-        request::SEND_MESSAGE_V2,
-        &request.ext(),
-        &[b'x'; 1024],
-    )?;
+    let mut caller = Caller::connect(broker)?;
+    let (code, _) = caller.ask(request::SEND_MESSAGE_V2, &request.ext(), &[b'x'; 1024])?;
     Ok((code == response::SUCCESS).then_some(()))
-}
-
-/// One request on a connection of its own; the answer's code and body.
-fn ask(
-    addr: SocketAddr,
-    code: i32,
-    ext: &[(&str, Value<'_>)],
-    body: &[u8],
-) -> Result<(i32, Vec<u8>)> {
-    let mut stream = TcpStream::connect(addr)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let head = Head {
-        codec: Codec::Json,
-        code,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque: 1,
-        flag: 0,
-        remark: None,
-    };
-    let mut bytes = Vec::new();
-    frame::write(&mut bytes, &head, ext, body);
-    stream.write_all(&bytes)?;
-    let mut answer = vec![0; 4];
-    stream.read_exact(&mut answer)?;
-    let len = u32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]]) as usize;
-    answer.resize(4 + len, 0);
-    stream.read_exact(&mut answer[4..])?;
-    let frame = frame::split(&answer)?.ok_or("the answer is cut off")?;
-    let mut scratch = Scratch::default();
-    Ok((
-        header::decode(&frame, &mut scratch)?.code,
-        frame.body.to_vec(),
-    ))
 }

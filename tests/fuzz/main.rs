@@ -1,12 +1,8 @@
 //! Protects the door: whatever bytes come in over the network, nothing panics, the broker goes on serving, and what it has
 //! saved of them does not keep it from starting again.
 //!
-//! `cargo test --test fuzz` tries the kept inputs (`__fuzz__/`) and some thousand random ones. To search with coverage as the
-//! guide (`cargo install cargo-bolero --no-default-features`, nightly for the sanitizer's instrumentation):
-//!
-//! ```text
-//! cargo +nightly bolero test --test fuzz requests --sanitizer NONE -T 10m
-//! ```
+//! `cargo test --test fuzz` tries the kept inputs (`__fuzz__/`) and some hundred random ones. To search with coverage as the
+//! guide: `tests/fuzz/run.sh requests 600`.
 
 #[path = "../sim/client.rs"]
 #[allow(dead_code)]

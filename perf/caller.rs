@@ -1,0 +1,62 @@
+//! A blocking connection that asks and waits, for the programs beside it: nothing of the broker's own machinery but the
+//! codec helps.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use ringmq::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
+
+/// How long an answer may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+pub struct Caller {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl Caller {
+    pub fn connect(addr: SocketAddr) -> Result<Caller> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Caller {
+            stream,
+            bytes: Vec::new(),
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// The answer's code and body.
+    pub fn ask(
+        &mut self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) -> Result<(i32, &[u8])> {
+        let head = Head {
+            codec: Codec::Json,
+            code,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque: 1,
+            flag: 0,
+            remark: None,
+        };
+        self.bytes.clear();
+        frame::write(&mut self.bytes, &head, ext, body);
+        self.stream.write_all(&self.bytes)?;
+        let mut len = [0; 4];
+        self.stream.read_exact(&mut len)?;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&len);
+        self.bytes.resize(4 + u32::from_be_bytes(len) as usize, 0);
+        self.stream.read_exact(&mut self.bytes[4..])?;
+        let frame = frame::split(&self.bytes)?.ok_or("the answer is cut off")?;
+        let code = header::decode(&frame, &mut self.scratch)?.code;
+        Ok((code, frame.body))
+    }
+}
