@@ -30,7 +30,7 @@ impl Caller {
         })
     }
 
-    /// The answer's code and body.
+    /// The answer's code and body. What the broker tells by itself meanwhile is passed over.
     pub fn ask(
         &mut self,
         code: i32,
@@ -49,14 +49,25 @@ impl Caller {
         self.bytes.clear();
         frame::write(&mut self.bytes, &head, ext, body);
         self.stream.write_all(&self.bytes)?;
+        loop {
+            self.receive()?;
+            let frame = frame::split(&self.bytes)?.ok_or("the answer is cut off")?;
+            let header = header::decode(&frame, &mut self.scratch)?;
+            if header.is_response() {
+                let (code, body) = (header.code, frame.len - frame.body.len()..frame.len);
+                return Ok((code, &self.bytes[body]));
+            }
+        }
+    }
+
+    /// The next whole frame.
+    fn receive(&mut self) -> Result<()> {
         let mut len = [0; 4];
         self.stream.read_exact(&mut len)?;
         self.bytes.clear();
         self.bytes.extend_from_slice(&len);
         self.bytes.resize(4 + u32::from_be_bytes(len) as usize, 0);
         self.stream.read_exact(&mut self.bytes[4..])?;
-        let frame = frame::split(&self.bytes)?.ok_or("the answer is cut off")?;
-        let code = header::decode(&frame, &mut self.scratch)?.code;
-        Ok((code, frame.body))
+        Ok(())
     }
 }

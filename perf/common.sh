@@ -40,6 +40,7 @@ free_ports() {
 start_broker() {
     free_ports
     store=$scratch/store; rm -rf "$store"; mkdir "$store"
+    : > "$scratch/broker.out"
     "$ringmq" broker --cores "$BROKER_CORE" --flush "$1" --store "$store" --advertise 127.0.0.1 \
         --port "$port" --namesrv-port "$namesrv_port" > "$scratch/broker.out" 2> "$scratch/broker.err" &
     broker_pid=$!
