@@ -18,5 +18,5 @@ binary=$(cargo test --test fuzz --profile fuzz --target "$host" --target-dir "$b
 kept=tests/fuzz/__fuzz__/$target
 mkdir -p "$kept/corpus" "$kept/crashes"
 export BOLERO_TEST_NAME=$target BOLERO_LIBTEST_HARNESS=1
-export BOLERO_LIBFUZZER_ARGS="$kept/corpus $kept/crashes -artifact_prefix=$kept/crashes/ -timeout=60 -max_total_time=$seconds"
+export BOLERO_LIBFUZZER_ARGS="$kept/corpus $kept/crashes -artifact_prefix=$kept/crashes/ -timeout=60 -max_len=1500 -len_control=0 -max_total_time=$seconds"
 exec "$binary" "$target" --exact --nocapture --quiet --test-threads 1
