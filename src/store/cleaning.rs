@@ -35,10 +35,15 @@ pub(super) struct Wanted {
 pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     let interval_ns = || store.retention.borrow().interval_ms * 1_000_000;
     let mut due_ns = store.io.now().mono_ns + interval_ns();
+    let mut was_full = false;
     while !store.state.borrow().closing && store.fence().is_none() {
         store.look_at_space();
         let now_ns = store.io.now().mono_ns;
-        if now_ns >= due_ns || store.is_cleaning_urgent() {
+        // At once when space runs out; then what has gone needs a moment to help.
+        let is_full = store.is_full();
+        let is_urgent = is_full && !was_full;
+        was_full = is_full;
+        if now_ns >= due_ns || is_urgent || store.is_cleaning_asked_for() {
             due_ns = now_ns + interval_ns();
             if let Err(error) = store.clean().await {
                 warn!(%error, "messages whose time is over cannot be removed");
@@ -91,11 +96,12 @@ impl<I: Io> Store<I> {
         self.room.wake_all();
     }
 
-    fn is_cleaning_urgent(&self) -> bool {
-        self.state.borrow().full.reason().is_some()
-            || self.segments.no_space().is_some()
-            || self.wanted.rounds.get() > 0
-            || self.wanted.queue_files.get()
+    fn is_full(&self) -> bool {
+        self.state.borrow().full.reason().is_some() || self.segments.no_space().is_some()
+    }
+
+    fn is_cleaning_asked_for(&self) -> bool {
+        self.wanted.rounds.get() > 0 || self.wanted.queue_files.get()
     }
 
     /// Of the fuller one, where the log has a device of its own.
@@ -183,9 +189,8 @@ impl<I: Io> Store<I> {
             log_bytes: files * self.config.segment_bytes,
             newest_ms,
             has_spare: self.segments.has_spare(),
-            is_out_of_space: full.queues.is_some()
-                || full.texts.is_some()
-                || self.segments.no_space().is_some(),
+            needs_file: self.segments.no_space().is_some(),
+            is_out_of_space: full.queues.is_some() || full.texts.is_some(),
             is_asked_for,
         })
     }

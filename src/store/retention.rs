@@ -7,6 +7,7 @@
 //! | > `diskMaxUsedSpaceRatio` | expired files at any hour |
 //! | > `diskSpaceCleanForciblyRatio` | the spare file, then the oldest files whatever their age, as many as it takes |
 //! | > `diskSpaceWarningLevelRatio` | the same, and sends are refused |
+//! | so that the log's next file cannot be made | the oldest file, to become the next one |
 //!
 //! RocketMQ goes by the time a file was last modified, which copying or recovery changes; here it is the store time of
 //! its last message. RocketMQ takes ten files at once when it is forced to; here only what brings the disk below the ratio.
@@ -65,7 +66,9 @@ pub(super) struct Look {
     /// For each file that may go, the oldest first: store time of its last message, if that is known.
     pub newest_ms: Vec<Option<i64>>,
     pub has_spare: bool,
-    /// Something could not be written for lack of space.
+    /// The log's next file could not be made for lack of space.
+    pub needs_file: bool,
+    /// Something else could not be written for lack of space.
     pub is_out_of_space: bool,
     /// An administrator wants expired files gone now.
     pub is_asked_for: bool,
@@ -90,18 +93,21 @@ impl Retention {
         let expired = if is_time { self.expired(look) } else { 0 };
         let is_short = self.clean_forcibly
             && (used > f64::from(self.forcible_percent) || look.is_out_of_space);
-        let drop_spare = is_short && look.has_spare;
+        let needs_file = self.clean_forcibly && look.needs_file && !look.has_spare;
+        let drop_spare = is_short && look.has_spare && !look.needs_file;
         let forced = match is_short {
             true => self
                 .files_to_free(look)
                 .saturating_sub(usize::from(drop_spare)),
             false => 0,
         };
+        let forced = forced.max(usize::from(needs_file));
         let remove = expired.max(forced).max(self.files_over_size(look));
         Round {
             drop_spare,
             remove: remove.min(look.newest_ms.len()).min(MAX_FILES),
-            recycle: !is_short,
+            // What is to take the next messages needs no space at all then, whatever there is none of.
+            recycle: !is_short || needs_file,
         }
     }
 

@@ -85,6 +85,19 @@ fn room_is_made_where_something_could_not_be_written() {
 }
 
 #[test]
+fn the_next_file_is_made_of_the_oldest_where_there_is_no_space() {
+    let mut look = look(10, &[1; 20]);
+    look.needs_file = true;
+    let round = Retention::default().round(&look);
+    assert_eq!((round.remove, round.recycle), (1, true));
+    look.has_spare = true;
+    assert_eq!(removed(&look), 0, "there is one");
+    look.space.available_bytes = GIB;
+    let round = Retention::default().round(&look);
+    assert!(!round.drop_spare, "it is needed");
+}
+
+#[test]
 fn a_log_has_its_size() {
     let by_size = Retention {
         max_log_bytes: 4 * GIB,
@@ -356,13 +369,13 @@ fn after_a_clean_stop_there_are_zeros_behind_the_tail() {
 /// A reader has found a message when its file goes, and becomes another one.
 #[test]
 fn a_reader_never_gets_foreign_bytes() {
-    for seed in 0..40 {
+    for seed in 0..20 {
         let sim = sim(seed);
         sim.run(async {
             let store = open_with(&sim, by_age(Flush::Async)).await.unwrap();
             fill(&sim, &store, 0..60).await;
             let queue = store.find_queue("A", 0).unwrap();
-            let found = positions(&store, queue, 0, 10).await;
+            let found = positions(&store, queue, 0, 30).await;
             seconds(&sim, 55).await;
             let io = sim.host("a");
             // Each read may be overtaken by the cleaning.
@@ -399,7 +412,9 @@ fn a_reader_never_gets_foreign_bytes() {
 #[test]
 fn without_space_for_a_file_messages_are_refused_until_there_is_some() {
     each(async |sim, flush| {
-        let store = open(sim, flush).await;
+        let mut careful = config(flush);
+        careful.retention.clean_forcibly = false;
+        let store = open_with(sim, careful).await.unwrap();
         send(sim, &store, "A", b"first").await;
         let rule = Rule::new(Fault::NoSpace).of(Op::Length).on("commitlog");
         sim.host("a").inject(rule);
@@ -433,6 +448,38 @@ fn without_space_for_a_file_messages_are_refused_until_there_is_some() {
         let store = open(sim, flush).await;
         assert_eq!(bodies(&store, "A").await.len(), taken + 40);
     });
+}
+
+#[test]
+fn without_space_for_a_file_the_oldest_becomes_the_next() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        fill(sim, &store, 0..40).await;
+        seconds(sim, 10).await;
+        let rule = Rule::new(Fault::NoSpace).of(Op::Length).on("commitlog");
+        sim.host("a").inject(rule);
+        for number in 0..120 {
+            send_when_taken(sim, &store, &[number; 4000]).await;
+        }
+        assert!(store.log_min() > 0);
+        assert_begins_at_its_log(&store).await;
+        let kept = store.tail() - store.log_min();
+        assert!(kept > SEGMENT, "no more goes than has to: {kept}");
+        store.close().await.unwrap();
+    });
+}
+
+async fn send_when_taken(sim: &Sim, store: &SimStore, body: &[u8]) {
+    for _ in 0..100 {
+        store.wait_for_room(body.len() + 512).await;
+        let now_ms = sim.host("a").now().unix_ms;
+        match store.append(store.queue("A", 0), &message(body, ""), None, now_ms) {
+            Ok(_) => return store.committed_so_far().await.unwrap(),
+            Err(AppendError::NoSpace { .. }) => seconds(sim, 1).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("nothing is taken any more");
 }
 
 #[test]
