@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-use crate::io::{Clock, Disk, Durability, File, OpenOptions};
+use crate::io::{Clock, Disk, Durability, File, OpenOptions, Spawn};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::{Check, Properties, Record};
 use crate::sim::{Fault, Op, Rule, Sim, SimConfig, SimIo};

@@ -340,7 +340,7 @@ fn a_file_becomes_the_next_one() {
 #[test]
 fn after_a_clean_stop_there_are_zeros_behind_the_tail() {
     each(async |sim, flush| {
-        for extra in 0..6 {
+        for extra in 0..2 {
             let store = open_with(sim, by_age(flush)).await.unwrap();
             for n in 0..4 {
                 fill(sim, &store, n * 20..(n + 1) * 20 + extra * 3).await;
