@@ -46,7 +46,7 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
         if now_ns >= due_ns || is_urgent || store.is_cleaning_asked_for() {
             due_ns = now_ns + interval_ns();
             if let Err(error) = store.clean().await {
-                warn!(%error, "messages whose time is over cannot be removed");
+                warn!(%error, "old messages cannot be removed");
             }
             store.look_at_space();
         }
@@ -222,7 +222,7 @@ impl<I: Io> Store<I> {
             self.segments.remove_first(round.recycle).await?;
         }
         self.state.borrow_mut().first_store_time_ms = first_store_time_ms;
-        info!(dir = %self.segments.dir().display(), files = round.remove, log_min, "removed messages whose time is over");
+        info!(dir = %self.segments.dir().display(), files = round.remove, log_min, "the oldest messages have been removed");
         Ok(())
     }
 
