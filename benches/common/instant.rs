@@ -48,6 +48,10 @@ impl Clock for Instant {
         }
     }
 
+    fn utc_offset_s(&self) -> i32 {
+        0
+    }
+
     fn sleep_until(&self, _mono_ns: u64) -> impl Future<Output = ()> {
         pending()
     }

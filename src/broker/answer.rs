@@ -3,7 +3,7 @@
 use super::clients::Peer;
 use super::reply::{Reply, StoreView};
 use super::topics::MAX_QUEUES;
-use super::{Broker, Refusal, names, topics};
+use super::{Broker, Effect, Refusal, names, topics};
 use crate::wire::codes::{not_supported_remark, request, response};
 use crate::wire::consumer::{CheckClientConfig, ConsumerGroup, ConsumerList, UnregisterClient};
 use crate::wire::heartbeat::{ConsumerData, HeartbeatData};
@@ -58,6 +58,9 @@ impl Broker {
             request::DELETE_SUBSCRIPTIONGROUP => self.delete_group(ext, now_ms),
             request::UPDATE_BROKER_CONFIG => self.update_config(body),
             request::GET_BROKER_CONFIG => self.config_text(),
+            request::CLEAN_EXPIRED_CONSUMEQUEUE => self.clean(Effect::CleanQueues),
+            request::CLEAN_UNUSED_TOPIC => self.clean(Effect::CleanUnusedTopics),
+            request::DELETE_EXPIRED_COMMITLOG => self.clean(Effect::CleanLog),
             request::GET_BROKER_RUNTIME_INFO => self.runtime_info(now_ms, store),
             request::GET_TOPIC_STATS_INFO => self.topic_stats(ext, now_ms, store),
             request::GET_CONSUME_STATS => self.consume_stats(ext, now_ms, store),

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::store::Retention;
+
 /// Permission bits of brokers and topics.
 pub mod perm {
     pub use crate::wire::topic::perm::{INHERIT, READ, WRITE};
@@ -49,6 +51,8 @@ pub struct BrokerConfig {
     pub max_message_bytes: usize,
     /// Delay of level 1, 2, ...
     pub delay_levels_ms: Vec<u64>,
+    /// As the store has it, for who asks for it and who changes it.
+    pub retention: Retention,
     /// SQL92 subscriptions; not evaluated yet, so they are answered as RocketMQ answers with its default (off).
     pub property_filter: bool,
     pub lite_pull: bool,
@@ -87,6 +91,7 @@ impl Default for BrokerConfig {
             trace_topic_name: "RMQ_SYS_TRACE_TOPIC".into(),
             max_message_bytes: 4 << 20,
             delay_levels_ms: super::delay::DEFAULT_LEVELS_MS.to_vec(),
+            retention: Retention::default(),
             property_filter: false,
             lite_pull: true,
             long_polling: true,

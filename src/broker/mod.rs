@@ -45,6 +45,7 @@ use topics::Topics;
 use unique_key::KeyMaker;
 
 use crate::message::properties;
+use crate::store::Retention;
 use crate::wire::codes::response;
 use crate::wire::group::SubscriptionGroupConfig;
 use crate::wire::topic::TopicConfig;
@@ -80,6 +81,14 @@ pub enum Effect {
     DeleteTopic { topic: String },
     /// Save a file of `config/`.
     Persist(ConfigFile),
+    /// Keep messages by these rules from now on.
+    KeepBy(Retention),
+    /// Let expired messages go now.
+    CleanLog,
+    /// Remove the queue files whose messages are gone.
+    CleanQueues,
+    /// Remove the queues of topics that are none.
+    CleanUnusedTopics,
     /// Close connections of clients that have fallen silent.
     Close(Vec<ConnId>),
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::broker::BrokerConfig;
 use crate::config::{Config, Flush};
 use crate::reactor::{NamesrvSetup, ShardSetup};
-use crate::store::{self, StoreConfig};
+use crate::store::{self, Retention, StoreConfig};
 
 pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
     let port = config.shard_port(shard);
@@ -64,10 +64,24 @@ fn store_config(config: &Config, shard: usize) -> StoreConfig {
         log_buffer_bytes: config.log_buffer_bytes as usize,
         max_message_bytes: config.max_message_bytes as usize,
         flush_interval_ms: config.flush_interval_ms,
+        retention: retention(config),
         consume_queue_memory_bytes: config.consume_queue_memory_bytes as usize,
         delay_levels_ms: config.delay_levels_ms.clone(),
         store_host: advertise(config, shard),
         ..StoreConfig::default()
+    }
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention {
+        reserved_ms: u64::from(config.file_reserved_hours) * 3_600_000,
+        delete_hours: config.delete_when.clone(),
+        max_used_percent: config.disk_max_used_percent,
+        forcible_percent: config.disk_forcible_percent,
+        warning_percent: config.disk_warning_percent,
+        clean_forcibly: config.clean_forcibly,
+        max_log_bytes: config.max_log_bytes,
+        interval_ms: config.clean_interval_ms,
     }
 }
 
@@ -87,6 +101,7 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         trace_topic_name: config.trace_topic_name.clone(),
         max_message_bytes: config.max_message_bytes as usize,
         delay_levels_ms: config.delay_levels_ms.clone(),
+        retention: retention(config),
         long_polling: config.long_polling,
         short_polling_ms: config.short_polling_ms,
         max_pull_messages: config.max_pull_messages,

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::rule::{
-    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Name, Reachable, Rule, Switch,
+    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Hours, Name, Reachable, Rule,
+    Switch,
 };
 
 /// When a send is acknowledged.
@@ -90,6 +91,21 @@ config! {
     segment_bytes: u64 = 1 << 30, "mappedFileSizeCommitLog", Blocks(65_536..=(2 << 30) - 4096);
     /// The recent log that is kept in memory, per core: it absorbs a stalled disk and serves consumers that keep up.
     log_buffer_bytes: u64 = 64 << 20, "logBufferBytes", Blocks(1 << 20..=16 << 30);
+    /// Messages are kept so many hours.
+    file_reserved_hours: u32 = 72, "fileReservedTime", 0..=876_000;
+    /// Hours of the day at which older ones go: 4 in the morning, when little happens.
+    delete_when: Vec<u8> = vec![4], "deleteWhen", Hours;
+    /// Above it they go at any hour.
+    disk_max_used_percent: u8 = 75, "diskMaxUsedSpaceRatio", 10..=99;
+    /// Above it the oldest go, whatever their age.
+    disk_forcible_percent: u8 = 85, "diskSpaceCleanForciblyRatio", 30..=99;
+    /// Above it no message is taken.
+    disk_warning_percent: u8 = 90, "diskSpaceWarningLevelRatio", 35..=99;
+    /// Rather lose old messages than refuse new ones.
+    clean_forcibly: bool = true, "cleanFileForciblyEnable", Switch;
+    /// Upper bound of each core's log besides its age. 0: none.
+    max_log_bytes: u64 = 0, "commitLogMaxBytes", 0..=u64::MAX;
+    clean_interval_ms: u64 = 10_000, "cleanResourceInterval", 100..=3_600_000;
     /// Bound of the ConsumeQueue entries in memory, per core. Enough for 100,000 queues with a chunk each.
     consume_queue_memory_bytes: u64 = 256 << 20, "consumeQueueMemoryBytes", Blocks(2 << 20..=1 << 40);
 

@@ -103,7 +103,7 @@ fn distance(left: &str, right: &str) -> usize {
 
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &str = "\
-    fileReservedTime deleteWhen diskMaxUsedSpaceRatio waitTimeMillsInSendQueue maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
+    waitTimeMillsInSendQueue maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
     accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
     aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
     adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet allowRecallWhenBrokerNotWriteable \
@@ -116,8 +116,8 @@ const WITHOUT_EFFECT: &str = "\
     broadcastOffsetExpireSecond brokerConfigPath brokerElectionPriority brokerFastFailureEnable \
     brokerHeartbeatInterval brokerIP2 brokerNotActiveTimeoutMillis cgColdReadThreshold \
     channelNotActiveInterval checkCRCOnRecover checkSyncStateSetPeriod \
-    checkTransactionMessageEnable cleanFileForciblyEnable cleanOfflineBrokerInterval \
-    cleanResourceInterval cleanRocksDBDirtyCQIntervalMin cleanSwapedMapInterval \
+    checkTransactionMessageEnable cleanOfflineBrokerInterval \
+    cleanRocksDBDirtyCQIntervalMin cleanSwapedMapInterval \
     clearRetryTopicWhenDeleteTopic clientAsyncSemaphoreValue clientCallbackExecutorThreads \
     clientChannelMaxIdleTimeSeconds clientCloseSocketIfTimeout \
     clientManagerThreadPoolQueueCapacity clientManageThreadPoolNums clientOnewaySemaphoreValue \
@@ -138,7 +138,7 @@ const WITHOUT_EFFECT: &str = "\
     delayOffsetUpdateVersionStep deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval \
     deleteFileBatchMax destroyMapedFileIntervalForcibly disableCallbackExecutor \
     disableConsumeIfConsumerReadSlowly disableNettyWorkerGroup disappearTimeAfterStart \
-    diskFallRecorded diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio dispatchCqCacheNum \
+    diskFallRecorded dispatchCqCacheNum \
     dispatchCqThreads dispatchFromSenderThread dLegerGroup dLegerPeers dLegerSelfId \
     duplicationEnable enableAcceleratedRecovery enableAsyncReput enableAutoInSyncReplicas \
     enableBatchPush enableBroadcastOffsetStore enableBuildConsumeQueueConcurrently \

@@ -246,6 +246,24 @@ pub fn core_list(text: &str) -> Option<Vec<usize>> {
     (cores.len() <= HIGHEST_CORE).then_some(cores)
 }
 
+/// Hours of the day with `;` between them: `04` or `02;14`.
+pub struct Hours;
+
+impl Rule<Vec<u8>> for Hours {
+    fn read(&self, text: &str) -> Result<Vec<u8>, String> {
+        let hours: Option<Vec<u8>> = text
+            .split(';')
+            .map(|hour| hour.trim().parse().ok().filter(|hour| *hour < 24))
+            .collect();
+        hours.ok_or_else(|| "hours from 00 to 23 with ; between them, such as 04 or 02;14".into())
+    }
+
+    fn show(&self, value: &Vec<u8>) -> String {
+        let hours: Vec<String> = value.iter().map(|hour| format!("{hour:02}")).collect();
+        hours.join(";")
+    }
+}
+
 /// Delay levels 1, 2, ...: a number and one of s m h d each, kept in milliseconds.
 pub struct Delays;
 
@@ -312,6 +330,16 @@ mod tests {
         assert_eq!(Delays.show(&ms), levels);
         for bad in ["", "1", "s", "1x", "1s 5", "99999999999999999999d"] {
             assert!(Delays.read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hours_come_back_as_they_were_written() {
+        assert_eq!(Hours.read("04"), Ok(vec![4]));
+        assert_eq!(Hours.read("2; 14"), Ok(vec![2, 14]));
+        assert_eq!(Hours.show(&vec![2, 14]), "02;14");
+        for bad in ["", "24", "4,5", "4;", "four"] {
+            assert!(Hours.read(bad).is_err(), "{bad}");
         }
     }
 

@@ -14,6 +14,9 @@ pub struct Now {
 pub trait Clock {
     fn now(&self) -> Now;
 
+    /// What the local time is ahead of UTC by now.
+    fn utc_offset_s(&self) -> i32;
+
     /// Done at or soon after the monotonic clock reads `mono_ns`; never before.
     fn sleep_until(&self, mono_ns: u64) -> impl Future<Output = ()>;
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::shard::Shard;
 use crate::broker::ConfigFile;
@@ -13,6 +13,9 @@ use crate::io::{Io, Notify};
 /// How often delay offsets are saved; a crash delivers again what was due since (RocketMQ: `flushDelayOffsetInterval`,
 /// 10 s).
 const DELAY_OFFSETS_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// When a file is saved again for which there was no space.
+const NO_SPACE_RETRY_NS: u64 = 1_000_000_000;
 
 /// What is to be saved, and who waits for it.
 #[derive(Default)]
@@ -24,11 +27,15 @@ pub(super) struct Saves {
 
 impl Saves {
     pub(super) fn soon(&self, file: ConfigFile) {
+        self.keep(file);
+        self.bell.notify();
+    }
+
+    fn keep(&self, file: ConfigFile) {
         let mut unsaved = self.unsaved.borrow_mut();
         if !unsaved.contains(&file) {
             unsaved.push(file);
         }
-        self.bell.notify();
     }
 
     /// Done when everything named so far has been written, or could not be.
@@ -50,7 +57,10 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.stopping.get() {
         shard.saves.bell.notified().await;
         let waiting = shard.saves.waiting.take();
-        save_unsaved(&shard).await;
+        while !save_unsaved(&shard).await && !shard.stopping.get() {
+            let retry_ns = shard.io.now().mono_ns + NO_SPACE_RETRY_NS;
+            first(shard.saves.bell.notified(), shard.io.sleep_until(retry_ns)).await;
+        }
         waiting.iter().for_each(|waiting| waiting.notify());
     }
 }
@@ -91,10 +101,11 @@ pub(super) async fn save_all<I: Io>(shard: &Shard<I>) {
     save_unsaved(shard).await;
 }
 
-async fn save_unsaved<I: Io>(shard: &Shard<I>) {
+/// `false` if there was no space; what is unsaved still is.
+async fn save_unsaved<I: Io>(shard: &Shard<I>) -> bool {
     loop {
         let file = shard.saves.unsaved.borrow_mut().pop();
-        let Some(file) = file else { return };
+        let Some(file) = file else { return true };
         let text = shard.broker.borrow().file_text(file);
         // An offset must not be safer than the messages that it speaks of: after a power cut a consumer would pass over
         // those that come in the place of the lost ones, and a delayed message would count as delivered.
@@ -104,6 +115,11 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) {
             continue;
         }
         if let Err(error) = shard.store.save_text(file.name(), text).await {
+            if error.is_no_space() {
+                warn!(file = file.name(), %error, "cannot be saved yet");
+                shard.saves.keep(file);
+                return false;
+            }
             error!(file = file.name(), %error, "cannot be saved; tried again with the next change");
         }
     }

@@ -7,7 +7,7 @@ use super::connection::{Caller, Connection};
 use super::shard::Shard;
 use crate::broker::{PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
 use crate::io::Io;
-use crate::store::{Position, QueueIndex, Scan, ScanLimits};
+use crate::store::{Position, QueueIndex, ReadError, Scan, ScanLimits};
 use crate::wire::codes::{request, response};
 use crate::wire::pull::PullRequest;
 use crate::wire::{Header, frame};
@@ -253,7 +253,7 @@ impl<I: Io> Shard<I> {
         caller: Caller,
         plan: &PullPlan<'static>,
         queue: QueueIndex,
-    ) -> Result<(), crate::store::ReadError> {
+    ) -> Result<(), ReadError> {
         let offset = plan.offset.max(0) as u64;
         let mut positions = Vec::new();
         let filter = |tags_code| plan.filter.matches(tags_code);
@@ -263,14 +263,28 @@ impl<I: Io> Shard<I> {
             .await?;
         let mut body = Vec::new();
         let scanned = match scan {
-            Scan::Found { next_offset } => {
-                body = self.store.read_cold(&positions, body).await?;
-                Scanned::Found { next_offset }
-            }
+            Scan::Found { next_offset } => match self.store.read_cold(&positions, body).await {
+                Ok(read) => {
+                    body = read;
+                    Scanned::Found { next_offset }
+                }
+                Err(ReadError::Removed { .. }) => {
+                    body = Vec::new();
+                    Scanned::Removed { next_offset }
+                }
+                Err(error) => return Err(error),
+            },
             Scan::NoneMatched { next_offset } => Scanned::NoneMatched { next_offset },
             Scan::Cold => unreachable!("a cold scan reads what is cold"),
         };
-        let PullOutcome::Reply(answer) = plan.after_scan(scanned, self.store.bounds(queue)) else {
+        let bounds = self.store.bounds(queue);
+        let has_moved = offset < bounds.min && !matches!(scanned, Scanned::Found { .. });
+        // Messages have gone while they were looked for: the queue begins behind them by now.
+        let outcome = match has_moved {
+            true => plan.before_scan(bounds),
+            false => plan.after_scan(scanned, bounds),
+        };
+        let PullOutcome::Reply(answer) = outcome else {
             unreachable!("only an empty queue makes a pull wait");
         };
         if answer.is_found() {

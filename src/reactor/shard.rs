@@ -205,6 +205,10 @@ impl<I: Io> Shard<I> {
                     self.saves.soon(file);
                     is_saving = true;
                 }
+                Effect::KeepBy(retention) => self.store.keep_by(retention),
+                Effect::CleanLog => self.store.clean_log_now(),
+                Effect::CleanQueues => self.store.clean_queues_now(),
+                Effect::CleanUnusedTopics => self.clean_unused_topics(),
                 Effect::Close(conns) => {
                     for connection in conns
                         .iter()
@@ -217,6 +221,15 @@ impl<I: Io> Shard<I> {
         }
         self.effects.replace(effects);
         is_saving
+    }
+
+    fn clean_unused_topics(&self) {
+        let topics = self.store.topics();
+        for (topic, _) in topics {
+            if self.broker.borrow().is_unused(&topic) {
+                self.store.delete_topic(&topic);
+            }
+        }
     }
 
     fn notify_consumers(&self, group: &str, conns: &[ConnId]) {

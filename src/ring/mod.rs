@@ -40,6 +40,7 @@ pub use stream::RingStream;
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -104,6 +105,18 @@ impl Clock for Ring {
     /// The reading of this turn: taken when the thread woke up, the same until it sleeps again.
     fn now(&self) -> Now {
         self.core.now.get()
+    }
+
+    fn utc_offset_s(&self) -> i32 {
+        let seconds = self.now().unix_ms.div_euclid(1000);
+        let mut local = MaybeUninit::<libc::tm>::uninit();
+        // SAFETY: both live through the call, which writes the second one, or nothing and gives null.
+        let is_known = unsafe { !libc::localtime_r(&seconds, local.as_mut_ptr()).is_null() };
+        if !is_known {
+            return 0;
+        }
+        // SAFETY: it has been written.
+        unsafe { local.assume_init() }.tm_gmtoff as i32
     }
 
     fn sleep_until(&self, mono_ns: u64) -> impl Future<Output = ()> {

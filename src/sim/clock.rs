@@ -135,6 +135,11 @@ impl Clock for SimIo {
         self.world.now(self.owner.host)
     }
 
+    /// The world is in Greenwich.
+    fn utc_offset_s(&self) -> i32 {
+        0
+    }
+
     async fn sleep_until(&self, mono_ns: u64) {
         self.world.timeline.sleep_until(mono_ns).await;
         self.alive().await;

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -19,6 +20,8 @@ pub(super) struct HostDisk {
     names: RefCell<Names>,
     pub rules: RefCell<Rules>,
     next_seq: Cell<Seq>,
+    /// What others have of this disk.
+    pub occupied_bytes: Cell<u64>,
     /// By path and process.
     locks: RefCell<Vec<(PathBuf, u64)>>,
 }
@@ -29,6 +32,7 @@ impl HostDisk {
             names: RefCell::new(Names::new()),
             rules: RefCell::default(),
             next_seq: Cell::new(1),
+            occupied_bytes: Cell::new(0),
             locks: RefCell::default(),
         }
     }
@@ -49,7 +53,8 @@ impl HostDisk {
 
     fn used_bytes(&self) -> u64 {
         let names = self.names.borrow();
-        names.files().map(|inode| inode.borrow().len()).sum()
+        let taken = names.files().map(|inode| inode.borrow().taken_bytes());
+        self.occupied_bytes.get() + taken.sum::<u64>()
     }
 }
 
@@ -256,13 +261,26 @@ impl File for SimFile {
         result
     }
 
+    /// Without enough space for all of it, the file keeps what it has got, as on ext4.
     async fn allocate(&self, len_bytes: u64) -> io::Result<()> {
-        self.change_length(len_bytes, |len| len.max(len_bytes))
-            .await
+        self.start_change_of_length().await?;
+        let growth = self.inode.borrow().growth_of(0..len_bytes);
+        let missing = growth.saturating_sub(self.available_bytes());
+        let got = len_bytes.saturating_sub(missing) / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        let len = if missing > 0 { got } else { len_bytes };
+        let mut inode = self.inode.borrow_mut();
+        inode.allocate(len, self.io.disk.next_seq());
+        if missing > 0 {
+            return Err(errno::no_space());
+        }
+        Ok(())
     }
 
     async fn resize(&self, len_bytes: u64) -> io::Result<()> {
-        self.change_length(len_bytes, |_| len_bytes).await
+        self.start_change_of_length().await?;
+        let mut inode = self.inode.borrow_mut();
+        inode.resize(len_bytes, self.io.disk.next_seq());
+        Ok(())
     }
 }
 
@@ -272,24 +290,24 @@ impl SimFile {
         self.io.take_time(op, &path).await
     }
 
-    async fn change_length(&self, wanted: u64, new: impl FnOnce(u64) -> u64) -> io::Result<()> {
+    async fn start_change_of_length(&self) -> io::Result<()> {
         if !self.options.write {
             return Err(errno::bad_descriptor());
         }
-        self.take_time(Op::Length).await?;
-        self.check_space(wanted)?;
-        let mut inode = self.inode.borrow_mut();
-        let len = new(inode.len());
-        inode.resize(len, self.io.disk.next_seq());
-        Ok(())
+        self.take_time(Op::Length).await
     }
 
-    fn check_space(&self, end: u64) -> io::Result<()> {
-        let growth = end.saturating_sub(self.inode.borrow().len());
-        if growth > 0 && growth > self.io.space(Path::new("/"))?.available_bytes {
+    fn check_space(&self, range: Range<u64>) -> io::Result<()> {
+        let growth = self.inode.borrow().growth_of(range);
+        if growth > 0 && growth > self.available_bytes() {
             return Err(errno::no_space());
         }
         Ok(())
+    }
+
+    fn available_bytes(&self) -> u64 {
+        let total_bytes = self.io.world.config.disk_bytes;
+        total_bytes.saturating_sub(self.io.disk.used_bytes())
     }
 }
 
@@ -324,7 +342,7 @@ impl<'a> Write<'a> {
             (written, _) => written,
         };
         let end = self.offset + self.buf.len() as u64;
-        let written = written.and_then(|()| self.file.check_space(end));
+        let written = written.and_then(|()| self.file.check_space(self.offset..end));
         self.submitted = false;
         match &written {
             Ok(()) => self.reach_disk(durability, || true),

@@ -160,6 +160,11 @@ impl SimIo {
         self.disk.rules.borrow_mut().clear();
     }
 
+    /// Others have so much of this disk from now on.
+    pub fn occupy(&self, bytes: u64) {
+        self.disk.occupied_bytes.set(bytes);
+    }
+
     /// Bit rot: one bit of the 512-byte sector that holds `offset` flips, on the device and for readers.
     pub fn rot_sector(&self, path: &Path, offset: u64) -> io::Result<()> {
         let inode = self.disk.file(path)?;

@@ -35,6 +35,8 @@ pub(super) struct Inode {
     pub name: PathBuf,
     len: u64,
     lens: Versions<u64>,
+    /// So much of it has its place on the device, written or not.
+    allocated: u64,
     /// Pages that are not all zero.
     pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
     unflushed: BTreeMap<u64, Versions<Box<Sector>>>,
@@ -46,6 +48,7 @@ impl Inode {
             name,
             len: 0,
             lens: Versions::new(0),
+            allocated: 0,
             pages: BTreeMap::new(),
             unflushed: BTreeMap::new(),
         }
@@ -53,6 +56,36 @@ impl Inode {
 
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// What it takes of the device: a hole takes nothing.
+    pub fn taken_bytes(&self) -> u64 {
+        self.allocated + self.written_pages(self.allocated..self.len)
+    }
+
+    /// What a write there would take in addition.
+    pub fn growth_of(&self, range: Range<u64>) -> u64 {
+        let from = range.start.max(self.allocated);
+        let first = from / PAGE_BYTES as u64;
+        let pages = range.end.div_ceil(PAGE_BYTES as u64).saturating_sub(first);
+        (pages * PAGE_BYTES as u64).saturating_sub(self.written_pages(from..range.end))
+    }
+
+    fn written_pages(&self, range: Range<u64>) -> u64 {
+        let (from, to) = (
+            range.start / PAGE_BYTES as u64,
+            range.end.div_ceil(PAGE_BYTES as u64),
+        );
+        if from >= to {
+            return 0;
+        }
+        self.pages.range(from..to).count() as u64 * PAGE_BYTES as u64
+    }
+
+    /// Makes the file `len` bytes long, with a place on the device for all of them.
+    pub fn allocate(&mut self, len: u64, seq: Seq) {
+        self.resize(len.max(self.len), seq);
+        self.allocated = self.allocated.max(len.next_multiple_of(PAGE_BYTES as u64));
     }
 
     #[cfg(test)]
@@ -112,6 +145,7 @@ impl Inode {
             self.len = len;
             self.lens.later.push((seq, len));
         }
+        self.allocated = self.allocated.min(len.next_multiple_of(PAGE_BYTES as u64));
     }
 
     /// Everything that was carried out before operation `submitted` is durable.
@@ -138,6 +172,9 @@ impl Inode {
             self.store(sector, 0..SECTOR_BYTES, &survivor);
         }
         self.len = *self.lens.draw(rng);
+        self.allocated = self
+            .allocated
+            .min(self.len.next_multiple_of(PAGE_BYTES as u64));
         self.lens = Versions::new(self.len);
         for sector in self.sectors_from(self.len) {
             let start = sector * SECTOR_BYTES as u64;

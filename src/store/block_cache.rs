@@ -164,7 +164,9 @@ impl<I: Io> Store<I> {
         };
         let block = Rc::new(block);
         // A block that the log still writes to is out of date the next moment.
-        if start + block.len() as u64 <= self.state.borrow().log.hot_from() {
+        let is_final = start + block.len() as u64 <= self.state.borrow().log.hot_from();
+        // Its file may have become another one while it was read.
+        if is_final && start >= self.log_min() {
             self.cold.keep(start, block.clone());
         }
         drop(fetching);

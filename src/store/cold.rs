@@ -101,9 +101,11 @@ impl<I: Io> Store<I> {
                 });
             }
             if !self.copy_hot(position, &mut out) {
-                self.read_log(position.physical_offset, position.size as usize, &mut out)
-                    .await?;
-                check(&out[start..], position.physical_offset)?;
+                let read =
+                    self.read_log(position.physical_offset, position.size as usize, &mut out);
+                read.await
+                    .and_then(|()| check(&out[start..], position.physical_offset))
+                    .map_err(|error| self.or_removed(position.physical_offset, error))?;
             }
         }
         Ok(out)
@@ -114,8 +116,20 @@ impl<I: Io> Store<I> {
         self: &Rc<Self>,
         physical_offset: u64,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let log_min = self.segments.min_position().unwrap_or(0);
-        if physical_offset < log_min || physical_offset >= self.committed() {
+        match self.read_record(physical_offset).await {
+            Err(error) => match self.or_removed(physical_offset, error) {
+                StoreError::Removed { .. } => Ok(None),
+                error => Err(error),
+            },
+            read => read,
+        }
+    }
+
+    async fn read_record(
+        self: &Rc<Self>,
+        physical_offset: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        if physical_offset < self.log_min() || physical_offset >= self.committed() {
             return Ok(None);
         }
         let mut bytes = Vec::new();
@@ -137,6 +151,22 @@ impl<I: Io> Store<I> {
         let is_record = Record::decode(&bytes, Check::Crc)
             .is_ok_and(|record| record.physical_offset == physical_offset);
         Ok(is_record.then_some(bytes))
+    }
+
+    /// While it was read its file may have gone, or have become another one: then whatever was found says nothing.
+    fn or_removed(&self, physical_offset: u64, error: StoreError) -> StoreError {
+        match self.log_min() {
+            log_min if physical_offset < log_min => StoreError::Removed {
+                physical_offset,
+                log_min,
+            },
+            _ => error,
+        }
+    }
+
+    /// Position of the first message that is kept.
+    pub fn log_min(&self) -> u64 {
+        self.segments.min_position().unwrap_or(0)
     }
 
     async fn read_range(

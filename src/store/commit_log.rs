@@ -24,6 +24,7 @@ pub(super) struct CommitLog {
     written: u64,
     /// The buffer holds nothing below this position.
     loaded_from: u64,
+    max_write_bytes: u64,
 }
 
 /// One log write.
@@ -50,6 +51,15 @@ impl CommitLog {
             tail,
             written: tail,
             loaded_from,
+            max_write_bytes: MAX_WRITE_BYTES,
+        }
+    }
+
+    /// The same with no longer writes than this.
+    pub fn with_writes_up_to(self, bytes: u64) -> Self {
+        Self {
+            max_write_bytes: self.max_write_bytes.min(floor(bytes)),
+            ..self
         }
     }
 
@@ -72,6 +82,11 @@ impl CommitLog {
     pub fn room_for(&self, len: usize) -> bool {
         let end = self.position_for(len) + len as u64;
         ceil(end) - floor(self.written) <= self.buffer.capacity_bytes() as u64
+    }
+
+    /// Where `len` bytes would end if they were appended now.
+    pub fn end_of(&self, len: usize) -> u64 {
+        self.position_for(len) + len as u64
     }
 
     /// Room for `len` bytes in one segment; the rest of a segment that is too small for them is left blank. The caller
@@ -104,7 +119,7 @@ impl CommitLog {
         let start = floor(self.written);
         let capacity = self.buffer.capacity_bytes() as u64;
         let mut end = ceil(self.tail)
-            .min(start + MAX_WRITE_BYTES)
+            .min(start + self.max_write_bytes)
             .min((start / capacity + 1) * capacity)
             .min((start / self.segment_bytes + 1) * self.segment_bytes);
         if let Some((busy_from, busy_to)) = busy

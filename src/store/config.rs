@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::StoreError;
 use super::consume_queue::{CHUNK_BYTES, chunks_for};
+use super::{Retention, StoreError};
 use crate::mem::{BLOCK_BYTES, Pages};
 
 /// How durable a message is when its producer is told that it is stored (`flushDiskType`).
@@ -33,6 +33,9 @@ pub struct StoreConfig {
     pub max_message_bytes: usize,
     /// Longest time from a write to its flush in async mode (`flushIntervalCommitLog`).
     pub flush_interval_ms: u64,
+    /// Bound of what is written and not flushed in async mode, and by it of what a start after a crash has to wipe.
+    pub max_unflushed_bytes: u64,
+    pub retention: Retention,
     /// ConsumeQueue entries kept in memory; older ones are read from the ConsumeQueue files.
     pub consume_queue_memory_bytes: usize,
     pub pages: Pages,
@@ -54,6 +57,9 @@ impl Default for StoreConfig {
             log_buffer_bytes: 64 << 20,
             max_message_bytes: 4 << 20,
             flush_interval_ms: 500,
+            // Half a second of the fastest disks; slower ones never come near.
+            max_unflushed_bytes: 256 << 20,
+            retention: Retention::default(),
             // One chunk of 1280 bytes for each of 100,000 queues is half of it.
             consume_queue_memory_bytes: 256 << 20,
             pages: Pages::HugeTlb,
@@ -112,6 +118,20 @@ impl StoreConfig {
                 name: "consume_queue_memory_bytes",
                 got: self.consume_queue_memory_bytes as u64,
                 expected: "at least 5120, and 400 bytes for each KiB of maxMessageSize",
+            });
+        }
+        if self.retention.interval_ms == 0 {
+            return Err(StoreError::Config {
+                name: "interval_ms",
+                got: 0,
+                expected: "at least 1",
+            });
+        }
+        if self.max_unflushed_bytes < 2 * block {
+            return Err(StoreError::Config {
+                name: "max_unflushed_bytes",
+                got: self.max_unflushed_bytes,
+                expected: "at least 8192",
             });
         }
         if self.flush_interval_ms == 0 {

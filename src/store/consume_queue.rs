@@ -80,6 +80,10 @@ pub(super) struct ConsumeQueue {
     /// Its topic was deleted.
     pub gone: bool,
     pub last_store_time_ms: i64,
+    /// Where the message at `bounds.min` is, if that is known.
+    first_position: Option<u64>,
+    /// Files of which nothing at or above this offset is part have been removed.
+    pub files_cleaned_to: u64,
 }
 
 pub(super) struct ConsumeQueues {
@@ -168,6 +172,8 @@ impl ConsumeQueues {
             dirty: false,
             gone: false,
             last_store_time_ms: 0,
+            first_position: None,
+            files_cleaned_to: 0,
         });
         let queues = &mut self.by_topic[topic_id as usize];
         let place = queue_id as usize;
@@ -214,7 +220,24 @@ impl ConsumeQueues {
             next: max,
         };
         queue.resident_from = max;
+        queue.first_position = None;
         self.saved_up_to(index, max);
+    }
+
+    /// Whether the queue has messages, and one of them may be below a log position.
+    pub fn may_begin_below(&self, index: QueueIndex, position: u64) -> bool {
+        let queue = self.queue(index);
+        queue.bounds.min < queue.bounds.max
+            && queue.first_position.is_none_or(|first| first < position)
+    }
+
+    /// The messages before `min` are gone; the one there is at `first_position`.
+    pub fn raise_min(&mut self, index: QueueIndex, min: u64, first_position: Option<u64>) {
+        let queue = self.queue_mut(index);
+        if !queue.gone && queue.bounds.min <= min && min <= queue.bounds.max {
+            queue.bounds.min = min;
+            queue.first_position = first_position;
+        }
     }
 
     /// The queue begins anew, with `offset` as its next one.
@@ -241,6 +264,9 @@ impl ConsumeQueues {
         let chunk = *queue.chunks.back().expect("just made sure");
         let at = (offset % CHUNK_ENTRIES) as usize * ENTRY_BYTES;
         entry.encode(&mut self.arena.chunk_mut(chunk)[at..at + ENTRY_BYTES]);
+        if queue.bounds.min == offset {
+            queue.first_position = Some(entry.physical_offset);
+        }
         queue.bounds.max += 1;
         self.mark_dirty(index);
     }

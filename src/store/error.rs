@@ -43,11 +43,21 @@ pub enum StoreError {
         physical_offset: u64,
         reason: String,
     },
+    /// Its retention is over.
+    #[error(
+        "what was at {physical_offset} has been removed from the log, which begins at {log_min}"
+    )]
+    Removed { physical_offset: u64, log_min: u64 },
     #[error("the store is fenced: {reason}")]
     Fenced { reason: Arc<str> },
 }
 
 impl StoreError {
+    /// There may be room again, and then it works.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             operation,
@@ -73,6 +83,8 @@ pub enum AppendError {
     NoRoom,
     #[error("the topic was deleted")]
     NoQueue,
+    #[error("no space for messages: {reason}")]
+    NoSpace { reason: Arc<str> },
     #[error("the store is closing")]
     Closing,
     #[error("the store is fenced: {reason}")]

@@ -3,6 +3,9 @@
 //! There is no timer. In sync mode a write is done when the device has flushed it, in async mode when the device has taken
 //! it; a task of its own then flushes every `flush_interval_ms`. When a write is done its messages become visible, whoever
 //! waits for them is woken, and the next write is submitted at once: it precedes the replies in the kernel's queue.
+//!
+//! A write that has no file to go to, as the disk is full, waits until it has one: nothing has been written, so that it
+//! may be tried again.
 
 use std::rc::Rc;
 
@@ -11,6 +14,9 @@ use tracing::error;
 use super::{Flush, Store, StoreError};
 use crate::io::first;
 use crate::io::{Durability, File, Io};
+
+/// How often a file is tried to be made for what waits for one.
+const NO_SPACE_RETRY_NS: u64 = 200_000_000;
 
 /// Writes until the store is closed and everything is written, or until a write fails.
 pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
@@ -29,7 +35,15 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
         };
         let len = sealed.slice.len() as u64;
         let at = sealed.start % store.config.segment_bytes;
+        if store.hurry_flush(sealed.end).await.is_err() {
+            return;
+        }
         let written = match store.segments.file_or_create(sealed.start).await {
+            Err(error) if error.is_no_space() && !store.state.borrow().closing => {
+                let retry_ns = store.io.now().mono_ns + NO_SPACE_RETRY_NS;
+                store.io.sleep_until(retry_ns).await;
+                continue;
+            }
             Ok(file) => file
                 .write_at(sealed.slice, at, durability)
                 .await
@@ -84,6 +98,21 @@ impl<I: Io> Store<I> {
         drop(state);
         self.committed.wake_all();
         self.room.wake_all();
+    }
+
+    /// Async mode: keeps what is not flushed within its bound. In sync mode that is one write at most.
+    async fn hurry_flush(&self, end: u64) -> Result<(), StoreError> {
+        let unflushed = match self.config.flush {
+            Flush::Async => end - self.flushed.get(),
+            Flush::Sync => return Ok(()),
+        };
+        if unflushed > self.config.max_unflushed_bytes / 2 {
+            self.flush_now.notify();
+        }
+        if unflushed > self.config.max_unflushed_bytes {
+            self.flush_log(self.committed()).await?;
+        }
+        Ok(())
     }
 
     /// Makes the log durable up to `position`, which has been written.

@@ -5,6 +5,7 @@
 
 mod block_cache;
 mod checkpoint;
+mod cleaning;
 mod cold;
 mod commit_log;
 mod config;
@@ -15,6 +16,7 @@ mod names;
 mod open;
 mod queue_files;
 mod recovery;
+mod retention;
 mod saving;
 mod search;
 mod segments;
@@ -33,6 +35,7 @@ pub use consume_queue::{QueueBounds, QueueIndex};
 pub use error::StoreError as ReadError;
 pub use error::{AppendError, StoreError};
 pub use open::Progress;
+pub use retention::Retention;
 pub use search::Boundary;
 pub use text_files::TextFiles;
 
@@ -74,6 +77,10 @@ pub struct Store<I: Io> {
     deleted: RefCell<VecDeque<(String, Vec<u32>)>>,
     /// Async mode: up to here the log is on the device for good.
     flushed: Cell<u64>,
+    /// Up to here the queues' files are complete, and a checkpoint says so.
+    checkpointed: Cell<u64>,
+    retention: RefCell<Retention>,
+    wanted: cleaning::Wanted,
     counters: Counters,
     lock: Cell<Option<I::Lock>>,
 }
@@ -95,7 +102,27 @@ struct State {
     last_store_time_ms: i64,
     first_store_time_ms: Option<i64>,
     fence: Option<Arc<str>>,
+    /// Why nothing is taken until there is space again.
+    full: Full,
     closing: bool,
+}
+
+/// What keeps messages out for lack of space.
+#[derive(Default)]
+struct Full {
+    /// The disk is fuller than it should be.
+    disk: Option<Arc<str>>,
+    /// The queues' files, or those of config/, cannot be written.
+    queues: Option<Arc<str>>,
+    texts: Option<Arc<str>>,
+}
+
+impl Full {
+    fn reason(&self) -> Option<&Arc<str>> {
+        [&self.disk, &self.queues, &self.texts]
+            .into_iter()
+            .find_map(Option::as_ref)
+    }
 }
 
 struct Pending {
@@ -189,14 +216,24 @@ impl<I: Io> Store<I> {
     /// Whether messages of `len` bytes in all can be appended now.
     pub fn room_for(&self, len: usize) -> bool {
         let state = self.state.borrow();
-        state.fence.is_some() || state.room_for(len)
+        state.check_open().is_err() || state.room_for(len) || self.check_file(&state, len).is_err()
+    }
+
+    /// Whether there is a file for `len` bytes, or can be one. What is appended is sure to get its place, so that a full
+    /// disk refuses messages and never fails one that was taken.
+    fn check_file(&self, state: &State, len: usize) -> Result<(), AppendError> {
+        let Some(reason) = self.segments.no_space() else {
+            return Ok(());
+        };
+        match self.segments.end() {
+            Some(end) if state.log.end_of(len) <= end => Ok(()),
+            _ => Err(AppendError::NoSpace { reason }),
+        }
     }
 
     /// Done when there is room, or when there never will be.
     pub async fn wait_for_room(&self, len: usize) {
-        self.room
-            .until(|| (self.room_for(len) || self.state.borrow().closing).then_some(()))
-            .await;
+        self.room.until(|| self.room_for(len).then_some(())).await;
     }
 
     /// Encodes a message into the log. `tags_code` replaces that of the message's tags in the queue's entry.
@@ -210,7 +247,9 @@ impl<I: Io> Store<I> {
         let mut state = self.state.borrow_mut();
         state.check_open()?;
         let fields = state.fields(&self.config, queue, message, now_ms)?;
-        if !state.room_for(fields.encoded_len()) {
+        let len = fields.encoded_len();
+        self.check_file(&state, len)?;
+        if !state.room_for(len) {
             return Err(AppendError::NoRoom);
         }
         let appended = self.append_one(&mut state, queue, message, tags_code, now_ms);
@@ -238,6 +277,7 @@ impl<I: Io> Store<I> {
         if total > limit {
             return Err(AppendError::RecordSize { got: total, limit });
         }
+        self.check_file(&state, total)?;
         if !state.room_for(total) {
             return Err(AppendError::NoRoom);
         }
@@ -448,7 +488,7 @@ impl<I: Io> Store<I> {
             writes: self.counters.writes.get(),
             written_bytes: self.counters.written_bytes.get(),
             flushes: self.counters.flushes.get(),
-            log_min: self.segments.min_position().unwrap_or(0),
+            log_min: self.log_min(),
             log_max: state.committed,
             not_committed_bytes: state.log.tail() - state.committed,
             free_queue_chunks: state.queues.free_chunks(),
@@ -462,7 +502,9 @@ impl<I: Io> Store<I> {
     }
 
     pub async fn save_text(&self, name: &str, text: String) -> Result<(), StoreError> {
-        self.texts.save(name, text).await
+        let saved = self.texts.save(name, text).await;
+        self.note_space(&saved, |full| &mut full.texts);
+        saved
     }
 }
 
@@ -480,7 +522,12 @@ impl State {
                 reason: reason.clone(),
             }),
             None if self.closing => Err(AppendError::Closing),
-            None => Ok(()),
+            None => match self.full.reason() {
+                Some(reason) => Err(AppendError::NoSpace {
+                    reason: reason.clone(),
+                }),
+                None => Ok(()),
+            },
         }
     }
 

@@ -14,7 +14,9 @@ use super::queue_files::QueueFiles;
 use super::recovery::{Recovery, Window};
 use super::segments::Segments;
 use super::text_files::TextFiles;
-use super::{Counters, Flush, State, Store, StoreConfig, StoreError, group_commit, saving};
+use super::{
+    Counters, Flush, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, saving,
+};
 use crate::io::{Durability, File, Io, Notify, OpenOptions};
 use crate::mem::LogBuffer;
 use crate::message::{Check, Record};
@@ -94,6 +96,7 @@ impl<I: Io> Store<I> {
             Recovery::new(&config, &segments, &queue_files, &checkpoint, &mut queues);
         let tail = recovery.run(was_closed, &mut progress).await?;
         let (last_store_time_ms, messages) = (recovery.last_store_time_ms, recovery.messages);
+        let checkpointed = recovery.checkpointed;
         let in_block = (tail - floor(tail)) as usize;
         let block = match in_block {
             0 => Vec::new(),
@@ -113,7 +116,8 @@ impl<I: Io> Store<I> {
         let store = Rc::new(Store {
             cold: BlockCache::new(config.cold_cache_bytes),
             state: RefCell::new(State {
-                log: CommitLog::new(buffer, config.segment_bytes, tail, &block),
+                log: CommitLog::new(buffer, config.segment_bytes, tail, &block)
+                    .with_writes_up_to(config.max_unflushed_bytes),
                 queues,
                 pending: VecDeque::new(),
                 arrivals: Vec::new(),
@@ -123,6 +127,7 @@ impl<I: Io> Store<I> {
                 last_store_time_ms,
                 first_store_time_ms,
                 fence: None,
+                full: Full::default(),
                 closing: false,
             }),
             segments: Rc::new(segments),
@@ -138,6 +143,9 @@ impl<I: Io> Store<I> {
             deleted: RefCell::default(),
             lock: Cell::new(Some(lock)),
             flushed: Cell::new(tail),
+            checkpointed: Cell::new(checkpointed),
+            retention: RefCell::new(config.retention.clone()),
+            wanted: Default::default(),
             counters: Counters {
                 registered: Cell::new(registered),
                 ..Counters::default()
@@ -152,6 +160,7 @@ impl<I: Io> Store<I> {
     fn start_background(self: &Rc<Self>) {
         self.spawn_task(group_commit::run(self.clone()));
         self.spawn_task(saving::run(self.clone()));
+        self.spawn_task(cleaning::run(self.clone()));
         if self.config.flush == Flush::Async {
             self.spawn_task(group_commit::flush_regularly(self.clone()));
         }

@@ -227,6 +227,36 @@ impl<I: Io> QueueFiles<I> {
         Ok(())
     }
 
+    /// Removes the queue's files that end before an offset, the oldest first, but not the last one: it says where the
+    /// queue goes on.
+    pub async fn remove_below(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        offset: u64,
+    ) -> Result<(), StoreError> {
+        let queue_dir = self.dir.join(topic).join(queue_id.to_string());
+        let files = self.list(&queue_dir).await?;
+        let Some((_last, before)) = files.split_last() else {
+            return Ok(());
+        };
+        for file in before {
+            let end = parse_offset_name(&file.path).and_then(|start| start.checked_add(FILE_BYTES));
+            if end.is_none_or(|end| end > offset * ENTRY_BYTES as u64) {
+                break;
+            }
+            let removed = self.io.remove_file(&file.path).await;
+            self.removals.set(self.removals.get() + 1);
+            self.open.borrow_mut().remove(&file.path);
+            removed.map_err(StoreError::io("remove", &file.path))?;
+            self.io
+                .sync_dir(&queue_dir)
+                .await
+                .map_err(StoreError::io("sync", &queue_dir))?;
+        }
+        Ok(())
+    }
+
     /// Entries of one file: they stand at its beginning, so the first without size is found by halving.
     async fn count_entries(&self, path: &Path) -> Result<u64, StoreError> {
         let Some(file) = self.file(path, false).await? else {

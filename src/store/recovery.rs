@@ -3,13 +3,13 @@
 //! The checkpoint says up to where the queues' files are complete; from there on the log is read, each record checked to
 //! be the successor of the one before (its own position, size, magic, body CRC, CRC over all of it), and its entry made
 //! again. The first that is not ends the log. Where the checkpoint, the files and the log do not fit one another, the
-//! files are removed and made again from all of the log. After a crash whatever lies behind the end is wiped: it has
-//! the right positions and CRCs, and a later restart would take it for ours.
+//! files are removed and made again from all of the log. After a crash what was written behind the end is wiped: it may
+//! have the right positions and CRCs, and a later restart would take it for ours.
 
 use super::checkpoint::{Checkpoint, CheckpointFile};
 use super::commit_log::{ceil, floor};
 use super::config::SCHEDULE_TOPIC;
-use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, Entry};
+use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, Entry, QueueBounds};
 use super::open::Progress;
 use super::queue_files::{BLANK, Found, MAX_QUEUE_ID, QueueFiles};
 use super::segments::Segments;
@@ -29,6 +29,8 @@ pub(super) struct Recovery<'a, I: Io> {
     queues: &'a mut ConsumeQueues,
     pub last_store_time_ms: i64,
     pub messages: u64,
+    /// Up to here the queues' files are complete.
+    pub checkpointed: u64,
 }
 
 /// What to do when a record does not continue its queue.
@@ -59,6 +61,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             queues,
             last_store_time_ms: 0,
             messages: 0,
+            checkpointed: 0,
         }
     }
 
@@ -92,7 +95,12 @@ impl<'a, I: Io> Recovery<'a, I> {
             Err(Mismatch) => self.rebuild(log_min, progress).await?,
         };
         if !was_closed {
-            self.wipe_behind(tail).await?;
+            let wipe_to = match checkpoint {
+                Some(_) => self.end_of_unflushed(tail),
+                // RocketMQ may have had the store, which has no such bound.
+                None => u64::MAX,
+            };
+            self.wipe_behind(tail, wipe_to).await?;
             // What a killed process had written but not flushed is about to be shown to consumers.
             self.segments.sync_from(from).await?;
         }
@@ -109,6 +117,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             return Ok(Err(Mismatch));
         }
         self.last_store_time_ms = checkpoint.store_time_ms;
+        self.checkpointed = checkpoint.position;
         self.read_log(checkpoint.position, Gaps::Refuse, progress)
             .await
     }
@@ -121,9 +130,10 @@ impl<'a, I: Io> Recovery<'a, I> {
         progress(Progress::Rebuilding);
         // A crash halfway must not leave a checkpoint that speaks of files which are gone.
         self.checkpoint.revoke().await?;
-        self.remove_queue_files().await?;
         self.queues.clear();
+        self.keep_queue_ends(log_min).await?;
         (self.last_store_time_ms, self.messages) = (0, 0);
+        self.checkpointed = 0;
         match self.read_log(log_min, Gaps::Take, progress).await? {
             Ok(tail) => Ok(tail),
             Err(Mismatch) => unreachable!("gaps were taken"),
@@ -152,11 +162,14 @@ impl<'a, I: Io> Recovery<'a, I> {
                     .erase(&found.topic, found.queue_id, ahead_from, found.max)
                     .await?;
             }
-            let Some(last) = self.last_before(&found, ahead_from).await? else {
+            if ahead_from == 0 {
                 continue;
-            };
-            if newest.is_none_or(|newest| newest.physical_offset < last.physical_offset) {
-                newest = Some(last);
+            }
+            let last = self.last_before(&found, ahead_from).await?;
+            if last.is_some_and(|last| {
+                newest.is_none_or(|newest| newest.physical_offset < last.physical_offset)
+            }) {
+                newest = last;
             }
             let found = Found {
                 max: ahead_from,
@@ -228,6 +241,26 @@ impl<'a, I: Io> Recovery<'a, I> {
             })
         });
         Ok(if is_there { Ok(()) } else { Err(Mismatch) })
+    }
+
+    /// Removes the queues' files but of those that end with a message of a file that is gone: nothing in the log says any
+    /// more where they go on, and no offset is to be given out twice.
+    async fn keep_queue_ends(&mut self, log_min: u64) -> Result<(), StoreError> {
+        for found in self.queue_files.find_all().await? {
+            let is_of_log = |entry: Entry| entry != BLANK && entry.physical_offset >= log_min;
+            let ends_before_log = found.is_whole
+                && found.max > 0
+                && self.first_of(&found, is_of_log).await? == found.max;
+            if ends_before_log {
+                let queue = self.queues.find_or_create(&found.topic, found.queue_id);
+                self.queues.restore(queue, found.max, found.max);
+            } else {
+                self.queue_files
+                    .remove(&found.topic, &[found.queue_id])
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     async fn remove_queue_files(&self) -> Result<(), StoreError> {
@@ -311,7 +344,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             tags_code: entry_tags(record, &self.config.delay_levels_ms),
         };
         let queue = self.queues.find_or_create(record.topic, record.queue_id);
-        let max = self.queues.queue(queue).bounds.max;
+        let QueueBounds { min, max, .. } = self.queues.queue(queue).bounds;
         match record.queue_offset {
             offset if offset == max => {}
             // The topic was deleted and made again.
@@ -324,7 +357,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             // Its earlier messages are gone with their log files.
             offset if max == 0 => self.queues.restart(queue, offset),
             _ if gaps == Gaps::Refuse => return Ok(Err(Mismatch)),
-            offset if offset < max => return Ok(Ok(())),
+            offset if offset < max && min < max => return Ok(Ok(())),
             offset => {
                 self.queue_files
                     .remove(record.topic, &[record.queue_id])
@@ -361,8 +394,18 @@ impl<'a, I: Io> Recovery<'a, I> {
         Ok(())
     }
 
-    /// Makes zeros of everything behind the end of the log.
-    async fn wipe_behind(&self, tail: u64) -> Result<(), StoreError> {
+    /// Where nothing is any more that was written since this file is the log's. What was flushed is in the log, so the log
+    /// ends at or behind the last flush; no write ends further behind it than `StoreConfig::max_unflushed_bytes`, rounded
+    /// to a block. Whoever starts after a crash flushes and wipes before anything is written,
+    /// and a wipe that is cut short begins anew at an end that is again not before that last flush: what an earlier crash
+    /// left is gone. A file that had been another one before may hold anything else behind it; but its records say another
+    /// position (`segments.rs`).
+    fn end_of_unflushed(&self, tail: u64) -> u64 {
+        ceil(tail) + self.config.max_unflushed_bytes + BLOCK_BYTES as u64
+    }
+
+    /// Makes zeros of what is behind the end of the log, up to `wipe_to` in its last file.
+    async fn wipe_behind(&self, tail: u64, wipe_to: u64) -> Result<(), StoreError> {
         let segment_bytes = self.config.segment_bytes;
         let segment = self.segments.start_of(tail);
         if tail == segment {
@@ -371,8 +414,9 @@ impl<'a, I: Io> Recovery<'a, I> {
         self.segments.remove_from(segment + segment_bytes).await?;
         self.wipe_block(tail).await?;
         let mut position = ceil(tail);
-        while position < segment + segment_bytes {
-            let len = ((segment + segment_bytes - position) as usize).min(1 << 20);
+        let end = wipe_to.min(segment + segment_bytes);
+        while position < end {
+            let len = ((end - position) as usize).min(1 << 20);
             let Some(bytes) = self.segments.read(position, len).await? else {
                 return Ok(());
             };

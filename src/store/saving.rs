@@ -12,6 +12,9 @@ use crate::io::first;
 /// How often the queues are saved. What came since is read from the log again after a crash.
 const INTERVAL_NS: u64 = 5_000_000_000;
 
+/// When they are saved again if there was no space for them.
+const NO_SPACE_RETRY_NS: u64 = 1_000_000_000;
+
 /// How often it is looked whether memory gets short.
 const LOOK_NS: u64 = 50_000_000;
 
@@ -43,7 +46,12 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
             continue;
         }
         due_ns = now_ns + INTERVAL_NS;
-        if let Err(error) = store.save_queues().await {
+        let saved = store.save_queues().await;
+        store.note_space(&saved, |full| &mut full.queues);
+        if let Err(error) = saved {
+            if error.is_no_space() {
+                due_ns = now_ns + NO_SPACE_RETRY_NS;
+            }
             warn!(%error, "the queues cannot be saved; a restart would read them from the log");
         }
         if free < wanted {
@@ -109,7 +117,9 @@ impl<I: Io> Store<I> {
             store_time_ms,
             queues_digest: self.state.borrow().queues.saved_digest(),
         };
-        self.checkpoint.save(&checkpoint).await
+        self.checkpoint.save(&checkpoint).await?;
+        self.checkpointed.set(position);
+        Ok(())
     }
 
     /// Until nothing is left to remove: what is saved next may be of a topic that was deleted meanwhile and made again,
@@ -133,6 +143,7 @@ impl<I: Io> Store<I> {
         self.work.notify();
         self.flush_now.notify();
         self.save_now.notify();
+        self.segments.clean_now.notify();
         self.room.wake_all();
         let still_running = || (self.counters.tasks.get() == 0).then_some(());
         self.background.until(still_running).await;
@@ -146,6 +157,7 @@ impl<I: Io> Store<I> {
             return Err(StoreError::Fenced { reason });
         }
         self.save_queues().await?;
+        self.segments.seal_end(self.tail()).await?;
         let abort = self.config.dir.join("abort");
         self.io
             .remove_file(&abort)

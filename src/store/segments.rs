@@ -4,18 +4,33 @@
 //! changes the file system's metadata, at 3 to 5 times the latency. So a background task writes zeros ahead of the tail,
 //! at its ease while it is well ahead, and makes the next file before this one is full. A zero write in flight and a log
 //! write never touch the same block: [`Segments::busy`] says where the log must not write now.
+//!
+//! A file whose time is over becomes the log's next one: it has all its blocks, so that zeros are plain overwrites. What
+//! it holds is harmless. Its records say another position than the one where they would be read; of each former life all
+//! bytes were overwritten by the next one, up to the very end, so that a single blank record is left, which says no
+//! position and is made zeros here; so is the beginning, where RocketMQ, which looks at no position, would go on after a
+//! clean stop. The way from one name to the other leads over `spare`:
+//!
+//! ```text
+//! rename to spare | sync the folder | zero the beginning, zero the blank record | ... | rename to its new name | sync
+//! ```
+//! Before the first sync a power cut leaves the old file as it was, after it no file of the log is touched until the
+//! second; a start removes a `spare` that it finds.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::StoreError;
-use super::commit_log::ceil;
+use super::commit_log::{ceil, floor};
 use super::names::{offset_name, parse_offset_name};
-use crate::io::{Durability, File, Io, OpenOptions};
+use super::waiters::Waiters;
+use crate::io::{Durability, File, Io, Notify, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
+use crate::message::BLANK_MAGIC;
 
 /// Zeros written at a time: the device is busy with them for a fraction of a millisecond, which a log write may have to
 /// wait for.
@@ -36,6 +51,15 @@ const EASY_PAUSE_NS: u64 = 5_000_000;
 /// How far the zeros jump ahead of a tail that has caught up with them.
 const HEADWAY_BYTES: u64 = 8 << 20;
 
+/// A file whose time is over, until it is needed.
+const SPARE: &str = "spare";
+
+/// The blank record at the end of a file is looked for so far from the end; no message is longer.
+const MAX_BLANK_BYTES: u64 = 32 << 20;
+
+/// Pause after an error.
+const RETRY_NS: u64 = 1_000_000_000;
+
 pub(super) struct Segments<I: Io> {
     io: I,
     dir: PathBuf,
@@ -45,6 +69,14 @@ pub(super) struct Segments<I: Io> {
     /// Blocks from the tail up to here have been written.
     zeroed_to: Cell<u64>,
     busy: Cell<Option<(u64, u64)>>,
+    spare: RefCell<Option<I::File>>,
+    /// A file is being made; who needs it too waits.
+    is_making: Cell<bool>,
+    made: Waiters,
+    /// Why the next file could not be made, if it was for lack of space.
+    no_space: RefCell<Option<Arc<str>>>,
+    /// Somebody should look now whether files can go.
+    pub clean_now: Notify,
 }
 
 impl<I: Io> Segments<I> {
@@ -59,6 +91,11 @@ impl<I: Io> Segments<I> {
         let mut files = BTreeMap::new();
         let mut expected = None;
         for entry in io.list(&dir).await.map_err(StoreError::io("list", &dir))? {
+            if entry.path == dir.join(SPARE) {
+                io.remove_file(&entry.path)
+                    .await
+                    .map_err(StoreError::io("remove", &entry.path))?;
+            }
             let Some(start) = parse_offset_name(&entry.path) else {
                 continue;
             };
@@ -93,6 +130,11 @@ impl<I: Io> Segments<I> {
             zeros: RefCell::default(),
             zeroed_to: Cell::new(0),
             busy: Cell::new(None),
+            spare: RefCell::default(),
+            is_making: Cell::new(false),
+            made: Waiters::default(),
+            no_space: RefCell::default(),
+            clean_now: Notify::default(),
         })
     }
 
@@ -118,27 +160,187 @@ impl<I: Io> Segments<I> {
 
     /// The file of this position, made if need be.
     pub async fn file_or_create(&self, position: u64) -> Result<I::File, StoreError> {
-        match self.file(position) {
-            Some(file) => Ok(file),
-            None => self.create(self.start_of(position)).await,
+        let start = self.start_of(position);
+        loop {
+            if let Some(file) = self.file(start) {
+                return Ok(file);
+            }
+            if !self.is_making.replace(true) {
+                break;
+            }
+            let is_done = || (!self.is_making.get()).then_some(());
+            self.made.until(is_done).await;
+        }
+        let made = self.make(start).await;
+        self.is_making.set(false);
+        self.made.wake_all();
+        self.note_space(&made);
+        made
+    }
+
+    fn note_space(&self, made: &Result<I::File, StoreError>) {
+        match made {
+            Ok(_) => drop(self.no_space.take()),
+            Err(error) if error.is_no_space() => {
+                let reason = format!("the log cannot grow: {error}");
+                self.no_space.replace(Some(reason.into()));
+                self.clean_now.notify();
+            }
+            Err(_) => {}
         }
     }
 
-    async fn create(&self, start: u64) -> Result<I::File, StoreError> {
+    async fn make(&self, start: u64) -> Result<I::File, StoreError> {
         let path = self.dir.join(offset_name(start));
-        let file = open_direct(&self.io, &path, true).await?;
-        file.allocate(self.segment_bytes)
-            .await
-            .map_err(StoreError::io("allocate", &path))?;
+        let spare = self.spare.take();
+        let file = match spare {
+            Some(spare) => {
+                let from = self.dir.join(SPARE);
+                self.io
+                    .rename(&from, &path)
+                    .await
+                    .map_err(StoreError::io("rename", &from))?;
+                spare
+            }
+            None => self.allocate(&path).await?,
+        };
+        self.sync_dir().await?;
+        self.files.borrow_mut().insert(start, file.clone());
+        Ok(file)
+    }
+
+    async fn allocate(&self, path: &Path) -> Result<I::File, StoreError> {
+        let file = open_direct(&self.io, path, true).await?;
+        if let Err(error) = file.allocate(self.segment_bytes).await {
+            // What it has got would be missing elsewhere. That the removal may fail too changes nothing.
+            let _ = self.io.remove_file(path).await;
+            return Err(StoreError::io("allocate", path)(error));
+        }
         file.sync_data()
             .await
-            .map_err(StoreError::io("sync", &path))?;
+            .map_err(StoreError::io("sync", path))?;
+        Ok(file)
+    }
+
+    async fn sync_dir(&self) -> Result<(), StoreError> {
         self.io
             .sync_dir(&self.dir)
             .await
-            .map_err(StoreError::io("sync", &self.dir))?;
-        // Somebody else may have made it meanwhile: then both handles are of the same file.
-        Ok(self.files.borrow_mut().entry(start).or_insert(file).clone())
+            .map_err(StoreError::io("sync", &self.dir))
+    }
+
+    /// Why the log cannot get its next file, if so.
+    pub fn no_space(&self) -> Option<Arc<str>> {
+        self.no_space.borrow().clone()
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The first positions of all files.
+    pub fn starts(&self) -> Vec<u64> {
+        self.files.borrow().keys().copied().collect()
+    }
+
+    pub fn has_spare(&self) -> bool {
+        self.spare.borrow().is_some()
+    }
+
+    pub async fn drop_spare(&self) -> Result<(), StoreError> {
+        if self.spare.take().is_none() {
+            return Ok(());
+        }
+        let path = self.dir.join(SPARE);
+        self.io
+            .remove_file(&path)
+            .await
+            .map_err(StoreError::io("remove", &path))?;
+        self.sync_dir().await
+    }
+
+    /// The oldest file goes; it may stay as a spare if there is none. One at a time: after a power cut there is no gap.
+    pub async fn remove_first(&self, recycle: bool) -> Result<(), StoreError> {
+        let first = self
+            .files
+            .borrow()
+            .first_key_value()
+            .map(|(start, file)| (*start, file.clone()));
+        let Some((start, file)) = first else {
+            return Ok(());
+        };
+        let path = self.dir.join(offset_name(start));
+        if !recycle || self.has_spare() || self.is_making.get() {
+            self.io
+                .remove_file(&path)
+                .await
+                .map_err(StoreError::io("remove", &path))?;
+            self.files.borrow_mut().remove(&start);
+            return self.sync_dir().await;
+        }
+        let spare = self.dir.join(SPARE);
+        self.io
+            .rename(&path, &spare)
+            .await
+            .map_err(StoreError::io("rename", &path))?;
+        self.files.borrow_mut().remove(&start);
+        self.sync_dir().await?;
+        if self.scrub(&file).await? {
+            self.spare.replace(Some(file));
+            return Ok(());
+        }
+        self.io
+            .remove_file(&spare)
+            .await
+            .map_err(StoreError::io("remove", &spare))
+    }
+
+    /// Makes zeros of what could be taken for the log's in a file that gets another place in it: its beginning, and its
+    /// blank record, the last bytes that are not zero. Without one it is not a file as we know it: `false`.
+    async fn scrub(&self, file: &I::File) -> Result<bool, StoreError> {
+        let path = self.dir.join(SPARE);
+        let Some(blank) = self.find_blank(file).await? else {
+            return Ok(false);
+        };
+        let last = floor(blank + 7);
+        for block in [0, floor(blank), last] {
+            let zeros = AlignedBuf::zeroed(BLOCK_BYTES);
+            let (written, _) = file.write_at(zeros, block, Durability::Synced).await;
+            written.map_err(StoreError::io("write", &path))?;
+        }
+        Ok(true)
+    }
+
+    /// Where the blank record is that ends a full file.
+    async fn find_blank(&self, file: &I::File) -> Result<Option<u64>, StoreError> {
+        let path = self.dir.join(SPARE);
+        let lowest = self.segment_bytes.saturating_sub(MAX_BLANK_BYTES);
+        let mut to = self.segment_bytes;
+        while to > lowest {
+            let from = to.saturating_sub(CHUNK_BYTES).max(lowest);
+            // Some bytes more, as the record may begin in the piece before.
+            let start = from.saturating_sub(BLOCK_BYTES as u64);
+            let len = (to - start) as usize;
+            let (read, bytes) = file
+                .read_at(AlignedBuf::with_room_for(len), len, start)
+                .await;
+            read.map_err(StoreError::io("read", &path))?;
+            let Some(last) = bytes[..len].iter().rposition(|byte| *byte != 0) else {
+                to = from;
+                continue;
+            };
+            let Some(record) = (last + 1).checked_sub(8) else {
+                return Ok(None);
+            };
+            let blank = start + record as u64;
+            let expected = ((self.segment_bytes - blank) as u32)
+                .to_be_bytes()
+                .into_iter();
+            let expected = expected.chain(BLANK_MAGIC.to_be_bytes());
+            let is_blank = bytes[record..=last].iter().copied().eq(expected);
+            return Ok(is_blank.then_some(blank));
+        }
+        Ok(None)
     }
 
     /// Position behind the last file.
@@ -156,10 +358,7 @@ impl<I: Io> Segments<I> {
                 .remove_file(&path)
                 .await
                 .map_err(StoreError::io("remove", &path))?;
-            self.io
-                .sync_dir(&self.dir)
-                .await
-                .map_err(StoreError::io("sync", &self.dir))?;
+            self.sync_dir().await?;
         }
         Ok(())
     }
@@ -241,6 +440,18 @@ impl<I: Io> Segments<I> {
         (written.map_err(StoreError::io("write", &path)), blocks)
     }
 
+    /// For RocketMQ, which takes whatever looks like a record behind the tail for one: there are zeros behind it, and no
+    /// file that is not of the log.
+    pub async fn seal_end(&self, tail: u64) -> Result<(), StoreError> {
+        self.drop_spare().await?;
+        let behind = ceil(tail);
+        let is_in_file = !behind.is_multiple_of(self.segment_bytes);
+        if is_in_file && self.file(behind).is_some() {
+            self.zero(behind, BLOCK_BYTES as u64).await?;
+        }
+        Ok(())
+    }
+
     /// Room for the first messages; what the background does comes behind it.
     pub async fn prepare_first(&self, tail: u64) -> Result<(), StoreError> {
         let from = ceil(tail);
@@ -249,8 +460,12 @@ impl<I: Io> Segments<I> {
             return Ok(());
         }
         let len = FIRST_BYTES.min(self.segment_bytes);
-        self.zero(from, len).await?;
-        self.zeroed_to.set(from + len);
+        match self.zero(from, len).await {
+            Ok(()) => self.zeroed_to.set(from + len),
+            // It can still be read, and files can go.
+            Err(error) if error.is_no_space() => self.zeroed_to.set(from),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -277,7 +492,7 @@ impl<I: Io> Segments<I> {
             if let Err(error) = zeroed {
                 // The log itself meets the same error, and decides.
                 tracing::warn!(%error, "cannot prepare the log's space");
-                self.pause(1_000_000_000).await;
+                self.pause(RETRY_NS).await;
                 continue;
             }
             self.zeroed_to.set(from + len);

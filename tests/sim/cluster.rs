@@ -9,7 +9,7 @@ use ringmq::broker::BrokerConfig;
 use ringmq::io::{Notify, Spawn};
 use ringmq::reactor::{self, NamesrvSetup, ShardSetup};
 use ringmq::sim::{Sim, SimConfig, SimIo};
-use ringmq::store::{Flush, StoreConfig};
+use ringmq::store::{Flush, Retention, StoreConfig};
 use ringmq::wire::Codec;
 
 use crate::client::Client;
@@ -28,6 +28,10 @@ pub const SYNC_FLUSH_TIMEOUT_MS: u64 = 5_000;
 /// The log rolls every few dozen messages, and what is a second old is read from the disk.
 const SEGMENT_BYTES: u64 = 128 << 10;
 const LOG_BUFFER_BYTES: usize = 256 << 10;
+const MAX_UNFLUSHED_BYTES: u64 = 64 << 10;
+
+/// Of the broker's host; a tenth of it is more than a run without retention writes.
+pub const DISK_BYTES: u64 = 1 << 30;
 pub const MAX_MESSAGE_BYTES: usize = 32 << 10;
 
 /// How long a start or a stop may take.
@@ -36,6 +40,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub struct Cluster {
     pub sim: Sim,
     pub flush: Flush,
+    retention: Retention,
     broker: RefCell<Option<Process>>,
 }
 
@@ -53,15 +58,27 @@ enum State {
 
 impl Cluster {
     pub fn new(seed: u64, flush: Flush) -> Self {
+        Cluster::keeping(seed, flush, Retention::default())
+    }
+
+    /// A broker that lets messages go.
+    pub fn keeping(seed: u64, flush: Flush, retention: Retention) -> Self {
         let config = SimConfig {
             time_limit_ns: 3_600_000_000_000,
+            disk_bytes: DISK_BYTES,
             ..SimConfig::default()
         };
         Cluster {
             sim: Sim::new(seed, config),
             flush,
+            retention,
             broker: RefCell::default(),
         }
+    }
+
+    /// How long messages are kept.
+    pub fn reserved_ms(&self) -> u64 {
+        self.retention.reserved_ms
     }
 
     /// The broker's host, whether or not its process runs.
@@ -92,7 +109,7 @@ impl Cluster {
         let io = self.sim.host(BROKER);
         let stop = Rc::new(Notify::default());
         let state = Rc::new(Cell::new(State::Starting));
-        let setup = shard_setup(&io, self.flush);
+        let setup = shard_setup(&io, self.flush, &self.retention);
         let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
         io.spawn(async move {
             let ready = |ready: reactor::Ready| {
@@ -156,7 +173,7 @@ impl Cluster {
     }
 }
 
-fn shard_setup(io: &SimIo, flush: Flush) -> ShardSetup {
+fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
     let any = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
     let advertise = SocketAddr::new(io.ip(), BROKER_PORT);
     ShardSetup {
@@ -169,6 +186,8 @@ fn shard_setup(io: &SimIo, flush: Flush) -> ShardSetup {
             log_buffer_bytes: LOG_BUFFER_BYTES,
             max_message_bytes: MAX_MESSAGE_BYTES,
             flush_interval_ms: FLUSH_INTERVAL_MS,
+            max_unflushed_bytes: MAX_UNFLUSHED_BYTES,
+            retention: retention.clone(),
             consume_queue_memory_bytes: 2 << 20,
             delay_levels_ms: DELAY_LEVELS_MS.to_vec(),
             store_host: advertise,
@@ -178,6 +197,7 @@ fn shard_setup(io: &SimIo, flush: Flush) -> ShardSetup {
             advertise,
             max_message_bytes: MAX_MESSAGE_BYTES,
             delay_levels_ms: DELAY_LEVELS_MS.to_vec(),
+            retention: retention.clone(),
             ..BrokerConfig::default()
         },
         namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT)],

@@ -17,20 +17,22 @@ mod faults;
 mod oracle;
 mod recovered;
 mod requests;
+mod retention;
 mod sent;
 mod workload;
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use ringmq::io::Spawn;
+use ringmq::io::{Clock, Disk, Spawn};
 use ringmq::sim::{Fault, Op, Rule};
-use ringmq::store::Flush;
+use ringmq::store::{Flush, Retention};
 
-use cluster::{Cluster, DELAY_LEVELS_MS};
+use cluster::{Cluster, DELAY_LEVELS_MS, DISK_BYTES};
 use dice::Dice;
 use oracle::Oracle;
 use workload::{CREATED, Shared};
@@ -101,13 +103,16 @@ fn trace_of_history(seed: u64) -> u64 {
     }
     let dice = Dice::new(seed, 0);
     let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
-    let cluster = Cluster::new(seed, flush);
+    let cluster = Cluster::keeping(seed, flush, some_retention(&dice));
     let (shared, stats) = cluster.sim.run(async {
         cluster.start().await;
         let shared = start_clients(&cluster, seed).await;
         for _ in 0..dice.within(1, ENDS) {
             if dice.one_in(3) {
                 stall_log(&cluster, &dice);
+            }
+            if dice.one_in(4) {
+                fill_disk(&cluster, &shared, &dice).await;
             }
             cluster
                 .sleep_ms(*dice.pick(&[100, 500, 1_500, 6_000]) + dice.below(500))
@@ -121,21 +126,51 @@ fn trace_of_history(seed: u64) -> u64 {
             .sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 5_000)
             .await;
         let stored = recovered::read_all(&cluster, &shared).await;
-        shared.oracle.borrow().is_settled(&stored);
+        let kept_from_ms = cluster.broker().now().unix_ms - shared.reserved_ms as i64;
+        shared.oracle.borrow().is_settled(&stored, kept_from_ms);
         let stats = stored.len();
         (shared, stats)
     });
     if std::env::var("SEED").is_ok() {
         let oracle = shared.oracle.borrow();
         println!(
-            "seed {seed}, {flush:?}: {} acknowledged, {} read, {} taken back, {stats} stored, {} s of virtual time",
+            "seed {seed}, {flush:?}: {} acknowledged, {} read, {} taken back, {} refused on a full disk, {} queues begin later, {stats} stored, {} s of virtual time",
             oracle.acked,
             oracle.read,
             oracle.taken_back,
+            oracle.refused,
+            oracle.begun_later,
             cluster.sim.mono_ns() / 1_000_000_000,
         );
     }
     cluster.sim.trace_hash()
+}
+
+/// In every other run messages are kept for some seconds only.
+fn some_retention(dice: &Dice) -> Retention {
+    let seconds = *dice.pick(&[2, 4, 3_600, 3_600]);
+    Retention {
+        reserved_ms: seconds * 1_000,
+        delete_hours: (0..24).collect(),
+        // Only what is old goes: all else has to be there.
+        clean_forcibly: false,
+        interval_ms: 500,
+        ..Retention::default()
+    }
+}
+
+/// Others fill the disk for a moment. Sends may be refused until they have gone, and two seconds longer.
+async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+    shared.is_disk_full.set(true);
+    let left_bytes = *dice.pick(&[0, 8 << 10, 200 << 10, DISK_BYTES / 20]);
+    let space = cluster.broker().space(Path::new("/")).unwrap();
+    cluster
+        .broker()
+        .occupy(space.available_bytes.saturating_sub(left_bytes));
+    cluster.sleep_ms(dice.within(100, 1_000)).await;
+    cluster.broker().occupy(0);
+    cluster.sleep_ms(2_000).await;
+    shared.is_disk_full.set(false);
 }
 
 /// Some of the next writes to the log take long, but not so long that anybody gives up.
@@ -164,6 +199,8 @@ fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
         disturbances: Cell::new(0),
         is_closed: Cell::new(false),
         is_ending: Cell::new(false),
+        is_disk_full: Cell::new(false),
+        reserved_ms: cluster.reserved_ms(),
     })
 }
 

@@ -35,6 +35,10 @@ pub struct Shared {
     pub is_closed: Cell<bool>,
     /// No new messages, please.
     pub is_ending: Cell<bool>,
+    /// There is no space, or there was none a moment ago.
+    pub is_disk_full: Cell<bool>,
+    /// How long messages are kept.
+    pub reserved_ms: u64,
 }
 
 impl Shared {
@@ -228,6 +232,10 @@ fn is_stored(connected: &Connected<'_>, reply: &Reply, topic: &str) -> bool {
     let is_excused = match reply.code {
         response::SUCCESS => return true,
         response::INVALID_PARAMETER => may_have_shrunk,
+        response::SERVICE_NOT_AVAILABLE if connected.shared.is_disk_full.get() => {
+            connected.oracle().refused += 1;
+            true
+        }
         response::SERVICE_NOT_AVAILABLE => connected.is_disturbed(),
         _ => false,
     };
@@ -348,8 +356,15 @@ async fn consume_some(
             };
             connected.oracle().sent_back(number, group, told);
         } else {
-            let is_excused =
-                reply.code == response::SERVICE_NOT_AVAILABLE && connected.is_disturbed();
+            let kept_from_ms = now.unix_ms - connected.shared.reserved_ms as i64;
+            let is_excused = match reply.code {
+                response::SERVICE_NOT_AVAILABLE => {
+                    connected.is_disturbed() || connected.shared.is_disk_full.get()
+                }
+                // It has gone meanwhile.
+                response::SYSTEM_ERROR => record.store_timestamp_ms < kept_from_ms + 1_000,
+                _ => false,
+            };
             assert!(is_excused, "a send-back was refused: {reply:?}");
         }
     }

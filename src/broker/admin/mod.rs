@@ -1,5 +1,6 @@
 //! Administrators' requests (RocketMQ: `AdminBrokerProcessor`).
 
+mod cleaning;
 mod connections;
 mod groups;
 mod runtime;

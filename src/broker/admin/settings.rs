@@ -1,9 +1,11 @@
 //! The broker's settings as Java properties: 25, 26.
 
 use crate::broker::reply::Reply;
-use crate::broker::{Broker, BrokerConfig, Refusal};
+use crate::broker::{Broker, BrokerConfig, Effect, Refusal};
 use crate::wire::codes::response;
 use crate::wire::loose_json;
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// A setting by RocketMQ's name.
 struct Setting {
@@ -14,12 +16,12 @@ struct Setting {
 }
 
 macro_rules! setting {
-    ($name:literal, $field:ident) => {
+    ($name:literal, $($field:ident).+) => {
         Setting {
             name: $name,
-            show: |config| config.$field.to_string(),
+            show: |config| config.$($field).+.to_string(),
             change: Some(|config, text| {
-                config.$field = text.parse().ok()?;
+                config.$($field).+ = text.parse().ok()?;
                 Some(())
             }),
         }
@@ -29,6 +31,22 @@ macro_rules! setting {
             name: $name,
             show: $show,
             change: None,
+        }
+    };
+}
+
+/// A share of the disk.
+macro_rules! percent {
+    ($name:literal, $field:ident) => {
+        Setting {
+            name: $name,
+            show: |config| config.retention.$field.to_string(),
+            change: Some(|config, text| {
+                let percent = text.parse().ok()?;
+                config.retention.$field =
+                    Some(percent).filter(|percent| (1..100).contains(percent))?;
+                Some(())
+            }),
         }
     };
 }
@@ -48,11 +66,32 @@ const SETTINGS: &[Setting] = &[
     setting!("brokerName", fixed | config | config.broker_name.clone()),
     setting!("brokerPermission", broker_permission),
     setting!("channelExpiredTimeout", client_expiry_ms),
+    setting!("cleanFileForciblyEnable", retention.clean_forcibly),
+    setting!("commitLogMaxBytes", retention.max_log_bytes),
     setting!("defaultTopicQueueNums", default_topic_queue_nums),
+    Setting {
+        name: "deleteWhen",
+        show: |config| show_hours(&config.retention.delete_hours),
+        change: Some(|config, text| {
+            config.retention.delete_hours = hours(text)?;
+            Some(())
+        }),
+    },
+    percent!("diskMaxUsedSpaceRatio", max_used_percent),
+    percent!("diskSpaceCleanForciblyRatio", forcible_percent),
+    percent!("diskSpaceWarningLevelRatio", warning_percent),
     setting!(
         "enablePropertyFilter",
         fixed | config | config.property_filter.to_string()
     ),
+    Setting {
+        name: "fileReservedTime",
+        show: |config| (config.retention.reserved_ms / HOUR_MS).to_string(),
+        change: Some(|config, text| {
+            config.retention.reserved_ms = u64::from(text.parse::<u32>().ok()?) * HOUR_MS;
+            Some(())
+        }),
+    },
     setting!(
         "listenPort",
         fixed | config | config.advertise.port().to_string()
@@ -91,6 +130,9 @@ impl Broker {
             };
             change(&mut config, name.trim(), value.trim())?;
         }
+        if config.retention != self.config.retention {
+            self.effects.push(Effect::KeepBy(config.retention.clone()));
+        }
         self.config = config;
         Ok(Reply::ok())
     }
@@ -110,6 +152,17 @@ impl Broker {
             ..Reply::ok().with("version", String::from_utf8_lossy(&version))
         })
     }
+}
+
+/// `04` or `02;14`
+fn hours(text: &str) -> Option<Vec<u8>> {
+    let hours = text.split(';').map(|hour| hour.trim().parse().ok());
+    hours.map(|hour| hour.filter(|hour| *hour < 24)).collect()
+}
+
+fn show_hours(hours: &[u8]) -> String {
+    let hours: Vec<String> = hours.iter().map(|hour| format!("{hour:02}")).collect();
+    hours.join(";")
 }
 
 fn change(config: &mut BrokerConfig, name: &str, value: &str) -> Result<(), Refusal> {

@@ -421,6 +421,56 @@ fn settings() {
 }
 
 #[test]
+fn what_is_kept_is_told_to_the_store() {
+    let mut broker = broker();
+    let text = ask(&mut broker, request::GET_BROKER_CONFIG, &[], "");
+    for expected in [
+        "fileReservedTime=72\n",
+        "deleteWhen=04\n",
+        "diskMaxUsedSpaceRatio=75\n",
+        "diskSpaceCleanForciblyRatio=85\n",
+        "diskSpaceWarningLevelRatio=90\n",
+        "cleanFileForciblyEnable=true\n",
+    ] {
+        assert!(body(&text).contains(expected), "{expected}");
+    }
+    let mut change = |text: &str| ask(&mut broker, request::UPDATE_BROKER_CONFIG, &[], text).code;
+    for bad in [
+        "deleteWhen=24",
+        "deleteWhen=",
+        "fileReservedTime=-1",
+        "diskMaxUsedSpaceRatio=0",
+        "diskMaxUsedSpaceRatio=100",
+    ] {
+        assert_eq!(change(bad), 1, "{bad}");
+    }
+    assert_eq!(change("fileReservedTime=2\ndeleteWhen=02;14\n"), 0);
+    assert_eq!(change("traceOn=true"), 16);
+    let kept = broker.config.retention.clone();
+    assert_eq!(
+        (kept.reserved_ms, &*kept.delete_hours),
+        (7_200_000, &[2, 14][..])
+    );
+    for code in [
+        request::DELETE_EXPIRED_COMMITLOG,
+        request::CLEAN_EXPIRED_CONSUMEQUEUE,
+        request::CLEAN_UNUSED_TOPIC,
+    ] {
+        assert_eq!(ask(&mut broker, code, &[], "").code, 0);
+    }
+    let mut effects = Vec::new();
+    broker.take_effects(&mut effects);
+    let expected = [
+        Effect::KeepBy(kept),
+        Effect::CleanLog,
+        Effect::CleanQueues,
+        Effect::CleanUnusedTopics,
+    ];
+    assert_eq!(effects, expected);
+    assert!(broker.is_unused("Gone") && !broker.is_unused("TBW102"));
+}
+
+#[test]
 fn runtime_info_has_what_tools_parse() {
     let mut broker = broker();
     broker.delays.advance(3, 8, 0);

@@ -63,14 +63,6 @@ fn a_sync_error_fences() {
 }
 
 #[test]
-fn a_full_disk_fences() {
-    for flush in [Flush::Sync, Flush::Async] {
-        let rule = || Rule::new(Fault::NoSpace).of(Op::Length).on("commitlog");
-        ends_acknowledgements(flush, rule);
-    }
-}
-
-#[test]
 fn errors_of_the_queue_files_leave_the_log_alone() {
     each(async |sim, flush| {
         let store = open(sim, flush).await;

@@ -7,6 +7,7 @@ mod model;
 mod opening;
 mod queues;
 mod recovery;
+mod retention;
 mod texts;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,8 +16,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
-use crate::io::{Clock, Disk, Durability, File, OpenOptions};
-use crate::mem::AlignedBuf;
+use crate::io::{Clock, Disk, Durability, File, OpenOptions, Spawn};
+use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::{Check, Properties, Record};
 use crate::sim::{Fault, Op, Rule, Sim, SimConfig, SimIo};
 
@@ -39,6 +40,8 @@ fn config(flush: Flush) -> StoreConfig {
         log_buffer_bytes: 144 << 10,
         max_message_bytes: 8 << 10,
         flush_interval_ms: 20,
+        max_unflushed_bytes: 256 << 20,
+        retention: Retention::default(),
         consume_queue_memory_bytes: 24 * 1280,
         pages: Pages::Plain,
         cold_cache_bytes: 2 << 20,

@@ -1,5 +1,6 @@
 //! Protects the promise of the whole: whatever happens in whatever order, the log is a prefix of what was appended that
-//! holds at least what was committed, and the queues are exactly what the log says.
+//! holds at least what was committed, and the queues are exactly what the log says. It begins where old files have been
+//! removed; these become new ones, so that most of what it is written to holds old messages.
 
 use proptest::prelude::*;
 
@@ -46,9 +47,31 @@ enum Step {
     Sleep,
     Check,
     Delete,
+    /// Old files go.
+    Clean,
     Close,
     Crash,
     PowerCut,
+    /// While old files go.
+    CrashCleaning,
+    PowerCutCleaning,
+}
+
+fn model_config(flush: Flush) -> StoreConfig {
+    StoreConfig {
+        retention: Retention {
+            max_log_bytes: 3 * SEGMENT,
+            // Only when a step says so.
+            interval_ms: 3_600_000,
+            ..Retention::default()
+        },
+        max_unflushed_bytes: 16 << 10,
+        ..config(flush)
+    }
+}
+
+async fn open_model(sim: &Sim, flush: Flush) -> SimStore {
+    open_with(sim, model_config(flush)).await.unwrap()
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -59,11 +82,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => Just(Step::Sleep),
         3 => Just(Step::Check),
         2 => Just(Step::Delete),
+        4 => Just(Step::Clean),
         1 => Just(Step::Close),
         2 => Just(Step::Crash),
         2 => Just(Step::PowerCut),
+        1 => Just(Step::CrashCleaning),
+        1 => Just(Step::PowerCutCleaning),
     ];
-    prop::collection::vec(step, 1..150)
+    prop::collection::vec(step, 1..300)
 }
 
 proptest! {
@@ -75,7 +101,7 @@ proptest! {
         let sim = sim(seed);
         sim.run(async {
             let mut model = Model::default();
-            let mut store = open(&sim, flush).await;
+            let mut store = open_model(&sim, flush).await;
             for step in steps {
                 take_step(&sim, flush, &mut store, &mut model, step).await;
             }
@@ -99,11 +125,20 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
             store.delete_topic("Deleted");
             model.deleted_before[2] = model.log.len();
         }
+        Step::Clean => store.clean().await.unwrap(),
         Step::Close => {
             store.close().await.unwrap();
-            *store = open(sim, flush).await;
+            *store = open_model(sim, flush).await;
             assert_eq!(store.tail(), store.committed());
             check(sim, store, model).await;
+        }
+        Step::CrashCleaning => {
+            start_cleaning(sim, store).await;
+            Box::pin(take_step(sim, flush, store, model, Step::Crash)).await;
+        }
+        Step::PowerCutCleaning => {
+            start_cleaning(sim, store).await;
+            Box::pin(take_step(sim, flush, store, model, Step::PowerCut)).await;
         }
         Step::Crash => {
             let kept = model.end_before(store.committed());
@@ -121,8 +156,16 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
     }
 }
 
+async fn start_cleaning(sim: &Sim, store: &SimStore) {
+    let cleaned = store.clone();
+    sim.host("a").spawn(async move {
+        let _ = cleaned.clean().await;
+    });
+    sim.sleep(Duration::from_nanos(sim.below(20_000_000))).await;
+}
+
 async fn reopen(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Model, kept: u64) {
-    *store = open(sim, flush).await;
+    *store = open_model(sim, flush).await;
     let tail = store.tail();
     assert!(tail >= kept, "{kept} were safe, {tail} are left");
     model.log.retain(|sent| sent.appended.end <= tail);
@@ -216,9 +259,12 @@ async fn check_queue(sim: &Sim, store: &SimStore, name: &str, queue_id: u32, sen
     };
     let count = sent.len() as u64;
     let bounds = store.bounds(queue);
-    assert_eq!((bounds.min, bounds.max, bounds.next), (0, count, count));
-    let positions = positions(store, queue, 0, count).await;
-    for (sent, position) in sent.iter().zip(&positions) {
+    let is_kept = |sent: &&Sent| sent.appended.physical_offset >= store.log_min();
+    let first = sent.iter().position(is_kept).unwrap_or(sent.len());
+    let min = first as u64;
+    assert_eq!((bounds.min, bounds.max, bounds.next), (min, count, count));
+    let positions = positions(store, queue, min, count).await;
+    for (sent, position) in sent[first..].iter().zip(&positions) {
         assert_eq!(sent.appended.physical_offset, position.physical_offset);
         let bytes = store.read_cold(&[*position], Vec::new()).await.unwrap();
         let record = Record::decode(&bytes, Check::Crc).unwrap();
@@ -229,7 +275,13 @@ async fn check_queue(sim: &Sim, store: &SimStore, name: &str, queue_id: u32, sen
     if count == 0 {
         return;
     }
-    let some = &sent[sim.below(count) as usize].appended;
+    let gone = store.record_at(sent[0].appended.physical_offset).await;
+    assert_eq!(gone.unwrap().is_some(), first == 0);
+    if min == count {
+        return;
+    }
+    let sent = &sent[first..];
+    let some = &sent[sim.below(count - min) as usize].appended;
     let record = store.record_at(some.physical_offset).await.unwrap();
     assert_eq!(record.unwrap().len(), some.len);
     assert_eq!(
@@ -241,5 +293,8 @@ async fn check_queue(sim: &Sim, store: &SimStore, name: &str, queue_id: u32, sen
         .iter()
         .position(|sent| sent.appended.store_timestamp_ms >= time_ms);
     let found = store.offset_by_time(queue, time_ms, Boundary::Lower).await;
-    assert_eq!(found.unwrap(), lower.map_or(count, |place| place as u64));
+    assert_eq!(
+        found.unwrap(),
+        lower.map_or(count, |place| min + place as u64)
+    );
 }

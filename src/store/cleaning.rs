@@ -1,0 +1,294 @@
+//! Carrying out what `retention.rs` decides: files of the log whose time is over go, and what speaks of their messages
+//! with them.
+//!
+//! Each queue's minimum moves first, then the files go, the oldest first: who asks for an offset is told of the new
+//! minimum before anything is missing. A crash between the two takes the minimum back, and the messages are there. Only
+//! files below the checkpoint go: what a restart reads of the log has to be there.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::retention::{Look, MAX_FILES, Round, hour_of_day};
+use super::{Full, QueueIndex, Retention, Store, StoreError};
+use crate::io::{Io, Space, first};
+use crate::message::{Check, Record};
+
+/// How often the disk's space is looked at: a fast producer fills a percent of a small disk in this time.
+const LOOK_NS: u64 = 1_000_000_000;
+
+/// Rounds that an administrator's request is good for, as in RocketMQ (`manualDeleteFileSeveralTimes`).
+const ASKED_ROUNDS: u32 = 20;
+
+/// What somebody waits for.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// Rounds in which expired files go at any hour.
+    rounds: Cell<u32>,
+    queue_files: Cell<bool>,
+}
+
+/// Cleans for as long as the store is open.
+pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
+    let interval_ns = || store.retention.borrow().interval_ms * 1_000_000;
+    let mut due_ns = store.io.now().mono_ns + interval_ns();
+    let mut was_full = false;
+    while !store.state.borrow().closing && store.fence().is_none() {
+        store.look_at_space();
+        let now_ns = store.io.now().mono_ns;
+        // At once when space runs out; then what has gone needs a moment to help.
+        let is_full = store.is_full();
+        let is_urgent = is_full && !was_full;
+        was_full = is_full;
+        if now_ns >= due_ns || is_urgent || store.is_cleaning_asked_for() {
+            due_ns = now_ns + interval_ns();
+            if let Err(error) = store.clean().await {
+                warn!(%error, "old messages cannot be removed");
+            }
+            store.look_at_space();
+        }
+        let next_ns = (store.io.now().mono_ns + LOOK_NS).min(due_ns);
+        first(
+            store.segments.clean_now.notified(),
+            store.io.sleep_until(next_ns),
+        )
+        .await;
+    }
+}
+
+impl<I: Io> Store<I> {
+    /// Messages are kept by these rules from now on.
+    pub fn keep_by(&self, retention: Retention) {
+        self.retention.replace(retention);
+        self.segments.clean_now.notify();
+    }
+
+    /// Expired files of the log go now, at any hour.
+    pub fn clean_log_now(&self) {
+        self.wanted.rounds.set(ASKED_ROUNDS);
+        self.segments.clean_now.notify();
+    }
+
+    /// Queue files all of whose messages are gone go now.
+    pub fn clean_queues_now(&self) {
+        self.wanted.queue_files.set(true);
+        self.segments.clean_now.notify();
+    }
+
+    /// What was written to disk besides the log, or could not be: without space no message is taken.
+    pub(super) fn note_space(
+        &self,
+        written: &Result<(), StoreError>,
+        place: fn(&mut Full) -> &mut Option<Arc<str>>,
+    ) {
+        let reason = match written {
+            Ok(_) => None,
+            Err(error) if error.is_no_space() => Some(Arc::from(error.to_string())),
+            Err(_) => return,
+        };
+        if reason.is_some() {
+            self.segments.clean_now.notify();
+        }
+        *place(&mut self.state.borrow_mut().full) = reason;
+        self.room.wake_all();
+    }
+
+    fn is_full(&self) -> bool {
+        self.state.borrow().full.reason().is_some() || self.segments.no_space().is_some()
+    }
+
+    fn is_cleaning_asked_for(&self) -> bool {
+        self.wanted.rounds.get() > 0 || self.wanted.queue_files.get()
+    }
+
+    /// Of the fuller one, where the log has a device of its own.
+    fn space(&self) -> Space {
+        let of = |dir: &Path| self.io.space(dir).unwrap_or_default();
+        let (log, rest) = (of(self.segments.dir()), of(&self.config.dir));
+        let fullness = |space: Space| space.available_bytes as f64 / space.total_bytes as f64;
+        if fullness(rest) < fullness(log) {
+            rest
+        } else {
+            log
+        }
+    }
+
+    /// Refuses messages, or takes them again.
+    fn look_at_space(&self) {
+        let reason = self.retention.borrow().refuses(self.space());
+        let mut state = self.state.borrow_mut();
+        let was_refusing = state.full.disk.is_some();
+        match &reason {
+            Some(reason) if !was_refusing => {
+                warn!(dir = %self.config.dir.display(), reason, "no more messages are taken");
+            }
+            None if was_refusing => {
+                info!(dir = %self.config.dir.display(), "there is space again: messages are taken");
+            }
+            _ => {}
+        }
+        state.full.disk = reason.map(Arc::from);
+        drop(state);
+        self.room.wake_all();
+    }
+
+    pub(super) async fn clean(self: &Rc<Self>) -> Result<(), StoreError> {
+        let is_asked_for = self.wanted.rounds.get() > 0;
+        self.wanted
+            .rounds
+            .set(self.wanted.rounds.get().saturating_sub(1));
+        let starts = self.removable();
+        let look = self.look(&starts, is_asked_for).await?;
+        let round = self.retention.borrow().round(&look);
+        if round.drop_spare {
+            self.segments.drop_spare().await?;
+        }
+        if round.remove > 0 {
+            self.remove_first(&starts, round).await?;
+        } else {
+            self.wanted.rounds.set(0);
+        }
+        if round.remove > 0 || self.wanted.queue_files.take() {
+            self.remove_queue_files().await?;
+        }
+        Ok(())
+    }
+
+    /// The first positions of the files that may go: never the one that is written to, and none that a restart reads.
+    fn removable(&self) -> Vec<u64> {
+        let kept_from = self.checkpointed.get().min(self.committed());
+        let mut starts = self.segments.starts();
+        starts.retain(|start| start + self.config.segment_bytes <= kept_from);
+        starts
+    }
+
+    async fn look(self: &Rc<Self>, starts: &[u64], is_asked_for: bool) -> Result<Look, StoreError> {
+        let now_ms = self.io.now().unix_ms;
+        let mut newest_ms = Vec::new();
+        let mut is_old = true;
+        for (place, start) in starts.iter().enumerate() {
+            // Those behind one that is to stay stay too.
+            let time_ms = match is_old && place < MAX_FILES {
+                true => self.newest_ms(*start).await?,
+                false => None,
+            };
+            let retention = self.retention.borrow();
+            is_old &= time_ms.is_none_or(|time_ms| retention.is_expired(time_ms, now_ms));
+            newest_ms.push(time_ms);
+        }
+        let full = &self.state.borrow().full;
+        let files = self.segments.starts().len() as u64;
+        Ok(Look {
+            now_ms,
+            hour: hour_of_day(now_ms, self.io.utc_offset_s()),
+            space: self.space(),
+            segment_bytes: self.config.segment_bytes,
+            log_bytes: files * self.config.segment_bytes,
+            newest_ms,
+            has_spare: self.segments.has_spare(),
+            needs_file: self.segments.no_space().is_some(),
+            is_out_of_space: full.queues.is_some() || full.texts.is_some(),
+            is_asked_for,
+        })
+    }
+
+    /// Store time of the last message of a file: not after that of the first one behind it.
+    async fn newest_ms(self: &Rc<Self>, start: u64) -> Result<Option<i64>, StoreError> {
+        self.time_at(start + self.config.segment_bytes).await
+    }
+
+    async fn time_at(self: &Rc<Self>, position: u64) -> Result<Option<i64>, StoreError> {
+        let record = self.record_at(position).await?;
+        Ok(record.and_then(|record| {
+            Some(
+                Record::decode(&record, Check::Layout)
+                    .ok()?
+                    .store_timestamp_ms,
+            )
+        }))
+    }
+
+    async fn remove_first(self: &Rc<Self>, starts: &[u64], round: Round) -> Result<(), StoreError> {
+        let Some(last) = starts[..round.remove].last() else {
+            return Ok(());
+        };
+        let log_min = last + self.config.segment_bytes;
+        let first_store_time_ms = self.time_at(log_min).await?;
+        self.move_minimums(log_min).await;
+        for _ in 0..round.remove {
+            self.segments.remove_first(round.recycle).await?;
+        }
+        self.state.borrow_mut().first_store_time_ms = first_store_time_ms;
+        info!(dir = %self.segments.dir().display(), files = round.remove, log_min, "the oldest messages have been removed");
+        Ok(())
+    }
+
+    /// Each queue begins with its first message at or behind this log position.
+    async fn move_minimums(&self, log_min: u64) {
+        let queues = self.state.borrow().queues.all();
+        for queue in queues {
+            let is_below = self.state.borrow().queues.may_begin_below(queue, log_min);
+            if !is_below {
+                continue;
+            }
+            match self.first_at_or_behind(queue, log_min).await {
+                Ok((offset, position)) => {
+                    let mut state = self.state.borrow_mut();
+                    state.queues.raise_min(queue, offset, position);
+                }
+                // Its readers meet the same error.
+                Err(error) => warn!(%error, "a queue's first message cannot be found"),
+            }
+        }
+    }
+
+    /// The offset of the first message at or behind a log position, or the queue's end, and where that message is.
+    /// Looked for in steps that double: what goes is little of what a queue has.
+    async fn first_at_or_behind(
+        &self,
+        queue: QueueIndex,
+        log_min: u64,
+    ) -> Result<(u64, Option<u64>), StoreError> {
+        let bounds = self.bounds(queue);
+        let (mut low, mut high, mut step) = (bounds.min, bounds.max, 1);
+        let mut found = None;
+        while low < high {
+            let middle = match found {
+                Some(_) => low.midpoint(high),
+                None => (low + step - 1).min(high - 1),
+            };
+            step *= 2;
+            let entries = self.entries(queue, middle, 1).await?;
+            match entries.first().map(|entry| entry.physical_offset) {
+                Some(position) if position < log_min => low = middle + 1,
+                position => (high, found) = (middle, Some(position)),
+            }
+        }
+        Ok((low, found.flatten()))
+    }
+
+    async fn remove_queue_files(&self) -> Result<(), StoreError> {
+        let queues = self.state.borrow().queues.all();
+        for queue in queues {
+            let (topic, queue_id, min) = {
+                let state = self.state.borrow();
+                let target = state.queues.queue(queue);
+                if target.gone || target.bounds.min == target.files_cleaned_to {
+                    continue;
+                }
+                let topic = state.queues.topic_of(queue).to_owned();
+                (topic, target.queue_id, target.bounds.min)
+            };
+            self.queue_files.remove_below(&topic, queue_id, min).await?;
+            self.state
+                .borrow_mut()
+                .queues
+                .queue_mut(queue)
+                .files_cleaned_to = min;
+        }
+        Ok(())
+    }
+}

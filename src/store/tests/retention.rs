@@ -1,0 +1,510 @@
+//! Protects what goes and what stays: which files a round takes, that queues begin where the log does, that a recycled
+//! file never shows what it was before, and that a full disk costs neither a message nor a restart.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::io::Space;
+use crate::store::retention::{Look, MAX_FILES, Round, hour_of_day};
+
+const HOUR_MS: i64 = 3_600_000;
+const GIB: u64 = 1 << 30;
+
+/// A disk of 100 GiB that is used to so many percent, and files of 1 GiB, so many hours old.
+fn look(used_percent: u64, hours_old: &[i64]) -> Look {
+    let now_ms = 1_000 * HOUR_MS;
+    Look {
+        now_ms,
+        hour: 12,
+        space: Space {
+            total_bytes: 100 * GIB,
+            available_bytes: (100 - used_percent) * GIB,
+        },
+        segment_bytes: GIB,
+        log_bytes: (hours_old.len() as u64 + 1) * GIB,
+        newest_ms: hours_old
+            .iter()
+            .map(|hours| Some(now_ms - hours * HOUR_MS))
+            .collect(),
+        ..Look::default()
+    }
+}
+
+fn removed(look: &Look) -> usize {
+    Retention::default().round(look).remove
+}
+
+#[test]
+fn expired_files_go_at_their_hour() {
+    let mut look = look(10, &[100, 80, 73, 72, 71]);
+    assert_eq!(removed(&look), 0, "at noon");
+    look.hour = 4;
+    assert_eq!(removed(&look), 3);
+    look.hour = 12;
+    look.is_asked_for = true;
+    assert_eq!(removed(&look), 3, "whoever asks need not wait");
+}
+
+#[test]
+fn expired_files_go_at_any_hour_when_the_disk_fills_up() {
+    assert_eq!(removed(&look(75, &[100, 71])), 0);
+    assert_eq!(removed(&look(76, &[100, 71])), 1);
+    assert_eq!(removed(&look(76, &[71])), 0, "what is young stays");
+}
+
+#[test]
+fn the_oldest_go_when_the_disk_is_nearly_full() {
+    assert_eq!(removed(&look(85, &[1; 20])), 0);
+    assert_eq!(removed(&look(87, &[1; 20])), 2, "as many as it takes");
+    assert_eq!(removed(&look(99, &[1; 20])), MAX_FILES);
+    let careful = Retention {
+        clean_forcibly: false,
+        ..Retention::default()
+    };
+    assert_eq!(careful.round(&look(99, &[100, 1])).remove, 1);
+}
+
+#[test]
+fn the_spare_goes_ahead_of_messages() {
+    let mut look = look(86, &[1; 20]);
+    look.has_spare = true;
+    let round = Retention::default().round(&look);
+    let expected = Round {
+        drop_spare: true,
+        remove: 0,
+        recycle: false,
+    };
+    assert_eq!(round, expected);
+}
+
+#[test]
+fn room_is_made_where_something_could_not_be_written() {
+    let mut look = look(10, &[1; 20]);
+    look.is_out_of_space = true;
+    assert_eq!(removed(&look), 1, "whatever the disk says");
+}
+
+#[test]
+fn the_next_file_is_made_of_the_oldest_where_there_is_no_space() {
+    let mut look = look(10, &[1; 20]);
+    look.needs_file = true;
+    let round = Retention::default().round(&look);
+    assert_eq!((round.remove, round.recycle), (1, true));
+    look.has_spare = true;
+    assert_eq!(removed(&look), 0, "there is one");
+    look.space.available_bytes = GIB;
+    let round = Retention::default().round(&look);
+    assert!(!round.drop_spare, "it is needed");
+}
+
+#[test]
+fn a_log_has_its_size() {
+    let by_size = Retention {
+        max_log_bytes: 4 * GIB,
+        ..Retention::default()
+    };
+    assert_eq!(by_size.round(&look(10, &[1; 3])).remove, 0);
+    let round = by_size.round(&look(10, &[1; 5]));
+    assert_eq!((round.remove, round.recycle), (2, true));
+}
+
+#[test]
+fn a_file_of_unknown_time_is_as_old_as_the_next() {
+    let mut look = look(76, &[100, 100, 1]);
+    look.newest_ms[0] = None;
+    assert_eq!(removed(&look), 2);
+    look.newest_ms[1] = None;
+    assert_eq!(removed(&look), 0);
+}
+
+#[test]
+fn sends_are_refused_with_the_figure() {
+    let rules = Retention::default();
+    assert_eq!(rules.refuses(look(90, &[]).space), None);
+    let reason = rules.refuses(look(91, &[]).space).unwrap();
+    for part in ["91.0 %", "90 %", "diskSpaceWarningLevelRatio"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    assert_eq!(rules.refuses(Space::default()), None, "nothing is known");
+}
+
+#[test]
+fn the_hour_is_local() {
+    assert_eq!(hour_of_day(0, 0), 0);
+    assert_eq!(hour_of_day(0, -3600), 23);
+    assert_eq!(hour_of_day(23 * HOUR_MS, 2 * 3600), 1);
+    assert_eq!(hour_of_day(-1, 0), 23);
+}
+
+proptest! {
+    #[test]
+    fn a_round_is_a_sane_one(
+        used in 0_u64..=100,
+        hour in 0_u8..24,
+        mut ages in prop::collection::vec(0_i64..200, 0..30),
+        flags: [bool; 4],
+    ) {
+        ages.sort_by_key(|age| -age);
+        let rules = Retention { clean_forcibly: flags[0], ..Retention::default() };
+        let mut look = look(used, &ages);
+        (look.hour, look.has_spare) = (hour, flags[1]);
+        (look.is_out_of_space, look.is_asked_for) = (flags[2], flags[3]);
+        let round = rules.round(&look);
+        prop_assert!(round.remove <= MAX_FILES && round.remove <= ages.len());
+        prop_assert!(!round.drop_spare || look.has_spare);
+        let expired = ages.iter().filter(|age| **age > 72).count();
+        let is_forced = rules.clean_forcibly && (used > 85 || look.is_out_of_space);
+        prop_assert!(is_forced || round.remove <= expired, "what is young goes only by force");
+        prop_assert!(!is_forced || round.drop_spare || round.remove > 0 || ages.is_empty());
+        // A fuller disk never keeps more.
+        look.space.available_bytes /= 2;
+        let fuller = rules.round(&look);
+        prop_assert!(fuller.remove + usize::from(fuller.drop_spare) >= round.remove + usize::from(round.drop_spare)
+            || fuller.remove == MAX_FILES);
+    }
+}
+
+/// Removes what is older than this.
+const KEPT_MS: u64 = 60_000;
+
+fn by_age(flush: Flush) -> StoreConfig {
+    StoreConfig {
+        retention: Retention {
+            reserved_ms: KEPT_MS,
+            delete_hours: (0..24).collect(),
+            interval_ms: 1_000,
+            ..Retention::default()
+        },
+        max_unflushed_bytes: 16 << 10,
+        ..config(flush)
+    }
+}
+
+/// Messages of 4000 bytes, numbered, to two topics in turn; a few files.
+async fn fill(sim: &Sim, store: &SimStore, numbers: std::ops::Range<u8>) {
+    for number in numbers {
+        let topic = if number % 2 == 0 { "A" } else { "B" };
+        send(sim, store, topic, &[number; 4000]).await;
+    }
+}
+
+async fn seconds(sim: &Sim, seconds: u64) {
+    sim.sleep(Duration::from_secs(seconds)).await;
+}
+
+async fn log_files(sim: &Sim) -> Vec<String> {
+    let files = sim.host("a").list(Path::new("/store/commitlog")).await;
+    let names = files.unwrap().into_iter();
+    names
+        .map(|file| file.path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Queues begin with their first message of the log, and all of them can be read.
+async fn assert_begins_at_its_log(store: &SimStore) {
+    for topic in ["A", "B"] {
+        let queue = store.find_queue(topic, 0).unwrap();
+        let QueueBounds { min, max, .. } = store.bounds(queue);
+        let kept = positions(store, queue, min, max).await;
+        let first = kept.first().map(|first| first.physical_offset);
+        assert!(first.is_none_or(|first| first >= store.log_min()));
+        assert_eq!(bodies(store, topic).await.len() as u64, max - min);
+        let earliest = store.earliest_store_time(queue).await.unwrap();
+        assert_eq!(earliest.is_some(), min < max);
+        assert!(earliest.is_none() || earliest >= store.figures().first_store_time_ms);
+    }
+}
+
+#[test]
+fn what_is_old_goes_and_the_rest_stays() {
+    each(async |sim, flush| {
+        let store = open_with(sim, by_age(flush)).await.unwrap();
+        fill(sim, &store, 0..60).await;
+        let old_end = store.tail();
+        seconds(sim, 40).await;
+        assert_eq!(store.log_min(), 0);
+        fill(sim, &store, 60..100).await;
+        seconds(sim, 30).await;
+        let log_min = store.log_min();
+        assert!(0 < log_min && log_min <= old_end, "{log_min} {old_end}");
+        assert!(old_end - log_min < SEGMENT, "what is old is gone");
+        assert_begins_at_its_log(&store).await;
+        let bounds = store.bounds(store.find_queue("A", 0).unwrap());
+        assert!(bounds.min > 20 && bounds.max == 50, "{bounds:?}");
+        let gone = store.record_at(0).await.unwrap();
+        assert_eq!(gone, None);
+        let first = store.offset_by_time(store.find_queue("A", 0).unwrap(), 0, Boundary::Lower);
+        assert_eq!(first.await.unwrap(), bounds.min);
+        store.close().await.unwrap();
+        assert!(!log_files(sim).await.contains(&"spare".to_owned()));
+        let store = open_with(sim, by_age(flush)).await.unwrap();
+        assert_eq!(store.log_min(), log_min);
+        assert_eq!(store.bounds(store.find_queue("A", 0).unwrap()), bounds);
+        assert_begins_at_its_log(&store).await;
+    });
+}
+
+#[test]
+fn a_queue_without_messages_goes_on_where_it_was() {
+    each(async |sim, flush| {
+        let store = open_with(sim, by_age(flush)).await.unwrap();
+        for n in 0..30 {
+            send(sim, &store, "Quiet", &[n; 100]).await;
+        }
+        fill(sim, &store, 0..30).await;
+        seconds(sim, 70).await;
+        fill(sim, &store, 30..70).await;
+        seconds(sim, 20).await;
+        let all_gone = QueueBounds {
+            min: 30,
+            max: 30,
+            next: 30,
+        };
+        let quiet = |store: &SimStore| store.bounds(store.find_queue("Quiet", 0).unwrap());
+        assert_eq!(quiet(&store), all_gone);
+        store.close().await.unwrap();
+        let store = open_with(sim, by_age(flush)).await.unwrap();
+        assert_eq!(quiet(&store), all_gone);
+        sim.crash("a");
+        // Without it the queues are made again from the log, which has nothing of this one.
+        sim.host("a")
+            .remove_file(Path::new("/store/checkpoint"))
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            let store = open_with(sim, by_age(flush)).await.unwrap();
+            assert_eq!(quiet(&store), all_gone);
+            assert_begins_at_its_log(&store).await;
+            seconds(sim, 10).await;
+            sim.crash("a");
+        }
+        let store = open_with(sim, by_age(flush)).await.unwrap();
+        assert_eq!(send(sim, &store, "Quiet", b"next").await.queue_offset, 30);
+        store.close().await.unwrap();
+        let store = open_with(sim, by_age(flush)).await.unwrap();
+        assert_eq!(bodies(&store, "Quiet").await, [b"next"]);
+    });
+}
+
+#[test]
+fn queue_files_below_the_minimum_go() {
+    let sim = sim(3);
+    sim.run(async {
+        let store = open_with(&sim, by_age(Flush::Sync)).await.unwrap();
+        fill(&sim, &store, 0..60).await;
+        seconds(&sim, 10).await;
+        store.close().await.unwrap();
+        // As if the queue were long: what it has stands in its third file.
+        let old = "/store/consumequeue/A/0/00000000000000000000";
+        let new = "/store/consumequeue/A/0/00000000000012000000";
+        let (io, entries) = (sim.host("a"), read_file(&sim, old).await);
+        for start in [6_000_000_u64, 12_000_000] {
+            let path = format!("/store/consumequeue/A/0/{start:020}");
+            write_file(&sim, &path, 0, &vec![0; 6_000_000]).await;
+        }
+        write_file(&sim, new, 0, &entries[..30 * 20]).await;
+        store_files_below(&io).await;
+        let files = io.list(Path::new("/store/consumequeue/A/0")).await.unwrap();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].path, Path::new(new));
+    });
+}
+
+async fn store_files_below(io: &SimIo) {
+    let files =
+        crate::store::queue_files::QueueFiles::new(io.clone(), "/store/consumequeue".into());
+    files.remove_below("A", 0, 300_000 * 2 - 1).await.unwrap();
+    let left = io.list(Path::new("/store/consumequeue/A/0")).await.unwrap();
+    assert_eq!(left.len(), 2, "the second one has the entry");
+    files.remove_below("A", 0, 300_000 * 9).await.unwrap();
+}
+
+#[test]
+fn a_file_becomes_the_next_one() {
+    each(async |sim, flush| {
+        let store = open_with(sim, by_age(flush)).await.unwrap();
+        let mut recycled = 0;
+        for n in 0..12 {
+            fill(sim, &store, n * 20..(n + 1) * 20).await;
+            seconds(sim, 70).await;
+            recycled += usize::from(store.segments.has_spare());
+            let files = log_files(sim).await;
+            assert!(files.len() <= 6, "one spare at most: {files:?}");
+            assert_begins_at_its_log(&store).await;
+        }
+        assert!(recycled > 2, "{recycled}");
+    });
+}
+
+/// What RocketMQ reads when it opens the store.
+#[test]
+fn after_a_clean_stop_there_are_zeros_behind_the_tail() {
+    each(async |sim, flush| {
+        for extra in 0..2 {
+            let store = open_with(sim, by_age(flush)).await.unwrap();
+            for n in 0..4 {
+                fill(sim, &store, n * 20..(n + 1) * 20 + extra * 3).await;
+                seconds(sim, 70).await;
+            }
+            store.close().await.unwrap();
+            let tail = store.tail();
+            let start = tail / SEGMENT * SEGMENT;
+            let path = format!("/store/commitlog/{start:020}");
+            let log = read_file(sim, &path).await;
+            let behind = &log[(tail - start) as usize..];
+            let checked = behind.len().min(BLOCK_BYTES);
+            assert!(behind[..checked].iter().all(|byte| *byte == 0));
+            let next = format!("/store/commitlog/{:020}", start + SEGMENT);
+            if exists(sim, &next).await {
+                assert!(
+                    read_file(sim, &next).await[..BLOCK_BYTES]
+                        .iter()
+                        .all(|byte| *byte == 0)
+                );
+            }
+        }
+    });
+}
+
+/// A reader has found a message when its file goes, and becomes another one.
+#[test]
+fn a_reader_never_gets_foreign_bytes() {
+    for seed in 0..20 {
+        let sim = sim(seed);
+        sim.run(async {
+            let store = open_with(&sim, by_age(Flush::Async)).await.unwrap();
+            fill(&sim, &store, 0..60).await;
+            let queue = store.find_queue("A", 0).unwrap();
+            let found = positions(&store, queue, 0, 30).await;
+            seconds(&sim, 55).await;
+            let io = sim.host("a");
+            // Each read may be overtaken by the cleaning.
+            io.inject(
+                Rule::new(Fault::Stall(Duration::from_secs(sim.below(8))))
+                    .of(Op::Read)
+                    .times(3),
+            );
+            let (mut read, mut removed) = (0, 0);
+            for _ in 0..40 {
+                for (number, position) in found.iter().enumerate() {
+                    match store.read_cold(&[*position], Vec::new()).await {
+                        Ok(bytes) => {
+                            let record = Record::decode(&bytes, Check::Crc).unwrap();
+                            assert_eq!(record.physical_offset, position.physical_offset);
+                            assert_eq!(record.body, [2 * number as u8; 4000]);
+                            read += 1;
+                        }
+                        Err(StoreError::Removed { log_min, .. }) => {
+                            assert!(position.physical_offset < log_min);
+                            removed += 1;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                send(&sim, &store, "B", &[9; 4000]).await;
+                sim.sleep(Duration::from_millis(sim.below(1000))).await;
+            }
+            assert!(read > 0 && removed > 0, "{read} {removed}");
+        });
+    }
+}
+
+#[test]
+fn without_space_for_a_file_messages_are_refused_until_there_is_some() {
+    each(async |sim, flush| {
+        let mut careful = config(flush);
+        careful.retention.clean_forcibly = false;
+        let store = open_with(sim, careful).await.unwrap();
+        send(sim, &store, "A", b"first").await;
+        let rule = Rule::new(Fault::NoSpace).of(Op::Length).on("commitlog");
+        sim.host("a").inject(rule);
+        let mut taken = 1;
+        let reason = loop {
+            store.wait_for_room(5000).await;
+            let queue = store.queue("A", 0);
+            match store.append(queue, &message(&[1; 4000], ""), None, 1) {
+                Ok(_) => taken += 1,
+                Err(AppendError::NoSpace { reason }) => break reason,
+                Err(error) => panic!("{error}"),
+            }
+            sim.sleep(Duration::from_millis(20)).await;
+            assert!(taken < 1000);
+        };
+        assert!(reason.contains("No space left on device"), "{reason}");
+        seconds(sim, 30).await;
+        store.committed_so_far().await.unwrap();
+        assert_eq!(
+            bodies(&store, "A").await.len(),
+            taken,
+            "what was taken is stored"
+        );
+        assert_eq!(store.fence(), None);
+        sim.host("a").heal();
+        seconds(sim, 2).await;
+        for _ in 0..40 {
+            send(sim, &store, "A", &[2; 4000]).await;
+        }
+        store.close().await.unwrap();
+        let store = open(sim, flush).await;
+        assert_eq!(bodies(&store, "A").await.len(), taken + 40);
+    });
+}
+
+#[test]
+fn without_space_for_a_file_the_oldest_becomes_the_next() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        fill(sim, &store, 0..40).await;
+        seconds(sim, 10).await;
+        let rule = Rule::new(Fault::NoSpace).of(Op::Length).on("commitlog");
+        sim.host("a").inject(rule);
+        for number in 0..120 {
+            send_when_taken(sim, &store, &[number; 4000]).await;
+        }
+        assert!(store.log_min() > 0);
+        assert_begins_at_its_log(&store).await;
+        let kept = store.tail() - store.log_min();
+        assert!(kept > SEGMENT, "no more goes than has to: {kept}");
+        store.close().await.unwrap();
+    });
+}
+
+async fn send_when_taken(sim: &Sim, store: &SimStore, body: &[u8]) {
+    for _ in 0..100 {
+        store.wait_for_room(body.len() + 512).await;
+        let now_ms = sim.host("a").now().unix_ms;
+        match store.append(store.queue("A", 0), &message(body, ""), None, now_ms) {
+            Ok(_) => return store.committed_so_far().await.unwrap(),
+            Err(AppendError::NoSpace { .. }) => seconds(sim, 1).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("nothing is taken any more");
+}
+
+#[test]
+fn without_space_for_the_queues_messages_are_refused_until_there_is_some() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        send(sim, &store, "A", b"first").await;
+        let rule = Rule::new(Fault::NoSpace).of(Op::Write).on("consumequeue");
+        sim.host("a").inject(rule);
+        seconds(sim, 10).await;
+        let refused = store.append(store.queue("A", 0), &message(b"x", ""), None, 1);
+        assert!(
+            matches!(refused, Err(AppendError::NoSpace { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(bodies(&store, "A").await.len(), 1);
+        assert_eq!(store.fence(), None);
+        sim.host("a").heal();
+        seconds(sim, 3).await;
+        send(sim, &store, "A", b"second").await;
+        store.close().await.unwrap();
+        let store = open(sim, flush).await;
+        assert_eq!(
+            bodies(&store, "A").await,
+            [b"first".to_vec(), b"second".to_vec()]
+        );
+    });
+}
