@@ -39,6 +39,11 @@ impl OffsetSet {
             .all(|word| word == 0)
     }
 
+    #[cfg(test)]
+    pub fn words(&self) -> usize {
+        self.words.len()
+    }
+
     /// Of those below `limit` only those that `other` has, too.
     pub fn retain_below(&mut self, limit: u64, other: &Self) {
         self.words.retain(|at, word| {
