@@ -18,6 +18,7 @@ mod oracle;
 mod recovered;
 mod requests;
 mod sent;
+mod transactions;
 mod workload;
 
 use std::cell::{Cell, RefCell};
