@@ -22,11 +22,15 @@ pub struct Ending<'a> {
     pub message: Option<SendPlan<'a>>,
 }
 
-/// What a half message has that its real message lacks. RocketMQ takes them out only where it writes the properties anew.
-const HALF_PROPERTIES: [&str; 3] = [
-    properties::TRANSACTION_PREPARED,
+/// Where a half message belongs, which its real message shows by being there.
+const PLACE: [&str; 2] = [properties::REAL_TOPIC, properties::REAL_QUEUE_ID];
+
+/// The same for a message that has to wait. RocketMQ writes the properties of that anew, and then takes out the mark of the
+/// half message, which it means to take out of every one; from it the Java consumer makes its transaction id.
+const PLACE_AND_MARK: [&str; 3] = [
     properties::REAL_TOPIC,
     properties::REAL_QUEUE_ID,
+    properties::TRANSACTION_PREPARED,
 ];
 
 impl Broker {
@@ -124,8 +128,8 @@ impl Broker {
         let delay = property(half.record, properties::DELAY);
         let delay_level = delay_level(delay)?;
         let properties = match delay_level > 0 {
-            true => rewritten(half.record, &HALF_PROPERTIES),
-            false => rewritten(half.record, &[]),
+            true => rewritten(half.record, &PLACE_AND_MARK),
+            false => rewritten(half.record, &PLACE),
         };
         let own = OwnMessage {
             topic: Cow::Borrowed(half.real_topic),

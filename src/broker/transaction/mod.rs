@@ -221,6 +221,7 @@ impl Broker {
     /// The op record with this body; [`Self::op_stored`] is to follow once it is in the log.
     pub fn op_plan<'a>(&self, body: &'a str, now_ms: u64) -> SendPlan<'a> {
         let mut own_properties = String::new();
+        properties::push(&mut own_properties, properties::WAIT, "true");
         properties::push(&mut own_properties, properties::TAGS, OP_TAG);
         let own = OwnMessage {
             topic: OP_HALF.into(),

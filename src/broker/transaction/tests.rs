@@ -4,7 +4,7 @@
 mod histories;
 
 use super::*;
-use crate::broker::tests::{broker_with, peer, topic};
+use crate::broker::tests::{broker_with, peer};
 use crate::broker::{BrokerConfig, Refusal};
 use crate::message::{Check, Properties, Record, RecordFields, sys_flag};
 use crate::wire::send::SendRequest;
@@ -47,14 +47,8 @@ pub(super) fn decoded(bytes: &[u8]) -> Record<'_> {
     Record::decode(bytes, Check::Crc).unwrap()
 }
 
-/// The half message that a send of these properties becomes.
-pub(super) fn half(
-    broker: &mut Broker,
-    properties: &str,
-    queue_offset: u64,
-    born_ms: i64,
-) -> Vec<u8> {
-    let request = SendRequest {
+fn sent(properties: &str, born_ms: i64) -> SendRequest<'_> {
+    SendRequest {
         producer_group: "pg",
         topic: "T",
         default_topic: "TBW102",
@@ -69,7 +63,17 @@ pub(super) fn half(
         max_reconsume_times: None,
         batch: false,
         broker_name: None,
-    };
+    }
+}
+
+/// The half message that a send of these properties becomes.
+pub(super) fn half(
+    broker: &mut Broker,
+    properties: &str,
+    queue_offset: u64,
+    born_ms: i64,
+) -> Vec<u8> {
+    let request = sent(properties, born_ms);
     let plan = broker
         .admit_send(&request, b"body", &peer(1), born_ms as u64)
         .unwrap();
@@ -327,9 +331,12 @@ fn a_commit_is_the_real_message() {
     assert_eq!(message.prepared_transaction_offset, physical(5));
     assert_eq!((message.body, message.flag), (&b"body"[..], 7));
     assert_eq!(message.born_timestamp_ms, BORN_MS);
-    // As RocketMQ leaves them: the Java consumer makes its transaction id of the first.
-    for name in ["TRAN_MSG", "REAL_TOPIC", "REAL_QID", "PGROUP"] {
+    // As RocketMQ 5.5.0 leaves them: from the first the Java consumer makes its transaction id.
+    for name in ["TRAN_MSG", "PGROUP", "__transactionId__"] {
         assert!(find(message.properties, name).is_some(), "{name}");
+    }
+    for name in ["REAL_TOPIC", "REAL_QID"] {
+        assert_eq!(find(message.properties, name), None);
     }
     let ending = broker
         .admit_end(&request(TRANSACTION_ROLLBACK_TYPE), Some(&record), 0)
@@ -421,8 +428,9 @@ fn transactions_can_be_refused() {
         reject_transaction_message: true,
         ..BrokerConfig::default()
     });
-    broker.topics.put(topic("T", 4), 0);
-    let refusal = broker.check_half_allowed().unwrap_err();
+    let request = sent(PROPERTIES, BORN_MS);
+    let refusal = broker.admit_send(&request, b"body", &peer(1), 0);
+    let refusal = refusal.unwrap_err();
     assert_eq!(refusal.code, 16);
     assert_eq!(
         refusal.remark,
