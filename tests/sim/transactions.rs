@@ -331,11 +331,11 @@ fn another_producer_of_the_group_answers_for_a_dead_one() {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Crash {
-    AfterHalf,
-    AfterCommit,
-    AfterOp,
-    AfterQuestion,
+enum After {
+    Half,
+    Commit,
+    Op,
+    Question,
 }
 
 /// The broker dies between any two of its steps.
@@ -343,32 +343,27 @@ enum Crash {
 fn a_crash_forgets_nothing() {
     for seed in SEEDS {
         for is_power_cut in [false, true] {
-            for crash in [
-                Crash::AfterHalf,
-                Crash::AfterCommit,
-                Crash::AfterOp,
-                Crash::AfterQuestion,
-            ] {
-                crash_and_check(seed, is_power_cut, crash);
+            for after in [After::Half, After::Commit, After::Op, After::Question] {
+                crash_and_check(seed, is_power_cut, after);
             }
         }
     }
 }
 
-fn crash_and_check(seed: u64, is_power_cut: bool, crash: Crash) {
+fn crash_and_check(seed: u64, is_power_cut: bool, after: After) {
     let cluster = Cluster::new(seed, Flush::Sync);
     cluster.sim.run(async {
         let shared = started(&cluster, seed).await;
         let mut producer = Producer::new(&cluster, &shared, "producer").await;
         let (sent, half) = producer.half().await;
-        match crash {
-            Crash::AfterHalf => {}
-            Crash::AfterCommit => producer.end(&sent, half, End::Commit).await,
-            Crash::AfterOp => {
+        match after {
+            After::Half => {}
+            After::Commit => producer.end(&sent, half, End::Commit).await,
+            After::Op => {
                 producer.end(&sent, half, End::Commit).await;
                 cluster.sleep_ms(OP_BATCH_INTERVAL_MS + 300).await;
             }
-            Crash::AfterQuestion => {
+            After::Question => {
                 producer.question().await;
             }
         }
@@ -379,10 +374,10 @@ fn crash_and_check(seed: u64, is_power_cut: bool, crash: Crash) {
         cluster.sleep_ms(100).await;
         cluster.start().await;
         let mut producer = Producer::new(&cluster, &shared, "producer").await;
-        let is_seen = matches!(crash, Crash::AfterCommit | Crash::AfterOp);
+        let is_seen = matches!(after, After::Commit | After::Op);
         let expected = Vec::from_iter(is_seen.then_some(sent.number));
-        assert_eq!(producer.visible().await, expected, "{crash:?}");
-        if crash == Crash::AfterOp {
+        assert_eq!(producer.visible().await, expected, "{after:?}");
+        if after == After::Op {
             return producer.is_left_alone().await;
         }
         // The commit's op record was still to be written: asked again, as RocketMQ asks.
@@ -392,7 +387,7 @@ fn crash_and_check(seed: u64, is_power_cut: bool, crash: Crash) {
             .await;
         let times = 1 + usize::from(is_seen);
         assert_eq!(producer.visible().await, vec![sent.number; times]);
-        if crash != Crash::AfterQuestion {
+        if after != After::Question {
             producer.is_left_alone().await;
         }
     });
