@@ -9,10 +9,10 @@ enum Step {
     Send {
         is_immune: bool,
     },
-    /// The producer ends one of its transactions, by its own half message or by the last question.
+    /// The producer ends one of its transactions, naming its own half message or any copy that it was asked about.
     End {
         which: usize,
-        is_asked: bool,
+        copy: usize,
     },
     Round,
     WriteOp,
@@ -86,7 +86,7 @@ impl Model {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Send { is_immune } => self.send(*is_immune),
-            Step::End { which, is_asked } => self.end(*which, *is_asked),
+            Step::End { which, copy } => self.end(*which, *copy),
             Step::Round => self.round(),
             Step::WriteOp => {
                 if let Some(body) = self.broker.op_body() {
@@ -121,19 +121,19 @@ impl Model {
         });
     }
 
-    fn end(&mut self, which: usize, is_asked: bool) {
+    fn end(&mut self, which: usize, copy: usize) {
         if self.transactions.is_empty() {
             return;
         }
         let which = which % self.transactions.len();
         let transaction = &mut self.transactions[which];
-        let at = &transaction.at;
-        let offset = if is_asked { at[at.len() - 1] } else { at[0] };
+        let copy = copy % transaction.at.len();
+        let offset = transaction.at[copy];
         let record = decoded(&self.halves[offset as usize].1);
         let request = EndTransaction {
             half_queue_offset: offset as i64,
             half_physical_offset: physical(offset) as i64,
-            from_transaction_check: is_asked,
+            from_transaction_check: copy > 0,
             ..request(TRANSACTION_ROLLBACK_TYPE)
         };
         match self.broker.admit_end(&request, Some(&record), self.now_ms) {
@@ -196,7 +196,7 @@ impl Model {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => proptest::bool::weighted(0.3).prop_map(|is_immune| Step::Send { is_immune }),
-        5 => (any::<usize>(), any::<bool>()).prop_map(|(which, is_asked)| Step::End { which, is_asked }),
+        5 => (any::<usize>(), any::<usize>()).prop_map(|(which, copy)| Step::End { which, copy }),
         3 => Just(Step::Round),
         2 => Just(Step::WriteOp),
         4 => (1..20_000_u64).prop_map(|ms| Step::Sleep { ms }),
@@ -263,7 +263,7 @@ proptest! {
         for (which, is_ended) in ends.iter().enumerate() {
             model.take(&Step::Send { is_immune: false });
             if *is_ended {
-                model.take(&Step::End { which, is_asked: false });
+                model.take(&Step::End { which, copy: 0 });
                 model.take(&Step::WriteOp);
             }
             if which == saved_after {
