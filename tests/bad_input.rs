@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use common::client::{Client, batch_of, properties, pull_from, send_to, waiting};
 use common::random::Random;
 use common::{Broker, Options, SMALL, Wire};
+use ringmq::message::ids::offset_message_id;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::frame::MAX_FRAME_BYTES;
 use ringmq::wire::offset::{QueueRequest, UpdateConsumerOffset};
 use ringmq::wire::pull::PullRequest;
 use ringmq::wire::send::SendRequest;
 use ringmq::wire::send_back::SendBack;
+use ringmq::wire::transaction::EndTransaction;
 use ringmq::wire::{Codec, Value};
 use tempfile::TempDir;
 
@@ -466,6 +468,48 @@ fn a_name_or_queue_that_cannot_be_is_refused() {
         );
     }
     victim.must_serve();
+    victim.must_be_well();
+}
+
+/// A half message is named by its place in the log, which anybody can make up.
+#[test]
+fn an_end_of_no_transaction_is_refused() {
+    let mut victim = Victim::start(&Options::small());
+    victim.must_serve();
+    let mut client = victim.client();
+    let end = |half_physical_offset, commit_or_rollback| EndTransaction {
+        topic: None,
+        producer_group: "nobody",
+        half_queue_offset: 0,
+        half_physical_offset,
+        commit_or_rollback,
+        from_transaction_check: true,
+        msg_id: "any",
+        transaction_id: None,
+    };
+    let refused = [
+        (-1, 8, "a log offset of -1 cannot be"),
+        (i64::MAX, 8, "Find prepared transaction message failed"),
+        // There is a message, but nobody has asked to hold it back.
+        (0, 8, "Find prepared transaction message failed"),
+        (0, 12, "Find prepared transaction message failed"),
+        (0, 5, "commitOrRollback field wrong"),
+    ];
+    for (offset, commit_or_rollback, why) in refused {
+        let request = end(offset, commit_or_rollback);
+        let reply = client.ask(request::END_TRANSACTION, &request.ext(), &[]);
+        reply.refused(response::SYSTEM_ERROR, why);
+    }
+    let host = victim.broker.addr();
+    for (msg_id, why) in [
+        ("x", "32 or 56 characters"),
+        (&*offset_message_id(host, u64::MAX), "not in the log"),
+        (&*offset_message_id(host, 0), "no half message"),
+    ] {
+        let fields = [("msgId", Value::Str(msg_id))];
+        let reply = client.ask(request::RESUME_CHECK_HALF_MESSAGE, &fields, &[]);
+        reply.refused(response::SYSTEM_ERROR, why);
+    }
     victim.must_be_well();
 }
 

@@ -15,6 +15,13 @@ use common::{Broker, Options};
 /// All but the queries that need the key index, which the broker does not have yet.
 const SUPPORTED: &[&str] = &["--scenario", "all", "--except", "query_by_key"];
 
+/// Producers are asked soon and seldom, so that their scenarios take seconds.
+const CONFIG: &str = "transactionCheckInterval=1000
+transactionTimeOut=1500
+transactionCheckMax=3
+transactionOpBatchInterval=200
+";
+
 #[test]
 fn java_5_5_0_sync_flush() {
     java(
@@ -22,14 +29,14 @@ fn java_5_5_0_sync_flush() {
         SUPPORTED,
         &Options {
             flush: "sync",
-            ..Options::default()
+            ..options()
         },
     );
 }
 
 #[test]
 fn java_4_9_8_async_flush() {
-    java("4.9.8", SUPPORTED, &Options::default());
+    java("4.9.8", SUPPORTED, &options());
 }
 
 #[test]
@@ -39,7 +46,7 @@ fn java_on_two_shards() {
         SUPPORTED,
         &Options {
             cores: "0,0",
-            ..Options::default()
+            ..options()
         },
     );
 }
@@ -51,7 +58,7 @@ fn go_v2() {
     }
     let _turn = one_at_a_time();
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = Broker::start(&folder.path().join("store"), &Options::default());
+    let broker = Broker::start(&folder.path().join("store"), &options());
     check(
         "go/run.sh",
         &["-namesrv", &broker.namesrv.to_string(), "-scenario", "all"],
@@ -104,6 +111,13 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
         let broker = Broker::start(&store, &options);
         scenario(&broker, "killed", "after_restart");
         assert!(broker.terminate().success());
+    }
+}
+
+fn options() -> Options<'static> {
+    Options {
+        config: CONFIG,
+        ..Options::default()
     }
 }
 

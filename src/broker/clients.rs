@@ -77,6 +77,12 @@ impl Clients {
         self.producers.get(group).map(BTreeMap::values)
     }
 
+    /// The connections of the group's producers, in the order in which they came.
+    pub fn producer_connections(&self, group: &str) -> Vec<ConnId> {
+        let members = self.producers.get(group);
+        members.map_or(Vec::new(), |members| members.keys().copied().collect())
+    }
+
     /// Producer groups and their members, in order.
     pub fn all_producers(&self) -> BTreeMap<&str, Vec<&Member>> {
         let groups = self.producers.iter();

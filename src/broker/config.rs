@@ -53,6 +53,15 @@ pub struct BrokerConfig {
     pub delay_levels_ms: Vec<u64>,
     /// As the store has it, for who asks for it and who changes it.
     pub retention: Retention,
+    /// A producer is asked about its half message every interval, first when the message is older than the timeout, at
+    /// most so often.
+    pub transaction_check_interval_ms: u64,
+    pub transaction_timeout_ms: u64,
+    pub transaction_check_max: i32,
+    /// Ends of transactions go into one op record up to this size, or until this time has passed.
+    pub transaction_op_max_bytes: usize,
+    pub transaction_op_batch_interval_ms: u64,
+    pub reject_transaction_message: bool,
     /// SQL92 subscriptions; not evaluated yet, so they are answered as RocketMQ answers with its default (off).
     pub property_filter: bool,
     pub lite_pull: bool,
@@ -92,6 +101,12 @@ impl Default for BrokerConfig {
             max_message_bytes: 4 << 20,
             delay_levels_ms: super::delay::DEFAULT_LEVELS_MS.to_vec(),
             retention: Retention::default(),
+            transaction_check_interval_ms: 30_000,
+            transaction_timeout_ms: 6_000,
+            transaction_check_max: 15,
+            transaction_op_max_bytes: 4096,
+            transaction_op_batch_interval_ms: 3_000,
+            reject_transaction_message: false,
             property_filter: false,
             lite_pull: true,
             long_polling: true,

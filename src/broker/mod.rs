@@ -21,6 +21,7 @@ pub mod send;
 pub mod stats;
 pub mod system_topics;
 pub mod topics;
+pub mod transaction;
 
 mod noted;
 mod send_back;
@@ -42,6 +43,7 @@ use locks::Locks;
 use offsets::Offsets;
 use stats::Stats;
 use topics::Topics;
+use transaction::Transactions;
 use unique_key::KeyMaker;
 
 use crate::message::properties;
@@ -60,6 +62,7 @@ pub struct Broker {
     pub clients: Clients,
     pub locks: Locks,
     pub delays: Delays,
+    pub transactions: Transactions,
     pub stats: Stats,
     /// MSG_REGION, TRACE_ON and CLUSTER as every message gets them. Leaked, once a broker, so that plans can hold it
     /// without holding the broker.
@@ -160,6 +163,7 @@ impl Broker {
             clients: Clients::default(),
             locks: Locks::new(config.lock_expiry_ms),
             delays: Delays::new(config.delay_levels_ms.clone(), now_ms),
+            transactions: Transactions::default(),
             stats: Stats::new(now_ms),
             suffix: suffix(&config).leak(),
             keys: KeyMaker::new(config.advertise.ip(), config.seed),

@@ -15,10 +15,16 @@ pub(super) struct Noted<'a> {
     pub(super) tags: Option<&'a str>,
     pub(super) is_half: bool,
     pub(super) is_timed: bool,
-    has_pop_receipt: bool,
+    /// Some of [`BROKERS_OWN`].
+    has_brokers_own: bool,
 }
 
-const POP_RECEIPT: &str = "POP_CK";
+/// Only the broker may write these; a client that sends on what it has got would send them, too.
+const BROKERS_OWN: [&str; 3] = [
+    "POP_CK",
+    properties::TRANSACTION_CHECK_TIMES,
+    properties::TRANSACTION_PREPARED_QUEUE_OFFSET,
+];
 
 impl<'a> Noted<'a> {
     pub(super) fn of(text: &'a str) -> Self {
@@ -33,7 +39,7 @@ impl<'a> Noted<'a> {
                     noted.is_half = value.eq_ignore_ascii_case("true");
                 }
                 "TIMER_DELIVER_MS" | "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" => noted.is_timed = true,
-                POP_RECEIPT => noted.has_pop_receipt = true,
+                name if BROKERS_OWN.contains(&name) => noted.has_brokers_own = true,
                 _ => {}
             }
         }
@@ -41,27 +47,33 @@ impl<'a> Noted<'a> {
     }
 
     pub(super) fn delay_level(&self) -> Result<i32, Refusal> {
-        let Some(text) = self.delay else {
-            return Ok(0);
-        };
-        text.parse().map_err(|_| {
-            let text: String = text.chars().take(32).collect();
-            Refusal::new(
-                response::SYSTEM_ERROR,
-                format!("property DELAY is {text:?}, expected a level"),
-            )
-        })
+        delay_level(self.delay)
     }
 
-    /// The properties to store: without a receipt, which only the broker may write.
+    /// The properties to store: without those that are the broker's own.
     pub(super) fn stripped(&self, text: &'a str) -> Cow<'a, [u8]> {
-        if !self.has_pop_receipt {
+        if !self.has_brokers_own {
             return Cow::Borrowed(text.as_bytes());
         }
         let mut kept = String::with_capacity(text.len());
-        for (name, value) in properties::iter(text).filter(|(name, _)| *name != POP_RECEIPT) {
+        for (name, value) in properties::iter(text).filter(|(name, _)| !BROKERS_OWN.contains(name))
+        {
             properties::push(&mut kept, name, value);
         }
         Cow::Owned(kept.into_bytes())
     }
+}
+
+/// The level that a property DELAY names; 0 without one.
+pub(super) fn delay_level(text: Option<&str>) -> Result<i32, Refusal> {
+    let Some(text) = text else {
+        return Ok(0);
+    };
+    text.parse().map_err(|_| {
+        let text: String = text.chars().take(32).collect();
+        Refusal::new(
+            response::SYSTEM_ERROR,
+            format!("property DELAY is {text:?}, expected a level"),
+        )
+    })
 }

@@ -29,6 +29,8 @@ const CRC_PROPERTY_BYTES: usize = 20;
 pub struct SendPlan<'a> {
     pub topic: Cow<'a, str>,
     pub queue_id: u32,
+    /// The one that the producer is told: where the message will be in the end.
+    pub real_queue_id: u32,
     /// The queue's handle, if the topic's entry has it already.
     pub queue: Option<QueueIndex>,
     pub flag: i32,
@@ -36,6 +38,8 @@ pub struct SendPlan<'a> {
     pub born_timestamp_ms: i64,
     pub born_host: SocketAddr,
     pub reconsume_times: i32,
+    /// Of a committed message: where its half message is.
+    pub prepared_transaction_offset: u64,
     /// Of a batch: all its messages, already checked.
     pub body: &'a [u8],
     /// How many messages `body` holds as a batch.
@@ -48,7 +52,7 @@ pub struct SendPlan<'a> {
     pub wait: bool,
     pub unique_key: UniqueKey<'a>,
     client_properties: Cow<'a, [u8]>,
-    own_properties: String,
+    pub(super) own_properties: String,
     /// The same for every message of a broker.
     suffix: &'static str,
 }
@@ -90,7 +94,7 @@ impl SendPlan<'_> {
             born_timestamp_ms: self.born_timestamp_ms,
             born_host: self.born_host,
             reconsume_times: self.reconsume_times,
-            prepared_transaction_offset: 0,
+            prepared_transaction_offset: self.prepared_transaction_offset,
             body,
             properties,
         }
@@ -119,15 +123,27 @@ pub(super) struct OwnMessage<'a> {
 impl<'a> SendPlan<'a> {
     pub(super) fn of_record(record: &crate::message::Record<'a>, own: OwnMessage<'a>) -> Self {
         Self {
-            topic: own.topic,
-            queue_id: own.queue_id,
-            queue: own.queue,
             flag: record.flag,
             sys_flag: record.sys_flag,
             born_timestamp_ms: record.born_timestamp_ms,
-            born_host: record.born_host,
+            ..Self::of_broker(record.body, record.born_host, own)
+        }
+    }
+
+    /// A message with this body and nothing else that a producer could give it.
+    pub(super) fn of_broker(body: &'a [u8], born_host: SocketAddr, own: OwnMessage<'a>) -> Self {
+        Self {
+            topic: own.topic,
+            queue_id: own.queue_id,
+            real_queue_id: own.queue_id,
+            queue: own.queue,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp_ms: 0,
+            born_host,
             reconsume_times: own.reconsume_times,
-            body: record.body,
+            prepared_transaction_offset: 0,
+            body,
             batch: None,
             deliver_time_ms: None,
             tags_code: None,
@@ -195,12 +211,14 @@ impl Broker {
         let mut plan = SendPlan {
             topic: Cow::Borrowed(request.topic),
             queue_id,
+            real_queue_id: queue_id,
             queue: queues.get(queue_id as usize).copied().flatten(),
             flag: request.flag,
             sys_flag,
             born_timestamp_ms: request.born_timestamp_ms,
             born_host: peer.addr,
             reconsume_times: request.reconsume_times.unwrap_or(0),
+            prepared_transaction_offset: 0,
             body,
             batch: None,
             deliver_time_ms: None,
@@ -265,13 +283,7 @@ impl Broker {
         // Old clients leave the mark of the half message on what they send back.
         let is_half = noted.is_half && !(plan.reconsume_times > 0 && delay_level > 0);
         if is_half {
-            return Err(Refusal::new(
-                response::NO_PERMISSION,
-                format!(
-                    "the broker[{}] sending transaction message is forbidden: transactions are not supported yet",
-                    self.config.advertise.ip()
-                ),
-            ));
+            self.check_half_allowed()?;
         }
         if noted.is_timed && delay_level <= 0 {
             return Err(Refusal::new(
@@ -283,6 +295,9 @@ impl Broker {
             let id = self.make_unique_key(now_ms);
             properties::push(&mut plan.own_properties, properties::UNIQUE_KEY, &id);
             plan.unique_key = UniqueKey::Made(id);
+        }
+        if is_half {
+            return self.hold(plan);
         }
         if delay_level > 0 && sys_flag::is_consumable(plan.sys_flag) {
             self.schedule(plan, delay_level, now_ms);
@@ -384,7 +399,15 @@ impl Broker {
 }
 
 pub(super) fn check_properties(properties: Properties<'_>) -> Result<(), Refusal> {
-    let bytes = properties.encoded_len() + CRC_PROPERTY_BYTES;
+    check_properties_with(properties, 0)
+}
+
+/// With so many bytes that the broker may add later.
+pub(super) fn check_properties_with(
+    properties: Properties<'_>,
+    later_bytes: usize,
+) -> Result<(), Refusal> {
+    let bytes = properties.encoded_len() + CRC_PROPERTY_BYTES + later_bytes;
     if bytes <= MAX_PROPERTIES_BYTES {
         return Ok(());
     }

@@ -14,7 +14,8 @@ pub const OP_HALF: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 
 const SELF_TEST: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED: &str = "OFFSET_MOVED_EVENT";
-const TRANS_CHECK_MAX_TIME: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+/// Half messages that nobody is asked about any more.
+pub const TRANS_CHECK_MAX_TIME: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 const BENCHMARK: &str = "BenchmarkTest";
 const REVIVE_QUEUES: i32 = 8;
 
@@ -32,6 +33,9 @@ const RESERVED: &[&str] = &[
     "CHECKPOINT_TOPIC",
 ];
 
+/// Its offsets say how far half messages have been dealt with.
+pub const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
+
 /// Groups of RocketMQ's own tools.
 pub const GROUPS: &[&str] = &[
     "TOOLS_CONSUMER",
@@ -41,7 +45,7 @@ pub const GROUPS: &[&str] = &[
     "CID_ONSAPI_PULL",
     "CID_ONSAPI_PERMISSION",
     "CID_ONSAPI_OWNER",
-    "CID_RMQ_SYS_TRANS",
+    TRANSACTION_GROUP,
 ];
 
 /// The topics to start with.

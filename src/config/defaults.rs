@@ -123,6 +123,18 @@ config! {
     default_topic_queues: u32 = 8, "defaultTopicQueueNums", 1..=65_536;
     /// Delays of the levels 1, 2, ... in milliseconds; RocketMQ's 18.
     delay_levels_ms: Vec<u64> = DELAY_LEVELS_MS.to_vec(), "messageDelayLevel", Delays;
+    /// A producer is asked this often what becomes of a message of its transaction that has not ended, ...
+    transaction_check_interval_ms: u64 = 30_000, "transactionCheckInterval", 100..=86_400_000;
+    /// ... first when the message is older than this, unless the message says otherwise; ...
+    transaction_timeout_ms: u64 = 6_000, "transactionTimeOut", 0..=86_400_000;
+    /// ... and so many times before the message is set aside in TRANS_CHECK_MAX_TIME_TOPIC.
+    transaction_check_max: i32 = 15, "transactionCheckMax", 1..=1_000_000;
+    /// The ends of transactions are written together, up to so many bytes, at the latest after the interval: a crash in
+    /// between costs a question to the producer and maybe a duplicate.
+    transaction_op_max_bytes: u64 = 4_096, "transactionOpMsgMaxSize", 1..=65_536;
+    transaction_op_batch_interval_ms: u64 = 3_000, "transactionOpBatchInterval", 0..=600_000;
+    /// Transactional messages are refused.
+    reject_transaction_message: bool = false, "rejectTransactionMessage", Switch;
     /// Creates the trace topic at start; otherwise traces create it like any other topic.
     trace_topic: bool = false, "traceTopicEnable", Switch;
     trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".into(), "msgTraceTopicName", Name;

@@ -196,7 +196,7 @@ const WITHOUT_EFFECT: &str = "\
     readUnCommitted realTimeNotifyConsumerChange realTimePersistRocksDBConfig \
     recallMessageEnable recheckReputOffsetFromCq recoverConcurrently recoverThreadPoolNums \
     redeleteHangedFileInterval registerBrokerTimeoutMills rejectPullConsumerEnable \
-    rejectTransactionMessage replicasPerDiskPartition replyThreadPoolQueueCapacity \
+    replicasPerDiskPartition replyThreadPoolQueueCapacity \
     retrieveMessageFromPopRetryTopicV1 reviveAckWaitMs reviveInterval reviveMaxSlow \
     reviveQueueNum reviveScanTime rocketmqHome rocksdbCompressionType \
     rocksdbCQDoubleWriteEnable rocksdbFlushWalFrequency rocksdbWalFileRollingThreshold \
@@ -222,9 +222,8 @@ const WITHOUT_EFFECT: &str = "\
     timerInterceptDelayLevel timerMaxDelaySec timerMetricSmallThreshold timerPrecisionMs \
     timerProgressLogIntervalMs timerPutMessageThreadNum timerRollWindowSlot \
     timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable timerWheelEnable \
-    topicQueueLockNum totalReplicas traceOn transactionCheckInterval transactionCheckMax \
-    transactionMetricFlushInterval transactionOpBatchInterval transactionOpMsgMaxSize \
-    transactionTimeOut transferMsgByHeap transientStorePoolEnable transientStorePoolSize \
+    topicQueueLockNum totalReplicas traceOn transactionMetricFlushInterval transferMsgByHeap \
+    transientStorePoolEnable transientStorePoolSize \
     travelCqFileNumWhenGetMessage updateNameServerAddrPeriod useABSLock useEpollNativeSelector \
     usePIDColdCtrStrategy userCacheExpiredSecond userCacheMaxNum userCacheRefreshSecond \
     useReentrantLockWhenPutMessage useServerSideResetOffset useStaticSubscription useTLS \

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::connection::accept;
 use super::shard::Shard;
-use super::{Ready, ServeError, ShardSetup, delay, listen, persistence, registration};
+use super::{Ready, ServeError, ShardSetup, delay, listen, persistence, registration, transaction};
 use crate::broker::{Broker, ConfigFile};
 use crate::io::Io;
 use crate::io::{First, first};
@@ -49,6 +49,7 @@ pub async fn run<I: Io>(
     io.spawn(persistence::run(shard.clone()));
     io.spawn(persistence::watch_offsets(shard.clone()));
     io.spawn(delay::run(shard.clone()));
+    io.spawn(transaction::run(shard.clone()));
     persistence::save_all(&shard).await;
     let registered = registration::start(&shard).await;
     ready(Ready {
@@ -147,6 +148,7 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
                 format!("the message is in the log, but not flushed within {timeout_ms} ms");
             shard.acknowledge(&ack, response::FLUSH_DISK_TIMEOUT, Some(&remark));
         }
+        shard.write_due_op(now.unix_ms as u64);
         if now.mono_ns >= second_due_ns {
             second_due_ns = now.mono_ns + SECOND_NS;
             shard.broker.borrow_mut().housekeeping(now.unix_ms as u64);
@@ -170,6 +172,7 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     wait_until(shard, LAST_COMMIT_NS, || shard.acks.borrow().is_empty()).await;
     wait_until(shard, LAST_REPLIES_NS, || shard.connections.are_drained()).await;
     shard.connections.close_all();
+    shard.end_transactions();
     persistence::save_all(shard).await;
     if let Err(error) = shard.store.close().await {
         error!(%error, "the store could not be closed cleanly; the next start recovers it");

@@ -231,11 +231,11 @@ impl<I: Io> Shard<I> {
     }
 }
 
-fn unreadable(error: ReadError) -> Refusal {
+pub(super) fn unreadable(error: ReadError) -> Refusal {
     Refusal::new(response::SYSTEM_ERROR, error.to_string())
 }
 
-fn position(offset: i64) -> Result<u64, Refusal> {
+pub(super) fn position(offset: i64) -> Result<u64, Refusal> {
     u64::try_from(offset).map_err(|_| {
         Refusal::new(
             response::SYSTEM_ERROR,

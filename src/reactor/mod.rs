@@ -13,6 +13,7 @@
 //! | registration | a change, 30 s | tells the name servers |
 //! | persistence | a change | writes config/*.json |
 //! | delay | the next due message | moves it to its real topic |
+//! | transaction | the check interval | asks producers about half messages |
 
 mod acks;
 mod connection;
@@ -28,6 +29,7 @@ mod pull;
 mod registration;
 mod send;
 mod shard;
+mod transaction;
 mod view;
 
 use std::future::Future;

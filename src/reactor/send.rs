@@ -71,25 +71,19 @@ impl<I: Io> Shard<I> {
         plan: &SendPlan<'_>,
         now_ms: i64,
     ) -> Result<(u64, Receipt), AppendError> {
-        let queue = self.queue_of(plan);
-        let (last, queue_offset, count, batch_ids) = match plan.batch {
+        let (last, queue_offset, batch_ids) = match plan.batch {
             None => {
-                let stored =
-                    self.store
-                        .append(queue, &plan.message(), plan.entry_code(), now_ms)?;
-                (stored, stored.queue_offset, 1, None)
+                let stored = self.append_one(plan, now_ms)?;
+                (stored, stored.queue_offset, None)
             }
             Some(count) => {
-                let (last, first_offset, ids) = self.append_batch(queue, plan, now_ms)?;
-                (last, first_offset, count, Some(ids))
+                let (last, first_offset, ids) = self.append_batch(plan, now_ms)?;
+                self.count(plan, count, &last);
+                (last, first_offset, Some(ids))
             }
         };
-        let bytes = last.len as u64 * u64::from(count);
-        self.broker
-            .borrow_mut()
-            .stored(&plan.topic, count.into(), bytes, now_ms as u64);
         let receipt = Receipt::Send {
-            queue_id: plan.queue_id,
+            queue_id: plan.real_queue_id,
             queue_offset,
             physical_offset: last.physical_offset,
             unique_key: UniqueKey::new(plan.unique_key.as_str().unwrap_or_default()),
@@ -98,10 +92,31 @@ impl<I: Io> Shard<I> {
         Ok((last.end, receipt))
     }
 
+    /// Appends what a plan that is no batch says.
+    pub(super) fn append_one(
+        &self,
+        plan: &SendPlan<'_>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let (queue, message) = (self.queue_of(plan), plan.message());
+        let stored = self
+            .store
+            .append(queue, &message, plan.entry_code(), now_ms)?;
+        self.count(plan, 1, &stored);
+        Ok(stored)
+    }
+
+    fn count(&self, plan: &SendPlan<'_>, messages: u32, last: &Appended) {
+        let bytes = last.len as u64 * u64::from(messages);
+        let now_ms = last.store_timestamp_ms as u64;
+        self.broker
+            .borrow_mut()
+            .stored(&plan.topic, messages.into(), bytes, now_ms);
+    }
+
     /// Returns the last of them, the queue offset of the first, and all their message ids.
     fn append_batch(
         &self,
-        queue: QueueIndex,
         plan: &SendPlan<'_>,
         now_ms: i64,
     ) -> Result<(Appended, u64, Box<str>), AppendError> {
@@ -110,6 +125,7 @@ impl<I: Io> Shard<I> {
             .filter_map(Result::ok)
             .map(|item| plan.batch_message(&item))
             .collect();
+        let queue = self.queue_of(plan);
         let stored = self.store.append_batch(queue, &messages, now_ms)?;
         let mut ids = String::new();
         for appended in &stored {

@@ -152,6 +152,9 @@ impl<I: Io> Shard<I> {
             | request::VIEW_MESSAGE_BY_ID
             | request::SEARCH_OFFSET_BY_TIMESTAMP
             | request::GET_EARLIEST_MSG_STORETIME => self.look_up(connection, caller, header),
+            request::END_TRANSACTION | request::RESUME_CHECK_HALF_MESSAGE => {
+                self.transaction_request(connection, caller, header)
+            }
             _ => {
                 let peer = self.peer(connection, header);
                 let view = View { shard: self };

@@ -90,3 +90,13 @@ pub enum AppendError {
     #[error("the store is fenced: {reason}")]
     Fenced { reason: Arc<str> },
 }
+
+impl AppendError {
+    /// Whether the message itself is not to blame.
+    pub fn is_for_now(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRoom | Self::NoQueue | Self::Closing | Self::Fenced { .. }
+        )
+    }
+}

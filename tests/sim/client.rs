@@ -1,6 +1,6 @@
 //! A client of the broker on the seam: whole frames out, whole frames in, every answer within its patience.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +27,8 @@ pub struct Client {
     next_opaque: i32,
     unsent: Vec<u8>,
     received: Vec<u8>,
+    /// What the broker has asked by itself.
+    pub questions: VecDeque<Reply>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Client {
             next_opaque: 1,
             unsent: Vec::new(),
             received: Vec::new(),
+            questions: VecDeque::new(),
         })
     }
 
@@ -95,12 +98,29 @@ impl Client {
             if let Some(reply) = self.take_frame()? {
                 return Ok(reply);
             }
-            let chunk = within(&self.io, self.patience, self.stream.recv()).await??;
-            if chunk.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.received.extend_from_slice(&chunk);
+            self.receive().await?;
         }
+    }
+
+    /// The next thing that the broker asks.
+    pub async fn question(&mut self) -> io::Result<Reply> {
+        loop {
+            let answer = self.take_frame()?;
+            assert!(answer.is_none(), "nobody has asked for {answer:?}");
+            if let Some(question) = self.questions.pop_front() {
+                return Ok(question);
+            }
+            self.receive().await?;
+        }
+    }
+
+    async fn receive(&mut self) -> io::Result<()> {
+        let chunk = within(&self.io, self.patience, self.stream.recv()).await??;
+        if chunk.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.received.extend_from_slice(&chunk);
+        Ok(())
     }
 
     /// Asks and waits, with nothing else under way.
@@ -138,7 +158,8 @@ impl Client {
             };
             let mut scratch = Scratch::default();
             let header = header::decode(&found, &mut scratch).map_err(io::Error::other)?;
-            let reply = header.is_response().then(|| Reply {
+            let is_answer = header.is_response();
+            let reply = Reply {
                 opaque: header.opaque,
                 code: header.code,
                 remark: header.remark.map(str::to_owned),
@@ -148,13 +169,13 @@ impl Client {
                     .iter()
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .collect(),
-            });
+            };
             let len = found.len;
             self.received.drain(..len);
-            // What is no answer is a notification of the broker.
-            if reply.is_some() {
-                return Ok(reply);
+            if is_answer {
+                return Ok(Some(reply));
             }
+            self.questions.push_back(reply);
         }
     }
 }

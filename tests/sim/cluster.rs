@@ -23,6 +23,10 @@ pub const DELAY_LEVELS_MS: [u64; 3] = [300, 1_000, 2_500];
 
 pub const FLUSH_INTERVAL_MS: u64 = 500;
 pub const SAVE_OFFSETS_INTERVAL_MS: u64 = 1_000;
+/// Producers are asked this often about their half messages, once these are so old.
+pub const CHECK_INTERVAL_MS: u64 = 2_000;
+pub const CHECK_TIMEOUT_MS: u64 = 700;
+pub const OP_BATCH_INTERVAL_MS: u64 = 300;
 pub const SYNC_FLUSH_TIMEOUT_MS: u64 = 5_000;
 
 /// The log rolls every few dozen messages, and what is a second old is read from the disk.
@@ -198,6 +202,9 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
             max_message_bytes: MAX_MESSAGE_BYTES,
             delay_levels_ms: DELAY_LEVELS_MS.to_vec(),
             retention: retention.clone(),
+            transaction_check_interval_ms: CHECK_INTERVAL_MS,
+            transaction_timeout_ms: CHECK_TIMEOUT_MS,
+            transaction_op_batch_interval_ms: OP_BATCH_INTERVAL_MS,
             ..BrokerConfig::default()
         },
         namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT)],

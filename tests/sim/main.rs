@@ -19,6 +19,7 @@ mod recovered;
 mod requests;
 mod retention;
 mod sent;
+mod transactions;
 mod workload;
 
 use std::cell::{Cell, RefCell};

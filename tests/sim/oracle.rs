@@ -48,6 +48,13 @@ struct Owed {
     told: Told,
 }
 
+/// How a half message ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Commit,
+    Rollback,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Commit {
     offset: i64,
@@ -61,6 +68,8 @@ pub struct Oracle {
     /// Where each message stands that is stored once and for all.
     places: HashMap<u64, (Queue, u64)>,
     owed: Vec<Owed>,
+    /// How their producers have ended half messages, or are about to.
+    ends: HashMap<u64, End>,
     /// When the first send-back of a message was begun.
     sent_back_ms: HashMap<u64, i64>,
     topics: BTreeSet<String>,
@@ -85,6 +94,7 @@ impl Oracle {
             known: BTreeMap::new(),
             places: HashMap::new(),
             owed: Vec::new(),
+            ends: HashMap::new(),
             sent_back_ms: HashMap::new(),
             topics: BTreeSet::new(),
             power_cuts_ns: Vec::new(),
@@ -103,11 +113,44 @@ impl Oracle {
             topic: topic.to_owned(),
             body_bytes,
             delay_level,
+            is_half: false,
             born_ms: now_ms,
         };
         self.topics.insert(topic.to_owned());
         self.sent.insert(sent.number, sent.clone());
         sent
+    }
+
+    pub fn sends_half(&mut self, topic: &str, body_bytes: usize, now_ms: i64) -> Sent {
+        let sent = Sent {
+            is_half: true,
+            ..self.sends(topic, body_bytes, 0, now_ms)
+        };
+        self.sent.insert(sent.number, sent.clone());
+        sent
+    }
+
+    /// The producer of a half message is about to end it so.
+    pub fn ends(&mut self, sent: &Sent, end: End) {
+        let before = self.ends.insert(sent.number, end);
+        assert!(before.is_none_or(|before| before == end), "{sent:?}");
+    }
+
+    /// How the message of a question has ended, if its producer knows.
+    pub fn end_of(&self, record: &Record<'_>) -> Option<End> {
+        let number = number_of(record);
+        let sent = self.sent.get(&number);
+        let sent = sent.unwrap_or_else(|| panic!("nobody has sent {record:?}"));
+        sent.check(record);
+        assert!(sent.is_half, "asked about {record:?}");
+        assert_eq!(record.topic, sent.topic);
+        self.ends.get(&number).copied()
+    }
+
+    /// The producer of a half message was told that its commit is stored.
+    pub fn committed_half(&mut self, sent: &Sent, told: Told) {
+        self.acked += 1;
+        self.owe(sent.number, &sent.topic, told);
     }
 
     pub fn topics(&self) -> Vec<String> {
@@ -155,6 +198,10 @@ impl Oracle {
             panic!("nobody has sent {record:?}");
         };
         sent.check(record);
+        if sent.is_half {
+            let end = self.ends.get(&number);
+            assert_eq!(end, Some(&End::Commit), "visible: {record:?}");
+        }
         if queue.topic == sent.topic {
             if let Some(level) = sent.delay_level.checked_sub(1) {
                 let due_ms = sent.born_ms + DELAY_LEVELS_MS[level as usize] as i64;
@@ -344,7 +391,7 @@ impl Oracle {
         }
         let is_unique = {
             let sent = &self.sent[&number];
-            sent.delay_level == 0 && sent.topic == queue.topic
+            sent.delay_level == 0 && !sent.is_half && sent.topic == queue.topic
         };
         if is_unique {
             let place = self

@@ -3,17 +3,19 @@
 use std::io;
 use std::time::Duration;
 
-use ringmq::message::{Check, Record, batch};
+use ringmq::message::ids::parse_offset_message_id;
+use ringmq::message::{Check, Record, batch, sys_flag};
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::offset::{QueryConsumerOffset, QueueRequest, UpdateConsumerOffset};
 use ringmq::wire::pull::{PullRequest, pull_sys_flag};
 use ringmq::wire::send::SendRequest;
 use ringmq::wire::send_back::SendBack;
 use ringmq::wire::topic::CreateTopic;
+use ringmq::wire::transaction::{EndTransaction, ResumeCheckHalfMessage};
 
 use crate::client::{Client, PATIENCE, Reply};
 use crate::oracle::Queue;
-use crate::sent::Sent;
+use crate::sent::{PRODUCERS, Sent};
 
 /// Queues of every topic that a test creates.
 pub const QUEUES: i32 = 4;
@@ -81,12 +83,15 @@ pub fn send_batch(client: &mut Client, messages: &[Sent], queue_id: i32) -> i32 
 
 fn send_fields<'a>(sent: &'a Sent, queue_id: i32, properties: &'a str) -> SendRequest<'a> {
     SendRequest {
-        producer_group: "producers",
+        producer_group: PRODUCERS,
         topic: &sent.topic,
         default_topic: "TBW102",
         default_topic_queue_nums: QUEUES,
         queue_id,
-        sys_flag: 0,
+        sys_flag: match sent.is_half {
+            true => sys_flag::TRANSACTION_PREPARED,
+            false => 0,
+        },
         born_timestamp_ms: sent.born_ms,
         flag: sent.flag(),
         properties: Some(properties),
@@ -96,6 +101,83 @@ fn send_fields<'a>(sent: &'a Sent, queue_id: i32, properties: &'a str) -> SendRe
         batch: false,
         broker_name: None,
     }
+}
+
+/// Where a half message is, as the reply to its send or a question about it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Half {
+    pub queue_offset: i64,
+    pub physical_offset: i64,
+    /// The producer was asked.
+    pub is_asked: bool,
+}
+
+impl Half {
+    pub fn sent(reply: &Reply) -> Self {
+        let (_, physical_offset) = parse_offset_message_id(reply.text("msgId")).unwrap();
+        Half {
+            queue_offset: reply.number("queueOffset"),
+            physical_offset: physical_offset as i64,
+            is_asked: false,
+        }
+    }
+
+    pub fn asked(question: &Reply) -> Self {
+        assert_eq!(question.code, request::CHECK_TRANSACTION_STATE);
+        assert_eq!(question.text("topic"), "RMQ_SYS_TRANS_HALF_TOPIC");
+        Half {
+            queue_offset: question.number("tranStateTableOffset"),
+            physical_offset: question.number("commitLogOffset"),
+            is_asked: true,
+        }
+    }
+}
+
+/// `commit_or_rollback` as the wire has it.
+pub fn end_fields(half: Half, commit_or_rollback: i32) -> EndTransaction<'static> {
+    EndTransaction {
+        topic: None,
+        producer_group: PRODUCERS,
+        half_queue_offset: half.queue_offset,
+        half_physical_offset: half.physical_offset,
+        commit_or_rollback,
+        from_transaction_check: half.is_asked,
+        msg_id: "any",
+        transaction_id: None,
+    }
+}
+
+pub fn end_transaction(client: &mut Client, half: Half, commit_or_rollback: i32) -> i32 {
+    let fields = end_fields(half, commit_or_rollback);
+    client.ask(request::END_TRANSACTION, &fields.ext(), &[])
+}
+
+/// As clients do.
+pub fn end_transaction_oneway(client: &mut Client, half: Half, commit_or_rollback: i32) {
+    let fields = end_fields(half, commit_or_rollback);
+    client.tell(request::END_TRANSACTION, &fields.ext(), &[]);
+}
+
+pub async fn resume_check(client: &mut Client, msg_id: &str) -> io::Result<Reply> {
+    let fields = ResumeCheckHalfMessage {
+        topic: None,
+        msg_id: Some(msg_id),
+    };
+    client
+        .call(request::RESUME_CHECK_HALF_MESSAGE, &fields.ext(), &[])
+        .await
+}
+
+/// Joins the producers.
+pub async fn heartbeat(client: &mut Client, client_id: &str) -> io::Result<()> {
+    let body = format!(
+        r#"{{"clientID":"{client_id}","producerDataSet":[{{"groupName":"{PRODUCERS}"}}]}}"#
+    );
+    let reply = client
+        .call(request::HEART_BEAT, &[], body.as_bytes())
+        .await?;
+    assert!(reply.is_success(), "{reply:?}");
+    Ok(())
 }
 
 pub fn send_back(client: &mut Client, record: &Record<'_>, group: &str, delay_level: i32) -> i32 {

@@ -10,6 +10,9 @@ use crate::dice::Dice;
 
 pub const TAGS: [&str; 3] = ["red", "green", "blue"];
 
+/// The group of all producers.
+pub const PRODUCERS: &str = "producers";
+
 const NUMBER_BYTES: usize = 8;
 
 /// A message that was handed to a client's connection at least.
@@ -20,6 +23,8 @@ pub struct Sent {
     pub body_bytes: usize,
     /// 0: at once.
     pub delay_level: u64,
+    /// Its producer decides later whether anybody may see it.
+    pub is_half: bool,
     pub born_ms: i64,
 }
 
@@ -50,6 +55,10 @@ impl Sent {
         let mut text = String::new();
         properties::push(&mut text, properties::KEYS, &self.key());
         properties::push(&mut text, properties::TAGS, self.tag());
+        if self.is_half {
+            properties::push(&mut text, properties::TRANSACTION_PREPARED, "true");
+            properties::push(&mut text, properties::PRODUCER_GROUP, PRODUCERS);
+        }
         if self.delay_level > 0 {
             properties::push(&mut text, properties::DELAY, &self.delay_level.to_string());
         }

@@ -12,12 +12,13 @@ use ringmq::message::ids::parse_offset_message_id;
 use ringmq::sim::SimIo;
 use ringmq::wire::Codec;
 use ringmq::wire::codes::response;
+use ringmq::wire::transaction::{TRANSACTION_COMMIT_TYPE, TRANSACTION_ROLLBACK_TYPE};
 
 use crate::client::{Client, Reply, sleep};
 use crate::cluster::{DELAY_LEVELS_MS, MAX_MESSAGE_BYTES};
 use crate::dice::Dice;
-use crate::oracle::{Oracle, Queue, Told, retry_topic};
-use crate::requests::{self, Pull, QUEUES};
+use crate::oracle::{End, Oracle, Queue, Told, retry_topic};
+use crate::requests::{self, Half, Pull, QUEUES};
 use crate::sent::Sent;
 
 /// Topics that exist from the start; the others come with their first message.
@@ -100,11 +101,19 @@ pub async fn produce(io: SimIo, shared: Rc<Shared>, stream: u64) {
     let pause_ms = *dice.pick(&[10, 30, 120]);
     loop {
         let mut connected = Connected::to_broker(&io, &shared, &dice).await;
+        let client_id = format!("producer-{stream}");
+        let joined = requests::heartbeat(&mut connected.client, &client_id).await;
+        if let Err(error) = joined {
+            connected.excuse(&error);
+            continue;
+        }
         let error = loop {
             if shared.is_ending.get() {
                 return;
             }
-            let done = match dice.below(10) {
+            answer_questions(&mut connected);
+            let done = match dice.below(12) {
+                10..=11 => transact(&mut connected, &dice).await,
                 0..=4 => send_burst(&mut connected, &dice).await,
                 5..=6 => send_batch(&mut connected, &dice).await,
                 7 => send_oneway(&mut connected, &dice).await,
@@ -184,6 +193,67 @@ async fn send_all(
         }
     }
     Ok(())
+}
+
+/// A half message, and mostly its end. The rest is asked about, and so is what a crash has made the broker forget.
+async fn transact(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()> {
+    let now_ms = connected.client.io.now().unix_ms;
+    let (topic, body_bytes) = (*dice.pick(&CREATED), dice.within(8, 600) as usize);
+    let message = connected.oracle().sends_half(topic, body_bytes, now_ms);
+    requests::send(&mut connected.client, &message, queue_id(dice));
+    connected.client.flush().await?;
+    let reply = connected.client.reply().await?;
+    if !is_stored(connected, &reply, topic) {
+        return Ok(());
+    }
+    let half = Half::sent(&reply);
+    sleep(&connected.client.io, Duration::from_millis(dice.below(50))).await;
+    let (end, is_known) = match dice.below(8) {
+        0..=4 => (End::Commit, true),
+        5..=6 => (End::Rollback, true),
+        _ => (*dice.pick(&[End::Commit, End::Rollback]), false),
+    };
+    connected.oracle().ends(&message, end);
+    if !is_known {
+        return Ok(());
+    }
+    if dice.one_in(2) {
+        requests::end_transaction_oneway(&mut connected.client, half, on_wire(end));
+        return connected.client.flush().await;
+    }
+    let asked_ns = connected.client.io.now().mono_ns;
+    requests::end_transaction(&mut connected.client, half, on_wire(end));
+    connected.client.flush().await?;
+    let reply = connected.client.reply().await?;
+    let told_ns = connected.client.io.now().mono_ns;
+    if !reply.is_success() {
+        let is_excused = reply.code == response::SERVICE_NOT_AVAILABLE && connected.is_disturbed();
+        assert!(is_excused, "an end was refused: {reply:?}");
+    } else if end == End::Commit {
+        let told = Told { asked_ns, told_ns };
+        connected.oracle().committed_half(&message, told);
+    }
+    Ok(())
+}
+
+/// What the broker has asked about meanwhile; the answers go out with the next request.
+fn answer_questions(connected: &mut Connected<'_>) {
+    while let Some(question) = connected.client.questions.pop_front() {
+        let half = Half::asked(&question);
+        let records = requests::records(&question.body);
+        assert_eq!(records.len(), 1, "{question:?}");
+        let end = connected.oracle().end_of(&records[0]);
+        if let Some(end) = end {
+            requests::end_transaction_oneway(&mut connected.client, half, on_wire(end));
+        }
+    }
+}
+
+pub fn on_wire(end: End) -> i32 {
+    match end {
+        End::Commit => TRANSACTION_COMMIT_TYPE,
+        End::Rollback => TRANSACTION_ROLLBACK_TYPE,
+    }
 }
 
 async fn send_batch(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()> {

@@ -183,14 +183,8 @@ fn sizes() {
 }
 
 #[test]
-fn half_and_timed_messages_are_refused_clearly() {
+fn timed_messages_are_refused_clearly() {
     let mut broker = broker();
-    refused(
-        &mut broker,
-        &request("T", "TRAN_MSG\u{1}true\u{2}"),
-        16,
-        "transaction",
-    );
     refused(
         &mut broker,
         &request("T", "TIMER_DELAY_MS\u{1}5\u{2}"),
@@ -198,10 +192,23 @@ fn half_and_timed_messages_are_refused_clearly() {
         "timer",
     );
     refused(&mut broker, &request("T", "DELAY\u{1}x\u{2}"), 1, "DELAY");
-    assert!(admit(&mut broker, &request("T", "TRAN_MSG\u{1}false\u{2}")).is_ok());
+}
+
+#[test]
+fn old_clients_send_back_with_the_mark_of_a_half_message() {
+    let mut broker = broker();
+    let topic_of = |broker: &mut Broker, request: &SendRequest<'_>| {
+        let plan = admit(broker, request).unwrap();
+        (plan.topic.into_owned(), plan.real_queue_id)
+    };
+    let half = request("T", "TRAN_MSG\u{1}TRUE\u{2}");
+    let (topic, queue_id) = topic_of(&mut broker, &half);
+    assert_eq!((&*topic, queue_id), ("RMQ_SYS_TRANS_HALF_TOPIC", 1));
+    let whole = request("T", "TRAN_MSG\u{1}false\u{2}");
+    assert_eq!(topic_of(&mut broker, &whole).0, "T");
     let mut sent_back = request("T", "TRAN_MSG\u{1}true\u{2}DELAY\u{1}3");
     sent_back.reconsume_times = Some(1);
-    assert!(admit(&mut broker, &sent_back).is_ok());
+    assert_eq!(topic_of(&mut broker, &sent_back).0, "SCHEDULE_TOPIC_XXXX");
 }
 
 #[test]

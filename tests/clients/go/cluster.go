@@ -43,8 +43,8 @@ func fail(format string, args ...any) {
 		if !known {
 			panic(failure(why))
 		}
-		if filepath.Base(file) == "scenarios.go" {
-			panic(failure(fmt.Sprintf("%s at scenarios.go:%d", why, line)))
+		if base := filepath.Base(file); base != "cluster.go" {
+			panic(failure(fmt.Sprintf("%s at %s:%d", why, base, line)))
 		}
 	}
 }

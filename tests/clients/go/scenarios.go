@@ -18,6 +18,7 @@ var scenarios = []scenario{
 	{"rebalance", rebalance},
 	{"offsets_survive_restart", offsetsSurviveRestart},
 	{"orderly", orderly},
+	{"transaction", transaction},
 	{"broadcasting", broadcasting},
 	{"long_polling", longPolling},
 	{"send_and_consume", sendAndConsume},

@@ -22,6 +22,7 @@ public final class ClientCheck {
 
     static {
         Consuming.scenarios(SCENARIOS); // the longest first
+        Transactions.scenarios(SCENARIOS);
         Sending.scenarios(SCENARIOS);
         Pulling.scenarios(SCENARIOS);
         Refusals.scenarios(SCENARIOS);

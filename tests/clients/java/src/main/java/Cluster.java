@@ -11,6 +11,8 @@ import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -75,6 +77,17 @@ final class Cluster implements AutoCloseable {
         DefaultMQProducer started = new DefaultMQProducer(name(suffix), hook);
         configure(started);
         started.setSendMsgTimeout(10_000);
+        started.start();
+        shutdowns.add(started::shutdown);
+        return started;
+    }
+
+    TransactionMQProducer transactionProducer(String suffix, TransactionListener listener) throws Exception {
+        TransactionMQProducer started = new TransactionMQProducer(name(suffix));
+        configure(started);
+        started.setSendMsgTimeout(10_000);
+        started.setHeartbeatBrokerInterval(1_000);
+        started.setTransactionListener(listener);
         started.start();
         shutdowns.add(started::shutdown);
         return started;

@@ -1,0 +1,216 @@
+//! The requests that end a transaction, or begin it again; each reads the half message first.
+
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::AROUND_BYTES;
+use crate::broker::{Broker, Refusal};
+use crate::io::Io;
+use crate::message::ids::parse_offset_message_id;
+use crate::message::{Check, Record};
+use crate::reactor::acks::{Ack, Receipt};
+use crate::reactor::connection::{Caller, Connection};
+use crate::reactor::lookup::{position, unreadable};
+use crate::reactor::send::refusal_of;
+use crate::reactor::shard::Shard;
+use crate::store::AppendError;
+use crate::wire::Header;
+use crate::wire::codes::{request, response};
+use crate::wire::transaction::{EndTransaction, ResumeCheckHalfMessage};
+
+/// A request, taken from its bytes.
+enum Question {
+    End {
+        group: String,
+        fields: EndTransaction<'static>,
+    },
+    Resume {
+        msg_id: String,
+        physical_offset: u64,
+    },
+}
+
+impl<I: Io> Shard<I> {
+    pub(in crate::reactor) fn transaction_request(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        header: &Header<'_>,
+    ) {
+        let question = match question(header) {
+            Ok(Some(question)) => question,
+            Ok(None) => return,
+            Err(refusal) => return self.refuse(connection, caller, &refusal),
+        };
+        let (shard, connection) = (self.clone(), connection.clone());
+        let reading = connection.start_reading();
+        self.io.spawn(async move {
+            let _reading = reading;
+            let end = match question {
+                Question::End { group, fields } => {
+                    let request = EndTransaction {
+                        producer_group: &group,
+                        ..fields
+                    };
+                    shard.end_transaction(&request, caller).await
+                }
+                Question::Resume {
+                    msg_id,
+                    physical_offset,
+                } => shard.resume(&msg_id, physical_offset).await,
+            };
+            match end {
+                Ok(end) => shard.answer_once_committed(connection, caller, end),
+                Err(refusal) => shard.refuse(&connection, caller, &refusal),
+            }
+        });
+    }
+
+    /// Up to where the log has to be committed before this may be told.
+    async fn end_transaction(
+        &self,
+        request: &EndTransaction<'_>,
+        caller: Caller,
+    ) -> Result<u64, Refusal> {
+        let bytes = self
+            .half_record(position(request.half_physical_offset)?)
+            .await?;
+        let record = decoded(&bytes)?;
+        let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
+        self.store.wait_for_room(room).await;
+        let now_ms = self.now_ms();
+        let ending = self
+            .broker
+            .borrow()
+            .admit_end(request, record.as_ref(), now_ms)?;
+        let committed = match &ending.message {
+            Some(plan) => Some(self.append_one(plan, now_ms as i64).map_err(refused)?),
+            None => None,
+        };
+        self.broker
+            .borrow_mut()
+            .transactions
+            .end(ending.half, now_ms);
+        let is_due = self.broker.borrow().op_is_due(now_ms);
+        // Who waits to hear of a rollback wants it written.
+        let is_awaited = committed.is_none() && !caller.is_oneway;
+        let op_end = match is_due || is_awaited {
+            true => self.write_op(),
+            false => Ok(None),
+        };
+        match committed {
+            // The message is what counts; its op record is tried again.
+            Some(message) => Ok(message.end),
+            None => Ok(op_end.map_err(refused)?.unwrap_or_default()),
+        }
+    }
+
+    async fn resume(&self, msg_id: &str, physical_offset: u64) -> Result<u64, Refusal> {
+        let bytes = self.half_record(physical_offset).await?;
+        let record = decoded(&bytes)?;
+        let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
+        self.store.wait_for_room(room).await;
+        let plan = self.broker.borrow().admit_resume(record.as_ref(), msg_id)?;
+        let now_ms = self.now_ms() as i64;
+        let stored = self.append_one(&plan, now_ms).map_err(refused)?;
+        Ok(stored.end)
+    }
+
+    /// Writes the op record that has been gathered, if there is one; its end in the log.
+    pub(in crate::reactor) fn write_op(&self) -> Result<Option<u64>, AppendError> {
+        let Some(body) = self.broker.borrow().op_body() else {
+            return Ok(None);
+        };
+        let now_ms = self.now_ms();
+        let plan = self.broker.borrow().op_plan(&body, now_ms);
+        let stored = self.append_one(&plan, now_ms as i64)?;
+        self.broker.borrow_mut().op_stored(stored.queue_offset);
+        Ok(Some(stored.end))
+    }
+
+    /// The same when it is time for it.
+    pub(in crate::reactor) fn write_due_op(&self, now_ms: u64) {
+        let is_due = self.broker.borrow().op_is_due(now_ms);
+        if is_due && let Err(error) = self.write_op() {
+            warn!(%error, "the ends of transactions cannot be written yet");
+        }
+    }
+
+    /// Before the shard ends: what has ended needs no question after the next start.
+    pub(in crate::reactor) fn end_transactions(&self) {
+        if let Err(error) = self.write_op() {
+            warn!(%error, "the ends of some transactions are not written; their producers will be asked");
+        }
+        let now_ms = self.now_ms();
+        self.broker.borrow_mut().commit_transaction_offsets(now_ms);
+    }
+
+    async fn half_record(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, Refusal> {
+        let record = self.store.record_at(physical_offset).await;
+        record.map_err(unreadable)
+    }
+
+    fn answer_once_committed(
+        &self,
+        connection: Rc<Connection<I::Stream>>,
+        caller: Caller,
+        end: u64,
+    ) {
+        if caller.is_oneway {
+            return;
+        }
+        let ack = Ack {
+            end,
+            appended_ns: self.io.now().mono_ns,
+            connection,
+            caller,
+            receipt: Receipt::Plain,
+        };
+        self.acks.borrow_mut().push(ack);
+    }
+}
+
+/// `None`: its producer does not know yet how it ends, and nobody answers that.
+fn question(header: &Header<'_>) -> Result<Option<Question>, Refusal> {
+    if header.code == request::RESUME_CHECK_HALF_MESSAGE {
+        let msg_id = ResumeCheckHalfMessage::decode(&header.ext)?
+            .msg_id
+            .unwrap_or_default();
+        let parsed = parse_offset_message_id(msg_id);
+        let (_, physical_offset) =
+            parsed.map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
+        return Ok(Some(Question::Resume {
+            msg_id: msg_id.to_owned(),
+            physical_offset,
+        }));
+    }
+    let request = EndTransaction::decode(&header.ext)?;
+    if !Broker::ends_transaction(&request)? {
+        return Ok(None);
+    }
+    let fields = EndTransaction {
+        topic: None,
+        producer_group: "",
+        msg_id: "",
+        transaction_id: None,
+        ..request
+    };
+    Ok(Some(Question::End {
+        group: request.producer_group.to_owned(),
+        fields,
+    }))
+}
+
+fn decoded(bytes: &Option<Vec<u8>>) -> Result<Option<Record<'_>>, Refusal> {
+    let Some(bytes) = bytes else { return Ok(None) };
+    let record = Record::decode(bytes, Check::Layout);
+    record
+        .map(Some)
+        .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))
+}
+
+fn refused(error: AppendError) -> Refusal {
+    let (code, remark) = refusal_of(&error);
+    Refusal::new(code, remark)
+}

@@ -1,0 +1,240 @@
+//! Transactions: the requests that end them (`end.rs`), and the rounds over the half queue.
+//!
+//! A round looks at every half message whose end is not known. Copies are written and committed before their producers
+//! are asked, as the answers name them by their place.
+
+mod end;
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::own_queue::Queued;
+use super::shard::Shard;
+use crate::broker::ConnId;
+use crate::broker::transaction::{self, HalfOffset, Verdict};
+use crate::io::Io;
+use crate::message::ids::offset_message_id;
+use crate::message::{Check, Record};
+use crate::store::{QueueIndex, StoreError};
+use crate::wire::codes::request;
+use crate::wire::transaction::CheckTransactionState;
+use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, frame};
+
+/// Messages read in one go.
+const AT_A_TIME: u64 = 32;
+
+/// What a copy may have more than its half message, with room for an op record.
+const AROUND_BYTES: usize = 16 << 10;
+
+/// How long op records that cannot be read are left alone.
+const RETRY_NS: u64 = 1_000_000_000;
+
+/// A producer that is to be asked once the copy is committed.
+struct Question {
+    conns: Vec<ConnId>,
+    unique_key: Option<String>,
+    half_queue_offset: u64,
+    half_physical_offset: u64,
+    record: Vec<u8>,
+}
+
+pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    let half = shard.store.queue(transaction::HALF, transaction::QUEUE_ID);
+    let op = shard
+        .store
+        .queue(transaction::OP_HALF, transaction::QUEUE_ID);
+    while let Err(error) = load(&shard, half, op).await {
+        warn!(%error, "the ends of transactions cannot be read");
+        pause(&shard, RETRY_NS).await;
+        if shard.stopping.get() {
+            return;
+        }
+    }
+    let interval_ns = shard.setup.broker.transaction_check_interval_ms * 1_000_000;
+    loop {
+        pause(&shard, interval_ns).await;
+        if shard.stopping.get() {
+            return;
+        }
+        if let Err(error) = round(&shard, half).await {
+            warn!(%error, "half messages cannot be read or asked about; tried again next time");
+        }
+        let mut broker = shard.broker.borrow_mut();
+        broker.transactions.round_done();
+        broker.commit_transaction_offsets(shard.now_ms());
+        drop(broker);
+        shard.carry_out_effects();
+    }
+}
+
+/// Takes in what had ended before the start.
+async fn load<I: Io>(shard: &Shard<I>, half: QueueIndex, op: QueueIndex) -> Result<(), StoreError> {
+    let op_bounds = shard.store.bounds(op);
+    let mut next = {
+        let mut broker = shard.broker.borrow_mut();
+        let broker = &mut *broker;
+        let half_bounds = shard.store.bounds(half);
+        broker
+            .transactions
+            .start(&broker.offsets, half_bounds, op_bounds)
+    };
+    while next < op_bounds.max {
+        let count = AT_A_TIME.min(op_bounds.max - next) as usize;
+        let ops = shard.read_queue(op, next, count, |_| true).await?;
+        let Some(last) = ops.last() else { break };
+        next = last.queue_offset + 1;
+        let mut broker = shard.broker.borrow_mut();
+        for message in &ops {
+            let body = match Record::decode(&message.record, Check::Layout) {
+                Ok(record) => record.body,
+                Err(_) => &[], // Its retention is over, and that of what it speaks of.
+            };
+            broker.transactions.load_op(message.queue_offset, body);
+        }
+    }
+    Ok(())
+}
+
+/// Looks once at all that waits now.
+async fn round<I: Io>(shard: &Rc<Shard<I>>, queue: QueueIndex) -> Result<(), StoreError> {
+    let end = shard.store.bounds(queue).max;
+    while !shard.stopping.get() {
+        let min = shard.store.bounds(queue).min;
+        let open = {
+            let mut broker = shard.broker.borrow_mut();
+            broker.transactions.next_open(min, end, AT_A_TIME)
+        };
+        let Some(open) = open else { break };
+        let count = (open.end - open.start) as usize;
+        let halves = shard.read_queue(queue, open.start, count, |_| true).await?;
+        let mut questions = Vec::new();
+        let mut flow = ControlFlow::Continue(());
+        for half in &halves {
+            flow = look_at(shard, half, &mut questions).await;
+            if flow.is_break() {
+                break;
+            }
+        }
+        if !questions.is_empty() {
+            shard.store.committed_so_far().await?;
+            questions.iter().for_each(|question| ask(shard, question));
+        }
+        if flow.is_break() || halves.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Does with one half message what is to be done; breaks where the round has to end.
+async fn look_at<I: Io>(
+    shard: &Shard<I>,
+    message: &Queued,
+    questions: &mut Vec<Question>,
+) -> ControlFlow<()> {
+    let offset = message.queue_offset;
+    let as_it_is = HalfOffset {
+        offset,
+        first: offset,
+    };
+    let record = match Record::decode(&message.record, Check::Layout) {
+        Ok(record) => record,
+        Err(_) if message.record.is_empty() => {
+            shard.broker.borrow_mut().transactions.pass(as_it_is);
+            return ControlFlow::Continue(()); // Its retention is over.
+        }
+        Err(error) => {
+            warn!(offset, %error, "a half message cannot be read and is passed over");
+            shard.broker.borrow_mut().transactions.pass(as_it_is);
+            return ControlFlow::Continue(());
+        }
+    };
+    // From the decision on there is no waiting: the producer may end the transaction meanwhile.
+    shard
+        .store
+        .wait_for_room(message.record.len() + AROUND_BYTES)
+        .await;
+    let now_ms = shard.now_ms();
+    let (half, verdict) = shard
+        .broker
+        .borrow_mut()
+        .judge_half(offset, &record, now_ms);
+    let (plan, asked) = match verdict {
+        Verdict::Young => return ControlFlow::Break(()),
+        Verdict::Pass => {
+            shard.broker.borrow_mut().transactions.pass(half);
+            return ControlFlow::Continue(());
+        }
+        Verdict::Postpone(copy) => (copy, None),
+        Verdict::Ask(copy, asked) => (copy, Some(asked)),
+        Verdict::GiveUp(last) => (last, None),
+    };
+    let stored = match shard.append_one(&plan, now_ms as i64) {
+        Ok(stored) => stored,
+        Err(error) if error.is_for_now() => {
+            warn!(offset, %error, "a half message cannot be stored again yet");
+            return ControlFlow::Break(());
+        }
+        Err(error) => {
+            warn!(offset, %error, "a half message cannot be stored again, nobody is asked about it any more");
+            shard.broker.borrow_mut().transactions.pass(half);
+            return ControlFlow::Continue(());
+        }
+    };
+    let mut broker = shard.broker.borrow_mut();
+    match plan.topic == transaction::HALF {
+        true => broker.transactions.copy(half),
+        false => broker.transactions.pass(half),
+    }
+    if let Some(asked) = asked
+        && let Some(group) = asked.group
+    {
+        questions.push(Question {
+            conns: broker.to_ask(group),
+            unique_key: asked.unique_key.map(str::to_owned),
+            half_queue_offset: stored.queue_offset,
+            half_physical_offset: stored.physical_offset,
+            record: asked.encode(&plan, stored.queue_offset, stored.physical_offset),
+        });
+    }
+    ControlFlow::Continue(())
+}
+
+/// Sends the question to the first of its producers that can be reached; if none can, it is asked again next time.
+fn ask<I: Io>(shard: &Shard<I>, question: &Question) {
+    let mut reachable = question
+        .conns
+        .iter()
+        .filter_map(|conn| shard.connections.find(conn.0))
+        .filter(|connection| !connection.is_closed());
+    let Some(connection) = reachable.next() else {
+        return;
+    };
+    let id = offset_message_id(shard.store_host, question.half_physical_offset);
+    let fields = CheckTransactionState {
+        topic: Some(transaction::HALF),
+        half_queue_offset: question.half_queue_offset as i64,
+        half_physical_offset: question.half_physical_offset as i64,
+        msg_id: question.unique_key.as_deref(),
+        transaction_id: question.unique_key.as_deref(),
+        offset_msg_id: Some(&id),
+        broker_name: Some(&shard.setup.broker.broker_name),
+    };
+    let head = Head {
+        codec: Codec::Json,
+        code: request::CHECK_TRANSACTION_STATE,
+        language: Language::Java,
+        version: CURRENT_VERSION,
+        opaque: 0,
+        flag: FLAG_ONEWAY,
+        remark: None,
+    };
+    connection.write(|out| frame::write(out, &head, &fields.ext(), &question.record));
+}
+
+async fn pause<I: Io>(shard: &Shard<I>, ns: u64) {
+    let until_ns = shard.io.now().mono_ns + ns;
+    shard.io.sleep_until(until_ns).await;
+}
