@@ -35,7 +35,7 @@ pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
 pub use error::StoreError as ReadError;
 pub use error::{AppendError, StoreError};
-pub use index::{KeyMatches, KeyQuery, Shape as IndexShape};
+pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
 pub use open::Progress;
 pub use retention::Retention;
 pub use search::Boundary;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::growing::Key;
-use super::layout::{key_hash, topic_hash};
+use super::layout::TopicHash;
 use super::{Index, MAX_UNSAVED_BYTES};
 use crate::io::{Io, first};
 use crate::message::{Check, Record, properties, sys_flag};
@@ -170,7 +170,7 @@ fn skip(position: u64, rest: u64) -> u64 {
     rest
 }
 
-/// The keys of a message: its unique key first, then each of its KEYS. `false` if it is none.
+/// What a message is found by: its unique key, each of its KEYS, its tag. `false` if it is no message.
 fn add_keys(bytes: &[u8], position: u64, keys: &mut Vec<Key>) -> bool {
     let Ok(record) = Record::decode(bytes, Check::Layout) else {
         return false;
@@ -181,22 +181,29 @@ fn add_keys(bytes: &[u8], position: u64, keys: &mut Vec<Key>) -> bool {
     if sys_flag::transaction(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
         return true;
     }
-    let (mut unique, mut others) = (None, "");
+    let (mut unique, mut others, mut tag) = (None, "", None);
     for (name, value) in properties::iter(record.properties) {
         match name {
             properties::UNIQUE_KEY => unique = Some(value),
             properties::KEYS => others = value,
+            properties::TAGS => tag = Some(value),
             _ => {}
         }
     }
-    let topic_hash = topic_hash(record.topic);
-    let texts = unique
+    let topic = TopicHash::new(record.topic);
+    let others = others.split(' ').filter(|key| !key.is_empty());
+    let hashes = unique
         .into_iter()
-        .chain(others.split(' ').filter(|key| !key.is_empty()));
-    keys.extend(texts.map(|key| Key {
-        hash: key_hash(topic_hash, key),
-        physical_offset: position,
-        store_time_ms: record.store_timestamp_ms,
-    }));
+        .chain(others)
+        .map(|key| topic.of_key(key));
+    keys.extend(
+        hashes
+            .chain(tag.map(|tag| topic.of_tag(tag)))
+            .map(|hash| Key {
+                hash,
+                physical_offset: position,
+                store_time_ms: record.store_timestamp_ms,
+            }),
+    );
     true
 }

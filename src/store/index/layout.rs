@@ -126,14 +126,27 @@ impl Entry {
     }
 }
 
-/// What the hashes of a topic's keys begin with: a key is hashed as `topic#key`.
-pub fn topic_hash(topic: &str) -> i32 {
-    java_hash_on(java_hash_on(0, topic), "#")
+/// What the hashes of a topic's keys have in common: a key is hashed as `topic#key`, a tag as `topic#T#tag`.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicHash(i32);
+
+impl TopicHash {
+    pub fn new(topic: &str) -> Self {
+        Self(java_hash_on(java_hash_on(0, topic), "#"))
+    }
+
+    pub fn of_key(self, key: &str) -> u32 {
+        positive(java_hash_on(self.0, key))
+    }
+
+    pub fn of_tag(self, tag: &str) -> u32 {
+        positive(java_hash_on(java_hash_on(self.0, "T#"), tag))
+    }
 }
 
-/// `IndexFile.indexKeyHashMethod`: not negative, and 0 for the one number that has no positive counterpart.
-pub fn key_hash(topic_hash: i32, key: &str) -> u32 {
-    java_hash_on(topic_hash, key).checked_abs().unwrap_or(0) as u32
+/// `IndexFile.indexKeyHashMethod`: the one number that has no positive counterpart becomes 0.
+fn positive(hash: i32) -> u32 {
+    hash.checked_abs().unwrap_or(0) as u32
 }
 
 /// A file's name: the time when it was made, `yyyyMMddHHmmssSSS`, here in UTC. Files are in the order of their names.
@@ -191,20 +204,19 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_those_of_the_whole_key() {
-        let whole = |topic: &str, key: &str| crate::message::java_hash(&format!("{topic}#{key}"));
+    fn hashes_are_those_of_the_whole_text() {
+        let whole = |text: String| crate::message::java_hash(&text).unsigned_abs();
         for (topic, key) in [
             ("GoldenTopic", "key-0"),
             ("t\u{e9}", "k\u{1F600}"),
             ("", ""),
         ] {
-            assert_eq!(
-                key_hash(topic_hash(topic), key),
-                whole(topic, key).unsigned_abs()
-            );
+            let hash = TopicHash::new(topic);
+            assert_eq!(hash.of_key(key), whole(format!("{topic}#{key}")));
+            assert_eq!(hash.of_tag(key), whole(format!("{topic}#T#{key}")));
         }
-        // "polygenelubricants" hashes to the smallest number.
-        assert_eq!(key_hash(0, "polygenelubricants"), 0);
+        assert_eq!(positive(i32::MIN), 0);
+        assert_eq!(positive(-1), 1);
     }
 
     #[test]

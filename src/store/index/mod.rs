@@ -26,7 +26,7 @@ use std::rc::Rc;
 pub(super) use follow::run;
 pub use layout::Shape;
 pub(super) use mark::Mark;
-pub use query::{KeyMatches, KeyQuery};
+pub use query::{KeyMatches, KeyQuery, Wanted};
 
 use self::file::IndexFile;
 use self::growing::Key;

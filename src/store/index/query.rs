@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::Index;
 use super::file::{IndexFile, Window};
-use super::layout::{key_hash, topic_hash};
+use super::layout::TopicHash;
 use crate::io::{First, Io, first};
 use crate::message::{Check, Record};
 use crate::store::{Store, StoreError};
@@ -18,10 +18,18 @@ const PATIENCE_NS: u64 = 2_000_000_000;
 /// Entries looked at, so that no question keeps the disk busy for long.
 const MAX_ENTRIES: usize = 1 << 17;
 
-#[derive(Clone, Copy, Debug)]
+/// What a message is asked for by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// Its unique key or one of its KEYS.
+    Key(&'a str),
+    Tag(&'a str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyQuery<'a> {
     pub topic: &'a str,
-    pub key: &'a str,
+    pub wanted: Wanted<'a>,
     pub max_messages: usize,
     /// The first message is taken even if it alone is larger.
     pub max_bytes: usize,
@@ -158,9 +166,13 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(query: &'a KeyQuery<'a>) -> Self {
+        let topic = TopicHash::new(query.topic);
         Self {
             query,
-            hash: key_hash(topic_hash(query.topic), query.key),
+            hash: match query.wanted {
+                Wanted::Key(key) => topic.of_key(key),
+                Wanted::Tag(tag) => topic.of_tag(tag),
+            },
             entries: 0,
             last_offset: None,
             records: Vec::new(),
