@@ -70,13 +70,13 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
 impl<I: Io> Store<I> {
     /// Writes every entry that is in no file yet, and then how far the files agree with the log.
     pub(super) async fn save_queues(&self) -> Result<(), StoreError> {
-        self.remove_deleted().await?;
+        // Ahead of the rest: the index must not be ahead of the position.
         let log_min = self.segments.min_position().unwrap_or(0);
-        // Before the position is taken: the index is never ahead of it.
         let index = match &self.index {
             Some(index) => Some(index.save(log_min).await?),
             None => None,
         };
+        self.remove_deleted().await?;
         // What is dispatched now will be in the files; what comes meanwhile will not, or this might never end.
         let (position, store_time_ms, dirty) = {
             let state = self.state.borrow();
