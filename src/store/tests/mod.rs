@@ -2,6 +2,7 @@
 
 mod faults;
 mod golden;
+mod index;
 mod log;
 mod model;
 mod opening;
