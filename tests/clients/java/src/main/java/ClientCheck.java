@@ -24,6 +24,7 @@ public final class ClientCheck {
         Consuming.scenarios(SCENARIOS); // the longest first
         Sending.scenarios(SCENARIOS);
         Pulling.scenarios(SCENARIOS);
+        Querying.scenarios(SCENARIOS);
         Refusals.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);
     }
