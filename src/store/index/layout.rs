@@ -149,7 +149,7 @@ fn positive(hash: i32) -> u32 {
     hash.checked_abs().unwrap_or(0) as u32
 }
 
-/// A file's name: the time when it was made, `yyyyMMddHHmmssSSS`, here in UTC. Files are in the order of their names.
+/// A file's name: the local time when it was made, `yyyyMMddHHmmssSSS`. Files are in the order of their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name(pub u64);
 
@@ -164,8 +164,9 @@ impl Name {
         dir.join(format!("{:017}", self.0))
     }
 
-    pub fn at(unix_ms: i64) -> Self {
-        let (seconds, ms) = (unix_ms.div_euclid(1000), unix_ms.rem_euclid(1000));
+    /// `local_ms` since the midnight with which 1970 began there.
+    pub fn at(local_ms: i64) -> Self {
+        let (seconds, ms) = (local_ms.div_euclid(1000), local_ms.rem_euclid(1000));
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         let (year, month, day) = civil(days);
         let date = (year * 100 + month) * 100 + day;

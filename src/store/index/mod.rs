@@ -207,7 +207,8 @@ impl<I: Io> Index<I> {
         if let Some(last) = files.back().filter(|last| !last.is_full()) {
             return last.clone();
         }
-        let now = Name::at(self.io.now().unix_ms);
+        let local_ms = self.io.now().unix_ms + i64::from(self.io.utc_offset_s()) * 1000;
+        let now = Name::at(local_ms);
         let name = files
             .back()
             .map_or(now, |last| now.max(Name(last.name.0 + 1)));
