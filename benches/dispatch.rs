@@ -2,12 +2,16 @@
 //! them, on a device that takes no time, so what is left is the group commit and one queue entry a message. With one queue
 //! all entries are neighbours; with 100,000 each goes to another chunk of the arena, in an order that no cache foresees.
 //! Unit: time per message (an entry).
+//!
+//! Behind the acknowledgement, the key index: what it takes to find a message by its unique key, one key and its tag.
+//! Unit: time per message (three entries).
 
 mod common;
 
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ringmq::message::{Message, Properties};
 use ringmq::store::QueueIndex;
 
 /// Messages between two commits; with small bodies two or three log writes.
@@ -41,6 +45,26 @@ fn dispatch(c: &mut Criterion) {
     group.finish();
 }
 
+fn index(c: &mut Criterion) {
+    let mut filling = Filling::new(1);
+    c.bench_function("index", |b| {
+        b.iter_custom(|messages| {
+            let (mut took, mut left) = (Duration::ZERO, messages);
+            while left > 0 {
+                let count = left.min(BATCH);
+                filling.append(count);
+                filling.bed.commit();
+                let start = Instant::now();
+                filling.bed.index();
+                took += start.elapsed();
+                filling.bed.save_soon();
+                left -= count;
+            }
+            took
+        });
+    });
+}
+
 struct Filling {
     bed: common::Bed,
     queues: Vec<QueueIndex>,
@@ -72,9 +96,14 @@ impl Filling {
     fn append(&mut self, count: u64) {
         for _ in 0..count {
             let nth = self.next() as usize % self.queues.len();
-            self.bed.append(self.queues[nth], &common::message(b"x"));
+            let properties = common::properties_of(self.messages);
+            let message = Message {
+                properties: Properties::new(&properties),
+                ..common::message(b"x")
+            };
+            self.bed.append(self.queues[nth], &message);
+            self.messages += 1;
         }
-        self.messages += count;
     }
 
     /// xorshift64
@@ -86,5 +115,5 @@ impl Filling {
     }
 }
 
-criterion_group!(name = benches; config = common::criterion(); targets = dispatch);
+criterion_group!(name = benches; config = common::criterion(); targets = dispatch, index);
 criterion_main!(benches);

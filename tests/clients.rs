@@ -12,8 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{Broker, Options};
 
-/// All but the queries that need the key index, which the broker does not have yet.
-const SUPPORTED: &[&str] = &["--scenario", "all", "--except", "query_by_key"];
+const SUPPORTED: &[&str] = &["--scenario", "all"];
 
 /// Producers are asked soon and seldom, so that their scenarios take seconds.
 const CONFIG: &str = "transactionCheckInterval=1000

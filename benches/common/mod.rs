@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use ringmq::broker::{Broker, BrokerConfig, ConnId, Peer};
 use ringmq::message::{Message, Properties};
-use ringmq::store::{Appended, Flush, QueueIndex, Store, StoreConfig};
+use ringmq::store::{Appended, Flush, KeyQuery, QueueIndex, Store, StoreConfig, Wanted};
 use ringmq::wire::topic::TopicConfig;
 use ringmq::wire::{Language, frame};
 
@@ -30,6 +30,13 @@ pub const BODY_BYTES: usize = 1024;
 /// What a Java producer puts beside a body: a property of its own, a key, the unique key, a tag.
 pub const PROPERTIES: &str = "colour\u{1}green\u{2}KEYS\u{1}key-0\u{2}UNIQ_KEY\u{1}FD00000000000000000000000000000229624E0E2F2A6805900B0000\u{2}\
      WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}";
+
+/// The same with a unique key and a key that no other message has.
+pub fn properties_of(number: u64) -> String {
+    PROPERTIES
+        .replace("key-0", &format!("key-{number}"))
+        .replace("2A6805900B0000", &format!("{number:014X}"))
+}
 
 /// Both header encodings with the SEND_MESSAGE_V2 (310) that Java's client 5.5.0 sent in them (`tests/golden`), its body
 /// replaced by one of [`BODY_BYTES`].
@@ -135,6 +142,25 @@ impl Bed {
     pub fn commit(&self) {
         let committed = self.tasks.run(self.store.durable_so_far());
         committed.expect("nothing can fail on this device");
+    }
+
+    /// Brings the key index to where the log is committed, as a query does that wants no message.
+    pub fn index(&self) {
+        let query = KeyQuery {
+            topic: TOPIC,
+            wanted: Wanted::Key("nothing"),
+            max_messages: 0,
+            max_bytes: 0,
+            begin_ms: 0,
+            end_ms: i64::MAX,
+        };
+        let indexed = self.tasks.run(self.store.find_by_key(&query));
+        indexed.expect("nothing can fail on this device");
+    }
+
+    /// Has the queues and the index saved while the next thing is done.
+    pub fn save_soon(&self) {
+        self.store.delete_topic("nothing");
     }
 }
 

@@ -72,6 +72,10 @@ pub struct BrokerConfig {
     /// the disk protect the page cache, which we do not share with the writers).
     pub max_pull_messages: u32,
     pub max_pull_bytes: u32,
+    /// Messages that one question for a key gets at most.
+    pub max_query_messages: u32,
+    /// The same for a unique key, whose messages are copies of one.
+    pub default_query_messages: u32,
     /// Whether members of a group are told that it changed.
     pub notify_consumer_ids_changed: bool,
     /// Four missed heartbeats.
@@ -113,6 +117,8 @@ impl Default for BrokerConfig {
             short_polling_ms: 1000,
             max_pull_messages: 32,
             max_pull_bytes: 256 << 10,
+            max_query_messages: 64,
+            default_query_messages: 32,
             notify_consumer_ids_changed: true,
             client_expiry_ms: 120_000,
             lock_expiry_ms: 60_000,

@@ -16,6 +16,7 @@ pub mod locks;
 pub mod names;
 pub mod offsets;
 pub mod pull;
+pub mod query;
 pub mod reply;
 pub mod send;
 pub mod stats;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::broker::BrokerConfig;
 use crate::config::{Config, Flush};
 use crate::reactor::{NamesrvSetup, ShardSetup};
-use crate::store::{self, Retention, StoreConfig};
+use crate::store::{self, IndexShape, Retention, StoreConfig};
 
 pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
     let port = config.shard_port(shard);
@@ -67,6 +67,10 @@ fn store_config(config: &Config, shard: usize) -> StoreConfig {
         retention: retention(config),
         consume_queue_memory_bytes: config.consume_queue_memory_bytes as usize,
         delay_levels_ms: config.delay_levels_ms.clone(),
+        index: config.message_index.then_some(IndexShape {
+            slots: config.max_hash_slots,
+            entries: config.max_index_entries,
+        }),
         store_host: advertise(config, shard),
         ..StoreConfig::default()
     }
@@ -112,6 +116,8 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         short_polling_ms: config.short_polling_ms,
         max_pull_messages: config.max_pull_messages,
         max_pull_bytes: config.max_pull_bytes as u32,
+        max_query_messages: config.max_query_messages,
+        default_query_messages: config.default_query_messages,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
         client_expiry_ms: config.client_expiry_ms,
         ..BrokerConfig::default()

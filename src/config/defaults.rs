@@ -109,6 +109,12 @@ config! {
     /// Bound of the ConsumeQueue entries in memory, per core. Enough for 100,000 queues with a chunk each.
     consume_queue_memory_bytes: u64 = 256 << 20, "consumeQueueMemoryBytes", Blocks(2 << 20..=1 << 40);
 
+    /// Messages can be found by their keys, at some CPU and disk space for each key.
+    message_index: bool = true, "messageIndexEnable", Switch;
+    /// Slots and entries of an index file; of another size RocketMQ's tools and a later start take it for damaged.
+    max_hash_slots: u32 = 5_000_000, "maxHashSlotNum", 1..=100_000_000;
+    max_index_entries: u32 = 20_000_000, "maxIndexNum", 2..=100_000_000;
+
     /// Largest body. The frame limit of 16 MiB bounds it, header and properties included.
     max_message_bytes: u64 = 4 << 20, "maxMessageSize", 1024..=(16 << 20) - HEADROOM_BYTES;
     /// A send to an unknown topic creates it through TBW102: convenient on a first day, often switched off in production.
@@ -146,6 +152,9 @@ config! {
     /// Messages in one pull reply; 32 is also what clients ask for by default.
     max_pull_messages: u32 = 32, "maxTransferCountOnMessageInMemory", 1..=65_536;
     max_pull_bytes: u64 = 256 << 10, "maxTransferBytesOnMessageInMemory", 1024..=8 << 20;
+    /// Messages that a question for a key gets at most, and one for a unique key.
+    max_query_messages: u32 = 64, "maxMsgsNumBatch", 1..=65_536;
+    default_query_messages: u32 = 32, "defaultQueryMaxNum", 1..=65_536;
     /// Consumers hear at once that their group changed; otherwise they find out within their 20 s rebalance.
     notify_consumer_ids_changed: bool = true, "notifyConsumerIdsChangedEnable", Switch;
     /// A client without heartbeat for this long is forgotten: four missed ones.

@@ -134,7 +134,7 @@ const WITHOUT_EFFECT: &str = "\
     consumerManageThreadPoolNums consumerOffsetUpdateVersionStep controllerAddr \
     controllerHeartBeatTimeoutMills correctLogicMinOffsetForceInterval \
     correctLogicMinOffsetSleepInterval dataReadAheadEnable debugLockEnable \
-    defaultMessageRequestMode defaultPopShareQueueNum defaultQueryMaxNum \
+    defaultMessageRequestMode defaultPopShareQueueNum \
     delayOffsetUpdateVersionStep deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval \
     deleteFileBatchMax destroyMapedFileIntervalForcibly disableCallbackExecutor \
     disableConsumeIfConsumerReadSlowly disableNettyWorkerGroup disappearTimeAfterStart \
@@ -174,10 +174,10 @@ const WITHOUT_EFFECT: &str = "\
     mappedFileSizeConsumeQueueExt mappedFileSizeTimerLog mappedFileSwapEnable \
     mapperFileSizeBatchConsumeQueue maxAsyncPutMessageRequests maxBatchDeleteFilesNum \
     maxChecksumRange maxConsumeQueueScan maxErrorRateOfBloomFilter maxFilterMessageSize \
-    maxHashSlotNum maxHaTransferByteInSecond maxIndexNum maxLmqConsumeQueueNum maxMsgsNumBatch \
+    maxHaTransferByteInSecond maxLmqConsumeQueueNum \
     maxOffsetMapSize maxPopPollingSize maxReconnectIntervalTimeSeconds \
     maxRecoveryCommitlogFiles maxSlaveResendLength maxStatsIdleTimeInMinutes maxTopicLength \
-    memTableFlushIntervalMs messageIndexEnable messageIndexSafe messageStorePlugIn \
+    memTableFlushIntervalMs messageIndexSafe messageStorePlugIn \
     metricGrpcExporterIntervalInMills metricGrpcExporterTimeOutInMills \
     metricLoggingExporterIntervalInMills metricsExporterType metricsGrpcExporterHeader \
     metricsGrpcExporterTarget metricsInDelta metricsLabel metricsOtelCardinalityLimit \

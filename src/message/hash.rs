@@ -2,10 +2,17 @@
 
 /// `s[0]*31^(n-1) + ... + s[n-1]` over UTF-16 units, in wrapping 32-bit arithmetic.
 pub fn java_hash(text: &str) -> i32 {
+    java_hash_on(0, text)
+}
+
+/// The hash of a text that continues one with this hash.
+pub fn java_hash_on(before: i32, text: &str) -> i32 {
     if text.is_ascii() {
-        return text.bytes().fold(0, |hash, byte| step(hash, byte.into()));
+        return text
+            .bytes()
+            .fold(before, |hash, byte| step(hash, byte.into()));
     }
-    text.encode_utf16().fold(0, step)
+    text.encode_utf16().fold(before, step)
 }
 
 /// What a ConsumeQueue entry holds for a tag: its hash, sign-extended; 0 without a tag.

@@ -9,7 +9,7 @@ pub mod properties;
 mod record;
 pub mod sys_flag;
 
-pub use hash::{java_hash, tags_code};
+pub use hash::{java_hash, java_hash_on, tags_code};
 pub use properties::Properties;
 pub use record::{
     BLANK_MAGIC, Check, MAGIC_V1, MAGIC_V2, MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, Record,

@@ -6,6 +6,7 @@ use super::acks::{Ack, Receipt};
 use super::connection::{Caller, Connection};
 use super::send::refusal_of;
 use super::shard::Shard;
+use crate::broker::query::{self, QueryPlan};
 use crate::broker::{Peer, Refusal};
 use crate::io::Io;
 use crate::message::{Check, Record};
@@ -14,7 +15,7 @@ use crate::wire::Header;
 use crate::wire::codes::{request, response};
 use crate::wire::offset;
 use crate::wire::offset::{OffsetReply, QueueRequest, SearchOffset, TimestampReply};
-use crate::wire::query::ViewMessage;
+use crate::wire::query::{QueryMessage, ViewMessage};
 use crate::wire::send_back::SendBack;
 
 /// A question, taken from the request's bytes.
@@ -25,6 +26,9 @@ enum Question {
     },
     Message {
         physical_offset: u64,
+    },
+    ByKey {
+        plan: QueryPlan,
     },
     OffsetByTime {
         topic: String,
@@ -95,6 +99,12 @@ impl<I: Io> Shard<I> {
                     physical_offset: position(offset)?,
                 }
             }
+            request::QUERY_MESSAGE => {
+                let request = QueryMessage::decode(&header.ext)?;
+                Question::ByKey {
+                    plan: self.broker.borrow().plan_query(&request),
+                }
+            }
             request::SEARCH_OFFSET_BY_TIMESTAMP => {
                 let request = SearchOffset::decode(&header.ext)?;
                 let boundary = match request.boundary {
@@ -143,6 +153,18 @@ impl<I: Io> Shard<I> {
                     return Err(Refusal::new(response::SYSTEM_ERROR, remark));
                 };
                 connection.answer(caller, response::SUCCESS, None, &[], &record);
+            }
+            Question::ByKey { plan } => {
+                let found = self.store.find_by_key(&plan.query()).await;
+                let found = found.map_err(unreadable)?;
+                let reply = query::answer(&found)?;
+                connection.answer(
+                    caller,
+                    response::SUCCESS,
+                    None,
+                    &reply.ext(),
+                    &found.records,
+                );
             }
             Question::OffsetByTime {
                 topic,

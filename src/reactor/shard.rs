@@ -150,6 +150,7 @@ impl<I: Io> Shard<I> {
             }
             request::CONSUMER_SEND_MSG_BACK
             | request::VIEW_MESSAGE_BY_ID
+            | request::QUERY_MESSAGE
             | request::SEARCH_OFFSET_BY_TIMESTAMP
             | request::GET_EARLIEST_MSG_STORETIME => self.look_up(connection, caller, header),
             request::END_TRANSACTION | request::RESUME_CHECK_HALF_MESSAGE => {

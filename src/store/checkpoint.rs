@@ -3,14 +3,16 @@
 //! ```text
 //!  0  physicMsgTimestamp 8 | logicsMsgTimestamp 8 | indexMsgTimestamp 8 | masterFlushedOffset 8 | confirmPhyOffset 8
 //! 40  magic "ringmq01" 8 | savedPosition 8 | digest of the queues 8 | CRC32 of all before it 4
+//! 68  mark of the key index 68 | CRC32 of all before it 4
 //! ```
-//! The first line is RocketMQ's (`StoreCheckpoint`), which reads and writes only that; the second is ours. Without its
-//! CRC none of it counts: it is torn, or RocketMQ has had the store meanwhile.
+//! The first line is RocketMQ's (`StoreCheckpoint`), which reads and writes only that; the others are ours. Without its
+//! CRC none of it counts: it is torn, or RocketMQ has had the store meanwhile. The third line may be missing.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::index::Mark;
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
@@ -19,7 +21,11 @@ const MAGIC_AT: usize = 40;
 const POSITION_AT: usize = MAGIC_AT + 8;
 const DIGEST_AT: usize = POSITION_AT + 8;
 const CRC_AT: usize = DIGEST_AT + 8;
-const END: usize = CRC_AT + 4;
+const INDEX_AT: usize = CRC_AT + 4;
+const INDEX_CRC_AT: usize = INDEX_AT + Mark::BYTES;
+const END: usize = INDEX_CRC_AT + 4;
+/// RocketMQ's indexMsgTimestamp.
+const INDEX_TIME_AT: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Checkpoint {
@@ -29,6 +35,8 @@ pub(super) struct Checkpoint {
     pub store_time_ms: i64,
     /// [`super::consume_queue::ConsumeQueues::saved_digest`] of these files.
     pub queues_digest: u64,
+    /// None: messages are not indexed.
+    pub index: Option<Mark>,
 }
 
 impl Checkpoint {
@@ -40,22 +48,40 @@ impl Checkpoint {
         buf[MAGIC_AT..POSITION_AT].copy_from_slice(MAGIC);
         buf[POSITION_AT..DIGEST_AT].copy_from_slice(&self.position.to_be_bytes());
         buf[DIGEST_AT..CRC_AT].copy_from_slice(&self.queues_digest.to_be_bytes());
-        let crc = crc32fast::hash(&buf[..CRC_AT]);
-        buf[CRC_AT..END].copy_from_slice(&crc.to_be_bytes());
+        if let Some(mark) = &self.index {
+            buf[INDEX_TIME_AT..INDEX_TIME_AT + 8]
+                .copy_from_slice(&mark.header.end_time_ms.to_be_bytes());
+        }
+        seal(&mut buf, CRC_AT);
+        if let Some(mark) = &self.index {
+            buf[INDEX_AT..INDEX_CRC_AT].copy_from_slice(&mark.encode());
+            seal(&mut buf, INDEX_CRC_AT);
+        }
         buf
     }
 
     fn decode(bytes: &[u8]) -> Option<Checkpoint> {
         let bytes = bytes.get(..END)?;
         let number = |at: usize| bytes[at..].first_chunk().map(|n| u64::from_be_bytes(*n));
-        let is_whole = bytes[MAGIC_AT..].starts_with(MAGIC)
-            && bytes[CRC_AT..] == crc32fast::hash(&bytes[..CRC_AT]).to_be_bytes();
+        let is_whole = bytes[MAGIC_AT..].starts_with(MAGIC) && is_sealed(bytes, CRC_AT);
+        let mark = bytes[INDEX_AT..].first_chunk().and_then(Mark::decode);
         Some(Checkpoint {
             position: number(POSITION_AT).filter(|_| is_whole)?,
             store_time_ms: number(0)? as i64,
             queues_digest: number(DIGEST_AT)?,
+            index: mark.filter(|_| is_sealed(bytes, INDEX_CRC_AT)),
         })
     }
+}
+
+/// Puts the CRC of all before it there.
+fn seal(bytes: &mut [u8], at: usize) {
+    let crc = crc32fast::hash(&bytes[..at]);
+    bytes[at..at + 4].copy_from_slice(&crc.to_be_bytes());
+}
+
+fn is_sealed(bytes: &[u8], at: usize) -> bool {
+    bytes[at..].starts_with(&crc32fast::hash(&bytes[..at]).to_be_bytes())
 }
 
 /// The file `checkpoint` of a store.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::consume_queue::{CHUNK_BYTES, chunks_for};
+use super::index::Shape as IndexShape;
 use super::{Retention, StoreError};
 use crate::mem::{BLOCK_BYTES, Pages};
 
@@ -43,6 +44,9 @@ pub struct StoreConfig {
     pub cold_cache_bytes: usize,
     /// Delays of the levels 1, 2, ...: entries of [`SCHEDULE_TOPIC`] hold the time when their message is due.
     pub delay_levels_ms: Vec<u64>,
+    /// How large the files of the key index are (`maxHashSlotNum`, `maxIndexNum`). None: messages are not indexed
+    /// (`messageIndexEnable`).
+    pub index: Option<IndexShape>,
     /// Goes into every record, and by it into message ids.
     pub store_host: SocketAddr,
 }
@@ -65,6 +69,10 @@ impl Default for StoreConfig {
             pages: Pages::HugeTlb,
             cold_cache_bytes: 32 << 20,
             delay_levels_ms: Vec::new(),
+            index: Some(IndexShape {
+                slots: 5_000_000,
+                entries: 20_000_000,
+            }),
             store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
         }
     }
@@ -132,6 +140,15 @@ impl StoreConfig {
                 name: "max_unflushed_bytes",
                 got: self.max_unflushed_bytes,
                 expected: "at least 8192",
+            });
+        }
+        if let Some(IndexShape { slots, entries }) = self.index
+            && (slots == 0 || entries < 2)
+        {
+            return Err(StoreError::Config {
+                name: "index",
+                got: slots.min(entries).into(),
+                expected: "one slot and two entries at least",
             });
         }
         if self.flush_interval_ms == 0 {

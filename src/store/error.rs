@@ -50,6 +50,14 @@ pub enum StoreError {
     Removed { physical_offset: u64, log_min: u64 },
     #[error("the store is fenced: {reason}")]
     Fenced { reason: Arc<str> },
+    #[error(
+        "the key index is being made from the log: it has come to {position} of {end}, try again later"
+    )]
+    NotIndexed { position: u64, end: u64 },
+    #[error(
+        "more than {limit} messages with this key or like it were looked at: ask for a time nearer to theirs"
+    )]
+    TooManyEntries { limit: usize },
 }
 
 impl StoreError {

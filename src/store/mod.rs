@@ -12,6 +12,7 @@ mod config;
 mod consume_queue;
 mod error;
 mod group_commit;
+mod index;
 mod names;
 mod open;
 mod queue_files;
@@ -34,6 +35,7 @@ pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
 pub use error::StoreError as ReadError;
 pub use error::{AppendError, StoreError};
+pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
 pub use open::Progress;
 pub use retention::Retention;
 pub use search::Boundary;
@@ -49,6 +51,7 @@ use self::block_cache::BlockCache;
 use self::checkpoint::CheckpointFile;
 use self::commit_log::CommitLog;
 use self::consume_queue::{ConsumeQueues, Entry, chunks_for};
+use self::index::Index;
 use self::queue_files::QueueFiles;
 use self::segments::Segments;
 use self::waiters::Waiters;
@@ -59,6 +62,8 @@ pub struct Store<I: Io> {
     state: RefCell<State>,
     segments: Rc<Segments<I>>,
     queue_files: QueueFiles<I>,
+    /// None: messages are not found by key.
+    index: Option<Index<I>>,
     checkpoint: CheckpointFile<I>,
     texts: TextFiles<I>,
     cold: BlockCache,

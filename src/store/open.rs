@@ -10,6 +10,7 @@ use super::block_cache::BlockCache;
 use super::checkpoint::CheckpointFile;
 use super::commit_log::{CommitLog, floor};
 use super::consume_queue::ConsumeQueues;
+use super::index::{self, Index};
 use super::queue_files::QueueFiles;
 use super::recovery::{Recovery, Window};
 use super::segments::Segments;
@@ -97,6 +98,17 @@ impl<I: Io> Store<I> {
         let tail = recovery.run(was_closed, &mut progress).await?;
         let (last_store_time_ms, messages) = (recovery.last_store_time_ms, recovery.messages);
         let checkpointed = recovery.checkpointed;
+        let index = match config.index {
+            Some(shape) => {
+                let log = (segments.min_position().unwrap_or(0), tail);
+                let mark = recovery.index;
+                Some(
+                    Index::open(io.clone(), dir.join("index"), shape, mark, was_closed, log)
+                        .await?,
+                )
+            }
+            None => None,
+        };
         let in_block = (tail - floor(tail)) as usize;
         let block = match in_block {
             0 => Vec::new(),
@@ -132,6 +144,7 @@ impl<I: Io> Store<I> {
             }),
             segments: Rc::new(segments),
             queue_files,
+            index,
             checkpoint,
             texts,
             work: Notify::default(),
@@ -161,6 +174,7 @@ impl<I: Io> Store<I> {
         self.spawn_task(group_commit::run(self.clone()));
         self.spawn_task(saving::run(self.clone()));
         self.spawn_task(cleaning::run(self.clone()));
+        self.spawn_task(index::run(self.clone()));
         if self.config.flush == Flush::Async {
             self.spawn_task(group_commit::flush_regularly(self.clone()));
         }

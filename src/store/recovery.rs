@@ -10,6 +10,7 @@ use super::checkpoint::{Checkpoint, CheckpointFile};
 use super::commit_log::{ceil, floor};
 use super::config::SCHEDULE_TOPIC;
 use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, Entry, QueueBounds};
+use super::index::Mark;
 use super::open::Progress;
 use super::queue_files::{BLANK, Found, MAX_QUEUE_ID, QueueFiles};
 use super::segments::Segments;
@@ -31,6 +32,8 @@ pub(super) struct Recovery<'a, I: Io> {
     pub messages: u64,
     /// Up to here the queues' files are complete.
     pub checkpointed: u64,
+    /// What the checkpoint says of the key index.
+    pub index: Option<Mark>,
 }
 
 /// What to do when a record does not continue its queue.
@@ -62,6 +65,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             last_store_time_ms: 0,
             messages: 0,
             checkpointed: 0,
+            index: None,
         }
     }
 
@@ -72,6 +76,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         progress: &mut impl FnMut(Progress),
     ) -> Result<u64, StoreError> {
         let checkpoint = self.checkpoint.load().await?;
+        self.index = checkpoint.and_then(|checkpoint| checkpoint.index);
         let (Some(log_min), Some(log_end)) = (self.segments.min_position(), self.segments.end())
         else {
             if checkpoint.is_some() {
@@ -313,18 +318,8 @@ impl<'a, I: Io> Recovery<'a, I> {
     async fn next_in(&self, window: &mut Window, position: u64) -> Result<Next, StoreError> {
         let rest = self.config.segment_bytes - position % self.config.segment_bytes;
         let head = window.bytes(self.segments, position, 8.min(rest as usize));
-        let Some([a, b, c, d, magic @ ..]) = head.await?.and_then(|head| head.first_chunk::<8>())
-        else {
-            return Ok(Next::End);
-        };
-        let size = u32::from_be_bytes([*a, *b, *c, *d]);
-        Ok(match u32::from_be_bytes(*magic) {
-            BLANK_MAGIC if u64::from(size) == rest => Next::Blank { size: rest },
-            _ if size < 8 || u64::from(size) > rest => Next::End,
-            _ => Next::Record {
-                size: size as usize,
-            },
-        })
+        let head = head.await?.and_then(|head| head.first_chunk());
+        Ok(head.map_or(Next::End, |head| Next::read(head, rest)))
     }
 
     /// Adds a record's entry to its queue.
@@ -443,10 +438,25 @@ impl<'a, I: Io> Recovery<'a, I> {
 }
 
 /// What the log has at a position.
-enum Next {
+pub(super) enum Next {
     Record { size: usize },
     Blank { size: u64 },
     End,
+}
+
+impl Next {
+    /// By its first bytes; the segment has `rest` from there on.
+    pub fn read(head: &[u8; 8], rest: u64) -> Self {
+        let [a, b, c, d, magic @ ..] = *head;
+        let size = u32::from_be_bytes([a, b, c, d]);
+        match u32::from_be_bytes(magic) {
+            BLANK_MAGIC if u64::from(size) == rest => Self::Blank { size: rest },
+            _ if size < 8 || u64::from(size) > rest => Self::End,
+            _ => Self::Record {
+                size: size as usize,
+            },
+        }
+    }
 }
 
 /// What the queue's entry of a record holds besides its place.

@@ -41,6 +41,12 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
         if store.fence().is_some() {
             return;
         }
+        if let Some(index) = &store.index
+            && index.wants_saving()
+            && let Err(error) = index.save_entries().await
+        {
+            warn!(%error, "the key index cannot be saved; a restart would make it from the log");
+        }
         let now_ns = store.io.now().mono_ns;
         if free >= wanted && now_ns < due_ns && store.deleted.borrow().is_empty() {
             continue;
@@ -64,6 +70,12 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
 impl<I: Io> Store<I> {
     /// Writes every entry that is in no file yet, and then how far the files agree with the log.
     pub(super) async fn save_queues(&self) -> Result<(), StoreError> {
+        // Ahead of the rest: the index must not be ahead of the position.
+        let log_min = self.segments.min_position().unwrap_or(0);
+        let index = match &self.index {
+            Some(index) => Some(index.save(log_min).await?),
+            None => None,
+        };
         self.remove_deleted().await?;
         // What is dispatched now will be in the files; what comes meanwhile will not, or this might never end.
         let (position, store_time_ms, dirty) = {
@@ -116,10 +128,14 @@ impl<I: Io> Store<I> {
             position,
             store_time_ms,
             queues_digest: self.state.borrow().queues.saved_digest(),
+            index,
         };
         self.checkpoint.save(&checkpoint).await?;
         self.checkpointed.set(position);
-        Ok(())
+        match &self.index {
+            Some(index) => index.remove_outlived().await,
+            None => Ok(()),
+        }
     }
 
     /// Until nothing is left to remove: what is saved next may be of a topic that was deleted meanwhile and made again,
@@ -144,6 +160,7 @@ impl<I: Io> Store<I> {
         self.flush_now.notify();
         self.save_now.notify();
         self.segments.clean_now.notify();
+        self.committed.wake_all();
         self.room.wake_all();
         let still_running = || (self.counters.tasks.get() == 0).then_some(());
         self.background.until(still_running).await;
@@ -156,8 +173,14 @@ impl<I: Io> Store<I> {
         if let Some(reason) = self.fence() {
             return Err(StoreError::Fenced { reason });
         }
+        if let Some(index) = &self.index {
+            self.index_rest(index).await?;
+        }
         self.save_queues().await?;
         self.segments.seal_end(self.tail()).await?;
+        if let Some(index) = &self.index {
+            index.complete().await?;
+        }
         let abort = self.config.dir.join("abort");
         self.io
             .remove_file(&abort)

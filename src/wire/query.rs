@@ -8,10 +8,10 @@ header_fields! {
         "beginTimestamp" => begin_timestamp_ms: i64,
         "key" => key: &'a str,
         /// The key is a UNIQ_KEY.
-        "_UNIQUE_KEY_QUERY" => unique_key_query: bool,
+        "_UNIQUE_KEY_QUERY" => unique_key_query: Option<bool>,
         "topic" => topic: &'a str,
         "endTimestamp" => end_timestamp_ms: i64,
-        /// From 5.5 on: what kind of key; K is KEYS.
+        /// From 5.5 on: what kind of key; K is KEYS, T the tag.
         "indexType" => index_type: Option<&'a str>,
     }
 }

@@ -1,5 +1,5 @@
 //! Protects that a store which RocketMQ wrote is ours too: its log is read to its end, and the queues that we make from
-//! it are those that RocketMQ made.
+//! it are those that RocketMQ made, as is the key index.
 
 use std::fs;
 
@@ -52,6 +52,45 @@ fn a_store_of_rocketmq_opens_as_it_is() {
             assert_eq!(bodies(&store, "GoldenTopic").await.last().unwrap(), b"ours");
         });
     }
+}
+
+#[test]
+fn the_index_of_its_log_is_the_one_that_rocketmq_made() {
+    let sim = sim(1);
+    sim.run(async {
+        copy(&sim, true).await;
+        let shape = StoreConfig::default().index.unwrap();
+        let config = StoreConfig {
+            index: Some(shape),
+            ..config(Flush::Sync)
+        };
+        let store = open_with(&sim, config).await.unwrap();
+        store.close().await.unwrap();
+        let files = sim.host("a").list(Path::new("/store/index")).await.unwrap();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].len_bytes, shape.file_bytes());
+        let path = files[0].path.to_str().unwrap();
+        let read = async |at, len| read_part(&sim, path, at, len).await;
+        let golden = |name: &str| {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store");
+            fs::read(root.join(name)).unwrap()
+        };
+        assert_eq!(read(0, 40).await, golden("index.header"));
+        let entries = golden("index.entries");
+        assert_eq!(read(shape.entry_at(0), entries.len()).await, entries);
+        let slots = read(shape.slot_at(0), shape.slots as usize * 4).await;
+        let slots = slots
+            .as_chunks()
+            .0
+            .iter()
+            .map(|slot| u32::from_be_bytes(*slot));
+        let used = slots.enumerate().filter(|(_, entry)| *entry != 0);
+        let used: Vec<String> = used
+            .map(|(slot, entry)| format!("{slot}\t{entry}"))
+            .collect();
+        let table = String::from_utf8(golden("index.slots.tsv")).unwrap();
+        assert_eq!(used, table.lines().skip(1).collect::<Vec<_>>());
+    });
 }
 
 /// Lays the golden store out on the simulated disk, its log at full size; returns the length of the log.

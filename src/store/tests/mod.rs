@@ -2,6 +2,7 @@
 
 mod faults;
 mod golden;
+mod index;
 mod log;
 mod model;
 mod opening;
@@ -46,6 +47,10 @@ fn config(flush: Flush) -> StoreConfig {
         pages: Pages::Plain,
         cold_cache_bytes: 2 << 20,
         delay_levels_ms: vec![1_000, 5_000],
+        index: Some(IndexShape {
+            slots: 7,
+            entries: 30,
+        }),
         store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
     }
 }
@@ -146,6 +151,13 @@ async fn read_file(sim: &Sim, path: &str) -> Vec<u8> {
     let file = io.open(Path::new(path), EDIT).await.unwrap();
     let len = file.len_bytes().await.unwrap() as usize;
     let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, 0).await;
+    buf[..read.unwrap()].to_vec()
+}
+
+async fn read_part(sim: &Sim, path: &str, at: u64, len: usize) -> Vec<u8> {
+    let io = sim.host("a");
+    let file = io.open(Path::new(path), EDIT).await.unwrap();
+    let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
     buf[..read.unwrap()].to_vec()
 }
 
