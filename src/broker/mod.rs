@@ -24,7 +24,6 @@ pub mod topics;
 
 mod noted;
 mod send_back;
-mod unique_key;
 
 use std::borrow::Cow;
 
@@ -35,6 +34,7 @@ pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use reply::{Figures, Reply, StoreView};
 pub use send::{SendPlan, UniqueKey};
 
+use crate::message::KeyMaker;
 use clients::{Change, Clients};
 use delay::Delays;
 use groups::Groups;
@@ -42,7 +42,6 @@ use locks::Locks;
 use offsets::Offsets;
 use stats::Stats;
 use topics::Topics;
-use unique_key::KeyMaker;
 
 use crate::message::properties;
 use crate::wire::codes::response;

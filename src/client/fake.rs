@@ -99,6 +99,7 @@ impl Fake {
         match header.code {
             request::SEND_MESSAGE_V2 => {
                 code = self.append(frame.body, header.ext.find("b").unwrap())?;
+                ext.push(("queueId", Value::I64(0)));
                 ext.push(("queueOffset", Value::I64(0)));
             }
             request::GET_ROUTEINFO_BY_TOPIC => {
