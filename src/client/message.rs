@@ -137,6 +137,53 @@ impl Message {
     }
 }
 
+/// Whether a property's name has a meaning of its own to RocketMQ (`MessageConst.STRING_HASH_SET`, and what brokers add).
+pub fn is_reserved(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "ARRIVE_TIME",
+        "BORN_HOST",
+        "BORN_TIMESTAMP",
+        "BUYER_ID",
+        "CLUSTER",
+        "CONSUME_START_TIME",
+        "CORRECTION_FLAG",
+        "CORRELATION_ID",
+        "DELAY",
+        "DLQ_ORIGIN_MESSAGE_ID",
+        "DLQ_ORIGIN_TOPIC",
+        "EXTEND_UNIQ_INFO",
+        "FIRST_POP_TIME",
+        "INSTANCE_ID",
+        "KEYS",
+        "MAX_OFFSET",
+        "MAX_RECONSUME_TIMES",
+        "MIN_OFFSET",
+        "MQ2_FLAG",
+        "MSG_REGION",
+        "MSG_TYPE",
+        "ORIGIN_MESSAGE_ID",
+        "PGROUP",
+        "POP_CK",
+        "POP_CK_OFFSET",
+        "PUSH_REPLY_TIME",
+        "REAL_QID",
+        "REAL_TOPIC",
+        "RECONSUME_TIME",
+        "REPLY_TO_CLIENT",
+        "RETRY_TOPIC",
+        "TAGS",
+        "TRACE_ON",
+        "TRANSFER_FLAG",
+        "TRAN_MSG",
+        "TTL",
+        "UNIQ_KEY",
+        "WAIT",
+        "__SHARDINGKEY",
+        "__transactionId__",
+    ];
+    NAMES.binary_search(&name).is_ok() || name.starts_with("TIMER_") || name.starts_with("INNER_")
+}
+
 pub(super) const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
 pub(super) const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
 
@@ -184,6 +231,11 @@ impl Received {
         self.properties
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Those that are the application's, without RocketMQ's own.
+    pub fn user_properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties().filter(|(name, _)| !is_reserved(name))
     }
 
     /// The body, if it is text.
@@ -396,6 +448,20 @@ mod tests {
         assert_eq!(found.offset_message_id, "0A00000100002A9F0000000000001234");
         let found = received(&bytes, &queue(), "other").unwrap().remove(0);
         assert_eq!(found.topic, "%RETRY%g");
+    }
+
+    #[test]
+    fn reserved_names_are_found() {
+        for name in [
+            "ARRIVE_TIME",
+            "KEYS",
+            "UNIQ_KEY",
+            "__transactionId__",
+            "TIMER_DELAY_MS",
+        ] {
+            assert!(is_reserved(name), "{name}");
+        }
+        assert!(!is_reserved("region"));
     }
 
     #[test]

@@ -73,7 +73,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use app::{Client, ClientConfig};
-pub use message::{Message, Received};
+pub use message::{Message, Received, is_reserved};
 pub use pending::Pending;
 pub use producer::{Producer, ProducerConfig, SendResult, SendStatus};
 pub use pull::{PullConfig, PullConsumer};
