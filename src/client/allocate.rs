@@ -23,8 +23,11 @@ mod tests {
         (0..count).map(|nth| format!("m{nth:03}")).collect()
     }
 
-    /// Computed with the Java class of 5.5.0: queues, members, and the first and last queue of each member that has any.
-    const GOLDEN: &[(usize, usize, &[Option<(usize, usize)>])] = &[
+    /// The first and last queue of a member that has any.
+    type Ends = Option<(usize, usize)>;
+
+    /// Computed with the Java class of 5.5.0: queues, members, and each member's part.
+    const GOLDEN: &[(usize, usize, &[Ends])] = &[
         (8, 1, &[Some((0, 7))]),
         (8, 2, &[Some((0, 3)), Some((4, 7))]),
         (8, 3, &[Some((0, 2)), Some((3, 5)), Some((6, 7))]),
@@ -41,7 +44,30 @@ mod tests {
             &[Some((0, 0)), Some((1, 1)), Some((2, 2)), Some((3, 3))],
         ),
         (1, 2, &[Some((0, 0)), None]),
-        (0, 2, &[None, None]),
+        (
+            5,
+            7,
+            &[
+                Some((0, 0)),
+                Some((1, 1)),
+                Some((2, 2)),
+                Some((3, 3)),
+                Some((4, 4)),
+                None,
+                None,
+            ],
+        ),
+        (
+            16,
+            5,
+            &[
+                Some((0, 3)),
+                Some((4, 6)),
+                Some((7, 9)),
+                Some((10, 12)),
+                Some((13, 15)),
+            ],
+        ),
     ];
 
     #[test]

@@ -33,8 +33,11 @@ pub struct Instance {
     pub client_id: String,
     pub config: ClientConfig,
     names: NameServer,
-    brokers: RefCell<HashMap<String, Rc<Mutex<Option<Rc<Remote>>>>>>,
+    /// By address.
+    brokers: RefCell<HashMap<String, Rc<Slot>>>,
     routes: RefCell<BTreeMap<String, Rc<Routed>>>,
+    /// Of topics that did not exist when they were first sent to: where they may come to be.
+    stand_ins: RefCell<BTreeMap<String, Rc<Routed>>>,
     /// By group, as are the consumers.
     producers: RefCell<BTreeMap<String, Rc<Sender>>>,
     consumers: RefCell<BTreeMap<String, Rc<Member>>>,
@@ -43,6 +46,9 @@ pub struct Instance {
     started: Instant,
     left: Cell<bool>,
 }
+
+/// A broker's connection; locked while one is being made, so that there is only one.
+type Slot = Mutex<Option<Rc<Remote>>>;
 
 /// A topic's route with what is made of it again and again.
 #[derive(Debug, Default)]
@@ -74,6 +80,7 @@ impl Instance {
             config,
             brokers: RefCell::default(),
             routes: RefCell::default(),
+            stand_ins: RefCell::default(),
             producers: RefCell::default(),
             consumers: RefCell::default(),
             keys: RefCell::new(KeyMaker::new(ip, seed)),
@@ -197,16 +204,30 @@ impl Instance {
 
     /// The topic's route; for one that does not exist yet, that of the brokers which would make it.
     pub async fn route_to_send(&self, topic: &str) -> Result<Rc<Routed>, ClientError> {
+        if let Some(known) = self.stand_ins.borrow().get(topic) {
+            return Ok(Rc::clone(known));
+        }
         if let Some(route) = self.route(topic).await? {
             return Ok(route);
         }
-        let stand_in = self.names.route_of_stand_in().await?;
         let no_queue = || ClientError::NoQueue {
             topic: topic.to_owned(),
             used: "sent to",
         };
-        let route = stand_in.ok_or_else(no_queue)?;
-        Ok(self.keep_route(topic, route))
+        let route = self.names.route_of_stand_in().await?.ok_or_else(no_queue)?;
+        let routed = Rc::new(Routed::from(route));
+        self.stand_ins
+            .borrow_mut()
+            .insert(topic.to_owned(), Rc::clone(&routed));
+        Ok(routed)
+    }
+
+    /// The first message has made the topic, and its route is known soon.
+    pub fn topic_may_exist(self: &Rc<Self>, topic: &str) {
+        if self.stand_ins.borrow().contains_key(topic) {
+            let (instance, topic) = (Rc::clone(self), topic.to_owned());
+            spawn_local(async move { instance.refresh_route(&topic).await });
+        }
     }
 
     /// Asks anew; what is known stays if there is no answer.
@@ -222,16 +243,15 @@ impl Instance {
 
     /// The address of a broker's master.
     pub fn broker_addr(&self, broker_name: &str) -> Option<String> {
-        self.routes.borrow().values().find_map(|routed| {
-            let mut masters = routed.route.masters();
-            masters
-                .find(|(name, _)| *name == broker_name)
-                .map(|(_, addr)| addr.to_owned())
-        })
+        let (routes, stand_ins) = (self.routes.borrow(), self.stand_ins.borrow());
+        let mut masters = masters(&routes).chain(masters(&stand_ins));
+        let (_, addr) = masters.find(|(name, _)| *name == broker_name)?;
+        Some(addr.to_owned())
     }
 
     fn keep_route(&self, topic: &str, route: TopicRoute) -> Rc<Routed> {
         let routed = Rc::new(Routed::from(route));
+        self.stand_ins.borrow_mut().remove(topic);
         self.routes
             .borrow_mut()
             .insert(topic.to_owned(), Rc::clone(&routed));
@@ -241,7 +261,8 @@ impl Instance {
     async fn keep_routes(self: Rc<Self>) {
         loop {
             tokio::time::sleep(self.config.route_interval).await;
-            let topics: Vec<_> = self.routes.borrow().keys().cloned().collect();
+            let mut topics: Vec<_> = self.routes.borrow().keys().cloned().collect();
+            topics.extend(self.stand_ins.borrow().keys().cloned());
             for topic in topics {
                 self.refresh_route(&topic).await;
             }
@@ -249,10 +270,16 @@ impl Instance {
     }
 
     fn broker_addrs(&self) -> BTreeSet<String> {
-        let routes = self.routes.borrow();
-        let masters = routes.values().flat_map(|routed| routed.route.masters());
-        masters.map(|(_, addr)| addr.to_owned()).collect()
+        let (routes, stand_ins) = (self.routes.borrow(), self.stand_ins.borrow());
+        masters(&routes)
+            .chain(masters(&stand_ins))
+            .map(|(_, addr)| addr.to_owned())
+            .collect()
     }
+}
+
+fn masters(routes: &BTreeMap<String, Rc<Routed>>) -> impl Iterator<Item = (&str, &str)> {
+    routes.values().flat_map(|routed| routed.route.masters())
 }
 
 /// Connections.

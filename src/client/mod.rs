@@ -8,11 +8,11 @@
 //! That thread runs plain tokio on epoll rather than io_uring: containers commonly forbid io_uring, and a client has to run where
 //! the application runs. The rules are those of RocketMQ's Java client, so that members of one group may be of both kinds.
 //!
-//! * [`Client::producer`]: [`Producer`], with [`send`](Producer::send), [`send_then`](Producer::send_then) (callback),
-//!   [`send_ordered`](Producer::send_ordered), [`send_batch`](Producer::send_batch), [`send_one_way`](Producer::send_one_way)
-//! * [`Client::transaction_producer`]: [`TransactionProducer`]
-//! * [`Client::push_consumer`]: [`PushConsumer`], concurrent or orderly, clustering or broadcasting
-//! * [`Client::pull_consumer`]: [`PullConsumer`]
+//! * [`Client::producer`] makes a [`Producer`]: [`send`](Producer::send), [`send_then`](Producer::send_then) with a callback,
+//!   [`send_ordered`](Producer::send_ordered), [`send_batch`](Producer::send_batch), [`send_one_way`](Producer::send_one_way).
+//! * [`Client::transaction_producer`] makes a [`TransactionProducer`].
+//! * [`Client::push_consumer`] makes a [`PushConsumer`]: concurrent or orderly, clustering or broadcasting.
+//! * [`Client::pull_consumer`] makes a [`PullConsumer`].
 //!
 //! ```no_run
 //! use ringmq::client::{Client, ClientConfig, Message, ProducerConfig, PushConfig, Subscription, Verdict};

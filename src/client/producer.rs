@@ -3,6 +3,7 @@
 //! Source: `DefaultMQProducerImpl.sendDefaultImpl`, `SelectMessageQueueByHash`.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -281,7 +282,7 @@ impl Sender {
 
     pub async fn send(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         messages: Vec<Message>,
         target: Target,
     ) -> Result<SendResult, ClientError> {
@@ -292,7 +293,7 @@ impl Sender {
     /// All tries of one request.
     pub async fn transmit(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         outgoing: &Outgoing,
         target: Target,
     ) -> Result<SendResult, ClientError> {
@@ -310,6 +311,9 @@ impl Sender {
             let timeout = self.config.try_timeout.map_or(left, |one| left.min(one));
             let tried = self.one_try(instance, outgoing, &queue, timeout).await;
             self.note(instance, &queue, &tried, now_ms);
+            if tried.is_ok() {
+                instance.topic_may_exist(&outgoing.topic);
+            }
             match tried {
                 Err(error)
                     if retries_left > 0
@@ -327,7 +331,7 @@ impl Sender {
 
     pub async fn send_one_way(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         message: Message,
     ) -> Result<(), ClientError> {
         let outgoing = self.outgoing(instance, vec![message], 0)?;
@@ -341,7 +345,7 @@ impl Sender {
 
     async fn one_try(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         outgoing: &Outgoing,
         queue: &RoutedQueue,
         timeout: Duration,
@@ -362,7 +366,7 @@ impl Sender {
 
     fn note(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         queue: &RoutedQueue,
         tried: &Result<SendResult, ClientError>,
         began_ms: u64,
@@ -413,7 +417,7 @@ impl Sender {
     /// Checked, with ids, compressed.
     pub fn outgoing(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         mut messages: Vec<Message>,
         sys_flag: i32,
     ) -> Result<Outgoing, ClientError> {
@@ -639,8 +643,13 @@ mod tests {
                 topic: "T".into(),
             })
             .collect();
-        // hashCode() % 6, by jshell: "TagA" 2598919 % 6 = 1; the last is Integer.MIN_VALUE % 6 = -2.
-        for (key, at) in [("TagA", 1), ("", 0), ("polygenelubricants", 2)] {
+        // By `SelectMessageQueueByHash` of 5.5.0; the hash of the last is Integer.MIN_VALUE.
+        for (key, at) in [
+            ("TagA", 1),
+            ("", 0),
+            ("order-7", 2),
+            ("polygenelubricants", 2),
+        ] {
             assert_eq!(by_key(&queues, key), queues.get(at), "{key:?}");
         }
         assert_eq!(by_key(&[], "x"), None);

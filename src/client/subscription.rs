@@ -39,7 +39,7 @@ impl Subscription {
                 false => expression.to_owned(),
             },
             tags_set: tags,
-            ..Self::new(topic, TAG)
+            ..of_type(topic, TAG)
         })
     }
 
@@ -48,7 +48,7 @@ impl Subscription {
     pub fn sql(topic: impl Into<String>, expression: impl Into<String>) -> Self {
         Self(SubscriptionData {
             sub_string: expression.into(),
-            ..Self::new(topic, SQL92)
+            ..of_type(topic, SQL92)
         })
     }
 
@@ -76,14 +76,14 @@ impl Subscription {
         let is_it = |tag: &str| self.0.tags_set.iter().any(|wanted| wanted == tag);
         message.tag().is_some_and(is_it)
     }
+}
 
-    fn new(topic: impl Into<String>, expression_type: &str) -> SubscriptionData {
-        SubscriptionData {
-            topic: topic.into(),
-            expression_type: expression_type.to_owned(),
-            sub_version: unix_ms(),
-            ..SubscriptionData::default()
-        }
+fn of_type(topic: impl Into<String>, expression_type: &str) -> SubscriptionData {
+    SubscriptionData {
+        topic: topic.into(),
+        expression_type: expression_type.to_owned(),
+        sub_version: unix_ms(),
+        ..SubscriptionData::default()
     }
 }
 

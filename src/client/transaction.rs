@@ -108,7 +108,7 @@ impl TransactionProducer {
 }
 
 async fn send(
-    instance: &Instance,
+    instance: &Rc<Instance>,
     group: &str,
     message: Message,
     local: impl FnOnce(&Message) -> TransactionState + Send + 'static,
@@ -154,7 +154,7 @@ async fn send(
 }
 
 async fn tell(
-    instance: &Instance,
+    instance: &Rc<Instance>,
     broker_name: &str,
     end: &EndTransaction<'_>,
 ) -> Result<(), ClientError> {
@@ -174,7 +174,11 @@ pub(super) async fn check(instance: Rc<Instance>, asked: Asked, remote: Rc<Remot
     }
 }
 
-async fn try_check(instance: &Instance, asked: &Asked, remote: &Remote) -> Result<(), ClientError> {
+async fn try_check(
+    instance: &Rc<Instance>,
+    asked: &Asked,
+    remote: &Remote,
+) -> Result<(), ClientError> {
     let half = received_alone(&asked.body)?;
     let group = half
         .find(properties::PRODUCER_GROUP)

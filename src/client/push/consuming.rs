@@ -81,7 +81,7 @@ impl Member {
     /// The messages that are taken care of; those that are not stay in `batch`, to be consumed again here.
     async fn try_later(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         assigned: &Assigned,
         batch: &mut Batch,
         level: i32,
@@ -153,7 +153,7 @@ impl Member {
     /// Whether to go on.
     async fn consume_next(
         self: &Rc<Self>,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         assigned: &Rc<Assigned>,
         mut batch: Batch,
     ) -> bool {
@@ -184,7 +184,7 @@ impl Member {
     }
 
     /// Whether all of `batch` has been tried often enough and is at the dead letters; if not, it counts one more try.
-    async fn give_up(&self, instance: &Instance, batch: &mut Batch) -> bool {
+    async fn give_up(&self, instance: &Rc<Instance>, batch: &mut Batch) -> bool {
         let max = self.max_reconsume_times();
         let mut all_given_up = true;
         for message in batch.iter_mut() {
@@ -240,7 +240,7 @@ impl Member {
     /// CONSUMER_SEND_MSG_BACK (36); where that fails, an ordinary message to the retry topic.
     async fn send_back(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         message: &Received,
         level: i32,
     ) -> Result<(), ClientError> {
@@ -270,7 +270,7 @@ impl Member {
 
     async fn send_to_retry_topic(
         &self,
-        instance: &Instance,
+        instance: &Rc<Instance>,
         message: &Received,
     ) -> Result<(), ClientError> {
         // The group of Java's own producer for this.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::spawn_local;
 
 use super::offsets::Offsets;
@@ -37,6 +37,8 @@ pub struct Member {
     idle: Notify,
     changed: Notify,
     stopping: Cell<bool>,
+    /// Held while it stops, so that whoever asks for the same waits for the same.
+    stopped: Mutex<bool>,
 }
 
 /// A queue that is ours for now.
@@ -136,6 +138,7 @@ impl Member {
             idle: Notify::new(),
             changed: Notify::new(),
             stopping: Cell::new(false),
+            stopped: Mutex::new(false),
         })
     }
 
@@ -203,7 +206,9 @@ impl Member {
 
     /// No listener runs after this, and what they have done is saved.
     pub async fn stop(&self, instance: &Instance) {
-        if self.stopping.replace(true) {
+        self.stopping.set(true);
+        let mut stopped = self.stopped.lock().await;
+        if std::mem::replace(&mut *stopped, true) {
             return;
         }
         self.look_around();

@@ -176,7 +176,8 @@ type Listener = Arc<dyn Fn(&[Arc<Received>]) -> Verdict + Send + Sync>;
 /// ```
 pub struct PushConsumer {
     client: Client,
-    group: String,
+    /// `None` once it has left.
+    group: Option<String>,
 }
 
 impl Client {
@@ -191,21 +192,24 @@ impl Client {
             config.check()?;
             let group = config.group.clone();
             Member::join(&instance, config, Arc::new(listener)).await?;
-            Ok(PushConsumer { client, group })
+            Ok(PushConsumer {
+                client,
+                group: Some(group),
+            })
         })
     }
 }
 
 impl PushConsumer {
     /// Waits for running listeners, saves the offsets and leaves the group.
-    pub fn shutdown(self) -> Pending<()> {
+    pub fn shutdown(mut self) -> Pending<()> {
         self.leave()
     }
 
-    fn leave(&self) -> Pending<()> {
-        let group = self.group.clone();
+    fn leave(&mut self) -> Pending<()> {
+        let group = self.group.take();
         self.client.call(|instance| async move {
-            if let Some(member) = instance.consumer(&group) {
+            if let Some(member) = group.and_then(|group| instance.consumer(&group)) {
                 instance.remove_consumer(&member).await;
             }
             Ok(())
@@ -215,7 +219,9 @@ impl PushConsumer {
 
 impl Drop for PushConsumer {
     fn drop(&mut self) {
-        // Nobody waits for it; after a shutdown there is nothing left to do.
-        drop(self.leave());
+        if self.group.is_some() {
+            // Nobody waits for it.
+            drop(self.leave());
+        }
     }
 }

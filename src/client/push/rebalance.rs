@@ -63,8 +63,8 @@ impl Member {
         topic: &str,
     ) -> Result<bool, ClientError> {
         let Some(routed) = instance.route(topic).await? else {
-            // The retry topic comes with the first heartbeat, and its route a moment later.
-            return Ok(*topic != retry_topic(&self.config.group));
+            // It may come with the first message; the retry topic comes with the first heartbeat, and its route a moment later.
+            return Ok(false);
         };
         let mut queues: Vec<MessageQueue> = routed
             .to_pull
@@ -180,11 +180,15 @@ impl Member {
             locked_at_ms = Some(asked_at_ms);
         }
         self.offsets.forget(queue);
-        let offset = self.begin_at(instance, queue).await?;
-        let assigned = Rc::new(Assigned::new(queue.clone(), offset, locked_at_ms));
+        let begin_at = self.begin_at(instance, queue).await;
+        if locked_at_ms.is_some() && (begin_at.is_err() || self.is_stopping()) {
+            self.unlock(instance, vec![queue.clone()]).await;
+        }
+        let offset = begin_at?;
         if self.is_stopping() {
             return Ok(());
         }
+        let assigned = Rc::new(Assigned::new(queue.clone(), offset, locked_at_ms));
         self.assigned
             .borrow_mut()
             .insert(queue.clone(), Rc::clone(&assigned));
