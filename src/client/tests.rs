@@ -191,6 +191,53 @@ fn a_callback_hears_of_the_end() {
 }
 
 #[test]
+fn a_broker_is_told_what_became_of_a_transaction_and_may_ask() {
+    let fake = Fake::start(Behaviour::default());
+    let client = client_of(&fake, Codec::Json);
+    let check = |half: &Received| match half.text() {
+        Some("unknown") => TransactionState::Commit,
+        Some("panics") => TransactionState::Rollback,
+        other => panic!("not asked about {other:?}"),
+    };
+    let producer = client
+        .transaction_producer(impatient("group"), check)
+        .unwrap();
+    let run = |text: &'static str, local: fn() -> TransactionState| {
+        let (_, state) = producer
+            .send(Message::new("topic", text), move |_| local())
+            .wait()
+            .unwrap();
+        state
+    };
+    let told = |ends: &[(&str, bool)]| {
+        let ends = ends.iter().map(|(end, asked)| ((*end).to_owned(), *asked));
+        let ends: Vec<_> = ends.collect();
+        // One-way: it may still be on its way.
+        while fake.ends().len() < ends.len() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(fake.ends(), ends);
+    };
+    let committed = run("commit", || TransactionState::Commit);
+    assert_eq!(committed, TransactionState::Commit);
+    told(&[("8", false)]);
+    run("rollback", || TransactionState::Rollback);
+    told(&[("8", false), ("12", false)]);
+    run("unknown", || TransactionState::Unknown);
+    told(&[("8", false), ("12", false), ("0", false), ("8", true)]);
+    let unknown = run("panics", || panic!("on purpose"));
+    assert_eq!(unknown, TransactionState::Unknown);
+    told(&[
+        ("8", false),
+        ("12", false),
+        ("0", false),
+        ("8", true),
+        ("0", false),
+        ("12", true),
+    ]);
+}
+
+#[test]
 fn positions_move_with_what_is_pulled() {
     let fake = Fake::start(Behaviour::default());
     let client = client_of(&fake, Codec::Rocketmq);
