@@ -1,13 +1,12 @@
-//! What one client knows and keeps alive: connections, routes, heartbeats, and who of the application is behind it.
+//! What one client keeps alive: connections, heartbeats, and who of the application is behind it.
 //!
-//! Everything here lives on the client's thread. Routes are asked for once and again every 30 s; what was known stays when a
-//! name server knows nothing any more or cannot be reached. A new connection to a broker begins with a heartbeat, so that a broker
-//! that came back knows the consumers of this client before it is asked for their messages.
+//! Everything here lives on the client's thread. A new connection to a broker begins with a heartbeat, so that a broker that came
+//! back knows the consumers of this client before it is asked for their messages.
 //!
 //! Source: `MQClientInstance`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,10 +15,11 @@ use tokio::task::spawn_local;
 
 use super::app::ClientConfig;
 use super::names::{client_id, own_ip};
-use super::producer::Sender;
 use super::push::Member;
 use super::remote::Asked;
-use super::route::{NameServer, RoutedQueue, TopicRoute};
+use super::route::NameServer;
+use super::routes::Routes;
+use super::sender::Sender;
 use super::stream::Transport;
 use super::{API_TIMEOUT, ClientError, Remote, Response, questions, resolve, unix_ms};
 use crate::message::KeyMaker;
@@ -32,12 +32,10 @@ use crate::wire::loose_json;
 pub struct Instance {
     pub client_id: String,
     pub config: ClientConfig,
-    names: NameServer,
     /// By address.
     brokers: RefCell<HashMap<String, Rc<Slot>>>,
-    routes: RefCell<BTreeMap<String, Rc<Routed>>>,
-    /// Of topics that did not exist when they were first sent to: where they may come to be.
-    stand_ins: RefCell<BTreeMap<String, Rc<Routed>>>,
+    pub(super) names: NameServer,
+    pub(super) routes: Routes,
     /// By group, as are the consumers.
     producers: RefCell<BTreeMap<String, Rc<Sender>>>,
     consumers: RefCell<BTreeMap<String, Rc<Member>>>,
@@ -50,25 +48,6 @@ pub struct Instance {
 /// A broker's connection; locked while one is being made, so that there is only one.
 type Slot = Mutex<Option<Rc<Remote>>>;
 
-/// A topic's route with what is made of it again and again.
-#[derive(Debug, Default)]
-pub struct Routed {
-    pub route: TopicRoute,
-    /// In the order in which a producer walks round them.
-    pub to_send: Vec<RoutedQueue>,
-    pub to_pull: Vec<RoutedQueue>,
-}
-
-impl From<TopicRoute> for Routed {
-    fn from(route: TopicRoute) -> Self {
-        Self {
-            to_send: route.queues_to_send(),
-            to_pull: route.queues_to_pull(),
-            route,
-        }
-    }
-}
-
 impl Instance {
     pub fn start(config: ClientConfig) -> Result<Rc<Self>, ClientError> {
         let ip = own_ip();
@@ -79,8 +58,7 @@ impl Instance {
             names: NameServer::over(Transport::Epoll, &config.namesrv, config.codec)?,
             config,
             brokers: RefCell::default(),
-            routes: RefCell::default(),
-            stand_ins: RefCell::default(),
+            routes: Routes::default(),
             producers: RefCell::default(),
             consumers: RefCell::default(),
             keys: RefCell::new(KeyMaker::new(ip, seed)),
@@ -189,97 +167,6 @@ impl Instance {
             }
         }
     }
-}
-
-/// Routes.
-impl Instance {
-    /// The topic's route, if it is known or the name server knows it.
-    pub async fn route(&self, topic: &str) -> Result<Option<Rc<Routed>>, ClientError> {
-        if let Some(known) = self.routes.borrow().get(topic) {
-            return Ok(Some(Rc::clone(known)));
-        }
-        let route = self.names.route(topic).await?;
-        Ok(route.map(|route| self.keep_route(topic, route)))
-    }
-
-    /// The topic's route; for one that does not exist yet, that of the brokers which would make it.
-    pub async fn route_to_send(&self, topic: &str) -> Result<Rc<Routed>, ClientError> {
-        if let Some(known) = self.stand_ins.borrow().get(topic) {
-            return Ok(Rc::clone(known));
-        }
-        if let Some(route) = self.route(topic).await? {
-            return Ok(route);
-        }
-        let no_queue = || ClientError::NoQueue {
-            topic: topic.to_owned(),
-            used: "sent to",
-        };
-        let route = self.names.route_of_stand_in().await?.ok_or_else(no_queue)?;
-        let routed = Rc::new(Routed::from(route));
-        self.stand_ins
-            .borrow_mut()
-            .insert(topic.to_owned(), Rc::clone(&routed));
-        Ok(routed)
-    }
-
-    /// The first message has made the topic, and its route is known soon.
-    pub fn topic_may_exist(self: &Rc<Self>, topic: &str) {
-        if self.stand_ins.borrow().contains_key(topic) {
-            let (instance, topic) = (Rc::clone(self), topic.to_owned());
-            spawn_local(async move { instance.refresh_route(&topic).await });
-        }
-    }
-
-    /// Asks anew; what is known stays if there is no answer.
-    pub async fn refresh_route(&self, topic: &str) {
-        match self.names.route(topic).await {
-            Ok(Some(route)) => {
-                self.keep_route(topic, route);
-            }
-            Ok(None) => {}
-            Err(error) => tracing::warn!("the route of {topic} stays as it was: {error}"),
-        }
-    }
-
-    /// The address of a broker's master.
-    pub fn broker_addr(&self, broker_name: &str) -> Option<String> {
-        let (routes, stand_ins) = (self.routes.borrow(), self.stand_ins.borrow());
-        let mut masters = masters(&routes).chain(masters(&stand_ins));
-        let (_, addr) = masters.find(|(name, _)| *name == broker_name)?;
-        Some(addr.to_owned())
-    }
-
-    fn keep_route(&self, topic: &str, route: TopicRoute) -> Rc<Routed> {
-        let routed = Rc::new(Routed::from(route));
-        self.stand_ins.borrow_mut().remove(topic);
-        self.routes
-            .borrow_mut()
-            .insert(topic.to_owned(), Rc::clone(&routed));
-        routed
-    }
-
-    async fn keep_routes(self: Rc<Self>) {
-        loop {
-            tokio::time::sleep(self.config.route_interval).await;
-            let mut topics: Vec<_> = self.routes.borrow().keys().cloned().collect();
-            topics.extend(self.stand_ins.borrow().keys().cloned());
-            for topic in topics {
-                self.refresh_route(&topic).await;
-            }
-        }
-    }
-
-    fn broker_addrs(&self) -> BTreeSet<String> {
-        let (routes, stand_ins) = (self.routes.borrow(), self.stand_ins.borrow());
-        masters(&routes)
-            .chain(masters(&stand_ins))
-            .map(|(_, addr)| addr.to_owned())
-            .collect()
-    }
-}
-
-fn masters(routes: &BTreeMap<String, Rc<Routed>>) -> impl Iterator<Item = (&str, &str)> {
-    routes.values().flat_map(|routed| routed.route.masters())
 }
 
 /// Connections.

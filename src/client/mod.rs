@@ -61,6 +61,8 @@ mod queues;
 mod reader;
 mod remote;
 mod route;
+mod routes;
+mod sender;
 mod stream;
 mod subscription;
 #[cfg(test)]
