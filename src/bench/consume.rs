@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::recorder::{Recorder, Stopwatch, Window};
 use super::result::{RunResult, Shape};
 use super::template;
-use crate::client::{NameServer, PullConsumer, PullStatus, Pulled, QueuePosition};
+use crate::client::{NameServer, PullStatus, Pulled, QueuePosition, QueueReader};
 use crate::message::{Check, Record};
 use crate::wire::Codec;
 use crate::wire::codes::response;
@@ -122,8 +122,8 @@ impl Pulls {
             stopped: false,
         }));
         for topic in plan.topics {
-            let consumers: Vec<Rc<PullConsumer>> = (0..plan.connections.max(1))
-                .map(|_| Rc::new(PullConsumer::new(plan.group, topic, plan.codec)))
+            let consumers: Vec<Rc<QueueReader>> = (0..plan.connections.max(1))
+                .map(|_| Rc::new(QueueReader::new(plan.group, topic, plan.codec)))
                 .collect();
             for (nth, queue) in names.queues_to_pull(topic).await?.into_iter().enumerate() {
                 let consumer = Rc::clone(&consumers[nth % consumers.len()]);
@@ -157,7 +157,7 @@ impl Pulls {
 
 /// One queue's pulls, one after the other.
 struct Pulling {
-    consumer: Rc<PullConsumer>,
+    consumer: Rc<QueueReader>,
     position: QueuePosition,
     from: From,
     watch: Stopwatch,

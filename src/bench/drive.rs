@@ -12,7 +12,7 @@ use super::recorder::Stopwatch;
 use super::result::{Report, RunResult, Shape};
 use super::template::Common;
 use super::{BenchError, on_load_core};
-use crate::client::{MessageQueue, NameServer, Remote, resolve};
+use crate::client::{NameServer, Remote, RoutedQueue, resolve};
 use crate::wire::Codec;
 
 /// Queues of a topic that has to be made and nobody said how many.
@@ -95,7 +95,7 @@ pub async fn targets(
     names: &NameServer,
     topics: &[String],
     queues: Option<u32>,
-) -> Result<Vec<(String, MessageQueue)>, BenchError> {
+) -> Result<Vec<(String, RoutedQueue)>, BenchError> {
     let mut targets = Vec::new();
     for topic in topics {
         let known = names.route(topic).await?.is_some();
@@ -122,7 +122,7 @@ struct Driver<'a> {
     plan: &'a DrivePlan,
     names: NameServer,
     topics: Vec<String>,
-    targets: Vec<(String, MessageQueue)>,
+    targets: Vec<(String, RoutedQueue)>,
     brokers: Vec<Remote>,
 }
 

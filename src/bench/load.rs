@@ -12,7 +12,8 @@ use super::meter::{Meter, Sample};
 use super::recorder::{InFlight, Recorder, Stopwatch, Window};
 use super::result::{RunResult, Shape};
 use super::template::{Common, OPAQUE_BASE, OPAQUE_SPAN, STAMP_BYTES, SendTemplate, Stamp};
-use crate::client::MessageQueue;
+use crate::client::RoutedQueue;
+use crate::client::Transport;
 use crate::client::connection::{Connection, Inbound};
 use crate::wire::frame::Frame;
 
@@ -31,7 +32,7 @@ pub struct SendPlan<'a> {
     pub duration: Duration,
     pub common: Common<'a>,
     /// (topic, queue) pairs, walked round by each connection as far as they are its broker's.
-    pub targets: &'a [(String, MessageQueue)],
+    pub targets: &'a [(String, RoutedQueue)],
 }
 
 /// One run, from connecting to the last answer. `begins` is told the measured window before the first request.
@@ -155,7 +156,7 @@ impl Load {
         let mut connections = Vec::with_capacity(plan.shape.connections);
         for (nth, addr) in (0..plan.shape.connections).zip(addrs.iter().cycle()) {
             let of_broker =
-                |(_, (_, queue)): &(usize, &(String, MessageQueue))| queue.addr == **addr;
+                |(_, (_, queue)): &(usize, &(String, RoutedQueue))| queue.addr == **addr;
             let queues: Vec<usize> = plan
                 .targets
                 .iter()
@@ -171,7 +172,7 @@ impl Load {
                 now_ns: 0,
             };
             let peer = crate::client::resolve(addr)?;
-            let connection = Connection::open(peer, sender)
+            let connection = Connection::open(peer, Transport::Uring, sender)
                 .await
                 .map_err(|error| BenchError::from(format!("cannot connect to {peer}: {error}")))?;
             connections.push(connection);

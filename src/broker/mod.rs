@@ -26,7 +26,6 @@ pub mod transaction;
 
 mod noted;
 mod send_back;
-mod unique_key;
 
 use std::borrow::Cow;
 
@@ -37,6 +36,7 @@ pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use reply::{Figures, Reply, StoreView};
 pub use send::{SendPlan, UniqueKey};
 
+use crate::message::KeyMaker;
 use clients::{Change, Clients};
 use delay::Delays;
 use groups::Groups;
@@ -45,7 +45,6 @@ use offsets::Offsets;
 use stats::Stats;
 use topics::Topics;
 use transaction::Transactions;
-use unique_key::KeyMaker;
 
 use crate::message::properties;
 use crate::store::Retention;

@@ -1,7 +1,8 @@
-//! `ringmq broker` and `ringmq namesrv`: their flags and help texts.
+//! `ringmq broker`, `namesrv`, `send` and `consume`: their flags and help texts.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 
@@ -60,6 +61,151 @@ pub struct NamesrvArgs {
     pub bind: IpAddr,
 }
 
+/// Send messages to any RocketMQ-compatible cluster.
+///
+/// The message is BODY, or all of stdin without one, or with --json-lines one message for each line, such as
+/// {"body":"text","tag":"created","keys":["order-7"],"properties":{"region":"north"},"delay":"30s","orderBy":"order-7"}
+/// where only "body" (or "bodyBase64") is needed; what `ringmq consume --json` prints can be sent again as it is.
+/// Exits with 0 if everything was sent and with 1 if anything was not.
+#[derive(Args, Clone, Debug)]
+pub struct SendArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    /// Topic [with --json-lines default: the line's own]
+    #[arg(long, required_unless_present = "json_lines")]
+    pub topic: Option<String>,
+
+    /// Text of the message; without it, or as -, what stdin has up to its end
+    pub body: Option<String>,
+
+    /// A message for each line of this file, or of stdin as -
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["body", "count"])]
+    pub json_lines: Option<PathBuf>,
+
+    /// What consumers select by
+    #[arg(long)]
+    pub tag: Option<String>,
+
+    /// What the message can be looked up by; may be repeated
+    #[arg(long = "key", value_name = "KEY")]
+    pub keys: Vec<String>,
+
+    /// A property for consumers and SQL filters; may be repeated
+    #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
+    pub properties: Vec<(String, String)>,
+
+    /// Deliver later: a level of the broker's table (1 to 18) or a time such as 30s, 5m or 2h
+    #[arg(long, value_name = "LEVEL|DURATION", value_parser = delay, conflicts_with = "oneway")]
+    pub delay: Option<Delay>,
+
+    /// Messages with the same key go to one queue, one after the other
+    #[arg(long, value_name = "KEY", conflicts_with = "oneway")]
+    pub order_by: Option<String>,
+
+    /// Send the message so many times
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+
+    /// Messages per second at most
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+
+    /// Messages under way at the same time
+    #[arg(long, value_name = "MESSAGES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub in_flight: u32,
+
+    /// Do not wait for the broker's word
+    #[arg(long)]
+    pub oneway: bool,
+
+    /// For a message with all its tries
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+
+    /// Producer group
+    #[arg(long, default_value = "ringmq-send")]
+    pub group: String,
+
+    /// Print where each message is, as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Consume a topic of any RocketMQ-compatible cluster and print its messages.
+///
+/// As a member of the group: its offsets move on, and others of the group share the queues. A message that was printed is consumed.
+/// Ends at Ctrl-C, after --count messages, or when nothing has come for --idle, and saves the offsets then.
+#[derive(Args, Clone, Debug)]
+pub struct ConsumeArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    #[arg(long)]
+    pub topic: String,
+
+    /// Consumer group
+    #[arg(long)]
+    pub group: String,
+
+    /// Only messages with one of these tags, such as "created || paid"
+    #[arg(long, value_name = "TAGS")]
+    pub tag: Option<String>,
+
+    /// Only messages whose properties satisfy this SQL92 expression, such as "amount > 10" (enablePropertyFilter)
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "tag")]
+    pub sql: Option<String>,
+
+    /// Get all messages, whatever others of the group get
+    #[arg(long, conflicts_with = "orderly")]
+    pub broadcast: bool,
+
+    /// Lock the queues: each one's messages in their order
+    #[arg(long)]
+    pub orderly: bool,
+
+    /// Where to begin in a queue of which the group has no offset yet: first, last, or a time such as 2026-11-21T10:00:00Z
+    /// or in ms since 1970
+    #[arg(long, value_name = "first|last|TIME", default_value = "last", value_parser = from)]
+    pub from: From,
+
+    /// End after so many messages
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// End when nothing has come for so long
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub idle: Option<Duration>,
+
+    /// Print each message as a line of JSON with all that is known of it
+    #[arg(long)]
+    pub json: bool,
+
+    /// Name of this consumer: one that broadcasts goes on under it where it stopped
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ClusterArgs {
+    /// Name server, or several
+    #[arg(long, value_name = "HOST:PORT;...", default_value = "127.0.0.1:9876", value_parser = namesrv)]
+    pub namesrv: NamesrvList,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    Level(u32),
+    For(Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    First,
+    Last,
+    Time(SystemTime),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FlushArg {
     /// Once its bytes are on the device and the device's cache is flushed: survives a power loss
@@ -75,7 +221,7 @@ pub struct CoreList(pub Vec<usize>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamesrvList(pub Vec<String>);
 
-impl From<BrokerArgs> for Flags {
+impl std::convert::From<BrokerArgs> for Flags {
     fn from(args: BrokerArgs) -> Self {
         Self {
             config_file: args.config,
@@ -106,6 +252,41 @@ fn namesrv(text: &str) -> Result<NamesrvList, String> {
     }
 }
 
+fn property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("NAME=VALUE is expected".to_owned()),
+    }
+}
+
+pub fn delay(text: &str) -> Result<Delay, String> {
+    if let Ok(level) = text.parse() {
+        return match level {
+            0 => Err("levels begin at 1; for a time give its unit, such as 30s".to_owned()),
+            level => Ok(Delay::Level(level)),
+        };
+    }
+    humantime::parse_duration(text)
+        .map(Delay::For)
+        .map_err(|error| error.to_string())
+}
+
+fn from(text: &str) -> Result<From, String> {
+    match text {
+        "first" => Ok(From::First),
+        "last" => Ok(From::Last),
+        time => match time.parse() {
+            Ok(ms) => UNIX_EPOCH
+                .checked_add(Duration::from_millis(ms))
+                .map(From::Time)
+                .ok_or_else(|| "that is too far away".to_owned()),
+            Err(_) => humantime::parse_rfc3339_weak(time)
+                .map(From::Time)
+                .map_err(|error| format!("neither first nor last, and as a time: {error}")),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +304,82 @@ mod tests {
         args: NamesrvArgs,
     }
 
+    #[derive(Parser)]
+    struct Send {
+        #[command(flatten)]
+        args: SendArgs,
+    }
+
+    #[derive(Parser)]
+    struct Consume {
+        #[command(flatten)]
+        args: ConsumeArgs,
+    }
+
+    fn send(line: &str) -> Result<SendArgs, clap::Error> {
+        Send::try_parse_from(line.split_whitespace()).map(|send| send.args)
+    }
+
+    fn consume(line: &str) -> Result<ConsumeArgs, clap::Error> {
+        Consume::try_parse_from(line.split_whitespace()).map(|consume| consume.args)
+    }
+
+    #[test]
+    fn what_to_send() {
+        let args = send("send --topic T --tag a --key k --key l --property x=y=z --delay 30s text")
+            .unwrap();
+        assert_eq!(args.cluster.namesrv.0, ["127.0.0.1:9876"]);
+        assert_eq!(
+            (args.keys.len(), args.count, args.body.as_deref()),
+            (2, 1, Some("text"))
+        );
+        assert_eq!(args.properties, [("x".to_owned(), "y=z".to_owned())]);
+        assert_eq!(args.delay, Some(Delay::For(Duration::from_secs(30))));
+        assert_eq!(
+            send("send --topic T --delay 3").unwrap().delay,
+            Some(Delay::Level(3))
+        );
+        assert!(send("send --json-lines -").unwrap().topic.is_none());
+        for line in [
+            "",
+            "text",
+            "--topic T --json-lines - text",
+            "--topic T --property x",
+            "--topic T --property =x",
+            "--topic T --delay 0",
+            "--topic T --delay soon",
+            "--topic T --count 0",
+            "--topic T --rate 0",
+            "--topic T --oneway --order-by k",
+            "--topic T --namesrv nowhere",
+        ] {
+            assert!(send(&format!("send {line}")).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_to_consume() {
+        let args = consume("consume --topic T --group g --from 1000 --count 3").unwrap();
+        let second = UNIX_EPOCH + Duration::from_secs(1);
+        assert_eq!((args.from, args.count), (From::Time(second), Some(3)));
+        let args = consume("consume --topic T --group g --from 1970-01-01T00:00:01Z").unwrap();
+        assert_eq!(args.from, From::Time(second));
+        for (text, expected) in [("first", From::First), ("last", From::Last)] {
+            let line = format!("consume --topic T --group g --from {text}");
+            assert_eq!(consume(&line).unwrap().from, expected);
+        }
+        for line in [
+            "--topic T",
+            "--group g",
+            "--topic T --group g --tag a --sql b",
+            "--topic T --group g --from then",
+            "--topic T --group g --count 0",
+            "--topic T --group g --broadcast --orderly",
+        ] {
+            assert!(consume(&format!("consume {line}")).is_err(), "{line}");
+        }
+    }
+
     fn flags(line: &str) -> Result<Flags, clap::Error> {
         Broker::try_parse_from(line.split(' ').filter(|part| !part.is_empty()))
             .map(|broker| broker.args.into())
@@ -131,6 +388,8 @@ mod tests {
     #[test]
     fn the_definitions_are_sound() {
         Broker::command().debug_assert();
+        Send::command().debug_assert();
+        Consume::command().debug_assert();
         Namesrv::command().debug_assert();
     }
 

@@ -3,17 +3,20 @@
 pub mod args;
 pub mod bench;
 mod broker;
+mod consume;
 mod embedded;
+mod json_lines;
 mod namesrv;
 mod process;
 mod runtime_info;
+mod send;
 mod setup;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use self::args::{BrokerArgs, NamesrvArgs};
+use self::args::{BrokerArgs, ConsumeArgs, NamesrvArgs, SendArgs};
 use self::bench::BenchArgs;
 
 /// A message broker that speaks Apache RocketMQ's protocol and keeps its store, on io_uring.
@@ -29,12 +32,15 @@ enum Command {
     Broker(BrokerArgs),
     Namesrv(NamesrvArgs),
     Bench(BenchArgs),
+    Send(SendArgs),
+    Consume(ConsumeArgs),
 }
 
 pub fn run(cli: Cli) -> Result<()> {
-    // Next to the progress and the tables of a benchmark, the news of the brokers that it starts are noise.
+    // Next to the progress and the tables of a benchmark, the news of the brokers that it starts are noise; so is next to messages
+    // how a client is doing.
     let usual = match cli.command {
-        Command::Bench(_) => "warn",
+        Command::Bench(_) | Command::Send(_) | Command::Consume(_) => "warn",
         _ => "warn,ringmq=info",
     };
     let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
@@ -45,6 +51,8 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Broker(args) => broker::run(args),
         Command::Namesrv(args) => namesrv::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Consume(args) => consume::run(args),
         Command::Bench(args) => Ok(bench::run(args, &embedded::Embedding)?),
     }
 }

@@ -6,14 +6,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio_uring::buf::BoundedBuf;
-use tokio_uring::net::TcpStream;
 
+use super::stream::{Stream, Transport};
 use crate::wire::frame::{self, Frame};
 
 const READ_BUFFER_BYTES: usize = 256 << 10;
@@ -40,7 +39,7 @@ pub struct Connection<I: Inbound> {
 
 struct Shared<I> {
     peer: SocketAddr,
-    stream: TcpStream,
+    stream: Stream,
     inbound: RefCell<I>,
     output: RefCell<Vec<u8>>,
     output_ready: Notify,
@@ -48,12 +47,11 @@ struct Shared<I> {
 }
 
 impl<I: Inbound> Connection<I> {
-    pub async fn open(peer: SocketAddr, inbound: I) -> io::Result<Self> {
-        let connecting = TcpStream::connect(peer);
+    pub async fn open(peer: SocketAddr, transport: Transport, inbound: I) -> io::Result<Self> {
+        let connecting = Stream::connect(peer, transport);
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        stream.set_nodelay(true)?;
         let shared = Rc::new(Shared {
             peer,
             stream,
@@ -62,8 +60,8 @@ impl<I: Inbound> Connection<I> {
             output_ready: Notify::new(),
             closed: Cell::new(false),
         });
-        tokio_uring::spawn(Rc::clone(&shared).read());
-        tokio_uring::spawn(Rc::clone(&shared).write());
+        tokio::task::spawn_local(Rc::clone(&shared).read());
+        tokio::task::spawn_local(Rc::clone(&shared).write());
         Ok(Self { shared })
     }
 
@@ -114,8 +112,8 @@ impl<I: Inbound> Shared<I> {
             if buffer.capacity() - filled < READ_BUFFER_BYTES / 2 {
                 buffer.reserve(buffer.capacity().max(READ_BUFFER_BYTES));
             }
-            let (read, slice) = self.stream.read(buffer.slice(filled..)).await;
-            buffer = slice.into_inner();
+            let (read, filled) = self.stream.read(buffer, filled).await;
+            buffer = filled;
             match read {
                 Ok(0) => break "closed by the other side".to_owned(),
                 Ok(_) => {}
@@ -170,7 +168,7 @@ impl<I: Inbound> Shared<I> {
             return;
         }
         // Wakes both tasks, which own the rest of this connection.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.shutdown();
         self.output_ready.notify_one();
         self.inbound.borrow_mut().closed(reason);
     }

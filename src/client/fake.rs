@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::message::{Properties, RecordFields};
+use crate::message::{Properties, RecordFields, ids};
 use crate::wire::codes::{request, response};
 use crate::wire::frame::{self, Frame, Head, Value};
 use crate::wire::header::{self, Scratch};
-use crate::wire::{CURRENT_VERSION, Codec, Language};
+use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Language};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Behaviour {
@@ -36,6 +36,8 @@ struct State {
     sends: u64,
     records: Vec<Vec<u8>>,
     created: bool,
+    /// Of each transaction's end what it was, and whether it was asked for.
+    ends: Vec<(String, bool)>,
 }
 
 impl Fake {
@@ -59,6 +61,10 @@ impl Fake {
 
     pub fn sends(&self) -> u64 {
         self.state.lock().unwrap().sends
+    }
+
+    pub fn ends(&self) -> Vec<(String, bool)> {
+        self.state.lock().unwrap().ends.clone()
     }
 
     fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
@@ -96,9 +102,13 @@ impl Fake {
         let mut ext: Vec<(&str, Value<'_>)> = Vec::new();
         let mut body = Vec::new();
         let mut code = response::SUCCESS;
+        let id = ids::offset_message_id(self.addr, 7).to_string();
         match header.code {
             request::SEND_MESSAGE_V2 => {
-                code = self.append(frame.body, header.ext.find("b").unwrap())?;
+                let properties = header.ext.find("i").unwrap_or_default();
+                code = self.append(frame.body, header.ext.find("b").unwrap(), properties)?;
+                ext.push(("msgId", Value::Str(&id)));
+                ext.push(("queueId", Value::I64(0)));
                 ext.push(("queueOffset", Value::I64(0)));
             }
             request::GET_ROUTEINFO_BY_TOPIC => {
@@ -107,6 +117,20 @@ impl Fake {
                 } else {
                     code = response::TOPIC_NOT_EXIST;
                 }
+            }
+            request::END_TRANSACTION => {
+                let end = header.ext.find("commitOrRollback").unwrap();
+                let asked_for = header.ext.find("fromTransactionCheck") == Some("true");
+                self.state
+                    .lock()
+                    .unwrap()
+                    .ends
+                    .push((end.to_owned(), asked_for));
+                // Nothing is answered, but what is unknown is asked about.
+                return Some(match end {
+                    "0" => self.question(frame.codec, header.ext.find("msgId").unwrap()),
+                    _ => Vec::new(),
+                });
             }
             request::GET_BROKER_CLUSTER_INFO => {
                 body = format!(
@@ -151,7 +175,29 @@ impl Fake {
         Some(answer)
     }
 
-    fn append(&self, body: &[u8], topic: &str) -> Option<i32> {
+    /// Asks about the last message that was sent (39).
+    fn question(&self, codec: Codec, id: &str) -> Vec<u8> {
+        let head = Head {
+            codec,
+            code: request::CHECK_TRANSACTION_STATE,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque: 1,
+            flag: FLAG_ONEWAY,
+            remark: None,
+        };
+        let ext = [
+            ("tranStateTableOffset", Value::I64(0)),
+            ("commitLogOffset", Value::I64(7)),
+            ("transactionId", Value::Str(id)),
+        ];
+        let state = self.state.lock().unwrap();
+        let mut question = Vec::new();
+        frame::write(&mut question, &head, &ext, state.records.last().unwrap());
+        question
+    }
+
+    fn append(&self, body: &[u8], topic: &str, properties: &str) -> Option<i32> {
         let mut state = self.state.lock().unwrap();
         state.sends += 1;
         let nth = state.sends;
@@ -184,7 +230,7 @@ impl Fake {
             prepared_transaction_offset: 0,
             body,
             topic,
-            properties: Properties::new(""),
+            properties: Properties::new(properties),
         };
         let mut record = vec![0; fields.encoded_len()];
         fields.encode(&mut record);

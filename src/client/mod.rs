@@ -1,27 +1,95 @@
-//! A small asynchronous client for RocketMQ-compatible brokers, on tokio-uring: one thread, one runtime.
+//! The client: for applications, and for the load generator.
 //!
-//! Connections match answers to requests by opaque ([`connection`], [`Remote`]); the name server says where a topic's
-//! queues are ([`NameServer`]); a [`Producer`] walks round them and tries another broker when one fails; a
-//! [`PullConsumer`] reads them with long polling.
+//! # For applications
+//!
+//! A [`Client`] is a handle on one thread of its own that does all the work of its producers and consumers: connections, routes,
+//! heartbeats, rebalancing. Every call starts at once and gives back a [`Pending`], which can be awaited in any executor (tokio or
+//! another) or waited for in a thread without one. Handles are `Send`, so an application need not know how the client works inside.
+//! That thread runs plain tokio on epoll rather than io_uring: containers commonly forbid io_uring, and a client has to run where
+//! the application runs. The rules are those of RocketMQ's Java client, so that members of one group may be of both kinds.
+//!
+//! * [`Client::producer`] makes a [`Producer`]: [`send`](Producer::send), [`send_then`](Producer::send_then) with a callback,
+//!   [`send_ordered`](Producer::send_ordered), [`send_batch`](Producer::send_batch), [`send_one_way`](Producer::send_one_way).
+//! * [`Client::transaction_producer`] makes a [`TransactionProducer`].
+//! * [`Client::push_consumer`] makes a [`PushConsumer`]: concurrent or orderly, clustering or broadcasting.
+//! * [`Client::pull_consumer`] makes a [`PullConsumer`].
+//!
+//! ```no_run
+//! use ringmq::client::{Client, ClientConfig, Message, ProducerConfig, PushConfig, Subscription, Verdict};
+//!
+//! # fn main() -> Result<(), ringmq::client::ClientError> {
+//! let client = Client::start(ClientConfig::new("127.0.0.1:9876"))?;
+//! let producer = client.producer(ProducerConfig::new("greeters"))?;
+//! producer.send(Message::new("Greetings", "hello").tag("plain")).wait()?;
+//!
+//! let config = PushConfig::new("listeners", vec![Subscription::all("Greetings")]);
+//! let consumer = client
+//!     .push_consumer(config, |messages| {
+//!         for message in messages {
+//!             println!("{:?}", message.text());
+//!         }
+//!         Verdict::Consumed
+//!     })
+//!     .wait()?;
+//! // ...
+//! client.shutdown().wait()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # For the load generator
+//!
+//! On tokio-uring, on the caller's thread: [`connection`] and [`Remote`] match answers to requests by opaque, [`NameServer`] says
+//! where a topic's queues are, [`QueueReader`] reads them. No rule of an application's client stands between a measurement and the
+//! broker.
 
+mod allocate;
+mod app;
 pub mod connection;
-mod consumer;
 #[cfg(test)]
 pub(crate) mod fake;
+mod faults;
+mod instance;
+mod message;
+mod names;
+mod pending;
 mod producer;
+mod pull;
+mod push;
+mod questions;
+mod queues;
+mod reader;
 mod remote;
 mod route;
+mod routes;
+mod sender;
+mod stream;
+mod subscription;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use consumer::{PullConsumer, PullStatus, Pulled, QueuePosition};
-pub use producer::{Producer, SendResult};
+pub use app::{Client, ClientConfig};
+pub use message::{Message, Received, is_reserved};
+pub use pending::Pending;
+pub use producer::{Producer, ProducerConfig, SendResult, SendStatus};
+pub use pull::{PullConfig, PullConsumer};
+pub use push::{ConsumeFrom, PushConfig, PushConsumer, Verdict};
+pub use queues::PullResult;
+pub use reader::{PullStatus, Pulled, QueuePosition, QueueReader};
 pub use remote::{Remote, resolve};
-pub use route::{MessageQueue, NameServer, TopicRoute};
+pub use route::{NameServer, RoutedQueue, TopicRoute};
+pub use stream::Transport;
+pub use subscription::Subscription;
+pub use transaction::{TransactionProducer, TransactionState};
+
+pub use crate::wire::MessageQueue;
+pub use crate::wire::heartbeat::MessageModel;
 
 /// What API calls other than sends and pulls may take (`mqClientApiTimeout` of the Java client).
 pub const API_TIMEOUT: Duration = Duration::from_secs(3);
@@ -81,13 +149,45 @@ pub enum ClientError {
     Answer { what: String },
     #[error("topic {topic} has no queue that can be {used}")]
     NoQueue { topic: String, used: &'static str },
+    #[error("the routes name no broker {name}")]
+    NoBroker { name: String },
+    #[error("{addr} cannot be reached within {timeout:?}")]
+    Unreachable { addr: String, timeout: Duration },
+    #[error("{reason}")]
+    Illegal { reason: String },
+    #[error("the offsets in {file}: {error}", file = file.display())]
+    Offsets { file: PathBuf, error: io::Error },
+    #[error("the client cannot start: {0}")]
+    Start(io::Error),
+    #[error("the client has been shut down")]
+    Stopped,
 }
 
 impl ClientError {
+    /// The code with which a broker or name server refused.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    fn illegal(reason: impl Into<String>) -> Self {
+        Self::Illegal {
+            reason: reason.into(),
+        }
+    }
+
     fn closed(addr: SocketAddr, reason: &str) -> Self {
         Self::Closed {
             addr,
             reason: reason.to_owned(),
         }
     }
+}
+
+fn unix_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }

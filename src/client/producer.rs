@@ -1,238 +1,229 @@
-//! Sends with the retry rules of RocketMQ's own producer: queues in turn, and another broker when one fails.
-//!
-//! Source: `DefaultMQProducerImpl.sendDefaultImpl`.
+//! The producer as an application holds it; how it sends is in `sender`.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::route::{MessageQueue, NameServer};
-use super::{ClientError, Remote, Response, resolve};
-use crate::wire::Codec;
-use crate::wire::codes::{request, response};
-use crate::wire::send::SendRequest;
+use tokio::task::spawn_local;
 
-/// One try and two more, as `retryTimesWhenSendFailed` 2.
-const TRIES: usize = 3;
-const SEND_TIMEOUT: Duration = Duration::from_secs(3);
-const DEFAULT_TOPIC: &str = "TBW102";
-const DEFAULT_TOPIC_QUEUES: i32 = 4;
+use super::ClientError;
+use super::app::Client;
+use super::message::Message;
+use super::names::check_group;
+use super::pending::Pending;
+use super::sender::{Sender, Target, in_order};
+use super::transaction::Checker;
+use crate::message::properties;
+use crate::wire::MessageQueue;
+
+/// A producer's rules; the defaults are RocketMQ's, with one exception, `avoid_slow_brokers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducerConfig {
+    pub group: String,
+    /// For a send with all its tries.
+    pub send_timeout: Duration,
+    /// For one try, so that a broker which does not answer leaves time for another; `None` gives the first all of it.
+    pub try_timeout: Option<Duration>,
+    /// Tries after the first one, each on another broker where there is one.
+    pub retries: u32,
+    /// Leaves brokers alone for a while that were slow or failed (`sendLatencyFaultEnable`, there off by default).
+    pub avoid_slow_brokers: bool,
+    /// A body from this size on is sent compressed.
+    pub compress_from_bytes: usize,
+    pub max_message_bytes: usize,
+    /// Queues on each broker of a topic that the first send makes.
+    pub new_topic_queues: u32,
+}
+
+impl ProducerConfig {
+    pub fn new(group: impl Into<String>) -> Self {
+        Self {
+            group: group.into(),
+            send_timeout: Duration::from_secs(3),
+            try_timeout: None,
+            retries: 2,
+            avoid_slow_brokers: true,
+            compress_from_bytes: 4 << 10,
+            max_message_bytes: 4 << 20,
+            new_topic_queues: 4,
+        }
+    }
+}
+
+/// How durable a message is that a broker has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendStatus {
+    /// As much as the broker is configured to.
+    Ok,
+    /// In its memory, but not flushed in time.
+    FlushDiskTimeout,
+    /// Not on a replica in time.
+    FlushSlaveTimeout,
+    /// There is no replica.
+    SlaveNotAvailable,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendResult {
-    /// 0, or one of those that say "stored, but not as durable as configured": 10, 11, 12.
-    pub code: i32,
-    /// Where the broker put it, as RocketMQ's offset message id.
+    pub status: SendStatus,
+    /// The id that this client gave the message; those of a batch joined by commas.
+    pub message_id: String,
+    /// Where the broker put it.
     pub offset_message_id: String,
     pub queue: MessageQueue,
+    /// Of a batch the first message's.
     pub queue_offset: i64,
+    /// What a delayed message can be taken back with.
+    pub recall_handle: Option<String>,
 }
 
+/// Sends messages. Clones are handles on the same producer, which leaves its group when the last is dropped.
+///
+/// ```no_run
+/// use ringmq::client::{Client, ClientConfig, Message, ProducerConfig};
+///
+/// # async fn example() -> Result<(), ringmq::client::ClientError> {
+/// let client = Client::start(ClientConfig::new("127.0.0.1:9876"))?;
+/// let producer = client.producer(ProducerConfig::new("order-service"))?;
+///
+/// // In any executor:
+/// let sent = producer.send(Message::new("Orders", "one")).await?;
+/// println!("{} is at {} of {:?}", sent.message_id, sent.queue_offset, sent.queue);
+///
+/// // With a callback, on the client's thread:
+/// producer.send_then(Message::new("Orders", "two"), |result| {
+///     if let Err(error) = result {
+///         eprintln!("not sent: {error}");
+///     }
+/// });
+/// # Ok(())
+/// # }
+///
+/// // Without any executor:
+/// # fn blocking(producer: ringmq::client::Producer) -> Result<(), ringmq::client::ClientError> {
+/// producer.send(Message::new("Orders", "three")).wait()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
 pub struct Producer {
-    group: String,
-    codec: Codec,
-    names: NameServer,
-    brokers: Brokers,
-    turn: Cell<usize>,
+    pub(super) membership: Arc<Membership>,
+}
+
+pub(super) struct Membership {
+    pub client: Client,
+    pub group: String,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        // Nobody waits for it.
+        drop(self.client.call(|instance| async move {
+            instance.remove_producer(&group).await;
+            Ok(())
+        }));
+    }
+}
+
+impl Client {
+    /// A producer of a group that this client has no other producer of.
+    pub fn producer(&self, config: ProducerConfig) -> Result<Producer, ClientError> {
+        self.join(config, None)
+    }
+
+    pub(super) fn join(
+        &self,
+        config: ProducerConfig,
+        checker: Option<Checker>,
+    ) -> Result<Producer, ClientError> {
+        check_group(&config.group).map_err(ClientError::illegal)?;
+        let (to_caller, added) = std::sync::mpsc::channel();
+        let group = config.group.clone();
+        self.call_then(
+            |instance| async move {
+                instance.add_producer(Sender::new(config, checker))?;
+                // So that brokers find the group when they have a question.
+                spawn_local(async move { instance.heartbeat().await });
+                Ok(())
+            },
+            move |result| {
+                // The caller waits for exactly this.
+                let _ = to_caller.send(result);
+            },
+        );
+        added.recv().map_err(|_| ClientError::Stopped)??;
+        Ok(Producer {
+            membership: Arc::new(Membership {
+                client: self.clone(),
+                group,
+            }),
+        })
+    }
 }
 
 impl Producer {
-    pub fn new(names: NameServer, group: &str, codec: Codec) -> Self {
-        Self {
-            group: group.to_owned(),
-            codec,
-            names,
-            brokers: Brokers::default(),
-            turn: Cell::new(0),
-        }
+    /// To the next queue in turn.
+    pub fn send(&self, message: Message) -> Pending<SendResult> {
+        self.dispatch(vec![message], Target::InTurn)
     }
 
-    /// `properties` is RocketMQ's property string.
-    pub async fn send(
+    /// The same; `done` is called on the client's thread and must not block it.
+    pub fn send_then(
         &self,
-        topic: &str,
-        properties: &str,
-        body: &[u8],
-    ) -> Result<SendResult, ClientError> {
-        self.with_retries(topic, properties, body, Kind::Single)
-            .await
+        message: Message,
+        done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
+    ) {
+        let group = self.membership.group.clone();
+        self.membership.client.call_then(
+            |instance| async move {
+                let sender = instance.producer(&group)?;
+                sender.send(&instance, vec![message], Target::InTurn).await
+            },
+            done,
+        );
     }
 
-    /// `body` holds messages in the layout of [`crate::message::batch`]; they go to one queue, in order.
-    pub async fn send_batch(&self, topic: &str, body: &[u8]) -> Result<SendResult, ClientError> {
-        self.with_retries(topic, "", body, Kind::Batch).await
+    /// All messages with one `key` go to one queue, in the order of their sending, as long as the topic's queues stay the same. Not
+    /// tried again: it would be out of order.
+    pub fn send_ordered(&self, message: Message, key: impl Into<String>) -> Pending<SendResult> {
+        let key = key.into();
+        let message = message.property(properties::SHARDING_KEY, key.as_str());
+        self.dispatch(vec![message], Target::Key(key))
     }
 
-    /// Sent to the next queue, without an answer and without another try.
-    pub async fn send_one_way(
-        &self,
-        topic: &str,
-        properties: &str,
-        body: &[u8],
-    ) -> Result<(), ClientError> {
-        let queue = self.next_queue(topic, None).await?;
-        let remote = self.brokers.remote(&queue, self.codec).await?;
-        let header = header(&self.group, topic, &queue, properties, Kind::Single);
-        remote.one_way(request::SEND_MESSAGE_V2, &header.ext(), body)
+    /// To this queue; see [`queues`](Self::queues). Not tried again.
+    pub fn send_to(&self, message: Message, queue: MessageQueue) -> Pending<SendResult> {
+        self.dispatch(vec![message], Target::Queue(queue))
     }
 
-    async fn with_retries(
-        &self,
-        topic: &str,
-        properties: &str,
-        body: &[u8],
-        kind: Kind,
-    ) -> Result<SendResult, ClientError> {
-        let mut failed_broker: Option<String> = None;
-        let mut tried = 0;
-        loop {
-            let queue = self.next_queue(topic, failed_broker.as_deref()).await?;
-            tried += 1;
-            match self.try_send(topic, &queue, properties, body, kind).await {
-                Err(error) if tried < TRIES && worth_another_try(&error) => {
-                    failed_broker = Some(queue.broker);
-                }
-                other => return other,
-            }
-        }
+    /// Several messages of one topic, without delay, in one request: they go to one queue, all or none.
+    pub fn send_batch(&self, messages: Vec<Message>) -> Pending<SendResult> {
+        self.dispatch(messages, Target::InTurn)
     }
 
-    async fn try_send(
-        &self,
-        topic: &str,
-        queue: &MessageQueue,
-        properties: &str,
-        body: &[u8],
-        kind: Kind,
-    ) -> Result<SendResult, ClientError> {
-        let remote = self.brokers.remote(queue, self.codec).await?;
-        let header = header(&self.group, topic, queue, properties, kind);
-        let code = match kind {
-            Kind::Single => request::SEND_MESSAGE_V2,
-            Kind::Batch => request::SEND_BATCH_MESSAGE,
-        };
-        sent(
-            remote.call(code, &header.ext(), body, SEND_TIMEOUT).await?,
-            queue,
-        )
+    /// Sent once and not answered: it ends well when the message is on its way.
+    pub fn send_one_way(&self, message: Message) -> Pending<()> {
+        let group = self.membership.group.clone();
+        self.membership.client.call(|instance| async move {
+            let sender = instance.producer(&group)?;
+            sender.send_one_way(&instance, message).await
+        })
     }
 
-    /// The next queue in turn, past those of the broker that has just failed where there is another.
-    async fn next_queue(
-        &self,
-        topic: &str,
-        failed_broker: Option<&str>,
-    ) -> Result<MessageQueue, ClientError> {
-        let queues = self.names.queues_to_send(topic).await?;
-        let start = self.turn.replace(self.turn.get().wrapping_add(1));
-        let at = |step: usize| &queues[start.wrapping_add(step) % queues.len()];
-        let other = (0..queues.len()).find(|&step| Some(at(step).broker.as_str()) != failed_broker);
-        Ok(at(other.unwrap_or(0)).clone())
+    /// The topic's queues that can be sent to.
+    pub fn queues(&self, topic: impl Into<String>) -> Pending<Vec<MessageQueue>> {
+        let topic = topic.into();
+        self.membership.client.call(|instance| async move {
+            let routed = instance.route_to_send(&topic).await?;
+            Ok(in_order(&routed, &topic))
+        })
     }
-}
 
-/// One connection for each broker.
-#[derive(Default)]
-pub(super) struct Brokers {
-    remotes: RefCell<HashMap<String, Rc<Remote>>>,
-}
-
-impl Brokers {
-    /// The open connection to the queue's broker, or a new one.
-    pub async fn remote(
-        &self,
-        queue: &MessageQueue,
-        codec: Codec,
-    ) -> Result<Rc<Remote>, ClientError> {
-        let known = self.remotes.borrow().get(&queue.addr).cloned();
-        if let Some(remote) = known.filter(|remote| !remote.is_closed()) {
-            return Ok(remote);
-        }
-        let remote = Rc::new(Remote::connect(resolve(&queue.addr)?, codec).await?);
-        self.remotes
-            .borrow_mut()
-            .insert(queue.addr.clone(), Rc::clone(&remote));
-        Ok(remote)
+    fn dispatch(&self, messages: Vec<Message>, target: Target) -> Pending<SendResult> {
+        let group = self.membership.group.clone();
+        self.membership.client.call(|instance| async move {
+            let sender = instance.producer(&group)?;
+            sender.send(&instance, messages, target).await
+        })
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Single,
-    Batch,
-}
-
-fn header<'a>(
-    group: &'a str,
-    topic: &'a str,
-    queue: &MessageQueue,
-    properties: &'a str,
-    kind: Kind,
-) -> SendRequest<'a> {
-    SendRequest {
-        producer_group: group,
-        topic,
-        default_topic: DEFAULT_TOPIC,
-        default_topic_queue_nums: DEFAULT_TOPIC_QUEUES,
-        queue_id: queue.queue_id as i32,
-        sys_flag: 0,
-        born_timestamp_ms: unix_ms(),
-        flag: 0,
-        properties: Some(properties),
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: kind == Kind::Batch,
-        broker_name: None,
-    }
-}
-
-fn sent(answer: Response, queue: &MessageQueue) -> Result<SendResult, ClientError> {
-    const STORED: [i32; 4] = [
-        response::SUCCESS,
-        response::FLUSH_DISK_TIMEOUT,
-        response::SLAVE_NOT_AVAILABLE,
-        response::FLUSH_SLAVE_TIMEOUT,
-    ];
-    if !STORED.contains(&answer.code) {
-        return Err(ClientError::Refused {
-            code: answer.code,
-            remark: answer.remark.unwrap_or_default(),
-        });
-    }
-    let queue_offset = answer.number("queueOffset")?;
-    Ok(SendResult {
-        code: answer.code,
-        offset_message_id: answer.find("msgId").unwrap_or_default().to_owned(),
-        queue: queue.clone(),
-        queue_offset,
-    })
-}
-
-/// The codes on which the Java producer tries another broker, and every failure of the connection.
-fn worth_another_try(error: &ClientError) -> bool {
-    match error {
-        ClientError::Refused { code, .. } => [
-            response::TOPIC_NOT_EXIST,
-            response::SERVICE_NOT_AVAILABLE,
-            response::SYSTEM_ERROR,
-            response::SYSTEM_BUSY,
-            response::NO_PERMISSION,
-            response::NO_BUYER_ID,
-            response::NOT_IN_CURRENT_UNIT,
-            response::GO_AWAY,
-        ]
-        .contains(code),
-        ClientError::Connect { .. } | ClientError::Closed { .. } => true,
-        // The Java producer's timeout spans all tries.
-        ClientError::Timeout { .. } => false,
-        _ => false,
-    }
-}
-
-pub(super) fn unix_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
 }

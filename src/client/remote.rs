@@ -6,13 +6,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, Inbound};
+use super::stream::Transport;
 use super::{ClientError, Response};
 use crate::wire::frame::{self, Frame, Head, Value};
-use crate::wire::header::{self, Scratch};
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Language};
+use crate::wire::header::{self, Ext, Scratch};
+use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, FLAG_RESPONSE, Language};
 
 pub struct Remote {
     connection: Connection<Calls>,
@@ -21,8 +22,25 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// On tokio-uring; what the other side asks is not heard.
     pub async fn connect(addr: SocketAddr, codec: Codec) -> Result<Self, ClientError> {
-        let connection = Connection::open(addr, Calls::default())
+        Self::connect_over(Transport::Uring, addr, codec, None).await
+    }
+
+    /// What the other side asks goes to `asked`.
+    pub(super) async fn connect_over(
+        transport: Transport,
+        addr: SocketAddr,
+        codec: Codec,
+        asked: Option<mpsc::UnboundedSender<Asked>>,
+    ) -> Result<Self, ClientError> {
+        let calls = Calls {
+            peer: addr,
+            waiting: HashMap::new(),
+            scratch: Scratch::default(),
+            asked,
+        };
+        let connection = Connection::open(addr, transport, calls)
             .await
             .map_err(|error| ClientError::Connect { addr, error })?;
         Ok(Self {
@@ -91,6 +109,16 @@ impl Remote {
         Ok(())
     }
 
+    /// Answers what the other side asked.
+    pub(super) fn answer(&self, asked: &Asked, code: i32, remark: Option<&str>, body: &[u8]) {
+        let head = Head {
+            remark,
+            ..self.head(code, asked.opaque, FLAG_RESPONSE)
+        };
+        self.connection
+            .send(|_, output| frame::write(output, &head, &[], body));
+    }
+
     fn opaque(&self) -> i32 {
         let opaque = self.next_opaque.get();
         self.next_opaque.set(opaque.checked_add(1).unwrap_or(1));
@@ -110,31 +138,56 @@ impl Remote {
     }
 }
 
+/// A request of the other side's own: a broker says that a group has changed, or asks for a transaction's state.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub peer: SocketAddr,
+    pub code: i32,
+    pub opaque: i32,
+    pub is_one_way: bool,
+    pub ext: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Asked {
+    pub fn find(&self, key: &str) -> Option<&str> {
+        let field = self.ext.iter().find(|(name, _)| name == key)?;
+        Some(&field.1)
+    }
+}
+
 /// The requests in flight.
-#[derive(Default)]
 struct Calls {
+    peer: SocketAddr,
     waiting: HashMap<i32, oneshot::Sender<Result<Response, String>>>,
     scratch: Scratch,
+    asked: Option<mpsc::UnboundedSender<Asked>>,
 }
 
 impl Inbound for Calls {
     fn frame(&mut self, frame: &Frame<'_>, _output: &mut Vec<u8>) {
-        // A broker's own requests (a group has changed, say) are no answers, and nobody here needs them.
         let Ok(header) = header::decode(frame, &mut self.scratch) else {
             return;
         };
         if !header.is_response() {
+            if let Some(asked) = &self.asked {
+                // Whoever would have listened is gone with the client.
+                let _ = asked.send(Asked {
+                    peer: self.peer,
+                    code: header.code,
+                    opaque: header.opaque,
+                    is_one_way: header.is_oneway(),
+                    ext: owned(header.ext),
+                    body: frame.body.to_vec(),
+                });
+            }
             return;
         }
         if let Some(answer) = self.waiting.remove(&header.opaque) {
             let response = Response {
                 code: header.code,
                 remark: header.remark.map(str::to_owned),
-                ext: header
-                    .ext
-                    .iter()
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .collect(),
+                ext: owned(header.ext),
                 body: frame.body.to_vec(),
             };
             let _ = answer.send(Ok(response));
@@ -146,6 +199,12 @@ impl Inbound for Calls {
             let _ = answer.send(Err(reason.to_owned()));
         }
     }
+}
+
+fn owned(ext: Ext<'_>) -> Vec<(String, String)> {
+    ext.iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// The first address that a `host:port` stands for.

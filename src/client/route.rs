@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::stream::Transport;
 use super::{API_TIMEOUT, ClientError, Remote, Response, resolve};
-use crate::wire::Codec;
 use crate::wire::codes::{request, response};
 use crate::wire::frame::Value;
 use crate::wire::loose_json;
 use crate::wire::route::{ClusterInfo, QueueData, TopicRouteData};
+use crate::wire::{Codec, MessageQueue};
 
 /// The topic whose route stands in for one that does not exist yet (`autoCreateTopicEnable`).
 const DEFAULT_TOPIC: &str = "TBW102";
@@ -27,10 +28,20 @@ const MAX_QUEUES: i32 = 1 << 16;
 
 /// A queue and the address of the broker that takes writes to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessageQueue {
+pub struct RoutedQueue {
     pub broker: String,
     pub addr: String,
     pub queue_id: u32,
+}
+
+impl RoutedQueue {
+    pub(super) fn named(&self, topic: &str) -> MessageQueue {
+        MessageQueue {
+            broker_name: self.broker.clone(),
+            queue_id: self.queue_id as i32,
+            topic: topic.to_owned(),
+        }
+    }
 }
 
 /// What a client makes of TopicRouteData.
@@ -49,11 +60,11 @@ impl TopicRoute {
 
     /// Queues that can be sent to: writable, and with a master to take it. In the order in which a producer walks
     /// round them: each broker's first, then each one's second.
-    pub fn queues_to_send(&self) -> Vec<MessageQueue> {
+    pub fn queues_to_send(&self) -> Vec<RoutedQueue> {
         self.queues(PERM_WRITE, |data| data.write_queue_nums)
     }
 
-    pub fn queues_to_pull(&self) -> Vec<MessageQueue> {
+    pub fn queues_to_pull(&self) -> Vec<RoutedQueue> {
         self.queues(PERM_READ, |data| data.read_queue_nums)
     }
 
@@ -65,7 +76,7 @@ impl TopicRoute {
         })
     }
 
-    fn queues(&self, perm: i32, count: fn(&QueueData) -> i32) -> Vec<MessageQueue> {
+    fn queues(&self, perm: i32, count: fn(&QueueData) -> i32) -> Vec<RoutedQueue> {
         let mut queues = Vec::new();
         for data in self
             .0
@@ -78,7 +89,7 @@ impl TopicRoute {
                 continue;
             };
             queues.extend(
-                (0..count(data).clamp(0, MAX_QUEUES) as u32).map(|queue_id| MessageQueue {
+                (0..count(data).clamp(0, MAX_QUEUES) as u32).map(|queue_id| RoutedQueue {
                     broker: broker.to_owned(),
                     addr: addr.to_owned(),
                     queue_id,
@@ -103,6 +114,7 @@ impl TopicRoute {
 pub struct NameServer {
     addrs: Vec<SocketAddr>,
     codec: Codec,
+    transport: Transport,
     chosen: Cell<usize>,
     remote: RefCell<Option<Rc<Remote>>>,
     routes: RefCell<HashMap<String, (Instant, TopicRoute)>>,
@@ -111,6 +123,14 @@ pub struct NameServer {
 impl NameServer {
     /// `addrs` is a list as the Java client takes it: `host:port;host:port`.
     pub fn new(addrs: &str, codec: Codec) -> Result<Self, ClientError> {
+        Self::over(Transport::Uring, addrs, codec)
+    }
+
+    pub(super) fn over(
+        transport: Transport,
+        addrs: &str,
+        codec: Codec,
+    ) -> Result<Self, ClientError> {
         let addrs = addrs
             .split(';')
             .filter(|addr| !addr.trim().is_empty())
@@ -126,6 +146,7 @@ impl NameServer {
         Ok(Self {
             addrs,
             codec,
+            transport,
             chosen: Cell::new(0),
             remote: RefCell::default(),
             routes: RefCell::default(),
@@ -153,11 +174,7 @@ impl NameServer {
         }
         let route = match self.route(topic).await? {
             Some(route) => route,
-            None => self
-                .route(DEFAULT_TOPIC)
-                .await?
-                .unwrap_or_default()
-                .trimmed(),
+            None => self.route_of_stand_in().await?.unwrap_or_default(),
         };
         self.routes
             .borrow_mut()
@@ -165,7 +182,12 @@ impl NameServer {
         Ok(route)
     }
 
-    pub async fn queues_to_send(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
+    /// What a producer uses for a topic that does not exist yet; `None` where brokers do not make topics by themselves.
+    pub async fn route_of_stand_in(&self) -> Result<Option<TopicRoute>, ClientError> {
+        Ok(self.route(DEFAULT_TOPIC).await?.map(TopicRoute::trimmed))
+    }
+
+    pub async fn queues_to_send(&self, topic: &str) -> Result<Vec<RoutedQueue>, ClientError> {
         let queues = self.route_to_send(topic).await?.queues_to_send();
         if queues.is_empty() {
             return Err(ClientError::NoQueue {
@@ -176,7 +198,7 @@ impl NameServer {
         Ok(queues)
     }
 
-    pub async fn queues_to_pull(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
+    pub async fn queues_to_pull(&self, topic: &str) -> Result<Vec<RoutedQueue>, ClientError> {
         let queues = self
             .route(topic)
             .await?
@@ -194,7 +216,9 @@ impl NameServer {
     /// Makes the topic on every master of the cluster, or changes its number of queues.
     pub async fn create_topic(&self, topic: &str, queues: u32) -> Result<(), ClientError> {
         for addr in self.master_addrs().await? {
-            let remote = Remote::connect(resolve(&addr)?, self.codec).await?;
+            let connecting =
+                Remote::connect_over(self.transport, resolve(&addr)?, self.codec, None);
+            let remote = connecting.await?;
             let ext = [
                 ("topic", Value::Str(topic)),
                 ("defaultTopic", Value::Str(DEFAULT_TOPIC)),
@@ -259,12 +283,16 @@ impl NameServer {
     async fn call(&self, code: i32, ext: &[(&str, Value<'_>)]) -> Result<Response, ClientError> {
         let mut last = None;
         for _ in 0..self.addrs.len() {
+            let tried = self.chosen.get();
             match self.call_chosen(code, ext).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => last = Some(error),
             }
-            self.remote.take();
-            self.chosen.set((self.chosen.get() + 1) % self.addrs.len());
+            // Another call that failed at the same time may have gone on to the next already.
+            if self.chosen.get() == tried {
+                self.remote.take();
+                self.chosen.set((tried + 1) % self.addrs.len());
+            }
         }
         Err(last.expect("there is at least one address"))
     }
@@ -282,8 +310,9 @@ impl NameServer {
         let remote = match open {
             Some(remote) => remote,
             None => {
-                let remote =
-                    Rc::new(Remote::connect(self.addrs[self.chosen.get()], self.codec).await?);
+                let addr = self.addrs[self.chosen.get()];
+                let connecting = Remote::connect_over(self.transport, addr, self.codec, None);
+                let remote = Rc::new(connecting.await?);
                 self.remote.replace(Some(Rc::clone(&remote)));
                 remote
             }

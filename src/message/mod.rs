@@ -8,6 +8,7 @@ pub mod ids;
 pub mod properties;
 mod record;
 pub mod sys_flag;
+mod unique_key;
 
 pub use hash::{java_hash, java_hash_on, tags_code};
 pub use properties::Properties;
@@ -15,3 +16,4 @@ pub use record::{
     BLANK_MAGIC, Check, MAGIC_V1, MAGIC_V2, MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, Record,
     RecordError, RecordFields, blank_record,
 };
+pub use unique_key::KeyMaker;

@@ -1,10 +1,13 @@
-//! A pull consumer that has all queues of a topic to itself: long polling, and offsets kept at the broker.
+//! Reads queues of a topic over io_uring: long polling, and offsets kept at the broker. For the load generator: it joins no
+//! group and makes no messages of what it reads.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::producer::{Brokers, unix_ms};
-use super::route::{MessageQueue, NameServer};
-use super::{API_TIMEOUT, ClientError, Response};
+use super::route::{NameServer, RoutedQueue};
+use super::{API_TIMEOUT, ClientError, Remote, Response, resolve, unix_ms};
 use crate::wire::Codec;
 use crate::wire::codes::{request, response};
 use crate::wire::offset::{QueryConsumerOffset, QueueRequest, UpdateConsumerOffset};
@@ -20,7 +23,7 @@ const MAX_MESSAGES: i32 = 32;
 /// A queue and the offset to pull next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuePosition {
-    pub queue: MessageQueue,
+    pub queue: RoutedQueue,
     pub offset: i64,
 }
 
@@ -45,14 +48,14 @@ pub struct Pulled {
     pub records: Vec<u8>,
 }
 
-pub struct PullConsumer {
+pub struct QueueReader {
     group: String,
     topic: String,
     codec: Codec,
     brokers: Brokers,
 }
 
-impl PullConsumer {
+impl QueueReader {
     pub fn new(group: &str, topic: &str, codec: Codec) -> Self {
         Self {
             group: group.to_owned(),
@@ -76,7 +79,7 @@ impl PullConsumer {
     }
 
     /// One pull; returns when there is something or when the broker has held it for 15 s.
-    pub async fn pull(&self, queue: &MessageQueue, offset: i64) -> Result<Pulled, ClientError> {
+    pub async fn pull(&self, queue: &RoutedQueue, offset: i64) -> Result<Pulled, ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
         let header = PullRequest {
             consumer_group: &self.group,
@@ -101,7 +104,7 @@ impl PullConsumer {
     }
 
     /// What the group has committed for the queue, if anything.
-    pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
+    pub async fn committed(&self, queue: &RoutedQueue) -> Result<Option<i64>, ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
         let header = QueryConsumerOffset {
             consumer_group: &self.group,
@@ -124,7 +127,7 @@ impl PullConsumer {
     }
 
     /// One-way, as every client does it.
-    pub async fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
+    pub async fn commit(&self, queue: &RoutedQueue, offset: i64) -> Result<(), ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
         let header = UpdateConsumerOffset {
             consumer_group: &self.group,
@@ -135,15 +138,15 @@ impl PullConsumer {
         remote.one_way(request::UPDATE_CONSUMER_OFFSET, &header.ext(), &[])
     }
 
-    pub async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
+    pub async fn min_offset(&self, queue: &RoutedQueue) -> Result<i64, ClientError> {
         self.bound(queue, request::GET_MIN_OFFSET).await
     }
 
-    pub async fn max_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
+    pub async fn max_offset(&self, queue: &RoutedQueue) -> Result<i64, ClientError> {
         self.bound(queue, request::GET_MAX_OFFSET).await
     }
 
-    async fn bound(&self, queue: &MessageQueue, code: i32) -> Result<i64, ClientError> {
+    async fn bound(&self, queue: &RoutedQueue, code: i32) -> Result<i64, ClientError> {
         let remote = self.brokers.remote(queue, self.codec).await?;
         let header = QueueRequest {
             topic: &self.topic,
@@ -154,7 +157,28 @@ impl PullConsumer {
     }
 }
 
-fn pulled(answer: Response) -> Result<Pulled, ClientError> {
+/// One connection for each broker.
+#[derive(Default)]
+struct Brokers {
+    remotes: RefCell<HashMap<String, Rc<Remote>>>,
+}
+
+impl Brokers {
+    /// The open connection to the queue's broker, or a new one.
+    async fn remote(&self, queue: &RoutedQueue, codec: Codec) -> Result<Rc<Remote>, ClientError> {
+        let known = self.remotes.borrow().get(&queue.addr).cloned();
+        if let Some(remote) = known.filter(|remote| !remote.is_closed()) {
+            return Ok(remote);
+        }
+        let remote = Rc::new(Remote::connect(resolve(&queue.addr)?, codec).await?);
+        self.remotes
+            .borrow_mut()
+            .insert(queue.addr.clone(), Rc::clone(&remote));
+        Ok(remote)
+    }
+}
+
+pub(super) fn pulled(answer: Response) -> Result<Pulled, ClientError> {
     let status = match answer.code {
         response::SUCCESS => PullStatus::Found,
         response::PULL_NOT_FOUND => PullStatus::NoNewMessage,

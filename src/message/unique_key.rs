@@ -1,12 +1,12 @@
-//! Ids for messages whose producer gave them none (RocketMQ: `MessageClientIDSetter`).
+//! Makes the ids that a client gives its messages, and a broker those that come without (RocketMQ: `MessageClientIDSetter`).
 
 use std::net::IpAddr;
 
-use crate::message::ids::{MessageId, unique_key};
+use super::ids::{MessageId, unique_key};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// Makes ids that differ from each other, and from those of other brokers by address and seed.
+/// Makes ids that differ from each other, and from those of other makers by address and seed.
 #[derive(Debug)]
 pub struct KeyMaker {
     ip: IpAddr,

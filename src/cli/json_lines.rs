@@ -1,0 +1,210 @@
+//! A message as a line of JSON: what `ringmq consume --json` prints and `ringmq send --json-lines` reads.
+//!
+//! The same names mean the same in both; what only the cluster can know (ids, offsets, times) is printed and not read.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::args::{Delay, delay};
+use crate::client::{Message, Received, SendResult};
+
+/// What to send.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Line {
+    pub topic: Option<String>,
+    body: Option<String>,
+    body_base64: Option<String>,
+    tag: Option<String>,
+    keys: Vec<String>,
+    properties: BTreeMap<String, String>,
+    flag: i32,
+    delay: Option<DelayText>,
+    pub order_by: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum DelayText {
+    Level(u32),
+    Text(String),
+}
+
+impl Line {
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(serde_json::from_str(text)?)
+    }
+
+    pub fn message(self, topic: String) -> Result<Message> {
+        let body = match (self.body, self.body_base64) {
+            (Some(text), None) => text.into_bytes(),
+            (None, Some(text)) => BASE64_STANDARD.decode(text).context("bodyBase64")?,
+            _ => bail!("either body or bodyBase64 is needed"),
+        };
+        let mut message = Message::new(topic, body);
+        message.flag = self.flag;
+        message = decorated(message, self.tag.as_deref(), &self.keys, &self.properties)?;
+        Ok(match self.delay {
+            None => message,
+            Some(DelayText::Level(level)) => delayed(message, Delay::Level(level)),
+            Some(DelayText::Text(text)) => {
+                let delay = delay(&text).map_err(|error| anyhow::anyhow!("delay: {error}"))?;
+                delayed(message, delay)
+            }
+        })
+    }
+}
+
+/// With what `--tag`, `--key` and `--property` say, as far as the message does not say it itself.
+pub fn decorated<'a>(
+    mut message: Message,
+    tag: Option<&str>,
+    keys: &[String],
+    properties: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> Result<Message> {
+    if let Some(tag) = tag.filter(|_| message.find("TAGS").is_none()) {
+        message = message.tag(tag);
+    }
+    if message.find("KEYS").is_none() {
+        for key in keys {
+            message = message.key(key);
+        }
+    }
+    for (name, value) in properties {
+        if crate::client::is_reserved(name) {
+            bail!(
+                "the property {name} is RocketMQ's own; tags, keys and delays have flags and fields of their own"
+            );
+        }
+        if message.find(name).is_none() {
+            message = message.property(name, value);
+        }
+    }
+    Ok(message)
+}
+
+pub fn delayed(message: Message, delay: Delay) -> Message {
+    match delay {
+        Delay::Level(level) => message.delay_level(level),
+        Delay::For(time) => message.delay(time),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceivedLine<'a> {
+    topic: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
+    keys: Vec<&'a str>,
+    properties: BTreeMap<&'a str, &'a str>,
+    flag: i32,
+    message_id: &'a str,
+    offset_message_id: &'a str,
+    broker: &'a str,
+    queue_id: i32,
+    queue_offset: i64,
+    reconsume_times: i32,
+    born_timestamp_ms: i64,
+    store_timestamp_ms: i64,
+}
+
+pub fn received(message: &Received) -> String {
+    let text = message.text();
+    let line = ReceivedLine {
+        topic: &message.topic,
+        body: text,
+        body_base64: match text {
+            Some(_) => None,
+            None => Some(BASE64_STANDARD.encode(&message.body)),
+        },
+        tag: message.tag(),
+        keys: message.keys().collect(),
+        properties: message.user_properties().collect(),
+        flag: message.flag,
+        message_id: &message.message_id,
+        offset_message_id: &message.offset_message_id,
+        broker: &message.queue.broker_name,
+        queue_id: message.queue.queue_id,
+        queue_offset: message.queue_offset,
+        reconsume_times: message.reconsume_times,
+        born_timestamp_ms: message.born_timestamp_ms,
+        store_timestamp_ms: message.store_timestamp_ms,
+    };
+    serde_json::to_string(&line).expect("strings and numbers are JSON")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SentLine<'a> {
+    topic: &'a str,
+    message_id: &'a str,
+    offset_message_id: &'a str,
+    broker: &'a str,
+    queue_id: i32,
+    queue_offset: i64,
+    status: String,
+}
+
+pub fn sent(sent: &SendResult) -> String {
+    let line = SentLine {
+        topic: &sent.queue.topic,
+        message_id: &sent.message_id,
+        offset_message_id: &sent.offset_message_id,
+        broker: &sent.queue.broker_name,
+        queue_id: sent.queue.queue_id,
+        queue_offset: sent.queue_offset,
+        status: format!("{:?}", sent.status),
+    };
+    serde_json::to_string(&line).expect("strings and numbers are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Result<Message> {
+        Line::parse(text)?.message("T".into())
+    }
+
+    #[test]
+    fn a_line_says_what_to_send() {
+        let found = message(
+            r#"{"body":"x","tag":"a","keys":["k","l"],"properties":{"n":"v"},"delay":"30s","flag":7,"queueId":3}"#,
+        )
+        .unwrap();
+        let mut expected = Message::new("T", "x")
+            .tag("a")
+            .key("k")
+            .key("l")
+            .property("n", "v")
+            .delay(std::time::Duration::from_secs(30));
+        expected.flag = 7;
+        assert_eq!(found, expected);
+        let found = message(r#"{"bodyBase64":"AP8=","delay":3}"#).unwrap();
+        assert_eq!(found, Message::new("T", [0, 255]).delay_level(3));
+    }
+
+    #[test]
+    fn a_line_that_says_nothing_is_refused() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"body":"x","bodyBase64":"AP8="}"#,
+            r#"{"bodyBase64":"?"}"#,
+            r#"{"body":"x","delay":"soon"}"#,
+            r#"{"body":"x","properties":{"UNIQ_KEY":"x"}}"#,
+        ] {
+            assert!(message(text).is_err(), "{text}");
+        }
+    }
+}
