@@ -18,6 +18,7 @@ pub mod offsets;
 pub mod pull;
 pub mod reply;
 pub mod send;
+pub mod sql92;
 pub mod stats;
 pub mod system_topics;
 pub mod topics;
