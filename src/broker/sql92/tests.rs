@@ -189,9 +189,7 @@ impl Model {
     fn value(&self, values: &[Option<i32>; 3]) -> Option<bool> {
         match self {
             Self::Compare(name, sign, number) => {
-                let Some(value) = values[*name] else {
-                    return None;
-                };
+                let value = values[*name]?;
                 Some(match *sign {
                     "=" => value == *number,
                     "<>" => value != *number,

@@ -421,7 +421,7 @@ fn a_dear_expression_sees_fewer_messages_a_pull() {
     let mut entries = |text: &str| broker.admit_pull(&sql(text), false, 0).unwrap().max_entries;
     assert_eq!(entries("a > 1"), 800);
     assert_eq!(entries(&vec!["a = 'x'"; 1_000].join(" OR ")), 1);
-    let some = entries(&vec!["a = 'x'"; 10].join(" AND "));
+    let some = entries(&["a = 'x'"; 10].join(" AND "));
     assert!((100..200).contains(&some), "{some}");
 }
 

@@ -25,6 +25,7 @@ public final class ClientCheck {
         Transactions.scenarios(SCENARIOS);
         Sending.scenarios(SCENARIOS);
         Pulling.scenarios(SCENARIOS);
+        Filtering.scenarios(SCENARIOS);
         Refusals.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);
     }

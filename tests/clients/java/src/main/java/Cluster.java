@@ -119,6 +119,8 @@ final class Cluster implements AutoCloseable {
     DefaultMQPullConsumer pullConsumer(String group) throws Exception {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(name(group));
         configure(consumer);
+        // Only from the answer to a heartbeat it knows that the broker is new enough for SQL92.
+        consumer.setHeartbeatBrokerInterval(1_000);
         consumer.start();
         shutdowns.add(consumer::shutdown);
         return consumer;

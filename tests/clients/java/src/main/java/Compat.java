@@ -1,9 +1,14 @@
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.util.Map;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.message.MessageQueue;
 
 /** What is spelled differently by the 4.x and the 5.x client; everything else compiles with both. */
+@SuppressWarnings("deprecation")
 final class Compat {
     private Compat() {
     }
@@ -22,6 +27,17 @@ final class Compat {
     static void broadcast(Object consumer) throws Exception {
         Class model = consumer.getClass().getMethod("getMessageModel").getReturnType();
         call(consumer, "setMessageModel", Enum.valueOf(model, "BROADCASTING"));
+    }
+
+    /** A pull that waits, with a selector; null from 4.x, which does not have it. */
+    static PullResult pullBlocking(DefaultMQPullConsumer consumer, MessageQueue queue, MessageSelector selector, long offset, int max) throws Exception {
+        Method method;
+        try {
+            method = consumer.getClass().getMethod("pullBlockIfNotFoundWithMessageSelector", MessageQueue.class, MessageSelector.class, long.class, int.class);
+        } catch (NoSuchMethodException fourX) {
+            return null;
+        }
+        return (PullResult) method.invoke(consumer, queue, selector, offset, max);
     }
 
     static void call(Object target, String name, Object... arguments) throws Exception {
