@@ -1,5 +1,6 @@
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
+import java.util.List;
 import java.util.Map;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
@@ -38,6 +39,24 @@ final class Compat {
             return null;
         }
         return (PullResult) method.invoke(consumer, queue, selector, offset, max);
+    }
+
+    /** What the producer can compress with. */
+    static List<String> compressions() {
+        try {
+            DefaultMQProducer.class.getMethod("getCompressType");
+            return List.of("ZLIB", "LZ4", "ZSTD");
+        } catch (NoSuchMethodException fourX) {
+            return List.of("ZLIB");
+        }
+    }
+
+    @SuppressWarnings({"unchecked", "rawtypes"})
+    static void compression(DefaultMQProducer producer, String kind) throws Exception {
+        if (compressions().size() > 1) {
+            Class type = Class.forName("org.apache.rocketmq.common.compression.CompressionType");
+            call(producer, "setCompressType", Enum.valueOf(type, kind));
+        }
     }
 
     static void call(Object target, String name, Object... arguments) throws Exception {

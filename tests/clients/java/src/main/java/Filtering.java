@@ -87,7 +87,7 @@ final class Filtering {
             boolean isFirst = arrived.get(0).getReconsumeTimes() == 0;
             return isFirst ? ConsumeConcurrentlyStatus.RECONSUME_LATER : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
-        cluster.start(consumer);
+        cluster.startForRetries(consumer);
         for (int i = 0; i < 4; i++) {
             cluster.producer().send(Cluster.message(topic, "TagA", i));
         }
