@@ -15,7 +15,8 @@ use common::{Broker, Options};
 const SUPPORTED: &[&str] = &["--scenario", "all"];
 
 /// Producers are asked soon and seldom, so that their scenarios take seconds.
-const CONFIG: &str = "transactionCheckInterval=1000
+const CONFIG: &str = "enablePropertyFilter=true
+transactionCheckInterval=1000
 transactionTimeOut=1500
 transactionCheckMax=3
 transactionOpBatchInterval=200

@@ -1,9 +1,10 @@
 //! Requests that are answered at once, and which room answers them.
 
 use super::clients::Peer;
+use super::pull::no_property_filter;
 use super::reply::{Reply, StoreView};
 use super::topics::MAX_QUEUES;
-use super::{Broker, Effect, Refusal, names, topics};
+use super::{Broker, Effect, Refusal, filter, names, topics};
 use crate::wire::codes::{not_supported_remark, request, response};
 use crate::wire::consumer::{CheckClientConfig, ConsumerGroup, ConsumerList, UnregisterClient};
 use crate::wire::heartbeat::{ConsumerData, HeartbeatData};
@@ -173,12 +174,19 @@ impl Broker {
     }
 
     fn check_client_config(&self, body: &[u8]) -> Result<Reply, Refusal> {
-        let subscription = CheckClientConfig::decode(body)?.subscription_data;
-        match subscription.map(|data| data.expression_type) {
-            Some(kind) if !super::filter::is_tag_type(Some(&kind)) => {
-                Err(self.no_property_filter(Some(&kind)))
-            }
-            _ => Ok(Reply::ok()),
+        let Some(data) = CheckClientConfig::decode(body)?.subscription_data else {
+            return Ok(Reply::ok());
+        };
+        let kind = &data.expression_type;
+        if filter::is_tag_type(Some(kind)) {
+            return Ok(Reply::ok());
+        }
+        if !self.config.property_filter {
+            return Err(no_property_filter(kind));
+        }
+        match filter::selector(kind, &data.sub_string) {
+            Ok(_) => Ok(Reply::ok()),
+            Err(remark) => Err(Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark)),
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use hashbrown::HashMap;
 
 use super::filter::{self, TagFilter};
+use super::sql92::Selector;
 use crate::message::java_hash;
 use crate::wire::Language;
 use crate::wire::heartbeat::{
@@ -41,6 +43,8 @@ pub struct Member {
 pub struct Subscription {
     pub data: SubscriptionData,
     pub filter: TagFilter,
+    /// Of an expression that is not of tags, if it is one.
+    pub selector: Option<Rc<Selector>>,
 }
 
 /// A group of consumers that is online.
@@ -215,6 +219,12 @@ impl ConsumerGroup {
         self.subscriptions.get(topic)
     }
 
+    /// What the group wants by properties, by topic.
+    pub fn selectors(&self) -> impl Iterator<Item = (&str, &Rc<Selector>)> {
+        let all = self.subscriptions.iter();
+        all.filter_map(|(topic, subscription)| Some((&**topic, subscription.selector.as_ref()?)))
+    }
+
     /// By topic.
     pub fn subscriptions(&self) -> BTreeMap<&str, &SubscriptionData> {
         let all = self.subscriptions.iter();
@@ -232,11 +242,11 @@ impl ConsumerGroup {
         for data in wanted {
             match self.subscriptions.get_mut(&*data.topic) {
                 Some(known) if data.sub_version > known.data.sub_version => {
-                    *known = Subscription::new(data);
+                    *known = Subscription::new(data, Some(known));
                 }
                 Some(_) => {}
                 None => {
-                    let subscription = Subscription::new(data);
+                    let subscription = Subscription::new(data, None);
                     self.subscriptions.insert(data.topic.clone(), subscription);
                     is_changed = true;
                 }
@@ -261,7 +271,8 @@ impl ConsumerGroup {
 }
 
 impl Subscription {
-    fn new(data: &SubscriptionData) -> Self {
+    /// What is `known` of an older one spares parsing its expression again: each member of a group has a version of its own.
+    fn new(data: &SubscriptionData, known: Option<&Subscription>) -> Self {
         let is_all = data.class_filter_mode
             || matches!(&*data.sub_string, "" | "*")
             || !filter::is_tag_type(Some(&data.expression_type));
@@ -278,7 +289,21 @@ impl Subscription {
         Self {
             data: data.clone(),
             filter,
+            selector: selector_of(data, known),
         }
+    }
+}
+
+fn selector_of(data: &SubscriptionData, known: Option<&Subscription>) -> Option<Rc<Selector>> {
+    let (kind, expression) = (&data.expression_type, &data.sub_string);
+    match known {
+        _ if filter::is_tag_type(Some(kind)) => None,
+        Some(known)
+            if known.data.expression_type == *kind && known.data.sub_string == *expression =>
+        {
+            known.selector.clone()
+        }
+        _ => filter::selector(kind, expression).ok(),
     }
 }
 

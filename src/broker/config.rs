@@ -62,8 +62,10 @@ pub struct BrokerConfig {
     pub transaction_op_max_bytes: usize,
     pub transaction_op_batch_interval_ms: u64,
     pub reject_transaction_message: bool,
-    /// SQL92 subscriptions; not evaluated yet, so they are answered as RocketMQ answers with its default (off).
+    /// SQL92 subscriptions.
     pub property_filter: bool,
+    /// Messages that come back are filtered again if the subscription to the retry topic is an SQL92 one.
+    pub filter_support_retry: bool,
     pub lite_pull: bool,
     /// A pull that finds nothing waits as long as its client allows; else [`Self::short_polling_ms`].
     pub long_polling: bool,
@@ -112,6 +114,7 @@ impl Default for BrokerConfig {
             transaction_op_batch_interval_ms: 3_000,
             reject_transaction_message: false,
             property_filter: false,
+            filter_support_retry: false,
             lite_pull: true,
             long_polling: true,
             short_polling_ms: 1000,

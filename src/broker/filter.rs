@@ -1,11 +1,14 @@
-//! Subscriptions as filters on ConsumeQueue entries (RocketMQ: `FilterAPI`, `ExpressionMessageFilter`).
+//! Subscriptions as filters (RocketMQ: `FilterAPI`, `ExpressionMessageFilter`, `ExpressionForRetryMessageFilter`).
 //!
-//! An entry holds the hash of its message's tag. Clients check the tag itself again, so letting too much through is
-//! harmless and letting too little through loses messages.
+//! A TAG expression is held against ConsumeQueue entries, each with the hash of its message's tag. Clients check the tag
+//! itself again, so letting too much through is harmless and letting too little through loses messages. An SQL92
+//! expression ([`super::sql92`]) needs the message itself, and no client checks it again.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::message::java_hash;
+use super::sql92::Selector;
+use crate::message::{Check, Record, java_hash, properties};
 
 /// Few tags are searched one by one, which needs no sorting and no hashing.
 const FEW: usize = 16;
@@ -47,6 +50,100 @@ impl TagFilter {
         }
     }
 }
+
+/// Which messages a consumer wants, by their properties.
+#[derive(Clone, Debug)]
+pub enum PropertyFilter {
+    Selector(Rc<Selector>),
+    /// Of a retry topic: what the group wants of the topics where its messages were at first (`filterSupportRetry`). What
+    /// came from elsewhere passes.
+    ByOrigin(Rc<[(Box<str>, Rc<Selector>)]>),
+}
+
+impl PropertyFilter {
+    /// Whether a whole record passes. One that cannot be read does not.
+    pub fn matches(&self, record: &[u8]) -> bool {
+        Record::decode(record, Check::Layout)
+            .is_ok_and(|record| self.matches_properties(record.properties))
+    }
+
+    fn matches_properties(&self, properties: &[u8]) -> bool {
+        match self {
+            Self::Selector(selector) => selector.matches(properties),
+            Self::ByOrigin(origins) => {
+                let origin = properties::find(properties, properties::RETRY_TOPIC);
+                let mut origins = origins.iter();
+                origins
+                    .find(|(topic, _)| Some(&**topic) == origin)
+                    .is_none_or(|(_, selector)| selector.matches(properties))
+            }
+        }
+    }
+
+    /// Steps that one message takes at most.
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Selector(selector) => selector.cost(),
+            Self::ByOrigin(origins) => {
+                let costs = origins.iter().map(|(_, selector)| selector.cost());
+                costs.max().unwrap_or(1)
+            }
+        }
+    }
+}
+
+/// Expressions that pulls have brought along, as every such pull brings its own again; the last ones used
+/// (RocketMQ: `SelectorParser.PARSE_CACHE`).
+#[derive(Debug, Default)]
+pub struct Selectors {
+    recent: VecDeque<(Box<str>, Rc<Selector>)>,
+}
+
+impl Selectors {
+    const MOST: usize = 100;
+    const MOST_BYTES: usize = 1 << 20;
+
+    pub fn find_or_parse(
+        &mut self,
+        expression_type: &str,
+        expression: &str,
+    ) -> Result<Rc<Selector>, String> {
+        let mut recent = self.recent.iter();
+        match recent.position(|(text, _)| **text == *expression) {
+            Some(place) if expression_type == SQL92 => self.recent.swap(0, place),
+            _ => {
+                let selector = selector(expression_type, expression)?;
+                self.recent.push_front((expression.into(), selector));
+                self.forget_oldest();
+            }
+        }
+        Ok(self.recent[0].1.clone())
+    }
+
+    fn forget_oldest(&mut self) {
+        let mut bytes = 0;
+        let fitting = self.recent.iter().take(Self::MOST).take_while(|(text, _)| {
+            bytes += text.len();
+            bytes <= Self::MOST_BYTES
+        });
+        let fitting = fitting.count().max(1);
+        self.recent.truncate(fitting);
+    }
+}
+
+/// The expression in its parsed form, or what is wrong with it.
+pub fn selector(expression_type: &str, expression: &str) -> Result<Rc<Selector>, String> {
+    match expression_type {
+        SQL92 => Selector::parse(expression)
+            .map(Rc::new)
+            .map_err(|error| error.to_string()),
+        _ => Err(format!(
+            "there is no filter of the type {expression_type}, but TAG and {SQL92}"
+        )),
+    }
+}
+
+const SQL92: &str = "SQL92";
 
 /// An expression of nothing but separators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

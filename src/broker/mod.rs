@@ -19,6 +19,7 @@ pub mod pull;
 pub mod query;
 pub mod reply;
 pub mod send;
+pub mod sql92;
 pub mod stats;
 pub mod system_topics;
 pub mod topics;
@@ -31,7 +32,7 @@ use std::borrow::Cow;
 
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
-pub use filter::TagFilter;
+pub use filter::{PropertyFilter, TagFilter};
 pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use reply::{Figures, Reply, StoreView};
 pub use send::{SendPlan, UniqueKey};
@@ -39,6 +40,7 @@ pub use send::{SendPlan, UniqueKey};
 use crate::message::KeyMaker;
 use clients::{Change, Clients};
 use delay::Delays;
+use filter::Selectors;
 use groups::Groups;
 use locks::Locks;
 use offsets::Offsets;
@@ -64,6 +66,7 @@ pub struct Broker {
     pub delays: Delays,
     pub transactions: Transactions,
     pub stats: Stats,
+    selectors: Selectors,
     /// MSG_REGION, TRACE_ON and CLUSTER as every message gets them. Leaked, once a broker, so that plans can hold it
     /// without holding the broker.
     suffix: &'static str,
@@ -165,6 +168,7 @@ impl Broker {
             delays: Delays::new(config.delay_levels_ms.clone(), now_ms),
             transactions: Transactions::default(),
             stats: Stats::new(now_ms),
+            selectors: Selectors::default(),
             suffix: suffix(&config).leak(),
             keys: KeyMaker::new(config.advertise.ip(), config.seed),
             // Any seed but 0 will do for xorshift.

@@ -7,15 +7,18 @@
 use std::borrow::Cow;
 
 use super::config::perm;
-use super::filter::{self, TagFilter};
+use super::filter::{self, PropertyFilter, TagFilter};
 use super::send::{missing_group, missing_topic};
-use super::{Broker, Refusal};
+use super::{Broker, Refusal, names};
 use crate::store::{QueueBounds, QueueIndex};
 use crate::wire::codes::response;
 use crate::wire::pull::{PullReply, PullRequest};
 
 /// Entries that one pull may look at, at least; a filter that matches nothing must not hold up the others.
 const MIN_SCANNED_ENTRIES: u32 = 800;
+
+/// Steps of an SQL92 expression that one pull may take: a fraction of a millisecond.
+const MAX_FILTER_STEPS: usize = 4_000;
 
 /// A pull that may be carried out.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct PullPlan<'a> {
     pub max_bytes: u32,
     pub max_entries: u32,
     pub filter: TagFilter,
+    /// What the messages themselves must be like.
+    pub properties: Option<PropertyFilter>,
     /// How long to wait if there is nothing yet. None: answer at once.
     pub hold_ms: Option<u64>,
     topic_sys_flag: i32,
@@ -230,7 +235,7 @@ impl Broker {
         let queue_id = request.queue_id as u32;
         let queue = entry.queues.get(queue_id as usize).copied().flatten();
         let topic_sys_flag = entry.config.topic_sys_flag;
-        let filter = match request.brings_subscription() {
+        let (filter, properties) = match request.brings_subscription() {
             true => self.filter_of_header(request)?,
             false => self.filter_of_heartbeat(request, broadcast_enable)?,
         };
@@ -246,6 +251,11 @@ impl Broker {
             false => self.config.short_polling_ms,
         });
         let wanted = request.max_msg_nums.max(1) as u32;
+        let max_entries = wanted.clamp(MIN_SCANNED_ENTRIES, MIN_SCANNED_ENTRIES * 8);
+        let affordable = |filter: &PropertyFilter| {
+            let messages = (MAX_FILTER_STEPS / filter.cost()) as u32;
+            messages.clamp(1, MIN_SCANNED_ENTRIES)
+        };
         Ok(PullPlan {
             group: Cow::Borrowed(group),
             topic: Cow::Borrowed(topic),
@@ -254,8 +264,9 @@ impl Broker {
             offset: request.queue_offset,
             max_messages: wanted.min(self.config.max_pull_messages),
             max_bytes: self.config.max_pull_bytes,
-            max_entries: wanted.clamp(MIN_SCANNED_ENTRIES, MIN_SCANNED_ENTRIES * 8),
+            max_entries: properties.as_ref().map_or(max_entries, affordable),
             filter,
+            properties,
             hold_ms,
             topic_sys_flag,
             group_sys_flag,
@@ -289,15 +300,28 @@ impl Broker {
     }
 
     /// The request itself says what it wants, as pull consumers without a subscription do.
-    fn filter_of_header(&self, request: &PullRequest<'_>) -> Result<TagFilter, Refusal> {
+    fn filter_of_header(
+        &mut self,
+        request: &PullRequest<'_>,
+    ) -> Result<(TagFilter, Option<PropertyFilter>), Refusal> {
         let expression = request.subscription.unwrap_or("");
-        if !filter::is_tag_type(request.expression_type) {
-            if expression.is_empty() {
-                return Err(parse_failed());
-            }
-            return Err(self.no_property_filter(request.expression_type));
+        let Some(kind) = request
+            .expression_type
+            .filter(|kind| !filter::is_tag_type(Some(kind)))
+        else {
+            let tags = TagFilter::parse(expression).map_err(|_| parse_failed())?;
+            return Ok((tags, None));
+        };
+        if expression.is_empty() {
+            return Err(parse_failed());
         }
-        TagFilter::parse(expression).map_err(|_| parse_failed())
+        if !self.config.property_filter {
+            return Err(no_property_filter(kind));
+        }
+        // RocketMQ has an assertion here that is off, and lets everything through.
+        let selector = self.selectors.find_or_parse(kind, expression);
+        let selector = selector.map_err(|_| parse_failed())?;
+        Ok((TagFilter::All, Some(PropertyFilter::Selector(selector))))
     }
 
     /// What the group's heartbeats have subscribed to.
@@ -305,7 +329,7 @@ impl Broker {
         &self,
         request: &PullRequest<'_>,
         broadcast_enable: bool,
-    ) -> Result<TagFilter, Refusal> {
+    ) -> Result<(TagFilter, Option<PropertyFilter>), Refusal> {
         let (name, topic) = (request.consumer_group, request.topic);
         let missing = |what| Refusal::new(response::SUBSCRIPTION_NOT_EXIST, what);
         let Some(group) = self.clients.consumers(name) else {
@@ -332,22 +356,41 @@ impl Broker {
                 "the consumer's subscription not latest",
             ));
         }
-        let expression_type = Some(&*subscription.data.expression_type);
-        if !filter::is_tag_type(expression_type) {
-            return Err(self.no_property_filter(expression_type));
+        let kind = &subscription.data.expression_type;
+        if filter::is_tag_type(Some(kind)) {
+            return Ok((subscription.filter.clone(), None));
         }
-        Ok(subscription.filter.clone())
-    }
-
-    pub(super) fn no_property_filter(&self, expression_type: Option<&str>) -> Refusal {
-        Refusal::new(
-            response::SYSTEM_ERROR,
-            format!(
-                "The broker does not support consumer to filter message by {}",
-                expression_type.unwrap_or("TAG")
+        let Some(selector) = &subscription.selector else {
+            return Err(Refusal::new(
+                response::FILTER_DATA_NOT_EXIST,
+                "The broker's consumer filter data is not exist!Your expression may be wrong!",
+            ));
+        };
+        if !self.config.property_filter {
+            return Err(no_property_filter(kind));
+        }
+        if subscription.data.class_filter_mode {
+            return Ok((TagFilter::All, None));
+        }
+        let is_retry = self.config.filter_support_retry && topic.starts_with(names::RETRY_PREFIX);
+        let properties = match is_retry {
+            true => PropertyFilter::ByOrigin(
+                group
+                    .selectors()
+                    .map(|(topic, selector)| (topic.into(), selector.clone()))
+                    .collect(),
             ),
-        )
+            false => PropertyFilter::Selector(selector.clone()),
+        };
+        Ok((TagFilter::All, Some(properties)))
     }
+}
+
+pub(super) fn no_property_filter(expression_type: &str) -> Refusal {
+    Refusal::new(
+        response::SYSTEM_ERROR,
+        format!("The broker does not support consumer to filter message by {expression_type}"),
+    )
 }
 
 fn parse_failed() -> Refusal {

@@ -112,6 +112,8 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         transaction_op_max_bytes: config.transaction_op_max_bytes as usize,
         transaction_op_batch_interval_ms: config.transaction_op_batch_interval_ms,
         reject_transaction_message: config.reject_transaction_message,
+        property_filter: config.property_filter,
+        filter_support_retry: config.filter_support_retry,
         long_polling: config.long_polling,
         short_polling_ms: config.short_polling_ms,
         max_pull_messages: config.max_pull_messages,

@@ -145,6 +145,11 @@ config! {
     trace_topic: bool = false, "traceTopicEnable", Switch;
     trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".into(), "msgTraceTopicName", Name;
 
+    /// SQL92 subscriptions. Off as in RocketMQ: each message is looked at for each group.
+    property_filter: bool = false, "enablePropertyFilter", Switch;
+    /// Messages that come back are filtered again if the subscription to the retry topic is an SQL92 one.
+    filter_support_retry: bool = false, "filterSupportRetry", Switch;
+
     /// A pull that finds nothing waits for a message, up to the time the client gave. Off: answered within
     /// `short_polling_ms`.
     long_polling: bool = true, "longPollingEnable", Switch;

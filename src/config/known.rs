@@ -149,7 +149,7 @@ const WITHOUT_EFFECT: &str = "\
     enableMixedMessageType enableMultiDispatch enableNetWorkFlowControl \
     enableNotifyAfterPopOrderLockRelease enableNotifyBeforePopCalculateLag enablePopBatchAck \
     enablePopBufferMerge enablePopLog enablePopMessageThreshold enablePopMetrics \
-    enablePropertyFilter enableReconnectForGoAway enableRegisterProducer enableRemoteEscape \
+    enableReconnectForGoAway enableRegisterProducer enableRemoteEscape \
     enableRemotingMetrics enableRequestMetrics enableRetryTopicV2 enableRocksDBLog \
     enableRunningFlagsInFlush enableScheduleAsyncDeliver enableScheduleMessageStats \
     enableShutdownGracefully enableSingleTopicRegister enableSkipLongAwaitingAck \
@@ -157,7 +157,7 @@ const WITHOUT_EFFECT: &str = "\
     enableTransactionMetrics endTransactionPoolQueueCapacity endTransactionThreadPoolNums \
     estimateAccumulation expectConsumerNumUseFilter fastFailIfNoBufferInStorePool \
     fetchControllerAddrByDnsLookup fetchNamesrvAddrByAddressServer fetchNameSrvAddrByDnsLookup \
-    fetchNamesrvAddrInterval filterDataCleanTimeSpan filterSupportRetry \
+    fetchNamesrvAddrInterval filterDataCleanTimeSpan \
     flushCommitLogLeastPages flushCommitLogThoroughInterval flushCommitLogTimed \
     flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval \
     flushConsumerOffsetHistoryInterval flushIntervalConsumeQueue \

@@ -99,10 +99,7 @@ impl<I: Io> Shard<I> {
                 PullOutcome::Scan(offset) => {
                     let mut positions = self.positions.take();
                     positions.clear();
-                    let filter = |tags_code| plan.filter.matches(tags_code);
-                    let scan =
-                        self.store
-                            .scan(queue, offset, &limits_of(&plan), filter, &mut positions);
+                    let scan = self.scan(queue, offset, &plan, &mut positions);
                     let scanned = match scan {
                         Scan::Found { next_offset }
                             if self.reply_hot(
@@ -132,8 +129,10 @@ impl<I: Io> Shard<I> {
                         );
                     };
                     // Who waits does not want to hear of messages that are not for him: he waits on, from behind them.
+                    // Only where looking at messages takes long he is sent on with what has been seen so far.
                     if let (Try::Woken { .. }, Scanned::NoneMatched { next_offset }) =
                         (current, scanned)
+                        && (plan.properties.is_none() || next_offset >= bounds.max)
                     {
                         plan.offset = next_offset as i64;
                         continue;
@@ -164,6 +163,27 @@ impl<I: Io> Shard<I> {
                 }
                 PullOutcome::Scan(_) => unreachable!("a scan has been made"),
             };
+        }
+    }
+
+    fn scan(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        plan: &PullPlan<'_>,
+        positions: &mut Vec<Position>,
+    ) -> Scan {
+        let limits = limits_of(plan);
+        match &plan.properties {
+            None => {
+                let filter = |tags_code| plan.filter.matches(tags_code);
+                self.store.scan(queue, offset, &limits, filter, positions)
+            }
+            Some(wanted) => {
+                let filter = |record: &[u8]| wanted.matches(record);
+                self.store
+                    .scan_messages(queue, offset, &limits, filter, positions)
+            }
         }
     }
 
@@ -255,28 +275,7 @@ impl<I: Io> Shard<I> {
         queue: QueueIndex,
     ) -> Result<(), ReadError> {
         let offset = plan.offset.max(0) as u64;
-        let mut positions = Vec::new();
-        let filter = |tags_code| plan.filter.matches(tags_code);
-        let scan = self
-            .store
-            .scan_cold(queue, offset, &limits_of(plan), filter, &mut positions)
-            .await?;
-        let mut body = Vec::new();
-        let scanned = match scan {
-            Scan::Found { next_offset } => match self.store.read_cold(&positions, body).await {
-                Ok(read) => {
-                    body = read;
-                    Scanned::Found { next_offset }
-                }
-                Err(ReadError::Removed { .. }) => {
-                    body = Vec::new();
-                    Scanned::Removed { next_offset }
-                }
-                Err(error) => return Err(error),
-            },
-            Scan::NoneMatched { next_offset } => Scanned::NoneMatched { next_offset },
-            Scan::Cold => unreachable!("a cold scan reads what is cold"),
-        };
+        let (scanned, body, messages) = self.scan_cold(plan, queue).await?;
         let bounds = self.store.bounds(queue);
         let has_moved = offset < bounds.min && !matches!(scanned, Scanned::Found { .. });
         // Messages have gone while they were looked for: the queue begins behind them by now.
@@ -288,12 +287,9 @@ impl<I: Io> Shard<I> {
             unreachable!("only an empty queue makes a pull wait");
         };
         if answer.is_found() {
-            self.broker.borrow_mut().pull_answered(
-                plan,
-                &answer,
-                positions.len() as u32,
-                self.now_ms(),
-            );
+            self.broker
+                .borrow_mut()
+                .pull_answered(plan, &answer, messages as u32, self.now_ms());
             connection.answer(
                 caller,
                 answer.code,
@@ -307,12 +303,52 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
+    /// With the messages that were found, and their number.
+    async fn scan_cold(
+        &self,
+        plan: &PullPlan<'static>,
+        queue: QueueIndex,
+    ) -> Result<(Scanned, Vec<u8>, usize), ReadError> {
+        let offset = plan.offset.max(0) as u64;
+        let limits = limits_of(plan);
+        if let Some(wanted) = &plan.properties {
+            let filter = |record: &[u8]| wanted.matches(record);
+            let (scan, body, messages) = self
+                .store
+                .scan_messages_cold(queue, offset, &limits, filter, Vec::new())
+                .await?;
+            return Ok((scanned_cold(scan), body, messages));
+        }
+        let mut positions = Vec::new();
+        let filter = |tags_code| plan.filter.matches(tags_code);
+        let scan = self
+            .store
+            .scan_cold(queue, offset, &limits, filter, &mut positions)
+            .await?;
+        let read = self.store.read_cold(&positions, Vec::new()).await;
+        match (scan, read) {
+            (Scan::Found { next_offset }, Err(ReadError::Removed { .. })) => {
+                Ok((Scanned::Removed { next_offset }, Vec::new(), 0))
+            }
+            (_, Err(error)) => Err(error),
+            (scan, Ok(body)) => Ok((scanned_cold(scan), body, positions.len())),
+        }
+    }
+
     fn queue_of_pull(&self, plan: &PullPlan<'_>) -> QueueIndex {
         plan.queue.unwrap_or_else(|| {
             let queue = self.store.queue(&plan.topic, plan.queue_id);
             self.remember_queue(&plan.topic, plan.queue_id, queue);
             queue
         })
+    }
+}
+
+fn scanned_cold(scan: Scan) -> Scanned {
+    match scan {
+        Scan::Found { next_offset } => Scanned::Found { next_offset },
+        Scan::NoneMatched { next_offset } => Scanned::NoneMatched { next_offset },
+        Scan::Cold => unreachable!("a cold scan reads what is cold"),
     }
 }
 

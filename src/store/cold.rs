@@ -15,6 +15,10 @@ use crate::message::{Check, Record};
 /// Entries looked at in one go; most scans need no more.
 const WINDOW_ENTRIES: usize = 64;
 
+/// Read in one go for a filter that looks at the messages, at most one message more: each is checked and passed on
+/// without a pause if its block is in the cache.
+const MAX_LOOKED_AT_BYTES: usize = 1 << 20;
+
 impl<I: Io> Store<I> {
     /// As [`Store::scan`], reading from the queue's files what is not in memory.
     pub async fn scan_cold(
@@ -30,7 +34,8 @@ impl<I: Io> Store<I> {
             let left = limits.max_entries - (at - offset) as usize;
             let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
             let got = entries.len();
-            let scan = collect(at, entries.into_iter(), limits, &mut filter, out);
+            let filter = |entry: &Entry| filter(entry.tags_code);
+            let scan = collect(at, entries.into_iter(), limits, filter, out);
             match scan {
                 Scan::NoneMatched { next_offset } if got == WINDOW_ENTRIES && got < left => {
                     at = next_offset
@@ -38,6 +43,54 @@ impl<I: Io> Store<I> {
                 scan => return Ok(scan),
             }
         }
+    }
+
+    /// As [`Store::scan_messages`], reading from the disk what is not in memory; messages are appended to `out` and counted.
+    pub async fn scan_messages_cold(
+        self: &Rc<Self>,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        mut filter: impl FnMut(&[u8]) -> bool,
+        mut out: Vec<u8>,
+    ) -> Result<(Scan, Vec<u8>, usize), StoreError> {
+        let (mut at, mut read_bytes, mut taken) = (offset, 0, 0);
+        let mut record = Vec::new();
+        'all: while ((at - offset) as usize) < limits.max_entries {
+            let left = limits.max_entries - (at - offset) as usize;
+            let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
+            if entries.is_empty() {
+                break;
+            }
+            for entry in entries {
+                if taken >= limits.max_messages || read_bytes >= MAX_LOOKED_AT_BYTES {
+                    break 'all;
+                }
+                let position = Position {
+                    physical_offset: entry.physical_offset,
+                    size: entry.size,
+                };
+                record.clear();
+                record = match self.read_cold(&[position], record).await {
+                    Err(StoreError::Removed { .. }) => Vec::new(),
+                    read => read?,
+                };
+                read_bytes += record.len();
+                if !record.is_empty() && filter(&record) {
+                    if taken > 0 && out.len() + record.len() > limits.max_bytes {
+                        break 'all;
+                    }
+                    out.extend_from_slice(&record);
+                    taken += 1;
+                }
+                at += 1;
+            }
+        }
+        let scan = match taken {
+            0 => Scan::NoneMatched { next_offset: at },
+            _ => Scan::Found { next_offset: at },
+        };
+        Ok((scan, out, taken))
     }
 
     /// Up to `count` visible entries of a queue from `offset` on, wherever they are.

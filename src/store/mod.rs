@@ -412,7 +412,7 @@ impl<I: Io> Store<I> {
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        filter: impl FnMut(i64) -> bool,
+        mut filter: impl FnMut(i64) -> bool,
         out: &mut Vec<Position>,
     ) -> Scan {
         let state = self.state.borrow();
@@ -430,9 +430,35 @@ impl<I: Io> Store<I> {
             offset,
             entries.map_while(|entry| entry),
             limits,
-            filter,
+            |entry| filter(entry.tags_code),
             out,
         )
+    }
+
+    /// As [`Self::scan`], with a filter that looks at the messages; from the first one on they must be in the log buffer.
+    pub fn scan_messages(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        mut filter: impl FnMut(&[u8]) -> bool,
+        out: &mut Vec<Position>,
+    ) -> Scan {
+        let state = self.state.borrow();
+        let end = state.queues.queue(queue).bounds.max;
+        if offset >= end {
+            return Scan::NoneMatched {
+                next_offset: offset,
+            };
+        }
+        let hot = |entry: &Entry| state.log.hot(entry.physical_offset, entry.size as usize);
+        let entries = (offset..end).map_while(|offset| state.queues.resident(queue, offset));
+        let mut entries = entries.take_while(|entry| hot(entry).is_some()).peekable();
+        if entries.peek().is_none() {
+            return Scan::Cold;
+        }
+        let filter = |entry: &Entry| hot(entry).is_some_and(&mut filter);
+        collect(offset, entries, limits, filter, out)
     }
 
     /// Whether the message is in the log buffer.
@@ -613,12 +639,12 @@ fn collect(
     offset: u64,
     entries: impl Iterator<Item = Entry>,
     limits: &ScanLimits,
-    mut filter: impl FnMut(i64) -> bool,
+    mut filter: impl FnMut(&Entry) -> bool,
     out: &mut Vec<Position>,
 ) -> Scan {
     let (mut next_offset, mut bytes, taken_before) = (offset, 0, out.len());
     for entry in entries.take(limits.max_entries) {
-        if filter(entry.tags_code) {
+        if filter(&entry) {
             let taken = out.len() - taken_before;
             bytes += entry.size as usize;
             if taken >= limits.max_messages || (taken > 0 && bytes > limits.max_bytes) {

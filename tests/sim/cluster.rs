@@ -205,6 +205,7 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
             transaction_check_interval_ms: CHECK_INTERVAL_MS,
             transaction_timeout_ms: CHECK_TIMEOUT_MS,
             transaction_op_batch_interval_ms: OP_BATCH_INTERVAL_MS,
+            property_filter: true,
             ..BrokerConfig::default()
         },
         namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT)],

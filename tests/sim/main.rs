@@ -8,12 +8,13 @@
 //! ```
 //!
 //! [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds a restarted broker against
-//! the oracle, and [`faults`] has the cases that are too particular to be left to chance.
+//! the oracle, and [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92.
 
 mod client;
 mod cluster;
 mod dice;
 mod faults;
+mod filtering;
 mod oracle;
 mod recovered;
 mod requests;

@@ -30,6 +30,7 @@ pub struct Pull<'a> {
     pub group: &'a str,
     pub queue: &'a Queue,
     pub offset: u64,
+    /// Tags, or SQL92 if it compares something.
     pub expression: &'a str,
     pub hold_ms: u64,
 }
@@ -220,7 +221,10 @@ pub fn ask_pull(client: &mut Client, pull: &Pull<'_>) -> i32 {
         suspend_timeout_ms: pull.hold_ms as i64,
         subscription: Some(pull.expression),
         sub_version: 0,
-        expression_type: Some("TAG"),
+        expression_type: Some(match pull.expression.contains('=') {
+            true => "SQL92",
+            false => "TAG",
+        }),
         max_msg_bytes: None,
         request_source: None,
     };

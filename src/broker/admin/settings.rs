@@ -80,10 +80,7 @@ const SETTINGS: &[Setting] = &[
     percent!("diskMaxUsedSpaceRatio", max_used_percent),
     percent!("diskSpaceCleanForciblyRatio", forcible_percent),
     percent!("diskSpaceWarningLevelRatio", warning_percent),
-    setting!(
-        "enablePropertyFilter",
-        fixed | config | config.property_filter.to_string()
-    ),
+    setting!("enablePropertyFilter", property_filter),
     Setting {
         name: "fileReservedTime",
         show: |config| (config.retention.reserved_ms / HOUR_MS).to_string(),
@@ -92,6 +89,7 @@ const SETTINGS: &[Setting] = &[
             Some(())
         }),
     },
+    setting!("filterSupportRetry", filter_support_retry),
     setting!(
         "listenPort",
         fixed | config | config.advertise.port().to_string()

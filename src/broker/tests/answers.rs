@@ -168,6 +168,33 @@ fn client_settings_are_checked() {
     assert_eq!((check("TAG"), check("SQL92")), (0, 1));
 }
 
+#[test]
+fn an_expression_is_checked_before_its_consumer_starts() {
+    let mut broker = broker();
+    broker.config.property_filter = true;
+    let mut check = |kind: &str, expression: &str| {
+        let body = format!(
+            r#"{{"subscriptionData":{{"topic":"T","subString":"{expression}","expressionType":"{kind}"}}}}"#
+        );
+        let reply = ask(&mut broker, request::CHECK_CLIENT_CONFIG, &[], &body);
+        (reply.code, reply.remark.unwrap_or_default().into_owned())
+    };
+    assert_eq!(check("SQL92", "a > 1 AND b IS NOT NULL").0, 0);
+    let (code, remark) = check("SQL92", "a > 'x'");
+    assert_eq!((code, &*remark), (23, "Value ''x'' cannot be compared."));
+    let (code, remark) = check("SQL92", "a >");
+    assert_eq!(code, 23);
+    assert!(
+        remark.starts_with("Encountered \"<EOF>\" at line 1, column 3."),
+        "{remark}"
+    );
+    assert_eq!(check("SQL93", "a > 1").0, 23);
+    assert_eq!(
+        ask(&mut broker, request::CHECK_CLIENT_CONFIG, &[], "{}").code,
+        0
+    );
+}
+
 fn query(broker: &mut Broker, queue_id: &str, zero: Option<&str>) -> (i32, Option<String>) {
     let mut fields = vec![
         ("consumerGroup", "g"),

@@ -1,10 +1,13 @@
 use super::*;
-use crate::message::tags_code;
+use crate::broker::PropertyFilter;
+use crate::broker::sql92::Selector;
+use crate::message::{Properties, RecordFields, tags_code};
 use crate::store::QueueBounds;
 use crate::wire::heartbeat::MessageModel;
 use crate::wire::pull::PullRequest;
 use crate::wire::pull::pull_sys_flag::{COMMIT_OFFSET, SUBSCRIPTION, SUSPEND};
 use proptest::prelude::*;
+use std::rc::Rc;
 
 fn request() -> PullRequest<'static> {
     PullRequest {
@@ -297,6 +300,7 @@ fn filters_of_the_heartbeat() {
         "subscription not exist",
     );
     data.subscription_data_set[0].expression_type = "SQL92".into();
+    data.subscription_data_set[0].sub_string = "a > 1".into();
     data.subscription_data_set[0].sub_version = 2;
     data.message_model = MessageModel::Broadcasting;
     broker
@@ -307,6 +311,201 @@ fn filters_of_the_heartbeat() {
     group.consume_broadcast_enable = false;
     broker.groups.put(group, 0);
     assert_eq!(refused(&mut broker, &pull, 16, "broadcast"), Some(4));
+}
+
+/// A message of topic `T` as the log has it.
+fn record(properties: &[(&str, &str)]) -> Vec<u8> {
+    let mut text = String::new();
+    for (name, value) in properties {
+        crate::message::properties::push(&mut text, name, value);
+    }
+    let fields = RecordFields {
+        queue_id: 0,
+        flag: 0,
+        queue_offset: 0,
+        physical_offset: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 0,
+        born_host: ([127, 0, 0, 1], 1).into(),
+        store_timestamp_ms: 0,
+        store_host: ([127, 0, 0, 1], 2).into(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: b"body",
+        topic: "T",
+        properties: Properties::new(&text),
+    };
+    let mut bytes = vec![0; fields.encoded_len()];
+    fields.encode(&mut bytes);
+    bytes
+}
+
+fn broker_for_sql() -> Broker {
+    broker_with(BrokerConfig {
+        property_filter: true,
+        ..BrokerConfig::default()
+    })
+}
+
+fn sql(expression: &str) -> PullRequest<'_> {
+    PullRequest {
+        subscription: Some(expression),
+        expression_type: Some("SQL92"),
+        ..request()
+    }
+}
+
+#[test]
+fn expressions_of_the_header() {
+    let mut broker = broker_for_sql();
+    let plan = broker.admit_pull(&sql("a > 1"), false, 0).unwrap();
+    let filter = plan.properties.unwrap();
+    assert!(plan.filter.matches(7), "the entries do not say");
+    assert!(filter.matches(&record(&[("a", "2"), ("TAGS", "x")])));
+    assert!(!filter.matches(&record(&[("a", "1")])));
+    assert!(!filter.matches(&record(&[("a", "x")])));
+    let broken = record(&[("a", "2")]);
+    assert!(!filter.matches(&broken[..50]) && !filter.matches(&[]));
+    refused(
+        &mut broker,
+        &sql("a >"),
+        23,
+        "parse the consumer's subscription failed",
+    );
+    refused(&mut broker, &sql(""), 23, "parse");
+    let of_class = PullRequest {
+        expression_type: Some("CLASS"),
+        ..sql("a > 1")
+    };
+    refused(&mut broker, &of_class, 23, "parse");
+    broker.config.property_filter = false;
+    refused(
+        &mut broker,
+        &sql("a > 1"),
+        1,
+        "The broker does not support consumer to filter message by SQL92",
+    );
+}
+
+#[test]
+fn an_expression_is_parsed_once() {
+    let mut broker = broker_for_sql();
+    let mut filter_of =
+        |text: &str| match broker.admit_pull(&sql(text), false, 0).unwrap().properties {
+            Some(PropertyFilter::Selector(selector)) => selector,
+            other => panic!("{other:?}"),
+        };
+    let first = filter_of("a > 1");
+    for number in 0..99 {
+        filter_of(&format!("a = {number}"));
+    }
+    assert!(Rc::ptr_eq(&first, &filter_of("a > 1")));
+    for number in 0..100 {
+        filter_of(&format!("b = {number}"));
+    }
+    assert_eq!(Rc::strong_count(&first), 1, "forgotten");
+    let long = |letter| {
+        format!(
+            "a IN ('{}')",
+            String::from_utf8(vec![letter; 600_000]).unwrap()
+        )
+    };
+    let long_one = filter_of(&long(b'x'));
+    filter_of(&long(b'y'));
+    assert_eq!(Rc::strong_count(&long_one), 1, "they are kept up to a size");
+}
+
+#[test]
+fn a_dear_expression_sees_fewer_messages_a_pull() {
+    let mut broker = broker_for_sql();
+    let mut entries = |text: &str| broker.admit_pull(&sql(text), false, 0).unwrap().max_entries;
+    assert_eq!(entries("a > 1"), 800);
+    assert_eq!(entries(&vec!["a = 'x'"; 1_000].join(" OR ")), 1);
+    let some = entries(&["a = 'x'"; 10].join(" AND "));
+    assert!((100..200).contains(&some), "{some}");
+}
+
+#[test]
+fn expressions_of_the_heartbeat() {
+    let mut broker = broker_for_sql();
+    let pull = PullRequest {
+        sys_flag: 0,
+        subscription: None,
+        sub_version: 1,
+        ..request()
+    };
+    let mut data = consumer("g", "T", "a > 1");
+    let mut beat =
+        |broker: &mut Broker, expression: &str, version| -> Result<Rc<Selector>, Refusal> {
+            let subscription = &mut data.subscription_data_set[0];
+            subscription.expression_type = "SQL92".into();
+            subscription.sub_string = expression.into();
+            subscription.sub_version = version;
+            broker
+                .clients
+                .register_consumer(&data, true, "c", &peer(1), 0);
+            match broker.admit_pull(&pull, false, 0)?.properties {
+                Some(PropertyFilter::Selector(selector)) => Ok(selector),
+                other => panic!("{other:?}"),
+            }
+        };
+    let first = beat(&mut broker, "a > 1", 1).unwrap();
+    let renewed = beat(&mut broker, "a > 1", 2).unwrap();
+    assert!(Rc::ptr_eq(&first, &renewed), "not parsed again");
+    let other = beat(&mut broker, "a > 2", 3).unwrap();
+    assert!(other.matches(b"a\x013\x02") && !other.matches(b"a\x012\x02"));
+    let refusal = beat(&mut broker, "a >", 4).unwrap_err();
+    assert_eq!(
+        (refusal.code, &*refusal.remark),
+        (
+            27,
+            "The broker's consumer filter data is not exist!Your expression may be wrong!"
+        )
+    );
+    assert_eq!(
+        beat(&mut broker, "a > 1", 3).unwrap_err().code,
+        27,
+        "an older one"
+    );
+    beat(&mut broker, "a > 1", 5).unwrap();
+    broker.config.property_filter = false;
+    assert_eq!(beat(&mut broker, "a > 1", 5).unwrap_err().code, 1);
+}
+
+#[test]
+fn a_retry_topic_is_filtered_as_the_topics_before_it() {
+    let mut broker = broker_for_sql();
+    broker.topics.put(topic("%RETRY%g", 1), 0);
+    let mut data = consumer("g", "T", "a > 1");
+    data.subscription_data_set[0].expression_type = "SQL92".into();
+    let mut retry = data.subscription_data_set[0].clone();
+    retry.topic = "%RETRY%g".into();
+    retry.sub_string = "a > 100".into();
+    data.subscription_data_set.push(retry);
+    broker
+        .clients
+        .register_consumer(&data, true, "c", &peer(1), 0);
+    let pull = PullRequest {
+        topic: "%RETRY%g",
+        queue_id: 0,
+        sys_flag: 0,
+        subscription: None,
+        ..request()
+    };
+    let passes = |broker: &mut Broker, properties: &[(&str, &str)]| {
+        let filter = broker.admit_pull(&pull, false, 0).unwrap().properties;
+        filter.unwrap().matches(&record(properties))
+    };
+    assert!(!passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "2")]));
+    assert!(passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "101")]));
+    broker.config.filter_support_retry = true;
+    assert!(passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "2")]));
+    assert!(!passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "1")]));
+    assert!(
+        passes(&mut broker, &[("RETRY_TOPIC", "U"), ("a", "1")]),
+        "not filtered there"
+    );
+    assert!(passes(&mut broker, &[("a", "1")]));
 }
 
 proptest! {

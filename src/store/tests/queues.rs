@@ -125,6 +125,68 @@ fn a_scan_keeps_its_limits_and_filters_by_tag() {
     });
 }
 
+/// Half of it is in the log buffer, all of it on the disk: the same filter finds the same there and here.
+#[test]
+fn a_scan_of_messages_finds_the_same_in_memory_and_on_disk() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        for n in 0..250_u8 {
+            send(&sim, &store, "A", &[n; 1_000]).await;
+        }
+        let queue = store.queue("A", 0);
+        let is_wanted = |record: &[u8]| {
+            Record::decode(record, Check::Layout).unwrap().body[0].is_multiple_of(5)
+        };
+        let limits = |max_messages, max_bytes, max_entries| ScanLimits {
+            max_messages,
+            max_bytes,
+            max_entries,
+        };
+        let all = limits(250, usize::MAX, 250);
+        let mut hot = Vec::new();
+        let scan = store.scan_messages(queue, 0, &all, is_wanted, &mut hot);
+        assert_eq!((scan, hot.len()), (Scan::Cold, 0));
+        for from in [230, 249] {
+            hot.clear();
+            let scan = store.scan_messages(queue, from, &all, is_wanted, &mut hot);
+            let copied = hot.iter().fold(Vec::new(), |mut out, position| {
+                assert!(store.copy_hot(position, &mut out));
+                out
+            });
+            let cold = store.scan_messages_cold(queue, from, &all, is_wanted, Vec::new());
+            assert_eq!(cold.await.unwrap(), (scan, copied, hot.len()));
+        }
+        for (limits, from, next_offset, found) in [
+            (all, 0, 250, 50),
+            (limits(3, usize::MAX, 250), 1, 16, 3),
+            (limits(250, 1, 250), 1, 10, 1),
+            (limits(250, usize::MAX, 100), 0, 100, 20),
+        ] {
+            let cold = store.scan_messages_cold(queue, from, &limits, is_wanted, Vec::new());
+            let (scan, out, count) = cold.await.unwrap();
+            assert_eq!((scan, count), (Scan::Found { next_offset }, found));
+            assert_eq!(bodies_of(&out).len(), found);
+            assert!(bodies_of(&out).iter().all(|body| body[0].is_multiple_of(5)));
+        }
+        let none = store.scan_messages_cold(queue, 3, &all, |_| false, Vec::new());
+        let (scan, out, count) = none.await.unwrap();
+        assert_eq!((scan, count), (Scan::NoneMatched { next_offset: 250 }, 0));
+        assert!(out.is_empty());
+    });
+}
+
+/// The bodies of records that stand one behind the other.
+fn bodies_of(mut records: &[u8]) -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    while let Some(size) = records.first_chunk() {
+        let (record, rest) = records.split_at(u32::from_be_bytes(*size) as usize);
+        bodies.push(Record::decode(record, Check::Crc).unwrap().body.to_vec());
+        records = rest;
+    }
+    bodies
+}
+
 /// The files of a topic that is deleted again while those of its predecessor are being removed.
 #[test]
 fn a_topic_deleted_twice_keeps_its_new_messages() {

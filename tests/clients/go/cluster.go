@@ -133,11 +133,15 @@ type listener func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeR
 
 // consumer is started; the second value shuts it down before the scenario ends.
 func (c *cluster) consumer(group, topic, tags string, f listener, options ...consumer.Option) func() {
+	return c.selecting(group, topic, consumer.MessageSelector{Type: consumer.TAG, Expression: tags}, f, options...)
+}
+
+func (c *cluster) selecting(group, topic string, selector consumer.MessageSelector, f listener, options ...consumer.Option) func() {
 	options = append([]consumer.Option{consumer.WithNsResolver(c.resolver()), consumer.WithGroupName(c.name(group)),
 		consumer.WithInstance(c.instance()), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset)}, options...)
 	p, err := rocketmq.NewPushConsumer(options...)
 	ok("a consumer", err)
-	ok("subscribe", p.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: tags}, f))
+	ok("subscribe", p.Subscribe(topic, selector, f))
 	ok("start of a consumer", p.Start())
 	var once sync.Once
 	shutdown := func() { once.Do(func() { _ = p.Shutdown() }) }

@@ -8,8 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/apache/rocketmq-client-go/v2"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
 )
 
 // The longest first.
@@ -23,6 +25,8 @@ var scenarios = []scenario{
 	{"long_polling", longPolling},
 	{"send_and_consume", sendAndConsume},
 	{"tag_filter", tagFilter},
+	{"sql_filter", sqlFilter},
+	{"namespace", namespace},
 	{"send_async", sendAsync},
 	{"send_oneway", sendOneway},
 	{"send_batch", sendBatch},
@@ -64,6 +68,42 @@ func tagFilter(c *cluster) {
 		c.send(message(topic, "TagC", 100+n))
 	}
 	in.only(0, 20)
+}
+
+// The broker needs enablePropertyFilter=true.
+func sqlFilter(c *cluster) {
+	topic := c.topic()
+	var in inbox
+	selector := consumer.MessageSelector{Type: consumer.SQL92, Expression: "n < 20 AND (TAGS IN ('TagA') OR n IS NULL)"}
+	c.selecting("group", topic, selector, in.accept)
+	for n := 0; n < 20; n++ {
+		c.send(message(topic, "TagA", n))
+		c.send(message(topic, "TagB", 100+n))
+		c.send(message(topic, "TagA", 200+n))
+	}
+	in.only(0, 20)
+}
+
+// Clients with a namespace see neither topics nor messages without it.
+func namespace(c *cluster) {
+	var in, other inbox
+	topic := c.name("topic")
+	p, err := rocketmq.NewProducer(producer.WithNsResolver(c.resolver()), producer.WithInstanceName(c.instance()), producer.WithNamespace("space"))
+	ok("a producer", err)
+	ok("start of a producer", p.Start())
+	c.shutdowns = append(c.shutdowns, func() { _ = p.Shutdown() })
+	_, err = p.SendSync(context.Background(), primitive.NewMessage(topic, []byte(warmUp)))
+	ok("the first message", err)
+	c.send(primitive.NewMessage(topic, []byte(warmUp)))
+	eventually("a route", func() bool { return len(c.queues(topic)) > 0 && len(c.queues("space%"+topic)) > 0 })
+	c.consumer("group", topic, "*", in.accept, consumer.WithNamespace("space"))
+	c.consumer("group", topic, "*", other.accept)
+	for n := 0; n < 10; n++ {
+		_, err := p.SendSync(context.Background(), message(topic, "TagA", n))
+		ok("send", err)
+	}
+	in.only(0, 10)
+	other.only(0, 0)
 }
 
 func sendAsync(c *cluster) {

@@ -40,6 +40,8 @@ mappedFileSizeCommitLog=67108864
 diskMaxUsedSpaceRatio=99
 autoCreateTopicEnable=true
 autoCreateSubscriptionGroup=true
+enablePropertyFilter=true
+traceTopicEnable=true
 # A cold JVM keeps a send for longer than the default of 200 ms, answers "broker busy", and the Go client does not try again.
 waitTimeMillsInSendQueue=3000
 CONF

@@ -26,6 +26,10 @@ public final class ClientCheck {
         Sending.scenarios(SCENARIOS);
         Pulling.scenarios(SCENARIOS);
         Querying.scenarios(SCENARIOS);
+        Filtering.scenarios(SCENARIOS);
+        Groups.scenarios(SCENARIOS);
+        Options.scenarios(SCENARIOS);
+        Permissions.scenarios(SCENARIOS);
         Refusals.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);
     }

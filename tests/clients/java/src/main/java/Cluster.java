@@ -115,10 +115,22 @@ final class Cluster implements AutoCloseable {
         return consumer;
     }
 
+    /** As {@link #start}, and waits until the consumer reads its retry topic, which it would else do within 20 s. */
+    DefaultMQPushConsumer startForRetries(DefaultMQPushConsumer consumer) throws Exception {
+        start(consumer);
+        eventually("a queue of the retry topic", () -> {
+            consumer.getDefaultMQPushConsumerImpl().doRebalance();
+            return !assigned(consumer, "%RETRY%" + consumer.getConsumerGroup()).isEmpty();
+        });
+        return consumer;
+    }
+
     @SuppressWarnings("deprecation")
     DefaultMQPullConsumer pullConsumer(String group) throws Exception {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(name(group));
         configure(consumer);
+        // Only from the answer to a heartbeat it knows that the broker is new enough for SQL92.
+        consumer.setHeartbeatBrokerInterval(1_000);
         consumer.start();
         shutdowns.add(consumer::shutdown);
         return consumer;
@@ -190,6 +202,12 @@ final class Cluster implements AutoCloseable {
             Thread.sleep(100);
         }
         throw new AssertionError("not within 40 s: " + what + (last == null ? "" : " (" + last + ")"));
+    }
+
+    /** A client that has more to be set than the others, and what ends it. */
+    void ownClient(ClientConfig client, Runnable shutdown) {
+        configure(client);
+        shutdowns.add(shutdown);
     }
 
     private void configure(ClientConfig client) {
