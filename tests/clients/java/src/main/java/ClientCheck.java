@@ -27,6 +27,7 @@ public final class ClientCheck {
         Pulling.scenarios(SCENARIOS);
         Querying.scenarios(SCENARIOS);
         Refusals.scenarios(SCENARIOS);
+        Retention.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);
     }
 
