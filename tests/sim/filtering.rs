@@ -37,6 +37,7 @@ fn pull<'a>(queue: &'a Queue, offset: u64, expression: &'a str, hold_ms: u64) ->
 async fn send(client: &mut Client, numbers: std::ops::Range<u64>) {
     for number in numbers {
         let sent = Sent {
+            is_half: false,
             number,
             topic: CREATED[0].into(),
             body_bytes: 600,

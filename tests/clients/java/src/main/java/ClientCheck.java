@@ -31,6 +31,7 @@ public final class ClientCheck {
         Options.scenarios(SCENARIOS);
         Permissions.scenarios(SCENARIOS);
         Refusals.scenarios(SCENARIOS);
+        Retention.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);
     }
 
