@@ -110,11 +110,7 @@ impl Transactions {
 
     /// The next halves, up to `limit` of them, of which nobody knows the end yet; passes over those that have ended.
     pub fn next_open(&mut self, min: u64, end: u64, limit: u64) -> Option<Range<u64>> {
-        self.position = self.position.max(min);
-        while self.position < end && self.ended.contains(self.position) {
-            self.ended.remove(self.position);
-            self.position += 1;
-        }
+        self.position = self.ended.remove_run(self.position.max(min));
         let last = end.min(self.position.saturating_add(limit));
         let open = (self.position..last).take_while(|offset| !self.ended.contains(*offset));
         let count = open.count() as u64;

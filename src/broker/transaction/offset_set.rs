@@ -31,6 +31,26 @@ impl OffsetSet {
         }
     }
 
+    /// Removes `offset` and what follows it without a gap; the first that is not there. A word at a time: millions may have
+    /// ended behind one that had not.
+    pub fn remove_run(&mut self, mut offset: u64) -> u64 {
+        loop {
+            let at = offset / WORD_BITS;
+            let Some(word) = self.words.get_mut(&at) else {
+                return offset;
+            };
+            let run = u64::from((*word >> (offset % WORD_BITS)).trailing_ones());
+            *word &= from(at, offset + run) | !from(at, offset);
+            if *word == 0 {
+                self.words.remove(&at);
+            }
+            offset += run;
+            if run == 0 || !offset.is_multiple_of(WORD_BITS) {
+                return offset;
+            }
+        }
+    }
+
     pub fn is_empty_within(&self, range: RangeInclusive<u64>) -> bool {
         let (first, last) = (*range.start(), *range.end());
         let words = self.words.range(first / WORD_BITS..=last / WORD_BITS);
@@ -79,6 +99,7 @@ mod tests {
         Insert(u64),
         Remove(u64),
         RetainBelow(u64),
+        RemoveRun(u64),
     }
 
     fn offset() -> impl Strategy<Value = u64> {
@@ -90,18 +111,24 @@ mod tests {
             4 => offset().prop_map(Step::Insert),
             2 => offset().prop_map(Step::Remove),
             1 => offset().prop_map(Step::RetainBelow),
+            1 => (0..300_u64).prop_map(Step::RemoveRun),
         ]
     }
 
     proptest! {
         #[test]
         fn it_is_a_set(
+            runs in proptest::collection::vec((0..300_u64, 1..150_u64), 0..3),
             steps in proptest::collection::vec(step(), 0..200),
             others in proptest::collection::btree_set(0..300_u64, 0..50),
             range in (offset(), offset()),
         ) {
             let (mut set, mut model) = (OffsetSet::default(), BTreeSet::new());
             let mut other = OffsetSet::default();
+            for offset in runs.iter().flat_map(|(first, len)| *first..first + len) {
+                set.insert(offset);
+                model.insert(offset);
+            }
             others.iter().for_each(|offset| other.insert(*offset));
             for step in steps {
                 match step {
@@ -113,13 +140,17 @@ mod tests {
                         set.remove(offset);
                         model.remove(&offset);
                     }
+                    Step::RemoveRun(first) => {
+                        let end = (first..).find(|offset| !model.remove(offset));
+                        prop_assert_eq!(Some(set.remove_run(first)), end);
+                    }
                     Step::RetainBelow(limit) => {
                         set.retain_below(limit, &other);
                         model.retain(|offset| *offset >= limit || others.contains(offset));
                     }
                 }
             }
-            for offset in (0..310).chain(model.iter().copied()) {
+            for offset in (0..460).chain(model.iter().copied()) {
                 prop_assert_eq!(set.contains(offset), model.contains(&offset));
             }
             let (first, last) = (range.0.min(range.1), range.0.max(range.1));

@@ -117,10 +117,9 @@ async fn round<I: Io>(shard: &Rc<Shard<I>>, queue: QueueIndex) -> Result<(), Sto
                 break;
             }
         }
-        if !questions.is_empty() {
-            shard.store.committed_so_far().await?;
-            questions.iter().for_each(|question| ask(shard, question));
-        }
+        // Also lets others have their turn.
+        shard.store.committed_so_far().await?;
+        questions.iter().for_each(|question| ask(shard, question));
         if flow.is_break() || halves.is_empty() {
             break;
         }

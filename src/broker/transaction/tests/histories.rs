@@ -209,6 +209,8 @@ fn step_or_crash() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     /// Without a crash nobody is asked in vain, and whoever does not answer is asked 15 times.
     #[test]
     fn each_ends_or_is_asked_about_until_given_up(
