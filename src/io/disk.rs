@@ -42,6 +42,7 @@ pub struct DirEntry {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
+    /// Without what is reserved for the superuser: as `df` reckons its percentage.
     pub total_bytes: u64,
     pub available_bytes: u64,
 }

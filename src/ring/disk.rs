@@ -115,8 +115,9 @@ impl Disk for Ring {
         }
         // SAFETY: filled in, as the call has succeeded.
         let stat = unsafe { stat.assume_init() };
+        let reserved_blocks = stat.f_bfree - stat.f_bavail;
         Ok(Space {
-            total_bytes: stat.f_blocks * stat.f_frsize,
+            total_bytes: (stat.f_blocks - reserved_blocks) * stat.f_frsize,
             available_bytes: stat.f_bavail * stat.f_frsize,
         })
     }
