@@ -123,28 +123,30 @@ final class Groups {
     private static void orderlyTakeover(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         List<MessageQueue> queues = cluster.queues(topic);
-        for (int i = 0; i < 60; i++) {
-            cluster.producer().send(Cluster.message(topic, "TagA", i), queues.get(i % 2));
+        int n = queues.size();
+        for (int i = 0; i < 30 * n; i++) {
+            cluster.producer().send(Cluster.message(topic, "TagA", i), queues.get(i % n));
         }
         Inbox inbox = new Inbox();
         DefaultMQPushConsumer first = ordered(cluster, topic, inbox, 50);
         inbox.await(10);
         DefaultMQPushConsumer second = ordered(cluster, topic, inbox, 0);
-        Cluster.eventually("each has a queue", () -> Cluster.assigned(first, topic).size() == 1 && Cluster.assigned(second, topic).size() == 1);
+        Cluster.eventually("each has half of the queues", () ->
+            Cluster.assigned(first, topic).size() == n / 2 && Cluster.assigned(second, topic).size() == n / 2);
         first.shutdown();
-        for (int i = 60; i < 80; i++) {
-            cluster.producer().send(Cluster.message(topic, "TagA", i), queues.get(i % 2));
+        for (int i = 30 * n; i < 40 * n; i++) {
+            cluster.producer().send(Cluster.message(topic, "TagA", i), queues.get(i % n));
         }
-        Cluster.eventually("all messages", () -> new TreeSet<>(inbox.bodies()).size() == 80);
+        Cluster.eventually("all messages", () -> new TreeSet<>(inbox.bodies()).size() == 40 * n);
         Map<Integer, Integer> last = new TreeMap<>();
         for (MessageExt message : inbox.messages()) {
-            int n = Integer.parseInt(message.getUserProperty("n"));
-            int before = last.getOrDefault(n % 2, n % 2 - 2);
+            int number = Integer.parseInt(message.getUserProperty("n"));
+            int before = last.getOrDefault(number % n, number % n - n);
             // What was being consumed when its consumer stopped comes again, with all that follows it.
-            Check.that("body " + n + " behind body " + before, n <= before + 2);
-            last.put(n % 2, n);
+            Check.that("body " + number + " behind body " + before, number <= before + n);
+            last.put(number % n, number);
         }
-        Check.equal("last of each queue", Map.of(0, 78, 1, 79), last);
+        last.forEach((place, number) -> Check.equal("last of queue " + place, 39 * n + place, number));
     }
 
     private static DefaultMQPushConsumer ordered(Cluster cluster, String topic, Inbox inbox, long pauseMs) throws Exception {
