@@ -12,12 +12,14 @@ use std::time::Duration;
 use common::{Broker, Options, SMALL, ringmq, wait_until};
 use ringmq::client::{
     Client, ClientConfig, ConsumeFrom, Message, MessageModel, ProducerConfig, PullConfig,
-    PullStatus, PushConfig, PushConsumer, Received, SendStatus, Subscription, Verdict,
+    PullStatus, PushConfig, PushConsumer, Received, SendStatus, Subscription, TransactionState,
+    Verdict,
 };
 use tempfile::TempDir;
 
-/// So that a message is tried again within the test's patience.
-const QUICK_RETRIES: &str = "messageDelayLevel=1s 1s 1s 1s 1s 1s\n";
+/// So that a message is tried again, and a transaction asked about, within the test's patience.
+const QUICK_RETRIES: &str =
+    "messageDelayLevel=1s 1s 1s 1s 1s 1s\ntransactionTimeOut=500\ntransactionCheckInterval=500\n";
 
 fn start() -> (TempDir, Broker) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -482,6 +484,39 @@ fn a_broker_that_is_killed_and_comes_back_loses_nothing() {
         let texts: BTreeSet<_> = seen.texts().into_iter().collect();
         acked.is_subset(&texts)
     });
+}
+
+#[test]
+fn a_transaction_shows_what_was_committed() {
+    let (_folder, broker) = start();
+    let client = client_of(&broker);
+    let asked = Seen::default();
+    let to_asked = asked.clone();
+    let check = move |half: &Received| {
+        to_asked.add(&[Arc::new(half.clone())]);
+        match half.text() {
+            Some("unknown, then committed") => TransactionState::Commit,
+            _ => TransactionState::Rollback,
+        }
+    };
+    let producer = client
+        .transaction_producer(ProducerConfig::new("tellers"), check)
+        .unwrap();
+    for (text, state) in [
+        ("rolled back", TransactionState::Rollback),
+        ("unknown, then rolled back", TransactionState::Unknown),
+        ("unknown, then committed", TransactionState::Unknown),
+        ("committed", TransactionState::Commit),
+    ] {
+        let sending = producer.send(Message::new("Tell", text).tag("a"), move |_| state);
+        assert_eq!(sending.wait().unwrap().1, state);
+    }
+    let (seen, _consumer) = consume(&client, push("tellers", "Tell"));
+    wait_until("what was committed", || seen.count() >= 2);
+    wait_until("both questions", || asked.count() >= 2);
+    assert_eq!(seen.sorted(), ["committed", "unknown, then committed"]);
+    assert!(asked.texts().iter().all(|text| text.starts_with("unknown")));
+    assert!(seen.all().iter().all(|message| message.tag() == Some("a")));
 }
 
 #[test]
