@@ -16,16 +16,20 @@ pub mod locks;
 pub mod names;
 pub mod offsets;
 pub mod pull;
+mod recall;
 pub mod reply;
 pub mod send;
 pub mod stats;
 pub mod system_topics;
+pub mod timer;
+pub mod timers;
 pub mod topics;
 pub mod transaction;
 
 mod noted;
 mod send_back;
 mod unique_key;
+pub mod wheel;
 
 use std::borrow::Cow;
 
