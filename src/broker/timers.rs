@@ -23,8 +23,8 @@ use crate::wire::loose_json::{self, BodyError};
 /// What is due within this time is in memory.
 pub const LEAD_MS: u64 = 5_000;
 
-/// So many timers may have to be read again after a crash.
-pub const FRESH_ENTRIES: usize = 1 << 16;
+/// So much of the timers in memory may have to be read again after a crash.
+const FRESH_SHARE: usize = 16;
 
 /// A recall comes up to so much ahead of what it takes back: RocketMQ's precision.
 const RECALL_SPAN_MS: u64 = 1_000;
@@ -147,9 +147,14 @@ impl Timers {
             && timer::recall_key(record).is_some_and(|key| self.recalled.contains(&key))
     }
 
+    /// So many make a run.
+    pub fn fresh_entries(&self) -> usize {
+        self.memory_entries.div_ceil(FRESH_SHARE)
+    }
+
     /// Whether so much is not covered that no more is to be enqueued.
     pub fn is_full(&self) -> bool {
-        self.fresh.len() >= 4 * FRESH_ENTRIES
+        self.fresh.len() >= 4 * self.fresh_entries()
     }
 
     pub fn is_due(&self, now_ms: u64) -> bool {
@@ -230,7 +235,7 @@ impl Timers {
 
     /// Whether there is something to save, and whether it is time for a new run.
     pub fn take_dirty(&mut self) -> Option<bool> {
-        let is_due = self.fresh.len() >= FRESH_ENTRIES;
+        let is_due = self.fresh.len() >= self.fresh_entries();
         (std::mem::take(&mut self.is_dirty) || is_due).then_some(is_due)
     }
 

@@ -13,7 +13,7 @@ use super::own_queue::Queued;
 use super::send::refusal_of;
 use super::shard::Shard;
 use crate::broker::timer::{self, TIMER};
-use crate::broker::timers::{Checkpoint, FRESH_ENTRIES, RunName, Timers, Uncovered};
+use crate::broker::timers::{Checkpoint, RunName, Timers, Uncovered};
 use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
 use crate::store::{
@@ -39,10 +39,6 @@ const MAX_BATCH_BYTES: usize = 256 << 10;
 
 /// Read from the runs at a time.
 const REFILL_ENTRIES: usize = 8192;
-
-/// A run with fewer timers left is written again together with the next one, so many at a time.
-const SMALL_RUN: u64 = FRESH_ENTRIES as u64 / 2;
-const MAX_MERGED: u64 = 4 * FRESH_ENTRIES as u64;
 
 /// Why timers are late.
 #[derive(Debug, thiserror::Error)]
@@ -439,11 +435,12 @@ async fn merge_small<I: Io>(
     delivered_ms: u64,
 ) -> Result<(Runs<I>, Runs<I>), StoreError> {
     let runs = timing.runs.borrow().clone();
+    let fresh = timing.timers.borrow().fresh_entries() as u64;
     let (mut kept, mut gone, mut merged) = (Vec::new(), Vec::new(), 0);
     for run in runs {
         let index = run.seek((delivered_ms.saturating_sub(1000), 0)).await?;
         let left = run.entries - index;
-        if left > SMALL_RUN || merged + left > MAX_MERGED {
+        if left > fresh / 2 || merged + left > 4 * fresh {
             kept.push(run);
             continue;
         }
