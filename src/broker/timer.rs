@@ -188,8 +188,8 @@ fn rolled_ms(stored_ms: u64, deliver_ms: u64, window_ms: u64) -> Option<u64> {
     })
 }
 
-/// What to store for a record that is due: the same message in its real topic, without what RocketMQ takes off. None if the
-/// record does not say where it belongs.
+/// What to store for a record that is due: the same message in its real topic. All properties stay, REAL_TOPIC too, as with
+/// RocketMQ. None if the record does not say where it belongs.
 pub fn deliver<'a>(record: &Record<'a>, now_ms: u64) -> Option<SendPlan<'a>> {
     let all = record.properties_without_crc();
     let topic = properties::find(all, properties::REAL_TOPIC)?;
@@ -197,51 +197,44 @@ pub fn deliver<'a>(record: &Record<'a>, now_ms: u64) -> Option<SendPlan<'a>> {
     if matches!(topic, system_topics::HALF | SCHEDULE | TIMER) {
         return None;
     }
-    let mut kept = String::with_capacity(all.len() + 64);
-    for (name, value) in properties::iter(all) {
-        let is_over = matches!(name, properties::REAL_TOPIC | properties::REAL_QUEUE_ID);
-        if !is_over && !matches!(name, ENQUEUE_MS | DEQUEUE_MS) {
-            properties::push(&mut kept, name, value);
-        }
-    }
-    push_times(&mut kept, record, now_ms);
-    Some(SendPlan::of_record(
-        record,
-        OwnMessage {
-            topic: Cow::Borrowed(topic),
-            queue_id: queue_id.parse().ok()?,
-            queue: None,
-            reconsume_times: record.reconsume_times,
-            properties: kept,
-        },
-    ))
+    let own = OwnMessage {
+        topic: Cow::Borrowed(topic),
+        queue_id: queue_id.parse().ok()?,
+        queue: None,
+        reconsume_times: record.reconsume_times,
+        properties: with_times(record, now_ms, number(record.properties, ROLL_TIMES)),
+    };
+    Some(SendPlan::of_record(record, own))
 }
 
 /// What to store for a record whose retention would end before it is due: the same again.
 pub fn roll<'a>(record: &Record<'a>, now_ms: u64) -> SendPlan<'a> {
-    let all = record.properties_without_crc();
-    let mut kept = String::with_capacity(all.len() + 64);
-    for (name, value) in properties::iter(all) {
-        if !matches!(name, ENQUEUE_MS | DEQUEUE_MS | ROLL_TIMES) {
-            properties::push(&mut kept, name, value);
-        }
-    }
-    push_times(&mut kept, record, now_ms);
-    let times = number(all, ROLL_TIMES).unwrap_or(0);
-    properties::push(&mut kept, ROLL_TIMES, &times.saturating_add(1).to_string());
+    let times = number(record.properties, ROLL_TIMES).unwrap_or(0);
     let own = OwnMessage {
         topic: Cow::Borrowed(TIMER),
         queue_id: 0,
         queue: None,
         reconsume_times: record.reconsume_times,
-        properties: kept,
+        properties: with_times(record, now_ms, Some(times.saturating_add(1))),
     };
     SendPlan::of_record(record, own)
 }
 
-fn push_times(out: &mut String, record: &Record<'_>, now_ms: u64) {
-    properties::push(out, ENQUEUE_MS, &record.store_timestamp_ms.to_string());
-    properties::push(out, DEQUEUE_MS, &now_ms.to_string());
+fn with_times(record: &Record<'_>, now_ms: u64, roll_times: Option<i64>) -> String {
+    let all = record.properties_without_crc();
+    let mut kept = String::with_capacity(all.len() + LATER_BYTES);
+    for (name, value) in properties::iter(all) {
+        if !matches!(name, ENQUEUE_MS | DEQUEUE_MS | ROLL_TIMES) {
+            properties::push(&mut kept, name, value);
+        }
+    }
+    let enqueued_ms = record.store_timestamp_ms.to_string();
+    properties::push(&mut kept, ENQUEUE_MS, &enqueued_ms);
+    properties::push(&mut kept, DEQUEUE_MS, &now_ms.to_string());
+    if let Some(times) = roll_times {
+        properties::push(&mut kept, ROLL_TIMES, &times.to_string());
+    }
+    kept
 }
 
 /// What a record in the timer topic takes back, or is taken back by: its time and `topic+uniqueKey`.

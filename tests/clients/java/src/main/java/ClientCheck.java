@@ -23,10 +23,12 @@ public final class ClientCheck {
     static {
         Consuming.scenarios(SCENARIOS); // the longest first
         Transactions.scenarios(SCENARIOS);
+        Delaying.scenarios(SCENARIOS);
         Sending.scenarios(SCENARIOS);
         Pulling.scenarios(SCENARIOS);
         Refusals.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);
+        Delaying.others(RESTART);
     }
 
     public static void main(String[] args) throws Exception {
