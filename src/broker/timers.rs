@@ -77,6 +77,8 @@ pub struct Timers {
     fresh: Vec<Timer>,
     enqueued_offset: u64,
     horizon: Option<TimerKey>,
+    /// Due in the horizon's millisecond, but behind it: in a run soon, from where it would come once more.
+    held: Vec<Timer>,
     saved: Checkpoint,
     is_dirty: bool,
     has_taken: bool,
@@ -103,6 +105,7 @@ impl Timers {
             enqueued_offset: saved.covered_offset,
             horizon: (!saved.runs.is_empty()).then_some((from_ms, 0)),
             saved,
+            held: Vec::new(),
             is_dirty: false,
             has_taken: false,
             memory_entries,
@@ -180,6 +183,10 @@ impl Timers {
             let Some((_, timer)) = self.wheel.pop_due(until_ms) else {
                 break;
             };
+            if self.horizon.is_some_and(|horizon| timer.key() >= horizon) {
+                self.held.push(timer);
+                continue;
+            }
             bytes += timer.size as usize;
             out.push(timer);
             self.has_taken = true;
@@ -231,6 +238,9 @@ impl Timers {
             }
         }
         self.horizon = horizon;
+        for timer in std::mem::take(&mut self.held) {
+            self.wheel.insert(timer.at_ms, timer);
+        }
     }
 
     /// Whether there is something to save, and whether it is time for a new run.
@@ -273,9 +283,10 @@ impl Timers {
         self.saved.runs = runs;
         if let Some(horizon) = self.horizon {
             let position = uncovered.position;
-            self.wheel.forget(horizon.0, |timer| {
-                timer.physical_offset < position && timer.key() >= horizon
-            });
+            let is_in_runs_only =
+                |timer: &Timer| timer.physical_offset < position && timer.key() >= horizon;
+            self.wheel.forget(horizon.0, is_in_runs_only);
+            self.held.retain(|timer| !is_in_runs_only(timer));
         }
         self.shed(now_ms);
     }

@@ -211,15 +211,16 @@ async fn turn<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<Option<
 /// Reads the timer topic's queue up to its end of now.
 async fn enqueue<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<(), StoreError> {
     let end = shard.store.bounds(timing.queue).max;
+    let enqueued = timing.timers.borrow().enqueued_offset();
+    if enqueued > end {
+        warn!(
+            enqueued,
+            end, "the timer topic ends before what was delivered of it"
+        );
+        timing.timers.borrow_mut().skip_to(end);
+    }
     loop {
         let offset = timing.timers.borrow().enqueued_offset();
-        if offset > end {
-            warn!(
-                offset,
-                end, "the timer topic ends before what was delivered of it"
-            );
-            timing.timers.borrow_mut().skip_to(end);
-        }
         if offset >= end || shard.stopping.get() {
             return Ok(());
         }

@@ -19,6 +19,7 @@ mod recovered;
 mod requests;
 mod retention;
 mod sent;
+mod timers;
 mod transactions;
 mod workload;
 
