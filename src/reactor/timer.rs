@@ -40,6 +40,8 @@ const MAX_BATCH_BYTES: usize = 256 << 10;
 /// Read from the runs at a time.
 const REFILL_ENTRIES: usize = 8192;
 
+const DENSE_GAP_BYTES: u64 = 16 << 10;
+
 /// Why timers are late.
 #[derive(Debug, thiserror::Error)]
 enum Late {
@@ -304,8 +306,16 @@ async fn deliver_batch<I: Io>(
     batch: &mut Vec<Timer>,
 ) -> Result<(), Late> {
     let mut records = Vec::with_capacity(batch.len());
+    let is_dense = is_dense(batch);
     for timer in &*batch {
-        records.push(shard.store.record_at(timer.physical_offset).await?);
+        let position = Position {
+            physical_offset: timer.physical_offset,
+            size: timer.size,
+        };
+        records.push(match is_dense {
+            true => shard.store.record_at(position.physical_offset).await?,
+            false => shard.store.record_alone(&position).await?,
+        });
     }
     let before = timing.last_batch_end.get();
     if before > shard.store.committed() {
@@ -321,6 +331,13 @@ async fn deliver_batch<I: Io>(
     }
     batch.drain(..done);
     result
+}
+
+/// Whether the messages stand so near to each other that reading the log in large blocks is worth it.
+fn is_dense(batch: &[Timer]) -> bool {
+    let offsets = batch.iter().map(|timer| timer.physical_offset);
+    let span = offsets.clone().max().unwrap_or(0) - offsets.min().unwrap_or(0);
+    span / (batch.len() as u64).max(1) < DENSE_GAP_BYTES
 }
 
 async fn deliver<I: Io>(
