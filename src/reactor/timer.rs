@@ -17,7 +17,7 @@ use crate::broker::timers::{Checkpoint, RunName, Timers, Uncovered};
 use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
 use crate::store::{
-    AppendError, QueueIndex, StoreError, Timer, TimerKey, TimerKind, TimerRun, TimerRuns,
+    AppendError, Position, QueueIndex, StoreError, Timer, TimerKey, TimerKind, TimerRun, TimerRuns,
 };
 use crate::wire::codes::response;
 

@@ -10,7 +10,7 @@ use super::block_cache;
 use super::consume_queue::Entry;
 use super::{Position, QueueIndex, Scan, ScanLimits, Store, StoreError, collect};
 use crate::io::Io;
-use crate::mem::BLOCK_BYTES;
+use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::{Check, Record};
 
 /// Entries looked at in one go; most scans need no more.
@@ -173,25 +173,29 @@ impl<I: Io> Store<I> {
     /// The record at this position, if one is there: for records here and there in the log, as what is not in memory is
     /// read by itself, and not within a large block.
     pub async fn record_alone(&self, position: &Position) -> Result<Option<Vec<u8>>, StoreError> {
-        let size = position.size as usize;
-        let is_within = position.physical_offset >= self.log_min()
-            && position.physical_offset.saturating_add(size as u64) <= self.committed()
+        let (physical_offset, size) = (position.physical_offset, position.size as usize);
+        let is_within = physical_offset >= self.log_min()
+            && physical_offset.saturating_add(size as u64) <= self.committed()
             && size <= self.config.max_record_bytes();
         if !is_within {
             return Ok(None);
         }
         let mut bytes = Vec::new();
         if !self.copy_hot(position, &mut bytes) {
-            let segment = self.segments.start_of(position.physical_offset);
-            let from = (position.physical_offset - segment) as usize % BLOCK_BYTES;
-            let start = position.physical_offset - from as u64;
-            let Some(read) = self.segments.read(start, from + size).await? else {
-                return Ok(None);
+            let segment = self.segments.start_of(physical_offset);
+            let from = (physical_offset - segment) as usize % BLOCK_BYTES;
+            let start = physical_offset - from as u64;
+            let read = match self.segments.read(start, from + size).await {
+                Ok(read) => read.unwrap_or_else(|| AlignedBuf::zeroed(0)),
+                Err(error) => match self.or_removed(physical_offset, error) {
+                    StoreError::Removed { .. } => return Ok(None),
+                    error => return Err(error),
+                },
             };
             bytes.extend_from_slice(read.get(from..from + size).unwrap_or_default());
         }
         let is_record = Record::decode(&bytes, Check::Crc)
-            .is_ok_and(|record| record.physical_offset == position.physical_offset);
+            .is_ok_and(|record| record.physical_offset == physical_offset);
         Ok(is_record.then_some(bytes))
     }
 
