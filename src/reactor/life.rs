@@ -7,7 +7,9 @@ use tracing::{error, info, warn};
 
 use super::connection::accept;
 use super::shard::Shard;
-use super::{Ready, ServeError, ShardSetup, delay, listen, persistence, registration, timer, transaction};
+use super::{
+    Ready, ServeError, ShardSetup, delay, listen, persistence, registration, timer, transaction,
+};
 use crate::broker::{Broker, ConfigFile};
 use crate::io::Io;
 use crate::io::{First, first};

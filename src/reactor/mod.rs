@@ -30,8 +30,8 @@ mod pull;
 mod registration;
 mod send;
 mod shard;
-mod transaction;
 mod timer;
+mod transaction;
 mod view;
 
 use std::future::Future;
