@@ -3,6 +3,7 @@
 
 use super::sends::{admit, request};
 use super::*;
+use crate::broker::send::OwnMessage;
 use crate::broker::timers::{Checkpoint, Timers};
 use crate::message::{Check, Record, RecordFields};
 use crate::store::TimerKind;
@@ -51,7 +52,14 @@ fn decoded(bytes: &[u8]) -> Record<'_> {
 
 /// A record of the timer topic with these properties.
 fn timed_record(pairs: &[(&str, &str)], stored_ms: i64) -> Vec<u8> {
-    let broker_made = SendPlan::of_broker(timer::TIMER.into(), b"x", peer(1).addr, 0, text(pairs));
+    let own = OwnMessage {
+        topic: timer::TIMER.into(),
+        queue_id: 0,
+        queue: None,
+        reconsume_times: 0,
+        properties: text(pairs),
+    };
+    let broker_made = SendPlan::of_broker(b"x", peer(1).addr, own);
     record_of(&broker_made, 4096, stored_ms)
 }
 
