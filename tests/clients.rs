@@ -52,6 +52,15 @@ fn java_on_two_shards() {
 }
 
 #[test]
+fn timed_messages_are_taken_back() {
+    let options = Options {
+        config: "recallMessageEnable=true\n",
+        ..Options::default()
+    };
+    java("5.5.0", &["--scenario", "recall"], &options);
+}
+
+#[test]
 fn go_v2() {
     if missing(&["go"]) {
         return;
@@ -97,6 +106,7 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
         };
         let broker = Broker::start(&store, &options);
         scenario(&broker, "clean", "before_restart");
+        scenario(&broker, "clean", "delays_before_restart");
         assert!(broker.terminate().success());
         assert!(
             !store.join("abort").exists(),
@@ -104,12 +114,15 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
         );
         let broker = Broker::start(&store, &options);
         scenario(&broker, "clean", "after_restart");
+        scenario(&broker, "clean", "delays_after_restart");
         scenario(&broker, "killed", "before_restart");
+        scenario(&broker, "killed", "delays_before_restart");
         // Consumer offsets are saved by the second; what a kill takes of them is delivered again.
         std::thread::sleep(std::time::Duration::from_secs(6));
         broker.kill();
         let broker = Broker::start(&store, &options);
         scenario(&broker, "killed", "after_restart");
+        scenario(&broker, "killed", "delays_after_restart");
         assert!(broker.terminate().success());
     }
 }

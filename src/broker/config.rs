@@ -62,6 +62,17 @@ pub struct BrokerConfig {
     pub transaction_op_max_bytes: usize,
     pub transaction_op_batch_interval_ms: u64,
     pub reject_transaction_message: bool,
+    /// Messages with a time of their own.
+    pub timer_wheel: bool,
+    /// Longest such delay; 0: no limit.
+    pub timer_max_delay_s: u64,
+    /// What waits longer is written anew this often, before its retention ends.
+    pub timer_roll_window_ms: u64,
+    /// Timers kept in memory; more wait on disk until shortly before they are due.
+    pub timer_memory_entries: usize,
+    /// Timed messages may be taken back.
+    pub recall: bool,
+    pub recall_when_not_writeable: bool,
     /// SQL92 subscriptions.
     pub property_filter: bool,
     /// Messages that come back are filtered again if the subscription to the retry topic is an SQL92 one.
@@ -113,6 +124,12 @@ impl Default for BrokerConfig {
             transaction_op_max_bytes: 4096,
             transaction_op_batch_interval_ms: 3_000,
             reject_transaction_message: false,
+            timer_wheel: true,
+            timer_max_delay_s: 0,
+            timer_roll_window_ms: 172_800_000,
+            timer_memory_entries: 1 << 20,
+            recall: false,
+            recall_when_not_writeable: true,
             property_filter: false,
             filter_support_retry: false,
             lite_pull: true,

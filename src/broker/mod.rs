@@ -22,10 +22,14 @@ pub mod send;
 pub mod sql92;
 pub mod stats;
 pub mod system_topics;
+pub mod timer;
+pub mod timers;
 pub mod topics;
 pub mod transaction;
+pub mod wheel;
 
 mod noted;
+mod recall;
 mod send_back;
 
 use std::borrow::Cow;

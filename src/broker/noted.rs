@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Refusal;
+use super::{Refusal, timer};
 use crate::message::properties;
 use crate::wire::codes::response;
 
@@ -14,7 +14,7 @@ pub(super) struct Noted<'a> {
     pub(super) wait: Option<&'a str>,
     pub(super) tags: Option<&'a str>,
     pub(super) is_half: bool,
-    pub(super) is_timed: bool,
+    pub(super) timer: timer::Wish<'a>,
     /// Some of [`BROKERS_OWN`].
     has_brokers_own: bool,
 }
@@ -38,7 +38,11 @@ impl<'a> Noted<'a> {
                 properties::TRANSACTION_PREPARED => {
                     noted.is_half = value.eq_ignore_ascii_case("true");
                 }
-                "TIMER_DELIVER_MS" | "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" => noted.is_timed = true,
+                timer::DELAY_SEC => noted.timer.delay_s = Some(value),
+                timer::DELAY_MS => noted.timer.delay_ms = Some(value),
+                timer::DELIVER_MS => noted.timer.deliver_ms = Some(value),
+                timer::OUT_MS => noted.timer.was_timed = true,
+                timer::DELETE_KEY => noted.timer.is_recall = true,
                 name if BROKERS_OWN.contains(&name) => noted.has_brokers_own = true,
                 _ => {}
             }
@@ -50,14 +54,20 @@ impl<'a> Noted<'a> {
         delay_level(self.delay)
     }
 
-    /// The properties to store: without those that are the broker's own.
+    /// The properties to store: without those that are the broker's own, and without a time of its own if there
+    /// is a delay level, too, which counts then (RocketMQ: `HookUtils.checkIfTimerMessage`).
     pub(super) fn stripped(&self, text: &'a str) -> Cow<'a, [u8]> {
-        if !self.has_brokers_own {
+        let is_leveled = self.delay_level().is_ok_and(|level| level > 0);
+        let loses_time = is_leveled && self.timer.has_time();
+        if !self.has_brokers_own && !loses_time {
             return Cow::Borrowed(text.as_bytes());
         }
+        let is_kept = |name: &str| match name {
+            timer::DELAY_SEC | timer::DELAY_MS | timer::DELIVER_MS => !loses_time,
+            name => !BROKERS_OWN.contains(&name),
+        };
         let mut kept = String::with_capacity(text.len());
-        for (name, value) in properties::iter(text).filter(|(name, _)| !BROKERS_OWN.contains(name))
-        {
+        for (name, value) in properties::iter(text).filter(|(name, _)| is_kept(name)) {
             properties::push(&mut kept, name, value);
         }
         Cow::Owned(kept.into_bytes())

@@ -46,6 +46,8 @@ pub struct SendPlan<'a> {
     pub batch: Option<u32>,
     /// When a message in the schedule topic is due; its ConsumeQueue entry holds this in place of the tag.
     pub deliver_time_ms: Option<i64>,
+    /// TIMER_OUT_MS of a message in the timer topic.
+    pub timer_out_ms: Option<i64>,
     /// Hash of the message's tag where it is known already; the store looks for it otherwise.
     tags_code: Option<i64>,
     /// False if the producer does not care for the flush.
@@ -146,6 +148,7 @@ impl<'a> SendPlan<'a> {
             body,
             batch: None,
             deliver_time_ms: None,
+            timer_out_ms: None,
             tags_code: None,
             wait: false,
             unique_key: UniqueKey::None,
@@ -222,6 +225,7 @@ impl Broker {
             body,
             batch: None,
             deliver_time_ms: None,
+            timer_out_ms: None,
             tags_code: Some(noted.tags.map_or(0, tags_code)),
             wait: noted.wait != Some("false"),
             unique_key: noted.unique_key.map_or(UniqueKey::None, UniqueKey::Client),
@@ -285,12 +289,6 @@ impl Broker {
         if is_half {
             self.check_half_allowed()?;
         }
-        if noted.is_timed && delay_level <= 0 {
-            return Err(Refusal::new(
-                response::SYSTEM_ERROR,
-                "accurate timer message is not enabled, timerWheelEnable is false; use a delay level",
-            ));
-        }
         if matches!(plan.unique_key, UniqueKey::None) {
             let id = self.make_unique_key(now_ms);
             properties::push(&mut plan.own_properties, properties::UNIQUE_KEY, &id);
@@ -299,8 +297,12 @@ impl Broker {
         if is_half {
             return self.hold(plan);
         }
-        if delay_level > 0 && sys_flag::is_consumable(plan.sys_flag) {
-            self.schedule(plan, delay_level, now_ms);
+        if sys_flag::is_consumable(plan.sys_flag) {
+            if delay_level > 0 {
+                self.schedule(plan, delay_level, now_ms);
+            } else if noted.timer.is_timed() {
+                self.postpone(plan, noted, now_ms)?;
+            }
         }
         check_properties(plan.properties())
     }

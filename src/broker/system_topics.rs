@@ -9,6 +9,8 @@ pub const TEMPLATE: &str = "TBW102";
 /// Messages that wait for their time, a queue for each delay level.
 pub use crate::store::SCHEDULE_TOPIC as SCHEDULE;
 pub const SCHEDULE_QUEUES: u32 = 18;
+/// Messages that wait for a time of their own.
+pub const TIMER: &str = "rmq_sys_wheel_timer";
 pub const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 pub const OP_HALF: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 
@@ -77,7 +79,7 @@ pub fn at_start(config: &BrokerConfig) -> Vec<TopicConfig> {
         ),
         topic(HALF, 1, both),
         topic(OP_HALF, 1, both),
-        topic(&format!("{SYSTEM_PREFIX}wheel_timer"), 1, both),
+        topic(TIMER, 1, both),
     ];
     if config.auto_create_topic {
         let queues = config.default_topic_queue_nums as i32;
@@ -116,7 +118,7 @@ pub fn names(config: &BrokerConfig) -> Vec<String> {
 pub fn is_closed_to_clients(topic: &str) -> bool {
     matches!(
         topic,
-        SCHEDULE | HALF | OP_HALF | TRANS_CHECK_MAX_TIME | SELF_TEST | OFFSET_MOVED
+        SCHEDULE | TIMER | HALF | OP_HALF | TRANS_CHECK_MAX_TIME | SELF_TEST | OFFSET_MOVED
     )
 }
 

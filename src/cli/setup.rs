@@ -114,6 +114,12 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         reject_transaction_message: config.reject_transaction_message,
         property_filter: config.property_filter,
         filter_support_retry: config.filter_support_retry,
+        timer_wheel: config.timer_wheel,
+        timer_max_delay_s: config.timer_max_delay_s,
+        timer_roll_window_ms: timer_roll_window_ms(config),
+        timer_memory_entries: config.timer_memory_entries as usize,
+        recall: config.recall,
+        recall_when_not_writeable: config.recall_when_not_writeable,
         long_polling: config.long_polling,
         short_polling_ms: config.short_polling_ms,
         max_pull_messages: config.max_pull_messages,
@@ -124,6 +130,12 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         client_expiry_ms: config.client_expiry_ms,
         ..BrokerConfig::default()
     }
+}
+
+/// Messages kept for less than twice the window are written anew sooner.
+fn timer_roll_window_ms(config: &Config) -> u64 {
+    let half_reserved_ms = u64::from(config.file_reserved_hours) * 1_800_000;
+    (config.timer_roll_window_s * 1000).min(half_reserved_ms.max(60_000))
 }
 
 fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {

@@ -141,6 +141,17 @@ config! {
     transaction_op_batch_interval_ms: u64 = 3_000, "transactionOpBatchInterval", 0..=600_000;
     /// Transactional messages are refused.
     reject_transaction_message: bool = false, "rejectTransactionMessage", Switch;
+    /// Messages with a time of their own (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS); otherwise they are refused.
+    timer_wheel: bool = true, "timerWheelEnable", Switch;
+    /// Longest such delay. 0: no limit, as what waits longer than messages are kept is written anew; RocketMQ's is 3 days.
+    timer_max_delay_s: u64 = 0, "timerMaxDelaySec", 0..=1_000_000_000_000;
+    /// What waits longer is written anew this often: well before the 72 h that messages are kept by default.
+    timer_roll_window_s: u64 = 172_800, "timerRollWindowSlot", 2..=604_740;
+    /// Timed messages kept in memory, per core, 32 bytes each; more wait on disk until shortly before they are due.
+    timer_memory_entries: u64 = 1 << 20, "timerMemoryEntries", 262_144..=1 << 30;
+    /// Timed messages may be taken back. RocketMQ's default.
+    recall: bool = false, "recallMessageEnable", Switch;
+    recall_when_not_writeable: bool = true, "allowRecallWhenBrokerNotWriteable", Switch;
     /// Creates the trace topic at start; otherwise traces create it like any other topic.
     trace_topic: bool = false, "traceTopicEnable", Switch;
     trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".into(), "msgTraceTopicName", Name;

@@ -106,7 +106,7 @@ const WITHOUT_EFFECT: &str = "\
     waitTimeMillsInSendQueue maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
     accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
     aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
-    adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet allowRecallWhenBrokerNotWriteable \
+    adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet \
     appendAckAsync appendCkAsync asyncLearner asyncSendEnable authConfigPath \
     authenticationMetadataProvider authenticationProvider authenticationStrategy \
     authenticationWhitelist authorizationMetadataProvider authorizationProvider \
@@ -194,7 +194,7 @@ const WITHOUT_EFFECT: &str = "\
     putMessageTimeout putMsgIndexHightWater putThreadPoolQueueCapacity \
     queryMessageThreadPoolNums queryThreadPoolQueueCapacity readOnlyCommitLogStorePaths \
     readUnCommitted realTimeNotifyConsumerChange realTimePersistRocksDBConfig \
-    recallMessageEnable recheckReputOffsetFromCq recoverConcurrently recoverThreadPoolNums \
+    recheckReputOffsetFromCq recoverConcurrently recoverThreadPoolNums \
     redeleteHangedFileInterval registerBrokerTimeoutMills rejectPullConsumerEnable \
     replicasPerDiskPartition replyThreadPoolQueueCapacity \
     retrieveMessageFromPopRetryTopicV1 reviveAckWaitMs reviveInterval reviveMaxSlow \
@@ -219,9 +219,9 @@ const WITHOUT_EFFECT: &str = "\
     tieredStoreFileReservedTime timerCheckMetricsWhen timerColdDataCheckIntervalMs \
     timerCongestNumEachSlot timerEnableCheckMetrics timerEnableDisruptor \
     timerEnableRetryUntilSuccess timerFlushIntervalMs timerGetMessageThreadNum \
-    timerInterceptDelayLevel timerMaxDelaySec timerMetricSmallThreshold timerPrecisionMs \
-    timerProgressLogIntervalMs timerPutMessageThreadNum timerRollWindowSlot \
-    timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable timerWheelEnable \
+    timerInterceptDelayLevel timerMetricSmallThreshold timerPrecisionMs \
+    timerProgressLogIntervalMs timerPutMessageThreadNum \
+    timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable \
     topicQueueLockNum totalReplicas traceOn transactionMetricFlushInterval transferMsgByHeap \
     transientStorePoolEnable transientStorePoolSize \
     travelCqFileNumWhenGetMessage updateNameServerAddrPeriod useABSLock useEpollNativeSelector \

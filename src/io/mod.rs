@@ -12,12 +12,14 @@ mod disk;
 mod first;
 mod net;
 mod notify;
+mod pause;
 
 pub use clock::{Clock, Now};
 pub use disk::{DirEntry, Disk, Durability, File, OpenOptions, Space};
 pub use first::{First, first};
 pub use net::{Listener, Net, Stream};
 pub use notify::{Notified, Notify};
+pub use pause::pause;
 
 use std::future::Future;
 

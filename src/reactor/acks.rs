@@ -50,7 +50,11 @@ pub enum Receipt {
         unique_key: UniqueKey,
         /// Of a batch the ids of all messages, joined by commas.
         batch_ids: Option<Box<str>>,
+        /// Of a timed message, to take it back by.
+        recall_handle: Option<Box<str>>,
     },
+    /// To a recall: whose.
+    Recall { unique_key: Box<str> },
     /// To a send-back: nothing.
     Plain,
 }

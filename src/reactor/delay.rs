@@ -1,7 +1,8 @@
 //! The delay service: moves what is due from the queues of the schedule topic to where it belongs.
 //!
 //! Each level's queue is in the order of its deliver times, as all its messages wait equally long. One task sleeps until
-//! the earliest head of a queue is due, or until a queue gets an entry.
+//! the earliest head of a queue is due, or until a queue gets an entry. When much is due, the levels take turns, and what
+//! one round has written is committed before the round after the next begins: sends find room in between.
 
 use std::rc::Rc;
 
@@ -10,7 +11,7 @@ use tracing::warn;
 use super::own_queue::Queued;
 use super::shard::Shard;
 use crate::broker::delay::{self, Due};
-use crate::io::{Io, Notify, first};
+use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
 use crate::store::{QueueIndex, ReadError};
 
@@ -18,7 +19,7 @@ use crate::store::{QueueIndex, ReadError};
 const RETRY_NS: u64 = 1_000_000_000;
 
 /// Messages of one level read in one go.
-const AT_A_TIME: usize = 32;
+const AT_A_TIME: usize = 256;
 
 /// The wall clock may be set while we sleep by the other one.
 const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
@@ -33,6 +34,7 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     for queue in &queues {
         shard.listen(*queue, arrived.clone());
     }
+    let mut last_round_end = 0;
     while !shard.stopping.get() {
         let mut wait_ns = LONGEST_SLEEP_NS;
         for (level, queue) in levels.iter().zip(&queues) {
@@ -45,45 +47,53 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
             };
             wait_ns = wait_ns.min(next.unwrap_or(LONGEST_SLEEP_NS));
         }
+        if wait_ns == 0 {
+            let before = std::mem::replace(&mut last_round_end, shard.store.tail());
+            if before > shard.store.committed() {
+                // If the log has failed, storing the next one says so.
+                let _ = shard.store.committed_beyond(before - 1).await;
+            }
+            pause().await;
+            continue;
+        }
         let until = shard.io.now().mono_ns + wait_ns;
         first(arrived.notified(), shard.io.sleep_until(until)).await;
     }
 }
 
-/// Delivers what is due of one level; how long until the next message is, if there is one.
+/// Delivers some of what is due of one level; how long until the next message is, if there is one.
 async fn deliver_due<I: Io>(
     shard: &Shard<I>,
     level: i32,
     queue: QueueIndex,
 ) -> Result<Option<u64>, ReadError> {
-    loop {
-        let offset = {
-            let bounds = shard.store.bounds(queue);
-            shard.broker.borrow().delays.offset(level, bounds)
-        };
-        let now_ms = shard.io.now().unix_ms as u64;
-        let mut next_at_ms = None;
-        let is_due = |tags_code| match shard.broker.borrow().delays.due(level, tags_code, now_ms) {
-            Due::Now => true,
-            Due::At(at_ms) => {
-                next_at_ms = next_at_ms.or(Some(at_ms));
-                false
-            }
-        };
-        let due = shard.read_queue(queue, offset, AT_A_TIME, is_due).await?;
-        if due.is_empty() {
-            return Ok(next_at_ms.map(|at_ms| (at_ms - now_ms).max(1) * 1_000_000));
+    let offset = {
+        let bounds = shard.store.bounds(queue);
+        shard.broker.borrow().delays.offset(level, bounds)
+    };
+    let now_ms = shard.now_ms();
+    let mut next_at_ms = None;
+    let is_due = |tags_code| match shard.broker.borrow().delays.due(level, tags_code, now_ms) {
+        Due::Now => true,
+        Due::At(at_ms) => {
+            next_at_ms = next_at_ms.or(Some(at_ms));
+            false
         }
-        for message in due {
-            if !deliver(shard, &message).await {
-                return Ok(Some(RETRY_NS));
-            }
-            let mut broker = shard.broker.borrow_mut();
-            broker
-                .delays
-                .advance(level, message.queue_offset + 1, now_ms);
-        }
+    };
+    let due = shard.read_queue(queue, offset, AT_A_TIME, is_due).await?;
+    if due.is_empty() {
+        return Ok(next_at_ms.map(|at_ms| (at_ms - now_ms).max(1) * 1_000_000));
     }
+    for message in due {
+        if !deliver(shard, &message).await {
+            return Ok(Some(RETRY_NS));
+        }
+        let mut broker = shard.broker.borrow_mut();
+        broker
+            .delays
+            .advance(level, message.queue_offset + 1, now_ms);
+    }
+    Ok(Some(0))
 }
 
 /// `false` if the message could not be stored, and stays where it is.

@@ -7,7 +7,9 @@ use tracing::{error, info, warn};
 
 use super::connection::accept;
 use super::shard::Shard;
-use super::{Ready, ServeError, ShardSetup, delay, listen, persistence, registration, transaction};
+use super::{
+    Ready, ServeError, ShardSetup, delay, listen, persistence, registration, timer, transaction,
+};
 use crate::broker::{Broker, ConfigFile};
 use crate::io::Io;
 use crate::io::{First, first};
@@ -50,6 +52,7 @@ pub async fn run<I: Io>(
     io.spawn(persistence::watch_offsets(shard.clone()));
     io.spawn(delay::run(shard.clone()));
     io.spawn(transaction::run(shard.clone()));
+    io.spawn(timer::run(shard.clone()));
     persistence::save_all(&shard).await;
     let registered = registration::start(&shard).await;
     ready(Ready {
@@ -170,6 +173,7 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     shard.saves.wake();
     shard.ring_all();
     wait_until(shard, LAST_COMMIT_NS, || shard.acks.borrow().is_empty()).await;
+    wait_until(shard, LAST_COMMIT_NS, || !shard.timers_running.get()).await;
     wait_until(shard, LAST_REPLIES_NS, || shard.connections.are_drained()).await;
     shard.connections.close_all();
     shard.end_transactions();

@@ -14,6 +14,7 @@
 //! | persistence | a change | writes config/*.json |
 //! | delay | the next due message | moves it to its real topic |
 //! | transaction | the check interval | asks producers about half messages |
+//! | timers, two | the next due message, 1 s | the same for messages with a time of their own; saves which wait |
 
 mod acks;
 mod connection;
@@ -29,6 +30,7 @@ mod pull;
 mod registration;
 mod send;
 mod shard;
+mod timer;
 mod transaction;
 mod view;
 

@@ -11,9 +11,9 @@ use crate::io::Io;
 use crate::message::batch;
 use crate::message::ids::offset_message_id;
 use crate::store::{AppendError, Appended, QueueIndex};
-use crate::wire::Header;
-use crate::wire::codes::response;
-use crate::wire::send::{SendReply, SendRequest};
+use crate::wire::codes::{request, response};
+use crate::wire::send::{RecallReply, RecallRequest, SendReply, SendRequest};
+use crate::wire::{Header, Value};
 
 impl<I: Io> Shard<I> {
     pub(super) fn send(
@@ -44,7 +44,13 @@ impl<I: Io> Shard<I> {
             return Flow::Full(len);
         }
         match self.append(&plan, now.unix_ms) {
-            Ok((end, receipt)) if !caller.is_oneway => {
+            Ok((end, mut receipt)) if !caller.is_oneway => {
+                if header.code != request::SEND_BATCH_MESSAGE
+                    && let Receipt::Send { recall_handle, .. } = &mut receipt
+                {
+                    let handle = self.broker.borrow().recall_handle(&plan);
+                    *recall_handle = handle.map(String::into_boxed_str);
+                }
                 let connection = connection.clone();
                 let ack = Ack {
                     end,
@@ -63,6 +69,59 @@ impl<I: Io> Shard<I> {
             }
         }
         Flow::Next
+    }
+
+    /// Takes a timed message back: answered once that is committed.
+    pub(super) fn recall(
+        &self,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        header: &Header<'_>,
+    ) -> Flow {
+        let now = self.io.now();
+        let peer = self.peer(connection, header);
+        let admitted = RecallRequest::decode(&header.ext)
+            .map_err(Refusal::from)
+            .and_then(|request| {
+                let broker = self.broker.borrow();
+                broker.admit_recall(&request, &peer, now.unix_ms as u64)
+            });
+        let (plan, unique_key) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                self.refuse_recall(connection, caller, &refusal);
+                return Flow::Next;
+            }
+        };
+        let len = log_bytes(&plan);
+        if !self.store.room_for(len) {
+            return Flow::Full(len);
+        }
+        match self.append(&plan, now.unix_ms) {
+            Ok((end, _)) => {
+                let ack = Ack {
+                    end,
+                    appended_ns: now.mono_ns,
+                    connection: connection.clone(),
+                    caller,
+                    receipt: Receipt::Recall {
+                        unique_key: unique_key.into(),
+                    },
+                };
+                self.acks.borrow_mut().push(ack);
+            }
+            Err(error) => {
+                let remark = format!("recall failed, execute error: {error}");
+                let refusal = Refusal::new(response::SYSTEM_ERROR, remark);
+                self.refuse_recall(connection, caller, &refusal);
+            }
+        }
+        Flow::Next
+    }
+
+    fn refuse_recall(&self, connection: &Connection<I::Stream>, caller: Caller, refusal: &Refusal) {
+        let ext = [("MSG_REGION", Value::Str(&self.region_id))];
+        connection.answer(caller, refusal.code, Some(&refusal.remark), &ext, &[]);
     }
 
     /// Appends what a plan says, one record or a batch. Returns the end of it in the log, and what to tell the sender.
@@ -88,6 +147,7 @@ impl<I: Io> Shard<I> {
             physical_offset: last.physical_offset,
             unique_key: UniqueKey::new(plan.unique_key.as_str().unwrap_or_default()),
             batch_ids,
+            recall_handle: None,
         };
         Ok((last.end, receipt))
     }
@@ -152,12 +212,21 @@ impl<I: Io> Shard<I> {
 
     /// Answers a send whose record is in the log; `code` says how safe it is there.
     pub(super) fn acknowledge(&self, ack: &Ack<I::Stream>, code: i32, remark: Option<&str>) {
+        if let Receipt::Recall { unique_key } = &ack.receipt {
+            let reply = RecallReply { msg_id: unique_key };
+            let mut ext = reply.ext().to_vec();
+            ext.push(("MSG_REGION", Value::Str(&self.region_id)));
+            return ack
+                .connection
+                .answer(ack.caller, response::SUCCESS, None, &ext, &[]);
+        }
         let Receipt::Send {
             queue_id,
             queue_offset,
             physical_offset,
             unique_key,
             batch_ids,
+            recall_handle,
         } = &ack.receipt
         else {
             return ack.connection.answer(ack.caller, code, remark, &[], &[]);
@@ -170,7 +239,7 @@ impl<I: Io> Shard<I> {
             trace_on: Some(self.trace_on),
             region: Some(&self.region_id),
             batch_uniq_id: None,
-            recall_handle: None,
+            recall_handle: recall_handle.as_deref(),
             queue_offset: *queue_offset as i64,
         };
         ack.connection
@@ -185,7 +254,7 @@ impl<I: Io> Shard<I> {
         code: i32,
         remark: &str,
     ) {
-        use crate::wire::Value::Str;
+        use Value::Str;
         let ext = [
             ("TRACE_ON", Str(self.trace_on)),
             ("MSG_REGION", Str(&self.region_id)),

@@ -47,6 +47,8 @@ pub(super) struct Shard<I: Io> {
     /// How long sends took until they were acknowledged, in microseconds.
     pub put_times_us: RefCell<Histogram<u32>>,
     pub stopping: Cell<bool>,
+    /// How far timed messages have been delivered may still have to be saved.
+    pub timers_running: Cell<bool>,
     /// Wakes whoever would sleep over the end.
     pub stopped: Notify,
     effects: RefCell<Vec<Effect>>,
@@ -75,6 +77,7 @@ impl<I: Io> Shard<I> {
             bells: Bells::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
+            timers_running: Cell::new(false),
             stopped: Notify::default(),
             effects: RefCell::default(),
         })
@@ -142,6 +145,11 @@ impl<I: Io> Shard<I> {
                     return Flow::Next;
                 }
                 let flow = self.send(connection, caller, header, frame.body);
+                self.carry_out_effects();
+                return flow;
+            }
+            request::RECALL_MESSAGE => {
+                let flow = self.recall(connection, caller, header);
                 self.carry_out_effects();
                 return flow;
             }

@@ -6,10 +6,11 @@
 
 use std::rc::Rc;
 
-use super::block_cache::BLOCK_BYTES;
+use super::block_cache;
 use super::consume_queue::Entry;
 use super::{Position, QueueIndex, Scan, ScanLimits, Store, StoreError, collect};
 use crate::io::Io;
+use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::{Check, Record};
 
 /// Entries looked at in one go; most scans need no more.
@@ -222,6 +223,35 @@ impl<I: Io> Store<I> {
         self.segments.min_position().unwrap_or(0)
     }
 
+    /// The record at this position, if one is there: for records here and there in the log, as what is not in memory is
+    /// read by itself, and not within a large block.
+    pub async fn record_alone(&self, position: &Position) -> Result<Option<Vec<u8>>, StoreError> {
+        let (physical_offset, size) = (position.physical_offset, position.size as usize);
+        let is_within = physical_offset >= self.log_min()
+            && physical_offset.saturating_add(size as u64) <= self.committed()
+            && size <= self.config.max_record_bytes();
+        if !is_within {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        if !self.copy_hot(position, &mut bytes) {
+            let segment = self.segments.start_of(physical_offset);
+            let from = (physical_offset - segment) as usize % BLOCK_BYTES;
+            let start = physical_offset - from as u64;
+            let read = match self.segments.read(start, from + size).await {
+                Ok(read) => read.unwrap_or_else(|| AlignedBuf::zeroed(0)),
+                Err(error) => match self.or_removed(physical_offset, error) {
+                    StoreError::Removed { .. } => return Ok(None),
+                    error => return Err(error),
+                },
+            };
+            bytes.extend_from_slice(read.get(from..from + size).unwrap_or_default());
+        }
+        let is_record = Record::decode(&bytes, Check::Crc)
+            .is_ok_and(|record| record.physical_offset == physical_offset);
+        Ok(is_record.then_some(bytes))
+    }
+
     async fn read_range(
         self: &Rc<Self>,
         position: u64,
@@ -251,7 +281,7 @@ impl<I: Io> Store<I> {
         while at < end {
             // Counted from the segment's start: its size need not be a multiple of a block.
             let segment = self.segments.start_of(at);
-            let start = at - (at - segment) % BLOCK_BYTES;
+            let start = at - (at - segment) % block_cache::BLOCK_BYTES;
             let block = self.block(start).await?;
             let from = (at - start) as usize;
             let to = ((end - start) as usize).min(block.len());

@@ -24,6 +24,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 mod text_files;
+mod timer_runs;
 mod waiters;
 
 use std::cell::{Cell, RefCell};
@@ -40,6 +41,7 @@ pub use open::Progress;
 pub use retention::Retention;
 pub use search::Boundary;
 pub use text_files::TextFiles;
+pub use timer_runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
 
 use crate::io::{Io, Notify};
 use crate::mem::Pages;

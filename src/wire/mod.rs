@@ -21,6 +21,7 @@ pub mod message_queue;
 pub mod offset;
 pub mod pull;
 pub mod query;
+pub mod recall;
 pub mod register;
 pub mod request;
 pub mod route;

@@ -21,6 +21,9 @@ pub const NAMESRV_PORT: u16 = 9876;
 /// Short ones, so that much is delayed within a short run.
 pub const DELAY_LEVELS_MS: [u64; 3] = [300, 1_000, 2_500];
 
+/// Most timers wait on disk.
+const TIMER_MEMORY_ENTRIES: usize = 64;
+
 pub const FLUSH_INTERVAL_MS: u64 = 500;
 pub const SAVE_OFFSETS_INTERVAL_MS: u64 = 1_000;
 /// Producers are asked this often about their half messages, once these are so old.
@@ -45,6 +48,8 @@ pub struct Cluster {
     pub sim: Sim,
     pub flush: Flush,
     retention: Retention,
+    /// What is different from the usual settings at the next start.
+    pub settings: Cell<fn(&mut BrokerConfig)>,
     broker: RefCell<Option<Process>>,
 }
 
@@ -76,6 +81,7 @@ impl Cluster {
             sim: Sim::new(seed, config),
             flush,
             retention,
+            settings: Cell::new(|_| {}),
             broker: RefCell::default(),
         }
     }
@@ -113,7 +119,8 @@ impl Cluster {
         let io = self.sim.host(BROKER);
         let stop = Rc::new(Notify::default());
         let state = Rc::new(Cell::new(State::Starting));
-        let setup = shard_setup(&io, self.flush, &self.retention);
+        let mut setup = shard_setup(&io, self.flush, &self.retention);
+        self.settings.get()(&mut setup.broker);
         let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
         io.spawn(async move {
             let ready = |ready: reactor::Ready| {
@@ -206,6 +213,7 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
             transaction_timeout_ms: CHECK_TIMEOUT_MS,
             transaction_op_batch_interval_ms: OP_BATCH_INTERVAL_MS,
             property_filter: true,
+            timer_memory_entries: TIMER_MEMORY_ENTRIES,
             ..BrokerConfig::default()
         },
         namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT)],

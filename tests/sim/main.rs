@@ -20,6 +20,7 @@ mod recovered;
 mod requests;
 mod retention;
 mod sent;
+mod timers;
 mod transactions;
 mod workload;
 

@@ -203,13 +203,11 @@ impl Oracle {
             assert_eq!(end, Some(&End::Commit), "visible: {record:?}");
         }
         if queue.topic == sent.topic {
-            if let Some(level) = sent.delay_level.checked_sub(1) {
-                let due_ms = sent.born_ms + DELAY_LEVELS_MS[level as usize] as i64;
-                assert!(
-                    record.store_timestamp_ms >= due_ms,
-                    "delivered before its time: {record:?}"
-                );
-            }
+            let due_ms = sent.born_ms + sent.delay_ms() as i64;
+            assert!(
+                record.store_timestamp_ms >= due_ms,
+                "delivered before its time: {record:?}"
+            );
             assert_eq!(record.reconsume_times, 0, "{record:?}");
         } else {
             let begun_ms = self.sent_back_ms.get(&number);

@@ -4,9 +4,16 @@
 //! 0  number 8   fill, drawn from the number
 //! ```
 
+use ringmq::broker::timer;
 use ringmq::message::{Record, properties};
 
+use crate::cluster::DELAY_LEVELS_MS;
 use crate::dice::Dice;
+
+const LEVELS: usize = DELAY_LEVELS_MS.len();
+
+/// Beyond the levels, and not later than the last of them.
+pub const TIMED_LEVELS: u64 = 25;
 
 pub const TAGS: [&str; 3] = ["red", "green", "blue"];
 
@@ -21,7 +28,7 @@ pub struct Sent {
     pub number: u64,
     pub topic: String,
     pub body_bytes: usize,
-    /// 0: at once.
+    /// 0: at once; beyond the broker's levels: a time of its own.
     pub delay_level: u64,
     /// Its producer decides later whether anybody may see it.
     pub is_half: bool,
@@ -29,6 +36,14 @@ pub struct Sent {
 }
 
 impl Sent {
+    pub fn delay_ms(&self) -> u64 {
+        match self.delay_level as usize {
+            0 => 0,
+            level @ 1..=LEVELS => DELAY_LEVELS_MS[level - 1],
+            level => (level - LEVELS) as u64 * 97,
+        }
+    }
+
     pub fn tag(&self) -> &'static str {
         TAGS[self.number as usize % TAGS.len()]
     }
@@ -59,8 +74,13 @@ impl Sent {
             properties::push(&mut text, properties::TRANSACTION_PREPARED, "true");
             properties::push(&mut text, properties::PRODUCER_GROUP, PRODUCERS);
         }
-        if self.delay_level > 0 {
-            properties::push(&mut text, properties::DELAY, &self.delay_level.to_string());
+        let delay_ms = self.delay_ms().to_string();
+        match self.delay_level as usize {
+            0 => {}
+            1..=LEVELS => {
+                properties::push(&mut text, properties::DELAY, &self.delay_level.to_string());
+            }
+            _ => properties::push(&mut text, timer::DELAY_MS, &delay_ms),
         }
         text
     }

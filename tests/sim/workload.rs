@@ -19,7 +19,7 @@ use crate::cluster::{DELAY_LEVELS_MS, MAX_MESSAGE_BYTES};
 use crate::dice::Dice;
 use crate::oracle::{End, Oracle, Queue, Told, retry_topic};
 use crate::requests::{self, Half, Pull, QUEUES};
-use crate::sent::Sent;
+use crate::sent::{Sent, TIMED_LEVELS};
 
 /// Topics that exist from the start; the others come with their first message.
 pub const CREATED: [&str; 2] = ["first", "second"];
@@ -159,6 +159,12 @@ async fn send_burst(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()
 
 async fn send_delayed(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()> {
     let level = dice.within(1, DELAY_LEVELS_MS.len() as u64);
+    let level = level
+        + if dice.one_in(2) {
+            dice.within(0, TIMED_LEVELS)
+        } else {
+            0
+        };
     let message = new_message(connected, dice, level);
     send_all(connected, dice, vec![message]).await
 }

@@ -6,6 +6,7 @@ mod files;
 mod pulls;
 mod send_backs;
 mod sends;
+mod timers;
 
 use super::*;
 use crate::store::QueueBounds;

@@ -183,14 +183,8 @@ fn sizes() {
 }
 
 #[test]
-fn timed_messages_are_refused_clearly() {
+fn a_level_that_is_no_number() {
     let mut broker = broker();
-    refused(
-        &mut broker,
-        &request("T", "TIMER_DELAY_MS\u{1}5\u{2}"),
-        1,
-        "timer",
-    );
     refused(&mut broker, &request("T", "DELAY\u{1}x\u{2}"), 1, "DELAY");
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::half::{Half, property, rewritten};
 use super::{HALF, HalfOffset};
-use crate::broker::noted::delay_level;
+use crate::broker::noted::{Noted, delay_level};
 use crate::broker::send::{OwnMessage, SendPlan, check_properties};
 use crate::broker::{Broker, Refusal};
 use crate::message::{Record, properties, sys_flag};
@@ -131,6 +131,7 @@ impl Broker {
             true => rewritten(half.record, &PLACE_AND_MARK),
             false => rewritten(half.record, &PLACE),
         };
+        let said = properties.clone();
         let own = OwnMessage {
             topic: Cow::Borrowed(half.real_topic),
             queue_id: half.real_queue_id,
@@ -141,8 +142,11 @@ impl Broker {
         let mut plan = SendPlan::of_record(half.record, own);
         plan.sys_flag = sys_flag::with_transaction(plan.sys_flag, sys_flag::TRANSACTION_COMMIT);
         plan.prepared_transaction_offset = half.record.physical_offset;
+        let noted = Noted::of(&said);
         if delay_level > 0 {
             self.schedule(&mut plan, delay_level, now_ms);
+        } else if noted.timer.is_timed() {
+            self.postpone(&mut plan, &noted, now_ms)?;
         }
         check_properties(plan.properties())?;
         Ok(plan)

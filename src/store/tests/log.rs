@@ -18,6 +18,25 @@ fn a_segment_ends_in_a_blank_record() {
         let blank = crate::message::blank_record((SEGMENT - last.end) as u32);
         assert_eq!(log[last.end as usize..][..8], blank);
         assert_eq!(store.record_at(last.end).await.unwrap(), None);
+        // In memory, on disk, and not there.
+        for (offset, len, is_there) in [
+            (SEGMENT, last.len, true),
+            (last.physical_offset, last.len, true),
+            (0, last.len, true),
+            (1, last.len, false),
+            (0, last.len - 1, false),
+            (SEGMENT, 1 << 30, false),
+        ] {
+            let position = Position {
+                physical_offset: offset,
+                size: len as u32,
+            };
+            let alone = store.record_alone(&position).await.unwrap();
+            assert_eq!(alone.is_some(), is_there, "{position:?}");
+            if is_there {
+                assert_eq!(alone, store.record_at(offset).await.unwrap());
+            }
+        }
     });
 }
 

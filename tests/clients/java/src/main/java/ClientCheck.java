@@ -23,6 +23,7 @@ public final class ClientCheck {
     static {
         Consuming.scenarios(SCENARIOS); // the longest first
         Transactions.scenarios(SCENARIOS);
+        Delaying.scenarios(SCENARIOS);
         Sending.scenarios(SCENARIOS);
         Pulling.scenarios(SCENARIOS);
         Querying.scenarios(SCENARIOS);
@@ -33,6 +34,7 @@ public final class ClientCheck {
         Refusals.scenarios(SCENARIOS);
         Retention.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);
+        Delaying.others(RESTART);
     }
 
     public static void main(String[] args) throws Exception {

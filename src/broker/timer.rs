@@ -1,0 +1,262 @@
+//! Messages that wait for a time of their own in the timer topic (RocketMQ: `HookUtils.transformTimerMessage`,
+//! `TimerMessageStore.doEnqueue`, `.convertMessage`).
+//!
+//! ```text
+//! a send     -> postpone() -> the timer topic, with REAL_TOPIC, REAL_QID and TIMER_OUT_MS
+//! its record -> timer()    -> when it is to be looked at again, and what for
+//! then       -> deliver()  -> its real topic
+//!            -> roll()     -> the timer topic again, before the end of its retention
+//! ```
+//! TIMER_OUT_MS is RocketMQ's: the begin of the last span of its precision before the message is due, so that a store moves
+//! to and from RocketMQ. Its precision is a second, ours a millisecond.
+
+use std::borrow::Cow;
+
+use super::delay::SCHEDULE;
+use super::noted::Noted;
+use super::send::{OwnMessage, SendPlan, check_properties_with};
+use super::{Broker, Refusal, system_topics};
+use crate::message::{Record, properties};
+use crate::store::{Timer, TimerKind};
+use crate::wire::codes::response;
+
+pub use super::system_topics::TIMER;
+
+pub const DELAY_SEC: &str = "TIMER_DELAY_SEC";
+pub const DELAY_MS: &str = "TIMER_DELAY_MS";
+pub const DELIVER_MS: &str = "TIMER_DELIVER_MS";
+pub const OUT_MS: &str = "TIMER_OUT_MS";
+pub const DELETE_KEY: &str = "TIMER_DEL_UNIQKEY";
+const ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+const DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+const ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+
+/// RocketMQ's default precision. Any other that somebody may have configured there is a part of it.
+const COARSEST_MS: i64 = 1000;
+
+/// What is added to a message's properties until it is delivered.
+const LATER_BYTES: usize = 128;
+
+impl Broker {
+    /// Redirects a message with a time of its own into the timer topic; one whose time has come stays where it is.
+    pub(super) fn postpone(
+        &self,
+        plan: &mut SendPlan<'_>,
+        noted: &Noted<'_>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        if !self.config.timer_wheel {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                "accurate timer message is not enabled, timerWheelEnable is false",
+            ));
+        }
+        let now_ms = now_ms as i64;
+        let deliver_ms = noted.timer.deliver_ms(now_ms)?;
+        if deliver_ms <= now_ms {
+            return match noted.timer.is_recall {
+                true => Err(illegal(format!(
+                    "timer message illegal, it takes back what was due at {deliver_ms}, now is {now_ms}"
+                ))),
+                false => Ok(()),
+            };
+        }
+        let limit_s = self.config.timer_max_delay_s;
+        if limit_s > 0 && deliver_ms - now_ms > limit_s.saturating_mul(1000) as i64 {
+            return Err(illegal(format!(
+                "timer message illegal, the delay time should not be bigger than the max delay {}ms (timerMaxDelaySec), it is {}ms",
+                limit_s * 1000,
+                deliver_ms - now_ms
+            )));
+        }
+        let out_ms = deliver_ms - 1;
+        let own = &mut plan.own_properties;
+        properties::push(own, OUT_MS, &out_ms.to_string());
+        properties::push(own, properties::REAL_TOPIC, &plan.topic);
+        properties::push(own, properties::REAL_QUEUE_ID, &plan.queue_id.to_string());
+        plan.topic = Cow::Borrowed(TIMER);
+        plan.queue_id = 0;
+        plan.queue = self.known_queue(TIMER, 0);
+        plan.timer_out_ms = Some(out_ms);
+        check_properties_with(plan.properties(), LATER_BYTES)
+    }
+}
+
+/// What a message's properties say about its time.
+#[derive(Debug, Default)]
+pub(super) struct Wish<'a> {
+    pub(super) delay_s: Option<&'a str>,
+    pub(super) delay_ms: Option<&'a str>,
+    pub(super) deliver_ms: Option<&'a str>,
+    /// It has been in the timer topic before.
+    pub(super) was_timed: bool,
+    pub(super) is_recall: bool,
+}
+
+impl Wish<'_> {
+    pub(super) fn is_timed(&self) -> bool {
+        !self.was_timed && self.has_time()
+    }
+
+    pub(super) fn has_time(&self) -> bool {
+        self.delay_s.is_some() || self.delay_ms.is_some() || self.deliver_ms.is_some()
+    }
+
+    fn deliver_ms(&self, now_ms: i64) -> Result<i64, Refusal> {
+        let number = |name: &str, text: &str| {
+            text.parse().map_err(|_| {
+                let text: String = text.chars().take(32).collect();
+                illegal(format!(
+                    "timer message illegal, {name} is {text:?}, expected a number"
+                ))
+            })
+        };
+        Ok(match (self.delay_s, self.delay_ms, self.deliver_ms) {
+            (Some(text), _, _) => {
+                let delay_s: i64 = number(DELAY_SEC, text)?;
+                now_ms.saturating_add(delay_s.saturating_mul(1000))
+            }
+            (_, Some(text), _) => now_ms.saturating_add(number(DELAY_MS, text)?),
+            (_, _, Some(text)) => number(DELIVER_MS, text)?,
+            _ => now_ms,
+        })
+    }
+}
+
+/// What is to be done with a record of the timer topic, and when; None if it does not say.
+pub fn timer(record: &Record<'_>, roll_window_ms: u64) -> Option<Timer> {
+    let all = record.properties_without_crc();
+    let out_ms = number(all, OUT_MS)?;
+    let is_recall = properties::find(all, DELETE_KEY).is_some();
+    let deliver_ms = match is_recall {
+        // Ahead of everything that it may take back.
+        true => out_ms,
+        false => deliver_ms(all, out_ms, record.store_timestamp_ms),
+    };
+    let (deliver_ms, stored_ms) = (
+        u64::try_from(deliver_ms).ok()?,
+        record.store_timestamp_ms.max(0) as u64,
+    );
+    let (at_ms, kind) = match rolled_ms(stored_ms, deliver_ms, roll_window_ms) {
+        Some(at_ms) => (at_ms, TimerKind::Roll),
+        None if is_recall => (deliver_ms, TimerKind::Recall),
+        None => (deliver_ms, TimerKind::Deliver),
+    };
+    Some(Timer {
+        at_ms,
+        physical_offset: record.physical_offset,
+        size: record.total_size,
+        kind,
+    })
+}
+
+/// RocketMQ delivers once the span of its precision that begins at TIMER_OUT_MS is over. Which precision the message was
+/// written with is not said: at most the one that TIMER_OUT_MS is a multiple of. Within that span its own properties tell.
+fn deliver_ms(all: &[u8], out_ms: i64, stored_ms: i64) -> i64 {
+    let earliest_ms = out_ms.saturating_add(1);
+    let latest_ms = |also: i64| out_ms.saturating_add(common_divisor(out_ms, also).max(1));
+    let delay_ms = match number(all, DELAY_SEC) {
+        Some(delay_s) => Some(delay_s.saturating_mul(1000)),
+        None => number(all, DELAY_MS),
+    };
+    match (delay_ms, number(all, DELIVER_MS), number(all, ENQUEUE_MS)) {
+        // Rolled: it was stored anew since its delay began.
+        (Some(_), _, Some(enqueued_ms)) => latest_ms(common_divisor(enqueued_ms, COARSEST_MS)),
+        (Some(delay_ms), _, None) => {
+            let deliver_ms = stored_ms.saturating_add(delay_ms);
+            deliver_ms.clamp(earliest_ms, latest_ms(COARSEST_MS))
+        }
+        (None, Some(deliver_ms), _) => deliver_ms.clamp(earliest_ms, latest_ms(COARSEST_MS)),
+        (None, None, _) => latest_ms(COARSEST_MS),
+    }
+}
+
+fn common_divisor(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = (b, a.wrapping_rem(b));
+    }
+    a.saturating_abs()
+}
+
+/// When a message that waits longer than the window is written anew: not so late that little is left for the last time.
+fn rolled_ms(stored_ms: u64, deliver_ms: u64, window_ms: u64) -> Option<u64> {
+    let beyond_ms = deliver_ms.checked_sub(stored_ms)?.checked_sub(window_ms)?;
+    Some(match beyond_ms < window_ms / 3 {
+        true => stored_ms + window_ms / 2,
+        false => stored_ms + window_ms,
+    })
+}
+
+/// What to store for a record that is due: the same message in its real topic. All properties stay, REAL_TOPIC too, as with
+/// RocketMQ. None if the record does not say where it belongs.
+pub fn deliver<'a>(record: &Record<'a>, now_ms: u64) -> Option<SendPlan<'a>> {
+    let all = record.properties_without_crc();
+    let topic = properties::find(all, properties::REAL_TOPIC)?;
+    let queue_id = properties::find(all, properties::REAL_QUEUE_ID)?;
+    if matches!(topic, system_topics::HALF | SCHEDULE | TIMER) {
+        return None;
+    }
+    let own = OwnMessage {
+        topic: Cow::Borrowed(topic),
+        queue_id: queue_id.parse().ok()?,
+        queue: None,
+        reconsume_times: record.reconsume_times,
+        properties: with_times(record, now_ms, number(record.properties, ROLL_TIMES)),
+    };
+    Some(SendPlan::of_record(record, own))
+}
+
+/// What to store for a record whose retention would end before it is due: the same again.
+pub fn roll<'a>(record: &Record<'a>, now_ms: u64) -> SendPlan<'a> {
+    let times = number(record.properties, ROLL_TIMES).unwrap_or(0);
+    let own = OwnMessage {
+        topic: Cow::Borrowed(TIMER),
+        queue_id: 0,
+        queue: None,
+        reconsume_times: record.reconsume_times,
+        properties: with_times(record, now_ms, Some(times.saturating_add(1))),
+    };
+    SendPlan::of_record(record, own)
+}
+
+fn with_times(record: &Record<'_>, now_ms: u64, roll_times: Option<i64>) -> String {
+    let all = record.properties_without_crc();
+    let mut kept = String::with_capacity(all.len() + LATER_BYTES);
+    for (name, value) in properties::iter(all) {
+        if !matches!(name, ENQUEUE_MS | DEQUEUE_MS | ROLL_TIMES) {
+            properties::push(&mut kept, name, value);
+        }
+    }
+    let enqueued_ms = record.store_timestamp_ms.to_string();
+    properties::push(&mut kept, ENQUEUE_MS, &enqueued_ms);
+    properties::push(&mut kept, DEQUEUE_MS, &now_ms.to_string());
+    if let Some(times) = roll_times {
+        properties::push(&mut kept, ROLL_TIMES, &times.to_string());
+    }
+    kept
+}
+
+/// What a record in the timer topic takes back, or is taken back by: its time and `topic+uniqueKey`.
+pub fn recall_key(record: &Record<'_>) -> Option<(i64, String)> {
+    let all = record.properties_without_crc();
+    let out_ms = number(all, OUT_MS)?;
+    if let Some(key) = properties::find(all, DELETE_KEY) {
+        return Some((out_ms, key.to_owned()));
+    }
+    let topic = properties::find(all, properties::REAL_TOPIC)?;
+    let unique_key = properties::find(all, properties::UNIQUE_KEY)?;
+    Some((out_ms, delete_key(topic, unique_key)))
+}
+
+pub(super) fn delete_key(topic: &str, unique_key: &str) -> String {
+    format!("{topic}+{unique_key}")
+}
+
+fn number(all: &[u8], name: &str) -> Option<i64> {
+    properties::find(all, name)?.parse().ok()
+}
+
+fn illegal(remark: String) -> Refusal {
+    Refusal::new(response::MESSAGE_ILLEGAL, remark)
+}

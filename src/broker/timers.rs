@@ -1,0 +1,336 @@
+//! The timers that wait, and what a restart needs to find them again (RocketMQ: `TimerMessageStore`, whose wheel and log of
+//! timers are files; here the wheel is in memory and the log of timers is the timer topic's queue itself).
+//!
+//! ```text
+//! timer topic, queue 0   0 ........ covered ............ enqueued ... end
+//!                          in runs          fresh
+//! time                   .......... delivered ...... horizon ........
+//!                          over             in the wheel    in runs only
+//! ```
+//! Everything that was enqueued and is not over waits in the wheel, except for what is in a run and due from the horizon on.
+//! There is no horizon while memory is enough. A restart reads the queue from `covered` on and passes over what is over.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::timer;
+use super::wheel::Wheel;
+use crate::message::Record;
+use crate::store::{Timer, TimerKey, TimerKind};
+use crate::wire::loose_json::{self, BodyError};
+
+/// What is due within this time is in memory.
+pub const LEAD_MS: u64 = 5_000;
+
+/// So much of the timers in memory may have to be read again after a crash.
+const FRESH_SHARE: usize = 16;
+
+/// A recall comes up to so much ahead of what it takes back: RocketMQ's precision.
+const RECALL_SPAN_MS: u64 = 1_000;
+
+/// What is saved of the timers, in `config/timers.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Checkpoint {
+    /// What is before this offset of the timer topic's queue is in the runs, or over.
+    pub covered_offset: u64,
+    /// The log position that belongs to it.
+    pub covered_position: u64,
+    /// What was due by then and is before `deliveredOffset` is over.
+    pub delivered_ms: u64,
+    pub delivered_offset: u64,
+    /// The window that decided about what is not covered.
+    pub roll_window_ms: u64,
+    pub runs: Vec<RunName>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunName {
+    pub name: String,
+    pub entries: u64,
+}
+
+impl Checkpoint {
+    pub fn decode(text: &str) -> Result<Self, BodyError> {
+        loose_json::from_slice(text.as_bytes())
+    }
+
+    pub fn encode(&self) -> String {
+        String::from_utf8_lossy(&loose_json::to_vec(self)).into_owned()
+    }
+
+    fn is_over(&self, timer: &Timer) -> bool {
+        let is_recall = timer.kind == TimerKind::Recall;
+        let span_ms = if is_recall { RECALL_SPAN_MS } else { 0 };
+        timer.at_ms.saturating_add(span_ms) <= self.delivered_ms
+    }
+}
+
+#[derive(Debug)]
+pub struct Timers {
+    wheel: Wheel<Timer>,
+    /// What has been taken back, with the TIMER_OUT_MS of either.
+    recalled: BTreeSet<(i64, String)>,
+    /// Everything from `covered` on.
+    fresh: Vec<Timer>,
+    enqueued_offset: u64,
+    horizon: Option<TimerKey>,
+    /// Due in the horizon's millisecond, but behind it: in a run soon, from where it would come once more.
+    held: Vec<Timer>,
+    saved: Checkpoint,
+    is_dirty: bool,
+    has_taken: bool,
+    memory_entries: usize,
+}
+
+/// What is to become part of a run.
+#[derive(Debug)]
+pub struct Uncovered {
+    /// Sorted.
+    pub timers: Vec<Timer>,
+    pub offset: u64,
+    pub position: u64,
+    fresh: usize,
+}
+
+impl Timers {
+    pub fn new(saved: Checkpoint, memory_entries: usize) -> Self {
+        let from_ms = saved.delivered_ms.saturating_sub(RECALL_SPAN_MS);
+        Self {
+            wheel: Wheel::new(from_ms),
+            recalled: BTreeSet::new(),
+            fresh: Vec::new(),
+            enqueued_offset: saved.covered_offset,
+            horizon: (!saved.runs.is_empty()).then_some((from_ms, 0)),
+            saved,
+            held: Vec::new(),
+            is_dirty: false,
+            has_taken: false,
+            memory_entries,
+        }
+    }
+
+    /// The next entry of the timer topic's queue to look at.
+    pub fn enqueued_offset(&self) -> u64 {
+        self.enqueued_offset
+    }
+
+    /// Everything before this offset has been looked at, or is no longer there.
+    pub fn skip_to(&mut self, offset: u64) {
+        self.enqueued_offset = offset;
+        self.is_dirty = true;
+    }
+
+    /// Takes in the next message of the timer topic; `false` if it does not say when it is due.
+    pub fn enqueue(&mut self, offset: u64, record: &Record<'_>, now_ms: u64) -> bool {
+        self.skip_to(offset + 1);
+        let Some(timer) = timer::timer(record, self.saved.roll_window_ms) else {
+            return false;
+        };
+        if offset < self.saved.delivered_offset && self.saved.is_over(&timer) {
+            return true;
+        }
+        self.fresh.push(timer);
+        match timer.kind {
+            TimerKind::Recall if timer.at_ms <= now_ms => self.recall(record),
+            _ => self.insert(timer, now_ms),
+        }
+        true
+    }
+
+    /// From now on what this record takes back is not to be delivered.
+    pub fn recall(&mut self, record: &Record<'_>) {
+        self.recalled.extend(timer::recall_key(record));
+    }
+
+    pub fn is_recalled(&self, record: &Record<'_>) -> bool {
+        !self.recalled.is_empty()
+            && timer::recall_key(record).is_some_and(|key| self.recalled.contains(&key))
+    }
+
+    /// So many make a run.
+    pub fn fresh_entries(&self) -> usize {
+        self.memory_entries.div_ceil(FRESH_SHARE)
+    }
+
+    /// Whether so much is not covered that no more is to be enqueued.
+    pub fn is_full(&self) -> bool {
+        self.fresh.len() >= 4 * self.fresh_entries()
+    }
+
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.wheel
+            .next_due_ms()
+            .is_some_and(|at_ms| at_ms <= now_ms)
+    }
+
+    /// Some of what is due, appended to `out`: up to `max_bytes` of messages, but for a single larger one.
+    pub fn take_due(
+        &mut self,
+        now_ms: u64,
+        max_timers: usize,
+        max_bytes: usize,
+        out: &mut Vec<Timer>,
+    ) {
+        if now_ms < self.saved.delivered_ms {
+            self.set_back(now_ms);
+        }
+        let until_ms = self.horizon.map_or(now_ms, |(at_ms, _)| at_ms.min(now_ms));
+        let mut bytes = 0;
+        while out.len() < max_timers && bytes < max_bytes {
+            let Some((_, timer)) = self.wheel.pop_due(until_ms) else {
+                break;
+            };
+            if self.horizon.is_some_and(|horizon| timer.key() >= horizon) {
+                self.held.push(timer);
+                continue;
+            }
+            bytes += timer.size as usize;
+            out.push(timer);
+            self.has_taken = true;
+        }
+    }
+
+    /// Gives back what was taken and could not be delivered.
+    pub fn put_back(&mut self, timers: impl IntoIterator<Item = Timer>) {
+        for timer in timers {
+            self.wheel.insert(timer.at_ms, timer);
+        }
+    }
+
+    /// Everything that was taken is in the log, or was given back.
+    pub fn settle(&mut self) {
+        let settled_ms = self.wheel.settled_ms();
+        let delivered_ms = match self.horizon {
+            Some((at_ms, _)) => settled_ms.min(at_ms.saturating_sub(1)),
+            None => settled_ms,
+        };
+        if delivered_ms > self.saved.delivered_ms {
+            self.saved.delivered_ms = delivered_ms;
+            self.saved.delivered_offset = self.enqueued_offset;
+        }
+        self.is_dirty |= std::mem::take(&mut self.has_taken);
+        let still_ms = delivered_ms.saturating_sub(2 * RECALL_SPAN_MS) as i64;
+        self.recalled = self.recalled.split_off(&(still_ms, String::new()));
+    }
+
+    /// When something is to be done next.
+    pub fn next_ms(&self) -> Option<u64> {
+        let refill_ms = self.horizon.map(|(at_ms, _)| at_ms.saturating_sub(LEAD_MS));
+        let due_ms = self.wheel.next_due_ms();
+        refill_ms.into_iter().chain(due_ms).min()
+    }
+
+    /// From where on timers are to be read from the runs now.
+    pub fn refill_from(&self, now_ms: u64) -> Option<TimerKey> {
+        let is_near = |key: &TimerKey| key.0 <= now_ms.saturating_add(LEAD_MS);
+        let key = self.horizon.filter(is_near)?;
+        (self.wheel.len() < self.memory_entries || !self.is_due(now_ms)).then_some(key)
+    }
+
+    /// Takes in what the runs have before `horizon`.
+    pub fn refill(&mut self, timers: Vec<Timer>, horizon: Option<TimerKey>) {
+        for timer in timers {
+            if !self.saved.is_over(&timer) {
+                self.wheel.insert(timer.at_ms, timer);
+            }
+        }
+        self.horizon = horizon;
+        for timer in std::mem::take(&mut self.held) {
+            self.wheel.insert(timer.at_ms, timer);
+        }
+    }
+
+    /// Whether there is something to save, and whether it is time for a new run.
+    pub fn take_dirty(&mut self) -> Option<bool> {
+        let is_due = self.fresh.len() >= self.fresh_entries();
+        (std::mem::take(&mut self.is_dirty) || is_due).then_some(is_due)
+    }
+
+    pub fn set_dirty(&mut self) {
+        self.is_dirty = true;
+    }
+
+    pub fn uncovered(&self) -> Uncovered {
+        let mut timers = self.fresh.clone();
+        timers.retain(|timer| !self.saved.is_over(timer));
+        timers.sort_unstable();
+        let last = self
+            .fresh
+            .iter()
+            .map(|timer| timer.physical_offset + 1)
+            .max();
+        Uncovered {
+            timers,
+            offset: self.enqueued_offset,
+            position: last.unwrap_or(self.saved.covered_position),
+            fresh: self.fresh.len(),
+        }
+    }
+
+    /// What is to be saved now.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.saved
+    }
+
+    /// The runs are on the device, and a checkpoint says so: what is in them need not be in memory.
+    pub fn covered(&mut self, uncovered: &Uncovered, runs: Vec<RunName>, now_ms: u64) {
+        self.fresh.drain(..uncovered.fresh);
+        self.saved.covered_offset = uncovered.offset;
+        self.saved.covered_position = uncovered.position;
+        self.saved.runs = runs;
+        if let Some(horizon) = self.horizon {
+            let position = uncovered.position;
+            let is_in_runs_only =
+                |timer: &Timer| timer.physical_offset < position && timer.key() >= horizon;
+            self.wheel.forget(horizon.0, is_in_runs_only);
+            self.held.retain(|timer| !is_in_runs_only(timer));
+        }
+        self.shed(now_ms);
+    }
+
+    /// Before anything else happens: what is covered was decided by the window before.
+    pub fn use_roll_window(&mut self, roll_window_ms: u64) {
+        self.saved.roll_window_ms = roll_window_ms;
+    }
+
+    pub fn len(&self) -> usize {
+        self.wheel.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.wheel.is_empty() && self.horizon.is_none()
+    }
+
+    fn insert(&mut self, timer: Timer, now_ms: u64) {
+        self.wheel.insert(timer.at_ms, timer);
+        if self.wheel.len() > self.memory_entries {
+            self.shed(now_ms);
+        }
+    }
+
+    /// Leaves to the runs what is due latest.
+    fn shed(&mut self, now_ms: u64) {
+        if self.wheel.len() <= self.memory_entries {
+            return;
+        }
+        let position = self.saved.covered_position;
+        let near_ms = now_ms.saturating_add(LEAD_MS);
+        let from_ms = self.wheel.shed(near_ms, self.memory_entries / 2, |timer| {
+            timer.physical_offset < position
+        });
+        if let Some(from_ms) = from_ms {
+            let from = (from_ms, 0);
+            self.horizon = Some(self.horizon.map_or(from, |horizon| horizon.min(from)));
+        }
+    }
+
+    /// The clock was taken back: what is due by it is not what was due before.
+    fn set_back(&mut self, now_ms: u64) {
+        self.wheel.set_back(now_ms);
+        self.saved.delivered_ms = self.wheel.settled_ms().min(now_ms);
+        self.saved.delivered_offset = self.enqueued_offset;
+    }
+}

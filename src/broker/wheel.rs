@@ -1,0 +1,376 @@
+//! A hierarchical timer wheel: what waits for its time, by the millisecond (Varghese and Lauck, 1987).
+//!
+//! ```text
+//! level 0   64 slots of      1 ms   | what is due at exactly this time
+//! level 1   64 slots of     64 ms   |
+//! level 2   64 slots of  4,096 ms   | what is due within this span; moved down when its first millisecond comes
+//! ...                               |
+//! level 10  the rest of 64 bits
+//! ```
+//! An entry stands on the level of the highest six bits in which its time differs from the wheel's. It moves down at most
+//! ten times, and the next slot of a level is one look at a bitmap, so that neither inserting nor expiry depends on how
+//! many entries wait.
+
+use std::collections::VecDeque;
+
+const BITS: u32 = 6;
+const SLOTS: usize = 1 << BITS;
+/// Enough for every time there is.
+const LEVELS: usize = u64::BITS.div_ceil(BITS) as usize;
+
+/// Entries of type `T` with their times.
+#[derive(Debug)]
+pub struct Wheel<T> {
+    levels: Box<[Level<T>]>,
+    /// Everything up to this time has left the levels.
+    position_ms: u64,
+    /// What has left them and is not taken yet, in the order of its times, but for [`Self::late_ms`].
+    ready: VecDeque<(u64, T)>,
+    /// The earliest time of what came into `ready` out of its turn.
+    late_ms: Option<u64>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Level<T> {
+    /// Which slots hold something.
+    occupied: u64,
+    slots: Box<[Vec<(u64, T)>]>,
+}
+
+impl<T> Wheel<T> {
+    pub fn new(now_ms: u64) -> Self {
+        let level = |_| Level {
+            occupied: 0,
+            slots: std::iter::repeat_with(Vec::new).take(SLOTS).collect(),
+        };
+        Self {
+            levels: (0..LEVELS).map(level).collect(),
+            position_ms: now_ms,
+            ready: VecDeque::new(),
+            late_ms: None,
+            len: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What is due already comes behind what else is.
+    pub fn insert(&mut self, at_ms: u64, entry: T) {
+        self.len += 1;
+        if at_ms <= self.position_ms {
+            self.late_ms = Some(self.late_ms.map_or(at_ms, |late| late.min(at_ms)));
+            self.ready.push_back((at_ms, entry));
+            return;
+        }
+        self.place(at_ms, entry);
+    }
+
+    /// No entry is due before this time; there may be none at it either. `None` if the wheel is empty.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        match self.ready.front() {
+            Some(_) => Some(self.position_ms),
+            None => self.next_slot().map(|(_, _, start_ms)| start_ms),
+        }
+    }
+
+    /// The next entry that is due, with its time.
+    pub fn pop_due(&mut self, now_ms: u64) -> Option<(u64, T)> {
+        while self.ready.is_empty() {
+            self.late_ms = None;
+            match self.next_slot() {
+                Some((level, slot, start_ms)) if start_ms <= now_ms => {
+                    self.open(level, slot, start_ms);
+                }
+                _ => {
+                    self.position_ms = self.position_ms.max(now_ms);
+                    return None;
+                }
+            }
+        }
+        self.len -= 1;
+        self.ready.pop_front()
+    }
+
+    /// Nothing that is due up to this time is left.
+    pub fn settled_ms(&self) -> u64 {
+        let next_ms = match (self.ready.front(), self.late_ms) {
+            (None, _) => return self.position_ms,
+            (Some(_), Some(late_ms)) => late_ms.min(self.position_ms),
+            (Some(_), None) => self.position_ms,
+        };
+        next_ms.saturating_sub(1)
+    }
+
+    /// Takes the clock back: what was due by it before need not be any more.
+    pub fn set_back(&mut self, now_ms: u64) {
+        if now_ms >= self.position_ms {
+            return;
+        }
+        let mut entries: Vec<_> = self.ready.drain(..).collect();
+        for level in &mut self.levels {
+            level.occupied = 0;
+            for slot in &mut level.slots {
+                entries.append(slot);
+            }
+        }
+        self.position_ms = now_ms;
+        self.late_ms = None;
+        self.len = 0;
+        for (at_ms, entry) in entries {
+            self.insert(at_ms, entry);
+        }
+    }
+
+    /// Forgets what is due latest, slot by slot, of what `may_go` names, until `keep` entries are left; slots that begin up
+    /// to `near_ms` stay. Everything that may go and is due from the returned time on is gone.
+    pub fn shed(&mut self, near_ms: u64, keep: usize, may_go: impl Fn(&T) -> bool) -> Option<u64> {
+        let mut from_ms = None;
+        for level in (0..LEVELS).rev() {
+            let mut left = self.levels[level].occupied;
+            while left != 0 && self.len > keep {
+                let slot = left.ilog2() as usize;
+                left &= !(1 << slot);
+                let start_ms = self.start_ms(level, slot);
+                if start_ms <= near_ms {
+                    return from_ms;
+                }
+                from_ms = Some(start_ms);
+                self.thin_out(level, slot, start_ms, &may_go);
+            }
+        }
+        from_ms
+    }
+
+    /// Forgets what is due from this time on and `may_go` names.
+    pub fn forget(&mut self, from_ms: u64, may_go: impl Fn(&T) -> bool) {
+        for level in 0..LEVELS {
+            let mut left = self.levels[level].occupied;
+            while left != 0 {
+                let slot = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let last_ms = self.start_ms(level, slot) | ((1 << (BITS * level as u32)) - 1);
+                if last_ms >= from_ms {
+                    self.thin_out(level, slot, from_ms, &may_go);
+                }
+            }
+        }
+    }
+
+    fn thin_out(&mut self, level: usize, slot: usize, from_ms: u64, may_go: &impl Fn(&T) -> bool) {
+        let entries = &mut self.levels[level].slots[slot];
+        let before = entries.len();
+        entries.retain(|(at_ms, entry)| *at_ms < from_ms || !may_go(entry));
+        if entries.len() == before {
+            return;
+        }
+        entries.shrink_to_fit();
+        self.len -= before - entries.len();
+        if entries.is_empty() {
+            self.levels[level].occupied &= !(1 << slot);
+        }
+    }
+
+    fn place(&mut self, at_ms: u64, entry: T) {
+        let level = ((at_ms ^ self.position_ms).ilog2() / BITS) as usize;
+        let slot = (at_ms >> (BITS * level as u32)) as usize & (SLOTS - 1);
+        self.levels[level].slots[slot].push((at_ms, entry));
+        self.levels[level].occupied |= 1 << slot;
+    }
+
+    /// The slot whose time comes next: any slot of a lower level comes before those of a higher one.
+    fn next_slot(&self) -> Option<(usize, usize, u64)> {
+        let (level, found) = self
+            .levels
+            .iter()
+            .enumerate()
+            .find(|(_, level)| level.occupied != 0)?;
+        let slot = found.occupied.trailing_zeros() as usize;
+        Some((level, slot, self.start_ms(level, slot)))
+    }
+
+    fn start_ms(&self, level: usize, slot: usize) -> u64 {
+        let shift = BITS * level as u32;
+        let above = self.position_ms >> shift >> BITS << BITS;
+        (above | slot as u64) << shift
+    }
+
+    /// Comes to a slot's first millisecond.
+    fn open(&mut self, level: usize, slot: usize, start_ms: u64) {
+        self.levels[level].occupied &= !(1 << slot);
+        let mut entries = std::mem::take(&mut self.levels[level].slots[slot]);
+        self.position_ms = start_ms;
+        for (at_ms, entry) in entries.drain(..) {
+            match at_ms <= start_ms {
+                true => self.ready.push_back((at_ms, entry)),
+                false => self.place(at_ms, entry),
+            }
+        }
+        // The memory of a small slot is used again, that of a crowd given back.
+        if level == 0 && entries.capacity() <= SLOTS {
+            self.levels[level].slots[slot] = entries;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64),
+        Advance(u64),
+        Take(usize, u64),
+        SetBack(u64),
+        Shed(u64, usize),
+        Forget(u64, u32),
+    }
+
+    fn delay() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            0..3_u64,
+            0..200_u64,
+            0..10_000_u64,
+            0..200_000_000_u64,
+            any::<u64>().prop_map(|delay| delay >> 8),
+        ]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => delay().prop_map(Step::Insert),
+            4 => delay().prop_map(Step::Advance),
+            2 => (0..5_usize, delay()).prop_map(|(count, delay)| Step::Take(count, delay)),
+            1 => delay().prop_map(Step::SetBack),
+            1 => (delay(), 0..20_usize).prop_map(|(delay, keep)| Step::Shed(delay, keep)),
+            1 => (delay(), 2..5_u32).prop_map(|(delay, divisor)| Step::Forget(delay, divisor)),
+        ]
+    }
+
+    /// What the wheel must do, in a map.
+    #[derive(Default)]
+    struct Model {
+        waiting: BTreeMap<u64, Vec<u32>>,
+    }
+
+    impl Model {
+        fn remove(&mut self, at_ms: u64, number: u32) {
+            let same_time = self.waiting.get_mut(&at_ms).expect("known");
+            same_time.retain(|other| *other != number);
+            if same_time.is_empty() {
+                self.waiting.remove(&at_ms);
+            }
+        }
+
+        fn forget(&mut self, from_ms: u64, may_go: impl Fn(&u32) -> bool) {
+            let gone = self.waiting.range_mut(from_ms..);
+            gone.for_each(|(_, numbers)| numbers.retain(|number| !may_go(number)));
+            self.waiting.retain(|_, numbers| !numbers.is_empty());
+        }
+
+        fn first_ms(&self) -> Option<u64> {
+            self.waiting.keys().next().copied()
+        }
+
+        fn len(&self) -> usize {
+            self.waiting.values().map(Vec::len).sum()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn as_a_map_would(start_ms in 1000..1_u64 << 50, steps in proptest::collection::vec(step(), 1..200)) {
+            let (mut wheel, mut model) = (Wheel::new(start_ms), Model::default());
+            let (mut now_ms, mut number) = (start_ms, 0_u32);
+            for step in steps {
+                match step {
+                    Step::Insert(delay_ms) => {
+                        number += 1;
+                        let at_ms = (now_ms + delay_ms).saturating_sub(20).max(1);
+                        wheel.insert(at_ms, number);
+                        model.waiting.entry(at_ms).or_default().push(number);
+                    }
+                    Step::Advance(delay_ms) => {
+                        now_ms += delay_ms;
+                        let mut last_ms = 0;
+                        while let Some((at_ms, entry)) = wheel.pop_due(now_ms) {
+                            prop_assert!(at_ms <= now_ms, "{at_ms} is not due at {now_ms}");
+                            prop_assert!(at_ms >= last_ms || at_ms <= now_ms - delay_ms, "out of order");
+                            last_ms = last_ms.max(at_ms);
+                            model.remove(at_ms, entry);
+                        }
+                        prop_assert!(model.first_ms().is_none_or(|first_ms| first_ms > now_ms));
+                        prop_assert_eq!(wheel.settled_ms(), now_ms);
+                    }
+                    Step::Take(count, delay_ms) => {
+                        now_ms += delay_ms;
+                        for _ in 0..count {
+                            let Some((at_ms, entry)) = wheel.pop_due(now_ms) else { break };
+                            prop_assert!(at_ms <= now_ms);
+                            model.remove(at_ms, entry);
+                        }
+                    }
+                    Step::SetBack(delay_ms) => {
+                        now_ms = now_ms.saturating_sub(delay_ms);
+                        wheel.set_back(now_ms);
+                    }
+                    Step::Shed(delay_ms, keep) => {
+                        let may_go = |entry: &u32| entry.is_multiple_of(2);
+                        if let Some(from_ms) = wheel.shed(now_ms + delay_ms, keep, may_go) {
+                            prop_assert!(from_ms > now_ms + delay_ms);
+                            model.forget(from_ms, may_go);
+                        }
+                    }
+                    Step::Forget(delay_ms, divisor) => {
+                        // What is ready stays.
+                        while let Some((at_ms, entry)) = wheel.pop_due(now_ms) {
+                            model.remove(at_ms, entry);
+                        }
+                        let from_ms = now_ms + delay_ms;
+                        wheel.forget(from_ms, |entry| entry.is_multiple_of(divisor));
+                        model.forget(from_ms, |entry| entry.is_multiple_of(divisor));
+                    }
+                }
+                prop_assert_eq!(wheel.len(), model.len());
+                prop_assert_eq!(wheel.next_due_ms().is_some(), model.first_ms().is_some());
+                if let Some(first_ms) = model.first_ms() {
+                    prop_assert!(wheel.next_due_ms().is_some_and(|due_ms| due_ms <= first_ms.max(now_ms)));
+                    prop_assert!(wheel.settled_ms() < first_ms, "{} is settled, {first_ms} waits", wheel.settled_ms());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_millisecond_apart() {
+        let mut wheel = Wheel::new(63);
+        wheel.insert(4096, 'b');
+        wheel.insert(4095, 'a');
+        assert_eq!(wheel.pop_due(4094), None);
+        assert_eq!(wheel.pop_due(4095), Some((4095, 'a')));
+        assert_eq!(wheel.pop_due(4095), None);
+        assert_eq!(wheel.next_due_ms(), Some(4096));
+        assert_eq!(wheel.pop_due(9999), Some((4096, 'b')));
+        assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn at_the_end_of_time() {
+        let mut wheel = Wheel::new(5);
+        wheel.insert(u64::MAX, 1);
+        assert_eq!(wheel.pop_due(1 << 62), None);
+        assert_eq!(wheel.pop_due(u64::MAX - 1), None);
+        assert_eq!(wheel.pop_due(u64::MAX), Some((u64::MAX, 1)));
+    }
+}

@@ -1,0 +1,473 @@
+//! The timer service: moves messages from the timer topic to where they belong when their own time has come.
+//!
+//! One task reads the timer topic's queue as it grows, and delivers what is due, in batches: a batch is written while the one
+//! before it is being committed. A second one saves, once a second, how far that has come, and from time to time which
+//! timers wait, so that neither the memory nor a restart has to hold all of them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use tracing::{error, warn};
+
+use super::own_queue::Queued;
+use super::send::refusal_of;
+use super::shard::Shard;
+use crate::broker::timer::{self, TIMER};
+use crate::broker::timers::{Checkpoint, RunName, Timers, Uncovered};
+use crate::io::{Io, Notify, first, pause};
+use crate::message::{Check, Record};
+use crate::store::{
+    AppendError, Position, QueueIndex, StoreError, Timer, TimerKey, TimerKind, TimerRun, TimerRuns,
+};
+use crate::wire::codes::response;
+
+/// In config/.
+const FILE: &str = "timers.json";
+
+/// How long nothing is tried after something could not be read or stored.
+const RETRY_NS: u64 = 1_000_000_000;
+
+/// How often it is saved what has been delivered; a crash delivers again what was since.
+const SAVE_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// The wall clock may be set while we sleep by the other one.
+const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
+
+/// A batch: what others of this core wait for at most.
+const AT_A_TIME: usize = 256;
+const MAX_BATCH_BYTES: usize = 256 << 10;
+
+/// Read from the runs at a time.
+const REFILL_ENTRIES: usize = 8192;
+
+const DENSE_GAP_BYTES: u64 = 16 << 10;
+
+/// Why timers are late.
+#[derive(Debug, thiserror::Error)]
+enum Late {
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+struct Timing<I: Io> {
+    timers: RefCell<Timers>,
+    files: TimerRuns<I>,
+    runs: RefCell<Vec<Rc<TimerRun<I>>>>,
+    /// Counts the changes of `runs`.
+    generation: Cell<u64>,
+    /// The next batch does not begin before the log is committed up to here.
+    last_batch_end: Cell<u64>,
+    queue: QueueIndex,
+    /// Something is to be enqueued, or delivered.
+    bell: Rc<Notify>,
+    /// Something is to be saved.
+    save: Notify,
+    saved: Notify,
+    /// Nothing is delivered any more.
+    is_over: Cell<bool>,
+}
+
+pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    if !shard.setup.broker.timer_wheel {
+        return;
+    }
+    let timing = loop {
+        match open(&shard).await {
+            Ok(timing) => break Rc::new(timing),
+            Err(error) => error!(%error, "no timed message is delivered until this can be read"),
+        }
+        shard
+            .io
+            .sleep_until(shard.io.now().mono_ns + RETRY_NS)
+            .await;
+        if shard.stopping.get() {
+            return;
+        }
+    };
+    shard.listen(timing.queue, timing.bell.clone());
+    shard.timers_running.set(true);
+    shard.io.spawn(keep(shard.clone(), timing.clone()));
+    deliver_all(&shard, &timing).await;
+    timing.is_over.set(true);
+    timing.save.notify();
+}
+
+/// Until the shard stops or its log fails.
+async fn deliver_all<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) {
+    while !shard.stopping.get() {
+        let wait_ns = match turn(shard, timing).await {
+            Ok(next_ms) => wait_until(shard, next_ms),
+            Err(error) if shard.store.fence().is_some() => {
+                return error!(%error, "timed messages wait for the next start");
+            }
+            Err(error) => {
+                warn!(%error, "timed messages are late");
+                RETRY_NS
+            }
+        };
+        wait(shard, &timing.bell, wait_ns).await;
+    }
+}
+
+async fn wait<I: Io>(shard: &Shard<I>, bell: &Notify, ns: u64) {
+    let until = shard.io.now().mono_ns + ns;
+    first(bell.notified(), shard.io.sleep_until(until)).await;
+}
+
+fn wait_until<I: Io>(shard: &Shard<I>, next_ms: Option<u64>) -> u64 {
+    let ms = next_ms.map(|at_ms| at_ms.saturating_sub(shard.now_ms()).max(1));
+    let ns = ms.map(|ms| ms.saturating_mul(1_000_000));
+    ns.unwrap_or(LONGEST_SLEEP_NS).min(LONGEST_SLEEP_NS)
+}
+
+/// With what is known of the runs; and everything behind them enqueued, if that was decided by another window.
+async fn open<I: Io>(shard: &Rc<Shard<I>>) -> Result<Timing<I>, StoreError> {
+    let config = &shard.setup.broker;
+    let files = TimerRuns::new(shard.io.clone(), &shard.setup.store.dir);
+    let checkpoint = load_checkpoint(shard, &files).await?;
+    let names: Vec<_> = checkpoint.runs.iter().map(|run| &*run.name).collect();
+    files.keep_only(&names).await?;
+    let mut runs = Vec::new();
+    for run in &checkpoint.runs {
+        runs.push(Rc::new(files.open(&run.name, run.entries).await?));
+    }
+    let is_other_window = checkpoint.roll_window_ms != config.timer_roll_window_ms;
+    let timing = Timing {
+        timers: RefCell::new(Timers::new(checkpoint, config.timer_memory_entries)),
+        files,
+        runs: RefCell::new(runs),
+        generation: Cell::new(0),
+        last_batch_end: Cell::new(0),
+        queue: shard.store.queue(TIMER, 0),
+        bell: Rc::default(),
+        save: Notify::default(),
+        saved: Notify::default(),
+        is_over: Cell::new(false),
+    };
+    if is_other_window {
+        enqueue(shard, &timing).await?;
+        cover(shard, &timing).await?;
+        timing
+            .timers
+            .borrow_mut()
+            .use_roll_window(config.timer_roll_window_ms);
+        save(shard, &timing).await?;
+    }
+    Ok(timing)
+}
+
+async fn load_checkpoint<I: Io>(
+    shard: &Shard<I>,
+    files: &TimerRuns<I>,
+) -> Result<Checkpoint, StoreError> {
+    if let Some(text) = shard.store.load_text(FILE).await? {
+        match Checkpoint::decode(&text) {
+            Ok(checkpoint) => return Ok(checkpoint),
+            Err(error) => warn!(file = FILE, %error, "cannot be read; starting without it"),
+        }
+    }
+    let (read_ms, offset) = files.rocketmq_checkpoint().await?.unwrap_or_default();
+    Ok(Checkpoint {
+        delivered_ms: read_ms.saturating_sub(1),
+        delivered_offset: offset,
+        roll_window_ms: shard.setup.broker.timer_roll_window_ms,
+        ..Checkpoint::default()
+    })
+}
+
+/// Takes in what is new and delivers what is due; when something is to be done next.
+async fn turn<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<Option<u64>, Late> {
+    let mut batch = Vec::new();
+    loop {
+        enqueue(shard, timing).await?;
+        refill(shard, timing).await?;
+        let bounds = shard.store.bounds(timing.queue);
+        if bounds.next > bounds.max && timing.timers.borrow().is_due(shard.now_ms()) {
+            // A recall that was granted before this moment counts.
+            shard.store.committed_so_far().await?;
+            enqueue(shard, timing).await?;
+        }
+        let now_ms = shard.now_ms();
+        timing
+            .timers
+            .borrow_mut()
+            .take_due(now_ms, AT_A_TIME, MAX_BATCH_BYTES, &mut batch);
+        if batch.is_empty() {
+            let mut timers = timing.timers.borrow_mut();
+            timers.settle();
+            return Ok(timers.next_ms());
+        }
+        let done = deliver_batch(shard, timing, &mut batch).await;
+        let mut timers = timing.timers.borrow_mut();
+        timers.put_back(batch.drain(..));
+        timers.settle();
+        done?;
+        if shard.stopping.get() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Reads the timer topic's queue up to its end of now.
+async fn enqueue<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<(), StoreError> {
+    let end = shard.store.bounds(timing.queue).max;
+    let enqueued = timing.timers.borrow().enqueued_offset();
+    if enqueued > end {
+        warn!(
+            enqueued,
+            end, "the timer topic ends before what was delivered of it"
+        );
+        timing.timers.borrow_mut().skip_to(end);
+    }
+    loop {
+        let offset = timing.timers.borrow().enqueued_offset();
+        if offset >= end || shard.stopping.get() {
+            return Ok(());
+        }
+        while timing.timers.borrow().is_full() && !shard.stopping.get() {
+            timing.save.notify();
+            timing.saved.notified().await;
+        }
+        let messages = shard
+            .read_queue(timing.queue, offset, AT_A_TIME, |_| true)
+            .await?;
+        take_in(timing, messages, end, shard.now_ms());
+        pause().await;
+    }
+}
+
+fn take_in<I: Io>(timing: &Timing<I>, messages: Vec<Queued>, end: u64, now_ms: u64) {
+    let mut timers = timing.timers.borrow_mut();
+    if messages.is_empty() {
+        timers.skip_to(end);
+    }
+    for message in messages {
+        let (offset, physical_offset) = (message.queue_offset, message.physical_offset);
+        let is_taken = Record::decode(&message.record, Check::Layout)
+            .is_ok_and(|record| timers.enqueue(offset, &record, now_ms));
+        if !is_taken {
+            warn!(
+                physical_offset,
+                "a timed message does not say when it is due"
+            );
+            timers.skip_to(offset + 1);
+        }
+    }
+}
+
+/// Reads from the runs what will be due soon.
+async fn refill<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+    loop {
+        let from = timing.timers.borrow().refill_from(shard.now_ms());
+        let Some(from) = from else { return Ok(()) };
+        let generation = timing.generation.get();
+        let runs = timing.runs.borrow().clone();
+        let (timers, horizon) = merged(&runs, from, REFILL_ENTRIES).await?;
+        if timing.generation.get() == generation {
+            timing.timers.borrow_mut().refill(timers, horizon);
+        }
+        pause().await;
+    }
+}
+
+/// The next timers of all runs from `from` on, some `count` of them, and where the next one would be, if there may be one.
+async fn merged<I: Io>(
+    runs: &[Rc<TimerRun<I>>],
+    from: TimerKey,
+    count: usize,
+) -> Result<(Vec<Timer>, Option<TimerKey>), StoreError> {
+    let share = (count / runs.len().max(1)).max(64);
+    let mut timers = Vec::new();
+    let mut last: Option<TimerKey> = None;
+    for run in runs {
+        let index = run.seek(from).await?;
+        let read = run.read(index, share).await?;
+        let is_end = index + read.len() as u64 >= run.entries;
+        if let Some(timer) = read.last()
+            && !is_end
+        {
+            last = Some(last.map_or(timer.key(), |last| last.min(timer.key())));
+        }
+        timers.extend(read);
+    }
+    if let Some(last) = last {
+        timers.retain(|timer| timer.key() <= last);
+    }
+    timers.sort_unstable();
+    Ok((timers, last.map(|(at_ms, offset)| (at_ms, offset + 1))))
+}
+
+/// Delivers what is in `batch`; what could not be delivered stays there.
+async fn deliver_batch<I: Io>(
+    shard: &Rc<Shard<I>>,
+    timing: &Timing<I>,
+    batch: &mut Vec<Timer>,
+) -> Result<(), Late> {
+    let mut records = Vec::with_capacity(batch.len());
+    let is_dense = is_dense(batch);
+    for timer in &*batch {
+        let position = Position {
+            physical_offset: timer.physical_offset,
+            size: timer.size,
+        };
+        records.push(match is_dense {
+            true => shard.store.record_at(position.physical_offset).await?,
+            false => shard.store.record_alone(&position).await?,
+        });
+    }
+    let before = timing.last_batch_end.get();
+    if before > shard.store.committed() {
+        shard.store.committed_beyond(before - 1).await?;
+    }
+    let (mut done, mut result) = (0, Ok(()));
+    for (timer, record) in batch.iter().zip(&records) {
+        result = deliver(shard, timing, timer, record.as_deref()).await;
+        if result.is_err() {
+            break;
+        }
+        done += 1;
+    }
+    batch.drain(..done);
+    result
+}
+
+/// Whether the messages stand so near to each other that reading the log in large blocks is worth it.
+fn is_dense(batch: &[Timer]) -> bool {
+    let offsets = batch.iter().map(|timer| timer.physical_offset);
+    let span = offsets.clone().max().unwrap_or(0) - offsets.min().unwrap_or(0);
+    span / (batch.len() as u64).max(1) < DENSE_GAP_BYTES
+}
+
+async fn deliver<I: Io>(
+    shard: &Rc<Shard<I>>,
+    timing: &Timing<I>,
+    timer: &Timer,
+    bytes: Option<&[u8]>,
+) -> Result<(), Late> {
+    let record = bytes.and_then(|bytes| Record::decode(bytes, Check::Layout).ok());
+    let Some(record) = record.filter(|record| record.topic == TIMER) else {
+        return Ok(()); // Its retention is over.
+    };
+    let now_ms = shard.now_ms();
+    let plan = match timer.kind {
+        TimerKind::Recall => {
+            timing.timers.borrow_mut().recall(&record);
+            return Ok(());
+        }
+        TimerKind::Deliver if timing.timers.borrow().is_recalled(&record) => return Ok(()),
+        TimerKind::Deliver => timer::deliver(&record, now_ms),
+        TimerKind::Roll => Some(timer::roll(&record, now_ms)),
+    };
+    let physical_offset = timer.physical_offset;
+    let Some(plan) = plan else {
+        warn!(
+            physical_offset,
+            "a timed message does not say where it belongs"
+        );
+        return Ok(());
+    };
+    shard
+        .store
+        .wait_for_room(record.total_size as usize + 1024)
+        .await;
+    match shard.append(&plan, shard.io.now().unix_ms) {
+        Ok((end, _)) => timing.last_batch_end.set(end),
+        Err(error) if refusal_of(&error).0 == response::MESSAGE_ILLEGAL => {
+            warn!(physical_offset, %error, "a timed message cannot be delivered");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Saves for as long as something is delivered, and once more.
+async fn keep<I: Io>(shard: Rc<Shard<I>>, timing: Rc<Timing<I>>) {
+    loop {
+        wait(&shard, &timing.save, SAVE_INTERVAL_NS).await;
+        let is_last = timing.is_over.get();
+        let due = timing.timers.borrow_mut().take_dirty();
+        let done = match due {
+            Some(true) => cover(&shard, &timing).await,
+            Some(false) => save(&shard, &timing).await,
+            None => Ok(()),
+        };
+        if let Err(error) = done {
+            error!(%error, "the timers cannot be saved; tried again");
+            timing.timers.borrow_mut().set_dirty();
+        }
+        timing.saved.notify();
+        if is_last {
+            return shard.timers_running.set(false);
+        }
+    }
+}
+
+async fn save<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+    let text = timing.timers.borrow().checkpoint().encode();
+    // What it says to be delivered must be so after a power cut, too.
+    shard.store.durable_so_far().await?;
+    shard.store.save_text(FILE, text).await
+}
+
+/// Writes everything that is in no run yet into one.
+async fn cover<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+    let (mut uncovered, mut checkpoint) = {
+        let timers = timing.timers.borrow();
+        (timers.uncovered(), timers.checkpoint().clone())
+    };
+    let (mut kept, gone) = merge_small(timing, &mut uncovered, checkpoint.delivered_ms).await?;
+    if !uncovered.timers.is_empty() {
+        let name = format!("{:020}", uncovered.offset);
+        let run = timing.files.write(&name, &uncovered.timers).await?;
+        kept.push(Rc::new(run));
+    }
+    let name_of = |run: &Rc<TimerRun<I>>| RunName {
+        name: run.name.clone(),
+        entries: run.entries,
+    };
+    checkpoint.covered_offset = uncovered.offset;
+    checkpoint.covered_position = uncovered.position;
+    checkpoint.runs = kept.iter().map(name_of).collect();
+    shard.store.durable_so_far().await?;
+    shard.store.save_text(FILE, checkpoint.encode()).await?;
+    timing.generation.set(timing.generation.get() + 1);
+    timing.runs.replace(kept);
+    timing
+        .timers
+        .borrow_mut()
+        .covered(&uncovered, checkpoint.runs, shard.now_ms());
+    for run in gone {
+        timing.files.remove(&run.name).await?;
+    }
+    Ok(())
+}
+
+type Runs<I> = Vec<Rc<TimerRun<I>>>;
+
+/// The runs that stay, and those that do not: because nothing of them is left, or little, which is moved to `uncovered`.
+async fn merge_small<I: Io>(
+    timing: &Timing<I>,
+    uncovered: &mut Uncovered,
+    delivered_ms: u64,
+) -> Result<(Runs<I>, Runs<I>), StoreError> {
+    let runs = timing.runs.borrow().clone();
+    let fresh = timing.timers.borrow().fresh_entries() as u64;
+    let (mut kept, mut gone, mut merged) = (Vec::new(), Vec::new(), 0);
+    for run in runs {
+        let index = run.seek((delivered_ms.saturating_sub(1000), 0)).await?;
+        let left = run.entries - index;
+        if left > fresh / 2 || merged + left > 4 * fresh {
+            kept.push(run);
+            continue;
+        }
+        merged += left;
+        uncovered
+            .timers
+            .extend(run.read(index, left as usize).await?);
+        gone.push(run);
+    }
+    uncovered.timers.sort_unstable();
+    Ok((kept, gone))
+}
