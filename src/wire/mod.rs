@@ -19,6 +19,7 @@ pub mod lock;
 pub mod loose_json;
 pub mod message_queue;
 pub mod offset;
+pub mod pop;
 pub mod pull;
 pub mod query;
 pub mod recall;
