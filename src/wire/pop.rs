@@ -241,9 +241,9 @@ impl<'de> Deserialize<'de> for Bits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = from_base64(&text);
-        bytes.map(Bits).ok_or_else(|| {
-            serde::de::Error::custom(format!("a bit set cannot be {:.64?}", text))
-        })
+        bytes
+            .map(Bits)
+            .ok_or_else(|| serde::de::Error::custom(format!("a bit set cannot be {:.64?}", text)))
     }
 }
 
