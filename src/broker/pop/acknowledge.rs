@@ -140,7 +140,7 @@ impl Broker {
         if acked.is_empty() {
             return;
         }
-        if self.config.pop.in_flight_limit.is_some() {
+        if self.config.pop.limits_in_flight {
             done.freed
                 .push((queue.group.into(), queue.topic.into(), queue.queue_id));
         }

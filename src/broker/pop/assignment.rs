@@ -109,7 +109,7 @@ impl Broker {
         members.sort_unstable();
         members.dedup();
         queues.sort_unstable();
-        let strategy = Strategy::from_name(&query.strategy_name)?;
+        let strategy = Division::from_name(&query.strategy_name)?;
         let place = members.iter().position(|member| *member == query.client_id);
         match mode.mode == request_mode::POP {
             true => Some(divide_to_pop(
@@ -128,7 +128,7 @@ impl Broker {
 
 /// A member shares its queues with the `shared` members behind it.
 fn divide_to_pop(
-    strategy: Strategy,
+    strategy: Division,
     queues: &[MessageQueue],
     members: &[&str],
     place: Option<usize>,
@@ -155,12 +155,12 @@ fn divide_to_pop(
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strategy {
+enum Division {
     Averagely,
     Circle,
 }
 
-impl Strategy {
+impl Division {
     fn from_name(name: &str) -> Option<Self> {
         match name {
             "AVG" => Some(Self::Averagely),
@@ -209,32 +209,32 @@ mod tests {
 
     #[test]
     fn shares() {
-        let of = |strategy: Strategy, place| ids(strategy.share(&queues(8), 3, place));
-        assert_eq!(of(Strategy::Averagely, 0), [0, 1, 2]);
-        assert_eq!(of(Strategy::Averagely, 2), [6, 7]);
-        assert_eq!(of(Strategy::Circle, 1), [1, 4, 7]);
-        assert_eq!(ids(Strategy::Averagely.share(&queues(1), 3, 2)), []);
+        let of = |strategy: Division, place| ids(strategy.share(&queues(8), 3, place));
+        assert_eq!(of(Division::Averagely, 0), [0, 1, 2]);
+        assert_eq!(of(Division::Averagely, 2), [6, 7]);
+        assert_eq!(of(Division::Circle, 1), [1, 4, 7]);
+        assert_eq!(ids(Division::Averagely.share(&queues(1), 3, 2)), []);
     }
 
     #[test]
     fn pops_share_queues() {
         let members = ["a", "b", "c", "d"];
         let pop = |place, shared| {
-            let queues = divide_to_pop(Strategy::Averagely, &queues(4), &members, place, shared);
+            let queues = divide_to_pop(Division::Averagely, &queues(4), &members, place, shared);
             ids(queues)
         };
         assert_eq!(pop(Some(0), -1), [-1; 4]);
         assert_eq!(pop(Some(0), 3), [-1; 4]);
         assert_eq!(pop(Some(3), 1), [3, 0]);
         assert_eq!(pop(None, 1), []);
-        let few = divide_to_pop(Strategy::Averagely, &queues(3), &members, Some(3), 1);
+        let few = divide_to_pop(Division::Averagely, &queues(3), &members, Some(3), 1);
         assert_eq!(ids(few), [0]);
     }
 
     proptest! {
         #[test]
         fn every_queue_has_one_member(count in 0..40i32, members in 1..12usize) {
-            for strategy in [Strategy::Averagely, Strategy::Circle] {
+            for strategy in [Division::Averagely, Division::Circle] {
                 let shares = (0..members).flat_map(|place| strategy.share(&queues(count), members, place));
                 let mut all = ids(shares.collect());
                 all.sort_unstable();

@@ -57,6 +57,19 @@ impl Pops {
     }
 }
 
+impl Pops {
+    /// Nobody will ask for them any more, and another topic of the name has other messages.
+    pub(super) fn forget_topic(&mut self, topic: &str) {
+        self.in_flight.retain(|queue| queue.topic != topic);
+        self.orders.remove_topic(topic);
+    }
+
+    pub(super) fn forget_group(&mut self, group: &str) {
+        self.in_flight.retain(|queue| queue.group != group);
+        self.orders.remove_group(group);
+    }
+}
+
 /// What POP depends on, with RocketMQ's defaults (`BrokerConfig.java`).
 #[derive(Clone, Debug)]
 pub struct PopConfig {
@@ -67,8 +80,9 @@ pub struct PopConfig {
     /// Pops that wait for one queue, or for any queue of one topic; and all that wait.
     pub max_polls_of_queue: usize,
     pub max_polls: usize,
-    /// A group that has more than this in flight of one queue gets nothing more of it.
-    pub in_flight_limit: Option<u64>,
+    /// Whether a group that has more than the limit in flight of one queue gets nothing more of it.
+    pub limits_in_flight: bool,
+    pub in_flight_limit: u64,
     /// Messages that come back are shown with their retry topic, not with the one that was asked for.
     pub shows_retry_topic: bool,
     /// The broker divides the queues among a group's members; else each gets all.
@@ -85,7 +99,8 @@ impl Default for PopConfig {
             retry_topic_v2: false,
             max_polls_of_queue: 1024,
             max_polls: 100_000,
-            in_flight_limit: None,
+            limits_in_flight: false,
+            in_flight_limit: 10_000,
             shows_retry_topic: false,
             divides_queues: true,
             default_mode: DEFAULT_MODE.into(),

@@ -359,8 +359,9 @@ impl Broker {
             self.offsets.commit(group, topic, id, offset as i64, now_ms);
         }
         let rest = bounds.max - offset;
-        let limit = self.config.pop.in_flight_limit;
-        if limit.is_some_and(|limit| self.pops.in_flight.messages(plan.queue(source)) > limit) {
+        let limits = &self.config.pop;
+        let in_flight = self.pops.in_flight.messages(plan.queue(source));
+        if limits.limits_in_flight && in_flight > limits.in_flight_limit {
             return Look::Skip { rest };
         }
         if plan.is_orderly && self.is_pop_blocked(plan, source, now_ms) {

@@ -137,7 +137,7 @@ async fn bring_back_due<I: Io>(shard: &Rc<Shard<I>>) {
             let again_ms = shard.now_ms() + RETRY_MS;
             broker.pops.in_flight.postpone(expired.place, again_ms);
         }
-        if shard.broker.borrow().config.pop.in_flight_limit.is_some() {
+        if shard.broker.borrow().config.pop.limits_in_flight {
             shard.wake_freed(&expired.group, &expired.topic, expired.queue_id);
         }
     }
