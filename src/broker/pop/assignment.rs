@@ -32,7 +32,11 @@ impl RequestModes {
 }
 
 impl Broker {
-    pub(in crate::broker) fn update_request_mode(&mut self, body: &[u8]) -> Result<Reply, Refusal> {
+    pub(in crate::broker) fn update_request_mode(
+        &mut self,
+        body: &[u8],
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
         let mode = MessageRequestMode::decode(body)?;
         if names::retry_group(&mode.topic).is_some() {
             let remark = "retry topic is not allowed to set mode";
@@ -42,7 +46,7 @@ impl Broker {
             let remark = format!("topic[{}] not exist", mode.topic);
             return Err(Refusal::new(response::TOPIC_NOT_EXIST, remark));
         }
-        if !self.groups.contains(&mode.consumer_group) {
+        if self.find_or_create_group(&mode.consumer_group, now_ms).is_none() {
             let remark = format!("subscription group[{}] does not exist", mode.consumer_group);
             return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         }
