@@ -17,6 +17,8 @@ mod in_flight;
 mod orders;
 mod revive;
 mod take;
+#[cfg(test)]
+mod tests;
 
 pub use acknowledge::{Acknowledged, Changed};
 pub use assignment::{DEFAULT_MODE, RequestModes};
