@@ -440,6 +440,31 @@ fn one_message_wakes_one_of_many() {
 }
 
 #[test]
+fn who_has_gone_gets_nothing() {
+    let cluster = Cluster::new(1, Flush::Async);
+    cluster.sim.run(async {
+        let mut sender = started(&cluster).await;
+        let waits = Pop {
+            poll_ms: 10_000,
+            ..ALL
+        };
+        let mut gone = Popper::new(&cluster, "gone").await;
+        gone.ask_pop(&waits);
+        gone.client.flush().await.unwrap();
+        cluster.sleep_ms(10).await;
+        let mut popper = Popper::new(&cluster, "popper").await;
+        popper.ask_pop(&waits);
+        popper.client.flush().await.unwrap();
+        cluster.sleep_ms(10).await;
+        drop(gone);
+        cluster.sleep_ms(10).await;
+        sender.send(0..1).await;
+        let found = popped(&popper.client.reply().await.unwrap());
+        assert_eq!((numbers(&found), found[0].reconsume_times), (vec![0], 0));
+    });
+}
+
+#[test]
 fn a_changed_time_voids_the_old_receipt() {
     let cluster = Cluster::new(1, Flush::Async);
     cluster.sim.run(async {

@@ -255,8 +255,20 @@ impl<I: Io> Shard<I> {
     fn wake_next(self: &Rc<Self>, line: &LineKey) {
         let next = self.pops.polls.borrow_mut().take_first(line);
         if let Some(next) = next {
-            self.serve_pop(next);
+            self.serve_woken(next);
         }
+    }
+
+    /// A client that has gone takes no messages; the next one in its line does.
+    fn serve_woken(self: &Rc<Self>, mut waiting: Waiting<I>) {
+        while waiting.connection.is_closed() {
+            let next = self.pops.polls.borrow_mut().take_first(&waiting.line());
+            match next {
+                Some(next) => waiting = next,
+                None => return,
+            }
+        }
+        self.serve_pop(waiting);
     }
 
     /// Queues of the group that were blocked may be popped again.
@@ -266,7 +278,7 @@ impl<I: Io> Shard<I> {
         drop(polls);
         woken
             .into_iter()
-            .for_each(|waiting| self.serve_pop(waiting));
+            .for_each(|waiting| self.serve_woken(waiting));
     }
 
     /// A queue that somebody watches has got entries.
@@ -274,7 +286,7 @@ impl<I: Io> Shard<I> {
         let woken = self.pops.polls.borrow_mut().take_for_queue(queue);
         woken
             .into_iter()
-            .for_each(|waiting| self.serve_pop(waiting));
+            .for_each(|waiting| self.serve_woken(waiting));
         if self.pops.polls.borrow().waits_for(queue) {
             self.store.watch(queue, true);
         }
@@ -382,6 +394,10 @@ impl<I: Io> Shard<I> {
         };
         let left = plan.max_messages - batch.messages;
         let taken = self.read_source(plan, queue, offset, left, batch).await?;
+        if waiting.connection.is_closed() {
+            batch.rest += bounds.max - offset;
+            return Ok(());
+        }
         batch.rest += bounds.max.saturating_sub(taken.next_offset);
         if taken.offsets.is_empty() {
             batch.goes_on |= offset < taken.next_offset && taken.next_offset < bounds.max;
