@@ -123,36 +123,6 @@ pub(super) struct OwnMessage<'a> {
 }
 
 impl<'a> SendPlan<'a> {
-    /// A record for one of the broker's own services.
-    pub(super) fn of_broker(
-        topic: &'a str,
-        queue_id: u32,
-        body: &'a [u8],
-        properties: String,
-        host: SocketAddr,
-        now_ms: i64,
-    ) -> Self {
-        Self {
-            topic: Cow::Borrowed(topic),
-            queue_id,
-            queue: None,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp_ms: now_ms,
-            born_host: host,
-            reconsume_times: 0,
-            body,
-            batch: None,
-            deliver_time_ms: None,
-            tags_code: None,
-            wait: false,
-            unique_key: UniqueKey::None,
-            client_properties: Cow::Borrowed(&[]),
-            own_properties: properties,
-            suffix: "",
-        }
-    }
-
     pub(super) fn of_record(record: &crate::message::Record<'a>, own: OwnMessage<'a>) -> Self {
         Self {
             flag: record.flag,

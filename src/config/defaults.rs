@@ -4,9 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::rule::{
-    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Hours, Name, OneOf,
-    Reachable, Rule,
-    Switch,
+    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Hours, Name, OneOf, Reachable,
+    Rule, Switch,
 };
 
 /// When a send is acknowledged.

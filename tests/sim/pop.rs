@@ -193,6 +193,7 @@ fn sent(number: u64) -> Sent {
         body_bytes: 200,
         delay_level: 0,
         born_ms: 7,
+        is_half: false,
     }
 }
 

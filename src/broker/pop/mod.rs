@@ -28,7 +28,7 @@ pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
 pub use take::{Infos, Look, PopPlan, Source, check_point};
 
 use super::names::{self, RETRY_PREFIX};
-use super::send::SendPlan;
+use super::send::{OwnMessage, SendPlan};
 use crate::message::properties;
 use crate::wire::loose_json;
 use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};
@@ -187,13 +187,15 @@ impl ReviveRecord {
     ) -> SendPlan<'_> {
         let mut own = String::new();
         properties::push(&mut own, properties::TAGS, self.tag);
-        SendPlan::of_broker(
-            revive_topic,
-            self.revive_queue,
-            &self.body,
-            own,
-            host,
-            now_ms,
-        )
+        let own = OwnMessage {
+            topic: revive_topic.into(),
+            queue_id: self.revive_queue,
+            queue: None,
+            reconsume_times: 0,
+            properties: own,
+        };
+        let mut plan = SendPlan::of_broker(&self.body, host, own);
+        plan.born_timestamp_ms = now_ms;
+        plan
     }
 }

@@ -42,7 +42,11 @@ final class Popping {
     private Popping() {
     }
 
+    /** None for 4.x, whose client has no POP. */
     static void scenarios(Map<String, ClientCheck.Scenario> all) {
+        if (Arrays.stream(DefaultMQPushConsumer.class.getMethods()).noneMatch(method -> method.getName().equals("setPopInvisibleTime"))) {
+            return;
+        }
         all.put("pop_push_consumer", Popping::pushConsumer);
         all.put("pop_consumer_dies", Popping::consumerDies);
         all.put("pop_requests", Popping::requests);
@@ -56,9 +60,7 @@ final class Popping {
     private static void pushConsumer(Cluster cluster) throws Exception {
         String topic = cluster.topic(4);
         String group = cluster.name("consumer");
-        try (Raw raw = new Raw(cluster, topic)) {
-            raw.setMode(topic, group, "POP");
-        }
+        popMode(cluster, topic, group);
         Map<String, Integer> seen = new ConcurrentHashMap<>();
         Inbox inbox = new Inbox();
         DefaultMQPushConsumer consumer = popConsumer(cluster, group, topic);
@@ -95,9 +97,7 @@ final class Popping {
     private static void consumerDies(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         String group = cluster.name("consumer");
-        try (Raw raw = new Raw(cluster, topic)) {
-            raw.setMode(topic, group, "POP");
-        }
+        popMode(cluster, topic, group);
         CountDownLatch never = new CountDownLatch(1);
         Inbox held = new Inbox();
         DefaultMQPushConsumer dying = popConsumer(cluster, group, topic);
@@ -127,10 +127,18 @@ final class Popping {
         }
     }
 
+    /** As an administrator sets it, on every broker. */
+    private static void popMode(Cluster cluster, String topic, String group) throws Exception {
+        for (Raw raw : Raw.ofAllBrokers(cluster, topic)) {
+            Check.equal("code of a request mode", 0, raw.setModeCode(topic, group, "POP"));
+            raw.close();
+        }
+    }
+
     private static DefaultMQPushConsumer popConsumer(Cluster cluster, String group, String topic) throws Exception {
         DefaultMQPushConsumer consumer = cluster.consumer(group, topic, "*");
-        consumer.setClientRebalance(false);
-        consumer.setPopInvisibleTime(5_000); // the least that the client allows
+        Compat.call(consumer, "setClientRebalance", false);
+        Compat.call(consumer, "setPopInvisibleTime", 5_000); // the least that the client allows
         return consumer;
     }
 
@@ -267,7 +275,7 @@ final class Popping {
         int all = 4 * brokers.size();
         String client = consumers[0].getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();
         Cluster.eventually("half of the queues", () -> raw.assigned(topic, group, client, "PULL").size() == all / 2);
-        raw.setMode(topic, group, "POP");
+        Check.equal("code of a request mode", 0, raw.setModeCode(topic, group, "POP"));
         List<Integer> any = brokers.stream().map(broker -> -1).collect(Collectors.toList());
         Check.equal("any queue of each broker", any, raw.assigned(topic, group, client, "POP"));
         Check.equal("a retry topic is pulled", 16, raw.setModeCode("%RETRY%" + group, group, "POP"));
@@ -333,11 +341,6 @@ final class Popping {
         private final NettyRemotingClient client = new NettyRemotingClient(new NettyClientConfig());
         private final String address;
         final String brokerName;
-
-        /** To the first broker of the topic. */
-        Raw(Cluster cluster, String topic) throws Exception {
-            this(brokers(cluster, topic).entrySet().iterator().next());
-        }
 
         private Raw(Map.Entry<String, String> broker) {
             brokerName = broker.getKey();
@@ -443,11 +446,6 @@ final class Popping {
 
         RemotingCommand change(String group, Popped popped, long invisibleMs) throws Exception {
             return ask(CHANGE_INVISIBLE_TIME, with(ackFields(group, popped), "invisibleTime", invisibleMs), null);
-        }
-
-        /** As an administrator does, on every broker that this one knows of: itself. */
-        void setMode(String topic, String group, String mode) throws Exception {
-            Check.equal("code of a request mode", 0, setModeCode(topic, group, mode));
         }
 
         int setModeCode(String topic, String group, String mode) throws Exception {
