@@ -73,6 +73,8 @@ impl Broker {
             request::QUERY_SUBSCRIPTION_BY_CONSUMER => self.subscription_of_group(ext),
             request::QUERY_CORRECTION_OFFSET => self.correction_offsets(ext, store),
             request::GET_ALL_CONSUMER_OFFSET => self.all_offsets(),
+            request::SET_MESSAGE_REQUEST_MODE => self.update_request_mode(body, now_ms),
+            request::GET_ALL_MESSAGE_REQUEST_MODE => self.all_request_modes(),
             request::GET_ALL_DELAY_OFFSET => self.all_delay_offsets(),
             code => Err(Refusal::new(
                 response::REQUEST_CODE_NOT_SUPPORTED,

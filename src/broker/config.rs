@@ -95,6 +95,7 @@ pub struct BrokerConfig {
     pub client_expiry_ms: u64,
     /// Three missed renewals of the client's 20 s.
     pub lock_expiry_ms: u64,
+    pub pop: super::pop::PopConfig,
     /// Seed of the choice where a client leaves the queue open, so that a run can be repeated.
     pub seed: u64,
 }
@@ -142,6 +143,7 @@ impl Default for BrokerConfig {
             notify_consumer_ids_changed: true,
             client_expiry_ms: 120_000,
             lock_expiry_ms: 60_000,
+            pop: super::pop::PopConfig::default(),
             seed: 1,
         }
     }

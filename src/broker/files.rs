@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delay::Delays;
 use super::offsets::{Offsets, QueueOffsetMap};
+use super::pop::OrderTable;
 use super::{Broker, ConfigFile};
 use crate::wire::DataVersion;
 use crate::wire::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
@@ -37,6 +38,12 @@ pub(super) struct DelaysFile {
     offset_table: BTreeMap<i32, i64>,
 }
 
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct OrdersFile {
+    table: OrderTable,
+}
+
 /// Between topic and group in the offset table's keys.
 const TOPIC_GROUP_SEPARATOR: char = '@';
 
@@ -56,6 +63,10 @@ impl Broker {
             ConfigFile::SubscriptionGroups => loose_json::to_vec(&self.groups_file()),
             ConfigFile::ConsumerOffsets => loose_json::to_vec(&OffsetsFile::of(&self.offsets)),
             ConfigFile::DelayOffsets => loose_json::to_vec(&DelaysFile::of(&self.delays)),
+            ConfigFile::RequestModes => loose_json::to_vec(&self.pops.modes),
+            ConfigFile::PopOrders => loose_json::to_vec(&OrdersFile {
+                table: self.pops.orders.table().clone(),
+            }),
         };
         pretty(&compact)
     }
@@ -105,6 +116,11 @@ impl Broker {
             ConfigFile::DelayOffsets => {
                 let file: DelaysFile = loose_json::from_slice(text.as_bytes())?;
                 self.delays.load(file.offset_table, file.data_version);
+            }
+            ConfigFile::RequestModes => self.pops.modes = loose_json::from_slice(text.as_bytes())?,
+            ConfigFile::PopOrders => {
+                let file: OrdersFile = loose_json::from_slice(text.as_bytes())?;
+                self.pops.orders.load(file.table);
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ pub mod groups;
 pub mod locks;
 pub mod names;
 pub mod offsets;
+pub mod pop;
 pub mod pull;
 pub mod query;
 pub mod reply;
@@ -48,6 +49,7 @@ use filter::Selectors;
 use groups::Groups;
 use locks::Locks;
 use offsets::Offsets;
+use pop::Pops;
 use stats::Stats;
 use topics::Topics;
 use transaction::Transactions;
@@ -69,6 +71,7 @@ pub struct Broker {
     pub locks: Locks,
     pub delays: Delays,
     pub transactions: Transactions,
+    pub pops: Pops,
     pub stats: Stats,
     selectors: Selectors,
     /// MSG_REGION, TRACE_ON and CLUSTER as every message gets them. Leaked, once a broker, so that plans can hold it
@@ -110,14 +113,18 @@ pub enum ConfigFile {
     SubscriptionGroups,
     ConsumerOffsets,
     DelayOffsets,
+    RequestModes,
+    PopOrders,
 }
 
 impl ConfigFile {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Topics,
         Self::SubscriptionGroups,
         Self::ConsumerOffsets,
         Self::DelayOffsets,
+        Self::RequestModes,
+        Self::PopOrders,
     ];
 
     pub fn name(self) -> &'static str {
@@ -126,6 +133,8 @@ impl ConfigFile {
             Self::SubscriptionGroups => "subscriptionGroup.json",
             Self::ConsumerOffsets => "consumerOffset.json",
             Self::DelayOffsets => "delayOffset.json",
+            Self::RequestModes => "messageRequestMode.json",
+            Self::PopOrders => "consumerOrderInfo.json",
         }
     }
 }
@@ -171,6 +180,7 @@ impl Broker {
             locks: Locks::new(config.lock_expiry_ms),
             delays: Delays::new(config.delay_levels_ms.clone(), now_ms),
             transactions: Transactions::default(),
+            pops: Pops::new(&config.cluster_name),
             stats: Stats::new(now_ms),
             selectors: Selectors::default(),
             suffix: suffix(&config).leak(),
@@ -223,6 +233,7 @@ impl Broker {
             self.effects.push(Effect::Close(silent));
         }
         self.locks.expire(now_ms);
+        self.pops.orders.expire(now_ms);
         self.stats.sample(now_ms);
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Noted<'a> {
 
 /// Only the broker may write these; a client that sends on what it has got would send them, too.
 const BROKERS_OWN: [&str; 3] = [
-    "POP_CK",
+    properties::POP_RECEIPT,
     properties::TRANSACTION_CHECK_TIMES,
     properties::TRANSACTION_PREPARED_QUEUE_OFFSET,
 ];

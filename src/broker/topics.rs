@@ -174,10 +174,11 @@ impl Topics {
         self.put(config, now_ms)
     }
 
-    /// What was saved replaces what the broker made at its start, except for the system's own topics that are not in it.
+    /// What was saved replaces what the broker made at its start, except for the system's own topics that are not in it. A `+`
+    /// stands in the newer names of POP's retry topics.
     pub fn load(&mut self, configs: impl IntoIterator<Item = TopicConfig>, version: DataVersion) {
         for config in configs {
-            if names::check_topic(&config.topic_name).is_ok() {
+            if names::check_topic(&config.topic_name.replacen('+', "_", 1)).is_ok() {
                 self.put_quietly(config);
             }
         }

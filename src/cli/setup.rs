@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::broker::BrokerConfig;
+use crate::broker::pop::PopConfig;
 use crate::config::{Config, Flush};
 use crate::reactor::{NamesrvSetup, ShardSetup};
 use crate::store::{self, IndexShape, Retention, StoreConfig};
@@ -128,6 +129,7 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         default_query_messages: config.default_query_messages,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
         client_expiry_ms: config.client_expiry_ms,
+        pop: pop_config(config),
         ..BrokerConfig::default()
     }
 }
@@ -136,6 +138,21 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
 fn timer_roll_window_ms(config: &Config) -> u64 {
     let half_reserved_ms = u64::from(config.file_reserved_hours) * 1_800_000;
     (config.timer_roll_window_s * 1000).min(half_reserved_ms.max(60_000))
+}
+
+fn pop_config(config: &Config) -> PopConfig {
+    PopConfig {
+        retry_first_percent: config.pop_retry_first_percent,
+        retry_topic_v2: config.retry_topic_v2,
+        max_polls_of_queue: config.pop_polls_of_queue as usize,
+        max_polls: config.pop_polls as usize,
+        limits_in_flight: config.pop_limits_in_flight,
+        in_flight_limit: config.pop_in_flight_limit,
+        shows_retry_topic: config.pop_shows_retry_topic,
+        divides_queues: config.divides_queues,
+        default_mode: config.request_mode.clone(),
+        default_share_queues: config.pop_share_queues,
+    }
 }
 
 fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {

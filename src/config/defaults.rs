@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::rule::{
-    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Hours, Name, Reachable, Rule,
-    Switch,
+    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Hours, Name, OneOf, Reachable,
+    Rule, Switch,
 };
 
 /// When a send is acknowledged.
@@ -171,6 +171,24 @@ config! {
     /// Messages that a question for a key gets at most, and one for a unique key.
     max_query_messages: u32 = 64, "maxMsgsNumBatch", 1..=65_536;
     default_query_messages: u32 = 32, "defaultQueryMaxNum", 1..=65_536;
+    /// So many of a hundred pops look first for what comes back; the others take it if they have room left.
+    pop_retry_first_percent: u32 = 20, "popFromRetryProbability", 0..=100;
+    /// What comes back to a group that pops goes to `%RETRY%group+topic` instead of `%RETRY%group_topic`. Both are read.
+    retry_topic_v2: bool = false, "enableRetryTopicV2", Switch;
+    /// Pops that wait for the same queue, or for any of a topic.
+    pop_polls_of_queue: u32 = 1024, "popPollingSize", 1..=1_000_000;
+    pop_polls: u32 = 100_000, "maxPopPollingSize", 1..=10_000_000;
+    /// A group with more messages of a queue in flight than the limit gets no further ones.
+    pop_limits_in_flight: bool = false, "enablePopMessageThreshold", Switch;
+    pop_in_flight_limit: u64 = 10_000, "popInflightMessageThreshold", 1..=1_000_000_000;
+    /// What has come back is shown with its retry topic instead of the topic that was asked for.
+    pop_shows_retry_topic: bool = false, "popResponseReturnActualRetryTopic", Switch;
+    /// How groups of which no administrator has said it get their messages.
+    request_mode: String = "PULL".into(), "defaultMessageRequestMode", OneOf(&["PULL", "POP"]);
+    /// So many further members pop from a member's queues; with 0 or less all pop from all.
+    pop_share_queues: i32 = -1, "defaultPopShareQueueNum", -1..=65_536;
+    /// The broker divides queues among the members of a group that ask it; else each gets all.
+    divides_queues: bool = true, "serverLoadBalancerEnable", Switch;
     /// Consumers hear at once that their group changed; otherwise they find out within their 20 s rebalance.
     notify_consumer_ids_changed: bool = true, "notifyConsumerIdsChangedEnable", Switch;
     /// A client without heartbeat for this long is forgotten: four missed ones.

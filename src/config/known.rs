@@ -134,7 +134,6 @@ const WITHOUT_EFFECT: &str = "\
     consumerManageThreadPoolNums consumerOffsetUpdateVersionStep controllerAddr \
     controllerHeartBeatTimeoutMills correctLogicMinOffsetForceInterval \
     correctLogicMinOffsetSleepInterval dataReadAheadEnable debugLockEnable \
-    defaultMessageRequestMode defaultPopShareQueueNum \
     delayOffsetUpdateVersionStep deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval \
     deleteFileBatchMax destroyMapedFileIntervalForcibly disableCallbackExecutor \
     disableConsumeIfConsumerReadSlowly disableNettyWorkerGroup disappearTimeAfterStart \
@@ -148,9 +147,9 @@ const WITHOUT_EFFECT: &str = "\
     enableLogConsumeQueueRepeatedlyBuildWhenRecover enableMessageStoreMetrics \
     enableMixedMessageType enableMultiDispatch enableNetWorkFlowControl \
     enableNotifyAfterPopOrderLockRelease enableNotifyBeforePopCalculateLag enablePopBatchAck \
-    enablePopBufferMerge enablePopLog enablePopMessageThreshold enablePopMetrics \
+    enablePopBufferMerge enablePopLog enablePopMetrics \
     enableReconnectForGoAway enableRegisterProducer enableRemoteEscape \
-    enableRemotingMetrics enableRequestMetrics enableRetryTopicV2 enableRocksDBLog \
+    enableRemotingMetrics enableRequestMetrics enableRocksDBLog \
     enableRunningFlagsInFlush enableScheduleAsyncDeliver enableScheduleMessageStats \
     enableShutdownGracefully enableSingleTopicRegister enableSkipLongAwaitingAck \
     enableSlaveActingMaster enableSplitMetadata enableSplitRegistration enableStatsMetrics \
@@ -175,7 +174,7 @@ const WITHOUT_EFFECT: &str = "\
     mapperFileSizeBatchConsumeQueue maxAsyncPutMessageRequests maxBatchDeleteFilesNum \
     maxChecksumRange maxConsumeQueueScan maxErrorRateOfBloomFilter maxFilterMessageSize \
     maxHaTransferByteInSecond maxLmqConsumeQueueNum \
-    maxOffsetMapSize maxPopPollingSize maxReconnectIntervalTimeSeconds \
+    maxOffsetMapSize maxReconnectIntervalTimeSeconds \
     maxRecoveryCommitlogFiles maxSlaveResendLength maxStatsIdleTimeInMinutes maxTopicLength \
     memTableFlushIntervalMs messageIndexSafe messageStorePlugIn \
     metricGrpcExporterIntervalInMills metricGrpcExporterTimeOutInMills \
@@ -185,9 +184,9 @@ const WITHOUT_EFFECT: &str = "\
     offsetCheckInSlave osPageCacheBusyTimeOutMills popCkMaxBufferSize popCkOffsetMaxQueueSize \
     popCkStayBufferTime popCkStayBufferTimeOut popConsumerFSServiceInit \
     popConsumerKVServiceEnable popConsumerKVServiceInit popConsumerKVServiceLog \
-    popFromRetryProbability popInflightMessageThreshold popLongPollingForceNotifyInterval \
-    popPollingMapExpireTimeSeconds popPollingMapSize popPollingSize \
-    popResponseReturnActualRetryTopic popReviveMaxAttemptTimes popReviveMaxReturnSizePerRead \
+    popLongPollingForceNotifyInterval \
+    popPollingMapExpireTimeSeconds popPollingMapSize \
+    popReviveMaxAttemptTimes popReviveMaxReturnSizePerRead \
     preferredLeaderId printChannelGroups printChannelGroupsMinNum \
     processReplyMessageThreadPoolNums pullBatchMaxMessageCount pullMessageThreadPoolNums \
     pullThreadPoolQueueCapacity putConsumeQueueDataByFileChannel putMessageFutureThreadPoolNums \
@@ -203,7 +202,7 @@ const WITHOUT_EFFECT: &str = "\
     sampleCountThreshold sampleSteps scheduleAsyncDeliverMaxPendingLimit \
     scheduleAsyncDeliverMaxResendNum2Blocked searchBcqByCacheEnable sendHeartbeatTimeoutMillis \
     sendMessageThreadPoolNums sendThreadPoolQueueCapacity serverAsyncSemaphoreValue \
-    serverCallbackExecutorThreads serverLoadBalancerEnable serverNettyWorkerGroupEnable \
+    serverCallbackExecutorThreads serverNettyWorkerGroupEnable \
     serverOnewaySemaphoreValue serverPooledByteBufAllocatorEnable serverSelectorThreads \
     serverSocketBacklog serverSocketRcvBufSize serverSocketSndBufSize serverWorkerThreads \
     shutdownWaitTimeSeconds skipPreOnline skipWhenCKRePutReachMaxTimes slaveReadEnable \

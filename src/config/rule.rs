@@ -72,6 +72,22 @@ impl Rule<bool> for Switch {
     }
 }
 
+/// One of a few words.
+pub struct OneOf(pub &'static [&'static str]);
+
+impl Rule<String> for OneOf {
+    fn read(&self, text: &str) -> Result<String, String> {
+        match self.0.contains(&text) {
+            true => Ok(text.to_owned()),
+            false => Err(self.0.join(" or ")),
+        }
+    }
+
+    fn show(&self, value: &String) -> String {
+        value.clone()
+    }
+}
+
 /// The names of `flushDiskType`.
 pub struct FlushName;
 

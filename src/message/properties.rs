@@ -27,6 +27,9 @@ pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
 pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
 pub const MSG_REGION: &str = "MSG_REGION";
 pub const TRACE_ON: &str = "TRACE_ON";
+/// The receipt of a popped message that is shown under another topic than its own.
+pub const POP_RECEIPT: &str = "POP_CK";
+pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 pub const CLUSTER: &str = "CLUSTER";
 pub const SHARDING_KEY: &str = "__SHARDINGKEY";
 pub const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::connection::{Caller, Connection};
 use crate::io::Stream;
+use crate::wire::pop::ChangeInvisibleTimeReply;
 
 /// A `UNIQ_KEY`, which the reply repeats as `transactionId`. The clients' own (32 or 56 digits) fit in place.
 pub enum UniqueKey {
@@ -55,8 +56,10 @@ pub enum Receipt {
     },
     /// To a recall: whose.
     Recall { unique_key: Box<str> },
-    /// To a send-back: nothing.
+    /// To a send-back, or to the acknowledgement of a popped message: nothing.
     Plain,
+    /// To a change of the invisible time.
+    Changed(ChangeInvisibleTimeReply),
 }
 
 pub struct Ack<S: Stream> {

@@ -8,7 +8,8 @@ use tracing::{error, info, warn};
 use super::connection::accept;
 use super::shard::Shard;
 use super::{
-    Ready, ServeError, ShardSetup, delay, listen, persistence, registration, timer, transaction,
+    Ready, ServeError, ShardSetup, delay, listen, persistence, pop, registration, timer,
+    transaction,
 };
 use crate::broker::{Broker, ConfigFile};
 use crate::io::Io;
@@ -38,6 +39,7 @@ pub async fn run<I: Io>(
     let broker = load_broker(&io, &setup, &store).await?;
     let listeners = [listen(&io, setup.listen)?, listen(&io, setup.vip_listen)?];
     let shard = Shard::new(io.clone(), setup, store, broker);
+    pop::restore(&shard).await?;
     for listener in listeners {
         io.spawn(accept(
             io.clone(),
@@ -53,6 +55,7 @@ pub async fn run<I: Io>(
     io.spawn(delay::run(shard.clone()));
     io.spawn(transaction::run(shard.clone()));
     io.spawn(timer::run(shard.clone()));
+    io.spawn(pop::run(shard.clone()));
     persistence::save_all(&shard).await;
     let registered = registration::start(&shard).await;
     ready(Ready {
@@ -123,6 +126,7 @@ async fn release_committed<I: Io>(shard: Rc<Shard<I>>) {
         for queue in arrivals.drain(..) {
             shard.wake_pulls(queue);
             shard.ring(queue);
+            shard.wake_pops(queue);
         }
     }
 }
@@ -142,6 +146,7 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.stopping.get() {
         let now = shard.io.now();
         shard.expire_pulls(now.mono_ns);
+        shard.expire_pops(now.mono_ns);
         let timeout_ms = shard.setup.sync_flush_timeout_ms;
         let oldest_ns = now.mono_ns.saturating_sub(timeout_ms * 1_000_000);
         loop {
@@ -172,6 +177,7 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     shard.stopped.notify();
     shard.saves.wake();
     shard.ring_all();
+    shard.pops.wake();
     wait_until(shard, LAST_COMMIT_NS, || shard.acks.borrow().is_empty()).await;
     wait_until(shard, LAST_COMMIT_NS, || !shard.timers_running.get()).await;
     wait_until(shard, LAST_REPLIES_NS, || shard.connections.are_drained()).await;

@@ -15,6 +15,7 @@
 //! | delay | the next due message | moves it to its real topic |
 //! | transaction | the check interval | asks producers about half messages |
 //! | timers, two | the next due message, 1 s | the same for messages with a time of their own; saves which wait |
+//! | revive | the next popped message whose time is over | moves it to its retry topic |
 
 mod acks;
 mod connection;
@@ -26,6 +27,7 @@ mod namesrv;
 mod own_queue;
 mod parked;
 mod persistence;
+mod pop;
 mod pull;
 mod registration;
 mod send;

@@ -80,8 +80,12 @@ pub(super) async fn watch_offsets<I: Io>(shard: Rc<Shard<I>>) {
         let now_ns = shard.io.now().mono_ns;
         if now_ns >= offsets_due_ns {
             offsets_due_ns = now_ns + offsets_interval_ns;
+            shard.note_revive_offsets();
             if shard.broker.borrow_mut().offsets.take_dirty() {
                 shard.saves.soon(ConfigFile::ConsumerOffsets);
+            }
+            if shard.broker.borrow_mut().pops.orders.take_dirty() {
+                shard.saves.soon(ConfigFile::PopOrders);
             }
         }
         if now_ns >= delays_due_ns {
@@ -95,6 +99,7 @@ pub(super) async fn watch_offsets<I: Io>(shard: Rc<Shard<I>>) {
 
 /// Everything, before the shard ends.
 pub(super) async fn save_all<I: Io>(shard: &Shard<I>) {
+    shard.note_revive_offsets();
     for file in ConfigFile::ALL {
         shard.saves.soon(file);
     }
@@ -109,8 +114,10 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) -> bool {
         let text = shard.broker.borrow().file_text(file);
         // An offset must not be safer than the messages that it speaks of: after a power cut a consumer would pass over
         // those that come in the place of the lost ones, and a delayed message would count as delivered.
-        let speaks_of_messages =
-            matches!(file, ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets);
+        let speaks_of_messages = matches!(
+            file,
+            ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets | ConfigFile::PopOrders
+        );
         if speaks_of_messages && shard.store.durable_so_far().await.is_err() {
             continue;
         }

@@ -161,7 +161,7 @@ async fn tell<I: Io>(
 }
 
 /// A connection on which one request at a time is asked and answered.
-struct Link<S: Stream> {
+pub(super) struct Link<S: Stream> {
     stream: S,
     received: Vec<u8>,
     scratch: Scratch,
@@ -169,7 +169,7 @@ struct Link<S: Stream> {
 }
 
 impl<S: Stream> Link<S> {
-    fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Link {
             stream,
             received: Vec::new(),
@@ -223,6 +223,7 @@ impl<S: Stream> Link<S> {
         };
         self.ask(request::REGISTER_BROKER, &fields.ext(), &body)
             .await
+            .map(drop)
     }
 
     async fn unregister<I: Io>(&mut self, shard: &Shard<I>) -> io::Result<()> {
@@ -235,6 +236,7 @@ impl<S: Stream> Link<S> {
         };
         self.ask(request::UNREGISTER_BROKER, &fields.ext(), &[])
             .await
+            .map(drop)
     }
 
     /// Done when the name server has gone. Nobody else may receive meanwhile.
@@ -247,7 +249,13 @@ impl<S: Stream> Link<S> {
         }
     }
 
-    async fn ask(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> io::Result<()> {
+    /// The reply's body.
+    pub(super) async fn ask(
+        &mut self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) -> io::Result<Vec<u8>> {
         self.opaque += 1;
         let head = Head {
             codec: Codec::Json,
@@ -277,12 +285,12 @@ impl<S: Stream> Link<S> {
                         reply.remark.unwrap_or("no remark")
                     )
                 });
-                let len = frame.len;
+                let (len, body) = (frame.len, frame.body.to_vec());
                 self.received.drain(..len);
                 match refused {
                     _ if !is_ours => continue,
                     Some(refused) => return Err(io::Error::other(refused)),
-                    None => return Ok(()),
+                    None => return Ok(body),
                 }
             }
             let chunk = self.stream.recv().await?;

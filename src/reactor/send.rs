@@ -220,6 +220,11 @@ impl<I: Io> Shard<I> {
                 .connection
                 .answer(ack.caller, response::SUCCESS, None, &ext, &[]);
         }
+        if let Receipt::Changed(reply) = &ack.receipt {
+            return ack
+                .connection
+                .answer(ack.caller, code, remark, &reply.ext(), &[]);
+        }
         let Receipt::Send {
             queue_id,
             queue_offset,

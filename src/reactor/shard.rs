@@ -14,6 +14,7 @@ use super::inbox::Flow;
 use super::own_queue::Bells;
 use super::parked::Parked;
 use super::persistence::Saves;
+use super::pop::Pops;
 use super::pull::ParkedPull;
 use super::registration::Registration;
 use super::view::View;
@@ -41,6 +42,7 @@ pub(super) struct Shard<I: Io> {
     pub registration: Registration,
     pub saves: Saves,
     pub bells: Bells,
+    pub pops: Pops<I>,
     pub store_host: SocketAddr,
     pub region_id: String,
     pub trace_on: &'static str,
@@ -75,6 +77,7 @@ impl<I: Io> Shard<I> {
             registration: Registration::default(),
             saves: Saves::default(),
             bells: Bells::default(),
+            pops: Pops::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
             timers_running: Cell::new(false),
@@ -163,6 +166,16 @@ impl<I: Io> Shard<I> {
             | request::GET_EARLIEST_MSG_STORETIME => self.look_up(connection, caller, header),
             request::END_TRANSACTION | request::RESUME_CHECK_HALF_MESSAGE => {
                 self.transaction_request(connection, caller, header)
+            }
+            request::POP_MESSAGE
+            | request::PEEK_MESSAGE
+            | request::NOTIFICATION
+            | request::POLLING_INFO
+            | request::QUERY_ASSIGNMENT => self.ask_pop(connection, caller, header, frame.body),
+            request::ACK_MESSAGE
+            | request::BATCH_ACK_MESSAGE
+            | request::CHANGE_MESSAGE_INVISIBLETIME => {
+                self.acknowledge_pop(connection, caller, header, frame.body);
             }
             _ => {
                 let peer = self.peer(connection, header);

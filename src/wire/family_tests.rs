@@ -8,6 +8,7 @@ use super::heartbeat::*;
 use super::kv_config::*;
 use super::lock::*;
 use super::offset::*;
+use super::pop::*;
 use super::pull::*;
 use super::query::*;
 use super::register::*;
@@ -30,7 +31,8 @@ macro_rules! for_each_family {
             ClusterRequest MemberGroupRequest BrokerNameRequest WipeWritePermReply AddWritePermReply DeleteTopicInNamesrv
             RegisterBroker RegisterBrokerReply BrokerIdentity DataVersionReply BrokerHeartbeat ConsumeStatsRequest
             BrokerConsumeStatsRequest ProducerGroup GroupAndTopic BrokerStatsRequest QueryMessage QueryMessageReply ViewMessage
-            PutKv KvKey KvReply KvNamespace)
+            PutKv KvKey KvReply KvNamespace PopRequest PopReply AckRequest ChangeInvisibleTime ChangeInvisibleTimeReply PeekRequest
+            NotificationRequest NotificationReply PollingInfoRequest PollingInfoReply)
     };
 }
 

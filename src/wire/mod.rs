@@ -6,6 +6,7 @@
 //! family's `ext()` -> `frame::write`. Nothing on the path of a send or a pull allocates. The source of every name and
 //! rule is RocketMQ's `remoting` module.
 
+pub mod assignment;
 pub mod codes;
 pub mod consumer;
 pub mod data_version;
@@ -19,6 +20,7 @@ pub mod lock;
 pub mod loose_json;
 pub mod message_queue;
 pub mod offset;
+pub mod pop;
 pub mod pull;
 pub mod query;
 pub mod recall;

@@ -16,6 +16,7 @@ mod dice;
 mod faults;
 mod filtering;
 mod oracle;
+mod pop;
 mod recovered;
 mod requests;
 mod retention;

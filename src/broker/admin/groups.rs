@@ -68,6 +68,7 @@ impl Broker {
         let group = request.group_name;
         if self.groups.remove(group, now_ms) {
             self.persist(ConfigFile::SubscriptionGroups);
+            self.pops.forget_group(group);
         }
         if request.clean_offset {
             self.offsets.remove_group(group);

@@ -80,7 +80,9 @@ const SETTINGS: &[Setting] = &[
     percent!("diskMaxUsedSpaceRatio", max_used_percent),
     percent!("diskSpaceCleanForciblyRatio", forcible_percent),
     percent!("diskSpaceWarningLevelRatio", warning_percent),
+    setting!("enablePopMessageThreshold", pop.limits_in_flight),
     setting!("enablePropertyFilter", property_filter),
+    setting!("enableRetryTopicV2", pop.retry_topic_v2),
     Setting {
         name: "fileReservedTime",
         show: |config| (config.retention.reserved_ms / HOUR_MS).to_string(),
@@ -97,13 +99,19 @@ const SETTINGS: &[Setting] = &[
     setting!("litePullMessageEnable", lite_pull),
     setting!("longPollingEnable", long_polling),
     setting!("maxMessageSize", max_message_bytes),
+    setting!("maxPopPollingSize", pop.max_polls),
     setting!("maxTransferBytesOnMessageInMemory", max_pull_bytes),
     setting!("maxTransferCountOnMessageInMemory", max_pull_messages),
     setting!(
         "notifyConsumerIdsChangedEnable",
         notify_consumer_ids_changed
     ),
+    setting!("popFromRetryProbability", pop.retry_first_percent),
+    setting!("popInflightMessageThreshold", pop.in_flight_limit),
+    setting!("popPollingSize", pop.max_polls_of_queue),
+    setting!("popResponseReturnActualRetryTopic", pop.shows_retry_topic),
     setting!("regionId", fixed | config | config.region_id.clone()),
+    setting!("serverLoadBalancerEnable", pop.divides_queues),
     setting!("shortPollingTimeMills", short_polling_ms),
     setting!("traceOn", fixed | config | config.trace_on.to_string()),
     setting!(

@@ -121,6 +121,7 @@ impl Broker {
             if self.topics.remove(&topic, now_ms) {
                 self.offsets.remove_topic(&topic);
                 self.stats.forget_topic(&topic);
+                self.pops.forget_topic(&topic);
                 self.persist(ConfigFile::Topics);
                 self.effects.push(Effect::DeleteTopic { topic });
             }

@@ -31,6 +31,7 @@ public final class ClientCheck {
         Groups.scenarios(SCENARIOS);
         Options.scenarios(SCENARIOS);
         Permissions.scenarios(SCENARIOS);
+        Popping.scenarios(SCENARIOS);
         Refusals.scenarios(SCENARIOS);
         Retention.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);

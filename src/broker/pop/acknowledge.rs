@@ -1,0 +1,360 @@
+//! Acknowledgements, and a new time for what is not done yet.
+
+use super::{GroupQueue, PopKey, REVIVE_QUEUE, ReviveRecord, flagged_topic};
+use crate::broker::reply::StoreView;
+use crate::broker::send::missing_topic;
+use crate::broker::{Broker, Refusal};
+use crate::wire::codes::response;
+use crate::wire::pop::{
+    AckBody, AckRequest, BatchAck, BatchAckRequest, ChangeInvisibleTime, ChangeInvisibleTimeReply,
+    CheckPointBody, Receipt,
+};
+
+/// What is to happen before an acknowledgement is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// To be written; none if nothing was in flight under its receipt any more.
+    pub records: Vec<ReviveRecord>,
+    /// Queues that may be popped again, as group, topic and number.
+    pub freed: Vec<(String, String, u32)>,
+}
+
+/// What is to happen before a change is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The new check point and the end of the old one, to be written in this order: with only the first of them the message
+    /// comes once more, with only the second it would not come back. None if the message was popped in order.
+    pub records: Option<(CheckPointBody, [ReviveRecord; 2])>,
+    pub reply: ChangeInvisibleTimeReply,
+}
+
+/// A message as a client names it.
+struct Named<'a> {
+    queue: GroupQueue<'a>,
+    offset: u64,
+}
+
+impl Broker {
+    pub fn admit_ack(
+        &mut self,
+        request: &AckRequest<'_>,
+        store: &dyn StoreView,
+        now_ms: u64,
+    ) -> Result<Acknowledged, Refusal> {
+        let (topic, queue_id) = (request.topic, request.queue_id);
+        let Named { queue, offset } =
+            self.named(request.consumer_group, topic, queue_id, request.offset)?;
+        let bounds = store.bounds(topic, queue.queue_id);
+        if !(bounds.min..=bounds.max).contains(&offset) {
+            let (min, max) = (bounds.min, bounds.max);
+            return Err(Refusal::new(
+                response::NO_MESSAGE,
+                format!(
+                    "offset is illegal, key:{topic}@{queue_id}, commit:{offset}, store:{min}~{max}"
+                ),
+            ));
+        }
+        let receipt = parse(request.receipt)?;
+        let mut done = Acknowledged::default();
+        if receipt.is_orderly() {
+            self.ack_in_order(queue, offset, receipt.pop_time_ms, now_ms, &mut done);
+            return Ok(done);
+        }
+        self.ack_offsets(queue, key_of(&receipt), &[offset], &mut done);
+        Ok(done)
+    }
+
+    pub fn admit_batch_ack(
+        &mut self,
+        request: &BatchAckRequest,
+        store: &dyn StoreView,
+        now_ms: u64,
+    ) -> Result<Acknowledged, Refusal> {
+        if request.acks.is_empty() {
+            return Err(Refusal::new(response::NO_MESSAGE, "the batch has no acks"));
+        }
+        let mut done = Acknowledged::default();
+        // One that is wrong does not keep the others from being acknowledged.
+        for ack in &request.acks {
+            self.ack_batch(ack, store, now_ms, &mut done);
+        }
+        Ok(done)
+    }
+
+    fn ack_batch(
+        &mut self,
+        ack: &BatchAck,
+        store: &dyn StoreView,
+        now_ms: u64,
+        done: &mut Acknowledged,
+    ) {
+        let group = &*ack.consumer_group;
+        let topic = flagged_topic(&ack.topic, group, &ack.retry_flag);
+        let numbers = (
+            topic,
+            u32::try_from(ack.queue_id),
+            u64::try_from(ack.start_offset),
+            u64::try_from(ack.pop_time_ms),
+        );
+        let (Some(topic), Ok(queue_id), Ok(start_offset), Ok(pop_time_ms)) = numbers else {
+            return;
+        };
+        let queue = GroupQueue {
+            group,
+            topic: &topic,
+            queue_id,
+        };
+        let bounds = store.bounds(&topic, queue_id);
+        let offsets = ack.bits.iter().map(|bit| start_offset.saturating_add(bit));
+        let offsets = offsets.filter(|offset| (bounds.min..=bounds.max).contains(offset));
+        let offsets: Vec<u64> = offsets.collect();
+        if ack.revive_queue == crate::wire::pop::ORDERLY_REVIVE_QUEUE {
+            for offset in offsets {
+                self.ack_in_order(queue, offset, pop_time_ms, now_ms, done);
+            }
+            return;
+        }
+        let key = PopKey {
+            start_offset,
+            pop_time_ms,
+        };
+        self.ack_offsets(queue, key, &offsets, done);
+    }
+
+    /// What is no longer in flight has been acknowledged before, or has come back, and is passed over as RocketMQ does.
+    fn ack_offsets(
+        &mut self,
+        queue: GroupQueue<'_>,
+        key: PopKey,
+        offsets: &[u64],
+        done: &mut Acknowledged,
+    ) {
+        let in_flight = &mut self.pops.in_flight;
+        let Some(place) = in_flight.place(queue, key) else {
+            return;
+        };
+        let offsets = offsets.iter().copied();
+        let acked: Vec<u64> = offsets
+            .filter(|offset| in_flight.ack(queue, key, *offset))
+            .collect();
+        if acked.is_empty() {
+            return;
+        }
+        if self.config.pop.limits_in_flight {
+            done.freed
+                .push((queue.group.into(), queue.topic.into(), queue.queue_id));
+        }
+        let body = self.ack_body(queue, key, acked);
+        done.records.push(ReviveRecord::ack(&body, place));
+    }
+
+    /// The record that ends these messages of a check point.
+    pub(super) fn ack_body(
+        &self,
+        queue: GroupQueue<'_>,
+        key: PopKey,
+        mut offsets: Vec<u64>,
+    ) -> AckBody {
+        let single = match offsets[..] {
+            [offset] => {
+                offsets.clear();
+                offset as i64
+            }
+            _ => -1,
+        };
+        AckBody {
+            offset: single,
+            start_offset: key.start_offset,
+            group: queue.group.into(),
+            topic: queue.topic.into(),
+            queue_id: queue.queue_id as i32,
+            pop_time_ms: key.pop_time_ms,
+            broker_name: self.config.broker_name.clone(),
+            offsets,
+        }
+    }
+
+    fn ack_in_order(
+        &mut self,
+        queue: GroupQueue<'_>,
+        offset: u64,
+        pop_time_ms: u64,
+        now_ms: u64,
+        done: &mut Acknowledged,
+    ) {
+        let GroupQueue {
+            group,
+            topic,
+            queue_id,
+        } = queue;
+        if self.is_behind(queue, offset) {
+            return;
+        }
+        let orders = &mut self.pops.orders;
+        let Some(next) = orders.ack(group, topic, queue_id, offset, pop_time_ms) else {
+            return;
+        };
+        let is_free = !orders.is_blocked(group, topic, queue_id, None, now_ms);
+        let id = queue_id as i32;
+        if !self.offsets.has_reset(group, topic, id) {
+            self.offsets.commit(group, topic, id, next as i64, now_ms);
+        }
+        if is_free {
+            done.freed.push((group.into(), topic.into(), queue_id));
+        }
+    }
+
+    /// Whether the group is beyond this message.
+    fn is_behind(&self, queue: GroupQueue<'_>, offset: u64) -> bool {
+        let id = queue.queue_id as i32;
+        let committed = self.offsets.query(queue.group, queue.topic, id);
+        committed.is_some_and(|committed| (offset as i64) < committed)
+    }
+
+    pub fn admit_change(
+        &mut self,
+        request: &ChangeInvisibleTime<'_>,
+        store: &dyn StoreView,
+        now_ms: u64,
+    ) -> Result<Changed, Refusal> {
+        let (topic, queue_id) = (request.topic, request.queue_id);
+        let Named { queue, offset } =
+            self.named(request.consumer_group, topic, queue_id, request.offset)?;
+        let bounds = store.bounds(topic, queue.queue_id);
+        if !(bounds.min..bounds.max).contains(&offset) {
+            let (min, max) = (bounds.min, bounds.max);
+            let remark = format!("no message at offset {offset}, the queue has {min} to {max}");
+            return Err(Refusal::new(response::NO_MESSAGE, remark));
+        }
+        let Ok(invisible_ms) = u64::try_from(request.invisible_ms) else {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!(
+                    "invisibleTime is {}, and cannot be negative",
+                    request.invisible_ms
+                ),
+            ));
+        };
+        let receipt = parse(request.receipt)?;
+        if receipt.is_orderly() {
+            let reply = self.change_in_order(queue, offset, &receipt, invisible_ms, now_ms);
+            return Ok(Changed {
+                records: None,
+                reply,
+            });
+        }
+        let old = key_of(&receipt);
+        let place = self.pops.in_flight.place(queue, old);
+        let Some(place) = place.filter(|place| self.pops.in_flight.is_open(*place, offset)) else {
+            return Err(Refusal::new(
+                response::NO_MESSAGE,
+                format!(
+                    "the receipt of offset {offset} is void: acknowledged, replaced, or its time is over"
+                ),
+            ));
+        };
+        let mut new = PopKey {
+            start_offset: offset,
+            pop_time_ms: now_ms,
+        };
+        while self.pops.in_flight.place(queue, new).is_some() {
+            new.pop_time_ms += 1;
+        }
+        self.pops.in_flight.ack(queue, old, offset);
+        let check_point = CheckPointBody {
+            start_offset: offset,
+            pop_time_ms: new.pop_time_ms,
+            invisible_ms,
+            messages: 1,
+            queue_id,
+            topic: topic.into(),
+            group: queue.group.into(),
+            distances: vec![0],
+            broker_name: receipt.broker_name.into(),
+            ..CheckPointBody::default()
+        };
+        let ack = self.ack_body(queue, old, vec![offset]);
+        let records = [
+            ReviveRecord::check_point(&check_point),
+            ReviveRecord::ack(&ack, place),
+        ];
+        Ok(Changed {
+            reply: ChangeInvisibleTimeReply {
+                invisible_ms: request.invisible_ms,
+                pop_time_ms: new.pop_time_ms as i64,
+                revive_queue: REVIVE_QUEUE as i32,
+            },
+            records: Some((check_point, records)),
+        })
+    }
+
+    fn change_in_order(
+        &mut self,
+        queue: GroupQueue<'_>,
+        offset: u64,
+        receipt: &Receipt<'_>,
+        invisible_ms: u64,
+        now_ms: u64,
+    ) -> ChangeInvisibleTimeReply {
+        let visible_at_ms = now_ms.saturating_add(invisible_ms);
+        if !self.is_behind(queue, offset) {
+            let (group, topic, id) = (queue.group, queue.topic, queue.queue_id);
+            let pop_time_ms = receipt.pop_time_ms;
+            self.pops
+                .orders
+                .change(group, topic, id, offset, pop_time_ms, visible_at_ms);
+        }
+        ChangeInvisibleTimeReply {
+            invisible_ms: visible_at_ms.saturating_sub(receipt.pop_time_ms) as i64,
+            pop_time_ms: receipt.pop_time_ms as i64,
+            revive_queue: receipt.revive_queue,
+        }
+    }
+
+    fn named<'a>(
+        &self,
+        group: &'a str,
+        topic: &'a str,
+        queue_id: i32,
+        offset: i64,
+    ) -> Result<Named<'a>, Refusal> {
+        let Some(entry) = self.topics.find(topic) else {
+            return Err(missing_topic(topic));
+        };
+        let queue_nums = entry.config.read_queue_nums;
+        if !(0..queue_nums).contains(&queue_id) {
+            return Err(Refusal::new(
+                response::MESSAGE_ILLEGAL,
+                format!(
+                    "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queue_nums}] consumer:[{group}]"
+                ),
+            ));
+        }
+        let Ok(offset) = u64::try_from(offset) else {
+            let remark = format!("offset is illegal, key:{topic}@{queue_id}, commit:{offset}");
+            return Err(Refusal::new(response::NO_MESSAGE, remark));
+        };
+        let queue = GroupQueue {
+            group,
+            topic,
+            queue_id: queue_id as u32,
+        };
+        Ok(Named { queue, offset })
+    }
+}
+
+fn key_of(receipt: &Receipt<'_>) -> PopKey {
+    PopKey {
+        start_offset: receipt.start_offset,
+        pop_time_ms: receipt.pop_time_ms,
+    }
+}
+
+fn parse(text: &str) -> Result<Receipt<'_>, Refusal> {
+    Receipt::parse(text).ok_or_else(|| {
+        Refusal::new(
+            response::SYSTEM_ERROR,
+            format!("the custom field <extraInfo> cannot be {text:.64?}"),
+        )
+    })
+}

@@ -1,0 +1,252 @@
+//! Which queues a client of a group is to consume, and how (RocketMQ: `QueryAssignmentProcessor`,
+//! `MessageRequestModeManager`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::broker::reply::Reply;
+use crate::broker::{Broker, ConfigFile, Refusal, names};
+use crate::wire::MessageQueue;
+use crate::wire::assignment::{
+    Assignment, Assignments, MessageRequestMode, QueryAssignment, request_mode,
+};
+use crate::wire::codes::response;
+use crate::wire::heartbeat::MessageModel;
+
+pub const DEFAULT_MODE: &str = request_mode::PULL;
+
+/// How groups get the messages of topics, where an administrator has said so; the file's shape is RocketMQ's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestModes {
+    /// topic -> group
+    #[serde(rename = "messageRequestModeMap")]
+    modes: BTreeMap<String, BTreeMap<String, MessageRequestMode>>,
+}
+
+impl RequestModes {
+    fn find(&self, topic: &str, group: &str) -> Option<&MessageRequestMode> {
+        self.modes.get(topic)?.get(group)
+    }
+}
+
+impl Broker {
+    pub(in crate::broker) fn update_request_mode(
+        &mut self,
+        body: &[u8],
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
+        let mode = MessageRequestMode::decode(body)?;
+        if names::retry_group(&mode.topic).is_some() {
+            let remark = "retry topic is not allowed to set mode";
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        if !self.topics.contains(&mode.topic) {
+            let remark = format!("topic[{}] not exist", mode.topic);
+            return Err(Refusal::new(response::TOPIC_NOT_EXIST, remark));
+        }
+        if self
+            .find_or_create_group(&mode.consumer_group, now_ms)
+            .is_none()
+        {
+            let remark = format!("subscription group[{}] does not exist", mode.consumer_group);
+            return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+        }
+        if ![request_mode::PULL, request_mode::POP].contains(&&*mode.mode) {
+            let remark = format!("mode is {:?}, allowed are PULL and POP", mode.mode);
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
+        let groups = self.pops.modes.modes.entry(mode.topic.clone()).or_default();
+        groups.insert(mode.consumer_group.clone(), mode);
+        self.persist(ConfigFile::RequestModes);
+        Ok(Reply::ok())
+    }
+
+    pub(in crate::broker) fn all_request_modes(&self) -> Result<Reply, Refusal> {
+        Ok(Reply::json(&self.pops.modes))
+    }
+
+    /// Divides `queues`, all that the topic has on all brokers; `None` if nobody knows the topic.
+    pub fn assign(&self, query: &QueryAssignment, queues: Option<Vec<MessageQueue>>) -> Reply {
+        let mode = self.request_mode(&query.topic, &query.consumer_group);
+        let assigned = queues.and_then(|queues| self.divide(query, &mode, queues));
+        let assignments = assigned.map(|mut queues| {
+            queues.sort_unstable();
+            queues.dedup();
+            let assignments = queues.into_iter().map(|message_queue| Assignment {
+                message_queue,
+                mode: mode.mode.clone(),
+            });
+            assignments.collect()
+        });
+        Reply::json(&Assignments {
+            message_queue_assignments: assignments,
+        })
+    }
+
+    fn request_mode(&self, topic: &str, group: &str) -> MessageRequestMode {
+        if let Some(mode) = self.pops.modes.find(topic, group) {
+            return mode.clone();
+        }
+        // What a send-back brings to the retry topic is always pulled.
+        let mode = match names::retry_group(topic) {
+            Some(_) => request_mode::PULL,
+            None => &self.config.pop.default_mode,
+        };
+        MessageRequestMode {
+            consumer_group: group.into(),
+            mode: mode.into(),
+            pop_share_queue_num: self.config.pop.default_share_queues,
+            topic: topic.into(),
+        }
+    }
+
+    fn divide(
+        &self,
+        query: &QueryAssignment,
+        mode: &MessageRequestMode,
+        mut queues: Vec<MessageQueue>,
+    ) -> Option<Vec<MessageQueue>> {
+        if query.message_model == MessageModel::Broadcasting || !self.config.pop.divides_queues {
+            return Some(queues);
+        }
+        let group = self.clients.consumers(&query.consumer_group)?;
+        let mut members: Vec<&str> = group.members().map(|member| &*member.client_id).collect();
+        members.sort_unstable();
+        members.dedup();
+        queues.sort_unstable();
+        let strategy = Division::from_name(&query.strategy_name)?;
+        let place = members.iter().position(|member| *member == query.client_id);
+        match mode.mode == request_mode::POP {
+            true => Some(divide_to_pop(
+                strategy,
+                &queues,
+                &members,
+                place,
+                mode.pop_share_queue_num,
+            )),
+            false => Some(place.map_or_else(Vec::new, |place| {
+                strategy.share(&queues, members.len(), place)
+            })),
+        }
+    }
+}
+
+/// A member shares its queues with the `shared` members behind it.
+fn divide_to_pop(
+    strategy: Division,
+    queues: &[MessageQueue],
+    members: &[&str],
+    place: Option<usize>,
+    shared: i32,
+) -> Vec<MessageQueue> {
+    let shared = usize::try_from(shared).unwrap_or(0);
+    if shared == 0 || shared + 1 >= members.len() {
+        let any = queues.iter().map(|queue| MessageQueue {
+            queue_id: -1,
+            ..queue.clone()
+        });
+        return any.collect();
+    }
+    let Some(place) = place else {
+        return Vec::new();
+    };
+    if members.len() > queues.len() {
+        return queues.iter().cycle().skip(place).take(1).cloned().collect();
+    }
+    let places = (place..=place + shared).map(|place| place % members.len());
+    places
+        .flat_map(|place| strategy.share(queues, members.len(), place))
+        .collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Division {
+    Averagely,
+    Circle,
+}
+
+impl Division {
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "AVG" => Some(Self::Averagely),
+            "AVG_BY_CIRCLE" => Some(Self::Circle),
+            _ => None,
+        }
+    }
+
+    /// The share of the member at `place` of `members`.
+    fn share(self, queues: &[MessageQueue], members: usize, place: usize) -> Vec<MessageQueue> {
+        match self {
+            Self::Averagely => {
+                let (each, left) = (queues.len() / members, queues.len() % members);
+                // The first ones get one more.
+                let first = place * each + place.min(left);
+                let count = each + usize::from(place < left);
+                queues.iter().skip(first).take(count).cloned().collect()
+            }
+            Self::Circle => queues
+                .iter()
+                .skip(place)
+                .step_by(members)
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn queues(count: i32) -> Vec<MessageQueue> {
+        let queue = |queue_id| MessageQueue {
+            broker_name: "b".into(),
+            queue_id,
+            topic: "T".into(),
+        };
+        (0..count).map(queue).collect()
+    }
+
+    fn ids(queues: Vec<MessageQueue>) -> Vec<i32> {
+        queues.into_iter().map(|queue| queue.queue_id).collect()
+    }
+
+    #[test]
+    fn shares() {
+        let of = |strategy: Division, place| ids(strategy.share(&queues(8), 3, place));
+        assert_eq!(of(Division::Averagely, 0), [0, 1, 2]);
+        assert_eq!(of(Division::Averagely, 2), [6, 7]);
+        assert_eq!(of(Division::Circle, 1), [1, 4, 7]);
+        assert!(Division::Averagely.share(&queues(1), 3, 2).is_empty());
+    }
+
+    #[test]
+    fn pops_share_queues() {
+        let members = ["a", "b", "c", "d"];
+        let pop = |place, shared| {
+            let queues = divide_to_pop(Division::Averagely, &queues(4), &members, place, shared);
+            ids(queues)
+        };
+        assert_eq!(pop(Some(0), -1), [-1; 4]);
+        assert_eq!(pop(Some(0), 3), [-1; 4]);
+        assert_eq!(pop(Some(3), 1), [3, 0]);
+        assert!(pop(None, 1).is_empty());
+        let few = divide_to_pop(Division::Averagely, &queues(3), &members, Some(3), 1);
+        assert_eq!(ids(few), [0]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_queue_has_one_member(count in 0..40i32, members in 1..12usize) {
+            for strategy in [Division::Averagely, Division::Circle] {
+                let shares = (0..members).flat_map(|place| strategy.share(&queues(count), members, place));
+                let mut all = ids(shares.collect());
+                all.sort_unstable();
+                prop_assert_eq!(all, (0..count).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! POP: consumers that own no queue. A pop takes messages of any queue and hides them for a time; what is not acknowledged
+//! by then comes back through the group's retry topic (RocketMQ: `PopMessageProcessor`, `AckMessageProcessor`,
+//! `ChangeInvisibleTimeProcessor`, `PopReviveService`).
+//!
+//! The way of a pop: [`Broker::admit_pop`] -> [`PopPlan`] -> for each of [`Broker::pop_sources`], [`Broker::before_pop`] says
+//! where to read -> [`check_point`] is written to the revive log -> [`Broker::checked`]. The way back: [`Broker::admit_ack`]
+//! and [`Broker::admit_change`], or, when the time is over, [`Broker::revive`].
+//!
+//! The revive log is an ordinary topic, and the truth: a check point for every pop, a record for every acknowledgement, and
+//! one for what has come back. [`InFlight`] is made of it at the start. The group's offset moves with the pop; it may be saved
+//! only after the check point is durable, and a restart takes up from the check points what was not saved (`nx`, see
+//! [`crate::wire::pop`]).
+
+mod acknowledge;
+mod assignment;
+mod in_flight;
+mod orders;
+mod revive;
+mod take;
+#[cfg(test)]
+mod tests;
+
+pub use acknowledge::{Acknowledged, Changed};
+pub use assignment::{DEFAULT_MODE, RequestModes};
+pub use in_flight::{Expired, GroupQueue, InFlight, Place, PopKey};
+pub use orders::{OrderTable, Orders, Times};
+pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
+pub use take::{Infos, Look, PopPlan, Source, check_point};
+
+use super::names::{self, RETRY_PREFIX};
+use super::send::{OwnMessage, SendPlan};
+use crate::message::properties;
+use crate::wire::loose_json;
+use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};
+
+/// The revive log is spread over more queues by RocketMQ, whose readers are slower; here one is enough, and all are read at
+/// the start.
+pub const REVIVE_QUEUE: u32 = 0;
+
+/// What a shard knows of its pops.
+#[derive(Debug)]
+pub struct Pops {
+    pub in_flight: InFlight,
+    pub orders: Orders,
+    pub modes: RequestModes,
+    /// Leaked, once a broker, as plans hold it.
+    pub revive_topic: &'static str,
+}
+
+impl Pops {
+    pub fn new(cluster_name: &str) -> Self {
+        let revive_topic = format!("{}REVIVE_LOG_{cluster_name}", names::SYSTEM_PREFIX);
+        Self {
+            in_flight: InFlight::default(),
+            orders: Orders::default(),
+            modes: RequestModes::default(),
+            revive_topic: revive_topic.leak(),
+        }
+    }
+}
+
+impl Pops {
+    /// Nobody will ask for them any more, and another topic of the name has other messages.
+    pub(super) fn forget_topic(&mut self, topic: &str) {
+        self.in_flight.retain(|queue| queue.topic != topic);
+        self.orders.remove_topic(topic);
+    }
+
+    pub(super) fn forget_group(&mut self, group: &str) {
+        self.in_flight.retain(|queue| queue.group != group);
+        self.orders.remove_group(group);
+    }
+}
+
+/// What POP depends on, with RocketMQ's defaults (`BrokerConfig.java`).
+#[derive(Clone, Debug)]
+pub struct PopConfig {
+    /// So many of a hundred pops look into the retry topic first; the others if there is room left.
+    pub retry_first_percent: u32,
+    /// New retry topics are named `%RETRY%group+topic`, so that group and topic can be told apart.
+    pub retry_topic_v2: bool,
+    /// Pops that wait for one queue, or for any queue of one topic; and all that wait.
+    pub max_polls_of_queue: usize,
+    pub max_polls: usize,
+    /// Whether a group that has more than the limit in flight of one queue gets nothing more of it.
+    pub limits_in_flight: bool,
+    pub in_flight_limit: u64,
+    /// Messages that come back are shown with their retry topic, not with the one that was asked for.
+    pub shows_retry_topic: bool,
+    /// The broker divides the queues among a group's members; else each gets all.
+    pub divides_queues: bool,
+    pub default_mode: String,
+    /// How many further members share a member's queues; with 0 or less all share all.
+    pub default_share_queues: i32,
+}
+
+impl Default for PopConfig {
+    fn default() -> Self {
+        Self {
+            retry_first_percent: 20,
+            retry_topic_v2: false,
+            max_polls_of_queue: 1024,
+            max_polls: 100_000,
+            limits_in_flight: false,
+            in_flight_limit: 10_000,
+            shows_retry_topic: false,
+            divides_queues: true,
+            default_mode: DEFAULT_MODE.into(),
+            default_share_queues: -1,
+        }
+    }
+}
+
+/// Which topic a message was popped from, as receipts say it (RocketMQ: `ExtraInfoUtil.getRetry`).
+pub fn retry_flag(topic: &str) -> u8 {
+    match topic.starts_with(RETRY_PREFIX) {
+        true if topic.contains('+') => 2,
+        true => 1,
+        false => 0,
+    }
+}
+
+/// The group's retry topic for messages that it pops from `topic`.
+pub fn retry_topic(group: &str, topic: &str, is_v2: bool) -> String {
+    let separator = if is_v2 { '+' } else { '_' };
+    format!("{RETRY_PREFIX}{group}{separator}{topic}")
+}
+
+/// The topic that a receipt's retry flag stands for.
+pub fn flagged_topic(topic: &str, group: &str, flag: &str) -> Option<String> {
+    match flag {
+        "0" => Some(topic.to_owned()),
+        "1" => Some(retry_topic(group, topic, false)),
+        "2" => Some(retry_topic(group, topic, true)),
+        _ => None,
+    }
+}
+
+/// The topic whose messages come back in this one.
+pub fn normal_topic<'a>(topic: &'a str, group: &str) -> &'a str {
+    let rest = topic.strip_prefix(RETRY_PREFIX);
+    let rest = rest.and_then(|rest| rest.strip_prefix(group));
+    let rest = rest.and_then(|rest| rest.strip_prefix(['_', '+']));
+    rest.unwrap_or(topic)
+}
+
+/// A record of the revive log that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviveRecord {
+    tag: &'static str,
+    body: Vec<u8>,
+    revive_queue: u32,
+}
+
+impl ReviveRecord {
+    fn check_point(body: &CheckPointBody) -> Self {
+        Self {
+            tag: revive_tag::CHECK_POINT,
+            body: loose_json::to_vec(body),
+            revive_queue: REVIVE_QUEUE,
+        }
+    }
+
+    /// In the queue of its check point.
+    fn ack(body: &AckBody, check_point: Place) -> Self {
+        let tag = match body.offsets.is_empty() {
+            true => revive_tag::ACK,
+            false => revive_tag::BATCH_ACK,
+        };
+        Self {
+            tag,
+            body: loose_json::to_vec(body),
+            revive_queue: check_point.revive_queue,
+        }
+    }
+
+    /// Upper bound of what it takes in the log.
+    pub fn log_bytes(&self) -> usize {
+        self.body.len() + 512
+    }
+
+    pub fn plan(
+        &self,
+        revive_topic: &'static str,
+        host: std::net::SocketAddr,
+        now_ms: i64,
+    ) -> SendPlan<'_> {
+        let mut own = String::new();
+        properties::push(&mut own, properties::TAGS, self.tag);
+        let own = OwnMessage {
+            topic: revive_topic.into(),
+            queue_id: self.revive_queue,
+            queue: None,
+            reconsume_times: 0,
+            properties: own,
+        };
+        let mut plan = SendPlan::of_broker(&self.body, host, own);
+        plan.born_timestamp_ms = now_ms;
+        plan
+    }
+}

@@ -1,0 +1,394 @@
+//! Queues that are popped in order: what was handed out last, which blocks the queue until all of it is acknowledged or
+//! visible again (RocketMQ: `ConsumerOrderInfoManager`).
+//!
+//! There is no check point here: the group's offset stays at the first message that is not acknowledged, so that one
+//! comes again by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+/// topic@group -> queue -> what was handed out.
+pub type OrderTable = BTreeMap<String, BTreeMap<u32, HandedOut>>;
+
+/// A queue that nobody has popped for so long is forgotten.
+const FORGOTTEN_AFTER_MS: u64 = 24 * 3600 * 1000;
+
+#[derive(Debug, Default)]
+pub struct Orders {
+    table: OrderTable,
+    /// When queues are free again, with topic, group and queue.
+    free_at: BTreeSet<(u64, String, String, u32)>,
+    is_dirty: bool,
+}
+
+/// The messages of one pop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HandedOut {
+    #[serde(rename = "popTime")]
+    pop_time_ms: u64,
+    #[serde(rename = "i")]
+    invisible_ms: u64,
+    /// The first message's offset, then how far each further one is from it.
+    #[serde(rename = "o")]
+    offsets: Vec<u64>,
+    /// Messages that come back at a time of their own, by offset.
+    #[serde(rename = "ot", skip_serializing_if = "BTreeMap::is_empty")]
+    visible_at_ms: BTreeMap<u64, u64>,
+    /// How often messages were handed out before, by offset.
+    #[serde(rename = "oc", skip_serializing_if = "BTreeMap::is_empty")]
+    times: BTreeMap<u64, u32>,
+    #[serde(rename = "l")]
+    last_consume_ms: u64,
+    /// Bit by message.
+    #[serde(rename = "cm")]
+    acked: u64,
+    #[serde(rename = "a", skip_serializing_if = "Option::is_none")]
+    attempt_id: Option<String>,
+}
+
+/// How often messages were handed out before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Those that were.
+    pub by_offset: Vec<(u64, u32)>,
+    /// Of the message that was handed out least often, for older clients.
+    pub fewest: u32,
+}
+
+impl Orders {
+    /// Whether the queue may not be popped now. The same attempt may repeat its pop, as its reply may be lost.
+    pub fn is_blocked(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: u32,
+        attempt_id: Option<&str>,
+        now_ms: u64,
+    ) -> bool {
+        self.find(group, topic, queue_id).is_some_and(|out| {
+            let is_repeated = out.attempt_id.is_some() && out.attempt_id.as_deref() == attempt_id;
+            !is_repeated && out.free_at_ms().is_some_and(|free_ms| now_ms < free_ms)
+        })
+    }
+
+    /// Notes what a pop hands out.
+    #[allow(clippy::too_many_arguments, reason = "a pop has so many sides")]
+    pub fn hand_out(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue_id: u32,
+        attempt_id: Option<&str>,
+        offsets: &[u64],
+        invisible_ms: u64,
+        now_ms: u64,
+    ) -> Times {
+        let first = offsets.first().copied().unwrap_or(0);
+        let distances = offsets.iter().skip(1).map(|offset| offset - first);
+        let mut out = HandedOut {
+            pop_time_ms: now_ms,
+            invisible_ms,
+            offsets: offsets.iter().take(1).copied().chain(distances).collect(),
+            last_consume_ms: now_ms,
+            attempt_id: attempt_id.map(str::to_owned),
+            ..HandedOut::default()
+        };
+        if let Some(before) = self.find(group, topic, queue_id) {
+            out.times = before.times_of(attempt_id, offsets);
+        }
+        let fewest = match out.times.len() == offsets.len() {
+            true => out.times.values().min().copied().unwrap_or(0),
+            false => 0,
+        };
+        let times = Times {
+            by_offset: out
+                .times
+                .iter()
+                .map(|(offset, times)| (*offset, *times))
+                .collect(),
+            fewest,
+        };
+        let free_ms = out.free_at_ms();
+        let queues = self.table.entry(table_key(group, topic)).or_default();
+        queues.insert(queue_id, out);
+        self.note_free(group, topic, queue_id, free_ms);
+        times
+    }
+
+    /// The message is done; the offset up to which the group is, if it may be committed.
+    pub fn ack(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue_id: u32,
+        offset: u64,
+        pop_time_ms: u64,
+    ) -> Option<u64> {
+        let Some(out) = self.find_mut(group, topic, queue_id) else {
+            return Some(offset + 1); // Nothing is known of it any more.
+        };
+        if out.pop_time_ms != pop_time_ms {
+            return None;
+        }
+        let index = out.index_of(offset)?;
+        out.acked |= 1 << index;
+        let next = out.next_offset();
+        self.is_dirty = true;
+        Some(next)
+    }
+
+    /// The message is to be visible again at this time.
+    pub fn change(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue_id: u32,
+        offset: u64,
+        pop_time_ms: u64,
+        visible_at_ms: u64,
+    ) {
+        let Some(out) = self.find_mut(group, topic, queue_id) else {
+            return;
+        };
+        if out.pop_time_ms != pop_time_ms || out.index_of(offset).is_none() {
+            return;
+        }
+        out.visible_at_ms.insert(offset, visible_at_ms);
+        let free_ms = out.free_at_ms();
+        self.note_free(group, topic, queue_id, free_ms);
+    }
+
+    /// The queue is read from somewhere else now.
+    pub fn clear(&mut self, group: &str, topic: &str, queue_id: u32) {
+        if let Some(queues) = self.table.get_mut(&table_key(group, topic)) {
+            self.is_dirty |= queues.remove(&queue_id).is_some();
+        }
+    }
+
+    /// When somebody should look for queues that are free again.
+    pub fn next_free_ms(&self) -> Option<u64> {
+        self.free_at.first().map(|(free_ms, ..)| *free_ms)
+    }
+
+    /// The next queue, as group, topic and number, whose time may be over.
+    pub fn take_free(&mut self, now_ms: u64) -> Option<(String, String, u32)> {
+        if self.next_free_ms()? > now_ms {
+            return None;
+        }
+        let (_, topic, group, queue_id) = self.free_at.pop_first()?;
+        Some((group, topic, queue_id))
+    }
+
+    pub fn remove_topic(&mut self, topic: &str) {
+        self.retain(|of_topic, _| of_topic != topic);
+    }
+
+    pub fn remove_group(&mut self, group: &str) {
+        self.retain(|_, of_group| of_group != group);
+    }
+
+    /// Forgets queues that nobody has popped for a day.
+    pub fn expire(&mut self, now_ms: u64) {
+        for queues in self.table.values_mut() {
+            queues
+                .retain(|_, out| now_ms.saturating_sub(out.last_consume_ms) <= FORGOTTEN_AFTER_MS);
+        }
+        self.table.retain(|_, queues| !queues.is_empty());
+    }
+
+    pub fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.is_dirty)
+    }
+
+    pub fn table(&self) -> &OrderTable {
+        &self.table
+    }
+
+    pub fn load(&mut self, table: OrderTable) {
+        for (key, queues) in &table {
+            let Some((topic, group)) = key.split_once(SEPARATOR) else {
+                continue;
+            };
+            for (queue_id, out) in queues {
+                self.note_free(group, topic, *queue_id, out.free_at_ms());
+            }
+        }
+        self.table = table;
+    }
+
+    fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        let before = self.table.len();
+        self.table.retain(|key, _| {
+            let names = key.split_once(SEPARATOR);
+            names.is_some_and(|(topic, group)| keep(topic, group))
+        });
+        self.is_dirty |= self.table.len() != before;
+    }
+
+    fn note_free(&mut self, group: &str, topic: &str, queue_id: u32, free_ms: Option<u64>) {
+        self.is_dirty = true;
+        if let Some(free_ms) = free_ms {
+            self.free_at
+                .insert((free_ms, topic.into(), group.into(), queue_id));
+        }
+    }
+
+    fn find(&self, group: &str, topic: &str, queue_id: u32) -> Option<&HandedOut> {
+        self.table.get(&table_key(group, topic))?.get(&queue_id)
+    }
+
+    fn find_mut(&mut self, group: &str, topic: &str, queue_id: u32) -> Option<&mut HandedOut> {
+        let queues = self.table.get_mut(&table_key(group, topic))?;
+        queues.get_mut(&queue_id)
+    }
+}
+
+impl HandedOut {
+    fn offset(&self, index: usize) -> u64 {
+        match index {
+            0 => self.offsets[0],
+            _ => self.offsets[0].saturating_add(self.offsets[index]),
+        }
+    }
+
+    fn all_offsets(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..self.offsets.len().min(64)).map(|index| self.offset(index))
+    }
+
+    fn index_of(&self, offset: u64) -> Option<usize> {
+        self.all_offsets().position(|other| other == offset)
+    }
+
+    /// When the last message that is not acknowledged is visible again; `None` if there is none.
+    fn free_at_ms(&self) -> Option<u64> {
+        let open = self.all_offsets().enumerate();
+        let open = open.filter(|(index, _)| self.acked & (1 << index) == 0);
+        let visible = open.map(|(_, offset)| {
+            let own = self.visible_at_ms.get(&offset).copied();
+            own.unwrap_or(self.pop_time_ms.saturating_add(self.invisible_ms))
+        });
+        visible.max()
+    }
+
+    /// The first that is not acknowledged, or behind the last one.
+    fn next_offset(&self) -> u64 {
+        let open = self.all_offsets().enumerate();
+        let mut open = open.filter(|(index, _)| self.acked & (1 << index) == 0);
+        let behind = self.all_offsets().last().map_or(0, |offset| offset + 1);
+        open.next().map_or(behind, |(_, offset)| offset)
+    }
+
+    /// How often these messages have been handed out, now that it happens again.
+    fn times_of(&self, attempt_id: Option<&str>, offsets: &[u64]) -> BTreeMap<u64, u32> {
+        if self.attempt_id.is_some() && self.attempt_id.as_deref() == attempt_id {
+            return self.times.clone();
+        }
+        let again = offsets
+            .iter()
+            .filter(|offset| self.index_of(**offset).is_some());
+        again
+            .map(|offset| (*offset, self.times.get(offset).copied().unwrap_or(0) + 1))
+            .collect()
+    }
+}
+
+const SEPARATOR: char = '@';
+
+fn table_key(group: &str, topic: &str) -> String {
+    format!("{topic}{SEPARATOR}{group}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hand_out(orders: &mut Orders, attempt: Option<&str>, offsets: &[u64], now_ms: u64) -> Times {
+        orders.hand_out("g", "T", 0, attempt, offsets, 100, now_ms)
+    }
+
+    fn is_blocked(orders: &Orders, attempt: Option<&str>, now_ms: u64) -> bool {
+        orders.is_blocked("g", "T", 0, attempt, now_ms)
+    }
+
+    #[test]
+    fn a_queue_is_blocked_until_all_is_acknowledged() {
+        let mut orders = Orders::default();
+        hand_out(&mut orders, None, &[5, 6, 8], 10);
+        assert!(is_blocked(&orders, None, 10) && !orders.is_blocked("h", "T", 0, None, 10));
+        assert_eq!(
+            orders.ack("g", "T", 0, 6, 10),
+            Some(5),
+            "not before the first"
+        );
+        assert_eq!(orders.ack("g", "T", 0, 5, 10), Some(8));
+        assert_eq!(orders.ack("g", "T", 0, 7, 10), None, "was not handed out");
+        assert_eq!(
+            orders.ack("g", "T", 0, 8, 11),
+            None,
+            "another pop's receipt"
+        );
+        assert!(is_blocked(&orders, None, 109));
+        assert_eq!(orders.ack("g", "T", 0, 8, 10), Some(9));
+        assert!(!is_blocked(&orders, None, 10));
+    }
+
+    #[test]
+    fn or_until_its_time_is_over_and_then_counts_the_times() {
+        let mut orders = Orders::default();
+        let times = hand_out(&mut orders, None, &[5, 6], 10);
+        assert_eq!(
+            times,
+            Times {
+                by_offset: vec![],
+                fewest: 0
+            }
+        );
+        orders.ack("g", "T", 0, 5, 10);
+        orders.change("g", "T", 0, 6, 10, 500);
+        assert!(is_blocked(&orders, None, 499) && !is_blocked(&orders, None, 500));
+        assert_eq!(orders.take_free(9), None);
+        assert_eq!(orders.take_free(500), Some(("g".into(), "T".into(), 0)));
+        let times = hand_out(&mut orders, None, &[6, 7], 500);
+        assert_eq!(
+            times,
+            Times {
+                by_offset: vec![(6, 1)],
+                fewest: 0
+            }
+        );
+        let times = hand_out(&mut orders, None, &[6, 7], 900);
+        assert_eq!(
+            times,
+            Times {
+                by_offset: vec![(6, 2), (7, 1)],
+                fewest: 1
+            }
+        );
+    }
+
+    #[test]
+    fn an_attempt_may_be_repeated() {
+        let mut orders = Orders::default();
+        hand_out(&mut orders, Some("a"), &[5], 10);
+        assert!(!is_blocked(&orders, Some("a"), 11) && is_blocked(&orders, Some("b"), 11));
+        let times = hand_out(&mut orders, Some("a"), &[5], 11);
+        assert_eq!(times.fewest, 0, "the same attempt does not count");
+        assert!(is_blocked(&orders, None, 11));
+    }
+
+    #[test]
+    fn kept_and_loaded() {
+        let mut orders = Orders::default();
+        hand_out(&mut orders, Some("a"), &[5, 6], 10);
+        assert!(orders.take_dirty() && !orders.take_dirty());
+        let text = serde_json::to_string(orders.table()).unwrap();
+        let mut again = Orders::default();
+        again.load(serde_json::from_str(&text).unwrap());
+        assert_eq!(again.table(), orders.table());
+        assert!(is_blocked(&again, None, 109) && again.next_free_ms() == Some(110));
+        again.remove_topic("T");
+        assert!(!is_blocked(&again, None, 109) && again.take_dirty());
+    }
+}

@@ -1,0 +1,208 @@
+//! Messages that come back, and what a restart makes of the revive log.
+
+use std::borrow::Cow;
+
+use super::{
+    Expired, GroupQueue, Place, PopKey, ReviveRecord, in_flight, normal_topic, retry_flag,
+    retry_topic,
+};
+use crate::broker::Broker;
+use crate::broker::send::{OwnMessage, SendPlan, check_properties};
+use crate::message::{Record, properties};
+use crate::wire::BodyError;
+use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};
+
+/// Its offset in the revive log, less one, is where a restart begins to read; a RocketMQ that takes over the store reads it
+/// so, too.
+pub const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
+
+/// Its offset in the revive log is how far the groups' offsets speak of it: they are saved with it, in one file. Only what is
+/// behind moves them at a restart, so that a group that was sent back to older messages stays there.
+pub const REVIVE_TAIL_GROUP: &str = "CID_RMQ_SYS_REVIVE_TAIL_GROUP";
+
+const RETRY_QUEUES: i32 = 1;
+
+impl Broker {
+    /// A check point is in the revive log: its messages are in flight, and the group is behind them.
+    pub fn checked(&mut self, place: Place, body: &CheckPointBody, now_ms: u64) {
+        self.take_up(place, body);
+        if let Some(next) = body.next_offset {
+            let (group, topic, id) = (&body.group, &body.topic, body.queue_id);
+            self.offsets.commit(group, topic, id, next as i64, now_ms);
+        }
+        let (topic, id) = (self.pops.revive_topic, place.revive_queue as i32);
+        let behind = place.offset as i64 + 1;
+        self.offsets
+            .commit(REVIVE_TAIL_GROUP, topic, id, behind, now_ms);
+    }
+
+    fn take_up(&mut self, place: Place, body: &CheckPointBody) {
+        let Ok(queue_id) = u32::try_from(body.queue_id) else {
+            return;
+        };
+        let queue = GroupQueue {
+            group: &body.group,
+            topic: &body.topic,
+            queue_id,
+        };
+        let mut key = PopKey {
+            start_offset: body.start_offset,
+            pop_time_ms: body.pop_time_ms,
+        };
+        let in_flight = &mut self.pops.in_flight;
+        // RocketMQ may have written two of one key; a message that comes back in vain is better than one that does not.
+        while in_flight.place(queue, key).is_some() {
+            key.pop_time_ms += 1;
+        }
+        let distances = match body.distances.is_empty() {
+            true => (0..u32::from(body.messages)).collect(),
+            false => body.distances.clone(),
+        };
+        let due_ms = body.pop_time_ms.saturating_add(body.invisible_ms);
+        in_flight.add(place, queue, key, due_ms, distances, body.bits as u32);
+    }
+
+    /// Where a restart begins to read this queue of the revive log.
+    pub fn revive_start(&self, revive_queue: u32) -> u64 {
+        let topic = self.pops.revive_topic;
+        let done = self.offsets.query(REVIVE_GROUP, topic, revive_queue as i32);
+        done.map_or(0, |offset| (offset + 1).max(0) as u64)
+    }
+
+    /// How far the groups' offsets speak of this queue of the revive log.
+    pub fn revive_tail(&self, revive_queue: u32) -> u64 {
+        let topic = self.pops.revive_topic;
+        let tail = self
+            .offsets
+            .query(REVIVE_TAIL_GROUP, topic, revive_queue as i32);
+        tail.map_or(0, |offset| offset.max(0) as u64)
+    }
+
+    /// Notes how far the revive log need not be read any more, if `end` is where it ends.
+    pub fn note_revive_offset(&mut self, revive_queue: u32, end: u64, now_ms: u64) {
+        let oldest = self.pops.in_flight.oldest(revive_queue).unwrap_or(end);
+        if oldest > self.revive_start(revive_queue) {
+            let (topic, id) = (self.pops.revive_topic, revive_queue as i32);
+            let done = oldest as i64 - 1;
+            self.offsets.commit(REVIVE_GROUP, topic, id, done, now_ms);
+        }
+    }
+
+    /// Takes in a record of the revive log as a restart finds it. `tail` is [`Self::revive_tail`] of before.
+    pub fn replay(
+        &mut self,
+        place: Place,
+        record: &Record<'_>,
+        tail: u64,
+        now_ms: u64,
+    ) -> Result<(), BodyError> {
+        match properties::find(record.properties, properties::TAGS) {
+            Some(revive_tag::CHECK_POINT) => {
+                let body = CheckPointBody::decode(record.body)?;
+                match place.offset >= tail && self.topics.contains(&body.topic) {
+                    true => self.checked(place, &body, now_ms),
+                    false => self.take_up(place, &body),
+                }
+            }
+            Some(revive_tag::ACK | revive_tag::BATCH_ACK) => {
+                let body = AckBody::decode(record.body)?;
+                self.replay_ack(&body);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn replay_ack(&mut self, body: &AckBody) {
+        let Ok(queue_id) = u32::try_from(body.queue_id) else {
+            return;
+        };
+        let queue = GroupQueue {
+            group: &body.group,
+            topic: &body.topic,
+            queue_id,
+        };
+        let key = PopKey {
+            start_offset: body.start_offset,
+            pop_time_ms: body.pop_time_ms,
+        };
+        let single = u64::try_from(body.offset).ok();
+        for offset in single.into_iter().chain(body.offsets.iter().copied()) {
+            self.pops.in_flight.ack(queue, key, offset);
+        }
+    }
+
+    /// Whether there is still somebody for whom the messages could come back.
+    pub fn may_revive(&self, expired: &Expired) -> bool {
+        let topic = normal_topic(&expired.topic, &expired.group);
+        self.topics.contains(topic) && self.groups.contains(&expired.group)
+    }
+
+    /// The message, on its way back: into the group's retry topic, once more reconsumed.
+    pub fn revive<'a>(
+        &mut self,
+        expired: &Expired,
+        record: &Record<'a>,
+        now_ms: u64,
+    ) -> SendPlan<'a> {
+        let group = &expired.group;
+        let topic = match retry_flag(&expired.topic) {
+            0 => retry_topic(group, &expired.topic, self.config.pop.retry_topic_v2),
+            _ => expired.topic.clone(),
+        };
+        if !self.topics.contains(&topic) {
+            self.create_derived(&topic, RETRY_QUEUES, false, 0, now_ms);
+        }
+        if self.offsets.query(group, &topic, 0).is_none() {
+            self.offsets.commit(group, &topic, 0, 0, now_ms);
+        }
+        let old = record.properties_without_crc();
+        let is_first = record.reconsume_times == 0
+            || properties::find(old, properties::FIRST_POP_TIME).is_none();
+        let first_pop_ms = is_first.then_some(expired.key.pop_time_ms);
+        let mut plan = plan_of(record, &topic, kept(old, first_pop_ms));
+        if check_properties(plan.properties()).is_err() {
+            // There is no room for the time, and the message matters more.
+            plan = plan_of(record, &topic, kept(old, None));
+        }
+        plan.queue = self.known_queue(&topic, 0);
+        plan
+    }
+
+    /// Says in the revive log that these messages of a check point have come back, or never will.
+    pub fn revived(&self, expired: &Expired, offsets: Vec<u64>) -> ReviveRecord {
+        let queue = GroupQueue {
+            group: &expired.group,
+            topic: &expired.topic,
+            queue_id: expired.queue_id,
+        };
+        assert!(!offsets.is_empty() && offsets.len() <= in_flight::MAX_MESSAGES);
+        let body = self.ack_body(queue, expired.key, offsets);
+        ReviveRecord::ack(&body, expired.place)
+    }
+}
+
+fn plan_of<'a>(record: &Record<'a>, topic: &str, properties: String) -> SendPlan<'a> {
+    let own = OwnMessage {
+        topic: Cow::Owned(topic.to_owned()),
+        queue_id: 0,
+        queue: None,
+        reconsume_times: record.reconsume_times.saturating_add(1),
+        properties,
+    };
+    SendPlan::of_record(record, own)
+}
+
+/// The message's properties, with the time of its first pop if that is now.
+fn kept(old: &[u8], first_pop_ms: Option<u64>) -> String {
+    let mut new = String::with_capacity(old.len() + 32);
+    let is_kept = |name: &str| first_pop_ms.is_none() || name != properties::FIRST_POP_TIME;
+    for (name, value) in properties::iter(old).filter(|(name, _)| is_kept(name)) {
+        properties::push(&mut new, name, value);
+    }
+    if let Some(first_pop_ms) = first_pop_ms {
+        let time = first_pop_ms.to_string();
+        properties::push(&mut new, properties::FIRST_POP_TIME, &time);
+    }
+    new
+}

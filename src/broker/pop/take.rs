@@ -1,0 +1,478 @@
+//! What a pop, a peek or a notification may look at, where it begins to read, and what it leaves behind.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use super::{GroupQueue, PopKey, ReviveRecord, Times, in_flight, retry_flag, retry_topic};
+use crate::broker::config::perm;
+use crate::broker::filter::{self, TagFilter};
+use crate::broker::send::{missing_group, missing_topic};
+use crate::broker::{Broker, Refusal};
+use crate::store::QueueBounds;
+use crate::wire::codes::response;
+use crate::wire::pop::{
+    CheckPointBody, INIT_MODE_MAX, NotificationRequest, ORDERLY_REVIVE_QUEUE, PeekRequest,
+    PollingInfoRequest, PopRequest,
+};
+
+/// A pop that comes so late after its time is answered without a look: nobody waits for it any more.
+const TOO_LATE_MS: i64 = 500;
+
+/// A pop (or a peek, or a question whether there is something to pop) that may be carried out.
+#[derive(Clone, Debug)]
+pub struct PopPlan {
+    pub group: Rc<str>,
+    pub topic: Rc<str>,
+    /// `None` is any.
+    pub queue_id: Option<u32>,
+    pub max_messages: usize,
+    pub invisible_ms: u64,
+    pub filter: TagFilter,
+    pub is_orderly: bool,
+    pub attempt_id: Option<Rc<str>>,
+    starts_with_newest: bool,
+    /// Until when it may wait for a message. None: answer at once.
+    pub waits_until_ms: Option<u64>,
+}
+
+/// A queue that a pop looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub topic: Rc<str>,
+    pub queue_id: u32,
+    pub is_retry: bool,
+}
+
+/// What to do with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Read from this offset on.
+    From(u64),
+    /// Pass it over; so many messages are left in it.
+    Skip { rest: u64 },
+}
+
+/// What the reply says of where its messages were (RocketMQ: `ExtraInfoUtil`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Infos {
+    pub start_offsets: String,
+    pub message_offsets: String,
+    pub order_counts: String,
+}
+
+impl PopPlan {
+    pub fn revive_queue(&self) -> i32 {
+        match self.is_orderly {
+            true => ORDERLY_REVIVE_QUEUE,
+            false => super::REVIVE_QUEUE as i32,
+        }
+    }
+
+    fn queue<'a>(&'a self, source: &'a Source) -> GroupQueue<'a> {
+        GroupQueue {
+            group: &self.group,
+            topic: &source.topic,
+            queue_id: source.queue_id,
+        }
+    }
+}
+
+impl Infos {
+    /// `times` are those of an orderly pop.
+    pub fn add(
+        &mut self,
+        source: &Source,
+        start_offset: u64,
+        offsets: &[u64],
+        times: Option<&Times>,
+    ) {
+        let (flag, queue_id) = (retry_flag(&source.topic), source.queue_id);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            next(&mut self.start_offsets),
+            "{flag} {queue_id} {start_offset}"
+        );
+        let _ = write!(next(&mut self.message_offsets), "{flag} {queue_id} ");
+        for (index, offset) in offsets.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let _ = write!(self.message_offsets, "{comma}{offset}");
+        }
+        let Some(times) = times else { return };
+        for (offset, count) in &times.by_offset {
+            let counts = next(&mut self.order_counts);
+            let _ = write!(counts, "{flag} qo{queue_id}%{offset} {count}");
+        }
+        let counts = next(&mut self.order_counts);
+        let _ = write!(counts, "{flag} {queue_id} {}", times.fewest);
+    }
+}
+
+/// Room for the next part of an info.
+fn next(info: &mut String) -> &mut String {
+    if !info.is_empty() {
+        info.push(';');
+    }
+    info
+}
+
+/// The check point of a pop of these messages, after which the group is at `next_offset`.
+pub fn check_point(
+    plan: &PopPlan,
+    source: &Source,
+    key: PopKey,
+    offsets: &[u64],
+    next_offset: u64,
+    broker_name: &str,
+) -> CheckPointBody {
+    assert!(
+        offsets.len() <= in_flight::MAX_MESSAGES,
+        "a pop is no larger"
+    );
+    CheckPointBody {
+        start_offset: key.start_offset,
+        pop_time_ms: key.pop_time_ms,
+        invisible_ms: plan.invisible_ms,
+        messages: offsets.len() as u8,
+        queue_id: source.queue_id as i32,
+        topic: source.topic.to_string(),
+        group: plan.group.to_string(),
+        distances: offsets
+            .iter()
+            .map(|offset| (offset - key.start_offset) as u32)
+            .collect(),
+        broker_name: broker_name.into(),
+        next_offset: Some(next_offset),
+        ..CheckPointBody::default()
+    }
+}
+
+impl ReviveRecord {
+    pub fn of_pop(check_point: &CheckPointBody) -> Self {
+        Self::check_point(check_point)
+    }
+}
+
+impl Broker {
+    pub fn admit_pop(&mut self, request: &PopRequest<'_>, now_ms: u64) -> Result<PopPlan, Refusal> {
+        let now = now_ms as i64;
+        let born_ms = request
+            .born_ms
+            .filter(|born_ms| *born_ms > 0)
+            .unwrap_or(now);
+        let ip = self.config.advertise.ip();
+        if now.saturating_sub(born_ms).saturating_sub(request.poll_ms) > TOO_LATE_MS {
+            return Err(Refusal::new(
+                response::POLLING_TIMEOUT,
+                format!("the broker[{ip}] pop message is timeout too much"),
+            ));
+        }
+        self.check_readable("pop message")?;
+        if !(1..=in_flight::MAX_MESSAGES as i32).contains(&request.max_msg_nums) {
+            let (got, limit) = (request.max_msg_nums, in_flight::MAX_MESSAGES);
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!("the broker[{ip}] pop message's num is {got}, allowed are 1 to {limit}"),
+            ));
+        }
+        if request.invisible_ms < 0 {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!(
+                    "invisibleTime is {}, and cannot be negative",
+                    request.invisible_ms
+                ),
+            ));
+        }
+        let queue_id = self.check_pop_queue(
+            request.consumer_group,
+            request.topic,
+            request.queue_id,
+            now_ms,
+        )?;
+        let filter = pop_filter(request).ok_or_else(|| {
+            Refusal::new(
+                response::SUBSCRIPTION_PARSE_FAILED,
+                "parse the consumer's subscription failed",
+            )
+        })?;
+        let plan = PopPlan {
+            max_messages: request.max_msg_nums as usize,
+            invisible_ms: request.invisible_ms as u64,
+            filter,
+            is_orderly: request.order,
+            attempt_id: request.attempt_id.map(Rc::from),
+            starts_with_newest: request.init_mode == INIT_MODE_MAX,
+            ..look_around(request.consumer_group, request.topic, queue_id)
+        };
+        Ok(plan.waiting(born_ms, request.poll_ms, now_ms))
+    }
+
+    pub fn admit_peek(
+        &mut self,
+        request: &PeekRequest<'_>,
+        now_ms: u64,
+    ) -> Result<PopPlan, Refusal> {
+        self.check_readable("peeking message")?;
+        let (group, topic) = (request.consumer_group, request.topic);
+        let queue_id = self.check_pop_queue(group, topic, request.queue_id, now_ms)?;
+        Ok(PopPlan {
+            max_messages: request
+                .max_msg_nums
+                .clamp(0, in_flight::MAX_MESSAGES as i32) as usize,
+            ..look_around(group, topic, queue_id)
+        })
+    }
+
+    pub fn admit_notification(
+        &mut self,
+        request: &NotificationRequest<'_>,
+        now_ms: u64,
+    ) -> Result<PopPlan, Refusal> {
+        self.check_readable("peeking message")?;
+        let (group, topic) = (request.consumer_group, request.topic);
+        let queue_id = self.check_pop_queue(group, topic, request.queue_id, now_ms)?;
+        let plan = PopPlan {
+            is_orderly: request.order,
+            attempt_id: request.attempt_id.map(Rc::from),
+            ..look_around(group, topic, queue_id)
+        };
+        Ok(plan.waiting(request.born_ms, request.poll_ms, now_ms))
+    }
+
+    /// The queue whose waiting pops are to be counted.
+    pub fn admit_polling_info(
+        &mut self,
+        request: &PollingInfoRequest<'_>,
+        now_ms: u64,
+    ) -> Result<Option<u32>, Refusal> {
+        self.check_readable("peeking message")?;
+        self.check_pop_queue(
+            request.consumer_group,
+            request.topic,
+            request.queue_id,
+            now_ms,
+        )
+    }
+
+    fn check_readable(&self, what: &str) -> Result<(), Refusal> {
+        if perm::is_readable(self.config.broker_permission) {
+            return Ok(());
+        }
+        let ip = self.config.advertise.ip();
+        let remark = format!("the broker[{ip}] {what} is forbidden");
+        Err(Refusal::new(response::NO_PERMISSION, remark))
+    }
+
+    /// Whether the group may pop from this queue; below 0 is any.
+    fn check_pop_queue(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        now_ms: u64,
+    ) -> Result<Option<u32>, Refusal> {
+        let Some(entry) = self.topics.find(topic) else {
+            return Err(missing_topic(topic));
+        };
+        if !perm::is_readable(entry.config.perm) {
+            let remark = format!("the topic[{topic}] peeking message is forbidden");
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        let queue_nums = entry.config.read_queue_nums;
+        if queue_id >= queue_nums {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!(
+                    "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queue_nums}] consumer:[{group}]"
+                ),
+            ));
+        }
+        let Some(config) = self.find_or_create_group(group, now_ms) else {
+            return Err(missing_group(group));
+        };
+        if !config.consume_enable {
+            let remark = format!("subscription group no permission, {group}");
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        Ok(u32::try_from(queue_id).ok())
+    }
+
+    /// The queues to look at, in this order: mostly the topic's own first, from a random one on.
+    pub fn pop_sources(&mut self, plan: &PopPlan) -> Vec<Source> {
+        let random = self.random() % 100;
+        let mut own = Vec::new();
+        match plan.queue_id {
+            Some(queue_id) => own.push(Source {
+                topic: plan.topic.clone(),
+                queue_id,
+                is_retry: false,
+            }),
+            None => self.push_sources(&mut own, &plan.topic, false, random),
+        }
+        if plan.is_orderly {
+            return own;
+        }
+        let mut sources = Vec::new();
+        for is_v2 in [
+            self.config.pop.retry_topic_v2,
+            !self.config.pop.retry_topic_v2,
+        ] {
+            let topic = retry_topic(&plan.group, &plan.topic, is_v2).into();
+            self.push_sources(&mut sources, &topic, true, random);
+        }
+        match random < self.config.pop.retry_first_percent {
+            true => sources.append(&mut own),
+            false => {
+                own.append(&mut sources);
+                sources = own;
+            }
+        }
+        sources
+    }
+
+    fn push_sources(&self, out: &mut Vec<Source>, topic: &Rc<str>, is_retry: bool, random: u32) {
+        let entry = self.topics.find(topic);
+        let queue_nums = entry.map_or(0, |entry| entry.config.read_queue_nums.max(0) as u32);
+        out.extend((0..queue_nums).map(|at| Source {
+            topic: topic.clone(),
+            queue_id: (random + at) % queue_nums,
+            is_retry,
+        }));
+    }
+
+    /// Where a pop begins to read, `taken` messages into it.
+    pub fn before_pop(
+        &mut self,
+        plan: &PopPlan,
+        source: &Source,
+        bounds: QueueBounds,
+        taken: usize,
+        now_ms: u64,
+    ) -> Look {
+        let (group, topic, id) = (&*plan.group, &*source.topic, source.queue_id as i32);
+        if let Some(reset) = self.offsets.take_reset(group, topic, id) {
+            self.pops.orders.clear(group, topic, source.queue_id);
+            self.offsets.commit(group, topic, id, reset, now_ms);
+        }
+        let offset = self.pop_offset(plan, source, bounds);
+        if self.offsets.query(group, topic, id) != Some(offset as i64) {
+            self.offsets.commit(group, topic, id, offset as i64, now_ms);
+        }
+        let rest = bounds.max - offset;
+        let limits = &self.config.pop;
+        let in_flight = self.pops.in_flight.messages(plan.queue(source));
+        if limits.limits_in_flight && in_flight > limits.in_flight_limit {
+            return Look::Skip { rest };
+        }
+        if plan.is_orderly && self.is_pop_blocked(plan, source, now_ms) {
+            // An acknowledgement wakes whoever waits, so what is left is no reason to look again.
+            return Look::Skip { rest: 0 };
+        }
+        if rest == 0 || taken >= plan.max_messages {
+            return Look::Skip { rest };
+        }
+        Look::From(offset)
+    }
+
+    /// Where the group is in the queue; where it would begin if it has never been there.
+    pub fn pop_offset(&self, plan: &PopPlan, source: &Source, bounds: QueueBounds) -> u64 {
+        let known = self
+            .offsets
+            .query(&plan.group, &source.topic, source.queue_id as i32);
+        let offset = match known.and_then(|offset| u64::try_from(offset).ok()) {
+            Some(offset) => offset,
+            // As where a pull begins: a young queue is read from its start.
+            None if plan.starts_with_newest && !source.is_retry && bounds.min > 0 => {
+                bounds.max.saturating_sub(1)
+            }
+            None => bounds.min,
+        };
+        offset.clamp(bounds.min, bounds.max)
+    }
+
+    pub fn is_pop_blocked(&self, plan: &PopPlan, source: &Source, now_ms: u64) -> bool {
+        let attempt_id = plan.attempt_id.as_deref();
+        let (group, topic) = (&plan.group, &source.topic);
+        self.pops
+            .orders
+            .is_blocked(group, topic, source.queue_id, attempt_id, now_ms)
+    }
+
+    /// Whether this receipt belongs to another pop; then the queue has to wait for the next millisecond.
+    pub fn is_receipt_taken(&self, plan: &PopPlan, source: &Source, key: PopKey) -> bool {
+        self.pops.in_flight.place(plan.queue(source), key).is_some()
+    }
+
+    /// Notes what an orderly pop hands out.
+    pub fn popped_in_order(
+        &mut self,
+        plan: &PopPlan,
+        source: &Source,
+        offsets: &[u64],
+        pop_time_ms: u64,
+    ) -> Times {
+        let attempt_id = plan.attempt_id.as_deref();
+        self.pops.orders.hand_out(
+            &plan.group,
+            &source.topic,
+            source.queue_id,
+            attempt_id,
+            offsets,
+            plan.invisible_ms,
+            pop_time_ms,
+        )
+    }
+
+    /// None of the messages up to there was for the group.
+    pub fn passed_over(&mut self, plan: &PopPlan, source: &Source, next_offset: u64, now_ms: u64) {
+        let (group, topic, id) = (&plan.group, &source.topic, source.queue_id as i32);
+        self.offsets
+            .commit(group, topic, id, next_offset as i64, now_ms);
+    }
+
+    /// Counts what a pop or a peek hands out of one queue.
+    pub fn handed_out(&mut self, plan: &PopPlan, source: &Source, messages: u64, now_ms: u64) {
+        self.stats.found(messages);
+        self.stats
+            .group_get(&plan.group, &source.topic, messages, now_ms);
+    }
+}
+
+impl PopPlan {
+    /// Until when it may wait, from its client's clock.
+    fn waiting(mut self, born_ms: i64, poll_ms: i64, now_ms: u64) -> Self {
+        if poll_ms > 0 {
+            let until_ms = born_ms.saturating_add(poll_ms).max(0) as u64;
+            // A client whose clock is ahead does not wait longer than it said.
+            self.waits_until_ms = Some(until_ms.min(now_ms.saturating_add(poll_ms as u64)));
+        }
+        self
+    }
+}
+
+/// A plan that takes nothing.
+fn look_around(group: &str, topic: &str, queue_id: Option<u32>) -> PopPlan {
+    PopPlan {
+        group: group.into(),
+        topic: topic.into(),
+        queue_id,
+        max_messages: 0,
+        invisible_ms: 0,
+        filter: TagFilter::All,
+        is_orderly: false,
+        attempt_id: None,
+        starts_with_newest: false,
+        waits_until_ms: None,
+    }
+}
+
+/// `None` if the expression cannot be read, or is of a kind that is not supported.
+fn pop_filter(request: &PopRequest<'_>) -> Option<TagFilter> {
+    let Some(expression) = request.expression else {
+        return Some(TagFilter::All);
+    };
+    match filter::is_tag_type(request.expression_type) {
+        true => TagFilter::parse(expression).ok(),
+        false => None,
+    }
+}

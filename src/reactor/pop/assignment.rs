@@ -1,0 +1,87 @@
+//! QUERY_ASSIGNMENT: the queues of all brokers, as a name server knows them, divided among the group's members.
+
+use std::rc::Rc;
+
+use super::super::connection::{Caller, Connection};
+use super::super::registration::Link;
+use super::super::shard::Shard;
+use crate::broker::Refusal;
+use crate::broker::config::perm;
+use crate::io::{First, Io, first};
+use crate::wire::assignment::QueryAssignment;
+use crate::wire::codes::request;
+use crate::wire::route::{RouteRequest, TopicRouteData};
+use crate::wire::{MessageQueue, loose_json};
+
+/// Clients wait for 3 s.
+const PATIENCE_NS: u64 = 2_000_000_000;
+
+impl<I: Io> Shard<I> {
+    pub(super) fn query_assignment(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
+        let query = QueryAssignment::decode(body)?;
+        let (shard, connection) = (self.clone(), connection.clone());
+        let reading = connection.start_reading();
+        self.io.spawn(async move {
+            let _reading = reading;
+            let deadline_ns = shard.io.now().mono_ns + PATIENCE_NS;
+            let asked = first(
+                shard.queues_of_all_brokers(&query.topic),
+                shard.io.sleep_until(deadline_ns),
+            );
+            let queues = match asked.await {
+                First::Left(queues) => queues,
+                First::Right(()) => None,
+            };
+            let reply = shard.broker.borrow().assign(&query, queues);
+            connection.answer(caller, reply.code, None, &[], &reply.body);
+        });
+        Ok(())
+    }
+
+    /// `None` if no name server knows the topic, or none can be reached.
+    async fn queues_of_all_brokers(&self, topic: &str) -> Option<Vec<MessageQueue>> {
+        for addr in &self.setup.namesrv {
+            let kept = self.pops.link.borrow_mut().take();
+            let mut link = match kept {
+                Some(link) => link,
+                None => match self.io.connect(*addr).await {
+                    Ok(stream) => Link::new(stream),
+                    Err(_) => continue,
+                },
+            };
+            let fields = RouteRequest {
+                topic,
+                accept_standard_json_only: true,
+            };
+            let answer = link
+                .ask(request::GET_ROUTEINFO_BY_TOPIC, &fields.ext(), &[])
+                .await;
+            // A topic that it does not know is an error here, too; the next one may know it.
+            if let Ok(body) = answer {
+                self.pops.link.replace(Some(link));
+                let route = loose_json::from_slice(&body).ok()?;
+                return Some(readable_queues(topic, &route));
+            }
+        }
+        None
+    }
+}
+
+fn readable_queues(topic: &str, route: &TopicRouteData) -> Vec<MessageQueue> {
+    let readable = route.queue_datas.iter();
+    let readable = readable.filter(|data| perm::is_readable(data.perm));
+    readable
+        .flat_map(|data| {
+            (0..data.read_queue_nums).map(|queue_id| MessageQueue {
+                broker_name: data.broker_name.clone(),
+                queue_id,
+                topic: topic.into(),
+            })
+        })
+        .collect()
+}
