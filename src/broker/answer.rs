@@ -73,6 +73,7 @@ impl Broker {
             request::QUERY_SUBSCRIPTION_BY_CONSUMER => self.subscription_of_group(ext),
             request::QUERY_CORRECTION_OFFSET => self.correction_offsets(ext, store),
             request::GET_ALL_CONSUMER_OFFSET => self.all_offsets(),
+            request::CLONE_GROUP_OFFSET => self.clone_offsets(ext),
             request::GET_ALL_DELAY_OFFSET => self.all_delay_offsets(),
             code => Err(Refusal::new(
                 response::REQUEST_CODE_NOT_SUPPORTED,

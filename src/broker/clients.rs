@@ -215,6 +215,11 @@ impl ConsumerGroup {
         self.members.values()
     }
 
+    /// The same with their connections.
+    pub fn connections(&self) -> impl Iterator<Item = (ConnId, &Member)> {
+        self.members.iter().map(|(conn, member)| (*conn, member))
+    }
+
     pub fn subscription(&self, topic: &str) -> Option<&Subscription> {
         self.subscriptions.get(topic)
     }

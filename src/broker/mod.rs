@@ -34,6 +34,8 @@ mod send_back;
 
 use std::borrow::Cow;
 
+pub use admin::relay::{ClientRequest, Relay};
+pub use admin::rewind::{Rewind, Target};
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use filter::{PropertyFilter, TagFilter};
@@ -85,6 +87,11 @@ pub struct Broker {
 pub enum Effect {
     /// Tell these clients (40, one-way) that their group has changed.
     Notify { group: String, conns: Vec<ConnId> },
+    /// Ask this (one-way) of these clients.
+    Tell {
+        conns: Vec<ConnId>,
+        request: ClientRequest,
+    },
     /// Tell the name servers of this topic.
     Register { topic: String },
     /// Tell the name servers what is left, and remove the topic's queues from the store.

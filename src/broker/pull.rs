@@ -274,6 +274,14 @@ impl Broker {
         })
     }
 
+    /// What an administrator has done to a pull's group while it was parked.
+    pub fn reconsider(&mut self, plan: &mut PullPlan<'_>) {
+        let reset = self
+            .offsets
+            .take_reset(&plan.group, &plan.topic, plan.queue_id as i32);
+        plan.reset = reset.or(plan.reset);
+    }
+
     /// Counts a reply and remembers how far the group has read.
     pub fn pull_answered(
         &mut self,

@@ -127,6 +127,8 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         max_query_messages: config.max_query_messages,
         default_query_messages: config.default_query_messages,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
+        server_side_reset: config.server_side_reset,
+        store_replies: config.store_replies,
         client_expiry_ms: config.client_expiry_ms,
         ..BrokerConfig::default()
     }

@@ -17,6 +17,8 @@
 //! | timers, two | the next due message, 1 s | the same for messages with a time of their own; saves which wait |
 
 mod acks;
+mod admin;
+mod calls;
 mod connection;
 mod delay;
 mod inbox;
@@ -28,6 +30,7 @@ mod parked;
 mod persistence;
 mod pull;
 mod registration;
+mod relay;
 mod send;
 mod shard;
 mod timer;

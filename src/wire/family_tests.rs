@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::admin::*;
 use super::consumer::*;
 use super::group::*;
 use super::heartbeat::*;
@@ -30,7 +31,7 @@ macro_rules! for_each_family {
             ClusterRequest MemberGroupRequest BrokerNameRequest WipeWritePermReply AddWritePermReply DeleteTopicInNamesrv
             RegisterBroker RegisterBrokerReply BrokerIdentity DataVersionReply BrokerHeartbeat ConsumeStatsRequest
             BrokerConsumeStatsRequest ProducerGroup GroupAndTopic BrokerStatsRequest QueryMessage QueryMessageReply ViewMessage
-            PutKv KvKey KvReply KvNamespace)
+            PutKv KvKey KvReply KvNamespace QueryConsumeQueue)
     };
 }
 

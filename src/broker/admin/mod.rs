@@ -3,6 +3,9 @@
 mod cleaning;
 mod connections;
 mod groups;
+mod queues;
+pub(super) mod relay;
+pub(super) mod rewind;
 mod runtime;
 mod settings;
 mod stats;

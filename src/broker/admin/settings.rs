@@ -105,11 +105,13 @@ const SETTINGS: &[Setting] = &[
     ),
     setting!("regionId", fixed | config | config.region_id.clone()),
     setting!("shortPollingTimeMills", short_polling_ms),
+    setting!("storeReplyMessageEnable", store_replies),
     setting!("traceOn", fixed | config | config.trace_on.to_string()),
     setting!(
         "traceTopicEnable",
         fixed | config | config.trace_topic.to_string()
     ),
+    setting!("useServerSideResetOffset", server_side_reset),
 ];
 
 impl Broker {

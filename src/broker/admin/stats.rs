@@ -172,7 +172,7 @@ impl Broker {
         Ok(Reply::json(&files::DelaysFile::of(&self.delays)))
     }
 
-    fn message_queue(&self, topic: &str, queue_id: u32) -> MessageQueue {
+    pub(super) fn message_queue(&self, topic: &str, queue_id: u32) -> MessageQueue {
         MessageQueue {
             broker_name: self.config.broker_name.clone(),
             queue_id: queue_id as i32,
