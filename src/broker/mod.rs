@@ -18,6 +18,7 @@ pub mod offsets;
 pub mod pull;
 pub mod query;
 pub mod reply;
+pub mod request_reply;
 pub mod send;
 pub mod sql92;
 pub mod stats;

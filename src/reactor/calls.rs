@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use super::connection::Connection;
@@ -14,7 +15,10 @@ use crate::wire::{CURRENT_VERSION, Codec, Head, Header, Language, Value, frame};
 
 /// Calls that may wait at a time. What a client asks us to relay waits for another client, which may be slow or gone:
 /// this bounds what that can cost.
-const MAX_WAITING: usize = 1024;
+const MAX_WAITING: usize = 4096;
+
+/// The same for one client, so that one that hangs does not stand for all.
+const MAX_WAITING_OF_ONE: usize = 256;
 
 /// What a client answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +35,8 @@ pub(super) enum CallError {
     Closed,
     #[error("no answer within {ms} ms")]
     TimedOut { ms: u64 },
-    #[error("{MAX_WAITING} requests to clients wait for their answers, which is the limit")]
-    TooMany,
+    #[error("{got} requests to clients wait for their answers, which is the limit")]
+    TooMany { got: usize },
 }
 
 #[derive(Default)]
@@ -70,17 +74,22 @@ impl Calls {
     /// Nobody will answer what was asked on this connection.
     pub(super) fn closed(&self, connection: u64) {
         let mut waiting = self.waiting.borrow_mut();
-        let lost = waiting.extract_if((connection, i32::MIN)..=(connection, i32::MAX), |_, _| true);
+        let lost = waiting.extract_if(all_of(connection), |_, _| true);
         for (_, call) in lost {
             call.end(Err(CallError::Closed));
         }
     }
 
     /// Enters a call; the guard takes it out again, however it ends.
-    fn enter(&self, connection: u64) -> Result<Waiting<'_>, CallError> {
+    fn enter(self: &Rc<Self>, connection: u64) -> Result<Waiting, CallError> {
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() >= MAX_WAITING {
-            return Err(CallError::TooMany);
+        let got = waiting.len();
+        if got >= MAX_WAITING {
+            return Err(CallError::TooMany { got });
+        }
+        let got = waiting.range(all_of(connection)).count();
+        if got >= MAX_WAITING_OF_ONE {
+            return Err(CallError::TooMany { got });
         }
         // Numbers run around; one that still waits on this connection must not be met again.
         let opaque = loop {
@@ -93,7 +102,7 @@ impl Calls {
         let call = Rc::new(Call::default());
         waiting.insert((connection, opaque), call.clone());
         Ok(Waiting {
-            calls: self,
+            calls: self.clone(),
             key: (connection, opaque),
             call,
         })
@@ -107,13 +116,14 @@ impl Call {
     }
 }
 
-struct Waiting<'a> {
-    calls: &'a Calls,
+/// A call that has been made.
+pub(super) struct Waiting {
+    calls: Rc<Calls>,
     key: (u64, i32),
     call: Rc<Call>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.calls.waiting.borrow_mut().remove(&self.key);
     }
@@ -129,12 +139,32 @@ impl<I: Io> Shard<I> {
         body: &[u8],
         timeout_ms: u64,
     ) -> Result<Answer, CallError> {
+        let waiting = self.start_call(connection, code, ext, body)?;
+        self.answer_of(&waiting, timeout_ms).await
+    }
+
+    /// Asks without waiting.
+    pub(super) fn start_call(
+        &self,
+        connection: &Connection<I::Stream>,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) -> Result<Waiting, CallError> {
         if connection.is_closed() {
             return Err(CallError::Closed);
         }
         let waiting = self.calls.enter(connection.id)?;
         let (_, opaque) = waiting.key;
         connection.write(|out| frame::write(out, &request_head(code, opaque, 0), ext, body));
+        Ok(waiting)
+    }
+
+    pub(super) async fn answer_of(
+        &self,
+        waiting: &Waiting,
+        timeout_ms: u64,
+    ) -> Result<Answer, CallError> {
         let deadline_ns = self.io.now().mono_ns + timeout_ms * 1_000_000;
         let ended = waiting.call.ended.notified();
         match first(ended, self.io.sleep_until(deadline_ns)).await {
@@ -145,6 +175,10 @@ impl<I: Io> Shard<I> {
             First::Right(()) => Err(CallError::TimedOut { ms: timeout_ms }),
         }
     }
+}
+
+fn all_of(connection: u64) -> RangeInclusive<(u64, i32)> {
+    (connection, i32::MIN)..=(connection, i32::MAX)
 }
 
 /// The head of a request of ours, in the codec that every client reads.
@@ -176,14 +210,14 @@ mod tests {
         calls.answered(connection, &header, frame.body);
     }
 
-    fn outcome(waiting: &Waiting<'_>) -> Option<Result<i32, CallError>> {
+    fn outcome(waiting: &Waiting) -> Option<Result<i32, CallError>> {
         let outcome = waiting.call.outcome.borrow().clone();
         outcome.map(|outcome| outcome.map(|answer| answer.code))
     }
 
     #[test]
     fn an_answer_finds_its_caller_by_connection_and_opaque() {
-        let calls = Calls::default();
+        let calls = Rc::new(Calls::default());
         let (first, second) = (calls.enter(1).unwrap(), calls.enter(1).unwrap());
         let other = calls.enter(2).unwrap();
         assert_ne!(first.key, second.key);
@@ -200,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_closed_connection_ends_its_calls_and_no_others() {
-        let calls = Calls::default();
+        let calls = Rc::new(Calls::default());
         let (first, second) = (calls.enter(1).unwrap(), calls.enter(1).unwrap());
         let other = calls.enter(2).unwrap();
         calls.closed(1);
@@ -211,10 +245,17 @@ mod tests {
 
     #[test]
     fn calls_are_bounded_and_leave_nothing_behind() {
-        let calls = Calls::default();
-        let waiting: Vec<_> = (0..MAX_WAITING).map(|_| calls.enter(1)).collect();
-        assert!(waiting.iter().all(Result::is_ok));
-        assert_eq!(calls.enter(2).err(), Some(CallError::TooMany));
+        let calls = Rc::new(Calls::default());
+        let clients = (MAX_WAITING / MAX_WAITING_OF_ONE) as u64;
+        let mut waiting = Vec::new();
+        for client in 0..clients {
+            waiting.extend((0..MAX_WAITING_OF_ONE).map(|_| calls.enter(client).unwrap()));
+            let got = MAX_WAITING_OF_ONE.max(waiting.len() / MAX_WAITING * MAX_WAITING);
+            let refused = calls.enter(client).err();
+            assert_eq!(refused, Some(CallError::TooMany { got }));
+        }
+        let got = MAX_WAITING;
+        assert_eq!(calls.enter(clients).err(), Some(CallError::TooMany { got }));
         drop(waiting);
         assert!(calls.waiting.borrow().is_empty());
         assert!(calls.enter(2).is_ok());
@@ -222,7 +263,7 @@ mod tests {
 
     #[test]
     fn numbers_that_still_wait_are_passed_over() {
-        let calls = Calls::default();
+        let calls = Rc::new(Calls::default());
         let oldest = calls.enter(1).unwrap();
         calls.next_opaque.set(oldest.key.1);
         assert_ne!(calls.enter(1).unwrap().key, oldest.key);

@@ -31,6 +31,7 @@ mod persistence;
 mod pull;
 mod registration;
 mod relay;
+mod request_reply;
 mod send;
 mod shard;
 mod timer;

@@ -40,7 +40,7 @@ pub(super) struct Shard<I: Io> {
     pub registration: Registration,
     pub saves: Saves,
     pub bells: Bells,
-    pub calls: Calls,
+    pub calls: Rc<Calls>,
     pub store_host: SocketAddr,
     pub region_id: String,
     pub trace_on: &'static str,
@@ -75,7 +75,7 @@ impl<I: Io> Shard<I> {
             registration: Registration::default(),
             saves: Saves::default(),
             bells: Bells::default(),
-            calls: Calls::default(),
+            calls: Rc::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
             timers_running: Cell::new(false),
@@ -152,6 +152,16 @@ impl<I: Io> Shard<I> {
             }
             request::RECALL_MESSAGE => {
                 let flow = self.recall(connection, caller, header);
+                self.carry_out_effects();
+                return flow;
+            }
+            request::SEND_REPLY_MESSAGE | request::SEND_REPLY_MESSAGE_V2 => {
+                if self.stopping.get() {
+                    let remark = "the broker is shutting down";
+                    self.refuse_send(connection, caller, response::SERVICE_NOT_AVAILABLE, remark);
+                    return Flow::Next;
+                }
+                let flow = self.send_reply(connection, caller, header, frame.body);
                 self.carry_out_effects();
                 return flow;
             }
