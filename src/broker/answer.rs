@@ -193,13 +193,14 @@ impl Broker {
 
     /// A group without an offset starts at 0 in a queue that still has its first message (RocketMQ asks whether that one
     /// is in memory; ours are as good as there), whatever the client would have chosen.
-    fn query_offset(&self, ext: &Ext<'_>, store: &dyn StoreView) -> Result<Reply, Refusal> {
+    fn query_offset(&mut self, ext: &Ext<'_>, store: &dyn StoreView) -> Result<Reply, Refusal> {
         let request = QueryConsumerOffset::decode(ext)?;
         let (group, topic, queue_id) = (request.consumer_group, request.topic, request.queue_id);
         let missing = |remark| Err(Refusal::new(response::QUERY_NOT_FOUND, remark));
         if let Some(offset) = self.offsets.query(group, topic, queue_id)
             && offset >= 0
         {
+            self.offsets.tell_reset(group, topic, queue_id);
             return Ok(Reply::ok().with("offset", offset));
         }
         if request.set_zero_if_not_found == Some(false) {

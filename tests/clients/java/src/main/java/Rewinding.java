@@ -95,13 +95,17 @@ final class Rewinding {
         DefaultMQPushConsumer consumer = cluster.consumer("group", topic, "*");
         Inbox inbox = new Inbox().listen(consumer);
         cluster.start(consumer);
-        SendResult sent = send(cluster, topic, 0, 3);
+        MessageQueue queue = cluster.queues(topic).get(0);
+        SendResult sent = null;
+        for (int i = 0; i < 3; i++) {
+            sent = cluster.producer().send(Cluster.message(topic, "TagA", i), queue);
+        }
         inbox.await(3);
         Thread.sleep(500);
         String group = consumer.getConsumerGroup();
         String id = consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();
         MQClientAPIImpl api = api(cluster);
-        String addr = addresses(cluster, topic).get(0);
+        String addr = address(cluster, queue.getBrokerName());
 
         Object info = invoke(api, "getConsumerRunningInfo", addr, group, id, true, TIMEOUT_MS);
         String stacks = String.valueOf(invoke(info, "getJstack"));
@@ -110,7 +114,7 @@ final class Rewinding {
 
         Map<?, ?> status = (Map<?, ?>) invoke(api, "invokeBrokerToGetConsumerStatus", addr, topic, group, "", TIMEOUT_MS);
         Map<?, ?> offsets = (Map<?, ?>) status.get(id);
-        Check.equal("its offset", 3L, offsets.get(cluster.queues(topic).get(0)));
+        Check.equal("its offset", 3L, offsets.get(queue));
 
         Object result;
         try {
@@ -218,17 +222,20 @@ final class Rewinding {
         } catch (Exception unknown) {
             queues = cluster.queues("TBW102");
         }
-        MQClientInstance instance = instance(cluster);
         TreeSet<String> addresses = new TreeSet<>();
         for (MessageQueue queue : queues) {
-            String broker = queue.getBrokerName();
-            Cluster.eventually("an address of " + broker, () -> {
-                instance.updateTopicRouteInfoFromNameServer("TBW102");
-                return instance.findBrokerAddressInPublish(broker) != null;
-            });
-            addresses.add(instance.findBrokerAddressInPublish(broker));
+            addresses.add(address(cluster, queue.getBrokerName()));
         }
         return new ArrayList<>(addresses);
+    }
+
+    private static String address(Cluster cluster, String broker) throws Exception {
+        MQClientInstance instance = instance(cluster);
+        Cluster.eventually("an address of " + broker, () -> {
+            instance.updateTopicRouteInfoFromNameServer("TBW102");
+            return instance.findBrokerAddressInPublish(broker) != null;
+        });
+        return instance.findBrokerAddressInPublish(broker);
     }
 
     private static MQClientAPIImpl api(Cluster cluster) throws Exception {

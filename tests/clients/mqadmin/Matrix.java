@@ -1,0 +1,179 @@
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.tools.command.MQAdminStartup;
+
+/**
+ * Runs mqadmin's subcommands, as they stand in a file, against one cluster of one broker and keeps what each prints:
+ * Matrix NAMESRV BROKER COMMANDS OUT_DIR [NAME]
+ *
+ * All in one virtual machine, as its start would take most of the time. Beforehand the cluster gets a topic of two queues with 20
+ * messages, a producer, a consumer that has consumed them and stays, and one that is gone.
+ */
+public final class Matrix {
+    private static final PrintStream OUT = System.out;
+
+    private Matrix() {
+    }
+
+    public static void main(String[] args) throws Exception {
+        String namesrv = args[0];
+        String broker = args[1];
+        Path out = Files.createDirectories(Path.of(args[3]));
+        Map<String, String> values = prepare(namesrv, broker, out);
+        int number = 0;
+        for (Command command : commands(Path.of(args[2]))) {
+            number++;
+            if (command.verdict.startsWith("skip") || args.length > 4 && !args[4].equals(command.arguments[0])) {
+                continue;
+            }
+            String text = run(command, values);
+            Files.writeString(out.resolve(String.format("%03d-%s.txt", number, command.arguments[0])), text);
+        }
+        // Clients of commands that were stopped in the middle still have threads.
+        System.out.flush();
+        Runtime.getRuntime().halt(0);
+    }
+
+    private record Command(String verdict, String[] arguments) {
+    }
+
+    /** `verdict | arguments`, one a line; `#` opens a comment. */
+    private static List<Command> commands(Path file) throws Exception {
+        List<Command> commands = new ArrayList<>();
+        for (String line : Files.readAllLines(file)) {
+            if (!line.isBlank() && !line.startsWith("#")) {
+                int bar = line.indexOf('|');
+                commands.add(new Command(line.substring(0, bar).trim(), line.substring(bar + 1).trim().split("\\s+")));
+            }
+        }
+        return commands;
+    }
+
+    /** What the command prints to either stream, stopped after `loops N` seconds if it is one that never ends, after 30 s otherwise. */
+    private static String run(Command command, Map<String, String> values) throws Exception {
+        String[] arguments = new String[command.arguments.length];
+        for (int i = 0; i < arguments.length; i++) {
+            arguments[i] = replaced(command.arguments[i], values);
+        }
+        long seconds = command.verdict.startsWith("loops") ? Long.parseLong(command.verdict.split("[ :]+")[1]) : 30;
+        ByteArrayOutputStream printed = new ByteArrayOutputStream();
+        PrintStream both = new PrintStream(printed, true, StandardCharsets.UTF_8);
+        System.setOut(both);
+        System.setErr(both);
+        Thread thread = new Thread(() -> {
+            try {
+                MQAdminStartup.main0(arguments, null);
+            } catch (Throwable e) {
+                e.printStackTrace();
+            }
+        }, String.join(" ", arguments));
+        thread.setDaemon(true);
+        thread.start();
+        thread.join(seconds * 1000);
+        boolean hangs = thread.isAlive() && !command.verdict.startsWith("loops");
+        thread.interrupt();
+        System.setOut(OUT);
+        System.setErr(OUT);
+        return printed.toString(StandardCharsets.UTF_8) + (hangs ? "did not end within " + seconds + " s\n" : "");
+    }
+
+    private static String replaced(String argument, Map<String, String> values) {
+        for (Map.Entry<String, String> value : values.entrySet()) {
+            argument = argument.replace("$" + value.getKey(), value.getValue());
+        }
+        return argument;
+    }
+
+    private static Map<String, String> prepare(String namesrv, String broker, Path out) throws Exception {
+        String topic = "AdminTopic";
+        String group = "admin_group";
+        DefaultMQProducer producer = new DefaultMQProducer("admin_producer");
+        producer.setNamesrvAddr(namesrv);
+        producer.setInstanceName("matrix_producer");
+        producer.start();
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(40);
+        producer.createTopic("TBW102", topic, 2, Map.of());
+        while (true) {
+            try {
+                if (producer.fetchPublishMessageQueues(topic).size() == 2) {
+                    break;
+                }
+            } catch (Exception notYet) {
+                if (System.nanoTime() > deadline) {
+                    throw notYet;
+                }
+            }
+            Thread.sleep(100);
+        }
+        List<MessageQueue> queues = new ArrayList<>(producer.fetchPublishMessageQueues(topic));
+        queues.sort(null);
+        SendResult last = null;
+        for (int i = 0; i < 20; i++) {
+            Message message = new Message(topic, i % 2 == 0 ? "TagA" : "TagB", "key-" + i, ("body " + i).getBytes(StandardCharsets.UTF_8));
+            last = producer.send(message, queues.get(i / 2 % 2), 10_000);
+        }
+        consumer(namesrv, "gone_group", topic).shutdown();
+        DefaultMQPushConsumer consumer = consumer(namesrv, group, topic);
+        Map<String, String> values = new LinkedHashMap<>();
+        values.put("namesrv", namesrv);
+        values.put("brokerName", queues.get(0).getBrokerName());
+        values.put("broker", broker);
+        values.put("topic", topic);
+        values.put("group", group);
+        values.put("client", consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId());
+        values.put("offsetId", last.getOffsetMsgId());
+        values.put("uniqId", last.getMsgId());
+        values.put("out", out.toAbsolutePath().toString());
+        values.put("begin", Long.toString(System.currentTimeMillis() - 3_600_000));
+        topicList(out);
+        return values;
+    }
+
+    /** Consumes everything, so that every command finds the same state. */
+    private static DefaultMQPushConsumer consumer(String namesrv, String group, String topic) throws Exception {
+        CountDownLatch consumed = new CountDownLatch(20);
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+        consumer.setNamesrvAddr(namesrv);
+        consumer.setInstanceName("matrix_" + group);
+        consumer.setPollNameServerInterval(1_000);
+        consumer.setHeartbeatBrokerInterval(1_000);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.subscribe(topic, "*");
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            messages.forEach(message -> consumed.countDown());
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        if (!consumed.await(60, TimeUnit.SECONDS)) {
+            throw new AssertionError(group + " got " + (20 - consumed.getCount()) + " of 20 messages");
+        }
+        Thread.sleep(500);
+        consumer.getDefaultMQPushConsumerImpl().getOffsetStore().persistAll(
+            consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet());
+        return consumer;
+    }
+
+    /** Files that some commands read. */
+    private static void topicList(Path out) throws Exception {
+        Files.writeString(out.resolve("topics.json"),
+            "[{\"topicName\":\"ListA\",\"readQueueNums\":1,\"writeQueueNums\":1},{\"topicName\":\"ListB\",\"readQueueNums\":2,\"writeQueueNums\":2}]");
+        Files.writeString(out.resolve("groups.json"), "[{\"groupName\":\"list_a\"},{\"groupName\":\"list_b\",\"retryMaxTimes\":3}]");
+    }
+}
