@@ -5,6 +5,7 @@ use super::pull::no_property_filter;
 use super::reply::{Reply, StoreView};
 use super::topics::MAX_QUEUES;
 use super::{Broker, Effect, Refusal, filter, names, topics};
+use crate::store::QueueBounds;
 use crate::wire::codes::{not_supported_remark, request, response};
 use crate::wire::consumer::{CheckClientConfig, ConsumerGroup, ConsumerList, UnregisterClient};
 use crate::wire::heartbeat::{ConsumerData, HeartbeatData};
@@ -65,6 +66,10 @@ impl Broker {
             request::GET_BROKER_RUNTIME_INFO => self.runtime_info(now_ms, store),
             request::GET_TOPIC_STATS_INFO => self.topic_stats(ext, now_ms, store),
             request::GET_CONSUME_STATS => self.consume_stats(ext, now_ms, store),
+            request::GET_BROKER_CONSUME_STATS => self.broker_consume_stats(ext, now_ms, store),
+            request::QUERY_CONSUME_TIME_SPAN => self.consume_time_spans(ext, now_ms, store),
+            request::VIEW_BROKER_STATS_DATA => self.statistics(ext, now_ms),
+            request::UPDATE_AND_GET_GROUP_FORBIDDEN => self.group_forbidden(ext, now_ms),
             request::GET_CONSUMER_CONNECTION_LIST => self.consumer_connections(ext),
             request::GET_PRODUCER_CONNECTION_LIST => self.producer_connections(ext),
             request::GET_ALL_PRODUCER_INFO => self.all_producers(),
@@ -207,7 +212,9 @@ impl Broker {
             return missing("Not found, do not set to zero, maybe this group boot first");
         }
         match u32::try_from(queue_id) {
-            Ok(id) if store.bounds(topic, id).min == 0 => Ok(Reply::ok().with("offset", 0)),
+            Ok(id) if is_at_its_start(topic, store.bounds(topic, id)) => {
+                Ok(Reply::ok().with("offset", 0))
+            }
             _ => missing("Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first"),
         }
     }
@@ -260,6 +267,12 @@ impl Broker {
         }
         Ok(Reply::ok())
     }
+}
+
+/// Whether who begins at 0 misses nothing. Of an empty retry queue RocketMQ says that there is no offset, and tools show
+/// none; its consumers begin there at 0 anyway.
+fn is_at_its_start(topic: &str, bounds: QueueBounds) -> bool {
+    bounds.min == 0 && (bounds.max > 0 || names::retry_group(topic).is_none())
 }
 
 fn queue_bound(ext: &Ext<'_>, bound: impl Fn(&str, u32) -> u64) -> Result<Reply, Refusal> {

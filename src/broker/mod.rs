@@ -29,6 +29,7 @@ pub mod topics;
 pub mod transaction;
 pub mod wheel;
 
+mod meter;
 mod noted;
 mod recall;
 mod send_back;
@@ -194,7 +195,7 @@ impl Broker {
     /// Counts what the store has taken for a topic.
     pub fn stored(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
         self.stats.put(messages, bytes);
-        self.stats.topic_put(topic, messages, now_ms);
+        self.stats.topic_put(topic, messages, bytes, now_ms);
     }
 
     /// Makes a topic for messages that the store has and topics.json does not know: the power went before it was saved.
