@@ -1,12 +1,13 @@
 //! Requests that are answered at once, and which room answers them.
 
+use super::admin::unsupported::unsupported;
 use super::clients::Peer;
 use super::pull::no_property_filter;
 use super::reply::{Reply, StoreView};
 use super::topics::MAX_QUEUES;
 use super::{Broker, Effect, Refusal, filter, names, topics};
 use crate::store::QueueBounds;
-use crate::wire::codes::{not_supported_remark, request, response};
+use crate::wire::codes::{request, response};
 use crate::wire::consumer::{CheckClientConfig, ConsumerGroup, ConsumerList, UnregisterClient};
 use crate::wire::heartbeat::{ConsumerData, HeartbeatData};
 use crate::wire::lock::{LockBatch, LockedQueues};
@@ -58,7 +59,7 @@ impl Broker {
             request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => self.all_groups(),
             request::GET_SUBSCRIPTIONGROUP_CONFIG => self.group_config(ext, now_ms),
             request::DELETE_SUBSCRIPTIONGROUP => self.delete_group(ext, now_ms),
-            request::UPDATE_BROKER_CONFIG => self.update_config(body),
+            request::UPDATE_BROKER_CONFIG => self.update_config(body, now_ms),
             request::GET_BROKER_CONFIG => self.config_text(),
             request::CLEAN_EXPIRED_CONSUMEQUEUE => self.clean(Effect::CleanQueues),
             request::CLEAN_UNUSED_TOPIC => self.clean(Effect::CleanUnusedTopics),
@@ -80,10 +81,14 @@ impl Broker {
             request::GET_ALL_CONSUMER_OFFSET => self.all_offsets(),
             request::CLONE_GROUP_OFFSET => self.clone_offsets(ext),
             request::GET_ALL_DELAY_OFFSET => self.all_delay_offsets(),
-            code => Err(Refusal::new(
-                response::REQUEST_CODE_NOT_SUPPORTED,
-                not_supported_remark(code),
-            )),
+            request::EXCHANGE_BROKER_HA_INFO => self.exchange_ha_info(ext, store),
+            request::GET_BROKER_HA_STATUS => self.ha_status(store),
+            request::RESET_MASTER_FLUSH_OFFSET => Ok(Reply::ok()),
+            request::GET_BROKER_EPOCH_CACHE => self.epochs(),
+            request::CHECK_ROCKSDB_CQ_WRITE_PROGRESS => self.compare_queues(),
+            request::EXPORT_ROCKSDB_CONFIG_TO_JSON => self.export_config(),
+            request::SWITCH_TIMER_ENGINE => self.switch_timer_engine(ext),
+            code => Err(unsupported(code)),
         }
     }
 

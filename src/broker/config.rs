@@ -100,6 +100,8 @@ pub struct BrokerConfig {
     pub client_expiry_ms: u64,
     /// Three missed renewals of the client's 20 s.
     pub lock_expiry_ms: u64,
+    /// What broker.conf and its defaults say, by RocketMQ's names: for tools that ask, besides what stands above.
+    pub start_properties: Vec<(String, String)>,
     /// Seed of the choice where a client leaves the queue open, so that a run can be repeated.
     pub seed: u64,
 }
@@ -149,6 +151,7 @@ impl Default for BrokerConfig {
             store_replies: true,
             client_expiry_ms: 120_000,
             lock_expiry_ms: 60_000,
+            start_properties: Vec::new(),
             seed: 1,
         }
     }

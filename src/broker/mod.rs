@@ -35,6 +35,7 @@ mod recall;
 mod send_back;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 pub use admin::relay::{ClientRequest, Relay};
 pub use admin::rewind::{Rewind, Target};
@@ -81,6 +82,8 @@ pub struct Broker {
     keys: KeyMaker,
     random: u64,
     effects: Vec<Effect>,
+    /// By name; see `admin/settings.rs`.
+    changed_settings: BTreeMap<String, String>,
     started_ms: u64,
 }
 
@@ -96,6 +99,8 @@ pub enum Effect {
     },
     /// Tell the name servers of this topic.
     Register { topic: String },
+    /// Tell the name servers of every topic: what the broker allows has changed.
+    RegisterAll,
     /// Tell the name servers what is left, and remove the topic's queues from the store.
     DeleteTopic { topic: String },
     /// Save a file of `config/`.
@@ -119,10 +124,12 @@ pub enum ConfigFile {
     SubscriptionGroups,
     ConsumerOffsets,
     DelayOffsets,
+    Settings,
 }
 
 impl ConfigFile {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
+        Self::Settings,
         Self::Topics,
         Self::SubscriptionGroups,
         Self::ConsumerOffsets,
@@ -135,6 +142,7 @@ impl ConfigFile {
             Self::SubscriptionGroups => "subscriptionGroup.json",
             Self::ConsumerOffsets => "consumerOffset.json",
             Self::DelayOffsets => "delayOffset.json",
+            Self::Settings => "changedSettings.properties",
         }
     }
 }
@@ -187,6 +195,7 @@ impl Broker {
             // Any seed but 0 will do for xorshift.
             random: config.seed | 1 << 63,
             effects: Vec::new(),
+            changed_settings: BTreeMap::new(),
             started_ms: now_ms,
             config,
         }
@@ -209,6 +218,11 @@ impl Broker {
             };
             self.topics.put(config, now_ms);
         }
+    }
+
+    /// Settings that administrators have changed, which are stronger than broker.conf.
+    pub fn changed_settings(&self) -> &BTreeMap<String, String> {
+        &self.changed_settings
     }
 
     /// What is to be carried out since the last time; appended to `out`.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::broker::BrokerConfig;
-use crate::config::{Config, Flush};
+use crate::config::{Config, Flush, properties};
 use crate::reactor::{NamesrvSetup, ShardSetup};
 use crate::store::{self, IndexShape, Retention, StoreConfig};
 
@@ -130,6 +130,7 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         server_side_reset: config.server_side_reset,
         store_replies: config.store_replies,
         client_expiry_ms: config.client_expiry_ms,
+        start_properties: start_properties(config),
         ..BrokerConfig::default()
     }
 }
@@ -138,6 +139,11 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
 fn timer_roll_window_ms(config: &Config) -> u64 {
     let half_reserved_ms = u64::from(config.file_reserved_hours) * 1_800_000;
     (config.timer_roll_window_s * 1000).min(half_reserved_ms.max(60_000))
+}
+
+fn start_properties(config: &Config) -> Vec<(String, String)> {
+    let entries = properties::parse(&config.properties_text()).into_iter();
+    entries.map(|entry| (entry.key, entry.value)).collect()
 }
 
 fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {

@@ -233,6 +233,7 @@ impl<I: Io> Shard<I> {
                 Effect::Notify { group, conns } => self.notify_consumers(&group, &conns),
                 Effect::Tell { conns, request } => self.tell(&conns, &request),
                 Effect::Register { topic } => self.registration.topic_changed(topic),
+                Effect::RegisterAll => self.registration.all_changed(),
                 Effect::DeleteTopic { topic } => {
                     self.store.delete_topic(&topic);
                     self.registration.all_changed();

@@ -1,4 +1,5 @@
 import java.io.ByteArrayOutputStream;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -8,6 +9,9 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -32,35 +36,72 @@ public final class Matrix {
     private Matrix() {
     }
 
+    /** What a thread and those that it starts print goes where the command's output is kept. */
+    private static final InheritableThreadLocal<PrintStream> PRINTED = new InheritableThreadLocal<>();
+    /** Commands that change nothing run at the same time: each of them waits mostly for its own client to end. */
+    private static final int AT_A_TIME = 8;
+
     public static void main(String[] args) throws Exception {
         String namesrv = args[0];
         String broker = args[1];
         Path out = Files.createDirectories(Path.of(args[3]));
         Map<String, String> values = prepare(namesrv, broker, out);
+        PrintStream router = new PrintStream(new Router(), true, StandardCharsets.UTF_8);
+        System.setOut(router);
+        System.setErr(router);
         int number = 0;
+        ExecutorService looking = Executors.newFixedThreadPool(AT_A_TIME);
+        List<Future<?>> running = new ArrayList<>();
         for (Command command : commands(Path.of(args[2]))) {
-            number++;
+            Path kept = out.resolve(String.format("%03d-%s.txt", ++number, command.arguments[0]));
             if (command.verdict.startsWith("skip") || args.length > 4 && !args[4].equals(command.arguments[0])) {
                 continue;
             }
-            String text = run(command, values);
-            Files.writeString(out.resolve(String.format("%03d-%s.txt", number, command.arguments[0])), text);
+            if (!command.alone) {
+                // Clients are named after the millisecond in which they are made.
+                Thread.sleep(30);
+                running.add(looking.submit(() -> Files.writeString(kept, run(command, values))));
+                continue;
+            }
+            for (Future<?> done : running) {
+                done.get();
+            }
+            running.clear();
+            Files.writeString(kept, run(command, values));
         }
+        for (Future<?> done : running) {
+            done.get();
+        }
+        OUT.flush();
         // Clients of commands that were stopped in the middle still have threads.
-        System.out.flush();
         Runtime.getRuntime().halt(0);
     }
 
-    private record Command(String verdict, String[] arguments) {
+    private static final class Router extends OutputStream {
+        @Override
+        public void write(int b) {
+            PrintStream to = PRINTED.get();
+            (to == null ? OUT : to).write(b);
+        }
+
+        @Override
+        public void write(byte[] bytes, int from, int length) {
+            PrintStream to = PRINTED.get();
+            (to == null ? OUT : to).write(bytes, from, length);
+        }
     }
 
-    /** `verdict | arguments`, one a line; `#` opens a comment. */
+    private record Command(String verdict, boolean alone, String[] arguments) {
+    }
+
+    /** `verdict | arguments`, one a line; `#` opens a comment, `! ` before the verdict is for a command that changes something. */
     private static List<Command> commands(Path file) throws Exception {
         List<Command> commands = new ArrayList<>();
         for (String line : Files.readAllLines(file)) {
             if (!line.isBlank() && !line.startsWith("#")) {
                 int bar = line.indexOf('|');
-                commands.add(new Command(line.substring(0, bar).trim(), line.substring(bar + 1).trim().split("\\s+")));
+                boolean alone = line.startsWith("! ");
+                commands.add(new Command(line.substring(alone ? 2 : 0, bar).trim(), alone, line.substring(bar + 1).trim().split("\\s+")));
             }
         }
         return commands;
@@ -75,9 +116,8 @@ public final class Matrix {
         long seconds = command.verdict.startsWith("loops") ? Long.parseLong(command.verdict.split("[ :]+")[1]) : 30;
         ByteArrayOutputStream printed = new ByteArrayOutputStream();
         PrintStream both = new PrintStream(printed, true, StandardCharsets.UTF_8);
-        System.setOut(both);
-        System.setErr(both);
         Thread thread = new Thread(() -> {
+            PRINTED.set(both);
             try {
                 MQAdminStartup.main0(arguments, null);
             } catch (Throwable e) {
@@ -89,8 +129,6 @@ public final class Matrix {
         thread.join(seconds * 1000);
         boolean hangs = thread.isAlive() && !command.verdict.startsWith("loops");
         thread.interrupt();
-        System.setOut(OUT);
-        System.setErr(OUT);
         return printed.toString(StandardCharsets.UTF_8) + (hangs ? "did not end within " + seconds + " s\n" : "");
     }
 
@@ -107,6 +145,7 @@ public final class Matrix {
         DefaultMQProducer producer = new DefaultMQProducer("admin_producer");
         producer.setNamesrvAddr(namesrv);
         producer.setInstanceName("matrix_producer");
+        producer.setHeartbeatBrokerInterval(1_000);
         producer.start();
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(40);
         producer.createTopic("TBW102", topic, 2, Map.of());
