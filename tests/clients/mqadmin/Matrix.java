@@ -1,27 +1,39 @@
 import java.io.ByteArrayOutputStream;
 import java.io.OutputStream;
 import java.io.PrintStream;
+import java.lang.reflect.Field;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import org.apache.commons.cli.CommandLine;
+import org.apache.commons.cli.DefaultParser;
+import org.apache.commons.cli.Options;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.MQVersion;
+import org.apache.rocketmq.common.MixAll;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.srvutil.ServerUtil;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
+import org.apache.rocketmq.tools.command.SubCommand;
 
 /**
  * Runs mqadmin's subcommands, as they stand in a file, against one cluster of one broker and keeps what each prints:
@@ -32,6 +44,7 @@ import org.apache.rocketmq.tools.command.MQAdminStartup;
  */
 public final class Matrix {
     private static final PrintStream OUT = System.out;
+    private static final Map<String, Class<? extends SubCommand>> KNOWN = new LinkedHashMap<>();
 
     private Matrix() {
     }
@@ -46,6 +59,9 @@ public final class Matrix {
         String broker = args[1];
         Path out = Files.createDirectories(Path.of(args[3]));
         Map<String, String> values = prepare(namesrv, broker, out);
+        System.setProperty(RemotingCommand.REMOTING_VERSION_KEY, Integer.toString(MQVersion.CURRENT_VERSION));
+        System.setProperty(MixAll.NAMESRV_ADDR_PROPERTY, namesrv);
+        KNOWN.putAll(known());
         PrintStream router = new PrintStream(new Router(), true, StandardCharsets.UTF_8);
         System.setOut(router);
         System.setErr(router);
@@ -58,8 +74,6 @@ public final class Matrix {
                 continue;
             }
             if (!command.alone) {
-                // Clients are named after the millisecond in which they are made.
-                Thread.sleep(30);
                 running.add(looking.submit(() -> Files.writeString(kept, run(command, values))));
                 continue;
             }
@@ -71,6 +85,11 @@ public final class Matrix {
         }
         for (Future<?> done : running) {
             done.get();
+        }
+        Set<String> left = new TreeSet<>(KNOWN.keySet());
+        commands(Path.of(args[2])).forEach(command -> left.remove(command.arguments[0]));
+        if (!left.isEmpty()) {
+            OUT.println("not among the commands: " + left);
         }
         OUT.flush();
         // Clients of commands that were stopped in the middle still have threads.
@@ -119,7 +138,7 @@ public final class Matrix {
         Thread thread = new Thread(() -> {
             PRINTED.set(both);
             try {
-                MQAdminStartup.main0(arguments, null);
+                execute(arguments);
             } catch (Throwable e) {
                 e.printStackTrace();
             }
@@ -130,6 +149,36 @@ public final class Matrix {
         boolean hangs = thread.isAlive() && !command.verdict.startsWith("loops");
         thread.interrupt();
         return printed.toString(StandardCharsets.UTF_8) + (hangs ? "did not end within " + seconds + " s\n" : "");
+    }
+
+    /** As MQAdminStartup does, but with a command object of its own: they are not made for a second use. */
+    private static void execute(String[] arguments) throws Exception {
+        Class<? extends SubCommand> found = KNOWN.get(arguments[0]);
+        if (found == null) {
+            System.out.println("no such subcommand: " + arguments[0]);
+            return;
+        }
+        SubCommand command = found.getDeclaredConstructor().newInstance();
+        Options options = ServerUtil.buildCommandlineOptions(new Options());
+        String[] rest = Arrays.copyOfRange(arguments, 1, arguments.length);
+        CommandLine line = new DefaultParser().parse(command.buildCommandlineOptions(options), rest);
+        synchronized (KNOWN) {
+            Thread.sleep(50); // their clients are named after the millisecond in which they are made
+        }
+        command.execute(line, options, null);
+    }
+
+    /** By name, all that mqadmin has. */
+    private static Map<String, Class<? extends SubCommand>> known() throws Exception {
+        MQAdminStartup.initCommand();
+        Field field = MQAdminStartup.class.getDeclaredField("SUB_COMMANDS");
+        field.setAccessible(true);
+        Map<String, Class<? extends SubCommand>> known = new LinkedHashMap<>();
+        for (Object command : (List<?>) field.get(null)) {
+            SubCommand subCommand = (SubCommand) command;
+            known.put(subCommand.commandName(), subCommand.getClass());
+        }
+        return known;
     }
 
     private static String replaced(String argument, Map<String, String> values) {
@@ -182,6 +231,7 @@ public final class Matrix {
         values.put("out", out.toAbsolutePath().toString());
         values.put("begin", Long.toString(System.currentTimeMillis() - 3_600_000));
         topicList(out);
+        Thread.sleep(12_000); // RocketMQ's statistics are 10 s behind
         return values;
     }
 

@@ -37,7 +37,7 @@ compare() {
         file=$(printf '%03d-%s.txt' "$number" "$name")
         case $verdict in skip*) echo "skipped  $arguments (${verdict#skip: })"; continue ;; esac
         reference=$(shown "$1/$file" "$1" "$name"); got=$(shown "$2/$file" "$2" "$name")
-        if [ "$reference" = "$got" ] && [ -n "$got" ]; then
+        if [ "$reference" = "$got" ] && [ -e "$2/$file" ]; then
             case $verdict in
                 differs*) echo "SAME     $arguments, though it should differ: ${verdict#differs: }"; wrong=1 ;;
                 *) echo "same     $arguments" ;;
