@@ -462,6 +462,7 @@ fn what_is_kept_is_told_to_the_store() {
     broker.take_effects(&mut effects);
     let expected = [
         Effect::KeepBy(kept),
+        Effect::Persist(ConfigFile::Settings),
         Effect::CleanLog,
         Effect::CleanQueues,
         Effect::CleanUnusedTopics,
