@@ -54,7 +54,20 @@ public final class Matrix {
     /** Commands that change nothing run at the same time: each of them waits mostly for its own client to end. */
     private static final int AT_A_TIME = 8;
 
-    public static void main(String[] args) throws Exception {
+    public static void main(String[] args) {
+        int code = 0;
+        try {
+            runAll(args);
+        } catch (Throwable e) {
+            e.printStackTrace(OUT);
+            code = 1;
+        }
+        OUT.flush();
+        // Clients of commands that were stopped in the middle still have threads.
+        Runtime.getRuntime().halt(code);
+    }
+
+    private static void runAll(String[] args) throws Exception {
         String namesrv = args[0];
         String broker = args[1];
         Path out = Files.createDirectories(Path.of(args[3]));
@@ -91,9 +104,6 @@ public final class Matrix {
         if (!left.isEmpty()) {
             OUT.println("not among the commands: " + left);
         }
-        OUT.flush();
-        // Clients of commands that were stopped in the middle still have threads.
-        Runtime.getRuntime().halt(0);
     }
 
     private static final class Router extends OutputStream {
