@@ -24,6 +24,8 @@ pub mod bench;
 pub mod broker;
 pub mod cli;
 pub mod client;
+#[doc = include_str!("compatibility.md")]
+pub mod compatibility {}
 pub mod config;
 pub mod io;
 pub mod mem;

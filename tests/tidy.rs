@@ -1,4 +1,5 @@
-//! Protects the shape of the house: which room may use which, and where `unsafe` may stand.
+//! Protects the shape of the house: which room may use which, and where `unsafe` may stand; and that the page about
+//! compatibility speaks of every request and every mqadmin subcommand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,36 @@ fn unsafe_stands_only_in_ring_and_mem() {
         "unsafe outside ring/ and mem/:\n{}",
         wrong.join("\n")
     );
+}
+
+#[test]
+fn every_request_code_stands_on_the_page_about_compatibility() {
+    let page = read("src/compatibility.md");
+    let codes = read("src/wire/codes/request.rs");
+    let codes = codes.lines().filter_map(|line| {
+        let (name, value) = line.trim().trim_end_matches(',').split_once(" = ")?;
+        Some(format!("| {} | {name} |", value.parse::<i32>().ok()?))
+    });
+    let missing: Vec<_> = codes.filter(|row| !page.contains(row)).collect();
+    assert!(missing.is_empty(), "not on the page: {missing:#?}");
+}
+
+#[test]
+fn every_subcommand_of_the_matrix_stands_on_the_page_about_compatibility() {
+    let page = read("src/compatibility.md");
+    let commands = read("tests/clients/mqadmin/commands.txt");
+    let commands = commands.lines().filter(|line| !line.starts_with('#'));
+    let commands = commands.filter_map(|line| {
+        let name = line.split_once('|')?.1.split_whitespace().next()?;
+        Some(format!("| {name} |"))
+    });
+    let missing: Vec<_> = commands.filter(|row| !page.contains(row)).collect();
+    assert!(missing.is_empty(), "not on the page: {missing:#?}");
+}
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The lines before a file's test module: tests may use what they like.

@@ -1,11 +1,13 @@
 //! Requests that are answered at once, and which room answers them.
 
+use super::admin::unsupported::unsupported;
 use super::clients::Peer;
 use super::pull::no_property_filter;
 use super::reply::{Reply, StoreView};
 use super::topics::MAX_QUEUES;
 use super::{Broker, Effect, Refusal, filter, names, topics};
-use crate::wire::codes::{not_supported_remark, request, response};
+use crate::store::QueueBounds;
+use crate::wire::codes::{request, response};
 use crate::wire::consumer::{CheckClientConfig, ConsumerGroup, ConsumerList, UnregisterClient};
 use crate::wire::heartbeat::{ConsumerData, HeartbeatData};
 use crate::wire::lock::{LockBatch, LockedQueues};
@@ -57,7 +59,7 @@ impl Broker {
             request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => self.all_groups(),
             request::GET_SUBSCRIPTIONGROUP_CONFIG => self.group_config(ext, now_ms),
             request::DELETE_SUBSCRIPTIONGROUP => self.delete_group(ext, now_ms),
-            request::UPDATE_BROKER_CONFIG => self.update_config(body),
+            request::UPDATE_BROKER_CONFIG => self.update_config(body, now_ms),
             request::GET_BROKER_CONFIG => self.config_text(),
             request::CLEAN_EXPIRED_CONSUMEQUEUE => self.clean(Effect::CleanQueues),
             request::CLEAN_UNUSED_TOPIC => self.clean(Effect::CleanUnusedTopics),
@@ -65,6 +67,10 @@ impl Broker {
             request::GET_BROKER_RUNTIME_INFO => self.runtime_info(now_ms, store),
             request::GET_TOPIC_STATS_INFO => self.topic_stats(ext, now_ms, store),
             request::GET_CONSUME_STATS => self.consume_stats(ext, now_ms, store),
+            request::GET_BROKER_CONSUME_STATS => self.broker_consume_stats(ext, now_ms, store),
+            request::QUERY_CONSUME_TIME_SPAN => self.consume_time_spans(ext, now_ms, store),
+            request::VIEW_BROKER_STATS_DATA => self.statistics(ext, now_ms),
+            request::UPDATE_AND_GET_GROUP_FORBIDDEN => self.group_forbidden(ext, now_ms),
             request::GET_CONSUMER_CONNECTION_LIST => self.consumer_connections(ext),
             request::GET_PRODUCER_CONNECTION_LIST => self.producer_connections(ext),
             request::GET_ALL_PRODUCER_INFO => self.all_producers(),
@@ -75,11 +81,16 @@ impl Broker {
             request::GET_ALL_CONSUMER_OFFSET => self.all_offsets(),
             request::SET_MESSAGE_REQUEST_MODE => self.update_request_mode(body, now_ms),
             request::GET_ALL_MESSAGE_REQUEST_MODE => self.all_request_modes(),
+            request::CLONE_GROUP_OFFSET => self.clone_offsets(ext),
             request::GET_ALL_DELAY_OFFSET => self.all_delay_offsets(),
-            code => Err(Refusal::new(
-                response::REQUEST_CODE_NOT_SUPPORTED,
-                not_supported_remark(code),
-            )),
+            request::EXCHANGE_BROKER_HA_INFO => self.exchange_ha_info(ext, store),
+            request::GET_BROKER_HA_STATUS => self.ha_status(store),
+            request::RESET_MASTER_FLUSH_OFFSET => Ok(Reply::ok()),
+            request::GET_BROKER_EPOCH_CACHE => self.epochs(),
+            request::CHECK_ROCKSDB_CQ_WRITE_PROGRESS => self.compare_queues(),
+            request::EXPORT_ROCKSDB_CONFIG_TO_JSON => self.export_config(),
+            request::SWITCH_TIMER_ENGINE => self.switch_timer_engine(ext),
+            code => Err(unsupported(code)),
         }
     }
 
@@ -194,20 +205,23 @@ impl Broker {
 
     /// A group without an offset starts at 0 in a queue that still has its first message (RocketMQ asks whether that one
     /// is in memory; ours are as good as there), whatever the client would have chosen.
-    fn query_offset(&self, ext: &Ext<'_>, store: &dyn StoreView) -> Result<Reply, Refusal> {
+    fn query_offset(&mut self, ext: &Ext<'_>, store: &dyn StoreView) -> Result<Reply, Refusal> {
         let request = QueryConsumerOffset::decode(ext)?;
         let (group, topic, queue_id) = (request.consumer_group, request.topic, request.queue_id);
         let missing = |remark| Err(Refusal::new(response::QUERY_NOT_FOUND, remark));
         if let Some(offset) = self.offsets.query(group, topic, queue_id)
             && offset >= 0
         {
+            self.offsets.tell_reset(group, topic, queue_id);
             return Ok(Reply::ok().with("offset", offset));
         }
         if request.set_zero_if_not_found == Some(false) {
             return missing("Not found, do not set to zero, maybe this group boot first");
         }
         match u32::try_from(queue_id) {
-            Ok(id) if store.bounds(topic, id).min == 0 => Ok(Reply::ok().with("offset", 0)),
+            Ok(id) if is_at_its_start(topic, store.bounds(topic, id)) => {
+                Ok(Reply::ok().with("offset", 0))
+            }
             _ => missing("Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first"),
         }
     }
@@ -260,6 +274,12 @@ impl Broker {
         }
         Ok(Reply::ok())
     }
+}
+
+/// Whether who begins at 0 misses nothing. Of an empty retry queue RocketMQ says that there is no offset, and tools show
+/// none; its consumers begin there at 0 anyway.
+fn is_at_its_start(topic: &str, bounds: QueueBounds) -> bool {
+    bounds.min == 0 && (bounds.max > 0 || names::retry_group(topic).is_none())
 }
 
 fn queue_bound(ext: &Ext<'_>, bound: impl Fn(&str, u32) -> u64) -> Result<Reply, Refusal> {

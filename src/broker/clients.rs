@@ -63,6 +63,8 @@ pub struct ConsumerGroup {
 pub struct Clients {
     consumers: HashMap<String, ConsumerGroup>,
     producers: HashMap<String, BTreeMap<ConnId, Member>>,
+    /// Where a producer is, by its client id: replies to its requests go there.
+    producer_conns: HashMap<String, ConnId>,
 }
 
 /// A group whose members or subscriptions have changed, with those who should know.
@@ -115,7 +117,14 @@ impl Clients {
 
     pub fn register_producer(&mut self, group: &str, client_id: &str, peer: &Peer, now_ms: u64) {
         let members = self.producers.entry_ref(group).or_default();
-        touch(members, client_id, peer, now_ms);
+        if touch(members, client_id, peer, now_ms) {
+            self.producer_conns.insert(client_id.into(), peer.conn);
+        }
+    }
+
+    /// The connection of a producer, whichever its group.
+    pub fn producer_conn(&self, client_id: &str) -> Option<ConnId> {
+        self.producer_conns.get(client_id).copied()
     }
 
     /// Takes in what a heartbeat says of one group. Without `with_subscriptions` the known ones stay.
@@ -147,11 +156,25 @@ impl Clients {
     }
 
     pub fn unregister_producer(&mut self, group: &str, conn: ConnId) {
-        if let Some(members) = self.producers.get_mut(group) {
-            members.remove(&conn);
-            if members.is_empty() {
-                self.producers.remove(group);
-            }
+        let Some(members) = self.producers.get_mut(group) else {
+            return;
+        };
+        let removed = members.remove(&conn);
+        if members.is_empty() {
+            self.producers.remove(group);
+        }
+        if let Some(member) = removed {
+            self.forget_producer(conn, &member.client_id);
+        }
+    }
+
+    /// Unless the connection is in another group still.
+    fn forget_producer(&mut self, conn: ConnId, client_id: &str) {
+        let mut groups = self.producers.values();
+        if self.producer_conn(client_id) == Some(conn)
+            && !groups.any(|members| members.contains_key(&conn))
+        {
+            self.producer_conns.remove(client_id);
         }
     }
 
@@ -191,10 +214,20 @@ impl Clients {
     }
 
     fn retain(&mut self, changes: &mut Vec<Change>, mut keep: impl FnMut(ConnId, &Member) -> bool) {
+        let mut gone = Vec::new();
         self.producers.retain(|_, members| {
-            members.retain(|conn, member| keep(*conn, member));
+            members.retain(|conn, member| {
+                let is_kept = keep(*conn, member);
+                if !is_kept {
+                    gone.push((*conn, std::mem::take(&mut member.client_id)));
+                }
+                is_kept
+            });
             !members.is_empty()
         });
+        for (conn, client_id) in gone {
+            self.forget_producer(conn, &client_id);
+        }
         let known = changes.len();
         self.consumers.retain(|name, group| {
             let before = group.members.len();
@@ -213,6 +246,11 @@ impl ConsumerGroup {
     /// In the order in which they came.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
+    }
+
+    /// The same with their connections.
+    pub fn connections(&self) -> impl Iterator<Item = (ConnId, &Member)> {
+        self.members.iter().map(|(conn, member)| (*conn, member))
     }
 
     pub fn subscription(&self, topic: &str) -> Option<&Subscription> {
@@ -439,6 +477,25 @@ mod tests {
         clients.remove(ConnId(2), &mut changes);
         assert!(clients.consumers("g").is_none());
         assert_eq!(changes.len(), 1, "nobody is left to be told");
+    }
+
+    #[test]
+    fn a_producer_is_found_by_its_id_while_it_is_in_any_group() {
+        let mut clients = Clients::default();
+        clients.register_producer("p", "a", &peer(1), 0);
+        clients.register_producer("q", "a", &peer(1), 0);
+        assert_eq!(clients.producer_conn("a"), Some(ConnId(1)));
+        clients.unregister_producer("p", ConnId(1));
+        assert_eq!(clients.producer_conn("a"), Some(ConnId(1)));
+        clients.unregister_producer("q", ConnId(1));
+        assert_eq!(clients.producer_conn("a"), None);
+        // It comes back on another connection before the old one is found to be dead.
+        clients.register_producer("p", "a", &peer(2), 0);
+        clients.register_producer("p", "a", &peer(3), 0);
+        clients.remove(ConnId(2), &mut Vec::new());
+        assert_eq!(clients.producer_conn("a"), Some(ConnId(3)));
+        clients.remove(ConnId(3), &mut Vec::new());
+        assert_eq!(clients.producer_conn("a"), None);
     }
 
     #[test]

@@ -91,11 +91,18 @@ pub struct BrokerConfig {
     pub default_query_messages: u32,
     /// Whether members of a group are told that it changed.
     pub notify_consumer_ids_changed: bool,
+    /// A rewind is carried out by the broker: the group's next pull of each queue is told. Off: by the group's clients,
+    /// which have to be online for it.
+    pub server_side_reset: bool,
+    /// Replies to requests are stored, besides being handed to who asked.
+    pub store_replies: bool,
     /// Four missed heartbeats.
     pub client_expiry_ms: u64,
     /// Three missed renewals of the client's 20 s.
     pub lock_expiry_ms: u64,
     pub pop: super::pop::PopConfig,
+    /// What broker.conf and its defaults say, by RocketMQ's names: for tools that ask, besides what stands above.
+    pub start_properties: Vec<(String, String)>,
     /// Seed of the choice where a client leaves the queue open, so that a run can be repeated.
     pub seed: u64,
 }
@@ -141,9 +148,12 @@ impl Default for BrokerConfig {
             max_query_messages: 64,
             default_query_messages: 32,
             notify_consumer_ids_changed: true,
+            server_side_reset: true,
+            store_replies: true,
             client_expiry_ms: 120_000,
             lock_expiry_ms: 60_000,
             pop: super::pop::PopConfig::default(),
+            start_properties: Vec::new(),
             seed: 1,
         }
     }

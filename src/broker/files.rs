@@ -51,6 +51,7 @@ impl Broker {
     /// What to write into the file.
     pub fn file_text(&self, file: ConfigFile) -> String {
         let compact = match file {
+            ConfigFile::Settings => return self.changed_settings_text(),
             ConfigFile::Topics => loose_json::to_vec(&TopicsFile {
                 data_version: self.topics.version(),
                 topic_config_table: self
@@ -121,6 +122,12 @@ impl Broker {
             ConfigFile::PopOrders => {
                 let file: OrdersFile = loose_json::from_slice(text.as_bytes())?;
                 self.pops.orders.load(file.table);
+            }
+            ConfigFile::Settings => {
+                let loaded = self.load_changed_settings(text);
+                return loaded.map_err(|refusal| BodyError::Content {
+                    reason: refusal.remark.into_owned(),
+                });
             }
         }
         Ok(())

@@ -85,6 +85,24 @@ impl Groups {
         forbidden.is_none_or(|bits| bits & FORBIDDEN_READ == 0)
     }
 
+    /// Lets the group read the topic or not; whether that is a change.
+    pub fn set_readable(&mut self, group: &str, topic: &str, readable: bool, now_ms: u64) -> bool {
+        if self.may_read(group, topic) == readable {
+            return false;
+        }
+        let topics = self.forbidden.entry_ref(group).or_default();
+        let bits = topics.entry_ref(topic).or_default();
+        *bits ^= FORBIDDEN_READ;
+        if *bits == 0 {
+            topics.remove(topic);
+        }
+        if topics.is_empty() {
+            self.forbidden.remove(group);
+        }
+        self.next_version(now_ms);
+        true
+    }
+
     /// Group, topic and bits, in order.
     pub fn forbidden(&self) -> Vec<(&str, Vec<(&str, i32)>)> {
         let mut groups: Vec<_> = self
@@ -153,5 +171,10 @@ mod tests {
         groups.load([], [("g".into(), "T".into(), FORBIDDEN_READ)], version);
         assert!(!groups.may_read("g", "T"));
         assert!(groups.may_read("g", "U") && groups.may_read("h", "T"));
+        assert!(!groups.set_readable("g", "T", false, 1));
+        assert!(groups.set_readable("g", "T", true, 1) && groups.may_read("g", "T"));
+        assert!(groups.forbidden().is_empty());
+        assert!(groups.set_readable("g", "U", false, 1) && !groups.may_read("g", "U"));
+        assert_eq!(groups.forbidden(), [("g", vec![("U", FORBIDDEN_READ)])]);
     }
 }

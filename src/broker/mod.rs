@@ -19,6 +19,7 @@ pub mod pop;
 pub mod pull;
 pub mod query;
 pub mod reply;
+pub mod request_reply;
 pub mod send;
 pub mod sql92;
 pub mod stats;
@@ -29,12 +30,16 @@ pub mod topics;
 pub mod transaction;
 pub mod wheel;
 
+mod meter;
 mod noted;
 mod recall;
 mod send_back;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+pub use admin::relay::{ClientRequest, Relay};
+pub use admin::rewind::{Rewind, Target};
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use filter::{PropertyFilter, TagFilter};
@@ -80,6 +85,8 @@ pub struct Broker {
     keys: KeyMaker,
     random: u64,
     effects: Vec<Effect>,
+    /// By name; see `admin/settings.rs`.
+    changed_settings: BTreeMap<String, String>,
     started_ms: u64,
 }
 
@@ -88,8 +95,15 @@ pub struct Broker {
 pub enum Effect {
     /// Tell these clients (40, one-way) that their group has changed.
     Notify { group: String, conns: Vec<ConnId> },
+    /// Ask this (one-way) of these clients.
+    Tell {
+        conns: Vec<ConnId>,
+        request: ClientRequest,
+    },
     /// Tell the name servers of this topic.
     Register { topic: String },
+    /// Tell the name servers of every topic: what the broker allows has changed.
+    RegisterAll,
     /// Tell the name servers what is left, and remove the topic's queues from the store.
     DeleteTopic { topic: String },
     /// Save a file of `config/`.
@@ -115,10 +129,12 @@ pub enum ConfigFile {
     DelayOffsets,
     RequestModes,
     PopOrders,
+    Settings,
 }
 
 impl ConfigFile {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
+        Self::Settings,
         Self::Topics,
         Self::SubscriptionGroups,
         Self::ConsumerOffsets,
@@ -135,6 +151,7 @@ impl ConfigFile {
             Self::DelayOffsets => "delayOffset.json",
             Self::RequestModes => "messageRequestMode.json",
             Self::PopOrders => "consumerOrderInfo.json",
+            Self::Settings => "changedSettings.properties",
         }
     }
 }
@@ -188,6 +205,7 @@ impl Broker {
             // Any seed but 0 will do for xorshift.
             random: config.seed | 1 << 63,
             effects: Vec::new(),
+            changed_settings: BTreeMap::new(),
             started_ms: now_ms,
             config,
         }
@@ -196,7 +214,7 @@ impl Broker {
     /// Counts what the store has taken for a topic.
     pub fn stored(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
         self.stats.put(messages, bytes);
-        self.stats.topic_put(topic, messages, now_ms);
+        self.stats.topic_put(topic, messages, bytes, now_ms);
     }
 
     /// Makes a topic for messages that the store has and topics.json does not know: the power went before it was saved.
@@ -210,6 +228,11 @@ impl Broker {
             };
             self.topics.put(config, now_ms);
         }
+    }
+
+    /// Settings that administrators have changed, which are stronger than broker.conf.
+    pub fn changed_settings(&self) -> &BTreeMap<String, String> {
+        &self.changed_settings
     }
 
     /// What is to be carried out since the last time; appended to `out`.

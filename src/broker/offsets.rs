@@ -22,6 +22,8 @@ pub struct Offsets {
     pulled: Table,
     /// Set by an administrator; the next pull of that queue is sent there.
     resets: Table,
+    /// Resets that a client has been told because it asked where to begin.
+    told: Table,
     version: DataVersion,
     updates: u64,
     is_dirty: bool,
@@ -33,6 +35,7 @@ impl Offsets {
             committed: Table::new(),
             pulled: Table::new(),
             resets: Table::new(),
+            told: Table::new(),
             version: DataVersion {
                 timestamp_ms: now_ms as i64,
                 ..DataVersion::default()
@@ -68,6 +71,7 @@ impl Offsets {
 
     /// Sends the group to `offset`: its next pull of the queue is told so.
     pub fn reset(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        take(&mut self.told, group, topic, queue_id);
         put(&mut self.resets, group, topic, queue_id, offset);
         put(&mut self.committed, group, topic, queue_id, offset);
         self.is_dirty = true;
@@ -77,20 +81,25 @@ impl Offsets {
         find(&self.resets, group, topic, queue_id).is_some()
     }
 
-    pub fn take_reset(&mut self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        if self.resets.is_empty() {
-            return None;
+    /// A client has asked where to begin, and hears of the reset with that.
+    pub fn tell_reset(&mut self, group: &str, topic: &str, queue_id: i32) {
+        if let Some(offset) = find(&self.resets, group, topic, queue_id) {
+            put(&mut self.told, group, topic, queue_id, offset);
         }
-        let groups = self.resets.get_mut(topic)?;
-        let queues = groups.get_mut(group)?;
-        let offset = queues.remove(&queue_id);
-        if queues.is_empty() {
-            groups.remove(group);
-        }
-        if groups.is_empty() {
-            self.resets.remove(topic);
-        }
-        offset
+    }
+
+    /// Where a pull from `pull_offset` is to be sent instead. None as well for one that comes from there because it was told
+    /// so: a client that starts begins at once.
+    pub fn take_reset(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        pull_offset: i64,
+    ) -> Option<i64> {
+        let told = take(&mut self.told, group, topic, queue_id);
+        take(&mut self.resets, group, topic, queue_id)
+            .filter(|offset| (told, pull_offset) != (Some(*offset), *offset))
     }
 
     /// All committed offsets of the group in the topic.
@@ -125,20 +134,29 @@ impl Offsets {
     }
 
     pub fn remove_topic(&mut self, topic: &str) {
-        for table in [&mut self.committed, &mut self.pulled, &mut self.resets] {
+        for table in self.tables() {
             table.remove(topic);
         }
         self.is_dirty = true;
     }
 
     pub fn remove_group(&mut self, group: &str) {
-        for table in [&mut self.committed, &mut self.pulled, &mut self.resets] {
+        for table in self.tables() {
             for groups in table.values_mut() {
                 groups.remove(group);
             }
             table.retain(|_, groups| !groups.is_empty());
         }
         self.is_dirty = true;
+    }
+
+    fn tables(&mut self) -> [&mut Table; 4] {
+        [
+            &mut self.committed,
+            &mut self.pulled,
+            &mut self.resets,
+            &mut self.told,
+        ]
     }
 
     /// Whether there is something to save since the last time this was asked.
@@ -189,6 +207,22 @@ fn find(table: &Table, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
     table.get(topic)?.get(group)?.get(&queue_id).copied()
 }
 
+fn take(table: &mut Table, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+    if table.is_empty() {
+        return None;
+    }
+    let groups = table.get_mut(topic)?;
+    let queues = groups.get_mut(group)?;
+    let offset = queues.remove(&queue_id);
+    if queues.is_empty() {
+        groups.remove(group);
+    }
+    if groups.is_empty() {
+        table.remove(topic);
+    }
+    offset
+}
+
 fn sorted(table: &Table) -> Vec<(&str, &str, &QueueOffsetMap)> {
     let mut all: Vec<_> = table
         .iter()
@@ -232,10 +266,28 @@ mod tests {
         offsets.reset("g", "T", 0, 2);
         assert!(offsets.has_reset("g", "T", 0));
         assert_eq!(offsets.query("g", "T", 0), Some(2));
-        assert_eq!(offsets.take_reset("g", "T", 1), None);
-        assert_eq!(offsets.take_reset("g", "T", 0), Some(2));
-        assert_eq!(offsets.take_reset("g", "T", 0), None);
+        assert_eq!(offsets.take_reset("g", "T", 1, 5), None);
+        assert_eq!(offsets.take_reset("g", "T", 0, 5), Some(2));
+        assert_eq!(offsets.take_reset("g", "T", 0, 5), None);
         assert_eq!(offsets.query("g", "T", 0), Some(2));
+    }
+
+    #[test]
+    fn who_begins_where_it_was_told_to_is_not_sent_there_again() {
+        let mut offsets = Offsets::new(0);
+        // It skips to where the client is already, which still has older messages in its hands.
+        offsets.reset("g", "T", 0, 9);
+        assert_eq!(offsets.take_reset("g", "T", 0, 9), Some(9));
+        offsets.reset("g", "T", 0, 2);
+        offsets.tell_reset("g", "T", 0);
+        assert_eq!(offsets.take_reset("g", "T", 0, 2), None);
+        assert_eq!(offsets.take_reset("g", "T", 0, 9), None, "and it is over");
+        offsets.reset("g", "T", 0, 2);
+        offsets.tell_reset("g", "T", 0);
+        offsets.reset("g", "T", 0, 3);
+        assert_eq!(offsets.take_reset("g", "T", 0, 3), Some(3), "a newer one");
+        offsets.tell_reset("g", "T", 0);
+        assert_eq!(offsets.take_reset("g", "T", 0, 3), None);
     }
 
     #[test]

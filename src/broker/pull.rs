@@ -239,7 +239,9 @@ impl Broker {
             true => self.filter_of_header(request)?,
             false => self.filter_of_heartbeat(request, broadcast_enable)?,
         };
-        let reset = self.offsets.take_reset(group, topic, request.queue_id);
+        let reset = self
+            .offsets
+            .take_reset(group, topic, request.queue_id, request.queue_offset);
         // A reset is stronger than what the consumer has done meanwhile.
         if request.commits() && reset.is_none() {
             let offset = request.commit_offset;
@@ -272,6 +274,14 @@ impl Broker {
             group_sys_flag,
             reset,
         })
+    }
+
+    /// What an administrator has done to a pull's group while it was parked.
+    pub fn reconsider(&mut self, plan: &mut PullPlan<'_>) {
+        let reset =
+            self.offsets
+                .take_reset(&plan.group, &plan.topic, plan.queue_id as i32, plan.offset);
+        plan.reset = reset.or(plan.reset);
     }
 
     /// Counts a reply and remembers how far the group has read.

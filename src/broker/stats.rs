@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::meter::{Amount, Meter};
+
 const SAMPLE_INTERVAL_MS: u64 = 1000;
 const WINDOWS_MS: [u64; 3] = [10_000, 60_000, 600_000];
 
@@ -30,17 +32,25 @@ pub struct Stats {
     /// One a second, the oldest first, ten minutes deep.
     samples: VecDeque<(u64, Counts)>,
     days: Days,
-    topic_puts: HashMap<String, Meter>,
+    topic_puts: HashMap<String, Puts>,
     /// By group, then topic.
     group_gets: HashMap<String, HashMap<String, Meter>>,
+    broker_puts: Meter,
+    broker_gets: Meter,
 }
 
-/// Counts of this minute and the last, for a rate that needs no samples.
-#[derive(Clone, Copy, Debug, Default)]
-struct Meter {
-    minute: u64,
-    this_minute: u64,
-    last_minute: u64,
+#[derive(Debug, Default)]
+struct Puts {
+    messages: Meter,
+    bytes: Meter,
+}
+
+/// What `mqadmin statsAll` asks for by name and key (RocketMQ: `BrokerStatsManager`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Windows {
+    pub minute: Amount,
+    pub hour: Amount,
+    pub day: Amount,
 }
 
 /// Totals at the last two midnights (UTC).
@@ -62,32 +72,57 @@ impl Stats {
             },
             topic_puts: HashMap::new(),
             group_gets: HashMap::new(),
+            broker_puts: Meter::default(),
+            broker_gets: Meter::default(),
         }
     }
 
-    pub fn topic_put(&mut self, topic: &str, messages: u64, now_ms: u64) {
-        let meter = self.topic_puts.entry_ref(topic).or_default();
-        meter.add(messages, now_ms);
+    pub fn topic_put(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
+        let puts = self.topic_puts.entry_ref(topic).or_default();
+        puts.messages.add(messages, now_ms);
+        puts.bytes.add(bytes, now_ms);
+        self.broker_puts.add(messages, now_ms);
     }
 
     pub fn group_get(&mut self, group: &str, topic: &str, messages: u64, now_ms: u64) {
         let topics = self.group_gets.entry_ref(group).or_default();
         topics.entry_ref(topic).or_default().add(messages, now_ms);
+        self.broker_gets.add(messages, now_ms);
     }
 
-    /// Messages a second, over about a minute.
+    /// Messages a second, over the last minute.
     pub fn topic_put_tps(&self, topic: &str, now_ms: u64) -> f64 {
-        self.topic_puts
-            .get(topic)
-            .map_or(0.0, |meter| meter.tps(now_ms))
+        let puts = self.topic_puts.get(topic);
+        puts.map_or(0.0, |puts| puts.messages.minute(now_ms).per_second)
     }
 
     pub fn group_get_tps(&self, group: &str, topic: &str, now_ms: u64) -> f64 {
-        let meter = self
-            .group_gets
-            .get(group)
-            .and_then(|topics| topics.get(topic));
-        meter.map_or(0.0, |meter| meter.tps(now_ms))
+        let meter = self.group_meter(group, topic);
+        meter.map_or(0.0, |meter| meter.minute(now_ms).per_second)
+    }
+
+    /// The windows of RocketMQ's statistic `name` for `key`, of those that are kept here.
+    pub fn windows(&self, name: &str, key: &str, cluster: &str, now_ms: u64) -> Option<Windows> {
+        let meter = match name {
+            "TOPIC_PUT_NUMS" => &self.topic_puts.get(key)?.messages,
+            "TOPIC_PUT_SIZE" => &self.topic_puts.get(key)?.bytes,
+            "GROUP_GET_NUMS" => {
+                let (topic, group) = key.split_once('@')?;
+                self.group_meter(group, topic)?
+            }
+            "BROKER_PUT_NUMS" if key == cluster => &self.broker_puts,
+            "BROKER_GET_NUMS" if key == cluster => &self.broker_gets,
+            _ => return None,
+        };
+        Some(Windows {
+            minute: meter.minute(now_ms),
+            hour: meter.hour(now_ms),
+            day: meter.day(now_ms),
+        })
+    }
+
+    fn group_meter(&self, group: &str, topic: &str) -> Option<&Meter> {
+        self.group_gets.get(group)?.get(topic)
     }
 
     pub fn forget_topic(&mut self, topic: &str) {
@@ -163,34 +198,6 @@ impl Stats {
     }
 }
 
-impl Meter {
-    fn add(&mut self, count: u64, now_ms: u64) {
-        *self = self.at(now_ms);
-        self.this_minute += count;
-    }
-
-    /// The last minute counts by the part of it that lies within the last 60 s.
-    fn tps(&self, now_ms: u64) -> f64 {
-        let now = self.at(now_ms);
-        let share = 1.0 - (now_ms % MINUTE_MS) as f64 / MINUTE_MS as f64;
-        (now.this_minute as f64 + now.last_minute as f64 * share) / 60.0
-    }
-
-    fn at(self, now_ms: u64) -> Self {
-        let minute = now_ms / MINUTE_MS;
-        match minute.checked_sub(self.minute) {
-            None | Some(0) => self,
-            Some(passed) => Self {
-                minute,
-                this_minute: 0,
-                last_minute: if passed == 1 { self.this_minute } else { 0 },
-            },
-        }
-    }
-}
-
-const MINUTE_MS: u64 = 60_000;
-
 fn day(now_ms: u64) -> u64 {
     now_ms / 86_400_000
 }
@@ -224,15 +231,30 @@ mod tests {
     }
 
     #[test]
-    fn meters_cover_about_a_minute() {
+    fn statistics_by_name_and_key() {
         let mut stats = Stats::new(0);
-        stats.topic_put("T", 60, 30_000);
+        stats.topic_put("T", 60, 6000, 30_000);
         stats.group_get("g", "T", 120, 30_000);
-        assert_eq!(stats.topic_put_tps("T", 59_999), 1.0);
-        assert_eq!(stats.topic_put_tps("T", 90_000), 0.5);
-        assert_eq!(stats.topic_put_tps("T", 120_000), 0.0);
-        assert_eq!(stats.group_get_tps("g", "T", 60_000), 2.0);
+        assert_eq!(stats.topic_put_tps("T", 90_000), 1.0);
+        assert_eq!(stats.group_get_tps("g", "T", 90_000), 2.0);
         assert_eq!(stats.group_get_tps("g", "U", 60_000), 0.0);
+        let sum = |name, key| {
+            let windows = stats.windows(name, key, "C", 60_000);
+            windows.map(|windows| windows.day.sum)
+        };
+        assert_eq!(sum("TOPIC_PUT_NUMS", "T"), Some(60));
+        assert_eq!(sum("TOPIC_PUT_SIZE", "T"), Some(6000));
+        assert_eq!(sum("GROUP_GET_NUMS", "T@g"), Some(120));
+        assert_eq!(sum("BROKER_PUT_NUMS", "C"), Some(60));
+        assert_eq!(sum("BROKER_GET_NUMS", "C"), Some(120));
+        let missing = [
+            ("TOPIC_PUT_NUMS", "U"),
+            ("GROUP_GET_NUMS", "T"),
+            ("GROUP_GET_NUMS", "T@h"),
+            ("BROKER_PUT_NUMS", "other"),
+            ("NOTHING", "T"),
+        ];
+        assert!(missing.iter().all(|(name, key)| sum(name, key).is_none()));
     }
 
     #[test]

@@ -185,6 +185,11 @@ impl Topics {
         self.version = version;
     }
 
+    /// What name servers are told of the topics has changed, though not here.
+    pub fn changed(&mut self, now_ms: u64) {
+        self.next_version(now_ms);
+    }
+
     fn next_version(&mut self, now_ms: u64) {
         self.version = self.version.next(now_ms as i64);
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::broker::BrokerConfig;
 use crate::broker::pop::PopConfig;
-use crate::config::{Config, Flush};
+use crate::config::{Config, Flush, properties};
 use crate::reactor::{NamesrvSetup, ShardSetup};
 use crate::store::{self, IndexShape, Retention, StoreConfig};
 
@@ -128,8 +128,11 @@ fn broker_config(config: &Config, shard: usize) -> BrokerConfig {
         max_query_messages: config.max_query_messages,
         default_query_messages: config.default_query_messages,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
+        server_side_reset: config.server_side_reset,
+        store_replies: config.store_replies,
         client_expiry_ms: config.client_expiry_ms,
         pop: pop_config(config),
+        start_properties: start_properties(config),
         ..BrokerConfig::default()
     }
 }
@@ -153,6 +156,11 @@ fn pop_config(config: &Config) -> PopConfig {
         default_mode: config.request_mode.clone(),
         default_share_queues: config.pop_share_queues,
     }
+}
+
+fn start_properties(config: &Config) -> Vec<(String, String)> {
+    let entries = properties::parse(&config.properties_text()).into_iter();
+    entries.map(|entry| (entry.key, entry.value)).collect()
 }
 
 fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {

@@ -191,6 +191,10 @@ config! {
     divides_queues: bool = true, "serverLoadBalancerEnable", Switch;
     /// Consumers hear at once that their group changed; otherwise they find out within their 20 s rebalance.
     notify_consumer_ids_changed: bool = true, "notifyConsumerIdsChangedEnable", Switch;
+    /// A rewind of a group is carried out by the broker. Off: by the group's clients, which have to be online for it.
+    server_side_reset: bool = true, "useServerSideResetOffset", Switch;
+    /// Replies to requests (`producer.request`) are stored, besides being handed to who asked.
+    store_replies: bool = true, "storeReplyMessageEnable", Switch;
     /// A client without heartbeat for this long is forgotten: four missed ones.
     client_expiry_ms: u64 = 120_000, "channelExpiredTimeout", 10_000..=86_400_000;
     /// Consumer offsets are saved this often when they changed; a crash repeats at most so much.

@@ -211,7 +211,7 @@ const WITHOUT_EFFECT: &str = "\
     statefulAuthenticationCacheExpiredSecond statefulAuthenticationCacheMaxNum \
     statefulAuthorizationCacheExpiredSecond statefulAuthorizationCacheMaxNum \
     statRocksDBCQIntervalSec storeCheckpoint storePathBrokerIdentity storePathConsumeQueue \
-    storePathDLedgerCommitLog storePathEpochFile storePathIndex storeReplyMessageEnable \
+    storePathDLedgerCommitLog storePathEpochFile storePathIndex \
     subscriptionExpiredTimeout syncBrokerMemberGroupPeriod syncBrokerMetadataPeriod \
     syncControllerMetadataPeriod syncFromLastFile syncMasterFlushOffsetWhenStartup \
     tieredBackendServiceProvider tieredStorageLevel tieredStoreFilePath \
@@ -225,7 +225,7 @@ const WITHOUT_EFFECT: &str = "\
     transientStorePoolEnable transientStorePoolSize \
     travelCqFileNumWhenGetMessage updateNameServerAddrPeriod useABSLock useEpollNativeSelector \
     usePIDColdCtrStrategy userCacheExpiredSecond userCacheMaxNum userCacheRefreshSecond \
-    useReentrantLockWhenPutMessage useServerSideResetOffset useStaticSubscription useTLS \
+    useReentrantLockWhenPutMessage useStaticSubscription useTLS \
     validateSystemTopicWhenUpdateTopic waitTimeMillsInAckQueue waitTimeMillsInAdminBrokerQueue \
     waitTimeMillsInHeartbeatQueue waitTimeMillsInLitePullQueue waitTimeMillsInPullQueue \
     waitTimeMillsInTransactionQueue wakeCommitWhenPutMessage wakeFlushWhenPutMessage \

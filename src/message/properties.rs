@@ -31,6 +31,9 @@ pub const TRACE_ON: &str = "TRACE_ON";
 pub const POP_RECEIPT: &str = "POP_CK";
 pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 pub const CLUSTER: &str = "CLUSTER";
+/// Client id of who waits for a reply.
+pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
 pub const SHARDING_KEY: &str = "__SHARDINGKEY";
 pub const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
 pub const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";

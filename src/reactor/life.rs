@@ -87,6 +87,12 @@ async fn load_broker<I: Io>(
             warn!(file = file.name(), %error, "cannot be read; starting without it");
         }
     }
+    for (name, value) in broker.changed_settings() {
+        info!(
+            name,
+            value, "changed in the running broker earlier, stronger than broker.conf"
+        );
+    }
     for (topic, queues) in store.topics() {
         broker.adopt_topic(&topic, queues, now_ms);
     }

@@ -18,6 +18,8 @@
 //! | revive | the next popped message whose time is over | moves it to its retry topic |
 
 mod acks;
+mod admin;
+mod calls;
 mod connection;
 mod delay;
 mod inbox;
@@ -30,6 +32,8 @@ mod persistence;
 mod pop;
 mod pull;
 mod registration;
+mod relay;
+mod request_reply;
 mod send;
 mod shard;
 mod timer;

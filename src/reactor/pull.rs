@@ -93,6 +93,9 @@ impl<I: Io> Shard<I> {
         current: Try,
     ) {
         let queue = self.queue_of_pull(&plan);
+        if current != Try::First {
+            self.broker.borrow_mut().reconsider(&mut plan);
+        }
         loop {
             let bounds = self.store.bounds(queue);
             let outcome = match plan.before_scan(bounds) {

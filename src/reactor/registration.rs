@@ -11,11 +11,12 @@ use std::rc::Rc;
 use tracing::{info, warn};
 
 use super::shard::Shard;
+use crate::broker::config::perm;
 use crate::io::{First, first};
 use crate::io::{Io, Notify, Stream};
 use crate::wire::codes::{request, response};
 use crate::wire::register::{BrokerIdentity, RegisterBroker, RegisterBrokerBody, body_crc};
-use crate::wire::topic::TopicConfigTable;
+use crate::wire::topic::{TopicConfig, TopicConfigTable};
 use crate::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
 
 /// What each name server still has to be told.
@@ -190,9 +191,18 @@ impl<S: Stream> Link<S> {
             let configs = broker.topics.sorted().into_iter();
             let chosen =
                 configs.filter(|config| only.is_none_or(|only| only.contains(&config.topic_name)));
+            // As RocketMQ does: what the broker does not allow, no topic of it does (`registerBrokerAll`).
+            let allowed = broker.config.broker_permission;
+            let told = chosen.map(|config| TopicConfig {
+                perm: match perm::is_readable(allowed) && perm::is_writeable(allowed) {
+                    true => config.perm,
+                    false => config.perm & allowed,
+                },
+                ..config.clone()
+            });
             let topics = TopicConfigTable {
-                topic_config_table: chosen
-                    .map(|config| (config.topic_name.clone(), config.clone()))
+                topic_config_table: told
+                    .map(|config| (config.topic_name.clone(), config))
                     .collect(),
                 data_version: broker.topics.version(),
                 ..TopicConfigTable::default()

@@ -269,7 +269,7 @@ impl<I: Io> Shard<I> {
 }
 
 /// Upper bound of what a plan takes in the log.
-fn log_bytes(plan: &SendPlan<'_>) -> usize {
+pub(super) fn log_bytes(plan: &SendPlan<'_>) -> usize {
     /// Fixed fields with IPv6 hosts, the longest topic, the longest properties.
     const AROUND_BODY_BYTES: usize = 256 + 256 + 32_768;
     let messages = plan.batch.unwrap_or(1) as usize;

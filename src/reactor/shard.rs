@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::ShardSetup;
 use super::acks::Acks;
+use super::calls::{Calls, request_head};
 use super::connection::{Caller, Connection, Connections, Service};
 use super::inbox::Flow;
 use super::own_queue::Bells;
@@ -17,17 +18,15 @@ use super::persistence::Saves;
 use super::pop::Pops;
 use super::pull::ParkedPull;
 use super::registration::Registration;
+use super::relay::values;
 use super::view::View;
 use crate::broker::reply::Reply;
-use crate::broker::{Broker, ConnId, Effect, Peer, Refusal};
+use crate::broker::{Broker, ClientRequest, ConnId, Effect, Peer, Refusal};
 use crate::io::{Io, Notify, Stream};
 use crate::store::{Position, QueueIndex, Store};
 use crate::wire::codes::{request, response};
 use crate::wire::consumer::ConsumerGroup;
-use crate::wire::{
-    CURRENT_VERSION, Codec, FLAG_ONEWAY, Frame, Head, Header, Language, Scratch, Value, frame,
-    header,
-};
+use crate::wire::{FLAG_ONEWAY, Frame, Header, Scratch, Value, frame, header};
 
 pub(super) struct Shard<I: Io> {
     pub io: I,
@@ -43,6 +42,7 @@ pub(super) struct Shard<I: Io> {
     pub saves: Saves,
     pub bells: Bells,
     pub pops: Pops<I>,
+    pub calls: Rc<Calls>,
     pub store_host: SocketAddr,
     pub region_id: String,
     pub trace_on: &'static str,
@@ -78,6 +78,7 @@ impl<I: Io> Shard<I> {
             saves: Saves::default(),
             bells: Bells::default(),
             pops: Pops::default(),
+            calls: Rc::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
             timers_running: Cell::new(false),
@@ -138,7 +139,8 @@ impl<I: Io> Shard<I> {
     ) -> Flow {
         let caller = Caller::new(frame, header);
         if header.is_response() {
-            return Flow::Next; // The broker's own requests to clients are all one-way.
+            self.calls.answered(connection.id, header, frame.body);
+            return Flow::Next;
         }
         match header.code {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
@@ -153,6 +155,16 @@ impl<I: Io> Shard<I> {
             }
             request::RECALL_MESSAGE => {
                 let flow = self.recall(connection, caller, header);
+                self.carry_out_effects();
+                return flow;
+            }
+            request::SEND_REPLY_MESSAGE | request::SEND_REPLY_MESSAGE_V2 => {
+                if self.stopping.get() {
+                    let remark = "the broker is shutting down";
+                    self.refuse_send(connection, caller, response::SERVICE_NOT_AVAILABLE, remark);
+                    return Flow::Next;
+                }
+                let flow = self.send_reply(connection, caller, header, frame.body);
                 self.carry_out_effects();
                 return flow;
             }
@@ -176,6 +188,17 @@ impl<I: Io> Shard<I> {
             | request::BATCH_ACK_MESSAGE
             | request::CHANGE_MESSAGE_INVISIBLETIME => {
                 self.acknowledge_pop(connection, caller, header, frame.body);
+            }
+            request::INVOKE_BROKER_TO_RESET_OFFSET
+            | request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
+            | request::GET_CONSUMER_RUNNING_INFO
+            | request::CONSUME_MESSAGE_DIRECTLY
+            | request::QUERY_CONSUME_QUEUE
+            | request::GET_TOPIC_STATS_INFO
+            | request::GET_CONSUME_STATS
+            | request::GET_BROKER_CONSUME_STATS
+            | request::QUERY_CONSUME_TIME_SPAN => {
+                self.administer(connection, caller, frame, header);
             }
             _ => {
                 let peer = self.peer(connection, header);
@@ -221,7 +244,9 @@ impl<I: Io> Shard<I> {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Notify { group, conns } => self.notify_consumers(&group, &conns),
+                Effect::Tell { conns, request } => self.tell(&conns, &request),
                 Effect::Register { topic } => self.registration.topic_changed(topic),
+                Effect::RegisterAll => self.registration.all_changed(),
                 Effect::DeleteTopic { topic } => {
                     self.store.delete_topic(&topic);
                     self.registration.all_changed();
@@ -257,6 +282,17 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    fn tell(&self, conns: &[ConnId], request: &ClientRequest) {
+        let head = request_head(request.code, 0, FLAG_ONEWAY);
+        let ext = values(&request.ext);
+        for connection in conns
+            .iter()
+            .filter_map(|conn| self.connections.find(conn.0))
+        {
+            connection.write(|out| frame::write(out, &head, &ext, &request.body));
+        }
+    }
+
     fn notify_consumers(&self, group: &str, conns: &[ConnId]) {
         let fields = ConsumerGroup {
             consumer_group: group,
@@ -265,21 +301,13 @@ impl<I: Io> Shard<I> {
             .iter()
             .filter_map(|conn| self.connections.find(conn.0))
         {
-            let head = Head {
-                codec: Codec::Json,
-                code: request::NOTIFY_CONSUMER_IDS_CHANGED,
-                language: Language::Java,
-                version: CURRENT_VERSION,
-                opaque: 0,
-                flag: FLAG_ONEWAY,
-                remark: None,
-            };
+            let head = request_head(request::NOTIFY_CONSUMER_IDS_CHANGED, 0, FLAG_ONEWAY);
             connection.write(|out| frame::write(out, &head, &fields.ext(), &[]));
         }
     }
 }
 
-fn answer<S: Stream>(connection: &Connection<S>, caller: Caller, reply: &Reply) {
+pub(super) fn answer<S: Stream>(connection: &Connection<S>, caller: Caller, reply: &Reply) {
     let remark = reply.remark.as_deref();
     connection.answer(caller, reply.code, remark, &reply.ext_values(), &reply.body);
 }
@@ -305,6 +333,7 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
     }
 
     fn closed(&self, connection: &Connection<I::Stream>) {
+        self.calls.closed(connection.id);
         self.broker
             .borrow_mut()
             .connection_closed(ConnId(connection.id));

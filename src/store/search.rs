@@ -70,7 +70,8 @@ impl<I: Io> Store<I> {
             .map(|record| record.store_timestamp_ms)
     }
 
-    async fn store_time(
+    /// The same, read from disk where it is not in memory.
+    pub async fn store_time(
         self: &Rc<Self>,
         queue: QueueIndex,
         offset: u64,

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::admin::*;
 use super::consumer::*;
 use super::group::*;
 use super::heartbeat::*;
@@ -32,7 +33,7 @@ macro_rules! for_each_family {
             RegisterBroker RegisterBrokerReply BrokerIdentity DataVersionReply BrokerHeartbeat ConsumeStatsRequest
             BrokerConsumeStatsRequest ProducerGroup GroupAndTopic BrokerStatsRequest QueryMessage QueryMessageReply ViewMessage
             PutKv KvKey KvReply KvNamespace PopRequest PopReply AckRequest ChangeInvisibleTime ChangeInvisibleTimeReply PeekRequest
-            NotificationRequest NotificationReply PollingInfoRequest PollingInfoReply)
+            NotificationRequest NotificationReply PollingInfoRequest PollingInfoReply QueryConsumeQueue)
     };
 }
 

@@ -213,4 +213,4 @@ pub fn decode<'a>(frame: &Frame<'a>, scratch: &'a mut Scratch) -> Result<Header<
 #[path = "header_tests.rs"]
 mod tests;
 #[cfg(test)]
-pub(super) use tests::with_fields;
+pub(crate) use tests::with_fields;

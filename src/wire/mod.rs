@@ -6,6 +6,7 @@
 //! family's `ext()` -> `frame::write`. Nothing on the path of a send or a pull allocates. The source of every name and
 //! rule is RocketMQ's `remoting` module.
 
+pub mod admin;
 pub mod assignment;
 pub mod codes;
 pub mod consumer;

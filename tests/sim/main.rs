@@ -10,6 +10,7 @@
 //! [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds a restarted broker against
 //! the oracle, and [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92.
 
+mod calls;
 mod client;
 mod cluster;
 mod dice;

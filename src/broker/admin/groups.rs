@@ -1,11 +1,12 @@
-//! Groups: 200, 201, 207, 225, 352.
+//! Groups: 200, 201, 207, 225, 352, 353.
 
 use crate::broker::reply::Reply;
 use crate::broker::send::missing_group;
 use crate::broker::{Broker, ConfigFile, Refusal, names};
 use crate::wire::codes::response;
 use crate::wire::group::{
-    DeleteGroup, GroupRequest, SubscriptionGroupConfig, SubscriptionGroupList,
+    DeleteGroup, GroupForbidden, GroupForbiddenRequest, GroupRequest, SubscriptionGroupConfig,
+    SubscriptionGroupList,
 };
 use crate::wire::{Ext, loose_json};
 
@@ -57,6 +58,26 @@ impl Broker {
         let group = GroupRequest::decode(ext)?.group;
         let config = self.find_or_create_group(group, now_ms);
         config.map(Reply::json).ok_or_else(|| missing_group(group))
+    }
+
+    /// Whether a group may read a topic; changed if the request says so.
+    pub(in crate::broker) fn group_forbidden(
+        &mut self,
+        ext: &Ext<'_>,
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
+        let request = GroupForbiddenRequest::decode(ext)?;
+        let (group, topic) = (request.group, request.topic);
+        if let Some(readable) = request.readable
+            && self.groups.set_readable(group, topic, readable, now_ms)
+        {
+            self.persist(ConfigFile::SubscriptionGroups);
+        }
+        Ok(Reply::json(&GroupForbidden {
+            group: group.into(),
+            readable: self.groups.may_read(group, topic),
+            topic: topic.into(),
+        }))
     }
 
     pub(in crate::broker) fn delete_group(

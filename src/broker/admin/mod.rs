@@ -3,7 +3,12 @@
 mod cleaning;
 mod connections;
 mod groups;
+mod queues;
+pub(super) mod relay;
+mod replicas;
+pub(super) mod rewind;
 mod runtime;
 mod settings;
 mod stats;
 mod topics;
+pub(super) mod unsupported;

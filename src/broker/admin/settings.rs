@@ -1,7 +1,9 @@
 //! The broker's settings as Java properties: 25, 26.
 
+use std::collections::BTreeMap;
+
 use crate::broker::reply::Reply;
-use crate::broker::{Broker, BrokerConfig, Effect, Refusal};
+use crate::broker::{Broker, BrokerConfig, ConfigFile, Effect, Refusal};
 use crate::wire::codes::response;
 use crate::wire::loose_json;
 
@@ -113,51 +115,121 @@ const SETTINGS: &[Setting] = &[
     setting!("regionId", fixed | config | config.region_id.clone()),
     setting!("serverLoadBalancerEnable", pop.divides_queues),
     setting!("shortPollingTimeMills", short_polling_ms),
+    setting!("storeReplyMessageEnable", store_replies),
     setting!("traceOn", fixed | config | config.trace_on.to_string()),
     setting!(
         "traceTopicEnable",
         fixed | config | config.trace_topic.to_string()
     ),
+    setting!("useServerSideResetOffset", server_side_reset),
 ];
 
+/// What would move files under the running broker (RocketMQ: `configBlackList`).
+const FORBIDDEN: &[&str] = &["brokerConfigPath", "configBlackList", "rocketmqHome"];
+
 impl Broker {
-    /// All of the changes or none.
-    pub(in crate::broker) fn update_config(&mut self, body: &[u8]) -> Result<Reply, Refusal> {
+    /// All of the changes or none. They are kept, and stronger than broker.conf at the next start. (RocketMQ passes over names
+    /// that it does not know and values that it cannot read.)
+    pub(in crate::broker) fn update_config(
+        &mut self,
+        body: &[u8],
+        now_ms: u64,
+    ) -> Result<Reply, Refusal> {
         let text = std::str::from_utf8(body)
             .map_err(|_| Refusal::new(response::SYSTEM_ERROR, "the properties are not UTF-8"))?;
         let mut config = self.config.clone();
-        let lines = text.lines().map(str::trim);
-        for line in lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '!'])) {
-            let Some((name, value)) = line.split_once('=') else {
-                return Err(Refusal::new(
-                    response::SYSTEM_ERROR,
-                    format!("property line {line:?} has no ="),
-                ));
-            };
-            change(&mut config, name.trim(), value.trim())?;
+        let changes = properties(text)?;
+        for (name, value) in &changes {
+            change(&mut config, name, value)?;
         }
-        if config.retention != self.config.retention {
-            self.effects.push(Effect::KeepBy(config.retention.clone()));
+        let before = std::mem::replace(&mut self.config, config);
+        if self.config.broker_permission != before.broker_permission {
+            self.topics.changed(now_ms);
+            self.effects.push(Effect::RegisterAll);
         }
-        self.config = config;
+        if self.config.retention != before.retention {
+            let retention = self.config.retention.clone();
+            self.effects.push(Effect::KeepBy(retention));
+        }
+        if !changes.is_empty() {
+            let owned = changes
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()));
+            self.changed_settings.extend(owned);
+            self.persist(ConfigFile::Settings);
+        }
         Ok(Reply::ok())
     }
 
+    /// What broker.conf and its defaults say, with what has been changed since.
     pub(in crate::broker) fn config_text(&self) -> Result<Reply, Refusal> {
-        let mut text = String::new();
+        let start = self.config.start_properties.iter();
+        let mut values: BTreeMap<&str, String> = start
+            .map(|(name, value)| (&**name, value.clone()))
+            .collect();
         for setting in SETTINGS {
-            text.push_str(&format!(
-                "{}={}\n",
-                setting.name,
-                (setting.show)(&self.config)
-            ));
+            values.insert(setting.name, (setting.show)(&self.config));
         }
+        let lines = values
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}\n"));
         let version = loose_json::to_vec(&self.topics.version());
         Ok(Reply {
-            body: text.into_bytes(),
+            body: lines.collect::<String>().into_bytes(),
             ..Reply::ok().with("version", String::from_utf8_lossy(&version))
         })
     }
+
+    /// What administrators have changed in this or an earlier life of the broker, as the file that keeps it has it.
+    pub(in crate::broker) fn changed_settings_text(&self) -> String {
+        let mut text = String::from(
+            "# Changed in the running broker (mqadmin updateBrokerConfig); stronger than broker.conf. To go back: delete the line.\n",
+        );
+        for (name, value) in &self.changed_settings {
+            text.push_str(&format!("{name}={value}\n"));
+        }
+        text
+    }
+
+    /// Takes in what an earlier life has kept. What cannot be taken any more is said, and the rest is taken.
+    pub(in crate::broker) fn load_changed_settings(&mut self, text: &str) -> Result<(), Refusal> {
+        let mut result = Ok(());
+        let retention = self.config.retention.clone();
+        for line in text.lines() {
+            match properties(line) {
+                Ok(changes) => {
+                    for (name, value) in changes {
+                        match change(&mut self.config, name, value) {
+                            Ok(()) => {
+                                self.changed_settings.insert(name.into(), value.into());
+                            }
+                            Err(refusal) => result = Err(refusal),
+                        }
+                    }
+                }
+                Err(refusal) => result = Err(refusal),
+            }
+        }
+        if self.config.retention != retention {
+            let retention = self.config.retention.clone();
+            self.effects.push(Effect::KeepBy(retention));
+        }
+        result
+    }
+}
+
+fn properties(text: &str) -> Result<Vec<(&str, &str)>, Refusal> {
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
+    lines
+        .map(|line| match line.split_once('=') {
+            Some((name, value)) => Ok((name.trim(), value.trim())),
+            None => Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("property line {line:?} has no ="),
+            )),
+        })
+        .collect()
 }
 
 /// `04` or `02;14`
@@ -172,6 +244,12 @@ fn show_hours(hours: &[u8]) -> String {
 }
 
 fn change(config: &mut BrokerConfig, name: &str, value: &str) -> Result<(), Refusal> {
+    if FORBIDDEN.contains(&name) {
+        return Err(Refusal::new(
+            response::NO_PERMISSION,
+            "Can not update config in black list.",
+        ));
+    }
     let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
         return Err(Refusal::new(
             response::SYSTEM_ERROR,

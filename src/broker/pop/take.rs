@@ -152,6 +152,9 @@ impl ReviveRecord {
     }
 }
 
+/// In place of the offset that a pull names.
+const NO_OFFSET: i64 = -1;
+
 impl Broker {
     pub fn admit_pop(&mut self, request: &PopRequest<'_>, now_ms: u64) -> Result<PopPlan, Refusal> {
         let now = now_ms as i64;
@@ -350,7 +353,8 @@ impl Broker {
         now_ms: u64,
     ) -> Look {
         let (group, topic, id) = (&*plan.group, &*source.topic, source.queue_id as i32);
-        if let Some(reset) = self.offsets.take_reset(group, topic, id) {
+        // A pop does not say where it begins, so it has not yet heard of a reset.
+        if let Some(reset) = self.offsets.take_reset(group, topic, id, NO_OFFSET) {
             self.pops.orders.clear(group, topic, source.queue_id);
             self.offsets.commit(group, topic, id, reset, now_ms);
         }

@@ -319,7 +319,7 @@ fn stats_of_topics_and_groups() {
         3,
         r#""lastUpdateTimestamp":0,"maxOffset":0,"minOffset":0"#
     )));
-    assert!(body(&reply).ends_with(r#""topicPutTps":1.0}"#));
+    assert!(body(&reply).ends_with(r#""topicPutTps":6.0}"#), "of 10 s");
 
     broker.offsets.commit("g", "T", 0, 4, 0);
     broker.offsets.pulled("g", "T", 0, 6);
@@ -462,6 +462,7 @@ fn what_is_kept_is_told_to_the_store() {
     broker.take_effects(&mut effects);
     let expected = [
         Effect::KeepBy(kept),
+        Effect::Persist(ConfigFile::Settings),
         Effect::CleanLog,
         Effect::CleanQueues,
         Effect::CleanUnusedTopics,

@@ -87,7 +87,8 @@ fn a_topic_is_written_in_order() {
 #[test]
 fn reading_is_tolerant_but_not_of_nonsense() {
     let mut broker = broker();
-    for file in ConfigFile::ALL {
+    let of_json = ConfigFile::ALL.into_iter();
+    for file in of_json.filter(|file| *file != ConfigFile::Settings) {
         assert!(broker.load_file(file, "{}").is_ok());
         assert!(broker.load_file(file, "{\"unknown\":[1,{}]}").is_ok());
         assert!(broker.load_file(file, "").is_err());

@@ -1,6 +1,7 @@
 //! The rules, one small test each, on virtual time.
 
 mod admin;
+mod administration;
 mod answers;
 mod files;
 mod pulls;

@@ -35,6 +35,9 @@ pub const V5_0_0: i32 = 413;
 /// V3_0_11: brokers before it register without a filter server list.
 pub const V3_0_11: i32 = 37;
 
+/// V3_1_8_SNAPSHOT: clients from here on answer what a broker relays (307, 309).
+pub const V3_1_8_SNAPSHOT: i32 = 62;
+
 /// V3_4_9: clients from here on send `maxReconsumeTimes` and mean it.
 pub const V3_4_9: i32 = 121;
 

@@ -24,6 +24,7 @@ public final class ClientCheck {
         Consuming.scenarios(SCENARIOS); // the longest first
         Transactions.scenarios(SCENARIOS);
         Delaying.scenarios(SCENARIOS);
+        Rewinding.scenarios(SCENARIOS);
         Sending.scenarios(SCENARIOS);
         Pulling.scenarios(SCENARIOS);
         Querying.scenarios(SCENARIOS);

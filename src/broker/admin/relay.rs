@@ -1,0 +1,137 @@
+//! What a client is asked on an administrator's behalf: 307, 309 and 223 (RocketMQ: `AdminBrokerProcessor.callConsumer`,
+//! `Broker2Client.getConsumeStatus`). Who asks the client and waits for it is another's business.
+
+use crate::broker::clients::Member;
+use crate::broker::{Broker, ConnId, Refusal};
+use crate::message::ids::parse_offset_message_id;
+use crate::wire::Ext;
+use crate::wire::codes::{V3_1_8_SNAPSHOT, request, response};
+use crate::wire::consumer::{ConsumeMessageDirectly, ConsumerRunningInfo};
+use crate::wire::offset::ConsumerStatusRequest;
+
+/// A request to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRequest {
+    pub code: i32,
+    pub ext: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// A consumer, and what to ask it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    pub conn: ConnId,
+    /// For remarks: `<group> <client id>`.
+    pub name: String,
+    pub request: ClientRequest,
+}
+
+impl Broker {
+    /// What a consumer is doing, with the stacks of its threads if that is wished for.
+    pub fn relay_running_info(&self, ext: &Ext<'_>) -> Result<Relay, Refusal> {
+        let asked = ConsumerRunningInfo::decode(ext)?;
+        self.relay(
+            request::GET_CONSUMER_RUNNING_INFO,
+            asked.consumer_group,
+            asked.client_id,
+            ext,
+        )
+    }
+
+    /// A message that a consumer is to consume at once; also where it is in the log, for the request's body.
+    pub fn relay_message(&self, ext: &Ext<'_>) -> Result<(Relay, u64), Refusal> {
+        let asked = ConsumeMessageDirectly::decode(ext)?;
+        let message_id = asked.msg_id.unwrap_or("");
+        let (_, physical_offset) = parse_offset_message_id(message_id)
+            .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
+        let mut relay = self.relay(
+            request::CONSUME_MESSAGE_DIRECTLY,
+            asked.consumer_group,
+            asked.client_id.unwrap_or(""),
+            ext,
+        )?;
+        let mut put = |name: &str, value: String| {
+            let fields = &mut relay.request.ext;
+            fields.retain(|(known, _)| known != name);
+            fields.push((name.into(), value));
+        };
+        put("brokerName", self.config.broker_name.clone());
+        if let Some(topic) = asked.topic.and_then(|topic| self.topics.find(topic)) {
+            put("topicSysFlag", topic.config.topic_sys_flag.to_string());
+        }
+        if let Some(group) = self.groups.find(asked.consumer_group) {
+            put("groupSysFlag", group.group_sys_flag.to_string());
+        }
+        Ok((relay, physical_offset))
+    }
+
+    /// How far each client of a group is, or the one that is named; and what to ask them. RocketMQ answers a group that is
+    /// not online with a null pointer, and we as it answers one whose clients have just gone.
+    pub fn relay_status(&self, ext: &Ext<'_>) -> Result<Vec<Relay>, Refusal> {
+        let asked = ConsumerStatusRequest::decode(ext)?;
+        let group = asked.group;
+        let Some(members) = self.clients.consumers(group) else {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("No Any Consumer online in the consumer group: [{group}]"),
+            ));
+        };
+        let wanted = asked.client_addr.filter(|id| !id.trim().is_empty());
+        let members = members.connections();
+        let chosen =
+            members.filter(|(_, member)| wanted.is_none_or(|wanted| wanted == member.client_id));
+        Ok(chosen
+            .map(|(conn, member)| Relay {
+                conn,
+                name: member.client_id.clone(),
+                request: ClientRequest {
+                    code: request::GET_CONSUMER_STATUS_FROM_CLIENT,
+                    ext: vec![
+                        ("topic".into(), asked.topic.into()),
+                        ("group".into(), group.into()),
+                    ],
+                    body: Vec::new(),
+                },
+            })
+            .collect())
+    }
+
+    fn relay(
+        &self,
+        code: i32,
+        group: &str,
+        client_id: &str,
+        ext: &Ext<'_>,
+    ) -> Result<Relay, Refusal> {
+        let (conn, member) = self.find_consumer(group, client_id).ok_or_else(|| {
+            let remark = format!("The Consumer <{group}> <{client_id}> not online");
+            Refusal::new(response::SYSTEM_ERROR, remark)
+        })?;
+        if member.version < V3_1_8_SNAPSHOT {
+            let remark = format!(
+                "The Consumer <{client_id}> Version <{}> too low to finish, please upgrade it to V3_1_8_SNAPSHOT",
+                member.version
+            );
+            return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+        }
+        let fields = ext.iter();
+        Ok(Relay {
+            conn,
+            name: format!("<{group}> <{client_id}>"),
+            request: ClientRequest {
+                code,
+                ext: fields
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .collect(),
+                body: Vec::new(),
+            },
+        })
+    }
+
+    fn find_consumer(&self, group: &str, client_id: &str) -> Option<(ConnId, &Member)> {
+        let members = self.clients.consumers(group)?;
+        members
+            .connections()
+            .find(|(_, member)| member.client_id == client_id)
+    }
+}

@@ -1,0 +1,271 @@
+//! What the broker asks of its clients and waits for: each call is matched with its answer by connection and `opaque`.
+//!
+//! A call ends with the answer, with the end of its connection (at once), or when its time is over; an answer that comes
+//! later finds nobody and is dropped. (RocketMQ: `Broker2Client`, `NettyRemotingAbstract.responseTable`.)
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use super::connection::Connection;
+use super::shard::Shard;
+use crate::io::{First, Io, Notify, first};
+use crate::wire::{CURRENT_VERSION, Codec, Head, Header, Language, Value, frame};
+
+/// Calls that may wait at a time. What a client asks us to relay waits for another client, which may be slow or gone:
+/// this bounds what that can cost.
+const MAX_WAITING: usize = 4096;
+
+/// The same for one client, so that one that hangs does not stand for all.
+const MAX_WAITING_OF_ONE: usize = 256;
+
+/// What a client answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub code: i32,
+    pub remark: Option<String>,
+    pub ext: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallError {
+    #[error("its connection has closed")]
+    Closed,
+    #[error("no answer within {ms} ms")]
+    TimedOut { ms: u64 },
+    #[error("{got} requests to clients wait for their answers, which is the limit")]
+    TooMany { got: usize },
+}
+
+#[derive(Default)]
+pub(super) struct Calls {
+    /// By connection and opaque.
+    waiting: RefCell<BTreeMap<(u64, i32), Rc<Call>>>,
+    next_opaque: Cell<i32>,
+}
+
+#[derive(Default)]
+struct Call {
+    outcome: RefCell<Option<Result<Answer, CallError>>>,
+    ended: Notify,
+}
+
+impl Calls {
+    /// Hands an answer to its caller, if one still waits.
+    pub(super) fn answered(&self, connection: u64, header: &Header<'_>, body: &[u8]) {
+        let call = self
+            .waiting
+            .borrow_mut()
+            .remove(&(connection, header.opaque));
+        let Some(call) = call else { return };
+        let fields = header.ext.iter();
+        call.end(Ok(Answer {
+            code: header.code,
+            remark: header.remark.map(str::to_owned),
+            ext: fields
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            body: body.to_vec(),
+        }));
+    }
+
+    /// Nobody will answer what was asked on this connection.
+    pub(super) fn closed(&self, connection: u64) {
+        let mut waiting = self.waiting.borrow_mut();
+        let lost = waiting.extract_if(all_of(connection), |_, _| true);
+        for (_, call) in lost {
+            call.end(Err(CallError::Closed));
+        }
+    }
+
+    /// Enters a call; the guard takes it out again, however it ends.
+    fn enter(self: &Rc<Self>, connection: u64) -> Result<Waiting, CallError> {
+        let mut waiting = self.waiting.borrow_mut();
+        let got = waiting.len();
+        if got >= MAX_WAITING {
+            return Err(CallError::TooMany { got });
+        }
+        let got = waiting.range(all_of(connection)).count();
+        if got >= MAX_WAITING_OF_ONE {
+            return Err(CallError::TooMany { got });
+        }
+        // Numbers run around; one that still waits on this connection must not be met again.
+        let opaque = loop {
+            let opaque = self.next_opaque.get();
+            self.next_opaque.set(opaque.wrapping_add(1));
+            if !waiting.contains_key(&(connection, opaque)) {
+                break opaque;
+            }
+        };
+        let call = Rc::new(Call::default());
+        waiting.insert((connection, opaque), call.clone());
+        Ok(Waiting {
+            calls: self.clone(),
+            key: (connection, opaque),
+            call,
+        })
+    }
+}
+
+impl Call {
+    fn end(&self, outcome: Result<Answer, CallError>) {
+        self.outcome.replace(Some(outcome));
+        self.ended.notify();
+    }
+}
+
+/// A call that has been made.
+pub(super) struct Waiting {
+    calls: Rc<Calls>,
+    key: (u64, i32),
+    call: Rc<Call>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.calls.waiting.borrow_mut().remove(&self.key);
+    }
+}
+
+impl<I: Io> Shard<I> {
+    /// Asks the client at the other end of `connection` and waits for its answer, `timeout_ms` at most.
+    pub(super) async fn call(
+        &self,
+        connection: &Connection<I::Stream>,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+        timeout_ms: u64,
+    ) -> Result<Answer, CallError> {
+        let waiting = self.start_call(connection, code, ext, body)?;
+        self.answer_of(&waiting, timeout_ms).await
+    }
+
+    /// Asks without waiting.
+    pub(super) fn start_call(
+        &self,
+        connection: &Connection<I::Stream>,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) -> Result<Waiting, CallError> {
+        if connection.is_closed() {
+            return Err(CallError::Closed);
+        }
+        let waiting = self.calls.enter(connection.id)?;
+        let (_, opaque) = waiting.key;
+        connection.write(|out| frame::write(out, &request_head(code, opaque, 0), ext, body));
+        Ok(waiting)
+    }
+
+    pub(super) async fn answer_of(
+        &self,
+        waiting: &Waiting,
+        timeout_ms: u64,
+    ) -> Result<Answer, CallError> {
+        let deadline_ns = self.io.now().mono_ns + timeout_ms * 1_000_000;
+        let ended = waiting.call.ended.notified();
+        match first(ended, self.io.sleep_until(deadline_ns)).await {
+            First::Left(()) => {
+                let outcome = waiting.call.outcome.take();
+                outcome.expect("a call ends with its outcome")
+            }
+            First::Right(()) => Err(CallError::TimedOut { ms: timeout_ms }),
+        }
+    }
+}
+
+fn all_of(connection: u64) -> RangeInclusive<(u64, i32)> {
+    (connection, i32::MIN)..=(connection, i32::MAX)
+}
+
+/// The head of a request of ours, in the codec that every client reads.
+pub(super) fn request_head(code: i32, opaque: i32, flag: i32) -> Head<'static> {
+    Head {
+        codec: Codec::Json,
+        code,
+        language: Language::Java,
+        version: CURRENT_VERSION,
+        opaque,
+        flag,
+        remark: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{FLAG_RESPONSE, Scratch, header};
+
+    /// Answers as a client does, through the real codec.
+    fn answer(calls: &Calls, connection: u64, opaque: i32, code: i32) {
+        let mut bytes = Vec::new();
+        let head = request_head(code, opaque, FLAG_RESPONSE);
+        frame::write(&mut bytes, &head, &[("a", Value::Str("b"))], b"body");
+        let frame = frame::split(&bytes).unwrap().unwrap();
+        let mut scratch = Scratch::default();
+        let header = header::decode(&frame, &mut scratch).unwrap();
+        calls.answered(connection, &header, frame.body);
+    }
+
+    fn outcome(waiting: &Waiting) -> Option<Result<i32, CallError>> {
+        let outcome = waiting.call.outcome.borrow().clone();
+        outcome.map(|outcome| outcome.map(|answer| answer.code))
+    }
+
+    #[test]
+    fn an_answer_finds_its_caller_by_connection_and_opaque() {
+        let calls = Rc::new(Calls::default());
+        let (first, second) = (calls.enter(1).unwrap(), calls.enter(1).unwrap());
+        let other = calls.enter(2).unwrap();
+        assert_ne!(first.key, second.key);
+        answer(&calls, 1, other.key.1, 9);
+        assert_eq!(outcome(&other), None, "an answer of another connection");
+        answer(&calls, 1, second.key.1, 7);
+        answer(&calls, 1, second.key.1, 8);
+        assert_eq!(outcome(&second), Some(Ok(7)), "the second one is late");
+        assert_eq!(outcome(&first), None);
+        let answer = second.call.outcome.take().unwrap().unwrap();
+        assert_eq!(answer.ext, [("a".to_owned(), "b".to_owned())]);
+        assert_eq!(answer.body, b"body");
+    }
+
+    #[test]
+    fn a_closed_connection_ends_its_calls_and_no_others() {
+        let calls = Rc::new(Calls::default());
+        let (first, second) = (calls.enter(1).unwrap(), calls.enter(1).unwrap());
+        let other = calls.enter(2).unwrap();
+        calls.closed(1);
+        assert_eq!(outcome(&first), Some(Err(CallError::Closed)));
+        assert_eq!(outcome(&second), Some(Err(CallError::Closed)));
+        assert_eq!(outcome(&other), None);
+    }
+
+    #[test]
+    fn calls_are_bounded_and_leave_nothing_behind() {
+        let calls = Rc::new(Calls::default());
+        let clients = (MAX_WAITING / MAX_WAITING_OF_ONE) as u64;
+        let mut waiting = Vec::new();
+        for client in 0..clients {
+            waiting.extend((0..MAX_WAITING_OF_ONE).map(|_| calls.enter(client).unwrap()));
+            let got = MAX_WAITING_OF_ONE.max(waiting.len() / MAX_WAITING * MAX_WAITING);
+            let refused = calls.enter(client).err();
+            assert_eq!(refused, Some(CallError::TooMany { got }));
+        }
+        let got = MAX_WAITING;
+        assert_eq!(calls.enter(clients).err(), Some(CallError::TooMany { got }));
+        drop(waiting);
+        assert!(calls.waiting.borrow().is_empty());
+        assert!(calls.enter(2).is_ok());
+    }
+
+    #[test]
+    fn numbers_that_still_wait_are_passed_over() {
+        let calls = Rc::new(Calls::default());
+        let oldest = calls.enter(1).unwrap();
+        calls.next_opaque.set(oldest.key.1);
+        assert_ne!(calls.enter(1).unwrap().key, oldest.key);
+    }
+}

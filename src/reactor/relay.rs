@@ -1,0 +1,96 @@
+//! What an administrator wants to know of a client: the client is asked, and its answer handed on.
+
+use std::rc::Rc;
+
+use super::admin::unreadable;
+use super::calls::{Answer, CallError};
+use super::shard::Shard;
+use crate::broker::reply::Reply;
+use crate::broker::{ClientRequest, ConnId, Refusal, Relay};
+use crate::io::Io;
+use crate::wire::admin::{ConsumerTable, QueueOffsets};
+use crate::wire::codes::response;
+use crate::wire::stats::ConsumerStatusBody;
+use crate::wire::{Ext, Value, loose_json};
+
+/// As RocketMQ waits for a client (`Broker2Client`).
+const PATIENCE_MS: u64 = 10_000;
+const STATUS_PATIENCE_MS: u64 = 5_000;
+
+impl<I: Io> Shard<I> {
+    pub(super) async fn running_info(self: &Rc<Self>, ext: &Ext<'_>) -> Result<Reply, Refusal> {
+        let relay = self.broker.borrow().relay_running_info(ext)?;
+        self.handed_on(&relay).await
+    }
+
+    pub(super) async fn consume_directly(self: &Rc<Self>, ext: &Ext<'_>) -> Result<Reply, Refusal> {
+        let (mut relay, physical_offset) = self.broker.borrow().relay_message(ext)?;
+        let record = self.store.record_at(physical_offset).await;
+        let Some(record) = record.map_err(unreadable)? else {
+            let remark = format!("can not find message by the offset, {physical_offset}");
+            return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+        };
+        relay.request.body = record;
+        self.handed_on(&relay).await
+    }
+
+    /// Who does not answer is left out, as in RocketMQ.
+    pub(super) async fn consumer_status(self: &Rc<Self>, ext: &Ext<'_>) -> Result<Reply, Refusal> {
+        let relays = self.broker.borrow().relay_status(ext)?;
+        let mut table = ConsumerTable::default();
+        for relay in relays {
+            let answer = self
+                .ask(relay.conn, &relay.request, STATUS_PATIENCE_MS)
+                .await;
+            if let Ok(answer) = answer
+                && answer.code == response::SUCCESS
+                && let Ok(status) = loose_json::from_slice::<ConsumerStatusBody>(&answer.body)
+            {
+                let offsets = QueueOffsets(status.message_queue_table);
+                table.consumer_table.insert(relay.name, offsets);
+            }
+        }
+        Ok(Reply {
+            body: loose_json::to_vec(&table),
+            ..Reply::ok()
+        })
+    }
+
+    async fn handed_on(&self, relay: &Relay) -> Result<Reply, Refusal> {
+        let name = &relay.name;
+        match self.ask(relay.conn, &relay.request, PATIENCE_MS).await {
+            Ok(answer) => Ok(Reply {
+                code: answer.code,
+                remark: answer.remark.map(Into::into),
+                ext: Vec::new(),
+                body: answer.body,
+            }),
+            Err(error @ CallError::TimedOut { .. }) => Err(Refusal::new(
+                response::CONSUME_MSG_TIMEOUT,
+                format!("consumer {name} Timeout: {error}"),
+            )),
+            Err(error) => Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("invoke consumer {name} Exception: {error}"),
+            )),
+        }
+    }
+
+    async fn ask(
+        &self,
+        conn: ConnId,
+        request: &ClientRequest,
+        timeout_ms: u64,
+    ) -> Result<Answer, CallError> {
+        let connection = self.connections.find(conn.0).ok_or(CallError::Closed)?;
+        let ext = values(&request.ext);
+        self.call(&connection, request.code, &ext, &request.body, timeout_ms)
+            .await
+    }
+}
+
+pub(super) fn values(ext: &[(String, String)]) -> Vec<(&str, Value<'_>)> {
+    ext.iter()
+        .map(|(name, value)| (&**name, Value::Str(value)))
+        .collect()
+}

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# mqadmin's subcommands against two clusters, and whether they print the same. See commands.txt.
+#
+#   matrix.sh run NAMESRV BROKER OUT_DIR [SUBCOMMAND]     runs them against a cluster of one broker, a new one, and keeps what they print
+#   matrix.sh compare REFERENCE_DIR OUT_DIR [-v]          a line for each: same, differs as it should, or DIFFERS; -v shows how
+#   matrix.sh record OUT_DIR                              keeps what a run against RocketMQ printed as the reference in expected/
+#
+# compare exits with 1 if something differs that should not. EXCEPT names subcommands whose difference is passed over.
+set -u
+mqadmin=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) # env.sh has a "here" of its own
+usage() { sed -n '4,6s/^# *//p' "$0" >&2; exit 2; }
+
+run() {
+    [ $# -ge 3 ] || usage
+    . "$mqadmin/../real-broker/env.sh"
+    local home=$mqadmin/target/home; mkdir -p "$home"
+    exec timeout -k 5 "${TIMEOUT_SECONDS:-400}" "$java" -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $OPENS -Duser.home="$home" \
+        -Drocketmq.home.dir="$home" -cp "$mqadmin/../quiet:$CP" "$mqadmin/Matrix.java" "$1" "$2" "$mqadmin/commands.txt" "${@:3}" \
+        > "$mqadmin/target/matrix.log" 2>&1
+}
+
+# What it prints without what differs between any two runs; lists in an order of their own.
+shown() {
+    sed -E -f "$mqadmin/normalise.sed" "$1" 2> /dev/null | sed -e "s#$2#OUT#g" | case $3 in
+        topicList | statsAll | consumerProgress | brokerConsumeStats | topicStatus | brokerStatus | skipAccumulatedMessage | resetOffsetByTime) sort ;;
+        *) cat ;;
+    esac
+}
+
+compare() {
+    [ $# -ge 2 ] || usage
+    local number=0 wrong=0 line verdict arguments name file reference got
+    while IFS= read -r line; do
+        case $line in '' | '#'*) continue ;; esac
+        number=$((number + 1))
+        verdict=${line%%|*}; verdict=${verdict#! }; arguments=${line#*| }
+        name=${arguments%% *}
+        file=$(printf '%03d-%s.txt' "$number" "$name")
+        case $verdict in skip*) echo "skipped  $arguments (${verdict#skip: })"; continue ;; esac
+        reference=$(shown "$1/$file" "$1" "$name"); got=$(shown "$2/$file" "$2" "$name")
+        if [ "$reference" = "$got" ] && [ -e "$2/$file" ]; then
+            echo "same     $arguments"
+        else
+            case $verdict in
+                differs*) echo "differs  $arguments: ${verdict#differs: }" ;;
+                *)
+                    case " ${EXCEPT-} " in
+                        *" $name "*) echo "excepted $arguments" ;;
+                        *) echo "DIFFERS  $arguments"; wrong=1 ;;
+                    esac ;;
+            esac
+            if [ "${3-}" = -v ]; then diff <(echo "$reference") <(echo "$got") | head -20 | cut -c1-200 | sed 's/^/         /'; fi
+        fi
+    done < "$mqadmin/commands.txt"
+    return $wrong
+}
+
+# What should be the same, without what differs between any two runs.
+record() {
+    [ $# -eq 1 ] || usage
+    rm -rf "$mqadmin/expected"; mkdir -p "$mqadmin/expected"
+    local number=0 line name file
+    while IFS= read -r line; do
+        case $line in '' | '#'*) continue ;; esac
+        number=$((number + 1))
+        name=${line#*| }; name=${name%% *}
+        file=$(printf '%03d-%s.txt' "$number" "$name")
+        case ${line#! } in same* | loops*) shown "$1/$file" "$1" "$name" > "$mqadmin/expected/$file" ;; esac
+    done < "$mqadmin/commands.txt"
+}
+
+case ${1-} in
+    run | compare | record) "$@" ;;
+    *) usage ;;
+esac
