@@ -3,6 +3,8 @@
 //! The reader follows `MessageDecoder.string2messageProperties`: a pair counts only if name and value are not empty, and
 //! the later of two equal names wins. Properties from outside need not be UTF-8; a pair that is not is passed over.
 
+use memchr::memchr;
+
 use super::record::CRC_PROPERTY_BYTES;
 
 pub const NAME_VALUE_SEPARATOR: u8 = 1;
@@ -57,6 +59,20 @@ pub fn find<'a, P: AsRef<[u8]> + ?Sized>(properties: &'a P, name: &str) -> Optio
         .last()?
         .2;
     std::str::from_utf8(value).ok()
+}
+
+/// The values of these names, by the same rule, in one pass.
+pub fn find_all<'a, const N: usize>(
+    properties: &'a [u8],
+    names: [&str; N],
+) -> [Option<&'a str>; N] {
+    let mut values = [None; N];
+    for (_, found, value) in pairs(properties) {
+        if let Some(place) = names.iter().position(|name| name.as_bytes() == found) {
+            values[place] = Some(value);
+        }
+    }
+    values.map(|value| std::str::from_utf8(value?).ok())
 }
 
 /// Appends one pair; separators in `name` or `value` are the caller's mistake.
@@ -175,13 +191,21 @@ fn has_crc(part: &[u8]) -> bool {
 
 /// `(pair, name, value)` of every well-formed pair.
 fn pairs(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], &[u8])> {
-    properties
-        .split(|byte| *byte == PROPERTY_SEPARATOR)
-        .filter_map(|pair| {
-            let at = pair.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR)?;
-            let (name, value) = (&pair[..at], &pair[at + 1..]);
-            (!name.is_empty() && !value.is_empty()).then_some((pair, name, value))
-        })
+    let mut rest = properties;
+    let pieces = std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr(PROPERTY_SEPARATOR, rest).unwrap_or(rest.len());
+        let (pair, behind) = rest.split_at(end);
+        rest = behind.get(1..).unwrap_or_default();
+        Some(pair)
+    });
+    pieces.filter_map(|pair| {
+        let at = memchr(NAME_VALUE_SEPARATOR, pair)?;
+        let (name, value) = (&pair[..at], &pair[at + 1..]);
+        (!name.is_empty() && !value.is_empty()).then_some((pair, name, value))
+    })
 }
 
 #[cfg(test)]
@@ -202,6 +226,8 @@ mod tests {
         assert_eq!(pairs, [("A", "1"), ("C", "2\u{1}3"), ("A", "4")]);
         assert_eq!(find(text, "A"), Some("4"));
         assert_eq!(find(text, "B"), None);
+        let all = find_all(text.as_bytes(), ["C", "B", "A"]);
+        assert_eq!(all, [Some("2\u{1}3"), None, Some("4")]);
         assert_eq!(find(&b"T\x01\xff\x02"[..], "T"), None);
     }
 

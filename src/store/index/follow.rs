@@ -181,17 +181,13 @@ fn add_keys(bytes: &[u8], position: u64, keys: &mut Vec<Key>) -> bool {
     if sys_flag::transaction(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
         return true;
     }
-    let (mut unique, mut others, mut tag) = (None, "", None);
-    for (name, value) in properties::iter(record.properties) {
-        match name {
-            properties::UNIQUE_KEY => unique = Some(value),
-            properties::KEYS => others = value,
-            properties::TAGS => tag = Some(value),
-            _ => {}
-        }
-    }
+    let names = [properties::UNIQUE_KEY, properties::KEYS, properties::TAGS];
+    let [unique, others, tag] = properties::find_all(record.properties, names);
     let topic = TopicHash::new(record.topic);
-    let others = others.split(' ').filter(|key| !key.is_empty());
+    let others = others
+        .unwrap_or_default()
+        .split(' ')
+        .filter(|key| !key.is_empty());
     let hashes = unique
         .into_iter()
         .chain(others)
