@@ -315,20 +315,29 @@ impl Broker {
         request: &PullRequest<'_>,
     ) -> Result<(TagFilter, Option<PropertyFilter>), Refusal> {
         let expression = request.subscription.unwrap_or("");
-        let Some(kind) = request
-            .expression_type
-            .filter(|kind| !filter::is_tag_type(Some(kind)))
-        else {
+        if let Some(kind) = request.expression_type
+            && !filter::is_tag_type(Some(kind))
+            && !expression.is_empty()
+            && !self.config.property_filter
+        {
+            return Err(no_property_filter(kind));
+        }
+        self.parse_filter(expression, request.expression_type)
+    }
+
+    pub(super) fn parse_filter(
+        &mut self,
+        expression: &str,
+        expression_type: Option<&str>,
+    ) -> Result<(TagFilter, Option<PropertyFilter>), Refusal> {
+        let Some(kind) = expression_type.filter(|kind| !filter::is_tag_type(Some(kind))) else {
             let tags = TagFilter::parse(expression).map_err(|_| parse_failed())?;
             return Ok((tags, None));
         };
         if expression.is_empty() {
             return Err(parse_failed());
         }
-        if !self.config.property_filter {
-            return Err(no_property_filter(kind));
-        }
-        // RocketMQ has an assertion here that is off, and lets everything through.
+        // RocketMQ's pull has an assertion here that is off, and lets everything through.
         let selector = self.selectors.find_or_parse(kind, expression);
         let selector = selector.map_err(|_| parse_failed())?;
         Ok((TagFilter::All, Some(PropertyFilter::Selector(selector))))

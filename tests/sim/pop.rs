@@ -51,6 +51,7 @@ struct Pop<'a> {
     poll_ms: i64,
     queue_id: i32,
     expression: &'a str,
+    expression_type: &'a str,
     order: bool,
     attempt_id: Option<&'a str>,
 }
@@ -61,6 +62,7 @@ const ALL: Pop<'static> = Pop {
     poll_ms: 0,
     queue_id: -1,
     expression: "*",
+    expression_type: "TAG",
     order: false,
     attempt_id: None,
 };
@@ -102,7 +104,7 @@ impl Popper {
             poll_ms: pop.poll_ms,
             born_ms: Some(self.now_ms() as i64),
             init_mode: 0,
-            expression_type: Some("TAG"),
+            expression_type: Some(pop.expression_type),
             expression: Some(pop.expression),
             order: pop.order,
             attempt_id: pop.attempt_id,
@@ -355,6 +357,42 @@ fn one_queue_a_limit_and_a_filter() {
             .unwrap();
         assert_eq!(reply.code, response::SUBSCRIPTION_PARSE_FAILED);
     });
+}
+
+#[test]
+fn an_expression_chooses_and_chooses_again_what_comes_back() {
+    let cluster = Cluster::new(1, Flush::Async);
+    cluster.sim.run(async {
+        let mut popper = started(&cluster).await;
+        popper.send(0..24).await;
+        let chosen = Pop {
+            expression: "TAGS = 'red' AND (KEYS ENDSWITH '2' OR KEYS ENDSWITH '1')",
+            expression_type: "SQL92",
+            ..ALL
+        };
+        let first = popper.pop(&chosen).await;
+        assert_eq!(sorted(numbers(&first)), [12, 21]);
+        cluster.sleep_ms(2_300).await;
+        let again = popper.pop(&chosen).await;
+        assert_eq!(
+            sorted(numbers(&again)),
+            [12, 21],
+            "nobody has acknowledged them"
+        );
+        assert!(again.iter().all(|message| message.reconsume_times == 1));
+        popper.ack_all(&again).await;
+        let wrong = Pop {
+            expression: "TAGS = ",
+            ..chosen
+        };
+        let reply = popper.try_pop(&wrong).await.unwrap();
+        assert_eq!(reply.code, response::SUBSCRIPTION_PARSE_FAILED);
+    });
+}
+
+fn sorted(mut numbers: Vec<u64>) -> Vec<u64> {
+    numbers.sort_unstable();
+    numbers
 }
 
 #[test]

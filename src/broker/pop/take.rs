@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::{GroupQueue, PopKey, ReviveRecord, Times, in_flight, retry_flag, retry_topic};
 use crate::broker::config::perm;
-use crate::broker::filter::{self, TagFilter};
+use crate::broker::filter::{PropertyFilter, TagFilter};
 use crate::broker::send::{missing_group, missing_topic};
 use crate::broker::{Broker, Refusal};
 use crate::store::QueueBounds;
@@ -28,6 +28,8 @@ pub struct PopPlan {
     pub max_messages: usize,
     pub invisible_ms: u64,
     pub filter: TagFilter,
+    /// Which of them, when they have been read.
+    pub properties: Option<PropertyFilter>,
     pub is_orderly: bool,
     pub attempt_id: Option<Rc<str>>,
     starts_with_newest: bool,
@@ -192,16 +194,16 @@ impl Broker {
             request.queue_id,
             now_ms,
         )?;
-        let filter = pop_filter(request).ok_or_else(|| {
-            Refusal::new(
-                response::SUBSCRIPTION_PARSE_FAILED,
-                "parse the consumer's subscription failed",
-            )
-        })?;
+        // RocketMQ asks for enablePropertyFilter only when messages are pulled.
+        let (filter, properties) = match request.expression {
+            Some(expression) => self.parse_filter(expression, request.expression_type)?,
+            None => (TagFilter::All, None),
+        };
         let plan = PopPlan {
             max_messages: request.max_msg_nums as usize,
             invisible_ms: request.invisible_ms as u64,
             filter,
+            properties,
             is_orderly: request.order,
             attempt_id: request.attempt_id.map(Rc::from),
             starts_with_newest: request.init_mode == INIT_MODE_MAX,
@@ -463,20 +465,10 @@ fn look_around(group: &str, topic: &str, queue_id: Option<u32>) -> PopPlan {
         max_messages: 0,
         invisible_ms: 0,
         filter: TagFilter::All,
+        properties: None,
         is_orderly: false,
         attempt_id: None,
         starts_with_newest: false,
         waits_until_ms: None,
-    }
-}
-
-/// `None` if the expression cannot be read, or is of a kind that is not supported.
-fn pop_filter(request: &PopRequest<'_>) -> Option<TagFilter> {
-    let Some(expression) = request.expression else {
-        return Some(TagFilter::All);
-    };
-    match filter::is_tag_type(request.expression_type) {
-        true => TagFilter::parse(expression).ok(),
-        false => None,
     }
 }

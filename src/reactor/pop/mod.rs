@@ -23,7 +23,7 @@ use super::registration::Link;
 use super::send::refusal_of;
 use super::shard::Shard;
 use crate::broker::pop::{Infos, Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
-use crate::broker::{Broker, Refusal};
+use crate::broker::{Broker, PropertyFilter, Refusal};
 use crate::io::{Io, Notify};
 use crate::message::{Check, MAX_PROPERTIES_BYTES, Properties, Record, RecordFields, properties};
 use crate::store::{AppendError, Position, QueueIndex, ReadError, Scan, ScanLimits};
@@ -515,9 +515,13 @@ impl<I: Io> Shard<I> {
             Scan::Found { next_offset } | Scan::NoneMatched { next_offset } => next_offset,
             Scan::Cold => unreachable!("a cold scan reads what is cold"),
         };
+        let mut records = store.read_cold(&positions, Vec::new()).await?;
+        if let Some(filter) = &plan.properties {
+            records = keep_matching(filter, &mut offsets, &positions, &records);
+        }
         Ok(Taken {
             offsets,
-            records: store.read_cold(&positions, Vec::new()).await?,
+            records,
             next_offset,
         })
     }
@@ -701,6 +705,28 @@ fn reply_notification<I: Io>(waiting: &Waiting<I>, has_message: bool, is_polling
     };
     let (connection, caller) = (&waiting.connection, waiting.caller);
     connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);
+}
+
+/// The records that pass, and their offsets only.
+fn keep_matching(
+    filter: &PropertyFilter,
+    offsets: &mut Vec<u64>,
+    positions: &[Position],
+    records: &[u8],
+) -> Vec<u8> {
+    let (mut kept, mut rest) = (Vec::new(), records);
+    let mut sizes = positions.iter().map(|position| position.size as usize);
+    offsets.retain(|_| {
+        let size = sizes.next().unwrap_or(0).min(rest.len());
+        let (record, behind) = rest.split_at(size);
+        rest = behind;
+        let is_wanted = filter.matches(record);
+        if is_wanted {
+            kept.extend_from_slice(record);
+        }
+        is_wanted
+    });
+    kept
 }
 
 /// Appends the record as one of `topic`, with its receipt; `false` if there is no room for it among the properties. Then the
