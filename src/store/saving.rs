@@ -15,6 +15,10 @@ const INTERVAL_NS: u64 = 5_000_000_000;
 /// When they are saved again if there was no space for them.
 const NO_SPACE_RETRY_NS: u64 = 1_000_000_000;
 
+/// After each write the device is left to the log for so many times as long: with 100,000 queues a round takes a minute, and a
+/// log write that comes in between waits for one of them at most.
+const REST_SHARE: u64 = 4;
+
 /// How often it is looked whether memory gets short.
 const LOOK_NS: u64 = 50_000_000;
 
@@ -30,25 +34,14 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
             store.io.sleep_until(store.io.now().mono_ns + LOOK_NS),
         )
         .await;
-        let (free, wanted) = {
-            let queues = &store.state.borrow().queues;
-            let share = queues.capacity_chunks() / FREE_SHARE;
-            (
-                queues.free_chunks(),
-                share.max(store.config.chunks_for_unit()),
-            )
-        };
+        let wanted = store.wanted_chunks();
+        let is_short = store.is_short_of(wanted);
         if store.fence().is_some() {
             return;
         }
-        if let Some(index) = &store.index
-            && index.wants_saving()
-            && let Err(error) = index.save_entries().await
-        {
-            warn!(%error, "the key index cannot be saved; a restart would make it from the log");
-        }
+        store.save_index_entries().await;
         let now_ns = store.io.now().mono_ns;
-        if free >= wanted && now_ns < due_ns && store.deleted.borrow().is_empty() {
+        if !is_short && now_ns < due_ns && store.deleted.borrow().is_empty() {
             continue;
         }
         due_ns = now_ns + INTERVAL_NS;
@@ -60,7 +53,7 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
             }
             warn!(%error, "the queues cannot be saved; a restart would read them from the log");
         }
-        if free < wanted {
+        if is_short || store.is_short_of(wanted) {
             store.state.borrow_mut().queues.evict(2 * wanted);
             store.room.wake_all();
         }
@@ -110,6 +103,7 @@ impl<I: Io> Store<I> {
             if gone || entries.is_empty() {
                 continue;
             }
+            let began_ns = self.io.now().mono_ns;
             if let Err(error) = self
                 .queue_files
                 .save(&topic, queue_id, first, &entries)
@@ -119,8 +113,8 @@ impl<I: Io> Store<I> {
                 return Err(error);
             }
             let count = (entries.len() / super::consume_queue::ENTRY_BYTES) as u64;
-            let mut state = self.state.borrow_mut();
-            state.queues.saved(queue, first + count);
+            self.state.borrow_mut().queues.saved(queue, first + count);
+            self.rest_from(began_ns).await;
         }
         // A restart begins reading at the checkpoint: what is before it must be on the device.
         self.flush_log(position).await?;
@@ -136,6 +130,36 @@ impl<I: Io> Store<I> {
             Some(index) => index.remove_outlived().await,
             None => Ok(()),
         }
+    }
+
+    /// Leaves the device to others after work on it that began then, unless there is a hurry.
+    async fn rest_from(&self, began_ns: u64) {
+        if self.state.borrow().closing || self.is_short_of(self.wanted_chunks()) {
+            return;
+        }
+        self.save_index_entries().await;
+        let now_ns = self.io.now().mono_ns;
+        let rest_ns = REST_SHARE * (now_ns - began_ns);
+        self.io.sleep_until(now_ns + rest_ns).await;
+    }
+
+    async fn save_index_entries(&self) {
+        if let Some(index) = &self.index
+            && index.wants_saving()
+            && let Err(error) = index.save_entries().await
+        {
+            warn!(%error, "the key index cannot be saved; a restart would make it from the log");
+        }
+    }
+
+    /// Chunks that are to be free for what arrives.
+    fn wanted_chunks(&self) -> usize {
+        let share = self.state.borrow().queues.capacity_chunks() / FREE_SHARE;
+        share.max(self.config.chunks_for_unit())
+    }
+
+    fn is_short_of(&self, wanted_chunks: usize) -> bool {
+        self.state.borrow().queues.free_chunks() < wanted_chunks
     }
 
     /// Until nothing is left to remove: what is saved next may be of a topic that was deleted meanwhile and made again,

@@ -12,8 +12,8 @@ export RUSTFLAGS="--cfg fuzzing --cfg fuzzing_libfuzzer -Cpasses=sancov-module -
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Clink-arg=-Wl,--warn-unresolved-symbols"
 export BOLERO_FUZZER=libfuzzer
-binary=$(cargo test --test fuzz --profile fuzz ${FUZZ_JOBS:+--jobs $FUZZ_JOBS} --target "$host" --target-dir "$build" --no-run --message-format json \
-    | sed -n 's/.*"executable":"\([^"]*\/fuzz-[^"]*\)".*/\1/p' | tail -1)
+binary=$(cargo test --test fuzz --profile fuzz --target "$host" --target-dir "$build" --no-run --message-format json \
+    | sed -n 's/.*"executable":"\([^"]*\/deps\/fuzz-[^"\/]*\)".*/\1/p' | tail -1)
 [ -n "$binary" ] || { echo "no test binary was built" >&2; exit 1; }
 kept=tests/fuzz/__fuzz__/$target
 mkdir -p "$kept/corpus" "$kept/crashes"

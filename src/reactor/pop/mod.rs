@@ -1,13 +1,15 @@
 //! POP: takes messages of whatever queue has some, writes their check point, and hands them out.
 //!
 //! A pop is a task of its own, as it may look at many queues, some of them on disk. While it reads a queue no other pop of
-//! its group does. `acks.rs` takes acknowledgements, `revive.rs` brings back what nobody acknowledged, `polls.rs` is where
+//! its group does (`taking.rs`). `acks.rs` takes acknowledgements, `revive.rs` brings back what nobody acknowledged, `polls.rs` is where
 //! pops wait.
 
 mod acks;
 mod assignment;
+mod looking;
 mod polls;
 mod revive;
+mod taking;
 
 pub(super) use revive::{restore, run};
 
@@ -17,25 +19,19 @@ use std::rc::Rc;
 
 use tracing::error;
 
+use self::looking::reply_notification;
 use self::polls::{Ask, LineKey, Polls};
 use super::connection::{Caller, Connection};
 use super::registration::Link;
 use super::send::refusal_of;
 use super::shard::Shard;
-use crate::broker::pop::{Infos, Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
-use crate::broker::{Broker, PropertyFilter, Refusal};
+use crate::broker::Refusal;
+use crate::broker::pop::{Infos, PopPlan};
 use crate::io::{Io, Notify};
-use crate::message::{Check, MAX_PROPERTIES_BYTES, Properties, Record, RecordFields, properties};
-use crate::store::{AppendError, Position, QueueIndex, ReadError, Scan, ScanLimits};
+use crate::store::{AppendError, QueueIndex, ReadError};
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
-use crate::wire::pop::{
-    NotificationReply, NotificationRequest, PeekRequest, PollingInfoReply, PollingInfoRequest,
-    PopReply, PopRequest, Receipt,
-};
-
-/// Entries of one queue that one look may pass over.
-const MAX_ENTRIES: usize = 800;
+use crate::wire::pop::{NotificationRequest, PopReply, PopRequest};
 
 const FOUND: &str = "FOUND";
 const NOTHING: &str = "NO_MESSAGE_IN_QUEUE";
@@ -127,13 +123,6 @@ struct Batch {
     seen: Vec<(QueueIndex, u64)>,
     /// Nothing was found, but there is more to look at.
     goes_on: bool,
-}
-
-/// Messages of one queue.
-struct Taken {
-    offsets: Vec<u64>,
-    records: Vec<u8>,
-    next_offset: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -345,332 +334,6 @@ impl<I: Io> Shard<I> {
         }
         None
     }
-
-    async fn gather(self: &Rc<Self>, waiting: &Waiting<I>) -> Result<Batch, PopError> {
-        let mut batch = Batch {
-            pop_time_ms: self.now_ms(),
-            ..Batch::default()
-        };
-        let sources = self.broker.borrow_mut().pop_sources(&waiting.plan);
-        for source in &sources {
-            self.pop_from(waiting, source, &mut batch).await?;
-        }
-        Ok(batch)
-    }
-
-    async fn pop_from(
-        self: &Rc<Self>,
-        waiting: &Waiting<I>,
-        source: &Source,
-        batch: &mut Batch,
-    ) -> Result<(), PopError> {
-        let plan = &waiting.plan;
-        let queue = self.store.queue(&source.topic, source.queue_id);
-        let bounds = self.store.bounds(queue);
-        batch.seen.push((queue, bounds.max));
-        let Some(_lock) = self.pops.lock(queue, &plan.group) else {
-            // Who has it wakes the next one if there is something left.
-            return Ok(());
-        };
-        let now_ms = self.now_ms();
-        let look = {
-            let mut broker = self.broker.borrow_mut();
-            broker.before_pop(plan, source, bounds, batch.messages, now_ms)
-        };
-        let offset = match look {
-            Look::From(offset) => offset,
-            Look::Skip { rest } => {
-                batch.rest += rest;
-                return Ok(());
-            }
-        };
-        let key = match self.is_full(batch) {
-            true => None,
-            false => self.receipt(plan, source, offset, batch),
-        };
-        let Some(key) = key else {
-            batch.rest += bounds.max - offset;
-            return Ok(());
-        };
-        let left = plan.max_messages - batch.messages;
-        let taken = self.read_source(plan, queue, offset, left, batch).await?;
-        if waiting.connection.is_closed() {
-            batch.rest += bounds.max - offset;
-            return Ok(());
-        }
-        batch.rest += bounds.max.saturating_sub(taken.next_offset);
-        if taken.offsets.is_empty() {
-            batch.goes_on |= offset < taken.next_offset && taken.next_offset < bounds.max;
-            let mut broker = self.broker.borrow_mut();
-            broker.passed_over(plan, source, taken.next_offset, now_ms);
-            return Ok(());
-        }
-        let times = match plan.is_orderly {
-            true => {
-                let mut broker = self.broker.borrow_mut();
-                Some(broker.popped_in_order(plan, source, &taken.offsets, key.pop_time_ms))
-            }
-            false => {
-                self.write_check_point(plan, source, key, &taken).await?;
-                None
-            }
-        };
-        batch
-            .infos
-            .add(source, offset, &taken.offsets, times.as_ref());
-        batch.messages += taken.offsets.len();
-        self.show(plan, source, key, &taken, &mut batch.body);
-        let messages = taken.offsets.len() as u64;
-        let mut broker = self.broker.borrow_mut();
-        broker.handed_out(plan, source, messages, now_ms);
-        Ok(())
-    }
-
-    /// One that no other pop has. The time of the pop stands in the reply once for all its queues, so that it can be moved
-    /// only as long as there is nothing else in it.
-    fn receipt(
-        &self,
-        plan: &PopPlan,
-        source: &Source,
-        start_offset: u64,
-        batch: &mut Batch,
-    ) -> Option<PopKey> {
-        let broker = self.broker.borrow();
-        loop {
-            let key = PopKey {
-                start_offset,
-                pop_time_ms: batch.pop_time_ms,
-            };
-            if plan.is_orderly || !broker.is_receipt_taken(plan, source, key) {
-                return Some(key);
-            }
-            if batch.messages > 0 {
-                return None;
-            }
-            batch.pop_time_ms += 1;
-        }
-    }
-
-    fn max_bytes(&self) -> usize {
-        self.broker.borrow().config.max_pull_bytes as usize
-    }
-
-    /// Each look takes one message at least, however large.
-    fn is_full(&self, batch: &Batch) -> bool {
-        batch.body.len() >= self.max_bytes()
-    }
-
-    async fn write_check_point(
-        self: &Rc<Self>,
-        plan: &PopPlan,
-        source: &Source,
-        key: PopKey,
-        taken: &Taken,
-    ) -> Result<(), PopError> {
-        let name = &self.setup.broker.broker_name;
-        let body = check_point(plan, source, key, &taken.offsets, taken.next_offset, name);
-        let record = ReviveRecord::of_pop(&body);
-        self.store.wait_for_room(record.log_bytes()).await;
-        self.append_check_point(&record, &body)?;
-        Ok(())
-    }
-
-    /// Up to `max_messages` that the plan wants, from `offset` on, wherever they are.
-    async fn read_source(
-        self: &Rc<Self>,
-        plan: &PopPlan,
-        queue: QueueIndex,
-        offset: u64,
-        max_messages: usize,
-        batch: &Batch,
-    ) -> Result<Taken, ReadError> {
-        let limits = ScanLimits {
-            max_messages,
-            max_bytes: self.max_bytes().saturating_sub(batch.body.len()),
-            max_entries: MAX_ENTRIES,
-        };
-        let (mut offsets, mut at) = (Vec::new(), offset);
-        let mut filter = |tags_code| {
-            let is_wanted = plan.filter.matches(tags_code);
-            if is_wanted {
-                offsets.push(at);
-            }
-            at += 1;
-            is_wanted
-        };
-        let mut positions: Vec<Position> = Vec::new();
-        let store = &self.store;
-        let hot = store.scan(queue, offset, &limits, &mut filter, &mut positions);
-        let scan = match hot {
-            Scan::Cold => {
-                store
-                    .scan_cold(queue, offset, &limits, &mut filter, &mut positions)
-                    .await?
-            }
-            hot => hot,
-        };
-        // The scan has asked for one more than it took if it came to a limit.
-        offsets.truncate(positions.len());
-        let next_offset = match scan {
-            Scan::Found { next_offset } | Scan::NoneMatched { next_offset } => next_offset,
-            Scan::Cold => unreachable!("a cold scan reads what is cold"),
-        };
-        let mut records = store.read_cold(&positions, Vec::new()).await?;
-        if let Some(filter) = &plan.properties {
-            records = keep_matching(filter, &mut offsets, &positions, &records);
-        }
-        Ok(Taken {
-            offsets,
-            records,
-            next_offset,
-        })
-    }
-
-    /// Messages of a retry topic are shown as those of the topic that was asked for, with their receipt.
-    fn show(&self, plan: &PopPlan, source: &Source, key: PopKey, taken: &Taken, out: &mut Vec<u8>) {
-        if !source.is_retry || self.broker.borrow().config.pop.shows_retry_topic {
-            return out.extend_from_slice(&taken.records);
-        }
-        let receipt = Receipt {
-            start_offset: key.start_offset,
-            pop_time_ms: key.pop_time_ms,
-            invisible_ms: plan.invisible_ms,
-            revive_queue: plan.revive_queue(),
-            retry_flag: crate::broker::pop::retry_flag(&source.topic),
-            broker_name: &self.setup.broker.broker_name,
-        };
-        let mut rest = &taken.records[..];
-        for offset in &taken.offsets {
-            match Record::decode(rest, Check::Layout) {
-                Ok(record) => {
-                    let text = receipt.text(source.queue_id, *offset);
-                    let (bytes, behind) = rest.split_at(record.total_size as usize);
-                    if !push_under(&plan.topic, &text, &record, out) {
-                        out.extend_from_slice(bytes);
-                    }
-                    rest = behind;
-                }
-                Err(error) => {
-                    // What cannot be read comes back to be looked at again, as every message that nobody acknowledges.
-                    error!(%error, topic = %source.topic, offset, "a message cannot be decoded");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn peek(
-        self: &Rc<Self>,
-        connection: &Rc<Connection<I::Stream>>,
-        caller: Caller,
-        header: &Header<'_>,
-    ) -> Result<(), Refusal> {
-        let request = PeekRequest::decode(&header.ext)?;
-        let plan = self
-            .broker
-            .borrow_mut()
-            .admit_peek(&request, self.now_ms())?;
-        let waiting: Waiting<I> = Waiting {
-            connection: connection.clone(),
-            caller,
-            plan,
-            ask: Ask::Pop,
-        };
-        let shard = self.clone();
-        let reading = connection.start_reading();
-        self.io.spawn(async move {
-            let _reading = reading;
-            match shard.look_at_sources(&waiting.plan).await {
-                Ok(batch) if batch.messages > 0 => {
-                    reply_pop(&waiting, response::SUCCESS, FOUND, &batch)
-                }
-                Ok(batch) => reply_pop(&waiting, response::PULL_NOT_FOUND, NOTHING, &batch),
-                Err(error) => {
-                    let refusal = Refusal::new(response::SYSTEM_ERROR, error.to_string());
-                    shard.refuse(&waiting.connection, caller, &refusal);
-                }
-            }
-            shard.carry_out_effects();
-        });
-        Ok(())
-    }
-
-    /// As a pop gathers, but takes nothing.
-    async fn look_at_sources(self: &Rc<Self>, plan: &PopPlan) -> Result<Batch, ReadError> {
-        let mut batch = Batch::default();
-        let sources = self.broker.borrow_mut().pop_sources(plan);
-        for source in &sources {
-            let queue = self.store.queue(&source.topic, source.queue_id);
-            let bounds = self.store.bounds(queue);
-            let offset = self.broker.borrow().pop_offset(plan, source, bounds);
-            batch.rest += bounds.max - offset;
-            let left = plan.max_messages - batch.messages;
-            if left == 0 || offset == bounds.max || self.is_full(&batch) {
-                continue;
-            }
-            let taken = self.read_source(plan, queue, offset, left, &batch).await?;
-            batch.messages += taken.offsets.len();
-            batch.body.extend_from_slice(&taken.records);
-            let messages = taken.offsets.len() as u64;
-            let mut broker = self.broker.borrow_mut();
-            broker.handed_out(plan, source, messages, self.now_ms());
-        }
-        Ok(batch)
-    }
-
-    fn answer_notification(self: &Rc<Self>, mut waiting: Waiting<I>) {
-        loop {
-            let (has_message, batch) = self.has_message(&waiting.plan);
-            if has_message {
-                return reply_notification(&waiting, true, false);
-            }
-            match self.park_pop(waiting, &batch) {
-                Some(again) => waiting = again,
-                None => return,
-            }
-        }
-    }
-
-    fn has_message(&self, plan: &PopPlan) -> (bool, Batch) {
-        let mut batch = Batch::default();
-        let now_ms = self.now_ms();
-        let mut broker = self.broker.borrow_mut();
-        let sources = broker.pop_sources(plan);
-        let broker: &Broker = &broker;
-        let has_message = sources.iter().any(|source| {
-            let queue = self.store.queue(&source.topic, source.queue_id);
-            let bounds = self.store.bounds(queue);
-            batch.seen.push((queue, bounds.max));
-            let is_blocked = plan.is_orderly && broker.is_pop_blocked(plan, source, now_ms);
-            !is_blocked && broker.pop_offset(plan, source, bounds) < bounds.max
-        });
-        (has_message, batch)
-    }
-
-    fn polling_info(
-        &self,
-        connection: &Rc<Connection<I::Stream>>,
-        caller: Caller,
-        header: &Header<'_>,
-    ) -> Result<(), Refusal> {
-        let request = PollingInfoRequest::decode(&header.ext)?;
-        let now_ms = self.now_ms();
-        let queue_id = self
-            .broker
-            .borrow_mut()
-            .admit_polling_info(&request, now_ms)?;
-        let line = LineKey {
-            topic: request.topic.into(),
-            group: request.consumer_group.into(),
-            queue_id,
-            ask: Ask::Pop,
-        };
-        let reply = PollingInfoReply {
-            polling: self.pops.polls.borrow().waiting(&line) as i32,
-        };
-        connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);
-        Ok(())
-    }
 }
 
 fn reply_pop<I: Io>(waiting: &Waiting<I>, code: i32, remark: &str, batch: &Batch) {
@@ -696,65 +359,4 @@ fn reply_pop<I: Io>(waiting: &Waiting<I>, code: i32, remark: &str, batch: &Batch
         &reply.ext(),
         &batch.body,
     );
-}
-
-fn reply_notification<I: Io>(waiting: &Waiting<I>, has_message: bool, is_polling_full: bool) {
-    let reply = NotificationReply {
-        has_message,
-        is_polling_full,
-    };
-    let (connection, caller) = (&waiting.connection, waiting.caller);
-    connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);
-}
-
-/// The records that pass, and their offsets only.
-fn keep_matching(
-    filter: &PropertyFilter,
-    offsets: &mut Vec<u64>,
-    positions: &[Position],
-    records: &[u8],
-) -> Vec<u8> {
-    let (mut kept, mut rest) = (Vec::new(), records);
-    let mut sizes = positions.iter().map(|position| position.size as usize);
-    offsets.retain(|_| {
-        let size = sizes.next().unwrap_or(0).min(rest.len());
-        let (record, behind) = rest.split_at(size);
-        rest = behind;
-        let is_wanted = filter.matches(record);
-        if is_wanted {
-            kept.extend_from_slice(record);
-        }
-        is_wanted
-    });
-    kept
-}
-
-/// Appends the record as one of `topic`, with its receipt; `false` if there is no room for it among the properties. Then the
-/// client makes it from the reply's header.
-fn push_under(topic: &str, receipt: &str, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
-    let mut own = String::new();
-    properties::push(&mut own, properties::POP_RECEIPT, receipt);
-    let fields = RecordFields {
-        queue_id: record.queue_id,
-        flag: record.flag,
-        queue_offset: record.queue_offset,
-        physical_offset: record.physical_offset,
-        sys_flag: record.sys_flag,
-        born_timestamp_ms: record.born_timestamp_ms,
-        born_host: record.born_host,
-        store_timestamp_ms: record.store_timestamp_ms,
-        store_host: record.store_host,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: record.prepared_transaction_offset,
-        body: record.body,
-        topic,
-        properties: Properties::new(record.properties_without_crc()).with(&own),
-    };
-    if fields.properties_len() > MAX_PROPERTIES_BYTES {
-        return false;
-    }
-    let start = out.len();
-    out.resize(start + fields.encoded_len(), 0);
-    fields.encode(&mut out[start..]);
-    true
 }
