@@ -173,7 +173,7 @@ final class Groups {
         byte[] ghost = lock(group, "ghost", queue);
         Check.that("the ghost's lock", request.ask(queue, 41, Map.of(), ghost).bodyText().contains(topic));
         Check.that("another's lock", !request.ask(queue, 41, Map.of(), lock(group, "other", queue)).bodyText().contains(topic));
-        cluster.producer().send(Cluster.message(topic, "TagA", 0));
+        cluster.producer().send(Cluster.message(topic, "TagA", 0), queue);
         Inbox inbox = new Inbox();
         ordered(cluster, topic, inbox, 0);
         Thread.sleep(3_000);

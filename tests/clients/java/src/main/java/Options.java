@@ -10,6 +10,7 @@ import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
 
 /** What a client may turn on: namespaces, unit mode, traces, other compressions. */
 @SuppressWarnings("deprecation")
@@ -98,12 +99,13 @@ final class Options {
     /** The broker keeps the body as it is; the flags say how to read it. 4.x has only zlib. */
     private static void compressions(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
+        MessageQueue queue = cluster.queues(topic).get(0); // Of one broker, if there are more: in the order of the sends.
         List<String> kinds = Compat.compressions();
         for (String kind : kinds) {
             DefaultMQProducer producer = cluster.producer(null, kind);
             producer.setCompressMsgBodyOverHowmuch(1_000);
             Compat.compression(producer, kind);
-            producer.send(new Message(topic, kind, kind.repeat(10_000).getBytes()));
+            producer.send(new Message(topic, kind, kind.repeat(10_000).getBytes()), queue);
         }
         List<MessageExt> got = cluster.read(topic);
         Check.equal("messages", kinds.size(), got.size());

@@ -66,8 +66,8 @@ final class Popping {
         DefaultMQPushConsumer consumer = popConsumer(cluster, group, topic);
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             for (MessageExt message : messages) {
-                inbox.add(message);
                 boolean isFirst = seen.merge(new String(message.getBody()), 1, Integer::sum) == 1;
+                inbox.add(message); // Last: it wakes who looks at what has been seen.
                 if (isFirst && message.getKeys().equals("key-7")) {
                     return ConsumeConcurrentlyStatus.RECONSUME_LATER;
                 }
