@@ -187,7 +187,11 @@ final class Cluster implements AutoCloseable {
 
     /** Asks until it is so, for 40 s at most. An exception counts as "not yet". */
     static void eventually(String what, Callable<Boolean> holds) throws Exception {
-        long deadline = System.nanoTime() + 40_000_000_000L;
+        eventually(what, 40, holds);
+    }
+
+    static void eventually(String what, int seconds, Callable<Boolean> holds) throws Exception {
+        long deadline = System.nanoTime() + seconds * 1_000_000_000L;
         Exception last = null;
         while (System.nanoTime() < deadline) {
             try {
@@ -201,7 +205,7 @@ final class Cluster implements AutoCloseable {
             }
             Thread.sleep(100);
         }
-        throw new AssertionError("not within 40 s: " + what + (last == null ? "" : " (" + last + ")"));
+        throw new AssertionError("not within " + seconds + " s: " + what + (last == null ? "" : " (" + last + ")"));
     }
 
     /** A client that has more to be set than the others, and what ends it. */

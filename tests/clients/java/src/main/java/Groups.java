@@ -131,7 +131,8 @@ final class Groups {
         DefaultMQPushConsumer first = ordered(cluster, topic, inbox, 50);
         inbox.await(10);
         DefaultMQPushConsumer second = ordered(cluster, topic, inbox, 0);
-        Cluster.eventually("each has half of the queues", () ->
+        // A client holds a queue back for up to 20 s while it is being consumed (UNLOCK_DELAY_TIME_MILLS), then rebalances every 20 s.
+        Cluster.eventually("each has half of the queues", 65, () ->
             Cluster.assigned(first, topic).size() == n / 2 && Cluster.assigned(second, topic).size() == n / 2);
         first.shutdown();
         for (int i = 30 * n; i < 40 * n; i++) {
