@@ -1,5 +1,5 @@
 # Sourced by the scripts beside it: the built binary, free ports, a broker of our own on an empty store, and medians.
-# SECONDS_PER_RUN, ROUNDS, BROKER_CORE, LOAD_CORE, STORE_PARENT and FLOOR may be set by the caller; see README.md.
+# SECONDS_PER_RUN, ROUNDS, BROKER_CORE, LOAD_CORE, BROKER_ARGS, STORE_PARENT and FLOOR may be set by the caller; see README.md.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
@@ -42,7 +42,7 @@ start_broker() {
     store=$scratch/store; rm -rf "$store"; mkdir "$store"
     : > "$scratch/broker.out"
     "$ringmq" broker --cores "$BROKER_CORE" --flush "$1" --store "$store" --advertise 127.0.0.1 \
-        --port "$port" --namesrv-port "$namesrv_port" > "$scratch/broker.out" 2> "$scratch/broker.err" &
+        --port "$port" --namesrv-port "$namesrv_port" ${BROKER_ARGS:-} > "$scratch/broker.out" 2> "$scratch/broker.err" &
     broker_pid=$!
     namesrv=127.0.0.1:$namesrv_port
     until grep -q '^ready' "$scratch/broker.out"; do
