@@ -33,7 +33,7 @@ final class Groups {
         all.put("rewind_by_time", Groups::rewindByTime);
     }
 
-    /** 1 to 6 members share 8 queues while messages come: none is passed over, and what is repeated was under way. */
+    /** 1 to 8 members share 8 queues while messages come: none is passed over, and what is repeated was under way. */
     private static void joinAndLeave(Cluster cluster) throws Exception {
         String topic = cluster.topic(8);
         Inbox inbox = new Inbox();
@@ -53,7 +53,7 @@ final class Groups {
         });
         sender.start();
         Deque<DefaultMQPushConsumer> members = new ArrayDeque<>();
-        for (int change : new int[] {1, 1, 2, -1, 2, -3, 1, -2}) {
+        for (int change : new int[] {1, 1, 2, -1, 2, 3, -4, 1, -3}) {
             for (int i = 0; i < change; i++) {
                 DefaultMQPushConsumer consumer = cluster.consumer("group", topic, "*");
                 inbox.listen(consumer);
