@@ -81,6 +81,8 @@ impl Broker {
             request::GET_ALL_CONSUMER_OFFSET => self.all_offsets(),
             request::SET_MESSAGE_REQUEST_MODE => self.update_request_mode(body, now_ms),
             request::GET_ALL_MESSAGE_REQUEST_MODE => self.all_request_modes(),
+            // From RocketMQ's one way of keeping pops to its other: here is only one.
+            request::POP_ROLLBACK => Ok(Reply::ok()),
             request::CLONE_GROUP_OFFSET => self.clone_offsets(ext),
             request::GET_ALL_DELAY_OFFSET => self.all_delay_offsets(),
             request::EXCHANGE_BROKER_HA_INFO => self.exchange_ha_info(ext, store),

@@ -385,3 +385,9 @@ fn replicas_timers_and_what_is_not_there() {
     assert_eq!(code(request::AUTH_LIST_ACL, &[]), 3);
     assert_eq!(code(request::GET_LITE_TOPIC_INFO, &[]), 3);
 }
+
+#[test]
+fn pops_are_kept_in_one_way_only() {
+    let reply = ask(&mut broker(), request::POP_ROLLBACK, &[], "");
+    assert_eq!((reply.code, reply.body.len()), (0, 0));
+}
