@@ -14,6 +14,8 @@ run() {
     [ $# -ge 3 ] || usage
     . "$mqadmin/../real-broker/env.sh"
     local home=$mqadmin/target/home; mkdir -p "$home"
+    set -- "$1" "$2" "$(realpath -m "$3")" "${@:4}"
+    cd "$home" || exit 1 # consumerStatus leaves files where it is run.
     exec timeout -k 5 "${TIMEOUT_SECONDS:-400}" "$java" -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $OPENS -Duser.home="$home" \
         -Drocketmq.home.dir="$home" -cp "$mqadmin/../quiet:$CP" "$mqadmin/Matrix.java" "$1" "$2" "$mqadmin/commands.txt" "${@:3}" \
         > "$mqadmin/target/matrix.log" 2>&1
