@@ -97,13 +97,6 @@ impl Clients {
             .collect()
     }
 
-    /// Groups of consumers that are online, in order.
-    pub fn consumer_groups(&self) -> Vec<&str> {
-        let mut groups: Vec<_> = self.consumers.keys().map(|group| &**group).collect();
-        groups.sort_unstable();
-        groups
-    }
-
     /// Groups that have subscribed to the topic, in order.
     pub fn groups_of(&self, topic: &str) -> Vec<&str> {
         let groups = self.consumers.iter();

@@ -143,16 +143,12 @@ pub fn deliver<'a>(record: &Record<'a>) -> Option<SendPlan<'a>> {
     if matches!(topic, system_topics::HALF | SCHEDULE) {
         return None;
     }
-    let mut kept = String::with_capacity(all.len());
-    for (name, value) in properties::iter(all) {
-        properties::push(&mut kept, name, value);
-    }
     let own = OwnMessage {
         topic: Cow::Borrowed(topic),
         queue_id: queue_id.parse().ok()?,
         queue: None,
         reconsume_times: record.reconsume_times,
-        properties: kept,
+        properties: properties::retained(all, |_| true, 0),
     };
     Some(SendPlan::of_record(record, own))
 }

@@ -66,11 +66,7 @@ impl<'a> Noted<'a> {
             timer::DELAY_SEC | timer::DELAY_MS | timer::DELIVER_MS => !loses_time,
             name => !BROKERS_OWN.contains(&name),
         };
-        let mut kept = String::with_capacity(text.len());
-        for (name, value) in properties::iter(text).filter(|(name, _)| is_kept(name)) {
-            properties::push(&mut kept, name, value);
-        }
-        Cow::Owned(kept.into_bytes())
+        Cow::Owned(properties::retained(text, is_kept, 0).into_bytes())
     }
 }
 

@@ -119,10 +119,7 @@ impl Broker {
 /// The record's properties with those that the way back changes. The original topic and id stay those of the first time.
 fn rewritten(record: &Record<'_>, delay_level: i32) -> String {
     let old = record.properties_without_crc();
-    let mut new = String::with_capacity(old.len() + 128);
-    for (name, value) in properties::iter(old).filter(|(name, _)| !REWRITTEN.contains(name)) {
-        properties::push(&mut new, name, value);
-    }
+    let mut new = properties::retained(old, |name| !REWRITTEN.contains(&name), 128);
     if properties::find(old, properties::RETRY_TOPIC).is_none() {
         properties::push(&mut new, properties::RETRY_TOPIC, record.topic);
     }

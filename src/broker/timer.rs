@@ -221,13 +221,8 @@ pub fn roll<'a>(record: &Record<'a>, now_ms: u64) -> SendPlan<'a> {
 }
 
 fn with_times(record: &Record<'_>, now_ms: u64, roll_times: Option<i64>) -> String {
-    let all = record.properties_without_crc();
-    let mut kept = String::with_capacity(all.len() + LATER_BYTES);
-    for (name, value) in properties::iter(all) {
-        if !matches!(name, ENQUEUE_MS | DEQUEUE_MS | ROLL_TIMES) {
-            properties::push(&mut kept, name, value);
-        }
-    }
+    let is_kept = |name: &str| !matches!(name, ENQUEUE_MS | DEQUEUE_MS | ROLL_TIMES);
+    let mut kept = properties::retained(record.properties_without_crc(), is_kept, LATER_BYTES);
     let enqueued_ms = record.store_timestamp_ms.to_string();
     properties::push(&mut kept, ENQUEUE_MS, &enqueued_ms);
     properties::push(&mut kept, DEQUEUE_MS, &now_ms.to_string());

@@ -75,6 +75,19 @@ pub fn find_all<'a, const N: usize>(
     values.map(|value| std::str::from_utf8(value?).ok())
 }
 
+/// The pairs whose names pass, written anew, with room for `spare_bytes` more.
+pub fn retained<P: AsRef<[u8]> + ?Sized>(
+    properties: &P,
+    is_kept: impl Fn(&str) -> bool,
+    spare_bytes: usize,
+) -> String {
+    let mut kept = String::with_capacity(properties.as_ref().len() + spare_bytes);
+    for (name, value) in iter(properties).filter(|(name, _)| is_kept(name)) {
+        push(&mut kept, name, value);
+    }
+    kept
+}
+
 /// Appends one pair; separators in `name` or `value` are the caller's mistake.
 pub fn push(out: &mut String, name: &str, value: &str) {
     out.push_str(name);
@@ -226,6 +239,7 @@ mod tests {
         assert_eq!(pairs, [("A", "1"), ("C", "2\u{1}3"), ("A", "4")]);
         assert_eq!(find(text, "A"), Some("4"));
         assert_eq!(find(text, "B"), None);
+        assert_eq!(retained(text, |name| name != "A", 0), "C\u{1}2\u{1}3\u{2}");
         let all = find_all(text.as_bytes(), ["C", "B", "A"]);
         assert_eq!(all, [Some("2\u{1}3"), None, Some("4")]);
         assert_eq!(find(&b"T\x01\xff\x02"[..], "T"), None);

@@ -26,6 +26,7 @@ mod tests;
 mod text_files;
 mod timer_runs;
 mod waiters;
+mod whole_file;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -8,9 +8,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
 use super::waiters::Waiters;
-use crate::io::{Durability, File, Io, OpenOptions};
+use super::{StoreError, whole_file};
+use crate::io::{File, Io, OpenOptions};
 use crate::mem::AlignedBuf;
 
 pub struct TextFiles<I: Io> {
@@ -60,27 +60,7 @@ impl<I: Io> TextFiles<I> {
     pub async fn save(&self, name: &str, text: String) -> Result<(), StoreError> {
         let _turn = self.turns.take().await;
         let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.tmp")));
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            direct: false,
-        };
-        let file = self
-            .io
-            .open(&beside, options)
-            .await
-            .map_err(StoreError::io("create", &beside))?;
-        file.resize(0)
-            .await
-            .map_err(StoreError::io("empty", &beside))?;
-        let (written, _) = file
-            .write_at(text.into_bytes(), 0, Durability::Written)
-            .await;
-        written.map_err(StoreError::io("write", &beside))?;
-        file.sync_data()
-            .await
-            .map_err(StoreError::io("sync", &beside))?;
-        drop(file);
+        whole_file::write(&self.io, &beside, text.into_bytes()).await?;
         match self.io.rename(&path, &self.backup(name)).await {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -10,8 +10,8 @@
 
 use std::path::PathBuf;
 
-use super::StoreError;
-use crate::io::{Durability, File, Io, OpenOptions};
+use super::{StoreError, whole_file};
+use crate::io::{File, Io, OpenOptions};
 use crate::mem::AlignedBuf;
 
 const ENTRY_BYTES: usize = 24;
@@ -101,26 +101,9 @@ impl<I: Io> TimerRuns<I> {
             .await
             .map_err(failed("create"))?;
         let path = self.dir.join(name);
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            direct: false,
-        };
-        let file = self
-            .io
-            .open(&path, options)
-            .await
-            .map_err(StoreError::io("create", &path))?;
-        file.resize(0)
-            .await
-            .map_err(StoreError::io("empty", &path))?;
         let mut bytes = Vec::with_capacity(timers.len() * ENTRY_BYTES);
         timers.iter().for_each(|timer| timer.encode(&mut bytes));
-        let (written, _) = file.write_at(bytes, 0, Durability::Written).await;
-        written.map_err(StoreError::io("write", &path))?;
-        file.sync_data()
-            .await
-            .map_err(StoreError::io("sync", &path))?;
+        let file = whole_file::write(&self.io, &path, bytes).await?;
         self.io.sync_dir(&self.dir).await.map_err(failed("sync"))?;
         Ok(TimerRun {
             name: name.to_owned(),

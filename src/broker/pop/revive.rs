@@ -195,11 +195,8 @@ fn plan_of<'a>(record: &Record<'a>, topic: &str, properties: String) -> SendPlan
 
 /// The message's properties, with the time of its first pop if that is now.
 fn kept(old: &[u8], first_pop_ms: Option<u64>) -> String {
-    let mut new = String::with_capacity(old.len() + 32);
     let is_kept = |name: &str| first_pop_ms.is_none() || name != properties::FIRST_POP_TIME;
-    for (name, value) in properties::iter(old).filter(|(name, _)| is_kept(name)) {
-        properties::push(&mut new, name, value);
-    }
+    let mut new = properties::retained(old, is_kept, 32);
     if let Some(first_pop_ms) = first_pop_ms {
         let time = first_pop_ms.to_string();
         properties::push(&mut new, properties::FIRST_POP_TIME, &time);

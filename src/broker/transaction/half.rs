@@ -248,9 +248,5 @@ pub(super) fn property<'a>(record: &Record<'a>, name: &str) -> Option<&'a str> {
 /// The record's properties without those.
 pub(super) fn rewritten(record: &Record<'_>, without: &[&str]) -> String {
     let old = record.properties_without_crc();
-    let mut kept = String::with_capacity(old.len() + 64);
-    for (name, value) in properties::iter(old).filter(|(name, _)| !without.contains(name)) {
-        properties::push(&mut kept, name, value);
-    }
-    kept
+    properties::retained(old, |name| !without.contains(&name), 64)
 }
