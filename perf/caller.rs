@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use ringmq::wire::codes::request;
+use ringmq::wire::send::SendRequest;
 use ringmq::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
 
 /// How long an answer may take.
@@ -58,6 +60,28 @@ impl Caller {
                 return Ok((code, &self.bytes[body]));
             }
         }
+    }
+
+    /// Sends a message of 1 KiB; the answer's code.
+    pub fn send(&mut self, topic: &str, queue_id: i32) -> Result<i32> {
+        let request = SendRequest {
+            producer_group: "perf",
+            topic,
+            default_topic: "TBW102",
+            default_topic_queue_nums: 4,
+            queue_id,
+            sys_flag: 0,
+            born_timestamp_ms: 0,
+            flag: 0,
+            properties: None,
+            reconsume_times: Some(0),
+            unit_mode: false,
+            max_reconsume_times: None,
+            batch: false,
+            broker_name: None,
+        };
+        let (code, _) = self.ask(request::SEND_MESSAGE_V2, &request.ext(), &[b'x'; 1024])?;
+        Ok(code)
     }
 
     /// The next whole frame.

@@ -17,7 +17,6 @@ use caller::{Caller, Result};
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::loose_json;
 use ringmq::wire::route::{RouteRequest, TopicRouteData};
-use ringmq::wire::send::SendRequest;
 
 /// How long a start may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -123,23 +122,6 @@ fn route(namesrv: SocketAddr) -> Result<Option<SocketAddr>> {
 }
 
 fn send(broker: SocketAddr) -> Result<Option<()>> {
-    let request = SendRequest {
-        producer_group: "first-send",
-        topic: "first-send",
-        default_topic: "TBW102",
-        default_topic_queue_nums: 4,
-        queue_id: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 0,
-        flag: 0,
-        properties: None,
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
-    };
-    let mut caller = Caller::connect(broker)?;
-    let (code, _) = caller.ask(request::SEND_MESSAGE_V2, &request.ext(), &[b'x'; 1024])?;
+    let code = Caller::connect(broker)?.send("first-send", 0)?;
     Ok((code == response::SUCCESS).then_some(()))
 }

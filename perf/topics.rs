@@ -19,7 +19,6 @@ use ringmq::wire::codes::{request, response};
 use ringmq::wire::heartbeat::{ConsumerData, HeartbeatData, SubscriptionData};
 use ringmq::wire::loose_json;
 use ringmq::wire::route::RouteRequest;
-use ringmq::wire::send::SendRequest;
 use ringmq::wire::topic::{TopicConfig, TopicConfigList};
 
 /// Topics made with one request.
@@ -254,32 +253,15 @@ fn produce(
 ) -> Result<Histogram<u64>> {
     let mut caller = Caller::connect(broker)?;
     let mut histogram = Histogram::new(3)?;
-    let body = [b'x'; 1024];
     let ends = Instant::now() + time;
     let mut place = producer;
     loop {
         let name = topic(place / queues % topics);
-        let request = SendRequest {
-            producer_group: "perf-topics",
-            topic: &name,
-            default_topic: "TBW102",
-            default_topic_queue_nums: 4,
-            queue_id: (place % queues) as i32,
-            sys_flag: 0,
-            born_timestamp_ms: 0,
-            flag: 0,
-            properties: None,
-            reconsume_times: Some(0),
-            unit_mode: false,
-            max_reconsume_times: None,
-            batch: false,
-            broker_name: None,
-        };
         let started = Instant::now();
         if started >= ends {
             return Ok(histogram);
         }
-        let (code, _) = caller.ask(request::SEND_MESSAGE_V2, &request.ext(), &body)?;
+        let code = caller.send(&name, (place % queues) as i32)?;
         if code != response::SUCCESS {
             return Err(format!("a send was answered with {code}").into());
         }

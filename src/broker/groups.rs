@@ -2,8 +2,8 @@
 
 use hashbrown::HashMap;
 
-use super::names;
 use super::system_topics;
+use crate::message::names;
 use crate::wire::DataVersion;
 use crate::wire::group::SubscriptionGroupConfig;
 

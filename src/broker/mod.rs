@@ -13,7 +13,6 @@ mod files;
 pub mod filter;
 pub mod groups;
 pub mod locks;
-pub mod names;
 pub mod offsets;
 pub mod pop;
 pub mod pull;

@@ -11,8 +11,9 @@ use super::config::perm;
 use super::delay::SCHEDULE;
 use super::noted::Noted;
 use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
-use super::{Broker, Refusal, names, system_topics};
+use super::{Broker, Refusal, system_topics};
 use crate::message::ids::MessageId;
+use crate::message::names;
 use crate::message::{
     MAX_PROPERTIES_BYTES, Message, Properties, batch, properties, sys_flag, tags_code,
 };

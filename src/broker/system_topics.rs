@@ -1,7 +1,7 @@
 //! Topics and groups that are there from the start (RocketMQ: `TopicConfigManager.init`, `SubscriptionGroupManager.init`).
 
 use super::config::{BrokerConfig, perm};
-use super::names::SYSTEM_PREFIX;
+use crate::message::names::SYSTEM_PREFIX;
 use crate::wire::topic::TopicConfig;
 
 /// Topics are created through this one.

@@ -3,8 +3,8 @@
 use hashbrown::HashMap;
 
 use super::config::perm;
-use super::names;
 use super::system_topics;
+use crate::message::names;
 use crate::store::QueueIndex;
 use crate::wire::DataVersion;
 use crate::wire::topic::TopicConfig;

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::spawn_local;
 
 use super::app::ClientConfig;
-use super::names::{client_id, own_ip};
+use super::identity::{client_id, own_ip};
 use super::push::Member;
 use super::remote::Asked;
 use super::route::NameServer;

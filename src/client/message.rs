@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::ClientError;
-use super::names::{check_topic, retry_topic};
 use crate::message::ids::offset_message_id;
+use crate::message::names::{check_topic, retry_topic};
 use crate::message::{Check, MAX_PROPERTIES_BYTES, Record, properties, sys_flag};
 use crate::wire::MessageQueue;
 

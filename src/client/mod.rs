@@ -43,15 +43,14 @@
 //! where a topic's queues are, [`QueueReader`] reads them. No rule of an application's client stands between a measurement and the
 //! broker.
 
-mod allocate;
 mod app;
 pub mod connection;
 #[cfg(test)]
 pub(crate) mod fake;
 mod faults;
+mod identity;
 mod instance;
 mod message;
-mod names;
 mod pending;
 mod producer;
 mod pull;

@@ -8,10 +8,10 @@ use tokio::task::spawn_local;
 use super::ClientError;
 use super::app::Client;
 use super::message::Message;
-use super::names::check_group;
 use super::pending::Pending;
 use super::sender::{Sender, Target, in_order};
 use super::transaction::Checker;
+use crate::message::names::check_group;
 use crate::message::properties;
 use crate::wire::MessageQueue;
 

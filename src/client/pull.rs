@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::ClientError;
 use super::app::Client;
-use super::names::check_group;
 use super::pending::Pending;
 use super::push::offsets;
 use super::queues::{Pull, PullResult};
 use super::subscription::Subscription;
+use crate::message::names::check_group;
 use crate::wire::MessageQueue;
 
 /// A pull consumer's rules; the defaults are RocketMQ's.

@@ -1,9 +1,9 @@
 //! What a consumer wants of a topic (`FilterAPI`, `ExpressionType`).
 
 use super::message::Received;
-use super::names::check_topic;
 use super::{ClientError, unix_ms};
 use crate::message::java_hash;
+use crate::message::names::check_topic;
 use crate::wire::heartbeat::SubscriptionData;
 
 const ALL: &str = "*";

@@ -1,10 +1,12 @@
 //! A message as RocketMQ lays it out, on the wire of a pull reply and on disk alike.
 //!
-//! Pure functions of bytes: nothing here allocates, reads a clock or knows a file.
+//! Pure functions of bytes: nothing here reads a clock or knows a file, and nothing on a message's way allocates.
 
 pub mod batch;
+pub mod division;
 mod hash;
 pub mod ids;
+pub mod names;
 pub mod properties;
 mod record;
 pub mod sys_flag;

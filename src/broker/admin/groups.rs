@@ -2,7 +2,8 @@
 
 use crate::broker::reply::Reply;
 use crate::broker::send::missing_group;
-use crate::broker::{Broker, ConfigFile, Refusal, names};
+use crate::broker::{Broker, ConfigFile, Refusal};
+use crate::message::names;
 use crate::wire::codes::response;
 use crate::wire::group::{
     DeleteGroup, GroupForbidden, GroupForbiddenRequest, GroupRequest, SubscriptionGroupConfig,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::broker::reply::Reply;
 use crate::broker::send::missing_topic;
 use crate::broker::topics::MAX_QUEUES;
-use crate::broker::{Broker, ConfigFile, Effect, Refusal, names, system_topics};
+use crate::broker::{Broker, ConfigFile, Effect, Refusal, system_topics};
+use crate::message::names;
 use crate::wire::codes::response;
 use crate::wire::route::TopicList;
 use crate::wire::topic::{

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::reply::Reply;
-use crate::broker::{Broker, ConfigFile, Refusal, names};
+use crate::broker::{Broker, ConfigFile, Refusal};
+use crate::message::{division, names};
 use crate::wire::MessageQueue;
 use crate::wire::assignment::{
     Assignment, Assignments, MessageRequestMode, QueryAssignment, request_mode,
@@ -180,11 +181,8 @@ impl Division {
     fn share(self, queues: &[MessageQueue], members: usize, place: usize) -> Vec<MessageQueue> {
         match self {
             Self::Averagely => {
-                let (each, left) = (queues.len() / members, queues.len() % members);
-                // The first ones get one more.
-                let first = place * each + place.min(left);
-                let count = each + usize::from(place < left);
-                queues.iter().skip(first).take(count).cloned().collect()
+                let mine = division::averagely(queues.len(), members, place);
+                queues.get(mine).unwrap_or_default().to_vec()
             }
             Self::Circle => queues
                 .iter()

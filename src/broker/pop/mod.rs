@@ -27,8 +27,8 @@ pub use orders::{OrderTable, Orders, Times};
 pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
 pub use take::{Infos, Look, PopPlan, Source, check_point};
 
-use super::names::{self, RETRY_PREFIX};
 use super::send::{OwnMessage, SendPlan};
+use crate::message::names::{self, RETRY_PREFIX};
 use crate::message::properties;
 use crate::wire::loose_json;
 use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};

@@ -24,9 +24,9 @@ use std::time::{Duration, SystemTime};
 use super::ClientError;
 use super::app::Client;
 use super::message::Received;
-use super::names::check_group;
 use super::pending::Pending;
 use super::subscription::Subscription;
+use crate::message::names::check_group;
 use crate::wire::heartbeat::MessageModel;
 
 pub(super) use member::Member;

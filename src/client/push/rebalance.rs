@@ -10,11 +10,11 @@ use tokio::task::spawn_local;
 
 use super::ConsumeFrom;
 use super::member::{Assigned, Member};
-use crate::client::allocate::averagely;
 use crate::client::instance::Instance;
-use crate::client::names::retry_topic;
 use crate::client::routes::Routed;
 use crate::client::{API_TIMEOUT, ClientError, Response};
+use crate::message::division;
+use crate::message::names::retry_topic;
 use crate::wire::MessageQueue;
 use crate::wire::codes::request;
 use crate::wire::consumer::{ConsumerGroup, ConsumerList};
@@ -78,7 +78,9 @@ impl Member {
         }
         let mut members = self.members(instance, &routed).await?;
         members.sort();
-        let mine = averagely(&instance.client_id, &members, &queues);
+        let place = members.iter().position(|id| *id == instance.client_id);
+        let mine = place.map(|place| division::averagely(queues.len(), members.len(), place));
+        let mine = mine.and_then(|mine| queues.get(mine)).unwrap_or_default();
         Ok(self.take_and_give(instance, topic, mine).await)
     }
 

@@ -1,27 +1,22 @@
-//! Which queues of a topic each member of a group takes: in turn, as even as possible, the first members one more. Every member
-//! computes it for itself from the same sorted lists, so all clients of a group must agree on it.
+//! How a topic's queues are divided among the members of a group. Every client computes it for itself from the same sorted
+//! lists, and the broker for those that ask it, so all must agree.
 //!
 //! Source: `AllocateMessageQueueAveragely`.
 
-/// The queues of `me`; none if it is not a member. Both lists are sorted.
-pub fn averagely<'a, Q>(me: &str, members: &[String], queues: &'a [Q]) -> &'a [Q] {
-    let Some(index) = members.iter().position(|member| member == me) else {
-        return &[];
-    };
-    let (each, remainder) = (queues.len() / members.len(), queues.len() % members.len());
-    let start = index * each + index.min(remainder);
-    let count = each + usize::from(index < remainder);
-    queues.get(start..start + count).unwrap_or_default()
+use std::ops::Range;
+
+/// The queues, by their places in the list, of the member at `place` of `members`: in turn, as even as possible, the first
+/// members one more.
+pub fn averagely(queues: usize, members: usize, place: usize) -> Range<usize> {
+    let (each, left) = (queues / members, queues % members);
+    let start = place * each + place.min(left);
+    start..start + each + usize::from(place < left)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn members(count: usize) -> Vec<String> {
-        (0..count).map(|nth| format!("m{nth:03}")).collect()
-    }
 
     /// The first and last queue of a member that has any.
     type Ends = Option<(usize, usize)>;
@@ -72,21 +67,13 @@ mod tests {
 
     #[test]
     fn as_in_java() {
-        for (queues, count, expected) in GOLDEN {
-            let queues: Vec<usize> = (0..*queues).collect();
-            let members = members(*count);
-            for (member, expected) in members.iter().zip(*expected) {
-                let mine = averagely(member, &members, &queues);
-                let ends = mine.first().copied().zip(mine.last().copied());
-                assert_eq!(
-                    ends,
-                    *expected,
-                    "{member} of {count}, {} queues",
-                    queues.len()
-                );
+        for (queues, members, expected) in GOLDEN {
+            for (place, expected) in expected.iter().enumerate() {
+                let mut mine = averagely(*queues, *members, place);
+                let ends = mine.clone().next().zip(mine.next_back());
+                assert_eq!(ends, *expected, "{place} of {members}, {queues} queues");
             }
         }
-        assert!(averagely("stranger", &members(2), &[1, 2, 3]).is_empty());
     }
 
     /// The method of the Java class, line by line.
@@ -110,16 +97,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_queue_has_one_owner_and_java_agrees(queues in 0_usize..200, count in 1_usize..40) {
-            let queues: Vec<usize> = (0..queues).collect();
-            let members = members(count);
+        fn every_queue_has_one_owner_and_java_agrees(queues in 0_usize..200, members in 1_usize..40) {
             let mut owned = Vec::new();
-            for (index, member) in members.iter().enumerate() {
-                let mine = averagely(member, &members, &queues);
-                prop_assert_eq!(mine.to_vec(), java(index, count, queues.len()));
-                owned.extend_from_slice(mine);
+            for place in 0..members {
+                let mine: Vec<usize> = averagely(queues, members, place).collect();
+                prop_assert_eq!(&mine, &java(place, members, queues));
+                owned.extend(mine);
             }
-            prop_assert_eq!(owned, queues);
+            prop_assert_eq!(owned, (0..queues).collect::<Vec<_>>());
         }
     }
 }

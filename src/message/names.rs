@@ -11,14 +11,7 @@ const MAX_GROUP_CHARS: usize = 120;
 
 /// Why a topic name is refused, in RocketMQ's words.
 pub fn check_topic(topic: &str) -> Result<(), String> {
-    if topic.trim().is_empty() {
-        return Err("The specified topic is blank.".into());
-    }
-    if let Some(illegal) = illegal_char(topic) {
-        return Err(format!(
-            "The specified topic: {topic}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$ (got {illegal:?})"
-        ));
-    }
+    check_chars("topic", topic)?;
     let is_derived = topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX);
     if is_derived && topic.len() > MAX_RETRY_TOPIC_CHARS {
         return Err(format!(
@@ -35,14 +28,7 @@ pub fn check_topic(topic: &str) -> Result<(), String> {
 
 /// Why a group name is refused, in RocketMQ's words.
 pub fn check_group(group: &str) -> Result<(), String> {
-    if group.trim().is_empty() {
-        return Err("The specified group is blank.".into());
-    }
-    if let Some(illegal) = illegal_char(group) {
-        return Err(format!(
-            "The specified group: {group}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$ (got {illegal:?})"
-        ));
-    }
+    check_chars("group", group)?;
     if group.len() > MAX_GROUP_CHARS {
         return Err(format!(
             "The specified group: {group}, is longer than group max length: {MAX_GROUP_CHARS}"
@@ -64,9 +50,17 @@ pub fn retry_group(topic: &str) -> Option<&str> {
     topic.strip_prefix(RETRY_PREFIX)
 }
 
-fn illegal_char(name: &str) -> Option<char> {
-    name.chars()
-        .find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '%' | '|' | '_' | '-'))
+fn check_chars(what: &str, name: &str) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err(format!("The specified {what} is blank."));
+    }
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '_' | '-');
+    match name.chars().find(|c| !is_legal(*c)) {
+        None => Ok(()),
+        Some(illegal) => Err(format!(
+            "The specified {what}: {name}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$ (got {illegal:?})"
+        )),
+    }
 }
 
 #[cfg(test)]
