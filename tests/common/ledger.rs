@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use ringmq::wire::codes::{request, response};
@@ -23,27 +23,32 @@ const TOPIC: &str = "Ledger";
 pub struct Ledger {
     acknowledged: BTreeMap<(i32, u64), u64>,
     next_number: u64,
+    /// Acknowledged, but of what a power cut may take.
+    unsure: BTreeMap<(i32, u64), u64>,
 }
 
 /// Producers at work, one a queue.
 pub struct Load {
     producers: Vec<JoinHandle<Vec<(i32, u64, u64)>>>,
     acknowledged: Arc<AtomicUsize>,
+    enough: Arc<AtomicBool>,
 }
 
 impl Ledger {
-    /// Starts producers that send until the broker goes away.
+    /// Starts producers that send until they are told to stop or the broker goes away.
     pub fn start_load(&mut self, broker: SocketAddr) -> Load {
         let acknowledged = Arc::new(AtomicUsize::new(0));
+        let enough = Arc::new(AtomicBool::new(false));
         let producers = (0..4).map(|queue_id| {
-            let count = acknowledged.clone();
+            let (count, enough) = (acknowledged.clone(), enough.clone());
             let first = self.next_number;
             self.next_number += 1 << 32;
-            std::thread::spawn(move || produce(broker, queue_id, first, &count))
+            std::thread::spawn(move || produce(broker, queue_id, first, &count, &enough))
         });
         Load {
             producers: producers.collect(),
             acknowledged,
+            enough,
         }
     }
 
@@ -58,6 +63,36 @@ impl Ledger {
                 );
             }
         }
+    }
+
+    /// As [`Self::close`], for messages that the power cut that follows may take.
+    pub fn close_unsure(&mut self, load: Load) {
+        for producer in load.producers {
+            for (queue_id, offset, number) in producer.join().expect("a producer does not panic") {
+                self.unsure.insert((queue_id, offset), number);
+            }
+        }
+    }
+
+    /// Which of those the broker still has: from here on it has to keep them. Of each queue only the last may be gone. How
+    /// many are.
+    pub fn settle(&mut self, broker: SocketAddr) -> usize {
+        let mut client = Client::connect(broker);
+        let mut lost = 0;
+        for queue_id in 0..4 {
+            let queue = client.read_queue(TOPIC, queue_id);
+            let end = queue.len() as u64;
+            let unsure = self.unsure.range((queue_id, 0)..(queue_id + 1, 0));
+            lost += unsure
+                .clone()
+                .filter(|((_, offset), _)| *offset >= end)
+                .count();
+            let kept = unsure.filter(|((_, offset), _)| *offset < end);
+            self.acknowledged
+                .extend(kept.map(|(at, number)| (*at, *number)));
+        }
+        self.unsure.clear();
+        lost
     }
 
     /// Every acknowledged message is where the broker said, and every queue is dense and in order.
@@ -102,6 +137,11 @@ impl Load {
             self.acknowledged.load(Ordering::Relaxed) >= count
         });
     }
+
+    /// No more; what was sent is still answered.
+    pub fn stop(&self) {
+        self.enough.store(true, Ordering::Relaxed);
+    }
 }
 
 fn produce(
@@ -109,6 +149,7 @@ fn produce(
     queue_id: i32,
     first: u64,
     acknowledged: &AtomicUsize,
+    enough: &AtomicBool,
 ) -> Vec<(i32, u64, u64)> {
     let mut client = Client::connect(broker);
     let mut unanswered = 0;
@@ -116,10 +157,13 @@ fn produce(
     for number in first.. {
         let send = send_to(TOPIC, queue_id);
         let frame = client.encode(request::SEND_MESSAGE_V2, 0, &send.ext(), &body_of(number));
-        let is_sent = client.wire.0.write_all(&frame).is_ok();
-        unanswered += 1;
+        let is_sent = !enough.load(Ordering::Relaxed) && client.wire.0.write_all(&frame).is_ok();
+        unanswered += usize::from(is_sent);
         // Once the broker has gone, what it had answered before is still to be read.
         while unanswered >= IN_FLIGHT || !is_sent {
+            if unanswered == 0 {
+                return done;
+            }
             let Some(reply) = client.receive() else {
                 return done;
             };

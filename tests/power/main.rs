@@ -1,0 +1,250 @@
+//! Protects the promise of an acknowledgement against the disk: the built binary on the real kernel, on a file system that forgets
+//! what was not flushed, fails, fills up and stalls. What the simulator says of the store is only worth something if the
+//! flags and calls that reach the kernel are the ones that it assumes.
+//!
+//! Needs FUSE (/dev/fuse, and the right to mount: root in most containers); says so where it is missing, and fails then if
+//! `RINGMQ_REQUIRE_FUSE` is set. `POWER_ROUNDS=n` cuts the power n times a test instead of a few.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod disk;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::client::{Client, send_to};
+use common::ledger::Ledger;
+use common::random::Random;
+use common::{Broker, Options, SMALL, free_ports, wait_until};
+use disk::{Disk, Fault, Kind, Mounted};
+use ringmq::wire::codes::{request, response};
+
+/// Acknowledgements to wait for before the power is cut.
+const ROUND: usize = 300;
+
+/// As much as several log files, queues and index need.
+const CAPACITY_BYTES: u64 = 1 << 30;
+
+/// A mount point with a disk of its own.
+struct Machine {
+    disk: Disk,
+    mounted: Option<Mounted>,
+    folder: tempfile::TempDir,
+    options: Options<'static>,
+}
+
+impl Machine {
+    /// `None` where file systems cannot be mounted.
+    fn new(flush: &'static str, config: &'static str) -> Option<Machine> {
+        let disk = Disk::new(CAPACITY_BYTES);
+        let folder = tempfile::tempdir().expect("a folder");
+        let mounted = match disk.mount(folder.path()) {
+            Ok(mounted) => Some(mounted),
+            Err(error) if std::env::var_os("RINGMQ_REQUIRE_FUSE").is_some() => {
+                panic!("FUSE is required and does not work: {error}")
+            }
+            Err(error) => {
+                eprintln!(
+                    "SKIP: FUSE does not work here ({error}); it needs /dev/fuse and the right to mount"
+                );
+                return None;
+            }
+        };
+        Some(Machine {
+            disk,
+            mounted,
+            folder,
+            options: Options {
+                flush,
+                config,
+                ports: Some(free_ports()),
+                ..Options::default()
+            },
+        })
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    fn start(&self) -> Broker {
+        Broker::start(&self.store(), &self.options)
+    }
+
+    /// What is not flushed goes; of a broker that has been killed.
+    fn cut_power(&mut self, random: &mut Random) {
+        self.mounted = None;
+        self.disk.lose_power(random);
+        let mounted = self.disk.mount(self.folder.path());
+        self.mounted = Some(mounted.expect("it was mounted before"));
+    }
+}
+
+fn rounds(usual: u64) -> u64 {
+    let given = std::env::var("POWER_ROUNDS").ok();
+    given.and_then(|given| given.parse().ok()).unwrap_or(usual)
+}
+
+#[test]
+fn a_power_cut_takes_nothing_acknowledged_in_sync_mode() {
+    let Some(mut machine) = Machine::new("sync", SMALL) else {
+        return;
+    };
+    let mut ledger = Ledger::default();
+    for round in 0..rounds(5) {
+        let broker = machine.start();
+        ledger.check(broker.addr());
+        let load = ledger.start_load(broker.addr());
+        load.until_acknowledged(ROUND);
+        broker.kill();
+        ledger.close(load);
+        machine.cut_power(&mut Random::new(round));
+    }
+    let broker = machine.start();
+    ledger.check(broker.addr());
+    assert!(broker.terminate().success());
+}
+
+/// Six times the interval in which an async log is flushed, which a busy machine may stretch.
+const LONG_FLUSHED: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_power_cut_takes_the_last_moment_at_most_in_async_mode() {
+    let Some(mut machine) = Machine::new("async", SMALL) else {
+        return;
+    };
+    let mut ledger = Ledger::default();
+    let mut lost = 0;
+    for round in 0..rounds(4) {
+        let broker = machine.start();
+        lost += ledger.settle(broker.addr());
+        ledger.check(broker.addr());
+        let load = ledger.start_load(broker.addr());
+        load.until_acknowledged(ROUND);
+        load.stop();
+        ledger.close(load);
+        std::thread::sleep(LONG_FLUSHED);
+        let load = ledger.start_load(broker.addr());
+        load.until_acknowledged(ROUND);
+        broker.kill();
+        ledger.close_unsure(load);
+        machine.cut_power(&mut Random::new(round));
+    }
+    let broker = machine.start();
+    lost += ledger.settle(broker.addr());
+    ledger.check(broker.addr());
+    eprintln!("{lost} messages of the last moments were lost");
+    assert!(broker.terminate().success());
+}
+
+/// After an error nobody knows what the device has: the shard takes nothing any more, says so, and shows what it had.
+#[test]
+fn an_error_of_the_log_fences_and_loses_nothing() {
+    for (flush, kind) in [
+        ("sync", Kind::Write),
+        ("sync", Kind::Flush),
+        ("async", Kind::Write),
+        ("async", Kind::Flush),
+    ] {
+        let Some(mut machine) = Machine::new(flush, SMALL) else {
+            return;
+        };
+        let mut ledger = Ledger::default();
+        let broker = machine.start();
+        let load = ledger.start_load(broker.addr());
+        load.until_acknowledged(ROUND);
+        load.stop();
+        ledger.close(load);
+        if flush == "async" {
+            std::thread::sleep(LONG_FLUSHED);
+        }
+        machine.disk.inject(Some(Fault {
+            // The log's files are named by their positions.
+            on: "00000000000",
+            kind,
+        }));
+        let mut client = Client::connect(broker.addr());
+        let mut send = || {
+            let send = send_to("Other", 0);
+            let reply = client.ask(request::SEND_MESSAGE_V2, &send.ext(), b"8 bytes.");
+            (reply.code, reply.remark)
+        };
+        // In async mode the first ones are acknowledged before a flush fails.
+        wait_until("a refusal", || send().0 != response::SUCCESS);
+        let (code, remark) = send();
+        assert_eq!(code, response::SERVICE_NOT_AVAILABLE, "{remark}");
+        assert!(remark.contains("os error 5"), "{remark}");
+        assert!(machine.disk.faults() > 0);
+        machine.disk.inject(None);
+        assert_eq!(
+            send().0,
+            response::SERVICE_NOT_AVAILABLE,
+            "nothing is tried again"
+        );
+        ledger.check(broker.addr());
+        broker.kill();
+        machine.cut_power(&mut Random::new(1));
+        let broker = machine.start();
+        ledger.check(broker.addr());
+        assert!(broker.terminate().success());
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
+    let Some(machine) = Machine::new("sync", SMALL) else {
+        return;
+    };
+    let mut ledger = Ledger::default();
+    let broker = machine.start();
+    let load = ledger.start_load(broker.addr());
+    load.until_acknowledged(ROUND);
+    machine.disk.resize(machine.disk.used_bytes());
+    let mut client = Client::connect(broker.addr());
+    let mut send = || {
+        let send = send_to("Other", 0);
+        let reply = client.ask(request::SEND_MESSAGE_V2, &send.ext(), &[0; 1000]);
+        (reply.code, reply.remark)
+    };
+    wait_until("a refusal", || send().0 != response::SUCCESS);
+    load.stop();
+    ledger.close(load);
+    let (code, remark) = send();
+    assert_eq!(code, response::SERVICE_NOT_AVAILABLE, "{remark}");
+    ledger.check(broker.addr());
+    machine.disk.resize(CAPACITY_BYTES);
+    wait_until("sends go on", || send().0 == response::SUCCESS);
+    broker.kill();
+    let broker = machine.start();
+    ledger.check(broker.addr());
+    assert!(broker.terminate().success());
+}
+
+#[test]
+fn a_disk_that_stalls_loses_nothing() {
+    let Some(machine) = Machine::new("sync", SMALL) else {
+        return;
+    };
+    let mut ledger = Ledger::default();
+    let broker = machine.start();
+    let load = ledger.start_load(broker.addr());
+    load.until_acknowledged(ROUND);
+    let stall = |time| {
+        machine.disk.inject(Some(Fault {
+            on: "00000000000",
+            kind: Kind::Stall(time),
+        }));
+        let before = machine.disk.faults();
+        wait_until("a stalled write", || machine.disk.faults() > before);
+        machine.disk.inject(None);
+    };
+    stall(Duration::from_secs(1));
+    load.until_acknowledged(2 * ROUND);
+    load.stop();
+    ledger.close(load);
+    ledger.check(broker.addr());
+    broker.kill();
+    let broker = machine.start();
+    ledger.check(broker.addr());
+    assert!(broker.terminate().success());
+}
