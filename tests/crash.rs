@@ -1,9 +1,13 @@
 //! Protects the promise of an acknowledgement: what the broker has said to have stored is there after a kill -9 in the
-//! middle of everything and after a clean stop, where it said, whole, and once.
+//! middle of everything and after a clean stop, where it said, whole, and once. `KILL_ROUNDS=n` kills n times in each mode instead
+//! of a few.
 
 mod common;
 
+use std::time::Duration;
+
 use common::ledger::Ledger;
+use common::random::Random;
 use common::{Broker, Options, free_ports};
 
 /// Acknowledgements to wait for before the end of each round.
@@ -27,12 +31,23 @@ fn kill_again_and_again(flush: &str) {
         ports: Some(free_ports()),
         ..Options::small()
     };
+    let given = std::env::var("KILL_ROUNDS").ok();
+    let rounds: usize = given.and_then(|given| given.parse().ok()).unwrap_or(4);
+    let mut random = Random::new(rounds as u64);
     let mut ledger = Ledger::default();
-    for _ in 0..4 {
+    for round in 0..rounds {
+        if round % 3 == 2 {
+            // In the middle of its recovery.
+            let soon = Duration::from_millis(random.below(150) as u64);
+            Broker::kill_while_it_starts(&store, &options, soon);
+        }
         let broker = Broker::start(&store, &options);
-        ledger.check(broker.addr());
+        // To read everything each time would take longer each time.
+        if round < 10 || round % 10 == 0 {
+            ledger.check(broker.addr());
+        }
         let load = ledger.start_load(broker.addr());
-        load.until_acknowledged(ROUND);
+        load.until_acknowledged(1 + random.below(ROUND));
         broker.kill();
         ledger.close(load);
         assert!(

@@ -207,6 +207,28 @@ impl Broker {
 
     /// `Err` if it refuses.
     pub fn try_start(store: &Path, options: &Options<'_>) -> Result<Broker, Ended> {
+        let ((port, namesrv_port), mut command) = Broker::command(store, options);
+        let (process, banner) = Process::spawn(&mut command).until_ready()?;
+        Ok(Broker {
+            process,
+            namesrv: SocketAddr::from(([127, 0, 0, 1], namesrv_port)),
+            port,
+            store: store.to_owned(),
+            banner,
+        })
+    }
+
+    /// kill -9 so long after its start.
+    pub fn kill_while_it_starts(store: &Path, options: &Options<'_>, after: Duration) {
+        let (_, mut command) = Broker::command(store, options);
+        let mut process = Process::spawn(&mut command);
+        std::thread::sleep(after);
+        process.child.kill().expect("it runs");
+        process.wait();
+    }
+
+    /// With the broker's and the name server's port.
+    fn command(store: &Path, options: &Options<'_>) -> ((u16, u16), Command) {
         let (port, namesrv_port) = options.ports.unwrap_or_else(free_ports);
         let namesrv = SocketAddr::from(([127, 0, 0, 1], namesrv_port));
         let config = store.with_extension("conf");
@@ -228,14 +250,7 @@ impl Broker {
             .arg(store)
             .arg("--config")
             .arg(&config);
-        let (process, banner) = Process::spawn(&mut command).until_ready()?;
-        Ok(Broker {
-            process,
-            namesrv,
-            port,
-            store: store.to_owned(),
-            banner,
-        })
+        ((port, namesrv_port), command)
     }
 
     pub fn addr(&self) -> SocketAddr {
