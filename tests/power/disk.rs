@@ -158,20 +158,27 @@ impl Disk {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // The kernel closes a killed process's files some time after its end.
-        let started = Instant::now();
-        let mut umount = Command::new("umount");
-        umount.arg(&self.at).stderr(Stdio::null());
-        while !umount.status().is_ok_and(|status| status.success()) {
-            if started.elapsed() > PATIENCE {
-                eprintln!("{} is still in use", self.at.display());
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        if !unmount(&self.at) {
+            return;
         }
         let session = self.session.take().expect("taken only here");
         let _ = session.join();
     }
+}
+
+/// Whether it could; a killed process's files are closed some time after its end.
+pub fn unmount(at: &Path) -> bool {
+    let started = Instant::now();
+    let mut umount = Command::new("umount");
+    umount.arg(at).stderr(Stdio::null());
+    while !umount.status().is_ok_and(|status| status.success()) {
+        if started.elapsed() > PATIENCE {
+            eprintln!("{} is still in use", at.display());
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 impl State {

@@ -9,7 +9,9 @@
 mod common;
 mod disk;
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::client::{Client, send_to};
@@ -195,11 +197,38 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let Some(machine) = Machine::new("sync", SMALL) else {
         return;
     };
+    let fill = || machine.disk.resize(machine.disk.used_bytes());
+    let free = || machine.disk.resize(CAPACITY_BYTES);
+    fills_up(&machine.store(), &machine.options, fill, free);
+}
+
+#[test]
+fn a_full_ext4_refuses_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(ext4) = Ext4::make(folder.path(), 400 << 20) else {
+        return;
+    };
+    let options = Options {
+        flush: "sync",
+        ports: Some(free_ports()),
+        ..Options::small()
+    };
+    let filler = ext4.mounted_at.join("filler");
+    let fill = || {
+        // Blocks are given out as they are written, so until there are none.
+        let mut file = std::fs::File::create(&filler).expect("the disk has room");
+        while file.write_all(&[1; 1 << 16]).is_ok() {}
+    };
+    let free = || std::fs::remove_file(&filler).expect("the filler is there");
+    fills_up(&ext4.mounted_at.join("store"), &options, fill, free);
+}
+
+fn fills_up(store: &Path, options: &Options<'_>, fill: impl FnOnce(), free: impl FnOnce()) {
     let mut ledger = Ledger::default();
-    let broker = machine.start();
+    let broker = Broker::start(store, options);
     let load = ledger.start_load(broker.addr());
     load.until_acknowledged(ROUND);
-    machine.disk.resize(machine.disk.used_bytes());
+    fill();
     let mut client = Client::connect(broker.addr());
     let mut send = || {
         let send = send_to("Other", 0);
@@ -212,12 +241,51 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let (code, remark) = send();
     assert_eq!(code, response::SERVICE_NOT_AVAILABLE, "{remark}");
     ledger.check(broker.addr());
-    machine.disk.resize(CAPACITY_BYTES);
+    free();
     wait_until("sends go on", || send().0 == response::SUCCESS);
     broker.kill();
-    let broker = machine.start();
+    let broker = Broker::start(store, options);
     ledger.check(broker.addr());
     assert!(broker.terminate().success());
+}
+
+/// A small file system in a file; unmounted when dropped.
+struct Ext4 {
+    mounted_at: PathBuf,
+}
+
+impl Ext4 {
+    /// `None` where that may not be mounted.
+    fn make(folder: &Path, bytes: u64) -> Option<Ext4> {
+        let (image, mounted_at) = (folder.join("image"), folder.join("mounted"));
+        let file = std::fs::File::create(&image).expect("the folder is writable");
+        file.set_len(bytes).expect("a sparse file");
+        std::fs::create_dir(&mounted_at).expect("the folder is writable");
+        let works = |command: &mut Command| {
+            let done = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            done.is_ok_and(|status| status.success())
+        };
+        let is_mounted = works(Command::new("mkfs.ext4").arg("-q").arg(&image))
+            && works(
+                Command::new("mount")
+                    .args(["-o", "loop"])
+                    .arg(&image)
+                    .arg(&mounted_at),
+            );
+        if !is_mounted {
+            eprintln!(
+                "SKIP: an ext4 file system cannot be made and mounted here (mkfs.ext4, mount -o loop)"
+            );
+            return None;
+        }
+        Some(Ext4 { mounted_at })
+    }
+}
+
+impl Drop for Ext4 {
+    fn drop(&mut self) {
+        disk::unmount(&self.mounted_at);
+    }
 }
 
 #[test]
