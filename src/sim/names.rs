@@ -145,6 +145,21 @@ impl Names {
         Ok(())
     }
 
+    /// As [`Self::sync_dir`] of `dir` and all directories below it.
+    pub fn sync_tree(&mut self, dir: &Path, submitted: Seq) -> io::Result<()> {
+        self.is_dir(dir)?;
+        let below = self
+            .now
+            .range::<Path, _>((Bound::Included(dir), Bound::Unbounded));
+        let dirs: Vec<PathBuf> = below
+            .take_while(|(path, _)| path.starts_with(dir))
+            .filter(|(_, node)| matches!(node, Node::Dir))
+            .map(|(path, _)| path.clone())
+            .collect();
+        dirs.iter()
+            .try_for_each(|dir| self.sync_dir(dir, submitted))
+    }
+
     /// Decides which names the device holds after a power cut, and what each file holds.
     pub fn lose_power(&mut self, rng: &mut Rng) {
         let mut survivors = std::mem::take(&mut self.durable);
@@ -163,6 +178,17 @@ impl Names {
     /// Every file that has a name now.
     pub fn files(&self) -> impl Iterator<Item = &Rc<RefCell<Inode>>> {
         self.now.values().filter_map(Node::file)
+    }
+
+    /// Those in `dir` and below it.
+    pub fn files_below(&self, dir: &Path) -> Vec<Rc<RefCell<Inode>>> {
+        let below = self
+            .now
+            .range::<Path, _>((Bound::Included(dir), Bound::Unbounded));
+        below
+            .take_while(|(path, _)| path.starts_with(dir))
+            .filter_map(|(_, node)| node.file().cloned())
+            .collect()
     }
 
     fn bind(&mut self, path: &Path, node: Node, seq: Seq) {

@@ -45,6 +45,7 @@ fn config(flush: Flush) -> StoreConfig {
         retention: Retention::default(),
         consume_queue_memory_bytes: 24 * 1280,
         pages: Pages::Plain,
+        queue_journal_bytes: 8 << 10,
         cold_cache_bytes: 2 << 20,
         delay_levels_ms: vec![1_000, 5_000],
         index: Some(IndexShape {
