@@ -366,6 +366,21 @@ mod tests {
     }
 
     #[test]
+    fn a_synced_tree_survives_with_all_that_is_in_it() {
+        let mut names = names();
+        names.create_dir_all(p("/d/e/f"), 4).unwrap();
+        let inode = names.create(p("/d/e/f/b"), 5).unwrap();
+        names.remove_file(p("/d/a"), 6).unwrap();
+        assert_eq!(names.files_below(p("/d/e")).len(), 1);
+        inode.borrow_mut().write(0, &[1], None, || true);
+        names.sync_tree(p("/d"), 7).unwrap();
+        names.create(p("/d/e/c"), 8).unwrap();
+        names.lose_power(&mut Rng::new(1));
+        assert_eq!(listed(&names, "/d/e/f"), ["/d/e/f/b"]);
+        assert_eq!(names.find(p("/d/a")).map(|_| ()), None);
+    }
+
+    #[test]
     fn an_unsynced_creation_or_removal_may_have_happened_or_not() {
         let created = outcomes(|names| {
             names.create(p("/d/b"), 4).unwrap();

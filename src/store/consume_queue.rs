@@ -247,6 +247,12 @@ impl ConsumeQueues {
         self.saved_up_to(index, max);
     }
 
+    /// Whether there are entries in its files that it needs.
+    pub fn is_saved(&self, index: QueueIndex) -> bool {
+        let queue = self.queue(index);
+        !queue.gone && queue.bounds.min < queue.saved_to
+    }
+
     /// Whether the queue has messages, and one of them may be below a log position.
     pub fn may_begin_below(&self, index: QueueIndex, position: u64) -> bool {
         let queue = self.queue(index);

@@ -9,7 +9,7 @@
 //! [`QueueFiles::sync`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -90,6 +90,13 @@ impl<I: Io> QueueFiles<I> {
             .try_filter_map(async |found| Ok(found))
             .try_collect()
             .await
+    }
+
+    /// Topics that have a folder.
+    pub async fn topics(&self) -> Result<HashSet<String>, StoreError> {
+        let dirs = self.dirs(&self.dir).await?;
+        let names = dirs.iter().filter_map(|dir| file_name(dir));
+        Ok(names.map(str::to_owned).collect())
     }
 
     async fn find(

@@ -32,8 +32,8 @@ use crate::message::{BLANK_MAGIC, Check, Record, properties, sys_flag, tags_code
 /// Log read at a time.
 const READ_BYTES: usize = 4 << 20;
 
-/// After so much of it what has been read is put into the journal.
-const KEEP_BYTES: u64 = 128 << 20;
+/// What has been read is put into the journal after this part of a file: 128 MiB.
+const KEEP_SHARE: u64 = 8;
 
 /// RocketMQ's times may be behind or ahead of what is in its files by this (`StoreCheckpoint.getMinTimestamp`).
 const TIME_SLACK_MS: i64 = 3_000;
@@ -289,7 +289,11 @@ impl<'a, I: Io> Recovery<'a, I> {
             let mut reader = self.journal.reader(generation).await?;
             let fits = self.take_blocks(&mut reader).await?;
             self.reached = reader.reached();
-            if fits && reader.counts() && self.is_of_log(log_min).await? {
+            if fits
+                && reader.counts()
+                && self.is_of_log(log_min).await?
+                && self.have_folders().await?
+            {
                 let origin = reader.origin();
                 self.journal.go_on(reader).await?;
                 return Ok(Some(origin));
@@ -405,6 +409,15 @@ impl<'a, I: Io> Recovery<'a, I> {
         let queue_id = self.queues.queue(queue).queue_id;
         self.queues.remove(queue);
         self.queue_files.remove(&topic, &[queue_id]).await
+    }
+
+    /// Whether there is a folder for each topic that has queue files. Who wants them to be made again removes them, as with
+    /// RocketMQ; a single file that lacks is found when it is read.
+    async fn have_folders(&self) -> Result<bool, StoreError> {
+        let topics = self.queue_files.topics().await?;
+        let is_missing =
+            |queue| self.queues.is_saved(queue) && !topics.contains(self.queues.topic_of(queue));
+        Ok(!self.queues.all().any(is_missing))
     }
 
     /// Whether this is the log that the queues are of: the last message that they know is in it.
@@ -628,7 +641,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         let mut window = Window::default();
         loop {
             let position = self.reached.position;
-            if position - kept >= KEEP_BYTES {
+            if position - kept >= self.config.segment_bytes / KEEP_SHARE {
                 kept = position;
                 self.try_to_keep().await?;
                 let read_bytes = position - from;

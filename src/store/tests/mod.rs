@@ -3,6 +3,7 @@
 mod faults;
 mod golden;
 mod index;
+mod journal;
 mod log;
 mod model;
 mod opening;
