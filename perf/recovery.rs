@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use caller::{Caller, Result};
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::loose_json;
-use ringmq::wire::send::SendRequest;
 use ringmq::wire::topic::{TopicConfig, TopicConfigList};
 
 /// How long a start may take before it counts as failed.
@@ -137,9 +136,8 @@ impl Setup {
             .stdout(Stdio::null())
             .spawn()?;
         loop {
-            match Caller::connect(self.broker)
-                .and_then(|mut caller| send(&mut caller, "first", 0, b"x"))
-            {
+            let sent = Caller::connect(self.broker).and_then(|mut caller| caller.send("first", 0));
+            match sent.and_then(stored) {
                 Ok(()) => return Ok((broker, began.elapsed())),
                 Err(error) if began.elapsed() > PATIENCE => return Err(error),
                 Err(_) => thread::sleep(RETRY),
@@ -197,12 +195,8 @@ impl Setup {
                 let queue = number % self.queues;
                 let (topic_number, queue_id) =
                     (queue / QUEUES_OF_A_TOPIC, queue % QUEUES_OF_A_TOPIC);
-                send(
-                    &mut caller,
-                    &topic(topic_number),
-                    queue_id as i32,
-                    &self.body,
-                )?;
+                let code = caller.send_body(&topic(topic_number), queue_id as i32, &self.body)?;
+                stored(code)?;
             }
         };
         thread::scope(|scope| {
@@ -221,25 +215,9 @@ fn topic(number: u64) -> String {
     format!("recovery-{number}")
 }
 
-fn send(caller: &mut Caller, topic: &str, queue_id: i32, body: &[u8]) -> Result<()> {
-    let request = SendRequest {
-        producer_group: "recovery",
-        topic,
-        default_topic: "TBW102",
-        default_topic_queue_nums: 4,
-        queue_id,
-        sys_flag: 0,
-        born_timestamp_ms: 0,
-        flag: 0,
-        properties: None,
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
-    };
-    match caller.ask(request::SEND_MESSAGE_V2, &request.ext(), body)? {
-        (response::SUCCESS, _) => Ok(()),
-        (code, _) => Err(format!("a message is refused with {code}").into()),
+fn stored(code: i32) -> Result<()> {
+    match code {
+        response::SUCCESS => Ok(()),
+        code => Err(format!("a message is refused with {code}").into()),
     }
 }

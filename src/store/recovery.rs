@@ -591,6 +591,9 @@ impl<'a, I: Io> Recovery<'a, I> {
     /// Each queue begins with its first message that is in the log. Files of the log may have gone since the journal spoke
     /// of the minimums.
     async fn raise_minimums(&mut self, log_min: u64) -> Result<(), StoreError> {
+        if log_min == 0 {
+            return Ok(());
+        }
         let queues = self.queues.all();
         let below = queues.filter(|queue| self.queues.may_begin_below(*queue, log_min));
         let below: Vec<_> = below.collect();

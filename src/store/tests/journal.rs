@@ -187,9 +187,9 @@ fn a_rebuilding_that_is_cut_short_goes_on() {
             .remove_file(Path::new(CHECKPOINT))
             .await
             .unwrap();
-        let io = sim.host("a");
         let farthest = Rc::new(Cell::new(0));
         for _ in 0..100 {
+            let io = sim.host("a");
             let (opener, config, far) = (io.clone(), config(flush), farthest.clone());
             io.spawn(async move {
                 let note = |progress| {
@@ -241,8 +241,8 @@ fn a_store_that_rocketmq_has_had_is_not_read_from_its_beginning() {
             let store = open(sim, flush).await;
             let sent = fill_files(sim, &store).await;
             store.close().await.unwrap();
-            let third = sent[40].store_timestamp_ms;
-            hand_over_by_rocketmq(sim, third, was_closed).await;
+            let fourth = sent[45].store_timestamp_ms;
+            hand_over_by_rocketmq(sim, fourth, was_closed).await;
             let (store, said) = open_watched(sim, flush).await;
             assert!(!said.contains(&Progress::Rebuilding), "{said:?}");
             let read = read_messages(&said);
@@ -269,8 +269,8 @@ fn queue_files_that_do_not_fit_are_made_again() {
         let sent = fill_files(sim, &store).await;
         store.close().await.unwrap();
         let queue = "/store/consumequeue/A/0/00000000000000000000";
-        write_file(sim, queue, 30 * 20, &[0; 30 * 20]).await;
-        hand_over_by_rocketmq(sim, sent[59].store_timestamp_ms, false).await;
+        write_file(sim, queue, 20 * 20, &[0; 40 * 20]).await;
+        hand_over_by_rocketmq(sim, sent[59].store_timestamp_ms - 1, false).await;
         let (store, said) = open_watched(sim, flush).await;
         assert!(said.contains(&Progress::Rebuilding), "{said:?}");
         let expected: Vec<_> = (0..60).map(|n| vec![n; 4000]).collect();
