@@ -98,11 +98,11 @@ impl<I: Io> Store<I> {
         self.write_block().await
     }
 
-    /// Much would have to be read by a start without the journal, or by RocketMQ; or much of the journal by ours.
+    /// A file of the log is complete: it can go, and RocketMQ need not read it, once the queues' files know it. Or much of
+    /// the journal would have to be read.
     fn files_are_behind(&self) -> bool {
         let dispatched = self.state.borrow().dispatched;
-        let behind = dispatched.saturating_sub(self.checkpointed.get());
-        behind >= self.config.segment_bytes
+        self.segments.start_of(dispatched) > self.checkpointed.get()
             || self.journal.grown_bytes() >= self.config.queue_journal_bytes
     }
 
@@ -210,16 +210,17 @@ impl<I: Io> Store<I> {
     async fn gather(&self, block: &mut Block, generation: u64, up_to: u64, news: usize) -> usize {
         let mut left = news;
         loop {
-            let mut state = self.state.borrow_mut();
             let now = left.min(GATHERED_AT_ONCE);
-            (0..now).for_each(|_| state.queues.put_news(block, generation, up_to));
             left -= now;
-            if left == 0 {
-                // Without a pause behind the last of the news: what was deleted meanwhile is among them.
-                state.queues.put_gone(block, generation);
-                return self.deleted.borrow().len();
+            {
+                let queues = &mut self.state.borrow_mut().queues;
+                (0..now).for_each(|_| queues.put_news(block, generation, up_to));
+                if left == 0 {
+                    // Without a pause behind the last of the news: what was deleted meanwhile is among them.
+                    queues.put_gone(block, generation);
+                    return self.deleted.borrow().len();
+                }
             }
-            drop(state);
             pause().await;
         }
     }

@@ -200,7 +200,7 @@ fn a_rebuilding_that_is_cut_short_goes_on() {
                 };
                 let _ = Store::open(opener, config, note).await;
             });
-            sim.sleep(Duration::from_nanos(sim.below(12_000_000))).await;
+            sim.sleep(Duration::from_nanos(sim.below(40_000_000))).await;
             sim.crash("a");
         }
         assert!(farthest.get() > 2 * SEGMENT, "{}", farthest.get());
