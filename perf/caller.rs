@@ -64,6 +64,10 @@ impl Caller {
 
     /// Sends a message of 1 KiB; the answer's code.
     pub fn send(&mut self, topic: &str, queue_id: i32) -> Result<i32> {
+        self.send_body(topic, queue_id, &[b'x'; 1024])
+    }
+
+    pub fn send_body(&mut self, topic: &str, queue_id: i32, body: &[u8]) -> Result<i32> {
         let request = SendRequest {
             producer_group: "perf",
             topic,
@@ -80,7 +84,7 @@ impl Caller {
             batch: false,
             broker_name: None,
         };
-        let (code, _) = self.ask(request::SEND_MESSAGE_V2, &request.ext(), &[b'x'; 1024])?;
+        let (code, _) = self.ask(request::SEND_MESSAGE_V2, &request.ext(), body)?;
         Ok(code)
     }
 

@@ -6,6 +6,7 @@
 //! | `write_at(.., Durability::Synced)` | the bytes of this write, whatever happens next; nothing is said of earlier writes |
 //! | `sync_data` | the bytes of all writes that were complete when it was submitted, and the file's length |
 //! | `rename`, creation, removal | both names or either, until `sync_dir` of the directory |
+//! | `sync_tree` | the bytes, lengths and names of everything that was done in the directory and below it before |
 //!
 //! An error of a write or a sync says nothing about what is on the device. It must not be repeated in the hope that it
 //! then holds (the kernel may have dropped the dirty state): the caller fences itself.
@@ -72,6 +73,9 @@ pub trait Disk {
 
     /// Makes names in `dir` as durable as `sync_data` makes bytes.
     fn sync_dir(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
+
+    /// Makes everything durable that was done in `dir` and below it, whatever the number of files: bytes, lengths, names.
+    fn sync_tree(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
 
     /// Makes `path` ours alone, a file with this text; `ErrorKind::WouldBlock` if it is somebody else's.
     fn lock(&self, path: &Path, text: &str) -> io::Result<Self::Lock>;

@@ -5,10 +5,11 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
+use std::thread;
 
 use io_uring::{opcode, squeue, types};
 
@@ -23,6 +24,9 @@ use crate::mem::{AlignedBuf, BLOCK_BYTES, Buf, IoBuf, LogBuffer};
 
 /// More than the kernel moves in one go (2 GiB - 4096); aligned, so that what is left stays so.
 const MAX_TRANSFER_BYTES: usize = 1 << 30;
+/// What a thread says of its system call.
+const ERRNO_BYTES: usize = size_of::<i32>();
+
 const FILE_MODE: libc::mode_t = 0o644;
 
 impl Disk for Ring {
@@ -91,6 +95,41 @@ impl Disk for Ring {
         let entry = opcode::Fsync::new(desc.raw()).build();
         let (result, _) = self.core.submit(Request::new(entry, &desc)).await;
         result.map(drop)
+    }
+
+    /// `syncfs`, which io_uring does not have: a thread of its own calls it and says so through a pipe.
+    async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        let dir = fs::File::open(dir)?;
+        let (answer, mut teller) = io::pipe()?;
+        let call = move || {
+            // SAFETY: the descriptor is open as long as `dir` is.
+            let errno = match unsafe { libc::syncfs(dir.as_raw_fd()) } {
+                0 => 0,
+                _ => io::Error::last_os_error()
+                    .raw_os_error()
+                    .unwrap_or(libc::EIO),
+            };
+            // Nobody listens any more if the ring has ended.
+            let _ = teller.write_all(&errno.to_ne_bytes());
+        };
+        thread::Builder::new().name("syncfs".into()).spawn(call)?;
+        let desc = Desc::plain(&self.core, answer.into());
+        let mut buf = AlignedBuf::zeroed(BLOCK_BYTES);
+        let entry = opcode::Read::new(desc.raw(), buf.as_mut_ptr(), ERRNO_BYTES as u32)
+            .offset(u64::MAX)
+            .build();
+        let request = Request::new(entry, &desc).with_buf(buf.into());
+        let (result, buf) = self.core.submit(request).await;
+        let read = result? as usize;
+        let errno = own::<AlignedBuf>(buf).first_chunk().copied();
+        match errno
+            .filter(|_| read == ERRNO_BYTES)
+            .map(i32::from_ne_bytes)
+        {
+            Some(0) => Ok(()),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<fs::File> {

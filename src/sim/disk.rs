@@ -141,6 +141,21 @@ impl Disk for SimIo {
         self.disk.names.borrow_mut().sync_dir(&dir, submitted)
     }
 
+    async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        let dir = absolute(dir);
+        let submitted = self.disk.next_seq();
+        let result = self.take_time(Op::Sync, &dir).await;
+        let mut names = self.disk.names.borrow_mut();
+        for inode in names.files_below(&dir) {
+            let mut inode = inode.borrow_mut();
+            match result {
+                Ok(()) => inode.flush(submitted),
+                Err(_) => self.world.draw(|rng| inode.forget_dirty(rng)),
+            }
+        }
+        result.and_then(|()| names.sync_tree(&dir, submitted))
+    }
+
     fn lock(&self, path: &Path, text: &str) -> io::Result<SimLock> {
         let path = absolute(path);
         if let Some(fault) = self.disk.rules.borrow_mut().strike(Op::Open, &path) {

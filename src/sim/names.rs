@@ -145,6 +145,21 @@ impl Names {
         Ok(())
     }
 
+    /// As [`Self::sync_dir`] of `dir` and all directories below it.
+    pub fn sync_tree(&mut self, dir: &Path, submitted: Seq) -> io::Result<()> {
+        self.is_dir(dir)?;
+        let below = self
+            .now
+            .range::<Path, _>((Bound::Included(dir), Bound::Unbounded));
+        let dirs: Vec<PathBuf> = below
+            .take_while(|(path, _)| path.starts_with(dir))
+            .filter(|(_, node)| matches!(node, Node::Dir))
+            .map(|(path, _)| path.clone())
+            .collect();
+        dirs.iter()
+            .try_for_each(|dir| self.sync_dir(dir, submitted))
+    }
+
     /// Decides which names the device holds after a power cut, and what each file holds.
     pub fn lose_power(&mut self, rng: &mut Rng) {
         let mut survivors = std::mem::take(&mut self.durable);
@@ -163,6 +178,17 @@ impl Names {
     /// Every file that has a name now.
     pub fn files(&self) -> impl Iterator<Item = &Rc<RefCell<Inode>>> {
         self.now.values().filter_map(Node::file)
+    }
+
+    /// Those in `dir` and below it.
+    pub fn files_below(&self, dir: &Path) -> Vec<Rc<RefCell<Inode>>> {
+        let below = self
+            .now
+            .range::<Path, _>((Bound::Included(dir), Bound::Unbounded));
+        below
+            .take_while(|(path, _)| path.starts_with(dir))
+            .filter_map(|(_, node)| node.file().cloned())
+            .collect()
     }
 
     fn bind(&mut self, path: &Path, node: Node, seq: Seq) {
@@ -337,6 +363,21 @@ mod tests {
     #[test]
     fn synced_names_survive_with_their_directories() {
         assert_eq!(outcomes(|_| {}), expect(&[&["/d/a"]]));
+    }
+
+    #[test]
+    fn a_synced_tree_survives_with_all_that_is_in_it() {
+        let mut names = names();
+        names.create_dir_all(p("/d/e/f"), 4).unwrap();
+        let inode = names.create(p("/d/e/f/b"), 5).unwrap();
+        names.remove_file(p("/d/a"), 6).unwrap();
+        assert_eq!(names.files_below(p("/d/e")).len(), 1);
+        inode.borrow_mut().write(0, &[1], None, || true);
+        names.sync_tree(p("/d"), 7).unwrap();
+        names.create(p("/d/e/c"), 8).unwrap();
+        names.lose_power(&mut Rng::new(1));
+        assert_eq!(listed(&names, "/d/e/f"), ["/d/e/f/b"]);
+        assert_eq!(names.find(p("/d/a")).map(|_| ()), None);
     }
 
     #[test]

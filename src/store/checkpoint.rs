@@ -1,4 +1,5 @@
-//! The checkpoint: up to where the ConsumeQueues' files agree with the log.
+//! The checkpoint: up to where the ConsumeQueues' files agree with the log. It is behind the journal, which counts only as
+//! long as the checkpoint is ours.
 //!
 //! ```text
 //!  0  physicMsgTimestamp 8 | logicsMsgTimestamp 8 | indexMsgTimestamp 8 | masterFlushedOffset 8 | confirmPhyOffset 8
@@ -39,6 +40,17 @@ pub(super) struct Checkpoint {
     pub index: Option<Mark>,
 }
 
+/// What is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Ours(Checkpoint),
+    /// RocketMQ's, or a torn one: the older of the times of its log and its queues.
+    Times {
+        store_time_ms: i64,
+    },
+    None,
+}
+
 impl Checkpoint {
     fn encode(&self) -> AlignedBuf {
         let mut buf = AlignedBuf::zeroed(BLOCK_BYTES);
@@ -74,6 +86,20 @@ impl Checkpoint {
     }
 }
 
+fn found(bytes: &[u8]) -> Found {
+    let time_ms = |at: usize| {
+        let bytes = bytes.get(at..)?.first_chunk()?;
+        Some(i64::from_be_bytes(*bytes)).filter(|time_ms| *time_ms > 0)
+    };
+    match (Checkpoint::decode(bytes), time_ms(0), time_ms(8)) {
+        (Some(ours), ..) => Found::Ours(ours),
+        (None, Some(physic_ms), Some(logics_ms)) => Found::Times {
+            store_time_ms: physic_ms.min(logics_ms),
+        },
+        _ => Found::None,
+    }
+}
+
 /// Puts the CRC of all before it there.
 fn seal(bytes: &mut [u8], at: usize) {
     let crc = crc32fast::hash(&bytes[..at]);
@@ -103,12 +129,11 @@ impl<I: Io> CheckpointFile<I> {
         }
     }
 
-    /// `None` if there is none that can be relied on.
-    pub async fn load(&self) -> Result<Option<Checkpoint>, StoreError> {
+    pub async fn load(&self) -> Result<Found, StoreError> {
         let file = match self.io.open(&self.path, OpenOptions::default()).await {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(None);
+                return Ok(Found::None);
             }
             Err(error) => return Err(StoreError::io("open", &self.path)(error)),
         };
@@ -116,7 +141,7 @@ impl<I: Io> CheckpointFile<I> {
             .read_at(AlignedBuf::zeroed(BLOCK_BYTES), BLOCK_BYTES, 0)
             .await;
         let read = read.map_err(StoreError::io("read", &self.path))?;
-        Ok(Checkpoint::decode(&buf[..read]))
+        Ok(found(&buf[..read]))
     }
 
     /// All in the first sector of the file, which a power cut leaves old or new; torn, its CRC fails.

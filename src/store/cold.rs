@@ -130,12 +130,31 @@ impl<I: Io> Store<I> {
                 .load(&topic, queue_id, at, (end - at) as usize)
                 .await?;
             if loaded.is_empty() {
+                self.check_lack(queue, at).await?;
                 break;
             }
             at += loaded.len() as u64;
             entries.extend(loaded);
         }
         Ok(entries)
+    }
+
+    /// What the files lack may be gone meanwhile. Otherwise they are damaged, and the log has to be read again.
+    async fn check_lack(&self, queue: QueueIndex, offset: u64) -> Result<(), StoreError> {
+        let (topic, queue_id) = {
+            let state = self.state.borrow();
+            let target = state.queues.queue(queue);
+            if target.gone || offset < target.bounds.min {
+                return Ok(());
+            }
+            (state.queues.topic_of(queue).to_owned(), target.queue_id)
+        };
+        self.distrust_queue_files().await?;
+        Err(StoreError::QueueFileLacks {
+            topic,
+            queue_id,
+            offset,
+        })
     }
 
     /// Appends messages to `out`, from memory or disk.

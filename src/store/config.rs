@@ -40,6 +40,8 @@ pub struct StoreConfig {
     /// ConsumeQueue entries kept in memory; older ones are read from the ConsumeQueue files.
     pub consume_queue_memory_bytes: usize,
     pub pages: Pages,
+    /// How large the journal of queue entries grows before the queue files are saved and it begins anew.
+    pub queue_journal_bytes: u64,
     /// Log blocks of 1 MiB kept for consumers that are behind the log buffer.
     pub cold_cache_bytes: usize,
     /// Delays of the levels 1, 2, ...: entries of [`SCHEDULE_TOPIC`] hold the time when their message is due.
@@ -67,6 +69,8 @@ impl Default for StoreConfig {
             // One chunk of 1280 bytes for each of 100,000 queues is half of it.
             consume_queue_memory_bytes: 256 << 20,
             pages: Pages::HugeTlb,
+            // Read again within a fraction of a second.
+            queue_journal_bytes: 64 << 20,
             cold_cache_bytes: 32 << 20,
             delay_levels_ms: Vec::new(),
             index: Some(IndexShape {

@@ -5,14 +5,15 @@
 //! queue              min ........ resident_from ........ visible (max) ........ assigned (next)
 //!                    in files     | in chunks of 64      | waiting for their commit
 //! ```
-//! Entries `resident_from..max` are in chunks; entries below `saved_to` are in the queue's files (`queue_files.rs`). A
-//! chunk is given back to the arena only when all of it is saved.
+//! Entries `resident_from..max` are in chunks; entries below `saved_to` are in the queue's files (`queue_files.rs`), and
+//! those below `journaled_to` are there or in the journal. A chunk is given back to the arena only when all of it is saved.
 
 use std::collections::VecDeque;
 use std::io;
 
 use hashbrown::HashMap;
 
+use super::journal::{Block, QueueItem};
 use crate::mem::{Arena, ChunkId, Pages};
 
 pub(super) const ENTRY_BYTES: usize = 20;
@@ -73,10 +74,16 @@ pub(super) struct ConsumeQueue {
     pub bounds: QueueBounds,
     resident_from: u64,
     saved_to: u64,
+    journaled_to: u64,
+    /// The generation of the journal that knows it, by this number; its minimum has moved since.
+    known_in: u64,
+    number: u32,
+    has_new_min: bool,
     chunks: VecDeque<ChunkId>,
     /// Somebody waits for an entry.
     pub watched: bool,
     dirty: bool,
+    is_news: bool,
     /// Its topic was deleted.
     pub gone: bool,
     pub last_store_time_ms: i64,
@@ -94,6 +101,10 @@ pub(super) struct ConsumeQueues {
     by_topic: Vec<Vec<Option<QueueIndex>>>,
     /// Queues with entries that are in no file yet.
     dirty: VecDeque<QueueIndex>,
+    /// Queues of which the journal lacks something, and those that are gone.
+    news: VecDeque<QueueIndex>,
+    gone: Vec<QueueIndex>,
+    next_number: u32,
     /// Where the search for chunks to give back goes on.
     hand: usize,
     /// What the files hold, in one number: the sum over all queues of [`digest_of`].
@@ -109,6 +120,9 @@ impl ConsumeQueues {
             topic_ids: HashMap::new(),
             by_topic: Vec::new(),
             dirty: VecDeque::new(),
+            news: VecDeque::new(),
+            gone: Vec::new(),
+            next_number: 0,
             hand: 0,
             saved_digest: 0,
         })
@@ -122,6 +136,9 @@ impl ConsumeQueues {
         self.topic_ids.clear();
         self.by_topic.clear();
         self.dirty.clear();
+        self.news.clear();
+        self.gone.clear();
+        self.next_number = 0;
         self.hand = 0;
         self.saved_digest = 0;
     }
@@ -167,9 +184,14 @@ impl ConsumeQueues {
             bounds: QueueBounds::default(),
             resident_from: 0,
             saved_to: 0,
+            journaled_to: 0,
+            known_in: 0,
+            number: 0,
+            has_new_min: false,
             chunks: VecDeque::new(),
             watched: false,
             dirty: false,
+            is_news: false,
             gone: false,
             last_store_time_ms: 0,
             first_position: None,
@@ -220,8 +242,15 @@ impl ConsumeQueues {
             next: max,
         };
         queue.resident_from = max;
+        queue.journaled_to = max;
         queue.first_position = None;
         self.saved_up_to(index, max);
+    }
+
+    /// Whether there are entries in its files that it needs.
+    pub fn is_saved(&self, index: QueueIndex) -> bool {
+        let queue = self.queue(index);
+        !queue.gone && queue.bounds.min < queue.saved_to
     }
 
     /// Whether the queue has messages, and one of them may be below a log position.
@@ -233,6 +262,17 @@ impl ConsumeQueues {
 
     /// The messages before `min` are gone; the one there is at `first_position`.
     pub fn raise_min(&mut self, index: QueueIndex, min: u64, first_position: Option<u64>) {
+        let queue = self.queue_mut(index);
+        if !queue.gone && queue.bounds.min <= min && min <= queue.bounds.max {
+            queue.bounds.min = min;
+            queue.first_position = first_position;
+            queue.has_new_min = true;
+            self.mark_news(index);
+        }
+    }
+
+    /// As the journal or the files have it.
+    pub fn restore_min(&mut self, index: QueueIndex, min: u64, first_position: Option<u64>) {
         let queue = self.queue_mut(index);
         if !queue.gone && queue.bounds.min <= min && min <= queue.bounds.max {
             queue.bounds.min = min;
@@ -269,6 +309,13 @@ impl ConsumeQueues {
         }
         queue.bounds.max += 1;
         self.mark_dirty(index);
+        self.mark_news(index);
+    }
+
+    fn mark_news(&mut self, index: QueueIndex) {
+        if !std::mem::replace(&mut self.queue_mut(index).is_news, true) {
+            self.news.push_back(index);
+        }
     }
 
     fn mark_dirty(&mut self, index: QueueIndex) {
@@ -301,21 +348,122 @@ impl ConsumeQueues {
         let index = self.dirty.pop_front()?;
         let queue = self.queue_mut(index);
         queue.dirty = false;
-        let (from, to) = (queue.saved_to.max(queue.resident_from), queue.bounds.max);
+        let (from, to) = (queue.saved_to, queue.bounds.max);
+        let bytes = self.encoded(index, from, to, up_to);
+        if bytes.len() < (to - from) as usize * ENTRY_BYTES {
+            self.mark_dirty(index);
+        }
+        Some((index, from, bytes))
+    }
+
+    /// Entries `from..to`, which are resident, as far as their messages end at or before a log position.
+    fn encoded(&self, index: QueueIndex, from: u64, to: u64, up_to: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity((to - from) as usize * ENTRY_BYTES);
         for offset in from..to {
             let entry = self
                 .resident(index, offset)
                 .expect("unsaved entries are resident");
             if entry.end() > up_to {
-                self.mark_dirty(index);
                 break;
             }
             let mut encoded = [0; ENTRY_BYTES];
             entry.encode(&mut encoded);
             bytes.extend_from_slice(&encoded);
         }
-        Some((index, from, bytes))
+        bytes
+    }
+
+    /// Queues of which the journal lacks something.
+    pub fn news(&self) -> usize {
+        self.news.len()
+    }
+
+    /// Puts what the journal lacks of the next queue, of messages that end at or before a log position, into a block for
+    /// this generation.
+    pub fn put_news(&mut self, block: &mut Block, generation: u64, up_to: u64) {
+        let Some(index) = self.news.pop_front() else {
+            return;
+        };
+        let queue = self.queue_mut(index);
+        queue.is_news = false;
+        if queue.gone {
+            return;
+        }
+        let (from, to) = (queue.journaled_to, queue.bounds.max);
+        let bytes = self.encoded(index, from, to, up_to);
+        let count = (bytes.len() / ENTRY_BYTES) as u64;
+        if from + count < to {
+            self.mark_news(index);
+        }
+        let queue = self.queue(index);
+        let is_known = queue.known_in == generation && !queue.has_new_min;
+        if !is_known && from + count > 0 {
+            self.put_queue(block, generation, index);
+        }
+        if count > 0 {
+            let queue = self.queue_mut(index);
+            block.put_entries(queue.number, from, &bytes);
+            queue.journaled_to = from + count;
+        }
+    }
+
+    /// Puts the queues that are gone, the last items of a block: what it has of them does not count.
+    pub fn put_gone(&mut self, block: &mut Block, generation: u64) {
+        for index in self.gone.drain(..) {
+            let queue = &self.queues[index.0 as usize];
+            if queue.known_in == generation {
+                block.put_deleted(queue.number);
+            }
+        }
+    }
+
+    /// Puts a queue, and what is in no file of it, into the table of a generation: no more than the journal had before.
+    /// `false`: there is no such queue, and none behind it.
+    pub fn put_row(&mut self, block: &mut Block, generation: u64, place: u32) -> bool {
+        let Some(queue) = self.queues.get(place as usize) else {
+            return false;
+        };
+        let index = QueueIndex(place);
+        let (from, to) = (queue.saved_to, queue.journaled_to);
+        if queue.gone || to == 0 {
+            return true;
+        }
+        self.put_queue(block, generation, index);
+        if from < to {
+            let bytes = self.encoded(index, from, to, u64::MAX);
+            block.put_entries(self.queue(index).number, from, &bytes);
+        }
+        true
+    }
+
+    fn put_queue(&mut self, block: &mut Block, generation: u64, index: QueueIndex) {
+        let queue = &mut self.queues[index.0 as usize];
+        if queue.known_in != generation {
+            (queue.known_in, queue.number) = (generation, self.next_number);
+            self.next_number += 1;
+        }
+        queue.has_new_min = false;
+        block.put_queue(&QueueItem {
+            number: queue.number,
+            topic: &self.topics[queue.topic as usize],
+            queue_id: queue.queue_id,
+            min: queue.bounds.min,
+            base: queue.saved_to,
+            first_position: queue.first_position,
+        });
+    }
+
+    /// This generation has the queue by this number.
+    pub fn known_by(&mut self, index: QueueIndex, generation: u64, number: u32) {
+        let queue = self.queue_mut(index);
+        (queue.known_in, queue.number) = (generation, number);
+        self.next_number = self.next_number.max(number.saturating_add(1));
+    }
+
+    /// The journal has everything of this queue.
+    pub fn journaled(&mut self, index: QueueIndex) {
+        let queue = self.queue_mut(index);
+        queue.journaled_to = queue.bounds.max;
     }
 
     /// Entries up to `offset` are in the queue's files.
@@ -382,21 +530,32 @@ impl ConsumeQueues {
         let queues = std::mem::take(&mut self.by_topic[id as usize]);
         let mut removed = Vec::new();
         for index in queues.into_iter().flatten() {
-            self.saved_up_to(index, 0);
-            let queue = &mut self.queues[index.0 as usize];
-            queue.gone = true;
-            queue.watched = false;
-            queue.bounds = QueueBounds {
-                min: 0,
-                max: 0,
-                next: 0,
-            };
-            queue.resident_from = 0;
-            let (chunks, queue_id) = (std::mem::take(&mut queue.chunks), queue.queue_id);
-            chunks.into_iter().for_each(|chunk| self.arena.free(chunk));
-            removed.push(queue_id);
+            removed.push(self.queue(index).queue_id);
+            self.remove(index);
         }
         removed
+    }
+
+    /// Forgets a queue. Another one may have its name then.
+    pub fn remove(&mut self, index: QueueIndex) {
+        self.saved_up_to(index, 0);
+        let queue = &mut self.queues[index.0 as usize];
+        queue.gone = true;
+        queue.watched = false;
+        queue.bounds = QueueBounds {
+            min: 0,
+            max: 0,
+            next: 0,
+        };
+        queue.resident_from = 0;
+        queue.journaled_to = 0;
+        let (topic, place) = (queue.topic as usize, queue.queue_id as usize);
+        let chunks = std::mem::take(&mut queue.chunks);
+        chunks.into_iter().for_each(|chunk| self.arena.free(chunk));
+        if let Some(named) = self.by_topic[topic].get_mut(place) {
+            named.take_if(|named| *named == index);
+        }
+        self.gone.push(index);
     }
 }
 

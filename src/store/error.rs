@@ -48,6 +48,14 @@ pub enum StoreError {
         "what was at {physical_offset} has been removed from the log, which begins at {log_min}"
     )]
     Removed { physical_offset: u64, log_min: u64 },
+    #[error(
+        "the files of queue {queue_id} of {topic} lack offset {offset}: the next start makes them again from the log"
+    )]
+    QueueFileLacks {
+        topic: String,
+        queue_id: u32,
+        offset: u64,
+    },
     #[error("the store is fenced: {reason}")]
     Fenced { reason: Arc<str> },
     #[error(

@@ -162,6 +162,7 @@ impl super::State {
         {
             self.committed_time_ms = pending.store_time_ms;
             self.dispatched = pending.entry.end();
+            self.last_dispatched = pending.entry.physical_offset;
             self.first_store_time_ms
                 .get_or_insert(pending.store_time_ms);
             if self.queues.queue(pending.queue).gone || !pending.is_consumable {

@@ -13,6 +13,7 @@ mod consume_queue;
 mod error;
 mod group_commit;
 mod index;
+mod journal;
 mod names;
 mod open;
 mod queue_files;
@@ -55,6 +56,7 @@ use self::checkpoint::CheckpointFile;
 use self::commit_log::CommitLog;
 use self::consume_queue::{ConsumeQueues, Entry, chunks_for};
 use self::index::Index;
+use self::journal::Journal;
 use self::queue_files::QueueFiles;
 use self::segments::Segments;
 use self::waiters::Waiters;
@@ -65,6 +67,7 @@ pub struct Store<I: Io> {
     state: RefCell<State>,
     segments: Rc<Segments<I>>,
     queue_files: QueueFiles<I>,
+    journal: Journal<I>,
     /// None: messages are not found by key.
     index: Option<Index<I>>,
     checkpoint: CheckpointFile<I>,
@@ -83,10 +86,16 @@ pub struct Store<I: Io> {
     /// Topics whose queue files are to be removed, with these queues. The saver does it, before it writes files of a
     /// topic that has the same name.
     deleted: RefCell<VecDeque<(String, Vec<u32>)>>,
+    /// The same, once the journal says that they are deleted.
+    removable: RefCell<VecDeque<(String, Vec<u32>)>>,
     /// Async mode: up to here the log is on the device for good.
     flushed: Cell<u64>,
     /// Up to here the queues' files are complete, and a checkpoint says so.
     checkpointed: Cell<u64>,
+    /// The queues' files are not what the journal says: no checkpoint may speak of them.
+    distrusted: Cell<bool>,
+    /// When the next block of the journal is due.
+    block_due_ns: Cell<u64>,
     retention: RefCell<Retention>,
     wanted: cleaning::Wanted,
     counters: Counters,
@@ -105,6 +114,8 @@ struct State {
     /// End of the last dispatched message. The log may be committed into the middle of the next one, as a write ends where
     /// the log buffer does.
     dispatched: u64,
+    /// Where that begins.
+    last_dispatched: u64,
     /// Store time of the last dispatched message.
     committed_time_ms: i64,
     last_store_time_ms: i64,

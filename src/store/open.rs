@@ -11,8 +11,9 @@ use super::checkpoint::CheckpointFile;
 use super::commit_log::{CommitLog, floor};
 use super::consume_queue::ConsumeQueues;
 use super::index::{self, Index};
+use super::journal::Journal;
 use super::queue_files::QueueFiles;
-use super::recovery::{Recovery, Window};
+use super::recovery::{Files, Next, Recovery, Window};
 use super::segments::Segments;
 use super::text_files::TextFiles;
 use super::{
@@ -29,14 +30,28 @@ pub enum Progress {
     Recovering { from: u64 },
     /// The queues' files do not fit the log: they are made again from all of it.
     Rebuilding,
-    /// So much has been read.
-    Read { bytes: u64 },
+    /// So much of the log has been read, of about so much.
+    Read { read_bytes: u64, total_bytes: u64 },
     Opened {
         log_min: u64,
         log_max: u64,
         queues: usize,
         recovered_messages: u64,
     },
+}
+
+impl Progress {
+    /// How much of the work is done.
+    pub fn percent(&self) -> u64 {
+        match self {
+            Self::Recovering { .. } | Self::Rebuilding => 0,
+            Self::Read {
+                read_bytes,
+                total_bytes,
+            } => read_bytes * 100 / (*total_bytes).max(1),
+            Self::Opened { .. } => 100,
+        }
+    }
 }
 
 impl fmt::Display for Progress {
@@ -52,7 +67,16 @@ impl fmt::Display for Progress {
                 f,
                 "the queue files do not fit the log: making them again from all of it"
             ),
-            Self::Read { bytes } => write!(f, "read {} MiB of the log", bytes >> 20),
+            Self::Read {
+                read_bytes,
+                total_bytes,
+            } => write!(
+                f,
+                "read {} of {} MiB of the log ({} %)",
+                read_bytes >> 20,
+                total_bytes >> 20,
+                self.percent()
+            ),
             Self::Opened {
                 log_min,
                 log_max,
@@ -60,7 +84,7 @@ impl fmt::Display for Progress {
                 recovered_messages,
             } => write!(
                 f,
-                "store opened: log {log_min}..{log_max}, {queues} queues, {recovered_messages} messages since the checkpoint"
+                "store opened: log {log_min}..{log_max}, {queues} queues, {recovered_messages} messages read from the log"
             ),
         }
     }
@@ -93,10 +117,18 @@ impl<I: Io> Store<I> {
         let mut queues = ConsumeQueues::new(config.consume_queue_memory_bytes, config.pages)
             .map_err(memory("the ConsumeQueues"))?;
 
-        let mut recovery =
-            Recovery::new(&config, &segments, &queue_files, &checkpoint, &mut queues);
+        let journal = Journal::new(io.clone(), dir.join("queuejournal"));
+        let files = Files {
+            segments: &segments,
+            queue_files: &queue_files,
+            checkpoint: &checkpoint,
+            journal: &journal,
+        };
+        let now_ms = io.now().unix_ms;
+        let mut recovery = Recovery::new(&config, files, &mut queues, now_ms);
         let tail = recovery.run(was_closed, &mut progress).await?;
-        let (last_store_time_ms, messages) = (recovery.last_store_time_ms, recovery.messages);
+        let (reached, messages) = (recovery.reached, recovery.messages);
+        let last_store_time_ms = reached.store_time_ms;
         let checkpointed = recovery.checkpointed;
         let index = match config.index {
             Some(shape) => {
@@ -135,6 +167,7 @@ impl<I: Io> Store<I> {
                 arrivals: Vec::new(),
                 committed: tail,
                 dispatched: tail,
+                last_dispatched: reached.last_record,
                 committed_time_ms: last_store_time_ms,
                 last_store_time_ms,
                 first_store_time_ms,
@@ -144,6 +177,7 @@ impl<I: Io> Store<I> {
             }),
             segments: Rc::new(segments),
             queue_files,
+            journal,
             index,
             checkpoint,
             texts,
@@ -154,9 +188,12 @@ impl<I: Io> Store<I> {
             save_now: Notify::default(),
             background: Default::default(),
             deleted: RefCell::default(),
+            removable: RefCell::default(),
             lock: Cell::new(Some(lock)),
             flushed: Cell::new(tail),
             checkpointed: Cell::new(checkpointed),
+            distrusted: Cell::new(false),
+            block_due_ns: Cell::new(0),
             retention: RefCell::new(config.retention.clone()),
             wanted: Default::default(),
             counters: Counters {
@@ -195,15 +232,26 @@ async fn first_store_time<I: Io>(
     segments: &Segments<I>,
     tail: u64,
 ) -> Result<Option<i64>, StoreError> {
-    let Some(first) = segments.min_position().filter(|first| *first < tail) else {
+    match segments.min_position().filter(|first| *first < tail) {
+        Some(first) => store_time_at(segments, first).await,
+        None => Ok(None),
+    }
+}
+
+/// Of the record with which a file of the log begins.
+pub(super) async fn store_time_at<I: Io>(
+    segments: &Segments<I>,
+    start: u64,
+) -> Result<Option<i64>, StoreError> {
+    let mut window = Window::default();
+    let head = window.bytes(segments, start, 8).await?;
+    let Some(Next::Record { size }) = head
+        .and_then(|head| head.first_chunk())
+        .map(|head| Next::read(head, segments.segment_bytes()))
+    else {
         return Ok(None);
     };
-    let mut window = Window::default();
-    let size = match window.bytes(segments, first, 4).await? {
-        Some([a, b, c, d]) => u32::from_be_bytes([*a, *b, *c, *d]) as usize,
-        _ => return Ok(None),
-    };
-    let bytes = window.bytes(segments, first, size).await?;
+    let bytes = window.bytes(segments, start, size).await?;
     let record = bytes.and_then(|bytes| Record::decode(bytes, Check::Layout).ok());
     Ok(record.map(|record| record.store_timestamp_ms))
 }

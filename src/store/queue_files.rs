@@ -5,11 +5,14 @@
 //! ```
 //! Files are sparse: what has no entry yet is a hole and reads as zeros. The first file of a queue whose first entry is
 //! not at its start begins with blank entries: position 0, size 0x7FFFFFFF (RocketMQ: `ConsumeQueue.fillPreBlank`). They
-//! are written behind the log and never trusted where they disagree with it.
+//! are written behind the log and never trusted where they disagree with it. What was written is durable after
+//! [`QueueFiles::sync`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::StoreError;
 use super::consume_queue::{ENTRY_BYTES, Entry};
@@ -22,6 +25,9 @@ const FILE_BYTES: u64 = FILE_ENTRIES * ENTRY_BYTES as u64;
 
 /// No topic has so many queues; a larger number comes from damage, and would be paid for in memory.
 pub(super) const MAX_QUEUE_ID: u32 = 1 << 20;
+
+/// Queues that are worked on at the same time where there is no reason to leave the device to others.
+pub(super) const AT_ONCE: usize = 64;
 
 /// Files kept open, so that busy queues do not open theirs each time.
 const MAX_OPEN: usize = 512;
@@ -46,6 +52,8 @@ pub(super) struct Found {
     pub queue_id: u32,
     pub min: u64,
     pub max: u64,
+    /// The last entry, unless it is blank.
+    pub last: Option<Entry>,
     /// No file before the last one is missing or short.
     pub is_whole: bool,
 }
@@ -62,20 +70,33 @@ impl<I: Io> QueueFiles<I> {
 
     /// Every queue that has a file with an entry.
     pub async fn find_all(&self) -> Result<Vec<Found>, StoreError> {
-        let mut found = Vec::new();
+        let mut queues = Vec::new();
         for topic_dir in self.dirs(&self.dir).await? {
             let Some(topic) = file_name(&topic_dir) else {
                 continue;
             };
             for queue_dir in self.dirs(&topic_dir).await? {
                 let queue_id = file_name(&queue_dir).and_then(|name| name.parse().ok());
-                let Some(queue_id) = queue_id.filter(|id| *id < MAX_QUEUE_ID) else {
-                    continue;
-                };
-                found.extend(self.find(topic, queue_id, &queue_dir).await?);
+                if let Some(queue_id) = queue_id.filter(|id| *id < MAX_QUEUE_ID) {
+                    queues.push((topic.to_owned(), queue_id, queue_dir));
+                }
             }
         }
-        Ok(found)
+        let found = queues
+            .iter()
+            .map(|(topic, queue_id, dir)| self.find(topic, *queue_id, dir));
+        let found = stream::iter(found).buffered(AT_ONCE);
+        found
+            .try_filter_map(async |found| Ok(found))
+            .try_collect()
+            .await
+    }
+
+    /// Topics that have a folder.
+    pub async fn topics(&self) -> Result<HashSet<String>, StoreError> {
+        let dirs = self.dirs(&self.dir).await?;
+        let names = dirs.iter().filter_map(|dir| file_name(dir));
+        Ok(names.map(str::to_owned).collect())
     }
 
     async fn find(
@@ -97,18 +118,27 @@ impl<I: Io> QueueFiles<I> {
         let in_last = self
             .count_entries(&queue_dir.join(offset_name(*last)))
             .await?;
+        let (min, max) = (
+            first / ENTRY_BYTES as u64,
+            last / ENTRY_BYTES as u64 + in_last,
+        );
+        let newest = match max.checked_sub(1).filter(|newest| *newest >= min) {
+            Some(newest) => self.entry(topic, queue_id, newest).await?,
+            None => None,
+        };
         Ok(Some(Found {
             topic: topic.into(),
             queue_id,
-            min: first / ENTRY_BYTES as u64,
-            max: last / ENTRY_BYTES as u64 + in_last,
+            min,
+            max,
+            last: newest.filter(|newest| *newest != BLANK),
             is_whole: files.windows(2).all(|pair| {
                 pair[0].1 == FILE_BYTES && pair[0].0.checked_add(FILE_BYTES) == Some(pair[1].0)
             }),
         }))
     }
 
-    /// Appends entries to the queue's files, and makes them as durable as the log.
+    /// Appends entries to the queue's files.
     pub async fn save(
         &self,
         topic: &str,
@@ -155,7 +185,7 @@ impl<I: Io> QueueFiles<I> {
             let path = self.path(topic, queue_id, offset);
             let file = self.file(&path, true).await?.expect("opened to be written");
             let at = offset % FILE_ENTRIES * ENTRY_BYTES as u64;
-            let (written, _) = file.write_at(now.to_vec(), at, Durability::Synced).await;
+            let (written, _) = file.write_at(now.to_vec(), at, Durability::Written).await;
             written.map_err(StoreError::io("write", &path))?;
             offset += (now.len() / ENTRY_BYTES) as u64;
             rest = later;
@@ -334,11 +364,15 @@ impl<I: Io> QueueFiles<I> {
         file.resize(FILE_BYTES)
             .await
             .map_err(StoreError::io("extend", path))?;
-        self.io
-            .sync_dir(dir)
-            .await
-            .map_err(StoreError::io("sync", dir))?;
         Ok(file)
+    }
+
+    /// Makes everything durable that was written or removed.
+    pub async fn sync(&self) -> Result<(), StoreError> {
+        match self.io.sync_tree(&self.dir).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            synced => synced.map_err(StoreError::io("sync", &self.dir)),
+        }
     }
 
     async fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, StoreError> {

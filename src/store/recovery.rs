@@ -1,18 +1,28 @@
 //! Finding the end of the log after a start, and bringing the queues to agree with it.
 //!
-//! The checkpoint says up to where the queues' files are complete; from there on the log is read, each record checked to
-//! be the successor of the one before (its own position, size, magic, body CRC, CRC over all of it), and its entry made
-//! again. The first that is not ends the log. Where the checkpoint, the files and the log do not fit one another, the
-//! files are removed and made again from all of the log. After a crash what was written behind the end is wiped: it may
-//! have the right positions and CRCs, and a later restart would take it for ours.
+//! ```text
+//! journal       | table of all queues | blocks ... | log, read from the last block on          our store, however it ended
+//! queue files   | what they have up to a position | log, read from there on     RocketMQ's store, or ours without journal
+//! neither       | log, read from its beginning on                                             they do not fit one another
+//! ```
+//! Each record of the log is checked to be the successor of the one before (its own position, size, magic, body CRC, CRC
+//! over all of it), and its entry made again. The first that is not ends the log. After a crash what was written behind the
+//! end is wiped: it may have the right positions and CRCs, and a later restart would take it for ours.
+//!
+//! What has been read of the log goes into the journal as it goes on, so that a start that is cut short does not begin anew.
 
-use super::checkpoint::{Checkpoint, CheckpointFile};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use hashbrown::HashMap;
+use tracing::warn;
+
+use super::checkpoint::{self, Checkpoint, CheckpointFile};
 use super::commit_log::{ceil, floor};
 use super::config::SCHEDULE_TOPIC;
-use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, Entry, QueueBounds};
+use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, Entry, QueueBounds, QueueIndex};
 use super::index::Mark;
+use super::journal::{Block, Item, Journal, Origin, QueueItem, Reached, Reader};
 use super::open::Progress;
-use super::queue_files::{BLANK, Found, MAX_QUEUE_ID, QueueFiles};
+use super::queue_files::{AT_ONCE, BLANK, Found, MAX_QUEUE_ID, QueueFiles};
 use super::segments::Segments;
 use super::{StoreConfig, StoreError};
 use crate::io::Io;
@@ -22,13 +32,22 @@ use crate::message::{BLANK_MAGIC, Check, Record, properties, sys_flag, tags_code
 /// Log read at a time.
 const READ_BYTES: usize = 4 << 20;
 
+/// What has been read is put into the journal after this part of a file: 128 MiB.
+const KEEP_SHARE: u64 = 8;
+
+/// RocketMQ's times may be behind or ahead of what is in its files by this (`StoreCheckpoint.getMinTimestamp`).
+const TIME_SLACK_MS: i64 = 3_000;
+
 pub(super) struct Recovery<'a, I: Io> {
     config: &'a StoreConfig,
     segments: &'a Segments<I>,
     queue_files: &'a QueueFiles<I>,
     checkpoint: &'a CheckpointFile<I>,
+    journal: &'a Journal<I>,
     queues: &'a mut ConsumeQueues,
-    pub last_store_time_ms: i64,
+    now_ms: i64,
+    /// How far the queues have come.
+    pub reached: Reached,
     pub messages: u64,
     /// Up to here the queues' files are complete.
     pub checkpointed: u64,
@@ -36,33 +55,33 @@ pub(super) struct Recovery<'a, I: Io> {
     pub index: Option<Mark>,
 }
 
-/// What to do when a record does not continue its queue.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Gaps {
-    /// The files do not fit the log.
-    Refuse,
-    /// There is nothing better than the log.
-    Take,
+/// What a recovery has to do with.
+pub(super) struct Files<'a, I: Io> {
+    pub segments: &'a Segments<I>,
+    pub queue_files: &'a QueueFiles<I>,
+    pub checkpoint: &'a CheckpointFile<I>,
+    pub journal: &'a Journal<I>,
 }
 
-/// The queues' files do not fit the log.
+/// The queues do not fit the log.
 struct Mismatch;
 
 impl<'a, I: Io> Recovery<'a, I> {
     pub fn new(
         config: &'a StoreConfig,
-        segments: &'a Segments<I>,
-        queue_files: &'a QueueFiles<I>,
-        checkpoint: &'a CheckpointFile<I>,
+        files: Files<'a, I>,
         queues: &'a mut ConsumeQueues,
+        now_ms: i64,
     ) -> Self {
         Self {
             config,
-            segments,
-            queue_files,
-            checkpoint,
+            segments: files.segments,
+            queue_files: files.queue_files,
+            checkpoint: files.checkpoint,
+            journal: files.journal,
             queues,
-            last_store_time_ms: 0,
+            now_ms,
+            reached: Reached::default(),
             messages: 0,
             checkpointed: 0,
             index: None,
@@ -75,134 +94,431 @@ impl<'a, I: Io> Recovery<'a, I> {
         was_closed: bool,
         progress: &mut impl FnMut(Progress),
     ) -> Result<u64, StoreError> {
-        let checkpoint = self.checkpoint.load().await?;
-        self.index = checkpoint.and_then(|checkpoint| checkpoint.index);
-        let (Some(log_min), Some(log_end)) = (self.segments.min_position(), self.segments.end())
-        else {
-            if checkpoint.is_some() {
-                self.checkpoint.revoke().await?;
-            }
-            self.remove_queue_files().await?;
+        let found = self.checkpoint.load().await?;
+        if let checkpoint::Found::Ours(checkpoint) = &found {
+            self.index = checkpoint.index;
+            self.checkpointed = checkpoint.position;
+        }
+        let Some(log_min) = self.segments.min_position() else {
+            self.begin_anew(0, Origin::Usual).await?;
             return Ok(0);
         };
-        let checkpoint =
-            checkpoint.filter(|checkpoint| (log_min..=log_end).contains(&checkpoint.position));
-        let from = checkpoint.map_or(log_min, |checkpoint| checkpoint.position);
+        let restored = match found {
+            checkpoint::Found::Ours(checkpoint) => self.restore(&checkpoint, log_min).await?,
+            checkpoint::Found::Times { store_time_ms } => {
+                self.restore_foreign(store_time_ms, was_closed, log_min)
+                    .await?
+            }
+            checkpoint::Found::None => None,
+        };
+        let mut origin = restored.unwrap_or(Origin::Rebuilding);
+        if restored.is_none() {
+            progress(Progress::Rebuilding);
+            self.begin_anew(log_min, origin).await?;
+        }
+        let from = self.reached.position;
         if !was_closed {
             progress(Progress::Recovering { from });
         }
-        let continued = match checkpoint {
-            Some(checkpoint) => self.go_on_from(&checkpoint, log_min, progress).await?,
-            None => Err(Mismatch),
-        };
-        let tail = match continued {
-            Ok(tail) => tail,
-            Err(Mismatch) => self.rebuild(log_min, progress).await?,
-        };
+        if let Err(Mismatch) = self.read_log(origin, progress).await? {
+            progress(Progress::Rebuilding);
+            origin = Origin::Rebuilding;
+            self.begin_anew(log_min, origin).await?;
+            let Ok(()) = self.read_log(origin, progress).await? else {
+                unreachable!("gaps were taken");
+            };
+        }
+        self.raise_minimums(log_min).await?;
+        let tail = self.reached.position;
         if !was_closed {
-            let wipe_to = match checkpoint {
-                Some(_) => self.end_of_unflushed(tail),
-                // RocketMQ may have had the store, which has no such bound.
-                None => u64::MAX,
+            let wipe_to = match origin {
+                Origin::Usual => self.end_of_unflushed(tail),
+                // RocketMQ has no such bound.
+                Origin::Foreign | Origin::Rebuilding => u64::MAX,
             };
             self.wipe_behind(tail, wipe_to).await?;
             // What a killed process had written but not flushed is about to be shown to consumers.
-            self.segments.sync_from(from).await?;
+            self.segments.sync_from(from.min(tail)).await?;
+        }
+        if origin != Origin::Usual {
+            self.keep().await?;
+            self.begin(Origin::Usual).await?;
         }
         Ok(tail)
     }
 
-    async fn go_on_from(
+    /// From the journal, or else from the queues' files. `None`: they do not fit the log.
+    async fn restore(
         &mut self,
         checkpoint: &Checkpoint,
         log_min: u64,
-        progress: &mut impl FnMut(Progress),
-    ) -> Result<Result<u64, Mismatch>, StoreError> {
-        if let Err(Mismatch) = self.restore_queues(checkpoint, log_min).await? {
-            return Ok(Err(Mismatch));
+    ) -> Result<Option<Origin>, StoreError> {
+        if let Some(origin) = self.restore_from_journal(log_min).await? {
+            return Ok(Some(origin));
         }
-        self.last_store_time_ms = checkpoint.store_time_ms;
-        self.checkpointed = checkpoint.position;
-        self.read_log(checkpoint.position, Gaps::Refuse, progress)
-            .await
+        warn!(dir = %self.config.dir.display(), "the journal of the queues is damaged: reading their files");
+        let reached = Reached {
+            position: checkpoint.position,
+            last_record: checkpoint.position,
+            store_time_ms: checkpoint.store_time_ms,
+        };
+        let found = self.queue_files.find_all().await?;
+        let restored = self.restore_from_files(found, reached, log_min).await?;
+        if restored.is_err() || self.queues.saved_digest() != checkpoint.queues_digest {
+            return Ok(None);
+        }
+        self.begin(Origin::Usual).await?;
+        Ok(Some(Origin::Usual))
     }
 
-    async fn rebuild(
+    /// A store that RocketMQ has had. After its clean stop the files of its queues are complete; so are they up to the
+    /// times in its checkpoint after a crash (`CommitLog.recoverAbnormally`). From the beginning of that file of the log on
+    /// they are made again, and so compared with the log.
+    async fn restore_foreign(
         &mut self,
+        store_time_ms: i64,
+        was_closed: bool,
         log_min: u64,
-        progress: &mut impl FnMut(Progress),
-    ) -> Result<u64, StoreError> {
-        progress(Progress::Rebuilding);
+    ) -> Result<Option<Origin>, StoreError> {
+        let found = self.queue_files.find_all().await?;
+        let start = match was_closed {
+            true => {
+                let ends = found.iter().filter_map(|found| found.last);
+                let newest = ends.map(|entry| entry.physical_offset).max();
+                newest.map(|newest| self.segments.start_of(newest))
+            }
+            // Torn ones may be any number.
+            false if store_time_ms > self.now_ms => None,
+            false => {
+                self.newest_file_before(store_time_ms - TIME_SLACK_MS)
+                    .await?
+            }
+        };
+        let Some(start) = start else {
+            return Ok(None);
+        };
+        let reached = Reached {
+            position: start,
+            last_record: start,
+            store_time_ms: 0,
+        };
+        let restored = self.restore_from_files(found, reached, log_min).await?;
+        if restored.is_err() {
+            return Ok(None);
+        }
+        self.queue_files.sync().await?;
+        self.begin_trusted(Origin::Foreign).await?;
+        Ok(Some(Origin::Foreign))
+    }
+
+    /// The last file of the log whose first message is not younger than this.
+    async fn newest_file_before(&self, time_ms: i64) -> Result<Option<u64>, StoreError> {
+        for start in self.segments.starts().into_iter().rev() {
+            let first_ms = super::open::store_time_at(self.segments, start).await?;
+            if first_ms.is_some_and(|first_ms| first_ms <= time_ms) {
+                return Ok(Some(start));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins without queues, to make them from all of the log.
+    async fn begin_anew(&mut self, log_min: u64, origin: Origin) -> Result<(), StoreError> {
         // A crash halfway must not leave a checkpoint that speaks of files which are gone.
         self.checkpoint.revoke().await?;
         self.queues.clear();
+        self.messages = 0;
         self.keep_queue_ends(log_min).await?;
-        (self.last_store_time_ms, self.messages) = (0, 0);
-        self.checkpointed = 0;
-        match self.read_log(log_min, Gaps::Take, progress).await? {
-            Ok(tail) => Ok(tail),
-            Err(Mismatch) => unreachable!("gaps were taken"),
-        }
+        self.queue_files.sync().await?;
+        self.reached = Reached {
+            position: log_min,
+            last_record: log_min,
+            store_time_ms: 0,
+        };
+        self.begin_trusted(origin).await
     }
 
-    /// From their files, without what is ahead of the checkpoint: that is read from the log.
-    async fn restore_queues(
+    /// Begins a journal that is to count, though the one before did not.
+    async fn begin_trusted(&mut self, origin: Origin) -> Result<(), StoreError> {
+        // Nothing of the one before may count with the new checkpoint.
+        self.journal.discard().await?;
+        self.begin(origin).await?;
+        self.checkpointed = self.reached.position;
+        let checkpoint = Checkpoint {
+            position: self.reached.position,
+            store_time_ms: self.reached.store_time_ms,
+            queues_digest: self.queues.saved_digest(),
+            index: self.index,
+        };
+        self.checkpoint.save(&checkpoint).await
+    }
+
+    async fn begin(&mut self, origin: Origin) -> Result<(), StoreError> {
+        let (queues, generation) = (&mut *self.queues, self.journal.next_generation());
+        let mut place = 0;
+        let put_some = |block: &mut Block| {
+            while queues.put_row(block, generation, place) {
+                place += 1;
+                if block.is_a_piece() {
+                    return true;
+                }
+            }
+            false
+        };
+        self.journal.begin(origin, self.reached, put_some).await
+    }
+
+    /// Puts what has been read of the log into the journal.
+    async fn keep(&mut self) -> Result<(), StoreError> {
+        let Some(generation) = self.journal.generation() else {
+            return Ok(());
+        };
+        let from = self.journal.put().position;
+        self.segments.sync_from(from).await?;
+        let mut block = Block::new();
+        for _ in 0..self.queues.news() {
+            self.queues.put_news(&mut block, generation, u64::MAX);
+        }
+        self.queues.put_gone(&mut block, generation);
+        self.journal.append(block, self.reached).await
+    }
+
+    /// From the newest generation that is whole and of this log.
+    async fn restore_from_journal(&mut self, log_min: u64) -> Result<Option<Origin>, StoreError> {
+        for generation in self.journal.generations().await? {
+            let mut reader = self.journal.reader(generation).await?;
+            let fits = self.take_blocks(&mut reader).await?;
+            self.reached = reader.reached();
+            if fits
+                && reader.counts()
+                && self.is_of_log(log_min).await?
+                && self.have_folders().await?
+            {
+                let origin = reader.origin();
+                self.journal.go_on(reader).await?;
+                return Ok(Some(origin));
+            }
+            self.queues.clear();
+        }
+        Ok(None)
+    }
+
+    /// `false`: what is in it makes no sense.
+    async fn take_blocks(&mut self, reader: &mut Reader<I>) -> Result<bool, StoreError> {
+        let mut journaled = Journaled {
+            generation: reader.generation(),
+            queues: HashMap::new(),
+            minimums: HashMap::new(),
+        };
+        loop {
+            let items = match reader.next().await {
+                Ok(Some(items)) => items,
+                Ok(None) => break,
+                Err(error) => {
+                    warn!(%error, "the journal of the queues cannot be read any further");
+                    break;
+                }
+            };
+            let mut items = &items[..];
+            while !items.is_empty() {
+                let Some(item) = Item::take_from(&mut items) else {
+                    return Ok(false);
+                };
+                if !self.take_item(&mut journaled, item).await? {
+                    return Ok(false);
+                }
+            }
+        }
+        for (queue, (min, first_position)) in journaled.minimums {
+            self.queues.restore_min(queue, min, first_position);
+        }
+        Ok(true)
+    }
+
+    async fn take_item(
         &mut self,
-        checkpoint: &Checkpoint,
+        journaled: &mut Journaled,
+        item: Item<'_>,
+    ) -> Result<bool, StoreError> {
+        match item {
+            Item::Queue(queue) => return self.take_queue(journaled, &queue).await,
+            Item::Entries {
+                number,
+                first,
+                entries,
+            } => {
+                let Some(queue) = journaled.queues.get(&number).copied() else {
+                    return Ok(false);
+                };
+                if self.queues.queue(queue).bounds.max != first || self.queues.queue(queue).gone {
+                    return Ok(false);
+                }
+                for entry in entries {
+                    self.make_room(IsKept::Already).await?;
+                    self.queues.push(queue, &Entry::decode(entry));
+                }
+                let restored = self.queues.queue_mut(queue);
+                restored.bounds.next = restored.bounds.max;
+                self.queues.journaled(queue);
+            }
+            Item::Deleted { number } => {
+                if let Some(queue) = journaled.queues.get(&number).copied() {
+                    self.forget(queue).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    async fn take_queue(
+        &mut self,
+        journaled: &mut Journaled,
+        item: &QueueItem<'_>,
+    ) -> Result<bool, StoreError> {
+        if item.queue_id >= MAX_QUEUE_ID {
+            return Ok(false);
+        }
+        let queue = match journaled.queues.get(&item.number).copied() {
+            Some(queue) => queue,
+            None => {
+                if let Some(former) = self.queues.find(item.topic, item.queue_id) {
+                    // Its topic was deleted and made again.
+                    self.forget(former).await?;
+                }
+                let queue = self.queues.find_or_create(item.topic, item.queue_id);
+                self.queues
+                    .restore(queue, item.min.min(item.base), item.base);
+                self.queues
+                    .known_by(queue, journaled.generation, item.number);
+                journaled.queues.insert(item.number, queue);
+                queue
+            }
+        };
+        journaled
+            .minimums
+            .insert(queue, (item.min, item.first_position));
+        Ok(true)
+    }
+
+    /// Forgets a queue and its files: another one may get its name.
+    async fn forget(&mut self, queue: QueueIndex) -> Result<(), StoreError> {
+        if self.queues.queue(queue).gone {
+            return Ok(());
+        }
+        let topic = self.queues.topic_of(queue).to_owned();
+        let queue_id = self.queues.queue(queue).queue_id;
+        self.queues.remove(queue);
+        self.queue_files.remove(&topic, &[queue_id]).await
+    }
+
+    /// Whether there is a folder for each topic that has queue files. Who wants them to be made again removes them, as with
+    /// RocketMQ; a single file that lacks is found when it is read.
+    async fn have_folders(&self) -> Result<bool, StoreError> {
+        let topics = self.queue_files.topics().await?;
+        let is_missing =
+            |queue| self.queues.is_saved(queue) && !topics.contains(self.queues.topic_of(queue));
+        Ok(!self.queues.all().any(is_missing))
+    }
+
+    /// Whether this is the log that the queues are of: the last message that they know is in it.
+    async fn is_of_log(&self, log_min: u64) -> Result<bool, StoreError> {
+        let Reached {
+            position,
+            last_record,
+            ..
+        } = self.reached;
+        let log_end = self.segments.end().unwrap_or(0);
+        if !(log_min..=log_end).contains(&position) {
+            return Ok(false);
+        }
+        if last_record < log_min || last_record >= position {
+            return Ok(true);
+        }
+        let mut window = Window::default();
+        let Next::Record { size } = self.next_in(&mut window, last_record).await? else {
+            return Ok(false);
+        };
+        if size > self.config.max_record_bytes() {
+            return Ok(false);
+        }
+        let bytes = window.bytes(self.segments, last_record, size).await?;
+        Ok(bytes.is_some_and(|bytes| {
+            Record::decode(bytes, Check::Crc)
+                .is_ok_and(|record| record.physical_offset == last_record)
+        }))
+    }
+
+    /// From their files, without what is ahead of a position: that is read from the log.
+    async fn restore_from_files(
+        &mut self,
+        found: Vec<Found>,
+        reached: Reached,
         log_min: u64,
     ) -> Result<Result<(), Mismatch>, StoreError> {
+        self.queues.clear();
+        self.reached = reached;
+        let log_end = self.segments.end().unwrap_or(0);
+        if !(log_min..=log_end).contains(&reached.position)
+            || found.iter().any(|found| !found.is_whole)
+        {
+            return Ok(Err(Mismatch));
+        }
+        let ends = found
+            .iter()
+            .map(|found| self.cut(found, reached.position, log_min));
+        let ends: Vec<_> = stream::iter(ends).buffered(AT_ONCE).try_collect().await?;
         let mut newest: Option<Entry> = None;
-        for found in self.queue_files.find_all().await? {
-            if !found.is_whole {
-                return Ok(Err(Mismatch));
-            }
-            let ahead_from = self
-                .first_of(&found, |entry| {
-                    entry != BLANK && entry.end() > checkpoint.position
-                })
-                .await?;
-            if ahead_from < found.max {
-                // They may lie in a part of the log that was lost, and one day they would no longer be ahead.
-                self.queue_files
-                    .erase(&found.topic, found.queue_id, ahead_from, found.max)
-                    .await?;
-            }
-            if ahead_from == 0 {
+        for (found, kept) in found.iter().zip(ends) {
+            if kept.max == 0 {
                 continue;
             }
-            let last = self.last_before(&found, ahead_from).await?;
-            if last.is_some_and(|last| {
-                newest.is_none_or(|newest| newest.physical_offset < last.physical_offset)
-            }) {
-                newest = last;
-            }
-            let found = Found {
-                max: ahead_from,
-                ..found
-            };
-            let min = self
-                .first_of(&found, |entry| {
-                    entry != BLANK && entry.physical_offset >= log_min
-                })
-                .await?;
+            newest = newest.into_iter().chain(kept.last).max_by_key(Entry::end);
             let queue = self.queues.find_or_create(&found.topic, found.queue_id);
-            self.queues.restore(queue, min, found.max);
-        }
-        if self.queues.saved_digest() != checkpoint.queues_digest {
-            return Ok(Err(Mismatch));
+            self.queues.restore(queue, kept.min, kept.max);
+            self.queues
+                .restore_min(queue, kept.min, kept.first_position);
         }
         self.check_newest(newest, log_min).await
     }
 
-    /// The first offset of a queue at which this is true, or its end.
+    /// What a queue's files have of messages before a position; nothing else is left in them.
+    async fn cut(&self, found: &Found, position: u64, log_min: u64) -> Result<Kept, StoreError> {
+        let is_ahead = |entry: Entry| entry != BLANK && entry.end() > position;
+        let mut max = found.max;
+        if found.last.is_none_or(is_ahead) {
+            max = self.first_of(found, found.max, is_ahead).await?;
+        }
+        if max < found.max {
+            // They may lie in a part of the log that was lost, and one day they would no longer be ahead.
+            self.queue_files
+                .erase(&found.topic, found.queue_id, max, found.max)
+                .await?;
+        }
+        let is_of_log = |entry: Entry| entry != BLANK && entry.physical_offset >= log_min;
+        let min = self.first_of(found, max, is_of_log).await?;
+        let first = self.entry_before(found, min, max).await?;
+        Ok(Kept {
+            min,
+            max,
+            first_position: first.map(|first| first.physical_offset),
+            last: match max.checked_sub(1) {
+                Some(last) => self.entry_before(found, last, max).await?,
+                None => None,
+            },
+        })
+    }
+
+    /// The first offset of a queue before `end` at which this is true, or `end`.
     async fn first_of(
         &self,
         found: &Found,
+        end: u64,
         is_true: impl Fn(Entry) -> bool,
     ) -> Result<u64, StoreError> {
-        let (mut low, mut high) = (found.min, found.max);
+        let (mut low, mut high) = (found.min, end);
+        // Most begin with it.
+        let mut middle = low;
         while low < high {
-            let middle = low.midpoint(high);
             let entry = self.queue_files.entry(&found.topic, found.queue_id, middle);
             // None: erased, and everything behind it is.
             if entry.await?.is_none_or(&is_true) {
@@ -210,19 +526,23 @@ impl<'a, I: Io> Recovery<'a, I> {
             } else {
                 low = middle + 1;
             }
+            middle = low.midpoint(high);
         }
         Ok(low)
     }
 
-    async fn last_before(&self, found: &Found, end: u64) -> Result<Option<Entry>, StoreError> {
-        if end == found.min {
+    /// The entry at an offset, if there is one before `end`.
+    async fn entry_before(
+        &self,
+        found: &Found,
+        offset: u64,
+        end: u64,
+    ) -> Result<Option<Entry>, StoreError> {
+        if offset < found.min || end <= offset {
             return Ok(None);
         }
-        let entry = self
-            .queue_files
-            .entry(&found.topic, found.queue_id, end - 1)
-            .await?;
-        Ok(entry.filter(|entry| *entry != BLANK))
+        let entry = self.queue_files.entry(&found.topic, found.queue_id, offset);
+        Ok(entry.await?.filter(|entry| *entry != BLANK))
     }
 
     /// Whether this is the log that the queues are of: the newest message that they know is in it.
@@ -251,12 +571,12 @@ impl<'a, I: Io> Recovery<'a, I> {
     /// Removes the queues' files but of those that end with a message of a file that is gone: nothing in the log says any
     /// more where they go on, and no offset is to be given out twice.
     async fn keep_queue_ends(&mut self, log_min: u64) -> Result<(), StoreError> {
-        for found in self.queue_files.find_all().await? {
-            let is_of_log = |entry: Entry| entry != BLANK && entry.physical_offset >= log_min;
-            let ends_before_log = found.is_whole
-                && found.max > 0
-                && self.first_of(&found, is_of_log).await? == found.max;
-            if ends_before_log {
+        let found = self.queue_files.find_all().await?;
+        for found in found {
+            let is_before_log = |last: Entry| {
+                self.segments.min_position().is_some() && last.physical_offset < log_min
+            };
+            if found.is_whole && found.last.is_some_and(is_before_log) {
                 let queue = self.queues.find_or_create(&found.topic, found.queue_id);
                 self.queues.restore(queue, found.max, found.max);
             } else {
@@ -268,50 +588,120 @@ impl<'a, I: Io> Recovery<'a, I> {
         Ok(())
     }
 
-    async fn remove_queue_files(&self) -> Result<(), StoreError> {
-        for found in self.queue_files.find_all().await? {
-            self.queue_files
-                .remove(&found.topic, &[found.queue_id])
-                .await?;
+    /// Each queue begins with its first message that is in the log. Files of the log may have gone since the journal spoke
+    /// of the minimums.
+    async fn raise_minimums(&mut self, log_min: u64) -> Result<(), StoreError> {
+        if log_min == 0 {
+            return Ok(());
+        }
+        let queues = self.queues.all();
+        let below = queues.filter(|queue| self.queues.may_begin_below(*queue, log_min));
+        let below: Vec<_> = below.collect();
+        let found = below.iter().map(|queue| self.first_in_log(*queue, log_min));
+        let found: Vec<_> = stream::iter(found).buffered(AT_ONCE).try_collect().await?;
+        for (queue, (min, first_position)) in below.into_iter().zip(found) {
+            self.queues.raise_min(queue, min, first_position);
         }
         Ok(())
     }
 
-    /// Reads records from `position` to the end of the log, which it returns.
+    async fn first_in_log(
+        &self,
+        queue: QueueIndex,
+        log_min: u64,
+    ) -> Result<(u64, Option<u64>), StoreError> {
+        let (topic, target) = (self.queues.topic_of(queue), self.queues.queue(queue));
+        let (mut low, mut high) = (target.bounds.min, target.bounds.max);
+        let mut first_position = None;
+        let mut middle = low;
+        while low < high {
+            let entry = match self.queues.resident(queue, middle) {
+                Some(entry) => Some(entry),
+                None => {
+                    let entry = self.queue_files.entry(topic, target.queue_id, middle);
+                    entry.await?.filter(|entry| *entry != BLANK)
+                }
+            };
+            // None: its file is gone with the messages.
+            match entry.filter(|entry| entry.physical_offset >= log_min) {
+                Some(entry) => (high, first_position) = (middle, Some(entry.physical_offset)),
+                None => low = middle + 1,
+            }
+            middle = low.midpoint(high);
+        }
+        Ok((low, first_position))
+    }
+
+    /// Reads records to the end of the log.
     async fn read_log(
         &mut self,
-        mut position: u64,
-        gaps: Gaps,
+        origin: Origin,
         progress: &mut impl FnMut(Progress),
-    ) -> Result<Result<u64, Mismatch>, StoreError> {
-        let mut read_bytes: u64 = 0;
+    ) -> Result<Result<(), Mismatch>, StoreError> {
+        let from = self.reached.position;
+        let total_bytes = self.last_begun_file().await?.saturating_sub(from);
+        let mut kept = from;
         let mut window = Window::default();
         loop {
+            let position = self.reached.position;
+            if position - kept >= self.config.segment_bytes / KEEP_SHARE {
+                kept = position;
+                self.try_to_keep().await?;
+                let read_bytes = position - from;
+                progress(Progress::Read {
+                    read_bytes,
+                    total_bytes: total_bytes.max(read_bytes),
+                });
+            }
             let size = match self.next_in(&mut window, position).await? {
                 Next::Record { size } => size,
                 Next::Blank { size } => {
-                    position += size;
+                    self.reached.position += size;
                     continue;
                 }
-                Next::End => return Ok(Ok(position)),
+                Next::End => return Ok(Ok(())),
             };
             let Some(bytes) = window.bytes(self.segments, position, size).await? else {
-                return Ok(Ok(position));
+                return Ok(Ok(()));
             };
             let Ok(record) = Record::decode(bytes, Check::Crc) else {
-                return Ok(Ok(position));
+                return Ok(Ok(()));
             };
             if record.physical_offset != position {
-                return Ok(Ok(position));
+                return Ok(Ok(()));
             }
-            if let Err(Mismatch) = self.take(&record, gaps).await? {
+            if let Err(Mismatch) = self.take(&record, origin).await? {
                 return Ok(Err(Mismatch));
             }
-            position += size as u64;
-            read_bytes += size as u64;
-            if read_bytes / (256 << 20) != (read_bytes - size as u64) / (256 << 20) {
-                progress(Progress::Read { bytes: read_bytes });
+            self.reached = Reached {
+                position: position + size as u64,
+                last_record: position,
+                store_time_ms: self.reached.store_time_ms.max(record.store_timestamp_ms),
+            };
+        }
+    }
+
+    /// End of the last file of the log that has something: those behind it were made ahead.
+    async fn last_begun_file(&self) -> Result<u64, StoreError> {
+        for start in self.segments.starts().into_iter().rev() {
+            if super::open::store_time_at(self.segments, start)
+                .await?
+                .is_some()
+            {
+                return Ok(start + self.config.segment_bytes);
             }
+        }
+        Ok(0)
+    }
+
+    async fn try_to_keep(&mut self) -> Result<(), StoreError> {
+        match self.keep().await {
+            // It would begin anew if it were cut short, no more.
+            Err(error) if error.is_no_space() => {
+                warn!(%error, "what has been read of the log cannot be kept");
+                Ok(())
+            }
+            kept => kept,
         }
     }
 
@@ -326,9 +716,8 @@ impl<'a, I: Io> Recovery<'a, I> {
     async fn take(
         &mut self,
         record: &Record<'_>,
-        gaps: Gaps,
+        origin: Origin,
     ) -> Result<Result<(), Mismatch>, StoreError> {
-        self.last_store_time_ms = self.last_store_time_ms.max(record.store_timestamp_ms);
         // Prepared and rolled back ones stand at offset 0 of a queue that they are not in.
         if record.queue_id >= MAX_QUEUE_ID || !sys_flag::is_consumable(record.sys_flag) {
             return Ok(Ok(()));
@@ -338,29 +727,19 @@ impl<'a, I: Io> Recovery<'a, I> {
             size: record.total_size,
             tags_code: entry_tags(record, &self.config.delay_levels_ms),
         };
-        let queue = self.queues.find_or_create(record.topic, record.queue_id);
+        let mut queue = self.queues.find_or_create(record.topic, record.queue_id);
         let QueueBounds { min, max, .. } = self.queues.queue(queue).bounds;
         match record.queue_offset {
             offset if offset == max => {}
-            // The topic was deleted and made again.
-            0 => {
-                self.queue_files
-                    .remove(record.topic, &[record.queue_id])
-                    .await?;
-                self.queues.restart(queue, 0);
-            }
             // Its earlier messages are gone with their log files.
             offset if max == 0 => self.queues.restart(queue, offset),
-            _ if gaps == Gaps::Refuse => return Ok(Err(Mismatch)),
+            // The topic was deleted and made again.
+            0 => queue = self.begin_queue_anew(queue, record).await?,
+            _ if origin != Origin::Rebuilding => return Ok(Err(Mismatch)),
             offset if offset < max && min < max => return Ok(Ok(())),
-            offset => {
-                self.queue_files
-                    .remove(record.topic, &[record.queue_id])
-                    .await?;
-                self.queues.restart(queue, offset);
-            }
+            _ => queue = self.begin_queue_anew(queue, record).await?,
         }
-        self.make_room().await?;
+        self.make_room(IsKept::NotYet).await?;
         self.queues.push(queue, &entry);
         let restored = self.queues.queue_mut(queue);
         restored.bounds.next = restored.bounds.max;
@@ -369,21 +748,38 @@ impl<'a, I: Io> Recovery<'a, I> {
         Ok(Ok(()))
     }
 
+    /// With this record as its first one.
+    async fn begin_queue_anew(
+        &mut self,
+        queue: QueueIndex,
+        record: &Record<'_>,
+    ) -> Result<QueueIndex, StoreError> {
+        self.forget(queue).await?;
+        let queue = self.queues.find_or_create(record.topic, record.queue_id);
+        self.queues.restart(queue, record.queue_offset);
+        Ok(queue)
+    }
+
     /// Saves what has been restored when memory gets short.
-    async fn make_room(&mut self) -> Result<(), StoreError> {
+    async fn make_room(&mut self, is_kept: IsKept) -> Result<(), StoreError> {
         if self.queues.free_chunks() > self.queues.capacity_chunks() / 16 {
             return Ok(());
         }
+        if is_kept == IsKept::NotYet {
+            self.try_to_keep().await?;
+        }
+        let mut saved = Vec::new();
         while let Some((queue, first, entries)) = self.queues.next_unsaved(u64::MAX) {
-            let (topic, queue_id) = (
-                self.queues.topic_of(queue).to_owned(),
-                self.queues.queue(queue).queue_id,
-            );
+            let topic = self.queues.topic_of(queue);
+            let queue_id = self.queues.queue(queue).queue_id;
             self.queue_files
-                .save(&topic, queue_id, first, &entries)
+                .save(topic, queue_id, first, &entries)
                 .await?;
-            let count = (entries.len() / ENTRY_BYTES) as u64;
-            self.queues.saved(queue, first + count);
+            saved.push((queue, first + (entries.len() / ENTRY_BYTES) as u64));
+        }
+        self.queue_files.sync().await?;
+        for (queue, end) in saved {
+            self.queues.saved(queue, end);
         }
         self.queues.evict(self.queues.capacity_chunks() / 4);
         Ok(())
@@ -435,6 +831,28 @@ impl<'a, I: Io> Recovery<'a, I> {
         rest.fill(0);
         self.segments.write(floor(tail), block).await.0
     }
+}
+
+/// What the journal's numbers stand for.
+struct Journaled {
+    generation: u64,
+    queues: HashMap<u32, QueueIndex>,
+    minimums: HashMap<QueueIndex, (u64, Option<u64>)>,
+}
+
+/// What counts of a queue's files.
+struct Kept {
+    min: u64,
+    max: u64,
+    first_position: Option<u64>,
+    last: Option<Entry>,
+}
+
+/// Whether what has been restored is in the journal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsKept {
+    Already,
+    NotYet,
 }
 
 /// What the log has at a position.

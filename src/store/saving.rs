@@ -1,23 +1,39 @@
-//! Writing the ConsumeQueues behind the log: regularly, when memory gets short, and at the end.
+//! Writing the ConsumeQueues behind the log: into the journal about once a second, into their files when the journal has
+//! grown, when memory gets short, and at the end.
 
 use std::rc::Rc;
 
-use tracing::warn;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tracing::{error, warn};
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, Found};
+use super::consume_queue::{ENTRY_BYTES, QueueIndex};
+use super::journal::{Block, Origin, Reached};
+use super::queue_files::AT_ONCE;
 use super::{Store, StoreError};
 use crate::io::Io;
-use crate::io::first;
+use crate::io::{first, pause};
 
-/// How often the queues are saved. What came since is read from the log again after a crash.
-const INTERVAL_NS: u64 = 5_000_000_000;
+/// How often a block is written to the journal. What came since is read from the log again after a crash.
+const BLOCK_NS: u64 = 1_000_000_000;
 
-/// When they are saved again if there was no space for them.
-const NO_SPACE_RETRY_NS: u64 = 1_000_000_000;
+/// So much log makes a block due before its time.
+const BLOCK_LOG_BYTES: u64 = 128 << 20;
 
-/// After each write the device is left to the log for so many times as long: with 100,000 queues a round takes a minute, and a
-/// log write that comes in between waits for one of them at most.
+/// How often the checkpoint says how far the key index is.
+const CHECKPOINT_NS: u64 = 5_000_000_000;
+
+/// When it is tried again after an error.
+const RETRY_NS: u64 = 1_000_000_000;
+
+/// After some queues were written others have their turn for so many times as long.
 const REST_SHARE: u64 = 4;
+
+/// Queues that are written between two rests.
+const BETWEEN_RESTS: usize = 16;
+
+/// Queues whose news are put into a block in one go: well below a millisecond.
+const GATHERED_AT_ONCE: usize = 500;
 
 /// How often it is looked whether memory gets short.
 const LOOK_NS: u64 = 50_000_000;
@@ -27,120 +43,299 @@ const FREE_SHARE: usize = 16;
 
 /// Saves for as long as the store is open.
 pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
-    let mut due_ns = store.io.now().mono_ns + INTERVAL_NS;
+    let now_ns = store.io.now().mono_ns;
+    let (mut checkpoint_due_ns, mut retry_ns) = (now_ns + CHECKPOINT_NS, now_ns);
     while !store.state.borrow().closing {
         first(
             store.save_now.notified(),
             store.io.sleep_until(store.io.now().mono_ns + LOOK_NS),
         )
         .await;
-        let wanted = store.wanted_chunks();
-        let is_short = store.is_short_of(wanted);
         if store.fence().is_some() {
             return;
         }
         store.save_index_entries().await;
-        let now_ns = store.io.now().mono_ns;
-        if !is_short && now_ns < due_ns && store.deleted.borrow().is_empty() {
+        if store.io.now().mono_ns < retry_ns {
             continue;
         }
-        due_ns = now_ns + INTERVAL_NS;
-        let saved = store.save_queues().await;
+        let saved = store.save_what_is_due(&mut checkpoint_due_ns).await;
         store.note_space(&saved, |full| &mut full.queues);
         if let Err(error) = saved {
-            if error.is_no_space() {
-                due_ns = now_ns + NO_SPACE_RETRY_NS;
-            }
+            retry_ns = store.io.now().mono_ns + RETRY_NS;
             warn!(%error, "the queues cannot be saved; a restart would read them from the log");
-        }
-        if is_short || store.is_short_of(wanted) {
-            store.state.borrow_mut().queues.evict(2 * wanted);
-            store.room.wake_all();
         }
     }
 }
 
 impl<I: Io> Store<I> {
-    /// Writes every entry that is in no file yet, and then how far the files agree with the log.
+    async fn save_what_is_due(&self, checkpoint_due_ns: &mut u64) -> Result<(), StoreError> {
+        let wanted = self.wanted_chunks();
+        let is_short = self.is_short_of(wanted);
+        if is_short || self.files_are_behind() {
+            let saved = self.save_queues().await;
+            if is_short || self.is_short_of(wanted) {
+                self.state.borrow_mut().queues.evict(2 * wanted);
+                self.room.wake_all();
+            }
+            return saved;
+        }
+        self.write_block_if_due().await?;
+        self.remove_deleted().await?;
+        let now_ns = self.io.now().mono_ns;
+        if now_ns >= *checkpoint_due_ns {
+            *checkpoint_due_ns = now_ns + CHECKPOINT_NS;
+            self.save_index_mark().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_block_if_due(&self) -> Result<(), StoreError> {
+        let now_ns = self.io.now().mono_ns;
+        if now_ns < self.block_due_ns.get() && !self.block_is_urgent() {
+            return Ok(());
+        }
+        self.block_due_ns.set(now_ns + BLOCK_NS);
+        self.write_block().await
+    }
+
+    /// A file of the log is complete: it can go, and RocketMQ need not read it, once the queues' files know it. Or much of
+    /// the journal would have to be read.
+    fn files_are_behind(&self) -> bool {
+        let dispatched = self.state.borrow().dispatched;
+        self.segments.start_of(dispatched) > self.checkpointed.get()
+            || self.journal.grown_bytes() >= self.config.queue_journal_bytes
+    }
+
+    fn block_is_urgent(&self) -> bool {
+        let dispatched = self.state.borrow().dispatched;
+        let behind = dispatched.saturating_sub(self.journal.put().position);
+        behind >= BLOCK_LOG_BYTES || !self.deleted.borrow().is_empty()
+    }
+
+    /// Writes every entry that is in no file yet, and begins a new generation of the journal.
     pub(super) async fn save_queues(&self) -> Result<(), StoreError> {
         // Ahead of the rest: the index must not be ahead of the position.
-        let log_min = self.segments.min_position().unwrap_or(0);
-        let index = match &self.index {
-            Some(index) => Some(index.save(log_min).await?),
-            None => None,
-        };
+        let index = self.save_index().await?;
+        self.write_block().await?;
+        // What is in the journal now will be in the files; what comes meanwhile will not, or this might never end.
+        let reached = self.journal.put();
         self.remove_deleted().await?;
-        // What is dispatched now will be in the files; what comes meanwhile will not, or this might never end.
-        let (position, store_time_ms, dirty) = {
-            let state = self.state.borrow();
-            (
-                state.dispatched,
-                state.committed_time_ms,
-                state.queues.unsaved_queues(),
-            )
-        };
-        for _ in 0..dirty {
-            let unsaved = {
-                let mut state = self.state.borrow_mut();
-                state
-                    .queues
-                    .next_unsaved(position)
-                    .map(|(queue, first, entries)| {
-                        let target = state.queues.queue(queue);
-                        (
-                            queue,
-                            first,
-                            entries,
-                            state.queues.topic_of(queue).to_owned(),
-                            target.queue_id,
-                            target.gone,
-                        )
-                    })
-            };
-            let Some((queue, first, entries, topic, queue_id, gone)) = unsaved else {
-                break;
-            };
-            if gone || entries.is_empty() {
-                continue;
-            }
-            let began_ns = self.io.now().mono_ns;
-            if let Err(error) = self
-                .queue_files
-                .save(&topic, queue_id, first, &entries)
-                .await
-            {
-                self.state.borrow_mut().queues.not_saved(queue);
-                return Err(error);
-            }
-            let count = (entries.len() / super::consume_queue::ENTRY_BYTES) as u64;
-            self.state.borrow_mut().queues.saved(queue, first + count);
-            self.rest_from(began_ns).await;
-        }
-        // A restart begins reading at the checkpoint: what is before it must be on the device.
-        self.flush_log(position).await?;
+        self.save_files(reached.position).await?;
+        let queues_digest = self.state.borrow().queues.saved_digest();
+        self.begin_generation().await?;
         let checkpoint = Checkpoint {
-            position,
-            store_time_ms,
-            queues_digest: self.state.borrow().queues.saved_digest(),
+            position: reached.position,
+            store_time_ms: reached.store_time_ms,
+            queues_digest,
             index,
         };
-        self.checkpoint.save(&checkpoint).await?;
-        self.checkpointed.set(position);
+        self.save_checkpoint(&checkpoint).await
+    }
+
+    /// What the checkpoint says of the queues' files stays.
+    async fn save_index_mark(&self) -> Result<(), StoreError> {
+        if self.index.is_none() {
+            return Ok(());
+        }
+        let index = self.save_index().await?;
+        let Found::Ours(before) = self.checkpoint.load().await? else {
+            return Ok(());
+        };
+        // A restart that finds the log shorter than the index would make all of the index again.
+        let position = self.state.borrow().dispatched;
+        self.flush_log(position).await?;
+        self.save_checkpoint(&Checkpoint { index, ..before }).await
+    }
+
+    async fn save_index(&self) -> Result<Option<super::index::Mark>, StoreError> {
+        let log_min = self.segments.min_position().unwrap_or(0);
+        match &self.index {
+            Some(index) => index.save(log_min).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        if self.distrusted.get() {
+            return Ok(());
+        }
+        self.checkpoint.save(checkpoint).await?;
+        if self.distrusted.get() {
+            return self.checkpoint.revoke().await;
+        }
+        self.checkpointed.set(checkpoint.position);
         match &self.index {
             Some(index) => index.remove_outlived().await,
             None => Ok(()),
         }
     }
 
-    /// Leaves the device to others after work on it that began then, unless there is a hurry.
-    async fn rest_from(&self, began_ns: u64) {
-        if self.state.borrow().closing || self.is_short_of(self.wanted_chunks()) {
-            return;
+    /// From now on nothing says what the queues' files have: the next start makes them again.
+    pub(super) async fn distrust_queue_files(&self) -> Result<(), StoreError> {
+        if !self.distrusted.replace(true) {
+            error!(dir = %self.config.dir.display(), "queue files are damaged: the next start makes them again from the log");
+            self.checkpoint.revoke().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes to the journal what it lacks of the queues.
+    async fn write_block(&self) -> Result<(), StoreError> {
+        let Some(generation) = self.journal.generation() else {
+            return self.begin_generation().await;
+        };
+        let (reached, news) = {
+            let state = self.state.borrow();
+            let reached = Reached {
+                position: state.dispatched,
+                last_record: state.last_dispatched,
+                store_time_ms: state.committed_time_ms,
+            };
+            (reached, state.queues.news())
+        };
+        if news == 0 && reached == self.journal.put() && self.deleted.borrow().is_empty() {
+            return Ok(());
+        }
+        self.flush_log(reached.position).await?;
+        let mut block = Block::new();
+        let deleted = self
+            .gather(&mut block, generation, reached.position, news)
+            .await;
+        self.journal.append(block, reached).await?;
+        self.are_removable(deleted);
+        Ok(())
+    }
+
+    /// Puts the news of so many queues into a block; returns the number of deleted topics of which it speaks.
+    async fn gather(&self, block: &mut Block, generation: u64, up_to: u64, news: usize) -> usize {
+        let mut left = news;
+        loop {
+            let now = left.min(GATHERED_AT_ONCE);
+            left -= now;
+            {
+                let queues = &mut self.state.borrow_mut().queues;
+                (0..now).for_each(|_| queues.put_news(block, generation, up_to));
+                if left == 0 {
+                    // Without a pause behind the last of the news: what was deleted meanwhile is among them.
+                    queues.put_gone(block, generation);
+                    return self.deleted.borrow().len();
+                }
+            }
+            pause().await;
+        }
+    }
+
+    async fn begin_generation(&self) -> Result<(), StoreError> {
+        let deleted = self.deleted.borrow().len();
+        let generation = self.journal.next_generation();
+        let mut place = 0;
+        let put_some = |block: &mut Block| {
+            let queues = &mut self.state.borrow_mut().queues;
+            while queues.put_row(block, generation, place) {
+                place += 1;
+                if block.is_a_piece() {
+                    return true;
+                }
+            }
+            false
+        };
+        self.journal
+            .begin(Origin::Usual, self.journal.put(), put_some)
+            .await?;
+        self.are_removable(deleted);
+        Ok(())
+    }
+
+    /// The journal says that so many topics are deleted.
+    fn are_removable(&self, count: usize) {
+        let mut deleted = self.deleted.borrow_mut();
+        let mut removable = self.removable.borrow_mut();
+        removable.extend(deleted.drain(..count));
+    }
+
+    /// Writes every entry of messages before a log position that is in no file yet, all durable together.
+    async fn save_files(&self, position: u64) -> Result<(), StoreError> {
+        let mut written = Vec::new();
+        let saved = match self.write_files(position, &mut written).await {
+            Ok(()) => self.queue_files.sync().await,
+            failed => failed,
+        };
+        let queues = &mut self.state.borrow_mut().queues;
+        for (queue, end) in written {
+            match &saved {
+                Ok(()) => queues.saved(queue, end),
+                // Whatever of it has been lost is written again.
+                Err(_) => queues.not_saved(queue),
+            }
+        }
+        saved
+    }
+
+    async fn write_files(
+        &self,
+        position: u64,
+        written: &mut Vec<(QueueIndex, u64)>,
+    ) -> Result<(), StoreError> {
+        let mut left = self.state.borrow().queues.unsaved_queues();
+        while left > 0 {
+            let began_ns = self.io.now().mono_ns;
+            let count = left.min(match self.is_in_a_hurry() {
+                true => AT_ONCE,
+                false => BETWEEN_RESTS,
+            });
+            left -= count;
+            let unsaved: Vec<_> = (0..count).filter_map(|_| self.unsaved(position)).collect();
+            written.extend(unsaved.iter().map(|unsaved| (unsaved.queue, unsaved.end())));
+            stream::iter(unsaved)
+                .map(Ok)
+                .try_for_each_concurrent(AT_ONCE, async |unsaved| {
+                    let Unsaved {
+                        topic,
+                        queue_id,
+                        first,
+                        entries,
+                        ..
+                    } = &unsaved;
+                    self.queue_files
+                        .save(topic, *queue_id, *first, entries)
+                        .await
+                })
+                .await?;
+            self.rest_from(began_ns).await?;
+        }
+        Ok(())
+    }
+
+    /// The entries of the next queue that has some.
+    fn unsaved(&self, position: u64) -> Option<Unsaved> {
+        let mut state = self.state.borrow_mut();
+        let (queue, first, entries) = state.queues.next_unsaved(position)?;
+        let target = state.queues.queue(queue);
+        let is_some = !target.gone && !entries.is_empty();
+        is_some.then(|| Unsaved {
+            queue,
+            topic: state.queues.topic_of(queue).to_owned(),
+            queue_id: target.queue_id,
+            first,
+            entries,
+        })
+    }
+
+    /// Leaves the device and the core to others after work that began then, unless there is a hurry.
+    async fn rest_from(&self, began_ns: u64) -> Result<(), StoreError> {
+        if self.is_in_a_hurry() {
+            return Ok(());
         }
         self.save_index_entries().await;
+        self.write_block_if_due().await?;
         let now_ns = self.io.now().mono_ns;
         let rest_ns = REST_SHARE * (now_ns - began_ns);
         self.io.sleep_until(now_ns + rest_ns).await;
+        Ok(())
+    }
+
+    fn is_in_a_hurry(&self) -> bool {
+        self.state.borrow().closing || self.is_short_of(self.wanted_chunks())
     }
 
     async fn save_index_entries(&self) {
@@ -163,15 +358,15 @@ impl<I: Io> Store<I> {
     }
 
     /// Until nothing is left to remove: what is saved next may be of a topic that was deleted meanwhile and made again,
-    /// and its file must not be taken for that of the one before.
+    /// and its file must not be taken for that of the one before. The journal speaks of the removal already.
     async fn remove_deleted(&self) -> Result<(), StoreError> {
         loop {
-            let next = self.deleted.borrow_mut().pop_front();
+            let next = self.removable.borrow_mut().pop_front();
             let Some((topic, queue_ids)) = next else {
                 return Ok(());
             };
             if let Err(error) = self.queue_files.remove(&topic, &queue_ids).await {
-                self.deleted.borrow_mut().push_front((topic, queue_ids));
+                self.removable.borrow_mut().push_front((topic, queue_ids));
                 return Err(error);
             }
         }
@@ -225,5 +420,20 @@ impl<I: Io> Store<I> {
             store.counters.tasks.set(store.counters.tasks.get() - 1);
             store.background.wake_all();
         });
+    }
+}
+
+/// Entries of a queue that are in no file.
+struct Unsaved {
+    queue: QueueIndex,
+    topic: String,
+    queue_id: u32,
+    first: u64,
+    entries: Vec<u8>,
+}
+
+impl Unsaved {
+    fn end(&self) -> u64 {
+        self.first + (self.entries.len() / ENTRY_BYTES) as u64
     }
 }

@@ -83,6 +83,9 @@ fn names_and_space() {
         }
         ring.rename(&dir.join("2"), &dir.join("0")).await.unwrap();
         ring.sync_dir(&dir).await.unwrap();
+        ring.sync_tree(root.path()).await.unwrap();
+        let gone = ring.sync_tree(&root.path().join("c")).await.unwrap_err();
+        assert_eq!(gone.kind(), std::io::ErrorKind::NotFound);
         let names = ring.list(&dir).await.unwrap();
         let names: Vec<_> = names.iter().map(|entry| entry.path.clone()).collect();
         assert_eq!(names, [dir.join("0"), dir.join("1")]);

@@ -3,6 +3,7 @@
 mod faults;
 mod golden;
 mod index;
+mod journal;
 mod log;
 mod model;
 mod opening;
@@ -45,6 +46,7 @@ fn config(flush: Flush) -> StoreConfig {
         retention: Retention::default(),
         consume_queue_memory_bytes: 24 * 1280,
         pages: Pages::Plain,
+        queue_journal_bytes: 8 << 10,
         cold_cache_bytes: 2 << 20,
         delay_levels_ms: vec![1_000, 5_000],
         index: Some(IndexShape {

@@ -55,6 +55,9 @@ enum Step {
     /// While old files go.
     CrashCleaning,
     PowerCutCleaning,
+    /// A start is cut short by the other.
+    CrashOpening,
+    PowerCutOpening,
 }
 
 fn model_config(flush: Flush) -> StoreConfig {
@@ -66,6 +69,7 @@ fn model_config(flush: Flush) -> StoreConfig {
             ..Retention::default()
         },
         max_unflushed_bytes: 16 << 10,
+        queue_journal_bytes: 2 << 10,
         ..config(flush)
     }
 }
@@ -88,6 +92,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::PowerCut),
         1 => Just(Step::CrashCleaning),
         1 => Just(Step::PowerCutCleaning),
+        2 => Just(Step::CrashOpening),
+        2 => Just(Step::PowerCutOpening),
     ];
     prop::collection::vec(step, 1..300)
 }
@@ -140,20 +146,47 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
             start_cleaning(sim, store).await;
             Box::pin(take_step(sim, flush, store, model, Step::PowerCut)).await;
         }
+        Step::CrashOpening => {
+            let kept = safe_in_a_power_cut(flush, store, model);
+            sim.power_cut("a");
+            open_for_a_moment(sim, flush).await;
+            sim.crash("a");
+            reopen(sim, flush, store, model, kept).await;
+        }
+        Step::PowerCutOpening => {
+            let kept = safe_in_a_power_cut(flush, store, model);
+            sim.crash("a");
+            open_for_a_moment(sim, flush).await;
+            sim.power_cut("a");
+            reopen(sim, flush, store, model, kept).await;
+        }
         Step::Crash => {
             let kept = model.end_before(store.committed());
             sim.crash("a");
             reopen(sim, flush, store, model, kept).await;
         }
         Step::PowerCut => {
-            let kept = match flush {
-                Flush::Sync => model.end_before(store.committed()),
-                Flush::Async => model.end_before(store.flushed.get()),
-            };
+            let kept = safe_in_a_power_cut(flush, store, model);
             sim.power_cut("a");
             reopen(sim, flush, store, model, kept).await;
         }
     }
+}
+
+fn safe_in_a_power_cut(flush: Flush, store: &SimStore, model: &Model) -> u64 {
+    match flush {
+        Flush::Sync => model.end_before(store.committed()),
+        Flush::Async => model.end_before(store.flushed.get()),
+    }
+}
+
+async fn open_for_a_moment(sim: &Sim, flush: Flush) {
+    let io = sim.host("a");
+    let (opener, config) = (io.clone(), model_config(flush));
+    io.spawn(async move {
+        let _ = Store::open(opener, config, |_| {}).await;
+    });
+    sim.sleep(Duration::from_nanos(sim.below(40_000_000))).await;
 }
 
 async fn start_cleaning(sim: &Sim, store: &SimStore) {

@@ -1,6 +1,7 @@
 //! Protects the ConsumeQueues' bounded memory: whatever does not fit is read from the files, and nobody waits for ever.
 
 use super::*;
+use crate::store::checkpoint::Found;
 use crate::store::consume_queue::ConsumeQueues;
 
 #[test]
@@ -47,7 +48,9 @@ fn the_checkpoint_follows_a_busy_log() {
             }
         });
         sim.sleep(Duration::from_secs(12)).await;
-        let checkpoint = store.checkpoint.load().await.unwrap().unwrap();
+        let Found::Ours(checkpoint) = store.checkpoint.load().await.unwrap() else {
+            panic!("it is open");
+        };
         assert!(checkpoint.position > store.committed() / 4);
     });
 }

@@ -57,9 +57,25 @@ fn nothing_happens() {
     survives(async |_| {});
 }
 
+/// Queue files are not looked at by a start. Who reads what they lack is told so, and the next start makes them again.
+fn is_noticed_and_healed(happens: impl AsyncFn(&Sim)) {
+    survives(async |sim| {
+        happens(sim).await;
+        let store = open(sim, Flush::Sync).await;
+        let mut lacking = 0;
+        for topic in ["A", "B"] {
+            let queue = store.find_queue(topic, 0).unwrap();
+            let entries = store.entries(queue, 9, 1).await;
+            lacking += usize::from(matches!(entries, Err(StoreError::QueueFileLacks { .. })));
+        }
+        assert!(lacking > 0);
+        store.close().await.unwrap();
+    });
+}
+
 #[test]
 fn all_queue_files_are_missing() {
-    survives(async |sim| {
+    is_noticed_and_healed(async |sim| {
         remove(sim, QUEUE_A).await;
         remove(sim, QUEUE_B).await;
     });
@@ -67,17 +83,36 @@ fn all_queue_files_are_missing() {
 
 #[test]
 fn one_queue_file_is_missing() {
-    survives(async |sim| remove(sim, QUEUE_B).await);
+    is_noticed_and_healed(async |sim| remove(sim, QUEUE_B).await);
 }
 
 #[test]
 fn one_queue_file_is_short() {
-    survives(async |sim| resize(sim, QUEUE_A, 7 * ENTRY_BYTES as u64 + 3).await);
+    is_noticed_and_healed(async |sim| resize(sim, QUEUE_A, 7 * ENTRY_BYTES as u64 + 3).await);
 }
 
 #[test]
 fn an_entry_of_a_queue_file_is_lost() {
-    survives(async |sim| write_file(sim, QUEUE_A, 9 * 20, &[0; 20]).await);
+    is_noticed_and_healed(async |sim| write_file(sim, QUEUE_A, 9 * 20, &[0; 20]).await);
+}
+
+/// So RocketMQ's users have them made again.
+#[test]
+fn the_folders_of_the_queues_are_missing() {
+    survives(async |sim| {
+        let io = sim.host("a");
+        for topic in ["A", "B"] {
+            let dir = Path::new("/store/consumequeue").join(topic);
+            let queue_dir = dir.join("0");
+            remove(
+                sim,
+                queue_dir.join("00000000000000000000").to_str().unwrap(),
+            )
+            .await;
+            io.remove_dir(&queue_dir).await.unwrap();
+            io.remove_dir(&dir).await.unwrap();
+        }
+    });
 }
 
 #[test]
@@ -281,6 +316,10 @@ fn without_its_first_segment_the_log_begins_later() {
         for drop_files in [false, true] {
             if drop_files {
                 remove(sim, QUEUE_A).await;
+                let store = open(sim, flush).await;
+                let queue = store.find_queue("A", 0).unwrap();
+                assert!(store.entries(queue, 15, 1).await.is_err());
+                store.close().await.unwrap();
             }
             let store = open(sim, flush).await;
             let bounds = store.bounds(store.find_queue("A", 0).unwrap());

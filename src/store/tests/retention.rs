@@ -487,7 +487,7 @@ fn without_space_for_the_queues_messages_are_refused_until_there_is_some() {
     each(async |sim, flush| {
         let store = open(sim, flush).await;
         send(sim, &store, "A", b"first").await;
-        let rule = Rule::new(Fault::NoSpace).of(Op::Write).on("consumequeue");
+        let rule = Rule::new(Fault::NoSpace).of(Op::Write).on("queuejournal");
         sim.host("a").inject(rule);
         seconds(sim, 10).await;
         let refused = store.append(store.queue("A", 0), &message(b"x", ""), None, 1);

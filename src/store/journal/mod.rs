@@ -1,0 +1,245 @@
+//! The journal of queue entries: what a start needs to know of the queues, in one file that is read from end to end.
+//!
+//! ```text
+//! queuejournal/<20 digits>      a generation: a table of all queues, then a block about once a second
+//!
+//! a queue      min ........ base (saved) ........ journaled ........ max
+//!              in its files | in the journal      | read from the log after a crash
+//! ```
+//! A block holds the entries that were committed since the one before, the names of new queues, and what was deleted; it
+//! is written only when the log is durable as far, so that nothing in it ever speaks of a message that is not there.
+//! Queue files are written behind the journal. Once they have everything up to some position, and that is durable, a new
+//! generation begins: with a table that says so, and the entries that came meanwhile. The old one goes when the new one is
+//! durable. A generation without a whole table is none; a block that is not whole ends it (`block.rs`).
+
+mod block;
+mod read;
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+
+pub(super) use block::{Block, Item, Origin, Part, QueueItem, Reached};
+pub(super) use read::Reader;
+
+use super::StoreError;
+use super::names::{offset_name, parse_offset_name};
+use crate::io::{Durability, File, Io, OpenOptions, pause};
+
+pub(super) struct Journal<I: Io> {
+    io: I,
+    dir: PathBuf,
+    current: RefCell<Option<Current<I>>>,
+    /// The last number that was used, or tried.
+    last_generation: Cell<u64>,
+    /// What has been put into blocks, whatever has become of the last one.
+    put: Cell<Reached>,
+}
+
+/// The generation that grows.
+struct Current<I: Io> {
+    file: I::File,
+    generation: u64,
+    origin: Origin,
+    /// Where the next block goes.
+    end: u64,
+    /// So much of it is the table.
+    table_end: u64,
+    last_crc: u32,
+}
+
+impl<I: Io> Journal<I> {
+    pub fn new(io: I, dir: PathBuf) -> Self {
+        Self {
+            io,
+            dir,
+            current: RefCell::default(),
+            last_generation: Cell::new(0),
+            put: Cell::default(),
+        }
+    }
+
+    /// Number of the generation that grows. None: there is none, or what it has got is not known.
+    pub fn generation(&self) -> Option<u64> {
+        let current = self.current.borrow();
+        current.as_ref().map(|current| current.generation)
+    }
+
+    /// How far the log has been put into it: a new generation begins with no less and no more.
+    pub fn put(&self) -> Reached {
+        self.put.get()
+    }
+
+    /// Bytes of blocks since the table.
+    pub fn grown_bytes(&self) -> u64 {
+        let current = self.current.borrow();
+        current
+            .as_ref()
+            .map_or(0, |current| current.end - current.table_end)
+    }
+
+    /// Writes a block, which is durable then. After an error nobody knows what the file has: only a new generation helps.
+    pub async fn append(&self, block: Block, reached: Reached) -> Result<(), StoreError> {
+        let Some(mut current) = self.current.take() else {
+            unreachable!("a generation was begun");
+        };
+        self.put.set(reached);
+        let (bytes, crc) = block.seal(
+            current.last_crc,
+            current.generation,
+            Part::News,
+            current.origin,
+            reached,
+        );
+        self.write(&mut current, bytes, crc, Durability::Synced)
+            .await?;
+        self.current.replace(Some(current));
+        Ok(())
+    }
+
+    /// The number that the next generation gets.
+    pub fn next_generation(&self) -> u64 {
+        self.last_generation.get() + 1
+    }
+
+    /// Begins a new generation with a table that `put_some` puts piece by piece until nothing is left, and removes the old
+    /// one. Meanwhile no block is written.
+    pub async fn begin(
+        &self,
+        origin: Origin,
+        reached: Reached,
+        mut put_some: impl FnMut(&mut Block) -> bool,
+    ) -> Result<(), StoreError> {
+        let generation = self.next_generation();
+        self.last_generation.set(generation);
+        self.put.set(reached);
+        self.current.take();
+        let mut current = self.create(generation, origin).await?;
+        loop {
+            let mut block = Block::new();
+            let is_more = put_some(&mut block);
+            let part = if is_more { Part::Table } else { Part::TableEnd };
+            let (bytes, crc) = block.seal(current.last_crc, generation, part, origin, reached);
+            self.write(&mut current, bytes, crc, Durability::Written)
+                .await?;
+            if !is_more {
+                break;
+            }
+            pause().await;
+        }
+        let path = self.path(generation);
+        let synced = current.file.sync_data().await;
+        synced.map_err(StoreError::io("sync", &path))?;
+        self.sync_dir().await?;
+        current.table_end = current.end;
+        self.current.replace(Some(current));
+        self.remove_others(Some(generation)).await
+    }
+
+    async fn create(&self, generation: u64, origin: Origin) -> Result<Current<I>, StoreError> {
+        self.create_dir().await?;
+        let path = self.path(generation);
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let opened = self.io.open(&path, options).await;
+        let file = opened.map_err(StoreError::io("create", &path))?;
+        let emptied = file.resize(0).await;
+        emptied.map_err(StoreError::io("empty", &path))?;
+        Ok(Current {
+            file,
+            generation,
+            origin,
+            end: 0,
+            table_end: 0,
+            last_crc: 0,
+        })
+    }
+
+    async fn write(
+        &self,
+        current: &mut Current<I>,
+        bytes: Vec<u8>,
+        crc: u32,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let len = bytes.len() as u64;
+        let (written, _) = current.file.write_at(bytes, current.end, durability).await;
+        written.map_err(StoreError::io("write", &self.path(current.generation)))?;
+        current.end += len;
+        current.last_crc = crc;
+        Ok(())
+    }
+
+    /// The generations that there are, the newest first.
+    pub async fn generations(&self) -> Result<Vec<u64>, StoreError> {
+        let entries = self.io.list(&self.dir).await;
+        let entries = entries.map_err(StoreError::io("list", &self.dir))?;
+        let mut generations: Vec<u64> = entries
+            .iter()
+            .filter_map(|entry| parse_offset_name(&entry.path))
+            .collect();
+        generations.reverse();
+        let newest = generations.first().copied().unwrap_or(0);
+        self.last_generation
+            .set(self.last_generation.get().max(newest));
+        Ok(generations)
+    }
+
+    pub async fn reader(&self, generation: u64) -> Result<Reader<I>, StoreError> {
+        let path = self.path(generation);
+        let options = OpenOptions {
+            write: true,
+            ..OpenOptions::default()
+        };
+        let opened = self.io.open(&path, options).await;
+        let file = opened.map_err(StoreError::io("open", &path))?;
+        Reader::new(file, path, generation).await
+    }
+
+    /// Goes on with what was read, and removes the other generations.
+    pub async fn go_on(&self, reader: Reader<I>) -> Result<(), StoreError> {
+        let generation = reader.generation();
+        self.put.set(reader.reached());
+        self.current.replace(reader.into_current());
+        self.remove_others(Some(generation)).await
+    }
+
+    /// Nothing in it counts any more.
+    pub async fn discard(&self) -> Result<(), StoreError> {
+        self.current.take();
+        self.create_dir().await?;
+        self.remove_others(None).await?;
+        // Or they would be back after a power cut.
+        self.sync_dir().await
+    }
+
+    async fn remove_others(&self, kept: Option<u64>) -> Result<(), StoreError> {
+        // The oldest first: the newest one that is left is whole.
+        let mut generations = self.generations().await?;
+        generations.reverse();
+        for generation in generations {
+            if Some(generation) != kept {
+                let path = self.path(generation);
+                let removed = self.io.remove_file(&path).await;
+                removed.map_err(StoreError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn create_dir(&self) -> Result<(), StoreError> {
+        let created = self.io.create_dir_all(&self.dir).await;
+        created.map_err(StoreError::io("create", &self.dir))
+    }
+
+    async fn sync_dir(&self) -> Result<(), StoreError> {
+        let synced = self.io.sync_dir(&self.dir).await;
+        synced.map_err(StoreError::io("sync", &self.dir))
+    }
+
+    fn path(&self, generation: u64) -> PathBuf {
+        self.dir.join(offset_name(generation))
+    }
+}
