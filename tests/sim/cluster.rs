@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq::broker::BrokerConfig;
+use ringmq::broker::admission::AdmissionLimits;
 use ringmq::io::{Notify, Spawn};
 use ringmq::reactor::{self, NamesrvSetup, ShardSetup};
 use ringmq::sim::{Sim, SimConfig, SimIo};
@@ -35,6 +36,8 @@ pub const SYNC_FLUSH_TIMEOUT_MS: u64 = 5_000;
 /// The log rolls every few dozen messages, and what is a second old is read from the disk.
 const SEGMENT_BYTES: u64 = 128 << 10;
 const LOG_BUFFER_BYTES: usize = 256 << 10;
+/// A fraction of the default, as messages and windows are.
+pub const CONNECTION_MEMORY_BYTES: usize = 8 << 20;
 const MAX_UNFLUSHED_BYTES: u64 = 64 << 10;
 
 /// Of the broker's host; a tenth of it is more than a run without retention writes.
@@ -220,6 +223,8 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
         register_interval_ms: 30_000,
         sync_flush_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
         connection_idle_s: 120,
+        connection_memory_bytes: CONNECTION_MEMORY_BYTES,
+        admission: AdmissionLimits::default(),
         save_offsets_interval_ms: SAVE_OFFSETS_INTERVAL_MS,
         builtin_namesrv: Some(NamesrvSetup {
             listen: any(NAMESRV_PORT),

@@ -131,6 +131,14 @@ enum PopError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Append(#[from] AppendError),
+    #[error("{}", .0.remark)]
+    Busy(Refusal),
+}
+
+impl From<Refusal> for PopError {
+    fn from(refusal: Refusal) -> Self {
+        PopError::Busy(refusal)
+    }
 }
 
 impl From<PopError> for Refusal {
@@ -141,6 +149,7 @@ impl From<PopError> for Refusal {
                 let (code, remark) = refusal_of(&error);
                 Refusal::new(code, remark)
             }
+            PopError::Busy(refusal) => refusal,
         }
     }
 }

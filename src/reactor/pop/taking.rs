@@ -148,7 +148,7 @@ impl<I: Io> Shard<I> {
         let name = &self.setup.broker.broker_name;
         let body = check_point(plan, source, key, &taken.offsets, taken.next_offset, name);
         let record = ReviveRecord::of_pop(&body);
-        self.store.wait_for_room(record.log_bytes()).await;
+        let _turn = self.turn(record.log_bytes()).await?;
         self.append_check_point(&record, &body)?;
         Ok(())
     }
