@@ -13,7 +13,7 @@ use std::rc::{Rc, Weak};
 use tracing::{debug, info, warn};
 
 use super::connections::Connections;
-use super::gate::Pass;
+use super::gate::{Gate, Pass};
 use super::inbox::{Flow, Inbox};
 use super::room::Turn;
 use crate::broker::Refusal;
@@ -101,6 +101,12 @@ pub struct Connection<S: Stream> {
     closed: Cell<bool>,
     /// Requests whose answer is being read from disk.
     reading: Cell<usize>,
+    /// With little memory left it gets one reply at a time.
+    replies: Rc<Gate>,
+    /// The kernel has taken replies, or the connection has closed.
+    sent: Notify,
+    /// Pulls that wait for a message.
+    parked: Cell<usize>,
     /// Since when the kernel has had what is being sent.
     sending_since_ns: Cell<Option<u64>>,
     /// Since when it has been receiving a request that memory is reserved for.
@@ -124,6 +130,9 @@ impl<S: Stream> Connection<S> {
             taken: Notify::default(),
             closed: Cell::new(false),
             reading: Cell::new(0),
+            replies: Gate::new(1),
+            sent: Notify::default(),
+            parked: Cell::new(0),
             sending_since_ns: Cell::new(None),
             receiving_since_ns: Cell::new(None),
             active_ns: Cell::new(now_ns),
@@ -205,6 +214,7 @@ impl<S: Stream> Connection<S> {
             self.forget_unsent(usize::MAX);
             self.queued.notify();
             self.taken.notify();
+            self.sent.notify();
         }
     }
 
@@ -219,6 +229,27 @@ impl<S: Stream> Connection<S> {
         Reading {
             connection: self.clone(),
         }
+    }
+
+    /// Counts a pull as one that waits for a message, until the guard is dropped.
+    pub fn start_parking(self: &Rc<Self>) -> Parking<S> {
+        self.parked.set(self.parked.get() + 1);
+        Parking {
+            connection: self.clone(),
+        }
+    }
+
+    pub fn parked(&self) -> usize {
+        self.parked.get()
+    }
+
+    /// Its turn for one more large reply; `None` if the connection closes first.
+    pub async fn reply_turn(&self) -> Option<Pass> {
+        let pass = self.replies.enter(1).await;
+        while self.is_deaf() {
+            self.sent.notified().await;
+        }
+        (!self.closed.get()).then_some(pass)
     }
 
     async fn until_it_may_ask(&self) {
@@ -258,6 +289,18 @@ impl<S: Stream> Drop for Reading<S> {
         let reading = &self.connection.reading;
         reading.set(reading.get() - 1);
         self.connection.taken.notify();
+    }
+}
+
+/// See [`Connection::start_parking`].
+pub struct Parking<S: Stream> {
+    connection: Rc<Connection<S>>,
+}
+
+impl<S: Stream> Drop for Parking<S> {
+    fn drop(&mut self) {
+        let parked = &self.connection.parked;
+        parked.set(parked.get() - 1);
     }
 }
 
@@ -335,6 +378,7 @@ pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
         connection.active_ns.set(io.now().mono_ns);
         connection.forget_unsent(buf.len());
         connection.taken.notify();
+        connection.sent.notify();
         if let Err(error) = sent {
             debug!(peer = %connection.peer, %error, "send failed");
             connection.close();

@@ -6,8 +6,8 @@
 //! A request that is larger than a receive buffer has its whole length reserved before more of it is received; who finds
 //! nothing left is not read until others have finished. Replies are written as they come, but when the calm part is used up
 //! further pulls wait for their turn, who has taken nothing of what it got asks for no more, and beyond the end whoever
-//! holds most is closed. In both halves somebody who holds a part for longer than clients wait for an answer, while others
-//! wait for it, is closed.
+//! holds most is closed. Then each gets one reply at a time. In both halves who holds a part for seconds while others wait for it
+//! is closed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -20,8 +20,11 @@ use super::gate::Gate;
 use crate::io::{First, first};
 use crate::io::{Io, Listener, Notify, Stream};
 
-/// RocketMQ's clients give up after this time.
-const HINDERS_NS: u64 = 3_000_000_000;
+/// RocketMQ's clients give up after this time: a request that takes longer to come is one that nobody waits for.
+const REQUEST_HINDERS_NS: u64 = 3_000_000_000;
+
+/// The kernel took nothing of a reply for so long, with a socket buffer of its own in between.
+const REPLY_HINDERS_NS: u64 = 1_000_000_000;
 
 pub struct Connections<S: Stream> {
     open: RefCell<BTreeMap<u64, Rc<Connection<S>>>>,
@@ -80,12 +83,12 @@ impl<S: Stream> Connections<S> {
 
     /// Closes who keeps memory from others that wait for it.
     pub fn close_hindering(&self, now_ns: u64) {
-        let is_over = |since_ns: Option<u64>| {
-            since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > HINDERS_NS)
+        let is_over = |since_ns: Option<u64>, limit_ns| {
+            since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > limit_ns)
         };
         if self.requests.has_line() {
             for connection in self.snapshot() {
-                if is_over(connection.receiving_since_ns()) {
+                if is_over(connection.receiving_since_ns(), REQUEST_HINDERS_NS) {
                     warn!(peer = %connection.peer, "closing a client that does not finish its request while others wait for the memory");
                     connection.close();
                 }
@@ -93,7 +96,7 @@ impl<S: Stream> Connections<S> {
         }
         if !self.replies.is_free() {
             for connection in self.snapshot() {
-                if is_over(connection.sending_since_ns()) {
+                if is_over(connection.sending_since_ns(), REPLY_HINDERS_NS) {
                     warn!(peer = %connection.peer, unsent_bytes = connection.unsent_bytes(), "closing a client that does not read while others wait for the memory");
                     connection.close();
                 }
@@ -110,7 +113,9 @@ impl<S: Stream> Connections<S> {
     pub(super) fn relieve(&self) {
         while self.replies.used() > self.max_reply_bytes() {
             let open = self.open.borrow();
-            let most = open.values().max_by_key(|connection| connection.unsent_bytes());
+            let most = open
+                .values()
+                .max_by_key(|connection| connection.unsent_bytes());
             let Some(most) = most.filter(|most| most.unsent_bytes() > 0).cloned() else {
                 return;
             };

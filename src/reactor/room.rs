@@ -10,7 +10,7 @@ use super::connection::Connection;
 use super::gate::{Gate, Pass};
 use super::shard::Shard;
 use crate::broker::Refusal;
-use crate::broker::admission::{self, Admission, AdmissionLimits};
+use crate::broker::admission::{self, Admission, AdmissionLimits, Backlog};
 use crate::io::{First, Io, Now, first};
 
 pub(super) struct Room {
@@ -55,9 +55,9 @@ impl<I: Io> Shard<I> {
     /// Why a send is refused at once, if it is.
     pub(super) fn busy(&self) -> Option<Refusal> {
         let now = self.io.now();
-        let waited_ms = self.look_at_waits(now);
+        let backlog = self.look_at_backlog(now);
         let mut admission = self.room.admission.borrow_mut();
-        admission.refusal(waited_ms, ms(now.mono_ns))
+        admission.refusal(&backlog, ms(now.mono_ns))
     }
 
     /// Whether there is room for `bytes` that `connection` sends.
@@ -108,40 +108,46 @@ impl<I: Io> Shard<I> {
             if own_ms >= patience_ms {
                 return admission.gives_up(own_ms, self.setup.store.log_buffer_bytes);
             }
-            let busy_in_ms = admission.busy_in_ms(self.waited_ms(now), ms(now.mono_ns));
+            let busy_in_ms = admission.busy_in_ms(self.backlog(now).waited_ms, ms(now.mono_ns));
             drop(admission);
             let left_ms = busy_in_ms.min(patience_ms - own_ms).max(1);
             self.io.sleep_until(now.mono_ns + left_ms * 1_000_000).await;
         }
     }
 
-    /// Every now and then, as nobody may send.
-    pub(super) fn look_at_waits(&self, now: Now) -> u64 {
-        let waited_ms = self.waited_ms(now);
+    /// With every send, and every now and then, as nobody may send.
+    pub(super) fn look_at_backlog(&self, now: Now) -> Backlog {
+        let backlog = self.backlog(now);
         let mut admission = self.room.admission.borrow_mut();
-        match admission.waited(waited_ms, ms(now.mono_ns)) {
+        match admission.look(&backlog, ms(now.mono_ns)) {
             Some(admission::Turn::Busy { late_ms }) => {
                 warn!(
-                    waited_ms,
                     late_ms,
-                    not_committed_bytes = self.store.tail() - self.store.committed(),
-                    "the disk does not keep up: sends that would have to wait are refused"
+                    waited_ms = backlog.waited_ms,
+                    waiting_bytes = backlog.tail - backlog.committed,
+                    "the disk does not keep up: sends that would be late are refused"
                 );
             }
             Some(admission::Turn::Calm { busy_ms, refused }) => {
-                info!(busy_ms, refused, "the disk keeps up again: all sends are taken");
+                info!(
+                    busy_ms,
+                    refused, "the disk keeps up again: all sends are taken"
+                );
             }
             None => {}
         }
-        waited_ms
+        backlog
     }
 
-    /// For how long the oldest send has been waiting for the disk.
-    fn waited_ms(&self, now: Now) -> u64 {
+    fn backlog(&self, now: Now) -> Backlog {
         let stored_ms = self.store.waiting_since_ms().unwrap_or(now.unix_ms);
         let in_line_ns = self.room.first_since_ns.get().unwrap_or(now.mono_ns);
         let in_log_ms = now.unix_ms.saturating_sub(stored_ms).max(0) as u64;
-        in_log_ms.max(ms(now.mono_ns.saturating_sub(in_line_ns)))
+        Backlog {
+            waited_ms: in_log_ms.max(ms(now.mono_ns.saturating_sub(in_line_ns))),
+            tail: self.store.tail(),
+            committed: self.store.committed(),
+        }
     }
 }
 

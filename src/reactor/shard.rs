@@ -39,6 +39,8 @@ pub(super) struct Shard<I: Io> {
     pub room: Room,
     pub acks: RefCell<Acks<I::Stream>>,
     pub parked: RefCell<Parked<ParkedPull<I>>>,
+    /// Some of them may be of clients that have gone.
+    pub has_orphans: Cell<bool>,
     /// Reused by every pull.
     pub positions: RefCell<Vec<Position>>,
     pub registration: Registration,
@@ -66,6 +68,7 @@ impl<I: Io> Shard<I> {
             region_id: setup.broker.region_id.clone(),
             room: Room::new(setup.admission, io.now()),
             connections: Connections::new(setup.connection_memory_bytes),
+            pops: Pops::new(setup.connection_memory_bytes / 4),
             trace_on: if setup.broker.trace_on {
                 "true"
             } else {
@@ -77,11 +80,11 @@ impl<I: Io> Shard<I> {
             broker: RefCell::new(broker),
             acks: RefCell::default(),
             parked: RefCell::default(),
+            has_orphans: Cell::new(false),
             positions: RefCell::default(),
             registration: Registration::default(),
             saves: Saves::default(),
             bells: Bells::default(),
-            pops: Pops::default(),
             calls: Rc::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
@@ -343,6 +346,7 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
 
     fn closed(&self, connection: &Connection<I::Stream>) {
         self.calls.closed(connection.id);
+        self.has_orphans.set(true);
         self.broker
             .borrow_mut()
             .connection_closed(ConnId(connection.id));

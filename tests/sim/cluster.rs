@@ -37,7 +37,7 @@ pub const SYNC_FLUSH_TIMEOUT_MS: u64 = 5_000;
 const SEGMENT_BYTES: u64 = 128 << 10;
 const LOG_BUFFER_BYTES: usize = 256 << 10;
 /// A fraction of the default, as messages and windows are.
-pub const CONNECTION_MEMORY_BYTES: usize = 8 << 20;
+const CONNECTION_MEMORY_BYTES: usize = 64 << 20;
 const MAX_UNFLUSHED_BYTES: u64 = 64 << 10;
 
 /// Of the broker's host; a tenth of it is more than a run without retention writes.
@@ -53,6 +53,8 @@ pub struct Cluster {
     retention: Retention,
     /// What is different from the usual settings at the next start.
     pub settings: Cell<fn(&mut BrokerConfig)>,
+    /// The same of what it may use.
+    pub limits: Cell<fn(&mut ShardSetup)>,
     broker: RefCell<Option<Process>>,
 }
 
@@ -85,6 +87,7 @@ impl Cluster {
             flush,
             retention,
             settings: Cell::new(|_| {}),
+            limits: Cell::new(|_| {}),
             broker: RefCell::default(),
         }
     }
@@ -124,6 +127,7 @@ impl Cluster {
         let state = Rc::new(Cell::new(State::Starting));
         let mut setup = shard_setup(&io, self.flush, &self.retention);
         self.settings.get()(&mut setup.broker);
+        self.limits.get()(&mut setup);
         let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
         io.spawn(async move {
             let ready = |ready: reactor::Ready| {

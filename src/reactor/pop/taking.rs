@@ -31,7 +31,11 @@ impl<I: Io> Shard<I> {
         };
         let sources = self.broker.borrow_mut().pop_sources(&waiting.plan);
         for source in &sources {
-            self.pop_from(waiting, source, &mut batch).await?;
+            match self.pop_from(waiting, source, &mut batch).await {
+                // What it has got already is hidden from others.
+                Err(PopError::Busy(_)) if batch.messages > 0 => break,
+                taken => taken?,
+            }
         }
         Ok(batch)
     }
