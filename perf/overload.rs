@@ -6,10 +6,8 @@
 //! Prints the rates of what was accepted and refused, their latencies from the intended time in milliseconds (p50 and p99,
 //! p99 of refusals), and the broker's most and last resident memory in MiB.
 
-#[allow(dead_code)]
-mod caller;
-
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -18,13 +16,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use caller::Result;
 use hdrhistogram::Histogram;
 use ringmq::wire::codes::response;
 use ringmq::wire::send::SendRequest;
 use ringmq::wire::{
     CURRENT_VERSION, Codec, Head, Language, Scratch, codes::request, frame, header,
 };
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const CONNECTIONS: usize = 64;
 const TOPIC: &str = "perf-overload";

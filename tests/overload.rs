@@ -85,7 +85,7 @@ fn replies_that_nobody_reads_are_bounded() {
 
 #[test]
 fn requests_that_do_not_come_whole_are_bounded() {
-    const HALVES: usize = 300;
+    const HALVES: usize = 100;
     let (_folder, broker) = start();
     let mut client = Client::connect(broker.addr());
     let body = vec![7; 4_000_000];

@@ -104,9 +104,8 @@ impl Admission {
             .look(backlog.committed, self.limits.wait_ms, now_ms);
         let is_late = backlog.waited_ms > self.limits.wait_ms;
         self.late = match self.late {
-            Late::NotSince(_) if is_late => {
-                Late::Since(now_ms.saturating_sub(backlog.waited_ms - self.limits.wait_ms))
-            }
+            // From now on: what was late because this thread had no core is not when it looks again.
+            Late::NotSince(_) if is_late => Late::Since(now_ms),
             Late::Since(_) if !is_late => Late::NotSince(now_ms),
             unchanged => unchanged,
         };
@@ -226,9 +225,10 @@ mod tests {
     #[test]
     fn a_stall_is_ridden_out_up_to_the_limit_and_over_at_once() {
         let mut admission = admission();
-        assert!(!is_refused(&mut admission, 1_000, 1_000));
-        assert!(!is_refused(&mut admission, 1_199, 1_199));
-        assert!(is_refused(&mut admission, 1_200, 1_200));
+        assert!(!is_refused(&mut admission, 200, 200));
+        assert!(!is_refused(&mut admission, 201, 201));
+        assert!(!is_refused(&mut admission, 1_200, 1_200));
+        assert!(is_refused(&mut admission, 1_201, 1_201));
         assert!(is_refused(&mut admission, 9_000, 9_000));
         let backlog = Backlog {
             waited_ms: 9_001,
@@ -236,7 +236,7 @@ mod tests {
             committed: 20_000,
         };
         let refusal = admission.refusal(&backlog, 9_001).unwrap();
-        for part in ["50000 bytes wait", "for 9001 ms", "busy for 7801 ms"] {
+        for part in ["50000 bytes wait", "for 9001 ms", "busy for 7800 ms"] {
             assert!(refusal.remark.contains(part), "{}", refusal.remark);
         }
         assert!(!is_refused(&mut admission, 0, 9_002), "the disk is back");
@@ -255,6 +255,7 @@ mod tests {
     #[test]
     fn while_it_is_busy_what_would_be_late_is_refused_and_nothing_else() {
         let mut admission = admission();
+        look(&mut admission, 500, 500);
         look(&mut admission, 1_500, 1_500);
         assert!(!is_refused(&mut admission, 150, 1_501));
         assert!(is_refused(&mut admission, 201, 1_600), "no new grace");
@@ -271,6 +272,7 @@ mod tests {
     #[test]
     fn while_it_is_busy_no_more_waits_than_the_disk_takes_in_time() {
         let mut admission = admission();
+        look(&mut admission, 500, 500);
         look(&mut admission, 1_500, 1_500);
         let backlog = |waited_ms, waiting, committed| Backlog {
             waited_ms,
@@ -305,9 +307,9 @@ mod tests {
         let mut admission = admission();
         assert_eq!(admission.busy_in_ms(50, 50), 1_150);
         look(&mut admission, 300, 300);
-        assert_eq!(admission.busy_in_ms(300, 300), 900);
-        look(&mut admission, 1_200, 1_200);
-        assert_eq!(admission.busy_in_ms(1_200, 1_200), 0);
+        assert_eq!(admission.busy_in_ms(300, 300), 1_000);
+        look(&mut admission, 1_300, 1_300);
+        assert_eq!(admission.busy_in_ms(1_300, 1_300), 0);
         look(&mut admission, 0, 1_300);
         assert_eq!(admission.busy_in_ms(0, 1_300), 201);
     }

@@ -23,6 +23,9 @@ use crate::io::{Io, Listener, Notify, Stream};
 /// RocketMQ's clients give up after this time: a request that takes longer to come is one that nobody waits for.
 const REQUEST_HINDERS_NS: u64 = 3_000_000_000;
 
+/// Nothing of it came for so long.
+const REQUEST_STOPS_NS: u64 = 500_000_000;
+
 /// The kernel took nothing of a reply for so long, with a socket buffer of its own in between.
 const REPLY_HINDERS_NS: u64 = 1_000_000_000;
 
@@ -88,7 +91,9 @@ impl<S: Stream> Connections<S> {
         };
         if self.requests.has_line() {
             for connection in self.snapshot() {
-                if is_over(connection.receiving_since_ns(), REQUEST_HINDERS_NS) {
+                let since_ns = connection.receiving_since_ns();
+                let heard_ns = since_ns.map(|since_ns| since_ns.max(connection.active_ns()));
+                if is_over(since_ns, REQUEST_HINDERS_NS) || is_over(heard_ns, REQUEST_STOPS_NS) {
                     warn!(peer = %connection.peer, "closing a client that does not finish its request while others wait for the memory");
                     connection.close();
                 }

@@ -474,7 +474,7 @@ fn requests_that_never_come_whole_hold_up_nobody_for_long() {
             assert!(reply.is_success(), "{reply:?}");
             let took_ms = (large.told.told_ns - asked_ns) / MS;
             assert!(
-                took_ms > 1_000,
+                took_ms > 300,
                 "there was enough for all of them: {took_ms} ms"
             );
             assert!(took_ms < 4_000, "a large one waited {took_ms} ms");
