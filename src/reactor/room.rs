@@ -104,12 +104,13 @@ impl<I: Io> Shard<I> {
             }
             let now = self.io.now();
             let own_ms = ms(now.mono_ns - since_ns);
-            let admission = self.room.admission.borrow();
-            if own_ms >= patience_ms {
-                return admission.gives_up(own_ms, self.setup.store.log_buffer_bytes);
-            }
-            let busy_in_ms = admission.busy_in_ms(self.backlog(now).waited_ms, ms(now.mono_ns));
-            drop(admission);
+            let busy_in_ms = {
+                let admission = self.room.admission.borrow();
+                if own_ms >= patience_ms {
+                    return admission.gives_up(own_ms, self.setup.store.log_buffer_bytes);
+                }
+                admission.busy_in_ms(self.backlog(now).waited_ms, ms(now.mono_ns))
+            };
             let left_ms = busy_in_ms.min(patience_ms - own_ms).max(1);
             self.io.sleep_until(now.mono_ns + left_ms * 1_000_000).await;
         }
