@@ -252,8 +252,12 @@ impl<S: Stream> Connection<S> {
         (!self.closed.get()).then_some(pass)
     }
 
+    fn must_wait(&self) -> bool {
+        self.is_deaf() || self.reading.get() >= MAX_READING
+    }
+
     async fn until_it_may_ask(&self) {
-        while !self.closed.get() && (self.is_deaf() || self.reading.get() >= MAX_READING) {
+        while !self.closed.get() && self.must_wait() {
             if self.is_deaf() && !self.is_known_deaf.replace(true) {
                 info!(peer = %self.peer, unsent_bytes = self.unsent_bytes.get(), "a client does not read its replies: its requests wait");
             }
@@ -313,6 +317,10 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
     let mut inbox = Inbox::default();
     let mut scratch = Scratch::default();
     let mut reserved = None;
+    let mut offer = |frame: Frame<'_>| match connection.must_wait() {
+        true => Flow::Pause,
+        false => service.frame(&connection, frame, &mut scratch),
+    };
     'receiving: while !connection.is_closed() {
         let mut step = match connection.stream.recv().await {
             Ok(chunk) if chunk.is_empty() => break,
@@ -320,15 +328,14 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
                 debug!(peer = %connection.peer, %error, "receive failed");
                 break;
             }
-            Ok(chunk) => inbox.feed(&chunk, |frame| {
-                service.frame(&connection, frame, &mut scratch)
-            }),
+            Ok(chunk) => inbox.feed(&chunk, &mut offer),
         };
         connection.active_ns.set(io.now().mono_ns);
         loop {
             match step {
                 Ok(Flow::Next) => break,
                 Ok(Flow::Full(bytes)) => service.room(&connection, bytes).await,
+                Ok(Flow::Pause) => connection.until_it_may_ask().await,
                 Ok(Flow::Close) => break 'receiving,
                 Err(error) => {
                     warn!(peer = %connection.peer, %error, "closing a connection that sent a broken frame");
@@ -338,7 +345,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
             if connection.is_closed() {
                 break 'receiving;
             }
-            step = inbox.feed(&[], |frame| service.frame(&connection, frame, &mut scratch));
+            step = inbox.feed(&[], &mut offer);
             connection.turn.take();
         }
         connection.until_it_may_ask().await;
