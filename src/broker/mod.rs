@@ -5,6 +5,7 @@
 //! [`PullPlan`] -> the store. Everything that needs neither: [`Broker::answer`].
 
 mod admin;
+pub mod admission;
 mod answer;
 pub mod clients;
 pub mod config;

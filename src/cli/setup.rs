@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::broker::BrokerConfig;
+use crate::broker::admission::AdmissionLimits;
 use crate::broker::pop::PopConfig;
 use crate::config::{Config, Flush, properties};
 use crate::reactor::{NamesrvSetup, ShardSetup};
@@ -23,6 +24,11 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
         register_interval_ms: config.register_interval_ms,
         sync_flush_timeout_ms: config.sync_flush_timeout_ms,
         connection_idle_s: config.connection_idle_s,
+        connection_memory_bytes: config.connection_memory_bytes as usize,
+        admission: AdmissionLimits {
+            wait_ms: config.send_wait_limit_ms,
+            stall_ms: config.stall_limit_ms,
+        },
         save_offsets_interval_ms: config.save_offsets_interval_ms,
         builtin_namesrv: (builtin && shard == 0).then(|| NamesrvSetup {
             listen: SocketAddr::new(config.bind_address, config.namesrv_port),

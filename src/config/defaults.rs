@@ -71,6 +71,9 @@ config! {
     broker_permission: i32 = 6, "brokerPermission", 0..=7;
     /// Goes into replies for message traces; RocketMQ's name.
     region_id: String = "DefaultRegion".into(), "regionId", Name;
+    /// Bound of what the connections of a core hold together: requests that have not come whole, and replies that their
+    /// clients have not taken; a half each. Enough for 32 messages of 4 MiB on their way in.
+    connection_memory_bytes: u64 = 256 << 20, "connectionMemoryBytes", (64 << 20)..=1 << 40;
     /// One reactor is pinned to each; a core named twice carries two. At start: all that the process may run on.
     cores: Vec<usize> = vec![0], "cores", Cores;
     /// A connection without traffic for this long is closed; clients send a heartbeat every 30 s.
@@ -87,6 +90,12 @@ config! {
     /// A sync send that waits longer is answered FLUSH_DISK_TIMEOUT; below the time after which clients with RocketMQ's
     /// longer settings give up.
     sync_flush_timeout_ms: u64 = 5_000, "syncFlushTimeout", 1..=600_000;
+    /// A send that waits longer for the disk is late ...
+    send_wait_limit_ms: u64 = 200, "waitTimeMillsInSendQueue", 1..=600_000;
+    /// ... and when sends have been late for so long, those that would be late are refused at once (SYSTEM_BUSY). With the
+    /// defaults, RocketMQ's, a stall of 1.2 s is ridden out: longer than a disk's hiccups, and well below the 3 s after which
+    /// a producer gives up and sends again.
+    stall_limit_ms: u64 = 1_000, "osPageCacheBusyTimeOutMills", 0..=600_000;
     /// One CommitLog file. Another size cannot open an existing store, as a file's name is its offset.
     segment_bytes: u64 = 1 << 30, "mappedFileSizeCommitLog", Blocks(65_536..=(2 << 30) - 4096);
     /// The recent log that is kept in memory, per core: it absorbs a stalled disk and serves consumers that keep up.

@@ -103,7 +103,7 @@ fn distance(left: &str, right: &str) -> usize {
 
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &str = "\
-    waitTimeMillsInSendQueue maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
+    maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
     accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
     aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
     adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet \
@@ -181,7 +181,7 @@ const WITHOUT_EFFECT: &str = "\
     metricLoggingExporterIntervalInMills metricsExporterType metricsGrpcExporterHeader \
     metricsGrpcExporterTarget metricsInDelta metricsLabel metricsOtelCardinalityLimit \
     metricsPromExporterHost metricsPromExporterPort migrateAuthFromV1Enabled minInSyncReplicas \
-    offsetCheckInSlave osPageCacheBusyTimeOutMills popCkMaxBufferSize popCkOffsetMaxQueueSize \
+    offsetCheckInSlave popCkMaxBufferSize popCkOffsetMaxQueueSize \
     popCkStayBufferTime popCkStayBufferTimeOut popConsumerFSServiceInit \
     popConsumerKVServiceEnable popConsumerKVServiceInit popConsumerKVServiceLog \
     popLongPollingForceNotifyInterval \

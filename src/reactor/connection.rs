@@ -2,19 +2,22 @@
 //!
 //! Replies are collected in `out` and sent with one operation per turn of the reactor. A client that stops reading is
 //! first not read any more (it cannot ask for more than [`PAUSE_READING_BYTES`] beyond what it takes), and if what
-//! others cause to be sent to it (notifications) still piles up to [`MAX_UNSENT_BYTES`], it is closed.
+//! others cause to be sent to it (notifications) still piles up to half of what all replies may take, it is closed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
 
 use tracing::{debug, info, warn};
 
+use super::connections::Connections;
+use super::gate::{Gate, Pass};
 use super::inbox::{Flow, Inbox};
-use crate::io::{First, first};
-use crate::io::{Io, Listener, Notify, Stream};
+use super::room::Turn;
+use crate::broker::Refusal;
+use crate::io::{First, Io, Notify, Stream, first};
 use crate::wire::frame;
 use crate::wire::{
     CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
@@ -27,8 +30,8 @@ const PAUSE_READING_BYTES: usize = 4 << 20;
 /// 256 KiB, so this bounds what such replies take.
 const MAX_READING: usize = 32;
 
-/// Unsent replies above which the client is given up.
-const MAX_UNSENT_BYTES: usize = 64 << 20;
+/// The same when the memory for replies is short.
+const PAUSE_PRESSED_BYTES: usize = 64 << 10;
 
 /// An output buffer that one huge reply has grown is given back.
 const KEPT_CAPACITY_BYTES: usize = 1 << 20;
@@ -43,8 +46,8 @@ pub trait Service<S: Stream>: 'static {
         scratch: &mut Scratch,
     ) -> Flow;
 
-    /// Done when there may be room for a frame that was answered with [`Flow::Full`].
-    fn room(&self, bytes: usize) -> impl Future<Output = ()>;
+    /// Done when a frame that was answered with [`Flow::Full`] is to be offered again; [`Connection::turn`] says why.
+    fn room(&self, connection: &Connection<S>, bytes: usize) -> impl Future<Output = ()>;
 
     fn closed(&self, connection: &Connection<S>);
 }
@@ -85,7 +88,12 @@ pub struct Connection<S: Stream> {
     pub id: u64,
     pub peer: SocketAddr,
     stream: S,
+    all: Weak<Connections<S>>,
     out: RefCell<Vec<u8>>,
+    /// What is in `out` or with the kernel.
+    unsent_bytes: Cell<usize>,
+    /// Why the frame that is offered now is offered again, if it is: there is room, or it has waited too long.
+    pub(super) turn: RefCell<Option<Result<Turn, Refusal>>>,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
     /// `out` has been taken by the writer, or something has been read.
@@ -93,11 +101,45 @@ pub struct Connection<S: Stream> {
     closed: Cell<bool>,
     /// Requests whose answer is being read from disk.
     reading: Cell<usize>,
-    sending: Cell<bool>,
+    /// With little memory left it gets one reply at a time.
+    replies: Rc<Gate>,
+    /// The kernel has taken replies, or the connection has closed.
+    sent: Notify,
+    /// Pulls that wait for a message.
+    parked: Cell<usize>,
+    /// Since when the kernel has had what is being sent.
+    sending_since_ns: Cell<Option<u64>>,
+    /// Since when it has been receiving a request that memory is reserved for.
+    receiving_since_ns: Cell<Option<u64>>,
     active_ns: Cell<u64>,
+    /// It was said that it does not read.
+    is_known_deaf: Cell<bool>,
 }
 
 impl<S: Stream> Connection<S> {
+    pub(super) fn new(id: u64, stream: S, all: Weak<Connections<S>>, now_ns: u64) -> Self {
+        Connection {
+            id,
+            peer: stream.peer_addr(),
+            stream,
+            all,
+            out: RefCell::default(),
+            unsent_bytes: Cell::new(0),
+            turn: RefCell::default(),
+            queued: Notify::default(),
+            taken: Notify::default(),
+            closed: Cell::new(false),
+            reading: Cell::new(0),
+            replies: Gate::new(1),
+            sent: Notify::default(),
+            parked: Cell::new(0),
+            sending_since_ns: Cell::new(None),
+            receiving_since_ns: Cell::new(None),
+            active_ns: Cell::new(now_ns),
+            is_known_deaf: Cell::new(false),
+        }
+    }
+
     /// Answers `caller`, unless nobody waits for it.
     pub fn answer(
         &self,
@@ -115,18 +157,50 @@ impl<S: Stream> Connection<S> {
     /// Lets `write` append one or more whole frames to what is sent next.
     pub fn write<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut out = self.out.borrow_mut();
+        let before = out.len();
         let written = write(&mut out);
+        let added = out.len() - before;
         if self.closed.get() {
             out.clear();
-        } else if out.len() > MAX_UNSENT_BYTES {
-            warn!(peer = %self.peer, unsent_bytes = out.len(), "closing a client that does not read");
-            out.clear();
-            drop(out);
-            self.close();
-        } else {
-            self.queued.notify();
+            return written;
         }
+        drop(out);
+        self.unsent_bytes.set(self.unsent_bytes.get() + added);
+        if let Some(all) = self.all.upgrade() {
+            all.replies.take(added);
+            if self.unsent_bytes.get() > all.max_reply_bytes() / 2 {
+                warn!(peer = %self.peer, unsent_bytes = self.unsent_bytes.get(), "closing a client that does not read");
+                self.close();
+            }
+            all.relieve();
+        }
+        self.queued.notify();
         written
+    }
+
+    /// `bytes` are sent, or never will be.
+    fn forget_unsent(&self, bytes: usize) {
+        let bytes = bytes.min(self.unsent_bytes.get());
+        self.unsent_bytes.set(self.unsent_bytes.get() - bytes);
+        if let Some(all) = self.all.upgrade() {
+            all.replies.give_back(bytes);
+        }
+    }
+
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes.get()
+    }
+
+    pub fn sending_since_ns(&self) -> Option<u64> {
+        self.sending_since_ns.get()
+    }
+
+    pub fn receiving_since_ns(&self) -> Option<u64> {
+        self.receiving_since_ns.get()
+    }
+
+    pub fn active_ns(&self) -> u64 {
+        self.active_ns.get()
     }
 
     pub fn is_closed(&self) -> bool {
@@ -136,14 +210,17 @@ impl<S: Stream> Connection<S> {
     pub fn close(&self) {
         if !self.closed.replace(true) {
             self.stream.shutdown();
+            self.out.borrow_mut().clear();
+            self.forget_unsent(usize::MAX);
             self.queued.notify();
             self.taken.notify();
+            self.sent.notify();
         }
     }
 
     /// Nothing waits to be sent or is being sent, nor read to be sent.
     pub fn is_drained(&self) -> bool {
-        self.out.borrow().is_empty() && !self.sending.get() && self.reading.get() == 0
+        self.unsent_bytes.get() == 0 && self.reading.get() == 0
     }
 
     /// Counts a request as one that is being read for, until the guard is dropped.
@@ -154,12 +231,55 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Counts a pull as one that waits for a message, until the guard is dropped.
+    pub fn start_parking(self: &Rc<Self>) -> Parking<S> {
+        self.parked.set(self.parked.get() + 1);
+        Parking {
+            connection: self.clone(),
+        }
+    }
+
+    pub fn parked(&self) -> usize {
+        self.parked.get()
+    }
+
+    /// Its turn for one more large reply; `None` if the connection closes first.
+    pub async fn reply_turn(&self) -> Option<Pass> {
+        let pass = self.replies.enter(1).await;
+        while self.is_deaf() {
+            self.sent.notified().await;
+        }
+        (!self.closed.get()).then_some(pass)
+    }
+
+    fn must_wait(&self) -> bool {
+        self.is_deaf() || self.reading.get() >= MAX_READING
+    }
+
     async fn until_it_may_ask(&self) {
-        while !self.closed.get()
-            && (self.out.borrow().len() > PAUSE_READING_BYTES || self.reading.get() >= MAX_READING)
-        {
+        while !self.closed.get() && self.must_wait() {
+            if self.is_deaf() && !self.is_known_deaf.replace(true) {
+                info!(peer = %self.peer, unsent_bytes = self.unsent_bytes.get(), "a client does not read its replies: its requests wait");
+            }
             self.taken.notified().await;
         }
+    }
+
+    fn is_deaf(&self) -> bool {
+        let unsent = self.unsent_bytes.get();
+        let is_pressed = || self.all.upgrade().is_some_and(|all| !all.replies.is_free());
+        unsent > PAUSE_READING_BYTES || (unsent > PAUSE_PRESSED_BYTES && is_pressed())
+    }
+
+    /// Waits until `bytes` of a request may be held; `None` if the connection closes first.
+    async fn reserve(&self, all: &Connections<S>, bytes: usize) -> Option<Pass> {
+        let mut entering = pin!(all.requests.enter(bytes));
+        while !self.closed.get() {
+            if let First::Left(pass) = first(entering.as_mut(), self.taken.notified()).await {
+                return Some(pass);
+            }
+        }
+        None
     }
 }
 
@@ -176,110 +296,19 @@ impl<S: Stream> Drop for Reading<S> {
     }
 }
 
-/// The connections of one reactor, all its ports together.
-pub struct Connections<S: Stream> {
-    open: RefCell<BTreeMap<u64, Rc<Connection<S>>>>,
-    next_id: Cell<u64>,
-    /// One for each port that accepts, to tell it to stop.
-    acceptors: RefCell<Vec<Rc<Notify>>>,
+/// See [`Connection::start_parking`].
+pub struct Parking<S: Stream> {
+    connection: Rc<Connection<S>>,
 }
 
-impl<S: Stream> Default for Connections<S> {
-    fn default() -> Self {
-        Connections {
-            open: RefCell::default(),
-            next_id: Cell::new(1),
-            acceptors: RefCell::default(),
-        }
+impl<S: Stream> Drop for Parking<S> {
+    fn drop(&mut self) {
+        let parked = &self.connection.parked;
+        parked.set(parked.get() - 1);
     }
 }
 
-impl<S: Stream> Connections<S> {
-    pub fn find(&self, id: u64) -> Option<Rc<Connection<S>>> {
-        self.open.borrow().get(&id).cloned()
-    }
-
-    pub fn are_drained(&self) -> bool {
-        self.open
-            .borrow()
-            .values()
-            .all(|connection| connection.is_drained())
-    }
-
-    pub fn stop_accepting(&self) {
-        for acceptor in self.acceptors.borrow().iter() {
-            acceptor.notify();
-        }
-    }
-
-    pub fn close_all(&self) {
-        for connection in self.snapshot() {
-            connection.close();
-        }
-    }
-
-    /// Closes who has been silent in both directions for so long (`serverChannelMaxIdleTimeSeconds`).
-    pub fn close_idle(&self, now_ns: u64, max_idle_s: u64) {
-        for connection in self.snapshot() {
-            if now_ns.saturating_sub(connection.active_ns.get()) > max_idle_s * 1_000_000_000 {
-                info!(peer = %connection.peer, "closing an idle connection");
-                connection.close();
-            }
-        }
-    }
-
-    fn snapshot(&self) -> Vec<Rc<Connection<S>>> {
-        self.open.borrow().values().cloned().collect()
-    }
-
-    fn add(&self, stream: S, now_ns: u64) -> Rc<Connection<S>> {
-        let id = self.next_id.replace(self.next_id.get() + 1);
-        let connection = Rc::new(Connection {
-            id,
-            peer: stream.peer_addr(),
-            stream,
-            out: RefCell::default(),
-            queued: Notify::default(),
-            taken: Notify::default(),
-            closed: Cell::new(false),
-            reading: Cell::new(0),
-            sending: Cell::new(false),
-            active_ns: Cell::new(now_ns),
-        });
-        self.open.borrow_mut().insert(id, connection.clone());
-        connection
-    }
-}
-
-/// Accepts until [`Connections::stop_accepting`].
-pub async fn accept<I: Io, V: Service<I::Stream>>(
-    io: I,
-    listener: I::Listener,
-    service: Rc<V>,
-    connections: Rc<Connections<I::Stream>>,
-) {
-    let stop = Rc::new(Notify::default());
-    connections.acceptors.borrow_mut().push(stop.clone());
-    loop {
-        match first(listener.accept(), stop.notified()).await {
-            First::Left(Ok(stream)) => {
-                let connection = connections.add(stream, io.now().mono_ns);
-                debug!(peer = %connection.peer, "connected");
-                io.spawn(write(io.clone(), connection.clone()));
-                io.spawn(read(
-                    io.clone(),
-                    connection,
-                    service.clone(),
-                    connections.clone(),
-                ));
-            }
-            First::Left(Err(error)) => warn!(%error, "accept failed"),
-            First::Right(()) => return,
-        }
-    }
-}
-
-async fn read<I: Io, V: Service<I::Stream>>(
+pub(super) async fn read<I: Io, V: Service<I::Stream>>(
     io: I,
     connection: Rc<Connection<I::Stream>>,
     service: Rc<V>,
@@ -287,6 +316,11 @@ async fn read<I: Io, V: Service<I::Stream>>(
 ) {
     let mut inbox = Inbox::default();
     let mut scratch = Scratch::default();
+    let mut reserved = None;
+    let mut offer = |frame: Frame<'_>| match connection.must_wait() {
+        true => Flow::Pause,
+        false => service.frame(&connection, frame, &mut scratch),
+    };
     'receiving: while !connection.is_closed() {
         let mut step = match connection.stream.recv().await {
             Ok(chunk) if chunk.is_empty() => break,
@@ -294,15 +328,14 @@ async fn read<I: Io, V: Service<I::Stream>>(
                 debug!(peer = %connection.peer, %error, "receive failed");
                 break;
             }
-            Ok(chunk) => inbox.feed(&chunk, |frame| {
-                service.frame(&connection, frame, &mut scratch)
-            }),
+            Ok(chunk) => inbox.feed(&chunk, &mut offer),
         };
         connection.active_ns.set(io.now().mono_ns);
         loop {
             match step {
                 Ok(Flow::Next) => break,
-                Ok(Flow::Full(bytes)) => service.room(bytes).await,
+                Ok(Flow::Full(bytes)) => service.room(&connection, bytes).await,
+                Ok(Flow::Pause) => connection.until_it_may_ask().await,
                 Ok(Flow::Close) => break 'receiving,
                 Err(error) => {
                     warn!(peer = %connection.peer, %error, "closing a connection that sent a broken frame");
@@ -312,17 +345,30 @@ async fn read<I: Io, V: Service<I::Stream>>(
             if connection.is_closed() {
                 break 'receiving;
             }
-            step = inbox.feed(&[], |frame| service.frame(&connection, frame, &mut scratch));
+            step = inbox.feed(&[], &mut offer);
+            connection.turn.take();
         }
         connection.until_it_may_ask().await;
+        if inbox.has_moved_on() {
+            connection.receiving_since_ns.set(None);
+            reserved = None;
+        }
+        if let Some(bytes) = inbox.begun_large()
+            && reserved.is_none()
+        {
+            reserved = connection.reserve(&connections, bytes).await;
+            connection.receiving_since_ns.set(Some(io.now().mono_ns));
+            inbox.prepare(bytes);
+        }
     }
+    connection.turn.take();
     connection.close();
-    connections.open.borrow_mut().remove(&connection.id);
+    connections.remove(connection.id);
     service.closed(&connection);
     debug!(peer = %connection.peer, "disconnected");
 }
 
-async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
+pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
     let mut flying = Vec::new();
     loop {
         connection.queued.notified().await;
@@ -330,14 +376,16 @@ async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
             return;
         }
         std::mem::swap(&mut *connection.out.borrow_mut(), &mut flying);
-        connection.taken.notify();
         if flying.is_empty() {
             continue;
         }
-        connection.sending.set(true);
+        connection.sending_since_ns.set(Some(io.now().mono_ns));
         let (sent, buf) = connection.stream.send(flying).await;
-        connection.sending.set(false);
+        connection.sending_since_ns.set(None);
         connection.active_ns.set(io.now().mono_ns);
+        connection.forget_unsent(buf.len());
+        connection.taken.notify();
+        connection.sent.notify();
         if let Err(error) = sent {
             debug!(peer = %connection.peer, %error, "send failed");
             connection.close();

@@ -7,8 +7,10 @@ use crate::wire::frame::{self, Frame, FrameError};
 pub enum Flow {
     /// Taken; the next one, please.
     Next,
-    /// Not taken: the log has no room for this many bytes now. Offer the same frame again when it has.
+    /// Not taken: the log has no room for this many bytes now. Offer the same frame again later.
     Full(usize),
+    /// Not taken: its client has to take some of its replies first.
+    Pause,
     /// The connection has to end.
     Close,
 }
@@ -17,10 +19,12 @@ pub enum Flow {
 #[derive(Default)]
 pub struct Inbox {
     held: Vec<u8>,
+    /// A frame was handed on and taken since somebody asked.
+    has_moved_on: bool,
 }
 
-/// A buffer that one huge frame has grown is given back once it is empty.
-const KEPT_CAPACITY_BYTES: usize = 256 << 10;
+/// What every connection may hold without a word, and keeps: as much as one receive brings.
+const SMALL_BYTES: usize = 16 << 10;
 
 impl Inbox {
     /// Hands every whole frame in what is held and in `bytes` to `each`, until there is none or `each` says otherwise.
@@ -37,7 +41,7 @@ impl Inbox {
                 match each(frame) {
                     Flow::Next => self.drop_front(len),
                     stop => {
-                        self.held.extend_from_slice(rest);
+                        self.hold(rest);
                         return Ok(stop);
                     }
                 }
@@ -52,31 +56,62 @@ impl Inbox {
         while let Some(frame) = frame::split(rest)? {
             let len = frame.len;
             match each(frame) {
-                Flow::Next => rest = &rest[len..],
+                Flow::Next => {
+                    self.has_moved_on = true;
+                    rest = &rest[len..];
+                }
                 stop => {
-                    self.held.extend_from_slice(rest);
+                    self.hold(rest);
                     return Ok(stop);
                 }
             }
         }
-        self.held.extend_from_slice(rest);
+        self.hold(rest);
         Ok(Flow::Next)
     }
 
+    /// Whether another frame stands in front than when this was asked last.
+    pub fn has_moved_on(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved_on)
+    }
+
+    /// The length of the frame in front if it is larger than what may be held without a word.
+    pub fn begun_large(&self) -> Option<usize> {
+        let len = frame_len(&self.held)?;
+        (len > SMALL_BYTES).then_some(len)
+    }
+
+    /// The frame in front has this length.
+    pub fn prepare(&mut self, len: usize) {
+        let missing = len.saturating_sub(self.held.len());
+        self.held.reserve_exact(missing);
+    }
+
+    /// Exactly, as what is held is accounted for.
+    fn hold(&mut self, rest: &[u8]) {
+        self.held.reserve_exact(rest.len());
+        self.held.extend_from_slice(rest);
+    }
+
     fn drop_front(&mut self, len: usize) {
+        self.has_moved_on = true;
         self.held.drain(..len);
-        if self.held.is_empty() && self.held.capacity() > KEPT_CAPACITY_BYTES {
-            self.held = Vec::new();
+        if self.held.capacity() > SMALL_BYTES.max(2 * self.held.len()) {
+            self.held.shrink_to(SMALL_BYTES);
         }
     }
 }
 
 /// How many bytes are missing to the end of the length field, or of the frame.
 fn missing(held: &[u8]) -> usize {
-    match held.first_chunk::<4>() {
+    match frame_len(held) {
         None => 4 - held.len(),
-        Some(length) => (4 + u32::from_be_bytes(*length) as usize)
-            .saturating_sub(held.len())
-            .max(1),
+        Some(len) => len.saturating_sub(held.len()).max(1),
     }
+}
+
+/// Of the frame that begins here, once its length field has come.
+fn frame_len(held: &[u8]) -> Option<usize> {
+    let length = held.first_chunk::<4>()?;
+    Some(4 + u32::from_be_bytes(*length) as usize)
 }

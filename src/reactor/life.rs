@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tracing::{error, info, warn};
 
-use super::connection::accept;
+use super::connections::accept;
 use super::shard::Shard;
 use super::{
     Ready, ServeError, ShardSetup, delay, listen, persistence, pop, registration, timer,
@@ -151,6 +151,8 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
     let mut second_due_ns = 0;
     while !shard.stopping.get() {
         let now = shard.io.now();
+        shard.look_at_backlog(now);
+        shard.connections.close_hindering(now.mono_ns);
         shard.expire_pulls(now.mono_ns);
         shard.expire_pops(now.mono_ns);
         let timeout_ms = shard.setup.sync_flush_timeout_ms;
@@ -167,6 +169,7 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
             second_due_ns = now.mono_ns + SECOND_NS;
             shard.broker.borrow_mut().housekeeping(now.unix_ms as u64);
             shard.carry_out_effects();
+            shard.drop_orphans();
             shard
                 .connections
                 .close_idle(now.mono_ns, shard.setup.connection_idle_s);

@@ -234,7 +234,7 @@ impl<I: Io> Shard<I> {
             return Ok(());
         };
         let len = bytes.as_ref().map_or(0, Vec::len) + 1024;
-        self.store.wait_for_room(len).await;
+        let _turn = self.turn(len).await?;
         let now = self.io.now();
         let (end, _) = self.append(&plan, now.unix_ms).map_err(|error| {
             let (code, remark) = refusal_of(&error);

@@ -21,7 +21,9 @@ mod acks;
 mod admin;
 mod calls;
 mod connection;
+mod connections;
 mod delay;
+mod gate;
 mod inbox;
 mod life;
 mod lookup;
@@ -34,6 +36,7 @@ mod pull;
 mod registration;
 mod relay;
 mod request_reply;
+mod room;
 mod send;
 mod shard;
 mod timer;
@@ -46,6 +49,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::broker::BrokerConfig;
+use crate::broker::admission::AdmissionLimits;
 use crate::io::Io;
 use crate::store::{Figures, StoreConfig, StoreError};
 
@@ -62,6 +66,9 @@ pub struct ShardSetup {
     pub sync_flush_timeout_ms: u64,
     /// A connection without traffic for this long is closed.
     pub connection_idle_s: u64,
+    /// What its connections may hold together.
+    pub connection_memory_bytes: usize,
+    pub admission: AdmissionLimits,
     pub save_offsets_interval_ms: u64,
     pub builtin_namesrv: Option<NamesrvSetup>,
 }

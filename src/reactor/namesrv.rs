@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use tracing::{error, warn};
 
-use super::connection::{Caller, Connection, Connections, Service, accept};
+use super::connection::{Caller, Connection, Service};
+use super::connections::{Connections, accept};
 use super::inbox::Flow;
 use super::{NamesrvSetup, ServeError, listen};
 use crate::io::first;
@@ -16,6 +17,9 @@ use crate::wire::{Frame, Scratch, Value, header};
 
 /// RocketMQ's brokers and clients ask every 30 s.
 const MAX_IDLE_S: u64 = 120;
+
+/// What its connections may hold together: brokers' registrations and routes, megabytes at most.
+const MEMORY_BYTES: usize = 64 << 20;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const KV_FILE: &str = "kvConfig.json";
@@ -58,7 +62,7 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
     let names = Rc::new(Names {
         io: io.clone(),
         server: RefCell::new(server),
-        connections: Rc::default(),
+        connections: Connections::new(MEMORY_BYTES),
         files,
         effects: RefCell::default(),
         to_save: Notify::default(),
@@ -114,6 +118,7 @@ async fn tick<I: Io>(names: Rc<Names<I>>) {
         names
             .connections
             .close_idle(names.io.now().mono_ns, MAX_IDLE_S);
+        names.connections.close_hindering(names.io.now().mono_ns);
         names.save().await;
         let second = names.io.sleep_until(names.io.now().mono_ns + SECOND_NS);
         first(names.to_save.notified(), second).await;
@@ -161,7 +166,7 @@ impl<I: Io> Service<I::Stream> for Names<I> {
     }
 
     /// Never full: nothing is kept of a request.
-    async fn room(&self, _bytes: usize) {}
+    async fn room(&self, _connection: &Connection<I::Stream>, _bytes: usize) {}
 
     fn closed(&self, connection: &Connection<I::Stream>) {
         self.server.borrow_mut().connection_closed(connection.id);

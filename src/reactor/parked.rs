@@ -1,7 +1,7 @@
 //! Pulls that found nothing and wait for a message: suspended, never polled.
 //!
 //! A parked pull leaves when its queue gets an entry, or at its deadline, whichever is first. Pulls whose client has
-//! gone are dropped when their turn comes, at the latest at the deadline.
+//! gone are dropped together, within a second.
 
 use std::collections::BTreeMap;
 
@@ -72,6 +72,21 @@ impl<P> Parked<P> {
         Some((queue, pull))
     }
 
+    /// Drops those that `keeps` does not want.
+    pub fn retain(&mut self, keeps: impl Fn(&P) -> bool) {
+        let by_deadline = &mut self.by_deadline;
+        self.by_queue.retain(|_, pulls| {
+            pulls.retain(|(deadline, pull)| {
+                let is_kept = keeps(pull);
+                if !is_kept {
+                    by_deadline.remove(deadline);
+                }
+                is_kept
+            });
+            !pulls.is_empty()
+        });
+    }
+
     pub fn len(&self) -> usize {
         self.by_deadline.len()
     }
@@ -97,6 +112,12 @@ mod tests {
         assert!(!parked.waits_for(b));
         assert_eq!(parked.take_due(20), Some((a, "a20")));
         assert_eq!(parked.take_queue(a), vec![(30, "a30")]);
+        parked.park(a, 40, "gone");
+        parked.park(b, 40, "b40");
+        parked.park(b, 50, "gone");
+        parked.retain(|pull| *pull != "gone");
+        assert_eq!((parked.len(), parked.waits_for(a)), (1, false));
+        assert_eq!(parked.take_due(50), Some((b, "b40")));
         assert_eq!(parked.take_due(u64::MAX), None);
         assert!(!parked.waits_for(a) && parked.by_queue.is_empty());
     }

@@ -3,7 +3,8 @@
 
 use std::rc::Rc;
 
-use super::connection::{Caller, Connection};
+use super::connection::{Caller, Connection, Parking};
+use super::gate::Pass;
 use super::shard::Shard;
 use crate::broker::{PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
 use crate::io::Io;
@@ -12,11 +13,26 @@ use crate::wire::codes::{request, response};
 use crate::wire::pull::PullRequest;
 use crate::wire::{Header, frame};
 
+/// Pulls that may wait for a message at a time, some 500 bytes each; further ones are told at once that there is none.
+const MAX_PARKED: usize = 1 << 19;
+
+/// The same for one connection: a client with so many queues of a broker.
+const MAX_PARKED_OF_ONE: usize = 1 << 16;
+
 /// A pull that waits for a message.
 pub(super) struct ParkedPull<I: Io> {
     connection: Rc<Connection<I::Stream>>,
     caller: Caller,
     plan: PullPlan<'static>,
+    _parking: Parking<I::Stream>,
+}
+
+/// What was found in the log, and what the reply may take.
+struct Read {
+    scanned: Scanned,
+    body: Vec<u8>,
+    messages: usize,
+    _pass: Pass,
 }
 
 /// Where a pull stands in its life.
@@ -85,6 +101,14 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Lets go of what waits for clients that have gone.
+    pub(super) fn drop_orphans(&self) {
+        if self.has_orphans.take() {
+            let mut parked = self.parked.borrow_mut();
+            parked.retain(|pull| !pull.connection.is_closed());
+        }
+    }
+
     fn serve(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
@@ -104,15 +128,17 @@ impl<I: Io> Shard<I> {
                     positions.clear();
                     let scan = self.scan(queue, offset, &plan, &mut positions);
                     let scanned = match scan {
+                        // With little memory left each waits for its part of it.
                         Scan::Found { next_offset }
-                            if self.reply_hot(
-                                connection,
-                                caller,
-                                &plan,
-                                next_offset,
-                                queue,
-                                &positions,
-                            ) =>
+                            if self.connections.replies.is_free()
+                                && self.reply_hot(
+                                    connection,
+                                    caller,
+                                    &plan,
+                                    next_offset,
+                                    queue,
+                                    &positions,
+                                ) =>
                         {
                             self.positions.replace(positions);
                             return;
@@ -146,6 +172,9 @@ impl<I: Io> Shard<I> {
             };
             return match outcome {
                 PullOutcome::Reply(answer) => self.reply_empty(connection, caller, &plan, &answer),
+                PullOutcome::Park { .. } if !self.may_park(connection) => {
+                    self.serve(connection, caller, plan.without_hold(), Try::Last)
+                }
                 PullOutcome::Park { hold_ms } => {
                     let deadline_ns = match current {
                         Try::Woken { deadline_ns } => deadline_ns,
@@ -157,6 +186,7 @@ impl<I: Io> Shard<I> {
                     };
                     let connection = connection.clone();
                     let parked = ParkedPull {
+                        _parking: connection.start_parking(),
                         connection,
                         caller,
                         plan: plan.into_owned(),
@@ -263,6 +293,13 @@ impl<I: Io> Shard<I> {
         let reading = connection.start_reading();
         self.io.spawn(async move {
             let _reading = reading;
+            let _turn = match shard.connections.replies.is_free() {
+                true => None,
+                false => match connection.reply_turn().await {
+                    Some(turn) => Some(turn),
+                    None => return,
+                },
+            };
             if let Err(error) = shard.read_cold(&connection, caller, &plan, queue).await {
                 tracing::error!(%error, topic = %plan.topic, queue_id = plan.queue_id, "a message cannot be read");
                 connection.answer(caller, response::SYSTEM_ERROR, Some(&error.to_string()), &[], &[]);
@@ -278,7 +315,12 @@ impl<I: Io> Shard<I> {
         queue: QueueIndex,
     ) -> Result<(), ReadError> {
         let offset = plan.offset.max(0) as u64;
-        let (scanned, body, messages) = self.scan_cold(plan, queue).await?;
+        let Read {
+            scanned,
+            body,
+            messages,
+            _pass,
+        } = self.scan_cold(connection, plan, queue).await?;
         let bounds = self.store.bounds(queue);
         let has_moved = offset < bounds.min && !matches!(scanned, Scanned::Found { .. });
         // Messages have gone while they were looked for: the queue begins behind them by now.
@@ -306,21 +348,27 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
-    /// With the messages that were found, and their number.
     async fn scan_cold(
         &self,
+        connection: &Connection<I::Stream>,
         plan: &PullPlan<'static>,
         queue: QueueIndex,
-    ) -> Result<(Scanned, Vec<u8>, usize), ReadError> {
+    ) -> Result<Read, ReadError> {
         let offset = plan.offset.max(0) as u64;
         let limits = limits_of(plan);
         if let Some(wanted) = &plan.properties {
+            let pass = self.connections.replies.enter(limits.max_bytes).await;
             let filter = |record: &[u8]| wanted.matches(record);
             let (scan, body, messages) = self
                 .store
                 .scan_messages_cold(queue, offset, &limits, filter, Vec::new())
                 .await?;
-            return Ok((scanned_cold(scan), body, messages));
+            return Ok(Read {
+                scanned: scanned_cold(scan),
+                body,
+                messages,
+                _pass: pass,
+            });
         }
         let mut positions = Vec::new();
         let filter = |tags_code| plan.filter.matches(tags_code);
@@ -328,14 +376,37 @@ impl<I: Io> Shard<I> {
             .store
             .scan_cold(queue, offset, &limits, filter, &mut positions)
             .await?;
-        let read = self.store.read_cold(&positions, Vec::new()).await;
-        match (scan, read) {
-            (Scan::Found { next_offset }, Err(ReadError::Removed { .. })) => {
-                Ok((Scanned::Removed { next_offset }, Vec::new(), 0))
-            }
-            (_, Err(error)) => Err(error),
-            (scan, Ok(body)) => Ok((scanned_cold(scan), body, positions.len())),
+        let bytes: usize = positions
+            .iter()
+            .map(|position| position.size as usize)
+            .sum();
+        // Of a damaged entry nobody knows what it says.
+        let bytes = bytes.min(self.connections.replies.limit());
+        let pass = self.connections.replies.enter(bytes).await;
+        if connection.is_closed() {
+            positions.clear();
         }
+        let read = self
+            .store
+            .read_cold(&positions, Vec::with_capacity(bytes))
+            .await;
+        let (scanned, body, messages) = match (scan, read) {
+            (Scan::Found { next_offset }, Err(ReadError::Removed { .. })) => {
+                (Scanned::Removed { next_offset }, Vec::new(), 0)
+            }
+            (_, Err(error)) => return Err(error),
+            (scan, Ok(body)) => (scanned_cold(scan), body, positions.len()),
+        };
+        Ok(Read {
+            scanned,
+            body,
+            messages,
+            _pass: pass,
+        })
+    }
+
+    fn may_park(&self, connection: &Connection<I::Stream>) -> bool {
+        self.parked.borrow().len() < MAX_PARKED && connection.parked() < MAX_PARKED_OF_ONE
     }
 
     fn queue_of_pull(&self, plan: &PullPlan<'_>) -> QueueIndex {

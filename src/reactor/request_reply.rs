@@ -6,6 +6,7 @@ use super::acks::Receipt;
 use super::calls::{CallError, Waiting};
 use super::connection::{Caller, Connection};
 use super::inbox::Flow;
+use super::room::Admitted;
 use super::send::{log_bytes, refusal_of};
 use super::shard::Shard;
 use crate::broker::Refusal;
@@ -35,6 +36,9 @@ impl<I: Io> Shard<I> {
         header: &Header<'_>,
         body: &[u8],
     ) -> Flow {
+        if let Some(refusal) = self.busy() {
+            return self.refuse_admission(connection, caller, &refusal);
+        }
         let now = self.io.now();
         let now_ms = now.unix_ms as u64;
         let peer = self.peer(connection, header);
@@ -53,8 +57,14 @@ impl<I: Io> Shard<I> {
             }
         };
         let len = plan.stored.as_ref().map_or(0, log_bytes);
-        if len > 0 && !self.store.room_for(len) {
-            return Flow::Full(len);
+        if len > 0 {
+            match self.admit(connection, len) {
+                Admitted::Now => {}
+                Admitted::Later => return Flow::Full(len),
+                Admitted::Never(refusal) => {
+                    return self.refuse_admission(connection, caller, &refusal);
+                }
+            }
         }
         let stored = match plan
             .stored

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::acks::{Ack, Receipt, UniqueKey};
 use super::connection::{Caller, Connection};
 use super::inbox::Flow;
+use super::room::Admitted;
 use super::shard::Shard;
 use crate::broker::{Refusal, SendPlan};
 use crate::io::Io;
@@ -23,6 +24,9 @@ impl<I: Io> Shard<I> {
         header: &Header<'_>,
         body: &[u8],
     ) -> Flow {
+        if let Some(refusal) = self.busy() {
+            return self.refuse_admission(connection, caller, &refusal);
+        }
         let now = self.io.now();
         let plan = {
             let mut broker = self.broker.borrow_mut();
@@ -40,8 +44,12 @@ impl<I: Io> Shard<I> {
             }
         };
         let len = log_bytes(&plan);
-        if !self.store.room_for(len) {
-            return Flow::Full(len);
+        match self.admit(connection, len) {
+            Admitted::Now => {}
+            Admitted::Later => return Flow::Full(len),
+            Admitted::Never(refusal) => {
+                return self.refuse_admission(connection, caller, &refusal);
+            }
         }
         match self.append(&plan, now.unix_ms) {
             Ok((end, mut receipt)) if !caller.is_oneway => {
@@ -78,6 +86,10 @@ impl<I: Io> Shard<I> {
         caller: Caller,
         header: &Header<'_>,
     ) -> Flow {
+        if let Some(refusal) = self.busy() {
+            self.refuse_recall(connection, caller, &refusal);
+            return Flow::Next;
+        }
         let now = self.io.now();
         let peer = self.peer(connection, header);
         let admitted = RecallRequest::decode(&header.ext)
@@ -94,8 +106,13 @@ impl<I: Io> Shard<I> {
             }
         };
         let len = log_bytes(&plan);
-        if !self.store.room_for(len) {
-            return Flow::Full(len);
+        match self.admit(connection, len) {
+            Admitted::Now => {}
+            Admitted::Later => return Flow::Full(len),
+            Admitted::Never(refusal) => {
+                self.refuse_recall(connection, caller, &refusal);
+                return Flow::Next;
+            }
         }
         match self.append(&plan, now.unix_ms) {
             Ok((end, _)) => {
@@ -249,6 +266,18 @@ impl<I: Io> Shard<I> {
         };
         ack.connection
             .answer(ack.caller, code, remark, &reply.ext(), &[]);
+    }
+
+    /// The disk does not keep up.
+    pub(super) fn refuse_admission(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        refusal: &Refusal,
+    ) -> Flow {
+        self.broker.borrow_mut().stats.put_failed();
+        self.refuse_send(connection, caller, refusal.code, &refusal.remark);
+        Flow::Next
     }
 
     /// RocketMQ's refusals of a send carry these two fields as well.

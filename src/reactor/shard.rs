@@ -10,7 +10,8 @@ use tracing::warn;
 use super::ShardSetup;
 use super::acks::Acks;
 use super::calls::{Calls, request_head};
-use super::connection::{Caller, Connection, Connections, Service};
+use super::connection::{Caller, Connection, Service};
+use super::connections::Connections;
 use super::inbox::Flow;
 use super::own_queue::Bells;
 use super::parked::Parked;
@@ -19,6 +20,7 @@ use super::pop::Pops;
 use super::pull::ParkedPull;
 use super::registration::Registration;
 use super::relay::values;
+use super::room::Room;
 use super::view::View;
 use crate::broker::reply::Reply;
 use crate::broker::{Broker, ClientRequest, ConnId, Effect, Peer, Refusal};
@@ -34,8 +36,11 @@ pub(super) struct Shard<I: Io> {
     pub store: Rc<Store<I>>,
     pub broker: RefCell<Broker>,
     pub connections: Rc<Connections<I::Stream>>,
+    pub room: Room,
     pub acks: RefCell<Acks<I::Stream>>,
     pub parked: RefCell<Parked<ParkedPull<I>>>,
+    /// Some of them may be of clients that have gone.
+    pub has_orphans: Cell<bool>,
     /// Reused by every pull.
     pub positions: RefCell<Vec<Position>>,
     pub registration: Registration,
@@ -61,6 +66,9 @@ impl<I: Io> Shard<I> {
         Rc::new(Shard {
             store_host: setup.store.store_host,
             region_id: setup.broker.region_id.clone(),
+            room: Room::new(setup.admission, io.now()),
+            connections: Connections::new(setup.connection_memory_bytes),
+            pops: Pops::new(setup.connection_memory_bytes / 4),
             trace_on: if setup.broker.trace_on {
                 "true"
             } else {
@@ -70,14 +78,13 @@ impl<I: Io> Shard<I> {
             setup,
             store,
             broker: RefCell::new(broker),
-            connections: Rc::default(),
             acks: RefCell::default(),
             parked: RefCell::default(),
+            has_orphans: Cell::new(false),
             positions: RefCell::default(),
             registration: Registration::default(),
             saves: Saves::default(),
             bells: Bells::default(),
-            pops: Pops::default(),
             calls: Rc::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
@@ -230,7 +237,9 @@ impl<I: Io> Shard<I> {
         reply: Reply,
     ) {
         let shard = self.clone();
+        let reading = connection.start_reading();
         self.io.spawn(async move {
+            let _reading = reading;
             shard.saves.done().await;
             answer(&connection, caller, &reply);
         });
@@ -328,12 +337,16 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
         }
     }
 
-    async fn room(&self, bytes: usize) {
-        self.store.wait_for_room(bytes).await;
+    async fn room(&self, connection: &Connection<I::Stream>, bytes: usize) {
+        // Somebody else's turn comes only once its own is over.
+        connection.turn.take();
+        let turn = self.turn(bytes).await;
+        connection.turn.replace(Some(turn));
     }
 
     fn closed(&self, connection: &Connection<I::Stream>) {
         self.calls.closed(connection.id);
+        self.has_orphans.set(true);
         self.broker
             .borrow_mut()
             .connection_closed(ConnId(connection.id));

@@ -250,6 +250,13 @@ impl<I: Io> Store<I> {
         }
     }
 
+    /// Store time of the oldest message that the disk has not taken yet, unless it never will.
+    pub fn waiting_since_ms(&self) -> Option<i64> {
+        let state = self.state.borrow();
+        state.check_open().ok()?;
+        state.pending.front().map(|pending| pending.store_time_ms)
+    }
+
     /// Done when there is room, or when there never will be.
     pub async fn wait_for_room(&self, len: usize) {
         self.room.until(|| self.room_for(len).then_some(())).await;

@@ -92,6 +92,11 @@ impl Client {
         sent
     }
 
+    /// Appends what has been put together to `bytes` instead of sending it.
+    pub fn take_unsent(&mut self, bytes: &mut Vec<u8>) {
+        bytes.append(&mut self.unsent);
+    }
+
     /// The next answer, whichever request it is to.
     pub async fn reply(&mut self) -> io::Result<Reply> {
         loop {

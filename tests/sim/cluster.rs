@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq::broker::BrokerConfig;
+use ringmq::broker::admission::AdmissionLimits;
 use ringmq::io::{Notify, Spawn};
 use ringmq::reactor::{self, NamesrvSetup, ShardSetup};
 use ringmq::sim::{Sim, SimConfig, SimIo};
@@ -35,6 +36,8 @@ pub const SYNC_FLUSH_TIMEOUT_MS: u64 = 5_000;
 /// The log rolls every few dozen messages, and what is a second old is read from the disk.
 const SEGMENT_BYTES: u64 = 128 << 10;
 const LOG_BUFFER_BYTES: usize = 256 << 10;
+/// A fraction of the default, as messages and windows are.
+const CONNECTION_MEMORY_BYTES: usize = 64 << 20;
 const MAX_UNFLUSHED_BYTES: u64 = 64 << 10;
 
 /// Of the broker's host; a tenth of it is more than a run without retention writes.
@@ -50,6 +53,8 @@ pub struct Cluster {
     retention: Retention,
     /// What is different from the usual settings at the next start.
     pub settings: Cell<fn(&mut BrokerConfig)>,
+    /// The same of what it may use.
+    pub limits: Cell<fn(&mut ShardSetup)>,
     broker: RefCell<Option<Process>>,
 }
 
@@ -82,6 +87,7 @@ impl Cluster {
             flush,
             retention,
             settings: Cell::new(|_| {}),
+            limits: Cell::new(|_| {}),
             broker: RefCell::default(),
         }
     }
@@ -121,6 +127,7 @@ impl Cluster {
         let state = Rc::new(Cell::new(State::Starting));
         let mut setup = shard_setup(&io, self.flush, &self.retention);
         self.settings.get()(&mut setup.broker);
+        self.limits.get()(&mut setup);
         let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
         io.spawn(async move {
             let ready = |ready: reactor::Ready| {
@@ -220,6 +227,8 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
         register_interval_ms: 30_000,
         sync_flush_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
         connection_idle_s: 120,
+        connection_memory_bytes: CONNECTION_MEMORY_BYTES,
+        admission: AdmissionLimits::default(),
         save_offsets_interval_ms: SAVE_OFFSETS_INTERVAL_MS,
         builtin_namesrv: Some(NamesrvSetup {
             listen: any(NAMESRV_PORT),

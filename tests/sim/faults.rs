@@ -1,6 +1,6 @@
 //! Single faults, each in the simplest surroundings in which it shows.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ const SEEDS: std::ops::Range<u64> = 0..4;
 const TOPIC: &str = CREATED[0];
 
 /// One producer of small messages to one queue.
-struct Producer {
-    client: Client,
-    shared: Rc<Shared>,
-    told: Told,
+pub struct Producer {
+    pub client: Client,
+    pub shared: Rc<Shared>,
+    pub told: Told,
 }
 
 impl Producer {
-    async fn new(cluster: &Cluster, shared: &Rc<Shared>, host: &str) -> Self {
+    pub async fn new(cluster: &Cluster, shared: &Rc<Shared>, host: &str) -> Self {
         let client = cluster.client(host).await;
         Producer {
             client,
@@ -42,7 +42,7 @@ impl Producer {
         }
     }
 
-    async fn send(&mut self, body_bytes: usize) -> (Sent, Reply) {
+    pub async fn send(&mut self, body_bytes: usize) -> (Sent, Reply) {
         let asked = self.client.io.now();
         let sent = self.oracle().sends(TOPIC, body_bytes, 0, asked.unix_ms);
         requests::send(&mut self.client, &sent, 0);
@@ -58,12 +58,12 @@ impl Producer {
         (sent, reply)
     }
 
-    fn acknowledged(&self, sent: &Sent, reply: &Reply) {
+    pub fn acknowledged(&self, sent: &Sent, reply: &Reply) {
         let offset = reply.number("queueOffset") as u64;
         self.oracle().acknowledged(sent, 0, offset, self.told);
     }
 
-    async fn send_well(&mut self, count: usize) {
+    pub async fn send_well(&mut self, count: usize) {
         for _ in 0..count {
             let (_, reply) = self.send(300).await;
             assert!(reply.is_success(), "{reply:?}");
@@ -75,7 +75,7 @@ impl Producer {
     }
 }
 
-async fn started(cluster: &Cluster, seed: u64) -> Rc<Shared> {
+pub async fn started(cluster: &Cluster, seed: u64) -> Rc<Shared> {
     cluster.start().await;
     create_topics(cluster).await;
     new_shared(cluster, seed)
@@ -168,64 +168,6 @@ fn a_flush_that_takes_too_long_is_told_and_does_happen() {
             recovered::read_all(&cluster, &shared).await;
         });
     }
-}
-
-/// Producers that fill the log buffer while the disk stands still are slowed down, and lose nothing.
-#[test]
-fn a_stalled_disk_holds_producers_back() {
-    for seed in SEEDS {
-        for flush in [Flush::Sync, Flush::Async] {
-            for stall_s in [1, 10] {
-                stall_disk(seed, flush, stall_s);
-            }
-        }
-    }
-}
-
-fn stall_disk(seed: u64, flush: Flush, stall_s: u64) {
-    const PRODUCERS: u64 = 30;
-    const MESSAGES: u64 = 4;
-    const BODY_BYTES: usize = 6_000;
-    let cluster = Cluster::new(seed, flush);
-    cluster.sim.run(async {
-        let shared = started(&cluster, seed).await;
-        let stall = Rule::new(Fault::Stall(Duration::from_secs(stall_s)));
-        cluster.broker().inject(stall.of(Op::Write).on("commitlog"));
-        let done = Rc::new(Cell::new(0));
-        let refused = Rc::new(RefCell::new(Vec::new()));
-        for n in 0..PRODUCERS {
-            let mut producer = Producer::new(&cluster, &shared, &format!("producer-{n}")).await;
-            producer.client.patience = Duration::from_secs(60);
-            let (done, refused) = (done.clone(), refused.clone());
-            cluster.sim.host("producers").spawn(async move {
-                for _ in 0..MESSAGES {
-                    let (sent, reply) = producer.send(BODY_BYTES).await;
-                    match reply.code {
-                        response::SUCCESS => {}
-                        // In the log for all that: it is there unless the broker ends.
-                        response::FLUSH_DISK_TIMEOUT => producer.acknowledged(&sent, &reply),
-                        _ => refused.borrow_mut().push(reply),
-                    }
-                    done.set(done.get() + 1);
-                }
-            });
-        }
-        cluster.sleep_ms(stall_s * 900).await;
-        cluster.broker().heal();
-        cluster.sleep_ms(stall_s * 1000 + 2_000).await;
-        assert_eq!(
-            done.get(),
-            PRODUCERS * MESSAGES,
-            "{flush:?}, {stall_s} s: some are not answered"
-        );
-        assert!(
-            refused.borrow().is_empty(),
-            "{flush:?}, {stall_s} s: {:?}",
-            refused.borrow()
-        );
-        let stored = recovered::read_all(&cluster, &shared).await;
-        assert_eq!(stored.len() as u64, PRODUCERS * MESSAGES);
-    });
 }
 
 /// Asks for much more than it takes. Meanwhile the others are served, and once it reads it gets every answer in turn.

@@ -17,6 +17,7 @@ mod dice;
 mod faults;
 mod filtering;
 mod oracle;
+mod overload;
 mod pop;
 mod recovered;
 mod requests;

@@ -310,6 +310,8 @@ fn is_stored(connected: &Connected<'_>, reply: &Reply, topic: &str) -> bool {
             true
         }
         response::SERVICE_NOT_AVAILABLE => connected.is_disturbed(),
+        // The disk has been slow for too long.
+        response::SYSTEM_BUSY => true,
         _ => false,
     };
     assert!(is_excused, "a send to {topic} was refused: {reply:?}");
@@ -434,6 +436,7 @@ async fn consume_some(
                 response::SERVICE_NOT_AVAILABLE => {
                     connected.is_disturbed() || connected.shared.is_disk_full.get()
                 }
+                response::SYSTEM_BUSY => true,
                 // It has gone meanwhile.
                 response::SYSTEM_ERROR => record.store_timestamp_ms < kept_from_ms + 1_000,
                 _ => false,

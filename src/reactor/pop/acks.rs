@@ -104,7 +104,10 @@ impl<I: Io> Shard<I> {
             let mut records = answer.records.into_iter();
             let mut check_point = answer.check_point;
             while let (Ok(_), Some(record)) = (&written, records.next()) {
-                shard.store.wait_for_room(record.log_bytes()).await;
+                let _turn = match shard.turn(record.log_bytes()).await {
+                    Ok(turn) => turn,
+                    Err(refusal) => return shard.refuse(&connection, caller, &refusal),
+                };
                 let records = vec![record];
                 let step = Answer {
                     check_point: check_point.take(),

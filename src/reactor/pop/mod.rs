@@ -22,6 +22,7 @@ use tracing::error;
 use self::looking::reply_notification;
 use self::polls::{Ask, LineKey, Polls};
 use super::connection::{Caller, Connection};
+use super::gate::Gate;
 use super::registration::Link;
 use super::send::refusal_of;
 use super::shard::Shard;
@@ -44,23 +45,25 @@ pub(super) struct Pops<I: Io> {
     /// There may be something to bring back earlier than at [`Self::wakes_at_ms`].
     bell: Notify,
     wakes_at_ms: Cell<u64>,
+    /// Bytes of messages that are being taken.
+    gathering: Rc<Gate>,
     /// To a name server, while nobody uses it.
     link: RefCell<Option<Link<I::Stream>>>,
 }
 
-impl<I: Io> Default for Pops<I> {
-    fn default() -> Self {
+impl<I: Io> Pops<I> {
+    /// Pops that take messages hold up to `memory_bytes` of them.
+    pub(super) fn new(memory_bytes: usize) -> Self {
         Self {
             polls: RefCell::default(),
             busy: RefCell::default(),
             bell: Notify::default(),
             wakes_at_ms: Cell::new(u64::MAX),
+            gathering: Gate::new(memory_bytes),
             link: RefCell::default(),
         }
     }
-}
 
-impl<I: Io> Pops<I> {
     /// At the end: nobody is to sleep over it.
     pub(super) fn wake(&self) {
         self.bell.notify();
@@ -131,6 +134,14 @@ enum PopError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Append(#[from] AppendError),
+    #[error("{}", .0.remark)]
+    Busy(Refusal),
+}
+
+impl From<Refusal> for PopError {
+    fn from(refusal: Refusal) -> Self {
+        PopError::Busy(refusal)
+    }
 }
 
 impl From<PopError> for Refusal {
@@ -141,6 +152,7 @@ impl From<PopError> for Refusal {
                 let (code, remark) = refusal_of(&error);
                 Refusal::new(code, remark)
             }
+            PopError::Busy(refusal) => refusal,
         }
     }
 }
@@ -206,6 +218,7 @@ impl<I: Io> Shard<I> {
         let reading = waiting.connection.start_reading();
         self.io.spawn(async move {
             let _reading = reading;
+            let _pass = shard.pops.gathering.enter(shard.max_bytes()).await;
             shard.answer_pop(waiting).await;
             shard.carry_out_effects();
         });
@@ -216,6 +229,9 @@ impl<I: Io> Shard<I> {
         loop {
             let batch = match self.gather(&waiting).await {
                 Ok(batch) => batch,
+                Err(PopError::Busy(refusal)) => {
+                    return self.refuse(&waiting.connection, waiting.caller, &refusal);
+                }
                 Err(error) => {
                     error!(%error, topic = %waiting.plan.topic, "a pop has failed");
                     return self.refuse(&waiting.connection, waiting.caller, &error.into());

@@ -31,7 +31,11 @@ impl<I: Io> Shard<I> {
         };
         let sources = self.broker.borrow_mut().pop_sources(&waiting.plan);
         for source in &sources {
-            self.pop_from(waiting, source, &mut batch).await?;
+            match self.pop_from(waiting, source, &mut batch).await {
+                // What it has got already is hidden from others.
+                Err(PopError::Busy(_)) if batch.messages > 0 => break,
+                taken => taken?,
+            }
         }
         Ok(batch)
     }
@@ -148,7 +152,7 @@ impl<I: Io> Shard<I> {
         let name = &self.setup.broker.broker_name;
         let body = check_point(plan, source, key, &taken.offsets, taken.next_offset, name);
         let record = ReviveRecord::of_pop(&body);
-        self.store.wait_for_room(record.log_bytes()).await;
+        let _turn = self.turn(record.log_bytes()).await?;
         self.append_check_point(&record, &body)?;
         Ok(())
     }

@@ -78,7 +78,7 @@ impl<I: Io> Shard<I> {
             .await?;
         let record = decoded(&bytes)?;
         let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
-        self.store.wait_for_room(room).await;
+        let _turn = self.turn(room).await?;
         let now_ms = self.now_ms();
         let ending = self
             .broker
@@ -110,7 +110,7 @@ impl<I: Io> Shard<I> {
         let bytes = self.half_record(physical_offset).await?;
         let record = decoded(&bytes)?;
         let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
-        self.store.wait_for_room(room).await;
+        let _turn = self.turn(room).await?;
         let plan = self.broker.borrow().admit_resume(record.as_ref(), msg_id)?;
         let now_ms = self.now_ms() as i64;
         let stored = self.append_one(&plan, now_ms).map_err(refused)?;
