@@ -21,6 +21,9 @@ const MOST_ENDS: u64 = 3;
 /// Longer than anything is delayed or hidden, and than anybody waits to be asked.
 const SETTLE_MS: u64 = DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 6_000;
 
+/// After so long everything that is due has come, however much it is.
+const MOST_SETTLE_MS: i64 = 60_000;
+
 /// Says how to see a failure again.
 struct Replay(u64);
 
@@ -288,7 +291,13 @@ async fn settle(cluster: &Cluster, shared: &Rc<Shared>) -> usize {
         shared.clone(),
         99,
     ));
+    let until_ms = cluster.broker().now().unix_ms + MOST_SETTLE_MS;
     cluster.sleep_ms(SETTLE_MS).await;
+    // Whatever comes back has come back, and was acknowledged.
+    while cluster.broker().now().unix_ms < (shared.popped_ms.get() + SETTLE_MS as i64).min(until_ms)
+    {
+        cluster.sleep_ms(500).await;
+    }
     let stored = recovered::read_all(cluster, shared).await;
     let kept_from_ms = cluster.broker().now().unix_ms - shared.reserved_ms as i64;
     let oracle = shared.oracle.borrow();

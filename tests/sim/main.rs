@@ -98,6 +98,7 @@ fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
         life: Cell::new(0),
         is_closed: Cell::new(false),
         is_ending: Cell::new(false),
+        popped_ms: Cell::new(0),
         is_disk_full: Cell::new(false),
         reserved_ms: cluster.reserved_ms(),
         kept: RefCell::new(Kept::default()),

@@ -47,6 +47,8 @@ pub struct Shared {
     pub is_closed: Cell<bool>,
     /// No new messages, please.
     pub is_ending: Cell<bool>,
+    /// When somebody popped something last, after all else was done.
+    pub popped_ms: Cell<i64>,
     /// There is no space, or there was none a moment ago.
     pub is_disk_full: Cell<bool>,
     /// How long messages are kept.

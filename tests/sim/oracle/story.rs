@@ -59,7 +59,7 @@ impl Story {
     }
 
     fn concerns(&self, line: &Line) -> bool {
-        line.number == 0 || Some(line.number) == self.number.get()
+        (line.number == 0 && line.queue.is_none()) || Some(line.number) == self.number.get()
     }
 }
 

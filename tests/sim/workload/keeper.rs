@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a request that was lost on its way may still do.
 const LOST_MS: u64 = 3_500;
 
+/// Whether a crash shortly after a deletion leaves the topic deleted. Where the log is read again it comes back, with its messages.
+const STAYS_DELETED: bool = false;
+
 /// What its topics and groups may be.
 #[derive(Default)]
 pub struct Kept {
@@ -47,6 +50,7 @@ struct Topic {
     messages: BTreeMap<(i32, u64), (Sent, Told)>,
     /// Messages that may be there.
     loose: BTreeSet<u64>,
+    was_deleted: bool,
     /// The group may have offsets in it.
     has_offsets: bool,
 }
@@ -181,7 +185,14 @@ async fn delete_topic(connected: &mut Connected<'_>, name: &'static str) -> io::
     let fields = TopicRequest { topic: name };
     let (reply, _) = connected.call(code, &fields.ext(), &[]).await?;
     assert!(reply.is_success(), "{reply:?}");
-    with(connected, name, |topic| *topic = Topic::default());
+    with(connected, name, |topic| {
+        topic.shape.0 = vec![None];
+        topic.was_deleted = true;
+        topic.has_offsets = false;
+        if STAYS_DELETED {
+            topic.loose.clear();
+        }
+    });
     Ok(())
 }
 
@@ -366,6 +377,9 @@ pub async fn check_kept(client: &mut Client, shared: &Shared) -> io::Result<()> 
         let offset = requests::query_offset(client, READERS, &queue).await?;
         let mut kept = shared.kept.borrow_mut();
         let topic = kept.topics.entry(name).or_default();
+        if topic.was_deleted && !STAYS_DELETED && !topic.shape.0.contains(&found) {
+            topic.shape.0.push(found);
+        }
         topic.shape.is_found(found, name);
         assert!(
             topic.has_offsets || offset.is_none(),
