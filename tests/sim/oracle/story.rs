@@ -7,7 +7,7 @@ use std::fmt;
 use super::Queue;
 
 /// Of all lines; older ones are forgotten.
-const KEPT_LINES: usize = 20_000;
+const KEPT_LINES: usize = 200_000;
 /// Of those about what the failure is about.
 const SHOWN_LINES: usize = 40;
 
