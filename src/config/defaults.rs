@@ -206,8 +206,8 @@ config! {
     store_replies: bool = true, "storeReplyMessageEnable", Switch;
     /// A client without heartbeat for this long is forgotten: four missed ones.
     client_expiry_ms: u64 = 120_000, "channelExpiredTimeout", 10_000..=86_400_000;
-    /// Consumer offsets are saved this often when they changed; a crash repeats at most so much.
-    save_offsets_interval_ms: u64 = 5_000, "flushConsumerOffsetInterval", 100..=600_000;
+    /// Consumer offsets are saved this often when they changed; a crash repeats at most so much (RocketMQ: 5 s).
+    save_offsets_interval_ms: u64 = 1_000, "flushConsumerOffsetInterval", 100..=600_000;
 }
 
 /// What a record or frame has around a body: properties (32,767 bytes at most), topic, fixed fields, header.

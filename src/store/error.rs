@@ -112,7 +112,11 @@ impl AppendError {
     pub fn is_for_now(&self) -> bool {
         matches!(
             self,
-            Self::NoRoom | Self::NoQueue | Self::Closing | Self::Fenced { .. }
+            Self::NoRoom
+                | Self::NoQueue
+                | Self::NoSpace { .. }
+                | Self::Closing
+                | Self::Fenced { .. }
         )
     }
 }

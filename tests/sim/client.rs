@@ -14,6 +14,8 @@ use ringmq::wire::{
     CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, Scratch, Value, frame, header,
 };
 
+use crate::dice::Dice;
+
 /// How long a client waits for a connection or a usual answer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -23,7 +25,7 @@ pub struct Client {
     pub io: SimIo,
     pub stream: SimStream,
     pub patience: Duration,
-    codec: Codec,
+    pub codec: Codec,
     next_opaque: i32,
     unsent: Vec<u8>,
     received: Vec<u8>,
@@ -95,6 +97,20 @@ impl Client {
     /// Appends what has been put together to `bytes` instead of sending it.
     pub fn take_unsent(&mut self, bytes: &mut Vec<u8>) {
         bytes.append(&mut self.unsent);
+    }
+
+    /// Sends only a beginning of it, and forgets the rest.
+    pub async fn flush_part(&mut self, dice: &Dice) -> io::Result<()> {
+        let part = dice.below(self.unsent.len() as u64 + 1);
+        self.unsent.truncate(part as usize);
+        self.flush().await
+    }
+
+    /// Sends bytes that need not be a frame.
+    pub async fn send_raw(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        within(&self.io, self.patience, self.stream.send(bytes))
+            .await?
+            .0
     }
 
     /// The next answer, whichever request it is to.

@@ -77,10 +77,15 @@ impl Cluster {
 
     /// A broker that lets messages go.
     pub fn keeping(seed: u64, flush: Flush, retention: Retention) -> Self {
+        Cluster::within(seed, flush, retention, SimConfig::default())
+    }
+
+    /// A broker that lets messages go, in another world than the usual one.
+    pub fn within(seed: u64, flush: Flush, retention: Retention, config: SimConfig) -> Self {
         let config = SimConfig {
             time_limit_ns: 3_600_000_000_000,
             disk_bytes: DISK_BYTES,
-            ..SimConfig::default()
+            ..config
         };
         Cluster {
             sim: Sim::new(seed, config),
@@ -149,6 +154,17 @@ impl Cluster {
         self.until("stopped", || process.state.get() == State::Ended)
             .await;
         self.sim.crash(BROKER);
+    }
+
+    /// Begins to stop, and leaves it so much time.
+    pub async fn stop_for(&self, ns: u64) {
+        self.broker
+            .borrow()
+            .as_ref()
+            .expect("the broker runs")
+            .stop
+            .notify();
+        self.sim.sleep(Duration::from_nanos(ns)).await;
     }
 
     /// `kill -9`

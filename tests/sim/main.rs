@@ -7,8 +7,8 @@
 //! SECONDS=3600 cargo test --test sim     fresh seeds for longer
 //! ```
 //!
-//! [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds a restarted broker against
-//! the oracle, and [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92.
+//! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
+//! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92.
 
 mod calls;
 mod client;
@@ -16,6 +16,7 @@ mod cluster;
 mod dice;
 mod faults;
 mod filtering;
+mod history;
 mod oracle;
 mod overload;
 mod pop;
@@ -28,24 +29,17 @@ mod transactions;
 mod workload;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use ringmq::io::{Clock, Disk, Spawn};
-use ringmq::sim::{Fault, Op, Rule};
-use ringmq::store::{Flush, Retention};
-
-use cluster::{Cluster, DELAY_LEVELS_MS, DISK_BYTES};
-use dice::Dice;
+use cluster::Cluster;
+use history::{history, trace_of_history};
 use oracle::Oracle;
+use workload::keeper::Kept;
 use workload::{CREATED, Shared};
-
-const PRODUCERS: u64 = 3;
-const CONSUMERS: u64 = 2;
-const ENDS: u64 = 3;
 
 /// Time for fresh seeds, of this test alone.
 const SECONDS: u64 = 40;
@@ -84,109 +78,6 @@ fn fresh_seed() -> u64 {
     RandomState::new().hash_one(Instant::now())
 }
 
-/// Says how to see a failure again.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("again: SEED={} cargo test --test sim", self.0);
-        }
-    }
-}
-
-fn history(seed: u64) {
-    trace_of_history(seed);
-}
-
-/// A broker's life with some ends, while clients go on; then everything that was promised must be there.
-fn trace_of_history(seed: u64) -> u64 {
-    let _replay = Replay(seed);
-    if std::env::var("RUST_LOG").is_ok() {
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .try_init();
-    }
-    let dice = Dice::new(seed, 0);
-    let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
-    let cluster = Cluster::keeping(seed, flush, some_retention(&dice));
-    let (shared, stats) = cluster.sim.run(async {
-        cluster.start().await;
-        let shared = start_clients(&cluster, seed).await;
-        for _ in 0..dice.within(1, ENDS) {
-            if dice.one_in(3) {
-                stall_log(&cluster, &dice);
-            }
-            if dice.one_in(4) {
-                fill_disk(&cluster, &shared, &dice).await;
-            }
-            cluster
-                .sleep_ms(*dice.pick(&[100, 500, 1_500, 6_000]) + dice.below(500))
-                .await;
-            end_and_restart(&cluster, &shared, &dice).await;
-        }
-        cluster.sleep_ms(dice.within(20, 1_000)).await;
-        shared.is_ending.set(true);
-        // Whatever is delayed, or has been sent back, is there after the longest delay.
-        cluster
-            .sleep_ms(DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 5_000)
-            .await;
-        let stored = recovered::read_all(&cluster, &shared).await;
-        let kept_from_ms = cluster.broker().now().unix_ms - shared.reserved_ms as i64;
-        shared.oracle.borrow().is_settled(&stored, kept_from_ms);
-        let stats = stored.len();
-        (shared, stats)
-    });
-    if std::env::var("SEED").is_ok() {
-        let oracle = shared.oracle.borrow();
-        println!(
-            "seed {seed}, {flush:?}: {} acknowledged, {} read, {} taken back, {} refused on a full disk, {} queues begin later, {stats} stored, {} s of virtual time",
-            oracle.acked,
-            oracle.read,
-            oracle.taken_back,
-            oracle.refused,
-            oracle.begun_later,
-            cluster.sim.mono_ns() / 1_000_000_000,
-        );
-    }
-    cluster.sim.trace_hash()
-}
-
-/// In every other run messages are kept for some seconds only.
-fn some_retention(dice: &Dice) -> Retention {
-    let seconds = *dice.pick(&[2, 4, 3_600, 3_600]);
-    Retention {
-        reserved_ms: seconds * 1_000,
-        delete_hours: (0..24).collect(),
-        // Only what is old goes: all else has to be there.
-        clean_forcibly: false,
-        interval_ms: 500,
-        ..Retention::default()
-    }
-}
-
-/// Others fill the disk for a moment. Sends may be refused until they have gone, and two seconds longer.
-async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
-    shared.is_disk_full.set(true);
-    let left_bytes = *dice.pick(&[0, 8 << 10, 200 << 10, DISK_BYTES / 20]);
-    let space = cluster.broker().space(Path::new("/")).unwrap();
-    cluster
-        .broker()
-        .occupy(space.available_bytes.saturating_sub(left_bytes));
-    cluster.sleep_ms(dice.within(100, 1_000)).await;
-    cluster.broker().occupy(0);
-    cluster.sleep_ms(2_000).await;
-    shared.is_disk_full.set(false);
-}
-
-/// Some of the next writes to the log take long, but not so long that anybody gives up.
-fn stall_log(cluster: &Cluster, dice: &Dice) {
-    let stall = Fault::Stall(Duration::from_millis(dice.within(20, 700)));
-    let rule = Rule::new(stall).of(Op::Write).on("commitlog");
-    let rule = rule.after(dice.below(100)).times(dice.within(1, 2));
-    cluster.broker().inject(rule);
-}
-
 async fn create_topics(cluster: &Cluster) {
     let mut admin = cluster.client("admin").await;
     for topic in CREATED {
@@ -202,80 +93,15 @@ fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
         oracle: RefCell::new(Oracle::new(cluster.flush)),
         addr: cluster.addr(),
         seed,
+        hosts: RefCell::new(Vec::new()),
         disturbances: Cell::new(0),
+        disturbed_hosts: RefCell::new(BTreeMap::new()),
+        life: Cell::new(0),
         is_closed: Cell::new(false),
         is_ending: Cell::new(false),
+        popped_ms: Cell::new(0),
         is_disk_full: Cell::new(false),
         reserved_ms: cluster.reserved_ms(),
+        kept: RefCell::new(Kept::default()),
     })
-}
-
-async fn start_clients(cluster: &Cluster, seed: u64) -> Rc<Shared> {
-    create_topics(cluster).await;
-    let shared = new_shared(cluster, seed);
-    for stream in 1..=PRODUCERS {
-        let io = cluster.sim.host(&format!("producer-{stream}"));
-        io.spawn(workload::produce(io.clone(), shared.clone(), stream));
-    }
-    for stream in PRODUCERS + 1..=PRODUCERS + CONSUMERS {
-        let io = cluster.sim.host(&format!("consumer-{stream}"));
-        io.spawn(workload::consume(io.clone(), shared.clone(), stream));
-        io.spawn(workload::wait_for_messages(
-            io.clone(),
-            shared.clone(),
-            100 + stream,
-        ));
-    }
-    shared
-}
-
-async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
-    if dice.one_in(5) {
-        let host = format!("producer-{}", dice.within(1, PRODUCERS));
-        shared.disturb();
-        cluster.sim.reset_connections(&host, cluster::BROKER);
-        cluster.sleep_ms(dice.within(1, 200)).await;
-    }
-    shared.disturb();
-    shared.is_closed.set(true);
-    let end = dice.below(5);
-    tracing::info!(now_ns = cluster.sim.mono_ns(), flush = ?cluster.flush, what = ["stop", "kill", "kill", "power cut", "power cut"][end as usize], "the broker ends");
-    let crashed_ns = match end {
-        0 => {
-            cluster.stop().await;
-            None
-        }
-        1..=2 => {
-            cluster.kill();
-            Some(cluster.sim.mono_ns())
-        }
-        _ => {
-            cluster.cut_power();
-            let now_ns = cluster.sim.mono_ns();
-            shared.oracle.borrow_mut().power_was_cut(now_ns);
-            Some(now_ns)
-        }
-    };
-    cluster.sleep_ms(dice.within(0, 1_000)).await;
-    cluster.broker().heal();
-    for _ in 0..dice.below(3) {
-        cluster.start_for(dice.below(40_000_000)).await;
-        if dice.one_in(2) {
-            cluster.kill();
-            continue;
-        }
-        cluster.cut_power();
-        if let Some(crashed_ns) = crashed_ns {
-            // Nobody has flushed since.
-            shared.oracle.borrow_mut().power_was_cut(crashed_ns);
-        }
-    }
-    cluster.start().await;
-    recovered::check_state(cluster, shared, crashed_ns).await;
-    shared.disturb();
-    shared.is_closed.set(false);
-    // Sometimes nobody looks before the next end.
-    if !dice.one_in(4) {
-        recovered::read_all(cluster, shared).await;
-    }
 }

@@ -3,23 +3,42 @@
 //! Whoever was told something (a producer its acknowledgement, a consumer a message) may rely on it through any crash
 //! that the flush mode promises to survive. A power cut may take back, in async mode, what was told within the last
 //! flush interval; everything else stays.
+//!
+//! [`commits`] is about offsets, [`retries`] about messages that are sent back, [`popped`] about POP, [`locks`] about orderly
+//! consumers, [`settled`] about the end of a history, and [`story`] prints what led to a failure.
+
+mod commits;
+mod locks;
+mod popped;
+mod retries;
+mod settled;
+mod story;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use ringmq::message::{Record, properties};
 use ringmq::store::Flush;
 
-use crate::cluster::{DELAY_LEVELS_MS, FLUSH_INTERVAL_MS, SAVE_OFFSETS_INTERVAL_MS};
+use crate::cluster::FLUSH_INTERVAL_MS;
 use crate::sent::{Sent, number_of};
+
+pub use popped::Hidden;
+pub use retries::{Retry, most_retries};
+pub use settled::{Copy, Stored};
+
+use commits::Commit;
+use locks::Lock;
+use popped::Pops;
+use retries::SentBack;
+use settled::Owed;
+use story::Story;
 
 const MS: u64 = 1_000_000;
 
 /// Between the end of the flush interval and the end of the flush.
 const FLUSH_SLACK_MS: u64 = 100;
-
-/// Between the end of the interval and the saved file's last fsync, which waits for the log, which may be stalled.
-const SAVE_SLACK_MS: u64 = 2_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Queue {
@@ -40,14 +59,6 @@ struct Known {
     told: Told,
 }
 
-/// A message that was promised to turn up in this topic.
-#[derive(Clone, Debug)]
-struct Owed {
-    number: u64,
-    topic: String,
-    told: Told,
-}
-
 /// How a half message ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -55,26 +66,33 @@ pub enum End {
     Rollback,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Commit {
-    offset: i64,
-    answered_ns: Option<u64>,
-}
-
 pub struct Oracle {
     flush: Flush,
     sent: HashMap<u64, Sent>,
+    /// From which host.
+    born_at: HashMap<u64, IpAddr>,
     known: BTreeMap<Queue, BTreeMap<u64, Known>>,
     /// Where each message stands that is stored once and for all.
-    places: HashMap<u64, (Queue, u64)>,
+    places: BTreeMap<u64, (Queue, u64)>,
     owed: Vec<Owed>,
+    /// Half messages that were acknowledged.
+    halves: BTreeMap<u64, Told>,
     /// How their producers have ended half messages, or are about to.
     ends: HashMap<u64, End>,
-    /// When the first send-back of a message was begun.
-    sent_back_ms: HashMap<u64, i64>,
+    /// When somebody asked to take a timed message back, and when he was told that it is.
+    recalls: BTreeMap<u64, Option<Told>>,
+    /// Apart those that go to the dead letters.
+    sent_back: BTreeMap<(Retry, bool), SentBack>,
     topics: BTreeSet<String>,
     power_cuts_ns: Vec<u64>,
+    /// Kills and power cuts so far.
+    bad_ends: usize,
+    /// When the broker ran and nothing was done to it.
+    calm: Vec<Range<i64>>,
     commits: BTreeMap<(String, Queue), Vec<Commit>>,
+    pops: Pops,
+    locks: BTreeMap<(String, Queue), Lock>,
+    story: Story,
     pub acked: u64,
     pub read: u64,
     pub taken_back: u64,
@@ -86,19 +104,31 @@ pub fn retry_topic(group: &str) -> String {
     format!("%RETRY%{group}")
 }
 
+pub fn dead_letters(group: &str) -> String {
+    format!("%DLQ%{group}")
+}
+
 impl Oracle {
     pub fn new(flush: Flush) -> Self {
         Oracle {
             flush,
             sent: HashMap::new(),
+            born_at: HashMap::new(),
             known: BTreeMap::new(),
-            places: HashMap::new(),
+            places: BTreeMap::new(),
             owed: Vec::new(),
+            halves: BTreeMap::new(),
             ends: HashMap::new(),
-            sent_back_ms: HashMap::new(),
+            recalls: BTreeMap::new(),
+            sent_back: BTreeMap::new(),
             topics: BTreeSet::new(),
             power_cuts_ns: Vec::new(),
+            bad_ends: 0,
+            calm: Vec::new(),
             commits: BTreeMap::new(),
+            pops: Pops::default(),
+            locks: BTreeMap::new(),
+            story: Story::default(),
             acked: 0,
             read: 0,
             taken_back: 0,
@@ -108,6 +138,18 @@ impl Oracle {
     }
 
     pub fn sends(&mut self, topic: &str, body_bytes: usize, delay_level: u64, now_ms: i64) -> Sent {
+        self.topics.insert(topic.to_owned());
+        self.sends_unlisted(topic, body_bytes, delay_level, now_ms)
+    }
+
+    /// To a topic that only its sender looks after.
+    pub fn sends_unlisted(
+        &mut self,
+        topic: &str,
+        body_bytes: usize,
+        delay_level: u64,
+        now_ms: i64,
+    ) -> Sent {
         let sent = Sent {
             number: self.sent.len() as u64 + 1,
             topic: topic.to_owned(),
@@ -116,7 +158,7 @@ impl Oracle {
             is_half: false,
             born_ms: now_ms,
         };
-        self.topics.insert(topic.to_owned());
+        self.story.note("sends", sent.number, None, delay_level);
         self.sent.insert(sent.number, sent.clone());
         sent
     }
@@ -130,27 +172,72 @@ impl Oracle {
         sent
     }
 
+    /// The host that the message's record has to name.
+    pub fn comes_from(&mut self, sent: &Sent, ip: IpAddr) {
+        self.born_at.insert(sent.number, ip);
+    }
+
     /// The producer of a half message is about to end it so.
     pub fn ends(&mut self, sent: &Sent, end: End) {
+        self.story.note("ends half", sent.number, None, end as u64);
         let before = self.ends.insert(sent.number, end);
         assert!(before.is_none_or(|before| before == end), "{sent:?}");
     }
 
     /// How the message of a question has ended, if its producer knows.
     pub fn end_of(&self, record: &Record<'_>) -> Option<End> {
+        let sent = self.half_of(record);
+        self.ends.get(&sent.number).copied()
+    }
+
+    /// What was sent as the half message of a question.
+    pub fn half_of(&self, record: &Record<'_>) -> &Sent {
         let number = number_of(record);
+        self.story.looks_at(Some(number), None);
         let sent = self.sent.get(&number);
         let sent = sent.unwrap_or_else(|| panic!("nobody has sent {record:?}"));
         sent.check(record);
         assert!(sent.is_half, "asked about {record:?}");
         assert_eq!(record.topic, sent.topic);
-        self.ends.get(&number).copied()
+        sent
+    }
+
+    pub fn decided(&self, sent: &Sent) -> Option<End> {
+        self.ends.get(&sent.number).copied()
+    }
+
+    /// The half message is stored: whatever its producer decides is going to be.
+    pub fn holds_half(&mut self, sent: &Sent, told: Told) {
+        self.story.note("half is held", sent.number, None, 0);
+        if !self.may_be_taken_back(told) {
+            self.halves.insert(sent.number, told);
+        }
     }
 
     /// The producer of a half message was told that its commit is stored.
     pub fn committed_half(&mut self, sent: &Sent, told: Told) {
         self.acked += 1;
+        self.story.note("half is committed", sent.number, None, 0);
         self.owe(sent.number, &sent.topic, told);
+    }
+
+    /// Somebody is about to take a timed message back.
+    pub fn recalls(&mut self, sent: &Sent) {
+        self.story.note("recalls", sent.number, None, 0);
+        self.recalls.entry(sent.number).or_default();
+    }
+
+    /// It was granted: nobody may ever see the message.
+    pub fn recalled(&mut self, sent: &Sent, told: Told) {
+        self.story.note("is recalled", sent.number, None, 0);
+        if !self.may_be_taken_back(told) {
+            self.recalls.insert(sent.number, Some(told));
+        }
+    }
+
+    /// What is noted from now on happened then.
+    pub fn time_is(&mut self, now_ns: u64) {
+        self.story.time_is(now_ns);
     }
 
     pub fn topics(&self) -> Vec<String> {
@@ -161,21 +248,16 @@ impl Oracle {
     pub fn acknowledged(&mut self, sent: &Sent, queue_id: i32, offset: u64, told: Told) {
         self.acked += 1;
         if sent.delay_level > 0 {
+            self.story.note("is kept for later", sent.number, None, 0);
             return self.owe(sent.number, &sent.topic, told);
         }
         let queue = Queue {
             topic: sent.topic.clone(),
             id: queue_id,
         };
+        self.story
+            .note("is acknowledged", sent.number, Some(&queue), offset);
         self.stands(queue, offset, sent.number, told);
-    }
-
-    pub fn sends_back(&mut self, number: u64, now_ms: i64) {
-        self.sent_back_ms.entry(number).or_insert(now_ms);
-    }
-
-    pub fn sent_back(&mut self, number: u64, group: &str, told: Told) {
-        self.owe(number, &retry_topic(group), told);
     }
 
     /// A consumer got this record when it asked for `offset` of the queue.
@@ -187,6 +269,7 @@ impl Oracle {
         told: Told,
     ) -> u64 {
         self.read += 1;
+        self.story.looks_at(None, Some(queue));
         assert_eq!(record.topic, queue.topic, "{record:?}");
         assert_eq!(record.queue_id as i32, queue.id, "{record:?}");
         assert_eq!(
@@ -194,14 +277,9 @@ impl Oracle {
             "offsets of a queue are dense: {record:?}"
         );
         let number = number_of(record);
-        let Some(sent) = self.sent.get(&number) else {
-            panic!("nobody has sent {record:?}");
-        };
-        sent.check(record);
-        if sent.is_half {
-            let end = self.ends.get(&number);
-            assert_eq!(end, Some(&End::Commit), "visible: {record:?}");
-        }
+        self.story.note("is delivered", number, Some(queue), offset);
+        self.check_record(record);
+        let sent = &self.sent[&number];
         if queue.topic == sent.topic {
             let due_ms = sent.born_ms + sent.delay_ms() as i64;
             assert!(
@@ -209,25 +287,41 @@ impl Oracle {
                 "delivered before its time: {record:?}"
             );
             assert_eq!(record.reconsume_times, 0, "{record:?}");
+            if sent.delay_level == 0 && !sent.is_half {
+                sent.check_properties(record);
+            }
         } else {
-            let begun_ms = self.sent_back_ms.get(&number);
-            let begun_ms = begun_ms.unwrap_or_else(|| panic!("nobody has sent back {record:?}"));
-            let due_ms = begun_ms + DELAY_LEVELS_MS[0] as i64;
-            assert!(
-                record.store_timestamp_ms >= due_ms,
-                "came back before its time: {record:?}"
-            );
-            assert!(record.reconsume_times >= 1, "{record:?}");
-            let origin = properties::find(record.properties, properties::RETRY_TOPIC);
-            assert_eq!(origin, Some(&*sent.topic), "{record:?}");
+            self.check_retry(queue, record);
         }
         self.stands(queue.clone(), offset, number, told);
         number
     }
 
+    /// Whether the record is what was sent, and may be seen.
+    pub fn check_record(&self, record: &Record<'_>) {
+        let number = number_of(record);
+        self.story.looks_at(Some(number), None);
+        let Some(sent) = self.sent.get(&number) else {
+            panic!("nobody has sent {record:?}");
+        };
+        sent.check(record);
+        if let Some(ip) = self.born_at.get(&number) {
+            assert_eq!(record.born_host.ip(), *ip, "born elsewhere: {record:?}");
+        }
+        if sent.is_half {
+            let end = self.ends.get(&number);
+            assert_eq!(end, Some(&End::Commit), "visible: {record:?}");
+        }
+        assert!(
+            !matches!(self.recalls.get(&number), Some(Some(_))),
+            "was taken back: {record:?}"
+        );
+    }
+
     /// The queue begins at `min`: what was before it is older than what is kept.
     pub fn begins_at(&mut self, queue: &Queue, min: u64, kept_from_ms: i64) {
         self.begun_later += u64::from(min > 0);
+        self.story.looks_at(None, Some(queue));
         for (offset, known) in self
             .known
             .get(queue)
@@ -244,12 +338,23 @@ impl Oracle {
 
     /// The last offset that anybody was told of and may rely on.
     pub fn last_promised(&self, queue: &Queue) -> Option<u64> {
+        self.story.looks_at(None, Some(queue));
         let (last, _) = self.known.get(queue)?.last_key_value()?;
         Some(*last)
     }
 
+    /// The youngest messages that are known to stand in the queue, with their offsets.
+    pub fn youngest(&self, queue: &Queue, count: usize) -> Vec<(u64, Sent)> {
+        let known = self.known.get(queue).into_iter().flatten().rev();
+        known
+            .take(count)
+            .map(|(offset, known)| (*offset, self.sent[&known.number].clone()))
+            .collect()
+    }
+
     /// Which of these offsets have this tag. All of them must be known.
     pub fn tagged(&self, queue: &Queue, range: Range<u64>, tag: &str) -> Vec<u64> {
+        self.story.looks_at(None, Some(queue));
         let known = self
             .known
             .get(queue)
@@ -261,81 +366,22 @@ impl Oracle {
             .collect()
     }
 
-    /// At the end of a run, with `(topic, number)` of all that is stored: nothing that was promised is missing.
-    /// But for what is older than what is kept.
-    pub fn is_settled(&self, stored: &BTreeSet<(String, u64)>, kept_from_ms: i64) {
-        for owed in &self.owed {
-            let is_old = self.sent[&owed.number].born_ms < kept_from_ms;
-            assert!(
-                is_old || stored.contains(&(owed.topic.clone(), owed.number)),
-                "never delivered: {owed:?}, {:?}",
-                self.sent[&owed.number]
-            );
+    /// From now on (until [`Oracle::is_disturbed`]) whatever is due has to come in time.
+    pub fn is_calm(&mut self, now_ms: i64) {
+        self.calm.push(now_ms..i64::MAX);
+    }
+
+    pub fn is_disturbed(&mut self, now_ms: i64) {
+        if let Some(last) = self.calm.last_mut() {
+            last.end = last.end.min(now_ms);
         }
     }
 
-    /// A consumer group is about to commit.
-    pub fn commits(&mut self, group: &str, queue: &Queue, offset: i64) -> usize {
-        let commits = self
-            .commits
-            .entry((group.to_owned(), queue.clone()))
-            .or_default();
-        commits.push(Commit {
-            offset,
-            answered_ns: None,
-        });
-        commits.len() - 1
-    }
-
-    pub fn committed(&mut self, group: &str, queue: &Queue, commit: usize, now_ns: u64) {
-        let commits = self
-            .commits
-            .entry((group.to_owned(), queue.clone()))
-            .or_default();
-        // The broker may have been restarted in the meantime, which starts the list anew.
-        if let Some(commit) = commits.get_mut(commit) {
-            commit.answered_ns = Some(now_ns);
-        }
-    }
-
-    pub fn committed_queues(&self) -> Vec<(String, Queue)> {
-        self.commits.keys().cloned().collect()
-    }
-
-    /// What a restarted broker says that the group has committed; it may have forgotten what is younger than the save
-    /// interval. `ended_ns` is when it ended; `None` if it was stopped properly.
-    pub fn recovered_commit(
-        &mut self,
-        group: &str,
-        queue: &Queue,
-        offset: Option<i64>,
-        crashed_ns: Option<u64>,
-    ) {
-        let commits = self
-            .commits
-            .entry((group.to_owned(), queue.clone()))
-            .or_default();
-        let kept_ns = match crashed_ns {
-            Some(ns) => ns.saturating_sub((SAVE_OFFSETS_INTERVAL_MS + SAVE_SLACK_MS) * MS),
-            None => u64::MAX,
-        };
-        let kept = commits
-            .iter()
-            .rposition(|commit| commit.answered_ns.is_some_and(|ns| ns <= kept_ns));
-        let possible = &commits[kept.unwrap_or(0)..];
-        let is_possible = match offset {
-            Some(offset) => possible.iter().any(|commit| commit.offset == offset),
-            None => kept.is_none(),
-        };
-        assert!(
-            is_possible,
-            "{group} has committed {offset:?} of {queue:?} after a restart (crash at {crashed_ns:?}); possible: {possible:?}"
-        );
-        // What is recovered has been saved.
-        *commits = Vec::from_iter(offset.map(|offset| Commit {
-            offset,
-            answered_ns: Some(0),
-        }));
+    /// The broker was killed, or its host has lost its power.
+    pub fn ended_badly(&mut self, now_ns: u64) {
+        self.story.time_is(now_ns);
+        self.story.note("the broker ends", 0, None, 0);
+        self.bad_ends += 1;
     }
 
     /// The broker's host has lost its power.
@@ -360,9 +406,19 @@ impl Oracle {
         let mut owed = std::mem::take(&mut self.owed);
         owed.retain(|owed| !self.may_be_taken_back(owed.told));
         self.owed = owed;
+        let mut halves = std::mem::take(&mut self.halves);
+        halves.retain(|_, told| !self.may_be_taken_back(*told));
+        self.halves = halves;
+        let mut recalls = std::mem::take(&mut self.recalls);
+        for told in recalls.values_mut() {
+            *told = told.filter(|told| !self.may_be_taken_back(*told));
+        }
+        self.recalls = recalls;
+        self.forget_unsafe_retries();
+        self.forget_unsafe_pops();
     }
 
-    fn may_be_taken_back(&self, told: Told) -> bool {
+    pub fn may_be_taken_back(&self, told: Told) -> bool {
         let window_ns = (FLUSH_INTERVAL_MS + FLUSH_SLACK_MS) * MS;
         self.flush == Flush::Async
             && self
@@ -383,15 +439,18 @@ impl Oracle {
         }
     }
 
+    /// Whether the message can stand in one place only.
+    fn is_unique(&self, number: u64) -> bool {
+        let sent = &self.sent[&number];
+        sent.delay_level == 0 && !sent.is_half
+    }
+
     fn stands(&mut self, queue: Queue, offset: u64, number: u64, told: Told) {
         if self.may_be_taken_back(told) {
             return;
         }
-        let is_unique = {
-            let sent = &self.sent[&number];
-            sent.delay_level == 0 && !sent.is_half && sent.topic == queue.topic
-        };
-        if is_unique {
+        self.story.looks_at(Some(number), Some(&queue));
+        if self.is_unique(number) && self.sent[&number].topic == queue.topic {
             let place = self
                 .places
                 .entry(number)
@@ -409,4 +468,9 @@ impl Oracle {
             "{queue:?} has message {number} at {offset} ({told:?}), where another was promised: {known:?}"
         );
     }
+}
+
+/// The property of what was sent, in a record that the broker has made of it.
+fn property<'a>(record: &Record<'a>, name: &str) -> Option<&'a str> {
+    properties::find(record.properties, name)
 }

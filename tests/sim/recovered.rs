@@ -1,20 +1,24 @@
 //! What a broker has after a restart, held against what its clients were promised.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use ringmq::io::Clock;
+use ringmq::message::Record;
 use ringmq::wire::codes::{request, response};
+use ringmq::wire::query::{QueryMessage, ViewMessage};
 use ringmq::wire::route::RouteRequest;
 
 use crate::client::Client;
 use crate::cluster::Cluster;
-use crate::oracle::{Queue, Told};
+use crate::oracle::{Copy, Queue, Stored, Told};
 use crate::requests::{self, Pull, QUEUES};
-use crate::sent::TAGS;
-use crate::workload::{CREATED, Shared};
+use crate::sent::{Sent, TAGS, number_of};
+use crate::workload::{CREATED, Shared, keeper};
 
 const GROUP: &str = "readers";
+
+/// Of each queue so many messages are looked up by their keys.
+const LOOKED_UP: usize = 2;
 
 /// Right after the broker said that it is ready, while nobody else asks it for anything.
 pub async fn check_state(cluster: &Cluster, shared: &Shared, crashed_ns: Option<u64>) {
@@ -44,12 +48,13 @@ pub async fn check_state(cluster: &Cluster, shared: &Shared, crashed_ns: Option<
             .borrow_mut()
             .recovered_commit(&group, &queue, offset, crashed_ns);
     }
+    keeper::check_kept(&mut client, shared).await.unwrap();
 }
 
-/// Reads every queue from its beginning to its end; `(topic, number)` of all messages.
-pub async fn read_all(cluster: &Cluster, shared: &Shared) -> BTreeSet<(String, u64)> {
+/// Reads every queue from its beginning to its end; all records.
+pub async fn read_all(cluster: &Cluster, shared: &Shared) -> Stored {
     let mut client = cluster.client("reader").await;
-    let mut stored = BTreeSet::new();
+    let mut stored = Stored::new();
     let topics = shared.oracle.borrow().topics();
     for topic in topics {
         for id in 0..QUEUES {
@@ -63,12 +68,7 @@ pub async fn read_all(cluster: &Cluster, shared: &Shared) -> BTreeSet<(String, u
     stored
 }
 
-async fn read_queue(
-    client: &mut Client,
-    shared: &Shared,
-    queue: &Queue,
-    stored: &mut BTreeSet<(String, u64)>,
-) {
+async fn read_queue(client: &mut Client, shared: &Shared, queue: &Queue, stored: &mut Stored) {
     let promised = shared.oracle.borrow().last_promised(queue);
     let (mut first, mut offset) = (0, 0);
     loop {
@@ -109,7 +109,11 @@ async fn read_queue(
                 .oracle
                 .borrow_mut()
                 .delivered(queue, offset, record, told);
-            stored.insert((queue.topic.clone(), number));
+            let copies = stored.entry((queue.topic.clone(), number)).or_default();
+            copies.push(Copy {
+                reconsume_times: record.reconsume_times,
+                store_timestamp_ms: record.store_timestamp_ms,
+            });
             offset += 1;
         }
         assert_eq!(reply.number("nextBeginOffset") as u64, offset, "{reply:?}");
@@ -122,6 +126,48 @@ async fn read_queue(
     for expression in [tag, &format!("TAGS = '{tag}'")] {
         check_filter(client, shared, queue, first..offset, tag, expression).await;
     }
+    let youngest = shared.oracle.borrow().youngest(queue, LOOKED_UP);
+    for (offset, sent) in youngest {
+        look_up(client, shared, queue, offset, &sent).await;
+    }
+}
+
+/// Whoever asks for a message by its key or its id finds it.
+async fn look_up(client: &mut Client, shared: &Shared, queue: &Queue, offset: u64, sent: &Sent) {
+    let key = sent.key();
+    let fields = QueryMessage {
+        max_num: 64,
+        begin_timestamp_ms: 0,
+        key: &key,
+        unique_key_query: None,
+        topic: &queue.topic,
+        end_timestamp_ms: i64::MAX,
+        index_type: None,
+    };
+    let code = request::QUERY_MESSAGE;
+    let reply = client.call(code, &fields.ext(), &[]).await.unwrap();
+    let is_old = sent.born_ms < client.io.now().unix_ms - shared.reserved_ms as i64;
+    if is_old {
+        return;
+    }
+    let records = requests::records(&reply.body);
+    let is_it =
+        |record: &&Record<'_>| record.queue_id as i32 == queue.id && record.queue_offset == offset;
+    let found = records.iter().find(is_it);
+    let found = found.unwrap_or_else(|| {
+        panic!(
+            "{key} does not find the {offset}th of {queue:?}: {:?}",
+            reply.remark
+        )
+    });
+    assert_eq!(number_of(found), sent.number);
+    let fields = ViewMessage {
+        offset: found.physical_offset as i64,
+        topic: Some(&queue.topic),
+    };
+    let code = request::VIEW_MESSAGE_BY_ID;
+    let viewed = client.call(code, &fields.ext(), &[]).await.unwrap();
+    assert_eq!(requests::records(&viewed.body), [*found], "{viewed:?}");
 }
 
 /// A consumer of one tag gets exactly the messages with it, whichever way it asks for them.

@@ -181,7 +181,13 @@ pub async fn heartbeat(client: &mut Client, client_id: &str) -> io::Result<()> {
     Ok(())
 }
 
-pub fn send_back(client: &mut Client, record: &Record<'_>, group: &str, delay_level: i32) -> i32 {
+pub fn send_back(
+    client: &mut Client,
+    record: &Record<'_>,
+    group: &str,
+    delay_level: i32,
+    max_reconsume_times: i32,
+) -> i32 {
     let fields = SendBack {
         offset: record.physical_offset as i64,
         group,
@@ -189,7 +195,7 @@ pub fn send_back(client: &mut Client, record: &Record<'_>, group: &str, delay_le
         origin_msg_id: None,
         origin_topic: Some(record.topic),
         unit_mode: false,
-        max_reconsume_times: Some(16),
+        max_reconsume_times: Some(max_reconsume_times),
     };
     client.ask(request::CONSUMER_SEND_MSG_BACK, &fields.ext(), &[])
 }

@@ -17,6 +17,15 @@ pub const TIMED_LEVELS: u64 = 25;
 
 pub const TAGS: [&str; 3] = ["red", "green", "blue"];
 
+/// Properties that the broker adds to whatever it stores.
+const ADDED: [&str; 5] = [
+    properties::UNIQUE_KEY,
+    properties::CRC32,
+    "MSG_REGION",
+    "TRACE_ON",
+    "CLUSTER",
+];
+
 /// The group of all producers.
 pub const PRODUCERS: &str = "producers";
 
@@ -70,6 +79,9 @@ impl Sent {
         let mut text = String::new();
         properties::push(&mut text, properties::KEYS, &self.key());
         properties::push(&mut text, properties::TAGS, self.tag());
+        for (name, value) in self.own_properties() {
+            properties::push(&mut text, &name, &value);
+        }
         if self.is_half {
             properties::push(&mut text, properties::TRANSACTION_PREPARED, "true");
             properties::push(&mut text, properties::PRODUCER_GROUP, PRODUCERS);
@@ -85,6 +97,33 @@ impl Sent {
         text
     }
 
+    /// What its producer's application has added: mostly nothing, and at times much.
+    fn own_properties(&self) -> Vec<(String, String)> {
+        let (count, longest) = match self.number % 11 {
+            0 => (12, 200),
+            1..=3 => (2, 20),
+            _ => return Vec::new(),
+        };
+        let value = |index| "wörter ".repeat((self.number + index) as usize % longest / 8 + 1);
+        (0..count)
+            .map(|index| (format!("own-{index}"), value(index)))
+            .collect()
+    }
+
+    /// Whether the record of a message that nobody held back has exactly its properties, and behind them only the broker's own.
+    pub fn check_properties(&self, record: &Record<'_>) {
+        let text = self.properties();
+        let sent = text.trim_end_matches('\u{2}');
+        let rest = record.properties.strip_prefix(sent.as_bytes());
+        let rest = rest.unwrap_or_else(|| panic!("other properties than of {self:?}: {record:?}"));
+        for (name, _) in properties::iter(rest) {
+            assert!(
+                ADDED.contains(&name),
+                "{name} is not of {self:?}: {record:?}"
+            );
+        }
+    }
+
     /// Whether the record holds what was sent.
     pub fn check(&self, record: &Record<'_>) {
         assert!(
@@ -96,6 +135,10 @@ impl Sent {
         let property = |name| properties::find(record.properties, name);
         assert_eq!(property(properties::KEYS), Some(&*self.key()), "{self:?}");
         assert_eq!(property(properties::TAGS), Some(self.tag()), "{self:?}");
+        for (name, value) in self.own_properties() {
+            let found = properties::find(record.properties, &name);
+            assert_eq!(found, Some(&*value), "{self:?}");
+        }
     }
 }
 

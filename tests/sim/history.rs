@@ -1,0 +1,308 @@
+//! One history: a broker's life with some ends, while clients of all kinds go on; then everything that was promised must be there.
+//!
+//! How many clients of which kind there are, how the network behaves, how long messages are kept, what happens to the broker and
+//! when: the seed draws it all.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use ringmq::io::{Clock, Disk, Spawn};
+use ringmq::sim::{Fault, Op, Rule, SimConfig};
+use ringmq::store::{Flush, Retention};
+
+use crate::cluster::{self, Cluster, DELAY_LEVELS_MS, DISK_BYTES};
+use crate::dice::Dice;
+use crate::recovered;
+use crate::workload::{Shared, consume, keeper, orderly, popping, produce, rude};
+use crate::{create_topics, new_shared};
+
+const MOST_ENDS: u64 = 3;
+
+/// Longer than anything is delayed or hidden, and than anybody waits to be asked.
+const SETTLE_MS: u64 = DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 6_000;
+
+/// After so long everything that is due has come, however much it is.
+const MOST_SETTLE_MS: i64 = 60_000;
+
+/// Says how to see a failure again.
+struct Replay(u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again: SEED={} cargo test --test sim", self.0);
+        }
+    }
+}
+
+pub fn history(seed: u64) {
+    trace_of_history(seed);
+}
+
+/// The same for equal seeds, whatever the process.
+pub fn trace_of_history(seed: u64) -> u64 {
+    let _replay = Replay(seed);
+    if std::env::var("RUST_LOG").is_ok() {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .try_init();
+    }
+    let dice = Dice::new(seed, 0);
+    let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
+    let cluster = Cluster::within(seed, flush, some_retention(&dice), some_network(&dice));
+    cluster.settings.set(|broker| broker.recall = true);
+    let (shared, stored) = cluster.sim.run(async {
+        cluster.start().await;
+        create_topics(&cluster).await;
+        let shared = new_shared(&cluster, seed);
+        start_clients(&cluster, &shared, &dice);
+        for _ in 0..dice.within(1, MOST_ENDS) {
+            live(&cluster, &shared, &dice).await;
+            end_and_restart(&cluster, &shared, &dice).await;
+        }
+        cluster.sleep_ms(dice.within(20, 1_000)).await;
+        let stored = settle(&cluster, &shared).await;
+        (shared, stored)
+    });
+    if std::env::var("SEED").is_ok() {
+        let oracle = shared.oracle.borrow();
+        println!(
+            "seed {seed}, {flush:?}: {} acknowledged, {} read, {} taken back, {} refused on a full disk, {} queues begin later, {stored} stored, {} s of virtual time",
+            oracle.acked,
+            oracle.read,
+            oracle.taken_back,
+            oracle.refused,
+            oracle.begun_later,
+            cluster.sim.mono_ns() / 1_000_000_000,
+        );
+    }
+    cluster.sim.trace_hash()
+}
+
+/// In every other run messages are kept for some seconds only.
+fn some_retention(dice: &Dice) -> Retention {
+    let seconds = *dice.pick(&[2, 4, 3_600, 3_600]);
+    Retention {
+        reserved_ms: seconds * 1_000,
+        delete_hours: (0..24).collect(),
+        // Only what is old goes: all else has to be there.
+        clean_forcibly: false,
+        interval_ms: 500,
+        ..Retention::default()
+    }
+}
+
+/// Near and far, in large pieces and in small ones.
+fn some_network(dice: &Dice) -> SimConfig {
+    let usual = SimConfig::default();
+    let farthest_ns = *dice.pick(&[500_000, 500_000, 5_000_000, 30_000_000]);
+    SimConfig {
+        net_delay_ns: 5_000..=farthest_ns,
+        net_window_bytes: *dice.pick(&[usual.net_window_bytes, 16 << 10]),
+        net_segment_bytes: *dice.pick(&[usual.net_segment_bytes, 1_400]),
+        ..usual
+    }
+}
+
+fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice) {
+    let spawn = |kind: &str, stream: u64| {
+        let io = cluster.sim.host(&format!("{kind}-{stream}"));
+        let shared = shared.clone();
+        match kind {
+            "producer" => io.spawn(produce::produce(io.clone(), shared, stream)),
+            "consumer" => io.spawn(consume::consume(io.clone(), shared, stream)),
+            "waiting" => io.spawn(consume::wait_for_messages(io.clone(), shared, stream)),
+            "popper" => io.spawn(popping::pop(io.clone(), shared, stream)),
+            "member" => io.spawn(orderly::take_part(io.clone(), shared, stream)),
+            "keeper" => io.spawn(keeper::keep(io.clone(), shared, stream)),
+            _ => io.spawn(rude::annoy(io.clone(), shared, stream)),
+        }
+    };
+    let kinds = [
+        ("producer", dice.within(1, 3)),
+        ("consumer", dice.within(1, 2)),
+        ("waiting", dice.within(0, 2)),
+        ("popper", dice.within(0, 2)),
+        ("member", *dice.pick(&[0, 0, 2, 3])),
+        ("keeper", dice.within(0, 1)),
+        ("rude", dice.within(0, 1)),
+    ];
+    let (mut stream, mut hosts) = (0, Vec::new());
+    for (kind, count) in kinds {
+        for _ in 0..count {
+            stream += 1;
+            spawn(kind, stream);
+            hosts.push(format!("{kind}-{stream}"));
+        }
+    }
+    shared.hosts.replace(hosts);
+}
+
+/// For some time the broker runs, while this or that happens around it.
+async fn live(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+    calm_down(cluster, shared);
+    if dice.one_in(3) {
+        disturb(cluster, shared);
+        stall_log(cluster, dice);
+    }
+    if dice.one_in(4) {
+        disturb(cluster, shared);
+        fill_disk(cluster, shared, dice).await;
+    }
+    let mut left_ms = *dice.pick(&[100, 500, 1_500, 6_000]) + dice.below(500);
+    while left_ms > 0 {
+        let now_ms = left_ms.min(dice.within(50, 3_000));
+        cluster.sleep_ms(now_ms).await;
+        left_ms -= now_ms;
+        match dice.below(6) {
+            0 => reset_somebody(cluster, shared, dice),
+            1 => left_ms = left_ms.saturating_sub(cut_somebody_off(cluster, shared, dice).await),
+            _ => {}
+        }
+    }
+}
+
+fn calm_down(cluster: &Cluster, shared: &Shared) {
+    let now_ms = cluster.broker().now().unix_ms;
+    shared.oracle.borrow_mut().is_calm(now_ms);
+}
+
+fn disturb(cluster: &Cluster, shared: &Shared) {
+    let now_ms = cluster.broker().now().unix_ms;
+    shared.oracle.borrow_mut().is_disturbed(now_ms);
+}
+
+fn reset_somebody(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+    let host = dice.pick(&shared.hosts.borrow()).clone();
+    shared.disturb_host(cluster.sim.host(&host).ip());
+    cluster.sim.reset_connections(&host, cluster::BROKER);
+}
+
+/// How long it took.
+async fn cut_somebody_off(cluster: &Cluster, shared: &Shared, dice: &Dice) -> u64 {
+    let host = dice.pick(&shared.hosts.borrow()).clone();
+    let ip = cluster.sim.host(&host).ip();
+    let ms = *dice.pick(&[20, 200, 2_000]) + dice.below(20);
+    shared.disturb_host(ip);
+    cluster.sim.partition(&host, cluster::BROKER);
+    cluster.sleep_ms(ms).await;
+    cluster.sim.heal_partition(&host, cluster::BROKER);
+    shared.disturb_host(ip);
+    ms
+}
+
+/// Others fill the disk for a moment. Sends may be refused until they have gone, and two seconds longer.
+async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+    shared.is_disk_full.set(true);
+    let left_bytes = *dice.pick(&[0, 8 << 10, 200 << 10, DISK_BYTES / 20]);
+    let space = cluster.broker().space(Path::new("/")).unwrap();
+    cluster
+        .broker()
+        .occupy(space.available_bytes.saturating_sub(left_bytes));
+    cluster.sleep_ms(dice.within(100, 1_000)).await;
+    cluster.broker().occupy(0);
+    cluster.sleep_ms(2_000).await;
+    shared.is_disk_full.set(false);
+}
+
+/// Some of the next writes to the log take long, but not so long that anybody gives up.
+fn stall_log(cluster: &Cluster, dice: &Dice) {
+    let stall = Fault::Stall(std::time::Duration::from_millis(dice.within(20, 700)));
+    let rule = Rule::new(stall).of(Op::Write).on("commitlog");
+    let rule = rule.after(dice.below(100)).times(dice.within(1, 2));
+    cluster.broker().inject(rule);
+}
+
+async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+    disturb(cluster, shared);
+    shared.disturb();
+    shared.is_closed.set(true);
+    let crashed_ns = end(cluster, shared, dice).await;
+    shared.life.set(shared.life.get() + 1);
+    cluster.sleep_ms(dice.within(0, 1_000)).await;
+    cluster.broker().heal();
+    for _ in 0..*dice.pick(&[0, 0, 1, 2, 3]) {
+        let longest_ns = *dice.pick(&[2_000_000, 20_000_000, 60_000_000]);
+        cluster.start_for(dice.below(longest_ns)).await;
+        shared.life.set(shared.life.get() + 1);
+        shared
+            .oracle
+            .borrow_mut()
+            .ended_badly(cluster.sim.mono_ns());
+        if dice.one_in(2) {
+            cluster.kill();
+            continue;
+        }
+        cluster.cut_power();
+        if let Some(crashed_ns) = crashed_ns {
+            // Nobody has flushed since.
+            shared.oracle.borrow_mut().power_was_cut(crashed_ns);
+        }
+    }
+    cluster.start().await;
+    recovered::check_state(cluster, shared, crashed_ns).await;
+    shared.disturb();
+    shared.is_closed.set(false);
+    // Sometimes nobody looks before the next end.
+    if !dice.one_in(4) {
+        recovered::read_all(cluster, shared).await;
+    }
+}
+
+/// When it ended, if not properly.
+async fn end(cluster: &Cluster, shared: &Shared, dice: &Dice) -> Option<u64> {
+    let end = dice.below(6);
+    let ends = [
+        "stop",
+        "stop that is cut short",
+        "kill",
+        "kill",
+        "power cut",
+        "power cut",
+    ];
+    tracing::info!(now_ns = cluster.sim.mono_ns(), flush = ?cluster.flush, what = ends[end as usize], "the broker ends");
+    if end == 0 {
+        cluster.stop().await;
+        return None;
+    }
+    if end == 1 {
+        cluster.stop_for(dice.below(30_000_000)).await;
+    }
+    let is_power_cut = end > 3 || (end == 1 && dice.one_in(2));
+    let now_ns = cluster.sim.mono_ns();
+    shared.oracle.borrow_mut().ended_badly(now_ns);
+    match is_power_cut {
+        true => {
+            cluster.cut_power();
+            shared.oracle.borrow_mut().power_was_cut(now_ns);
+        }
+        false => cluster.kill(),
+    }
+    Some(now_ns)
+}
+
+/// Nothing is done to the broker any more, and nobody sends: whatever is due comes, and all promises are kept.
+async fn settle(cluster: &Cluster, shared: &Rc<Shared>) -> usize {
+    shared.is_ending.set(true);
+    calm_down(cluster, shared);
+    let io = cluster.sim.host("last-producer");
+    io.spawn(produce::answer_what_is_asked(
+        io.clone(),
+        shared.clone(),
+        99,
+    ));
+    let until_ms = cluster.broker().now().unix_ms + MOST_SETTLE_MS;
+    cluster.sleep_ms(SETTLE_MS).await;
+    // Whatever comes back has come back, and was acknowledged.
+    while cluster.broker().now().unix_ms < (shared.popped_ms.get() + SETTLE_MS as i64).min(until_ms)
+    {
+        cluster.sleep_ms(500).await;
+    }
+    let stored = recovered::read_all(cluster, shared).await;
+    let kept_from_ms = cluster.broker().now().unix_ms - shared.reserved_ms as i64;
+    let oracle = shared.oracle.borrow();
+    oracle.is_settled(&stored, kept_from_ms);
+    oracle.transactions_are_settled(&stored, kept_from_ms);
+    oracle.pops_are_settled(&stored, kept_from_ms);
+    stored.len()
+}
