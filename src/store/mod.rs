@@ -18,6 +18,7 @@ mod open;
 mod queue_files;
 mod recovery;
 mod retention;
+mod rocketmq_timers;
 mod saving;
 mod search;
 mod segments;
@@ -41,6 +42,7 @@ pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
 pub use open::Progress;
 pub use retention::Retention;
 pub use search::Boundary;
+pub use rocketmq_timers::{TimerCheck, TimerLog, load_timer_check};
 pub use text_files::TextFiles;
 pub use timer_runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
 
