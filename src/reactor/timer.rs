@@ -17,8 +17,8 @@ use crate::broker::timers::{Checkpoint, RunName, Timers, Uncovered};
 use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
 use crate::store::{
-    AppendError, Position, QueueIndex, StoreError, Timer, TimerCheck, TimerKey, TimerKind, TimerLog,
-    TimerRun, TimerRuns, load_timer_check,
+    AppendError, Position, QueueIndex, StoreError, Timer, TimerCheck, TimerKey, TimerKind,
+    TimerLog, TimerRun, TimerRuns, load_timer_check,
 };
 use crate::wire::codes::response;
 
@@ -373,8 +373,11 @@ async fn deliver<I: Io>(
         .store
         .wait_for_room(record.total_size as usize + 1024)
         .await;
-    match shard.append(&plan, shard.io.now().unix_ms) {
-        Ok((end, _)) => timing.last_batch_end.set(end),
+    match shard.append_one(&plan, shard.io.now().unix_ms) {
+        Ok(stored) => {
+            timing.last_batch_end.set(stored.end);
+            shard.revive_log_grew(&plan, stored.queue_offset, &record);
+        }
         Err(error) if refusal_of(&error).0 == response::MESSAGE_ILLEGAL => {
             warn!(physical_offset, %error, "a timed message cannot be delivered");
         }

@@ -41,8 +41,8 @@ pub use error::{AppendError, StoreError};
 pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
 pub use open::Progress;
 pub use retention::Retention;
-pub use search::Boundary;
 pub use rocketmq_timers::{TimerCheck, TimerLog, load_timer_check};
+pub use search::Boundary;
 pub use text_files::TextFiles;
 pub use timer_runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
 

@@ -113,8 +113,13 @@ impl<'a, I: Io> TimerLog<'a, I> {
         }
         if let Some((_, file)) = &self.file {
             let dir = self.dir();
-            file.sync_data().await.map_err(StoreError::io("sync", &dir))?;
-            self.io.sync_dir(&dir).await.map_err(StoreError::io("sync", &dir))?;
+            file.sync_data()
+                .await
+                .map_err(StoreError::io("sync", &dir))?;
+            self.io
+                .sync_dir(&dir)
+                .await
+                .map_err(StoreError::io("sync", &dir))?;
         }
         let whole_seconds_ms = check.read_ms / PRECISION_MS * PRECISION_MS;
         let check = TimerCheck {
@@ -157,10 +162,15 @@ impl<'a, I: Io> TimerLog<'a, I> {
             if *open == start {
                 return Ok((start, file.clone()));
             }
-            file.sync_data().await.map_err(StoreError::io("sync", &self.dir()))?;
+            file.sync_data()
+                .await
+                .map_err(StoreError::io("sync", &self.dir()))?;
         }
         let dir = self.dir();
-        self.io.create_dir_all(&dir).await.map_err(StoreError::io("create", &dir))?;
+        self.io
+            .create_dir_all(&dir)
+            .await
+            .map_err(StoreError::io("create", &dir))?;
         let path = dir.join(format!("{start:020}"));
         let options = OpenOptions {
             write: true,
@@ -169,7 +179,9 @@ impl<'a, I: Io> TimerLog<'a, I> {
         };
         let file = self.io.open(&path, options).await;
         let file = file.map_err(StoreError::io("create", &path))?;
-        file.resize(FILE_BYTES).await.map_err(StoreError::io("extend", &path))?;
+        file.resize(FILE_BYTES)
+            .await
+            .map_err(StoreError::io("extend", &path))?;
         self.file = Some((start, file.clone()));
         Ok((start, file))
     }
@@ -222,9 +234,13 @@ async fn save_timer_check<I: Io>(
     bytes.resize(4096, 0);
     let beside = path.with_extension("tmp");
     whole_file::write(io, &beside, bytes).await?;
-    io.rename(&beside, &path).await.map_err(StoreError::io("rename", &beside))?;
+    io.rename(&beside, &path)
+        .await
+        .map_err(StoreError::io("rename", &beside))?;
     let dir = store_dir.join("config");
-    io.sync_dir(&dir).await.map_err(StoreError::io("sync", &dir))
+    io.sync_dir(&dir)
+        .await
+        .map_err(StoreError::io("sync", &dir))
 }
 
 async fn remove<I: Io>(io: &I, path: &Path) -> Result<(), StoreError> {

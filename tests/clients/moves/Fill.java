@@ -297,7 +297,7 @@ final class Fill {
     private void due(Message message, String topic, SendResult sent, long delayMs) throws Exception {
         equal("sendStatus", SendStatus.SEND_OK, sent.getSendStatus());
         // Of the broker's time nothing more is known than that it was before now.
-        ledger.note("due", "id", id(message), "topic", topic, "at", System.currentTimeMillis() + delayMs - 500);
+        ledger.note("due", "id", id(message), "topic", topic, "at", System.currentTimeMillis() + delayMs - 500, "isTimed", message.getDelayTimeLevel() == 0);
     }
 
     private void back(MessageExt message, String group, int level, String topic) throws Exception {
