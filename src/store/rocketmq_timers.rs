@@ -251,3 +251,86 @@ async fn remove<I: Io>(io: &I, path: &Path) -> Result<(), StoreError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Sim, SimConfig};
+
+    fn timer(at_ms: u64, physical_offset: u64, kind: TimerKind) -> Timer {
+        Timer {
+            at_ms,
+            physical_offset,
+            size: 100,
+            kind,
+        }
+    }
+
+    /// What RocketMQ finds for a second: magic and physical offset, the last unit first.
+    fn of_second(log: &[u8], second: u64) -> Vec<(u32, u64)> {
+        let word = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
+        let long = |at: usize| u64::from_be_bytes(log[at..at + 8].try_into().unwrap());
+        let time_ms =
+            |at: usize| long(at + 16).wrapping_add_signed(i64::from(word(at + 24) as i32));
+        let units = (0..log.len()).step_by(52).take_while(|at| word(*at) == 52);
+        let mut at = units.filter(|at| time_ms(*at) / 1000 == second).last();
+        let mut found = Vec::new();
+        while let Some(unit) = at {
+            found.push((word(unit + 12), long(unit + 28)));
+            at = usize::try_from(long(unit + 4) as i64).ok();
+        }
+        found
+    }
+
+    #[test]
+    fn a_second_has_its_timers_and_what_takes_them_back() {
+        let sim = Sim::new(1, SimConfig::default());
+        sim.run(async {
+            let io = sim.host("a");
+            let dir = Path::new("/store");
+            io.create_dir_all(&dir.join("config")).await.unwrap();
+            let mut log = TimerLog::begin(&io, dir, 500).await.unwrap();
+            log.append(&[
+                timer(1_999, 1, TimerKind::Recall),
+                timer(2_000, 2, TimerKind::Recall),
+                timer(2_000, 3, TimerKind::Deliver),
+                timer(2_001, 4, TimerKind::Deliver),
+                timer(9_000, 5, TimerKind::Roll),
+            ])
+            .await
+            .unwrap();
+            let newest = Position {
+                physical_offset: 6,
+                size: 7,
+            };
+            let check = TimerCheck {
+                read_ms: 1_234,
+                offset: 8,
+            };
+            log.finish(Some(newest), check).await.unwrap();
+            let kept = load_timer_check(&io, dir).await.unwrap();
+            let whole = TimerCheck {
+                read_ms: 1_000,
+                ..check
+            };
+            assert_eq!(kept, Some(whole));
+            let path = dir.join("timerlog/00000000000000000000");
+            let file = io.open(&path, OpenOptions::default()).await.unwrap();
+            assert_eq!(file.len_bytes().await.unwrap(), FILE_BYTES);
+            let (_, read) = file.read_at(AlignedBuf::with_room_for(4096), 4096, 0).await;
+            assert_eq!(of_second(&read, 1), [(1, 3), (5, 1)]);
+            assert_eq!(of_second(&read, 2), [(1, 4), (5, 2)]);
+            assert_eq!(of_second(&read, 9), [(3, 5)]);
+            assert_eq!(of_second(&read, 0), [(1, 6)]);
+            // Written anew, nothing of it is left.
+            let log = TimerLog::begin(&io, dir, 500).await.unwrap();
+            assert_eq!(
+                load_timer_check(&io, dir).await.unwrap(),
+                Some(TimerCheck::default())
+            );
+            assert!(io.list(&dir.join("timerlog")).await.unwrap().is_empty());
+            log.finish(Some(newest), check).await.unwrap();
+            assert!(io.list(&dir.join("timerlog")).await.unwrap().is_empty());
+        });
+    }
+}
