@@ -255,6 +255,7 @@ async fn remove<I: Io>(io: &I, path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Disk;
     use crate::sim::{Sim, SimConfig};
 
     fn timer(at_ms: u64, physical_offset: u64, kind: TimerKind) -> Timer {

@@ -10,7 +10,7 @@ import java.util.stream.Stream;
  * `check` compares what the broker has with every ledger of the directory LEDGERS; `fill` writes into it and a new ledger NAME.
  * With `killed` it prints `filled` and sends on until the broker is gone. LEDGERS/ends.txt says how each broker before ended: lines of
  * `killed|stopped MILLIS ALLOWED TIMERS`, where ALLOWED is how many milliseconds of committed offsets and deliveries a kill may have taken, so
- * that they count for nothing or come again, and TIMERS the same for timed messages and pops.
+ * that they count for nothing or come again, and TIMERS the same for timed messages, pops and keys.
  * Exit code 0: everything is as it should; 1: FAIL lines say what is not.
  */
 public final class Moves {
