@@ -31,6 +31,8 @@ import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfi
 /** Uses everything that leaves something in a store, and notes what the broker has promised. What is pending comes last. */
 final class Fill {
     static final String ID = "id";
+    /** As the brokers are configured: how often they ask about a transaction, and write it again before. */
+    static final long CHECK_INTERVAL_MS = 1_000;
     private static final int PATIENCE_LEVEL = 3; // 10 s
     private static final int LONG_LEVEL = 4; // 30 s
     private static final long[] LEVEL_MS = {0, 1_000, 5_000, 10_000, 30_000};
@@ -322,7 +324,7 @@ final class Fill {
             Message message = message(name("plain"), kind, 100);
             producer.sendMessageInTransaction(message, null);
             boolean comes = state != LocalTransactionState.ROLLBACK_MESSAGE;
-            // RocketMQ writes what it asks about again and notes only now and then that it has: a kill may leave two of them.
+            // RocketMQ writes what it asks about again and notes only now and then that it has: a kill may leave several of them.
             boolean isAsked = state == LocalTransactionState.UNKNOW;
             ledger.note(comes ? "due" : "never", "id", id(message), "topic", name("plain"), "at", 0, "isAsked", isAsked);
         }
