@@ -183,6 +183,18 @@ fn table(offsets: Vec<(&str, &str, &QueueOffsetMap)>) -> BTreeMap<String, QueueO
     keyed.collect()
 }
 
+/// Whether a file of RocketMQ's has something in this table of it; also if it cannot be read.
+pub fn has_entries(text: &str, table: &str) -> bool {
+    type File = BTreeMap<String, serde_json::Value>;
+    match loose_json::from_slice::<File>(text.as_bytes()) {
+        Ok(file) => match file.get(table) {
+            Some(serde_json::Value::Object(entries)) => !entries.is_empty(),
+            _ => false,
+        },
+        Err(_) => true,
+    }
+}
+
 /// Compact JSON with a line for each value, indented by tabs, as fastjson does.
 fn pretty(compact: &[u8]) -> String {
     let text = String::from_utf8_lossy(compact);

@@ -42,6 +42,7 @@ pub use admin::relay::{ClientRequest, Relay};
 pub use admin::rewind::{Rewind, Target};
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
+pub use files::has_entries;
 pub use filter::{PropertyFilter, TagFilter};
 pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use reply::{Figures, Reply, StoreView};

@@ -55,10 +55,10 @@ impl Broker {
         }
         let noted_time = at_ms.to_string();
         let mut text = String::new();
-        let key = timer::delete_key(topic, &handle.unique_key);
+        let unique_key = &*handle.unique_key;
         for (name, value) in [
-            (timer::DELETE_KEY, &*key),
-            (properties::UNIQUE_KEY, &handle.unique_key),
+            (timer::DELETE_KEY, unique_key),
+            (properties::UNIQUE_KEY, unique_key),
             (timer::DELIVER_MS, &noted_time),
             (BORN_TIMESTAMP, &now_ms.to_string()),
             (

@@ -232,20 +232,22 @@ fn with_times(record: &Record<'_>, now_ms: u64, roll_times: Option<i64>) -> Stri
     kept
 }
 
-/// What a record in the timer topic takes back, or is taken back by: its time and `topic+uniqueKey`.
+/// What a record in the timer topic takes back, or is taken back by: its time, topic and unique key.
 pub fn recall_key(record: &Record<'_>) -> Option<(i64, String)> {
     let all = record.properties_without_crc();
     let out_ms = number(all, OUT_MS)?;
-    if let Some(key) = properties::find(all, DELETE_KEY) {
-        return Some((out_ms, key.to_owned()));
-    }
     let topic = properties::find(all, properties::REAL_TOPIC)?;
-    let unique_key = properties::find(all, properties::UNIQUE_KEY)?;
-    Some((out_ms, delete_key(topic, unique_key)))
-}
-
-pub(super) fn delete_key(topic: &str, unique_key: &str) -> String {
-    format!("{topic}+{unique_key}")
+    let unique_key = match properties::find(all, DELETE_KEY) {
+        // RocketMQ before 5.5, and later if it is told so (appendTopicForTimerDeleteKey), puts the topic before it.
+        Some(key) => {
+            let behind_topic = key
+                .strip_prefix(topic)
+                .and_then(|rest| rest.strip_prefix('+'));
+            behind_topic.unwrap_or(key)
+        }
+        None => properties::find(all, properties::UNIQUE_KEY)?,
+    };
+    Some((out_ms, format!("{topic}+{unique_key}")))
 }
 
 fn number(all: &[u8], name: &str) -> Option<i64> {

@@ -61,7 +61,20 @@ impl Checkpoint {
         String::from_utf8_lossy(&loose_json::to_vec(self)).into_owned()
     }
 
-    fn is_over(&self, timer: &Timer) -> bool {
+    /// RocketMQ has delivered what was due by then and is before this offset of the timer topic's queue, if that is more.
+    pub fn delivered_elsewhere(&mut self, by_ms: u64, before_offset: u64) {
+        if by_ms > self.delivered_ms {
+            self.delivered_ms = by_ms;
+            self.delivered_offset = before_offset;
+        }
+    }
+
+    /// Nothing before this is still to be delivered.
+    pub fn first_key(&self) -> TimerKey {
+        (self.delivered_ms.saturating_sub(RECALL_SPAN_MS), 0)
+    }
+
+    pub fn is_over(&self, timer: &Timer) -> bool {
         let is_recall = timer.kind == TimerKind::Recall;
         let span_ms = if is_recall { RECALL_SPAN_MS } else { 0 };
         timer.at_ms.saturating_add(span_ms) <= self.delivered_ms
@@ -97,13 +110,13 @@ pub struct Uncovered {
 
 impl Timers {
     pub fn new(saved: Checkpoint, memory_entries: usize) -> Self {
-        let from_ms = saved.delivered_ms.saturating_sub(RECALL_SPAN_MS);
+        let first_key = saved.first_key();
         Self {
-            wheel: Wheel::new(from_ms),
+            wheel: Wheel::new(first_key.0),
             recalled: BTreeSet::new(),
             fresh: Vec::new(),
             enqueued_offset: saved.covered_offset,
-            horizon: (!saved.runs.is_empty()).then_some((from_ms, 0)),
+            horizon: (!saved.runs.is_empty()).then_some(first_key),
             saved,
             held: Vec::new(),
             is_dirty: false,

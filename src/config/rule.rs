@@ -213,6 +213,9 @@ impl Rule<Option<PathBuf>> for Directory {
     fn read(&self, text: &str) -> Result<Option<PathBuf>, String> {
         if text.is_empty() {
             Ok(None)
+        } else if text.contains(',') {
+            // RocketMQ's MULTI_PATH_SPLITTER
+            Err("one directory: the log is not spread over several".into())
         } else {
             Rule::<PathBuf>::read(self, text).map(Some)
         }

@@ -11,10 +11,10 @@ use super::{
     Ready, ServeError, ShardSetup, delay, listen, persistence, pop, registration, timer,
     transaction,
 };
-use crate::broker::{Broker, ConfigFile};
+use crate::broker::{self, Broker, ConfigFile};
 use crate::io::Io;
 use crate::io::{First, first};
-use crate::store::{Progress, Store};
+use crate::store::{Progress, Store, refuse_foreign};
 use crate::wire::codes::response;
 
 /// How often deadlines are looked at: parked pulls and slow flushes are late by so much at most.
@@ -24,6 +24,20 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// How long the end may take for clients that do not read their last replies.
 const LAST_REPLIES_NS: u64 = 2_000_000_000;
+
+/// Files that RocketMQ may have left in config/, their tables, and what is in these.
+const UNREAD: [(&str, &str, &str); 2] = [
+    (
+        "topicQueueMapping.json",
+        "topicQueueMappingInfoMap",
+        "static topics, whose queues are parts of other queues",
+    ),
+    (
+        "lmqConsumerOffset.json",
+        "offsetTable",
+        "offsets of light message queues",
+    ),
+];
 
 /// How long the end may take for the last commit.
 const LAST_COMMIT_NS: u64 = 10_000_000_000;
@@ -35,6 +49,7 @@ pub async fn run<I: Io>(
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
+    refuse_foreign(&io, &setup.store.dir).await?;
     let store = Store::open(io.clone(), setup.store.clone(), report).await?;
     let broker = load_broker(&io, &setup, &store).await?;
     let listeners = [listen(&io, setup.listen)?, listen(&io, setup.vip_listen)?];
@@ -85,6 +100,13 @@ async fn load_broker<I: Io>(
             && let Err(error) = broker.load_file(file, &text)
         {
             warn!(file = file.name(), %error, "cannot be read; starting without it");
+        }
+    }
+    for (file, table, what) in UNREAD {
+        if let Some(text) = store.load_text(file).await?
+            && broker::has_entries(&text, table)
+        {
+            warn!(file, "not supported, and therefore without effect: {what}");
         }
     }
     for (name, value) in broker.changed_settings() {

@@ -17,7 +17,8 @@ use crate::broker::timers::{Checkpoint, RunName, Timers, Uncovered};
 use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
 use crate::store::{
-    AppendError, Position, QueueIndex, StoreError, Timer, TimerKey, TimerKind, TimerRun, TimerRuns,
+    AppendError, Position, QueueIndex, StoreError, Timer, TimerCheck, TimerKey, TimerKind,
+    TimerLog, TimerRun, TimerRuns, load_timer_check,
 };
 use crate::wire::codes::response;
 
@@ -126,7 +127,7 @@ fn wait_until<I: Io>(shard: &Shard<I>, next_ms: Option<u64>) -> u64 {
 async fn open<I: Io>(shard: &Rc<Shard<I>>) -> Result<Timing<I>, StoreError> {
     let config = &shard.setup.broker;
     let files = TimerRuns::new(shard.io.clone(), &shard.setup.store.dir);
-    let checkpoint = load_checkpoint(shard, &files).await?;
+    let checkpoint = load_checkpoint(shard).await?;
     let names: Vec<_> = checkpoint.runs.iter().map(|run| &*run.name).collect();
     files.keep_only(&names).await?;
     let mut runs = Vec::new();
@@ -158,23 +159,23 @@ async fn open<I: Io>(shard: &Rc<Shard<I>>) -> Result<Timing<I>, StoreError> {
     Ok(timing)
 }
 
-async fn load_checkpoint<I: Io>(
-    shard: &Shard<I>,
-    files: &TimerRuns<I>,
-) -> Result<Checkpoint, StoreError> {
+/// Ours, and what RocketMQ has delivered if it had the store since.
+async fn load_checkpoint<I: Io>(shard: &Shard<I>) -> Result<Checkpoint, StoreError> {
+    let mut checkpoint = Checkpoint {
+        roll_window_ms: shard.setup.broker.timer_roll_window_ms,
+        ..Checkpoint::default()
+    };
     if let Some(text) = shard.store.load_text(FILE).await? {
         match Checkpoint::decode(&text) {
-            Ok(checkpoint) => return Ok(checkpoint),
+            Ok(ours) => checkpoint = ours,
             Err(error) => warn!(file = FILE, %error, "cannot be read; starting without it"),
         }
     }
-    let (read_ms, offset) = files.rocketmq_checkpoint().await?.unwrap_or_default();
-    Ok(Checkpoint {
-        delivered_ms: read_ms.saturating_sub(1),
-        delivered_offset: offset,
-        roll_window_ms: shard.setup.broker.timer_roll_window_ms,
-        ..Checkpoint::default()
-    })
+    let theirs = load_timer_check(&shard.io, &shard.setup.store.dir).await?;
+    if let Some(theirs) = theirs {
+        checkpoint.delivered_elsewhere(theirs.read_ms, theirs.offset);
+    }
+    Ok(checkpoint)
 }
 
 /// Takes in what is new and delivers what is due; when something is to be done next.
@@ -372,8 +373,11 @@ async fn deliver<I: Io>(
         .store
         .wait_for_room(record.total_size as usize + 1024)
         .await;
-    match shard.append(&plan, shard.io.now().unix_ms) {
-        Ok((end, _)) => timing.last_batch_end.set(end),
+    match shard.append_one(&plan, shard.io.now().unix_ms) {
+        Ok(stored) => {
+            timing.last_batch_end.set(stored.end);
+            shard.revive_log_grew(&plan, stored.queue_offset, &record);
+        }
         Err(error) if refusal_of(&error).0 == response::MESSAGE_ILLEGAL => {
             warn!(physical_offset, %error, "a timed message cannot be delivered");
         }
@@ -399,9 +403,42 @@ async fn keep<I: Io>(shard: Rc<Shard<I>>, timing: Rc<Timing<I>>) {
         }
         timing.saved.notify();
         if is_last {
+            if let Err(error) = leave_to_rocketmq(&shard, &timing).await {
+                error!(%error, "RocketMQ, given this store, would deliver timed messages again");
+            }
             return shard.timers_running.set(false);
         }
     }
+}
+
+/// Writes what waits as RocketMQ keeps it, so that it can have the store.
+async fn leave_to_rocketmq<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+    cover(shard, timing).await?;
+    let checkpoint = timing.timers.borrow().checkpoint().clone();
+    let (io, dir) = (&shard.io, &shard.setup.store.dir);
+    let mut log = TimerLog::begin(io, dir, shard.now_ms()).await?;
+    let runs = timing.runs.borrow().clone();
+    let mut from = Some(checkpoint.first_key());
+    while let Some(key) = from {
+        let (mut timers, next) = merged(&runs, key, REFILL_ENTRIES).await?;
+        timers.retain(|timer| !checkpoint.is_over(timer));
+        log.append(&timers).await?;
+        from = next;
+        pause().await;
+    }
+    let newest = match checkpoint.covered_offset {
+        0 => Vec::new(),
+        end => shard.read_queue(timing.queue, end - 1, 1, |_| true).await?,
+    };
+    let newest = newest.first().map(|message| Position {
+        physical_offset: message.physical_offset,
+        size: message.record.len() as u32,
+    });
+    let check = TimerCheck {
+        read_ms: checkpoint.delivered_ms,
+        offset: checkpoint.covered_offset,
+    };
+    log.finish(newest, check).await
 }
 
 async fn save<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {

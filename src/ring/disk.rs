@@ -139,7 +139,7 @@ impl Disk for Ring {
             .create(true)
             .truncate(false)
             .open(path)?;
-        file.try_lock()?;
+        lock_first_byte(&file)?;
         file.set_len(0)?;
         file.write_all(text.as_bytes())?;
         Ok(file)
@@ -166,6 +166,27 @@ impl Disk for Ring {
         let registered = matches!(registration, LogRegistration::Registered { .. });
         self.core.facilities.borrow_mut().log_buffer = registration;
         registered
+    }
+}
+
+/// The lock that RocketMQ takes (`DefaultMessageStore.start`), which knows nothing of `flock`. As one of an open file it is also
+/// kept from other rings of this process.
+fn lock_first_byte(file: &fs::File) -> io::Result<()> {
+    let lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    };
+    // SAFETY: an open file, and a value that outlives the call.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EACCES) => Err(io::ErrorKind::WouldBlock.into()),
+        _ => Err(error),
     }
 }
 

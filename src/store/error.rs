@@ -27,6 +27,12 @@ pub enum StoreError {
     },
     #[error("{} is missing between the CommitLog files before and behind it: put it back, or move those behind it away", path.display())]
     SegmentMissing { path: PathBuf },
+    #[error("{}: {what}. This is not read here: {remedy}", path.display())]
+    Foreign {
+        path: PathBuf,
+        what: &'static str,
+        remedy: &'static str,
+    },
     #[error("no memory for {what}: {source}")]
     Memory {
         what: &'static str,

@@ -132,22 +132,6 @@ impl<I: Io> TimerRuns<I> {
         })
     }
 
-    /// What RocketMQ has left behind, if it had the store: up to which time it has delivered, and up to which offset of the
-    /// timer topic's queue that is true (`TimerCheckpoint`: lastReadTimeMs, lastTimerQueueOffset).
-    pub async fn rocketmq_checkpoint(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        let path = self.dir.with_file_name("config").join("timercheck");
-        let file = match self.io.open(&path, OpenOptions::default()).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("open", &path)(error)),
-        };
-        let (read, buf) = file.read_at(AlignedBuf::with_room_for(24), 24, 0).await;
-        let read = read.map_err(StoreError::io("read", &path))?;
-        let (numbers, _) = buf[..read].as_chunks::<8>();
-        let number = |index: usize| numbers.get(index).map(|bytes| u64::from_be_bytes(*bytes));
-        Ok(number(0).zip(number(2)))
-    }
-
     pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
         let path = self.dir.join(name);
         self.io

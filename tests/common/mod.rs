@@ -5,6 +5,7 @@
 pub mod client;
 pub mod ledger;
 pub mod random;
+pub mod scripts;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -102,6 +103,24 @@ impl Process {
         let mut ended = self.until_end();
         ended.out.insert_str(0, &banner);
         Err(ended)
+    }
+
+    /// Waits for a line; `Err` with what it printed if it ends before, or takes too long.
+    pub fn until_line(
+        &mut self,
+        patience: Duration,
+        is_it: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + patience;
+        let mut printed = String::new();
+        while let Ok(line) = self.lines.recv_timeout(deadline - Instant::now()) {
+            if is_it(&line) {
+                return Ok(());
+            }
+            printed.push_str(&line);
+            printed.push('\n');
+        }
+        Err(printed + &self.log())
     }
 
     pub fn until_end(&mut self) -> Ended {

@@ -145,7 +145,7 @@ async fn check_stored(cluster: &Cluster, shared: &Shared, outcomes: &[Outcome]) 
     let stored = recovered::read_all(cluster, shared).await;
     for outcome in outcomes {
         let key = (TOPIC.to_owned(), outcome.sent.number);
-        let is_stored = stored.contains(&key);
+        let is_stored = stored.contains_key(&key);
         assert_ne!(is_stored, outcome.is_refused(), "{:?}", outcome.reply);
     }
     assert_eq!(

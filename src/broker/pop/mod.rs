@@ -28,6 +28,7 @@ pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
 pub use take::{Infos, Look, PopPlan, Source, check_point};
 
 use super::send::{OwnMessage, SendPlan};
+use super::timer;
 use crate::message::names::{self, RETRY_PREFIX};
 use crate::message::properties;
 use crate::wire::loose_json;
@@ -187,6 +188,8 @@ impl ReviveRecord {
     ) -> SendPlan<'_> {
         let mut own = String::new();
         properties::push(&mut own, properties::TAGS, self.tag);
+        // RocketMQ takes the revive log to be complete up to this time. Without one it would wait until it writes there itself.
+        properties::push(&mut own, timer::DELIVER_MS, &now_ms.to_string());
         let own = OwnMessage {
             topic: revive_topic.into(),
             queue_id: self.revive_queue,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::broker::Broker;
 use crate::broker::send::{OwnMessage, SendPlan, check_properties};
+use crate::broker::timer;
 use crate::message::{Record, properties};
 use crate::wire::BodyError;
 use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};
@@ -22,10 +23,14 @@ pub const REVIVE_TAIL_GROUP: &str = "CID_RMQ_SYS_REVIVE_TAIL_GROUP";
 
 const RETRY_QUEUES: i32 = 1;
 
+/// RocketMQ writes check points and acknowledgements through the timer: a check point comes a second ahead of its time, and
+/// what was acknowledged only then.
+const TIMED_ACKS_MS: u64 = 3_000;
+
 impl Broker {
     /// A check point is in the revive log: its messages are in flight, and the group is behind them.
     pub fn checked(&mut self, place: Place, body: &CheckPointBody, now_ms: u64) {
-        self.take_up(place, body);
+        self.take_up(place, body, due_ms(body));
         if let Some(next) = body.next_offset {
             let (group, topic, id) = (&body.group, &body.topic, body.queue_id);
             self.offsets.commit(group, topic, id, next as i64, now_ms);
@@ -36,7 +41,7 @@ impl Broker {
             .commit(REVIVE_TAIL_GROUP, topic, id, behind, now_ms);
     }
 
-    fn take_up(&mut self, place: Place, body: &CheckPointBody) {
+    fn take_up(&mut self, place: Place, body: &CheckPointBody, due_ms: u64) {
         let Ok(queue_id) = u32::try_from(body.queue_id) else {
             return;
         };
@@ -58,7 +63,6 @@ impl Broker {
             true => (0..u32::from(body.messages)).collect(),
             false => body.distances.clone(),
         };
-        let due_ms = body.pop_time_ms.saturating_add(body.invisible_ms);
         in_flight.add(place, queue, key, due_ms, distances, body.bits as u32);
     }
 
@@ -88,7 +92,8 @@ impl Broker {
         }
     }
 
-    /// Takes in a record of the revive log as a restart finds it. `tail` is [`Self::revive_tail`] of before.
+    /// Takes in a record of the revive log as a restart finds it, or as the timer brings it. `tail` is [`Self::revive_tail`] of
+    /// before.
     pub fn replay(
         &mut self,
         place: Place,
@@ -99,9 +104,13 @@ impl Broker {
         match properties::find(record.properties, properties::TAGS) {
             Some(revive_tag::CHECK_POINT) => {
                 let body = CheckPointBody::decode(record.body)?;
-                match place.offset >= tail && self.topics.contains(&body.topic) {
-                    true => self.checked(place, &body, now_ms),
-                    false => self.take_up(place, &body),
+                if properties::find(record.properties, timer::OUT_MS).is_some() {
+                    let due_ms = due_ms(&body).max(now_ms) + TIMED_ACKS_MS;
+                    self.take_up(place, &body, due_ms);
+                } else if place.offset >= tail && self.topics.contains(&body.topic) {
+                    self.checked(place, &body, now_ms);
+                } else {
+                    self.take_up(place, &body, due_ms(&body));
                 }
             }
             Some(revive_tag::ACK | revive_tag::BATCH_ACK) => {
@@ -180,6 +189,10 @@ impl Broker {
         let body = self.ack_body(queue, expired.key, offsets);
         ReviveRecord::ack(&body, expired.place)
     }
+}
+
+fn due_ms(body: &CheckPointBody) -> u64 {
+    body.pop_time_ms.saturating_add(body.invisible_ms)
 }
 
 fn plan_of<'a>(record: &Record<'a>, topic: &str, properties: String) -> SendPlan<'a> {

@@ -283,7 +283,7 @@ fn a_recall_meets_its_message() {
     let (taking, key) = broker.admit_recall(&request, &peer(1), 1500).unwrap();
     assert_eq!((&*taking.topic, &*key), (timer::TIMER, "K"));
     let found = taking.properties();
-    assert_eq!(found.find("TIMER_DEL_UNIQKEY"), Some("T+K"));
+    assert_eq!(found.find("TIMER_DEL_UNIQKEY"), Some("K"));
     assert_eq!(
         found.find("TIMER_OUT_MS"),
         plan.properties().find("TIMER_OUT_MS")
@@ -291,6 +291,17 @@ fn a_recall_meets_its_message() {
     assert_eq!(found.find("TIMER_DELIVER_MS"), Some("6000"));
     assert_eq!(found.find("TAGS"), Some("_RECALL_TAG_"));
     let taking_bytes = record_of(&taking, 500, 1500);
+    let key_of = |key| {
+        let out_ms = found.find("TIMER_OUT_MS").unwrap();
+        let pairs = [
+            ("TIMER_OUT_MS", out_ms),
+            ("REAL_TOPIC", "T"),
+            ("TIMER_DEL_UNIQKEY", key),
+        ];
+        timer::recall_key(&decoded(&timed_record(&pairs, 1500)))
+    };
+    let own_key = timer::recall_key(&decoded(&bytes));
+    assert_eq!([key_of("K"), key_of("T+K")], [own_key.clone(), own_key]);
     let checkpoint = Checkpoint {
         roll_window_ms: WINDOW_MS,
         ..Checkpoint::default()

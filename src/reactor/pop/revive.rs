@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::super::shard::Shard;
 use super::PopError;
+use crate::broker::SendPlan;
 use crate::broker::pop::{Expired, Place, normal_topic};
 use crate::io::{Io, first};
 use crate::message::{Check, Record};
@@ -71,6 +72,26 @@ fn replay<I: Io>(shard: &Shard<I>, place: Place, bytes: &[u8], tail: u64) {
 }
 
 impl<I: Io> Shard<I> {
+    /// The timer has stored this. A RocketMQ that had the store before writes its revive log through the timer.
+    pub(in crate::reactor) fn revive_log_grew(
+        &self,
+        plan: &SendPlan<'_>,
+        offset: u64,
+        record: &Record<'_>,
+    ) {
+        let mut broker = self.broker.borrow_mut();
+        if *plan.topic != *broker.pops.revive_topic {
+            return;
+        }
+        let place = Place {
+            revive_queue: plan.queue_id,
+            offset,
+        };
+        if let Err(error) = broker.replay(place, record, u64::MAX, self.now_ms()) {
+            warn!(?place, %error, "a record of the revive log cannot be read");
+        }
+    }
+
     /// Notes how far a restart need not read the revive log; to be called before offsets are saved.
     pub(in crate::reactor) fn note_revive_offsets(&self) {
         let now_ms = self.now_ms();

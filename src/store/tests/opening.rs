@@ -146,3 +146,60 @@ fn a_segment_that_was_being_made_is_made_again() {
         assert_eq!(bodies(&store, "A").await.len(), 6);
     });
 }
+
+/// What RocketMQ makes of its own accord is no reason, what it keeps there is.
+#[test]
+fn what_rocketmq_keeps_elsewhere_is_refused() {
+    let sim = sim(1);
+    sim.run(async {
+        let io = sim.host("a");
+        let dir = Path::new("/store");
+        let refused = async || {
+            refuse_foreign(&io, dir)
+                .await
+                .err()
+                .map(|error| error.to_string())
+        };
+        let put = async |path: &str, text: &[u8]| {
+            let path = Path::new(path);
+            io.create_dir_all(path.parent().unwrap()).await.unwrap();
+            let file = io.open(path, EDIT).await.unwrap();
+            file.write_at(text.to_vec(), 0, Durability::Synced)
+                .await
+                .0
+                .unwrap();
+        };
+        put("/store/rocksdbstore/000004.log", b"").await;
+        put("/store/rocksdbstore/CURRENT", b"MANIFEST-000005").await;
+        put("/store/consumequeue/topic/0/00000000000000000000", b"").await;
+        assert_eq!(refused().await, None);
+        for (path, text, word) in [
+            (
+                "/store/rocksdbstore/000004.log",
+                "timer",
+                "timerRocksDBEnable",
+            ),
+            (
+                "/store/kvStore/000012.sst",
+                "",
+                "popConsumerKVServiceEnable",
+            ),
+            ("/store/config/topics/CURRENT", "", "rocksDBConfigToJson"),
+            ("/store/consumequeue/CURRENT", "", "defaultRocksDB"),
+            ("/store/dledger-n0/data/0", "", "DLedger"),
+        ] {
+            put(path, text.as_bytes()).await;
+            let error = refused().await.expect(path);
+            assert!(
+                error.contains(word) && !error.contains('\n'),
+                "{path}: {error}"
+            );
+            io.remove_file(Path::new(path)).await.unwrap();
+            if word == "DLedger" {
+                assert!(error.starts_with("/store/dledger-n0: "), "{error}");
+            } else {
+                assert_eq!(refused().await, None, "{path}");
+            }
+        }
+    });
+}

@@ -3,12 +3,13 @@
 #
 #   real-broker.sh start DIR NAMESRV_PORT BROKER_PORT [broker.conf]
 #   real-broker.sh stop DIR
+#   real-broker.sh kill DIR                                             # as kill -9 does
 #
 # DIR gets home/ (ROCKETMQ_HOME and the logs), store/, broker.conf and the pids. Lines of the broker.conf given win over ours.
 # `start` returns 0 once the name server answers a route for the broker (or non-zero after 120 s).
 # The broker also takes BROKER_PORT-2 (fast remoting) and BROKER_PORT+1 (replication).
 set -u
-usage() { sed -n '4,5s/^# *//p' "$0" >&2; exit 2; }
+usage() { sed -n '4,6s/^# *//p' "$0" >&2; exit 2; }
 
 start() {
     [ $# -ge 3 ] || usage
@@ -96,8 +97,19 @@ stop() {
     return 0
 }
 
+murder() {
+    for name in broker namesrv; do
+        [ -f "$1/$name.pid" ] || continue
+        kill -9 "$(cat "$1/$name.pid")" 2>/dev/null
+        while kill -0 "$(cat "$1/$name.pid")" 2>/dev/null; do sleep 0.05; done
+        rm -f "$1/$name.pid"
+    done
+    return 0
+}
+
 case ${1-} in
     start) shift; start "$@" ;;
     stop) [ $# -eq 2 ] || usage; stop "$2" ;;
+    kill) [ $# -eq 2 ] || usage; murder "$2" ;;
     *) usage ;;
 esac

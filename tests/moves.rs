@@ -1,0 +1,229 @@
+//! Protects the promise: a store moves between RocketMQ and ringmq in both directions by pointing at its directory. RocketMQ
+//! 5.5.0 itself and ringmq take turns on one store, killed and stopped, and write more each time; after every change everything that
+//! either has promised so far is compared: each message by place, id, checksum and properties, offsets, topics, groups, and
+//! what is pending comes once and not before its time (`tests/clients/moves`).
+//!
+//! Without a JDK or Maven a test says what to install and passes; with `RINGMQ_REQUIRE_CLIENTS` set it fails.
+
+mod common;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use common::scripts::{Script, missing};
+use common::{Broker, Options, Process, free_ports};
+
+/// Files so small that a log of some megabytes has several, the last of them half full.
+const RINGMQ: &str = "brokerName=broker-a
+mappedFileSizeCommitLog=16777216
+logBufferBytes=16777216
+consumeQueueMemoryBytes=16777216
+transactionCheckInterval=1000
+transactionTimeOut=2000
+transactionCheckMax=1000
+transactionOpBatchInterval=200
+recallMessageEnable=true
+";
+
+const ROCKETMQ: &str = "mappedFileSizeCommitLog=16777216
+flushConsumerOffsetInterval=1000
+flushDelayOffsetInterval=1000
+transactionCheckInterval=1000
+transactionTimeOut=2000
+transactionCheckMax=1000
+transactionOpBatchInterval=200
+recallMessageEnable=true
+traceTopicEnable=false
+";
+
+/// How much of what it only notes now and then a kill may take: the interval, and the time that a busy machine needs to do it.
+const ROCKETMQ_NOTES_MS: u64 = 1_000 + 1_500;
+const RINGMQ_NOTES_MS: u64 = 1_000 + 500;
+
+/// Ordinary messages that each owner of the store adds.
+const MESSAGES: &str = "600";
+
+#[test]
+fn what_rocketmq_wrote_and_was_killed_goes_to_ringmq_and_back() {
+    let Some(mut store) = Moving::new() else {
+        return;
+    };
+    let rocketmq = store.rocketmq();
+    store.is_refused_to_ringmq();
+    store.fill_until_killed(
+        "a",
+        || rocketmq.kill(),
+        ROCKETMQ_NOTES_MS,
+        |_, _| ROCKETMQ_NOTES_MS,
+    );
+    let ringmq = store.ringmq();
+    store.check(&[]);
+    // Without a clean stop RocketMQ finds its own timers of before.
+    let since_rocketmq = |now_ms, end_ms| now_ms - end_ms + ROCKETMQ_NOTES_MS;
+    store.fill_until_killed("b", || ringmq.kill(), RINGMQ_NOTES_MS, since_rocketmq);
+    let rocketmq = store.rocketmq();
+    store.check(&["fill", "c", MESSAGES]);
+    rocketmq.stop();
+    store.ended("stopped", 0, 0);
+    let ringmq = store.ringmq();
+    store.check(&["fill", "d", MESSAGES]);
+    assert!(ringmq.terminate().success());
+    store.ended("stopped", 0, 0);
+    let rocketmq = store.rocketmq();
+    store.check(&[]);
+    rocketmq.stop();
+}
+
+/// A store that RocketMQ and ringmq own in turn, at the same ports, and the ledgers of what they have promised.
+struct Moving {
+    folder: tempfile::TempDir,
+    ports: (u16, u16),
+    ends: String,
+    last_end_ms: u64,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Moving {
+    fn new() -> Option<Self> {
+        if missing(&["java", "javac", "mvn"]) {
+            return None;
+        }
+        let turn = one_at_a_time();
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("ledgers")).expect("a folder for the ledgers");
+        Some(Self {
+            folder,
+            ports: free_ports(),
+            ends: String::new(),
+            last_end_ms: 0,
+            _turn: turn,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn rocketmq(&self) -> RocketMq {
+        let config = self.path("rocketmq.conf");
+        std::fs::write(&config, ROCKETMQ).expect("the folder is writable");
+        let rocketmq = RocketMq(self.folder.path().to_owned());
+        let (port, namesrv) = (self.ports.0.to_string(), self.ports.1.to_string());
+        let config = config.to_str().expect("a plain name").to_owned();
+        rocketmq.run("start", &[&namesrv, &port, &config]);
+        rocketmq
+    }
+
+    fn ringmq(&self) -> Broker {
+        let options = Options {
+            config: RINGMQ,
+            ports: Some(self.ports),
+            ..Options::default()
+        };
+        Broker::start(&self.path("store"), &options)
+    }
+
+    /// A store has one owner.
+    fn is_refused_to_ringmq(&self) {
+        let options = Options {
+            config: RINGMQ,
+            ..Options::default()
+        };
+        match Broker::try_start(&self.path("store"), &options) {
+            Ok(_) => panic!("two brokers own one store"),
+            Err(ended) => assert!(
+                ended.err.contains("in use by another process"),
+                "{ended:#?}"
+            ),
+        }
+    }
+
+    fn words(&self, words: &[&str]) -> Vec<String> {
+        let (port, namesrv) = self.ports;
+        let ledgers = self.path("ledgers").display().to_string();
+        let own = [
+            format!("127.0.0.1:{namesrv}"),
+            format!("127.0.0.1:{port}"),
+            ledgers,
+        ];
+        let words = words.iter().map(|word| (*word).to_owned());
+        own.into_iter().chain(words).collect()
+    }
+
+    /// Compares everything with all ledgers, and does what else is asked for.
+    fn check(&self, more: &[&str]) {
+        Script::new("moves/run.sh", &self.words(&[&["check"], more].concat())).run();
+    }
+
+    /// The broker is killed while messages are being sent.
+    fn fill_until_killed(
+        &mut self,
+        name: &str,
+        kill: impl FnOnce(),
+        noted_ms: u64,
+        timers_ms: impl FnOnce(u64, u64) -> u64,
+    ) {
+        let words = self.words(&["fill", name, MESSAGES, "killed"]);
+        let mut command = Script::new("moves/run.sh", &words).command();
+        let mut filling = Process::spawn(&mut command);
+        let filled =
+            filling.until_line(Duration::from_secs(200), |line| line.starts_with("filled"));
+        if let Err(printed) = filled {
+            panic!("nothing was filled: {printed}");
+        }
+        // What is noted now and then is noted by now, and the sends go on.
+        std::thread::sleep(Duration::from_millis(2_500));
+        let timers_ms = timers_ms(now_ms(), self.last_end_ms);
+        kill();
+        self.ended("killed", noted_ms, timers_ms);
+        let ended = filling.until_end();
+        assert!(ended.status.success(), "{ended:#?}");
+    }
+
+    /// `timers_ms` of its end a kill may have taken of timers that RocketMQ knows of, `noted_ms` of the rest.
+    fn ended(&mut self, how: &str, noted_ms: u64, timers_ms: u64) {
+        let now_ms = now_ms();
+        writeln!(self.ends, "{how} {now_ms} {noted_ms} {timers_ms}").expect("a string takes all");
+        std::fs::write(self.path("ledgers/ends.txt"), &self.ends).expect("the folder is writable");
+        self.last_end_ms = now_ms;
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_millis() as u64
+}
+
+/// RocketMQ's name server and broker; killed when dropped.
+struct RocketMq(PathBuf);
+
+impl RocketMq {
+    fn run(&self, word: &str, more: &[&str]) {
+        let folder = self.0.to_str().expect("a plain name");
+        let words = [&[word, folder], more].concat();
+        Script::new("real-broker/real-broker.sh", &words).run();
+    }
+
+    fn stop(self) {
+        self.run("stop", &[]);
+    }
+
+    fn kill(self) {
+        self.run("kill", &[]);
+    }
+}
+
+impl Drop for RocketMq {
+    fn drop(&mut self) {
+        let mut command = Script::new("real-broker/real-broker.sh", &["kill"]).command();
+        let _ = command.arg(&self.0).status();
+    }
+}
+
+/// Java virtual machines side by side starve each other on a small machine.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
