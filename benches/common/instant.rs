@@ -105,6 +105,10 @@ impl Disk for Instant {
         Ok(())
     }
 
+    async fn sync_tree(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn space(&self, _dir: &Path) -> io::Result<Space> {
         Ok(Space::default())
     }
