@@ -5,9 +5,9 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
-
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{Broker, Options};
@@ -125,6 +125,63 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
         scenario(&broker, "killed", "delays_after_restart");
         assert!(broker.terminate().success());
     }
+}
+
+/// A consumer in order, and one that sends messages back, live on while the broker is killed or stopped and started again.
+#[test]
+fn clients_live_through_a_kill_and_a_restart() {
+    if missing(&["java", "mvn"]) {
+        return;
+    }
+    let _turn = one_at_a_time();
+    // They wait more than they work, hence side by side.
+    std::thread::scope(|scope| {
+        for (version, flush) in [("5.5.0", "sync"), ("4.9.8", "async")] {
+            for scenario in ["orderly_over_restarts", "send_back_over_kill"] {
+                scope.spawn(move || through_outages(version, flush, scenario));
+            }
+        }
+    });
+}
+
+/// Does to the broker what the scenario asks for: a line `NOW kill` or `NOW stop`, answered when it is there again.
+fn through_outages(version: &str, flush: &'static str, scenario: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    let options = Options {
+        flush,
+        ports: Some(common::free_ports()),
+        ..Options::default()
+    };
+    let mut broker = Broker::start(&store, &options);
+    let namesrv = broker.namesrv.to_string();
+    let mut client = Command::new("bash")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/java/run.sh"))
+        .args([version, "ClientCheck", "--namesrv", &namesrv])
+        .args(["--scenario", scenario])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bash is there");
+    let mut answers = client.stdin.take().expect("it is a pipe");
+    let lines = BufReader::new(client.stdout.take().expect("it is a pipe")).lines();
+    for line in lines.map(|line| line.expect("text")) {
+        println!("{version} {line}");
+        match line.strip_prefix("NOW ") {
+            Some("kill") => broker.kill(),
+            Some(_) => assert!(broker.terminate().success()),
+            None => continue,
+        }
+        broker = Broker::start(&store, &options);
+        writeln!(answers, "back").expect("it reads on");
+    }
+    let status = client.wait().expect("it can be waited for");
+    assert!(
+        status.success(),
+        "{scenario} with {version}: {status}\n{}",
+        broker.log()
+    );
+    assert!(broker.terminate().success());
 }
 
 fn options() -> Options<'static> {
