@@ -89,13 +89,23 @@ final class Deaths {
     }
 
     /** The doomed one: NAMESRV RUN GROUP TOPIC. Prints what it consumes. */
-    public static void main(String[] args) throws Exception {
-        Cluster cluster = new Cluster(args[0], args[1], "doomed");
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(args[2]);
+    public static void main(String[] args) {
+        try {
+            Cluster cluster = new Cluster(args[0], args[1], "doomed");
+            // A start that does not get its route within 3 s fails for good.
+            Cluster.eventually("a consumer", () -> start(cluster, args[2], args[3]));
+        } catch (Throwable e) {
+            e.printStackTrace();
+            System.exit(1); // Its threads would live on.
+        }
+    }
+
+    private static boolean start(Cluster cluster, String group, String topic) throws Exception {
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
         cluster.ownClient(consumer, consumer::shutdown);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setConsumeMessageBatchMaxSize(1);
-        consumer.subscribe(args[3], "*");
+        consumer.subscribe(topic, "*");
         consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
             System.out.println(new String(messages.get(0).getBody()));
             try {
@@ -106,5 +116,6 @@ final class Deaths {
             return ConsumeOrderlyStatus.SUCCESS;
         });
         consumer.start();
+        return true;
     }
 }
