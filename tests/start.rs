@@ -9,6 +9,7 @@ use std::path::Path;
 
 use common::client::{Client, pull_from, send_to};
 use common::{Broker, Ended, Options, Process, SMALL, free_ports, ringmq, wait_until};
+use ringmq::wire::codes::request;
 
 /// Exit code 1, and one sentence with these words.
 fn refused_with(ended: &Ended, words: &[&str]) {
@@ -396,6 +397,51 @@ fn a_name_server_may_come_late_and_come_again() {
         assert_eq!(names.until_end().status.success(), round == 1);
         client.pull(&pull_from(&topic, 0, 0)).ok();
     }
+    assert!(broker.terminate().success());
+}
+
+/// What an administrator changes holds at once and after each restart, stronger than broker.conf.
+#[test]
+fn a_changed_setting_survives_a_stop_and_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!("{SMALL}transactionCheckMax=5\n");
+    let options = Options {
+        config: &config,
+        ..Options::default()
+    };
+    let store = folder.path().join("store");
+    let broker = Broker::start(&store, &options);
+    let shown = |broker: &Broker| {
+        let reply = Client::connect(broker.addr()).ask(request::GET_BROKER_CONFIG, &[], b"");
+        let text = String::from_utf8(reply.ok().body).expect("text");
+        let of = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.strip_prefix('='))
+                .map(str::to_owned)
+        };
+        [
+            "transactionCheckMax",
+            "popFromRetryProbability",
+            "timerMaxDelaySec",
+        ]
+        .map(|name| of(name).expect(name))
+    };
+    assert_eq!(shown(&broker), ["5", "20", "0"]);
+    let changes = b"transactionCheckMax=7\npopFromRetryProbability=30\ntimerMaxDelaySec=60\n";
+    let mut client = Client::connect(broker.addr());
+    client.ask(request::UPDATE_BROKER_CONFIG, &[], changes).ok();
+    assert_eq!(shown(&broker), ["7", "30", "60"]);
+    broker.kill();
+    let broker = Broker::start(&store, &options);
+    assert_eq!(shown(&broker), ["7", "30", "60"]);
+    // And it is what the rules go by.
+    let mut send = send_to("Later", 0);
+    send.properties = Some("TIMER_DELAY_SEC\u{1}61\u{2}");
+    let mut client = Client::connect(broker.addr());
+    client.send(&send, b"x").refused(13, "timerMaxDelaySec");
+    assert!(broker.terminate().success());
+    let broker = Broker::start(&store, &options);
+    assert_eq!(shown(&broker), ["7", "30", "60"]);
     assert!(broker.terminate().success());
 }
 

@@ -92,6 +92,8 @@ impl Broker {
             request::GET_BROKER_EPOCH_CACHE => self.epochs(),
             request::CHECK_ROCKSDB_CQ_WRITE_PROGRESS => self.compare_queues(),
             request::EXPORT_ROCKSDB_CONFIG_TO_JSON => self.export_config(),
+            request::GET_TIMER_CHECK_POINT => self.timer_check_point(store),
+            request::GET_TIMER_METRICS => self.timer_metrics(store),
             request::SWITCH_TIMER_ENGINE => self.switch_timer_engine(ext),
             code => Err(unsupported(code)),
         }

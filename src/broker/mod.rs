@@ -25,10 +25,8 @@ pub mod sql92;
 pub mod stats;
 pub mod system_topics;
 pub mod timer;
-pub mod timers;
 pub mod topics;
 pub mod transaction;
-pub mod wheel;
 
 mod meter;
 mod noted;

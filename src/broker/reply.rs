@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::Refusal;
+use super::timer::TimerFigures;
 use crate::store::QueueBounds;
 use crate::wire::codes::response;
 use crate::wire::{BodyError, FieldError, Value, loose_json};
@@ -91,6 +92,11 @@ pub trait StoreView {
     fn store_time_ms(&self, topic: &str, queue_id: u32, offset: u64) -> Option<i64>;
 
     fn figures(&self) -> Figures;
+
+    /// None: there are no timers.
+    fn timers(&self) -> Option<TimerFigures> {
+        None
+    }
 }
 
 /// Figures of the store and its disk.

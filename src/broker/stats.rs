@@ -24,6 +24,9 @@ pub struct Counts {
     pub transferred: u64,
     /// Biggest time from request to durable, in milliseconds.
     pub put_time_max_ms: u64,
+    /// Messages with a time of their own: taken in, and delivered.
+    pub timers_enqueued: u64,
+    pub timers_delivered: u64,
 }
 
 #[derive(Debug)]
@@ -184,17 +187,23 @@ impl Stats {
 
     /// Rates a second over the three windows, in RocketMQ's form `a b c`.
     pub fn rates(&self, now_ms: u64, of: impl Fn(&Counts) -> u64) -> String {
-        let rate = |window_ms| {
-            let from_ms = now_ms.saturating_sub(window_ms);
-            let at = self.samples.partition_point(|(at, _)| *at < from_ms);
-            let Some((at_ms, then)) = self.samples.get(at) else {
-                return 0.0;
-            };
-            let elapsed_ms = now_ms.saturating_sub(*at_ms).max(SAMPLE_INTERVAL_MS);
-            of(&self.counts).saturating_sub(of(then)) as f64 * 1000.0 / elapsed_ms as f64
-        };
-        let [a, b, c] = WINDOWS_MS.map(rate);
+        let [a, b, c] = WINDOWS_MS.map(|window_ms| self.rate(now_ms, window_ms, &of));
         format!("{a:?} {b:?} {c:?}")
+    }
+
+    /// The rate a second over the shortest window.
+    pub fn latest_rate(&self, now_ms: u64, of: impl Fn(&Counts) -> u64) -> f64 {
+        self.rate(now_ms, WINDOWS_MS[0], &of)
+    }
+
+    fn rate(&self, now_ms: u64, window_ms: u64, of: &impl Fn(&Counts) -> u64) -> f64 {
+        let from_ms = now_ms.saturating_sub(window_ms);
+        let at = self.samples.partition_point(|(at, _)| *at < from_ms);
+        let Some((at_ms, then)) = self.samples.get(at) else {
+            return 0.0;
+        };
+        let elapsed_ms = now_ms.saturating_sub(*at_ms).max(SAMPLE_INTERVAL_MS);
+        of(&self.counts).saturating_sub(of(then)) as f64 * 1000.0 / elapsed_ms as f64
     }
 }
 

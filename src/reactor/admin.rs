@@ -12,6 +12,7 @@ use crate::broker::Peer;
 use crate::broker::Refusal;
 use crate::broker::Target;
 use crate::broker::reply::{Figures, Reply, StoreView};
+use crate::broker::timer::TimerFigures;
 use crate::io::Io;
 use crate::store::{Boundary, QueueBounds, ReadError, ScanLimits};
 use crate::wire::admin::{QueryConsumeQueue, QueueEntry};
@@ -221,6 +222,10 @@ impl<I: Io> StoreView for ViewWithTimes<'_, I> {
 
     fn figures(&self) -> Figures {
         self.view.figures()
+    }
+
+    fn timers(&self) -> Option<TimerFigures> {
+        self.view.timers()
     }
 }
 

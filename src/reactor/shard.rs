@@ -23,6 +23,7 @@ use super::relay::values;
 use super::room::Room;
 use super::view::View;
 use crate::broker::reply::Reply;
+use crate::broker::timer::Timers;
 use crate::broker::{Broker, ClientRequest, ConnId, Effect, Peer, Refusal};
 use crate::io::{Io, Notify, Stream};
 use crate::store::{Position, QueueIndex, Store};
@@ -54,6 +55,8 @@ pub(super) struct Shard<I: Io> {
     /// How long sends took until they were acknowledged, in microseconds.
     pub put_times_us: RefCell<Histogram<u32>>,
     pub stopping: Cell<bool>,
+    /// None until they are read.
+    pub timers: RefCell<Option<Rc<RefCell<Timers>>>>,
     /// How far timed messages have been delivered may still have to be saved.
     pub timers_running: Cell<bool>,
     /// Wakes whoever would sleep over the end.
@@ -88,6 +91,7 @@ impl<I: Io> Shard<I> {
             calls: Rc::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
             stopping: Cell::new(false),
+            timers: RefCell::default(),
             timers_running: Cell::new(false),
             stopped: Notify::default(),
             effects: RefCell::default(),

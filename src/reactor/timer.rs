@@ -12,8 +12,7 @@ use tracing::{error, warn};
 use super::own_queue::Queued;
 use super::send::refusal_of;
 use super::shard::Shard;
-use crate::broker::timer::{self, TIMER};
-use crate::broker::timers::{Checkpoint, RunName, Timers, Uncovered};
+use crate::broker::timer::{self, Checkpoint, RunName, TIMER, Timers, Uncovered};
 use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
 use crate::store::{
@@ -53,7 +52,7 @@ enum Late {
 }
 
 struct Timing<I: Io> {
-    timers: RefCell<Timers>,
+    timers: Rc<RefCell<Timers>>,
     files: TimerRuns<I>,
     runs: RefCell<Vec<Rc<TimerRun<I>>>>,
     /// Counts the changes of `runs`.
@@ -88,6 +87,7 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
         }
     };
     shard.listen(timing.queue, timing.bell.clone());
+    shard.timers.replace(Some(timing.timers.clone()));
     shard.timers_running.set(true);
     shard.io.spawn(keep(shard.clone(), timing.clone()));
     deliver_all(&shard, &timing).await;
@@ -136,7 +136,10 @@ async fn open<I: Io>(shard: &Rc<Shard<I>>) -> Result<Timing<I>, StoreError> {
     }
     let is_other_window = checkpoint.roll_window_ms != config.timer_roll_window_ms;
     let timing = Timing {
-        timers: RefCell::new(Timers::new(checkpoint, config.timer_memory_entries)),
+        timers: Rc::new(RefCell::new(Timers::new(
+            checkpoint,
+            config.timer_memory_entries,
+        ))),
         files,
         runs: RefCell::new(runs),
         generation: Cell::new(0),
@@ -234,6 +237,7 @@ async fn enqueue<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<(), 
         let messages = shard
             .read_queue(timing.queue, offset, AT_A_TIME, |_| true)
             .await?;
+        shard.broker.borrow_mut().stats.counts.timers_enqueued += messages.len() as u64;
         take_in(timing, messages, end, shard.now_ms());
         pause().await;
     }
@@ -357,7 +361,10 @@ async fn deliver<I: Io>(
             timing.timers.borrow_mut().recall(&record);
             return Ok(());
         }
-        TimerKind::Deliver if timing.timers.borrow().is_recalled(&record) => return Ok(()),
+        TimerKind::Deliver if timing.timers.borrow().is_recalled(&record) => {
+            timing.timers.borrow_mut().delivered(&record, now_ms);
+            return Ok(());
+        }
         TimerKind::Deliver => timer::deliver(&record, now_ms),
         TimerKind::Roll => Some(timer::roll(&record, now_ms)),
     };
@@ -377,12 +384,14 @@ async fn deliver<I: Io>(
         Ok(stored) => {
             timing.last_batch_end.set(stored.end);
             shard.revive_log_grew(&plan, stored.queue_offset, &record);
+            shard.broker.borrow_mut().stats.counts.timers_delivered += 1;
         }
         Err(error) if refusal_of(&error).0 == response::MESSAGE_ILLEGAL => {
             warn!(physical_offset, %error, "a timed message cannot be delivered");
         }
         Err(error) => return Err(error.into()),
     }
+    timing.timers.borrow_mut().delivered(&record, now_ms);
     Ok(())
 }
 

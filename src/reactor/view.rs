@@ -1,6 +1,7 @@
 //! What the rules may ask of the store when they answer at once.
 
 use crate::broker::reply::{Figures, StoreView};
+use crate::broker::timer::{TIMER, TimerFigures};
 use crate::io::Io;
 use crate::store::QueueBounds;
 
@@ -50,5 +51,12 @@ impl<I: Io> StoreView for View<'_, I> {
             waiting_sends: self.shard.acks.borrow().len() as u64,
             parked_pulls: self.shard.parked.borrow().len() as u64,
         }
+    }
+
+    fn timers(&self) -> Option<TimerFigures> {
+        let timers = self.shard.timers.borrow();
+        let end = self.bounds(TIMER, 0).max;
+        let timers = timers.as_ref()?.borrow();
+        Some(timers.figures(end, self.shard.now_ms()))
     }
 }

@@ -10,5 +10,6 @@ pub(super) mod rewind;
 mod runtime;
 mod settings;
 mod stats;
+mod timers;
 mod topics;
 pub(super) mod unsupported;

@@ -20,6 +20,7 @@ impl Broker {
         };
         self.message_figures(now_ms, &mut put);
         store_figures(&figures, &mut put);
+        self.timer_figures(now_ms, store, &mut put);
         for level in self.delays.levels() {
             let bounds = store.bounds(SCHEDULE, (level - 1) as u32);
             if let Some(offset) = self.delays.offsets().get(&level) {
@@ -81,6 +82,21 @@ impl Broker {
         put("msgGetTotalTodayNow", counts.transferred.to_string());
         put("startAcceptSendRequestTimeStamp", 0.to_string());
     }
+
+    fn timer_figures(&self, now_ms: u64, store: &dyn StoreView, put: &mut dyn FnMut(&str, String)) {
+        let timers = store.timers().unwrap_or_default();
+        put("timerReadBehind", (timers.behind_ms / 1000).to_string());
+        put("timerOffsetBehind", timers.behind_messages.to_string());
+        put("timerCongestNum", timers.all_waiting().to_string());
+        let enqueued = self
+            .stats
+            .latest_rate(now_ms, |counts| counts.timers_enqueued);
+        put("timerEnqueueTps", format!("{enqueued:?}"));
+        let delivered = self
+            .stats
+            .latest_rate(now_ms, |counts| counts.timers_delivered);
+        put("timerDequeueTps", format!("{delivered:?}"));
+    }
 }
 
 fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
@@ -124,8 +140,8 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
     put("ringmqLogFlushes", figures.log_flushes.to_string());
     put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
     put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
-    // Thread pools, their queues, the page cache's lock, the transient store pool and the timer wheel are RocketMQ's
-    // inner parts; there are none here, so nothing waits in them.
+    // Thread pools, their queues, the page cache's lock, the transient store pool are RocketMQ's inner
+    // parts; there are none here, so nothing waits in them.
     for name in [
         "dispatchMaxBuffer",
         "EndTransactionQueueSize",
@@ -146,14 +162,9 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         "remainTransientStoreBufferNumbs",
         "sendThreadPoolQueueCapacity",
         "sendThreadPoolQueueHeadWaitTimeMills",
-        "timerCongestNum",
-        "timerOffsetBehind",
-        "timerReadBehind",
     ] {
         put(name, "0".into());
     }
-    put("timerEnqueueTps", "0.0".into());
-    put("timerDequeueTps", "0.0".into());
 }
 
 fn runtime(ms: u64) -> String {

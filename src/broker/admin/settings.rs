@@ -37,6 +37,21 @@ macro_rules! setting {
     };
 }
 
+/// A number within the limits that broker.conf has, too.
+macro_rules! within {
+    ($name:literal, $($field:ident).+, $limits:expr) => {
+        Setting {
+            name: $name,
+            show: |config| config.$($field).+.to_string(),
+            change: Some(|config, text| {
+                let value = text.parse().ok()?;
+                config.$($field).+ = Some(value).filter(|value| $limits.contains(value))?;
+                Some(())
+            }),
+        }
+    };
+}
+
 /// A share of the disk.
 macro_rules! percent {
     ($name:literal, $field:ident) => {
@@ -54,6 +69,10 @@ macro_rules! percent {
 }
 
 const SETTINGS: &[Setting] = &[
+    setting!(
+        "allowRecallWhenBrokerNotWriteable",
+        recall_when_not_writeable
+    ),
     setting!("autoCreateSubscriptionGroup", auto_create_group),
     setting!("autoCreateTopicEnable", auto_create_topic),
     setting!(
@@ -70,6 +89,19 @@ const SETTINGS: &[Setting] = &[
     setting!("channelExpiredTimeout", client_expiry_ms),
     setting!("cleanFileForciblyEnable", retention.clean_forcibly),
     setting!("commitLogMaxBytes", retention.max_log_bytes),
+    Setting {
+        name: "defaultMessageRequestMode",
+        show: |config| config.pop.default_mode.clone(),
+        change: Some(|config, text| {
+            config.pop.default_mode = matches!(text, "PULL" | "POP").then(|| text.into())?;
+            Some(())
+        }),
+    },
+    within!(
+        "defaultPopShareQueueNum",
+        pop.default_share_queues,
+        (-1..=65_536)
+    ),
     setting!("defaultTopicQueueNums", default_topic_queue_nums),
     Setting {
         name: "deleteWhen",
@@ -101,25 +133,77 @@ const SETTINGS: &[Setting] = &[
     setting!("litePullMessageEnable", lite_pull),
     setting!("longPollingEnable", long_polling),
     setting!("maxMessageSize", max_message_bytes),
-    setting!("maxPopPollingSize", pop.max_polls),
+    within!("maxPopPollingSize", pop.max_polls, (1..=10_000_000)),
     setting!("maxTransferBytesOnMessageInMemory", max_pull_bytes),
     setting!("maxTransferCountOnMessageInMemory", max_pull_messages),
     setting!(
         "notifyConsumerIdsChangedEnable",
         notify_consumer_ids_changed
     ),
-    setting!("popFromRetryProbability", pop.retry_first_percent),
-    setting!("popInflightMessageThreshold", pop.in_flight_limit),
-    setting!("popPollingSize", pop.max_polls_of_queue),
+    within!(
+        "popFromRetryProbability",
+        pop.retry_first_percent,
+        (0..=100)
+    ),
+    within!(
+        "popInflightMessageThreshold",
+        pop.in_flight_limit,
+        (1..=1_000_000_000)
+    ),
+    within!("popPollingSize", pop.max_polls_of_queue, (1..=1_000_000)),
     setting!("popResponseReturnActualRetryTopic", pop.shows_retry_topic),
+    setting!("recallMessageEnable", recall),
     setting!("regionId", fixed | config | config.region_id.clone()),
+    setting!("rejectTransactionMessage", reject_transaction_message),
     setting!("serverLoadBalancerEnable", pop.divides_queues),
     setting!("shortPollingTimeMills", short_polling_ms),
     setting!("storeReplyMessageEnable", store_replies),
+    within!(
+        "timerMaxDelaySec",
+        timer_max_delay_s,
+        (0..=1_000_000_000_000)
+    ),
+    setting!(
+        "timerMemoryEntries",
+        fixed | config | config.timer_memory_entries.to_string()
+    ),
+    setting!(
+        "timerRollWindowSlot",
+        fixed | config | (config.timer_roll_window_ms / 1000).to_string()
+    ),
+    setting!(
+        "timerWheelEnable",
+        fixed | config | config.timer_wheel.to_string()
+    ),
     setting!("traceOn", fixed | config | config.trace_on.to_string()),
     setting!(
         "traceTopicEnable",
         fixed | config | config.trace_topic.to_string()
+    ),
+    within!(
+        "transactionCheckInterval",
+        transaction_check_interval_ms,
+        (100..=86_400_000)
+    ),
+    within!(
+        "transactionCheckMax",
+        transaction_check_max,
+        (1..=1_000_000)
+    ),
+    within!(
+        "transactionOpBatchInterval",
+        transaction_op_batch_interval_ms,
+        (0..=600_000)
+    ),
+    within!(
+        "transactionOpMsgMaxSize",
+        transaction_op_max_bytes,
+        (1..=65_536)
+    ),
+    within!(
+        "transactionTimeOut",
+        transaction_timeout_ms,
+        (0..=86_400_000)
     ),
     setting!("useServerSideResetOffset", server_side_reset),
 ];

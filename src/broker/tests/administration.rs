@@ -338,6 +338,26 @@ fn changed_settings_survive() {
         [Effect::RegisterAll, Effect::Persist(ConfigFile::Settings)]
     );
     assert_eq!(change(&mut broker, "brokerConfigPath=/tmp/x"), 16);
+    let live = "transactionCheckInterval=1000\ntransactionTimeOut=0\ntransactionCheckMax=3\nrejectTransactionMessage=true\n\
+                timerMaxDelaySec=60\nrecallMessageEnable=true\ndefaultPopShareQueueNum=2\ndefaultMessageRequestMode=POP";
+    assert_eq!(change(&mut broker, live), 0);
+    assert_eq!(broker.config.transaction_check_interval_ms, 1000);
+    assert_eq!(broker.config.timer_max_delay_s, 60);
+    assert_eq!(broker.config.pop.default_mode, "POP");
+    let back = "transactionCheckInterval=30000\ntransactionTimeOut=6000\ntransactionCheckMax=15\nrejectTransactionMessage=false\n\
+                timerMaxDelaySec=0\nrecallMessageEnable=false\ndefaultPopShareQueueNum=-1\ndefaultMessageRequestMode=PULL";
+    assert_eq!(change(&mut broker, back), 0);
+    for impossible in [
+        "transactionCheckInterval=0",
+        "transactionOpMsgMaxSize=x",
+        "defaultMessageRequestMode=PUSH",
+        "popFromRetryProbability=101",
+    ] {
+        assert_eq!(change(&mut broker, impossible), 1, "{impossible}");
+    }
+    for fixed in ["timerWheelEnable=false", "timerRollWindowSlot=7200"] {
+        assert_eq!(change(&mut broker, fixed), 16, "{fixed}");
+    }
     assert_eq!(change(&mut broker, "maxMessageSize=1\nnone=1"), 1);
     let saved = broker.file_text(ConfigFile::Settings);
     let mut next = Broker::new(BrokerConfig::default(), 0);

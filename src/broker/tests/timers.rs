@@ -4,7 +4,7 @@
 use super::sends::{admit, request};
 use super::*;
 use crate::broker::send::OwnMessage;
-use crate::broker::timers::{Checkpoint, Timers};
+use crate::broker::timer::{Checkpoint, Timers};
 use crate::message::{Check, Record, RecordFields};
 use crate::store::TimerKind;
 use crate::wire::recall::RecallHandle;
@@ -318,6 +318,25 @@ fn a_recall_meets_its_message() {
     assert!(!timers.is_recalled(&decoded(&bytes)));
     timers.recall(&decoded(&taking_bytes));
     assert!(timers.is_recalled(&decoded(&bytes)));
+
+    // Only the message itself waits, not what takes it back; and it is counted once, though a restart reads it again.
+    let count = |timers: &Timers| timers.figures(2, 9_500).waiting.get("T").map(|w| w.count);
+    assert_eq!(count(&timers), Some(1));
+    let saved = Checkpoint::decode(&timers.checkpoint().encode()).unwrap();
+    let mut timers = Timers::new(saved, 1 << 20);
+    assert_eq!(timers.figures(2, 900).behind_messages, 2);
+    assert!(timers.enqueue(0, &decoded(&bytes), 900));
+    assert_eq!(count(&timers), Some(1));
+    let figures = timers.figures(2, 9_500);
+    assert_eq!((figures.queue_offset, figures.behind_messages), (1, 1));
+    assert!(figures.behind_ms >= 3_500, "{}", figures.behind_ms);
+    assert_eq!(timers.figures(2, 900).behind_ms, 0);
+    let numbers = figures.check_point();
+    assert_eq!(numbers.len(), 56);
+    assert_eq!(numbers[16..24], 1u64.to_be_bytes(), "the queue's offset");
+    assert_eq!(numbers[48..], 1u64.to_be_bytes(), "one change");
+    timers.delivered(&decoded(&bytes), 9_500);
+    assert_eq!(count(&timers), None);
 }
 
 #[test]

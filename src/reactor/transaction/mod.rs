@@ -52,8 +52,9 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
             return;
         }
     }
-    let interval_ns = shard.setup.broker.transaction_check_interval_ms * 1_000_000;
     loop {
+        let interval_ms = shard.broker.borrow().config.transaction_check_interval_ms;
+        let interval_ns = interval_ms * 1_000_000;
         pause(&shard, interval_ns).await;
         if shard.stopping.get() {
             return;

@@ -209,12 +209,16 @@ func (i *inbox) await(n int) []*primitive.MessageExt {
 func (i *inbox) only(from, to int) {
 	i.await(to - from)
 	time.Sleep(500 * time.Millisecond)
+	equal("bodies", numbered(from, to), bodies(i.all()))
+}
+
+func numbered(from, to int) []string {
 	var expected []string
 	for n := from; n < to; n++ {
 		expected = append(expected, fmt.Sprint("body ", n))
 	}
 	sort.Strings(expected)
-	equal("bodies", expected, bodies(i.all()))
+	return expected
 }
 
 func bodies(messages []*primitive.MessageExt) []string {

@@ -16,7 +16,12 @@ import (
 
 // The longest first.
 var scenarios = []scenario{
+	{"rewind", rewind},
 	{"retry", retry},
+	{"dead_letter", deadLetter},
+	{"delay_levels", delayLevels},
+	{"delay_times", delayTimes},
+	{"request_reply", requestReply},
 	{"rebalance", rebalance},
 	{"offsets_survive_restart", offsetsSurviveRestart},
 	{"orderly", orderly},

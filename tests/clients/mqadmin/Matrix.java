@@ -83,6 +83,10 @@ public final class Matrix {
         List<Future<?>> running = new ArrayList<>();
         for (Command command : commands(Path.of(args[2]))) {
             Path kept = out.resolve(String.format("%03d-%s.txt", ++number, command.arguments[0]));
+            if (command.verdict.equals("setup")) {
+                traced(namesrv, values);
+                continue;
+            }
             if (command.verdict.startsWith("skip") || args.length > 4 && !args[4].equals(command.arguments[0])) {
                 continue;
             }
@@ -123,11 +127,14 @@ public final class Matrix {
     private record Command(String verdict, boolean alone, String[] arguments) {
     }
 
-    /** `verdict | arguments`, one a line; `#` opens a comment, `! ` before the verdict is for a command that changes something. */
+    /** `verdict | arguments`, one a line; `#` opens a comment, `! ` before the verdict is for a command that changes something.
+     * A line `setup` stands for the message of the traces. */
     private static List<Command> commands(Path file) throws Exception {
         List<Command> commands = new ArrayList<>();
         for (String line : Files.readAllLines(file)) {
-            if (!line.isBlank() && !line.startsWith("#")) {
+            if (line.equals("setup")) {
+                commands.add(new Command(line, true, new String[] {line}));
+            } else if (!line.isBlank() && !line.startsWith("#")) {
                 int bar = line.indexOf('|');
                 boolean alone = line.startsWith("! ");
                 commands.add(new Command(line.substring(alone ? 2 : 0, bar).trim(), alone, line.substring(bar + 1).trim().split("\\s+")));
@@ -243,6 +250,52 @@ public final class Matrix {
         topicList(out);
         Thread.sleep(12_000); // RocketMQ's statistics are 10 s behind
         return values;
+    }
+
+    /** A message whose producer and consumer tell in the trace topic what they did. */
+    private static void traced(String namesrv, Map<String, String> values) throws Exception {
+        String topic = values.get("topic");
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer("traced_group", true, null);
+        consumer.setNamesrvAddr(namesrv);
+        consumer.setInstanceName("matrix_traced_consumer");
+        consumer.subscribe(topic, "Traced");
+        CountDownLatch consumed = new CountDownLatch(1);
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            consumed.countDown();
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.start();
+        DefaultMQProducer producer = new DefaultMQProducer("traced_producer", true, null);
+        producer.setNamesrvAddr(namesrv);
+        producer.setInstanceName("matrix_traced_producer");
+        producer.start();
+        SendResult sent = producer.send(new Message(topic, "Traced", "traced", "body".getBytes(StandardCharsets.UTF_8)), 10_000);
+        values.put("tracedId", sent.getMsgId());
+        if (!consumed.await(60, TimeUnit.SECONDS)) {
+            throw new AssertionError("the traced message was not consumed");
+        }
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+        while (!hasTraces(producer, sent.getMsgId())) {
+            if (System.nanoTime() > deadline) {
+                throw new AssertionError("no traces of " + sent.getMsgId());
+            }
+            Thread.sleep(500);
+        }
+        producer.shutdown();
+        consumer.shutdown();
+    }
+
+    private static boolean hasTraces(DefaultMQProducer producer, String id) {
+        StringBuilder traces = new StringBuilder();
+        try {
+            long now = System.currentTimeMillis();
+            producer.queryMessage("RMQ_SYS_TRACE_TOPIC", id, 64, now - 600_000, now + 60_000).getMessageList()
+                .forEach(trace -> traces.append(new String(trace.getBody(), StandardCharsets.UTF_8)));
+        } catch (Exception notYet) {
+            return false;
+        }
+        return traces.indexOf("Pub\1") >= 0 && traces.indexOf("SubAfter\1") >= 0;
     }
 
     /** Consumes everything, so that every command finds the same state. */

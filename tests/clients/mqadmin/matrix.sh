@@ -4,11 +4,12 @@
 #   matrix.sh run NAMESRV BROKER OUT_DIR [SUBCOMMAND]     runs them against a cluster of one broker, a new one, and keeps what they print
 #   matrix.sh compare REFERENCE_DIR OUT_DIR [-v]          a line for each: same, differs as it should, or DIFFERS; -v shows how
 #   matrix.sh record OUT_DIR                              keeps what a run against RocketMQ printed as the reference in expected/
+#   matrix.sh keep OUT_DIR                                the same for ours/: what ringmq prints where it differs on purpose
 #
 # compare exits with 1 if something differs that should not. EXCEPT names subcommands whose difference is passed over.
 set -u
 mqadmin=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) # env.sh has a "here" of its own
-usage() { sed -n '4,6s/^# *//p' "$0" >&2; exit 2; }
+usage() { sed -n '4,7s/^# *//p' "$0" >&2; exit 2; }
 
 run() {
     [ $# -ge 3 ] || usage
@@ -24,7 +25,11 @@ run() {
 # What it prints without what differs between any two runs; lists in an order of their own.
 shown() {
     sed -E -f "$mqadmin/normalise.sed" "$1" 2> /dev/null | sed -e "s#$2#OUT#g" | case $3 in
-        topicList | statsAll | consumerProgress | brokerConsumeStats | topicStatus | brokerStatus | skipAccumulatedMessage | resetOffsetByTime) sort ;;
+        # The names; the values are those of one machine and one moment.
+        getBrokerConfig | getNamesrvConfig) sed -E 's/^([^=]*[^= ]) *=.*/\1/' ;;
+        brokerStatus) sed -E 's/^([^:]*[^: ]) *:.*/\1/; s/(commitLogDiskRatio_).*/\1PATH/' | sort ;;
+        consumerStatus) sed -E '/ TID: /,$d; s/(ProcessQueueInfo).*/\1/' | sort ;;
+        topicList | statsAll | consumerProgress | brokerConsumeStats | topicStatus | skipAccumulatedMessage | resetOffsetByTime) sort ;;
         *) cat ;;
     esac
 }
@@ -38,18 +43,21 @@ compare() {
         verdict=${line%%|*}; verdict=${verdict#! }; arguments=${line#*| }
         name=${arguments%% *}
         file=$(printf '%03d-%s.txt' "$number" "$name")
-        case $verdict in skip*) echo "skipped  $arguments (${verdict#skip: })"; continue ;; esac
-        reference=$(shown "$1/$file" "$1" "$name"); got=$(shown "$2/$file" "$2" "$name")
+        case $verdict in setup) continue ;; skip*) echo "skipped  $arguments (${verdict#skip: })"; continue ;; esac
+        case $verdict in
+            differs*) reference=$(shown "$mqadmin/ours/$file" "$mqadmin/ours" "$name") ;;
+            *) reference=$(shown "$1/$file" "$1" "$name") ;;
+        esac
+        got=$(shown "$2/$file" "$2" "$name")
         if [ "$reference" = "$got" ] && [ -e "$2/$file" ]; then
-            echo "same     $arguments"
-        else
             case $verdict in
                 differs*) echo "differs  $arguments: ${verdict#differs: }" ;;
-                *)
-                    case " ${EXCEPT-} " in
-                        *" $name "*) echo "excepted $arguments" ;;
-                        *) echo "DIFFERS  $arguments"; wrong=1 ;;
-                    esac ;;
+                *) echo "same     $arguments" ;;
+            esac
+        else
+            case " ${EXCEPT-} " in
+                *" $name "*) echo "excepted $arguments" ;;
+                *) echo "DIFFERS  $arguments"; wrong=1 ;;
             esac
             if [ "${3-}" = -v ]; then diff <(echo "$reference") <(echo "$got") | head -20 | cut -c1-200 | sed 's/^/         /'; fi
         fi
@@ -58,20 +66,24 @@ compare() {
 }
 
 # What should be the same, without what differs between any two runs.
-record() {
-    [ $# -eq 1 ] || usage
-    rm -rf "$mqadmin/expected"; mkdir -p "$mqadmin/expected"
+record() { keep_those expected '^(same|loops)' "$@"; }
+keep() { keep_those ours '^differs' "$@"; }
+
+keep_those() { # folder, verdicts, OUT_DIR
+    [ $# -eq 3 ] || usage
+    local to=$mqadmin/$1 wanted=$2; shift 2
+    rm -rf "$to"; mkdir -p "$to"
     local number=0 line name file
     while IFS= read -r line; do
         case $line in '' | '#'*) continue ;; esac
         number=$((number + 1))
         name=${line#*| }; name=${name%% *}
         file=$(printf '%03d-%s.txt' "$number" "$name")
-        case ${line#! } in same* | loops*) shown "$1/$file" "$1" "$name" > "$mqadmin/expected/$file" ;; esac
+        [[ ! ${line#! } =~ $wanted ]] || shown "$1/$file" "$1" "$name" > "$to/$file"
     done < "$mqadmin/commands.txt"
 }
 
 case ${1-} in
-    run | compare | record) "$@" ;;
+    run | compare | record | keep) "$@" ;;
     *) usage ;;
 esac

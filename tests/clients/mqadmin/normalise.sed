@@ -17,6 +17,7 @@ s/__CRC32#=[0-9]+(, )?//g
 s/[A-Za-z.$]+\$\$Lambda[^ ]*/LAMBDA/g
 s/([A-Z][A-Za-z]+)@[0-9a-f]{6,8}/\1@HASH/g
 s/rt=[0-9]+ms/rt=Nms/g
+s/ [0-9]+ms( +success)/ Nms\1/
 s/(write perm of broker.* OK, )[0-9]+/\1N/
 s/(messageQueue=.*queueId=)[0-9]+(\], queueOffset=)[0-9]+/\1N\2N/
 s/(N|[0-9.]+)\([0-9]+,[0-9]+ms(\|[0-9]+,[0-9]+ms)?\)/N(N)/g

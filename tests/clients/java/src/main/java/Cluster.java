@@ -38,6 +38,10 @@ final class Cluster implements AutoCloseable {
         this.prefix = run + "_" + scenario;
     }
 
+    String namesrv() {
+        return namesrv;
+    }
+
     String name(String suffix) {
         return prefix + "_" + suffix;
     }

@@ -150,7 +150,8 @@ final class Groups {
         last.forEach((place, number) -> Check.equal("last of queue " + place, 39 * n + place, number));
     }
 
-    private static DefaultMQPushConsumer ordered(Cluster cluster, String topic, Inbox inbox, long pauseMs) throws Exception {
+    /** One message at a time, in order. */
+    static DefaultMQPushConsumer ordered(Cluster cluster, String topic, Inbox inbox, long pauseMs) throws Exception {
         DefaultMQPushConsumer consumer = cluster.consumer("group", topic, "*");
         consumer.setConsumeMessageBatchMaxSize(1);
         consumer.registerMessageListener((MessageListenerOrderly) (arrived, context) -> {

@@ -10,14 +10,16 @@
 //! Everything that was enqueued and is not over waits in the wheel, except for what is in a run and due from the horizon on.
 //! There is no horizon while memory is enough. A restart reads the queue from `covered` on and passes over what is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::timer;
+use super::figures::{TimerFigures, Waiting};
+use super::timed;
 use super::wheel::Wheel;
 use crate::message::Record;
 use crate::store::{Timer, TimerKey, TimerKind};
+use crate::wire::DataVersion;
 use crate::wire::loose_json::{self, BodyError};
 
 /// What is due within this time is in memory.
@@ -43,6 +45,10 @@ pub struct Checkpoint {
     /// The window that decided about what is not covered.
     pub roll_window_ms: u64,
     pub runs: Vec<RunName>,
+    /// Of each topic, what is before `countedOffset` and is not delivered.
+    pub waiting: BTreeMap<String, Waiting>,
+    pub counted_offset: u64,
+    pub version: DataVersion,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,12 +145,13 @@ impl Timers {
     /// Takes in the next message of the timer topic; `false` if it does not say when it is due.
     pub fn enqueue(&mut self, offset: u64, record: &Record<'_>, now_ms: u64) -> bool {
         self.skip_to(offset + 1);
-        let Some(timer) = timer::timer(record, self.saved.roll_window_ms) else {
+        let Some(timer) = timed::timer(record, self.saved.roll_window_ms) else {
             return false;
         };
         if offset < self.saved.delivered_offset && self.saved.is_over(&timer) {
             return true;
         }
+        self.count(offset, &timer, record, now_ms);
         self.fresh.push(timer);
         match timer.kind {
             TimerKind::Recall if timer.at_ms <= now_ms => self.recall(record),
@@ -153,14 +160,60 @@ impl Timers {
         true
     }
 
+    /// Once for each message, whether or not it is read again after a restart.
+    fn count(&mut self, offset: u64, timer: &Timer, record: &Record<'_>, now_ms: u64) {
+        if offset < self.saved.counted_offset {
+            return;
+        }
+        self.saved.counted_offset = offset + 1;
+        let Some(topic) = timed::real_topic(record).filter(|_| timer.kind != TimerKind::Recall)
+        else {
+            return;
+        };
+        let waiting = self.saved.waiting.entry(topic.into()).or_default();
+        waiting.count += 1;
+        waiting.changed_ms = now_ms;
+        self.saved.version = self.saved.version.next(now_ms as i64);
+    }
+
+    /// It is in the log: in its real topic, or in the timer topic anew; or it was taken back.
+    pub fn delivered(&mut self, record: &Record<'_>, now_ms: u64) {
+        let Some(topic) = timed::real_topic(record) else {
+            return;
+        };
+        if let Some(waiting) = self.saved.waiting.get_mut(topic) {
+            waiting.count = waiting.count.saturating_sub(1);
+            waiting.changed_ms = now_ms;
+            if waiting.count == 0 {
+                self.saved.waiting.remove(topic);
+            }
+            self.saved.version = self.saved.version.next(now_ms as i64);
+        }
+    }
+
+    /// How they stand, with the timer topic's queue ending at `end`.
+    pub fn figures(&self, end: u64, now_ms: u64) -> TimerFigures {
+        // Of what is due later the wheel knows about when, but never a time that is too late.
+        let due_ms = self.wheel.next_due_ms().unwrap_or(now_ms);
+        let due_ms = due_ms.max(self.saved.delivered_ms);
+        TimerFigures {
+            read_ms: self.saved.delivered_ms,
+            queue_offset: self.enqueued_offset,
+            behind_messages: end.saturating_sub(self.enqueued_offset),
+            behind_ms: now_ms.saturating_sub(due_ms),
+            waiting: self.saved.waiting.clone(),
+            version: self.saved.version,
+        }
+    }
+
     /// From now on what this record takes back is not to be delivered.
     pub fn recall(&mut self, record: &Record<'_>) {
-        self.recalled.extend(timer::recall_key(record));
+        self.recalled.extend(timed::recall_key(record));
     }
 
     pub fn is_recalled(&self, record: &Record<'_>) -> bool {
         !self.recalled.is_empty()
-            && timer::recall_key(record).is_some_and(|key| self.recalled.contains(&key))
+            && timed::recall_key(record).is_some_and(|key| self.recalled.contains(&key))
     }
 
     /// So many make a run.
@@ -225,6 +278,9 @@ impl Timers {
             self.saved.delivered_offset = self.enqueued_offset;
         }
         self.is_dirty |= std::mem::take(&mut self.has_taken);
+        if self.is_empty() && self.held.is_empty() {
+            self.saved.waiting.clear(); // Some had lost their records to the retention, and so never were delivered.
+        }
         let still_ms = delivered_ms.saturating_sub(2 * RECALL_SPAN_MS) as i64;
         self.recalled = self.recalled.split_off(&(still_ms, String::new()));
     }

@@ -12,15 +12,15 @@
 
 use std::borrow::Cow;
 
-use super::delay::SCHEDULE;
-use super::noted::Noted;
-use super::send::{OwnMessage, SendPlan, check_properties_with};
-use super::{Broker, Refusal, system_topics};
+use crate::broker::delay::SCHEDULE;
+use crate::broker::noted::Noted;
+use crate::broker::send::{OwnMessage, SendPlan, check_properties_with};
+use crate::broker::{Broker, Refusal, system_topics};
 use crate::message::{Record, properties};
 use crate::store::{Timer, TimerKind};
 use crate::wire::codes::response;
 
-pub use super::system_topics::TIMER;
+pub use crate::broker::system_topics::TIMER;
 
 pub const DELAY_SEC: &str = "TIMER_DELAY_SEC";
 pub const DELAY_MS: &str = "TIMER_DELAY_MS";
@@ -39,7 +39,7 @@ const LATER_BYTES: usize = 128;
 
 impl Broker {
     /// Redirects a message with a time of its own into the timer topic; one whose time has come stays where it is.
-    pub(super) fn postpone(
+    pub(in crate::broker) fn postpone(
         &self,
         plan: &mut SendPlan<'_>,
         noted: &Noted<'_>,
@@ -84,21 +84,21 @@ impl Broker {
 
 /// What a message's properties say about its time.
 #[derive(Debug, Default)]
-pub(super) struct Wish<'a> {
-    pub(super) delay_s: Option<&'a str>,
-    pub(super) delay_ms: Option<&'a str>,
-    pub(super) deliver_ms: Option<&'a str>,
+pub(in crate::broker) struct Wish<'a> {
+    pub(in crate::broker) delay_s: Option<&'a str>,
+    pub(in crate::broker) delay_ms: Option<&'a str>,
+    pub(in crate::broker) deliver_ms: Option<&'a str>,
     /// It has been in the timer topic before.
-    pub(super) was_timed: bool,
-    pub(super) is_recall: bool,
+    pub(in crate::broker) was_timed: bool,
+    pub(in crate::broker) is_recall: bool,
 }
 
 impl Wish<'_> {
-    pub(super) fn is_timed(&self) -> bool {
+    pub(in crate::broker) fn is_timed(&self) -> bool {
         !self.was_timed && self.has_time()
     }
 
-    pub(super) fn has_time(&self) -> bool {
+    pub(in crate::broker) fn has_time(&self) -> bool {
         self.delay_s.is_some() || self.delay_ms.is_some() || self.deliver_ms.is_some()
     }
 
@@ -247,7 +247,16 @@ pub fn recall_key(record: &Record<'_>) -> Option<(i64, String)> {
         }
         None => properties::find(all, properties::UNIQUE_KEY)?,
     };
-    Some((out_ms, format!("{topic}+{unique_key}")))
+    Some((out_ms, delete_key(topic, unique_key)))
+}
+
+pub(in crate::broker) fn delete_key(topic: &str, unique_key: &str) -> String {
+    format!("{topic}+{unique_key}")
+}
+
+/// The topic that it waits for.
+pub fn real_topic<'a>(record: &Record<'a>) -> Option<&'a str> {
+    properties::find(record.properties_without_crc(), properties::REAL_TOPIC)
 }
 
 fn number(all: &[u8], name: &str) -> Option<i64> {

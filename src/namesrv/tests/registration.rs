@@ -1,0 +1,259 @@
+//! Brokers that come, live and go.
+
+use super::*;
+
+#[test]
+fn a_missing_field_is_named() {
+    let mut server = server();
+    for (code, field) in [
+        (request::GET_ROUTEINFO_BY_TOPIC, "topic"),
+        (request::REGISTER_BROKER, "clusterName"),
+        (request::UNREGISTER_BROKER, "clusterName"),
+        (request::BROKER_HEARTBEAT, "brokerAddr"),
+        (request::QUERY_DATA_VERSION, "brokerAddr"),
+        (request::GET_BROKER_MEMBER_GROUP, "clusterName"),
+        (request::GET_TOPICS_BY_CLUSTER, "cluster"),
+        (request::WIPE_WRITE_PERM_OF_BROKER, "brokerName"),
+        (request::ADD_WRITE_PERM_OF_BROKER, "brokerName"),
+        (request::DELETE_TOPIC_IN_NAMESRV, "topic"),
+        (request::REGISTER_TOPIC_IN_NAMESRV, "topic"),
+        (request::PUT_KV_CONFIG, "namespace"),
+        (request::GET_KV_CONFIG, "namespace"),
+        (request::DELETE_KV_CONFIG, "namespace"),
+        (request::GET_KVLIST_BY_NAMESPACE, "namespace"),
+    ] {
+        let reply = ask(&mut server, code, &[], &[]);
+        let remark = format!("the custom field <{field}> is null");
+        assert_eq!(
+            (reply.code, reply.remark),
+            (response::SYSTEM_ERROR, Some(remark)),
+            "{code}"
+        );
+    }
+}
+
+#[test]
+fn a_registration_is_checked() {
+    let mut server = server();
+    let body = report_of(2, [topic("T", 8, 6, 0)]);
+    let crc = (crc32fast::hash(&body) & 0x7FFF_FFFF).to_string();
+    ok(
+        &mut server,
+        request::REGISTER_BROKER,
+        &with(&BROKER_A, "bodyCrc32", &crc),
+        &body,
+    );
+
+    let refused = |server: &mut NameServer, ext: &[(&str, &str)], body: &[u8]| {
+        let reply = ask(server, request::REGISTER_BROKER, ext, body);
+        assert_eq!(reply.code, response::SYSTEM_ERROR);
+        reply.remark.unwrap()
+    };
+    assert_eq!(
+        refused(&mut server, &with(&BROKER_A, "bodyCrc32", "1"), &body),
+        "crc32 not match"
+    );
+    let stranger = with(
+        &with(&BROKER_A, "brokerName", "broker-b"),
+        "brokerAddr",
+        "127.0.0.3:1",
+    );
+    assert_eq!(
+        refused(&mut server, &stranger, &body),
+        "register broker failed"
+    );
+    assert!(
+        refused(&mut server, &with(&BROKER_A, "brokerId", "first"), &body)
+            .contains("<brokerId> is not a number")
+    );
+    assert!(
+        refused(&mut server, &BROKER_A, b"{\"topic")
+            .starts_with("RegisterBrokerBody cannot be read")
+    );
+    assert!(refused(&mut server, &BROKER_A, b"[]").contains("neither JSON nor zlib"));
+    assert!(refused(&mut server, &BROKER_A, &[0x78, 0x9c, 1, 2, 3]).contains("does not inflate"));
+    ok(
+        &mut server,
+        request::GET_ROUTEINFO_BY_TOPIC,
+        &[("topic", "T")],
+        &[],
+    );
+}
+
+#[test]
+fn the_body_before_3_0_11_is_the_wrapper_alone() {
+    let mut server = NameServer::default();
+    let table: serde_json::Map<String, Json> = [topic("T", 8, 6, 0), topic("U", 8, 6, 0)]
+        .into_iter()
+        .collect();
+    let body = json!({"dataVersion": {"counter": 1}, "topicConfigTable": table}).to_string();
+    let old: Vec<(&str, &str)> = BROKER_A[..5].to_vec();
+    ok(&mut server, request::REGISTER_BROKER, &old, body.as_bytes());
+    assert_eq!(server.routes.topics().collect::<Vec<_>>(), ["T", "U"]);
+    ok(
+        &mut NameServer::default(),
+        request::REGISTER_BROKER,
+        &BROKER_A,
+        &[],
+    );
+}
+
+#[test]
+fn a_registration_may_have_bare_numbers_as_keys() {
+    let mapping = r#"{"T":{"bname":"broker-a","currIdMap":{0:0,1:1},"topic":"T","totalQueues":2}}"#;
+    let body = String::from_utf8(report_of(1, [topic("T", 8, 6, 0), topic("U", 8, 6, 0)])).unwrap();
+    let wrapper = "\"topicConfigSerializeWrapper\":{";
+    let body = body.replace(
+        wrapper,
+        &format!("{wrapper}\"topicQueueMappingInfoMap\":{mapping},"),
+    );
+    assert!(
+        serde_json::from_str::<Json>(&body).is_err(),
+        "this is fastjson's dialect"
+    );
+    let mut server = NameServer::default();
+    ok(
+        &mut server,
+        request::REGISTER_BROKER,
+        &BROKER_A,
+        body.as_bytes(),
+    );
+    assert!(server.routes.route("T").is_some());
+}
+
+#[test]
+fn a_compressed_registration_is_known_by_its_first_byte() {
+    let version = part(b"{\"counter\":7,\"stateVersion\":0,\"timestamp\":1}");
+    let topics = [part(b"T 8 4 6 SINGLE_TAG {}"), part(b"U 1 1 6 SINGLE_TAG")].concat();
+    let body = deflated(&[
+        &version,
+        &2i32.to_be_bytes(),
+        &topics,
+        &part(b"[]"),
+        &0i32.to_be_bytes(),
+    ]);
+    for said in ["true", "false"] {
+        let mut server = NameServer::default();
+        ok(
+            &mut server,
+            request::REGISTER_BROKER,
+            &with(&BROKER_A, "compressed", said),
+            &body,
+        );
+        let queues = server.routes.route("T").unwrap().queues["broker-a"];
+        assert_eq!(
+            queues,
+            Queues {
+                read: 8,
+                write: 4,
+                perm: 6,
+                topic_sys_flag: 0
+            }
+        );
+        assert_eq!(
+            server
+                .routes
+                .data_version("127.0.0.2:20911")
+                .unwrap()
+                .counter,
+            7
+        );
+    }
+    for broken in [
+        deflated(&[&version, &i32::MAX.to_be_bytes(), &topics]),
+        deflated(&[&version, &2i32.to_be_bytes(), &(-5i32).to_be_bytes()]),
+        deflated(&[&version, &1i32.to_be_bytes(), &part(b"T eight 4 6")]),
+        deflated(&[&[0; 3]]),
+        deflated(&[&[0; 1 << 17]]),
+    ] {
+        let reply = ask(
+            &mut NameServer::default(),
+            request::REGISTER_BROKER,
+            &BROKER_A,
+            &broken,
+        );
+        assert_eq!(reply.code, response::SYSTEM_ERROR);
+    }
+}
+
+#[test]
+fn a_replica_is_told_its_master() {
+    let mut server = server();
+    let replica = with(
+        &with(&BROKER_A, "brokerId", "1"),
+        "brokerAddr",
+        "127.0.0.3:20911",
+    );
+    let reply = ok(
+        &mut server,
+        request::REGISTER_BROKER,
+        &replica,
+        &report_of(1, []),
+    );
+    let expected = [
+        ("haServerAddr", "127.0.0.2:20912".to_owned()),
+        ("masterAddr", "127.0.0.2:20911".to_owned()),
+    ];
+    assert_eq!(reply.ext, expected);
+    let group = [
+        ("clusterName", "DefaultCluster"),
+        ("brokerName", "broker-a"),
+    ];
+    let reply = ok(&mut server, request::GET_BROKER_MEMBER_GROUP, &group, &[]);
+    assert_eq!(
+        text(&reply),
+        "{\"brokerMemberGroup\":{\"brokerAddrs\":{0:\"127.0.0.2:20911\",1:\"127.0.0.3:20911\"},\
+         \"brokerName\":\"broker-a\",\"cluster\":\"DefaultCluster\"}}"
+    );
+    let nobody = with(&group, "brokerName", "nobody");
+    let reply = ok(&mut server, request::GET_BROKER_MEMBER_GROUP, &nobody, &[]);
+    assert_eq!(
+        text(&reply),
+        "{\"brokerMemberGroup\":{\"brokerAddrs\":{},\"brokerName\":\"nobody\",\"cluster\":\"DefaultCluster\"}}"
+    );
+}
+
+#[test]
+fn brokers_come_live_and_go() {
+    let mut server = server();
+    let body = br#"{"counter":1,"stateVersion":0,"timestamp":1}"#;
+    let reply = ok(&mut server, request::QUERY_DATA_VERSION, &BROKER_A, body);
+    assert_eq!(
+        (reply.ext.as_slice(), text(&reply).as_bytes()),
+        (&[("changed", "false".to_owned())][..], &body[..])
+    );
+    let reply = ok(
+        &mut server,
+        request::QUERY_DATA_VERSION,
+        &BROKER_A,
+        br#"{"counter":2}"#,
+    );
+    assert_eq!(reply.ext, [("changed", "true".to_owned())]);
+    let stranger = with(&BROKER_A, "brokerAddr", "127.0.0.9:1");
+    let reply = ok(&mut server, request::QUERY_DATA_VERSION, &stranger, body);
+    assert_eq!(
+        (reply.ext, reply.body),
+        (vec![("changed", "true".to_owned())], vec![])
+    );
+
+    let alive = ask_from(
+        &mut server,
+        (V4_9_8, 1, 100_000),
+        request::BROKER_HEARTBEAT,
+        &BROKER_A,
+        &[],
+    );
+    assert_eq!(alive.code, response::SUCCESS);
+    assert!(server.expire(220_000).is_empty());
+    assert_eq!(server.expire(220_001), [1]);
+    assert_eq!(server.routes.brokers().count(), 0);
+
+    let mut server = self::server();
+    ok(&mut server, request::UNREGISTER_BROKER, &BROKER_A, &[]);
+    ok(&mut server, request::UNREGISTER_BROKER, &BROKER_A, &[]);
+    assert_eq!(server.routes.topics().count(), 0);
+
+    let mut server = self::server();
+    server.connection_closed(1);
+    assert_eq!(server.routes.topics().count(), 0);
+}
