@@ -328,13 +328,20 @@ impl<I: Io> Shard<I> {
             .store
             .scan_cold(queue, offset, &limits, filter, &mut positions)
             .await?;
-        let read = self.store.read_cold(&positions, Vec::new()).await;
+        let read = self.store.read_readable(queue, &positions).await;
         match (scan, read) {
             (Scan::Found { next_offset }, Err(ReadError::Removed { .. })) => {
                 Ok((Scanned::Removed { next_offset }, Vec::new(), 0))
             }
             (_, Err(error)) => Err(error),
-            (scan, Ok(body)) => Ok((scanned_cold(scan), body, positions.len())),
+            // None of them can be read any more.
+            (Scan::Found { next_offset }, Ok(read)) if read.records.is_empty() => {
+                Ok((Scanned::Removed { next_offset }, Vec::new(), 0))
+            }
+            (scan, Ok(read)) => {
+                let messages = positions.len() - read.lost.len();
+                Ok((scanned_cold(scan), read.records, messages))
+            }
         }
     }
 

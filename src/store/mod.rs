@@ -10,6 +10,7 @@ mod cold;
 mod commit_log;
 mod config;
 mod consume_queue;
+mod damage;
 mod error;
 mod group_commit;
 mod index;
@@ -19,12 +20,14 @@ mod queue_files;
 mod recovery;
 mod retention;
 mod saving;
+mod scrub;
 mod search;
 mod segments;
 #[cfg(test)]
 mod tests;
 mod text_files;
 mod timer_runs;
+mod unreadable;
 mod waiters;
 mod whole_file;
 
@@ -33,6 +36,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use cold::Readable;
 pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
 pub use error::StoreError as ReadError;
@@ -43,6 +47,7 @@ pub use retention::Retention;
 pub use search::Boundary;
 pub use text_files::TextFiles;
 pub use timer_runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
+pub use unreadable::{Place, Unreadable};
 
 use crate::io::{Io, Notify};
 use crate::mem::Pages;
@@ -70,6 +75,8 @@ pub struct Store<I: Io> {
     checkpoint: CheckpointFile<I>,
     texts: TextFiles<I>,
     cold: BlockCache,
+    unreadable: unreadable::Known,
+    scrub: scrub::Scrub,
     /// There may be something to write.
     work: Notify,
     /// The log was committed further, or never will be again.
@@ -206,6 +213,10 @@ pub struct Figures {
     pub free_queue_chunks: usize,
     /// Store time of the oldest message of the log, if there is one.
     pub first_store_time_ms: Option<i64>,
+    /// Messages that were found to be unreadable.
+    pub unreadable: u64,
+    /// The log has been read through up to here.
+    pub scrubbed_to: u64,
 }
 
 impl<I: Io> Store<I> {
@@ -527,6 +538,8 @@ impl<I: Io> Store<I> {
             not_committed_bytes: state.log.tail() - state.committed,
             free_queue_chunks: state.queues.free_chunks(),
             first_store_time_ms: state.first_store_time_ms,
+            unreadable: self.unreadable.len(),
+            scrubbed_to: self.scrub.position(),
         }
     }
 

@@ -9,7 +9,10 @@
 use super::checkpoint::{Checkpoint, CheckpointFile};
 use super::commit_log::{ceil, floor};
 use super::config::SCHEDULE_TOPIC;
-use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, Entry, QueueBounds};
+use super::consume_queue::{
+    ConsumeQueues, ENTRY_BYTES, Entry, MIN_RECORD_BYTES, QueueBounds, QueueIndex,
+};
+use super::damage::{self, Gap, Known};
 use super::index::Mark;
 use super::open::Progress;
 use super::queue_files::{BLANK, Found, MAX_QUEUE_ID, QueueFiles};
@@ -34,6 +37,11 @@ pub(super) struct Recovery<'a, I: Io> {
     pub checkpointed: u64,
     /// What the checkpoint says of the key index.
     pub index: Option<Mark>,
+    /// Up to here the log is known to have been on the device.
+    flushed_to: u64,
+    /// What of the log was left behind, and the last part of it.
+    lost_bytes: u64,
+    gap: Option<Gap>,
 }
 
 /// What to do when a record does not continue its queue.
@@ -66,6 +74,9 @@ impl<'a, I: Io> Recovery<'a, I> {
             messages: 0,
             checkpointed: 0,
             index: None,
+            flushed_to: 0,
+            lost_bytes: 0,
+            gap: None,
         }
     }
 
@@ -77,6 +88,8 @@ impl<'a, I: Io> Recovery<'a, I> {
     ) -> Result<u64, StoreError> {
         let checkpoint = self.checkpoint.load().await?;
         self.index = checkpoint.and_then(|checkpoint| checkpoint.index);
+        self.flushed_to = checkpoint.map_or(0, |checkpoint| checkpoint.position);
+        self.find_missing_files().await?;
         let (Some(log_min), Some(log_end)) = (self.segments.min_position(), self.segments.end())
         else {
             if checkpoint.is_some() {
@@ -97,7 +110,15 @@ impl<'a, I: Io> Recovery<'a, I> {
         };
         let tail = match continued {
             Ok(tail) => tail,
-            Err(Mismatch) => self.rebuild(log_min, progress).await?,
+            Err(Mismatch) => {
+                let rebuilt = self.rebuild(log_min, progress).await;
+                if let (Err(StoreError::Damaged { .. }), Some(checkpoint)) = (&rebuilt, checkpoint)
+                {
+                    // It was revoked, and the next start is to know of the damage, too.
+                    self.checkpoint.save(&checkpoint).await?;
+                }
+                rebuilt?
+            }
         };
         if !was_closed {
             let wipe_to = match checkpoint {
@@ -138,7 +159,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         self.queues.clear();
         self.keep_queue_ends(log_min).await?;
         (self.last_store_time_ms, self.messages) = (0, 0);
-        self.checkpointed = 0;
+        (self.checkpointed, self.lost_bytes, self.gap) = (0, 0, None);
         match self.read_log(log_min, Gaps::Take, progress).await? {
             Ok(tail) => Ok(tail),
             Err(Mismatch) => unreachable!("gaps were taken"),
@@ -287,23 +308,27 @@ impl<'a, I: Io> Recovery<'a, I> {
         let mut read_bytes: u64 = 0;
         let mut window = Window::default();
         loop {
-            let size = match self.next_in(&mut window, position).await? {
-                Next::Record { size } => size,
-                Next::Blank { size } => {
+            let record = match self.next_in(&mut window, position).await {
+                Ok(Next::Record { size }) => {
+                    let bytes = window.bytes(self.segments, position, size).await;
+                    self.successor(bytes, position)?
+                }
+                Ok(Next::Blank { size }) => {
                     position += size;
                     continue;
                 }
-                Next::End => return Ok(Ok(position)),
+                Ok(Next::End) => None,
+                Err(_) if self.config.skip_damaged => None,
+                Err(error) => return Err(error),
             };
-            let Some(bytes) = window.bytes(self.segments, position, size).await? else {
-                return Ok(Ok(position));
+            let Some(record) = record else {
+                match self.behind_damage(position).await? {
+                    Some(next) => position = next,
+                    None => return Ok(Ok(position)),
+                }
+                continue;
             };
-            let Ok(record) = Record::decode(bytes, Check::Crc) else {
-                return Ok(Ok(position));
-            };
-            if record.physical_offset != position {
-                return Ok(Ok(position));
-            }
+            let size = record.total_size as usize;
             if let Err(Mismatch) = self.take(&record, gaps).await? {
                 return Ok(Err(Mismatch));
             }
@@ -313,6 +338,81 @@ impl<'a, I: Io> Recovery<'a, I> {
                 progress(Progress::Read { bytes: read_bytes });
             }
         }
+    }
+
+    /// The record, if it is provably that of this position.
+    fn successor<'b>(
+        &self,
+        bytes: Result<Option<&'b [u8]>, StoreError>,
+        position: u64,
+    ) -> Result<Option<Record<'b>>, StoreError> {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(_) if self.config.skip_damaged => None,
+            Err(error) => return Err(error),
+        };
+        let record = bytes.and_then(|bytes| Record::decode(bytes, Check::Crc).ok());
+        Ok(record.filter(|record| record.physical_offset == position))
+    }
+
+    fn known(&self) -> Known<'a, I> {
+        Known {
+            segments: self.segments,
+            config: self.config,
+            flushed_to: self.flushed_to,
+        }
+    }
+
+    /// Where the log goes on behind a place at which it cannot be read; `None` if it ends there.
+    async fn behind_damage(&mut self, position: u64) -> Result<Option<u64>, StoreError> {
+        let known = self.known();
+        let Some(damage) = known.damage_at(position).await? else {
+            return Ok(None);
+        };
+        if !self.config.skip_damaged {
+            return Err(known.refusal(&damage));
+        }
+        let gap = known.behind(&damage).await?;
+        tracing::error!(
+            from = gap.from,
+            to = gap.to,
+            "a part of the log cannot be read and is left behind: {}",
+            damage.proof
+        );
+        self.lost_bytes += gap.to - gap.from;
+        self.gap = Some(gap);
+        Ok((gap.to > position).then_some(gap.to))
+    }
+
+    /// Whether the log's files reach from one end to the other; made anew, without a message, where that was asked for.
+    async fn find_missing_files(&mut self) -> Result<(), StoreError> {
+        let log = self.segments.min_position().zip(self.segments.end());
+        let is_there = log.is_some_and(|(min, end)| (min..=end).contains(&self.flushed_to));
+        if is_there || self.flushed_to == 0 && log.is_some() {
+            return Ok(());
+        }
+        let has_messages = || async {
+            let queues = self.queue_files.find_all().await?;
+            Ok(self.flushed_to > 0 || queues.iter().any(|queue| queue.max > 0))
+        };
+        if !has_messages().await? {
+            return Ok(());
+        }
+        if !self.config.skip_damaged {
+            let dir = self.config.dir.clone();
+            return Err(damage::missing(dir, log, self.flushed_to));
+        }
+        tracing::error!(
+            position = self.flushed_to,
+            "files of the log are missing: going on without them"
+        );
+        let last = self.segments.start_of(self.flushed_to);
+        let mut start = log.map_or(last, |(_, end)| end);
+        while start <= last {
+            self.segments.file_or_create(start).await?;
+            start += self.config.segment_bytes;
+        }
+        Ok(())
     }
 
     async fn next_in(&self, window: &mut Window, position: u64) -> Result<Next, StoreError> {
@@ -342,6 +442,9 @@ impl<'a, I: Io> Recovery<'a, I> {
         let QueueBounds { min, max, .. } = self.queues.queue(queue).bounds;
         match record.queue_offset {
             offset if offset == max => {}
+            offset if min < max && self.are_lost(offset.checked_sub(max)) => {
+                self.fill(queue, offset).await?;
+            }
             // The topic was deleted and made again.
             0 => {
                 self.queue_files
@@ -367,6 +470,27 @@ impl<'a, I: Io> Recovery<'a, I> {
         restored.last_store_time_ms = record.store_timestamp_ms;
         self.messages += 1;
         Ok(Ok(()))
+    }
+
+    /// Whether so many messages may have stood in what was left behind.
+    fn are_lost(&self, messages: Option<u64>) -> bool {
+        let most = self.lost_bytes / MIN_RECORD_BYTES as u64;
+        self.gap.is_some() && messages.is_some_and(|messages| messages <= most)
+    }
+
+    /// Entries for the messages up to `offset`: they lead to where nothing can be read.
+    async fn fill(&mut self, queue: QueueIndex, offset: u64) -> Result<(), StoreError> {
+        let Some(gap) = self.gap else { return Ok(()) };
+        let entry = Entry {
+            physical_offset: gap.from,
+            size: MIN_RECORD_BYTES as u32,
+            tags_code: 0,
+        };
+        while self.queues.queue(queue).bounds.max < offset {
+            self.make_room().await?;
+            self.queues.push(queue, &entry);
+        }
+        Ok(())
     }
 
     /// Saves what has been restored when memory gets short.
@@ -475,13 +599,28 @@ fn entry_tags(record: &Record<'_>, delay_levels_ms: &[u64]) -> i64 {
 const UNKNOWN_LEVEL_MS: u64 = 1000;
 
 /// A stretch of the log in memory.
-#[derive(Default)]
 pub(super) struct Window {
     start: u64,
     bytes: Vec<u8>,
+    read_bytes: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::reading(READ_BYTES)
+    }
 }
 
 impl Window {
+    /// Reads so much of the log at a time, or what a larger record needs.
+    pub fn reading(read_bytes: usize) -> Self {
+        Self {
+            start: 0,
+            bytes: Vec::new(),
+            read_bytes,
+        }
+    }
+
     /// `len` bytes at a position, all in one segment; `None` if the log has no file for them.
     pub async fn bytes<I: Io>(
         &mut self,
@@ -493,7 +632,7 @@ impl Window {
             self.start <= position && position + len as u64 <= self.start + self.bytes.len() as u64;
         if !is_here {
             let start = floor(position);
-            let wanted = ((position - start) as usize + len).max(READ_BYTES);
+            let wanted = ((position - start) as usize + len).max(self.read_bytes);
             let Some(block) = segments.read(start, wanted).await? else {
                 return Ok(None);
             };
