@@ -229,11 +229,11 @@ impl<I: Io> Store<I> {
     ) -> Result<(), StoreError> {
         let start = out.len();
         self.check_size(position)?;
-        if self.copy_hot(position, out) {
-            return Ok(());
+        if !self.copy_hot(position, out) {
+            self.read_log(position.physical_offset, position.size as usize, out)
+                .await?;
         }
-        self.read_log(position.physical_offset, position.size as usize, out)
-            .await?;
+        // Whatever the queue's entry says, which may be what has rotted.
         check(&out[start..], position.physical_offset)
     }
 
@@ -355,7 +355,7 @@ impl<I: Io> Store<I> {
         }
         let mut bytes = Vec::new();
         if self.copy_hot(position, &mut bytes) {
-            return Ok(Some(bytes));
+            return Ok(check(&bytes, physical_offset).is_ok().then_some(bytes));
         }
         let error = match self.read_alone(position).await {
             Ok(record) => return Ok(Some(record)),

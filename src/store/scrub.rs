@@ -44,7 +44,7 @@ const SAVE_BYTES: u64 = 256 << 20;
 pub(super) struct Scrub {
     /// What is before it was read in this pass, and is whole or noted.
     position: Cell<u64>,
-    began_ms: Cell<i64>,
+    pub began_ms: Cell<i64>,
     saved_position: Cell<u64>,
     pub wake: Notify,
 }
