@@ -28,6 +28,7 @@ mod tests;
 mod text_files;
 mod timer_runs;
 mod unreadable;
+pub mod verify;
 mod waiters;
 mod whole_file;
 

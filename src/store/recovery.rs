@@ -588,7 +588,7 @@ impl Next {
 }
 
 /// What the queue's entry of a record holds besides its place.
-fn entry_tags(record: &Record<'_>, delay_levels_ms: &[u64]) -> i64 {
+pub(super) fn entry_tags(record: &Record<'_>, delay_levels_ms: &[u64]) -> i64 {
     if record.topic == SCHEDULE_TOPIC {
         let delay_ms = delay_levels_ms
             .get(record.queue_id as usize)

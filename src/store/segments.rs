@@ -142,7 +142,31 @@ impl<I: Io> Segments<I> {
             };
             files.insert(start, file);
         }
-        Ok(Self {
+        Ok(Self::with(io, dir, segment_bytes, files))
+    }
+
+    /// Those that begin at these positions, to be read only.
+    pub async fn view(
+        io: &I,
+        dir: &Path,
+        segment_bytes: u64,
+        starts: &[u64],
+    ) -> Result<Self, StoreError> {
+        let mut files = BTreeMap::new();
+        for start in starts {
+            let path = dir.join(offset_name(*start));
+            let options = OpenOptions {
+                direct: true,
+                ..OpenOptions::default()
+            };
+            let file = io.open(&path, options).await;
+            files.insert(*start, file.map_err(StoreError::io("open", &path))?);
+        }
+        Ok(Self::with(io.clone(), dir.to_owned(), segment_bytes, files))
+    }
+
+    fn with(io: I, dir: PathBuf, segment_bytes: u64, files: BTreeMap<u64, I::File>) -> Self {
+        Self {
             io,
             dir,
             segment_bytes,
@@ -155,7 +179,7 @@ impl<I: Io> Segments<I> {
             made: Waiters::default(),
             no_space: RefCell::default(),
             clean_now: Notify::default(),
-        })
+        }
     }
 
     pub fn segment_bytes(&self) -> u64 {
