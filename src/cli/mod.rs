@@ -5,6 +5,7 @@ pub mod bench;
 mod broker;
 mod consume;
 mod embedded;
+mod health;
 mod json_lines;
 mod namesrv;
 mod process;

@@ -526,6 +526,12 @@ impl<I: Io> Store<I> {
         self.state.borrow().fence.clone()
     }
 
+    /// Why no message is taken until there is space again, if so.
+    pub fn full(&self) -> Option<Arc<str>> {
+        let reason = self.state.borrow().full.reason().cloned();
+        reason.or_else(|| self.segments.no_space())
+    }
+
     pub fn figures(&self) -> Figures {
         let state = self.state.borrow();
         Figures {

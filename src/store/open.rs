@@ -30,14 +30,28 @@ pub enum Progress {
     Recovering { from: u64 },
     /// The queues' files do not fit the log: they are made again from all of it.
     Rebuilding,
-    /// So much has been read.
-    Read { bytes: u64 },
+    /// So much of the log has been read, of about so much.
+    Read { read_bytes: u64, total_bytes: u64 },
     Opened {
         log_min: u64,
         log_max: u64,
         queues: usize,
         recovered_messages: u64,
     },
+}
+
+impl Progress {
+    /// How much of the work is done.
+    pub fn percent(&self) -> u64 {
+        match self {
+            Self::Recovering { .. } | Self::Rebuilding => 0,
+            Self::Read {
+                read_bytes,
+                total_bytes,
+            } => read_bytes * 100 / (*total_bytes).max(1),
+            Self::Opened { .. } => 100,
+        }
+    }
 }
 
 impl fmt::Display for Progress {
@@ -53,7 +67,16 @@ impl fmt::Display for Progress {
                 f,
                 "the queue files do not fit the log: making them again from all of it"
             ),
-            Self::Read { bytes } => write!(f, "read {} MiB of the log", bytes >> 20),
+            Self::Read {
+                read_bytes,
+                total_bytes,
+            } => write!(
+                f,
+                "read {} of {} MiB of the log ({} %)",
+                read_bytes >> 20,
+                total_bytes >> 20,
+                self.percent()
+            ),
             Self::Opened {
                 log_min,
                 log_max,

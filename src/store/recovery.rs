@@ -339,7 +339,11 @@ impl<'a, I: Io> Recovery<'a, I> {
             position += size as u64;
             read_bytes += size as u64;
             if read_bytes / (256 << 20) != (read_bytes - size as u64) / (256 << 20) {
-                progress(Progress::Read { bytes: read_bytes });
+                let log_end = self.segments.end().unwrap_or(position);
+                progress(Progress::Read {
+                    read_bytes,
+                    total_bytes: read_bytes + log_end.saturating_sub(position),
+                });
             }
         }
     }
