@@ -175,9 +175,9 @@ fn every_kind_of_damage_is_found() {
     shop.damaged(LOG, |path| cut(path, 100_000), &["100000 bytes"]);
     shop.damaged(SECOND, |path| cut(path, 0), &["0 bytes"]);
     shop.damaged(
-        LOG,
+        SECOND,
         |path| fs::remove_file(path).expect("removed"),
-        &["with this queue offset"],
+        &["no file", "with this queue offset"],
     );
 
     // The queues: place, size and tags code of an entry, one too many, one too few, a file cut.

@@ -125,8 +125,8 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
         let log_bytes = files.iter().map(|file| file.len_bytes).sum::<u64>();
         self.of = log_bytes * if index_files.is_empty() { 1 } else { 2 };
         self.walk(&log, &mut queues).await?;
-        self.finish_queues(&queues).await?;
         self.check_checkpoint();
+        self.finish_queues(&queues).await?;
         for file in index_files {
             self.check_index(&log, &file).await?;
         }
