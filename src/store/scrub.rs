@@ -103,7 +103,8 @@ impl<I: Io> Store<I> {
         self.unreadable.forget(0, self.log_min());
         let position = self.scrub.position.get();
         let has_moved = position.abs_diff(self.scrub.saved_position.get()) >= SAVE_BYTES;
-        if !self.unreadable.changed.get() && !(has_moved && position > 0) {
+        let is_due = self.unreadable.changed.get() || has_moved && position > 0;
+        if !is_due {
             return;
         }
         let saved = Saved {
