@@ -7,7 +7,7 @@ use ringmq::cli::{Cli, run};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ringmq: {}", sentence(&error));
             ExitCode::FAILURE

@@ -113,6 +113,9 @@ pub struct Figures {
     pub log_writes: u64,
     pub log_written_bytes: u64,
     pub log_flushes: u64,
+    /// Messages that were found to be unreadable, and up to where the log has been read through.
+    pub unreadable_messages: u64,
+    pub scrubbed_to: u64,
     /// Of the device that holds the log, and the one with the ConsumeQueues.
     pub log_disk_used: f64,
     pub queue_disk_used: f64,

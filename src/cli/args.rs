@@ -45,6 +45,14 @@ pub struct BrokerArgs {
     /// Register with these name servers, ours or RocketMQ's, instead of starting one
     #[arg(long, value_name = "HOST:PORT;...", value_parser = namesrv)]
     pub namesrv: Option<NamesrvList>,
+
+    /// Open a damaged log without what cannot be read of it; first see what that is: ringmq store verify
+    #[arg(long)]
+    pub skip_damaged: bool,
+
+    /// Answer GET /live and GET /ready over HTTP at this port [default: off]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub health_port: Option<u16>,
 }
 
 /// Start a name server alone.
@@ -235,6 +243,8 @@ impl std::convert::From<BrokerArgs> for Flags {
             advertise: args.advertise,
             namesrv_port: args.namesrv_port,
             namesrv: args.namesrv.map(|NamesrvList(addresses)| addresses),
+            skip_damaged: args.skip_damaged.then_some(true),
+            health_port: args.health_port,
         }
     }
 }
@@ -400,7 +410,8 @@ mod tests {
 
     #[test]
     fn every_flag_arrives() {
-        let line = "broker --config a.conf --store /s --flush sync --cores 0,1 --port 11911 --advertise 192.0.2.9 --namesrv-port 19876";
+        let line = "broker --config a.conf --store /s --flush sync --cores 0,1 --port 11911 --advertise 192.0.2.9 --namesrv-port 19876 \
+                    --skip-damaged --health-port 8080";
         let expected = Flags {
             config_file: Some("a.conf".into()),
             store_dir: Some("/s".into()),
@@ -410,6 +421,8 @@ mod tests {
             advertise: Some(IpAddr::from([192, 0, 2, 9])),
             namesrv_port: Some(19876),
             namesrv: None,
+            skip_damaged: Some(true),
+            health_port: Some(8080),
         };
         assert_eq!(flags(line).unwrap(), expected);
         let namesrv = flags("broker --namesrv 192.0.2.1:9876;192.0.2.2:9876")

@@ -5,12 +5,16 @@ pub mod bench;
 mod broker;
 mod consume;
 mod embedded;
+mod health;
 mod json_lines;
 mod namesrv;
 mod process;
 mod runtime_info;
 mod send;
 mod setup;
+mod store;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -18,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::args::{BrokerArgs, ConsumeArgs, NamesrvArgs, SendArgs};
 use self::bench::BenchArgs;
+use self::store::StoreCommand;
 
 /// A message broker that speaks Apache RocketMQ's protocol and keeps its store, on io_uring.
 #[derive(Parser)]
@@ -34,13 +39,15 @@ enum Command {
     Bench(BenchArgs),
     Send(SendArgs),
     Consume(ConsumeArgs),
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
-pub fn run(cli: Cli) -> Result<()> {
+pub fn run(cli: Cli) -> Result<ExitCode> {
     // Next to the progress and the tables of a benchmark, the news of the brokers that it starts are noise; so is next to messages
     // how a client is doing.
     let usual = match cli.command {
-        Command::Bench(_) | Command::Send(_) | Command::Consume(_) => "warn",
+        Command::Bench(_) | Command::Send(_) | Command::Consume(_) | Command::Store(_) => "warn",
         _ => "warn,ringmq=info",
     };
     let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
@@ -49,10 +56,12 @@ pub fn run(cli: Cli) -> Result<()> {
         .with_writer(std::io::stderr)
         .init();
     match cli.command {
-        Command::Broker(args) => broker::run(args),
-        Command::Namesrv(args) => namesrv::run(args),
-        Command::Send(args) => send::run(args),
-        Command::Consume(args) => consume::run(args),
-        Command::Bench(args) => Ok(bench::run(args, &embedded::Embedding)?),
+        Command::Broker(args) => broker::run(args)?,
+        Command::Namesrv(args) => namesrv::run(args)?,
+        Command::Send(args) => send::run(args)?,
+        Command::Consume(args) => consume::run(args)?,
+        Command::Bench(args) => bench::run(args, &embedded::Embedding)?,
+        Command::Store(command) => return store::run(command),
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::health::Board;
 use super::setup::shard_setup;
 use crate::config::Config;
 use crate::reactor::{self, Ready};
@@ -59,10 +60,19 @@ impl Process {
     /// Starts every shard of `config` and comes back when all of them serve.
     pub fn start(config: &Config) -> Result<Process> {
         check_shard_count(config)?;
+        let board = Board::new((0..config.shards()).map(|shard| config.shard_name(shard)));
+        if config.health_port != 0 {
+            board.serve(config.bind_address, config.health_port)?;
+        }
         let (to_events, events) = channel();
         let mut starting = Vec::new();
         for shard in 0..config.shards() {
-            starting.push(spawn_shard(config, shard, to_events.clone())?);
+            starting.push(spawn_shard(
+                config,
+                shard,
+                to_events.clone(),
+                board.clone(),
+            )?);
         }
         let mut ready: Vec<Option<Started>> = starting.iter().map(|_| None).collect();
         while ready.iter().any(Option::is_none) {
@@ -165,7 +175,12 @@ struct StartingShard {
     thread: JoinHandle<()>,
 }
 
-fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<StartingShard> {
+fn spawn_shard(
+    config: &Config,
+    shard: usize,
+    events: Sender<Event>,
+    board: Board,
+) -> Result<StartingShard> {
     let setup = shard_setup(config, shard)?;
     let doorbell = Doorbell::new()?;
     let core = config.cores[shard];
@@ -189,7 +204,7 @@ fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<S
                         // It can only fail with the ring itself.
                         let _ = bell.wait(&doorbell).await;
                     };
-                    reactor::run(ring, setup, stop, move |ready| {
+                    let ready = move |ready| {
                         let started = Started {
                             ready,
                             facilities: at_ready.facilities(),
@@ -199,8 +214,9 @@ fn spawn_shard(config: &Config, shard: usize, events: Sender<Event>) -> Result<S
                             shard,
                             ready: Box::new(started),
                         });
-                    })
-                    .await
+                    };
+                    let watch = move |health| board.tell(shard, health);
+                    reactor::run_watched(ring, setup, stop, ready, watch).await
                 });
                 let result = match run {
                     Ok(served) => served.map_err(anyhow::Error::from),

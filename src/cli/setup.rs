@@ -78,6 +78,8 @@ fn store_config(config: &Config, shard: usize) -> StoreConfig {
             slots: config.max_hash_slots,
             entries: config.max_index_entries,
         }),
+        scrub_bytes_per_s: config.scrub_bytes_per_s,
+        skip_damaged: config.skip_damaged,
         store_host: advertise(config, shard),
         ..StoreConfig::default()
     }

@@ -118,6 +118,13 @@ config! {
     /// Bound of the ConsumeQueue entries in memory, per core. Enough for 100,000 queues with a chunk each.
     consume_queue_memory_bytes: u64 = 256 << 20, "consumeQueueMemoryBytes", Blocks(2 << 20..=1 << 40);
 
+    /// How fast each core's log is read through for damage, once a day. 0: not at all. A TiB takes three days.
+    scrub_bytes_per_s: u64 = 4 << 20, "scrubBytesPerSecond", 0..=1 << 30;
+    /// A damaged log is opened without what cannot be read. Off: the start is refused with the place.
+    skip_damaged: bool = false, "skipDamagedLog", Switch;
+    /// Answers `GET /live` and `GET /ready`. 0: nobody listens.
+    health_port: u16 = 0, "healthPort", 0..=65535;
+
     /// Messages can be found by their keys, at some CPU and disk space for each key.
     message_index: bool = true, "messageIndexEnable", Switch;
     /// Slots and entries of an index file; of another size RocketMQ's tools and a later start take it for damaged.

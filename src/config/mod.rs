@@ -33,6 +33,8 @@ pub struct Flags {
     pub advertise: Option<IpAddr>,
     pub namesrv_port: Option<u16>,
     pub namesrv: Option<Vec<String>>,
+    pub skip_damaged: Option<bool>,
+    pub health_port: Option<u16>,
 }
 
 /// A word to whoever starts the broker, about something that does not keep it from starting.
@@ -254,6 +256,8 @@ impl Config {
             listen_port => listen_port, "--port", "listenPort";
             advertise => advertise, "--advertise", "brokerIP1";
             namesrv_port => namesrv_port, "--namesrv-port", "namesrvPort";
+            skip_damaged => skip_damaged, "--skip-damaged", "skipDamagedLog";
+            health_port => health_port, "--health-port", "healthPort";
         }
         match (&flags.namesrv, flags.namesrv_port) {
             (Some(namesrv), _) => self.namesrv = namesrv.clone(),

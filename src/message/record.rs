@@ -162,6 +162,12 @@ pub fn blank_record(remaining: u32) -> [u8; 8] {
     bytes
 }
 
+/// Whether the bytes, should a record begin there, say that they stand at this log position.
+pub fn holds_position(bytes: &[u8], position: u64) -> bool {
+    let stored = bytes.get(PHYSICAL_OFFSET_AT..PHYSICAL_OFFSET_AT + 8);
+    stored == Some(&position.to_be_bytes())
+}
+
 /// How far [`Record::decode`] believes the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {

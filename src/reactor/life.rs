@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
@@ -42,14 +43,32 @@ const UNREAD: [(&str, &str, &str); 2] = [
 /// How long the end may take for the last commit.
 const LAST_COMMIT_NS: u64 = 10_000_000_000;
 
-/// Serves one shard until `stop` is done: then stops accepting, finishes what was accepted, and closes the store.
+/// How a shard is, for whoever watches over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    Opening(Progress),
+    Serving,
+    /// Nothing is acknowledged any more; messages can be read.
+    Fenced(Arc<str>),
+    /// No message is taken until there is space.
+    Full(Arc<str>),
+    Stopping,
+}
+
+/// Serves one shard until `stop` is done: then stops accepting, finishes what was accepted, and closes the store. Each
+/// change of its health goes to `watch`.
 pub async fn run<I: Io>(
     io: I,
     setup: ShardSetup,
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Ready),
+    watch: impl Fn(Health) + 'static,
 ) -> Result<(), ServeError> {
     refuse_foreign(&io, &setup.store.dir).await?;
+    let report = |progress: Progress| {
+        info!("{progress}");
+        watch(Health::Opening(progress));
+    };
     let store = Store::open(io.clone(), setup.store.clone(), report).await?;
     let broker = load_broker(&io, &setup, &store).await?;
     let listeners = [listen(&io, setup.listen)?, listen(&io, setup.vip_listen)?];
@@ -77,13 +96,29 @@ pub async fn run<I: Io>(
         figures: shard.store.figures(),
         registered,
     });
+    let watch = Rc::new(watch);
+    io.spawn(tell_health(shard.clone(), watch.clone()));
     stop.await;
+    watch(Health::Stopping);
     end(&shard).await;
     Ok(())
 }
 
-fn report(progress: Progress) {
-    info!("{progress}");
+/// Looks every tick, and says what has changed.
+async fn tell_health<I: Io>(shard: Rc<Shard<I>>, watch: Rc<impl Fn(Health)>) {
+    let mut told = None;
+    while !shard.stopping.get() {
+        let health = match (shard.store.fence(), shard.store.full()) {
+            (Some(reason), _) => Health::Fenced(reason),
+            (None, Some(reason)) => Health::Full(reason),
+            (None, None) => Health::Serving,
+        };
+        if told.as_ref() != Some(&health) {
+            watch(health.clone());
+            told = Some(health);
+        }
+        shard.io.sleep_until(shard.io.now().mono_ns + TICK_NS).await;
+    }
 }
 
 /// The rules with what config/ has kept, and a topic for every queue of the store: a message that was acknowledged must

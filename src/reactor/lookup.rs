@@ -149,7 +149,13 @@ impl<I: Io> Shard<I> {
                     .await
                     .map_err(unreadable)?;
                 let Some(record) = record else {
-                    let remark = format!("can not find message by the offset, {physical_offset}");
+                    let remark = match self.store.unreadable_at(physical_offset) {
+                        Some(lost) => format!(
+                            "the message at {physical_offset} cannot be read any more: {}",
+                            lost.reason
+                        ),
+                        None => format!("can not find message by the offset, {physical_offset}"),
+                    };
                     return Err(Refusal::new(response::SYSTEM_ERROR, remark));
                 };
                 connection.answer(caller, response::SUCCESS, None, &[], &record);

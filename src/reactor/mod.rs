@@ -43,6 +43,8 @@ mod timer;
 mod transaction;
 mod view;
 
+pub use life::Health;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -104,11 +106,22 @@ pub async fn run<I: Io>(
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
+    run_watched(io, setup, stop, ready, |_| {}).await
+}
+
+/// As [`run`]; each change of the shard's health goes to `watch`.
+pub async fn run_watched<I: Io>(
+    io: I,
+    setup: ShardSetup,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+    watch: impl Fn(Health) + 'static,
+) -> Result<(), ServeError> {
     let names = match &setup.builtin_namesrv {
         Some(names) => Some(namesrv::start(&io, names).await?),
         None => None,
     };
-    life::run(io, setup, stop, ready).await?;
+    life::run(io, setup, stop, ready, watch).await?;
     if let Some(names) = names {
         names.stop().await;
     }

@@ -15,7 +15,7 @@ const MAX_READ_BYTES: usize = 1 << 20;
 pub(super) struct Queued {
     pub queue_offset: u64,
     pub physical_offset: u64,
-    /// All of it, as `Record::decode` reads it; empty if the log does not have it any more.
+    /// All of it, as `Record::decode` reads it; empty if the log does not have it any more, or it cannot be read.
     pub record: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ impl<I: Io> Shard<I> {
             .await?;
         let mut messages = Vec::with_capacity(positions.len());
         for (queue_offset, position) in (first..).zip(positions) {
-            let record = self.store.record_at(position.physical_offset).await?;
+            let record = self.store.record_of(queue, &position).await?;
             messages.push(Queued {
                 queue_offset,
                 physical_offset: position.physical_offset,

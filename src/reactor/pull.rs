@@ -386,16 +386,21 @@ impl<I: Io> Shard<I> {
         if connection.is_closed() {
             positions.clear();
         }
-        let read = self
-            .store
-            .read_cold(&positions, Vec::with_capacity(bytes))
-            .await;
+        let records = Vec::with_capacity(bytes);
+        let read = self.store.read_readable(queue, &positions, records).await;
         let (scanned, body, messages) = match (scan, read) {
             (Scan::Found { next_offset }, Err(ReadError::Removed { .. })) => {
                 (Scanned::Removed { next_offset }, Vec::new(), 0)
             }
             (_, Err(error)) => return Err(error),
-            (scan, Ok(body)) => (scanned_cold(scan), body, positions.len()),
+            // None of them can be read any more.
+            (Scan::Found { next_offset }, Ok(read)) if read.records.is_empty() => {
+                (Scanned::Removed { next_offset }, Vec::new(), 0)
+            }
+            (scan, Ok(read)) => {
+                let messages = positions.len() - read.lost.len();
+                (scanned_cold(scan), read.records, messages)
+            }
         };
         Ok(Read {
             scanned,

@@ -42,6 +42,8 @@ impl<I: Io> StoreView for View<'_, I> {
             log_writes: store.writes,
             log_written_bytes: store.written_bytes,
             log_flushes: store.flushes,
+            unreadable_messages: store.unreadable,
+            scrubbed_to: store.scrubbed_to,
             log_disk_used: used,
             queue_disk_used: used,
             disk_total_bytes: space.total_bytes,

@@ -3,6 +3,9 @@
 //!
 //! Reads use O_DIRECT and a small cache of blocks, so that a consumer that is far behind reads the disk in its own
 //! rhythm: it neither evicts what writers and current consumers use nor reads the same block for each of its messages.
+//!
+//! Whatever comes from the disk is believed only if it says its own position and all its CRCs are right. What is not
+//! (`unreadable.rs`) costs nobody else his message: it is read once more, by itself.
 
 use std::rc::Rc;
 
@@ -11,7 +14,7 @@ use super::consume_queue::Entry;
 use super::{Position, QueueIndex, Scan, ScanLimits, Store, StoreError, collect};
 use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
-use crate::message::{Check, Record};
+use crate::message::{Check, Record, holds_position};
 
 /// Entries looked at in one go; most scans need no more.
 const WINDOW_ENTRIES: usize = 64;
@@ -19,6 +22,17 @@ const WINDOW_ENTRIES: usize = 64;
 /// Read in one go for a filter that looks at the messages, at most one message more: each is checked and passed on
 /// without a pause if its block is in the cache.
 const MAX_LOOKED_AT_BYTES: usize = 1 << 20;
+
+/// Up to and with a record's own position.
+const HEAD_BYTES: usize = 36;
+
+/// What could be read of some messages.
+#[derive(Debug, Default)]
+pub struct Readable {
+    pub records: Vec<u8>,
+    /// Which of them could not.
+    pub lost: Vec<usize>,
+}
 
 impl<I: Io> Store<I> {
     /// As [`Store::scan`], reading from the queue's files what is not in memory.
@@ -72,10 +86,10 @@ impl<I: Io> Store<I> {
                     size: entry.size,
                 };
                 record.clear();
-                record = match self.read_cold(&[position], record).await {
-                    Err(StoreError::Removed { .. }) => Vec::new(),
-                    read => read?,
-                };
+                match self.read_or_note(Some(queue), &position, &mut record).await {
+                    Ok(_) | Err(StoreError::Removed { .. }) => {}
+                    Err(error) => return Err(error),
+                }
                 read_bytes += record.len();
                 if !record.is_empty() && filter(&record) {
                     if taken > 0 && out.len() + record.len() > limits.max_bytes {
@@ -157,31 +171,124 @@ impl<I: Io> Store<I> {
         })
     }
 
-    /// Appends messages to `out`, from memory or disk.
+    /// Appends messages to `out`, from memory or disk; all of them can be read.
     pub async fn read_cold(
         self: &Rc<Self>,
         positions: &[Position],
         mut out: Vec<u8>,
     ) -> Result<Vec<u8>, StoreError> {
         for position in positions {
-            let start = out.len();
-            let (got, limit) = (position.size as usize, self.config.max_record_bytes());
-            if got > limit {
-                let reason = format!("{got} bytes, the largest record has {limit}");
-                return Err(StoreError::Unreadable {
-                    physical_offset: position.physical_offset,
-                    reason,
-                });
-            }
-            if !self.copy_hot(position, &mut out) {
-                let read =
-                    self.read_log(position.physical_offset, position.size as usize, &mut out);
-                read.await
-                    .and_then(|()| check(&out[start..], position.physical_offset))
-                    .map_err(|error| self.or_removed(position.physical_offset, error))?;
-            }
+            self.read_checked(position, &mut out)
+                .await
+                .map_err(|error| self.or_removed(position.physical_offset, error))?;
         }
         Ok(out)
+    }
+
+    /// Messages of a queue, appended to `records`, without those that cannot be read any more: these are noted.
+    pub async fn read_readable(
+        self: &Rc<Self>,
+        queue: QueueIndex,
+        positions: &[Position],
+        records: Vec<u8>,
+    ) -> Result<Readable, StoreError> {
+        let mut read = Readable {
+            records,
+            lost: Vec::new(),
+        };
+        for (place, position) in positions.iter().enumerate() {
+            if !self
+                .read_or_note(Some(queue), position, &mut read.records)
+                .await?
+            {
+                read.lost.push(place);
+            }
+        }
+        Ok(read)
+    }
+
+    /// A message of a queue; `None` if it has gone, or cannot be read and has been noted.
+    pub async fn record_of(
+        self: &Rc<Self>,
+        queue: QueueIndex,
+        position: &Position,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut record = Vec::new();
+        match self.read_or_note(Some(queue), position, &mut record).await {
+            Ok(is_readable) => Ok(is_readable.then_some(record)),
+            Err(StoreError::Removed { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Appends the message to `out`; `false` if it is past reading. An error: nothing can be read, or it has gone.
+    async fn read_or_note(
+        self: &Rc<Self>,
+        queue: Option<QueueIndex>,
+        position: &Position,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let start = out.len();
+        if self.read_checked(position, out).await.is_ok() {
+            return Ok(true);
+        }
+        out.truncate(start);
+        // Not within a large block, as something else in it may be what cannot be read; and not from the cache.
+        let error = match self.read_alone(position).await {
+            Ok(record) => {
+                out.extend_from_slice(&record);
+                return Ok(true);
+            }
+            Err(error) => self.or_removed(position.physical_offset, error),
+        };
+        self.note_unreadable(queue, position, error).await?;
+        Ok(false)
+    }
+
+    async fn read_checked(
+        self: &Rc<Self>,
+        position: &Position,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let start = out.len();
+        self.check_size(position)?;
+        if !self.copy_hot(position, out) {
+            self.read_log(position.physical_offset, position.size as usize, out)
+                .await?;
+        }
+        // Whatever the queue's entry says, which may be what has rotted.
+        check(&out[start..], position.physical_offset)
+    }
+
+    fn check_size(&self, position: &Position) -> Result<(), StoreError> {
+        let (got, limit) = (position.size as usize, self.config.max_record_bytes());
+        if got <= limit {
+            return Ok(());
+        }
+        Err(StoreError::Unreadable {
+            physical_offset: position.physical_offset,
+            reason: format!("{got} bytes, the largest record has {limit}"),
+        })
+    }
+
+    async fn read_alone(&self, position: &Position) -> Result<Vec<u8>, StoreError> {
+        self.check_size(position)?;
+        let record = self.bytes_alone(position).await?;
+        check(&record, position.physical_offset)?;
+        Ok(record)
+    }
+
+    /// By themselves, and not within a large block.
+    async fn bytes_alone(&self, position: &Position) -> Result<Vec<u8>, StoreError> {
+        let (physical_offset, size) = (position.physical_offset, position.size as usize);
+        let segment = self.segments.start_of(physical_offset);
+        let from = (physical_offset - segment) as usize % BLOCK_BYTES;
+        let read = self
+            .segments
+            .read(physical_offset - from as u64, from + size)
+            .await?
+            .unwrap_or_else(|| AlignedBuf::zeroed(0));
+        Ok(read.get(from..from + size).unwrap_or_default().to_vec())
     }
 
     /// The record at a log position, if one begins there.
@@ -205,25 +312,42 @@ impl<I: Io> Store<I> {
         if physical_offset < self.log_min() || physical_offset >= self.committed() {
             return Ok(None);
         }
-        let mut bytes = Vec::new();
-        self.read_range(physical_offset, 4, &mut bytes).await?;
-        let Some(size) = bytes
-            .first_chunk()
-            .map(|size| u32::from_be_bytes(*size) as usize)
-        else {
+        let mut head = Vec::new();
+        if let Err(error) = self
+            .read_range(physical_offset, HEAD_BYTES, &mut head)
+            .await
+        {
+            let position = Position {
+                physical_offset,
+                size: HEAD_BYTES as u32,
+            };
+            match self.bytes_alone(&position).await {
+                Ok(bytes) => head = bytes,
+                Err(_) => {
+                    self.note_unreadable(None, &position, error).await?;
+                    return Ok(None);
+                }
+            }
+        }
+        let Some(size) = head.first_chunk().map(|size| u32::from_be_bytes(*size)) else {
             return Ok(None);
         };
-        if size < 8
-            || size > self.config.max_record_bytes()
-            || physical_offset + size as u64 > self.committed()
+        let end = physical_offset + u64::from(size);
+        // Any number may be asked for: where no record begins none has rotted.
+        if !holds_position(&head, physical_offset)
+            || (size as usize) < HEAD_BYTES
+            || size as usize > self.config.max_record_bytes()
+            || end > self.committed()
         {
             return Ok(None);
         }
-        bytes.clear();
-        self.read_range(physical_offset, size, &mut bytes).await?;
-        let is_record = Record::decode(&bytes, Check::Crc)
-            .is_ok_and(|record| record.physical_offset == physical_offset);
-        Ok(is_record.then_some(bytes))
+        let position = Position {
+            physical_offset,
+            size,
+        };
+        let mut record = Vec::new();
+        let is_readable = self.read_or_note(None, &position, &mut record).await?;
+        Ok(is_readable.then_some(record))
     }
 
     /// While it was read its file may have gone, or have become another one: then whatever was found says nothing.
@@ -253,22 +377,17 @@ impl<I: Io> Store<I> {
             return Ok(None);
         }
         let mut bytes = Vec::new();
-        if !self.copy_hot(position, &mut bytes) {
-            let segment = self.segments.start_of(physical_offset);
-            let from = (physical_offset - segment) as usize % BLOCK_BYTES;
-            let start = physical_offset - from as u64;
-            let read = match self.segments.read(start, from + size).await {
-                Ok(read) => read.unwrap_or_else(|| AlignedBuf::zeroed(0)),
-                Err(error) => match self.or_removed(physical_offset, error) {
-                    StoreError::Removed { .. } => return Ok(None),
-                    error => return Err(error),
-                },
-            };
-            bytes.extend_from_slice(read.get(from..from + size).unwrap_or_default());
+        if self.copy_hot(position, &mut bytes) {
+            return Ok(check(&bytes, physical_offset).is_ok().then_some(bytes));
         }
-        let is_record = Record::decode(&bytes, Check::Crc)
-            .is_ok_and(|record| record.physical_offset == physical_offset);
-        Ok(is_record.then_some(bytes))
+        let error = match self.read_alone(position).await {
+            Ok(record) => return Ok(Some(record)),
+            Err(error) => self.or_removed(physical_offset, error),
+        };
+        match self.note_unreadable(None, position, error).await {
+            Ok(()) | Err(StoreError::Removed { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn read_range(

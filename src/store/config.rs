@@ -49,6 +49,10 @@ pub struct StoreConfig {
     /// How large the files of the key index are (`maxHashSlotNum`, `maxIndexNum`). None: messages are not indexed
     /// (`messageIndexEnable`).
     pub index: Option<IndexShape>,
+    /// How fast the old part of the log is read through, to find damage before a consumer does. 0: not at all.
+    pub scrub_bytes_per_s: u64,
+    /// A damaged log is opened without what cannot be read; otherwise the start is refused (`damage.rs`).
+    pub skip_damaged: bool,
     /// Goes into every record, and by it into message ids.
     pub store_host: SocketAddr,
 }
@@ -77,6 +81,9 @@ impl Default for StoreConfig {
                 slots: 5_000_000,
                 entries: 20_000_000,
             }),
+            // A TiB within three days; a read of 256 KiB sixteen times a second does not show beside the log's writes.
+            scrub_bytes_per_s: 4 << 20,
+            skip_damaged: false,
             store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
         }
     }

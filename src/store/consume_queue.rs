@@ -26,7 +26,7 @@ pub(super) fn chunks_for(len: usize) -> usize {
 }
 
 /// Nothing shorter is a record: 91 bytes without body, topic and properties, and our CRC.
-const MIN_RECORD_BYTES: usize = 111;
+pub(super) const MIN_RECORD_BYTES: usize = 111;
 
 /// A queue of this store; valid as long as the store is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -19,19 +19,41 @@ pub enum StoreError {
     NotWritable { dir: PathBuf, source: io::Error },
     #[error("the filesystem of {} has no O_DIRECT: put the store on a disk (ext4 or xfs, not tmpfs)", dir.display())]
     NoDirect { dir: PathBuf },
-    #[error("{} has {got} bytes but the segment size is {expected}: set mappedFileSizeCommitLog to the size that the store was made with", path.display())]
+    #[error("{} has {got} bytes but the segment size is {expected}: set mappedFileSizeCommitLog to the size that the store was made with; if the file was cut, put it back, or let `--skip-damaged` start without what is missing of it", path.display())]
     SegmentBytes {
         path: PathBuf,
         got: u64,
         expected: u64,
     },
-    #[error("{} is missing between the CommitLog files before and behind it: put it back, or move those behind it away", path.display())]
+    #[error("{} is missing between the CommitLog files before and behind it: put it back, or let `--skip-damaged` start without it", path.display())]
     SegmentMissing { path: PathBuf },
     #[error("{}: {what}. This is not read here: {remedy}", path.display())]
     Foreign {
         path: PathBuf,
         what: &'static str,
         remedy: &'static str,
+    },
+    /// Its end would take away messages that stand behind it.
+    #[error(
+        "the store {} is damaged: the log cannot be read at {position} ({} + {offset}), and {reason}; nothing was changed. \
+         `ringmq store verify {}` says what can be read; `--skip-damaged` starts behind the damage, without what is in it",
+        dir.display(), file.display(), dir.display()
+    )]
+    Damaged {
+        dir: PathBuf,
+        position: u64,
+        file: PathBuf,
+        offset: u64,
+        reason: String,
+    },
+    #[error(
+        "the store {} is damaged: it has had messages up to {flushed_to}, but {reason}; nothing was changed. Put the files back \
+         (is a disk not mounted?), or let `--skip-damaged` start without them", dir.display()
+    )]
+    LogMissing {
+        dir: PathBuf,
+        reason: String,
+        flushed_to: u64,
     },
     #[error("no memory for {what}: {source}")]
     Memory {

@@ -10,6 +10,7 @@ mod cold;
 mod commit_log;
 mod config;
 mod consume_queue;
+mod damage;
 mod error;
 mod foreign;
 mod group_commit;
@@ -22,12 +23,15 @@ mod recovery;
 mod retention;
 mod rocketmq_timers;
 mod saving;
+mod scrub;
 mod search;
 mod segments;
 #[cfg(test)]
 mod tests;
 mod text_files;
 mod timer_runs;
+mod unreadable;
+pub mod verify;
 mod waiters;
 mod whole_file;
 
@@ -36,6 +40,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use cold::Readable;
 pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
 pub use error::StoreError as ReadError;
@@ -48,6 +53,7 @@ pub use rocketmq_timers::{TimerCheck, TimerLog, load_timer_check};
 pub use search::Boundary;
 pub use text_files::TextFiles;
 pub use timer_runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
+pub use unreadable::{Place, Unreadable};
 
 use crate::io::{Io, Notify};
 use crate::mem::Pages;
@@ -77,6 +83,8 @@ pub struct Store<I: Io> {
     checkpoint: CheckpointFile<I>,
     texts: TextFiles<I>,
     cold: BlockCache,
+    unreadable: unreadable::Known,
+    scrub: scrub::Scrub,
     /// There may be something to write.
     work: Notify,
     /// The log was committed further, or never will be again.
@@ -221,6 +229,10 @@ pub struct Figures {
     pub free_queue_chunks: usize,
     /// Store time of the oldest message of the log, if there is one.
     pub first_store_time_ms: Option<i64>,
+    /// Messages that were found to be unreadable.
+    pub unreadable: u64,
+    /// The log has been read through up to here.
+    pub scrubbed_to: u64,
 }
 
 impl<I: Io> Store<I> {
@@ -536,6 +548,12 @@ impl<I: Io> Store<I> {
         self.state.borrow().fence.clone()
     }
 
+    /// Why no message is taken until there is space again, if so.
+    pub fn full(&self) -> Option<Arc<str>> {
+        let reason = self.state.borrow().full.reason().cloned();
+        reason.or_else(|| self.segments.no_space())
+    }
+
     pub fn figures(&self) -> Figures {
         let state = self.state.borrow();
         Figures {
@@ -549,6 +567,8 @@ impl<I: Io> Store<I> {
             not_committed_bytes: state.log.tail() - state.committed,
             free_queue_chunks: state.queues.free_chunks(),
             first_store_time_ms: state.first_store_time_ms,
+            unreadable: self.unreadable.len(),
+            scrubbed_to: self.scrub.position(),
         }
     }
 

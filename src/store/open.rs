@@ -18,6 +18,7 @@ use super::segments::Segments;
 use super::text_files::TextFiles;
 use super::{
     Counters, Flush, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, saving,
+    scrub,
 };
 use crate::io::{Durability, File, Io, Notify, OpenOptions};
 use crate::mem::LogBuffer;
@@ -103,8 +104,8 @@ impl<I: Io> Store<I> {
         let texts = TextFiles::open(io.clone(), &dir.join("config")).await?;
         let was_closed = !is_marked(&io, &config).await?;
         mark_open(&io, &config).await?;
-        let segments =
-            Segments::open(io.clone(), config.commit_log_dir(), config.segment_bytes).await?;
+        let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);
+        let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend).await?;
         let queue_files = QueueFiles::new(io.clone(), dir.join("consumequeue"));
         // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
         io.sync_dir(&dir)
@@ -159,6 +160,8 @@ impl<I: Io> Store<I> {
         segments.prepare_first(tail).await?;
         let store = Rc::new(Store {
             cold: BlockCache::new(config.cold_cache_bytes),
+            unreadable: Default::default(),
+            scrub: Default::default(),
             state: RefCell::new(State {
                 log: CommitLog::new(buffer, config.segment_bytes, tail, &block)
                     .with_writes_up_to(config.max_unflushed_bytes),
@@ -203,6 +206,7 @@ impl<I: Io> Store<I> {
             io,
             config,
         });
+        store.restore_scrub().await?;
         store.start_background();
         Ok(store)
     }
@@ -212,6 +216,7 @@ impl<I: Io> Store<I> {
         self.spawn_task(saving::run(self.clone()));
         self.spawn_task(cleaning::run(self.clone()));
         self.spawn_task(index::run(self.clone()));
+        self.spawn_task(scrub::run(self.clone()));
         if self.config.flush == Flush::Async {
             self.spawn_task(group_commit::flush_regularly(self.clone()));
         }

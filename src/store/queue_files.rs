@@ -20,7 +20,7 @@ use super::names::{offset_name, parse_offset_name};
 use crate::io::{DirEntry, Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
-const FILE_ENTRIES: u64 = 300_000;
+pub(super) const FILE_ENTRIES: u64 = 300_000;
 const FILE_BYTES: u64 = FILE_ENTRIES * ENTRY_BYTES as u64;
 
 /// No topic has so many queues; a larger number comes from damage, and would be paid for in memory.
@@ -35,6 +35,8 @@ const MAX_OPEN: usize = 512;
 pub(super) struct QueueFiles<I: Io> {
     io: I,
     dir: PathBuf,
+    /// Files are opened to be written, too.
+    writes: bool,
     open: RefCell<HashMap<PathBuf, I::File>>,
     /// Counts removals: a file that was opened before one may have lost its name.
     removals: Cell<u64>,
@@ -63,8 +65,17 @@ impl<I: Io> QueueFiles<I> {
         Self {
             io,
             dir,
+            writes: true,
             open: RefCell::default(),
             removals: Cell::new(0),
+        }
+    }
+
+    /// To be read only.
+    pub fn view(io: I, dir: PathBuf) -> Self {
+        Self {
+            writes: false,
+            ..Self::new(io, dir)
         }
     }
 
@@ -220,7 +231,8 @@ impl<I: Io> QueueFiles<I> {
         Ok(entries.first().copied().filter(|entry| entry.size > 0))
     }
 
-    async fn read(
+    /// Up to `count` entries of one file, blank ones and zeros included.
+    pub async fn read(
         &self,
         topic: &str,
         queue_id: u32,
@@ -323,7 +335,7 @@ impl<I: Io> QueueFiles<I> {
         }
         let removals = self.removals.get();
         let options = OpenOptions {
-            write: true,
+            write: self.writes,
             create: false,
             direct: false,
         };

@@ -18,7 +18,10 @@ use tracing::warn;
 use super::checkpoint::{self, Checkpoint, CheckpointFile};
 use super::commit_log::{ceil, floor};
 use super::config::SCHEDULE_TOPIC;
-use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, Entry, QueueBounds, QueueIndex};
+use super::consume_queue::{
+    ConsumeQueues, ENTRY_BYTES, Entry, MIN_RECORD_BYTES, QueueBounds, QueueIndex,
+};
+use super::damage::{self, Gap, Known};
 use super::index::Mark;
 use super::journal::{Block, Item, Journal, Origin, QueueItem, Reached, Reader};
 use super::open::Progress;
@@ -53,6 +56,11 @@ pub(super) struct Recovery<'a, I: Io> {
     pub checkpointed: u64,
     /// What the checkpoint says of the key index.
     pub index: Option<Mark>,
+    /// Up to here the log is known to have been on the device.
+    flushed_to: u64,
+    /// What of the log was left behind, and the last part of it.
+    lost_bytes: u64,
+    gap: Option<Gap>,
 }
 
 /// What a recovery has to do with.
@@ -85,6 +93,9 @@ impl<'a, I: Io> Recovery<'a, I> {
             messages: 0,
             checkpointed: 0,
             index: None,
+            flushed_to: 0,
+            lost_bytes: 0,
+            gap: None,
         }
     }
 
@@ -95,10 +106,14 @@ impl<'a, I: Io> Recovery<'a, I> {
         progress: &mut impl FnMut(Progress),
     ) -> Result<u64, StoreError> {
         let found = self.checkpoint.load().await?;
+        let mut ours = None;
         if let checkpoint::Found::Ours(checkpoint) = &found {
             self.index = checkpoint.index;
             self.checkpointed = checkpoint.position;
+            self.flushed_to = checkpoint.position;
+            ours = Some(*checkpoint);
         }
+        self.find_missing_files().await?;
         let Some(log_min) = self.segments.min_position() else {
             self.begin_anew(0, Origin::Usual).await?;
             return Ok(0);
@@ -116,17 +131,19 @@ impl<'a, I: Io> Recovery<'a, I> {
             progress(Progress::Rebuilding);
             self.begin_anew(log_min, origin).await?;
         }
+        // A rebuilding that was cut short goes on: the files are no further than it was.
+        self.checkpointed = self.checkpointed.min(self.reached.position);
         let from = self.reached.position;
         if !was_closed {
             progress(Progress::Recovering { from });
         }
-        if let Err(Mismatch) = self.read_log(origin, progress).await? {
-            progress(Progress::Rebuilding);
-            origin = Origin::Rebuilding;
-            self.begin_anew(log_min, origin).await?;
-            let Ok(()) = self.read_log(origin, progress).await? else {
-                unreachable!("gaps were taken");
-            };
+        let read = self.read_log_or_rebuild(&mut origin, log_min, progress);
+        if let Err(error) = read.await {
+            if let (StoreError::Damaged { .. }, Some(checkpoint)) = (&error, ours) {
+                // A rebuilding put its own in its place, and the next start is to know of the damage, too.
+                self.checkpoint.save(&checkpoint).await?;
+            }
+            return Err(error);
         }
         self.raise_minimums(log_min).await?;
         let tail = self.reached.position;
@@ -145,6 +162,23 @@ impl<'a, I: Io> Recovery<'a, I> {
             self.begin(Origin::Usual).await?;
         }
         Ok(tail)
+    }
+
+    async fn read_log_or_rebuild(
+        &mut self,
+        origin: &mut Origin,
+        log_min: u64,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<(), StoreError> {
+        if let Err(Mismatch) = self.read_log(*origin, progress).await? {
+            progress(Progress::Rebuilding);
+            *origin = Origin::Rebuilding;
+            self.begin_anew(log_min, *origin).await?;
+            let Ok(()) = self.read_log(*origin, progress).await? else {
+                unreachable!("gaps were taken");
+            };
+        }
+        Ok(())
     }
 
     /// From the journal, or else from the queues' files. `None`: they do not fit the log.
@@ -227,7 +261,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         // A crash halfway must not leave a checkpoint that speaks of files which are gone.
         self.checkpoint.revoke().await?;
         self.queues.clear();
-        self.messages = 0;
+        (self.messages, self.lost_bytes, self.gap) = (0, 0, None);
         self.keep_queue_ends(log_min).await?;
         self.queue_files.sync().await?;
         self.reached = Reached {
@@ -431,7 +465,8 @@ impl<'a, I: Io> Recovery<'a, I> {
         if !(log_min..=log_end).contains(&position) {
             return Ok(false);
         }
-        if last_record < log_min || last_record >= position {
+        // Where the log has lost messages that one may be among them.
+        if last_record < log_min || last_record >= position || self.config.skip_damaged {
             return Ok(true);
         }
         let mut window = Window::default();
@@ -477,6 +512,10 @@ impl<'a, I: Io> Recovery<'a, I> {
             self.queues.restore(queue, kept.min, kept.max);
             self.queues
                 .restore_min(queue, kept.min, kept.first_position);
+        }
+        // Where the log has lost messages that one may be among them.
+        if self.config.skip_damaged {
+            return Ok(Ok(()));
         }
         self.check_newest(newest, log_min).await
     }
@@ -653,23 +692,27 @@ impl<'a, I: Io> Recovery<'a, I> {
                     total_bytes: total_bytes.max(read_bytes),
                 });
             }
-            let size = match self.next_in(&mut window, position).await? {
-                Next::Record { size } => size,
-                Next::Blank { size } => {
+            let record = match self.next_in(&mut window, position).await {
+                Ok(Next::Record { size }) => {
+                    let bytes = window.bytes(self.segments, position, size).await;
+                    self.successor(bytes, position)?
+                }
+                Ok(Next::Blank { size }) => {
                     self.reached.position += size;
                     continue;
                 }
-                Next::End => return Ok(Ok(())),
+                Ok(Next::End) => None,
+                Err(_) if self.config.skip_damaged => None,
+                Err(error) => return Err(error),
             };
-            let Some(bytes) = window.bytes(self.segments, position, size).await? else {
-                return Ok(Ok(()));
+            let Some(record) = record else {
+                match self.behind_damage(position).await? {
+                    Some(next) => self.reached.position = next,
+                    None => return Ok(Ok(())),
+                }
+                continue;
             };
-            let Ok(record) = Record::decode(bytes, Check::Crc) else {
-                return Ok(Ok(()));
-            };
-            if record.physical_offset != position {
-                return Ok(Ok(()));
-            }
+            let size = record.total_size as usize;
             if let Err(Mismatch) = self.take(&record, origin).await? {
                 return Ok(Err(Mismatch));
             }
@@ -705,6 +748,81 @@ impl<'a, I: Io> Recovery<'a, I> {
         }
     }
 
+    /// The record, if it is provably that of this position.
+    fn successor<'b>(
+        &self,
+        bytes: Result<Option<&'b [u8]>, StoreError>,
+        position: u64,
+    ) -> Result<Option<Record<'b>>, StoreError> {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(_) if self.config.skip_damaged => None,
+            Err(error) => return Err(error),
+        };
+        let record = bytes.and_then(|bytes| Record::decode(bytes, Check::Crc).ok());
+        Ok(record.filter(|record| record.physical_offset == position))
+    }
+
+    fn known(&self) -> Known<'a, I> {
+        Known {
+            segments: self.segments,
+            config: self.config,
+            flushed_to: self.flushed_to,
+        }
+    }
+
+    /// Where the log goes on behind a place at which it cannot be read; `None` if it ends there.
+    async fn behind_damage(&mut self, position: u64) -> Result<Option<u64>, StoreError> {
+        let known = self.known();
+        let Some(damage) = known.damage_at(position).await? else {
+            return Ok(None);
+        };
+        if !self.config.skip_damaged {
+            return Err(known.refusal(&damage));
+        }
+        let gap = known.behind(&damage).await?;
+        tracing::error!(
+            from = gap.from,
+            to = gap.to,
+            "a part of the log cannot be read and is left behind: {}",
+            damage.proof
+        );
+        self.lost_bytes += gap.to - gap.from;
+        self.gap = Some(gap);
+        Ok((gap.to > position).then_some(gap.to))
+    }
+
+    /// Whether the log's files reach from one end to the other; made anew, without a message, where that was asked for.
+    async fn find_missing_files(&mut self) -> Result<(), StoreError> {
+        let log = self.segments.min_position().zip(self.segments.end());
+        let is_there = log.is_some_and(|(min, end)| (min..=end).contains(&self.flushed_to));
+        if is_there || self.flushed_to == 0 && log.is_some() {
+            return Ok(());
+        }
+        let has_messages = || async {
+            let queues = self.queue_files.find_all().await?;
+            Ok(self.flushed_to > 0 || queues.iter().any(|queue| queue.max > 0))
+        };
+        if !has_messages().await? {
+            return Ok(());
+        }
+        if !self.config.skip_damaged {
+            let dir = self.config.dir.clone();
+            return Err(damage::missing(dir, log, self.flushed_to));
+        }
+        tracing::error!(
+            position = self.flushed_to,
+            "files of the log are missing: going on without them"
+        );
+        let last = self.segments.start_of(self.flushed_to);
+        let mut start = log.map_or(last, |(_, end)| end);
+        while start <= last {
+            self.segments.file_or_create(start).await?;
+            start += self.config.segment_bytes;
+        }
+        Ok(())
+    }
+
     async fn next_in(&self, window: &mut Window, position: u64) -> Result<Next, StoreError> {
         let rest = self.config.segment_bytes - position % self.config.segment_bytes;
         let head = window.bytes(self.segments, position, 8.min(rest as usize));
@@ -731,6 +849,9 @@ impl<'a, I: Io> Recovery<'a, I> {
         let QueueBounds { min, max, .. } = self.queues.queue(queue).bounds;
         match record.queue_offset {
             offset if offset == max => {}
+            offset if min < max && self.are_lost(offset.checked_sub(max)) => {
+                self.fill(queue, offset).await?;
+            }
             // Its earlier messages are gone with their log files.
             offset if max == 0 => self.queues.restart(queue, offset),
             // The topic was deleted and made again.
@@ -746,6 +867,27 @@ impl<'a, I: Io> Recovery<'a, I> {
         restored.last_store_time_ms = record.store_timestamp_ms;
         self.messages += 1;
         Ok(Ok(()))
+    }
+
+    /// Whether so many messages may have stood in what was left behind.
+    fn are_lost(&self, messages: Option<u64>) -> bool {
+        let most = self.lost_bytes / MIN_RECORD_BYTES as u64;
+        self.gap.is_some() && messages.is_some_and(|messages| messages <= most)
+    }
+
+    /// Entries for the messages up to `offset`: they lead to where nothing can be read.
+    async fn fill(&mut self, queue: QueueIndex, offset: u64) -> Result<(), StoreError> {
+        let Some(gap) = self.gap else { return Ok(()) };
+        let entry = Entry {
+            physical_offset: gap.from,
+            size: MIN_RECORD_BYTES as u32,
+            tags_code: 0,
+        };
+        while self.queues.queue(queue).bounds.max < offset {
+            self.make_room(IsKept::NotYet).await?;
+            self.queues.push(queue, &entry);
+        }
+        Ok(())
     }
 
     /// With this record as its first one.
@@ -878,7 +1020,7 @@ impl Next {
 }
 
 /// What the queue's entry of a record holds besides its place.
-fn entry_tags(record: &Record<'_>, delay_levels_ms: &[u64]) -> i64 {
+pub(super) fn entry_tags(record: &Record<'_>, delay_levels_ms: &[u64]) -> i64 {
     if record.topic == SCHEDULE_TOPIC {
         let delay_ms = delay_levels_ms
             .get(record.queue_id as usize)
@@ -893,13 +1035,28 @@ fn entry_tags(record: &Record<'_>, delay_levels_ms: &[u64]) -> i64 {
 const UNKNOWN_LEVEL_MS: u64 = 1000;
 
 /// A stretch of the log in memory.
-#[derive(Default)]
 pub(super) struct Window {
     start: u64,
     bytes: Vec<u8>,
+    read_bytes: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::reading(READ_BYTES)
+    }
 }
 
 impl Window {
+    /// Reads so much of the log at a time, or what a larger record needs.
+    pub fn reading(read_bytes: usize) -> Self {
+        Self {
+            start: 0,
+            bytes: Vec::new(),
+            read_bytes,
+        }
+    }
+
     /// `len` bytes at a position, all in one segment; `None` if the log has no file for them.
     pub async fn bytes<I: Io>(
         &mut self,
@@ -911,7 +1068,7 @@ impl Window {
             self.start <= position && position + len as u64 <= self.start + self.bytes.len() as u64;
         if !is_here {
             let start = floor(position);
-            let wanted = ((position - start) as usize + len).max(READ_BYTES);
+            let wanted = ((position - start) as usize + len).max(self.read_bytes);
             let Some(block) = segments.read(start, wanted).await? else {
                 return Ok(None);
             };

@@ -378,6 +378,7 @@ impl<I: Io> Store<I> {
         self.work.notify();
         self.flush_now.notify();
         self.save_now.notify();
+        self.scrub.wake.notify();
         self.segments.clean_now.notify();
         self.committed.wake_all();
         self.room.wake_all();

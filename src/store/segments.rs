@@ -80,8 +80,14 @@ pub(super) struct Segments<I: Io> {
 }
 
 impl<I: Io> Segments<I> {
-    /// Opens what is there; the files must follow one another without a gap.
-    pub async fn open(io: I, dir: PathBuf, segment_bytes: u64) -> Result<Self, StoreError> {
+    /// Opens what is there; the files must follow one another without a gap. `mend` makes what is missing of them, without
+    /// any message.
+    pub async fn open(
+        io: I,
+        dir: PathBuf,
+        segment_bytes: u64,
+        mend: bool,
+    ) -> Result<Self, StoreError> {
         io.create_dir_all(&dir)
             .await
             .map_err(|source| StoreError::NotWritable {
@@ -90,7 +96,12 @@ impl<I: Io> Segments<I> {
             })?;
         let mut files = BTreeMap::new();
         let mut expected = None;
-        for entry in io.list(&dir).await.map_err(StoreError::io("list", &dir))? {
+        let entries = io.list(&dir).await.map_err(StoreError::io("list", &dir))?;
+        let last = entries
+            .iter()
+            .rev()
+            .find_map(|entry| parse_offset_name(&entry.path));
+        for entry in entries {
             if entry.path == dir.join(SPARE) {
                 io.remove_file(&entry.path)
                     .await
@@ -99,14 +110,16 @@ impl<I: Io> Segments<I> {
             let Some(start) = parse_offset_name(&entry.path) else {
                 continue;
             };
-            if entry.len_bytes < segment_bytes && is_unused(&io, &entry.path).await? {
+            let is_short = entry.len_bytes < segment_bytes;
+            if is_short && last == Some(start) && is_unused(&io, &entry.path).await? {
                 // It was being made when the power went.
                 io.remove_file(&entry.path)
                     .await
                     .map_err(StoreError::io("remove", &entry.path))?;
                 continue;
             }
-            if entry.len_bytes != segment_bytes || !start.is_multiple_of(segment_bytes) {
+            let fits = entry.len_bytes == segment_bytes || is_short && mend;
+            if !fits || !start.is_multiple_of(segment_bytes) {
                 let (path, got) = (entry.path, entry.len_bytes);
                 return Err(StoreError::SegmentBytes {
                     path,
@@ -114,15 +127,46 @@ impl<I: Io> Segments<I> {
                     expected: segment_bytes,
                 });
             }
-            if expected.is_some_and(|expected| expected != start) {
-                let path = dir.join(offset_name(expected.unwrap_or(start)));
-                return Err(StoreError::SegmentMissing { path });
+            while let Some(missing) = expected.filter(|expected| *expected < start) {
+                let path = dir.join(offset_name(missing));
+                if !mend {
+                    return Err(StoreError::SegmentMissing { path });
+                }
+                files.insert(missing, allocated(&io, &path, segment_bytes).await?);
+                expected = missing.checked_add(segment_bytes);
             }
             expected = start.checked_add(segment_bytes);
-            let file = open_direct(&io, &entry.path, false).await?;
+            let file = match is_short {
+                true => allocated(&io, &entry.path, segment_bytes).await?,
+                false => open_direct(&io, &entry.path, false).await?,
+            };
             files.insert(start, file);
         }
-        Ok(Self {
+        Ok(Self::with(io, dir, segment_bytes, files))
+    }
+
+    /// Those that begin at these positions, to be read only.
+    pub async fn view(
+        io: &I,
+        dir: &Path,
+        segment_bytes: u64,
+        starts: &[u64],
+    ) -> Result<Self, StoreError> {
+        let mut files = BTreeMap::new();
+        for start in starts {
+            let path = dir.join(offset_name(*start));
+            let options = OpenOptions {
+                direct: true,
+                ..OpenOptions::default()
+            };
+            let file = io.open(&path, options).await;
+            files.insert(*start, file.map_err(StoreError::io("open", &path))?);
+        }
+        Ok(Self::with(io.clone(), dir.to_owned(), segment_bytes, files))
+    }
+
+    fn with(io: I, dir: PathBuf, segment_bytes: u64, files: BTreeMap<u64, I::File>) -> Self {
+        Self {
             io,
             dir,
             segment_bytes,
@@ -135,7 +179,7 @@ impl<I: Io> Segments<I> {
             made: Waiters::default(),
             no_space: RefCell::default(),
             clean_now: Notify::default(),
-        })
+        }
     }
 
     pub fn segment_bytes(&self) -> u64 {
@@ -508,6 +552,15 @@ impl<I: Io> Segments<I> {
 }
 
 const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES as u64));
+
+/// A file of the full size; what it has is kept.
+async fn allocated<I: Io>(io: &I, path: &Path, len: u64) -> Result<I::File, StoreError> {
+    let file = open_direct(io, path, true).await?;
+    file.allocate(len)
+        .await
+        .map_err(StoreError::io("allocate", path))?;
+    Ok(file)
+}
 
 async fn open_direct<I: Io>(io: &I, path: &Path, create: bool) -> Result<I::File, StoreError> {
     let options = OpenOptions {

@@ -14,7 +14,7 @@ use super::{StoreError, whole_file};
 use crate::io::{File, Io, OpenOptions};
 use crate::mem::AlignedBuf;
 
-const ENTRY_BYTES: usize = 24;
+pub(super) const ENTRY_BYTES: usize = 24;
 
 /// A message that waits for its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ impl Timer {
         out.extend_from_slice(&(self.kind as u32).to_be_bytes());
     }
 
-    fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
         let (numbers, rest) = bytes.as_chunks::<8>();
         debug_assert!(rest.is_empty());
         let last = u64::from_be_bytes(numbers[2]);

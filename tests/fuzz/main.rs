@@ -10,6 +10,9 @@ mod client;
 #[path = "../sim/cluster.rs"]
 #[allow(dead_code)]
 mod cluster;
+#[path = "../sim/dice.rs"]
+#[allow(dead_code)]
+mod dice;
 mod session;
 
 use bolero::check;

@@ -138,6 +138,11 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         figures.log_written_bytes.to_string(),
     );
     put("ringmqLogFlushes", figures.log_flushes.to_string());
+    put(
+        "ringmqUnreadableMessages",
+        figures.unreadable_messages.to_string(),
+    );
+    put("ringmqScrubbedTo", figures.scrubbed_to.to_string());
     put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
     put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
     // Thread pools, their queues, the page cache's lock, the transient store pool are RocketMQ's inner

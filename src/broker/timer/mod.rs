@@ -10,5 +10,5 @@ pub use figures::{TimerFigures, TimerMetrics, Waiting};
 pub use pending::{Checkpoint, RunName, Timers, Uncovered};
 pub use timed::{TIMER, deliver, real_topic, recall_key, roll, timer};
 
+pub(super) use timed::Wish;
 pub use timed::{DELAY_MS, DELAY_SEC, DELETE_KEY, DELIVER_MS, OUT_MS};
-pub(super) use timed::{Wish, delete_key};

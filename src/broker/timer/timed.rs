@@ -247,11 +247,7 @@ pub fn recall_key(record: &Record<'_>) -> Option<(i64, String)> {
         }
         None => properties::find(all, properties::UNIQUE_KEY)?,
     };
-    Some((out_ms, delete_key(topic, unique_key)))
-}
-
-pub(in crate::broker) fn delete_key(topic: &str, unique_key: &str) -> String {
-    format!("{topic}+{unique_key}")
+    Some((out_ms, format!("{topic}+{unique_key}")))
 }
 
 /// The topic that it waits for.

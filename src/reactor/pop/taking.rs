@@ -10,7 +10,7 @@ use crate::broker::PropertyFilter;
 use crate::broker::pop::{Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
 use crate::io::Io;
 use crate::message::{Check, MAX_PROPERTIES_BYTES, Properties, Record, RecordFields, properties};
-use crate::store::{Position, QueueIndex, ReadError, Scan, ScanLimits};
+use crate::store::{Position, QueueIndex, ReadError, Readable, Scan, ScanLimits};
 use crate::wire::pop::Receipt;
 
 /// Entries of one queue that one look may pass over.
@@ -197,7 +197,12 @@ impl<I: Io> Shard<I> {
             Scan::Found { next_offset } | Scan::NoneMatched { next_offset } => next_offset,
             Scan::Cold => unreachable!("a cold scan reads what is cold"),
         };
-        let mut records = store.read_cold(&positions, Vec::new()).await?;
+        let Readable { mut records, lost } =
+            store.read_readable(queue, &positions, Vec::new()).await?;
+        for place in lost.into_iter().rev() {
+            offsets.remove(place);
+            positions.remove(place);
+        }
         if let Some(filter) = &plan.properties {
             records = keep_matching(filter, &mut offsets, &positions, &records);
         }

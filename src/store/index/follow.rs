@@ -181,6 +181,18 @@ fn add_keys(bytes: &[u8], position: u64, keys: &mut Vec<Key>) -> bool {
     if sys_flag::transaction(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
         return true;
     }
+    each_key(&record, |hash| {
+        keys.push(Key {
+            hash,
+            physical_offset: position,
+            store_time_ms: record.store_timestamp_ms,
+        });
+    });
+    true
+}
+
+/// The hashes under which a message is found.
+pub fn each_key(record: &Record<'_>, take: impl FnMut(u32)) {
     let names = [properties::UNIQUE_KEY, properties::KEYS, properties::TAGS];
     let [unique, others, tag] = properties::find_all(record.properties, names);
     let topic = TopicHash::new(record.topic);
@@ -192,14 +204,7 @@ fn add_keys(bytes: &[u8], position: u64, keys: &mut Vec<Key>) -> bool {
         .into_iter()
         .chain(others)
         .map(|key| topic.of_key(key));
-    keys.extend(
-        hashes
-            .chain(tag.map(|tag| topic.of_tag(tag)))
-            .map(|hash| Key {
-                hash,
-                physical_offset: position,
-                store_time_ms: record.store_timestamp_ms,
-            }),
-    );
-    true
+    hashes
+        .chain(tag.map(|tag| topic.of_tag(tag)))
+        .for_each(take);
 }

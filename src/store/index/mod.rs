@@ -23,14 +23,16 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-pub(super) use follow::run;
+pub(super) use follow::{each_key, run};
 pub use layout::Shape;
+pub(super) use layout::{
+    ENTRY_BYTES as INDEX_ENTRY_BYTES, Entry, HEADER_BYTES as INDEX_HEADER_BYTES, Header, Name,
+};
 pub(super) use mark::Mark;
 pub use query::{KeyMatches, KeyQuery, Wanted};
 
 use self::file::IndexFile;
 use self::growing::Key;
-use self::layout::Name;
 use super::StoreError;
 use super::waiters::Waiters;
 use crate::io::{Io, Notify};

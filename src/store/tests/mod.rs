@@ -1,5 +1,6 @@
 //! The store on the simulator, with limits so small that everything rolls, wraps and is evicted.
 
+mod damage;
 mod faults;
 mod golden;
 mod index;
@@ -53,6 +54,8 @@ fn config(flush: Flush) -> StoreConfig {
             slots: 7,
             entries: 30,
         }),
+        scrub_bytes_per_s: 0,
+        skip_damaged: false,
         store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
     }
 }

@@ -227,25 +227,6 @@ fn entries_ahead_of_the_log_are_cut() {
     });
 }
 
-/// Somebody put an older log back: the checkpoint and the queues speak of more than there is.
-#[test]
-fn a_log_that_ends_before_the_checkpoint_is_believed() {
-    each(async |sim, flush| {
-        let store = open(sim, flush).await;
-        fill(sim, &store).await;
-        store.close().await.unwrap();
-        let log = read_file(sim, LOG).await;
-        let store = open(sim, flush).await;
-        for _ in 0..5 {
-            send(sim, &store, "A", &[7; 300]).await;
-        }
-        store.close().await.unwrap();
-        write_file(sim, LOG, 0, &log).await;
-        let store = open(sim, flush).await;
-        assert_filled(&store).await;
-    });
-}
-
 #[test]
 fn a_topic_made_again_has_only_its_new_messages() {
     each(async |sim, flush| {
@@ -336,29 +317,6 @@ fn without_its_first_segment_the_log_begins_later() {
             "blank entries are none"
         );
         assert_eq!(bodies(&store, "B").await.len(), 1);
-    });
-}
-
-#[test]
-fn without_a_log_there_are_no_queues() {
-    each(async |sim, flush| {
-        let store = open(sim, flush).await;
-        fill(sim, &store).await;
-        store.close().await.unwrap();
-        for entry in sim
-            .host("a")
-            .list(Path::new("/store/commitlog"))
-            .await
-            .unwrap()
-        {
-            sim.host("a").remove_file(&entry.path).await.unwrap();
-        }
-        let store = open(sim, flush).await;
-        assert_eq!(send(sim, &store, "A", b"first").await.queue_offset, 0);
-        sim.crash("a");
-        let store = open(sim, flush).await;
-        assert_eq!(bodies(&store, "A").await, [b"first"]);
-        assert!(bodies(&store, "B").await.is_empty());
     });
 }
 

@@ -1,0 +1,220 @@
+//! The health probe: a few words over HTTP for whoever starts and stops containers, on a thread of its own, so that it
+//! answers while the shards read their logs.
+//!
+//! | | 200 | 503 |
+//! |---|---|---|
+//! | `GET /live` | as long as the process runs: a restart would only make it read its log again | a shard is fenced: only a restart gets it out of that |
+//! | `GET /ready` | every shard takes messages | one is recovering, fenced, full or stopping |
+//!
+//! Both answer with the same JSON: the state of the whole, that of its worst shard, and of each shard.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+
+use anyhow::{Context, Result};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+
+use crate::reactor::Health;
+use crate::store::Progress;
+
+/// What the shards have said of themselves last.
+#[derive(Clone)]
+pub struct Board {
+    shards: Arc<Mutex<Vec<(String, Health)>>>,
+}
+
+impl Board {
+    /// Shards of these names, which begin to open their stores.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let opening = Health::Opening(Progress::Recovering { from: 0 });
+        let shards = names.into_iter().map(|name| (name, opening.clone()));
+        Self {
+            shards: Arc::new(Mutex::new(shards.collect())),
+        }
+    }
+
+    pub fn tell(&self, shard: usize, health: Health) {
+        if let Some((_, told)) = self.locked().get_mut(shard) {
+            *told = health;
+        }
+    }
+
+    /// Answers at this address until the process ends.
+    pub fn serve(&self, bind: IpAddr, port: u16) -> Result<()> {
+        let addr = SocketAddr::new(bind, port);
+        let listener = std::net::TcpListener::bind(addr)
+            .with_context(|| format!("cannot listen on {addr} (healthPort)"))?;
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let board = self.clone();
+        thread::Builder::new()
+            .name("health".into())
+            .spawn(move || {
+                if let Err(error) = runtime.block_on(board.accept(listener)) {
+                    tracing::error!(%error, "the health probe has ended");
+                }
+            })?;
+        Ok(())
+    }
+
+    async fn accept(self, listener: std::net::TcpListener) -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        loop {
+            let (stream, _) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Of one connection, or for want of descriptors.
+                    tracing::warn!(%error, "the health probe cannot accept");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            };
+            let board = self.clone();
+            tokio::spawn(async move {
+                let answer = |request: Request<Incoming>| {
+                    let response = board.answer(request.method(), request.uri().path());
+                    async move { Ok::<_, Infallible>(response) }
+                };
+                let connection = http1::Builder::new()
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(stream), service_fn(answer));
+                // Who does not read his answer, or asks nothing, gets none.
+                let _ = tokio::time::timeout(PATIENCE, connection).await;
+            });
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        let (code, body) = match (method, path) {
+            (&Method::GET | &Method::HEAD, "/live") => self.report(is_live),
+            (&Method::GET | &Method::HEAD, "/ready" | "/") => {
+                self.report(|health| *health == Health::Serving)
+            }
+            _ => (
+                StatusCode::NOT_FOUND,
+                json!({ "paths": ["/live", "/ready"] }),
+            ),
+        };
+        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+        *response.status_mut() = code;
+        let json = header::HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+
+    fn report(&self, is_well: impl Fn(&Health) -> bool) -> (StatusCode, Value) {
+        let shards = self.locked();
+        let code = match shards.iter().all(|(_, health)| is_well(health)) {
+            true => StatusCode::OK,
+            false => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let worst = shards.iter().max_by_key(|(_, health)| rank(health));
+        let mut body = worst.map_or_else(|| json!({}), |(_, health)| show(health));
+        body["shards"] = shards
+            .iter()
+            .map(|(name, health)| {
+                let mut shown = show(health);
+                shown["broker"] = name.as_str().into();
+                shown
+            })
+            .collect();
+        (code, body)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<(String, Health)>> {
+        // Nobody panics with it, and a list is whole whatever happens.
+        self.shards
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const RETRY: std::time::Duration = std::time::Duration::from_millis(100);
+
+fn is_live(health: &Health) -> bool {
+    !matches!(health, Health::Fenced(_))
+}
+
+/// What is worse comes later; of two that are opening the one that has less done.
+fn rank(health: &Health) -> (u8, u64) {
+    match health {
+        Health::Serving => (0, 0),
+        Health::Stopping => (1, 0),
+        Health::Opening(progress) => (2, 100 - progress.percent().min(100)),
+        Health::Full(_) => (3, 0),
+        Health::Fenced(_) => (4, 0),
+    }
+}
+
+fn show(health: &Health) -> Value {
+    match health {
+        Health::Serving => json!({ "state": "serving" }),
+        Health::Stopping => json!({ "state": "stopping" }),
+        Health::Opening(progress) => json!({
+            "state": "recovering",
+            "percent": progress.percent(),
+            "progress": progress.to_string(),
+        }),
+        Health::Full(reason) => json!({ "state": "disk full", "reason": &**reason }),
+        Health::Fenced(reason) => json!({ "state": "fenced", "reason": &**reason }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code_and_state(board: &Board, path: &str) -> (u16, String, Value) {
+        let response = board.answer(&Method::GET, path);
+        let (code, body) = match path {
+            "/live" => board.report(is_live),
+            _ => board.report(|health| *health == Health::Serving),
+        };
+        assert_eq!(response.status(), code);
+        let state = body["state"].as_str().unwrap_or_default().to_owned();
+        (code.as_u16(), state, body)
+    }
+
+    #[test]
+    fn each_state_has_its_code() {
+        let read = Progress::Read {
+            read_bytes: 30,
+            total_bytes: 120,
+        };
+        for (health, ready, live, state) in [
+            (Health::Opening(read), 503, 200, "recovering"),
+            (Health::Serving, 200, 200, "serving"),
+            (Health::Full("95 %".into()), 503, 200, "disk full"),
+            (Health::Fenced("EIO".into()), 503, 503, "fenced"),
+            (Health::Stopping, 503, 200, "stopping"),
+        ] {
+            let board = Board::new(["a".into(), "b".into()]);
+            board.tell(0, Health::Serving);
+            board.tell(1, health);
+            let (code, found, body) = code_and_state(&board, "/ready");
+            assert_eq!((code, found.as_str()), (ready, state));
+            assert_eq!(body["shards"][0]["state"], "serving");
+            assert_eq!(code_and_state(&board, "/live").0, live);
+            if state == "recovering" {
+                assert_eq!(
+                    (&body["percent"], &body["shards"][1]["percent"]),
+                    (&json!(25), &json!(25))
+                );
+            }
+        }
+        let board = Board::new(["a".into()]);
+        assert_eq!(board.answer(&Method::GET, "/x").status(), 404);
+        assert_eq!(board.answer(&Method::POST, "/ready").status(), 404);
+    }
+}

@@ -1,0 +1,467 @@
+//! `ringmq store verify` and `ringmq store inspect`: a store that no broker has open, looked at without changing anything.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::{Config, Flags, Surroundings};
+use crate::message::{Check, Record};
+use crate::ring::{Ring, RingConfig, probe};
+use crate::store::IndexShape;
+use crate::store::verify::{Finding, Listener, LogFiles, Report, Subject, inspect, verify};
+use crate::wire::loose_json;
+
+/// Look at a store that no broker has open: ours or RocketMQ's.
+#[derive(Subcommand, Clone, Debug)]
+pub enum StoreCommand {
+    Verify(VerifyArgs),
+    Inspect(InspectArgs),
+}
+
+/// Read all of a store and report what is damaged.
+///
+/// Changes nothing, and works on a read-only mount. Exits with 0 if the store is whole, with 1 if something is damaged, and
+/// with 2 if it cannot be read.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// Print the first so many damages; all are counted
+    #[arg(long, value_name = "DAMAGES", default_value_t = 100)]
+    pub max: u64,
+}
+
+/// Print what a store has: files, queues, offsets, checkpoint, messages.
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// Print the message at this log position, with all that is known of it
+    #[arg(long, value_name = "POSITION", conflicts_with = "from")]
+    pub record: Option<u64>,
+
+    /// Print messages from this log position on, or from the first one behind it
+    #[arg(long, value_name = "POSITION")]
+    pub from: Option<u64>,
+
+    /// So many messages
+    #[arg(long, value_name = "MESSAGES", default_value_t = 10, requires = "from")]
+    pub count: u64,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct PlaceArgs {
+    /// Directory of the store
+    pub dir: PathBuf,
+
+    /// The broker.conf of its broker, where that says storePathCommitLog, maxHashSlotNum or maxIndexNum
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The store is damaged.
+const DAMAGED: u8 = 1;
+/// Nothing can be said of it.
+const UNREADABLE: u8 = 2;
+
+pub fn run(command: StoreCommand) -> Result<ExitCode> {
+    let ran = match command {
+        StoreCommand::Verify(args) => run_verify(&args),
+        StoreCommand::Inspect(args) => run_inspect(&args).map(|()| ExitCode::SUCCESS),
+    };
+    ran.or_else(|error| {
+        eprintln!("ringmq: {error:#}");
+        Ok(ExitCode::from(UNREADABLE))
+    })
+}
+
+fn run_verify(args: &VerifyArgs) -> Result<ExitCode> {
+    let mut reports = Vec::new();
+    for subject in subjects(&args.place)? {
+        let mut printer = Printer::new(args);
+        let report = on_ring(|ring| {
+            let (subject, mut printer) = (subject.clone(), std::mem::take(&mut printer));
+            async move {
+                let report = verify(&ring, &subject, &mut printer).await;
+                (report, printer)
+            }
+        })?;
+        let (report, mut printer) = (report.0, report.1);
+        let mut report = report.with_context(|| subject.dir.display().to_string())?;
+        check_config(&subject.dir, &mut report, &mut printer)?;
+        printer.bar.finish_and_clear();
+        if !args.place.json {
+            print_report(&subject.dir, &report);
+        }
+        reports.push(json!({ "dir": subject.dir, "report": report, "findings": printer.findings }));
+    }
+    let damages: u64 = reports
+        .iter()
+        .filter_map(|report| report["report"]["damages"].as_u64())
+        .sum();
+    if args.place.json {
+        print_json(&json!({ "damages": damages, "stores": reports }))?;
+    }
+    Ok(match damages {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(DAMAGED),
+    })
+}
+
+fn print_report(dir: &Path, report: &Report) {
+    println!("{}", dir.display());
+    let state = match report.was_closed {
+        true => "was closed",
+        false => "was not closed: a start recovers its end",
+    };
+    println!("  store     {state}");
+    println!(
+        "  log       {} files, {} to {}, {} messages",
+        report.log_files, report.log_min, report.log_end, report.records
+    );
+    println!(
+        "  queues    {}, {} entries",
+        report.queues, report.queue_entries
+    );
+    println!(
+        "  index     {} files, {} entries",
+        report.index_files, report.index_entries
+    );
+    println!("  timers    {}", report.timers);
+    match report.damages {
+        0 => println!("  whole"),
+        damages => println!("  DAMAGED   {damages} damages"),
+    }
+}
+
+/// Prints what is found as it is found, beside the progress.
+#[derive(Default)]
+struct Printer {
+    bar: Bar,
+    max: u64,
+    json: bool,
+    findings: Vec<Finding>,
+    found: u64,
+}
+
+struct Bar(ProgressBar);
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self(ProgressBar::hidden())
+    }
+}
+
+impl std::ops::Deref for Bar {
+    type Target = ProgressBar;
+    fn deref(&self) -> &ProgressBar {
+        &self.0
+    }
+}
+
+impl Printer {
+    fn new(args: &VerifyArgs) -> Self {
+        let bar = match std::io::stderr().is_terminal() {
+            true => {
+                let style = ProgressStyle::with_template(
+                    "{bar:32} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
+                );
+                let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+                ProgressBar::new(0).with_style(style)
+            }
+            false => ProgressBar::hidden(),
+        };
+        Self {
+            bar: Bar(bar),
+            max: args.max,
+            json: args.place.json,
+            findings: Vec::new(),
+            found: 0,
+        }
+    }
+}
+
+impl Listener for Printer {
+    fn found(&mut self, finding: Finding) {
+        self.found += 1;
+        if self.found > self.max {
+            return;
+        }
+        if self.json {
+            return self.findings.push(finding);
+        }
+        let Finding {
+            file,
+            offset,
+            found,
+            expected,
+        } = finding;
+        let file = file.display();
+        self.bar
+            .suspend(|| println!("{file} + {offset}: found {found}; expected {expected}"));
+    }
+
+    fn progress(&mut self, read: u64, of: u64) {
+        self.bar.set_length(of);
+        self.bar.set_position(read);
+    }
+}
+
+/// RocketMQ writes numbers as keys without quotes.
+fn check_config(dir: &Path, report: &mut Report, printer: &mut Printer) -> Result<()> {
+    for path in json_files(dir)? {
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        if let Err(error) = loose_json::from_slice::<Value>(&bytes) {
+            report.damages += 1;
+            printer.found(Finding {
+                file: path,
+                offset: 0,
+                found: error.to_string(),
+                expected: "JSON".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn json_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let dir = dir.join("config");
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn run_inspect(args: &InspectArgs) -> Result<()> {
+    let mut all = Vec::new();
+    for subject in subjects(&args.place)? {
+        let found = match args.record.or(args.from) {
+            Some(position) => records(args, &subject, position)?,
+            None => overview(&subject)?,
+        };
+        if !args.place.json {
+            println!("{}", subject.dir.display());
+            print_tree(&found, 1);
+        }
+        all.push(json!({ "dir": subject.dir, "store": found }));
+    }
+    if args.place.json {
+        print_json(&Value::Array(all))?;
+    }
+    Ok(())
+}
+
+fn overview(subject: &Subject) -> Result<Value> {
+    let at = subject.clone();
+    let found = on_ring(|ring| async move { inspect(&ring, &at).await })?
+        .with_context(|| subject.dir.display().to_string())?;
+    let mut found = serde_json::to_value(found)?;
+    for (key, name) in [
+        ("consumerOffsets", "consumerOffset.json"),
+        ("unreadable", "unreadable.json"),
+    ] {
+        let path = subject.dir.join("config").join(name);
+        if let Ok(bytes) = std::fs::read(&path) {
+            let value: Value =
+                loose_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
+            found[key] = match value.get("offsetTable") {
+                Some(offsets) => offsets.clone(),
+                None => value,
+            };
+        }
+    }
+    Ok(found)
+}
+
+fn records(args: &InspectArgs, subject: &Subject, position: u64) -> Result<Value> {
+    let (at, count) = (subject.clone(), args.record.map_or(args.count, |_| 1));
+    let read = on_ring(|ring| async move {
+        let log = LogFiles::open(&ring, &at).await?;
+        let (mut records, mut from) = (Vec::new(), position.max(log.min()));
+        while (records.len() as u64) < count
+            && let Some((found, bytes)) = log.record_from(from).await?
+        {
+            from = found + bytes.len() as u64;
+            records.push(bytes);
+        }
+        Ok::<_, crate::store::StoreError>(records)
+    })?
+    .with_context(|| subject.dir.display().to_string())?;
+    let mut shown = Vec::new();
+    for bytes in &read {
+        let record = Record::decode(bytes, Check::Crc)?;
+        if args
+            .record
+            .is_some_and(|wanted| wanted != record.physical_offset)
+        {
+            bail!("no whole message begins at {position}");
+        }
+        shown.push(show(&record, args.record.is_some()));
+    }
+    if shown.is_empty() {
+        bail!("no message from {position} on");
+    }
+    Ok(Value::Array(shown))
+}
+
+fn show(record: &Record<'_>, with_body: bool) -> Value {
+    let properties = String::from_utf8_lossy(record.properties);
+    let properties: serde_json::Map<String, Value> = properties
+        .split('\u{2}')
+        .filter_map(|pair| pair.split_once('\u{1}'))
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let mut shown = json!({
+        "position": record.physical_offset,
+        "size": record.total_size,
+        "topic": record.topic,
+        "queueId": record.queue_id,
+        "queueOffset": record.queue_offset,
+        "storeTimeMs": record.store_timestamp_ms,
+        "bornTimeMs": record.born_timestamp_ms,
+        "bornHost": record.born_host.to_string(),
+        "storeHost": record.store_host.to_string(),
+        "flag": record.flag,
+        "sysFlag": record.sys_flag,
+        "reconsumeTimes": record.reconsume_times,
+        "preparedTransactionOffset": record.prepared_transaction_offset,
+        "bodyCrc": record.body_crc,
+        "hasRecordCrc": record.has_crc(),
+        "bodyBytes": record.body.len(),
+        "properties": properties,
+    });
+    if with_body {
+        shown["body"] = String::from_utf8_lossy(record.body).into();
+    }
+    shown
+}
+
+/// What JSON says, in lines for people: a leaf each, lists of plain objects a line each.
+fn print_tree(value: &Value, depth: usize) {
+    let margin = "  ".repeat(depth);
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::Object(_) | Value::Array(_) => {
+                        println!("{margin}{name}");
+                        print_tree(value, depth + 1);
+                    }
+                    leaf => println!("{margin}{name} {leaf}"),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                println!("{margin}{item}");
+            }
+        }
+        leaf => println!("{margin}{leaf}"),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// The store, or those of its shards.
+fn subjects(place: &PlaceArgs) -> Result<Vec<Subject>> {
+    let dir = &place.dir;
+    if !dir.is_dir() {
+        bail!("{} is no directory", dir.display());
+    }
+    let config = match &place.config {
+        Some(file) => {
+            let flags = Flags {
+                config_file: Some(file.clone()),
+                store_dir: Some(dir.clone()),
+                ..Flags::default()
+            };
+            Config::load(&flags, &Surroundings::observe())?.0
+        }
+        None => Config::default(),
+    };
+    let shards: Vec<_> = (0..)
+        .map(|shard| format!("shard-{shard}"))
+        .take_while(|shard| dir.join(shard).is_dir())
+        .collect();
+    let names = match shards.is_empty() {
+        true => vec![String::new()],
+        false => shards,
+    };
+    let mut subjects = Vec::new();
+    for name in names {
+        let dir = dir.join(&name);
+        let dir = if name.is_empty() {
+            place.dir.clone()
+        } else {
+            dir
+        };
+        refuse_if_open(&dir)?;
+        let log_dir = match &config.commit_log_dir {
+            Some(log_dir) if name.is_empty() => log_dir.clone(),
+            Some(log_dir) => log_dir.join(&name),
+            None => dir.join("commitlog"),
+        };
+        if !log_dir.is_dir() {
+            bail!(
+                "{} is no store: it has no folder {} (is a disk not mounted, or storePathCommitLog set?)",
+                dir.display(),
+                log_dir.display()
+            );
+        }
+        subjects.push(Subject {
+            dir,
+            log_dir,
+            index_shape: IndexShape {
+                slots: config.max_hash_slots,
+                entries: config.max_index_entries,
+            },
+        });
+    }
+    Ok(subjects)
+}
+
+/// What changes while it is read looks damaged.
+fn refuse_if_open(dir: &Path) -> Result<()> {
+    let Ok(lock) = File::open(dir.join("lock")) else {
+        return Ok(());
+    };
+    if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock_shared() {
+        bail!(
+            "a broker has the store {} open: stop it first",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+fn on_ring<T, F: Future<Output = T>>(main: impl FnOnce(Ring) -> F) -> Result<T> {
+    probe()?;
+    Ok(Ring::start(RingConfig::default(), main)?)
+}

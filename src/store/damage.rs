@@ -1,0 +1,224 @@
+//! Damage in the log, told from its torn end.
+//!
+//! A start reads the log up to the first record that is not the successor of the last. After a crash that is where the log
+//! ends, and what lies behind is wiped. But a sector that has rotted, a file that was cut short or has gone look the same,
+//! and to end the log there would take away what was acknowledged behind it. So first it is asked whether the log went on:
+//!
+//! | proof | because |
+//! |---|---|
+//! | the checkpoint is behind the place | it was written once everything before it was on the device |
+//! | a record stands `max_unflushed_bytes` or further behind it, with its own position and right CRCs | nothing is written there before the place itself was flushed |
+//!
+//! Records that are nearer prove nothing: of what was not flushed a power cut keeps any sectors it likes. Without a proof
+//! it is the end. With one nothing is changed, and the start is refused, unless it was told to go on behind the gap
+//! (`skipDamagedLog`). Then the offsets of the messages in the gap stay theirs, with entries that lead into it, so that
+//! they are passed over as any message that cannot be read (`unreadable.rs`).
+
+use std::fmt;
+use std::path::PathBuf;
+
+use memchr::memmem;
+
+use super::commit_log::floor;
+use super::names::offset_name;
+use super::recovery::{Next, Window};
+use super::segments::Segments;
+use super::{StoreConfig, StoreError};
+use crate::io::Io;
+use crate::mem::BLOCK_BYTES;
+use crate::message::{Check, MAGIC_V1, Record, holds_position};
+
+/// Log looked through at a time.
+const CHUNK_BYTES: u64 = 4 << 20;
+
+/// What both versions' magics begin with.
+const MAGIC_START: [u8; 3] = {
+    let [a, b, c, _] = MAGIC_V1.to_be_bytes();
+    [a, b, c]
+};
+
+/// Where the magic stands in a record.
+const MAGIC_AT: usize = 4;
+
+/// A place at which the log cannot be read, and goes on behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    pub position: u64,
+    pub proof: Proof,
+}
+
+/// Why the log has not ended there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Everything before this position was on the device when the checkpoint was written.
+    Checkpoint(u64),
+    /// A record stands here, further behind than what was not flushed can be.
+    Record(u64),
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checkpoint(position) => {
+                write!(
+                    f,
+                    "the checkpoint says that the log was whole up to {position}"
+                )
+            }
+            Self::Record(position) => write!(f, "a whole message stands behind it at {position}"),
+        }
+    }
+}
+
+/// A part of the log that is left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub from: u64,
+    pub to: u64,
+}
+
+/// What is known of a log whose end is looked for.
+pub(super) struct Known<'a, I: Io> {
+    pub segments: &'a Segments<I>,
+    pub config: &'a StoreConfig,
+    /// Position of the checkpoint, 0 without one.
+    pub flushed_to: u64,
+}
+
+impl<I: Io> Known<'_, I> {
+    /// Whether the log goes on behind this place, at which no successor of the last record stands.
+    pub async fn damage_at(&self, position: u64) -> Result<Option<Damage>, StoreError> {
+        let damage = |proof| Ok(Some(Damage { position, proof }));
+        if position < self.flushed_to {
+            return damage(Proof::Checkpoint(self.flushed_to));
+        }
+        let from = self.end_of_unflushed(position);
+        let log_end = self.segments.end().unwrap_or(0);
+        let to = from.saturating_add(CHUNK_BYTES + self.config.max_record_bytes() as u64);
+        if let Some(found) = self.first_record(from, to.min(log_end)).await? {
+            return damage(Proof::Record(found));
+        }
+        for start in self.segments.starts() {
+            if start >= from && self.is_record(start).await {
+                return damage(Proof::Record(start));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the log goes on.
+    pub async fn behind(&self, damage: &Damage) -> Result<Gap, StoreError> {
+        let log_end = self.segments.end().unwrap_or(0);
+        let next = self.first_record(damage.position + 1, log_end).await?;
+        // Where nothing can be read, new messages must not take the places that entries of lost ones speak of.
+        let to = next.unwrap_or(self.flushed_to.max(damage.position));
+        Ok(Gap {
+            from: damage.position,
+            to,
+        })
+    }
+
+    /// What was written since the last flush ends before this, if the log ends at `end`: with that flush or behind it.
+    fn end_of_unflushed(&self, end: u64) -> u64 {
+        let bound = self.config.max_unflushed_bytes + 2 * BLOCK_BYTES as u64;
+        floor(end).saturating_add(bound)
+    }
+
+    /// The first record that begins at `from` or behind it, and before `to`.
+    pub async fn first_record(&self, from: u64, to: u64) -> Result<Option<u64>, StoreError> {
+        let mut at = from;
+        while at < to {
+            let start = floor(at);
+            let segment_end = self.segments.start_of(at) + self.segments.segment_bytes();
+            let end = to.min(segment_end).min(start + CHUNK_BYTES);
+            // A block more, for a head that stands across the end.
+            let len = (end - start) as usize + BLOCK_BYTES;
+            let bytes = self.readable(start, len).await;
+            for candidate in candidates(&bytes, start) {
+                if (at..end).contains(&candidate) && self.is_record(candidate).await {
+                    return Ok(Some(candidate));
+                }
+            }
+            at = end;
+        }
+        Ok(None)
+    }
+
+    /// A stretch of the log, zeros where the device does not give it.
+    async fn readable(&self, start: u64, len: usize) -> Vec<u8> {
+        if let Ok(read) = self.segments.read(start, len).await {
+            return read.map_or_else(Vec::new, |block| block.to_vec());
+        }
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = start + bytes.len() as u64;
+            if self.segments.start_of(at) != self.segments.start_of(start) {
+                break;
+            }
+            match self.segments.read(at, BLOCK_BYTES).await {
+                Ok(Some(block)) => bytes.extend_from_slice(&block),
+                _ => bytes.resize(bytes.len() + BLOCK_BYTES, 0),
+            }
+        }
+        bytes
+    }
+
+    async fn is_record(&self, position: u64) -> bool {
+        let mut window = Window::default();
+        let rest = self.segments.segment_bytes() - position % self.segments.segment_bytes();
+        let head = window.bytes(self.segments, position, 8.min(rest as usize));
+        let next = match head.await {
+            Ok(head) => head
+                .and_then(|head| head.first_chunk())
+                .map_or(Next::End, |head| Next::read(head, rest)),
+            Err(_) => Next::End,
+        };
+        let Next::Record { size } = next else {
+            return false;
+        };
+        if size > self.config.max_record_bytes() {
+            return false;
+        }
+        match window.bytes(self.segments, position, size).await {
+            Ok(Some(bytes)) => Record::decode(bytes, Check::Crc)
+                .is_ok_and(|record| record.physical_offset == position),
+            _ => false,
+        }
+    }
+
+    pub fn refusal(&self, damage: &Damage) -> StoreError {
+        let segment = self.segments.start_of(damage.position);
+        StoreError::Damaged {
+            file: self.segments.dir().join(offset_name(segment)),
+            offset: damage.position - segment,
+            position: damage.position,
+            reason: damage.proof.to_string(),
+            dir: self.config.dir.clone(),
+        }
+    }
+}
+
+/// Positions in these bytes, which stand at `start`, at which a record may begin that says that it does.
+pub(super) fn candidates(bytes: &[u8], start: u64) -> impl Iterator<Item = u64> {
+    memmem::find_iter(bytes, &MAGIC_START).filter_map(move |magic| {
+        let at = magic.checked_sub(MAGIC_AT)?;
+        let position = start + at as u64;
+        holds_position(&bytes[at..], position).then_some(position)
+    })
+}
+
+/// The files of the log end, or begin, where they cannot.
+pub(super) fn missing(dir: PathBuf, log: Option<(u64, u64)>, flushed_to: u64) -> StoreError {
+    let reason = match log {
+        None => "it has no CommitLog file any more".to_owned(),
+        Some((log_min, _)) if flushed_to < log_min => {
+            format!("its CommitLog begins at {log_min}")
+        }
+        Some((_, log_end)) => format!("its CommitLog files end at {log_end}"),
+    };
+    StoreError::LogMissing {
+        dir,
+        reason,
+        flushed_to,
+    }
+}

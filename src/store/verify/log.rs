@@ -1,0 +1,229 @@
+//! The log: its files, and its records one behind the other.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::queues::Queues;
+use super::{Check, Listener, Subject};
+use crate::io::Io;
+use crate::message::{Check as CheckCrc, Record};
+use crate::store::StoreConfig;
+use crate::store::StoreError;
+use crate::store::damage::Known;
+use crate::store::names::{offset_name, parse_offset_name};
+use crate::store::recovery::{Next, Window};
+use crate::store::segments::Segments;
+
+/// A file of the log.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogFile {
+    pub start: u64,
+    pub path: PathBuf,
+    pub len_bytes: u64,
+}
+
+/// Those of a store, in their order.
+pub struct LogFiles<I: Io> {
+    pub files: Vec<LogFile>,
+    pub(in crate::store) segments: Segments<I>,
+    config: StoreConfig,
+    flushed_to: u64,
+}
+
+impl<I: Io> LogFiles<I> {
+    /// Opens what is there, to be read only. The largest file has the size that all should have.
+    pub async fn open(io: &I, subject: &Subject) -> Result<Self, StoreError> {
+        let dir = &subject.log_dir;
+        let listed = io.list(dir).await.map_err(StoreError::io("list", dir))?;
+        let files: Vec<_> = listed
+            .into_iter()
+            .filter_map(|entry| {
+                Some(LogFile {
+                    start: parse_offset_name(&entry.path)?,
+                    path: entry.path,
+                    len_bytes: entry.len_bytes,
+                })
+            })
+            .collect();
+        let largest = files.iter().map(|file| file.len_bytes).max();
+        let segment_bytes = largest.unwrap_or(0).next_multiple_of(4096).max(8192);
+        let whole = files.iter().filter(|file| {
+            file.len_bytes == segment_bytes && file.start.is_multiple_of(segment_bytes)
+        });
+        let starts: Vec<_> = whole.map(|file| file.start).collect();
+        let segments = Segments::view(io, dir, segment_bytes, &starts).await?;
+        let config = StoreConfig {
+            dir: subject.dir.clone(),
+            segment_bytes,
+            // As large as a frame can be.
+            max_message_bytes: 16 << 20,
+            ..StoreConfig::default()
+        };
+        Ok(Self {
+            files,
+            segments,
+            config,
+            flushed_to: 0,
+        })
+    }
+
+    pub(in crate::store) fn known(&self) -> Known<'_, I> {
+        Known {
+            segments: &self.segments,
+            config: &self.config,
+            flushed_to: self.flushed_to,
+        }
+    }
+
+    /// The first whole record that begins at `position` or behind it.
+    pub async fn record_from(&self, position: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        let found = self.known().first_record(position, self.end()).await?;
+        let Some(found) = found else { return Ok(None) };
+        let mut window = Window::reading(64 << 10);
+        let Look::Record(record) = self.look(&mut window, found).await? else {
+            return Ok(None);
+        };
+        let size = record.total_size as usize;
+        let bytes = window.bytes(&self.segments, found, size).await?;
+        Ok(bytes.map(|bytes| (found, bytes.to_vec())))
+    }
+
+    /// Where the log ends, read from a record of it on.
+    pub async fn end_from(&self, position: u64) -> Result<u64, StoreError> {
+        let (mut at, mut window) = (position, Window::default());
+        loop {
+            at += match self.look(&mut window, at).await? {
+                Look::Record(record) => record.total_size.into(),
+                Look::Blank(size) => size,
+                Look::Bad(_) => return Ok(at),
+            };
+        }
+    }
+
+    pub fn path_of(&self, position: u64) -> (PathBuf, u64) {
+        let start = self.segments.start_of(position);
+        let path = self.segments.dir().join(offset_name(start));
+        (path, position - start)
+    }
+
+    pub fn min(&self) -> u64 {
+        self.segments.min_position().unwrap_or(0)
+    }
+
+    pub fn end(&self) -> u64 {
+        self.segments.end().unwrap_or(0)
+    }
+
+    /// What stands at a position: a record, or how long the blank there is, or what is wrong.
+    pub(in crate::store) async fn look<'w>(
+        &self,
+        window: &'w mut Window,
+        position: u64,
+    ) -> Result<Look<'w>, StoreError> {
+        let rest = self.segments.segment_bytes() - position % self.segments.segment_bytes();
+        let head = window.bytes(&self.segments, position, 8.min(rest as usize));
+        let next = match head.await {
+            Ok(head) => head
+                .and_then(|head| head.first_chunk())
+                .map_or(Next::End, |head| Next::read(head, rest)),
+            Err(error @ (StoreError::Io { .. } | StoreError::Unreadable { .. })) => {
+                return Ok(Look::Bad(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        let size = match next {
+            Next::Record { size } if size <= self.config.max_record_bytes() => size,
+            Next::Record { size } => return Ok(Look::Bad(format!("a record of {size} bytes"))),
+            Next::Blank { size } => return Ok(Look::Blank(size)),
+            Next::End => return Ok(Look::Bad("nothing that begins a record".into())),
+        };
+        let bytes = match window.bytes(&self.segments, position, size).await {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) => return Ok(Look::Bad(error.to_string())),
+        };
+        Ok(match Record::decode(bytes, CheckCrc::Crc) {
+            Ok(record) if record.physical_offset == position => Look::Record(record),
+            Ok(record) => Look::Bad(format!("a record of position {}", record.physical_offset)),
+            Err(error) => Look::Bad(error.to_string()),
+        })
+    }
+}
+
+pub(in crate::store) enum Look<'w> {
+    Record(Record<'w>),
+    Blank(u64),
+    Bad(String),
+}
+
+impl<I: Io, L: Listener> Check<'_, I, L> {
+    pub(super) async fn open_log(&mut self) -> Result<(Vec<LogFile>, LogFiles<I>), StoreError> {
+        let mut log = LogFiles::open(self.io, self.subject).await?;
+        log.flushed_to = self.checkpointed().unwrap_or(0);
+        let files = log.files.clone();
+        let segment_bytes = log.segments.segment_bytes();
+        let mut expected = None;
+        for file in &files {
+            if let Some(missing) = expected.filter(|expected| *expected < file.start) {
+                let path = self.subject.log_dir.join(offset_name(missing));
+                self.damage(&path, 0, "no file", "a file of the log");
+            }
+            let is_named = file.start.is_multiple_of(segment_bytes);
+            if file.len_bytes != segment_bytes || !is_named {
+                let found = format!("{} bytes", file.len_bytes);
+                let expected = format!("{segment_bytes} bytes, as the largest file of the log has");
+                self.damage(&file.path, file.len_bytes, found, expected);
+            }
+            expected = file.start.checked_add(segment_bytes);
+        }
+        self.report.log_files = files.len() as u64;
+        self.report.log_min = log.min();
+        Ok((files, log))
+    }
+
+    pub(super) async fn walk(
+        &mut self,
+        log: &LogFiles<I>,
+        queues: &mut Queues,
+    ) -> Result<(), StoreError> {
+        let mut window = Window::default();
+        let mut position = log.min();
+        while position < log.end() {
+            let (next, bad) = match log.look(&mut window, position).await? {
+                Look::Record(record) => {
+                    self.report.records += 1;
+                    self.check_entry(queues, &record).await?;
+                    (position + u64::from(record.total_size), None)
+                }
+                Look::Blank(size) => (position + size, None),
+                Look::Bad(found) => match self.behind(log, position).await? {
+                    Some(next) => (next, Some(found)),
+                    None => break,
+                },
+            };
+            if let Some(found) = bad {
+                let (file, offset) = log.path_of(position);
+                let expected =
+                    format!("a record of position {position}; the next one is at {next}");
+                self.damage(&file, offset, found, expected);
+            }
+            self.went_on(next - position);
+            position = next;
+        }
+        self.report.log_end = position;
+        Ok(())
+    }
+
+    /// Where the log goes on; `None` if it ends there, maybe torn.
+    async fn behind(&self, log: &LogFiles<I>, position: u64) -> Result<Option<u64>, StoreError> {
+        let known = log.known();
+        let next = known.first_record(position + 1, log.end()).await?;
+        let Some(next) = next else {
+            return Ok(None);
+        };
+        // What a power cut has left of what was not flushed is wiped by the next start.
+        let is_damage = self.report.was_closed || known.damage_at(position).await?.is_some();
+        Ok(is_damage.then_some(next))
+    }
+}
