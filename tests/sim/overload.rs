@@ -464,20 +464,19 @@ fn requests_that_never_come_whole_hold_up_nobody_for_long() {
                 halves.push(half);
             }
             cluster.sleep_ms(10).await;
-            let asked_ns = cluster.sim.mono_ns();
             for _ in 0..20 {
                 small.send_well(1).await;
                 let took_ms = (small.told.told_ns - small.told.asked_ns) / MS;
                 assert!(took_ms < 20, "a small one waited {took_ms} ms");
             }
-            let (_, reply) = large.send(30_000).await;
-            assert!(reply.is_success(), "{reply:?}");
-            let took_ms = (large.told.told_ns - asked_ns) / MS;
-            assert!(
-                took_ms > 300,
-                "there was enough for all of them: {took_ms} ms"
-            );
-            assert!(took_ms < 4_000, "a large one waited {took_ms} ms");
+            // One that comes in a single piece needs no memory of its own; most do not.
+            for _ in 0..20 {
+                let (_, reply) = large.send(30_000).await;
+                assert!(reply.is_success(), "{reply:?}");
+                let took_ms = (large.told.told_ns - large.told.asked_ns) / MS;
+                assert!(took_ms < 4_000, "a large one waited {took_ms} ms");
+                cluster.sleep_ms(100).await;
+            }
             let mut closed = 0;
             for half in &mut halves {
                 half.patience = Duration::from_millis(1);
