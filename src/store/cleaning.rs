@@ -190,7 +190,9 @@ impl<I: Io> Store<I> {
             newest_ms,
             has_spare: self.segments.has_spare(),
             needs_file: self.segments.no_space().is_some(),
-            is_out_of_space: full.queues.is_some() || full.texts.is_some(),
+            is_out_of_space: [&full.log, &full.queues, &full.texts]
+                .iter()
+                .any(|place| place.is_some()),
             is_asked_for,
         })
     }

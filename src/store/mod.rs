@@ -85,6 +85,8 @@ pub struct Store<I: Io> {
     deleted: RefCell<VecDeque<(String, Vec<u32>)>>,
     /// Async mode: up to here the log is on the device for good.
     flushed: Cell<u64>,
+    is_flushing: Cell<bool>,
+    flush_done: Waiters,
     /// Up to here the queues' files are complete, and a checkpoint says so.
     checkpointed: Cell<u64>,
     retention: RefCell<Retention>,
@@ -120,6 +122,8 @@ struct State {
 struct Full {
     /// The disk is fuller than it should be.
     disk: Option<Arc<str>>,
+    /// The log itself cannot be written.
+    log: Option<Arc<str>>,
     /// The queues' files, or those of config/, cannot be written.
     queues: Option<Arc<str>>,
     texts: Option<Arc<str>>,
@@ -127,7 +131,7 @@ struct Full {
 
 impl Full {
     fn reason(&self) -> Option<&Arc<str>> {
-        [&self.disk, &self.queues, &self.texts]
+        [&self.disk, &self.log, &self.queues, &self.texts]
             .into_iter()
             .find_map(Option::as_ref)
     }

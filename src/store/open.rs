@@ -79,8 +79,9 @@ impl<I: Io> Store<I> {
         let texts = TextFiles::open(io.clone(), &dir.join("config")).await?;
         let was_closed = !is_marked(&io, &config).await?;
         mark_open(&io, &config).await?;
-        let segments =
-            Segments::open(io.clone(), config.commit_log_dir(), config.segment_bytes).await?;
+        let segments = Segments::open(io.clone(), config.commit_log_dir(), config.segment_bytes)
+            .await?
+            .with_zeros_ahead(config.zeros_ahead_bytes);
         let queue_files = QueueFiles::new(io.clone(), dir.join("consumequeue"));
         // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
         io.sync_dir(&dir)
@@ -156,6 +157,8 @@ impl<I: Io> Store<I> {
             deleted: RefCell::default(),
             lock: Cell::new(Some(lock)),
             flushed: Cell::new(tail),
+            is_flushing: Cell::new(false),
+            flush_done: Default::default(),
             checkpointed: Cell::new(checkpointed),
             retention: RefCell::new(config.retention.clone()),
             wanted: Default::default(),
@@ -178,16 +181,16 @@ impl<I: Io> Store<I> {
         if self.config.flush == Flush::Async {
             self.spawn_task(group_commit::flush_regularly(self.clone()));
         }
-        let (ahead, behind) = (self.clone(), self.clone());
+        let (ahead, behind, failed) = (self.clone(), self.clone(), self.clone());
         let tail = move || {
             let state = ahead.state.borrow();
             (!state.closing && state.fence.is_none()).then(|| state.log.tail())
         };
-        self.spawn_task(
-            self.segments
-                .clone()
-                .keep_ahead(tail, move || behind.work.notify()),
-        );
+        self.spawn_task(self.segments.clone().keep_ahead(
+            tail,
+            move || behind.work.notify(),
+            move |error| failed.fence_off(error),
+        ));
     }
 }
 

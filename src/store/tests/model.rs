@@ -66,6 +66,8 @@ fn model_config(flush: Flush) -> StoreConfig {
             ..Retention::default()
         },
         max_unflushed_bytes: 16 << 10,
+        // The log catches up with them, and is written to what was another part of it.
+        zeros_ahead_bytes: 8 << 10,
         ..config(flush)
     }
 }

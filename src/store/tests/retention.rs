@@ -176,6 +176,7 @@ fn by_age(flush: Flush) -> StoreConfig {
             ..Retention::default()
         },
         max_unflushed_bytes: 16 << 10,
+        zeros_ahead_bytes: 8 << 10,
         ..config(flush)
     }
 }
