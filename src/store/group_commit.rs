@@ -16,8 +16,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, info, warn};
 
+use super::acknowledged::Mark;
 use super::segments::Segments;
 use super::{Flush, Store, StoreError};
 use crate::io::first;
@@ -82,7 +83,8 @@ async fn write<I: Io>(
     written.map_err(StoreError::io("write", &segments.path_of(position)))
 }
 
-/// Async mode: flushes what has been written, every so often, until the store is closed.
+/// Flushes what has been written (in sync mode it is flushed) and notes what has been acknowledged, every so often, until
+/// the store is closed.
 pub(super) async fn flush_regularly<I: Io>(store: Rc<Store<I>>) {
     let interval_ns = store.config.flush_interval_ms * 1_000_000;
     loop {
@@ -137,7 +139,13 @@ impl<I: Io> Store<I> {
         if let Some(reason) = self.fence() {
             return Err(StoreError::Fenced { reason });
         }
+        let mark = self.state.borrow().acknowledged();
+        if self.flushed.get() >= mark.position.max(position) {
+            return Ok(());
+        }
         self.is_flushing.set(true);
+        self.acknowledged.note(mark).await;
+        let position = mark.position.max(position);
         let flushed = self.flush_files(position).await;
         self.is_flushing.set(false);
         if let Err(error) = &flushed {
@@ -147,7 +155,8 @@ impl<I: Io> Store<I> {
         match self.fence() {
             Some(reason) => Err(StoreError::Fenced { reason }),
             None => {
-                self.flushed.set(self.flushed.get().max(position));
+                self.flushed.set(position);
+                self.acknowledged.is_safe(mark);
                 Ok(())
             }
         }
@@ -185,6 +194,10 @@ impl<I: Io> Store<I> {
     fn note_log_space(&self, error: Option<&StoreError>) {
         let is_known = self.state.borrow().full.log.is_some() == error.is_some();
         if !is_known {
+            match error {
+                Some(error) => warn!(%error, "no more messages are taken until there is space"),
+                None => info!("the log is written again: messages are taken"),
+            }
             let written =
                 error.map(|error| Arc::from(format!("the log cannot be written: {error}")));
             self.state.borrow_mut().full.log = written;
@@ -195,6 +208,14 @@ impl<I: Io> Store<I> {
 }
 
 impl super::State {
+    /// Up to here messages are as safe as their producers have been told.
+    fn acknowledged(&self) -> Mark {
+        Mark {
+            position: self.dispatched,
+            messages: self.dispatched_messages,
+        }
+    }
+
     /// Makes the messages up to `end` visible in their queues.
     pub(super) fn dispatch(&mut self, end: u64) {
         while let Some(pending) = self
@@ -203,6 +224,7 @@ impl super::State {
         {
             self.committed_time_ms = pending.store_time_ms;
             self.dispatched = pending.entry.end();
+            self.dispatched_messages += 1;
             self.first_store_time_ms
                 .get_or_insert(pending.store_time_ms);
             if self.queues.queue(pending.queue).gone || !pending.is_consumable {

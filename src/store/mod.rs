@@ -3,6 +3,7 @@
 //! [`Store`] is used as `Rc<Store>` by the tasks of one thread. Its plain methods never wait; what reads or writes the
 //! disk is `async`. The log is the truth: everything else is derived from it and can be made again.
 
+mod acknowledged;
 mod block_cache;
 mod checkpoint;
 mod cleaning;
@@ -33,6 +34,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use acknowledged::Missing;
 pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
 pub use error::StoreError as ReadError;
@@ -50,6 +52,7 @@ use crate::message::{
     MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, sys_flag, tags_code,
 };
 
+use self::acknowledged::Acknowledged;
 use self::block_cache::BlockCache;
 use self::checkpoint::CheckpointFile;
 use self::commit_log::CommitLog;
@@ -68,6 +71,7 @@ pub struct Store<I: Io> {
     /// None: messages are not found by key.
     index: Option<Index<I>>,
     checkpoint: CheckpointFile<I>,
+    acknowledged: Acknowledged<I>,
     texts: TextFiles<I>,
     cold: BlockCache,
     /// There may be something to write.
@@ -107,6 +111,8 @@ struct State {
     /// End of the last dispatched message. The log may be committed into the middle of the next one, as a write ends where
     /// the log buffer does.
     dispatched: u64,
+    /// Since the store was opened.
+    dispatched_messages: u64,
     /// Store time of the last dispatched message.
     committed_time_ms: i64,
     last_store_time_ms: i64,
@@ -210,6 +216,12 @@ pub struct Figures {
     pub free_queue_chunks: usize,
     /// Store time of the oldest message of the log, if there is one.
     pub first_store_time_ms: Option<i64>,
+    /// Why nothing is acknowledged any more, if so.
+    pub fence: Option<Arc<str>>,
+    /// Why no message is taken for now, if so.
+    pub full: Option<Arc<str>>,
+    /// What had been acknowledged and was not there at the start.
+    pub missing: Option<Missing>,
 }
 
 impl<I: Io> Store<I> {
@@ -229,6 +241,11 @@ impl<I: Io> Store<I> {
     pub fn room_for(&self, len: usize) -> bool {
         let state = self.state.borrow();
         state.check_open().is_err() || state.room_for(len) || self.check_file(&state, len).is_err()
+    }
+
+    /// Why no message is taken now, whatever its size, if so.
+    pub fn refuses(&self) -> Option<AppendError> {
+        self.state.borrow().check_open().err()
     }
 
     /// Whether there is a file for `len` bytes, or can be one. What is appended is sure to get its place, so that a full
@@ -531,6 +548,13 @@ impl<I: Io> Store<I> {
             not_committed_bytes: state.log.tail() - state.committed,
             free_queue_chunks: state.queues.free_chunks(),
             first_store_time_ms: state.first_store_time_ms,
+            fence: state.fence.clone(),
+            full: state
+                .full
+                .reason()
+                .cloned()
+                .or_else(|| self.segments.no_space()),
+            missing: self.acknowledged.missing,
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+use super::acknowledged::Acknowledged;
 use super::block_cache::BlockCache;
 use super::checkpoint::CheckpointFile;
 use super::commit_log::{CommitLog, floor};
@@ -16,7 +17,7 @@ use super::recovery::{Recovery, Window};
 use super::segments::Segments;
 use super::text_files::TextFiles;
 use super::{
-    Counters, Flush, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, saving,
+    Counters, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, saving,
 };
 use crate::io::{Durability, File, Io, Notify, OpenOptions};
 use crate::mem::LogBuffer;
@@ -99,6 +100,8 @@ impl<I: Io> Store<I> {
         let tail = recovery.run(was_closed, &mut progress).await?;
         let (last_store_time_ms, messages) = (recovery.last_store_time_ms, recovery.messages);
         let checkpointed = recovery.checkpointed;
+        let acknowledged =
+            Acknowledged::open(io.clone(), &dir, config.flush, &segments, tail).await?;
         let index = match config.index {
             Some(shape) => {
                 let log = (segments.min_position().unwrap_or(0), tail);
@@ -136,6 +139,7 @@ impl<I: Io> Store<I> {
                 arrivals: Vec::new(),
                 committed: tail,
                 dispatched: tail,
+                dispatched_messages: 0,
                 committed_time_ms: last_store_time_ms,
                 last_store_time_ms,
                 first_store_time_ms,
@@ -147,6 +151,7 @@ impl<I: Io> Store<I> {
             queue_files,
             index,
             checkpoint,
+            acknowledged,
             texts,
             work: Notify::default(),
             committed: Default::default(),
@@ -178,9 +183,7 @@ impl<I: Io> Store<I> {
         self.spawn_task(saving::run(self.clone()));
         self.spawn_task(cleaning::run(self.clone()));
         self.spawn_task(index::run(self.clone()));
-        if self.config.flush == Flush::Async {
-            self.spawn_task(group_commit::flush_regularly(self.clone()));
-        }
+        self.spawn_task(group_commit::flush_regularly(self.clone()));
         let (ahead, behind, failed) = (self.clone(), self.clone(), self.clone());
         let tail = move || {
             let state = ahead.state.borrow();
@@ -250,10 +253,11 @@ async fn mark_open<I: Io>(io: &I, config: &StoreConfig) -> Result<(), StoreError
     };
     let file = io.open(&abort, options).await.map_err(unwritable)?;
     let text = std::process::id().to_string().into_bytes();
-    file.write_at(text, 0, Durability::Synced)
-        .await
-        .0
-        .map_err(unwritable)?;
+    match file.write_at(text, 0, Durability::Synced).await.0 {
+        // That it is there says enough: a full disk can be read, and old messages can go.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+        written => written.map_err(unwritable)?,
+    }
     io.sync_dir(&config.dir)
         .await
         .map_err(StoreError::io("sync", &config.dir))

@@ -170,6 +170,71 @@ fn a_flush_without_space_fences() {
     });
 }
 
+/// The power goes between the note of what was acknowledged and the flush that it is ahead of.
+#[test]
+fn what_a_power_cut_has_taken_is_told() {
+    let mut told = 0;
+    for seed in 0..40 {
+        let sim = sim(seed);
+        sim.run(async {
+            let flush = [Flush::Sync, Flush::Async][usize::from(seed % 4 > 0)];
+            let store = open(&sim, flush).await;
+            let io = sim.host("a");
+            io.inject(
+                Rule::new(Fault::Stall(Duration::from_millis(40)))
+                    .of(Op::Sync)
+                    .on("commitlog")
+                    .after(40 + sim.below(40)),
+            );
+            let mut ends = Vec::new();
+            for _ in 0..100 + sim.below(100) {
+                let size = 100 + sim.below(2_000) as usize;
+                ends.push(append(&sim, &store, "A", &vec![1; size]).await.end);
+                sim.sleep(Duration::from_micros(sim.below(1_500))).await;
+            }
+            sim.power_cut("a");
+            io.heal();
+            let noted = read_part(&sim, "/store/acknowledged", 8, 8).await;
+            let noted = u64::from_be_bytes(*noted.first_chunk().unwrap());
+            let store = open(&sim, flush).await;
+            let (tail, missing) = (store.tail(), store.figures().missing);
+            let gone = ends.iter().filter(|end| tail < **end && **end <= noted);
+            let gone = gone.count() as u64;
+            assert_eq!(missing.is_some(), tail < noted, "seed {seed}");
+            if let Some(missing) = missing {
+                assert_eq!(flush, Flush::Async);
+                assert_eq!((missing.bytes, missing.messages), (noted - tail, gone));
+                assert!(!missing.was_safe && missing.noted_ms <= io.now().unix_ms);
+                told += 1;
+            }
+            // It is told once.
+            store.close().await.unwrap();
+            let store = open(&sim, flush).await;
+            assert_eq!(store.figures().missing, None);
+        });
+    }
+    assert!(told > 5, "{told}");
+}
+
+/// A device that keeps nothing of what it has flushed.
+#[test]
+fn a_device_that_lies_is_found_out() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        for _ in 0..20 {
+            send(sim, &store, "A", &[1; 500]).await;
+        }
+        sim.sleep(Duration::from_secs(1)).await;
+        let tail = store.tail();
+        sim.power_cut("a");
+        write_file(sim, LOG, 4096, &[0; 60 << 10]).await;
+        let store = open(sim, flush).await;
+        let missing = store.figures().missing.unwrap();
+        assert!(missing.was_safe);
+        assert_eq!(missing.bytes, tail - store.tail());
+    });
+}
+
 #[test]
 fn errors_of_the_queue_files_leave_the_log_alone() {
     each(async |sim, flush| {

@@ -146,6 +146,7 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
             let kept = model.end_before(store.committed());
             sim.crash("a");
             reopen(sim, flush, store, model, kept).await;
+            assert_eq!(store.figures().missing, None);
         }
         Step::PowerCut => {
             let kept = match flush {
@@ -154,6 +155,8 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
             };
             sim.power_cut("a");
             reopen(sim, flush, store, model, kept).await;
+            let missing = store.figures().missing;
+            assert!(missing.is_none_or(|missing| flush == Flush::Async && !missing.was_safe));
         }
     }
 }
