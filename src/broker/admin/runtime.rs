@@ -122,6 +122,23 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         figures.log_written_bytes.to_string(),
     );
     put("ringmqLogFlushes", figures.log_flushes.to_string());
+    put("fenced", figures.fence.is_some().to_string());
+    put(
+        "ringmqFenceReason",
+        figures.fence.clone().unwrap_or_default(),
+    );
+    put(
+        "ringmqNoSpaceReason",
+        figures.full.clone().unwrap_or_default(),
+    );
+    put(
+        "ringmqMissingAtStartBytes",
+        figures.missing_bytes.to_string(),
+    );
+    put(
+        "ringmqMissingAtStartMessages",
+        figures.missing_messages.to_string(),
+    );
     put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
     put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
     // Thread pools, their queues, the page cache's lock, the transient store pool and the timer wheel are RocketMQ's
