@@ -208,8 +208,8 @@ fn stay_fenced(seed: u64, flush: Flush) {
             poll_ms: 0,
             born_ms: Some(now_ms),
             init_mode: 0,
-            expression_type: None,
-            expression: None,
+            expression_type: Some("TAG"),
+            expression: Some("*"),
             order: false,
             attempt_id: None,
         };
@@ -217,7 +217,8 @@ fn stay_fenced(seed: u64, flush: Flush) {
         let popper = Client::connect(&popper, cluster.addr(), Codec::Json).await;
         let mut popper = popper.unwrap();
         let popped = popper.call(request::POP_MESSAGE, &pop.ext(), &[]).await;
-        assert!(popped.unwrap().is_success());
+        let popped = popped.unwrap();
+        assert!(popped.is_success(), "{popped:?}");
         cluster
             .broker()
             .inject(Rule::new(Fault::Io).of(Op::Write).on("commitlog").times(1));
