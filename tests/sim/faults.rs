@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tracing::{Level, Subscriber};
+use tracing::{Dispatch, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
@@ -168,6 +168,8 @@ impl<S: Subscriber> Layer<S> for Logged {
 /// Delayed messages, timers, half messages and popped ones all become due: nothing of it can be moved any more.
 #[test]
 fn a_fenced_broker_says_it_once_and_shows_it() {
+    // Of one alone tracing would ask whichever thread comes by first, which may be that of another test.
+    let _another = Dispatch::new(tracing_subscriber::registry());
     for seed in SEEDS {
         for flush in [Flush::Sync, Flush::Async] {
             let logged = Logged::default();
