@@ -127,4 +127,10 @@ pub struct Figures {
     /// Sends that wait for room in the log buffer, pulls that wait for a message.
     pub waiting_sends: u64,
     pub parked_pulls: u64,
+    /// Why nothing is acknowledged any more, and why no message is taken for now.
+    pub fence: Option<String>,
+    pub full: Option<String>,
+    /// What had been acknowledged and was not there at the start.
+    pub missing_bytes: u64,
+    pub missing_messages: u64,
 }

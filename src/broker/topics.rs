@@ -33,6 +33,9 @@ pub struct Wish<'a> {
     pub topic_sys_flag: i32,
 }
 
+/// A topic's attribute.
+pub const RESERVE_TIME: &str = "reserve.time";
+
 impl Topics {
     pub fn new(now_ms: u64) -> Self {
         Self {
@@ -69,6 +72,19 @@ impl Topics {
         let mut topics: Vec<_> = self.table.values().map(|entry| &entry.config).collect();
         topics.sort_unstable_by(|a, b| a.topic_name.cmp(&b.topic_name));
         topics
+    }
+
+    /// Topics that keep their messages for so many milliseconds only (`reserve.time`, in hours, as in RocketMQ's tiered
+    /// store).
+    pub fn reserved_ms(&self) -> Vec<(String, u64)> {
+        let reserved = self.table.values().filter_map(|TopicEntry { config, .. }| {
+            let hours = config.attributes.get(RESERVE_TIME)?.parse::<i64>().ok()?;
+            let hours = u64::try_from(hours).ok().filter(|hours| *hours > 0)?;
+            Some((config.topic_name.clone(), hours.saturating_mul(3_600_000)))
+        });
+        let mut reserved: Vec<_> = reserved.collect();
+        reserved.sort_unstable();
+        reserved
     }
 
     pub fn version(&self) -> DataVersion {

@@ -37,6 +37,14 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     let mut last_round_end = 0;
     while !shard.stopping.get() {
         let mut wait_ns = LONGEST_SLEEP_NS;
+        if shard.store.refuses().is_some() {
+            // Nothing can be moved.
+            shard
+                .io
+                .sleep_until(shard.io.now().mono_ns + RETRY_NS)
+                .await;
+            continue;
+        }
         for (level, queue) in levels.iter().zip(&queues) {
             let next = match deliver_due(&shard, *level, *queue).await {
                 Ok(next) => next,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::connections::accept;
 use super::shard::Shard;
@@ -164,7 +164,8 @@ async fn release_committed<I: Io>(shard: Rc<Shard<I>>) {
         match shard.store.committed_beyond(seen).await {
             Ok(position) => seen = position,
             Err(reason) => {
-                error!(%reason, "the log has failed: nothing more is acknowledged, messages can still be read");
+                // The store has said so loudly.
+                debug!(%reason, "nothing more is acknowledged");
                 return fail_pending(&shard, &reason.to_string());
             }
         }
@@ -227,6 +228,8 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
             shard.broker.borrow_mut().housekeeping(now.unix_ms as u64);
             shard.carry_out_effects();
             shard.drop_orphans();
+            let reserved_ms = shard.broker.borrow().topics.reserved_ms();
+            shard.store.keep_topics(reserved_ms);
             shard
                 .connections
                 .close_idle(now.mono_ns, shard.setup.connection_idle_s);

@@ -95,14 +95,16 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     timing.save.notify();
 }
 
-/// Until the shard stops or its log fails.
+/// Until the shard stops.
 async fn deliver_all<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) {
     while !shard.stopping.get() {
+        if shard.store.refuses().is_some() {
+            // Nothing can be delivered, until there is space or the next start.
+            wait(shard, &timing.bell, RETRY_NS).await;
+            continue;
+        }
         let wait_ns = match turn(shard, timing).await {
             Ok(next_ms) => wait_until(shard, next_ms),
-            Err(error) if shard.store.fence().is_some() => {
-                return error!(%error, "timed messages wait for the next start");
-            }
             Err(error) => {
                 warn!(%error, "timed messages are late");
                 RETRY_NS
@@ -407,7 +409,9 @@ async fn keep<I: Io>(shard: Rc<Shard<I>>, timing: Rc<Timing<I>>) {
             None => Ok(()),
         };
         if let Err(error) = done {
-            error!(%error, "the timers cannot be saved; tried again");
+            if shard.store.fence().is_none() {
+                error!(%error, "the timers cannot be saved; tried again");
+            }
             timing.timers.borrow_mut().set_dirty();
         }
         timing.saved.notify();

@@ -305,6 +305,16 @@ impl SimFile {
         self.io.take_time(op, &path).await
     }
 
+    /// A flush that fails is about all that is not flushed, whoever asked for it.
+    async fn flush_of_write(&self) -> io::Result<()> {
+        let flushed = self.take_time(Op::Sync).await;
+        if flushed.is_err() {
+            let mut inode = self.inode.borrow_mut();
+            self.io.world.draw(|rng| inode.forget_dirty(rng));
+        }
+        flushed
+    }
+
     async fn start_change_of_length(&self) -> io::Result<()> {
         if !self.options.write {
             return Err(errno::bad_descriptor());
@@ -353,7 +363,7 @@ impl<'a> Write<'a> {
         self.submitted = true;
         let written = self.file.take_time(Op::Write).await;
         let written = match (written, durability) {
-            (Ok(()), Durability::Synced) => self.file.take_time(Op::Sync).await,
+            (Ok(()), Durability::Synced) => self.file.flush_of_write().await,
             (written, _) => written,
         };
         let end = self.offset + self.buf.len() as u64;

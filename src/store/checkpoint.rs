@@ -117,6 +117,8 @@ pub(super) struct CheckpointFile<I: Io> {
     path: PathBuf,
     /// The file's name is on the device.
     is_named: Cell<bool>,
+    /// It has one that can be relied on.
+    is_whole: Cell<bool>,
 }
 
 impl<I: Io> CheckpointFile<I> {
@@ -126,6 +128,7 @@ impl<I: Io> CheckpointFile<I> {
             dir: dir.to_owned(),
             path: dir.join("checkpoint"),
             is_named: Cell::new(false),
+            is_whole: Cell::new(false),
         }
     }
 
@@ -141,17 +144,25 @@ impl<I: Io> CheckpointFile<I> {
             .read_at(AlignedBuf::zeroed(BLOCK_BYTES), BLOCK_BYTES, 0)
             .await;
         let read = read.map_err(StoreError::io("read", &self.path))?;
-        Ok(found(&buf[..read]))
+        let found = found(&buf[..read]);
+        self.is_whole.set(!matches!(found, Found::None));
+        Ok(found)
     }
 
     /// All in the first sector of the file, which a power cut leaves old or new; torn, its CRC fails.
     pub async fn save(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.is_whole.set(true);
         self.write(checkpoint.encode()).await
     }
 
     /// Before the queues' files are made again: until that is done nothing can be relied on.
     pub async fn revoke(&self) -> Result<(), StoreError> {
-        self.write(AlignedBuf::zeroed(BLOCK_BYTES)).await
+        // Where there is none there may be no room for one either.
+        if self.is_whole.get() {
+            self.write(AlignedBuf::zeroed(BLOCK_BYTES)).await?;
+            self.is_whole.set(false);
+        }
+        Ok(())
     }
 
     async fn write(&self, bytes: AlignedBuf) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@
 //! minimum before anything is missing. A crash between the two takes the minimum back, and the messages are there. Only
 //! files below the checkpoint go: what a restart reads of the log has to be there.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::retention::{Look, MAX_FILES, Round, hour_of_day};
-use super::{Full, QueueIndex, Retention, Store, StoreError};
+use super::{Boundary, Full, QueueIndex, Retention, Store, StoreError};
 use crate::io::{Io, Space, first};
 use crate::message::{Check, Record};
 
@@ -29,6 +29,12 @@ pub(super) struct Wanted {
     /// Rounds in which expired files go at any hour.
     rounds: Cell<u32>,
     queue_files: Cell<bool>,
+    /// Some queue's minimum could not be moved.
+    minimums: Cell<bool>,
+    /// Topics that keep their messages for so many milliseconds only.
+    topics: RefCell<Vec<(String, u64)>>,
+    /// Those have changed.
+    topics_now: Cell<bool>,
 }
 
 /// Cleans for as long as the store is open.
@@ -66,6 +72,16 @@ impl<I: Io> Store<I> {
         self.segments.clean_now.notify();
     }
 
+    /// These topics keep their messages for so many milliseconds only, and all others as long as the log does. Their queues
+    /// begin later than the log; the messages themselves go with its files, and until then a start shows them for a moment.
+    pub fn keep_topics(&self, reserved_ms: Vec<(String, u64)>) {
+        let before = self.wanted.topics.replace(reserved_ms);
+        if before != *self.wanted.topics.borrow() {
+            self.wanted.topics_now.set(true);
+            self.segments.clean_now.notify();
+        }
+    }
+
     /// Expired files of the log go now, at any hour.
     pub fn clean_log_now(&self) {
         self.wanted.rounds.set(ASKED_ROUNDS);
@@ -101,7 +117,9 @@ impl<I: Io> Store<I> {
     }
 
     fn is_cleaning_asked_for(&self) -> bool {
-        self.wanted.rounds.get() > 0 || self.wanted.queue_files.get()
+        self.wanted.rounds.get() > 0
+            || self.wanted.queue_files.get()
+            || self.wanted.topics_now.get()
     }
 
     /// Of the fuller one, where the log has a device of its own.
@@ -151,8 +169,40 @@ impl<I: Io> Store<I> {
         } else {
             self.wanted.rounds.set(0);
         }
+        if self.wanted.minimums.take() {
+            self.move_minimums(self.log_min()).await;
+        }
+        self.wanted.topics_now.set(false);
+        let topics = self.wanted.topics.borrow().clone();
+        for (topic, reserved_ms) in topics {
+            self.expire(&topic, reserved_ms).await?;
+        }
         if round.remove > 0 || self.wanted.queue_files.take() {
             self.remove_queue_files().await?;
+        }
+        Ok(())
+    }
+
+    /// The topic's queues begin with their first message that is not older than this.
+    async fn expire(self: &Rc<Self>, topic: &str, reserved_ms: u64) -> Result<(), StoreError> {
+        let oldest_ms = self.io.now().unix_ms.saturating_sub_unsigned(reserved_ms);
+        let queues = {
+            let state = self.state.borrow();
+            let mut queues: Vec<_> = state.queues.all().collect();
+            queues.retain(|queue| state.queues.topic_of(*queue) == topic);
+            queues
+        };
+        for queue in queues {
+            let earliest_ms = self.earliest_store_time(queue).await?;
+            if earliest_ms.is_none_or(|earliest_ms| earliest_ms >= oldest_ms) {
+                continue;
+            }
+            let first = self.offset_by_time(queue, oldest_ms, Boundary::Lower);
+            let first = first.await?;
+            let entries = self.entries(queue, first, 1).await?;
+            let position = entries.first().map(|entry| entry.physical_offset);
+            let mut state = self.state.borrow_mut();
+            state.queues.raise_min(queue, first, position);
         }
         Ok(())
     }
@@ -190,7 +240,9 @@ impl<I: Io> Store<I> {
             newest_ms,
             has_spare: self.segments.has_spare(),
             needs_file: self.segments.no_space().is_some(),
-            is_out_of_space: full.queues.is_some() || full.texts.is_some(),
+            is_out_of_space: [&full.log, &full.queues, &full.texts]
+                .iter()
+                .any(|place| place.is_some()),
             is_asked_for,
         })
     }
@@ -239,8 +291,11 @@ impl<I: Io> Store<I> {
                     let mut state = self.state.borrow_mut();
                     state.queues.raise_min(queue, offset, position);
                 }
-                // Its readers meet the same error.
-                Err(error) => warn!(%error, "a queue's first message cannot be found"),
+                // Its readers meet the same error, until the next round.
+                Err(error) => {
+                    warn!(%error, "a queue's first message cannot be found");
+                    self.wanted.minimums.set(true);
+                }
             }
         }
     }

@@ -36,6 +36,8 @@ pub struct StoreConfig {
     pub flush_interval_ms: u64,
     /// Bound of what is written and not flushed in async mode, and by it of what a start after a crash has to wipe.
     pub max_unflushed_bytes: u64,
+    /// The log's files are written with zeros so far ahead of it, a multiple of a block, at most to the end of the next one.
+    pub zeros_ahead_bytes: u64,
     pub retention: Retention,
     /// ConsumeQueue entries kept in memory; older ones are read from the ConsumeQueue files.
     pub consume_queue_memory_bytes: usize,
@@ -69,6 +71,7 @@ impl Default for StoreConfig {
             flush_interval_ms: 500,
             // Half a second of the fastest disks; slower ones never come near.
             max_unflushed_bytes: 256 << 20,
+            zeros_ahead_bytes: 128 << 20,
             retention: Retention::default(),
             // One chunk of 1280 bytes for each of 100,000 queues is half of it.
             consume_queue_memory_bytes: 256 << 20,
@@ -121,6 +124,14 @@ impl StoreConfig {
                 name: "segment_bytes",
                 got: self.segment_bytes,
                 expected: "a multiple of 4096, at least 8192",
+            });
+        }
+        let zeros = self.zeros_ahead_bytes;
+        if zeros < block || !zeros.is_multiple_of(block) {
+            return Err(StoreError::Config {
+                name: "zeros_ahead_bytes",
+                got: zeros,
+                expected: "a multiple of 4096, at least that",
             });
         }
         // The tail may jump over the rest of a segment that a unit does not fit into, and rounds up to a block.

@@ -102,6 +102,12 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
     }
 
+    /// Nothing that was written before is in doubt.
+    pub(super) fn is_harmless(&self) -> bool {
+        let is_open = matches!(self, Self::Io { operation, .. } if *operation == "open");
+        is_open || self.is_no_space()
+    }
+
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             operation,

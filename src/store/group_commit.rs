@@ -4,18 +4,28 @@
 //! it; a task of its own then flushes every `flush_interval_ms`. When a write is done its messages become visible, whoever
 //! waits for them is woken, and the next write is submitted at once: it precedes the replies in the kernel's queue.
 //!
-//! A write that has no file to go to, as the disk is full, waits until it has one: nothing has been written, so that it
-//! may be tried again.
+//! After an error nobody knows what the device has, and the store is fenced: a later write or flush that succeeds says
+//! nothing of what the kernel has dropped before, so there is none, and what was in flight meanwhile is not acknowledged
+//! either.
+//!
+//! A lack of space is no such error, be it of the file or of the write (a file system that copies on write, a thin device):
+//! the write goes past the page cache, so that nothing of it is left behind that a later flush could take for clean. Nothing
+//! of it was acknowledged, all of its bytes are still in the log buffer, and all of them are written again, to the same
+//! place, until there is space. A *flush* that fails for lack of space fences like any other: it speaks of earlier writes.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, info, warn};
 
+use super::acknowledged::Mark;
+use super::segments::Segments;
 use super::{Flush, Store, StoreError};
 use crate::io::first;
 use crate::io::{Durability, File, Io};
+use crate::mem::LogSlice;
 
-/// How often a file is tried to be made for what waits for one.
+/// How often that is tried which there was no space for.
 const NO_SPACE_RETRY_NS: u64 = 200_000_000;
 
 /// Writes until the store is closed and everything is written, or until a write fails.
@@ -34,28 +44,20 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
             continue;
         };
         let len = sealed.slice.len() as u64;
-        let at = sealed.start % store.config.segment_bytes;
         if store.hurry_flush(sealed.end).await.is_err() {
             return;
         }
-        let written = match store.segments.file_or_create(sealed.start).await {
+        match write(&store.segments, sealed.start, sealed.slice, durability).await {
+            // Of the rest nobody knows any more whether it is all there.
+            Ok(()) if store.fence().is_some() => return,
+            Ok(()) => store.note_log_space(None),
             Err(error) if error.is_no_space() && !store.state.borrow().closing => {
+                store.note_log_space(Some(&error));
                 let retry_ns = store.io.now().mono_ns + NO_SPACE_RETRY_NS;
                 store.io.sleep_until(retry_ns).await;
                 continue;
             }
-            Ok(file) => file
-                .write_at(sealed.slice, at, durability)
-                .await
-                .0
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(reason) = written {
-            return store.fence_off(&format!(
-                "writing the log at {} failed: {reason}",
-                sealed.start
-            ));
+            Err(error) => return store.fence_off(&error),
         }
         store.counters.writes.set(store.counters.writes.get() + 1);
         store
@@ -69,7 +71,20 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     }
 }
 
-/// Async mode: flushes what has been written, every so often, until the store is closed.
+async fn write<I: Io>(
+    segments: &Segments<I>,
+    position: u64,
+    blocks: LogSlice,
+    durability: Durability,
+) -> Result<(), StoreError> {
+    let file = segments.file_or_create(position).await?;
+    let at = position % segments.segment_bytes();
+    let (written, _) = file.write_at(blocks, at, durability).await;
+    written.map_err(StoreError::io("write", &segments.path_of(position)))
+}
+
+/// Flushes what has been written (in sync mode it is flushed) and notes what has been acknowledged, every so often, until
+/// the store is closed.
 pub(super) async fn flush_regularly<I: Io>(store: Rc<Store<I>>) {
     let interval_ns = store.config.flush_interval_ms * 1_000_000;
     loop {
@@ -115,34 +130,57 @@ impl<I: Io> Store<I> {
         Ok(())
     }
 
-    /// Makes the log durable up to `position`, which has been written.
+    /// Makes the log durable up to `position`, which has been written. One flush at a time: of two the kernel tells only one
+    /// that it has lost something.
     pub(super) async fn flush_log(&self, position: u64) -> Result<(), StoreError> {
+        let turn = || (!self.is_flushing.get()).then_some(());
+        self.flush_done.until(turn).await;
         // A flush after one that failed says nothing: the kernel may hold the lost pages to be clean.
         if let Some(reason) = self.fence() {
             return Err(StoreError::Fenced { reason });
         }
+        let mark = self.state.borrow().acknowledged();
+        if self.flushed.get() >= mark.position.max(position) {
+            return Ok(());
+        }
+        self.is_flushing.set(true);
+        self.acknowledged.note(mark).await;
+        let position = mark.position.max(position);
+        let flushed = self.flush_files(position).await;
+        self.is_flushing.set(false);
+        if let Err(error) = &flushed {
+            self.fence_off(error);
+        }
+        self.flush_done.wake_all();
+        match self.fence() {
+            Some(reason) => Err(StoreError::Fenced { reason }),
+            None => {
+                self.flushed.set(position);
+                self.acknowledged.is_safe(mark);
+                Ok(())
+            }
+        }
+    }
+
+    async fn flush_files(&self, position: u64) -> Result<(), StoreError> {
         let mut at = self.flushed.get();
         while at < position && self.config.flush == Flush::Async {
-            if let Some(file) = self.segments.file(at)
-                && let Err(error) = file.sync_data().await
-            {
-                let reason = format!("flushing the log at {at} failed: {error}");
-                self.fence_off(&reason);
-                return Err(StoreError::Fenced {
-                    reason: reason.into(),
-                });
+            if let Some(file) = self.segments.file(at) {
+                file.sync_data()
+                    .await
+                    .map_err(StoreError::io("flush", &self.segments.path_of(at)))?;
             }
             self.counters.flushes.set(self.counters.flushes.get() + 1);
             at = self.segments.start_of(at) + self.config.segment_bytes;
         }
-        self.flushed.set(self.flushed.get().max(position));
         Ok(())
     }
 
     /// After an error nobody knows what the device has: nothing more is acknowledged, and nothing is written again.
-    pub(super) fn fence_off(&self, reason: &str) {
+    pub(super) fn fence_off(&self, error: &StoreError) {
         let mut state = self.state.borrow_mut();
         if state.fence.is_none() {
+            let reason = format!("{error} (the log is written up to {})", state.log.written());
             error!(dir = %self.config.dir.display(), reason, "the store is fenced: no more sends, reads go on");
             state.fence = Some(reason.into());
         }
@@ -151,9 +189,33 @@ impl<I: Io> Store<I> {
         self.room.wake_all();
         self.work.notify();
     }
+
+    /// Whether there was space for what the log wrote last.
+    fn note_log_space(&self, error: Option<&StoreError>) {
+        let is_known = self.state.borrow().full.log.is_some() == error.is_some();
+        if !is_known {
+            match error {
+                Some(error) => warn!(%error, "no more messages are taken until there is space"),
+                None => info!("the log is written again: messages are taken"),
+            }
+            let written =
+                error.map(|error| Arc::from(format!("the log cannot be written: {error}")));
+            self.state.borrow_mut().full.log = written;
+            self.segments.clean_now.notify();
+            self.room.wake_all();
+        }
+    }
 }
 
 impl super::State {
+    /// Up to here messages are as safe as their producers have been told.
+    fn acknowledged(&self) -> Mark {
+        Mark {
+            position: self.dispatched,
+            messages: self.dispatched_messages,
+        }
+    }
+
     /// Makes the messages up to `end` visible in their queues.
     pub(super) fn dispatch(&mut self, end: u64) {
         while let Some(pending) = self
@@ -163,6 +225,7 @@ impl super::State {
             self.committed_time_ms = pending.store_time_ms;
             self.dispatched = pending.entry.end();
             self.last_dispatched = pending.entry.physical_offset;
+            self.dispatched_messages += 1;
             self.first_store_time_ms
                 .get_or_insert(pending.store_time_ms);
             if self.queues.queue(pending.queue).gone || !pending.is_consumable {

@@ -3,6 +3,7 @@
 //! [`Store`] is used as `Rc<Store>` by the tasks of one thread. Its plain methods never wait; what reads or writes the
 //! disk is `async`. The log is the truth: everything else is derived from it and can be made again.
 
+mod acknowledged;
 mod block_cache;
 mod checkpoint;
 mod cleaning;
@@ -40,6 +41,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use acknowledged::Missing;
 pub use cold::Readable;
 pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
 pub use consume_queue::{QueueBounds, QueueIndex};
@@ -61,6 +63,7 @@ use crate::message::{
     MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, sys_flag, tags_code,
 };
 
+use self::acknowledged::Acknowledged;
 use self::block_cache::BlockCache;
 use self::checkpoint::CheckpointFile;
 use self::commit_log::CommitLog;
@@ -81,6 +84,7 @@ pub struct Store<I: Io> {
     /// None: messages are not found by key.
     index: Option<Index<I>>,
     checkpoint: CheckpointFile<I>,
+    acknowledged: Acknowledged<I>,
     texts: TextFiles<I>,
     cold: BlockCache,
     unreadable: unreadable::Known,
@@ -102,6 +106,8 @@ pub struct Store<I: Io> {
     removable: RefCell<VecDeque<(String, Vec<u32>)>>,
     /// Async mode: up to here the log is on the device for good.
     flushed: Cell<u64>,
+    is_flushing: Cell<bool>,
+    flush_done: Waiters,
     /// Up to here the queues' files are complete, and a checkpoint says so.
     checkpointed: Cell<u64>,
     /// The queues' files are not what the journal says: no checkpoint may speak of them.
@@ -128,6 +134,8 @@ struct State {
     dispatched: u64,
     /// Where that begins.
     last_dispatched: u64,
+    /// Since the store was opened.
+    dispatched_messages: u64,
     /// Store time of the last dispatched message.
     committed_time_ms: i64,
     last_store_time_ms: i64,
@@ -143,6 +151,8 @@ struct State {
 struct Full {
     /// The disk is fuller than it should be.
     disk: Option<Arc<str>>,
+    /// The log itself cannot be written.
+    log: Option<Arc<str>>,
     /// The queues' files, or those of config/, cannot be written.
     queues: Option<Arc<str>>,
     texts: Option<Arc<str>>,
@@ -150,7 +160,7 @@ struct Full {
 
 impl Full {
     fn reason(&self) -> Option<&Arc<str>> {
-        [&self.disk, &self.queues, &self.texts]
+        [&self.disk, &self.log, &self.queues, &self.texts]
             .into_iter()
             .find_map(Option::as_ref)
     }
@@ -233,6 +243,12 @@ pub struct Figures {
     pub unreadable: u64,
     /// The log has been read through up to here.
     pub scrubbed_to: u64,
+    /// Why nothing is acknowledged any more, if so.
+    pub fence: Option<Arc<str>>,
+    /// Why no message is taken for now, if so.
+    pub full: Option<Arc<str>>,
+    /// What had been acknowledged and was not there at the start.
+    pub missing: Option<Missing>,
 }
 
 impl<I: Io> Store<I> {
@@ -252,6 +268,11 @@ impl<I: Io> Store<I> {
     pub fn room_for(&self, len: usize) -> bool {
         let state = self.state.borrow();
         state.check_open().is_err() || state.room_for(len) || self.check_file(&state, len).is_err()
+    }
+
+    /// Why no message is taken now, whatever its size, if so.
+    pub fn refuses(&self) -> Option<AppendError> {
+        self.state.borrow().check_open().err()
     }
 
     /// Whether there is a file for `len` bytes, or can be one. What is appended is sure to get its place, so that a full
@@ -569,6 +590,13 @@ impl<I: Io> Store<I> {
             first_store_time_ms: state.first_store_time_ms,
             unreadable: self.unreadable.len(),
             scrubbed_to: self.scrub.position(),
+            fence: state.fence.clone(),
+            full: state
+                .full
+                .reason()
+                .cloned()
+                .or_else(|| self.segments.no_space()),
+            missing: self.acknowledged.missing,
         }
     }
 

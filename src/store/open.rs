@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+use super::acknowledged::Acknowledged;
 use super::block_cache::BlockCache;
 use super::checkpoint::CheckpointFile;
 use super::commit_log::{CommitLog, floor};
@@ -17,8 +18,7 @@ use super::recovery::{Files, Next, Recovery, Window};
 use super::segments::Segments;
 use super::text_files::TextFiles;
 use super::{
-    Counters, Flush, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, saving,
-    scrub,
+    Counters, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, saving, scrub,
 };
 use crate::io::{Durability, File, Io, Notify, OpenOptions};
 use crate::mem::LogBuffer;
@@ -105,7 +105,9 @@ impl<I: Io> Store<I> {
         let was_closed = !is_marked(&io, &config).await?;
         mark_open(&io, &config).await?;
         let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);
-        let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend).await?;
+        let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend)
+            .await?
+            .with_zeros_ahead(config.zeros_ahead_bytes);
         let queue_files = QueueFiles::new(io.clone(), dir.join("consumequeue"));
         // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
         io.sync_dir(&dir)
@@ -131,6 +133,8 @@ impl<I: Io> Store<I> {
         let (reached, messages) = (recovery.reached, recovery.messages);
         let last_store_time_ms = reached.store_time_ms;
         let checkpointed = recovery.checkpointed;
+        let acknowledged =
+            Acknowledged::open(io.clone(), &dir, config.flush, &segments, tail).await?;
         let index = match config.index {
             Some(shape) => {
                 let log = (segments.min_position().unwrap_or(0), tail);
@@ -171,6 +175,7 @@ impl<I: Io> Store<I> {
                 committed: tail,
                 dispatched: tail,
                 last_dispatched: reached.last_record,
+                dispatched_messages: 0,
                 committed_time_ms: last_store_time_ms,
                 last_store_time_ms,
                 first_store_time_ms,
@@ -183,6 +188,7 @@ impl<I: Io> Store<I> {
             journal,
             index,
             checkpoint,
+            acknowledged,
             texts,
             work: Notify::default(),
             committed: Default::default(),
@@ -194,6 +200,8 @@ impl<I: Io> Store<I> {
             removable: RefCell::default(),
             lock: Cell::new(Some(lock)),
             flushed: Cell::new(tail),
+            is_flushing: Cell::new(false),
+            flush_done: Default::default(),
             checkpointed: Cell::new(checkpointed),
             distrusted: Cell::new(false),
             block_due_ns: Cell::new(0),
@@ -217,19 +225,17 @@ impl<I: Io> Store<I> {
         self.spawn_task(cleaning::run(self.clone()));
         self.spawn_task(index::run(self.clone()));
         self.spawn_task(scrub::run(self.clone()));
-        if self.config.flush == Flush::Async {
-            self.spawn_task(group_commit::flush_regularly(self.clone()));
-        }
-        let (ahead, behind) = (self.clone(), self.clone());
+        self.spawn_task(group_commit::flush_regularly(self.clone()));
+        let (ahead, behind, failed) = (self.clone(), self.clone(), self.clone());
         let tail = move || {
             let state = ahead.state.borrow();
             (!state.closing && state.fence.is_none()).then(|| state.log.tail())
         };
-        self.spawn_task(
-            self.segments
-                .clone()
-                .keep_ahead(tail, move || behind.work.notify()),
-        );
+        self.spawn_task(self.segments.clone().keep_ahead(
+            tail,
+            move || behind.work.notify(),
+            move |error| failed.fence_off(error),
+        ));
     }
 }
 
@@ -300,10 +306,11 @@ async fn mark_open<I: Io>(io: &I, config: &StoreConfig) -> Result<(), StoreError
     };
     let file = io.open(&abort, options).await.map_err(unwritable)?;
     let text = std::process::id().to_string().into_bytes();
-    file.write_at(text, 0, Durability::Synced)
-        .await
-        .0
-        .map_err(unwritable)?;
+    match file.write_at(text, 0, Durability::Synced).await.0 {
+        // That it is there says enough: a full disk can be read, and old messages can go.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+        written => written.map_err(unwritable)?,
+    }
     io.sync_dir(&config.dir)
         .await
         .map_err(StoreError::io("sync", &config.dir))

@@ -39,17 +39,11 @@ const CHUNK_BYTES: u64 = 256 << 10;
 /// Written with zeros before a new log takes its first message.
 const FIRST_BYTES: u64 = 4 << 20;
 
-/// The zeros stay this far ahead of the tail: then nothing is written that the log will not soon need.
-const AHEAD_BYTES: u64 = 128 << 20;
-
-/// While they are at least this far ahead they are written slowly.
-const COMFORTABLE_BYTES: u64 = AHEAD_BYTES / 2;
-
 /// Pause between two chunks when there is no hurry: about 50 MB/s.
 const EASY_PAUSE_NS: u64 = 5_000_000;
 
-/// How far the zeros jump ahead of a tail that has caught up with them.
-const HEADWAY_BYTES: u64 = 8 << 20;
+/// Share of their distance that the zeros jump ahead of a tail that has caught up with them: a sixteenth.
+const HEADWAY_SHARE: u64 = 16;
 
 /// A file whose time is over, until it is needed.
 const SPARE: &str = "spare";
@@ -64,6 +58,8 @@ pub(super) struct Segments<I: Io> {
     io: I,
     dir: PathBuf,
     segment_bytes: u64,
+    /// The zeros stay this far ahead of the tail: then nothing is written that the log will not soon need.
+    ahead_bytes: u64,
     files: RefCell<BTreeMap<u64, I::File>>,
     zeros: RefCell<Option<AlignedBuf>>,
     /// Blocks from the tail up to here have been written.
@@ -170,6 +166,7 @@ impl<I: Io> Segments<I> {
             io,
             dir,
             segment_bytes,
+            ahead_bytes: segment_bytes,
             files: RefCell::new(files),
             zeros: RefCell::default(),
             zeroed_to: Cell::new(0),
@@ -179,6 +176,14 @@ impl<I: Io> Segments<I> {
             made: Waiters::default(),
             no_space: RefCell::default(),
             clean_now: Notify::default(),
+        }
+    }
+
+    /// The same with its zeros no further ahead than this.
+    pub fn with_zeros_ahead(self, bytes: u64) -> Self {
+        Self {
+            ahead_bytes: self.segment_bytes.min(bytes),
+            ..self
         }
     }
 
@@ -196,6 +201,10 @@ impl<I: Io> Segments<I> {
 
     pub fn start_of(&self, position: u64) -> u64 {
         position / self.segment_bytes * self.segment_bytes
+    }
+
+    pub fn path_of(&self, position: u64) -> PathBuf {
+        self.dir.join(offset_name(self.start_of(position)))
     }
 
     pub fn file(&self, position: u64) -> Option<I::File> {
@@ -444,7 +453,7 @@ impl<I: Io> Segments<I> {
             .filter(|spare| spare.len() == len)
             .unwrap_or_else(|| AlignedBuf::with_room_for(len));
         let (read, buf) = file.read_at(buf, len, at).await;
-        let path = self.dir.join(offset_name(self.start_of(position)));
+        let path = self.path_of(position);
         let read = read.map_err(StoreError::io("read", &path))?;
         if read < len {
             let reason = format!("{} ends {} bytes early", path.display(), len - read);
@@ -480,7 +489,7 @@ impl<I: Io> Segments<I> {
         let (written, blocks) = file
             .write_at(blocks, position % self.segment_bytes, Durability::Synced)
             .await;
-        let path = self.dir.join(offset_name(self.start_of(position)));
+        let path = self.path_of(position);
         (written.map_err(StoreError::io("write", &path)), blocks)
     }
 
@@ -503,7 +512,7 @@ impl<I: Io> Segments<I> {
             self.zeroed_to.set(from);
             return Ok(());
         }
-        let len = FIRST_BYTES.min(self.segment_bytes);
+        let len = FIRST_BYTES.min(self.ahead_bytes);
         match self.zero(from, len).await {
             Ok(()) => self.zeroed_to.set(from + len),
             // It can still be read, and files can go.
@@ -514,33 +523,42 @@ impl<I: Io> Segments<I> {
     }
 
     /// Keeps zeros ahead of the log for as long as the store is open. `tail` tells where the log is and `moved` is called
-    /// when a range that was busy is free again.
-    pub async fn keep_ahead(self: Rc<Self>, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
+    /// when a range that was busy is free again. What is not harmless has `failed`: the error of a flush may be about
+    /// what the log wrote before, and the kernel tells it only once.
+    pub async fn keep_ahead(
+        self: Rc<Self>,
+        tail: impl Fn() -> Option<u64>,
+        moved: impl Fn(),
+        failed: impl Fn(&StoreError),
+    ) {
         while let Some(tail) = tail() {
             let ahead_of = ceil(tail);
             let from = if self.zeroed_to.get() < ahead_of {
-                ahead_of + HEADWAY_BYTES
+                ahead_of + ceil(self.ahead_bytes / HEADWAY_SHARE)
             } else {
                 self.zeroed_to.get()
             };
-            if from >= tail + AHEAD_BYTES.min(self.segment_bytes) {
+            if from >= tail + self.ahead_bytes {
                 self.pause(EASY_PAUSE_NS * 2).await;
                 continue;
             }
             let in_segment = self.segment_bytes - from % self.segment_bytes;
-            let len = CHUNK_BYTES.min(in_segment);
+            let len = CHUNK_BYTES.min(in_segment).min(self.ahead_bytes);
             self.busy.set(Some((from, from + len)));
             let zeroed = self.zero(from, len).await;
             self.busy.set(None);
             moved();
             if let Err(error) = zeroed {
+                if !error.is_harmless() {
+                    return failed(&error);
+                }
                 // The log itself meets the same error, and decides.
-                tracing::warn!(%error, "cannot prepare the log's space");
+                tracing::debug!(%error, "cannot prepare the log's space");
                 self.pause(RETRY_NS).await;
                 continue;
             }
             self.zeroed_to.set(from + len);
-            if from + len > tail + COMFORTABLE_BYTES.min(self.segment_bytes / 2) {
+            if from + len > tail + self.ahead_bytes / 2 {
                 self.pause(EASY_PAUSE_NS).await;
             }
         }

@@ -39,6 +39,8 @@ const LOG_BUFFER_BYTES: usize = 256 << 10;
 /// A fraction of the default, as messages and windows are.
 const CONNECTION_MEMORY_BYTES: usize = 64 << 20;
 const MAX_UNFLUSHED_BYTES: u64 = 64 << 10;
+/// The log catches up with its zeros now and then, and is written to what was another part of it.
+const ZEROS_AHEAD_BYTES: u64 = 16 << 10;
 
 /// Of the broker's host; a tenth of it is more than a run without retention writes.
 pub const DISK_BYTES: u64 = 1 << 30;
@@ -221,6 +223,7 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
             max_message_bytes: MAX_MESSAGE_BYTES,
             flush_interval_ms: FLUSH_INTERVAL_MS,
             max_unflushed_bytes: MAX_UNFLUSHED_BYTES,
+            zeros_ahead_bytes: ZEROS_AHEAD_BYTES,
             retention: retention.clone(),
             consume_queue_memory_bytes: 2 << 20,
             delay_levels_ms: DELAY_LEVELS_MS.to_vec(),

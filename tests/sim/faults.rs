@@ -2,12 +2,20 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use tracing::{Dispatch, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use ringmq::io::{Clock, Spawn};
 use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::Flush;
-use ringmq::wire::codes::response;
+use ringmq::wire::Codec;
+use ringmq::wire::codes::{request, response};
+use ringmq::wire::pop::PopRequest;
 
 use crate::client::{Client, PATIENCE, Reply};
 use crate::cluster::{Cluster, SYNC_FLUSH_TIMEOUT_MS};
@@ -138,6 +146,149 @@ fn fail_log(seed: u64, flush: Flush, op: Op) {
             .send_well(10)
             .await;
     });
+}
+
+/// Counts what is logged.
+#[derive(Clone, Default)]
+struct Logged {
+    errors: Arc<AtomicU64>,
+    warnings: Arc<AtomicU64>,
+}
+
+impl<S: Subscriber> Layer<S> for Logged {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        match *event.metadata().level() {
+            Level::ERROR => self.errors.fetch_add(1, Ordering::Relaxed),
+            Level::WARN => self.warnings.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+    }
+}
+
+/// Delayed messages, timers, half messages and popped ones all become due: nothing of it can be moved any more.
+#[test]
+fn a_fenced_broker_says_it_once_and_shows_it() {
+    // Of one alone tracing would ask whichever thread comes by first, which may be that of another test.
+    let _another = Dispatch::new(tracing_subscriber::registry());
+    for seed in SEEDS {
+        for flush in [Flush::Sync, Flush::Async] {
+            let logged = Logged::default();
+            let subscriber = tracing_subscriber::registry().with(logged.clone());
+            let _guard = tracing::subscriber::set_default(subscriber);
+            stay_fenced(seed, flush);
+            let [errors, warnings] = [&logged.errors, &logged.warnings];
+            assert_eq!(errors.load(Ordering::Relaxed), 1);
+            // The offsets of consumers were not saved, perhaps.
+            assert!(warnings.load(Ordering::Relaxed) < 10, "{warnings:?}");
+        }
+    }
+}
+
+fn stay_fenced(seed: u64, flush: Flush) {
+    let cluster = Cluster::new(seed, flush);
+    cluster.sim.run(async {
+        let shared = started(&cluster, seed).await;
+        let mut producer = Producer::new(&cluster, &shared, "producer").await;
+        producer.send_well(50).await;
+        let now_ms = producer.client.io.now().unix_ms;
+        for n in 0..20 {
+            // The levels, and a time of its own.
+            let waiting = match n % 5 {
+                0 => producer.oracle().sends_half(TOPIC, 100, now_ms),
+                level => producer.oracle().sends(TOPIC, 100, level, now_ms),
+            };
+            requests::send(&mut producer.client, &waiting, 0);
+            producer.client.flush().await.unwrap();
+            assert!(producer.client.reply().await.unwrap().is_success());
+        }
+        let pop = PopRequest {
+            consumer_group: "popping",
+            topic: TOPIC,
+            queue_id: -1,
+            max_msg_nums: 16,
+            invisible_ms: 1_000,
+            poll_ms: 0,
+            born_ms: Some(now_ms),
+            init_mode: 0,
+            expression_type: Some("TAG"),
+            expression: Some("*"),
+            order: false,
+            attempt_id: None,
+        };
+        let popper = cluster.sim.host("popper");
+        let popper = Client::connect(&popper, cluster.addr(), Codec::Json).await;
+        let mut popper = popper.unwrap();
+        let popped = popper.call(request::POP_MESSAGE, &pop.ext(), &[]).await;
+        let popped = popped.unwrap();
+        assert!(popped.is_success(), "{popped:?}");
+        cluster
+            .broker()
+            .inject(Rule::new(Fault::Io).of(Op::Write).on("commitlog").times(1));
+        let (_, refused) = producer.send(300).await;
+        assert!(!refused.is_success());
+        cluster.sleep_ms(60_000).await;
+        let (_, refused) = producer.send(300).await;
+        assert_eq!(refused.code, response::SERVICE_NOT_AVAILABLE, "{refused:?}");
+        let remark = refused.remark.unwrap();
+        for part in ["fenced", "write /store/commitlog/0", "os error 5"] {
+            assert!(remark.contains(part), "what, where, errno: {remark}");
+        }
+        let popped = popper.call(request::POP_MESSAGE, &pop.ext(), &[]).await;
+        assert_eq!(popped.unwrap().code, response::SERVICE_NOT_AVAILABLE);
+        let figures = popper
+            .call(request::GET_BROKER_RUNTIME_INFO, &[], &[])
+            .await;
+        let figures = String::from_utf8(figures.unwrap().body).unwrap();
+        for part in [r#""fenced":"true""#, "os error 5"] {
+            assert!(figures.contains(part), "{figures}");
+        }
+        assert!(pull_first(&mut producer.client).await.is_success());
+    });
+}
+
+async fn pull_first(client: &mut Client) -> Reply {
+    let queue = Queue {
+        topic: TOPIC.to_owned(),
+        id: 0,
+    };
+    let pull = Pull {
+        group: "reader",
+        queue: &queue,
+        offset: 0,
+        expression: "*",
+        hold_ms: 0,
+    };
+    requests::pull(client, &pull).await.unwrap()
+}
+
+/// Nothing is passed over, nothing is fenced, and it is read as soon as the device can.
+#[test]
+fn what_cannot_be_read_is_an_error_of_its_reader() {
+    for seed in SEEDS {
+        let cluster = Cluster::new(seed, Flush::Sync);
+        cluster.sim.run(async {
+            let shared = started(&cluster, seed).await;
+            let mut producer = Producer::new(&cluster, &shared, "producer").await;
+            for _ in 0..100 {
+                assert!(producer.send(8_000).await.1.is_success());
+            }
+            let rule = Rule::new(Fault::Io).of(Op::Read).on("commitlog");
+            cluster.broker().inject(rule);
+            for _ in 0..3 {
+                let reply = pull_first(&mut producer.client).await;
+                assert_eq!(reply.code, response::SYSTEM_ERROR, "{reply:?}");
+                let remark = reply.remark.as_deref().unwrap_or_default();
+                for part in ["read /store/commitlog/0", "os error 5"] {
+                    assert!(remark.contains(part), "{remark}");
+                }
+                producer.send_well(1).await;
+            }
+            cluster.broker().heal();
+            let reply = pull_first(&mut producer.client).await;
+            assert_eq!(requests::records(&reply.body)[0].queue_offset, 0);
+            recovered::read_all(&cluster, &shared).await;
+        });
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ringmq::io::{Clock, Disk};
+use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::{Flush, Retention};
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::offset::QueueRequest;
@@ -73,7 +75,9 @@ async fn pull_from(client: &mut Client, offset: u64) -> Reply {
         expression: "*",
         hold_ms: 0,
     };
-    requests::pull(client, &pull).await.unwrap()
+    requests::ask_pull(client, &pull);
+    client.flush().await.unwrap();
+    client.reply().await.unwrap()
 }
 
 /// The queue's first offset, on which everything agrees.
@@ -132,6 +136,87 @@ fn a_consumer_below_the_minimum_is_sent_to_it() {
                 assert!(again >= min, "{again} {min}");
                 recovered::read_all(&cluster, &shared).await;
             }
+        });
+    }
+}
+
+/// Its files go and become others while it reads: it gets its messages, or is sent to where they begin now.
+#[test]
+fn a_slow_reader_is_told_and_never_misled() {
+    let (mut read, mut moved) = (0, 0);
+    for seed in 0..6 {
+        let cluster = Cluster::keeping(seed, Flush::Async, keeping(KEPT_MS));
+        cluster.sim.run(async {
+            cluster.start().await;
+            create_topics(&cluster).await;
+            let shared = new_shared(&cluster, seed);
+            let mut producer = cluster.client("producer").await;
+            let mut reader = cluster.client("reader").await;
+            reader.patience = Duration::from_secs(60);
+            let stall = Rule::new(Fault::Stall(Duration::from_millis(300 + 700 * seed)));
+            cluster.broker().inject(stall.of(Op::Read).on("commitlog"));
+            let mut next = 0;
+            for _ in 0..40 {
+                send_well(&mut producer, &shared, 40).await;
+                cluster.sleep_ms(400).await;
+                let (asked, asked_ns) = (next, cluster.sim.mono_ns());
+                let reply = pull_from(&mut reader, next).await;
+                next = reply.number("nextBeginOffset") as u64;
+                if reply.code == response::PULL_OFFSET_MOVED {
+                    assert!(next > asked && next <= reply.number("minOffset") as u64);
+                    moved += 1;
+                    continue;
+                }
+                let told = Told {
+                    asked_ns,
+                    told_ns: cluster.sim.mono_ns(),
+                };
+                for (offset, record) in (asked..).zip(requests::records(&reply.body)) {
+                    let mut oracle = shared.oracle.borrow_mut();
+                    oracle.delivered(&queue(), offset, &record, told);
+                    read += 1;
+                }
+                assert!(next >= asked);
+            }
+        });
+    }
+    assert!(read > 100 && moved > 5, "{read} {moved}");
+}
+
+#[test]
+fn a_broker_starts_on_a_full_disk() {
+    for seed in 0..6 {
+        let cluster = Cluster::keeping(seed, Flush::Sync, keeping(72 * 3_600_000));
+        cluster.sim.run(async {
+            cluster.start().await;
+            create_topics(&cluster).await;
+            let shared = new_shared(&cluster, seed);
+            let mut client = cluster.client("producer").await;
+            send_well(&mut client, &shared, 100).await;
+            match seed % 3 {
+                0 => cluster.stop().await,
+                1 => cluster.kill(),
+                _ => {
+                    cluster.cut_power();
+                    let mut oracle = shared.oracle.borrow_mut();
+                    oracle.power_was_cut(cluster.sim.mono_ns());
+                }
+            }
+            let io = cluster.broker();
+            io.occupy(io.space(Path::new("/")).unwrap().available_bytes);
+            cluster.start().await;
+            cluster.sleep_ms(10_000).await;
+            let mut client = cluster.client("producer").await;
+            let reply = send(&mut client, &shared).await;
+            assert_eq!(reply.code, response::SERVICE_NOT_AVAILABLE, "{reply:?}");
+            assert!(pull_from(&mut client, 0).await.is_success());
+            recovered::read_all(&cluster, &shared).await;
+            io.occupy(0);
+            cluster.sleep_ms(3_000).await;
+            send_well(&mut client, &shared, 100).await;
+            cluster.kill();
+            cluster.start().await;
+            recovered::read_all(&cluster, &shared).await;
         });
     }
 }

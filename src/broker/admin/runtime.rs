@@ -143,6 +143,23 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         figures.unreadable_messages.to_string(),
     );
     put("ringmqScrubbedTo", figures.scrubbed_to.to_string());
+    put("fenced", figures.fence.is_some().to_string());
+    put(
+        "ringmqFenceReason",
+        figures.fence.clone().unwrap_or_default(),
+    );
+    put(
+        "ringmqNoSpaceReason",
+        figures.full.clone().unwrap_or_default(),
+    );
+    put(
+        "ringmqMissingAtStartBytes",
+        figures.missing_bytes.to_string(),
+    );
+    put(
+        "ringmqMissingAtStartMessages",
+        figures.missing_messages.to_string(),
+    );
     put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
     put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
     // Thread pools, their queues, the page cache's lock, the transient store pool are RocketMQ's inner

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::broker::reply::Reply;
 use crate::broker::send::missing_topic;
-use crate::broker::topics::MAX_QUEUES;
+use crate::broker::topics::{MAX_QUEUES, RESERVE_TIME};
 use crate::broker::{Broker, ConfigFile, Effect, Refusal, system_topics};
 use crate::message::names;
 use crate::wire::codes::response;
@@ -167,6 +167,14 @@ fn changed_attributes(
         .filter(|text| !text.is_empty())
     {
         if let Some((name, value)) = change.strip_prefix('+').and_then(|set| set.split_once('=')) {
+            if name == RESERVE_TIME && value.parse::<i64>().map_or(true, |hours| hours < -1) {
+                return Err(Refusal::new(
+                    response::SYSTEM_ERROR,
+                    format!(
+                        "{RESERVE_TIME} is {value:?}, expected hours, or -1 for fileReservedTime"
+                    ),
+                ));
+            }
             attributes.insert(name.into(), value.into());
         } else if let Some(name) = change.strip_prefix('-') {
             attributes.remove(name);

@@ -109,6 +109,13 @@ fn topics_that_are_not_created() {
         0
     );
     assert_eq!(update(&mut broker, &with("-a")).code, 0);
+    assert_eq!(update(&mut broker, &with("+reserve.time=2h")).code, 1);
+    assert_eq!(update(&mut broker, &with("+reserve.time=-2")).code, 1);
+    assert_eq!(update(&mut broker, &with("+reserve.time=2")).code, 0);
+    assert_eq!(broker.topics.reserved_ms(), [("New".into(), 7_200_000)]);
+    assert_eq!(update(&mut broker, &with("+reserve.time=-1")).code, 0);
+    assert_eq!(broker.topics.reserved_ms(), []);
+    assert_eq!(update(&mut broker, &with("-reserve.time")).code, 0);
     let attributes = &broker.topics.find("New").unwrap().config.attributes;
     assert_eq!(attributes.len(), 1);
     assert_eq!(attributes["message.type"], "FIFO");
@@ -490,6 +497,10 @@ fn runtime_info_has_what_tools_parse() {
         r#""msgPutTotalTodayNow":"2""#,
         r#""putMessageAverageSize":"5.0""#,
         r#""sendThreadPoolQueueHeadWaitTimeMills":"0""#,
+        r#""fenced":"true""#,
+        r#""ringmqFenceReason":"cannot flush it""#,
+        r#""ringmqNoSpaceReason":"""#,
+        r#""ringmqMissingAtStartMessages":"3""#,
     ] {
         assert!(
             body(&reply).contains(expected),

@@ -94,6 +94,8 @@ impl StoreView for FakeStore {
             log_dir: "/store/commitlog".into(),
             log_disk_used: 0.5,
             earliest_message_ms: Some(100),
+            fence: Some("cannot flush it".into()),
+            missing_messages: 3,
             ..Figures::default()
         }
     }

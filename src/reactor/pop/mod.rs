@@ -187,6 +187,12 @@ impl<I: Io> Shard<I> {
             let remark = "the broker is shutting down";
             return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark));
         }
+        if header.code != request::NOTIFICATION
+            && let Some(error) = self.store.refuses()
+        {
+            // Without its check point in the log nothing may be handed out.
+            return Err(PopError::Append(error).into());
+        }
         let now_ms = self.now_ms();
         let mut broker = self.broker.borrow_mut();
         let (plan, ask) = match header.code {

@@ -118,7 +118,11 @@ pub(in crate::reactor) async fn run<I: Io>(shard: Rc<Shard<I>>) {
             let pops = &shard.broker.borrow().pops;
             let due = pops.in_flight.next_due_ms().into_iter();
             let next_ms = due.chain(pops.orders.next_free_ms()).min();
-            next_ms.unwrap_or(u64::MAX).min(now_ms + LONGEST_SLEEP_MS)
+            let next_ms = next_ms.unwrap_or(u64::MAX).min(now_ms + LONGEST_SLEEP_MS);
+            match shard.store.refuses() {
+                Some(_) => now_ms + LONGEST_SLEEP_MS,
+                None => next_ms,
+            }
         };
         shard.pops.wakes_at_ms.set(next_ms);
         let sleep_ns = next_ms.saturating_sub(now_ms).max(1) * 1_000_000;
@@ -140,7 +144,7 @@ fn wake_free_orders<I: Io>(shard: &Rc<Shard<I>>) {
 }
 
 async fn bring_back_due<I: Io>(shard: &Rc<Shard<I>>) {
-    while !shard.stopping.get() {
+    while !shard.stopping.get() && shard.store.refuses().is_none() {
         let now_ms = shard.now_ms();
         let expired = shard.broker.borrow().pops.in_flight.expired(now_ms);
         let Some(expired) = expired else { return };

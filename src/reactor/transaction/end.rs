@@ -92,7 +92,7 @@ impl<I: Io> Shard<I> {
             .borrow_mut()
             .transactions
             .end(ending.half, now_ms);
-        let is_due = self.broker.borrow().op_is_due(now_ms);
+        let is_due = self.broker.borrow().op_is_due(now_ms) && self.store.refuses().is_none();
         // Who waits to hear of a rollback wants it written.
         let is_awaited = committed.is_none() && !caller.is_oneway;
         let op_end = match is_due || is_awaited {

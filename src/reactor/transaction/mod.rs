@@ -59,7 +59,9 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
         if shard.stopping.get() {
             return;
         }
-        if let Err(error) = round(&shard, half).await {
+        if shard.store.refuses().is_none()
+            && let Err(error) = round(&shard, half).await
+        {
             warn!(%error, "half messages cannot be read or asked about; tried again next time");
         }
         let mut broker = shard.broker.borrow_mut();

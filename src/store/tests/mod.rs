@@ -44,6 +44,7 @@ fn config(flush: Flush) -> StoreConfig {
         max_message_bytes: 8 << 10,
         flush_interval_ms: 20,
         max_unflushed_bytes: 256 << 20,
+        zeros_ahead_bytes: 128 << 20,
         retention: Retention::default(),
         consume_queue_memory_bytes: 24 * 1280,
         pages: Pages::Plain,

@@ -70,6 +70,8 @@ fn model_config(flush: Flush) -> StoreConfig {
         },
         max_unflushed_bytes: 16 << 10,
         queue_journal_bytes: 2 << 10,
+        // The log catches up with them, and is written to what was another part of it.
+        zeros_ahead_bytes: 8 << 10,
         ..config(flush)
     }
 }
@@ -164,11 +166,14 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
             let kept = model.end_before(store.committed());
             sim.crash("a");
             reopen(sim, flush, store, model, kept).await;
+            assert_eq!(store.figures().missing, None);
         }
         Step::PowerCut => {
             let kept = safe_in_a_power_cut(flush, store, model);
             sim.power_cut("a");
             reopen(sim, flush, store, model, kept).await;
+            let missing = store.figures().missing;
+            assert!(missing.is_none_or(|missing| flush == Flush::Async && !missing.was_safe));
         }
     }
 }

@@ -176,6 +176,7 @@ fn by_age(flush: Flush) -> StoreConfig {
             ..Retention::default()
         },
         max_unflushed_bytes: 16 << 10,
+        zeros_ahead_bytes: 8 << 10,
         ..config(flush)
     }
 }
@@ -480,6 +481,81 @@ async fn send_when_taken(sim: &Sim, store: &SimStore, body: &[u8]) {
         }
     }
     panic!("nothing is taken any more");
+}
+
+#[test]
+fn a_topic_may_keep_its_messages_shorter_than_the_log() {
+    each(async |sim, flush| {
+        let short = || vec![("A".to_owned(), KEPT_MS)];
+        let store = open(sim, flush).await;
+        store.keep_topics(short());
+        fill(sim, &store, 0..40).await;
+        seconds(sim, 70).await;
+        fill(sim, &store, 40..50).await;
+        seconds(sim, 15).await;
+        let (a, b) = (store.queue("A", 0), store.queue("B", 0));
+        let kept = |min| QueueBounds {
+            min,
+            max: 25,
+            next: 25,
+        };
+        assert_eq!((store.bounds(a), store.bounds(b)), (kept(20), kept(0)));
+        assert_eq!(store.log_min(), 0, "the log keeps its files");
+        assert_eq!(bodies(&store, "A").await.len(), 5);
+        sim.crash("a");
+        let store = open(sim, flush).await;
+        store.keep_topics(short());
+        seconds(sim, 1).await;
+        let (a, b) = (store.queue("A", 0), store.queue("B", 0));
+        assert_eq!((store.bounds(a), store.bounds(b)), (kept(20), kept(0)));
+        seconds(sim, 80).await;
+        assert_eq!(store.bounds(a), kept(25), "all of them are old now");
+        assert_eq!(send(sim, &store, "A", b"x").await.queue_offset, 25);
+        store.close().await.unwrap();
+        let store = open(sim, flush).await;
+        store.keep_topics(Vec::new());
+        assert_eq!(store.bounds(store.queue("A", 0)).min, 0);
+    });
+}
+
+/// After whatever end: what is there can be read, nothing is taken, and then it goes on without a start.
+#[test]
+fn a_store_opens_on_a_full_disk() {
+    each(async |sim, flush| {
+        let mut careful = config(flush);
+        careful.retention.clean_forcibly = false;
+        let open = async |sim| open_with(sim, careful.clone()).await.unwrap();
+        for is_closed in [true, false] {
+            let store = open(sim).await;
+            let before = store.bounds(store.queue("A", 0)).max;
+            for _ in 0..20 {
+                send(sim, &store, "A", &[1; 3000]).await;
+            }
+            match is_closed {
+                true => store.close().await.unwrap(),
+                false => sim.crash("a"),
+            }
+            let io = sim.host("a");
+            let space = io.space(Path::new("/")).unwrap();
+            io.occupy(space.available_bytes);
+            let store = open(sim).await;
+            assert_eq!(bodies(&store, "A").await.len() as u64, before + 20);
+            seconds(sim, 30).await;
+            let refused = store.refuses();
+            assert!(
+                matches!(refused, Some(AppendError::NoSpace { .. })),
+                "{refused:?}"
+            );
+            assert_eq!(store.fence(), None);
+            io.occupy(0);
+            seconds(sim, 3).await;
+            send(sim, &store, "A", b"last").await;
+            sim.crash("a");
+            let store = open(sim).await;
+            assert_eq!(bodies(&store, "A").await.len() as u64, before + 21);
+            store.close().await.unwrap();
+        }
+    });
 }
 
 #[test]

@@ -1,0 +1,290 @@
+//! What had been acknowledged, noted on the device, so that a start can say what a power cut has taken.
+//!
+//! Ahead of each flush (in sync mode: every flush interval) the file `acknowledged` says up to where messages have been
+//! acknowledged by then. If the log ends before that at the next start, what is between is missing, and is told as bytes and
+//! messages. What was acknowledged after the last note, in async mode within one flush interval, nobody knows.
+//!
+//! ```text
+//! 0      8          16      24         32        40         48
+//! | magic | position | safe  | messages | time ms | is sync  | CRC-32 of all before |
+//! ```
+//! `position` is the end of the last acknowledged message; up to `safe` the log was on the device already, and `messages` is
+//! how many there are between the two. That anything below `safe` is missing, or anything at all in sync mode, no fault
+//! explains that a device has a right to; then it is an error.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use tracing::{error, info, warn};
+
+use super::recovery::Window;
+use super::segments::Segments;
+use super::{Flush, StoreError};
+use crate::io::{Durability, File, Io, OpenOptions};
+use crate::mem::{AlignedBuf, BLOCK_BYTES};
+use crate::message::BLANK_MAGIC;
+
+const MAGIC: &[u8; 8] = b"ringmqAk";
+const CRC_AT: usize = 48;
+
+/// A place in the log, the end of a message, and the number of messages before it, counted from the store's opening.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub position: u64,
+    pub messages: u64,
+}
+
+/// What was acknowledged and is not in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    pub bytes: u64,
+    /// At least.
+    pub messages: u64,
+    /// They were acknowledged before this.
+    pub noted_ms: i64,
+    /// A power cut does not explain it.
+    pub was_safe: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Note {
+    position: u64,
+    safe: u64,
+    messages: u64,
+    noted_ms: i64,
+    is_sync: bool,
+}
+
+pub(super) struct Acknowledged<I: Io> {
+    io: I,
+    path: PathBuf,
+    is_sync: bool,
+    noted: Cell<Option<Mark>>,
+    safe: Cell<Mark>,
+    /// The last note could not be written; said once.
+    has_failed: Cell<bool>,
+    /// Found at the start.
+    pub missing: Option<Missing>,
+}
+
+impl<I: Io> Acknowledged<I> {
+    /// Compares what the last run has noted with the log as it was found, and says what is missing.
+    pub async fn open(
+        io: I,
+        dir: &Path,
+        flush: Flush,
+        segments: &Segments<I>,
+        tail: u64,
+    ) -> Result<Self, StoreError> {
+        let path = dir.join("acknowledged");
+        let missing = match load(&io, &path).await? {
+            Some(note) => note.missing(segments, tail).await?,
+            None => None,
+        };
+        if let Some(missing) = &missing {
+            tell(dir, missing, tail);
+        }
+        let here = Mark {
+            position: tail,
+            messages: 0,
+        };
+        let acknowledged = Self {
+            io,
+            path,
+            is_sync: flush == Flush::Sync,
+            noted: Cell::default(),
+            safe: Cell::new(here),
+            has_failed: Cell::new(false),
+            missing,
+        };
+        acknowledged.note(here).await;
+        acknowledged
+            .io
+            .sync_dir(dir)
+            .await
+            .map_err(StoreError::io("sync", dir))?;
+        Ok(acknowledged)
+    }
+
+    /// Everything before this has been acknowledged. That it cannot be noted keeps nobody from being served.
+    pub async fn note(&self, mark: Mark) {
+        if self.noted.get() == Some(mark) {
+            return;
+        }
+        let safe = self.safe.get();
+        let note = Note {
+            position: mark.position,
+            safe: safe.position,
+            messages: mark.messages - safe.messages,
+            noted_ms: self.io.now().unix_ms,
+            is_sync: self.is_sync,
+        };
+        let saved = self.save(&note).await;
+        if saved.is_ok() {
+            self.noted.set(Some(mark));
+        }
+        if let Err(error) = &saved
+            && !self.has_failed.get()
+        {
+            warn!(%error, "what has been acknowledged cannot be noted; after a power cut a start cannot say what is missing");
+        }
+        self.has_failed.set(saved.is_err());
+    }
+
+    /// The log is on the device up to here.
+    pub fn is_safe(&self, mark: Mark) {
+        self.safe.set(mark);
+    }
+
+    async fn save(&self, note: &Note) -> Result<(), StoreError> {
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let file = self
+            .io
+            .open(&self.path, options)
+            .await
+            .map_err(StoreError::io("open", &self.path))?;
+        // All in the first sector of the file, which a power cut leaves old or new.
+        let (written, _) = file.write_at(note.encode(), 0, Durability::Synced).await;
+        written.map_err(StoreError::io("write", &self.path))
+    }
+}
+
+async fn load<I: Io>(io: &I, path: &Path) -> Result<Option<Note>, StoreError> {
+    let file = match io.open(path, OpenOptions::default()).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("open", path)(error)),
+    };
+    let block = AlignedBuf::zeroed(BLOCK_BYTES);
+    match file.read_at(block, BLOCK_BYTES, 0).await {
+        (Ok(read), block) => Ok(Note::decode(&block[..read])),
+        (Err(error), _) => {
+            warn!(path = %path.display(), %error, "what had been acknowledged cannot be read");
+            Ok(None)
+        }
+    }
+}
+
+fn tell(dir: &Path, missing: &Missing, tail: u64) {
+    let Missing {
+        bytes,
+        messages,
+        noted_ms,
+        was_safe,
+    } = *missing;
+    let dir = dir.display();
+    match was_safe {
+        true => {
+            error!(%dir, tail, bytes, messages, noted_ms, "acknowledged messages are missing at the end of the log although they were on the device: it does not keep what it has flushed, or files were put back")
+        }
+        false => {
+            warn!(%dir, tail, bytes, messages, noted_ms, "acknowledged messages are missing at the end of the log: the power went before they were flushed (flushDiskType=SYNC_FLUSH waits for that)")
+        }
+    }
+}
+
+impl Note {
+    async fn missing<I: Io>(
+        &self,
+        segments: &Segments<I>,
+        tail: u64,
+    ) -> Result<Option<Missing>, StoreError> {
+        if tail >= self.position {
+            info!(
+                noted_ms = self.noted_ms,
+                "everything that had been acknowledged by then is in the log"
+            );
+            return Ok(None);
+        }
+        let found = count(segments, self.safe, tail).await?;
+        Ok(Some(Missing {
+            bytes: self.position - tail,
+            messages: self.messages.saturating_sub(found),
+            noted_ms: self.noted_ms,
+            was_safe: self.is_sync || tail < self.safe,
+        }))
+    }
+
+    fn encode(&self) -> AlignedBuf {
+        let mut block = AlignedBuf::zeroed(BLOCK_BYTES);
+        block[..8].copy_from_slice(MAGIC);
+        let fields = [
+            self.position,
+            self.safe,
+            self.messages,
+            self.noted_ms as u64,
+            self.is_sync.into(),
+        ];
+        for (place, field) in block[8..CRC_AT].chunks_exact_mut(8).zip(fields) {
+            place.copy_from_slice(&field.to_be_bytes());
+        }
+        let crc = crc32fast::hash(&block[..CRC_AT]);
+        block[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+        block
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Note> {
+        let (noted, crc) = bytes.split_at_checked(CRC_AT)?;
+        let is_whole =
+            noted.starts_with(MAGIC) && crc.starts_with(&crc32fast::hash(noted).to_be_bytes());
+        let mut fields = noted[8..].chunks_exact(8).map(|field| {
+            let bytes = field.first_chunk().filter(|_| is_whole)?;
+            Some(u64::from_be_bytes(*bytes))
+        });
+        let mut next = || fields.next().flatten();
+        Some(Note {
+            position: next()?,
+            safe: next()?,
+            messages: next()?,
+            noted_ms: next()? as i64,
+            is_sync: next()? != 0,
+        })
+    }
+}
+
+/// Messages of the log between two places.
+async fn count<I: Io>(segments: &Segments<I>, from: u64, to: u64) -> Result<u64, StoreError> {
+    let (mut window, mut at, mut messages) = (Window::default(), from, 0);
+    while at < to {
+        let head = window.bytes(segments, at, 8).await?;
+        let Some([a, b, c, d, magic @ ..]) = head.and_then(|head| head.first_chunk::<8>()) else {
+            break;
+        };
+        let size = u32::from_be_bytes([*a, *b, *c, *d]);
+        if size == 0 {
+            break;
+        }
+        messages += u64::from(*magic != BLANK_MAGIC.to_be_bytes());
+        at += u64::from(size);
+    }
+    Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_it_was_written_or_not_at_all() {
+        let note = Note {
+            position: 4096,
+            safe: 77,
+            messages: 3,
+            noted_ms: -1,
+            is_sync: true,
+        };
+        let block = note.encode();
+        assert_eq!(Note::decode(&block), Some(note));
+        for bit in 0..(CRC_AT + 4) * 8 {
+            let mut torn = block.to_vec();
+            torn[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Note::decode(&torn), None, "bit {bit}");
+        }
+        assert_eq!(Note::decode(&block[..CRC_AT]), None);
+        assert_eq!(Note::decode(&[0; 4096]), None);
+    }
+}
