@@ -2,10 +2,14 @@
 //! cuts and disks that fail. One seed is one history; a failure prints its seed.
 //!
 //! ```text
-//! cargo test --test sim                  fresh seeds for some 40 s
-//! SEED=7 cargo test --test sim           only this one
-//! SECONDS=3600 cargo test --test sim     fresh seeds for longer
+//! cargo test --test sim                     the same few seeds each time, and every scenario
+//! SEED=7 cargo test --test sim whatever     only this one; RUST_LOG=debug with what the broker logs
+//! SEEDS=500 cargo test --profile sim --test sim whatever       fresh ones on all cores
+//! MINUTES=120 cargo test --profile sim --test sim whatever     fresh ones for so long
 //! ```
+//!
+//! A run of many ends with what was done, with the faults that were injected by their kinds, and with the seeds that
+//! failed ([`seeds`]).
 //!
 //! [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds a restarted broker against
 //! the oracle, and [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92.
@@ -21,6 +25,7 @@ mod pop;
 mod recovered;
 mod requests;
 mod retention;
+mod seeds;
 mod sent;
 mod timers;
 mod transactions;
@@ -34,40 +39,42 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ringmq::io::{Clock, Disk, Spawn};
-use ringmq::sim::{Fault, Op, Rule};
+use ringmq::sim::{Fault, Op, Rule, Tally};
 use ringmq::store::{Flush, Retention};
 
 use cluster::{Cluster, DELAY_LEVELS_MS, DISK_BYTES};
 use dice::Dice;
 use oracle::Oracle;
+use seeds::Enough;
 use workload::{CREATED, Shared};
 
 const PRODUCERS: u64 = 3;
 const CONSUMERS: u64 = 2;
 const ENDS: u64 = 3;
 
-/// Time for fresh seeds, of this test alone.
-const SECONDS: u64 = 40;
+/// Of every run of the tests.
+const FIXED_SEEDS: u64 = 16;
 
 #[test]
 fn whatever_was_promised_survives() {
     if let Some(seed) = number_from("SEED") {
-        return history(seed);
+        return println!("seed {seed}\n{}", history(seed));
     }
-    let time = Duration::from_secs(number_from("SECONDS").unwrap_or(SECONDS));
-    let started = Instant::now();
-    let mut seeds = 0;
-    while started.elapsed() < time {
-        history(fresh_seed());
-        seeds += 1;
-    }
-    println!("{seeds} seeds");
+    let minutes = number_from("MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
+    let (start, enough) = match (minutes, number_from("SEEDS")) {
+        (Some(time), _) => (fresh_seed(), Enough::Time(time)),
+        (None, Some(seeds)) => (fresh_seed(), Enough::Seeds(seeds)),
+        (None, None) => (1, Enough::Seeds(FIXED_SEEDS)),
+    };
+    let runs = seeds::run("histories", history, start, enough, seeds::cores());
+    assert!(runs.failures.is_empty(), "{runs}");
+    println!("{runs}");
 }
 
 #[test]
 fn one_seed_is_one_history() {
     let seed = number_from("SEED").unwrap_or_else(fresh_seed);
-    let hashes = [(); 2].map(|()| trace_of_history(seed));
+    let hashes = [(); 2].map(|()| tally_and_trace(seed).1);
     assert_eq!(hashes[0], hashes[1], "seed {seed}");
 }
 
@@ -80,27 +87,15 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 fn fresh_seed() -> u64 {
-    RandomState::new().hash_one(Instant::now())
+    RandomState::new().hash_one(Instant::now()) >> 16
 }
 
-/// Says how to see a failure again.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("again: SEED={} cargo test --test sim", self.0);
-        }
-    }
-}
-
-fn history(seed: u64) {
-    trace_of_history(seed);
+fn history(seed: u64) -> Tally {
+    tally_and_trace(seed).0
 }
 
 /// A broker's life with some ends, while clients go on; then everything that was promised must be there.
-fn trace_of_history(seed: u64) -> u64 {
-    let _replay = Replay(seed);
+fn tally_and_trace(seed: u64) -> (Tally, u64) {
     if std::env::var("RUST_LOG").is_ok() {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -109,7 +104,7 @@ fn trace_of_history(seed: u64) -> u64 {
     let dice = Dice::new(seed, 0);
     let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
     let cluster = Cluster::keeping(seed, flush, some_retention(&dice));
-    let (shared, stats) = cluster.sim.run(async {
+    let (shared, stored) = cluster.sim.run(async {
         cluster.start().await;
         let shared = start_clients(&cluster, seed).await;
         for _ in 0..dice.within(1, ENDS) {
@@ -133,22 +128,22 @@ fn trace_of_history(seed: u64) -> u64 {
         let stored = recovered::read_all(&cluster, &shared).await;
         let kept_from_ms = cluster.broker().now().unix_ms - shared.reserved_ms as i64;
         shared.oracle.borrow().is_settled(&stored, kept_from_ms);
-        let stats = stored.len();
-        (shared, stats)
+        (shared, stored.len() as u64)
     });
-    if std::env::var("SEED").is_ok() {
-        let oracle = shared.oracle.borrow();
-        println!(
-            "seed {seed}, {flush:?}: {} acknowledged, {} read, {} taken back, {} refused on a full disk, {} queues begin later, {stats} stored, {} s of virtual time",
-            oracle.acked,
-            oracle.read,
-            oracle.taken_back,
-            oracle.refused,
-            oracle.begun_later,
-            cluster.sim.mono_ns() / 1_000_000_000,
-        );
+    let mut tally = cluster.sim.tally();
+    let oracle = shared.oracle.borrow();
+    for (name, count) in [
+        ("acknowledged", oracle.acked),
+        ("read", oracle.read),
+        ("taken back", oracle.taken_back),
+        ("refused on a full disk", oracle.refused),
+        ("queues that begin later", oracle.begun_later),
+        ("stored at the end", stored),
+        ("s of virtual time", cluster.sim.mono_ns() / 1_000_000_000),
+    ] {
+        tally.operation(name, count);
     }
-    cluster.sim.trace_hash()
+    (tally, cluster.sim.trace_hash())
 }
 
 /// In every other run messages are kept for some seconds only.
