@@ -21,6 +21,7 @@ const NO_SPACE_RETRY_NS: u64 = 200_000_000;
 /// Writes until the store is closed and everything is written, or until a write fails.
 pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     let durability = match store.config.flush {
+        Flush::Sync if mutant!(AckBeforeFlush) => Durability::Written,
         Flush::Sync => Durability::Synced,
         Flush::Async => Durability::Written,
     };
@@ -35,6 +36,9 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
         };
         let len = sealed.slice.len() as u64;
         let at = sealed.start % store.config.segment_bytes;
+        if mutant!(ShowBeforeWrite) {
+            store.state.borrow_mut().dispatch(sealed.end);
+        }
         if store.hurry_flush(sealed.end).await.is_err() {
             return;
         }
@@ -51,7 +55,9 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
                 .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        if let Err(reason) = written {
+        if let Err(reason) = written
+            && !mutant!(SwallowWriteError)
+        {
             return store.fence_off(&format!(
                 "writing the log at {} failed: {reason}",
                 sealed.start
@@ -124,7 +130,9 @@ impl<I: Io> Store<I> {
         let mut at = self.flushed.get();
         while at < position && self.config.flush == Flush::Async {
             if let Some(file) = self.segments.file(at)
+                && !mutant!(NeverFlush)
                 && let Err(error) = file.sync_data().await
+                && !mutant!(SwallowFlushError)
             {
                 let reason = format!("flushing the log at {at} failed: {error}");
                 self.fence_off(&reason);

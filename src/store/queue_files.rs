@@ -155,7 +155,11 @@ impl<I: Io> QueueFiles<I> {
             let path = self.path(topic, queue_id, offset);
             let file = self.file(&path, true).await?.expect("opened to be written");
             let at = offset % FILE_ENTRIES * ENTRY_BYTES as u64;
-            let (written, _) = file.write_at(now.to_vec(), at, Durability::Synced).await;
+            let durability = match mutant!(CheckpointAheadOfQueues) {
+                true => Durability::Written,
+                false => Durability::Synced,
+            };
+            let (written, _) = file.write_at(now.to_vec(), at, durability).await;
             written.map_err(StoreError::io("write", &path))?;
             offset += (now.len() / ENTRY_BYTES) as u64;
             rest = later;
