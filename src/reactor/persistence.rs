@@ -120,7 +120,8 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) -> bool {
         );
         if speaks_of_messages
             && !mutant!(OffsetsAheadOfLog)
-            && shard.store.durable_so_far().await.is_err() {
+            && shard.store.durable_so_far().await.is_err()
+        {
             continue;
         }
         if let Err(error) = shard.store.save_text(file.name(), text).await {

@@ -23,14 +23,14 @@ const SEEDS: std::ops::Range<u64> = 0..4;
 const TOPIC: &str = CREATED[0];
 
 /// One producer of small messages to one queue.
-struct Producer {
-    client: Client,
+pub struct Producer {
+    pub client: Client,
     shared: Rc<Shared>,
-    told: Told,
+    pub told: Told,
 }
 
 impl Producer {
-    async fn new(cluster: &Cluster, shared: &Rc<Shared>, host: &str) -> Self {
+    pub async fn new(cluster: &Cluster, shared: &Rc<Shared>, host: &str) -> Self {
         let client = cluster.client(host).await;
         Producer {
             client,
@@ -42,7 +42,7 @@ impl Producer {
         }
     }
 
-    async fn send(&mut self, body_bytes: usize) -> (Sent, Reply) {
+    pub async fn send(&mut self, body_bytes: usize) -> (Sent, Reply) {
         let asked = self.client.io.now();
         let sent = self.oracle().sends(TOPIC, body_bytes, 0, asked.unix_ms);
         requests::send(&mut self.client, &sent, 0);
@@ -63,19 +63,19 @@ impl Producer {
         self.oracle().acknowledged(sent, 0, offset, self.told);
     }
 
-    async fn send_well(&mut self, count: usize) {
+    pub async fn send_well(&mut self, count: usize) {
         for _ in 0..count {
             let (_, reply) = self.send(300).await;
             assert!(reply.is_success(), "{reply:?}");
         }
     }
 
-    fn oracle(&self) -> std::cell::RefMut<'_, Oracle> {
+    pub fn oracle(&self) -> std::cell::RefMut<'_, Oracle> {
         self.shared.oracle.borrow_mut()
     }
 }
 
-async fn started(cluster: &Cluster, seed: u64) -> Rc<Shared> {
+pub async fn started(cluster: &Cluster, seed: u64) -> Rc<Shared> {
     cluster.start().await;
     create_topics(cluster).await;
     new_shared(cluster, seed)

@@ -14,12 +14,16 @@
 //! [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds a restarted broker against
 //! the oracle, and [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92.
 
+mod bad_disks;
 mod calls;
 mod client;
 mod cluster;
 mod dice;
 mod faults;
 mod filtering;
+mod kept;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod oracle;
 mod pop;
 mod recovered;
@@ -29,6 +33,7 @@ mod seeds;
 mod sent;
 mod timers;
 mod transactions;
+mod weather;
 mod workload;
 
 use std::cell::{Cell, RefCell};
@@ -108,6 +113,7 @@ fn tally_and_trace(seed: u64) -> (Tally, u64) {
         cluster.start().await;
         let shared = start_clients(&cluster, seed).await;
         for _ in 0..dice.within(1, ENDS) {
+            weather::some_weather(&cluster, &dice);
             if dice.one_in(3) {
                 stall_log(&cluster, &dice);
             }
