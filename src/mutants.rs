@@ -54,14 +54,10 @@ mod chosen {
         SwallowFlushError,
         /// In async mode nobody flushes.
         NeverFlush,
-        /// The CRC of the body is not checked.
-        SkipBodyCrc,
         /// The CRC of the whole record, in its last property, is not checked.
         SkipRecordCrc,
         /// A recovery takes a record without its CRCs.
         SkipTailCrc,
-        /// A recovery takes a record that says another position.
-        SkipPosition,
         /// What is behind the log's end after a crash stays there.
         TailNotWiped,
         /// The log buffer gives out what has been overwritten.

@@ -44,7 +44,7 @@ const SOUND_SEEDS: u64 = 10;
 fn judge_of(mutant: Mutant) -> Judge {
     match mutant {
         Mutant::SwallowWriteError | Mutant::SwallowFlushError => FAILING_LOG,
-        Mutant::SkipRecordCrc | Mutant::SkipBodyCrc => ROT,
+        Mutant::SkipRecordCrc => ROT,
         Mutant::TextsInPlace => OFFSETS,
         Mutant::OffsetsAheadOfLog => OFFSETS_AND_LOG,
         Mutant::DeletedTopicReturns => DELETED_TOPIC,
