@@ -33,7 +33,8 @@ pub fn some_weather(cluster: &Cluster, dice: &Dice) {
             (Fault::Io, Op::Length),
             (Fault::Short, Op::Write),
         ]);
-        let rule = Rule::new(fault).of(op).on(*dice.pick(&BESIDE));
+        let path = *dice.pick(&BESIDE);
+        let rule = Rule::new(fault).of(op).on(path);
         broker.inject(rule.after(dice.below(10)).times(dice.within(1, 3)));
     }
 }
