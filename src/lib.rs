@@ -20,6 +20,10 @@
 //! * Trust a byte from the network or the disk: each is checked, and costs at most its own connection or segment.
 //! * Read a clock, a socket or a file below `reactor/`, except through the seam `io/`: the simulator runs the same code.
 
+#[macro_use]
+#[doc(hidden)]
+pub mod mutants;
+
 pub mod bench;
 pub mod broker;
 pub mod cli;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room (a folder or file of `src/`) with the rooms it may name as `crate::room`.
 const ALLOWED_USES: &[(&str, &[&str])] = &[
     ("message", &[]),
+    ("mutants", &[]),
     ("mem", &[]),
     ("io", &["mem"]),
     ("wire", &["message"]),

@@ -85,8 +85,8 @@ impl Disk for Instant {
         Ok(Vec::new())
     }
 
-    async fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+    async fn create_dir(&self, _dir: &Path) -> io::Result<bool> {
+        Ok(false)
     }
 
     async fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {

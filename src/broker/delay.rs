@@ -77,7 +77,8 @@ impl Delays {
     /// Whether the entry with this deliver time, as its tags code, is due. A time further away than the level's delay
     /// can only come from a changed clock and counts as due.
     pub fn due(&self, level: i32, tags_code: i64, now_ms: u64) -> Due {
-        let deliver_ms = tags_code.max(0) as u64;
+        let early_ms = if mutant!(DelayedEarly) { 200 } else { 0 };
+        let deliver_ms = (tags_code.max(0) as u64).saturating_sub(early_ms);
         let latest_ms = now_ms.saturating_add(self.delay_ms(level));
         match deliver_ms {
             at if at > now_ms && at <= latest_ms => Due::At(at),

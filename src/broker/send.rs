@@ -295,7 +295,7 @@ impl Broker {
             properties::push(&mut plan.own_properties, properties::UNIQUE_KEY, &id);
             plan.unique_key = UniqueKey::Made(id);
         }
-        if is_half {
+        if is_half && !mutant!(HalfVisible) {
             return self.hold(plan);
         }
         if sys_flag::is_consumable(plan.sys_flag) {

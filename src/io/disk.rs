@@ -5,7 +5,8 @@
 //! | `write_at(.., Durability::Written)` | the bytes, unless power is lost before the next `sync_data` (any 512-byte sector of them may then be old, new or torn; sectors are lost independently and in any order) |
 //! | `write_at(.., Durability::Synced)` | the bytes of this write, whatever happens next; nothing is said of earlier writes |
 //! | `sync_data` | the bytes of all writes that were complete when it was submitted, and the file's length |
-//! | `rename`, creation, removal | both names or either, until `sync_dir` of the directory |
+//! | `rename`, creation, removal | both names or either, until `sync_dir` of that directory; nothing is said of names above it |
+//! | `create_dir_all` | the directories |
 //! | `sync_tree` | the bytes, lengths and names of everything that was done in the directory and below it before |
 //!
 //! An error of a write or a sync says nothing about what is on the device. It must not be repeated in the hope that it
@@ -62,7 +63,13 @@ pub trait Disk {
     /// Entries of one directory, sorted by path; empty if it does not exist.
     fn list(&self, dir: &Path) -> impl Future<Output = io::Result<Vec<DirEntry>>>;
 
-    fn create_dir_all(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
+    /// `false` if the directory is there already.
+    fn create_dir(&self, dir: &Path) -> impl Future<Output = io::Result<bool>>;
+
+    /// The directory and those above it, with durable names.
+    fn create_dir_all(&self, dir: &Path) -> impl Future<Output = io::Result<()>> {
+        create_dir_all(self, dir)
+    }
 
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
 
@@ -114,4 +121,41 @@ pub trait File: Clone + 'static {
 
     /// Cuts the file or extends it with a hole.
     fn resize(&self, len_bytes: u64) -> impl Future<Output = io::Result<()>>;
+}
+
+/// Level by level, so that who is killed on the way leaves at most one directory whose name nobody has synced: the lowest
+/// one that is there. Hence its name is synced too.
+async fn create_dir_all<D: Disk + ?Sized>(disk: &D, dir: &Path) -> io::Result<()> {
+    let mut missing = vec![dir];
+    while let Some(&level) = missing.last() {
+        match (disk.create_dir(level).await, level.parent()) {
+            (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
+                missing.push(above);
+                continue;
+            }
+            (Ok(true), Some(above)) => {
+                sync_name(disk, above).await?;
+                sync_name(disk, level).await?;
+            }
+            (made, _) => {
+                made?;
+                sync_name(disk, level).await?;
+            }
+        }
+        missing.pop();
+    }
+    Ok(())
+}
+
+/// Where we may not look we have made nothing.
+async fn sync_name<D: Disk + ?Sized>(disk: &D, path: &Path) -> io::Result<()> {
+    let above = match path.parent() {
+        None => return Ok(()),
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+    };
+    match disk.sync_dir(above).await {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }

@@ -74,8 +74,11 @@ impl Disk for Ring {
         Ok(entries)
     }
 
-    async fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+    async fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
+            made => made.map(|()| true),
+        }
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -13,6 +13,7 @@ use super::SimIo;
 use super::faults::{Fault, Op, Rules, errno};
 use super::names::{Names, Node};
 use super::sectors::{Inode, SECTOR_BYTES, Seq};
+use super::tally::Tally;
 use crate::io::{DirEntry, Disk, Durability, File, OpenOptions, Space};
 use crate::mem::{AlignedBuf, BLOCK_BYTES, Buf, IoBuf, LogBuffer};
 
@@ -41,8 +42,8 @@ impl HostDisk {
         self.names.borrow().file(&absolute(path))
     }
 
-    pub fn lose_power(&self, rng: &mut super::rng::Rng) {
-        self.names.borrow_mut().lose_power(rng);
+    pub fn lose_power(&self, rng: &mut super::rng::Rng, tally: &mut Tally) {
+        self.names.borrow_mut().lose_power(rng, tally);
     }
 
     fn next_seq(&self) -> Seq {
@@ -108,12 +109,10 @@ impl Disk for SimIo {
         .await
     }
 
-    async fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+    async fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         let dir = absolute(dir);
-        self.name_op(Op::Names, &dir, |names, seq| {
-            names.create_dir_all(&dir, seq)
-        })
-        .await
+        self.name_op(Op::Names, &dir, |names, seq| names.create_dir(&dir, seq))
+            .await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -150,7 +149,9 @@ impl Disk for SimIo {
             let mut inode = inode.borrow_mut();
             match result {
                 Ok(()) => inode.flush(submitted),
-                Err(_) => self.world.draw(|rng| inode.forget_dirty(rng)),
+                Err(_) => self
+                    .world
+                    .lose(|rng, tally| inode.forget_dirty(true, rng, tally)),
             }
         }
         result.and_then(|()| names.sync_tree(&dir, submitted))
@@ -158,7 +159,7 @@ impl Disk for SimIo {
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<SimLock> {
         let path = absolute(path);
-        if let Some(fault) = self.disk.rules.borrow_mut().strike(Op::Open, &path) {
+        if let Some(fault) = self.strike(Op::Open, &path) {
             fault.error().map_or(Ok(()), Err)?;
         }
         let incarnation = self.owner.incarnation;
@@ -207,9 +208,17 @@ impl SimIo {
         carry_out(&mut self.disk.names.borrow_mut(), self.disk.next_seq())
     }
 
+    fn strike(&self, op: Op, path: &Path) -> Option<Fault> {
+        let mut rules = self.disk.rules.borrow_mut();
+        let fault = self.world.draw(|rng| rules.strike(op, path, rng))?;
+        self.world.count_fault(fault.name(op), 1);
+        Some(fault)
+    }
+
     /// The latency of one operation, and whatever the rules have for it.
     async fn take_time(&self, op: Op, path: &Path) -> io::Result<()> {
-        let fault = self.disk.rules.borrow_mut().strike(op, path);
+        let fault = self.strike(op, path);
+        self.world.count_operation(op.name(), 1);
         let config = &self.world.config;
         let latency_ns = self.world.within(match op {
             Op::Read => &config.disk_read_ns,
@@ -271,7 +280,9 @@ impl File for SimFile {
         let mut inode = self.inode.borrow_mut();
         match result {
             Ok(()) => inode.flush(submitted),
-            Err(_) => self.io.world.draw(|rng| inode.forget_dirty(rng)),
+            Err(_) => self.io.world.lose(|rng, tally| {
+                inode.forget_dirty(!self.options.direct, rng, tally);
+            }),
         }
         result
     }
@@ -286,6 +297,7 @@ impl File for SimFile {
         let mut inode = self.inode.borrow_mut();
         inode.allocate(len, self.io.disk.next_seq());
         if missing > 0 {
+            self.io.world.count_fault("ENOSPC", 1);
             return Err(errno::no_space());
         }
         Ok(())
@@ -310,7 +322,9 @@ impl SimFile {
         let flushed = self.take_time(Op::Sync).await;
         if flushed.is_err() {
             let mut inode = self.inode.borrow_mut();
-            self.io.world.draw(|rng| inode.forget_dirty(rng));
+            self.io.world.lose(|rng, tally| {
+                inode.forget_dirty(!self.options.direct, rng, tally);
+            });
         }
         flushed
     }
@@ -325,6 +339,7 @@ impl SimFile {
     fn check_space(&self, range: Range<u64>) -> io::Result<()> {
         let growth = self.inode.borrow().growth_of(range);
         if growth > 0 && growth > self.available_bytes() {
+            self.io.world.count_fault("ENOSPC", 1);
             return Err(errno::no_space());
         }
         Ok(())
@@ -371,9 +386,7 @@ impl<'a> Write<'a> {
         self.submitted = false;
         match &written {
             Ok(()) => self.reach_disk(durability, || true),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                self.reach_disk_partly(true)
-            }
+            Err(error) if is_of_a_beginning(error) => self.reach_disk_partly(true),
             Err(_) => self.reach_disk_partly(false),
         }
         written
@@ -432,9 +445,16 @@ impl Drop for Write<'_> {
     /// Cancelled, or its process died: the device may have any part of it.
     fn drop(&mut self) {
         if self.submitted && self.file.io.is_alive() {
+            let world = &self.file.io.world;
+            world.count_fault("writes cut short by an end", 1);
             self.reach_disk_partly(false);
         }
     }
+}
+
+fn is_of_a_beginning(error: &io::Error) -> bool {
+    use io::ErrorKind::{StorageFull, WriteZero};
+    matches!(error.kind(), StorageFull | WriteZero)
 }
 
 fn absolute(path: &Path) -> PathBuf {

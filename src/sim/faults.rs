@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::SimIo;
+use super::rng::Rng;
 use super::sectors::SECTOR_BYTES;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +24,28 @@ pub enum Op {
     Names,
 }
 
+impl Op {
+    /// As it is counted.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Op::Open => "opens",
+            Op::Read => "reads",
+            Op::Write => "writes",
+            Op::Sync => "flushes",
+            Op::Length => "changes of length",
+            Op::Names => "changes of names",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// EIO. Of a write any sectors may have arrived; after a sync the kernel may have forgotten what was dirty.
     Io,
     /// ENOSPC. Of a write a beginning may have arrived.
     NoSpace,
+    /// A write of which only a beginning has arrived, and no more will.
+    Short,
     /// Of an open: there is no such file for us.
     Refuse(ErrorKind),
     /// The operation succeeds this much later.
@@ -40,8 +57,25 @@ impl Fault {
         match self {
             Fault::Io => Some(errno::io()),
             Fault::NoSpace => Some(errno::no_space()),
+            Fault::Short => Some(ErrorKind::WriteZero.into()),
             Fault::Refuse(kind) => Some(kind.into()),
             Fault::Stall(_) => None,
+        }
+    }
+
+    /// As it is counted.
+    pub(super) fn name(self, op: Op) -> &'static str {
+        match (self, op) {
+            (Fault::Io, Op::Read) => "EIO on reads",
+            (Fault::Io, Op::Write) => "EIO on writes",
+            (Fault::Io, Op::Sync) => "EIO on flushes",
+            (Fault::Io, Op::Open | Op::Length | Op::Names) => "EIO on names and lengths",
+            (Fault::NoSpace, _) => "ENOSPC by decree",
+            (Fault::Short, _) => "short writes",
+            (Fault::Refuse(_), _) => "refused",
+            (Fault::Stall(_), Op::Read) => "slow reads",
+            (Fault::Stall(stall), _) if stall.as_secs() > 0 => "stalls of 1 s and more",
+            (Fault::Stall(_), _) => "stalls below 1 s",
         }
     }
 }
@@ -54,6 +88,7 @@ pub struct Rule {
     path_part: String,
     passes: u64,
     strikes: u64,
+    one_in: u64,
 }
 
 impl Rule {
@@ -65,6 +100,7 @@ impl Rule {
             path_part: String::new(),
             passes: 0,
             strikes: u64::MAX,
+            one_in: 1,
         }
     }
 
@@ -94,7 +130,12 @@ impl Rule {
         Self { strikes, ..self }
     }
 
-    fn strikes(&mut self, op: Op, path: &Path) -> bool {
+    /// Strikes by chance only.
+    pub fn one_in(self, one_in: u64) -> Self {
+        Self { one_in, ..self }
+    }
+
+    fn strikes(&mut self, op: Op, path: &Path, rng: &mut Rng) -> bool {
         let meant = self.op.is_none_or(|only| only == op)
             && path.to_string_lossy().contains(&self.path_part);
         if !meant || self.strikes == 0 {
@@ -102,6 +143,9 @@ impl Rule {
         }
         if self.passes > 0 {
             self.passes -= 1;
+            return false;
+        }
+        if self.one_in > 1 && !rng.one_in(self.one_in) {
             return false;
         }
         self.strikes -= 1;
@@ -121,10 +165,10 @@ impl Rules {
         self.0.clear();
     }
 
-    pub fn strike(&mut self, op: Op, path: &Path) -> Option<Fault> {
+    pub fn strike(&mut self, op: Op, path: &Path, rng: &mut Rng) -> Option<Fault> {
         self.0
             .iter_mut()
-            .find_map(|rule| rule.strikes(op, path).then_some(rule.fault))
+            .find_map(|rule| rule.strikes(op, path, rng).then_some(rule.fault))
     }
 }
 
@@ -177,6 +221,7 @@ impl SimIo {
         let at = self.world.within(&(start..=end - 1));
         let bit = self.world.below(8) as u32;
         inode.flip_bit(at, bit);
+        self.world.count_fault("bits rotten", 1);
         Ok(())
     }
 }
@@ -195,7 +240,8 @@ mod tests {
                 .after(1)
                 .times(2),
         );
-        let mut strike = |op, path| rules.strike(op, Path::new(path)).is_some();
+        let mut rng = Rng::new(1);
+        let mut strike = |op, path| rules.strike(op, Path::new(path), &mut rng).is_some();
         assert!(!strike(Op::Read, "/log/0"));
         assert!(!strike(Op::Write, "/queue/0"));
         assert!(!strike(Op::Write, "/log/0"), "passes once");

@@ -16,8 +16,8 @@
 //!
 //! What it models:
 //! - the crash contract of `io/disk.rs`, sector by sector and name by name; a flush that failed and that no later
-//!   flush makes up for; writes that a cancellation or a crash leaves half done; EIO, ENOSPC, stalls, bit rot; the
-//!   kernel's demand for alignment on direct files;
+//!   flush makes up for, after which readers may see what was there before; writes that a cancellation or a crash leaves
+//!   half done; EIO, ENOSPC, short writes, stalls, bit rot; the kernel's demand for alignment on direct files;
 //! - TCP: streams cut anywhere, a bounded window, half-closed and reset connections, backlogs, refused and unanswered
 //!   connection attempts, partitions; a killed process (its kernel closes its connections) and a host without power
 //!   (silence, then resets once it is back);
@@ -39,6 +39,7 @@ mod net;
 mod network;
 mod rng;
 mod sectors;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -53,6 +54,7 @@ pub use disk::{SimFile, SimLock};
 pub use faults::{Fault, Op, Rule};
 pub use net::{SimChunk, SimListener, SimStream};
 pub use sectors::SECTOR_BYTES;
+pub use tally::Tally;
 
 use disk::HostDisk;
 use world::{Owner, World};
@@ -159,6 +161,7 @@ impl Sim {
     /// Nothing passes between the two hosts until [`Sim::heal_partition`]; nothing is lost either, as TCP sends again.
     pub fn partition(&self, a: &str, b: &str) {
         let (a, b) = (self.world.host_id(a), self.world.host_id(b));
+        self.world.count_fault("partitions", 1);
         self.world.network.partition(&self.world, a, b);
     }
 
@@ -170,6 +173,7 @@ impl Sim {
     /// Both ends of all connections between the two hosts get a reset.
     pub fn reset_connections(&self, a: &str, b: &str) {
         let (a, b) = (self.world.host_id(a), self.world.host_id(b));
+        self.world.count_fault("connections reset", 1);
         self.world.network.reset_connections(&self.world, a, b);
     }
 
@@ -182,6 +186,16 @@ impl Sim {
     /// Somebody sets this host's wall clock.
     pub fn step_unix_clock(&self, name: &str, by_ms: i64) {
         self.world.step_unix_clock(name, by_ms);
+    }
+
+    /// Somebody sets the wall clocks of all hosts, those to come included.
+    pub fn step_unix_clocks(&self, by_ms: i64) {
+        self.world.step_unix_clocks(by_ms);
+    }
+
+    /// What was done and what went wrong so far.
+    pub fn tally(&self) -> Tally {
+        self.world.tally()
     }
 
     pub fn mono_ns(&self) -> u64 {

@@ -1,9 +1,10 @@
 //! The names of one host's files: what a process sees now, and what is left of it after a power cut.
 //!
 //! `durable` is what the device holds for certain, `pending` what was done since and by which operation. `sync_dir` of
-//! a directory moves its part of `pending` into `durable`, and makes the directory itself and those above it durable,
-//! as the journal of every common filesystem does. A power cut draws for each pending change whether it is on the
-//! device; of a rename that may also be both names, with a file each (a journal never leaves one file under two names).
+//! a directory moves its part of `pending` into `durable`: the names in it, but neither its own nor those above it,
+//! although the journals of the common filesystems do more. A power cut draws for each pending change whether it is on
+//! the device; of a rename that may also be both names, with a file each (a journal never leaves one file under two
+//! names).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::rc::Rc;
 
 use super::rng::Rng;
 use super::sectors::{Inode, Seq};
+use super::tally::Tally;
 
 #[derive(Clone)]
 pub(super) enum Node {
@@ -64,16 +66,17 @@ impl Names {
         Ok(inode)
     }
 
-    pub fn create_dir_all(&mut self, path: &Path, seq: Seq) -> io::Result<()> {
-        let above: Vec<&Path> = path.ancestors().collect();
-        for dir in above.into_iter().rev() {
-            match self.now.get(dir) {
-                Some(Node::Dir) => {}
-                Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
-                None => self.bind(dir, Node::Dir, seq),
+    /// `false` if it is there already.
+    pub fn create_dir(&mut self, path: &Path, seq: Seq) -> io::Result<bool> {
+        match self.now.get(path) {
+            Some(Node::Dir) => Ok(false),
+            Some(Node::File(_)) => Err(io::ErrorKind::AlreadyExists.into()),
+            None => {
+                self.parent_of(path)?;
+                self.bind(path, Node::Dir, seq);
+                Ok(true)
             }
         }
-        Ok(())
     }
 
     /// The nodes right below `dir`, sorted.
@@ -161,16 +164,17 @@ impl Names {
     }
 
     /// Decides which names the device holds after a power cut, and what each file holds.
-    pub fn lose_power(&mut self, rng: &mut Rng) {
+    pub fn lose_power(&mut self, rng: &mut Rng, tally: &mut Tally) {
         let mut survivors = std::mem::take(&mut self.durable);
         let pending = std::mem::take(&mut self.pending);
         draw_changes(
             &mut survivors,
             pending.into_iter().map(|(_, change)| change),
             rng,
+            tally,
         );
         drop_orphans(&mut survivors);
-        settle_files(&mut survivors, rng);
+        settle_files(&mut survivors, rng, tally);
         self.now = survivors.clone();
         self.durable = survivors;
     }
@@ -263,15 +267,20 @@ impl Change {
     }
 }
 
-/// A name in `dir`, or the name of `dir` itself or of one above it.
 fn is_name_in(dir: &Path, path: &Path) -> bool {
-    path.parent() == Some(dir) || dir.starts_with(path)
+    path.parent() == Some(dir)
 }
 
-fn draw_changes(tree: &mut Tree, changes: impl Iterator<Item = Change>, rng: &mut Rng) {
+fn draw_changes(
+    tree: &mut Tree,
+    changes: impl Iterator<Item = Change>,
+    rng: &mut Rng,
+    tally: &mut Tally,
+) {
     let mut renames_lost: BTreeMap<PathBuf, (PathBuf, Node)> = BTreeMap::new();
     for change in changes {
         let lost = rng.coin();
+        tally.fault("names lost", u64::from(lost));
         match change {
             Change::Rename(from, to, node) if lost => {
                 if rng.coin() {
@@ -305,12 +314,12 @@ fn drop_orphans(tree: &mut Tree) {
 }
 
 /// Draws the bytes of each file once; a file under a second name becomes a file of its own.
-fn settle_files(tree: &mut Tree, rng: &mut Rng) {
+fn settle_files(tree: &mut Tree, rng: &mut Rng, tally: &mut Tally) {
     let mut settled = BTreeSet::new();
     for (path, node) in tree {
         let Node::File(inode) = node else { continue };
         if settled.insert(Rc::as_ptr(inode)) {
-            inode.borrow_mut().lose_power(rng);
+            inode.borrow_mut().lose_power(rng, tally);
         } else {
             let copy = inode.borrow().clone();
             *inode = Rc::new(RefCell::new(copy));
@@ -330,10 +339,11 @@ mod tests {
     /// `/d` with a synced file `/d/a` whose one byte is 1.
     fn names() -> Names {
         let mut names = Names::new();
-        names.create_dir_all(p("/d"), 1).unwrap();
+        names.create_dir(p("/d"), 1).unwrap();
         let inode = names.create(p("/d/a"), 2).unwrap();
         inode.borrow_mut().write(0, &[1], None, || true);
         names.sync_dir(p("/d"), 3).unwrap();
+        names.sync_dir(p("/"), 3).unwrap();
         names
     }
 
@@ -349,7 +359,7 @@ mod tests {
             .map(|seed| {
                 let mut names = names();
                 act(&mut names);
-                names.lose_power(&mut Rng::new(seed));
+                names.lose_power(&mut Rng::new(seed), &mut Tally::default());
                 listed(&names, "/d")
             })
             .collect()
@@ -368,16 +378,27 @@ mod tests {
     #[test]
     fn a_synced_tree_survives_with_all_that_is_in_it() {
         let mut names = names();
-        names.create_dir_all(p("/d/e/f"), 4).unwrap();
+        names.create_dir(p("/d/e"), 4).unwrap();
+        names.create_dir(p("/d/e/f"), 4).unwrap();
         let inode = names.create(p("/d/e/f/b"), 5).unwrap();
         names.remove_file(p("/d/a"), 6).unwrap();
         assert_eq!(names.files_below(p("/d/e")).len(), 1);
         inode.borrow_mut().write(0, &[1], None, || true);
         names.sync_tree(p("/d"), 7).unwrap();
         names.create(p("/d/e/c"), 8).unwrap();
-        names.lose_power(&mut Rng::new(1));
+        names.lose_power(&mut Rng::new(1), &mut Tally::default());
         assert_eq!(listed(&names, "/d/e/f"), ["/d/e/f/b"]);
         assert_eq!(names.find(p("/d/a")).map(|_| ()), None);
+    }
+
+    #[test]
+    fn a_synced_directory_says_nothing_of_its_own_name() {
+        let found = outcomes(|names| {
+            names.create_dir(p("/d/e"), 4).unwrap();
+            names.create(p("/d/e/f"), 5).unwrap();
+            names.sync_dir(p("/d/e"), 6).unwrap();
+        });
+        assert_eq!(found, expect(&[&["/d/a"], &["/d/a", "/d/e"]]));
     }
 
     #[test]
@@ -415,7 +436,7 @@ mod tests {
             let mut names = names();
             names.rename(p("/d/a"), p("/d/b"), 4).unwrap();
             names.create(p("/d/a"), 5).unwrap();
-            names.lose_power(&mut Rng::new(seed));
+            names.lose_power(&mut Rng::new(seed), &mut Tally::default());
             let kept = names.files().any(|inode| inode.borrow().len() == 1);
             assert!(kept, "seed {seed}: {:?}", listed(&names, "/d"));
         }
@@ -426,7 +447,7 @@ mod tests {
         let both = (0..200).any(|seed| {
             let mut names = names();
             names.rename(p("/d/a"), p("/d/b"), 4).unwrap();
-            names.lose_power(&mut Rng::new(seed));
+            names.lose_power(&mut Rng::new(seed), &mut Tally::default());
             let files: Vec<_> = names.files().cloned().collect();
             if files.len() == 2 {
                 files[0].borrow_mut().write(0, &[9], None, || true);
@@ -442,7 +463,8 @@ mod tests {
     #[test]
     fn between_directories_the_new_name_may_be_durable_before_the_old_one_is_gone() {
         let found = outcomes(|names| {
-            names.create_dir_all(p("/e"), 4).unwrap();
+            names.create_dir(p("/e"), 4).unwrap();
+            names.sync_dir(p("/"), 4).unwrap();
             names.rename(p("/d/a"), p("/e/a"), 5).unwrap();
             names.sync_dir(p("/e"), 6).unwrap();
         });
@@ -466,7 +488,7 @@ mod tests {
             io::ErrorKind::NotFound
         );
         assert_eq!(
-            kind(names.create_dir_all(p("/d/a/b"), 4)),
+            kind(names.create_dir(p("/d/a/b"), 4).map(drop)),
             io::ErrorKind::NotADirectory
         );
         assert_eq!(

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::rng::Rng;
+use super::tally::Tally;
 
 /// The unit in which a device loses or keeps what was written to it.
 pub const SECTOR_BYTES: usize = 512;
@@ -157,21 +158,33 @@ impl Inode {
         });
     }
 
-    /// A flush failed: the kernel has dropped some of the dirty state, so that a later flush will not see it.
-    pub fn forget_dirty(&mut self, rng: &mut Rng) {
-        for versions in self.unflushed.values_mut() {
-            versions.forget(rng);
+    /// A flush failed: the kernel has dropped some of the dirty state, so that a later flush will not see it. What was
+    /// in its page cache, it may even let go of: then readers see what the device has.
+    pub fn forget_dirty(&mut self, is_cached: bool, rng: &mut Rng, tally: &mut Tally) {
+        let mut let_go = Vec::new();
+        for (sector, versions) in &mut self.unflushed {
+            let forgotten = versions.forget(rng);
+            tally.fault("dirty sectors forgotten", forgotten);
+            if is_cached && versions.is_forgotten() && rng.coin() {
+                let_go.push((*sector, *versions.durable));
+            }
+        }
+        for (sector, durable) in let_go {
+            self.unflushed.remove(&sector);
+            self.store(sector, 0..SECTOR_BYTES, &durable);
         }
         self.lens.forget(rng);
     }
 
     /// Decides what the device holds after a power cut.
-    pub fn lose_power(&mut self, rng: &mut Rng) {
+    pub fn lose_power(&mut self, rng: &mut Rng, tally: &mut Tally) {
         for (sector, versions) in std::mem::take(&mut self.unflushed) {
-            let survivor = draw_sector(&versions, rng);
+            let survivor = draw_sector(&versions, rng, tally);
             self.store(sector, 0..SECTOR_BYTES, &survivor);
         }
+        let len = self.len;
         self.len = *self.lens.draw(rng);
+        tally.fault("lengths lost", u64::from(self.len != len));
         self.allocated = self
             .allocated
             .min(self.len.next_multiple_of(PAGE_BYTES as u64));
@@ -271,12 +284,21 @@ impl<T> Versions<T> {
         }
     }
 
-    fn forget(&mut self, rng: &mut Rng) {
+    /// How many were forgotten.
+    fn forget(&mut self, rng: &mut Rng) -> u64 {
+        let mut forgotten = 0;
         for (seq, _) in &mut self.later {
             if rng.coin() {
                 *seq = FORGOTTEN;
+                forgotten += 1;
             }
         }
+        forgotten
+    }
+
+    /// No flush will make any of them durable.
+    fn is_forgotten(&self) -> bool {
+        self.later.iter().all(|(seq, _)| *seq == FORGOTTEN)
     }
 
     fn draw(&self, rng: &mut Rng) -> &T {
@@ -287,12 +309,18 @@ impl<T> Versions<T> {
     }
 }
 
-fn draw_sector(versions: &Versions<Box<Sector>>, rng: &mut Rng) -> Sector {
+fn draw_sector(versions: &Versions<Box<Sector>>, rng: &mut Rng, tally: &mut Tally) -> Sector {
     let mut survivor = **versions.draw(rng);
+    let whole = survivor;
     if rng.one_in(4) {
         let torn_at = rng.within(&(1..=SECTOR_BYTES as u64 - 1)) as usize;
         survivor[torn_at..].copy_from_slice(&versions.draw(rng)[torn_at..]);
     }
+    let newest = versions.later.last().map(|(_, newest)| **newest);
+    let is_torn = survivor != whole;
+    tally.fault("sectors torn", u64::from(is_torn));
+    let is_lost = !is_torn && newest.is_some_and(|newest| newest != survivor);
+    tally.fault("sectors lost", u64::from(is_lost));
     survivor
 }
 
@@ -345,7 +373,7 @@ mod tests {
 
     fn after_power_cut(inode: &Inode, seed: u64) -> Inode {
         let mut survivor = inode.clone();
-        survivor.lose_power(&mut Rng::new(seed));
+        survivor.lose_power(&mut Rng::new(seed), &mut Tally::default());
         assert!(survivor.is_flushed());
         survivor
     }
@@ -432,7 +460,7 @@ mod tests {
     fn a_flush_after_a_failed_one_does_not_make_up_for_it() {
         let mut inode = inode();
         inode.write(0, &[1; 64 * S], Some(1), || true);
-        inode.forget_dirty(&mut Rng::new(1));
+        inode.forget_dirty(false, &mut Rng::new(1), &mut Tally::default());
         inode.flush(2);
         assert!(!inode.is_flushed());
         assert_eq!(content(&inode), [1; 64 * S]);
@@ -440,6 +468,18 @@ mod tests {
         inode.resize(64 * S as u64 + 1, 3);
         inode.flush(4);
         assert!(inode.is_flushed(), "written again, it is dirty again");
+    }
+
+    #[test]
+    fn what_the_page_cache_forgets_it_may_let_go_of() {
+        let mut inode = inode();
+        inode.write(0, &[1; 64 * S], None, || true);
+        inode.write(0, &[2; 64 * S], Some(1), || true);
+        inode.forget_dirty(true, &mut Rng::new(1), &mut Tally::default());
+        let bytes = content(&inode);
+        let old = bytes.chunks(S).filter(|sector| *sector == [1; S]).count();
+        let new = bytes.chunks(S).filter(|sector| *sector == [2; S]).count();
+        assert!(old > 0 && new > 0 && old + new == 64, "{old} + {new}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::disk::HostDisk;
 use super::executor::{Executor, MAIN};
 use super::network::Network;
 use super::rng::Rng;
+use super::tally::Tally;
 use super::trace::Trace;
 use super::{SimConfig, SimIo};
 use crate::io::Now;
@@ -34,7 +35,10 @@ pub(super) struct World {
     pub network: Network,
     rng: RefCell<Rng>,
     trace: RefCell<Trace>,
+    tally: RefCell<Tally>,
     hosts: RefCell<Vec<Host>>,
+    /// Of all hosts.
+    unix_step_ms: Cell<i64>,
     running: Cell<bool>,
     /// Turns of tasks since everybody waited last.
     busy_turns: Cell<u64>,
@@ -75,6 +79,8 @@ impl World {
             network: Network::default(),
             rng: RefCell::new(Rng::new(seed)),
             trace: RefCell::default(),
+            tally: RefCell::default(),
+            unix_step_ms: Cell::new(0),
             hosts: RefCell::default(),
             running: Cell::new(false),
             busy_turns: Cell::new(0),
@@ -138,6 +144,7 @@ impl World {
     pub fn crash(&self, name: &str) {
         let owner = self.process(name);
         self.trace("crash", owner.host as u64, owner.incarnation, 0);
+        self.count_fault("processes killed", 1);
         self.executor.kill(owner);
         self.network.kill(self, owner.host);
         self.end(owner, Power::Killed);
@@ -146,11 +153,12 @@ impl World {
     pub fn power_cut(&self, name: &str) {
         let owner = self.process(name);
         self.trace("power cut", owner.host as u64, owner.incarnation, 0);
+        self.count_fault("power cuts", 1);
         self.network.power_down(self, owner.host);
         self.executor.kill(owner);
         self.end(owner, Power::Off);
         let disk = Rc::clone(&self.hosts.borrow()[owner.host].disk);
-        self.draw(|rng| disk.lose_power(rng));
+        self.lose(|rng, tally| disk.lose_power(rng, tally));
     }
 
     pub fn host_id(&self, name: &str) -> HostId {
@@ -179,16 +187,47 @@ impl World {
     pub fn now(&self, host: HostId) -> Now {
         let mono_ns = self.timeline.now_ns();
         let since_start_ms = ((mono_ns - START_NS) / 1_000_000) as i64;
-        let step_ms = self.hosts.borrow()[host].unix_step_ms;
+        let step_ms = self.unix_step_ms.get() + self.hosts.borrow()[host].unix_step_ms;
         Now {
             unix_ms: self.config.unix_start_ms + since_start_ms + step_ms,
             mono_ns,
         }
     }
 
+    pub fn step_unix_clocks(&self, by_ms: i64) {
+        self.count_step(by_ms);
+        self.unix_step_ms.set(self.unix_step_ms.get() + by_ms);
+    }
+
     pub fn step_unix_clock(&self, name: &str, by_ms: i64) {
+        self.count_step(by_ms);
         let host = self.host_id(name);
         self.hosts.borrow_mut()[host].unix_step_ms += by_ms;
+    }
+
+    fn count_step(&self, by_ms: i64) {
+        let name = match by_ms < 0 {
+            true => "clocks set back",
+            false => "clocks set forward",
+        };
+        self.count_fault(name, 1);
+    }
+
+    pub fn count_operation(&self, name: &'static str, count: u64) {
+        self.tally.borrow_mut().operation(name, count);
+    }
+
+    pub fn count_fault(&self, name: &'static str, count: u64) {
+        self.tally.borrow_mut().fault(name, count);
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.tally.borrow().clone()
+    }
+
+    /// Something gets lost by chance, and is counted.
+    pub fn lose(&self, by: impl FnOnce(&mut Rng, &mut Tally)) {
+        by(&mut self.rng.borrow_mut(), &mut self.tally.borrow_mut());
     }
 
     pub fn draw<T>(&self, from: impl FnOnce(&mut Rng) -> T) -> T {

@@ -75,6 +75,9 @@ impl CommitLog {
     /// was there one capacity earlier does not count.
     pub fn hot_from(&self) -> u64 {
         let overwritten = ceil(self.tail).saturating_sub(self.buffer.capacity_bytes() as u64);
+        if mutant!(StaleLogBuffer) {
+            return self.loaded_from;
+        }
         self.loaded_from.max(overwritten)
     }
 

@@ -31,6 +31,7 @@ const NO_SPACE_RETRY_NS: u64 = 200_000_000;
 /// Writes until the store is closed and everything is written, or until a write fails.
 pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
     let durability = match store.config.flush {
+        Flush::Sync if mutant!(AckBeforeFlush) => Durability::Written,
         Flush::Sync => Durability::Synced,
         Flush::Async => Durability::Written,
     };
@@ -44,6 +45,9 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
             continue;
         };
         let len = sealed.slice.len() as u64;
+        if mutant!(ShowBeforeWrite) {
+            store.state.borrow_mut().dispatch(sealed.end);
+        }
         if store.hurry_flush(sealed.end).await.is_err() {
             return;
         }
@@ -57,6 +61,7 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
                 store.io.sleep_until(retry_ns).await;
                 continue;
             }
+            Err(_) if mutant!(SwallowWriteError) => {}
             Err(error) => return store.fence_off(&error),
         }
         store.counters.writes.set(store.counters.writes.get() + 1);
@@ -165,10 +170,13 @@ impl<I: Io> Store<I> {
     async fn flush_files(&self, position: u64) -> Result<(), StoreError> {
         let mut at = self.flushed.get();
         while at < position && self.config.flush == Flush::Async {
-            if let Some(file) = self.segments.file(at) {
-                file.sync_data()
-                    .await
-                    .map_err(StoreError::io("flush", &self.segments.path_of(at)))?;
+            if let Some(file) = self.segments.file(at)
+                && !mutant!(NeverFlush)
+            {
+                let flushed = file.sync_data().await;
+                if !mutant!(SwallowFlushError) {
+                    flushed.map_err(StoreError::io("flush", &self.segments.path_of(at)))?;
+                }
             }
             self.counters.flushes.set(self.counters.flushes.get() + 1);
             at = self.segments.start_of(at) + self.config.segment_bytes;

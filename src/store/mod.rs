@@ -558,6 +558,9 @@ impl<I: Io> Store<I> {
     /// their file's time is over.
     pub fn delete_topic(&self, topic: &str) {
         let queue_ids = self.state.borrow_mut().queues.remove_topic(topic);
+        if mutant!(DeletedTopicReturns) {
+            return;
+        }
         self.deleted
             .borrow_mut()
             .push_back((topic.to_owned(), queue_ids));

@@ -359,8 +359,7 @@ impl<I: Io> QueueFiles<I> {
 
     async fn create(&self, path: &Path) -> Result<I::File, StoreError> {
         let dir = path.parent().expect("a file in its queue's folder");
-        self.io
-            .create_dir_all(dir)
+        self.create_folder(dir)
             .await
             .map_err(StoreError::io("create", dir))?;
         let options = OpenOptions {
@@ -377,6 +376,19 @@ impl<I: Io> QueueFiles<I> {
             .await
             .map_err(StoreError::io("extend", path))?;
         Ok(file)
+    }
+
+    /// The names of its folders become durable with all the rest ([`Self::sync`]).
+    async fn create_folder(&self, queue_dir: &Path) -> std::io::Result<()> {
+        let topic_dir = queue_dir.parent().expect("a folder in its topic's");
+        if let Err(error) = self.io.create_dir(topic_dir).await {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            self.io.create_dir_all(&self.dir).await?;
+            self.io.create_dir(topic_dir).await?;
+        }
+        self.io.create_dir(queue_dir).await.map(drop)
     }
 
     /// Makes everything durable that was written or removed.

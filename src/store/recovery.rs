@@ -759,7 +759,11 @@ impl<'a, I: Io> Recovery<'a, I> {
             Err(_) if self.config.skip_damaged => None,
             Err(error) => return Err(error),
         };
-        let record = bytes.and_then(|bytes| Record::decode(bytes, Check::Crc).ok());
+        let check = match mutant!(SkipTailCrc) {
+            true => Check::Layout,
+            false => Check::Crc,
+        };
+        let record = bytes.and_then(|bytes| Record::decode(bytes, check).ok());
         Ok(record.filter(|record| record.physical_offset == position))
     }
 
@@ -945,6 +949,9 @@ impl<'a, I: Io> Recovery<'a, I> {
             return self.segments.remove_from(segment).await;
         }
         self.segments.remove_from(segment + segment_bytes).await?;
+        if mutant!(TailNotWiped) {
+            return Ok(());
+        }
         self.wipe_block(tail).await?;
         let mut position = ceil(tail);
         let end = wipe_to.min(segment + segment_bytes);

@@ -196,7 +196,9 @@ impl<I: Io> Store<I> {
         if news == 0 && reached == self.journal.put() && self.deleted.borrow().is_empty() {
             return Ok(());
         }
-        self.flush_log(reached.position).await?;
+        if !mutant!(CheckpointAheadOfLog) {
+            self.flush_log(reached.position).await?;
+        }
         let mut block = Block::new();
         let deleted = self
             .gather(&mut block, generation, reached.position, news)
@@ -257,6 +259,7 @@ impl<I: Io> Store<I> {
     async fn save_files(&self, position: u64) -> Result<(), StoreError> {
         let mut written = Vec::new();
         let saved = match self.write_files(position, &mut written).await {
+            Ok(()) if mutant!(CheckpointAheadOfQueues) => Ok(()),
             Ok(()) => self.queue_files.sync().await,
             failed => failed,
         };

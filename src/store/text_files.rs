@@ -60,6 +60,11 @@ impl<I: Io> TextFiles<I> {
     pub async fn save(&self, name: &str, text: String) -> Result<(), StoreError> {
         let _turn = self.turns.take().await;
         let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.tmp")));
+        if mutant!(TextsInPlace) {
+            return whole_file::write(&self.io, &path, text.into_bytes())
+                .await
+                .map(drop);
+        }
         whole_file::write(&self.io, &beside, text.into_bytes()).await?;
         match self.io.rename(&path, &self.backup(name)).await {
             Ok(()) => {}

@@ -78,7 +78,7 @@ impl Producer {
         }
     }
 
-    fn oracle(&self) -> std::cell::RefMut<'_, Oracle> {
+    pub fn oracle(&self) -> std::cell::RefMut<'_, Oracle> {
         self.shared.oracle.borrow_mut()
     }
 }

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use ringmq::io::{Clock, Disk, Spawn};
-use ringmq::sim::{Fault, Op, Rule, SimConfig};
+use ringmq::sim::{Fault, Op, Rule, SimConfig, Tally};
 use ringmq::store::{Flush, Retention};
 
 use crate::cluster::{self, Cluster, DELAY_LEVELS_MS, DISK_BYTES};
 use crate::dice::Dice;
 use crate::recovered;
+use crate::weather;
 use crate::workload::{Shared, consume, keeper, orderly, popping, produce, rude};
 use crate::{create_topics, new_shared};
 
@@ -24,24 +25,12 @@ const SETTLE_MS: u64 = DELAY_LEVELS_MS[DELAY_LEVELS_MS.len() - 1] + 6_000;
 /// After so long everything that is due has come, however much it is.
 const MOST_SETTLE_MS: i64 = 60_000;
 
-/// Says how to see a failure again.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("again: SEED={} cargo test --test sim", self.0);
-        }
-    }
+pub fn history(seed: u64) -> Tally {
+    tally_and_trace(seed).0
 }
 
-pub fn history(seed: u64) {
-    trace_of_history(seed);
-}
-
-/// The same for equal seeds, whatever the process.
-pub fn trace_of_history(seed: u64) -> u64 {
-    let _replay = Replay(seed);
+/// With what is the same for equal seeds, whatever the process.
+pub fn tally_and_trace(seed: u64) -> (Tally, u64) {
     if std::env::var("RUST_LOG").is_ok() {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -64,19 +53,20 @@ pub fn trace_of_history(seed: u64) -> u64 {
         let stored = settle(&cluster, &shared).await;
         (shared, stored)
     });
-    if std::env::var("SEED").is_ok() {
-        let oracle = shared.oracle.borrow();
-        println!(
-            "seed {seed}, {flush:?}: {} acknowledged, {} read, {} taken back, {} refused on a full disk, {} queues begin later, {stored} stored, {} s of virtual time",
-            oracle.acked,
-            oracle.read,
-            oracle.taken_back,
-            oracle.refused,
-            oracle.begun_later,
-            cluster.sim.mono_ns() / 1_000_000_000,
-        );
+    let mut tally = cluster.sim.tally();
+    let oracle = shared.oracle.borrow();
+    for (name, count) in [
+        ("acknowledged", oracle.acked),
+        ("read", oracle.read),
+        ("taken back", oracle.taken_back),
+        ("refused on a full disk", oracle.refused),
+        ("queues that begin later", oracle.begun_later),
+        ("stored at the end", stored as u64),
+        ("s of virtual time", cluster.sim.mono_ns() / 1_000_000_000),
+    ] {
+        tally.operation(name, count);
     }
-    cluster.sim.trace_hash()
+    (tally, cluster.sim.trace_hash())
 }
 
 /// In every other run messages are kept for some seconds only.
@@ -141,6 +131,10 @@ fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice) {
 /// For some time the broker runs, while this or that happens around it.
 async fn live(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     calm_down(cluster, shared);
+    if dice.one_in(3) {
+        disturb(cluster, shared);
+        weather::some_weather(cluster, dice);
+    }
     if dice.one_in(3) {
         disturb(cluster, shared);
         stall_log(cluster, dice);

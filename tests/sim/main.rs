@@ -2,14 +2,23 @@
 //! cuts and disks that fail. One seed is one history; a failure prints its seed.
 //!
 //! ```text
-//! cargo test --test sim                  fresh seeds for some 40 s
-//! SEED=7 cargo test --test sim           only this one
-//! SECONDS=3600 cargo test --test sim     fresh seeds for longer
+//! cargo test --test sim                     the same few seeds each time, and every scenario
+//! SEED=7 cargo test --test sim whatever     only this one; RUST_LOG=debug with what the broker logs
+//! SEEDS=500 cargo test --profile sim --test sim whatever       fresh ones on all cores
+//! MINUTES=120 cargo test --profile sim --test sim whatever     fresh ones for so long
 //! ```
 //!
+//! `cargo test --profile sim --features mutants --test sim mutants` shows that all this finds something: it puts bugs back,
+//! one at a time, until a seed tells (`mutants`).
+//!
+//! A run of many ends with what was done, with the faults that were injected by their kinds, and with the seeds that
+//! failed ([`seeds`]).
+//!
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
-//! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92.
+//! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
+//! is what a disk does in passing, [`bad_disks`] what it does once and for all, and [`kept`] what stands beside the log.
 
+mod bad_disks;
 mod calls;
 mod client;
 mod cluster;
@@ -17,15 +26,20 @@ mod dice;
 mod faults;
 mod filtering;
 mod history;
+mod kept;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod oracle;
 mod overload;
 mod pop;
 mod recovered;
 mod requests;
 mod retention;
+mod seeds;
 mod sent;
 mod timers;
 mod transactions;
+mod weather;
 mod workload;
 
 use std::cell::{Cell, RefCell};
@@ -36,33 +50,35 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cluster::Cluster;
-use history::{history, trace_of_history};
+use history::{history, tally_and_trace};
 use oracle::Oracle;
+use seeds::Enough;
 use workload::keeper::Kept;
 use workload::{CREATED, Shared};
 
-/// Time for fresh seeds, of this test alone.
-const SECONDS: u64 = 40;
+/// Of every run of the tests.
+const FIXED_SEEDS: u64 = 16;
 
 #[test]
 fn whatever_was_promised_survives() {
     if let Some(seed) = number_from("SEED") {
-        return history(seed);
+        return println!("seed {seed}\n{}", history(seed));
     }
-    let time = Duration::from_secs(number_from("SECONDS").unwrap_or(SECONDS));
-    let started = Instant::now();
-    let mut seeds = 0;
-    while started.elapsed() < time {
-        history(fresh_seed());
-        seeds += 1;
-    }
-    println!("{seeds} seeds");
+    let minutes = number_from("MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
+    let (start, enough) = match (minutes, number_from("SEEDS")) {
+        (Some(time), _) => (fresh_seed(), Enough::Time(time)),
+        (None, Some(seeds)) => (fresh_seed(), Enough::Seeds(seeds)),
+        (None, None) => (1, Enough::Failure(FIXED_SEEDS)),
+    };
+    let runs = seeds::run("histories", history, start, enough, seeds::cores());
+    assert!(runs.failures.is_empty(), "{runs}");
+    println!("{runs}");
 }
 
 #[test]
 fn one_seed_is_one_history() {
     let seed = number_from("SEED").unwrap_or_else(fresh_seed);
-    let hashes = [(); 2].map(|()| trace_of_history(seed));
+    let hashes = [(); 2].map(|()| tally_and_trace(seed).1);
     assert_eq!(hashes[0], hashes[1], "seed {seed}");
 }
 
@@ -75,7 +91,7 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 fn fresh_seed() -> u64 {
-    RandomState::new().hash_one(Instant::now())
+    RandomState::new().hash_one(Instant::now()) >> 16
 }
 
 async fn create_topics(cluster: &Cluster) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringmq::io::{Clock, Spawn};
 use ringmq::message::{Record, properties};
+use ringmq::sim::Tally;
 use ringmq::store::Flush;
 use ringmq::wire::Codec;
 use ringmq::wire::codes::{request, response};
@@ -798,16 +799,21 @@ struct Known {
 #[test]
 fn every_message_is_acknowledged_once_or_comes_back() {
     for seed in SEEDS {
-        let is_power_cut = seed % 2 == 0;
-        // Only a flushed acknowledgement survives a power cut.
-        let flush = if is_power_cut {
-            Flush::Sync
-        } else {
-            Flush::Async
-        };
-        let cluster = Cluster::new(seed, flush);
-        cluster.sim.run(history(&cluster, seed, is_power_cut));
+        one_history(seed);
     }
+}
+
+pub fn one_history(seed: u64) -> Tally {
+    let is_power_cut = seed.is_multiple_of(2);
+    // Only a flushed acknowledgement survives a power cut.
+    let flush = if is_power_cut {
+        Flush::Sync
+    } else {
+        Flush::Async
+    };
+    let cluster = Cluster::new(seed, flush);
+    cluster.sim.run(history(&cluster, seed, is_power_cut));
+    cluster.sim.tally()
 }
 
 async fn history(cluster: &Cluster, seed: u64, is_power_cut: bool) {

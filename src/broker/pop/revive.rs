@@ -115,7 +115,9 @@ impl Broker {
             }
             Some(revive_tag::ACK | revive_tag::BATCH_ACK) => {
                 let body = AckBody::decode(record.body)?;
-                self.replay_ack(&body);
+                if !mutant!(PopAcksLost) {
+                    self.replay_ack(&body);
+                }
             }
             _ => {}
         }

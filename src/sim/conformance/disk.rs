@@ -115,12 +115,21 @@ pub async fn names_come_and_go<I: Io>(io: &I, dir: &Path) {
     let deep = dir.join("a/b");
     io.create_dir_all(&deep).await.unwrap();
     io.create_dir_all(&deep).await.unwrap();
+    assert!(!io.create_dir(&deep).await.unwrap(), "it is there");
+    assert!(io.create_dir(&deep.join("c")).await.unwrap(), "it is made");
+    io.remove_dir(&deep.join("c")).await.unwrap();
+    let orphan = io.create_dir(&dir.join("none/c")).await.unwrap_err();
+    assert_eq!(orphan.kind(), ErrorKind::NotFound);
     let missing = io.open(&dir.join("none"), READ_ONLY).await;
     assert_eq!(missing.err().unwrap().kind(), ErrorKind::NotFound);
     for name in ["2", "1", "10"] {
         let file = io.open(&dir.join(name), BUFFERED).await.unwrap();
         write(&file, name.as_bytes().to_vec(), 0, Durability::Written).await;
     }
+    let taken = io.create_dir(&dir.join("1")).await.unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+    let within_a_file = io.create_dir_all(&dir.join("1/c")).await.unwrap_err();
+    assert_eq!(within_a_file.kind(), ErrorKind::NotADirectory);
     io.rename(&dir.join("1"), &dir.join("2")).await.unwrap();
     io.sync_dir(dir).await.unwrap();
     let listed: Vec<_> = io.list(dir).await.unwrap();

@@ -164,6 +164,72 @@ proptest! {
     }
 }
 
+/// Whoever made it, and was killed while he did.
+#[test]
+fn a_directory_that_was_made_with_those_above_it_stays() {
+    let deep = Path::new("/a/b/c/d");
+    for seed in 0..200 {
+        let sim = sim(seed);
+        sim.run(async {
+            let io = sim.host("a");
+            let task_io = io.clone();
+            io.spawn(async move {
+                let _ = task_io.create_dir_all(Path::new("/a/b/c/d/e")).await;
+            });
+            sim.sleep(Duration::from_nanos(sim.below(10 * MS))).await;
+            sim.crash("a");
+            sim.host("a").create_dir_all(deep).await.unwrap();
+            sim.power_cut("a");
+            let above = sim.host("a").list(deep.parent().unwrap()).await.unwrap();
+            assert_eq!(above.len(), 1, "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn a_short_write_leaves_a_beginning() {
+    let mut written = BTreeSet::new();
+    for seed in 0..50 {
+        let sim = sim(seed);
+        sim.run(async {
+            let io = sim.host("a");
+            let file = file_of(&io).await;
+            io.inject(Rule::new(Fault::Short).of(Op::Write));
+            let (short, _) = file.write_at(block(1), 0, Durability::Synced).await;
+            assert_eq!(short.unwrap_err().kind(), ErrorKind::WriteZero);
+            let bytes = read(&file).await;
+            assert!(bytes.iter().all(|&byte| byte == 1));
+            written.insert(bytes.len());
+        });
+    }
+    assert!(written.len() > 3, "{written:?}");
+}
+
+#[test]
+fn what_is_lost_is_counted() {
+    let sim = sim(1);
+    sim.run(async {
+        let io = sim.host("a");
+        let file = file_of(&io).await;
+        write(&file, 0, 1, Durability::Synced).await;
+        io.sync_dir(Path::new("/")).await.unwrap();
+        for at in 0..20 {
+            write(&file, at, 2, Durability::Written).await;
+        }
+        io.inject(Rule::new(Fault::Io).of(Op::Read).one_in(3));
+        for _ in 0..100 {
+            let _ = file.read_at(block(0), BLOCK_BYTES, 0).await;
+        }
+        sim.power_cut("a");
+    });
+    let tally = sim.tally();
+    assert!(tally.operations["writes"] >= 21, "{tally}");
+    assert!((15..60).contains(&tally.faults["EIO on reads"]), "{tally}");
+    assert!(tally.faults["sectors lost"] > 0, "{tally}");
+    assert!(tally.faults["sectors torn"] > 0, "{tally}");
+    assert_eq!(tally.faults["power cuts"], 1);
+}
+
 #[test]
 fn faults_strike_as_ruled() {
     let sim = sim(3);

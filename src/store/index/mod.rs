@@ -91,7 +91,10 @@ impl<I: Io> Index<I> {
             shape,
             files: RefCell::new(files),
             outlived: RefCell::default(),
-            position: Cell::new(mark.map_or(log_min, |mark| mark.position)),
+            position: Cell::new(match mutant!(IndexNotContinued) {
+                true => log_max,
+                false => mark.map_or(log_min, |mark| mark.position),
+            }),
             restoring: Cell::new(mark.filter(|_| lacks_slots)),
             moved: Waiters::default(),
             hurry: Notify::default(),

@@ -1,0 +1,103 @@
+//! Bugs that can be put back one at a time, to show that the simulator's judge finds them (`--features mutants`, see
+//! `tests/sim/mutants.rs`). Without the feature `mutant!` is `false`, and nothing of this is compiled.
+
+/// Whether this thread runs with this bug.
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($name:ident) => {
+        crate::mutants::is(crate::mutants::Mutant::$name)
+    };
+}
+
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
+#[cfg(feature = "mutants")]
+pub use chosen::{Mutant, choose, is};
+
+#[cfg(feature = "mutants")]
+mod chosen {
+    use std::cell::Cell;
+
+    macro_rules! mutants {
+        ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum Mutant {
+                $($(#[doc = $doc])+ $name,)*
+            }
+
+            impl Mutant {
+                pub const ALL: &[Mutant] = &[$(Mutant::$name,)*];
+
+                /// What is wrong.
+                pub fn fault(self) -> &'static str {
+                    match self {
+                        $(Mutant::$name => concat!($($doc),+).trim_ascii(),)*
+                    }
+                }
+            }
+        };
+    }
+
+    mutants! {
+        /// Sends are acknowledged before their flush.
+        AckBeforeFlush,
+        /// Consumers see messages that are not written yet.
+        ShowBeforeWrite,
+        /// A failed write of the log is taken for a good one.
+        SwallowWriteError,
+        /// A failed flush of the log is taken for a good one.
+        SwallowFlushError,
+        /// In async mode nobody flushes.
+        NeverFlush,
+        /// The CRC of the whole record, in its last property, is not checked.
+        SkipRecordCrc,
+        /// A recovery takes a record without its CRCs.
+        SkipTailCrc,
+        /// What is behind the log's end after a crash stays there.
+        TailNotWiped,
+        /// The log buffer gives out what has been overwritten.
+        StaleLogBuffer,
+        /// The checkpoint is written before the log up to it is flushed.
+        CheckpointAheadOfLog,
+        /// The checkpoint is written before the queues' files up to it are flushed.
+        CheckpointAheadOfQueues,
+        /// After a crash the key index goes on at the log's end.
+        IndexNotContinued,
+        /// The files of config/ are overwritten.
+        TextsInPlace,
+        /// Offsets are saved before the messages that they speak of.
+        OffsetsAheadOfLog,
+        /// Waiting timers are forgotten by a restart.
+        TimersLost,
+        /// A half message goes to its topic.
+        HalfVisible,
+        /// Delayed messages come 200 ms early.
+        DelayedEarly,
+        /// A restart forgets what popped messages were acknowledged.
+        PopAcksLost,
+        /// Messages are kept half as long as they should be.
+        RetentionTooEarly,
+        /// The files of a deleted topic's queues stay.
+        DeletedTopicReturns,
+        /// A queue that is locked is given to another client.
+        TwoLockOwners,
+    }
+
+    thread_local! {
+        static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// From now on this thread runs with this bug, or with none.
+    pub fn choose(mutant: Option<Mutant>) {
+        CHOSEN.set(mutant);
+    }
+
+    pub fn is(mutant: Mutant) -> bool {
+        CHOSEN.get() == Some(mutant)
+    }
+}

@@ -1,0 +1,40 @@
+//! What a disk does to a broker that lives on: operations that take long, and files beside the log that cannot be written
+//! for a moment. Nobody may notice.
+
+use std::time::Duration;
+
+use ringmq::sim::{Fault, Op, Rule};
+
+use crate::cluster::Cluster;
+use crate::dice::Dice;
+
+/// What is not the log. (`config/` is: who is told that his topic exists has to find it again.)
+const BESIDE: [&str; 4] = ["consumequeue", "index", "checkpoint", "timers"];
+
+/// For the next life of the broker.
+pub fn some_weather(cluster: &Cluster, dice: &Dice) {
+    let broker = cluster.broker();
+    if dice.one_in(3) {
+        let slow = Fault::Stall(Duration::from_millis(dice.within(1, 300)));
+        let rule = Rule::new(slow).of(Op::Read).after(dice.below(20));
+        broker.inject(rule.times(dice.within(1, 5)));
+    }
+    if dice.one_in(3) {
+        // Longer than the offsets' interval, shorter than what the oracle gives the broker.
+        let slow = Fault::Stall(Duration::from_millis(dice.within(20, 700)));
+        let path = *dice.pick(&["config", "consumequeue", "index", "checkpoint", "timers"]);
+        let rule = Rule::new(slow).on(path).after(dice.below(20));
+        broker.inject(rule.times(dice.within(1, 2)));
+    }
+    if dice.one_in(3) {
+        let (fault, op) = *dice.pick(&[
+            (Fault::Io, Op::Write),
+            (Fault::Io, Op::Sync),
+            (Fault::Io, Op::Length),
+            (Fault::Short, Op::Write),
+        ]);
+        let path = *dice.pick(&BESIDE);
+        let rule = Rule::new(fault).of(op).on(path);
+        broker.inject(rule.after(dice.below(10)).times(dice.within(1, 3)));
+    }
+}
