@@ -73,7 +73,7 @@ impl<I: Io> Store<I> {
     }
 
     /// These topics keep their messages for so many milliseconds only, and all others as long as the log does. Their queues
-    /// begin later than the log; the messages themselves go with its files, and until then a start shows them for a moment.
+    /// begin later than the log; the messages themselves go with its files.
     pub fn keep_topics(&self, reserved_ms: Vec<(String, u64)>) {
         let before = self.wanted.topics.replace(reserved_ms);
         if before != *self.wanted.topics.borrow() {

@@ -149,8 +149,11 @@ fn a_rotten_record_before_the_checkpoint_is_damage() {
             let sent = fill(&sim, &store, 40).await;
             store.close().await.unwrap();
             rot(&sim, sent[at as usize].physical_offset + 600).await;
-            let queue = "/store/consumequeue/A/0/00000000000000000000";
-            sim.host("a").remove_file(Path::new(queue)).await.unwrap();
+            let topic = Path::new("/store/consumequeue/A");
+            let file = topic.join("0/00000000000000000000");
+            sim.host("a").remove_file(&file).await.unwrap();
+            sim.host("a").remove_dir(&topic.join("0")).await.unwrap();
+            sim.host("a").remove_dir(topic).await.unwrap();
             let error = open_with(&sim, small(Flush::Sync)).await.err().unwrap();
             assert!(error.to_string().contains("the checkpoint says"), "{error}");
             is_refused(&sim, small(Flush::Sync), "the checkpoint says").await;
