@@ -5,9 +5,11 @@
 //! messages. What was acknowledged after the last note, in async mode within one flush interval, nobody knows.
 //!
 //! ```text
-//! 0      8          16      24         32        40         48
-//! | magic | position | safe  | messages | time ms | is sync  | CRC-32 of all before |
+//! 0       8        16         24     32         40        48        56
+//! | magic | number | position | safe | messages | time ms | is sync | CRC-32 of all before |
 //! ```
+//! The notes are numbered and go to two blocks in turn: a power cut may tear the one that is being written, not the one before.
+//!
 //! `position` is the end of the last acknowledged message; up to `safe` the log was on the device already, and `messages` is
 //! how many there are between the two. That anything below `safe` is missing, or anything at all in sync mode, no fault
 //! explains that a device has a right to; then it is an error.
@@ -25,7 +27,7 @@ use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::BLANK_MAGIC;
 
 const MAGIC: &[u8; 8] = b"ringmqAk";
-const CRC_AT: usize = 48;
+const CRC_AT: usize = 56;
 
 /// A place in the log, the end of a message, and the number of messages before it, counted from the store's opening.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +49,9 @@ pub struct Missing {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Note {
-    position: u64,
+pub(super) struct Note {
+    number: u64,
+    pub position: u64,
     safe: u64,
     messages: u64,
     noted_ms: i64,
@@ -59,6 +62,8 @@ pub(super) struct Acknowledged<I: Io> {
     io: I,
     path: PathBuf,
     is_sync: bool,
+    /// Of the last note.
+    number: Cell<u64>,
     noted: Cell<Option<Mark>>,
     safe: Cell<Mark>,
     /// The last note could not be written; said once.
@@ -77,7 +82,8 @@ impl<I: Io> Acknowledged<I> {
         tail: u64,
     ) -> Result<Self, StoreError> {
         let path = dir.join("acknowledged");
-        let missing = match load(&io, &path).await? {
+        let last = load(&io, &path).await?;
+        let missing = match last {
             Some(note) => note.missing(segments, tail).await?,
             None => None,
         };
@@ -92,6 +98,7 @@ impl<I: Io> Acknowledged<I> {
             io,
             path,
             is_sync: flush == Flush::Sync,
+            number: Cell::new(last.map_or(0, |note| note.number)),
             noted: Cell::default(),
             safe: Cell::new(here),
             has_failed: Cell::new(false),
@@ -112,7 +119,9 @@ impl<I: Io> Acknowledged<I> {
             return;
         }
         let safe = self.safe.get();
+        let number = self.number.get() + 1;
         let note = Note {
+            number,
             position: mark.position,
             safe: safe.position,
             messages: mark.messages - safe.messages,
@@ -122,6 +131,7 @@ impl<I: Io> Acknowledged<I> {
         let saved = self.save(&note).await;
         if saved.is_ok() {
             self.noted.set(Some(mark));
+            self.number.set(number);
         }
         if let Err(error) = &saved
             && !self.has_failed.get()
@@ -147,8 +157,8 @@ impl<I: Io> Acknowledged<I> {
             .open(&self.path, options)
             .await
             .map_err(StoreError::io("open", &self.path))?;
-        // All in the first sector of the file, which a power cut leaves old or new.
-        let (written, _) = file.write_at(note.encode(), 0, Durability::Synced).await;
+        let at = note.number % 2 * BLOCK_BYTES as u64;
+        let (written, _) = file.write_at(note.encode(), at, Durability::Synced).await;
         written.map_err(StoreError::io("write", &self.path))
     }
 }
@@ -159,14 +169,20 @@ async fn load<I: Io>(io: &I, path: &Path) -> Result<Option<Note>, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("open", path)(error)),
     };
-    let block = AlignedBuf::zeroed(BLOCK_BYTES);
-    match file.read_at(block, BLOCK_BYTES, 0).await {
-        (Ok(read), block) => Ok(Note::decode(&block[..read])),
+    let blocks = AlignedBuf::zeroed(2 * BLOCK_BYTES);
+    match file.read_at(blocks, 2 * BLOCK_BYTES, 0).await {
+        (Ok(read), blocks) => Ok(newest(&blocks[..read])),
         (Err(error), _) => {
             warn!(path = %path.display(), %error, "what had been acknowledged cannot be read");
             Ok(None)
         }
     }
+}
+
+/// What the file says.
+pub(super) fn newest(bytes: &[u8]) -> Option<Note> {
+    let notes = bytes.chunks(BLOCK_BYTES).filter_map(Note::decode);
+    notes.max_by_key(|note| note.number)
 }
 
 fn tell(dir: &Path, missing: &Missing, tail: u64) {
@@ -213,6 +229,7 @@ impl Note {
         let mut block = AlignedBuf::zeroed(BLOCK_BYTES);
         block[..8].copy_from_slice(MAGIC);
         let fields = [
+            self.number,
             self.position,
             self.safe,
             self.messages,
@@ -237,6 +254,7 @@ impl Note {
         });
         let mut next = || fields.next().flatten();
         Some(Note {
+            number: next()?,
             position: next()?,
             safe: next()?,
             messages: next()?,
@@ -271,6 +289,7 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written_or_not_at_all() {
         let note = Note {
+            number: 1,
             position: 4096,
             safe: 77,
             messages: 3,
@@ -285,6 +304,10 @@ mod tests {
             assert_eq!(Note::decode(&torn), None, "bit {bit}");
         }
         assert_eq!(Note::decode(&block[..CRC_AT]), None);
+        let newer = Note { number: 2, ..note };
+        let both = [&newer.encode()[..], &block[..]].concat();
+        assert_eq!(newest(&both), Some(newer));
+        assert_eq!(newest(&both[1..]), None, "no note begins elsewhere");
         assert_eq!(Note::decode(&[0; 4096]), None);
     }
 }

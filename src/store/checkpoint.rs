@@ -151,8 +151,10 @@ impl<I: Io> CheckpointFile<I> {
 
     /// All in the first sector of the file, which a power cut leaves old or new; torn, its CRC fails.
     pub async fn save(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let saved = self.write(checkpoint.encode()).await;
+        // Even if not all of it was, and whoever revoked meanwhile has not revoked this one.
         self.is_whole.set(true);
-        self.write(checkpoint.encode()).await
+        saved
     }
 
     /// Before the queues' files are made again: until that is done nothing can be relied on.

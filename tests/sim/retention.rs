@@ -152,7 +152,7 @@ fn a_slow_reader_is_told_and_never_misled() {
             let shared = new_shared(&cluster, seed);
             let mut producer = cluster.client("producer").await;
             let mut reader = cluster.client("reader").await;
-            reader.patience = Duration::from_secs(60);
+            reader.patience = Duration::from_secs(600);
             let stall = Rule::new(Fault::Stall(Duration::from_millis(300 + 700 * seed)));
             cluster.broker().inject(stall.of(Op::Read).on("commitlog"));
             let mut next = 0;

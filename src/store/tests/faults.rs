@@ -194,8 +194,8 @@ fn what_a_power_cut_has_taken_is_told() {
             }
             sim.power_cut("a");
             io.heal();
-            let noted = read_part(&sim, "/store/acknowledged", 8, 8).await;
-            let noted = u64::from_be_bytes(*noted.first_chunk().unwrap());
+            let noted = read_file(&sim, "/store/acknowledged").await;
+            let noted = acknowledged::newest(&noted).unwrap().position;
             let store = open(&sim, flush).await;
             let (tail, missing) = (store.tail(), store.figures().missing);
             let gone = ends.iter().filter(|end| tail < **end && **end <= noted);
