@@ -473,7 +473,7 @@ async fn cover<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreE
     };
     let (mut kept, gone) = merge_small(timing, &mut uncovered, checkpoint.delivered_ms).await?;
     if !uncovered.timers.is_empty() {
-        let name = format!("{:020}", uncovered.offset);
+        let name = new_name(&timing.runs.borrow(), uncovered.offset);
         let run = timing.files.write(&name, &uncovered.timers).await?;
         kept.push(Rc::new(run));
     }
@@ -496,6 +496,17 @@ async fn cover<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreE
         timing.files.remove(&run.name).await?;
     }
     Ok(())
+}
+
+/// Not that of a run which is there, also where nothing has come since it was written: until the checkpoint says otherwise
+/// that one counts.
+fn new_name<I: Io>(runs: &[Rc<TimerRun<I>>], offset: u64) -> String {
+    let names = (0..).map(|nth| match nth {
+        0 => format!("{offset:020}"),
+        nth => format!("{offset:020}-{nth}"),
+    });
+    let mut free = names.filter(|name| runs.iter().all(|run| run.name != *name));
+    free.next().expect("there are more names than runs")
 }
 
 type Runs<I> = Vec<Rc<TimerRun<I>>>;
