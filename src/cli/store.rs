@@ -1,6 +1,5 @@
 //! `ringmq store verify` and `ringmq store inspect`: a store that no broker has open, looked at without changing anything.
 
-use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Flags, Surroundings};
 use crate::message::{Check, Record};
-use crate::ring::{Ring, RingConfig, probe};
+use crate::ring::{Ring, RingConfig, is_locked, probe};
 use crate::store::IndexShape;
 use crate::store::verify::{Finding, Listener, LogFiles, Report, Subject, inspect, verify};
 use crate::wire::loose_json;
@@ -449,10 +448,7 @@ fn subjects(place: &PlaceArgs) -> Result<Vec<Subject>> {
 
 /// What changes while it is read looks damaged.
 fn refuse_if_open(dir: &Path) -> Result<()> {
-    let Ok(lock) = File::open(dir.join("lock")) else {
-        return Ok(());
-    };
-    if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock_shared() {
+    if is_locked(&dir.join("lock")).unwrap_or(false) {
         bail!(
             "a broker has the store {} open: stop it first",
             dir.display()

@@ -179,7 +179,23 @@ impl Disk for Ring {
 /// The lock that RocketMQ takes (`DefaultMessageStore.start`), which knows nothing of `flock`. As one of an open file it is also
 /// kept from other rings of this process.
 fn lock_first_byte(file: &fs::File) -> io::Result<()> {
-    let lock = libc::flock {
+    match first_byte(file, libc::F_OFD_SETLK) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether somebody holds that lock, RocketMQ or we.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    let lock = first_byte(&fs::File::open(path)?, libc::F_OFD_GETLK)?;
+    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+}
+
+fn first_byte(file: &fs::File, command: libc::c_int) -> io::Result<libc::flock> {
+    let mut lock = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
@@ -187,14 +203,10 @@ fn lock_first_byte(file: &fs::File) -> io::Result<()> {
         l_pid: 0,
     };
     // SAFETY: an open file, and a value that outlives the call.
-    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) } == 0 {
-        return Ok(());
+    if unsafe { libc::fcntl(file.as_raw_fd(), command, &mut lock) } == 0 {
+        return Ok(lock);
     }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EACCES) => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Err(error),
-    }
+    Err(io::Error::last_os_error())
 }
 
 #[derive(Clone)]

@@ -31,7 +31,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use disk::RingFile;
+pub use disk::{RingFile, is_locked};
 pub use doorbell::Doorbell;
 pub use facilities::{Facilities, LogRegistration, Unsupported, probe};
 pub use net::RingListener;

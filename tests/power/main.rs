@@ -24,6 +24,9 @@ use ringmq::wire::codes::{request, response};
 /// Acknowledgements to wait for before the power is cut.
 const ROUND: usize = 300;
 
+/// Nothing goes to make room.
+const CAREFUL: &str = "mappedFileSizeCommitLog=8388608\nlogBufferBytes=16777216\nconsumeQueueMemoryBytes=16777216\ncleanFileForciblyEnable=false\n";
+
 /// As much as several log files, queues and index need.
 const CAPACITY_BYTES: u64 = 1 << 30;
 
@@ -194,7 +197,7 @@ fn an_error_of_the_log_fences_and_loses_nothing() {
 
 #[test]
 fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
-    let Some(machine) = Machine::new("sync", SMALL) else {
+    let Some(machine) = Machine::new("sync", CAREFUL) else {
         return;
     };
     let fill = || machine.disk.resize(machine.disk.used_bytes());
@@ -210,8 +213,9 @@ fn a_full_ext4_refuses_and_goes_on_when_there_is_room() {
     };
     let options = Options {
         flush: "sync",
+        config: CAREFUL,
         ports: Some(free_ports()),
-        ..Options::small()
+        ..Options::default()
     };
     let filler = ext4.mounted_at.join("filler");
     let fill = || {
