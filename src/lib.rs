@@ -31,6 +31,8 @@ pub mod client;
 #[doc = include_str!("compatibility.md")]
 pub mod compatibility {}
 pub mod config;
+#[doc = include_str!("durability.md")]
+pub mod durability {}
 pub mod io;
 pub mod mem;
 pub mod message;

@@ -1,5 +1,5 @@
 //! Protects the shape of the house: which room may use which, and where `unsafe` may stand; and that the page about
-//! compatibility speaks of every request and every mqadmin subcommand.
+//! compatibility speaks of every request and every mqadmin subcommand, and that about durability of tests that there are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,27 @@ fn every_subcommand_of_the_matrix_stands_on_the_page_about_compatibility() {
     assert!(missing.is_empty(), "not on the page: {missing:#?}");
 }
 
+#[test]
+fn every_test_on_the_page_about_durability_is_there() {
+    let texts: String = ["src", "tests"]
+        .into_iter()
+        .flat_map(|folder| files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)))
+        .map(|path| fs::read_to_string(path).expect("it can be read"))
+        .collect();
+    let page = read("src/durability.md");
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    let names = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let names: Vec<_> = names
+        .filter(|name| name.contains('_') && !name.contains(' '))
+        .collect();
+    assert!(names.len() > 50);
+    let missing: Vec<_> = names
+        .into_iter()
+        .filter(|name| !texts.contains(&format!("fn {name}()")))
+        .collect();
+    assert!(missing.is_empty(), "no such tests: {missing:#?}");
+}
+
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -147,22 +168,33 @@ fn source_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
+/// Without those of tests, which may use what they like.
 fn sources() -> Vec<(PathBuf, String)> {
+    let is_test = |path: &Path| {
+        path.iter().any(|part| part == "tests")
+            || path.file_name().is_some_and(|name| name == "tests.rs")
+    };
+    let root = source_root();
+    let paths = files_below(&root).into_iter();
+    let paths = paths.filter(|path| !is_test(path.strip_prefix(&root).expect("below it")));
+    paths
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a source is text");
+            (path, text)
+        })
+        .collect()
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![source_root()];
+    let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("src is readable") {
+        for entry in fs::read_dir(folder).expect("it is readable") {
             let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                // Tests may use what they like.
-                if !path.ends_with("tests") {
-                    folders.push(path);
-                }
-            } else if path.extension().is_some_and(|extension| extension == "rs")
-                && path.file_name().is_some_and(|name| name != "tests.rs")
-            {
-                let text = fs::read_to_string(&path).expect("a source is text");
-                found.push((path, text));
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
             }
         }
     }
