@@ -16,8 +16,9 @@ use crate::wire::pop::{
 /// What is to happen before an acknowledgement is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// None if nothing was in flight under its receipt any more.
     pub ends: Vec<End>,
+    /// Something was in flight no longer under its receipt. What ended it may be in the log for a moment only.
+    pub is_repeated: bool,
     /// Queues that are popped in order and may be popped again.
     pub freed: Vec<FreedQueue>,
 }
@@ -167,8 +168,10 @@ impl Broker {
         done: &mut Acknowledged,
     ) {
         let place = self.pops.in_flight.place(queue, key);
-        done.ends
-            .extend(place.and_then(|place| self.end(place, offsets)));
+        match place.and_then(|place| self.end(place, offsets)) {
+            Some(end) => done.ends.push(end),
+            None => done.is_repeated = true,
+        }
     }
 
     /// How those of the messages that are still in flight end; none if there are none.

@@ -79,14 +79,21 @@ impl<I: Io> Shard<I> {
                 broker.admit_ack(&request, &view, now_ms)?
             }
         };
-        let Acknowledged { ends, freed } = done;
+        let Acknowledged {
+            ends,
+            is_repeated,
+            freed,
+        } = done;
         for (group, topic, queue_id) in freed {
             self.wake_freed(&group, &topic, queue_id);
         }
-        Ok((
-            ends.into_iter().map(Step::End).collect(),
-            self.answer(Receipt::Plain),
-        ))
+        let end = match is_repeated {
+            true => self.store.tail(),
+            false => self.store.committed(),
+        };
+        let receipt = Receipt::Plain;
+        let steps = ends.into_iter().map(Step::End).collect();
+        Ok((steps, Answer { receipt, end }))
     }
 
     fn decide_change(&self, header: &Header<'_>) -> Result<(Vec<Step>, Answer), Refusal> {
@@ -96,16 +103,15 @@ impl<I: Io> Shard<I> {
             .broker
             .borrow_mut()
             .admit_change(&request, &view, now_ms)?;
-        Ok(match changed {
-            Changed::Moved(moved) => (vec![Step::Move(moved)], self.answer(Receipt::Plain)),
-            Changed::InOrder(reply) => (Vec::new(), self.answer(Receipt::Changed(reply))),
-        })
-    }
-
-    /// What was acknowledged before may have its record in the log for a moment only.
-    fn answer(&self, receipt: Receipt) -> Answer {
-        let end = self.store.tail();
-        Answer { receipt, end }
+        let (steps, reply) = match changed {
+            Changed::Moved(moved) => {
+                let reply = moved.reply();
+                (vec![Step::Move(moved)], reply)
+            }
+            Changed::InOrder(reply) => (Vec::new(), reply),
+        };
+        let (receipt, end) = (Receipt::Changed(reply), self.store.committed());
+        Ok((steps, Answer { receipt, end }))
     }
 
     /// Writes now if there is room, else in a task of its own.
@@ -151,7 +157,10 @@ impl<I: Io> Shard<I> {
             let _turn = self.turn(step.log_bytes()).await?;
             answer = match self.decide_again(&step)? {
                 Some(step) => self.write_all(&[step], answer)?,
-                None => self.answer(answer.receipt),
+                None => Answer {
+                    end: self.store.tail(),
+                    ..answer
+                },
             };
         }
         Ok(answer)
