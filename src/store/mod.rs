@@ -275,6 +275,13 @@ impl<I: Io> Store<I> {
         self.state.borrow().check_open().err()
     }
 
+    /// Whether messages of `len` bytes in all would be taken one after the other, if there is room for them.
+    pub fn takes(&self, len: usize) -> Result<(), AppendError> {
+        let state = self.state.borrow();
+        state.check_open()?;
+        self.check_file(&state, len)
+    }
+
     /// Whether there is a file for `len` bytes, or can be one. What is appended is sure to get its place, so that a full
     /// disk refuses messages and never fails one that was taken.
     fn check_file(&self, state: &State, len: usize) -> Result<(), AppendError> {

@@ -2,9 +2,10 @@
 //! what is neither comes back, through a kill and a power cut as well.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use ringmq::io::{Clock, Spawn};
+use ringmq::io::{Clock, Disk, Spawn};
 use ringmq::message::{Record, properties};
 use ringmq::sim::Tally;
 use ringmq::store::Flush;
@@ -747,6 +748,59 @@ fn what_is_in_flight_survives_a_kill_and_comes_back() {
         cluster.sleep_ms(5_000).await;
         assert_eq!(popper.pop_numbers(&ALL).await, NONE);
     });
+}
+
+#[test]
+fn what_a_full_disk_refuses_has_not_happened() {
+    for is_killed in [false, true] {
+        let cluster = Cluster::new(1, Flush::Sync);
+        cluster.sim.run(refused_by_the_disk(&cluster, is_killed));
+    }
+}
+
+async fn refused_by_the_disk(cluster: &Cluster, is_killed: bool) {
+    let mut popper = started(cluster).await;
+    popper.send(0..8).await;
+    let messages = popper
+        .pop(&Pop {
+            invisible_ms: 10_000,
+            ..ALL
+        })
+        .await;
+    let (acked, changed) = messages.split_at(4);
+    let io = cluster.broker();
+    io.occupy(io.space(Path::new("/")).unwrap().available_bytes);
+    cluster.sleep_ms(1_200).await;
+    for message in acked {
+        let reply = popper.ack(message).await.unwrap();
+        assert_eq!(reply.code, response::SERVICE_NOT_AVAILABLE, "{reply:?}");
+    }
+    for message in changed {
+        let (reply, _) = popper.change(message, 500).await.unwrap();
+        assert_eq!(reply.code, response::SERVICE_NOT_AVAILABLE, "{reply:?}");
+    }
+    io.occupy(0);
+    cluster.sleep_ms(2_500).await;
+    popper.ack_all(&acked[..2]).await;
+    let (reply, sooner) = popper.change(&changed[0], 500).await.unwrap();
+    assert!(reply.is_success(), "{reply:?}");
+    popper.ack_all(&[sooner]).await;
+    // Long enough for what is noted of the revive log to be saved.
+    cluster.sleep_ms(3_000).await;
+    assert_eq!(popper.pop_numbers(&ALL).await, NONE, "still hidden");
+    if is_killed {
+        cluster.kill();
+        cluster.start().await;
+        popper = Popper::new(cluster, "client").await;
+    }
+    cluster.sleep_ms(5_000).await;
+    let back = popper.pop(&ALL).await;
+    let mut left = numbers(&acked[2..]);
+    left.extend(numbers(&changed[1..]));
+    assert_eq!(numbers(&back), sorted(left), "killed: {is_killed}");
+    popper.ack_all(&back).await;
+    cluster.sleep_ms(5_000).await;
+    assert_eq!(popper.pop_numbers(&ALL).await, NONE);
 }
 
 #[test]

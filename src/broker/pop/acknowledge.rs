@@ -1,6 +1,9 @@
 //! Acknowledgements, and a new time for what is not done yet.
+//!
+//! To admit one changes nothing of what is in flight: that is what the revive log says, and the log may still refuse the record.
+//! [`Broker::ended`] carries it out, once the record is there.
 
-use super::{GroupQueue, PopKey, REVIVE_QUEUE, ReviveRecord, flagged_topic};
+use super::{GroupQueue, Place, PopKey, REVIVE_QUEUE, ReviveRecord, flagged_topic};
 use crate::broker::reply::StoreView;
 use crate::broker::send::missing_topic;
 use crate::broker::{Broker, Refusal};
@@ -13,19 +16,54 @@ use crate::wire::pop::{
 /// What is to happen before an acknowledgement is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// To be written; none if nothing was in flight under its receipt any more.
-    pub records: Vec<ReviveRecord>,
-    /// Queues that may be popped again, as group, topic and number.
-    pub freed: Vec<(String, String, u32)>,
+    pub ends: Vec<End>,
+    /// Something was in flight no longer under its receipt. What ended it may be in the log for a moment only.
+    pub is_repeated: bool,
+    /// Queues that are popped in order and may be popped again.
+    pub freed: Vec<FreedQueue>,
+}
+
+/// Group, topic and number.
+pub type FreedQueue = (String, String, u32);
+
+/// Messages of one check point that are to be in flight no longer, and the record that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    place: Place,
+    offsets: Vec<u64>,
+    pub record: ReviveRecord,
 }
 
 /// What is to happen before a change is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// The new check point and the end of the old one, to be written in this order: with only the first of them the message
-    /// comes once more, with only the second it would not come back. None if the message was popped in order.
-    pub records: Option<(CheckPointBody, [ReviveRecord; 2])>,
-    pub reply: ChangeInvisibleTimeReply,
+pub enum Changed {
+    Moved(Moved),
+    /// The message was popped in order, and has its new time.
+    InOrder(ChangeInvisibleTimeReply),
+}
+
+/// A message that goes from one check point to one of its own, which is to be written before the end of the old one: with only
+/// the first of them the message comes once more, with only the second it would not come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub check_point: CheckPointBody,
+    pub record: ReviveRecord,
+    pub end: End,
+}
+
+impl Moved {
+    /// Upper bound of what both records take in the log.
+    pub fn log_bytes(&self) -> usize {
+        self.record.log_bytes() + self.end.record.log_bytes()
+    }
+
+    pub fn reply(&self) -> ChangeInvisibleTimeReply {
+        ChangeInvisibleTimeReply {
+            invisible_ms: self.check_point.invisible_ms as i64,
+            pop_time_ms: self.check_point.pop_time_ms as i64,
+            revive_queue: REVIVE_QUEUE as i32,
+        }
+    }
 }
 
 /// A message as a client names it.
@@ -123,29 +161,54 @@ impl Broker {
 
     /// What is no longer in flight has been acknowledged before, or has come back, and is passed over as RocketMQ does.
     fn ack_offsets(
-        &mut self,
+        &self,
         queue: GroupQueue<'_>,
         key: PopKey,
         offsets: &[u64],
         done: &mut Acknowledged,
     ) {
+        let place = self.pops.in_flight.place(queue, key);
+        match place.and_then(|place| self.end(place, offsets)) {
+            Some(end) => done.ends.push(end),
+            None => done.is_repeated = true,
+        }
+    }
+
+    /// How those of the messages that are still in flight end; none if there are none.
+    fn end(&self, place: Place, offsets: &[u64]) -> Option<End> {
+        let in_flight = &self.pops.in_flight;
+        let (queue, key) = in_flight.names(place)?;
+        let mut open: Vec<u64> = offsets.to_vec();
+        open.sort_unstable();
+        open.dedup();
+        open.retain(|offset| in_flight.is_open(place, *offset));
+        if open.is_empty() {
+            return None;
+        }
+        let body = self.ack_body(queue, key, open.clone());
+        Some(End {
+            place,
+            record: ReviveRecord::ack(&body, place),
+            offsets: open,
+        })
+    }
+
+    /// The same, after a wait in which other acknowledgements came, or messages went back.
+    pub fn end_again(&self, end: &End) -> Option<End> {
+        self.end(end.place, &end.offsets)
+    }
+
+    /// The record is in the log. Returns the queue if it may be popped again.
+    pub fn ended(&mut self, end: &End) -> Option<FreedQueue> {
         let in_flight = &mut self.pops.in_flight;
-        let Some(place) = in_flight.place(queue, key) else {
-            return;
-        };
-        let offsets = offsets.iter().copied();
-        let acked: Vec<u64> = offsets
-            .filter(|offset| in_flight.ack(queue, key, *offset))
-            .collect();
-        if acked.is_empty() {
-            return;
+        let freed = in_flight
+            .names(end.place)
+            .filter(|_| self.config.pop.limits_in_flight)
+            .map(|(queue, _)| (queue.group.into(), queue.topic.into(), queue.queue_id));
+        for offset in &end.offsets {
+            in_flight.settle(end.place, *offset);
         }
-        if self.config.pop.limits_in_flight {
-            done.freed
-                .push((queue.group.into(), queue.topic.into(), queue.queue_id));
-        }
-        let body = self.ack_body(queue, key, acked);
-        done.records.push(ReviveRecord::ack(&body, place));
+        freed
     }
 
     /// The record that ends these messages of a check point.
@@ -211,6 +274,7 @@ impl Broker {
         committed.is_some_and(|committed| (offset as i64) < committed)
     }
 
+    /// Changes at once what was popped in order, as no log has to know of it.
     pub fn admit_change(
         &mut self,
         request: &ChangeInvisibleTime<'_>,
@@ -238,21 +302,25 @@ impl Broker {
         let receipt = parse(request.receipt)?;
         if receipt.is_orderly() {
             let reply = self.change_in_order(queue, offset, &receipt, invisible_ms, now_ms);
-            return Ok(Changed {
-                records: None,
-                reply,
-            });
+            return Ok(Changed::InOrder(reply));
         }
-        let old = key_of(&receipt);
-        let place = self.pops.in_flight.place(queue, old);
-        let Some(place) = place.filter(|place| self.pops.in_flight.is_open(*place, offset)) else {
-            return Err(Refusal::new(
-                response::NO_MESSAGE,
-                format!(
-                    "the receipt of offset {offset} is void: acknowledged, replaced, or its time is over"
-                ),
-            ));
-        };
+        let place = self.pops.in_flight.place(queue, key_of(&receipt));
+        let moved = place
+            .and_then(|place| self.moved(place, offset, invisible_ms, receipt.broker_name, now_ms));
+        moved.map(Changed::Moved).ok_or_else(|| void(offset))
+    }
+
+    /// None if the message is not in flight there any more.
+    fn moved(
+        &self,
+        place: Place,
+        offset: u64,
+        invisible_ms: u64,
+        broker_name: &str,
+        now_ms: u64,
+    ) -> Option<Moved> {
+        let end = self.end(place, &[offset])?;
+        let (queue, _) = self.pops.in_flight.names(place)?;
         let mut new = PopKey {
             start_offset: offset,
             pop_time_ms: now_ms,
@@ -260,32 +328,35 @@ impl Broker {
         while self.pops.in_flight.place(queue, new).is_some() {
             new.pop_time_ms += 1;
         }
-        self.pops.in_flight.ack(queue, old, offset);
         let check_point = CheckPointBody {
             start_offset: offset,
             pop_time_ms: new.pop_time_ms,
             invisible_ms,
             messages: 1,
-            queue_id,
-            topic: topic.into(),
+            queue_id: queue.queue_id as i32,
+            topic: queue.topic.into(),
             group: queue.group.into(),
             distances: vec![0],
-            broker_name: receipt.broker_name.into(),
+            broker_name: broker_name.into(),
             ..CheckPointBody::default()
         };
-        let ack = self.ack_body(queue, old, vec![offset]);
-        let records = [
-            ReviveRecord::check_point(&check_point),
-            ReviveRecord::ack(&ack, place),
-        ];
-        Ok(Changed {
-            reply: ChangeInvisibleTimeReply {
-                invisible_ms: request.invisible_ms,
-                pop_time_ms: new.pop_time_ms as i64,
-                revive_queue: REVIVE_QUEUE as i32,
-            },
-            records: Some((check_point, records)),
+        Some(Moved {
+            record: ReviveRecord::check_point(&check_point),
+            check_point,
+            end,
         })
+    }
+
+    /// The same, after a wait in which the message may have been acknowledged, changed, or gone back.
+    pub fn move_again(&self, moved: &Moved, now_ms: u64) -> Result<Moved, Refusal> {
+        let CheckPointBody {
+            start_offset: offset,
+            invisible_ms,
+            broker_name,
+            ..
+        } = &moved.check_point;
+        self.moved(moved.end.place, *offset, *invisible_ms, broker_name, now_ms)
+            .ok_or_else(|| void(*offset))
     }
 
     fn change_in_order(
@@ -348,6 +419,13 @@ fn key_of(receipt: &Receipt<'_>) -> PopKey {
         start_offset: receipt.start_offset,
         pop_time_ms: receipt.pop_time_ms,
     }
+}
+
+fn void(offset: u64) -> Refusal {
+    let remark = format!(
+        "the receipt of offset {offset} is void: acknowledged, replaced, or its time is over"
+    );
+    Refusal::new(response::NO_MESSAGE, remark)
 }
 
 fn parse(text: &str) -> Result<Receipt<'_>, Refusal> {

@@ -130,6 +130,13 @@ impl InFlight {
         receipts.get(&key).copied()
     }
 
+    /// Whose check point it is, and its receipt.
+    pub fn names(&self, place: Place) -> Option<(GroupQueue<'_>, PopKey)> {
+        let point = self.points.get(&place)?;
+        let used = &self.queues.slots[point.queue as usize];
+        Some((used.named(), point.key))
+    }
+
     /// The message need not come back; `false` if nothing was known of it under this receipt.
     pub fn ack(&mut self, queue: GroupQueue<'_>, key: PopKey, offset: u64) -> bool {
         match self.place(queue, key) {
@@ -210,14 +217,8 @@ impl InFlight {
 
     /// Forgets all check points of queues that are not to be kept.
     pub fn retain(&mut self, keep: impl Fn(GroupQueue<'_>) -> bool) {
-        let queues = self.queues.slots.iter().filter(|queue| {
-            let named = GroupQueue {
-                group: &queue.group,
-                topic: &queue.topic,
-                queue_id: queue.queue_id,
-            };
-            !queue.receipts.is_empty() && !keep(named)
-        });
+        let slots = self.queues.slots.iter();
+        let queues = slots.filter(|queue| !queue.receipts.is_empty() && !keep(queue.named()));
         let places: Vec<Place> = queues
             .flat_map(|queue| queue.receipts.values().copied())
             .collect();
@@ -267,6 +268,16 @@ struct UsedQueue {
     receipts: BTreeMap<PopKey, Place>,
     /// Messages.
     in_flight: u64,
+}
+
+impl UsedQueue {
+    fn named(&self) -> GroupQueue<'_> {
+        GroupQueue {
+            group: &self.group,
+            topic: &self.topic,
+            queue_id: self.queue_id,
+        }
+    }
 }
 
 impl Queues {

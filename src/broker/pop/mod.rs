@@ -4,7 +4,8 @@
 //!
 //! The way of a pop: [`Broker::admit_pop`] -> [`PopPlan`] -> for each of [`Broker::pop_sources`], [`Broker::before_pop`] says
 //! where to read -> [`check_point`] is written to the revive log -> [`Broker::checked`]. The way back: [`Broker::admit_ack`]
-//! and [`Broker::admit_change`], or, when the time is over, [`Broker::revive`].
+//! and [`Broker::admit_change`] -> their records are written -> [`Broker::ended`]; or, when the time is over, [`Broker::revive`].
+//! What the log refuses has not happened.
 //!
 //! The revive log is an ordinary topic, and the truth: a check point for every pop, a record for every acknowledgement, and
 //! one for what has come back. [`InFlight`] is made of it at the start. The group's offset moves with the pop; it may be saved
@@ -20,7 +21,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-pub use acknowledge::{Acknowledged, Changed};
+pub use acknowledge::{Acknowledged, Changed, End, FreedQueue, Moved};
 pub use assignment::{DEFAULT_MODE, RequestModes};
 pub use in_flight::{Expired, GroupQueue, InFlight, Place, PopKey};
 pub use orders::{OrderTable, Orders, Times};

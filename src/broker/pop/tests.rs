@@ -362,7 +362,7 @@ fn receipts_that_nobody_gave_out() {
     };
     let mut code = |request: AckRequest<'_>| {
         let done = broker.admit_ack(&request, &FakeStore, 0);
-        done.map_or_else(|refusal| refusal.code, |done| done.records.len() as i32)
+        done.map_or_else(|refusal| refusal.code, |done| done.ends.len() as i32)
     };
     assert_eq!(code(ack), 0, "unknown, and so over");
     for (wrong, expected) in [
@@ -473,8 +473,9 @@ enum Step {
         max: i32,
         invisible_ms: i64,
     },
-    Ack(usize),
-    Change(usize, i64),
+    /// The log takes it, or refuses it.
+    Ack(usize, bool),
+    Change(usize, i64, bool),
     Forget(usize),
     Pass(u64),
     Save,
@@ -482,11 +483,16 @@ enum Step {
     Crash(usize),
 }
 
+fn is_refused() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.2)
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (1..9i32, 1..80i64).prop_map(|(max, invisible_ms)| Step::Pop { max, invisible_ms }),
-        5 => any::<usize>().prop_map(Step::Ack),
-        2 => (any::<usize>(), 0..80i64).prop_map(|(at, ms)| Step::Change(at, ms)),
+        5 => (any::<usize>(), is_refused()).prop_map(|(at, is_refused)| Step::Ack(at, is_refused)),
+        2 => (any::<usize>(), 0..80i64, is_refused())
+            .prop_map(|(at, ms, is_refused)| Step::Change(at, ms, is_refused)),
         1 => any::<usize>().prop_map(Step::Forget),
         4 => (0..60u64).prop_map(Step::Pass),
         1 => Just(Step::Save),
@@ -552,8 +558,10 @@ impl Model {
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Pop { max, invisible_ms } => self.pop(max, invisible_ms),
-            Step::Ack(at) => self.ack(at),
-            Step::Change(at, invisible_ms) => self.change(at, invisible_ms),
+            Step::Ack(at, is_refused) => self.ack(at, is_refused),
+            Step::Change(at, invisible_ms, is_refused) => {
+                self.change(at, invisible_ms, is_refused);
+            }
             Step::Forget(at) => drop(self.take_held(at)),
             Step::Pass(ms) => self.pass(ms),
             Step::Save => {
@@ -636,7 +644,7 @@ impl Model {
         }
     }
 
-    fn ack(&mut self, at: usize) {
+    fn ack(&mut self, at: usize, is_refused: bool) {
         let Some(held) = self.take_held(at) else {
             return;
         };
@@ -652,14 +660,18 @@ impl Model {
             .broker
             .admit_ack(&request, &store, self.now_ms)
             .unwrap();
-        for record in done.records {
-            self.write(record);
+        if is_refused {
+            return self.held.push(held);
+        }
+        for end in done.ends {
+            self.write(end.record.clone());
+            self.broker.ended(&end);
             self.acked.insert(held.message);
         }
         self.promised = self.log.len();
     }
 
-    fn change(&mut self, at: usize, invisible_ms: i64) {
+    fn change(&mut self, at: usize, invisible_ms: i64, is_refused: bool) {
         let Some(held) = self.take_held(at) else {
             return;
         };
@@ -675,14 +687,20 @@ impl Model {
         let Ok(changed) = self.broker.admit_change(&request, &store, self.now_ms) else {
             return; // Void: it has come back, or been acknowledged.
         };
-        let (body, [check_point, ack]) = changed.records.unwrap();
-        let place = self.write(check_point);
-        self.broker.checked(place, &body, self.now_ms);
-        self.write(ack);
+        if is_refused {
+            return self.held.push(held);
+        }
+        let Changed::Moved(moved) = changed else {
+            panic!("{changed:?}");
+        };
+        let place = self.write(moved.record.clone());
+        self.broker.checked(place, &moved.check_point, self.now_ms);
+        self.write(moved.end.record.clone());
+        self.broker.ended(&moved.end);
         self.promised = self.log.len();
         let receipt = Receipt {
             start_offset: held.offset,
-            pop_time_ms: changed.reply.pop_time_ms as u64,
+            pop_time_ms: moved.reply().pop_time_ms as u64,
             ..Receipt::parse(&held.receipt).unwrap()
         };
         self.held.push(Held {
@@ -745,7 +763,7 @@ impl Model {
             self.pass(100);
             self.pop(8, 50);
             while !self.held.is_empty() {
-                self.ack(0);
+                self.ack(0, false);
             }
         }
         let all: BTreeSet<u64> = (0..MESSAGES).collect();

@@ -8,19 +8,39 @@ use super::super::send::refusal_of;
 use super::super::shard::Shard;
 use super::super::view::View;
 use crate::broker::Refusal;
-use crate::broker::pop::{Acknowledged, Place, ReviveRecord};
+use crate::broker::pop::{Acknowledged, Changed, End, Moved, Place, ReviveRecord};
 use crate::io::Io;
 use crate::store::AppendError;
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
 use crate::wire::pop::{AckRequest, BatchAckRequest, ChangeInvisibleTime, CheckPointBody};
 
-/// What is to be written before the answer.
+/// What is to be written before the answer. Until it is, nothing of it has happened.
+enum Step {
+    End(End),
+    Move(Moved),
+}
+
+impl Step {
+    fn log_bytes(&self) -> usize {
+        match self {
+            Step::End(end) => end.record.log_bytes(),
+            Step::Move(moved) => moved.log_bytes(),
+        }
+    }
+
+    fn receipt(&self) -> Receipt {
+        match self {
+            Step::End(_) => Receipt::Plain,
+            Step::Move(moved) => Receipt::Changed(moved.reply()),
+        }
+    }
+}
+
+/// What an answer says, and how far the log has to be committed before.
 struct Answer {
-    /// Of the first record, if it is one.
-    check_point: Option<CheckPointBody>,
-    records: Vec<ReviveRecord>,
     receipt: Receipt,
+    end: u64,
 }
 
 impl<I: Io> Shard<I> {
@@ -36,12 +56,16 @@ impl<I: Io> Shard<I> {
             _ => self.decide_ack(header, body),
         };
         match decided {
-            Ok(answer) => self.answer_written(connection, caller, answer),
+            Ok((steps, answer)) => self.answer_written(connection, caller, steps, answer),
             Err(refusal) => self.refuse(connection, caller, &refusal),
         }
     }
 
-    fn decide_ack(self: &Rc<Self>, header: &Header<'_>, body: &[u8]) -> Result<Answer, Refusal> {
+    fn decide_ack(
+        self: &Rc<Self>,
+        header: &Header<'_>,
+        body: &[u8],
+    ) -> Result<(Vec<Step>, Answer), Refusal> {
         let (now_ms, view) = (self.now_ms(), View { shard: self });
         let done = match header.code {
             request::BATCH_ACK_MESSAGE => {
@@ -55,33 +79,39 @@ impl<I: Io> Shard<I> {
                 broker.admit_ack(&request, &view, now_ms)?
             }
         };
-        let Acknowledged { records, freed } = done;
+        let Acknowledged {
+            ends,
+            is_repeated,
+            freed,
+        } = done;
         for (group, topic, queue_id) in freed {
             self.wake_freed(&group, &topic, queue_id);
         }
-        Ok(Answer {
-            check_point: None,
-            records,
-            receipt: Receipt::Plain,
-        })
+        let end = match is_repeated {
+            true => self.store.tail(),
+            false => self.store.committed(),
+        };
+        let receipt = Receipt::Plain;
+        let steps = ends.into_iter().map(Step::End).collect();
+        Ok((steps, Answer { receipt, end }))
     }
 
-    fn decide_change(&self, header: &Header<'_>) -> Result<Answer, Refusal> {
+    fn decide_change(&self, header: &Header<'_>) -> Result<(Vec<Step>, Answer), Refusal> {
         let request = ChangeInvisibleTime::decode(&header.ext)?;
         let (now_ms, view) = (self.now_ms(), View { shard: self });
         let changed = self
             .broker
             .borrow_mut()
             .admit_change(&request, &view, now_ms)?;
-        let (check_point, records) = match changed.records {
-            Some((check_point, records)) => (Some(check_point), records.into()),
-            None => (None, Vec::new()),
+        let (steps, reply) = match changed {
+            Changed::Moved(moved) => {
+                let reply = moved.reply();
+                (vec![Step::Move(moved)], reply)
+            }
+            Changed::InOrder(reply) => (Vec::new(), reply),
         };
-        Ok(Answer {
-            check_point,
-            records,
-            receipt: Receipt::Changed(changed.reply),
-        })
+        let (receipt, end) = (Receipt::Changed(reply), self.store.committed());
+        Ok((steps, Answer { receipt, end }))
     }
 
     /// Writes now if there is room, else in a task of its own.
@@ -89,46 +119,75 @@ impl<I: Io> Shard<I> {
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
+        steps: Vec<Step>,
         answer: Answer,
     ) {
-        let bytes = answer.records.iter().map(ReviveRecord::log_bytes).sum();
+        let bytes = steps.iter().map(Step::log_bytes).sum();
         if self.store.room_for(bytes) {
-            let written = self.write_all(&answer);
-            return self.answer_at(connection, caller, answer.receipt, written);
+            let written = self.write_all(&steps, answer);
+            return self.answer_at(connection, caller, written);
         }
         let (shard, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
         self.io.spawn(async move {
             let _reading = reading;
-            let mut written = Ok(shard.store.committed());
-            let mut records = answer.records.into_iter();
-            let mut check_point = answer.check_point;
-            while let (Ok(_), Some(record)) = (&written, records.next()) {
-                let _turn = match shard.turn(record.log_bytes()).await {
-                    Ok(turn) => turn,
-                    Err(refusal) => return shard.refuse(&connection, caller, &refusal),
-                };
-                let records = vec![record];
-                let step = Answer {
-                    check_point: check_point.take(),
-                    records,
-                    receipt: Receipt::Plain,
-                };
-                written = shard.write_all(&step);
-            }
-            shard.answer_at(&connection, caller, answer.receipt, written);
+            let written = shard.write_in_turn(steps, answer).await;
+            shard.answer_at(&connection, caller, written);
         });
     }
 
-    /// The end of the last record in the log.
-    fn write_all(&self, answer: &Answer) -> Result<u64, AppendError> {
-        let mut end = self.store.committed();
-        let mut check_point = answer.check_point.as_ref();
-        for record in &answer.records {
-            end = match check_point.take() {
-                Some(body) => self.append_check_point(record, body)?,
-                None => self.append_revive(record)?.0,
+    fn write_all(self: &Rc<Self>, steps: &[Step], answer: Answer) -> Result<Answer, Refusal> {
+        steps.iter().try_fold(answer, |_, step| {
+            let end = self.write(step).map_err(|error| {
+                let (code, remark) = refusal_of(&error);
+                Refusal::new(code, remark)
+            })?;
+            let receipt = step.receipt();
+            Ok(Answer { receipt, end })
+        })
+    }
+
+    /// Each when there is room for it, and as it is then.
+    async fn write_in_turn(
+        self: &Rc<Self>,
+        steps: Vec<Step>,
+        mut answer: Answer,
+    ) -> Result<Answer, Refusal> {
+        for step in steps {
+            let _turn = self.turn(step.log_bytes()).await?;
+            answer = match self.decide_again(&step)? {
+                Some(step) => self.write_all(&[step], answer)?,
+                None => Answer {
+                    end: self.store.tail(),
+                    ..answer
+                },
             };
+        }
+        Ok(answer)
+    }
+
+    fn decide_again(&self, step: &Step) -> Result<Option<Step>, Refusal> {
+        let broker = self.broker.borrow();
+        Ok(match step {
+            Step::End(end) => broker.end_again(end).map(Step::End),
+            Step::Move(moved) => Some(Step::Move(broker.move_again(moved, self.now_ms())?)),
+        })
+    }
+
+    /// The end of its last record in the log.
+    fn write(self: &Rc<Self>, step: &Step) -> Result<u64, AppendError> {
+        let ended = match step {
+            Step::End(ended) => ended,
+            Step::Move(moved) => {
+                self.store.takes(moved.log_bytes())?;
+                self.append_check_point(&moved.record, &moved.check_point)?;
+                &moved.end
+            }
+        };
+        let (end, _) = self.append_revive(&ended.record)?;
+        let freed = self.broker.borrow_mut().ended(ended);
+        if let Some((group, topic, queue_id)) = freed {
+            self.wake_freed(&group, &topic, queue_id);
         }
         Ok(end)
     }
@@ -137,15 +196,11 @@ impl<I: Io> Shard<I> {
         &self,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
-        receipt: Receipt,
-        written: Result<u64, AppendError>,
+        written: Result<Answer, Refusal>,
     ) {
-        let end = match written {
-            Ok(end) => end,
-            Err(error) => {
-                let (code, remark) = refusal_of(&error);
-                return self.refuse(connection, caller, &Refusal::new(code, remark));
-            }
+        let Answer { receipt, end } = match written {
+            Ok(answer) => answer,
+            Err(refusal) => return self.refuse(connection, caller, &refusal),
         };
         let ack = Ack {
             end,
