@@ -80,7 +80,7 @@ const FOREIGN: &[Foreign] = &[
     },
     Foreign {
         dir: "compaction",
-        counts: is_there,
+        counts: is_compacted,
         what: "there are topics that are compacted (cleanup.policy=COMPACTION), which are not supported",
         remedy: "delete these topics in RocketMQ",
     },
@@ -120,6 +120,12 @@ async fn list<I: Io>(io: &I, dir: PathBuf) -> Result<Vec<DirEntry>, StoreError> 
 
 fn is_there(_: &DirEntry) -> bool {
     true
+}
+
+/// RocketMQ leaves its positions at every clean stop, also of no topic.
+fn is_compacted(entry: &DirEntry) -> bool {
+    let name = entry.path.file_name();
+    name.is_some_and(|name| name != "position-checkpoint" && name != "position-checkpoint.bak")
 }
 
 fn is_rocksdb(entry: &DirEntry) -> bool {

@@ -171,6 +171,7 @@ fn what_rocketmq_keeps_elsewhere_is_refused() {
         };
         put("/store/rocksdbstore/000004.log", b"").await;
         put("/store/rocksdbstore/CURRENT", b"MANIFEST-000005").await;
+        put("/store/compaction/position-checkpoint", b"{}").await;
         put("/store/consumequeue/topic/0/00000000000000000000", b"").await;
         assert_eq!(refused().await, None);
         for (path, text, word) in [
@@ -186,6 +187,7 @@ fn what_rocketmq_keeps_elsewhere_is_refused() {
             ),
             ("/store/config/topics/CURRENT", "", "rocksDBConfigToJson"),
             ("/store/consumequeue/CURRENT", "", "defaultRocksDB"),
+            ("/store/compaction/compactionLog", "", "COMPACTION"),
             ("/store/dledger-n0/data/0", "", "DLedger"),
         ] {
             put(path, text.as_bytes()).await;
