@@ -36,6 +36,7 @@ pub struct End {
 
 /// What is to happen before a change is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "it lives for one turn")]
 pub enum Changed {
     Moved(Moved),
     /// The message was popped in order, and has its new time.

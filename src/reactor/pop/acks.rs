@@ -16,6 +16,7 @@ use crate::wire::codes::{request, response};
 use crate::wire::pop::{AckRequest, BatchAckRequest, ChangeInvisibleTime, CheckPointBody};
 
 /// What is to be written before the answer. Until it is, nothing of it has happened.
+#[allow(clippy::large_enum_variant, reason = "it lives for one turn")]
 enum Step {
     End(End),
     Move(Moved),

@@ -26,9 +26,10 @@ run() {
 shown() {
     sed -E -f "$mqadmin/normalise.sed" "$1" 2> /dev/null | sed -e "s#$2#OUT#g" | case $3 in
         # The names; the values are those of one machine and one moment.
-        getBrokerConfig | getNamesrvConfig) sed -E 's/^([^=]*[^= ]) *=.*/\1/' ;;
+        getBrokerConfig | getNamesrvConfig) sed -E 's/^([^=]*[^= ]) *=.*/\1/' | sort ;;
         brokerStatus) sed -E 's/^([^:]*[^: ]) *:.*/\1/; s/(commitLogDiskRatio_).*/\1PATH/' | sort ;;
-        consumerStatus) sed -E '/ TID: /,$d; s/(ProcessQueueInfo).*/\1/' | sort ;;
+        # The queue of what failed is the consumer's sooner or later.
+        consumerStatus) sed -E '/ TID: /,$d; /^%RETRY%.* broker-a /d; s/(ProcessQueueInfo).*/\1/' | sort ;;
         topicList | statsAll | consumerProgress | brokerConsumeStats | topicStatus | skipAccumulatedMessage | resetOffsetByTime) sort ;;
         *) cat ;;
     esac

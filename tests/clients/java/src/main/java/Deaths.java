@@ -38,7 +38,8 @@ final class Deaths {
             .redirectErrorStream(true).start();
         long killedAt;
         try (BufferedReader lines = new BufferedReader(new InputStreamReader(doomed.getInputStream()))) {
-            while (consumed.size() < 10 * n) {
+            // And has locked each of the queues.
+            while (consumed.size() < 10 * n || consumed.stream().map(number -> number % n).distinct().count() < n) {
                 keep(lines.readLine(), consumed);
             }
             doomed.toHandle().destroyForcibly(); // kill -9; what it has printed can still be read.
