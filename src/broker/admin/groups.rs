@@ -94,6 +94,7 @@ impl Broker {
         }
         if request.clean_offset {
             self.offsets.remove_group(group);
+            self.persist(ConfigFile::ConsumerOffsets);
         }
         Ok(Reply::ok())
     }

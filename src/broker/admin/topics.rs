@@ -124,6 +124,8 @@ impl Broker {
                 self.stats.forget_topic(&topic);
                 self.pops.forget_topic(&topic);
                 self.persist(ConfigFile::Topics);
+                // Else a topic of the same name would begin with them after a crash.
+                self.persist(ConfigFile::ConsumerOffsets);
                 self.effects.push(Effect::DeleteTopic { topic });
             }
         }
