@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use ringmq::wire::codes::request;
-use ringmq::wire::send::SendRequest;
 use ringmq::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
+
+use crate::message::message_to;
 
 /// How long an answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,22 +69,7 @@ impl Caller {
     }
 
     pub fn send_body(&mut self, topic: &str, queue_id: i32, body: &[u8]) -> Result<i32> {
-        let request = SendRequest {
-            producer_group: "perf",
-            topic,
-            default_topic: "TBW102",
-            default_topic_queue_nums: 4,
-            queue_id,
-            sys_flag: 0,
-            born_timestamp_ms: 0,
-            flag: 0,
-            properties: None,
-            reconsume_times: Some(0),
-            unit_mode: false,
-            max_reconsume_times: None,
-            batch: false,
-            broker_name: None,
-        };
+        let request = message_to(topic, queue_id);
         let (code, _) = self.ask(request::SEND_MESSAGE_V2, &request.ext(), body)?;
         Ok(code)
     }

@@ -8,6 +8,7 @@
 //! that nothing of the broker's own machinery helps.
 
 mod caller;
+mod message;
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitCode, Stdio};

@@ -6,6 +6,8 @@
 //! Prints the rates of what was accepted and refused, their latencies from the intended time in milliseconds (p50 and p99,
 //! p99 of refusals), and the broker's most and last resident memory in MiB.
 
+mod message;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{Read, Write};
@@ -17,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use message::message_to;
 use ringmq::wire::codes::response;
-use ringmq::wire::send::SendRequest;
 use ringmq::wire::{
     CURRENT_VERSION, Codec, Head, Language, Scratch, codes::request, frame, header,
 };
@@ -136,7 +138,12 @@ impl Load {
                 remark: None,
             };
             bytes.clear();
-            frame::write(&mut bytes, &head, &send(number).ext(), &body);
+            frame::write(
+                &mut bytes,
+                &head,
+                &message_to(TOPIC, (number % 4) as i32).ext(),
+                &body,
+            );
             if stream.write_all(&bytes).is_err() {
                 return;
             }
@@ -180,25 +187,6 @@ impl Load {
             response::SYSTEM_BUSY => counts.refused_us.saturating_record(took_us),
             other => *counts.others.entry(other).or_default() += 1,
         }
-    }
-}
-
-fn send(number: u64) -> SendRequest<'static> {
-    SendRequest {
-        producer_group: "perf",
-        topic: TOPIC,
-        default_topic: "TBW102",
-        default_topic_queue_nums: 8,
-        queue_id: (number % 4) as i32,
-        sys_flag: 0,
-        born_timestamp_ms: 0,
-        flag: 0,
-        properties: None,
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
     }
 }
 

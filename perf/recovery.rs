@@ -8,6 +8,7 @@
 //! `stopped_ms` the same after a clean stop, which took `stop_ms`.
 
 mod caller;
+mod message;
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitCode, Stdio};

@@ -7,6 +7,7 @@
 //! timed at MANY and its name server, and sends over all queues of each broker, in alternation.
 
 mod caller;
+mod message;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
