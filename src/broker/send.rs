@@ -174,7 +174,7 @@ impl Broker {
         let noted = Noted::of(client_properties);
         let broker_is_writeable = perm::is_writeable(self.config.broker_permission);
         let random = self.random();
-        let TopicEntry { config, queues } = match self.topics.find(request.topic) {
+        let TopicEntry { config, queues, .. } = match self.topics.find(request.topic) {
             Some(entry) if !system_topics::is_closed_to_clients(request.topic) => entry,
             _ => self.check_topic(request, now_ms)?,
         };

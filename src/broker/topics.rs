@@ -15,6 +15,8 @@ pub struct TopicEntry {
     pub config: TopicConfig,
     /// Filled in by whoever asks the store; empty again after the topic was deleted and made anew.
     pub queues: Vec<Option<QueueIndex>>,
+    /// The version of the table that was the first to have it.
+    made_in: i64,
 }
 
 /// All topics. Whatever changes them advances [`Self::version`], which name servers and slaves compare.
@@ -22,6 +24,8 @@ pub struct TopicEntry {
 pub struct Topics {
     table: HashMap<String, TopicEntry>,
     version: DataVersion,
+    /// What the file has.
+    saved: DataVersion,
 }
 
 /// A template through which a send may create its topic.
@@ -38,12 +42,14 @@ pub const RESERVE_TIME: &str = "reserve.time";
 
 impl Topics {
     pub fn new(now_ms: u64) -> Self {
+        let version = DataVersion {
+            timestamp_ms: now_ms as i64,
+            ..DataVersion::default()
+        };
         Self {
             table: HashMap::new(),
-            version: DataVersion {
-                timestamp_ms: now_ms as i64,
-                ..DataVersion::default()
-            },
+            version,
+            saved: version,
         }
     }
 
@@ -91,6 +97,19 @@ impl Topics {
         self.version
     }
 
+    /// Whether the topic was made since the file was written.
+    pub fn is_unsaved(&self, topic: &str) -> bool {
+        self.saved != self.version
+            && self
+                .find(topic)
+                .is_some_and(|entry| entry.made_in > self.saved.counter)
+    }
+
+    /// The file has this version.
+    pub fn saved(&mut self, version: DataVersion) {
+        self.saved = version;
+    }
+
     pub fn is_order(&self, topic: &str) -> bool {
         self.find(topic).is_some_and(|entry| entry.config.order)
     }
@@ -103,8 +122,8 @@ impl Topics {
         {
             return false;
         }
-        self.put_quietly(config);
         self.next_version(now_ms);
+        self.put_quietly(config);
         true
     }
 
@@ -122,6 +141,7 @@ impl Topics {
                 let entry = TopicEntry {
                     queues: vec![None; queues],
                     config,
+                    made_in: self.version.counter,
                 };
                 self.table.insert(entry.config.topic_name.clone(), entry);
             }
@@ -199,6 +219,10 @@ impl Topics {
             }
         }
         self.version = version;
+        self.saved = version;
+        self.table
+            .values_mut()
+            .for_each(|entry| entry.made_in = entry.made_in.min(version.counter));
     }
 
     /// What name servers are told of the topics has changed, though not here.

@@ -13,6 +13,7 @@ mod first;
 mod net;
 mod notify;
 mod pause;
+mod waiters;
 
 pub use clock::{Clock, Now};
 pub use disk::{DirEntry, Disk, Durability, File, OpenOptions, Space};
@@ -20,6 +21,7 @@ pub use first::{First, first};
 pub use net::{Listener, Net, Stream};
 pub use notify::{Notified, Notify};
 pub use pause::pause;
+pub use waiters::Waiters;
 
 use std::future::Future;
 

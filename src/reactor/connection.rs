@@ -49,6 +49,9 @@ pub trait Service<S: Stream>: 'static {
     /// Done when a frame that was answered with [`Flow::Full`] is to be offered again; [`Connection::turn`] says why.
     fn room(&self, connection: &Connection<S>, bytes: usize) -> impl Future<Output = ()>;
 
+    /// The same after [`Flow::Unsaved`].
+    fn saved(&self) -> impl Future<Output = ()>;
+
     fn closed(&self, connection: &Connection<S>);
 }
 
@@ -335,6 +338,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
             match step {
                 Ok(Flow::Next) => break,
                 Ok(Flow::Full(bytes)) => service.room(&connection, bytes).await,
+                Ok(Flow::Unsaved) => service.saved().await,
                 Ok(Flow::Pause) => connection.until_it_may_ask().await,
                 Ok(Flow::Close) => break 'receiving,
                 Err(error) => {

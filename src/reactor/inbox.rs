@@ -9,6 +9,8 @@ pub enum Flow {
     Next,
     /// Not taken: the log has no room for this many bytes now. Offer the same frame again later.
     Full(usize),
+    /// Not taken: the topic that it has made is to be saved first. Offer the same frame again then.
+    Unsaved,
     /// Not taken: its client has to take some of its replies first.
     Pause,
     /// The connection has to end.

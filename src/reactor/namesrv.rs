@@ -168,6 +168,8 @@ impl<I: Io> Service<I::Stream> for Names<I> {
     /// Never full: nothing is kept of a request.
     async fn room(&self, _connection: &Connection<I::Stream>, _bytes: usize) {}
 
+    async fn saved(&self) {}
+
     fn closed(&self, connection: &Connection<I::Stream>) {
         self.server.borrow_mut().connection_closed(connection.id);
     }

@@ -1,6 +1,6 @@
 //! The files of config/: topics and groups as soon as they change, offsets every so often.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tracing::{error, warn};
@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use super::shard::Shard;
 use crate::broker::ConfigFile;
 use crate::io::first;
-use crate::io::{Io, Notify};
+use crate::io::{Io, Notify, Waiters};
 
 /// How often delay offsets are saved; a crash delivers again what was due since (RocketMQ: `flushDelayOffsetInterval`,
 /// 10 s).
@@ -23,6 +23,10 @@ pub(super) struct Saves {
     unsaved: RefCell<Vec<ConfigFile>>,
     bell: Notify,
     waiting: RefCell<Vec<Rc<Notify>>>,
+    /// How often saving the topics was tried, and what kept it from succeeding the last time.
+    topics_tries: Cell<u64>,
+    topics_trouble: RefCell<Option<Rc<str>>>,
+    topics_tried: Waiters,
 }
 
 impl Saves {
@@ -44,6 +48,24 @@ impl Saves {
         self.waiting.borrow_mut().push(done.clone());
         self.bell.notify();
         done.notified().await;
+    }
+
+    /// Done when saving the topics has been tried once more.
+    pub(super) async fn topics_tried(&self) {
+        let before = self.topics_tries.get();
+        let once_more = || (self.topics_tries.get() != before).then_some(());
+        self.topics_tried.until(once_more).await;
+    }
+
+    /// Why the topics could not be saved.
+    pub(super) fn topics_trouble(&self) -> Option<Rc<str>> {
+        self.topics_trouble.borrow().clone()
+    }
+
+    fn topics_were_tried(&self, trouble: Option<String>) {
+        self.topics_tries.set(self.topics_tries.get() + 1);
+        self.topics_trouble.replace(trouble.map(Rc::from));
+        self.topics_tried.wake_all();
     }
 
     /// Lets the task that saves look around.
@@ -111,7 +133,10 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) -> bool {
     loop {
         let file = shard.saves.unsaved.borrow_mut().pop();
         let Some(file) = file else { return true };
-        let text = shard.broker.borrow().file_text(file);
+        let (text, topics) = {
+            let broker = shard.broker.borrow();
+            (broker.file_text(file), broker.topics.version())
+        };
         // An offset must not be safer than the messages that it speaks of: after a power cut a consumer would pass over
         // those that come in the place of the lost ones, and a delayed message would count as delivered.
         let speaks_of_messages = matches!(
@@ -124,7 +149,15 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) -> bool {
         {
             continue;
         }
-        if let Err(error) = shard.store.save_text(file.name(), text).await {
+        let saved = shard.store.save_text(file.name(), text).await;
+        if file == ConfigFile::Topics {
+            if saved.is_ok() {
+                shard.broker.borrow_mut().topics.saved(topics);
+            }
+            let trouble = saved.as_ref().err().map(ToString::to_string);
+            shard.saves.topics_were_tried(trouble);
+        }
+        if let Err(error) = saved {
             if error.is_no_space() {
                 warn!(file = file.name(), %error, "cannot be saved yet");
                 shard.saves.keep(file);

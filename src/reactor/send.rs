@@ -7,7 +7,7 @@ use super::connection::{Caller, Connection};
 use super::inbox::Flow;
 use super::room::Admitted;
 use super::shard::Shard;
-use crate::broker::{Refusal, SendPlan};
+use crate::broker::{ConfigFile, Refusal, SendPlan};
 use crate::io::Io;
 use crate::message::batch;
 use crate::message::ids::offset_message_id;
@@ -28,14 +28,17 @@ impl<I: Io> Shard<I> {
             return self.refuse_admission(connection, caller, &refusal);
         }
         let now = self.io.now();
-        let plan = {
+        let (topic, plan) = {
             let mut broker = self.broker.borrow_mut();
             let peer = self.peer(connection, header);
-            let plan = SendRequest::decode(&header.ext)
+            let admitted = SendRequest::decode(&header.ext)
                 .map_err(Refusal::from)
-                .and_then(|request| broker.admit_send(&request, body, &peer, now.unix_ms as u64));
-            match plan {
-                Ok(plan) => plan,
+                .and_then(|request| {
+                    let plan = broker.admit_send(&request, body, &peer, now.unix_ms as u64)?;
+                    Ok((request.topic, plan))
+                });
+            match admitted {
+                Ok(admitted) => admitted,
                 Err(refusal) => {
                     broker.stats.put_failed();
                     self.refuse_send(connection, caller, refusal.code, &refusal.remark);
@@ -43,6 +46,15 @@ impl<I: Io> Shard<I> {
                 }
             }
         };
+        if self.broker.borrow().topics.is_unsaved(topic) {
+            let Some(trouble) = self.saves.topics_trouble() else {
+                return Flow::Unsaved;
+            };
+            self.saves.soon(ConfigFile::Topics);
+            let remark = format!("the new topic[{topic}] cannot be saved: {trouble}");
+            let refusal = Refusal::new(response::SERVICE_NOT_AVAILABLE, remark);
+            return self.refuse_admission(connection, caller, &refusal);
+        }
         let len = log_bytes(&plan);
         match self.admit(connection, len) {
             Admitted::Now => {}

@@ -233,7 +233,7 @@ impl<I: Io> Shard<I> {
         Flow::Next
     }
 
-    /// A topic or group that was made has to be there after a power cut, too.
+    /// A topic or group that was made has to be there after a power cut, too, and one that was deleted has to be gone.
     fn answer_once_saved(
         self: &Rc<Self>,
         connection: Rc<Connection<I::Stream>>,
@@ -245,6 +245,7 @@ impl<I: Io> Shard<I> {
         self.io.spawn(async move {
             let _reading = reading;
             shard.saves.done().await;
+            shard.store.deleted_so_far().await;
             answer(&connection, caller, &reply);
         });
     }
@@ -346,6 +347,10 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
         connection.turn.take();
         let turn = self.turn(bytes).await;
         connection.turn.replace(Some(turn));
+    }
+
+    async fn saved(&self) {
+        self.saves.topics_tried().await;
     }
 
     fn closed(&self, connection: &Connection<I::Stream>) {

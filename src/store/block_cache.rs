@@ -7,9 +7,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::waiters::Waiters;
 use super::{Store, StoreError};
-use crate::io::Io;
+use crate::io::{Io, Waiters};
 use crate::mem::AlignedBuf;
 
 pub(super) const BLOCK_BYTES: u64 = 1 << 20;

@@ -224,7 +224,10 @@ impl ConsumeQueues {
 
     /// Topics that have queues, with the number of queues they need.
     pub fn topics(&self) -> impl Iterator<Item = (&str, u32)> {
-        let sizes = self.by_topic.iter().map(|queues| queues.len() as u32);
+        let sizes = self.by_topic.iter().map(|queues| {
+            let last = queues.iter().rposition(Option::is_some);
+            last.map_or(0, |last| last as u32 + 1)
+        });
         self.topics
             .iter()
             .map(|topic| &**topic)

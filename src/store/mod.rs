@@ -33,7 +33,6 @@ mod text_files;
 mod timer_runs;
 mod unreadable;
 pub mod verify;
-mod waiters;
 mod whole_file;
 
 use std::cell::{Cell, RefCell};
@@ -57,7 +56,7 @@ pub use text_files::TextFiles;
 pub use timer_runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
 pub use unreadable::{Place, Unreadable};
 
-use crate::io::{Io, Notify};
+use crate::io::{Io, Notify, Waiters};
 use crate::mem::Pages;
 use crate::message::{
     MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, sys_flag, tags_code,
@@ -72,7 +71,6 @@ use self::index::Index;
 use self::journal::Journal;
 use self::queue_files::QueueFiles;
 use self::segments::Segments;
-use self::waiters::Waiters;
 
 pub struct Store<I: Io> {
     io: I,
@@ -104,6 +102,8 @@ pub struct Store<I: Io> {
     deleted: RefCell<VecDeque<(String, Vec<u32>)>>,
     /// The same, once the journal says that they are deleted.
     removable: RefCell<VecDeque<(String, Vec<u32>)>>,
+    /// How many there have been of these.
+    deletions: Cell<u64>,
     /// Async mode: up to here the log is on the device for good.
     flushed: Cell<u64>,
     is_flushing: Cell<bool>,
@@ -572,6 +572,17 @@ impl<I: Io> Store<I> {
             .borrow_mut()
             .push_back((topic.to_owned(), queue_ids));
         self.save_now.notify();
+    }
+
+    /// Done when no crash brings the topics back that have been deleted so far. Without space that may take long; a store that
+    /// cannot write any more does not do it.
+    pub async fn deleted_so_far(&self) {
+        let wanted = self.deletions.get() + self.deleted.borrow().len() as u64;
+        let is_over = || {
+            let state = self.state.borrow();
+            self.deletions.get() >= wanted || state.fence.is_some() || state.closing
+        };
+        self.background.until(|| is_over().then_some(())).await;
     }
 
     /// Why nothing can be appended any more, if so.

@@ -198,6 +198,7 @@ impl<I: Io> Store<I> {
             background: Default::default(),
             deleted: RefCell::default(),
             removable: RefCell::default(),
+            deletions: Cell::new(0),
             lock: Cell::new(Some(lock)),
             flushed: Cell::new(tail),
             is_flushing: Cell::new(false),

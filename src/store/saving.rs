@@ -253,6 +253,8 @@ impl<I: Io> Store<I> {
         let mut deleted = self.deleted.borrow_mut();
         let mut removable = self.removable.borrow_mut();
         removable.extend(deleted.drain(..count));
+        self.deletions.set(self.deletions.get() + count as u64);
+        self.background.wake_all();
     }
 
     /// Writes every entry of messages before a log position that is in no file yet, all durable together.

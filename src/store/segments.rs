@@ -27,8 +27,7 @@ use std::sync::Arc;
 use super::StoreError;
 use super::commit_log::{ceil, floor};
 use super::names::{offset_name, parse_offset_name};
-use super::waiters::Waiters;
-use crate::io::{Durability, File, Io, Notify, OpenOptions};
+use crate::io::{Durability, File, Io, Notify, OpenOptions, Waiters};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::BLANK_MAGIC;
 

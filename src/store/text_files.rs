@@ -8,9 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use super::waiters::Waiters;
 use super::{StoreError, whole_file};
-use crate::io::{File, Io, OpenOptions};
+use crate::io::{File, Io, OpenOptions, Waiters};
 use crate::mem::AlignedBuf;
 
 pub struct TextFiles<I: Io> {

@@ -34,8 +34,7 @@ pub use query::{KeyMatches, KeyQuery, Wanted};
 use self::file::IndexFile;
 use self::growing::Key;
 use super::StoreError;
-use super::waiters::Waiters;
-use crate::io::{Io, Notify};
+use crate::io::{Io, Notify, Waiters};
 
 /// Entries in memory above which they are written before their time, and above which the index waits for that.
 const SAVE_BYTES: usize = 1 << 20;

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
 #[derive(Default)]
-pub(super) struct Waiters {
+pub struct Waiters {
     wakers: RefCell<Vec<Waker>>,
 }
 
