@@ -159,7 +159,8 @@ impl Inode {
     }
 
     /// A flush failed: the kernel has dropped some of the dirty state, so that a later flush will not see it. What was
-    /// in its page cache, it may even let go of: then readers see what the device has.
+    /// in its page cache, it may even let go of: then readers see what the device has. A file's length is none of that: it
+    /// is in the file system's journal, and a file system that cannot write its journal is one that cannot be written.
     pub fn forget_dirty(&mut self, is_cached: bool, rng: &mut Rng, tally: &mut Tally) {
         let mut let_go = Vec::new();
         for (sector, versions) in &mut self.unflushed {
@@ -173,7 +174,6 @@ impl Inode {
             self.unflushed.remove(&sector);
             self.store(sector, 0..SECTOR_BYTES, &durable);
         }
-        self.lens.forget(rng);
     }
 
     /// Decides what the device holds after a power cut.
