@@ -164,6 +164,20 @@ fn a_torn_record_is_no_record() {
     });
 }
 
+/// The sector in which its CRC begins was lost; those before and behind it were not.
+#[test]
+fn a_record_without_its_crc_is_no_record() {
+    ends_at_its_tail(|log, last| {
+        let mut record = log[last.physical_offset as usize..last.end as usize].to_vec();
+        record[28..36].copy_from_slice(&last.end.to_be_bytes());
+        let decoded = Record::decode(&record, Check::Layout).unwrap();
+        let crc_bytes = decoded.properties.len() - decoded.properties_without_crc().len();
+        let crc_at = record.len() - crc_bytes;
+        record[crc_at] = 0;
+        record
+    });
+}
+
 #[test]
 fn a_record_of_another_position_is_no_record() {
     ends_at_its_tail(|log, last| log[..last.len].to_vec());
