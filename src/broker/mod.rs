@@ -30,7 +30,7 @@ pub mod transaction;
 
 mod meter;
 mod noted;
-mod recall;
+pub mod recall;
 mod send_back;
 
 use std::borrow::Cow;

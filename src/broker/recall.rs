@@ -51,7 +51,7 @@ impl Broker {
         let left_ms = at_ms.saturating_sub(now_ms as i64);
         let limit_ms = config.timer_max_delay_s.saturating_mul(1000) as i64;
         if left_ms <= 0 || (limit_ms > 0 && left_ms >= limit_ms) {
-            return Err(illegal("recall failed, timestamp invalid"));
+            return Err(too_late());
         }
         let noted_time = at_ms.to_string();
         let mut text = String::new();
@@ -96,6 +96,11 @@ impl Broker {
         };
         (!is_retry).then(|| handle.encode())
     }
+}
+
+/// It is due, or no time of a timer. So is one that became due while its recall was written: it may have been delivered.
+pub fn too_late() -> Refusal {
+    illegal("recall failed, timestamp invalid")
 }
 
 fn illegal(remark: &'static str) -> Refusal {

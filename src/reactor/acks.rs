@@ -54,8 +54,8 @@ pub enum Receipt {
         /// Of a timed message, to take it back by.
         recall_handle: Option<Box<str>>,
     },
-    /// To a recall: whose.
-    Recall { unique_key: Box<str> },
+    /// To a recall: of which message, and when that is due.
+    Recall { unique_key: Box<str>, due_ms: i64 },
     /// To a send-back, or to the acknowledgement of a popped message: nothing.
     Plain,
     /// To a change of the invisible time.

@@ -7,7 +7,7 @@ use super::connection::{Caller, Connection};
 use super::inbox::Flow;
 use super::room::Admitted;
 use super::shard::Shard;
-use crate::broker::{ConfigFile, Refusal, SendPlan};
+use crate::broker::{ConfigFile, Refusal, SendPlan, recall};
 use crate::io::Io;
 use crate::message::batch;
 use crate::message::ids::offset_message_id;
@@ -135,6 +135,7 @@ impl<I: Io> Shard<I> {
                     caller,
                     receipt: Receipt::Recall {
                         unique_key: unique_key.into(),
+                        due_ms: plan.timer_out_ms.unwrap_or(i64::MAX),
                     },
                 };
                 self.acks.borrow_mut().push(ack);
@@ -241,7 +242,10 @@ impl<I: Io> Shard<I> {
 
     /// Answers a send whose record is in the log; `code` says how safe it is there.
     pub(super) fn acknowledge(&self, ack: &Ack<I::Stream>, code: i32, remark: Option<&str>) {
-        if let Receipt::Recall { unique_key } = &ack.receipt {
+        if let Receipt::Recall { unique_key, due_ms } = &ack.receipt {
+            if self.io.now().unix_ms >= *due_ms {
+                return self.refuse_recall(&ack.connection, ack.caller, &recall::too_late());
+            }
             let reply = RecallReply { msg_id: unique_key };
             let mut ext = reply.ext().to_vec();
             ext.push(("MSG_REGION", Value::Str(&self.region_id)));

@@ -101,9 +101,9 @@ impl<I: Io> Store<I> {
         place: fn(&mut Full) -> &mut Option<Arc<str>>,
     ) {
         let reason = match written {
-            Ok(_) => None,
             Err(error) if error.is_no_space() => Some(Arc::from(error.to_string())),
-            Err(_) => return,
+            // Whatever else is wrong, it is not that.
+            Ok(_) | Err(_) => None,
         };
         if reason.is_some() {
             self.segments.clean_now.notify();

@@ -29,8 +29,9 @@ struct Popped {
 /// Nobody of the group gets it, as long as the broker lives.
 #[derive(Clone, Copy, Debug)]
 pub struct Hidden {
-    pub from_ms: u64,
     pub until_ms: u64,
+    /// When the client knew. What was hidden as it asked may have come back while its request waited for the disk.
+    pub known_ms: u64,
     /// In which life of the broker.
     pub life: u64,
     pub told: Told,
@@ -64,7 +65,7 @@ impl Oracle {
         }
         let before = known.hidden.replace(hidden);
         let is_hidden = before
-            .is_some_and(|before| before.life == hidden.life && before.until_ms > hidden.from_ms);
+            .is_some_and(|before| before.life == hidden.life && before.until_ms > hidden.known_ms);
         assert!(
             !is_hidden || repeats > 0,
             "hidden, and {group} got it again: {number}, {before:?}, {hidden:?}"

@@ -33,9 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a request that was lost on its way may still do.
 const LOST_MS: u64 = 3_500;
 
-/// Whether a crash shortly after a deletion leaves the topic deleted. Where the log is read again it comes back, with its messages.
-const STAYS_DELETED: bool = true;
-
 /// What its topics and groups may be.
 #[derive(Default)]
 pub struct Kept {
@@ -50,7 +47,9 @@ struct Topic {
     messages: BTreeMap<(i32, u64), (Sent, Told)>,
     /// Messages that may be there.
     loose: BTreeSet<u64>,
-    was_deleted: bool,
+    /// Its deletion was asked for, and not answered: its messages may be there without its settings, and then a start gives
+    /// it others.
+    is_going: bool,
     /// The group may have offsets in it.
     has_offsets: bool,
 }
@@ -171,13 +170,17 @@ async fn make_topic(
     let code = request::UPDATE_AND_CREATE_TOPIC;
     let (reply, _) = connected.call(code, &fields.ext(), &[]).await?;
     assert!(reply.is_success(), "{reply:?}");
-    with(connected, name, |topic| topic.shape.0 = vec![Some(new)]);
+    with(connected, name, |topic| {
+        topic.shape.0 = vec![Some(new)];
+        topic.is_going = false;
+    });
     Ok(())
 }
 
 async fn delete_topic(connected: &mut Connected<'_>, name: &'static str) -> io::Result<()> {
     with(connected, name, |topic| {
         topic.shape.0.push(None);
+        topic.is_going = true;
         let sent = std::mem::take(&mut topic.messages).into_values();
         topic.loose.extend(sent.map(|(sent, _)| sent.number));
     });
@@ -187,11 +190,9 @@ async fn delete_topic(connected: &mut Connected<'_>, name: &'static str) -> io::
     assert!(reply.is_success(), "{reply:?}");
     with(connected, name, |topic| {
         topic.shape.0 = vec![None];
-        topic.was_deleted = true;
         topic.has_offsets = false;
-        if STAYS_DELETED {
-            topic.loose.clear();
-        }
+        topic.is_going = false;
+        topic.loose.clear();
     });
     Ok(())
 }
@@ -377,7 +378,7 @@ pub async fn check_kept(client: &mut Client, shared: &Shared) -> io::Result<()> 
         let offset = requests::query_offset(client, READERS, &queue).await?;
         let mut kept = shared.kept.borrow_mut();
         let topic = kept.topics.entry(name).or_default();
-        if topic.was_deleted && !STAYS_DELETED && !topic.shape.0.contains(&found) {
+        if topic.is_going && !topic.shape.0.contains(&found) {
             topic.shape.0.push(found);
         }
         topic.shape.is_found(found, name);

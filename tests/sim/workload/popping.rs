@@ -141,7 +141,7 @@ impl Popper {
         }
         let starts = start_offsets(&reply);
         let records = requests::records(&reply.body);
-        let hidden = hidden(&reply, life, told);
+        let hidden = hidden(connected, &reply, life, told);
         Ok(records
             .iter()
             .map(|record| self.take(connected, &reply, record, &starts, hidden))
@@ -296,7 +296,7 @@ impl Popper {
             ..old
         };
         let receipt = new.text(popped.queue_id as u32, popped.offset);
-        let hidden = hidden(&reply, life, told);
+        let hidden = hidden(connected, &reply, life, told);
         connected
             .oracle()
             .hidden_until(&self.group, popped.number, hidden.until_ms);
@@ -308,11 +308,11 @@ impl Popper {
     }
 }
 
-fn hidden(reply: &Reply, life: u64, told: Told) -> Hidden {
+fn hidden(connected: &Connected<'_>, reply: &Reply, life: u64, told: Told) -> Hidden {
     let from_ms = reply.number("popTime") as u64;
     Hidden {
-        from_ms,
         until_ms: from_ms + reply.number("invisibleTime") as u64,
+        known_ms: connected.now_ms() as u64,
         life,
         told,
     }
