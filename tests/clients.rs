@@ -6,12 +6,13 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::client::Client;
+use common::scripts::{Script, missing};
 use common::{Broker, Options, Process};
 use ringmq::wire::Value;
 use ringmq::wire::codes::request;
@@ -72,11 +73,8 @@ fn go_v2() {
     let _turn = one_at_a_time();
     let folder = tempfile::tempdir().expect("a folder");
     let broker = Broker::start(&folder.path().join("store"), &options());
-    check(
-        "go/run.sh",
-        &["-namesrv", &broker.namesrv.to_string(), "-scenario", "all"],
-        &[],
-    );
+    let namesrv = broker.namesrv.to_string();
+    Script::new("go/run.sh", &["-namesrv", &namesrv, "-scenario", "all"]).run();
     assert!(broker.terminate().success());
 }
 
@@ -106,7 +104,7 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
                 "--scenario",
                 name,
             ];
-            check("java/run.sh", &words, &[]);
+            Script::new("java/run.sh", &words).run();
         };
         let broker = Broker::start(&store, &options);
         scenario(&broker, "clean", "before_restart");
@@ -213,12 +211,19 @@ fn a_rocketmq_broker_registers_with_our_name_server() {
     let mut asked = Client::connect(namesrv.parse().expect("an address"));
     let admin = |words: &[&str], expected: &str| {
         let words = [words, &["-n", &namesrv]].concat();
-        let printed = output("real-broker/mqadmin.sh", &words);
+        let printed = Script::new("real-broker/mqadmin.sh", &words)
+            .command()
+            .output();
+        let printed = printed.expect("bash is there");
+        let printed = [printed.stdout, printed.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed);
         assert!(printed.contains(expected), "{words:?} printed {printed}");
     };
 
-    let rocketmq = RocketMq::start(folder.path(), &namesrv, port);
-    wait_long("it registers", || asked.route("TBW102").is_some());
+    // So that its start need not wait until Maven has brought everything.
+    Script::new::<&str>("real-broker/env.sh", &[]).run();
+    let mut rocketmq = RocketMq::start(folder.path(), &namesrv, port);
+    rocketmq.until("it registers", || asked.route("TBW102").is_some());
     admin(&["clusterList"], "broker-a");
     admin(
         &[
@@ -234,7 +239,7 @@ fn a_rocketmq_broker_registers_with_our_name_server() {
         ],
         "success",
     );
-    wait_long("the new topic's route", || asked.route("Made").is_some());
+    rocketmq.until("the new topic's route", || asked.route("Made").is_some());
     let route = asked.route("Made").expect("just seen");
     assert_eq!(
         (
@@ -252,7 +257,7 @@ fn a_rocketmq_broker_registers_with_our_name_server() {
             "--scenario",
             scenario,
         ];
-        check("java/run.sh", &words, &[]);
+        Script::new("java/run.sh", &words).run();
     }
     admin(&["wipeWritePerm", "-b", "broker-a"], "OK");
     assert_eq!(
@@ -285,8 +290,8 @@ fn a_rocketmq_broker_registers_with_our_name_server() {
     wait_long("the lost broker's routes are gone", || {
         asked.route("Made").is_none()
     });
-    let rocketmq = RocketMq::start(folder.path(), &namesrv, port);
-    wait_long("it is back", || asked.route("Made").is_some());
+    let mut rocketmq = RocketMq::start(folder.path(), &namesrv, port);
+    rocketmq.until("it is back", || asked.route("Made").is_some());
     rocketmq.signal("TERM");
     wait_long("it takes its leave", || asked.route("Made").is_none());
     drop(rocketmq);
@@ -295,21 +300,35 @@ fn a_rocketmq_broker_registers_with_our_name_server() {
 }
 
 /// RocketMQ's broker without its name server; killed when dropped.
-struct RocketMq(std::process::Child);
+struct RocketMq {
+    child: Child,
+    folder: PathBuf,
+}
 
 impl RocketMq {
     fn start(folder: &Path, namesrv: &str, port: u16) -> RocketMq {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/namesrv/broker.sh");
-        let child = Command::new("bash")
-            .arg(script)
-            .arg(folder.join("rocketmq"))
-            .args([namesrv, &port.to_string()])
-            .spawn();
-        RocketMq(child.expect("bash is there"))
+        let folder = folder.join("rocketmq");
+        let (path, port) = (folder.to_str().expect("a plain name"), port.to_string());
+        let script = Script::new("namesrv/broker.sh", &[path, namesrv, &port]);
+        let child = script.command().spawn().expect("bash is there");
+        RocketMq { child, folder }
+    }
+
+    /// Waits for what it is to do while it runs.
+    fn until(&mut self, what: &str, mut done: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !done() {
+            let ended = self.child.try_wait().expect("it can be asked");
+            if ended.is_some() || started.elapsed() > START {
+                let printed = std::fs::read_to_string(self.folder.join("broker.out"));
+                panic!("in vain: {what}; ended: {ended:?}; it printed {printed:?}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.0.id().to_string();
+        let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status();
         assert!(status.expect("kill is there").success());
     }
@@ -317,12 +336,15 @@ impl RocketMq {
 
 impl Drop for RocketMq {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-/// As long as a virtual machine may need on a busy machine, and shorter than the two minutes of a name server's patience.
+/// What a virtual machine may need for its start on a busy machine.
+const START: Duration = Duration::from_secs(240);
+
+/// Shorter than the two minutes of a name server's patience.
 fn wait_long(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
@@ -351,11 +373,11 @@ fn mqadmin_prints_what_it_prints_against_rocketmq() {
     let out = folder.path().join("out");
     let out = out.to_str().expect("a temporary folder has a plain name");
     let (namesrv, addr) = (broker.namesrv.to_string(), broker.addr().to_string());
-    check("mqadmin/matrix.sh", &["run", &namesrv, &addr, out], &[]);
+    Script::new("mqadmin/matrix.sh", &["run", &namesrv, &addr, out]).run();
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/mqadmin/expected");
     let expected = expected.to_str().expect("the folder of this package");
     let words = ["compare", expected, out, "-v"];
-    check("mqadmin/matrix.sh", &words, &[]);
+    Script::new("mqadmin/matrix.sh", &words).run();
     assert!(broker.terminate().success());
 }
 
@@ -374,66 +396,6 @@ fn java(version: &str, words: &[&str], options: &Options<'_>) {
     let broker = Broker::start(&folder.path().join("store"), options);
     let namesrv = broker.namesrv.to_string();
     let all = [&[version, "ClientCheck", "--namesrv", &namesrv], words].concat();
-    check("java/run.sh", &all, &[]);
+    Script::new("java/run.sh", &all).run();
     assert!(broker.terminate().success());
-}
-
-/// Runs a script of `tests/clients`, which prints a line for each scenario.
-fn check(script: &str, words: &[&str], environment: &[(&str, &str)]) {
-    let output = run(script, words, environment);
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    println!("{script} {}\n{out}", words.join(" "));
-    assert!(
-        output.status.success(),
-        "{script} {} failed ({}):\n{out}\n{err}",
-        words.join(" "),
-        output.status
-    );
-}
-
-/// What a script prints that ends with 0 whatever happens.
-fn output(script: &str, words: &[&str]) -> String {
-    let output = run(script, words, &[]);
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn run(script: &str, words: &[&str], environment: &[(&str, &str)]) -> std::process::Output {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(script);
-    Command::new("bash")
-        .arg(path)
-        .args(words)
-        .envs(environment.iter().copied())
-        .output()
-        .expect("bash is there")
-}
-
-fn missing(tools: &[&str]) -> bool {
-    let absent: Vec<_> = tools.iter().filter(|tool| !is_there(tool)).collect();
-    if absent.is_empty() {
-        return false;
-    }
-    let text = format!(
-        "skipped: {absent:?} not found. Real clients need a JDK (17 or newer), Maven and Go: \
-         apt-get install openjdk-17-jdk-headless maven golang"
-    );
-    assert!(
-        std::env::var_os("RINGMQ_REQUIRE_CLIENTS").is_none(),
-        "{text}"
-    );
-    eprintln!("{text}");
-    true
-}
-
-fn is_there(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }

@@ -321,14 +321,20 @@ impl Broker {
     }
 }
 
-/// A broker port (with the VIP port two below) and a name server port that are free now. A second shard's are ten higher.
+/// A broker port (with the VIP port two below, and RocketMQ's port for replication one above) and a name server port that are
+/// free now. A second shard's are ten higher.
 pub fn free_ports() -> (u16, u16) {
     loop {
         let any = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let (broker, namesrv) = (any(), any());
         let port = broker.local_addr().expect("bound").port();
         let namesrv_port = namesrv.local_addr().expect("bound").port();
-        let others = [port - 2, port.saturating_add(8), port.saturating_add(10)];
+        let others = [
+            port - 2,
+            port.saturating_add(1),
+            port.saturating_add(8),
+            port.saturating_add(10),
+        ];
         let is_free =
             |port: u16| port != namesrv_port && TcpListener::bind(("127.0.0.1", port)).is_ok();
         if others.into_iter().all(is_free) {
