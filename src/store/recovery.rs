@@ -155,7 +155,9 @@ impl<'a, I: Io> Recovery<'a, I> {
             };
             self.wipe_behind(tail, wipe_to).await?;
             // What a killed process had written but not flushed is about to be shown to consumers.
-            self.segments.sync_from(from.min(tail)).await?;
+            if !mutant!(RecoveredNotFlushed) {
+                self.segments.sync_from(from.min(tail)).await?;
+            }
         }
         if origin != Origin::Usual {
             self.keep().await?;
@@ -764,7 +766,9 @@ impl<'a, I: Io> Recovery<'a, I> {
             false => Check::Crc,
         };
         let record = bytes.and_then(|bytes| Record::decode(bytes, check).ok());
-        Ok(record.filter(|record| record.physical_offset == position))
+        let is_here =
+            |record: &Record<'_>| record.physical_offset == position || mutant!(SkipPosition);
+        Ok(record.filter(is_here))
     }
 
     fn known(&self) -> Known<'a, I> {

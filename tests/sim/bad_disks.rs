@@ -75,6 +75,38 @@ pub fn failing_log(seed: u64) -> Tally {
     cluster.sim.tally()
 }
 
+#[test]
+fn a_single_error_of_a_flush_is_not_passed_over() {
+    for seed in SEEDS {
+        failing_flush(seed);
+    }
+}
+
+/// The kernel tells it once, and all later flushes succeed.
+pub fn failing_flush(seed: u64) -> Tally {
+    let dice = Dice::new(seed, 33);
+    let cluster = Cluster::new(seed, Flush::Async);
+    cluster.sim.run(async {
+        let shared = started(&cluster, seed).await;
+        let mut producer = Producer::new(&cluster, &shared, "producer").await;
+        producer.send_well(dice.within(0, 60) as usize).await;
+        cluster.sleep_ms(2 * FLUSH_INTERVAL_MS).await;
+        producer.send_well(dice.within(1, 5) as usize).await;
+        let rule = Rule::new(Fault::Io).of(Op::Sync).on("commitlog");
+        cluster.broker().inject(rule.times(1));
+        cluster.sleep_ms(2 * FLUSH_INTERVAL_MS).await;
+        let (_, reply) = producer.send(300).await;
+        assert!(!reply.is_success(), "taken after a flush that failed");
+        producer
+            .oracle()
+            .power_was_cut(cluster.sim.mono_ns() - 2 * FLUSH_INTERVAL_MS * MS);
+        end(&cluster, &producer, &dice);
+        cluster.start().await;
+        recovered::read_all(&cluster, &shared).await;
+    });
+    cluster.sim.tally()
+}
+
 fn end(cluster: &Cluster, producer: &Producer, dice: &Dice) {
     if dice.one_in(3) {
         return cluster.kill();

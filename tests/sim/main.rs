@@ -27,6 +27,7 @@ mod faults;
 mod filtering;
 mod history;
 mod kept;
+mod leftovers;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod oracle;
