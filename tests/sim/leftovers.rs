@@ -38,6 +38,8 @@ struct Fitting {
     /// Of a record, besides what its producer gives.
     overhead_bytes: usize,
     next_number: u64,
+    /// More of each record than it needs.
+    extra_bytes: usize,
     /// Behind the last record, as far as it is known.
     tail: u64,
 }
@@ -46,25 +48,18 @@ impl Fitting {
     async fn new(cluster: &Cluster, shared: &Rc<Shared>) -> Self {
         let mut producer = Producer::new(cluster, shared, "producer").await;
         let (sent, reply) = producer.send(8).await;
-        let queue = Queue {
-            topic: TOPIC.to_owned(),
-            id: 0,
-        };
-        let pull = Pull {
-            group: "readers",
-            queue: &queue,
-            offset: reply.number("queueOffset") as u64,
-            expression: "*",
-            hold_ms: 0,
-        };
+        let (_, physical_offset) = parse_offset_message_id(reply.text("msgId")).unwrap();
+        let offset = reply.number("queueOffset") as u64;
+        let queue = queue();
+        let pull = pull_from(&queue, offset);
         let found = requests::pull(&mut producer.client, &pull).await.unwrap();
-        let record = requests::records(&found.body)[0];
-        let size = record.total_size as usize;
+        let size = requests::records(&found.body)[0].total_size as usize;
         let mut fitting = Fitting {
             producer,
             overhead_bytes: size - given_bytes(&sent),
             next_number: sent.number + 1,
-            tail: record.physical_offset + size as u64,
+            extra_bytes: 0,
+            tail: physical_offset + size as u64,
         };
         // Its record ends with a sector, as all others from then on.
         fitting.burst(1, 0).await;
@@ -115,7 +110,8 @@ impl Fitting {
         };
         let least = self.tail as usize + self.overhead_bytes + given_bytes(&draft);
         let padding = least.next_multiple_of(SECTOR_BYTES) - least;
-        let sent = self.producer.oracle().sends(TOPIC, 8 + padding, 0, now_ms);
+        let body_bytes = draft.body_bytes + padding + self.extra_bytes;
+        let sent = self.producer.oracle().sends(TOPIC, body_bytes, 0, now_ms);
         assert_eq!(sent.number, self.next_number);
         self.next_number += 1;
         sent
@@ -125,6 +121,23 @@ impl Fitting {
         let id = parse_offset_message_id(reply.text("msgId"));
         let (_, physical_offset) = id.expect("the id says where it is");
         physical_offset + (self.overhead_bytes + given_bytes(sent)) as u64
+    }
+}
+
+fn queue() -> Queue {
+    Queue {
+        topic: TOPIC.to_owned(),
+        id: 0,
+    }
+}
+
+fn pull_from(queue: &Queue, offset: u64) -> Pull<'_> {
+    Pull {
+        group: "readers",
+        queue,
+        offset,
+        expression: "*",
+        hold_ms: 0,
     }
 }
 
@@ -166,7 +179,8 @@ pub fn torn_end(seed: u64) -> Tally {
             cluster.sleep_ms(2 * FLUSH_INTERVAL_MS).await;
             hold_flushes(&cluster);
             for _ in 0..dice.within(1, 2) {
-                fitting.burst(dice.within(2, 6), 0).await;
+                fitting.extra_bytes = *dice.pick(&[0, 0, 2 * SECTOR_BYTES]);
+                fitting.burst(dice.within(2, 4), 0).await;
             }
             cut_power(&cluster, &fitting);
             cluster.start().await;
@@ -179,6 +193,69 @@ pub fn torn_end(seed: u64) -> Tally {
         }
     });
     cluster.sim.tally()
+}
+
+#[test]
+fn nobody_sees_what_is_not_written_yet() {
+    for seed in SEEDS {
+        seen_and_lost(seed);
+    }
+}
+
+/// A consumer reads while the log is being written; then it ends.
+pub fn seen_and_lost(seed: u64) -> Tally {
+    let dice = Dice::new(seed, 56);
+    let cluster = Cluster::new(seed, Flush::Sync);
+    cluster.sim.run(async {
+        let shared = started(&cluster, seed).await;
+        for _ in 0..3 {
+            let mut fitting = Fitting::new(&cluster, &shared).await;
+            fitting.burst(dice.within(1, 9), 0).await;
+            let stall = Rule::new(Fault::Stall(Duration::from_secs(2)));
+            cluster.broker().inject(stall.of(Op::Write).on("commitlog"));
+            for _ in 0..dice.within(1, 5) {
+                let sent = fitting.next();
+                requests::send(&mut fitting.producer.client, &sent, 0);
+            }
+            fitting.producer.client.flush().await.unwrap();
+            let until_ns = cluster.sim.mono_ns() + dice.below(1_000) * MS;
+            while cluster.sim.mono_ns() < until_ns {
+                read_queue(&cluster, &shared).await;
+                cluster.sleep_ms(50).await;
+            }
+            match dice.one_in(2) {
+                true => cluster.kill(),
+                false => cluster.cut_power(),
+            }
+            cluster.broker().heal();
+            cluster.start().await;
+            recovered::read_all(&cluster, &shared).await;
+        }
+    });
+    cluster.sim.tally()
+}
+
+/// From its beginning to where it seems to end.
+async fn read_queue(cluster: &Cluster, shared: &Shared) {
+    let mut client = cluster.client("reader").await;
+    let (queue, mut offset) = (queue(), 0);
+    loop {
+        let asked_ns = cluster.sim.mono_ns();
+        let pull = pull_from(&queue, offset);
+        let reply = requests::pull(&mut client, &pull).await.unwrap();
+        if !reply.is_success() {
+            return;
+        }
+        let told = Told {
+            asked_ns,
+            told_ns: cluster.sim.mono_ns(),
+        };
+        for record in requests::records(&reply.body) {
+            let mut oracle = shared.oracle.borrow_mut();
+            oracle.delivered(&queue, offset, &record, told);
+            offset += 1;
+        }
+    }
 }
 
 #[test]

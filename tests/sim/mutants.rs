@@ -3,6 +3,7 @@
 //! ```text
 //! cargo test --profile sim --features mutants --test sim mutants -- --nocapture
 //! MUTANT=TimersLost SEED=3 ...                    only this one, to see how it fails
+//! SEEDS=200 ... without_mutants                   of each judge
 //! ```
 //!
 //! The histories come first. What they cannot find, or too rarely, a scenario does. A seed that fails without the bug, too,
@@ -36,6 +37,7 @@ const KEYS: Judge = judge("keys", kept::keys, 60);
 const LOCKS: Judge = judge("locks", kept::locks, 10);
 const POPS: Judge = judge("pops", pop::one_history, 60);
 const TORN_END: Judge = judge("torn end", leftovers::torn_end, 60);
+const SEEN_AND_LOST: Judge = judge("seen and lost", leftovers::seen_and_lost, 20);
 const RECYCLED_FILE: Judge = judge("recycled file", leftovers::recycled_file, 60);
 const JOURNAL_AND_LOG: Judge = judge("journal and log", leftovers::journal_and_log, 60);
 const JOURNAL_AND_QUEUE_FILES: Judge = judge(
@@ -45,7 +47,7 @@ const JOURNAL_AND_QUEUE_FILES: Judge = judge(
 );
 const SHOWN_AND_CUT: Judge = judge("shown and cut", leftovers::shown_and_cut, 20);
 
-const ALL: [Judge; 15] = [
+const ALL: [Judge; 16] = [
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -57,6 +59,7 @@ const ALL: [Judge; 15] = [
     LOCKS,
     POPS,
     TORN_END,
+    SEEN_AND_LOST,
     RECYCLED_FILE,
     JOURNAL_AND_LOG,
     JOURNAL_AND_QUEUE_FILES,
@@ -76,7 +79,8 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::SwallowFlushError => FAILING_FLUSH,
         Mutant::SkipRecordCrc => ROT,
         Mutant::SkipPosition => RECYCLED_FILE,
-        Mutant::TailNotWiped => TORN_END,
+        Mutant::SkipTailCrc | Mutant::TailNotWiped => TORN_END,
+        Mutant::ShowBeforeWrite => SEEN_AND_LOST,
         Mutant::RecoveredNotFlushed => SHOWN_AND_CUT,
         Mutant::JournalAheadOfLog => JOURNAL_AND_LOG,
         Mutant::JournalAheadOfQueueFiles => JOURNAL_AND_QUEUE_FILES,
@@ -139,8 +143,9 @@ fn search(judge: Judge, mutant: Mutant) -> (u64, Option<String>) {
 #[test]
 fn without_mutants_nothing_is_found() {
     let start = number_from("SEED").unwrap_or_else(fresh_seed);
+    let seeds = number_from("SEEDS").unwrap_or(SOUND_SEEDS);
     let runs = ALL.map(|judge| {
-        let runs = runs(judge, None, start, Enough::Seeds(SOUND_SEEDS));
+        let runs = runs(judge, None, start, Enough::Seeds(seeds));
         (judge.name, runs)
     });
     let failed = runs.iter().filter(|(_, runs)| !runs.failures.is_empty());
