@@ -118,6 +118,7 @@ fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
         is_ending: Cell::new(false),
         popped_ms: Cell::new(0),
         is_disk_full: Cell::new(false),
+        is_log_failing: Cell::new(false),
         reserved_ms: cluster.reserved_ms(),
         kept: RefCell::new(Kept::default()),
     })
