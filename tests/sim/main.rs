@@ -16,7 +16,8 @@
 //!
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
-//! is what a disk does in passing, [`bad_disks`] what it does once and for all, and [`kept`] what stands beside the log.
+//! is what a disk does in passing, [`bad_disks`] what it does once and for all, and [`kept`] what stands beside the log;
+//! [`leftovers`] is what ends leave on the device.
 
 mod bad_disks;
 mod calls;
