@@ -156,6 +156,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             self.wipe_behind(tail, wipe_to).await?;
             // What a killed process had written but not flushed is about to be shown to consumers.
             if !mutant!(RecoveredNotFlushed) {
+                self.write_again(from, tail).await?;
                 self.segments.sync_from(from.min(tail)).await?;
             }
         }
@@ -968,6 +969,26 @@ impl<'a, I: Io> Recovery<'a, I> {
                 self.segments.zero(position, len as u64).await?;
             }
             position += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes once more what was not flushed for certain. A flush may have failed before the process ended; what the kernel
+    /// has dropped then it holds to be clean, and a flush of today says nothing of it.
+    async fn write_again(&self, from: u64, tail: u64) -> Result<(), StoreError> {
+        let unflushed = self.config.max_unflushed_bytes + BLOCK_BYTES as u64;
+        let mut position = floor(from.max(tail.saturating_sub(unflushed)));
+        while position < tail {
+            let in_segment =
+                self.segments.segment_bytes() - position % self.segments.segment_bytes();
+            let len = (ceil(tail) - position)
+                .min(in_segment)
+                .min(READ_BYTES as u64);
+            let Some(blocks) = self.segments.read(position, len as usize).await? else {
+                return Ok(());
+            };
+            self.segments.write(position, blocks).await.0?;
+            position += len;
         }
         Ok(())
     }
