@@ -58,6 +58,8 @@ pub(super) struct Recovery<'a, I: Io> {
     pub index: Option<Mark>,
     /// Up to here the log is known to have been on the device.
     flushed_to: u64,
+    /// Every record from here on was written by this broker, and ends in its CRC.
+    ours_from: u64,
     /// What of the log was left behind, and the last part of it.
     lost_bytes: u64,
     gap: Option<Gap>,
@@ -94,6 +96,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             checkpointed: 0,
             index: None,
             flushed_to: 0,
+            ours_from: u64::MAX,
             lost_bytes: 0,
             gap: None,
         }
@@ -265,6 +268,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         self.checkpoint.revoke().await?;
         self.queues.clear();
         (self.messages, self.lost_bytes, self.gap) = (0, 0, None);
+        self.ours_from = u64::MAX;
         self.keep_queue_ends(log_min).await?;
         self.queue_files.sync().await?;
         self.reached = Reached {
@@ -332,6 +336,9 @@ impl<'a, I: Io> Recovery<'a, I> {
                 && self.have_folders().await?
             {
                 let origin = reader.origin();
+                if origin == Origin::Usual {
+                    self.ours_from = self.reached.position;
+                }
                 self.journal.go_on(reader).await?;
                 return Ok(Some(origin));
             }
@@ -769,7 +776,9 @@ impl<'a, I: Io> Recovery<'a, I> {
         let record = bytes.and_then(|bytes| Record::decode(bytes, check).ok());
         let is_here =
             |record: &Record<'_>| record.physical_offset == position || mutant!(SkipPosition);
-        Ok(record.filter(is_here))
+        // Or whatever took the CRC's place in a torn write could pass for a record that RocketMQ has written.
+        let is_covered = |record: &Record<'_>| position < self.ours_from || record.has_crc();
+        Ok(record.filter(is_here).filter(is_covered))
     }
 
     fn known(&self) -> Known<'a, I> {
