@@ -58,14 +58,20 @@ mod chosen {
         SkipRecordCrc,
         /// A recovery takes a record without its CRCs.
         SkipTailCrc,
-        /// What is behind the log's end after a crash stays there.
+        /// In a recovery a record need not say the position at which it stands.
+        SkipPosition,
+        /// What a recovery has cut off the log stays there, and is read by a later one.
         TailNotWiped,
+        /// What a recovery found is shown before it is flushed.
+        RecoveredNotFlushed,
         /// The log buffer gives out what has been overwritten.
         StaleLogBuffer,
-        /// The checkpoint is written before the log up to it is flushed.
-        CheckpointAheadOfLog,
-        /// The checkpoint is written before the queues' files up to it are flushed.
-        CheckpointAheadOfQueues,
+        /// After a restart the log buffer gives out what it has not read.
+        BlankLogBuffer,
+        /// A block of the journal is written before the log up to it is flushed.
+        JournalAheadOfLog,
+        /// Journal and checkpoint speak of queue files that are not flushed.
+        JournalAheadOfQueueFiles,
         /// After a crash the key index goes on at the log's end.
         IndexNotContinued,
         /// The files of config/ are overwritten.

@@ -183,6 +183,16 @@ pub(super) fn trailing_crc(properties: &[u8]) -> Option<u32> {
     u32::try_from(value).ok()
 }
 
+/// Whether what `properties` end in is no CRC of their record, but has most of its name and stands where that would.
+pub(super) fn nearly_have_crc(properties: &[u8]) -> bool {
+    let Some(at) = properties.len().checked_sub(CRC_PROPERTY_BYTES) else {
+        return false;
+    };
+    let name = properties[at..].iter().zip(CRC32.as_bytes());
+    let right = name.filter(|(got, expected)| got == expected).count();
+    right > CRC32.len() / 2 && trailing_crc(properties).is_none()
+}
+
 /// Writes the trailing CRC property: ten digits, the least significant first (`MessageDecoder.createCrc32`).
 pub(super) fn write_crc(dst: &mut [u8], mut crc: u32) {
     assert_eq!(dst.len(), CRC_PROPERTY_BYTES);

@@ -78,6 +78,9 @@ impl CommitLog {
         if mutant!(StaleLogBuffer) {
             return self.loaded_from;
         }
+        if mutant!(BlankLogBuffer) {
+            return overwritten;
+        }
         self.loaded_from.max(overwritten)
     }
 

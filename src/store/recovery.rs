@@ -155,7 +155,10 @@ impl<'a, I: Io> Recovery<'a, I> {
             };
             self.wipe_behind(tail, wipe_to).await?;
             // What a killed process had written but not flushed is about to be shown to consumers.
-            self.segments.sync_from(from.min(tail)).await?;
+            if !mutant!(RecoveredNotFlushed) {
+                self.write_again(from, tail).await?;
+                self.segments.sync_from(from.min(tail)).await?;
+            }
         }
         if origin != Origin::Usual {
             self.keep().await?;
@@ -766,10 +769,11 @@ impl<'a, I: Io> Recovery<'a, I> {
             false => Check::Crc,
         };
         let record = bytes.and_then(|bytes| Record::decode(bytes, check).ok());
+        let is_here =
+            |record: &Record<'_>| record.physical_offset == position || mutant!(SkipPosition);
         let may_lack_crc = origin != Origin::Usual || mutant!(SkipTailCrc);
-        Ok(record.filter(|record| {
-            record.physical_offset == position && (may_lack_crc || record.has_crc())
-        }))
+        let is_covered = |record: &Record<'_>| may_lack_crc || record.has_crc();
+        Ok(record.filter(is_here).filter(is_covered))
     }
 
     fn known(&self) -> Known<'a, I> {
@@ -969,6 +973,26 @@ impl<'a, I: Io> Recovery<'a, I> {
                 self.segments.zero(position, len as u64).await?;
             }
             position += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes once more what was not flushed for certain. A flush may have failed before the process ended; what the kernel
+    /// has dropped then it holds to be clean, and a flush of today says nothing of it.
+    async fn write_again(&self, from: u64, tail: u64) -> Result<(), StoreError> {
+        let unflushed = self.config.max_unflushed_bytes + BLOCK_BYTES as u64;
+        let mut position = floor(from.max(tail.saturating_sub(unflushed)));
+        while position < tail {
+            let in_segment =
+                self.segments.segment_bytes() - position % self.segments.segment_bytes();
+            let len = (ceil(tail) - position)
+                .min(in_segment)
+                .min(READ_BYTES as u64);
+            let Some(blocks) = self.segments.read(position, len as usize).await? else {
+                return Ok(());
+            };
+            self.segments.write(position, blocks).await.0?;
+            position += len;
         }
         Ok(())
     }

@@ -196,7 +196,7 @@ impl<I: Io> Store<I> {
         if news == 0 && reached == self.journal.put() && self.deleted.borrow().is_empty() {
             return Ok(());
         }
-        if !mutant!(CheckpointAheadOfLog) {
+        if !mutant!(JournalAheadOfLog) {
             self.flush_log(reached.position).await?;
         }
         let mut block = Block::new();
@@ -261,7 +261,7 @@ impl<I: Io> Store<I> {
     async fn save_files(&self, position: u64) -> Result<(), StoreError> {
         let mut written = Vec::new();
         let saved = match self.write_files(position, &mut written).await {
-            Ok(()) if mutant!(CheckpointAheadOfQueues) => Ok(()),
+            Ok(()) if mutant!(JournalAheadOfQueueFiles) => Ok(()),
             Ok(()) => self.queue_files.sync().await,
             failed => failed,
         };

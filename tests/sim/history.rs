@@ -10,7 +10,7 @@ use ringmq::io::{Clock, Disk, Spawn};
 use ringmq::sim::{Fault, Op, Rule, SimConfig, Tally};
 use ringmq::store::{Flush, Retention};
 
-use crate::cluster::{self, Cluster, DELAY_LEVELS_MS, DISK_BYTES};
+use crate::cluster::{self, Cluster, DELAY_LEVELS_MS, DISK_BYTES, FLUSH_INTERVAL_MS};
 use crate::dice::Dice;
 use crate::recovered;
 use crate::weather;
@@ -47,7 +47,11 @@ pub fn tally_and_trace(seed: u64) -> (Tally, u64) {
         start_clients(&cluster, &shared, &dice);
         for _ in 0..dice.within(1, MOST_ENDS) {
             live(&cluster, &shared, &dice).await;
-            end_and_restart(&cluster, &shared, &dice).await;
+            let failed_ns = match dice.one_in(5) {
+                true => fail_log(&cluster, &shared, &dice).await,
+                false => None,
+            };
+            end_and_restart(&cluster, &shared, &dice, failed_ns).await;
         }
         cluster.sleep_ms(dice.within(20, 1_000)).await;
         let stored = settle(&cluster, &shared).await;
@@ -207,11 +211,35 @@ fn stall_log(cluster: &Cluster, dice: &Dice) {
     cluster.broker().inject(rule);
 }
 
-async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+/// No write of the log succeeds any more; since when. The keeper's settings could not be kept.
+async fn fail_log(cluster: &Cluster, shared: &Shared, dice: &Dice) -> Option<u64> {
+    let has_keeper = shared
+        .hosts
+        .borrow()
+        .iter()
+        .any(|host| host.starts_with("keeper"));
+    if has_keeper {
+        return None;
+    }
+    disturb(cluster, shared);
+    let fault = *dice.pick(&[Fault::Io, Fault::Short]);
+    let rule = Rule::new(fault).of(Op::Write).on("commitlog");
+    shared.is_log_failing.set(true);
+    cluster.broker().inject(rule);
+    let failed_ns = cluster.sim.mono_ns();
+    shared.oracle.borrow_mut().ended_badly(failed_ns);
+    cluster.sleep_ms(dice.within(20, 2_000)).await;
+    Some(failed_ns)
+}
+
+/// `failed_ns`: since then nothing of the log has been written.
+async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice, failed_ns: Option<u64>) {
     disturb(cluster, shared);
     shared.disturb();
     shared.is_closed.set(true);
-    let crashed_ns = end(cluster, shared, dice).await;
+    let ended_ns = end(cluster, shared, dice, failed_ns).await;
+    let crashed_ns = failed_ns.or(ended_ns);
+    let unflushed_ns = unflushed_ns(crashed_ns, cluster.sim.mono_ns());
     shared.life.set(shared.life.get() + 1);
     cluster.sleep_ms(dice.within(0, 1_000)).await;
     cluster.broker().heal();
@@ -228,12 +256,13 @@ async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
             continue;
         }
         cluster.cut_power();
-        if let Some(crashed_ns) = crashed_ns {
-            // Nobody has flushed since.
-            shared.oracle.borrow_mut().power_was_cut(crashed_ns);
+        // Nobody has flushed since.
+        for cut_ns in &unflushed_ns {
+            shared.oracle.borrow_mut().power_was_cut(*cut_ns);
         }
     }
     cluster.start().await;
+    shared.is_log_failing.set(false);
     recovered::check_state(cluster, shared, crashed_ns).await;
     shared.disturb();
     shared.is_closed.set(false);
@@ -243,8 +272,21 @@ async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     }
 }
 
+/// Power cuts at these times would take back what one can that comes later, when nothing has been flushed since the first of
+/// them: also what somebody has seen only then.
+fn unflushed_ns(from_ns: Option<u64>, now_ns: u64) -> Vec<u64> {
+    let interval_ns = FLUSH_INTERVAL_MS as usize * 1_000_000;
+    let since = from_ns.map(|from_ns| (from_ns..=now_ns).step_by(interval_ns).chain([now_ns]));
+    since.into_iter().flatten().collect()
+}
+
 /// When it ended, if not properly.
-async fn end(cluster: &Cluster, shared: &Shared, dice: &Dice) -> Option<u64> {
+async fn end(
+    cluster: &Cluster,
+    shared: &Shared,
+    dice: &Dice,
+    failed_ns: Option<u64>,
+) -> Option<u64> {
     let end = dice.below(6);
     let ends = [
         "stop",
@@ -268,7 +310,9 @@ async fn end(cluster: &Cluster, shared: &Shared, dice: &Dice) -> Option<u64> {
     match is_power_cut {
         true => {
             cluster.cut_power();
-            shared.oracle.borrow_mut().power_was_cut(now_ns);
+            for cut_ns in unflushed_ns(failed_ns.or(Some(now_ns)), now_ns) {
+                shared.oracle.borrow_mut().power_was_cut(cut_ns);
+            }
         }
         false => cluster.kill(),
     }

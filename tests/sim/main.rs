@@ -16,7 +16,8 @@
 //!
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
-//! is what a disk does in passing, [`bad_disks`] what it does once and for all, and [`kept`] what stands beside the log.
+//! is what a disk does in passing, [`bad_disks`] what it does once and for all, and [`kept`] what stands beside the log;
+//! [`leftovers`] is what ends leave on the device.
 
 mod bad_disks;
 mod calls;
@@ -27,6 +28,7 @@ mod faults;
 mod filtering;
 mod history;
 mod kept;
+mod leftovers;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod oracle;
@@ -117,6 +119,7 @@ fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
         is_ending: Cell::new(false),
         popped_ms: Cell::new(0),
         is_disk_full: Cell::new(false),
+        is_log_failing: Cell::new(false),
         reserved_ms: cluster.reserved_ms(),
         kept: RefCell::new(Kept::default()),
     })

@@ -27,6 +27,11 @@ pub fn some_weather(cluster: &Cluster, dice: &Dice) {
         broker.inject(rule.times(dice.within(1, 2)));
     }
     if dice.one_in(3) {
+        // Whoever reads it tries once more, by itself.
+        let unread = Rule::new(Fault::Io).of(Op::Read).on("commitlog");
+        broker.inject(unread.after(dice.below(40)).times(1));
+    }
+    if dice.one_in(3) {
         let (fault, op) = *dice.pick(&[
             (Fault::Io, Op::Write),
             (Fault::Io, Op::Sync),

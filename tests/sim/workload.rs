@@ -51,6 +51,8 @@ pub struct Shared {
     pub popped_ms: Cell<i64>,
     /// There is no space, or there was none a moment ago.
     pub is_disk_full: Cell<bool>,
+    /// The log cannot be written, until the next start.
+    pub is_log_failing: Cell<bool>,
     /// How long messages are kept.
     pub reserved_ms: u64,
     /// What the keeper's topics and groups may be.
@@ -153,9 +155,14 @@ impl<'a> Connected<'a> {
         oracle
     }
 
-    /// Whether a refusal for want of space, of a broker or of a disk that keeps up has a reason.
+    /// Whether a refusal for want of space, of a log, of a broker or of a disk that keeps up has a reason.
     fn excuses(&self, reply: &Reply) -> bool {
         match reply.code {
+            response::SERVICE_NOT_AVAILABLE | response::SYSTEM_ERROR
+                if self.shared.is_log_failing.get() =>
+            {
+                true
+            }
             response::SERVICE_NOT_AVAILABLE => {
                 self.is_disturbed() || self.shared.is_disk_full.get()
             }

@@ -138,7 +138,7 @@ async fn send_back(
     let kept_from_ms = now_ms - connected.shared.reserved_ms as i64;
     let is_excused = match reply.code {
         // It has gone meanwhile.
-        response::SYSTEM_ERROR => record.store_timestamp_ms < kept_from_ms + 1_000,
+        response::SYSTEM_ERROR if record.store_timestamp_ms < kept_from_ms + 1_000 => true,
         _ => connected.excuses(&reply),
     };
     assert!(is_excused, "a send-back was refused: {reply:?}");
@@ -182,6 +182,13 @@ async fn rewind(
     let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
     let (reply, told) = connected.call(code, &fields, &[]).await?;
     match reply.code {
+        // It is not saved, although the answer says so.
+        response::SUCCESS if connected.shared.is_log_failing.get() => {
+            let mut oracle = connected.oracle();
+            oracle.does_not_commit(group, queue, rewind);
+            let unsaved = oracle.commits(group, queue, back as i64);
+            oracle.committed(group, queue, unsaved, told.told_ns);
+        }
         response::SUCCESS => connected
             .oracle()
             .committed(group, queue, rewind, told.told_ns),

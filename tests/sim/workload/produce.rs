@@ -166,6 +166,7 @@ async fn recall(connected: &mut Connected<'_>, message: &Sent, handle: &str) -> 
         response::ILLEGAL_OPERATION => {}
         response::SYSTEM_ERROR if connected.shared.is_disk_full.get() => {}
         response::SYSTEM_ERROR if connected.is_disturbed() => {}
+        _ if connected.excuses(&reply) => {}
         _ => panic!("{message:?} cannot be taken back: {reply:?}"),
     }
     Ok(())
