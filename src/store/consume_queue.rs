@@ -104,6 +104,8 @@ pub(super) struct ConsumeQueues {
     /// Queues of which the journal lacks something, and those that are gone.
     news: VecDeque<QueueIndex>,
     gone: Vec<QueueIndex>,
+    /// Queues of which the journal has got the first entry. Those that are saved meanwhile are passed over.
+    begun: VecDeque<QueueIndex>,
     next_number: u32,
     /// Where the search for chunks to give back goes on.
     hand: usize,
@@ -122,6 +124,7 @@ impl ConsumeQueues {
             dirty: VecDeque::new(),
             news: VecDeque::new(),
             gone: Vec::new(),
+            begun: VecDeque::new(),
             next_number: 0,
             hand: 0,
             saved_digest: 0,
@@ -138,6 +141,7 @@ impl ConsumeQueues {
         self.dirty.clear();
         self.news.clear();
         self.gone.clear();
+        self.begun.clear();
         self.next_number = 0;
         self.hand = 0;
         self.saved_digest = 0;
@@ -407,7 +411,26 @@ impl ConsumeQueues {
             let queue = self.queue_mut(index);
             block.put_entries(queue.number, from, &bytes);
             queue.journaled_to = from + count;
+            if from == 0 {
+                self.begun.push_back(index);
+            }
         }
+    }
+
+    /// The next queue of which the journal has the first entry and no file anything, and the bytes of that entry.
+    pub fn next_without_file(&mut self) -> Option<(QueueIndex, u64, Vec<u8>)> {
+        loop {
+            let index = self.begun.pop_front()?;
+            let queue = self.queue(index);
+            if !queue.gone && queue.saved_to == 0 {
+                return Some((index, 0, self.encoded(index, 0, 1, u64::MAX)));
+            }
+        }
+    }
+
+    /// The file of this queue could not be begun.
+    pub fn not_begun(&mut self, index: QueueIndex) {
+        self.begun.push_back(index);
     }
 
     /// Puts the queues that are gone, the last items of a block: what it has of them does not count.
