@@ -170,6 +170,7 @@ fn a_deleted_topic_stays_deleted() {
         sim.crash("a");
         let store = open(sim, flush).await;
         assert_eq!(store.find_queue("A", 0), None);
+        assert!(store.topics().iter().all(|(topic, _)| topic != "A"));
         assert!(!exists(sim, "/store/consumequeue/A/0/00000000000000000000").await);
     });
 }
