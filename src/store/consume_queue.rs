@@ -462,6 +462,23 @@ impl ConsumeQueues {
         true
     }
 
+    /// Puts queues of a deleted topic into the table, so that a start removes the files which they may have.
+    pub fn put_removal(&mut self, block: &mut Block, topic: &str, queue_ids: &[u32]) {
+        for queue_id in queue_ids {
+            let number = self.next_number;
+            self.next_number += 1;
+            block.put_queue(&QueueItem {
+                number,
+                topic,
+                queue_id: *queue_id,
+                min: 0,
+                base: 0,
+                first_position: None,
+            });
+            block.put_deleted(number);
+        }
+    }
+
     fn put_queue(&mut self, block: &mut Block, generation: u64, index: QueueIndex) {
         let queue = &mut self.queues[index.0 as usize];
         if queue.known_in != generation {

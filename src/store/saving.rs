@@ -229,11 +229,17 @@ impl<I: Io> Store<I> {
     }
 
     async fn begin_generation(&self) -> Result<(), StoreError> {
-        let deleted = self.deleted.borrow().len();
         let generation = self.journal.next_generation();
-        let mut place = 0;
+        let (mut place, mut deleted) = (0, 0);
         let put_some = |block: &mut Block| {
             let queues = &mut self.state.borrow_mut().queues;
+            // Ahead of the rows: another queue may have that name by now.
+            let (removable, more) = (self.removable.borrow(), self.deleted.borrow());
+            let known = removable.iter().filter(|_| place == 0);
+            for (topic, queue_ids) in known.chain(more.iter().skip(deleted)) {
+                queues.put_removal(block, topic, queue_ids);
+            }
+            deleted = more.len();
             while queues.put_row(block, generation, place) {
                 place += 1;
                 if block.is_a_piece() {

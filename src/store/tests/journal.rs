@@ -5,6 +5,7 @@ use super::*;
 
 const JOURNAL: &str = "/store/queuejournal";
 const CHECKPOINT: &str = "/store/checkpoint";
+const QUEUE_A: &str = "/store/consumequeue/A/0/00000000000000000000";
 
 async fn fill(sim: &Sim, store: &SimStore, from: u8, to: u8) {
     for n in from..to {
@@ -158,6 +159,35 @@ fn a_topic_made_again_does_not_see_its_former_life_in_the_journal() {
     }
 }
 
+/// Whenever it is deleted, also while the files of all queues are saved: what a crash leaves has no file of it.
+#[test]
+fn no_file_of_a_deleted_topic_is_left_behind() {
+    for seed in 0..200 {
+        let sim = sim(seed);
+        sim.run(async {
+            let store = open(&sim, Flush::Sync).await;
+            fill(&sim, &store, 0, 4).await;
+            store.close().await.unwrap();
+            let store = open(&sim, Flush::Sync).await;
+            fill(&sim, &store, 4, 8).await;
+            // A file of the log is full.
+            for _ in 0..9 {
+                send(&sim, &store, "B", &[0; 8_000]).await;
+            }
+            sim.sleep(Duration::from_micros(sim.below(60_000))).await;
+            store.delete_topic("A");
+            sim.sleep(Duration::from_micros(sim.below(10_000))).await;
+            sim.crash("a");
+            let store = open(&sim, Flush::Sync).await;
+            let is_back = store.find_queue("A", 0).is_some();
+            assert_eq!(exists(&sim, QUEUE_A).await, is_back);
+            if is_back {
+                assert_eq!(bodies(&store, "A").await.len(), 8);
+            }
+        });
+    }
+}
+
 /// Deleted, it is not back after a crash.
 #[test]
 fn a_deleted_topic_stays_deleted() {
@@ -171,7 +201,7 @@ fn a_deleted_topic_stays_deleted() {
         let store = open(sim, flush).await;
         assert_eq!(store.find_queue("A", 0), None);
         assert!(store.topics().iter().all(|(topic, _)| topic != "A"));
-        assert!(!exists(sim, "/store/consumequeue/A/0/00000000000000000000").await);
+        assert!(!exists(sim, QUEUE_A).await);
     });
 }
 
