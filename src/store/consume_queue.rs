@@ -506,7 +506,11 @@ impl ConsumeQueues {
     /// The journal has everything of this queue.
     pub fn journaled(&mut self, index: QueueIndex) {
         let queue = self.queue_mut(index);
+        let is_first = queue.journaled_to == 0;
         queue.journaled_to = queue.bounds.max;
+        if is_first {
+            self.begun.push_back(index);
+        }
     }
 
     /// Entries up to `offset` are in the queue's files.

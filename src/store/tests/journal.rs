@@ -2,6 +2,7 @@
 //! the start itself, or of the store in RocketMQ's hands.
 
 use super::*;
+use crate::store::consume_queue::ENTRY_BYTES;
 
 const JOURNAL: &str = "/store/queuejournal";
 const CHECKPOINT: &str = "/store/checkpoint";
@@ -157,6 +158,30 @@ fn a_topic_made_again_does_not_see_its_former_life_in_the_journal() {
             }
         });
     }
+}
+
+/// By it RocketMQ knows, as it reads the log's last files again after a kill, which messages are of the topic's former life.
+#[test]
+fn a_queue_has_a_file_soon_after_its_first_message() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        fill(sim, &store, 0, 4).await;
+        seconds(sim, 2).await;
+        store.delete_topic("A");
+        let first = send(sim, &store, "A", b"new").await;
+        send(sim, &store, "A", b"newer").await;
+        seconds(sim, 2).await;
+        sim.crash("a");
+        let bytes = read_part(sim, QUEUE_A, 0, ENTRY_BYTES).await;
+        let entry = Entry::decode(bytes.first_chunk().unwrap());
+        assert_eq!(entry.physical_offset, first.physical_offset);
+        // Or the crash came first.
+        sim.host("a").remove_file(Path::new(QUEUE_A)).await.unwrap();
+        let store = open(sim, flush).await;
+        assert_eq!(bodies(&store, "A").await, [&b"new"[..], b"newer"]);
+        seconds(sim, 1).await;
+        assert!(exists(sim, QUEUE_A).await);
+    });
 }
 
 /// Whenever it is deleted, also while the files of all queues are saved: what a crash leaves has no file of it.
