@@ -54,23 +54,25 @@ fn a_store_moves_from_rocketmq_to_ringmq_and_back() {
     };
     let rocketmq = store.rocketmq();
     store.is_refused_to_ringmq();
-    store.fill_until_killed("a", || rocketmq.kill(), Moving::noted_by_rocketmq);
+    let fill = ["fill", "a", MESSAGES, "killed"];
+    store.run_until_killed(&fill, || rocketmq.kill(), Moving::noted_by_rocketmq);
+    println!("RocketMQ killed, then ringmq");
     let ringmq = store.ringmq();
-    store.check("RocketMQ killed, then ringmq");
-    store.fill_until_killed("b", || ringmq.kill(), |_| RINGMQ_NOTES_MS);
+    let fill = ["check", "fill", "b", MESSAGES, "killed"];
+    store.run_until_killed(&fill, || ringmq.kill(), |_| RINGMQ_NOTES_MS);
+    println!("ringmq killed, then RocketMQ");
     let rocketmq = store.rocketmq();
-    store.check("ringmq killed, then RocketMQ");
-    store.fill("c");
+    store.run(&["check", "fill", "c", MESSAGES]);
     rocketmq.stop();
     store.ended("stopped", 0, 0);
+    println!("RocketMQ stopped, then ringmq");
     let ringmq = store.ringmq();
-    store.check("RocketMQ stopped, then ringmq");
-    store.fill("d");
+    store.run(&["check", "fill", "d", MESSAGES]);
     assert!(ringmq.terminate().success());
     store.ended("stopped", 0, 0);
-    let rocketmq = store.rocketmq();
-    store.check("ringmq stopped, then RocketMQ");
-    rocketmq.stop();
+    println!("ringmq stopped, then RocketMQ");
+    let _rocketmq = store.rocketmq();
+    store.run(&["check"]);
 }
 
 /// A store that RocketMQ and ringmq own in turn, at the same ports, and the ledgers of what they have promised.
@@ -147,31 +149,24 @@ impl Moving {
         own.into_iter().chain(words).collect()
     }
 
-    /// Compares everything with all ledgers.
-    fn check(&self, moved: &str) {
-        println!("{moved}:");
-        Script::new("moves/run.sh", &self.words(&["check"])).run();
-    }
-
-    /// Adds to everything what a new ledger says.
-    fn fill(&self, name: &str) {
-        Script::new("moves/run.sh", &self.words(&["fill", name, MESSAGES])).run();
+    /// Compares everything with all ledgers, and adds to everything what a new ledger says.
+    fn run(&self, words: &[&str]) {
+        Script::new("moves/run.sh", &self.words(words)).run();
     }
 
     /// The broker is killed while messages are being sent.
-    fn fill_until_killed(
+    fn run_until_killed(
         &mut self,
-        name: &str,
+        words: &[&str],
         kill: impl FnOnce(),
         noted_ms: impl FnOnce(&Self) -> u64,
     ) {
-        let words = self.words(&["fill", name, MESSAGES, "killed"]);
-        let mut command = Script::new("moves/run.sh", &words).command();
+        let mut command = Script::new("moves/run.sh", &self.words(words)).command();
         let mut filling = Process::spawn(&mut command);
         let filled =
-            filling.until_line(Duration::from_secs(200), |line| line.starts_with("filled"));
+            filling.until_line(Duration::from_secs(230), |line| line.starts_with("filled"));
         if let Err(printed) = filled {
-            panic!("nothing was filled: {printed}");
+            panic!("{words:?}: {printed}");
         }
         // What is noted now and then is noted by now, and the sends go on.
         std::thread::sleep(Duration::from_millis(2_500));
