@@ -2,8 +2,8 @@
 //! with them.
 //!
 //! Each queue's minimum moves first, then the files go, the oldest first: who asks for an offset is told of the new
-//! minimum before anything is missing. A crash between the two takes the minimum back, and the messages are there. Only
-//! files below the checkpoint go: what a restart reads of the log has to be there.
+//! minimum before anything is missing. A crash between the two takes the minimum back, and the messages are there, unless the
+//! journal has it already. Only files below the checkpoint go: what a restart reads of the log has to be there.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;

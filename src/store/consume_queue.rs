@@ -104,6 +104,8 @@ pub(super) struct ConsumeQueues {
     /// Queues of which the journal lacks something, and those that are gone.
     news: VecDeque<QueueIndex>,
     gone: Vec<QueueIndex>,
+    /// Queues of which the journal has got the first entry. Those that are saved meanwhile are passed over.
+    begun: VecDeque<QueueIndex>,
     next_number: u32,
     /// Where the search for chunks to give back goes on.
     hand: usize,
@@ -122,6 +124,7 @@ impl ConsumeQueues {
             dirty: VecDeque::new(),
             news: VecDeque::new(),
             gone: Vec::new(),
+            begun: VecDeque::new(),
             next_number: 0,
             hand: 0,
             saved_digest: 0,
@@ -138,6 +141,7 @@ impl ConsumeQueues {
         self.dirty.clear();
         self.news.clear();
         self.gone.clear();
+        self.begun.clear();
         self.next_number = 0;
         self.hand = 0;
         self.saved_digest = 0;
@@ -407,7 +411,26 @@ impl ConsumeQueues {
             let queue = self.queue_mut(index);
             block.put_entries(queue.number, from, &bytes);
             queue.journaled_to = from + count;
+            if from == 0 {
+                self.begun.push_back(index);
+            }
         }
+    }
+
+    /// The next queue of which the journal has the first entry and no file anything, and the bytes of that entry.
+    pub fn next_without_file(&mut self) -> Option<(QueueIndex, u64, Vec<u8>)> {
+        loop {
+            let index = self.begun.pop_front()?;
+            let queue = self.queue(index);
+            if !queue.gone && queue.saved_to == 0 {
+                return Some((index, 0, self.encoded(index, 0, 1, u64::MAX)));
+            }
+        }
+    }
+
+    /// The file of this queue could not be begun.
+    pub fn not_begun(&mut self, index: QueueIndex) {
+        self.begun.push_back(index);
     }
 
     /// Puts the queues that are gone, the last items of a block: what it has of them does not count.
@@ -439,6 +462,23 @@ impl ConsumeQueues {
         true
     }
 
+    /// Puts queues of a deleted topic into the table, so that a start removes the files which they may have.
+    pub fn put_removal(&mut self, block: &mut Block, topic: &str, queue_ids: &[u32]) {
+        for queue_id in queue_ids {
+            let number = self.next_number;
+            self.next_number += 1;
+            block.put_queue(&QueueItem {
+                number,
+                topic,
+                queue_id: *queue_id,
+                min: 0,
+                base: 0,
+                first_position: None,
+            });
+            block.put_deleted(number);
+        }
+    }
+
     fn put_queue(&mut self, block: &mut Block, generation: u64, index: QueueIndex) {
         let queue = &mut self.queues[index.0 as usize];
         if queue.known_in != generation {
@@ -466,7 +506,11 @@ impl ConsumeQueues {
     /// The journal has everything of this queue.
     pub fn journaled(&mut self, index: QueueIndex) {
         let queue = self.queue_mut(index);
+        let is_first = queue.journaled_to == 0;
         queue.journaled_to = queue.bounds.max;
+        if is_first {
+            self.begun.push_back(index);
+        }
     }
 
     /// Entries up to `offset` are in the queue's files.

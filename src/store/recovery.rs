@@ -61,6 +61,8 @@ pub(super) struct Recovery<'a, I: Io> {
     /// What of the log was left behind, and the last part of it.
     lost_bytes: u64,
     gap: Option<Gap>,
+    /// Queues whose files go if the generation that says so turns out to count.
+    gone: Vec<(String, u32)>,
 }
 
 /// What a recovery has to do with.
@@ -96,6 +98,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             flushed_to: 0,
             lost_bytes: 0,
             gap: None,
+            gone: Vec::new(),
         }
     }
 
@@ -336,6 +339,7 @@ impl<'a, I: Io> Recovery<'a, I> {
                 return Ok(Some(origin));
             }
             self.queues.clear();
+            self.gone.clear();
         }
         Ok(None)
     }
@@ -363,6 +367,9 @@ impl<'a, I: Io> Recovery<'a, I> {
                 };
                 if !self.take_item(&mut journaled, item).await? {
                     return Ok(false);
+                }
+                if reader.counts() {
+                    self.remove_gone().await?;
                 }
             }
         }
@@ -400,7 +407,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             }
             Item::Deleted { number } => {
                 if let Some(queue) = journaled.queues.get(&number).copied() {
-                    self.forget(queue).await?;
+                    self.forget(queue);
                 }
             }
         }
@@ -420,7 +427,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             None => {
                 if let Some(former) = self.queues.find(item.topic, item.queue_id) {
                     // Its topic was deleted and made again.
-                    self.forget(former).await?;
+                    self.forget(former);
                 }
                 let queue = self.queues.find_or_create(item.topic, item.queue_id);
                 self.queues
@@ -437,15 +444,24 @@ impl<'a, I: Io> Recovery<'a, I> {
         Ok(true)
     }
 
-    /// Forgets a queue and its files: another one may get its name.
-    async fn forget(&mut self, queue: QueueIndex) -> Result<(), StoreError> {
-        if self.queues.queue(queue).gone {
-            return Ok(());
+    /// Forgets a queue: another one may get its name. Its files are to go.
+    fn forget(&mut self, queue: QueueIndex) {
+        if !self.queues.queue(queue).gone {
+            let topic = self.queues.topic_of(queue).to_owned();
+            self.gone.push((topic, self.queues.queue(queue).queue_id));
+            self.queues.remove(queue);
         }
-        let topic = self.queues.topic_of(queue).to_owned();
-        let queue_id = self.queues.queue(queue).queue_id;
-        self.queues.remove(queue);
-        self.queue_files.remove(&topic, &[queue_id]).await
+    }
+
+    async fn remove_gone(&mut self) -> Result<(), StoreError> {
+        for (topic, queue_id) in std::mem::take(&mut self.gone) {
+            let named = self.queues.find(&topic, queue_id);
+            // Another one has come so far already that its entries had to be saved, over those of the former.
+            if !named.is_some_and(|queue| self.queues.is_saved(queue)) {
+                self.queue_files.remove(&topic, &[queue_id]).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is a folder for each topic that has queue files. Who wants them to be made again removes them, as with
@@ -909,7 +925,8 @@ impl<'a, I: Io> Recovery<'a, I> {
         queue: QueueIndex,
         record: &Record<'_>,
     ) -> Result<QueueIndex, StoreError> {
-        self.forget(queue).await?;
+        self.forget(queue);
+        self.remove_gone().await?;
         let queue = self.queues.find_or_create(record.topic, record.queue_id);
         self.queues.restart(queue, record.queue_offset);
         Ok(queue)

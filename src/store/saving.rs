@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::{error, warn};
 
 use super::checkpoint::{Checkpoint, Found};
-use super::consume_queue::{ENTRY_BYTES, QueueIndex};
+use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, QueueIndex};
 use super::journal::{Block, Origin, Reached};
 use super::queue_files::AT_ONCE;
 use super::{Store, StoreError};
@@ -81,6 +81,7 @@ impl<I: Io> Store<I> {
         }
         self.write_block_if_due().await?;
         self.remove_deleted().await?;
+        self.begin_files().await?;
         let now_ns = self.io.now().mono_ns;
         if now_ns >= *checkpoint_due_ns {
             *checkpoint_due_ns = now_ns + CHECKPOINT_NS;
@@ -228,11 +229,17 @@ impl<I: Io> Store<I> {
     }
 
     async fn begin_generation(&self) -> Result<(), StoreError> {
-        let deleted = self.deleted.borrow().len();
         let generation = self.journal.next_generation();
-        let mut place = 0;
+        let (mut place, mut deleted) = (0, 0);
         let put_some = |block: &mut Block| {
             let queues = &mut self.state.borrow_mut().queues;
+            // Ahead of the rows: another queue may have that name by now.
+            let (removable, more) = (self.removable.borrow(), self.deleted.borrow());
+            let known = removable.iter().filter(|_| place == 0);
+            for (topic, queue_ids) in known.chain(more.iter().skip(deleted)) {
+                queues.put_removal(block, topic, queue_ids);
+            }
+            deleted = more.len();
             while queues.put_row(block, generation, place) {
                 place += 1;
                 if block.is_a_piece() {
@@ -289,32 +296,56 @@ impl<I: Io> Store<I> {
                 false => BETWEEN_RESTS,
             });
             left -= count;
-            let unsaved: Vec<_> = (0..count).filter_map(|_| self.unsaved(position)).collect();
+            let unsaved = |_| self.unsaved(|queues| queues.next_unsaved(position));
+            let unsaved: Vec<_> = (0..count).filter_map(unsaved).collect();
             written.extend(unsaved.iter().map(|unsaved| (unsaved.queue, unsaved.end())));
-            stream::iter(unsaved)
-                .map(Ok)
-                .try_for_each_concurrent(AT_ONCE, async |unsaved| {
-                    let Unsaved {
-                        topic,
-                        queue_id,
-                        first,
-                        entries,
-                        ..
-                    } = &unsaved;
-                    self.queue_files
-                        .save(topic, *queue_id, *first, entries)
-                        .await
-                })
-                .await?;
+            self.write_all(unsaved).await?;
             self.rest_from(began_ns).await?;
         }
         Ok(())
     }
 
+    async fn write_all(&self, unsaved: Vec<Unsaved>) -> Result<(), StoreError> {
+        stream::iter(unsaved)
+            .map(Ok)
+            .try_for_each_concurrent(AT_ONCE, async |unsaved| {
+                let Unsaved {
+                    topic,
+                    queue_id,
+                    first,
+                    entries,
+                    ..
+                } = &unsaved;
+                self.queue_files
+                    .save(topic, *queue_id, *first, entries)
+                    .await
+            })
+            .await
+    }
+
+    /// Begins the files of queues that are new in the journal. This is for RocketMQ: after a kill it reads the log's last
+    /// files again, and where a topic was deleted and made again there, it takes the messages from before for those of now,
+    /// and passes these over. What is below a queue's last entry it leaves alone (`ConsumeQueue.putMessagePositionInfo`).
+    /// To us such a file is not saved: nothing is flushed, and the entry is written again with the rest.
+    async fn begin_files(&self) -> Result<(), StoreError> {
+        let unsaved = |_| self.unsaved(ConsumeQueues::next_without_file);
+        let unsaved: Vec<_> = (0..BETWEEN_RESTS).map_while(unsaved).collect();
+        let queues: Vec<_> = unsaved.iter().map(|unsaved| unsaved.queue).collect();
+        let begun = self.write_all(unsaved).await;
+        if begun.is_err() {
+            let state = &mut self.state.borrow_mut().queues;
+            queues.into_iter().for_each(|queue| state.not_begun(queue));
+        }
+        begun
+    }
+
     /// The entries of the next queue that has some.
-    fn unsaved(&self, position: u64) -> Option<Unsaved> {
+    fn unsaved(
+        &self,
+        next: impl Fn(&mut ConsumeQueues) -> Option<(QueueIndex, u64, Vec<u8>)>,
+    ) -> Option<Unsaved> {
         let mut state = self.state.borrow_mut();
-        let (queue, first, entries) = state.queues.next_unsaved(position)?;
+        let (queue, first, entries) = next(&mut state.queues)?;
         let target = state.queues.queue(queue);
         let is_some = !target.gone && !entries.is_empty();
         is_some.then(|| Unsaved {

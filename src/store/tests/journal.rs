@@ -2,9 +2,11 @@
 //! the start itself, or of the store in RocketMQ's hands.
 
 use super::*;
+use crate::store::consume_queue::ENTRY_BYTES;
 
 const JOURNAL: &str = "/store/queuejournal";
 const CHECKPOINT: &str = "/store/checkpoint";
+const QUEUE_A: &str = "/store/consumequeue/A/0/00000000000000000000";
 
 async fn fill(sim: &Sim, store: &SimStore, from: u8, to: u8) {
     for n in from..to {
@@ -158,6 +160,59 @@ fn a_topic_made_again_does_not_see_its_former_life_in_the_journal() {
     }
 }
 
+/// By it RocketMQ knows, as it reads the log's last files again after a kill, which messages are of the topic's former life.
+#[test]
+fn a_queue_has_a_file_soon_after_its_first_message() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        fill(sim, &store, 0, 4).await;
+        seconds(sim, 2).await;
+        store.delete_topic("A");
+        let first = send(sim, &store, "A", b"new").await;
+        send(sim, &store, "A", b"newer").await;
+        seconds(sim, 2).await;
+        sim.crash("a");
+        let bytes = read_part(sim, QUEUE_A, 0, ENTRY_BYTES).await;
+        let entry = Entry::decode(bytes.first_chunk().unwrap());
+        assert_eq!(entry.physical_offset, first.physical_offset);
+        // Or the crash came first.
+        sim.host("a").remove_file(Path::new(QUEUE_A)).await.unwrap();
+        let store = open(sim, flush).await;
+        assert_eq!(bodies(&store, "A").await, [&b"new"[..], b"newer"]);
+        seconds(sim, 1).await;
+        assert!(exists(sim, QUEUE_A).await);
+    });
+}
+
+/// Whenever it is deleted, also while the files of all queues are saved: what a crash leaves has no file of it.
+#[test]
+fn no_file_of_a_deleted_topic_is_left_behind() {
+    for seed in 0..200 {
+        let sim = sim(seed);
+        sim.run(async {
+            let store = open(&sim, Flush::Sync).await;
+            fill(&sim, &store, 0, 4).await;
+            store.close().await.unwrap();
+            let store = open(&sim, Flush::Sync).await;
+            fill(&sim, &store, 4, 8).await;
+            // A file of the log is full.
+            for _ in 0..9 {
+                send(&sim, &store, "B", &[0; 8_000]).await;
+            }
+            sim.sleep(Duration::from_micros(sim.below(60_000))).await;
+            store.delete_topic("A");
+            sim.sleep(Duration::from_micros(sim.below(10_000))).await;
+            sim.crash("a");
+            let store = open(&sim, Flush::Sync).await;
+            let is_back = store.find_queue("A", 0).is_some();
+            assert_eq!(exists(&sim, QUEUE_A).await, is_back);
+            if is_back {
+                assert_eq!(bodies(&store, "A").await.len(), 8);
+            }
+        });
+    }
+}
+
 /// Deleted, it is not back after a crash.
 #[test]
 fn a_deleted_topic_stays_deleted() {
@@ -170,7 +225,8 @@ fn a_deleted_topic_stays_deleted() {
         sim.crash("a");
         let store = open(sim, flush).await;
         assert_eq!(store.find_queue("A", 0), None);
-        assert!(!exists(sim, "/store/consumequeue/A/0/00000000000000000000").await);
+        assert!(store.topics().iter().all(|(topic, _)| topic != "A"));
+        assert!(!exists(sim, QUEUE_A).await);
     });
 }
 
