@@ -51,9 +51,11 @@ impl<I: Io> Shard<I> {
             let header = header::decode(&frame, &mut scratch).expect("decoded once already");
             let reply = shard.administered(&header, &body, &peer).await;
             let reply = reply.unwrap_or_else(Reply::from);
-            if shard.carry_out_effects() {
-                shard.saves.done().await;
-            }
+            let files = shard.carry_out_effects();
+            let reply = match files.is_empty() {
+                true => reply,
+                false => shard.once_saved(reply, files).await,
+            };
             answer(&connection, caller, &reply);
         });
     }

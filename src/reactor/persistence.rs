@@ -9,6 +9,7 @@ use super::shard::Shard;
 use crate::broker::ConfigFile;
 use crate::io::first;
 use crate::io::{Io, Notify, Waiters};
+use crate::store::StoreError;
 
 /// How often delay offsets are saved; a crash delivers again what was due since (RocketMQ: `flushDelayOffsetInterval`,
 /// 10 s).
@@ -23,11 +24,15 @@ pub(super) struct Saves {
     unsaved: RefCell<Vec<ConfigFile>>,
     bell: Notify,
     waiting: RefCell<Vec<Rc<Notify>>>,
-    /// How often saving the topics was tried, and what kept it from succeeding the last time.
+    /// Files that could not be written the last time, and why.
+    failing: RefCell<Vec<(ConfigFile, Rc<str>)>>,
+    /// How often saving the topics was tried.
     topics_tries: Cell<u64>,
-    topics_trouble: RefCell<Option<Rc<str>>>,
     topics_tried: Waiters,
 }
+
+/// There was no space; what is unsaved still is.
+struct NoSpace;
 
 impl Saves {
     pub(super) fn soon(&self, file: ConfigFile) {
@@ -42,12 +47,14 @@ impl Saves {
         }
     }
 
-    /// Done when everything named so far has been written, or could not be.
-    pub(super) async fn done(&self) {
-        let done = Rc::new(Notify::default());
-        self.waiting.borrow_mut().push(done.clone());
+    /// Done when these files have been written as they are now. An error: one could not be, and why.
+    pub(super) async fn done(&self, files: &[ConfigFile]) -> Result<(), Rc<str>> {
+        let over = Rc::new(Notify::default());
+        self.waiting.borrow_mut().push(over.clone());
         self.bell.notify();
-        done.notified().await;
+        over.notified().await;
+        let trouble = files.iter().find_map(|file| self.trouble(*file));
+        trouble.map_or(Ok(()), Err)
     }
 
     /// Done when saving the topics has been tried once more.
@@ -57,15 +64,23 @@ impl Saves {
         self.topics_tried.until(once_more).await;
     }
 
-    /// Why the topics could not be saved.
-    pub(super) fn topics_trouble(&self) -> Option<Rc<str>> {
-        self.topics_trouble.borrow().clone()
+    /// Why a file could not be saved the last time.
+    pub(super) fn trouble(&self, file: ConfigFile) -> Option<Rc<str>> {
+        let failing = self.failing.borrow();
+        let found = failing.iter().find(|(failing, _)| *failing == file);
+        found.map(|(_, reason)| reason.clone())
     }
 
-    fn topics_were_tried(&self, trouble: Option<String>) {
-        self.topics_tries.set(self.topics_tries.get() + 1);
-        self.topics_trouble.replace(trouble.map(Rc::from));
-        self.topics_tried.wake_all();
+    fn tried(&self, file: ConfigFile, saved: &Result<(), StoreError>) {
+        let mut failing = self.failing.borrow_mut();
+        failing.retain(|(failing, _)| *failing != file);
+        if let Err(error) = saved {
+            failing.push((file, error.to_string().into()));
+        }
+        if file == ConfigFile::Topics {
+            self.topics_tries.set(self.topics_tries.get() + 1);
+            self.topics_tried.wake_all();
+        }
     }
 
     /// Lets the task that saves look around.
@@ -79,7 +94,7 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.stopping.get() {
         shard.saves.bell.notified().await;
         let waiting = shard.saves.waiting.take();
-        while !save_unsaved(&shard).await && !shard.stopping.get() {
+        while save_unsaved(&shard).await.is_err() && !shard.stopping.get() {
             let retry_ns = shard.io.now().mono_ns + NO_SPACE_RETRY_NS;
             first(shard.saves.bell.notified(), shard.io.sleep_until(retry_ns)).await;
         }
@@ -125,45 +140,47 @@ pub(super) async fn save_all<I: Io>(shard: &Shard<I>) {
     for file in ConfigFile::ALL {
         shard.saves.soon(file);
     }
-    save_unsaved(shard).await;
+    let _ = save_unsaved(shard).await;
 }
 
-/// `false` if there was no space; what is unsaved still is.
-async fn save_unsaved<I: Io>(shard: &Shard<I>) -> bool {
+async fn save_unsaved<I: Io>(shard: &Shard<I>) -> Result<(), NoSpace> {
     loop {
         let file = shard.saves.unsaved.borrow_mut().pop();
-        let Some(file) = file else { return true };
-        let (text, topics) = {
-            let broker = shard.broker.borrow();
-            (broker.file_text(file), broker.topics.version())
-        };
-        // An offset must not be safer than the messages that it speaks of: after a power cut a consumer would pass over
-        // those that come in the place of the lost ones, and a delayed message would count as delivered.
-        let speaks_of_messages = matches!(
-            file,
-            ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets | ConfigFile::PopOrders
-        );
-        if speaks_of_messages
-            && !mutant!(OffsetsAheadOfLog)
-            && shard.store.durable_so_far().await.is_err()
-        {
-            continue;
-        }
-        let saved = shard.store.save_text(file.name(), text).await;
-        if file == ConfigFile::Topics {
-            if saved.is_ok() {
-                shard.broker.borrow_mut().topics.saved(topics);
-            }
-            let trouble = saved.as_ref().err().map(ToString::to_string);
-            shard.saves.topics_were_tried(trouble);
-        }
-        if let Err(error) = saved {
-            if error.is_no_space() {
+        let Some(file) = file else { return Ok(()) };
+        let saved = save(shard, file).await;
+        shard.saves.tried(file, &saved);
+        match saved {
+            Err(error) if error.is_no_space() => {
                 warn!(file = file.name(), %error, "cannot be saved yet");
                 shard.saves.keep(file);
-                return false;
+                return Err(NoSpace);
             }
-            error!(file = file.name(), %error, "cannot be saved; tried again with the next change");
+            // The log has said so loudly.
+            Ok(()) | Err(StoreError::Fenced { .. }) => {}
+            Err(error) => {
+                error!(file = file.name(), %error, "cannot be saved; tried again with the next change");
+            }
         }
     }
+}
+
+async fn save<I: Io>(shard: &Shard<I>, file: ConfigFile) -> Result<(), StoreError> {
+    let (text, topics) = {
+        let broker = shard.broker.borrow();
+        (broker.file_text(file), broker.topics.version())
+    };
+    // An offset must not be safer than the messages that it speaks of: after a power cut a consumer would pass over
+    // those that come in the place of the lost ones, and a delayed message would count as delivered.
+    let speaks_of_messages = matches!(
+        file,
+        ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets | ConfigFile::PopOrders
+    );
+    if speaks_of_messages && !mutant!(OffsetsAheadOfLog) {
+        shard.store.durable_so_far().await?;
+    }
+    shard.store.save_text(file.name(), text).await?;
+    if file == ConfigFile::Topics {
+        shard.broker.borrow_mut().topics.saved(topics);
+    }
+    Ok(())
 }

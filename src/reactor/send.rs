@@ -47,7 +47,7 @@ impl<I: Io> Shard<I> {
             }
         };
         if self.broker.borrow().topics.is_unsaved(topic) {
-            let Some(trouble) = self.saves.topics_trouble() else {
+            let Some(trouble) = self.saves.trouble(ConfigFile::Topics) else {
                 return Flow::Unsaved;
             };
             self.saves.soon(ConfigFile::Topics);

@@ -24,7 +24,7 @@ use super::room::Room;
 use super::view::View;
 use crate::broker::reply::Reply;
 use crate::broker::timer::Timers;
-use crate::broker::{Broker, ClientRequest, ConnId, Effect, Peer, Refusal};
+use crate::broker::{Broker, ClientRequest, ConfigFile, ConnId, Effect, Peer, Refusal};
 use crate::io::{Io, Notify, Stream};
 use crate::store::{Position, QueueIndex, Store};
 use crate::wire::codes::{request, response};
@@ -221,10 +221,11 @@ impl<I: Io> Shard<I> {
                     self.now_ms(),
                     &view,
                 );
-                if self.carry_out_effects() {
-                    self.answer_once_saved(connection.clone(), caller, reply);
-                } else {
+                let files = self.carry_out_effects();
+                if files.is_empty() {
                     answer(connection, caller, &reply);
+                } else {
+                    self.answer_once_saved(connection.clone(), caller, reply, files);
                 }
                 return Flow::Next;
             }
@@ -239,20 +240,29 @@ impl<I: Io> Shard<I> {
         connection: Rc<Connection<I::Stream>>,
         caller: Caller,
         reply: Reply,
+        files: Vec<ConfigFile>,
     ) {
         let shard = self.clone();
         let reading = connection.start_reading();
         self.io.spawn(async move {
             let _reading = reading;
-            shard.saves.done().await;
-            shard.store.deleted_so_far().await;
+            let reply = shard.once_saved(reply, files).await;
             answer(&connection, caller, &reply);
         });
     }
 
-    /// What the rules want done besides the reply; whether something has to be saved for it.
-    pub(super) fn carry_out_effects(&self) -> bool {
-        let mut is_saving = false;
+    pub(super) async fn once_saved(&self, reply: Reply, files: Vec<ConfigFile>) -> Reply {
+        if let Err(reason) = self.saves.done(&files).await {
+            let remark = format!("done, but a restart will take it back: {reason}");
+            return Refusal::new(response::SYSTEM_ERROR, remark).into();
+        }
+        self.store.deleted_so_far().await;
+        reply
+    }
+
+    /// What the rules want done besides the reply; what has to be saved for it.
+    pub(super) fn carry_out_effects(&self) -> Vec<ConfigFile> {
+        let mut files = Vec::new();
         let mut effects = self.effects.take();
         self.broker.borrow_mut().take_effects(&mut effects);
         for effect in effects.drain(..) {
@@ -267,7 +277,7 @@ impl<I: Io> Shard<I> {
                 }
                 Effect::Persist(file) => {
                     self.saves.soon(file);
-                    is_saving = true;
+                    files.push(file);
                 }
                 Effect::KeepBy(retention) => self.store.keep_by(retention),
                 Effect::CleanLog => self.store.clean_log_now(),
@@ -284,7 +294,7 @@ impl<I: Io> Shard<I> {
             }
         }
         self.effects.replace(effects);
-        is_saving
+        files
     }
 
     fn clean_unused_topics(&self) {

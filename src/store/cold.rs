@@ -134,14 +134,20 @@ impl<I: Io> Store<I> {
         let mut entries = Vec::new();
         let mut at = offset;
         while at < end {
-            if let Some(entry) = self.state.borrow().queues.resident(queue, at) {
-                entries.push(entry);
-                at += 1;
-                continue;
-            }
+            let in_files_to = {
+                let queues = &self.state.borrow().queues;
+                if let Some(entry) = queues.resident(queue, at) {
+                    entries.push(entry);
+                    at += 1;
+                    continue;
+                }
+                queues.queue(queue).resident_from()
+            };
+            // What the files have behind that was not saved for certain, and may be torn.
+            let count = in_files_to.clamp(at, end) - at;
             let loaded = self
                 .queue_files
-                .load(&topic, queue_id, at, (end - at) as usize)
+                .load(&topic, queue_id, at, count as usize)
                 .await?;
             if loaded.is_empty() {
                 self.check_lack(queue, at).await?;

@@ -93,6 +93,13 @@ pub(super) struct ConsumeQueue {
     pub files_cleaned_to: u64,
 }
 
+impl ConsumeQueue {
+    /// What is below is in the queue's files.
+    pub fn resident_from(&self) -> u64 {
+        self.resident_from
+    }
+}
+
 pub(super) struct ConsumeQueues {
     arena: Arena,
     queues: Vec<ConsumeQueue>,

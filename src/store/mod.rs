@@ -3,6 +3,7 @@
 //! [`Store`] is used as `Rc<Store>` by the tasks of one thread. Its plain methods never wait; what reads or writes the
 //! disk is `async`. The log is the truth: everything else is derived from it and can be made again.
 
+mod abort;
 mod acknowledged;
 mod block_cache;
 mod checkpoint;

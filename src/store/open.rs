@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+use super::abort::{Abort, Left};
 use super::acknowledged::Acknowledged;
 use super::block_cache::BlockCache;
 use super::checkpoint::CheckpointFile;
@@ -20,7 +21,7 @@ use super::text_files::TextFiles;
 use super::{
     Counters, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, saving, scrub,
 };
-use crate::io::{Durability, File, Io, Notify, OpenOptions};
+use crate::io::{Io, Notify};
 use crate::mem::LogBuffer;
 use crate::message::{Check, Record};
 
@@ -102,8 +103,12 @@ impl<I: Io> Store<I> {
         let dir = config.dir.clone();
         let lock = lock(&io, &config).await?;
         let texts = TextFiles::open(io.clone(), &dir.join("config")).await?;
-        let was_closed = !is_marked(&io, &config).await?;
-        mark_open(&io, &config).await?;
+        let abort = Abort::new(io.clone(), &dir);
+        let left = abort.left().await?;
+        // Until RocketMQ's messages are taken over, a start that is cut short is to know of them.
+        if left != Left::OpenByRocketMq {
+            abort.mark().await?;
+        }
         let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);
         let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend)
             .await?
@@ -129,7 +134,11 @@ impl<I: Io> Store<I> {
         };
         let now_ms = io.now().unix_ms;
         let mut recovery = Recovery::new(&config, files, &mut queues, now_ms);
-        let tail = recovery.run(was_closed, &mut progress).await?;
+        let tail = recovery.run(left, &mut progress).await?;
+        if left == Left::OpenByRocketMq {
+            abort.mark().await?;
+        }
+        let was_closed = left == Left::Closed;
         let (reached, messages) = (recovery.reached, recovery.messages);
         let last_store_time_ms = reached.store_time_ms;
         let checkpointed = recovery.checkpointed;
@@ -281,38 +290,4 @@ async fn lock<I: Io>(io: &I, config: &StoreConfig) -> Result<I::Lock, StoreError
             io::ErrorKind::WouldBlock => StoreError::InUse { dir: dir.clone() },
             _ => unwritable(error),
         })
-}
-
-/// Whether the store was not closed.
-async fn is_marked<I: Io>(io: &I, config: &StoreConfig) -> Result<bool, StoreError> {
-    let abort = config.dir.join("abort");
-    match io.open(&abort, OpenOptions::default()).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(StoreError::io("open", &abort)(error)),
-    }
-}
-
-/// The file `abort` says that the store is open, or was not closed; RocketMQ writes its process id into it.
-async fn mark_open<I: Io>(io: &I, config: &StoreConfig) -> Result<(), StoreError> {
-    let abort = config.dir.join("abort");
-    let options = OpenOptions {
-        write: true,
-        create: true,
-        direct: false,
-    };
-    let unwritable = |source| StoreError::NotWritable {
-        dir: config.dir.clone(),
-        source,
-    };
-    let file = io.open(&abort, options).await.map_err(unwritable)?;
-    let text = std::process::id().to_string().into_bytes();
-    match file.write_at(text, 0, Durability::Synced).await.0 {
-        // That it is there says enough: a full disk can be read, and old messages can go.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-        written => written.map_err(unwritable)?,
-    }
-    io.sync_dir(&config.dir)
-        .await
-        .map_err(StoreError::io("sync", &config.dir))
 }

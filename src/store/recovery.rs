@@ -15,6 +15,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
 use tracing::warn;
 
+use super::abort::Left;
 use super::checkpoint::{self, Checkpoint, CheckpointFile};
 use super::commit_log::{ceil, floor};
 use super::config::SCHEDULE_TOPIC;
@@ -105,9 +106,10 @@ impl<'a, I: Io> Recovery<'a, I> {
     /// Restores the queues and returns the end of the log.
     pub async fn run(
         &mut self,
-        was_closed: bool,
+        left: Left,
         progress: &mut impl FnMut(Progress),
     ) -> Result<u64, StoreError> {
+        let was_closed = left == Left::Closed;
         let found = self.checkpoint.load().await?;
         let mut ours = None;
         if let checkpoint::Found::Ours(checkpoint) = &found {
@@ -130,6 +132,9 @@ impl<'a, I: Io> Recovery<'a, I> {
             checkpoint::Found::None => None,
         };
         let mut origin = restored.unwrap_or(Origin::Rebuilding);
+        if left == Left::OpenByRocketMq && origin == Origin::Usual {
+            origin = Origin::Foreign;
+        }
         if restored.is_none() {
             progress(Progress::Rebuilding);
             self.begin_anew(log_min, origin).await?;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::{error, warn};
 
+use super::abort::Abort;
 use super::checkpoint::{Checkpoint, Found};
 use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, QueueIndex};
 use super::journal::{Block, Origin, Reached};
@@ -437,15 +438,8 @@ impl<I: Io> Store<I> {
         if let Some(index) = &self.index {
             index.complete().await?;
         }
-        let abort = self.config.dir.join("abort");
-        self.io
-            .remove_file(&abort)
-            .await
-            .map_err(StoreError::io("remove", &abort))?;
-        self.io
-            .sync_dir(&self.config.dir)
-            .await
-            .map_err(StoreError::io("sync", &self.config.dir))
+        let abort = Abort::new(self.io.clone(), &self.config.dir);
+        abort.remove().await
     }
 
     /// Starts a task that `close` waits for.

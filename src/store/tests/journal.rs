@@ -317,6 +317,49 @@ fn a_store_that_rocketmq_has_had_is_not_read_from_its_beginning() {
     }
 }
 
+/// The record as RocketMQ would have written it behind `end`, as the next one of its queue.
+fn without_crc(record: &[u8], end: u64) -> Vec<u8> {
+    let decoded = Record::decode(record, Check::Crc).unwrap();
+    let properties = decoded.properties_without_crc().len();
+    let crc_bytes = decoded.properties.len() - properties;
+    let mut record = record[..record.len() - crc_bytes].to_vec();
+    let properties_at = record.len() - properties - 2;
+    record[properties_at..properties_at + 2].copy_from_slice(&(properties as u16).to_be_bytes());
+    let len = record.len() as u32;
+    record[..4].copy_from_slice(&len.to_be_bytes());
+    record[20..28].copy_from_slice(&(decoded.queue_offset + 1).to_be_bytes());
+    record[28..36].copy_from_slice(&end.to_be_bytes());
+    record
+}
+
+/// Killed before its first checkpoint: ours is still there, and all of our journal. And our own start is killed, too.
+#[test]
+fn rocketmq_was_killed_soon_after_its_start() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        fill(sim, &store, 0, 4).await;
+        let last = send(sim, &store, "A", b"ours").await;
+        seconds(sim, 2).await;
+        store.close().await.unwrap();
+        let ours = read_part(sim, LOG, last.physical_offset, last.len).await;
+        write_file(sim, LOG, last.end, &without_crc(&ours, last.end)).await;
+        write_file(sim, "/store/abort", 0, b"4711").await;
+        for ms in [1, 3, 10] {
+            let host = sim.host("a");
+            let opener = host.clone();
+            host.spawn(async move {
+                let _ = Store::open(opener, config(flush), |_| ()).await;
+            });
+            sim.sleep(Duration::from_millis(ms)).await;
+            sim.crash("a");
+        }
+        let store = open(sim, flush).await;
+        let bodies = bodies(&store, "A").await;
+        assert_eq!(bodies[bodies.len() - 2..], [b"ours", b"ours"]);
+        assert!(store.tail() > last.end);
+    });
+}
+
 /// Its checkpoint says more than is true.
 #[test]
 fn queue_files_that_do_not_fit_are_made_again() {

@@ -80,8 +80,8 @@ fn the_abort_file_is_there_while_it_is_open() {
     let sim = sim(1);
     sim.run(async {
         let store = open(&sim, Flush::Sync).await;
-        let pid = std::process::id().to_string();
-        assert_eq!(read_file(&sim, "/store/abort").await, pid.as_bytes());
+        let text = format!("ringmq {}", std::process::id());
+        assert_eq!(read_file(&sim, "/store/abort").await, text.as_bytes());
         store.close().await.unwrap();
         assert!(!exists(&sim, "/store/abort").await);
         for (crash, expected) in [(false, false), (true, false), (false, true)] {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::checkpoint::Found;
-use crate::store::consume_queue::ConsumeQueues;
+use crate::store::consume_queue::{ConsumeQueues, ENTRY_BYTES};
 
 #[test]
 fn more_queues_than_chunks() {
@@ -209,4 +209,29 @@ fn a_topic_deleted_twice_keeps_its_new_messages() {
             assert_eq!(bodies(&store, "A").await, [[5], [6]]);
         });
     }
+}
+
+/// A write of entries that was not finished: what the file has behind the saved ones is not theirs.
+#[test]
+fn entries_that_are_not_saved_are_not_read_from_the_file() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        let mut sent = Vec::new();
+        for n in 0..10 {
+            sent.push(send(&sim, &store, "A", &[n]).await);
+        }
+        store.close().await.unwrap();
+        let store = open(&sim, Flush::Sync).await;
+        for n in 10..15 {
+            sent.push(send(&sim, &store, "A", &[n]).await);
+        }
+        let file = "/store/consumequeue/A/0/00000000000000000000";
+        write_file(&sim, file, 10 * ENTRY_BYTES as u64 + 11, &[90]).await;
+        let queue = store.find_queue("A", 0).unwrap();
+        let positions = positions(&store, queue, 5, 15).await;
+        let found = positions.iter().map(|position| position.physical_offset);
+        let expected = sent[5..].iter().map(|sent| sent.physical_offset);
+        assert!(found.eq(expected), "{positions:?}");
+    });
 }

@@ -182,13 +182,6 @@ async fn rewind(
     let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
     let (reply, told) = connected.call(code, &fields, &[]).await?;
     match reply.code {
-        // It is not saved, although the answer says so.
-        response::SUCCESS if connected.shared.is_log_failing.get() => {
-            let mut oracle = connected.oracle();
-            oracle.does_not_commit(group, queue, rewind);
-            let unsaved = oracle.commits(group, queue, back as i64);
-            oracle.committed(group, queue, unsaved, told.told_ns);
-        }
         response::SUCCESS => connected
             .oracle()
             .committed(group, queue, rewind, told.told_ns),

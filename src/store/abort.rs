@@ -1,0 +1,90 @@
+//! The file `abort`: the store is open, or was not closed. RocketMQ writes its process id into it, we our name ahead of ours:
+//! so a start knows who was killed. That matters where RocketMQ was, before it has written its first checkpoint: then all else
+//! says that the store was ours, but RocketMQ's messages stand at the end of the log, and have no CRC over all of them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use crate::io::{Durability, File, Io, OpenOptions};
+use crate::mem::{AlignedBuf, BLOCK_BYTES};
+
+const OURS: &[u8] = b"ringmq ";
+
+/// How the store was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Closed,
+    Open,
+    OpenByRocketMq,
+}
+
+pub(super) struct Abort<I: Io> {
+    io: I,
+    dir: PathBuf,
+}
+
+impl<I: Io> Abort<I> {
+    pub fn new(io: I, dir: &Path) -> Self {
+        Self {
+            io,
+            dir: dir.to_owned(),
+        }
+    }
+
+    pub async fn left(&self) -> Result<Left, StoreError> {
+        let path = self.path();
+        let file = match self.io.open(&path, OpenOptions::default()).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::Closed),
+            Err(error) => return Err(StoreError::io("open", &path)(error)),
+        };
+        let (read, buf) = file
+            .read_at(AlignedBuf::zeroed(BLOCK_BYTES), OURS.len(), 0)
+            .await;
+        let text = &buf[..read.map_err(StoreError::io("read", &path))?];
+        // We may have made it on a full disk.
+        match text.is_empty() || text.starts_with(OURS) {
+            true => Ok(Left::Open),
+            false => Ok(Left::OpenByRocketMq),
+        }
+    }
+
+    /// From now on it is open, by us.
+    pub async fn mark(&self) -> Result<(), StoreError> {
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let unwritable = |source| StoreError::NotWritable {
+            dir: self.dir.clone(),
+            source,
+        };
+        let opened = self.io.open(&self.path(), options).await;
+        let file = opened.map_err(unwritable)?;
+        let text = [OURS, std::process::id().to_string().as_bytes()].concat();
+        match file.write_at(text, 0, Durability::Synced).await.0 {
+            // That it is there says enough: a full disk can be read, and old messages can go.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            written => written.map_err(unwritable)?,
+        }
+        self.sync_dir().await
+    }
+
+    pub async fn remove(&self) -> Result<(), StoreError> {
+        let path = self.path();
+        let removed = self.io.remove_file(&path).await;
+        removed.map_err(StoreError::io("remove", &path))?;
+        self.sync_dir().await
+    }
+
+    async fn sync_dir(&self) -> Result<(), StoreError> {
+        let synced = self.io.sync_dir(&self.dir).await;
+        synced.map_err(StoreError::io("sync", &self.dir))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("abort")
+    }
+}
