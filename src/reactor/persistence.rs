@@ -22,6 +22,8 @@ const NO_SPACE_RETRY_NS: u64 = 1_000_000_000;
 #[derive(Default)]
 pub(super) struct Saves {
     unsaved: RefCell<Vec<ConfigFile>>,
+    /// Is being written.
+    current: Cell<Option<ConfigFile>>,
     bell: Notify,
     waiting: RefCell<Vec<Rc<Notify>>>,
     /// Files that could not be written the last time, and why.
@@ -55,6 +57,14 @@ impl Saves {
         over.notified().await;
         let trouble = files.iter().find_map(|file| self.trouble(*file));
         trouble.map_or(Ok(()), Err)
+    }
+
+    /// Done when the file is as it should be, or cannot be.
+    pub(super) async fn settled(&self, file: ConfigFile) {
+        let is_named = self.unsaved.borrow().contains(&file) || self.current.get() == Some(file);
+        if is_named && self.trouble(file).is_none() {
+            let _ = self.done(&[file]).await;
+        }
     }
 
     /// Done when saving the topics has been tried once more.
@@ -147,7 +157,9 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) -> Result<(), NoSpace> {
     loop {
         let file = shard.saves.unsaved.borrow_mut().pop();
         let Some(file) = file else { return Ok(()) };
+        shard.saves.current.set(Some(file));
         let saved = save(shard, file).await;
+        shard.saves.current.set(None);
         shard.saves.tried(file, &saved);
         match saved {
             Err(error) if error.is_no_space() => {

@@ -289,11 +289,16 @@ impl<I: Io> Store<I> {
         let (physical_offset, size) = (position.physical_offset, position.size as usize);
         let segment = self.segments.start_of(physical_offset);
         let from = (physical_offset - segment) as usize % BLOCK_BYTES;
-        let read = self
-            .segments
-            .read(physical_offset - from as u64, from + size)
-            .await?
-            .unwrap_or_else(|| AlignedBuf::zeroed(0));
+        let read = || {
+            self.segments
+                .read(physical_offset - from as u64, from + size)
+        };
+        let read = match read().await {
+            // A device may fail once; what it fails twice is past reading.
+            Err(_) => read().await?,
+            Ok(read) => read,
+        };
+        let read = read.unwrap_or_else(|| AlignedBuf::zeroed(0));
         Ok(read.get(from..from + size).unwrap_or_default().to_vec())
     }
 

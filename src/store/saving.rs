@@ -119,6 +119,8 @@ impl<I: Io> Store<I> {
         // Ahead of the rest: the index must not be ahead of the position.
         let index = self.save_index().await?;
         self.write_block().await?;
+        // Sends need not wait for the rest, which takes its time.
+        self.note_space(&Ok(()), |full| &mut full.queues);
         // What is in the journal now will be in the files; what comes meanwhile will not, or this might never end.
         let reached = self.journal.put();
         self.remove_deleted().await?;

@@ -26,8 +26,8 @@ use super::gate::Gate;
 use super::registration::Link;
 use super::send::refusal_of;
 use super::shard::Shard;
-use crate::broker::Refusal;
 use crate::broker::pop::{Infos, PopPlan};
+use crate::broker::{ConfigFile, Refusal};
 use crate::io::{Io, Notify};
 use crate::store::{AppendError, QueueIndex, ReadError};
 use crate::wire::Header;
@@ -224,6 +224,8 @@ impl<I: Io> Shard<I> {
         let reading = waiting.connection.start_reading();
         self.io.spawn(async move {
             let _reading = reading;
+            // To a start a check point of a group that it does not know is one of a group that was deleted.
+            shard.saves.settled(ConfigFile::SubscriptionGroups).await;
             let _pass = shard.pops.gathering.enter(shard.max_bytes()).await;
             shard.answer_pop(waiting).await;
             shard.carry_out_effects();
