@@ -7,7 +7,7 @@ use super::connection::{Caller, Connection};
 use super::send::refusal_of;
 use super::shard::Shard;
 use crate::broker::query::{self, QueryPlan};
-use crate::broker::{Peer, Refusal};
+use crate::broker::{ConfigFile, Peer, Refusal};
 use crate::io::Io;
 use crate::message::{Check, Record};
 use crate::store::{Boundary, ReadError};
@@ -239,6 +239,9 @@ impl<I: Io> Shard<I> {
             connection.answer(caller, response::SUCCESS, None, &[], &[]);
             return Ok(());
         };
+        // The message is out of reach where a start does not know the retry topic.
+        self.carry_out_effects();
+        self.saves.settled(ConfigFile::Topics).await;
         let len = bytes.as_ref().map_or(0, Vec::len) + 1024;
         let _turn = self.turn(len).await?;
         let now = self.io.now();

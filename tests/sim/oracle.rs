@@ -87,6 +87,8 @@ pub struct Oracle {
     power_cuts_ns: Vec<u64>,
     /// Kills and power cuts so far.
     bad_ends: usize,
+    /// How many there had been when a message was sent.
+    bad_ends_before: BTreeMap<u64, usize>,
     /// When the broker ran and nothing was done to it.
     calm: Vec<Range<i64>>,
     commits: BTreeMap<(String, Queue), Vec<Commit>>,
@@ -124,6 +126,7 @@ impl Oracle {
             topics: BTreeSet::new(),
             power_cuts_ns: Vec::new(),
             bad_ends: 0,
+            bad_ends_before: BTreeMap::new(),
             calm: Vec::new(),
             commits: BTreeMap::new(),
             pops: Pops::default(),
@@ -159,6 +162,7 @@ impl Oracle {
             born_ms: now_ms,
         };
         self.story.note("sends", sent.number, None, delay_level);
+        self.bad_ends_before.insert(sent.number, self.bad_ends);
         self.sent.insert(sent.number, sent.clone());
         sent
     }
@@ -352,8 +356,14 @@ impl Oracle {
             .collect()
     }
 
-    /// Which of these offsets have this tag. All of them must be known.
-    pub fn tagged(&self, queue: &Queue, range: Range<u64>, tag: &str) -> Vec<u64> {
+    /// Which of these offsets have this tag, and whether they may have gone meanwhile. All of them must be known.
+    pub fn tagged(
+        &self,
+        queue: &Queue,
+        range: Range<u64>,
+        tag: &str,
+        kept_from_ms: i64,
+    ) -> Vec<(u64, bool)> {
         self.story.looks_at(None, Some(queue));
         let known = self
             .known
@@ -362,7 +372,7 @@ impl Oracle {
             .flat_map(|known| known.range(range.clone()));
         known
             .filter(|(_, known)| self.sent[&known.number].tag() == tag)
-            .map(|(offset, _)| *offset)
+            .map(|(offset, known)| (*offset, self.sent[&known.number].born_ms < kept_from_ms))
             .collect()
     }
 

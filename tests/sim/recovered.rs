@@ -209,9 +209,15 @@ async fn check_filter(
         offset = next;
     }
     found.retain(|offset| *offset < end);
+    let kept_from_ms = client.io.now().unix_ms - shared.reserved_ms as i64;
     let expected = shared
         .oracle
         .borrow()
-        .tagged(queue, start..end.max(start), tag);
+        .tagged(queue, start..end.max(start), tag, kept_from_ms);
+    let expected: Vec<u64> = expected
+        .iter()
+        .filter(|(offset, may_be_gone)| !may_be_gone || found.contains(offset))
+        .map(|(offset, _)| *offset)
+        .collect();
     assert_eq!(found, expected, "{expression} of {queue:?}");
 }

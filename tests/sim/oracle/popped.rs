@@ -50,7 +50,8 @@ impl Oracle {
         }
         let key = (group.to_owned(), number);
         let known = self.pops.known.entry(key).or_insert(Popped {
-            bad_ends: self.bad_ends,
+            // An answer that never came, or came after an end, may have been about it before.
+            bad_ends: self.bad_ends_before[&number],
             ..Popped::default()
         });
         // Each of them may have come between its return and the record that says that it has returned.
