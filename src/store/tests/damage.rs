@@ -337,9 +337,9 @@ fn a_sector_that_the_device_does_not_give_costs_one_message() {
         fill(&sim, &store, 10).await;
         store.close().await.unwrap();
         let store = open_with(&sim, small(Flush::Sync)).await.unwrap();
-        // The large block, then the first message by itself; what else there is answers.
+        // The large block, then the first message by itself, and once more; what else there is answers.
         let rule = Rule::new(Fault::Io).of(Op::Read).on("commitlog");
-        sim.host("a").inject(rule.times(2));
+        sim.host("a").inject(rule.times(3));
         assert_eq!(readable(&store, "A").await, [2, 4, 6, 8]);
         assert_eq!(readable(&store, "B").await, [1, 3, 5, 7, 9]);
         assert_eq!(store.unreadable()[0].of.as_ref().unwrap().queue_offset, 0);

@@ -1,0 +1,165 @@
+//! The queues as their files have them, up to a position of the log.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::super::StoreError;
+use super::super::consume_queue::Entry;
+use super::super::journal::Reached;
+use super::super::queue_files::{AT_ONCE, BLANK, Found};
+use super::{Mismatch, Recovery, Window};
+use crate::io::Io;
+use crate::message::{Check, Record};
+
+impl<I: Io> Recovery<'_, I> {
+    /// From their files, without what is ahead of a position: that is read from the log.
+    pub(super) async fn restore_from_files(
+        &mut self,
+        found: Vec<Found>,
+        reached: Reached,
+        log_min: u64,
+    ) -> Result<Result<(), Mismatch>, StoreError> {
+        self.queues.clear();
+        self.reached = reached;
+        let log_end = self.segments.end().unwrap_or(0);
+        if !(log_min..=log_end).contains(&reached.position)
+            || found.iter().any(|found| !found.is_whole)
+        {
+            return Ok(Err(Mismatch));
+        }
+        let ends = found
+            .iter()
+            .map(|found| self.cut(found, reached.position, log_min));
+        let ends: Vec<_> = stream::iter(ends).buffered(AT_ONCE).try_collect().await?;
+        let mut newest: Option<Entry> = None;
+        for (found, kept) in found.iter().zip(ends) {
+            if kept.max == 0 {
+                continue;
+            }
+            newest = newest.into_iter().chain(kept.last).max_by_key(Entry::end);
+            let queue = self.queues.find_or_create(&found.topic, found.queue_id);
+            self.queues.restore(queue, kept.min, kept.max);
+            self.queues
+                .restore_min(queue, kept.min, kept.first_position);
+        }
+        // Where the log has lost messages that one may be among them.
+        if self.config.skip_damaged {
+            return Ok(Ok(()));
+        }
+        self.check_newest(newest, log_min).await
+    }
+
+    /// What a queue's files have of messages before a position; nothing else is left in them.
+    async fn cut(&self, found: &Found, position: u64, log_min: u64) -> Result<Kept, StoreError> {
+        let is_ahead = |entry: Entry| entry != BLANK && entry.end() > position;
+        let mut max = found.max;
+        if found.last.is_none_or(is_ahead) {
+            max = self.first_of(found, found.max, is_ahead).await?;
+        }
+        if max < found.max {
+            // They may lie in a part of the log that was lost, and one day they would no longer be ahead.
+            self.queue_files
+                .erase(&found.topic, found.queue_id, max, found.max)
+                .await?;
+        }
+        let is_of_log = |entry: Entry| entry != BLANK && entry.physical_offset >= log_min;
+        let min = self.first_of(found, max, is_of_log).await?;
+        let first = self.entry_before(found, min, max).await?;
+        Ok(Kept {
+            min,
+            max,
+            first_position: first.map(|first| first.physical_offset),
+            last: match max.checked_sub(1) {
+                Some(last) => self.entry_before(found, last, max).await?,
+                None => None,
+            },
+        })
+    }
+
+    /// The first offset of a queue before `end` at which this is true, or `end`.
+    async fn first_of(
+        &self,
+        found: &Found,
+        end: u64,
+        is_true: impl Fn(Entry) -> bool,
+    ) -> Result<u64, StoreError> {
+        let (mut low, mut high) = (found.min, end);
+        // Most begin with it.
+        let mut middle = low;
+        while low < high {
+            let entry = self.queue_files.entry(&found.topic, found.queue_id, middle);
+            // None: erased, and everything behind it is.
+            if entry.await?.is_none_or(&is_true) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+            middle = low.midpoint(high);
+        }
+        Ok(low)
+    }
+
+    /// The entry at an offset, if there is one before `end`.
+    async fn entry_before(
+        &self,
+        found: &Found,
+        offset: u64,
+        end: u64,
+    ) -> Result<Option<Entry>, StoreError> {
+        if offset < found.min || end <= offset {
+            return Ok(None);
+        }
+        let entry = self.queue_files.entry(&found.topic, found.queue_id, offset);
+        Ok(entry.await?.filter(|entry| *entry != BLANK))
+    }
+
+    /// Whether this is the log that the queues are of: the newest message that they know is in it.
+    async fn check_newest(
+        &self,
+        newest: Option<Entry>,
+        log_min: u64,
+    ) -> Result<Result<(), Mismatch>, StoreError> {
+        let Some(newest) = newest.filter(|newest| newest.physical_offset >= log_min) else {
+            return Ok(Ok(()));
+        };
+        let mut window = Window::default();
+        let size = newest.size as usize;
+        if size > self.config.max_record_bytes() {
+            return Ok(Err(Mismatch));
+        }
+        let bytes = window.bytes(self.segments, newest.physical_offset, size);
+        let is_there = bytes.await?.is_some_and(|bytes| {
+            Record::decode(bytes, Check::Crc).is_ok_and(|record| {
+                record.physical_offset == newest.physical_offset && record.total_size == newest.size
+            })
+        });
+        Ok(if is_there { Ok(()) } else { Err(Mismatch) })
+    }
+
+    /// Removes the queues' files but of those that end with a message of a file that is gone: nothing in the log says any
+    /// more where they go on, and no offset is to be given out twice.
+    pub(super) async fn keep_queue_ends(&mut self, log_min: u64) -> Result<(), StoreError> {
+        let found = self.queue_files.find_all().await?;
+        for found in found {
+            let is_before_log = |last: Entry| {
+                self.segments.min_position().is_some() && last.physical_offset < log_min
+            };
+            if found.is_whole && found.last.is_some_and(is_before_log) {
+                let queue = self.queues.find_or_create(&found.topic, found.queue_id);
+                self.queues.restore(queue, found.max, found.max);
+            } else {
+                self.queue_files
+                    .remove(&found.topic, &[found.queue_id])
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What counts of a queue's files.
+struct Kept {
+    min: u64,
+    max: u64,
+    first_position: Option<u64>,
+    last: Option<Entry>,
+}

@@ -1,0 +1,285 @@
+//! Reading the log to its end, and the entries of what it has.
+
+use tracing::warn;
+
+use super::super::consume_queue::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES, QueueBounds, QueueIndex};
+use super::super::damage::{self, Known};
+use super::super::journal::{Origin, Reached};
+use super::super::queue_files::MAX_QUEUE_ID;
+use super::super::{Progress, StoreError};
+use super::{IsKept, KEEP_SHARE, Mismatch, Next, Recovery, Window, entry_tags};
+use crate::io::Io;
+use crate::message::{Check, Record, sys_flag};
+
+impl<'a, I: Io> Recovery<'a, I> {
+    /// Reads records to the end of the log.
+    pub(super) async fn read_log(
+        &mut self,
+        origin: Origin,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<Result<(), Mismatch>, StoreError> {
+        let from = self.reached.position;
+        let total_bytes = self.last_begun_file().await?.saturating_sub(from);
+        let mut kept = from;
+        let mut window = Window::default();
+        loop {
+            let position = self.reached.position;
+            if position - kept >= self.config.segment_bytes / KEEP_SHARE {
+                kept = position;
+                self.try_to_keep().await?;
+                let read_bytes = position - from;
+                progress(Progress::Read {
+                    read_bytes,
+                    total_bytes: total_bytes.max(read_bytes),
+                });
+            }
+            let record = match self.next_in(&mut window, position).await {
+                Ok(Next::Record { size }) => {
+                    let bytes = window.bytes(self.segments, position, size).await;
+                    self.successor(bytes, position, origin)?
+                }
+                Ok(Next::Blank { size }) => {
+                    self.reached.position += size;
+                    continue;
+                }
+                Ok(Next::End) => None,
+                Err(_) if self.config.skip_damaged => None,
+                Err(error) => return Err(error),
+            };
+            let Some(record) = record else {
+                match self.behind_damage(position).await? {
+                    Some(next) => self.reached.position = next,
+                    None => return Ok(Ok(())),
+                }
+                continue;
+            };
+            let size = record.total_size as usize;
+            if let Err(Mismatch) = self.take(&record, origin).await? {
+                return Ok(Err(Mismatch));
+            }
+            self.reached = Reached {
+                position: position + size as u64,
+                last_record: position,
+                store_time_ms: self.reached.store_time_ms.max(record.store_timestamp_ms),
+            };
+        }
+    }
+
+    /// End of the last file of the log that has something: those behind it were made ahead.
+    async fn last_begun_file(&self) -> Result<u64, StoreError> {
+        for start in self.segments.starts().into_iter().rev() {
+            if super::super::open::store_time_at(self.segments, start)
+                .await?
+                .is_some()
+            {
+                return Ok(start + self.config.segment_bytes);
+            }
+        }
+        Ok(0)
+    }
+
+    async fn try_to_keep(&mut self) -> Result<(), StoreError> {
+        match self.keep().await {
+            // It would begin anew if it were cut short, no more.
+            Err(error) if error.is_no_space() => {
+                warn!(%error, "what has been read of the log cannot be kept");
+                Ok(())
+            }
+            kept => kept,
+        }
+    }
+
+    /// The record, if it is provably that of this position. RocketMQ's have no CRC over all of them; one of ours without it
+    /// is torn, though the last of its sectors may have arrived.
+    fn successor<'b>(
+        &self,
+        bytes: Result<Option<&'b [u8]>, StoreError>,
+        position: u64,
+        origin: Origin,
+    ) -> Result<Option<Record<'b>>, StoreError> {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(_) if self.config.skip_damaged => None,
+            Err(error) => return Err(error),
+        };
+        let check = match mutant!(SkipTailCrc) {
+            true => Check::Layout,
+            false => Check::Crc,
+        };
+        let record = bytes.and_then(|bytes| Record::decode(bytes, check).ok());
+        let is_here =
+            |record: &Record<'_>| record.physical_offset == position || mutant!(SkipPosition);
+        let may_lack_crc = origin != Origin::Usual || mutant!(SkipTailCrc);
+        let is_covered = |record: &Record<'_>| may_lack_crc || record.has_crc();
+        Ok(record.filter(is_here).filter(is_covered))
+    }
+
+    fn known(&self) -> Known<'a, I> {
+        Known {
+            segments: self.segments,
+            config: self.config,
+            flushed_to: self.flushed_to,
+        }
+    }
+
+    /// Where the log goes on behind a place at which it cannot be read; `None` if it ends there.
+    async fn behind_damage(&mut self, position: u64) -> Result<Option<u64>, StoreError> {
+        let known = self.known();
+        let Some(damage) = known.damage_at(position).await? else {
+            return Ok(None);
+        };
+        if !self.config.skip_damaged {
+            return Err(known.refusal(&damage));
+        }
+        let gap = known.behind(&damage).await?;
+        tracing::error!(
+            from = gap.from,
+            to = gap.to,
+            "a part of the log cannot be read and is left behind: {}",
+            damage.proof
+        );
+        self.lost_bytes += gap.to - gap.from;
+        self.gap = Some(gap);
+        Ok((gap.to > position).then_some(gap.to))
+    }
+
+    /// Whether the log's files reach from one end to the other; made anew, without a message, where that was asked for.
+    pub(super) async fn find_missing_files(&mut self) -> Result<(), StoreError> {
+        let log = self.segments.min_position().zip(self.segments.end());
+        let is_there = log.is_some_and(|(min, end)| (min..=end).contains(&self.flushed_to));
+        if is_there || self.flushed_to == 0 && log.is_some() {
+            return Ok(());
+        }
+        let has_messages = || async {
+            let queues = self.queue_files.find_all().await?;
+            Ok(self.flushed_to > 0 || queues.iter().any(|queue| queue.max > 0))
+        };
+        if !has_messages().await? {
+            return Ok(());
+        }
+        if !self.config.skip_damaged {
+            let dir = self.config.dir.clone();
+            return Err(damage::missing(dir, log, self.flushed_to));
+        }
+        tracing::error!(
+            position = self.flushed_to,
+            "files of the log are missing: going on without them"
+        );
+        let last = self.segments.start_of(self.flushed_to);
+        let mut start = log.map_or(last, |(_, end)| end);
+        while start <= last {
+            self.segments.file_or_create(start).await?;
+            start += self.config.segment_bytes;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn next_in(
+        &self,
+        window: &mut Window,
+        position: u64,
+    ) -> Result<Next, StoreError> {
+        let rest = self.config.segment_bytes - position % self.config.segment_bytes;
+        let head = window.bytes(self.segments, position, 8.min(rest as usize));
+        let head = head.await?.and_then(|head| head.first_chunk());
+        Ok(head.map_or(Next::End, |head| Next::read(head, rest)))
+    }
+
+    /// Adds a record's entry to its queue.
+    async fn take(
+        &mut self,
+        record: &Record<'_>,
+        origin: Origin,
+    ) -> Result<Result<(), Mismatch>, StoreError> {
+        // Prepared and rolled back ones stand at offset 0 of a queue that they are not in.
+        if record.queue_id >= MAX_QUEUE_ID || !sys_flag::is_consumable(record.sys_flag) {
+            return Ok(Ok(()));
+        }
+        let entry = Entry {
+            physical_offset: record.physical_offset,
+            size: record.total_size,
+            tags_code: entry_tags(record, &self.config.delay_levels_ms),
+        };
+        let mut queue = self.queues.find_or_create(record.topic, record.queue_id);
+        let QueueBounds { min, max, .. } = self.queues.queue(queue).bounds;
+        match record.queue_offset {
+            offset if offset == max => {}
+            offset if min < max && self.are_lost(offset.checked_sub(max)) => {
+                self.fill(queue, offset).await?;
+            }
+            // Its earlier messages are gone with their log files.
+            offset if max == 0 => self.queues.restart(queue, offset),
+            // The topic was deleted and made again.
+            0 => queue = self.begin_queue_anew(queue, record).await?,
+            _ if origin != Origin::Rebuilding => return Ok(Err(Mismatch)),
+            offset if offset < max && min < max => return Ok(Ok(())),
+            _ => queue = self.begin_queue_anew(queue, record).await?,
+        }
+        self.make_room(IsKept::NotYet).await?;
+        self.queues.push(queue, &entry);
+        let restored = self.queues.queue_mut(queue);
+        restored.bounds.next = restored.bounds.max;
+        restored.last_store_time_ms = record.store_timestamp_ms;
+        self.messages += 1;
+        Ok(Ok(()))
+    }
+
+    /// Whether so many messages may have stood in what was left behind.
+    fn are_lost(&self, messages: Option<u64>) -> bool {
+        let most = self.lost_bytes / MIN_RECORD_BYTES as u64;
+        self.gap.is_some() && messages.is_some_and(|messages| messages <= most)
+    }
+
+    /// Entries for the messages up to `offset`: they lead to where nothing can be read.
+    pub(super) async fn fill(&mut self, queue: QueueIndex, offset: u64) -> Result<(), StoreError> {
+        let Some(gap) = self.gap else { return Ok(()) };
+        let entry = Entry {
+            physical_offset: gap.from,
+            size: MIN_RECORD_BYTES as u32,
+            tags_code: 0,
+        };
+        while self.queues.queue(queue).bounds.max < offset {
+            self.make_room(IsKept::NotYet).await?;
+            self.queues.push(queue, &entry);
+        }
+        Ok(())
+    }
+
+    /// With this record as its first one.
+    async fn begin_queue_anew(
+        &mut self,
+        queue: QueueIndex,
+        record: &Record<'_>,
+    ) -> Result<QueueIndex, StoreError> {
+        self.forget(queue);
+        self.remove_gone().await?;
+        let queue = self.queues.find_or_create(record.topic, record.queue_id);
+        self.queues.restart(queue, record.queue_offset);
+        Ok(queue)
+    }
+
+    /// Saves what has been restored when memory gets short.
+    pub(super) async fn make_room(&mut self, is_kept: IsKept) -> Result<(), StoreError> {
+        if self.queues.free_chunks() > self.queues.capacity_chunks() / 16 {
+            return Ok(());
+        }
+        if is_kept == IsKept::NotYet {
+            self.try_to_keep().await?;
+        }
+        let mut saved = Vec::new();
+        while let Some((queue, first, entries)) = self.queues.next_unsaved(u64::MAX) {
+            let topic = self.queues.topic_of(queue);
+            let queue_id = self.queues.queue(queue).queue_id;
+            self.queue_files
+                .save(topic, queue_id, first, &entries)
+                .await?;
+            saved.push((queue, first + (entries.len() / ENTRY_BYTES) as u64));
+        }
+        self.queue_files.sync().await?;
+        for (queue, end) in saved {
+            self.queues.saved(queue, end);
+        }
+        self.queues.evict(self.queues.capacity_chunks() / 4);
+        Ok(())
+    }
+}

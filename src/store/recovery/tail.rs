@@ -1,0 +1,80 @@
+//! What is done to the log behind its end after a crash, and to what may not have been flushed.
+
+use super::super::StoreError;
+use super::super::commit_log::{ceil, floor};
+use super::Recovery;
+use super::window::READ_BYTES;
+use crate::io::Io;
+use crate::mem::BLOCK_BYTES;
+
+impl<I: Io> Recovery<'_, I> {
+    /// Where nothing is any more that was written since this file is the log's. What was flushed is in the log, so the log
+    /// ends at or behind the last flush; no write ends further behind it than `StoreConfig::max_unflushed_bytes`, rounded
+    /// to a block. Whoever starts after a crash flushes and wipes before anything is written,
+    /// and a wipe that is cut short begins anew at an end that is again not before that last flush: what an earlier crash
+    /// left is gone. A file that had been another one before may hold anything else behind it; but its records say another
+    /// position (`segments.rs`).
+    pub(super) fn end_of_unflushed(&self, tail: u64) -> u64 {
+        ceil(tail) + self.config.max_unflushed_bytes + BLOCK_BYTES as u64
+    }
+
+    /// Makes zeros of what is behind the end of the log, up to `wipe_to` in its last file.
+    pub(super) async fn wipe_behind(&self, tail: u64, wipe_to: u64) -> Result<(), StoreError> {
+        let segment_bytes = self.config.segment_bytes;
+        let segment = self.segments.start_of(tail);
+        if tail == segment {
+            return self.segments.remove_from(segment).await;
+        }
+        self.segments.remove_from(segment + segment_bytes).await?;
+        if mutant!(TailNotWiped) {
+            return Ok(());
+        }
+        self.wipe_block(tail).await?;
+        let mut position = ceil(tail);
+        let end = wipe_to.min(segment + segment_bytes);
+        while position < end {
+            let len = ((end - position) as usize).min(1 << 20);
+            let Some(bytes) = self.segments.read(position, len).await? else {
+                return Ok(());
+            };
+            if bytes[..len].iter().any(|byte| *byte != 0) {
+                self.segments.zero(position, len as u64).await?;
+            }
+            position += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes once more what was not flushed for certain. A flush may have failed before the process ended; what the kernel
+    /// has dropped then it holds to be clean, and a flush of today says nothing of it.
+    pub(super) async fn write_again(&self, from: u64, tail: u64) -> Result<(), StoreError> {
+        let unflushed = self.config.max_unflushed_bytes + BLOCK_BYTES as u64;
+        let mut position = floor(from.max(tail.saturating_sub(unflushed)));
+        while position < tail {
+            let in_segment =
+                self.segments.segment_bytes() - position % self.segments.segment_bytes();
+            let len = (ceil(tail) - position)
+                .min(in_segment)
+                .min(READ_BYTES as u64);
+            let Some(blocks) = self.segments.read(position, len as usize).await? else {
+                return Ok(());
+            };
+            self.segments.write(position, blocks).await.0?;
+            position += len;
+        }
+        Ok(())
+    }
+
+    /// The rest of the tail's own block.
+    async fn wipe_block(&self, tail: u64) -> Result<(), StoreError> {
+        let Some(mut block) = self.segments.read(floor(tail), BLOCK_BYTES).await? else {
+            return Ok(());
+        };
+        let rest = &mut block[(tail - floor(tail)) as usize..];
+        if rest.iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        rest.fill(0);
+        self.segments.write(floor(tail), block).await.0
+    }
+}
