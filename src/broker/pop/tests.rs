@@ -656,10 +656,9 @@ impl Model {
             offset: held.offset as i64,
         };
         let store = self.store();
-        let done = self
-            .broker
-            .admit_ack(&request, &store, self.now_ms)
-            .unwrap();
+        let Ok(done) = self.broker.admit_ack(&request, &store, self.now_ms) else {
+            return; // A crash has taken back that it had come back.
+        };
         if is_refused {
             return self.held.push(held);
         }
