@@ -24,8 +24,9 @@ pub struct TopicEntry {
 pub struct Topics {
     table: HashMap<String, TopicEntry>,
     version: DataVersion,
-    /// What the file has.
-    saved: DataVersion,
+    /// The version that the file has, and the one that was the first to have the newest topic.
+    saved: i64,
+    last_made_in: i64,
 }
 
 /// A template through which a send may create its topic.
@@ -49,7 +50,8 @@ impl Topics {
         Self {
             table: HashMap::new(),
             version,
-            saved: version,
+            saved: version.counter,
+            last_made_in: version.counter,
         }
     }
 
@@ -99,15 +101,15 @@ impl Topics {
 
     /// Whether the topic was made since the file was written.
     pub fn is_unsaved(&self, topic: &str) -> bool {
-        self.saved != self.version
+        self.last_made_in > self.saved
             && self
                 .find(topic)
-                .is_some_and(|entry| entry.made_in > self.saved.counter)
+                .is_some_and(|entry| entry.made_in > self.saved)
     }
 
     /// The file has this version.
     pub fn saved(&mut self, version: DataVersion) {
-        self.saved = version;
+        self.saved = version.counter;
     }
 
     pub fn is_order(&self, topic: &str) -> bool {
@@ -143,6 +145,7 @@ impl Topics {
                     config,
                     made_in: self.version.counter,
                 };
+                self.last_made_in = self.version.counter;
                 self.table.insert(entry.config.topic_name.clone(), entry);
             }
         }
@@ -219,10 +222,11 @@ impl Topics {
             }
         }
         self.version = version;
-        self.saved = version;
+        self.saved = version.counter;
+        self.last_made_in = version.counter;
         self.table
             .values_mut()
-            .for_each(|entry| entry.made_in = entry.made_in.min(version.counter));
+            .for_each(|entry| entry.made_in = version.counter);
     }
 
     /// What name servers are told of the topics has changed, though not here.
@@ -333,5 +337,20 @@ mod tests {
         assert_eq!(unit_sys_flag("T", false), 0);
         assert_eq!(unit_sys_flag("T", true), 1);
         assert_eq!(unit_sys_flag("%RETRY%g", true), 2);
+    }
+
+    #[test]
+    fn a_topic_is_unsaved_until_the_file_has_it() {
+        let mut topics = topics();
+        assert!(!topics.is_unsaved("TBW102"));
+        topics.create_from_template(wish("a", 4), true, 0);
+        let with_a = topics.version();
+        topics.create_from_template(wish("b", 4), true, 0);
+        assert!(topics.is_unsaved("a"));
+        topics.saved(with_a);
+        assert!(!topics.is_unsaved("a") && topics.is_unsaved("b"));
+        topics.changed(0);
+        topics.saved(topics.version());
+        assert!(!topics.is_unsaved("b") && !topics.is_unsaved("nowhere"));
     }
 }
