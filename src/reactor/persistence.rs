@@ -30,7 +30,7 @@ pub(super) struct Saves {
     failing: RefCell<Vec<(ConfigFile, Rc<str>)>>,
     /// How often saving the topics was tried.
     topics_tries: Cell<u64>,
-    topics_tried: Waiters,
+    tried: Waiters,
 }
 
 /// There was no space; what is unsaved still is.
@@ -61,17 +61,19 @@ impl Saves {
 
     /// Done when the file is as it should be, or cannot be.
     pub(super) async fn settled(&self, file: ConfigFile) {
-        let is_named = self.unsaved.borrow().contains(&file) || self.current.get() == Some(file);
-        if is_named && self.trouble(file).is_none() {
-            let _ = self.done(&[file]).await;
-        }
+        let is_settled = || {
+            let is_current = self.current.get() == Some(file);
+            let is_named = is_current || self.unsaved.borrow().contains(&file);
+            !is_named || self.trouble(file).is_some()
+        };
+        self.tried.until(|| is_settled().then_some(())).await;
     }
 
     /// Done when saving the topics has been tried once more.
     pub(super) async fn topics_tried(&self) {
         let before = self.topics_tries.get();
         let once_more = || (self.topics_tries.get() != before).then_some(());
-        self.topics_tried.until(once_more).await;
+        self.tried.until(once_more).await;
     }
 
     /// Why a file could not be saved the last time.
@@ -81,7 +83,7 @@ impl Saves {
         found.map(|(_, reason)| reason.clone())
     }
 
-    fn tried(&self, file: ConfigFile, saved: &Result<(), StoreError>) {
+    fn was_tried(&self, file: ConfigFile, saved: &Result<(), StoreError>) {
         let mut failing = self.failing.borrow_mut();
         failing.retain(|(failing, _)| *failing != file);
         if let Err(error) = saved {
@@ -89,8 +91,8 @@ impl Saves {
         }
         if file == ConfigFile::Topics {
             self.topics_tries.set(self.topics_tries.get() + 1);
-            self.topics_tried.wake_all();
         }
+        self.tried.wake_all();
     }
 
     /// Lets the task that saves look around.
@@ -160,7 +162,7 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) -> Result<(), NoSpace> {
         shard.saves.current.set(Some(file));
         let saved = save(shard, file).await;
         shard.saves.current.set(None);
-        shard.saves.tried(file, &saved);
+        shard.saves.was_tried(file, &saved);
         match saved {
             Err(error) if error.is_no_space() => {
                 warn!(file = file.name(), %error, "cannot be saved yet");
