@@ -102,15 +102,12 @@ impl Disk for Ring {
 
     /// `syncfs`, which io_uring does not have: a thread of its own calls it and says so through a pipe.
     async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
-        let dir = fs::File::open(dir)?;
+        let (path, dir) = (dir.to_owned(), fs::File::open(dir)?);
         let (answer, mut teller) = io::pipe()?;
         let call = move || {
-            // SAFETY: the descriptor is open as long as `dir` is.
-            let errno = match unsafe { libc::syncfs(dir.as_raw_fd()) } {
-                0 => 0,
-                _ => io::Error::last_os_error()
-                    .raw_os_error()
-                    .unwrap_or(libc::EIO),
+            let errno = match sync_all_below(&path, &dir) {
+                Ok(()) => 0,
+                Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
             };
             // Nobody listens any more if the ring has ended.
             let _ = teller.write_all(&errno.to_ne_bytes());
@@ -397,4 +394,39 @@ fn cannot_open(path: &Path, options: OpenOptions, error: &io::Error) -> io::Erro
         );
     }
     io::Error::new(error.kind(), format!("cannot open {path}: {error}"))
+}
+
+fn sync_all_below(path: &Path, dir: &fs::File) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as `dir` is, and the buffer is one that `fstatfs` fills.
+    let (got, file_system) = unsafe {
+        let mut file_system: libc::statfs = std::mem::zeroed();
+        (
+            libc::fstatfs(dir.as_raw_fd(), &raw mut file_system),
+            file_system,
+        )
+    };
+    // To a file system in user space the kernel does not pass it on, and calls it done.
+    if got == 0 && file_system.f_type == libc::FUSE_SUPER_MAGIC {
+        return sync_each_below(path);
+    }
+    // SAFETY: as above.
+    match unsafe { libc::syncfs(dir.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn sync_each_below(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => sync_each_below(&entry.path())?,
+            // What is gone meanwhile need not be kept.
+            false => match fs::File::open(entry.path()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                file => file?.sync_all()?,
+            },
+        }
+    }
+    fs::File::open(dir)?.sync_all()
 }
