@@ -107,9 +107,9 @@ impl Topics {
                 .is_some_and(|entry| entry.made_in > self.saved)
     }
 
-    /// The file has this version.
+    /// The file has this version, or a later one.
     pub fn saved(&mut self, version: DataVersion) {
-        self.saved = version.counter;
+        self.saved = self.saved.max(version.counter);
     }
 
     pub fn is_order(&self, topic: &str) -> bool {

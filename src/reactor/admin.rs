@@ -52,10 +52,7 @@ impl<I: Io> Shard<I> {
             let reply = shard.administered(&header, &body, &peer).await;
             let reply = reply.unwrap_or_else(Reply::from);
             let files = shard.carry_out_effects();
-            let reply = match files.is_empty() {
-                true => reply,
-                false => shard.once_saved(reply, files).await,
-            };
+            let reply = shard.once_saved(reply, files).await;
             answer(&connection, caller, &reply);
         });
     }

@@ -22,8 +22,8 @@ const NO_SPACE_RETRY_NS: u64 = 1_000_000_000;
 #[derive(Default)]
 pub(super) struct Saves {
     unsaved: RefCell<Vec<ConfigFile>>,
-    /// Is being written.
-    current: Cell<Option<ConfigFile>>,
+    /// Are being written: at the start by two.
+    current: RefCell<Vec<ConfigFile>>,
     bell: Notify,
     waiting: RefCell<Vec<Rc<Notify>>>,
     /// Files that could not be written the last time, and why.
@@ -62,7 +62,7 @@ impl Saves {
     /// Done when the file is as it should be, or cannot be.
     pub(super) async fn settled(&self, file: ConfigFile) {
         let is_settled = || {
-            let is_current = self.current.get() == Some(file);
+            let is_current = self.current.borrow().contains(&file);
             let is_named = is_current || self.unsaved.borrow().contains(&file);
             !is_named || self.trouble(file).is_some()
         };
@@ -84,6 +84,9 @@ impl Saves {
     }
 
     fn was_tried(&self, file: ConfigFile, saved: &Result<(), StoreError>) {
+        let mut current = self.current.borrow_mut();
+        let place = current.iter().position(|current| *current == file);
+        current.swap_remove(place.expect("it was being written"));
         let mut failing = self.failing.borrow_mut();
         failing.retain(|(failing, _)| *failing != file);
         if let Err(error) = saved {
@@ -159,9 +162,8 @@ async fn save_unsaved<I: Io>(shard: &Shard<I>) -> Result<(), NoSpace> {
     loop {
         let file = shard.saves.unsaved.borrow_mut().pop();
         let Some(file) = file else { return Ok(()) };
-        shard.saves.current.set(Some(file));
+        shard.saves.current.borrow_mut().push(file);
         let saved = save(shard, file).await;
-        shard.saves.current.set(None);
         shard.saves.was_tried(file, &saved);
         match saved {
             Err(error) if error.is_no_space() => {

@@ -251,7 +251,11 @@ impl<I: Io> Shard<I> {
         });
     }
 
+    /// What to answer when these files have been written, if there are any.
     pub(super) async fn once_saved(&self, reply: Reply, files: Vec<ConfigFile>) -> Reply {
+        if files.is_empty() {
+            return reply;
+        }
         if let Err(reason) = self.saves.done(&files).await {
             let remark = format!("done, but a restart will take it back: {reason}");
             return Refusal::new(response::SYSTEM_ERROR, remark).into();

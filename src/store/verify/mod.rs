@@ -27,6 +27,7 @@ pub use self::inspect::{Overview, QueueFilesFound, inspect};
 pub use self::log::{LogFile, LogFiles};
 
 use super::StoreError;
+use super::abort::{Abort, Left};
 use super::checkpoint::{self, Checkpoint, CheckpointFile};
 use super::index::Shape;
 use crate::io::{File, Io, OpenOptions};
@@ -104,14 +105,13 @@ impl<'a, I: Io, L: Listener> Check<'a, I, L> {
             checkpoint::Found::Ours(checkpoint) => Some(checkpoint),
             checkpoint::Found::Times { .. } | checkpoint::Found::None => None,
         };
-        let abort = subject.dir.join("abort");
-        let was_closed = io.open(&abort, OpenOptions::default()).await.is_err();
+        let left = Abort::new(io.clone(), &subject.dir).left().await?;
         Ok(Self {
             io,
             subject,
             listener,
             report: Report {
-                was_closed,
+                was_closed: left == Left::Closed,
                 ..Report::default()
             },
             checkpoint,
