@@ -47,13 +47,13 @@ impl Broker {
     }
 
     /// Decides on the end of the half message that `record` is. [`super::Transactions::end`] is to follow once the real
-    /// message is in the log.
+    /// message is in the log. `None`: it has ended already, by this request or by another one.
     pub fn admit_end<'a>(
         &self,
         request: &EndTransaction<'_>,
         record: Option<&Record<'a>>,
         now_ms: u64,
-    ) -> Result<Ending<'a>, Refusal> {
+    ) -> Result<Option<Ending<'a>>, Refusal> {
         let half = record
             .filter(|record| record.topic == HALF)
             .and_then(|record| Half::of(record.queue_offset, record));
@@ -62,14 +62,17 @@ impl Broker {
         };
         self.check_in_time(request, &half, now_ms)?;
         check_same(request, half.record)?;
+        if self.transactions.has_ended(half.at) {
+            return Ok(None);
+        }
         let message = match request.commit_or_rollback {
             TRANSACTION_COMMIT_TYPE => Some(self.committed(&half, now_ms)?),
             _ => None,
         };
-        Ok(Ending {
+        Ok(Some(Ending {
             half: half.at,
             message,
-        })
+        }))
     }
 
     /// Decides on asking anew about the message that `record` is, however often it was asked about before.

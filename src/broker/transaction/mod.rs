@@ -11,9 +11,13 @@
 //! again to the queue's end and its producer is asked. So the position moves on, and what has ended is known by few
 //! offsets. Both positions are offsets of a consumer group, saved like all such.
 //!
+//! A producer may end a transaction while the question about it is on its way, and then answers it, too. Only the first end
+//! counts, as long as the next round has not forgotten it; RocketMQ delivers the message once for each.
+//!
 //! After a crash the op records from the op position on say what has ended. A commit and its op record are two appends: if
 //! only the first survives, the producer is asked again and the message comes twice, as with RocketMQ.
 
+mod copies;
 mod end;
 mod half;
 mod offset_set;
@@ -31,6 +35,7 @@ pub use super::system_topics::{HALF, OP_HALF, TRANS_CHECK_MAX_TIME};
 use super::{Broker, system_topics};
 use crate::message::properties;
 use crate::store::QueueBounds;
+use copies::Copies;
 use offset_set::OffsetSet;
 
 /// The only queue of either topic.
@@ -55,8 +60,8 @@ pub struct HalfOffset {
 pub struct Transactions {
     position: u64,
     ended: OffsetSet,
-    /// First offsets of the copies that wait.
-    copied: OffsetSet,
+    /// Those of this life that wait.
+    copies: Copies,
     /// Op records that a restart would need, in order.
     ops: VecDeque<OpRecord>,
     next_op: u64,
@@ -110,7 +115,7 @@ impl Transactions {
 
     /// The next halves, up to `limit` of them, of which nobody knows the end yet; passes over those that have ended.
     pub fn next_open(&mut self, min: u64, end: u64, limit: u64) -> Option<Range<u64>> {
-        self.position = self.ended.remove_run(self.position.max(min));
+        self.position = self.ended.end_of_run(self.position.max(min));
         let last = end.min(self.position.saturating_add(limit));
         let open = (self.position..last).take_while(|offset| !self.ended.contains(*offset));
         let count = open.count() as u64;
@@ -121,48 +126,44 @@ impl Transactions {
         self.ended.contains(half.offset) || self.ended.contains(half.first)
     }
 
-    /// The half is no more; an op record is due for it.
+    /// The half is no more, nor any other copy of the same one; an op record is due for it.
     pub fn end(&mut self, half: HalfOffset, now_ms: u64) {
         let HalfOffset { offset, first } = half;
-        let is_copied = self.copied.contains(first);
-        // The first one has been passed already and has a copy, which nobody but us can tell from it.
-        let ended = match offset < self.position && is_copied {
-            true => first,
-            false => offset,
-        };
         if offset >= self.position {
-            self.copied.remove(first);
+            self.leave(half);
         }
-        if offset >= self.position || is_copied {
-            self.ended.insert(ended);
-        }
+        // A copy knows the first one, which may have been passed already.
+        self.ended.insert(first);
+        self.ended.insert(offset);
         let batch = self.batch.get_or_insert_with(|| Batch {
             body: String::new(),
-            halves: ended..=ended,
+            halves: first..=first,
             since_ms: now_ms,
         });
-        batch.halves = widened(Some(batch.halves.clone()), ended);
-        write!(batch.body, "{ended},").expect("a string takes everything");
+        let both = [first, offset];
+        for ended in &both[usize::from(first == offset)..] {
+            batch.halves = widened(Some(batch.halves.clone()), *ended);
+            write!(batch.body, "{ended},").expect("a string takes everything");
+        }
     }
 
-    /// The half needs nobody any more, neither here nor as a copy.
+    /// The half needs nobody any more.
     pub fn pass(&mut self, half: HalfOffset) {
-        self.ended.remove(half.offset);
-        self.ended.remove(half.first);
-        self.copied.remove(half.first);
+        self.leave(half);
         self.move_beyond(half.offset);
     }
 
     /// A copy of the half stands at the queue's end and waits there.
     pub fn copy(&mut self, half: HalfOffset) {
-        self.copied.insert(half.first);
+        self.leave(half);
+        self.copies.add(half.first);
         self.move_beyond(half.offset);
     }
 
     /// After a round: forgets ends that no copy will ask for.
     pub fn round_done(&mut self) {
-        if self.position >= self.known_from {
-            self.ended.retain_below(self.position, &self.copied);
+        if self.knows_all() {
+            self.ended.retain_below(self.position, self.copies.firsts());
         }
     }
 
@@ -187,6 +188,18 @@ impl Transactions {
         self.next_op = offset + 1;
         if let Some(halves) = halves {
             self.ops.push_back(OpRecord { offset, halves });
+        }
+    }
+
+    /// Whether every copy of before the start has been looked at.
+    fn knows_all(&self) -> bool {
+        self.position >= self.known_from
+    }
+
+    /// The half does not wait any more; of the copies only those of this life were counted.
+    fn leave(&mut self, half: HalfOffset) {
+        if half.first < half.offset && half.offset >= self.known_from {
+            self.copies.remove(half.first);
         }
     }
 

@@ -313,6 +313,7 @@ fn a_commit_is_the_real_message() {
     let record = decoded(&bytes);
     let ending = broker
         .admit_end(&request(TRANSACTION_COMMIT_TYPE), Some(&record), 0)
+        .unwrap()
         .unwrap();
     assert_eq!(
         ending.half,
@@ -340,6 +341,7 @@ fn a_commit_is_the_real_message() {
     }
     let ending = broker
         .admit_end(&request(TRANSACTION_ROLLBACK_TYPE), Some(&record), 0)
+        .unwrap()
         .unwrap();
     assert!(ending.message.is_none());
 }
@@ -353,7 +355,7 @@ fn a_commit_may_be_delayed() {
     assert_eq!(record.topic, HALF, "its delay begins with the commit");
     let request = request(TRANSACTION_COMMIT_TYPE);
     let ending = broker.admit_end(&request, Some(&record), 50_000).unwrap();
-    let plan = ending.message.unwrap();
+    let plan = ending.unwrap().message.unwrap();
     assert_eq!((&*plan.topic, plan.queue_id), ("SCHEDULE_TOPIC_XXXX", 2));
     assert_eq!(plan.deliver_time_ms, Some(60_000));
     assert_eq!(find(plan.properties(), "REAL_TOPIC").as_deref(), Some("T"));
@@ -405,6 +407,7 @@ fn an_end_names_its_half_message_exactly() {
     let committed = stored(
         &broker
             .admit_end(&right(), Some(&record), 0)
+            .unwrap()
             .unwrap()
             .message
             .unwrap(),

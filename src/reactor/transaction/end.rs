@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::AROUND_BYTES;
+use crate::broker::transaction::Ending;
 use crate::broker::{Broker, Refusal};
 use crate::io::Io;
 use crate::message::ids::parse_offset_message_id;
@@ -84,25 +85,29 @@ impl<I: Io> Shard<I> {
             .broker
             .borrow()
             .admit_end(request, record.as_ref(), now_ms)?;
-        let committed = match &ending.message {
-            Some(plan) => Some(self.append_one(plan, now_ms as i64).map_err(refused)?),
+        let message = match ending {
+            Some(Ending { half, message }) => {
+                let message = message.map(|plan| self.append_one(&plan, now_ms as i64));
+                let message = message.transpose().map_err(refused)?;
+                self.broker.borrow_mut().transactions.end(half, now_ms);
+                message
+            }
+            // What ended it may still be on its way to the disk.
             None => None,
         };
-        self.broker
-            .borrow_mut()
-            .transactions
-            .end(ending.half, now_ms);
         let is_due = self.broker.borrow().op_is_due(now_ms) && self.store.refuses().is_none();
         // Who waits to hear of a rollback wants it written.
-        let is_awaited = committed.is_none() && !caller.is_oneway;
+        let is_awaited = message.is_none() && !caller.is_oneway;
         let op_end = match is_due || is_awaited {
             true => self.write_op(),
             false => Ok(None),
         };
-        match committed {
+        match message {
             // The message is what counts; its op record is tried again.
             Some(message) => Ok(message.end),
-            None => Ok(op_end.map_err(refused)?.unwrap_or_default()),
+            None => Ok(op_end
+                .map_err(refused)?
+                .unwrap_or_else(|| self.store.tail())),
         }
     }
 

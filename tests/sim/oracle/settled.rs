@@ -74,10 +74,6 @@ impl Oracle {
         let sent = &self.sent[&number];
         let most = match self.is_unique(number) {
             true => 1,
-            // Each crash may find every half message and a copy about which it asked, and no end of either: so there are at
-            // most 1, 2, 4 ... of them in its lives, and each may have been committed. One more was found once in 4,500 histories
-            // (4 copies after one kill); whether its own end came as it was asked about has not been traced.
-            false if sent.is_half => 2 << self.bad_ends,
             // A crash may repeat what came just before.
             false => 1 + self.bad_ends,
         };

@@ -29,6 +29,8 @@ struct Transaction {
     /// Its half message and the copies of it, by queue offset.
     at: Vec<u64>,
     has_ended: bool,
+    /// Since the last round and the last crash, which may make the broker forget it.
+    has_just_ended: bool,
     asked: u32,
     given_up: u32,
 }
@@ -102,6 +104,7 @@ impl Model {
             }
             Step::Crash => {
                 self.has_crashed = true;
+                self.forget();
                 self.start();
             }
         }
@@ -137,10 +140,13 @@ impl Model {
             ..request(TRANSACTION_ROLLBACK_TYPE)
         };
         match self.broker.admit_end(&request, Some(&record), self.now_ms) {
-            Ok(ending) => {
+            Ok(Some(ending)) => {
+                assert!(!transaction.has_just_ended, "{transaction:?} ends twice");
                 self.broker.transactions.end(ending.half, self.now_ms);
                 transaction.has_ended = true;
+                transaction.has_just_ended = true;
             }
+            Ok(None) => assert!(transaction.has_ended, "{transaction:?} goes on"),
             Err(refusal) => assert_eq!(refusal.code, 604, "{refusal:?}"),
         }
     }
@@ -155,6 +161,13 @@ impl Model {
             }
         }
         self.broker.transactions.round_done();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        for transaction in &mut self.transactions {
+            transaction.has_just_ended = false;
+        }
     }
 
     fn look_at(&mut self, offset: u64) -> bool {
@@ -230,9 +243,9 @@ proptest! {
                 false => prop_assert_eq!((transaction.asked, transaction.given_up), (15, 1)),
             }
         }
-        let Transactions { position, ended, copied, .. } = &model.broker.transactions;
+        let Transactions { position, ended, copies, .. } = &model.broker.transactions;
         prop_assert_eq!(*position, model.halves.len() as u64);
-        prop_assert_eq!((ended, copied), (&OffsetSet::default(), &OffsetSet::default()));
+        prop_assert_eq!((ended, copies), (&OffsetSet::default(), &Copies::default()));
         let (half, op) = model.broker.transactions.positions();
         prop_assert_eq!((half, op), (model.halves.len() as u64, model.ops.len() as u64));
     }
@@ -250,9 +263,9 @@ proptest! {
             let is_kept = transaction.has_ended || transaction.given_up > 0;
             prop_assert!(is_kept, "{:?} is lost", transaction);
         }
-        let Transactions { position, ended, .. } = &model.broker.transactions;
+        let Transactions { position, ended, copies, .. } = &model.broker.transactions;
         prop_assert_eq!(*position, model.halves.len() as u64);
-        prop_assert_eq!(ended, &OffsetSet::default());
+        prop_assert_eq!((ended, copies), (&OffsetSet::default(), &Copies::default()));
     }
 
     /// An end whose op record was written is known after a crash, if the half message had not been asked about.
@@ -280,6 +293,42 @@ proptest! {
             prop_assert_eq!(transaction.asked, u32::from(!is_ended), "{:?}", transaction);
         }
     }
+}
+
+/// A crash leaves a half message beside its copy, so that each is asked about: one answer ends both.
+#[test]
+fn an_end_counts_for_every_copy() {
+    let mut model = Model::new();
+    model.take(&Step::Send { is_immune: false });
+    let another_round = [Step::Sleep { ms: 60_000 }, Step::Round];
+    another_round.iter().for_each(|step| model.take(step));
+    model.take(&Step::Crash);
+    another_round.iter().for_each(|step| model.take(step));
+    assert_eq!(model.transactions[0].at, [0, 1, 2, 3]);
+    for copy in [2, 3, 0, 1] {
+        model.take(&Step::End { which: 0, copy });
+    }
+    let asked = model.transactions[0].asked;
+    for _ in 0..3 {
+        another_round.iter().for_each(|step| model.take(step));
+    }
+    assert_eq!((asked, model.transactions[0].asked), (3, 3));
+    assert_eq!(model.broker.transactions.copies, Copies::default());
+}
+
+/// The producer ends it while it is being asked, and the broker dies before its copy is looked at again.
+#[test]
+fn a_written_end_counts_for_a_copy_after_a_crash() {
+    let mut model = Model::new();
+    model.take(&Step::Send { is_immune: false });
+    model.take(&Step::Sleep { ms: 6_500 });
+    model.take(&Step::Round);
+    model.take(&Step::End { which: 0, copy: 0 });
+    model.take(&Step::WriteOp);
+    model.take(&Step::Crash);
+    model.take(&Step::Sleep { ms: 60_000 });
+    model.take(&Step::Round);
+    assert_eq!(model.transactions[0].asked, 1);
 }
 
 /// Neither millions of ended ones nor a stray offset in an op record cost more than a few bytes each.
