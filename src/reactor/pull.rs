@@ -387,25 +387,18 @@ impl<I: Io> Shard<I> {
             positions.clear();
         }
         let records = Vec::with_capacity(bytes);
-        let read = self.store.read_readable(queue, &positions, records).await;
-        let (scanned, body, messages) = match (scan, read) {
-            (Scan::Found { next_offset }, Err(ReadError::Removed { .. })) => {
-                (Scanned::Removed { next_offset }, Vec::new(), 0)
-            }
-            (_, Err(error)) => return Err(error),
+        let read = self.store.read_readable(queue, &positions, records).await?;
+        let scanned = match scan {
             // None of them can be read any more.
-            (Scan::Found { next_offset }, Ok(read)) if read.records.is_empty() => {
-                (Scanned::Removed { next_offset }, Vec::new(), 0)
+            Scan::Found { next_offset } if read.records.is_empty() => {
+                Scanned::Removed { next_offset }
             }
-            (scan, Ok(read)) => {
-                let messages = positions.len() - read.lost.len();
-                (scanned_cold(scan), read.records, messages)
-            }
+            scan => scanned_cold(scan),
         };
         Ok(Read {
             scanned,
-            body,
-            messages,
+            messages: positions.len() - read.lost.len(),
+            body: read.records,
             _pass: pass,
         })
     }

@@ -191,7 +191,8 @@ impl<I: Io> Store<I> {
         Ok(out)
     }
 
-    /// Messages of a queue, appended to `records`, without those that cannot be read any more: these are noted.
+    /// Messages of a queue, appended to `records`, without those that have gone meanwhile or cannot be read any more: the
+    /// latter are noted.
     pub async fn read_readable(
         self: &Rc<Self>,
         queue: QueueIndex,
@@ -203,10 +204,14 @@ impl<I: Io> Store<I> {
             lost: Vec::new(),
         };
         for (place, position) in positions.iter().enumerate() {
-            if !self
+            let is_readable = match self
                 .read_or_note(Some(queue), position, &mut read.records)
-                .await?
+                .await
             {
+                Err(StoreError::Removed { .. }) => false,
+                read => read?,
+            };
+            if !is_readable {
                 read.lost.push(place);
             }
         }

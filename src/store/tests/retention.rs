@@ -245,6 +245,32 @@ fn what_is_old_goes_and_the_rest_stays() {
     });
 }
 
+/// Between looking up where messages are and reading them the first file of the log goes.
+#[test]
+fn what_goes_while_it_is_read_does_not_take_the_rest_along() {
+    each(async |sim, flush| {
+        let store = open_with(sim, by_age(flush)).await.unwrap();
+        fill(sim, &store, 0..60).await;
+        seconds(sim, 40).await;
+        fill(sim, &store, 60..100).await;
+        let queue = store.find_queue("A", 0).unwrap();
+        let QueueBounds { min, max, .. } = store.bounds(queue);
+        let before = positions(&store, queue, min, max).await;
+        assert_eq!(before.len(), 50);
+        seconds(sim, 30).await;
+        let gone = store.bounds(queue).min as usize;
+        assert!(gone > 20);
+        let read = store.read_readable(queue, &before, Vec::new()).await;
+        let read = read.unwrap();
+        // Some of them may be in memory still.
+        let lost = read.lost.len();
+        assert!(0 < lost && lost <= gone);
+        assert_eq!(read.lost, (0..lost).collect::<Vec<_>>());
+        let left: usize = before[lost..].iter().map(|at| at.size as usize).sum();
+        assert_eq!(read.records.len(), left);
+    });
+}
+
 #[test]
 fn a_queue_without_messages_goes_on_where_it_was() {
     each(async |sim, flush| {
