@@ -126,10 +126,7 @@ impl<I: Io> Journal<I> {
             }
             pause().await;
         }
-        let path = self.path(generation);
-        let synced = current.file.sync_data().await;
-        synced.map_err(StoreError::io("sync", &path))?;
-        self.sync_dir().await?;
+        self.make_durable(&current).await?;
         current.table_end = current.end;
         self.current.replace(Some(current));
         self.remove_others(Some(generation)).await
@@ -200,9 +197,14 @@ impl<I: Io> Journal<I> {
 
     /// Goes on with what was read, and removes the other generations.
     pub async fn go_on(&self, reader: Reader<I>) -> Result<(), StoreError> {
-        let generation = reader.generation();
-        self.put.set(reader.reached());
-        self.current.replace(reader.into_current());
+        let (generation, reached) = (reader.generation(), reader.reached());
+        let Some(current) = reader.into_current() else {
+            unreachable!("only what counts is gone on with");
+        };
+        // Whoever wrote it may have been killed before it was flushed.
+        self.make_durable(&current).await?;
+        self.put.set(reached);
+        self.current.replace(Some(current));
         self.remove_others(Some(generation)).await
     }
 
@@ -227,6 +229,13 @@ impl<I: Io> Journal<I> {
             }
         }
         Ok(())
+    }
+
+    async fn make_durable(&self, current: &Current<I>) -> Result<(), StoreError> {
+        let path = self.path(current.generation);
+        let synced = current.file.sync_data().await;
+        synced.map_err(StoreError::io("sync", &path))?;
+        self.sync_dir().await
     }
 
     async fn create_dir(&self) -> Result<(), StoreError> {

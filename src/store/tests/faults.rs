@@ -103,6 +103,10 @@ fn nothing_is_promised_after_a_flush_that_failed() {
                     fenced += 1;
                     break;
                 }
+                store.wait_for_room(1512).await;
+                if store.fence().is_some() {
+                    continue; // It waited for room until then.
+                }
                 append(&sim, &store, "A", &[1; 1000]).await;
                 sent += 1;
                 sim.sleep(Duration::from_micros(sim.below(1500))).await;

@@ -2,6 +2,7 @@
 //! the start itself, or of the store in RocketMQ's hands.
 
 use super::*;
+use crate::store::checkpoint::{CheckpointFile, Found};
 use crate::store::consume_queue::ENTRY_BYTES;
 
 const JOURNAL: &str = "/store/queuejournal";
@@ -398,5 +399,38 @@ fn entries_that_were_not_synced_are_not_saved() {
         sim.power_cut("a");
         let store = open(sim, flush).await;
         assert_eq!(bodies(&store, "A").await.len(), left);
+    });
+}
+
+/// A stop is cut short, the next start reads what that process had not flushed yet, and then the power goes.
+#[test]
+fn what_a_killed_process_wrote_is_flushed_before_it_counts() {
+    each(async |sim, flush| {
+        open(sim, flush).await.close().await.unwrap();
+        let a_moment = || sim.sleep(Duration::from_nanos(sim.below(1 << (18 + sim.below(8)))));
+        for n in 0..200 {
+            let io = sim.host("a");
+            let generations = io.list(Path::new(JOURNAL)).await.unwrap();
+            assert!(!generations.is_empty(), "{n}: the journal is lost");
+            let checkpoint = CheckpointFile::new(io, Path::new("/store")).load().await;
+            let is_ours = matches!(checkpoint.unwrap(), Found::Ours(_));
+            assert!(is_ours, "{n}: the checkpoint is lost");
+            let (store, said) = open_watched(sim, flush).await;
+            assert!(!said.contains(&Progress::Rebuilding), "{n}: {said:?}");
+            send(sim, &store, "A", &[n; 100]).await;
+            sim.host("a").spawn(async move {
+                let _ = store.close().await;
+            });
+            a_moment().await;
+            if n % 2 == 0 {
+                sim.crash("a");
+                let (opener, config) = (sim.host("a"), config(flush));
+                sim.host("a").spawn(async move {
+                    let _ = Store::open(opener, config, |_| {}).await;
+                });
+                a_moment().await;
+            }
+            sim.power_cut("a");
+        }
     });
 }
