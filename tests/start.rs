@@ -3,9 +3,11 @@
 
 mod common;
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::process::Stdio;
 
 use common::client::{Client, pull_from, send_to};
 use common::{Broker, Ended, Options, Process, SMALL, free_ports, ringmq, wait_until};
@@ -40,6 +42,38 @@ fn refuse(store: &Path, options: &Options<'_>, words: &[&str]) {
         Ok(broker) => panic!("it started:\n{}", broker.banner),
         Err(ended) => refused_with(&ended, words),
     }
+}
+
+/// Such as a pipe to a pager, or a file on a disk that stands still.
+#[test]
+fn a_log_that_nobody_takes_stops_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, namesrv_port) = free_ports();
+    let mut command = ringmq(["broker", "--advertise", "127.0.0.1", "--cores", "0"]);
+    command
+        .args(["--port", &port.to_string()])
+        .args(["--namesrv-port", &namesrv_port.to_string()])
+        .arg("--store")
+        .arg(folder.path().join("store"))
+        .env("RINGMQ_LOG", "debug")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut broker = command.spawn().expect("the binary was built");
+    let out = BufReader::new(broker.stdout.take().expect("piped"));
+    let is_ready = out
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line == "ready");
+    assert!(is_ready);
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    // Each leaves two lines of a hundred bytes; a pipe takes 64 KiB.
+    for _ in 0..1_000 {
+        drop(TcpStream::connect(addr).expect("the broker listens"));
+    }
+    let reply = Client::connect(addr).send(&send_to("T", 0), b"x");
+    assert_eq!(reply.code, 0, "{reply:?}");
+    broker.kill().expect("it runs");
+    broker.wait().expect("it was killed");
 }
 
 #[test]
@@ -272,7 +306,7 @@ fn an_unknown_property_is_a_warning() {
     let broker = Broker::start(&folder.path().join("store"), &options);
     let words = [
         "WARN",
-        ".conf:4: ",
+        ".conf:5: ",
         "brokerNane",
         "did you mean brokerName?",
         "somethingElseEntirely",

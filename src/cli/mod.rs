@@ -51,9 +51,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         _ => "warn,ringmq=info",
     };
     let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    // By a thread of its own: standard error may be a file on the very disk that stands still.
+    let (stderr, _writes_the_rest) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
         .init();
     match cli.command {
         Command::Broker(args) => broker::run(args)?,
