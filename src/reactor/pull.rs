@@ -387,7 +387,18 @@ impl<I: Io> Shard<I> {
             positions.clear();
         }
         let records = Vec::with_capacity(bytes);
-        let read = self.store.read_readable(queue, &positions, records).await?;
+        let read = match self.store.read_readable(queue, &positions, records).await {
+            Err(ReadError::Removed { .. }) => {
+                let next_offset = self.store.bounds(queue).min.max(offset);
+                return Ok(Read {
+                    scanned: Scanned::Removed { next_offset },
+                    body: Vec::new(),
+                    messages: 0,
+                    _pass: pass,
+                });
+            }
+            read => read?,
+        };
         let scanned = match scan {
             // None of them can be read any more.
             Scan::Found { next_offset } if read.records.is_empty() => {

@@ -191,8 +191,8 @@ impl<I: Io> Store<I> {
         Ok(out)
     }
 
-    /// Messages of a queue, appended to `records`, without those that have gone meanwhile or cannot be read any more: the
-    /// latter are noted.
+    /// Messages of a queue, appended to `records`, without those that cannot be read any more: these are noted. An error: one
+    /// of them has gone meanwhile, and with it all before the queue's minimum, or nothing can be read.
     pub async fn read_readable(
         self: &Rc<Self>,
         queue: QueueIndex,
@@ -204,14 +204,10 @@ impl<I: Io> Store<I> {
             lost: Vec::new(),
         };
         for (place, position) in positions.iter().enumerate() {
-            let is_readable = match self
+            if !self
                 .read_or_note(Some(queue), position, &mut read.records)
-                .await
+                .await?
             {
-                Err(StoreError::Removed { .. }) => false,
-                read => read?,
-            };
-            if !is_readable {
                 read.lost.push(place);
             }
         }

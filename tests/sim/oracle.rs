@@ -428,6 +428,21 @@ impl Oracle {
         self.forget_unsafe_pops();
     }
 
+    /// A consumer is sent past these offsets: what was there has gone.
+    pub fn is_sent_past(&self, queue: &Queue, past: Range<u64>, kept_from_ms: i64) {
+        let Some(known) = self.known.get(queue) else {
+            return;
+        };
+        for (offset, known) in known.range(past) {
+            self.story.looks_at(Some(known.number), Some(queue));
+            let sent = &self.sent[&known.number];
+            assert!(
+                sent.born_ms < kept_from_ms || self.may_be_taken_back(known.told),
+                "sent past {sent:?} at {offset} of {queue:?}"
+            );
+        }
+    }
+
     pub fn may_be_taken_back(&self, told: Told) -> bool {
         let window_ns = (FLUSH_INTERVAL_MS + FLUSH_SLACK_MS) * MS;
         self.flush == Flush::Async

@@ -197,8 +197,18 @@ impl<I: Io> Shard<I> {
             Scan::Found { next_offset } | Scan::NoneMatched { next_offset } => next_offset,
             Scan::Cold => unreachable!("a cold scan reads what is cold"),
         };
-        let Readable { mut records, lost } =
-            store.read_readable(queue, &positions, Vec::new()).await?;
+        let read = store.read_readable(queue, &positions, Vec::new()).await;
+        let Readable { mut records, lost } = match read {
+            Err(ReadError::Removed { .. }) => {
+                // The next look finds those that are left.
+                return Ok(Taken {
+                    offsets: Vec::new(),
+                    records: Vec::new(),
+                    next_offset: store.bounds(queue).min.max(offset),
+                });
+            }
+            read => read?,
+        };
         for place in lost.into_iter().rev() {
             offsets.remove(place);
             positions.remove(place);

@@ -89,8 +89,14 @@ pub(super) async fn consume_some(
     };
     match reply.code {
         response::SUCCESS => {}
-        // What it had consumed was taken back with the power.
-        response::PULL_OFFSET_MOVED => return Ok(reply.number("nextBeginOffset") as u64),
+        // What it had consumed was taken back with the power, or what it wanted has gone.
+        response::PULL_OFFSET_MOVED | response::PULL_RETRY_IMMEDIATELY => {
+            let next = reply.number("nextBeginOffset") as u64;
+            let kept_from_ms = now.unix_ms - connected.shared.reserved_ms as i64;
+            let oracle = connected.oracle();
+            oracle.is_sent_past(queue, offset..next.max(offset), kept_from_ms);
+            return Ok(next);
+        }
         response::PULL_NOT_FOUND => return Ok(offset),
         response::TOPIC_NOT_EXIST | response::INVALID_PARAMETER
             if !CREATED.contains(&&*queue.topic) =>
