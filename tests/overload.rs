@@ -21,12 +21,11 @@ const CONNECTION_MEMORY: u64 = 64 * MIB;
 /// receive buffers for each connection.
 const AROUND: u64 = 64 * MIB;
 
-/// However slow the machine's disk is, nothing is refused for it.
 fn start() -> (TempDir, Broker) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = format!(
         "mappedFileSizeCommitLog=33554432\nlogBufferBytes={LOG_BUFFER}\nconsumeQueueMemoryBytes=16777216\n\
-         connectionMemoryBytes={CONNECTION_MEMORY}\nwaitTimeMillsInSendQueue=600000\n"
+         connectionMemoryBytes={CONNECTION_MEMORY}\n"
     );
     let options = Options {
         config: &config,

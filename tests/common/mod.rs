@@ -23,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const SMALL: &str =
     "mappedFileSizeCommitLog=8388608\nlogBufferBytes=16777216\nconsumeQueueMemoryBytes=16777216\n";
 
+/// A machine that builds and tests at once may have a disk that stands still for seconds; nobody is refused for that here.
+const ANY_DISK: &str = "waitTimeMillsInSendQueue=60000\n";
+
 /// Waits until `done` says so.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -251,7 +254,8 @@ impl Broker {
         let (port, namesrv_port) = options.ports.unwrap_or_else(free_ports);
         let namesrv = SocketAddr::from(([127, 0, 0, 1], namesrv_port));
         let config = store.with_extension("conf");
-        std::fs::write(&config, options.config).expect("the folder of the store is writable");
+        let text = format!("{ANY_DISK}{}", options.config);
+        std::fs::write(&config, text).expect("the folder of the store is writable");
         let mut command = ringmq([
             "broker",
             "--advertise",
