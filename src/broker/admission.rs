@@ -7,10 +7,12 @@
 //! ```
 //! A message that waits longer than `waitTimeMillsInSendQueue` is late. That alone refuses nothing: a short stall is ridden
 //! out, in the log buffer and then in front of it. Only when messages have been late for
-//! `osPageCacheBusyTimeOutMills` on end the broker is busy. From then on a send that would be late is refused at once, and
-//! one that would not is taken: so under a lasting overload what is taken waits about as long as the limit, instead of as
-//! long as the whole buffer takes. It would be late if another one is, or if more waits than the disk took within the last
-//! such time. The broker stops being busy when nothing has been late or refused for as long again.
+//! `osPageCacheBusyTimeOutMills` on end the broker is busy; behind a stall the disk has as long again to catch up. From
+//! then on a send that would be late is refused at once, and one that would not is taken: so under a lasting overload what
+//! is taken waits about as long as the limit, instead of as long as the whole buffer takes. It would be late if another one
+//! is, or if more waits than the disk took within the last such time; but not if little waits and the disk goes on, however
+//! slowly, as its next write takes all of it. The broker stops being busy when nothing has been late or refused for as long
+//! again.
 
 use std::borrow::Cow;
 
@@ -51,11 +53,22 @@ pub struct Backlog {
     pub committed: u64,
 }
 
+/// So much that waits is no overload of any disk that goes on.
+const LITTLE_BYTES: u64 = 64 << 10;
+
 pub struct Admission {
     limits: AdmissionLimits,
     late: Late,
     busy: Option<Busy>,
     pace: Pace,
+    stand: Stand,
+}
+
+/// For how long the disk has taken nothing of what waits.
+struct Stand {
+    committed: u64,
+    since_ms: u64,
+    stood_ms: u64,
 }
 
 /// What the disk takes within `wait_ms`.
@@ -95,6 +108,11 @@ impl Admission {
                 committed: 0,
                 bytes: 0,
             },
+            stand: Stand {
+                committed: 0,
+                since_ms: now_ms,
+                stood_ms: 0,
+            },
         }
     }
 
@@ -102,8 +120,11 @@ impl Admission {
     pub fn look(&mut self, backlog: &Backlog, now_ms: u64) -> Option<Turn> {
         self.pace
             .look(backlog.committed, self.limits.wait_ms, now_ms);
+        let has_stood_ms = self.stand.look(backlog, now_ms);
         let is_late = backlog.waited_ms > self.limits.wait_ms;
         self.late = match self.late {
+            // What came meanwhile is late, too, until the disk has caught up.
+            Late::Since(_) if is_late && self.is_stall(has_stood_ms) => Late::Since(now_ms),
             // From now on: what was late because this thread had no core is not when it looks again.
             Late::NotSince(_) if is_late => Late::Since(now_ms),
             Late::Since(_) if !is_late => Late::NotSince(now_ms),
@@ -133,9 +154,12 @@ impl Admission {
 
     /// Why a send is refused now, if it is.
     pub fn refusal(&mut self, backlog: &Backlog, now_ms: u64) -> Option<Refusal> {
+        let stands = self.is_stall(self.stand.stood_ms);
         let busy = self.busy.as_mut()?;
         let waiting_bytes = backlog.tail - backlog.committed;
+        let is_little = waiting_bytes <= LITTLE_BYTES;
         match &mut self.late {
+            _ if is_little && !stands => return None,
             Late::Since(_) => {}
             // Single writes may be slow without anything waiting behind them.
             Late::NotSince(since_ms)
@@ -159,6 +183,11 @@ impl Admission {
         )))
     }
 
+    /// Longer than a flush takes.
+    fn is_stall(&self, stood_ms: u64) -> bool {
+        stood_ms > 0 && stood_ms >= self.limits.stall_ms / 2
+    }
+
     /// After how long the broker will be busy if the disk takes nothing until then.
     pub fn busy_in_ms(&self, waited_ms: u64, now_ms: u64) -> u64 {
         match (self.late, &self.busy) {
@@ -177,6 +206,19 @@ impl Admission {
              the log buffer of {buffer_bytes} bytes is full",
             self.limits.patience_ms(),
         ))
+    }
+}
+
+impl Stand {
+    /// How long it had stood until this look, if it stands no more; otherwise 0.
+    fn look(&mut self, backlog: &Backlog, now_ms: u64) -> u64 {
+        if backlog.committed == self.committed {
+            let passed_ms = now_ms.saturating_sub(self.since_ms);
+            self.stood_ms = passed_ms.min(backlog.waited_ms);
+            return 0;
+        }
+        (self.committed, self.since_ms) = (backlog.committed, now_ms);
+        std::mem::take(&mut self.stood_ms)
     }
 }
 
@@ -210,10 +252,12 @@ mod tests {
         admission.look(&backlog, now_ms)
     }
 
+    /// Much waits if anything is late.
     fn is_refused(admission: &mut Admission, waited_ms: u64, now_ms: u64) -> bool {
         let backlog = Backlog {
             waited_ms,
-            ..Backlog::default()
+            tail: u64::from(waited_ms > 200) << 20,
+            committed: 0,
         };
         admission.look(&backlog, now_ms);
         let refusal = admission.refusal(&backlog, now_ms);
@@ -284,22 +328,75 @@ mod tests {
             admission.refusal(&backlog, now_ms).is_some()
         };
         assert!(
-            is_refused(backlog(100, 1_000, 0), 1_600),
+            is_refused(backlog(100, 100_000, 0), 1_600),
             "nothing was taken yet"
         );
         assert!(
-            !is_refused(backlog(100, 50_000, 50_000), 1_700),
-            "50,000 bytes in 200 ms"
+            !is_refused(backlog(100, 500_000, 500_000), 1_700),
+            "500,000 bytes in 200 ms"
         );
-        assert!(is_refused(backlog(100, 50_001, 50_000), 1_710));
+        assert!(is_refused(backlog(100, 500_001, 500_000), 1_710));
         assert!(
-            !is_refused(backlog(50, 900_000, 50_000), 1_720),
+            !is_refused(backlog(50, 900_000, 500_000), 1_720),
             "the first has just come"
         );
-        assert!(!is_refused(backlog(0, 0, 100_000), 2_709), "still busy");
-        assert!(is_refused(backlog(60, 900_000, 100_000), 2_709));
-        assert!(!is_refused(backlog(0, 0, 100_000), 3_709), "calm");
-        assert!(!is_refused(backlog(60, 900_000, 100_000), 3_709));
+        assert!(!is_refused(backlog(0, 0, 600_000), 2_709), "still busy");
+        assert!(is_refused(backlog(60, 900_000, 600_000), 2_709));
+        assert!(!is_refused(backlog(0, 0, 600_000), 3_709), "calm");
+        assert!(!is_refused(backlog(60, 900_000, 600_000), 3_709));
+    }
+
+    /// Flushes of 300 ms, each of which takes what has come since the one before.
+    #[test]
+    fn a_slow_disk_that_takes_all_refuses_nothing_after_a_stall() {
+        let mut admission = admission();
+        let mut is_refused = |waited_ms, waiting, committed, now_ms| {
+            let backlog = Backlog {
+                waited_ms,
+                tail: committed + waiting,
+                committed,
+            };
+            admission.look(&backlog, now_ms);
+            admission.refusal(&backlog, now_ms).is_some()
+        };
+        for now_ms in (0..=1_200).step_by(10) {
+            assert!(!is_refused(now_ms, 1_000, 0, now_ms));
+        }
+        assert!(is_refused(1_210, 1_000, 0, 1_210), "it stands still");
+        for flush in 1..100 {
+            for waited_ms in (0..600).step_by(10) {
+                let now_ms = 1_220 + flush * 300 + waited_ms % 300;
+                let is_refused = is_refused(waited_ms, LITTLE_BYTES, flush * 1_000, now_ms);
+                assert!(!is_refused, "{waited_ms} at {now_ms}");
+            }
+        }
+    }
+
+    /// What came while it stood is late for as long again, at half of what the disk can take.
+    #[test]
+    fn behind_a_stall_the_disk_has_time_to_catch_up() {
+        let mut admission = admission();
+        let mut is_refused = |waited_ms, committed, now_ms| {
+            let backlog = Backlog {
+                waited_ms,
+                tail: committed + (10 << 20),
+                committed,
+            };
+            admission.look(&backlog, now_ms);
+            admission.refusal(&backlog, now_ms).is_some()
+        };
+        for now_ms in 0..1_100 {
+            assert!(!is_refused(now_ms, 0, now_ms));
+        }
+        for now_ms in 1_100..2_200 {
+            let waited_ms = 2_200 - now_ms;
+            assert!(!is_refused(waited_ms, now_ms << 10, now_ms), "at {now_ms}");
+        }
+        // Another one that has no end.
+        for now_ms in 2_200..3_400 {
+            assert!(!is_refused(now_ms - 2_200, 9 << 20, now_ms), "at {now_ms}");
+        }
+        assert!(is_refused(1_201, 9 << 20, 3_401));
     }
 
     #[test]

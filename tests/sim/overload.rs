@@ -187,6 +187,36 @@ fn a_stall_of_a_second_is_ridden_out() {
     }
 }
 
+/// At half of what the disk takes what came during the stall is late for as long again.
+#[test]
+fn behind_a_stall_the_disk_catches_up() {
+    for seed in seeds() {
+        for flush in [Flush::Sync, Flush::Async] {
+            let cluster = Cluster::new(seed, flush);
+            cluster.limits.set(large_buffer);
+            cluster.sim.run(async {
+                let shared = started(&cluster, seed).await;
+                let load = OpenLoop::new(&cluster, &shared);
+                slow_down(&cluster, WRITE);
+                load.run(FULL_LOAD_US * 2, 2_000).await;
+                cluster.broker().heal();
+                stall(&cluster, Duration::from_millis(1_100));
+                load.run(FULL_LOAD_US * 2, 1_050).await;
+                slow_down(&cluster, WRITE);
+                load.run(FULL_LOAD_US * 2, 4_000).await;
+                cluster.broker().heal();
+                cluster.sleep_ms(2_000).await;
+                let outcomes = load.take();
+                let slowest_ns = outcomes.iter().map(Outcome::took_ns).max();
+                assert!(slowest_ns > Some(1_000 * MS), "{slowest_ns:?}");
+                for outcome in &outcomes {
+                    assert!(outcome.reply.is_success(), "{:?}", outcome.reply);
+                }
+            });
+        }
+    }
+}
+
 #[test]
 fn in_a_long_stall_sends_are_refused_at_once_and_taken_as_soon_as_it_is_over() {
     for seed in seeds() {
