@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use common::client::{Client, pull_from, send_to};
 use common::{Broker, Ended, Options, Process, SMALL, free_ports, ringmq, wait_until};
@@ -58,8 +58,8 @@ fn a_log_that_nobody_takes_stops_nobody() {
         .env("RINGMQ_LOG", "debug")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut broker = command.spawn().expect("the binary was built");
-    let out = BufReader::new(broker.stdout.take().expect("piped"));
+    let mut broker = Killed(command.spawn().expect("the binary was built"));
+    let out = BufReader::new(broker.0.stdout.take().expect("piped"));
     let is_ready = out
         .lines()
         .map_while(Result::ok)
@@ -72,8 +72,16 @@ fn a_log_that_nobody_takes_stops_nobody() {
     }
     let reply = Client::connect(addr).send(&send_to("T", 0), b"x");
     assert_eq!(reply.code, 0, "{reply:?}");
-    broker.kill().expect("it runs");
-    broker.wait().expect("it was killed");
+}
+
+/// Also when a test fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
