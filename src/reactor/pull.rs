@@ -389,7 +389,7 @@ impl<I: Io> Shard<I> {
         let records = Vec::with_capacity(bytes);
         let read = match self.store.read_readable(queue, &positions, records).await {
             Err(ReadError::Removed { .. }) => {
-                let next_offset = self.store.bounds(queue).min.max(offset);
+                let next_offset = self.store.goes_on_at(queue, offset);
                 return Ok(Read {
                     scanned: Scanned::Removed { next_offset },
                     body: Vec::new(),

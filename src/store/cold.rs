@@ -214,6 +214,12 @@ impl<I: Io> Store<I> {
         Ok(read)
     }
 
+    /// Where a reader goes on that looked at `offset` and found that messages have gone meanwhile. Minimums move ahead of what
+    /// is removed.
+    pub fn goes_on_at(&self, queue: QueueIndex, offset: u64) -> u64 {
+        self.bounds(queue).min.max(offset)
+    }
+
     /// A message of a queue; `None` if it has gone, or cannot be read and has been noted.
     pub async fn record_of(
         self: &Rc<Self>,

@@ -204,7 +204,7 @@ impl<I: Io> Shard<I> {
                 return Ok(Taken {
                     offsets: Vec::new(),
                     records: Vec::new(),
-                    next_offset: store.bounds(queue).min.max(offset),
+                    next_offset: store.goes_on_at(queue, offset),
                 });
             }
             read => read?,
