@@ -10,7 +10,7 @@
 use std::rc::Rc;
 
 use super::block_cache;
-use super::consume_queue::Entry;
+use super::queues::entry::Entry;
 use super::{Position, QueueIndex, Scan, ScanLimits, Store, StoreError, collect};
 use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::consume_queue::{CHUNK_BYTES, chunks_for};
 use super::index::Shape as IndexShape;
+use super::queues::memory::{CHUNK_BYTES, chunks_for};
 use super::{Retention, StoreError};
 use crate::mem::{BLOCK_BYTES, Pages};
 

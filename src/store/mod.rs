@@ -6,32 +6,26 @@
 mod abort;
 mod acknowledged;
 mod block_cache;
-mod checkpoint;
 mod cleaning;
 mod cold;
 mod commit_log;
 mod config;
-mod consume_queue;
+mod config_files;
 mod damage;
 mod error;
 mod foreign;
 mod group_commit;
 mod index;
-mod journal;
 mod names;
 mod open;
-mod queue_files;
+mod queues;
 mod recovery;
 mod retention;
-mod rocketmq_timers;
-mod saving;
 mod scrub;
-mod search;
 mod segments;
 #[cfg(test)]
 mod tests;
-mod text_files;
-mod timer_runs;
+mod timers;
 mod unreadable;
 pub mod verify;
 mod whole_file;
@@ -44,17 +38,17 @@ use std::sync::Arc;
 pub use acknowledged::Missing;
 pub use cold::Readable;
 pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
-pub use consume_queue::{QueueBounds, QueueIndex};
+pub use config_files::TextFiles;
 pub use error::StoreError as ReadError;
 pub use error::{AppendError, StoreError};
 pub use foreign::refuse_foreign;
 pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
 pub use open::Progress;
+pub use queues::memory::{QueueBounds, QueueIndex};
+pub use queues::search::Boundary;
 pub use retention::Retention;
-pub use rocketmq_timers::{TimerCheck, TimerLog, load_timer_check};
-pub use search::Boundary;
-pub use text_files::TextFiles;
-pub use timer_runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
+pub use timers::rocketmq::{TimerCheck, TimerLog, load_timer_check};
+pub use timers::runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
 pub use unreadable::{Place, Unreadable};
 
 use crate::io::{Io, Notify, Waiters};
@@ -65,12 +59,13 @@ use crate::message::{
 
 use self::acknowledged::Acknowledged;
 use self::block_cache::BlockCache;
-use self::checkpoint::CheckpointFile;
 use self::commit_log::CommitLog;
-use self::consume_queue::{ConsumeQueues, Entry, chunks_for};
 use self::index::Index;
-use self::journal::Journal;
-use self::queue_files::QueueFiles;
+use self::queues::checkpoint::CheckpointFile;
+use self::queues::entry::Entry;
+use self::queues::files::QueueFiles;
+use self::queues::journal::Journal;
+use self::queues::memory::{ConsumeQueues, chunks_for};
 use self::segments::Segments;
 
 pub struct Store<I: Io> {

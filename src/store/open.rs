@@ -9,17 +9,17 @@ use std::rc::Rc;
 use super::abort::{Abort, Left};
 use super::acknowledged::Acknowledged;
 use super::block_cache::BlockCache;
-use super::checkpoint::CheckpointFile;
 use super::commit_log::{CommitLog, floor};
-use super::consume_queue::ConsumeQueues;
+use super::config_files::TextFiles;
 use super::index::{self, Index};
-use super::journal::Journal;
-use super::queue_files::QueueFiles;
+use super::queues::checkpoint::CheckpointFile;
+use super::queues::files::QueueFiles;
+use super::queues::journal::Journal;
+use super::queues::memory::ConsumeQueues;
 use super::recovery::{Files, Next, Recovery, Window};
 use super::segments::Segments;
-use super::text_files::TextFiles;
 use super::{
-    Counters, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, saving, scrub,
+    Counters, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, queues, scrub,
 };
 use crate::io::{Io, Notify};
 use crate::mem::LogBuffer;
@@ -231,7 +231,7 @@ impl<I: Io> Store<I> {
 
     fn start_background(self: &Rc<Self>) {
         self.spawn_task(group_commit::run(self.clone()));
-        self.spawn_task(saving::run(self.clone()));
+        self.spawn_task(queues::saver::run(self.clone()));
         self.spawn_task(cleaning::run(self.clone()));
         self.spawn_task(index::run(self.clone()));
         self.spawn_task(scrub::run(self.clone()));

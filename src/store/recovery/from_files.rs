@@ -3,9 +3,10 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::StoreError;
-use super::super::consume_queue::Entry;
-use super::super::journal::Reached;
-use super::super::queue_files::{AT_ONCE, BLANK, Found};
+use super::super::queues::entry::BLANK;
+use super::super::queues::entry::Entry;
+use super::super::queues::files::{AT_ONCE, Found};
+use super::super::queues::journal::Reached;
 use super::{Mismatch, Recovery, Window};
 use crate::io::Io;
 use crate::message::{Check, Record};

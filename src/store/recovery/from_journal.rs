@@ -4,9 +4,10 @@ use hashbrown::HashMap;
 use tracing::warn;
 
 use super::super::StoreError;
-use super::super::consume_queue::{Entry, QueueIndex};
-use super::super::journal::{Item, Origin, QueueItem, Reached, Reader};
-use super::super::queue_files::MAX_QUEUE_ID;
+use super::super::queues::entry::Entry;
+use super::super::queues::files::MAX_QUEUE_ID;
+use super::super::queues::journal::{Item, Origin, QueueItem, Reached, Reader};
+use super::super::queues::memory::QueueIndex;
 use super::{IsKept, Next, Recovery, Window};
 use crate::io::Io;
 use crate::message::{Check, Record};

@@ -2,10 +2,11 @@
 
 use tracing::warn;
 
-use super::super::consume_queue::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES, QueueBounds, QueueIndex};
 use super::super::damage::{self, Known};
-use super::super::journal::{Origin, Reached};
-use super::super::queue_files::MAX_QUEUE_ID;
+use super::super::queues::entry::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES};
+use super::super::queues::files::MAX_QUEUE_ID;
+use super::super::queues::journal::{Origin, Reached};
+use super::super::queues::memory::{QueueBounds, QueueIndex};
 use super::super::{Progress, StoreError};
 use super::{IsKept, KEEP_SHARE, Mismatch, Next, Recovery, Window, entry_tags};
 use crate::io::Io;

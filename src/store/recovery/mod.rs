@@ -23,13 +23,14 @@ use tracing::warn;
 pub(super) use window::{Next, Window, entry_tags};
 
 use super::abort::Left;
-use super::checkpoint::{self, Checkpoint, CheckpointFile};
-use super::consume_queue::{ConsumeQueues, QueueIndex};
 use super::damage::Gap;
 use super::index::Mark;
-use super::journal::{Block, Journal, Origin, Reached};
 use super::open::Progress;
-use super::queue_files::{AT_ONCE, BLANK, QueueFiles};
+use super::queues::checkpoint::{self, Checkpoint, CheckpointFile};
+use super::queues::entry::BLANK;
+use super::queues::files::{AT_ONCE, QueueFiles};
+use super::queues::journal::{Block, Journal, Origin, Reached};
+use super::queues::memory::{ConsumeQueues, QueueIndex};
 use super::segments::Segments;
 use super::{StoreConfig, StoreError};
 use crate::io::Io;

@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::*;
-use crate::store::consume_queue::ENTRY_BYTES;
+use crate::store::queues::entry::ENTRY_BYTES;
 
 /// The delays of RocketMQ's first levels (`messageDelayLevel`).
 const DELAY_LEVELS_MS: [u64; 3] = [1_000, 5_000, 10_000];

@@ -2,8 +2,8 @@
 //! the start itself, or of the store in RocketMQ's hands.
 
 use super::*;
-use crate::store::checkpoint::{CheckpointFile, Found};
-use crate::store::consume_queue::ENTRY_BYTES;
+use crate::store::queues::checkpoint::{CheckpointFile, Found};
+use crate::store::queues::entry::ENTRY_BYTES;
 
 const JOURNAL: &str = "/store/queuejournal";
 const CHECKPOINT: &str = "/store/checkpoint";

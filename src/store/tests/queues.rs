@@ -1,8 +1,9 @@
 //! Protects the ConsumeQueues' bounded memory: whatever does not fit is read from the files, and nobody waits for ever.
 
 use super::*;
-use crate::store::checkpoint::Found;
-use crate::store::consume_queue::{ConsumeQueues, ENTRY_BYTES};
+use crate::store::queues::checkpoint::Found;
+use crate::store::queues::entry::ENTRY_BYTES;
+use crate::store::queues::memory::ConsumeQueues;
 
 #[test]
 fn more_queues_than_chunks() {

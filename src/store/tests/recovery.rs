@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::message::sys_flag;
-use crate::store::consume_queue::ENTRY_BYTES;
+use crate::store::queues::entry::ENTRY_BYTES;
 
 const QUEUE_A: &str = "/store/consumequeue/A/0/00000000000000000000";
 const QUEUE_B: &str = "/store/consumequeue/B/0/00000000000000000000";

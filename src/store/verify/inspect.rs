@@ -7,7 +7,7 @@ use super::{Check, Listener, Subject};
 use crate::io::Io;
 use crate::message::{Check as CheckCrc, Record};
 use crate::store::StoreError;
-use crate::store::queue_files::QueueFiles;
+use crate::store::queues::files::QueueFiles;
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

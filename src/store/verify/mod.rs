@@ -28,8 +28,8 @@ pub use self::log::{LogFile, LogFiles};
 
 use super::StoreError;
 use super::abort::{Abort, Left};
-use super::checkpoint::{self, Checkpoint, CheckpointFile};
 use super::index::Shape;
+use super::queues::checkpoint::{self, Checkpoint, CheckpointFile};
 use crate::io::{File, Io, OpenOptions};
 use crate::mem::AlignedBuf;
 

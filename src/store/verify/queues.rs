@@ -11,8 +11,9 @@ use crate::io::Io;
 use crate::message::{Record, sys_flag};
 use crate::store::StoreError;
 use crate::store::config::SCHEDULE_TOPIC;
-use crate::store::consume_queue::{ENTRY_BYTES, Entry};
-use crate::store::queue_files::{BLANK, FILE_ENTRIES, Found, MAX_QUEUE_ID, QueueFiles};
+use crate::store::queues::entry::BLANK;
+use crate::store::queues::entry::{ENTRY_BYTES, Entry};
+use crate::store::queues::files::{FILE_ENTRIES, Found, MAX_QUEUE_ID, QueueFiles};
 use crate::store::recovery::entry_tags;
 
 /// Entries of a queue in memory, and of all of them.

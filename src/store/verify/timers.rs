@@ -1,9 +1,9 @@
-//! Runs of timers (`timer_runs.rs`): whole entries, in their order, within the log.
+//! Runs of timers (`timers/runs.rs`): whole entries, in their order, within the log.
 
 use super::{Check, Listener};
 use crate::io::Io;
 use crate::store::StoreError;
-use crate::store::timer_runs::{ENTRY_BYTES, Timer};
+use crate::store::timers::runs::{ENTRY_BYTES, Timer};
 
 /// Read at a time.
 const READ_ENTRIES: usize = 16 << 10;

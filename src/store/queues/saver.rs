@@ -6,14 +6,15 @@ use std::rc::Rc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::{error, warn};
 
-use super::abort::Abort;
 use super::checkpoint::{Checkpoint, Found};
-use super::consume_queue::{ConsumeQueues, ENTRY_BYTES, QueueIndex};
+use super::entry::ENTRY_BYTES;
+use super::files::AT_ONCE;
 use super::journal::{Block, Origin, Reached};
-use super::queue_files::AT_ONCE;
-use super::{Store, StoreError};
+use super::memory::{ConsumeQueues, QueueIndex};
 use crate::io::Io;
 use crate::io::{first, pause};
+use crate::store::abort::Abort;
+use crate::store::{Store, StoreError};
 
 /// How often a block is written to the journal. What came since is read from the log again after a crash.
 const BLOCK_NS: u64 = 1_000_000_000;
@@ -43,7 +44,7 @@ const LOOK_NS: u64 = 50_000_000;
 const FREE_SHARE: usize = 16;
 
 /// Saves for as long as the store is open.
-pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
+pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
     let now_ns = store.io.now().mono_ns;
     let (mut checkpoint_due_ns, mut retry_ns) = (now_ns + CHECKPOINT_NS, now_ns);
     while !store.state.borrow().closing {
@@ -115,7 +116,7 @@ impl<I: Io> Store<I> {
     }
 
     /// Writes every entry that is in no file yet, and begins a new generation of the journal.
-    pub(super) async fn save_queues(&self) -> Result<(), StoreError> {
+    pub(in crate::store) async fn save_queues(&self) -> Result<(), StoreError> {
         // Ahead of the rest: the index must not be ahead of the position.
         let index = self.save_index().await?;
         self.write_block().await?;
@@ -151,7 +152,7 @@ impl<I: Io> Store<I> {
         self.save_checkpoint(&Checkpoint { index, ..before }).await
     }
 
-    async fn save_index(&self) -> Result<Option<super::index::Mark>, StoreError> {
+    async fn save_index(&self) -> Result<Option<crate::store::index::Mark>, StoreError> {
         let log_min = self.segments.min_position().unwrap_or(0);
         match &self.index {
             Some(index) => index.save(log_min).await.map(Some),
@@ -175,7 +176,7 @@ impl<I: Io> Store<I> {
     }
 
     /// From now on nothing says what the queues' files have: the next start makes them again.
-    pub(super) async fn distrust_queue_files(&self) -> Result<(), StoreError> {
+    pub(in crate::store) async fn distrust_queue_files(&self) -> Result<(), StoreError> {
         if !self.distrusted.replace(true) {
             error!(dir = %self.config.dir.display(), "queue files are damaged: the next start makes them again from the log");
             self.checkpoint.revoke().await?;
@@ -445,7 +446,7 @@ impl<I: Io> Store<I> {
     }
 
     /// Starts a task that `close` waits for.
-    pub(super) fn spawn_task(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+    pub(in crate::store) fn spawn_task(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
         let store = self.clone();
         store.counters.tasks.set(store.counters.tasks.get() + 1);
         self.io.spawn(async move {

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use super::{QueueIndex, Store, StoreError};
+use super::memory::QueueIndex;
 use crate::io::Io;
 use crate::message::{Check, Record};
+use crate::store::{Store, StoreError};
 
 /// Which of several messages of the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,25 +14,25 @@ use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::StoreError;
-use super::consume_queue::{ENTRY_BYTES, Entry};
-use super::names::{offset_name, parse_offset_name};
+use super::entry::{BLANK, ENTRY_BYTES, Entry};
 use crate::io::{DirEntry, Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
+use crate::store::StoreError;
+use crate::store::names::{offset_name, parse_offset_name};
 
-pub(super) const FILE_ENTRIES: u64 = 300_000;
+pub(in crate::store) const FILE_ENTRIES: u64 = 300_000;
 const FILE_BYTES: u64 = FILE_ENTRIES * ENTRY_BYTES as u64;
 
 /// No topic has so many queues; a larger number comes from damage, and would be paid for in memory.
-pub(super) const MAX_QUEUE_ID: u32 = 1 << 20;
+pub(in crate::store) const MAX_QUEUE_ID: u32 = 1 << 20;
 
 /// Queues that are worked on at the same time where there is no reason to leave the device to others.
-pub(super) const AT_ONCE: usize = 64;
+pub(in crate::store) const AT_ONCE: usize = 64;
 
 /// Files kept open, so that busy queues do not open theirs each time.
 const MAX_OPEN: usize = 512;
 
-pub(super) struct QueueFiles<I: Io> {
+pub(in crate::store) struct QueueFiles<I: Io> {
     io: I,
     dir: PathBuf,
     /// Files are opened to be written, too.
@@ -42,14 +42,8 @@ pub(super) struct QueueFiles<I: Io> {
     removals: Cell<u64>,
 }
 
-pub(super) const BLANK: Entry = Entry {
-    physical_offset: 0,
-    size: i32::MAX as u32,
-    tags_code: 0,
-};
-
 /// What the files hold of one queue.
-pub(super) struct Found {
+pub(in crate::store) struct Found {
     pub topic: String,
     pub queue_id: u32,
     pub min: u64,

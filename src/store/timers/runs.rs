@@ -10,11 +10,11 @@
 
 use std::path::PathBuf;
 
-use super::{StoreError, whole_file};
 use crate::io::{File, Io, OpenOptions};
 use crate::mem::AlignedBuf;
+use crate::store::{StoreError, whole_file};
 
-pub(super) const ENTRY_BYTES: usize = 24;
+pub(in crate::store) const ENTRY_BYTES: usize = 24;
 
 /// A message that waits for its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ impl Timer {
         out.extend_from_slice(&(self.kind as u32).to_be_bytes());
     }
 
-    pub(super) fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
+    pub(in crate::store) fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
         let (numbers, rest) = bytes.as_chunks::<8>();
         debug_assert!(rest.is_empty());
         let last = u64::from_be_bytes(numbers[2]);

@@ -15,10 +15,10 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
-use super::index::Mark;
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
+use crate::store::StoreError;
+use crate::store::index::Mark;
 
 const MAGIC: &[u8; 8] = b"ringmq02";
 const NUMBER_AT: usize = 8;
@@ -38,12 +38,12 @@ const INDEX_TIME_AT: usize = 16;
 const FILE_BYTES: usize = 3 * BLOCK_BYTES;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Checkpoint {
+pub(in crate::store) struct Checkpoint {
     /// Messages before this position, and no others, are in the files of their queues.
     pub position: u64,
     /// Store time of the last message before the position.
     pub store_time_ms: i64,
-    /// [`super::consume_queue::ConsumeQueues::saved_digest`] of these files.
+    /// [`super::memory::ConsumeQueues::saved_digest`] of these files.
     pub queues_digest: u64,
     /// None: messages are not indexed.
     pub index: Option<Mark>,
@@ -51,7 +51,7 @@ pub(super) struct Checkpoint {
 
 /// What is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(in crate::store) enum Found {
     Ours(Checkpoint),
     /// RocketMQ's: the older of the times of its log and its queues.
     Times {
@@ -160,7 +160,7 @@ fn is_torn_of(line: &Times, one: &Times, other: &Times) -> bool {
 }
 
 /// The file `checkpoint` of a store.
-pub(super) struct CheckpointFile<I: Io> {
+pub(in crate::store) struct CheckpointFile<I: Io> {
     io: I,
     dir: PathBuf,
     path: PathBuf,

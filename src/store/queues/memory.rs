@@ -5,7 +5,7 @@
 //! queue              min ........ resident_from ........ visible (max) ........ assigned (next)
 //!                    in files     | in chunks of 64      | waiting for their commit
 //! ```
-//! Entries `resident_from..max` are in chunks; entries below `saved_to` are in the queue's files (`queue_files.rs`), and
+//! Entries `resident_from..max` are in chunks; entries below `saved_to` are in the queue's files (`files.rs`), and
 //! those below `journaled_to` are there or in the journal. A chunk is given back to the arena only when all of it is saved.
 
 use std::collections::VecDeque;
@@ -13,20 +13,17 @@ use std::io;
 
 use hashbrown::HashMap;
 
+use super::entry::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES};
 use super::journal::{Block, QueueItem};
 use crate::mem::{Arena, ChunkId, Pages};
 
-pub(super) const ENTRY_BYTES: usize = 20;
-pub(super) const CHUNK_ENTRIES: u64 = 64;
-pub(super) const CHUNK_BYTES: usize = CHUNK_ENTRIES as usize * ENTRY_BYTES;
+pub(in crate::store) const CHUNK_ENTRIES: u64 = 64;
+pub(in crate::store) const CHUNK_BYTES: usize = CHUNK_ENTRIES as usize * ENTRY_BYTES;
 
 /// Chunks that a queue may need for records of `len` bytes in all.
-pub(super) fn chunks_for(len: usize) -> usize {
+pub(in crate::store) fn chunks_for(len: usize) -> usize {
     len / (MIN_RECORD_BYTES * CHUNK_ENTRIES as usize) + 2
 }
-
-/// Nothing shorter is a record: 91 bytes without body, topic and properties, and our CRC.
-pub(super) const MIN_RECORD_BYTES: usize = 111;
 
 /// A queue of this store; valid as long as the store is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,35 +37,7 @@ pub struct QueueBounds {
     pub next: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub physical_offset: u64,
-    pub size: u32,
-    pub tags_code: i64,
-}
-
-impl Entry {
-    pub fn encode(&self, dst: &mut [u8]) {
-        dst[..8].copy_from_slice(&self.physical_offset.to_be_bytes());
-        dst[8..12].copy_from_slice(&self.size.to_be_bytes());
-        dst[12..20].copy_from_slice(&self.tags_code.to_be_bytes());
-    }
-
-    pub fn decode(bytes: &[u8; ENTRY_BYTES]) -> Entry {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, tags @ ..] = *bytes;
-        Entry {
-            physical_offset: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-            size: u32::from_be_bytes([i, j, k, l]),
-            tags_code: i64::from_be_bytes(tags),
-        }
-    }
-
-    pub fn end(&self) -> u64 {
-        self.physical_offset + u64::from(self.size)
-    }
-}
-
-pub(super) struct ConsumeQueue {
+pub(in crate::store) struct ConsumeQueue {
     pub topic: u32,
     pub queue_id: u32,
     pub bounds: QueueBounds,
@@ -100,7 +69,7 @@ impl ConsumeQueue {
     }
 }
 
-pub(super) struct ConsumeQueues {
+pub(in crate::store) struct ConsumeQueues {
     arena: Arena,
     queues: Vec<ConsumeQueue>,
     topics: Vec<Box<str>>,

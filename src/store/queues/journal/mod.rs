@@ -18,14 +18,14 @@ mod read;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
-pub(super) use block::{Block, Item, Origin, Part, QueueItem, Reached};
-pub(super) use read::Reader;
+pub(in crate::store) use block::{Block, Item, Origin, Part, QueueItem, Reached};
+pub(in crate::store) use read::Reader;
 
-use super::StoreError;
-use super::names::{offset_name, parse_offset_name};
 use crate::io::{Durability, File, Io, OpenOptions, pause};
+use crate::store::StoreError;
+use crate::store::names::{offset_name, parse_offset_name};
 
-pub(super) struct Journal<I: Io> {
+pub(in crate::store) struct Journal<I: Io> {
     io: I,
     dir: PathBuf,
     current: RefCell<Option<Current<I>>>,

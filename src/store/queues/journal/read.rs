@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::super::StoreError;
 use super::Current;
 use super::block::{HEADER_BYTES, Header, Origin, Part, Reached};
 use crate::io::{File, Io};
 use crate::mem::AlignedBuf;
+use crate::store::StoreError;
 
 /// Read at a time.
 const READ_BYTES: usize = 4 << 20;

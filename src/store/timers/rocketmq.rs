@@ -12,9 +12,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Position, StoreError, Timer, TimerKind, whole_file};
+use super::runs::{Timer, TimerKind};
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::AlignedBuf;
+use crate::store::{Position, StoreError, whole_file};
 
 const FILE_BYTES: u64 = 100 << 20;
 const UNIT_BYTES: u64 = 52;

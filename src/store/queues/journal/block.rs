@@ -12,7 +12,7 @@
 
 use bytes::{Buf, BufMut, TryGetError};
 
-use super::super::consume_queue::ENTRY_BYTES;
+use super::super::entry::ENTRY_BYTES;
 
 pub(in crate::store) const HEADER_BYTES: usize = 46;
 const CRC_BYTES: usize = 4;
@@ -233,7 +233,7 @@ impl<'a> Item<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::consume_queue::Entry;
+    use crate::store::queues::entry::Entry;
 
     #[test]
     fn what_is_put_is_taken() {
