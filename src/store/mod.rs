@@ -4,29 +4,22 @@
 //! disk is `async`. The log is the truth: everything else is derived from it and can be made again.
 
 mod abort;
-mod acknowledged;
-mod block_cache;
-mod cleaning;
 mod cold;
-mod commit_log;
 mod config;
 mod config_files;
-mod damage;
+mod entry_tags;
 mod error;
 mod foreign;
-mod group_commit;
 mod index;
+mod log;
 mod names;
 mod open;
 mod queues;
 mod recovery;
 mod retention;
-mod scrub;
-mod segments;
 #[cfg(test)]
 mod tests;
 mod timers;
-mod unreadable;
 pub mod verify;
 mod whole_file;
 
@@ -35,7 +28,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use acknowledged::Missing;
 pub use cold::Readable;
 pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
 pub use config_files::TextFiles;
@@ -43,13 +35,14 @@ pub use error::StoreError as ReadError;
 pub use error::{AppendError, StoreError};
 pub use foreign::refuse_foreign;
 pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
+pub use log::ack_watermark::Missing;
+pub use log::unreadable::{Place, Unreadable};
 pub use open::Progress;
 pub use queues::memory::{QueueBounds, QueueIndex};
 pub use queues::search::Boundary;
 pub use retention::Retention;
 pub use timers::rocketmq::{TimerCheck, TimerLog, load_timer_check};
 pub use timers::runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
-pub use unreadable::{Place, Unreadable};
 
 use crate::io::{Io, Notify, Waiters};
 use crate::mem::Pages;
@@ -57,16 +50,21 @@ use crate::message::{
     MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, sys_flag, tags_code,
 };
 
-use self::acknowledged::Acknowledged;
-use self::block_cache::BlockCache;
-use self::commit_log::CommitLog;
 use self::index::Index;
+use self::log::ack_watermark::Acknowledged;
+use self::log::buffer::CommitLog;
+use self::log::cache::BlockCache;
+use self::log::segments::Segments;
+use self::log::{
+    ack_watermark as acknowledged, buffer as commit_log, cache as block_cache, damage, scrub,
+    segments, unreadable, writer as group_commit,
+};
 use self::queues::checkpoint::CheckpointFile;
 use self::queues::entry::Entry;
 use self::queues::files::QueueFiles;
 use self::queues::journal::Journal;
 use self::queues::memory::{ConsumeQueues, chunks_for};
-use self::segments::Segments;
+use self::retention::cleaner as cleaning;
 
 pub struct Store<I: Io> {
     io: I,

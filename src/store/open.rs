@@ -12,11 +12,12 @@ use super::block_cache::BlockCache;
 use super::commit_log::{CommitLog, floor};
 use super::config_files::TextFiles;
 use super::index::{self, Index};
+use super::log::reader::{Next, Window};
 use super::queues::checkpoint::CheckpointFile;
 use super::queues::files::QueueFiles;
 use super::queues::journal::Journal;
 use super::queues::memory::ConsumeQueues;
-use super::recovery::{Files, Next, Recovery, Window};
+use super::recovery::{Files, Recovery};
 use super::segments::Segments;
 use super::{
     Counters, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, queues, scrub,

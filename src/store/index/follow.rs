@@ -13,7 +13,7 @@ use super::layout::TopicHash;
 use super::{Index, MAX_UNSAVED_BYTES};
 use crate::io::{Io, first};
 use crate::message::{Check, Record, properties, sys_flag};
-use crate::store::recovery::{Next, Window};
+use crate::store::log::reader::{Next, Window};
 use crate::store::{Store, StoreError};
 
 /// What was committed meanwhile is indexed together.

@@ -15,12 +15,12 @@ mod from_files;
 mod from_journal;
 mod log;
 mod tail;
-mod window;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::warn;
 
-pub(super) use window::{Next, Window, entry_tags};
+use super::entry_tags::entry_tags;
+use super::log::reader::{Next, Window};
 
 use super::abort::Left;
 use super::damage::Gap;

@@ -2,8 +2,8 @@
 
 use super::super::StoreError;
 use super::super::commit_log::{ceil, floor};
+use super::super::log::reader::READ_BYTES;
 use super::Recovery;
-use super::window::READ_BYTES;
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::io::Space;
-use crate::store::retention::{Look, MAX_FILES, Round, hour_of_day};
+use crate::store::retention::policy::{Look, MAX_FILES, Round, hour_of_day};
 
 const HOUR_MS: i64 = 3_600_000;
 const GIB: u64 = 1 << 30;

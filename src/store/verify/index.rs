@@ -10,7 +10,7 @@ use crate::store::index::{
     Entry, Header, INDEX_ENTRY_BYTES as ENTRY_BYTES, INDEX_HEADER_BYTES as HEADER_BYTES, Name,
     each_key,
 };
-use crate::store::recovery::Window;
+use crate::store::log::reader::Window;
 
 /// Entries and slots read at a time.
 const READ_ENTRIES: usize = 16 << 10;

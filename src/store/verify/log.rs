@@ -11,8 +11,8 @@ use crate::message::{Check as CheckCrc, Record};
 use crate::store::StoreConfig;
 use crate::store::StoreError;
 use crate::store::damage::Known;
+use crate::store::log::reader::{Next, Window};
 use crate::store::names::{offset_name, parse_offset_name};
-use crate::store::recovery::{Next, Window};
 use crate::store::segments::Segments;
 
 /// A file of the log.

@@ -11,10 +11,10 @@ use crate::io::Io;
 use crate::message::{Record, sys_flag};
 use crate::store::StoreError;
 use crate::store::config::SCHEDULE_TOPIC;
+use crate::store::entry_tags::entry_tags;
 use crate::store::queues::entry::BLANK;
 use crate::store::queues::entry::{ENTRY_BYTES, Entry};
 use crate::store::queues::files::{FILE_ENTRIES, Found, MAX_QUEUE_ID, QueueFiles};
-use crate::store::recovery::entry_tags;
 
 /// Entries of a queue in memory, and of all of them.
 const WINDOW_ENTRIES: usize = 64;

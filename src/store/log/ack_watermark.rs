@@ -19,19 +19,19 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, info, warn};
 
-use super::recovery::Window;
+use super::reader::Window;
 use super::segments::Segments;
-use super::{Flush, StoreError};
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::BLANK_MAGIC;
+use crate::store::{Flush, StoreError};
 
 const MAGIC: &[u8; 8] = b"ringmqAk";
 const CRC_AT: usize = 56;
 
 /// A place in the log, the end of a message, and the number of messages before it, counted from the store's opening.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(in crate::store) struct Mark {
     pub position: u64,
     pub messages: u64,
 }
@@ -49,7 +49,7 @@ pub struct Missing {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Note {
+pub(in crate::store) struct Note {
     number: u64,
     pub position: u64,
     safe: u64,
@@ -58,7 +58,7 @@ pub(super) struct Note {
     is_sync: bool,
 }
 
-pub(super) struct Acknowledged<I: Io> {
+pub(in crate::store) struct Acknowledged<I: Io> {
     io: I,
     path: PathBuf,
     is_sync: bool,
@@ -180,7 +180,7 @@ async fn load<I: Io>(io: &I, path: &Path) -> Result<Option<Note>, StoreError> {
 }
 
 /// What the file says.
-pub(super) fn newest(bytes: &[u8]) -> Option<Note> {
+pub(in crate::store) fn newest(bytes: &[u8]) -> Option<Note> {
     let notes = bytes.chunks(BLOCK_BYTES).filter_map(Note::decode);
     notes.max_by_key(|note| note.number)
 }

@@ -15,7 +15,7 @@
 use crate::io::Space;
 
 /// Files removed in one round, as in RocketMQ (`deleteFileBatchMax`).
-pub(super) const MAX_FILES: usize = 10;
+pub(in crate::store) const MAX_FILES: usize = 10;
 
 /// How long messages are kept. Some of it may change while the store is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Default for Retention {
 
 /// What a round finds.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Look {
+pub(in crate::store) struct Look {
     pub now_ms: i64,
     /// Of the day, in local time.
     pub hour: u8,
@@ -76,7 +76,7 @@ pub(super) struct Look {
 
 /// What a round is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Round {
+pub(in crate::store) struct Round {
     pub drop_spare: bool,
     /// So many of the oldest files go.
     pub remove: usize,
@@ -85,7 +85,7 @@ pub(super) struct Round {
 }
 
 impl Retention {
-    pub(super) fn round(&self, look: &Look) -> Round {
+    pub(in crate::store) fn round(&self, look: &Look) -> Round {
         let used = used_percent(look.space);
         let is_time = look.is_asked_for
             || self.delete_hours.contains(&look.hour)
@@ -112,7 +112,7 @@ impl Retention {
     }
 
     /// Why sends are refused, if they are.
-    pub(super) fn refuses(&self, space: Space) -> Option<String> {
+    pub(in crate::store) fn refuses(&self, space: Space) -> Option<String> {
         let used = used_percent(space);
         (used > f64::from(self.warning_percent)).then(|| {
             format!(
@@ -122,7 +122,7 @@ impl Retention {
         })
     }
 
-    pub(super) fn is_expired(&self, newest_ms: i64, now_ms: i64) -> bool {
+    pub(in crate::store) fn is_expired(&self, newest_ms: i64, now_ms: i64) -> bool {
         let share = if mutant!(RetentionTooEarly) { 2 } else { 1 };
         now_ms.saturating_sub(newest_ms) > self.reserved_ms as i64 / share
     }
@@ -169,7 +169,7 @@ fn used_percent(space: Space) -> f64 {
     100.0 - 100.0 * available as f64 / space.total_bytes as f64
 }
 
-pub(super) fn hour_of_day(unix_ms: i64, utc_offset_s: i32) -> u8 {
+pub(in crate::store) fn hour_of_day(unix_ms: i64, utc_offset_s: i32) -> u8 {
     let seconds = unix_ms.div_euclid(1000) + i64::from(utc_offset_s);
     (seconds.rem_euclid(86_400) / 3600) as u8
 }

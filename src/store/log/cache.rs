@@ -7,11 +7,11 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::{Store, StoreError};
 use crate::io::{Io, Waiters};
 use crate::mem::AlignedBuf;
+use crate::store::{Store, StoreError};
 
-pub(super) const BLOCK_BYTES: u64 = 1 << 20;
+pub(in crate::store) const BLOCK_BYTES: u64 = 1 << 20;
 
 /// Blocks that are fetched ahead of a reader who goes through the log.
 const AHEAD_BLOCKS: u64 = 2;
@@ -19,7 +19,7 @@ const AHEAD_BLOCKS: u64 = 2;
 /// Buffers of blocks that have left, for those that come.
 const MAX_SPARE: usize = 8;
 
-pub(super) struct BlockCache {
+pub(in crate::store) struct BlockCache {
     capacity: usize,
     state: RefCell<State>,
     arrived: Waiters,
@@ -119,7 +119,10 @@ impl Drop for Fetching<'_> {
 
 impl<I: Io> Store<I> {
     /// The block that begins at this log position.
-    pub(super) async fn block(self: &Rc<Self>, start: u64) -> Result<Rc<AlignedBuf>, StoreError> {
+    pub(in crate::store) async fn block(
+        self: &Rc<Self>,
+        start: u64,
+    ) -> Result<Rc<AlignedBuf>, StoreError> {
         let block = loop {
             match self.cold.look(start) {
                 Look::Here(block) => break block,

@@ -1,14 +1,13 @@
 //! The log as it is read from one end to the other.
 
-use super::super::StoreError;
-use super::super::commit_log::floor;
-use super::super::config::SCHEDULE_TOPIC;
-use super::super::segments::Segments;
+use super::buffer::floor;
+use super::segments::Segments;
 use crate::io::Io;
-use crate::message::{BLANK_MAGIC, Record, properties, tags_code};
+use crate::message::BLANK_MAGIC;
+use crate::store::StoreError;
 
 /// Log read at a time.
-pub(super) const READ_BYTES: usize = 4 << 20;
+pub(in crate::store) const READ_BYTES: usize = 4 << 20;
 
 /// What the log has at a position.
 pub(in crate::store) enum Next {
@@ -31,21 +30,6 @@ impl Next {
         }
     }
 }
-
-/// What the queue's entry of a record holds besides its place.
-pub(in crate::store) fn entry_tags(record: &Record<'_>, delay_levels_ms: &[u64]) -> i64 {
-    if record.topic == SCHEDULE_TOPIC {
-        let delay_ms = delay_levels_ms
-            .get(record.queue_id as usize)
-            .copied()
-            .unwrap_or(UNKNOWN_LEVEL_MS);
-        return record.store_timestamp_ms.saturating_add(delay_ms as i64);
-    }
-    properties::find(record.properties, properties::TAGS).map_or(0, tags_code)
-}
-
-/// RocketMQ's delay of a level that it does not know.
-const UNKNOWN_LEVEL_MS: u64 = 1000;
 
 /// A stretch of the log in memory.
 pub(in crate::store) struct Window {

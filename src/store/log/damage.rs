@@ -19,14 +19,14 @@ use std::path::PathBuf;
 
 use memchr::memmem;
 
-use super::commit_log::floor;
-use super::names::offset_name;
-use super::recovery::{Next, Window};
+use super::buffer::floor;
+use super::reader::{Next, Window};
 use super::segments::Segments;
-use super::{StoreConfig, StoreError};
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
 use crate::message::{Check, MAGIC_V1, Record, holds_position};
+use crate::store::names::offset_name;
+use crate::store::{StoreConfig, StoreError};
 
 /// Log looked through at a time.
 const CHUNK_BYTES: u64 = 4 << 20;
@@ -72,13 +72,13 @@ impl fmt::Display for Proof {
 
 /// A part of the log that is left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
+pub(in crate::store) struct Gap {
     pub from: u64,
     pub to: u64,
 }
 
 /// What is known of a log whose end is looked for.
-pub(super) struct Known<'a, I: Io> {
+pub(in crate::store) struct Known<'a, I: Io> {
     pub segments: &'a Segments<I>,
     pub config: &'a StoreConfig,
     /// Position of the checkpoint, 0 without one.
@@ -199,7 +199,7 @@ impl<I: Io> Known<'_, I> {
 }
 
 /// Positions in these bytes, which stand at `start`, at which a record may begin that says that it does.
-pub(super) fn candidates(bytes: &[u8], start: u64) -> impl Iterator<Item = u64> {
+pub(in crate::store) fn candidates(bytes: &[u8], start: u64) -> impl Iterator<Item = u64> {
     memmem::find_iter(bytes, &MAGIC_START).filter_map(move |magic| {
         let at = magic.checked_sub(MAGIC_AT)?;
         let position = start + at as u64;
@@ -208,7 +208,11 @@ pub(super) fn candidates(bytes: &[u8], start: u64) -> impl Iterator<Item = u64> 
 }
 
 /// The files of the log end, or begin, where they cannot.
-pub(super) fn missing(dir: PathBuf, log: Option<(u64, u64)>, flushed_to: u64) -> StoreError {
+pub(in crate::store) fn missing(
+    dir: PathBuf,
+    log: Option<(u64, u64)>,
+    flushed_to: u64,
+) -> StoreError {
     let reason = match log {
         None => "it has no CommitLog file any more".to_owned(),
         Some((log_min, _)) if flushed_to < log_min => {

@@ -18,18 +18,18 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
-use super::acknowledged::Mark;
+use super::ack_watermark::Mark;
 use super::segments::Segments;
-use super::{Flush, Store, StoreError};
 use crate::io::first;
 use crate::io::{Durability, File, Io};
 use crate::mem::LogSlice;
+use crate::store::{Flush, Store, StoreError};
 
 /// How often that is tried which there was no space for.
 const NO_SPACE_RETRY_NS: u64 = 200_000_000;
 
 /// Writes until the store is closed and everything is written, or until a write fails.
-pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
+pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
     let durability = match store.config.flush {
         Flush::Sync if mutant!(AckBeforeFlush) => Durability::Written,
         Flush::Sync => Durability::Synced,
@@ -90,7 +90,7 @@ async fn write<I: Io>(
 
 /// Flushes what has been written (in sync mode it is flushed) and notes what has been acknowledged, every so often, until
 /// the store is closed.
-pub(super) async fn flush_regularly<I: Io>(store: Rc<Store<I>>) {
+pub(in crate::store) async fn flush_regularly<I: Io>(store: Rc<Store<I>>) {
     let interval_ns = store.config.flush_interval_ms * 1_000_000;
     loop {
         let is_last = store.state.borrow().closing;
@@ -137,7 +137,7 @@ impl<I: Io> Store<I> {
 
     /// Makes the log durable up to `position`, which has been written. One flush at a time: of two the kernel tells only one
     /// that it has lost something.
-    pub(super) async fn flush_log(&self, position: u64) -> Result<(), StoreError> {
+    pub(in crate::store) async fn flush_log(&self, position: u64) -> Result<(), StoreError> {
         let turn = || (!self.is_flushing.get()).then_some(());
         self.flush_done.until(turn).await;
         // A flush after one that failed says nothing: the kernel may hold the lost pages to be clean.
@@ -185,7 +185,7 @@ impl<I: Io> Store<I> {
     }
 
     /// After an error nobody knows what the device has: nothing more is acknowledged, and nothing is written again.
-    pub(super) fn fence_off(&self, error: &StoreError) {
+    pub(in crate::store) fn fence_off(&self, error: &StoreError) {
         let mut state = self.state.borrow_mut();
         if state.fence.is_none() {
             let reason = format!("{error} (the log is written up to {})", state.log.written());
@@ -215,7 +215,7 @@ impl<I: Io> Store<I> {
     }
 }
 
-impl super::State {
+impl crate::store::State {
     /// Up to here messages are as safe as their producers have been told.
     fn acknowledged(&self) -> Mark {
         Mark {
@@ -225,7 +225,7 @@ impl super::State {
     }
 
     /// Makes the messages up to `end` visible in their queues.
-    pub(super) fn dispatch(&mut self, end: u64) {
+    pub(in crate::store) fn dispatch(&mut self, end: u64) {
         while let Some(pending) = self
             .pending
             .pop_front_if(|pending| pending.entry.end() <= end)

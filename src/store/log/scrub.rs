@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::damage;
-use super::recovery::{Next, Window};
+use super::reader::{Next, Window};
 use super::unreadable::Unreadable;
-use super::{Position, Store, StoreError};
 use crate::io::{Io, Notify, first};
 use crate::message::{Check, Record};
+use crate::store::{Position, Store, StoreError};
 
 const FILE: &str = "unreadable.json";
 
@@ -41,7 +41,7 @@ const MAX_LOOKS: u32 = 5_000;
 const SAVE_BYTES: u64 = 256 << 20;
 
 #[derive(Default)]
-pub(super) struct Scrub {
+pub(in crate::store) struct Scrub {
     /// What is before it was read in this pass, and is whole or noted.
     position: Cell<u64>,
     pub began_ms: Cell<i64>,
@@ -64,7 +64,7 @@ struct Saved {
 }
 
 /// Scrubs for as long as the store is open, and keeps what was found.
-pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
+pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
     let rate = store.config.scrub_bytes_per_s;
     while !store.state.borrow().closing {
         let read_bytes = match rate {
@@ -88,7 +88,7 @@ pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
 
 impl<I: Io> Store<I> {
     /// Takes up what was found, and where the last pass had come to.
-    pub(super) async fn restore_scrub(&self) -> Result<(), StoreError> {
+    pub(in crate::store) async fn restore_scrub(&self) -> Result<(), StoreError> {
         let text = self.texts.load(FILE).await?.unwrap_or_default();
         // Without it a pass begins, and finds everything again.
         let saved: Saved = serde_json::from_str(&text).unwrap_or_default();

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::retention::{Look, MAX_FILES, Round, hour_of_day};
-use super::{Boundary, Full, QueueIndex, Retention, Store, StoreError};
+use super::policy::{Look, MAX_FILES, Round, hour_of_day};
 use crate::io::{Io, Space, first};
 use crate::message::{Check, Record};
+use crate::store::{Boundary, Full, QueueIndex, Retention, Store, StoreError};
 
 /// How often the disk's space is looked at: a fast producer fills a percent of a small disk in this time.
 const LOOK_NS: u64 = 1_000_000_000;
@@ -25,7 +25,7 @@ const ASKED_ROUNDS: u32 = 20;
 
 /// What somebody waits for.
 #[derive(Default)]
-pub(super) struct Wanted {
+pub(in crate::store) struct Wanted {
     /// Rounds in which expired files go at any hour.
     rounds: Cell<u32>,
     queue_files: Cell<bool>,
@@ -38,7 +38,7 @@ pub(super) struct Wanted {
 }
 
 /// Cleans for as long as the store is open.
-pub(super) async fn run<I: Io>(store: Rc<Store<I>>) {
+pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
     let interval_ns = || store.retention.borrow().interval_ms * 1_000_000;
     let mut due_ns = store.io.now().mono_ns + interval_ns();
     let mut was_full = false;
@@ -95,7 +95,7 @@ impl<I: Io> Store<I> {
     }
 
     /// What was written to disk besides the log, or could not be: without space no message is taken.
-    pub(super) fn note_space(
+    pub(in crate::store) fn note_space(
         &self,
         written: &Result<(), StoreError>,
         place: fn(&mut Full) -> &mut Option<Arc<str>>,
@@ -153,7 +153,7 @@ impl<I: Io> Store<I> {
         self.room.wake_all();
     }
 
-    pub(super) async fn clean(self: &Rc<Self>) -> Result<(), StoreError> {
+    pub(in crate::store) async fn clean(self: &Rc<Self>) -> Result<(), StoreError> {
         let is_asked_for = self.wanted.rounds.get() > 0;
         self.wanted
             .rounds

@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
-use super::{Position, QueueIndex, Store, StoreError};
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
+use crate::store::{Position, QueueIndex, Store, StoreError};
 
 /// More are counted, but not kept.
 const MAX_KEPT: usize = 10_000;
@@ -47,7 +47,7 @@ pub struct Place {
 
 /// All that are known, by their positions.
 #[derive(Default)]
-pub(super) struct Known {
+pub(in crate::store) struct Known {
     places: RefCell<BTreeMap<u64, Unreadable>>,
     /// Something has changed since they were saved.
     pub changed: Cell<bool>,
@@ -110,7 +110,7 @@ impl<I: Io> Store<I> {
     }
 
     /// A message could not be read, with this error: it is lost, unless it has gone by right or nothing can be read at all.
-    pub(super) async fn note_unreadable(
+    pub(in crate::store) async fn note_unreadable(
         &self,
         queue: Option<QueueIndex>,
         position: &Position,
@@ -135,7 +135,13 @@ impl<I: Io> Store<I> {
         Ok(())
     }
 
-    pub(super) fn lost(&self, position: u64, size: u64, reason: String, of: Option<Place>) {
+    pub(in crate::store) fn lost(
+        &self,
+        position: u64,
+        size: u64,
+        reason: String,
+        of: Option<Place>,
+    ) {
         let (topic, queue_id, queue_offset) = match &of {
             Some(of) => (of.topic.as_str(), Some(of.queue_id), Some(of.queue_offset)),
             None => ("", None, None),

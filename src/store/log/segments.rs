@@ -24,12 +24,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::StoreError;
-use super::commit_log::{ceil, floor};
-use super::names::{offset_name, parse_offset_name};
+use super::buffer::{ceil, floor};
 use crate::io::{Durability, File, Io, Notify, OpenOptions, Waiters};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::BLANK_MAGIC;
+use crate::store::StoreError;
+use crate::store::names::{offset_name, parse_offset_name};
 
 /// Zeros written at a time: the device is busy with them for a fraction of a millisecond, which a log write may have to
 /// wait for.
@@ -53,7 +53,7 @@ const MAX_BLANK_BYTES: u64 = 32 << 20;
 /// Pause after an error.
 const RETRY_NS: u64 = 1_000_000_000;
 
-pub(super) struct Segments<I: Io> {
+pub(in crate::store) struct Segments<I: Io> {
     io: I,
     dir: PathBuf,
     segment_bytes: u64,

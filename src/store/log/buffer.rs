@@ -15,9 +15,9 @@ use crate::message::blank_record;
 const MAX_WRITE_BYTES: u64 = 1 << 20;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Left at the end of every segment, for the blank record.
-pub(super) const BLANK_BYTES: usize = 8;
+pub(in crate::store) const BLANK_BYTES: usize = 8;
 
-pub(super) struct CommitLog {
+pub(in crate::store) struct CommitLog {
     buffer: LogBuffer,
     segment_bytes: u64,
     tail: u64,
@@ -28,7 +28,7 @@ pub(super) struct CommitLog {
 }
 
 /// One log write.
-pub(super) struct Sealed {
+pub(in crate::store) struct Sealed {
     pub slice: LogSlice,
     /// Log position of the slice's first byte, a multiple of the block size.
     pub start: u64,
@@ -183,11 +183,11 @@ impl CommitLog {
     }
 }
 
-pub(super) fn floor(position: u64) -> u64 {
+pub(in crate::store) fn floor(position: u64) -> u64 {
     position / BLOCK * BLOCK
 }
 
-pub(super) fn ceil(position: u64) -> u64 {
+pub(in crate::store) fn ceil(position: u64) -> u64 {
     position.next_multiple_of(BLOCK)
 }
 
