@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use ringmq::io::{
-    Clock, DirEntry, Disk, Durability, File, Listener, Net, Now, OpenOptions, Space, Spawn, Stream,
+    Clock, DirEntry, Disk, Durability, File, Listener, Net, Now, OpenOptions, Space, Spawn, Stalls,
+    Stream,
 };
 use ringmq::mem::{AlignedBuf, IoBuf, LogBuffer};
 use tokio::runtime::{Builder, Runtime};
@@ -61,8 +62,12 @@ impl Clock for Instant {
 }
 
 impl Spawn for Instant {
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    fn spawn(&self, _name: &'static str, task: impl Future<Output = ()> + 'static) {
         spawn_local(task);
+    }
+
+    fn stalls(&self) -> Stalls {
+        Stalls::default()
     }
 }
 

@@ -116,6 +116,9 @@ pub struct Figures {
     /// Messages that were found to be unreadable, and up to where the log has been read through.
     pub unreadable_messages: u64,
     pub scrubbed_to: u64,
+    /// Tasks that kept the shard's thread longer than `stallWarnMillis`, since the start.
+    pub stalls: u64,
+    pub stall_max_ms: u64,
     /// Of the device that holds the log, and the one with the ConsumeQueues.
     pub log_disk_used: f64,
     pub queue_disk_used: f64,

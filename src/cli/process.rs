@@ -186,6 +186,7 @@ fn spawn_shard(
     let core = config.cores[shard];
     let ring_config = RingConfig {
         core: Some(core),
+        stall_limit_ns: config.stall_warn_ms * 1_000_000,
         ..RingConfig::default()
     };
     let starting = StartingShard {

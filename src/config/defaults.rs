@@ -122,6 +122,9 @@ config! {
     scrub_bytes_per_s: u64 = 4 << 20, "scrubBytesPerSecond", 0..=1 << 30;
     /// A damaged log is opened without what cannot be read. Off: the start is refused with the place.
     skip_damaged: bool = false, "skipDamagedLog", Switch;
+    /// A task that keeps a core from all others for longer is counted (`ringmqStalls`, `ringmqStallMaxMs` of the runtime
+    /// figures) and logged.
+    stall_warn_ms: u64 = 5, "stallWarnMillis", 1..=600_000;
     /// Answers `GET /live` and `GET /ready`. 0: nobody listens.
     health_port: u16 = 0, "healthPort", 0..=65535;
 

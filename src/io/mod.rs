@@ -30,8 +30,19 @@ pub trait Io: Clock + Disk + Net + Spawn + Clone + 'static {}
 
 impl<T: Clock + Disk + Net + Spawn + Clone + 'static> Io for T {}
 
-/// Starts a task on this thread's executor.
+/// Starts tasks on this thread's executor.
 pub trait Spawn {
-    /// The task runs until it is done; nobody waits for it.
-    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+    /// The task runs until it is done; nothing waits for it. Its name stands in the log when it stalls the thread.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static);
+
+    /// How often a task has kept the thread too long since the start.
+    fn stalls(&self) -> Stalls;
+}
+
+/// Polls of tasks above the configured limit: for so long nothing else ran on the thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stalls {
+    pub count: u64,
+    pub max_ns: u64,
+    pub total_ns: u64,
 }

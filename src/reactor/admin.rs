@@ -39,7 +39,7 @@ impl<I: Io> Shard<I> {
         let (codec, len) = (frame.codec, frame.len);
         let (head, body) = (frame.header.to_vec(), frame.body.to_vec());
         let reading = connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("admin", async move {
             let _reading = reading;
             let frame = Frame {
                 codec,

@@ -160,13 +160,11 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
             First::Left(Ok(stream)) => {
                 let connection = connections.add(stream, io.now().mono_ns);
                 debug!(peer = %connection.peer, "connected");
-                io.spawn(write(io.clone(), connection.clone()));
-                io.spawn(read(
-                    io.clone(),
-                    connection,
-                    service.clone(),
-                    connections.clone(),
-                ));
+                io.spawn("connection-write", write(io.clone(), connection.clone()));
+                io.spawn(
+                    "connection-read",
+                    read(io.clone(), connection, service.clone(), connections.clone()),
+                );
             }
             First::Left(Err(error)) => warn!(%error, "accept failed"),
             First::Right(()) => return,

@@ -75,21 +75,24 @@ pub async fn run<I: Io>(
     let shard = Shard::new(io.clone(), setup, store, broker);
     pop::restore(&shard).await?;
     for listener in listeners {
-        io.spawn(accept(
-            io.clone(),
-            listener,
-            shard.clone(),
-            shard.connections.clone(),
-        ));
+        io.spawn(
+            "accept",
+            accept(
+                io.clone(),
+                listener,
+                shard.clone(),
+                shard.connections.clone(),
+            ),
+        );
     }
-    io.spawn(release_committed(shard.clone()));
-    io.spawn(tick(shard.clone()));
-    io.spawn(persistence::run(shard.clone()));
-    io.spawn(persistence::watch_offsets(shard.clone()));
-    io.spawn(delay::run(shard.clone()));
-    io.spawn(transaction::run(shard.clone()));
-    io.spawn(timer::run(shard.clone()));
-    io.spawn(pop::run(shard.clone()));
+    io.spawn("release-committed", release_committed(shard.clone()));
+    io.spawn("tick", tick(shard.clone()));
+    io.spawn("persistence", persistence::run(shard.clone()));
+    io.spawn("watch-offsets", persistence::watch_offsets(shard.clone()));
+    io.spawn("delay", delay::run(shard.clone()));
+    io.spawn("transactions", transaction::run(shard.clone()));
+    io.spawn("timers", timer::run(shard.clone()));
+    io.spawn("pop-revive", pop::run(shard.clone()));
     persistence::save_all(&shard).await;
     let registered = registration::start(&shard).await;
     ready(Ready {
@@ -97,7 +100,7 @@ pub async fn run<I: Io>(
         registered,
     });
     let watch = Rc::new(watch);
-    io.spawn(tell_health(shard.clone(), watch.clone()));
+    io.spawn("health", tell_health(shard.clone(), watch.clone()));
     stop.await;
     watch(Health::Stopping);
     end(&shard).await;

@@ -61,7 +61,7 @@ impl<I: Io> Shard<I> {
         };
         let (shard, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("query-message", async move {
             let _reading = reading;
             if let Err(refusal) = shard.answer_question(&connection, caller, question).await {
                 shard.refuse(&connection, caller, &refusal);

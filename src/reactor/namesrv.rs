@@ -69,13 +69,16 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
         stopped: std::cell::Cell::new(false),
     });
     let listener = listen(io, setup.listen)?;
-    io.spawn(accept(
-        io.clone(),
-        listener,
-        names.clone(),
-        names.connections.clone(),
-    ));
-    io.spawn(tick(names.clone()));
+    io.spawn(
+        "namesrv-accept",
+        accept(
+            io.clone(),
+            listener,
+            names.clone(),
+            names.connections.clone(),
+        ),
+    );
+    io.spawn("namesrv-tick", tick(names.clone()));
     Ok(names)
 }
 

@@ -291,7 +291,7 @@ impl<I: Io> Shard<I> {
     ) {
         let shard = self.clone();
         let reading = connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("pull-from-disk", async move {
             let _reading = reading;
             let _turn = match shard.connections.replies.is_free() {
                 true => None,

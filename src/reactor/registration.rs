@@ -64,7 +64,9 @@ pub(super) async fn start<I: Io>(shard: &Rc<Shard<I>>) -> usize {
             registered: Cell::new(false),
         });
         shard.registration.servers.borrow_mut().push(server.clone());
-        shard.io.spawn(keep_registered(shard.clone(), server));
+        shard
+            .io
+            .spawn("registration", keep_registered(shard.clone(), server));
     }
     let servers = shard.registration.servers.borrow().clone();
     let mut registered = 0;

@@ -88,7 +88,7 @@ impl<I: Io> Shard<I> {
             queue_id: plan.queue_id,
         };
         let (shard, connection) = (self.clone(), connection.clone());
-        self.io.spawn(async move {
+        self.io.spawn("request-reply", async move {
             shard.finish_reply(&connection, caller, under_way).await;
         });
         Flow::Next

@@ -244,7 +244,7 @@ impl<I: Io> Shard<I> {
     ) {
         let shard = self.clone();
         let reading = connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("answer-once-saved", async move {
             let _reading = reading;
             let reply = shard.once_saved(reply, files).await;
             answer(&connection, caller, &reply);

@@ -89,7 +89,9 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     shard.listen(timing.queue, timing.bell.clone());
     shard.timers.replace(Some(timing.timers.clone()));
     shard.timers_running.set(true);
-    shard.io.spawn(keep(shard.clone(), timing.clone()));
+    shard
+        .io
+        .spawn("timer-keeper", keep(shard.clone(), timing.clone()));
     deliver_all(&shard, &timing).await;
     timing.is_over.set(true);
     timing.save.notify();

@@ -29,6 +29,7 @@ impl<I: Io> StoreView for View<'_, I> {
 
     fn figures(&self) -> Figures {
         let store = self.shard.store.figures();
+        let stalls = self.shard.io.stalls();
         let log_dir = self.shard.setup.store.commit_log_dir();
         let space = self.shard.io.space(&log_dir).unwrap_or_default();
         let used = 1.0 - space.available_bytes as f64 / space.total_bytes.max(1) as f64;
@@ -44,6 +45,8 @@ impl<I: Io> StoreView for View<'_, I> {
             log_flushes: store.flushes,
             unreadable_messages: store.unreadable,
             scrubbed_to: store.scrubbed_to,
+            stalls: stalls.count,
+            stall_max_ms: stalls.max_ns / 1_000_000,
             log_disk_used: used,
             queue_disk_used: used,
             disk_total_bytes: space.total_bytes,

@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::RingConfig;
+use super::clock::{mono_ns, read_clocks};
 use super::desc::DirectTable;
 use super::exec::{Executor, Turn};
 use super::facilities::{self, Facilities};
 use super::op::Ops;
 use super::queues::{Completion, Queues, Wait};
 use super::recv_buffers::RecvBuffers;
-use super::timers::Timers;
+use super::timers::{Next, TimerSchedule, Timers};
 use crate::io::Now;
 use crate::mem::LogSlice;
 
@@ -54,8 +55,8 @@ impl Core {
             direct: RefCell::new(direct),
             registered: RefCell::default(),
             timers: RefCell::default(),
-            executor: Executor::new(),
-            now: Cell::new(read_clock()),
+            executor: Executor::new(config.stall_limit_ns),
+            now: Cell::new(read_clocks()),
             facilities: RefCell::new(facilities),
         }))
     }
@@ -68,23 +69,25 @@ impl Core {
 
     pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> io::Result<F::Output> {
         let mut completions = Vec::new();
+        let mut schedule = TimerSchedule::default();
+        let mut began_ns = self.now.get().mono_ns;
         loop {
-            let turn = self.executor.run(main.as_mut());
-            let wait = match turn {
+            let idle_ns = match self.executor.run(main.as_mut(), began_ns) {
                 Turn::Done(output) => return Ok(output),
-                Turn::Unfinished => Wait::No,
-                Turn::Idle => self
-                    .timers
-                    .borrow()
-                    .next_deadline_ns()
-                    .map_or(Wait::Forever, |at| {
-                        // Tasks took their time: the turn's reading is too old to measure a pause with.
-                        Wait::AtMost {
-                            ns: at.saturating_sub(read_clock().mono_ns),
-                        }
-                    }),
+                Turn::Unfinished => None,
+                Turn::Idle { now_ns } => Some(now_ns),
             };
-            self.turn(wait, &mut completions)?;
+            let deadline_ns = self.timers.borrow().next_deadline_ns();
+            match schedule.next(idle_ns, deadline_ns, self.now.get().mono_ns) {
+                Next::Fire => {
+                    self.fire_timers();
+                    began_ns = idle_ns.unwrap_or_else(mono_ns);
+                }
+                Next::Enter(wait) => {
+                    self.turn(wait, &mut completions)?;
+                    began_ns = self.now.get().mono_ns;
+                }
+            }
         }
     }
 
@@ -94,11 +97,10 @@ impl Core {
             queues.enter(wait)?;
             queues.take(completions);
         }
-        self.now.set(read_clock());
+        self.now.set(read_clocks());
         for completion in completions.drain(..) {
             self.complete(completion);
         }
-        self.fire_timers();
         Ok(())
     }
 
@@ -145,23 +147,4 @@ impl Drop for Running {
 
 fn pin_to(id: usize) -> bool {
     core_affinity::set_for_current(core_affinity::CoreId { id })
-}
-
-fn read_clock() -> Now {
-    let mono = clock(libc::CLOCK_MONOTONIC);
-    let unix = clock(libc::CLOCK_REALTIME);
-    Now {
-        unix_ms: unix.tv_sec * 1_000 + unix.tv_nsec / 1_000_000,
-        mono_ns: mono.tv_sec as u64 * 1_000_000_000 + mono.tv_nsec as u64,
-    }
-}
-
-fn clock(id: libc::clockid_t) -> libc::timespec {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is valid for writing. These two clocks always exist, so the result needs no look.
-    unsafe { libc::clock_gettime(id, &mut time) };
-    time
 }

@@ -18,14 +18,21 @@ use std::ptr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-/// Polls until the ring has its turn again, however busy the tasks keep each other.
-const POLLS_PER_TURN: usize = 4096;
+use super::clock::mono_ns;
+use super::stalls::StallDetector;
+use crate::io::Stalls;
+
+/// A turn ends after so many polls or so much time, however busy the tasks keep each other: then completions are taken, so
+/// that an ended write of the log is seen at most one poll later than this.
+const POLLS_PER_TURN: usize = 256;
+const TURN_NS: u64 = 1_000_000;
 /// The future that `Ring::start` was given. Not in the table, as it need not live as long.
 const MAIN: usize = 0;
 
 pub(super) struct Executor {
     id: u16,
     tasks: RefCell<Tasks>,
+    stalls: RefCell<StallDetector>,
 }
 
 struct Tasks {
@@ -40,6 +47,7 @@ struct Slot {
     generation: u32,
     live: bool,
     ready: bool,
+    name: &'static str,
     /// Not here while it is being polled.
     future: Option<Task>,
 }
@@ -52,11 +60,12 @@ pub(super) enum Turn<T> {
     Done(T),
     /// Some are still ready.
     Unfinished,
-    Idle,
+    /// None is ready, at this time.
+    Idle { now_ns: u64 },
 }
 
 impl Executor {
-    pub(super) fn new() -> Executor {
+    pub(super) fn new(stall_limit_ns: u64) -> Executor {
         static NEXT_ID: AtomicU16 = AtomicU16::new(1);
         let executor = Executor {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -66,24 +75,35 @@ impl Executor {
                 ready: VecDeque::new(),
                 closed: false,
             }),
+            stalls: RefCell::new(StallDetector::new(stall_limit_ns)),
         };
-        let main = executor.tasks.borrow_mut().insert(executor.id, None);
+        let main = executor
+            .tasks
+            .borrow_mut()
+            .insert(executor.id, "main", None);
         assert_eq!(main.map(TaskId::index), Some(MAIN));
         executor
     }
 
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    pub(super) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
         let task: Task = Box::pin(task);
         // A refused task is dropped here, after the borrow has ended: its destructor may spawn or wake.
-        let refused = self.tasks.borrow_mut().spawn(self.id, task);
+        let refused = self.tasks.borrow_mut().spawn(self.id, name, task);
         drop(refused);
     }
 
-    /// Polls what is ready, including what becomes so meanwhile.
-    pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> Turn<F::Output> {
+    /// Polls what is ready, including what becomes so meanwhile, from `now_ns` on.
+    ///
+    /// The clock is read once between two polls: the end of one is the beginning of the next.
+    pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>, now_ns: u64) -> Turn<F::Output> {
+        let mut began_ns = now_ns;
+        let turn_ends_ns = now_ns + TURN_NS;
         for _ in 0..POLLS_PER_TURN {
-            let Some((id, task)) = self.next_ready() else {
-                return Turn::Idle;
+            if began_ns >= turn_ends_ns {
+                break;
+            }
+            let Some((id, name, task)) = self.next_ready() else {
+                return Turn::Idle { now_ns: began_ns };
             };
             let waker = id.waker();
             let mut context = Context::from_waker(&waker);
@@ -100,8 +120,15 @@ impl Executor {
                     drop(finished);
                 }
             }
+            let ended_ns = mono_ns();
+            self.stalls.borrow_mut().polled(name, began_ns, ended_ns);
+            began_ns = ended_ns;
         }
         Turn::Unfinished
+    }
+
+    pub(super) fn stalls(&self) -> Stalls {
+        self.stalls.borrow().stalls()
     }
 
     /// From now on this thread's wakers reach this executor, which must not move.
@@ -134,7 +161,7 @@ impl Executor {
     }
 
     /// The next task to poll; `None` in place of the task stands for main.
-    fn next_ready(&self) -> Option<(TaskId, Option<Task>)> {
+    fn next_ready(&self) -> Option<(TaskId, &'static str, Option<Task>)> {
         let mut tasks = self.tasks.borrow_mut();
         loop {
             let id = tasks.ready.pop_front()?;
@@ -146,7 +173,7 @@ impl Executor {
             slot.ready = false;
             let task = slot.future.take();
             assert_eq!(task.is_none(), id.index() == MAIN);
-            return Some((id, task));
+            return Some((id, slot.name, task));
         }
     }
 
@@ -158,15 +185,20 @@ impl Executor {
 }
 
 impl Tasks {
-    fn spawn(&mut self, executor: u16, task: Task) -> Option<Task> {
+    fn spawn(&mut self, executor: u16, name: &'static str, task: Task) -> Option<Task> {
         if self.closed {
             return Some(task);
         }
-        self.insert(executor, Some(task));
+        self.insert(executor, name, Some(task));
         None
     }
 
-    fn insert(&mut self, executor: u16, future: Option<Task>) -> Option<TaskId> {
+    fn insert(
+        &mut self,
+        executor: u16,
+        name: &'static str,
+        future: Option<Task>,
+    ) -> Option<TaskId> {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() - 1
@@ -174,6 +206,7 @@ impl Tasks {
         assert!(index <= INDEX_MASK, "more than {INDEX_MASK} tasks");
         let slot = &mut self.slots[index];
         slot.live = true;
+        slot.name = name;
         slot.future = future;
         let id = TaskId::new(executor, slot.generation, index);
         self.wake(id);

@@ -15,6 +15,7 @@
 //! * Nothing here may be used from another thread, except for a [`Doorbell`]. Wakers are plain numbers: waking one on
 //!   another thread does nothing.
 
+mod clock;
 mod core;
 mod desc;
 mod disk;
@@ -25,6 +26,7 @@ mod net;
 mod op;
 mod queues;
 mod recv_buffers;
+mod stalls;
 mod stream;
 mod timers;
 
@@ -45,7 +47,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use self::core::Core;
-use crate::io::{Clock, Now, Spawn};
+use crate::io::{Clock, Now, Spawn, Stalls};
 
 #[derive(Clone, Debug)]
 pub struct RingConfig {
@@ -59,6 +61,8 @@ pub struct RingConfig {
     pub direct_descriptors: u32,
     /// The core to stay on.
     pub core: Option<usize>,
+    /// A poll of a task that takes longer is a stall: counted, and logged with the task's name.
+    pub stall_limit_ns: u64,
 }
 
 impl Default for RingConfig {
@@ -69,6 +73,7 @@ impl Default for RingConfig {
             recv_buffers: 512,
             direct_descriptors: 16384,
             core: None,
+            stall_limit_ns: 5_000_000,
         }
     }
 }
@@ -125,7 +130,11 @@ impl Clock for Ring {
 }
 
 impl Spawn for Ring {
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.core.executor.spawn(task);
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
+        self.core.executor.spawn(name, task);
+    }
+
+    fn stalls(&self) -> Stalls {
+        self.core.executor.stalls()
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Completion {
     pub(super) flags: u32,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     No,
     AtMost { ns: u64 },

@@ -211,7 +211,7 @@ mod tests {
                 let sender = ring.connect(addr).await.unwrap();
                 let reader = listener.accept().await.unwrap();
                 let sent = bytes.clone();
-                ring.spawn(async move {
+                ring.spawn("test", async move {
                     let _ = sender.send(sent).await;
                 });
                 let first = reader.recv().await.unwrap();

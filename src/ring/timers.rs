@@ -1,4 +1,7 @@
-//! Sleeping tasks, by deadline.
+//! Sleeping tasks, by deadline, and when the due ones are woken.
+//!
+//! Completions come first: an operation that ended before its timeout must not lose against it, also when both are seen
+//! late, after the process was stopped (SIGSTOP, a paused VM) or a task has stalled the thread.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -7,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::core::Core;
+use super::queues::Wait;
 
 #[derive(Default)]
 pub(super) struct Timers {
@@ -29,6 +33,69 @@ impl Timers {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.sleeping.len()
+    }
+}
+
+/// A timer this late shows that the thread did not run: completions may have come meanwhile that were not taken yet.
+const LATE_NS: u64 = 20_000_000;
+/// Turns with tasks left over until timers fire all the same.
+const MOST_BUSY_TURNS: u32 = 16;
+
+/// What the loop does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Wake the due sleepers.
+    Fire,
+    /// Enter the kernel, and take completions.
+    Enter(Wait),
+}
+
+/// Decides when timers fire: once nothing is ready any more, hence after all effects of the completions that were taken.
+#[derive(Default)]
+pub(super) struct TimerSchedule {
+    busy_turns: u32,
+    /// Completions were taken once more before late timers fire.
+    has_checked: bool,
+}
+
+impl TimerSchedule {
+    /// `idle_ns`: tasks have run until none was ready, at this time; none if some are left. `now_ns` is the reading of the
+    /// turn, which decides what is due.
+    pub(super) fn next(
+        &mut self,
+        idle_ns: Option<u64>,
+        deadline_ns: Option<u64>,
+        now_ns: u64,
+    ) -> Next {
+        let late_ns = deadline_ns.and_then(|deadline_ns| now_ns.checked_sub(deadline_ns));
+        let Some(idle_ns) = idle_ns else {
+            self.busy_turns += 1;
+            if self.busy_turns >= MOST_BUSY_TURNS {
+                self.busy_turns = 0;
+                if late_ns.is_some() {
+                    return Next::Fire;
+                }
+            }
+            return Next::Enter(Wait::No);
+        };
+        self.busy_turns = 0;
+        match (late_ns, deadline_ns) {
+            (Some(late_ns), _) if late_ns < LATE_NS || self.has_checked => {
+                self.has_checked = false;
+                Next::Fire
+            }
+            (Some(_), _) => {
+                self.has_checked = true;
+                Next::Enter(Wait::No)
+            }
+            (None, Some(deadline_ns)) => {
+                self.has_checked = false;
+                Next::Enter(Wait::AtMost {
+                    ns: deadline_ns.saturating_sub(idle_ns),
+                })
+            }
+            (None, None) => Next::Enter(Wait::Forever),
+        }
     }
 }
 
@@ -76,6 +143,52 @@ impl Drop for Sleep {
             let key = (self.deadline_ns, sequence);
             let old = self.core.timers.borrow_mut().sleeping.remove(&key);
             drop(old);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const POLL: Next = Next::Enter(Wait::No);
+
+    #[test]
+    fn sleeps_until_the_next_deadline() {
+        let mut schedule = TimerSchedule::default();
+        assert_eq!(schedule.next(Some(5), None, 3), Next::Enter(Wait::Forever));
+        let wait = Wait::AtMost { ns: 95 };
+        assert_eq!(schedule.next(Some(5), Some(100), 3), Next::Enter(wait));
+        // Tasks took longer than was left: what is due is decided by the next reading of the clock.
+        let wait = Wait::AtMost { ns: 0 };
+        assert_eq!(schedule.next(Some(200), Some(100), 3), Next::Enter(wait));
+        assert_eq!(schedule.next(Some(201), Some(100), 200), Next::Fire);
+    }
+
+    #[test]
+    fn late_timers_fire_after_completions_were_taken_once_more() {
+        let mut schedule = TimerSchedule::default();
+        let now_ns = 5_000 * MS;
+        for _ in 0..2 {
+            assert_eq!(schedule.next(Some(now_ns), Some(MS), now_ns), POLL);
+            // These completions have readied tasks: still before the timers.
+            assert_eq!(schedule.next(None, Some(MS), now_ns), POLL);
+            assert_eq!(schedule.next(Some(now_ns), Some(MS), now_ns), Next::Fire);
+        }
+    }
+
+    #[test]
+    fn busy_tasks_do_not_hold_timers_for_ever() {
+        let mut schedule = TimerSchedule::default();
+        for _ in 0..3 {
+            for _ in 1..MOST_BUSY_TURNS {
+                assert_eq!(schedule.next(None, Some(MS), 2 * MS), POLL);
+            }
+            assert_eq!(schedule.next(None, Some(MS), 2 * MS), Next::Fire);
+        }
+        for _ in 0..3 * MOST_BUSY_TURNS {
+            assert_eq!(schedule.next(None, Some(3 * MS), 2 * MS), POLL);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::SimIo;
 use super::rng::Rng;
 use super::world::Owner;
-use crate::io::Spawn;
+use crate::io::{Spawn, Stalls};
 
 type TaskId = u64;
 type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -127,10 +127,15 @@ impl Executor {
 }
 
 impl Spawn for SimIo {
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    fn spawn(&self, _name: &'static str, task: impl Future<Output = ()> + 'static) {
         if self.world.is_alive(self.owner) {
             self.world.executor.spawn(self.owner, Box::pin(task));
         }
+    }
+
+    /// Virtual time stands still while a task runs.
+    fn stalls(&self) -> Stalls {
+        Stalls::default()
     }
 }
 

@@ -231,22 +231,28 @@ impl<I: Io> Store<I> {
     }
 
     fn start_background(self: &Rc<Self>) {
-        self.spawn_task(group_commit::run(self.clone()));
-        self.spawn_task(queues::saver::run(self.clone()));
-        self.spawn_task(cleaning::run(self.clone()));
-        self.spawn_task(index::run(self.clone()));
-        self.spawn_task(scrub::run(self.clone()));
-        self.spawn_task(group_commit::flush_regularly(self.clone()));
+        self.spawn_task("group-commit", group_commit::run(self.clone()));
+        self.spawn_task("save-queues", queues::saver::run(self.clone()));
+        self.spawn_task("retention", cleaning::run(self.clone()));
+        self.spawn_task("index", index::run(self.clone()));
+        self.spawn_task("scrub", scrub::run(self.clone()));
+        self.spawn_task(
+            "flush-regularly",
+            group_commit::flush_regularly(self.clone()),
+        );
         let (ahead, behind, failed) = (self.clone(), self.clone(), self.clone());
         let tail = move || {
             let state = ahead.state.borrow();
             (!state.closing && state.fence.is_none()).then(|| state.log.tail())
         };
-        self.spawn_task(self.segments.clone().keep_ahead(
-            tail,
-            move || behind.work.notify(),
-            move |error| failed.fence_off(error),
-        ));
+        self.spawn_task(
+            "zero-ahead",
+            self.segments.clone().keep_ahead(
+                tail,
+                move || behind.work.notify(),
+                move |error| failed.fence_off(error),
+            ),
+        );
     }
 }
 

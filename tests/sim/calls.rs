@@ -146,7 +146,7 @@ fn an_answer_is_handed_on() {
     each_seed(|cluster| async move {
         let mut member = Member::join(&cluster, "consumer", "c").await;
         let mut admin = patient(&cluster, "admin").await;
-        cluster.sim.host("consumer").spawn(async move {
+        cluster.sim.host("consumer").spawn("test", async move {
             let asked = member.asked(request::GET_CONSUMER_RUNNING_INFO).await;
             let stranger = Asked {
                 opaque: asked.opaque.wrapping_add(7),
@@ -178,7 +178,7 @@ fn a_silent_client_is_given_up() {
         assert_eq!((reply.code, waited_s), (207, 10), "{reply:?}");
         let asked = member.asked(request::GET_CONSUMER_RUNNING_INFO).await;
         member.answer(&asked, 0, b"late").await;
-        cluster.sim.host("consumer").spawn(async move {
+        cluster.sim.host("consumer").spawn("test", async move {
             let asked = member.asked(request::GET_CONSUMER_RUNNING_INFO).await;
             member.answer(&asked, 0, b"in time").await;
             member.next(|_| false).await;
@@ -192,7 +192,7 @@ fn a_client_that_goes_keeps_nobody_waiting() {
     each_seed(|cluster| async move {
         let mut member = Member::join(&cluster, "consumer", "c").await;
         let mut admin = patient(&cluster, "admin").await;
-        cluster.sim.host("consumer").spawn(async move {
+        cluster.sim.host("consumer").spawn("test", async move {
             member.asked(request::GET_CONSUMER_RUNNING_INFO).await;
             member.stream.shutdown();
         });
@@ -256,7 +256,7 @@ fn a_reply_is_handed_over_and_survives() {
     each_seed(|cluster| async move {
         let mut asker = Member::join(&cluster, "asker", "asker-id").await;
         let mut replier = patient(&cluster, "replier").await;
-        cluster.sim.host("asker").spawn(async move {
+        cluster.sim.host("asker").spawn("test", async move {
             for code in [0, 1] {
                 let asked = asker.asked(request::PUSH_REPLY_MESSAGE_TO_CLIENT).await;
                 assert_eq!(asked.code, request::PUSH_REPLY_MESSAGE_TO_CLIENT);

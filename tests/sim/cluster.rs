@@ -136,7 +136,7 @@ impl Cluster {
         self.settings.get()(&mut setup.broker);
         self.limits.get()(&mut setup);
         let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
-        io.spawn(async move {
+        io.spawn("test", async move {
             let ready = |ready: reactor::Ready| {
                 task_state.set(State::Ready {
                     registered: ready.registered,

@@ -340,7 +340,7 @@ fn a_client_that_does_not_read_harms_nobody() {
             let reads = Rc::new(Cell::new(0));
             let (asked, read) = (asks.clone(), reads.clone());
             let io = client.io.clone();
-            io.spawn(async move {
+            io.spawn("test", async move {
                 let queue = Queue {
                     topic: TOPIC.to_owned(),
                     id: 0,
@@ -446,7 +446,7 @@ fn a_cut_network_is_survived() {
             let io = cut.client.io.clone();
             let answered = Rc::new(Cell::new(false));
             let done = answered.clone();
-            io.spawn(async move {
+            io.spawn("test", async move {
                 cut.send_well(5).await;
                 done.set(true);
             });

@@ -103,13 +103,16 @@ fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice) {
         let io = cluster.sim.host(&format!("{kind}-{stream}"));
         let shared = shared.clone();
         match kind {
-            "producer" => io.spawn(produce::produce(io.clone(), shared, stream)),
-            "consumer" => io.spawn(consume::consume(io.clone(), shared, stream)),
-            "waiting" => io.spawn(consume::wait_for_messages(io.clone(), shared, stream)),
-            "popper" => io.spawn(popping::pop(io.clone(), shared, stream)),
-            "member" => io.spawn(orderly::take_part(io.clone(), shared, stream)),
-            "keeper" => io.spawn(keeper::keep(io.clone(), shared, stream)),
-            _ => io.spawn(rude::annoy(io.clone(), shared, stream)),
+            "producer" => io.spawn("test", produce::produce(io.clone(), shared, stream)),
+            "consumer" => io.spawn("test", consume::consume(io.clone(), shared, stream)),
+            "waiting" => io.spawn(
+                "test",
+                consume::wait_for_messages(io.clone(), shared, stream),
+            ),
+            "popper" => io.spawn("test", popping::pop(io.clone(), shared, stream)),
+            "member" => io.spawn("test", orderly::take_part(io.clone(), shared, stream)),
+            "keeper" => io.spawn("test", keeper::keep(io.clone(), shared, stream)),
+            _ => io.spawn("test", rude::annoy(io.clone(), shared, stream)),
         }
     };
     let kinds = [
@@ -324,11 +327,10 @@ async fn settle(cluster: &Cluster, shared: &Rc<Shared>) -> usize {
     shared.is_ending.set(true);
     calm_down(cluster, shared);
     let io = cluster.sim.host("last-producer");
-    io.spawn(produce::answer_what_is_asked(
-        io.clone(),
-        shared.clone(),
-        99,
-    ));
+    io.spawn(
+        "test",
+        produce::answer_what_is_asked(io.clone(), shared.clone(), 99),
+    );
     let until_ms = cluster.broker().now().unix_ms + MOST_SETTLE_MS;
     cluster.sleep_ms(SETTLE_MS).await;
     // Whatever comes back has come back, and was acknowledged.

@@ -87,7 +87,7 @@ impl OpenLoop {
     fn begin(&self) {
         let (io, shared) = (self.io.clone(), self.shared.clone());
         let (idle, outcomes) = (self.idle.clone(), self.outcomes.clone());
-        self.io.spawn(async move {
+        self.io.spawn("test", async move {
             let used = idle.borrow_mut().pop();
             let mut producer = match used {
                 Some(producer) => producer,
@@ -455,12 +455,12 @@ fn flood(mut client: Client, shared: &Rc<Shared>, messages: usize) -> Rc<RefCell
         requests::send(&mut client, &sent, 1);
         client.take_unsent(&mut bytes);
     }
-    io.spawn(async move {
+    io.spawn("test", async move {
         let _ = stream.send(bytes).await;
     });
     client.patience = Duration::from_secs(120);
     let told = codes.clone();
-    io.spawn(async move {
+    io.spawn("test", async move {
         for _ in 0..messages {
             let reply = client.reply().await.expect("the broker does not close");
             told.borrow_mut().push(reply.code);

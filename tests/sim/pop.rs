@@ -1002,7 +1002,7 @@ fn many_groups_and_clients_share_a_topic() {
             let host = format!("popper-{number}");
             let mut popper = Popper::new(&cluster, &host).await;
             let done = done.clone();
-            cluster.sim.host(&host).spawn(async move {
+            cluster.sim.host(&host).spawn("test", async move {
                 loop {
                     let pop = Pop {
                         poll_ms: 5_000,

@@ -130,7 +130,7 @@ impl<I: Io> Shard<I> {
         }
         let (shard, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("pop-ack", async move {
             let _reading = reading;
             let written = shard.write_in_turn(steps, answer).await;
             shard.answer_at(&connection, caller, written);

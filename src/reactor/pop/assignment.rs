@@ -26,7 +26,7 @@ impl<I: Io> Shard<I> {
         let query = QueryAssignment::decode(body)?;
         let (shard, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("query-assignment", async move {
             let _reading = reading;
             let deadline_ns = shard.io.now().mono_ns + PATIENCE_NS;
             let asked = first(

@@ -34,7 +34,7 @@ impl<I: Io> Shard<I> {
         };
         let shard = self.clone();
         let reading = connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("pop-batch", async move {
             let _reading = reading;
             match shard.look_at_sources(&waiting.plan).await {
                 Ok(batch) if batch.messages > 0 => {

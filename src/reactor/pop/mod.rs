@@ -222,7 +222,7 @@ impl<I: Io> Shard<I> {
         }
         let shard = self.clone();
         let reading = waiting.connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("pop", async move {
             let _reading = reading;
             // To a start a check point of a group that it does not know is one of a group that was deleted.
             shard.saves.settled(ConfigFile::SubscriptionGroups).await;

@@ -46,7 +46,7 @@ impl<I: Io> Shard<I> {
         };
         let (shard, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn(async move {
+        self.io.spawn("end-transaction", async move {
             let _reading = reading;
             let end = match question {
                 Question::End { group, fields } => {

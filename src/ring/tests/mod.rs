@@ -2,6 +2,7 @@
 
 mod files;
 mod sockets;
+mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -63,6 +64,7 @@ pub(super) fn small() -> RingConfig {
         recv_buffers: 16,
         direct_descriptors: 64,
         core: None,
+        stall_limit_ns: 5 * MS,
     }
 }
 
@@ -138,7 +140,7 @@ fn timers_fire_in_order() {
         let done = Tally::default();
         for delay_ms in [7, 3, 5, 1, 0, 3] {
             let (ring2, order, done) = (ring.clone(), order.clone(), done.clone());
-            ring.spawn(async move {
+            ring.spawn("test", async move {
                 let deadline_ns = start_ns + delay_ms * MS;
                 ring2.sleep_until(deadline_ns).await;
                 assert!(ring2.now().mono_ns >= deadline_ns, "woken too early");
@@ -157,7 +159,7 @@ fn timers_fire_in_order() {
 #[test]
 fn busy_tasks_do_not_stop_the_clock() {
     on_ring(small(), async |ring| {
-        ring.spawn(async {
+        ring.spawn("test", async {
             loop {
                 yield_now().await;
             }
@@ -207,7 +209,7 @@ fn wakers_on_another_thread_do_nothing() {
             .unwrap();
         let kept: Rc<RefCell<Option<Waker>>> = Rc::default();
         let from_task = kept.clone();
-        ring.spawn(async move {
+        ring.spawn("test", async move {
             poll_fn(|context| {
                 *from_task.borrow_mut() = Some(context.waker().clone());
                 context.waker().wake_by_ref();
@@ -219,10 +221,13 @@ fn wakers_on_another_thread_do_nothing() {
         // Its task is gone, and another one has its place.
         let polls = Tally::default();
         let counted = polls.clone();
-        ring.spawn(poll_fn(move |_| {
-            counted.add();
-            Poll::Pending
-        }));
+        ring.spawn(
+            "test",
+            poll_fn(move |_| {
+                counted.add();
+                Poll::Pending
+            }),
+        );
         kept.take().unwrap().wake();
         pause(&ring, 1).await;
         assert_eq!(polls.0.get(), 1);
@@ -237,7 +242,7 @@ fn a_ring_that_has_ended_refuses() {
     let mut context = Context::from_waker(Waker::noop());
     let connect = pin!(ring.connect(loopback())).poll(&mut context);
     assert!(matches!(connect, Poll::Ready(Err(_))));
-    ring.spawn(async { unreachable!("no task runs any more") });
+    ring.spawn("test", async { unreachable!("no task runs any more") });
 }
 
 #[test]
@@ -258,14 +263,14 @@ fn the_ring_ends_with_operations_in_flight() {
         let client = ring.connect(listener.local_addr()).await.unwrap();
         let server = listener.accept().await.unwrap();
         let (ring2, held) = (ring.clone(), client.clone());
-        ring.spawn(async move {
+        ring.spawn("test", async move {
             listener.accept().await.unwrap();
         });
-        ring.spawn(async move {
+        ring.spawn("test", async move {
             held.recv().await.unwrap();
         });
-        ring.spawn(async move { ring2.sleep_until(u64::MAX).await });
-        ring.spawn(async move {
+        ring.spawn("test", async move { ring2.sleep_until(u64::MAX).await });
+        ring.spawn("test", async move {
             server.send(vec![0; 64 << 20]).await.0.unwrap();
         });
         pause(&ring, 2).await;
@@ -295,11 +300,11 @@ fn a_panic_takes_the_ring_down_in_order() {
         Ring::start(small(), async |ring| {
             let file = ring.open(&path, DIRECT).await.unwrap();
             let other = file.clone();
-            ring.spawn(async move {
+            ring.spawn("test", async move {
                 let buf = AlignedBuf::zeroed(1 << 20);
                 other.write_at(buf, 0, Durability::Synced).await.0.unwrap();
             });
-            ring.spawn(async { panic!("of a task") });
+            ring.spawn("test", async { panic!("of a task") });
             pause(&ring, 1000).await;
         })
     }));

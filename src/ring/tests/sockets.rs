@@ -138,12 +138,12 @@ fn shutdown_ends_both_directions() {
         let done = Tally::default();
         let (receiver, sender, received, sent) =
             (client.clone(), client.clone(), done.clone(), done.clone());
-        ring.spawn(async move {
+        ring.spawn("test", async move {
             assert!(receiver.recv().await.unwrap().is_empty());
             assert!(receiver.recv().await.unwrap().is_empty());
             received.add();
         });
-        ring.spawn(async move {
+        ring.spawn("test", async move {
             let (result, buf) = sender.send(vec![1; 64 << 20]).await;
             assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
             assert_eq!(buf.len(), 64 << 20);
@@ -174,10 +174,10 @@ fn serve_echo(ring: &Ring, connections: usize) -> SocketAddr {
     let listener = ring.listen(loopback()).unwrap();
     let addr = listener.local_addr();
     let ring = ring.clone();
-    ring.clone().spawn(async move {
+    ring.clone().spawn("test", async move {
         for _ in 0..connections {
             let stream = listener.accept().await.unwrap();
-            ring.spawn(echo(stream));
+            ring.spawn("test", echo(stream));
         }
     });
     addr
@@ -188,13 +188,13 @@ async fn echo_round_trips(ring: &Ring, connections: usize, rounds: usize, len: u
     let done = Tally::default();
     for seed in 0..connections {
         let (ring2, done) = (ring.clone(), done.clone());
-        ring.spawn(async move {
+        ring.spawn("test", async move {
             let stream = ring2.connect(addr).await.unwrap();
             assert_eq!(stream.peer_addr(), addr);
             for round in 0..rounds {
                 let sent = pattern(len, seed + round);
                 let (sender, bytes) = (stream.clone(), sent.clone());
-                ring2.spawn(async move { sender.send(bytes).await.0.unwrap() });
+                ring2.spawn("test", async move { sender.send(bytes).await.0.unwrap() });
                 assert_eq!(recv_exactly(&stream, len).await, sent);
             }
             done.add();

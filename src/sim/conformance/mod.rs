@@ -43,7 +43,7 @@ pub async fn timers_fire_in_order<I: Io>(io: &I) {
     for after_ms in [60, 20, 40, 0, 80] {
         let (timer, fired) = (io.clone(), Rc::clone(&fired));
         let deadline_ns = start.mono_ns + after_ms * 1_000_000;
-        io.spawn(async move {
+        io.spawn("test", async move {
             timer.sleep_until(deadline_ns).await;
             assert!(timer.now().mono_ns >= deadline_ns, "early");
             fired.borrow_mut().push(after_ms);
@@ -69,9 +69,9 @@ pub async fn dropped_timers_do_not_fire<I: Io>(io: &I) {
 pub async fn tasks_run<I: Io>(io: &I) {
     let ran = Rc::new(RefCell::new(Vec::new()));
     let (inner, seen) = (io.clone(), Rc::clone(&ran));
-    io.spawn(async move {
+    io.spawn("test", async move {
         let seen_inside = Rc::clone(&seen);
-        inner.spawn(async move { seen_inside.borrow_mut().push(2) });
+        inner.spawn("test", async move { seen_inside.borrow_mut().push(2) });
         seen.borrow_mut().push(1);
     });
     assert!(

@@ -12,7 +12,7 @@ pub async fn bytes_echo<I: Io>(io: &I) {
     let port = client.peer_addr().port();
     assert_ne!(port, 0);
     assert_ne!(server.peer_addr().port(), port);
-    io.spawn(echo(server));
+    io.spawn("test", echo(server));
     let mut sent: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
     for len in [0, 1, 100, 300_000] {
         sent.truncate(len.max(1));
@@ -47,7 +47,7 @@ pub async fn a_dropped_recv_loses_nothing<I: Io>(io: &I) {
     let (client, server) = connected(io).await;
     let sent: Vec<u8> = (0..=255).cycle().take(50_000).collect();
     let copy = sent.clone();
-    io.spawn(async move {
+    io.spawn("test", async move {
         for piece in copy.chunks(1000) {
             client.send(piece.to_vec()).await.0.unwrap();
         }

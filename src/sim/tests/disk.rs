@@ -26,7 +26,9 @@ fn a_killed_process_leaves_what_it_wrote_and_any_part_of_what_it_was_writing() {
             let io = sim.host("a");
             let file = file_of(&io).await;
             write(&file, 0, 1, Durability::Written).await;
-            io.spawn(async move { write(&file, 1, 2, Durability::Synced).await });
+            io.spawn("test", async move {
+                write(&file, 1, 2, Durability::Synced).await
+            });
             sim.sleep(Duration::from_nanos(sim.below(2 * MS))).await;
             sim.crash("a");
             let bytes = read(&file_of(&sim.host("a")).await).await;
@@ -78,7 +80,7 @@ fn what_a_log_slice_holds_may_change_until_the_write_is_done() {
             let mut log = LogBuffer::new(BLOCK_BYTES).unwrap();
             log.write(0, BLOCK_BYTES).fill(1);
             let (slice, task_io) = (log.slice(0, BLOCK_BYTES), io.clone());
-            io.spawn(async move {
+            io.spawn("test", async move {
                 let file = file_of(&task_io).await;
                 file.write_at(slice, 0, Durability::Written)
                     .await
@@ -173,7 +175,7 @@ fn a_directory_that_was_made_with_those_above_it_stays() {
         sim.run(async {
             let io = sim.host("a");
             let task_io = io.clone();
-            io.spawn(async move {
+            io.spawn("test", async move {
                 let _ = task_io.create_dir_all(Path::new("/a/b/c/d/e")).await;
             });
             sim.sleep(Duration::from_nanos(sim.below(10 * MS))).await;

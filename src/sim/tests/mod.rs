@@ -38,7 +38,7 @@ fn commotion(sim: &Sim) -> String {
             a.inject(Rule::new(Fault::Io).of(Op::Write).after(3).times(1));
             let (client, server) = connected(&a, &b).await;
             let (task_io, sends) = (a.clone(), client.clone());
-            a.spawn(async move {
+            a.spawn("test", async move {
                 let file = file_of(&task_io).await;
                 for n in 0..40 {
                     let offset = n * BLOCK_BYTES as u64;
@@ -90,7 +90,7 @@ fn ready_tasks_run_in_every_order() {
             let order = Rc::new(RefCell::new(Vec::new()));
             for n in 0..3 {
                 let order = Rc::clone(&order);
-                io.spawn(async move { order.borrow_mut().push(n) });
+                io.spawn("test", async move { order.borrow_mut().push(n) });
             }
             sim.run(sim.sleep(Duration::from_millis(1)));
             order.take()
@@ -138,7 +138,7 @@ fn a_dead_process_does_nothing_more() {
     sim.run(async {
         let old = sim.host("a");
         let (task_io, counted) = (old.clone(), Rc::clone(&ticks));
-        old.spawn(async move {
+        old.spawn("test", async move {
             loop {
                 task_io.sleep_until(task_io.now().mono_ns + MS).await;
                 *counted.borrow_mut() += 1;
@@ -150,7 +150,7 @@ fn a_dead_process_does_nothing_more() {
         assert!(counted >= 9);
         assert_eq!(Rc::strong_count(&ticks), 1, "its tasks are dropped");
         let new = sim.host("a");
-        old.spawn(async { panic!("nobody runs this") });
+        old.spawn("test", async { panic!("nobody runs this") });
         old.listen("0.0.0.0:1".parse().unwrap()).err().unwrap();
         let both = [old.now(), new.now()];
         assert_eq!(both[0], both[1]);
@@ -166,7 +166,7 @@ fn a_task_may_end_its_own_host() {
     let io = sim.host("a");
     let reached = Rc::new(RefCell::new(Vec::new()));
     let (hand, task_io, steps) = (Rc::downgrade(&sim), io.clone(), Rc::clone(&reached));
-    io.spawn(async move {
+    io.spawn("test", async move {
         steps.borrow_mut().push("before");
         hand.upgrade().unwrap().crash("a");
         task_io.sleep_until(task_io.now().mono_ns + MS).await;

@@ -44,7 +44,7 @@ fn the_window_bounds_what_a_sender_gets_rid_of() {
         let (client, server) = connected(&a, &b).await;
         let sent = Rc::new(RefCell::new(0));
         let counted = Rc::clone(&sent);
-        a.spawn(async move {
+        a.spawn("test", async move {
             loop {
                 client.send(vec![1; 1000]).await.0.unwrap();
                 *counted.borrow_mut() += 1000;
@@ -101,7 +101,7 @@ fn a_partition_holds_everything_back_and_loses_nothing() {
         client.send(vec![1; 100]).await.0.unwrap();
         let received = Rc::new(RefCell::new(0));
         let counted = Rc::clone(&received);
-        b.spawn(async move {
+        b.spawn("test", async move {
             while *counted.borrow() < 100 {
                 let chunk = server.recv().await.unwrap();
                 *counted.borrow_mut() += chunk.len();
@@ -148,7 +148,7 @@ fn a_killed_process_is_hung_up_and_a_dark_host_is_silent() {
         sim.power_cut("b");
         let ends = Rc::new(RefCell::new(Vec::new()));
         let (reader, noted) = (client.clone(), Rc::clone(&ends));
-        a.spawn(async move {
+        a.spawn("test", async move {
             let end = reader.recv().await.map(|chunk| chunk.len());
             noted.borrow_mut().push(end.map_err(|error| error.kind()));
         });
@@ -193,7 +193,7 @@ fn a_full_backlog_makes_clients_wait() {
         let connections = Rc::new(RefCell::new(Vec::new()));
         for _ in 0..3 {
             let (task_io, opened) = (io.clone(), Rc::clone(&connections));
-            io.spawn(async move {
+            io.spawn("test", async move {
                 let stream = task_io.connect(addr).await;
                 opened.borrow_mut().push(stream);
             });
@@ -219,7 +219,7 @@ fn two_readers_of_one_stream_are_a_mistake() {
         let io = sim.host("a");
         let (client, _server) = connected(&io, &io).await;
         let clone = client.clone();
-        io.spawn(async move { drop(clone.recv().await) });
+        io.spawn("test", async move { drop(clone.recv().await) });
         sim.sleep(Duration::from_millis(1)).await;
         let _ = client.recv().await;
     });

@@ -142,7 +142,7 @@ impl<I: Io> Store<I> {
             let is_cold = next + BLOCK_BYTES <= self.state.borrow().log.hot_from();
             if is_cold && matches!(self.cold.look(next), Look::Absent) {
                 let store = self.clone();
-                self.io.spawn(async move {
+                self.io.spawn("read-ahead", async move {
                     // Whoever needs it meets the same error, and reports it. It may be there by now.
                     if matches!(store.cold.look(next), Look::Absent) {
                         let _ = store.fetch(next).await;

@@ -317,7 +317,7 @@ mod tests {
                 assert_eq!(found, checkpoint(position));
                 assert!((kept.get()..=kept.get() + 1).contains(&position));
                 let (next, saved) = (checkpoint(kept.get() + 1), kept.clone());
-                sim.host("a").spawn(async move {
+                sim.host("a").spawn("test", async move {
                     file.save(&next).await.unwrap();
                     saved.set(next.position);
                 });

@@ -446,10 +446,14 @@ impl<I: Io> Store<I> {
     }
 
     /// Starts a task that `close` waits for.
-    pub(in crate::store) fn spawn_task(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+    pub(in crate::store) fn spawn_task(
+        self: &Rc<Self>,
+        name: &'static str,
+        task: impl Future<Output = ()> + 'static,
+    ) {
         let store = self.clone();
         store.counters.tasks.set(store.counters.tasks.get() + 1);
-        self.io.spawn(async move {
+        self.io.spawn(name, async move {
             task.await;
             store.counters.tasks.set(store.counters.tasks.get() - 1);
             store.background.wake_all();

@@ -79,7 +79,7 @@ fn nothing_is_promised_after_a_flush_that_failed() {
             let io = sim.host("a");
             for _ in 0..3 {
                 let (store, safe, io) = (store.clone(), safe.clone(), io.clone());
-                sim.host("a").spawn(async move {
+                sim.host("a").spawn("test", async move {
                     loop {
                         let tail = store.tail();
                         if store.durable_so_far().await.is_err() {

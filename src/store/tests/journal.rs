@@ -248,7 +248,7 @@ fn a_rebuilding_that_is_cut_short_goes_on() {
         for _ in 0..100 {
             let io = sim.host("a");
             let (opener, config, far) = (io.clone(), config(flush), farthest.clone());
-            io.spawn(async move {
+            io.spawn("test", async move {
                 let note = |progress| {
                     if let Progress::Recovering { from } = progress {
                         assert!(from >= far.get(), "{from} after {}", far.get());
@@ -348,7 +348,7 @@ fn rocketmq_was_killed_soon_after_its_start() {
         for ms in [1, 3, 10] {
             let host = sim.host("a");
             let opener = host.clone();
-            host.spawn(async move {
+            host.spawn("test", async move {
                 let _ = Store::open(opener, config(flush), |_| ()).await;
             });
             sim.sleep(Duration::from_millis(ms)).await;
@@ -418,14 +418,14 @@ fn what_a_killed_process_wrote_is_flushed_before_it_counts() {
             let (store, said) = open_watched(sim, flush).await;
             assert!(!said.contains(&Progress::Rebuilding), "{n}: {said:?}");
             send(sim, &store, "A", &[n; 100]).await;
-            sim.host("a").spawn(async move {
+            sim.host("a").spawn("test", async move {
                 let _ = store.close().await;
             });
             a_moment().await;
             if n % 2 == 0 {
                 sim.crash("a");
                 let (opener, config) = (sim.host("a"), config(flush));
-                sim.host("a").spawn(async move {
+                sim.host("a").spawn("test", async move {
                     let _ = Store::open(opener, config, |_| {}).await;
                 });
                 a_moment().await;

@@ -190,7 +190,7 @@ fn safe_in_a_power_cut(flush: Flush, store: &SimStore, model: &Model) -> u64 {
 async fn open_for_a_moment(sim: &Sim, flush: Flush) {
     let io = sim.host("a");
     let (opener, config) = (io.clone(), model_config(flush));
-    io.spawn(async move {
+    io.spawn("test", async move {
         let _ = Store::open(opener, config, |_| {}).await;
     });
     sim.sleep(Duration::from_nanos(sim.below(40_000_000))).await;
@@ -199,7 +199,7 @@ async fn open_for_a_moment(sim: &Sim, flush: Flush) {
 async fn start_cleaning(sim: &Sim, store: &SimStore, model: &mut Model) {
     model.cleaning_was_cut = true;
     let cleaned = store.clone();
-    sim.host("a").spawn(async move {
+    sim.host("a").spawn("test", async move {
         let _ = cleaned.clean().await;
     });
     sim.sleep(Duration::from_nanos(sim.below(20_000_000))).await;

@@ -39,7 +39,7 @@ fn the_checkpoint_follows_a_busy_log() {
         let store = open(&sim, Flush::Sync).await;
         let io = sim.host("a");
         let (sender, clock) = (store.clone(), io.clone());
-        crate::io::Spawn::spawn(&io, async move {
+        crate::io::Spawn::spawn(&io, "test", async move {
             loop {
                 sender.wait_for_room(600).await;
                 let queue = sender.queue("A", 0);

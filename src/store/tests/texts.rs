@@ -20,7 +20,7 @@ fn a_text_is_old_or_new_after_any_end_of_its_writer() {
                     .await
                     .unwrap();
                 let (writer, io) = (store.clone(), sim.host("a"));
-                crate::io::Spawn::spawn(&io, async move {
+                crate::io::Spawn::spawn(&io, "test", async move {
                     let text = format!("text {round}1");
                     writer.save_text("t.json", text).await.unwrap();
                 });
@@ -71,7 +71,7 @@ fn two_writers_of_one_text_take_turns() {
             let store = open(&sim, Flush::Sync).await;
             for n in 0..5 {
                 let (writer, io) = (store.clone(), sim.host("a"));
-                crate::io::Spawn::spawn(&io, async move {
+                crate::io::Spawn::spawn(&io, "test", async move {
                     let text = n.to_string().repeat(1000 - n * 100);
                     writer.save_text("t.json", text).await.unwrap();
                 });

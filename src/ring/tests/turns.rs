@@ -1,0 +1,83 @@
+//! Which task runs when: stalls, and completions ahead of timers.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::io::{First, Notify, first, pause as yield_now};
+use crate::ring::Doorbell;
+
+#[test]
+fn a_task_that_keeps_the_thread_is_counted() {
+    let stall = Duration::from_millis(20);
+    on_ring(small(), async |ring| {
+        ring.spawn("sleeper", async move { thread::sleep(stall) });
+        while ring.stalls().count == 0 {
+            pause(&ring, 1).await;
+        }
+        let stalls = ring.stalls();
+        assert!(stalls.max_ns >= stall.as_nanos() as u64, "{stalls:?}");
+        assert!(stalls.total_ns >= stalls.max_ns, "{stalls:?}");
+    });
+}
+
+/// As after SIGSTOP or in a VM that was paused: the operation ended long ago, but the thread sees that together with the end
+/// of the timeout. What the completion sets off goes through two tasks.
+#[test]
+fn a_completion_wins_against_a_timeout_that_is_seen_with_it() {
+    on_ring(small(), async |ring| {
+        let bell = Doorbell::new().unwrap();
+        let (ended, told) = (Rc::new(Notify::default()), Rc::new(Notify::default()));
+        let (waiting, heard, notified) = (ring.wait(&bell), ended.clone(), told.clone());
+        ring.spawn("operation", async move {
+            waiting.await.unwrap();
+            ended.notify();
+        });
+        ring.spawn("between", async move {
+            heard.notified().await;
+            notified.notify();
+        });
+        let (sleeper, start_ns) = (ring.clone(), ring.now().mono_ns);
+        ring.spawn("paused", async move {
+            sleeper.sleep_until(start_ns + 1).await;
+            bell.ring();
+            thread::sleep(Duration::from_millis(60));
+        });
+        let timeout = ring.sleep_until(start_ns + 30 * MS);
+        assert!(matches!(
+            first(told.notified(), timeout).await,
+            First::Left(())
+        ));
+    });
+}
+
+#[test]
+fn tasks_that_are_always_ready_delay_a_completion_by_a_turn() {
+    const POLLS: u64 = 1_000;
+    on_ring(small(), async |ring| {
+        let bell = Doorbell::new().unwrap();
+        let (done, polls) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+        let (waiting, at_end) = (ring.wait(&bell), done.clone());
+        ring.spawn("operation", async move {
+            waiting.await.unwrap();
+            at_end.set(true);
+        });
+        pause(&ring, 1).await;
+        bell.ring();
+        for _ in 0..4 {
+            let (done, polls) = (done.clone(), polls.clone());
+            ring.spawn("busy", async move {
+                while !done.get() {
+                    polls.set(polls.get() + 1);
+                    yield_now().await;
+                }
+            });
+        }
+        while !done.get() {
+            yield_now().await;
+        }
+        assert!(polls.get() < POLLS, "{} polls", polls.get());
+    });
+}
