@@ -60,6 +60,21 @@ pub enum PropertyFilter {
     ByOrigin(Rc<[(Box<str>, Rc<Selector>)]>),
 }
 
+/// Filters are alike if they are the same parsed expressions.
+impl PartialEq for PropertyFilter {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Selector(one), Self::Selector(other)) => Rc::ptr_eq(one, other),
+            (Self::ByOrigin(some), Self::ByOrigin(others)) => {
+                let mut pairs = some.iter().zip(&**others);
+                some.len() == others.len()
+                    && pairs.all(|(one, other)| one.0 == other.0 && Rc::ptr_eq(&one.1, &other.1))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl PropertyFilter {
     /// Whether a whole record passes. One that cannot be read does not.
     pub fn matches(&self, record: &[u8]) -> bool {

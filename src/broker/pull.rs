@@ -42,6 +42,19 @@ pub struct PullPlan<'a> {
     group_sys_flag: i32,
     /// Where an administrator has sent the group.
     reset: Option<i64>,
+    /// `offset` as the request had it. A parked pull moves on from there, past what its filter rejects.
+    asked_offset: i64,
+    is_lite: bool,
+    /// The subscription version of a pull whose filter comes from its group's heartbeats; `None` if the request has its own filter.
+    sub_version: Option<i64>,
+}
+
+/// What a pull needs of its group, its topic and its queue.
+struct Readable {
+    queue: Option<QueueIndex>,
+    topic_sys_flag: i32,
+    group_sys_flag: i32,
+    broadcast_enable: bool,
 }
 
 /// What to do with a pull.
@@ -198,47 +211,17 @@ impl Broker {
         now_ms: u64,
     ) -> Result<PullPlan<'a>, Refusal> {
         let (group, topic) = (request.consumer_group, request.topic);
-        if !perm::is_readable(self.config.broker_permission) {
-            let ip = self.config.advertise.ip();
-            let remark = format!("the broker[{ip}] pulling message is forbidden");
-            return Err(Refusal::forbidden(forbidden::BROKER, remark));
-        }
-        if is_lite && !self.config.lite_pull {
-            let ip = self.config.advertise.ip();
-            let remark = format!("the broker[{ip}] for lite pull consumer is forbidden");
-            return Err(Refusal::forbidden(forbidden::BROKER, remark));
-        }
-        let Some(config) = self.find_or_create_group(group, now_ms) else {
+        self.check_pulls_allowed(is_lite)?;
+        if self.find_or_create_group(group, now_ms).is_none() {
             return Err(missing_group(group));
-        };
-        if !config.consume_enable {
-            let remark = format!("subscription group no permission, {group}");
-            return Err(Refusal::forbidden(forbidden::GROUP, remark));
         }
-        let group_sys_flag = config.group_sys_flag;
-        let broadcast_enable = config.consume_broadcast_enable;
-        let Some(entry) = self.topics.find(topic) else {
-            return Err(missing_topic(topic));
-        };
-        if !perm::is_readable(entry.config.perm) {
-            let remark = format!("the topic[{topic}] pulling message is forbidden");
-            return Err(Refusal::forbidden(forbidden::TOPIC, remark));
-        }
-        if !(0..entry.config.read_queue_nums).contains(&request.queue_id) {
-            return Err(Refusal::new(
-                response::INVALID_PARAMETER,
-                format!(
-                    "queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{}] consumer:[{group}]",
-                    request.queue_id, entry.config.read_queue_nums
-                ),
-            ));
-        }
-        let queue_id = request.queue_id as u32;
-        let queue = entry.queues.get(queue_id as usize).copied().flatten();
-        let topic_sys_flag = entry.config.topic_sys_flag;
-        let (filter, properties) = match request.brings_subscription() {
-            true => self.filter_of_header(request)?,
-            false => self.filter_of_heartbeat(request, broadcast_enable)?,
+        let readable = self.check_readable_queue(group, topic, request.queue_id)?;
+        let sub_version = (!request.brings_subscription()).then_some(request.sub_version);
+        let (filter, properties) = match sub_version {
+            None => self.filter_of_header(request)?,
+            Some(version) => {
+                self.filter_of_heartbeat(group, topic, version, readable.broadcast_enable)?
+            }
         };
         let reset = self
             .offsets
@@ -254,35 +237,106 @@ impl Broker {
             false => self.config.short_polling_ms,
         });
         let wanted = request.max_msg_nums.max(1) as u32;
-        let max_entries = wanted.clamp(MIN_SCANNED_ENTRIES, MIN_SCANNED_ENTRIES * 8);
-        let affordable = |filter: &PropertyFilter| {
-            let messages = (MAX_FILTER_STEPS / filter.cost()) as u32;
-            messages.clamp(1, MIN_SCANNED_ENTRIES)
-        };
         Ok(PullPlan {
             group: Cow::Borrowed(group),
             topic: Cow::Borrowed(topic),
-            queue_id,
-            queue,
+            queue_id: request.queue_id as u32,
+            queue: readable.queue,
             offset: request.queue_offset,
             max_messages: wanted.min(self.config.max_pull_messages),
             max_bytes: self.config.max_pull_bytes,
-            max_entries: properties.as_ref().map_or(max_entries, affordable),
+            max_entries: max_entries(wanted, properties.as_ref()),
             filter,
             properties,
             hold_ms,
-            topic_sys_flag,
-            group_sys_flag,
+            topic_sys_flag: readable.topic_sys_flag,
+            group_sys_flag: readable.group_sys_flag,
             reset,
+            asked_offset: request.queue_offset,
+            is_lite,
+            sub_version,
         })
     }
 
-    /// What an administrator has done to a pull's group while it was parked.
-    pub fn reconsider(&mut self, plan: &mut PullPlan<'_>) {
-        let reset =
-            self.offsets
-                .take_reset(&plan.group, &plan.topic, plan.queue_id as i32, plan.offset);
+    /// Decides again on a pull that has waited: with the permissions, the topic, the group and the subscription of now.
+    ///
+    /// A new filter begins where the request did, since what the old one has skipped may match it. Returns whether the filter
+    /// or the place to read from has changed. `Err` is the reply.
+    pub fn reconsider(&mut self, plan: &mut PullPlan<'_>) -> Result<bool, Refusal> {
+        let (group, topic, queue_id) = (&*plan.group, &*plan.topic, plan.queue_id as i32);
+        self.check_pulls_allowed(plan.is_lite)?;
+        let readable = self.check_readable_queue(group, topic, queue_id)?;
+        let mut is_changed = false;
+        if let Some(version) = plan.sub_version {
+            let (filter, properties) =
+                self.filter_of_heartbeat(group, topic, version, readable.broadcast_enable)?;
+            is_changed = filter != plan.filter || properties != plan.properties;
+            if is_changed {
+                plan.max_entries = max_entries(plan.max_messages, properties.as_ref());
+                (plan.filter, plan.properties) = (filter, properties);
+                plan.offset = plan.asked_offset;
+            }
+        }
+        let reset = self.offsets.take_reset(group, topic, queue_id, plan.offset);
+        is_changed |= reset.is_some()
+            || plan
+                .queue
+                .is_some_and(|queue| readable.queue != Some(queue));
         plan.reset = reset.or(plan.reset);
+        plan.queue = readable.queue;
+        plan.topic_sys_flag = readable.topic_sys_flag;
+        plan.group_sys_flag = readable.group_sys_flag;
+        Ok(is_changed)
+    }
+
+    fn check_pulls_allowed(&self, is_lite: bool) -> Result<(), Refusal> {
+        let ip = self.config.advertise.ip();
+        if !perm::is_readable(self.config.broker_permission) {
+            let remark = format!("the broker[{ip}] pulling message is forbidden");
+            return Err(Refusal::forbidden(forbidden::BROKER, remark));
+        }
+        if is_lite && !self.config.lite_pull {
+            let remark = format!("the broker[{ip}] for lite pull consumer is forbidden");
+            return Err(Refusal::forbidden(forbidden::BROKER, remark));
+        }
+        Ok(())
+    }
+
+    fn check_readable_queue(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+    ) -> Result<Readable, Refusal> {
+        let Some(config) = self.groups.find(group) else {
+            return Err(missing_group(group));
+        };
+        if !config.consume_enable {
+            let remark = format!("subscription group no permission, {group}");
+            return Err(Refusal::forbidden(forbidden::GROUP, remark));
+        }
+        let Some(entry) = self.topics.find(topic) else {
+            return Err(missing_topic(topic));
+        };
+        if !perm::is_readable(entry.config.perm) {
+            let remark = format!("the topic[{topic}] pulling message is forbidden");
+            return Err(Refusal::forbidden(forbidden::TOPIC, remark));
+        }
+        if !(0..entry.config.read_queue_nums).contains(&queue_id) {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!(
+                    "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{}] consumer:[{group}]",
+                    entry.config.read_queue_nums
+                ),
+            ));
+        }
+        Ok(Readable {
+            queue: entry.queues.get(queue_id as usize).copied().flatten(),
+            topic_sys_flag: entry.config.topic_sys_flag,
+            group_sys_flag: config.group_sys_flag,
+            broadcast_enable: config.consume_broadcast_enable,
+        })
     }
 
     /// Counts a reply and remembers how far the group has read.
@@ -347,10 +401,11 @@ impl Broker {
     /// What the group's heartbeats have subscribed to.
     fn filter_of_heartbeat(
         &self,
-        request: &PullRequest<'_>,
+        name: &str,
+        topic: &str,
+        sub_version: i64,
         broadcast_enable: bool,
     ) -> Result<(TagFilter, Option<PropertyFilter>), Refusal> {
-        let (name, topic) = (request.consumer_group, request.topic);
         let missing = |what| Refusal::new(response::SUBSCRIPTION_NOT_EXIST, what);
         let Some(group) = self.clients.consumers(name) else {
             return Err(missing(format!(
@@ -370,7 +425,7 @@ impl Broker {
                 "the consumer's subscription not exist, group[{name}] topic[{topic}]"
             )));
         };
-        if subscription.data.sub_version < request.sub_version {
+        if subscription.data.sub_version < sub_version {
             return Err(Refusal::new(
                 response::SUBSCRIPTION_NOT_LATEST,
                 "the consumer's subscription not latest",
@@ -403,6 +458,17 @@ impl Broker {
             false => PropertyFilter::Selector(selector.clone()),
         };
         Ok((TagFilter::All, Some(properties)))
+    }
+}
+
+/// How many entries one look at a queue may pass over.
+fn max_entries(wanted: u32, properties: Option<&PropertyFilter>) -> u32 {
+    match properties {
+        None => wanted.clamp(MIN_SCANNED_ENTRIES, MIN_SCANNED_ENTRIES * 8),
+        Some(filter) => {
+            let messages = (MAX_FILTER_STEPS / filter.cost()) as u32;
+            messages.clamp(1, MIN_SCANNED_ENTRIES)
+        }
     }
 }
 

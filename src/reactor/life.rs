@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 use super::connections::accept;
 use super::shard::Shard;
 use super::{
-    Ready, ServeError, ShardSetup, delay, listen, persistence, pop, registration, timer,
+    Ready, ServeError, ShardSetup, delay, listen, persistence, pop, pulls, registration, timer,
     transaction,
 };
 use crate::broker::{self, Broker, ConfigFile};
@@ -87,6 +87,8 @@ pub async fn run<I: Io>(
     }
     io.spawn("release-committed", release_committed(shard.clone()));
     io.spawn("tick", tick(shard.clone()));
+    io.spawn("pull-deadlines", pulls::run_deadlines(shard.clone()));
+    io.spawn("pull-wakes", pulls::run_wakes(shard.clone()));
     io.spawn("persistence", persistence::run(shard.clone()));
     io.spawn("watch-offsets", persistence::watch_offsets(shard.clone()));
     io.spawn("delay", delay::run(shard.clone()));
@@ -191,10 +193,11 @@ async fn release_committed<I: Io>(shard: Rc<Shard<I>>) {
             .put_took(longest_ns / 1_000_000);
         shard.store.take_arrivals(&mut arrivals);
         for queue in arrivals.drain(..) {
-            shard.wake_pulls(queue);
+            shard.queue_grew(queue);
             shard.ring(queue);
             shard.wake_pops(queue);
         }
+        shard.serve_woken_pulls();
     }
 }
 
@@ -214,7 +217,6 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
         let now = shard.io.now();
         shard.look_at_backlog(now);
         shard.connections.close_hindering(now.mono_ns);
-        shard.expire_pulls(now.mono_ns);
         shard.expire_pops(now.mono_ns);
         let timeout_ms = shard.setup.sync_flush_timeout_ms;
         let oldest_ns = now.mono_ns.saturating_sub(timeout_ms * 1_000_000);
@@ -230,7 +232,6 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
             second_due_ns = now.mono_ns + SECOND_NS;
             shard.broker.borrow_mut().housekeeping(now.unix_ms as u64);
             shard.carry_out_effects();
-            shard.drop_orphans();
             let reserved_ms = shard.broker.borrow().topics.reserved_ms();
             shard.store.keep_topics(reserved_ms);
             shard
@@ -249,6 +250,7 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     shard.stopped.notify();
     shard.saves.wake();
     shard.ring_all();
+    shard.pulls.wake();
     shard.pops.wake();
     wait_until(shard, LAST_COMMIT_NS, || shard.acks.borrow().is_empty()).await;
     wait_until(shard, LAST_COMMIT_NS, || !shard.timers_running.get()).await;

@@ -14,10 +14,9 @@ use super::connection::{Caller, Connection, Service};
 use super::connections::Connections;
 use super::inbox::Flow;
 use super::own_queue::Bells;
-use super::parked::Parked;
 use super::persistence::Saves;
 use super::pop::Pops;
-use super::pull::ParkedPull;
+use super::pulls::Pulls;
 use super::registration::Registration;
 use super::relay::values;
 use super::room::Room;
@@ -26,7 +25,7 @@ use crate::broker::reply::Reply;
 use crate::broker::timer::Timers;
 use crate::broker::{Broker, ClientRequest, ConfigFile, ConnId, Effect, Peer, Refusal};
 use crate::io::{Io, Notify, Stream};
-use crate::store::{Position, QueueIndex, Store};
+use crate::store::{QueueIndex, Store};
 use crate::wire::codes::{request, response};
 use crate::wire::consumer::ConsumerGroup;
 use crate::wire::{FLAG_ONEWAY, Frame, Header, Scratch, Value, frame, header};
@@ -39,11 +38,7 @@ pub(super) struct Shard<I: Io> {
     pub connections: Rc<Connections<I::Stream>>,
     pub room: Room,
     pub acks: RefCell<Acks<I::Stream>>,
-    pub parked: RefCell<Parked<ParkedPull<I>>>,
-    /// Some of them may be of clients that have gone.
-    pub has_orphans: Cell<bool>,
-    /// Reused by every pull.
-    pub positions: RefCell<Vec<Position>>,
+    pub pulls: Pulls<I>,
     pub registration: Registration,
     pub saves: Saves,
     pub bells: Bells,
@@ -82,9 +77,7 @@ impl<I: Io> Shard<I> {
             store,
             broker: RefCell::new(broker),
             acks: RefCell::default(),
-            parked: RefCell::default(),
-            has_orphans: Cell::new(false),
-            positions: RefCell::default(),
+            pulls: Pulls::default(),
             registration: Registration::default(),
             saves: Saves::default(),
             bells: Bells::default(),
@@ -369,7 +362,7 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
 
     fn closed(&self, connection: &Connection<I::Stream>) {
         self.calls.closed(connection.id);
-        self.has_orphans.set(true);
+        self.pulls.closed(connection);
         self.broker
             .borrow_mut()
             .connection_closed(ConnId(connection.id));

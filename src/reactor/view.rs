@@ -54,7 +54,7 @@ impl<I: Io> StoreView for View<'_, I> {
             put_latency_p99_ms: self.shard.put_latency_ms(0.99),
             put_latency_p999_ms: self.shard.put_latency_ms(0.999),
             waiting_sends: self.shard.acks.borrow().len() as u64,
-            parked_pulls: self.shard.parked.borrow().len() as u64,
+            parked_pulls: self.shard.pulls.parked() as u64,
             fence: store.fence.map(|reason| reason.to_string()),
             full: store.full.map(|reason| reason.to_string()),
             missing_bytes: store.missing.map_or(0, |missing| missing.bytes),

@@ -33,6 +33,7 @@ mod leftovers;
 mod mutants;
 mod oracle;
 mod overload;
+mod parked;
 mod pop;
 mod recovered;
 mod requests;

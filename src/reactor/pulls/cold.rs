@@ -1,0 +1,182 @@
+//! Pulls whose entries or messages are only on disk, each in a task of its own.
+
+use std::rc::Rc;
+
+use tracing::error;
+
+use super::{Try, limits_of};
+use crate::broker::{PullOutcome, PullPlan, Scanned};
+use crate::io::Io;
+use crate::reactor::connection::{Caller, Connection};
+use crate::reactor::gate::Pass;
+use crate::reactor::shard::Shard;
+use crate::store::{QueueIndex, ReadError, Scan};
+use crate::wire::codes::response;
+
+/// What was found in the log, and the memory that the reply may take.
+struct Read {
+    scanned: Scanned,
+    body: Vec<u8>,
+    messages: usize,
+    _pass: Pass,
+}
+
+impl<I: Io> Shard<I> {
+    pub(super) fn serve_cold(
+        self: &Rc<Self>,
+        connection: Rc<Connection<I::Stream>>,
+        caller: Caller,
+        plan: PullPlan<'static>,
+        queue: QueueIndex,
+    ) {
+        let shard = self.clone();
+        let reading = connection.start_reading();
+        self.io.spawn("pull-from-disk", async move {
+            let _reading = reading;
+            let _turn = match shard.connections.replies.is_free() {
+                true => None,
+                false => match connection.reply_turn().await {
+                    Some(turn) => Some(turn),
+                    None => return,
+                },
+            };
+            let topic = plan.topic.clone();
+            let queue_id = plan.queue_id;
+            let read = shard.read_cold(&connection, caller, plan, queue).await;
+            if let Err(error) = read {
+                error!(%error, %topic, queue_id, "a message cannot be read");
+                let remark = error.to_string();
+                connection.answer(caller, response::SYSTEM_ERROR, Some(&remark), &[], &[]);
+            }
+        });
+    }
+
+    async fn read_cold(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        mut plan: PullPlan<'static>,
+        queue: QueueIndex,
+    ) -> Result<(), ReadError> {
+        let offset = plan.offset.max(0) as u64;
+        let Read {
+            scanned,
+            body,
+            messages,
+            _pass,
+        } = self.scan_cold(connection, &plan, queue).await?;
+        let decided = self.broker.borrow_mut().reconsider(&mut plan);
+        match decided {
+            Ok(false) => {}
+            // What was read is not what is wanted now.
+            Ok(true) => {
+                self.serve(connection, caller, plan, Try::First);
+                return Ok(());
+            }
+            Err(refusal) => {
+                self.refuse(connection, caller, &refusal);
+                return Ok(());
+            }
+        }
+        let plan = plan.without_hold();
+        let bounds = self.store.bounds(queue);
+        let has_moved = offset < bounds.min && !matches!(scanned, Scanned::Found { .. });
+        // Messages have gone while they were looked for: the queue begins behind them by now.
+        let outcome = match has_moved {
+            true => plan.before_scan(bounds),
+            false => plan.after_scan(scanned, bounds),
+        };
+        let PullOutcome::Reply(answer) = outcome else {
+            unreachable!("a pull that may not be held is answered");
+        };
+        if answer.is_found() {
+            self.broker
+                .borrow_mut()
+                .pull_answered(&plan, &answer, messages as u32, self.now_ms());
+            connection.answer(
+                caller,
+                answer.code,
+                Some(answer.remark),
+                &answer.header.ext(),
+                &body,
+            );
+        } else {
+            self.reply_empty(connection, caller, &plan, &answer);
+        }
+        Ok(())
+    }
+
+    async fn scan_cold(
+        &self,
+        connection: &Connection<I::Stream>,
+        plan: &PullPlan<'static>,
+        queue: QueueIndex,
+    ) -> Result<Read, ReadError> {
+        let offset = plan.offset.max(0) as u64;
+        let limits = limits_of(plan);
+        if let Some(wanted) = &plan.properties {
+            let pass = self.connections.replies.enter(limits.max_bytes).await;
+            let filter = |record: &[u8]| wanted.matches(record);
+            let (scan, body, messages) = self
+                .store
+                .scan_messages_cold(queue, offset, &limits, filter, Vec::new())
+                .await?;
+            return Ok(Read {
+                scanned: scanned_cold(scan),
+                body,
+                messages,
+                _pass: pass,
+            });
+        }
+        let mut positions = Vec::new();
+        let filter = |tags_code| plan.filter.matches(tags_code);
+        let scan = self
+            .store
+            .scan_cold(queue, offset, &limits, filter, &mut positions)
+            .await?;
+        let bytes: usize = positions
+            .iter()
+            .map(|position| position.size as usize)
+            .sum();
+        // A damaged entry may say anything.
+        let bytes = bytes.min(self.connections.replies.limit());
+        let pass = self.connections.replies.enter(bytes).await;
+        if connection.is_closed() {
+            positions.clear();
+        }
+        let records = Vec::with_capacity(bytes);
+        let read = match self.store.read_readable(queue, &positions, records).await {
+            Err(ReadError::Removed { .. }) => {
+                let next_offset = self.store.goes_on_at(queue, offset);
+                return Ok(Read {
+                    scanned: Scanned::Removed { next_offset },
+                    body: Vec::new(),
+                    messages: 0,
+                    _pass: pass,
+                });
+            }
+            read => read?,
+        };
+        let scanned = match scan {
+            // None of them can be read any more.
+            Scan::Found { next_offset } if read.records.is_empty() => {
+                Scanned::Removed { next_offset }
+            }
+            scan => scanned_cold(scan),
+        };
+        Ok(Read {
+            scanned,
+            messages: positions.len() - read.lost.len(),
+            body: read.records,
+            _pass: pass,
+        })
+    }
+}
+
+fn scanned_cold(scan: Scan) -> Scanned {
+    match scan {
+        Scan::Found { next_offset } => Scanned::Found { next_offset },
+        Scan::NoneMatched { next_offset } => Scanned::NoneMatched { next_offset },
+        Scan::Cold => unreachable!("a cold scan reads what is cold"),
+    }
+}
