@@ -1,16 +1,14 @@
 //! Protects the first minute with the binary: what it says about itself, and that a start which cannot be is refused
 //! with exit code 1 and one sentence that says what to do.
 
-mod common;
-
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use common::client::{Client, pull_from, send_to};
-use common::{Broker, Ended, Options, Process, SMALL, free_ports, ringmq, wait_until};
+use crate::common::client::{Client, pull_from, send_to};
+use crate::common::{Broker, Ended, Options, Process, SMALL, free_ports, ringmq, wait_until};
 use ringmq::wire::codes::request;
 
 /// Exit code 1, and one sentence with these words.

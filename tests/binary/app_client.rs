@@ -1,15 +1,13 @@
 //! Protects what an application gets from `ringmq::client` and from `ringmq send` and `ringmq consume`: every message that was
 //! acknowledged is consumed, as often as it should be, through failures of listeners, members and the broker.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Broker, Options, SMALL, ringmq, wait_until};
+use crate::common::{Broker, Options, SMALL, ringmq, wait_until};
 use ringmq::client::{
     Client, ClientConfig, ConsumeFrom, Message, MessageModel, ProducerConfig, PullConfig,
     PullStatus, PushConfig, PushConsumer, Received, SendStatus, Subscription, TransactionState,

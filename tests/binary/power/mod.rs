@@ -5,8 +5,6 @@
 //! Needs FUSE (/dev/fuse, and the right to mount: root in most containers); says so where it is missing, and fails then if
 //! `RINGMQ_REQUIRE_FUSE` is set. `POWER_ROUNDS=n` cuts the power n times a test instead of a few.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod disk;
 
 use std::io::Write;
@@ -14,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::client::{Client, send_to};
-use common::ledger::Ledger;
-use common::random::Random;
-use common::{Broker, Options, SMALL, free_ports, wait_until};
+use crate::common::client::{Client, send_to};
+use crate::common::ledger::Ledger;
+use crate::common::random::Random;
+use crate::common::{Broker, Options, SMALL, free_ports, wait_until};
 use disk::{Disk, Fault, Kind, Mounted};
 use ringmq::wire::codes::{request, response};
 

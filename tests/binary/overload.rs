@@ -1,14 +1,12 @@
 //! Protects the memory of the built binary from its clients: those that do not read, that do not end what they begin, that
 //! ask without end. It stays below what the configuration says, and others are served. (`tests/sim/overload.rs` has the times.)
 
-mod common;
-
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::thread;
 
-use common::client::{Client, pull_from, send_to};
-use common::{Broker, Options, wait_until};
+use crate::common::client::{Client, pull_from, send_to};
+use crate::common::{Broker, Options, wait_until};
 use ringmq::wire::codes::request;
 use tempfile::TempDir;
 

@@ -1,13 +1,13 @@
 //! Protects the path of a message through the built binary: sent over TCP in either codec, kept on a real disk, found
 //! again by everything that clients ask for.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::client::{Client, Message, Reply, now_ms, properties, pull_from, send_to, waiting};
-use common::{Broker, Options, SMALL, wait_until};
+use crate::common::client::{
+    Client, Message, Reply, now_ms, properties, pull_from, send_to, waiting,
+};
+use crate::common::{Broker, Options, SMALL, wait_until};
 use ringmq::message::ids::parse_offset_message_id;
 use ringmq::message::properties::find;
 use ringmq::wire::codes::{V4_9_4, request, response};

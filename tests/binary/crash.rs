@@ -2,13 +2,11 @@
 //! middle of everything and after a clean stop, where it said, whole, and once. `KILL_ROUNDS=n` kills n times in each mode instead
 //! of a few.
 
-mod common;
-
 use std::time::Duration;
 
-use common::ledger::Ledger;
-use common::random::Random;
-use common::{Broker, Options, free_ports};
+use crate::common::ledger::Ledger;
+use crate::common::random::Random;
+use crate::common::{Broker, Options, free_ports};
 
 /// Acknowledgements to wait for before the end of each round.
 const ROUND: usize = 1500;

@@ -3,17 +3,15 @@
 //!
 //! Without a JDK, Maven or Go a test says what to install and passes; with `RINGMQ_REQUIRE_CLIENTS` set it fails.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::client::Client;
-use common::scripts::{Script, missing};
-use common::{Broker, Options, Process};
+use crate::common::client::Client;
+use crate::common::scripts::{Script, missing};
+use crate::common::{Broker, Options, Process};
 use ringmq::wire::Value;
 use ringmq::wire::codes::request;
 
@@ -88,7 +86,7 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let options = Options {
             flush,
-            ports: Some(common::free_ports()),
+            ports: Some(crate::common::free_ports()),
             ..Options::default()
         };
         let store = folder.path().join("store");
@@ -152,7 +150,7 @@ fn through_outages(version: &str, flush: &'static str, scenario: &str) {
     let store = folder.path().join("store");
     let options = Options {
         flush,
-        ports: Some(common::free_ports()),
+        ports: Some(crate::common::free_ports()),
         ..Options::default()
     };
     let mut broker = Broker::start(&store, &options);
@@ -201,9 +199,9 @@ fn a_rocketmq_broker_registers_with_our_name_server() {
     }
     let _turn = one_at_a_time();
     let folder = tempfile::tempdir().expect("a folder");
-    let (port, namesrv_port) = common::free_ports();
+    let (port, namesrv_port) = crate::common::free_ports();
     let names = ["namesrv", "--bind", "127.0.0.1", "--port"];
-    let mut command = common::ringmq(names);
+    let mut command = crate::common::ringmq(names);
     command.arg(namesrv_port.to_string());
     let started = Process::spawn(command.env("HOME", folder.path())).until_ready();
     let (mut names, _) = started.expect("the name server starts");

@@ -1,15 +1,13 @@
 //! Protects the broker from its clients: whatever they send ends in RocketMQ's code with a remark that says what was
 //! wrong, or in that one connection closing. Never in a panic, in growing memory, or in harm to another connection.
 
-mod common;
-
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::client::{Client, batch_of, properties, pull_from, send_to, waiting};
-use common::random::Random;
-use common::{Broker, Options, SMALL, Wire};
+use crate::common::client::{Client, batch_of, properties, pull_from, send_to, waiting};
+use crate::common::random::Random;
+use crate::common::{Broker, Options, SMALL, Wire};
 use ringmq::message::ids::offset_message_id;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::frame::MAX_FRAME_BYTES;

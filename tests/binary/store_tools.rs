@@ -2,8 +2,6 @@
 //! in our stores and in RocketMQ's, and changes nothing; a damaged store is not opened as if nothing were missing; a
 //! consumer gets past a message that cannot be read, and is told of no other; the health probe says what is going on.
 
-mod common;
-
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,8 +9,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::client::{Client, properties, pull_from, send_to};
-use common::{Broker, Options, ringmq, wait_until};
+use crate::common::client::{Client, properties, pull_from, send_to};
+use crate::common::{Broker, Options, ringmq, wait_until};
 use ringmq::wire::send::SendRequest;
 use serde_json::Value;
 

@@ -5,15 +5,13 @@
 //!
 //! Without a JDK or Maven a test says what to install and passes; with `RINGMQ_REQUIRE_CLIENTS` set it fails.
 
-mod common;
-
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::scripts::{Script, missing};
-use common::{Broker, Options, Process, free_ports};
+use crate::common::scripts::{Script, missing};
+use crate::common::{Broker, Options, Process, free_ports};
 
 /// Files so small that a log of some megabytes has several, the last of them half full.
 const RINGMQ: &str = "brokerName=broker-a

@@ -1,0 +1,16 @@
+//! The built binary as a user runs it: started as a process, on a real disk, over real sockets. Each module says what it protects.
+//!
+//! One test binary for all of them: linking is most of what a test binary costs.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod app_client;
+mod bad_input;
+mod crash;
+mod golden;
+mod overload;
+mod path;
+mod power;
+mod start;
+mod store_tools;
