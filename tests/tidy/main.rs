@@ -1,0 +1,9 @@
+//! Protects the shape of the tree: which room may use which, where `unsafe` may stand, that no files import each other in a
+//! circle, how long files and functions are; and that the pages of the documentation name what there is.
+
+mod imports;
+mod leftovers;
+mod pages;
+mod rooms;
+mod shape;
+mod sources;
