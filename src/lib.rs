@@ -28,12 +28,9 @@ pub mod bench;
 pub mod broker;
 pub mod cli;
 pub mod client;
-#[doc = include_str!("compatibility.md")]
-pub mod compatibility {}
 pub mod config;
-#[doc = include_str!("durability.md")]
-pub mod durability {}
 pub mod io;
+pub mod manual;
 pub mod mem;
 pub mod message;
 pub mod namesrv;

@@ -4,7 +4,7 @@ use crate::sources::{all_rust_below, package, read};
 
 #[test]
 fn every_request_code_stands_on_the_page_about_compatibility() {
-    let page = read("src/compatibility.md");
+    let page = read("src/manual/compatibility.md");
     let codes = read("src/wire/codes/request.rs");
     let codes = codes.lines().filter_map(|line| {
         let (name, value) = line.trim().trim_end_matches(',').split_once(" = ")?;
@@ -16,7 +16,7 @@ fn every_request_code_stands_on_the_page_about_compatibility() {
 
 #[test]
 fn every_subcommand_of_the_matrix_stands_on_the_page_about_compatibility() {
-    let page = read("src/compatibility.md");
+    let page = read("src/manual/compatibility.md");
     let commands = read("tests/clients/mqadmin/commands.txt");
     let commands = commands.lines().filter(|line| !line.starts_with('#'));
     let commands = commands.filter_map(|line| {
@@ -34,7 +34,7 @@ fn every_test_on_the_page_about_durability_is_there() {
         .flat_map(|folder| all_rust_below(&package().join(folder)))
         .map(|path| std::fs::read_to_string(path).expect("it can be read"))
         .collect();
-    let page = read("src/durability.md");
+    let page = read("src/manual/durability.md");
     let rows = page.lines().filter(|line| line.starts_with('|'));
     let names = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
     let names: Vec<_> = names

@@ -5,6 +5,7 @@ use crate::sources::{Source, sources};
 /// Each room (a folder or file of `src/`) with the rooms it may name as `crate::room`.
 const ALLOWED_USES: &[(&str, &[&str])] = &[
     ("message", &[]),
+    ("manual", &[]),
     ("mutants", &[]),
     ("mem", &[]),
     ("io", &["mem"]),
