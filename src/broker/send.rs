@@ -15,12 +15,15 @@ use super::{Broker, Refusal, system_topics};
 use crate::message::ids::MessageId;
 use crate::message::names;
 use crate::message::{
-    MAX_PROPERTIES_BYTES, Message, Properties, batch, properties, sys_flag, tags_code,
+    MAX_PROPERTIES_BYTES, Message, Properties, RecordFields, batch, properties, sys_flag, tags_code,
 };
 use crate::store::QueueIndex;
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send::SendRequest;
 use crate::wire::topic::TopicFilterType;
+
+/// What the records of a batch may take beside `maxMessageSize`, as in the store: a batch is appended in one piece.
+const BATCH_BESIDE_BODY_BYTES: usize = 64 << 10;
 
 /// Space that the store takes for the CRC property behind a message's own.
 const CRC_PROPERTY_BYTES: usize = 20;
@@ -45,6 +48,8 @@ pub struct SendPlan<'a> {
     pub body: &'a [u8],
     /// How many messages `body` holds as a batch.
     pub batch: Option<u32>,
+    /// Of a batch: the sum of its records.
+    batch_bytes: usize,
     /// When a message in the schedule topic is due; its ConsumeQueue entry holds this in place of the tag.
     pub deliver_time_ms: Option<i64>,
     /// TIMER_OUT_MS of a message in the timer topic.
@@ -77,6 +82,34 @@ impl SendPlan<'_> {
     /// What the store is to write for one message of a batch: with its own properties only, as RocketMQ does.
     pub fn batch_message<'b>(&self, item: &batch::BatchItem<'b>) -> Message<'b> {
         self.with_body(item.flag, item.body, Properties::new(item.properties))
+    }
+
+    /// How much the plan takes in the log of a broker with this address.
+    pub fn log_bytes(&self, store_host: SocketAddr) -> usize {
+        match self.batch {
+            Some(_) => self.batch_bytes,
+            None => self.record_bytes(&self.message(), store_host),
+        }
+    }
+
+    fn record_bytes(&self, message: &Message<'_>, store_host: SocketAddr) -> usize {
+        let fields = RecordFields {
+            queue_id: self.queue_id,
+            flag: message.flag,
+            queue_offset: 0,
+            physical_offset: 0,
+            sys_flag: message.sys_flag,
+            born_timestamp_ms: message.born_timestamp_ms,
+            born_host: message.born_host,
+            store_timestamp_ms: 0,
+            store_host,
+            reconsume_times: message.reconsume_times,
+            prepared_transaction_offset: message.prepared_transaction_offset,
+            body: message.body,
+            topic: &self.topic,
+            properties: message.properties,
+        };
+        fields.encoded_len()
     }
 
     /// What the queue's entry is to hold besides the message's place; `None` leaves it to the store.
@@ -148,6 +181,7 @@ impl<'a> SendPlan<'a> {
             prepared_transaction_offset: 0,
             body,
             batch: None,
+            batch_bytes: 0,
             deliver_time_ms: None,
             timer_out_ms: None,
             tags_code: None,
@@ -225,6 +259,7 @@ impl Broker {
             prepared_transaction_offset: 0,
             body,
             batch: None,
+            batch_bytes: 0,
             deliver_time_ms: None,
             timer_out_ms: None,
             tags_code: Some(noted.tags.map_or(0, tags_code)),
@@ -252,16 +287,25 @@ impl Broker {
                 request.topic
             )));
         }
-        let mut messages = 0;
+        let (mut messages, mut bytes) = (0, 0);
+        let limit = self.config.max_message_bytes + BATCH_BESIDE_BODY_BYTES;
         for item in batch::iter(plan.body) {
             let item = item.map_err(|error| illegal(format!("batch is malformed: {error}")))?;
-            check_properties(plan.batch_message(&item).properties)?;
+            let message = plan.batch_message(&item);
+            check_properties(message.properties)?;
             messages += 1;
+            bytes += plan.record_bytes(&message, self.config.advertise);
+            if bytes > limit {
+                return Err(illegal(format!(
+                    "the message is illegal, the records of its batch are more than {limit} bytes"
+                )));
+            }
         }
         if messages == 0 {
             return Err(illegal("batch is empty".into()));
         }
         plan.batch = Some(messages);
+        plan.batch_bytes = bytes;
         Ok(())
     }
 

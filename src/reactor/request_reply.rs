@@ -7,7 +7,7 @@ use super::calls::{CallError, Waiting};
 use super::connection::{Caller, Connection};
 use super::inbox::Flow;
 use super::room::Admitted;
-use super::send::{log_bytes, refusal_of};
+use super::send::refusal_of;
 use super::shard::Shard;
 use crate::broker::Refusal;
 use crate::broker::request_reply::{Asker, Hosts, ReplyPlan, push, pushed_properties};
@@ -56,7 +56,8 @@ impl<I: Io> Shard<I> {
                 return Flow::Next;
             }
         };
-        let len = plan.stored.as_ref().map_or(0, log_bytes);
+        let stored = plan.stored.as_ref();
+        let len = stored.map_or(0, |plan| plan.log_bytes(self.store_host));
         if len > 0 {
             match self.admit(connection, len) {
                 Admitted::Now => {}

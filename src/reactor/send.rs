@@ -55,7 +55,7 @@ impl<I: Io> Shard<I> {
             let refusal = Refusal::new(response::SERVICE_NOT_AVAILABLE, remark);
             return self.refuse_admission(connection, caller, &refusal);
         }
-        let len = log_bytes(&plan);
+        let len = plan.log_bytes(self.store_host);
         match self.admit(connection, len) {
             Admitted::Now => {}
             Admitted::Later => return Flow::Full(len),
@@ -117,7 +117,7 @@ impl<I: Io> Shard<I> {
                 return Flow::Next;
             }
         };
-        let len = log_bytes(&plan);
+        let len = plan.log_bytes(self.store_host);
         match self.admit(connection, len) {
             Admitted::Now => {}
             Admitted::Later => return Flow::Full(len),
@@ -311,14 +311,6 @@ impl<I: Io> Shard<I> {
         ];
         connection.answer(caller, code, Some(remark), &ext, &[]);
     }
-}
-
-/// Upper bound of what a plan takes in the log.
-pub(super) fn log_bytes(plan: &SendPlan<'_>) -> usize {
-    /// Fixed fields with IPv6 hosts, the longest topic, the longest properties.
-    const AROUND_BODY_BYTES: usize = 256 + 256 + 32_768;
-    let messages = plan.batch.unwrap_or(1) as usize;
-    plan.body.len() + messages * 512 + AROUND_BODY_BYTES
 }
 
 /// RocketMQ's code for what kept a record out of the log.

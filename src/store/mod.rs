@@ -261,7 +261,10 @@ impl<I: Io> Store<I> {
     /// Whether messages of `len` bytes in all can be appended now.
     pub fn room_for(&self, len: usize) -> bool {
         let state = self.state.borrow();
-        state.check_open().is_err() || state.room_for(len) || self.check_file(&state, len).is_err()
+        state.check_open().is_err()
+            || len > self.config.max_record_bytes()
+            || state.room_for(len)
+            || self.check_file(&state, len).is_err()
     }
 
     /// Why no message is taken now, whatever its size, if so.
