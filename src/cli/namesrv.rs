@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 
 use super::args::NamesrvArgs;
 use super::process::signals;
+use super::setup;
 use crate::config::Surroundings;
 use crate::reactor::{self, NamesrvSetup};
 use crate::ring::{self, Doorbell, Ring, RingConfig};
@@ -20,6 +21,7 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
     let mut signals = signals()?;
     let doorbell = Doorbell::new()?;
     let (bell, (to_main, from_thread)) = (doorbell.clone(), channel());
+    let max_connections = setup::max_connections(1).shard;
     let thread = thread::Builder::new()
         .name("namesrv".into())
         .spawn(move || {
@@ -35,7 +37,16 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
                     );
                     println!("ready");
                 };
-                reactor::run_namesrv(ring, NamesrvSetup { listen, dir }, stop, ready)
+                reactor::run_namesrv(
+                    ring,
+                    NamesrvSetup {
+                        listen,
+                        dir,
+                        max_connections,
+                    },
+                    stop,
+                    ready,
+                )
             });
             let _ = to_main.send(());
             result

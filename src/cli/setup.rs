@@ -10,11 +10,16 @@ use crate::broker::admission::AdmissionLimits;
 use crate::broker::pop::PopConfig;
 use crate::config::{Config, Flush, properties};
 use crate::reactor::{NamesrvSetup, ShardSetup};
+use crate::ring;
 use crate::store::{self, IndexShape, Retention, StoreConfig};
+
+/// Descriptors that connections leave to each shard's store.
+const KEPT_DESCRIPTORS: usize = 256;
 
 pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
     let port = config.shard_port(shard);
     let builtin = config.has_builtin_namesrv();
+    let connections = max_connections(config.shards());
     Ok(ShardSetup {
         listen: SocketAddr::new(config.bind_address, port),
         vip_listen: SocketAddr::new(config.bind_address, port - 2),
@@ -24,6 +29,7 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
         register_interval_ms: config.register_interval_ms,
         sync_flush_timeout_ms: config.sync_flush_timeout_ms,
         connection_idle_s: config.connection_idle_s,
+        max_connections: connections.shard,
         connection_memory_bytes: config.connection_memory_bytes as usize,
         admission: AdmissionLimits {
             wait_ms: config.send_wait_limit_ms,
@@ -33,8 +39,33 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
         builtin_namesrv: (builtin && shard == 0).then(|| NamesrvSetup {
             listen: SocketAddr::new(config.bind_address, config.namesrv_port),
             dir: config.store_dir.join("config"),
+            max_connections: connections.namesrv,
         }),
     })
+}
+
+/// How many connections may be open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxConnections {
+    /// Of one shard.
+    pub shard: usize,
+    /// Of the built-in name server.
+    pub namesrv: usize,
+}
+
+/// What the limit of open files allows.
+pub fn max_connections(shards: usize) -> MaxConnections {
+    share_descriptors(ring::descriptor_limit() as usize, shards)
+}
+
+/// The files of the store and what is being accepted keep some of the descriptors, the name server has an eighth of the others.
+fn share_descriptors(descriptors: usize, shards: usize) -> MaxConnections {
+    let kept = (KEPT_DESCRIPTORS * shards).min(descriptors / 2);
+    let left = descriptors - kept;
+    MaxConnections {
+        shard: (left - left / 8) / shards.max(1),
+        namesrv: left / 8,
+    }
 }
 
 /// With one shard RocketMQ's own layout, with several a store for each.
@@ -192,4 +223,22 @@ fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
         );
     }
     Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_the_store() {
+        for descriptors in [0, 64, 256, 1_024, 65_536, 1 << 20] {
+            for shards in [1, 2, 16] {
+                let MaxConnections { shard, namesrv } = share_descriptors(descriptors, shards);
+                let left = descriptors - (shard * shards + namesrv);
+                assert!(left >= (KEPT_DESCRIPTORS * shards).min(descriptors / 2));
+            }
+        }
+        let MaxConnections { shard, namesrv } = share_descriptors(1_024, 1);
+        assert_eq!((shard, namesrv), (672, 96));
+    }
 }

@@ -52,7 +52,7 @@ pub trait Service<S: Stream>: 'static {
     /// The same after [`Flow::Unsaved`].
     fn saved(&self) -> impl Future<Output = ()>;
 
-    fn closed(&self, connection: &Connection<S>);
+    fn closed(self: &Rc<Self>, connection: &Connection<S>);
 }
 
 /// How to answer a request.

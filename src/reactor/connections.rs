@@ -11,6 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::rc::Rc;
 
 use tracing::{debug, info, warn};
@@ -29,9 +30,18 @@ const REQUEST_STOPS_NS: u64 = 500_000_000;
 /// The kernel took nothing of a reply for so long, with a socket buffer of its own in between.
 const REPLY_HINDERS_NS: u64 = 1_000_000_000;
 
+/// Connections that one call of [`Connections::check_some`] looks at.
+const CHECKED_AT_A_TIME: usize = 1024;
+
 pub struct Connections<S: Stream> {
     open: RefCell<BTreeMap<u64, Rc<Connection<S>>>>,
     next_id: Cell<u64>,
+    /// How many may be open: the store needs descriptors, too.
+    max_open: usize,
+    /// Connections closed at once because of it; 0 while there is room.
+    refused: Cell<u64>,
+    /// The last connection that [`Self::check_some`] has looked at.
+    checked: Cell<u64>,
     /// One for each port that accepts, to tell it to stop.
     acceptors: RefCell<Vec<Rc<Notify>>>,
     /// Bytes of requests that have not come whole.
@@ -41,10 +51,13 @@ pub struct Connections<S: Stream> {
 }
 
 impl<S: Stream> Connections<S> {
-    pub fn new(memory_bytes: usize) -> Rc<Self> {
+    pub fn new(memory_bytes: usize, max_open: usize) -> Rc<Self> {
         Rc::new(Connections {
             open: RefCell::default(),
             next_id: Cell::new(1),
+            max_open,
+            refused: Cell::new(0),
+            checked: Cell::new(0),
             acceptors: RefCell::default(),
             requests: Gate::new(memory_bytes / 2),
             replies: Gate::new(memory_bytes / 4),
@@ -74,37 +87,32 @@ impl<S: Stream> Connections<S> {
         }
     }
 
-    /// Closes who has been silent in both directions for so long (`serverChannelMaxIdleTimeSeconds`).
-    pub fn close_idle(&self, now_ns: u64, max_idle_s: u64) {
-        for connection in self.snapshot() {
+    /// Looks at the next connections, all of them in turns: closes the idle ones, and those that keep memory from others.
+    pub fn check_some(&self, now_ns: u64, max_idle_s: u64) {
+        let after = (Bound::Excluded(self.checked.get()), Bound::Unbounded);
+        let some: Vec<_> = self
+            .open
+            .borrow()
+            .range(after)
+            .take(CHECKED_AT_A_TIME)
+            .map(|(_, connection)| connection.clone())
+            .collect();
+        let last = some.last().filter(|_| some.len() == CHECKED_AT_A_TIME);
+        self.checked.set(last.map_or(0, |last| last.id));
+        let requests_wait = self.requests.has_line();
+        let replies_wait = !self.replies.is_free();
+        for connection in some {
             if now_ns.saturating_sub(connection.active_ns()) > max_idle_s * 1_000_000_000 {
                 info!(peer = %connection.peer, "closing an idle connection");
                 connection.close();
-            }
-        }
-    }
-
-    /// Closes who keeps memory from others that wait for it.
-    pub fn close_hindering(&self, now_ns: u64) {
-        let is_over = |since_ns: Option<u64>, limit_ns| {
-            since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > limit_ns)
-        };
-        if self.requests.has_line() {
-            for connection in self.snapshot() {
-                let since_ns = connection.receiving_since_ns();
-                let heard_ns = since_ns.map(|since_ns| since_ns.max(connection.active_ns()));
-                if is_over(since_ns, REQUEST_HINDERS_NS) || is_over(heard_ns, REQUEST_STOPS_NS) {
-                    warn!(peer = %connection.peer, "closing a client that does not finish its request while others wait for the memory");
-                    connection.close();
-                }
-            }
-        }
-        if !self.replies.is_free() {
-            for connection in self.snapshot() {
-                if is_over(connection.sending_since_ns(), REPLY_HINDERS_NS) {
-                    warn!(peer = %connection.peer, unsent_bytes = connection.unsent_bytes(), "closing a client that does not read while others wait for the memory");
-                    connection.close();
-                }
+            } else if requests_wait && hinders_requests(&connection, now_ns) {
+                warn!(peer = %connection.peer, "closing a client that does not finish its request while others wait for the memory");
+                connection.close();
+            } else if replies_wait
+                && is_over(connection.sending_since_ns(), now_ns, REPLY_HINDERS_NS)
+            {
+                warn!(peer = %connection.peer, unsent_bytes = connection.unsent_bytes(), "closing a client that does not read while others wait for the memory");
+                connection.close();
             }
         }
     }
@@ -138,12 +146,42 @@ impl<S: Stream> Connections<S> {
         self.open.borrow().values().cloned().collect()
     }
 
-    fn add(self: &Rc<Self>, stream: S, now_ns: u64) -> Rc<Connection<S>> {
+    /// Takes a new connection; `None` if there are as many as may be, and it is closed.
+    fn add(self: &Rc<Self>, stream: S, now_ns: u64) -> Option<Rc<Connection<S>>> {
+        let mut open = self.open.borrow_mut();
+        if open.len() >= self.max_open {
+            if self.refused.replace(self.refused.get() + 1) == 0 {
+                warn!(
+                    open = open.len(),
+                    "closing new connections: the process may not open more files (ulimit -n, RLIMIT_NOFILE), and the store needs some"
+                );
+            }
+            return None;
+        }
+        // Not each time that one leaves and another one comes.
+        if self.refused.get() > 0 && open.len() <= self.max_open / 10 * 9 {
+            let closed = self.refused.take();
+            info!(
+                closed,
+                open = open.len(),
+                "new connections are accepted again"
+            );
+        }
         let id = self.next_id.replace(self.next_id.get() + 1);
         let connection = Rc::new(Connection::new(id, stream, Rc::downgrade(self), now_ns));
-        self.open.borrow_mut().insert(id, connection.clone());
-        connection
+        open.insert(id, connection.clone());
+        Some(connection)
     }
+}
+
+fn hinders_requests<S: Stream>(connection: &Connection<S>, now_ns: u64) -> bool {
+    let since_ns = connection.receiving_since_ns();
+    let heard_ns = since_ns.map(|since_ns| since_ns.max(connection.active_ns()));
+    is_over(since_ns, now_ns, REQUEST_HINDERS_NS) || is_over(heard_ns, now_ns, REQUEST_STOPS_NS)
+}
+
+fn is_over(since_ns: Option<u64>, now_ns: u64, limit_ns: u64) -> bool {
+    since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > limit_ns)
 }
 
 /// Accepts until [`Connections::stop_accepting`].
@@ -155,10 +193,14 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
 ) {
     let stop = Rc::new(Notify::default());
     connections.acceptors.borrow_mut().push(stop.clone());
+    let mut is_failing = false;
     loop {
         match first(listener.accept(), stop.notified()).await {
             First::Left(Ok(stream)) => {
-                let connection = connections.add(stream, io.now().mono_ns);
+                is_failing = false;
+                let Some(connection) = connections.add(stream, io.now().mono_ns) else {
+                    continue;
+                };
                 debug!(peer = %connection.peer, "connected");
                 io.spawn("connection-write", write(io.clone(), connection.clone()));
                 io.spawn(
@@ -166,7 +208,12 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
                     read(io.clone(), connection, service.clone(), connections.clone()),
                 );
             }
-            First::Left(Err(error)) => warn!(%error, "accept failed"),
+            // It is tried again and again; said once.
+            First::Left(Err(error)) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    warn!(%error, "connections cannot be accepted (is `ulimit -n` too low?)");
+                }
+            }
             First::Right(()) => return,
         }
     }

@@ -53,6 +53,9 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
                     Some(RETRY_NS)
                 }
             };
+            if next == Some(0) {
+                pause().await;
+            }
             wait_ns = wait_ns.min(next.unwrap_or(LONGEST_SLEEP_NS));
         }
         if wait_ns == 0 {

@@ -8,6 +8,8 @@ use tracing::{debug, error, info, warn};
 
 use super::connections::accept;
 use super::shard::Shard;
+use super::slices::in_slices;
+use super::standstill::Standstill;
 use super::{
     Ready, ServeError, ShardSetup, delay, listen, persistence, pop, pulls, registration, timer,
     transaction,
@@ -22,6 +24,15 @@ use crate::wire::codes::response;
 const TICK_NS: u64 = 100_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// Fewer than this is worth a warning.
+const FEW_CONNECTIONS: usize = 2_000;
+
+/// Acknowledgements answered in one turn.
+const ACKS_AT_A_TIME: usize = 512;
+
+/// Queues with new entries that are looked at in one turn.
+const QUEUES_AT_A_TIME: usize = 512;
 
 /// How long the end may take for clients that do not read their last replies.
 const LAST_REPLIES_NS: u64 = 2_000_000_000;
@@ -72,6 +83,12 @@ pub async fn run<I: Io>(
     let store = Store::open(io.clone(), setup.store.clone(), report).await?;
     let broker = load_broker(&io, &setup, &store).await?;
     let listeners = [listen(&io, setup.listen)?, listen(&io, setup.vip_listen)?];
+    if setup.max_connections < FEW_CONNECTIONS {
+        warn!(
+            connections = setup.max_connections,
+            "few clients can connect: the process may open few files (ulimit -n, RLIMIT_NOFILE)"
+        );
+    }
     let shard = Shard::new(io.clone(), setup, store, broker);
     pop::restore(&shard).await?;
     for listener in listeners {
@@ -95,6 +112,8 @@ pub async fn run<I: Io>(
     io.spawn("transactions", transaction::run(shard.clone()));
     io.spawn("timers", timer::run(shard.clone()));
     io.spawn("pop-revive", pop::run(shard.clone()));
+    io.spawn("pop-deadlines", pop::run_deadlines(shard.clone()));
+    io.spawn("pop-wakes", pop::run_wakes(shard.clone()));
     persistence::save_all(&shard).await;
     let registered = registration::start(&shard).await;
     ready(Ready {
@@ -171,61 +190,84 @@ async fn release_committed<I: Io>(shard: Rc<Shard<I>>) {
             Err(reason) => {
                 // The store has said so loudly.
                 debug!(%reason, "nothing more is acknowledged");
-                return fail_pending(&shard, &reason.to_string());
+                return fail_pending(&shard, &reason.to_string()).await;
             }
         }
         let now_ns = shard.io.now().mono_ns;
         let mut longest_ns = 0;
-        let mut put_times_us = shard.put_times_us.borrow_mut();
-        loop {
+        in_slices(ACKS_AT_A_TIME, || {
             let ack = shard.acks.borrow_mut().pop_committed(seen);
-            let Some(ack) = ack else { break };
+            let Some(ack) = ack else { return false };
             shard.acknowledge(&ack, response::SUCCESS, None);
             let took_ns = now_ns.saturating_sub(ack.appended_ns);
             longest_ns = longest_ns.max(took_ns);
+            let mut put_times_us = shard.put_times_us.borrow_mut();
             put_times_us.saturating_record(took_ns / 1000);
-        }
-        drop(put_times_us);
+            true
+        })
+        .await;
         shard
             .broker
             .borrow_mut()
             .stats
             .put_took(longest_ns / 1_000_000);
         shard.store.take_arrivals(&mut arrivals);
-        for queue in arrivals.drain(..) {
+        let mut grown = arrivals.drain(..);
+        in_slices(QUEUES_AT_A_TIME, || {
+            let Some(queue) = grown.next() else {
+                return false;
+            };
             shard.queue_grew(queue);
             shard.ring(queue);
-            shard.wake_pops(queue);
-        }
+            shard.queue_of_pops_grew(queue);
+            true
+        })
+        .await;
+        drop(grown);
         shard.serve_woken_pulls();
+        shard.serve_woken_pops();
     }
 }
 
 /// Whether these messages are stored nobody knows: their producers have to send them again.
-fn fail_pending<I: Io>(shard: &Shard<I>, reason: &str) {
-    loop {
+async fn fail_pending<I: Io>(shard: &Shard<I>, reason: &str) {
+    in_slices(ACKS_AT_A_TIME, || {
         let ack = shard.acks.borrow_mut().pop();
-        let Some(ack) = ack else { return };
+        let Some(ack) = ack else { return false };
         ack.connection
             .answer(ack.caller, response::SYSTEM_ERROR, Some(reason), &[], &[]);
-    }
+        true
+    })
+    .await;
+}
+
+/// Answers sends whose commit takes too long.
+///
+/// Not after the process stood still (SIGSTOP, a paused machine): what the disk has done meanwhile has to be seen first.
+async fn answer_overdue<I: Io>(shard: &Shard<I>, now_ns: u64) {
+    let timeout_ms = shard.setup.sync_flush_timeout_ms;
+    let oldest_ns = now_ns.saturating_sub(timeout_ms * 1_000_000);
+    in_slices(ACKS_AT_A_TIME, || {
+        let ack = shard.acks.borrow_mut().pop_older_than(oldest_ns);
+        let Some(ack) = ack else { return false };
+        let remark = format!("the message is in the log, but not flushed within {timeout_ms} ms");
+        shard.acknowledge(&ack, response::FLUSH_DISK_TIMEOUT, Some(&remark));
+        true
+    })
+    .await;
 }
 
 async fn tick<I: Io>(shard: Rc<Shard<I>>) {
     let mut second_due_ns = 0;
+    let mut standstill = Standstill::new(shard.io.now().mono_ns);
     while !shard.stopping.get() {
         let now = shard.io.now();
         shard.look_at_backlog(now);
-        shard.connections.close_hindering(now.mono_ns);
-        shard.expire_pops(now.mono_ns);
-        let timeout_ms = shard.setup.sync_flush_timeout_ms;
-        let oldest_ns = now.mono_ns.saturating_sub(timeout_ms * 1_000_000);
-        loop {
-            let ack = shard.acks.borrow_mut().pop_older_than(oldest_ns);
-            let Some(ack) = ack else { break };
-            let remark =
-                format!("the message is in the log, but not flushed within {timeout_ms} ms");
-            shard.acknowledge(&ack, response::FLUSH_DISK_TIMEOUT, Some(&remark));
+        shard
+            .connections
+            .check_some(now.mono_ns, shard.setup.connection_idle_s);
+        if !standstill.was_before(now.mono_ns) {
+            answer_overdue(&shard, now.mono_ns).await;
         }
         shard.write_due_op(now.unix_ms as u64);
         if now.mono_ns >= second_due_ns {
@@ -234,9 +276,6 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
             shard.carry_out_effects();
             let reserved_ms = shard.broker.borrow().topics.reserved_ms();
             shard.store.keep_topics(reserved_ms);
-            shard
-                .connections
-                .close_idle(now.mono_ns, shard.setup.connection_idle_s);
         }
         shard.io.sleep_until(now.mono_ns + TICK_NS).await;
     }

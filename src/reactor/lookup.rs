@@ -129,7 +129,7 @@ impl<I: Io> Shard<I> {
     }
 
     async fn answer_question(
-        &self,
+        self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
         question: Question,
@@ -210,7 +210,7 @@ impl<I: Io> Shard<I> {
     }
 
     async fn send_back(
-        &self,
+        self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
         request: &SendBack<'_>,

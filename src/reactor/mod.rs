@@ -40,6 +40,7 @@ mod room;
 mod send;
 mod shard;
 mod slices;
+mod standstill;
 mod timer;
 mod transaction;
 mod view;
@@ -69,6 +70,7 @@ pub struct ShardSetup {
     pub sync_flush_timeout_ms: u64,
     /// A connection without traffic for this long is closed.
     pub connection_idle_s: u64,
+    pub max_connections: usize,
     /// What its connections may hold together.
     pub connection_memory_bytes: usize,
     pub admission: AdmissionLimits,
@@ -81,6 +83,7 @@ pub struct NamesrvSetup {
     pub listen: SocketAddr,
     /// Where its settings are kept.
     pub dir: PathBuf,
+    pub max_connections: usize,
 }
 
 /// What a shard says when it serves.

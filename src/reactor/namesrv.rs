@@ -62,7 +62,7 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
     let names = Rc::new(Names {
         io: io.clone(),
         server: RefCell::new(server),
-        connections: Connections::new(MEMORY_BYTES),
+        connections: Connections::new(MEMORY_BYTES, setup.max_connections),
         files,
         effects: RefCell::default(),
         to_save: Notify::default(),
@@ -120,8 +120,7 @@ async fn tick<I: Io>(names: Rc<Names<I>>) {
         }
         names
             .connections
-            .close_idle(names.io.now().mono_ns, MAX_IDLE_S);
-        names.connections.close_hindering(names.io.now().mono_ns);
+            .check_some(names.io.now().mono_ns, MAX_IDLE_S);
         names.save().await;
         let second = names.io.sleep_until(names.io.now().mono_ns + SECOND_NS);
         first(names.to_save.notified(), second).await;
@@ -173,7 +172,7 @@ impl<I: Io> Service<I::Stream> for Names<I> {
 
     async fn saved(&self) {}
 
-    fn closed(&self, connection: &Connection<I::Stream>) {
+    fn closed(self: &Rc<Self>, connection: &Connection<I::Stream>) {
         self.server.borrow_mut().connection_closed(connection.id);
     }
 }

@@ -20,6 +20,7 @@ use super::pulls::Pulls;
 use super::registration::Registration;
 use super::relay::values;
 use super::room::Room;
+use super::slices::in_slices;
 use super::view::View;
 use crate::broker::reply::Reply;
 use crate::broker::timer::Timers;
@@ -29,6 +30,12 @@ use crate::store::{QueueIndex, Store};
 use crate::wire::codes::{request, response};
 use crate::wire::consumer::ConsumerGroup;
 use crate::wire::{FLAG_ONEWAY, Frame, Header, Scratch, Value, frame, header};
+
+/// Clients that are sent something, or closed, in one turn.
+const TOLD_AT_A_TIME: usize = 64;
+
+/// Topics of the store that are looked at in one turn.
+const TOPICS_AT_A_TIME: usize = 64;
 
 pub(super) struct Shard<I: Io> {
     pub io: I,
@@ -65,7 +72,7 @@ impl<I: Io> Shard<I> {
             store_host: setup.store.store_host,
             region_id: setup.broker.region_id.clone(),
             room: Room::new(setup.admission, io.now()),
-            connections: Connections::new(setup.connection_memory_bytes),
+            connections: Connections::new(setup.connection_memory_bytes, setup.max_connections),
             pops: Pops::new(setup.connection_memory_bytes / 4),
             trace_on: if setup.broker.trace_on {
                 "true"
@@ -146,13 +153,13 @@ impl<I: Io> Shard<I> {
             self.calls.answered(connection.id, header, frame.body);
             return Flow::Next;
         }
+        if self.stopping.get() && appends(header.code) {
+            let remark = "the broker is shutting down";
+            self.refuse_send(connection, caller, response::SERVICE_NOT_AVAILABLE, remark);
+            return Flow::Next;
+        }
         match header.code {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
-                if self.stopping.get() {
-                    let remark = "the broker is shutting down";
-                    self.refuse_send(connection, caller, response::SERVICE_NOT_AVAILABLE, remark);
-                    return Flow::Next;
-                }
                 let flow = self.send(connection, caller, header, frame.body);
                 self.carry_out_effects();
                 return flow;
@@ -163,11 +170,6 @@ impl<I: Io> Shard<I> {
                 return flow;
             }
             request::SEND_REPLY_MESSAGE | request::SEND_REPLY_MESSAGE_V2 => {
-                if self.stopping.get() {
-                    let remark = "the broker is shutting down";
-                    self.refuse_send(connection, caller, response::SERVICE_NOT_AVAILABLE, remark);
-                    return Flow::Next;
-                }
                 let flow = self.send_reply(connection, caller, header, frame.body);
                 self.carry_out_effects();
                 return flow;
@@ -258,14 +260,14 @@ impl<I: Io> Shard<I> {
     }
 
     /// What the rules want done besides the reply; what has to be saved for it.
-    pub(super) fn carry_out_effects(&self) -> Vec<ConfigFile> {
+    pub(super) fn carry_out_effects(self: &Rc<Self>) -> Vec<ConfigFile> {
         let mut files = Vec::new();
         let mut effects = self.effects.take();
         self.broker.borrow_mut().take_effects(&mut effects);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Notify { group, conns } => self.notify_consumers(&group, &conns),
-                Effect::Tell { conns, request } => self.tell(&conns, &request),
+                Effect::Tell { conns, request } => self.tell(conns, request),
                 Effect::Register { topic } => self.registration.topic_changed(topic),
                 Effect::RegisterAll => self.registration.all_changed(),
                 Effect::DeleteTopic { topic } => {
@@ -280,38 +282,67 @@ impl<I: Io> Shard<I> {
                 Effect::CleanLog => self.store.clean_log_now(),
                 Effect::CleanQueues => self.store.clean_queues_now(),
                 Effect::CleanUnusedTopics => self.clean_unused_topics(),
-                Effect::Close(conns) => {
-                    for connection in conns
-                        .iter()
-                        .filter_map(|conn| self.connections.find(conn.0))
-                    {
-                        connection.close();
-                    }
-                }
+                Effect::Close(conns) => self.close(conns),
             }
         }
         self.effects.replace(effects);
         files
     }
 
-    fn clean_unused_topics(&self) {
-        let topics = self.store.topics();
-        for (topic, _) in topics {
-            if self.broker.borrow().is_unused(&topic) {
-                self.store.delete_topic(&topic);
-            }
-        }
+    /// A slice of the topics each turn.
+    fn clean_unused_topics(self: &Rc<Self>) {
+        let shard = self.clone();
+        self.io.spawn("clean-topics", async move {
+            let mut topics = shard.store.topics().into_iter();
+            in_slices(TOPICS_AT_A_TIME, || {
+                let Some((topic, _)) = topics.next() else {
+                    return false;
+                };
+                if shard.broker.borrow().is_unused(&topic) {
+                    shard.store.delete_topic(&topic);
+                }
+                true
+            })
+            .await;
+        });
     }
 
-    fn tell(&self, conns: &[ConnId], request: &ClientRequest) {
-        let head = request_head(request.code, 0, FLAG_ONEWAY);
-        let ext = values(&request.ext);
-        for connection in conns
-            .iter()
-            .filter_map(|conn| self.connections.find(conn.0))
-        {
-            connection.write(|out| frame::write(out, &head, &ext, &request.body));
-        }
+    /// A slice of the clients each turn.
+    fn tell(&self, conns: Vec<ConnId>, request: ClientRequest) {
+        let connections = self.connections.clone();
+        let mut conns = conns.into_iter();
+        self.io.spawn("tell-clients", async move {
+            let head = request_head(request.code, 0, FLAG_ONEWAY);
+            let ext = values(&request.ext);
+            in_slices(TOLD_AT_A_TIME, || {
+                let Some(conn) = conns.next() else {
+                    return false;
+                };
+                if let Some(connection) = connections.find(conn.0) {
+                    connection.write(|out| frame::write(out, &head, &ext, &request.body));
+                }
+                true
+            })
+            .await;
+        });
+    }
+
+    /// A slice of them each turn.
+    fn close(&self, conns: Vec<ConnId>) {
+        let connections = self.connections.clone();
+        let mut conns = conns.into_iter();
+        self.io.spawn("close-clients", async move {
+            in_slices(TOLD_AT_A_TIME, || {
+                let Some(conn) = conns.next() else {
+                    return false;
+                };
+                if let Some(connection) = connections.find(conn.0) {
+                    connection.close();
+                }
+                true
+            })
+            .await;
+        });
     }
 
     fn notify_consumers(&self, group: &str, conns: &[ConnId]) {
@@ -326,6 +357,26 @@ impl<I: Io> Shard<I> {
             connection.write(|out| frame::write(out, &head, &fields.ext(), &[]));
         }
     }
+}
+
+/// Requests that write to the log. None is taken while the shard stops.
+fn appends(code: i32) -> bool {
+    matches!(
+        code,
+        request::SEND_MESSAGE
+            | request::SEND_MESSAGE_V2
+            | request::SEND_BATCH_MESSAGE
+            | request::SEND_REPLY_MESSAGE
+            | request::SEND_REPLY_MESSAGE_V2
+            | request::RECALL_MESSAGE
+            | request::CONSUMER_SEND_MSG_BACK
+            | request::END_TRANSACTION
+            | request::RESUME_CHECK_HALF_MESSAGE
+            | request::POP_MESSAGE
+            | request::ACK_MESSAGE
+            | request::BATCH_ACK_MESSAGE
+            | request::CHANGE_MESSAGE_INVISIBLETIME
+    )
 }
 
 pub(super) fn answer<S: Stream>(connection: &Connection<S>, caller: Caller, reply: &Reply) {
@@ -360,9 +411,10 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
         self.saves.topics_tried().await;
     }
 
-    fn closed(&self, connection: &Connection<I::Stream>) {
+    fn closed(self: &Rc<Self>, connection: &Connection<I::Stream>) {
         self.calls.closed(connection.id);
         self.pulls.closed(connection);
+        self.pops.closed(connection.id);
         self.broker
             .borrow_mut()
             .connection_closed(ConnId(connection.id));

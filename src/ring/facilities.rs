@@ -83,8 +83,9 @@ pub(super) fn raise_limits() {
 }
 
 /// How many descriptors the process may have; the ring's table must not be longer.
-pub(super) fn descriptor_limit() -> u32 {
-    limit(libc::RLIMIT_NOFILE).map_or(0, |limit| limit.rlim_cur.try_into().unwrap_or(u32::MAX))
+/// What a ring raises the soft limit to.
+pub fn descriptor_limit() -> u32 {
+    limit(libc::RLIMIT_NOFILE).map_or(0, |limit| limit.rlim_max.try_into().unwrap_or(u32::MAX))
 }
 
 fn limit(resource: Resource) -> Option<libc::rlimit> {

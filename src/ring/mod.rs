@@ -35,7 +35,7 @@ mod tests;
 
 pub use disk::{RingFile, is_locked};
 pub use doorbell::Doorbell;
-pub use facilities::{Facilities, LogRegistration, Unsupported, probe};
+pub use facilities::{Facilities, LogRegistration, Unsupported, descriptor_limit, probe};
 pub use net::RingListener;
 pub use recv_buffers::Chunk;
 pub use stream::RingStream;

@@ -246,12 +246,14 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
         register_interval_ms: 30_000,
         sync_flush_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
         connection_idle_s: 120,
+        max_connections: 10_000,
         connection_memory_bytes: CONNECTION_MEMORY_BYTES,
         admission: AdmissionLimits::default(),
         save_offsets_interval_ms: SAVE_OFFSETS_INTERVAL_MS,
         builtin_namesrv: Some(NamesrvSetup {
             listen: any(NAMESRV_PORT),
             dir: "/store/config".into(),
+            max_connections: 1_000,
         }),
     }
 }

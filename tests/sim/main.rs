@@ -29,6 +29,7 @@ mod filtering;
 mod history;
 mod kept;
 mod leftovers;
+mod limits;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod oracle;

@@ -19,6 +19,8 @@ pub struct Orders {
     table: OrderTable,
     /// When queues are free again, with topic, group and queue.
     free_at: BTreeSet<(u64, String, String, u32)>,
+    /// Since when a queue is read from another offset: what was handed out before does not move it.
+    cleared_ms: BTreeMap<(String, u32), u64>,
     is_dirty: bool,
 }
 
@@ -111,7 +113,9 @@ impl Orders {
             fewest,
         };
         let free_ms = out.free_at_ms();
-        let queues = self.table.entry(table_key(group, topic)).or_default();
+        let key = (table_key(group, topic), queue_id);
+        self.cleared_ms.remove(&key);
+        let queues = self.table.entry(key.0).or_default();
         queues.insert(queue_id, out);
         self.note_free(group, topic, queue_id, free_ms);
         times
@@ -127,7 +131,10 @@ impl Orders {
         pop_time_ms: u64,
     ) -> Option<u64> {
         let Some(out) = self.find_mut(group, topic, queue_id) else {
-            return Some(offset + 1); // Nothing is known of it any more.
+            let cleared_ms = self.cleared_ms.get(&(table_key(group, topic), queue_id));
+            let is_void = cleared_ms.is_some_and(|cleared_ms| pop_time_ms <= *cleared_ms);
+            // Nothing else is known of it any more.
+            return (!is_void).then_some(offset + 1);
         };
         if out.pop_time_ms != pop_time_ms {
             return None;
@@ -161,7 +168,9 @@ impl Orders {
     }
 
     /// The queue is read from somewhere else now.
-    pub fn clear(&mut self, group: &str, topic: &str, queue_id: u32) {
+    pub fn clear(&mut self, group: &str, topic: &str, queue_id: u32, now_ms: u64) {
+        let key = (table_key(group, topic), queue_id);
+        self.cleared_ms.insert(key, now_ms);
         if let Some(queues) = self.table.get_mut(&table_key(group, topic)) {
             self.is_dirty |= queues.remove(&queue_id).is_some();
         }
@@ -196,6 +205,8 @@ impl Orders {
                 .retain(|_, out| now_ms.saturating_sub(out.last_consume_ms) <= FORGOTTEN_AFTER_MS);
         }
         self.table.retain(|_, queues| !queues.is_empty());
+        self.cleared_ms
+            .retain(|_, cleared_ms| now_ms.saturating_sub(*cleared_ms) <= FORGOTTEN_AFTER_MS);
     }
 
     pub fn take_dirty(&mut self) -> bool {
@@ -303,6 +314,17 @@ fn table_key(group: &str, topic: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_handed_out_before_a_reset_does_not_move_the_queue() {
+        let mut orders = Orders::default();
+        orders.hand_out("g", "T", 0, None, &[7, 8], 1_000, 50);
+        orders.clear("g", "T", 0, 60);
+        assert_eq!(orders.ack("g", "T", 0, 8, 50), None, "a late one");
+        orders.hand_out("g", "T", 0, None, &[0], 1_000, 61);
+        assert_eq!(orders.ack("g", "T", 0, 8, 50), None);
+        assert_eq!(orders.ack("g", "T", 0, 0, 61), Some(1));
+    }
 
     fn hand_out(orders: &mut Orders, attempt: Option<&str>, offsets: &[u64], now_ms: u64) -> Times {
         orders.hand_out("g", "T", 0, attempt, offsets, 100, now_ms)

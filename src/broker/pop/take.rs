@@ -212,6 +212,14 @@ impl Broker {
         Ok(plan.waiting(born_ms, request.poll_ms, now_ms))
     }
 
+    /// Decides again on a pop or a notification that has waited: with the permissions, the topic and the group of now.
+    pub fn reconsider_pop(&mut self, plan: &PopPlan, now_ms: u64) -> Result<(), Refusal> {
+        self.check_readable("pop message")?;
+        let queue_id = plan.queue_id.map_or(-1, |id| id as i32);
+        self.check_pop_queue(&plan.group, &plan.topic, queue_id, now_ms)?;
+        Ok(())
+    }
+
     pub fn admit_peek(
         &mut self,
         request: &PeekRequest<'_>,
@@ -357,7 +365,9 @@ impl Broker {
         let (group, topic, id) = (&*plan.group, &*source.topic, source.queue_id as i32);
         // A pop does not say where it begins, so it has not yet heard of a reset.
         if let Some(reset) = self.offsets.take_reset(group, topic, id, NO_OFFSET) {
-            self.pops.orders.clear(group, topic, source.queue_id);
+            self.pops
+                .orders
+                .clear(group, topic, source.queue_id, now_ms);
             self.offsets.commit(group, topic, id, reset, now_ms);
         }
         let offset = self.pop_offset(plan, source, bounds);

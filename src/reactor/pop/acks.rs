@@ -9,7 +9,7 @@ use super::super::shard::Shard;
 use super::super::view::View;
 use crate::broker::Refusal;
 use crate::broker::pop::{Acknowledged, Changed, End, Moved, Place, ReviveRecord};
-use crate::io::Io;
+use crate::io::{Io, pause};
 use crate::store::AppendError;
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
@@ -37,6 +37,9 @@ impl Step {
         }
     }
 }
+
+/// Records that one request writes in a turn; of more each waits for its room.
+const AT_ONCE: usize = 64;
 
 /// What an answer says, and how far the log has to be committed before.
 struct Answer {
@@ -124,7 +127,7 @@ impl<I: Io> Shard<I> {
         answer: Answer,
     ) {
         let bytes = steps.iter().map(Step::log_bytes).sum();
-        if self.store.room_for(bytes) {
+        if steps.len() <= AT_ONCE && self.store.room_for(bytes) {
             let written = self.write_all(&steps, answer);
             return self.answer_at(connection, caller, written);
         }
@@ -154,7 +157,10 @@ impl<I: Io> Shard<I> {
         steps: Vec<Step>,
         mut answer: Answer,
     ) -> Result<Answer, Refusal> {
-        for step in steps {
+        for (index, step) in steps.into_iter().enumerate() {
+            if index % AT_ONCE == AT_ONCE - 1 {
+                pause().await;
+            }
             let _turn = self.turn(step.log_bytes()).await?;
             answer = match self.decide_again(&step)? {
                 Some(step) => self.write_all(&[step], answer)?,

@@ -13,6 +13,9 @@ use crate::wire::codes::request;
 use crate::wire::route::{RouteRequest, TopicRouteData};
 use crate::wire::{MessageQueue, loose_json};
 
+/// Queues of one broker that are assigned, whatever a name server says.
+const MAX_QUEUES: i32 = 4_096;
+
 /// Clients wait for 3 s.
 const PATIENCE_NS: u64 = 2_000_000_000;
 
@@ -77,7 +80,8 @@ fn readable_queues(topic: &str, route: &TopicRouteData) -> Vec<MessageQueue> {
     let readable = readable.filter(|data| perm::is_readable(data.perm));
     readable
         .flat_map(|data| {
-            (0..data.read_queue_nums).map(|queue_id| MessageQueue {
+            let queue_nums = data.read_queue_nums.clamp(0, MAX_QUEUES);
+            (0..queue_nums).map(|queue_id| MessageQueue {
                 broker_name: data.broker_name.clone(),
                 queue_id,
                 topic: topic.into(),

@@ -78,6 +78,8 @@ impl<I: Io> Shard<I> {
         loop {
             let (has_message, batch) = self.has_message(&waiting.plan);
             if has_message {
+                // It takes nothing: what it was notified of is there for the next one, too.
+                self.wake_next(&waiting.line());
                 return reply_notification(&waiting, true, false);
             }
             match self.park_pop(waiting, &batch) {

@@ -10,22 +10,25 @@ mod looking;
 mod polls;
 mod revive;
 mod taking;
+mod waking;
 
 pub(super) use revive::{restore, run};
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use tracing::error;
 
 use self::looking::reply_notification;
 use self::polls::{Ask, LineKey, Polls};
+use self::waking::Waking;
 use super::connection::{Caller, Connection};
 use super::gate::Gate;
 use super::registration::Link;
 use super::send::refusal_of;
 use super::shard::Shard;
+use super::slices::in_slices;
 use crate::broker::pop::{Infos, PopPlan};
 use crate::broker::{ConfigFile, Refusal};
 use crate::io::{Io, Notify};
@@ -34,12 +37,26 @@ use crate::wire::Header;
 use crate::wire::codes::{request, response};
 use crate::wire::pop::{NotificationRequest, PopReply, PopRequest};
 
+/// Polls that are woken or answered in one turn.
+const AT_A_TIME: usize = 32;
+
+/// Polls that are dropped in one turn.
+const DROPPED_AT_A_TIME: usize = 512;
+
+/// How often deadlines are looked at: a poll is late by so much at most.
+const TICK_NS: u64 = 100_000_000;
+
 const FOUND: &str = "FOUND";
 const NOTHING: &str = "NO_MESSAGE_IN_QUEUE";
 
 /// The shard's pops.
 pub(super) struct Pops<I: Io> {
     polls: RefCell<Polls<Waiting<I>>>,
+    waking: RefCell<Waking>,
+    /// More polls have to be woken than one turn serves.
+    wake_more: Notify,
+    /// Connections that have closed with polls parked.
+    closed: RefCell<VecDeque<u64>>,
     /// Queues that a pop of this group reads now.
     busy: RefCell<BTreeSet<(QueueIndex, Rc<str>)>>,
     /// There may be something to bring back earlier than at [`Self::wakes_at_ms`].
@@ -56,6 +73,9 @@ impl<I: Io> Pops<I> {
     pub(super) fn new(memory_bytes: usize) -> Self {
         Self {
             polls: RefCell::default(),
+            waking: RefCell::default(),
+            wake_more: Notify::default(),
+            closed: RefCell::default(),
             busy: RefCell::default(),
             bell: Notify::default(),
             wakes_at_ms: Cell::new(u64::MAX),
@@ -67,6 +87,26 @@ impl<I: Io> Pops<I> {
     /// At the end: nobody is to sleep over it.
     pub(super) fn wake(&self) {
         self.bell.notify();
+        self.wake_more.notify();
+    }
+
+    /// The connection's polls are of no use any more.
+    pub(super) fn closed(&self, connection: u64) {
+        if self.polls.borrow().has_connection(connection) {
+            self.closed.borrow_mut().push_back(connection);
+        }
+    }
+
+    /// Drops a poll of a connection that has closed; `false` if there is none.
+    fn drop_orphan(&self) -> bool {
+        let Some(connection) = self.closed.borrow().front().copied() else {
+            return false;
+        };
+        let orphan = self.polls.borrow_mut().take_of_connection(connection);
+        if orphan.is_none() {
+            self.closed.borrow_mut().pop_front();
+        }
+        true
     }
 
     /// Messages come back at this time.
@@ -154,6 +194,24 @@ impl From<PopError> for Refusal {
             }
             PopError::Busy(refusal) => refusal,
         }
+    }
+}
+
+/// Answers polls whose deadline has passed, and drops those of closed connections, until the shard stops.
+pub(super) async fn run_deadlines<I: Io>(shard: Rc<Shard<I>>) {
+    while !shard.stopping.get() {
+        let now_ns = shard.io.now().mono_ns;
+        in_slices(AT_A_TIME, || shard.expire_pop(now_ns)).await;
+        in_slices(DROPPED_AT_A_TIME, || shard.pops.drop_orphan()).await;
+        shard.io.sleep_until(now_ns + TICK_NS).await;
+    }
+}
+
+/// Wakes the polls that were too many for one turn, until the shard stops.
+pub(super) async fn run_wakes<I: Io>(shard: Rc<Shard<I>>) {
+    while !shard.stopping.get() {
+        shard.pops.wake_more.notified().await;
+        in_slices(AT_A_TIME, || shard.serve_woken_pop()).await;
     }
 }
 
@@ -264,54 +322,66 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Somebody has left messages behind.
-    fn wake_next(self: &Rc<Self>, line: &LineKey) {
-        let next = self.pops.polls.borrow_mut().take_first(line);
-        if let Some(next) = next {
-            self.serve_woken(next);
-        }
-    }
-
-    /// A client that has gone takes no messages; the next one in its line does.
-    fn serve_woken(self: &Rc<Self>, mut waiting: Waiting<I>) {
-        while waiting.connection.is_closed() {
-            let next = self.pops.polls.borrow_mut().take_first(&waiting.line());
-            match next {
-                Some(next) => waiting = next,
-                None => return,
-            }
-        }
-        self.serve_pop(waiting);
+    /// Messages have been left behind: the next one in the line takes them.
+    fn wake_next(&self, line: &LineKey) {
+        self.pops.waking.borrow_mut().line(line.clone());
+        self.pops.wake_more.notify();
     }
 
     /// Queues of the group that were blocked may be popped again.
-    fn wake_freed(self: &Rc<Self>, group: &str, topic: &str, queue_id: u32) {
-        let mut polls = self.pops.polls.borrow_mut();
-        let woken = polls.take_for_group(topic, group, queue_id);
-        drop(polls);
-        woken
-            .into_iter()
-            .for_each(|waiting| self.serve_woken(waiting));
+    fn wake_freed(&self, group: &str, topic: &str, queue_id: u32) {
+        let lines = self
+            .pops
+            .polls
+            .borrow()
+            .lines_of_queue(topic, group, queue_id);
+        lines.iter().for_each(|line| self.wake_next(line));
     }
 
-    /// A queue that somebody watches has got entries.
-    pub(super) fn wake_pops(self: &Rc<Self>, queue: QueueIndex) {
-        let woken = self.pops.polls.borrow_mut().take_for_queue(queue);
-        woken
-            .into_iter()
-            .for_each(|waiting| self.serve_woken(waiting));
+    /// A watched queue has got entries: its lines are woken by [`Self::serve_woken_pop`].
+    pub(super) fn queue_of_pops_grew(&self, queue: QueueIndex) {
         if self.pops.polls.borrow().waits_for(queue) {
+            self.pops.waking.borrow_mut().queue(queue);
             self.store.watch(queue, true);
         }
     }
 
-    /// Answers those whose time is over.
-    pub(super) fn expire_pops(&self, now_ns: u64) {
-        loop {
-            let due = self.pops.polls.borrow_mut().take_due(now_ns);
-            let Some(waiting) = due else { return };
-            self.give_up(&waiting, response::POLLING_TIMEOUT);
+    /// After a commit: wakes a turn's worth of polls at once, and leaves the rest to [`run_wakes`].
+    pub(super) fn serve_woken_pops(self: &Rc<Self>) {
+        let are_left = (0..AT_A_TIME).all(|_| self.serve_woken_pop());
+        if are_left {
+            self.pops.wake_more.notify();
         }
+    }
+
+    /// Wakes one poll; `false` if nothing is left to do. One of a closed connection gives way to the next one in its line.
+    fn serve_woken_pop(self: &Rc<Self>) -> bool {
+        let mut waking = self.pops.waking.borrow_mut();
+        if waking.is_empty() {
+            return false;
+        }
+        let woken = waking.step(&mut self.pops.polls.borrow_mut());
+        drop(waking);
+        let Some(woken) = woken else { return true };
+        if woken.connection.is_closed() {
+            self.wake_next(&woken.line());
+            return true;
+        }
+        let now_ms = self.now_ms();
+        let decided = self.broker.borrow_mut().reconsider_pop(&woken.plan, now_ms);
+        match decided {
+            Ok(()) => self.serve_pop(woken),
+            Err(refusal) => self.refuse(&woken.connection, woken.caller, &refusal),
+        }
+        true
+    }
+
+    /// Answers a poll whose time is over; `false` if there is none.
+    fn expire_pop(&self, now_ns: u64) -> bool {
+        let due = self.pops.polls.borrow_mut().take_due(now_ns);
+        let Some(waiting) = due else { return false };
+        self.give_up(&waiting, response::POLLING_TIMEOUT);
+        true
     }
 
     fn give_up(&self, waiting: &Waiting<I>, code: i32) {
@@ -352,7 +422,8 @@ impl<I: Io> Shard<I> {
             .mono_ns
             .saturating_add((until_ms - now_ms).saturating_mul(1_000_000));
         let queues = batch.seen.iter().map(|(queue, _)| *queue);
-        polls.park(line, queues, deadline_ns, waiting);
+        let connection = waiting.connection.id;
+        polls.park(line, queues, deadline_ns, connection, waiting);
         for (queue, _) in &batch.seen {
             self.store.watch(*queue, true);
         }

@@ -6,6 +6,7 @@
 //! there is work for. A line watches several queues, those of the retry topics among them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::rc::Rc;
 
 use crate::store::QueueIndex;
@@ -33,11 +34,13 @@ pub struct Polls<P> {
     lines: BTreeMap<LineKey, Line<P>>,
     by_queue: BTreeMap<QueueIndex, BTreeSet<LineKey>>,
     by_deadline: BTreeMap<Deadline, LineKey>,
+    by_connection: BTreeMap<(u64, u64), Deadline>,
     parked_ever: u64,
 }
 
 struct Line<P> {
-    waiting: BTreeMap<Deadline, P>,
+    /// With the connection of each.
+    waiting: BTreeMap<Deadline, (u64, P)>,
     queues: BTreeSet<QueueIndex>,
 }
 
@@ -47,6 +50,7 @@ impl<P> Default for Polls<P> {
             lines: BTreeMap::new(),
             by_queue: BTreeMap::new(),
             by_deadline: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
             parked_ever: 0,
         }
     }
@@ -58,6 +62,7 @@ impl<P> Polls<P> {
         key: LineKey,
         queues: impl IntoIterator<Item = QueueIndex>,
         deadline_ns: u64,
+        connection: u64,
         poll: P,
     ) {
         let deadline = (deadline_ns, self.parked_ever);
@@ -66,7 +71,9 @@ impl<P> Polls<P> {
             waiting: BTreeMap::new(),
             queues: BTreeSet::new(),
         });
-        line.waiting.insert(deadline, poll);
+        line.waiting.insert(deadline, (connection, poll));
+        self.by_connection
+            .insert((connection, deadline.1), deadline);
         for queue in queues {
             if line.queues.insert(queue) {
                 self.by_queue.entry(queue).or_default().insert(key.clone());
@@ -88,39 +95,68 @@ impl<P> Polls<P> {
         is_watched
     }
 
-    /// The first of each line that watches the queue.
-    pub fn take_for_queue(&mut self, queue: QueueIndex) -> Vec<P> {
-        let keys = self.by_queue.get(&queue).cloned().unwrap_or_default();
-        keys.iter().filter_map(|key| self.take_first(key)).collect()
+    /// The first of the line behind `after` that watches the queue, with its line.
+    pub fn take_next_for_queue(
+        &mut self,
+        queue: QueueIndex,
+        after: Option<&LineKey>,
+    ) -> Option<(LineKey, P)> {
+        let lines = self.by_queue.get(&queue)?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let key = lines.range((start, Bound::Unbounded)).next()?.clone();
+        let poll = self.take_first(&key)?;
+        Some((key, poll))
     }
 
-    /// The first of each line of the group that waits for this queue of the topic, or for any.
-    pub fn take_for_group(&mut self, topic: &str, group: &str, queue_id: u32) -> Vec<P> {
+    /// The lines of the group that wait for this queue of the topic, or for any.
+    pub fn lines_of_queue(&self, topic: &str, group: &str, queue_id: u32) -> Vec<LineKey> {
         let mut keys = self.keys_of(topic, group);
         keys.retain(|key| key.queue_id.is_none_or(|wanted| wanted == queue_id));
-        keys.iter().filter_map(|key| self.take_first(key)).collect()
+        keys
     }
 
     pub fn take_first(&mut self, key: &LineKey) -> Option<P> {
-        let line = self.lines.get_mut(key)?;
-        let (deadline, poll) = line.waiting.pop_first()?;
-        self.by_deadline.remove(&deadline);
-        self.drop_if_empty(key);
-        Some(poll)
+        let line = self.lines.get(key)?;
+        let deadline = *line.waiting.first_key_value()?.0;
+        Some(self.remove(key, deadline))
     }
 
     /// The next that has waited long enough.
     pub fn take_due(&mut self, now_ns: u64) -> Option<P> {
-        let first = self.by_deadline.first_entry()?;
-        if first.key().0 > now_ns {
+        let (deadline, key) = self.by_deadline.first_key_value()?;
+        if deadline.0 > now_ns {
             return None;
         }
-        let (deadline, key) = first.remove_entry();
-        let line = self.lines.get_mut(&key);
-        let line = line.expect("a deadline has its line");
-        let poll = line.waiting.remove(&deadline);
-        self.drop_if_empty(&key);
-        Some(poll.expect("a deadline has its poll"))
+        let (deadline, key) = (*deadline, key.clone());
+        Some(self.remove(&key, deadline))
+    }
+
+    /// One that its connection has left behind.
+    pub fn take_of_connection(&mut self, connection: u64) -> Option<P> {
+        let mut range = self
+            .by_connection
+            .range((connection, 0)..=(connection, u64::MAX));
+        let deadline = *range.next()?.1;
+        let key = self.by_deadline.get(&deadline).cloned();
+        let key = key.expect("every poll has a deadline");
+        Some(self.remove(&key, deadline))
+    }
+
+    pub fn has_connection(&self, connection: u64) -> bool {
+        let mut range = self
+            .by_connection
+            .range((connection, 0)..=(connection, u64::MAX));
+        range.next().is_some()
+    }
+
+    fn remove(&mut self, key: &LineKey, deadline: Deadline) -> P {
+        self.by_deadline.remove(&deadline);
+        let line = self.lines.get_mut(key);
+        let removed = line.and_then(|line| line.waiting.remove(&deadline));
+        let (connection, poll) = removed.expect("a deadline has its poll");
+        self.by_connection.remove(&(connection, deadline.1));
+        self.drop_if_empty(key);
+        poll
     }
 
     /// How many stand in a line.
@@ -186,22 +222,50 @@ mod tests {
     fn a_message_wakes_one_of_each_line() {
         let (a, b) = (QueueIndex(1), QueueIndex(2));
         let mut polls = Polls::default();
-        polls.park(key("g", None), [a, b], 30, "any 30");
-        polls.park(key("g", None), [a, b], 20, "any 20");
-        polls.park(key("g", Some(1)), [b], 10, "one");
-        polls.park(key("h", None), [a, b], 40, "other");
+        polls.park(key("g", None), [a, b], 30, 1, "any 30");
+        polls.park(key("g", None), [a, b], 20, 1, "any 20");
+        polls.park(key("g", Some(1)), [b], 10, 1, "one");
+        polls.park(key("h", None), [a, b], 40, 2, "other");
         assert_eq!((polls.len(), polls.waiting(&key("g", None))), (4, 2));
-        assert_eq!(polls.take_for_queue(a), ["any 20", "other"]);
-        assert_eq!(polls.take_for_group("T", "g", 1), ["any 30", "one"]);
+        assert_eq!(take_for_queue(&mut polls, a), ["any 20", "other"]);
+        let lines = polls.lines_of_queue("T", "g", 1);
+        assert_eq!(lines, [key("g", None), key("g", Some(1))]);
+        let first = lines.iter().filter_map(|line| polls.take_first(line));
+        assert_eq!(first.collect::<Vec<_>>(), ["any 30", "one"]);
         assert!(polls.len() == 0 && !polls.waits_for(a) && !polls.waits_for(b));
         assert!(polls.lines.is_empty() && polls.by_deadline.is_empty());
+        assert!(polls.by_connection.is_empty());
+    }
+
+    /// One of each line, as a message does.
+    fn take_for_queue(polls: &mut Polls<&'static str>, queue: QueueIndex) -> Vec<&'static str> {
+        let (mut taken, mut after) = (Vec::new(), None);
+        while let Some((key, poll)) = polls.take_next_for_queue(queue, after.as_ref()) {
+            taken.push(poll);
+            after = Some(key);
+        }
+        taken
+    }
+
+    #[test]
+    fn a_closed_connection_leaves_no_poll_behind() {
+        let mut polls = Polls::default();
+        polls.park(key("g", None), [QueueIndex(1)], u64::MAX, 7, "closed");
+        polls.park(key("g", None), [QueueIndex(1)], 20, 8, "open");
+        polls.park(key("h", None), [QueueIndex(2)], 20, 7, "closed");
+        assert!(polls.has_connection(7));
+        assert_eq!(polls.take_of_connection(7), Some("closed"));
+        assert_eq!(polls.take_of_connection(7), Some("closed"));
+        assert_eq!(polls.take_of_connection(7), None);
+        assert!(!polls.has_connection(7) && polls.has_connection(8));
+        assert_eq!((polls.len(), polls.waits_for(QueueIndex(2))), (1, false));
     }
 
     #[test]
     fn who_has_waited_long_enough_leaves() {
         let mut polls = Polls::default();
-        polls.park(key("g", None), [QueueIndex(1)], 30, "30");
-        polls.park(key("g", None), [QueueIndex(1)], 20, "20");
+        polls.park(key("g", None), [QueueIndex(1)], 30, 1, "30");
+        polls.park(key("g", None), [QueueIndex(1)], 20, 1, "20");
         assert_eq!(polls.take_due(19), None);
         assert_eq!(polls.take_due(20), Some("20"));
         assert_eq!(polls.take_first(&key("g", None)), Some("30"));
@@ -213,9 +277,9 @@ mod tests {
     fn a_line_can_watch_more() {
         let mut polls = Polls::default();
         assert!(!polls.watch("T", "g", QueueIndex(7)));
-        polls.park(key("g", Some(3)), [QueueIndex(1)], 30, "x");
+        polls.park(key("g", Some(3)), [QueueIndex(1)], 30, 1, "x");
         assert!(polls.watch("T", "g", QueueIndex(7)) && !polls.watch("T", "h", QueueIndex(7)));
-        assert_eq!(polls.take_for_queue(QueueIndex(7)), ["x"]);
+        assert_eq!(take_for_queue(&mut polls, QueueIndex(7)), ["x"]);
         assert!(polls.by_queue.is_empty());
     }
 }

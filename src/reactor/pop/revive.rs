@@ -5,10 +5,11 @@ use std::rc::Rc;
 use tracing::{info, warn};
 
 use super::super::shard::Shard;
+use super::super::slices::in_slices;
 use super::PopError;
 use crate::broker::SendPlan;
 use crate::broker::pop::{Expired, Place, normal_topic};
-use crate::io::{Io, first};
+use crate::io::{Io, first, pause};
 use crate::message::{Check, Record};
 use crate::store::ReadError;
 
@@ -111,7 +112,7 @@ pub(in crate::reactor) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.stopping.get() {
         bring_back_due(&shard).await;
         shard.carry_out_effects();
-        wake_free_orders(&shard);
+        wake_free_orders(&shard).await;
         let now = shard.io.now();
         let now_ms = now.unix_ms as u64;
         let next_ms = {
@@ -132,18 +133,21 @@ pub(in crate::reactor) async fn run<I: Io>(shard: Rc<Shard<I>>) {
 }
 
 /// Queues that are popped in order, and that are free again as their time is over.
-fn wake_free_orders<I: Io>(shard: &Rc<Shard<I>>) {
-    loop {
+async fn wake_free_orders<I: Io>(shard: &Rc<Shard<I>>) {
+    in_slices(AT_A_TIME, || {
         let now_ms = shard.now_ms();
         let free = shard.broker.borrow_mut().pops.orders.take_free(now_ms);
         let Some((group, topic, queue_id)) = free else {
-            return;
+            return false;
         };
         shard.wake_freed(&group, &topic, queue_id);
-    }
+        true
+    })
+    .await;
 }
 
 async fn bring_back_due<I: Io>(shard: &Rc<Shard<I>>) {
+    let mut removed = 0;
     while !shard.stopping.get() && shard.store.refuses().is_none() {
         let now_ms = shard.now_ms();
         let expired = shard.broker.borrow().pops.in_flight.expired(now_ms);
@@ -151,6 +155,10 @@ async fn bring_back_due<I: Io>(shard: &Rc<Shard<I>>) {
         if !shard.broker.borrow().may_revive(&expired) {
             let in_flight = &mut shard.broker.borrow_mut().pops.in_flight;
             in_flight.remove(expired.place);
+            removed += 1;
+            if removed % AT_A_TIME == 0 {
+                pause().await;
+            }
             continue;
         }
         if let Err(error) = bring_back(shard, &expired).await {
