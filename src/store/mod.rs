@@ -20,6 +20,7 @@ mod retention;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod two_slots;
 pub mod verify;
 mod whole_file;
 

@@ -1,24 +1,28 @@
-//! The checkpoint: up to where the ConsumeQueues' files agree with the log. It is behind the journal, which counts only as
-//! long as the checkpoint is ours.
+//! The checkpoint: up to where the ConsumeQueues' files agree with the log. It is behind the journal, which counts only
+//! while the checkpoint is ours.
 //!
 //! ```text
 //!    0  physicMsgTimestamp 8 | logicsMsgTimestamp 8 | indexMsgTimestamp 8 | masterFlushedOffset 8 | confirmPhyOffset 8
 //! 4096  magic "ringmq02" 8 | number 8 | the first line as it is with this one 40 | savedPosition 8 | digest of the queues 8
-//!       | has a mark 8 | mark of the key index 68 | CRC32 of all before it 4
+//!       | has a mark 8 | mark of the key index 68 | CRC32 of all before it 4 | durablePosition 8 | CRC32 of all before it 4
 //! 8192  the same, of the number before or behind it
 //! ```
-//! The first line is RocketMQ's (`StoreCheckpoint`), which reads and writes only that; the others are ours, in turn: the
-//! next one takes the place of the last but one, and only then are the times written. So whatever a power cut leaves of a
-//! write, one of the two is whole, and the first line is that of one of them or begins like one and ends like the other.
-//! Any other first line is RocketMQ's, which has had the store meanwhile: then none of ours counts.
+//! The first line is RocketMQ's (`StoreCheckpoint`), which reads and writes only that; the other two are slots
+//! (`two_slots.rs`). The slot is written first, then the line. So whatever a power cut leaves of a write, one of the two
+//! slots is whole, and the first line is that of one of them, or begins like one and ends like the other.
+//! Any other first line was written by RocketMQ, which has had the store since: then no slot counts.
+//!
+//! A checkpoint is revoked by a first line with times of -1, which RocketMQ reads as none. The slots stay: their durable position is a fact about the log, and holds whatever becomes of the queues' files. It was added
+//! later: a slot without it is read as durable up to its saved position.
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::io::{Durability, File, Io, OpenOptions};
+use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
 use crate::store::index::Mark;
+use crate::store::two_slots::{Slot, TwoSlots, whole};
 
 const MAGIC: &[u8; 8] = b"ringmq02";
 const NUMBER_AT: usize = 8;
@@ -28,14 +32,24 @@ const DIGEST_AT: usize = POSITION_AT + 8;
 const HAS_MARK_AT: usize = DIGEST_AT + 8;
 const MARK_AT: usize = HAS_MARK_AT + 8;
 const CRC_AT: usize = MARK_AT + Mark::BYTES;
-const END: usize = CRC_AT + 4;
+const DURABLE_AT: usize = CRC_AT + 4;
+const DURABLE_CRC_AT: usize = DURABLE_AT + 8;
+const END: usize = DURABLE_CRC_AT + 4;
 
 /// RocketMQ's line, and its indexMsgTimestamp.
 const TIMES_BYTES: usize = 40;
 const INDEX_TIME_AT: usize = 16;
 
-/// The line, and two of ours.
-const FILE_BYTES: usize = 3 * BLOCK_BYTES;
+/// The line of a revoked checkpoint: RocketMQ takes these times for none.
+const REVOKED: Times = {
+    let mut line = [0; TIMES_BYTES];
+    let mut at = 0;
+    while at < 24 {
+        line[at] = 0xFF;
+        at += 1;
+    }
+    line
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Checkpoint {
@@ -45,11 +59,13 @@ pub(in crate::store) struct Checkpoint {
     pub store_time_ms: i64,
     /// [`super::memory::ConsumeQueues::saved_digest`] of these files.
     pub queues_digest: u64,
-    /// None: messages are not indexed.
+    /// `None`: messages are not indexed.
     pub index: Option<Mark>,
+    /// The log is durable up to this position.
+    pub durable_to: u64,
 }
 
-/// What is there.
+/// What the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Found {
     Ours(Checkpoint),
@@ -57,16 +73,29 @@ pub(in crate::store) enum Found {
     Times {
         store_time_ms: i64,
     },
-    None,
+    /// None, or a revoked one: only what it says of the log holds.
+    None {
+        durable_to: u64,
+    },
+}
+
+impl Found {
+    /// The log is durable up to this position. RocketMQ cuts its log where it finds damage, so this says nothing of a
+    /// log that RocketMQ has had.
+    pub fn durable_to(&self) -> u64 {
+        match self {
+            Self::Ours(Checkpoint { durable_to, .. }) | Self::None { durable_to } => *durable_to,
+            Self::Times { .. } => 0,
+        }
+    }
 }
 
 /// RocketMQ's first line.
 type Times = [u8; TIMES_BYTES];
 
-/// One of ours with what stands beside it.
+/// A slot: the checkpoint, and the first line that belongs to it.
 #[derive(Clone, Copy)]
-struct Numbered {
-    number: u64,
+struct WithTimes {
     times: Times,
     checkpoint: Checkpoint,
 }
@@ -83,72 +112,81 @@ impl Checkpoint {
         }
         times
     }
+}
 
+impl Slot for WithTimes {
     fn encode(&self, number: u64) -> AlignedBuf {
+        let checkpoint = &self.checkpoint;
         let mut buf = AlignedBuf::zeroed(BLOCK_BYTES);
         buf[..NUMBER_AT].copy_from_slice(MAGIC);
         buf[NUMBER_AT..TIMES_AT].copy_from_slice(&number.to_be_bytes());
-        buf[TIMES_AT..POSITION_AT].copy_from_slice(&self.times());
-        buf[POSITION_AT..DIGEST_AT].copy_from_slice(&self.position.to_be_bytes());
-        buf[DIGEST_AT..HAS_MARK_AT].copy_from_slice(&self.queues_digest.to_be_bytes());
-        if let Some(mark) = &self.index {
+        buf[TIMES_AT..POSITION_AT].copy_from_slice(&self.times);
+        buf[POSITION_AT..DIGEST_AT].copy_from_slice(&checkpoint.position.to_be_bytes());
+        buf[DIGEST_AT..HAS_MARK_AT].copy_from_slice(&checkpoint.queues_digest.to_be_bytes());
+        if let Some(mark) = &checkpoint.index {
             buf[HAS_MARK_AT..MARK_AT].copy_from_slice(&1_u64.to_be_bytes());
             buf[MARK_AT..CRC_AT].copy_from_slice(&mark.encode());
         }
         let crc = crc32fast::hash(&buf[..CRC_AT]);
-        buf[CRC_AT..END].copy_from_slice(&crc.to_be_bytes());
+        buf[CRC_AT..DURABLE_AT].copy_from_slice(&crc.to_be_bytes());
+        buf[DURABLE_AT..DURABLE_CRC_AT].copy_from_slice(&checkpoint.durable_to.to_be_bytes());
+        let crc = crc32fast::hash(&buf[..DURABLE_CRC_AT]);
+        buf[DURABLE_CRC_AT..END].copy_from_slice(&crc.to_be_bytes());
         buf
     }
-}
 
-impl Numbered {
-    fn decode(block: &[u8]) -> Option<Self> {
+    fn decode(block: &[u8]) -> Option<(u64, Self)> {
         let bytes = block.get(..END)?;
         let number = |at: usize| bytes[at..].first_chunk().map(|n| u64::from_be_bytes(*n));
-        let is_whole = bytes.starts_with(MAGIC)
-            && bytes[CRC_AT..] == crc32fast::hash(&bytes[..CRC_AT]).to_be_bytes();
+        let holds = |at: usize| bytes[at..].starts_with(&crc32fast::hash(&bytes[..at]).to_be_bytes());
+        let is_whole = bytes.starts_with(MAGIC) && holds(CRC_AT);
         let times: Times = *bytes[TIMES_AT..].first_chunk().filter(|_| is_whole)?;
         let mark = bytes[MARK_AT..].first_chunk().and_then(Mark::decode);
         let has_mark = number(HAS_MARK_AT)? != 0;
-        Some(Self {
-            number: number(NUMBER_AT)?,
-            times,
-            checkpoint: Checkpoint {
-                position: number(POSITION_AT)?,
-                store_time_ms: i64::from_be_bytes(*times.first_chunk()?),
-                queues_digest: number(DIGEST_AT)?,
-                index: mark.filter(|_| has_mark),
-            },
-        })
+        let position = number(POSITION_AT)?;
+        let durable_to = match holds(DURABLE_CRC_AT) {
+            true => number(DURABLE_AT)?.max(position),
+            false => position,
+        };
+        let checkpoint = Checkpoint {
+            position,
+            store_time_ms: i64::from_be_bytes(*times.first_chunk()?),
+            queues_digest: number(DIGEST_AT)?,
+            index: mark.filter(|_| has_mark),
+            durable_to,
+        };
+        Some((number(NUMBER_AT)?, Self { times, checkpoint }))
     }
 }
 
-/// The newest of ours in the file, whether or not it counts, and what is there.
-fn found(bytes: &[u8]) -> (Option<Numbered>, Found) {
-    let ours = |at: usize| bytes.get(at..).and_then(Numbered::decode);
-    let (mut newest, mut other) = (ours(BLOCK_BYTES), ours(2 * BLOCK_BYTES));
-    let number = |ours: &Option<Numbered>| ours.map(|ours| ours.number);
-    if number(&newest) < number(&other) {
-        std::mem::swap(&mut newest, &mut other);
+/// Number of the newest slot, whether or not it counts, and what the file says.
+fn found(line: Option<&Times>, slots: &[u8]) -> (u64, Found) {
+    let [newest, other] = whole::<WithTimes>(slots);
+    let last = newest.map_or(0, |(number, _)| number);
+    let durable_to = newest.map_or(0, |(_, slot)| slot.checkpoint.durable_to);
+    let (Some((_, ours)), Some(line)) = (newest, line) else {
+        return (last, times_in(line).unwrap_or(Found::None { durable_to }));
+    };
+    let before = other.map_or(ours.times, |(_, other)| other.times);
+    if is_torn_of(line, &ours.times, &before) {
+        return (last, Found::Ours(ours.checkpoint));
     }
-    let line = bytes.first_chunk();
-    if let (Some(ours), Some(line)) = (newest, line) {
-        let before = other.map_or(ours.times, |other| other.times);
-        if is_torn_of(line, &ours.times, &before) {
-            return (newest, Found::Ours(ours.checkpoint));
-        }
-    }
+    let is_revoked = [ours.times, before]
+        .iter()
+        .any(|times| is_torn_of(line, times, &REVOKED));
+    let times = times_in(Some(line)).filter(|_| !is_revoked);
+    (last, times.unwrap_or(Found::None { durable_to }))
+}
+
+fn times_in(line: Option<&Times>) -> Option<Found> {
     let time_ms = |at: usize| {
         let bytes = line?.get(at..)?.first_chunk()?;
         Some(i64::from_be_bytes(*bytes)).filter(|time_ms| *time_ms > 0)
     };
-    let found = match (time_ms(0), time_ms(8)) {
-        (Some(physic_ms), Some(logics_ms)) => Found::Times {
-            store_time_ms: physic_ms.min(logics_ms),
-        },
-        _ => Found::None,
-    };
-    (newest, found)
+    let (physic_ms, logics_ms) = time_ms(0).zip(time_ms(8))?;
+    Some(Found::Times {
+        store_time_ms: physic_ms.min(logics_ms),
+    })
 }
 
 /// Whether the line begins like one and ends like the other.
@@ -161,111 +199,97 @@ fn is_torn_of(line: &Times, one: &Times, other: &Times) -> bool {
 
 /// The file `checkpoint` of a store.
 pub(in crate::store) struct CheckpointFile<I: Io> {
-    io: I,
-    dir: PathBuf,
-    path: PathBuf,
-    /// Its name is on the device, and what another process may have written.
-    is_durable: Cell<bool>,
-    /// It has one that can be relied on.
-    is_whole: Cell<bool>,
-    /// Number of the last one that is whole.
-    last: Cell<u64>,
-    /// The first line that belongs to it, if another one may be there.
+    slots: TwoSlots<I>,
+    /// What it says now, if that is ours.
+    saved: Cell<Option<Checkpoint>>,
+    /// The file may say something that counts.
+    counts: Cell<bool>,
+    /// The first line that belongs to the last slot, if another one may be there.
     owed: Cell<Option<Times>>,
 }
 
 impl<I: Io> CheckpointFile<I> {
     pub fn new(io: I, dir: &Path) -> Self {
         Self {
-            io,
-            dir: dir.to_owned(),
-            path: dir.join("checkpoint"),
-            is_durable: Cell::new(false),
-            is_whole: Cell::new(false),
-            last: Cell::new(0),
+            slots: TwoSlots::new(io, dir, "checkpoint", 1),
+            saved: Cell::new(None),
+            counts: Cell::new(false),
             owed: Cell::new(None),
         }
     }
 
     pub async fn load(&self) -> Result<Found, StoreError> {
-        let file = match self.io.open(&self.path, OpenOptions::default()).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Found::None);
-            }
-            Err(error) => return Err(StoreError::io("open", &self.path)(error)),
+        let Some(bytes) = self.slots.read().await? else {
+            return Ok(Found::None { durable_to: 0 });
         };
-        let (read, buf) = file
-            .read_at(AlignedBuf::zeroed(FILE_BYTES), FILE_BYTES, 0)
-            .await;
-        let read = read.map_err(StoreError::io("read", &self.path))?;
-        let (newest, found) = found(&buf[..read]);
-        self.is_whole.set(!matches!(found, Found::None));
-        self.last.set(newest.map_or(0, |newest| newest.number));
-        let ours = newest.filter(|_| matches!(found, Found::Ours(_)));
-        self.owed.set(ours.map(|ours| ours.times));
+        let (last, found) = found(bytes.first_chunk(), self.slots.slots_of(&bytes));
+        self.slots.continue_from(last);
+        self.counts.set(!matches!(found, Found::None { .. }));
+        if let Found::Ours(checkpoint) = found {
+            self.saved.set(Some(checkpoint));
+            self.owed.set(Some(checkpoint.times()));
+        }
         Ok(found)
     }
 
-    /// In the place of the last but one; the last one counts until that is durable.
-    pub async fn save(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        let saved = self.write_next(checkpoint).await;
-        // Even if not all of it was, and whoever revoked meanwhile has not revoked this one.
-        self.is_whole.set(true);
-        saved
+    /// What was loaded or saved last, unless it was revoked.
+    pub fn saved(&self) -> Option<Checkpoint> {
+        self.saved.get()
     }
 
-    /// Before the queues' files are made again: until that is done nothing can be relied on.
+    /// In place of the last but one; the last one counts until this one is durable.
+    pub async fn save(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        // Also after an error: some of it may have been written.
+        self.counts.set(true);
+        // The line before the last one belongs to no slot once that slot is overwritten.
+        self.write_owed_times().await?;
+        let (times, checkpoint) = (checkpoint.times(), *checkpoint);
+        self.slots
+            .write_next(&WithTimes { times, checkpoint })
+            .await?;
+        self.owed.set(Some(times));
+        self.saved.set(Some(checkpoint));
+        self.write_owed_times().await
+    }
+
+    /// Writes what was loaded once more. A flush may have failed before the process ended: the kernel then holds what it
+    /// dropped to be clean, and another flush says nothing of it.
+    pub async fn write_again(&self) -> Result<(), StoreError> {
+        let Some(checkpoint) = self.saved.get() else {
+            return Ok(());
+        };
+        let times = checkpoint.times();
+        self.slots
+            .write_again(&WithTimes { times, checkpoint })
+            .await?;
+        self.owed.set(Some(times));
+        self.write_owed_times().await
+    }
+
+    /// Before the queues' files are made again: until that is done, nothing says what they hold.
     pub async fn revoke(&self) -> Result<(), StoreError> {
-        // Where there is none there may be no room for one either.
-        if self.is_whole.get() {
-            let zeros = AlignedBuf::zeroed(FILE_BYTES);
-            self.write(zeros, 0).await?;
-            self.is_whole.set(false);
+        // Without one there may be no space to write this either.
+        if self.counts.get() {
+            self.write_line(&REVOKED).await?;
+            self.counts.set(false);
+            self.saved.set(None);
             self.owed.set(None);
         }
         Ok(())
-    }
-
-    async fn write_next(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        // The line of before the last one would be nobody's once that one is overwritten.
-        self.write_owed_times().await?;
-        // After an error it is tried in the same place again: the other one may be the only one that is whole.
-        let number = self.last.get() + 1;
-        let place = (1 + number % 2) * BLOCK_BYTES as u64;
-        self.write(checkpoint.encode(number), place).await?;
-        self.last.set(number);
-        self.owed.set(Some(checkpoint.times()));
-        self.write_owed_times().await
     }
 
     async fn write_owed_times(&self) -> Result<(), StoreError> {
         if let Some(times) = self.owed.get() {
-            let mut line = AlignedBuf::zeroed(BLOCK_BYTES);
-            line[..TIMES_BYTES].copy_from_slice(&times);
-            self.write(line, 0).await?;
+            self.write_line(&times).await?;
             self.owed.set(None);
         }
         Ok(())
     }
 
-    async fn write(&self, bytes: AlignedBuf, at: u64) -> Result<(), StoreError> {
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            direct: false,
-        };
-        let opened = self.io.open(&self.path, options).await;
-        let file = opened.map_err(StoreError::io("open", &self.path))?;
-        if !self.is_durable.get() {
-            let synced = file.sync_data().await;
-            synced.map_err(StoreError::io("sync", &self.path))?;
-            let synced = self.io.sync_dir(&self.dir).await;
-            synced.map_err(StoreError::io("sync", &self.dir))?;
-            self.is_durable.set(true);
-        }
-        let (written, _) = file.write_at(bytes, at, Durability::Synced).await;
-        written.map_err(StoreError::io("write", &self.path))
+    async fn write_line(&self, times: &Times) -> Result<(), StoreError> {
+        let mut line = AlignedBuf::zeroed(BLOCK_BYTES);
+        line[..TIMES_BYTES].copy_from_slice(times);
+        self.slots.write(line, 0).await
     }
 }
 
@@ -292,6 +316,62 @@ mod tests {
         assert!(!is_torn_of(&torn, &ONE, &TWO));
         assert!(!is_torn_of(&[3; TIMES_BYTES], &ONE, &TWO));
     }
+
+    fn slot(checkpoint: Checkpoint) -> WithTimes {
+        WithTimes {
+            times: checkpoint.times(),
+            checkpoint,
+        }
+    }
+
+    const SAVED: Checkpoint = Checkpoint {
+        position: 10,
+        store_time_ms: 1_795_000_000_000,
+        queues_digest: 3,
+        index: None,
+        durable_to: 12,
+    };
+
+    #[test]
+    fn a_slot_of_before_is_durable_up_to_its_position() {
+        let mut block = slot(SAVED).encode(1);
+        block[DURABLE_AT..END].fill(0);
+        let (_, read) = WithTimes::decode(&block).unwrap();
+        let expected = Checkpoint {
+            durable_to: 10,
+            ..SAVED
+        };
+        assert_eq!(read.checkpoint, expected);
+        block[POSITION_AT] ^= 1;
+        assert!(WithTimes::decode(&block).is_none());
+    }
+
+    /// However much of the line a power cut lets through, it is the checkpoint or none; and what it says of the log holds.
+    #[test]
+    fn a_revoked_checkpoint_still_says_what_is_durable() {
+        let slots = slot(SAVED).encode(1);
+        for at in 0..=TIMES_BYTES {
+            let [mut begun, mut rest] = [SAVED.times(); 2];
+            begun[..at].copy_from_slice(&REVOKED[..at]);
+            rest[at..].copy_from_slice(&REVOKED[at..]);
+            for line in [begun, rest] {
+                let (last, found) = found(Some(&line), &slots);
+                match line == SAVED.times() {
+                    true => assert_eq!(found, Found::Ours(SAVED)),
+                    false => assert_eq!(found, Found::None { durable_to: 12 }, "{line:?}"),
+                }
+                assert_eq!(last, 1);
+            }
+        }
+        let theirs = Checkpoint {
+            store_time_ms: 9,
+            ..SAVED
+        };
+        let (_, found) = found(Some(&theirs.times()), &slots);
+        assert_eq!(found, Found::Times { store_time_ms: 9 });
+        assert_eq!(found.durable_to(), 0);
+    }
+
     #[test]
     fn a_cut_leaves_the_last_one_or_the_next() {
         let sim = Sim::new(1, SimConfig::default());
@@ -304,6 +384,7 @@ mod tests {
                 store_time_ms: (position as i64) << (position % 50),
                 queues_digest: position,
                 index: None,
+                durable_to: position + 7,
             };
             let file = CheckpointFile::new(sim.host("a"), store);
             file.save(&checkpoint(0)).await.unwrap();
