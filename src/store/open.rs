@@ -1,8 +1,8 @@
-//! Opening a store: its lock, its marks, its end of the log, and what works in its background.
+//! Opening a store: what a start finds is gathered, what it does is decided, and only then anything is changed
+//! (`recovery/`). The background tasks start last.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 
@@ -12,194 +12,78 @@ use super::block_cache::BlockCache;
 use super::commit_log::{CommitLog, floor};
 use super::config_files::TextFiles;
 use super::index::{self, Index};
-use super::log::reader::{Next, Window};
+use super::progress::Progress;
 use super::queues::checkpoint::CheckpointFile;
 use super::queues::files::QueueFiles;
-use super::queues::journal::Journal;
+use super::queues::journal::{Journal, Reached};
 use super::queues::memory::ConsumeQueues;
-use super::recovery::{Files, Recovery};
+use super::recovery::{Files, Recovery, decide, evidence, store_time_at};
 use super::segments::Segments;
 use super::{
     Counters, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, queues, scrub,
 };
 use crate::io::{Io, Notify};
 use crate::mem::LogBuffer;
-use crate::message::{Check, Record};
 
-/// How far the opening of a store has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// The store was not closed; its log is read from this position on.
-    Recovering { from: u64 },
-    /// The queues' files do not fit the log: they are made again from all of it.
-    Rebuilding,
-    /// So much of the log has been read, of about so much.
-    Read { read_bytes: u64, total_bytes: u64 },
-    Opened {
-        log_min: u64,
-        log_max: u64,
-        queues: usize,
-        recovered_messages: u64,
-    },
+/// The files and the memory of a store.
+struct Parts<I: Io> {
+    lock: I::Lock,
+    abort: Abort<I>,
+    left: Left,
+    texts: TextFiles<I>,
+    segments: Segments<I>,
+    queue_files: QueueFiles<I>,
+    checkpoint: CheckpointFile<I>,
+    journal: Journal<I>,
+    buffer: LogBuffer,
+    /// The kernel writes from the buffer without looking its pages up.
+    is_registered: bool,
+    queues: ConsumeQueues,
 }
 
-impl Progress {
-    /// How much of the work is done.
-    pub fn percent(&self) -> u64 {
-        match self {
-            Self::Recovering { .. } | Self::Rebuilding => 0,
-            Self::Read {
-                read_bytes,
-                total_bytes,
-            } => read_bytes * 100 / (*total_bytes).max(1),
-            Self::Opened { .. } => 100,
-        }
-    }
-}
-
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Recovering { from } => {
-                write!(
-                    f,
-                    "the store was not closed cleanly: reading its log from {from} on"
-                )
-            }
-            Self::Rebuilding => write!(
-                f,
-                "the queue files do not fit the log: making them again from all of it"
-            ),
-            Self::Read {
-                read_bytes,
-                total_bytes,
-            } => write!(
-                f,
-                "read {} of {} MiB of the log ({} %)",
-                read_bytes >> 20,
-                total_bytes >> 20,
-                self.percent()
-            ),
-            Self::Opened {
-                log_min,
-                log_max,
-                queues,
-                recovered_messages,
-            } => write!(
-                f,
-                "store opened: log {log_min}..{log_max}, {queues} queues, {recovered_messages} messages read from the log"
-            ),
-        }
-    }
+/// What was found in them.
+struct Recovered<I: Io> {
+    tail: u64,
+    reached: Reached,
+    checkpointed: u64,
+    acknowledged: Acknowledged<I>,
+    index: Option<Index<I>>,
+    /// What the log has of the tail's block.
+    tail_block: Vec<u8>,
+    first_store_time_ms: Option<i64>,
 }
 
 impl<I: Io> Store<I> {
-    /// Opens the store, or makes a new one, and starts what works in its background.
+    /// Opens the store, or makes a new one, and starts its background tasks.
     pub async fn open(
         io: I,
         config: StoreConfig,
         mut progress: impl FnMut(Progress),
     ) -> Result<Rc<Self>, StoreError> {
         config.check()?;
-        let dir = config.dir.clone();
-        let lock = lock(&io, &config).await?;
-        let texts = TextFiles::open(io.clone(), &dir.join("config")).await?;
-        let abort = Abort::new(io.clone(), &dir);
-        let left = abort.left().await?;
-        // Until RocketMQ's messages are taken over, a start that is cut short is to know of them.
-        if left != Left::OpenByRocketMq {
-            abort.mark().await?;
-        }
-        let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);
-        let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend)
-            .await?
-            .with_zeros_ahead(config.zeros_ahead_bytes);
-        let queue_files = QueueFiles::new(io.clone(), dir.join("consumequeue"));
-        // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
-        io.sync_dir(&dir)
-            .await
-            .map_err(StoreError::io("sync", &dir))?;
-        let checkpoint = CheckpointFile::new(io.clone(), &dir);
-        let memory = |what| move |source| StoreError::Memory { what, source };
-        let buffer = LogBuffer::new(config.log_buffer_bytes).map_err(memory("the log buffer"))?;
-        let registered = io.register(&buffer);
-        let mut queues = ConsumeQueues::new(config.consume_queue_memory_bytes, config.pages)
-            .map_err(memory("the ConsumeQueues"))?;
+        let mut parts = Parts::open(&io, &config).await?;
+        let recovered = parts.recover(&io, &config, &mut progress).await?;
+        parts.segments.prepare_first(recovered.tail).await?;
+        let store = Rc::new(Self::assemble(io, config, parts, recovered));
+        store.restore_scrub().await?;
+        store.start_background();
+        Ok(store)
+    }
 
-        let journal = Journal::new(io.clone(), dir.join("queuejournal"));
-        let files = Files {
-            segments: &segments,
-            queue_files: &queue_files,
-            checkpoint: &checkpoint,
-            journal: &journal,
-        };
-        let now_ms = io.now().unix_ms;
-        let mut recovery = Recovery::new(&config, files, &mut queues, now_ms);
-        let tail = recovery.run(left, &mut progress).await?;
-        if left == Left::OpenByRocketMq {
-            abort.mark().await?;
-        }
-        let was_closed = left == Left::Closed;
-        let (reached, messages) = (recovery.reached, recovery.messages);
-        let last_store_time_ms = reached.store_time_ms;
-        let checkpointed = recovery.checkpointed;
-        let acknowledged =
-            Acknowledged::open(io.clone(), &dir, config.flush, &segments, tail).await?;
-        let index = match config.index {
-            Some(shape) => {
-                let log = (segments.min_position().unwrap_or(0), tail);
-                let mark = recovery.index;
-                Some(
-                    Index::open(io.clone(), dir.join("index"), shape, mark, was_closed, log)
-                        .await?,
-                )
-            }
-            None => None,
-        };
-        let in_block = (tail - floor(tail)) as usize;
-        let block = match in_block {
-            0 => Vec::new(),
-            _ => segments
-                .read(floor(tail), in_block)
-                .await?
-                .map_or_else(Vec::new, |block| block[..in_block].to_vec()),
-        };
-        progress(Progress::Opened {
-            log_min: segments.min_position().unwrap_or(0),
-            log_max: tail,
-            queues: queues.all().count(),
-            recovered_messages: messages,
-        });
-        let first_store_time_ms = first_store_time(&segments, tail).await?;
-        segments.prepare_first(tail).await?;
-        let store = Rc::new(Store {
+    fn assemble(io: I, config: StoreConfig, parts: Parts<I>, recovered: Recovered<I>) -> Self {
+        let state = state(&config, parts.buffer, parts.queues, &recovered);
+        Store {
             cold: BlockCache::new(config.cold_cache_bytes),
             unreadable: Default::default(),
             scrub: Default::default(),
-            state: RefCell::new(State {
-                log: CommitLog::new(buffer, config.segment_bytes, tail, &block)
-                    .with_writes_up_to(config.max_unflushed_bytes),
-                queues,
-                pending: VecDeque::new(),
-                arrivals: Vec::new(),
-                committed: tail,
-                dispatched: tail,
-                last_dispatched: reached.last_record,
-                dispatched_messages: 0,
-                committed_time_ms: last_store_time_ms,
-                last_store_time_ms,
-                first_store_time_ms,
-                fence: None,
-                full: Full::default(),
-                closing: false,
-            }),
-            segments: Rc::new(segments),
-            queue_files,
-            journal,
-            index,
-            checkpoint,
-            acknowledged,
-            texts,
+            state: RefCell::new(state),
+            segments: Rc::new(parts.segments),
+            queue_files: parts.queue_files,
+            journal: parts.journal,
+            index: recovered.index,
+            checkpoint: parts.checkpoint,
+            acknowledged: recovered.acknowledged,
+            texts: parts.texts,
             work: Notify::default(),
             committed: Default::default(),
             room: Default::default(),
@@ -209,25 +93,22 @@ impl<I: Io> Store<I> {
             deleted: RefCell::default(),
             removable: RefCell::default(),
             deletions: Cell::new(0),
-            lock: Cell::new(Some(lock)),
-            flushed: Cell::new(tail),
+            lock: Cell::new(Some(parts.lock)),
+            flushed: Cell::new(recovered.tail),
             is_flushing: Cell::new(false),
             flush_done: Default::default(),
-            checkpointed: Cell::new(checkpointed),
+            checkpointed: Cell::new(recovered.checkpointed),
             distrusted: Cell::new(false),
             block_due_ns: Cell::new(0),
             retention: RefCell::new(config.retention.clone()),
             wanted: Default::default(),
             counters: Counters {
-                registered: Cell::new(registered),
+                registered: Cell::new(parts.is_registered),
                 ..Counters::default()
             },
             io,
             config,
-        });
-        store.restore_scrub().await?;
-        store.start_background();
-        Ok(store)
+        }
     }
 
     fn start_background(self: &Rc<Self>) {
@@ -256,6 +137,131 @@ impl<I: Io> Store<I> {
     }
 }
 
+fn state<I: Io>(
+    config: &StoreConfig,
+    buffer: LogBuffer,
+    queues: ConsumeQueues,
+    recovered: &Recovered<I>,
+) -> State {
+    let Recovered { tail, reached, .. } = *recovered;
+    let log = CommitLog::new(buffer, config.segment_bytes, tail, &recovered.tail_block);
+    State {
+        log: log.with_writes_up_to(config.max_unflushed_bytes),
+        queues,
+        pending: VecDeque::new(),
+        arrivals: Vec::new(),
+        committed: tail,
+        dispatched: tail,
+        last_dispatched: reached.last_record,
+        dispatched_messages: 0,
+        committed_time_ms: reached.store_time_ms,
+        last_store_time_ms: reached.store_time_ms,
+        first_store_time_ms: recovered.first_store_time_ms,
+        fence: None,
+        full: Full::default(),
+        closing: false,
+    }
+}
+
+impl<I: Io> Parts<I> {
+    async fn open(io: &I, config: &StoreConfig) -> Result<Self, StoreError> {
+        let dir = &config.dir;
+        let lock = lock(io, config).await?;
+        let texts = TextFiles::open(io.clone(), &dir.join("config")).await?;
+        let abort = Abort::new(io.clone(), dir);
+        let left = abort.left().await?;
+        let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);
+        let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend)
+            .await?
+            .with_zeros_ahead(config.zeros_ahead_bytes);
+        // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
+        let synced = io.sync_dir(dir).await;
+        synced.map_err(StoreError::io("sync", dir))?;
+        let memory = |what| move |source| StoreError::Memory { what, source };
+        let buffer = LogBuffer::new(config.log_buffer_bytes).map_err(memory("the log buffer"))?;
+        let queues = ConsumeQueues::new(config.consume_queue_memory_bytes, config.pages)
+            .map_err(memory("the ConsumeQueues"))?;
+        Ok(Self {
+            lock,
+            abort,
+            left,
+            texts,
+            segments,
+            queue_files: QueueFiles::new(io.clone(), dir.join("consumequeue")),
+            checkpoint: CheckpointFile::new(io.clone(), dir),
+            journal: Journal::new(io.clone(), dir.join("queuejournal")),
+            is_registered: io.register(&buffer),
+            buffer,
+            queues,
+        })
+    }
+
+    async fn recover(
+        &mut self,
+        io: &I,
+        config: &StoreConfig,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<Recovered<I>, StoreError> {
+        let files = Files {
+            segments: &self.segments,
+            queue_files: &self.queue_files,
+            checkpoint: &self.checkpoint,
+            journal: &self.journal,
+        };
+        let evidence = evidence::gather(io, config, self.left, &files).await?;
+        let plan = decide::decide(&evidence);
+        // Until RocketMQ's messages are taken over, a start that is cut short must find its mark again.
+        if self.left != Left::OpenByRocketMq {
+            self.abort.mark().await?;
+        }
+        let mut recovery = Recovery::new(config, files, &mut self.queues, &plan);
+        let tail = recovery.carry_out(&plan, progress).await?;
+        let (reached, checkpointed, mark) =
+            (recovery.reached, recovery.checkpointed, recovery.index);
+        let recovered_messages = recovery.messages;
+        if self.left == Left::OpenByRocketMq {
+            self.abort.mark().await?;
+        }
+        let (dir, log) = (&config.dir, &self.segments);
+        let note = evidence.note;
+        let acknowledged =
+            Acknowledged::open(io.clone(), dir, config.flush, log, tail, note).await?;
+        let log_min = log.min_position().unwrap_or(0);
+        let index = match config.index {
+            Some(shape) => {
+                let (dir, range) = (dir.join("index"), (log_min, tail));
+                let opened = Index::open(io.clone(), dir, shape, mark, plan.was_closed, range);
+                Some(opened.await?)
+            }
+            None => None,
+        };
+        progress(Progress::Opened {
+            log_min,
+            log_max: tail,
+            queues: self.queues.all().count(),
+            recovered_messages,
+        });
+        Ok(Recovered {
+            tail,
+            reached,
+            checkpointed,
+            acknowledged,
+            index,
+            tail_block: tail_block(log, tail).await?,
+            first_store_time_ms: first_store_time(log, tail).await?,
+        })
+    }
+}
+
+async fn tail_block<I: Io>(segments: &Segments<I>, tail: u64) -> Result<Vec<u8>, StoreError> {
+    let in_block = (tail - floor(tail)) as usize;
+    if in_block == 0 {
+        return Ok(Vec::new());
+    }
+    let block = segments.read(floor(tail), in_block).await?;
+    Ok(block.map_or_else(Vec::new, |block| block[..in_block].to_vec()))
+}
+
 async fn first_store_time<I: Io>(
     segments: &Segments<I>,
     tail: u64,
@@ -264,24 +270,6 @@ async fn first_store_time<I: Io>(
         Some(first) => store_time_at(segments, first).await,
         None => Ok(None),
     }
-}
-
-/// Of the record with which a file of the log begins.
-pub(super) async fn store_time_at<I: Io>(
-    segments: &Segments<I>,
-    start: u64,
-) -> Result<Option<i64>, StoreError> {
-    let mut window = Window::default();
-    let head = window.bytes(segments, start, 8).await?;
-    let Some(Next::Record { size }) = head
-        .and_then(|head| head.first_chunk())
-        .map(|head| Next::read(head, segments.segment_bytes()))
-    else {
-        return Ok(None);
-    };
-    let bytes = window.bytes(segments, start, size).await?;
-    let record = bytes.and_then(|bytes| Record::decode(bytes, Check::Layout).ok());
-    Ok(record.map(|record| record.store_timestamp_ms))
 }
 
 /// The file `lock` is held as long as the store is open (RocketMQ: `DefaultMessageStore.start`).

@@ -52,10 +52,10 @@ pub struct Missing {
 pub(in crate::store) struct Note {
     number: u64,
     pub position: u64,
-    safe: u64,
+    pub safe: u64,
     messages: u64,
     noted_ms: i64,
-    is_sync: bool,
+    pub is_sync: bool,
 }
 
 pub(in crate::store) struct Acknowledged<I: Io> {
@@ -80,9 +80,9 @@ impl<I: Io> Acknowledged<I> {
         flush: Flush,
         segments: &Segments<I>,
         tail: u64,
+        last: Option<Note>,
     ) -> Result<Self, StoreError> {
         let path = dir.join("acknowledged");
-        let last = load(&io, &path).await?;
         let missing = match last {
             Some(note) => note.missing(segments, tail).await?,
             None => None,
@@ -105,12 +105,24 @@ impl<I: Io> Acknowledged<I> {
             missing,
         };
         acknowledged.note(here).await;
+        if acknowledged.has_failed.get() && last.is_some_and(|last| last.is_sync) {
+            acknowledged.forget_sync_mode().await?;
+        }
         acknowledged
             .io
             .sync_dir(dir)
             .await
             .map_err(StoreError::io("sync", dir))?;
         Ok(acknowledged)
+    }
+
+    /// The last note says that no more than one write was ever unflushed. Where this run flushes later it must not stay.
+    async fn forget_sync_mode(&self) -> Result<(), StoreError> {
+        if self.is_sync {
+            return Ok(());
+        }
+        let removed = self.io.remove_file(&self.path).await;
+        removed.map_err(StoreError::io("remove", &self.path))
     }
 
     /// Everything before this has been acknowledged. That it cannot be noted keeps nobody from being served.
@@ -163,7 +175,9 @@ impl<I: Io> Acknowledged<I> {
     }
 }
 
-async fn load<I: Io>(io: &I, path: &Path) -> Result<Option<Note>, StoreError> {
+/// The last note of the store in this folder.
+pub(in crate::store) async fn load<I: Io>(io: &I, dir: &Path) -> Result<Option<Note>, StoreError> {
+    let path = &dir.join("acknowledged");
     let file = match io.open(path, OpenOptions::default()).await {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -204,6 +218,18 @@ fn tell(dir: &Path, missing: &Missing, tail: u64) {
 }
 
 impl Note {
+    #[cfg(test)]
+    pub fn of(safe: u64, is_sync: bool) -> Self {
+        Self {
+            number: 1,
+            position: safe,
+            safe,
+            messages: 0,
+            noted_ms: 0,
+            is_sync,
+        }
+    }
+
     async fn missing<I: Io>(
         &self,
         segments: &Segments<I>,

@@ -12,7 +12,7 @@ use crate::mem::{BLOCK_BYTES, LogBuffer, LogSlice};
 use crate::message::blank_record;
 
 /// Longest log write. Longer ones would make the batch behind it wait without saving much.
-const MAX_WRITE_BYTES: u64 = 1 << 20;
+pub(in crate::store) const MAX_WRITE_BYTES: u64 = 1 << 20;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Left at the end of every segment, for the blank record.
 pub(in crate::store) const BLANK_BYTES: usize = 8;

@@ -6,8 +6,8 @@
 //!
 //! | proof | because |
 //! |---|---|
-//! | the checkpoint is behind the place | it was written once everything before it was on the device |
-//! | a record stands `max_unflushed_bytes` or further behind it, with its own position and right CRCs | nothing is written there before the place itself was flushed |
+//! | the checkpoint, or `safe` of the file `acknowledged`, is behind the place | both are written once everything before them is durable |
+//! | a record stands further behind it than an unflushed write can end (`max_unflushed_bytes`; one write in sync mode), with its own position and right CRCs | nothing is written there before the place itself was flushed |
 //!
 //! Records that are nearer prove nothing: of what was not flushed a power cut keeps any sectors it likes. Without a proof
 //! it is the end. With one nothing is changed, and the start is refused, unless it was told to go on behind the gap
@@ -50,8 +50,8 @@ pub struct Damage {
 /// Why the log has not ended there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Everything before this position was on the device when the checkpoint was written.
-    Checkpoint(u64),
+    /// Everything before this position was durable, by the checkpoint or the file `acknowledged`.
+    Durable(u64),
     /// A record stands here, further behind than what was not flushed can be.
     Record(u64),
 }
@@ -59,11 +59,8 @@ pub enum Proof {
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Checkpoint(position) => {
-                write!(
-                    f,
-                    "the checkpoint says that the log was whole up to {position}"
-                )
+            Self::Durable(position) => {
+                write!(f, "the log was durable up to {position}")
             }
             Self::Record(position) => write!(f, "a whole message stands behind it at {position}"),
         }
@@ -81,8 +78,10 @@ pub(in crate::store) struct Gap {
 pub(in crate::store) struct Known<'a, I: Io> {
     pub segments: &'a Segments<I>,
     pub config: &'a StoreConfig,
-    /// Position of the checkpoint, 0 without one.
+    /// Up to here the log was durable at some time; 0 if that is not known.
     pub flushed_to: u64,
+    /// No write that was not flushed ends further than this behind the log's end.
+    pub unflushed_bytes: u64,
 }
 
 impl<I: Io> Known<'_, I> {
@@ -90,7 +89,7 @@ impl<I: Io> Known<'_, I> {
     pub async fn damage_at(&self, position: u64) -> Result<Option<Damage>, StoreError> {
         let damage = |proof| Ok(Some(Damage { position, proof }));
         if position < self.flushed_to {
-            return damage(Proof::Checkpoint(self.flushed_to));
+            return damage(Proof::Durable(self.flushed_to));
         }
         let from = self.end_of_unflushed(position);
         let log_end = self.segments.end().unwrap_or(0);
@@ -120,7 +119,7 @@ impl<I: Io> Known<'_, I> {
 
     /// What was written since the last flush ends before this, if the log ends at `end`: with that flush or behind it.
     fn end_of_unflushed(&self, end: u64) -> u64 {
-        let bound = self.config.max_unflushed_bytes + 2 * BLOCK_BYTES as u64;
+        let bound = self.unflushed_bytes + 2 * BLOCK_BYTES as u64;
         floor(end).saturating_add(bound)
     }
 

@@ -189,6 +189,7 @@ impl<I: Io> Store<I> {
             segments: &self.segments,
             config: &self.config,
             flushed_to: 0,
+            unflushed_bytes: self.config.max_unflushed_bytes,
         };
         let next = known.first_record(at + 1, end).await?.unwrap_or(end);
         if at >= self.log_min() {

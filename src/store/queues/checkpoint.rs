@@ -138,7 +138,8 @@ impl Slot for WithTimes {
     fn decode(block: &[u8]) -> Option<(u64, Self)> {
         let bytes = block.get(..END)?;
         let number = |at: usize| bytes[at..].first_chunk().map(|n| u64::from_be_bytes(*n));
-        let holds = |at: usize| bytes[at..].starts_with(&crc32fast::hash(&bytes[..at]).to_be_bytes());
+        let holds =
+            |at: usize| bytes[at..].starts_with(&crc32fast::hash(&bytes[..at]).to_be_bytes());
         let is_whole = bytes.starts_with(MAGIC) && holds(CRC_AT);
         let times: Times = *bytes[TIMES_AT..].first_chunk().filter(|_| is_whole)?;
         let mark = bytes[MARK_AT..].first_chunk().and_then(Mark::decode);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::{error, warn};
 
-use super::checkpoint::{Checkpoint, Found};
+use super::checkpoint::Checkpoint;
 use super::entry::ENTRY_BYTES;
 use super::files::AT_ONCE;
 use super::journal::{Block, Origin, Reached};
@@ -133,6 +133,7 @@ impl<I: Io> Store<I> {
             store_time_ms: reached.store_time_ms,
             queues_digest,
             index,
+            durable_to: self.flushed.get().max(reached.position),
         };
         self.save_checkpoint(&checkpoint).await
     }
@@ -143,13 +144,18 @@ impl<I: Io> Store<I> {
             return Ok(());
         }
         let index = self.save_index().await?;
-        let Found::Ours(before) = self.checkpoint.load().await? else {
+        let Some(before) = self.checkpoint.saved() else {
             return Ok(());
         };
         // A restart that finds the log shorter than the index would make all of the index again.
         let position = self.state.borrow().dispatched;
         self.flush_log(position).await?;
-        self.save_checkpoint(&Checkpoint { index, ..before }).await
+        self.save_checkpoint(&Checkpoint {
+            index,
+            durable_to: self.flushed.get().max(before.durable_to),
+            ..before
+        })
+        .await
     }
 
     async fn save_index(&self) -> Result<Option<crate::store::index::Mark>, StoreError> {

@@ -2,14 +2,14 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::super::StoreError;
-use super::super::queues::entry::BLANK;
-use super::super::queues::entry::Entry;
-use super::super::queues::files::{AT_ONCE, Found};
-use super::super::queues::journal::Reached;
 use super::{Mismatch, Recovery, Window};
 use crate::io::Io;
 use crate::message::{Check, Record};
+use crate::store::StoreError;
+use crate::store::queues::entry::BLANK;
+use crate::store::queues::entry::Entry;
+use crate::store::queues::files::{AT_ONCE, Found};
+use crate::store::queues::journal::Reached;
 
 impl<I: Io> Recovery<'_, I> {
     /// From their files, without what is ahead of a position: that is read from the log.

@@ -3,20 +3,21 @@
 use hashbrown::HashMap;
 use tracing::warn;
 
-use super::super::StoreError;
-use super::super::queues::entry::Entry;
-use super::super::queues::files::MAX_QUEUE_ID;
-use super::super::queues::journal::{Item, Origin, QueueItem, Reached, Reader};
-use super::super::queues::memory::QueueIndex;
 use super::{IsKept, Next, Recovery, Window};
 use crate::io::Io;
 use crate::message::{Check, Record};
+use crate::store::StoreError;
+use crate::store::queues::entry::Entry;
+use crate::store::queues::files::MAX_QUEUE_ID;
+use crate::store::queues::journal::{Item, Origin, QueueItem, Reached, Reader};
+use crate::store::queues::memory::QueueIndex;
 
 impl<I: Io> Recovery<'_, I> {
     /// From the newest generation that is whole and of this log.
     pub(super) async fn restore_from_journal(
         &mut self,
         log_min: u64,
+        is_certain: bool,
     ) -> Result<Option<Origin>, StoreError> {
         for generation in self.journal.generations().await? {
             let mut reader = self.journal.reader(generation).await?;
@@ -28,7 +29,7 @@ impl<I: Io> Recovery<'_, I> {
                 && self.have_folders().await?
             {
                 let origin = reader.origin();
-                self.journal.go_on(reader).await?;
+                self.journal.go_on(reader, is_certain).await?;
                 return Ok(Some(origin));
             }
             self.queues.clear();

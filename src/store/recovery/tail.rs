@@ -1,24 +1,20 @@
 //! What is done to the log behind its end after a crash, and to what may not have been flushed.
 
-use super::super::StoreError;
-use super::super::commit_log::{ceil, floor};
-use super::super::log::reader::READ_BYTES;
 use super::Recovery;
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
+use crate::store::StoreError;
+use crate::store::log::buffer::{ceil, floor};
+use crate::store::log::reader::READ_BYTES;
 
 impl<I: Io> Recovery<'_, I> {
-    /// Where nothing is any more that was written since this file is the log's. What was flushed is in the log, so the log
-    /// ends at or behind the last flush; no write ends further behind it than `StoreConfig::max_unflushed_bytes`, rounded
-    /// to a block. Whoever starts after a crash flushes and wipes before anything is written,
-    /// and a wipe that is cut short begins anew at an end that is again not before that last flush: what an earlier crash
-    /// left is gone. A file that had been another one before may hold anything else behind it; but its records say another
-    /// position (`segments.rs`).
-    pub(super) fn end_of_unflushed(&self, tail: u64) -> u64 {
-        ceil(tail) + self.config.max_unflushed_bytes + BLOCK_BYTES as u64
-    }
-
     /// Makes zeros of what is behind the end of the log, up to `wipe_to` in its last file.
+    ///
+    /// Bytes behind that are not of this log. What was flushed is in it, so it ends at or behind the last flush, and no
+    /// write ends further behind that flush than `StoreConfig::max_unflushed_bytes`, rounded to a block. A start after a
+    /// crash wipes and flushes before it appends. A wipe that is cut short starts again at an end that is not ahead of that
+    /// flush, so the leftovers of an earlier crash are wiped as well. A recycled file may hold anything further behind; its
+    /// records state other positions (`segments.rs`).
     pub(super) async fn wipe_behind(&self, tail: u64, wipe_to: u64) -> Result<(), StoreError> {
         let segment_bytes = self.config.segment_bytes;
         let segment = self.segments.start_of(tail);

@@ -96,6 +96,21 @@ fn message<'a>(body: &'a [u8], properties: &'a str) -> Message<'a> {
     }
 }
 
+/// From now on these files, which are opened for each write, stay as they are.
+fn keep_as_they_are(sim: &Sim, names: &[&'static str]) {
+    for name in names {
+        let rule = Rule::new(Fault::Io).of(Op::Open).on(name);
+        sim.host("a").inject(rule);
+    }
+}
+
+async fn remove_journal(sim: &Sim) {
+    let io = sim.host("a");
+    for file in io.list(Path::new("/store/queuejournal")).await.unwrap() {
+        io.remove_file(&file.path).await.unwrap();
+    }
+}
+
 async fn append(sim: &Sim, store: &SimStore, topic: &str, body: &[u8]) -> Appended {
     let queue = store.queue(topic, 0);
     store.wait_for_room(body.len() + 512).await;

@@ -195,11 +195,13 @@ fn absurd_sizes_are_no_record() {
 fn stale_records_stay_gone_when_it_crashes_twice() {
     each(async |sim, flush| {
         let store = open(sim, flush).await;
+        keep_as_they_are(sim, &["acknowledged"]);
         let mut sent = Vec::new();
         for n in 0..40 {
             sent.push(send(sim, &store, "A", &[n; 1000]).await);
         }
         sim.crash("a");
+        sim.host("a").heal();
         write_file(sim, LOG, sent[3].physical_offset, &[0; 4]).await;
         let store = open(sim, flush).await;
         assert_eq!(store.tail(), sent[2].end);

@@ -74,6 +74,7 @@ impl<I: Io> LogFiles<I> {
             segments: &self.segments,
             config: &self.config,
             flushed_to: self.flushed_to,
+            unflushed_bytes: self.config.max_unflushed_bytes,
         }
     }
 

@@ -103,7 +103,7 @@ impl<'a, I: Io, L: Listener> Check<'a, I, L> {
         let found = CheckpointFile::new(io.clone(), &subject.dir).load().await?;
         let checkpoint = match found {
             checkpoint::Found::Ours(checkpoint) => Some(checkpoint),
-            checkpoint::Found::Times { .. } | checkpoint::Found::None => None,
+            checkpoint::Found::Times { .. } | checkpoint::Found::None { .. } => None,
         };
         let left = Abort::new(io.clone(), &subject.dir).left().await?;
         Ok(Self {

@@ -22,8 +22,12 @@ pub(in crate::store) use block::{Block, Item, Origin, Part, QueueItem, Reached};
 pub(in crate::store) use read::Reader;
 
 use crate::io::{Durability, File, Io, OpenOptions, pause};
+use crate::mem::AlignedBuf;
 use crate::store::StoreError;
 use crate::store::names::{offset_name, parse_offset_name};
+
+/// Bytes read and written at a time when a generation is written again.
+const REWRITTEN_AT_ONCE: u64 = 4 << 20;
 
 pub(in crate::store) struct Journal<I: Io> {
     io: I,
@@ -195,17 +199,42 @@ impl<I: Io> Journal<I> {
         Reader::new(file, path, generation).await
     }
 
-    /// Goes on with what was read, and removes the other generations.
-    pub async fn go_on(&self, reader: Reader<I>) -> Result<(), StoreError> {
+    /// Goes on with what was read, and removes the other generations. Unless its writer said that everything was durable,
+    /// it is written again first: a flush may have failed before the process ended, and the kernel then holds what it
+    /// dropped to be clean.
+    pub async fn go_on(&self, reader: Reader<I>, is_certain: bool) -> Result<(), StoreError> {
         let (generation, reached) = (reader.generation(), reader.reached());
         let Some(current) = reader.into_current() else {
-            unreachable!("only what counts is gone on with");
+            unreachable!("only a generation that counts is continued");
         };
-        // Whoever wrote it may have been killed before it was flushed.
+        if !is_certain {
+            self.write_again(&current).await?;
+        }
         self.make_durable(&current).await?;
         self.put.set(reached);
         self.current.replace(Some(current));
         self.remove_others(Some(generation)).await
+    }
+
+    /// The same bytes to the same places, which takes no space.
+    async fn write_again(&self, current: &Current<I>) -> Result<(), StoreError> {
+        let path = self.path(current.generation);
+        let mut at = 0;
+        while at < current.end {
+            let len = (current.end - at).min(REWRITTEN_AT_ONCE) as usize;
+            let buf = AlignedBuf::with_room_for(len);
+            let (read, buf) = current.file.read_at(buf, len, at).await;
+            let read = read.map_err(StoreError::io("read", &path))?.min(len);
+            if read == 0 {
+                let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                return Err(StoreError::io("read", &path)(short));
+            }
+            let bytes = buf[..read].to_vec();
+            let (written, _) = current.file.write_at(bytes, at, Durability::Written).await;
+            written.map_err(StoreError::io("write", &path))?;
+            at += read as u64;
+        }
+        Ok(())
     }
 
     /// Nothing in it counts any more.

@@ -2,15 +2,17 @@
 
 use tracing::warn;
 
-use super::super::damage::{self, Known};
-use super::super::queues::entry::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES};
-use super::super::queues::files::MAX_QUEUE_ID;
-use super::super::queues::journal::{Origin, Reached};
-use super::super::queues::memory::{QueueBounds, QueueIndex};
-use super::super::{Progress, StoreError};
-use super::{IsKept, KEEP_SHARE, Mismatch, Next, Recovery, Window, entry_tags};
+use super::{IsKept, KEEP_SHARE, Mismatch, Next, Recovery, Window};
 use crate::io::Io;
 use crate::message::{Check, Record, sys_flag};
+use crate::store::StoreError;
+use crate::store::entry_tags::entry_tags;
+use crate::store::log::damage::Known;
+use crate::store::progress::Progress;
+use crate::store::queues::entry::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES};
+use crate::store::queues::files::MAX_QUEUE_ID;
+use crate::store::queues::journal::{Origin, Reached};
+use crate::store::queues::memory::{QueueBounds, QueueIndex};
 
 impl<'a, I: Io> Recovery<'a, I> {
     /// Reads records to the end of the log.
@@ -69,10 +71,7 @@ impl<'a, I: Io> Recovery<'a, I> {
     /// End of the last file of the log that has something: those behind it were made ahead.
     async fn last_begun_file(&self) -> Result<u64, StoreError> {
         for start in self.segments.starts().into_iter().rev() {
-            if super::super::open::store_time_at(self.segments, start)
-                .await?
-                .is_some()
-            {
+            if super::store_time_at(self.segments, start).await?.is_some() {
                 return Ok(start + self.config.segment_bytes);
             }
         }
@@ -119,7 +118,8 @@ impl<'a, I: Io> Recovery<'a, I> {
         Known {
             segments: self.segments,
             config: self.config,
-            flushed_to: self.flushed_to,
+            flushed_to: self.durable_to,
+            unflushed_bytes: self.unflushed_bytes,
         }
     }
 
@@ -142,37 +142,6 @@ impl<'a, I: Io> Recovery<'a, I> {
         self.lost_bytes += gap.to - gap.from;
         self.gap = Some(gap);
         Ok((gap.to > position).then_some(gap.to))
-    }
-
-    /// Whether the log's files reach from one end to the other; made anew, without a message, where that was asked for.
-    pub(super) async fn find_missing_files(&mut self) -> Result<(), StoreError> {
-        let log = self.segments.min_position().zip(self.segments.end());
-        let is_there = log.is_some_and(|(min, end)| (min..=end).contains(&self.flushed_to));
-        if is_there || self.flushed_to == 0 && log.is_some() {
-            return Ok(());
-        }
-        let has_messages = || async {
-            let queues = self.queue_files.find_all().await?;
-            Ok(self.flushed_to > 0 || queues.iter().any(|queue| queue.max > 0))
-        };
-        if !has_messages().await? {
-            return Ok(());
-        }
-        if !self.config.skip_damaged {
-            let dir = self.config.dir.clone();
-            return Err(damage::missing(dir, log, self.flushed_to));
-        }
-        tracing::error!(
-            position = self.flushed_to,
-            "files of the log are missing: going on without them"
-        );
-        let last = self.segments.start_of(self.flushed_to);
-        let mut start = log.map_or(last, |(_, end)| end);
-        while start <= last {
-            self.segments.file_or_create(start).await?;
-            start += self.config.segment_bytes;
-        }
-        Ok(())
     }
 
     pub(super) async fn next_in(

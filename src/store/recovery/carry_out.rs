@@ -1,0 +1,315 @@
+//! Carrying out what was decided. Nothing else of a start changes the log.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tracing::{error, warn};
+
+use super::Recovery;
+use super::decide::{End, LogFiles, Plan, Source};
+use crate::io::Io;
+use crate::store::StoreError;
+use crate::store::log::damage;
+use crate::store::progress::Progress;
+use crate::store::queues::checkpoint::Checkpoint;
+use crate::store::queues::entry::BLANK;
+use crate::store::queues::files::AT_ONCE;
+use crate::store::queues::journal::{Block, Origin, Reached};
+use crate::store::queues::memory::QueueIndex;
+
+impl<I: Io> Recovery<'_, I> {
+    /// Restores the queues and returns the end of the log.
+    pub async fn carry_out(
+        &mut self,
+        plan: &Plan,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<u64, StoreError> {
+        self.complete_log(plan.log).await?;
+        if !plan.was_closed {
+            self.write_checkpoint_again().await?;
+        }
+        let Some(log_min) = self.segments.min_position() else {
+            self.begin_anew(0, Origin::Usual).await?;
+            return Ok(0);
+        };
+        let (origin, from) = self.read_everything(plan, log_min, progress).await?;
+        self.raise_minimums(log_min).await?;
+        let tail = self.reached.position;
+        if let End::Wiped { up_to } = plan.end(origin, tail) {
+            self.wipe_behind(tail, up_to).await?;
+            // What a killed process wrote but did not flush is about to be shown to consumers.
+            if !mutant!(RecoveredNotFlushed) {
+                self.write_again(from, tail).await?;
+                self.segments.sync_from(from.min(tail)).await?;
+            }
+        }
+        if origin != Origin::Usual {
+            self.keep().await?;
+            self.begin(Origin::Usual).await?;
+        }
+        Ok(tail)
+    }
+
+    async fn write_checkpoint_again(&self) -> Result<(), StoreError> {
+        match self.checkpoint.write_again().await {
+            Err(error) if error.is_no_space() => {
+                warn!(%error, "the checkpoint cannot be written again");
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
+    async fn complete_log(&self, log: LogFiles) -> Result<(), StoreError> {
+        match log {
+            LogFiles::Complete => Ok(()),
+            LogFiles::Missing => {
+                let dir = self.config.dir.clone();
+                let log = self.segments.min_position().zip(self.segments.end());
+                Err(damage::missing(dir, log, self.durable_to))
+            }
+            LogFiles::Replaced { from, to } => {
+                error!(
+                    position = self.durable_to,
+                    "files of the log are missing: going on without them"
+                );
+                let mut start = from;
+                while start <= to {
+                    self.segments.file_or_create(start).await?;
+                    start += self.config.segment_bytes;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// From the first source that fits the log, and the log to its end. Returns what the store was, and where the log was
+    /// read from.
+    async fn read_everything(
+        &mut self,
+        plan: &Plan,
+        log_min: u64,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<(Origin, u64), StoreError> {
+        for source in &plan.sources {
+            if *source == Source::Log {
+                progress(Progress::Rebuilding);
+            }
+            let Some(origin) = self.restore(source, plan, log_min).await? else {
+                continue;
+            };
+            let origin = plan.origin(origin);
+            // A rebuild that was cut short goes on: the files are no further than it was.
+            self.checkpointed = self.checkpointed.min(self.reached.position);
+            let from = self.reached.position;
+            if !plan.was_closed {
+                progress(Progress::Recovering { from });
+            }
+            if let Ok(()) = self.read_log(origin, progress).await? {
+                return Ok((origin, from));
+            }
+        }
+        unreachable!("queues made from all of the log fit it")
+    }
+
+    /// `None`: this source does not fit the log.
+    async fn restore(
+        &mut self,
+        source: &Source,
+        plan: &Plan,
+        log_min: u64,
+    ) -> Result<Option<Origin>, StoreError> {
+        match *source {
+            Source::Journal => {
+                let is_certain = plan.was_closed;
+                let origin = self.restore_from_journal(log_min, is_certain).await?;
+                if origin.is_none() {
+                    warn!(dir = %self.config.dir.display(), "the journal of the queues is damaged: reading their files");
+                }
+                Ok(origin)
+            }
+            Source::QueueFiles(checkpoint) => {
+                self.restore_from_our_files(&checkpoint, log_min).await
+            }
+            Source::RocketMqFiles => self.restore_from_rocketmq(None, log_min).await,
+            Source::RocketMqFilesUpTo { time_ms } => {
+                self.restore_from_rocketmq(Some(time_ms), log_min).await
+            }
+            Source::Log => {
+                self.begin_anew(log_min, Origin::Rebuilding).await?;
+                Ok(Some(Origin::Rebuilding))
+            }
+        }
+    }
+
+    async fn restore_from_our_files(
+        &mut self,
+        checkpoint: &Checkpoint,
+        log_min: u64,
+    ) -> Result<Option<Origin>, StoreError> {
+        let reached = Reached {
+            position: checkpoint.position,
+            last_record: checkpoint.position,
+            store_time_ms: checkpoint.store_time_ms,
+        };
+        let found = self.queue_files.find_all().await?;
+        let restored = self.restore_from_files(found, reached, log_min).await?;
+        if restored.is_err() || self.queues.saved_digest() != checkpoint.queues_digest {
+            return Ok(None);
+        }
+        // Before the journal counts: entries ahead of the position were erased.
+        self.queue_files.sync().await?;
+        self.begin(Origin::Usual).await?;
+        Ok(Some(Origin::Usual))
+    }
+
+    /// A store that RocketMQ has had. After its clean stop the files of its queues are complete; so are they up to the
+    /// times in its checkpoint after a crash (`CommitLog.recoverAbnormally`). From the beginning of that file of the log on
+    /// they are made again, and so compared with the log.
+    async fn restore_from_rocketmq(
+        &mut self,
+        up_to_ms: Option<i64>,
+        log_min: u64,
+    ) -> Result<Option<Origin>, StoreError> {
+        let found = self.queue_files.find_all().await?;
+        let start = match up_to_ms {
+            None => {
+                let ends = found.iter().filter_map(|found| found.last);
+                let newest = ends.map(|entry| entry.physical_offset).max();
+                newest.map(|newest| self.segments.start_of(newest))
+            }
+            Some(time_ms) => self.newest_file_before(time_ms).await?,
+        };
+        let Some(start) = start else {
+            return Ok(None);
+        };
+        let reached = Reached {
+            position: start,
+            last_record: start,
+            store_time_ms: 0,
+        };
+        let restored = self.restore_from_files(found, reached, log_min).await?;
+        if restored.is_err() {
+            return Ok(None);
+        }
+        self.queue_files.sync().await?;
+        self.begin_trusted(Origin::Foreign).await?;
+        Ok(Some(Origin::Foreign))
+    }
+
+    /// The last file of the log whose first message is not younger than this.
+    async fn newest_file_before(&self, time_ms: i64) -> Result<Option<u64>, StoreError> {
+        for start in self.segments.starts().into_iter().rev() {
+            let first_ms = super::store_time_at(self.segments, start).await?;
+            if first_ms.is_some_and(|first_ms| first_ms <= time_ms) {
+                return Ok(Some(start));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins without queues, to make them from all of the log.
+    async fn begin_anew(&mut self, log_min: u64, origin: Origin) -> Result<(), StoreError> {
+        // A crash halfway must not leave a checkpoint that speaks of files which are gone.
+        self.checkpoint.revoke().await?;
+        self.queues.clear();
+        (self.messages, self.lost_bytes, self.gap) = (0, 0, None);
+        self.keep_queue_ends(log_min).await?;
+        self.queue_files.sync().await?;
+        self.reached = Reached {
+            position: log_min,
+            last_record: log_min,
+            store_time_ms: 0,
+        };
+        self.begin_trusted(origin).await
+    }
+
+    /// Begins a journal that is to count, though the one before did not.
+    async fn begin_trusted(&mut self, origin: Origin) -> Result<(), StoreError> {
+        // Nothing of the one before may count with the new checkpoint.
+        self.journal.discard().await?;
+        self.begin(origin).await?;
+        self.checkpointed = self.reached.position;
+        let checkpoint = Checkpoint {
+            position: self.reached.position,
+            store_time_ms: self.reached.store_time_ms,
+            queues_digest: self.queues.saved_digest(),
+            index: self.index,
+            // However this ends, the next start has the proof, too.
+            durable_to: self.durable_to,
+        };
+        self.checkpoint.save(&checkpoint).await
+    }
+
+    async fn begin(&mut self, origin: Origin) -> Result<(), StoreError> {
+        let (queues, generation) = (&mut *self.queues, self.journal.next_generation());
+        let mut place = 0;
+        let put_some = |block: &mut Block| {
+            while queues.put_row(block, generation, place) {
+                place += 1;
+                if block.is_a_piece() {
+                    return true;
+                }
+            }
+            false
+        };
+        self.journal.begin(origin, self.reached, put_some).await
+    }
+
+    /// Puts what has been read of the log into the journal.
+    pub(super) async fn keep(&mut self) -> Result<(), StoreError> {
+        let Some(generation) = self.journal.generation() else {
+            return Ok(());
+        };
+        let from = self.journal.put().position;
+        self.segments.sync_from(from).await?;
+        let mut block = Block::new();
+        for _ in 0..self.queues.news() {
+            self.queues.put_news(&mut block, generation, u64::MAX);
+        }
+        self.queues.put_gone(&mut block, generation);
+        self.journal.append(block, self.reached).await
+    }
+
+    /// Each queue begins with its first message that is in the log. Files of the log may have gone since the journal spoke
+    /// of the minimums.
+    async fn raise_minimums(&mut self, log_min: u64) -> Result<(), StoreError> {
+        if log_min == 0 {
+            return Ok(());
+        }
+        let queues = self.queues.all();
+        let below = queues.filter(|queue| self.queues.may_begin_below(*queue, log_min));
+        let below: Vec<_> = below.collect();
+        let found = below.iter().map(|queue| self.first_in_log(*queue, log_min));
+        let found: Vec<_> = stream::iter(found).buffered(AT_ONCE).try_collect().await?;
+        for (queue, (min, first_position)) in below.into_iter().zip(found) {
+            self.queues.raise_min(queue, min, first_position);
+        }
+        Ok(())
+    }
+
+    async fn first_in_log(
+        &self,
+        queue: QueueIndex,
+        log_min: u64,
+    ) -> Result<(u64, Option<u64>), StoreError> {
+        let (topic, target) = (self.queues.topic_of(queue), self.queues.queue(queue));
+        let (mut low, mut high) = (target.bounds.min, target.bounds.max);
+        let mut first_position = None;
+        let mut middle = low;
+        while low < high {
+            let entry = match self.queues.resident(queue, middle) {
+                Some(entry) => Some(entry),
+                None => {
+                    let entry = self.queue_files.entry(topic, target.queue_id, middle);
+                    entry.await?.filter(|entry| *entry != BLANK)
+                }
+            };
+            // None: its file is gone with the messages.
+            match entry.filter(|entry| entry.physical_offset >= log_min) {
+                Some(entry) => (high, first_position) = (middle, Some(entry.physical_offset)),
+                None => low = middle + 1,
+            }
+            middle = low.midpoint(high);
+        }
+        Ok((low, first_position))
+    }
+}

@@ -1,0 +1,156 @@
+//! What a start does, decided from everything that it knows.
+//!
+//! | Checkpoint | the queues come from, in this order |
+//! |---|---|
+//! | ours | the journal; the queues' files up to the checkpoint; all of the log |
+//! | RocketMQ's, cleanly stopped | the queues' files, compared from the file of the newest message on; all of the log |
+//! | RocketMQ's, killed | the queues' files up to its times; all of the log |
+//! | none | all of the log |
+//!
+//! The first source that fits the log counts. The rest of the log behind it is read in any case, to its end:
+//!
+//! | A place without the next record | is |
+//! |---|---|
+//! | ahead of what was durable, or with a later record further behind than an unflushed write can be | damage: the start is refused, or told to skip it |
+//! | any other | the end of the log: what is behind is wiped, as far as an unflushed write can reach |
+
+use super::evidence::Evidence;
+use crate::mem::BLOCK_BYTES;
+use crate::store::abort::Left;
+use crate::store::log::buffer::{MAX_WRITE_BYTES, ceil};
+use crate::store::queues::checkpoint::{Checkpoint, Found};
+use crate::store::queues::journal::Origin;
+
+/// RocketMQ's times may be behind or ahead of what is in its files by this (`StoreCheckpoint.getMinTimestamp`).
+const TIME_SLACK_MS: i64 = 3_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Plan {
+    pub log: LogFiles,
+    /// Tried in this order. The last one always fits.
+    pub sources: Vec<Source>,
+    /// Ahead of this position nothing can be the log's end.
+    pub durable_to: u64,
+    /// No write that was not flushed ends further than this behind the log's end.
+    pub unflushed_bytes: u64,
+    /// Everything was flushed and the clean mark written.
+    pub was_closed: bool,
+    /// RocketMQ was the last to write, and has not said how far.
+    pub by_rocketmq: bool,
+    wipe_bytes: u64,
+}
+
+/// Whether the log's files are all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum LogFiles {
+    Complete,
+    /// The start is refused.
+    Missing,
+    /// Files without a message take their places, up to the file of the last position.
+    Replaced {
+        from: u64,
+        to: u64,
+    },
+}
+
+/// Where the queues come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Source {
+    Journal,
+    QueueFiles(Checkpoint),
+    /// After RocketMQ: all that its queues' files have, from the file of the newest message on compared with the log.
+    RocketMqFiles,
+    /// The same, up to this time.
+    RocketMqFilesUpTo {
+        time_ms: i64,
+    },
+    Log,
+}
+
+/// What is done once the end of the log is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum End {
+    /// The log is as it was left.
+    Kept,
+    /// What was read is written again and flushed, and what is behind it wiped up to a position.
+    Wiped { up_to: u64 },
+}
+
+pub(in crate::store) fn decide(evidence: &Evidence) -> Plan {
+    Plan {
+        log: log_files(evidence),
+        sources: sources(evidence),
+        durable_to: evidence.durable_to(),
+        unflushed_bytes: unflushed_bytes(evidence),
+        was_closed: evidence.left == Left::Closed,
+        by_rocketmq: evidence.left == Left::OpenByRocketMq,
+        wipe_bytes: evidence.max_unflushed_bytes,
+    }
+}
+
+fn log_files(evidence: &Evidence) -> LogFiles {
+    let durable_to = evidence.durable_to();
+    let had_messages = durable_to > 0 || evidence.has_entries;
+    if evidence.log_reaches() || !had_messages {
+        return LogFiles::Complete;
+    }
+    if !evidence.skip_damaged {
+        return LogFiles::Missing;
+    }
+    let last = durable_to - durable_to % evidence.segment_bytes;
+    LogFiles::Replaced {
+        from: evidence.log.map_or(last, |(_, end)| end),
+        to: last,
+    }
+}
+
+fn sources(evidence: &Evidence) -> Vec<Source> {
+    match evidence.checkpoint {
+        Found::Ours(checkpoint) => {
+            vec![Source::Journal, Source::QueueFiles(checkpoint), Source::Log]
+        }
+        Found::Times { .. } if evidence.left == Left::Closed => {
+            vec![Source::RocketMqFiles, Source::Log]
+        }
+        // A torn time may be any number.
+        Found::Times { store_time_ms } if store_time_ms <= evidence.now_ms => {
+            let time_ms = store_time_ms - TIME_SLACK_MS;
+            vec![Source::RocketMqFilesUpTo { time_ms }, Source::Log]
+        }
+        Found::Times { .. } | Found::None { .. } => vec![Source::Log],
+    }
+}
+
+/// In sync mode one write is in flight, and the one before it is flushed.
+fn unflushed_bytes(evidence: &Evidence) -> u64 {
+    let was_sync = evidence.note.as_ref().is_some_and(|note| note.is_sync);
+    match was_sync && evidence.is_ours() {
+        true => evidence.max_unflushed_bytes.min(MAX_WRITE_BYTES),
+        false => evidence.max_unflushed_bytes,
+    }
+}
+
+impl Plan {
+    /// How the queues were left is known from where they come from, unless RocketMQ has written since.
+    pub fn origin(&self, of_source: Origin) -> Origin {
+        match of_source {
+            Origin::Usual if self.by_rocketmq => Origin::Foreign,
+            origin => origin,
+        }
+    }
+
+    /// The wipe is bounded by what any mode leaves unflushed: it costs nothing that counts.
+    pub fn end(&self, origin: Origin, tail: u64) -> End {
+        match origin {
+            _ if self.was_closed => End::Kept,
+            Origin::Usual => End::Wiped {
+                up_to: ceil(tail) + self.wipe_bytes + BLOCK_BYTES as u64,
+            },
+            // RocketMQ has no such bound.
+            Origin::Foreign | Origin::Rebuilding => End::Wiped { up_to: u64::MAX },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

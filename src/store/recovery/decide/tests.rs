@@ -1,0 +1,178 @@
+//! Every combination of what a start may find, and the rows of the table one by one.
+
+use super::*;
+use crate::store::log::ack_watermark::Note;
+
+const SEGMENT: u64 = 1 << 30;
+const NOW_MS: i64 = 1_800_000_000_000;
+const MAX_UNFLUSHED: u64 = 256 << 20;
+
+const OURS: Checkpoint = Checkpoint {
+    position: 3 * SEGMENT,
+    store_time_ms: NOW_MS - 10,
+    queues_digest: 0,
+    index: None,
+    durable_to: 3 * SEGMENT + 10,
+};
+
+fn each_evidence(mut take: impl FnMut(Evidence)) {
+    let checkpoints = [
+        Found::Ours(OURS),
+        Found::Times {
+            store_time_ms: NOW_MS - 10,
+        },
+        Found::Times {
+            store_time_ms: NOW_MS + 10,
+        },
+        Found::None { durable_to: 0 },
+        Found::None {
+            durable_to: 3 * SEGMENT + 10,
+        },
+    ];
+    let notes = [
+        None,
+        Some(Note::of(3 * SEGMENT + 20, true)),
+        Some(Note::of(3 * SEGMENT + 20, false)),
+    ];
+    let logs = [
+        None,
+        Some((0, 2 * SEGMENT)),
+        Some((SEGMENT, 4 * SEGMENT)),
+        Some((4 * SEGMENT, 5 * SEGMENT)),
+    ];
+    for left in [Left::Closed, Left::Open, Left::OpenByRocketMq] {
+        for checkpoint in checkpoints {
+            for note in notes {
+                for log in logs {
+                    for bits in 0..4 {
+                        take(Evidence {
+                            left,
+                            checkpoint,
+                            note,
+                            log,
+                            has_entries: bits & 1 > 0,
+                            skip_damaged: bits & 2 > 0,
+                            max_unflushed_bytes: MAX_UNFLUSHED,
+                            segment_bytes: SEGMENT,
+                            now_ms: NOW_MS,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+const ORIGINS: [Origin; 3] = [Origin::Usual, Origin::Foreign, Origin::Rebuilding];
+
+#[test]
+fn whatever_is_found_a_start_is_decided() {
+    let mut seen = 0;
+    each_evidence(|evidence| {
+        seen += 1;
+        let plan = decide(&evidence);
+        let is_last_resort = |source: &Source| *source == Source::Log;
+        assert!(plan.sources.last().is_some_and(is_last_resort));
+        assert_eq!(plan.sources.iter().filter(|s| is_last_resort(s)).count(), 1);
+        // Our journal and our digest of the files count with our checkpoint alone.
+        let is_ours = matches!(evidence.checkpoint, Found::Ours(_));
+        assert_eq!(plan.sources.contains(&Source::Journal), is_ours);
+
+        let reaches = evidence.log.is_some_and(|(min, end)| {
+            plan.durable_to == 0 || min <= plan.durable_to && plan.durable_to <= end
+        });
+        match plan.log {
+            LogFiles::Complete => {
+                assert!(reaches || plan.durable_to == 0 && !evidence.has_entries);
+            }
+            LogFiles::Missing => assert!(!reaches && !evidence.skip_damaged),
+            LogFiles::Replaced { from, to } => {
+                assert!(!reaches && evidence.skip_damaged);
+                assert!(from.is_multiple_of(SEGMENT) && to.is_multiple_of(SEGMENT));
+                assert!(to <= plan.durable_to && plan.durable_to < to + SEGMENT);
+            }
+        }
+
+        // What was proved durable by anything is the end of nothing.
+        let noted = match evidence.is_ours() {
+            true => evidence.note.map_or(0, |note| note.safe),
+            false => 0,
+        };
+        assert!(plan.durable_to >= noted.max(evidence.checkpoint.durable_to()));
+        assert!(plan.unflushed_bytes <= evidence.max_unflushed_bytes);
+
+        for origin in ORIGINS.map(|origin| plan.origin(origin)) {
+            let tail = plan.durable_to + 5;
+            match plan.end(origin, tail) {
+                End::Kept => assert_eq!(evidence.left, Left::Closed),
+                End::Wiped { up_to } => {
+                    assert!(evidence.left != Left::Closed);
+                    // In any mode: more than one write may have been on its way.
+                    assert!(up_to >= tail.saturating_add(MAX_UNFLUSHED));
+                    let is_bounded = up_to < u64::MAX;
+                    assert!(!is_bounded || evidence.left == Left::Open);
+                }
+            }
+        }
+    });
+    assert_eq!(seen, 3 * 5 * 3 * 4 * 4);
+}
+
+fn found(left: Left, checkpoint: Found) -> Evidence {
+    Evidence {
+        left,
+        checkpoint,
+        note: None,
+        log: Some((0, 4 * SEGMENT)),
+        has_entries: false,
+        skip_damaged: false,
+        max_unflushed_bytes: MAX_UNFLUSHED,
+        segment_bytes: SEGMENT,
+        now_ms: NOW_MS,
+    }
+}
+
+#[test]
+fn the_queues_come_from_the_nearest_source_that_may_be_right() {
+    let ours = [Source::Journal, Source::QueueFiles(OURS), Source::Log];
+    let past = Found::Times {
+        store_time_ms: NOW_MS,
+    };
+    let future = Found::Times {
+        store_time_ms: NOW_MS + 1,
+    };
+    let up_to = Source::RocketMqFilesUpTo {
+        time_ms: NOW_MS - TIME_SLACK_MS,
+    };
+    let none = Found::None { durable_to: 5 };
+    for (left, checkpoint, sources) in [
+        (Left::Closed, Found::Ours(OURS), &ours[..]),
+        (Left::Open, Found::Ours(OURS), &ours),
+        (Left::OpenByRocketMq, Found::Ours(OURS), &ours),
+        (Left::Closed, past, &[Source::RocketMqFiles, Source::Log]),
+        (Left::Closed, future, &[Source::RocketMqFiles, Source::Log]),
+        (Left::Open, past, &[up_to, Source::Log]),
+        (Left::OpenByRocketMq, past, &[up_to, Source::Log]),
+        (Left::OpenByRocketMq, future, &[Source::Log]),
+        (Left::Closed, none, &[Source::Log]),
+        (Left::Open, none, &[Source::Log]),
+    ] {
+        assert_eq!(decide(&found(left, checkpoint)).sources, sources);
+    }
+}
+
+#[test]
+fn the_note_counts_for_a_log_that_nobody_else_has_had() {
+    let noted = |left, checkpoint, is_sync| {
+        let note = Some(Note::of(3 * SEGMENT + 20, is_sync));
+        let plan = decide(&Evidence {
+            note,
+            ..found(left, checkpoint)
+        });
+        (plan.durable_to - 3 * SEGMENT, plan.unflushed_bytes)
+    };
+    let ours = Found::Ours(OURS);
+    assert_eq!(noted(Left::Open, ours, true), (20, MAX_WRITE_BYTES));
+    assert_eq!(noted(Left::Open, ours, false), (20, MAX_UNFLUSHED));
+    assert_eq!(noted(Left::OpenByRocketMq, ours, true), (10, MAX_UNFLUSHED));
+}

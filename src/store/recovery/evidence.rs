@@ -1,0 +1,74 @@
+//! What a start knows before it changes anything of the log, of the queues' files or of the journal.
+
+use super::Files;
+use crate::io::Io;
+use crate::store::StoreError;
+use crate::store::abort::Left;
+use crate::store::config::StoreConfig;
+use crate::store::log::ack_watermark::{self, Note};
+use crate::store::queues::checkpoint::Found;
+
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Evidence {
+    pub left: Left,
+    pub checkpoint: Found,
+    /// What the last process noted of acknowledged messages.
+    pub note: Option<Note>,
+    /// First position of the log's files, and their end.
+    pub log: Option<(u64, u64)>,
+    /// Some queue's file has an entry. Only read where the log's files do not reach far enough.
+    pub has_entries: bool,
+    pub skip_damaged: bool,
+    pub max_unflushed_bytes: u64,
+    pub segment_bytes: u64,
+    pub now_ms: i64,
+}
+
+/// Reads all of it.
+pub(in crate::store) async fn gather<I: Io>(
+    io: &I,
+    config: &StoreConfig,
+    left: Left,
+    files: &Files<'_, I>,
+) -> Result<Evidence, StoreError> {
+    let segments = files.segments;
+    let mut evidence = Evidence {
+        left,
+        checkpoint: files.checkpoint.load().await?,
+        note: ack_watermark::load(io, &config.dir).await?,
+        log: segments.min_position().zip(segments.end()),
+        has_entries: false,
+        skip_damaged: config.skip_damaged,
+        max_unflushed_bytes: config.max_unflushed_bytes,
+        segment_bytes: config.segment_bytes,
+        now_ms: io.now().unix_ms,
+    };
+    if !evidence.log_reaches() {
+        let queues = files.queue_files.find_all().await?;
+        evidence.has_entries = queues.iter().any(|queue| queue.max > 0);
+    }
+    Ok(evidence)
+}
+
+impl Evidence {
+    /// The log was durable up to this position at some time. After a RocketMQ that was killed only the checkpoint says so:
+    /// RocketMQ cuts its log where it finds damage.
+    pub fn durable_to(&self) -> u64 {
+        let noted = self.note.as_ref().filter(|_| self.is_ours());
+        let noted = noted.map_or(0, |note| note.safe);
+        self.checkpoint.durable_to().max(noted)
+    }
+
+    /// Whether the log's files hold the position up to which the log was durable.
+    pub fn log_reaches(&self) -> bool {
+        let durable_to = self.durable_to();
+        self.log
+            .is_some_and(|(min, end)| durable_to == 0 || (min..=end).contains(&durable_to))
+    }
+
+    /// No RocketMQ has had the store since this broker wrote to it.
+    pub fn is_ours(&self) -> bool {
+        let is_rocketmqs = matches!(self.checkpoint, Found::Times { .. });
+        self.left != Left::OpenByRocketMq && !is_rocketmqs
+    }
+}
