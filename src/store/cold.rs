@@ -108,75 +108,6 @@ impl<I: Io> Store<I> {
         Ok((scan, out, taken))
     }
 
-    /// Up to `count` visible entries of a queue from `offset` on, wherever they are.
-    pub(super) async fn entries(
-        &self,
-        queue: QueueIndex,
-        offset: u64,
-        count: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let (topic, queue_id, min, end) = {
-            let state = self.state.borrow();
-            let queue_state = state.queues.queue(queue);
-            (
-                state.queues.topic_of(queue).to_owned(),
-                queue_state.queue_id,
-                queue_state.bounds.min,
-                queue_state.bounds.max,
-            )
-        };
-        // Entries below the first one have no messages any more.
-        let end = if offset < min {
-            offset
-        } else {
-            end.min(offset + count as u64)
-        };
-        let mut entries = Vec::new();
-        let mut at = offset;
-        while at < end {
-            let in_files_to = {
-                let queues = &self.state.borrow().queues;
-                if let Some(entry) = queues.resident(queue, at) {
-                    entries.push(entry);
-                    at += 1;
-                    continue;
-                }
-                queues.queue(queue).resident_from()
-            };
-            // What the files have behind that was not saved for certain, and may be torn.
-            let count = in_files_to.clamp(at, end) - at;
-            let loaded = self
-                .queue_files
-                .load(&topic, queue_id, at, count as usize)
-                .await?;
-            if loaded.is_empty() {
-                self.check_lack(queue, at).await?;
-                break;
-            }
-            at += loaded.len() as u64;
-            entries.extend(loaded);
-        }
-        Ok(entries)
-    }
-
-    /// What the files lack may be gone meanwhile. Otherwise they are damaged, and the log has to be read again.
-    async fn check_lack(&self, queue: QueueIndex, offset: u64) -> Result<(), StoreError> {
-        let (topic, queue_id) = {
-            let state = self.state.borrow();
-            let target = state.queues.queue(queue);
-            if target.gone || offset < target.bounds.min {
-                return Ok(());
-            }
-            (state.queues.topic_of(queue).to_owned(), target.queue_id)
-        };
-        self.distrust_queue_files().await?;
-        Err(StoreError::QueueFileLacks {
-            topic,
-            queue_id,
-            offset,
-        })
-    }
-
     /// Appends messages to `out`, from memory or disk; all of them can be read.
     pub async fn read_cold(
         self: &Rc<Self>,
@@ -199,6 +130,7 @@ impl<I: Io> Store<I> {
         positions: &[Position],
         records: Vec<u8>,
     ) -> Result<Readable, StoreError> {
+        let before = records.len();
         let mut read = Readable {
             records,
             lost: Vec::new(),
@@ -211,6 +143,7 @@ impl<I: Io> Store<I> {
                 read.lost.push(place);
             }
         }
+        self.check_entries(queue, &read.records[before..]).await;
         Ok(read)
     }
 
@@ -254,6 +187,15 @@ impl<I: Io> Store<I> {
             }
             Err(error) => self.or_removed(position.physical_offset, error),
         };
+        // It may be the entry in the queue's file that has rotted.
+        if let (Some(queue), StoreError::Unreadable { .. }) = (queue, &error)
+            && self.unreadable_at(position.physical_offset).is_none()
+            && let Some(right) = self.repaired(queue, position).await?
+            && let Ok(record) = self.read_alone(&right).await
+        {
+            out.extend_from_slice(&record);
+            return Ok(true);
+        }
         self.note_unreadable(queue, position, error).await?;
         Ok(false)
     }
@@ -462,6 +404,13 @@ fn check(bytes: &[u8], physical_offset: u64) -> Result<(), StoreError> {
     };
     let record =
         Record::decode(bytes, Check::Crc).map_err(|error| unreadable(error.to_string()))?;
+    if record.total_size as usize != bytes.len() {
+        return Err(unreadable(format!(
+            "the record there has {} bytes, and not {}",
+            record.total_size,
+            bytes.len()
+        )));
+    }
     if record.physical_offset != physical_offset {
         return Err(unreadable(format!(
             "the record there says that it is at {}",

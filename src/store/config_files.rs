@@ -4,12 +4,11 @@
 //! The text before is kept as `.bak`, as RocketMQ does; it is used when the main file is missing or empty. Who saves
 //! while somebody else does waits for his turn.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use super::turns::Turns;
 use super::{StoreError, whole_file};
-use crate::io::{File, Io, OpenOptions, Waiters};
+use crate::io::{File, Io, OpenOptions};
 use crate::mem::AlignedBuf;
 
 pub struct TextFiles<I: Io> {
@@ -97,43 +96,5 @@ impl<I: Io> TextFiles<I> {
 
     fn backup(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.bak"))
-    }
-}
-
-/// First come, first served.
-#[derive(Default)]
-struct Turns {
-    tickets: RefCell<VecDeque<u64>>,
-    next_ticket: Cell<u64>,
-    moved: Waiters,
-}
-
-impl Turns {
-    async fn take(&self) -> Turn<'_> {
-        let ticket = self.next_ticket.get();
-        self.next_ticket.set(ticket + 1);
-        self.tickets.borrow_mut().push_back(ticket);
-        let turn = Turn {
-            turns: self,
-            ticket,
-        };
-        let is_mine = || (self.tickets.borrow().front() == Some(&ticket)).then_some(());
-        self.moved.until(is_mine).await;
-        turn
-    }
-}
-
-/// A place in the queue, given up when it is dropped.
-struct Turn<'a> {
-    turns: &'a Turns,
-    ticket: u64,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut tickets = self.turns.tickets.borrow_mut();
-        tickets.retain(|ticket| *ticket != self.ticket);
-        drop(tickets);
-        self.turns.moved.wake_all();
     }
 }

@@ -21,6 +21,7 @@ mod retention;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turns;
 mod two_slots;
 pub mod verify;
 mod whole_file;
@@ -106,8 +107,7 @@ pub struct Store<I: Io> {
     flush_done: Waiters,
     /// Up to here the queues' files are complete, and a checkpoint says so.
     checkpointed: Cell<u64>,
-    /// The queues' files are not what the journal says: no checkpoint may speak of them.
-    distrusted: Cell<bool>,
+    repairs: queues::repair::Repairs,
     /// When the next block of the journal is due.
     block_due_ns: Cell<u64>,
     retention: RefCell<Retention>,

@@ -98,7 +98,7 @@ impl<I: Io> Store<I> {
             is_flushing: Cell::new(false),
             flush_done: Default::default(),
             checkpointed: Cell::new(recovered.checkpointed),
-            distrusted: Cell::new(false),
+            repairs: Default::default(),
             block_due_ns: Cell::new(0),
             retention: RefCell::new(config.retention.clone()),
             wanted: Default::default(),

@@ -178,21 +178,12 @@ impl<I: Io> Store<I> {
         queue: QueueIndex,
         physical_offset: u64,
     ) -> Result<Option<Place>, StoreError> {
-        let bounds = self.bounds(queue);
-        let (mut low, mut high) = (bounds.min, bounds.max);
-        while low < high {
-            let middle = low.midpoint(high);
-            let entries = self.entries(queue, middle, 1).await?;
-            match entries.first() {
-                Some(entry) if entry.physical_offset < physical_offset => low = middle + 1,
-                _ => high = middle,
-            }
-        }
+        let offset = self.offset_of(queue, physical_offset).await?;
         let state = self.state.borrow();
-        Ok((low < bounds.max).then(|| Place {
+        Ok(offset.map(|queue_offset| Place {
             topic: state.queues.topic_of(queue).to_owned(),
             queue_id: state.queues.queue(queue).queue_id,
-            queue_offset: low,
+            queue_offset,
         }))
     }
 }

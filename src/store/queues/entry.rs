@@ -2,8 +2,11 @@
 
 pub(in crate::store) const ENTRY_BYTES: usize = 20;
 
-/// Nothing shorter is a record: 91 bytes without body, topic and properties, and our CRC.
+/// Nothing shorter is a record of ours: 91 bytes without body, topic and properties, and our CRC.
 pub(in crate::store) const MIN_RECORD_BYTES: usize = 111;
+
+/// Nothing shorter is a record of RocketMQ.
+const MIN_FOREIGN_RECORD_BYTES: u32 = 91;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
@@ -12,7 +15,23 @@ pub(in crate::store) struct Entry {
     pub tags_code: i64,
 }
 
+/// What RocketMQ writes ahead of the first entry of a queue whose first file it begins in the middle.
+pub(in crate::store) const BLANK: Entry = Entry {
+    physical_offset: 0,
+    size: i32::MAX as u32,
+    tags_code: 0,
+};
+
 impl Entry {
+    /// For a message that is lost: it leads to where nothing can be read.
+    pub fn into_gap(physical_offset: u64) -> Self {
+        Self {
+            physical_offset,
+            size: MIN_RECORD_BYTES as u32,
+            tags_code: 0,
+        }
+    }
+
     pub fn encode(&self, dst: &mut [u8]) {
         dst[..8].copy_from_slice(&self.physical_offset.to_be_bytes());
         dst[8..12].copy_from_slice(&self.size.to_be_bytes());
@@ -28,14 +47,20 @@ impl Entry {
         }
     }
 
+    /// Position behind the message. A rotten entry may say any numbers.
     pub fn end(&self) -> u64 {
-        self.physical_offset + u64::from(self.size)
+        self.physical_offset.saturating_add(self.size.into())
+    }
+
+    /// Whether a log that ends there can have such a message.
+    pub fn is_plausible(&self, log_end: u64) -> bool {
+        self.size >= MIN_FOREIGN_RECORD_BYTES && self.end() <= log_end
+    }
+
+    /// Whether the next message of the same queue may be that one. Lost messages are all at one place.
+    pub fn may_precede(&self, next: &Entry) -> bool {
+        let may_be_lost = self.size == MIN_RECORD_BYTES as u32;
+        self.end() <= next.physical_offset
+            || may_be_lost && self.physical_offset <= next.physical_offset
     }
 }
-
-/// What RocketMQ writes ahead of the first entry of a queue whose first file it begins in the middle.
-pub(in crate::store) const BLANK: Entry = Entry {
-    physical_offset: 0,
-    size: i32::MAX as u32,
-    tags_code: 0,
-};

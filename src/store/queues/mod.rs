@@ -1,9 +1,11 @@
 //! The ConsumeQueues: their entries in memory, in the journal and in files, and what is saved of them.
 
 pub(in crate::store) mod checkpoint;
+mod entries;
 pub(in crate::store) mod entry;
 pub(in crate::store) mod files;
 pub(in crate::store) mod journal;
 pub(in crate::store) mod memory;
+pub(in crate::store) mod repair;
 pub(in crate::store) mod saver;
 pub(in crate::store) mod search;

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::checkpoint::Checkpoint;
 use super::entry::ENTRY_BYTES;
@@ -167,27 +167,12 @@ impl<I: Io> Store<I> {
     }
 
     async fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        if self.distrusted.get() {
-            return Ok(());
-        }
         self.checkpoint.save(checkpoint).await?;
-        if self.distrusted.get() {
-            return self.checkpoint.revoke().await;
-        }
         self.checkpointed.set(checkpoint.position);
         match &self.index {
             Some(index) => index.remove_outlived().await,
             None => Ok(()),
         }
-    }
-
-    /// From now on nothing says what the queues' files have: the next start makes them again.
-    pub(in crate::store) async fn distrust_queue_files(&self) -> Result<(), StoreError> {
-        if !self.distrusted.replace(true) {
-            error!(dir = %self.config.dir.display(), "queue files are damaged: the next start makes them again from the log");
-            self.checkpoint.revoke().await?;
-        }
-        Ok(())
     }
 
     /// Writes to the journal what it lacks of the queues.
@@ -411,6 +396,7 @@ impl<I: Io> Store<I> {
             let Some((topic, queue_ids)) = next else {
                 return Ok(());
             };
+            let _files = self.repairs.files.take().await;
             if let Err(error) = self.queue_files.remove(&topic, &queue_ids).await {
                 self.removable.borrow_mut().push_front((topic, queue_ids));
                 return Err(error);

@@ -203,11 +203,7 @@ impl<'a, I: Io> Recovery<'a, I> {
     /// Entries for the messages up to `offset`: they lead to where nothing can be read.
     pub(super) async fn fill(&mut self, queue: QueueIndex, offset: u64) -> Result<(), StoreError> {
         let Some(gap) = self.gap else { return Ok(()) };
-        let entry = Entry {
-            physical_offset: gap.from,
-            size: MIN_RECORD_BYTES as u32,
-            tags_code: 0,
-        };
+        let entry = Entry::into_gap(gap.from);
         while self.queues.queue(queue).bounds.max < offset {
             self.make_room(IsKept::NotYet).await?;
             self.queues.push(queue, &entry);

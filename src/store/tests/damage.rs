@@ -183,7 +183,7 @@ fn a_rebuild_that_is_killed_keeps_the_proof() {
             sim.host("a").remove_dir(topic).await.unwrap();
             let host = sim.host("a");
             let opener = host.clone();
-            host.spawn(async move {
+            host.spawn("open", async move {
                 let _ = Store::open(opener, config(Flush::Async), |_| ()).await;
             });
             sim.sleep(Duration::from_millis(ms)).await;

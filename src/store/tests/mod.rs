@@ -10,6 +10,7 @@ mod model;
 mod opening;
 mod queues;
 mod recovery;
+mod repair;
 mod retention;
 mod texts;
 

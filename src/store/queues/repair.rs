@@ -1,0 +1,365 @@
+//! Making damaged entries of a queue's files again, from the log.
+//!
+//! ```text
+//! entries    sound | damaged ........ | sound (or in memory)
+//! log        ------|====== read ======|------
+//! ```
+//! The messages of the damaged entries stand in the log between those of the sound ones, and say their queue and offset
+//! themselves. What is not found there is lost: its entry leads to where nothing can be read, so that readers pass it over.
+//! One repair runs at a time; a reader waits for it. Nothing depends on it being finished: what a crash leaves damaged is
+//! found by the next reader.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::ops::Range;
+
+use tracing::{error, warn};
+
+use super::entry::{ENTRY_BYTES, Entry};
+use super::files::FILE_ENTRIES;
+use super::memory::QueueIndex;
+use crate::io::{Io, pause};
+use crate::message::{Check, Record, sys_flag};
+use crate::store::config::SCHEDULE_TOPIC;
+use crate::store::entry_tags::entry_tags;
+use crate::store::log::damage::Known;
+use crate::store::log::reader::{Next, Window};
+use crate::store::turns::Turns;
+use crate::store::{Position, Store, StoreError};
+
+/// Entries looked at in one go for the sound ones on both sides.
+const STEP_ENTRIES: u64 = 4096;
+
+/// Records looked at between two pauses.
+const STEP_RECORDS: usize = 512;
+
+/// Places of which it is kept that a repair did not change them.
+const MAX_UNCHANGED: usize = 4096;
+
+#[derive(Default)]
+pub(in crate::store) struct Repairs {
+    turn: Turns,
+    /// Writing a queue's files and removing them exclude one another.
+    pub(super) files: Turns,
+    /// Their entries are as the log has them, whatever they look like.
+    unchanged: RefCell<HashSet<(QueueIndex, u64)>>,
+}
+
+/// Damaged entries of a queue, and the part of the log that has their messages.
+struct Stretch {
+    queue: QueueIndex,
+    topic: String,
+    queue_id: u32,
+    offsets: Range<u64>,
+    log: Range<u64>,
+}
+
+impl<I: Io> Store<I> {
+    /// Makes these entries of a queue again, and damaged ones beside them. `false`: they have been as the log has them.
+    pub(super) async fn repair(
+        &self,
+        queue: QueueIndex,
+        damaged: Range<u64>,
+    ) -> Result<bool, StoreError> {
+        let place = (queue, damaged.start);
+        if self.repairs.unchanged.borrow().contains(&place) {
+            return Ok(false);
+        }
+        let _turn = self.repairs.turn.take().await;
+        let Some(stretch) = self.stretch(queue, damaged).await? else {
+            return Ok(true);
+        };
+        let entries = self.entries_in_log(&stretch).await?;
+        let has_changed = self.replace(&stretch, &entries).await?;
+        if !has_changed {
+            let mut unchanged = self.repairs.unchanged.borrow_mut();
+            if unchanged.len() >= MAX_UNCHANGED {
+                unchanged.clear();
+            }
+            unchanged.insert(place);
+        }
+        Ok(has_changed)
+    }
+
+    /// Where the message is that an entry of the queue's files should lead to, if the entry is wrong.
+    pub(in crate::store) async fn repaired(
+        &self,
+        queue: QueueIndex,
+        position: &Position,
+    ) -> Result<Option<Position>, StoreError> {
+        let Some(offset) = self.offset_of(queue, position.physical_offset).await? else {
+            return Ok(None);
+        };
+        if offset >= self.resident_from(queue) || !self.repair(queue, offset..offset + 1).await? {
+            return Ok(None);
+        }
+        let entries = self.entries(queue, offset, 1).await?;
+        let found = entries.first().map(|entry| Position {
+            physical_offset: entry.physical_offset,
+            size: entry.size,
+        });
+        Ok(found.filter(|found| found != position))
+    }
+
+    /// The queue's offset whose entry leads to this position.
+    pub(in crate::store) async fn offset_of(
+        &self,
+        queue: QueueIndex,
+        physical_offset: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let bounds = self.bounds(queue);
+        let (mut low, mut high) = (bounds.min, bounds.max);
+        while low < high {
+            let middle = low.midpoint(high);
+            let entries = self.entries(queue, middle, 1).await?;
+            match entries.first() {
+                Some(entry) if entry.physical_offset < physical_offset => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(Some(low).filter(|low| *low < bounds.max))
+    }
+
+    fn resident_from(&self, queue: QueueIndex) -> u64 {
+        self.state.borrow().queues.queue(queue).resident_from()
+    }
+
+    /// `None`: these entries are gone, or in memory.
+    async fn stretch(
+        &self,
+        queue: QueueIndex,
+        damaged: Range<u64>,
+    ) -> Result<Option<Stretch>, StoreError> {
+        let (topic, queue_id) = self.name_of(queue);
+        let (min, files_end, log_end) = {
+            let state = self.state.borrow();
+            let target = state.queues.queue(queue);
+            (target.bounds.min, target.resident_from(), state.dispatched)
+        };
+        let (mut from, mut to) = (damaged.start.max(min), damaged.end.min(files_end));
+        if from >= to {
+            return Ok(None);
+        }
+        let (mut before, mut behind) = (None, None);
+        while before.is_none() && from > min && to - from < FILE_ENTRIES {
+            let first = from.saturating_sub(STEP_ENTRIES).max(min);
+            let entries = self.sound(&topic, queue_id, first..from, log_end).await?;
+            let last = entries.iter().rposition(Option::is_some);
+            before = last.and_then(|last| entries[last]);
+            from = last.map_or(first, |last| first + last as u64 + 1);
+        }
+        while behind.is_none() && to < files_end && to - from < FILE_ENTRIES {
+            let last = (to + STEP_ENTRIES).min(files_end);
+            let entries = self.sound(&topic, queue_id, to..last, log_end).await?;
+            let first = entries.iter().position(Option::is_some);
+            behind = first.and_then(|first| entries[first]);
+            to = first.map_or(last, |first| to + first as u64);
+        }
+        if to == files_end {
+            behind = self.state.borrow().queues.resident(queue, files_end);
+        }
+        let log_min = self.log_min();
+        let log_from = before.map_or(log_min, |before| before.end().max(log_min));
+        let log_to = behind.map_or(log_end, |behind| behind.physical_offset);
+        Ok(Some(Stretch {
+            queue,
+            topic,
+            queue_id,
+            offsets: from..to,
+            log: match log_from <= log_to {
+                true => log_from..log_to,
+                false => log_min..log_end,
+            },
+        }))
+    }
+
+    /// Entries of the queue's files, as far as they can be right by themselves.
+    async fn sound(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        offsets: Range<u64>,
+        log_end: u64,
+    ) -> Result<Vec<Option<Entry>>, StoreError> {
+        let mut entries = Vec::new();
+        let mut at = offsets.start;
+        while at < offsets.end {
+            let in_file = FILE_ENTRIES - at % FILE_ENTRIES;
+            let count = in_file.min(offsets.end - at);
+            let read = self.queue_files.read(topic, queue_id, at, count as usize);
+            let read = read.await?.into_iter();
+            entries.extend(read.map(|entry| Some(entry).filter(|e| e.is_plausible(log_end))));
+            at += count;
+            entries.resize((at - offsets.start) as usize, None);
+        }
+        Ok(entries)
+    }
+
+    /// The entries of the stretch as the log has them. Of two messages with one offset the later one is of the queue: its
+    /// topic was deleted and made again.
+    async fn entries_in_log(&self, stretch: &Stretch) -> Result<Vec<Option<Entry>>, StoreError> {
+        let count = (stretch.offsets.end - stretch.offsets.start) as usize;
+        let mut found = vec![None; count];
+        let known = Known {
+            segments: &self.segments,
+            config: &self.config,
+            flushed_to: 0,
+            unflushed_bytes: self.config.max_unflushed_bytes,
+        };
+        let (mut window, mut at, mut looked_at) = (Window::default(), stretch.log.start, 0);
+        while at < stretch.log.end {
+            match self.entry_at(stretch, &mut window, at).await {
+                Ok(Some((size, entry))) => {
+                    if let Some((offset, entry)) = entry {
+                        found[(offset - stretch.offsets.start) as usize] = Some(entry);
+                    }
+                    at += size;
+                }
+                // Behind what cannot be read.
+                Ok(None) | Err(_) => {
+                    let next = known.first_record(at + 1, stretch.log.end).await?;
+                    at = next.unwrap_or(stretch.log.end);
+                }
+            }
+            looked_at += 1;
+            if looked_at % STEP_RECORDS == 0 {
+                pause().await;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Bytes of what stands at this position, and its entry if it is of the stretch. `None`: nothing that can be read.
+    async fn entry_at(
+        &self,
+        stretch: &Stretch,
+        window: &mut Window,
+        at: u64,
+    ) -> Result<Option<(u64, Option<(u64, Entry)>)>, StoreError> {
+        let rest = self.segments.start_of(at) + self.config.segment_bytes - at;
+        let head = window
+            .bytes(&self.segments, at, 8.min(rest as usize))
+            .await?;
+        let next = head.and_then(|head| head.first_chunk());
+        let size = match next.map_or(Next::End, |head| Next::read(head, rest)) {
+            Next::Record { size } => size,
+            Next::Blank { size } => return Ok(Some((size, None))),
+            Next::End => return Ok(None),
+        };
+        let bytes = window.bytes(&self.segments, at, size).await?;
+        let decoded = bytes.and_then(|bytes| Record::decode(bytes, Check::Layout).ok());
+        let Some(record) = decoded.filter(|record| record.physical_offset == at) else {
+            return Ok(None);
+        };
+        let is_of_stretch = record.queue_id == stretch.queue_id
+            && stretch.offsets.contains(&record.queue_offset)
+            && record.topic == stretch.topic
+            && sys_flag::is_consumable(record.sys_flag);
+        let entry = is_of_stretch.then(|| Entry {
+            physical_offset: at,
+            size: record.total_size,
+            tags_code: entry_tags(&record, &self.config.delay_levels_ms),
+        });
+        let entry = entry.map(|entry| (record.queue_offset, entry));
+        Ok(Some((record.total_size.into(), entry)))
+    }
+
+    /// Writes what the log has over what the files have, if that is something else.
+    async fn replace(
+        &self,
+        stretch: &Stretch,
+        found: &[Option<Entry>],
+    ) -> Result<bool, StoreError> {
+        let Stretch {
+            queue,
+            topic,
+            queue_id,
+            offsets,
+            ..
+        } = stretch;
+        let _files = self.repairs.files.take().await;
+        let (first, count) = (offsets.start, found.len());
+        let before = self
+            .queue_files
+            .read(topic, *queue_id, first, count)
+            .await?;
+        let entries = stretch.merged(found, &before);
+        if before == entries || self.state.borrow().queues.queue(*queue).gone {
+            return Ok(false);
+        }
+        error!(
+            topic, queue_id, first, count, dir = %self.config.dir.display(),
+            "entries of a queue's file were damaged and are made again from the log"
+        );
+        let mut bytes = vec![0; count * ENTRY_BYTES];
+        for (place, entry) in bytes.chunks_exact_mut(ENTRY_BYTES).zip(&entries) {
+            entry.encode(place);
+        }
+        let files = &self.queue_files;
+        files.save(topic, *queue_id, first, &bytes).await?;
+        Ok(true)
+    }
+
+    /// Compares the entries that led to these records, if they are in files, with the records. The tags code is what no
+    /// other check covers. A repair that fails is left to the next reader.
+    pub(in crate::store) async fn check_entries(&self, queue: QueueIndex, mut records: &[u8]) {
+        // There a level's delay may have changed since.
+        if self.name_of(queue).0 == SCHEDULE_TOPIC {
+            return;
+        }
+        let mut expected = Vec::new();
+        while let Ok(record) = Record::decode(records, Check::Layout) {
+            let entry = Entry {
+                physical_offset: record.physical_offset,
+                size: record.total_size,
+                tags_code: entry_tags(&record, &self.config.delay_levels_ms),
+            };
+            expected.push((record.queue_offset, entry));
+            records = &records[record.total_size as usize..];
+        }
+        let (Some((first, _)), Some((last, _))) = (expected.first(), expected.last()) else {
+            return;
+        };
+        let (first, files_end) = (*first, self.resident_from(queue));
+        let end = (last + 1).min(files_end);
+        if end.saturating_sub(first) > STEP_ENTRIES {
+            return;
+        }
+        let checked = async {
+            if first >= end {
+                return Ok(());
+            }
+            let entries = self.entries(queue, first, (end - first) as usize).await?;
+            for (offset, expected) in expected {
+                let place = offset.checked_sub(first).map(|place| place as usize);
+                let entry = place.and_then(|place| entries.get(place));
+                if entry.is_some_and(|entry| *entry != expected) {
+                    self.repair(queue, offset..offset + 1).await?;
+                }
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = checked.await {
+            warn!(%error, "entries of a queue's file cannot be compared with the log");
+        }
+    }
+}
+
+impl Stretch {
+    /// What was not found may still stand where its entry says, unreadable; the entry stays if it can be right.
+    fn merged(&self, found: &[Option<Entry>], before: &[Entry]) -> Vec<Entry> {
+        let mut at = self.log.start;
+        let mut entries = Vec::with_capacity(found.len());
+        for (place, found) in found.iter().enumerate() {
+            let kept = before
+                .get(place)
+                .filter(|entry| entry.is_plausible(self.log.end) && entry.physical_offset >= at);
+            let entry = found
+                .or(kept.copied())
+                .unwrap_or_else(|| Entry::into_gap(at));
+            at = found.map_or(at, |found| found.end());
+            entries.push(entry);
+        }
+        entries
+    }
+}

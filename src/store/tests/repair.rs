@@ -1,0 +1,131 @@
+//! Protects messages from what becomes of their queues' files: these have no checksum, and the log has everything that they
+//! hold.
+
+use super::*;
+use crate::store::queues::entry::ENTRY_BYTES;
+
+const QUEUE_A: &str = "/store/consumequeue/A/0/00000000000000000000";
+
+const COUNT: u8 = 60;
+
+/// The size, the place of the message and its tags.
+const FIELDS: [(u64, &[u8]); 6] = [
+    (0, &[0; 20]),
+    (11, &[0xFF]),
+    (8, &[0, 0, 1]),
+    (0, &[0, 0, 0, 7]),
+    (7, &[0xAA]),
+    (19, &[0x55]),
+];
+
+/// Queue A's messages with one of B after each, all in files.
+async fn fill(sim: &Sim, flush: Flush) {
+    let store = open(sim, flush).await;
+    for n in 0..COUNT {
+        send(sim, &store, "A", &[n; 1_100]).await;
+        send(sim, &store, "B", &[n; 700]).await;
+    }
+    store.close().await.unwrap();
+}
+
+async fn entries(sim: &Sim) -> Vec<u8> {
+    read_part(sim, QUEUE_A, 0, usize::from(COUNT) * ENTRY_BYTES).await
+}
+
+/// As a consumer reads them: first where the messages are, then the messages.
+async fn first_bytes(store: &SimStore) -> Vec<u8> {
+    let queue = store.find_queue("A", 0).unwrap();
+    let positions = positions(store, queue, 0, COUNT.into()).await;
+    let read = store.read_readable(queue, &positions, Vec::new());
+    let read = read.await.unwrap();
+    assert!(read.lost.is_empty(), "{:?}", read.lost);
+    let (mut rest, mut first) = (&read.records[..], Vec::new());
+    while !rest.is_empty() {
+        let record = Record::decode(rest, Check::Crc).unwrap();
+        first.push(record.body[0]);
+        rest = &rest[record.total_size as usize..];
+    }
+    first
+}
+
+#[test]
+fn a_rotten_entry_costs_no_message_and_is_made_again() {
+    for (at, bytes) in FIELDS {
+        for offset in [0, 9, 59] {
+            for flush in [Flush::Sync, Flush::Async] {
+                let sim = sim(offset);
+                sim.run(async {
+                    fill(&sim, flush).await;
+                    let before = entries(&sim).await;
+                    let place = offset * ENTRY_BYTES as u64 + at;
+                    write_file(&sim, QUEUE_A, place, bytes).await;
+                    let store = open(&sim, flush).await;
+                    let expected: Vec<u8> = (0..COUNT).collect();
+                    assert_eq!(first_bytes(&store).await, expected, "{at} of {offset}");
+                    assert_eq!(entries(&sim).await, before, "{at} of {offset}");
+                    assert_eq!(store.figures().unreadable, 0);
+                });
+            }
+        }
+    }
+}
+
+/// A sector of the file has gone, with entries of many messages.
+#[test]
+fn a_rotten_sector_of_a_queue_file_costs_no_message() {
+    each(async |sim, flush| {
+        fill(sim, flush).await;
+        let before = entries(sim).await;
+        let io = sim.host("a");
+        io.rot_sector(Path::new(QUEUE_A), 600).unwrap();
+        let store = open(sim, flush).await;
+        let expected: Vec<u8> = (0..COUNT).collect();
+        assert_eq!(first_bytes(&store).await, expected);
+        assert_eq!(entries(sim).await, before);
+    });
+}
+
+/// The message itself is past reading: it is noted, its entry stays as it was, and the log is not read for it again.
+#[test]
+fn the_entry_of_a_message_that_cannot_be_read_stays() {
+    each(async |sim, flush| {
+        fill(sim, flush).await;
+        let before = entries(sim).await;
+        let store = open(sim, flush).await;
+        let queue = store.find_queue("A", 0).unwrap();
+        let found = positions(&store, queue, 20, 21).await;
+        let at = found[0].physical_offset % SEGMENT + 600;
+        let file = format!(
+            "/store/commitlog/{:020}",
+            found[0].physical_offset / SEGMENT * SEGMENT
+        );
+        sim.host("a").rot_sector(Path::new(&file), at).unwrap();
+        for _ in 0..2 {
+            let read = store.read_readable(queue, &found, Vec::new());
+            assert_eq!(read.await.unwrap().lost, [0]);
+        }
+        assert!(store.figures().unreadable >= 1);
+        assert_eq!(entries(sim).await, before);
+    });
+}
+
+/// What a queue's file lacks is no reason to save all others again and again, or to keep files of the log for good.
+#[test]
+fn a_lacking_entry_does_not_hold_up_the_checkpoint() {
+    each(async |sim, flush| {
+        fill(sim, flush).await;
+        write_file(sim, QUEUE_A, 9 * 20, &[0; 20]).await;
+        let store = open(sim, flush).await;
+        let queue = store.find_queue("A", 0).unwrap();
+        assert_eq!(store.entries(queue, 9, 1).await.unwrap().len(), 1);
+        let before = store.checkpointed.get();
+        for n in 0..20 {
+            send(sim, &store, "B", &[n; 8_000]).await;
+        }
+        sim.sleep(Duration::from_secs(2)).await;
+        assert!(store.checkpointed.get() > before + SEGMENT);
+        let generation = store.journal.generation();
+        sim.sleep(Duration::from_secs(10)).await;
+        assert_eq!(store.journal.generation(), generation, "nothing to save");
+    });
+}
