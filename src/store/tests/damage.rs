@@ -23,7 +23,7 @@ fn skipping(flush: Flush) -> StoreConfig {
 }
 
 /// `count` messages of 1000 bytes, in turn in two queues.
-async fn fill(sim: &Sim, store: &SimStore, count: u8) -> Vec<Appended> {
+pub(super) async fn fill(sim: &Sim, store: &SimStore, count: u8) -> Vec<Appended> {
     let mut sent = Vec::new();
     for n in 0..count {
         let topic = ["A", "B"][usize::from(n % 2)];
@@ -33,7 +33,7 @@ async fn fill(sim: &Sim, store: &SimStore, count: u8) -> Vec<Appended> {
 }
 
 /// First bytes of the bodies that can be read of a queue.
-async fn readable(store: &SimStore, topic: &str) -> Vec<u8> {
+pub(super) async fn readable(store: &SimStore, topic: &str) -> Vec<u8> {
     let queue = store.find_queue(topic, 0).unwrap();
     let QueueBounds { min, max, .. } = store.bounds(queue);
     let positions = positions(store, queue, min, max).await;
@@ -52,7 +52,7 @@ async fn readable(store: &SimStore, topic: &str) -> Vec<u8> {
     first
 }
 
-async fn rot(sim: &Sim, position: u64) {
+pub(super) async fn rot(sim: &Sim, position: u64) {
     let path = match position / SEGMENT {
         0 => LOG,
         1 => SECOND,
@@ -124,108 +124,6 @@ fn a_rotten_record_is_no_torn_tail() {
                 );
             });
         }
-    }
-}
-
-/// No message stands far enough behind to prove anything, and no checkpoint was written since: the note of what was
-/// flushed is the proof.
-#[test]
-fn what_was_noted_as_flushed_is_never_wiped() {
-    for flush in [Flush::Sync, Flush::Async] {
-        let sim = sim(1);
-        sim.run(async {
-            let store = open(&sim, flush).await;
-            keep_as_they_are(&sim, &["checkpoint"]);
-            let sent = fill(&sim, &store, 40).await;
-            sim.sleep(Duration::from_secs(1)).await;
-            // A note says what was flushed before it.
-            send(&sim, &store, "A", b"last").await;
-            sim.sleep(Duration::from_secs(1)).await;
-            sim.crash("a");
-            sim.host("a").heal();
-            remove_journal(&sim).await;
-            rot(&sim, sent[20].physical_offset + 600).await;
-            let before = read_file(&sim, LOG).await;
-            for _ in 0..2 {
-                let opened = open_with(&sim, config(flush)).await;
-                let error = opened.err().expect("refused").to_string();
-                assert!(error.contains("the log was durable up to"), "{error}");
-                assert!(read_file(&sim, LOG).await == before, "nothing is changed");
-            }
-            let skipping = StoreConfig {
-                skip_damaged: true,
-                ..config(flush)
-            };
-            let store = open_with(&sim, skipping).await.unwrap();
-            let all = [readable(&store, "A").await, readable(&store, "B").await].concat();
-            assert_eq!(all.len(), 40);
-        });
-    }
-}
-
-/// A rebuild has its own checkpoint in place of the one before when it is killed.
-#[test]
-fn a_rebuild_that_is_killed_keeps_the_proof() {
-    for ms in 0..12 {
-        let sim = sim(ms);
-        sim.run(async {
-            let store = open(&sim, Flush::Async).await;
-            let sent = fill(&sim, &store, 60).await;
-            store.close().await.unwrap();
-            sim.host("a")
-                .remove_file(Path::new("/store/acknowledged"))
-                .await
-                .unwrap();
-            let topic = Path::new("/store/consumequeue/A");
-            let file = topic.join("0/00000000000000000000");
-            sim.host("a").remove_file(&file).await.unwrap();
-            sim.host("a").remove_dir(&topic.join("0")).await.unwrap();
-            sim.host("a").remove_dir(topic).await.unwrap();
-            let host = sim.host("a");
-            let opener = host.clone();
-            host.spawn("open", async move {
-                let _ = Store::open(opener, config(Flush::Async), |_| ()).await;
-            });
-            sim.sleep(Duration::from_millis(ms)).await;
-            sim.crash("a");
-            rot(&sim, sent[50].physical_offset + 600).await;
-            // Whatever the killed start had noted by then.
-            let note = Path::new("/store/acknowledged");
-            let _ = sim.host("a").remove_file(note).await;
-            let opened = open_with(&sim, config(Flush::Async)).await;
-            let error = opened.err().expect("refused").to_string();
-            assert!(error.contains("the log was durable up to"), "{error}");
-        });
-    }
-}
-
-/// In sync mode one write at most is not flushed: a message a MiB behind proves that the log went on.
-#[test]
-fn in_sync_mode_a_later_message_is_a_proof_sooner() {
-    for flush in [Flush::Sync, Flush::Async] {
-        let sim = sim(1);
-        sim.run(async {
-            let store = open(&sim, flush).await;
-            keep_as_they_are(&sim, &["acknowledged", "checkpoint"]);
-            let first = send(&sim, &store, "A", &[1; 1_000]).await;
-            for _ in 0..160 {
-                send(&sim, &store, "B", &[2; 8_000]).await;
-            }
-            let tail = store.tail();
-            sim.crash("a");
-            sim.host("a").heal();
-            remove_journal(&sim).await;
-            rot(&sim, first.physical_offset + 600).await;
-            let opened = open_with(&sim, config(flush)).await;
-            match flush {
-                Flush::Sync => {
-                    let error = opened.err().expect("refused").to_string();
-                    assert!(error.contains("a whole message stands behind"), "{error}");
-                }
-                // All of it may have been on its way.
-                Flush::Async => assert!(opened.unwrap().tail() < tail),
-            }
-        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store on the simulator, with limits so small that everything rolls, wraps and is evicted.
 
 mod damage;
+mod durable;
 mod faults;
 mod golden;
 mod index;
