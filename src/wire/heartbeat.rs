@@ -1,9 +1,8 @@
 //! HEART_BEAT (34): who a client is and what it subscribes to; all in the body, as JSON.
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::loose_json::{self, BodyError};
+use super::loose_json::{self, BodyError, loose_enum};
 use super::request::header_fields;
 
 /// Lists are sets in Java: the order means nothing.
@@ -43,35 +42,35 @@ pub struct ConsumerData {
     pub unit_mode: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ConsumeType {
-    /// Pull
-    ConsumeActively,
-    /// Push
-    #[default]
-    ConsumePassively,
-    ConsumePop,
+loose_enum! {
+    pub enum ConsumeType, default ConsumePassively {
+        /// Pull
+        ConsumeActively = "CONSUME_ACTIVELY",
+        /// Push
+        ConsumePassively = "CONSUME_PASSIVELY",
+        ConsumePop = "CONSUME_POP",
+    }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum MessageModel {
-    Broadcasting,
-    #[default]
-    Clustering,
+loose_enum! {
+    pub enum MessageModel, default Clustering {
+        Broadcasting = "BROADCASTING",
+        Clustering = "CLUSTERING",
+        /// Of lite topics, which are not served here.
+        LiteSelective = "LITE_SELECTIVE",
+    }
 }
 
-/// Names that RocketMQ deprecated mean LAST_OFFSET, as they do there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ConsumeFromWhere {
-    #[default]
-    #[serde(alias = "CONSUME_FROM_LAST_OFFSET_AND_FROM_MIN_WHEN_BOOT_FIRST")]
-    #[serde(alias = "CONSUME_FROM_MIN_OFFSET", alias = "CONSUME_FROM_MAX_OFFSET")]
-    ConsumeFromLastOffset,
-    ConsumeFromFirstOffset,
-    ConsumeFromTimestamp,
+loose_enum! {
+    /// The three names in the middle are deprecated, and clients treat them as LAST_OFFSET.
+    pub enum ConsumeFromWhere, default ConsumeFromLastOffset {
+        ConsumeFromLastOffset = "CONSUME_FROM_LAST_OFFSET",
+        ConsumeFromLastOffsetAndFromMinWhenBootFirst = "CONSUME_FROM_LAST_OFFSET_AND_FROM_MIN_WHEN_BOOT_FIRST",
+        ConsumeFromMinOffset = "CONSUME_FROM_MIN_OFFSET",
+        ConsumeFromMaxOffset = "CONSUME_FROM_MAX_OFFSET",
+        ConsumeFromFirstOffset = "CONSUME_FROM_FIRST_OFFSET",
+        ConsumeFromTimestamp = "CONSUME_FROM_TIMESTAMP",
+    }
 }
 
 /// What a group wants of a topic.
@@ -80,7 +79,6 @@ pub enum ConsumeFromWhere {
 pub struct SubscriptionData {
     pub class_filter_mode: bool,
     /// Java's hash of each tag. Go's client sends them as strings.
-    #[serde(deserialize_with = "numbers_or_strings")]
     pub code_set: Vec<i32>,
     /// TAG or SQL92
     pub expression_type: String,
@@ -116,23 +114,6 @@ header_fields! {
     }
 }
 
-fn numbers_or_strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Code {
-        Number(i32),
-        Text(String),
-    }
-    let codes: Vec<Code> = Vec::deserialize(deserializer)?;
-    codes
-        .into_iter()
-        .map(|code| match code {
-            Code::Number(code) => Ok(code),
-            Code::Text(text) => text.parse().map_err(D::Error::custom),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +144,21 @@ mod tests {
         );
         assert!(!data.without_sub);
         assert!(HeartbeatData::decode(b"{").is_err());
+    }
+
+    /// With ordinals for enums, and a number as text.
+    #[test]
+    fn cpp() {
+        let body = br#"{"clientID":"c","consumerDataSet":[{"groupName":"g","consumeFromWhere":4,"consumeType":0,"messageModel":"0","subscriptionDataSet":[{"topic":"T","subString":"*","subVersion":"1795876569"}]}],"producerDataSet":[{"groupName":"p"}]}"#;
+        let data = HeartbeatData::decode(body).unwrap();
+        let group = &data.consumer_data_set[0];
+        assert_eq!(group.consume_type, ConsumeType::ConsumeActively);
+        assert_eq!(group.message_model, MessageModel::Broadcasting);
+        let from = ConsumeFromWhere::ConsumeFromFirstOffset;
+        assert_eq!(group.consume_from_where, from);
+        assert_eq!(group.subscription_data_set[0].sub_version, 1_795_876_569);
+        let beyond = br#"{"consumerDataSet":[{"groupName":"g","consumeType":3}]}"#;
+        assert!(HeartbeatData::decode(beyond).is_err());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The JSON header codec, written by hand: a send's header is decoded in one pass and without an allocation.
 //!
-//! It is as tolerant as fastjson where clients need it: keys in any order, unknown keys with any value, raw numbers and
-//! booleans in `extFields` (Node, C++), `null` for anything, `extFields` missing, white space after the end (C++).
+//! It accepts what fastjson does: keys in any order, unknown keys with any value, raw numbers and booleans in `extFields` (Node, C++),
+//! `null` for anything, `extFields` missing, numbers as text, single quotes, comments, stray commas, white space and NULs after the
+//! end (C++). `tests/golden/loose_json.txt` has what RocketMQ made of such headers.
 
 use super::Language;
 use super::frame::{Head, Value};
 use super::header::{HeaderError, Parts, Scratch, Span};
+use super::loose_json::integer;
 
 /// One bit a level in a `u64`.
 const MAX_DEPTH: u32 = 64;
@@ -36,7 +38,13 @@ pub(super) fn read(raw: &str, scratch: &mut Scratch) -> Result<Parts, HeaderErro
         }
     }
     reader.skip_space();
-    if reader.at < reader.bytes.len() {
+    reader.at += usize::from(reader.peek() == Some(b','));
+    reader.skip_space();
+    if reader
+        .bytes
+        .get(reader.at..)
+        .is_some_and(|rest| rest.iter().any(|byte| *byte != 0))
+    {
         return Err(reader.error("the end"));
     }
     Ok(parts)
@@ -143,8 +151,8 @@ impl Reader<'_> {
                 }
                 // fastjson takes stray commas; so the one between members need not be told from them.
                 Some(b',') => self.at += 1,
-                Some(b'"') => {
-                    let key = self.string(scratch)?;
+                Some(quote @ (b'"' | b'\'')) => {
+                    let key = self.string(quote, scratch)?;
                     self.skip_space();
                     self.expect(b':', "':'")?;
                     self.skip_space();
@@ -209,7 +217,7 @@ impl Reader<'_> {
     /// A string, or the text of a number or boolean. Null is none, and so is an object or array, which no field has.
     fn scalar(&mut self, scratch: &mut Scratch) -> Result<Option<Span>, HeaderError> {
         match self.peek() {
-            Some(b'"') => self.string(scratch).map(Some),
+            Some(quote @ (b'"' | b'\'')) => self.string(quote, scratch).map(Some),
             Some(b'{' | b'[') => self.skip_value().map(|()| None),
             _ => {
                 let span = self.literal()?;
@@ -226,9 +234,8 @@ impl Reader<'_> {
             return Ok(0);
         };
         let text = span.text(self.raw, scratch);
-        text.trim()
-            .parse()
-            .map_err(|_| HeaderError::Number { field, at })
+        let number = integer(text.trim()).and_then(|number| i32::try_from(number).ok());
+        number.ok_or(HeaderError::Number { field, at })
     }
 
     /// Skips a value of any kind without recursion: the open brackets are the bits of `open`.
@@ -237,7 +244,7 @@ impl Reader<'_> {
         let mut open = 0u64;
         loop {
             match self.next_token() {
-                Some(b'"') => self.skip_string()?,
+                Some(quote @ (b'"' | b'\'')) => self.skip_string(quote)?,
                 Some(bracket @ (b'{' | b'[')) => {
                     if depth == MAX_DEPTH {
                         return Err(HeaderError::TooDeep { limit: MAX_DEPTH });
@@ -268,16 +275,16 @@ impl Reader<'_> {
         }
     }
 
-    fn skip_string(&mut self) -> Result<(), HeaderError> {
+    fn skip_string(&mut self, quote: u8) -> Result<(), HeaderError> {
         self.at += 1;
         loop {
-            match self.run_of_plain() {
-                Some(b'"') => {
+            match self.run_up_to(quote) {
+                Some(end) if end == quote => {
                     self.at += 1;
                     return Ok(());
                 }
                 Some(_) => self.at += 2,
-                None => return Err(self.error("'\"'")),
+                None => return Err(self.error("a closing quote")),
             }
         }
     }
@@ -294,28 +301,33 @@ impl Reader<'_> {
         Ok(Span::in_raw(start, self.at))
     }
 
-    /// The string at whose opening quote we are. Without escapes it stays where it is.
-    fn string(&mut self, scratch: &mut Scratch) -> Result<Span, HeaderError> {
+    /// The string whose opening quote is next. Without escapes it stays where it is.
+    fn string(&mut self, quote: u8, scratch: &mut Scratch) -> Result<Span, HeaderError> {
         let start = self.at + 1;
         match self.plain_string() {
             Some(span) => Ok(span),
             None => {
                 self.at = start;
-                self.unescape(start, scratch)
+                self.unescape(start, quote, scratch)
             }
         }
     }
 
-    fn unescape(&mut self, start: usize, scratch: &mut Scratch) -> Result<Span, HeaderError> {
+    fn unescape(
+        &mut self,
+        start: usize,
+        quote: u8,
+        scratch: &mut Scratch,
+    ) -> Result<Span, HeaderError> {
         let text_start = scratch.text.len();
         let mut clean_from = start;
         loop {
-            let stop = self.run_of_plain();
+            let stop = self.run_up_to(quote);
             scratch
                 .text
                 .push_str(self.raw.get(clean_from..self.at).unwrap_or_default());
             match stop {
-                Some(b'"') => {
+                Some(end) if end == quote => {
                     self.at += 1;
                     return Ok(Span::in_text(text_start, scratch.text.len()));
                 }
@@ -325,7 +337,7 @@ impl Reader<'_> {
                     scratch.text.push(unescaped);
                     clean_from = self.at;
                 }
-                None => return Err(self.error("'\"'")),
+                None => return Err(self.error("a closing quote")),
             }
         }
     }
@@ -347,7 +359,12 @@ impl Reader<'_> {
                 self.at += 1;
                 return self.unicode_escape();
             }
-            b'"' | b'\\' | b'/' | b'\'' => char::from(letter),
+            b'x' => {
+                self.at += 1;
+                let code = self.hex(2)?;
+                return Ok(char::from(code as u8));
+            }
+            b'"' | b'\\' | b'/' | b'\'' | b' ' => char::from(letter),
             b'n' => '\n',
             b'r' => '\r',
             b't' => '\t',
@@ -363,14 +380,14 @@ impl Reader<'_> {
 
     /// Half of a surrogate pair alone becomes U+FFFD: it is no character, and Java would send `?`.
     fn unicode_escape(&mut self) -> Result<char, HeaderError> {
-        let first = self.hex4()?;
+        let first = self.hex(4)?;
         if !(0xD800..0xDC00).contains(&first) {
             return Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
         let after_first = self.at;
         if self.bytes.get(self.at..self.at + 2) == Some(b"\\u") {
             self.at += 2;
-            let second = self.hex4()?;
+            let second = self.hex(4)?;
             if (0xDC00..0xE000).contains(&second) {
                 let pair = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
                 return Ok(char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -380,20 +397,34 @@ impl Reader<'_> {
         Ok(char::REPLACEMENT_CHARACTER)
     }
 
-    fn hex4(&mut self) -> Result<u32, HeaderError> {
+    fn hex(&mut self, len: usize) -> Result<u32, HeaderError> {
         let digits = self
             .bytes
-            .get(self.at..self.at + 4)
-            .ok_or_else(|| self.error("4 hex digits"))?;
+            .get(self.at..self.at + len)
+            .ok_or_else(|| self.error("hex digits"))?;
         let mut number = 0;
         for digit in digits {
             let digit = char::from(*digit)
                 .to_digit(16)
-                .ok_or_else(|| self.error("4 hex digits"))?;
+                .ok_or_else(|| self.error("hex digits"))?;
             number = number << 4 | digit;
         }
-        self.at += 4;
+        self.at += len;
         Ok(number)
+    }
+
+    /// Goes on to the next `quote` or backslash, and returns it.
+    fn run_up_to(&mut self, quote: u8) -> Option<u8> {
+        if quote == b'"' {
+            return self.run_of_plain();
+        }
+        while let Some(byte) = self.peek() {
+            if byte == quote || byte == b'\\' {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
     }
 
     /// Goes on to the next quote or backslash, eight bytes at a time, and returns it.
@@ -420,10 +451,28 @@ impl Reader<'_> {
         None
     }
 
+    /// White space and comments. One without an end is left there, where it is no token.
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\n' | b'\r' | b'\t' | 8 | 12) => self.at += 1,
+                Some(b'/') => match self.comment_len() {
+                    Some(len) => self.at += len,
+                    None => return,
+                },
+                _ => return,
+            }
         }
+    }
+
+    #[cold]
+    fn comment_len(&self) -> Option<usize> {
+        let rest = self.raw.get(self.at..)?;
+        if rest.starts_with("//") {
+            return Some(rest.find('\n').map_or(rest.len(), |end| end + 1));
+        }
+        let inside = rest.strip_prefix("/*")?;
+        Some(inside.find("*/")? + 4)
     }
 
     fn next_token(&mut self) -> Option<u8> {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::loose_json::is_same_name;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Language {
@@ -52,7 +54,7 @@ impl Language {
             Ok(byte) => Self::from_byte(byte),
             Err(_) => ALL
                 .iter()
-                .find(|(_, known)| *known == name)
+                .find(|(_, known)| *known == name || is_same_name(known, name))
                 .map_or(Self::Other, |(language, _)| *language),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::data_version::DataVersion;
-use super::loose_json;
+use super::loose_json::{self, loose_enum};
 use super::request::header_fields;
 
 /// Bits of [`TopicConfig::perm`] (`PermName.java`).
@@ -89,26 +89,10 @@ impl TopicConfig {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum TopicFilterType {
-    #[default]
-    SingleTag,
-    MultiTag,
-}
-
-impl TopicFilterType {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SingleTag => "SINGLE_TAG",
-            Self::MultiTag => "MULTI_TAG",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::SingleTag, Self::MultiTag]
-            .into_iter()
-            .find(|known| known.name() == name)
+loose_enum! {
+    pub enum TopicFilterType, default SingleTag {
+        SingleTag = "SINGLE_TAG",
+        MultiTag = "MULTI_TAG",
     }
 }
 

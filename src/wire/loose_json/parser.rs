@@ -1,4 +1,7 @@
-//! Reads the dialect into a [`Value`]. Deliberately more lenient than what anybody writes: single quotes, bare keys, stray commas.
+//! Reads the dialect into a [`Value`].
+//!
+//! Beyond standard JSON it accepts single quotes, comments, stray and missing commas, `+1`, `007`, `1.`, Java's suffixes of numbers,
+//! `Set[...]`, the escapes of JavaScript and NULs at the end (all of which fastjson2 accepts), and bare keys (fastjson 1 did).
 
 use serde_json::{Map, Number, Value};
 
@@ -11,8 +14,14 @@ const MAX_DEPTH: usize = 64;
 /// and members that are null are left out.
 pub fn parse(body: &[u8]) -> Result<Value, BodyError> {
     let text = String::from_utf8_lossy(body);
-    let mut parser = Parser { text: &text, at: 0 };
+    let mut parser = Parser {
+        text: text.trim_end_matches('\0'),
+        at: 0,
+    };
     let value = parser.value(0)?;
+    if parser.token() == Some(',') {
+        parser.advance();
+    }
     match parser.token() {
         None => Ok(value),
         Some(_) => Err(parser.error("the end")),
@@ -33,7 +42,7 @@ impl Parser<'_> {
             Some('{') => self.object(depth).map(Value::Object),
             Some('[') => self.array(depth).map(Value::Array),
             Some(quote @ ('"' | '\'')) => self.string(quote).map(Value::String),
-            _ => self.literal(),
+            _ => self.literal(depth),
         }
     }
 
@@ -54,9 +63,10 @@ impl Parser<'_> {
                     }
                     self.advance();
                     let value = self.value(depth + 1)?;
-                    if !value.is_null() {
-                        map.insert(key, value);
-                    }
+                    match value {
+                        Value::Null => map.remove(&key),
+                        value => map.insert(key, value),
+                    };
                 }
             }
         }
@@ -111,19 +121,22 @@ impl Parser<'_> {
             Some('r') => Ok('\r'),
             Some('t') => Ok('\t'),
             Some('b') => Ok('\u{8}'),
-            Some('f') => Ok('\u{c}'),
+            Some('f' | 'F') => Ok('\u{c}'),
+            Some('v') => Ok('\u{b}'),
+            Some(digit @ '0'..='7') => Ok(char::from(digit as u8 - b'0')),
             Some('u') => self.unicode(),
+            Some('x') => Ok(char::from(self.hex(2)? as u8)),
             Some(plain) => Ok(plain),
             None => Err(self.error("an escape")),
         }
     }
 
     fn unicode(&mut self) -> Result<char, BodyError> {
-        let first = self.hex4()?;
+        let first = self.hex(4)?;
         if (0xD800..0xDC00).contains(&first) && self.rest().starts_with("\\u") {
             let after_first = self.at;
             self.at += 2;
-            let second = self.hex4()?;
+            let second = self.hex(4)?;
             if let Some(Ok(character)) = char::decode_utf16([first, second]).next() {
                 return Ok(character);
             }
@@ -132,19 +145,28 @@ impl Parser<'_> {
         Ok(char::from_u32(u32::from(first)).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    fn hex4(&mut self) -> Result<u16, BodyError> {
+    fn hex(&mut self, len: usize) -> Result<u16, BodyError> {
         let digits = self
             .text
-            .get(self.at..self.at + 4)
+            .get(self.at..self.at + len)
             .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let number = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
-        let number = number.ok_or_else(|| self.error("4 hex digits"))?;
-        self.at += 4;
+        let number = number.ok_or_else(|| self.error("hex digits"))?;
+        self.at += len;
         Ok(number)
     }
 
-    fn literal(&mut self) -> Result<Value, BodyError> {
+    fn literal(&mut self, depth: usize) -> Result<Value, BodyError> {
         let start = self.at;
+        let rest = self.rest();
+        if let Some(len) = ["Set[", "TreeSet["]
+            .iter()
+            .find(|set| rest.starts_with(**set))
+            .map(|set| set.len() - 1)
+        {
+            self.at += len;
+            return self.value(depth);
+        }
         match self.word()? {
             "null" => Ok(Value::Null),
             "true" => Ok(Value::Bool(true)),
@@ -170,10 +192,26 @@ impl Parser<'_> {
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 
+    /// The next character that is neither white space nor in a comment.
     fn token(&mut self) -> Option<char> {
-        let rest = self.rest();
-        self.at += rest.len() - rest.trim_start().len();
-        self.rest().chars().next()
+        loop {
+            let rest = self.rest();
+            let is_space = |part: char| part.is_whitespace() || part == '\u{8}';
+            self.at += rest.len() - rest.trim_start_matches(is_space).len();
+            let rest = self.rest();
+            let comment = if rest.starts_with("//") {
+                rest.find('\n').map_or(rest.len(), |end| end + 1)
+            } else if rest.starts_with("/*") {
+                // One without an end is no comment, and its slash begins no value.
+                match rest.get(2..).and_then(|inside| inside.find("*/")) {
+                    Some(end) => end + 4,
+                    None => return Some('/'),
+                }
+            } else {
+                return rest.chars().next();
+            };
+            self.at += comment;
+        }
     }
 
     fn next(&mut self) -> Option<char> {
@@ -198,14 +236,21 @@ impl Parser<'_> {
     }
 }
 
+/// Java's `1L 1S 1B` are whole numbers, its `1F 1D` are not.
 fn parse_number(text: &str) -> Option<Value> {
-    if let Ok(number) = text.parse::<i64>() {
+    let begins_well = |first: char| first.is_ascii_digit() || "+-.".contains(first);
+    if !text.starts_with(begins_well) || !text.contains(|digit: char| digit.is_ascii_digit()) {
+        return None;
+    }
+    let digits = text.strip_suffix(['L', 'S', 'B']).unwrap_or(text);
+    if let Ok(number) = digits.parse::<i64>() {
         return Some(Value::from(number));
     }
-    if let Ok(number) = text.parse::<u64>() {
+    if let Ok(number) = digits.parse::<u64>() {
         return Some(Value::from(number));
     }
-    Number::from_f64(text.parse().ok()?).map(Value::Number)
+    let digits = text.strip_suffix(['F', 'D']).unwrap_or(text);
+    Number::from_f64(digits.parse().ok()?).map(Value::Number)
 }
 
 #[cfg(test)]
