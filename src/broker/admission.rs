@@ -116,6 +116,10 @@ impl Admission {
         }
     }
 
+    pub fn set_limits(&mut self, limits: AdmissionLimits) {
+        self.limits = limits;
+    }
+
     /// To be said with every send, and every now and then.
     pub fn look(&mut self, backlog: &Backlog, now_ms: u64) -> Option<Turn> {
         self.pace

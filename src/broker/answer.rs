@@ -27,6 +27,7 @@ impl Broker {
     ) -> Reply {
         self.try_answer(header, body, peer, now_ms, store)
             .unwrap_or_else(Reply::from)
+            .bounded()
     }
 
     fn try_answer(

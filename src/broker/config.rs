@@ -1,25 +1,14 @@
-//! What the rules depend on, with RocketMQ's defaults (`BrokerConfig.java`, `MessageStoreConfig.java`) and the reason for each.
+//! The configuration of one shard's broker, in the form in which the rules use it.
+//!
+//! Names, ranges and defaults are those of the rows in [`crate::config`]; here is only where each value goes.
 
 use std::net::SocketAddr;
 
+use super::admission::AdmissionLimits;
+use super::pop::PopConfig;
+use crate::config::Config;
 use crate::store::Retention;
-
-/// Permission bits of brokers and topics.
-pub mod perm {
-    pub use crate::wire::topic::perm::{INHERIT, READ, WRITE};
-
-    pub fn is_readable(perm: i32) -> bool {
-        perm & READ != 0
-    }
-
-    pub fn is_writeable(perm: i32) -> bool {
-        perm & WRITE != 0
-    }
-
-    pub fn is_inherited(perm: i32) -> bool {
-        perm & INHERIT != 0
-    }
-}
+pub use crate::wire::topic::perm;
 
 /// The settings of one shard's broker.
 #[derive(Clone, Debug)]
@@ -51,7 +40,7 @@ pub struct BrokerConfig {
     pub max_message_bytes: usize,
     /// Delay of level 1, 2, ...
     pub delay_levels_ms: Vec<u64>,
-    /// As the store has it, for who asks for it and who changes it.
+    /// The same as in the store, so that it can be shown and changed.
     pub retention: Retention,
     /// A producer is asked about its half message every interval, first when the message is older than the timeout, at
     /// most so often.
@@ -100,61 +89,199 @@ pub struct BrokerConfig {
     pub client_expiry_ms: u64,
     /// Three missed renewals of the client's 20 s.
     pub lock_expiry_ms: u64,
-    pub pop: super::pop::PopConfig,
-    /// What broker.conf and its defaults say, by RocketMQ's names: for tools that ask, besides what stands above.
-    pub start_properties: Vec<(String, String)>,
+    pub pop: PopConfig,
+    pub admission: AdmissionLimits,
+    /// What all of the above was made from, and what requests 25 and 26 change and show.
+    pub settings: Config,
     /// Seed of the choice where a client leaves the queue open, so that a run can be repeated.
     pub seed: u64,
 }
 
-impl Default for BrokerConfig {
-    fn default() -> Self {
-        Self {
-            broker_name: "broker-a".into(),
-            cluster_name: "DefaultCluster".into(),
-            advertise: SocketAddr::from(([127, 0, 0, 1], 10911)),
-            region_id: "DefaultRegion".into(),
-            trace_on: true,
-            broker_permission: perm::READ | perm::WRITE,
-            auto_create_topic: true,
-            default_topic_queue_nums: 8,
-            auto_create_group: true,
-            cluster_topic: true,
-            broker_topic: true,
+/// `field = value`, where the value is a function of the settings.
+macro_rules! fields {
+    ($($($field:ident).+ = $value:expr;)*) => {
+        impl BrokerConfig {
+            fn assign(&mut self) {
+                let settings = &self.settings;
+                $(
+                    let value: fn(&Config) -> _ = $value;
+                    self.$($field).+ = value(settings);
+                )*
+            }
+
+            /// Takes over what differs in the changed settings, and nothing else.
+            pub fn follow(&mut self, settings: Config) {
+                let before = Self::of(self.settings.clone());
+                let after = Self::of(settings);
+                $(
+                    if before.$($field).+ != after.$($field).+ {
+                        self.$($field).+ = after.$($field).+;
+                    }
+                )*
+                self.settings = after.settings;
+            }
+        }
+    };
+}
+
+fields! {
+    broker_name = |settings| settings.broker_name.clone();
+    cluster_name = |settings| settings.cluster_name.clone();
+    advertise = |settings| SocketAddr::new(settings.advertise, settings.listen_port);
+    region_id = |settings| settings.region_id.clone();
+    trace_on = |settings| settings.trace_on;
+    broker_permission = |settings| settings.broker_permission;
+    auto_create_topic = |settings| settings.auto_create_topic;
+    default_topic_queue_nums = |settings| settings.default_topic_queues;
+    auto_create_group = |settings| settings.auto_create_group;
+    cluster_topic = |settings| settings.cluster_topic;
+    broker_topic = |settings| settings.broker_topic;
+    trace_topic = |settings| settings.trace_topic;
+    trace_topic_name = |settings| settings.trace_topic_name.clone();
+    max_message_bytes = |settings| settings.max_message_bytes as usize;
+    delay_levels_ms = |settings| settings.delay_levels_ms.clone();
+    retention.reserved_ms = |settings| u64::from(settings.file_reserved_hours) * HOUR_MS;
+    retention.delete_hours = |settings| settings.delete_when.clone();
+    retention.max_used_percent = |settings| settings.disk_max_used_percent;
+    retention.forcible_percent = |settings| settings.disk_forcible_percent;
+    retention.warning_percent = |settings| settings.disk_warning_percent;
+    retention.clean_forcibly = |settings| settings.clean_forcibly;
+    retention.max_log_bytes = |settings| settings.max_log_bytes;
+    retention.interval_ms = |settings| settings.clean_interval_ms;
+    transaction_check_interval_ms = |settings| settings.transaction_check_interval_ms;
+    transaction_timeout_ms = |settings| settings.transaction_timeout_ms;
+    transaction_check_max = |settings| settings.transaction_check_max;
+    transaction_op_max_bytes = |settings| settings.transaction_op_max_bytes as usize;
+    transaction_op_batch_interval_ms = |settings| settings.transaction_op_batch_interval_ms;
+    reject_transaction_message = |settings| settings.reject_transaction_message;
+    timer_wheel = |settings| settings.timer_wheel;
+    timer_max_delay_s = |settings| settings.timer_max_delay_s;
+    timer_roll_window_ms = timer_roll_window_ms;
+    timer_memory_entries = |settings| settings.timer_memory_entries as usize;
+    recall = |settings| settings.recall;
+    recall_when_not_writeable = |settings| settings.recall_when_not_writeable;
+    property_filter = |settings| settings.property_filter;
+    filter_support_retry = |settings| settings.filter_support_retry;
+    lite_pull = |settings| settings.lite_pull;
+    long_polling = |settings| settings.long_polling;
+    short_polling_ms = |settings| settings.short_polling_ms;
+    max_pull_messages = |settings| settings.max_pull_messages;
+    max_pull_bytes = |settings| settings.max_pull_bytes as u32;
+    max_query_messages = |settings| settings.max_query_messages;
+    default_query_messages = |settings| settings.default_query_messages;
+    notify_consumer_ids_changed = |settings| settings.notify_consumer_ids_changed;
+    server_side_reset = |settings| settings.server_side_reset;
+    store_replies = |settings| settings.store_replies;
+    client_expiry_ms = |settings| settings.client_expiry_ms;
+    pop.retry_first_percent = |settings| settings.pop_retry_first_percent;
+    pop.retry_topic_v2 = |settings| settings.retry_topic_v2;
+    pop.max_polls_of_queue = |settings| settings.pop_polls_of_queue as usize;
+    pop.max_polls = |settings| settings.pop_polls as usize;
+    pop.limits_in_flight = |settings| settings.pop_limits_in_flight;
+    pop.in_flight_limit = |settings| settings.pop_in_flight_limit;
+    pop.shows_retry_topic = |settings| settings.pop_shows_retry_topic;
+    pop.divides_queues = |settings| settings.divides_queues;
+    pop.default_mode = |settings| settings.request_mode.clone();
+    pop.default_share_queues = |settings| settings.pop_share_queues;
+    admission.wait_ms = |settings| settings.send_wait_limit_ms;
+    admission.stall_ms = |settings| settings.stall_limit_ms;
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Messages kept for less than twice the window are written anew sooner.
+fn timer_roll_window_ms(settings: &Config) -> u64 {
+    let half_reserved_ms = u64::from(settings.file_reserved_hours) * HOUR_MS / 2;
+    (settings.timer_roll_window_s * 1000).min(half_reserved_ms.max(60_000))
+}
+
+impl BrokerConfig {
+    /// `settings` are those of one shard, see [`Config::of_shard`].
+    pub fn of(settings: Config) -> Self {
+        let mut config = Self {
+            broker_name: String::new(),
+            cluster_name: String::new(),
+            advertise: SocketAddr::from(([127, 0, 0, 1], 0)),
+            region_id: String::new(),
+            trace_on: false,
+            broker_permission: 0,
+            auto_create_topic: false,
+            default_topic_queue_nums: 0,
+            auto_create_group: false,
+            cluster_topic: false,
+            broker_topic: false,
             trace_topic: false,
-            trace_topic_name: "RMQ_SYS_TRACE_TOPIC".into(),
-            max_message_bytes: 4 << 20,
-            delay_levels_ms: super::delay::DEFAULT_LEVELS_MS.to_vec(),
+            trace_topic_name: String::new(),
+            max_message_bytes: 0,
+            delay_levels_ms: Vec::new(),
             retention: Retention::default(),
-            transaction_check_interval_ms: 30_000,
-            transaction_timeout_ms: 6_000,
-            transaction_check_max: 15,
-            transaction_op_max_bytes: 4096,
-            transaction_op_batch_interval_ms: 3_000,
+            transaction_check_interval_ms: 0,
+            transaction_timeout_ms: 0,
+            transaction_check_max: 0,
+            transaction_op_max_bytes: 0,
+            transaction_op_batch_interval_ms: 0,
             reject_transaction_message: false,
-            timer_wheel: true,
+            timer_wheel: false,
             timer_max_delay_s: 0,
-            timer_roll_window_ms: 172_800_000,
-            timer_memory_entries: 1 << 20,
+            timer_roll_window_ms: 0,
+            timer_memory_entries: 0,
             recall: false,
-            recall_when_not_writeable: true,
+            recall_when_not_writeable: false,
             property_filter: false,
             filter_support_retry: false,
-            lite_pull: true,
-            long_polling: true,
-            short_polling_ms: 1000,
-            max_pull_messages: 32,
-            max_pull_bytes: 256 << 10,
-            max_query_messages: 64,
-            default_query_messages: 32,
-            notify_consumer_ids_changed: true,
-            server_side_reset: true,
-            store_replies: true,
-            client_expiry_ms: 120_000,
+            lite_pull: false,
+            long_polling: false,
+            short_polling_ms: 0,
+            max_pull_messages: 0,
+            max_pull_bytes: 0,
+            max_query_messages: 0,
+            default_query_messages: 0,
+            notify_consumer_ids_changed: false,
+            server_side_reset: false,
+            store_replies: false,
+            client_expiry_ms: 0,
             lock_expiry_ms: 60_000,
-            pop: super::pop::PopConfig::default(),
-            start_properties: Vec::new(),
+            pop: PopConfig::default(),
+            admission: AdmissionLimits::default(),
             seed: 1,
-        }
+            settings,
+        };
+        config.assign();
+        config
+    }
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self::of(Config::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A test may have set fields by themselves: a change of another setting leaves them alone.
+    #[test]
+    fn only_what_changed_is_taken_over() {
+        let mut config = BrokerConfig {
+            max_pull_messages: 7,
+            retention: Retention {
+                interval_ms: 5,
+                ..Retention::default()
+            },
+            ..BrokerConfig::default()
+        };
+        let mut settings = config.settings.clone();
+        settings.change("fileReservedTime", "2").unwrap();
+        settings.change("popFromRetryProbability", "3").unwrap();
+        config.follow(settings);
+        assert_eq!(config.retention.reserved_ms, 2 * HOUR_MS);
+        assert_eq!(
+            (config.retention.interval_ms, config.max_pull_messages),
+            (5, 7)
+        );
+        assert_eq!(config.pop.retry_first_percent, 3);
+        assert_eq!(config.timer_roll_window_ms, HOUR_MS);
     }
 }

@@ -109,6 +109,8 @@ pub enum Effect {
     Persist(ConfigFile),
     /// Keep messages by these rules from now on.
     KeepBy(Retention),
+    /// Admit sends by these limits from now on.
+    Admit(admission::AdmissionLimits),
     /// Let expired messages go now.
     CleanLog,
     /// Remove the queue files whose messages are gone.

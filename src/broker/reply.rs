@@ -1,60 +1,11 @@
 //! Replies to requests off a message's path, and what their making asks of the store.
 
-use std::borrow::Cow;
-
-use serde::Serialize;
-
 use super::Refusal;
 use super::timer::TimerFigures;
 use crate::store::QueueBounds;
+pub use crate::wire::Reply;
 use crate::wire::codes::response;
-use crate::wire::{BodyError, FieldError, Value, loose_json};
-
-/// A whole reply, but for what its request says (opaque, codec).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub code: i32,
-    pub remark: Option<Cow<'static, str>>,
-    pub ext: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    pub fn ok() -> Self {
-        Self {
-            code: response::SUCCESS,
-            remark: None,
-            ext: Vec::new(),
-            body: Vec::new(),
-        }
-    }
-
-    /// In fastjson's dialect.
-    pub(super) fn json<T: Serialize>(body: &T) -> Self {
-        Self {
-            body: loose_json::to_vec(body),
-            ..Self::ok()
-        }
-    }
-
-    pub(super) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.ext.push((name, value.to_string()));
-        self
-    }
-
-    pub(super) fn remark(mut self, remark: &'static str) -> Self {
-        self.remark = Some(remark.into());
-        self
-    }
-
-    /// As [`crate::wire::frame::write`] takes them.
-    pub fn ext_values(&self) -> Vec<(&'static str, Value<'_>)> {
-        let fields = self.ext.iter();
-        fields
-            .map(|(name, value)| (*name, Value::Str(value)))
-            .collect()
-    }
-}
+use crate::wire::{BodyError, FieldError};
 
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {

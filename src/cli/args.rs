@@ -67,6 +67,11 @@ pub struct NamesrvArgs {
     /// Address to listen on
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub bind: IpAddr,
+
+    /// Directory of the key-value configuration and of changed settings [default: ~/namesrv, for the key-value configuration alone;
+    /// settings changed with mqadmin updateNamesrvConfig are then lost with a restart]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
 }
 
 /// Send messages to any RocketMQ-compatible cluster.

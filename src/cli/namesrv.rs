@@ -16,12 +16,18 @@ use crate::ring::{self, Doorbell, Ring, RingConfig};
 pub fn run(args: NamesrvArgs) -> Result<()> {
     ring::probe()?;
     let listen = SocketAddr::new(args.bind, args.port);
-    // RocketMQ's name server keeps its settings there, too.
-    let dir = Surroundings::observe().home.join("namesrv");
+    let keeps_settings = args.store.is_some();
+    // RocketMQ's name server keeps its key-value configuration there, and reads no settings from there.
+    let usual = || Surroundings::observe().home.join("namesrv");
+    let names = NamesrvSetup {
+        listen,
+        dir: args.store.unwrap_or_else(usual),
+        max_connections: setup::max_connections(1).shard,
+        keeps_settings,
+    };
     let mut signals = signals()?;
     let doorbell = Doorbell::new()?;
     let (bell, (to_main, from_thread)) = (doorbell.clone(), channel());
-    let max_connections = setup::max_connections(1).shard;
     let thread = thread::Builder::new()
         .name("namesrv".into())
         .spawn(move || {
@@ -37,16 +43,7 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
                     );
                     println!("ready");
                 };
-                reactor::run_namesrv(
-                    ring,
-                    NamesrvSetup {
-                        listen,
-                        dir,
-                        max_connections,
-                    },
-                    stop,
-                    ready,
-                )
+                reactor::run_namesrv(ring, names, stop, ready)
             });
             let _ = to_main.send(());
             result

@@ -1,24 +1,17 @@
-//! Every property once: its field, type, default with the reason, name in broker.conf and rule.
+//! Every setting once: its field, type, default with the reason, name in broker.conf, rule, and whether it can be changed in the
+//! running broker (`hot`). broker.conf's check, requests 25 and 26, the broker's own configuration and the page
+//! `settings.md` all derive from these rows.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::rule::{
-    Address, Addresses, Blocks, Cores, Delays, Directory, FlushName, Hours, Name, OneOf, Reachable,
-    Rule, Switch,
+    Address, Addresses, Blocks, Cores, Delays, Directory, Flush, FlushName, Hours, Name, OneOf,
+    Reachable, Rule, Switch,
 };
 
-/// When a send is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flush {
-    /// Once its bytes are on the device and the device's cache is flushed.
-    Sync,
-    /// Once its bytes are written to the device; the flush follows within `flush_interval_ms`.
-    Async,
-}
-
 macro_rules! config {
-    ($($(#[doc = $doc:literal])* $field:ident: $type:ty = $default:expr, $name:literal, $rule:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $field:ident: $type:ty = $default:expr, $name:literal, $rule:expr $(, $hot:ident)?;)*) => {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Config {
             $($(#[doc = $doc])* pub $field: $type,)*
@@ -37,15 +30,39 @@ macro_rules! config {
                 Ok(())
             },
             show: |config| Rule::<$type>::show(&$rule, &config.$field),
+            is_hot: config!(@is_hot $($hot)?),
+            #[cfg(test)]
+            doc: concat!($($doc,)*),
         },)*];
     };
+    (@is_hot hot) => { true };
+    (@is_hot) => { false };
 }
 
-/// How one property is read and shown. A refusal says what is allowed.
+impl Property {
+    pub fn find(name: &str) -> Option<&'static Self> {
+        PROPERTIES.iter().find(|property| property.name == name)
+    }
+
+    /// What a refusal says is allowed, for the page. No value contains a NUL.
+    #[cfg(test)]
+    pub fn allowed(&self) -> String {
+        (self.read)(&mut Config::default(), "\0")
+            .err()
+            .unwrap_or_default()
+    }
+}
+
+/// How one setting is read and shown. A refusal says what is allowed.
 pub(super) struct Property {
     pub name: &'static str,
     pub read: fn(&mut Config, &str) -> Result<(), String>,
     pub show: fn(&Config) -> String,
+    /// Can be changed in the running broker.
+    pub is_hot: bool,
+    /// For the page.
+    #[cfg(test)]
+    pub doc: &'static str,
 }
 
 config! {
@@ -68,7 +85,7 @@ config! {
     broker_name: String = "broker-a".into(), "brokerName", Name;
     cluster_name: String = "DefaultCluster".into(), "brokerClusterName", Name;
     /// What the broker as a whole allows: 2 writing, 4 reading, 6 both.
-    broker_permission: i32 = 6, "brokerPermission", 0..=7;
+    broker_permission: i32 = 6, "brokerPermission", 0..=7, hot;
     /// Goes into replies for message traces; RocketMQ's name.
     region_id: String = "DefaultRegion".into(), "regionId", Name;
     /// Bound of what the connections of a core hold together: requests that have not come whole, and replies that their
@@ -91,29 +108,29 @@ config! {
     /// longer settings give up.
     sync_flush_timeout_ms: u64 = 5_000, "syncFlushTimeout", 1..=600_000;
     /// A send that waits longer for the disk is late ...
-    send_wait_limit_ms: u64 = 200, "waitTimeMillsInSendQueue", 1..=600_000;
+    send_wait_limit_ms: u64 = 200, "waitTimeMillsInSendQueue", 1..=600_000, hot;
     /// ... and when sends have been late for so long, those that would be late are refused at once (SYSTEM_BUSY). With the
     /// defaults, RocketMQ's, a stall of 1.2 s is ridden out: longer than a disk's hiccups, and well below the 3 s after which
     /// a producer gives up and sends again.
-    stall_limit_ms: u64 = 1_000, "osPageCacheBusyTimeOutMills", 0..=600_000;
+    stall_limit_ms: u64 = 1_000, "osPageCacheBusyTimeOutMills", 0..=600_000, hot;
     /// One CommitLog file. Another size cannot open an existing store, as a file's name is its offset.
     segment_bytes: u64 = 1 << 30, "mappedFileSizeCommitLog", Blocks(65_536..=(2 << 30) - 4096);
     /// The recent log that is kept in memory, per core: it absorbs a stalled disk and serves consumers that keep up.
     log_buffer_bytes: u64 = 64 << 20, "logBufferBytes", Blocks(1 << 20..=16 << 30);
     /// Messages are kept so many hours.
-    file_reserved_hours: u32 = 72, "fileReservedTime", 0..=876_000;
+    file_reserved_hours: u32 = 72, "fileReservedTime", 0..=876_000, hot;
     /// Hours of the day at which older ones go: 4 in the morning, when little happens.
-    delete_when: Vec<u8> = vec![4], "deleteWhen", Hours;
+    delete_when: Vec<u8> = vec![4], "deleteWhen", Hours, hot;
     /// Above it they go at any hour.
-    disk_max_used_percent: u8 = 75, "diskMaxUsedSpaceRatio", 10..=99;
+    disk_max_used_percent: u8 = 75, "diskMaxUsedSpaceRatio", 10..=99, hot;
     /// Above it the oldest go, whatever their age.
-    disk_forcible_percent: u8 = 85, "diskSpaceCleanForciblyRatio", 30..=99;
+    disk_forcible_percent: u8 = 85, "diskSpaceCleanForciblyRatio", 30..=99, hot;
     /// Above it no message is taken.
-    disk_warning_percent: u8 = 90, "diskSpaceWarningLevelRatio", 35..=99;
+    disk_warning_percent: u8 = 90, "diskSpaceWarningLevelRatio", 35..=99, hot;
     /// Rather lose old messages than refuse new ones.
-    clean_forcibly: bool = true, "cleanFileForciblyEnable", Switch;
+    clean_forcibly: bool = true, "cleanFileForciblyEnable", Switch, hot;
     /// Upper bound of each core's log besides its age. 0: none.
-    max_log_bytes: u64 = 0, "commitLogMaxBytes", 0..=u64::MAX;
+    max_log_bytes: u64 = 0, "commitLogMaxBytes", 0..=u64::MAX, hot;
     clean_interval_ms: u64 = 10_000, "cleanResourceInterval", 100..=3_600_000;
     /// Bound of the ConsumeQueue entries in memory, per core. Enough for 100,000 queues with a chunk each.
     consume_queue_memory_bytes: u64 = 256 << 20, "consumeQueueMemoryBytes", Blocks(2 << 20..=1 << 40);
@@ -135,87 +152,91 @@ config! {
     max_index_entries: u32 = 20_000_000, "maxIndexNum", 2..=100_000_000;
 
     /// Largest body. The frame limit of 16 MiB bounds it, header and properties included.
-    max_message_bytes: u64 = 4 << 20, "maxMessageSize", 1024..=(16 << 20) - HEADROOM_BYTES;
+    max_message_bytes: u64 = 4 << 20, "maxMessageSize", 1024..=(16 << 20) - HEADROOM_BYTES, hot;
     /// A send to an unknown topic creates it through TBW102: convenient on a first day, often switched off in production.
-    auto_create_topic: bool = true, "autoCreateTopicEnable", Switch;
+    auto_create_topic: bool = true, "autoCreateTopicEnable", Switch, hot;
     /// An unknown consumer group is created at its first heartbeat.
-    auto_create_group: bool = true, "autoCreateSubscriptionGroup", Switch;
+    auto_create_group: bool = true, "autoCreateSubscriptionGroup", Switch, hot;
     /// A topic with the cluster's name exists, for mqadmin clusterRT.
     cluster_topic: bool = true, "clusterTopicEnable", Switch;
     /// A topic with the broker's name exists, for mqadmin's checks.
     broker_topic: bool = true, "brokerTopicEnable", Switch;
     /// Queues of a topic that is created automatically, per broker; the client's own wish (4) is the lower bound of both.
-    default_topic_queues: u32 = 8, "defaultTopicQueueNums", 1..=65_536;
+    default_topic_queues: u32 = 8, "defaultTopicQueueNums", 1..=65_536, hot;
     /// Delays of the levels 1, 2, ... in milliseconds; RocketMQ's 18.
     delay_levels_ms: Vec<u64> = DELAY_LEVELS_MS.to_vec(), "messageDelayLevel", Delays;
     /// A producer is asked this often what becomes of a message of its transaction that has not ended, ...
-    transaction_check_interval_ms: u64 = 30_000, "transactionCheckInterval", 100..=86_400_000;
+    transaction_check_interval_ms: u64 = 30_000, "transactionCheckInterval", 100..=86_400_000, hot;
     /// ... first when the message is older than this, unless the message says otherwise; ...
-    transaction_timeout_ms: u64 = 6_000, "transactionTimeOut", 0..=86_400_000;
+    transaction_timeout_ms: u64 = 6_000, "transactionTimeOut", 0..=86_400_000, hot;
     /// ... and so many times before the message is set aside in TRANS_CHECK_MAX_TIME_TOPIC.
-    transaction_check_max: i32 = 15, "transactionCheckMax", 1..=1_000_000;
+    transaction_check_max: i32 = 15, "transactionCheckMax", 1..=1_000_000, hot;
     /// The ends of transactions are written together, up to so many bytes, at the latest after the interval: a crash in
     /// between costs a question to the producer and maybe a duplicate.
-    transaction_op_max_bytes: u64 = 4_096, "transactionOpMsgMaxSize", 1..=65_536;
-    transaction_op_batch_interval_ms: u64 = 3_000, "transactionOpBatchInterval", 0..=600_000;
+    transaction_op_max_bytes: u64 = 4_096, "transactionOpMsgMaxSize", 1..=65_536, hot;
+    transaction_op_batch_interval_ms: u64 = 3_000, "transactionOpBatchInterval", 0..=600_000, hot;
     /// Transactional messages are refused.
-    reject_transaction_message: bool = false, "rejectTransactionMessage", Switch;
+    reject_transaction_message: bool = false, "rejectTransactionMessage", Switch, hot;
     /// Messages with a time of their own (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS); otherwise they are refused.
     timer_wheel: bool = true, "timerWheelEnable", Switch;
     /// Longest such delay. 0: no limit, as what waits longer than messages are kept is written anew; RocketMQ's is 3 days.
-    timer_max_delay_s: u64 = 0, "timerMaxDelaySec", 0..=1_000_000_000_000;
+    timer_max_delay_s: u64 = 0, "timerMaxDelaySec", 0..=1_000_000_000_000, hot;
     /// What waits longer is written anew this often: well before the 72 h that messages are kept by default.
     timer_roll_window_s: u64 = 172_800, "timerRollWindowSlot", 2..=604_740;
     /// Timed messages kept in memory, per core, 32 bytes each; more wait on disk until shortly before they are due.
     timer_memory_entries: u64 = 1 << 20, "timerMemoryEntries", 262_144..=1 << 30;
     /// Timed messages may be taken back. RocketMQ's default.
-    recall: bool = false, "recallMessageEnable", Switch;
-    recall_when_not_writeable: bool = true, "allowRecallWhenBrokerNotWriteable", Switch;
+    recall: bool = false, "recallMessageEnable", Switch, hot;
+    recall_when_not_writeable: bool = true, "allowRecallWhenBrokerNotWriteable", Switch, hot;
+    /// Clients of this broker write message traces, if they are set up for it; each send's reply says so.
+    trace_on: bool = true, "traceOn", Switch;
     /// Creates the trace topic at start; otherwise traces create it like any other topic.
     trace_topic: bool = false, "traceTopicEnable", Switch;
     trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".into(), "msgTraceTopicName", Name;
 
     /// SQL92 subscriptions. Off as in RocketMQ: each message is looked at for each group.
-    property_filter: bool = false, "enablePropertyFilter", Switch;
+    property_filter: bool = false, "enablePropertyFilter", Switch, hot;
     /// Messages that come back are filtered again if the subscription to the retry topic is an SQL92 one.
-    filter_support_retry: bool = false, "filterSupportRetry", Switch;
+    filter_support_retry: bool = false, "filterSupportRetry", Switch, hot;
 
+    /// Pulls of consumers that choose their queues themselves (`LITE_PULL_MESSAGE`) are answered.
+    lite_pull: bool = true, "litePullMessageEnable", Switch, hot;
     /// A pull that finds nothing waits for a message, up to the time the client gave. Off: answered within
     /// `short_polling_ms`.
-    long_polling: bool = true, "longPollingEnable", Switch;
-    short_polling_ms: u64 = 1_000, "shortPollingTimeMills", 1..=30_000;
+    long_polling: bool = true, "longPollingEnable", Switch, hot;
+    short_polling_ms: u64 = 1_000, "shortPollingTimeMills", 1..=30_000, hot;
     /// Messages in one pull reply; 32 is also what clients ask for by default.
-    max_pull_messages: u32 = 32, "maxTransferCountOnMessageInMemory", 1..=65_536;
-    max_pull_bytes: u64 = 256 << 10, "maxTransferBytesOnMessageInMemory", 1024..=8 << 20;
+    max_pull_messages: u32 = 32, "maxTransferCountOnMessageInMemory", 1..=65_536, hot;
+    max_pull_bytes: u64 = 256 << 10, "maxTransferBytesOnMessageInMemory", 1024..=8 << 20, hot;
     /// Messages that a question for a key gets at most, and one for a unique key.
     max_query_messages: u32 = 64, "maxMsgsNumBatch", 1..=65_536;
     default_query_messages: u32 = 32, "defaultQueryMaxNum", 1..=65_536;
     /// So many of a hundred pops look first for what comes back; the others take it if they have room left.
-    pop_retry_first_percent: u32 = 20, "popFromRetryProbability", 0..=100;
+    pop_retry_first_percent: u32 = 20, "popFromRetryProbability", 0..=100, hot;
     /// What comes back to a group that pops goes to `%RETRY%group+topic` instead of `%RETRY%group_topic`. Both are read.
-    retry_topic_v2: bool = false, "enableRetryTopicV2", Switch;
+    retry_topic_v2: bool = false, "enableRetryTopicV2", Switch, hot;
     /// Pops that wait for the same queue, or for any of a topic.
-    pop_polls_of_queue: u32 = 1024, "popPollingSize", 1..=1_000_000;
-    pop_polls: u32 = 100_000, "maxPopPollingSize", 1..=10_000_000;
+    pop_polls_of_queue: u32 = 1024, "popPollingSize", 1..=1_000_000, hot;
+    pop_polls: u32 = 100_000, "maxPopPollingSize", 1..=10_000_000, hot;
     /// A group with more messages of a queue in flight than the limit gets no further ones.
-    pop_limits_in_flight: bool = false, "enablePopMessageThreshold", Switch;
-    pop_in_flight_limit: u64 = 10_000, "popInflightMessageThreshold", 1..=1_000_000_000;
+    pop_limits_in_flight: bool = false, "enablePopMessageThreshold", Switch, hot;
+    pop_in_flight_limit: u64 = 10_000, "popInflightMessageThreshold", 1..=1_000_000_000, hot;
     /// What has come back is shown with its retry topic instead of the topic that was asked for.
-    pop_shows_retry_topic: bool = false, "popResponseReturnActualRetryTopic", Switch;
+    pop_shows_retry_topic: bool = false, "popResponseReturnActualRetryTopic", Switch, hot;
     /// How groups of which no administrator has said it get their messages.
-    request_mode: String = "PULL".into(), "defaultMessageRequestMode", OneOf(&["PULL", "POP"]);
+    request_mode: String = "PULL".into(), "defaultMessageRequestMode", OneOf(&["PULL", "POP"]), hot;
     /// So many further members pop from a member's queues; with 0 or less all pop from all.
-    pop_share_queues: i32 = -1, "defaultPopShareQueueNum", -1..=65_536;
+    pop_share_queues: i32 = -1, "defaultPopShareQueueNum", -1..=65_536, hot;
     /// The broker divides queues among the members of a group that ask it; else each gets all.
-    divides_queues: bool = true, "serverLoadBalancerEnable", Switch;
+    divides_queues: bool = true, "serverLoadBalancerEnable", Switch, hot;
     /// Consumers hear at once that their group changed; otherwise they find out within their 20 s rebalance.
-    notify_consumer_ids_changed: bool = true, "notifyConsumerIdsChangedEnable", Switch;
+    notify_consumer_ids_changed: bool = true, "notifyConsumerIdsChangedEnable", Switch, hot;
     /// A rewind of a group is carried out by the broker. Off: by the group's clients, which have to be online for it.
-    server_side_reset: bool = true, "useServerSideResetOffset", Switch;
+    server_side_reset: bool = true, "useServerSideResetOffset", Switch, hot;
     /// Replies to requests (`producer.request`) are stored, besides being handed to who asked.
-    store_replies: bool = true, "storeReplyMessageEnable", Switch;
+    store_replies: bool = true, "storeReplyMessageEnable", Switch, hot;
     /// A client without heartbeat for this long is forgotten: four missed ones.
-    client_expiry_ms: u64 = 120_000, "channelExpiredTimeout", 10_000..=86_400_000;
+    client_expiry_ms: u64 = 120_000, "channelExpiredTimeout", 10_000..=86_400_000, hot;
     /// Consumer offsets are saved this often when they changed; a crash repeats at most so much (RocketMQ: 5 s).
     save_offsets_interval_ms: u64 = 1_000, "flushConsumerOffsetInterval", 100..=600_000;
 }

@@ -64,6 +64,20 @@ pub const UNKEPT: &[Unkept] = &[
     },
 ];
 
+impl Unkept {
+    pub fn accepts(&self, value: &str) -> bool {
+        value.eq_ignore_ascii_case(self.accepted)
+    }
+
+    pub fn allowed(&self) -> String {
+        format!("{} ({})", self.accepted, self.why)
+    }
+}
+
+pub fn unkept(name: &str) -> Option<&'static Unkept> {
+    UNKEPT.iter().find(|unkept| unkept.name == name)
+}
+
 pub fn is_known(name: &str) -> bool {
     WITHOUT_EFFECT
         .split_ascii_whitespace()
@@ -87,18 +101,7 @@ pub fn nearest(name: &str, ours: impl Iterator<Item = &'static str>) -> Option<&
 
 /// Levenshtein's distance, with upper and lower case taken for the same.
 fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
+    strsim::levenshtein(&left.to_lowercase(), &right.to_lowercase())
 }
 
 #[rustfmt::skip]
@@ -166,7 +169,7 @@ const WITHOUT_EFFECT: &str = "\
     haTransferBatchSize heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity highSpeedMode \
     initAuthenticationUser initPopOffsetByCheckMsgInMem innerClientAuthenticationCredentials \
     inSyncReplicas isInBrokerContainer isolateLogEnable isScanAvailableNameSrv \
-    litePullMessageEnable litePullMessageThreadPoolNums litePullThreadPoolQueueCapacity \
+    litePullMessageThreadPoolNums litePullThreadPoolQueueCapacity \
     loadBalancePollNameServerInterval loadBalanceProcessorThreadPoolNums \
     loadBalanceThreadPoolQueueCapacity lockInStrictMode logicalDiskSpaceCleanForciblyThreshold \
     logicQueueForceSwapMapInterval logicQueueSwapMapInterval logicQueueSwapMapReserveFileNum \
@@ -221,7 +224,7 @@ const WITHOUT_EFFECT: &str = "\
     timerInterceptDelayLevel timerMetricSmallThreshold timerPrecisionMs \
     timerProgressLogIntervalMs timerPutMessageThreadNum \
     timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable \
-    topicQueueLockNum totalReplicas traceOn transactionMetricFlushInterval transferMsgByHeap \
+    topicQueueLockNum totalReplicas transactionMetricFlushInterval transferMsgByHeap \
     transientStorePoolEnable transientStorePoolSize \
     travelCqFileNumWhenGetMessage updateNameServerAddrPeriod useABSLock useEpollNativeSelector \
     usePIDColdCtrStrategy userCacheExpiredSecond userCacheMaxNum userCacheRefreshSecond \

@@ -2,24 +2,28 @@
 //!
 //! The file is Java properties text with RocketMQ's names, so an existing broker.conf can be used as it is. Flags win over the
 //! file, the file over the defaults. A bad value is an error that says where it stands and what is allowed; a name that
-//! nobody knows is a warning; a name that RocketMQ knows and this broker has no use for is mentioned once.
+//! nobody knows is a warning; a name that RocketMQ knows and this broker has no use for is mentioned once. `settings.md` lists all.
 
+mod change;
 mod defaults;
 mod known;
 pub mod properties;
 mod rule;
 mod surroundings;
+#[cfg(test)]
+mod table;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-pub use defaults::{Config, Flush};
-pub use rule::{Addresses, Cores, Reachable, Rule};
+pub use change::{ChangeError, Changed};
+pub use defaults::Config;
+pub use rule::{Addresses, Cores, Flush, Reachable, Rule};
 pub use surroundings::Surroundings;
 
-use defaults::{HEADROOM_BYTES, PROPERTIES};
+use defaults::{HEADROOM_BYTES, PROPERTIES, Property};
 use rule::Name;
 
 /// What the command line says; whatever is absent is left to the file.
@@ -188,42 +192,21 @@ impl Config {
                 file: file.to_owned(),
                 line,
             };
-            if let Some(property) = PROPERTIES.iter().find(|property| property.name == key) {
-                match (property.read)(self, &value) {
-                    Ok(()) => places.insert(property.name, place),
-                    Err(allowed) => {
-                        return Err(ConfigError::Value {
-                            place,
-                            property: property.name,
-                            value,
-                            allowed,
-                        });
-                    }
-                };
-            } else if let Some(unkept) = known::UNKEPT.iter().find(|unkept| unkept.name == key) {
-                if !value.eq_ignore_ascii_case(unkept.accepted) {
-                    let allowed = format!("{} ({})", unkept.accepted, unkept.why);
+            match self.follow(&key, &value) {
+                Ok(Followed::Taken(name)) => {
+                    places.insert(name, place);
+                }
+                Ok(Followed::Fixed) => {}
+                Ok(Followed::WithoutEffect) => without_effect.push(key),
+                Ok(Followed::Unknown) => notes.push(unknown(&place, &key)),
+                Err((property, allowed)) => {
                     return Err(ConfigError::Value {
                         place,
-                        property: unkept.name,
+                        property,
                         value,
                         allowed,
                     });
                 }
-            } else if known::is_known(&key) {
-                without_effect.push(key);
-            } else {
-                let ours = PROPERTIES.iter().map(|property| property.name);
-                let meant =
-                    known::nearest(&key, ours).map(|name| format!("; did you mean {name}?"));
-                let text = format!(
-                    "{place}unknown property {key} is ignored{}",
-                    meant.unwrap_or_default()
-                );
-                notes.push(Note {
-                    level: Level::Warning,
-                    text,
-                });
             }
         }
         if !without_effect.is_empty() {
@@ -238,6 +221,26 @@ impl Config {
             });
         }
         Ok(notes)
+    }
+
+    /// One line of broker.conf. An error has the name and what is allowed.
+    fn follow(&mut self, key: &str, value: &str) -> Result<Followed, (&'static str, String)> {
+        if let Some(property) = Property::find(key) {
+            let taken = (property.read)(self, value);
+            return taken
+                .map(|()| Followed::Taken(property.name))
+                .map_err(|allowed| (property.name, allowed));
+        }
+        if let Some(unkept) = known::unkept(key) {
+            return match unkept.accepts(value) {
+                true => Ok(Followed::Fixed),
+                false => Err((unkept.name, unkept.allowed())),
+            };
+        }
+        Ok(match known::is_known(key) {
+            true => Followed::WithoutEffect,
+            false => Followed::Unknown,
+        })
     }
 
     fn follow_flags(&mut self, flags: &Flags, places: &mut Places) {
@@ -306,22 +309,82 @@ impl Config {
             );
             return refuse("namesrvPort", self.namesrv_port.to_string(), allowed);
         }
+        match self.misfit() {
+            Some((property, value, allowed)) => refuse(property, value, allowed),
+            None => Ok(()),
+        }
+    }
+
+    /// The rules between values of which one is hot: the name and value that do not fit, and what would.
+    fn misfit(&self) -> Option<(&'static str, String, String)> {
         let record_bytes = self.max_message_bytes + HEADROOM_BYTES;
         if self.segment_bytes < record_bytes {
             let allowed =
                 format!("at least {record_bytes}, as one message of maxMessageSize has to fit in");
-            return refuse(
-                "mappedFileSizeCommitLog",
-                self.segment_bytes.to_string(),
-                allowed,
+            let value = self.segment_bytes.to_string();
+            return Some(("mappedFileSizeCommitLog", value, allowed));
+        }
+        if self.max_message_bytes > 4 << 20
+            && self.max_message_bytes > 2 * self.consume_queue_memory_bytes
+        {
+            let allowed = format!(
+                "at least {}, half of maxMessageSize",
+                self.max_message_bytes / 2
             );
+            let value = self.consume_queue_memory_bytes.to_string();
+            return Some(("consumeQueueMemoryBytes", value, allowed));
         }
         if self.log_buffer_bytes < 2 * record_bytes {
             let allowed = format!("at least {}, twice the largest message", 2 * record_bytes);
-            return refuse("logBufferBytes", self.log_buffer_bytes.to_string(), allowed);
+            let value = self.log_buffer_bytes.to_string();
+            return Some(("logBufferBytes", value, allowed));
         }
-        Ok(())
+        None
     }
+
+    /// What `maxMessageSize` can be raised to while the broker runs: files and memory are as large as they are.
+    pub fn largest_message_bytes(&self) -> u64 {
+        let room = self.segment_bytes.min(self.log_buffer_bytes / 2);
+        let room = room.min(16 << 20).saturating_sub(HEADROOM_BYTES);
+        // The entries of a batch of the smallest messages.
+        room.min(2 * self.consume_queue_memory_bytes)
+            .max(self.max_message_bytes)
+    }
+
+    /// As of one shard's broker: with its own name and port.
+    pub fn of_shard(&self, shard: usize) -> Self {
+        Self {
+            broker_name: self.shard_name(shard),
+            listen_port: self.shard_port(shard),
+            ..self.clone()
+        }
+    }
+}
+
+/// What a line of broker.conf was.
+enum Followed {
+    Taken(&'static str),
+    /// A property that has only one value here, with that value.
+    Fixed,
+    /// RocketMQ's, without effect here.
+    WithoutEffect,
+    Unknown,
+}
+
+fn unknown(place: &Place, key: &str) -> Note {
+    let meant = meant(key).map(|name| format!("; did you mean {name}?"));
+    Note {
+        level: Level::Warning,
+        text: format!(
+            "{place}unknown property {key} is ignored{}",
+            meant.unwrap_or_default()
+        ),
+    }
+}
+
+/// The name that a misspelt one was meant to be.
+fn meant(key: &str) -> Option<&'static str> {
+    known::nearest(key, PROPERTIES.iter().map(|property| property.name))
 }
 
 /// Where each property was given, to point there when it turns out not to fit the others.

@@ -6,8 +6,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::defaults::Flush;
-
 pub trait Rule<T> {
     /// The value, or what would have been allowed.
     fn read(&self, text: &str) -> Result<T, String>;
@@ -86,6 +84,15 @@ impl Rule<String> for OneOf {
     fn show(&self, value: &String) -> String {
         value.clone()
     }
+}
+
+/// When a send is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Once its bytes are on the device and the device's cache is flushed.
+    Sync,
+    /// Once its bytes are written to the device; the flush follows within `flush_interval_ms`.
+    Async,
 }
 
 /// The names of `flushDiskType`.

@@ -230,7 +230,105 @@ fn a_missing_file_is_named() {
     );
 }
 
+#[test]
+fn a_running_broker_takes_what_the_file_takes() {
+    let mut config = Config::default();
+    for (name, value) in [
+        ("maxTransferCountOnMessageInMemory", "0"),
+        ("maxTransferBytesOnMessageInMemory", "0"),
+        ("channelExpiredTimeout", "0"),
+        ("defaultTopicQueueNums", "2000000000"),
+        ("maxMessageSize", "999999999"),
+        ("brokerPermission", "8"),
+    ] {
+        assert!(refused(&format!("{name}={value}"), &Flags::default()).contains(name));
+        let error = config.change(name, value).unwrap_err();
+        assert!(matches!(error, ChangeError::Value { .. }), "{error}");
+    }
+    assert_eq!(config, Config::default());
+    assert_eq!(
+        config.change("maxMessageSize", "8388608"),
+        Ok(Changed::Taken)
+    );
+    assert_eq!(config.max_message_bytes, 8 << 20);
+}
+
+#[test]
+fn a_raised_message_size_has_to_fit_the_log_buffer() {
+    let (mut config, _) = merged("logBufferBytes=16777216", &Flags::default());
+    let largest = config.largest_message_bytes();
+    assert_eq!(largest, (8 << 20) - HEADROOM_BYTES);
+    let error = config
+        .change("maxMessageSize", &(largest + 1).to_string())
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("logBufferBytes=16777216"),
+        "{error}"
+    );
+    assert_eq!(
+        config.change("maxMessageSize", &largest.to_string()),
+        Ok(Changed::Taken)
+    );
+    let (small, _) = merged("consumeQueueMemoryBytes=2097152", &Flags::default());
+    assert_eq!(small.largest_message_bytes(), 4 << 20);
+}
+
+#[test]
+fn names_of_rocketmq_are_accepted_by_a_running_broker() {
+    let mut config = Config::default();
+    for name in [
+        "enablePopBufferMerge",
+        "enableNotifyAfterPopOrderLockRelease",
+        "enableSingleTopicRegister",
+        "enableSplitRegistration",
+    ] {
+        assert_eq!(
+            config.change(name, "true"),
+            Ok(Changed::WithoutEffect),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        config.change("waitTimeMillsInSendQueue", "300"),
+        Ok(Changed::Taken)
+    );
+    assert_eq!(config.send_wait_limit_ms, 300);
+    assert_eq!(
+        config.change("brokerRole", "ASYNC_MASTER"),
+        Ok(Changed::WithoutEffect)
+    );
+    for (name, value, why) in [
+        ("brokerRole", "SLAVE", "there is no replication yet"),
+        ("listenPort", "1234", "fixed when the broker starts"),
+        ("maxMessageSiz", "1024", "did you mean maxMessageSize?"),
+        ("longPollingEnable", "maybe", "true or false"),
+    ] {
+        let error = config.change(name, value).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
 proptest! {
+    /// One truth: whatever broker.conf takes of a hot setting, a running broker takes, and nothing else.
+    #[test]
+    fn a_change_is_judged_as_the_file_is(index in 0..PROPERTIES.len(), value in "[-0-9]{0,12}|[-0-9a-z;:, ./]{0,12}|true|POP|1?[0-9]{6,7}") {
+        let property = &PROPERTIES[index];
+        let mut text = String::new();
+        properties::write(&mut text, property.name, &value);
+        let (mut running, _) = merged("", &Flags::default());
+        let from_file = Config::merge(&text, &Flags::default(), &surroundings());
+        let changed = running.change(property.name, &value);
+        if property.is_hot {
+            prop_assert_eq!(from_file.is_ok(), changed.is_ok());
+            if let Ok((from_file, _)) = from_file {
+                prop_assert_eq!(running, from_file);
+            }
+        } else {
+            let is_fixed = matches!(changed, Err(ChangeError::Fixed { .. }));
+            prop_assert!(is_fixed);
+        }
+    }
+
     #[test]
     fn any_value_is_taken_or_refused(index in 0..PROPERTIES.len(), value in "[-0-9a-z;:, ./]{0,12}|\\PC{0,12}") {
         let mut text = String::new();

@@ -1,95 +1,98 @@
 //! What administrators do: permissions, deletions, key-value configuration, settings.
 
-use super::reply::{Refused, Reply, required};
 use super::settings::UpdateError;
-use super::{Effect, NameServer, bodies};
+use super::{Answer, Effect, NameServer};
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::header::Header;
+use crate::wire::kv_config::{KvKey, KvNamespace, KvReply, PutKv};
+use crate::wire::route::{
+    AddWritePermReply, BrokerNameRequest, DeleteTopicInNamesrv, WipeWritePermReply,
+};
+use crate::wire::stats::KvTable;
 
 impl NameServer {
-    pub(super) fn delete_topic(&mut self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let cluster = header
-            .ext
-            .find("clusterName")
-            .filter(|cluster| !cluster.is_empty());
+    pub(super) fn delete_topic(&mut self, header: &Header<'_>) -> Answer {
+        let request = DeleteTopicInNamesrv::decode(&header.ext)?;
         self.routes
-            .delete_topic(required(&header.ext, "topic")?, cluster);
-        Ok(Reply::success())
+            .delete_topic(request.topic, request.cluster_name);
+        Ok(Reply::ok())
     }
 
-    pub(super) fn wipe_write_perm(&mut self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let count = self
-            .routes
-            .wipe_write_perm(required(&header.ext, "brokerName")?);
-        Ok(Reply::success().with("wipeTopicCount", count))
+    pub(super) fn wipe_write_perm(&mut self, header: &Header<'_>) -> Answer {
+        let BrokerNameRequest { broker_name } = BrokerNameRequest::decode(&header.ext)?;
+        let reply = WipeWritePermReply {
+            wipe_topic_count: self.routes.wipe_write_perm(broker_name) as i32,
+        };
+        Ok(Reply::ok().with_fields(&reply.ext()))
     }
 
-    pub(super) fn add_write_perm(&mut self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let count = self
-            .routes
-            .add_write_perm(required(&header.ext, "brokerName")?);
-        Ok(Reply::success().with("addTopicCount", count))
+    pub(super) fn add_write_perm(&mut self, header: &Header<'_>) -> Answer {
+        let BrokerNameRequest { broker_name } = BrokerNameRequest::decode(&header.ext)?;
+        let reply = AddWritePermReply {
+            add_topic_count: self.routes.add_write_perm(broker_name) as i32,
+        };
+        Ok(Reply::ok().with_fields(&reply.ext()))
     }
 
-    pub(super) fn put_kv(&mut self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let ext = &header.ext;
-        self.kv.put(
-            required(ext, "namespace")?,
-            required(ext, "key")?,
-            required(ext, "value")?,
-        );
+    pub(super) fn put_kv(&mut self, header: &Header<'_>) -> Answer {
+        let PutKv {
+            namespace,
+            key,
+            value,
+        } = PutKv::decode(&header.ext)?;
+        self.kv.put(namespace, key, value);
         self.effects.push(Effect::SaveKvConfig(self.kv.to_json()));
-        Ok(Reply::success())
+        Ok(Reply::ok())
     }
 
-    pub(super) fn find_kv(&self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let namespace = required(&header.ext, "namespace")?;
-        let key = required(&header.ext, "key")?;
+    pub(super) fn find_kv(&self, header: &Header<'_>) -> Answer {
+        let KvKey { namespace, key } = KvKey::decode(&header.ext)?;
         let value = self.kv.find(namespace, key).ok_or_else(|| {
             let remark = format!("No config item, Namespace: {namespace} Key: {key}");
-            Refused::new(response::QUERY_NOT_FOUND, remark)
+            Reply::refused(response::QUERY_NOT_FOUND, remark)
         })?;
-        Ok(Reply::success().with("value", value))
+        let reply = KvReply { value: Some(value) };
+        Ok(Reply::ok().with_fields(&reply.ext()))
     }
 
-    pub(super) fn delete_kv(&mut self, header: &Header<'_>) -> Result<Reply, Refused> {
-        self.kv.delete(
-            required(&header.ext, "namespace")?,
-            required(&header.ext, "key")?,
-        );
+    pub(super) fn delete_kv(&mut self, header: &Header<'_>) -> Answer {
+        let KvKey { namespace, key } = KvKey::decode(&header.ext)?;
+        self.kv.delete(namespace, key);
         self.effects.push(Effect::SaveKvConfig(self.kv.to_json()));
-        Ok(Reply::success())
+        Ok(Reply::ok())
     }
 
-    pub(super) fn list_kv(&self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let namespace = required(&header.ext, "namespace")?;
+    pub(super) fn list_kv(&self, header: &Header<'_>) -> Answer {
+        let KvNamespace { namespace } = KvNamespace::decode(&header.ext)?;
         let table = self.kv.list(namespace).ok_or_else(|| {
-            Refused::new(
+            Reply::refused(
                 response::QUERY_NOT_FOUND,
                 format!("No config item, Namespace: {namespace}"),
             )
         })?;
-        Ok(Reply::success().with_body(bodies::kv_table(table)))
+        let table = table.clone();
+        Ok(Reply::json(&KvTable { table }))
     }
 
-    pub(super) fn update_settings(&mut self, body: &[u8]) -> Result<Reply, Refused> {
+    pub(super) fn update_settings(&mut self, body: &[u8]) -> Answer {
         self.settings
             .update(&String::from_utf8_lossy(body))
             .map_err(|error| match error {
-                UpdateError::Forbidden => Refused::new(
+                UpdateError::Forbidden => Reply::refused(
                     response::NO_PERMISSION,
                     "Can not update config in black list.",
                 ),
                 UpdateError::Value { property, value } => {
-                    Refused::error(format!("{property}={value}: allowed is true or false"))
+                    Reply::error(format!("{property}={value}: allowed is true or false"))
                 }
             })?;
         self.effects
             .push(Effect::SaveSettings(self.settings.properties_text()));
-        Ok(Reply::success())
+        Ok(Reply::ok())
     }
 
     pub(super) fn show_settings(&self) -> Reply {
-        Reply::success().with_body(self.settings.properties_text())
+        Reply::ok().with_body(self.settings.shown())
     }
 }

@@ -1,10 +1,18 @@
 //! What brokers tell: themselves and their topics, that they live, that they go.
 
 use super::kv_config::ORDER_TOPIC_CONFIG;
-use super::reply::{Refused, Reply, number, required, switch};
+use super::route::Queues;
 use super::route_table::{Incomplete, Registered, Registration};
-use super::{NameServer, bodies};
+use super::{Answer, Effect, NameServer, body_or_default};
 use crate::wire::header::Header;
+use crate::wire::register::{
+    BrokerHeartbeat, BrokerIdentity, DataVersionReply, RegisterBroker, RegisterBrokerBody,
+    RegisterBrokerReply, body_crc,
+};
+use crate::wire::route::{BrokerMemberGroup, MemberGroupReply, MemberGroupRequest, TopicRouteData};
+use crate::wire::stats::KvTable;
+use crate::wire::topic::TopicRequest;
+use crate::wire::{DataVersion, Reply, loose_json};
 
 impl NameServer {
     pub(super) fn register_broker(
@@ -13,40 +21,58 @@ impl NameServer {
         body: &[u8],
         conn: u64,
         now_ms: u64,
-    ) -> Result<Reply, Refused> {
+    ) -> Answer {
         let report = report(header, body)?;
-        let forget_absent = self.settings.delete_topic_with_broker_registration;
+        // An incremental report has the changed topics only, and none of the broker's own.
+        let is_complete = report
+            .topics
+            .iter()
+            .any(|(topic, _)| topic == SELF_TEST_TOPIC);
+        let forget_absent = self.settings.delete_topic_with_broker_registration && is_complete;
+        let (broker_name, addr) = (report.broker_name.clone(), report.addr.clone());
+        let registered = self.routes.register(report, conn, forget_absent, now_ms);
         let Registered {
             master_addr,
             ha_addr,
-        } = self
-            .routes
-            .register(report, conn, forget_absent, now_ms)
-            .map_err(|Incomplete| Refused::error("register broker failed"))?;
-        let mut reply = Reply::success();
-        reply.ext.extend(ha_addr.map(|addr| ("haServerAddr", addr)));
-        reply
-            .ext
-            .extend(master_addr.map(|addr| ("masterAddr", addr)));
-        let is_told = self.settings.return_order_topic_config_to_broker;
-        Ok(match self.kv.list(ORDER_TOPIC_CONFIG).filter(|_| is_told) {
-            Some(ordered) => reply.with_body(bodies::kv_table(ordered)),
-            None => reply,
-        })
+            replaced,
+        } = registered.map_err(|Incomplete| Reply::error("register broker failed"))?;
+        if let Some(from) = replaced {
+            self.effects.push(Effect::AddressChanged {
+                broker_name,
+                from,
+                to: addr,
+            });
+        }
+        let fields = RegisterBrokerReply {
+            ha_server_addr: ha_addr.as_deref(),
+            master_addr: master_addr.as_deref(),
+        };
+        let reply = Reply::ok().with_fields(&fields.ext());
+        let is_wanted = self.settings.return_order_topic_config_to_broker;
+        Ok(
+            match self.kv.list(ORDER_TOPIC_CONFIG).filter(|_| is_wanted) {
+                Some(table) => reply.with_body(loose_json::to_vec(&KvTable {
+                    table: table.clone(),
+                })),
+                None => reply,
+            },
+        )
     }
 
-    pub(super) fn unregister_broker(&mut self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let ext = &header.ext;
-        required(ext, "clusterName")?;
-        self.routes
-            .unregister(required(ext, "brokerAddr")?, required(ext, "brokerName")?);
-        Ok(Reply::success())
+    /// Only over the connection that the address registered over: a broker that fails to start must not take another one's place away.
+    pub(super) fn unregister_broker(&mut self, header: &Header<'_>, conn: u64) -> Answer {
+        let request = BrokerIdentity::decode(&header.ext)?;
+        if self.routes.is_registered_over(request.broker_addr, conn) {
+            self.routes
+                .unregister(request.broker_addr, request.broker_name);
+        }
+        Ok(Reply::ok())
     }
 
-    pub(super) fn heartbeat(&mut self, header: &Header<'_>, now_ms: u64) -> Result<Reply, Refused> {
-        self.routes
-            .seen(required(&header.ext, "brokerAddr")?, now_ms);
-        Ok(Reply::success())
+    pub(super) fn heartbeat(&mut self, header: &Header<'_>, now_ms: u64) -> Answer {
+        let request = BrokerHeartbeat::decode(&header.ext)?;
+        self.routes.seen(request.broker_addr, now_ms);
+        Ok(Reply::ok())
     }
 
     /// A broker asks whether it has to send its topics again.
@@ -55,61 +81,81 @@ impl NameServer {
         header: &Header<'_>,
         body: &[u8],
         now_ms: u64,
-    ) -> Result<Reply, Refused> {
-        let addr = required(&header.ext, "brokerAddr")?;
-        let theirs = bodies::data_version(body).map_err(Refused::error)?;
+    ) -> Answer {
+        let addr = BrokerIdentity::decode(&header.ext)?.broker_addr;
+        let theirs: DataVersion = body_or_default(body)?;
         let ours = self.routes.data_version(addr);
         self.routes.seen(addr, now_ms);
-        let reply = Reply::success().with("changed", ours != Some(theirs));
+        let fields = DataVersionReply {
+            changed: ours != Some(theirs),
+        };
+        let reply = Reply::ok().with_fields(&fields.ext());
         Ok(match ours {
-            Some(ours) => reply.with_body(bodies::data_version_body(ours)),
+            Some(ours) => reply.with_body(loose_json::to_vec(&ours)),
             None => reply,
         })
     }
 
-    pub(super) fn member_group(&self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let cluster = required(&header.ext, "clusterName")?;
-        let broker_name = required(&header.ext, "brokerName")?;
+    pub(super) fn member_group(&self, header: &Header<'_>) -> Answer {
+        let MemberGroupRequest {
+            cluster_name,
+            broker_name,
+        } = MemberGroupRequest::decode(&header.ext)?;
         let group = self.routes.broker(broker_name);
-        Ok(Reply::success().with_body(bodies::member_group(cluster, broker_name, group)))
+        let group = BrokerMemberGroup {
+            broker_addrs: group.map(|group| group.addrs.clone()).unwrap_or_default(),
+            broker_name: broker_name.to_owned(),
+            cluster: cluster_name.to_owned(),
+        };
+        Ok(Reply::json(&MemberGroupReply {
+            broker_member_group: Some(group),
+        }))
     }
 
-    pub(super) fn register_topic(
-        &mut self,
-        header: &Header<'_>,
-        body: &[u8],
-    ) -> Result<Reply, Refused> {
-        let topic = required(&header.ext, "topic")?;
-        let queues = bodies::queues_of_route(body).map_err(Refused::error)?;
+    pub(super) fn register_topic(&mut self, header: &Header<'_>, body: &[u8]) -> Answer {
+        let TopicRequest { topic } = TopicRequest::decode(&header.ext)?;
+        let route: TopicRouteData = body_or_default(body)?;
+        let queues = route.queue_datas.into_iter();
+        let queues = queues.map(|data| {
+            let queues = Queues::from(&data);
+            (data.broker_name, queues)
+        });
         self.routes.register_topic(topic, queues);
-        Ok(Reply::success())
+        Ok(Reply::ok())
     }
 }
 
-fn report(header: &Header<'_>, body: &[u8]) -> Result<Registration, Refused> {
-    let ext = &header.ext;
-    let text = |name| required(ext, name).map(String::from);
-    let wanted_crc = number(ext, "bodyCrc32")?.unwrap_or(0);
-    // CRC32 without its top bit, so that Java has a positive number; 0 says that there is none.
-    if wanted_crc != 0 && wanted_crc != i64::from(crc32fast::hash(body) & 0x7FFF_FFFF) {
-        return Err(Refused::error("crc32 not match"));
+/// A topic of every broker, old and new, that nobody can change: part of each complete report.
+const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
+
+fn report(header: &Header<'_>, body: &[u8]) -> Result<Registration, Reply> {
+    let request = RegisterBroker::decode(&header.ext)?;
+    // 0 means that there is none.
+    let wanted_crc = request.body_crc32.unwrap_or(0);
+    if wanted_crc != 0 && wanted_crc != body_crc(body) {
+        return Err(Reply::error("crc32 not match"));
     }
-    let is_compressed = switch(ext, "compressed") == Some(true);
-    let (data_version, topics) = bodies::report(body, is_compressed).map_err(Refused::error)?;
+    let RegisterBrokerBody { topics, .. } = RegisterBrokerBody::decode(body, header.version)?;
+    let data_version = topics.data_version;
+    let topics = topics.topic_config_table.into_iter().map(|(key, config)| {
+        let queues = Queues::from(&config);
+        let name = Some(config.topic_name).filter(|name| !name.is_empty());
+        (name.unwrap_or(key), queues)
+    });
     Ok(Registration {
-        cluster: text("clusterName")?,
-        broker_name: text("brokerName")?,
-        addr: text("brokerAddr")?,
-        broker_id: number(ext, "brokerId")?
-            .ok_or_else(|| Refused::error("the custom field <brokerId> is null"))?,
-        ha_addr: text("haServerAddr")?,
-        zone: ext.find("__ZONE_NAME").map(String::from),
+        cluster: request.cluster_name.to_owned(),
+        broker_name: request.broker_name.to_owned(),
+        addr: request.broker_addr.to_owned(),
+        broker_id: request.broker_id,
+        ha_addr: request.ha_server_addr.to_owned(),
+        zone: request.zone_name.map(String::from),
         // Not positive would mean that the broker is gone before it came.
-        heartbeat_timeout_ms: number(ext, "heartbeatTimeoutMillis")?
+        heartbeat_timeout_ms: request
+            .heartbeat_timeout_ms
             .and_then(|ms| u64::try_from(ms).ok())
             .filter(|ms| *ms > 0),
-        acting_master: switch(ext, "enableActingMaster"),
+        acting_master: request.enable_acting_master,
         data_version,
-        topics,
+        topics: topics.collect(),
     })
 }

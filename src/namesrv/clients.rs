@@ -1,41 +1,39 @@
 //! What clients ask: routes, the cluster's shape, lists of topics.
 
 use super::kv_config::ORDER_TOPIC_CONFIG;
-use super::reply::{Refused, Reply, required, switch};
-use super::{NameServer, bodies};
+use super::{Answer, NameServer};
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::header::Header;
+use crate::wire::route::{ClusterInfo, ClusterRequest, RouteRequest, TopicList, ZoneRequest};
 
-/// RocketMQ appends where to read more to what a person will see first.
+/// RocketMQ's own words, which clients print.
 const FURTHER_DETAILS: &str =
     "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
-
-/// From here on (V4_9_4) clients read standard JSON. Older Go clients take the route's text apart by hand and need the keys of
-/// brokerAddrs unquoted.
-const STANDARD_JSON_VERSION: i32 = 401;
 
 /// Bits of a topic's system flag.
 const UNIT: i32 = 1;
 const UNIT_SUB: i32 = 2;
 
 impl NameServer {
-    pub(super) fn route(&self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let ext = &header.ext;
-        let topic = required(ext, "topic")?;
+    pub(super) fn route(&self, header: &Header<'_>) -> Answer {
+        let RouteRequest {
+            topic,
+            accept_standard_json_only,
+        } = RouteRequest::decode(&header.ext)?;
         // Clients take exactly this code for "create it through TBW102", and keep their old route on any other.
         let mut route = self.routes.route(topic).ok_or_else(|| {
             let remark = format!(
                 "No topic route info in name server for the topic: {topic}{FURTHER_DETAILS}"
             );
-            Refused::new(response::TOPIC_NOT_EXIST, remark)
+            Reply::refused(response::TOPIC_NOT_EXIST, remark)
         })?;
         if self.settings.support_acting_master {
             route = route.with_acting_masters();
         }
-        if switch(ext, "__ZONE_MODE") == Some(true)
-            && let Some(zone) = ext
-                .find("__ZONE_NAME")
-                .filter(|zone| !zone.trim().is_empty())
+        let zone = ZoneRequest::decode(&header.ext)?;
+        if zone.is_on
+            && let Some(zone) = zone.name.filter(|zone| !zone.trim().is_empty())
         {
             route = route.of_zone(zone);
         }
@@ -44,21 +42,29 @@ impl NameServer {
             .kv
             .find(ORDER_TOPIC_CONFIG, topic)
             .filter(|_| wants_order);
-        let is_standard = header.version >= STANDARD_JSON_VERSION
-            || switch(ext, "acceptStandardJsonOnly") == Some(true);
-        Ok(Reply::success().with_body(bodies::route(&route, order, is_standard)))
+        let route = route.into_data(order.map(String::from));
+        Ok(Reply::ok().with_body(route.encode(header.version, accept_standard_json_only)))
     }
 
     pub(super) fn cluster_info(&self) -> Reply {
-        Reply::success().with_body(bodies::cluster_info(&self.routes))
+        let brokers = self.routes.brokers();
+        let clusters = self.routes.clusters();
+        Reply::json(&ClusterInfo {
+            broker_addr_table: brokers
+                .map(|(name, group)| (name.to_owned(), group.data(name)))
+                .collect(),
+            cluster_addr_table: clusters
+                .map(|(cluster, names)| (cluster.to_owned(), names.iter().cloned().collect()))
+                .collect(),
+        })
     }
 
-    pub(super) fn all_topics(&self) -> Result<Reply, Refused> {
+    pub(super) fn all_topics(&self) -> Answer {
         listing(self.settings.enable_all_topic_list, self.routes.topics())
     }
 
-    pub(super) fn topics_of_cluster(&self, header: &Header<'_>) -> Result<Reply, Refused> {
-        let cluster = required(&header.ext, "cluster")?;
+    pub(super) fn topics_of_cluster(&self, header: &Header<'_>) -> Answer {
+        let ClusterRequest { cluster } = ClusterRequest::decode(&header.ext)?;
         listing(
             self.settings.enable_topic_list,
             self.routes.topics_of_cluster(cluster),
@@ -74,22 +80,22 @@ impl NameServer {
             .routes
             .brokers()
             .find_map(|(_, group)| group.addrs.values().next());
-        Reply::success().with_body(bodies::topic_list(names, some_broker.map(String::as_str)))
+        topic_list(names, some_broker.cloned())
     }
 
-    pub(super) fn unit_topics(&self) -> Result<Reply, Refused> {
+    pub(super) fn unit_topics(&self) -> Answer {
         self.topics_with_flag(|flag| flag & UNIT != 0)
     }
 
-    pub(super) fn unit_sub_topics(&self) -> Result<Reply, Refused> {
+    pub(super) fn unit_sub_topics(&self) -> Answer {
         self.topics_with_flag(|flag| flag & UNIT_SUB != 0)
     }
 
-    pub(super) fn unit_sub_topics_of_no_unit(&self) -> Result<Reply, Refused> {
+    pub(super) fn unit_sub_topics_of_no_unit(&self) -> Answer {
         self.topics_with_flag(|flag| flag & (UNIT | UNIT_SUB) == UNIT_SUB)
     }
 
-    fn topics_with_flag(&self, wanted: impl Fn(i32) -> bool) -> Result<Reply, Refused> {
+    fn topics_with_flag(&self, wanted: impl Fn(i32) -> bool) -> Answer {
         listing(
             self.settings.enable_topic_list,
             self.routes.topics_with_flag(wanted),
@@ -97,9 +103,16 @@ impl NameServer {
     }
 }
 
-fn listing<'a>(is_enabled: bool, topics: impl Iterator<Item = &'a str>) -> Result<Reply, Refused> {
+fn listing<'a>(is_enabled: bool, topics: impl Iterator<Item = &'a str>) -> Answer {
     if !is_enabled {
-        return Err(Refused::error("disable"));
+        return Err(Reply::error("disable"));
     }
-    Ok(Reply::success().with_body(bodies::topic_list(topics, None)))
+    Ok(topic_list(topics, None))
+}
+
+fn topic_list<'a>(topics: impl Iterator<Item = &'a str>, broker_addr: Option<String>) -> Reply {
+    Reply::json(&TopicList {
+        broker_addr,
+        topic_list: topics.map(String::from).collect(),
+    })
 }

@@ -4,25 +4,21 @@
 //! number and a monotonic time in milliseconds come in as arguments, what is to be saved goes out as [`Effect`]s.
 
 mod admin;
-mod bodies;
 mod brokers;
 mod clients;
 mod kv_config;
-mod reply;
 mod route;
 mod route_table;
 mod settings;
 
 pub use kv_config::KvConfig;
-pub use reply::Reply;
 pub use route::{BrokerGroup, Queues, Route};
-pub use route_table::{DataVersion, Registered, Registration, RouteTable};
+pub use route_table::{Registered, Registration, RouteTable};
 pub use settings::Settings;
-
-use reply::Refused;
 
 use crate::wire::codes::{request, response};
 use crate::wire::header::Header;
+use crate::wire::{BodyError, Reply, loose_json};
 
 #[derive(Debug, Default)]
 pub struct NameServer {
@@ -32,13 +28,19 @@ pub struct NameServer {
     effects: Vec<Effect>,
 }
 
-/// What the name server wants kept. Losing one loses an administrator's change, no route.
+/// What is to be done outside. Losing one loses an administrator's change, no route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The new text of `kvConfig.json`.
     SaveKvConfig(String),
     /// The new text of `namesrv.properties`.
     SaveSettings(String),
+    /// For the log: another address has registered a broker's name and id.
+    AddressChanged {
+        broker_name: String,
+        from: String,
+        to: String,
+    },
 }
 
 impl NameServer {
@@ -69,17 +71,11 @@ impl NameServer {
     /// Answers one request; the caller drops the answer to a one-way one.
     pub fn handle(&mut self, header: &Header<'_>, body: &[u8], conn: u64, now_ms: u64) -> Reply {
         self.answer(header, body, conn, now_ms)
-            .unwrap_or_else(Reply::from)
+            .unwrap_or_else(|refusal| refusal)
             .bounded()
     }
 
-    fn answer(
-        &mut self,
-        header: &Header<'_>,
-        body: &[u8],
-        conn: u64,
-        now_ms: u64,
-    ) -> Result<Reply, Refused> {
+    fn answer(&mut self, header: &Header<'_>, body: &[u8], conn: u64, now_ms: u64) -> Answer {
         match header.code {
             request::GET_ROUTEINFO_BY_TOPIC => self.route(header),
             request::GET_BROKER_CLUSTER_INFO => Ok(self.cluster_info()),
@@ -91,7 +87,7 @@ impl NameServer {
             request::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => self.unit_sub_topics_of_no_unit(),
 
             request::REGISTER_BROKER => self.register_broker(header, body, conn, now_ms),
-            request::UNREGISTER_BROKER => self.unregister_broker(header),
+            request::UNREGISTER_BROKER => self.unregister_broker(header, conn),
             request::BROKER_HEARTBEAT => self.heartbeat(header, now_ms),
             request::QUERY_DATA_VERSION => self.query_data_version(header, body, now_ms),
             request::GET_BROKER_MEMBER_GROUP => self.member_group(header),
@@ -109,10 +105,21 @@ impl NameServer {
 
             code => {
                 let remark = format!(" request type {code} not supported");
-                Err(Refused::new(response::REQUEST_CODE_NOT_SUPPORTED, remark))
+                Err(Reply::refused(response::REQUEST_CODE_NOT_SUPPORTED, remark))
             }
         }
     }
+}
+
+/// A reply, or a refusal, which is one too.
+type Answer = Result<Reply, Reply>;
+
+/// No body is what a body without members is.
+fn body_or_default<T: serde::de::DeserializeOwned + Default>(body: &[u8]) -> Result<T, BodyError> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    loose_json::from_slice(body)
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::wire::route::{BrokerData, QueueData, TopicRouteData};
+use crate::wire::topic::{TopicConfig, perm};
+
 /// The brokerId of a master; replicas count from 1.
 pub const MASTER_ID: i64 = 0;
-pub const PERM_WRITE: i32 = 1 << 1;
-pub const PERM_READ: i32 = 1 << 2;
 
 /// What a broker has of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +33,64 @@ pub struct Route {
     pub brokers: BTreeMap<String, BrokerGroup>,
 }
 
+impl From<&TopicConfig> for Queues {
+    fn from(config: &TopicConfig) -> Self {
+        Self {
+            read: config.read_queue_nums,
+            write: config.write_queue_nums,
+            perm: config.perm,
+            topic_sys_flag: config.topic_sys_flag,
+        }
+    }
+}
+
+impl From<&QueueData> for Queues {
+    fn from(data: &QueueData) -> Self {
+        Self {
+            read: data.read_queue_nums,
+            write: data.write_queue_nums,
+            perm: data.perm,
+            topic_sys_flag: data.topic_sys_flag,
+        }
+    }
+}
+
 impl BrokerGroup {
+    pub(super) fn data(&self, broker_name: &str) -> BrokerData {
+        BrokerData {
+            broker_addrs: self.addrs.clone(),
+            broker_name: broker_name.to_owned(),
+            cluster: self.cluster.clone(),
+            enable_acting_master: self.acting_master,
+            zone_name: self.zone.clone(),
+        }
+    }
+
     pub(super) fn holds(&self, addr: &str) -> bool {
         self.addrs.values().any(|known| known == addr)
     }
 }
 
 impl Route {
+    pub(super) fn into_data(self, order_topic_conf: Option<String>) -> TopicRouteData {
+        let brokers = self.brokers.iter();
+        let queues = self.queues.into_iter();
+        TopicRouteData {
+            broker_datas: brokers.map(|(name, group)| group.data(name)).collect(),
+            order_topic_conf,
+            queue_datas: queues
+                .map(|(broker_name, queues)| QueueData {
+                    broker_name,
+                    perm: queues.perm,
+                    read_queue_nums: queues.read,
+                    topic_sys_flag: queues.topic_sys_flag,
+                    write_queue_nums: queues.write,
+                })
+                .collect(),
+            ..TopicRouteData::default()
+        }
+    }
+
     /// Where a master is gone and its topics are read-only, the lowest replica is shown in its place, so that clients that
     /// only talk to id 0 can go on with locks and offsets.
     pub fn with_acting_masters(mut self) -> Self {
@@ -46,7 +98,7 @@ impl Route {
             let read_only = self
                 .queues
                 .get(broker_name)
-                .is_some_and(|queues| queues.perm & PERM_WRITE == 0);
+                .is_some_and(|queues| !perm::is_writeable(queues.perm));
             if group.acting_master
                 && read_only
                 && !group.addrs.contains_key(&MASTER_ID)

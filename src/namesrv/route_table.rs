@@ -5,18 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::route::{BrokerGroup, MASTER_ID, PERM_READ, PERM_WRITE, Queues, Route};
+use super::route::{BrokerGroup, MASTER_ID, Queues, Route};
+use crate::wire::DataVersion;
+use crate::wire::topic::perm::{READ, WRITE};
 
 /// A broker that says nothing about its heartbeat is gone after four registrations that did not come.
 const EXPIRY_MS: u64 = 120_000;
-
-/// The generation of a broker's topic table. Two are the same only if all three numbers are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DataVersion {
-    pub state_version: i64,
-    pub timestamp_ms: i64,
-    pub counter: i64,
-}
 
 /// One REGISTER_BROKER, read.
 #[derive(Clone, Debug)]
@@ -39,11 +33,20 @@ pub struct Registration {
 pub struct Registered {
     pub master_addr: Option<String>,
     pub ha_addr: Option<String>,
+    /// The live broker that had this name and id before, at another address.
+    pub replaced: Option<String>,
 }
 
 /// A first registration of a single topic: an incremental report that overtook the full one. The broker repeats it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incomplete;
+
+enum Place {
+    New,
+    Own,
+    HeldByNewer,
+    HeldByOlder(String),
+}
 
 #[derive(Debug, Default)]
 pub struct RouteTable {
@@ -72,40 +75,89 @@ impl RouteTable {
         forget_absent: bool,
         now_ms: u64,
     ) -> Result<Registered, Incomplete> {
-        let place = self
-            .groups
-            .get(&report.broker_name)
-            .and_then(|group| group.addrs.get(&report.broker_id));
-        let known_addr = place.cloned();
-        if let Some(known) = known_addr.as_ref().filter(|addr| **addr != report.addr) {
-            let holds_newer = self.live.get(known).is_some_and(|live| {
-                live.data_version.state_version > report.data_version.state_version
-            });
-            if holds_newer {
-                // A deposed master that has not noticed yet. It gets no error, as RocketMQ's gets none, and no place.
+        let replaced = match self.place(&report)? {
+            Place::New => None,
+            Place::Own => None,
+            // A deposed master that has not noticed yet. It gets no error, as RocketMQ's gets none, and no place.
+            Place::HeldByNewer => {
                 self.remove_live(&report.addr);
                 return Ok(Registered::default());
             }
-            // Whoever had the place is no longer reachable through the route, so its end must not touch it either.
-            self.live.remove(known);
-        } else if known_addr.is_none() && report.topics.len() == 1 {
-            return Err(Incomplete);
+            // The former holder is no longer reachable through the route, so its end must not touch it either.
+            Place::HeldByOlder(known) => self.live.remove(&known).map(|_| known),
+        };
+        let is_first = !self
+            .groups
+            .get(&report.broker_name)
+            .is_some_and(|group| group.addrs.contains_key(&report.broker_id));
+        self.leave_former_name(&report);
+        let group = self.join(&report);
+        let is_lowest = group.addrs.keys().next() == Some(&report.broker_id);
+        let is_prime_replica =
+            report.acting_master.is_some() && is_lowest && report.broker_id != MASTER_ID;
+        let read_only = is_prime_replica && group.acting_master;
+        let master_addr = group
+            .addrs
+            .get(&MASTER_ID)
+            .filter(|_| report.broker_id != MASTER_ID)
+            .cloned();
+        if report.broker_id == MASTER_ID || is_prime_replica {
+            let is_changed = self
+                .live
+                .get(&report.addr)
+                .is_none_or(|live| live.data_version != report.data_version);
+            self.merge_topics(&report, is_first || is_changed, read_only, forget_absent);
         }
-        let is_first = known_addr.is_none();
+        let live = Live {
+            conn,
+            seen_ms: now_ms,
+            timeout_ms: report.heartbeat_timeout_ms.unwrap_or(EXPIRY_MS),
+            data_version: report.data_version,
+            ha_addr: report.ha_addr,
+        };
+        self.live.insert(report.addr, live);
+        let master =
+            master_addr.and_then(|addr| Some((self.live.get(&addr)?.ha_addr.clone(), addr)));
+        let (ha_addr, master_addr) = master.unzip();
+        Ok(Registered {
+            master_addr,
+            ha_addr,
+            replaced,
+        })
+    }
 
-        // Broker and cluster may have been renamed; what an address was before must not linger in the route.
-        let former = |(name, group): &(&String, &BrokerGroup)| {
+    /// Who has the name and id of a report now.
+    fn place(&self, report: &Registration) -> Result<Place, Incomplete> {
+        let group = self.groups.get(&report.broker_name);
+        match group.and_then(|group| group.addrs.get(&report.broker_id)) {
+            None if report.topics.len() == 1 => Err(Incomplete),
+            None => Ok(Place::New),
+            Some(known) if *known == report.addr => Ok(Place::Own),
+            Some(known) => {
+                let is_newer = self.live.get(known).is_some_and(|live| {
+                    live.data_version.state_version > report.data_version.state_version
+                });
+                Ok(match is_newer {
+                    true => Place::HeldByNewer,
+                    false => Place::HeldByOlder(known.clone()),
+                })
+            }
+        }
+    }
+
+    /// A broker may have been renamed: what its address was before must not linger in the route.
+    fn leave_former_name(&mut self, report: &Registration) {
+        let is_former = |(name, group): &(&String, &BrokerGroup)| {
             **name != report.broker_name && group.holds(&report.addr)
         };
-        if let Some(name) = self
-            .groups
-            .iter()
-            .find(former)
-            .map(|(name, _)| name.clone())
-        {
+        let former = self.groups.iter().find(is_former);
+        if let Some(name) = former.map(|(name, _)| name.clone()) {
             self.unregister(&report.addr, &name);
         }
         self.leave_clusters(&report.broker_name);
+    }
+
+    fn join(&mut self, report: &Registration) -> &BrokerGroup {
         self.clusters
             .entry(report.cluster.clone())
             .or_default()
@@ -127,40 +179,12 @@ impl RouteTable {
             .addrs
             .retain(|id, addr| *id == report.broker_id || *addr != report.addr);
         group.addrs.insert(report.broker_id, report.addr.clone());
+        group
+    }
 
-        let is_lowest = group.addrs.keys().next() == Some(&report.broker_id);
-        let is_prime_replica =
-            report.acting_master.is_some() && is_lowest && report.broker_id != MASTER_ID;
-        let master_addr = group
-            .addrs
-            .get(&MASTER_ID)
-            .filter(|_| report.broker_id != MASTER_ID)
-            .cloned();
-        if report.broker_id == MASTER_ID || is_prime_replica {
-            let is_changed = self
-                .live
-                .get(&report.addr)
-                .is_none_or(|live| live.data_version != report.data_version);
-            let read_only = is_prime_replica && group.acting_master;
-            self.merge_topics(&report, is_first || is_changed, read_only, forget_absent);
-        }
-
-        let live = Live {
-            conn,
-            seen_ms: now_ms,
-            timeout_ms: report.heartbeat_timeout_ms.unwrap_or(EXPIRY_MS),
-            data_version: report.data_version,
-            ha_addr: report.ha_addr,
-        };
-        self.live.insert(report.addr, live);
-        let master = master_addr.and_then(|addr| {
-            let live = self.live.get(&addr)?;
-            Some(Registered {
-                master_addr: Some(addr),
-                ha_addr: Some(live.ha_addr.clone()),
-            })
-        });
-        Ok(master.unwrap_or_default())
+    /// Whether this address, if it is registered, was registered over this connection.
+    pub fn is_registered_over(&self, addr: &str, conn: u64) -> bool {
+        self.live.get(addr).is_none_or(|live| live.conn == conn)
     }
 
     /// The broker itself says that it goes.
@@ -183,7 +207,7 @@ impl RouteTable {
             });
         } else if is_headless {
             // Replicas serve what there is, until a new master reports.
-            self.each_topic_of(broker_name, |queues| queues.perm &= !PERM_WRITE);
+            self.each_topic_of(broker_name, |queues| queues.perm &= !WRITE);
         }
     }
 
@@ -277,11 +301,11 @@ impl RouteTable {
 
     /// Producers pass a broker by whose topics are not writable. Lasts until the broker reports a change of its topics.
     pub fn wipe_write_perm(&mut self, broker_name: &str) -> usize {
-        self.each_topic_of(broker_name, |queues| queues.perm &= !PERM_WRITE)
+        self.each_topic_of(broker_name, |queues| queues.perm &= !WRITE)
     }
 
     pub fn add_write_perm(&mut self, broker_name: &str) -> usize {
-        self.each_topic_of(broker_name, |queues| queues.perm = PERM_READ | PERM_WRITE)
+        self.each_topic_of(broker_name, |queues| queues.perm = READ | WRITE)
     }
 
     pub fn topics(&self) -> impl Iterator<Item = &str> {
@@ -356,7 +380,7 @@ impl RouteTable {
         }
         for (topic, queues) in &report.topics {
             let perm = if read_only {
-                queues.perm & !PERM_WRITE
+                queues.perm & !WRITE
             } else {
                 queues.perm
             };

@@ -135,7 +135,8 @@ fn replicas_learn_of_their_master_and_do_not_touch_topics() {
         answer,
         Registered {
             master_addr: Some("a:1".into()),
-            ha_addr: Some("a:1-ha".into())
+            ha_addr: Some("a:1-ha".into()),
+            replaced: None,
         }
     );
     assert_eq!(table.route("X"), None);
@@ -153,7 +154,7 @@ fn a_replica_alone_speaks_for_its_name_and_read_only_as_acting_master() {
         ..report("a", 1, "a:2", &["T", "U"])
     };
     let table = table_of([acting]);
-    assert_eq!(perm(&table, "T", "a"), PERM_READ);
+    assert_eq!(perm(&table, "T", "a"), READ);
     let route = table.route("T").unwrap().with_acting_masters();
     assert_eq!(
         route.brokers["a"].addrs,
@@ -284,7 +285,7 @@ fn silence_ends_after_what_the_broker_promised() {
 
 #[test]
 fn unregistering_a_master_leaves_replicas_read_only_if_one_may_act() {
-    for (acting, left) in [(true, PERM_READ), (false, 6)] {
+    for (acting, left) in [(true, READ), (false, 6)] {
         let with = |report: Registration| Registration {
             acting_master: Some(acting),
             ..report

@@ -1,5 +1,7 @@
 //! What can be changed in a running name server (`mqadmin updateNamesrvConfig`), in RocketMQ's names.
 
+use crate::config::properties;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Routes carry `orderTopicConf`. Off, as clients without ordered topics need not pay for the look-up.
@@ -9,10 +11,12 @@ pub struct Settings {
     /// The lists by cluster and unit, and the list of all, which is large where there are very many topics.
     pub enable_topic_list: bool,
     pub enable_all_topic_list: bool,
-    /// A topic that a broker no longer reports is forgotten. Off, as incremental reports look the same.
+    /// A topic that a broker's complete report does not have is forgotten.
     pub delete_topic_with_broker_registration: bool,
     /// The lowest replica stands in for a master that is gone.
     pub support_acting_master: bool,
+    /// Shown only: where the name server listens.
+    pub listen_port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,7 @@ impl Default for Settings {
             enable_all_topic_list: true,
             delete_topic_with_broker_registration: false,
             support_acting_master: false,
+            listen_port: 9876,
         }
     }
 }
@@ -46,11 +51,11 @@ const FORBIDDEN: [&str; 4] = [
 ];
 
 impl Settings {
-    /// Takes all of the properties, or none. Names that mean nothing here are passed by, as RocketMQ does.
+    /// Takes all of the properties, or none. Names without a meaning here are ignored, as RocketMQ does.
     pub fn update(&mut self, text: &str) -> Result<(), UpdateError> {
         let mut updated = self.clone();
-        for (key, value) in entries(text) {
-            if FORBIDDEN.contains(&key) {
+        for properties::Entry { key, value, .. } in properties::parse(text) {
+            if FORBIDDEN.contains(&key.as_str()) {
                 return Err(UpdateError::Forbidden);
             }
             let Some((_, field)) = updated.fields().into_iter().find(|(name, _)| *name == key)
@@ -62,14 +67,23 @@ impl Settings {
                 "false" => false,
                 _ => {
                     return Err(UpdateError::Value {
-                        property: key.to_owned(),
-                        value: value.to_owned(),
+                        property: key,
+                        value,
                     });
                 }
             };
         }
         *self = updated;
         Ok(())
+    }
+
+    /// What GET_NAMESRV_CONFIG shows: also what cannot be changed.
+    pub fn shown(&self) -> String {
+        format!(
+            "listenPort={}\n{}",
+            self.listen_port,
+            self.properties_text()
+        )
     }
 
     pub fn properties_text(&self) -> String {
@@ -96,17 +110,6 @@ impl Settings {
             ("supportActingMaster", &mut self.support_acting_master),
         ]
     }
-}
-
-/// `key=value` lines, which is all that mqadmin makes of its arguments.
-fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'));
-    lines
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| (key.trim(), value.trim()))
 }
 
 #[cfg(test)]

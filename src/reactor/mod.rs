@@ -81,9 +81,11 @@ pub struct ShardSetup {
 #[derive(Clone, Debug)]
 pub struct NamesrvSetup {
     pub listen: SocketAddr,
-    /// Where its settings are kept.
+    /// Of its key-value configuration, ...
     pub dir: PathBuf,
     pub max_connections: usize,
+    /// ... and of what is changed of its settings, unless that is to be lost with a restart.
+    pub keeps_settings: bool,
 }
 
 /// What a shard says when it serves.

@@ -30,6 +30,7 @@ pub(super) struct Names<I: Io> {
     server: RefCell<NameServer>,
     connections: Rc<Connections<I::Stream>>,
     files: TextFiles<I>,
+    keeps_settings: bool,
     effects: RefCell<Vec<Effect>>,
     to_save: Notify,
     stopped: std::cell::Cell<bool>,
@@ -39,8 +40,14 @@ pub(super) struct Names<I: Io> {
 pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Names<I>>, ServeError> {
     let files = TextFiles::open(io.clone(), &setup.dir).await?;
     let kv = files.load(KV_FILE).await?;
-    let settings = files.load(SETTINGS_FILE).await?;
-    let mut changed = Settings::default();
+    let settings = match setup.keeps_settings {
+        true => files.load(SETTINGS_FILE).await?,
+        false => None,
+    };
+    let mut changed = Settings {
+        listen_port: setup.listen.port(),
+        ..Settings::default()
+    };
     if let Some(text) = settings
         && let Err(error) = changed.update(&text)
     {
@@ -64,6 +71,7 @@ pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Name
         server: RefCell::new(server),
         connections: Connections::new(MEMORY_BYTES, setup.max_connections),
         files,
+        keeps_settings: setup.keeps_settings,
         effects: RefCell::default(),
         to_save: Notify::default(),
         stopped: std::cell::Cell::new(false),
@@ -95,7 +103,21 @@ impl<I: Io> Names<I> {
         for effect in self.effects.take() {
             let (name, text) = match effect {
                 Effect::SaveKvConfig(text) => (KV_FILE, text),
+                Effect::SaveSettings(_) if !self.keeps_settings => continue,
                 Effect::SaveSettings(text) => (SETTINGS_FILE, text),
+                Effect::AddressChanged {
+                    broker_name,
+                    from,
+                    to,
+                } => {
+                    warn!(
+                        broker_name,
+                        from,
+                        to,
+                        "another address has registered the name of a live broker; clients are sent there"
+                    );
+                    continue;
+                }
             };
             if let Err(error) = self.files.save(name, text).await {
                 error!(name, %error, "cannot be saved");

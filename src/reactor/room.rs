@@ -49,6 +49,10 @@ impl Room {
             admission: RefCell::new(Admission::new(limits, ms(now.mono_ns))),
         }
     }
+
+    pub fn set_limits(&self, limits: AdmissionLimits) {
+        self.admission.borrow_mut().set_limits(limits);
+    }
 }
 
 impl<I: Io> Shard<I> {

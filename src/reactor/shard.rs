@@ -279,6 +279,7 @@ impl<I: Io> Shard<I> {
                     files.push(file);
                 }
                 Effect::KeepBy(retention) => self.store.keep_by(retention),
+                Effect::Admit(limits) => self.room.set_limits(limits),
                 Effect::CleanLog => self.store.clean_log_now(),
                 Effect::CleanQueues => self.store.clean_queues_now(),
                 Effect::CleanUnusedTopics => self.clean_unused_topics(),

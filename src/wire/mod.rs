@@ -26,6 +26,7 @@ pub mod pull;
 pub mod query;
 pub mod recall;
 pub mod register;
+pub mod reply;
 pub mod request;
 pub mod route;
 pub mod send;
@@ -44,6 +45,7 @@ pub use header::{Ext, Header, HeaderError, Scratch};
 pub use language::Language;
 pub use loose_json::BodyError;
 pub use message_queue::MessageQueue;
+pub use reply::Reply;
 pub use request::FieldError;
 
 /// Bit of a header's `flag`: this frame answers another.

@@ -16,6 +16,14 @@ header_fields! {
     }
 }
 
+header_fields! {
+    /// A client that wants only brokers of its zone says so besides.
+    pub struct ZoneRequest<'a> {
+        "__ZONE_MODE" => is_on: bool,
+        "__ZONE_NAME" => name: Option<&'a str>,
+    }
+}
+
 /// The reply's body of 105 and the body of 217.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -15,6 +15,18 @@ pub mod perm {
     pub const WRITE: i32 = 2;
     pub const READ: i32 = 4;
     pub const PRIORITY: i32 = 8;
+
+    pub fn is_readable(perm: i32) -> bool {
+        perm & READ != 0
+    }
+
+    pub fn is_writeable(perm: i32) -> bool {
+        perm & WRITE != 0
+    }
+
+    pub fn is_inherited(perm: i32) -> bool {
+        perm & INHERIT != 0
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

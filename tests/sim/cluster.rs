@@ -254,6 +254,7 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
             listen: any(NAMESRV_PORT),
             dir: "/store/config".into(),
             max_connections: 1_000,
+            keeps_settings: true,
         }),
     }
 }

@@ -11,8 +11,8 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
     ("io", &["mem"]),
     ("wire", &["message"]),
     ("store", &["message", "io", "mem"]),
-    ("broker", &["store", "wire", "message"]),
-    ("namesrv", &["wire"]),
+    ("broker", &["config", "store", "wire", "message"]),
+    ("namesrv", &["config", "wire"]),
     ("ring", &["io", "mem"]),
     ("sim", &["io", "mem"]),
     (

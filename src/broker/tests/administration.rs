@@ -1,6 +1,7 @@
 //! Rewinds, what is asked of clients, statistics and settings; and what comes of bad input to each.
 
 use super::*;
+use crate::config::{Config, Flush};
 use crate::wire::codes::request;
 use crate::wire::header::with_fields;
 use crate::wire::heartbeat::HeartbeatData;
@@ -375,18 +376,70 @@ fn changed_settings_survive() {
 }
 
 #[test]
-fn what_broker_conf_says_is_shown() {
-    let mut broker = broker_with(BrokerConfig {
-        start_properties: vec![
-            ("flushDiskType".into(), "SYNC_FLUSH".into()),
-            ("brokerName".into(), "old".into()),
-        ],
-        ..BrokerConfig::default()
-    });
+fn what_broker_conf_says_is_shown_and_followed() {
+    let mut settings = Config {
+        flush: Flush::Sync,
+        trace_on: false,
+        lite_pull: false,
+        ..Config::default()
+    };
+    settings.broker_name = "broker-z".into();
+    let mut broker = broker_with(BrokerConfig::of(settings.of_shard(0)));
+    assert!(!broker.config.trace_on && !broker.config.lite_pull);
     let reply = ask(&mut broker, request::GET_BROKER_CONFIG, &[], "");
-    assert!(body(&reply).contains("flushDiskType=SYNC_FLUSH\n"));
-    assert!(body(&reply).contains("brokerName=broker-a\n"));
-    assert!(!body(&reply).contains("brokerName=old"));
+    for line in [
+        "flushDiskType=SYNC_FLUSH\n",
+        "brokerName=broker-z\n",
+        "traceOn=false\n",
+        "litePullMessageEnable=false\n",
+    ] {
+        assert!(body(&reply).contains(line), "{line}");
+    }
+}
+
+/// A value that an earlier version took must not come back with a restart.
+#[test]
+fn a_kept_setting_that_is_not_allowed_is_dropped() {
+    let mut broker = broker();
+    let change = |broker: &mut Broker, text: &str| {
+        ask(broker, request::UPDATE_BROKER_CONFIG, &[], text).code
+    };
+    for bad in [
+        "maxTransferCountOnMessageInMemory=0",
+        "maxTransferBytesOnMessageInMemory=0",
+        "channelExpiredTimeout=0",
+        "defaultTopicQueueNums=2000000000",
+        "maxMessageSize=99999999",
+    ] {
+        assert_eq!(change(&mut broker, bad), 1, "{bad}");
+        let mut next = Broker::new(BrokerConfig::default(), 0);
+        let kept = format!("{bad}\nmaxMsgsNumBatch=64\nrecallMessageEnable=true\n");
+        assert!(next.load_file(ConfigFile::Settings, &kept).is_err());
+        assert!(next.config.recall);
+        assert_eq!(next.config.max_pull_messages, 32);
+        assert!(!next.file_text(ConfigFile::Settings).contains(bad));
+    }
+}
+
+/// Tools set what RocketMQ knows; where it means nothing here it is kept and shown.
+#[test]
+fn a_setting_without_effect_is_kept_and_shown() {
+    let mut broker = broker();
+    let text =
+        "enablePopBufferMerge=true\nenableSingleTopicRegister=true\nwaitTimeMillsInSendQueue=300\n";
+    let reply = ask(&mut broker, request::UPDATE_BROKER_CONFIG, &[], text);
+    assert_eq!(reply.code, 0);
+    let remark = reply.remark.unwrap();
+    assert!(remark.contains("without effect"), "{remark}");
+    assert!(remark.contains("enablePopBufferMerge, enableSingleTopicRegister"));
+    assert!(effects(&mut broker).contains(&Effect::Admit(broker.config.admission)));
+    assert_eq!(broker.config.admission.wait_ms, 300);
+    let saved = broker.file_text(ConfigFile::Settings);
+    let mut next = Broker::new(BrokerConfig::default(), 0);
+    next.load_file(ConfigFile::Settings, &saved).unwrap();
+    let reply = ask(&mut next, request::GET_BROKER_CONFIG, &[], "");
+    assert!(body(&reply).contains("enablePopBufferMerge=true\n"));
+    assert!(body(&reply).contains("waitTimeMillsInSendQueue=300\n"));
 }
 
 #[test]

@@ -210,7 +210,8 @@ fn settings_are_shown_changed_and_guarded() {
     assert!(text(&shown).contains("supportActingMaster=true\n"));
     let mut effects = Vec::new();
     server.take_effects(&mut effects);
-    assert_eq!(effects, [Effect::SaveSettings(text(&shown).into())]);
+    let saved = text(&shown).replace("listenPort=9876\n", "");
+    assert_eq!(effects, [Effect::SaveSettings(saved)]);
 
     let reply = ask(
         &mut server,
@@ -232,4 +233,20 @@ fn settings_are_shown_changed_and_guarded() {
         b"enableTopicList=maybe",
     );
     assert_eq!(reply.code, response::SYSTEM_ERROR);
+}
+
+#[test]
+fn where_it_listens_is_shown() {
+    let settings = Settings {
+        listen_port: 19876,
+        ..Settings::default()
+    };
+    let mut server = NameServer::new(KvConfig::default(), settings);
+    let shown = ok(&mut server, request::GET_NAMESRV_CONFIG, &[], &[]);
+    assert!(text(&shown).starts_with("listenPort=19876\n"));
+    // As in RocketMQ, a name without a meaning is ignored.
+    let body = b"listenPort=1";
+    ok(&mut server, request::UPDATE_NAMESRV_CONFIG, &[], body);
+    let shown = ok(&mut server, request::GET_NAMESRV_CONFIG, &[], &[]);
+    assert!(text(&shown).contains("listenPort=19876\n"));
 }

@@ -1,16 +1,17 @@
 //! Brokers that come, live and go.
 
 use super::*;
+use crate::wire::codes::V3_0_11;
 
 #[test]
 fn a_missing_field_is_named() {
     let mut server = server();
     for (code, field) in [
         (request::GET_ROUTEINFO_BY_TOPIC, "topic"),
-        (request::REGISTER_BROKER, "clusterName"),
-        (request::UNREGISTER_BROKER, "clusterName"),
-        (request::BROKER_HEARTBEAT, "brokerAddr"),
-        (request::QUERY_DATA_VERSION, "brokerAddr"),
+        (request::REGISTER_BROKER, "brokerId"),
+        (request::UNREGISTER_BROKER, "brokerId"),
+        (request::BROKER_HEARTBEAT, "clusterName"),
+        (request::QUERY_DATA_VERSION, "brokerId"),
         (request::GET_BROKER_MEMBER_GROUP, "clusterName"),
         (request::GET_TOPICS_BY_CLUSTER, "cluster"),
         (request::WIPE_WRITE_PERM_OF_BROKER, "brokerName"),
@@ -25,8 +26,8 @@ fn a_missing_field_is_named() {
         let reply = ask(&mut server, code, &[], &[]);
         let remark = format!("the custom field <{field}> is null");
         assert_eq!(
-            (reply.code, reply.remark),
-            (response::SYSTEM_ERROR, Some(remark)),
+            (reply.code, reply.remark.as_deref()),
+            (response::SYSTEM_ERROR, Some(&*remark)),
             "{code}"
         );
     }
@@ -64,14 +65,10 @@ fn a_registration_is_checked() {
     );
     assert!(
         refused(&mut server, &with(&BROKER_A, "brokerId", "first"), &body)
-            .contains("<brokerId> is not a number")
+            .contains("<brokerId> cannot be \"first\"")
     );
-    assert!(
-        refused(&mut server, &BROKER_A, b"{\"topic")
-            .starts_with("RegisterBrokerBody cannot be read")
-    );
-    assert!(refused(&mut server, &BROKER_A, b"[]").contains("neither JSON nor zlib"));
-    assert!(refused(&mut server, &BROKER_A, &[0x78, 0x9c, 1, 2, 3]).contains("does not inflate"));
+    assert!(refused(&mut server, &BROKER_A, b"{\"topic").starts_with("body: "));
+    assert!(refused(&mut server, &BROKER_A, &[0x78, 0x9c, 1, 2, 3]).contains("inflating failed"));
     ok(
         &mut server,
         request::GET_ROUTEINFO_BY_TOPIC,
@@ -88,7 +85,10 @@ fn the_body_before_3_0_11_is_the_wrapper_alone() {
         .collect();
     let body = json!({"dataVersion": {"counter": 1}, "topicConfigTable": table}).to_string();
     let old: Vec<(&str, &str)> = BROKER_A[..5].to_vec();
-    ok(&mut server, request::REGISTER_BROKER, &old, body.as_bytes());
+    let before_3_0_11 = (V3_0_11 - 1, 1, 0);
+    let code = request::REGISTER_BROKER;
+    let reply = ask_from(&mut server, before_3_0_11, code, &old, body.as_bytes());
+    assert_eq!(reply.code, response::SUCCESS);
     assert_eq!(server.routes.topics().collect::<Vec<_>>(), ["T", "U"]);
     ok(
         &mut NameServer::default(),
@@ -256,4 +256,57 @@ fn brokers_come_live_and_go() {
     let mut server = self::server();
     server.connection_closed(1);
     assert_eq!(server.routes.topics().count(), 0);
+}
+
+/// A broker that fails to start must not take the place of the one that runs.
+#[test]
+fn nothing_is_unregistered_over_another_connection() {
+    let mut server = server();
+    let code = request::UNREGISTER_BROKER;
+    let other = (V4_9_8, 2, 0);
+    assert_eq!(ask_from(&mut server, other, code, &BROKER_A, &[]).code, 0);
+    assert!(server.routes.broker("broker-a").is_some());
+    ok(&mut server, code, &BROKER_A, &[]);
+    assert!(server.routes.broker("broker-a").is_none());
+}
+
+#[test]
+fn a_changed_address_is_noted() {
+    let mut server = server();
+    let moved = with(&BROKER_A, "brokerAddr", "127.0.0.2:30911");
+    let body = report_of(1, [topic("T", 8, 6, 0), topic("U", 8, 6, 0)]);
+    let code = request::REGISTER_BROKER;
+    let mut noted = Vec::new();
+    for fields in [&BROKER_A[..], &moved, &moved] {
+        assert_eq!(
+            ask_from(&mut server, (V4_9_8, 2, 0), code, fields, &body).code,
+            0
+        );
+        server.take_effects(&mut noted);
+    }
+    let expected = Effect::AddressChanged {
+        broker_name: "broker-a".into(),
+        from: "127.0.0.2:20911".into(),
+        to: "127.0.0.2:30911".into(),
+    };
+    assert_eq!(noted, [expected]);
+}
+
+/// With `deleteTopicWithBrokerRegistration` only a complete report deletes: an incremental one has the changed topics alone.
+#[test]
+fn an_incremental_report_deletes_nothing() {
+    let mut server = server();
+    let setting = b"deleteTopicWithBrokerRegistration=true";
+    ok(&mut server, request::UPDATE_NAMESRV_CONFIG, &[], setting);
+    let code = request::REGISTER_BROKER;
+    let only = report_of(2, [topic("New", 4, 6, 0)]);
+    ok(&mut server, code, &BROKER_A, &only);
+    let topics = |server: &NameServer| server.routes.topics().map(String::from).collect::<Vec<_>>();
+    assert_eq!(
+        topics(&server),
+        ["GoldenTopic", "New", "SELF_TEST_TOPIC", "TBW102"]
+    );
+    let complete = [topic("SELF_TEST_TOPIC", 1, 6, 0), topic("New", 4, 6, 0)];
+    ok(&mut server, code, &BROKER_A, &report_of(3, complete));
+    assert_eq!(topics(&server), ["New", "SELF_TEST_TOPIC"]);
 }
