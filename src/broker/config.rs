@@ -103,10 +103,7 @@ macro_rules! fields {
         impl BrokerConfig {
             fn assign(&mut self) {
                 let settings = &self.settings;
-                $(
-                    let value: fn(&Config) -> _ = $value;
-                    self.$($field).+ = value(settings);
-                )*
+                $(self.$($field).+ = of(settings, $value);)*
             }
 
             /// Takes over what differs in the changed settings, and nothing else.
@@ -185,6 +182,10 @@ fields! {
     pop.default_share_queues = |settings| settings.pop_share_queues;
     admission.wait_ms = |settings| settings.send_wait_limit_ms;
     admission.stall_ms = |settings| settings.stall_limit_ms;
+}
+
+fn of<T>(settings: &Config, value: fn(&Config) -> T) -> T {
+    value(settings)
 }
 
 const HOUR_MS: u64 = 3_600_000;
