@@ -202,7 +202,7 @@ pub struct ConsumeArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ClusterArgs {
     /// Name server, or several
-    #[arg(long, value_name = "HOST:PORT;...", default_value = "127.0.0.1:9876", value_parser = namesrv)]
+    #[arg(long, value_name = "HOST:PORT;...", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876", value_parser = namesrv)]
     pub namesrv: NamesrvList,
 }
 

@@ -12,5 +12,6 @@ mod golden;
 mod overload;
 mod path;
 mod power;
+mod readme;
 mod start;
 mod store_tools;

@@ -6,4 +6,5 @@
 mod common;
 
 mod moves;
+mod readme;
 mod suites;

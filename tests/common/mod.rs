@@ -35,6 +35,16 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// The fenced blocks of a Markdown file that are marked with this language.
+pub fn text_blocks(path: &Path, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(path).expect("the page is text");
+    let fence = format!("```{language}\n");
+    let blocks = text.split(fence.as_str()).skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().expect("a first part").to_owned())
+        .collect()
+}
+
 /// The built binary with these words, to be started.
 pub fn ringmq<W: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = W>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
