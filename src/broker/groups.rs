@@ -1,8 +1,12 @@
 //! Subscription groups (RocketMQ: `SubscriptionGroupManager`).
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use super::named_table::NamedTable;
 use super::system_topics;
+use super::topics::newer;
+use super::unsaved::Unsaved;
 use crate::message::names;
 use crate::wire::DataVersion;
 use crate::wire::group::SubscriptionGroupConfig;
@@ -10,10 +14,14 @@ use crate::wire::group::SubscriptionGroupConfig;
 /// All groups, with the topics that some may not read.
 #[derive(Debug)]
 pub struct Groups {
-    table: HashMap<String, SubscriptionGroupConfig>,
-    forbidden: HashMap<String, HashMap<String, i32>>,
+    table: NamedTable<SubscriptionGroupConfig>,
+    forbidden: NamedTable<Forbidden>,
     version: DataVersion,
+    unsaved: Unsaved,
 }
+
+/// Topic -> bits of what a group may not do with it.
+pub type Forbidden = BTreeMap<String, i32>;
 
 /// Bit of the forbidden table that takes away reading.
 const FORBIDDEN_READ: i32 = 1 << 2;
@@ -21,13 +29,14 @@ const FORBIDDEN_READ: i32 = 1 << 2;
 impl Groups {
     /// With the groups that are there from the start.
     pub fn new(now_ms: u64) -> Self {
-        let table = system_topics::GROUPS.iter().map(|name| {
-            let name = (*name).to_owned();
-            (name.clone(), named(name))
-        });
+        let mut table = NamedTable::default();
+        for name in system_topics::GROUPS {
+            table.insert(name, named((*name).to_owned()));
+        }
         Self {
-            table: table.collect(),
-            forbidden: HashMap::new(),
+            table,
+            forbidden: NamedTable::default(),
+            unsaved: Unsaved::default(),
             version: DataVersion {
                 timestamp_ms: now_ms as i64,
                 ..DataVersion::default()
@@ -40,14 +49,26 @@ impl Groups {
     }
 
     pub fn contains(&self, group: &str) -> bool {
-        self.table.contains_key(group)
+        self.table.contains(group)
     }
 
     /// In the order of their names.
     pub fn sorted(&self) -> Vec<&SubscriptionGroupConfig> {
-        let mut groups: Vec<_> = self.table.values().collect();
-        groups.sort_unstable_by(|a, b| a.group_name.cmp(&b.group_name));
-        groups
+        self.after(None).collect()
+    }
+
+    /// Those behind this name, in order.
+    pub fn after(&self, group: Option<&str>) -> impl Iterator<Item = &SubscriptionGroupConfig> {
+        self.table.after(group).map(|(_, config)| config)
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Never: the system's own groups are there from the start.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
     }
 
     pub fn version(&self) -> DataVersion {
@@ -64,14 +85,15 @@ impl Groups {
     }
 
     pub fn put(&mut self, config: SubscriptionGroupConfig, now_ms: u64) {
-        self.table.insert(config.group_name.clone(), config);
+        self.unsaved.note(&config.group_name);
+        self.table.insert(&config.group_name.clone(), config);
         self.next_version(now_ms);
     }
 
     pub fn remove(&mut self, group: &str, now_ms: u64) -> bool {
-        self.forbidden.remove(group);
         let is_removed = self.table.remove(group).is_some();
-        if is_removed {
+        if is_removed | self.forbidden.remove(group).is_some() {
+            self.unsaved.note(group);
             self.next_version(now_ms);
         }
         is_removed
@@ -90,47 +112,74 @@ impl Groups {
         if self.may_read(group, topic) == readable {
             return false;
         }
-        let topics = self.forbidden.entry_ref(group).or_default();
-        let bits = topics.entry_ref(topic).or_default();
+        let mut topics = self.forbidden.remove(group).unwrap_or_default();
+        let bits = topics.entry(topic.to_owned()).or_default();
         *bits ^= FORBIDDEN_READ;
         if *bits == 0 {
             topics.remove(topic);
         }
-        if topics.is_empty() {
-            self.forbidden.remove(group);
+        if !topics.is_empty() {
+            self.forbidden.insert(group, topics);
         }
+        self.unsaved.note(group);
         self.next_version(now_ms);
         true
     }
 
-    /// Group, topic and bits, in order.
-    pub fn forbidden(&self) -> Vec<(&str, Vec<(&str, i32)>)> {
-        let mut groups: Vec<_> = self
-            .forbidden
-            .iter()
-            .map(|(group, topics)| {
-                let mut topics: Vec<_> = topics.iter().map(|(t, bits)| (&**t, *bits)).collect();
-                topics.sort_unstable();
-                (&**group, topics)
-            })
-            .collect();
-        groups.sort_unstable();
-        groups
+    /// What groups behind this one may not do, in order.
+    pub fn forbidden_after(&self, group: Option<&str>) -> impl Iterator<Item = (&str, &Forbidden)> {
+        self.forbidden.after(group)
+    }
+
+    pub fn forbidden_of(&self, group: &str) -> Option<&Forbidden> {
+        self.forbidden.get(group)
+    }
+
+    /// Groups that were made, changed or deleted since the last time this was asked: what is to be saved.
+    pub fn begin_save(&mut self) -> Vec<Rc<str>> {
+        self.unsaved.begin()
+    }
+
+    pub fn saved(&mut self, groups: &[Rc<str>]) {
+        self.unsaved.saved(groups);
+    }
+
+    pub fn not_saved(&mut self, groups: Vec<Rc<str>>) {
+        self.unsaved.not_saved(groups);
     }
 
     pub fn load(
         &mut self,
         configs: impl IntoIterator<Item = SubscriptionGroupConfig>,
-        forbidden: impl IntoIterator<Item = (String, String, i32)>,
+        forbidden: impl IntoIterator<Item = (String, Forbidden)>,
         version: DataVersion,
     ) {
         for config in configs {
-            self.table.insert(config.group_name.clone(), config);
+            self.table.insert(&config.group_name.clone(), config);
         }
-        for (group, topic, bits) in forbidden {
-            self.forbidden.entry(group).or_default().insert(topic, bits);
+        for (group, topics) in forbidden {
+            self.forbidden.insert(&group, topics);
         }
         self.version = version;
+    }
+
+    /// A change that was saved after the file was: all there is of a group, or that it was deleted.
+    pub fn replay(
+        &mut self,
+        group: &str,
+        config: Option<SubscriptionGroupConfig>,
+        forbidden: Forbidden,
+        version: DataVersion,
+    ) {
+        match config {
+            Some(config) => drop(self.table.insert(group, config)),
+            None => drop(self.table.remove(group)),
+        }
+        match forbidden.is_empty() {
+            true => drop(self.forbidden.remove(group)),
+            false => drop(self.forbidden.insert(group, forbidden)),
+        }
+        self.version = newer(self.version, version);
     }
 
     fn next_version(&mut self, now_ms: u64) {
@@ -168,13 +217,21 @@ mod tests {
     fn a_topic_may_be_forbidden() {
         let mut groups = Groups::new(0);
         let version = groups.version();
-        groups.load([], [("g".into(), "T".into(), FORBIDDEN_READ)], version);
+        let bits = Forbidden::from([("T".into(), FORBIDDEN_READ)]);
+        groups.load([], [("g".into(), bits)], version);
         assert!(!groups.may_read("g", "T"));
         assert!(groups.may_read("g", "U") && groups.may_read("h", "T"));
         assert!(!groups.set_readable("g", "T", false, 1));
         assert!(groups.set_readable("g", "T", true, 1) && groups.may_read("g", "T"));
-        assert!(groups.forbidden().is_empty());
+        assert!(groups.forbidden_of("g").is_none());
         assert!(groups.set_readable("g", "U", false, 1) && !groups.may_read("g", "U"));
-        assert_eq!(groups.forbidden(), [("g", vec![("U", FORBIDDEN_READ)])]);
+        let bits = Forbidden::from([("U".into(), FORBIDDEN_READ)]);
+        assert_eq!(groups.forbidden_of("g"), Some(&bits));
+        let version = groups.version();
+        let (mut again, config) = (Groups::new(0), named("g".into()));
+        again.replay("g", Some(config), bits, version);
+        assert!(again.contains("g") && !again.may_read("g", "U"));
+        again.replay("g", None, Forbidden::new(), version);
+        assert!(!again.contains("g") && again.may_read("g", "U"));
     }
 }

@@ -1,9 +1,9 @@
 //! How far each group has consumed (RocketMQ: `ConsumerOffsetManager`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
-use hashbrown::HashMap;
-
+use super::named_table::NamedTable;
 use crate::wire::DataVersion;
 
 /// Offsets of one group in one topic's queues.
@@ -13,11 +13,13 @@ pub type QueueOffsetMap = BTreeMap<i32, i64>;
 const UPDATES_PER_VERSION: u64 = 500;
 
 /// topic -> group -> queue -> offset, so that neither a look-up nor an update joins strings.
-type Table = HashMap<String, HashMap<String, QueueOffsetMap>>;
+type Table = NamedTable<BTreeMap<String, QueueOffsetMap>>;
 
 #[derive(Debug)]
 pub struct Offsets {
     committed: Table,
+    /// group -> the topics in which it has committed.
+    topics_of: NamedTable<BTreeSet<String>>,
     /// Where the groups read, ahead of what they have committed; statistics only.
     pulled: Table,
     /// Set by an administrator; the next pull of that queue is sent there.
@@ -32,10 +34,11 @@ pub struct Offsets {
 impl Offsets {
     pub fn new(now_ms: u64) -> Self {
         Self {
-            committed: Table::new(),
-            pulled: Table::new(),
-            resets: Table::new(),
-            told: Table::new(),
+            committed: Table::default(),
+            topics_of: NamedTable::default(),
+            pulled: Table::default(),
+            resets: Table::default(),
+            told: Table::default(),
             version: DataVersion {
                 timestamp_ms: now_ms as i64,
                 ..DataVersion::default()
@@ -47,8 +50,7 @@ impl Offsets {
 
     /// A smaller offset is taken as well: clients go back on purpose.
     pub fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64, now_ms: u64) {
-        put(&mut self.committed, group, topic, queue_id, offset);
-        self.is_dirty = true;
+        self.put_committed(group, topic, queue_id, offset);
         self.updates += 1;
         if self.updates.is_multiple_of(UPDATES_PER_VERSION) {
             self.version = self.version.next(now_ms as i64);
@@ -73,8 +75,26 @@ impl Offsets {
     pub fn reset(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         take(&mut self.told, group, topic, queue_id);
         put(&mut self.resets, group, topic, queue_id, offset);
-        put(&mut self.committed, group, topic, queue_id, offset);
-        self.is_dirty = true;
+        self.put_committed(group, topic, queue_id, offset);
+    }
+
+    fn put_committed(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let put = put(&mut self.committed, group, topic, queue_id, offset);
+        // Clients commit all their queues every few seconds, whether or not they have consumed anything.
+        self.is_dirty |= put != Put::Same;
+        if put == Put::NewGroup {
+            self.note_topic(group, topic);
+        }
+    }
+
+    fn note_topic(&mut self, group: &str, topic: &str) {
+        match self.topics_of.get_mut(group) {
+            Some(topics) => drop(topics.insert(topic.to_owned())),
+            None => drop(
+                self.topics_of
+                    .insert(group, BTreeSet::from([topic.to_owned()])),
+            ),
+        }
     }
 
     pub fn has_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
@@ -108,32 +128,35 @@ impl Offsets {
     }
 
     pub fn topics_of(&self, group: &str) -> Vec<&str> {
-        let topics = self.committed.iter();
-        let mut topics: Vec<_> = topics
-            .filter(|(_, groups)| groups.contains_key(group))
-            .map(|(topic, _)| &**topic)
-            .collect();
-        topics.sort_unstable();
-        topics
+        let topics = self.topics_of.get(group).into_iter().flatten();
+        topics.map(|topic| &**topic).collect()
     }
 
     pub fn groups_of(&self, topic: &str) -> Vec<&str> {
         let groups = self.committed.get(topic).into_iter().flat_map(|g| g.keys());
-        let mut groups: Vec<_> = groups.map(|group| &**group).collect();
-        groups.sort_unstable();
-        groups
+        groups.map(|group| &**group).collect()
     }
 
     /// The group takes over the offsets of another.
     pub fn clone_group(&mut self, from: &str, to: &str, topic: &str) {
-        if let Some(queues) = self.of(from, topic).cloned() {
-            let groups = self.committed.entry_ref(topic).or_default();
+        if let Some(groups) = self.committed.get_mut(topic)
+            && let Some(queues) = groups.get(from).cloned()
+        {
             groups.insert(to.into(), queues);
+            self.note_topic(to, topic);
             self.is_dirty = true;
         }
     }
 
     pub fn remove_topic(&mut self, topic: &str) {
+        for group in self.committed.get(topic).into_iter().flat_map(|g| g.keys()) {
+            if let Some(topics) = self.topics_of.get_mut(group) {
+                topics.remove(topic);
+                if topics.is_empty() {
+                    self.topics_of.remove(group);
+                }
+            }
+        }
         for table in self.tables() {
             table.remove(topic);
         }
@@ -141,11 +164,15 @@ impl Offsets {
     }
 
     pub fn remove_group(&mut self, group: &str) {
-        for table in self.tables() {
-            for groups in table.values_mut() {
+        for topic in self.topics_of.remove(group).into_iter().flatten() {
+            remove_from_topic(&mut self.committed, group, &topic);
+        }
+        // Few, or for statistics only.
+        for table in [&mut self.pulled, &mut self.resets, &mut self.told] {
+            table.retain(|_, groups| {
                 groups.remove(group);
-            }
-            table.retain(|_, groups| !groups.is_empty());
+                !groups.is_empty()
+            });
         }
         self.is_dirty = true;
     }
@@ -173,13 +200,22 @@ impl Offsets {
         self.version
     }
 
-    /// `(topic, group, offsets)`, in order.
-    pub fn sorted(&self) -> Vec<(&str, &str, &QueueOffsetMap)> {
-        sorted(&self.committed)
+    /// `(topic, group, offsets)` behind this topic and group, in order.
+    pub fn after(&self, from: Option<(&str, &str)>) -> impl Iterator<Item = Entry<'_>> {
+        after(&self.committed, from)
     }
 
-    pub fn sorted_pulled(&self) -> Vec<(&str, &str, &QueueOffsetMap)> {
-        sorted(&self.pulled)
+    /// The same of where the groups read.
+    pub fn pulled_after(&self, from: Option<(&str, &str)>) -> impl Iterator<Item = Entry<'_>> {
+        after(&self.pulled, from)
+    }
+
+    /// Groups behind this one with the topics in which they have committed, in order.
+    pub fn groups_after(
+        &self,
+        group: Option<&str>,
+    ) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
+        self.topics_of.after(group)
     }
 
     pub fn load(
@@ -188,16 +224,39 @@ impl Offsets {
         version: DataVersion,
     ) {
         for (topic, group, queue_id, offset) in offsets {
-            put(&mut self.committed, &group, &topic, queue_id, offset);
+            self.put_committed(&group, &topic, queue_id, offset);
         }
+        self.is_dirty = false;
         self.version = version;
     }
 }
 
-fn put(table: &mut Table, group: &str, topic: &str, queue_id: i32, offset: i64) {
-    let groups = table.entry_ref(topic).or_default();
-    let queues = groups.entry_ref(group).or_default();
-    queues.insert(queue_id, offset);
+/// Topic, group, and its offsets by queue.
+pub type Entry<'a> = (&'a str, &'a str, &'a QueueOffsetMap);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    Same,
+    Changed,
+    /// The group had no offset in the topic before.
+    NewGroup,
+}
+
+fn put(table: &mut Table, group: &str, topic: &str, queue_id: i32, offset: i64) -> Put {
+    let Some(groups) = table.get_mut(topic) else {
+        let queues = QueueOffsetMap::from([(queue_id, offset)]);
+        table.insert(topic, BTreeMap::from([(group.to_owned(), queues)]));
+        return Put::NewGroup;
+    };
+    let Some(queues) = groups.get_mut(group) else {
+        let queues = QueueOffsetMap::from([(queue_id, offset)]);
+        groups.insert(group.to_owned(), queues);
+        return Put::NewGroup;
+    };
+    match queues.insert(queue_id, offset) == Some(offset) {
+        true => Put::Same,
+        false => Put::Changed,
+    }
 }
 
 fn find(table: &Table, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
@@ -215,26 +274,39 @@ fn take(table: &mut Table, group: &str, topic: &str, queue_id: i32) -> Option<i6
     let queues = groups.get_mut(group)?;
     let offset = queues.remove(&queue_id);
     if queues.is_empty() {
-        groups.remove(group);
-    }
-    if groups.is_empty() {
-        table.remove(topic);
+        remove_from_topic(table, group, topic);
     }
     offset
 }
 
-fn sorted(table: &Table) -> Vec<(&str, &str, &QueueOffsetMap)> {
-    let mut all: Vec<_> = table
-        .iter()
-        .flat_map(|(topic, groups)| {
-            groups
-                .iter()
-                .map(move |(group, queues)| (topic, group, queues))
-        })
-        .map(|(topic, group, queues)| (&**topic, &**group, queues))
-        .collect();
-    all.sort_unstable_by_key(|(topic, group, _)| (*topic, *group));
-    all
+fn remove_from_topic(table: &mut Table, group: &str, topic: &str) {
+    if let Some(groups) = table.get_mut(topic) {
+        groups.remove(group);
+        if groups.is_empty() {
+            table.remove(topic);
+        }
+    }
+}
+
+fn after<'a>(table: &'a Table, from: Option<(&str, &str)>) -> impl Iterator<Item = Entry<'a>> {
+    // What is left of the topic in which the last slice ended, then the topics behind it.
+    let begun = from.and_then(|(topic, group)| {
+        let (topic, groups) = table
+            .starting_at(topic)
+            .next()
+            .filter(|(name, _)| *name == topic)?;
+        let rest = (Bound::Excluded(group), Bound::Unbounded);
+        Some((topic, groups.range::<str, _>(rest)))
+    });
+    let begun = begun
+        .into_iter()
+        .flat_map(|(topic, groups)| groups.map(move |(group, queues)| (topic, &**group, queues)));
+    let further = table.after(from.map(|(topic, _)| topic));
+    let further = further.flat_map(|(topic, groups)| {
+        let groups = groups.iter();
+        groups.map(move |(group, queues)| (topic, &**group, queues))
+    });
+    begun.chain(further)
 }
 
 #[cfg(test)]
@@ -256,7 +328,28 @@ mod tests {
         offsets.remove_group("g");
         assert_eq!(offsets.groups_of("T"), ["h"]);
         offsets.remove_topic("T");
-        assert!(offsets.sorted().is_empty());
+        assert!(offsets.after(None).next().is_none() && offsets.topics_of("h").is_empty());
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_it_stopped() {
+        let mut offsets = Offsets::new(0);
+        for (topic, group) in [("S", "g"), ("T", "e"), ("T", "g"), ("T", "h"), ("U", "g")] {
+            offsets.commit(group, topic, 0, 1, 0);
+        }
+        let behind = |offsets: &Offsets, from| {
+            let names = offsets
+                .after(from)
+                .map(|(topic, group, _)| format!("{topic}{group}"));
+            names.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(behind(&offsets, None), "Sg Te Tg Th Ug");
+        assert_eq!(behind(&offsets, Some(("T", "f"))), "Tg Th Ug");
+        assert_eq!(behind(&offsets, Some(("T", "h"))), "Ug");
+        offsets.remove_topic("T");
+        assert_eq!(behind(&offsets, Some(("T", "e"))), "Ug");
+        let groups = offsets.groups_after(None).map(|(group, _)| group);
+        assert_eq!(groups.collect::<Vec<_>>(), ["g"]);
     }
 
     #[test]
@@ -303,6 +396,11 @@ mod tests {
             (1, 9)
         );
         assert!(offsets.take_dirty() && !offsets.take_dirty());
+        let last = UPDATES_PER_VERSION as i64 - 1;
+        offsets.commit("g", "T", 0, last, 9);
+        assert!(!offsets.take_dirty(), "the same as before");
+        offsets.commit("g", "T", 0, last - 1, 9);
+        assert!(offsets.take_dirty());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The topics of this broker and what is to happen with a topic that is not there (RocketMQ: `TopicConfigManager`).
 
-use hashbrown::HashMap;
+use std::rc::Rc;
 
 use super::config::perm;
+use super::named_table::NamedTable;
 use super::system_topics;
+use super::unsaved::Unsaved;
 use crate::message::names;
 use crate::store::QueueIndex;
 use crate::wire::DataVersion;
@@ -15,18 +17,16 @@ pub struct TopicEntry {
     pub config: TopicConfig,
     /// Filled in by whoever asks the store; empty again after the topic was deleted and made anew.
     pub queues: Vec<Option<QueueIndex>>,
-    /// The version of the table that was the first to have it.
-    made_in: i64,
+    /// The version of the table that was the first to have it, as long as the disk does not have it.
+    unsaved_since: Option<i64>,
 }
 
 /// All topics. Whatever changes them advances [`Self::version`], which name servers and slaves compare.
 #[derive(Debug)]
 pub struct Topics {
-    table: HashMap<String, TopicEntry>,
+    table: NamedTable<TopicEntry>,
     version: DataVersion,
-    /// The version that the file has, and the one that was the first to have the newest topic.
-    saved: i64,
-    last_made_in: i64,
+    unsaved: Unsaved,
 }
 
 /// A template through which a send may create its topic.
@@ -48,10 +48,9 @@ impl Topics {
             ..DataVersion::default()
         };
         Self {
-            table: HashMap::new(),
+            table: NamedTable::default(),
             version,
-            saved: version.counter,
-            last_made_in: version.counter,
+            unsaved: Unsaved::default(),
         }
     }
 
@@ -64,7 +63,7 @@ impl Topics {
     }
 
     pub fn contains(&self, topic: &str) -> bool {
-        self.table.contains_key(topic)
+        self.table.contains(topic)
     }
 
     pub fn len(&self) -> usize {
@@ -77,9 +76,12 @@ impl Topics {
 
     /// In the order of their names.
     pub fn sorted(&self) -> Vec<&TopicConfig> {
-        let mut topics: Vec<_> = self.table.values().map(|entry| &entry.config).collect();
-        topics.sort_unstable_by(|a, b| a.topic_name.cmp(&b.topic_name));
-        topics
+        self.after(None).collect()
+    }
+
+    /// Those behind this name, in order.
+    pub fn after(&self, topic: Option<&str>) -> impl Iterator<Item = &TopicConfig> {
+        self.table.after(topic).map(|(_, entry)| &entry.config)
     }
 
     /// Topics that keep their messages for so many milliseconds only (`reserve.time`, in hours, as in RocketMQ's tiered
@@ -99,17 +101,35 @@ impl Topics {
         self.version
     }
 
-    /// Whether the topic was made since the file was written.
+    /// Whether a restart might not know the topic yet.
     pub fn is_unsaved(&self, topic: &str) -> bool {
-        self.last_made_in > self.saved
+        !self.unsaved.is_empty()
             && self
                 .find(topic)
-                .is_some_and(|entry| entry.made_in > self.saved)
+                .is_some_and(|entry| entry.unsaved_since.is_some())
     }
 
-    /// The file has this version, or a later one.
-    pub fn saved(&mut self, version: DataVersion) {
-        self.saved = self.saved.max(version.counter);
+    /// Topics that were made, changed or deleted since the last time this was asked: what is to be saved.
+    pub fn begin_save(&mut self) -> Vec<Rc<str>> {
+        self.unsaved.begin()
+    }
+
+    /// These topics have been saved as they were at `version` or later.
+    pub fn saved(&mut self, topics: &[Rc<str>], version: DataVersion) {
+        self.unsaved.saved(topics);
+        for topic in topics {
+            if let Some(entry) = self.table.get_mut(topic)
+                && entry
+                    .unsaved_since
+                    .is_some_and(|since| since <= version.counter)
+            {
+                entry.unsaved_since = None;
+            }
+        }
+    }
+
+    pub fn not_saved(&mut self, topics: Vec<Rc<str>>) {
+        self.unsaved.not_saved(topics);
     }
 
     pub fn is_order(&self, topic: &str) -> bool {
@@ -125,12 +145,18 @@ impl Topics {
             return false;
         }
         self.next_version(now_ms);
-        self.put_quietly(config);
+        self.unsaved.note(&config.topic_name);
+        let unsaved_since = Some(self.version.counter);
+        self.place(config, unsaved_since);
         true
     }
 
     /// Without a new version: for what the broker knows from the start or from its file.
     pub fn put_quietly(&mut self, config: TopicConfig) {
+        self.place(config, None);
+    }
+
+    fn place(&mut self, config: TopicConfig, unsaved_since: Option<i64>) {
         let queues = queue_count(&config);
         match self.table.get_mut(&config.topic_name) {
             Some(entry) => {
@@ -140,13 +166,13 @@ impl Topics {
                 entry.config = config;
             }
             None => {
+                let topic = config.topic_name.clone();
                 let entry = TopicEntry {
                     queues: vec![None; queues],
                     config,
-                    made_in: self.version.counter,
+                    unsaved_since,
                 };
-                self.last_made_in = self.version.counter;
-                self.table.insert(entry.config.topic_name.clone(), entry);
+                self.table.insert(&topic, entry);
             }
         }
     }
@@ -154,6 +180,7 @@ impl Topics {
     pub fn remove(&mut self, topic: &str, now_ms: u64) -> bool {
         let is_removed = self.table.remove(topic).is_some();
         if is_removed {
+            self.unsaved.note(topic);
             self.next_version(now_ms);
         }
         is_removed
@@ -198,6 +225,7 @@ impl Topics {
                 return false;
             }
             entry.config.order = order;
+            self.unsaved.note(topic);
             self.next_version(now_ms);
             return true;
         }
@@ -213,20 +241,24 @@ impl Topics {
         self.put(config, now_ms)
     }
 
-    /// What was saved replaces what the broker made at its start, except for the system's own topics that are not in it. A `+`
-    /// stands in the newer names of POP's retry topics.
+    /// What was saved replaces what the broker made at its start, except for the system's own topics that are not in it.
     pub fn load(&mut self, configs: impl IntoIterator<Item = TopicConfig>, version: DataVersion) {
         for config in configs {
-            if names::check_topic(&config.topic_name.replacen('+', "_", 1)).is_ok() {
+            if is_legal(&config.topic_name) {
                 self.put_quietly(config);
             }
         }
         self.version = version;
-        self.saved = version.counter;
-        self.last_made_in = version.counter;
-        self.table
-            .values_mut()
-            .for_each(|entry| entry.made_in = version.counter);
+    }
+
+    /// A change that was saved after the file was: the topic, or that it was deleted.
+    pub fn replay(&mut self, topic: &str, config: Option<TopicConfig>, version: DataVersion) {
+        match config {
+            Some(config) if is_legal(topic) => self.put_quietly(config),
+            Some(_) => {}
+            None => drop(self.table.remove(topic)),
+        }
+        self.version = newer(self.version, version);
     }
 
     /// What name servers are told of the topics has changed, though not here.
@@ -236,6 +268,18 @@ impl Topics {
 
     fn next_version(&mut self, now_ms: u64) {
         self.version = self.version.next(now_ms as i64);
+    }
+}
+
+/// A `+` stands in the newer names of POP's retry topics.
+fn is_legal(topic: &str) -> bool {
+    names::check_topic(&topic.replacen('+', "_", 1)).is_ok()
+}
+
+pub(super) fn newer(a: DataVersion, b: DataVersion) -> DataVersion {
+    match a.counter < b.counter {
+        true => b,
+        false => a,
     }
 }
 
@@ -340,17 +384,38 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_unsaved_until_the_file_has_it() {
+    fn a_topic_is_unsaved_until_the_disk_has_it() {
         let mut topics = topics();
         assert!(!topics.is_unsaved("TBW102"));
         topics.create_from_template(wish("a", 4), true, 0);
-        let with_a = topics.version();
+        let (saving, with_a) = (topics.begin_save(), topics.version());
         topics.create_from_template(wish("b", 4), true, 0);
-        assert!(topics.is_unsaved("a"));
-        topics.saved(with_a);
+        assert!(topics.is_unsaved("a") && topics.is_unsaved("b"));
+        topics.saved(&saving, with_a);
         assert!(!topics.is_unsaved("a") && topics.is_unsaved("b"));
-        topics.changed(0);
-        topics.saved(topics.version());
-        assert!(!topics.is_unsaved("b") && !topics.is_unsaved("nowhere"));
+        let saving = topics.begin_save();
+        topics.not_saved(saving);
+        assert!(topics.is_unsaved("b"));
+        let saving = topics.begin_save();
+        assert!(topics.remove("b", 0) && topics.create_from_template(wish("b", 4), true, 0));
+        topics.saved(&saving, with_a);
+        assert!(topics.is_unsaved("b"), "another one than was saved");
+        assert!(!topics.is_unsaved("nowhere"));
+    }
+
+    #[test]
+    fn what_changed_is_replayed() {
+        let mut topics = topics();
+        let (mut config, before) = (
+            topics.find("TBW102").unwrap().config.clone(),
+            topics.version(),
+        );
+        config.topic_name = "a".into();
+        topics.replay("a", Some(config.clone()), before.next(1));
+        topics.replay("TBW102", None, before.next(1).next(2));
+        topics.replay("a b", Some(config), before);
+        assert!(topics.contains("a") && !topics.contains("TBW102") && !topics.contains("a b"));
+        assert_eq!(topics.version().counter, 2);
+        assert!(topics.begin_save().is_empty());
     }
 }

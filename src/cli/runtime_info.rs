@@ -6,31 +6,21 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::wire::codes::request;
+use crate::wire::exchange::Exchange;
+use crate::wire::loose_json;
 use crate::wire::stats::KvTable;
-use crate::wire::{CURRENT_VERSION, Codec, Head, Language, frame, loose_json};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub fn ask(broker: SocketAddr) -> io::Result<BTreeMap<String, String>> {
-    let head = Head {
-        codec: Codec::Json,
-        code: request::GET_BROKER_RUNTIME_INFO,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque: 1,
-        flag: 0,
-        remark: None,
-    };
     let mut stream = TcpStream::connect_timeout(&broker, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut bytes = Vec::new();
-    frame::write(&mut bytes, &head, &[], &[]);
-    stream.write_all(&bytes)?;
-    bytes.clear();
+    let mut exchange = Exchange::default();
+    stream.write_all(&exchange.request(request::GET_BROKER_RUNTIME_INFO, &[], &[]))?;
     let mut chunk = [0; 16 << 10];
     loop {
-        if let Some(frame) = frame::split(&bytes).map_err(io::Error::other)? {
-            let table: KvTable = loose_json::from_slice(frame.body).map_err(io::Error::other)?;
+        if let Some(answer) = exchange.answer().map_err(io::Error::other)? {
+            let table: KvTable = loose_json::from_slice(&answer.body).map_err(io::Error::other)?;
             return Ok(table.table);
         }
         let count = match stream.read(&mut chunk) {
@@ -41,6 +31,6 @@ pub fn ask(broker: SocketAddr) -> io::Result<BTreeMap<String, String>> {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        bytes.extend_from_slice(&chunk[..count]);
+        exchange.received(&chunk[..count]);
     }
 }

@@ -11,9 +11,10 @@ use super::shard::Shard;
 use super::slices::in_slices;
 use super::standstill::Standstill;
 use super::{
-    Ready, ServeError, ShardSetup, delay, listen, persistence, pop, pulls, registration, timer,
+    Ready, ServeError, ShardSetup, delay, listen, pop, pulls, registration, saves, timer,
     transaction,
 };
+use crate::broker::files::changes;
 use crate::broker::{self, Broker, ConfigFile};
 use crate::io::Io;
 use crate::io::{First, first};
@@ -81,7 +82,7 @@ pub async fn run<I: Io>(
         watch(Health::Opening(progress));
     };
     let store = Store::open(io.clone(), setup.store.clone(), report).await?;
-    let broker = load_broker(&io, &setup, &store).await?;
+    let (broker, change_files) = load_broker(&io, &setup, &store).await?;
     let listeners = [listen(&io, setup.listen)?, listen(&io, setup.vip_listen)?];
     if setup.max_connections < FEW_CONNECTIONS {
         warn!(
@@ -90,6 +91,7 @@ pub async fn run<I: Io>(
         );
     }
     let shard = Shard::new(io.clone(), setup, store, broker);
+    shard.saves.read_up_to(change_files);
     pop::restore(&shard).await?;
     for listener in listeners {
         io.spawn(
@@ -106,15 +108,13 @@ pub async fn run<I: Io>(
     io.spawn("tick", tick(shard.clone()));
     io.spawn("pull-deadlines", pulls::run_deadlines(shard.clone()));
     io.spawn("pull-wakes", pulls::run_wakes(shard.clone()));
-    io.spawn("persistence", persistence::run(shard.clone()));
-    io.spawn("watch-offsets", persistence::watch_offsets(shard.clone()));
     io.spawn("delay", delay::run(shard.clone()));
     io.spawn("transactions", transaction::run(shard.clone()));
     io.spawn("timers", timer::run(shard.clone()));
     io.spawn("pop-revive", pop::run(shard.clone()));
     io.spawn("pop-deadlines", pop::run_deadlines(shard.clone()));
     io.spawn("pop-wakes", pop::run_wakes(shard.clone()));
-    persistence::save_all(&shard).await;
+    saves::start(&shard).await;
     let registered = registration::start(&shard).await;
     ready(Ready {
         figures: shard.store.figures(),
@@ -151,7 +151,7 @@ async fn load_broker<I: Io>(
     io: &I,
     setup: &ShardSetup,
     store: &Store<I>,
-) -> Result<Broker, ServeError> {
+) -> Result<(Broker, u64), ServeError> {
     let now_ms = io.now().unix_ms as u64;
     let mut broker = Broker::new(setup.broker.clone(), now_ms);
     for file in ConfigFile::ALL {
@@ -161,6 +161,7 @@ async fn load_broker<I: Io>(
             warn!(file = file.name(), %error, "cannot be read; starting without it");
         }
     }
+    let change_files = replay_changes(store, &mut broker).await?;
     for (file, table, what) in UNREAD {
         if let Some(text) = store.load_text(file).await?
             && broker::has_entries(&text, table)
@@ -177,7 +178,40 @@ async fn load_broker<I: Io>(
     for (topic, queues) in store.topics() {
         broker.adopt_topic(&topic, queues, now_ms);
     }
-    Ok(broker)
+    Ok((broker, change_files))
+}
+
+/// What changed of topics and groups after their files were written; the number of the last change file.
+async fn replay_changes<I: Io>(store: &Store<I>, broker: &mut Broker) -> Result<u64, ServeError> {
+    let mut files = Vec::new();
+    for file in saves::change_files::NAMES {
+        let Some(text) = store.load_text(file).await? else {
+            continue;
+        };
+        let (changes, unread) = changes::read(text.as_bytes());
+        if unread > 0 {
+            warn!(
+                file,
+                bytes = unread,
+                "ends with a change that was not written whole; not read"
+            );
+        }
+        files.push(changes);
+    }
+    let (changes, last) = changes::in_order(files);
+    let replayed = broker.replay_changes(changes);
+    if replayed.is_merged {
+        warn!(
+            changes = replayed.changes,
+            "topics.json or subscriptionGroup.json was written by another broker since; added what it does not have"
+        );
+    } else if replayed.changes > 0 {
+        info!(
+            changes = replayed.changes,
+            "topics and groups changed since their files were written"
+        );
+    }
+    Ok(last)
 }
 
 /// Whenever the log has been committed further: acknowledges the sends up to there and wakes the pulls that waited.
@@ -285,9 +319,8 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     info!(broker = shard.setup.broker.broker_name, "stopping");
     shard.stopping.set(true);
     shard.connections.stop_accepting();
-    shard.registration.all_changed();
+    shard.registration.stop();
     shard.stopped.notify();
-    shard.saves.wake();
     shard.ring_all();
     shard.pulls.wake();
     shard.pops.wake();
@@ -296,7 +329,7 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     wait_until(shard, LAST_REPLIES_NS, || shard.connections.are_drained()).await;
     shard.connections.close_all();
     shard.end_transactions();
-    persistence::save_all(shard).await;
+    saves::finish(shard).await;
     if let Err(error) = shard.store.close().await {
         error!(%error, "the store could not be closed cleanly; the next start recovers it");
     }

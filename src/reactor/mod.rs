@@ -11,7 +11,7 @@
 //! | committed (`life.rs`) | the log's next commit | releases acknowledgements, wakes parked pulls |
 //! | clock (`life.rs`) | 100 ms | deadlines, expiry, what is due |
 //! | registration | a change, 30 s | tells the name servers |
-//! | persistence | a change | writes config/*.json |
+//! | saves, two | a change | write the files of config/ |
 //! | delay | the next due message | moves it to its real topic |
 //! | transaction | the check interval | asks producers about half messages |
 //! | timers, two | the next due message, 1 s | the same for messages with a time of their own; saves which wait |
@@ -29,14 +29,14 @@ mod life;
 mod lookup;
 mod namesrv;
 mod own_queue;
-
-mod persistence;
 mod pop;
 mod pulls;
 mod registration;
 mod relay;
+mod remoting_client;
 mod request_reply;
 mod room;
+mod saves;
 mod send;
 mod shard;
 mod slices;

@@ -14,12 +14,12 @@ use super::connection::{Caller, Connection, Service};
 use super::connections::Connections;
 use super::inbox::Flow;
 use super::own_queue::Bells;
-use super::persistence::Saves;
 use super::pop::Pops;
 use super::pulls::Pulls;
 use super::registration::Registration;
 use super::relay::values;
 use super::room::Room;
+use super::saves::Saves;
 use super::slices::in_slices;
 use super::view::View;
 use crate::broker::reply::Reply;
@@ -47,7 +47,7 @@ pub(super) struct Shard<I: Io> {
     pub acks: RefCell<Acks<I::Stream>>,
     pub pulls: Pulls<I>,
     pub registration: Registration,
-    pub saves: Saves,
+    pub saves: Saves<I>,
     pub bells: Bells,
     pub pops: Pops<I>,
     pub calls: Rc<Calls>,
@@ -79,6 +79,7 @@ impl<I: Io> Shard<I> {
             } else {
                 "false"
             },
+            saves: Saves::new(io.clone(), &setup.store.dir),
             io,
             setup,
             store,
@@ -86,7 +87,6 @@ impl<I: Io> Shard<I> {
             acks: RefCell::default(),
             pulls: Pulls::default(),
             registration: Registration::default(),
-            saves: Saves::default(),
             bells: Bells::default(),
             calls: Rc::default(),
             put_times_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
@@ -272,7 +272,7 @@ impl<I: Io> Shard<I> {
                 Effect::RegisterAll => self.registration.all_changed(),
                 Effect::DeleteTopic { topic } => {
                     self.store.delete_topic(&topic);
-                    self.registration.all_changed();
+                    self.registration.topic_deleted();
                 }
                 Effect::Persist(file) => {
                     self.saves.soon(file);

@@ -108,7 +108,7 @@ impl StoreError {
         is_open || self.is_no_space()
     }
 
-    pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             operation,
             path: path.to_owned(),

@@ -627,8 +627,13 @@ impl<I: Io> Store<I> {
 
     pub async fn save_text(&self, name: &str, text: String) -> Result<(), StoreError> {
         let saved = self.texts.save(name, text).await;
-        self.note_space(&saved, |full| &mut full.texts);
+        self.note_text(&saved);
         saved
+    }
+
+    /// How the write of a file of config/ went that is not a text as a whole.
+    pub fn note_text<T>(&self, written: &Result<T, StoreError>) {
+        self.note_space(written, |full| &mut full.texts);
     }
 }
 

@@ -11,6 +11,7 @@ pub mod assignment;
 pub mod codes;
 pub mod consumer;
 pub mod data_version;
+pub mod exchange;
 pub mod frame;
 pub mod group;
 pub mod header;

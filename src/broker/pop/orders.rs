@@ -5,6 +5,7 @@
 //! comes again by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -213,8 +214,14 @@ impl Orders {
         std::mem::take(&mut self.is_dirty)
     }
 
-    pub fn table(&self) -> &OrderTable {
-        &self.table
+    /// `topic@group` behind this one with its queues, in order.
+    pub fn after(
+        &self,
+        key: Option<&str>,
+    ) -> impl Iterator<Item = (&str, &BTreeMap<u32, HandedOut>)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.table.range::<str, _>((from, Bound::Unbounded));
+        entries.map(|(key, queues)| (&**key, queues))
     }
 
     pub fn load(&mut self, table: OrderTable) {
@@ -405,10 +412,10 @@ mod tests {
         let mut orders = Orders::default();
         hand_out(&mut orders, Some("a"), &[5, 6], 10);
         assert!(orders.take_dirty() && !orders.take_dirty());
-        let text = serde_json::to_string(orders.table()).unwrap();
+        let text = serde_json::to_string(&orders.table).unwrap();
         let mut again = Orders::default();
         again.load(serde_json::from_str(&text).unwrap());
-        assert_eq!(again.table(), orders.table());
+        assert_eq!(again.table, orders.table);
         assert!(is_blocked(&again, None, 109) && again.next_free_ms() == Some(110));
         again.remove_topic("T");
         assert!(!is_blocked(&again, None, 109) && again.take_dirty());

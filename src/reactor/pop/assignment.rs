@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::super::connection::{Caller, Connection};
-use super::super::registration::Link;
+use super::super::remoting_client::{AskError, RemotingClient};
 use super::super::shard::Shard;
 use crate::broker::Refusal;
 use crate::broker::config::perm;
@@ -52,8 +52,8 @@ impl<I: Io> Shard<I> {
             let kept = self.pops.link.borrow_mut().take();
             let mut link = match kept {
                 Some(link) => link,
-                None => match self.io.connect(*addr).await {
-                    Ok(stream) => Link::new(stream),
+                None => match RemotingClient::connect(&self.io, *addr, PATIENCE_NS).await {
+                    Ok(link) => link,
                     Err(_) => continue,
                 },
             };
@@ -61,14 +61,15 @@ impl<I: Io> Shard<I> {
                 topic,
                 accept_standard_json_only: true,
             };
-            let answer = link
-                .ask(request::GET_ROUTEINFO_BY_TOPIC, &fields.ext(), &[])
-                .await;
-            // A topic that it does not know is an error here, too; the next one may know it.
-            if let Ok(body) = answer {
-                self.pops.link.replace(Some(link));
-                let route = loose_json::from_slice(&body).ok()?;
-                return Some(readable_queues(topic, &route));
+            let code = request::GET_ROUTEINFO_BY_TOPIC;
+            match link.ask(code, &fields.ext(), &[], PATIENCE_NS).await {
+                Ok(answer) => {
+                    self.pops.link.replace(Some(link));
+                    let route = loose_json::from_slice(&answer.body).ok()?;
+                    return Some(readable_queues(topic, &route));
+                }
+                // It does not know the topic, or does not answer; the next one may.
+                Err(AskError::Refused { .. } | AskError::Connection(_)) => {}
             }
         }
         None

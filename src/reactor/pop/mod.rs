@@ -25,7 +25,7 @@ use self::polls::{Ask, LineKey, Polls};
 use self::waking::Waking;
 use super::connection::{Caller, Connection};
 use super::gate::Gate;
-use super::registration::Link;
+use super::remoting_client::RemotingClient;
 use super::send::refusal_of;
 use super::shard::Shard;
 use super::slices::in_slices;
@@ -65,7 +65,7 @@ pub(super) struct Pops<I: Io> {
     /// Bytes of messages that are being taken.
     gathering: Rc<Gate>,
     /// To a name server, while nobody uses it.
-    link: RefCell<Option<Link<I::Stream>>>,
+    link: RefCell<Option<RemotingClient<I>>>,
 }
 
 impl<I: Io> Pops<I> {

@@ -95,9 +95,9 @@ impl<I: Io> Store<I> {
     }
 
     /// What was written to disk besides the log, or could not be: without space no message is taken.
-    pub(in crate::store) fn note_space(
+    pub(in crate::store) fn note_space<T>(
         &self,
-        written: &Result<(), StoreError>,
+        written: &Result<T, StoreError>,
         place: fn(&mut Full) -> &mut Option<Arc<str>>,
     ) {
         let reason = match written {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter};
 
 /// Writes a body in the dialect.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
@@ -15,16 +15,30 @@ pub fn to_standard_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     write_with(value, Ascii)
 }
 
+/// Appends a value in the dialect as fastjson writes files: each member on a line of its own. `depth` tabs stand before the
+/// line in which the value begins.
+pub fn write_indented<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T, depth: usize) {
+    let mut lines = PrettyFormatter::with_indent(b"\t");
+    for _ in 0..depth {
+        let begun = lines.begin_object(&mut io::sink());
+        debug_assert!(begun.is_ok(), "a sink takes everything");
+    }
+    let loose = Loose { key: Key::None };
+    append_with(out, value, Indented { loose, lines });
+}
+
 fn write_with<T: Serialize + ?Sized>(value: &T, formatter: impl Formatter) -> Vec<u8> {
     let mut out = Vec::new();
-    let written = value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut out, formatter,
-    ));
+    append_with(&mut out, value, formatter);
+    out
+}
+
+fn append_with<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T, formatter: impl Formatter) {
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(out, formatter));
     assert!(
         written.is_ok(),
         "a body of ours that is no JSON: {written:?}"
     );
-    out
 }
 
 /// Which kind of key is being written.
@@ -130,6 +144,52 @@ impl Formatter for Loose {
     fn write_u64<W: ?Sized + Write>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
         self.number();
         CompactFormatter.write_u64(writer, value)
+    }
+}
+
+/// [`Loose`] with the lines and tabs of `PrettyFormatter`; no space behind a colon.
+struct Indented {
+    loose: Loose,
+    lines: PrettyFormatter<'static>,
+}
+
+/// Forwards methods of [`Formatter`] to one of the two.
+macro_rules! forward {
+    ($($to:ident: $name:ident($($arg:ident: $kind:ty),*);)*) => {$(
+        fn $name<W: ?Sized + Write>(&mut self, writer: &mut W $(, $arg: $kind)*) -> io::Result<()> {
+            self.$to.$name(writer $(, $arg)*)
+        }
+    )*};
+}
+
+impl Formatter for Indented {
+    forward! {
+        lines: begin_array();
+        lines: end_array();
+        lines: begin_array_value(first: bool);
+        lines: end_array_value();
+        lines: begin_object();
+        lines: end_object();
+        lines: end_object_value();
+        loose: end_object_key();
+        loose: begin_string();
+        loose: end_string();
+        loose: write_string_fragment(fragment: &str);
+        loose: write_char_escape(escape: CharEscape);
+        loose: write_i32(value: i32);
+        loose: write_i64(value: i64);
+        loose: write_u32(value: u32);
+        loose: write_u64(value: u64);
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.lines.begin_object_key(writer, first)?;
+        // The comma has been written.
+        self.loose.begin_object_key(writer, true)
     }
 }
 

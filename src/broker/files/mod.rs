@@ -1,6 +1,10 @@
 //! The files of `config/` in RocketMQ's shapes: fastjson's dialect, indented by tabs.
 //!
-//! Reading is tolerant: missing and unknown fields are fine, and so are files that RocketMQ wrote.
+//! Reading is tolerant: missing and unknown fields are fine, and so are files that RocketMQ wrote. [`text`] writes them, and
+//! [`changes`] is what stands beside those of topics and groups.
+
+pub mod changes;
+pub mod text;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +19,7 @@ use crate::wire::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
 use crate::wire::loose_json::{self, BodyError};
 use crate::wire::topic::TopicConfig;
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct TopicsFile {
     data_version: DataVersion,
@@ -38,7 +42,7 @@ pub(super) struct DelaysFile {
     offset_table: BTreeMap<i32, i64>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct OrdersFile {
     table: OrderTable,
@@ -48,30 +52,6 @@ struct OrdersFile {
 const TOPIC_GROUP_SEPARATOR: char = '@';
 
 impl Broker {
-    /// What to write into the file.
-    pub fn file_text(&self, file: ConfigFile) -> String {
-        let compact = match file {
-            ConfigFile::Settings => return self.changed_settings_text(),
-            ConfigFile::Topics => loose_json::to_vec(&TopicsFile {
-                data_version: self.topics.version(),
-                topic_config_table: self
-                    .topics
-                    .sorted()
-                    .into_iter()
-                    .map(|config| (config.topic_name.clone(), config.clone()))
-                    .collect(),
-            }),
-            ConfigFile::SubscriptionGroups => loose_json::to_vec(&self.groups_file()),
-            ConfigFile::ConsumerOffsets => loose_json::to_vec(&OffsetsFile::of(&self.offsets)),
-            ConfigFile::DelayOffsets => loose_json::to_vec(&DelaysFile::of(&self.delays)),
-            ConfigFile::RequestModes => loose_json::to_vec(&self.pops.modes),
-            ConfigFile::PopOrders => loose_json::to_vec(&OrdersFile {
-                table: self.pops.orders.table().clone(),
-            }),
-        };
-        pretty(&compact)
-    }
-
     /// Takes in what a file says; before the first request.
     pub fn load_file(&mut self, file: ConfigFile, text: &str) -> Result<(), BodyError> {
         match file {
@@ -91,13 +71,7 @@ impl Broker {
                     group_name,
                     ..config
                 });
-                let forbidden = file
-                    .forbidden_table
-                    .into_iter()
-                    .flat_map(|(group, topics)| {
-                        let topics = topics.into_iter();
-                        topics.map(move |(topic, bits)| (group.clone(), topic, bits))
-                    });
+                let forbidden = file.forbidden_table;
                 self.groups.load(named, forbidden, file.data_version);
             }
             ConfigFile::ConsumerOffsets => {
@@ -134,12 +108,9 @@ impl Broker {
     }
 
     pub(super) fn groups_file(&self) -> SubscriptionGroupTable {
-        let forbidden = self.groups.forbidden().into_iter().map(|(group, topics)| {
-            let topics = topics.into_iter();
-            let topics = topics.map(|(topic, bits)| (topic.to_owned(), bits));
-            (group.to_owned(), topics.collect())
-        });
-        let groups = self.groups.sorted().into_iter();
+        let forbidden = self.groups.forbidden_after(None);
+        let forbidden = forbidden.map(|(group, topics)| (group.to_owned(), topics.clone()));
+        let groups = self.groups.after(None);
         SubscriptionGroupTable {
             data_version: self.groups.version(),
             forbidden_table: forbidden.collect(),
@@ -152,16 +123,15 @@ impl Broker {
 
 impl OffsetsFile {
     pub(super) fn of(offsets: &Offsets) -> Self {
-        let mut group_topic_map: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (topic, group, _) in offsets.sorted() {
-            let topics = group_topic_map.entry(group.to_owned()).or_default();
-            topics.push(topic.to_owned());
-        }
+        let groups = offsets.groups_after(None).map(|(group, topics)| {
+            let topics = topics.iter().cloned().collect();
+            (group.to_owned(), topics)
+        });
         Self {
             data_version: offsets.version(),
-            group_topic_map,
-            offset_table: table(offsets.sorted()),
-            pull_offset_table: table(offsets.sorted_pulled()),
+            group_topic_map: groups.collect(),
+            offset_table: table(offsets.after(None)),
+            pull_offset_table: table(offsets.pulled_after(None)),
         }
     }
 }
@@ -175,8 +145,10 @@ impl DelaysFile {
     }
 }
 
-fn table(offsets: Vec<(&str, &str, &QueueOffsetMap)>) -> BTreeMap<String, QueueOffsetMap> {
-    let keyed = offsets.into_iter().map(|(topic, group, queues)| {
+fn table<'a>(
+    offsets: impl Iterator<Item = super::offsets::Entry<'a>>,
+) -> BTreeMap<String, QueueOffsetMap> {
+    let keyed = offsets.map(|(topic, group, queues)| {
         let key = format!("{topic}{TOPIC_GROUP_SEPARATOR}{group}");
         (key, queues.clone())
     });
@@ -193,50 +165,4 @@ pub fn has_entries(text: &str, table: &str) -> bool {
         },
         Err(_) => true,
     }
-}
-
-/// Compact JSON with a line for each value, indented by tabs, as fastjson does.
-fn pretty(compact: &[u8]) -> String {
-    let text = String::from_utf8_lossy(compact);
-    let mut out = String::with_capacity(text.len() * 2);
-    let (mut depth, mut in_string, mut is_escaped) = (0, false, false);
-    let mut chars = text.chars().peekable();
-    let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.extend(std::iter::repeat_n('\t', depth));
-    };
-    while let Some(c) = chars.next() {
-        if in_string {
-            out.push(c);
-            in_string = is_escaped || c != '"';
-            is_escaped = !is_escaped && c == '\\';
-            continue;
-        }
-        match c {
-            '{' | '[' => {
-                out.push(c);
-                if let Some(end @ ('}' | ']')) = chars.peek().copied() {
-                    out.push(end);
-                    chars.next();
-                } else {
-                    depth += 1;
-                    line(&mut out, depth);
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                line(&mut out, depth);
-                out.push(c);
-            }
-            ',' => {
-                out.push(c);
-                line(&mut out, depth);
-            }
-            _ => {
-                in_string = c == '"';
-                out.push(c);
-            }
-        }
-    }
-    out
 }

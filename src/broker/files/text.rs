@@ -1,0 +1,271 @@
+//! The text of a file of `config/`, written in slices: RocketMQ's shapes in fastjson's dialect, indented by tabs.
+//!
+//! A table may have ten thousands of entries, and the core that writes them answers messages as well. Between two slices
+//! the table may change: a text then has some entries as they were before a change and some as they are after it, each of
+//! them whole. Its version is that of the beginning. Files whose entries have to fit together say how themselves; see
+//! [`super::changes`] for topics and groups.
+
+use serde::Serialize;
+
+use super::TOPIC_GROUP_SEPARATOR;
+use crate::broker::{Broker, ConfigFile};
+use crate::wire::DataVersion;
+use crate::wire::loose_json;
+
+/// What a slice may cost, in values that are written.
+pub const SLICE_VALUES: usize = 4_000;
+
+/// A topic or group has about so many values.
+const VALUES_PER_CONFIG: usize = 12;
+
+/// A text that is being written; [`Broker::write_text`] goes on with it.
+#[derive(Debug)]
+pub struct Text {
+    file: ConfigFile,
+    out: Vec<u8>,
+    /// Index into the file's tables.
+    table: usize,
+    /// Behind which entry of that table to go on; `None` before it was begun.
+    after: Option<(String, String)>,
+    is_begun: bool,
+    has_entries: bool,
+    slices: u64,
+}
+
+/// The tables of the files, by what is in them.
+#[derive(Clone, Copy)]
+enum Table {
+    Topics,
+    Forbidden,
+    Groups,
+    TopicsOfGroups,
+    Offsets,
+    Pulled,
+    Orders,
+}
+
+impl Table {
+    fn of(file: ConfigFile) -> &'static [Table] {
+        match file {
+            ConfigFile::Topics => &[Table::Topics],
+            ConfigFile::SubscriptionGroups => &[Table::Forbidden, Table::Groups],
+            ConfigFile::ConsumerOffsets => &[Table::TopicsOfGroups, Table::Offsets, Table::Pulled],
+            ConfigFile::PopOrders => &[Table::Orders],
+            ConfigFile::Settings | ConfigFile::DelayOffsets | ConfigFile::RequestModes => &[],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Table::Topics => "topicConfigTable",
+            Table::Forbidden => "forbiddenTable",
+            Table::Groups => "subscriptionGroupTable",
+            Table::TopicsOfGroups => "groupTopicMap",
+            Table::Offsets => "offsetTable",
+            Table::Pulled => "pullOffsetTable",
+            Table::Orders => "table",
+        }
+    }
+}
+
+/// An entry: its key is `first`, or `first@second`.
+struct Entry<'a, V> {
+    first: &'a str,
+    second: &'a str,
+    value: V,
+    values: usize,
+}
+
+impl<'a, V> Entry<'a, V> {
+    fn of(first: &'a str, value: V, values: usize) -> Self {
+        let second = "";
+        Self {
+            first,
+            second,
+            value,
+            values,
+        }
+    }
+}
+
+impl Broker {
+    /// The whole of a file at once.
+    pub fn file_text(&self, file: ConfigFile) -> String {
+        let mut text = self.begin_text(file, self.file_version(file));
+        while !self.write_text(&mut text, usize::MAX) {}
+        text.into_string()
+    }
+
+    /// The version of what the file is about; files without one have the default.
+    pub fn file_version(&self, file: ConfigFile) -> DataVersion {
+        match file {
+            ConfigFile::Topics => self.topics.version(),
+            ConfigFile::SubscriptionGroups => self.groups.version(),
+            ConfigFile::ConsumerOffsets => self.offsets.version(),
+            ConfigFile::DelayOffsets => self.delays.version(),
+            ConfigFile::Settings | ConfigFile::RequestModes | ConfigFile::PopOrders => {
+                DataVersion::default()
+            }
+        }
+    }
+
+    /// Begins a text that is to have this version.
+    pub fn begin_text(&self, file: ConfigFile, version: DataVersion) -> Text {
+        let mut text = Text {
+            file,
+            out: Vec::new(),
+            table: 0,
+            after: None,
+            is_begun: false,
+            has_entries: false,
+            slices: 0,
+        };
+        match file {
+            ConfigFile::Settings => text.out = self.changed_settings_text().into_bytes(),
+            ConfigFile::DelayOffsets => text.whole(&super::DelaysFile::of(&self.delays)),
+            ConfigFile::RequestModes => text.whole(&self.pops.modes),
+            ConfigFile::Topics | ConfigFile::SubscriptionGroups | ConfigFile::ConsumerOffsets => {
+                text.version(version)
+            }
+            ConfigFile::PopOrders => text.out.push(b'{'),
+        }
+        text
+    }
+
+    /// Writes up to so many values more; whether the text is complete.
+    pub fn write_text(&self, text: &mut Text, values: usize) -> bool {
+        let mut values = values.max(1);
+        let tables = Table::of(text.file);
+        text.slices += 1;
+        while let Some(table) = tables.get(text.table) {
+            if !self.write_table(*table, text, &mut values) {
+                return false;
+            }
+            text.table += 1;
+            if text.table == tables.len() {
+                text.out.extend_from_slice(b"\n}");
+            }
+        }
+        true
+    }
+
+    fn write_table(&self, table: Table, text: &mut Text, values: &mut usize) -> bool {
+        let after = text.after.take();
+        let pair = after.as_ref().map(|(first, second)| (&**first, &**second));
+        let first = pair.map(|(first, _)| first);
+        match table {
+            Table::Topics => {
+                let topics = self.topics.after(first);
+                let entries = topics.map(|c| Entry::of(&c.topic_name, c, VALUES_PER_CONFIG));
+                text.write(table, entries, values)
+            }
+            Table::Groups => {
+                let groups = self.groups.after(first);
+                let entries = groups.map(|c| Entry::of(&c.group_name, c, VALUES_PER_CONFIG));
+                text.write(table, entries, values)
+            }
+            Table::Forbidden => {
+                let groups = self.groups.forbidden_after(first);
+                let entries = groups.map(|(group, topics)| Entry::of(group, topics, topics.len()));
+                text.write(table, entries, values)
+            }
+            Table::TopicsOfGroups => {
+                let groups = self.offsets.groups_after(first);
+                let entries = groups.map(|(group, topics)| Entry::of(group, topics, topics.len()));
+                text.write(table, entries, values)
+            }
+            Table::Offsets => text.write(table, self.offsets.after(pair).map(by_topic), values),
+            Table::Pulled => {
+                let pulled = self.offsets.pulled_after(pair);
+                text.write(table, pulled.map(by_topic), values)
+            }
+            Table::Orders => {
+                let queues = self.pops.orders.after(first);
+                let entries = queues.map(|(key, queues)| Entry::of(key, queues, 8 * queues.len()));
+                text.write(table, entries, values)
+            }
+        }
+    }
+}
+
+type Offsets<'a> = crate::broker::offsets::Entry<'a>;
+
+fn by_topic<'a>((topic, group, queues): Offsets<'a>) -> Entry<'a, impl Serialize + use<'a>> {
+    Entry {
+        first: topic,
+        second: group,
+        value: queues,
+        values: queues.len(),
+    }
+}
+
+impl Text {
+    /// How often it was interrupted, and once more.
+    pub fn slices(&self) -> u64 {
+        self.slices
+    }
+
+    pub fn len_bytes(&self) -> u64 {
+        self.out.len() as u64
+    }
+
+    pub fn into_string(self) -> String {
+        String::from_utf8(self.out).expect("JSON of texts is a text")
+    }
+
+    fn whole(&mut self, value: &impl Serialize) {
+        loose_json::write_indented(&mut self.out, value, 0);
+    }
+
+    fn version(&mut self, version: DataVersion) {
+        self.out.extend_from_slice(b"{\n\t\"dataVersion\":");
+        loose_json::write_indented(&mut self.out, &version, 1);
+        self.out.push(b',');
+    }
+
+    /// The next entries of a table; whether they were the last ones.
+    fn write<'a, V: Serialize>(
+        &mut self,
+        table: Table,
+        entries: impl Iterator<Item = Entry<'a, V>>,
+        values: &mut usize,
+    ) -> bool {
+        if !self.is_begun {
+            self.is_begun = true;
+            self.has_entries = false;
+            let comma = if self.table > 0 { "," } else { "" };
+            let begin = format!("{comma}\n\t\"{}\":{{", table.name());
+            self.out.extend_from_slice(begin.as_bytes());
+        }
+        let mut last = None;
+        for entry in entries {
+            if *values == 0 {
+                // Nothing was written of a table that had no turn: it begins anew.
+                self.after =
+                    last.map(|(first, second): (&str, &str)| (first.into(), second.into()));
+                return false;
+            }
+            self.entry(&entry);
+            last = Some((entry.first, entry.second));
+            *values = values.saturating_sub(entry.values.max(1));
+        }
+        let end: &[u8] = if self.has_entries { b"\n\t}" } else { b"}" };
+        self.out.extend_from_slice(end);
+        self.is_begun = false;
+        true
+    }
+
+    fn entry<V: Serialize>(&mut self, entry: &Entry<'_, V>) {
+        let comma: &[u8] = if self.has_entries { b"," } else { b"" };
+        self.has_entries = true;
+        self.out.extend_from_slice(comma);
+        self.out.extend_from_slice(b"\n\t\t");
+        let key = match entry.second {
+            "" => loose_json::to_vec(entry.first),
+            group => loose_json::to_vec(&format!("{}{TOPIC_GROUP_SEPARATOR}{group}", entry.first)),
+        };
+        self.out.extend_from_slice(&key);
+        self.out.push(b':');
+        loose_json::write_indented(&mut self.out, &entry.value, 2);
+    }
+}

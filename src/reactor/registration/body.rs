@@ -1,0 +1,137 @@
+//! The bodies of registrations, put together from slices of the topics.
+
+use crate::broker::Broker;
+use crate::broker::config::perm;
+use crate::wire::route::{QueueData, TopicRouteData};
+use crate::wire::topic::TopicConfig;
+use crate::wire::{DataVersion, loose_json};
+
+/// Topics as a registration has them: members of a JSON object, separated by commas.
+#[derive(Default)]
+pub(super) struct Topics {
+    members: Vec<u8>,
+    /// Behind which topic to go on.
+    last: Option<String>,
+}
+
+impl Topics {
+    pub fn len_bytes(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Adds up to `most` topics behind the last one; whether there are more.
+    pub fn add(&mut self, broker: &Broker, most: usize) -> bool {
+        let before = self.last.take();
+        let mut topics = broker.topics.after(before.as_deref()).peekable();
+        let mut last = None;
+        for config in topics.by_ref().take(most) {
+            if !self.members.is_empty() {
+                self.members.push(b',');
+            }
+            let name = loose_json::to_vec(&config.topic_name);
+            self.members.extend_from_slice(&name);
+            self.members.push(b':');
+            let config = as_allowed(broker, config);
+            self.members.extend_from_slice(&loose_json::to_vec(&config));
+            last = Some(config.topic_name);
+        }
+        let has_more = topics.peek().is_some();
+        drop(topics);
+        self.last = last.or(before);
+        has_more
+    }
+
+    /// The body of REGISTER_BROKER with the topics since the last time.
+    pub fn take_body(&mut self, version: DataVersion) -> Vec<u8> {
+        let version = loose_json::to_vec(&version);
+        let none = loose_json::to_vec(&DataVersion::default());
+        let mut body = Vec::with_capacity(self.members.len() + 512);
+        for part in [
+            br#"{"filterServerList":[],"topicConfigSerializeWrapper":{"dataVersion":"#,
+            &*version,
+            br#","mappingDataVersion":"#,
+            &*none,
+            br#","topicConfigTable":{"#,
+            &*self.members,
+            br#"},"topicQueueMappingDetailMap":{},"topicQueueMappingInfoMap":{}}}"#,
+        ] {
+            body.extend_from_slice(part);
+        }
+        self.members.clear();
+        body
+    }
+}
+
+/// As RocketMQ does: what the broker does not allow, no topic of it does (`registerBrokerAll`).
+fn as_allowed(broker: &Broker, config: &TopicConfig) -> TopicConfig {
+    let allowed = broker.config.broker_permission;
+    TopicConfig {
+        perm: match perm::is_readable(allowed) && perm::is_writeable(allowed) {
+            true => config.perm,
+            false => config.perm & allowed,
+        },
+        ..config.clone()
+    }
+}
+
+/// The body of REGISTER_TOPIC_IN_NAMESRV: one topic's queues on this broker. `None`: it was deleted.
+pub(super) fn of_topic(broker: &Broker, topic: &str) -> Option<Vec<u8>> {
+    let config = as_allowed(broker, &broker.topics.find(topic)?.config);
+    let route = TopicRouteData {
+        queue_datas: vec![QueueData {
+            broker_name: broker.config.broker_name.clone(),
+            perm: config.perm,
+            read_queue_nums: config.read_queue_nums,
+            topic_sys_flag: config.topic_sys_flag,
+            write_queue_nums: config.write_queue_nums,
+        }],
+        ..TopicRouteData::default()
+    };
+    Some(loose_json::to_vec(&route))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::BrokerConfig;
+    use crate::wire::register::RegisterBrokerBody;
+
+    #[test]
+    fn slices_make_the_whole() {
+        let config = BrokerConfig {
+            broker_permission: perm::READ,
+            ..BrokerConfig::default()
+        };
+        let mut broker = Broker::new(config, 0);
+        let config = TopicConfig {
+            topic_name: "%RETRY%g\"".into(),
+            ..TopicConfig::default()
+        };
+        broker.topics.put(config, 1);
+        let mut topics = Topics::default();
+        let mut parts = 1;
+        let mut bodies = vec![];
+        while topics.add(&broker, 2) {
+            parts += 1;
+            if parts == 3 {
+                bodies.push(topics.take_body(broker.topics.version()));
+            }
+        }
+        bodies.push(topics.take_body(broker.topics.version()));
+        assert_eq!(parts, broker.topics.len().div_ceil(2));
+        let decoded = bodies
+            .iter()
+            .map(|body| RegisterBrokerBody::decode(body, 513).unwrap());
+        let mut all = std::collections::BTreeMap::new();
+        for body in decoded {
+            assert_eq!(body.topics.data_version, broker.topics.version());
+            all.extend(body.topics.topic_config_table);
+        }
+        let expected = broker.topics.sorted();
+        assert_eq!(all.len(), expected.len());
+        for config in expected {
+            assert_eq!(all[&config.topic_name], as_allowed(&broker, config));
+            assert_eq!(all[&config.topic_name].perm & perm::WRITE, 0);
+        }
+    }
+}

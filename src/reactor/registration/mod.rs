@@ -1,0 +1,335 @@
+//! Keeping the name servers informed: every 30 s of everything that they do not know, at once of what has changed.
+//!
+//! One task for each name server, ours or a foreign one, over one connection that is made again when it breaks. To the
+//! name server the broker is gone when the connection is.
+//!
+//! | Told | by | when |
+//! |---|---|---|
+//! | a topic that was made or changed | REGISTER_TOPIC_IN_NAMESRV (217) | at once |
+//! | everything | REGISTER_BROKER (103), in parts of [`PART_TOPICS`] | on a new connection; when the broker's permission changes; soon after a deletion; after 30 s if QUERY_DATA_VERSION (322) says that it knows another version |
+//!
+//! A part of REGISTER_BROKER would have a name server with `deleteTopicWithBrokerRegistration` forget all other topics, which
+//! is also why a single topic goes by 217: such a name server is told everything in one request.
+
+mod body;
+mod state;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tracing::{info, warn};
+
+use super::remoting_client::{AskError, RemotingClient};
+use super::shard::Shard;
+use crate::io::{First, Io, Notify, first, pause};
+use crate::wire::codes::request;
+use crate::wire::register::{BrokerIdentity, RegisterBroker, body_crc};
+use crate::wire::topic::TopicRequest;
+use crate::wire::{DataVersion, loose_json};
+use state::{Pending, Schedule};
+
+/// How long a name server may take for one answer (RocketMQ gives it 24 s, and its brokers wait as long for their start).
+const PATIENCE_NS: u64 = 3_000_000_000;
+
+const RETRY_NS: u64 = 1_000_000_000;
+
+/// Topics in one registration (RocketMQ: `splitRegistrationSize`). A name server may be on a core that answers messages.
+const PART_TOPICS: usize = 800;
+
+/// Topics that are encoded between two turns of others.
+const SLICE_TOPICS: usize = 200;
+
+/// What a name server takes is 16 MiB, with the request's header.
+const MAX_BODY_BYTES: usize = (16 << 20) - (64 << 10);
+
+/// What each name server still has to be told.
+#[derive(Default)]
+pub(super) struct Registration {
+    servers: RefCell<Vec<Rc<Server>>>,
+}
+
+struct Server {
+    addr: SocketAddr,
+    wake: Notify,
+    pending: RefCell<Pending>,
+    has_deleted: Cell<bool>,
+    /// Rung after the first registration, successful or not.
+    tried: Notify,
+    registered: Cell<bool>,
+}
+
+impl Registration {
+    pub fn topic_changed(&self, topic: String) {
+        for server in self.servers.borrow().iter() {
+            server.pending.borrow_mut().topic_changed(topic.clone());
+            server.wake.notify();
+        }
+    }
+
+    pub fn topic_deleted(&self) {
+        for server in self.servers.borrow().iter() {
+            server.has_deleted.set(true);
+            server.wake.notify();
+        }
+    }
+
+    pub fn all_changed(&self) {
+        for server in self.servers.borrow().iter() {
+            server.pending.borrow_mut().all_changed();
+            server.wake.notify();
+        }
+    }
+
+    /// The shard stops: unregisters where it has registered.
+    pub fn stop(&self) {
+        for server in self.servers.borrow().iter() {
+            server.wake.notify();
+        }
+    }
+}
+
+/// Starts a task for each name server and waits until each has been tried once. How many have the routes.
+pub(super) async fn start<I: Io>(shard: &Rc<Shard<I>>) -> usize {
+    for addr in &shard.setup.namesrv {
+        let server = Rc::new(Server {
+            addr: *addr,
+            wake: Notify::default(),
+            pending: RefCell::default(),
+            has_deleted: Cell::new(false),
+            tried: Notify::default(),
+            registered: Cell::new(false),
+        });
+        shard.registration.servers.borrow_mut().push(server.clone());
+        shard
+            .io
+            .spawn("registration", keep_registered(shard.clone(), server));
+    }
+    let servers = shard.registration.servers.borrow().clone();
+    let mut registered = 0;
+    for server in servers {
+        server.tried.notified().await;
+        registered += usize::from(server.registered.get());
+    }
+    registered
+}
+
+async fn keep_registered<I: Io>(shard: Rc<Shard<I>>, server: Rc<Server>) {
+    let mut link: Option<RemotingClient<I>> = None;
+    let mut schedule = Schedule::new(shard.setup.register_interval_ms * 1_000_000);
+    while !shard.stopping.get() {
+        let told = tell(&shard, &server, &mut link, &mut schedule).await;
+        let retry_ns = note(&shard, &server, &mut link, told);
+        server.tried.notify();
+        if shard.stopping.get() {
+            break;
+        }
+        let wake_ns = retry_ns.unwrap_or(schedule.due_ns());
+        let woken = first(server.wake.notified(), shard.io.sleep_until(wake_ns));
+        match &mut link {
+            None => drop(woken.await),
+            Some(open) => {
+                if let First::Right(()) = first(woken, open.until_closed()).await {
+                    link = None;
+                }
+            }
+        }
+        if server.has_deleted.take() {
+            let topics = shard.broker.borrow().topics.len();
+            schedule.topic_deleted(topics, shard.io.now().mono_ns);
+        }
+    }
+    if let Some(link) = link.as_mut().filter(|_| server.registered.get())
+        && let Err(error) = unregister(&shard, link).await
+    {
+        warn!(namesrv = %server.addr, %error, "not unregistered; the name server sees that the connection has closed");
+    }
+}
+
+/// Logs what is new about the name server; when to try again, if it was not told.
+fn note<I: Io>(
+    shard: &Shard<I>,
+    server: &Server,
+    link: &mut Option<RemotingClient<I>>,
+    told: Result<(), AskError>,
+) -> Option<u64> {
+    let before = server.registered.replace(told.is_ok());
+    let Err(error) = told else {
+        if !before {
+            let broker = &shard.setup.broker.broker_name;
+            info!(namesrv = %server.addr, broker, "registered");
+        }
+        return None;
+    };
+    if before || link.is_some() {
+        warn!(namesrv = %server.addr, %error, "registration failed; trying again every second");
+    }
+    *link = None;
+    Some(shard.io.now().mono_ns + RETRY_NS)
+}
+
+/// Tells the name server what it does not know yet.
+async fn tell<I: Io>(
+    shard: &Shard<I>,
+    server: &Server,
+    link: &mut Option<RemotingClient<I>>,
+    schedule: &mut Schedule,
+) -> Result<(), AskError> {
+    let is_new = link.is_none();
+    let link = match link {
+        Some(link) => link,
+        None => link.insert(RemotingClient::connect(&shard.io, server.addr, PATIENCE_NS).await?),
+    };
+    let now_ns = shard.io.now().mono_ns;
+    if is_new {
+        // The routes belong to the connection: with an earlier one they go.
+        server.pending.borrow_mut().all_changed();
+    } else if now_ns >= schedule.due_ns()
+        && (!schedule.is_asked_first(now_ns) || !knows_our_version(shard, link).await?)
+    {
+        server.pending.borrow_mut().all_changed();
+    }
+    let pending = server.pending.borrow_mut().take();
+    let told = match &pending {
+        Pending::Told => Ok(()),
+        Pending::Changed(topics) => match register_topics(shard, link, topics).await {
+            // An older name server does not know the request.
+            Err(AskError::Refused { .. }) => register_all(shard, link, schedule).await,
+            told => told,
+        },
+        Pending::Everything => register_all(shard, link, schedule).await,
+    };
+    if told.is_err() {
+        server.pending.borrow_mut().give_back(pending);
+    }
+    told
+}
+
+/// Whether the name server has the routes of the version that the topics have now.
+async fn knows_our_version<I: Io>(
+    shard: &Shard<I>,
+    link: &mut RemotingClient<I>,
+) -> Result<bool, AskError> {
+    let version = loose_json::to_vec(&shard.broker.borrow().topics.version());
+    let addr = shard.setup.broker.advertise.to_string();
+    let fields = identity(shard, &addr);
+    let code = request::QUERY_DATA_VERSION;
+    match link.ask(code, &fields.ext(), &version, PATIENCE_NS).await {
+        Ok(answer) => Ok(answer.field("changed") == Some("false")),
+        Err(AskError::Refused { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn register_topics<I: Io>(
+    shard: &Shard<I>,
+    link: &mut RemotingClient<I>,
+    topics: impl IntoIterator<Item = &String>,
+) -> Result<(), AskError> {
+    for topic in topics {
+        let body = body::of_topic(&shard.broker.borrow(), topic);
+        if let Some(body) = body {
+            let fields = TopicRequest { topic };
+            let code = request::REGISTER_TOPIC_IN_NAMESRV;
+            link.ask(code, &fields.ext(), &body, PATIENCE_NS).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Registers the broker with all its topics.
+async fn register_all<I: Io>(
+    shard: &Shard<I>,
+    link: &mut RemotingClient<I>,
+    schedule: &mut Schedule,
+) -> Result<(), AskError> {
+    let (version, count) = {
+        let broker = shard.broker.borrow();
+        (broker.topics.version(), broker.topics.len())
+    };
+    let has_parts = count > PART_TOPICS && !forgets_absent_topics(link).await?;
+    let mut topics = body::Topics::default();
+    let mut has_more = true;
+    let mut parts = 0;
+    while has_more {
+        let mut added = 0;
+        while has_more && (added < PART_TOPICS || !has_parts) {
+            has_more = topics.add(&shard.broker.borrow(), SLICE_TOPICS);
+            added += SLICE_TOPICS;
+            pause().await;
+        }
+        if topics.len_bytes() > MAX_BODY_BYTES {
+            let reason = format!(
+                "the {count} topics do not fit into one registration of 16 MiB: set deleteTopicWithBrokerRegistration=false at the name server"
+            );
+            return Err(io::Error::other(reason).into());
+        }
+        // A name server takes topics only with a version that is not the one before.
+        parts += 1;
+        let of_part = DataVersion {
+            timestamp_ms: version.timestamp_ms - if has_more { parts } else { 0 },
+            ..version
+        };
+        register(shard, link, &topics.take_body(of_part)).await?;
+    }
+    schedule.told(shard.io.now().mono_ns);
+    Ok(())
+}
+
+/// Whether the name server deletes the routes of topics that a registration does not name.
+async fn forgets_absent_topics<I: Io>(link: &mut RemotingClient<I>) -> Result<bool, AskError> {
+    let code = request::GET_NAMESRV_CONFIG;
+    match link.ask(code, &[], &[], PATIENCE_NS).await {
+        Ok(answer) => {
+            let properties = String::from_utf8_lossy(&answer.body);
+            let mut lines = properties.lines().filter_map(|line| line.split_once('='));
+            Ok(lines.any(|(name, value)| {
+                name.trim() == "deleteTopicWithBrokerRegistration" && value.trim() == "true"
+            }))
+        }
+        Err(AskError::Refused { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn register<I: Io>(
+    shard: &Shard<I>,
+    link: &mut RemotingClient<I>,
+    body: &[u8],
+) -> Result<(), AskError> {
+    let advertise = shard.setup.broker.advertise;
+    let ha_addr = SocketAddr::new(advertise.ip(), advertise.port() + 1).to_string();
+    let fields = RegisterBroker {
+        broker_name: &shard.setup.broker.broker_name,
+        broker_addr: &advertise.to_string(),
+        cluster_name: &shard.setup.broker.cluster_name,
+        ha_server_addr: &ha_addr,
+        broker_id: 0,
+        heartbeat_timeout_ms: None,
+        enable_acting_master: None,
+        compressed: false,
+        body_crc32: Some(body_crc(body)),
+        zone_name: None,
+    };
+    let code = request::REGISTER_BROKER;
+    link.ask(code, &fields.ext(), body, PATIENCE_NS).await?;
+    Ok(())
+}
+
+async fn unregister<I: Io>(shard: &Shard<I>, link: &mut RemotingClient<I>) -> Result<(), AskError> {
+    let addr = shard.setup.broker.advertise.to_string();
+    let fields = identity(shard, &addr);
+    let code = request::UNREGISTER_BROKER;
+    link.ask(code, &fields.ext(), &[], PATIENCE_NS).await?;
+    Ok(())
+}
+
+fn identity<'a, I: Io>(shard: &'a Shard<I>, addr: &'a str) -> BrokerIdentity<'a> {
+    BrokerIdentity {
+        broker_name: &shard.setup.broker.broker_name,
+        broker_addr: addr,
+        cluster_name: &shard.setup.broker.cluster_name,
+        broker_id: 0,
+    }
+}

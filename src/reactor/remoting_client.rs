@@ -1,0 +1,94 @@
+//! Asking another process: one connection, one request at a time, each with a deadline.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::io::{First, Io, Stream, first};
+use crate::wire::Value;
+use crate::wire::codes::response;
+use crate::wire::exchange::{Answer, Exchange};
+
+pub(super) struct RemotingClient<I: Io> {
+    io: I,
+    stream: I::Stream,
+    exchange: Exchange,
+}
+
+/// No answer, or not the one that was hoped for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    #[error(transparent)]
+    Connection(#[from] io::Error),
+    #[error("code {code}: {remark}")]
+    Refused { code: i32, remark: String },
+}
+
+impl<I: Io> RemotingClient<I> {
+    pub async fn connect(io: &I, addr: SocketAddr, patience_ns: u64) -> io::Result<Self> {
+        let stream = within(io, patience_ns, io.connect(addr)).await?;
+        Ok(Self {
+            io: io.clone(),
+            stream,
+            exchange: Exchange::default(),
+        })
+    }
+
+    /// After an error of the connection it is of no more use.
+    pub async fn ask(
+        &mut self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+        patience_ns: u64,
+    ) -> Result<Answer, AskError> {
+        let request = self.exchange.request(code, ext, body);
+        let (io, stream, exchange) = (&self.io, &self.stream, &mut self.exchange);
+        let asked = async {
+            stream.send(request).await.0?;
+            loop {
+                if let Some(answer) = exchange.answer().map_err(io::Error::other)? {
+                    return Ok(answer);
+                }
+                let chunk = stream.recv().await?;
+                if chunk.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                exchange.received(&chunk);
+            }
+        };
+        let answer = within(io, patience_ns, asked).await?;
+        match answer.code {
+            response::SUCCESS => Ok(answer),
+            code => Err(AskError::Refused {
+                code,
+                remark: answer.remark.unwrap_or_else(|| "no remark".into()),
+            }),
+        }
+    }
+
+    /// Done when the other side has closed the connection.
+    pub async fn until_closed(&mut self) {
+        while let Ok(chunk) = self.stream.recv().await {
+            if chunk.is_empty() {
+                return;
+            }
+            self.exchange.received(&chunk);
+        }
+    }
+}
+
+async fn within<T, I: Io>(
+    io: &I,
+    patience_ns: u64,
+    done: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let late = io.sleep_until(io.now().mono_ns + patience_ns);
+    match first(done, late).await {
+        First::Left(done) => done,
+        First::Right(()) => {
+            let waited = patience_ns / 1_000_000;
+            let reason = format!("no answer within {waited} ms");
+            Err(io::Error::new(io::ErrorKind::TimedOut, reason))
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The change files on the disk: one that grows, and at times an earlier one whose changes are being folded into the JSON
+//! files (see [`crate::broker::files::changes`]).
+//!
+//! A change is appended by one write that is durable when it completes. A file in which a write failed, except for want of
+//! space, is not written any more: the JSON files are written instead, and then a new one is begun.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::broker::files::changes::{self, Change};
+use crate::io::{Durability, File, Io, OpenOptions};
+use crate::reactor::gate::{Gate, Pass};
+use crate::store::StoreError;
+use crate::wire::DataVersion;
+
+/// Their names in `config/`.
+pub(in crate::reactor) const NAMES: [&str; 2] = ["changes-0.log", "changes-1.log"];
+
+/// Versions of the topics and the groups.
+pub(super) type Versions = (DataVersion, DataVersion);
+
+pub(super) struct ChangeFiles<I: Io> {
+    io: I,
+    dir: PathBuf,
+    current: RefCell<Option<Current<I::File>>>,
+    /// Which of the two names may exist.
+    exists: Cell<[bool; 2]>,
+    generation: Cell<u64>,
+    /// What the JSON files have, if it is known that they are on the disk.
+    folded: Cell<Option<Versions>>,
+    /// Held while the files change.
+    gate: Rc<Gate>,
+}
+
+#[derive(Clone)]
+struct Current<F> {
+    index: usize,
+    file: F,
+    len_bytes: u64,
+    checksum: u32,
+}
+
+/// What a fold began with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fold {
+    versions: Versions,
+    /// The file that stays; `None`: none had been begun.
+    stays: Option<usize>,
+}
+
+impl<I: Io> ChangeFiles<I> {
+    /// Both may exist; nothing is appended before the JSON files have been written.
+    pub fn new(io: I, store_dir: &Path) -> Self {
+        Self {
+            io,
+            dir: store_dir.join("config"),
+            current: RefCell::new(None),
+            exists: Cell::new([true; 2]),
+            generation: Cell::new(0),
+            folded: Cell::new(None),
+            gate: Gate::new(1),
+        }
+    }
+
+    /// The greatest number of a file that a start has read.
+    pub fn read_up_to(&self, generation: u64) {
+        self.generation.set(generation);
+    }
+
+    pub async fn enter(&self) -> Pass {
+        self.gate.enter(1).await
+    }
+
+    /// Whether a change can be appended; else the JSON files have to be written first.
+    pub fn is_ready(&self) -> bool {
+        self.current.borrow().is_some() || (self.folded.get().is_some() && self.vacant().is_some())
+    }
+
+    fn vacant(&self) -> Option<usize> {
+        self.exists.get().iter().position(|exists| !exists)
+    }
+
+    /// Appends changes, the last of which has this checksum; the caller has entered, and a file has been begun.
+    pub async fn append(&self, changes: Vec<u8>, checksum: u32) -> Result<(), StoreError> {
+        let Some(current) = self.current.borrow().clone() else {
+            unreachable!("the files are ready");
+        };
+        let path = self.dir.join(NAMES[current.index]);
+        let end = current.len_bytes + changes.len() as u64;
+        let (file, begin) = (&current.file, current.len_bytes);
+        let written = file.write_at(changes, begin, Durability::Synced);
+        let written = written.await.0.map_err(StoreError::io("write", &path));
+        match &written {
+            Ok(()) => {
+                self.current.replace(Some(Current {
+                    len_bytes: end,
+                    checksum,
+                    ..current
+                }));
+            }
+            Err(error) if error.is_no_space() => {}
+            Err(_) => self.abandon(),
+        }
+        written
+    }
+
+    /// Begins a file if there is none; the checksum to go on from.
+    pub async fn begin(&self) -> Result<u32, StoreError> {
+        let current = self
+            .current
+            .borrow()
+            .as_ref()
+            .map(|current| current.checksum);
+        match (current, self.folded.get()) {
+            (Some(checksum), _) => Ok(checksum),
+            (None, Some(versions)) => self.create(versions).await,
+            (None, None) => unreachable!("the files are ready"),
+        }
+    }
+
+    async fn create(&self, (topics, groups): Versions) -> Result<u32, StoreError> {
+        let index = self.vacant().expect("the files are ready");
+        let path = self.dir.join(NAMES[index]);
+        self.set_exists(index, true);
+        let generation = self.generation.get() + 1;
+        let base = Change::Base {
+            generation,
+            topics,
+            groups,
+        };
+        let mut text = Vec::new();
+        let checksum = changes::append(&mut text, &base, 0);
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        let made = async {
+            let file = self.io.open(&path, options).await;
+            let file = file.map_err(StoreError::io("create", &path))?;
+            let len_bytes = text.len() as u64;
+            let written = file.write_at(text, 0, Durability::Synced).await.0;
+            written.map_err(StoreError::io("write", &path))?;
+            let named = self.io.sync_dir(&self.dir).await;
+            named.map_err(StoreError::io("sync", &self.dir))?;
+            Ok::<_, StoreError>(Current {
+                index,
+                file,
+                len_bytes,
+                checksum,
+            })
+        };
+        match made.await {
+            Ok(current) => {
+                self.generation.set(generation);
+                self.current.replace(Some(current));
+                Ok(checksum)
+            }
+            Err(error) if error.is_no_space() => {
+                // Nothing counts that is in it; it is written over the next time.
+                self.set_exists(index, false);
+                Err(error)
+            }
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn set_exists(&self, index: usize, is_so: bool) {
+        let mut exists = self.exists.get();
+        exists[index] = is_so;
+        self.exists.set(exists);
+    }
+
+    /// What comes next goes into the JSON files.
+    fn abandon(&self) {
+        self.current.take();
+        self.folded.set(None);
+    }
+
+    /// The JSON files are about to be written with these versions. What changes from now on goes into another file, if one
+    /// of the names is free.
+    pub async fn begin_fold(&self, versions: Versions) -> Result<Fold, StoreError> {
+        let _pass = self.enter().await;
+        let before = self.current.borrow().clone();
+        let Some(before) = before else {
+            return Ok(Fold {
+                versions,
+                stays: None,
+            });
+        };
+        if self.vacant().is_some() {
+            self.current.take();
+            if let Err(error) = self.create(versions).await {
+                // The one before is as good as it was.
+                self.current.replace(Some(before));
+                return Err(error);
+            }
+        } else {
+            let mut text = Vec::new();
+            let base = Change::Base {
+                generation: self.generation.get(),
+                topics: versions.0,
+                groups: versions.1,
+            };
+            let checksum = changes::append(&mut text, &base, before.checksum);
+            self.append(text, checksum).await?;
+        }
+        let stays = self.current.borrow().as_ref().map(|current| current.index);
+        Ok(Fold { versions, stays })
+    }
+
+    /// The JSON files are on the disk: removes what they made superfluous.
+    pub async fn end_fold(&self, fold: Fold) -> Result<(), StoreError> {
+        let _pass = self.enter().await;
+        let stays = self.current.borrow().as_ref().map(|current| current.index);
+        // A file that was begun and given up meanwhile has changes that the JSON files may not have.
+        if stays != fold.stays {
+            return Ok(());
+        }
+        self.remove_all_but(stays).await?;
+        self.folded.set(Some(fold.versions));
+        Ok(())
+    }
+
+    /// At the end of the shard: the JSON files have everything.
+    pub async fn remove_all(&self) -> Result<(), StoreError> {
+        let _pass = self.enter().await;
+        self.current.take();
+        self.remove_all_but(None).await
+    }
+
+    async fn remove_all_but(&self, stays: Option<usize>) -> Result<(), StoreError> {
+        let mut exists = self.exists.get();
+        let mut has_removed = false;
+        for (index, name) in NAMES.iter().enumerate() {
+            if !exists[index] || stays == Some(index) {
+                continue;
+            }
+            let path = self.dir.join(name);
+            match self.io.remove_file(&path).await {
+                Ok(()) => has_removed = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::io("remove", &path)(error)),
+            }
+            exists[index] = false;
+        }
+        // An earlier file that comes back after a later one has gone would undo what that had.
+        if has_removed {
+            let synced = self.io.sync_dir(&self.dir).await;
+            synced.map_err(StoreError::io("sync", &self.dir))?;
+        }
+        self.exists.set(exists);
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Requests and their answers on one connection, one at a time: bytes to send come out, bytes received go in.
+
+use super::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
+
+/// The asking side of a connection.
+#[derive(Default)]
+pub struct Exchange {
+    received: Vec<u8>,
+    scratch: Scratch,
+    opaque: i32,
+}
+
+/// What was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    pub code: i32,
+    pub remark: Option<String>,
+    pub body: Vec<u8>,
+    ext: Vec<(String, String)>,
+}
+
+impl Answer {
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut found = self.ext.iter().filter(|(field, _)| field == name);
+        found.next().map(|(_, value)| &**value)
+    }
+}
+
+/// The other side does not speak the protocol.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer cannot be read: {0}")]
+pub struct Broken(String);
+
+impl Exchange {
+    /// The bytes of the next request.
+    pub fn request(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> Vec<u8> {
+        self.opaque += 1;
+        let head = Head {
+            codec: Codec::Json,
+            code,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque: self.opaque,
+            flag: 0,
+            remark: None,
+        };
+        let mut out = Vec::new();
+        frame::write(&mut out, &head, ext, body);
+        out
+    }
+
+    pub fn received(&mut self, bytes: &[u8]) {
+        self.received.extend_from_slice(bytes);
+    }
+
+    /// The answer to the last request, if all of it is there; anything else is dropped.
+    pub fn answer(&mut self) -> Result<Option<Answer>, Broken> {
+        loop {
+            let frame = frame::split(&self.received).map_err(|error| Broken(error.to_string()))?;
+            let Some(frame) = frame else { return Ok(None) };
+            let reply = header::decode(&frame, &mut self.scratch);
+            let reply = reply.map_err(|error| Broken(error.to_string()))?;
+            let is_ours = reply.is_response() && reply.opaque == self.opaque;
+            let answer = is_ours.then(|| Answer {
+                code: reply.code,
+                remark: reply.remark.map(str::to_owned),
+                ext: reply
+                    .ext
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+                body: frame.body.to_vec(),
+            });
+            let len = frame.len;
+            self.received.drain(..len);
+            if answer.is_some() {
+                return Ok(answer);
+            }
+        }
+    }
+}
