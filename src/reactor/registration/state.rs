@@ -67,6 +67,8 @@ pub(super) struct Schedule {
     due_ns: u64,
     told_ns: Option<u64>,
     intervals: u64,
+    /// The name server may have routes of a topic that was deleted.
+    has_deleted: bool,
 }
 
 impl Schedule {
@@ -76,6 +78,7 @@ impl Schedule {
             due_ns: 0,
             told_ns: None,
             intervals: 0,
+            has_deleted: false,
         }
     }
 
@@ -85,6 +88,7 @@ impl Schedule {
 
     pub fn told(&mut self, now_ns: u64) {
         self.told_ns = Some(now_ns);
+        self.has_deleted = false;
         self.due_ns = now_ns + self.interval_ns;
     }
 
@@ -92,12 +96,13 @@ impl Schedule {
     pub fn is_asked_first(&mut self, now_ns: u64) -> bool {
         self.due_ns = now_ns + self.interval_ns;
         self.intervals += 1;
-        !self.intervals.is_multiple_of(UNASKED_EVERY)
+        !self.has_deleted && !self.intervals.is_multiple_of(UNASKED_EVERY)
     }
 
     /// A topic was deleted: everything is told soon, but not as often as topics may be deleted.
     pub fn topic_deleted(&mut self, topics: usize, now_ns: u64) {
         let pause_ns = (topics as u64).saturating_mul(PAUSE_NS_PER_TOPIC);
+        self.has_deleted = true;
         let soon_ns = self.told_ns.map_or(0, |told_ns| told_ns + pause_ns);
         self.due_ns = self.due_ns.min(soon_ns.max(now_ns));
     }
@@ -166,6 +171,7 @@ mod tests {
             9_000_000_000,
             "at once, after a long time"
         );
+        assert!(!schedule.is_asked_first(9_000_000_000), "whatever it knows");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::store::StoreError;
 use crate::wire::DataVersion;
 use cadence::FoldTimer;
 use change_files::ChangeFiles;
-use state::{Failure, Files};
+use state::{Cause, Failure, Files};
 
 /// How often delay offsets are saved; a crash delivers again what was due since (RocketMQ: `flushDelayOffsetInterval`,
 /// 10 s).
@@ -154,7 +154,11 @@ impl<I: Io> Saves<I> {
 fn failure(error: &StoreError) -> Failure {
     Failure {
         reason: error.to_string().into(),
-        is_no_space: error.is_no_space(),
+        cause: match error {
+            StoreError::Fenced { .. } => Cause::Fenced,
+            error if error.is_no_space() => Cause::NoSpace,
+            _ => Cause::Other,
+        },
     }
 }
 
@@ -213,9 +217,12 @@ async fn save_changes<I: Io>(shard: Rc<Shard<I>>) {
 fn end<I: Io>(shard: &Shard<I>, file: ConfigFile, saved: Result<(), Failure>) {
     if let Err(failure) = &saved {
         let (file, error) = (file.name(), &failure.reason);
-        match failure.is_no_space {
-            true => warn!(file, %error, "cannot be saved yet"),
-            false => error!(file, %error, "cannot be saved; tried again with the next change"),
+        match failure.cause {
+            Cause::Fenced => {}
+            Cause::NoSpace => warn!(file, %error, "cannot be saved yet"),
+            Cause::Other => {
+                error!(file, %error, "cannot be saved; tried again with the next change")
+            }
         }
     }
     let now_ns = shard.io.now().mono_ns;

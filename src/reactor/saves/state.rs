@@ -46,8 +46,16 @@ struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub reason: Rc<str>,
-    /// There was no space; there may be some later.
-    pub is_no_space: bool,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// There may be some later.
+    NoSpace,
+    /// The log has failed, which has been logged.
+    Fenced,
+    Other,
 }
 
 /// When a file is saved again for which there was no space.
@@ -92,7 +100,7 @@ impl Files {
         entry.stage = match &result {
             Ok(()) => Stage::Clean,
             Err(failure) => Stage::Failed {
-                retry_ns: failure.is_no_space.then_some(now_ns + RETRY_NS),
+                retry_ns: (failure.cause == Cause::NoSpace).then_some(now_ns + RETRY_NS),
             },
         };
         entry.trouble = result.err().map(|failure| failure.reason);
@@ -165,7 +173,7 @@ mod tests {
     fn no_space() -> Result<(), Failure> {
         Err(Failure {
             reason: "no space".into(),
-            is_no_space: true,
+            cause: Cause::NoSpace,
         })
     }
 
