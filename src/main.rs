@@ -3,19 +3,19 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ringmq::cli::{Cli, run};
+use ringmq::cli::{Cli, exit_code, run};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ringmq: {}", sentence(&error));
-            ExitCode::FAILURE
+            exit_code(&error)
         }
     }
 }
 
-/// The error and its causes, save those that the sentence already tells.
+/// The error and its causes, without those that the sentence contains already.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

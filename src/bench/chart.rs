@@ -1,184 +1,181 @@
-//! Two charts as inline SVG, coloured by the page's style sheet so that they follow light and dark.
+//! Two charts as inline SVG. Text and grid have the page's text colour, so that they follow light and dark.
 
-use std::fmt::Write;
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+
+use super::result::grouped;
 
 /// One line of a percentile plot, or one bar of each group.
 pub struct Series<T> {
     pub name: String,
-    /// Class in the style sheet that gives the colour.
-    pub class: &'static str,
+    pub colour: RGBColor,
     pub values: T,
 }
 
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 320.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 30.0;
-const BOTTOM: f64 = 42.0;
+/// Readable on white and on black; the last is that of the floor.
+pub const COLOURS: [RGBColor; 4] = [
+    RGBColor(214, 98, 40),
+    RGBColor(47, 128, 205),
+    RGBColor(70, 155, 85),
+    RGBColor(145, 100, 190),
+];
+pub const FLOOR_COLOUR: RGBColor = RGBColor(128, 136, 144);
+
+const SIZE: (u32, u32) = (560, 340);
+const FONT: &str = "sans-serif";
+
+type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 /// Latency by percentile, both axes logarithmic: `values` are (1 / (1 - quantile), microseconds).
 pub fn percentile_plot(title: &str, series: &[Series<Vec<(f64, f64)>>]) -> String {
-    let all = || series.iter().flat_map(|line| &line.values);
-    let x_decades = all()
-        .map(|point| point.0.log10())
-        .fold(2.0, f64::max)
-        .ceil();
-    let lowest = all()
-        .map(|point| point.1.log10())
-        .fold(f64::INFINITY, f64::min);
-    let highest = all()
-        .map(|point| point.1.log10())
-        .fold(f64::NEG_INFINITY, f64::max);
-    let (low, high) = if lowest.is_finite() {
-        (lowest.floor(), highest.ceil().max(lowest.floor() + 1.0))
-    } else {
-        (0.0, 1.0)
-    };
-    let x = |inverse: f64| LEFT + inverse.log10() / x_decades * (WIDTH - LEFT - RIGHT);
-    let y = |us: f64| HEIGHT - BOTTOM - (us.log10() - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
-
-    let mut svg = open(title);
-    for decade in 0..=x_decades as i32 {
-        let at = x(10f64.powi(decade));
-        vertical(&mut svg, at, &quantile_label(decade));
-    }
-    for decade in low as i32..=high as i32 {
-        horizontal(
-            &mut svg,
-            y(10f64.powi(decade)),
-            &micros_label(10f64.powi(decade)),
-        );
-    }
-    for line in series.iter().filter(|line| !line.values.is_empty()) {
-        let points: Vec<String> = line
-            .values
-            .iter()
-            .map(|&(inverse, us)| format!("{:.1},{:.1}", x(inverse), y(us)))
-            .collect();
-        let _ = writeln!(
-            svg,
-            "<polyline class=\"line {}\" points=\"{}\"/>",
-            line.class,
-            points.join(" ")
-        );
-    }
-    legend(&mut svg, series);
-    svg.push_str("</svg>\n");
-    svg
+    svg(|root| draw_percentiles(root, title, series))
 }
 
 /// Groups of bars on a linear axis from zero; `values` hold one bar for each group.
-pub fn bar_chart(
+pub fn bar_chart(title: &str, unit: &str, groups: &[String], series: &[Series<Vec<f64>>]) -> String {
+    svg(|root| draw_bars(root, title, unit, groups, series))
+}
+
+type Root<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn svg(draw: impl for<'a> FnOnce(&Root<'a>) -> Drawn<'a>) -> String {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        draw(&root)
+            .and_then(|()| root.present())
+            .expect("drawing into a string does not fail");
+    }
+    svg.replace("\"#000000\"", "\"currentColor\"")
+        .replace(" xmlns=\"http://www.w3.org/2000/svg\"", "")
+}
+
+fn draw_percentiles<'a>(
+    root: &Root<'a>,
     title: &str,
+    series: &[Series<Vec<(f64, f64)>>],
+) -> Drawn<'a> {
+    let points = || series.iter().flat_map(|line| &line.values);
+    let decades = points().map(|point| point.0.log10()).fold(2.0, f64::max).ceil();
+    let lowest = points().map(|point| point.1.log10()).fold(f64::INFINITY, f64::min);
+    let lowest = if lowest.is_finite() { lowest.floor() } else { 0.0 };
+    let highest = points().map(|point| point.1.log10()).fold(lowest + 1.0, f64::max).ceil();
+    // Room for half of the last label.
+    let x = whole(0.0, decades, decades + 0.2);
+    let y = whole(lowest, highest, highest);
+    let mut chart = ChartBuilder::on(root)
+        .caption(title, (FONT, 14))
+        .margin(6)
+        .x_label_area_size(40)
+        .y_label_area_size(62)
+        .build_cartesian_2d(x, y)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("percentile of messages")
+        .y_desc("latency")
+        .axis_desc_style((FONT, 12))
+        .label_style((FONT, 11))
+        .x_label_formatter(&|decade| quantile_label(*decade as i32))
+        .y_label_formatter(&|decade| micros_label(10_f64.powf(*decade)))
+        .draw()?;
+    for Series { name, colour, values } in series {
+        let colour = *colour;
+        let line = values.iter().map(|(inverse, us)| (inverse.log10(), us.log10()));
+        chart
+            .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(3)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .label_font((FONT, 12))
+        .draw()
+}
+
+fn draw_bars<'a>(
+    root: &Root<'a>,
+    title: &str,
+    unit: &str,
     groups: &[String],
     series: &[Series<Vec<f64>>],
-    label: fn(f64) -> String,
-) -> String {
-    let highest = series
-        .iter()
-        .flat_map(|bars| &bars.values)
-        .copied()
-        .fold(1.0, f64::max);
-    let step = nice_step(highest / 5.0);
-    let top_value = (highest / step).ceil() * step;
-    let y = |value: f64| HEIGHT - BOTTOM - value / top_value * (HEIGHT - TOP - BOTTOM);
-    let group_width = (WIDTH - LEFT - RIGHT) / groups.len().max(1) as f64;
-    let bar_width = group_width * 0.7 / series.len().max(1) as f64;
-
-    let mut svg = open(title);
-    let mut tick = 0.0;
-    while tick <= top_value * 1.0001 {
-        horizontal(&mut svg, y(tick), &label(tick));
-        tick += step;
+) -> Drawn<'a> {
+    let values = series.iter().flat_map(|bars| &bars.values).copied();
+    let highest = values.fold(1.0, f64::max) * 1.15;
+    let x = Axis {
+        range: (0.0..groups.len() as f64).into(),
+        labels: (0..groups.len()).map(|at| at as f64 + 0.5).collect(),
+    };
+    let mut chart = ChartBuilder::on(root)
+        .caption(title, (FONT, 14))
+        .margin(6)
+        .x_label_area_size(40)
+        .y_label_area_size(70)
+        .build_cartesian_2d(x, 0.0..highest)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("load")
+        .y_desc(unit)
+        .axis_desc_style((FONT, 12))
+        .label_style((FONT, 11))
+        .x_label_formatter(&|middle| groups.get(*middle as usize).cloned().unwrap_or_default())
+        .y_label_formatter(&|value| grouped(value.round() as u64))
+        .draw()?;
+    let width = 0.7 / series.len().max(1) as f64;
+    for (nth, Series { name, colour, values }) in series.iter().enumerate() {
+        let colour = *colour;
+        let left = |at: usize| at as f64 + 0.15 + width * nth as f64;
+        let bars = values.iter().enumerate().map(|(at, value)| {
+            Rectangle::new([(left(at), 0.0), (left(at) + width * 0.94, *value)], colour.filled())
+        });
+        chart
+            .draw_series(bars)?
+            .label(name)
+            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 10, y + 5)], colour.filled()));
     }
-    for (at, group) in groups.iter().enumerate() {
-        let start = LEFT + group_width * at as f64 + group_width * 0.15;
-        for (nth, bars) in series.iter().enumerate() {
-            let value = bars.values.get(at).copied().unwrap_or(0.0);
-            let _ = writeln!(
-                svg,
-                "<rect class=\"bar {}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}: {}</title></rect>",
-                bars.class,
-                start + bar_width * nth as f64,
-                y(value),
-                bar_width * 0.94,
-                (HEIGHT - BOTTOM - y(value)).max(0.0),
-                escaped(&bars.name),
-                escaped(&label(value)),
-            );
-        }
-        text(
-            &mut svg,
-            start + group_width * 0.35,
-            HEIGHT - BOTTOM + 16.0,
-            "middle",
-            group,
-        );
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .label_font((FONT, 12))
+        .draw()
+}
+
+/// An axis from `first` to `end` with a label at each whole number up to `last`.
+fn whole(first: f64, last: f64, end: f64) -> Axis {
+    let labels = first as i32..=last as i32;
+    Axis {
+        range: (first..end).into(),
+        labels: labels.map(f64::from).collect(),
     }
-    legend(&mut svg, series);
-    svg.push_str("</svg>\n");
-    svg
 }
 
-/// Text that is safe between tags and inside a quoted attribute.
-pub fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            other => safe.push(other),
-        }
+/// A linear axis with labels at given values.
+struct Axis {
+    range: RangedCoordf64,
+    labels: Vec<f64>,
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.range.map(value, limit)
     }
-    safe
-}
 
-fn open(title: &str) -> String {
-    let title = escaped(title);
-    let mut svg =
-        format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">\n");
-    let _ = writeln!(
-        svg,
-        "<text class=\"title\" x=\"{LEFT}\" y=\"16\">{title}</text>"
-    );
-    svg
-}
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.labels.clone()
+    }
 
-fn vertical(svg: &mut String, x: f64, label: &str) {
-    let bottom = HEIGHT - BOTTOM;
-    let _ = writeln!(svg, "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/>");
-    text(svg, x, bottom + 16.0, "middle", label);
-}
-
-fn horizontal(svg: &mut String, y: f64, label: &str) {
-    let right = WIDTH - RIGHT;
-    let _ = writeln!(svg, "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>");
-    text(svg, LEFT - 6.0, y + 4.0, "end", label);
-}
-
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
-        escaped(text)
-    );
-}
-
-fn legend<T>(svg: &mut String, series: &[Series<T>]) {
-    let mut x = LEFT;
-    let y = HEIGHT - 6.0;
-    for entry in series {
-        let _ = writeln!(
-            svg,
-            "<rect class=\"bar {}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"10\" height=\"10\"/>",
-            entry.class,
-            y - 9.0
-        );
-        text(svg, x + 14.0, y, "start", &entry.name);
-        x += 34.0 + 7.0 * entry.name.chars().count() as f64;
+    fn range(&self) -> Range<f64> {
+        self.range.range()
     }
 }
 
@@ -193,6 +190,8 @@ fn quantile_label(decade: i32) -> String {
 }
 
 fn micros_label(us: f64) -> String {
+    // Of a power of ten that was taken and undone.
+    let us = (us * 1e3).round() / 1e3;
     if us < 1e3 {
         format!("{us} us")
     } else if us < 1e6 {
@@ -202,22 +201,12 @@ fn micros_label(us: f64) -> String {
     }
 }
 
-/// The next of 1, 2, 5, 10, 20, 50, ...
-fn nice_step(at_least: f64) -> f64 {
-    let power = 10f64.powf(at_least.log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * power)
-        .find(|step| *step >= at_least * 0.9999)
-        .unwrap_or(10.0 * power)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn axes_are_labelled_in_their_own_words() {
+    fn axes_have_titles_and_labels() {
         assert_eq!(
             [0, 1, 2, 3, 5].map(quantile_label),
             ["0%", "90%", "99%", "99.9%", "99.999%"]
@@ -226,19 +215,25 @@ mod tests {
             [1.0, 100.0, 1e4, 1e6].map(micros_label),
             ["1 us", "100 us", "10 ms", "1 s"]
         );
-        assert_eq!(
-            [0.7, 1.0, 3.0, 60.0, 90.0].map(nice_step),
-            [1.0, 1.0, 5.0, 100.0, 100.0]
-        );
+        let line = Series {
+            name: "sync <1>".to_owned(),
+            colour: COLOURS[0],
+            values: vec![(1.0, 50.0), (10.0, 90.0), (1000.0, 2_000.0)],
+        };
+        let plot = percentile_plot("t", &[line]);
+        for text in ["percentile of messages", "latency", "10 us", "10 ms", "99.9%", "sync &lt;1&gt;"] {
+            assert!(plot.contains(text), "no {text} in {plot}");
+        }
     }
 
     #[test]
     fn no_points_still_make_a_chart() {
-        let empty = [Series {
+        let empty = Series {
             name: "sync".to_owned(),
-            class: "sync",
+            colour: COLOURS[0],
             values: Vec::new(),
-        }];
-        assert!(percentile_plot("empty", &empty).ends_with("</svg>\n"));
+        };
+        assert!(percentile_plot("empty", &[empty]).trim_end().ends_with("</svg>"));
+        assert!(bar_chart("empty", "messages per second", &[], &[]).trim_end().ends_with("</svg>"));
     }
 }

@@ -12,9 +12,10 @@ use super::machine::Machine;
 use super::meter::{Meter, Source};
 use super::output::{Output, Progress};
 use super::recorder::Stopwatch;
-use super::result::{Floor, Report, RunResult, Shape};
+use super::histogram::Percentiles;
+use super::result::{Floor, Report, RunResult, Shape, grouped};
 use super::template::Common;
-use super::{BenchError, FlushMode, StartBroker, floor, on_load_core};
+use super::{BenchError, FlushMode, Interrupt, StartBroker, floor, on_load_core};
 use crate::client::NameServer;
 use crate::wire::Codec;
 
@@ -37,6 +38,7 @@ pub struct ComparisonPlan {
     pub dir: PathBuf,
     pub broker_core: usize,
     pub load_core: usize,
+    pub interrupt: Interrupt,
     pub command: String,
 }
 
@@ -67,59 +69,133 @@ pub fn run(
 ) -> Result<Report, BenchError> {
     output.prepare()?;
     let scratch = Scratch::make(&plan.dir)?;
-    let turns = plan.shapes.len() as u32 * plan.rounds;
-    let turn_floor = plan.floor_duration * 3 / 2;
-    let turn_run = plan.warm_up + plan.duration / plan.rounds + OVERHEAD;
-    let progress = Progress::new((turn_floor + turn_run * 2) * turns);
-
-    let mut done = Duration::ZERO;
-    let mut limits: Option<Floor> = None;
-    let mut runs: Vec<RunResult> = Vec::new();
-    for shape in &plan.shapes {
-        for round in 0..plan.rounds {
-            progress.step("floor of this machine".to_owned());
-            progress.at(done, Duration::ZERO);
-            let measured = measure_floor(plan, &scratch.0)?;
-            match &mut limits {
-                Some(limits) => limits.merge(measured),
-                None => limits = Some(measured),
-            }
-            done += turn_floor;
-            for mode in order(round) {
-                progress.step(format!("{} {}", mode.name(), shape.label()));
-                let at = |elapsed| progress.at(done, elapsed);
-                let result = turn(plan, *shape, mode, starter, &scratch.0, &at)?;
-                take_in(&mut runs, result);
-                done += turn_run;
-            }
-        }
-    }
-    progress.finish();
-
-    // Whoever went first, the table has sync first.
-    runs.sort_by_key(|run| {
-        let shape = plan.shapes.iter().position(|shape| *shape == run.shape);
-        (shape, run.name != FlushMode::Sync.name())
-    });
-    let floor =
-        limits.ok_or_else(|| BenchError::from("nothing to compare: no shapes".to_owned()))?;
-    let mut notes = conclusions(&runs, &floor);
-    if WriteCounters::of_device(&plan.dir).is_err() {
-        let dir = plan.dir.display();
-        notes.push(format!(
-            "{dir} is on no block device of its own: on a memory file system a flush costs nothing"
-        ));
-    }
-    let report = Report {
-        title: "What sync flush costs on this disk".to_owned(),
-        command: plan.command.clone(),
-        machine: Machine::probe(&plan.dir),
-        notes,
-        floor: Some(floor),
-        runs,
-    };
+    let mut turns = Turns::new(plan, starter, &scratch.0);
+    turns.take_all()?;
+    let report = turns.report()?;
     output.write(&report)?;
     Ok(report)
+}
+
+/// All turns of a comparison, and what they have measured so far.
+struct Turns<'a> {
+    plan: &'a ComparisonPlan,
+    starter: &'a dyn StartBroker,
+    scratch: &'a Path,
+    progress: Progress,
+    /// Time of the turns that are done, as planned.
+    done: Duration,
+    count: u32,
+    floor: Option<Floor>,
+    runs: Vec<RunResult>,
+}
+
+impl<'a> Turns<'a> {
+    fn new(plan: &'a ComparisonPlan, starter: &'a dyn StartBroker, scratch: &'a Path) -> Self {
+        let shapes = plan.shapes.len() as u32;
+        let total = (plan.floor_time() + plan.turn_time() * 2) * shapes * plan.rounds;
+        Self {
+            plan,
+            starter,
+            scratch,
+            progress: Progress::new(total),
+            done: Duration::ZERO,
+            count: 0,
+            floor: None,
+            runs: Vec::new(),
+        }
+    }
+
+    /// Up to an interruption.
+    fn take_all(&mut self) -> Result<(), BenchError> {
+        for shape in &self.plan.shapes {
+            for round in 0..self.plan.rounds {
+                self.measure_floor()?;
+                for mode in order(round) {
+                    if self.plan.interrupt.is_set() {
+                        return Ok(());
+                    }
+                    self.take(*shape, mode)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn measure_floor(&mut self) -> Result<(), BenchError> {
+        self.progress.step("floor of this machine".to_owned());
+        self.progress.at(self.done, Duration::ZERO);
+        let measured = measure_floor(self.plan, self.scratch)?;
+        match &mut self.floor {
+            Some(floor) => floor.merge(measured),
+            None => self.floor = Some(measured),
+        }
+        self.done += self.plan.floor_time();
+        Ok(())
+    }
+
+    fn take(&mut self, shape: Shape, mode: FlushMode) -> Result<(), BenchError> {
+        let step = format!("{} {}", mode.name(), shape.label());
+        self.progress.step(step);
+        let (progress, done) = (&self.progress, self.done);
+        let at = |elapsed| progress.at(done, elapsed);
+        let taken = turn(self.plan, shape, mode, self.starter, self.scratch, &at);
+        // What an interruption has cut short is no measurement.
+        if self.plan.interrupt.is_set() {
+            return Ok(());
+        }
+        add(&mut self.runs, taken?);
+        self.done += self.plan.turn_time();
+        self.count += 1;
+        Ok(())
+    }
+
+    fn report(mut self) -> Result<Report, BenchError> {
+        let plan = self.plan;
+        self.progress.finish();
+        let Some(floor) = self.floor.filter(|_| !self.runs.is_empty()) else {
+            return Err(BenchError::Interrupted);
+        };
+        // In whichever order they ran, the table has sync first.
+        self.runs.sort_by_key(|run| {
+            let shape = plan.shapes.iter().position(|shape| *shape == run.shape);
+            (shape, run.name != FlushMode::Sync.name())
+        });
+        let all = plan.shapes.len() as u32 * plan.rounds * 2;
+        let interrupted = plan.interrupt.is_set();
+        Ok(Report {
+            title: "What sync flush costs on this disk".to_owned(),
+            command: plan.command.clone(),
+            machine: Machine::probe(&plan.dir),
+            load: vec![plan.describe()],
+            notes: conclusions(&self.runs, &floor),
+            warnings: warnings(plan, &floor),
+            floor: Some(floor),
+            runs: self.runs,
+            interrupted: interrupted.then(|| format!("interrupted after {} of {all} turns", self.count)),
+        })
+    }
+}
+
+impl ComparisonPlan {
+    fn floor_time(&self) -> Duration {
+        self.floor_duration * 3 / 2
+    }
+
+    fn turn_time(&self) -> Duration {
+        self.warm_up + self.duration / self.rounds + OVERHEAD
+    }
+
+    fn describe(&self) -> String {
+        let size = self.shapes.first().map_or(0, |shape| shape.size_bytes);
+        format!(
+            "load: bodies of {} bytes, {} queues; each mode has {} round(s) in alternation, {} s in all, each after {} s of warm-up",
+            grouped(size as u64),
+            self.queues,
+            self.rounds,
+            self.duration.as_secs_f64(),
+            self.warm_up.as_secs_f64()
+        )
+    }
 }
 
 /// Sync goes first in every other round only, so that neither mode always finds the disk as the other left it.
@@ -173,6 +249,7 @@ fn turn(
             shape,
             warm_up: plan.warm_up,
             duration: plan.duration / plan.rounds,
+            interrupt: &plan.interrupt,
             common: Common {
                 codec: plan.codec,
                 group: GROUP,
@@ -192,7 +269,8 @@ fn turn(
     result
 }
 
-fn take_in(runs: &mut Vec<RunResult>, result: RunResult) {
+fn add(runs: &mut Vec<RunResult>, mut result: RunResult) {
+    result.rounds = vec![result.messages_per_second()];
     let same = |run: &&mut RunResult| run.name == result.name && run.shape == result.shape;
     match runs.iter_mut().find(same) {
         Some(run) => run.merge(result),
@@ -203,21 +281,21 @@ fn take_in(runs: &mut Vec<RunResult>, result: RunResult) {
 /// What the figures say of each other.
 fn conclusions(runs: &[RunResult], floor: &Floor) -> Vec<String> {
     let mut notes = Vec::new();
-    for pair in runs.chunks(2) {
-        let [sync, r#async] = pair else { continue };
+    for sync in runs.iter().filter(|run| run.name == FlushMode::Sync.name()) {
+        let other = |run: &&RunResult| run.shape == sync.shape && run.name != sync.name;
+        let Some(r#async) = runs.iter().find(other) else {
+            continue;
+        };
         let label = sync.shape.label();
         if sync.shape.rate > 0 {
             notes.push(format!(
-                "{label}: p99 {:.0} us sync, {:.0} us async",
-                sync.percentiles().p99_us,
-                r#async.percentiles().p99_us
+                "{label}: p99 {} us sync, {} us async",
+                grouped(sync.percentiles().p99_us.round() as u64),
+                grouped(r#async.percentiles().p99_us.round() as u64)
             ));
             continue;
         }
-        notes.push(format!(
-            "{label}: sync has {:.0} % of the throughput of async",
-            100.0 * sync.messages_per_second() / r#async.messages_per_second().max(1.0)
-        ));
+        notes.push(compared(&label, sync, r#async));
         if (sync.shape.connections, sync.shape.in_flight) == (1, 1) {
             notes.push(format!(
                 "{label}: sync p50 is {:.2} x the floor of one dsync write and one loopback echo ({:.1} us)",
@@ -227,6 +305,56 @@ fn conclusions(runs: &[RunResult], floor: &Floor) -> Vec<String> {
         }
     }
     notes
+}
+
+fn compared(label: &str, sync: &RunResult, r#async: &RunResult) -> String {
+    let percent = 100.0 * sync.messages_per_second() / r#async.messages_per_second().max(1.0);
+    let text = format!("{label}: sync has {percent:.0} % of the throughput of async");
+    let (Some(of_sync), Some(of_async)) = (sync.range(), r#async.range()) else {
+        return text;
+    };
+    let shown = |(lowest, highest): (f64, f64)| {
+        format!("{} to {}", grouped(lowest.round() as u64), grouped(highest.round() as u64))
+    };
+    let overlap = of_sync.0 <= of_async.1 && of_async.0 <= of_sync.1;
+    let verdict = match overlap {
+        true => ": the ranges overlap, so the difference may be noise",
+        false => "",
+    };
+    format!("{text}; rounds: sync {}, async {}{verdict}", shown(of_sync), shown(of_async))
+}
+
+/// Of a quiet device the p99 is a few times the p50.
+const BUSY_FLOOR: f64 = 20.0;
+
+/// Why the figures may not be trusted.
+fn warnings(plan: &ComparisonPlan, floor: &Floor) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if plan.rounds == 1 {
+        warnings.push(
+            "one round: a difference between the modes may be noise; --rounds 3 shows the range".to_owned(),
+        );
+    }
+    for (name, histogram) in [
+        ("dsync write", &floor.dsync_write_ns),
+        ("loopback echo", &floor.loopback_echo_ns),
+    ] {
+        let Percentiles { p50_us, p99_us, .. } = Percentiles::of(histogram);
+        if p99_us > BUSY_FLOOR * p50_us {
+            warnings.push(format!(
+                "the floor's {name} has a p99 of {} us, {:.0} x its p50: this machine is busy, and its latencies are no measure of the broker",
+                grouped(p99_us.round() as u64),
+                p99_us / p50_us
+            ));
+        }
+    }
+    if WriteCounters::of_device(&plan.dir).is_err() {
+        let dir = plan.dir.display();
+        warnings.push(format!(
+            "{dir} is on no block device of its own: on a memory file system a flush costs nothing"
+        ));
+    }
+    warnings
 }
 
 const SCRATCH_PREFIX: &str = "ringmq-bench-";
@@ -243,7 +371,7 @@ impl Scratch {
         Ok(Self(dir))
     }
 
-    /// An interrupted run leaves gigabytes behind; the next one finds them by the process that is gone.
+    /// A killed run leaves gigabytes behind; the next one finds them by the process that is gone.
     fn remove_orphans(parent: &Path) {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -266,6 +394,59 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::histogram::latency_histogram;
+    use crate::bench::result::tests::{SHAPE, example};
+
+    fn floor(p99_us: u64) -> Floor {
+        let mut writes = latency_histogram();
+        writes.record_n(50_000, 95).unwrap();
+        writes.record_n(p99_us * 1000, 5).unwrap();
+        let mut echo = latency_histogram();
+        echo.record(20_000).unwrap();
+        Floor {
+            dsync_write_ns: writes,
+            loopback_echo_ns: echo,
+        }
+    }
+
+    #[test]
+    fn noise_is_called_so() {
+        let run = |name, rounds: &[f64]| RunResult {
+            rounds: rounds.to_vec(),
+            ..example(name, SHAPE, 100)
+        };
+        let said = |sync: &[f64], other: &[f64]| {
+            conclusions(&[run("sync", sync), run("async", other)], &floor(60)).remove(0)
+        };
+        let overlapping = said(&[4_000.0, 6_000.0], &[5_000.0, 5_500.0]);
+        assert!(overlapping.contains("4,000 to 6,000") && overlapping.contains("noise"), "{overlapping}");
+        assert!(!said(&[1_000.0, 1_100.0], &[5_000.0, 5_500.0]).contains("noise"));
+        assert!(!said(&[1_000.0], &[5_000.0]).contains("rounds"));
+    }
+
+    #[test]
+    fn a_busy_machine_and_a_single_round_are_warnings() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let mut plan = ComparisonPlan {
+            shapes: Vec::new(),
+            rounds: 3,
+            warm_up: Duration::ZERO,
+            duration: Duration::from_secs(1),
+            floor_duration: Duration::ZERO,
+            queues: 1,
+            codec: Codec::Json,
+            dir: dir.path().to_owned(),
+            broker_core: 0,
+            load_core: 0,
+            interrupt: Interrupt::default(),
+            command: String::new(),
+        };
+        let device = usize::from(WriteCounters::of_device(dir.path()).is_err());
+        assert_eq!(warnings(&plan, &floor(900)).len(), device);
+        assert!(warnings(&plan, &floor(1_100))[0].contains("dsync write"));
+        plan.rounds = 1;
+        assert!(warnings(&plan, &floor(60))[0].contains("one round"));
+    }
 
     #[test]
     fn scratch_directories_go_with_their_process() {

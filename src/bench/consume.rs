@@ -5,12 +5,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::BenchError;
 use super::load::sleep_until;
 use super::meter::Meter;
 use super::recorder::{Recorder, Stopwatch, Window};
 use super::result::{RunResult, Shape};
-use super::template;
+use super::{BenchError, Interrupt, template};
 use crate::client::{NameServer, PullStatus, Pulled, QueuePosition, QueueReader};
 use crate::message::{Check, Record};
 use crate::wire::Codec;
@@ -29,6 +28,7 @@ pub struct ConsumePlan<'a> {
     pub size_bytes: usize,
     pub warm_up: Duration,
     pub duration: Duration,
+    pub interrupt: &'a Interrupt,
 }
 
 /// What the latency of a consumed message is counted from.
@@ -51,11 +51,15 @@ pub async fn backlog(
     let pulls = Pulls::start(plan, names, watch, From::Pull).await?;
     let window = window(plan, &watch);
     pulls.state.borrow_mut().recorder.window = window;
-    sleep_until(&watch, window.from_ns, progress).await;
+    let wait = |until_ns| sleep_until(&watch, until_ns, plan.interrupt, progress);
+    wait(window.from_ns).await;
     let before = meter.sample(pulls.acked()).await;
-    sleep_until(&watch, window.until_ns, progress).await;
+    wait(window.until_ns).await;
     let after = meter.sample(pulls.acked()).await;
     let recorder = pulls.stop();
+    if recorder.acked == 0 && plan.interrupt.is_set() {
+        return Err(BenchError::Interrupted);
+    }
     if recorder.acked == 0 {
         return Err(BenchError::from(
             "there was nothing to consume: --fill puts messages there first".to_owned(),

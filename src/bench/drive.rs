@@ -11,7 +11,7 @@ use super::output::{Output, Progress};
 use super::recorder::Stopwatch;
 use super::result::{Report, RunResult, Shape};
 use super::template::Common;
-use super::{BenchError, on_load_core};
+use super::{BenchError, Interrupt, on_load_core};
 use crate::client::{NameServer, Remote, RoutedQueue, resolve};
 use crate::wire::Codec;
 
@@ -51,6 +51,7 @@ pub struct DrivePlan {
     pub broker_pid: Option<u32>,
     /// A directory on the broker's disk, likewise.
     pub device_dir: Option<PathBuf>,
+    pub interrupt: Interrupt,
     pub command: String,
 }
 
@@ -71,12 +72,26 @@ pub fn run(plan: &DrivePlan, output: &Output) -> Result<Report, BenchError> {
         title: format!("Load on {}", plan.namesrv),
         command: plan.command.clone(),
         machine: Machine::probe(&dir),
+        load: vec![plan.shape.describe(plan.warm_up, plan.duration)],
         floor: None,
-        runs,
         notes: notes(plan.drive),
+        warnings: Vec::new(),
+        interrupted: plan.interrupted(&runs),
+        runs,
     };
     output.write(&report)?;
     Ok(report)
+}
+
+impl DrivePlan {
+    fn interrupted(&self, runs: &[RunResult]) -> Option<String> {
+        let measured = runs.first().filter(|_| self.interrupt.is_set())?;
+        Some(format!(
+            "interrupted after {:.1} of {} s",
+            measured.elapsed.as_secs_f64(),
+            self.duration.as_secs_f64()
+        ))
+    }
 }
 
 fn notes(drive: Drive) -> Vec<String> {
@@ -237,6 +252,7 @@ impl<'a> Driver<'a> {
             shape: self.plan.shape,
             warm_up: self.plan.warm_up,
             duration: self.plan.duration,
+            interrupt: &self.plan.interrupt,
             common: Common {
                 codec: self.plan.codec,
                 group: &self.plan.group,
@@ -256,6 +272,7 @@ impl<'a> Driver<'a> {
             size_bytes: self.plan.shape.size_bytes,
             warm_up: self.plan.warm_up,
             duration: self.plan.duration,
+            interrupt: &self.plan.interrupt,
         }
     }
 }

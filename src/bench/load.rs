@@ -6,11 +6,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::BenchError;
 use super::answer::Answer;
 use super::meter::{Meter, Sample};
 use super::recorder::{InFlight, Recorder, Stopwatch, Window};
 use super::result::{RunResult, Shape};
+use super::{BenchError, Interrupt};
 use super::template::{Common, OPAQUE_BASE, OPAQUE_SPAN, STAMP_BYTES, SendTemplate, Stamp};
 use crate::client::RoutedQueue;
 use crate::client::Transport;
@@ -30,6 +30,7 @@ pub struct SendPlan<'a> {
     pub shape: Shape,
     pub warm_up: Duration,
     pub duration: Duration,
+    pub interrupt: &'a Interrupt,
     pub common: Common<'a>,
     /// (topic, queue) pairs, walked round by each connection as far as they are its broker's.
     pub targets: &'a [(String, RoutedQueue)],
@@ -54,10 +55,12 @@ pub async fn send(
     begins(window);
     load.begin(plan.shape, start_ns);
 
-    sleep_until(&watch, window.from_ns, progress).await;
+    let wait = |until_ns| sleep_until(&watch, until_ns, plan.interrupt, progress);
+    wait(window.from_ns).await;
     let before = load.sample(meter).await;
-    sleep_until(&watch, window.until_ns, progress).await;
+    wait(window.until_ns).await;
     let after = load.sample(meter).await;
+    load.end_window(&watch);
     load.drain(&watch).await;
     load.finish(plan, before, after)
 }
@@ -77,7 +80,7 @@ pub async fn fill(plan: &SendPlan<'_>, messages: u64) -> Result<(), BenchError> 
         ..plan.shape
     };
     load.begin(shape, watch.now_ns());
-    while load.run.borrow().recorder.acked < messages {
+    while load.run.borrow().recorder.acked < messages && !plan.interrupt.is_set() {
         if let Some((cause, _)) = load.run.borrow().recorder.errors.first_key_value() {
             return Err(BenchError::from(format!(
                 "sending what is to be consumed: {cause}"
@@ -90,13 +93,18 @@ pub async fn fill(plan: &SendPlan<'_>, messages: u64) -> Result<(), BenchError> 
     Ok(())
 }
 
-/// Waits, telling how long the run has been going on.
-pub async fn sleep_until(watch: &Stopwatch, until_ns: u64, progress: &dyn Fn(Duration)) {
+/// Waits, and reports how long the run has been going on; an interruption ends the wait.
+pub async fn sleep_until(
+    watch: &Stopwatch,
+    until_ns: u64,
+    interrupt: &Interrupt,
+    progress: &dyn Fn(Duration),
+) {
     loop {
         let now_ns = watch.now_ns();
         progress(Duration::from_nanos(now_ns));
         let left = Duration::from_nanos(until_ns.saturating_sub(now_ns));
-        if left.is_zero() {
+        if left.is_zero() || interrupt.is_set() {
             return;
         }
         tokio::time::sleep(left.min(PROGRESS_INTERVAL)).await;
@@ -209,6 +217,12 @@ impl Load {
         meter.sample(acked).await
     }
 
+    /// No request begins any more, also if the window was to last longer.
+    fn end_window(&self, watch: &Stopwatch) {
+        let window = &mut self.run.borrow_mut().recorder.window;
+        window.until_ns = window.until_ns.min(watch.now_ns());
+    }
+
     async fn drain(&self, watch: &Stopwatch) {
         let end_ns = watch.now_ns() + DRAIN.as_nanos() as u64;
         while self.run.borrow().in_flight > 0 && watch.now_ns() < end_ns {
@@ -232,7 +246,10 @@ impl Load {
         let mut run = self.run.borrow_mut();
         let recorder = std::mem::replace(&mut run.recorder, Recorder::new(Window::default()));
         if recorder.acked == 0 && recorder.errors.is_empty() {
-            return Err(BenchError::from("nothing was answered".to_owned()));
+            return Err(match plan.interrupt.is_set() {
+                true => BenchError::Interrupted,
+                false => BenchError::from("nothing was answered".to_owned()),
+            });
         }
         Ok(RunResult {
             name: plan.name.to_owned(),
@@ -326,14 +343,12 @@ impl Schedule {
 
 /// Walks the schedule, spreading messages over the connections.
 async fn pace(run: Rc<RefCell<Run>>, connections: Rc<Vec<Connection<Sender>>>, schedule: Schedule) {
-    let (watch, until_ns) = {
-        let run = run.borrow();
-        (run.watch, run.recorder.window.until_ns)
-    };
+    let watch = run.borrow().watch;
     let mut nth = 0;
     let mut turn = 0;
     loop {
         let intended_ns = schedule.intended_ns(nth);
+        let until_ns = run.borrow().recorder.window.until_ns;
         if intended_ns >= until_ns || connections.iter().all(Connection::is_closed) {
             return;
         }

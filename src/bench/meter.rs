@@ -91,6 +91,7 @@ impl Sample {
             load_cpu: self.load_cpu.saturating_sub(before.load_cpu),
             broker_writes: writes(self.broker_writes, before.broker_writes),
             device_writes: writes(self.device_writes, before.device_writes),
+            rounds: Vec::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod cpu;
 pub mod drive;
 mod floor;
 mod histogram;
+mod interrupt;
 mod load;
 mod machine;
 mod meter;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use crate::client::ClientError;
 
 pub use counters::WriteCounters;
+pub use interrupt::Interrupt;
 pub use meter::{BYTES_WRITTEN_KEY, FLUSHES_KEY, WRITES_KEY};
 pub use output::Output;
 pub use result::{Report, RunResult, Shape};
@@ -84,6 +86,8 @@ pub enum BenchError {
     Client(#[from] ClientError),
     #[error("{what}: {error}")]
     Io { what: String, error: io::Error },
+    #[error("interrupted before anything was measured")]
+    Interrupted,
     #[error("{0}")]
     Other(String),
 }

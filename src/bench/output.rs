@@ -14,12 +14,14 @@ use super::table;
 
 #[derive(Clone, Debug, Default)]
 pub struct Output {
+    /// The report on stdout is JSON instead of a table.
+    pub json: bool,
     /// Gets `results.json`, `index.html` and one `.hgrm` file for each run.
     pub dir: Option<PathBuf>,
 }
 
 impl Output {
-    /// Says at once, rather than after minutes, that the directory cannot be written.
+    /// Makes the directory: one that cannot be written is an error before the runs, not after them.
     pub fn prepare(&self) -> Result<(), BenchError> {
         self.dir.as_deref().map_or(Ok(()), |dir| {
             fs::create_dir_all(dir)
@@ -28,12 +30,15 @@ impl Output {
     }
 
     pub fn write(&self, report: &Report) -> Result<(), BenchError> {
-        print!("{}", table::text(report));
+        let json = serde_json::to_string_pretty(report)
+            .map_err(|error| BenchError::Other(error.to_string()))?;
+        match self.json {
+            true => println!("{json}"),
+            false => print!("{}", table::text(report)),
+        }
         let Some(dir) = &self.dir else {
             return Ok(());
         };
-        let json = serde_json::to_string_pretty(report)
-            .map_err(|error| BenchError::Other(error.to_string()))?;
         write(&dir.join("results.json"), &json)?;
         write(&dir.join("index.html"), &page::html(report))?;
         for run in &report.runs {
@@ -50,7 +55,7 @@ impl Output {
                 &hgrm(&floor.loopback_echo_ns),
             )?;
         }
-        println!("\nreport: {}", dir.join("index.html").display());
+        eprintln!("report: {}", dir.join("index.html").display());
         Ok(())
     }
 }

@@ -1,14 +1,46 @@
-//! The report as ONE self-contained HTML page: style and charts inline, nothing fetched, light and dark.
+//! The report as ONE self-contained HTML page: style and charts inline, nothing fetched, light and dark, printable.
 
 use std::fmt::Write;
 
-use super::chart::{Series, bar_chart, escaped, percentile_plot};
+use super::chart::{COLOURS, FLOOR_COLOUR, Series, bar_chart, percentile_plot};
 use super::histogram::{Percentiles, plot_points};
 use super::result::{Report, RunResult, grouped};
 use super::table;
 
 pub fn html(report: &Report) -> String {
     let mut page = String::with_capacity(64 << 10);
+    head(&mut page, report);
+    for (class, lines) in [
+        ("failure", report.interrupted.iter().cloned().collect()),
+        ("failure", table::failures(report)),
+        ("warning", report.warnings.clone()),
+    ] {
+        paragraphs(&mut page, class, &lines);
+    }
+    page.push_str("<h2>Load</h2>\n");
+    paragraphs(&mut page, "load", &report.load);
+    page.push_str("<div class=\"charts\">\n");
+    page.push_str(&throughput(report));
+    for group in groups(report) {
+        page.push_str(&latency(report, &group));
+    }
+    page.push_str("</div>\n<h2>Results (latencies in us)</h2>\n");
+    let heads: Vec<String> = table::COLUMNS.map(|(head, _)| head.to_owned()).to_vec();
+    let cells: Vec<Vec<String>> = report.runs.iter().map(table::cells).collect();
+    rows(&mut page, &errors_in_front(heads), &cells.into_iter().map(errors_in_front).collect::<Vec<_>>());
+    paragraphs(&mut page, "note", &report.notes);
+    if let Some(floor) = &report.floor {
+        page.push_str("<h2>Floor of this machine, measured in the same run (us)</h2>\n");
+        let write = table::floor_cells("4 KiB dsync write", &Percentiles::of(&floor.dsync_write_ns));
+        let echo = table::floor_cells("loopback echo 1 KiB", &Percentiles::of(&floor.loopback_echo_ns));
+        rows(&mut page, &table::floor_heads(), &[write, echo]);
+    }
+    legend(&mut page, report.floor.is_some());
+    page.push_str("</body>\n</html>\n");
+    page
+}
+
+fn head(page: &mut String, report: &Report) {
     let title = escaped(&report.title);
     let _ = write!(
         page,
@@ -28,57 +60,54 @@ pub fn html(report: &Report) -> String {
         machine.version,
         escaped(&report.command),
     );
-    page.push_str("<div class=\"charts\">\n");
-    page.push_str(&throughput(report));
-    for group in groups(report) {
-        page.push_str(&latency(report, &group));
+}
+
+/// The column of errors behind the throughput, where it is seen on narrow screens and on paper.
+fn errors_in_front(mut cells: Vec<String>) -> Vec<String> {
+    if let Some(errors) = cells.pop() {
+        cells.insert(3.min(cells.len()), errors);
     }
-    page.push_str("</div>\n");
-    if let Some(floor) = &report.floor {
-        page.push_str("<h2>Floor of this machine, same run (us)</h2>\n");
-        rows(
-            &mut page,
-            &table::floor_heads(),
-            &[
-                table::floor_cells("4 KiB dsync write", &Percentiles::of(&floor.dsync_write_ns)),
-                table::floor_cells(
-                    "loopback echo 1 KiB",
-                    &Percentiles::of(&floor.loopback_echo_ns),
-                ),
-            ],
-        );
+    cells
+}
+
+fn paragraphs(page: &mut String, class: &str, lines: &[String]) {
+    for line in lines {
+        let _ = writeln!(page, "<p class=\"{class}\">{}</p>", escaped(line));
     }
-    page.push_str("<h2>Runs (latencies in us)</h2>\n");
-    let heads: Vec<String> = table::heads().into_iter().map(str::to_owned).collect();
-    let cells: Vec<Vec<String>> = report.runs.iter().map(table::cells).collect();
-    rows(&mut page, &heads, &cells);
-    for note in &report.notes {
-        let _ = writeln!(page, "<p class=\"note\">{}</p>", escaped(note));
+}
+
+/// What each column and each line of the charts means.
+fn legend(page: &mut String, has_floor: bool) {
+    page.push_str("<h2>How to read it</h2>\n<dl>\n");
+    let floor = table::FLOOR_MEANING;
+    for (term, meaning) in table::COLUMNS.iter().chain(has_floor.then_some(&floor)) {
+        let _ = writeln!(page, "<dt>{}</dt><dd>{}</dd>", escaped(term), escaped(meaning));
     }
-    page.push_str("</body>\n</html>\n");
-    page
+    page.push_str("</dl>\n");
+    paragraphs(
+        page,
+        "note",
+        &["A line of a chart ends where the number of messages does not support a higher percentile.".to_owned()],
+    );
 }
 
 /// Labels of the shapes, in the order of the runs, each once.
 fn groups(report: &Report) -> Vec<String> {
-    let mut groups: Vec<String> = Vec::new();
-    for run in &report.runs {
-        let label = run.shape.label();
-        if !groups.contains(&label) {
-            groups.push(label);
-        }
-    }
-    groups
+    each_once(report.runs.iter().map(|run| run.shape.label()))
 }
 
-fn names(report: &Report) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for run in &report.runs {
-        if !names.contains(&run.name.as_str()) {
-            names.push(&run.name);
+fn names(report: &Report) -> Vec<String> {
+    each_once(report.runs.iter().map(|run| run.name.clone()))
+}
+
+fn each_once(all: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = Vec::new();
+    for one in all {
+        if !seen.contains(&one) {
+            seen.push(one);
         }
     }
-    names
+    seen
 }
 
 fn find<'a>(report: &'a Report, name: &str, group: &str) -> Option<&'a RunResult> {
@@ -90,47 +119,41 @@ fn find<'a>(report: &'a Report, name: &str, group: &str) -> Option<&'a RunResult
 
 fn throughput(report: &Report) -> String {
     let groups = groups(report);
+    let rate = |name: &str, group: &String| {
+        find(report, name, group).map_or(0.0, RunResult::messages_per_second)
+    };
     let series: Vec<Series<Vec<f64>>> = names(report)
         .into_iter()
-        .enumerate()
-        .map(|(nth, name)| Series {
-            name: name.to_owned(),
-            class: class(nth),
-            values: groups
-                .iter()
-                .map(|group| find(report, name, group).map_or(0.0, RunResult::messages_per_second))
-                .collect(),
+        .zip(COLOURS.iter().cycle())
+        .map(|(name, colour)| Series {
+            values: groups.iter().map(|group| rate(&name, group)).collect(),
+            name,
+            colour: *colour,
         })
         .collect();
-    bar_chart("Messages per second", &groups, &series, |value| {
-        grouped(value.round() as u64)
-    })
+    bar_chart("Throughput", "messages per second", &groups, &series)
 }
 
 fn latency(report: &Report, group: &str) -> String {
     let mut series: Vec<Series<Vec<(f64, f64)>>> = names(report)
         .into_iter()
-        .enumerate()
-        .filter_map(|(nth, name)| {
+        .zip(COLOURS.iter().cycle())
+        .filter_map(|(name, colour)| {
             Some(Series {
-                name: name.to_owned(),
-                class: class(nth),
-                values: plot_points(&find(report, name, group)?.latency_ns),
+                values: plot_points(&find(report, &name, group)?.latency_ns),
+                name,
+                colour: *colour,
             })
         })
         .collect();
     if let Some(floor) = &report.floor {
         series.push(Series {
             name: "bare dsync write".to_owned(),
-            class: "floor",
+            colour: FLOOR_COLOUR,
             values: plot_points(&floor.dsync_write_ns),
         });
     }
-    percentile_plot(&format!("Latency by percentile, {group}"), &series)
-}
-
-fn class(nth: usize) -> &'static str {
-    ["a", "b", "c", "d"][nth % 4]
+    percentile_plot(&format!("Latency, {group}"), &series)
 }
 
 fn rows(page: &mut String, heads: &[String], rows: &[Vec<String>]) {
@@ -149,28 +172,33 @@ fn rows(page: &mut String, heads: &[String], rows: &[Vec<String>]) {
     page.push_str("</tbody>\n</table></div>\n");
 }
 
+/// Text that is safe between tags and inside a quoted attribute.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
 const STYLE: &str = "
-:root { color-scheme: light dark; --ink: #1d2329; --dim: #69737d; --paper: #fff; --rule: #dde2e7;
-  --a: #c8501e; --b: #1f6fb5; --c: #3c8f4a; --d: #8357a8; --floor: #9aa3ab; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e3e7eb; --dim: #98a2ac; --paper: #14181c; --rule: #2d343b;
-    --a: #f08a5b; --b: #63aef0; --c: #7cc98a; --d: #bd97dd; --floor: #6c757d; } }
-body { margin: 2rem auto; max-width: 1180px; padding: 0 1rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-.machine, .note { color: var(--dim); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1.5rem; }
+:root { color-scheme: light dark; }
+body { margin: 2rem auto; max-width: 1180px; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 1.5rem 0 .5rem; }
+p { margin: .3rem 0; } .machine, .note, dd { opacity: .75; }
+.failure, .warning { border-left: .3rem solid #d62828; padding-left: .6rem; font-weight: 600; }
+.warning { border-color: #d99000; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 1rem; margin-top: 1rem; }
+svg { width: 100%; height: auto; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { color: var(--dim); font-weight: 600; }
-svg { width: 100%; height: auto; } svg text { fill: var(--dim); font: 11px system-ui, sans-serif; }
-svg .title { fill: var(--ink); font-weight: 600; font-size: 13px; }
-.grid { stroke: var(--rule); fill: none; } .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
-.line.a { stroke: var(--a); } .line.b { stroke: var(--b); } .line.c { stroke: var(--c); } .line.d { stroke: var(--d); }
-.line.floor { stroke: var(--floor); stroke-dasharray: 5 4; }
-.bar.a { fill: var(--a); } .bar.b { fill: var(--b); } .bar.c { fill: var(--c); } .bar.d { fill: var(--d); }
-.bar.floor { fill: var(--floor); }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 12px; }
+th, td { padding: .25rem .45rem; border-bottom: 1px solid #8886; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } dt { font-weight: 600; } dd { margin: 0; }
+@media print {
+  body { margin: 0; max-width: none; font-size: 10px; } table { font-size: 7px; } th, td { padding: .1rem .2rem; }
+  .wide { overflow: visible; } .charts { grid-template-columns: 1fr 1fr; }
+  svg, table, dl { break-inside: avoid; } h2 { break-after: avoid; }
+}
 ";
 
 #[cfg(test)]
@@ -197,16 +225,46 @@ mod tests {
                 loopback_echo_ns: floor,
             }),
             runs: vec![example("sync", SHAPE, 900), example("async", SHAPE, 100)],
+            load: vec!["bodies of 1,024 bytes".to_owned()],
             notes: vec!["1 < 2".to_owned()],
+            warnings: vec!["one round".to_owned()],
+            interrupted: None,
         };
         let page = html(&report);
         assert_eq!(unbalanced(&page), None);
-        assert_eq!(page.matches("<polyline").count(), 3);
+        assert!(page.matches("<polyline").count() >= 3, "three lines");
         assert_eq!(page.matches("<tr>").count(), 3 + 3);
+        for text in ["bodies of 1,024 bytes", "one round", "1 &lt; 2", "@media print", "flushes/msg</dt>"] {
+            assert!(page.contains(text), "no {text}");
+        }
         for fetching in ["http:", "https:", "<script", "<link", "@import", "url("] {
             assert!(!page.contains(fetching), "{fetching}");
         }
-        assert!(page.contains("prefers-color-scheme: dark"));
+        assert!(page.contains("color-scheme: light dark") && page.contains("currentColor"));
+    }
+
+    #[test]
+    fn failures_stand_on_top() {
+        let mut failed = example("sync", SHAPE, 900);
+        failed.errors.insert("code 2 SYSTEM_BUSY".to_owned(), 8_201);
+        let report = Report {
+            title: "t".to_owned(),
+            command: String::new(),
+            machine: Machine::default(),
+            load: Vec::new(),
+            floor: None,
+            runs: vec![failed],
+            notes: Vec::new(),
+            warnings: Vec::new(),
+            interrupted: Some("interrupted after 1.5 of 10 s".to_owned()),
+        };
+        let page = html(&report);
+        let charts = page.find("<svg").unwrap();
+        for text in ["8,201 x code 2 SYSTEM_BUSY", "interrupted after 1.5 of 10 s"] {
+            assert!(page.find(text).is_some_and(|at| at < charts), "no {text}");
+        }
+        let cells = errors_in_front(table::cells(&report.runs[0]));
+        assert_eq!(cells[3], "8,201");
     }
 
     #[test]

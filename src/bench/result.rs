@@ -30,6 +30,27 @@ impl Shape {
         }
     }
 
+    /// In a sentence.
+    pub fn describe(&self, warm_up: Duration, duration: Duration) -> String {
+        let load = match self.rate {
+            0 => format!(
+                "closed loop, {} connections with {} requests in flight each",
+                self.connections, self.in_flight
+            ),
+            rate => format!(
+                "open loop, {} messages per second over {} connections",
+                grouped(rate),
+                self.connections
+            ),
+        };
+        format!(
+            "load: {load}; bodies of {} bytes; {} s measured after {} s of warm-up",
+            grouped(self.size_bytes as u64),
+            duration.as_secs_f64(),
+            warm_up.as_secs_f64()
+        )
+    }
+
     /// Fit for a file's name.
     pub fn slug(&self) -> String {
         if self.rate > 0 {
@@ -60,9 +81,18 @@ pub struct RunResult {
     pub load_cpu: Duration,
     pub broker_writes: Option<WriteCounters>,
     pub device_writes: Option<WriteCounters>,
+    /// Messages per second of each round that was merged into this one, the first included.
+    pub rounds: Vec<f64>,
 }
 
 impl RunResult {
+    /// Lowest and highest throughput of the rounds; `None` with a single one.
+    pub fn range(&self) -> Option<(f64, f64)> {
+        let lowest = self.rounds.iter().copied().reduce(f64::min)?;
+        let highest = self.rounds.iter().copied().reduce(f64::max)?;
+        (self.rounds.len() > 1).then_some((lowest, highest))
+    }
+
     pub fn messages_per_second(&self) -> f64 {
         self.acked as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
@@ -96,9 +126,10 @@ impl RunResult {
         Percentiles::of(&self.latency_ns)
     }
 
-    /// Takes another round of the same run in.
+    /// Adds another round of the same run.
     pub fn merge(&mut self, other: Self) {
         assert_eq!((&self.name, self.shape), (&other.name, other.shape));
+        self.rounds.extend(&other.rounds);
         self.elapsed += other.elapsed;
         self.acked += other.acked;
         self.latency_ns
@@ -128,6 +159,7 @@ impl Serialize for RunResult {
             seconds: f64,
             acked: u64,
             messages_per_second: f64,
+            rounds_messages_per_second: &'a [f64],
             megabytes_per_second: f64,
             latency: Percentiles,
             errors: &'a BTreeMap<String, u64>,
@@ -145,6 +177,7 @@ impl Serialize for RunResult {
             seconds: self.elapsed.as_secs_f64(),
             acked: self.acked,
             messages_per_second: self.messages_per_second(),
+            rounds_messages_per_second: &self.rounds,
             megabytes_per_second: self.megabytes_per_second(),
             latency: self.percentiles(),
             errors: &self.errors,
@@ -203,10 +236,23 @@ pub struct Report {
     pub title: String,
     pub command: String,
     pub machine: Machine,
+    /// What was sent, how, and for how long.
+    pub load: Vec<String>,
     pub floor: Option<Floor>,
     pub runs: Vec<RunResult>,
-    /// Sentences that the figures need to be read rightly.
+    /// What the figures say.
     pub notes: Vec<String>,
+    /// Why they may not be trusted.
+    pub warnings: Vec<String>,
+    /// How much of the plan was carried out before a signal ended it.
+    pub interrupted: Option<String>,
+}
+
+impl Report {
+    /// Whether every run has acknowledged messages.
+    pub fn has_succeeded(&self) -> bool {
+        self.runs.iter().all(|run| run.acked > 0)
+    }
 }
 
 /// `1234567` as `1,234,567`.
@@ -252,6 +298,7 @@ pub(super) mod tests {
                 flushes: 50,
             }),
             device_writes: None,
+            rounds: vec![5_000.0],
         }
     }
 
@@ -282,6 +329,7 @@ pub(super) mod tests {
         assert_eq!(result.broker_cpu_us_per_message(), Some(2.0));
         assert_eq!(result.latency_ns.len(), 400);
         assert_eq!(result.error_count(), 3);
+        assert_eq!(result.range(), Some((5_000.0, 5_000.0)));
     }
 
     #[test]

@@ -3,19 +3,35 @@
 use super::histogram::{Percentiles, QUANTILES};
 use super::result::{Report, RunResult, grouped};
 
-/// Column heads of a run's row, shared with the page.
+/// Columns of a run's row, and what they mean.
+pub const COLUMNS: [(&str, &str); 14] = [
+    ("mode", "what was run: sync or async flush, or the command"),
+    (
+        "conns x in flight",
+        "closed loop: connections x requests in flight on each, the next is sent when one is answered; \
+         or open loop: connections and messages per second, sent on a schedule whatever the answers do",
+    ),
+    ("msg/s", "messages acknowledged per second of the measured window"),
+    ("p50", "half of the messages were answered within this time; counted from the intended send time"),
+    ("p90", "90 % of the messages were answered within this time"),
+    ("p99", "99 % of the messages were answered within this time"),
+    ("p99.9", "99.9 % of the messages were answered within this time"),
+    ("p99.99", "99.99 % of the messages were answered within this time"),
+    ("max us", "the longest time of all messages"),
+    ("broker us/msg", "CPU time of the broker per acknowledged message"),
+    ("load us/msg", "CPU time of the load generator per message; - in an open loop, where it spins"),
+    ("bytes/msg", "bytes that the broker wrote to its log per message"),
+    ("flushes/msg", "flushes of the device that the broker's log caused per message"),
+    ("errors", "messages that were refused, failed or not answered in the measured window"),
+];
+
+pub const FLOOR_MEANING: (&str, &str) = (
+    "floor",
+    "what no broker can beat here: a bare durable write of one block (O_DIRECT, O_DSYNC), and a bare round trip over loopback",
+);
+
 pub fn heads() -> Vec<&'static str> {
-    let mut heads = vec!["mode", "conns x in flight", "msg/s"];
-    heads.extend(QUANTILES.iter().map(|(name, _)| *name));
-    heads.extend([
-        "max us",
-        "broker us/msg",
-        "load us/msg",
-        "bytes/msg",
-        "flushes/msg",
-        "errors",
-    ]);
-    heads
+    COLUMNS.iter().map(|(head, _)| *head).collect()
 }
 
 /// A run's cells, in the order of [`heads`].
@@ -47,43 +63,42 @@ pub fn text(report: &Report) -> String {
     ));
     if let Some(floor) = &report.floor {
         text.push_str("\nfloor of this machine, same run (us)\n");
-        let mut rows = vec![floor_heads()];
-        rows.push(floor_cells(
-            "4 KiB dsync write",
-            &Percentiles::of(&floor.dsync_write_ns),
-        ));
-        rows.push(floor_cells(
-            "loopback echo 1 KiB",
-            &Percentiles::of(&floor.loopback_echo_ns),
-        ));
-        text.push_str(&aligned(&rows, 1));
+        let write = floor_cells("4 KiB dsync write", &Percentiles::of(&floor.dsync_write_ns));
+        let echo = floor_cells("loopback echo 1 KiB", &Percentiles::of(&floor.loopback_echo_ns));
+        text.push_str(&aligned(&[floor_heads(), write, echo], 1));
     }
     text.push('\n');
     let mut rows = vec![heads().into_iter().map(str::to_owned).collect::<Vec<_>>()];
     rows.extend(report.runs.iter().map(cells));
     text.push_str(&aligned(&rows, 2));
-    for run in &report.runs {
-        for (cause, count) in &run.errors {
-            text.push_str(&format!(
-                "{} {}: {} x {cause}\n",
-                run.name,
-                run.shape.label(),
-                grouped(*count)
-            ));
-        }
-        if run.unanswered > 0 {
-            text.push_str(&format!(
-                "{} {}: {} without an answer when the run ended\n",
-                run.name,
-                run.shape.label(),
-                grouped(run.unanswered)
-            ));
-        }
-    }
-    for note in &report.notes {
-        text.push_str(&format!("{note}\n"));
+    let warnings = report.warnings.iter().map(|text| format!("warning: {text}"));
+    let lines = report.load.iter().chain(&report.notes).cloned();
+    for line in failures(report)
+        .into_iter()
+        .chain(lines)
+        .chain(warnings)
+        .chain(report.interrupted.clone())
+    {
+        text.push_str(&line);
+        text.push('\n');
     }
     text
+}
+
+/// What went wrong in the runs, a line for each cause.
+pub fn failures(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for run in &report.runs {
+        let of_run = format!("{} {}", run.name, run.shape.label());
+        for (cause, count) in &run.errors {
+            lines.push(format!("{of_run}: {} x {cause}", grouped(*count)));
+        }
+        if run.unanswered > 0 {
+            let count = grouped(run.unanswered);
+            lines.push(format!("{of_run}: {count} not answered when the run ended"));
+        }
+    }
+    lines
 }
 
 pub fn floor_heads() -> Vec<String> {
@@ -181,7 +196,10 @@ mod tests {
             machine: Machine::default(),
             floor: None,
             runs: vec![example("sync", SHAPE, 100), failed],
+            load: Vec::new(),
             notes: vec!["a note".to_owned()],
+            warnings: vec!["one round".to_owned()],
+            interrupted: Some("interrupted after 1 of 3 turns".to_owned()),
         };
         let text = text(&report);
         let row = text.lines().find(|line| line.starts_with("sync")).unwrap();
@@ -189,8 +207,8 @@ mod tests {
         assert_eq!(cells[4], "5,000");
         assert!(text.contains("16 x 1"));
         assert!(text.contains("1,234 x 2 SYSTEM_BUSY"));
-        assert!(text.contains("5 without an answer"));
-        assert!(text.ends_with("a note\n"));
+        assert!(text.contains("5 not answered"));
+        assert!(text.ends_with("a note\nwarning: one round\ninterrupted after 1 of 3 turns\n"));
         assert_eq!(heads().len(), super::cells(&report.runs[0]).len());
     }
 }

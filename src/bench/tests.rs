@@ -31,6 +31,7 @@ fn plan(fake: &Fake, drive: Drive) -> DrivePlan {
         load_core: None,
         broker_pid: Some(std::process::id()),
         device_dir: None,
+        interrupt: Interrupt::default(),
         command: "test".to_owned(),
     }
 }
@@ -162,9 +163,58 @@ fn a_broker_that_is_not_there_is_said_so() {
     nowhere.namesrv = "127.0.0.1:1".to_owned();
     let error = drive::run(&nowhere, &Output::default()).unwrap_err();
     assert!(
-        error.to_string().contains("cannot connect to 127.0.0.1:1"),
+        error.to_string().contains("cannot connect to the name server 127.0.0.1:1"),
         "{error}"
     );
+}
+
+#[test]
+fn an_interrupted_run_reports_what_it_has_measured() {
+    let fake = Fake::start(Behaviour::default());
+    for rate in [0, 1000] {
+        let mut plan = plan(&fake, Drive::Send);
+        plan.shape.rate = rate;
+        plan.duration = Duration::from_secs(3600);
+        let interrupt = plan.interrupt.clone();
+        let fake = &fake;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // Well within the window.
+                let sent = fake.sends();
+                while fake.sends() < sent + 300 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                interrupt.set(2);
+            });
+            let report = drive::run(&plan, &Output::default()).unwrap();
+            assert!(report.has_succeeded());
+            let said = report.interrupted.unwrap();
+            assert!(said.starts_with("interrupted after ") && said.ends_with(" of 3600 s"), "{said}");
+        });
+    }
+}
+
+#[test]
+fn an_interrupted_comparison_leaves_no_store() {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let plan = ComparisonPlan {
+        shapes: comparison::default_shapes(64, 0),
+        rounds: 1,
+        warm_up: Duration::ZERO,
+        duration: Duration::from_millis(50),
+        floor_duration: Duration::from_millis(20),
+        queues: 1,
+        codec: Codec::Json,
+        dir: dir.path().to_owned(),
+        broker_core: 0,
+        load_core: 0,
+        interrupt: Interrupt::default(),
+        command: String::new(),
+    };
+    plan.interrupt.set(15);
+    let ended = comparison::run(&plan, &Starter::default(), &Output::default());
+    assert!(matches!(ended, Err(BenchError::Interrupted)));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 /// Fake brokers instead of embedded ones.
@@ -236,6 +286,7 @@ fn modes_take_turns_and_the_report_holds_both() {
         dir: dir.path().to_owned(),
         broker_core: 0,
         load_core: 0,
+        interrupt: Interrupt::default(),
         command: "ringmq bench flush".to_owned(),
     };
     let starter = Starter::default();
@@ -244,6 +295,7 @@ fn modes_take_turns_and_the_report_holds_both() {
         &starter,
         &Output {
             dir: Some(out.clone()),
+            json: false,
         },
     )
     .unwrap();
@@ -264,6 +316,7 @@ fn modes_take_turns_and_the_report_holds_both() {
         assert!(run.bytes_written_per_message().is_some() && run.flushes_per_message().is_some());
     }
     assert!(report.floor.is_some() && report.notes.len() == 2);
+    assert!(report.runs.iter().all(|run| run.range().is_some()));
 
     let files: Vec<String> = std::fs::read_dir(&out)
         .unwrap()

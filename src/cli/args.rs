@@ -10,15 +10,16 @@ use crate::config::{Addresses, Cores, Flags, Flush, Reachable, Rule};
 
 /// Start a broker on every core, with the name server built in.
 ///
-/// RocketMQ clients reach it through the name server at port 9876. Without any flag it keeps its messages in ~/store and
-/// uses every core that it may run on.
+/// RocketMQ clients reach it through the name server at port 9876. Without any flag the store is ~/store and every core that the
+/// process may run on has a broker. SIGTERM, SIGINT and SIGHUP stop it cleanly; the exit code is 0 if the store was closed cleanly.
 #[derive(Args, Clone, Debug, Default)]
+#[command(after_help = BROKER_EXAMPLES)]
 pub struct BrokerArgs {
-    /// A broker.conf with RocketMQ's property names; flags win over it
+    /// A broker.conf with RocketMQ's property names; flags take precedence over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Directory of the store [default: ~/store]
+    /// Directory of the store; each core takes 1 GiB there for its first log file [default: ~/store]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
 
@@ -26,7 +27,7 @@ pub struct BrokerArgs {
     #[arg(long, value_enum)]
     pub flush: Option<FlushArg>,
 
-    /// Cores to run on, such as 0,1 or 0-3: one broker each, with a port and a brokerName of its own [default: all]
+    /// Cores to run on, such as 0,1 or 0-3: one broker each, with its own port and brokerName [default: all]
     #[arg(long, value_name = "LIST", value_parser = cores)]
     pub cores: Option<CoreList>,
 
@@ -34,7 +35,7 @@ pub struct BrokerArgs {
     #[arg(long, value_parser = clap::value_parser!(u16).range(3..))]
     pub port: Option<u16>,
 
-    /// Address that clients are told to connect to [default: that of the interface with the default route]
+    /// Address that clients connect to [default: that of the interface with the default route]
     #[arg(long, value_name = "IP", value_parser = |text: &str| Reachable.read(text))]
     pub advertise: Option<IpAddr>,
 
@@ -46,19 +47,32 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "HOST:PORT;...", value_parser = namesrv)]
     pub namesrv: Option<NamesrvList>,
 
-    /// Open a damaged log without what cannot be read of it; first see what that is: ringmq store verify
+    /// Start although the log is damaged; messages that cannot be read are lost. Run `ringmq store verify` first
     #[arg(long)]
     pub skip_damaged: bool,
 
     /// Answer GET /live and GET /ready over HTTP at this port [default: off]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub health_port: Option<u16>,
+
+    /// Print one line of JSON instead of the banner when everything serves
+    #[arg(long)]
+    pub json: bool,
 }
+
+const BROKER_EXAMPLES: &str = "\
+Examples:
+  ringmq broker
+  ringmq broker --store /data/store --flush sync --cores 0-3
+  ringmq broker --config broker.conf --health-port 8080
+  ringmq broker --namesrv 10.0.0.1:9876 --port 10911 --json";
 
 /// Start a name server alone.
 ///
-/// Brokers register with it (ringmq broker --namesrv, or RocketMQ's own), and clients ask it for routes.
+/// Brokers register with it (ringmq broker --namesrv, or RocketMQ's own), and clients ask it for routes. Its settings are kept in
+/// ~/namesrv, as RocketMQ's are.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  ringmq namesrv --port 9876 --bind 10.0.0.1")]
 pub struct NamesrvArgs {
     /// Port to listen on
     #[arg(long, default_value_t = 9876, value_parser = clap::value_parser!(u16).range(1..))]
@@ -78,9 +92,11 @@ pub struct NamesrvArgs {
 ///
 /// The message is BODY, or all of stdin without one, or with --json-lines one message for each line, such as
 /// {"body":"text","tag":"created","keys":["order-7"],"properties":{"region":"north"},"delay":"30s","orderBy":"order-7"}
-/// where only "body" (or "bodyBase64") is needed; what `ringmq consume --json` prints can be sent again as it is.
-/// Exits with 0 if everything was sent and with 1 if anything was not.
+/// where only "body" (or "bodyBase64") is required; what `ringmq consume --json` prints can be sent again as it is.
+/// The exit code is 0 if everything was sent, 1 if anything was not, and 130 after Ctrl-C. Sends in flight are always waited for and
+/// reported.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = SEND_EXAMPLES)]
 pub struct SendArgs {
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -89,22 +105,22 @@ pub struct SendArgs {
     #[arg(long, required_unless_present = "json_lines")]
     pub topic: Option<String>,
 
-    /// Text of the message; without it, or as -, what stdin has up to its end
+    /// Text of the message; if absent or -, all of stdin
     pub body: Option<String>,
 
-    /// A message for each line of this file, or of stdin as -
+    /// Send one message for each line of this file, or of stdin for -
     #[arg(long, value_name = "FILE", conflicts_with_all = ["body", "count"])]
     pub json_lines: Option<PathBuf>,
 
-    /// What consumers select by
+    /// Tag of the message, which consumers can select by
     #[arg(long)]
     pub tag: Option<String>,
 
-    /// What the message can be looked up by; may be repeated
+    /// Key that the message can be looked up by; may be repeated
     #[arg(long = "key", value_name = "KEY")]
     pub keys: Vec<String>,
 
-    /// A property for consumers and SQL filters; may be repeated
+    /// Property of the message, for consumers and SQL filters; may be repeated
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
     pub properties: Vec<(String, String)>,
 
@@ -112,48 +128,57 @@ pub struct SendArgs {
     #[arg(long, value_name = "LEVEL|DURATION", value_parser = delay, conflicts_with = "oneway")]
     pub delay: Option<Delay>,
 
-    /// Messages with the same key go to one queue, one after the other
+    /// Send messages with the same key to one queue, in order
     #[arg(long, value_name = "KEY", conflicts_with = "oneway")]
     pub order_by: Option<String>,
 
-    /// Send the message so many times
+    /// Number of copies to send
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
 
-    /// Messages per second at most
+    /// Most messages per second
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
 
-    /// Messages under way at the same time
+    /// Most messages in flight at the same time
     #[arg(long, value_name = "MESSAGES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub in_flight: u32,
 
-    /// Do not wait for the broker's word
+    /// Do not wait for the broker's acknowledgement
     #[arg(long)]
     pub oneway: bool,
 
-    /// For a message with all its tries
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    /// Time limit of a message, with all its tries
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     pub timeout: Duration,
 
     /// Producer group
     #[arg(long, default_value = "ringmq-send")]
     pub group: String,
 
-    /// Print where each message is, as a line of JSON
+    /// Print where each message is stored, as a line of JSON
     #[arg(long)]
     pub json: bool,
 }
 
+const SEND_EXAMPLES: &str = "\
+Examples:
+  ringmq send --topic Orders 'a text' --tag created --key order-7
+  ringmq send --topic Orders --delay 30s < body.bin
+  ringmq send --topic Orders --count 1000 --rate 100 x
+  ringmq consume --topic Orders --group copy --json | ringmq send --json-lines - --namesrv 10.0.0.2:9876";
+
 /// Consume a topic of any RocketMQ-compatible cluster and print its messages.
 ///
-/// As a member of the group: its offsets move on, and others of the group share the queues. A message that was printed is consumed.
-/// Ends at Ctrl-C, after --count messages, or when nothing has come for --idle, and saves the offsets then.
+/// It consumes as a member of the group: the group's offsets move on, and other members share the queues. A message that was printed
+/// is consumed. It ends after Ctrl-C, after --count messages, or when no message has arrived for --idle, and saves the offsets then.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = CONSUME_EXAMPLES)]
 pub struct ConsumeArgs {
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
+    /// Topic to consume
     #[arg(long)]
     pub topic: String,
 
@@ -165,39 +190,46 @@ pub struct ConsumeArgs {
     #[arg(long, value_name = "TAGS")]
     pub tag: Option<String>,
 
-    /// Only messages whose properties satisfy this SQL92 expression, such as "amount > 10" (enablePropertyFilter)
+    /// Only messages whose properties satisfy this SQL92 expression, such as "amount > 10"; the broker needs enablePropertyFilter=true
     #[arg(long, value_name = "EXPRESSION", conflicts_with = "tag")]
     pub sql: Option<String>,
 
-    /// Get all messages, whatever others of the group get
+    /// Get all messages, independent of other members of the group
     #[arg(long, conflicts_with = "orderly")]
     pub broadcast: bool,
 
-    /// Lock the queues: each one's messages in their order
+    /// Lock the queues, and print the messages of each in order
     #[arg(long)]
     pub orderly: bool,
 
-    /// Where to begin in a queue of which the group has no offset yet: first, last, or a time such as 2026-11-21T10:00:00Z
+    /// Where to begin in a queue without an offset of the group: first, last, or a time such as 2026-11-21T10:00:00Z
     /// or in ms since 1970
     #[arg(long, value_name = "first|last|TIME", default_value = "last", value_parser = from)]
     pub from: From,
 
-    /// End after so many messages
+    /// Number of messages to print
     #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// End when nothing has come for so long
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// End when no message has arrived for this long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub idle: Option<Duration>,
 
-    /// Print each message as a line of JSON with all that is known of it
+    /// Print each message as a line of JSON, with its ids, offsets and properties
     #[arg(long)]
     pub json: bool,
 
-    /// Name of this consumer: one that broadcasts goes on under it where it stopped
+    /// Name of this consumer; a broadcasting one finds its offsets under it again
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
 }
+
+const CONSUME_EXAMPLES: &str = "\
+Examples:
+  ringmq consume --topic Orders --group audit
+  ringmq consume --topic Orders --group audit --from first --idle 2s --json
+  ringmq consume --topic Orders --group audit --tag 'created || paid' --count 10
+  ringmq consume --topic Orders --group audit --sql 'amount > 10'";
 
 #[derive(Args, Clone, Debug)]
 pub struct ClusterArgs {
@@ -274,16 +306,27 @@ fn property(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Levels of RocketMQ's table of delays (`messageDelayLevel`).
+const LEVELS: std::ops::RangeInclusive<u32> = 1..=18;
+
 pub fn delay(text: &str) -> Result<Delay, String> {
-    if let Ok(level) = text.parse() {
-        return match level {
-            0 => Err("levels begin at 1; for a time give its unit, such as 30s".to_owned()),
-            level => Ok(Delay::Level(level)),
-        };
+    match text.parse() {
+        Ok(level) => delay_level(level),
+        Err(_) => humantime::parse_duration(text)
+            .map(Delay::For)
+            .map_err(|_| "a level from 1 to 18, or a time such as 30s, 5m or 2h".to_owned()),
     }
-    humantime::parse_duration(text)
-        .map(Delay::For)
-        .map_err(|error| error.to_string())
+}
+
+pub fn delay_level(level: u32) -> Result<Delay, String> {
+    match LEVELS.contains(&level) {
+        true => Ok(Delay::Level(level)),
+        false => Err("levels go from 1 to 18; for a time give its unit, such as 30s".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "a time such as 500ms, 30s or 2h".to_owned())
 }
 
 fn from(text: &str) -> Result<From, String> {
@@ -362,7 +405,9 @@ mod tests {
             "--topic T --property x",
             "--topic T --property =x",
             "--topic T --delay 0",
+            "--topic T --delay 19",
             "--topic T --delay soon",
+            "--topic T --timeout 3",
             "--topic T --count 0",
             "--topic T --rate 0",
             "--topic T --oneway --order-by k",

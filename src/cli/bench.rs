@@ -1,18 +1,26 @@
 //! `ringmq bench flush|send|consume|e2e`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::signals;
+use super::usage::no_such_core;
 use crate::bench::comparison::{self, ComparisonPlan};
 use crate::bench::drive::{self, Drive, DrivePlan};
-use crate::bench::{BenchError, Output, Shape, StartBroker};
+use crate::bench::{BenchError, Interrupt, Output, Report, Shape, StartBroker};
+use crate::config::Surroundings;
 use crate::wire::Codec;
 
 /// Long enough for a p99 of the device, short beside the runs.
 const FLOOR_DURATION: Duration = Duration::from_millis(600);
+/// No broker takes a larger message (`maxMessageSize` is 4 MiB by default).
+const MAX_SIZE_BYTES: u64 = 1 << 30;
 
+/// Measure a broker under load, and this machine's disk and network beside it.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -24,20 +32,20 @@ enum What {
     /// Compare sync flush with async flush on this machine's disk, with brokers in this process
     Flush(FlushArgs),
     /// Send to any RocketMQ-compatible broker
-    Send(DriveArgs),
+    Send(SendArgs),
     /// Read a topic from its start, again and again
     Consume(ConsumeArgs),
     /// Send and consume at once: latency until a consumer has the message
-    E2e(DriveArgs),
+    E2e(E2eArgs),
 }
 
 #[derive(Args, Debug)]
 struct Common {
     /// Bytes of a message's body
-    #[arg(long, default_value_t = 1024, value_name = "BYTES")]
-    size: usize,
+    #[arg(long, default_value_t = 1024, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=MAX_SIZE_BYTES))]
+    size: u64,
     /// Measured seconds of a run
-    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = some_seconds)]
     duration: Duration,
     /// Seconds of load before the measurement
     #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
@@ -51,9 +59,16 @@ struct Common {
     /// Directory for results.json, index.html and .hgrm files
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print the report as JSON instead of a table
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ringmq bench flush
+  ringmq bench flush --store /data --rounds 3 --out report")]
 struct FlushArgs {
     #[command(flatten)]
     common: Common,
@@ -66,12 +81,31 @@ struct FlushArgs {
     /// Queues of the topic
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     queues: u32,
-    /// Core of the broker
-    #[arg(long, default_value_t = 0)]
-    broker_core: usize,
-    /// Directory on the disk to measure; temporary stores are made below it [default: the system's for temporary files]
-    #[arg(long, value_name = "DIR")]
+    /// Core of the broker [default: the first one]
+    #[arg(long)]
+    broker_core: Option<usize>,
+    /// Existing directory on the disk to measure; temporary stores are made below it [default: the system's for temporary files]
+    #[arg(long, value_name = "DIR", value_parser = directory)]
     store: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ringmq bench send --connections 64 --in-flight 4
+  ringmq bench send --rate 20000 --duration 30 --json")]
+struct SendArgs {
+    #[command(flatten)]
+    drive: DriveArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  ringmq bench e2e --rate 1000 --connections 4")]
+struct E2eArgs {
+    #[command(flatten)]
+    drive: DriveArgs,
 }
 
 #[derive(Args, Debug)]
@@ -81,6 +115,7 @@ struct DriveArgs {
     /// Name server, or several: host:port;host:port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9876")]
     namesrv: String,
+    /// Connections to the brokers of the topic
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     connections: usize,
     /// Requests in flight on each connection (closed loop)
@@ -89,6 +124,7 @@ struct DriveArgs {
     /// Messages per second in all (open loop); 0 is a closed loop
     #[arg(long, default_value_t = 0)]
     rate: u64,
+    /// Topic; it is made if it does not exist
     #[arg(long, default_value = "ringmq-bench")]
     topic: String,
     /// Number of topics; more than one are called TOPIC-0, TOPIC-1, ...
@@ -104,11 +140,14 @@ struct DriveArgs {
     #[arg(long, value_name = "PID")]
     broker_pid: Option<u32>,
     /// A directory on the broker's disk on this machine, to count what the device writes
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = directory)]
     disk: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  ringmq bench consume --fill 100000 --connections 8")]
 struct ConsumeArgs {
     #[command(flatten)]
     drive: DriveArgs,
@@ -123,18 +162,46 @@ enum HeaderCodec {
     Rocketmq,
 }
 
-pub fn run(args: BenchArgs, starter: &dyn StartBroker) -> Result<(), BenchError> {
-    match args.what {
-        What::Flush(args) => flush(args, starter),
-        What::Send(args) => load(args, Drive::Send),
-        What::Consume(args) => load(args.drive, Drive::Consume { fill: args.fill }),
-        What::E2e(args) => load(args, Drive::EndToEnd),
+pub fn run(args: BenchArgs, starter: &dyn StartBroker) -> Result<ExitCode> {
+    let interrupt = Interrupt::default();
+    let at_signal = interrupt.clone();
+    signals::on_stop(move |signal| at_signal.set(signal))?;
+    let ran = match args.what {
+        What::Flush(args) => flush(args, starter, interrupt.clone())?,
+        What::Send(args) => load(args.drive, Drive::Send, interrupt.clone())?,
+        What::Consume(args) => {
+            let drive = Drive::Consume { fill: args.fill };
+            load(args.drive, drive, interrupt.clone())?
+        }
+        What::E2e(args) => load(args.drive, Drive::EndToEnd, interrupt.clone())?,
+    };
+    let signal = interrupt.signal();
+    match (ran, signal) {
+        (Err(BenchError::Interrupted), _) => eprintln!("ringmq: {}", BenchError::Interrupted),
+        (Err(error), _) => return Err(explained(error)),
+        (Ok(report), None) if !report.has_succeeded() => {
+            bail!("no message was acknowledged in at least one run; the causes stand below the table")
+        }
+        (Ok(_), _) => {}
+    }
+    Ok(signal.map_or(ExitCode::SUCCESS, |signal| {
+        ExitCode::from(signals::exit_code(signal))
+    }))
+}
+
+fn explained(error: BenchError) -> anyhow::Error {
+    match error {
+        BenchError::Client(error) => super::explained(error),
+        error => error.into(),
     }
 }
 
-fn flush(args: FlushArgs, starter: &dyn StartBroker) -> Result<(), BenchError> {
+type Ran = Result<Report, BenchError>;
+
+fn flush(args: FlushArgs, starter: &dyn StartBroker, interrupt: Interrupt) -> Result<Ran> {
+    let cores = Surroundings::observe().cores;
     let plan = ComparisonPlan {
-        shapes: comparison::default_shapes(args.common.size, args.rate),
+        shapes: comparison::default_shapes(args.common.size as usize, args.rate),
         rounds: args.rounds,
         warm_up: args.common.warm_up,
         duration: args.common.duration,
@@ -142,21 +209,20 @@ fn flush(args: FlushArgs, starter: &dyn StartBroker) -> Result<(), BenchError> {
         queues: args.queues,
         codec: args.common.codec.into(),
         dir: args.store.unwrap_or_else(std::env::temp_dir),
-        broker_core: args.broker_core,
-        load_core: args.common.core.unwrap_or_else(last_core),
+        broker_core: core("--broker-core", args.broker_core, cores.first(), &cores)?,
+        load_core: core("--core", args.common.core, cores.last(), &cores)?,
+        interrupt,
         command: command(),
     };
-    comparison::run(
-        &plan,
-        starter,
-        &Output {
-            dir: args.common.out,
-        },
-    )?;
-    Ok(())
+    let output = Output {
+        dir: args.common.out,
+        json: args.common.json,
+    };
+    Ok(comparison::run(&plan, starter, &output))
 }
 
-fn load(args: DriveArgs, drive: Drive) -> Result<(), BenchError> {
+fn load(args: DriveArgs, drive: Drive, interrupt: Interrupt) -> Result<Ran> {
+    let cores = Surroundings::observe().cores;
     let plan = DrivePlan {
         drive,
         namesrv: args.namesrv,
@@ -168,23 +234,36 @@ fn load(args: DriveArgs, drive: Drive) -> Result<(), BenchError> {
         shape: Shape {
             connections: args.connections,
             in_flight: args.in_flight,
-            size_bytes: args.common.size,
+            size_bytes: args.common.size as usize,
             rate: args.rate,
         },
         warm_up: args.common.warm_up,
         duration: args.common.duration,
-        load_core: Some(args.common.core.unwrap_or_else(last_core)),
+        load_core: Some(core("--core", args.common.core, cores.last(), &cores)?),
         broker_pid: args.broker_pid,
         device_dir: args.disk,
+        interrupt,
         command: command(),
     };
-    drive::run(
-        &plan,
-        &Output {
-            dir: args.common.out,
-        },
-    )?;
-    Ok(())
+    let output = Output {
+        dir: args.common.out,
+        json: args.common.json,
+    };
+    Ok(drive::run(&plan, &output))
+}
+
+/// The core that was asked for, or else `usual`.
+fn core(
+    flag: &str,
+    wanted: Option<usize>,
+    usual: Option<&usize>,
+    available: &[usize],
+) -> Result<usize> {
+    match wanted {
+        Some(core) if available.contains(&core) => Ok(core),
+        Some(core) => Err(no_such_core(flag, core, available)),
+        None => Ok(usual.copied().unwrap_or(0)),
+    }
 }
 
 impl From<HeaderCodec> for Codec {
@@ -194,10 +273,6 @@ impl From<HeaderCodec> for Codec {
             HeaderCodec::Rocketmq => Self::Rocketmq,
         }
     }
-}
-
-fn last_core() -> usize {
-    std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1)
 }
 
 /// The command line as given, for the report.
@@ -211,6 +286,20 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| format!("got {text}, expected seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("got 0, expected more than no time".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    match PathBuf::from(text) {
+        dir if dir.is_dir() => Ok(dir),
+        _ => Err("it is no directory".to_owned()),
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -251,11 +340,23 @@ mod tests {
             "bench send --connections 0",
             "bench flush --rounds 0",
             "bench send --duration -1",
+            "bench send --duration 0",
+            "bench send --size 0",
+            "bench flush --store /no/such/directory",
         ] {
             assert!(
                 Line::try_parse_from(line.split_whitespace()).is_err(),
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn a_core_that_is_not_there_is_wrong_usage() {
+        assert_eq!(core("--core", None, Some(&5), &[3, 5]).unwrap(), 5);
+        assert_eq!(core("--core", Some(3), Some(&5), &[3, 5]).unwrap(), 3);
+        let error = core("--core", Some(7), Some(&5), &[3, 5]).unwrap_err();
+        assert!(error.is::<super::super::usage::UsageError>());
+        assert_eq!(error.to_string(), "--core 7: no such core; this process may use 3,5");
     }
 }

@@ -1,14 +1,22 @@
 //! `ringmq broker`
 
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
+
 use anyhow::Result;
+use serde_json::json;
 use tracing::{info, warn};
 
 use super::args::BrokerArgs;
-use super::process::{Process, signals};
-use crate::config::{Config, Level, Surroundings};
+use super::process::{Event, Process};
+use super::usage::no_such_core;
+use super::{memory, signals};
+use crate::config::{Config, Flush, Level, Surroundings};
 use crate::ring;
 
 pub fn run(args: BrokerArgs) -> Result<()> {
+    check_cores(&args)?;
+    let as_json = args.json;
     let (config, notes) = Config::load(&args.into(), &Surroundings::observe())?;
     for note in notes {
         match note.level {
@@ -16,36 +24,111 @@ pub fn run(args: BrokerArgs) -> Result<()> {
             Level::Warning => warn!("{}", note.text),
         }
     }
+    if config.store_dir.is_relative()
+        && let Ok(dir) = std::path::absolute(&config.store_dir)
+    {
+        warn!("the store is {}, relative to the working directory", dir.display());
+    }
+    if let Some(text) = memory::warning(&config) {
+        warn!("{text}");
+    }
     ring::probe()?;
-    let signals = signals()?;
+    let started: Arc<OnceLock<Sender<Event>>> = Arc::default();
+    let to_process = Arc::clone(&started);
+    signals::on_stop(move |signal| match to_process.get() {
+        // Nobody receives it once the process is stopping.
+        Some(events) => drop(events.send(Event::Signal)),
+        None => {
+            eprintln!("ringmq: stopped while starting; the next start recovers the store");
+            std::process::exit(signals::exit_code(signal).into());
+        }
+    })?;
     let process = Process::start(&config)?;
-    print_banner(&config, &process);
-    process.run_until(signals)
+    // It is set here only.
+    let _ = started.set(process.to_events());
+    match as_json {
+        true => println!("{}", ready_line(&config, &process)),
+        false => print_banner(&config, &process),
+    }
+    warn_unregistered(&config, &process);
+    process.run()
 }
 
-/// What was started, and what the kernel granted; its last line tells scripts that everything serves.
-fn print_banner(config: &Config, process: &Process) {
-    println!("ringmq {}", env!("CARGO_PKG_VERSION"));
-    println!("  cluster     {}", config.cluster_name);
-    match process.namesrv {
-        Some(addr) => println!("  name server {addr} (built in)"),
-        None => println!("  name server {}", config.namesrv.join(";")),
+fn check_cores(args: &BrokerArgs) -> Result<()> {
+    let available = Surroundings::observe().cores;
+    let wanted = args.cores.iter().flat_map(|list| &list.0);
+    for core in wanted {
+        if !available.contains(core) {
+            return Err(no_such_core("--cores", *core, &available));
+        }
     }
+    Ok(())
+}
+
+/// For scripts: one line, printed when every shard serves.
+fn ready_line(config: &Config, process: &Process) -> serde_json::Value {
+    let brokers: Vec<_> = process
+        .shards
+        .iter()
+        .map(|shard| {
+            json!({
+                "name": shard.broker_name,
+                "address": shard.addr.to_string(),
+                "core": shard.core,
+                "store": shard.store_dir,
+            })
+        })
+        .collect();
+    let namesrv = match process.namesrv {
+        Some(addr) => vec![addr.to_string()],
+        None => config.namesrv.clone(),
+    };
+    json!({
+        "event": "ready",
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "cluster": config.cluster_name,
+        "nameServers": namesrv,
+        "flush": match config.flush {
+            Flush::Sync => "sync",
+            Flush::Async => "async",
+        },
+        "brokers": brokers,
+    })
+}
+
+/// What was started, and what the kernel granted; the last line tells scripts that every shard serves.
+fn print_banner(config: &Config, process: &Process) {
+    let namesrv = match process.namesrv {
+        Some(addr) => format!("{addr} (built in)"),
+        None => config.namesrv.join(";"),
+    };
+    println!(
+        "ringmq {}, cluster {}, name server {namesrv}",
+        env!("CARGO_PKG_VERSION"),
+        config.cluster_name
+    );
+    println!("  flush {}", flush_text(config));
     for shard in &process.shards {
         let started = &shard.started;
         println!(
-            "  broker      {} at {} on core {}",
-            shard.broker_name, shard.addr, shard.core
+            "  broker {} at {} on core {}, store {}",
+            shard.broker_name,
+            shard.addr,
+            shard.core,
+            shard.store_dir.display()
         );
-        println!("    store     {}", shard.store_dir.display());
-        println!("    flush     {}", flush_text(config));
         println!(
-            "    queues    {} MiB of {}",
+            "    queues {} MiB of {}; kernel {}",
             config.consume_queue_memory_bytes >> 20,
-            started.ready.figures.pages
+            started.ready.figures.pages,
+            started.facilities
         );
-        println!("    kernel    {}", started.facilities);
     }
+    println!("ready");
+}
+
+fn warn_unregistered(config: &Config, process: &Process) {
     let missing: Vec<_> = process
         .shards
         .iter()
@@ -58,11 +141,9 @@ fn print_banner(config: &Config, process: &Process) {
             missing.join(", ")
         );
     }
-    println!("ready");
 }
 
 fn flush_text(config: &Config) -> String {
-    use crate::config::Flush;
     match config.flush {
         Flush::Sync => {
             "sync: a send is acknowledged once it is on the device, its cache flushed".into()

@@ -6,40 +6,34 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{ConsumeArgs, From};
-use super::json_lines;
-use super::process::signals;
+use super::{explained, json_lines, signals};
 use crate::client::{
-    Client, ClientConfig, ConsumeFrom, MessageModel, PushConfig, Received, Subscription, Verdict,
+    Client, ClientConfig, ClientError, ConsumeFrom, MessageModel, PullConfig, PushConfig, Received,
+    Subscription, Verdict,
 };
 
-/// What the main thread hears of.
 enum Event {
     Consumed,
     /// The last one that was wanted.
     Enough,
-    /// Nobody reads what is printed.
+    /// What is printed cannot be written.
     Unwritable(io::Error),
     Signal,
 }
 
 pub fn run(args: ConsumeArgs) -> Result<()> {
     let (to_main, events) = channel();
-    let mut signals = signals()?;
     let at_signal = to_main.clone();
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            if signals.forever().next().is_some() {
-                let _ = at_signal.send(Event::Signal);
-            }
-        })?;
+    signals::on_stop(move |_| {
+        // Nobody receives it once the consumer is stopping.
+        let _ = at_signal.send(Event::Signal);
+    })?;
     let client = Client::start(ClientConfig {
         instance_name: args.instance.clone(),
         ..ClientConfig::new(args.cluster.namesrv.0.join(";"))
@@ -51,7 +45,11 @@ pub fn run(args: ConsumeArgs) -> Result<()> {
         .push_consumer(push_config(&args, scratch.as_ref()), move |messages| {
             printer.consume(messages)
         })
-        .wait()?;
+        .wait()
+        .map_err(explained)?;
+    if !topic_exists(&client, &args)? {
+        eprintln!("ringmq: topic {} does not exist yet; waiting", args.topic);
+    }
     let ended = until_end(&events, args.idle);
     bar.finish_and_clear();
     consumer.shutdown().wait()?;
@@ -61,6 +59,15 @@ pub fn run(args: ConsumeArgs) -> Result<()> {
         let _ = fs::remove_dir_all(dir);
     }
     ended
+}
+
+fn topic_exists(client: &Client, args: &ConsumeArgs) -> Result<bool> {
+    let config = PullConfig::new(&args.group, Subscription::all(&args.topic));
+    match client.pull_consumer(config)?.queues().wait() {
+        Ok(_) => Ok(true),
+        Err(ClientError::NoQueue { .. }) => Ok(false),
+        Err(error) => Err(explained(error)),
+    }
 }
 
 fn until_end(events: &Receiver<Event>, idle: Option<Duration>) -> Result<()> {
@@ -82,13 +89,13 @@ fn until_end(events: &Receiver<Event>, idle: Option<Duration>) -> Result<()> {
     }
 }
 
-/// The listener: a message that could not be printed stays the group's.
+/// The listener. A message that could not be printed is not consumed.
 struct Printer {
     json: bool,
     wanted: u64,
     printed: AtomicU64,
-    /// One line after the other, also from several threads.
-    turn: Mutex<()>,
+    /// Held while printing, so that lines of several threads do not mix.
+    output: Mutex<()>,
     to_main: Sender<Event>,
     bar: ProgressBar,
 }
@@ -99,14 +106,14 @@ impl Printer {
             json: args.json,
             wanted: args.count.unwrap_or(u64::MAX),
             printed: AtomicU64::new(0),
-            turn: Mutex::new(()),
+            output: Mutex::new(()),
             to_main,
             bar: bar(args),
         }
     }
 
     fn consume(&self, messages: &[Arc<Received>]) -> Verdict {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         for message in messages {
             if self.printed.load(Ordering::Relaxed) >= self.wanted {
                 return Verdict::Leave;
@@ -137,7 +144,7 @@ impl Printer {
     }
 
     fn tell(&self, event: Event) {
-        // The main thread may have heard enough.
+        // Nobody receives it once the consumer is stopping.
         let _ = self.to_main.send(event);
     }
 }
@@ -160,20 +167,20 @@ fn push_config(args: &ConsumeArgs, scratch: Option<&PathBuf>) -> PushConfig {
             From::Last => ConsumeFrom::Last,
             From::Time(time) => ConsumeFrom::Time(time),
         },
-        // Lines are printed one after the other anyway.
+        // Lines are printed one at a time anyway.
         consume_threads: 1,
         offsets_dir: scratch.unwrap_or(&config.offsets_dir).clone(),
         ..config
     }
 }
 
-/// Offsets of a broadcast consumer without a name are of no use to anybody afterwards.
+/// A broadcast consumer without a name cannot find its offsets again.
 fn scratch_dir(args: &ConsumeArgs) -> Option<PathBuf> {
     let name = format!("ringmq-consume-{}", std::process::id());
     (args.broadcast && args.instance.is_none()).then(|| std::env::temp_dir().join(name))
 }
 
-/// On stderr, if that is a terminal; where the messages themselves are seen no other sign of progress is needed.
+/// On stderr, if that is a terminal and stdout is not: messages on the terminal are progress enough.
 fn bar(args: &ConsumeArgs) -> ProgressBar {
     if io::stdout().is_terminal() {
         return ProgressBar::hidden();
@@ -181,11 +188,11 @@ fn bar(args: &ConsumeArgs) -> ProgressBar {
     let (bar, template) = match args.count {
         Some(count) => (
             ProgressBar::new(count),
-            "{bar:32} {pos}/{len}  {per_sec}  {eta} left",
+            "{bar:32} {pos}/{len}  {per_sec:1}  {eta} left",
         ),
         None => (
             ProgressBar::new_spinner(),
-            "{spinner} {pos} consumed, {per_sec}",
+            "{spinner} {pos} consumed, {per_sec:1}",
         ),
     };
     match ProgressStyle::with_template(template) {

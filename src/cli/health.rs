@@ -3,10 +3,10 @@
 //!
 //! | | 200 | 503 |
 //! |---|---|---|
-//! | `GET /live` | as long as the process runs: a restart would only make it read its log again | a shard is fenced: only a restart gets it out of that |
+//! | `GET /live` | otherwise: a restart would only make it read its log again | a shard is fenced: only a restart ends that |
 //! | `GET /ready` | every shard takes messages | one is recovering, fenced, full or stopping |
 //!
-//! Both answer with the same JSON: the state of the whole, that of its worst shard, and of each shard.
+//! Both answer with the same JSON: the state of the worst shard, and that of each shard.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -25,14 +25,14 @@ use serde_json::{Value, json};
 use crate::reactor::Health;
 use crate::store::Progress;
 
-/// What the shards have said of themselves last.
+/// The last reported health of each shard.
 #[derive(Clone)]
 pub struct Board {
     shards: Arc<Mutex<Vec<(String, Health)>>>,
 }
 
 impl Board {
-    /// Shards of these names, which begin to open their stores.
+    /// Shards of these names, all of them opening.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         let opening = Health::Opening(Progress::Recovering { from: 0 });
         let shards = names.into_iter().map(|name| (name, opening.clone()));
@@ -51,7 +51,7 @@ impl Board {
     pub fn serve(&self, bind: IpAddr, port: u16) -> Result<()> {
         let addr = SocketAddr::new(bind, port);
         let listener = std::net::TcpListener::bind(addr)
-            .with_context(|| format!("cannot listen on {addr} (healthPort)"))?;
+            .with_context(|| format!("cannot listen on {addr} (--health-port, or healthPort in broker.conf)"))?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -73,7 +73,7 @@ impl Board {
             let (stream, _) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Of one connection, or for want of descriptors.
+                    // Of one connection, or because there are no descriptors.
                     tracing::warn!(%error, "the health probe cannot accept");
                     tokio::time::sleep(RETRY).await;
                     continue;
@@ -88,7 +88,7 @@ impl Board {
                 let connection = http1::Builder::new()
                     .keep_alive(false)
                     .serve_connection(TokioIo::new(stream), service_fn(answer));
-                // Who does not read his answer, or asks nothing, gets none.
+                // A client that sends or reads nothing is dropped.
                 let _ = tokio::time::timeout(PATIENCE, connection).await;
             });
         }
@@ -132,7 +132,7 @@ impl Board {
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<(String, Health)>> {
-        // Nobody panics with it, and a list is whole whatever happens.
+        // The list is whole even if a holder panics.
         self.shards
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -146,7 +146,7 @@ fn is_live(health: &Health) -> bool {
     !matches!(health, Health::Fenced(_))
 }
 
-/// What is worse comes later; of two that are opening the one that has less done.
+/// Higher is worse; of two that are opening, the one with less progress.
 fn rank(health: &Health) -> (u8, u64) {
     match health {
         Health::Serving => (0, 0),

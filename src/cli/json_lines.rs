@@ -4,17 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::args::{Delay, delay};
+use super::args::{Delay, delay, delay_level};
 use crate::client::{Message, Received, SendResult};
 
-/// What to send.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+/// What to send. A field that it does not have is refused: it may be a misspelt one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Line {
     pub topic: Option<String>,
     body: Option<String>,
@@ -25,9 +26,26 @@ pub struct Line {
     flag: i32,
     delay: Option<DelayText>,
     pub order_by: Option<String>,
+    // What `received` prints beside and a send does not use.
+    #[serde(rename = "messageId")]
+    _message_id: IgnoredAny,
+    #[serde(rename = "offsetMessageId")]
+    _offset_message_id: IgnoredAny,
+    #[serde(rename = "broker")]
+    _broker: IgnoredAny,
+    #[serde(rename = "queueId")]
+    _queue_id: IgnoredAny,
+    #[serde(rename = "queueOffset")]
+    _queue_offset: IgnoredAny,
+    #[serde(rename = "reconsumeTimes")]
+    _reconsume_times: IgnoredAny,
+    #[serde(rename = "bornTimestampMs")]
+    _born_timestamp_ms: IgnoredAny,
+    #[serde(rename = "storeTimestampMs")]
+    _store_timestamp_ms: IgnoredAny,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum DelayText {
     Level(u32),
@@ -36,7 +54,16 @@ enum DelayText {
 
 impl Line {
     pub fn parse(text: &str) -> Result<Self> {
-        Ok(serde_json::from_str(text)?)
+        serde_json::from_str(text).map_err(|error| match error.line() {
+            // Its text ends with the place, in which the line is always the first.
+            1 => {
+                let said = error.to_string();
+                let place = format!(" at line 1 column {}", error.column());
+                let said = said.strip_suffix(&place).unwrap_or(&said);
+                anyhow!("{said} (column {})", error.column())
+            }
+            _ => anyhow!(error),
+        })
     }
 
     pub fn message(self, topic: String) -> Result<Message> {
@@ -48,14 +75,13 @@ impl Line {
         let mut message = Message::new(topic, body);
         message.flag = self.flag;
         message = decorated(message, self.tag.as_deref(), &self.keys, &self.properties)?;
-        Ok(match self.delay {
-            None => message,
-            Some(DelayText::Level(level)) => delayed(message, Delay::Level(level)),
-            Some(DelayText::Text(text)) => {
-                let delay = delay(&text).map_err(|error| anyhow::anyhow!("delay: {error}"))?;
-                delayed(message, delay)
-            }
-        })
+        let delay = match self.delay {
+            None => return Ok(message),
+            Some(DelayText::Level(level)) => delay_level(level),
+            Some(DelayText::Text(text)) => delay(&text),
+        };
+        let delay = delay.map_err(|error| anyhow!("delay: {error}"))?;
+        Ok(delayed(message, delay))
     }
 }
 
@@ -202,9 +228,18 @@ mod tests {
             r#"{"body":"x","bodyBase64":"AP8="}"#,
             r#"{"bodyBase64":"?"}"#,
             r#"{"body":"x","delay":"soon"}"#,
+            r#"{"body":"x","delay":19}"#,
             r#"{"body":"x","properties":{"UNIQ_KEY":"x"}}"#,
         ] {
             assert!(message(text).is_err(), "{text}");
         }
+    }
+    #[test]
+    fn a_misspelt_field_is_refused_and_a_place_is_said_once() {
+        let error = Line::parse(r#"{"body":"x","colour":1}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown field `colour`"), "{error}");
+        assert!(!error.contains(" line "), "{error}");
+        let error = Line::parse("no").unwrap_err().to_string();
+        assert!(error.contains("(column ") && !error.contains(" line "), "{error}");
     }
 }

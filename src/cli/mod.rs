@@ -7,30 +7,54 @@ mod consume;
 mod embedded;
 mod health;
 mod json_lines;
+mod memory;
 mod namesrv;
+mod pages;
+mod preflight;
 mod process;
 mod runtime_info;
 mod send;
 mod setup;
+mod signals;
 mod store;
+mod usage;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use self::args::{BrokerArgs, ConsumeArgs, NamesrvArgs, SendArgs};
 use self::bench::BenchArgs;
+use self::pages::{CompletionsArgs, ManArgs};
 use self::store::StoreCommand;
+use self::usage::UsageError;
+use crate::client::ClientError;
 
 /// A message broker that speaks Apache RocketMQ's protocol and keeps its store, on io_uring.
 #[derive(Parser)]
-#[command(name = "ringmq", version)]
+#[command(name = "ringmq", version, after_help = ABOUT_ALL)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const ABOUT_ALL: &str = "\
+Environment:
+  RINGMQ_LOG  What is logged to stderr, such as debug or warn,ringmq::store=debug; RUST_LOG if absent
+              [default: info of broker and namesrv, warn of the others]
+  NO_COLOR    No colours, in a terminal either
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 128 + N ended by signal N.
+
+Examples:
+  ringmq broker                                start a broker with its name server
+  ringmq send --topic Orders hello             send a message
+  ringmq consume --topic Orders --group g      print messages as they arrive
+  ringmq bench flush                           measure this machine's disk and network
+  ringmq completions bash > /etc/bash_completion.d/ringmq";
 
 #[derive(Subcommand)]
 enum Command {
@@ -41,29 +65,73 @@ enum Command {
     Consume(ConsumeArgs),
     #[command(subcommand)]
     Store(StoreCommand),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 pub fn run(cli: Cli) -> Result<ExitCode> {
-    // Next to the progress and the tables of a benchmark, the news of the brokers that it starts are noise; so is next to messages
-    // how a client is doing.
+    // The log of a command that prints results has only what went wrong.
     let usual = match cli.command {
-        Command::Bench(_) | Command::Send(_) | Command::Consume(_) | Command::Store(_) => "warn",
-        _ => "warn,ringmq=info",
+        Command::Broker(_) | Command::Namesrv(_) => "warn,ringmq=info",
+        _ => "warn",
     };
-    let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    // By a thread of its own: standard error may be a file on the very disk that stands still.
+    // By a thread of its own: stderr may be a file on the very disk that stalls.
     let (stderr, _writes_the_rest) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(usual)?)
+        .with_ansi(has_colours())
         .with_writer(stderr)
         .init();
     match cli.command {
         Command::Broker(args) => broker::run(args)?,
         Command::Namesrv(args) => namesrv::run(args)?,
-        Command::Send(args) => send::run(args)?,
+        Command::Send(args) => return send::run(args),
         Command::Consume(args) => consume::run(args)?,
-        Command::Bench(args) => bench::run(args, &embedded::Embedding)?,
+        Command::Bench(args) => return bench::run(args, &embedded::Embedding),
         Command::Store(command) => return store::run(command),
+        Command::Completions(args) => pages::completions(&args),
+        Command::Man(args) => pages::man(&args)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// 2 for wrong usage, as the parser of the command line has it.
+pub fn exit_code(error: &Error) -> ExitCode {
+    match error.is::<UsageError>() {
+        true => ExitCode::from(2),
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn log_filter(usual: &str) -> Result<EnvFilter> {
+    for name in ["RINGMQ_LOG", "RUST_LOG"] {
+        let Some(text) = std::env::var(name).ok().filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        return EnvFilter::try_new(&text)
+            .map_err(|error| UsageError::new(format!("{name}={text}: {error}")).into());
+    }
+    Ok(EnvFilter::new(usual))
+}
+
+fn has_colours() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !no_color
+}
+
+/// A client's error, with what can be done about it.
+fn explained(error: ClientError) -> Error {
+    let hint = match &error {
+        ClientError::NameServer { .. } => {
+            "is it running? `ringmq broker` starts one; --namesrv names another"
+        }
+        ClientError::NoRoute { .. } => {
+            "is a broker running, and does it create topics by itself (autoCreateTopicEnable)?"
+        }
+        ClientError::Refused { remark, .. } if remark.contains("SQL92") => {
+            "set enablePropertyFilter=true in broker.conf"
+        }
+        _ => return error.into(),
+    };
+    anyhow::anyhow!("{error}; {hint}")
 }

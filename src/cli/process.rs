@@ -6,10 +6,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Result, anyhow, bail};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::health::Board;
+use super::preflight;
 use super::setup::shard_setup;
 use crate::config::Config;
 use crate::reactor::{self, Ready};
@@ -25,7 +24,7 @@ pub enum Event {
         shard: usize,
         result: Result<()>,
     },
-    /// SIGTERM or SIGINT.
+    /// A signal that stops the process.
     Signal,
 }
 
@@ -57,9 +56,10 @@ pub struct RunningShard {
 }
 
 impl Process {
-    /// Starts every shard of `config` and comes back when all of them serve.
+    /// Starts every shard of `config` and returns when all of them serve.
     pub fn start(config: &Config) -> Result<Process> {
         check_shard_count(config)?;
+        preflight::check(config)?;
         let board = Board::new((0..config.shards()).map(|shard| config.shard_name(shard)));
         if config.health_port != 0 {
             board.serve(config.bind_address, config.health_port)?;
@@ -119,16 +119,13 @@ impl Process {
         })
     }
 
-    /// Runs until a signal comes, or until a shard fails; then stops all of them.
-    pub fn run_until(self, mut signals: Signals) -> Result<()> {
-        let to_events = self.to_events.clone();
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                if signals.forever().next().is_some() {
-                    let _ = to_events.send(Event::Signal);
-                }
-            })?;
+    /// Where to report a signal to.
+    pub fn to_events(&self) -> Sender<Event> {
+        self.to_events.clone()
+    }
+
+    /// Runs until [`Event::Signal`] arrives or a shard fails; then stops all shards.
+    pub fn run(self) -> Result<()> {
         match self.events.recv()? {
             Event::Stopped { shard, result } => {
                 let failure = result
@@ -141,7 +138,7 @@ impl Process {
         }
     }
 
-    /// Stops accepting, finishes what was accepted, flushes and leaves the clean mark.
+    /// Stops accepting, finishes what was accepted, flushes and closes the stores. An error if one could not be closed cleanly.
     pub fn stop(self) -> Result<()> {
         for shard in &self.shards {
             shard.doorbell.ring();
@@ -159,11 +156,6 @@ impl Process {
         }
         Ok(())
     }
-}
-
-/// The signals that end a process; from this call on they no longer kill it.
-pub fn signals() -> Result<Signals> {
-    Ok(Signals::new([SIGTERM, SIGINT])?)
 }
 
 struct StartingShard {

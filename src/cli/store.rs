@@ -1,6 +1,8 @@
 //! `ringmq store verify` and `ringmq store inspect`: a store that no broker has open, looked at without changing anything.
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,7 +19,7 @@ use crate::store::IndexShape;
 use crate::store::verify::{Finding, Listener, LogFiles, Report, Subject, inspect, verify};
 use crate::wire::loose_json;
 
-/// Look at a store that no broker has open: ours or RocketMQ's.
+/// Look at a store that no broker has open, ringmq's or RocketMQ's.
 #[derive(Subcommand, Clone, Debug)]
 pub enum StoreCommand {
     Verify(VerifyArgs),
@@ -26,33 +28,42 @@ pub enum StoreCommand {
 
 /// Read all of a store and report what is damaged.
 ///
-/// Changes nothing, and works on a read-only mount. Exits with 0 if the store is whole, with 1 if something is damaged, and
-/// with 2 if it cannot be read.
+/// Changes nothing, and works on a read-only mount. The exit code is 0 if the store is whole, 1 if something is damaged, and 3 if it
+/// cannot be read.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  ringmq store verify ~/store
+  ringmq store verify --json --max 10 /data/store")]
 pub struct VerifyArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
-    /// Print the first so many damages; all are counted
+    /// Number of damages to print; all are counted
     #[arg(long, value_name = "DAMAGES", default_value_t = 100)]
     pub max: u64,
 }
 
 /// Print what a store has: files, queues, offsets, checkpoint, messages.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  ringmq store inspect ~/store
+  ringmq store inspect ~/store --record 231
+  ringmq store inspect ~/store --from 0 --count 3 --json")]
 pub struct InspectArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
-    /// Print the message at this log position, with all that is known of it
+    /// Print the message at this log position, with its body
     #[arg(long, value_name = "POSITION", conflicts_with = "from")]
     pub record: Option<u64>,
 
-    /// Print messages from this log position on, or from the first one behind it
+    /// Print messages from this log position on
     #[arg(long, value_name = "POSITION")]
     pub from: Option<u64>,
 
-    /// So many messages
+    /// Number of messages to print
     #[arg(long, value_name = "MESSAGES", default_value_t = 10, requires = "from")]
     pub count: u64,
 }
@@ -71,10 +82,10 @@ pub struct PlaceArgs {
     pub json: bool,
 }
 
-/// The store is damaged.
+/// Exit code: the store is damaged.
 const DAMAGED: u8 = 1;
-/// Nothing can be said of it.
-const UNREADABLE: u8 = 2;
+/// Exit code: it cannot be read. 2 is wrong usage.
+const UNREADABLE: u8 = 3;
 
 pub fn run(command: StoreCommand) -> Result<ExitCode> {
     let ran = match command {
@@ -146,7 +157,7 @@ fn print_report(dir: &Path, report: &Report) {
     }
 }
 
-/// Prints what is found as it is found, beside the progress.
+/// Prints each finding at once, above the progress bar.
 #[derive(Default)]
 struct Printer {
     bar: Bar,
@@ -298,7 +309,7 @@ fn overview(subject: &Subject) -> Result<Value> {
 
 fn records(args: &InspectArgs, subject: &Subject, position: u64) -> Result<Value> {
     let (at, count) = (subject.clone(), args.record.map_or(args.count, |_| 1));
-    let read = on_ring(|ring| async move {
+    let (read, (path, offset)) = on_ring(|ring| async move {
         let log = LogFiles::open(&ring, &at).await?;
         let (mut records, mut from) = (Vec::new(), position.max(log.min()));
         while (records.len() as u64) < count
@@ -307,25 +318,47 @@ fn records(args: &InspectArgs, subject: &Subject, position: u64) -> Result<Value
             from = found + bytes.len() as u64;
             records.push(bytes);
         }
-        Ok::<_, crate::store::StoreError>(records)
+        Ok::<_, crate::store::StoreError>((records, log.path_of(position)))
     })?
     .with_context(|| subject.dir.display().to_string())?;
-    let mut shown = Vec::new();
-    for bytes in &read {
-        let record = Record::decode(bytes, Check::Crc)?;
-        if args
-            .record
-            .is_some_and(|wanted| wanted != record.physical_offset)
-        {
-            bail!("no whole message begins at {position}");
+    let records: Vec<_> = read
+        .iter()
+        .map(|bytes| Record::decode(bytes, Check::Crc))
+        .collect::<Result<_, _>>()?;
+    let first = records.first().map(|record| record.physical_offset);
+    if first != Some(position) {
+        let reason = unreadable(&path, offset);
+        let text = format!("no whole message begins at {position} ({reason})");
+        match first {
+            Some(first) if args.from.is_some() => eprintln!("{text}; the next one is at {first}"),
+            _ => bail!(text),
         }
-        shown.push(show(&record, args.record.is_some()));
     }
-    if shown.is_empty() {
-        bail!("no message from {position} on");
-    }
-    Ok(Value::Array(shown))
+    let shown = records
+        .iter()
+        .map(|record| show(record, args.record.is_some()));
+    Ok(shown.collect())
 }
+
+/// Why there is no message at this place of a file.
+fn unreadable(path: &Path, offset: u64) -> String {
+    let mut bytes = vec![0; 4];
+    let read = File::open(path).and_then(|file| {
+        file.read_exact_at(&mut bytes, offset)?;
+        let size = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        let rest = file.metadata()?.len().saturating_sub(offset);
+        bytes.resize(size.clamp(4, rest.min(MAX_RECORD_BYTES) as usize), 0);
+        file.read_exact_at(&mut bytes, offset)
+    });
+    match read.map(|()| Record::decode(&bytes, Check::Crc).err()) {
+        Ok(Some(error)) => error.to_string(),
+        Ok(None) => "its position is another".to_owned(),
+        Err(error) => format!("{}: {error}", path.display()),
+    }
+}
+
+/// More than any broker takes by default.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 fn show(record: &Record<'_>, with_body: bool) -> Value {
     let properties = String::from_utf8_lossy(record.properties);
@@ -359,7 +392,7 @@ fn show(record: &Record<'_>, with_body: bool) -> Value {
     shown
 }
 
-/// What JSON says, in lines for people: a leaf each, lists of plain objects a line each.
+/// The JSON as indented lines: one for each leaf, and one for each item of a list.
 fn print_tree(value: &Value, depth: usize) {
     let margin = "  ".repeat(depth);
     match value {
@@ -446,7 +479,7 @@ fn subjects(place: &PlaceArgs) -> Result<Vec<Subject>> {
     Ok(subjects)
 }
 
-/// What changes while it is read looks damaged.
+/// A store that changes while it is read looks damaged.
 fn refuse_if_open(dir: &Path) -> Result<()> {
     if is_locked(&dir.join("lock")).unwrap_or(false) {
         bail!(

@@ -134,6 +134,8 @@ pub enum ClientError {
     Address { text: String, error: io::Error },
     #[error("cannot connect to {addr}: {error}")]
     Connect { addr: SocketAddr, error: io::Error },
+    #[error("cannot connect to the name server {addr}: {error}")]
+    NameServer { addr: SocketAddr, error: io::Error },
     #[error("connection to {addr}: {reason}")]
     Closed { addr: SocketAddr, reason: String },
     #[error("{addr} did not answer request {code} within {timeout:?}")]
@@ -148,6 +150,8 @@ pub enum ClientError {
     Answer { what: String },
     #[error("topic {topic} has no queue that can be {used}")]
     NoQueue { topic: String, used: &'static str },
+    #[error("no broker serves topic {topic} (name server {names} has no route of it)")]
+    NoRoute { topic: String, names: String },
     #[error("the routes name no broker {name}")]
     NoBroker { name: String },
     #[error("{addr} cannot be reached within {timeout:?}")]
@@ -169,6 +173,18 @@ impl ClientError {
             Self::Refused { code, .. } => Some(*code),
             _ => None,
         }
+    }
+
+    /// Whether the connection failed, rather than that something was refused.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::NameServer { .. }
+                | Self::Closed { .. }
+                | Self::Unreachable { .. }
+                | Self::Timeout { .. }
+        )
     }
 
     fn illegal(reason: impl Into<String>) -> Self {

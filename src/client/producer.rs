@@ -25,6 +25,9 @@ pub struct ProducerConfig {
     pub try_timeout: Option<Duration>,
     /// Tries after the first one, each on another broker where there is one.
     pub retries: u32,
+    /// A topic without a route is asked for again until `send_timeout`, rather than refused at once as RocketMQ's clients do it: right
+    /// after its start a broker is not registered yet.
+    pub awaits_route: bool,
     /// Leaves brokers alone for a while that were slow or failed (`sendLatencyFaultEnable`, there off by default).
     pub avoid_slow_brokers: bool,
     /// A body from this size on is sent compressed.
@@ -41,6 +44,7 @@ impl ProducerConfig {
             send_timeout: Duration::from_secs(3),
             try_timeout: None,
             retries: 2,
+            awaits_route: false,
             avoid_slow_brokers: true,
             compress_from_bytes: 4 << 10,
             max_message_bytes: 4 << 20,

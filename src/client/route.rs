@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -312,12 +313,27 @@ impl NameServer {
             None => {
                 let addr = self.addrs[self.chosen.get()];
                 let connecting = Remote::connect_over(self.transport, addr, self.codec, None);
-                let remote = Rc::new(connecting.await?);
+                let remote = connecting.await.map_err(|error| match error {
+                    ClientError::Connect { addr, error } => ClientError::NameServer { addr, error },
+                    other => other,
+                })?;
+                let remote = Rc::new(remote);
                 self.remote.replace(Some(Rc::clone(&remote)));
                 remote
             }
         };
         remote.call(code, ext, &[], API_TIMEOUT).await
+    }
+}
+
+/// Their addresses, as they are written in the configuration.
+impl fmt::Display for NameServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, addr) in self.addrs.iter().enumerate() {
+            let separator = if nth > 0 { ";" } else { "" };
+            write!(f, "{separator}{addr}")?;
+        }
+        Ok(())
     }
 }
 

@@ -57,11 +57,11 @@ impl Instance {
         if let Some(route) = self.route(topic).await? {
             return Ok(route);
         }
-        let no_queue = || ClientError::NoQueue {
+        let no_route = || ClientError::NoRoute {
             topic: topic.to_owned(),
-            used: "sent to",
+            names: self.names.to_string(),
         };
-        let route = self.names.route_of_stand_in().await?.ok_or_else(no_queue)?;
+        let route = self.names.route_of_stand_in().await?.ok_or_else(no_route)?;
         let routed = Rc::new(Routed::from(route));
         self.routes
             .stand_ins

@@ -21,6 +21,8 @@ use crate::wire::codes::{request, response};
 use crate::wire::send::SendRequest;
 
 const DEFAULT_TOPIC: &str = "TBW102";
+/// Between two questions for a route that is missing.
+const ROUTE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which queue a message goes to.
 #[derive(Clone, Debug)]
@@ -87,7 +89,7 @@ impl Sender {
         };
         let mut just_failed: Option<String> = None;
         loop {
-            let routed = instance.route_to_send(&outgoing.topic).await?;
+            let routed = self.route(instance, &outgoing.topic, started).await?;
             let now_ms = instance.elapsed_ms();
             let queue = self.queue(&routed, outgoing, &target, just_failed.as_deref(), now_ms)?;
             let left = self.config.send_timeout.saturating_sub(started.elapsed());
@@ -108,6 +110,31 @@ impl Sender {
                     just_failed = Some(queue.broker);
                 }
                 ended => return ended,
+            }
+        }
+    }
+
+    /// The topic's route. If the configuration says so, a missing one is asked for until the timeout.
+    async fn route(
+        &self,
+        instance: &Rc<Instance>,
+        topic: &str,
+        started: Instant,
+    ) -> Result<Rc<Routed>, ClientError> {
+        loop {
+            let found = instance.route_to_send(topic).await;
+            let is_missing = match &found {
+                Ok(routed) => routed.to_send.is_empty(),
+                Err(ClientError::NoRoute { .. }) => true,
+                Err(error) => worth_another_try(error),
+            };
+            let left = self.config.send_timeout.saturating_sub(started.elapsed());
+            if !self.config.awaits_route || !is_missing || left < ROUTE_PAUSE {
+                return found;
+            }
+            tokio::time::sleep(ROUTE_PAUSE).await;
+            if found.is_ok() {
+                instance.refresh_route(topic).await;
             }
         }
     }
@@ -134,7 +161,12 @@ impl Sender {
         timeout: Duration,
     ) -> Result<SendResult, ClientError> {
         let began = Instant::now();
-        let remote = within(timeout, &queue.addr, instance.remote(&queue.addr)).await??;
+        let connecting = tokio::time::timeout(timeout, instance.remote(&queue.addr));
+        // Not what was left of it: the route may have taken the most.
+        let remote = connecting.await.map_err(|_| ClientError::Unreachable {
+            addr: queue.addr.clone(),
+            timeout: self.config.send_timeout,
+        })??;
         let left = timeout.saturating_sub(began.elapsed());
         let code = match outgoing.is_batch {
             true => request::SEND_BATCH_MESSAGE,
@@ -313,20 +345,6 @@ impl Sender {
     }
 }
 
-async fn within<T>(
-    timeout: Duration,
-    addr: &str,
-    work: impl Future<Output = T>,
-) -> Result<T, ClientError> {
-    let timed_out = || ClientError::Unreachable {
-        addr: addr.to_owned(),
-        timeout,
-    };
-    tokio::time::timeout(timeout, work)
-        .await
-        .map_err(|_| timed_out())
-}
-
 fn message_id(message: &Message) -> String {
     message
         .find(properties::UNIQUE_KEY)
@@ -405,11 +423,7 @@ fn worth_another_try(error: &ClientError) -> bool {
             response::GO_AWAY,
         ]
         .contains(code),
-        ClientError::Connect { .. }
-        | ClientError::Closed { .. }
-        | ClientError::Unreachable { .. }
-        | ClientError::Timeout { .. } => true,
-        _ => false,
+        error => error.is_of_connection(),
     }
 }
 

@@ -124,8 +124,7 @@ pub async fn run<I: Io>(
     io.spawn("health", tell_health(shard.clone(), watch.clone()));
     stop.await;
     watch(Health::Stopping);
-    end(&shard).await;
-    Ok(())
+    end(&shard).await
 }
 
 /// Looks every tick, and says what has changed.
@@ -315,7 +314,7 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
     }
 }
 
-async fn end<I: Io>(shard: &Rc<Shard<I>>) {
+async fn end<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), ServeError> {
     info!(broker = shard.setup.broker.broker_name, "stopping");
     shard.stopping.set(true);
     shard.connections.stop_accepting();
@@ -330,9 +329,12 @@ async fn end<I: Io>(shard: &Rc<Shard<I>>) {
     shard.connections.close_all();
     shard.end_transactions();
     saves::finish(shard).await;
-    if let Err(error) = shard.store.close().await {
-        error!(%error, "the store could not be closed cleanly; the next start recovers it");
-    }
+    shard.store.close().await.map_err(|source| {
+        let dir = shard.setup.store.dir.clone();
+        let unclean = ServeError::Unclean { dir, source };
+        error!("{unclean}");
+        unclean
+    })
 }
 
 async fn wait_until<I: Io>(shard: &Shard<I>, patience_ns: u64, is_so: impl Fn() -> bool) {

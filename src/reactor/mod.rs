@@ -100,6 +100,8 @@ pub struct Ready {
 pub enum ServeError {
     #[error("cannot listen on {addr}: {source}")]
     Listen { addr: SocketAddr, source: io::Error },
+    #[error("the store {} could not be closed cleanly; the next start recovers it: {source}", dir.display())]
+    Unclean { dir: PathBuf, source: StoreError },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -127,11 +129,11 @@ pub async fn run_watched<I: Io>(
         Some(names) => Some(namesrv::start(&io, names).await?),
         None => None,
     };
-    life::run(io, setup, stop, ready, watch).await?;
+    let served = life::run(io, setup, stop, ready, watch).await;
     if let Some(names) = names {
         names.stop().await;
     }
-    Ok(())
+    served
 }
 
 /// Serves a name server alone.

@@ -265,16 +265,16 @@ fn java_hash(text: &str) -> i32 {
 }
 
 #[test]
-fn what_cannot_be_read_is_code_2() {
+fn what_cannot_be_read_is_code_3() {
     let folder = tempfile::tempdir().expect("a folder");
     for dir in ["nowhere", ""] {
         let output = tool(&["verify"], &folder.path().join(dir));
-        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
     }
     let store = folder.path().join("store");
     let broker = Broker::start(&store, &options());
     let output = tool(&["verify"], &store);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stderr).contains("stop it first"));
     assert!(broker.terminate().success());
     // As on a read-only mount, at least for others than root.
@@ -444,7 +444,15 @@ fn a_store_can_be_looked_into() {
         assert_eq!(record["properties"]["KEYS"], "order-7");
     }
     let output = tool(&["inspect", "--record", "7"], &shop.store);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(3));
+    flip(&shop.path(LOG), at + 5_000);
+    for (words, code) in [(["--record", &at.to_string()], 3), (["--from", &at.to_string()], 0)] {
+        let output = tool(&["inspect", words[0], words[1]], &shop.store);
+        assert_eq!(output.status.code(), Some(code));
+        let text = String::from_utf8_lossy(&output.stderr);
+        let expected = format!("no whole message begins at {at} (");
+        assert!(text.contains(&expected) && text.contains("CRC"), "{text}");
+    }
     for word in ["logFiles", "consumerOffsets", "queues"] {
         let output = tool(&["inspect"], &shop.store);
         assert!(

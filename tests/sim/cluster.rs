@@ -8,7 +8,7 @@ use std::time::Duration;
 use ringmq::broker::BrokerConfig;
 use ringmq::broker::admission::AdmissionLimits;
 use ringmq::io::{Notify, Spawn};
-use ringmq::reactor::{self, NamesrvSetup, ShardSetup};
+use ringmq::reactor::{self, NamesrvSetup, ServeError, ShardSetup};
 use ringmq::sim::{Sim, SimConfig, SimIo};
 use ringmq::store::{Flush, Retention, StoreConfig};
 use ringmq::wire::Codec;
@@ -143,7 +143,11 @@ impl Cluster {
                 });
             };
             let served = reactor::run(task_io, setup, task_stop.notified(), ready).await;
-            served.unwrap_or_else(|error| panic!("the broker has failed: {error}"));
+            match served {
+                // Such as on a disk that has failed.
+                Ok(()) | Err(ServeError::Unclean { .. }) => {}
+                Err(error) => panic!("the broker has failed: {error}"),
+            }
             task_state.set(State::Ended);
         });
         Process { stop, state }

@@ -1,0 +1,188 @@
+//! What can be refused before anything is created or registered: ports in use, and a store that is none or is in use.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use tracing::warn;
+
+use super::setup::shard_dir;
+use crate::config::Config;
+use crate::ring::is_locked;
+
+pub fn check(config: &Config) -> Result<()> {
+    check_store(config)?;
+    check_ports(&ports(config))
+}
+
+/// One port, which comes from the setting.
+pub fn check_port(addr: SocketAddr, setting: &'static str) -> Result<()> {
+    check_ports(&[Port { addr, setting }])
+}
+
+/// A port that the process will listen on.
+struct Port {
+    addr: SocketAddr,
+    /// The flag or property that it comes from.
+    setting: &'static str,
+}
+
+fn ports(config: &Config) -> Vec<Port> {
+    let at = |port, setting| Port {
+        addr: SocketAddr::new(config.bind_address, port),
+        setting,
+    };
+    let mut ports = Vec::new();
+    if config.has_builtin_namesrv() {
+        ports.push(at(config.namesrv_port, "--namesrv-port, or namesrvPort in broker.conf"));
+    }
+    for shard in 0..config.shards() {
+        let port = config.shard_port(shard);
+        ports.push(at(port, "--port, or listenPort in broker.conf"));
+        let vip = "--port, or listenPort in broker.conf; clients with the VIP channel on use the port 2 below it";
+        ports.push(at(port - 2, vip));
+    }
+    if config.health_port != 0 {
+        ports.push(at(config.health_port, "--health-port, or healthPort in broker.conf"));
+    }
+    ports
+}
+
+/// All are bound at the same time and released together, so that one that is wanted twice shows up as well.
+fn check_ports(ports: &[Port]) -> Result<()> {
+    let mut bound = Vec::new();
+    for Port { addr, setting } in ports {
+        let error = match TcpListener::bind(addr) {
+            Ok(listener) => {
+                bound.push(listener);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let ip = addr.ip();
+        match error.kind() {
+            ErrorKind::AddrInUse => bail!(
+                "port {} is in use, perhaps by another broker or name server: stop it, or choose another port ({setting})",
+                addr.port()
+            ),
+            ErrorKind::PermissionDenied => bail!(
+                "port {} may not be used by this user: choose one above 1023 ({setting})",
+                addr.port()
+            ),
+            ErrorKind::AddrNotAvailable => bail!("{ip} is no address of this machine (bindAddress)"),
+            _ => bail!("cannot listen on {addr}: {error} ({setting})"),
+        }
+    }
+    Ok(())
+}
+
+fn check_store(config: &Config) -> Result<()> {
+    let dir = &config.store_dir;
+    if dir.symlink_metadata().is_ok() && !dir.exists() {
+        bail!("the store {} is a link that leads nowhere", dir.display());
+    }
+    if dir.exists() && !dir.is_dir() {
+        bail!("the store {} is a file: give a directory (--store)", dir.display());
+    }
+    for shard in 0..config.shards() {
+        let dir = shard_dir(config, shard);
+        // A lock that cannot be looked at is for the start itself to complain about.
+        if is_locked(&dir.join("lock")).unwrap_or(false) {
+            bail!(
+                "the store {} is in use by {}: stop it, or choose another directory (--store)",
+                dir.display(),
+                owner(&dir)
+            );
+        }
+    }
+    if let Some(kind @ ("tmpfs" | "ramfs")) = file_system(dir).as_deref() {
+        warn!("the store {} is on {kind}: its messages are lost with the next boot", dir.display());
+    }
+    Ok(())
+}
+
+/// By the file `abort`, in which a broker of either kind leaves its process id.
+fn owner(dir: &Path) -> String {
+    let text = std::fs::read_to_string(dir.join("abort")).unwrap_or_default();
+    let (name, pid) = text.trim().rsplit_once(' ').unwrap_or(("a broker", text.trim()));
+    match pid.parse::<u32>() {
+        Ok(pid) => format!("{name}, process {pid}"),
+        Err(_) => "another process".to_owned(),
+    }
+}
+
+/// The type of the file system that holds the directory, or would if it were made.
+fn file_system(dir: &Path) -> Option<String> {
+    let existing = dir.ancestors().find_map(|dir| dir.canonicalize().ok())?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    type_at(&mounts, &existing)
+}
+
+fn type_at(mounts: &str, dir: &Path) -> Option<String> {
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (point, kind) = (fields.next()?, fields.next()?);
+        dir.starts_with(point).then(|| (point.len(), kind))
+    });
+    // Of two at one place the later hides the earlier.
+    let (_, kind) = mounts.max_by_key(|(len, _)| *len)?;
+    Some(kind.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_setting_of_a_port_in_use_is_named() {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = |setting| Port {
+            addr: held.local_addr().unwrap(),
+            setting,
+        };
+        let error = check_ports(&[taken("--health-port")]).unwrap_err().to_string();
+        assert!(error.contains("--health-port"), "{error}");
+        let port = held.local_addr().unwrap().port().to_string();
+        assert_eq!(error.matches(&port).count(), 1, "{error}");
+    }
+
+    #[test]
+    fn each_port_of_each_shard_is_looked_at() {
+        let config = Config {
+            cores: vec![0, 1],
+            health_port: 8080,
+            ..Config::default()
+        };
+        let ports: Vec<u16> = ports(&config).iter().map(|port| port.addr.port()).collect();
+        assert_eq!(ports, [9876, 10911, 10909, 10921, 10919, 8080]);
+        let joins = Config {
+            namesrv: vec!["10.0.0.1:9876".into()],
+            ..Config::default()
+        };
+        assert!(super::ports(&joins).iter().all(|port| port.addr.port() != 9876));
+    }
+
+    #[test]
+    fn the_nearest_mount_point_counts() {
+        let mounts = "/dev/vda1 / ext4 rw 0 0\ntmpfs /dev/shm tmpfs rw 0 0\n/dev/vdb /data/store xfs rw 0 0\n";
+        for (dir, kind) in [
+            ("/root/store", "ext4"),
+            ("/dev/shm/store", "tmpfs"),
+            ("/data/store", "xfs"),
+            ("/data/storeroom", "ext4"),
+        ] {
+            assert_eq!(type_at(mounts, Path::new(dir)).as_deref(), Some(kind), "{dir}");
+        }
+    }
+
+    #[test]
+    fn the_owner_is_named_by_what_it_left() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(owner(dir.path()), "another process");
+        for (text, expected) in [("ringmq 42", "ringmq, process 42"), ("77\n", "a broker, process 77")] {
+            std::fs::write(dir.path().join("abort"), text).unwrap();
+            assert_eq!(owner(dir.path()), expected);
+        }
+    }
+}
