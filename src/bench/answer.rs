@@ -1,4 +1,4 @@
-//! The two fields of an answer that the load generator looks at, without decoding the rest.
+//! The two fields of an answer that the load generator reads, without decoding the rest.
 
 use crate::wire::Codec;
 use crate::wire::frame::Frame;

@@ -35,7 +35,12 @@ pub fn percentile_plot(title: &str, series: &[Series<Vec<(f64, f64)>>]) -> Strin
 }
 
 /// Groups of bars on a linear axis from zero; `values` hold one bar for each group.
-pub fn bar_chart(title: &str, unit: &str, groups: &[String], series: &[Series<Vec<f64>>]) -> String {
+pub fn bar_chart(
+    title: &str,
+    unit: &str,
+    groups: &[String],
+    series: &[Series<Vec<f64>>],
+) -> String {
     svg(|root| draw_bars(root, title, unit, groups, series))
 }
 
@@ -59,10 +64,22 @@ fn draw_percentiles<'a>(
     series: &[Series<Vec<(f64, f64)>>],
 ) -> Drawn<'a> {
     let points = || series.iter().flat_map(|line| &line.values);
-    let decades = points().map(|point| point.0.log10()).fold(2.0, f64::max).ceil();
-    let lowest = points().map(|point| point.1.log10()).fold(f64::INFINITY, f64::min);
-    let lowest = if lowest.is_finite() { lowest.floor() } else { 0.0 };
-    let highest = points().map(|point| point.1.log10()).fold(lowest + 1.0, f64::max).ceil();
+    let decades = points()
+        .map(|point| point.0.log10())
+        .fold(2.0, f64::max)
+        .ceil();
+    let lowest = points()
+        .map(|point| point.1.log10())
+        .fold(f64::INFINITY, f64::min);
+    let lowest = if lowest.is_finite() {
+        lowest.floor()
+    } else {
+        0.0
+    };
+    let highest = points()
+        .map(|point| point.1.log10())
+        .fold(lowest + 1.0, f64::max)
+        .ceil();
     // Room for half of the last label.
     let x = whole(0.0, decades, decades + 0.2);
     let y = whole(lowest, highest, highest);
@@ -83,9 +100,16 @@ fn draw_percentiles<'a>(
         .x_label_formatter(&|decade| quantile_label(*decade as i32))
         .y_label_formatter(&|decade| micros_label(10_f64.powf(*decade)))
         .draw()?;
-    for Series { name, colour, values } in series {
+    for Series {
+        name,
+        colour,
+        values,
+    } in series
+    {
         let colour = *colour;
-        let line = values.iter().map(|(inverse, us)| (inverse.log10(), us.log10()));
+        let line = values
+            .iter()
+            .map(|(inverse, us)| (inverse.log10(), us.log10()));
         chart
             .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
             .label(name)
@@ -129,11 +153,22 @@ fn draw_bars<'a>(
         .y_label_formatter(&|value| grouped(value.round() as u64))
         .draw()?;
     let width = 0.7 / series.len().max(1) as f64;
-    for (nth, Series { name, colour, values }) in series.iter().enumerate() {
+    for (
+        nth,
+        Series {
+            name,
+            colour,
+            values,
+        },
+    ) in series.iter().enumerate()
+    {
         let colour = *colour;
         let left = |at: usize| at as f64 + 0.15 + width * nth as f64;
         let bars = values.iter().enumerate().map(|(at, value)| {
-            Rectangle::new([(left(at), 0.0), (left(at) + width * 0.94, *value)], colour.filled())
+            Rectangle::new(
+                [(left(at), 0.0), (left(at) + width * 0.94, *value)],
+                colour.filled(),
+            )
         });
         chart
             .draw_series(bars)?
@@ -221,7 +256,14 @@ mod tests {
             values: vec![(1.0, 50.0), (10.0, 90.0), (1000.0, 2_000.0)],
         };
         let plot = percentile_plot("t", &[line]);
-        for text in ["percentile of messages", "latency", "10 us", "10 ms", "99.9%", "sync &lt;1&gt;"] {
+        for text in [
+            "percentile of messages",
+            "latency",
+            "10 us",
+            "10 ms",
+            "99.9%",
+            "sync &lt;1&gt;",
+        ] {
             assert!(plot.contains(text), "no {text} in {plot}");
         }
     }
@@ -233,7 +275,15 @@ mod tests {
             colour: COLOURS[0],
             values: Vec::new(),
         };
-        assert!(percentile_plot("empty", &[empty]).trim_end().ends_with("</svg>"));
-        assert!(bar_chart("empty", "messages per second", &[], &[]).trim_end().ends_with("</svg>"));
+        assert!(
+            percentile_plot("empty", &[empty])
+                .trim_end()
+                .ends_with("</svg>")
+        );
+        assert!(
+            bar_chart("empty", "messages per second", &[], &[])
+                .trim_end()
+                .ends_with("</svg>")
+        );
     }
 }

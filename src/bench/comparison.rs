@@ -1,5 +1,5 @@
-//! `bench flush`: what sync flush costs against async on this very disk. Each mode gets a broker in this process on an
-//! empty store; the modes take turns, and the machine's floor is measured again before each turn, as machines drift.
+//! `bench flush`: sync flush compared with async flush on this machine's disk. Each mode gets a broker in this process on an empty
+//! store. The modes alternate, and the machine's floor is measured again before each round, as machines drift.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::counters::WriteCounters;
 use super::drive::{key_prefix, targets};
+use super::histogram::Percentiles;
 use super::load::{self, SendPlan};
 use super::machine::Machine;
 use super::meter::{Meter, Source};
 use super::output::{Output, Progress};
 use super::recorder::Stopwatch;
-use super::histogram::Percentiles;
 use super::result::{Floor, Report, RunResult, Shape, grouped};
 use super::template::Common;
 use super::{BenchError, FlushMode, Interrupt, StartBroker, floor, on_load_core};
@@ -26,7 +26,7 @@ const OVERHEAD: Duration = Duration::from_millis(800);
 
 pub struct ComparisonPlan {
     pub shapes: Vec<Shape>,
-    /// Each mode's duration is split into so many turns.
+    /// Number of turns into which each mode's duration is split.
     pub rounds: u32,
     pub warm_up: Duration,
     pub duration: Duration,
@@ -42,7 +42,7 @@ pub struct ComparisonPlan {
     pub command: String,
 }
 
-/// The shapes that `floor` knows too, and one open-loop rate.
+/// Four closed-loop shapes, and one open-loop rate.
 pub fn default_shapes(size_bytes: usize, rate: u64) -> Vec<Shape> {
     let closed = [(1, 1), (16, 1), (64, 4), (256, 8)].map(|(connections, in_flight)| Shape {
         connections,
@@ -171,7 +171,8 @@ impl<'a> Turns<'a> {
             warnings: warnings(plan, &floor),
             floor: Some(floor),
             runs: self.runs,
-            interrupted: interrupted.then(|| format!("interrupted after {} of {all} turns", self.count)),
+            interrupted: interrupted
+                .then(|| format!("interrupted after {} of {all} turns", self.count)),
         })
     }
 }
@@ -198,7 +199,7 @@ impl ComparisonPlan {
     }
 }
 
-/// Sync goes first in every other round only, so that neither mode always finds the disk as the other left it.
+/// The modes swap places each round: neither always runs on the disk as the other left it.
 fn order(round: u32) -> [FlushMode; 2] {
     if round.is_multiple_of(2) {
         [FlushMode::Sync, FlushMode::Async]
@@ -314,14 +315,22 @@ fn compared(label: &str, sync: &RunResult, r#async: &RunResult) -> String {
         return text;
     };
     let shown = |(lowest, highest): (f64, f64)| {
-        format!("{} to {}", grouped(lowest.round() as u64), grouped(highest.round() as u64))
+        format!(
+            "{} to {}",
+            grouped(lowest.round() as u64),
+            grouped(highest.round() as u64)
+        )
     };
     let overlap = of_sync.0 <= of_async.1 && of_async.0 <= of_sync.1;
     let verdict = match overlap {
         true => ": the ranges overlap, so the difference may be noise",
         false => "",
     };
-    format!("{text}; rounds: sync {}, async {}{verdict}", shown(of_sync), shown(of_async))
+    format!(
+        "{text}; rounds: sync {}, async {}{verdict}",
+        shown(of_sync),
+        shown(of_async)
+    )
 }
 
 /// Of a quiet device the p99 is a few times the p50.
@@ -332,7 +341,8 @@ fn warnings(plan: &ComparisonPlan, floor: &Floor) -> Vec<String> {
     let mut warnings = Vec::new();
     if plan.rounds == 1 {
         warnings.push(
-            "one round: a difference between the modes may be noise; --rounds 3 shows the range".to_owned(),
+            "one round: a difference between the modes may be noise; --rounds 3 shows the range"
+                .to_owned(),
         );
     }
     for (name, histogram) in [
@@ -371,7 +381,7 @@ impl Scratch {
         Ok(Self(dir))
     }
 
-    /// A killed run leaves gigabytes behind; the next one finds them by the process that is gone.
+    /// A killed run leaves gigabytes behind; the next one finds them by the pid in their names.
     fn remove_orphans(parent: &Path) {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -419,7 +429,10 @@ mod tests {
             conclusions(&[run("sync", sync), run("async", other)], &floor(60)).remove(0)
         };
         let overlapping = said(&[4_000.0, 6_000.0], &[5_000.0, 5_500.0]);
-        assert!(overlapping.contains("4,000 to 6,000") && overlapping.contains("noise"), "{overlapping}");
+        assert!(
+            overlapping.contains("4,000 to 6,000") && overlapping.contains("noise"),
+            "{overlapping}"
+        );
         assert!(!said(&[1_000.0, 1_100.0], &[5_000.0, 5_500.0]).contains("noise"));
         assert!(!said(&[1_000.0], &[5_000.0]).contains("rounds"));
     }

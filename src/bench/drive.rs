@@ -15,9 +15,9 @@ use super::{BenchError, Interrupt, on_load_core};
 use crate::client::{NameServer, Remote, RoutedQueue, resolve};
 use crate::wire::Codec;
 
-/// Queues of a topic that has to be made and nobody said how many.
+/// Queues of a new topic, if their number is not given.
 const NEW_TOPIC_QUEUES: u32 = 8;
-/// How long a new topic may take to reach the name server (a broker of RocketMQ tells it at once).
+/// How long a new topic may take to reach the name server (a broker registers it at once).
 const TOPIC_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the consuming side of an end-to-end run may lag behind the last answer.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -125,7 +125,7 @@ pub async fn targets(
     Ok(targets)
 }
 
-/// Sixteen hex digits that tell this run's messages from every other's.
+/// Sixteen hex digits, unique to this run: a prefix of its message keys.
 pub fn key_prefix() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -204,7 +204,7 @@ impl<'a> Driver<'a> {
         load::send(&send, Stopwatch::start(), &self.meter(), at, |_| ()).await
     }
 
-    /// Closed-loop sends without a measurement, until so many are answered.
+    /// Closed-loop sends without a measurement, until the given number is answered.
     async fn fill(&self, messages: u64) -> Result<(), BenchError> {
         let key_prefix = key_prefix();
         load::fill(&self.send_plan(&key_prefix), messages).await

@@ -74,7 +74,7 @@ fn echo(mut peer: TcpStream) -> io::Result<()> {
 
 fn measure_writes(path: &Path, duration: Duration) -> io::Result<Histogram<u64>> {
     let mut memory = vec![0u8; ZEROING_BYTES + BLOCK_BYTES];
-    // O_DIRECT wants aligned memory; the first aligned byte of a block too large gives it without unsafe code.
+    // O_DIRECT needs aligned memory: part of a larger block begins at an aligned address.
     let start = memory.as_ptr().align_offset(BLOCK_BYTES);
     let aligned = &mut memory[start..start + ZEROING_BYTES];
 

@@ -1,6 +1,6 @@
-//! Sending under load. Closed loop: so many requests in flight on each connection, the next when one is answered. Open
-//! loop: a schedule of intended send times that nothing can hold up; latency counts from the intended time, so what a
-//! stalled broker keeps from being sent still shows up in the percentiles.
+//! Sending under load. Closed loop: a fixed number of requests in flight on each connection; an answer triggers the next request. Open
+//! loop: a schedule of intended send times that does not depend on answers. Latency counts from the intended time, so the percentiles
+//! include messages that a stalled broker kept from being sent (no coordinated omission).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,8 +10,8 @@ use super::answer::Answer;
 use super::meter::{Meter, Sample};
 use super::recorder::{InFlight, Recorder, Stopwatch, Window};
 use super::result::{RunResult, Shape};
-use super::{BenchError, Interrupt};
 use super::template::{Common, OPAQUE_BASE, OPAQUE_SPAN, STAMP_BYTES, SendTemplate, Stamp};
+use super::{BenchError, Interrupt};
 use crate::client::RoutedQueue;
 use crate::client::Transport;
 use crate::client::connection::{Connection, Inbound};
@@ -19,9 +19,9 @@ use crate::wire::frame::Frame;
 
 /// How long the end of a run waits for the answers to what was sent.
 const DRAIN: Duration = Duration::from_secs(5);
-/// A connection whose unsent bytes exceed this gets no more until it has sent some; the schedule goes on meanwhile.
+/// A connection with more unsent bytes than this is skipped until it has sent some; the schedule continues on the others.
 const WAITING_LIMIT_BYTES: usize = 1 << 20;
-/// The timer's resolution is a millisecond; what is nearer is waited for by turning the ring over.
+/// The timer's resolution is a millisecond; shorter waits spin on the ring.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(2);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -36,7 +36,7 @@ pub struct SendPlan<'a> {
     pub targets: &'a [(String, RoutedQueue)],
 }
 
-/// One run, from connecting to the last answer. `begins` is told the measured window before the first request.
+/// One run, from connecting to the last answer. `begins` receives the measured window before the first request.
 pub async fn send(
     plan: &SendPlan<'_>,
     watch: Stopwatch,
@@ -65,7 +65,7 @@ pub async fn send(
     load.finish(plan, before, after)
 }
 
-/// Sends in a closed loop, unmeasured, until at least so many messages are answered with success.
+/// Sends in a closed loop, unmeasured, until at least `messages` are acknowledged.
 pub async fn fill(plan: &SendPlan<'_>, messages: u64) -> Result<(), BenchError> {
     let watch = Stopwatch::start();
     let load = Load::connect(plan, watch).await?;
@@ -280,7 +280,7 @@ impl Sender {
         run.templates[queue].append(output, &run.body, &stamp);
     }
 
-    /// The run is over for what is still in flight.
+    /// The run is over: requests still in flight are counted as unanswered.
     fn abandon(&mut self) {
         let run = &mut *self.run.borrow_mut();
         let now_ns = run.watch.now_ns();
@@ -328,7 +328,7 @@ impl Inbound for Sender {
     }
 }
 
-/// Message `n` is to be sent `n / rate` seconds after the start, whatever happened to those before.
+/// Message `n` is to be sent `n / rate` seconds after the start, independent of the messages before it.
 #[derive(Clone, Copy, Debug)]
 struct Schedule {
     start_ns: u64,
@@ -388,7 +388,7 @@ fn next_free<'a>(
     None
 }
 
-/// Bytes that do not compress to nothing and are easy to tell apart in a dump.
+/// Bytes that do not compress to nothing and are recognisable in a dump.
 fn body(size_bytes: usize) -> Vec<u8> {
     let stamp = vec![0; STAMP_BYTES.min(size_bytes)];
     let text = (b'0'..=b'9').chain(b'a'..=b'z').cycle();

@@ -1,4 +1,4 @@
-//! What a figure is worth nothing without: the machine it was taken on.
+//! The machine on which the figures were measured.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ pub struct Machine {
     pub cpu_model: String,
     pub cores: usize,
     pub memory_mib: u64,
-    /// Block device under the measured directory, with its model if it tells one.
+    /// Block device under the measured directory, with its model if it has one.
     pub disk: String,
     pub version: &'static str,
 }

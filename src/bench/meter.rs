@@ -10,7 +10,7 @@ use super::{EmbeddedBroker, cpu};
 use crate::client::{API_TIMEOUT, Remote};
 use crate::wire::codes::request;
 
-/// Keys of a broker's runtime info (28) that say what its log has written; RocketMQ has none like them.
+/// Keys of a broker's runtime info (28) for the writes of its log; RocketMQ has none like them.
 pub const WRITES_KEY: &str = "ringmqLogWrites";
 pub const BYTES_WRITTEN_KEY: &str = "ringmqLogBytesWritten";
 pub const FLUSHES_KEY: &str = "ringmqLogFlushes";
@@ -96,7 +96,7 @@ impl Sample {
     }
 }
 
-/// The sum over the brokers, if every one of them tells.
+/// The sum over the brokers, if every one of them has these figures.
 async fn asked(brokers: &[Remote]) -> Option<WriteCounters> {
     let mut sum = None;
     for broker in brokers {

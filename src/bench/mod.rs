@@ -1,8 +1,8 @@
-//! `ringmq bench`: what a broker does under load, and what this machine could do at best.
+//! `ringmq bench`: a broker under load, and beside it what this machine can do at best.
 //!
 //! The load generator is one thread on one core, on tokio-uring. A run connects, warms up, measures a window and waits
 //! for the last answers; [`comparison`] makes runs in alternation on embedded brokers, [`drive`] on any RocketMQ-compatible broker.
-//! Latency counts from the intended send time: what a stalled broker kept from being sent has waited all the same.
+//! Latency counts from the intended send time, so it includes the wait of messages that a stalled broker kept from being sent.
 
 mod answer;
 mod chart;
@@ -39,7 +39,7 @@ pub use meter::{BYTES_WRITTEN_KEY, FLUSHES_KEY, WRITES_KEY};
 pub use output::Output;
 pub use result::{Report, RunResult, Shape};
 
-/// What is compared.
+/// The modes that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushMode {
     Sync,
@@ -110,8 +110,7 @@ pub fn pin(core: Option<usize>) -> bool {
     core.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }))
 }
 
-/// Runs a future on a tokio-uring runtime of its own, on a thread of its own that stays on `core`: threads started by
-/// the caller meanwhile are not held to it.
+/// Runs a future on a tokio-uring runtime and thread of its own, pinned to `core`. Threads that the caller starts are not pinned.
 fn on_load_core<T: Send>(
     core: Option<usize>,
     connections: usize,

@@ -27,12 +27,20 @@ pub fn html(report: &Report) -> String {
     page.push_str("</div>\n<h2>Results (latencies in us)</h2>\n");
     let heads: Vec<String> = table::COLUMNS.map(|(head, _)| head.to_owned()).to_vec();
     let cells: Vec<Vec<String>> = report.runs.iter().map(table::cells).collect();
-    rows(&mut page, &errors_in_front(heads), &cells.into_iter().map(errors_in_front).collect::<Vec<_>>());
+    rows(
+        &mut page,
+        &errors_in_front(heads),
+        &cells.into_iter().map(errors_in_front).collect::<Vec<_>>(),
+    );
     paragraphs(&mut page, "note", &report.notes);
     if let Some(floor) = &report.floor {
         page.push_str("<h2>Floor of this machine, measured in the same run (us)</h2>\n");
-        let write = table::floor_cells("4 KiB dsync write", &Percentiles::of(&floor.dsync_write_ns));
-        let echo = table::floor_cells("loopback echo 1 KiB", &Percentiles::of(&floor.loopback_echo_ns));
+        let write =
+            table::floor_cells("4 KiB dsync write", &Percentiles::of(&floor.dsync_write_ns));
+        let echo = table::floor_cells(
+            "loopback echo 1 KiB",
+            &Percentiles::of(&floor.loopback_echo_ns),
+        );
         rows(&mut page, &table::floor_heads(), &[write, echo]);
     }
     legend(&mut page, report.floor.is_some());
@@ -81,7 +89,12 @@ fn legend(page: &mut String, has_floor: bool) {
     page.push_str("<h2>How to read it</h2>\n<dl>\n");
     let floor = table::FLOOR_MEANING;
     for (term, meaning) in table::COLUMNS.iter().chain(has_floor.then_some(&floor)) {
-        let _ = writeln!(page, "<dt>{}</dt><dd>{}</dd>", escaped(term), escaped(meaning));
+        let _ = writeln!(
+            page,
+            "<dt>{}</dt><dd>{}</dd>",
+            escaped(term),
+            escaped(meaning)
+        );
     }
     page.push_str("</dl>\n");
     paragraphs(
@@ -234,7 +247,13 @@ mod tests {
         assert_eq!(unbalanced(&page), None);
         assert!(page.matches("<polyline").count() >= 3, "three lines");
         assert_eq!(page.matches("<tr>").count(), 3 + 3);
-        for text in ["bodies of 1,024 bytes", "one round", "1 &lt; 2", "@media print", "flushes/msg</dt>"] {
+        for text in [
+            "bodies of 1,024 bytes",
+            "one round",
+            "1 &lt; 2",
+            "@media print",
+            "flushes/msg</dt>",
+        ] {
             assert!(page.contains(text), "no {text}");
         }
         for fetching in ["http:", "https:", "<script", "<link", "@import", "url("] {
@@ -260,7 +279,10 @@ mod tests {
         };
         let page = html(&report);
         let charts = page.find("<svg").unwrap();
-        for text in ["8,201 x code 2 SYSTEM_BUSY", "interrupted after 1.5 of 10 s"] {
+        for text in [
+            "8,201 x code 2 SYSTEM_BUSY",
+            "interrupted after 1.5 of 10 s",
+        ] {
             assert!(page.find(text).is_some_and(|at| at < charts), "no {text}");
         }
         let cells = errors_in_front(table::cells(&report.runs[0]));

@@ -1,4 +1,4 @@
-//! What a run has counted so far, and what of it belongs to the measured window.
+//! The counts of a run, and which of them belong to the measured window.
 
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -51,7 +51,7 @@ pub struct Recorder {
     pub window: Window,
     /// Of the messages that were meant to be sent inside the window, however late they were sent or answered.
     pub latency_ns: Histogram<u64>,
-    /// All messages answered with success until now, the warm-up's too: who measures takes differences.
+    /// All messages acknowledged until now, those of the warm-up included: a measurement takes differences.
     pub acked: u64,
     pub errors: BTreeMap<String, u64>,
     pub unanswered: u64,

@@ -10,14 +10,14 @@ use super::counters::WriteCounters;
 use super::histogram::Percentiles;
 use super::machine::Machine;
 
-/// How the load is laid on.
+/// The shape of the load.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Shape {
     pub connections: usize,
     /// Closed loop: requests in flight on each connection.
     pub in_flight: usize,
     pub size_bytes: usize,
-    /// Open loop: messages per second in all, whatever the broker's answers do. 0 is closed loop.
+    /// Open loop: messages per second in all, independent of answers. 0 is closed loop.
     pub rate: u64,
 }
 
@@ -193,7 +193,7 @@ impl Serialize for RunResult {
     }
 }
 
-/// The machine's own limits, measured in the same run as what is held against them.
+/// The machine's own limits, measured in the same run as the results that are compared with them.
 #[derive(Clone, Debug)]
 pub struct Floor {
     pub dsync_write_ns: Histogram<u64>,

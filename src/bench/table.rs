@@ -11,18 +11,45 @@ pub const COLUMNS: [(&str, &str); 14] = [
         "closed loop: connections x requests in flight on each, the next is sent when one is answered; \
          or open loop: connections and messages per second, sent on a schedule whatever the answers do",
     ),
-    ("msg/s", "messages acknowledged per second of the measured window"),
-    ("p50", "half of the messages were answered within this time; counted from the intended send time"),
+    (
+        "msg/s",
+        "messages acknowledged per second of the measured window",
+    ),
+    (
+        "p50",
+        "half of the messages were answered within this time; counted from the intended send time",
+    ),
     ("p90", "90 % of the messages were answered within this time"),
     ("p99", "99 % of the messages were answered within this time"),
-    ("p99.9", "99.9 % of the messages were answered within this time"),
-    ("p99.99", "99.99 % of the messages were answered within this time"),
+    (
+        "p99.9",
+        "99.9 % of the messages were answered within this time",
+    ),
+    (
+        "p99.99",
+        "99.99 % of the messages were answered within this time",
+    ),
     ("max us", "the longest time of all messages"),
-    ("broker us/msg", "CPU time of the broker per acknowledged message"),
-    ("load us/msg", "CPU time of the load generator per message; - in an open loop, where it spins"),
-    ("bytes/msg", "bytes that the broker wrote to its log per message"),
-    ("flushes/msg", "flushes of the device that the broker's log caused per message"),
-    ("errors", "messages that were refused, failed or not answered in the measured window"),
+    (
+        "broker us/msg",
+        "CPU time of the broker per acknowledged message",
+    ),
+    (
+        "load us/msg",
+        "CPU time of the load generator per message; - in an open loop, where it spins",
+    ),
+    (
+        "bytes/msg",
+        "bytes that the broker wrote to its log per message",
+    ),
+    (
+        "flushes/msg",
+        "flushes of the device that the broker's log caused per message",
+    ),
+    (
+        "errors",
+        "messages that were refused, failed or not answered in the measured window",
+    ),
 ];
 
 pub const FLOOR_MEANING: (&str, &str) = (
@@ -64,14 +91,20 @@ pub fn text(report: &Report) -> String {
     if let Some(floor) = &report.floor {
         text.push_str("\nfloor of this machine, same run (us)\n");
         let write = floor_cells("4 KiB dsync write", &Percentiles::of(&floor.dsync_write_ns));
-        let echo = floor_cells("loopback echo 1 KiB", &Percentiles::of(&floor.loopback_echo_ns));
+        let echo = floor_cells(
+            "loopback echo 1 KiB",
+            &Percentiles::of(&floor.loopback_echo_ns),
+        );
         text.push_str(&aligned(&[floor_heads(), write, echo], 1));
     }
     text.push('\n');
     let mut rows = vec![heads().into_iter().map(str::to_owned).collect::<Vec<_>>()];
     rows.extend(report.runs.iter().map(cells));
     text.push_str(&aligned(&rows, 2));
-    let warnings = report.warnings.iter().map(|text| format!("warning: {text}"));
+    let warnings = report
+        .warnings
+        .iter()
+        .map(|text| format!("warning: {text}"));
     let lines = report.load.iter().chain(&report.notes).cloned();
     for line in failures(report)
         .into_iter()

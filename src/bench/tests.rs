@@ -163,7 +163,9 @@ fn a_broker_that_is_not_there_is_said_so() {
     nowhere.namesrv = "127.0.0.1:1".to_owned();
     let error = drive::run(&nowhere, &Output::default()).unwrap_err();
     assert!(
-        error.to_string().contains("cannot connect to the name server 127.0.0.1:1"),
+        error
+            .to_string()
+            .contains("cannot connect to the name server 127.0.0.1:1"),
         "{error}"
     );
 }
@@ -189,7 +191,10 @@ fn an_interrupted_run_reports_what_it_has_measured() {
             let report = drive::run(&plan, &Output::default()).unwrap();
             assert!(report.has_succeeded());
             let said = report.interrupted.unwrap();
-            assert!(said.starts_with("interrupted after ") && said.ends_with(" of 3600 s"), "{said}");
+            assert!(
+                said.starts_with("interrupted after ") && said.ends_with(" of 3600 s"),
+                "{said}"
+            );
         });
     }
 }

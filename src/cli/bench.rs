@@ -180,7 +180,9 @@ pub fn run(args: BenchArgs, starter: &dyn StartBroker) -> Result<ExitCode> {
         (Err(BenchError::Interrupted), _) => eprintln!("ringmq: {}", BenchError::Interrupted),
         (Err(error), _) => return Err(explained(error)),
         (Ok(report), None) if !report.has_succeeded() => {
-            bail!("no message was acknowledged in at least one run; the causes stand below the table")
+            bail!(
+                "no message was acknowledged in at least one run; the causes stand below the table"
+            )
         }
         (Ok(_), _) => {}
     }
@@ -357,6 +359,9 @@ mod tests {
         assert_eq!(core("--core", Some(3), Some(&5), &[3, 5]).unwrap(), 3);
         let error = core("--core", Some(7), Some(&5), &[3, 5]).unwrap_err();
         assert!(error.is::<super::super::usage::UsageError>());
-        assert_eq!(error.to_string(), "--core 7: no such core; this process may use 3,5");
+        assert_eq!(
+            error.to_string(),
+            "--core 7: no such core; this process may use 3,5"
+        );
     }
 }

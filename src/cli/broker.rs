@@ -27,7 +27,10 @@ pub fn run(args: BrokerArgs) -> Result<()> {
     if config.store_dir.is_relative()
         && let Ok(dir) = std::path::absolute(&config.store_dir)
     {
-        warn!("the store is {}, relative to the working directory", dir.display());
+        warn!(
+            "the store is {}, relative to the working directory",
+            dir.display()
+        );
     }
     if let Some(text) = memory::warning(&config) {
         warn!("{text}");

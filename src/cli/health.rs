@@ -50,8 +50,9 @@ impl Board {
     /// Answers at this address until the process ends.
     pub fn serve(&self, bind: IpAddr, port: u16) -> Result<()> {
         let addr = SocketAddr::new(bind, port);
-        let listener = std::net::TcpListener::bind(addr)
-            .with_context(|| format!("cannot listen on {addr} (--health-port, or healthPort in broker.conf)"))?;
+        let listener = std::net::TcpListener::bind(addr).with_context(|| {
+            format!("cannot listen on {addr} (--health-port, or healthPort in broker.conf)")
+        })?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

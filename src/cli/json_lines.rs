@@ -1,6 +1,6 @@
 //! A message as a line of JSON: what `ringmq consume --json` prints and `ringmq send --json-lines` reads.
 //!
-//! The same names mean the same in both; what only the cluster can know (ids, offsets, times) is printed and not read.
+//! A name means the same in both; what only the cluster assigns (ids, offsets, times) is printed and ignored when read.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ impl Line {
     }
 }
 
-/// With what `--tag`, `--key` and `--property` say, as far as the message does not say it itself.
+/// Adds `--tag`, `--key` and `--property` where the message does not have its own.
 pub fn decorated<'a>(
     mut message: Message,
     tag: Option<&str>,
@@ -236,10 +236,15 @@ mod tests {
     }
     #[test]
     fn a_misspelt_field_is_refused_and_a_place_is_said_once() {
-        let error = Line::parse(r#"{"body":"x","colour":1}"#).unwrap_err().to_string();
+        let error = Line::parse(r#"{"body":"x","colour":1}"#)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("unknown field `colour`"), "{error}");
         assert!(!error.contains(" line "), "{error}");
         let error = Line::parse("no").unwrap_err().to_string();
-        assert!(error.contains("(column ") && !error.contains(" line "), "{error}");
+        assert!(
+            error.contains("(column ") && !error.contains(" line "),
+            "{error}"
+        );
     }
 }

@@ -1,11 +1,11 @@
-//! The memory limit of the control group, read at the start: a broker that may use more is killed by the kernel without a word.
+//! The memory limit of the control group, read at the start: the kernel kills a broker that exceeds it without notice.
 
 use std::fs;
 use std::path::Path;
 
 use crate::config::Config;
 
-/// Code, stacks, index entries and whatever else a process with one shard has, beside the buffers that are configured.
+/// Code, stacks, index entries and the rest of a process, beside the configured buffers.
 const BASE_BYTES: u64 = 64 << 20;
 
 /// What to log if the configured buffers do not fit into the limit.
@@ -77,7 +77,10 @@ mod tests {
         };
         assert_eq!(limit("0::/a/b\n", read), Some(128 << 20));
         assert_eq!(limit("0::/other\n", read), Some(256 << 20));
-        assert_eq!(limit("4:cpu:/a\n3:hugetlb,memory:/x\n", read), Some(64 << 20));
+        assert_eq!(
+            limit("4:cpu:/a\n3:hugetlb,memory:/x\n", read),
+            Some(64 << 20)
+        );
         assert_eq!(limit("4:cpu:/a\n", read), None);
         assert_eq!(limit("nonsense", read), None);
     }
@@ -86,7 +89,10 @@ mod tests {
     fn a_limit_below_the_configured_buffers_is_a_warning() {
         let config = Config::default();
         let text = too_small(&config, 128 << 20).unwrap();
-        assert!(text.contains("is 128 MiB") && text.contains("logBufferBytes"), "{text}");
+        assert!(
+            text.contains("is 128 MiB") && text.contains("logBufferBytes"),
+            "{text}"
+        );
         assert_eq!(too_small(&config, 4 << 30), None);
     }
 }

@@ -43,12 +43,12 @@ pub fn completions(args: &CompletionsArgs) {
 pub fn man(args: &ManArgs) -> Result<()> {
     let command = Cli::command();
     match &args.dir {
-        Some(dir) => {
-            std::fs::create_dir_all(dir)
-                .and_then(|()| clap_mangen::generate_to(command, dir))
-                .with_context(|| format!("cannot write to {}", dir.display()))
-        }
-        None => Man::new(command).render(&mut io::stdout()).context("cannot write to stdout"),
+        Some(dir) => std::fs::create_dir_all(dir)
+            .and_then(|()| clap_mangen::generate_to(command, dir))
+            .with_context(|| format!("cannot write to {}", dir.display())),
+        None => Man::new(command)
+            .render(&mut io::stdout())
+            .context("cannot write to stdout"),
     }
 }
 
@@ -84,7 +84,10 @@ mod tests {
             if command.has_subcommands() {
                 return command.get_subcommands().for_each(check);
             }
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             let example = format!("{} ", command.get_name());
             assert!(
                 help.contains("Example") && help.contains(&example),

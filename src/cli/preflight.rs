@@ -1,4 +1,4 @@
-//! What can be refused before anything is created or registered: ports in use, and a store that is none or is in use.
+//! Checks before anything is created or registered: no port is in use, and the store is a directory that no process has open.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +16,7 @@ pub fn check(config: &Config) -> Result<()> {
     check_ports(&ports(config))
 }
 
-/// One port, which comes from the setting.
+/// A single port, named by its setting.
 pub fn check_port(addr: SocketAddr, setting: &'static str) -> Result<()> {
     check_ports(&[Port { addr, setting }])
 }
@@ -35,7 +35,10 @@ fn ports(config: &Config) -> Vec<Port> {
     };
     let mut ports = Vec::new();
     if config.has_builtin_namesrv() {
-        ports.push(at(config.namesrv_port, "--namesrv-port, or namesrvPort in broker.conf"));
+        ports.push(at(
+            config.namesrv_port,
+            "--namesrv-port, or namesrvPort in broker.conf",
+        ));
     }
     for shard in 0..config.shards() {
         let port = config.shard_port(shard);
@@ -44,7 +47,10 @@ fn ports(config: &Config) -> Vec<Port> {
         ports.push(at(port - 2, vip));
     }
     if config.health_port != 0 {
-        ports.push(at(config.health_port, "--health-port, or healthPort in broker.conf"));
+        ports.push(at(
+            config.health_port,
+            "--health-port, or healthPort in broker.conf",
+        ));
     }
     ports
 }
@@ -70,7 +76,9 @@ fn check_ports(ports: &[Port]) -> Result<()> {
                 "port {} may not be used by this user: choose one above 1023 ({setting})",
                 addr.port()
             ),
-            ErrorKind::AddrNotAvailable => bail!("{ip} is no address of this machine (bindAddress)"),
+            ErrorKind::AddrNotAvailable => {
+                bail!("{ip} is no address of this machine (bindAddress)")
+            }
             _ => bail!("cannot listen on {addr}: {error} ({setting})"),
         }
     }
@@ -83,7 +91,10 @@ fn check_store(config: &Config) -> Result<()> {
         bail!("the store {} is a link that leads nowhere", dir.display());
     }
     if dir.exists() && !dir.is_dir() {
-        bail!("the store {} is a file: give a directory (--store)", dir.display());
+        bail!(
+            "the store {} is a file: give a directory (--store)",
+            dir.display()
+        );
     }
     for shard in 0..config.shards() {
         let dir = shard_dir(config, shard);
@@ -97,7 +108,10 @@ fn check_store(config: &Config) -> Result<()> {
         }
     }
     if let Some(kind @ ("tmpfs" | "ramfs")) = file_system(dir).as_deref() {
-        warn!("the store {} is on {kind}: its messages are lost with the next boot", dir.display());
+        warn!(
+            "the store {} is on {kind}: its messages are lost with the next boot",
+            dir.display()
+        );
     }
     Ok(())
 }
@@ -105,7 +119,10 @@ fn check_store(config: &Config) -> Result<()> {
 /// By the file `abort`, in which a broker of either kind leaves its process id.
 fn owner(dir: &Path) -> String {
     let text = std::fs::read_to_string(dir.join("abort")).unwrap_or_default();
-    let (name, pid) = text.trim().rsplit_once(' ').unwrap_or(("a broker", text.trim()));
+    let (name, pid) = text
+        .trim()
+        .rsplit_once(' ')
+        .unwrap_or(("a broker", text.trim()));
     match pid.parse::<u32>() {
         Ok(pid) => format!("{name}, process {pid}"),
         Err(_) => "another process".to_owned(),
@@ -141,7 +158,9 @@ mod tests {
             addr: held.local_addr().unwrap(),
             setting,
         };
-        let error = check_ports(&[taken("--health-port")]).unwrap_err().to_string();
+        let error = check_ports(&[taken("--health-port")])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("--health-port"), "{error}");
         let port = held.local_addr().unwrap().port().to_string();
         assert_eq!(error.matches(&port).count(), 1, "{error}");
@@ -160,7 +179,11 @@ mod tests {
             namesrv: vec!["10.0.0.1:9876".into()],
             ..Config::default()
         };
-        assert!(super::ports(&joins).iter().all(|port| port.addr.port() != 9876));
+        assert!(
+            super::ports(&joins)
+                .iter()
+                .all(|port| port.addr.port() != 9876)
+        );
     }
 
     #[test]
@@ -172,7 +195,11 @@ mod tests {
             ("/data/store", "xfs"),
             ("/data/storeroom", "ext4"),
         ] {
-            assert_eq!(type_at(mounts, Path::new(dir)).as_deref(), Some(kind), "{dir}");
+            assert_eq!(
+                type_at(mounts, Path::new(dir)).as_deref(),
+                Some(kind),
+                "{dir}"
+            );
         }
     }
 
@@ -180,7 +207,10 @@ mod tests {
     fn the_owner_is_named_by_what_it_left() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(owner(dir.path()), "another process");
-        for (text, expected) in [("ringmq 42", "ringmq, process 42"), ("77\n", "a broker, process 77")] {
+        for (text, expected) in [
+            ("ringmq 42", "ringmq, process 42"),
+            ("77\n", "a broker, process 77"),
+        ] {
             std::fs::write(dir.path().join("abort"), text).unwrap();
             assert_eq!(owner(dir.path()), expected);
         }

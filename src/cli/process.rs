@@ -36,7 +36,7 @@ pub struct Process {
     to_events: Sender<Event>,
 }
 
-/// What a shard's thread knows once it serves.
+/// What a shard's thread reports once it serves.
 #[derive(Clone, Debug)]
 pub struct Started {
     pub ready: Ready,
@@ -221,7 +221,7 @@ fn spawn_shard(
     Ok(starting)
 }
 
-/// A store remembers its number of shards by its folders: another number would hide messages.
+/// The folders of a store fix its number of shards: with another number, messages would be out of reach.
 fn check_shard_count(config: &Config) -> Result<()> {
     let dir = &config.store_dir;
     // One of the two is there whether the store was closed or not.

@@ -143,7 +143,9 @@ impl<'a> Sending<'a> {
         if self.stopped.is_some() {
             return Ok(None);
         }
-        let read = reader.join().map_err(|_| Error::msg("the reader panicked"))?;
+        let read = reader
+            .join()
+            .map_err(|_| Error::msg("the reader panicked"))?;
         read.map(Some).context("cannot read stdin")
     }
 
@@ -162,7 +164,7 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    /// `None` at the end of the input, after a signal, and when stdout has gone.
+    /// `None` at the end of the input, after a signal, and when stdout is closed.
     fn next_line(&mut self, reader: &LineReader) -> Result<Option<io::Result<String>>> {
         reader.ask();
         while self.input.is_empty() && !self.has_ended() {

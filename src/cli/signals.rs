@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn nohup_is_respected() {
-        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n";
+        let status =
+            "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n";
         assert!(is_ignored(status, SIGHUP));
         assert!(!is_ignored(status, SIGTERM) && !is_ignored("", SIGHUP));
     }

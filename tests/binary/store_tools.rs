@@ -446,7 +446,10 @@ fn a_store_can_be_looked_into() {
     let output = tool(&["inspect", "--record", "7"], &shop.store);
     assert_eq!(output.status.code(), Some(3));
     flip(&shop.path(LOG), at + 5_000);
-    for (words, code) in [(["--record", &at.to_string()], 3), (["--from", &at.to_string()], 0)] {
+    for (words, code) in [
+        (["--record", &at.to_string()], 3),
+        (["--from", &at.to_string()], 0),
+    ] {
         let output = tool(&["inspect", words[0], words[1]], &shop.store);
         assert_eq!(output.status.code(), Some(code));
         let text = String::from_utf8_lossy(&output.stderr);
