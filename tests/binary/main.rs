@@ -7,6 +7,7 @@ mod common;
 
 mod app_client;
 mod bad_input;
+mod commands;
 mod crash;
 mod golden;
 mod overload;

@@ -1,16 +1,14 @@
 //! Protects what the commands say and how they end: every message that was sent is reported, a value that cannot be is refused with
 //! exit code 2 before anything is made, signals stop cleanly, and an error says what to do.
 
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::client::{Client, send_to};
-use common::{Broker, Options, PATIENCE, Process, free_ports, ringmq, wait_until};
+use crate::common::client::{Client, send_to};
+use crate::common::{Broker, Options, PATIENCE, Process, free_ports, ringmq, wait_until};
 use serde_json::Value;
 
 fn start() -> (tempfile::TempDir, Broker) {
