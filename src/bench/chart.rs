@@ -58,31 +58,30 @@ fn svg(draw: impl for<'a> FnOnce(&Root<'a>) -> Drawn<'a>) -> String {
         .replace(" xmlns=\"http://www.w3.org/2000/svg\"", "")
 }
 
-fn draw_percentiles<'a>(
-    root: &Root<'a>,
-    title: &str,
-    series: &[Series<Vec<(f64, f64)>>],
-) -> Drawn<'a> {
+/// Axes of the decimal logarithms of all points.
+fn axes(series: &[Series<Vec<(f64, f64)>>]) -> (Axis, Axis) {
     let points = || series.iter().flat_map(|line| &line.values);
-    let decades = points()
-        .map(|point| point.0.log10())
-        .fold(2.0, f64::max)
-        .ceil();
-    let lowest = points()
-        .map(|point| point.1.log10())
-        .fold(f64::INFINITY, f64::min);
+    let quantiles = points().map(|point| point.0.log10());
+    let latencies = || points().map(|point| point.1.log10());
+    let decades = quantiles.fold(2.0, f64::max).ceil();
+    let lowest = latencies().fold(f64::INFINITY, f64::min);
     let lowest = if lowest.is_finite() {
         lowest.floor()
     } else {
         0.0
     };
-    let highest = points()
-        .map(|point| point.1.log10())
-        .fold(lowest + 1.0, f64::max)
-        .ceil();
+    let highest = latencies().fold(lowest + 1.0, f64::max).ceil();
     // Room for half of the last label.
     let x = whole(0.0, decades, decades + 0.2);
-    let y = whole(lowest, highest, highest);
+    (x, whole(lowest, highest, highest))
+}
+
+fn draw_percentiles<'a>(
+    root: &Root<'a>,
+    title: &str,
+    series: &[Series<Vec<(f64, f64)>>],
+) -> Drawn<'a> {
+    let (x, y) = axes(series);
     let mut chart = ChartBuilder::on(root)
         .caption(title, (FONT, 14))
         .margin(6)

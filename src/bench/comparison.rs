@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::counters::WriteCounters;
-use super::drive::{key_prefix, targets};
+use super::drive::{connect_all, key_prefix, targets};
 use super::histogram::Percentiles;
 use super::load::{self, SendPlan};
 use super::machine::Machine;
-use super::meter::{Meter, Source};
+use super::meter::{Cpu, Meter};
 use super::output::{Output, Progress};
 use super::recorder::Stopwatch;
 use super::result::{Floor, Report, RunResult, Shape, grouped};
@@ -258,8 +258,10 @@ fn turn(
             },
             targets: &targets,
         };
+        let brokers = connect_all(&targets, plan.codec).await?;
         let meter = Meter {
-            source: Source::Embedded(embedded),
+            brokers: &brokers,
+            cpu: Cpu::Embedded(embedded),
             device_dir: Some(scratch),
         };
         load::send(&send, Stopwatch::start(), &meter, progress, |_| ()).await

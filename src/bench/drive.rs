@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::consume::{self, ConsumePlan, Follower};
 use super::load::{self, SendPlan};
 use super::machine::Machine;
-use super::meter::{Meter, Source};
+use super::meter::{Cpu, Meter};
 use super::output::{Output, Progress};
 use super::recorder::Stopwatch;
 use super::result::{Report, RunResult, Shape};
@@ -125,6 +125,21 @@ pub async fn targets(
     Ok(targets)
 }
 
+/// A connection to each broker of the targets, beside those of the load.
+pub async fn connect_all(
+    targets: &[(String, RoutedQueue)],
+    codec: Codec,
+) -> Result<Vec<Remote>, BenchError> {
+    let mut brokers: Vec<Remote> = Vec::new();
+    for (_, queue) in targets {
+        let addr = resolve(&queue.addr)?;
+        if !brokers.iter().any(|broker| broker.addr() == addr) {
+            brokers.push(Remote::connect(addr, codec).await?);
+        }
+    }
+    Ok(brokers)
+}
+
 /// Sixteen hex digits, unique to this run: a prefix of its message keys.
 pub fn key_prefix() -> String {
     let seconds = SystemTime::now()
@@ -182,13 +197,7 @@ impl<'a> Driver<'a> {
                 .collect()
         };
         let targets = targets(&names, &topics, plan.queues).await?;
-        let mut brokers: Vec<Remote> = Vec::new();
-        for (_, queue) in &targets {
-            let addr = resolve(&queue.addr)?;
-            if !brokers.iter().any(|broker| broker.addr() == addr) {
-                brokers.push(Remote::connect(addr, plan.codec).await?);
-            }
-        }
+        let brokers = connect_all(&targets, plan.codec).await?;
         Ok(Self {
             plan,
             names,
@@ -238,10 +247,8 @@ impl<'a> Driver<'a> {
 
     fn meter(&self) -> Meter<'_> {
         Meter {
-            source: Source::Distant {
-                brokers: &self.brokers,
-                pid: self.plan.broker_pid,
-            },
+            brokers: &self.brokers,
+            cpu: Cpu::Process(self.plan.broker_pid),
             device_dir: self.plan.device_dir.as_deref(),
         }
     }

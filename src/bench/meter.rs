@@ -1,4 +1,4 @@
-//! What a run has cost: read at both ends of the measured window, from outside of the load.
+//! The cost of a run: read at both ends of the measured window.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,19 +15,18 @@ pub const WRITES_KEY: &str = "ringmqLogWrites";
 pub const BYTES_WRITTEN_KEY: &str = "ringmqLogBytesWritten";
 pub const FLUSHES_KEY: &str = "ringmqLogFlushes";
 
-/// Where the figures come from.
-pub enum Source<'a> {
+/// Where the broker's CPU time is read.
+pub enum Cpu<'a> {
     /// A broker in this process.
     Embedded(&'a dyn EmbeddedBroker),
-    /// Brokers elsewhere: asked for their runtime info; their CPU only if they run here and the process is known.
-    Distant {
-        brokers: &'a [Remote],
-        pid: Option<u32>,
-    },
+    /// A process of this machine, if the broker is one and it is known.
+    Process(Option<u32>),
 }
 
 pub struct Meter<'a> {
-    pub source: Source<'a>,
+    /// Asked for their runtime info.
+    pub brokers: &'a [Remote],
+    pub cpu: Cpu<'a>,
     /// A directory on the device that the broker writes to, if it is one of this machine.
     pub device_dir: Option<&'a Path>,
 }
@@ -50,13 +49,11 @@ impl Meter<'_> {
         let device_writes = self
             .device_dir
             .and_then(|dir| WriteCounters::of_device(dir).ok());
-        let (broker_cpu, broker_writes) = match &self.source {
-            Source::Embedded(broker) => (broker.cpu(), broker.writes()),
-            Source::Distant { brokers, pid } => (
-                pid.and_then(|pid| cpu::of_process(pid).ok()),
-                asked(brokers).await,
-            ),
+        let broker_cpu = match self.cpu {
+            Cpu::Embedded(broker) => broker.cpu(),
+            Cpu::Process(pid) => pid.and_then(|pid| cpu::of_process(pid).ok()),
         };
+        let broker_writes = asked(self.brokers).await;
         Sample {
             at,
             acked,

@@ -73,9 +73,6 @@ pub trait EmbeddedBroker: Send + Sync {
     /// CPU time of the broker's threads so far, by [`cpu::of_thread`] say.
     fn cpu(&self) -> Option<Duration>;
 
-    /// What its log has written and flushed so far.
-    fn writes(&self) -> Option<WriteCounters>;
-
     /// Ends it; its directory is removed afterwards.
     fn stop(self: Box<Self>);
 }

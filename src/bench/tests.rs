@@ -240,7 +240,11 @@ impl StartBroker for Starter {
         assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0, "an empty store");
         std::fs::write(dir.join("commitlog"), "x").unwrap();
         self.started.lock().unwrap().push((flush, dir.to_owned()));
-        Ok(Box::new(Embedded(Fake::start(Behaviour::default()))))
+        let behaviour = Behaviour {
+            counts_writes: true,
+            ..Behaviour::default()
+        };
+        Ok(Box::new(Embedded(Fake::start(behaviour))))
     }
 }
 
@@ -251,14 +255,6 @@ impl EmbeddedBroker for Embedded {
 
     fn cpu(&self) -> Option<Duration> {
         Some(Duration::from_micros(self.0.sends() * 3))
-    }
-
-    fn writes(&self) -> Option<WriteCounters> {
-        Some(WriteCounters {
-            writes: self.0.sends(),
-            bytes_written: self.0.sends() * 4096,
-            flushes: self.0.sends() / 2,
-        })
     }
 
     fn stop(self: Box<Self>) {}
@@ -314,16 +310,15 @@ fn modes_take_turns_and_the_report_holds_both() {
         .map(|(mode, _)| *mode)
         .collect();
     assert_eq!(modes, [Sync, Async, Async, Sync, Sync, Async, Async, Sync]);
-    let names: Vec<&str> = report.runs.iter().map(|run| run.name.as_str()).collect();
-    assert_eq!(names, ["sync", "async", "sync", "async"]);
-    for run in &report.runs {
-        assert!(run.broker_cpu_us_per_message().unwrap() > 0.0);
-        assert!(run.bytes_written_per_message().is_some() && run.flushes_per_message().is_some());
-    }
-    assert!(report.floor.is_some() && report.notes.len() == 2);
-    assert!(report.runs.iter().all(|run| run.range().is_some()));
+    check_runs(&report);
+    check_report(&out);
+    // Nothing is left but the report.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
 
-    let files: Vec<String> = std::fs::read_dir(&out)
+/// The files of a report of both modes.
+fn check_report(out: &Path) {
+    let files: Vec<String> = std::fs::read_dir(out)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -340,6 +335,15 @@ fn modes_take_turns_and_the_report_holds_both() {
         serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
     assert_eq!(json["runs"][0]["name"], "sync");
     assert!(json["machine"]["kernel"].is_string());
-    // Nothing is left but the report.
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+fn check_runs(report: &Report) {
+    let names: Vec<&str> = report.runs.iter().map(|run| run.name.as_str()).collect();
+    assert_eq!(names, ["sync", "async", "sync", "async"]);
+    for run in &report.runs {
+        assert!(run.broker_cpu_us_per_message().unwrap() > 0.0);
+        assert!(run.bytes_written_per_message().is_some() && run.flushes_per_message().is_some());
+    }
+    assert!(report.floor.is_some() && report.notes.len() == 2);
+    assert!(report.runs.iter().all(|run| run.range().is_some()));
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{ConsumeArgs, From};
+use super::args::ConsumeArgs;
+use super::values::From;
 use super::{explained, json_lines, signals};
 use crate::client::{
     Client, ClientConfig, ClientError, ConsumeFrom, MessageModel, PullConfig, PushConfig, Received,

@@ -6,18 +6,15 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::process::Process;
-use crate::bench::{
-    BYTES_WRITTEN_KEY, EmbeddedBroker, FLUSHES_KEY, FlushMode, StartBroker, WRITES_KEY,
-    WriteCounters, cpu,
-};
+use crate::bench::{EmbeddedBroker, FlushMode, StartBroker, cpu};
 use crate::config::{Config, Flush};
 
 /// Starts brokers on free ports of the loopback.
 pub struct Embedding;
 
 struct Embedded {
-    /// Address and kernel thread of each shard.
-    shards: Vec<(SocketAddr, u32)>,
+    /// Kernel thread of each shard.
+    threads: Vec<u32>,
     process: Mutex<Process>,
     namesrv: SocketAddr,
 }
@@ -46,13 +43,13 @@ impl StartBroker for Embedding {
         };
         let process = Process::start(&config).map_err(|error| format!("{error:#}"))?;
         let namesrv = SocketAddr::from((Ipv4Addr::LOCALHOST, namesrv_port));
-        let shards = process
+        let threads = process
             .shards
             .iter()
-            .map(|shard| (shard.addr, shard.started.thread_id))
+            .map(|shard| shard.started.thread_id)
             .collect();
         Ok(Box::new(Embedded {
-            shards,
+            threads,
             process: Mutex::new(process),
             namesrv,
         }))
@@ -65,22 +62,10 @@ impl EmbeddedBroker for Embedded {
     }
 
     fn cpu(&self) -> Option<Duration> {
-        self.shards
+        self.threads
             .iter()
-            .map(|(_, thread)| cpu::of_thread(*thread).ok())
+            .map(|thread| cpu::of_thread(*thread).ok())
             .sum()
-    }
-
-    fn writes(&self) -> Option<WriteCounters> {
-        let mut sum = WriteCounters::default();
-        for (addr, _) in &self.shards {
-            let table = super::runtime_info::ask(*addr).ok()?;
-            let count = |key| table.get(key)?.parse::<u64>().ok();
-            sum.writes += count(WRITES_KEY)?;
-            sum.bytes_written += count(BYTES_WRITTEN_KEY)?;
-            sum.flushes += count(FLUSHES_KEY)?;
-        }
-        Some(sum)
     }
 
     fn stop(self: Box<Self>) {

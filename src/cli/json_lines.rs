@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::args::{Delay, delay, delay_level};
+use super::values::{Delay, delay, delay_level};
 use crate::client::{Message, Received, SendResult};
 
 /// What to send. A field that it does not have is refused: it may be a misspelt one.

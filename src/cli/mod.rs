@@ -12,12 +12,12 @@ mod namesrv;
 mod pages;
 mod preflight;
 mod process;
-mod runtime_info;
 mod send;
 mod setup;
 mod signals;
 mod store;
 mod usage;
+mod values;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -74,27 +74,7 @@ impl Process {
                 board.clone(),
             )?);
         }
-        let mut ready: Vec<Option<Started>> = starting.iter().map(|_| None).collect();
-        while ready.iter().any(Option::is_none) {
-            match events.recv()? {
-                Event::Ready {
-                    shard,
-                    ready: started,
-                } => ready[shard] = Some(*started),
-                Event::Stopped { result, .. } => {
-                    for shard in &starting {
-                        shard.doorbell.ring();
-                    }
-                    for shard in starting {
-                        let _ = shard.thread.join();
-                    }
-                    return Err(result
-                        .err()
-                        .unwrap_or_else(|| anyhow!("a shard stopped while starting")));
-                }
-                Event::Signal => unreachable!("signals are watched once the process has started"),
-            }
-        }
+        let (starting, ready) = until_ready(starting, &events)?;
         let shards = starting
             .into_iter()
             .zip(ready)
@@ -103,7 +83,7 @@ impl Process {
                 addr: starting.addr,
                 core: starting.core,
                 store_dir: starting.store_dir,
-                started: started.expect("all are ready"),
+                started,
                 doorbell: starting.doorbell,
                 thread: starting.thread,
             })
@@ -156,6 +136,36 @@ impl Process {
         }
         Ok(())
     }
+}
+
+/// Waits until every shard serves. If one of them ends before, the others are stopped.
+fn until_ready(
+    starting: Vec<StartingShard>,
+    events: &Receiver<Event>,
+) -> Result<(Vec<StartingShard>, Vec<Started>)> {
+    let mut ready: Vec<Option<Started>> = starting.iter().map(|_| None).collect();
+    while ready.iter().any(Option::is_none) {
+        match events.recv()? {
+            Event::Ready {
+                shard,
+                ready: started,
+            } => ready[shard] = Some(*started),
+            Event::Stopped { result, .. } => {
+                for shard in &starting {
+                    shard.doorbell.ring();
+                }
+                for shard in starting {
+                    // The first failure is the one to report.
+                    let _ = shard.thread.join();
+                }
+                return Err(result
+                    .err()
+                    .unwrap_or_else(|| anyhow!("a shard stopped while starting")));
+            }
+            Event::Signal => unreachable!("signals are sent once the process has started"),
+        }
+    }
+    Ok((starting, ready.into_iter().flatten().collect()))
 }
 
 struct StartingShard {

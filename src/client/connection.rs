@@ -1,8 +1,7 @@
 //! One TCP connection to a broker or name server: frames in, bytes out.
 //!
-//! Whoever sends appends whole frames to the output buffer; the writer task takes everything that has accumulated in
-//! one write while the next accumulates. The reader task reads into one big buffer and hands over every frame in it by
-//! reference. Neither allocates per message.
+//! A send appends a whole frame to the output buffer. The writer task writes all that has accumulated at once, while the next frames
+//! accumulate. The reader task reads into one large buffer and passes each frame in it by reference. Neither allocates per message.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -16,19 +15,19 @@ use super::stream::{Stream, Transport};
 use crate::wire::frame::{self, Frame};
 
 const READ_BUFFER_BYTES: usize = 256 << 10;
-/// A bigger output buffer is given back after a burst.
+/// A larger output buffer is shrunk to this after a burst.
 const KEPT_OUTPUT_BYTES: usize = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What is done with what comes in.
+/// The handler of incoming frames.
 pub trait Inbound: 'static {
-    /// One whole frame. What is appended to `output` is sent once the frames that came with it are done.
+    /// One whole frame. What is appended to `output` is sent after the frames of the same read.
     fn frame(&mut self, frame: &Frame<'_>, output: &mut Vec<u8>);
 
-    /// Bytes have arrived whose frames follow.
+    /// Bytes have arrived; their frames follow.
     fn turn(&mut self) {}
 
-    /// The connection is gone; nothing follows.
+    /// The connection is closed; nothing follows.
     fn closed(&mut self, reason: &str);
 }
 
@@ -73,12 +72,12 @@ impl<I: Inbound> Connection<I> {
         self.shared.closed.get()
     }
 
-    /// Bytes that the writer has not taken yet: grows when the other side does not keep up.
+    /// Bytes that are not written yet: they grow when the peer does not keep up.
     pub fn waiting_bytes(&self) -> usize {
         self.shared.output.borrow().len()
     }
 
-    /// Appends frames to the output and lets the writer know.
+    /// Appends frames to the output and wakes the writer.
     pub fn send<T>(&self, encode: impl FnOnce(&mut I, &mut Vec<u8>) -> T) -> T {
         let result = encode(
             &mut self.shared.inbound.borrow_mut(),
@@ -129,7 +128,7 @@ impl<I: Inbound> Shared<I> {
         self.close(&reason);
     }
 
-    /// Hands over the whole frames at the start of `bytes`; returns how many bytes they were.
+    /// Passes on the whole frames at the start of `bytes`; returns their length.
     fn take_frames(&self, bytes: &[u8]) -> Result<usize, String> {
         let mut inbound = self.inbound.borrow_mut();
         let mut output = self.output.borrow_mut();
@@ -167,7 +166,7 @@ impl<I: Inbound> Shared<I> {
         if self.closed.replace(true) {
             return;
         }
-        // Wakes both tasks, which own the rest of this connection.
+        // Wakes both tasks: they end, and the connection with them.
         self.stream.shutdown();
         self.output_ready.notify_one();
         self.inbound.borrow_mut().closed(reason);

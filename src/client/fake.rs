@@ -16,12 +16,14 @@ use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Language};
 pub struct Behaviour {
     /// Answers the sends of one read last first.
     pub reversed: bool,
-    /// Is silent for so long before it answers the so-manieth send.
+    /// (n, time): answers the nth send so much later.
     pub stall: Option<(u64, Duration)>,
-    /// Refuses every so-manieth send with SYSTEM_BUSY.
+    /// Refuses every nth send with SYSTEM_BUSY.
     pub busy_every: Option<u64>,
-    /// Closes the connection instead of answering the so-manieth send.
+    /// Closes the connection instead of answering the nth send.
     pub close_at: Option<u64>,
+    /// Has a runtime info (28) with the writes of its log, one of 4 KiB for each send.
+    pub counts_writes: bool,
 }
 
 #[derive(Clone)]
@@ -118,33 +120,11 @@ impl Fake {
                     code = response::TOPIC_NOT_EXIST;
                 }
             }
-            request::END_TRANSACTION => {
-                let end = header.ext.find("commitOrRollback").unwrap();
-                let asked_for = header.ext.find("fromTransactionCheck") == Some("true");
-                self.state
-                    .lock()
-                    .unwrap()
-                    .ends
-                    .push((end.to_owned(), asked_for));
-                // Nothing is answered, but what is unknown is asked about.
-                return Some(match end {
-                    "0" => self.question(frame.codec, header.ext.find("msgId").unwrap()),
-                    _ => Vec::new(),
-                });
-            }
-            request::GET_BROKER_CLUSTER_INFO => {
-                body = format!(
-                    r#"{{"brokerAddrTable":{{"fake":{{"brokerAddrs":{{"0":"{}"}},"brokerName":"fake"}}}}}}"#,
-                    self.addr
-                )
-                .into_bytes();
-            }
+            request::END_TRANSACTION => return Some(self.end(&header, frame.codec)),
+            request::GET_BROKER_CLUSTER_INFO => body = self.cluster(),
             request::UPDATE_AND_CREATE_TOPIC => self.state.lock().unwrap().created = true,
             request::GET_MIN_OFFSET => ext.push(("offset", Value::I64(0))),
-            request::GET_MAX_OFFSET => {
-                let max = self.state.lock().unwrap().records.len() as i64;
-                ext.push(("offset", Value::I64(max)));
-            }
+            request::GET_MAX_OFFSET => ext.push(("offset", Value::I64(self.end_offset()))),
             request::PULL_MESSAGE => {
                 let (from, most) = (number("queueOffset"), number("maxMsgNums"));
                 let max = self.wait_for(from);
@@ -158,6 +138,9 @@ impl Fake {
                 ext.push(("nextBeginOffset", Value::I64(to as i64)));
                 ext.push(("minOffset", Value::I64(0)));
                 ext.push(("maxOffset", Value::I64(max as i64)));
+            }
+            request::GET_BROKER_RUNTIME_INFO if self.behaviour.counts_writes => {
+                body = self.runtime_info();
             }
             _ => code = response::REQUEST_CODE_NOT_SUPPORTED,
         }
@@ -175,7 +158,32 @@ impl Fake {
         Some(answer)
     }
 
-    /// Asks about the last message that was sent (39).
+    /// Nothing is answered, but an unknown state is asked for.
+    fn end(&self, header: &header::Header<'_>, codec: Codec) -> Vec<u8> {
+        let end = header.ext.find("commitOrRollback").unwrap();
+        let asked_for = header.ext.find("fromTransactionCheck") == Some("true");
+        let mut state = self.state.lock().unwrap();
+        state.ends.push((end.to_owned(), asked_for));
+        drop(state);
+        match end {
+            "0" => self.question(codec, header.ext.find("msgId").unwrap()),
+            _ => Vec::new(),
+        }
+    }
+
+    fn end_offset(&self) -> i64 {
+        self.state.lock().unwrap().records.len() as i64
+    }
+
+    fn cluster(&self) -> Vec<u8> {
+        format!(
+            r#"{{"brokerAddrTable":{{"fake":{{"brokerAddrs":{{"0":"{}"}},"brokerName":"fake"}}}}}}"#,
+            self.addr
+        )
+        .into_bytes()
+    }
+
+    /// Asks for the state of the last message that was sent (39).
     fn question(&self, codec: Codec, id: &str) -> Vec<u8> {
         let head = Head {
             codec,
@@ -249,6 +257,17 @@ impl Fake {
             tries -= 1;
             thread::sleep(Duration::from_micros(200));
         }
+    }
+
+    fn runtime_info(&self) -> Vec<u8> {
+        let writes = self.sends();
+        let table = [
+            ("ringmqLogWrites", writes),
+            ("ringmqLogBytesWritten", writes * 4096),
+            ("ringmqLogFlushes", writes / 2),
+        ];
+        let entries = table.map(|(name, count)| format!(r#""{name}":"{count}""#));
+        format!(r#"{{"table":{{{}}}}}"#, entries.join(",")).into_bytes()
     }
 
     fn route(&self) -> Vec<u8> {

@@ -1,5 +1,5 @@
-//! Which brokers to leave alone for a while: one that answered slowly for a time that grows with its slowness, one that failed
-//! as if it had taken 10 s. Pure: time comes in.
+//! Which brokers a producer avoids for a while: a slow one for a time that grows with its latency, a failed one as if its latency were
+//! 10 s. Pure: time is an argument.
 //!
 //! Source: `MQFaultStrategy`, `LatencyFaultToleranceImpl`.
 
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// What a failure counts as.
 const FAILED_MS: u64 = 10_000;
-/// From this latency on, left alone for so long.
+/// Latency, and for how long it makes a broker avoided.
 const AVOIDED_MS: [(u64, u64); 7] = [
     (15_000, 30_000),
     (5_000, 10_000),

@@ -1,9 +1,9 @@
-//! What tells this client from all others (`ClientConfig.buildMQClientId`).
+//! The client's id (`ClientConfig.buildMQClientId`).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Differs from every other client's in the cluster: brokers tell the members of a group apart by it.
+/// Unique in the cluster: brokers identify the members of a group by it.
 pub fn client_id(ip: IpAddr, instance: Option<&str>) -> String {
     static STARTED: AtomicU32 = AtomicU32::new(0);
     match instance {
@@ -16,7 +16,7 @@ pub fn client_id(ip: IpAddr, instance: Option<&str>) -> String {
     }
 }
 
-/// The address that this machine has for others: IPv4 and not loopback where there is one.
+/// An address of this machine, preferably IPv4 and not loopback.
 pub fn own_ip() -> IpAddr {
     let mut ips: Vec<IpAddr> = if_addrs::get_if_addrs()
         .unwrap_or_default()

@@ -1,80 +1,84 @@
-//! What one client keeps alive: connections, heartbeats, and who of the application is behind it.
+//! What all producers and consumers of a client share: connections, routes, heartbeats, ids.
 //!
-//! Everything here lives on the client's thread. A new connection to a broker begins with a heartbeat, so that a broker that came
-//! back knows the consumers of this client before it is asked for their messages.
+//! Everything here lives on the client's thread. A new connection to a broker begins with a heartbeat: a restarted broker knows the
+//! consumers of this client before they pull from it.
 //!
 //! Source: `MQClientInstance`.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::spawn_local;
 
-use super::app::ClientConfig;
+use super::config::ClientConfig;
 use super::identity::{client_id, own_ip};
-use super::push::Member;
+use super::outages::{Outages, log_failure};
 use super::remote::Asked;
 use super::route::NameServer;
 use super::routes::Routes;
-use super::sender::Sender;
 use super::stream::Transport;
-use super::{API_TIMEOUT, ClientError, Remote, Response, questions, resolve, unix_ms};
+use super::{API_TIMEOUT, ClientError, Remote, Response, resolve, unix_ms};
 use crate::message::KeyMaker;
 use crate::wire::codes::request;
 use crate::wire::consumer::UnregisterClient;
 use crate::wire::frame::Value;
-use crate::wire::heartbeat::{HeartbeatData, ProducerData};
+use crate::wire::heartbeat::HeartbeatData;
 use crate::wire::loose_json;
+
+/// The producers and consumers of the client, as far as heartbeats are about them.
+pub trait Members {
+    /// Adds all groups to the heartbeat.
+    fn describe(&self, heartbeat: &mut HeartbeatData);
+}
 
 pub struct Instance {
     pub client_id: String,
     pub config: ClientConfig,
+    pub routes: Routes,
     /// By address.
     brokers: RefCell<HashMap<String, Rc<Slot>>>,
-    pub(super) names: NameServer,
-    pub(super) routes: Routes,
-    /// By group, as are the consumers.
-    producers: RefCell<BTreeMap<String, Rc<Sender>>>,
-    consumers: RefCell<BTreeMap<String, Rc<Member>>>,
+    outages: Outages,
+    members: OnceCell<Weak<dyn Members>>,
     keys: RefCell<KeyMaker>,
-    to_questions: mpsc::UnboundedSender<Asked>,
+    to_requests: mpsc::UnboundedSender<Asked>,
     started: Instant,
-    left: Cell<bool>,
 }
 
 /// A broker's connection; locked while one is being made, so that there is only one.
 type Slot = Mutex<Option<Rc<Remote>>>;
 
 impl Instance {
-    pub fn start(config: ClientConfig) -> Result<Rc<Self>, ClientError> {
+    /// With the requests that brokers send to this client.
+    pub fn start(
+        config: ClientConfig,
+    ) -> Result<(Rc<Self>, mpsc::UnboundedReceiver<Asked>), ClientError> {
         let ip = own_ip();
-        let (to_questions, questions) = mpsc::unbounded_channel();
+        let (to_requests, requests) = mpsc::unbounded_channel();
         let seed = u64::from(std::process::id()) | (unix_ms() as u64) << 16;
+        let names = NameServer::over(Transport::Epoll, &config.namesrv, config.codec)?;
         let instance = Rc::new(Self {
             client_id: client_id(ip, config.instance_name.as_deref()),
-            names: NameServer::over(Transport::Epoll, &config.namesrv, config.codec)?,
             config,
+            routes: Routes::new(names),
             brokers: RefCell::default(),
-            routes: Routes::default(),
-            producers: RefCell::default(),
-            consumers: RefCell::default(),
+            outages: Outages::default(),
+            members: OnceCell::new(),
             keys: RefCell::new(KeyMaker::new(ip, seed)),
-            to_questions,
+            to_requests,
             started: Instant::now(),
-            left: Cell::new(false),
         });
         spawn_local(Rc::clone(&instance).keep_routes());
         spawn_local(Rc::clone(&instance).keep_heartbeats());
-        spawn_local(Rc::clone(&instance).keep_offsets());
-        spawn_local(questions::answer(Rc::clone(&instance), questions));
-        Ok(instance)
+        Ok((instance, requests))
     }
 
-    pub fn has_left(&self) -> bool {
-        self.left.get()
+    /// Whom the heartbeats are about. Set once, before the first of them.
+    pub fn set_members(&self, members: Weak<dyn Members>) {
+        // A second call would change nothing.
+        let _ = self.members.set(members);
     }
 
     /// A clock for what need not survive the process.
@@ -86,84 +90,23 @@ impl Instance {
         self.keys.borrow_mut().next(unix_ms() as u64).to_string()
     }
 
-    /// Ends everything, in the order that loses and repeats least.
-    pub async fn leave(&self) {
-        if self.left.replace(true) {
-            return;
-        }
-        let consumers: Vec<_> = self.consumers.borrow().values().cloned().collect();
-        for consumer in consumers {
-            self.remove_consumer(&consumer).await;
-        }
-        let groups: Vec<_> = self.producers.borrow().keys().cloned().collect();
-        for group in groups {
-            self.remove_producer(&group).await;
-        }
+    /// No connection is used any more.
+    pub fn close(&self) {
         self.brokers.borrow_mut().clear();
     }
-}
 
-/// Who is behind the client.
-impl Instance {
-    pub fn add_producer(&self, sender: Sender) -> Result<(), ClientError> {
-        let mut producers = self.producers.borrow_mut();
-        if producers.contains_key(&sender.config.group) {
-            return Err(ClientError::illegal(format!(
-                "this client has a producer of the group {} already",
-                sender.config.group
-            )));
-        }
-        producers.insert(sender.config.group.clone(), Rc::new(sender));
-        Ok(())
-    }
-
-    pub fn producer(&self, group: &str) -> Result<Rc<Sender>, ClientError> {
-        let known = self.producers.borrow().get(group).cloned();
-        known.ok_or(ClientError::Stopped)
-    }
-
-    pub async fn remove_producer(&self, group: &str) {
-        if self.producers.borrow_mut().remove(group).is_some() {
-            self.unregister(Some(group), None).await;
-        }
-    }
-
-    pub fn add_consumer(&self, member: &Rc<Member>) -> Result<(), ClientError> {
-        let mut consumers = self.consumers.borrow_mut();
-        if consumers.contains_key(member.group()) {
-            return Err(ClientError::illegal(format!(
-                "this client has a consumer of the group {} already",
-                member.group()
-            )));
-        }
-        consumers.insert(member.group().to_owned(), Rc::clone(member));
-        Ok(())
-    }
-
-    pub fn consumer(&self, group: &str) -> Option<Rc<Member>> {
-        self.consumers.borrow().get(group).cloned()
-    }
-
-    pub async fn remove_consumer(&self, member: &Rc<Member>) {
-        member.stop(self).await;
-        let removed = self.consumers.borrow_mut().remove(member.group());
-        if removed.is_some() {
-            self.unregister(None, Some(member.group())).await;
-        }
-    }
-
-    async fn unregister(&self, producer_group: Option<&str>, consumer_group: Option<&str>) {
+    pub async fn unregister(&self, producer_group: Option<&str>, consumer_group: Option<&str>) {
         let header = UnregisterClient {
             client_id: &self.client_id,
             producer_group,
             consumer_group,
         };
         for remote in self.open_remotes().await {
-            let told = remote
+            let unregistered = remote
                 .call(request::UNREGISTER_CLIENT, &header.ext(), &[], API_TIMEOUT)
                 .await;
-            if let Err(error) = told {
-                tracing::debug!("{} was not told that we leave: {error}", remote.addr());
+            if let Err(error) = unregistered {
+                tracing::debug!("not unregistered from {}: {error}", remote.addr());
             }
         }
     }
@@ -171,7 +114,7 @@ impl Instance {
 
 /// Connections.
 impl Instance {
-    /// The open connection to a broker, or a new one on which it has heard our heartbeat.
+    /// The open connection to a broker, or a new one that begins with a heartbeat.
     pub async fn remote(&self, addr: &str) -> Result<Rc<Remote>, ClientError> {
         let slot = Rc::clone(
             self.brokers
@@ -183,10 +126,11 @@ impl Instance {
         if let Some(remote) = slot.as_ref().filter(|remote| !remote.is_closed()) {
             return Ok(Rc::clone(remote));
         }
-        let asked = Some(self.to_questions.clone());
+        let asked = Some(self.to_requests.clone());
         let (peer, codec) = (resolve(addr)?, self.config.codec);
-        let remote = Rc::new(Remote::connect_over(Transport::Epoll, peer, codec, asked).await?);
-        self.tell_heartbeat(&remote).await;
+        let connected = Remote::connect_over(Transport::Epoll, peer, codec, asked).await;
+        let remote = Rc::new(self.noted(addr, connected)?);
+        self.send_heartbeat(&remote).await;
         *slot = Some(Rc::clone(&remote));
         Ok(remote)
     }
@@ -208,7 +152,30 @@ impl Instance {
         timeout: Duration,
     ) -> Result<Response, ClientError> {
         let remote = self.remote(addr).await?;
-        remote.call(code, ext, body, timeout).await
+        let answered = remote.call(code, ext, body, timeout).await;
+        self.noted(addr, answered)
+    }
+
+    /// Logs when a broker cannot be reached any more, and when it can again: once for each outage, whatever is asked of it meanwhile.
+    pub fn noted<T>(&self, addr: &str, ended: Result<T, ClientError>) -> Result<T, ClientError> {
+        let name = || match self.routes.broker_name(addr) {
+            Some(name) => format!("{name} ({addr})"),
+            None => addr.to_owned(),
+        };
+        match &ended {
+            Err(error) if error.is_of_connection() => {
+                if self.outages.begin(addr) {
+                    tracing::warn!("cannot reach {}: {error}; trying again", name());
+                }
+            }
+            // An answer, of whatever kind.
+            _ => {
+                if self.outages.end(addr) {
+                    tracing::warn!("{} is reachable again", name());
+                }
+            }
+        }
+        ended
     }
 
     async fn open_remotes(&self) -> Vec<Rc<Remote>> {
@@ -222,8 +189,43 @@ impl Instance {
     }
 }
 
-/// Heartbeats and offsets.
+/// What is done again from time to time.
 impl Instance {
+    async fn keep_routes(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(self.config.route_interval).await;
+            for topic in self.routes.topics() {
+                self.refresh_route(&topic).await;
+            }
+        }
+    }
+
+    /// Asks the name server anew; what is known stays if it does not answer.
+    pub async fn refresh_route(&self, topic: &str) {
+        let names = self.routes.name_servers();
+        match self.routes.refresh(topic).await {
+            Err(error) if error.is_of_connection() => {
+                if self.outages.begin(&names) {
+                    tracing::warn!("{error}; routes stay as they are, trying again");
+                }
+            }
+            Err(error) => tracing::warn!("the route of {topic} stays as it is: {error}"),
+            Ok(()) => {
+                if self.outages.end(&names) {
+                    tracing::warn!("the name server {names} is reachable again");
+                }
+            }
+        }
+    }
+
+    /// A first message may have made the topic: its own route replaces that of the stand-in.
+    pub fn topic_may_exist(self: &Rc<Self>, topic: &str) {
+        if self.routes.has_stand_in(topic) {
+            let (instance, topic) = (Rc::clone(self), topic.to_owned());
+            spawn_local(async move { instance.refresh_route(&topic).await });
+        }
+    }
+
     async fn keep_heartbeats(self: Rc<Self>) {
         loop {
             tokio::time::sleep(self.config.heartbeat_interval).await;
@@ -231,70 +233,53 @@ impl Instance {
         }
     }
 
-    /// Tells every broker of the known routes who is here.
+    /// Sends a heartbeat to every broker of the known routes.
     pub async fn heartbeat(self: &Rc<Self>) {
         if self.heartbeat_data().is_none() {
             return;
         }
-        let telling: Vec<_> = self
+        let sending: Vec<_> = self
+            .routes
             .broker_addrs()
             .into_iter()
             .map(|addr| spawn_local(Rc::clone(self).heartbeat_to(addr)))
             .collect();
-        for told in telling {
+        for sent in sending {
             // It only fails together with the whole runtime.
-            let _ = told.await;
+            let _ = sent.await;
         }
     }
 
     async fn heartbeat_to(self: Rc<Self>, addr: String) {
         match self.remote(&addr).await {
-            Ok(remote) => self.tell_heartbeat(&remote).await,
+            Ok(remote) => self.send_heartbeat(&remote).await,
             Err(error) => tracing::debug!("no heartbeat: {error}"),
         }
     }
 
-    async fn tell_heartbeat(&self, remote: &Remote) {
+    async fn send_heartbeat(&self, remote: &Remote) {
         let Some(data) = self.heartbeat_data() else {
             return;
         };
         let body = loose_json::to_vec(&data);
-        let told = remote
+        let answered = remote
             .call(request::HEART_BEAT, &[], &body, API_TIMEOUT)
             .await
             .and_then(Response::success);
-        if let Err(error) = told {
-            tracing::warn!("heartbeat to {}: {error}", remote.addr());
+        if let Err(error) = answered {
+            log_failure(&error, format_args!("heartbeat to {}", remote.addr()));
         }
     }
 
-    /// `None` if nobody is behind this client.
+    /// `None` without any producer or consumer.
     fn heartbeat_data(&self) -> Option<HeartbeatData> {
-        let producers = self.producers.borrow();
-        let consumers = self.consumers.borrow();
-        if producers.is_empty() && consumers.is_empty() {
-            return None;
-        }
-        Some(HeartbeatData {
+        let members = self.members.get()?.upgrade()?;
+        let mut data = HeartbeatData {
             client_id: self.client_id.clone(),
-            consumer_data_set: consumers.values().map(|member| member.data()).collect(),
-            producer_data_set: producers
-                .keys()
-                .map(|group| ProducerData {
-                    group_name: group.clone(),
-                })
-                .collect(),
             ..HeartbeatData::default()
-        })
-    }
-
-    async fn keep_offsets(self: Rc<Self>) {
-        loop {
-            tokio::time::sleep(self.config.offset_interval).await;
-            let consumers: Vec<_> = self.consumers.borrow().values().cloned().collect();
-            for consumer in consumers {
-                consumer.save_offsets(&self).await;
-            }
-        }
+        };
+        members.describe(&mut data);
+        let is_empty = data.consumer_data_set.is_empty() && data.producer_data_set.is_empty();
+        (!is_empty).then_some(data)
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! A [`Client`] is a handle on one thread of its own that does all the work of its producers and consumers: connections, routes,
 //! heartbeats, rebalancing. Every call starts at once and gives back a [`Pending`], which can be awaited in any executor (tokio or
-//! another) or waited for in a thread without one. Handles are `Send`, so an application need not know how the client works inside.
+//! another) or waited for in a thread without one. Handles are `Send`, so an application can use them from any thread.
 //! That thread runs plain tokio on epoll rather than io_uring: containers commonly forbid io_uring, and a client has to run where
 //! the application runs. The rules are those of RocketMQ's Java client, so that members of one group may be of both kinds.
 //!
@@ -39,58 +39,72 @@
 //!
 //! # For the load generator
 //!
-//! On tokio-uring, on the caller's thread: [`connection`] and [`Remote`] match answers to requests by opaque, [`NameServer`] says
-//! where a topic's queues are, [`QueueReader`] reads them. No rule of an application's client stands between a measurement and the
-//! broker.
+//! On tokio-uring, on the caller's thread: [`connection`] and [`Remote`] match answers to requests by opaque, [`NameServer`] has
+//! where a topic's queues are, [`QueueReader`] reads them, without the rules of an application's client.
 
 mod app;
+mod config;
 pub mod connection;
 #[cfg(test)]
 pub(crate) mod fake;
 mod faults;
+mod half_message;
 mod identity;
 mod instance;
 mod message;
+mod outages;
 mod pending;
 mod producer;
+mod producer_config;
 mod pull;
 mod push;
-mod questions;
+mod queue_requests;
 mod queues;
 mod reader;
+mod received;
 mod remote;
+mod requests;
 mod route;
 mod routes;
+mod send_result;
 mod sender;
+mod session;
 mod stream;
 mod subscription;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod transaction_state;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use app::{Client, ClientConfig};
-pub use message::{Message, Received, is_reserved};
+pub use app::Client;
+pub use config::ClientConfig;
+pub use message::{Message, is_reserved};
 pub use pending::Pending;
-pub use producer::{Producer, ProducerConfig, SendResult, SendStatus};
+pub use producer::Producer;
+pub use producer_config::ProducerConfig;
 pub use pull::{PullConfig, PullConsumer};
 pub use push::{ConsumeFrom, PushConfig, PushConsumer, Verdict};
+pub use queue_requests::{PullStatus, Pulled};
 pub use queues::PullResult;
-pub use reader::{PullStatus, Pulled, QueuePosition, QueueReader};
+pub use reader::{QueuePosition, QueueReader};
+pub use received::Received;
 pub use remote::{Remote, resolve};
 pub use route::{NameServer, RoutedQueue, TopicRoute};
+pub use send_result::{SendResult, SendStatus};
 pub use stream::Transport;
 pub use subscription::Subscription;
-pub use transaction::{TransactionProducer, TransactionState};
+pub use transaction::TransactionProducer;
+pub use transaction_state::TransactionState;
 
 pub use crate::wire::MessageQueue;
 pub use crate::wire::heartbeat::MessageModel;
 
-/// What API calls other than sends and pulls may take (`mqClientApiTimeout` of the Java client).
+/// Time limit of API calls other than sends and pulls (`mqClientApiTimeout` of the Java client).
 pub const API_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An answer, whatever its code.
@@ -116,7 +130,7 @@ impl Response {
         })
     }
 
-    /// Only a success goes on.
+    /// An error unless it is a success.
     pub fn success(self) -> Result<Self, ClientError> {
         if self.code == crate::wire::codes::response::SUCCESS {
             return Ok(self);
@@ -146,7 +160,7 @@ pub enum ClientError {
     },
     #[error("answered with code {code}: {remark}")]
     Refused { code: i32, remark: String },
-    #[error("an answer that makes no sense: {what}")]
+    #[error("an answer that cannot be read: {what}")]
     Answer { what: String },
     #[error("topic {topic} has no queue that can be {used}")]
     NoQueue { topic: String, used: &'static str },

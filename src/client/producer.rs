@@ -1,7 +1,6 @@
 //! The producer as an application holds it; how it sends is in `sender`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::spawn_local;
 
@@ -9,76 +8,13 @@ use super::ClientError;
 use super::app::Client;
 use super::message::Message;
 use super::pending::Pending;
+use super::producer_config::ProducerConfig;
+use super::send_result::SendResult;
 use super::sender::{Sender, Target, in_order};
-use super::transaction::Checker;
+use super::transaction_state::Checker;
 use crate::message::names::check_group;
 use crate::message::properties;
 use crate::wire::MessageQueue;
-
-/// A producer's rules; the defaults are RocketMQ's, with one exception, `avoid_slow_brokers`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProducerConfig {
-    pub group: String,
-    /// For a send with all its tries.
-    pub send_timeout: Duration,
-    /// For one try, so that a broker which does not answer leaves time for another; `None` gives the first all of it.
-    pub try_timeout: Option<Duration>,
-    /// Tries after the first one, each on another broker where there is one.
-    pub retries: u32,
-    /// A topic without a route is asked for again until `send_timeout`, rather than refused at once as RocketMQ's clients do it: right
-    /// after its start a broker is not registered yet.
-    pub awaits_route: bool,
-    /// Leaves brokers alone for a while that were slow or failed (`sendLatencyFaultEnable`, there off by default).
-    pub avoid_slow_brokers: bool,
-    /// A body from this size on is sent compressed.
-    pub compress_from_bytes: usize,
-    pub max_message_bytes: usize,
-    /// Queues on each broker of a topic that the first send makes.
-    pub new_topic_queues: u32,
-}
-
-impl ProducerConfig {
-    pub fn new(group: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            send_timeout: Duration::from_secs(3),
-            try_timeout: None,
-            retries: 2,
-            awaits_route: false,
-            avoid_slow_brokers: true,
-            compress_from_bytes: 4 << 10,
-            max_message_bytes: 4 << 20,
-            new_topic_queues: 4,
-        }
-    }
-}
-
-/// How durable a message is that a broker has accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendStatus {
-    /// As much as the broker is configured to.
-    Ok,
-    /// In its memory, but not flushed in time.
-    FlushDiskTimeout,
-    /// Not on a replica in time.
-    FlushSlaveTimeout,
-    /// There is no replica.
-    SlaveNotAvailable,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SendResult {
-    pub status: SendStatus,
-    /// The id that this client gave the message; those of a batch joined by commas.
-    pub message_id: String,
-    /// Where the broker put it.
-    pub offset_message_id: String,
-    pub queue: MessageQueue,
-    /// Of a batch the first message's.
-    pub queue_offset: i64,
-    /// What a delayed message can be taken back with.
-    pub recall_handle: Option<String>,
-}
 
 /// Sends messages. Clones are handles on the same producer, which leaves its group when the last is dropped.
 ///
@@ -121,9 +57,9 @@ pub(super) struct Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let group = std::mem::take(&mut self.group);
-        // Nobody waits for it.
-        drop(self.client.call(|instance| async move {
-            instance.remove_producer(&group).await;
+        // It goes on without the caller.
+        drop(self.client.call(|session| async move {
+            session.remove_producer(&group).await;
             Ok(())
         }));
     }
@@ -144,10 +80,10 @@ impl Client {
         let (to_caller, added) = std::sync::mpsc::channel();
         let group = config.group.clone();
         self.call_then(
-            |instance| async move {
-                instance.add_producer(Sender::new(config, checker))?;
-                // So that brokers find the group when they have a question.
-                spawn_local(async move { instance.heartbeat().await });
+            |session| async move {
+                session.add_producer(Sender::new(config, checker))?;
+                // So that brokers know the group when they ask for a transaction's state.
+                spawn_local(async move { session.instance.heartbeat().await });
                 Ok(())
             },
             move |result| {
@@ -179,9 +115,12 @@ impl Producer {
     ) {
         let group = self.membership.group.clone();
         self.membership.client.call_then(
-            |instance| async move {
-                let sender = instance.producer(&group)?;
-                sender.send(&instance, vec![message], Target::InTurn).await
+            |session| async move {
+                let sender = session.producer(&group)?;
+                let messages = vec![message];
+                sender
+                    .send(&session.instance, messages, Target::InTurn)
+                    .await
             },
             done,
         );
@@ -208,26 +147,26 @@ impl Producer {
     /// Sent once and not answered: it ends well when the message is on its way.
     pub fn send_one_way(&self, message: Message) -> Pending<()> {
         let group = self.membership.group.clone();
-        self.membership.client.call(|instance| async move {
-            let sender = instance.producer(&group)?;
-            sender.send_one_way(&instance, message).await
+        self.membership.client.call(|session| async move {
+            let sender = session.producer(&group)?;
+            sender.send_one_way(&session.instance, message).await
         })
     }
 
     /// The topic's queues that can be sent to.
     pub fn queues(&self, topic: impl Into<String>) -> Pending<Vec<MessageQueue>> {
         let topic = topic.into();
-        self.membership.client.call(|instance| async move {
-            let routed = instance.route_to_send(&topic).await?;
+        self.membership.client.call(|session| async move {
+            let routed = session.instance.routes.route_to_send(&topic).await?;
             Ok(in_order(&routed, &topic))
         })
     }
 
     fn dispatch(&self, messages: Vec<Message>, target: Target) -> Pending<SendResult> {
         let group = self.membership.group.clone();
-        self.membership.client.call(|instance| async move {
-            let sender = instance.producer(&group)?;
-            sender.send(&instance, messages, target).await
+        self.membership.client.call(|session| async move {
+            let sender = session.producer(&group)?;
+            sender.send(&session.instance, messages, target).await
         })
     }
 }

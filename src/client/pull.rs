@@ -1,4 +1,4 @@
-//! The pull consumer: the application says which queue and when, and where it stands.
+//! The pull consumer: the application chooses the queue, the moment and the position of each pull.
 //!
 //! Source: `DefaultMQPullConsumer`. It joins no group, so nothing is assigned to it; offsets are kept at the broker under its group's
 //! name.
@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::ClientError;
 use super::app::Client;
 use super::pending::Pending;
-use super::push::offsets;
-use super::queues::{Pull, PullResult};
+use super::queue_requests::Pull;
+use super::queues::PullResult;
 use super::subscription::Subscription;
 use crate::message::names::check_group;
 use crate::wire::MessageQueue;
@@ -79,8 +79,9 @@ impl PullConsumer {
     /// The topic's queues, broker by broker.
     pub fn queues(&self) -> Pending<Vec<MessageQueue>> {
         let topic = self.config.subscription.topic().to_owned();
-        self.client.call(|instance| async move {
-            let routed = instance.route(&topic).await?.unwrap_or_default();
+        self.client.call(|session| async move {
+            let routed = session.instance.routes.route(&topic).await?;
+            let routed = routed.unwrap_or_default();
             let queues = routed.to_pull.iter().map(|queue| queue.named(&topic));
             let mut queues: Vec<_> = queues.collect();
             queues.sort();
@@ -107,19 +108,20 @@ impl PullConsumer {
     /// Pulls from the position, at first the queue's start, and moves it to behind what was pulled.
     pub fn pull(&self, queue: &MessageQueue) -> Pending<PullResult> {
         let (consumer, queue) = (self.clone(), queue.clone());
-        self.client.call(|instance| async move {
+        self.client.call(|session| async move {
             let (config, offset) = (Arc::clone(&consumer.config), consumer.position(&queue));
             let pull = Pull {
                 group: &config.group,
-                subscription: &config.subscription,
+                subscription: config.subscription.data(),
                 offset,
                 max_messages: config.max_messages,
                 suspend: config.suspend,
                 commit_offset: None,
                 brings_subscription: true,
             };
-            let pulled = instance.pull(&queue, &pull).await?;
-            // A seek in the meantime has the last word.
+            let instance = &session.instance;
+            let pulled = instance.pull(&queue, &config.subscription, &pull).await?;
+            // A seek in the meantime takes precedence.
             if consumer.position(&queue) == offset {
                 consumer.seek(&queue, pulled.next_offset);
             }
@@ -127,40 +129,42 @@ impl PullConsumer {
         })
     }
 
-    /// What the group has committed; `None` if nothing ever.
+    /// The group's offset; `None` if it has none.
     pub fn committed(&self, queue: &MessageQueue) -> Pending<Option<i64>> {
         let (config, queue) = (Arc::clone(&self.config), queue.clone());
         self.client
-            .call(|instance| async move { offsets::query(&instance, &config.group, &queue).await })
+            .call(|session| async move { session.instance.committed(&config.group, &queue).await })
     }
 
-    /// All before `offset` is done.
+    /// All messages before `offset` are consumed.
     pub fn commit(&self, queue: &MessageQueue, offset: i64) -> Pending<()> {
         let (config, queue) = (Arc::clone(&self.config), queue.clone());
-        self.client.call(move |instance| async move {
-            offsets::update(&instance, &config.group, &queue, offset).await
+        self.client.call(move |session| async move {
+            let instance = &session.instance;
+            instance.commit(&config.group, &queue, offset).await
         })
     }
 
     pub fn min_offset(&self, queue: &MessageQueue) -> Pending<i64> {
         let queue = queue.clone();
         self.client
-            .call(|instance| async move { instance.min_offset(&queue).await })
+            .call(|session| async move { session.instance.min_offset(&queue).await })
     }
 
     /// Behind the last message.
     pub fn max_offset(&self, queue: &MessageQueue) -> Pending<i64> {
         let queue = queue.clone();
         self.client
-            .call(|instance| async move { instance.max_offset(&queue).await })
+            .call(|session| async move { session.instance.max_offset(&queue).await })
     }
 
     /// Of the first message that was stored at `time` or later.
     pub fn offset_at(&self, queue: &MessageQueue, time: SystemTime) -> Pending<i64> {
         let queue = queue.clone();
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.client.call(move |instance| async move {
-            instance.offset_at(&queue, since.as_millis() as i64).await
+        self.client.call(move |session| async move {
+            let since_ms = since.as_millis() as i64;
+            session.instance.offset_at(&queue, since_ms).await
         })
     }
 

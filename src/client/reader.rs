@@ -1,24 +1,20 @@
-//! Reads queues of a topic over io_uring: long polling, and offsets kept at the broker. For the load generator: it joins no
-//! group and makes no messages of what it reads.
+//! Reads queues of a topic over io_uring, for the load generator: it joins no group and decodes no messages.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::queue_requests::{Pull, Pulled, Queue};
 use super::route::{NameServer, RoutedQueue};
-use super::{API_TIMEOUT, ClientError, Remote, Response, resolve, unix_ms};
+use super::subscription::Subscription;
+use super::{ClientError, Remote, resolve};
 use crate::wire::Codec;
-use crate::wire::codes::{request, response};
-use crate::wire::offset::{QueryConsumerOffset, QueueRequest, UpdateConsumerOffset};
-use crate::wire::pull::{PullRequest, pull_sys_flag};
 
-/// How long the broker may hold a pull that finds nothing (`brokerSuspendMaxTimeMillis` of push consumers), and how
-/// long the client waits for it.
+/// How long the broker may hold a pull that finds nothing (`brokerSuspendMaxTimeMillis` of push consumers).
 const SUSPEND: Duration = Duration::from_secs(15);
-const PULL_TIMEOUT: Duration = Duration::from_secs(30);
 /// `pullBatchSize` of push consumers, and the most that RocketMQ's broker gives from memory.
-const MAX_MESSAGES: i32 = 32;
+const MAX_MESSAGES: u32 = 32;
 
 /// A queue and the offset to pull next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,48 +23,28 @@ pub struct QueuePosition {
     pub offset: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PullStatus {
-    Found,
-    /// The end of the queue: nothing came while the broker held the pull.
-    NoNewMessage,
-    /// The scanned entries were none of this consumer's.
-    NoMatch,
-    /// The offset is outside of what the queue holds.
-    OffsetMoved,
-}
-
-#[derive(Clone, Debug)]
-pub struct Pulled {
-    pub status: PullStatus,
-    pub next_offset: i64,
-    pub min_offset: i64,
-    pub max_offset: i64,
-    /// Records one after the other, as the CommitLog holds them.
-    pub records: Vec<u8>,
-}
-
 pub struct QueueReader {
     group: String,
-    topic: String,
+    subscription: Subscription,
     codec: Codec,
-    brokers: Brokers,
+    /// One connection for each broker, by address.
+    remotes: RefCell<HashMap<String, Rc<Remote>>>,
 }
 
 impl QueueReader {
     pub fn new(group: &str, topic: &str, codec: Codec) -> Self {
         Self {
             group: group.to_owned(),
-            topic: topic.to_owned(),
+            subscription: Subscription::all(topic),
             codec,
-            brokers: Brokers::default(),
+            remotes: RefCell::default(),
         }
     }
 
     /// All queues of the topic, each at the offset committed by this group or at its start.
     pub async fn positions(&self, names: &NameServer) -> Result<Vec<QueuePosition>, ClientError> {
         let mut positions = Vec::new();
-        for queue in names.queues_to_pull(&self.topic).await? {
+        for queue in names.queues_to_pull(self.subscription.topic()).await? {
             let offset = match self.committed(&queue).await? {
                 Some(offset) => offset,
                 None => self.min_offset(&queue).await?,
@@ -80,122 +56,55 @@ impl QueueReader {
 
     /// One pull; returns when there is something or when the broker has held it for 15 s.
     pub async fn pull(&self, queue: &RoutedQueue, offset: i64) -> Result<Pulled, ClientError> {
-        let remote = self.brokers.remote(queue, self.codec).await?;
-        let header = PullRequest {
-            consumer_group: &self.group,
-            topic: &self.topic,
-            queue_id: queue.queue_id as i32,
-            queue_offset: offset,
-            max_msg_nums: MAX_MESSAGES,
-            sys_flag: pull_sys_flag::SUSPEND | pull_sys_flag::SUBSCRIPTION,
-            commit_offset: 0,
-            suspend_timeout_ms: SUSPEND.as_millis() as i64,
-            subscription: Some("*"),
-            sub_version: unix_ms(),
-            expression_type: Some("TAG"),
-            max_msg_bytes: None,
-            request_source: None,
+        let pull = Pull {
+            group: &self.group,
+            subscription: self.subscription.data(),
+            offset,
+            max_messages: MAX_MESSAGES,
+            suspend: Some(SUSPEND),
+            commit_offset: None,
+            brings_subscription: true,
         };
-        pulled(
-            remote
-                .call(request::PULL_MESSAGE, &header.ext(), &[], PULL_TIMEOUT)
-                .await?,
-        )
+        let remote = self.remote(queue).await?;
+        remote.pull(self.at(queue), &pull).await
     }
 
-    /// What the group has committed for the queue, if anything.
+    /// The group's offset of the queue, if it has one.
     pub async fn committed(&self, queue: &RoutedQueue) -> Result<Option<i64>, ClientError> {
-        let remote = self.brokers.remote(queue, self.codec).await?;
-        let header = QueryConsumerOffset {
-            consumer_group: &self.group,
-            topic: &self.topic,
-            queue_id: queue.queue_id as i32,
-            set_zero_if_not_found: None,
-        };
-        let answer = remote
-            .call(
-                request::QUERY_CONSUMER_OFFSET,
-                &header.ext(),
-                &[],
-                API_TIMEOUT,
-            )
-            .await?;
-        if answer.code == response::QUERY_NOT_FOUND {
-            return Ok(None);
-        }
-        Ok(Some(answer.success()?.number("offset")?))
+        let remote = self.remote(queue).await?;
+        remote.committed(&self.group, self.at(queue)).await
     }
 
-    /// One-way, as every client does it.
     pub async fn commit(&self, queue: &RoutedQueue, offset: i64) -> Result<(), ClientError> {
-        let remote = self.brokers.remote(queue, self.codec).await?;
-        let header = UpdateConsumerOffset {
-            consumer_group: &self.group,
-            topic: &self.topic,
-            queue_id: queue.queue_id as i32,
-            commit_offset: offset,
-        };
-        remote.one_way(request::UPDATE_CONSUMER_OFFSET, &header.ext(), &[])
+        let remote = self.remote(queue).await?;
+        remote.commit(&self.group, self.at(queue), offset).await
     }
 
     pub async fn min_offset(&self, queue: &RoutedQueue) -> Result<i64, ClientError> {
-        self.bound(queue, request::GET_MIN_OFFSET).await
+        self.remote(queue).await?.min_offset(self.at(queue)).await
     }
 
     pub async fn max_offset(&self, queue: &RoutedQueue) -> Result<i64, ClientError> {
-        self.bound(queue, request::GET_MAX_OFFSET).await
+        self.remote(queue).await?.max_offset(self.at(queue)).await
     }
 
-    async fn bound(&self, queue: &RoutedQueue, code: i32) -> Result<i64, ClientError> {
-        let remote = self.brokers.remote(queue, self.codec).await?;
-        let header = QueueRequest {
-            topic: &self.topic,
-            queue_id: queue.queue_id as i32,
-        };
-        let answer = remote.call(code, &header.ext(), &[], API_TIMEOUT).await?;
-        answer.success()?.number("offset")
+    fn at(&self, queue: &RoutedQueue) -> Queue<'_> {
+        Queue {
+            topic: self.subscription.topic(),
+            id: queue.queue_id as i32,
+        }
     }
-}
 
-/// One connection for each broker.
-#[derive(Default)]
-struct Brokers {
-    remotes: RefCell<HashMap<String, Rc<Remote>>>,
-}
-
-impl Brokers {
     /// The open connection to the queue's broker, or a new one.
-    async fn remote(&self, queue: &RoutedQueue, codec: Codec) -> Result<Rc<Remote>, ClientError> {
+    async fn remote(&self, queue: &RoutedQueue) -> Result<Rc<Remote>, ClientError> {
         let known = self.remotes.borrow().get(&queue.addr).cloned();
         if let Some(remote) = known.filter(|remote| !remote.is_closed()) {
             return Ok(remote);
         }
-        let remote = Rc::new(Remote::connect(resolve(&queue.addr)?, codec).await?);
+        let remote = Rc::new(Remote::connect(resolve(&queue.addr)?, self.codec).await?);
         self.remotes
             .borrow_mut()
             .insert(queue.addr.clone(), Rc::clone(&remote));
         Ok(remote)
     }
-}
-
-pub(super) fn pulled(answer: Response) -> Result<Pulled, ClientError> {
-    let status = match answer.code {
-        response::SUCCESS => PullStatus::Found,
-        response::PULL_NOT_FOUND => PullStatus::NoNewMessage,
-        response::PULL_RETRY_IMMEDIATELY => PullStatus::NoMatch,
-        response::PULL_OFFSET_MOVED => PullStatus::OffsetMoved,
-        code => {
-            return Err(ClientError::Refused {
-                code,
-                remark: answer.remark.unwrap_or_default(),
-            });
-        }
-    };
-    Ok(Pulled {
-        status,
-        next_offset: answer.number("nextBeginOffset")?,
-        min_offset: answer.number("minOffset")?,
-        max_offset: answer.number("maxOffset")?,
-        records: answer.body,
-    })
 }

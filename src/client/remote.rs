@@ -22,12 +22,12 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// On tokio-uring; what the other side asks is not heard.
+    /// On tokio-uring; requests of the peer are ignored.
     pub async fn connect(addr: SocketAddr, codec: Codec) -> Result<Self, ClientError> {
         Self::connect_over(Transport::Uring, addr, codec, None).await
     }
 
-    /// What the other side asks goes to `asked`.
+    /// Requests of the peer go to `asked`.
     pub(super) async fn connect_over(
         transport: Transport,
         addr: SocketAddr,
@@ -90,7 +90,7 @@ impl Remote {
         }
     }
 
-    /// Sent, and nothing heard of it again.
+    /// A request without an answer.
     pub fn one_way(
         &self,
         code: i32,
@@ -109,7 +109,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Answers what the other side asked.
+    /// Answers a request of the peer.
     pub(super) fn answer(&self, asked: &Asked, code: i32, remark: Option<&str>, body: &[u8]) {
         let head = Head {
             remark,
@@ -138,7 +138,7 @@ impl Remote {
     }
 }
 
-/// A request of the other side's own: a broker says that a group has changed, or asks for a transaction's state.
+/// A request of the peer: a broker notifies of a changed group, or asks for a transaction's state.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub peer: SocketAddr,
@@ -171,7 +171,7 @@ impl Inbound for Calls {
         };
         if !header.is_response() {
             if let Some(asked) = &self.asked {
-                // Whoever would have listened is gone with the client.
+                // The receiver ends with the client.
                 let _ = asked.send(Asked {
                     peer: self.peer,
                     code: header.code,

@@ -1,4 +1,4 @@
-//! Where a topic's queues are, by the name server's word, and the making of topics.
+//! Routes of topics, as the name server has them, and the creation of topics.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ const ROUTE_AGE: Duration = Duration::from_secs(30);
 const PERM_READ: i32 = 4;
 const PERM_WRITE: i32 = 2;
 const MASTER_ID: i64 = 0;
-/// More than any topic has; a name server that says more is not to cost us our memory.
+/// More than any topic has: a bound on the memory of a route.
 const MAX_QUEUES: i32 = 1 << 16;
 
 /// A queue and the address of the broker that takes writes to it.
@@ -45,7 +45,7 @@ impl RoutedQueue {
     }
 }
 
-/// What a client makes of TopicRouteData.
+/// A topic's route (TopicRouteData).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicRoute(TopicRouteData);
 
@@ -59,8 +59,8 @@ impl TopicRoute {
             })
     }
 
-    /// Queues that can be sent to: writable, and with a master to take it. In the order in which a producer walks
-    /// round them: each broker's first, then each one's second.
+    /// Queues that can be sent to: writable, and with a master. In a producer's round-robin order: the first queue of each broker, then
+    /// the second of each.
     pub fn queues_to_send(&self) -> Vec<RoutedQueue> {
         self.queues(PERM_WRITE, |data| data.write_queue_nums)
     }
@@ -101,7 +101,7 @@ impl TopicRoute {
         queues
     }
 
-    /// What a producer makes of the stand-in's route for a topic that does not exist yet.
+    /// The stand-in's route as a producer uses it for a topic that does not exist yet.
     fn trimmed(mut self) -> Self {
         for data in &mut self.0.queue_datas {
             let queues = DEFAULT_TOPIC_QUEUES.min(data.read_queue_nums);
@@ -111,7 +111,7 @@ impl TopicRoute {
     }
 }
 
-/// The name servers of a cluster: one is asked until it fails, then the next.
+/// The name servers of a cluster: one is used until it fails, then the next.
 pub struct NameServer {
     addrs: Vec<SocketAddr>,
     codec: Codec,
@@ -154,7 +154,7 @@ impl NameServer {
         })
     }
 
-    /// The route of a topic that exists; `None` if the name server does not know it.
+    /// The route of a topic that exists; `None` if the name server has none.
     pub async fn route(&self, topic: &str) -> Result<Option<TopicRoute>, ClientError> {
         let ext = [
             ("topic", Value::Str(topic)),
@@ -167,7 +167,7 @@ impl NameServer {
         Ok(Some(TopicRoute::parse(&answer.success()?.body)?))
     }
 
-    /// The route as a producer sees it, not older than 30 s: for a topic that does not exist, TBW102's.
+    /// The route that a producer uses, at most 30 s old; for a topic that does not exist, TBW102's.
     pub async fn route_to_send(&self, topic: &str) -> Result<TopicRoute, ClientError> {
         let known = self.routes.borrow().get(topic).cloned();
         if let Some((_, route)) = known.filter(|(asked, _)| asked.elapsed() < ROUTE_AGE) {
@@ -183,7 +183,7 @@ impl NameServer {
         Ok(route)
     }
 
-    /// What a producer uses for a topic that does not exist yet; `None` where brokers do not make topics by themselves.
+    /// The route that a producer uses for a topic that does not exist yet; `None` where brokers do not create topics automatically.
     pub async fn route_of_stand_in(&self) -> Result<Option<TopicRoute>, ClientError> {
         Ok(self.route(DEFAULT_TOPIC).await?.map(TopicRoute::trimmed))
     }
@@ -239,7 +239,7 @@ impl NameServer {
         Ok(())
     }
 
-    /// Waits until the name server knows the topic with at least so many queues on each broker that has it.
+    /// Waits until the name server has the topic with at least `queues` queues on each of its brokers.
     pub async fn await_topic(
         &self,
         topic: &str,
@@ -289,7 +289,7 @@ impl NameServer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => last = Some(error),
             }
-            // Another call that failed at the same time may have gone on to the next already.
+            // Another call that failed at the same time may have switched to the next already.
             if self.chosen.get() == tried {
                 self.remote.take();
                 self.chosen.set((tried + 1) % self.addrs.len());

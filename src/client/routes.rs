@@ -1,5 +1,5 @@
-//! The routes that a client knows: asked for once, and again from time to time. What was known stays when a name server knows
-//! nothing any more or cannot be reached.
+//! The routes that a client knows: asked for once, and refreshed from time to time. A known route stays when a name server has none
+//! any more or cannot be reached.
 //!
 //! Source: `MQClientInstance.updateTopicRouteInfoFromNameServer`.
 
@@ -7,24 +7,21 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use tokio::task::spawn_local;
-
 use super::ClientError;
-use super::instance::Instance;
-use super::route::{RoutedQueue, TopicRoute};
+use super::route::{NameServer, RoutedQueue, TopicRoute};
 
-#[derive(Default)]
 pub struct Routes {
+    names: NameServer,
     known: RefCell<BTreeMap<String, Rc<Routed>>>,
     /// Of topics that did not exist when they were first sent to: where they may come to be.
     stand_ins: RefCell<BTreeMap<String, Rc<Routed>>>,
 }
 
-/// A topic's route with what is made of it again and again.
+/// A topic's route with what is derived from it.
 #[derive(Debug, Default)]
 pub struct Routed {
     pub route: TopicRoute,
-    /// In the order in which a producer walks round them.
+    /// In the order in which a producer goes round them.
     pub to_send: Vec<RoutedQueue>,
     pub to_pull: Vec<RoutedQueue>,
 }
@@ -39,19 +36,27 @@ impl From<TopicRoute> for Routed {
     }
 }
 
-impl Instance {
-    /// The topic's route, if it is known or the name server knows it.
+impl Routes {
+    pub fn new(names: NameServer) -> Self {
+        Self {
+            names,
+            known: RefCell::default(),
+            stand_ins: RefCell::default(),
+        }
+    }
+
+    /// The topic's route, if it is known or the name server has it.
     pub async fn route(&self, topic: &str) -> Result<Option<Rc<Routed>>, ClientError> {
-        if let Some(known) = self.routes.known.borrow().get(topic) {
+        if let Some(known) = self.known.borrow().get(topic) {
             return Ok(Some(Rc::clone(known)));
         }
         let route = self.names.route(topic).await?;
-        Ok(route.map(|route| self.keep_route(topic, route)))
+        Ok(route.map(|route| self.keep(topic, route)))
     }
 
     /// The topic's route; for one that does not exist yet, that of the brokers which would make it.
     pub async fn route_to_send(&self, topic: &str) -> Result<Rc<Routed>, ClientError> {
-        if let Some(known) = self.routes.stand_ins.borrow().get(topic) {
+        if let Some(known) = self.stand_ins.borrow().get(topic) {
             return Ok(Rc::clone(known));
         }
         if let Some(route) = self.route(topic).await? {
@@ -59,74 +64,74 @@ impl Instance {
         }
         let no_route = || ClientError::NoRoute {
             topic: topic.to_owned(),
-            names: self.names.to_string(),
+            names: self.name_servers(),
         };
         let route = self.names.route_of_stand_in().await?.ok_or_else(no_route)?;
         let routed = Rc::new(Routed::from(route));
-        self.routes
-            .stand_ins
+        self.stand_ins
             .borrow_mut()
             .insert(topic.to_owned(), Rc::clone(&routed));
         Ok(routed)
     }
 
-    /// The first message has made the topic, and its route is known soon.
-    pub fn topic_may_exist(self: &Rc<Self>, topic: &str) {
-        if self.routes.stand_ins.borrow().contains_key(topic) {
-            let (instance, topic) = (Rc::clone(self), topic.to_owned());
-            spawn_local(async move { instance.refresh_route(&topic).await });
+    /// Asks the name server anew.
+    pub async fn refresh(&self, topic: &str) -> Result<(), ClientError> {
+        if let Some(route) = self.names.route(topic).await? {
+            self.keep(topic, route);
         }
+        Ok(())
     }
 
-    /// Asks anew; what is known stays if there is no answer.
-    pub async fn refresh_route(&self, topic: &str) {
-        match self.names.route(topic).await {
-            Ok(Some(route)) => {
-                self.keep_route(topic, route);
-            }
-            Ok(None) => {}
-            Err(error) => tracing::warn!("the route of {topic} stays as it was: {error}"),
-        }
-    }
-
-    /// The address of a broker's master.
-    pub fn broker_addr(&self, broker_name: &str) -> Option<String> {
-        let (routes, stand_ins) = (self.routes.known.borrow(), self.routes.stand_ins.borrow());
-        let mut masters = masters(&routes).chain(masters(&stand_ins));
-        let (_, addr) = masters.find(|(name, _)| *name == broker_name)?;
-        Some(addr.to_owned())
-    }
-
-    fn keep_route(&self, topic: &str, route: TopicRoute) -> Rc<Routed> {
+    fn keep(&self, topic: &str, route: TopicRoute) -> Rc<Routed> {
         let routed = Rc::new(Routed::from(route));
-        self.routes.stand_ins.borrow_mut().remove(topic);
-        self.routes
-            .known
+        self.stand_ins.borrow_mut().remove(topic);
+        self.known
             .borrow_mut()
             .insert(topic.to_owned(), Rc::clone(&routed));
         routed
     }
 
-    pub async fn keep_routes(self: Rc<Self>) {
-        loop {
-            tokio::time::sleep(self.config.route_interval).await;
-            let mut topics: Vec<_> = self.routes.known.borrow().keys().cloned().collect();
-            topics.extend(self.routes.stand_ins.borrow().keys().cloned());
-            for topic in topics {
-                self.refresh_route(&topic).await;
-            }
-        }
+    pub fn has_stand_in(&self, topic: &str) -> bool {
+        self.stand_ins.borrow().contains_key(topic)
+    }
+
+    /// All topics that were asked for.
+    pub fn topics(&self) -> Vec<String> {
+        let (known, stand_ins) = (self.known.borrow(), self.stand_ins.borrow());
+        known.keys().chain(stand_ins.keys()).cloned().collect()
+    }
+
+    /// The address of a broker's master.
+    pub fn broker_addr(&self, broker_name: &str) -> Option<String> {
+        self.master(|name, addr| (name == broker_name).then(|| addr.to_owned()))
+    }
+
+    /// The name of the broker whose master has this address.
+    pub fn broker_name(&self, broker_addr: &str) -> Option<String> {
+        self.master(|name, addr| (addr == broker_addr).then(|| name.to_owned()))
     }
 
     pub fn broker_addrs(&self) -> BTreeSet<String> {
-        let (routes, stand_ins) = (self.routes.known.borrow(), self.routes.stand_ins.borrow());
-        masters(&routes)
-            .chain(masters(&stand_ins))
-            .map(|(_, addr)| addr.to_owned())
-            .collect()
+        let mut addrs = BTreeSet::new();
+        self.master(|_, addr| {
+            addrs.insert(addr.to_owned());
+            None::<()>
+        });
+        addrs
     }
-}
 
-fn masters(routes: &BTreeMap<String, Rc<Routed>>) -> impl Iterator<Item = (&str, &str)> {
-    routes.values().flat_map(|routed| routed.route.masters())
+    /// The addresses of the name servers.
+    pub fn name_servers(&self) -> String {
+        self.names.to_string()
+    }
+
+    /// The first of all masters, by name and address, for which there is something.
+    fn master<T>(&self, mut wanted: impl FnMut(&str, &str) -> Option<T>) -> Option<T> {
+        let (known, stand_ins) = (self.known.borrow(), self.stand_ins.borrow());
+        let mut masters = known
+            .values()
+            .chain(stand_ins.values())
+            .flat_map(|routed| routed.route.masters());
+        masters.find_map(|(name, addr)| wanted(name, addr))
+    }
 }

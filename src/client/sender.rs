@@ -1,4 +1,4 @@
-//! Sends with the rules of RocketMQ's own producer: queues in turn, another broker when one fails, all within one timeout.
+//! Sends with the rules of RocketMQ's own producer: queues in rotation, another broker when one fails, all within one timeout.
 //!
 //! Source: `DefaultMQProducerImpl.sendDefaultImpl`, `SelectMessageQueueByHash`.
 
@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use super::faults::{Faults, Outcome, choose};
 use super::instance::Instance;
 use super::message::{Message, compressed};
-use super::producer::{ProducerConfig, SendResult, SendStatus};
+use super::producer_config::ProducerConfig;
 use super::route::RoutedQueue;
 use super::routes::Routed;
-use super::transaction::Checker;
-use super::{ClientError, Response, unix_ms};
+use super::send_result::SendResult;
+use super::transaction_state::Checker;
+use super::{ClientError, unix_ms};
 use crate::message::batch::{self, BatchItem};
 use crate::message::{java_hash, properties, sys_flag};
 use crate::wire::MessageQueue;
@@ -35,7 +36,7 @@ pub(super) enum Target {
 /// A producer's part on the client's thread.
 pub(super) struct Sender {
     pub config: ProducerConfig,
-    /// Of a producer that takes part in transactions.
+    /// Only of a producer of transactions.
     pub checker: Option<Checker>,
     faults: RefCell<Faults>,
     turn: Cell<usize>,
@@ -60,7 +61,7 @@ impl Sender {
             config,
             checker,
             faults: RefCell::default(),
-            // So that not all processes begin at the first queue.
+            // Not every process begins at the first queue.
             turn: Cell::new(unix_ms() as usize % 1009),
         }
     }
@@ -122,7 +123,7 @@ impl Sender {
         started: Instant,
     ) -> Result<Rc<Routed>, ClientError> {
         loop {
-            let found = instance.route_to_send(topic).await;
+            let found = instance.routes.route_to_send(topic).await;
             let is_missing = match &found {
                 Ok(routed) => routed.to_send.is_empty(),
                 Err(ClientError::NoRoute { .. }) => true,
@@ -145,7 +146,7 @@ impl Sender {
         message: Message,
     ) -> Result<(), ClientError> {
         let outgoing = self.outgoing(instance, vec![message], 0)?;
-        let routed = instance.route_to_send(&outgoing.topic).await?;
+        let routed = instance.routes.route_to_send(&outgoing.topic).await?;
         let now_ms = instance.elapsed_ms();
         let queue = self.queue(&routed, &outgoing, &Target::InTurn, None, now_ms)?;
         let remote = instance.remote(&queue.addr).await?;
@@ -176,7 +177,7 @@ impl Sender {
         let answer = remote
             .call(code, &header.ext(), &outgoing.body, left)
             .await?;
-        sent(answer, outgoing, queue)
+        SendResult::of(answer, &outgoing.topic, &outgoing.message_id, queue)
     }
 
     fn note(
@@ -229,7 +230,7 @@ impl Sender {
         })
     }
 
-    /// Checked, with ids, compressed.
+    /// The content of a request: checked, with ids, compressed.
     pub fn outgoing(
         &self,
         instance: &Rc<Instance>,
@@ -374,37 +375,6 @@ fn find<'a>(queues: &'a [RoutedQueue], wanted: &MessageQueue) -> Option<&'a Rout
     queues.iter().find(|queue| {
         queue.broker == wanted.broker_name
             && i64::from(queue.queue_id) == i64::from(wanted.queue_id)
-    })
-}
-
-fn sent(
-    answer: Response,
-    outgoing: &Outgoing,
-    queue: &RoutedQueue,
-) -> Result<SendResult, ClientError> {
-    let status = match answer.code {
-        response::SUCCESS => SendStatus::Ok,
-        response::FLUSH_DISK_TIMEOUT => SendStatus::FlushDiskTimeout,
-        response::FLUSH_SLAVE_TIMEOUT => SendStatus::FlushSlaveTimeout,
-        response::SLAVE_NOT_AVAILABLE => SendStatus::SlaveNotAvailable,
-        code => {
-            return Err(ClientError::Refused {
-                code,
-                remark: answer.remark.unwrap_or_default(),
-            });
-        }
-    };
-    let queue_id = answer.number("queueId")?;
-    Ok(SendResult {
-        status,
-        message_id: outgoing.message_id.clone(),
-        offset_message_id: answer.find("msgId").unwrap_or_default().to_owned(),
-        queue: MessageQueue {
-            queue_id: queue_id as i32,
-            ..queue.named(&outgoing.topic)
-        },
-        queue_offset: answer.number("queueOffset")?,
-        recall_handle: answer.find("recallHandle").map(str::to_owned),
     })
 }
 

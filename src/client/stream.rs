@@ -43,7 +43,7 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Reads behind the `filled` bytes of `buffer`, which has room; 0 is the end.
+    /// Reads behind the `filled` bytes of `buffer`, which has room; 0 is the end of the stream.
     pub async fn read(&self, mut buffer: Vec<u8>, filled: usize) -> (io::Result<usize>, Vec<u8>) {
         match self {
             Self::Uring(stream) => {
@@ -71,7 +71,7 @@ impl Stream {
 
     /// Ends reads and writes in flight.
     pub fn shutdown(&self) {
-        // It is gone in any case.
+        // An error means that it is closed already.
         let _ = match self {
             Self::Uring(stream) => stream.shutdown(Shutdown::Both),
             Self::Epoll { closer, .. } => closer.shutdown(Shutdown::Both),

@@ -1,6 +1,6 @@
-//! What a consumer wants of a topic (`FilterAPI`, `ExpressionType`).
+//! Which messages of a topic a consumer subscribes to (`FilterAPI`, `ExpressionType`).
 
-use super::message::Received;
+use super::received::Received;
 use super::{ClientError, unix_ms};
 use crate::message::java_hash;
 use crate::message::names::check_topic;

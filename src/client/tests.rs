@@ -81,7 +81,7 @@ fn an_answer_that_does_not_come_is_a_timeout() {
             .await
             .unwrap_err();
         assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
-        // The connection is still good, and the late answer harms nobody.
+        // The connection is still good, and the late answer is dropped.
         let answer = remote
             .call(request::GET_MIN_OFFSET, &[], b"", TIMEOUT)
             .await

@@ -11,14 +11,14 @@ use crate::common::client::{Client, send_to};
 use crate::common::{Broker, Options, PATIENCE, Process, free_ports, ringmq, wait_until};
 use serde_json::Value;
 
-fn start() -> (tempfile::TempDir, Broker) {
+pub fn start() -> (tempfile::TempDir, Broker) {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = Broker::start(&folder.path().join("store"), &Options::small());
     (folder, broker)
 }
 
 /// A command of a client, with this stdin.
-fn run(namesrv: SocketAddr, words: &[&str], stdin: &str) -> Output {
+pub fn run(namesrv: SocketAddr, words: &[&str], stdin: &str) -> Output {
     let mut child = piped(ringmq(words).args(["--namesrv", &namesrv.to_string()]));
     // It may have ended without reading.
     let _ = child
@@ -29,7 +29,7 @@ fn run(namesrv: SocketAddr, words: &[&str], stdin: &str) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
-fn piped(command: &mut Command) -> Child {
+pub fn piped(command: &mut Command) -> Child {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -38,7 +38,7 @@ fn piped(command: &mut Command) -> Child {
         .expect("the binary was built")
 }
 
-fn err(output: &Output) -> String {
+pub fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -153,7 +153,7 @@ impl Known for Client {
     }
 }
 
-fn signal(pid: u32, name: &str) {
+pub fn signal(pid: u32, name: &str) {
     let status = Command::new("kill")
         .args(["-s", name, &pid.to_string()])
         .status();
@@ -319,81 +319,6 @@ fn values_that_cannot_be_are_wrong_usage() {
 }
 
 #[test]
-fn a_bench_that_is_stopped_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let dir = folder.path();
-    let mut command = ringmq(["bench", "flush", "--duration", "3600", "--store"]);
-    let child = piped(command.arg(dir));
-    let has_store = || {
-        fs::read_dir(dir)
-            .expect("a folder")
-            .flatten()
-            .any(|entry| entry.path().join("store/commitlog").exists())
-    };
-    wait_until("the embedded broker", has_store);
-    signal(child.id(), "TERM");
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(143), "{}", err(&output));
-    assert!(err(&output).contains("interrupted"), "{}", err(&output));
-    assert_eq!(fs::read_dir(dir).expect("a folder").count(), 0);
-}
-
-#[test]
-fn an_interrupted_bench_says_so_and_one_without_success_fails() {
-    let (_folder, broker) = start();
-    let namesrv = broker.namesrv.to_string();
-    let words = [
-        "bench",
-        "send",
-        "--duration",
-        "3600",
-        "--warm-up",
-        "0",
-        "--connections",
-        "1",
-        "--queues",
-        "1",
-        "--json",
-        "--namesrv",
-        &namesrv,
-    ];
-    let child = piped(&mut ringmq(words));
-    wait_until("some messages", || {
-        let known = Client::connect(broker.namesrv)
-            .route("ringmq-bench")
-            .is_some();
-        known && Client::connect(broker.addr()).max_offset("ringmq-bench", 0) > 100
-    });
-    signal(child.id(), "INT");
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(130), "{}", err(&output));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
-    let said = report["interrupted"].as_str().expect("text");
-    assert!(
-        said.starts_with("interrupted after ") && said.ends_with("of 3600 s"),
-        "{said}"
-    );
-    assert!(report["runs"][0]["acked"].as_u64() > Some(0));
-
-    // Larger than the broker takes: refused, each of them.
-    let words = [
-        "bench",
-        "send",
-        "--duration",
-        "0.2",
-        "--warm-up",
-        "0",
-        "--connections",
-        "1",
-        "--size",
-        "5000000",
-    ];
-    let output = run(broker.namesrv, &words, "");
-    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("MESSAGE_ILLEGAL"));
-}
-
-#[test]
 fn a_consumer_says_what_it_waits_for() {
     let (_folder, broker) = start();
     let words = [
@@ -422,6 +347,54 @@ fn a_consumer_says_what_it_waits_for() {
         "{}",
         err(&output)
     );
+}
+
+#[test]
+fn a_broker_that_is_away_is_one_line() {
+    let (folder, broker) = start();
+    Client::connect(broker.addr())
+        .send(&send_to("T", 0), b"message")
+        .ok();
+    let namesrv = broker.namesrv.to_string();
+    let words = [
+        "consume",
+        "--topic",
+        "T",
+        "--group",
+        "g",
+        "--from",
+        "first",
+        "--namesrv",
+        &namesrv,
+    ];
+    let mut consumer = Process::spawn(&mut ringmq(words));
+    consumer
+        .until_line(PATIENCE, |line| line == "message")
+        .expect("the message");
+    let (ports, addr) = (broker.ports(), broker.addr());
+    broker.kill();
+    wait_until("the outage is said", || {
+        consumer.log().contains("cannot reach")
+    });
+    let options = Options {
+        ports: Some(ports),
+        ..Options::small()
+    };
+    let broker = Broker::start(&folder.path().join("store"), &options);
+    wait_until("its end is said", || {
+        consumer.log().contains("reachable again")
+    });
+    consumer.signal("TERM");
+    let ended = consumer.until_end();
+    assert!(ended.status.success(), "{ended:#?}");
+    let lines = ended
+        .err
+        .lines()
+        .filter(|line| line.contains("cannot reach"));
+    let of_broker = lines.filter(|line| line.contains(&addr.to_string()));
+    assert_eq!(of_broker.count(), 1, "{}", ended.err);
+    assert!(!ended.err.contains("MessageQueue"), "{}", ended.err);
+    assert!(broker.terminate().success());
 }
 
 #[test]

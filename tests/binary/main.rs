@@ -7,12 +7,15 @@ mod common;
 
 mod app_client;
 mod bad_input;
+mod bench_command;
 mod commands;
 mod crash;
 mod golden;
 mod overload;
 mod path;
 mod power;
+mod probe;
 mod readme;
+mod registration;
 mod start;
 mod store_tools;

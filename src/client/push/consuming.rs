@@ -1,4 +1,4 @@
-//! Runs the listener, and does what its verdict calls for.
+//! Runs the listener and carries out its verdict.
 //!
 //! Source: `ConsumeMessageConcurrentlyService`, `ConsumeMessageOrderlyService`,
 //! `DefaultMQPushConsumerImpl.sendMessageBack`.
@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::task::{spawn_blocking, spawn_local};
 
-use super::Verdict;
-use super::member::{Assigned, Member};
+use super::assigned::Assigned;
+use super::config::Verdict;
+use super::member::{Member, Running};
 use crate::client::instance::Instance;
-use crate::client::message::Received;
-use crate::client::producer::ProducerConfig;
+use crate::client::producer_config::ProducerConfig;
+use crate::client::received::Received;
 use crate::client::sender::{Sender, Target};
 use crate::client::{ClientError, Response};
 use crate::message::names::retry_topic;
@@ -31,7 +32,7 @@ const SEND_BACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Batch = Vec<Arc<Received>>;
 
-/// In any order, on as many threads as there may be.
+/// Concurrently, in any order.
 impl Member {
     pub(super) fn consume(
         self: &Rc<Self>,
@@ -66,8 +67,8 @@ impl Member {
                         .await
                 }
             };
-            // Whoever has the queue now saves its offset.
-            if !assigned.dropped.get() && !done.is_empty() {
+            // The offset of a dropped queue is its new owner's.
+            if !assigned.is_dropped() && !done.is_empty() {
                 let offsets = done.iter().map(|message| message.queue_offset);
                 let offset = assigned.process.borrow_mut().remove(offsets);
                 self.offsets.update(&assigned.queue, offset, true);
@@ -79,7 +80,7 @@ impl Member {
         }
     }
 
-    /// The messages that are taken care of; those that are not stay in `batch`, to be consumed again here.
+    /// The messages that are sent back; the others stay in `batch`, to be consumed again here.
     async fn try_later(
         &self,
         instance: &Rc<Instance>,
@@ -101,7 +102,7 @@ impl Member {
         let mut kept = Batch::new();
         for mut message in std::mem::take(batch) {
             // Another member gets it again anyway.
-            if assigned.dropped.get() {
+            if assigned.is_dropped() {
                 break;
             }
             match self.send_back(instance, &message, level).await {
@@ -118,14 +119,14 @@ impl Member {
     }
 }
 
-/// One queue in its order.
+/// Orderly: the messages of one queue in order.
 impl Member {
     pub(super) async fn consume_in_order(
         self: Rc<Self>,
         instance: Rc<Instance>,
         assigned: Rc<Assigned>,
     ) {
-        while !self.is_stopping() && !assigned.dropped.get() {
+        while !self.is_stopping() && !assigned.is_dropped() {
             if self.locks_queues()
                 && !assigned.is_locked(instance.elapsed_ms())
                 && !self.lock_again(&instance, &assigned).await
@@ -138,11 +139,11 @@ impl Member {
                 assigned.news.notified().await;
                 continue;
             }
-            assigned.busy.set(true);
+            assigned.begin();
             let goes_on = self.consume_next(&instance, &assigned, batch).await;
-            assigned.busy.set(false);
-            if assigned.dropped.get() {
-                // It can be given away now.
+            assigned.end();
+            if assigned.is_dropped() {
+                // It can be released now.
                 self.look_around();
             }
             if !goes_on {
@@ -172,7 +173,7 @@ impl Member {
         };
         if is_done {
             let offset = assigned.process.borrow_mut().commit();
-            // An orderly queue is not given away before this.
+            // An orderly queue is not released before this.
             if let Some(offset) = offset {
                 self.offsets.update(&assigned.queue, offset, true);
             }
@@ -209,7 +210,7 @@ impl Member {
         self: &Rc<Self>,
         assigned: &Assigned,
         batch: &Batch,
-    ) -> Option<(Verdict, super::member::Running)> {
+    ) -> Option<(Verdict, Running)> {
         let permit = Arc::clone(&self.threads).acquire_owned().await.ok()?;
         let running = self.begin(assigned)?;
         let (listener, messages) = (Arc::clone(&self.listener), batch.clone());
@@ -226,7 +227,7 @@ impl Member {
         Some((verdict, running))
     }
 
-    /// Order leaves no choice but to wait for the restart of this process.
+    /// In order, nothing else can be consumed: the queue stands still until this process restarts.
     fn hung<T>(&self, batch: &Batch) -> Option<T> {
         for message in batch {
             tracing::warn!(

@@ -1,4 +1,4 @@
-//! A consumer's part on the client's thread: what it has been assigned, and its beginning and end.
+//! A consumer's part on the client's thread: its assigned queues, its start and its end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::spawn_local;
 
+use super::assigned::{Assigned, shown};
+use super::config::{ConsumeFrom, Listener, PushConfig};
 use super::offsets::Offsets;
-use super::process_queue::ProcessQueue;
-use super::{ConsumeFrom, Listener, PushConfig};
 use crate::client::instance::Instance;
+use crate::client::outages::log_failure;
 use crate::client::subscription::Subscription;
 use crate::client::{API_TIMEOUT, ClientError, Response};
 use crate::message::names::retry_topic;
@@ -37,42 +38,8 @@ pub struct Member {
     idle: Notify,
     changed: Notify,
     stopping: Cell<bool>,
-    /// Held while it stops, so that whoever asks for the same waits for the same.
+    /// Held while it stops: a second call waits for the first.
     stopped: Mutex<bool>,
-}
-
-/// A queue that is ours for now.
-pub struct Assigned {
-    pub queue: MessageQueue,
-    pub process: RefCell<ProcessQueue>,
-    pub next_offset: Cell<i64>,
-    /// When the broker last said that the queue is locked for us; orderly consumers only.
-    pub locked_at_ms: Cell<Option<u64>>,
-    /// An orderly listener is at it.
-    pub busy: Cell<bool>,
-    /// Messages have come, or it is not ours any more.
-    pub news: Notify,
-    pub dropped: Cell<bool>,
-}
-
-impl Assigned {
-    pub fn new(queue: MessageQueue, next_offset: i64, locked_at_ms: Option<u64>) -> Self {
-        Self {
-            queue,
-            process: RefCell::default(),
-            next_offset: Cell::new(next_offset),
-            locked_at_ms: Cell::new(locked_at_ms),
-            busy: Cell::new(false),
-            news: Notify::new(),
-            dropped: Cell::new(false),
-        }
-    }
-
-    /// From here on nothing that is done counts for the offset.
-    pub fn drop_it(&self) {
-        self.dropped.set(true);
-        self.news.notify_one();
-    }
 }
 
 /// A listener is running as long as this lives.
@@ -89,25 +56,28 @@ impl Drop for Running {
 }
 
 impl Member {
-    /// Returns once brokers know the consumer and it has looked for its queues.
-    pub async fn join(
+    /// A member whose routes are known and whose expressions brokers accept.
+    pub async fn prepare(
         instance: &Rc<Instance>,
         config: PushConfig,
         listener: Listener,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Rc<Self>, ClientError> {
         let member = Rc::new(Self::new(instance, config, listener)?);
         for topic in member.subscriptions.keys() {
-            instance.route(topic).await?;
+            instance.routes.route(topic).await?;
         }
         member.check_expressions(instance).await?;
-        instance.add_consumer(&member)?;
+        Ok(member)
+    }
+
+    /// Returns once brokers know the consumer and the first rebalance is done.
+    pub async fn join(self: &Rc<Self>, instance: &Rc<Instance>) {
         instance.heartbeat().await;
-        let balanced = member.rebalance(instance).await;
-        spawn_local(Rc::clone(&member).keep_balance(Rc::clone(instance), balanced));
-        if member.locks_queues() {
-            spawn_local(Rc::clone(&member).keep_locks(Rc::clone(instance)));
+        let balanced = self.rebalance(instance).await;
+        spawn_local(Rc::clone(self).keep_balance(Rc::clone(instance), balanced));
+        if self.locks_queues() {
+            spawn_local(Rc::clone(self).keep_locks(Rc::clone(instance)));
         }
-        Ok(())
     }
 
     fn new(
@@ -193,7 +163,7 @@ impl Member {
 
     /// `None` if no listener is to run any more.
     pub(super) fn begin(self: &Rc<Self>, assigned: &Assigned) -> Option<Running> {
-        if self.is_stopping() || assigned.dropped.get() {
+        if self.is_stopping() || assigned.is_dropped() {
             return None;
         }
         self.running.set(self.running.get() + 1);
@@ -204,7 +174,7 @@ impl Member {
         self.offsets.save_all(instance).await;
     }
 
-    /// No listener runs after this, and what they have done is saved.
+    /// No listener runs after this, and the offsets are saved.
     pub async fn stop(&self, instance: &Instance) {
         self.stopping.set(true);
         let mut stopped = self.stopped.lock().await;
@@ -224,7 +194,7 @@ impl Member {
             );
         }
         for queue in &assigned {
-            queue.drop_it();
+            queue.drop_now();
         }
         self.save_offsets(instance).await;
         if self.locks_queues() {
@@ -244,16 +214,17 @@ impl Member {
         }
     }
 
-    /// The group goes on from other offsets, by an operator's word.
+    /// The group goes on from other offsets, set by an operator.
     pub async fn reset(&self, instance: &Instance, offsets: BTreeMap<MessageQueue, i64>) {
         for (queue, offset) in offsets {
             let Some(assigned) = self.assigned.borrow().get(&queue).cloned() else {
                 continue;
             };
-            assigned.drop_it();
+            assigned.drop_now();
             self.offsets.update(&queue, offset, false);
             if let Err(error) = self.offsets.save(instance, &queue).await {
-                tracing::warn!("the offset of {queue:?} is not reset: {error}");
+                let queue = shown(&queue);
+                log_failure(&error, format_args!("the offset of {queue} is not reset"));
             }
             self.offsets.forget(&queue);
             self.assigned.borrow_mut().remove(&queue);
@@ -261,13 +232,13 @@ impl Member {
         self.look_around();
     }
 
-    /// CHECK_CLIENT_CONFIG (46): a broker reads an SQL expression before it is relied on.
+    /// CHECK_CLIENT_CONFIG (46): a broker checks an SQL expression before it is subscribed to.
     async fn check_expressions(&self, instance: &Instance) -> Result<(), ClientError> {
         for (topic, subscription) in &self.subscriptions {
             if subscription.is_by_tag() {
                 continue;
             }
-            let Some(routed) = instance.route(topic).await? else {
+            let Some(routed) = instance.routes.route(topic).await? else {
                 continue;
             };
             let Some((_, addr)) = routed.route.masters().next() else {

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::assigned::shown;
+use crate::client::ClientError;
 use crate::client::instance::Instance;
-use crate::client::{ClientError, Response};
-use crate::wire::codes::{request, response};
-use crate::wire::offset::{QueryConsumerOffset, UpdateConsumerOffset};
+use crate::client::outages::log_failure;
 use crate::wire::stats::ResetOffsetBody;
 use crate::wire::{MessageQueue, loose_json};
 
@@ -45,7 +45,7 @@ impl Offsets {
         })
     }
 
-    /// Consumed up to here. `forward` is for everything but a reset: an older word does not undo a newer one.
+    /// Consumed up to here. `forward` is false for a reset only; otherwise an offset never moves back.
     pub fn update(&self, queue: &MessageQueue, offset: i64, forward: bool) {
         let mut table = self.table.borrow_mut();
         let kept = table.entry(queue.clone()).or_insert(offset);
@@ -58,7 +58,7 @@ impl Offsets {
         self.table.borrow().get(queue).copied()
     }
 
-    /// Another member's now. A file keeps it.
+    /// The queue is another member's now. A file keeps its offset.
     pub fn forget(&self, queue: &MessageQueue) {
         if self.file.is_none() {
             self.table.borrow_mut().remove(queue);
@@ -74,18 +74,18 @@ impl Offsets {
         if self.file.is_some() {
             return Ok(self.known(queue));
         }
-        query(instance, &self.group, queue).await
+        instance.committed(&self.group, queue).await
     }
 
     pub async fn save(&self, instance: &Instance, queue: &MessageQueue) -> Result<(), ClientError> {
         match (&self.file, self.known(queue)) {
             (Some(_), _) => self.save_file(),
-            (None, Some(offset)) => update(instance, &self.group, queue, offset).await,
+            (None, Some(offset)) => instance.commit(&self.group, queue, offset).await,
             (None, None) => Ok(()),
         }
     }
 
-    /// As many as can be; those that cannot are told in the log and saved the next time.
+    /// As many as possible; the others are logged and saved the next time.
     pub async fn save_all(&self, instance: &Instance) {
         if self.file.is_some() {
             if let Err(error) = self.save_file() {
@@ -96,7 +96,8 @@ impl Offsets {
         let queues: Vec<_> = self.table.borrow().keys().cloned().collect();
         for queue in queues {
             if let Err(error) = self.save(instance, &queue).await {
-                tracing::warn!("the offset of {queue:?} is not saved: {error}");
+                let queue = shown(&queue);
+                log_failure(&error, format_args!("the offset of {queue} is not saved"));
             }
         }
     }
@@ -113,47 +114,6 @@ impl Offsets {
             error,
         })
     }
-}
-
-/// A group's offset as its broker has it.
-pub async fn query(
-    instance: &Instance,
-    group: &str,
-    queue: &MessageQueue,
-) -> Result<Option<i64>, ClientError> {
-    let header = QueryConsumerOffset {
-        consumer_group: group,
-        topic: &queue.topic,
-        queue_id: queue.queue_id,
-        set_zero_if_not_found: None,
-    };
-    let answer = instance
-        .call_broker(queue, request::QUERY_CONSUMER_OFFSET, &header.ext())
-        .await?;
-    if answer.code == response::QUERY_NOT_FOUND {
-        return Ok(None);
-    }
-    Ok(Some(answer.success()?.number("offset")?))
-}
-
-/// Waits for the broker's word, so that whoever gets the queue next begins where we stopped.
-pub async fn update(
-    instance: &Instance,
-    group: &str,
-    queue: &MessageQueue,
-    offset: i64,
-) -> Result<(), ClientError> {
-    let header = UpdateConsumerOffset {
-        consumer_group: group,
-        topic: &queue.topic,
-        queue_id: queue.queue_id,
-        commit_offset: offset,
-    };
-    instance
-        .call_broker(queue, request::UPDATE_CONSUMER_OFFSET, &header.ext())
-        .await
-        .and_then(Response::success)
-        .map(drop)
 }
 
 fn read(file: &Path) -> io::Result<BTreeMap<MessageQueue, i64>> {

@@ -1,14 +1,14 @@
-//! The messages of one queue between pull and offset: what has been pulled and is not done yet. Pure.
+//! The messages of one queue that are pulled and not consumed yet. Pure.
 //!
-//! The offset that may be saved is that of the first message which is not done, whatever is done behind it; so a restart repeats
-//! some messages and skips none.
+//! The offset that may be saved is that of the first message that is not consumed, even if later ones are: a restart repeats some
+//! messages and skips none.
 //!
 //! Source: `ProcessQueue`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::client::message::Received;
+use crate::client::received::Received;
 
 #[derive(Debug, Default)]
 pub struct ProcessQueue {
@@ -16,7 +16,7 @@ pub struct ProcessQueue {
     waiting: BTreeMap<i64, Arc<Received>>,
     /// Taken by an orderly consumer, and neither committed nor put back.
     taken: BTreeMap<i64, Arc<Received>>,
-    /// Behind the last message that was ever here.
+    /// Behind the last message that was ever added.
     end_offset: i64,
     bytes: usize,
 }
@@ -33,7 +33,7 @@ impl ProcessQueue {
         }
     }
 
-    /// These are done. The offset that may be saved now.
+    /// These are consumed. Returns the offset that may be saved now.
     pub fn remove(&mut self, offsets: impl IntoIterator<Item = i64>) -> i64 {
         for offset in offsets {
             if let Some(done) = self.waiting.remove(&offset) {
@@ -56,7 +56,7 @@ impl ProcessQueue {
         messages
     }
 
-    /// What was taken is done. The offset that may be saved now; `None` if nothing was taken.
+    /// The taken messages are consumed. Returns the offset that may be saved now; `None` if none was taken.
     pub fn commit(&mut self) -> Option<i64> {
         let (last, _) = self.taken.last_key_value()?;
         let offset = last + 1;
@@ -66,7 +66,7 @@ impl ProcessQueue {
         Some(offset)
     }
 
-    /// What was taken is to be taken again, in the state of `messages`.
+    /// The taken messages are consumed again, in the state of `messages`.
     pub fn put_back(&mut self, messages: Vec<Arc<Received>>) {
         for message in messages {
             if self.taken.remove(&message.queue_offset).is_some() {
@@ -100,7 +100,7 @@ impl ProcessQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::message::tests_support::message_at;
+    use crate::client::received::tests_support::message_at;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! One queue's pulls, one after the other, as long as the queue is ours and its messages are consumed as fast as they come.
+//! One queue's pulls, one at a time, as long as the queue is assigned to us and its messages are consumed as fast as they arrive.
 //!
 //! Source: `DefaultMQPushConsumerImpl.pullMessage`.
 
@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::member::{Assigned, Member};
+use super::assigned::{Assigned, shown};
+use super::member::Member;
 use crate::client::ClientError;
 use crate::client::instance::Instance;
-use crate::client::queues::{Pull, PullResult};
-use crate::client::reader::PullStatus;
+use crate::client::outages::log_failure;
+use crate::client::queue_requests::{Pull, PullStatus};
+use crate::client::queues::PullResult;
 use crate::wire::codes::response;
 
 /// `PULL_TIME_DELAY_MILLS_WHEN_CACHE_FLOW_CONTROL`
@@ -24,7 +26,7 @@ impl Member {
         instance: Rc<Instance>,
         assigned: Rc<Assigned>,
     ) {
-        while !self.is_stopping() && !assigned.dropped.get() {
+        while !self.is_stopping() && !assigned.is_dropped() {
             if self.is_full(&assigned) {
                 tokio::time::sleep(FLOW_CONTROL_PAUSE).await;
                 continue;
@@ -57,14 +59,14 @@ impl Member {
         let known = self.offsets.known(queue).filter(|offset| *offset > 0);
         let pull = Pull {
             group: &self.config.group,
-            subscription,
+            subscription: subscription.data(),
             offset: assigned.next_offset.get(),
             max_messages: self.config.pull_max,
             suspend: Some(self.config.suspend),
             commit_offset: known.filter(|_| !self.config.is_broadcast()),
             brings_subscription: false,
         };
-        instance.pull(queue, &pull).await
+        instance.pull(queue, subscription, &pull).await
     }
 
     async fn pulled(
@@ -73,7 +75,7 @@ impl Member {
         assigned: &Rc<Assigned>,
         pulled: PullResult,
     ) {
-        if self.is_stopping() || assigned.dropped.get() {
+        if self.is_stopping() || assigned.is_dropped() {
             return;
         }
         if pulled.status == PullStatus::OffsetMoved {
@@ -82,7 +84,7 @@ impl Member {
         assigned.next_offset.set(pulled.next_offset);
         let messages: Vec<_> = pulled.messages.into_iter().map(Arc::new).collect();
         if messages.is_empty() {
-            self.passed(assigned);
+            self.skipped(assigned);
             return;
         }
         assigned.process.borrow_mut().put(messages.iter().cloned());
@@ -93,24 +95,24 @@ impl Member {
         }
     }
 
-    /// What was passed over was not for us: the offset may follow, if nothing is waiting before it.
-    fn passed(&self, assigned: &Assigned) {
+    /// The scanned messages were filtered out: the offset may follow, if no earlier message is being consumed.
+    fn skipped(&self, assigned: &Assigned) {
         if assigned.process.borrow().is_empty() {
             self.offsets
                 .update(&assigned.queue, assigned.next_offset.get(), true);
         }
     }
 
-    /// The broker does not have the offset any more, or not yet: goes on from where it says, after a rebalance.
+    /// The broker does not have the offset any more, or not yet: continues where it says, after a rebalance.
     async fn moved(&self, instance: &Instance, assigned: &Rc<Assigned>, offset: i64) {
         tracing::warn!(
-            "{}: offset {} of {:?} is not there; going on from {offset}",
+            "{}: offset {} of {} is not there; going on from {offset}",
             self.config.group,
             assigned.next_offset.get(),
-            assigned.queue
+            shown(&assigned.queue)
         );
         self.offsets.update(&assigned.queue, offset, false);
-        self.give(instance, assigned).await;
+        self.release(instance, assigned).await;
         self.look_around();
     }
 
@@ -122,11 +124,8 @@ impl Member {
         if self.is_stopping() {
             return;
         }
-        tracing::warn!(
-            "{}: pull of {:?}: {error}",
-            self.config.group,
-            assigned.queue
-        );
+        let (group, queue) = (&self.config.group, shown(&assigned.queue));
+        log_failure(&error, format_args!("{group}: pull of {queue}"));
         if let Some(response::SUBSCRIPTION_NOT_EXIST | response::SUBSCRIPTION_NOT_LATEST) =
             error.code()
         {

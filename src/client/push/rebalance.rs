@@ -1,5 +1,5 @@
-//! Which queues are this member's: looked at when the group changes, and from time to time. A queue that goes to another member
-//! leaves its offset behind; one that comes is begun where the group's offset is.
+//! Which queues are assigned to this member: computed when the group changes, and from time to time. The offset of a released queue is
+//! saved first; a new one begins at the group's offset.
 //!
 //! Source: `RebalanceImpl`, `RebalancePushImpl`.
 
@@ -8,9 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::task::spawn_local;
 
-use super::ConsumeFrom;
-use super::member::{Assigned, Member};
+use super::assigned::{Assigned, Lock, shown};
+use super::config::ConsumeFrom;
+use super::member::Member;
 use crate::client::instance::Instance;
+use crate::client::outages::log_failure;
 use crate::client::routes::Routed;
 use crate::client::{API_TIMEOUT, ClientError, Response};
 use crate::message::division;
@@ -21,11 +23,10 @@ use crate::wire::consumer::{ConsumerGroup, ConsumerList};
 use crate::wire::lock::{LockBatch, LockedQueues};
 use crate::wire::loose_json;
 
-/// While something could not be done (`minInterval`).
+/// The pause while something could not be done (`minInterval`).
 const SOON: Duration = Duration::from_secs(1);
-/// `rocketmq.client.rebalance.lockInterval`; the broker's lock lasts 60 s, and we trust it for 30.
+/// `rocketmq.client.rebalance.lockInterval`
 const LOCK_INTERVAL: Duration = Duration::from_secs(20);
-pub(super) const LOCK_TRUST_MS: u64 = 30_000;
 
 impl Member {
     pub(super) async fn keep_balance(self: Rc<Self>, instance: Rc<Instance>, mut balanced: bool) {
@@ -34,13 +35,13 @@ impl Member {
                 true => instance.config.rebalance_interval,
                 false => SOON.min(instance.config.rebalance_interval),
             };
-            // Either is a reason to look.
+            // Either is a reason to rebalance.
             let _ = tokio::time::timeout(pause, self.change()).await;
             balanced = self.rebalance(&instance).await;
         }
     }
 
-    /// Whether all is as it should be.
+    /// Whether every queue of ours is taken, and no other.
     pub(super) async fn rebalance(self: &Rc<Self>, instance: &Rc<Instance>) -> bool {
         let mut balanced = true;
         for topic in self.subscriptions.keys() {
@@ -50,7 +51,8 @@ impl Member {
             match self.rebalance_topic(instance, topic).await {
                 Ok(done) => balanced &= done,
                 Err(error) => {
-                    tracing::warn!("{}: the queues of {topic}: {error}", self.config.group);
+                    let group = &self.config.group;
+                    log_failure(&error, format_args!("{group}: the queues of {topic}"));
                     balanced = false;
                 }
             }
@@ -63,7 +65,7 @@ impl Member {
         instance: &Rc<Instance>,
         topic: &str,
     ) -> Result<bool, ClientError> {
-        let Some(routed) = instance.route(topic).await? else {
+        let Some(routed) = instance.routes.route(topic).await? else {
             // It may come with the first message; the retry topic comes with the first heartbeat, and its route a moment later.
             return Ok(false);
         };
@@ -74,14 +76,14 @@ impl Member {
             .collect();
         queues.sort();
         if self.config.is_broadcast() {
-            return Ok(self.take_and_give(instance, topic, &queues).await);
+            return Ok(self.take_and_release(instance, topic, &queues).await);
         }
         let mut members = self.members(instance, &routed).await?;
         members.sort();
         let place = members.iter().position(|id| *id == instance.client_id);
         let mine = place.map(|place| division::averagely(queues.len(), members.len(), place));
         let mine = mine.and_then(|mine| queues.get(mine)).unwrap_or_default();
-        Ok(self.take_and_give(instance, topic, mine).await)
+        Ok(self.take_and_release(instance, topic, mine).await)
     }
 
     /// The group's members, by the first broker of the topic that answers.
@@ -118,8 +120,8 @@ impl Member {
         }))
     }
 
-    /// Whether all of `mine` are taken and all others given away.
-    async fn take_and_give(
+    /// Whether all of `mine` are taken and all others released.
+    async fn take_and_release(
         self: &Rc<Self>,
         instance: &Rc<Instance>,
         topic: &str,
@@ -134,8 +136,8 @@ impl Member {
             .collect();
         let mut done = true;
         for held in held {
-            if held.dropped.get() || !mine.contains(&held.queue) {
-                done &= self.give(instance, &held).await;
+            if held.is_dropped() || !mine.contains(&held.queue) {
+                done &= self.release(instance, &held).await;
             }
         }
         for queue in mine {
@@ -144,21 +146,23 @@ impl Member {
                 continue;
             }
             if let Err(error) = self.take(instance, queue).await {
-                tracing::warn!("{}: {queue:?} is not taken yet: {error}", self.config.group);
+                let (group, queue) = (&self.config.group, shown(queue));
+                log_failure(&error, format_args!("{group}: {queue} is not taken yet"));
                 done = false;
             }
         }
         done
     }
 
-    /// Leaves the queue to another member. Not while an orderly listener is at it: the next owner would overtake it.
-    pub(super) async fn give(&self, instance: &Instance, held: &Rc<Assigned>) -> bool {
-        held.drop_it();
-        if held.busy.get() {
+    /// Releases the queue to another member; not while an orderly listener is running, which the next owner would overtake.
+    pub(super) async fn release(&self, instance: &Instance, held: &Rc<Assigned>) -> bool {
+        held.drop_now();
+        if held.is_consuming() {
             return false;
         }
         if let Err(error) = self.offsets.save(instance, &held.queue).await {
-            tracing::warn!("the offset of {:?} is not saved: {error}", held.queue);
+            let queue = shown(&held.queue);
+            log_failure(&error, format_args!("the offset of {queue} is not saved"));
         }
         if self.locks_queues() {
             self.unlock(instance, vec![held.queue.clone()]).await;
@@ -173,29 +177,29 @@ impl Member {
         instance: &Rc<Instance>,
         queue: &MessageQueue,
     ) -> Result<(), ClientError> {
-        let mut locked_at_ms = None;
+        let mut lock = Lock::None;
         if self.locks_queues() {
             let asked_at_ms = instance.elapsed_ms();
             let locked = self.lock(instance, vec![queue.clone()]).await?;
             if !locked.contains(queue) {
                 return Err(ClientError::illegal("another member has it locked"));
             }
-            locked_at_ms = Some(asked_at_ms);
+            lock = Lock::Since { asked_at_ms };
         }
         self.offsets.forget(queue);
         let begin_at = self.begin_at(instance, queue).await;
-        if locked_at_ms.is_some() && (begin_at.is_err() || self.is_stopping()) {
+        if lock != Lock::None && (begin_at.is_err() || self.is_stopping()) {
             self.unlock(instance, vec![queue.clone()]).await;
         }
         let offset = begin_at?;
         if self.is_stopping() {
             return Ok(());
         }
-        let assigned = Rc::new(Assigned::new(queue.clone(), offset, locked_at_ms));
+        let assigned = Rc::new(Assigned::new(queue.clone(), offset, lock));
         self.assigned
             .borrow_mut()
             .insert(queue.clone(), Rc::clone(&assigned));
-        tracing::debug!("{} takes {queue:?} at {offset}", self.config.group);
+        tracing::debug!("{} takes {} at {offset}", self.config.group, shown(queue));
         if self.config.orderly {
             let consuming = Rc::clone(self).consume_in_order(Rc::clone(instance), assigned.clone());
             spawn_local(consuming);
@@ -227,7 +231,7 @@ impl Member {
     }
 }
 
-/// Locks, so that only one member at a time is at a queue.
+/// Locks: only one member at a time consumes a queue.
 impl Member {
     pub(super) async fn keep_locks(self: Rc<Self>, instance: Rc<Instance>) {
         while !self.is_stopping() {
@@ -239,16 +243,21 @@ impl Member {
         }
     }
 
-    /// Whether the queue is surely ours.
+    /// Whether the queue is surely locked for us.
     pub(super) async fn lock_again(&self, instance: &Instance, held: &Assigned) -> bool {
-        if held.dropped.get() || self.is_stopping() {
+        if held.is_dropped() || self.is_stopping() {
             return false;
         }
         let asked_at_ms = instance.elapsed_ms();
         match self.lock(instance, vec![held.queue.clone()]).await {
-            Ok(locked) if locked.contains(&held.queue) => held.locked_at_ms.set(Some(asked_at_ms)),
-            Ok(_) => held.locked_at_ms.set(None),
-            Err(error) => tracing::warn!("{:?} is not locked: {error}", held.queue),
+            Ok(locked) if locked.contains(&held.queue) => {
+                held.set_lock(Lock::Since { asked_at_ms });
+            }
+            Ok(_) => held.set_lock(Lock::None),
+            Err(error) => {
+                let queue = shown(&held.queue);
+                log_failure(&error, format_args!("{queue} is not locked"));
+            }
         }
         held.is_locked(instance.elapsed_ms())
     }
@@ -273,7 +282,7 @@ impl Member {
         for queue in queues {
             let code = request::UNLOCK_BATCH_MQ;
             if let Err(error) = self.ask_lock(instance, code, vec![queue]).await {
-                tracing::warn!("a lock is left to expire: {error}");
+                log_failure(&error, format_args!("a lock is left to expire"));
             }
         }
     }
@@ -299,13 +308,5 @@ impl Member {
             .call(&addr, code, &[], &body, API_TIMEOUT)
             .await
             .and_then(Response::success)
-    }
-}
-
-impl Assigned {
-    pub fn is_locked(&self, now_ms: u64) -> bool {
-        self.locked_at_ms
-            .get()
-            .is_some_and(|at_ms| now_ms.saturating_sub(at_ms) < LOCK_TRUST_MS)
     }
 }

@@ -1,0 +1,76 @@
+//! Protects the routes: a broker registers whenever a name server comes, and unregisters when it stops.
+
+use std::net::SocketAddr;
+
+use crate::common::client::{Client, pull_from, send_to};
+use crate::common::{Broker, Options, Process, SMALL, free_ports, ringmq, wait_until};
+
+#[test]
+fn a_name_server_may_come_late_and_come_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports();
+    let namesrv = SocketAddr::from(([127, 0, 0, 1], ports.1));
+    let config = format!("{SMALL}registerNameServerPeriod=10000\n");
+    let options = Options {
+        joins_namesrv: true,
+        ports: Some(ports),
+        config: &config,
+        ..Options::default()
+    };
+    // The broker serves without any name server, and says so.
+    let broker = Broker::start(&folder.path().join("store"), &options);
+    wait_until("the warning", || broker.log().contains("not registered"));
+    let mut client = Client::connect(broker.addr());
+    for round in 0..2 {
+        let port = ports.1.to_string();
+        let mut command = ringmq(["namesrv", "--port", &port, "--bind", "127.0.0.1"]);
+        let started = Process::spawn(command.env("HOME", folder.path())).until_ready();
+        let (mut names, banner) = started.expect("the name server starts");
+        assert!(banner.contains(&namesrv.to_string()), "{banner}");
+        let mut asked = Client::connect(namesrv);
+        wait_until("the registration", || asked.route("TBW102").is_some());
+        let topic = format!("Round{round}");
+        client.send(&send_to(&topic, 0), b"x").ok();
+        wait_until("the new topic's route", || asked.route(&topic).is_some());
+        for earlier in 0..round {
+            assert!(asked.route(&format!("Round{earlier}")).is_some());
+        }
+        names.signal(["KILL", "TERM"][round]);
+        assert_eq!(names.until_end().status.success(), round == 1);
+        client.pull(&pull_from(&topic, 0, 0)).ok();
+    }
+    assert!(broker.terminate().success());
+}
+
+/// A stopped broker unregisters: its routes are gone at once.
+#[test]
+fn a_broker_takes_its_leave_of_the_name_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports();
+    let namesrv = SocketAddr::from(([127, 0, 0, 1], ports.1));
+    let port = ports.1.to_string();
+    let mut command = ringmq(["namesrv", "--port", &port]);
+    let (_names, _) = Process::spawn(command.env("HOME", folder.path()))
+        .until_ready()
+        .expect("it starts");
+    let mut asked = Client::connect(namesrv);
+    let options = Options {
+        joins_namesrv: true,
+        ports: Some(ports),
+        ..Options::small()
+    };
+    let store = folder.path().join("store");
+    let broker = Broker::start(&store, &options);
+    assert!(
+        asked.route("TBW102").is_some(),
+        "registered before it is ready"
+    );
+    assert!(broker.terminate().success());
+    assert_eq!(asked.route("TBW102"), None);
+    let broker = Broker::start(&store, &options);
+    assert!(asked.route("TBW102").is_some());
+    broker.kill();
+    wait_until("the lost broker's routes are gone", || {
+        asked.route("TBW102").is_none()
+    });
+}
