@@ -140,7 +140,7 @@ fn type_at(mounts: &str, dir: &Path) -> Option<String> {
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let (point, kind) = (fields.next()?, fields.next()?);
-        dir.starts_with(point).then(|| (point.len(), kind))
+        dir.starts_with(point).then_some((point.len(), kind))
     });
     // Of two at one place the later hides the earlier.
     let (_, kind) = mounts.max_by_key(|(len, _)| *len)?;

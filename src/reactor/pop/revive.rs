@@ -153,9 +153,12 @@ async fn bring_back_due<I: Io>(shard: &Rc<Shard<I>>) {
         let expired = shard.broker.borrow().pops.in_flight.expired(now_ms);
         let Some(expired) = expired else { return };
         if !shard.broker.borrow().may_revive(&expired) {
-            let mut broker = shard.broker.borrow_mut();
-            broker.pops.in_flight.remove(expired.place);
-            drop(broker);
+            shard
+                .broker
+                .borrow_mut()
+                .pops
+                .in_flight
+                .remove(expired.place);
             removed += 1;
             if removed % AT_A_TIME == 0 {
                 pause().await;

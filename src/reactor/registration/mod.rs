@@ -128,7 +128,10 @@ async fn keep_registered<I: Io>(shard: Rc<Shard<I>>, server: Rc<Server>) {
         let wake_ns = retry_ns.unwrap_or(schedule.due_ns());
         let woken = first(server.wake.notified(), shard.io.sleep_until(wake_ns));
         match &mut link {
-            None => drop(woken.await),
+            None => {
+                // Either is a reason to go on.
+                let _ = woken.await;
+            }
             Some(open) => {
                 if let First::Right(()) = first(woken, open.until_closed()).await {
                     link = None;
