@@ -90,6 +90,8 @@ mod chosen {
         RetentionTooEarly,
         /// The files of a deleted topic's queues stay.
         DeletedTopicReturns,
+        /// A store is opened although the writes of a killed process have not ended.
+        LockNotAwaited,
         /// A queue that is locked is given to another client.
         TwoLockOwners,
     }

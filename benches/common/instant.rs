@@ -114,7 +114,11 @@ impl Disk for Instant {
         Ok(())
     }
 
-    fn space(&self, _dir: &Path) -> io::Result<Space> {
+    fn lock_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn space(&self, _dir: &Path) -> io::Result<Space> {
         Ok(Space::default())
     }
 

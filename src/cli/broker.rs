@@ -125,7 +125,7 @@ fn print_banner(config: &Config, process: &Process) {
             "    queues {} MiB of {}; kernel {}",
             config.consume_queue_memory_bytes >> 20,
             started.ready.figures.pages,
-            started.facilities
+            started.capabilities
         );
     }
     println!("ready");

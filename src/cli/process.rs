@@ -12,7 +12,7 @@ use super::preflight;
 use super::setup::shard_setup;
 use crate::config::Config;
 use crate::reactor::{self, Ready};
-use crate::ring::{Doorbell, Facilities, Ring, RingConfig};
+use crate::ring::{Capabilities, Doorbell, Ring, RingConfig};
 
 /// What a thread of the process reports to its main thread.
 pub enum Event {
@@ -40,7 +40,7 @@ pub struct Process {
 #[derive(Clone, Debug)]
 pub struct Started {
     pub ready: Ready,
-    pub facilities: Facilities,
+    pub capabilities: Capabilities,
     /// The kernel's number of the thread, under which it accounts its CPU time.
     pub thread_id: u32,
 }
@@ -210,7 +210,7 @@ fn spawn_shard(
                     let ready = move |ready| {
                         let started = Started {
                             ready,
-                            facilities: at_ready.facilities(),
+                            capabilities: at_ready.capabilities(),
                             thread_id: thread_id(),
                         };
                         let _ = to_ready.send(Event::Ready {

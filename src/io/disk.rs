@@ -51,7 +51,7 @@ pub struct Space {
 
 pub trait Disk {
     type File: File;
-    /// Held until it is dropped or its process ends, however it ends.
+    /// Held until it is dropped, or until its process has ended, however it ends, with all that it wrote.
     type Lock: 'static;
 
     fn open(
@@ -84,10 +84,14 @@ pub trait Disk {
     /// Makes everything durable that was done in `dir` and below it, whatever the number of files: bytes, lengths, names.
     fn sync_tree(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
 
-    /// Makes `path` ours alone, a file with this text; `ErrorKind::WouldBlock` if it is somebody else's.
+    /// Locks the file `path`, made with this text; `ErrorKind::WouldBlock` if another process holds it, or if writes of a
+    /// killed process are still on their way to the device.
     fn lock(&self, path: &Path, text: &str) -> io::Result<Self::Lock>;
 
-    fn space(&self, dir: &Path) -> io::Result<Space>;
+    /// The same for a directory, which gets no file by it.
+    fn lock_dir(&self, dir: &Path) -> io::Result<Self::Lock>;
+
+    fn space(&self, dir: &Path) -> impl Future<Output = io::Result<Space>>;
 
     /// Registers the log buffer with the kernel so that writes from it skip the page look-up. `false` where that is not
     /// allowed (memlock limit) or has no meaning; everything works the same, only dearer.
@@ -123,28 +127,36 @@ pub trait File: Clone + 'static {
     fn resize(&self, len_bytes: u64) -> impl Future<Output = io::Result<()>>;
 }
 
-/// Level by level, so that who is killed on the way leaves at most one directory whose name nobody has synced: the lowest
-/// one that is there. Hence its name is synced too.
+/// Level by level: a crash part-way leaves at most one directory without a durable name, the lowest one that exists. Hence
+/// that name is synced too.
 async fn create_dir_all<D: Disk + ?Sized>(disk: &D, dir: &Path) -> io::Result<()> {
-    let mut missing = vec![dir];
-    while let Some(&level) = missing.last() {
+    let mut missing = Vec::new();
+    let mut level = dir;
+    loop {
         match (disk.create_dir(level).await, level.parent()) {
             (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
-                missing.push(above);
-                continue;
-            }
-            (Ok(true), Some(above)) => {
-                sync_name(disk, above).await?;
-                sync_name(disk, level).await?;
+                missing.push(level);
+                level = above;
             }
             (made, _) => {
-                made?;
-                sync_name(disk, level).await?;
+                sync_names(disk, level, made?).await?;
+                break;
             }
         }
-        missing.pop();
+    }
+    for level in missing.into_iter().rev() {
+        // "Not found" is an error here, as what is above exists: so says /proc, where nothing can be made.
+        let made = disk.create_dir(level).await?;
+        sync_names(disk, level, made).await?;
     }
     Ok(())
+}
+
+async fn sync_names<D: Disk + ?Sized>(disk: &D, level: &Path, made: bool) -> io::Result<()> {
+    if let (true, Some(above)) = (made, level.parent()) {
+        sync_name(disk, above).await?;
+    }
+    sync_name(disk, level).await
 }
 
 /// Where we may not look we have made nothing.

@@ -31,7 +31,7 @@ impl<I: Io> StoreView for View<'_, I> {
         let store = self.shard.store.figures();
         let stalls = self.shard.io.stalls();
         let log_dir = self.shard.setup.store.commit_log_dir();
-        let space = self.shard.io.space(&log_dir).unwrap_or_default();
+        let space = self.shard.store.disk_space();
         let used = 1.0 - space.available_bytes as f64 / space.total_bytes.max(1) as f64;
         Figures {
             log_min: store.log_min,

@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::RingConfig;
+use super::capabilities::{self, Capabilities};
 use super::clock::{mono_ns, read_clocks};
 use super::desc::DirectTable;
 use super::exec::{Executor, Turn};
-use super::facilities::{self, Facilities};
 use super::op::Ops;
 use super::queues::{Completion, Queues, Wait};
 use super::recv_buffers::RecvBuffers;
@@ -29,25 +29,27 @@ pub(super) struct Core {
     pub(super) timers: RefCell<Timers>,
     pub(super) executor: Executor,
     pub(super) now: Cell<Now>,
-    pub(super) facilities: RefCell<Facilities>,
+    /// The kernel has no `ftruncate` for rings (before Linux 6.9).
+    pub(super) lacks_truncate: Cell<bool>,
+    pub(super) capabilities: RefCell<Capabilities>,
 }
 
 impl Core {
     pub(super) fn new(config: &RingConfig) -> io::Result<Rc<Core>> {
-        facilities::raise_limits();
-        let mut facilities =
-            facilities::probe().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
-        facilities.core = config.core.filter(|&id| pin_to(id));
-        let queues = Queues::new(config.entries, facilities.no_iowait)?;
+        capabilities::raise_limits();
+        let mut capabilities =
+            capabilities::probe().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
+        capabilities.core = config.core.filter(|&id| pin_to(id));
+        let queues = Queues::new(config.entries, capabilities.no_iowait)?;
         let recv_buffers = RecvBuffers::new(config.recv_buffers, config.recv_buffer_bytes);
         recv_buffers.register(&queues)?;
         let direct = DirectTable::register(
             &queues,
             config
                 .direct_descriptors
-                .min(facilities::descriptor_limit()),
+                .min(capabilities::descriptor_limit()),
         );
-        facilities.direct_descriptors = direct.capacity();
+        capabilities.direct_descriptors = direct.capacity();
         Ok(Rc::new(Core {
             queues: RefCell::new(queues),
             ops: Ops::default(),
@@ -57,7 +59,8 @@ impl Core {
             timers: RefCell::default(),
             executor: Executor::new(config.stall_limit_ns),
             now: Cell::new(read_clocks()),
-            facilities: RefCell::new(facilities),
+            lacks_truncate: Cell::new(false),
+            capabilities: RefCell::new(capabilities),
         }))
     }
 

@@ -13,20 +13,41 @@ use super::core::Core;
 use super::queues::Queues;
 
 pub(super) struct Desc {
-    fd: OwnedFd,
+    /// Until it is dropped.
+    fd: Option<OwnedFd>,
     direct: Option<u32>,
+    closing: Closing,
     core: Weak<Core>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// By `close`, which is quick for what is no file.
+    AtOnce,
+    /// By a worker of the kernel: the last `close` of a removed file frees its blocks, and with `discard` waits for the
+    /// device, 0.4 s for a GiB and more.
+    ByWorker,
 }
 
 impl Desc {
     pub(super) fn new(core: &Rc<Core>, fd: OwnedFd) -> Rc<Desc> {
+        Desc::direct_one(core, fd, Closing::AtOnce)
+    }
+
+    /// Of an open file.
+    pub(super) fn file(core: &Rc<Core>, fd: OwnedFd) -> Rc<Desc> {
+        Desc::direct_one(core, fd, Closing::ByWorker)
+    }
+
+    fn direct_one(core: &Rc<Core>, fd: OwnedFd, closing: Closing) -> Rc<Desc> {
         let direct = core
             .direct
             .borrow_mut()
             .add(&core.queues.borrow(), fd.as_raw_fd());
         Rc::new(Desc {
-            fd,
+            fd: Some(fd),
             direct,
+            closing,
             core: Rc::downgrade(core),
         })
     }
@@ -34,14 +55,15 @@ impl Desc {
     /// For operations whose descriptor is used so rarely that a place in the table would not pay.
     pub(super) fn plain(core: &Rc<Core>, fd: OwnedFd) -> Rc<Desc> {
         Rc::new(Desc {
-            fd,
+            fd: Some(fd),
             direct: None,
+            closing: Closing::AtOnce,
             core: Rc::downgrade(core),
         })
     }
 
     pub(super) fn fd(&self) -> &OwnedFd {
-        &self.fd
+        self.fd.as_ref().expect("there until it is dropped")
     }
 
     pub(super) fn direct(&self) -> Option<types::Fixed> {
@@ -49,17 +71,23 @@ impl Desc {
     }
 
     pub(super) fn raw(&self) -> types::Fd {
-        types::Fd(self.fd.as_raw_fd())
+        types::Fd(self.fd().as_raw_fd())
     }
 }
 
 impl Drop for Desc {
     fn drop(&mut self) {
-        let (Some(index), Some(core)) = (self.direct, self.core.upgrade()) else {
+        let Some(core) = self.core.upgrade() else {
             return;
         };
-        let mut direct = core.direct.borrow_mut();
-        direct.remove(&core.queues.borrow(), index);
+        if let Some(index) = self.direct {
+            let mut direct = core.direct.borrow_mut();
+            direct.remove(&core.queues.borrow(), index);
+        }
+        // After the table's reference, so that this one is the last.
+        if let (Closing::ByWorker, Some(fd)) = (self.closing, self.fd.take()) {
+            core.close(fd);
+        }
     }
 }
 

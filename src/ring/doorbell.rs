@@ -4,11 +4,12 @@ use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, FromRawFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use io_uring::opcode;
 
-use super::Ring;
+use super::core::Core;
 use super::desc::Desc;
 use super::op::Request;
 
@@ -38,22 +39,10 @@ impl Doorbell {
         let _ = (&*self.eventfd).write(&1u64.to_ne_bytes());
     }
 
-    /// Whether it has rung since the last time.
-    fn answer(&self) -> io::Result<bool> {
-        match (&*self.eventfd).read(&mut [0; 8]) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Ring {
-    /// Done when the bell has rung, be it before the call. A ring is not lost when the future is dropped, as it is
-    /// answered only when the future is done.
-    pub fn wait(&self, doorbell: &Doorbell) -> impl Future<Output = io::Result<()>> + use<> {
-        let core = self.core.clone();
-        let doorbell = doorbell.clone();
+    /// Done when it has rung, be it before the call. A ring is not lost when the future is dropped, as it is consumed only
+    /// when the future is done.
+    pub(super) fn wait_on(&self, core: &Rc<Core>) -> impl Future<Output = io::Result<()>> + use<> {
+        let (core, doorbell) = (core.clone(), self.clone());
         async move {
             while !doorbell.answer()? {
                 // A descriptor of its own, as the operation may outlive the bell.
@@ -64,6 +53,15 @@ impl Ring {
                 result?;
             }
             Ok(())
+        }
+    }
+
+    /// Whether it has rung since the last time.
+    fn answer(&self) -> io::Result<bool> {
+        match (&*self.eventfd).read(&mut [0; 8]) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

@@ -15,17 +15,21 @@
 //! * Nothing here may be used from another thread, except for a [`Doorbell`]. Wakers are plain numbers: waking one on
 //!   another thread does nothing.
 
+mod capabilities;
 mod clock;
 mod core;
 mod desc;
 mod disk;
 mod doorbell;
 mod exec;
-mod facilities;
+mod file;
+mod lock;
 mod net;
+mod off_thread;
 mod op;
 mod queues;
 mod recv_buffers;
+mod registration;
 mod stalls;
 mod stream;
 mod timers;
@@ -33,9 +37,10 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{RingFile, is_locked};
+pub use capabilities::{Capabilities, LogRegistration, Unsupported, descriptor_limit, probe};
 pub use doorbell::Doorbell;
-pub use facilities::{Facilities, LogRegistration, Unsupported, descriptor_limit, probe};
+pub use file::RingFile;
+pub use lock::{RingLock, is_locked};
 pub use net::RingListener;
 pub use recv_buffers::Chunk;
 pub use stream::RingStream;
@@ -100,9 +105,14 @@ impl Ring {
         core.run(main)
     }
 
+    /// Done when the bell has rung, be it before the call.
+    pub fn wait(&self, doorbell: &Doorbell) -> impl Future<Output = io::Result<()>> + use<> {
+        doorbell.wait_on(&self.core)
+    }
+
     /// What the kernel and its limits have granted so far.
-    pub fn facilities(&self) -> Facilities {
-        self.core.facilities.borrow().clone()
+    pub fn capabilities(&self) -> Capabilities {
+        self.core.capabilities.borrow().clone()
     }
 }
 

@@ -15,12 +15,12 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::mem;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use io_uring::{cqueue, opcode, squeue};
+use io_uring::{cqueue, opcode, squeue, types};
 use slab::Slab;
 
 use super::core::Core;
@@ -52,6 +52,8 @@ enum State {
     Waiting(Option<Waker>),
     Done(i32),
     Orphan,
+    /// Not cancelled, as then nothing would close it.
+    Closing(OwnedFd),
     Receiving(Rc<Receiving>),
     Accepting(Rc<Accepting>),
 }
@@ -124,6 +126,26 @@ impl Core {
         self.submit_multishot(entry, desc, State::Accepting(to.clone()))
     }
 
+    /// Closes a descriptor on a worker of the kernel; at once after the ring was shut down.
+    pub(super) fn close(&self, fd: OwnedFd) {
+        if self.ops.closed.get() {
+            return;
+        }
+        let entry = opcode::Close::new(types::Fd(fd.as_raw_fd()))
+            .build()
+            .flags(squeue::Flags::ASYNC);
+        self.start(
+            entry,
+            Slot {
+                generation: 0,
+                state: State::Closing(fd),
+                buf: Buf::Empty,
+                _desc: None,
+                opens: false,
+            },
+        );
+    }
+
     /// Asks for the end of an operation; the last completion is still to come.
     pub(super) fn cancel(&self, key: OpKey) {
         let entry = opcode::AsyncCancel::new(key.to_user_data())
@@ -153,6 +175,7 @@ impl Core {
             Settled::Nothing => {}
             Settled::Wake(waker) => waker.wake(),
             Settled::Orphan(slot) => slot.discard(completion.result),
+            Settled::Closed(slot) => slot.closed(completion.result),
             Settled::Received(to) => to.complete(self, key, completion),
             Settled::Accepted(to) => to.complete(self, key, completion),
         }
@@ -194,6 +217,7 @@ enum Settled {
     Nothing,
     Wake(Waker),
     Orphan(Slot),
+    Closed(Slot),
     Received(Rc<Receiving>),
     Accepted(Rc<Accepting>),
 }
@@ -242,6 +266,7 @@ impl Ops {
             State::Done(_) => unreachable!("a completion after the last"),
             State::Orphan if last => return Settled::Orphan(slots.remove(key.index as usize)),
             State::Orphan => Settled::Nothing,
+            State::Closing(_) => return Settled::Closed(slots.remove(key.index as usize)),
             State::Receiving(to) => Settled::Received(to.clone()),
             State::Accepting(to) => Settled::Accepted(to.clone()),
         };
@@ -256,7 +281,7 @@ impl Ops {
         let slots = self.slots.borrow();
         let in_flight = slots
             .iter()
-            .filter(|(_, slot)| !matches!(slot.state, State::Done(_)));
+            .filter(|(_, slot)| !matches!(slot.state, State::Done(_) | State::Closing(_)));
         in_flight
             .map(|(index, slot)| OpKey {
                 index: index as u32,
@@ -267,6 +292,19 @@ impl Ops {
 }
 
 impl Slot {
+    /// What the kernel has not begun is done here; after any other error the number is free already (`close(2)`).
+    fn closed(self, result: i32) {
+        let State::Closing(fd) = self.state else {
+            unreachable!("only of a close")
+        };
+        match -result {
+            libc::ECANCELED | libc::EAGAIN | libc::ENOMEM | libc::EINVAL => drop(fd),
+            _ => {
+                let _ = fd.into_raw_fd();
+            }
+        }
+    }
+
     /// Nobody wants the result any more.
     fn discard(self, result: i32) {
         if self.opens && result >= 0 {

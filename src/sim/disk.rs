@@ -12,10 +12,12 @@ use std::rc::Rc;
 use super::SimIo;
 use super::faults::{Fault, Op, Rules, errno};
 use super::names::{Names, Node};
-use super::sectors::{Inode, SECTOR_BYTES, Seq};
+use super::sectors::{Inode, Seq};
 use super::tally::Tally;
+use super::world::World;
+use super::write::{LateWrites, Write};
 use crate::io::{DirEntry, Disk, Durability, File, OpenOptions, Space};
-use crate::mem::{AlignedBuf, BLOCK_BYTES, Buf, IoBuf, LogBuffer};
+use crate::mem::{AlignedBuf, BLOCK_BYTES, IoBuf, LogBuffer};
 
 pub(super) struct HostDisk {
     names: RefCell<Names>,
@@ -25,6 +27,7 @@ pub(super) struct HostDisk {
     pub occupied_bytes: Cell<u64>,
     /// By path and process.
     locks: RefCell<Vec<(PathBuf, u64)>>,
+    pub late_writes: LateWrites,
 }
 
 impl HostDisk {
@@ -35,6 +38,7 @@ impl HostDisk {
             next_seq: Cell::new(1),
             occupied_bytes: Cell::new(0),
             locks: RefCell::default(),
+            late_writes: LateWrites::default(),
         }
     }
 
@@ -46,7 +50,7 @@ impl HostDisk {
         self.names.borrow_mut().lose_power(rng, tally);
     }
 
-    fn next_seq(&self) -> Seq {
+    pub fn next_seq(&self) -> Seq {
         let seq = self.next_seq.get();
         self.next_seq.set(seq + 1);
         seq
@@ -61,12 +65,16 @@ impl HostDisk {
 
 /// A path that one process holds.
 pub struct SimLock {
+    world: Rc<World>,
     disk: Rc<HostDisk>,
     held: (PathBuf, u64),
 }
 
 impl Drop for SimLock {
     fn drop(&mut self) {
+        if self.world.is_killing() {
+            return; // its process's last write decides
+        }
         let mut locks = self.disk.locks.borrow_mut();
         locks.retain(|lock| *lock != self.held);
     }
@@ -75,9 +83,9 @@ impl Drop for SimLock {
 /// An open file. It belongs to the process that opened it and does nothing once that is gone.
 #[derive(Clone)]
 pub struct SimFile {
-    io: SimIo,
-    inode: Rc<RefCell<Inode>>,
-    options: OpenOptions,
+    pub(super) io: SimIo,
+    pub(super) inode: Rc<RefCell<Inode>>,
+    pub(super) options: OpenOptions,
 }
 
 impl Disk for SimIo {
@@ -159,16 +167,7 @@ impl Disk for SimIo {
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<SimLock> {
         let path = absolute(path);
-        if let Some(fault) = self.strike(Op::Open, &path) {
-            fault.error().map_or(Ok(()), Err)?;
-        }
-        let incarnation = self.owner.incarnation;
-        let mut locks = self.disk.locks.borrow_mut();
-        // Those of earlier processes went with them.
-        locks.retain(|(_, holder)| *holder == incarnation);
-        if locks.iter().any(|(held, _)| *held == path) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
+        let lock = self.hold(&path)?;
         let mut names = self.disk.names.borrow_mut();
         let inode = match names.find(&path) {
             None => names.create(&path, self.disk.next_seq()),
@@ -176,15 +175,20 @@ impl Disk for SimIo {
         }?;
         let seq = Some(self.disk.next_seq());
         inode.borrow_mut().write(0, text.as_bytes(), seq, || true);
-        let held = (path, incarnation);
-        locks.push(held.clone());
-        Ok(SimLock {
-            disk: Rc::clone(&self.disk),
-            held,
-        })
+        Ok(lock)
     }
 
-    fn space(&self, _dir: &Path) -> io::Result<Space> {
+    fn lock_dir(&self, dir: &Path) -> io::Result<SimLock> {
+        let dir = absolute(dir);
+        let is_there = matches!(self.disk.names.borrow().find(&dir), Some(Node::Dir));
+        match is_there {
+            true => self.hold(&dir),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    async fn space(&self, dir: &Path) -> io::Result<Space> {
+        self.take_time(Op::Names, &absolute(dir)).await?;
         let total_bytes = self.world.config.disk_bytes;
         Ok(Space {
             total_bytes,
@@ -198,6 +202,26 @@ impl Disk for SimIo {
 }
 
 impl SimIo {
+    fn hold(&self, path: &Path) -> io::Result<SimLock> {
+        if let Some(fault) = self.strike(Op::Open, path) {
+            fault.error().map_or(Ok(()), Err)?;
+        }
+        let incarnation = self.owner.incarnation;
+        let mut locks = self.disk.locks.borrow_mut();
+        // Those of earlier processes go with the last of their writes.
+        locks.retain(|(_, holder)| *holder == incarnation || self.disk.late_writes.of(*holder) > 0);
+        if locks.iter().any(|(held, _)| *held == *path) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let held = (path.to_owned(), incarnation);
+        locks.push(held.clone());
+        Ok(SimLock {
+            world: Rc::clone(&self.world),
+            disk: Rc::clone(&self.disk),
+            held,
+        })
+    }
+
     async fn name_op<T>(
         &self,
         op: Op,
@@ -312,13 +336,13 @@ impl File for SimFile {
 }
 
 impl SimFile {
-    async fn take_time(&self, op: Op) -> io::Result<()> {
+    pub(super) async fn take_time(&self, op: Op) -> io::Result<()> {
         let path = self.inode.borrow().name.clone();
         self.io.take_time(op, &path).await
     }
 
     /// A flush that fails is about all that is not flushed, whoever asked for it.
-    async fn flush_of_write(&self) -> io::Result<()> {
+    pub(super) async fn flush_of_write(&self) -> io::Result<()> {
         let flushed = self.take_time(Op::Sync).await;
         if flushed.is_err() {
             let mut inode = self.inode.borrow_mut();
@@ -336,7 +360,7 @@ impl SimFile {
         self.take_time(Op::Length).await
     }
 
-    fn check_space(&self, range: Range<u64>) -> io::Result<()> {
+    pub(super) fn check_space(&self, range: Range<u64>) -> io::Result<()> {
         let growth = self.inode.borrow().growth_of(range);
         if growth > 0 && growth > self.available_bytes() {
             self.io.world.count_fault("ENOSPC", 1);
@@ -349,112 +373,6 @@ impl SimFile {
         let total_bytes = self.io.world.config.disk_bytes;
         total_bytes.saturating_sub(self.io.disk.used_bytes())
     }
-}
-
-/// A write from its submission to its completion. The kernel may read the buffer at any time in between.
-struct Write<'a> {
-    file: &'a SimFile,
-    buf: Buf,
-    offset: u64,
-    /// What a part of the log buffer held at submission: its owner may go on writing behind the sealed bytes.
-    at_submission: Option<Vec<u8>>,
-    submitted: bool,
-}
-
-impl<'a> Write<'a> {
-    fn new(file: &'a SimFile, buf: Buf, offset: u64) -> Self {
-        let at_submission = matches!(buf, Buf::Log(_)).then(|| buf.with_bytes(<[u8]>::to_vec));
-        Self {
-            file,
-            buf,
-            offset,
-            at_submission,
-            submitted: false,
-        }
-    }
-
-    async fn run(&mut self, durability: Durability) -> io::Result<()> {
-        self.check()?;
-        self.submitted = true;
-        let written = self.file.take_time(Op::Write).await;
-        let written = match (written, durability) {
-            (Ok(()), Durability::Synced) => self.file.flush_of_write().await,
-            (written, _) => written,
-        };
-        let end = self.offset + self.buf.len() as u64;
-        let written = written.and_then(|()| self.file.check_space(self.offset..end));
-        self.submitted = false;
-        match &written {
-            Ok(()) => self.reach_disk(durability, || true),
-            Err(error) if is_of_a_beginning(error) => self.reach_disk_partly(true),
-            Err(_) => self.reach_disk_partly(false),
-        }
-        written
-    }
-
-    fn check(&self) -> io::Result<()> {
-        if !self.file.options.write {
-            return Err(errno::bad_descriptor());
-        }
-        // Memory of a `Vec` is aligned only by accident, and an accident must not depend on the allocator here.
-        let unaligned = matches!(self.buf, Buf::Heap(_))
-            || !is_aligned(self.offset)
-            || !is_aligned(self.buf.len() as u64);
-        match self.file.options.direct && unaligned {
-            true => Err(errno::invalid()),
-            false => Ok(()),
-        }
-    }
-
-    fn reach_disk_partly(&self, only_a_beginning: bool) {
-        let world = &self.file.io.world;
-        let mut reaches = true;
-        self.reach_disk(Durability::Written, || {
-            reaches = world.coin() && (reaches || !only_a_beginning);
-            reaches
-        });
-    }
-
-    fn reach_disk(&self, durability: Durability, reaches: impl FnMut() -> bool) {
-        let disk = &self.file.io.disk;
-        let seq = match durability {
-            Durability::Written => Some(disk.next_seq()),
-            Durability::Synced => None,
-        };
-        let mut inode = self.file.inode.borrow_mut();
-        self.buf.with_bytes(|now| match self.blend(now) {
-            Some(blend) => inode.write(self.offset, &blend, seq, reaches),
-            None => inode.write(self.offset, now, seq, reaches),
-        });
-    }
-
-    /// Each sector as it was at submission or as it is now.
-    fn blend(&self, now: &[u8]) -> Option<Vec<u8>> {
-        let mut blend = self.at_submission.clone()?;
-        let sectors = blend.chunks_mut(SECTOR_BYTES);
-        for (then, now) in sectors.zip(now.chunks(SECTOR_BYTES)) {
-            if then != now && self.file.io.world.coin() {
-                then.copy_from_slice(now);
-            }
-        }
-        Some(blend)
-    }
-}
-
-impl Drop for Write<'_> {
-    /// Cancelled, or its process died: the device may have any part of it.
-    fn drop(&mut self) {
-        if self.submitted && self.file.io.is_alive() {
-            let world = &self.file.io.world;
-            world.count_fault("writes cut short by an end", 1);
-            self.reach_disk_partly(false);
-        }
-    }
-}
-
-fn is_of_a_beginning(error: &io::Error) -> bool {
-    use io::ErrorKind::{StorageFull, WriteZero};
-    matches!(error.kind(), StorageFull | WriteZero)
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -479,6 +397,6 @@ fn dir_entry(path: PathBuf, node: &Node) -> DirEntry {
     }
 }
 
-fn is_aligned(n: u64) -> bool {
+pub(super) fn is_aligned(n: u64) -> bool {
     n.is_multiple_of(BLOCK_BYTES as u64)
 }

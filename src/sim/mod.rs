@@ -44,6 +44,7 @@ mod tally;
 mod tests;
 mod trace;
 mod world;
+mod write;
 
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -71,6 +72,8 @@ pub struct SimConfig {
     pub disk_sync_ns: RangeInclusive<u64>,
     /// Opening, listing, renaming, changing the length.
     pub disk_name_ns: RangeInclusive<u64>,
+    /// How much later than its process's death a direct write reaches the disk, if it does.
+    pub late_write_ns: RangeInclusive<u64>,
     /// Size of each host's disk.
     pub disk_bytes: u64,
     /// One way.
@@ -98,6 +101,7 @@ impl Default for SimConfig {
             disk_write_ns: 15_000..=300_000,
             disk_sync_ns: 20_000..=2_000_000,
             disk_name_ns: 5_000..=100_000,
+            late_write_ns: 0..=1_500_000_000,
             disk_bytes: 64 << 30,
             net_delay_ns: 5_000..=500_000,
             net_window_bytes: 64 << 10,
@@ -147,7 +151,7 @@ impl Sim {
     }
 
     /// `kill -9`: the tasks are dropped, its kernel closes its connections, its files keep what was written to them
-    /// (a write in flight: any part of it).
+    /// (a write in flight: any part of it, or all of it some time later; its locks are held until then).
     pub fn crash(&self, name: &str) {
         self.world.crash(name);
     }

@@ -40,6 +40,8 @@ pub(super) struct World {
     /// Of all hosts.
     unix_step_ms: Cell<i64>,
     running: Cell<bool>,
+    /// A process is being killed: what its tasks drop, the kernel has.
+    killing: Cell<bool>,
     /// Turns of tasks since everybody waited last.
     busy_turns: Cell<u64>,
 }
@@ -50,6 +52,16 @@ struct Host {
     power: Power,
     disk: Rc<HostDisk>,
     unix_step_ms: i64,
+}
+
+impl Owner {
+    /// What a host's kernel does on its own: it ends with the power.
+    pub fn kernel(host: HostId) -> Owner {
+        Owner {
+            host,
+            incarnation: u64::MAX,
+        }
+    }
 }
 
 /// What is left of a host.
@@ -83,6 +95,7 @@ impl World {
             unix_step_ms: Cell::new(0),
             hosts: RefCell::default(),
             running: Cell::new(false),
+            killing: Cell::new(false),
             busy_turns: Cell::new(0),
         }
     }
@@ -145,9 +158,11 @@ impl World {
         let owner = self.process(name);
         self.trace("crash", owner.host as u64, owner.incarnation, 0);
         self.count_fault("processes killed", 1);
+        self.killing.set(true);
         self.executor.kill(owner);
         self.network.kill(self, owner.host);
         self.end(owner, Power::Killed);
+        self.killing.set(false);
     }
 
     pub fn power_cut(&self, name: &str) {
@@ -156,6 +171,7 @@ impl World {
         self.count_fault("power cuts", 1);
         self.network.power_down(self, owner.host);
         self.executor.kill(owner);
+        self.executor.kill(Owner::kernel(owner.host));
         self.end(owner, Power::Off);
         let disk = Rc::clone(&self.hosts.borrow()[owner.host].disk);
         self.lose(|rng, tally| disk.lose_power(rng, tally));
@@ -174,6 +190,10 @@ impl World {
         let hosts = self.hosts.borrow();
         let host = &hosts[owner.host];
         host.power == Power::Up && host.incarnation == owner.incarnation
+    }
+
+    pub fn is_killing(&self) -> bool {
+        self.killing.get()
     }
 
     pub fn power(&self, host: HostId) -> Power {

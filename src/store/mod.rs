@@ -11,6 +11,7 @@ mod entry_tags;
 mod error;
 mod foreign;
 mod index;
+mod lock;
 mod log;
 mod names;
 mod open;
@@ -47,7 +48,7 @@ pub use retention::Retention;
 pub use timers::rocketmq::{TimerCheck, TimerLog, load_timer_check};
 pub use timers::runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
 
-use crate::io::{Io, Notify, Waiters};
+use crate::io::{Io, Notify, Space, Waiters};
 use crate::mem::Pages;
 use crate::message::{
     MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, sys_flag, tags_code,
@@ -113,7 +114,8 @@ pub struct Store<I: Io> {
     retention: RefCell<Retention>,
     wanted: cleaning::Wanted,
     counters: Counters,
-    lock: Cell<Option<I::Lock>>,
+    locks: Cell<lock::Locks<I>>,
+    disk_space: Cell<Space>,
 }
 
 struct State {

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io;
 use std::rc::Rc;
 
 use super::abort::{Abort, Left};
@@ -12,6 +11,7 @@ use super::block_cache::BlockCache;
 use super::commit_log::{CommitLog, floor};
 use super::config_files::TextFiles;
 use super::index::{self, Index};
+use super::lock::{Locks, lock};
 use super::progress::Progress;
 use super::queues::checkpoint::CheckpointFile;
 use super::queues::files::QueueFiles;
@@ -27,7 +27,7 @@ use crate::mem::LogBuffer;
 
 /// The files and the memory of a store.
 struct Parts<I: Io> {
-    lock: I::Lock,
+    locks: Locks<I>,
     abort: Abort<I>,
     left: Left,
     texts: TextFiles<I>,
@@ -66,6 +66,7 @@ impl<I: Io> Store<I> {
         parts.segments.prepare_first(recovered.tail).await?;
         let store = Rc::new(Self::assemble(io, config, parts, recovered));
         store.restore_scrub().await?;
+        store.look_at_space().await;
         store.start_background();
         Ok(store)
     }
@@ -93,7 +94,8 @@ impl<I: Io> Store<I> {
             deleted: RefCell::default(),
             removable: RefCell::default(),
             deletions: Cell::new(0),
-            lock: Cell::new(Some(parts.lock)),
+            locks: Cell::new(parts.locks),
+            disk_space: Cell::default(),
             flushed: Cell::new(recovered.tail),
             is_flushing: Cell::new(false),
             flush_done: Default::default(),
@@ -166,7 +168,7 @@ fn state<I: Io>(
 impl<I: Io> Parts<I> {
     async fn open(io: &I, config: &StoreConfig) -> Result<Self, StoreError> {
         let dir = &config.dir;
-        let lock = lock(io, config).await?;
+        let locks = lock(io, config).await?;
         let texts = TextFiles::open(io.clone(), &dir.join("config")).await?;
         let abort = Abort::new(io.clone(), dir);
         let left = abort.left().await?;
@@ -182,7 +184,7 @@ impl<I: Io> Parts<I> {
         let queues = ConsumeQueues::new(config.consume_queue_memory_bytes, config.pages)
             .map_err(memory("the ConsumeQueues"))?;
         Ok(Self {
-            lock,
+            locks,
             abort,
             left,
             texts,
@@ -270,19 +272,4 @@ async fn first_store_time<I: Io>(
         Some(first) => store_time_at(segments, first).await,
         None => Ok(None),
     }
-}
-
-/// The file `lock` is held as long as the store is open (RocketMQ: `DefaultMessageStore.start`).
-async fn lock<I: Io>(io: &I, config: &StoreConfig) -> Result<I::Lock, StoreError> {
-    let dir = config.dir.clone();
-    let unwritable = |source| StoreError::NotWritable {
-        dir: dir.clone(),
-        source,
-    };
-    io.create_dir_all(&dir).await.map_err(unwritable)?;
-    io.lock(&dir.join("lock"), "lock")
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => StoreError::InUse { dir: dir.clone() },
-            _ => unwritable(error),
-        })
 }

@@ -196,7 +196,7 @@ async fn cut_somebody_off(cluster: &Cluster, shared: &Shared, dice: &Dice) -> u6
 async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     shared.is_disk_full.set(true);
     let left_bytes = *dice.pick(&[0, 8 << 10, 200 << 10, DISK_BYTES / 20]);
-    let space = cluster.broker().space(Path::new("/")).unwrap();
+    let space = cluster.broker().space(Path::new("/")).await.unwrap();
     cluster
         .broker()
         .occupy(space.available_bytes.saturating_sub(left_bytes));

@@ -769,7 +769,7 @@ async fn refused_by_the_disk(cluster: &Cluster, is_killed: bool) {
         .await;
     let (acked, changed) = messages.split_at(4);
     let io = cluster.broker();
-    io.occupy(io.space(Path::new("/")).unwrap().available_bytes);
+    io.occupy(io.space(Path::new("/")).await.unwrap().available_bytes);
     cluster.sleep_ms(1_200).await;
     for message in acked {
         let reply = popper.ack(message).await.unwrap();

@@ -203,7 +203,7 @@ fn a_broker_starts_on_a_full_disk() {
                 }
             }
             let io = cluster.broker();
-            io.occupy(io.space(Path::new("/")).unwrap().available_bytes);
+            io.occupy(io.space(Path::new("/")).await.unwrap().available_bytes);
             cluster.start().await;
             cluster.sleep_ms(10_000).await;
             let mut client = cluster.client("producer").await;
@@ -291,7 +291,7 @@ fn fill_up(seed: u64, flush: Flush, left_bytes: u64) {
         let mut client = cluster.client("producer").await;
         send_well(&mut client, &shared, 100).await;
         let io = cluster.broker();
-        let space = io.space(Path::new("/")).unwrap();
+        let space = io.space(Path::new("/")).await.unwrap();
         io.occupy(space.available_bytes - left_bytes);
         cluster.sleep_ms(1_200).await;
         let reply = send(&mut client, &shared).await;

@@ -104,6 +104,12 @@ pub async fn a_lock_has_one_holder<I: Io>(io: &I, dir: &Path) {
     assert_eq!(read(&file, 0, 10).await, b"ours");
     drop(held);
     io.lock(&path, "mine").unwrap();
+    let held = io.lock_dir(dir).unwrap();
+    let refused = io.lock_dir(dir).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    drop(held);
+    io.lock_dir(dir).unwrap();
+    assert_eq!(io.list(dir).await.unwrap().len(), 1, "only the lock file");
 }
 
 pub async fn names_come_and_go<I: Io>(io: &I, dir: &Path) {
@@ -161,7 +167,7 @@ pub async fn names_come_and_go<I: Io>(io: &I, dir: &Path) {
         "open files outlive their names"
     );
     assert_eq!(io.list(dir).await.unwrap().len(), 1);
-    let space = io.space(dir).unwrap();
+    let space = io.space(dir).await.unwrap();
     assert!(space.available_bytes <= space.total_bytes);
 }
 

@@ -281,7 +281,7 @@ fn a_disk_fills_up() {
         let io = sim.host("a");
         let file = file_of(&io).await;
         file.allocate(9 * BLOCK_BYTES as u64).await.unwrap();
-        let space = io.space(Path::new("/")).unwrap();
+        let space = io.space(Path::new("/")).await.unwrap();
         assert_eq!(space.available_bytes, BLOCK_BYTES as u64);
         write(&file, 9, 1, Durability::Written).await;
         let (full, _) = file

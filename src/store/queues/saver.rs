@@ -417,7 +417,7 @@ impl<I: Io> Store<I> {
         let still_running = || (self.counters.tasks.get() == 0).then_some(());
         self.background.until(still_running).await;
         let closed = self.leave().await;
-        self.lock.take();
+        self.locks.take();
         closed
     }
 

@@ -6,7 +6,6 @@
 //! journal has it already. Only files below the checkpoint go: what a restart reads of the log has to be there.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,7 +42,7 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
     let mut due_ns = store.io.now().mono_ns + interval_ns();
     let mut was_full = false;
     while !store.state.borrow().closing && store.fence().is_none() {
-        store.look_at_space();
+        store.look_at_space().await;
         let now_ns = store.io.now().mono_ns;
         // At once when space runs out; then what has gone needs a moment to help.
         let is_full = store.is_full();
@@ -54,7 +53,7 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
             if let Err(error) = store.clean().await {
                 warn!(%error, "old messages cannot be removed");
             }
-            store.look_at_space();
+            store.look_at_space().await;
         }
         let next_ns = (store.io.now().mono_ns + LOOK_NS).min(due_ns);
         first(
@@ -123,20 +122,32 @@ impl<I: Io> Store<I> {
     }
 
     /// Of the fuller one, where the log has a device of its own.
-    fn space(&self) -> Space {
-        let of = |dir: &Path| self.io.space(dir).unwrap_or_default();
-        let (log, rest) = (of(self.segments.dir()), of(&self.config.dir));
+    ///
+    /// What cannot be asked for, as descriptors or threads have run out, is as it was.
+    async fn space(&self) -> Space {
+        let log = self.io.space(self.segments.dir()).await;
+        let rest = self.io.space(&self.config.dir).await;
+        let (Ok(log), Ok(rest)) = (log, rest) else {
+            return self.disk_space.get();
+        };
         let fullness = |space: Space| space.available_bytes as f64 / space.total_bytes as f64;
-        if fullness(rest) < fullness(log) {
-            rest
-        } else {
-            log
-        }
+        let space = match fullness(rest) < fullness(log) {
+            true => rest,
+            false => log,
+        };
+        self.disk_space.set(space);
+        space
+    }
+
+    /// As it was when it was looked at last.
+    pub fn disk_space(&self) -> Space {
+        self.disk_space.get()
     }
 
     /// Refuses messages, or takes them again.
-    fn look_at_space(&self) {
-        let reason = self.retention.borrow().refuses(self.space());
+    pub(in crate::store) async fn look_at_space(&self) {
+        let space = self.space().await;
+        let reason = self.retention.borrow().refuses(space);
         let mut state = self.state.borrow_mut();
         let was_refusing = state.full.disk.is_some();
         match &reason {
@@ -229,12 +240,13 @@ impl<I: Io> Store<I> {
             is_old &= time_ms.is_none_or(|time_ms| retention.is_expired(time_ms, now_ms));
             newest_ms.push(time_ms);
         }
+        let space = self.space().await;
         let full = &self.state.borrow().full;
         let files = self.segments.starts().len() as u64;
         Ok(Look {
             now_ms,
             hour: hour_of_day(now_ms, self.io.utc_offset_s()),
-            space: self.space(),
+            space,
             segment_bytes: self.config.segment_bytes,
             log_bytes: files * self.config.segment_bytes,
             newest_ms,

@@ -560,7 +560,7 @@ fn a_store_opens_on_a_full_disk() {
                 false => sim.crash("a"),
             }
             let io = sim.host("a");
-            let space = io.space(Path::new("/")).unwrap();
+            let space = io.space(Path::new("/")).await.unwrap();
             io.occupy(space.available_bytes);
             let store = open(sim).await;
             assert_eq!(bodies(&store, "A").await.len() as u64, before + 20);

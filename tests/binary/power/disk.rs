@@ -49,6 +49,10 @@ struct State {
     next_inode: u64,
     capacity_bytes: u64,
     fault: Option<Fault>,
+    /// Changes of names and lengths wait while it is set, ...
+    holds_names: bool,
+    /// ... so many of them.
+    held: u64,
     /// Writes and flushes that had a fault.
     faults: u64,
 }
@@ -110,6 +114,8 @@ impl Disk {
             next_inode: INodeNo::ROOT.0 + 1,
             capacity_bytes,
             fault: None,
+            holds_names: false,
+            held: 0,
             faults: 0,
         })))
     }
@@ -136,6 +142,35 @@ impl Disk {
 
     pub fn inject(&self, fault: Option<Fault>) {
         self.state().fault = fault;
+    }
+
+    /// From now on renames, removals, new directories and changes of length wait, or no longer.
+    pub fn hold_names(&self, hold: bool) {
+        self.state().holds_names = hold;
+    }
+
+    /// Changes that wait now.
+    pub fn held(&self) -> u64 {
+        self.state().held
+    }
+
+    /// Carries out a change of names or lengths, now or once it may be; the file system goes on meanwhile.
+    fn change_names(&self, change: impl FnOnce(&Disk) + Send + 'static) {
+        let mut state = self.state();
+        if !state.holds_names {
+            drop(state);
+            return change(self);
+        }
+        state.held += 1;
+        drop(state);
+        let disk = self.clone();
+        std::thread::spawn(move || {
+            while disk.state().holds_names {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            disk.state().held -= 1;
+            change(&disk);
+        });
     }
 
     /// How many operations had a fault.
@@ -536,13 +571,15 @@ impl Filesystem for Mount {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mut state = self.0.state();
-        if let Some(size) = size
-            && let Ok(file) = state.file(inode.0)
-        {
-            file.resize(size);
-        }
-        answer!(reply, state.attr(inode.0), attr => reply.attr(&NO_TIME, &attr));
+        self.0.change_names(move |disk| {
+            let mut state = disk.state();
+            if let Some(size) = size
+                && let Ok(file) = state.file(inode.0)
+            {
+                file.resize(size);
+            }
+            answer!(reply, state.attr(inode.0), attr => reply.attr(&NO_TIME, &attr));
+        });
     }
 
     fn mkdir(
@@ -554,19 +591,25 @@ impl Filesystem for Mount {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        let node = Node::Dir(Dir::new(parent.0));
-        let made = self.0.state().make(parent.0, name, node);
-        answer!(reply, made, attr => reply.entry(&NO_TIME, &attr, Generation(0)));
+        let name = name.to_owned();
+        self.0.change_names(move |disk| {
+            let node = Node::Dir(Dir::new(parent.0));
+            let made = disk.state().make(parent.0, &name, node);
+            answer!(reply, made, attr => reply.entry(&NO_TIME, &attr, Generation(0)));
+        });
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let mut state = self.0.state();
-        let removed = state.dir(parent.0).and_then(|dir| {
-            let known = dir.now.contains_key(name);
-            dir.change(Change::Unbind(name.to_owned()));
-            known.then_some(()).ok_or(Errno::ENOENT)
+        let name = name.to_owned();
+        self.0.change_names(move |disk| {
+            let mut state = disk.state();
+            let removed = state.dir(parent.0).and_then(|dir| {
+                let known = dir.now.contains_key(&name);
+                dir.change(Change::Unbind(name));
+                known.then_some(()).ok_or(Errno::ENOENT)
+            });
+            answer!(reply, removed, () => reply.ok());
         });
-        answer!(reply, removed, () => reply.ok());
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -596,11 +639,13 @@ impl Filesystem for Mount {
         _flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let renamed = self
-            .0
-            .state()
-            .rename((parent.0, name), (new_parent.0, new_name));
-        answer!(reply, renamed, () => reply.ok());
+        let (name, new_name) = (name.to_owned(), new_name.to_owned());
+        self.0.change_names(move |disk| {
+            let renamed = disk
+                .state()
+                .rename((parent.0, &name), (new_parent.0, &new_name));
+            answer!(reply, renamed, () => reply.ok());
+        });
     }
 
     /// Without FOPEN_DIRECT_IO: with it, a read by io_uring that meets the end of the file is given the same bytes again and

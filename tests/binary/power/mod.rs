@@ -318,3 +318,49 @@ fn a_disk_that_stalls_loses_nothing() {
     ledger.check(broker.addr());
     assert!(broker.terminate().success());
 }
+
+/// A journal that is full holds renames and lengths for seconds: the core answers what does not need them.
+#[test]
+fn names_that_take_long_hold_up_nothing_else() {
+    let Some(machine) = Machine::new("sync", SMALL) else {
+        return;
+    };
+    let broker = machine.start();
+    let mut client = Client::connect(broker.addr());
+    client.send(&send_to("Held", 0), b"before").ok();
+    // Saves the group, which a first heartbeat waits for.
+    client.heartbeat("client", "group", &["Held"]).ok();
+    let hold = HeldNames::new(&machine.disk);
+    // A topic is saved by a rename, so its send is not answered yet.
+    let mut waiting = Client::connect(broker.addr());
+    let new = send_to("New", 0);
+    let opaque = waiting.post(request::SEND_MESSAGE_V2, &new.ext(), b"new");
+    wait_until("a change of names that waits", || machine.disk.held() > 0);
+    for body in [b"first", b"other"] {
+        client.send(&send_to("Held", 0), body).ok();
+    }
+    assert_eq!(client.read_queue("Held", 0).len(), 3);
+    client.heartbeat("client", "group", &["Held"]).ok();
+    assert!(machine.disk.held() > 0, "nothing was held any more");
+    drop(hold);
+    let answer = waiting.receive().expect("an answer");
+    assert_eq!(answer.opaque, opaque);
+    answer.ok();
+    assert!(broker.terminate().success());
+}
+
+/// Until it is dropped, also by a failure: a process that waits for the disk cannot be killed.
+struct HeldNames(Disk);
+
+impl HeldNames {
+    fn new(disk: &Disk) -> HeldNames {
+        disk.hold_names(true);
+        HeldNames(disk.clone())
+    }
+}
+
+impl Drop for HeldNames {
+    fn drop(&mut self) {
+        self.0.hold_names(false);
+    }
+}

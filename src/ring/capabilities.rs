@@ -11,7 +11,7 @@ const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Fit to be printed at the start.
 #[derive(Clone, Debug)]
-pub struct Facilities {
+pub struct Capabilities {
     pub kernel: String,
     /// Waiting for completions does not count as waiting for the disk, which would keep the core's frequency up.
     pub no_iowait: bool,
@@ -54,13 +54,13 @@ pub enum Unsupported {
 }
 
 /// Tries a small ring.
-pub fn probe() -> Result<Facilities, Unsupported> {
+pub fn probe() -> Result<Capabilities, Unsupported> {
     let kernel = kernel_release();
     if parse_release(&kernel).is_some_and(|version| version < OLDEST_KERNEL) {
         return Err(Unsupported::OldKernel { kernel });
     }
     let queues = Queues::new(8, false).map_err(|error| explain(error, kernel.clone()))?;
-    Ok(Facilities {
+    Ok(Capabilities {
         kernel,
         no_iowait: queues.uring().params().is_feature_no_iowait(),
         core: None,
@@ -135,7 +135,7 @@ fn parse_release(release: &str) -> Option<(u32, u32)> {
     Some((major, minor))
 }
 
-impl fmt::Display for Facilities {
+impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "io_uring on Linux {}, ", self.kernel)?;
         match self.core {
