@@ -16,6 +16,8 @@ use crate::ring::{Capabilities, Doorbell, Ring, RingConfig};
 
 /// What a thread of the process reports to its main thread.
 pub enum Event {
+    /// Its store is open, and its ports are bound.
+    Bound,
     Ready {
         shard: usize,
         ready: Box<Started>,
@@ -114,7 +116,7 @@ impl Process {
                 let _ = self.stop();
                 Err(failure)
             }
-            Event::Signal | Event::Ready { .. } => self.stop(),
+            Event::Signal | Event::Bound | Event::Ready { .. } => self.stop(),
         }
     }
 
@@ -144,8 +146,15 @@ fn until_ready(
     events: &Receiver<Event>,
 ) -> Result<(Vec<StartingShard>, Vec<Started>)> {
     let mut ready: Vec<Option<Started>> = starting.iter().map(|_| None).collect();
+    let mut bound = 0;
     while ready.iter().any(Option::is_none) {
         match events.recv()? {
+            Event::Bound => {
+                bound += 1;
+                if bound == starting.len() {
+                    starting.iter().for_each(|shard| shard.go.ring());
+                }
+            }
             Event::Ready {
                 shard,
                 ready: started,
@@ -174,6 +183,8 @@ struct StartingShard {
     core: usize,
     store_dir: PathBuf,
     doorbell: Doorbell,
+    /// All shards are bound: it may register.
+    go: Doorbell,
     thread: JoinHandle<()>,
 }
 
@@ -184,7 +195,7 @@ fn spawn_shard(
     board: Board,
 ) -> Result<StartingShard> {
     let setup = shard_setup(config, shard)?;
-    let doorbell = Doorbell::new()?;
+    let (doorbell, go) = (Doorbell::new()?, Doorbell::new()?);
     let core = config.cores[shard];
     let ring_config = RingConfig {
         core: Some(core),
@@ -197,15 +208,20 @@ fn spawn_shard(
         core,
         store_dir: setup.store.dir.clone(),
         doorbell: doorbell.clone(),
+        go: go.clone(),
         thread: thread::Builder::new()
             .name(format!("shard-{shard}"))
             .spawn(move || {
-                let to_ready = events.clone();
+                let (to_ready, to_bound) = (events.clone(), events.clone());
                 let run = Ring::start(ring_config, move |ring| async move {
-                    let (bell, at_ready) = (ring.clone(), ring.clone());
+                    let (bell, at_go, at_ready) = (ring.clone(), ring.clone(), ring.clone());
                     let stop = async move {
                         // It can only fail with the ring itself.
                         let _ = bell.wait(&doorbell).await;
+                    };
+                    let bound = async move || {
+                        let _ = to_bound.send(Event::Bound);
+                        let _ = at_go.wait(&go).await;
                     };
                     let ready = move |ready| {
                         let started = Started {
@@ -219,7 +235,7 @@ fn spawn_shard(
                         });
                     };
                     let watch = move |health| board.tell(shard, health);
-                    reactor::run_watched(ring, setup, stop, ready, watch).await
+                    reactor::run_watched(ring, setup, stop, bound, ready, watch).await
                 });
                 let result = match run {
                     Ok(served) => served.map_err(anyhow::Error::from),

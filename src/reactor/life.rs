@@ -1,6 +1,7 @@
 //! A shard from its start to its end, and the two tasks that drive it: the log's commits and the clock.
 
 use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -73,6 +74,7 @@ pub async fn run<I: Io>(
     io: I,
     setup: ShardSetup,
     stop: impl Future<Output = ()>,
+    bound: impl AsyncFnOnce(),
     ready: impl FnOnce(Ready),
     watch: impl Fn(Health) + 'static,
 ) -> Result<(), ServeError> {
@@ -115,6 +117,12 @@ pub async fn run<I: Io>(
     io.spawn("pop-deadlines", pop::run_deadlines(shard.clone()));
     io.spawn("pop-wakes", pop::run_wakes(shard.clone()));
     saves::start(&shard).await;
+    let mut stop = pin!(stop);
+    if let First::Left(()) = first(stop.as_mut(), bound()).await {
+        // Another shard of the process cannot start.
+        end(&shard).await;
+        return Ok(());
+    }
     let registered = registration::start(&shard).await;
     ready(Ready {
         figures: shard.store.figures(),

@@ -114,14 +114,17 @@ pub async fn run<I: Io>(
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
-    run_watched(io, setup, stop, ready, |_| {}).await
+    run_watched(io, setup, stop, async || {}, ready, |_| {}).await
 }
 
-/// As [`run`]; each change of the shard's health goes to `watch`.
+/// As [`run`]; each change of the shard's health goes to `watch`. `bound` is called once the store is open and every port is
+/// bound; the shard registers with the name servers when it is done, so that a process one of whose shards cannot start
+/// takes nothing from a broker that serves under the same name.
 pub async fn run_watched<I: Io>(
     io: I,
     setup: ShardSetup,
     stop: impl Future<Output = ()>,
+    bound: impl AsyncFnOnce(),
     ready: impl FnOnce(Ready),
     watch: impl Fn(Health) + 'static,
 ) -> Result<(), ServeError> {
@@ -129,7 +132,7 @@ pub async fn run_watched<I: Io>(
         Some(names) => Some(namesrv::start(&io, names).await?),
         None => None,
     };
-    let served = life::run(io, setup, stop, ready, watch).await;
+    let served = life::run(io, setup, stop, bound, ready, watch).await;
     if let Some(names) = names {
         names.stop().await;
     }

@@ -132,9 +132,7 @@ impl Cluster {
         let io = self.sim.host(BROKER);
         let stop = Rc::new(Notify::default());
         let state = Rc::new(Cell::new(State::Starting));
-        let mut setup = shard_setup(&io, self.flush, &self.retention);
-        self.settings.get()(&mut setup.broker);
-        self.limits.get()(&mut setup);
+        let setup = self.setup();
         let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
         io.spawn("test", async move {
             let ready = |ready: reactor::Ready| {
@@ -151,6 +149,14 @@ impl Cluster {
             task_state.set(State::Ended);
         });
         Process { stop, state }
+    }
+
+    /// What the broker is started with.
+    pub fn setup(&self) -> ShardSetup {
+        let mut setup = shard_setup(&self.sim.host(BROKER), self.flush, &self.retention);
+        self.settings.get()(&mut setup.broker);
+        self.limits.get()(&mut setup);
+        setup
     }
 
     /// As SIGTERM does.

@@ -1,12 +1,12 @@
 //! What a name server is told, by one that notes it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq::io::{Listener, Net, Spawn, Stream};
-use ringmq::reactor::ShardSetup;
+use ringmq::io::{Listener, Net, Notify, Spawn, Stream};
+use ringmq::reactor::{self, ShardSetup};
 use ringmq::sim::SimIo;
 use ringmq::store::Flush;
 use ringmq::wire::codes::request;
@@ -219,6 +219,27 @@ fn a_name_server_is_asked_what_it_knows() {
         cluster.stop().await;
         let codes: Vec<_> = notes.told.borrow().iter().map(|told| told.code).collect();
         assert_eq!(codes, [request::UNREGISTER_BROKER], "and nothing else");
+    });
+}
+
+#[test]
+fn a_shard_whose_neighbour_cannot_start_neither_registers_nor_unregisters() {
+    on_a_cluster(Notes::default(), async |cluster, notes| {
+        let (io, setup) = (cluster.broker(), cluster.setup());
+        let (stop, ended) = (Rc::new(Notify::default()), Rc::new(Cell::new(false)));
+        let (to_stop, at_end) = (stop.clone(), ended.clone());
+        io.clone().spawn("broker", async move {
+            let bound = async || std::future::pending().await;
+            let ready = |_| panic!("it waits for its neighbour");
+            let served = reactor::run_watched(io, setup, to_stop.notified(), bound, ready, |_| {});
+            assert!(served.await.is_ok());
+            at_end.set(true);
+        });
+        cluster.sleep_ms(5_000).await;
+        stop.notify();
+        cluster.sleep_ms(5_000).await;
+        assert!(ended.get());
+        assert!(notes.told.borrow().is_empty());
     });
 }
 
