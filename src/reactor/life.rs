@@ -120,7 +120,7 @@ pub async fn run<I: Io>(
     let mut stop = pin!(stop);
     if let First::Left(()) = first(stop.as_mut(), bound()).await {
         // Another shard of the process cannot start.
-        end(&shard).await;
+        end(&shard).await?;
         return Ok(());
     }
     let registered = registration::start(&shard).await;
