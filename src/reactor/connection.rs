@@ -8,14 +8,14 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use tracing::{debug, info, warn};
 
-use super::connections::Connections;
 use super::gate::{Gate, Pass};
 use super::inbox::{Flow, Inbox};
-use super::room::Turn;
+use super::memory::Memory;
+use super::permit::Permit;
 use crate::broker::Refusal;
 use crate::io::{First, Io, Notify, Stream, first};
 use crate::wire::frame;
@@ -91,12 +91,12 @@ pub struct Connection<S: Stream> {
     pub id: u64,
     pub peer: SocketAddr,
     stream: S,
-    all: Weak<Connections<S>>,
+    memory: Rc<Memory>,
     out: RefCell<Vec<u8>>,
     /// What is in `out` or with the kernel.
     unsent_bytes: Cell<usize>,
     /// Why the frame that is offered now is offered again, if it is: there is room, or it has waited too long.
-    pub(super) turn: RefCell<Option<Result<Turn, Refusal>>>,
+    pub(super) turn: RefCell<Option<Result<Permit, Refusal>>>,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
     /// `out` has been taken by the writer, or something has been read.
@@ -120,12 +120,12 @@ pub struct Connection<S: Stream> {
 }
 
 impl<S: Stream> Connection<S> {
-    pub(super) fn new(id: u64, stream: S, all: Weak<Connections<S>>, now_ns: u64) -> Self {
+    pub(super) fn new(id: u64, stream: S, memory: Rc<Memory>, now_ns: u64) -> Self {
         Connection {
             id,
             peer: stream.peer_addr(),
             stream,
-            all,
+            memory,
             out: RefCell::default(),
             unsent_bytes: Cell::new(0),
             turn: RefCell::default(),
@@ -169,14 +169,12 @@ impl<S: Stream> Connection<S> {
         }
         drop(out);
         self.unsent_bytes.set(self.unsent_bytes.get() + added);
-        if let Some(all) = self.all.upgrade() {
-            all.replies.take(added);
-            if self.unsent_bytes.get() > all.max_reply_bytes() / 2 {
-                warn!(peer = %self.peer, unsent_bytes = self.unsent_bytes.get(), "closing a client that does not read");
-                self.close();
-            }
-            all.relieve();
+        self.memory.replies.take(added);
+        if self.unsent_bytes.get() > self.memory.max_reply_bytes() / 2 {
+            warn!(peer = %self.peer, unsent_bytes = self.unsent_bytes.get(), "closing a client that does not read");
+            self.close();
         }
+        self.memory.relieve();
         self.queued.notify();
         written
     }
@@ -185,9 +183,7 @@ impl<S: Stream> Connection<S> {
     fn forget_unsent(&self, bytes: usize) {
         let bytes = bytes.min(self.unsent_bytes.get());
         self.unsent_bytes.set(self.unsent_bytes.get() - bytes);
-        if let Some(all) = self.all.upgrade() {
-            all.replies.give_back(bytes);
-        }
+        self.memory.replies.give_back(bytes);
     }
 
     pub fn unsent_bytes(&self) -> usize {
@@ -270,13 +266,13 @@ impl<S: Stream> Connection<S> {
 
     fn is_deaf(&self) -> bool {
         let unsent = self.unsent_bytes.get();
-        let is_pressed = || self.all.upgrade().is_some_and(|all| !all.replies.is_free());
+        let is_pressed = || !self.memory.replies.is_free();
         unsent > PAUSE_READING_BYTES || (unsent > PAUSE_PRESSED_BYTES && is_pressed())
     }
 
     /// Waits until `bytes` of a request may be held; `None` if the connection closes first.
-    async fn reserve(&self, all: &Connections<S>, bytes: usize) -> Option<Pass> {
-        let mut entering = pin!(all.requests.enter(bytes));
+    async fn reserve(&self, bytes: usize) -> Option<Pass> {
+        let mut entering = pin!(self.memory.requests.enter(bytes));
         while !self.closed.get() {
             if let First::Left(pass) = first(entering.as_mut(), self.taken.notified()).await {
                 return Some(pass);
@@ -311,18 +307,18 @@ impl<S: Stream> Drop for Parking<S> {
     }
 }
 
+/// Offers what the client sends to the service, until either ends the connection.
 pub(super) async fn read<I: Io, V: Service<I::Stream>>(
-    io: I,
-    connection: Rc<Connection<I::Stream>>,
-    service: Rc<V>,
-    connections: Rc<Connections<I::Stream>>,
+    io: &I,
+    connection: &Rc<Connection<I::Stream>>,
+    service: &Rc<V>,
 ) {
     let mut inbox = Inbox::default();
     let mut scratch = Scratch::default();
     let mut reserved = None;
     let mut offer = |frame: Frame<'_>| match connection.must_wait() {
         true => Flow::Pause,
-        false => service.frame(&connection, frame, &mut scratch),
+        false => service.frame(connection, frame, &mut scratch),
     };
     'receiving: while !connection.is_closed() {
         let mut step = match connection.stream.recv().await {
@@ -337,7 +333,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
         loop {
             match step {
                 Ok(Flow::Next) => break,
-                Ok(Flow::Full(bytes)) => service.room(&connection, bytes).await,
+                Ok(Flow::Full(bytes)) => service.room(connection, bytes).await,
                 Ok(Flow::Unsaved) => service.saved().await,
                 Ok(Flow::Pause) => connection.until_it_may_ask().await,
                 Ok(Flow::Close) => break 'receiving,
@@ -360,16 +356,13 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
         if let Some(bytes) = inbox.begun_large()
             && reserved.is_none()
         {
-            reserved = connection.reserve(&connections, bytes).await;
+            reserved = connection.reserve(bytes).await;
             connection.receiving_since_ns.set(Some(io.now().mono_ns));
             inbox.prepare(bytes);
         }
     }
     connection.turn.take();
     connection.close();
-    connections.remove(connection.id);
-    service.closed(&connection);
-    debug!(peer = %connection.peer, "disconnected");
 }
 
 pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {

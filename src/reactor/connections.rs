@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::connection::{Connection, Service, read, write};
 use super::gate::Gate;
+use super::memory::{Memory, Relief};
 use crate::io::{First, first};
 use crate::io::{Io, Listener, Notify, Stream};
 
@@ -48,20 +49,44 @@ pub struct Connections<S: Stream> {
     pub requests: Rc<Gate>,
     /// Bytes of replies that are not with the kernel yet, or are being read from disk.
     pub replies: Rc<Gate>,
+    memory: Rc<Memory>,
+}
+
+impl<S: Stream> Relief for Connections<S> {
+    /// Closes the connection that holds most, as often as it takes.
+    fn relieve(&self) {
+        while self.memory.replies.used() > self.memory.max_reply_bytes() {
+            let open = self.open.borrow();
+            let most = open
+                .values()
+                .max_by_key(|connection| connection.unsent_bytes());
+            let Some(most) = most.filter(|most| most.unsent_bytes() > 0).cloned() else {
+                return;
+            };
+            drop(open);
+            warn!(peer = %most.peer, unsent_bytes = most.unsent_bytes(), "closing a client that does not read, as the memory for replies is used up");
+            most.close();
+        }
+    }
 }
 
 impl<S: Stream> Connections<S> {
     pub fn new(memory_bytes: usize, max_open: usize) -> Rc<Self> {
-        Rc::new(Connections {
+        let memory = Memory::new(memory_bytes);
+        let connections = Rc::new(Connections {
             open: RefCell::default(),
             next_id: Cell::new(1),
             max_open,
             refused: Cell::new(0),
             checked: Cell::new(0),
             acceptors: RefCell::default(),
-            requests: Gate::new(memory_bytes / 2),
-            replies: Gate::new(memory_bytes / 4),
-        })
+            requests: memory.requests.clone(),
+            replies: memory.replies.clone(),
+            memory,
+        });
+        let relief = Rc::downgrade(&connections);
+        connections.memory.set_relief(relief);
+        connections
     }
 
     pub fn find(&self, id: u64) -> Option<Rc<Connection<S>>> {
@@ -117,28 +142,7 @@ impl<S: Stream> Connections<S> {
         }
     }
 
-    /// What all replies may take, at most.
-    pub fn max_reply_bytes(&self) -> usize {
-        self.replies.limit() * 2
-    }
-
-    /// Closes whoever holds most, as often as it takes.
-    pub(super) fn relieve(&self) {
-        while self.replies.used() > self.max_reply_bytes() {
-            let open = self.open.borrow();
-            let most = open
-                .values()
-                .max_by_key(|connection| connection.unsent_bytes());
-            let Some(most) = most.filter(|most| most.unsent_bytes() > 0).cloned() else {
-                return;
-            };
-            drop(open);
-            warn!(peer = %most.peer, unsent_bytes = most.unsent_bytes(), "closing a client that does not read, as the memory for replies is used up");
-            most.close();
-        }
-    }
-
-    pub(super) fn remove(&self, id: u64) {
+    fn remove(&self, id: u64) {
         self.open.borrow_mut().remove(&id);
     }
 
@@ -147,7 +151,7 @@ impl<S: Stream> Connections<S> {
     }
 
     /// Takes a new connection; `None` if there are as many as may be, and it is closed.
-    fn add(self: &Rc<Self>, stream: S, now_ns: u64) -> Option<Rc<Connection<S>>> {
+    fn add(&self, stream: S, now_ns: u64) -> Option<Rc<Connection<S>>> {
         let mut open = self.open.borrow_mut();
         if open.len() >= self.max_open {
             if self.refused.replace(self.refused.get() + 1) == 0 {
@@ -168,7 +172,7 @@ impl<S: Stream> Connections<S> {
             );
         }
         let id = self.next_id.replace(self.next_id.get() + 1);
-        let connection = Rc::new(Connection::new(id, stream, Rc::downgrade(self), now_ns));
+        let connection = Rc::new(Connection::new(id, stream, self.memory.clone(), now_ns));
         open.insert(id, connection.clone());
         Some(connection)
     }
@@ -203,10 +207,14 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
                 };
                 debug!(peer = %connection.peer, "connected");
                 io.spawn("connection-write", write(io.clone(), connection.clone()));
-                io.spawn(
-                    "connection-read",
-                    read(io.clone(), connection, service.clone(), connections.clone()),
-                );
+                let (io_of_task, service, connections) =
+                    (io.clone(), service.clone(), connections.clone());
+                io.spawn("connection-read", async move {
+                    read(&io_of_task, &connection, &service).await;
+                    connections.remove(connection.id);
+                    service.closed(&connection);
+                    debug!(peer = %connection.peer, "disconnected");
+                });
             }
             // It is tried again and again; said once.
             First::Left(Err(error)) => {

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use tracing::{info, warn};
 
 use super::connection::Connection;
-use super::gate::{Gate, Pass};
+use super::gate::Gate;
+use super::permit::Permit;
 use super::shard::Shard;
 use crate::broker::Refusal;
 use crate::broker::admission::{self, Admission, AdmissionLimits, Backlog};
@@ -19,18 +20,6 @@ pub(super) struct Room {
     /// Since when the first one has been waiting.
     first_since_ns: Rc<Cell<Option<u64>>>,
     admission: RefCell<Admission>,
-}
-
-/// There is room for who waited, before all others, until this is dropped.
-pub(super) struct Turn {
-    first_since_ns: Rc<Cell<Option<u64>>>,
-    _pass: Pass,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.first_since_ns.set(None);
-    }
 }
 
 /// Whether something may be appended now.
@@ -83,16 +72,13 @@ impl<I: Io> Shard<I> {
     }
 
     /// Waits in the line until there is room for `bytes`. `Err`: that took too long.
-    pub(super) async fn turn(&self, bytes: usize) -> Result<Turn, Refusal> {
+    pub(super) async fn turn(&self, bytes: usize) -> Result<Permit, Refusal> {
         let since_ns = self.io.now().mono_ns;
         let room = async {
-            let turn = Turn {
-                _pass: self.room.line.enter(1).await,
-                first_since_ns: self.room.first_since_ns.clone(),
-            };
-            turn.first_since_ns.set(Some(since_ns));
+            let pass = self.room.line.enter(1).await;
+            let permit = Permit::new(pass, self.room.first_since_ns.clone(), since_ns);
             self.store.wait_for_room(bytes).await;
-            turn
+            permit
         };
         match first(room, self.out_of_patience(since_ns)).await {
             First::Left(turn) => Ok(turn),

@@ -107,11 +107,11 @@ pub struct Timers {
 /// What is to become part of a run.
 #[derive(Debug)]
 pub struct Uncovered {
-    /// Sorted.
     pub timers: Vec<Timer>,
     pub offset: u64,
     pub position: u64,
     fresh: usize,
+    copied: usize,
 }
 
 impl Timers {
@@ -322,21 +322,28 @@ impl Timers {
         self.is_dirty = true;
     }
 
+    /// What is to become part of a run; its timers are copied by [`Self::copy_uncovered`].
     pub fn uncovered(&self) -> Uncovered {
-        let mut timers = self.fresh.clone();
-        timers.retain(|timer| !self.saved.is_over(timer));
-        timers.sort_unstable();
-        let last = self
-            .fresh
-            .iter()
-            .map(|timer| timer.physical_offset + 1)
-            .max();
         Uncovered {
-            timers,
+            timers: Vec::with_capacity(self.fresh.len()),
             offset: self.enqueued_offset,
-            position: last.unwrap_or(self.saved.covered_position),
+            position: self.saved.covered_position,
             fresh: self.fresh.len(),
+            copied: 0,
         }
+    }
+
+    /// Copies the next timers, `most` at most; whether there are more.
+    pub fn copy_uncovered(&self, uncovered: &mut Uncovered, most: usize) -> bool {
+        let end = uncovered.fresh.min(uncovered.copied + most);
+        for timer in &self.fresh[uncovered.copied..end] {
+            uncovered.position = uncovered.position.max(timer.physical_offset + 1);
+            if !self.saved.is_over(timer) {
+                uncovered.timers.push(*timer);
+            }
+        }
+        uncovered.copied = end;
+        end < uncovered.fresh
     }
 
     /// What is to be saved now.

@@ -4,31 +4,30 @@
 //! before it is being committed. A second one saves, once a second, how far that has come, and from time to time which
 //! timers wait, so that neither the memory nor a restart has to hold all of them.
 
+mod saving;
+mod sorting;
+mod state;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tracing::{error, warn};
 
+use self::saving::{cover, keep, save};
+use self::state::{FILE, REFILL_ENTRIES, Timing, merged, wait};
 use super::own_queue::Queued;
 use super::send::refusal_of;
 use super::shard::Shard;
-use crate::broker::timer::{self, Checkpoint, RunName, TIMER, Timers, Uncovered};
-use crate::io::{Io, Notify, first, pause};
+use crate::broker::timer::{self, Checkpoint, TIMER, Timers};
+use crate::io::{Io, Notify, pause};
 use crate::message::{Check, Record};
 use crate::store::{
-    AppendError, Position, QueueIndex, StoreError, Timer, TimerCheck, TimerKey, TimerKind,
-    TimerLog, TimerRun, TimerRuns, load_timer_check,
+    AppendError, Position, StoreError, Timer, TimerKind, TimerRuns, load_timer_check,
 };
 use crate::wire::codes::response;
 
-/// In config/.
-const FILE: &str = "timers.json";
-
 /// How long nothing is tried after something could not be read or stored.
 const RETRY_NS: u64 = 1_000_000_000;
-
-/// How often it is saved what has been delivered; a crash delivers again what was since.
-const SAVE_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// The wall clock may be set while we sleep by the other one.
 const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
@@ -36,9 +35,6 @@ const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 /// A batch: what others of this core wait for at most.
 const AT_A_TIME: usize = 256;
 const MAX_BATCH_BYTES: usize = 256 << 10;
-
-/// Read from the runs at a time.
-const REFILL_ENTRIES: usize = 8192;
 
 const DENSE_GAP_BYTES: u64 = 16 << 10;
 
@@ -49,24 +45,6 @@ enum Late {
     Read(#[from] StoreError),
     #[error(transparent)]
     Append(#[from] AppendError),
-}
-
-struct Timing<I: Io> {
-    timers: Rc<RefCell<Timers>>,
-    files: TimerRuns<I>,
-    runs: RefCell<Vec<Rc<TimerRun<I>>>>,
-    /// Counts the changes of `runs`.
-    generation: Cell<u64>,
-    /// The next batch does not begin before the log is committed up to here.
-    last_batch_end: Cell<u64>,
-    queue: QueueIndex,
-    /// Something is to be enqueued, or delivered.
-    bell: Rc<Notify>,
-    /// Something is to be saved.
-    save: Notify,
-    saved: Notify,
-    /// Nothing is delivered any more.
-    is_over: Cell<bool>,
 }
 
 pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
@@ -102,7 +80,7 @@ async fn deliver_all<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) {
     while !shard.stopping.get() {
         if shard.store.refuses().is_some() {
             // Nothing can be delivered, until there is space or the next start.
-            wait(shard, &timing.bell, RETRY_NS).await;
+            wait(&shard.io, &timing.bell, RETRY_NS).await;
             continue;
         }
         let wait_ns = match turn(shard, timing).await {
@@ -112,13 +90,8 @@ async fn deliver_all<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) {
                 RETRY_NS
             }
         };
-        wait(shard, &timing.bell, wait_ns).await;
+        wait(&shard.io, &timing.bell, wait_ns).await;
     }
-}
-
-async fn wait<I: Io>(shard: &Shard<I>, bell: &Notify, ns: u64) {
-    let until = shard.io.now().mono_ns + ns;
-    first(bell.notified(), shard.io.sleep_until(until)).await;
 }
 
 fn wait_until<I: Io>(shard: &Shard<I>, next_ms: Option<u64>) -> u64 {
@@ -285,33 +258,6 @@ async fn refill<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), Store
     }
 }
 
-/// The next timers of all runs from `from` on, some `count` of them, and where the next one would be, if there may be one.
-async fn merged<I: Io>(
-    runs: &[Rc<TimerRun<I>>],
-    from: TimerKey,
-    count: usize,
-) -> Result<(Vec<Timer>, Option<TimerKey>), StoreError> {
-    let share = (count / runs.len().max(1)).max(64);
-    let mut timers = Vec::new();
-    let mut last: Option<TimerKey> = None;
-    for run in runs {
-        let index = run.seek(from).await?;
-        let read = run.read(index, share).await?;
-        let is_end = index + read.len() as u64 >= run.entries;
-        if let Some(timer) = read.last()
-            && !is_end
-        {
-            last = Some(last.map_or(timer.key(), |last| last.min(timer.key())));
-        }
-        timers.extend(read);
-    }
-    if let Some(last) = last {
-        timers.retain(|timer| timer.key() <= last);
-    }
-    timers.sort_unstable();
-    Ok((timers, last.map(|(at_ms, offset)| (at_ms, offset + 1))))
-}
-
 /// Delivers what is in `batch`; what could not be delivered stays there.
 async fn deliver_batch<I: Io>(
     shard: &Rc<Shard<I>>,
@@ -401,140 +347,4 @@ async fn deliver<I: Io>(
     }
     timing.timers.borrow_mut().delivered(&record, now_ms);
     Ok(())
-}
-
-/// Saves for as long as something is delivered, and once more.
-async fn keep<I: Io>(shard: Rc<Shard<I>>, timing: Rc<Timing<I>>) {
-    loop {
-        wait(&shard, &timing.save, SAVE_INTERVAL_NS).await;
-        let is_last = timing.is_over.get();
-        let due = timing.timers.borrow_mut().take_dirty();
-        let done = match due {
-            Some(true) => cover(&shard, &timing).await,
-            Some(false) => save(&shard, &timing).await,
-            None => Ok(()),
-        };
-        if let Err(error) = done {
-            if shard.store.fence().is_none() {
-                error!(%error, "the timers cannot be saved; tried again");
-            }
-            timing.timers.borrow_mut().set_dirty();
-        }
-        timing.saved.notify();
-        if is_last {
-            if let Err(error) = leave_to_rocketmq(&shard, &timing).await {
-                error!(%error, "RocketMQ, given this store, would deliver timed messages again");
-            }
-            return shard.timers_running.set(false);
-        }
-    }
-}
-
-/// Writes what waits as RocketMQ keeps it, so that it can have the store.
-async fn leave_to_rocketmq<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
-    cover(shard, timing).await?;
-    let checkpoint = timing.timers.borrow().checkpoint().clone();
-    let (io, dir) = (&shard.io, &shard.setup.store.dir);
-    let mut log = TimerLog::begin(io, dir, shard.now_ms()).await?;
-    let runs = timing.runs.borrow().clone();
-    let mut from = Some(checkpoint.first_key());
-    while let Some(key) = from {
-        let (mut timers, next) = merged(&runs, key, REFILL_ENTRIES).await?;
-        timers.retain(|timer| !checkpoint.is_over(timer));
-        log.append(&timers).await?;
-        from = next;
-        pause().await;
-    }
-    let newest = match checkpoint.covered_offset {
-        0 => Vec::new(),
-        end => shard.read_queue(timing.queue, end - 1, 1, |_| true).await?,
-    };
-    let newest = newest.first().map(|message| Position {
-        physical_offset: message.physical_offset,
-        size: message.record.len() as u32,
-    });
-    let check = TimerCheck {
-        read_ms: checkpoint.delivered_ms,
-        offset: checkpoint.covered_offset,
-    };
-    log.finish(newest, check).await
-}
-
-async fn save<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
-    let text = timing.timers.borrow().checkpoint().encode();
-    // What it says to be delivered must be so after a power cut, too.
-    shard.store.durable_so_far().await?;
-    shard.store.save_text(FILE, text).await
-}
-
-/// Writes everything that is in no run yet into one.
-async fn cover<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
-    let (mut uncovered, mut checkpoint) = {
-        let timers = timing.timers.borrow();
-        (timers.uncovered(), timers.checkpoint().clone())
-    };
-    let (mut kept, gone) = merge_small(timing, &mut uncovered, checkpoint.delivered_ms).await?;
-    if !uncovered.timers.is_empty() {
-        let name = new_name(&timing.runs.borrow(), uncovered.offset);
-        let run = timing.files.write(&name, &uncovered.timers).await?;
-        kept.push(Rc::new(run));
-    }
-    let name_of = |run: &Rc<TimerRun<I>>| RunName {
-        name: run.name.clone(),
-        entries: run.entries,
-    };
-    checkpoint.covered_offset = uncovered.offset;
-    checkpoint.covered_position = uncovered.position;
-    checkpoint.runs = kept.iter().map(name_of).collect();
-    shard.store.durable_so_far().await?;
-    shard.store.save_text(FILE, checkpoint.encode()).await?;
-    timing.generation.set(timing.generation.get() + 1);
-    timing.runs.replace(kept);
-    timing
-        .timers
-        .borrow_mut()
-        .covered(&uncovered, checkpoint.runs, shard.now_ms());
-    for run in gone {
-        timing.files.remove(&run.name).await?;
-    }
-    Ok(())
-}
-
-/// Not that of a run which is there, also where nothing has come since it was written: until the checkpoint says otherwise
-/// that one counts.
-fn new_name<I: Io>(runs: &[Rc<TimerRun<I>>], offset: u64) -> String {
-    let names = (0..).map(|nth| match nth {
-        0 => format!("{offset:020}"),
-        nth => format!("{offset:020}-{nth}"),
-    });
-    let mut free = names.filter(|name| runs.iter().all(|run| run.name != *name));
-    free.next().expect("there are more names than runs")
-}
-
-type Runs<I> = Vec<Rc<TimerRun<I>>>;
-
-/// The runs that stay, and those that do not: because nothing of them is left, or little, which is moved to `uncovered`.
-async fn merge_small<I: Io>(
-    timing: &Timing<I>,
-    uncovered: &mut Uncovered,
-    delivered_ms: u64,
-) -> Result<(Runs<I>, Runs<I>), StoreError> {
-    let runs = timing.runs.borrow().clone();
-    let fresh = timing.timers.borrow().fresh_entries() as u64;
-    let (mut kept, mut gone, mut merged) = (Vec::new(), Vec::new(), 0);
-    for run in runs {
-        let index = run.seek((delivered_ms.saturating_sub(1000), 0)).await?;
-        let left = run.entries - index;
-        if left > fresh / 2 || merged + left > 4 * fresh {
-            kept.push(run);
-            continue;
-        }
-        merged += left;
-        uncovered
-            .timers
-            .extend(run.read(index, left as usize).await?);
-        gone.push(run);
-    }
-    uncovered.timers.sort_unstable();
-    Ok((kept, gone))
 }
