@@ -1,6 +1,6 @@
-//! Sends that are in the log but not yet as durable as their producer is to be told.
+//! Sends that are in the log and not yet as durable as their acknowledgement promises.
 //!
-//! The log is committed in the order of its positions, so the acknowledgements wait in one queue and leave at its front.
+//! The log is committed in the order of its positions, so the acknowledgements wait in one queue in that order.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -36,7 +36,7 @@ const PAUSE_PRESSED_BYTES: usize = 64 << 10;
 /// An output buffer that one huge reply has grown is given back.
 const KEPT_CAPACITY_BYTES: usize = 1 << 20;
 
-/// What stands behind a port.
+/// What serves the frames of a port.
 pub trait Service<S: Stream>: 'static {
     /// Takes one frame; replies now or later through [`Connection::reply`].
     fn frame(
@@ -60,7 +60,7 @@ pub trait Service<S: Stream>: 'static {
 pub struct Caller {
     pub opaque: i32,
     pub codec: Codec,
-    /// Nobody waits for the answer.
+    /// The request has no answer.
     pub is_oneway: bool,
 }
 
@@ -95,7 +95,7 @@ pub struct Connection<S: Stream> {
     out: RefCell<Vec<u8>>,
     /// What is in `out` or with the kernel.
     unsent_bytes: Cell<usize>,
-    /// Why the frame that is offered now is offered again, if it is: there is room, or it has waited too long.
+    /// Why the frame is offered again, if it is: there is room, or it has waited too long.
     pub(super) turn: RefCell<Option<Result<Permit, Refusal>>>,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
@@ -115,7 +115,7 @@ pub struct Connection<S: Stream> {
     /// Since when it has been receiving a request that memory is reserved for.
     receiving_since_ns: Cell<Option<u64>>,
     active_ns: Cell<u64>,
-    /// It was said that it does not read.
+    /// It has been logged that it does not read.
     is_known_deaf: Cell<bool>,
 }
 
@@ -143,7 +143,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Answers `caller`, unless nobody waits for it.
+    /// Answers `caller`, unless the request is one-way.
     pub fn answer(
         &self,
         caller: Caller,

@@ -3,11 +3,11 @@
 //! ```text
 //! connection_memory_bytes  |-- requests that have not come whole --|-- replies, calm --|-- replies, pressed --|
 //! ```
-//! A request that is larger than a receive buffer has its whole length reserved before more of it is received; who finds
-//! nothing left is not read until others have finished. Replies are written as they come, but when the calm part is used up
-//! further pulls wait for their turn, who has taken nothing of what it got asks for no more, and beyond the end whoever
-//! holds most is closed. Then each gets one reply at a time. In both halves who holds a part for seconds while others wait for it
-//! is closed.
+//! A request that is larger than a receive buffer has its whole length reserved before more of it is received; a connection for
+//! which nothing is left is not read until others have finished. Replies are written as they come. When the calm part is used
+//! up, further pulls wait for their turn and get one reply at a time, a connection with unsent replies is not read, and beyond the
+//! end the connection that holds most is closed. In both halves a connection that holds a part for seconds while others wait for
+//! it is closed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use super::memory::{Memory, Relief};
 use crate::io::{First, first};
 use crate::io::{Io, Listener, Notify, Stream};
 
-/// RocketMQ's clients give up after this time: a request that takes longer to come is one that nobody waits for.
+/// RocketMQ's clients give up after this time: the answer to a request that takes longer to arrive is not awaited.
 const REQUEST_HINDERS_NS: u64 = 3_000_000_000;
 
 /// Nothing of it came for so long.

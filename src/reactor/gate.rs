@@ -1,5 +1,5 @@
-//! A bounded amount of something that many want a part of (bytes, turns), given out in the order in which it was asked for:
-//! who asks for little does not pass who asks for much, and who leaves the line holds nobody up.
+//! A bounded amount of bytes or turns, granted in the order of the requests: a small request does not overtake a large one, and
+//! a cancelled one does not block those behind it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ enum Stands {
     Gone,
 }
 
-/// A part that somebody has, or a place in the line for it; given up when dropped.
+/// A part that has been granted, or a place in the queue for it; given up when dropped.
 pub struct Pass {
     gate: Rc<Gate>,
     place: Rc<Place>,
@@ -49,7 +49,7 @@ impl Gate {
         self.used.get()
     }
 
-    /// Nobody waits, and there is something left.
+    /// The queue is empty, and there is something left.
     pub fn is_free(&self) -> bool {
         self.used.get() < self.limit && !self.has_line()
     }
@@ -58,8 +58,8 @@ impl Gate {
         !self.line.borrow().is_empty()
     }
 
-    /// Done when `amount` is there and everybody who asked before has got theirs. More than the limit is given when nobody
-    /// else has anything.
+    /// Done when `amount` is there and every earlier request has been granted. More than the limit is granted when nothing else
+    /// is.
     pub async fn enter(self: &Rc<Self>, amount: usize) -> Pass {
         let place = Rc::new(Place {
             amount,
@@ -78,7 +78,7 @@ impl Gate {
         pass
     }
 
-    /// Takes without asking; who does so may exceed the limit, and those in the line wait for it.
+    /// Takes without waiting. This may exceed the limit; requests in the queue then wait for it.
     pub fn take(&self, amount: usize) {
         self.used.set(self.used.get() + amount);
     }
@@ -163,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_the_line_holds_nobody_up() {
+    fn a_cancelled_request_blocks_nothing() {
         let gate = Gate::new(10);
         let first = entered(&gate, 5);
         let (impatient, mut next) = (entering(&gate, 9), entering(&gate, 5));
         drop(impatient);
-        let next = poll(&mut next).expect("nobody is before it");
-        // Admitted, and gone before it knew.
+        let next = poll(&mut next).expect("nothing is before it");
+        // Granted, and cancelled before it was polled.
         let unaware = entering(&gate, 5);
         drop(first);
         assert_eq!(gate.used(), 10);

@@ -5,27 +5,27 @@ use crate::wire::frame::{self, Frame, FrameError};
 /// What to do after a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// Taken; the next one, please.
+    /// Taken; the next one may follow.
     Next,
     /// Not taken: the log has no room for this many bytes now. Offer the same frame again later.
     Full(usize),
     /// Not taken: the topic that it has made is to be saved first. Offer the same frame again then.
     Unsaved,
-    /// Not taken: its client has to take some of its replies first.
+    /// Not taken: the client has to receive some of its replies first.
     Pause,
     /// The connection has to end.
     Close,
 }
 
-/// Keeps what is not yet a whole frame. A frame that arrives whole is handed on where it lies, without a copy.
+/// Keeps what is not yet a whole frame. A frame that arrives whole is passed on where it lies, without a copy.
 #[derive(Default)]
 pub struct Inbox {
     held: Vec<u8>,
-    /// A frame was handed on and taken since somebody asked.
+    /// A frame was passed on and taken since the last question.
     has_moved_on: bool,
 }
 
-/// What every connection may hold without a word, and keeps: as much as one receive brings.
+/// What every connection may hold without reserving it: as much as one receive brings.
 const SMALL_BYTES: usize = 16 << 10;
 
 impl Inbox {
@@ -77,7 +77,7 @@ impl Inbox {
         std::mem::take(&mut self.has_moved_on)
     }
 
-    /// The length of the frame in front if it is larger than what may be held without a word.
+    /// The length of the frame in front if it is larger than what may be held without reserving it.
     pub fn begun_large(&self) -> Option<usize> {
         let len = frame_len(&self.held)?;
         (len > SMALL_BYTES).then_some(len)

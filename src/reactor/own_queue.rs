@@ -19,14 +19,14 @@ pub(super) struct Queued {
     pub record: Vec<u8>,
 }
 
-/// Who is woken when a queue gets an entry.
+/// What is woken when a queue gets an entry.
 #[derive(Default)]
 pub(super) struct Bells {
     bells: RefCell<Vec<(QueueIndex, Rc<Notify>)>>,
 }
 
 impl Bells {
-    /// Whether somebody listens to this queue.
+    /// Whether a service reads this queue.
     fn ring(&self, queue: QueueIndex) -> bool {
         let bells = self.bells.borrow();
         let bell = bells.iter().find(|(listened, _)| *listened == queue);
@@ -51,7 +51,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// At the end: nobody is to sleep over it.
+    /// Before the shard stops: the services see it.
     pub(super) fn ring_all(&self) {
         for (_, bell) in self.bells.bells.borrow().iter() {
             bell.notify();

@@ -1,5 +1,5 @@
-//! Room in the log buffer for what clients send. Who finds none waits in one line, whatever the connection, until there is
-//! room or the broker is busy (`broker/admission.rs`); a client that sends without end is one in the line like all others.
+//! Room in the log buffer for what clients send. A request without room waits in one queue for all connections, until there is
+//! room or the broker is busy (`broker/admission.rs`). A client that sends without end has one place in it, like all others.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -8,7 +8,7 @@ use super::inbox::Flow;
 use super::room::Admitted;
 use super::shard::Shard;
 use crate::broker::{ConfigFile, Refusal, SendPlan, recall};
-use crate::io::Io;
+use crate::io::{Io, Now};
 use crate::message::batch;
 use crate::message::ids::offset_message_id;
 use crate::store::{AppendError, Appended, QueueIndex};
@@ -63,12 +63,24 @@ impl<I: Io> Shard<I> {
                 return self.refuse_admission(connection, caller, &refusal);
             }
         }
-        match self.append(&plan, now.unix_ms) {
+        let is_batch = header.code == request::SEND_BATCH_MESSAGE;
+        self.append_send(connection, caller, &plan, is_batch, now);
+        Flow::Next
+    }
+
+    /// Appends a send; it is answered once it is committed.
+    fn append_send(
+        &self,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        plan: &SendPlan<'_>,
+        is_batch: bool,
+        now: Now,
+    ) {
+        match self.append(plan, now.unix_ms) {
             Ok((end, mut receipt)) if !caller.is_oneway => {
-                if header.code != request::SEND_BATCH_MESSAGE
-                    && let Receipt::Send { recall_handle, .. } = &mut receipt
-                {
-                    let handle = self.broker.borrow().recall_handle(&plan);
+                if !is_batch && let Receipt::Send { recall_handle, .. } = &mut receipt {
+                    let handle = self.broker.borrow().recall_handle(plan);
                     *recall_handle = handle.map(String::into_boxed_str);
                 }
                 let connection = connection.clone();
@@ -88,7 +100,6 @@ impl<I: Io> Shard<I> {
                 self.refuse_send(connection, caller, code, &remark);
             }
         }
-        Flow::Next
     }
 
     /// Takes a timed message back: answered once that is committed.

@@ -1,9 +1,8 @@
-//! Pops, and questions whether there is something to pop, that found nothing and wait: suspended, never polled (RocketMQ:
-//! `PopLongPollingService`).
+//! Parked pops and notifications: suspended, never polled (RocketMQ: `PopLongPollingService`).
 //!
-//! Who waits for the same (topic, group, queue or any) stands in one line, the one that gives up first in front. A message
-//! wakes the first of each line that watches its queue, and whoever leaves messages behind wakes the next: so many wake as
-//! there is work for. A line watches several queues, those of the retry topics among them.
+//! Those for the same (topic, group, queue or any) stand in one line, by deadline. A message wakes the first of each line that
+//! watches its queue, and a pop that leaves messages behind wakes the next one: as many wake as there is work for. A line watches
+//! several queues, those of the retry topics among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -27,7 +26,7 @@ pub enum Ask {
     Notification,
 }
 
-/// When somebody gives up, with a number that makes it unique.
+/// When a poll ends, with a number that makes it unique.
 type Deadline = (u64, u64);
 
 pub struct Polls<P> {
@@ -82,7 +81,7 @@ impl<P> Polls<P> {
         self.by_deadline.insert(deadline, key);
     }
 
-    /// Lets those who wait for any queue of the topic, or for this one, watch one more; whether there is anybody.
+    /// Lets the lines of the group watch one more queue; whether there is a line.
     pub fn watch(&mut self, topic: &str, group: &str, queue: QueueIndex) -> bool {
         let mut is_watched = false;
         for key in self.keys_of(topic, group) {
@@ -121,7 +120,7 @@ impl<P> Polls<P> {
         Some(self.remove(key, deadline))
     }
 
-    /// The next that has waited long enough.
+    /// The next one whose deadline has passed.
     pub fn take_due(&mut self, now_ns: u64) -> Option<P> {
         let (deadline, key) = self.by_deadline.first_key_value()?;
         if deadline.0 > now_ns {
@@ -159,7 +158,7 @@ impl<P> Polls<P> {
         poll
     }
 
-    /// How many stand in a line.
+    /// How many are parked in a line.
     pub fn waiting(&self, key: &LineKey) -> usize {
         self.lines.get(key).map_or(0, |line| line.waiting.len())
     }
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_waited_long_enough_leaves() {
+    fn a_poll_ends_at_its_deadline() {
         let mut polls = Polls::default();
         polls.park(key("g", None), [QueueIndex(1)], 30, 1, "30");
         polls.park(key("g", None), [QueueIndex(1)], 20, 1, "20");

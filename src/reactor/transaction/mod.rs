@@ -130,6 +130,23 @@ async fn round<I: Io>(shard: &Rc<Shard<I>>, queue: QueueIndex) -> Result<(), Sto
     Ok(())
 }
 
+/// The record of a half message; one that cannot be read is skipped.
+fn readable<'a, I: Io>(shard: &Shard<I>, message: &'a Queued) -> Option<Record<'a>> {
+    let offset = message.queue_offset;
+    let error = match Record::decode(&message.record, Check::Layout) {
+        Ok(record) => return Some(record),
+        Err(error) => error,
+    };
+    // An empty one's retention is over.
+    if !message.record.is_empty() {
+        warn!(offset, %error, "a half message cannot be read and is skipped");
+    }
+    let first = offset;
+    let mut broker = shard.broker.borrow_mut();
+    broker.transactions.pass(HalfOffset { offset, first });
+    None
+}
+
 /// Does with one half message what is to be done; breaks where the round has to end.
 async fn look_at<I: Io>(
     shard: &Shard<I>,
@@ -137,21 +154,8 @@ async fn look_at<I: Io>(
     questions: &mut Vec<Question>,
 ) -> ControlFlow<()> {
     let offset = message.queue_offset;
-    let as_it_is = HalfOffset {
-        offset,
-        first: offset,
-    };
-    let record = match Record::decode(&message.record, Check::Layout) {
-        Ok(record) => record,
-        Err(_) if message.record.is_empty() => {
-            shard.broker.borrow_mut().transactions.pass(as_it_is);
-            return ControlFlow::Continue(()); // Its retention is over.
-        }
-        Err(error) => {
-            warn!(offset, %error, "a half message cannot be read and is passed over");
-            shard.broker.borrow_mut().transactions.pass(as_it_is);
-            return ControlFlow::Continue(());
-        }
+    let Some(record) = readable(shard, message) else {
+        return ControlFlow::Continue(());
     };
     // From the decision on there is no waiting: the producer may end the transaction meanwhile.
     shard
