@@ -44,7 +44,7 @@ impl Property {
         PROPERTIES.iter().find(|property| property.name == name)
     }
 
-    /// What a refusal says is allowed, for the page. No value contains a NUL.
+    /// The allowed values in words, for the page. No value contains a NUL.
     #[cfg(test)]
     pub fn allowed(&self) -> String {
         (self.read)(&mut Config::default(), "\0")
@@ -53,7 +53,7 @@ impl Property {
     }
 }
 
-/// How one setting is read and shown. A refusal says what is allowed.
+/// How one setting is read and shown. An error names the allowed values.
 pub(super) struct Property {
     pub name: &'static str,
     pub read: fn(&mut Config, &str) -> Result<(), String>,
@@ -104,12 +104,12 @@ config! {
     flush: Flush = Flush::Async, "flushDiskType", FlushName;
     /// Upper bound of what a power loss may take in async mode; 500 ms is RocketMQ's promise.
     flush_interval_ms: u64 = 500, "flushIntervalCommitLog", 1..=60_000;
-    /// A sync send that waits longer is answered FLUSH_DISK_TIMEOUT; below the time after which clients with RocketMQ's
+    /// A sync send that is not durable after this time is answered FLUSH_DISK_TIMEOUT; below the time after which clients with RocketMQ's
     /// longer settings give up.
     sync_flush_timeout_ms: u64 = 5_000, "syncFlushTimeout", 1..=600_000;
-    /// A send that waits longer for the disk is late ...
+    /// A send is late if it is not written after this time.
     send_wait_limit_ms: u64 = 200, "waitTimeMillsInSendQueue", 1..=600_000, hot;
-    /// ... and when sends have been late for so long, those that would be late are refused at once (SYSTEM_BUSY). With the
+    /// When sends have been late for this time, further sends that would be late are refused at once (SYSTEM_BUSY). With the
     /// defaults, RocketMQ's, a stall of 1.2 s is ridden out: longer than a disk's hiccups, and well below the 3 s after which
     /// a producer gives up and sends again.
     stall_limit_ms: u64 = 1_000, "osPageCacheBusyTimeOutMills", 0..=600_000, hot;
@@ -117,17 +117,17 @@ config! {
     segment_bytes: u64 = 1 << 30, "mappedFileSizeCommitLog", Blocks(65_536..=(2 << 30) - 4096);
     /// The recent log that is kept in memory, per core: it absorbs a stalled disk and serves consumers that keep up.
     log_buffer_bytes: u64 = 64 << 20, "logBufferBytes", Blocks(1 << 20..=16 << 30);
-    /// Messages are kept so many hours.
+    /// Retention of messages in hours.
     file_reserved_hours: u32 = 72, "fileReservedTime", 0..=876_000, hot;
-    /// Hours of the day at which older ones go: 4 in the morning, when little happens.
+    /// Hours of the day at which expired files are removed.
     delete_when: Vec<u8> = vec![4], "deleteWhen", Hours, hot;
-    /// Above it they go at any hour.
+    /// Above this disk usage they are removed at any hour.
     disk_max_used_percent: u8 = 75, "diskMaxUsedSpaceRatio", 10..=99, hot;
-    /// Above it the oldest go, whatever their age.
+    /// Above this disk usage the oldest files are removed, whatever their age.
     disk_forcible_percent: u8 = 85, "diskSpaceCleanForciblyRatio", 30..=99, hot;
-    /// Above it no message is taken.
+    /// Above this disk usage no message is accepted.
     disk_warning_percent: u8 = 90, "diskSpaceWarningLevelRatio", 35..=99, hot;
-    /// Rather lose old messages than refuse new ones.
+    /// Whether unexpired messages may be removed to make room for new ones.
     clean_forcibly: bool = true, "cleanFileForciblyEnable", Switch, hot;
     /// Upper bound of each core's log besides its age. 0: none.
     max_log_bytes: u64 = 0, "commitLogMaxBytes", 0..=u64::MAX, hot;
@@ -142,7 +142,7 @@ config! {
     /// A task that keeps a core from all others for longer is counted (`ringmqStalls`, `ringmqStallMaxMs` of the runtime
     /// figures) and logged.
     stall_warn_ms: u64 = 5, "stallWarnMillis", 1..=600_000;
-    /// Answers `GET /live` and `GET /ready`. 0: nobody listens.
+    /// Answers `GET /live` and `GET /ready`. 0: off.
     health_port: u16 = 0, "healthPort", 0..=65535;
 
     /// Messages can be found by their keys, at some CPU and disk space for each key.
@@ -165,27 +165,27 @@ config! {
     default_topic_queues: u32 = 8, "defaultTopicQueueNums", 1..=65_536, hot;
     /// Delays of the levels 1, 2, ... in milliseconds; RocketMQ's 18.
     delay_levels_ms: Vec<u64> = DELAY_LEVELS_MS.to_vec(), "messageDelayLevel", Delays;
-    /// A producer is asked this often what becomes of a message of its transaction that has not ended, ...
+    /// Interval at which producers are asked for the state of unfinished transactions.
     transaction_check_interval_ms: u64 = 30_000, "transactionCheckInterval", 100..=86_400_000, hot;
-    /// ... first when the message is older than this, unless the message says otherwise; ...
+    /// Minimum age of a half message before its producer is asked, unless the message sets its own.
     transaction_timeout_ms: u64 = 6_000, "transactionTimeOut", 0..=86_400_000, hot;
-    /// ... and so many times before the message is set aside in TRANS_CHECK_MAX_TIME_TOPIC.
+    /// Number of times that a producer is asked before the message moves to TRANS_CHECK_MAX_TIME_TOPIC.
     transaction_check_max: i32 = 15, "transactionCheckMax", 1..=1_000_000, hot;
-    /// The ends of transactions are written together, up to so many bytes, at the latest after the interval: a crash in
-    /// between costs a question to the producer and maybe a duplicate.
+    /// The ends of transactions are written in batches of up to this size, at the latest after the interval. A crash in between costs
+    /// one more check of the producer and possibly a duplicate.
     transaction_op_max_bytes: u64 = 4_096, "transactionOpMsgMaxSize", 1..=65_536, hot;
     transaction_op_batch_interval_ms: u64 = 3_000, "transactionOpBatchInterval", 0..=600_000, hot;
     /// Transactional messages are refused.
     reject_transaction_message: bool = false, "rejectTransactionMessage", Switch, hot;
     /// Messages with a time of their own (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS); otherwise they are refused.
     timer_wheel: bool = true, "timerWheelEnable", Switch;
-    /// Longest such delay. 0: no limit, as what waits longer than messages are kept is written anew; RocketMQ's is 3 days.
+    /// Longest delay of a timed message. 0: no limit, as timers beyond the retention are rewritten; RocketMQ's default is 3 days.
     timer_max_delay_s: u64 = 0, "timerMaxDelaySec", 0..=1_000_000_000_000, hot;
-    /// What waits longer is written anew this often: well before the 72 h that messages are kept by default.
+    /// Timers with a longer delay are rewritten at this interval: well within the default retention of 72 h.
     timer_roll_window_s: u64 = 172_800, "timerRollWindowSlot", 2..=604_740;
-    /// Timed messages kept in memory, per core, 32 bytes each; more wait on disk until shortly before they are due.
+    /// Timers kept in memory, per core, 32 bytes each; the others stay on disk until shortly before they are due.
     timer_memory_entries: u64 = 1 << 20, "timerMemoryEntries", 262_144..=1 << 30;
-    /// Timed messages may be taken back. RocketMQ's default.
+    /// Timed messages can be recalled. RocketMQ's default.
     recall: bool = false, "recallMessageEnable", Switch, hot;
     recall_when_not_writeable: bool = true, "allowRecallWhenBrokerNotWriteable", Switch, hot;
     /// Clients of this broker write message traces, if they are set up for it; each send's reply says so.
@@ -201,41 +201,41 @@ config! {
 
     /// Pulls of consumers that choose their queues themselves (`LITE_PULL_MESSAGE`) are answered.
     lite_pull: bool = true, "litePullMessageEnable", Switch, hot;
-    /// A pull that finds nothing waits for a message, up to the time the client gave. Off: answered within
+    /// A pull that finds no message is parked for the client's suspend time. Off: it is answered within
     /// `short_polling_ms`.
     long_polling: bool = true, "longPollingEnable", Switch, hot;
     short_polling_ms: u64 = 1_000, "shortPollingTimeMills", 1..=30_000, hot;
-    /// Messages in one pull reply; 32 is also what clients ask for by default.
+    /// Messages in one pull reply; 32 is also the default of clients.
     max_pull_messages: u32 = 32, "maxTransferCountOnMessageInMemory", 1..=65_536, hot;
     max_pull_bytes: u64 = 256 << 10, "maxTransferBytesOnMessageInMemory", 1024..=8 << 20, hot;
-    /// Messages that a question for a key gets at most, and one for a unique key.
+    /// Messages in a reply to a query by key, and by unique key.
     max_query_messages: u32 = 64, "maxMsgsNumBatch", 1..=65_536;
     default_query_messages: u32 = 32, "defaultQueryMaxNum", 1..=65_536;
-    /// So many of a hundred pops look first for what comes back; the others take it if they have room left.
+    /// Percentage of pops that read the retry topic first; the others read it if their batch is not full.
     pop_retry_first_percent: u32 = 20, "popFromRetryProbability", 0..=100, hot;
-    /// What comes back to a group that pops goes to `%RETRY%group+topic` instead of `%RETRY%group_topic`. Both are read.
+    /// Redelivered messages of POP groups go to `%RETRY%group+topic` instead of `%RETRY%group_topic`. Both are read.
     retry_topic_v2: bool = false, "enableRetryTopicV2", Switch, hot;
-    /// Pops that wait for the same queue, or for any of a topic.
+    /// Parked pops of one queue (or of all queues of a topic), and of all.
     pop_polls_of_queue: u32 = 1024, "popPollingSize", 1..=1_000_000, hot;
     pop_polls: u32 = 100_000, "maxPopPollingSize", 1..=10_000_000, hot;
     /// A group with more messages of a queue in flight than the limit gets no further ones.
     pop_limits_in_flight: bool = false, "enablePopMessageThreshold", Switch, hot;
     pop_in_flight_limit: u64 = 10_000, "popInflightMessageThreshold", 1..=1_000_000_000, hot;
-    /// What has come back is shown with its retry topic instead of the topic that was asked for.
+    /// Redelivered messages are shown with their retry topic instead of the requested topic.
     pop_shows_retry_topic: bool = false, "popResponseReturnActualRetryTopic", Switch, hot;
-    /// How groups of which no administrator has said it get their messages.
+    /// Request mode of groups for which none was set.
     request_mode: String = "PULL".into(), "defaultMessageRequestMode", OneOf(&["PULL", "POP"]), hot;
-    /// So many further members pop from a member's queues; with 0 or less all pop from all.
+    /// Number of further members that pop from a member's queues; 0 or less: all pop from all.
     pop_share_queues: i32 = -1, "defaultPopShareQueueNum", -1..=65_536, hot;
-    /// The broker divides queues among the members of a group that ask it; else each gets all.
+    /// The broker divides queues among the members of a group that query it; otherwise each gets all.
     divides_queues: bool = true, "serverLoadBalancerEnable", Switch, hot;
-    /// Consumers hear at once that their group changed; otherwise they find out within their 20 s rebalance.
+    /// Consumers are notified of changes of their group; otherwise they notice at their rebalance, every 20 s.
     notify_consumer_ids_changed: bool = true, "notifyConsumerIdsChangedEnable", Switch, hot;
-    /// A rewind of a group is carried out by the broker. Off: by the group's clients, which have to be online for it.
+    /// Offset resets are carried out by the broker. Off: by the group's clients, which must be online.
     server_side_reset: bool = true, "useServerSideResetOffset", Switch, hot;
-    /// Replies to requests (`producer.request`) are stored, besides being handed to who asked.
+    /// Replies to requests (`producer.request`) are stored, besides being forwarded to the requester.
     store_replies: bool = true, "storeReplyMessageEnable", Switch, hot;
-    /// A client without heartbeat for this long is forgotten: four missed ones.
+    /// A client without a heartbeat for this time is removed: four missed heartbeats.
     client_expiry_ms: u64 = 120_000, "channelExpiredTimeout", 10_000..=86_400_000, hot;
     /// Consumer offsets are saved this often when they changed; a crash repeats at most so much (RocketMQ: 5 s).
     save_offsets_interval_ms: u64 = 1_000, "flushConsumerOffsetInterval", 100..=600_000;

@@ -1,10 +1,10 @@
-//! RocketMQ's other properties: those that this broker knows but does not follow, and what a misspelt name was meant to be.
+//! RocketMQ's other properties, which have no effect here, and suggestions for misspelt names.
 //!
 //! The names are those of RocketMQ 5.x (`BrokerConfig`, `MessageStoreConfig`, `NettyServerConfig`, `NettyClientConfig`,
-//! `AuthConfig`), so that an existing broker.conf starts here with a word about each, and only a true stranger is a warning.
+//! `AuthConfig`), so that an existing broker.conf is accepted, and only an unknown name causes a warning.
 
-/// A property whose effect others rely on (who may connect, where copies are) and which this broker cannot keep: only the
-/// value that asks for nothing is accepted. Ignoring it in silence would let somebody believe that it holds.
+/// A property whose effect operators rely on (access control, replication) and which is not supported: only the value that turns it
+/// off is accepted, as ignoring another one would pretend that it holds.
 pub struct Unkept {
     pub name: &'static str,
     pub accepted: &'static str,
@@ -86,7 +86,7 @@ pub fn is_known(name: &str) -> bool {
 
 /// The name nearest to `name`, if it is near enough to be what was meant.
 pub fn nearest(name: &str, ours: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    // A name of configuration is some tens of characters; whatever is far longer is no slip of the pen.
+    // Bounds the distance's cost; no property has a longer name.
     if name.len() > 64 {
         return None;
     }

@@ -1,8 +1,8 @@
 //! broker.conf and flags, merged into one validated [`Config`].
 //!
 //! The file is Java properties text with RocketMQ's names, so an existing broker.conf can be used as it is. Flags win over the
-//! file, the file over the defaults. A bad value is an error that says where it stands and what is allowed; a name that
-//! nobody knows is a warning; a name that RocketMQ knows and this broker has no use for is mentioned once. `settings.md` lists all.
+//! file, the file over the defaults. A bad value is an error with its place and the allowed values. An unknown name is a warning; names
+//! of RocketMQ without an effect here are listed once. `settings.md` lists all settings.
 
 mod change;
 mod defaults;
@@ -26,7 +26,7 @@ pub use surroundings::Surroundings;
 use defaults::{HEADROOM_BYTES, PROPERTIES, Property};
 use rule::Name;
 
-/// What the command line says; whatever is absent is left to the file.
+/// Values of the command line. A missing one is taken from the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     pub config_file: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct Flags {
     pub health_port: Option<u16>,
 }
 
-/// A word to whoever starts the broker, about something that does not keep it from starting.
+/// A message for the operator that does not prevent the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub level: Level,
@@ -264,7 +264,7 @@ impl Config {
         }
         match (&flags.namesrv, flags.namesrv_port) {
             (Some(namesrv), _) => self.namesrv = namesrv.clone(),
-            // Whoever names a port for the built-in name server wants that one, whatever the file says.
+            // A port for the built-in name server selects it, whatever the file says.
             (None, Some(_)) => self.namesrv.clear(),
             (None, None) => {}
         }

@@ -1,4 +1,4 @@
-//! How one property is read from text, shown again, and what to tell a person whose value was refused.
+//! How one property is parsed and shown, and the error for a refused value.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -51,7 +51,7 @@ impl Rule<u64> for Blocks {
     }
 }
 
-/// `true` or `false`. Java takes everything else for false; here a slip of the pen is an error.
+/// `true` or `false`. Java takes everything else for false; here a typing error is refused.
 pub struct Switch;
 
 impl Rule<bool> for Switch {
@@ -253,7 +253,7 @@ impl Rule<Vec<usize>> for Cores {
     }
 }
 
-/// No machine has more, and a range must not be able to ask for a list of a billion entries.
+/// No machine has more. Bounds the length of a range.
 const HIGHEST_CORE: usize = 4095;
 
 pub fn core_list(text: &str) -> Option<Vec<usize>> {

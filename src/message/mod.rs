@@ -3,6 +3,7 @@
 //! Pure functions of bytes: nothing here reads a clock or knows a file, and nothing on a message's way allocates.
 
 pub mod batch;
+mod crc;
 pub mod division;
 mod hash;
 pub mod ids;

@@ -1,11 +1,9 @@
 //! Message properties: `name \x01 value \x02` repeated, the last separator optional.
 //!
 //! The reader follows `MessageDecoder.string2messageProperties`: a pair counts only if name and value are not empty, and
-//! the later of two equal names wins. Properties from outside need not be UTF-8; a pair that is not is passed over.
+//! the later of two equal names wins. Properties from outside need not be UTF-8; a pair that is not is skipped.
 
 use memchr::memchr;
-
-use super::record::CRC_PROPERTY_BYTES;
 
 pub const NAME_VALUE_SEPARATOR: u8 = 1;
 pub const PROPERTY_SEPARATOR: u8 = 2;
@@ -33,7 +31,7 @@ pub const TRACE_ON: &str = "TRACE_ON";
 pub const POP_RECEIPT: &str = "POP_CK";
 pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 pub const CLUSTER: &str = "CLUSTER";
-/// Client id of who waits for a reply.
+/// Client id of the requester that awaits a reply.
 pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
 pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
 pub const SHARDING_KEY: &str = "__SHARDINGKEY";
@@ -166,48 +164,6 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// Whether `properties` end in the CRC of their record.
-pub(super) fn trailing_crc(properties: &[u8]) -> Option<u32> {
-    let at = properties.len().checked_sub(CRC_PROPERTY_BYTES)?;
-    let digits = properties[at..]
-        .strip_prefix(CRC32.as_bytes())?
-        .strip_prefix(&[NAME_VALUE_SEPARATOR])?
-        .strip_suffix(&[PROPERTY_SEPARATOR])?;
-    let mut value = 0_u64;
-    for digit in digits.iter().rev() {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        value = value * 10 + u64::from(digit - b'0');
-    }
-    u32::try_from(value).ok()
-}
-
-/// Whether what `properties` end in is no CRC of their record, but has most of its name and stands where that would.
-pub(super) fn nearly_have_crc(properties: &[u8]) -> bool {
-    let Some(at) = properties.len().checked_sub(CRC_PROPERTY_BYTES) else {
-        return false;
-    };
-    let name = properties[at..].iter().zip(CRC32.as_bytes());
-    let right = name.filter(|(got, expected)| got == expected).count();
-    right > CRC32.len() / 2 && trailing_crc(properties).is_none()
-}
-
-/// Writes the trailing CRC property: ten digits, the least significant first (`MessageDecoder.createCrc32`).
-pub(super) fn write_crc(dst: &mut [u8], mut crc: u32) {
-    assert_eq!(dst.len(), CRC_PROPERTY_BYTES);
-    let (name, rest) = dst.split_at_mut(CRC32.len());
-    name.copy_from_slice(CRC32.as_bytes());
-    let (separator, rest) = rest.split_at_mut(1);
-    separator[0] = NAME_VALUE_SEPARATOR;
-    let (digits, end) = rest.split_at_mut(10);
-    for digit in digits {
-        *digit = b'0' + (crc % 10) as u8;
-        crc /= 10;
-    }
-    end[0] = PROPERTY_SEPARATOR;
-}
-
 fn has_crc(part: &[u8]) -> bool {
     part.contains(&b'#') && pairs(part).any(|(_, name, _)| name == CRC32.as_bytes())
 }
@@ -234,6 +190,7 @@ fn pairs(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::crc::{CRC_PROPERTY_BYTES, trailing_crc, write_crc};
     use proptest::prelude::*;
 
     fn encoded(properties: &Properties<'_>) -> String {

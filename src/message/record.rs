@@ -17,8 +17,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Properties;
-use super::properties::{nearly_have_crc, trailing_crc, write_crc};
+use super::crc::{CRC_PROPERTY_BYTES, nearly_have_crc, trailing_crc, write_crc};
+use super::properties::Properties;
 use super::sys_flag;
 
 pub const MAGIC_V1: u32 = 0xDAA3_20A7;
@@ -29,10 +29,7 @@ pub const BLANK_MAGIC: u32 = 0xCBD4_3194;
 pub const MAX_TOPIC_BYTES: usize = 255;
 pub const MAX_PROPERTIES_BYTES: usize = i16::MAX as usize;
 
-/// `__CRC32#`, a separator, ten digits, a separator.
-pub(super) const CRC_PROPERTY_BYTES: usize = 20;
-
-/// Offset of the physical offset: what a record of a recycled segment is told from a new one by.
+/// Offset of the physical offset, which distinguishes a new record from an old one in a recycled segment.
 const PHYSICAL_OFFSET_AT: usize = 28;
 const V1_MAX_TOPIC_BYTES: usize = 127;
 const HOST_V4_BYTES: usize = 8;
@@ -162,7 +159,7 @@ pub fn blank_record(remaining: u32) -> [u8; 8] {
     bytes
 }
 
-/// Whether the bytes, should a record begin there, say that they stand at this log position.
+/// Whether a record that begins with these bytes claims this log position.
 pub fn holds_position(bytes: &[u8], position: u64) -> bool {
     let stored = bytes.get(PHYSICAL_OFFSET_AT..PHYSICAL_OFFSET_AT + 8);
     stored == Some(&position.to_be_bytes())

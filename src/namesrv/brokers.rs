@@ -1,4 +1,4 @@
-//! What brokers tell: themselves and their topics, that they live, that they go.
+//! Requests of brokers: registration, heartbeat, unregistration.
 
 use super::kv_config::ORDER_TOPIC_CONFIG;
 use super::route::Queues;
@@ -59,7 +59,7 @@ impl NameServer {
         )
     }
 
-    /// Only over the connection that the address registered over: a broker that fails to start must not take another one's place away.
+    /// Only over the connection of the registration: a broker that fails to start must not unregister one that runs.
     pub(super) fn unregister_broker(&mut self, header: &Header<'_>, conn: u64) -> Answer {
         let request = BrokerIdentity::decode(&header.ext)?;
         if self.routes.is_registered_over(request.broker_addr, conn) {
@@ -75,7 +75,7 @@ impl NameServer {
         Ok(Reply::ok())
     }
 
-    /// A broker asks whether it has to send its topics again.
+    /// Whether a broker has to send its topics again.
     pub(super) fn query_data_version(
         &mut self,
         header: &Header<'_>,
@@ -125,7 +125,7 @@ impl NameServer {
     }
 }
 
-/// A topic of every broker, old and new, that nobody can change: part of each complete report.
+/// A fixed topic of every broker of every version: part of each complete report.
 const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 
 fn report(header: &Header<'_>, body: &[u8]) -> Result<Registration, Reply> {
@@ -149,7 +149,7 @@ fn report(header: &Header<'_>, body: &[u8]) -> Result<Registration, Reply> {
         broker_id: request.broker_id,
         ha_addr: request.ha_server_addr.to_owned(),
         zone: request.zone_name.map(String::from),
-        // Not positive would mean that the broker is gone before it came.
+        // Zero or less would expire the broker at once.
         heartbeat_timeout_ms: request
             .heartbeat_timeout_ms
             .and_then(|ms| u64::try_from(ms).ok())

@@ -1,4 +1,4 @@
-//! What clients ask: routes, the cluster's shape, lists of topics.
+//! Requests of clients: routes, cluster info, lists of topics.
 
 use super::kv_config::ORDER_TOPIC_CONFIG;
 use super::{Answer, NameServer};

@@ -1,4 +1,4 @@
-//! The name server: brokers register what they serve, clients ask who serves a topic.
+//! The name server: brokers register their topics, clients query the route of a topic.
 //!
 //! [`NameServer::handle`] answers every request of RocketMQ's name server. It does no I/O and reads no clock: the connection's
 //! number and a monotonic time in milliseconds come in as arguments, what is to be saved goes out as [`Effect`]s.
@@ -58,7 +58,7 @@ impl NameServer {
         into.append(&mut self.effects);
     }
 
-    /// To be called when a connection ends: its brokers are gone.
+    /// To be called when a connection ends: removes its brokers.
     pub fn connection_closed(&mut self, conn: u64) {
         self.routes.connection_closed(conn);
     }

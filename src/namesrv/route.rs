@@ -1,4 +1,4 @@
-//! What clients are told of one topic: its queues and where their brokers are.
+//! The route of a topic: its queues and the addresses of their brokers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub struct BrokerGroup {
     pub zone: Option<String>,
 }
 
-/// What clients are told of a topic, by brokerName.
+/// A topic's queues and brokers, by brokerName.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Route {
     pub queues: BTreeMap<String, Queues>,
@@ -91,7 +91,7 @@ impl Route {
         }
     }
 
-    /// Where a master is gone and its topics are read-only, the lowest replica is shown in its place, so that clients that
+    /// If there is no master and its topics are read-only, the lowest replica is shown in its place, so that clients that
     /// only talk to id 0 can go on with locks and offsets.
     pub fn with_acting_masters(mut self) -> Self {
         for (broker_name, group) in &mut self.brokers {

@@ -9,7 +9,7 @@ use super::route::{BrokerGroup, MASTER_ID, Queues, Route};
 use crate::wire::DataVersion;
 use crate::wire::topic::perm::{READ, WRITE};
 
-/// A broker that says nothing about its heartbeat is gone after four registrations that did not come.
+/// Default expiry of a broker: four missed registrations.
 const EXPIRY_MS: u64 = 120_000;
 
 /// One REGISTER_BROKER, read.
@@ -22,13 +22,13 @@ pub struct Registration {
     pub ha_addr: String,
     pub zone: Option<String>,
     pub heartbeat_timeout_ms: Option<u64>,
-    /// None: a broker older than 5.0, which does not know of acting masters.
+    /// None: a broker older than 5.0, without acting masters.
     pub acting_master: Option<bool>,
     pub data_version: DataVersion,
     pub topics: Vec<(String, Queues)>,
 }
 
-/// What a replica is told when it registers.
+/// The reply to a registration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registered {
     pub master_addr: Option<String>,
@@ -126,7 +126,7 @@ impl RouteTable {
         })
     }
 
-    /// Who has the name and id of a report now.
+    /// The current holder of the report's name and id.
     fn place(&self, report: &Registration) -> Result<Place, Incomplete> {
         let group = self.groups.get(&report.broker_name);
         match group.and_then(|group| group.addrs.get(&report.broker_id)) {
@@ -187,7 +187,7 @@ impl RouteTable {
         self.live.get(addr).is_none_or(|live| live.conn == conn)
     }
 
-    /// The broker itself says that it goes.
+    /// Removes a broker that shuts down.
     pub fn unregister(&mut self, addr: &str, broker_name: &str) {
         let holder = self
             .groups
@@ -211,7 +211,7 @@ impl RouteTable {
         }
     }
 
-    /// Removes whoever registered over this connection, at once.
+    /// Removes the brokers that registered over this connection.
     pub fn connection_closed(&mut self, conn: u64) {
         let gone: Vec<String> = self
             .live
@@ -246,7 +246,7 @@ impl RouteTable {
         self.live.get(addr).map(|live| live.data_version)
     }
 
-    /// None: nobody serves this topic.
+    /// None: no broker serves this topic.
     pub fn route(&self, topic: &str) -> Option<Route> {
         let queues = self.topics.get(topic)?;
         let brokers: BTreeMap<String, BrokerGroup> = queues
@@ -263,7 +263,7 @@ impl RouteTable {
         })
     }
 
-    /// Queues that some broker tells of one topic, outside of its reports. Nothing is taken if a broker is unknown.
+    /// Queues of one topic, registered outside of a report. Ignored if one of the brokers is unknown.
     pub fn register_topic(
         &mut self,
         topic: &str,
@@ -327,7 +327,7 @@ impl RouteTable {
             .map(|(topic, _)| topic.as_str())
     }
 
-    /// Topics whose system flag (1: of a unit, 2: with subscribers in units) is as wanted. Any broker's flag speaks for all.
+    /// Topics whose system flag (1: of a unit, 2: with subscribers in units) is as wanted. The flag of the first broker decides.
     pub fn topics_with_flag(&self, wanted: impl Fn(i32) -> bool) -> impl Iterator<Item = &str> {
         let flag = |by_broker: &BTreeMap<String, Queues>| {
             by_broker

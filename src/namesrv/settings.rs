@@ -6,14 +6,14 @@ use crate::config::properties;
 pub struct Settings {
     /// Routes carry `orderTopicConf`. Off, as clients without ordered topics need not pay for the look-up.
     pub order_message_enable: bool,
-    /// Brokers are told the ordered topics when they register.
+    /// The reply to a registration contains the ordered topics.
     pub return_order_topic_config_to_broker: bool,
     /// The lists by cluster and unit, and the list of all, which is large where there are very many topics.
     pub enable_topic_list: bool,
     pub enable_all_topic_list: bool,
     /// A topic that a broker's complete report does not have is forgotten.
     pub delete_topic_with_broker_registration: bool,
-    /// The lowest replica stands in for a master that is gone.
+    /// The lowest replica acts for a missing master.
     pub support_acting_master: bool,
     /// Shown only: where the name server listens.
     pub listen_port: u16,
@@ -21,7 +21,7 @@ pub struct Settings {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpdateError {
-    /// Properties that say where files are; changing them at run time would scatter the state.
+    /// Properties that locate files. They cannot change at run time.
     Forbidden,
     Value {
         property: String,

@@ -1,5 +1,5 @@
 //! What tools ask of a broker's inside: QUERY_CONSUME_QUEUE (321), GET_BROKER_HA_STATUS (907), CHECK_ROCKSDB_CQ_WRITE_PROGRESS (354); and
-//! how far a group has come as its clients tell: INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223) and the C++ form of 220.
+//! the consumption progress that a group's clients report: INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223) and the C++ form of 220.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ pub struct HaStatus {
     pub log_max: i64,
 }
 
-/// What a slave would tell of its link to the master.
+/// A slave's state of its link to the master.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HaClient {

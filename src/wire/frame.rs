@@ -53,7 +53,7 @@ pub struct Frame<'a> {
     pub len: usize,
 }
 
-/// The stream is out of step or hostile; the connection is to be closed, as Java does.
+/// The stream is out of step or malicious. The connection must be closed, as Java does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("a frame of {got} bytes; the limit is {MAX_FRAME_BYTES}")]

@@ -59,7 +59,7 @@ impl SubscriptionGroupConfig {
     }
 }
 
-/// How long a message waits before each further try; the tables inside are kept as they are.
+/// The delay before each redelivery. The tables inside are kept unchanged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GroupRetryPolicy {
@@ -129,7 +129,7 @@ header_fields! {
 }
 
 header_fields! {
-    /// UPDATE_AND_GET_GROUP_FORBIDDEN (353); without `readable` it only asks.
+    /// UPDATE_AND_GET_GROUP_FORBIDDEN (353); without `readable` nothing is changed.
     pub struct GroupForbiddenRequest<'a> {
         "group" => group: &'a str,
         "topic" => topic: &'a str,

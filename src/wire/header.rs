@@ -1,9 +1,9 @@
-//! A frame's header: who asks what, and the fields of the question.
+//! A frame's header: the request's code, its sender, and its fields.
 
 use super::frame::{Codec, Frame, MAX_FRAME_BYTES};
 use super::{FLAG_ONEWAY, FLAG_RESPONSE, Language, binary, json};
 
-/// More fields than any request has, so that a hostile header cannot make us keep millions.
+/// More fields than any request has; bounds the memory of a malicious header.
 const MAX_FIELDS: usize = 1024;
 
 /// A decoded header, borrowed from its frame and from the [`Scratch`].
@@ -124,7 +124,7 @@ impl Span {
 // The scratch text is at most three times the header: a byte that is not UTF-8 becomes U+FFFD.
 const _: () = assert!(3 * MAX_FRAME_BYTES < Span::IN_TEXT as usize);
 
-/// The header cannot be read. It does not say which opaque to answer, so the connection is to be closed.
+/// The header cannot be read. There is no opaque to answer, so the connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     #[error("header: {expected} expected at byte {at}")]

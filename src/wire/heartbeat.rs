@@ -1,4 +1,4 @@
-//! HEART_BEAT (34): who a client is and what it subscribes to; all in the body, as JSON.
+//! HEART_BEAT (34): a client's id, groups and subscriptions, as JSON in the body.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub struct HeartbeatData {
     #[serde(rename = "clientID", alias = "clientId")]
     pub client_id: String,
     pub consumer_data_set: Vec<ConsumerData>,
-    /// 0 is a client that knows only the first kind of heartbeat.
+    /// 0: the client supports only the first kind of heartbeat.
     pub heartbeat_fingerprint: i32,
     pub producer_data_set: Vec<ProducerData>,
     /// The subscriptions are left out, as they are those of the last heartbeat.
@@ -73,7 +73,7 @@ loose_enum! {
     }
 }
 
-/// What a group wants of a topic.
+/// A group's filter on a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionData {
@@ -107,7 +107,7 @@ impl Default for SubscriptionData {
 }
 
 header_fields! {
-    /// The second kind of heartbeat is understood by whom answers so.
+    /// Tells the client whether the broker supports the second kind of heartbeat.
     pub struct HeartbeatReply {
         "IS_SUPPORT_HEART_BEAT_V2" => supports_v2: bool,
         "IS_SUB_CHANGE" => sub_changed: bool,

@@ -149,7 +149,7 @@ impl Reader<'_> {
                     self.at += 1;
                     return Ok(None);
                 }
-                // fastjson takes stray commas; so the one between members need not be told from them.
+                // fastjson accepts stray commas, so a separator needs no special case.
                 Some(b',') => self.at += 1,
                 Some(quote @ (b'"' | b'\'')) => {
                     let key = self.string(quote, scratch)?;

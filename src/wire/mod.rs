@@ -52,7 +52,7 @@ pub use request::FieldError;
 /// Bit of a header's `flag`: this frame answers another.
 pub const FLAG_RESPONSE: i32 = 1;
 
-/// Bit of a header's `flag`: nobody waits for an answer, so there must be none.
+/// Bit of a header's `flag`: the request must not be answered.
 pub const FLAG_ONEWAY: i32 = 2;
 
 #[cfg(test)]

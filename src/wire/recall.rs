@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 const VERSION: &str = "v1";
 
-/// What a handle says, separated by blanks.
+/// A handle's fields, separated by blanks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecallHandle {
     pub topic: String,

@@ -80,12 +80,12 @@ pub fn body_crc(body: &[u8]) -> i32 {
     (crc32fast::hash(body) & 0x7FFF_FFFF) as i32
 }
 
-/// A bomb's worth more than any cluster's topics.
+/// More than any cluster's topics; bounds a decompression bomb.
 const MAX_INFLATED_BYTES: u64 = if cfg!(test) { 1 << 16 } else { 64 << 20 };
 
 impl RegisterBrokerBody {
-    /// Reads a body of either form. Which one is told by its first byte: brokers of 5.x compress it (`compressedRegister`)
-    /// under a header that says they do not. No body is a broker without topics.
+    /// Reads a body of either form, by its first byte: brokers of 5.x compress it (`compressedRegister`) although their header
+    /// denies it. An empty body is a broker without topics.
     pub fn decode(body: &[u8], broker_version: i32) -> Result<Self, BodyError> {
         const ZLIB: u8 = 0x78;
         match body.first() {

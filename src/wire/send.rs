@@ -59,7 +59,7 @@ header_fields! {
 }
 
 header_fields! {
-    /// PUSH_REPLY_MESSAGE_TO_CLIENT (326): the broker hands a reply (324, 325) to who asked.
+    /// PUSH_REPLY_MESSAGE_TO_CLIENT (326): the broker forwards a reply (324, 325) to the requester.
     pub struct PushReply<'a> {
         "producerGroup" => producer_group: &'a str,
         "topic" => topic: &'a str,

@@ -1,4 +1,4 @@
-//! CONSUMER_SEND_MSG_BACK (36): a consumer could not handle a message and wants it again later.
+//! CONSUMER_SEND_MSG_BACK (36): a consumer could not process a message; it is redelivered later.
 
 use super::request::header_fields;
 

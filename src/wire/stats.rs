@@ -1,4 +1,4 @@
-//! What a broker tells of itself: 28, 202, 203, 204, 208, 300, 303, 315, 317, 328, 343, 345; and the bodies of resetting offsets (222, 223).
+//! Statistics of a broker: 28, 202, 203, 204, 208, 300, 303, 315, 317, 328, 343, 345; and the bodies of resetting offsets (222, 223).
 //!
 //! mqadmin reads the tables by queue only in the dialect: write these bodies with [`loose_json::to_vec`].
 

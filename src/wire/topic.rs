@@ -162,7 +162,7 @@ pub struct TopicConfigTable {
     pub data_version: DataVersion,
     pub mapping_data_version: DataVersion,
     pub topic_config_table: BTreeMap<String, TopicConfig>,
-    /// Static topics are not ours; what a broker says of them is kept as it is.
+    /// Of static topics, which are not supported; kept unchanged.
     pub topic_queue_mapping_detail_map: BTreeMap<String, serde_json::Value>,
     pub topic_queue_mapping_info_map: BTreeMap<String, serde_json::Value>,
 }

@@ -6,8 +6,8 @@ use crate::broker::{Broker, ConfigFile, Refusal};
 use crate::message::names;
 use crate::wire::codes::response;
 use crate::wire::group::{
-    DeleteGroup, GroupForbidden, GroupForbiddenRequest, GroupRequest, SubscriptionGroupConfig,
-    SubscriptionGroupList,
+    AllSubscriptionGroupRequest, DeleteGroup, GroupForbidden, GroupForbiddenRequest, GroupRequest,
+    SubscriptionGroupConfig, SubscriptionGroupList,
 };
 use crate::wire::{Ext, loose_json};
 
@@ -45,9 +45,18 @@ impl Broker {
         Ok(Reply::ok())
     }
 
-    pub(in crate::broker) fn all_groups(&self) -> Result<Reply, Refusal> {
-        let body = self.groups_file();
+    /// All, or a page of them.
+    pub(in crate::broker) fn all_groups(&self, ext: &Ext<'_>) -> Result<Reply, Refusal> {
+        let request = AllSubscriptionGroupRequest::decode(ext)?;
+        let (from, most) = self.groups.version().page(
+            request.group_seq,
+            request.data_version,
+            request.max_group_num,
+        );
+        let mut body = self.groups_file();
         let total = body.subscription_group_table.len();
+        let groups = body.subscription_group_table.into_iter();
+        body.subscription_group_table = groups.skip(from).take(most).collect();
         Ok(Reply::json(&body).with("totalGroupNum", total))
     }
 

@@ -10,7 +10,8 @@ use crate::message::names;
 use crate::wire::codes::response;
 use crate::wire::route::TopicList;
 use crate::wire::topic::{
-    CreateTopic, TopicConfig, TopicConfigList, TopicConfigTable, TopicFilterType, TopicRequest,
+    AllTopicConfigRequest, CreateTopic, TopicConfig, TopicConfigList, TopicConfigTable,
+    TopicFilterType, TopicRequest,
 };
 use crate::wire::{Ext, loose_json};
 
@@ -132,10 +133,19 @@ impl Broker {
         Ok(Reply::ok())
     }
 
-    pub(in crate::broker) fn all_topics(&self) -> Result<Reply, Refusal> {
-        let topics = self.topics.sorted().into_iter().cloned();
+    /// All, or a page of them.
+    pub(in crate::broker) fn all_topics(&self, ext: &Ext<'_>) -> Result<Reply, Refusal> {
+        let request = AllTopicConfigRequest::decode(ext)?;
+        let version = self.topics.version();
+        let (from, most) = version.page(
+            request.topic_seq,
+            request.data_version,
+            request.max_topic_num,
+        );
+        let topics = self.topics.sorted().into_iter();
+        let topics = topics.skip(from).take(most).cloned();
         let body = TopicConfigTable {
-            data_version: self.topics.version(),
+            data_version: version,
             topic_config_table: topics.map(|t| (t.topic_name.clone(), t)).collect(),
             ..TopicConfigTable::default()
         };

@@ -1,4 +1,4 @@
-//! Request codes: what a requester wants. Numbers and names are RocketMQ's (`RequestCode.java`).
+//! Request codes. Numbers and names are RocketMQ's (`RequestCode.java`).
 
 use super::codes;
 

@@ -1,7 +1,7 @@
 //! Converts values to the types of their fields, as fastjson does.
 //!
-//! A [`Lenient`] is a parsed value that looks at what its reader wants, not only at what it is: an integer is read from text, a
-//! text from a number, a list from its only element. What fastjson refuses is mostly refused here, too.
+//! A [`Lenient`] is a parsed value that is converted to the requested type: text to an integer, a number to text, a single element to a
+//! list. Values that fastjson refuses are refused here too, with few exceptions.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
