@@ -2,6 +2,7 @@
 
 use super::admin::unsupported::unsupported;
 use super::clients::Peer;
+use super::limits::{MAX_HEARTBEAT_BYTES, MAX_SUBSCRIPTIONS};
 use super::pull::no_property_filter;
 use super::reply::{Reply, StoreView};
 use super::topics::MAX_QUEUES;
@@ -41,7 +42,7 @@ impl Broker {
         let ext = &header.ext;
         match header.code {
             request::HEART_BEAT => self.heartbeat(body, peer, now_ms),
-            request::UNREGISTER_CLIENT => self.unregister(ext, peer),
+            request::UNREGISTER_CLIENT => self.unregister(ext, peer, now_ms),
             request::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(ext),
             request::CHECK_CLIENT_CONFIG => self.check_client_config(body),
             request::QUERY_CONSUMER_OFFSET => self.query_offset(ext, store),
@@ -102,7 +103,27 @@ impl Broker {
 
     /// Registers before it answers: the client asks for its group's members right afterwards.
     fn heartbeat(&mut self, body: &[u8], peer: &Peer, now_ms: u64) -> Result<Reply, Refusal> {
+        if body.len() > MAX_HEARTBEAT_BYTES {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!(
+                    "the heartbeat is {} bytes, limit {MAX_HEARTBEAT_BYTES}",
+                    body.len()
+                ),
+            ));
+        }
         let data = HeartbeatData::decode(body)?;
+        let consumers = data.consumer_data_set.iter();
+        let sizes = consumers.map(|consumer| 1 + consumer.subscription_data_set.len());
+        let size = sizes.sum::<usize>() + data.producer_data_set.len();
+        if size > MAX_SUBSCRIPTIONS {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!(
+                    "the heartbeat has {size} groups and subscriptions, limit {MAX_SUBSCRIPTIONS}"
+                ),
+            ));
+        }
         let is_v2 = data.heartbeat_fingerprint != 0;
         // With the first version the client always sends everything.
         let mut is_sub_change = !is_v2;
@@ -145,15 +166,15 @@ impl Broker {
         };
         let sys_flag = topics::unit_sys_flag(&retry_topic, consumer.unit_mode);
         self.create_derived(&retry_topic, queue_nums, order, sys_flag, now_ms);
-        let change = self.clients.register_consumer(
+        let has_changed = self.clients.register_consumer(
             consumer,
             with_subscriptions,
             &data.client_id,
             peer,
             now_ms,
         );
-        if let Some(change) = change {
-            self.notify(change);
+        if has_changed {
+            self.group_changed(group, now_ms);
         }
         let fingerprint = data.heartbeat_fingerprint;
         let is_changed = self.clients.fingerprint_changed(group, fingerprint);
@@ -162,19 +183,19 @@ impl Broker {
             && self
                 .clients
                 .consumers(group)
-                .is_some_and(|group| group.subscriptions().is_empty());
+                .is_some_and(|group| !group.has_subscriptions());
         is_changed || is_unknown
     }
 
-    fn unregister(&mut self, ext: &Ext<'_>, peer: &Peer) -> Result<Reply, Refusal> {
+    fn unregister(&mut self, ext: &Ext<'_>, peer: &Peer, now_ms: u64) -> Result<Reply, Refusal> {
         let request = UnregisterClient::decode(ext)?;
         if let Some(group) = request.producer_group {
             self.clients.unregister_producer(group, peer.conn);
         }
         if let Some(group) = request.consumer_group
-            && let Some(change) = self.clients.unregister_consumer(group, peer.conn)
+            && self.clients.unregister_consumer(group, peer.conn)
         {
-            self.notify(change);
+            self.group_changed(group, now_ms);
         }
         Ok(Reply::ok())
     }

@@ -1,10 +1,11 @@
 //! Who is connected, as heartbeats tell (RocketMQ: `ConsumerManager`, `ProducerManager`, `ConsumerGroupInfo`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::rc::Rc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::filter::{self, TagFilter};
 use super::sql92::Selector;
@@ -59,19 +60,30 @@ pub struct ConsumerGroup {
 }
 
 /// All groups that are online.
+///
+/// What a connection costs when it closes, or when its heartbeats stop, depends on its own groups only: `connections` names
+/// them.
 #[derive(Debug, Default)]
 pub struct Clients {
-    consumers: HashMap<String, ConsumerGroup>,
-    producers: HashMap<String, BTreeMap<ConnId, Member>>,
+    consumers: HashMap<Rc<str>, ConsumerGroup>,
+    producers: HashMap<Rc<str>, BTreeMap<ConnId, Member>>,
     /// Where a producer is, by its client id: replies to its requests go there.
     producer_conns: HashMap<String, ConnId>,
+    /// Consumer groups by the topics that they subscribe to.
+    subscribers: HashMap<String, BTreeSet<Rc<str>>>,
+    connections: HashMap<ConnId, Memberships>,
+    /// Each connection once, with a time that is not later than its oldest heartbeat: a heartbeat does not move it, and
+    /// [`Self::expire`] moves it on.
+    oldest_heartbeats: BTreeSet<(u64, ConnId)>,
 }
 
-/// A group whose members or subscriptions have changed, with those who should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    pub group: String,
-    pub conns: Vec<ConnId>,
+/// The groups of one connection.
+#[derive(Debug, Default)]
+struct Memberships {
+    consumers: BTreeSet<Rc<str>>,
+    producers: BTreeSet<Rc<str>>,
+    /// Its place in `oldest_heartbeats`.
+    noted_ms: u64,
 }
 
 impl Clients {
@@ -99,20 +111,21 @@ impl Clients {
 
     /// Groups that have subscribed to the topic, in order.
     pub fn groups_of(&self, topic: &str) -> Vec<&str> {
-        let groups = self.consumers.iter();
-        let mut groups: Vec<_> = groups
-            .filter(|(_, group)| group.subscriptions.contains_key(topic))
-            .map(|(name, _)| &**name)
-            .collect();
-        groups.sort_unstable();
-        groups
+        let groups = self.subscribers.get(topic).into_iter().flatten();
+        groups.map(|group| &**group).collect()
     }
 
     pub fn register_producer(&mut self, group: &str, client_id: &str, peer: &Peer, now_ms: u64) {
-        let members = self.producers.entry_ref(group).or_default();
-        if touch(members, client_id, peer, now_ms) {
-            self.producer_conns.insert(client_id.into(), peer.conn);
+        if let Some(members) = self.producers.get_mut(group)
+            && renew(members, client_id, peer, now_ms)
+        {
+            return;
         }
+        let group: Rc<str> = group.into();
+        let members = self.producers.entry(group.clone()).or_default();
+        members.insert(peer.conn, member(client_id, peer, now_ms));
+        self.producer_conns.insert(client_id.into(), peer.conn);
+        self.memberships(peer.conn, now_ms).producers.insert(group);
     }
 
     /// The connection of a producer, whichever its group.
@@ -120,7 +133,8 @@ impl Clients {
         self.producer_conns.get(client_id).copied()
     }
 
-    /// Takes in what a heartbeat says of one group. Without `with_subscriptions` the known ones stay.
+    /// Takes in what a heartbeat says of one group. Without `with_subscriptions` the known ones stay. Returns whether members
+    /// or subscriptions have changed.
     pub fn register_consumer(
         &mut self,
         data: &ConsumerData,
@@ -128,14 +142,35 @@ impl Clients {
         client_id: &str,
         peer: &Peer,
         now_ms: u64,
-    ) -> Option<Change> {
-        let group = self.consumers.entry_ref(&*data.group_name).or_default();
+    ) -> bool {
+        let name = &*data.group_name;
+        let name: Rc<str> = match self.consumers.get_key_value(name) {
+            Some((name, _)) => name.clone(),
+            None => name.into(),
+        };
+        let group = self.consumers.entry(name.clone()).or_default();
         group.consume_type = data.consume_type;
         group.message_model = data.message_model;
         group.consume_from_where = data.consume_from_where;
-        let is_new = touch(&mut group.members, client_id, peer, now_ms);
-        let is_changed = with_subscriptions && group.subscribe(&data.subscription_data_set);
-        (is_new || is_changed).then(|| group.change(&data.group_name))
+        let is_new = !renew(&mut group.members, client_id, peer, now_ms);
+        if is_new {
+            let member = member(client_id, peer, now_ms);
+            group.members.insert(peer.conn, member);
+        }
+        let mut is_changed = is_new;
+        if with_subscriptions {
+            let Changed { added, removed } = group.subscribe(&data.subscription_data_set);
+            is_changed |= !added.is_empty() || !removed.is_empty();
+            self.unsubscribe(&name, removed.iter().map(|topic| &**topic));
+            for topic in added {
+                let groups = self.subscribers.entry(topic).or_default();
+                groups.insert(name.clone());
+            }
+        }
+        if is_new {
+            self.memberships(peer.conn, now_ms).consumers.insert(name);
+        }
+        is_changed
     }
 
     /// Remembers the fingerprint of the group's last heartbeat; whether the one before was another (RocketMQ:
@@ -149,90 +184,156 @@ impl Clients {
     }
 
     pub fn unregister_producer(&mut self, group: &str, conn: ConnId) {
-        let Some(members) = self.producers.get_mut(group) else {
+        let Some(member) = self.remove_producer(group, conn) else {
             return;
         };
-        let removed = members.remove(&conn);
+        if let Some(groups) = self.connections.get_mut(&conn) {
+            groups.producers.remove(group);
+        }
+        self.forget_producer(conn, &member.client_id);
+        self.forget_if_idle(conn);
+    }
+
+    /// Whether the connection was a member.
+    pub fn unregister_consumer(&mut self, group: &str, conn: ConnId) -> bool {
+        if !self.remove_consumer(group, conn) {
+            return false;
+        }
+        if let Some(groups) = self.connections.get_mut(&conn) {
+            groups.consumers.remove(group);
+        }
+        self.forget_if_idle(conn);
+        true
+    }
+
+    /// Forgets a connection in all its groups; returns the groups of consumers that it was in and that remain, in order.
+    pub fn remove(&mut self, conn: ConnId) -> Vec<Rc<str>> {
+        let Some(groups) = self.connections.remove(&conn) else {
+            return Vec::new();
+        };
+        self.oldest_heartbeats.remove(&(groups.noted_ms, conn));
+        for group in groups.producers {
+            if let Some(member) = self.remove_producer(&group, conn) {
+                self.forget_producer(conn, &member.client_id);
+            }
+        }
+        let mut left: Vec<Rc<str>> = groups.consumers.into_iter().collect();
+        left.retain(|group| {
+            self.remove_consumer(group, conn);
+            self.consumers.contains_key(group)
+        });
+        left
+    }
+
+    /// Forgets clients without a heartbeat for so long; returns their connections, which are to be closed, and the groups that
+    /// they were in. At most `most` connections are examined; the others are examined in the next call.
+    pub fn expire(&mut self, now_ms: u64, expiry_ms: u64, most: usize) -> Expired {
+        let mut expired = Expired::default();
+        for _ in 0..most {
+            let Some((noted_ms, conn)) = self.oldest_heartbeats.first().copied() else {
+                break;
+            };
+            if now_ms.saturating_sub(noted_ms) <= expiry_ms {
+                break;
+            }
+            self.oldest_heartbeats.pop_first();
+            let oldest_ms = self.oldest_heartbeat_ms(conn).unwrap_or(0);
+            if now_ms.saturating_sub(oldest_ms) > expiry_ms {
+                expired.groups.extend(self.remove(conn));
+                expired.conns.push(conn);
+            } else if let Some(groups) = self.connections.get_mut(&conn) {
+                groups.noted_ms = oldest_ms;
+                self.oldest_heartbeats.insert((oldest_ms, conn));
+            }
+        }
+        expired
+    }
+
+    fn oldest_heartbeat_ms(&self, conn: ConnId) -> Option<u64> {
+        let groups = self.connections.get(&conn)?;
+        let consumers = groups.consumers.iter();
+        let consumers = consumers.filter_map(|group| self.consumers.get(group)?.members.get(&conn));
+        let producers = groups.producers.iter();
+        let producers = producers.filter_map(|group| self.producers.get(group)?.get(&conn));
+        let members = consumers.chain(producers);
+        members.map(|member| member.heartbeat_ms).min()
+    }
+
+    fn memberships(&mut self, conn: ConnId, now_ms: u64) -> &mut Memberships {
+        let oldest = &mut self.oldest_heartbeats;
+        self.connections.entry(conn).or_insert_with(|| {
+            oldest.insert((now_ms, conn));
+            Memberships {
+                noted_ms: now_ms,
+                ..Memberships::default()
+            }
+        })
+    }
+
+    fn forget_if_idle(&mut self, conn: ConnId) {
+        let groups = self.connections.get(&conn);
+        if groups.is_some_and(|groups| groups.consumers.is_empty() && groups.producers.is_empty()) {
+            self.remove(conn);
+        }
+    }
+
+    fn remove_producer(&mut self, group: &str, conn: ConnId) -> Option<Member> {
+        let members = self.producers.get_mut(group)?;
+        let member = members.remove(&conn)?;
         if members.is_empty() {
             self.producers.remove(group);
         }
-        if let Some(member) = removed {
-            self.forget_producer(conn, &member.client_id);
-        }
+        Some(member)
     }
 
     /// Unless the connection is in another group still.
     fn forget_producer(&mut self, conn: ConnId, client_id: &str) {
-        let mut groups = self.producers.values();
-        if self.producer_conn(client_id) == Some(conn)
-            && !groups.any(|members| members.contains_key(&conn))
+        let groups = self.connections.get(&conn);
+        if groups.is_none_or(|groups| groups.producers.is_empty())
+            && self.producer_conn(client_id) == Some(conn)
         {
             self.producer_conns.remove(client_id);
         }
     }
 
-    pub fn unregister_consumer(&mut self, group: &str, conn: ConnId) -> Option<Change> {
-        let members = self.consumers.get_mut(group)?;
-        members.members.remove(&conn)?;
-        let change = members.change(group);
-        if members.members.is_empty() {
-            self.consumers.remove(group);
+    fn remove_consumer(&mut self, name: &str, conn: ConnId) -> bool {
+        let Some(group) = self.consumers.get_mut(name) else {
+            return false;
+        };
+        let was_member = group.members.remove(&conn).is_some();
+        if group.members.is_empty()
+            && let Some(group) = self.consumers.remove(name)
+        {
+            self.unsubscribe(name, group.subscriptions.keys().map(|topic| &**topic));
         }
-        Some(change)
+        was_member
     }
 
-    /// Forgets a connection in all groups.
-    pub fn remove(&mut self, conn: ConnId, changes: &mut Vec<Change>) {
-        self.retain(changes, |other, _| other != conn);
-    }
-
-    /// Forgets clients without a heartbeat for so long; returns their connections, which are to be closed.
-    pub fn expire(
-        &mut self,
-        now_ms: u64,
-        expiry_ms: u64,
-        changes: &mut Vec<Change>,
-    ) -> Vec<ConnId> {
-        let mut expired = Vec::new();
-        self.retain(changes, |conn, member| {
-            let lives = now_ms.saturating_sub(member.heartbeat_ms) <= expiry_ms;
-            if !lives {
-                expired.push(conn);
-            }
-            lives
-        });
-        expired.sort_unstable();
-        expired.dedup();
-        expired
-    }
-
-    fn retain(&mut self, changes: &mut Vec<Change>, mut keep: impl FnMut(ConnId, &Member) -> bool) {
-        let mut gone = Vec::new();
-        self.producers.retain(|_, members| {
-            members.retain(|conn, member| {
-                let is_kept = keep(*conn, member);
-                if !is_kept {
-                    gone.push((*conn, std::mem::take(&mut member.client_id)));
+    fn unsubscribe<'a>(&mut self, group: &str, topics: impl Iterator<Item = &'a str>) {
+        for topic in topics {
+            if let Some(groups) = self.subscribers.get_mut(topic) {
+                groups.remove(group);
+                if groups.is_empty() {
+                    self.subscribers.remove(topic);
                 }
-                is_kept
-            });
-            !members.is_empty()
-        });
-        for (conn, client_id) in gone {
-            self.forget_producer(conn, &client_id);
-        }
-        let known = changes.len();
-        self.consumers.retain(|name, group| {
-            let before = group.members.len();
-            group.members.retain(|conn, member| keep(*conn, member));
-            if group.members.len() < before && !group.members.is_empty() {
-                changes.push(group.change(name));
             }
-            !group.members.is_empty()
-        });
-        // A map's order is another one each time, and a run has to be repeatable.
-        changes[known..].sort_unstable_by(|left, right| left.group.cmp(&right.group));
+        }
     }
+}
+
+/// What [`Clients::expire`] has removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    pub conns: Vec<ConnId>,
+    /// Groups of consumers that remain.
+    pub groups: BTreeSet<Rc<str>>,
+}
+
+/// Topics that a heartbeat has added to its group's subscriptions, and removed from them.
+#[derive(Default)]
+struct Changed {
+    added: Vec<String>,
+    removed: Vec<String>,
 }
 
 impl ConsumerGroup {
@@ -248,6 +349,21 @@ impl ConsumerGroup {
 
     pub fn subscription(&self, topic: &str) -> Option<&Subscription> {
         self.subscriptions.get(topic)
+    }
+
+    /// At most `most` connections after this one, in order.
+    pub fn connections_after(&self, conn: Option<ConnId>, most: usize) -> Vec<ConnId> {
+        let from = conn.map_or(Bound::Unbounded, Bound::Excluded);
+        let members = self.members.range((from, Bound::Unbounded));
+        members.take(most).map(|(conn, _)| *conn).collect()
+    }
+
+    pub fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn has_subscriptions(&self) -> bool {
+        !self.subscriptions.is_empty()
     }
 
     /// What the group wants by properties, by topic.
@@ -268,8 +384,8 @@ impl ConsumerGroup {
     }
 
     /// Topics that come or go are a change, a newer expression is not (RocketMQ: `updateSubscription`).
-    fn subscribe(&mut self, wanted: &[SubscriptionData]) -> bool {
-        let mut is_changed = false;
+    fn subscribe(&mut self, wanted: &[SubscriptionData]) -> Changed {
+        let mut changed = Changed::default();
         for data in wanted {
             match self.subscriptions.get_mut(&*data.topic) {
                 Some(known) if data.sub_version > known.data.sub_version => {
@@ -279,25 +395,21 @@ impl ConsumerGroup {
                 None => {
                     let subscription = Subscription::new(data, None);
                     self.subscriptions.insert(data.topic.clone(), subscription);
-                    is_changed = true;
+                    changed.added.push(data.topic.clone());
                 }
             }
         }
-        let before = self.subscriptions.len();
-        self.subscriptions
-            .retain(|topic, _| wanted.iter().any(|data| data.topic == *topic));
-        is_changed || self.subscriptions.len() < before
-    }
-
-    fn change(&self, group: &str) -> Change {
-        let conns = match self.is_broadcasting() {
-            true => Vec::new(),
-            false => self.members.keys().copied().collect(),
-        };
-        Change {
-            group: group.into(),
-            conns,
+        // Every wanted topic is there by now: with as many as wanted, none is to be removed.
+        let wanted: HashSet<&str> = wanted.iter().map(|data| &*data.topic).collect();
+        if self.subscriptions.len() > wanted.len() {
+            let known = self.subscriptions.keys();
+            let unwanted = known.filter(|topic| !wanted.contains(&***topic));
+            changed.removed = unwanted.cloned().collect();
+            for topic in &changed.removed {
+                self.subscriptions.remove(topic);
+            }
         }
+        changed
     }
 }
 
@@ -338,29 +450,31 @@ fn selector_of(data: &SubscriptionData, known: Option<&Subscription>) -> Option<
     }
 }
 
-/// Enters or renews a member; whether it is new.
-fn touch(
+/// Whether the peer is a member already, which has sent a heartbeat now.
+fn renew(
     members: &mut BTreeMap<ConnId, Member>,
     client_id: &str,
     peer: &Peer,
     now_ms: u64,
 ) -> bool {
-    if let Some(member) = members.get_mut(&peer.conn) {
-        if member.client_id != client_id {
-            member.client_id = client_id.into();
-        }
-        member.heartbeat_ms = now_ms;
+    let Some(member) = members.get_mut(&peer.conn) else {
         return false;
+    };
+    if member.client_id != client_id {
+        member.client_id = client_id.into();
     }
-    let member = Member {
+    member.heartbeat_ms = now_ms;
+    true
+}
+
+fn member(client_id: &str, peer: &Peer, now_ms: u64) -> Member {
+    Member {
         client_id: client_id.into(),
         addr: peer.addr,
         language: peer.language,
         version: peer.version,
         heartbeat_ms: now_ms,
-    };
-    members.insert(peer.conn, member);
-    true
+    }
 }
 
 #[cfg(test)]
@@ -393,24 +507,29 @@ mod tests {
         }
     }
 
+    fn members(clients: &Clients) -> Vec<ConnId> {
+        let group = clients.consumers("g");
+        group.map_or(Vec::new(), |group| group.connections_after(None, 9))
+    }
+
     #[test]
-    fn members_hear_of_each_other_once() {
+    fn a_group_changes_with_each_new_member() {
         let mut clients = Clients::default();
         let data = consumer(&[("T", "*", 1)]);
         let register = |clients: &mut Clients, conn| {
             let id = format!("c{conn}");
             clients.register_consumer(&data, true, &id, &peer(conn), 0)
         };
-        assert_eq!(register(&mut clients, 1).unwrap().conns, [ConnId(1)]);
-        assert_eq!(register(&mut clients, 1), None);
-        let change = register(&mut clients, 2).unwrap();
-        assert_eq!(change.conns, [ConnId(1), ConnId(2)]);
+        assert!(register(&mut clients, 1) && !register(&mut clients, 1));
+        assert!(register(&mut clients, 2));
+        assert_eq!(members(&clients), [ConnId(1), ConnId(2)]);
         assert_eq!(clients.groups_of("T"), ["g"]);
-        let change = clients.unregister_consumer("g", ConnId(1)).unwrap();
-        assert_eq!(change.conns, [ConnId(2)]);
-        assert_eq!(clients.unregister_consumer("g", ConnId(1)), None);
-        assert!(clients.unregister_consumer("g", ConnId(2)).is_some());
+        assert!(clients.unregister_consumer("g", ConnId(1)));
+        assert_eq!(members(&clients), [ConnId(2)]);
+        assert!(!clients.unregister_consumer("g", ConnId(1)));
+        assert!(clients.unregister_consumer("g", ConnId(2)));
         assert!(clients.consumers("g").is_none() && clients.groups_of("T").is_empty());
+        assert!(clients.connections.is_empty() && clients.oldest_heartbeats.is_empty());
     }
 
     #[test]
@@ -423,7 +542,7 @@ mod tests {
                 .unwrap()
                 .subscription("T")
                 .map(|s| s.filter.clone());
-            (change.is_some(), filter)
+            (change, filter)
         };
         assert!(beat(&[("T", "A", 2)]).0);
         let (is_changed, filter) = beat(&[("T", "B", 1)]);
@@ -442,7 +561,7 @@ mod tests {
         let mut clients = Clients::default();
         clients.register_consumer(&consumer(&[("T", "*", 1)]), true, "c", &peer(1), 0);
         let change = clients.register_consumer(&consumer(&[]), false, "c", &peer(1), 5);
-        assert_eq!(change, None);
+        assert!(!change);
         assert!(clients.consumers("g").unwrap().subscription("T").is_some());
         assert!(!clients.fingerprint_changed("g", 7));
         assert!(!clients.fingerprint_changed("g", 7));
@@ -456,20 +575,57 @@ mod tests {
         clients.register_consumer(&data, true, "a", &peer(1), 0);
         clients.register_consumer(&data, true, "b", &peer(2), 60_000);
         clients.register_producer("p", "a", &peer(1), 0);
-        let mut changes = Vec::new();
-        assert!(clients.expire(120_000, 120_000, &mut changes).is_empty());
-        assert_eq!(clients.expire(120_001, 120_000, &mut changes), [ConnId(1)]);
-        assert_eq!(
-            changes,
-            [Change {
-                group: "g".into(),
-                conns: vec![ConnId(2)]
-            }]
-        );
+        let none = Expired::default();
+        assert_eq!(clients.expire(120_000, 120_000, 9), none);
+        let expired = clients.expire(120_001, 120_000, 9);
+        assert_eq!(expired.conns, [ConnId(1)]);
+        assert_eq!(expired.groups, BTreeSet::from(["g".into()]));
         assert!(clients.producers("p").is_none());
-        clients.remove(ConnId(2), &mut changes);
+        assert!(clients.remove(ConnId(2)).is_empty(), "no member is left");
         assert!(clients.consumers("g").is_none());
-        assert_eq!(changes.len(), 1, "nobody is left to be told");
+        assert!(clients.connections.is_empty() && clients.oldest_heartbeats.is_empty());
+    }
+
+    #[test]
+    fn a_connection_lives_while_each_of_its_groups_does() {
+        let mut clients = Clients::default();
+        let data = consumer(&[("T", "*", 1)]);
+        for now_ms in [0, 50, 100] {
+            clients.register_consumer(&data, true, "a", &peer(1), now_ms);
+        }
+        clients.register_producer("p", "a", &peer(1), 100);
+        assert_eq!(clients.expire(150, 100, 9), Expired::default());
+        clients.register_consumer(&data, true, "a", &peer(1), 180);
+        let expired = clients.expire(201, 100, 9);
+        assert_eq!(
+            expired.conns,
+            [ConnId(1)],
+            "the producer's heartbeats stopped"
+        );
+    }
+
+    #[test]
+    fn few_connections_are_examined_at_a_time() {
+        let mut clients = Clients::default();
+        for conn in 0..10 {
+            clients.register_producer("p", &format!("c{conn}"), &peer(conn), 0);
+        }
+        assert_eq!(clients.expire(2, 1, 4).conns.len(), 4);
+        assert_eq!(clients.expire(2, 1, 4).conns.len(), 4);
+        assert_eq!(clients.expire(2, 1, 4).conns.len(), 2);
+    }
+
+    #[test]
+    fn topics_know_their_subscribers() {
+        let mut clients = Clients::default();
+        clients.register_consumer(&consumer(&[("T", "*", 1)]), true, "a", &peer(1), 0);
+        let both = consumer(&[("T", "*", 1), ("U", "*", 1)]);
+        assert!(clients.register_consumer(&both, true, "a", &peer(1), 0));
+        assert_eq!(clients.groups_of("U"), ["g"]);
+        assert!(clients.register_consumer(&consumer(&[("U", "*", 1)]), true, "a", &peer(1), 0));
+        assert!(clients.groups_of("T").is_empty());
+        clients.remove(ConnId(1));
+        assert!(clients.subscribers.is_empty());
     }
 
     #[test]
@@ -485,18 +641,9 @@ mod tests {
         // It comes back on another connection before the old one is found to be dead.
         clients.register_producer("p", "a", &peer(2), 0);
         clients.register_producer("p", "a", &peer(3), 0);
-        clients.remove(ConnId(2), &mut Vec::new());
+        clients.remove(ConnId(2));
         assert_eq!(clients.producer_conn("a"), Some(ConnId(3)));
-        clients.remove(ConnId(3), &mut Vec::new());
+        clients.remove(ConnId(3));
         assert_eq!(clients.producer_conn("a"), None);
-    }
-
-    #[test]
-    fn broadcasting_groups_are_not_told() {
-        let mut clients = Clients::default();
-        let mut data = consumer(&[("T", "*", 1)]);
-        data.message_model = MessageModel::Broadcasting;
-        let change = clients.register_consumer(&data, true, "a", &peer(1), 0);
-        assert!(change.unwrap().conns.is_empty());
     }
 }

@@ -80,6 +80,8 @@ pub struct BrokerConfig {
     pub default_query_messages: u32,
     /// Whether members of a group are told that it changed.
     pub notify_consumer_ids_changed: bool,
+    /// Members of a group are notified of each change of it; off: of all changes of 15 s at once.
+    pub notify_consumer_changes_at_once: bool,
     /// A rewind is carried out by the broker: the group's next pull of each queue is told. Off: by the group's clients,
     /// which have to be online for it.
     pub server_side_reset: bool,
@@ -167,6 +169,7 @@ fields! {
     max_query_messages = |settings| settings.max_query_messages;
     default_query_messages = |settings| settings.default_query_messages;
     notify_consumer_ids_changed = |settings| settings.notify_consumer_ids_changed;
+    notify_consumer_changes_at_once = |settings| settings.notify_consumer_changes_at_once;
     server_side_reset = |settings| settings.server_side_reset;
     store_replies = |settings| settings.store_replies;
     client_expiry_ms = |settings| settings.client_expiry_ms;
@@ -238,6 +241,7 @@ impl BrokerConfig {
             max_query_messages: 0,
             default_query_messages: 0,
             notify_consumer_ids_changed: false,
+            notify_consumer_changes_at_once: false,
             server_side_reset: false,
             store_replies: false,
             client_expiry_ms: 0,

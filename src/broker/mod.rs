@@ -29,8 +29,10 @@ pub mod timer;
 pub mod topics;
 pub mod transaction;
 
+pub mod limits;
 mod meter;
 mod noted;
+mod notices;
 pub mod recall;
 mod send_back;
 mod unsaved;
@@ -49,11 +51,12 @@ pub use reply::{Figures, Reply, StoreView};
 pub use send::{SendPlan, UniqueKey};
 
 use crate::message::KeyMaker;
-use clients::{Change, Clients};
+use clients::Clients;
 use delay::Delays;
 use filter::Selectors;
 use groups::Groups;
 use locks::Locks;
+use notices::Notices;
 use offsets::Offsets;
 use pop::Pops;
 use stats::Stats;
@@ -74,6 +77,7 @@ pub struct Broker {
     pub groups: Groups,
     pub offsets: Offsets,
     pub clients: Clients,
+    notices: Notices,
     pub locks: Locks,
     pub delays: Delays,
     pub transactions: Transactions,
@@ -86,6 +90,8 @@ pub struct Broker {
     keys: KeyMaker,
     random: u64,
     effects: Vec<Effect>,
+    /// A bit for each file that `effects` has.
+    persisting: u32,
     /// By name; see `admin/settings.rs`.
     changed_settings: BTreeMap<String, String>,
     started_ms: u64,
@@ -197,6 +203,7 @@ impl Broker {
             groups: Groups::new(now_ms),
             offsets: Offsets::new(now_ms),
             clients: Clients::default(),
+            notices: Notices::default(),
             locks: Locks::new(config.lock_expiry_ms),
             delays: Delays::new(config.delay_levels_ms.clone(), now_ms),
             transactions: Transactions::default(),
@@ -208,6 +215,7 @@ impl Broker {
             // Any seed but 0 will do for xorshift.
             random: config.seed | 1 << 63,
             effects: Vec::new(),
+            persisting: 0,
             changed_settings: BTreeMap::new(),
             started_ms: now_ms,
             config,
@@ -241,22 +249,45 @@ impl Broker {
     /// What is to be carried out since the last time; appended to `out`.
     pub fn take_effects(&mut self, out: &mut Vec<Effect>) {
         out.append(&mut self.effects);
+        self.persisting = 0;
     }
 
-    pub fn connection_closed(&mut self, conn: ConnId) {
-        let mut changes = Vec::new();
-        self.clients.remove(conn, &mut changes);
-        changes.into_iter().for_each(|change| self.notify(change));
+    pub fn connection_closed(&mut self, conn: ConnId, now_ms: u64) {
+        for group in self.clients.remove(conn) {
+            self.group_changed(&group, now_ms);
+        }
+    }
+
+    /// Once in a tick: notifies the next members of groups that have changed.
+    pub fn notify_members(&mut self, now_ms: u64) {
+        let is_collected = self.collects_changes();
+        let mut left = limits::NOTIFIED_PER_TURN;
+        while let Some(slice) = self.notices.next(now_ms, left) {
+            let group = self.clients.consumers(&slice.group);
+            let conns = group.map_or(Vec::new(), |group| {
+                group.connections_after(slice.after, slice.most)
+            });
+            let members = group.map(|group| group.member_count());
+            self.notices
+                .notified(&slice, &conns, members, is_collected, now_ms);
+            left = left.saturating_sub(conns.len().max(1));
+            if !conns.is_empty() {
+                let group = slice.group.to_string();
+                self.effects.push(Effect::Notify { group, conns });
+            }
+        }
     }
 
     /// Once a second or so: forgets who and what has expired, samples the rates.
     pub fn housekeeping(&mut self, now_ms: u64) {
-        let mut changes = Vec::new();
         let expiry_ms = self.config.client_expiry_ms;
-        let silent = self.clients.expire(now_ms, expiry_ms, &mut changes);
-        changes.into_iter().for_each(|change| self.notify(change));
-        if !silent.is_empty() {
-            self.effects.push(Effect::Close(silent));
+        let most = limits::EXPIRED_PER_TURN;
+        let expired = self.clients.expire(now_ms, expiry_ms, most);
+        for group in &expired.groups {
+            self.group_changed(group, now_ms);
+        }
+        if !expired.conns.is_empty() {
+            self.effects.push(Effect::Close(expired.conns));
         }
         self.locks.expire(now_ms);
         self.pops.orders.expire(now_ms);
@@ -303,21 +334,38 @@ impl Broker {
     }
 
     fn persist(&mut self, file: ConfigFile) {
-        let effect = Effect::Persist(file);
-        if !self.effects.contains(&effect) {
-            self.effects.push(effect);
+        let bit = 1 << file as u32;
+        if self.persisting & bit == 0 {
+            self.persisting |= bit;
+            self.effects.push(Effect::Persist(file));
         }
     }
 
-    fn notify(&mut self, Change { group, conns }: Change) {
+    /// A group's members or subscriptions have changed: its members are notified, those of a large group later.
+    fn group_changed(&mut self, group: &str, now_ms: u64) {
+        let Some(members) = self.clients.consumers(group) else {
+            return;
+        };
         let is_wanted = self.config.notify_consumer_ids_changed
             && self
                 .groups
-                .find(&group)
+                .find(group)
                 .is_none_or(|config| config.notify_consumer_ids_changed_enable);
-        if is_wanted && !conns.is_empty() {
+        if !is_wanted || members.is_broadcasting() {
+            return;
+        }
+        let is_collected = self.collects_changes();
+        if is_collected || members.member_count() > limits::NOTIFIED_AT_ONCE {
+            self.notices.changed(group, is_collected, now_ms);
+        } else {
+            let conns = members.connections_after(None, limits::NOTIFIED_AT_ONCE);
+            let group = group.into();
             self.effects.push(Effect::Notify { group, conns });
         }
+    }
+
+    fn collects_changes(&self) -> bool {
+        !self.config.notify_consumer_changes_at_once
     }
 
     fn make_unique_key(&mut self, now_ms: u64) -> crate::message::ids::MessageId {

@@ -231,6 +231,8 @@ config! {
     divides_queues: bool = true, "serverLoadBalancerEnable", Switch, hot;
     /// Consumers are notified of changes of their group; otherwise they notice at their rebalance, every 20 s.
     notify_consumer_ids_changed: bool = true, "notifyConsumerIdsChangedEnable", Switch, hot;
+    /// Consumers are notified of each change of their group. Off: of all changes of 15 s at once.
+    notify_consumer_changes_at_once: bool = true, "realTimeNotifyConsumerChange", Switch, hot;
     /// Offset resets are carried out by the broker. Off: by the group's clients, which must be online.
     server_side_reset: bool = true, "useServerSideResetOffset", Switch, hot;
     /// Replies to requests (`producer.request`) are stored, besides being forwarded to the requester.

@@ -195,7 +195,7 @@ const WITHOUT_EFFECT: &str = "\
     pullThreadPoolQueueCapacity putConsumeQueueDataByFileChannel putMessageFutureThreadPoolNums \
     putMessageTimeout putMsgIndexHightWater putThreadPoolQueueCapacity \
     queryMessageThreadPoolNums queryThreadPoolQueueCapacity readOnlyCommitLogStorePaths \
-    readUnCommitted realTimeNotifyConsumerChange realTimePersistRocksDBConfig \
+    readUnCommitted realTimePersistRocksDBConfig \
     recheckReputOffsetFromCq recoverConcurrently recoverThreadPoolNums \
     redeleteHangedFileInterval registerBrokerTimeoutMills rejectPullConsumerEnable \
     replicasPerDiskPartition replyThreadPoolQueueCapacity \

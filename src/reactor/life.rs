@@ -311,6 +311,8 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
             answer_overdue(&shard, now.mono_ns).await;
         }
         shard.write_due_op(now.unix_ms as u64);
+        shard.broker.borrow_mut().notify_members(now.unix_ms as u64);
+        shard.carry_out_effects();
         if now.mono_ns >= second_due_ns {
             second_due_ns = now.mono_ns + SECOND_NS;
             shard.broker.borrow_mut().housekeeping(now.unix_ms as u64);

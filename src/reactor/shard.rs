@@ -418,7 +418,7 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
         self.pops.closed(connection.id);
         self.broker
             .borrow_mut()
-            .connection_closed(ConnId(connection.id));
+            .connection_closed(ConnId(connection.id), self.now_ms());
         self.carry_out_effects();
     }
 }

@@ -163,7 +163,7 @@ impl Broker {
         let online = self
             .clients
             .consumers(from)
-            .filter(|group| !asked.offline && !group.subscriptions().is_empty());
+            .filter(|group| !asked.offline && group.has_subscriptions());
         let topics = topics.into_iter().filter(|topic| {
             let is_subscribed = online.is_none_or(|group| group.subscription(topic).is_some());
             self.topics.contains(topic) && is_subscribed

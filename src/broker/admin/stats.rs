@@ -211,7 +211,7 @@ impl Broker {
     /// A group that is online is asked about only where it still is.
     fn retain_subscribed(&self, group: &str, topics: &mut Vec<&str>) {
         if let Some(group) = self.clients.consumers(group)
-            && !group.subscriptions().is_empty()
+            && group.has_subscriptions()
         {
             topics.retain(|topic| group.subscription(topic).is_some());
         }

@@ -133,7 +133,7 @@ fn clients_rewind_themselves_where_that_is_wished_for() {
     };
     let text = r#"{"offsetTable":[{"brokerName":"broker-a","offset":3,"queueId":0,"topic":"T"},{"brokerName":"broker-a","offset":5,"queueId":1,"topic":"T"}]}"#;
     assert_eq!(String::from_utf8_lossy(&request.body), text);
-    broker.connection_closed(ConnId(1));
+    broker.connection_closed(ConnId(1), 0);
     let refusal = broker.rewind(&forced, &offsets, Language::Java);
     assert_eq!(refusal.unwrap_err().code, 206);
 }

@@ -49,7 +49,7 @@ fn a_heartbeat_makes_group_and_retry_topic_and_tells_the_members() {
     assert_eq!(effects(&mut broker), [notify(&[1, 2])]);
     beat(&mut broker, 2, &heartbeat("g", "T"), 0);
     assert_eq!(effects(&mut broker), []);
-    broker.connection_closed(ConnId(1));
+    broker.connection_closed(ConnId(1), 0);
     assert_eq!(effects(&mut broker), [notify(&[2])]);
 }
 
@@ -127,6 +127,81 @@ fn silence_ends_a_membership() {
     broker.housekeeping(120_001);
     assert_eq!(effects(&mut broker), [Effect::Close(vec![ConnId(1)])]);
     assert!(broker.clients.consumers("g").is_none());
+}
+
+/// Frames that `effects` write to notify members.
+fn notified(broker: &mut Broker) -> usize {
+    let effects = effects(broker).into_iter();
+    let conns = effects.map(|effect| match effect {
+        Effect::Notify { conns, .. } => conns.len(),
+        _ => 0,
+    });
+    conns.sum()
+}
+
+#[test]
+fn a_group_that_goes_away_is_notified_in_slices_and_not_once_for_each_member() {
+    let mut broker = broker();
+    for conn in 0..3000 {
+        beat(&mut broker, conn, &heartbeat("g", "T"), 0);
+    }
+    notified(&mut broker);
+    let mut frames = 0;
+    // All leave within 3 s; the reactor's tick is 100 ms.
+    for conn in 0..3000 {
+        broker.connection_closed(ConnId(conn), 10_000 + conn);
+        frames += notified(&mut broker);
+        if conn % 100 == 0 {
+            broker.notify_members(10_000 + conn);
+            let in_turn = notified(&mut broker);
+            assert!(in_turn <= limits::NOTIFIED_PER_TURN);
+            frames += in_turn;
+        }
+    }
+    assert!(broker.clients.consumers("g").is_none());
+    assert!((3000..30_000).contains(&frames), "{frames}");
+}
+
+#[test]
+fn a_large_group_is_notified_within_a_few_ticks() {
+    let mut broker = broker();
+    for conn in 0..1000 {
+        beat(&mut broker, conn, &heartbeat("g", "T"), 0);
+    }
+    for tick in 1..100 {
+        broker.notify_members(tick * 100);
+    }
+    notified(&mut broker);
+    broker.connection_closed(ConnId(7), 20_000);
+    broker.notify_members(20_000);
+    broker.notify_members(20_100);
+    assert_eq!(notified(&mut broker), 999);
+}
+
+#[test]
+fn a_heartbeat_has_a_limited_number_of_subscriptions() {
+    let mut broker = broker();
+    let mut data = heartbeat("g", "T");
+    let subscription = data.consumer_data_set[0].subscription_data_set[0].clone();
+    let of = |n: usize| SubscriptionData {
+        topic: format!("topic{n}"),
+        ..subscription.clone()
+    };
+    let mut ask = |count: usize| {
+        data.consumer_data_set[0].subscription_data_set = (0..count).map(of).collect();
+        let text = String::from_utf8(loose_json::to_vec(&data)).unwrap();
+        ask_from(&mut broker, &peer(1), request::HEART_BEAT, &[], &text, 0)
+    };
+    assert_eq!(ask(limits::MAX_SUBSCRIPTIONS - 2).code, 0);
+    let refused = ask(limits::MAX_SUBSCRIPTIONS - 1);
+    assert_eq!(refused.code, 1);
+    let remark = refused.remark.unwrap();
+    assert!(
+        remark.ends_with("4097 groups and subscriptions, limit 4096"),
+        "{remark}"
+    );
+    let refused = ask(20_000);
+    assert!(refused.remark.unwrap().contains("limit 2097152"));
 }
 
 #[test]
