@@ -69,7 +69,10 @@ impl Notices {
 
     /// The next slice that is due. [`Self::notified`] is to follow.
     pub fn next(&mut self, now_ms: u64, most: usize) -> Option<Slice> {
-        while most > 0 {
+        if most == 0 {
+            return None;
+        }
+        loop {
             let (due_ms, group) = self.due.first()?;
             if *due_ms > now_ms {
                 return None;
@@ -86,7 +89,6 @@ impl Notices {
             };
             return Some(Slice { group, after, most });
         }
-        None
     }
 
     /// These members of the slice have been notified, of so many that the group has now; `None`: it has none.
