@@ -7,9 +7,8 @@ use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::filter::{self, TagFilter};
 use super::sql92::Selector;
-use crate::message::java_hash;
+use super::subscription::Subscription;
 use crate::wire::Language;
 use crate::wire::heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
@@ -39,15 +38,6 @@ pub struct Member {
     pub heartbeat_ms: u64,
 }
 
-/// What a group wants of a topic.
-#[derive(Clone, Debug)]
-pub struct Subscription {
-    pub data: SubscriptionData,
-    pub filter: TagFilter,
-    /// Of an expression that is not of tags, if it is one.
-    pub selector: Option<Rc<Selector>>,
-}
-
 /// A group of consumers that is online.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerGroup {
@@ -55,7 +45,7 @@ pub struct ConsumerGroup {
     pub message_model: MessageModel,
     pub consume_from_where: ConsumeFromWhere,
     members: BTreeMap<ConnId, Member>,
-    subscriptions: HashMap<String, Subscription>,
+    subscriptions: BTreeMap<String, Subscription>,
     fingerprint: Option<i32>,
 }
 
@@ -66,7 +56,7 @@ pub struct ConsumerGroup {
 #[derive(Debug, Default)]
 pub struct Clients {
     consumers: HashMap<Rc<str>, ConsumerGroup>,
-    producers: HashMap<Rc<str>, BTreeMap<ConnId, Member>>,
+    producers: BTreeMap<Rc<str>, BTreeMap<ConnId, Member>>,
     /// Where a producer is, by its client id: replies to its requests go there.
     producer_conns: HashMap<String, ConnId>,
     /// Consumer groups by the topics that they subscribe to.
@@ -101,12 +91,21 @@ impl Clients {
         members.map_or(Vec::new(), |members| members.keys().copied().collect())
     }
 
-    /// Producer groups and their members, in order.
-    pub fn all_producers(&self) -> BTreeMap<&str, Vec<&Member>> {
-        let groups = self.producers.iter();
-        groups
-            .map(|(group, members)| (&**group, members.values().collect()))
-            .collect()
+    /// The group's producers behind this connection, in order.
+    pub fn producers_after(
+        &self,
+        group: &str,
+        conn: Option<ConnId>,
+    ) -> impl Iterator<Item = (ConnId, &Member)> {
+        let members = self.producers.get(group).into_iter();
+        members.flat_map(move |members| after(members, conn))
+    }
+
+    /// The first group of producers behind this one, in order.
+    pub fn producer_group_after(&self, group: Option<&str>) -> Option<&str> {
+        let from = group.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut groups = self.producers.range::<str, _>((from, Bound::Unbounded));
+        groups.next().map(|(group, _)| &**group)
     }
 
     /// Groups that have subscribed to the topic, in order.
@@ -353,9 +352,13 @@ impl ConsumerGroup {
 
     /// At most `most` connections after this one, in order.
     pub fn connections_after(&self, conn: Option<ConnId>, most: usize) -> Vec<ConnId> {
-        let from = conn.map_or(Bound::Unbounded, Bound::Excluded);
-        let members = self.members.range((from, Bound::Unbounded));
-        members.take(most).map(|(conn, _)| *conn).collect()
+        let members = self.members_after(conn).take(most);
+        members.map(|(conn, _)| conn).collect()
+    }
+
+    /// Members behind this connection, in order.
+    pub fn members_after(&self, conn: Option<ConnId>) -> impl Iterator<Item = (ConnId, &Member)> {
+        after(&self.members, conn)
     }
 
     pub fn member_count(&self) -> usize {
@@ -372,11 +375,14 @@ impl ConsumerGroup {
         all.filter_map(|(topic, subscription)| Some((&**topic, subscription.selector.as_ref()?)))
     }
 
-    /// By topic.
-    pub fn subscriptions(&self) -> BTreeMap<&str, &SubscriptionData> {
-        let all = self.subscriptions.iter();
+    /// Topics behind this one and what is wanted of them, in order.
+    pub fn subscriptions_after(
+        &self,
+        topic: &str,
+    ) -> impl Iterator<Item = (&str, &SubscriptionData)> {
+        let from = (Bound::Excluded(topic), Bound::Unbounded);
+        let all = self.subscriptions.range::<str, _>(from);
         all.map(|(topic, subscription)| (&**topic, &subscription.data))
-            .collect()
     }
 
     pub fn is_broadcasting(&self) -> bool {
@@ -413,41 +419,13 @@ impl ConsumerGroup {
     }
 }
 
-impl Subscription {
-    /// What is `known` of an older one spares parsing its expression again: each member of a group has a version of its own.
-    fn new(data: &SubscriptionData, known: Option<&Subscription>) -> Self {
-        let is_all = data.class_filter_mode
-            || matches!(&*data.sub_string, "" | "*")
-            || !filter::is_tag_type(Some(&data.expression_type));
-        let filter = match is_all {
-            true => TagFilter::All,
-            // Some clients send only one of the two.
-            false => TagFilter::of_codes(
-                filter::tags(&data.sub_string)
-                    .map(java_hash)
-                    .chain(data.code_set.iter().copied())
-                    .collect(),
-            ),
-        };
-        Self {
-            data: data.clone(),
-            filter,
-            selector: selector_of(data, known),
-        }
-    }
-}
-
-fn selector_of(data: &SubscriptionData, known: Option<&Subscription>) -> Option<Rc<Selector>> {
-    let (kind, expression) = (&data.expression_type, &data.sub_string);
-    match known {
-        _ if filter::is_tag_type(Some(kind)) => None,
-        Some(known)
-            if known.data.expression_type == *kind && known.data.sub_string == *expression =>
-        {
-            known.selector.clone()
-        }
-        _ => filter::selector(kind, expression).ok(),
-    }
+fn after(
+    members: &BTreeMap<ConnId, Member>,
+    conn: Option<ConnId>,
+) -> impl Iterator<Item = (ConnId, &Member)> {
+    let from = conn.map_or(Bound::Unbounded, Bound::Excluded);
+    let members = members.range((from, Bound::Unbounded));
+    members.map(|(conn, member)| (*conn, member))
 }
 
 /// Whether the peer is a member already, which has sent a heartbeat now.
@@ -478,172 +456,4 @@ fn member(client_id: &str, peer: &Peer, now_ms: u64) -> Member {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::tags_code;
-
-    fn peer(conn: u64) -> Peer {
-        Peer {
-            conn: ConnId(conn),
-            addr: ([127, 0, 0, 1], 1).into(),
-            language: Language::Java,
-            version: 500,
-        }
-    }
-
-    fn consumer(topics: &[(&str, &str, i64)]) -> ConsumerData {
-        let subscription =
-            |(topic, sub_string, sub_version): &(&str, &str, i64)| SubscriptionData {
-                topic: (*topic).into(),
-                sub_string: (*sub_string).into(),
-                sub_version: *sub_version,
-                expression_type: "TAG".into(),
-                ..SubscriptionData::default()
-            };
-        ConsumerData {
-            group_name: "g".into(),
-            subscription_data_set: topics.iter().map(subscription).collect(),
-            ..ConsumerData::default()
-        }
-    }
-
-    fn members(clients: &Clients) -> Vec<ConnId> {
-        let group = clients.consumers("g");
-        group.map_or(Vec::new(), |group| group.connections_after(None, 9))
-    }
-
-    #[test]
-    fn a_group_changes_with_each_new_member() {
-        let mut clients = Clients::default();
-        let data = consumer(&[("T", "*", 1)]);
-        let register = |clients: &mut Clients, conn| {
-            let id = format!("c{conn}");
-            clients.register_consumer(&data, true, &id, &peer(conn), 0)
-        };
-        assert!(register(&mut clients, 1) && !register(&mut clients, 1));
-        assert!(register(&mut clients, 2));
-        assert_eq!(members(&clients), [ConnId(1), ConnId(2)]);
-        assert_eq!(clients.groups_of("T"), ["g"]);
-        assert!(clients.unregister_consumer("g", ConnId(1)));
-        assert_eq!(members(&clients), [ConnId(2)]);
-        assert!(!clients.unregister_consumer("g", ConnId(1)));
-        assert!(clients.unregister_consumer("g", ConnId(2)));
-        assert!(clients.consumers("g").is_none() && clients.groups_of("T").is_empty());
-        assert!(clients.connections.is_empty() && clients.oldest_heartbeats.is_empty());
-    }
-
-    #[test]
-    fn subscriptions_change_with_topics_not_with_versions() {
-        let mut clients = Clients::default();
-        let mut beat = |topics: &[_]| {
-            let change = clients.register_consumer(&consumer(topics), true, "c", &peer(1), 0);
-            let filter = clients
-                .consumers("g")
-                .unwrap()
-                .subscription("T")
-                .map(|s| s.filter.clone());
-            (change, filter)
-        };
-        assert!(beat(&[("T", "A", 2)]).0);
-        let (is_changed, filter) = beat(&[("T", "B", 1)]);
-        assert!(
-            !is_changed && filter.unwrap().matches(tags_code("A")),
-            "older: ignored"
-        );
-        let (is_changed, filter) = beat(&[("T", "B", 3)]);
-        assert!(!is_changed && filter.unwrap().matches(tags_code("B")));
-        assert!(beat(&[("T", "B", 3), ("U", "*", 3)]).0);
-        assert_eq!(beat(&[("U", "*", 3)]), (true, None));
-    }
-
-    #[test]
-    fn a_heartbeat_without_subscriptions_keeps_them() {
-        let mut clients = Clients::default();
-        clients.register_consumer(&consumer(&[("T", "*", 1)]), true, "c", &peer(1), 0);
-        let change = clients.register_consumer(&consumer(&[]), false, "c", &peer(1), 5);
-        assert!(!change);
-        assert!(clients.consumers("g").unwrap().subscription("T").is_some());
-        assert!(!clients.fingerprint_changed("g", 7));
-        assert!(!clients.fingerprint_changed("g", 7));
-        assert!(clients.fingerprint_changed("g", 8));
-    }
-
-    #[test]
-    fn silent_clients_expire_everywhere() {
-        let mut clients = Clients::default();
-        let data = consumer(&[("T", "*", 1)]);
-        clients.register_consumer(&data, true, "a", &peer(1), 0);
-        clients.register_consumer(&data, true, "b", &peer(2), 60_000);
-        clients.register_producer("p", "a", &peer(1), 0);
-        let none = Expired::default();
-        assert_eq!(clients.expire(120_000, 120_000, 9), none);
-        let expired = clients.expire(120_001, 120_000, 9);
-        assert_eq!(expired.conns, [ConnId(1)]);
-        assert_eq!(expired.groups, BTreeSet::from(["g".into()]));
-        assert!(clients.producers("p").is_none());
-        assert!(clients.remove(ConnId(2)).is_empty(), "no member is left");
-        assert!(clients.consumers("g").is_none());
-        assert!(clients.connections.is_empty() && clients.oldest_heartbeats.is_empty());
-    }
-
-    #[test]
-    fn a_connection_lives_while_each_of_its_groups_does() {
-        let mut clients = Clients::default();
-        let data = consumer(&[("T", "*", 1)]);
-        for now_ms in [0, 50, 100] {
-            clients.register_consumer(&data, true, "a", &peer(1), now_ms);
-        }
-        clients.register_producer("p", "a", &peer(1), 100);
-        assert_eq!(clients.expire(150, 100, 9), Expired::default());
-        clients.register_consumer(&data, true, "a", &peer(1), 180);
-        let expired = clients.expire(201, 100, 9);
-        assert_eq!(
-            expired.conns,
-            [ConnId(1)],
-            "the producer's heartbeats stopped"
-        );
-    }
-
-    #[test]
-    fn few_connections_are_examined_at_a_time() {
-        let mut clients = Clients::default();
-        for conn in 0..10 {
-            clients.register_producer("p", &format!("c{conn}"), &peer(conn), 0);
-        }
-        assert_eq!(clients.expire(2, 1, 4).conns.len(), 4);
-        assert_eq!(clients.expire(2, 1, 4).conns.len(), 4);
-        assert_eq!(clients.expire(2, 1, 4).conns.len(), 2);
-    }
-
-    #[test]
-    fn topics_know_their_subscribers() {
-        let mut clients = Clients::default();
-        clients.register_consumer(&consumer(&[("T", "*", 1)]), true, "a", &peer(1), 0);
-        let both = consumer(&[("T", "*", 1), ("U", "*", 1)]);
-        assert!(clients.register_consumer(&both, true, "a", &peer(1), 0));
-        assert_eq!(clients.groups_of("U"), ["g"]);
-        assert!(clients.register_consumer(&consumer(&[("U", "*", 1)]), true, "a", &peer(1), 0));
-        assert!(clients.groups_of("T").is_empty());
-        clients.remove(ConnId(1));
-        assert!(clients.subscribers.is_empty());
-    }
-
-    #[test]
-    fn a_producer_is_found_by_its_id_while_it_is_in_any_group() {
-        let mut clients = Clients::default();
-        clients.register_producer("p", "a", &peer(1), 0);
-        clients.register_producer("q", "a", &peer(1), 0);
-        assert_eq!(clients.producer_conn("a"), Some(ConnId(1)));
-        clients.unregister_producer("p", ConnId(1));
-        assert_eq!(clients.producer_conn("a"), Some(ConnId(1)));
-        clients.unregister_producer("q", ConnId(1));
-        assert_eq!(clients.producer_conn("a"), None);
-        // It comes back on another connection before the old one is found to be dead.
-        clients.register_producer("p", "a", &peer(2), 0);
-        clients.register_producer("p", "a", &peer(3), 0);
-        clients.remove(ConnId(2));
-        assert_eq!(clients.producer_conn("a"), Some(ConnId(3)));
-        clients.remove(ConnId(3));
-        assert_eq!(clients.producer_conn("a"), None);
-    }
-}
+mod tests;

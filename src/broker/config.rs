@@ -8,7 +8,6 @@ use super::admission::AdmissionLimits;
 use super::pop::PopConfig;
 use crate::config::Config;
 use crate::store::Retention;
-pub use crate::wire::topic::perm;
 
 /// The settings of one shard's broker.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::limits::MAX_QUEUES;
 use super::named_table::NamedTable;
 use super::system_topics;
 use super::topics::newer;
@@ -85,6 +86,7 @@ impl Groups {
     }
 
     pub fn put(&mut self, config: SubscriptionGroupConfig, now_ms: u64) {
+        let config = within_limits(config);
         self.unsaved.note(&config.group_name);
         self.table.insert(&config.group_name.clone(), config);
         self.next_version(now_ms);
@@ -154,7 +156,7 @@ impl Groups {
         forbidden: impl IntoIterator<Item = (String, Forbidden)>,
         version: DataVersion,
     ) {
-        for config in configs {
+        for config in configs.into_iter().map(within_limits) {
             self.table.insert(&config.group_name.clone(), config);
         }
         for (group, topics) in forbidden {
@@ -172,7 +174,7 @@ impl Groups {
         version: DataVersion,
     ) {
         match config {
-            Some(config) => drop(self.table.insert(group, config)),
+            Some(config) => drop(self.table.insert(group, within_limits(config))),
             None => drop(self.table.remove(group)),
         }
         match forbidden.is_empty() {
@@ -184,6 +186,14 @@ impl Groups {
 
     fn next_version(&mut self, now_ms: u64) {
         self.version = self.version.next(now_ms as i64);
+    }
+}
+
+/// A retry topic has as many queues as its group says.
+fn within_limits(config: SubscriptionGroupConfig) -> SubscriptionGroupConfig {
+    SubscriptionGroupConfig {
+        retry_queue_nums: config.retry_queue_nums.clamp(0, MAX_QUEUES),
+        ..config
     }
 }
 
@@ -211,6 +221,20 @@ mod tests {
         );
         assert!(groups.remove("g", 9) && !groups.remove("g", 9));
         assert_eq!(groups.version().counter, 2);
+    }
+
+    #[test]
+    fn queues_of_retry_topics_are_limited_at_every_door() {
+        let mut groups = Groups::new(0);
+        let config = |name: &str, nums| SubscriptionGroupConfig {
+            group_name: name.into(),
+            retry_queue_nums: nums,
+            ..SubscriptionGroupConfig::default()
+        };
+        groups.put(config("put", i32::MAX), 0);
+        groups.load([config("loaded", -7)], [], groups.version());
+        assert_eq!(groups.find("put").unwrap().retry_queue_nums, MAX_QUEUES);
+        assert_eq!(groups.find("loaded").unwrap().retry_queue_nums, 0);
     }
 
     #[test]

@@ -1,20 +1,29 @@
 //! Which client may consume which queue in order (RocketMQ: `RebalanceLockManager`). A lock lives 60 s from its last renewal.
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use hashbrown::HashMap;
 
+use super::limits::MAX_LOCKS;
 use crate::wire::MessageQueue;
 
 #[derive(Debug)]
 struct Lock {
     client_id: String,
     renewed_ms: u64,
+    /// Its place in [`Locks::oldest`].
+    noted_ms: u64,
 }
 
 /// The locks of all groups.
 #[derive(Debug)]
 pub struct Locks {
     expiry_ms: u64,
-    groups: HashMap<String, HashMap<MessageQueue, Lock>>,
+    groups: HashMap<Rc<str>, HashMap<MessageQueue, Lock>>,
+    /// Each lock once, with a time that is not later than its last renewal: a renewal does not move it, and [`Self::expire`]
+    /// moves it on.
+    oldest: BTreeSet<(u64, Rc<str>, MessageQueue)>,
 }
 
 impl Locks {
@@ -22,10 +31,11 @@ impl Locks {
         Self {
             expiry_ms,
             groups: HashMap::new(),
+            oldest: BTreeSet::new(),
         }
     }
 
-    /// Takes or renews the lock if it is free, expired or the client's own.
+    /// Takes or renews the lock if it is free, expired or the client's own, unless there are too many.
     pub fn lock(
         &mut self,
         group: &str,
@@ -34,34 +44,56 @@ impl Locks {
         now_ms: u64,
     ) -> bool {
         let expiry_ms = self.expiry_ms;
-        let locks = self.groups.entry_ref(group).or_default();
-        match locks.get_mut(queue) {
+        let known = self.groups.get_mut(group);
+        match known.and_then(|locks| locks.get_mut(queue)) {
             Some(lock) if lock.client_id == client_id => lock.renewed_ms = now_ms,
             Some(lock) if lock.lives(now_ms, expiry_ms) && !mutant!(TwoLockOwners) => return false,
-            _ => {
-                let lock = Lock {
-                    client_id: client_id.into(),
-                    renewed_ms: now_ms,
-                };
-                locks.insert(queue.clone(), lock);
+            Some(lock) => {
+                lock.client_id = client_id.into();
+                lock.renewed_ms = now_ms;
             }
+            None if self.oldest.len() >= MAX_LOCKS => return false,
+            None => self.add(group, queue, client_id, now_ms),
         }
         true
     }
 
+    fn add(&mut self, group: &str, queue: &MessageQueue, client_id: &str, now_ms: u64) {
+        let group = match self.groups.get_key_value(group) {
+            Some((group, _)) => group.clone(),
+            None => group.into(),
+        };
+        self.oldest.insert((now_ms, group.clone(), queue.clone()));
+        let lock = Lock {
+            client_id: client_id.into(),
+            renewed_ms: now_ms,
+            noted_ms: now_ms,
+        };
+        let locks = self.groups.entry(group).or_default();
+        locks.insert(queue.clone(), lock);
+    }
+
     /// Gives up the lock if it is the client's own.
     pub fn unlock(&mut self, group: &str, queue: &MessageQueue, client_id: &str) {
-        let Some(locks) = self.groups.get_mut(group) else {
+        let locks = self.groups.get(group);
+        let lock = locks.and_then(|locks| locks.get(queue));
+        if lock.is_some_and(|lock| lock.client_id == client_id) {
+            self.remove(group, queue);
+        }
+    }
+
+    fn remove(&mut self, group: &str, queue: &MessageQueue) {
+        let Some((name, _)) = self.groups.get_key_value(group) else {
             return;
         };
-        if locks
-            .get(queue)
-            .is_some_and(|lock| lock.client_id == client_id)
-        {
-            locks.remove(queue);
-        }
-        if locks.is_empty() {
-            self.groups.remove(group);
+        let name = name.clone();
+        if let Some(locks) = self.groups.get_mut(group) {
+            if let Some(lock) = locks.remove(queue) {
+                self.oldest.remove(&(lock.noted_ms, name, queue.clone()));
+            }
+            if locks.is_empty() {
+                self.groups.remove(group);
+            }
         }
     }
 
@@ -74,13 +106,38 @@ impl Locks {
         })
     }
 
-    /// Forgets what has expired; nothing that a client can tell.
-    pub fn expire(&mut self, now_ms: u64) {
-        let expiry_ms = self.expiry_ms;
-        for locks in self.groups.values_mut() {
-            locks.retain(|_, lock| lock.lives(now_ms, expiry_ms));
+    pub fn forget_group(&mut self, group: &str) {
+        let Some((name, locks)) = self.groups.remove_entry(group) else {
+            return;
+        };
+        for (queue, lock) in locks {
+            self.oldest.remove(&(lock.noted_ms, name.clone(), queue));
         }
-        self.groups.retain(|_, locks| !locks.is_empty());
+    }
+
+    /// Forgets what has expired; nothing that a client can tell. At most `most` locks are examined; the others are examined in the
+    /// next call.
+    pub fn expire(&mut self, now_ms: u64, most: usize) {
+        for _ in 0..most {
+            let Some((noted_ms, group, queue)) = self.oldest.first() else {
+                return;
+            };
+            if now_ms.saturating_sub(*noted_ms) <= self.expiry_ms {
+                return;
+            }
+            let (group, queue) = (group.clone(), queue.clone());
+            let locks = self.groups.get_mut(&group);
+            match locks.and_then(|locks| locks.get_mut(&queue)) {
+                Some(lock) if lock.lives(now_ms, self.expiry_ms) => {
+                    lock.noted_ms = lock.renewed_ms;
+                    let renewed_ms = lock.renewed_ms;
+                    self.oldest.pop_first();
+                    self.oldest.insert((renewed_ms, group, queue));
+                }
+                Some(_) => self.remove(&group, &queue),
+                None => drop(self.oldest.pop_first()),
+            }
+        }
     }
 }
 
@@ -132,7 +189,36 @@ mod tests {
         locks.lock("g", &queue(0), "a", 0);
         assert!(locks.holds_any("g", 60_000));
         assert!(!locks.holds_any("g", 60_001));
-        locks.expire(60_001);
-        assert!(locks.groups.is_empty());
+        locks.lock("g", &queue(0), "a", 1);
+        locks.lock("g", &queue(1), "a", 0);
+        locks.expire(60_001, 9);
+        assert!(locks.holds_any("g", 60_001), "renewed");
+        locks.expire(60_002, 9);
+        assert!(locks.groups.is_empty() && locks.oldest.is_empty());
+    }
+
+    #[test]
+    fn few_are_examined_at_a_time() {
+        let mut locks = Locks::new(60_000);
+        for id in 0..10 {
+            locks.lock("g", &queue(id), "a", 0);
+        }
+        locks.expire(60_001, 4);
+        assert_eq!(locks.oldest.len(), 6);
+        locks.forget_group("g");
+        assert!(locks.groups.is_empty() && locks.oldest.is_empty());
+    }
+
+    #[test]
+    fn there_is_a_limit() {
+        let mut locks = Locks::new(60_000);
+        for id in 0..MAX_LOCKS as i32 {
+            assert!(locks.lock("g", &queue(id), "a", 0));
+        }
+        assert!(!locks.lock("h", &queue(0), "a", 0));
+        assert!(locks.lock("g", &queue(0), "a", 0), "it is held already");
+        locks.unlock("g", &queue(0), "a");
+        assert!(locks.lock("h", &queue(0), "a", 0));
+        assert_eq!(locks.oldest.len(), MAX_LOCKS);
     }
 }

@@ -2,11 +2,10 @@
 //! reply or a refusal comes out, and [`Effect`]s that somebody else carries out. No socket, no clock, no await.
 //!
 //! The way of a send: [`Broker::admit_send`] -> [`SendPlan`] -> the store. Of a pull: [`Broker::admit_pull`] ->
-//! [`PullPlan`] -> the store. Everything that needs neither: [`Broker::answer`].
+//! [`PullPlan`] -> the store. Everything else: [`requests`] -> [`Step`].
 
 mod admin;
 pub mod admission;
-mod answer;
 pub mod clients;
 pub mod config;
 pub mod delay;
@@ -21,9 +20,12 @@ pub mod pull;
 pub mod query;
 pub mod reply;
 pub mod request_reply;
+pub mod requests;
+mod rows;
 pub mod send;
 pub mod sql92;
 pub mod stats;
+pub mod step;
 pub mod system_topics;
 pub mod timer;
 pub mod topics;
@@ -35,13 +37,13 @@ mod noted;
 mod notices;
 pub mod recall;
 mod send_back;
+mod subscription;
 mod unsaved;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub use admin::relay::{ClientRequest, Relay};
-pub use admin::rewind::{Rewind, Target};
+pub use crate::wire::topic::perm;
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use files::has_entries;
@@ -49,6 +51,7 @@ pub use filter::{PropertyFilter, TagFilter};
 pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use reply::{Figures, Reply, StoreView};
 pub use send::{SendPlan, UniqueKey};
+pub use step::{ClientRequest, Relay, Rewind, Step, Target};
 
 use crate::message::KeyMaker;
 use clients::Clients;
@@ -289,8 +292,8 @@ impl Broker {
         if !expired.conns.is_empty() {
             self.effects.push(Effect::Close(expired.conns));
         }
-        self.locks.expire(now_ms);
-        self.pops.orders.expire(now_ms);
+        self.locks.expire(now_ms, limits::EXAMINED_PER_TURN);
+        self.pops.orders.expire(now_ms, limits::EXAMINED_PER_TURN);
         self.stats.sample(now_ms);
     }
 

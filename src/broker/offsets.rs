@@ -132,6 +132,15 @@ impl Offsets {
         topics.map(|topic| &**topic).collect()
     }
 
+    /// The same, those behind this one.
+    pub fn topics_after(&self, group: &str, topic: Option<&str>) -> impl Iterator<Item = &str> {
+        let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        let topics = self.topics_of.get(group).into_iter();
+        topics
+            .flat_map(move |topics| topics.range::<str, _>((from, Bound::Unbounded)))
+            .map(String::as_str)
+    }
+
     pub fn groups_of(&self, topic: &str) -> Vec<&str> {
         let groups = self.committed.get(topic).into_iter().flat_map(|g| g.keys());
         groups.map(|group| &**group).collect()

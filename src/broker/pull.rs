@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::config::perm;
 use super::filter::{self, PropertyFilter, TagFilter};
+use super::perm;
 use super::send::{missing_group, missing_topic};
 use super::{Broker, Refusal};
 use crate::message::names;
@@ -345,13 +345,14 @@ impl Broker {
         plan: &PullPlan<'_>,
         answer: &PullAnswer,
         messages: u32,
+        bytes: u64,
         now_ms: u64,
     ) {
         match answer.is_found() {
             true => {
                 self.stats.found(messages.into());
                 self.stats
-                    .group_get(&plan.group, &plan.topic, messages.into(), now_ms);
+                    .group_get(&plan.group, &plan.topic, messages.into(), bytes, now_ms);
             }
             false => self.stats.missed(),
         }

@@ -1,9 +1,10 @@
 //! Asking for messages by key: QUERY_MESSAGE (RocketMQ: `QueryMessageProcessor.queryMessage`).
 
+use super::reply::Reply;
 use super::{Broker, Refusal};
 use crate::store::{KeyMatches, KeyQuery, Wanted};
 use crate::wire::codes::response;
-use crate::wire::query::{QueryMessage, QueryMessageReply};
+use crate::wire::query::QueryMessage;
 
 /// A reply's frame must not be larger than what Java clients take: 16 MiB.
 const MAX_BYTES: usize = 15 << 20;
@@ -58,18 +59,17 @@ impl Broker {
     }
 }
 
-/// The header of the reply whose body the records are.
-pub fn answer(found: &KeyMatches) -> Result<QueryMessageReply, Refusal> {
+/// The reply, whose body the records are.
+pub fn answer(found: &KeyMatches) -> Result<Reply, Refusal> {
     if found.records.is_empty() {
         return Err(Refusal::new(
             response::QUERY_NOT_FOUND,
             "can not find message, maybe time range not correct",
         ));
     }
-    Ok(QueryMessageReply {
-        index_last_update_physical_offset: found.last_physical_offset as i64,
-        index_last_update_timestamp_ms: found.last_store_time_ms,
-    })
+    Ok(Reply::ok()
+        .with("indexLastUpdatePhyoffset", found.last_physical_offset)
+        .with("indexLastUpdateTimestamp", found.last_store_time_ms))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::config::perm;
 use super::noted::Noted;
+use super::perm;
 use super::send::{OwnMessage, SendPlan};
 use super::{Broker, Peer, Refusal, timer};
 use crate::message::names;

@@ -42,6 +42,9 @@ pub trait StoreView {
     /// When the message at this offset was stored, if that is known without reading the disk.
     fn store_time_ms(&self, topic: &str, queue_id: u32, offset: u64) -> Option<i64>;
 
+    /// Whether the message at this offset is among the newest of the log ([`super::limits::RECENT_BYTES`]).
+    fn is_recent(&self, topic: &str, queue_id: u32, offset: u64) -> bool;
+
     fn figures(&self) -> Figures;
 
     /// None: there are no timers.
@@ -49,6 +52,23 @@ pub trait StoreView {
         None
     }
 }
+
+/// Ranges of times that sends took: the longest of each, in milliseconds, and RocketMQ's name.
+pub const PUT_TIMES: [(u64, &str); 13] = [
+    (0, "<=0ms"),
+    (10, "0~10ms"),
+    (50, "10~50ms"),
+    (100, "50~100ms"),
+    (200, "100~200ms"),
+    (500, "200~500ms"),
+    (1_000, "500ms~1s"),
+    (2_000, "1~2s"),
+    (3_000, "2~3s"),
+    (4_000, "3~4s"),
+    (5_000, "4~5s"),
+    (10_000, "5~10s"),
+    (u64::MAX, "10s~"),
+];
 
 /// Figures of the store and its disk.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,6 +98,8 @@ pub struct Figures {
     /// 99 and 99.9 % of all sends were durable within so many milliseconds.
     pub put_latency_p99_ms: f64,
     pub put_latency_p999_ms: f64,
+    /// How many sends took how long; see [`PUT_TIMES`].
+    pub put_times: [u64; PUT_TIMES.len()],
     /// Sends that wait for room in the log buffer, pulls that wait for a message.
     pub waiting_sends: u64,
     pub parked_pulls: u64,

@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::clients::Peer;
-use super::config::perm;
 use super::delay::SCHEDULE;
 use super::noted::Noted;
+use super::perm;
 use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
 use super::{Broker, Refusal, system_topics};
 use crate::message::ids::MessageId;
@@ -467,7 +467,7 @@ fn illegal(remark: String) -> Refusal {
     Refusal::new(response::MESSAGE_ILLEGAL, remark)
 }
 
-pub(super) fn missing_topic(topic: &str) -> Refusal {
+pub fn missing_topic(topic: &str) -> Refusal {
     Refusal::new(
         response::TOPIC_NOT_EXIST,
         format!("topic[{topic}] not exist, apply first please!"),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::clients::Peer;
-use super::config::perm;
+use super::perm;
 use super::send::{OwnMessage, SendPlan, check_properties, missing_group};
 use super::topics::unit_sys_flag;
 use super::{Broker, Refusal};
@@ -101,6 +101,9 @@ impl Broker {
             self.schedule(&mut plan, delay_level, now_ms);
         }
         check_properties(plan.properties())?;
+        let origin = properties::find(record.properties, properties::RETRY_TOPIC);
+        let origin = origin.unwrap_or(record.topic);
+        self.stats.sent_back(group, origin, now_ms);
         Ok(Some(plan))
     }
 

@@ -37,9 +37,18 @@ pub struct Stats {
     days: Days,
     topic_puts: HashMap<String, Puts>,
     /// By group, then topic.
-    group_gets: HashMap<String, HashMap<String, Meter>>,
+    group_gets: HashMap<String, HashMap<String, Gets>>,
     broker_puts: Meter,
     broker_gets: Meter,
+}
+
+/// Of one group in one topic.
+#[derive(Debug, Default)]
+struct Gets {
+    messages: Meter,
+    bytes: Meter,
+    /// Messages that consumers have sent back.
+    send_backs: Meter,
 }
 
 #[derive(Debug, Default)]
@@ -87,10 +96,18 @@ impl Stats {
         self.broker_puts.add(messages, now_ms);
     }
 
-    pub fn group_get(&mut self, group: &str, topic: &str, messages: u64, now_ms: u64) {
+    pub fn group_get(&mut self, group: &str, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
         let topics = self.group_gets.entry_ref(group).or_default();
-        topics.entry_ref(topic).or_default().add(messages, now_ms);
+        let gets = topics.entry_ref(topic).or_default();
+        gets.messages.add(messages, now_ms);
+        gets.bytes.add(bytes, now_ms);
         self.broker_gets.add(messages, now_ms);
+    }
+
+    pub fn sent_back(&mut self, group: &str, topic: &str, now_ms: u64) {
+        let topics = self.group_gets.entry_ref(group).or_default();
+        let gets = topics.entry_ref(topic).or_default();
+        gets.send_backs.add(1, now_ms);
     }
 
     /// Messages a second, over the last minute.
@@ -100,8 +117,8 @@ impl Stats {
     }
 
     pub fn group_get_tps(&self, group: &str, topic: &str, now_ms: u64) -> f64 {
-        let meter = self.group_meter(group, topic);
-        meter.map_or(0.0, |meter| meter.minute(now_ms).per_second)
+        let gets = self.gets(group, topic);
+        gets.map_or(0.0, |gets| gets.messages.minute(now_ms).per_second)
     }
 
     /// The windows of RocketMQ's statistic `name` for `key`, of those that are kept here.
@@ -109,10 +126,9 @@ impl Stats {
         let meter = match name {
             "TOPIC_PUT_NUMS" => &self.topic_puts.get(key)?.messages,
             "TOPIC_PUT_SIZE" => &self.topic_puts.get(key)?.bytes,
-            "GROUP_GET_NUMS" => {
-                let (topic, group) = key.split_once('@')?;
-                self.group_meter(group, topic)?
-            }
+            "GROUP_GET_NUMS" => &self.gets_by_key(key)?.messages,
+            "GROUP_GET_SIZE" => &self.gets_by_key(key)?.bytes,
+            "SNDBCK_PUT_NUMS" => &self.gets_by_key(key)?.send_backs,
             "BROKER_PUT_NUMS" if key == cluster => &self.broker_puts,
             "BROKER_GET_NUMS" if key == cluster => &self.broker_gets,
             _ => return None,
@@ -124,15 +140,26 @@ impl Stats {
         })
     }
 
-    fn group_meter(&self, group: &str, topic: &str) -> Option<&Meter> {
+    fn gets(&self, group: &str, topic: &str) -> Option<&Gets> {
         self.group_gets.get(group)?.get(topic)
+    }
+
+    /// `topic@group`
+    fn gets_by_key(&self, key: &str) -> Option<&Gets> {
+        let (topic, group) = key.split_once('@')?;
+        self.gets(group, topic)
+    }
+
+    pub fn forget_group(&mut self, group: &str) {
+        self.group_gets.remove(group);
     }
 
     pub fn forget_topic(&mut self, topic: &str) {
         self.topic_puts.remove(topic);
-        for topics in self.group_gets.values_mut() {
+        self.group_gets.retain(|_, topics| {
             topics.remove(topic);
-        }
+            !topics.is_empty()
+        });
     }
 
     pub fn put(&mut self, messages: u64, bytes: u64) {
@@ -243,7 +270,8 @@ mod tests {
     fn statistics_by_name_and_key() {
         let mut stats = Stats::new(0);
         stats.topic_put("T", 60, 6000, 30_000);
-        stats.group_get("g", "T", 120, 30_000);
+        stats.group_get("g", "T", 120, 12_000, 30_000);
+        stats.sent_back("g", "T", 30_000);
         assert_eq!(stats.topic_put_tps("T", 90_000), 1.0);
         assert_eq!(stats.group_get_tps("g", "T", 90_000), 2.0);
         assert_eq!(stats.group_get_tps("g", "U", 60_000), 0.0);
@@ -254,6 +282,8 @@ mod tests {
         assert_eq!(sum("TOPIC_PUT_NUMS", "T"), Some(60));
         assert_eq!(sum("TOPIC_PUT_SIZE", "T"), Some(6000));
         assert_eq!(sum("GROUP_GET_NUMS", "T@g"), Some(120));
+        assert_eq!(sum("GROUP_GET_SIZE", "T@g"), Some(12_000));
+        assert_eq!(sum("SNDBCK_PUT_NUMS", "T@g"), Some(1));
         assert_eq!(sum("BROKER_PUT_NUMS", "C"), Some(60));
         assert_eq!(sum("BROKER_GET_NUMS", "C"), Some(120));
         let missing = [
@@ -264,6 +294,18 @@ mod tests {
             ("NOTHING", "T"),
         ];
         assert!(missing.iter().all(|(name, key)| sum(name, key).is_none()));
+    }
+
+    #[test]
+    fn what_is_deleted_is_forgotten() {
+        let mut stats = Stats::new(0);
+        stats.group_get("g", "T", 1, 1, 0);
+        stats.group_get("g", "U", 1, 1, 0);
+        stats.group_get("h", "T", 1, 1, 0);
+        stats.forget_group("g");
+        assert_eq!(stats.group_gets.len(), 1);
+        stats.forget_topic("T");
+        assert!(stats.group_gets.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Topics and groups that are there from the start (RocketMQ: `TopicConfigManager.init`, `SubscriptionGroupManager.init`).
 
-use super::config::{BrokerConfig, perm};
+use super::config::BrokerConfig;
+use super::perm;
 use crate::message::names::SYSTEM_PREFIX;
 use crate::wire::topic::TopicConfig;
 

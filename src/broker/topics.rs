@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use super::config::perm;
+use super::limits::MAX_QUEUES;
 use super::named_table::NamedTable;
+use super::perm;
 use super::system_topics;
 use super::unsaved::Unsaved;
 use crate::message::names;
@@ -19,6 +20,8 @@ pub struct TopicEntry {
     pub queues: Vec<Option<QueueIndex>>,
     /// The version of the table that was the first to have it, as long as the disk does not have it.
     unsaved_since: Option<i64>,
+    /// Another one for each topic that is made.
+    epoch: u64,
 }
 
 /// All topics. Whatever changes them advances [`Self::version`], which name servers and slaves compare.
@@ -27,6 +30,7 @@ pub struct Topics {
     table: NamedTable<TopicEntry>,
     version: DataVersion,
     unsaved: Unsaved,
+    last_epoch: u64,
 }
 
 /// A template through which a send may create its topic.
@@ -51,6 +55,7 @@ impl Topics {
             table: NamedTable::default(),
             version,
             unsaved: Unsaved::default(),
+            last_epoch: 0,
         }
     }
 
@@ -95,6 +100,11 @@ impl Topics {
         let mut reserved: Vec<_> = reserved.collect();
         reserved.sort_unstable();
         reserved
+    }
+
+    /// Tells a topic from an earlier or later one of the same name.
+    pub fn epoch(&self, topic: &str) -> Option<u64> {
+        self.find(topic).map(|entry| entry.epoch)
     }
 
     pub fn version(&self) -> DataVersion {
@@ -151,12 +161,15 @@ impl Topics {
         true
     }
 
-    /// Without a new version: for what the broker knows from the start or from its file.
+    /// Without a new version: for what the broker knows from the start or from its file. Numbers of queues are brought within
+    /// their limits.
     pub fn put_quietly(&mut self, config: TopicConfig) {
         self.place(config, None);
     }
 
-    fn place(&mut self, config: TopicConfig, unsaved_since: Option<i64>) {
+    fn place(&mut self, mut config: TopicConfig, unsaved_since: Option<i64>) {
+        config.read_queue_nums = config.read_queue_nums.clamp(0, MAX_QUEUES);
+        config.write_queue_nums = config.write_queue_nums.clamp(0, MAX_QUEUES);
         let queues = queue_count(&config);
         match self.table.get_mut(&config.topic_name) {
             Some(entry) => {
@@ -167,7 +180,9 @@ impl Topics {
             }
             None => {
                 let topic = config.topic_name.clone();
+                self.last_epoch += 1;
                 let entry = TopicEntry {
+                    epoch: self.last_epoch,
                     queues: vec![None; queues],
                     config,
                     unsaved_since,
@@ -302,9 +317,6 @@ pub fn queue_count(config: &TopicConfig) -> usize {
         .clamp(0, MAX_QUEUES) as usize
 }
 
-/// Bounds what a topic's table of queues may cost; no use is known that comes near.
-pub const MAX_QUEUES: i32 = 65_536;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,6 +377,42 @@ mod tests {
         assert!(topics.remove("a", 0) && !topics.remove("a", 0));
         topics.create_from_template(wish("a", 4), true, 0);
         assert_eq!(topics.find("a").unwrap().queues, [None; 4]);
+    }
+
+    #[test]
+    fn numbers_of_queues_are_limited_at_every_door() {
+        let mut topics = topics();
+        let config = |name: &str| TopicConfig {
+            topic_name: name.into(),
+            read_queue_nums: i32::MAX,
+            write_queue_nums: -1,
+            ..TopicConfig::default()
+        };
+        topics.put(config("put"), 0);
+        topics.load([config("loaded")], DataVersion::default());
+        topics.create_derived("%RETRY%g", 2_000_000_000, false, 0, 0);
+        let nums = |name| {
+            let config = &topics.find(name).unwrap().config;
+            (config.read_queue_nums, config.write_queue_nums)
+        };
+        assert_eq!(nums("put"), (MAX_QUEUES, 0));
+        assert_eq!(nums("loaded"), (MAX_QUEUES, 0));
+        assert_eq!(nums("%RETRY%g"), (MAX_QUEUES, MAX_QUEUES));
+    }
+
+    #[test]
+    fn a_topic_that_is_made_anew_is_another() {
+        let mut topics = topics();
+        topics.create_from_template(wish("a", 4), true, 0);
+        let epoch = topics.epoch("a");
+        let mut config = topics.find("a").unwrap().config.clone();
+        config.perm = 2;
+        topics.put(config, 0);
+        assert_eq!(topics.epoch("a"), epoch, "changed only");
+        topics.remove("a", 0);
+        assert_eq!(topics.epoch("a"), None);
+        topics.create_from_template(wish("a", 4), true, 0);
+        assert!(topics.epoch("a") > epoch);
     }
 
     #[test]

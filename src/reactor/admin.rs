@@ -1,55 +1,34 @@
-//! Administrators' requests that need the disk before they can be answered, each in a task of its own with a copy of its
-//! bytes. Those that need a client are in `relay.rs`.
+//! Carries out the steps of requests that need the disk, a client, or more than one turn, each in a task of its own. Those that
+//! need a client are in `relay.rs`.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::connection::{Caller, Connection};
 use super::shard::{Shard, answer};
 use super::view::View;
-use crate::broker::Peer;
-use crate::broker::Refusal;
-use crate::broker::Target;
-use crate::broker::reply::{Figures, Reply, StoreView};
-use crate::broker::timer::TimerFigures;
-use crate::io::Io;
-use crate::store::{Boundary, QueueBounds, ReadError, ScanLimits};
-use crate::wire::admin::{QueryConsumeQueue, QueueEntry};
-use crate::wire::codes::{request, response};
-use crate::wire::{Ext, Frame, Header, Scratch, header};
-
-/// Entries in one answer to 321: about 100 bytes each, far below a frame.
-const MAX_ENTRIES: usize = 32_768;
-
-/// Store times that one answer reads from disk; what is beyond is shown as unknown.
-const MAX_COLD_TIMES: usize = 4096;
+use crate::broker::query;
+use crate::broker::reply::Reply;
+use crate::broker::step::{EntriesPlan, Progress, ReadPlan, Work};
+use crate::broker::{Refusal, Rewind, Step, Target};
+use crate::io::{Io, pause};
+use crate::store::{Boundary, ReadError, ScanLimits};
+use crate::wire::Language;
+use crate::wire::admin::QueueEntry;
+use crate::wire::codes::response;
 
 impl<I: Io> Shard<I> {
     /// Answers once it is known what the answer needs, and once what it promises has been saved.
-    pub(super) fn administer(
+    pub(super) fn carry_out(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
-        frame: &Frame<'_>,
-        header: &Header<'_>,
+        step: Step,
     ) {
         let (shard, connection) = (self.clone(), connection.clone());
-        let peer = self.peer(&connection, header);
-        let (codec, len) = (frame.codec, frame.len);
-        let (head, body) = (frame.header.to_vec(), frame.body.to_vec());
         let reading = connection.start_reading();
-        self.io.spawn("admin", async move {
+        self.io.spawn("administer", async move {
             let _reading = reading;
-            let frame = Frame {
-                codec,
-                header: &head,
-                body: &body,
-                len,
-            };
-            let mut scratch = Scratch::default();
-            let header = header::decode(&frame, &mut scratch).expect("decoded once already");
-            let reply = shard.administered(&header, &body, &peer).await;
+            let reply = shard.carried_out(step).await;
             let reply = reply.unwrap_or_else(Reply::from);
             let files = shard.carry_out_effects();
             let reply = shard.once_saved(reply, files).await;
@@ -57,27 +36,125 @@ impl<I: Io> Shard<I> {
         });
     }
 
-    async fn administered(
-        self: &Rc<Self>,
-        header: &Header<'_>,
-        body: &[u8],
-        peer: &Peer,
-    ) -> Result<Reply, Refusal> {
-        match header.code {
-            request::INVOKE_BROKER_TO_RESET_OFFSET => self.rewind(header).await,
-            request::GET_CONSUMER_RUNNING_INFO => self.running_info(&header.ext).await,
-            request::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(&header.ext).await,
-            request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => {
-                self.consumer_status(&header.ext).await
-            }
-            request::QUERY_CONSUME_QUEUE => self.queue_entries(&header.ext).await,
-            _ => self.answer_with_times(header, body, peer).await,
+    async fn carried_out(self: &Rc<Self>, step: Step) -> Result<Reply, Refusal> {
+        match step {
+            Step::Reply(reply) => Ok(reply),
+            Step::Work(work) => self.work(work).await,
+            Step::Read(plan) => self.read(plan).await,
+            Step::Rewind { rewind, language } => self.rewind(&rewind, language).await,
+            Step::Ask(relay) => self.forward(&relay).await,
+            Step::AskWithMessage {
+                relay,
+                physical_offset,
+            } => self.consume_directly(relay, physical_offset).await,
+            Step::AskStatus(relays) => self.consumer_status(relays).await,
         }
     }
 
-    async fn rewind(self: &Rc<Self>, header: &Header<'_>) -> Result<Reply, Refusal> {
-        let view = View { shard: self };
-        let rewind = self.broker.borrow().admit_rewind(&header.ext, &view)?;
+    /// A slice in each turn.
+    async fn work(self: &Rc<Self>, mut work: Box<dyn Work>) -> Result<Reply, Refusal> {
+        loop {
+            let (view, now_ms) = (View { shard: self }, self.now_ms());
+            let progress = work.turn(&mut self.broker.borrow_mut(), &view, now_ms)?;
+            match progress {
+                Progress::Done(reply) => return Ok(reply),
+                Progress::More => {}
+                Progress::Times(places) => {
+                    let mut times = Vec::with_capacity(places.len());
+                    for place in places {
+                        times.push(
+                            self.store_time(&place.topic, place.queue_id, place.offset)
+                                .await?,
+                        );
+                    }
+                    work.times(times);
+                }
+            }
+            pause().await;
+        }
+    }
+
+    async fn store_time(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        offset: u64,
+    ) -> Result<Option<i64>, Refusal> {
+        let Some(queue) = self.store.find_queue(topic, queue_id) else {
+            return Ok(None);
+        };
+        self.store
+            .store_time(queue, offset)
+            .await
+            .map_err(unreadable)
+    }
+
+    async fn read(self: &Rc<Self>, plan: ReadPlan) -> Result<Reply, Refusal> {
+        match plan {
+            ReadPlan::Message { physical_offset } => self.message(physical_offset).await,
+            ReadPlan::ByKey(plan) => {
+                let found = self.store.find_by_key(&plan.query()).await;
+                let found = found.map_err(unreadable)?;
+                let reply = query::answer(&found)?;
+                Ok(Reply {
+                    body: found.records,
+                    ..reply
+                })
+            }
+            ReadPlan::OffsetByTime {
+                topic,
+                queue_id,
+                timestamp_ms,
+                boundary,
+            } => {
+                let offset = match self.store.find_queue(&topic, queue_id) {
+                    Some(queue) => self
+                        .store
+                        .offset_by_time(queue, timestamp_ms, boundary)
+                        .await
+                        .map_err(unreadable)?,
+                    None => 0,
+                };
+                Ok(Reply::ok().with("offset", offset))
+            }
+            ReadPlan::EarliestTime { topic, queue_id } => {
+                let timestamp_ms = match self.store.find_queue(&topic, queue_id) {
+                    Some(queue) => self
+                        .store
+                        .earliest_store_time(queue)
+                        .await
+                        .map_err(unreadable)?,
+                    None => None,
+                };
+                Ok(Reply::ok().with("timestamp", timestamp_ms.unwrap_or(-1)))
+            }
+            ReadPlan::QueueEntries(plan) => self.queue_entries(&plan).await,
+        }
+    }
+
+    async fn message(&self, physical_offset: u64) -> Result<Reply, Refusal> {
+        let record = self.store.record_at(physical_offset).await;
+        let Some(body) = record.map_err(unreadable)? else {
+            let remark = match self.store.unreadable_at(physical_offset) {
+                Some(lost) => format!(
+                    "the message at {physical_offset} cannot be read any more: {}",
+                    lost.reason
+                ),
+                None => format!("can not find message by the offset, {physical_offset}"),
+            };
+            return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+        };
+        Ok(Reply {
+            body,
+            ..Reply::ok()
+        })
+    }
+
+    async fn rewind(
+        self: &Rc<Self>,
+        rewind: &Rewind,
+        language: Language,
+    ) -> Result<Reply, Refusal> {
         let mut offsets = Vec::with_capacity(rewind.queues.len());
         for queue_id in &rewind.queues {
             let offset = match (
@@ -98,8 +175,8 @@ impl<I: Io> Shard<I> {
         let reply = self
             .broker
             .borrow_mut()
-            .rewind(&rewind, &offsets, header.language)?;
-        // Nobody has to wait for a message to hear of it.
+            .rewind(rewind, &offsets, language)?;
+        // Parked pulls are answered with it at once.
         for (queue_id, _) in offsets {
             if let Some(queue) = self.store.find_queue(&rewind.topic, queue_id) {
                 self.wake_pulls(queue);
@@ -108,20 +185,19 @@ impl<I: Io> Shard<I> {
         Ok(reply)
     }
 
-    async fn queue_entries(self: &Rc<Self>, ext: &Ext<'_>) -> Result<Reply, Refusal> {
-        let asked = QueryConsumeQueue::decode(ext)?;
+    async fn queue_entries(self: &Rc<Self>, asked: &EntriesPlan) -> Result<Reply, Refusal> {
         let queue = u32::try_from(asked.queue_id)
             .ok()
-            .and_then(|queue_id| self.store.find_queue(asked.topic, queue_id));
+            .and_then(|queue_id| self.store.find_queue(&asked.topic, queue_id));
         let Some(queue) = queue else {
             let remark = format!("{}@{} is not exist!", asked.queue_id, asked.topic);
             return Err(Refusal::new(response::SYSTEM_ERROR, remark));
         };
         let bounds = self.store.bounds(queue);
-        let count = usize::try_from(asked.count).unwrap_or(0).min(MAX_ENTRIES);
+        let count = asked.count;
         let first = u64::try_from(asked.index).unwrap_or(u64::MAX);
         if !(bounds.min..bounds.max).contains(&first) || count == 0 {
-            return Ok(self.broker.borrow().queue_entries(&asked, bounds, None));
+            return Ok(self.broker.borrow().queue_entries(asked, bounds, None));
         }
         let limits = ScanLimits {
             max_messages: count,
@@ -148,83 +224,7 @@ impl<I: Io> Shard<I> {
         Ok(self
             .broker
             .borrow()
-            .queue_entries(&asked, bounds, Some(entries)))
-    }
-
-    /// Answers what the rules answer at once, but with the store times that have to be read from disk: asks them, reads what
-    /// they missed, and asks them again.
-    async fn answer_with_times(
-        self: &Rc<Self>,
-        header: &Header<'_>,
-        body: &[u8],
-        peer: &Peer,
-    ) -> Result<Reply, Refusal> {
-        let mut known = Times::new();
-        loop {
-            let view = ViewWithTimes {
-                view: View { shard: self },
-                known: &known,
-                missed: RefCell::default(),
-            };
-            let now_ms = self.now_ms();
-            let reply = self
-                .broker
-                .borrow_mut()
-                .answer(header, body, peer, now_ms, &view);
-            let missed = view.missed.into_inner();
-            if missed.is_empty() || known.len() >= MAX_COLD_TIMES {
-                return Ok(reply);
-            }
-            for (topic, queue_id, offset) in missed.into_iter().take(MAX_COLD_TIMES) {
-                let time_ms = match self.store.find_queue(&topic, queue_id) {
-                    Some(queue) => self
-                        .store
-                        .store_time(queue, offset)
-                        .await
-                        .map_err(unreadable)?,
-                    None => None,
-                };
-                known.insert((topic, queue_id, offset), time_ms);
-            }
-        }
-    }
-}
-
-/// Store times by topic, queue and offset.
-type Times = BTreeMap<(String, u32, u64), Option<i64>>;
-
-/// A view that also knows the times in `known`, and notes which further ones it was asked for.
-struct ViewWithTimes<'a, I: Io> {
-    view: View<'a, I>,
-    known: &'a Times,
-    missed: RefCell<Vec<(String, u32, u64)>>,
-}
-
-impl<I: Io> StoreView for ViewWithTimes<'_, I> {
-    fn bounds(&self, topic: &str, queue_id: u32) -> QueueBounds {
-        self.view.bounds(topic, queue_id)
-    }
-
-    fn store_time_ms(&self, topic: &str, queue_id: u32, offset: u64) -> Option<i64> {
-        if let Some(time_ms) = self.view.store_time_ms(topic, queue_id, offset) {
-            return Some(time_ms);
-        }
-        let key = (topic.to_owned(), queue_id, offset);
-        match self.known.get(&key) {
-            Some(time_ms) => *time_ms,
-            None => {
-                self.missed.borrow_mut().push(key);
-                None
-            }
-        }
-    }
-
-    fn figures(&self) -> Figures {
-        self.view.figures()
-    }
-
-    fn timers(&self) -> Option<TimerFigures> {
-        self.view.timers()
+            .queue_entries(asked, bounds, Some(entries)))
     }
 }
 

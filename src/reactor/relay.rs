@@ -1,4 +1,4 @@
-//! What an administrator wants to know of a client: the client is asked, and its answer handed on.
+//! Questions of administrators to a client: it is asked, and its answer is forwarded.
 
 use std::rc::Rc;
 
@@ -11,32 +11,32 @@ use crate::io::Io;
 use crate::wire::admin::{ConsumerTable, QueueOffsets};
 use crate::wire::codes::response;
 use crate::wire::stats::ConsumerStatusBody;
-use crate::wire::{Ext, Value, loose_json};
+use crate::wire::{Value, loose_json};
 
 /// As RocketMQ waits for a client (`Broker2Client`).
 const PATIENCE_MS: u64 = 10_000;
 const STATUS_PATIENCE_MS: u64 = 5_000;
 
 impl<I: Io> Shard<I> {
-    pub(super) async fn running_info(self: &Rc<Self>, ext: &Ext<'_>) -> Result<Reply, Refusal> {
-        let relay = self.broker.borrow().relay_running_info(ext)?;
-        self.handed_on(&relay).await
-    }
-
-    pub(super) async fn consume_directly(self: &Rc<Self>, ext: &Ext<'_>) -> Result<Reply, Refusal> {
-        let (mut relay, physical_offset) = self.broker.borrow().relay_message(ext)?;
+    pub(super) async fn consume_directly(
+        self: &Rc<Self>,
+        mut relay: Relay,
+        physical_offset: u64,
+    ) -> Result<Reply, Refusal> {
         let record = self.store.record_at(physical_offset).await;
         let Some(record) = record.map_err(unreadable)? else {
             let remark = format!("can not find message by the offset, {physical_offset}");
             return Err(Refusal::new(response::SYSTEM_ERROR, remark));
         };
         relay.request.body = record;
-        self.handed_on(&relay).await
+        self.forward(&relay).await
     }
 
-    /// Who does not answer is left out, as in RocketMQ.
-    pub(super) async fn consumer_status(self: &Rc<Self>, ext: &Ext<'_>) -> Result<Reply, Refusal> {
-        let relays = self.broker.borrow().relay_status(ext)?;
+    /// A client that does not answer is left out, as in RocketMQ.
+    pub(super) async fn consumer_status(
+        self: &Rc<Self>,
+        relays: Vec<Relay>,
+    ) -> Result<Reply, Refusal> {
         let mut table = ConsumerTable::default();
         for relay in relays {
             let answer = self
@@ -56,7 +56,7 @@ impl<I: Io> Shard<I> {
         })
     }
 
-    async fn handed_on(&self, relay: &Relay) -> Result<Reply, Refusal> {
+    pub(super) async fn forward(&self, relay: &Relay) -> Result<Reply, Refusal> {
         let name = &relay.name;
         match self.ask(relay.conn, &relay.request, PATIENCE_MS).await {
             Ok(answer) => Ok(Reply {

@@ -23,8 +23,9 @@ use super::saves::Saves;
 use super::slices::in_slices;
 use super::view::View;
 use crate::broker::reply::Reply;
+use crate::broker::requests::{self, Handler, Kind, Request};
 use crate::broker::timer::Timers;
-use crate::broker::{Broker, ClientRequest, ConfigFile, ConnId, Effect, Peer, Refusal};
+use crate::broker::{Broker, ClientRequest, ConfigFile, ConnId, Effect, Peer, Refusal, Step};
 use crate::io::{Io, Notify, Stream};
 use crate::store::{QueueIndex, Store};
 use crate::wire::codes::{request, response};
@@ -153,80 +154,93 @@ impl<I: Io> Shard<I> {
             self.calls.answered(connection.id, header, frame.body);
             return Flow::Next;
         }
-        if self.stopping.get() && appends(header.code) {
+        let Some(entry) = requests::find(header.code) else {
+            self.refuse(connection, caller, &requests::unsupported(header.code));
+            return Flow::Next;
+        };
+        if let Err(refusal) = entry.check_body(frame.body) {
+            self.refuse(connection, caller, &refusal);
+            return Flow::Next;
+        }
+        if self.stopping.get() && entry.kind.appends() {
             let remark = "the broker is shutting down";
             self.refuse_send(connection, caller, response::SERVICE_NOT_AVAILABLE, remark);
             return Flow::Next;
         }
-        match header.code {
-            request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
-                let flow = self.send(connection, caller, header, frame.body);
-                self.carry_out_effects();
-                return flow;
-            }
-            request::RECALL_MESSAGE => {
-                let flow = self.recall(connection, caller, header);
-                self.carry_out_effects();
-                return flow;
-            }
-            request::SEND_REPLY_MESSAGE | request::SEND_REPLY_MESSAGE_V2 => {
-                let flow = self.send_reply(connection, caller, header, frame.body);
-                self.carry_out_effects();
-                return flow;
-            }
-            request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => {
-                self.pull(connection, caller, header)
-            }
-            request::CONSUMER_SEND_MSG_BACK
-            | request::VIEW_MESSAGE_BY_ID
-            | request::QUERY_MESSAGE
-            | request::SEARCH_OFFSET_BY_TIMESTAMP
-            | request::GET_EARLIEST_MSG_STORETIME => self.look_up(connection, caller, header),
-            request::END_TRANSACTION | request::RESUME_CHECK_HALF_MESSAGE => {
-                self.transaction_request(connection, caller, header)
-            }
-            request::POP_MESSAGE
-            | request::PEEK_MESSAGE
-            | request::NOTIFICATION
-            | request::POLLING_INFO
-            | request::QUERY_ASSIGNMENT => self.ask_pop(connection, caller, header, frame.body),
-            request::ACK_MESSAGE
-            | request::BATCH_ACK_MESSAGE
-            | request::CHANGE_MESSAGE_INVISIBLETIME => {
-                self.acknowledge_pop(connection, caller, header, frame.body);
-            }
-            request::INVOKE_BROKER_TO_RESET_OFFSET
-            | request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
-            | request::GET_CONSUMER_RUNNING_INFO
-            | request::CONSUME_MESSAGE_DIRECTLY
-            | request::QUERY_CONSUME_QUEUE
-            | request::GET_TOPIC_STATS_INFO
-            | request::GET_CONSUME_STATS
-            | request::GET_BROKER_CONSUME_STATS
-            | request::QUERY_CONSUME_TIME_SPAN => {
-                self.administer(connection, caller, frame, header);
-            }
-            _ => {
-                let peer = self.peer(connection, header);
-                let view = View { shard: self };
-                let reply = self.broker.borrow_mut().answer(
-                    header,
-                    frame.body,
-                    &peer,
-                    self.now_ms(),
-                    &view,
-                );
-                let files = self.carry_out_effects();
-                if files.is_empty() {
-                    answer(connection, caller, &reply);
-                } else {
-                    self.answer_once_saved(connection.clone(), caller, reply, files);
-                }
+        let body = frame.body;
+        let flow = match entry.kind {
+            Kind::Send => self.send(connection, caller, header, body),
+            Kind::SendReply => self.send_reply(connection, caller, header, body),
+            Kind::Recall => self.recall(connection, caller, header),
+            Kind::Handle(handler) => {
+                self.handle(connection, caller, header, body, handler);
                 return Flow::Next;
             }
-        }
+            kind => {
+                self.serve_messages(connection, caller, header, body, kind);
+                Flow::Next
+            }
+        };
         self.carry_out_effects();
-        Flow::Next
+        flow
+    }
+
+    /// Requests that read messages, or end what was done with them.
+    fn serve_messages(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        header: &Header<'_>,
+        body: &[u8],
+        kind: Kind,
+    ) {
+        match kind {
+            Kind::Pull { .. } => self.pull(connection, caller, header),
+            Kind::SendBack => self.send_back_request(connection, caller, header),
+            Kind::EndTransaction | Kind::ResumeTransaction => {
+                self.transaction_request(connection, caller, header);
+            }
+            Kind::Pop | Kind::Peek | Kind::Notification | Kind::PollingInfo | Kind::Assignment => {
+                self.ask_pop(connection, caller, header, body)
+            }
+            Kind::Ack | Kind::BatchAck | Kind::ChangeInvisibleTime => {
+                self.acknowledge_pop(connection, caller, header, body);
+            }
+            Kind::Send | Kind::SendReply | Kind::Recall | Kind::Handle(_) => {
+                unreachable!("dispatched")
+            }
+        }
+    }
+
+    fn handle(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        header: &Header<'_>,
+        body: &[u8],
+        handler: Handler,
+    ) {
+        let view = View { shard: self };
+        let request = Request {
+            ext: &header.ext,
+            body,
+            peer: self.peer(connection, header),
+            language: header.language,
+            now_ms: self.now_ms(),
+            store: &view,
+        };
+        let step = handler(&mut self.broker.borrow_mut(), &request);
+        let files = self.carry_out_effects();
+        let reply = match step {
+            Ok(Step::Reply(reply)) => reply,
+            Ok(step) => return self.carry_out(connection, caller, step),
+            Err(refusal) => refusal.into(),
+        };
+        if files.is_empty() {
+            answer(connection, caller, &reply);
+        } else {
+            self.answer_once_saved(connection.clone(), caller, reply, files);
+        }
     }
 
     /// A topic or group that was made has to be there after a power cut, too, and one that was deleted has to be gone.
@@ -358,26 +372,6 @@ impl<I: Io> Shard<I> {
             connection.write(|out| frame::write(out, &head, &fields.ext(), &[]));
         }
     }
-}
-
-/// Requests that write to the log. None is taken while the shard stops.
-fn appends(code: i32) -> bool {
-    matches!(
-        code,
-        request::SEND_MESSAGE
-            | request::SEND_MESSAGE_V2
-            | request::SEND_BATCH_MESSAGE
-            | request::SEND_REPLY_MESSAGE
-            | request::SEND_REPLY_MESSAGE_V2
-            | request::RECALL_MESSAGE
-            | request::CONSUMER_SEND_MSG_BACK
-            | request::END_TRANSACTION
-            | request::RESUME_CHECK_HALF_MESSAGE
-            | request::POP_MESSAGE
-            | request::ACK_MESSAGE
-            | request::BATCH_ACK_MESSAGE
-            | request::CHANGE_MESSAGE_INVISIBLETIME
-    )
 }
 
 pub(super) fn answer<S: Stream>(connection: &Connection<S>, caller: Caller, reply: &Reply) {

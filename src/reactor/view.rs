@@ -1,9 +1,12 @@
 //! What the rules may ask of the store when they answer at once.
 
-use crate::broker::reply::{Figures, StoreView};
+use hdrhistogram::Histogram;
+
+use crate::broker::limits::RECENT_BYTES;
+use crate::broker::reply::{Figures, PUT_TIMES, StoreView};
 use crate::broker::timer::{TIMER, TimerFigures};
 use crate::io::Io;
-use crate::store::QueueBounds;
+use crate::store::{QueueBounds, ScanLimits};
 
 use super::shard::Shard;
 
@@ -25,6 +28,26 @@ impl<I: Io> StoreView for View<'_, I> {
         store
             .find_queue(topic, queue_id)
             .and_then(|queue| store.store_time_hot(queue, offset))
+    }
+
+    fn is_recent(&self, topic: &str, queue_id: u32, offset: u64) -> bool {
+        let store = &self.shard.store;
+        let figures = store.figures();
+        if figures.log_max - figures.log_min <= RECENT_BYTES {
+            return true;
+        }
+        let Some(queue) = store.find_queue(topic, queue_id) else {
+            return false;
+        };
+        let limits = ScanLimits {
+            max_messages: 1,
+            max_bytes: usize::MAX,
+            max_entries: 1,
+        };
+        let mut positions = Vec::new();
+        store.scan(queue, offset, &limits, |_| true, &mut positions);
+        let first = positions.first();
+        first.is_some_and(|first| figures.log_max - first.physical_offset <= RECENT_BYTES)
     }
 
     fn figures(&self) -> Figures {
@@ -52,6 +75,7 @@ impl<I: Io> StoreView for View<'_, I> {
             disk_total_bytes: space.total_bytes,
             disk_free_bytes: space.available_bytes,
             put_latency_p99_ms: self.shard.put_latency_ms(0.99),
+            put_times: put_times(&self.shard.put_times_us.borrow()),
             put_latency_p999_ms: self.shard.put_latency_ms(0.999),
             waiting_sends: self.shard.acks.borrow().len() as u64,
             parked_pulls: self.shard.pulls.parked() as u64,
@@ -68,4 +92,18 @@ impl<I: Io> StoreView for View<'_, I> {
         let timers = timers.as_ref()?.borrow();
         Some(timers.figures(end, self.shard.now_ms()))
     }
+}
+
+/// How many sends took how long. A time of less than a millisecond is 0, as RocketMQ counts.
+fn put_times(times_us: &Histogram<u32>) -> [u64; PUT_TIMES.len()] {
+    let mut from_us = 0;
+    PUT_TIMES.map(|(longest_ms, _)| {
+        let longest_us = longest_ms
+            .saturating_add(1)
+            .saturating_mul(1000)
+            .saturating_sub(1);
+        let count = times_us.count_between(from_us, longest_us);
+        from_us = longest_us.saturating_add(1);
+        count
+    })
 }

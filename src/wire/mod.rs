@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod assignment;
+pub mod auth;
 pub mod codes;
 pub mod consumer;
 pub mod data_version;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::delay::Delays;
-use super::offsets::{Offsets, QueueOffsetMap};
+use super::offsets::QueueOffsetMap;
 use super::pop::OrderTable;
 use super::{Broker, ConfigFile};
 use crate::wire::DataVersion;
@@ -106,34 +106,6 @@ impl Broker {
         }
         Ok(())
     }
-
-    pub(super) fn groups_file(&self) -> SubscriptionGroupTable {
-        let forbidden = self.groups.forbidden_after(None);
-        let forbidden = forbidden.map(|(group, topics)| (group.to_owned(), topics.clone()));
-        let groups = self.groups.after(None);
-        SubscriptionGroupTable {
-            data_version: self.groups.version(),
-            forbidden_table: forbidden.collect(),
-            subscription_group_table: groups
-                .map(|config| (config.group_name.clone(), config.clone()))
-                .collect(),
-        }
-    }
-}
-
-impl OffsetsFile {
-    pub(super) fn of(offsets: &Offsets) -> Self {
-        let groups = offsets.groups_after(None).map(|(group, topics)| {
-            let topics = topics.iter().cloned().collect();
-            (group.to_owned(), topics)
-        });
-        Self {
-            data_version: offsets.version(),
-            group_topic_map: groups.collect(),
-            offset_table: table(offsets.after(None)),
-            pull_offset_table: table(offsets.pulled_after(None)),
-        }
-    }
 }
 
 impl DelaysFile {
@@ -143,16 +115,6 @@ impl DelaysFile {
             offset_table: delays.offsets().clone(),
         }
     }
-}
-
-fn table<'a>(
-    offsets: impl Iterator<Item = super::offsets::Entry<'a>>,
-) -> BTreeMap<String, QueueOffsetMap> {
-    let keyed = offsets.map(|(topic, group, queues)| {
-        let key = format!("{topic}{TOPIC_GROUP_SEPARATOR}{group}");
-        (key, queues.clone())
-    });
-    keyed.collect()
 }
 
 /// Whether a file of RocketMQ's has something in this table of it; also if it cannot be read.

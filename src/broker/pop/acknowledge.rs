@@ -13,6 +13,9 @@ use crate::wire::pop::{
     CheckPointBody, Receipt,
 };
 
+/// Messages of one pop that one batch may acknowledge: an orderly pop has up to 64, any other one up to 32.
+const MAX_ACKED: usize = 64;
+
 /// What is to happen before an acknowledgement is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
@@ -143,10 +146,12 @@ impl Broker {
             topic: &topic,
             queue_id,
         };
+        // A pop has so many messages at most; the set is as large as the client likes.
         let bounds = store.bounds(&topic, queue_id);
         let offsets = ack.bits.iter().map(|bit| start_offset.saturating_add(bit));
-        let offsets = offsets.filter(|offset| (bounds.min..=bounds.max).contains(offset));
-        let offsets: Vec<u64> = offsets.collect();
+        let offsets = offsets.skip_while(|offset| *offset < bounds.min);
+        let offsets = offsets.take_while(|offset| *offset <= bounds.max);
+        let offsets: Vec<u64> = offsets.take(MAX_ACKED).collect();
         if ack.revive_queue == crate::wire::pop::ORDERLY_REVIVE_QUEUE {
             for offset in offsets {
                 self.ack_in_order(queue, offset, pop_time_ms, now_ms, done);

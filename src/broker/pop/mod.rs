@@ -15,6 +15,7 @@
 mod acknowledge;
 mod assignment;
 mod in_flight;
+mod infos;
 mod orders;
 mod revive;
 mod take;
@@ -24,9 +25,10 @@ mod tests;
 pub use acknowledge::{Acknowledged, Changed, End, FreedQueue, Moved};
 pub use assignment::{DEFAULT_MODE, RequestModes};
 pub use in_flight::{Expired, GroupQueue, InFlight, Place, PopKey};
+pub use infos::Infos;
 pub use orders::{OrderTable, Orders, Times};
 pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
-pub use take::{Infos, Look, PopPlan, Source, check_point};
+pub use take::{At, Look, PopPlan, Source, check_point};
 
 use super::send::{OwnMessage, SendPlan};
 use super::timer;

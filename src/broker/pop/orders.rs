@@ -18,10 +18,12 @@ const FORGOTTEN_AFTER_MS: u64 = 24 * 3600 * 1000;
 #[derive(Debug, Default)]
 pub struct Orders {
     table: OrderTable,
-    /// When queues are free again, with topic, group and queue.
-    free_at: BTreeSet<(u64, String, String, u32)>,
-    /// Since when a queue is read from another offset: what was handed out before does not move it.
+    /// When queues are free again: each blocked queue once, as the table's key and the queue.
+    free_at: BTreeSet<(u64, String, u32)>,
+    /// When queues were sent somewhere else. What was handed out before is void: an acknowledgement of it must not move the group.
     cleared_ms: BTreeMap<(String, u32), u64>,
+    /// [`Self::expire`] goes on behind this key.
+    expired_to: Option<String>,
     is_dirty: bool,
 }
 
@@ -49,6 +51,9 @@ pub struct HandedOut {
     acked: u64,
     #[serde(rename = "a", skip_serializing_if = "Option::is_none")]
     attempt_id: Option<String>,
+    /// Its time in [`Orders::free_at`].
+    #[serde(skip)]
+    noted_free_ms: Option<u64>,
 }
 
 /// How often messages were handed out before.
@@ -100,6 +105,7 @@ impl Orders {
         };
         if let Some(before) = self.find(group, topic, queue_id) {
             out.times = before.times_of(attempt_id, offsets);
+            out.noted_free_ms = before.noted_free_ms;
         }
         let fewest = match out.times.len() == offsets.len() {
             true => out.times.values().min().copied().unwrap_or(0),
@@ -113,12 +119,11 @@ impl Orders {
                 .collect(),
             fewest,
         };
-        let free_ms = out.free_at_ms();
-        let key = (table_key(group, topic), queue_id);
-        self.cleared_ms.remove(&key);
-        let queues = self.table.entry(key.0).or_default();
+        let key = table_key(group, topic);
+        self.cleared_ms.remove(&(key.clone(), queue_id));
+        let queues = self.table.entry(key).or_default();
         queues.insert(queue_id, out);
-        self.note_free(group, topic, queue_id, free_ms);
+        self.schedule_free(group, topic, queue_id);
         times
     }
 
@@ -134,8 +139,8 @@ impl Orders {
         let Some(out) = self.find_mut(group, topic, queue_id) else {
             let cleared_ms = self.cleared_ms.get(&(table_key(group, topic), queue_id));
             let is_void = cleared_ms.is_some_and(|cleared_ms| pop_time_ms <= *cleared_ms);
-            // Nothing else is known of it any more.
-            return (!is_void).then_some(offset + 1);
+            // Otherwise nothing is known of it any more.
+            return (!is_void).then_some(offset.saturating_add(1));
         };
         if out.pop_time_ms != pop_time_ms {
             return None;
@@ -143,7 +148,7 @@ impl Orders {
         let index = out.index_of(offset)?;
         out.acked |= 1 << index;
         let next = out.next_offset();
-        self.is_dirty = true;
+        self.schedule_free(group, topic, queue_id);
         Some(next)
     }
 
@@ -164,17 +169,21 @@ impl Orders {
             return;
         }
         out.visible_at_ms.insert(offset, visible_at_ms);
-        let free_ms = out.free_at_ms();
-        self.note_free(group, topic, queue_id, free_ms);
+        self.schedule_free(group, topic, queue_id);
     }
 
     /// The queue is read from somewhere else now.
     pub fn clear(&mut self, group: &str, topic: &str, queue_id: u32, now_ms: u64) {
-        let key = (table_key(group, topic), queue_id);
-        self.cleared_ms.insert(key, now_ms);
-        if let Some(queues) = self.table.get_mut(&table_key(group, topic)) {
-            self.is_dirty |= queues.remove(&queue_id).is_some();
+        let key = table_key(group, topic);
+        if let Some(queues) = self.table.get_mut(&key)
+            && let Some(out) = queues.remove(&queue_id)
+        {
+            self.is_dirty = true;
+            if let Some(free_ms) = out.noted_free_ms {
+                self.free_at.remove(&(free_ms, key.clone(), queue_id));
+            }
         }
+        self.cleared_ms.insert((key, queue_id), now_ms);
     }
 
     /// When somebody should look for queues that are free again.
@@ -182,13 +191,18 @@ impl Orders {
         self.free_at.first().map(|(free_ms, ..)| *free_ms)
     }
 
-    /// The next queue, as group, topic and number, whose time may be over.
+    /// The next queue, as group, topic and number, whose time is over.
     pub fn take_free(&mut self, now_ms: u64) -> Option<(String, String, u32)> {
         if self.next_free_ms()? > now_ms {
             return None;
         }
-        let (_, topic, group, queue_id) = self.free_at.pop_first()?;
-        Some((group, topic, queue_id))
+        let (_, key, queue_id) = self.free_at.pop_first()?;
+        let queues = self.table.get_mut(&key);
+        if let Some(out) = queues.and_then(|queues| queues.get_mut(&queue_id)) {
+            out.noted_free_ms = None;
+        }
+        let (topic, group) = key.split_once(SEPARATOR)?;
+        Some((group.into(), topic.into(), queue_id))
     }
 
     pub fn remove_topic(&mut self, topic: &str) {
@@ -199,15 +213,47 @@ impl Orders {
         self.retain(|_, of_group| of_group != group);
     }
 
-    /// Forgets queues that nobody has popped for a day.
-    pub fn expire(&mut self, now_ms: u64) {
-        for queues in self.table.values_mut() {
-            queues
-                .retain(|_, out| now_ms.saturating_sub(out.last_consume_ms) <= FORGOTTEN_AFTER_MS);
+    /// Forgets queues that nobody has popped for a day. At most `most` queues or so are examined in one call; the next call goes
+    /// on behind them.
+    pub fn expire(&mut self, now_ms: u64, most: usize) {
+        let is_old = |ms: u64| now_ms.saturating_sub(ms) > FORGOTTEN_AFTER_MS;
+        let from = self.expired_to.take();
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut left = most;
+        let mut old = Vec::new();
+        for (key, queues) in self.table.range::<String, _>((from, Bound::Unbounded)) {
+            left = left.saturating_sub(queues.len().max(1));
+            let queues = queues.iter();
+            let queues = queues.filter(|(_, out)| is_old(out.last_consume_ms));
+            old.extend(queues.map(|(queue_id, _)| (key.clone(), *queue_id)));
+            if left == 0 {
+                self.expired_to = Some(key.clone());
+                break;
+            }
         }
-        self.table.retain(|_, queues| !queues.is_empty());
-        self.cleared_ms
-            .retain(|_, cleared_ms| now_ms.saturating_sub(*cleared_ms) <= FORGOTTEN_AFTER_MS);
+        for (key, queue_id) in old {
+            self.remove_queue(&key, queue_id);
+        }
+        let cleared = self.cleared_ms.iter().take(most);
+        let cleared = cleared.filter(|(_, ms)| is_old(**ms));
+        let cleared: Vec<_> = cleared.map(|(key, _)| key.clone()).collect();
+        for key in cleared {
+            self.cleared_ms.remove(&key);
+        }
+    }
+
+    fn remove_queue(&mut self, key: &str, queue_id: u32) {
+        let Some(queues) = self.table.get_mut(key) else {
+            return;
+        };
+        if let Some(out) = queues.remove(&queue_id)
+            && let Some(free_ms) = out.noted_free_ms
+        {
+            self.free_at.remove(&(free_ms, key.to_owned(), queue_id));
+        }
+        if queues.is_empty() {
+            self.table.remove(key);
+        }
     }
 
     pub fn take_dirty(&mut self) -> bool {
@@ -225,31 +271,48 @@ impl Orders {
     }
 
     pub fn load(&mut self, table: OrderTable) {
-        for (key, queues) in &table {
-            let Some((topic, group)) = key.split_once(SEPARATOR) else {
-                continue;
-            };
+        self.table = table;
+        self.free_at.clear();
+        for (key, queues) in &mut self.table {
             for (queue_id, out) in queues {
-                self.note_free(group, topic, *queue_id, out.free_at_ms());
+                out.noted_free_ms = out.free_at_ms();
+                if let Some(free_ms) = out.noted_free_ms {
+                    self.free_at.insert((free_ms, key.clone(), *queue_id));
+                }
             }
         }
-        self.table = table;
+        self.is_dirty = true;
     }
 
     fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
-        let before = self.table.len();
-        self.table.retain(|key, _| {
+        let keep = |key: &str| {
             let names = key.split_once(SEPARATOR);
             names.is_some_and(|(topic, group)| keep(topic, group))
-        });
+        };
+        let before = self.table.len();
+        self.table.retain(|key, _| keep(key));
+        self.free_at.retain(|(_, key, _)| keep(key));
+        self.cleared_ms.retain(|(key, _), _| keep(key));
         self.is_dirty |= self.table.len() != before;
     }
 
-    fn note_free(&mut self, group: &str, topic: &str, queue_id: u32, free_ms: Option<u64>) {
+    /// Notes when the queue is free again, in place of what was noted of it before.
+    fn schedule_free(&mut self, group: &str, topic: &str, queue_id: u32) {
         self.is_dirty = true;
+        let key = table_key(group, topic);
+        let queues = self.table.get_mut(&key);
+        let Some(out) = queues.and_then(|queues| queues.get_mut(&queue_id)) else {
+            return;
+        };
+        let free_ms = out.free_at_ms();
+        if free_ms == out.noted_free_ms {
+            return;
+        }
+        if let Some(before_ms) = std::mem::replace(&mut out.noted_free_ms, free_ms) {
+            self.free_at.remove(&(before_ms, key.clone(), queue_id));
+        }
         if let Some(free_ms) = free_ms {
-            self.free_at
-                .insert((free_ms, topic.into(), group.into(), queue_id));
+            self.free_at.insert((free_ms, key, queue_id));
         }
     }
 
@@ -319,105 +382,4 @@ fn table_key(group: &str, topic: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_handed_out_before_a_reset_does_not_move_the_queue() {
-        let mut orders = Orders::default();
-        orders.hand_out("g", "T", 0, None, &[7, 8], 1_000, 50);
-        orders.clear("g", "T", 0, 60);
-        assert_eq!(orders.ack("g", "T", 0, 8, 50), None, "a late one");
-        orders.hand_out("g", "T", 0, None, &[0], 1_000, 61);
-        assert_eq!(orders.ack("g", "T", 0, 8, 50), None);
-        assert_eq!(orders.ack("g", "T", 0, 0, 61), Some(1));
-    }
-
-    fn hand_out(orders: &mut Orders, attempt: Option<&str>, offsets: &[u64], now_ms: u64) -> Times {
-        orders.hand_out("g", "T", 0, attempt, offsets, 100, now_ms)
-    }
-
-    fn is_blocked(orders: &Orders, attempt: Option<&str>, now_ms: u64) -> bool {
-        orders.is_blocked("g", "T", 0, attempt, now_ms)
-    }
-
-    #[test]
-    fn a_queue_is_blocked_until_all_is_acknowledged() {
-        let mut orders = Orders::default();
-        hand_out(&mut orders, None, &[5, 6, 8], 10);
-        assert!(is_blocked(&orders, None, 10) && !orders.is_blocked("h", "T", 0, None, 10));
-        assert_eq!(
-            orders.ack("g", "T", 0, 6, 10),
-            Some(5),
-            "not before the first"
-        );
-        assert_eq!(orders.ack("g", "T", 0, 5, 10), Some(8));
-        assert_eq!(orders.ack("g", "T", 0, 7, 10), None, "was not handed out");
-        assert_eq!(
-            orders.ack("g", "T", 0, 8, 11),
-            None,
-            "another pop's receipt"
-        );
-        assert!(is_blocked(&orders, None, 109));
-        assert_eq!(orders.ack("g", "T", 0, 8, 10), Some(9));
-        assert!(!is_blocked(&orders, None, 10));
-    }
-
-    #[test]
-    fn or_until_its_time_is_over_and_then_counts_the_times() {
-        let mut orders = Orders::default();
-        let times = hand_out(&mut orders, None, &[5, 6], 10);
-        assert_eq!(
-            times,
-            Times {
-                by_offset: vec![],
-                fewest: 0
-            }
-        );
-        orders.ack("g", "T", 0, 5, 10);
-        orders.change("g", "T", 0, 6, 10, 500);
-        assert!(is_blocked(&orders, None, 499) && !is_blocked(&orders, None, 500));
-        assert_eq!(orders.take_free(9), None);
-        assert_eq!(orders.take_free(500), Some(("g".into(), "T".into(), 0)));
-        let times = hand_out(&mut orders, None, &[6, 7], 500);
-        assert_eq!(
-            times,
-            Times {
-                by_offset: vec![(6, 1)],
-                fewest: 0
-            }
-        );
-        let times = hand_out(&mut orders, None, &[6, 7], 900);
-        assert_eq!(
-            times,
-            Times {
-                by_offset: vec![(6, 2), (7, 1)],
-                fewest: 1
-            }
-        );
-    }
-
-    #[test]
-    fn an_attempt_may_be_repeated() {
-        let mut orders = Orders::default();
-        hand_out(&mut orders, Some("a"), &[5], 10);
-        assert!(!is_blocked(&orders, Some("a"), 11) && is_blocked(&orders, Some("b"), 11));
-        let times = hand_out(&mut orders, Some("a"), &[5], 11);
-        assert_eq!(times.fewest, 0, "the same attempt does not count");
-        assert!(is_blocked(&orders, None, 11));
-    }
-
-    #[test]
-    fn kept_and_loaded() {
-        let mut orders = Orders::default();
-        hand_out(&mut orders, Some("a"), &[5, 6], 10);
-        assert!(orders.take_dirty() && !orders.take_dirty());
-        let text = serde_json::to_string(&orders.table).unwrap();
-        let mut again = Orders::default();
-        again.load(serde_json::from_str(&text).unwrap());
-        assert_eq!(again.table, orders.table);
-        assert!(is_blocked(&again, None, 109) && again.next_free_ms() == Some(110));
-        again.remove_topic("T");
-        assert!(!is_blocked(&again, None, 109) && again.take_dirty());
-    }
-}
+mod tests;

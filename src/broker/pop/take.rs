@@ -1,11 +1,12 @@
 //! What a pop, a peek or a notification may look at, where it begins to read, and what it leaves behind.
 
-use std::fmt::Write as _;
 use std::rc::Rc;
 
-use super::{GroupQueue, PopKey, ReviveRecord, Times, in_flight, retry_flag, retry_topic};
-use crate::broker::config::perm;
+use super::{GroupQueue, PopKey, ReviveRecord, Times, in_flight, retry_topic};
 use crate::broker::filter::{PropertyFilter, TagFilter};
+use crate::broker::perm;
+use crate::broker::reply::StoreView;
+use crate::broker::requests::starts_recently;
 use crate::broker::send::{missing_group, missing_topic};
 use crate::broker::{Broker, Refusal};
 use crate::store::QueueBounds;
@@ -43,6 +44,15 @@ pub struct Source {
     pub topic: Rc<str>,
     pub queue_id: u32,
     pub is_retry: bool,
+    /// Tells the topic from another one of the same name ([`crate::broker::topics::Topics::epoch`]).
+    pub(super) epoch: Option<u64>,
+}
+
+/// The time, and what the store holds.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    pub now_ms: u64,
+    pub store: &'a dyn StoreView,
 }
 
 /// What to do with a source.
@@ -50,16 +60,8 @@ pub struct Source {
 pub enum Look {
     /// Read from this offset on.
     From(u64),
-    /// Pass it over; so many messages are left in it.
+    /// Skip it; so many messages are left in it.
     Skip { rest: u64 },
-}
-
-/// What the reply says of where its messages were (RocketMQ: `ExtraInfoUtil`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Infos {
-    pub start_offsets: String,
-    pub message_offsets: String,
-    pub order_counts: String,
 }
 
 impl PopPlan {
@@ -77,44 +79,6 @@ impl PopPlan {
             queue_id: source.queue_id,
         }
     }
-}
-
-impl Infos {
-    /// `times` are those of an orderly pop.
-    pub fn add(
-        &mut self,
-        source: &Source,
-        start_offset: u64,
-        offsets: &[u64],
-        times: Option<&Times>,
-    ) {
-        let (flag, queue_id) = (retry_flag(&source.topic), source.queue_id);
-        // Writing to a String cannot fail.
-        let _ = write!(
-            next(&mut self.start_offsets),
-            "{flag} {queue_id} {start_offset}"
-        );
-        let _ = write!(next(&mut self.message_offsets), "{flag} {queue_id} ");
-        for (index, offset) in offsets.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let _ = write!(self.message_offsets, "{comma}{offset}");
-        }
-        let Some(times) = times else { return };
-        for (offset, count) in &times.by_offset {
-            let counts = next(&mut self.order_counts);
-            let _ = write!(counts, "{flag} qo{queue_id}%{offset} {count}");
-        }
-        let counts = next(&mut self.order_counts);
-        let _ = write!(counts, "{flag} {queue_id} {}", times.fewest);
-    }
-}
-
-/// Room for the next part of an info.
-fn next(info: &mut String) -> &mut String {
-    if !info.is_empty() {
-        info.push(';');
-    }
-    info
 }
 
 /// The check point of a pop of these messages, after which the group is at `next_offset`.
@@ -319,6 +283,7 @@ impl Broker {
                 topic: plan.topic.clone(),
                 queue_id,
                 is_retry: false,
+                epoch: self.topics.epoch(&plan.topic),
             }),
             None => self.push_sources(&mut own, &plan.topic, false, random),
         }
@@ -346,10 +311,12 @@ impl Broker {
     fn push_sources(&self, out: &mut Vec<Source>, topic: &Rc<str>, is_retry: bool, random: u32) {
         let entry = self.topics.find(topic);
         let queue_nums = entry.map_or(0, |entry| entry.config.read_queue_nums.max(0) as u32);
+        let epoch = self.topics.epoch(topic);
         out.extend((0..queue_nums).map(|at| Source {
             topic: topic.clone(),
             queue_id: (random + at) % queue_nums,
             is_retry,
+            epoch,
         }));
     }
 
@@ -360,8 +327,9 @@ impl Broker {
         source: &Source,
         bounds: QueueBounds,
         taken: usize,
-        now_ms: u64,
+        at: At<'_>,
     ) -> Look {
+        let now_ms = at.now_ms;
         let (group, topic, id) = (&*plan.group, &*source.topic, source.queue_id as i32);
         // A pop does not say where it begins, so it has not yet heard of a reset.
         if let Some(reset) = self.offsets.take_reset(group, topic, id, NO_OFFSET) {
@@ -370,7 +338,7 @@ impl Broker {
                 .clear(group, topic, source.queue_id, now_ms);
             self.offsets.commit(group, topic, id, reset, now_ms);
         }
-        let offset = self.pop_offset(plan, source, bounds);
+        let offset = self.pop_offset(plan, source, bounds, at.store);
         if self.offsets.query(group, topic, id) != Some(offset as i64) {
             self.offsets.commit(group, topic, id, offset as i64, now_ms);
         }
@@ -391,14 +359,23 @@ impl Broker {
     }
 
     /// Where the group is in the queue; where it would begin if it has never been there.
-    pub fn pop_offset(&self, plan: &PopPlan, source: &Source, bounds: QueueBounds) -> u64 {
+    pub fn pop_offset(
+        &self,
+        plan: &PopPlan,
+        source: &Source,
+        bounds: QueueBounds,
+        store: &dyn StoreView,
+    ) -> u64 {
         let known = self
             .offsets
             .query(&plan.group, &source.topic, source.queue_id as i32);
         let offset = match known.and_then(|offset| u64::try_from(offset).ok()) {
             Some(offset) => offset,
             // As where a pull begins: a young queue is read from its start.
-            None if plan.starts_with_newest && !source.is_retry && bounds.min > 0 => {
+            None if plan.starts_with_newest
+                && !source.is_retry
+                && !starts_recently(store, bounds, &source.topic, source.queue_id) =>
+            {
                 bounds.max.saturating_sub(1)
             }
             None => bounds.min,
@@ -439,18 +416,34 @@ impl Broker {
         )
     }
 
+    /// Whether the topic is still the one whose messages were read: it may have been deleted and made anew meanwhile, and the
+    /// offsets of the old one say nothing of the new one.
+    pub fn is_current(&self, source: &Source) -> bool {
+        source.epoch.is_some() && self.topics.epoch(&source.topic) == source.epoch
+    }
+
     /// None of the messages up to there was for the group.
-    pub fn passed_over(&mut self, plan: &PopPlan, source: &Source, next_offset: u64, now_ms: u64) {
+    pub fn skipped(&mut self, plan: &PopPlan, source: &Source, next_offset: u64, now_ms: u64) {
+        if !self.is_current(source) {
+            return;
+        }
         let (group, topic, id) = (&plan.group, &source.topic, source.queue_id as i32);
         self.offsets
             .commit(group, topic, id, next_offset as i64, now_ms);
     }
 
     /// Counts what a pop or a peek hands out of one queue.
-    pub fn handed_out(&mut self, plan: &PopPlan, source: &Source, messages: u64, now_ms: u64) {
+    pub fn handed_out(
+        &mut self,
+        plan: &PopPlan,
+        source: &Source,
+        messages: u64,
+        bytes: u64,
+        now_ms: u64,
+    ) {
         self.stats.found(messages);
         self.stats
-            .group_get(&plan.group, &source.topic, messages, now_ms);
+            .group_get(&plan.group, &source.topic, messages, bytes, now_ms);
     }
 }
 

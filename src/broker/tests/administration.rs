@@ -3,9 +3,11 @@
 use super::*;
 use crate::config::{Config, Flush};
 use crate::wire::codes::request;
+use crate::wire::consumer::{ConsumeMessageDirectly, ConsumerRunningInfo};
 use crate::wire::header::with_fields;
 use crate::wire::heartbeat::HeartbeatData;
 use crate::wire::loose_json;
+use crate::wire::offset::{ConsumerStatusRequest, ResetOffset};
 
 /// With a consumer `c` of group `g` online for `T`, on connection 1.
 fn with_consumer() -> Broker {
@@ -39,7 +41,9 @@ fn changed<'a>(fields: Fields<'a>, changes: Fields<'a>) -> Vec<(&'a str, &'a str
 }
 
 fn admit(broker: &Broker, fields: Fields<'_>) -> Result<Rewind, Refusal> {
-    with_fields(fields, |ext| broker.admit_rewind(ext, &FakeStore))
+    with_fields(fields, |ext| {
+        broker.admit_rewind(ResetOffset::decode(ext)?, &FakeStore)
+    })
 }
 
 #[test]
@@ -146,7 +150,10 @@ fn a_client_is_asked_what_the_request_says() {
         ("clientId", "c"),
         ("jstackEnable", "true"),
     ];
-    let relay = with_fields(&fields, |ext| broker.relay_running_info(ext)).unwrap();
+    let relay = with_fields(&fields, |ext| {
+        broker.relay_running_info(ConsumerRunningInfo::decode(ext)?, ext)
+    })
+    .unwrap();
     assert_eq!(relay.conn, ConnId(1));
     let field = |name: &str| {
         let fields = relay.request.ext.iter();
@@ -163,7 +170,10 @@ fn a_client_is_asked_what_the_request_says() {
         &[("consumerGroup", "h")],
     ] {
         let fields = changed(&fields, changes);
-        let refusal = with_fields(&fields, |ext| broker.relay_running_info(ext)).unwrap_err();
+        let refusal = with_fields(&fields, |ext| {
+            broker.relay_running_info(ConsumerRunningInfo::decode(ext)?, ext)
+        })
+        .unwrap_err();
         assert_eq!(refusal.code, 1, "{changes:?}");
     }
 }
@@ -179,7 +189,10 @@ fn a_message_to_consume_is_named_by_its_place() {
         ("topic", "T"),
         ("brokerName", "another"),
     ];
-    let (relay, place) = with_fields(&fields, |ext| broker.relay_message(ext)).unwrap();
+    let (relay, place) = with_fields(&fields, |ext| {
+        broker.relay_message(ConsumeMessageDirectly::decode(ext)?, ext)
+    })
+    .unwrap();
     assert_eq!(place, 77);
     let named: Vec<_> = relay
         .request
@@ -200,7 +213,10 @@ fn a_message_to_consume_is_named_by_its_place() {
         &[("clientId", "")],
     ] {
         let fields = changed(&fields, changes);
-        let refusal = with_fields(&fields, |ext| broker.relay_message(ext)).unwrap_err();
+        let refusal = with_fields(&fields, |ext| {
+            broker.relay_message(ConsumeMessageDirectly::decode(ext)?, ext)
+        })
+        .unwrap_err();
         assert_eq!(refusal.code, 1, "{changes:?}");
     }
 }
@@ -208,7 +224,11 @@ fn a_message_to_consume_is_named_by_its_place() {
 #[test]
 fn status_is_asked_of_all_or_of_one() {
     let broker = with_consumer();
-    let count = |fields: Fields<'_>| with_fields(fields, |ext| broker.relay_status(ext));
+    let count = |fields: Fields<'_>| {
+        with_fields(fields, |ext| {
+            broker.relay_status(ConsumerStatusRequest::decode(ext)?)
+        })
+    };
     let fields = [("topic", "T"), ("group", "g")];
     assert_eq!(count(&fields).unwrap().len(), 1);
     let of = |id| [("topic", "T"), ("group", "g"), ("clientAddr", id)];
@@ -250,7 +270,7 @@ fn what_all_groups_have_consumed() {
     let reply = ask(&mut broker, request::GET_BROKER_CONSUME_STATS, &fields, "");
     let text = body(&reply);
     assert!(text.contains(r#""brokerAddr":"127.0.0.1:10911""#), "{text}");
-    assert!(text.contains(r#"{"g":[{"consumeTps":0.0,"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:{"brokerOffset":10,"consumerOffset":4,"lastTimestamp":103,"pullOffset":4}"#), "{text}");
+    assert!(text.contains(r#"{"g":[{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:{"brokerOffset":10,"consumerOffset":4,"lastTimestamp":103,"pullOffset":4}"#), "{text}");
     assert!(text.contains(r#""totalDiff":16"#), "{text}");
     let ordered = [("isOrder", "true")];
     let reply = ask(&mut broker, request::GET_BROKER_CONSUME_STATS, &ordered, "");

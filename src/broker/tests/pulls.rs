@@ -1,6 +1,5 @@
 use super::*;
 use crate::broker::PropertyFilter;
-use crate::broker::sql92::Selector;
 use crate::message::{Properties, RecordFields, tags_code};
 use crate::store::QueueBounds;
 use crate::wire::heartbeat::MessageModel;
@@ -9,7 +8,7 @@ use crate::wire::pull::pull_sys_flag::{COMMIT_OFFSET, SUBSCRIPTION, SUSPEND};
 use proptest::prelude::*;
 use std::rc::Rc;
 
-fn request() -> PullRequest<'static> {
+pub(super) fn request() -> PullRequest<'static> {
     PullRequest {
         consumer_group: "g",
         topic: "T",
@@ -126,7 +125,7 @@ fn a_reply_has_all_its_fields() {
         (header.topic_sys_flag, header.group_sys_flag),
         (Some(0), Some(0))
     );
-    broker.pull_answered(&plan, &reply, 2, 0);
+    broker.pull_answered(&plan, &reply, 2, 20, 0);
     assert_eq!(broker.offsets.query_pulled("g", "T", 1), Some(7));
     assert_eq!(broker.stats.counts.transferred, 2);
 }
@@ -314,7 +313,7 @@ fn filters_of_the_heartbeat() {
 }
 
 /// A message of topic `T` as the log has it.
-fn record(properties: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn record(properties: &[(&str, &str)]) -> Vec<u8> {
     let mut text = String::new();
     for (name, value) in properties {
         crate::message::properties::push(&mut text, name, value);
@@ -340,7 +339,7 @@ fn record(properties: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-fn broker_for_sql() -> Broker {
+pub(super) fn broker_for_sql() -> Broker {
     broker_with(BrokerConfig {
         property_filter: true,
         ..BrokerConfig::default()
@@ -425,89 +424,6 @@ fn a_dear_expression_sees_fewer_messages_a_pull() {
     assert!((100..200).contains(&some), "{some}");
 }
 
-#[test]
-fn expressions_of_the_heartbeat() {
-    let mut broker = broker_for_sql();
-    let pull = PullRequest {
-        sys_flag: 0,
-        subscription: None,
-        sub_version: 1,
-        ..request()
-    };
-    let mut data = consumer("g", "T", "a > 1");
-    let mut beat =
-        |broker: &mut Broker, expression: &str, version| -> Result<Rc<Selector>, Refusal> {
-            let subscription = &mut data.subscription_data_set[0];
-            subscription.expression_type = "SQL92".into();
-            subscription.sub_string = expression.into();
-            subscription.sub_version = version;
-            broker
-                .clients
-                .register_consumer(&data, true, "c", &peer(1), 0);
-            match broker.admit_pull(&pull, false, 0)?.properties {
-                Some(PropertyFilter::Selector(selector)) => Ok(selector),
-                other => panic!("{other:?}"),
-            }
-        };
-    let first = beat(&mut broker, "a > 1", 1).unwrap();
-    let renewed = beat(&mut broker, "a > 1", 2).unwrap();
-    assert!(Rc::ptr_eq(&first, &renewed), "not parsed again");
-    let other = beat(&mut broker, "a > 2", 3).unwrap();
-    assert!(other.matches(b"a\x013\x02") && !other.matches(b"a\x012\x02"));
-    let refusal = beat(&mut broker, "a >", 4).unwrap_err();
-    assert_eq!(
-        (refusal.code, &*refusal.remark),
-        (
-            27,
-            "The broker's consumer filter data is not exist!Your expression may be wrong!"
-        )
-    );
-    assert_eq!(
-        beat(&mut broker, "a > 1", 3).unwrap_err().code,
-        27,
-        "an older one"
-    );
-    beat(&mut broker, "a > 1", 5).unwrap();
-    broker.config.property_filter = false;
-    assert_eq!(beat(&mut broker, "a > 1", 5).unwrap_err().code, 1);
-}
-
-#[test]
-fn a_retry_topic_is_filtered_as_the_topics_before_it() {
-    let mut broker = broker_for_sql();
-    broker.topics.put(topic("%RETRY%g", 1), 0);
-    let mut data = consumer("g", "T", "a > 1");
-    data.subscription_data_set[0].expression_type = "SQL92".into();
-    let mut retry = data.subscription_data_set[0].clone();
-    retry.topic = "%RETRY%g".into();
-    retry.sub_string = "a > 100".into();
-    data.subscription_data_set.push(retry);
-    broker
-        .clients
-        .register_consumer(&data, true, "c", &peer(1), 0);
-    let pull = PullRequest {
-        topic: "%RETRY%g",
-        queue_id: 0,
-        sys_flag: 0,
-        subscription: None,
-        ..request()
-    };
-    let passes = |broker: &mut Broker, properties: &[(&str, &str)]| {
-        let filter = broker.admit_pull(&pull, false, 0).unwrap().properties;
-        filter.unwrap().matches(&record(properties))
-    };
-    assert!(!passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "2")]));
-    assert!(passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "101")]));
-    broker.config.filter_support_retry = true;
-    assert!(passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "2")]));
-    assert!(!passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "1")]));
-    assert!(
-        passes(&mut broker, &[("RETRY_TOPIC", "U"), ("a", "1")]),
-        "not filtered there"
-    );
-    assert!(passes(&mut broker, &[("a", "1")]));
-}
-
 proptest! {
     #[test]
     fn any_pull_is_decided(
@@ -536,89 +452,4 @@ proptest! {
             }
         }
     }
-}
-
-/// A pull with the subscription of its group's heartbeats, held for a message.
-fn parked_pull(broker: &mut Broker) -> PullPlan<'static> {
-    broker
-        .clients
-        .register_consumer(&consumer("g", "T", "A"), true, "c", &peer(1), 0);
-    let request = PullRequest {
-        sys_flag: SUSPEND,
-        sub_version: 1,
-        ..request()
-    };
-    broker.admit_pull(&request, false, 0).unwrap().into_owned()
-}
-
-#[test]
-fn a_parked_pull_is_judged_by_what_is_allowed_now() {
-    type Forbid = fn(&mut Broker);
-    let cases: [(Forbid, i32); 6] = [
-        (
-            |broker| broker.config.broker_permission = crate::wire::topic::perm::WRITE,
-            16,
-        ),
-        (
-            |broker| {
-                let mut group = broker.groups.find("g").unwrap().clone();
-                group.consume_enable = false;
-                broker.groups.put(group, 0);
-            },
-            16,
-        ),
-        (
-            |broker| {
-                let mut config = topic("T", 4);
-                config.perm = crate::wire::topic::perm::WRITE;
-                broker.topics.put(config, 0);
-            },
-            16,
-        ),
-        (
-            |broker| {
-                broker.topics.put(topic("T", 1), 0);
-            },
-            29,
-        ),
-        (
-            |broker| {
-                broker.topics.remove("T", 0);
-            },
-            17,
-        ),
-        (
-            |broker| {
-                broker.clients.unregister_consumer("g", ConnId(1));
-            },
-            24,
-        ),
-    ];
-    for (case, (forbid, code)) in cases.into_iter().enumerate() {
-        let mut broker = broker();
-        let mut plan = parked_pull(&mut broker);
-        assert_eq!(broker.reconsider(&mut plan), Ok(false), "case {case}");
-        forbid(&mut broker);
-        let refusal = broker.reconsider(&mut plan).unwrap_err();
-        assert_eq!(refusal.code, code, "case {case}: {}", refusal.remark);
-    }
-}
-
-#[test]
-fn a_new_subscription_begins_where_the_pull_did() {
-    let mut broker = broker();
-    let mut plan = parked_pull(&mut broker);
-    // The old one has skipped these.
-    plan.offset = 9;
-    let mut newer = consumer("g", "T", "B");
-    newer.subscription_data_set[0].sub_version = 2;
-    broker
-        .clients
-        .register_consumer(&newer, true, "c", &peer(1), 0);
-    assert_eq!(broker.reconsider(&mut plan), Ok(true));
-    assert_eq!(plan.offset, 5);
-    assert!(plan.filter.matches(tags_code("B")) && !plan.filter.matches(tags_code("A")));
-    plan.offset = 9;
-    assert_eq!(broker.reconsider(&mut plan), Ok(false));
-    assert_eq!(plan.offset, 9, "the same subscription goes on");
 }

@@ -6,7 +6,7 @@ use super::super::connection::{Caller, Connection};
 use super::super::remoting_client::{AskError, RemotingClient};
 use super::super::shard::Shard;
 use crate::broker::Refusal;
-use crate::broker::config::perm;
+use crate::broker::perm;
 use crate::io::{First, Io, first};
 use crate::wire::assignment::QueryAssignment;
 use crate::wire::codes::request;

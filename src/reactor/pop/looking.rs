@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::super::connection::{Caller, Connection};
 use super::super::shard::Shard;
+use super::super::view::View;
 use super::polls::{Ask, LineKey};
 use super::{Batch, FOUND, NOTHING, Waiting, reply_pop};
 use crate::broker::pop::PopPlan;
@@ -58,7 +59,8 @@ impl<I: Io> Shard<I> {
         for source in &sources {
             let queue = self.store.queue(&source.topic, source.queue_id);
             let bounds = self.store.bounds(queue);
-            let offset = self.broker.borrow().pop_offset(plan, source, bounds);
+            let view = View { shard: self };
+            let offset = self.broker.borrow().pop_offset(plan, source, bounds, &view);
             batch.rest += bounds.max - offset;
             let left = plan.max_messages - batch.messages;
             if left == 0 || offset == bounds.max || self.is_full(&batch) {
@@ -69,7 +71,8 @@ impl<I: Io> Shard<I> {
             batch.body.extend_from_slice(&taken.records);
             let messages = taken.offsets.len() as u64;
             let mut broker = self.broker.borrow_mut();
-            broker.handed_out(plan, source, messages, self.now_ms());
+            let bytes = taken.records.len() as u64;
+            broker.handed_out(plan, source, messages, bytes, self.now_ms());
         }
         Ok(batch)
     }
@@ -95,12 +98,13 @@ impl<I: Io> Shard<I> {
         let mut broker = self.broker.borrow_mut();
         let sources = broker.pop_sources(plan);
         let broker: &Broker = &broker;
+        let view = View { shard: self };
         let has_message = sources.iter().any(|source| {
             let queue = self.store.queue(&source.topic, source.queue_id);
             let bounds = self.store.bounds(queue);
             batch.seen.push((queue, bounds.max));
             let is_blocked = plan.is_orderly && broker.is_pop_blocked(plan, source, now_ms);
-            !is_blocked && broker.pop_offset(plan, source, bounds) < bounds.max
+            !is_blocked && broker.pop_offset(plan, source, bounds, &view) < bounds.max
         });
         (has_message, batch)
     }

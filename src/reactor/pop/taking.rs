@@ -5,9 +5,11 @@ use std::rc::Rc;
 use tracing::error;
 
 use super::super::shard::Shard;
+use super::super::view::View;
 use super::{Batch, PopError, Waiting};
-use crate::broker::PropertyFilter;
-use crate::broker::pop::{Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
+use crate::broker::pop::{At, Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
+use crate::broker::send::missing_topic;
+use crate::broker::{PropertyFilter, Refusal};
 use crate::io::Io;
 use crate::message::{Check, MAX_PROPERTIES_BYTES, Properties, Record, RecordFields, properties};
 use crate::store::{Position, QueueIndex, ReadError, Readable, Scan, ScanLimits};
@@ -57,7 +59,8 @@ impl<I: Io> Shard<I> {
         let now_ms = self.now_ms();
         let look = {
             let mut broker = self.broker.borrow_mut();
-            broker.before_pop(plan, source, bounds, batch.messages, now_ms)
+            let store = &View { shard: self };
+            broker.before_pop(plan, source, bounds, batch.messages, At { now_ms, store })
         };
         let offset = match look {
             Look::From(offset) => offset,
@@ -84,11 +87,12 @@ impl<I: Io> Shard<I> {
         if taken.offsets.is_empty() {
             batch.goes_on |= offset < taken.next_offset && taken.next_offset < bounds.max;
             let mut broker = self.broker.borrow_mut();
-            broker.passed_over(plan, source, taken.next_offset, now_ms);
+            broker.skipped(plan, source, taken.next_offset, now_ms);
             return Ok(());
         }
         let times = match plan.is_orderly {
             true => {
+                self.check_current(source)?;
                 let mut broker = self.broker.borrow_mut();
                 Some(broker.popped_in_order(plan, source, &taken.offsets, key.pop_time_ms))
             }
@@ -104,8 +108,17 @@ impl<I: Io> Shard<I> {
         self.show(plan, source, key, &taken, &mut batch.body);
         let messages = taken.offsets.len() as u64;
         let mut broker = self.broker.borrow_mut();
-        broker.handed_out(plan, source, messages, now_ms);
+        let bytes = taken.records.len() as u64;
+        broker.handed_out(plan, source, messages, bytes, now_ms);
         Ok(())
+    }
+
+    /// The messages that were read may be of a topic that was deleted meanwhile.
+    fn check_current(&self, source: &Source) -> Result<(), Refusal> {
+        match self.broker.borrow().is_current(source) {
+            true => Ok(()),
+            false => Err(missing_topic(&source.topic)),
+        }
     }
 
     /// One that no other pop has. The time of the pop stands in the reply once for all its queues, so that it can be moved
@@ -153,6 +166,7 @@ impl<I: Io> Shard<I> {
         let body = check_point(plan, source, key, &taken.offsets, taken.next_offset, name);
         let record = ReviveRecord::of_pop(&body);
         let _turn = self.turn(record.log_bytes()).await?;
+        self.check_current(source)?;
         self.append_check_point(&record, &body)?;
         Ok(())
     }

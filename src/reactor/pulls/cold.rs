@@ -90,9 +90,13 @@ impl<I: Io> Shard<I> {
             unreachable!("a pull that may not be held is answered");
         };
         if answer.is_found() {
-            self.broker
-                .borrow_mut()
-                .pull_answered(&plan, &answer, messages as u32, self.now_ms());
+            self.broker.borrow_mut().pull_answered(
+                &plan,
+                &answer,
+                messages as u32,
+                body.len() as u64,
+                self.now_ms(),
+            );
             connection.answer(
                 caller,
                 answer.code,

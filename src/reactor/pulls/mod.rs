@@ -380,10 +380,12 @@ impl<I: Io> Shard<I> {
             }
             frame::finish(out, open);
         });
+        let sizes = positions.iter().map(|position| u64::from(position.size));
         self.broker.borrow_mut().pull_answered(
             plan,
             &answer,
             positions.len() as u32,
+            sizes.sum(),
             self.now_ms(),
         );
         true
@@ -398,7 +400,7 @@ impl<I: Io> Shard<I> {
     ) {
         self.broker
             .borrow_mut()
-            .pull_answered(plan, answer, 0, self.now_ms());
+            .pull_answered(plan, answer, 0, 0, self.now_ms());
         connection.answer(
             caller,
             answer.code,

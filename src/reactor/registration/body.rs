@@ -1,7 +1,7 @@
 //! The bodies of registrations, put together from slices of the topics.
 
 use crate::broker::Broker;
-use crate::broker::config::perm;
+use crate::broker::perm;
 use crate::wire::route::{QueueData, TopicRouteData};
 use crate::wire::topic::TopicConfig;
 use crate::wire::{DataVersion, loose_json};

@@ -5,14 +5,15 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::AROUND_BYTES;
+use crate::broker::requests::position;
 use crate::broker::transaction::Ending;
 use crate::broker::{Broker, Refusal};
 use crate::io::Io;
 use crate::message::ids::parse_offset_message_id;
 use crate::message::{Check, Record};
 use crate::reactor::acks::{Ack, Receipt};
+use crate::reactor::admin::unreadable;
 use crate::reactor::connection::{Caller, Connection};
-use crate::reactor::lookup::{position, unreadable};
 use crate::reactor::send::refusal_of;
 use crate::reactor::shard::Shard;
 use crate::store::AppendError;

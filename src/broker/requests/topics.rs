@@ -2,30 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use crate::broker::reply::Reply;
+use super::pages::{Page, Table, TablePage};
+use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
+use crate::broker::reply::{Reply, StoreView};
+use crate::broker::rows::Sliced;
 use crate::broker::send::missing_topic;
-use crate::broker::topics::{MAX_QUEUES, RESERVE_TIME};
+use crate::broker::step::{Progress, Step, Work};
+use crate::broker::topics::RESERVE_TIME;
 use crate::broker::{Broker, ConfigFile, Effect, Refusal, system_topics};
 use crate::message::names;
 use crate::wire::codes::response;
 use crate::wire::route::TopicList;
 use crate::wire::topic::{
-    AllTopicConfigRequest, CreateTopic, TopicConfig, TopicConfigList, TopicConfigTable,
-    TopicFilterType, TopicRequest,
+    AllTopicConfigRequest, CreateTopic, TopicConfig, TopicConfigList, TopicFilterType, TopicRequest,
 };
-use crate::wire::{Ext, loose_json};
 
 impl Broker {
-    pub(in crate::broker) fn update_topic(
+    pub(super) fn update_topic(
         &mut self,
-        ext: &Ext<'_>,
+        asked: CreateTopic<'_>,
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        let request = CreateTopic::decode(ext)?;
-        let known = self.topics.find(request.topic);
+        let known = self.topics.find(asked.topic);
         let known = known.map(|entry| entry.config.attributes.clone());
-        let changes = request.attributes.unwrap_or("");
-        let filter_type = request.topic_filter_type;
+        let changes = asked.attributes.unwrap_or("");
+        let filter_type = asked.topic_filter_type;
         let Some(topic_filter_type) = TopicFilterType::from_name(filter_type) else {
             return Err(Refusal::new(
                 response::INVALID_PARAMETER,
@@ -33,41 +34,35 @@ impl Broker {
             ));
         };
         let config = TopicConfig {
-            topic_name: request.topic.into(),
-            read_queue_nums: request.read_queue_nums,
-            write_queue_nums: request.write_queue_nums,
-            perm: request.perm,
+            topic_name: asked.topic.into(),
+            read_queue_nums: asked.read_queue_nums,
+            write_queue_nums: asked.write_queue_nums,
+            perm: asked.perm,
             topic_filter_type,
-            topic_sys_flag: request.topic_sys_flag.unwrap_or(0),
-            order: request.order,
+            topic_sys_flag: asked.topic_sys_flag.unwrap_or(0),
+            order: asked.order,
             attributes: changed_attributes(known.unwrap_or_default(), changes)?,
         };
-        self.put_topic(config, now_ms)?;
+        self.check_topic_update(&config)?;
+        self.put_topic(config, now_ms);
         Ok(Reply::ok())
     }
 
-    pub(in crate::broker) fn update_topics(
-        &mut self,
-        body: &[u8],
-        now_ms: u64,
-    ) -> Result<Reply, Refusal> {
-        let list: TopicConfigList = loose_json::from_slice(body)?;
-        for config in &list.topic_config_list {
+    /// All of them or none.
+    pub(super) fn update_topics(&mut self, asked: TopicConfigList) -> Result<Step, Refusal> {
+        for config in &asked.topic_config_list {
             self.check_topic_update(config)?;
         }
-        for config in list.topic_config_list {
-            self.put_topic(config, now_ms)?;
-        }
-        Ok(Reply::ok())
+        let mut configs = asked.topic_config_list;
+        configs.reverse();
+        Ok(Step::Work(Box::new(PutTopics { configs })))
     }
 
-    fn put_topic(&mut self, config: TopicConfig, now_ms: u64) -> Result<(), Refusal> {
-        self.check_topic_update(&config)?;
+    fn put_topic(&mut self, config: TopicConfig, now_ms: u64) {
         let topic = config.topic_name.clone();
         if self.topics.put(config, now_ms) {
             self.topic_changed(&topic);
         }
-        Ok(())
     }
 
     fn check_topic_update(&self, config: &TopicConfig) -> Result<(), Refusal> {
@@ -83,10 +78,16 @@ impl Broker {
                 "topic[{topic}] wants {queues:?} queues to read and write, limit {MAX_QUEUES}"
             ));
         }
-        if config.attributes.get("message.type").map(String::as_str) == Some("MIXED") {
+        let attribute = |name| config.attributes.get(name).map(String::as_str);
+        if attribute("message.type") == Some("MIXED") {
             return invalid("MIXED message type is not supported.".into());
         }
-        Ok(())
+        match attribute("queue.type") {
+            None | Some("SimpleCQ") => Ok(()),
+            Some(kind) => invalid(format!(
+                "topic[{topic}] wants queue.type {kind:.32}: every queue is a SimpleCQ here, which takes batches, too"
+            )),
+        }
     }
 
     fn check_not_system(&self, topic: &str) -> Result<(), Refusal> {
@@ -100,12 +101,12 @@ impl Broker {
     }
 
     /// Deleting what is not there succeeds: mqadmin deletes retry topics that may never have been.
-    pub(in crate::broker) fn delete_topic(
+    pub(super) fn delete_topic(
         &mut self,
-        ext: &Ext<'_>,
+        asked: TopicRequest<'_>,
         now_ms: u64,
     ) -> Result<Reply, Refusal> {
-        let topic = TopicRequest::decode(ext)?.topic;
+        let topic = asked.topic;
         if topic.trim().is_empty() {
             return Err(Refusal::new(
                 response::INVALID_PARAMETER,
@@ -133,39 +134,56 @@ impl Broker {
         Ok(Reply::ok())
     }
 
-    /// All, or a page of them.
-    pub(in crate::broker) fn all_topics(&self, ext: &Ext<'_>) -> Result<Reply, Refusal> {
-        let request = AllTopicConfigRequest::decode(ext)?;
-        let version = self.topics.version();
-        let (from, most) = version.page(
-            request.topic_seq,
-            request.data_version,
-            request.max_topic_num,
-        );
-        let topics = self.topics.sorted().into_iter();
-        let topics = topics.skip(from).take(most).cloned();
-        let body = TopicConfigTable {
-            data_version: version,
-            topic_config_table: topics.map(|t| (t.topic_name.clone(), t)).collect(),
-            ..TopicConfigTable::default()
+    pub(super) fn all_topics(&self, asked: AllTopicConfigRequest<'_>) -> Result<Step, Refusal> {
+        let page = Page {
+            begin: asked.topic_seq,
+            most: asked.max_topic_num,
+            version: asked.data_version,
+            advice: "; ask for parts of it, with topicSeq, dataVersion and maxTopicNum",
         };
-        Ok(Reply::json(&body).with("totalTopicNum", self.topics.len()))
+        let rows = TablePage::new(Table::Topics, &page, self);
+        Ok(Sliced::step(rows.head(self), rows))
     }
 
-    pub(in crate::broker) fn topic_config(&self, ext: &Ext<'_>) -> Result<Reply, Refusal> {
-        let topic = TopicRequest::decode(ext)?.topic;
+    pub(super) fn topic_config(&self, asked: TopicRequest<'_>) -> Result<Reply, Refusal> {
+        let topic = asked.topic;
         let entry = self.topics.find(topic);
         entry
             .map(|entry| Reply::json(&entry.config))
             .ok_or_else(|| missing_topic(topic))
     }
 
-    pub(in crate::broker) fn system_topics(&self) -> Result<Reply, Refusal> {
+    pub(super) fn system_topics(&self) -> Result<Reply, Refusal> {
         Ok(Reply::json(&TopicList {
             topic_list: system_topics::names(&self.config),
             ..TopicList::default()
         }))
     }
+}
+
+/// Puts checked topics, the last one first.
+#[derive(Debug)]
+struct PutTopics {
+    configs: Vec<TopicConfig>,
+}
+
+impl Work for PutTopics {
+    fn turn(
+        &mut self,
+        broker: &mut Broker,
+        _: &dyn StoreView,
+        now_ms: u64,
+    ) -> Result<Progress, Refusal> {
+        for _ in 0..ROWS_PER_TURN {
+            let Some(config) = self.configs.pop() else {
+                return Ok(Progress::Done(Reply::ok()));
+            };
+            broker.put_topic(config, now_ms);
+        }
+        Ok(Progress::More)
+    }
+
+    fn times(&mut self, _: Vec<Option<i64>>) {}
 }
 
 /// `+name=value` sets, `-name` removes, separated by commas (RocketMQ: `AttributeParser`).

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::broker::delay::SCHEDULE;
-use crate::broker::reply::{Figures, Reply, StoreView};
+use crate::broker::reply::{Figures, PUT_TIMES, Reply, StoreView};
 use crate::broker::{Broker, Refusal};
 use crate::wire::stats::KvTable;
 
 impl Broker {
-    pub(in crate::broker) fn runtime_info(
+    pub(super) fn runtime_info(
         &self,
         now_ms: u64,
         store: &dyn StoreView,
@@ -36,10 +36,10 @@ impl Broker {
         put("bootTimestamp", self.started_ms.to_string());
         put("runtime", runtime(now_ms.saturating_sub(self.started_ms)));
         put("brokerActive", true.to_string());
-        put(
-            "brokerVersionDesc",
-            concat!("ringmq ", env!("CARGO_PKG_VERSION")).into(),
-        );
+        put("brokerVersionDesc", ROCKETMQ_VERSION.into());
+        // RocketMQ's before 5.4 had it, and the exporter needs it.
+        put("brokerVersion", ROCKETMQ_ORDINAL.to_string());
+        put("ringmqVersion", env!("CARGO_PKG_VERSION").into());
         put(
             "putTps",
             self.stats.rates(now_ms, |counts| counts.put_messages),
@@ -99,6 +99,18 @@ impl Broker {
     }
 }
 
+/// The RocketMQ whose behaviour this broker has: tools parse it. And its place in `MQVersion.Version`.
+const ROCKETMQ_VERSION: &str = "V5_5_0";
+const ROCKETMQ_ORDINAL: u32 = 513;
+
+/// As RocketMQ's `StoreStatsService` writes them, with the blank at the end: each range with the number of sends.
+fn put_times(counts: &[u64; PUT_TIMES.len()]) -> String {
+    let ranges = PUT_TIMES.iter().zip(counts);
+    ranges
+        .map(|((_, name), count)| format!("[{name}]:{count} "))
+        .collect()
+}
+
 fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
     put("commitLogMinOffset", figures.log_min.to_string());
     put("commitLogMaxOffset", figures.log_max.to_string());
@@ -127,6 +139,7 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         "commitLogDirCapacity",
         format!("Total : {total}, Free : {free}."),
     );
+    put("putMessageDistributeTime", put_times(&figures.put_times));
     put("putLatency99", format!("{:.2}", figures.put_latency_p99_ms));
     put(
         "putLatency999",
@@ -143,8 +156,6 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         figures.unreadable_messages.to_string(),
     );
     put("ringmqScrubbedTo", figures.scrubbed_to.to_string());
-    put("ringmqStalls", figures.stalls.to_string());
-    put("ringmqStallMaxMs", figures.stall_max_ms.to_string());
     put("fenced", figures.fence.is_some().to_string());
     put(
         "ringmqFenceReason",

@@ -1,7 +1,8 @@
 //! What a client is asked on an administrator's behalf: 307, 309 and 223 (RocketMQ: `AdminBrokerProcessor.callConsumer`,
-//! `Broker2Client.getConsumeStatus`). Who asks the client and waits for it is another's business.
+//! `Broker2Client.getConsumeStatus`). The reactor asks the client and waits for its answer.
 
 use crate::broker::clients::Member;
+use crate::broker::step::{ClientRequest, Relay};
 use crate::broker::{Broker, ConnId, Refusal};
 use crate::message::ids::parse_offset_message_id;
 use crate::wire::Ext;
@@ -9,27 +10,13 @@ use crate::wire::codes::{V3_1_8_SNAPSHOT, request, response};
 use crate::wire::consumer::{ConsumeMessageDirectly, ConsumerRunningInfo};
 use crate::wire::offset::ConsumerStatusRequest;
 
-/// A request to a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientRequest {
-    pub code: i32,
-    pub ext: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
-/// A consumer, and what to ask it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Relay {
-    pub conn: ConnId,
-    /// For remarks: `<group> <client id>`.
-    pub name: String,
-    pub request: ClientRequest,
-}
-
 impl Broker {
     /// What a consumer is doing, with the stacks of its threads if that is wished for.
-    pub fn relay_running_info(&self, ext: &Ext<'_>) -> Result<Relay, Refusal> {
-        let asked = ConsumerRunningInfo::decode(ext)?;
+    pub(in crate::broker) fn relay_running_info(
+        &self,
+        asked: ConsumerRunningInfo<'_>,
+        ext: &Ext<'_>,
+    ) -> Result<Relay, Refusal> {
         self.relay(
             request::GET_CONSUMER_RUNNING_INFO,
             asked.consumer_group,
@@ -39,8 +26,11 @@ impl Broker {
     }
 
     /// A message that a consumer is to consume at once; also where it is in the log, for the request's body.
-    pub fn relay_message(&self, ext: &Ext<'_>) -> Result<(Relay, u64), Refusal> {
-        let asked = ConsumeMessageDirectly::decode(ext)?;
+    pub(in crate::broker) fn relay_message(
+        &self,
+        asked: ConsumeMessageDirectly<'_>,
+        ext: &Ext<'_>,
+    ) -> Result<(Relay, u64), Refusal> {
         let message_id = asked.msg_id.unwrap_or("");
         let (_, physical_offset) = parse_offset_message_id(message_id)
             .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
@@ -67,8 +57,10 @@ impl Broker {
 
     /// How far each client of a group is, or the one that is named; and what to ask them. RocketMQ answers a group that is
     /// not online with a null pointer, and we as it answers one whose clients have just gone.
-    pub fn relay_status(&self, ext: &Ext<'_>) -> Result<Vec<Relay>, Refusal> {
-        let asked = ConsumerStatusRequest::decode(ext)?;
+    pub(in crate::broker) fn relay_status(
+        &self,
+        asked: ConsumerStatusRequest<'_>,
+    ) -> Result<Vec<Relay>, Refusal> {
         let group = asked.group;
         let Some(members) = self.clients.consumers(group) else {
             return Err(Refusal::new(

@@ -1,14 +1,18 @@
 //! What RocketMQ has several of and this broker one: replicas (906, 907, 1007), kinds of queue files (354, 355), timers (5001).
 
 use crate::broker::reply::{Reply, StoreView};
-use crate::broker::{Broker, Refusal};
+use crate::broker::{Broker, Refusal, files};
 use crate::wire::Ext;
 use crate::wire::admin::{HaStatus, QueueComparison};
 use crate::wire::codes::response;
 
 impl Broker {
+    pub(super) fn all_delay_offsets(&self) -> Result<Reply, Refusal> {
+        Ok(Reply::json(&files::DelaysFile::of(&self.delays)))
+    }
+
     /// To a slave that asks; there is none that could follow, but it hears whom it asked.
-    pub(in crate::broker) fn exchange_ha_info(
+    pub(super) fn exchange_ha_info(
         &self,
         ext: &Ext<'_>,
         store: &dyn StoreView,
@@ -25,7 +29,7 @@ impl Broker {
     }
 
     /// A master without slaves.
-    pub(in crate::broker) fn ha_status(&self, store: &dyn StoreView) -> Result<Reply, Refusal> {
+    pub(super) fn ha_status(&self, store: &dyn StoreView) -> Result<Reply, Refusal> {
         Ok(Reply::json(&HaStatus {
             master: true,
             log_max: store.figures().log_max as i64,
@@ -34,7 +38,7 @@ impl Broker {
     }
 
     /// As RocketMQ answers without a controller.
-    pub(in crate::broker) fn epochs(&self) -> Result<Reply, Refusal> {
+    pub(super) fn epochs(&self) -> Result<Reply, Refusal> {
         Err(Refusal::new(
             response::SYSTEM_ERROR,
             "this request only for controllerMode ",
@@ -42,7 +46,7 @@ impl Broker {
     }
 
     /// There is one kind of ConsumeQueue, so there is nothing to compare: RocketMQ finds the same, later, in its log.
-    pub(in crate::broker) fn compare_queues(&self) -> Result<Reply, Refusal> {
+    pub(super) fn compare_queues(&self) -> Result<Reply, Refusal> {
         const CHECK_OK: i32 = 0;
         Ok(Reply::json(&QueueComparison {
             check_result: "ConsumeQueues are files, not RocksDB: nothing to check".into(),
@@ -51,12 +55,12 @@ impl Broker {
     }
 
     /// `config/` holds JSON already.
-    pub(in crate::broker) fn export_config(&self) -> Result<Reply, Refusal> {
+    pub(super) fn export_config(&self) -> Result<Reply, Refusal> {
         Ok(Reply::ok().remark("export done."))
     }
 
     /// There is one kind of timer, which stands for RocketMQ's file time wheel.
-    pub(in crate::broker) fn switch_timer_engine(&self, ext: &Ext<'_>) -> Result<Reply, Refusal> {
+    pub(super) fn switch_timer_engine(&self, ext: &Ext<'_>) -> Result<Reply, Refusal> {
         let invalid = |remark| Err(Refusal::new(response::INVALID_PARAMETER, remark));
         match ext.find("E_T") {
             Some("F") => Ok(Reply::ok().remark("switch timer engine success")),

@@ -1,42 +1,25 @@
 //! Sending a group back or ahead: 222, and 314 (RocketMQ: `AdminBrokerProcessor.resetOffset`, `Broker2Client.resetOffset`).
 //!
 //! A rewind is admitted, then its targets are looked up in the queues (which may have to read the disk), then it is carried
-//! out: by the broker itself, which tells the group's next pull of each queue, or, with `useServerSideResetOffset=false`,
+//! out: by the broker itself, which answers the group's next pull of each queue with it, or, with `useServerSideResetOffset=false`,
 //! by the group's clients.
 
 use crate::broker::reply::{Reply, StoreView};
+use crate::broker::step::{ClientRequest, Rewind, Target};
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, ConfigFile, Effect, Refusal};
 use crate::wire::admin::{QueueOffset, ResetOffsetList};
 use crate::wire::codes::{request, response};
-use crate::wire::offset::{CloneGroupOffset, ResetOffset};
+use crate::wire::offset::ResetOffset;
 use crate::wire::stats::ResetOffsetBody;
-use crate::wire::{Ext, Language, loose_json};
-
-use super::relay::ClientRequest;
-
-/// Where a group is to go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rewind {
-    pub group: String,
-    pub topic: String,
-    pub queues: Vec<u32>,
-    pub target: Target,
-    timestamp_ms: i64,
-    is_forced: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    Offset(u64),
-    End,
-    /// The first message that was stored at this time or later.
-    Time(i64),
-}
+use crate::wire::{Language, loose_json};
 
 impl Broker {
-    pub fn admit_rewind(&self, ext: &Ext<'_>, store: &dyn StoreView) -> Result<Rewind, Refusal> {
-        let asked = ResetOffset::decode(ext)?;
+    pub(in crate::broker) fn admit_rewind(
+        &self,
+        asked: ResetOffset<'_>,
+        store: &dyn StoreView,
+    ) -> Result<Rewind, Refusal> {
         let (group, topic) = (asked.group, asked.topic);
         let Some(entry) = self.topics.find(topic) else {
             return Err(missing_topic(topic));
@@ -152,30 +135,34 @@ impl Broker {
         Ok(Reply::json(&body))
     }
 
-    /// A group takes over another's offsets. (RocketMQ does nothing if no topic is named.)
-    pub(in crate::broker) fn clone_offsets(&mut self, ext: &Ext<'_>) -> Result<Reply, Refusal> {
-        let asked = CloneGroupOffset::decode(ext)?;
-        let from = asked.src_group;
-        let topics = match asked.topic.filter(|topic| !topic.trim().is_empty()) {
-            Some(topic) => vec![topic],
-            None => self.offsets.topics_of(from),
-        };
-        let online = self
-            .clients
-            .consumers(from)
-            .filter(|group| !asked.offline && group.has_subscriptions());
-        let topics = topics.into_iter().filter(|topic| {
-            let is_subscribed = online.is_none_or(|group| group.subscription(topic).is_some());
-            self.topics.contains(topic) && is_subscribed
-        });
-        let topics: Vec<String> = topics.map(str::to_owned).collect();
-        for topic in &topics {
-            self.offsets.clone_group(from, asked.dest_group, topic);
+    /// Sends a group to these offsets (222), which the caller has found by time or has been given: its next pull of each
+    /// queue is told so, and until then its own commits do not count.
+    pub fn reset_offsets(
+        &mut self,
+        group: &str,
+        topic: &str,
+        offsets: &[(u32, u64)],
+    ) -> Result<Reply, Refusal> {
+        let missing = |code, what| Err(Refusal::new(code, format!("{what} does not exist")));
+        if !self.topics.contains(topic) {
+            return missing(response::TOPIC_NOT_EXIST, format!("Topic {topic}"));
         }
-        if !topics.is_empty() {
-            self.persist(ConfigFile::ConsumerOffsets);
+        if !self.groups.contains(group) {
+            let code = response::SUBSCRIPTION_GROUP_NOT_EXIST;
+            return missing(code, format!("Group {group}"));
         }
-        Ok(Reply::ok())
+        if offsets.is_empty() {
+            let remark = "No queues to reset.";
+            return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+        }
+        let mut body = ResetOffsetBody::default();
+        for (queue_id, offset) in offsets {
+            let (id, offset) = (*queue_id as i32, *offset as i64);
+            self.offsets.reset(group, topic, id, offset);
+            let queue = self.message_queue(topic, *queue_id);
+            body.offset_table.insert(queue, offset);
+        }
+        Ok(Reply::json(&body))
     }
 }
 
@@ -193,7 +180,7 @@ fn list(body: &ResetOffsetBody) -> ResetOffsetList {
     }
 }
 
-pub(super) fn missing_topic(topic: &str) -> Refusal {
+fn missing_topic(topic: &str) -> Refusal {
     Refusal::new(
         response::TOPIC_NOT_EXIST,
         format!("Topic {topic} does not exist"),

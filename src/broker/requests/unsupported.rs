@@ -1,4 +1,4 @@
-//! What this broker does not do, and why: said to whoever asks, with RocketMQ's code for a request that it does not know.
+//! What this broker does not do, and why: with RocketMQ's code for a request that it does not know.
 
 use crate::broker::Refusal;
 use crate::wire::codes::{not_supported_remark, request, response};
@@ -45,12 +45,12 @@ mod tests {
 
     #[test]
     fn a_reason_stands_behind_rocketmqs_words() {
-        let refusal = unsupported(request::AUTH_GET_USER);
+        let refusal = unsupported(request::AUTH_LIST_ACL);
         assert_eq!(refusal.code, 3);
         assert!(
             refusal
                 .remark
-                .starts_with(" request type 3004 not supported: there are no users")
+                .starts_with(" request type 3010 not supported: there are no users")
         );
         assert_eq!(unsupported(77).remark, " request type 77 not supported");
     }

@@ -1,0 +1,41 @@
+//! Queues that a consumer in order takes for itself: 41, 42.
+
+use crate::broker::reply::Reply;
+use crate::broker::topics::queue_count;
+use crate::broker::{Broker, Refusal};
+use crate::message::names;
+use crate::wire::MessageQueue;
+use crate::wire::codes::response;
+use crate::wire::lock::{LockBatch, LockedQueues};
+
+impl Broker {
+    /// Queues that are not there are not locked: else a client could lock what it invents.
+    pub(super) fn lock(&mut self, asked: LockBatch, now_ms: u64) -> Result<Reply, Refusal> {
+        let LockBatch {
+            client_id,
+            consumer_group,
+            mut mq_set,
+            ..
+        } = asked;
+        names::check_group(&consumer_group)
+            .map_err(|remark| Refusal::new(response::INVALID_PARAMETER, remark))?;
+        mq_set.retain(|queue| {
+            self.has_queue(queue) && self.locks.lock(&consumer_group, queue, &client_id, now_ms)
+        });
+        Ok(Reply::json(&LockedQueues { queues: mq_set }))
+    }
+
+    fn has_queue(&self, queue: &MessageQueue) -> bool {
+        let entry = self.topics.find(&queue.topic);
+        let queues = entry.map_or(0, |entry| queue_count(&entry.config));
+        usize::try_from(queue.queue_id).is_ok_and(|id| id < queues)
+    }
+
+    pub(super) fn unlock(&mut self, asked: LockBatch) -> Result<Reply, Refusal> {
+        for queue in &asked.mq_set {
+            self.locks
+                .unlock(&asked.consumer_group, queue, &asked.client_id);
+        }
+        Ok(Reply::ok())
+    }
+}

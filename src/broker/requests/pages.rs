@@ -1,0 +1,177 @@
+//! The tables of all topics (21) and of all groups (201), whole or a page of them, as RocketMQ's slaves ask.
+
+use std::collections::BTreeMap;
+
+use crate::broker::limits::ROWS_PER_TURN;
+use crate::broker::reply::Reply;
+use crate::broker::rows::{Json, Now, Rows};
+use crate::broker::{Broker, Refusal};
+use crate::wire::{DataVersion, loose_json};
+
+/// RocketMQ's `splitMetadataSize`.
+const MAX_PAGE: usize = 2000;
+
+/// Which part of a table is asked for. Without `most` it is all.
+pub(super) struct Page<'a> {
+    pub begin: Option<i32>,
+    pub most: Option<i32>,
+    /// The table's version that the asker had the last page of.
+    pub version: Option<&'a str>,
+    /// What to do when the whole table is too large for one answer.
+    pub advice: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    Topics,
+    Groups,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct TablePage {
+    table: Table,
+    /// Behind this name.
+    after: Option<String>,
+    left: usize,
+    advice: &'static str,
+}
+
+impl TablePage {
+    /// A page of another version than the table's begins at the table's start.
+    pub fn new(table: Table, page: &Page<'_>, broker: &Broker) -> Self {
+        let is_whole = page.begin.is_none() && page.most.is_none() && page.version.is_none();
+        let most = page.most.and_then(|most| usize::try_from(most).ok());
+        let version = page
+            .version
+            .and_then(|text| loose_json::from_slice::<DataVersion>(text.as_bytes()).ok());
+        let begin = match page.begin.map(usize::try_from) {
+            Some(Ok(begin)) if version == Some(table.version(broker)) => begin,
+            _ => 0,
+        };
+        let left = match is_whole {
+            true => usize::MAX,
+            false if begin >= table.len(broker) => 0,
+            false => most.map_or(MAX_PAGE, |most| most.min(MAX_PAGE)),
+        };
+        Self {
+            table,
+            after: begin
+                .checked_sub(1)
+                .and_then(|last| table.name_at(broker, last)),
+            left,
+            advice: page.advice,
+        }
+    }
+
+    /// The body in front of the rows.
+    pub fn head(&self, broker: &Broker) -> String {
+        let version = loose_json::to_vec(&self.table.version(broker));
+        let version = String::from_utf8_lossy(&version);
+        match self.table {
+            Table::Topics => {
+                let none = loose_json::to_vec(&DataVersion::default());
+                let none = String::from_utf8_lossy(&none);
+                format!(
+                    r#"{{"dataVersion":{version},"mappingDataVersion":{none},"topicConfigTable":{{"#
+                )
+            }
+            Table::Groups => {
+                let forbidden: BTreeMap<_, _> = broker.groups.forbidden_after(None).collect();
+                let forbidden = loose_json::to_vec(&forbidden);
+                let forbidden = String::from_utf8_lossy(&forbidden);
+                format!(
+                    r#"{{"dataVersion":{version},"forbiddenTable":{forbidden},"subscriptionGroupTable":{{"#
+                )
+            }
+        }
+    }
+}
+
+impl Table {
+    fn version(self, broker: &Broker) -> DataVersion {
+        match self {
+            Self::Topics => broker.topics.version(),
+            Self::Groups => broker.groups.version(),
+        }
+    }
+
+    fn len(self, broker: &Broker) -> usize {
+        match self {
+            Self::Topics => broker.topics.len(),
+            Self::Groups => broker.groups.len(),
+        }
+    }
+
+    fn name_at(self, broker: &Broker, place: usize) -> Option<String> {
+        match self {
+            Self::Topics => {
+                let mut configs = broker.topics.after(None);
+                Some(configs.nth(place)?.topic_name.clone())
+            }
+            Self::Groups => {
+                let mut configs = broker.groups.after(None);
+                Some(configs.nth(place)?.group_name.clone())
+            }
+        }
+    }
+
+    /// Writes the row behind this name; returns its name.
+    fn row(
+        self,
+        broker: &Broker,
+        after: Option<&str>,
+        out: &mut Json,
+    ) -> Result<Option<String>, Refusal> {
+        match self {
+            Self::Topics => match broker.topics.after(after).next() {
+                Some(config) => {
+                    out.member(&config.topic_name, config)?;
+                    Ok(Some(config.topic_name.clone()))
+                }
+                None => Ok(None),
+            },
+            Self::Groups => match broker.groups.after(after).next() {
+                Some(config) => {
+                    out.member(&config.group_name, config)?;
+                    Ok(Some(config.group_name.clone()))
+                }
+                None => Ok(None),
+            },
+        }
+    }
+}
+
+impl Rows for TablePage {
+    fn slice(&mut self, at: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
+        for _ in 0..ROWS_PER_TURN {
+            if self.left == 0 {
+                return Ok(true);
+            }
+            let row = self.table.row(at.broker, self.after.as_deref(), out);
+            let name = row.map_err(|refusal| Refusal {
+                remark: format!("{}{}", refusal.remark, self.advice).into(),
+                ..refusal
+            })?;
+            if name.is_none() {
+                return Ok(true);
+            }
+            self.after = name;
+            self.left -= 1;
+        }
+        Ok(false)
+    }
+
+    fn finish(&self, at: &Now<'_>, out: &mut Json) -> Reply {
+        let total = self.table.len(at.broker);
+        match self.table {
+            Table::Topics => {
+                out.text(r#"},"topicQueueMappingDetailMap":{},"topicQueueMappingInfoMap":{}}"#);
+                Reply::ok().with("totalTopicNum", total)
+            }
+            Table::Groups => {
+                out.text("}}");
+                Reply::ok().with("totalGroupNum", total)
+            }
+        }
+    }
+}
