@@ -447,3 +447,29 @@ fn a_changed_setting_survives_a_stop_and_a_kill() {
     assert_eq!(shown(&broker), ["7", "30", "60"]);
     assert!(broker.terminate().success());
 }
+
+/// A raised limit of the message size holds at once and after a restart, for the rules and for the store.
+#[test]
+fn a_raised_message_size_takes_effect_at_once_and_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!("{SMALL}maxMessageSize=65536\n");
+    let options = Options {
+        config: &config,
+        ..Options::default()
+    };
+    let store = folder.path().join("store");
+    let broker = Broker::start(&store, &options);
+    let mut client = Client::connect(broker.addr());
+    let body = vec![b'x'; 100_000];
+    client.send(&send_to("Large", 0), &body).refused(13, "");
+    let raise = b"maxMessageSize=131072\n";
+    client.ask(request::UPDATE_BROKER_CONFIG, &[], raise).ok();
+    client.send(&send_to("Large", 0), &body).ok();
+    assert!(broker.terminate().success());
+    let broker = Broker::start(&store, &options);
+    let mut client = Client::connect(broker.addr());
+    client.send(&send_to("Large", 0), &body).ok();
+    let found = client.pull(&pull_from("Large", 0, 0)).ok();
+    assert!(found.body.len() > 2 * body.len());
+    assert!(broker.terminate().success());
+}
