@@ -83,7 +83,7 @@ fn draw_percentiles<'a>(
 ) -> Drawn<'a> {
     let (x, y) = axes(series);
     let mut chart = ChartBuilder::on(root)
-        .caption(title, (FONT, 14))
+        .caption(title, (FONT, 17))
         .margin(6)
         .x_label_area_size(40)
         .y_label_area_size(62)
@@ -94,8 +94,8 @@ fn draw_percentiles<'a>(
         .light_line_style(TRANSPARENT)
         .x_desc("percentile of messages")
         .y_desc("latency")
-        .axis_desc_style((FONT, 12))
-        .label_style((FONT, 11))
+        .axis_desc_style((FONT, 14))
+        .label_style((FONT, 13))
         .x_label_formatter(&|decade| quantile_label(*decade as i32))
         .y_label_formatter(&|decade| micros_label(10_f64.powf(*decade)))
         .draw()?;
@@ -117,7 +117,7 @@ fn draw_percentiles<'a>(
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)
-        .label_font((FONT, 12))
+        .label_font((FONT, 14))
         .draw()
 }
 
@@ -135,7 +135,7 @@ fn draw_bars<'a>(
         labels: (0..groups.len()).map(|at| at as f64 + 0.5).collect(),
     };
     let mut chart = ChartBuilder::on(root)
-        .caption(title, (FONT, 14))
+        .caption(title, (FONT, 17))
         .margin(6)
         .x_label_area_size(40)
         .y_label_area_size(70)
@@ -146,8 +146,8 @@ fn draw_bars<'a>(
         .light_line_style(TRANSPARENT)
         .x_desc("load")
         .y_desc(unit)
-        .axis_desc_style((FONT, 12))
-        .label_style((FONT, 11))
+        .axis_desc_style((FONT, 14))
+        .label_style((FONT, 13))
         .x_label_formatter(&|middle| groups.get(*middle as usize).cloned().unwrap_or_default())
         .y_label_formatter(&|value| grouped(value.round() as u64))
         .draw()?;
@@ -177,7 +177,7 @@ fn draw_bars<'a>(
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)
-        .label_font((FONT, 12))
+        .label_font((FONT, 14))
         .draw()
 }
 

@@ -14,6 +14,7 @@ use super::meter::{Cpu, Meter};
 use super::output::{Output, Progress};
 use super::recorder::Stopwatch;
 use super::result::{Floor, Report, RunResult, Shape, grouped};
+use super::table::micros;
 use super::template::Common;
 use super::{BenchError, FlushMode, Interrupt, StartBroker, floor, on_load_core};
 use crate::client::NameServer;
@@ -293,17 +294,17 @@ fn conclusions(runs: &[RunResult], floor: &Floor) -> Vec<String> {
         if sync.shape.rate > 0 {
             notes.push(format!(
                 "{label}: p99 {} us sync, {} us async",
-                grouped(sync.percentiles().p99_us.round() as u64),
-                grouped(r#async.percentiles().p99_us.round() as u64)
+                micros(sync.percentiles().p99_us),
+                micros(r#async.percentiles().p99_us)
             ));
             continue;
         }
         notes.push(compared(&label, sync, r#async));
         if (sync.shape.connections, sync.shape.in_flight) == (1, 1) {
             notes.push(format!(
-                "{label}: sync p50 is {:.2} x the floor of one dsync write and one loopback echo ({:.1} us)",
+                "{label}: sync p50 is {:.2} x the floor of one dsync write and one loopback echo ({} us)",
                 sync.percentiles().p50_us / floor.sync_p50_us(),
-                floor.sync_p50_us()
+                micros(floor.sync_p50_us())
             ));
         }
     }

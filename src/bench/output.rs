@@ -1,10 +1,11 @@
 //! Where a report goes: the terminal, and a directory if one is wanted.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::BenchError;
 use super::histogram::hgrm;
@@ -68,8 +69,14 @@ pub struct Progress {
 impl Progress {
     pub fn new(total: Duration) -> Self {
         let bar = ProgressBar::new(total.as_millis() as u64);
-        let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {eta:>4} left  {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {left} left  {msg}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        // The plan is known: no estimate is needed.
+        let left = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let left_ms = state.len().unwrap_or(0).saturating_sub(state.pos());
+            let _ = write!(out, "{:>4} s", left_ms.div_ceil(1000));
+        };
+        bar.set_style(style.with_key("left", left));
         Self { bar }
     }
 

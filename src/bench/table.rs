@@ -155,7 +155,7 @@ pub fn floor_cells(name: &str, percentiles: &Percentiles) -> Vec<String> {
 }
 
 /// Four digits are as many as the measurement carries.
-fn micros(value: f64) -> String {
+pub fn micros(value: f64) -> String {
     if value < 100.0 {
         format!("{value:.1}")
     } else {

@@ -1,5 +1,5 @@
-//! The health probe: a few words over HTTP for whoever starts and stops containers, on a thread of its own, so that it
-//! answers while the shards read their logs.
+//! The health probe, over HTTP: for what starts and stops containers. It runs on a thread of its own and answers while the shards
+//! recover their logs.
 //!
 //! | | 200 | 503 |
 //! |---|---|---|

@@ -73,6 +73,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     // The log of a command that prints results has only what went wrong.
     let usual = match cli.command {
         Command::Broker(_) | Command::Namesrv(_) => "warn,ringmq=info",
+        // A load at its limit stalls: that is in the report.
+        Command::Bench(_) => "warn,ringmq::ring::stalls=error",
         _ => "warn",
     };
     // By a thread of its own: stderr may be a file on the very disk that stalls.

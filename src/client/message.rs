@@ -81,7 +81,7 @@ impl Message {
         self.property(properties::DELAY, level.to_string())
     }
 
-    /// Delivered so long after the broker has it.
+    /// Delivered this long after the broker has stored it.
     pub fn delay(self, delay: Duration) -> Self {
         self.property(TIMER_DELAY_MS, delay.as_millis().to_string())
     }

@@ -53,11 +53,11 @@ pub struct PushConfig {
     pub pull_max: u32,
     /// Tries after which a message goes to the dead letters; `None`: 16, or without end if orderly.
     pub max_reconsume_times: Option<i32>,
-    /// A queue with so many messages that are not done is not pulled (`pullThresholdForQueue`)
+    /// A queue with more messages than this in consumption is not pulled (`pullThresholdForQueue`)
     pub queue_messages_max: usize,
-    /// ... or with so many bytes of them (`pullThresholdSizeForQueue`)
+    /// ... or with more bytes of them (`pullThresholdSizeForQueue`)
     pub queue_bytes_max: usize,
-    /// ... or with so great a distance from the first to the last of them (`consumeConcurrentlyMaxSpan`).
+    /// ... or with a greater distance from the first to the last of them (`consumeConcurrentlyMaxSpan`).
     pub queue_span_max: i64,
     /// How long the broker may hold a pull (`brokerSuspendMaxTimeMillis`).
     pub suspend: Duration,
