@@ -1,8 +1,8 @@
 //! Small files that are written as a whole: config/*.json.
 //!
 //! A new text is written beside the old one, synced, and renamed over it, so that a crash leaves one of the two whole.
-//! The text before is kept as `.bak`, as RocketMQ does; it is used when the main file is missing or empty. Who saves
-//! while somebody else does waits for his turn.
+//! The text before is kept as `.bak`, as RocketMQ does; it is used when the main file is missing, empty, or no text. Saves
+//! are serialised.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,17 @@ impl<I: Io> TextFiles<I> {
 
     pub async fn load(&self, name: &str) -> Result<Option<String>, StoreError> {
         let path = self.dir.join(name);
-        let main = self.read(&path).await?;
+        let main = match self.read(&path).await {
+            // A name with a byte that has rotted would be another name.
+            Err(error @ StoreError::NoText { .. }) => match self.read(&self.backup(name)).await? {
+                Some(backup) if !backup.trim().is_empty() => {
+                    tracing::error!(%error, "the backup is used");
+                    return Ok(Some(backup));
+                }
+                _ => return Err(error),
+            },
+            main => main?,
+        };
         if main.as_ref().is_some_and(|text| !text.trim().is_empty()) {
             return Ok(main);
         }
@@ -91,7 +101,13 @@ impl<I: Io> TextFiles<I> {
             .map_err(StoreError::io("measure", path))? as usize;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, 0).await;
         let read = read.map_err(StoreError::io("read", path))?;
-        Ok(Some(String::from_utf8_lossy(&buf[..read]).into_owned()))
+        match String::from_utf8(buf[..read].to_vec()) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => Err(StoreError::NoText {
+                path: path.to_owned(),
+                at: error.utf8_error().valid_up_to(),
+            }),
+        }
     }
 
     fn backup(&self, name: &str) -> PathBuf {

@@ -76,6 +76,9 @@ pub enum StoreError {
         "what was at {physical_offset} has been removed from the log, which begins at {log_min}"
     )]
     Removed { physical_offset: u64, log_min: u64 },
+    #[error("{} is damaged: it is no text from byte {at} on, and there is no backup of it", path.display())]
+    NoText { path: PathBuf, at: usize },
+
     #[error(
         "the files of queue {queue_id} of {topic} lack offset {offset}: the next start makes them again from the log"
     )]

@@ -11,6 +11,7 @@ mod entry_tags;
 mod error;
 mod foreign;
 mod index;
+mod lifecycle;
 mod lock;
 mod log;
 mod names;
@@ -109,8 +110,8 @@ pub struct Store<I: Io> {
     /// Up to here the queues' files are complete, and a checkpoint says so.
     checkpointed: Cell<u64>,
     repairs: queues::repair::Repairs,
-    /// When the next block of the journal is due.
-    block_due_ns: Cell<u64>,
+    /// When the queues are saved next.
+    cadence: Cell<queues::cadence::Cadence>,
     retention: RefCell<Retention>,
     wanted: cleaning::Wanted,
     counters: Counters,

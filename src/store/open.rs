@@ -101,7 +101,7 @@ impl<I: Io> Store<I> {
             flush_done: Default::default(),
             checkpointed: Cell::new(recovered.checkpointed),
             repairs: Default::default(),
-            block_due_ns: Cell::new(0),
+            cadence: Cell::default(),
             retention: RefCell::new(config.retention.clone()),
             wanted: Default::default(),
             counters: Counters {

@@ -14,7 +14,6 @@ use std::io;
 use hashbrown::HashMap;
 
 use super::entry::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES};
-use super::journal::{Block, QueueItem};
 use crate::mem::{Arena, ChunkId, Pages};
 
 pub(in crate::store) const CHUNK_ENTRIES: u64 = 64;
@@ -25,9 +24,23 @@ pub(in crate::store) fn chunks_for(len: usize) -> usize {
     len / (MIN_RECORD_BYTES * CHUNK_ENTRIES as usize) + 2
 }
 
-/// A queue of this store; valid as long as the store is open.
+/// A queue of this store: its slot, and in the upper half how often the slot had been used before. An index that outlives
+/// its queue leads to an empty queue that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct QueueIndex(pub u32);
+pub struct QueueIndex(pub u64);
+
+impl QueueIndex {
+    const GONE: Self = Self(u64::MAX);
+
+    fn slot(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    /// The next queue in the same slot.
+    fn next(self) -> Self {
+        Self(self.0.wrapping_add(1 << 32))
+    }
+}
 
 /// Queue offsets: the first one that exists, the next one that will be visible, the next one to be given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,31 +51,59 @@ pub struct QueueBounds {
 }
 
 pub(in crate::store) struct ConsumeQueue {
+    index: QueueIndex,
     pub topic: u32,
     pub queue_id: u32,
     pub bounds: QueueBounds,
-    resident_from: u64,
-    saved_to: u64,
-    journaled_to: u64,
+    pub(super) resident_from: u64,
+    pub(super) saved_to: u64,
+    pub(super) journaled_to: u64,
     /// The generation of the journal that knows it, by this number; its minimum has moved since.
-    known_in: u64,
-    number: u32,
-    has_new_min: bool,
-    chunks: VecDeque<ChunkId>,
-    /// Somebody waits for an entry.
+    pub(super) known_in: u64,
+    pub(super) number: u32,
+    pub(super) has_new_min: bool,
+    pub(super) chunks: VecDeque<ChunkId>,
+    /// The next entry is reported as an arrival.
     pub watched: bool,
-    dirty: bool,
-    is_news: bool,
+    pub(super) dirty: bool,
+    pub(super) is_news: bool,
     /// Its topic was deleted.
     pub gone: bool,
     pub last_store_time_ms: i64,
     /// Where the message at `bounds.min` is, if that is known.
-    first_position: Option<u64>,
+    pub(super) first_position: Option<u64>,
     /// Files of which nothing at or above this offset is part have been removed.
     pub files_cleaned_to: u64,
 }
 
 impl ConsumeQueue {
+    fn new(index: QueueIndex, topic: u32, queue_id: u32) -> Self {
+        Self {
+            index,
+            topic,
+            queue_id,
+            bounds: QueueBounds::default(),
+            resident_from: 0,
+            saved_to: 0,
+            journaled_to: 0,
+            known_in: 0,
+            number: 0,
+            has_new_min: false,
+            chunks: VecDeque::new(),
+            watched: false,
+            dirty: false,
+            is_news: false,
+            gone: false,
+            last_store_time_ms: 0,
+            first_position: None,
+            files_cleaned_to: 0,
+        }
+    }
+
+    pub(super) fn index(&self) -> QueueIndex {
+        self.index
+    }
+
     /// What is below is in the queue's files.
     pub fn resident_from(&self) -> u64 {
         self.resident_from
@@ -70,23 +111,30 @@ impl ConsumeQueue {
 }
 
 pub(in crate::store) struct ConsumeQueues {
-    arena: Arena,
-    queues: Vec<ConsumeQueue>,
-    topics: Vec<Box<str>>,
+    pub(super) arena: Arena,
+    pub(super) queues: Vec<ConsumeQueue>,
+    /// Slots of queues that are gone, the one that was left first ahead.
+    free_slots: VecDeque<QueueIndex>,
+    /// What an index leads to whose queue is gone.
+    tombstone: ConsumeQueue,
+    pub(super) topics: Vec<Box<str>>,
     topic_ids: HashMap<Box<str>, u32>,
     by_topic: Vec<Vec<Option<QueueIndex>>>,
+    /// Slots that belong to each topic; a topic without any leaves its number to the next one.
+    slots_of_topic: Vec<u32>,
+    free_topics: Vec<u32>,
     /// Queues with entries that are in no file yet.
-    dirty: VecDeque<QueueIndex>,
+    pub(super) dirty: VecDeque<QueueIndex>,
     /// Queues of which the journal lacks something, and those that are gone.
-    news: VecDeque<QueueIndex>,
-    gone: Vec<QueueIndex>,
+    pub(super) news: VecDeque<QueueIndex>,
+    pub(super) gone: Vec<QueueIndex>,
     /// Queues of which the journal has got the first entry. Those that are saved meanwhile are passed over.
-    begun: VecDeque<QueueIndex>,
-    next_number: u32,
+    pub(super) begun: VecDeque<QueueIndex>,
+    pub(super) next_number: u32,
     /// Where the search for chunks to give back goes on.
-    hand: usize,
+    pub(super) hand: usize,
     /// What the files hold, in one number: the sum over all queues of [`digest_of`].
-    saved_digest: u64,
+    pub(super) saved_digest: u64,
 }
 
 impl ConsumeQueues {
@@ -94,9 +142,16 @@ impl ConsumeQueues {
         Ok(Self {
             arena: Arena::new(memory_bytes, CHUNK_BYTES, wish)?,
             queues: Vec::new(),
+            free_slots: VecDeque::new(),
+            tombstone: ConsumeQueue {
+                gone: true,
+                ..ConsumeQueue::new(QueueIndex::GONE, u32::MAX, 0)
+            },
             topics: Vec::new(),
             topic_ids: HashMap::new(),
             by_topic: Vec::new(),
+            slots_of_topic: Vec::new(),
+            free_topics: Vec::new(),
             dirty: VecDeque::new(),
             news: VecDeque::new(),
             gone: Vec::new(),
@@ -114,6 +169,9 @@ impl ConsumeQueues {
         self.topics.clear();
         self.topic_ids.clear();
         self.by_topic.clear();
+        self.slots_of_topic.clear();
+        self.free_topics.clear();
+        self.free_slots.clear();
         self.dirty.clear();
         self.news.clear();
         self.gone.clear();
@@ -147,36 +205,17 @@ impl ConsumeQueues {
         if let Some(found) = self.find(topic, queue_id) {
             return found;
         }
-        let topic_id = match self.topic_ids.get(topic) {
-            Some(id) => *id,
-            None => {
-                let id = self.topics.len() as u32;
-                self.topics.push(topic.into());
-                self.by_topic.push(Vec::new());
-                self.topic_ids.insert(topic.into(), id);
-                id
-            }
+        let topic_id = self.topic_id(topic);
+        let index = match self.free_slots.pop_front() {
+            Some(free) => free.next(),
+            None => QueueIndex(self.queues.len() as u64),
         };
-        let index = QueueIndex(self.queues.len() as u32);
-        self.queues.push(ConsumeQueue {
-            topic: topic_id,
-            queue_id,
-            bounds: QueueBounds::default(),
-            resident_from: 0,
-            saved_to: 0,
-            journaled_to: 0,
-            known_in: 0,
-            number: 0,
-            has_new_min: false,
-            chunks: VecDeque::new(),
-            watched: false,
-            dirty: false,
-            is_news: false,
-            gone: false,
-            last_store_time_ms: 0,
-            first_position: None,
-            files_cleaned_to: 0,
-        });
+        let queue = ConsumeQueue::new(index, topic_id, queue_id);
+        match self.queues.get_mut(index.slot()) {
+            Some(slot) => *slot = queue,
+            None => self.queues.push(queue),
+        }
+        self.slots_of_topic[topic_id as usize] += 1;
         let queues = &mut self.by_topic[topic_id as usize];
         let place = queue_id as usize;
         if queues.len() <= place {
@@ -186,20 +225,54 @@ impl ConsumeQueues {
         index
     }
 
+    fn topic_id(&mut self, topic: &str) -> u32 {
+        if let Some(id) = self.topic_ids.get(topic) {
+            return *id;
+        }
+        let id = match self.free_topics.pop() {
+            Some(id) => {
+                self.topics[id as usize] = topic.into();
+                id
+            }
+            None => {
+                self.topics.push(topic.into());
+                self.by_topic.push(Vec::new());
+                self.slots_of_topic.push(0);
+                self.topics.len() as u32 - 1
+            }
+        };
+        self.topic_ids.insert(topic.into(), id);
+        id
+    }
+
     pub fn queue(&self, index: QueueIndex) -> &ConsumeQueue {
-        &self.queues[index.0 as usize]
+        let queue = self.queues.get(index.slot());
+        let queue = queue.filter(|queue| queue.index == index);
+        queue.unwrap_or(&self.tombstone)
     }
 
     pub fn queue_mut(&mut self, index: QueueIndex) -> &mut ConsumeQueue {
-        &mut self.queues[index.0 as usize]
+        let queue = self.queues.get_mut(index.slot());
+        let queue = queue.filter(|queue| queue.index == index);
+        queue.unwrap_or(&mut self.tombstone)
     }
 
     pub fn topic_of(&self, index: QueueIndex) -> &str {
-        &self.topics[self.queue(index).topic as usize]
+        let topic = self.topics.get(self.queue(index).topic as usize);
+        topic.map_or("", |topic| topic)
     }
 
+    /// Slots that queues have or had.
+    #[cfg(test)]
+    pub fn slots(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Every queue that there is now.
     pub fn all(&self) -> impl Iterator<Item = QueueIndex> + use<> {
-        (0..self.queues.len() as u32).map(QueueIndex)
+        let queues = self.queues.iter().filter(|queue| !queue.gone);
+        let indices: Vec<_> = queues.map(|queue| queue.index).collect();
+        indices.into_iter()
     }
 
     /// Topics that have queues, with the number of queues they need.
@@ -272,7 +345,7 @@ impl ConsumeQueues {
 
     /// Makes an entry visible. There must be a free chunk.
     pub fn push(&mut self, index: QueueIndex, entry: &Entry) {
-        let queue = &mut self.queues[index.0 as usize];
+        let queue = &mut self.queues[index.slot()];
         let offset = queue.bounds.max;
         if offset.is_multiple_of(CHUNK_ENTRIES) || queue.chunks.is_empty() {
             let chunk = self
@@ -295,13 +368,13 @@ impl ConsumeQueues {
         self.mark_news(index);
     }
 
-    fn mark_news(&mut self, index: QueueIndex) {
+    pub(super) fn mark_news(&mut self, index: QueueIndex) {
         if !std::mem::replace(&mut self.queue_mut(index).is_news, true) {
             self.news.push_back(index);
         }
     }
 
-    fn mark_dirty(&mut self, index: QueueIndex) {
+    pub(super) fn mark_dirty(&mut self, index: QueueIndex) {
         if !std::mem::replace(&mut self.queue_mut(index).dirty, true) {
             self.dirty.push_back(index);
         }
@@ -320,231 +393,6 @@ impl ConsumeQueues {
         bytes.map(Entry::decode)
     }
 
-    /// Queues with entries that are in no file yet.
-    pub fn unsaved_queues(&self) -> usize {
-        self.dirty.len()
-    }
-
-    /// The next queue with unsaved entries, the first of them, and the bytes of those whose messages end at or before
-    /// the log position `up_to`. It comes again if it has others.
-    pub fn next_unsaved(&mut self, up_to: u64) -> Option<(QueueIndex, u64, Vec<u8>)> {
-        let index = self.dirty.pop_front()?;
-        let queue = self.queue_mut(index);
-        queue.dirty = false;
-        let (from, to) = (queue.saved_to, queue.bounds.max);
-        let bytes = self.encoded(index, from, to, up_to);
-        if bytes.len() < (to - from) as usize * ENTRY_BYTES {
-            self.mark_dirty(index);
-        }
-        Some((index, from, bytes))
-    }
-
-    /// Entries `from..to`, which are resident, as far as their messages end at or before a log position.
-    fn encoded(&self, index: QueueIndex, from: u64, to: u64, up_to: u64) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity((to - from) as usize * ENTRY_BYTES);
-        for offset in from..to {
-            let entry = self
-                .resident(index, offset)
-                .expect("unsaved entries are resident");
-            if entry.end() > up_to {
-                break;
-            }
-            let mut encoded = [0; ENTRY_BYTES];
-            entry.encode(&mut encoded);
-            bytes.extend_from_slice(&encoded);
-        }
-        bytes
-    }
-
-    /// Queues of which the journal lacks something.
-    pub fn news(&self) -> usize {
-        self.news.len()
-    }
-
-    /// Puts what the journal lacks of the next queue, of messages that end at or before a log position, into a block for
-    /// this generation.
-    pub fn put_news(&mut self, block: &mut Block, generation: u64, up_to: u64) {
-        let Some(index) = self.news.pop_front() else {
-            return;
-        };
-        let queue = self.queue_mut(index);
-        queue.is_news = false;
-        if queue.gone {
-            return;
-        }
-        let (from, to) = (queue.journaled_to, queue.bounds.max);
-        let bytes = self.encoded(index, from, to, up_to);
-        let count = (bytes.len() / ENTRY_BYTES) as u64;
-        if from + count < to {
-            self.mark_news(index);
-        }
-        let queue = self.queue(index);
-        let is_known = queue.known_in == generation && !queue.has_new_min;
-        if !is_known && from + count > 0 {
-            self.put_queue(block, generation, index);
-        }
-        if count > 0 {
-            let queue = self.queue_mut(index);
-            block.put_entries(queue.number, from, &bytes);
-            queue.journaled_to = from + count;
-            if from == 0 {
-                self.begun.push_back(index);
-            }
-        }
-    }
-
-    /// The next queue of which the journal has the first entry and no file anything, and the bytes of that entry.
-    pub fn next_without_file(&mut self) -> Option<(QueueIndex, u64, Vec<u8>)> {
-        loop {
-            let index = self.begun.pop_front()?;
-            let queue = self.queue(index);
-            if !queue.gone && queue.saved_to == 0 {
-                return Some((index, 0, self.encoded(index, 0, 1, u64::MAX)));
-            }
-        }
-    }
-
-    /// The file of this queue could not be begun.
-    pub fn not_begun(&mut self, index: QueueIndex) {
-        self.begun.push_back(index);
-    }
-
-    /// Puts the queues that are gone, the last items of a block: what it has of them does not count.
-    pub fn put_gone(&mut self, block: &mut Block, generation: u64) {
-        for index in self.gone.drain(..) {
-            let queue = &self.queues[index.0 as usize];
-            if queue.known_in == generation {
-                block.put_deleted(queue.number);
-            }
-        }
-    }
-
-    /// Puts a queue, and what is in no file of it, into the table of a generation: no more than the journal had before.
-    /// `false`: there is no such queue, and none behind it.
-    pub fn put_row(&mut self, block: &mut Block, generation: u64, place: u32) -> bool {
-        let Some(queue) = self.queues.get(place as usize) else {
-            return false;
-        };
-        let index = QueueIndex(place);
-        let (from, to) = (queue.saved_to, queue.journaled_to);
-        if queue.gone || to == 0 {
-            return true;
-        }
-        self.put_queue(block, generation, index);
-        if from < to {
-            let bytes = self.encoded(index, from, to, u64::MAX);
-            block.put_entries(self.queue(index).number, from, &bytes);
-        }
-        true
-    }
-
-    /// Puts queues of a deleted topic into the table, so that a start removes the files which they may have.
-    pub fn put_removal(&mut self, block: &mut Block, topic: &str, queue_ids: &[u32]) {
-        for queue_id in queue_ids {
-            let number = self.next_number;
-            self.next_number += 1;
-            block.put_queue(&QueueItem {
-                number,
-                topic,
-                queue_id: *queue_id,
-                min: 0,
-                base: 0,
-                first_position: None,
-            });
-            block.put_deleted(number);
-        }
-    }
-
-    fn put_queue(&mut self, block: &mut Block, generation: u64, index: QueueIndex) {
-        let queue = &mut self.queues[index.0 as usize];
-        if queue.known_in != generation {
-            (queue.known_in, queue.number) = (generation, self.next_number);
-            self.next_number += 1;
-        }
-        queue.has_new_min = false;
-        block.put_queue(&QueueItem {
-            number: queue.number,
-            topic: &self.topics[queue.topic as usize],
-            queue_id: queue.queue_id,
-            min: queue.bounds.min,
-            base: queue.saved_to,
-            first_position: queue.first_position,
-        });
-    }
-
-    /// This generation has the queue by this number.
-    pub fn known_by(&mut self, index: QueueIndex, generation: u64, number: u32) {
-        let queue = self.queue_mut(index);
-        (queue.known_in, queue.number) = (generation, number);
-        self.next_number = self.next_number.max(number.saturating_add(1));
-    }
-
-    /// The journal has everything of this queue.
-    pub fn journaled(&mut self, index: QueueIndex) {
-        let queue = self.queue_mut(index);
-        let is_first = queue.journaled_to == 0;
-        queue.journaled_to = queue.bounds.max;
-        if is_first {
-            self.begun.push_back(index);
-        }
-    }
-
-    /// Entries up to `offset` are in the queue's files.
-    pub fn saved(&mut self, index: QueueIndex, offset: u64) {
-        if !self.queue(index).gone {
-            self.saved_up_to(index, offset.max(self.queue(index).saved_to));
-        }
-    }
-
-    /// The save of this queue has failed.
-    pub fn not_saved(&mut self, index: QueueIndex) {
-        self.mark_dirty(index);
-    }
-
-    /// Equal for equal contents of the queues' files, as far as their numbers of entries go.
-    pub fn saved_digest(&self) -> u64 {
-        self.saved_digest
-    }
-
-    fn saved_up_to(&mut self, index: QueueIndex, offset: u64) {
-        let queue = &mut self.queues[index.0 as usize];
-        let topic = &self.topics[queue.topic as usize];
-        let before = digest_of(topic, queue.queue_id, queue.saved_to);
-        let after = digest_of(topic, queue.queue_id, offset);
-        self.saved_digest = self.saved_digest.wrapping_sub(before).wrapping_add(after);
-        queue.saved_to = offset;
-    }
-
-    /// Gives saved chunks back, the oldest of each queue in turn, until so many are free or none is left to give.
-    pub fn evict(&mut self, wanted_free: usize) {
-        let mut fruitless = 0;
-        while self.arena.free_chunks() < wanted_free && fruitless <= self.queues.len() {
-            if self.queues.is_empty() {
-                return;
-            }
-            self.hand = (self.hand + 1) % self.queues.len();
-            fruitless = if self.evict_one(self.hand) {
-                0
-            } else {
-                fruitless + 1
-            };
-        }
-    }
-
-    fn evict_one(&mut self, place: usize) -> bool {
-        let queue = &mut self.queues[place];
-        let end = ((queue.resident_from / CHUNK_ENTRIES + 1) * CHUNK_ENTRIES).min(queue.bounds.max);
-        if queue.saved_to < end {
-            return false;
-        }
-        let Some(chunk) = queue.chunks.pop_front() else {
-            return false;
-        };
-        queue.resident_from = end;
-        self.arena.free(chunk);
-        true
-    }
-
     /// Forgets all queues of a topic.
     pub fn remove_topic(&mut self, topic: &str) -> Vec<u32> {
         let Some(id) = self.topic_ids.remove(topic) else {
@@ -556,13 +404,31 @@ impl ConsumeQueues {
             removed.push(self.queue(index).queue_id);
             self.remove(index);
         }
+        self.leave_topic(id);
         removed
+    }
+
+    /// The journal says that this queue is gone: another one may have its slot.
+    pub(super) fn leave_slot(&mut self, index: QueueIndex) {
+        let topic = self.queue(index).topic;
+        self.free_slots.push_back(index);
+        self.slots_of_topic[topic as usize] -= 1;
+        self.leave_topic(topic);
+    }
+
+    fn leave_topic(&mut self, id: u32) {
+        let name = &self.topics[id as usize];
+        let is_used = self.slots_of_topic[id as usize] > 0 || self.topic_ids.get(name) == Some(&id);
+        if !is_used && !name.is_empty() {
+            self.topics[id as usize] = "".into();
+            self.free_topics.push(id);
+        }
     }
 
     /// Forgets a queue. Another one may have its name then.
     pub fn remove(&mut self, index: QueueIndex) {
         self.saved_up_to(index, 0);
-        let queue = &mut self.queues[index.0 as usize];
+        let queue = &mut self.queues[index.slot()];
         queue.gone = true;
         queue.watched = false;
         queue.bounds = QueueBounds {
@@ -580,16 +446,4 @@ impl ConsumeQueues {
         }
         self.gone.push(index);
     }
-}
-
-/// FNV-1a over a queue's name and the offset up to which it is in its files; nothing for a queue without files.
-fn digest_of(topic: &str, queue_id: u32, saved_to: u64) -> u64 {
-    if saved_to == 0 {
-        return 0;
-    }
-    let numbers = [u64::from(queue_id), saved_to].map(u64::to_be_bytes);
-    let bytes = topic.bytes().chain(numbers.into_iter().flatten());
-    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    })
 }

@@ -1,29 +1,21 @@
 //! Writing the ConsumeQueues behind the log: into the journal about once a second, into their files when the journal has
 //! grown, when memory gets short, and at the end.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::warn;
 
+use super::cadence::{Action, Cadence, Look};
 use super::checkpoint::Checkpoint;
-use super::entry::ENTRY_BYTES;
+use super::evict::Eviction;
 use super::files::AT_ONCE;
 use super::journal::{Block, Origin, Reached};
 use super::memory::{ConsumeQueues, QueueIndex};
 use crate::io::Io;
 use crate::io::{first, pause};
-use crate::store::abort::Abort;
 use crate::store::{Store, StoreError};
-
-/// How often a block is written to the journal. What came since is read from the log again after a crash.
-const BLOCK_NS: u64 = 1_000_000_000;
-
-/// So much log makes a block due before its time.
-const BLOCK_LOG_BYTES: u64 = 128 << 20;
-
-/// How often the checkpoint says how far the key index is.
-const CHECKPOINT_NS: u64 = 5_000_000_000;
 
 /// When it is tried again after an error.
 const RETRY_NS: u64 = 1_000_000_000;
@@ -37,6 +29,15 @@ const BETWEEN_RESTS: usize = 16;
 /// Queues whose news are put into a block in one go: well below a millisecond.
 const GATHERED_AT_ONCE: usize = 500;
 
+/// Entries of a queue that are encoded and written in one go.
+const WRITTEN_AT_ONCE: u64 = 4096;
+
+/// Bytes of a block that are put without a pause.
+const GATHERED_BYTES: usize = 256 << 10;
+
+/// Queues that are marked as saved, or looked at for chunks to give back, without a pause.
+const MARKED_AT_ONCE: usize = 1000;
+
 /// How often it is looked whether memory gets short.
 const LOOK_NS: u64 = 50_000_000;
 
@@ -45,8 +46,8 @@ const FREE_SHARE: usize = 16;
 
 /// Saves for as long as the store is open.
 pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
-    let now_ns = store.io.now().mono_ns;
-    let (mut checkpoint_due_ns, mut retry_ns) = (now_ns + CHECKPOINT_NS, now_ns);
+    let mut retry_ns = store.io.now().mono_ns;
+    store.cadence.set(Cadence::new(retry_ns));
     while !store.state.borrow().closing {
         first(
             store.save_now.notified(),
@@ -60,7 +61,7 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
         if store.io.now().mono_ns < retry_ns {
             continue;
         }
-        let saved = store.save_what_is_due(&mut checkpoint_due_ns).await;
+        let saved = store.save_what_is_due().await;
         store.note_space(&saved, |full| &mut full.queues);
         if let Err(error) = saved {
             retry_ns = store.io.now().mono_ns + RETRY_NS;
@@ -70,49 +71,68 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
 }
 
 impl<I: Io> Store<I> {
-    async fn save_what_is_due(&self, checkpoint_due_ns: &mut u64) -> Result<(), StoreError> {
+    async fn save_what_is_due(&self) -> Result<(), StoreError> {
         let wanted = self.wanted_chunks();
-        let is_short = self.is_short_of(wanted);
-        if is_short || self.files_are_behind() {
-            let saved = self.save_queues().await;
-            if is_short || self.is_short_of(wanted) {
-                self.state.borrow_mut().queues.evict(2 * wanted);
-                self.room.wake_all();
+        let mut cadence = self.cadence.get();
+        let action = cadence.due(&self.queues_look());
+        self.cadence.set(cadence);
+        match action {
+            Action::SaveAll => {
+                let was_short = self.is_short_of(wanted);
+                let saved = self.save_queues().await;
+                if was_short || self.is_short_of(wanted) {
+                    self.evict(2 * wanted).await;
+                    self.room.wake_all();
+                }
+                saved
             }
-            return saved;
+            Action::Write { block, mark } => {
+                if block {
+                    self.write_block().await?;
+                }
+                self.remove_deleted().await?;
+                self.begin_files().await?;
+                if mark {
+                    self.save_index_mark().await?;
+                }
+                Ok(())
+            }
         }
-        self.write_block_if_due().await?;
-        self.remove_deleted().await?;
-        self.begin_files().await?;
-        let now_ns = self.io.now().mono_ns;
-        if now_ns >= *checkpoint_due_ns {
-            *checkpoint_due_ns = now_ns + CHECKPOINT_NS;
-            self.save_index_mark().await?;
+    }
+
+    fn queues_look(&self) -> Look {
+        let dispatched = self.state.borrow().dispatched;
+        Look {
+            now_ns: self.io.now().mono_ns,
+            is_short_of_memory: self.is_short_of(self.wanted_chunks()),
+            segment_start: self.segments.start_of(dispatched),
+            checkpointed: self.checkpointed.get(),
+            journal_bytes: self.journal.grown_bytes(),
+            max_journal_bytes: self.config.queue_journal_bytes,
+            log_ahead_bytes: dispatched.saturating_sub(self.journal.put().position),
+            has_deletions: !self.deleted.borrow().is_empty(),
         }
-        Ok(())
+    }
+
+    async fn evict(&self, wanted_free: usize) {
+        let mut eviction = Eviction::default();
+        let mut evict_some = || {
+            let queues = &mut self.state.borrow_mut().queues;
+            queues.evict_some(&mut eviction, wanted_free, MARKED_AT_ONCE)
+        };
+        while evict_some() {
+            pause().await;
+        }
     }
 
     async fn write_block_if_due(&self) -> Result<(), StoreError> {
-        let now_ns = self.io.now().mono_ns;
-        if now_ns < self.block_due_ns.get() && !self.block_is_urgent() {
-            return Ok(());
+        let mut cadence = self.cadence.get();
+        let is_due = cadence.block_is_due(&self.queues_look());
+        self.cadence.set(cadence);
+        match is_due {
+            true => self.write_block().await,
+            false => Ok(()),
         }
-        self.block_due_ns.set(now_ns + BLOCK_NS);
-        self.write_block().await
-    }
-
-    /// A file of the log is complete: it can go, and RocketMQ need not read it, once the queues' files know it. Or much of
-    /// the journal would have to be read.
-    fn files_are_behind(&self) -> bool {
-        let dispatched = self.state.borrow().dispatched;
-        self.segments.start_of(dispatched) > self.checkpointed.get()
-            || self.journal.grown_bytes() >= self.config.queue_journal_bytes
-    }
-
-    fn block_is_urgent(&self) -> bool {
-        let dispatched = self.state.borrow().dispatched;
-        let behind = dispatched.saturating_sub(self.journal.put().position);
-        behind >= BLOCK_LOG_BYTES || !self.deleted.borrow().is_empty()
     }
 
     /// Writes every entry that is in no file yet, and begins a new generation of the journal.
@@ -180,6 +200,7 @@ impl<I: Io> Store<I> {
         let Some(generation) = self.journal.generation() else {
             return self.begin_generation().await;
         };
+        self.journal.append_owed().await?;
         let (reached, news) = {
             let state = self.state.borrow();
             let reached = Reached {
@@ -208,11 +229,15 @@ impl<I: Io> Store<I> {
     async fn gather(&self, block: &mut Block, generation: u64, up_to: u64, news: usize) -> usize {
         let mut left = news;
         loop {
-            let now = left.min(GATHERED_AT_ONCE);
-            left -= now;
+            let began = block.len_bytes();
             {
                 let queues = &mut self.state.borrow_mut().queues;
-                (0..now).for_each(|_| queues.put_news(block, generation, up_to));
+                for _ in 0..left.min(GATHERED_AT_ONCE) {
+                    if block.len_bytes() - began >= GATHERED_BYTES {
+                        break;
+                    }
+                    left -= usize::from(!queues.put_news(block, generation, up_to));
+                }
                 if left == 0 {
                     // Without a pause behind the last of the news: what was deleted meanwhile is among them.
                     queues.put_gone(block, generation);
@@ -223,18 +248,24 @@ impl<I: Io> Store<I> {
         }
     }
 
+    /// A table of all queues, in pieces. Removals are put ahead of the rows: another queue may have the name by now. What is
+    /// deleted while the table is written follows in its last piece.
     async fn begin_generation(&self) -> Result<(), StoreError> {
         let generation = self.journal.next_generation();
-        let (mut place, mut deleted) = (0, 0);
+        self.state.borrow_mut().queues.begin_table();
+        let known = self.removable.borrow().len();
+        let (mut removals, mut place) = (0, 0);
         let put_some = |block: &mut Block| {
             let queues = &mut self.state.borrow_mut().queues;
-            // Ahead of the rows: another queue may have that name by now.
-            let (removable, more) = (self.removable.borrow(), self.deleted.borrow());
-            let known = removable.iter().filter(|_| place == 0);
-            for (topic, queue_ids) in known.chain(more.iter().skip(deleted)) {
+            let (removable, deleted) = (self.removable.borrow(), self.deleted.borrow());
+            let all = removable.iter().chain(deleted.iter());
+            for (topic, queue_ids) in all.skip(removals) {
                 queues.put_removal(block, topic, queue_ids);
+                removals += 1;
+                if block.is_a_piece() {
+                    return true;
+                }
             }
-            deleted = more.len();
             while queues.put_row(block, generation, place) {
                 place += 1;
                 if block.is_a_piece() {
@@ -246,7 +277,7 @@ impl<I: Io> Store<I> {
         self.journal
             .begin(Origin::Usual, self.journal.put(), put_some)
             .await?;
-        self.are_removable(deleted);
+        self.are_removable(removals - known);
         Ok(())
     }
 
@@ -267,13 +298,18 @@ impl<I: Io> Store<I> {
             Ok(()) => self.queue_files.sync().await,
             failed => failed,
         };
-        let queues = &mut self.state.borrow_mut().queues;
-        for (queue, end) in written {
-            match &saved {
-                Ok(()) => queues.saved(queue, end),
-                // Whatever of it has been lost is written again.
-                Err(_) => queues.not_saved(queue),
+        for written in written.chunks(MARKED_AT_ONCE) {
+            {
+                let queues = &mut self.state.borrow_mut().queues;
+                for (queue, end) in written {
+                    match &saved {
+                        Ok(()) => queues.saved(*queue, *end),
+                        // Whatever of it has been lost is written again.
+                        Err(_) => queues.not_saved(*queue),
+                    }
+                }
             }
+            pause().await;
         }
         saved
     }
@@ -293,7 +329,11 @@ impl<I: Io> Store<I> {
             left -= count;
             let unsaved = |_| self.unsaved(|queues| queues.next_unsaved(position));
             let unsaved: Vec<_> = (0..count).filter_map(unsaved).collect();
-            written.extend(unsaved.iter().map(|unsaved| (unsaved.queue, unsaved.end())));
+            written.extend(
+                unsaved
+                    .iter()
+                    .map(|unsaved| (unsaved.queue, unsaved.offsets.end)),
+            );
             self.write_all(unsaved).await?;
             self.rest_from(began_ns).await?;
         }
@@ -303,19 +343,31 @@ impl<I: Io> Store<I> {
     async fn write_all(&self, unsaved: Vec<Unsaved>) -> Result<(), StoreError> {
         stream::iter(unsaved)
             .map(Ok)
-            .try_for_each_concurrent(AT_ONCE, async |unsaved| {
-                let Unsaved {
-                    topic,
-                    queue_id,
-                    first,
-                    entries,
-                    ..
-                } = &unsaved;
-                self.queue_files
-                    .save(topic, *queue_id, *first, entries)
-                    .await
-            })
+            .try_for_each_concurrent(AT_ONCE, async |unsaved| self.write(&unsaved).await)
             .await
+    }
+
+    /// In pieces; a queue that is deleted meanwhile ends it.
+    async fn write(&self, unsaved: &Unsaved) -> Result<(), StoreError> {
+        let Unsaved {
+            queue,
+            topic,
+            queue_id,
+            offsets,
+        } = unsaved;
+        let mut at = offsets.start;
+        while at < offsets.end {
+            let end = offsets.end.min(at + WRITTEN_AT_ONCE);
+            let entries = self.state.borrow().queues.encoded(*queue, at..end);
+            if entries.is_empty() {
+                return Ok(());
+            }
+            self.queue_files
+                .save(topic, *queue_id, at, &entries)
+                .await?;
+            at = end;
+        }
+        Ok(())
     }
 
     /// Begins the files of queues that are new in the journal. This is for RocketMQ: after a kill it reads the log's last
@@ -337,18 +389,17 @@ impl<I: Io> Store<I> {
     /// The entries of the next queue that has some.
     fn unsaved(
         &self,
-        next: impl Fn(&mut ConsumeQueues) -> Option<(QueueIndex, u64, Vec<u8>)>,
+        next: impl Fn(&mut ConsumeQueues) -> Option<(QueueIndex, Range<u64>)>,
     ) -> Option<Unsaved> {
         let mut state = self.state.borrow_mut();
-        let (queue, first, entries) = next(&mut state.queues)?;
+        let (queue, offsets) = next(&mut state.queues)?;
         let target = state.queues.queue(queue);
-        let is_some = !target.gone && !entries.is_empty();
+        let is_some = !target.gone && !offsets.is_empty();
         is_some.then(|| Unsaved {
             queue,
             topic: state.queues.topic_of(queue).to_owned(),
             queue_id: target.queue_id,
-            first,
-            entries,
+            offsets,
         })
     }
 
@@ -403,54 +454,6 @@ impl<I: Io> Store<I> {
             }
         }
     }
-
-    /// Finishes what was appended, flushes, saves and leaves the clean mark. Nothing can be appended afterwards.
-    pub async fn close(&self) -> Result<(), StoreError> {
-        self.state.borrow_mut().closing = true;
-        self.work.notify();
-        self.flush_now.notify();
-        self.save_now.notify();
-        self.scrub.wake.notify();
-        self.segments.clean_now.notify();
-        self.committed.wake_all();
-        self.room.wake_all();
-        let still_running = || (self.counters.tasks.get() == 0).then_some(());
-        self.background.until(still_running).await;
-        let closed = self.leave().await;
-        self.locks.take();
-        closed
-    }
-
-    async fn leave(&self) -> Result<(), StoreError> {
-        if let Some(reason) = self.fence() {
-            return Err(StoreError::Fenced { reason });
-        }
-        if let Some(index) = &self.index {
-            self.index_rest(index).await?;
-        }
-        self.save_queues().await?;
-        self.segments.seal_end(self.tail()).await?;
-        if let Some(index) = &self.index {
-            index.complete().await?;
-        }
-        let abort = Abort::new(self.io.clone(), &self.config.dir);
-        abort.remove().await
-    }
-
-    /// Starts a task that `close` waits for.
-    pub(in crate::store) fn spawn_task(
-        self: &Rc<Self>,
-        name: &'static str,
-        task: impl Future<Output = ()> + 'static,
-    ) {
-        let store = self.clone();
-        store.counters.tasks.set(store.counters.tasks.get() + 1);
-        self.io.spawn(name, async move {
-            task.await;
-            store.counters.tasks.set(store.counters.tasks.get() - 1);
-            store.background.wake_all();
-        });
-    }
 }
 
 /// Entries of a queue that are in no file.
@@ -458,12 +461,5 @@ struct Unsaved {
     queue: QueueIndex,
     topic: String,
     queue_id: u32,
-    first: u64,
-    entries: Vec<u8>,
-}
-
-impl Unsaved {
-    fn end(&self) -> u64 {
-        self.first + (self.entries.len() / ENTRY_BYTES) as u64
-    }
+    offsets: Range<u64>,
 }

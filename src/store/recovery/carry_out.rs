@@ -242,6 +242,7 @@ impl<I: Io> Recovery<'_, I> {
     async fn begin(&mut self, origin: Origin) -> Result<(), StoreError> {
         let (queues, generation) = (&mut *self.queues, self.journal.next_generation());
         let mut place = 0;
+        queues.begin_table();
         let put_some = |block: &mut Block| {
             while queues.put_row(block, generation, place) {
                 place += 1;
@@ -263,7 +264,7 @@ impl<I: Io> Recovery<'_, I> {
         self.segments.sync_from(from).await?;
         let mut block = Block::new();
         for _ in 0..self.queues.news() {
-            self.queues.put_news(&mut block, generation, u64::MAX);
+            while self.queues.put_news(&mut block, generation, u64::MAX) {}
         }
         self.queues.put_gone(&mut block, generation);
         self.journal.append(block, self.reached).await

@@ -113,7 +113,7 @@ impl<I: Io> Recovery<'_, I> {
         journaled: &mut Journaled,
         item: &QueueItem<'_>,
     ) -> Result<bool, StoreError> {
-        if item.queue_id >= MAX_QUEUE_ID {
+        if item.queue_id >= MAX_QUEUE_ID || item.number == u32::MAX {
             return Ok(false);
         }
         let queue = match journaled.queues.get(&item.number).copied() {

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use crate::store::entry_tags::entry_tags;
 use crate::store::log::damage::Known;
 use crate::store::progress::Progress;
-use crate::store::queues::entry::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES};
+use crate::store::queues::entry::{Entry, MIN_RECORD_BYTES};
 use crate::store::queues::files::MAX_QUEUE_ID;
 use crate::store::queues::journal::{Origin, Reached};
 use crate::store::queues::memory::{QueueBounds, QueueIndex};
@@ -233,13 +233,13 @@ impl<'a, I: Io> Recovery<'a, I> {
             self.try_to_keep().await?;
         }
         let mut saved = Vec::new();
-        while let Some((queue, first, entries)) = self.queues.next_unsaved(u64::MAX) {
+        while let Some((queue, offsets)) = self.queues.next_unsaved(u64::MAX) {
             let topic = self.queues.topic_of(queue);
             let queue_id = self.queues.queue(queue).queue_id;
-            self.queue_files
-                .save(topic, queue_id, first, &entries)
-                .await?;
-            saved.push((queue, first + (entries.len() / ENTRY_BYTES) as u64));
+            let entries = self.queues.encoded(queue, offsets.clone());
+            let files = self.queue_files;
+            files.save(topic, queue_id, offsets.start, &entries).await?;
+            saved.push((queue, offsets.end));
         }
         self.queue_files.sync().await?;
         for (queue, end) in saved {

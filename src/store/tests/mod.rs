@@ -6,6 +6,7 @@ mod faults;
 mod golden;
 mod index;
 mod journal;
+mod ledger;
 mod log;
 mod model;
 mod opening;

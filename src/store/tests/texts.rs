@@ -83,3 +83,20 @@ fn two_writers_of_one_text_take_turns() {
         });
     }
 }
+
+/// A byte that has rotted makes another name of a name: the text of before is used, and without one the error is told.
+#[test]
+fn a_text_with_a_rotten_byte_is_none() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        store.save_text("t.json", "one".into()).await.unwrap();
+        write_file(&sim, "/store/config/t.json", 1, &[0xFF]).await;
+        let error = store.load_text("t.json").await.unwrap_err().to_string();
+        assert!(error.contains("from byte 1 on"), "{error}");
+        store.save_text("t.json", "two".into()).await.unwrap();
+        store.save_text("t.json", "three".into()).await.unwrap();
+        write_file(&sim, "/store/config/t.json", 1, &[0xFF]).await;
+        assert_eq!(store.load_text("t.json").await.unwrap().unwrap(), "two");
+    });
+}

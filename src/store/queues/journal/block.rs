@@ -114,6 +114,10 @@ impl Block {
         }
     }
 
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Large enough to be written by itself.
     pub fn is_a_piece(&self) -> bool {
         self.bytes.len() >= PIECE_BYTES

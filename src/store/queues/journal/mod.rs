@@ -37,6 +37,8 @@ pub(in crate::store) struct Journal<I: Io> {
     last_generation: Cell<u64>,
     /// What has been put into blocks, whatever has become of the last one.
     put: Cell<Reached>,
+    /// A block that there was no space for, and its CRC.
+    owed: RefCell<Option<(Vec<u8>, u32)>>,
 }
 
 /// The generation that grows.
@@ -59,6 +61,7 @@ impl<I: Io> Journal<I> {
             current: RefCell::default(),
             last_generation: Cell::new(0),
             put: Cell::default(),
+            owed: RefCell::default(),
         }
     }
 
@@ -81,23 +84,52 @@ impl<I: Io> Journal<I> {
             .map_or(0, |current| current.end - current.table_end)
     }
 
-    /// Writes a block, which is durable then. After an error nobody knows what the file has: only a new generation helps.
+    /// Writes a block, which is durable then. Without space it is owed: the same bytes go to the same place once there is
+    /// some. After any other error what the file has is unknown, and only a new generation helps.
     pub async fn append(&self, block: Block, reached: Reached) -> Result<(), StoreError> {
-        let Some(mut current) = self.current.take() else {
-            unreachable!("a generation was begun");
+        self.append_owed().await?;
+        let (bytes, crc) = {
+            let current = self.current.borrow();
+            let Some(current) = &*current else {
+                unreachable!("a generation was begun");
+            };
+            block.seal(
+                current.last_crc,
+                current.generation,
+                Part::News,
+                current.origin,
+                reached,
+            )
         };
         self.put.set(reached);
-        let (bytes, crc) = block.seal(
-            current.last_crc,
-            current.generation,
-            Part::News,
-            current.origin,
-            reached,
-        );
-        self.write(&mut current, bytes, crc, Durability::Synced)
-            .await?;
-        self.current.replace(Some(current));
-        Ok(())
+        self.owed.replace(Some((bytes, crc)));
+        self.append_owed().await
+    }
+
+    /// Writes the block that there was no space for, if there is one.
+    pub async fn append_owed(&self) -> Result<(), StoreError> {
+        let Some((bytes, crc)) = self.owed.borrow().clone() else {
+            return Ok(());
+        };
+        let Some(mut current) = self.current.take() else {
+            unreachable!("a block is owed to a generation");
+        };
+        let written = self.write(&mut current, bytes, crc, Durability::Synced);
+        match written.await {
+            Err(error) if error.is_no_space() => {
+                self.current.replace(Some(current));
+                Err(error)
+            }
+            Err(error) => {
+                self.owed.take();
+                Err(error)
+            }
+            Ok(()) => {
+                self.current.replace(Some(current));
+                self.owed.take();
+                Ok(())
+            }
+        }
     }
 
     /// The number that the next generation gets.
@@ -106,17 +138,39 @@ impl<I: Io> Journal<I> {
     }
 
     /// Begins a new generation with a table that `put_some` puts piece by piece until nothing is left, and removes the old
-    /// one. Meanwhile no block is written.
+    /// one. Meanwhile no block is written. After an error nothing is left of the new one.
     pub async fn begin(
         &self,
         origin: Origin,
         reached: Reached,
-        mut put_some: impl FnMut(&mut Block) -> bool,
+        put_some: impl FnMut(&mut Block) -> bool,
     ) -> Result<(), StoreError> {
         let generation = self.next_generation();
         self.last_generation.set(generation);
         self.put.set(reached);
         self.current.take();
+        self.owed.take();
+        let written = self.write_table(generation, origin, reached, put_some);
+        match written.await {
+            Ok(current) => {
+                self.current.replace(Some(current));
+                self.remove_others(Some(generation)).await
+            }
+            Err(error) => {
+                // Or each try would leave one, and they would take the space that there is.
+                let _ = self.io.remove_file(&self.path(generation)).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_table(
+        &self,
+        generation: u64,
+        origin: Origin,
+        reached: Reached,
+        mut put_some: impl FnMut(&mut Block) -> bool,
+    ) -> Result<Current<I>, StoreError> {
         let mut current = self.create(generation, origin).await?;
         loop {
             let mut block = Block::new();
@@ -132,8 +186,7 @@ impl<I: Io> Journal<I> {
         }
         self.make_durable(&current).await?;
         current.table_end = current.end;
-        self.current.replace(Some(current));
-        self.remove_others(Some(generation)).await
+        Ok(current)
     }
 
     async fn create(&self, generation: u64, origin: Origin) -> Result<Current<I>, StoreError> {
@@ -240,6 +293,7 @@ impl<I: Io> Journal<I> {
     /// Nothing in it counts any more.
     pub async fn discard(&self) -> Result<(), StoreError> {
         self.current.take();
+        self.owed.take();
         self.create_dir().await?;
         self.remove_others(None).await?;
         // Or they would be back after a power cut.
