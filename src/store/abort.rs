@@ -1,6 +1,7 @@
-//! The file `abort`: the store is open, or was not closed. RocketMQ writes its process id into it, we our name ahead of ours:
-//! so a start knows who was killed. That matters where RocketMQ was, before it has written its first checkpoint: then all else
-//! says that the store was ours, but RocketMQ's messages stand at the end of the log, and have no CRC over all of them.
+//! The file `abort`: the store is open, or was not closed. RocketMQ writes its process id into it; this broker writes its
+//! name ahead of its own, so that a start can tell which of the two was killed. That matters for a RocketMQ that was killed
+//! before its first checkpoint: everything else says that the store was ours, but RocketMQ's messages, which have no CRC over
+//! the whole record, stand at the end of the log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
 const OURS: &[u8] = b"ringmq ";
 
-/// How the store was left.
+/// How the previous process left the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     Closed,
@@ -43,14 +44,14 @@ impl<I: Io> Abort<I> {
             .read_at(AlignedBuf::zeroed(BLOCK_BYTES), OURS.len(), 0)
             .await;
         let text = &buf[..read.map_err(StoreError::io("read", &path))?];
-        // We may have made it on a full disk.
+        // This broker may have created it on a full disk.
         match text.is_empty() || text.starts_with(OURS) {
             true => Ok(Left::Open),
             false => Ok(Left::OpenByRocketMq),
         }
     }
 
-    /// From now on it is open, by us.
+    /// Marks the store as open by this broker.
     pub async fn mark(&self) -> Result<(), StoreError> {
         let options = OpenOptions {
             write: true,
@@ -65,7 +66,7 @@ impl<I: Io> Abort<I> {
         let file = opened.map_err(unwritable)?;
         let text = [OURS, std::process::id().to_string().as_bytes()].concat();
         match file.write_at(text, 0, Durability::Synced).await.0 {
-            // That it is there says enough: a full disk can be read, and old messages can go.
+            // The file's existence is enough: a full disk can be read, and old messages can be removed.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             written => written.map_err(unwritable)?,
         }

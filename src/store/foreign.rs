@@ -1,5 +1,5 @@
-//! What RocketMQ may keep elsewhere than in the files of its default store, so that ringmq would begin without it: such a
-//! store is refused with a word about what to do, and nothing of it is touched.
+//! Data that RocketMQ may keep outside the files of its default store. This broker would start without it, so such a store
+//! is refused with a remedy, and nothing in it is changed.
 //!
 //! Sources: `StorePathConfigHelper`, `ConfigStorage`, `RocksDBConfigManager`, `PopConsumerService`, `DLedgerCommitLog`,
 //! `RocksDBConsumeQueueStore`, `BatchConsumeQueue`, `CompactionStore`, `MessageRocksDBStorage`.

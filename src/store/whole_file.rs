@@ -1,4 +1,4 @@
-//! Small files that are written all at once.
+//! Small files that are written as a whole.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! The index behind the log: reads what has been committed, and takes the keys out of it.
 //!
 //! Mostly from the log buffer, a little after the acknowledgement; from disk where there is much to do, after a crash or
-//! when the index is made again. In small steps, as nobody waits for it (RocketMQ: `ReputMessageService` and
+//! when the index is made again. In small steps, as no request depends on it (RocketMQ: `ReputMessageService` and
 //! `CommitLogDispatcherBuildIndex`).
 
 use std::rc::Rc;
@@ -16,14 +16,14 @@ use crate::message::{Check, Record, properties, sys_flag};
 use crate::store::log::reader::{Next, Window};
 use crate::store::{Store, StoreError};
 
-/// What was committed meanwhile is indexed together.
+/// Messages committed within this interval are indexed together.
 const INTERVAL_NS: u64 = 1_000_000;
 
-/// Messages between two pauses, in which others have their turn.
+/// Messages between two yields.
 const STEP_MESSAGES: usize = 64;
 const PAUSE_NS: u64 = 20_000;
 
-/// How long to leave a disk alone that is late or has failed.
+/// Delays before the next step when the disk is late, and after an error.
 const PATIENCE_NS: u64 = 10_000_000;
 const RETRY_NS: u64 = 1_000_000_000;
 

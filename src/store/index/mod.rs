@@ -58,7 +58,7 @@ pub(super) struct Index<I: Io> {
 }
 
 impl<I: Io> Index<I> {
-    /// With the files that `mark` tells of, if it is of the log `log_min..log_max` and they are there; else without any.
+    /// With the files that `mark` names, if it is of the log `log_min..log_max` and they are there; else without any.
     pub async fn open(
         io: I,
         dir: PathBuf,
@@ -261,7 +261,7 @@ async fn names<I: Io>(io: &I, dir: &Path) -> Result<Vec<Name>, StoreError> {
         .collect())
 }
 
-/// The files that a mark tells of; `None` if some are not there or are others.
+/// The files that a mark names; `None` if some are not there or are others.
 async fn restore<I: Io>(
     io: &I,
     dir: &Path,

@@ -1,6 +1,6 @@
 //! Messages by key, the newest ones that there are (RocketMQ: `DefaultMessageStore.queryMessage`, `IndexFile.selectPhyOffset`).
 //!
-//! Only hashes are compared, as in RocketMQ: whoever asked looks at the keys. Times are compared with the messages' own, as
+//! Only hashes are compared, as in RocketMQ: the caller compares the keys. Times are compared with the messages' own, as
 //! those of the entries are rounded to seconds.
 
 use std::rc::Rc;

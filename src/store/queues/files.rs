@@ -23,13 +23,13 @@ use crate::store::names::{offset_name, parse_offset_name};
 pub(in crate::store) const FILE_ENTRIES: u64 = 300_000;
 const FILE_BYTES: u64 = FILE_ENTRIES * ENTRY_BYTES as u64;
 
-/// No topic has so many queues; a larger number comes from damage, and would be paid for in memory.
+/// No topic has this many queues. A larger number comes from damage, and would cost memory.
 pub(in crate::store) const MAX_QUEUE_ID: u32 = 1 << 20;
 
-/// Queues that are worked on at the same time where there is no reason to leave the device to others.
+/// Queues that are read or written concurrently when nothing else needs the device.
 pub(in crate::store) const AT_ONCE: usize = 64;
 
-/// Files kept open, so that busy queues do not open theirs each time.
+/// Open files that are kept, so that busy queues do not reopen theirs.
 const MAX_OPEN: usize = 512;
 
 pub(in crate::store) struct QueueFiles<I: Io> {

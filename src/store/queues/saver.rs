@@ -17,16 +17,16 @@ use crate::io::Io;
 use crate::io::{first, pause};
 use crate::store::{Store, StoreError};
 
-/// When it is tried again after an error.
+/// Delay before a retry after an error.
 const RETRY_NS: u64 = 1_000_000_000;
 
-/// After some queues were written others have their turn for so many times as long.
+/// After some queues were written, the saver rests for this many times as long.
 const REST_SHARE: u64 = 4;
 
 /// Queues that are written between two rests.
 const BETWEEN_RESTS: usize = 16;
 
-/// Queues whose news are put into a block in one go: well below a millisecond.
+/// Queues whose pending rows are put into a block without a pause: well below a millisecond.
 const GATHERED_AT_ONCE: usize = 500;
 
 /// Entries of a queue that are encoded and written in one go.
@@ -38,7 +38,7 @@ const GATHERED_BYTES: usize = 256 << 10;
 /// Queues that are marked as saved, or looked at for chunks to give back, without a pause.
 const MARKED_AT_ONCE: usize = 1000;
 
-/// How often it is looked whether memory gets short.
+/// Interval at which free memory is checked.
 const LOOK_NS: u64 = 50_000_000;
 
 /// Share of the arena that is kept free for what arrives: a sixteenth.
@@ -140,9 +140,9 @@ impl<I: Io> Store<I> {
         // Ahead of the rest: the index must not be ahead of the position.
         let index = self.save_index().await?;
         self.write_block().await?;
-        // Sends need not wait for the rest, which takes its time.
+        // The rest takes long, and sends do not depend on it.
         self.note_space(&Ok(()), |full| &mut full.queues);
-        // What is in the journal now will be in the files; what comes meanwhile will not, or this might never end.
+        // Only what is in the journal now is saved: with what arrives meanwhile the save might never end.
         let reached = self.journal.put();
         self.remove_deleted().await?;
         self.save_files(reached.position).await?;

@@ -17,7 +17,7 @@ pub enum Boundary {
 }
 
 impl<I: Io> Store<I> {
-    /// The offset that a consumer who starts at this time begins with. If all messages are older: Lower is behind the
+    /// The offset at which a consumer that starts at this time begins. If all messages are older: Lower is behind the
     /// last one, Upper is the last one (RocketMQ: `ConsumeQueue.binarySearchInQueueByTime`).
     pub async fn offset_by_time(
         self: &Rc<Self>,
@@ -57,7 +57,7 @@ impl<I: Io> Store<I> {
         self.store_time(queue, bounds.min).await
     }
 
-    /// When the message at a queue offset was stored, if that can be told from memory.
+    /// When the message at a queue offset was stored, if memory holds that.
     pub fn store_time_hot(&self, queue: QueueIndex, offset: u64) -> Option<i64> {
         let state = self.state.borrow();
         let target = state.queues.queue(queue);

@@ -11,7 +11,7 @@
 //!
 //! | A place without the next record | is |
 //! |---|---|
-//! | ahead of what was durable, or with a later record further behind than an unflushed write can be | damage: the start is refused, or told to skip it |
+//! | ahead of what was durable, or with a later record further behind than an unflushed write can be | damage: the start is refused, or skips it where that was asked for |
 //! | any other | the end of the log: what is behind is wiped, as far as an unflushed write can reach |
 
 use super::evidence::Evidence;

@@ -158,7 +158,7 @@ impl<I: Io> Recovery<'_, I> {
         Ok(())
     }
 
-    /// Whether there is a folder for each topic that has queue files. Who wants them to be made again removes them, as with
+    /// Whether there is a folder for each topic that has queue files. Removing the folder is the way to have them made again, as with
     /// RocketMQ; a single file that lacks is found when it is read.
     async fn have_folders(&self) -> Result<bool, StoreError> {
         let topics = self.queue_files.topics().await?;

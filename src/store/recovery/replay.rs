@@ -80,7 +80,7 @@ impl<'a, I: Io> Recovery<'a, I> {
 
     async fn try_to_keep(&mut self) -> Result<(), StoreError> {
         match self.keep().await {
-            // It would begin anew if it were cut short, no more.
+            // Without it a start that is cut short begins again from further back, no more.
             Err(error) if error.is_no_space() => {
                 warn!(%error, "what has been read of the log cannot be kept");
                 Ok(())

@@ -1,4 +1,4 @@
-//! What is done to the log behind its end after a crash, and to what may not have been flushed.
+//! The log's end after a crash: what is behind it is wiped, and what may not have been flushed is written again.
 
 use super::Recovery;
 use crate::io::Io;

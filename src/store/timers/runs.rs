@@ -1,5 +1,5 @@
-//! Runs of timers on disk: what waits in the timer topic, in the order of its times, so that a restart and a full memory
-//! need not read the messages themselves.
+//! Runs of timers on disk: the pending messages of the timer topic, sorted by time, so that neither a restart nor a full
+//! memory has to read the messages themselves.
 //!
 //! ```text
 //! timers/00000000000000065536     written once, never changed
@@ -16,7 +16,7 @@ use crate::store::{StoreError, whole_file};
 
 pub(in crate::store) const ENTRY_BYTES: usize = 24;
 
-/// A message that waits for its time.
+/// A message that is due at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timer {
     pub at_ms: u64,
@@ -25,7 +25,7 @@ pub struct Timer {
     pub kind: TimerKind,
 }
 
-/// What is to be done with it then.
+/// What happens with it then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum TimerKind {
@@ -33,7 +33,7 @@ pub enum TimerKind {
     Deliver = 0,
     /// Written to the timer topic anew, ahead of the end of its retention.
     Roll = 1,
-    /// It takes back another one.
+    /// It recalls another one.
     Recall = 2,
 }
 
