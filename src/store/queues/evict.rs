@@ -52,7 +52,7 @@ impl ConsumeQueues {
                     return false;
                 }
                 *eviction = Eviction {
-                    of_each: eviction.of_each * 2,
+                    of_each: eviction.of_each.saturating_mul(2),
                     ..Eviction::default()
                 };
             }
