@@ -76,6 +76,11 @@ pub struct RecordFields<'a> {
 
 impl RecordFields<'_> {
     pub fn encoded_len(&self) -> usize {
+        self.encoded_len_with(self.properties_len())
+    }
+
+    /// The same where the length of the properties is known: finding it reads all of them.
+    pub fn encoded_len_with(&self, properties_len: usize) -> usize {
         FIXED_BYTES
             + host_bytes(self.born_host)
             + host_bytes(self.store_host)
@@ -83,7 +88,7 @@ impl RecordFields<'_> {
             + self.topic_length_bytes()
             - 1
             + self.topic.len()
-            + self.properties_len()
+            + properties_len
     }
 
     /// Length of the properties as written, to be held against [`MAX_PROPERTIES_BYTES`].
@@ -93,9 +98,9 @@ impl RecordFields<'_> {
 
     /// Writes the record. `dst` is `encoded_len` bytes; topic and properties are within their limits.
     pub fn encode(&self, dst: &mut [u8]) {
-        let properties_len = self.properties_len();
+        let properties_len = dst.len() - self.encoded_len_with(0);
         assert!(self.topic.len() <= MAX_TOPIC_BYTES);
-        assert!(properties_len <= MAX_PROPERTIES_BYTES);
+        assert!((CRC_PROPERTY_BYTES..=MAX_PROPERTIES_BYTES).contains(&properties_len));
         let total = u32::try_from(dst.len()).expect("a record is below 4 GiB");
         let v2 = self.topic_length_bytes() == 2;
 

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::medium::DiskFault;
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
@@ -67,7 +68,7 @@ impl<I: Io> Abort<I> {
         let text = [OURS, std::process::id().to_string().as_bytes()].concat();
         match file.write_at(text, 0, Durability::Synced).await.0 {
             // The file's existence is enough: a full disk can be read, and old messages can be removed.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(error) if DiskFault::of(&error) == DiskFault::NoSpace => {}
             written => written.map_err(unwritable)?,
         }
         self.sync_dir().await

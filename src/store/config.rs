@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::index::Shape as IndexShape;
+use super::log::reader::MAX_RECORD_BYTES;
 use super::queues::memory::{CHUNK_BYTES, chunks_for};
 use super::{Retention, StoreError};
 use crate::mem::{BLOCK_BYTES, Pages};
@@ -106,7 +107,7 @@ impl StoreConfig {
         self.max_message_bytes + BESIDE_BODY_BYTES
     }
 
-    /// Largest record: it has to fit a segment with the blank record that ends it.
+    /// Largest record that is accepted: it has to fit a segment with the blank record that ends it.
     pub(super) fn max_record_bytes(&self) -> usize {
         self.max_unit_bytes()
             .min(self.segment_bytes as usize - super::commit_log::BLANK_BYTES)
@@ -132,6 +133,13 @@ impl StoreConfig {
                 name: "zeros_ahead_bytes",
                 got: zeros,
                 expected: "a multiple of 4096, at least that",
+            });
+        }
+        if self.max_unit_bytes() > MAX_RECORD_BYTES {
+            return Err(StoreError::Config {
+                name: "max_message_bytes",
+                got: self.max_message_bytes as u64,
+                expected: "at most 16711680",
             });
         }
         // The tail may jump over the rest of a segment that a unit does not fit into, and rounds up to a block.

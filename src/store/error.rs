@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::medium::DiskFault;
+
 /// The store cannot be opened, or an operation on it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -100,15 +102,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// There may be room again, and then it works.
+    /// It works when there is space again.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+        self.fault() == Some(DiskFault::NoSpace)
     }
 
-    /// Nothing that was written before is in doubt.
-    pub(super) fn is_harmless(&self) -> bool {
-        let is_open = matches!(self, Self::Io { operation, .. } if *operation == "open");
-        is_open || self.is_no_space()
+    /// It works when descriptors or memory are available again.
+    pub(super) fn is_shortage(&self) -> bool {
+        self.fault() == Some(DiskFault::Shortage)
+    }
+
+    fn fault(&self) -> Option<DiskFault> {
+        match self {
+            Self::Io { source, .. } => Some(DiskFault::of(source)),
+            _ => None,
+        }
     }
 
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

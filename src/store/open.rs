@@ -12,6 +12,7 @@ use super::commit_log::{CommitLog, floor};
 use super::config_files::TextFiles;
 use super::index::{self, Index};
 use super::lock::{Locks, lock};
+use super::medium::{Fence, Medium};
 use super::progress::Progress;
 use super::queues::checkpoint::CheckpointFile;
 use super::queues::files::QueueFiles;
@@ -61,18 +62,25 @@ impl<I: Io> Store<I> {
         mut progress: impl FnMut(Progress),
     ) -> Result<Rc<Self>, StoreError> {
         config.check()?;
+        let io = Medium::new(io);
         let mut parts = Parts::open(&io, &config).await?;
         let recovered = parts.recover(&io, &config, &mut progress).await?;
         parts.segments.prepare_first(recovered.tail).await?;
         let store = Rc::new(Self::assemble(io, config, parts, recovered));
         store.restore_scrub().await?;
+        store.observe_fence();
         store.look_at_space().await;
         store.start_background();
         Ok(store)
     }
 
-    fn assemble(io: I, config: StoreConfig, parts: Parts<I>, recovered: Recovered<I>) -> Self {
-        let state = state(&config, parts.buffer, parts.queues, &recovered);
+    fn assemble(
+        io: Medium<I>,
+        config: StoreConfig,
+        parts: Parts<Medium<I>>,
+        recovered: Recovered<Medium<I>>,
+    ) -> Self {
+        let state = state(&config, io.fence(), parts.buffer, parts.queues, &recovered);
         Store {
             cold: BlockCache::new(config.cold_cache_bytes),
             unreadable: Default::default(),
@@ -97,6 +105,7 @@ impl<I: Io> Store<I> {
             locks: Cell::new(parts.locks),
             disk_space: Cell::default(),
             flushed: Cell::new(recovered.tail),
+            has_shortage: Cell::new(false),
             is_flushing: Cell::new(false),
             flush_done: Default::default(),
             checkpointed: Cell::new(recovered.checkpointed),
@@ -123,24 +132,20 @@ impl<I: Io> Store<I> {
             "flush-regularly",
             group_commit::flush_regularly(self.clone()),
         );
-        let (ahead, behind, failed) = (self.clone(), self.clone(), self.clone());
+        let (ahead, behind) = (self.clone(), self.clone());
         let tail = move || {
             let state = ahead.state.borrow();
-            (!state.closing && state.fence.is_none()).then(|| state.log.tail())
+            (!state.closing && !state.fence.is_set()).then(|| state.log.tail())
         };
-        self.spawn_task(
-            "zero-ahead",
-            self.segments.clone().keep_ahead(
-                tail,
-                move || behind.work.notify(),
-                move |error| failed.fence_off(error),
-            ),
-        );
+        let moved = move || behind.work.notify();
+        let ahead = self.segments.clone().keep_ahead(tail, moved);
+        self.spawn_task("zero-ahead", ahead);
     }
 }
 
 fn state<I: Io>(
     config: &StoreConfig,
+    fence: Rc<Fence>,
     buffer: LogBuffer,
     queues: ConsumeQueues,
     recovered: &Recovered<I>,
@@ -159,7 +164,7 @@ fn state<I: Io>(
         committed_time_ms: reached.store_time_ms,
         last_store_time_ms: reached.store_time_ms,
         first_store_time_ms: recovered.first_store_time_ms,
-        fence: None,
+        fence,
         full: Full::default(),
         closing: false,
     }

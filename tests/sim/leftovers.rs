@@ -312,11 +312,9 @@ pub fn recycled_file(seed: u64) -> Tally {
 }
 
 async fn has_spare(cluster: &Cluster) -> bool {
-    let files = cluster.broker().list(Path::new("/store/commitlog")).await;
-    files
-        .unwrap()
-        .iter()
-        .any(|file| file.path.ends_with("spare"))
+    let dir = Path::new("/store/commitlog/recycled");
+    let files = cluster.broker().list(dir).await;
+    !files.unwrap().is_empty()
 }
 
 /// The first positions of the log's files.

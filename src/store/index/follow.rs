@@ -13,7 +13,9 @@ use super::layout::TopicHash;
 use super::{Index, MAX_UNSAVED_BYTES};
 use crate::io::{Io, first};
 use crate::message::{Check, Record, properties, sys_flag};
-use crate::store::log::reader::{Next, Window};
+use crate::store::log::damage::Known;
+use crate::store::log::reader::{self, Found, HEAD_BYTES, Next, Walk};
+use crate::store::medium::Medium;
 use crate::store::{Store, StoreError};
 
 /// Messages committed within this interval are indexed together.
@@ -52,15 +54,18 @@ pub async fn run<I: Io>(store: Rc<Store<I>>) {
 /// Where keys are read, and those of one step.
 #[derive(Default)]
 struct Reader {
-    window: Window,
-    /// The window has nothing of the log behind this position.
-    window_end: u64,
+    walk: Walk,
+    /// The walk has read nothing of the log behind this position.
+    end: u64,
     keys: Vec<Key>,
 }
 
 impl<I: Io> Store<I> {
     /// Indexes what is left, at the end. An index that is being made from a long log is left for the next start.
-    pub(in crate::store) async fn index_rest(&self, index: &Index<I>) -> Result<(), StoreError> {
+    pub(in crate::store) async fn index_rest(
+        &self,
+        index: &Index<Medium<I>>,
+    ) -> Result<(), StoreError> {
         let mut reader = Reader::default();
         // Without its slots the last file would be no whole one.
         index.restore_slots().await?;
@@ -72,11 +77,11 @@ impl<I: Io> Store<I> {
         Ok(())
     }
 
-    fn is_indexed(&self, index: &Index<I>) -> bool {
+    fn is_indexed(&self, index: &Index<Medium<I>>) -> bool {
         index.restoring.get().is_none() && index.position.get() >= self.state.borrow().dispatched
     }
 
-    fn is_behind(&self, index: &Index<I>) -> Option<()> {
+    fn is_behind(&self, index: &Index<Medium<I>>) -> Option<()> {
         let state = self.state.borrow();
         (state.closing || index.position.get() < state.dispatched).then_some(())
     }
@@ -86,18 +91,24 @@ impl<I: Io> Store<I> {
     }
 
     /// Indexes the next few messages.
-    async fn index_next(&self, index: &Index<I>, reader: &mut Reader) -> Result<(), StoreError> {
+    async fn index_next(
+        &self,
+        index: &Index<Medium<I>>,
+        reader: &mut Reader,
+    ) -> Result<(), StoreError> {
         index.restore_slots().await?;
         let from = index
             .position
             .get()
             .max(self.segments.min_position().unwrap_or(0));
         reader.keys.clear();
-        let to = if self.is_hot_at(from) {
-            self.keys_in_buffer(from, &mut reader.keys)
-        } else {
-            self.keys_on_disk(from, reader).await?
-        };
+        let mut to = from;
+        if self.is_hot_at(from) {
+            to = self.keys_in_buffer(from, &mut reader.keys);
+        }
+        if to == from {
+            to = self.keys_on_disk(from, reader).await?;
+        }
         if !reader.keys.is_empty() {
             index.resume().await?;
             index.put(&reader.keys);
@@ -106,6 +117,7 @@ impl<I: Io> Store<I> {
         Ok(())
     }
 
+    /// Ends early at what is no record: it is looked at on the disk.
     fn keys_in_buffer(&self, from: u64, keys: &mut Vec<Key>) -> u64 {
         let state = self.state.borrow();
         let mut at = from;
@@ -113,82 +125,78 @@ impl<I: Io> Store<I> {
             if at >= state.dispatched {
                 break;
             }
-            let head = state.log.hot(at, 8).and_then(|head| head.first_chunk());
+            let head = state.log.hot(at, HEAD_BYTES);
+            let head = head.and_then(|head| head.first_chunk());
             let rest = self.config.segment_bytes - at % self.config.segment_bytes;
             at += match head.map_or(Next::End, |head| Next::read(head, rest)) {
                 Next::Record { size } => {
-                    if let Some(record) = state.log.hot(at, size) {
-                        add_keys(record, at, keys);
-                    }
+                    let bytes = state.log.hot(at, size).unwrap_or_default();
+                    let Ok(record) = reader::record(bytes, at, Check::Layout) else {
+                        break;
+                    };
+                    add_keys(&record, keys);
                     size as u64
                 }
                 Next::Blank { size } => size,
-                Next::End => skip(at, rest),
+                Next::End => break,
             };
         }
         at.min(state.dispatched)
     }
 
     async fn keys_on_disk(&self, from: u64, reader: &mut Reader) -> Result<u64, StoreError> {
-        let Reader {
-            window,
-            window_end,
-            keys,
-        } = reader;
-        if from >= *window_end {
-            *window = Window::default();
-            *window_end = self.state.borrow().dispatched;
+        let Reader { walk, end, keys } = reader;
+        if from >= *end {
+            *walk = Walk::default().checking(Check::Layout);
+            *end = self.state.borrow().dispatched;
         }
-        let mut at = from;
+        let (mut at, end) = (from, *end);
         for _ in 0..STEP_MESSAGES {
-            if at >= *window_end {
+            if at >= end {
                 break;
             }
-            let rest = self.config.segment_bytes - at % self.config.segment_bytes;
-            let head = window.bytes(&self.segments, at, 8).await?;
-            let head = head.and_then(|head| head.first_chunk());
-            at += match head.map_or(Next::End, |head| Next::read(head, rest)) {
-                Next::Record { size } => match window.bytes(&self.segments, at, size).await? {
-                    Some(record) if add_keys(record, at, keys) => size as u64,
-                    _ => skip(at, rest),
-                },
-                Next::Blank { size } => size,
-                Next::End => skip(at, rest),
+            let found = walk.at(&self.segments, at).await?;
+            if let Found::Record(record) = &found {
+                add_keys(record, keys);
+            }
+            at = match found.len() {
+                Some(len) => at + len,
+                None => self.past_unreadable(at, end).await?,
             };
         }
-        Ok(at.min(*window_end))
+        Ok(at.min(end))
+    }
+
+    /// Where the log goes on behind a place at which it cannot be read.
+    async fn past_unreadable(&self, at: u64, end: u64) -> Result<u64, StoreError> {
+        let known = Known {
+            segments: &self.segments,
+            config: &self.config,
+            flushed_to: 0,
+            unflushed_bytes: self.config.max_unflushed_bytes,
+        };
+        let next = known.first_record(at + 1, end).await?.unwrap_or(end);
+        warn!(
+            position = at,
+            bytes = next - at,
+            "a part of the log cannot be indexed"
+        );
+        Ok(next)
     }
 }
 
-/// Past what cannot be read: the file is gone, or damaged.
-fn skip(position: u64, rest: u64) -> u64 {
-    warn!(
-        position,
-        bytes = rest,
-        "a part of the log cannot be indexed"
-    );
-    rest
-}
-
-/// What a message is found by: its unique key, each of its KEYS, its tag. `false` if it is no message.
-fn add_keys(bytes: &[u8], position: u64, keys: &mut Vec<Key>) -> bool {
-    let Ok(record) = Record::decode(bytes, Check::Layout) else {
-        return false;
-    };
-    if record.physical_offset != position {
-        return false;
-    }
+/// What a message is found by: its unique key, each of its KEYS, its tag.
+fn add_keys(record: &Record<'_>, keys: &mut Vec<Key>) {
     if sys_flag::transaction(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
-        return true;
+        return;
     }
-    each_key(&record, |hash| {
+    each_key(record, |hash| {
         keys.push(Key {
             hash,
-            physical_offset: position,
+            physical_offset: record.physical_offset,
             store_time_ms: record.store_timestamp_ms,
         });
     });
-    true
 }
 
 /// The hashes under which a message is found.

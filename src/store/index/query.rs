@@ -10,6 +10,7 @@ use super::file::{IndexFile, Window};
 use super::layout::TopicHash;
 use crate::io::{First, Io, first};
 use crate::message::{Check, Record};
+use crate::store::medium::Medium;
 use crate::store::{Store, StoreError};
 
 /// How long a query waits for the index to come to the end of the log.
@@ -78,7 +79,7 @@ impl<I: Io> Store<I> {
         })
     }
 
-    async fn until_indexed(&self, index: &Index<I>) -> Result<(), StoreError> {
+    async fn until_indexed(&self, index: &Index<Medium<I>>) -> Result<(), StoreError> {
         let end = self.state.borrow().dispatched;
         let is_there =
             || (index.restoring.get().is_none() && index.position.get() >= end).then_some(());
@@ -104,7 +105,7 @@ impl<I: Io> Store<I> {
     /// Along the chain of the key's slot, which leads to ever older entries.
     async fn search_file(
         self: &Rc<Self>,
-        file: &IndexFile<I>,
+        file: &IndexFile<Medium<I>>,
         search: &mut Search<'_>,
     ) -> Result<(), StoreError> {
         let query = search.query;

@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, info, warn};
 
-use super::reader::Window;
+use super::reader::{Found, Walk};
 use super::segments::Segments;
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
-use crate::message::BLANK_MAGIC;
+use crate::message::Check;
 use crate::store::{Flush, StoreError};
 
 const MAGIC: &[u8; 8] = b"ringmqAk";
@@ -292,18 +292,15 @@ impl Note {
 
 /// Messages of the log between two places.
 async fn count<I: Io>(segments: &Segments<I>, from: u64, to: u64) -> Result<u64, StoreError> {
-    let (mut window, mut at, mut messages) = (Window::default(), from, 0);
+    let mut walk = Walk::default().checking(Check::Layout);
+    let (mut at, mut messages) = (from, 0);
     while at < to {
-        let head = window.bytes(segments, at, 8).await?;
-        let Some([a, b, c, d, magic @ ..]) = head.and_then(|head| head.first_chunk::<8>()) else {
-            break;
-        };
-        let size = u32::from_be_bytes([*a, *b, *c, *d]);
-        if size == 0 {
-            break;
+        let found = walk.at(segments, at).await?;
+        messages += u64::from(matches!(found, Found::Record(_)));
+        match found.len() {
+            Some(len) => at += len,
+            None => break,
         }
-        messages += u64::from(*magic != BLANK_MAGIC.to_be_bytes());
-        at += u64::from(size);
     }
     Ok(messages)
 }

@@ -1,9 +1,13 @@
 //! Blocks of the log that were read from disk.
 //!
-//! Several consumers of a topic ask for the same block at the same time, as their queues' messages stand side by side: it
-//! is read once, and the others wait for it. Who reads one block after the other finds the next ones already on their way.
+//! Several consumers of a topic ask for the same block at the same time, as their queues' messages stand side by side. It
+//! is read once, and the others wait for that read. A sequential reader has the next blocks fetched ahead.
+//!
+//! What was written to the log before a read was submitted never changes. So a block is kept with the length that is valid
+//! for good: the block that holds the end of the log, too, which is what every consumer reads first after a restart. A read
+//! beyond that length replaces it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -23,15 +27,23 @@ pub(in crate::store) struct BlockCache {
     capacity: usize,
     state: RefCell<State>,
     arrived: Waiters,
+    fetched: Cell<u64>,
 }
 
 #[derive(Default)]
 struct State {
     /// By the log position of their first byte, the most recently used last.
-    blocks: VecDeque<(u64, Rc<AlignedBuf>)>,
+    blocks: VecDeque<Kept>,
     /// Positions of those that are being read.
     coming: Vec<u64>,
     spare: Vec<AlignedBuf>,
+}
+
+struct Kept {
+    start: u64,
+    /// Log position up to which the bytes are final.
+    valid_to: u64,
+    block: Rc<AlignedBuf>,
 }
 
 enum Look {
@@ -46,15 +58,19 @@ impl BlockCache {
             capacity: (bytes / BLOCK_BYTES as usize).max(1 + AHEAD_BLOCKS as usize),
             state: RefCell::default(),
             arrived: Waiters::default(),
+            fetched: Cell::new(0),
         }
     }
 
-    fn look(&self, start: u64) -> Look {
+    /// The block that begins at `start`, if it is final up to `end` or its own end.
+    fn look(&self, start: u64, end: u64) -> Look {
         let mut state = self.state.borrow_mut();
-        if let Some(place) = state.blocks.iter().position(|(other, _)| *other == start)
+        let end = end.min(start + BLOCK_BYTES);
+        let is_wanted = |kept: &Kept| kept.start == start && kept.valid_to >= end;
+        if let Some(place) = state.blocks.iter().position(is_wanted)
             && let Some(found) = state.blocks.remove(place)
         {
-            let block = found.1.clone();
+            let block = found.block.clone();
             state.blocks.push_back(found);
             return Look::Here(block);
         }
@@ -65,9 +81,14 @@ impl BlockCache {
         }
     }
 
+    /// Blocks that were read from the device.
+    pub fn fetched(&self) -> u64 {
+        self.fetched.get()
+    }
+
     fn has(&self, start: u64) -> bool {
         let state = self.state.borrow();
-        state.blocks.iter().any(|(other, _)| *other == start)
+        state.blocks.iter().any(|kept| kept.start == start)
     }
 
     async fn until_arrived(&self, start: u64) {
@@ -75,20 +96,22 @@ impl BlockCache {
         self.arrived.until(|| is_here().then_some(())).await;
     }
 
-    fn keep(&self, start: u64, block: Rc<AlignedBuf>) {
+    fn keep(&self, kept: Kept) {
         let mut state = self.state.borrow_mut();
+        let is_same = |other: &Kept| other.start == kept.start;
+        if let Some(place) = state.blocks.iter().position(is_same) {
+            let _ = state.blocks.remove(place);
+        }
         while state.blocks.len() >= self.capacity {
-            let left = state
-                .blocks
-                .pop_front()
-                .map(|(_, block)| Rc::try_unwrap(block));
-            if let Some(Ok(buf)) = left
+            let evicted = state.blocks.pop_front();
+            let buf = evicted.map(|evicted| Rc::try_unwrap(evicted.block));
+            if let Some(Ok(buf)) = buf
                 && state.spare.len() < MAX_SPARE
             {
                 state.spare.push(buf);
             }
         }
-        state.blocks.push_back((start, block));
+        state.blocks.push_back(kept);
     }
 
     fn spare(&self) -> Option<AlignedBuf> {
@@ -118,13 +141,14 @@ impl Drop for Fetching<'_> {
 }
 
 impl<I: Io> Store<I> {
-    /// The block that begins at this log position.
+    /// The block that begins at a log position; what is before `end` is wanted of it.
     pub(in crate::store) async fn block(
         self: &Rc<Self>,
         start: u64,
+        end: u64,
     ) -> Result<Rc<AlignedBuf>, StoreError> {
         let block = loop {
-            match self.cold.look(start) {
+            match self.cold.look(start, end) {
                 Look::Here(block) => break block,
                 Look::Coming => self.cold.until_arrived(start).await,
                 Look::Absent => break self.fetch(start).await?,
@@ -140,11 +164,11 @@ impl<I: Io> Store<I> {
         for ahead in 1..=AHEAD_BLOCKS {
             let next = start + ahead * BLOCK_BYTES;
             let is_cold = next + BLOCK_BYTES <= self.state.borrow().log.hot_from();
-            if is_cold && matches!(self.cold.look(next), Look::Absent) {
+            if is_cold && matches!(self.cold.look(next, next + BLOCK_BYTES), Look::Absent) {
                 let store = self.clone();
                 self.io.spawn("read-ahead", async move {
-                    // Whoever needs it meets the same error, and reports it. It may be there by now.
-                    if matches!(store.cold.look(next), Look::Absent) {
+                    // A reader that needs it gets the same error, and reports it. It may be there by now.
+                    if matches!(store.cold.look(next, next + BLOCK_BYTES), Look::Absent) {
                         let _ = store.fetch(next).await;
                     }
                 });
@@ -154,6 +178,9 @@ impl<I: Io> Store<I> {
 
     async fn fetch(&self, start: u64) -> Result<Rc<AlignedBuf>, StoreError> {
         let fetching = Fetching::new(&self.cold, start);
+        // As of now: of what the log writes meanwhile the read may have seen the bytes before.
+        self.cold.fetched.set(self.cold.fetched.get() + 1);
+        let written = self.state.borrow().log.written();
         let read = self
             .segments
             .read_into(self.cold.spare(), start, BLOCK_BYTES as usize);
@@ -165,11 +192,18 @@ impl<I: Io> Store<I> {
             });
         };
         let block = Rc::new(block);
-        // A block that the log still writes to is out of date the next moment.
-        let is_final = start + block.len() as u64 <= self.state.borrow().log.hot_from();
+        let valid_to = match start + block.len() as u64 {
+            // The last one of a segment may be short: nothing is behind it.
+            end if end <= written => start + BLOCK_BYTES,
+            _ => written,
+        };
         // Its file may have become another one while it was read.
-        if is_final && start >= self.log_min() {
-            self.cold.keep(start, block.clone());
+        if valid_to > start && start >= self.log_min() {
+            self.cold.keep(Kept {
+                start,
+                valid_to,
+                block: block.clone(),
+            });
         }
         drop(fetching);
         Ok(block)

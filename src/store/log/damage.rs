@@ -20,16 +20,19 @@ use std::path::PathBuf;
 use memchr::memmem;
 
 use super::buffer::floor;
-use super::reader::{Next, Window};
+use super::reader::{Found, MAX_RECORD_BYTES, Walk};
 use super::segments::Segments;
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
-use crate::message::{Check, MAGIC_V1, Record, holds_position};
+use crate::message::{MAGIC_V1, holds_position};
 use crate::store::names::offset_name;
 use crate::store::{StoreConfig, StoreError};
 
 /// Log looked through at a time.
 const CHUNK_BYTES: u64 = 4 << 20;
+
+/// Read at a time to look at one record.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// What both versions' magics begin with.
 const MAGIC_START: [u8; 3] = {
@@ -93,7 +96,7 @@ impl<I: Io> Known<'_, I> {
         }
         let from = self.end_of_unflushed(position);
         let log_end = self.segments.end().unwrap_or(0);
-        let to = from.saturating_add(CHUNK_BYTES + self.config.max_record_bytes() as u64);
+        let to = from.saturating_add(CHUNK_BYTES + MAX_RECORD_BYTES as u64);
         if let Some(found) = self.first_record(from, to.min(log_end)).await? {
             return damage(Proof::Record(found));
         }
@@ -163,26 +166,8 @@ impl<I: Io> Known<'_, I> {
     }
 
     async fn is_record(&self, position: u64) -> bool {
-        let mut window = Window::default();
-        let rest = self.segments.segment_bytes() - position % self.segments.segment_bytes();
-        let head = window.bytes(self.segments, position, 8.min(rest as usize));
-        let next = match head.await {
-            Ok(head) => head
-                .and_then(|head| head.first_chunk())
-                .map_or(Next::End, |head| Next::read(head, rest)),
-            Err(_) => Next::End,
-        };
-        let Next::Record { size } = next else {
-            return false;
-        };
-        if size > self.config.max_record_bytes() {
-            return false;
-        }
-        match window.bytes(self.segments, position, size).await {
-            Ok(Some(bytes)) => Record::decode(bytes, Check::Crc)
-                .is_ok_and(|record| record.physical_offset == position),
-            _ => false,
-        }
+        let mut walk = Walk::reading(PROBE_BYTES);
+        matches!(walk.at(self.segments, position).await, Ok(Found::Record(_)))
     }
 
     pub fn refusal(&self, damage: &Damage) -> StoreError {

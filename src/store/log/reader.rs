@@ -1,15 +1,51 @@
-//! The log as it is read from one end to the other.
+//! The only code that believes bytes of the log.
+//!
+//! A record is believed if its size is possible, its magic is one of the two, it says its own position, its fields add up
+//! to its size and all its CRCs are right. How much a send may have (`maxMessageSize`) plays no part: what is stored was
+//! accepted once, under another limit or by RocketMQ. A rotten size field costs at most [`MAX_RECORD_BYTES`] of memory.
+//!
+//! [`Walk`] goes through the log from record to record. Each caller decides what a place without a record means: the end of
+//! the log, damage, or a part to skip.
 
 use super::buffer::floor;
 use super::segments::Segments;
 use crate::io::Io;
-use crate::message::BLANK_MAGIC;
+use crate::message::{BLANK_MAGIC, Check, MAGIC_V1, MAGIC_V2, Record, RecordError};
 use crate::store::StoreError;
+
+/// No record is longer: a frame has at most this, and `maxMessageSize` stays below it by what a record has beside its body.
+pub(in crate::store) const MAX_RECORD_BYTES: usize = 16 << 20;
+
+/// Total size and magic.
+pub(in crate::store) const HEAD_BYTES: usize = 8;
 
 /// Log read at a time.
 pub(in crate::store) const READ_BYTES: usize = 4 << 20;
 
-/// What the log has at a position.
+/// Why the bytes at a position are not the record of that position.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::store) enum NoRecord {
+    #[error("nothing that begins a record")]
+    Head,
+    #[error("a record of position {0}")]
+    Position(u64),
+    #[error("a record of {record} bytes where {got} were expected")]
+    Size { record: u32, got: usize },
+    #[error(transparent)]
+    Decode(#[from] RecordError),
+}
+
+impl NoRecord {
+    pub fn at(self, physical_offset: u64) -> StoreError {
+        StoreError::Unreadable {
+            physical_offset,
+            reason: self.to_string(),
+        }
+    }
+}
+
+/// What the first bytes at a position announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Next {
     Record { size: usize },
     Blank { size: u64 },
@@ -18,17 +54,132 @@ pub(in crate::store) enum Next {
 
 impl Next {
     /// By its first bytes; the segment has `rest` from there on.
-    pub fn read(head: &[u8; 8], rest: u64) -> Self {
+    pub fn read(head: &[u8; HEAD_BYTES], rest: u64) -> Self {
         let [a, b, c, d, magic @ ..] = *head;
         let size = u32::from_be_bytes([a, b, c, d]);
+        let fits = u64::from(size) <= rest && size as usize <= MAX_RECORD_BYTES;
         match u32::from_be_bytes(magic) {
             BLANK_MAGIC if u64::from(size) == rest => Self::Blank { size: rest },
-            _ if size < 8 || u64::from(size) > rest => Self::End,
-            _ => Self::Record {
+            MAGIC_V1 | MAGIC_V2 if fits && size as usize > HEAD_BYTES => Self::Record {
                 size: size as usize,
             },
+            _ => Self::End,
         }
     }
+}
+
+/// The record that these bytes are, if they are all of it and it belongs to this position.
+pub(in crate::store) fn record(
+    bytes: &[u8],
+    position: u64,
+    check: Check,
+) -> Result<Record<'_>, NoRecord> {
+    let record = Record::decode(bytes, check)?;
+    if record.physical_offset != position && !mutant!(SkipPosition) {
+        return Err(NoRecord::Position(record.physical_offset));
+    }
+    if record.total_size as usize != bytes.len() {
+        return Err(NoRecord::Size {
+            record: record.total_size,
+            got: bytes.len(),
+        });
+    }
+    Ok(record)
+}
+
+/// What stands at a position of the log.
+pub(in crate::store) enum Found<'w> {
+    Record(Record<'w>),
+    /// The rest of the segment is left blank.
+    Blank {
+        size: u64,
+    },
+    None(NoRecord),
+}
+
+impl Found<'_> {
+    /// How far it reaches, if it is something.
+    pub fn len(&self) -> Option<u64> {
+        match self {
+            Self::Record(record) => Some(record.total_size.into()),
+            Self::Blank { size } => Some(*size),
+            Self::None(_) => None,
+        }
+    }
+}
+
+/// Reads the log from record to record.
+pub(in crate::store) struct Walk {
+    window: Window,
+    check: Check,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self::reading(READ_BYTES)
+    }
+}
+
+impl Walk {
+    /// Reads so much of the log at a time, or what a larger record needs.
+    pub fn reading(read_bytes: usize) -> Self {
+        Self {
+            window: Window::reading(read_bytes),
+            check: Check::Crc,
+        }
+    }
+
+    pub fn checking(self, check: Check) -> Self {
+        Self { check, ..self }
+    }
+
+    /// What stands there. An error: the device does not give it.
+    pub async fn at<I: Io>(
+        &mut self,
+        segments: &Segments<I>,
+        position: u64,
+    ) -> Result<Found<'_>, StoreError> {
+        let segment_bytes = segments.segment_bytes();
+        let rest = segment_bytes - position % segment_bytes;
+        let head_bytes = HEAD_BYTES.min(rest as usize);
+        let head = self.window.bytes(segments, position, head_bytes);
+        let head = head.await?.and_then(|head| head.first_chunk());
+        let size = match head.map_or(Next::End, |head| Next::read(head, rest)) {
+            Next::Record { size } => size,
+            Next::Blank { size } => return Ok(Found::Blank { size }),
+            Next::End => return Ok(Found::None(NoRecord::Head)),
+        };
+        let bytes = self.window.bytes(segments, position, size).await?;
+        Ok(
+            match record(bytes.unwrap_or_default(), position, self.check) {
+                Ok(record) => Found::Record(record),
+                Err(none) => Found::None(none),
+            },
+        )
+    }
+
+    /// The bytes of a record that was found.
+    pub async fn bytes<I: Io>(
+        &mut self,
+        segments: &Segments<I>,
+        position: u64,
+        size: usize,
+    ) -> Result<&[u8], StoreError> {
+        let bytes = self.window.bytes(segments, position, size).await?;
+        bytes.ok_or_else(|| NoRecord::Head.at(position))
+    }
+}
+
+/// Store time of the record with which a file of the log begins.
+pub(in crate::store) async fn store_time_at<I: Io>(
+    segments: &Segments<I>,
+    start: u64,
+) -> Result<Option<i64>, StoreError> {
+    let mut walk = Walk::reading(64 << 10).checking(Check::Layout);
+    Ok(match walk.at(segments, start).await? {
+        Found::Record(record) => Some(record.store_timestamp_ms),
+        Found::Blank { .. } | Found::None(_) => None,
+    })
 }
 
 /// A stretch of the log in memory.
@@ -61,9 +212,9 @@ impl Window {
         position: u64,
         len: usize,
     ) -> Result<Option<&[u8]>, StoreError> {
-        let is_here =
-            self.start <= position && position + len as u64 <= self.start + self.bytes.len() as u64;
-        if !is_here {
+        let window_end = self.start + self.bytes.len() as u64;
+        let end = position.saturating_add(len as u64);
+        if position < self.start || window_end < end {
             let start = floor(position);
             let wanted = ((position - start) as usize + len).max(self.read_bytes);
             let Some(block) = segments.read(start, wanted).await? else {
@@ -77,5 +228,37 @@ impl Window {
         }
         let from = (position - self.start) as usize;
         Ok(self.bytes.get(from..from + len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::blank_record;
+
+    fn next(size: u32, magic: u32, rest: u64) -> Next {
+        let [a, b, c, d] = size.to_be_bytes();
+        let [e, f, g, h] = magic.to_be_bytes();
+        Next::read(&[a, b, c, d, e, f, g, h], rest)
+    }
+
+    /// A segment of 1 GiB: old payload behind the tail of a recycled file, or a size field that has rotted, must not
+    /// become an allocation.
+    #[test]
+    fn no_bytes_announce_more_than_the_largest_record() {
+        let rest = 1 << 30;
+        let largest = MAX_RECORD_BYTES as u32;
+        assert_eq!(next(0x3030_3030, 0x3030_3030, rest), Next::End, "digits");
+        assert_eq!(next(largest + 1, MAGIC_V1, rest), Next::End);
+        assert_eq!(next(1 << 29, MAGIC_V2, rest), Next::End);
+        let size = MAX_RECORD_BYTES;
+        assert_eq!(next(largest, MAGIC_V1, rest), Next::Record { size });
+        assert_eq!(next(largest, MAGIC_V2, rest), Next::Record { size });
+        assert_eq!(next(largest, MAGIC_V1, u64::from(largest) - 1), Next::End);
+        assert_eq!(next(0, 0, rest), Next::End);
+        assert_eq!(next(8, MAGIC_V1, rest), Next::End, "no more than a head");
+        let blank = blank_record(rest as u32);
+        assert_eq!(Next::read(&blank, rest), Next::Blank { size: rest });
+        assert_eq!(Next::read(&blank, rest - 8), Next::End);
     }
 }

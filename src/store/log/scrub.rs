@@ -16,10 +16,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::damage;
-use super::reader::{Next, Window};
+use super::reader::{Found, Walk};
 use super::unreadable::Unreadable;
 use crate::io::{Io, Notify, first};
-use crate::message::{Check, Record};
 use crate::store::{Position, Store, StoreError};
 
 const FILE: &str = "unreadable.json";
@@ -137,9 +136,9 @@ impl<I: Io> Store<I> {
         }
         self.until_idle().await;
         let from = at;
-        let mut window = Window::reading(STEP_BYTES as usize);
+        let mut walk = Walk::reading(STEP_BYTES as usize);
         while at < end && at - from < STEP_BYTES {
-            at = match self.scrub_one(&mut window, at).await {
+            at = match self.scrub_one(&mut walk, at).await {
                 Ok(next) => next,
                 Err(error) => self.past_damage(at, end, error).await?,
             };
@@ -149,29 +148,12 @@ impl<I: Io> Store<I> {
     }
 
     /// Position behind what stands there.
-    async fn scrub_one(&self, window: &mut Window, at: u64) -> Result<u64, StoreError> {
-        let unreadable = |reason: String| StoreError::Unreadable {
-            physical_offset: at,
-            reason,
+    async fn scrub_one(&self, walk: &mut Walk, at: u64) -> Result<u64, StoreError> {
+        let next = match walk.at(&self.segments, at).await? {
+            Found::Record(record) => at + u64::from(record.total_size),
+            Found::Blank { size } => return Ok(at + size),
+            Found::None(none) => return Err(none.at(at)),
         };
-        let rest = self.config.segment_bytes - at % self.config.segment_bytes;
-        let head = window
-            .bytes(&self.segments, at, 8.min(rest as usize))
-            .await?;
-        let head = head.and_then(|head| head.first_chunk());
-        let size = match head.map_or(Next::End, |head| Next::read(head, rest)) {
-            Next::Record { size } if size <= self.config.max_record_bytes() => size,
-            Next::Blank { size } => return Ok(at + size),
-            _ => return Err(unreadable("no record begins there".into())),
-        };
-        let bytes = window.bytes(&self.segments, at, size).await?;
-        let record = Record::decode(bytes.unwrap_or_default(), Check::Crc)
-            .map_err(|error| unreadable(error.to_string()))?;
-        if record.physical_offset != at {
-            let reason = format!("the record says that it is at {}", record.physical_offset);
-            return Err(unreadable(reason));
-        }
-        let next = at + size as u64;
         if self.unreadable.len() > 0 {
             self.unreadable.forget(at, next);
         }
@@ -181,8 +163,8 @@ impl<I: Io> Store<I> {
     /// Notes what cannot be read from there on, and says where the log goes on.
     async fn past_damage(&self, at: u64, end: u64, error: StoreError) -> Result<u64, StoreError> {
         // A second look, as what is wrong may be on the way and not on the device.
-        let mut window = Window::reading(STEP_BYTES as usize);
-        if let Ok(next) = self.scrub_one(&mut window, at).await {
+        let mut walk = Walk::reading(STEP_BYTES as usize);
+        if let Ok(next) = self.scrub_one(&mut walk, at).await {
             return Ok(next);
         }
         let known = damage::Known {

@@ -1,76 +1,34 @@
-//! The CommitLog's files: made to their full size ahead of the log, and written with zeros before it gets there.
-//!
-//! Into blocks that were written before, a commit is one device write; into blocks that were merely allocated it also
-//! changes the file system's metadata, at 3 to 5 times the latency. So a background task writes zeros ahead of the tail,
-//! at its ease while it is well ahead, and makes the next file before this one is full. A zero write in flight and a log
-//! write never touch the same block: [`Segments::busy`] says where the log must not write now.
-//!
-//! A file whose time is over becomes the log's next one: it has all its blocks, so that zeros are plain overwrites. What
-//! it holds is harmless. Its records say another position than the one where they would be read; of each former life all
-//! bytes were overwritten by the next one, up to the very end, so that a single blank record is left, which says no
-//! position and is made zeros here; so is the beginning, where RocketMQ, which looks at no position, would go on after a
-//! clean stop. The way from one name to the other leads over `spare`:
-//!
-//! ```text
-//! rename to spare | sync the folder | zero the beginning, zero the blank record | ... | rename to its new name | sync
-//! ```
-//! Before the first sync a power cut leaves the old file as it was, after it no file of the log is touched until the
-//! second; a start removes a `spare` that it finds.
+//! The CommitLog's files: opening, making, reading, writing and removing them. They are made to their full size ahead of
+//! the log (`zero_ahead.rs`), and the oldest becomes the newest (`recycle.rs`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
-use super::buffer::{ceil, floor};
+use super::buffer::ceil;
+use super::recycle::Spare;
+use super::zero_ahead::ZeroAhead;
 use crate::io::{Durability, File, Io, Notify, OpenOptions, Waiters};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
-use crate::message::BLANK_MAGIC;
 use crate::store::StoreError;
 use crate::store::names::{offset_name, parse_offset_name};
-
-/// Zeros written at a time: the device is busy with them for a fraction of a millisecond, which a log write may have to
-/// wait for.
-const CHUNK_BYTES: u64 = 256 << 10;
-
-/// Written with zeros before a new log takes its first message.
-const FIRST_BYTES: u64 = 4 << 20;
-
-/// Pause between two chunks when there is no hurry: about 50 MB/s.
-const EASY_PAUSE_NS: u64 = 5_000_000;
-
-/// Share of their distance that the zeros jump ahead of a tail that has caught up with them: a sixteenth.
-const HEADWAY_SHARE: u64 = 16;
-
-/// A file whose time is over, until it is needed.
-const SPARE: &str = "spare";
-
-/// The blank record at the end of a file is looked for so far from the end; no message is longer.
-const MAX_BLANK_BYTES: u64 = 32 << 20;
-
-/// Pause after an error.
-const RETRY_NS: u64 = 1_000_000_000;
 
 pub(in crate::store) struct Segments<I: Io> {
     io: I,
     dir: PathBuf,
     segment_bytes: u64,
-    /// The zeros stay this far ahead of the tail: then nothing is written that the log will not soon need.
-    ahead_bytes: u64,
     files: RefCell<BTreeMap<u64, I::File>>,
     zeros: RefCell<Option<AlignedBuf>>,
-    /// Blocks from the tail up to here have been written.
-    zeroed_to: Cell<u64>,
-    busy: Cell<Option<(u64, u64)>>,
-    spare: RefCell<Option<I::File>>,
-    /// A file is being made; who needs it too waits.
+    pub(super) ahead: ZeroAhead,
+    spare: Spare<I>,
+    /// One file is made at a time.
     is_making: Cell<bool>,
     made: Waiters,
     /// Why the next file could not be made, if it was for lack of space.
     no_space: RefCell<Option<Arc<str>>>,
-    /// Somebody should look now whether files can go.
+    /// Retention should look at once whether files can be removed.
     pub clean_now: Notify,
 }
 
@@ -89,6 +47,7 @@ impl<I: Io> Segments<I> {
                 dir: dir.clone(),
                 source,
             })?;
+        Spare::remove_left(&io, &dir).await?;
         let mut files = BTreeMap::new();
         let mut expected = None;
         let entries = io.list(&dir).await.map_err(StoreError::io("list", &dir))?;
@@ -97,11 +56,6 @@ impl<I: Io> Segments<I> {
             .rev()
             .find_map(|entry| parse_offset_name(&entry.path));
         for entry in entries {
-            if entry.path == dir.join(SPARE) {
-                io.remove_file(&entry.path)
-                    .await
-                    .map_err(StoreError::io("remove", &entry.path))?;
-            }
             let Some(start) = parse_offset_name(&entry.path) else {
                 continue;
             };
@@ -162,15 +116,13 @@ impl<I: Io> Segments<I> {
 
     fn with(io: I, dir: PathBuf, segment_bytes: u64, files: BTreeMap<u64, I::File>) -> Self {
         Self {
+            spare: Spare::new(io.clone(), &dir, segment_bytes),
             io,
             dir,
             segment_bytes,
-            ahead_bytes: segment_bytes,
+            ahead: ZeroAhead::new(segment_bytes),
             files: RefCell::new(files),
             zeros: RefCell::default(),
-            zeroed_to: Cell::new(0),
-            busy: Cell::new(None),
-            spare: RefCell::default(),
             is_making: Cell::new(false),
             made: Waiters::default(),
             no_space: RefCell::default(),
@@ -181,7 +133,7 @@ impl<I: Io> Segments<I> {
     /// The same with its zeros no further ahead than this.
     pub fn with_zeros_ahead(self, bytes: u64) -> Self {
         Self {
-            ahead_bytes: self.segment_bytes.min(bytes),
+            ahead: ZeroAhead::new(self.segment_bytes.min(bytes)),
             ..self
         }
     }
@@ -195,7 +147,7 @@ impl<I: Io> Segments<I> {
     }
 
     pub fn busy(&self) -> Option<(u64, u64)> {
-        self.busy.get()
+        self.ahead.busy()
     }
 
     pub fn start_of(&self, position: u64) -> u64 {
@@ -223,9 +175,9 @@ impl<I: Io> Segments<I> {
             let is_done = || (!self.is_making.get()).then_some(());
             self.made.until(is_done).await;
         }
+        let making = Making(self);
         let made = self.make(start).await;
-        self.is_making.set(false);
-        self.made.wake_all();
+        drop(making);
         self.note_space(&made);
         made
     }
@@ -244,16 +196,8 @@ impl<I: Io> Segments<I> {
 
     async fn make(&self, start: u64) -> Result<I::File, StoreError> {
         let path = self.dir.join(offset_name(start));
-        let spare = self.spare.take();
-        let file = match spare {
-            Some(spare) => {
-                let from = self.dir.join(SPARE);
-                self.io
-                    .rename(&from, &path)
-                    .await
-                    .map_err(StoreError::io("rename", &from))?;
-                spare
-            }
+        let file = match self.spare.place(&path).await? {
+            Some(spare) => spare,
             None => self.allocate(&path).await?,
         };
         self.sync_dir().await?;
@@ -264,7 +208,7 @@ impl<I: Io> Segments<I> {
     async fn allocate(&self, path: &Path) -> Result<I::File, StoreError> {
         let file = open_direct(&self.io, path, true).await?;
         if let Err(error) = file.allocate(self.segment_bytes).await {
-            // What it has got would be missing elsewhere. That the removal may fail too changes nothing.
+            // Its blocks are needed elsewhere. A removal that fails, too, changes nothing.
             let _ = self.io.remove_file(path).await;
             return Err(StoreError::io("allocate", path)(error));
         }
@@ -296,22 +240,14 @@ impl<I: Io> Segments<I> {
     }
 
     pub fn has_spare(&self) -> bool {
-        self.spare.borrow().is_some()
+        self.spare.is_there()
     }
 
     pub async fn drop_spare(&self) -> Result<(), StoreError> {
-        if self.spare.take().is_none() {
-            return Ok(());
-        }
-        let path = self.dir.join(SPARE);
-        self.io
-            .remove_file(&path)
-            .await
-            .map_err(StoreError::io("remove", &path))?;
-        self.sync_dir().await
+        self.spare.remove().await
     }
 
-    /// The oldest file goes; it may stay as a spare if there is none. One at a time: after a power cut there is no gap.
+    /// Removes the oldest file, or keeps it as a spare if there is none. One at a time: after a power cut there is no gap.
     pub async fn remove_first(&self, recycle: bool) -> Result<(), StoreError> {
         let first = self
             .files
@@ -322,77 +258,16 @@ impl<I: Io> Segments<I> {
             return Ok(());
         };
         let path = self.dir.join(offset_name(start));
-        if !recycle || self.has_spare() || self.is_making.get() {
-            self.io
-                .remove_file(&path)
-                .await
-                .map_err(StoreError::io("remove", &path))?;
+        if recycle && !self.has_spare() && !self.is_making.get() {
+            self.spare.receive(&path).await?;
             self.files.borrow_mut().remove(&start);
-            return self.sync_dir().await;
+            self.sync_dir().await?;
+            return self.spare.clear(file).await;
         }
-        let spare = self.dir.join(SPARE);
-        self.io
-            .rename(&path, &spare)
-            .await
-            .map_err(StoreError::io("rename", &path))?;
+        let removed = self.io.remove_file(&path).await;
+        removed.map_err(StoreError::io("remove", &path))?;
         self.files.borrow_mut().remove(&start);
-        self.sync_dir().await?;
-        if self.scrub(&file).await? {
-            self.spare.replace(Some(file));
-            return Ok(());
-        }
-        self.io
-            .remove_file(&spare)
-            .await
-            .map_err(StoreError::io("remove", &spare))
-    }
-
-    /// Makes zeros of what could be taken for the log's in a file that gets another place in it: its beginning, and its
-    /// blank record, the last bytes that are not zero. Without one it is not a file as we know it: `false`.
-    async fn scrub(&self, file: &I::File) -> Result<bool, StoreError> {
-        let path = self.dir.join(SPARE);
-        let Some(blank) = self.find_blank(file).await? else {
-            return Ok(false);
-        };
-        let last = floor(blank + 7);
-        for block in [0, floor(blank), last] {
-            let zeros = AlignedBuf::zeroed(BLOCK_BYTES);
-            let (written, _) = file.write_at(zeros, block, Durability::Synced).await;
-            written.map_err(StoreError::io("write", &path))?;
-        }
-        Ok(true)
-    }
-
-    /// Where the blank record is that ends a full file.
-    async fn find_blank(&self, file: &I::File) -> Result<Option<u64>, StoreError> {
-        let path = self.dir.join(SPARE);
-        let lowest = self.segment_bytes.saturating_sub(MAX_BLANK_BYTES);
-        let mut to = self.segment_bytes;
-        while to > lowest {
-            let from = to.saturating_sub(CHUNK_BYTES).max(lowest);
-            // Some bytes more, as the record may begin in the piece before.
-            let start = from.saturating_sub(BLOCK_BYTES as u64);
-            let len = (to - start) as usize;
-            let (read, bytes) = file
-                .read_at(AlignedBuf::with_room_for(len), len, start)
-                .await;
-            read.map_err(StoreError::io("read", &path))?;
-            let Some(last) = bytes[..len].iter().rposition(|byte| *byte != 0) else {
-                to = from;
-                continue;
-            };
-            let Some(record) = (last + 1).checked_sub(8) else {
-                return Ok(None);
-            };
-            let blank = start + record as u64;
-            let expected = ((self.segment_bytes - blank) as u32)
-                .to_be_bytes()
-                .into_iter();
-            let expected = expected.chain(BLANK_MAGIC.to_be_bytes());
-            let is_blank = bytes[record..=last].iter().copied().eq(expected);
-            return Ok(is_blank.then_some(blank));
-        }
-        Ok(None)
+        self.sync_dir().await
     }
 
     /// Position behind the last file.
@@ -504,71 +379,20 @@ impl<I: Io> Segments<I> {
         Ok(())
     }
 
-    /// Room for the first messages; what the background does comes behind it.
-    pub async fn prepare_first(&self, tail: u64) -> Result<(), StoreError> {
-        let from = ceil(tail);
-        if self.file(from).is_some() && !tail.is_multiple_of(self.segment_bytes) {
-            self.zeroed_to.set(from);
-            return Ok(());
-        }
-        let len = FIRST_BYTES.min(self.ahead_bytes);
-        match self.zero(from, len).await {
-            Ok(()) => self.zeroed_to.set(from + len),
-            // It can still be read, and files can go.
-            Err(error) if error.is_no_space() => self.zeroed_to.set(from),
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// Keeps zeros ahead of the log for as long as the store is open. `tail` tells where the log is and `moved` is called
-    /// when a range that was busy is free again. What is not harmless has `failed`: the error of a flush may be about
-    /// what the log wrote before, and the kernel tells it only once.
-    pub async fn keep_ahead(
-        self: Rc<Self>,
-        tail: impl Fn() -> Option<u64>,
-        moved: impl Fn(),
-        failed: impl Fn(&StoreError),
-    ) {
-        while let Some(tail) = tail() {
-            let ahead_of = ceil(tail);
-            let from = if self.zeroed_to.get() < ahead_of {
-                ahead_of + ceil(self.ahead_bytes / HEADWAY_SHARE)
-            } else {
-                self.zeroed_to.get()
-            };
-            if from >= tail + self.ahead_bytes {
-                self.pause(EASY_PAUSE_NS * 2).await;
-                continue;
-            }
-            let in_segment = self.segment_bytes - from % self.segment_bytes;
-            let len = CHUNK_BYTES.min(in_segment).min(self.ahead_bytes);
-            self.busy.set(Some((from, from + len)));
-            let zeroed = self.zero(from, len).await;
-            self.busy.set(None);
-            moved();
-            if let Err(error) = zeroed {
-                if !error.is_harmless() {
-                    return failed(&error);
-                }
-                // The log itself meets the same error, and decides.
-                tracing::debug!(%error, "cannot prepare the log's space");
-                self.pause(RETRY_NS).await;
-                continue;
-            }
-            self.zeroed_to.set(from + len);
-            if from + len > tail + self.ahead_bytes / 2 {
-                self.pause(EASY_PAUSE_NS).await;
-            }
-        }
-    }
-
-    async fn pause(&self, ns: u64) {
+    pub(super) async fn pause(&self, ns: u64) {
         self.io.sleep_until(self.io.now().mono_ns + ns).await;
     }
 }
 
-const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES as u64));
+/// A file is being made for as long as this lives.
+struct Making<'a, I: Io>(&'a Segments<I>);
+
+impl<I: Io> Drop for Making<'_, I> {
+    fn drop(&mut self) {
+        self.0.is_making.set(false);
+        self.0.made.wake_all();
+    }
+}
 
 /// A file of the full size; what it has is kept.
 async fn allocated<I: Io>(io: &I, path: &Path, len: u64) -> Result<I::File, StoreError> {
@@ -576,6 +400,9 @@ async fn allocated<I: Io>(io: &I, path: &Path, len: u64) -> Result<I::File, Stor
     file.allocate(len)
         .await
         .map_err(StoreError::io("allocate", path))?;
+    file.sync_data()
+        .await
+        .map_err(StoreError::io("sync", path))?;
     Ok(file)
 }
 

@@ -20,7 +20,7 @@ use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
 use crate::store::{Position, QueueIndex, Store, StoreError};
 
-/// More are counted, but not kept.
+/// More are counted and logged, but not kept.
 const MAX_KEPT: usize = 10_000;
 
 /// A message, or a stretch of the log, that cannot be read.
@@ -49,6 +49,8 @@ pub struct Place {
 #[derive(Default)]
 pub(in crate::store) struct Known {
     places: RefCell<BTreeMap<u64, Unreadable>>,
+    /// Found while there were [`MAX_KEPT`] already.
+    not_kept: Cell<u64>,
     /// Something has changed since they were saved.
     pub changed: Cell<bool>,
 }
@@ -63,8 +65,9 @@ impl Known {
         self.places.borrow().values().cloned().collect()
     }
 
+    /// How many there are; a message that is not kept counts each time that it is come upon.
     pub fn len(&self) -> u64 {
-        self.places.borrow().len() as u64
+        self.places.borrow().len() as u64 + self.not_kept.get()
     }
 
     /// `false`: it was known, and as much of it.
@@ -72,14 +75,17 @@ impl Known {
         let places = self.places.borrow();
         match places.get(&position) {
             Some(known) => has_place && known.of.is_none(),
-            None => places.len() < MAX_KEPT,
+            None => true,
         }
     }
 
     fn add(&self, unreadable: Unreadable) {
-        self.places
-            .borrow_mut()
-            .insert(unreadable.position, unreadable);
+        let mut places = self.places.borrow_mut();
+        if places.len() >= MAX_KEPT && !places.contains_key(&unreadable.position) {
+            self.not_kept.set(self.not_kept.get() + 1);
+            return;
+        }
+        places.insert(unreadable.position, unreadable);
         self.changed.set(true);
     }
 

@@ -13,6 +13,7 @@
 //! of it was acknowledged, all of its bytes are still in the log buffer, and all of them are written again, to the same
 //! place, until there is space. A *flush* that fails for lack of space fences like any other: it speaks of earlier writes.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,12 +22,12 @@ use tracing::{error, info, warn};
 use super::ack_watermark::Mark;
 use super::segments::Segments;
 use crate::io::first;
-use crate::io::{Durability, File, Io};
+use crate::io::{Durability, File, Io, Waiters};
 use crate::mem::LogSlice;
 use crate::store::{Flush, Store, StoreError};
 
-/// How often that is tried which there was no space for.
-const NO_SPACE_RETRY_NS: u64 = 200_000_000;
+/// Pause before a write is repeated for which there was no space or no descriptor.
+const RETRY_NS: u64 = 200_000_000;
 
 /// Writes until the store is closed and everything is written, or until a write fails.
 pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
@@ -54,15 +55,29 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
         match write(&store.segments, sealed.start, sealed.slice, durability).await {
             // Of the rest nobody knows any more whether it is all there.
             Ok(()) if store.fence().is_some() => return,
-            Ok(()) => store.note_log_space(None),
+            Ok(()) => {
+                store.note_log_space(None);
+                store.has_shortage.set(false);
+            }
             Err(error) if error.is_no_space() && !store.state.borrow().closing => {
                 store.note_log_space(Some(&error));
-                let retry_ns = store.io.now().mono_ns + NO_SPACE_RETRY_NS;
-                store.io.sleep_until(retry_ns).await;
+                store
+                    .io
+                    .sleep_until(store.io.now().mono_ns + RETRY_NS)
+                    .await;
                 continue;
             }
             Err(_) if mutant!(SwallowWriteError) => {}
-            Err(error) => return store.fence_off(&error),
+            Err(error) if error.is_shortage() && !store.state.borrow().closing => {
+                store.note_shortage(&error);
+                store
+                    .io
+                    .sleep_until(store.io.now().mono_ns + RETRY_NS)
+                    .await;
+                continue;
+            }
+            // A write error has set the fence; what else keeps the log from being written does it here.
+            Err(error) => return store.state.borrow().fence.set(&error),
         }
         store.counters.writes.set(store.counters.writes.get() + 1);
         store
@@ -107,7 +122,7 @@ impl<I: Io> Store<I> {
     /// Nothing more will be written.
     fn has_ended(&self) -> bool {
         let state = self.state.borrow();
-        state.fence.is_some() || (state.closing && state.log.tail() == state.log.written())
+        state.fence.is_set() || (state.closing && state.log.tail() == state.log.written())
     }
 
     /// The log is on the device up to `end`.
@@ -148,15 +163,14 @@ impl<I: Io> Store<I> {
         if self.flushed.get() >= mark.position.max(position) {
             return Ok(());
         }
-        self.is_flushing.set(true);
+        let flushing = Flushing::new(&self.is_flushing, &self.flush_done);
         self.acknowledged.note(mark).await;
         let position = mark.position.max(position);
         let flushed = self.flush_files(position).await;
-        self.is_flushing.set(false);
+        drop(flushing);
         if let Err(error) = &flushed {
-            self.fence_off(error);
+            self.state.borrow().fence.set(error);
         }
-        self.flush_done.wake_all();
         match self.fence() {
             Some(reason) => Err(StoreError::Fenced { reason }),
             None => {
@@ -184,18 +198,27 @@ impl<I: Io> Store<I> {
         Ok(())
     }
 
-    /// After an error nobody knows what the device has: nothing more is acknowledged, and nothing is written again.
-    pub(in crate::store) fn fence_off(&self, error: &StoreError) {
-        let mut state = self.state.borrow_mut();
-        if state.fence.is_none() {
-            let reason = format!("{error} (the log is written up to {})", state.log.written());
-            error!(dir = %self.config.dir.display(), reason, "the store is fenced: no more sends, reads go on");
-            state.fence = Some(reason.into());
+    /// Whatever waits for the log is woken when the fence is set.
+    pub(in crate::store) fn observe_fence(self: &Rc<Self>) {
+        let store = Rc::downgrade(self);
+        let fence = self.state.borrow().fence.clone();
+        fence.observe(move |reason| {
+            let Some(store) = store.upgrade() else { return };
+            let written = store.state.borrow().log.written();
+            error!(dir = %store.config.dir.display(), reason, written, "the store is fenced: no more sends, reads go on");
+            store.committed.wake_all();
+            store.room.wake_all();
+            store.background.wake_all();
+            store.flush_done.wake_all();
+            store.work.notify();
+        });
+    }
+
+    /// Sends wait until the process has descriptors or memory again.
+    fn note_shortage(&self, error: &StoreError) {
+        if !self.has_shortage.replace(true) {
+            warn!(%error, "the log cannot be written for now: it is tried again until it can");
         }
-        drop(state);
-        self.committed.wake_all();
-        self.room.wake_all();
-        self.work.notify();
     }
 
     /// Whether there was space for what the log wrote last.
@@ -212,6 +235,26 @@ impl<I: Io> Store<I> {
             self.segments.clean_now.notify();
             self.room.wake_all();
         }
+    }
+}
+
+/// A flush is in flight for as long as this lives.
+struct Flushing<'a> {
+    is_flushing: &'a Cell<bool>,
+    done: &'a Waiters,
+}
+
+impl<'a> Flushing<'a> {
+    fn new(is_flushing: &'a Cell<bool>, done: &'a Waiters) -> Self {
+        is_flushing.set(true);
+        Self { is_flushing, done }
+    }
+}
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        self.is_flushing.set(false);
+        self.done.wake_all();
     }
 }
 

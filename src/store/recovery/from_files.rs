@@ -124,7 +124,7 @@ impl<I: Io> Recovery<'_, I> {
         };
         let mut window = Window::default();
         let size = newest.size as usize;
-        if size > self.config.max_record_bytes() {
+        if size > super::super::log::reader::MAX_RECORD_BYTES {
             return Ok(Err(Mismatch));
         }
         let bytes = window.bytes(self.segments, newest.physical_offset, size);

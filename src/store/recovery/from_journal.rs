@@ -186,7 +186,7 @@ impl<I: Io> Recovery<'_, I> {
         let Next::Record { size } = self.next_in(&mut window, last_record).await? else {
             return Ok(false);
         };
-        if size > self.config.max_record_bytes() {
+        if size > super::super::log::reader::MAX_RECORD_BYTES {
             return Ok(false);
         }
         let bytes = window.bytes(self.segments, last_record, size).await?;

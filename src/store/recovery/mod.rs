@@ -24,6 +24,7 @@ use super::config::StoreConfig;
 use super::error::StoreError;
 use super::index::Mark;
 use super::log::damage::Gap;
+pub(super) use super::log::reader::store_time_at;
 use super::log::reader::{Next, Window};
 use super::log::segments::Segments;
 use super::queues::checkpoint::CheckpointFile;
@@ -31,7 +32,6 @@ use super::queues::files::QueueFiles;
 use super::queues::journal::{Journal, Reached};
 use super::queues::memory::ConsumeQueues;
 use crate::io::Io;
-use crate::message::{Check, Record};
 
 /// What has been read is put into the journal after this part of a file: 128 MiB.
 const KEEP_SHARE: u64 = 8;
@@ -104,22 +104,4 @@ impl<'a, I: Io> Recovery<'a, I> {
 enum IsKept {
     Already,
     NotYet,
-}
-
-/// Store time of the record with which a file of the log begins.
-pub(super) async fn store_time_at<I: Io>(
-    segments: &Segments<I>,
-    start: u64,
-) -> Result<Option<i64>, StoreError> {
-    let mut window = Window::default();
-    let head = window.bytes(segments, start, 8).await?;
-    let Some(Next::Record { size }) = head
-        .and_then(|head| head.first_chunk())
-        .map(|head| Next::read(head, segments.segment_bytes()))
-    else {
-        return Ok(None);
-    };
-    let bytes = window.bytes(segments, start, size).await?;
-    let record = bytes.and_then(|bytes| Record::decode(bytes, Check::Layout).ok());
-    Ok(record.map(|record| record.store_timestamp_ms))
 }

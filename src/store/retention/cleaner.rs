@@ -19,6 +19,9 @@ use crate::store::{Boundary, Full, QueueIndex, Retention, Store, StoreError};
 /// How often the disk's space is looked at: a fast producer fills a percent of a small disk in this time.
 const LOOK_NS: u64 = 1_000_000_000;
 
+/// Pause between the removals of two files: freeing one keeps the file system busy (`deleteCommitLogFilesInterval`).
+const BETWEEN_FILES_NS: u64 = 100_000_000;
+
 /// Rounds that an administrator's request is good for, as in RocketMQ (`manualDeleteFileSeveralTimes`).
 const ASKED_ROUNDS: u32 = 20;
 
@@ -30,6 +33,8 @@ pub(in crate::store) struct Wanted {
     queue_files: Cell<bool>,
     /// Some queue's minimum could not be moved.
     minimums: Cell<bool>,
+    /// Messages that were removed before their time.
+    early: Cell<u64>,
     /// Topics that keep their messages for so many milliseconds only.
     topics: RefCell<Vec<(String, u64)>>,
     /// Those have changed.
@@ -176,7 +181,7 @@ impl<I: Io> Store<I> {
             self.segments.drop_spare().await?;
         }
         if round.remove > 0 {
-            self.remove_first(&starts, round).await?;
+            self.remove_first(&starts, &look, round).await?;
         } else {
             self.wanted.rounds.set(0);
         }
@@ -275,23 +280,50 @@ impl<I: Io> Store<I> {
         }))
     }
 
-    async fn remove_first(self: &Rc<Self>, starts: &[u64], round: Round) -> Result<(), StoreError> {
+    async fn remove_first(
+        self: &Rc<Self>,
+        starts: &[u64],
+        look: &Look,
+        round: Round,
+    ) -> Result<(), StoreError> {
         let Some(last) = starts[..round.remove].last() else {
             return Ok(());
         };
         let log_min = last + self.config.segment_bytes;
         let first_store_time_ms = self.time_at(log_min).await?;
-        self.move_minimums(log_min).await;
-        for _ in 0..round.remove {
+        let expired_to = starts[0] + round.expired as u64 * self.config.segment_bytes;
+        if round.expired > 0 {
+            self.move_minimums(expired_to).await;
+        }
+        let not_expired = self.move_minimums(log_min).await;
+        for place in 0..round.remove {
+            if place > 0 && !self.state.borrow().closing {
+                self.io
+                    .sleep_until(self.io.now().mono_ns + BETWEEN_FILES_NS)
+                    .await;
+            }
             self.segments.remove_first(round.recycle).await?;
         }
         self.state.borrow_mut().first_store_time_ms = first_store_time_ms;
-        info!(dir = %self.segments.dir().display(), files = round.remove, log_min, "the oldest messages have been removed");
+        let (dir, files) = (self.segments.dir().display(), round.remove);
+        info!(%dir, files, log_min, "the oldest messages were removed");
+        if round.remove > round.expired {
+            self.wanted.early.set(self.wanted.early.get() + not_expired);
+            let files = round.remove - round.expired;
+            let stored_up_to_ms = look.newest_ms[..round.remove].iter().flatten().last();
+            warn!(%dir, files, messages = not_expired, stored_up_to_ms, fileReservedTime_ms = self.retention.borrow().reserved_ms, "messages that had not expired were removed to free space: the disk is too small for fileReservedTime, or for commitLogMaxBytes the log is too large");
+        }
         Ok(())
     }
 
-    /// Each queue begins with its first message at or behind this log position.
-    async fn move_minimums(&self, log_min: u64) {
+    /// Messages that were removed before their time.
+    pub(in crate::store) fn removed_early(&self) -> u64 {
+        self.wanted.early.get()
+    }
+
+    /// Each queue begins with its first message at or behind this log position. Returns the number of messages before it.
+    async fn move_minimums(&self, log_min: u64) -> u64 {
+        let mut messages = 0;
         let queues = self.state.borrow().queues.all();
         for queue in queues {
             let is_below = self.state.borrow().queues.may_begin_below(queue, log_min);
@@ -301,6 +333,8 @@ impl<I: Io> Store<I> {
             match self.first_at_or_behind(queue, log_min).await {
                 Ok((offset, position)) => {
                     let mut state = self.state.borrow_mut();
+                    let min = state.queues.queue(queue).bounds.min;
+                    messages += offset.saturating_sub(min);
                     state.queues.raise_min(queue, offset, position);
                 }
                 // Its readers meet the same error, until the next round.
@@ -310,6 +344,7 @@ impl<I: Io> Store<I> {
                 }
             }
         }
+        messages
     }
 
     /// The offset of the first message at or behind a log position, or the queue's end, and where that message is.

@@ -80,6 +80,8 @@ pub(in crate::store) struct Round {
     pub drop_spare: bool,
     /// So many of the oldest files go.
     pub remove: usize,
+    /// So many of these hold no message that should have been kept longer.
+    pub expired: usize,
     /// One of them may stay as the log's next file.
     pub recycle: bool,
 }
@@ -103,9 +105,11 @@ impl Retention {
         };
         let forced = forced.max(usize::from(needs_file));
         let remove = expired.max(forced).max(self.files_over_size(look));
+        let remove = remove.min(look.newest_ms.len()).min(MAX_FILES);
         Round {
             drop_spare,
-            remove: remove.min(look.newest_ms.len()).min(MAX_FILES),
+            remove,
+            expired: self.expired(look).min(remove),
             // What is to take the next messages needs no space at all then, whatever there is none of.
             recycle: !is_short || needs_file,
         }

@@ -247,21 +247,26 @@ fn a_device_that_lies_is_found_out() {
     });
 }
 
+/// What the log has is kept when the queues' files cannot be written. The fence is set, as the device has failed a write.
 #[test]
-fn errors_of_the_queue_files_leave_the_log_alone() {
+fn errors_of_the_queue_files_lose_no_message() {
     each(async |sim, flush| {
         let store = open(sim, flush).await;
         let rule = Rule::new(Fault::Io).of(Op::Write).on("consumequeue");
         sim.host("a").inject(rule);
-        for n in 0..20 {
-            send(sim, &store, "A", &[n; 500]).await;
+        let mut sent = 0;
+        while store.fence().is_none() {
+            append(sim, &store, "A", &[sent; 500]).await;
+            if store.committed_so_far().await.is_ok() {
+                sent += 1;
+            }
             sim.sleep(Duration::from_secs(1)).await;
         }
-        assert!(store.close().await.is_err());
+        assert!(sent > 0 && store.close().await.is_err());
         sim.host("a").heal();
         sim.power_cut("a");
         let store = open(sim, flush).await;
-        assert_eq!(bodies(&store, "A").await.len(), 20);
+        assert!(bodies(&store, "A").await.len() >= usize::from(sent));
     });
 }
 

@@ -473,3 +473,21 @@ fn a_query_does_not_wait_for_ever() {
         assert_eq!(found(&store, &query).await, before);
     });
 }
+
+/// A head that has rotted costs the message that it begins, and none behind it.
+#[test]
+fn what_stands_behind_a_rotten_head_is_indexed() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        let mut model = fill(sim, &store).await;
+        store.close().await.unwrap();
+        let rotten = model.remove(3).appended.physical_offset;
+        write_file(sim, LOG, rotten, &[0; 8]).await;
+        for file in files(sim).await {
+            sim.host("a").remove_file(Path::new(&file)).await.unwrap();
+        }
+        let store = open(sim, flush).await;
+        assert!(model.len() > 20 && store.log_min() == 0);
+        check(sim, &store, &model).await;
+    });
+}

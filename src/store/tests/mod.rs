@@ -7,13 +7,17 @@ mod golden;
 mod index;
 mod journal;
 mod ledger;
+mod limits;
 mod log;
+mod medium;
 mod model;
 mod opening;
 mod queues;
 mod recovery;
+mod removal;
 mod repair;
 mod retention;
+mod retention_policy;
 mod texts;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,9 +27,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::io::{Clock, Disk, Durability, File, OpenOptions, Spawn};
-use crate::mem::{AlignedBuf, BLOCK_BYTES};
-use crate::message::{Check, Properties, Record};
+use crate::mem::{AlignedBuf, BLOCK_BYTES, Pages};
+use crate::message::{Check, Message, Properties, Record, RecordFields, properties};
 use crate::sim::{Fault, Op, Rule, Sim, SimConfig, SimIo};
+use crate::store::queues::entry::Entry;
 
 const SEGMENT: u64 = 64 << 10;
 const LOG: &str = "/store/commitlog/00000000000000000000";
@@ -128,6 +133,22 @@ async fn send(sim: &Sim, store: &SimStore, topic: &str, body: &[u8]) -> Appended
     let appended = append(sim, store, topic, body).await;
     store.committed_so_far().await.unwrap();
     appended
+}
+
+impl Store<SimIo> {
+    /// Appends messages to `out`, from memory or disk; all of them can be read.
+    async fn read_cold(
+        self: &Rc<Self>,
+        positions: &[Position],
+        mut out: Vec<u8>,
+    ) -> Result<Vec<u8>, StoreError> {
+        for position in positions {
+            self.read_checked(position, &mut out)
+                .await
+                .map_err(|error| self.or_removed(position.physical_offset, error))?;
+        }
+        Ok(out)
+    }
 }
 
 /// The bodies of all messages of a queue, read as a consumer would.

@@ -10,7 +10,7 @@ use crate::store::index::{
     Entry, Header, INDEX_ENTRY_BYTES as ENTRY_BYTES, INDEX_HEADER_BYTES as HEADER_BYTES, Name,
     each_key,
 };
-use crate::store::log::reader::Window;
+use crate::store::log::reader::Walk;
 
 /// Entries and slots read at a time.
 const READ_ENTRIES: usize = 16 << 10;
@@ -93,7 +93,7 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
     ) -> Result<Vec<u32>, StoreError> {
         let shape = self.subject.index_shape;
         let mut slots = vec![0_u32; shape.slots as usize];
-        let mut window = Window::default();
+        let mut walk = Walk::default();
         let (mut number, mut last, mut keys) = (1, 0, (u64::MAX, None));
         while number < header.count {
             let at = shape.entry_at(number);
@@ -125,9 +125,7 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
                 }
                 last = last.max(entry.physical_offset);
                 if keys.0 != entry.physical_offset {
-                    let read = self
-                        .keys_at(log, &mut window, entry.physical_offset)
-                        .await?;
+                    let read = self.keys_at(log, &mut walk, entry.physical_offset).await?;
                     let ahead = entry
                         .physical_offset
                         .abs_diff(keys.0.min(entry.physical_offset));
@@ -164,7 +162,7 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
     async fn keys_at(
         &mut self,
         log: &LogFiles<I>,
-        window: &mut Window,
+        walk: &mut Walk,
         position: u64,
     ) -> Result<Option<Vec<u32>>, StoreError> {
         if position < self.report.log_min {
@@ -173,7 +171,7 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
         if position >= self.report.log_end {
             return Ok(self.report.was_closed.then(Vec::new));
         }
-        Ok(match log.look(window, position).await? {
+        Ok(match log.look(walk, position).await? {
             Look::Record(record) => {
                 let mut keys = Vec::new();
                 each_key(&record, |hash| keys.push(hash));

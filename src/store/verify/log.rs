@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::queues::Queues;
 use super::{Check, Listener, Subject};
 use crate::io::Io;
-use crate::message::{Check as CheckCrc, Record};
+use crate::message::Record;
 use crate::store::StoreConfig;
 use crate::store::StoreError;
 use crate::store::damage::Known;
-use crate::store::log::reader::{Next, Window};
+use crate::store::log::reader::{Found, Walk};
 use crate::store::names::{offset_name, parse_offset_name};
 use crate::store::segments::Segments;
 
@@ -57,8 +57,6 @@ impl<I: Io> LogFiles<I> {
         let config = StoreConfig {
             dir: subject.dir.clone(),
             segment_bytes,
-            // As large as a frame can be.
-            max_message_bytes: 16 << 20,
             ..StoreConfig::default()
         };
         Ok(Self {
@@ -82,20 +80,20 @@ impl<I: Io> LogFiles<I> {
     pub async fn record_from(&self, position: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         let found = self.known().first_record(position, self.end()).await?;
         let Some(found) = found else { return Ok(None) };
-        let mut window = Window::reading(64 << 10);
-        let Look::Record(record) = self.look(&mut window, found).await? else {
+        let mut walk = Walk::reading(64 << 10);
+        let Look::Record(record) = self.look(&mut walk, found).await? else {
             return Ok(None);
         };
         let size = record.total_size as usize;
-        let bytes = window.bytes(&self.segments, found, size).await?;
-        Ok(bytes.map(|bytes| (found, bytes.to_vec())))
+        let bytes = walk.bytes(&self.segments, found, size).await?;
+        Ok(Some((found, bytes.to_vec())))
     }
 
     /// Where the log ends, read from a record of it on.
     pub async fn end_from(&self, position: u64) -> Result<u64, StoreError> {
-        let (mut at, mut window) = (position, Window::default());
+        let (mut at, mut walk) = (position, Walk::default());
         loop {
-            at += match self.look(&mut window, at).await? {
+            at += match self.look(&mut walk, at).await? {
                 Look::Record(record) => record.total_size.into(),
                 Look::Blank(size) => size,
                 Look::Bad(_) => return Ok(at),
@@ -117,38 +115,21 @@ impl<I: Io> LogFiles<I> {
         self.segments.end().unwrap_or(0)
     }
 
-    /// What stands at a position: a record, or how long the blank there is, or what is wrong.
+    /// What stands at a position; what the device does not give is nothing that can be read.
     pub(in crate::store) async fn look<'w>(
         &self,
-        window: &'w mut Window,
+        walk: &'w mut Walk,
         position: u64,
     ) -> Result<Look<'w>, StoreError> {
-        let rest = self.segments.segment_bytes() - position % self.segments.segment_bytes();
-        let head = window.bytes(&self.segments, position, 8.min(rest as usize));
-        let next = match head.await {
-            Ok(head) => head
-                .and_then(|head| head.first_chunk())
-                .map_or(Next::End, |head| Next::read(head, rest)),
+        match walk.at(&self.segments, position).await {
+            Ok(Found::Record(record)) => Ok(Look::Record(record)),
+            Ok(Found::Blank { size }) => Ok(Look::Blank(size)),
+            Ok(Found::None(none)) => Ok(Look::Bad(none.to_string())),
             Err(error @ (StoreError::Io { .. } | StoreError::Unreadable { .. })) => {
-                return Ok(Look::Bad(error.to_string()));
+                Ok(Look::Bad(error.to_string()))
             }
-            Err(error) => return Err(error),
-        };
-        let size = match next {
-            Next::Record { size } if size <= self.config.max_record_bytes() => size,
-            Next::Record { size } => return Ok(Look::Bad(format!("a record of {size} bytes"))),
-            Next::Blank { size } => return Ok(Look::Blank(size)),
-            Next::End => return Ok(Look::Bad("nothing that begins a record".into())),
-        };
-        let bytes = match window.bytes(&self.segments, position, size).await {
-            Ok(bytes) => bytes.unwrap_or_default(),
-            Err(error) => return Ok(Look::Bad(error.to_string())),
-        };
-        Ok(match Record::decode(bytes, CheckCrc::Crc) {
-            Ok(record) if record.physical_offset == position => Look::Record(record),
-            Ok(record) => Look::Bad(format!("a record of position {}", record.physical_offset)),
-            Err(error) => Look::Bad(error.to_string()),
-        })
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -188,10 +169,10 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
         log: &LogFiles<I>,
         queues: &mut Queues,
     ) -> Result<(), StoreError> {
-        let mut window = Window::default();
+        let mut walk = Walk::default();
         let mut position = log.min();
         while position < log.end() {
-            let (next, bad) = match log.look(&mut window, position).await? {
+            let (next, bad) = match log.look(&mut walk, position).await? {
                 Look::Record(record) => {
                     self.report.records += 1;
                     self.check_entry(queues, &record).await?;

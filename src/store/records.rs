@@ -1,5 +1,4 @@
-//! Reading what is no longer in memory: entries from the queue files, messages from the log in large aligned blocks
-//! (`block_cache.rs`).
+//! Reading messages by their places: from the log buffer, or from disk in large aligned blocks (`log/cache.rs`).
 //!
 //! Reads use O_DIRECT and a small cache of blocks, so that a consumer that is far behind reads the disk in its own
 //! rhythm: it neither evicts what writers and current consumers use nor reads the same block for each of its messages.
@@ -10,18 +9,13 @@
 use std::rc::Rc;
 
 use super::block_cache;
-use super::queues::entry::Entry;
-use super::{Position, QueueIndex, Scan, ScanLimits, Store, StoreError, collect};
+use super::log::reader::{self, MAX_RECORD_BYTES};
+use super::queues::memory::QueueIndex;
+use super::scan::Position;
+use super::{Store, StoreError};
 use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
-use crate::message::{Check, Record, holds_position};
-
-/// Entries looked at in one go; most scans need no more.
-const WINDOW_ENTRIES: usize = 64;
-
-/// Read in one go for a filter that looks at the messages, at most one message more: each is checked and passed on
-/// without a pause if its block is in the cache.
-const MAX_LOOKED_AT_BYTES: usize = 1 << 20;
+use crate::message::{Check, holds_position};
 
 /// Up to and with a record's own position.
 const HEAD_BYTES: usize = 36;
@@ -35,91 +29,29 @@ pub struct Readable {
 }
 
 impl<I: Io> Store<I> {
-    /// As [`Store::scan`], reading from the queue's files what is not in memory.
-    pub async fn scan_cold(
-        &self,
-        queue: QueueIndex,
-        offset: u64,
-        limits: &ScanLimits,
-        mut filter: impl FnMut(i64) -> bool,
-        out: &mut Vec<Position>,
-    ) -> Result<Scan, StoreError> {
-        let mut at = offset;
-        loop {
-            let left = limits.max_entries - (at - offset) as usize;
-            let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
-            let got = entries.len();
-            let filter = |entry: &Entry| filter(entry.tags_code);
-            let scan = collect(at, entries.into_iter(), limits, filter, out);
-            match scan {
-                Scan::NoneMatched { next_offset } if got == WINDOW_ENTRIES && got < left => {
-                    at = next_offset
-                }
-                scan => return Ok(scan),
-            }
-        }
+    /// Whether the message is in the log buffer.
+    pub fn is_hot(&self, position: &Position) -> bool {
+        self.state
+            .borrow()
+            .log
+            .hot(position.physical_offset, position.size as usize)
+            .is_some()
     }
 
-    /// As [`Store::scan_messages`], reading from the disk what is not in memory; messages are appended to `out` and counted.
-    pub async fn scan_messages_cold(
-        self: &Rc<Self>,
-        queue: QueueIndex,
-        offset: u64,
-        limits: &ScanLimits,
-        mut filter: impl FnMut(&[u8]) -> bool,
-        mut out: Vec<u8>,
-    ) -> Result<(Scan, Vec<u8>, usize), StoreError> {
-        let (mut at, mut read_bytes, mut taken) = (offset, 0, 0);
-        let mut record = Vec::new();
-        'all: while ((at - offset) as usize) < limits.max_entries {
-            let left = limits.max_entries - (at - offset) as usize;
-            let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
-            if entries.is_empty() {
-                break;
+    /// Appends a message from the log buffer to `out`; `false` if it is no longer there.
+    pub fn copy_hot(&self, position: &Position, out: &mut Vec<u8>) -> bool {
+        match self
+            .state
+            .borrow()
+            .log
+            .hot(position.physical_offset, position.size as usize)
+        {
+            Some(bytes) => {
+                out.extend_from_slice(bytes);
+                true
             }
-            for entry in entries {
-                if taken >= limits.max_messages || read_bytes >= MAX_LOOKED_AT_BYTES {
-                    break 'all;
-                }
-                let position = Position {
-                    physical_offset: entry.physical_offset,
-                    size: entry.size,
-                };
-                record.clear();
-                match self.read_or_note(Some(queue), &position, &mut record).await {
-                    Ok(_) | Err(StoreError::Removed { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-                read_bytes += record.len();
-                if !record.is_empty() && filter(&record) {
-                    if taken > 0 && out.len() + record.len() > limits.max_bytes {
-                        break 'all;
-                    }
-                    out.extend_from_slice(&record);
-                    taken += 1;
-                }
-                at += 1;
-            }
+            None => false,
         }
-        let scan = match taken {
-            0 => Scan::NoneMatched { next_offset: at },
-            _ => Scan::Found { next_offset: at },
-        };
-        Ok((scan, out, taken))
-    }
-
-    /// Appends messages to `out`, from memory or disk; all of them can be read.
-    pub async fn read_cold(
-        self: &Rc<Self>,
-        positions: &[Position],
-        mut out: Vec<u8>,
-    ) -> Result<Vec<u8>, StoreError> {
-        for position in positions {
-            self.read_checked(position, &mut out)
-                .await
-                .map_err(|error| self.or_removed(position.physical_offset, error))?;
-        }
-        Ok(out)
     }
 
     /// Messages of a queue, appended to `records`, without those that cannot be read any more: these are noted. An error: one
@@ -168,7 +100,7 @@ impl<I: Io> Store<I> {
     }
 
     /// Appends the message to `out`; `false` if it is past reading. An error: nothing can be read, or it has gone.
-    async fn read_or_note(
+    pub(super) async fn read_or_note(
         self: &Rc<Self>,
         queue: Option<QueueIndex>,
         position: &Position,
@@ -200,7 +132,7 @@ impl<I: Io> Store<I> {
         Ok(false)
     }
 
-    async fn read_checked(
+    pub(super) async fn read_checked(
         self: &Rc<Self>,
         position: &Position,
         out: &mut Vec<u8>,
@@ -216,7 +148,7 @@ impl<I: Io> Store<I> {
     }
 
     fn check_size(&self, position: &Position) -> Result<(), StoreError> {
-        let (got, limit) = (position.size as usize, self.config.max_record_bytes());
+        let (got, limit) = (position.size as usize, MAX_RECORD_BYTES);
         if got <= limit {
             return Ok(());
         }
@@ -292,11 +224,11 @@ impl<I: Io> Store<I> {
         let Some(size) = head.first_chunk().map(|size| u32::from_be_bytes(*size)) else {
             return Ok(None);
         };
-        let end = physical_offset + u64::from(size);
+        let end = physical_offset.saturating_add(size.into());
         // Any number may be asked for: where no record begins none has rotted.
         if !holds_position(&head, physical_offset)
             || (size as usize) < HEAD_BYTES
-            || size as usize > self.config.max_record_bytes()
+            || size as usize > MAX_RECORD_BYTES
             || end > self.committed()
         {
             return Ok(None);
@@ -311,7 +243,7 @@ impl<I: Io> Store<I> {
     }
 
     /// While it was read its file may have gone, or have become another one: then whatever was found says nothing.
-    fn or_removed(&self, physical_offset: u64, error: StoreError) -> StoreError {
+    pub(super) fn or_removed(&self, physical_offset: u64, error: StoreError) -> StoreError {
         match self.log_min() {
             log_min if physical_offset < log_min => StoreError::Removed {
                 physical_offset,
@@ -332,7 +264,7 @@ impl<I: Io> Store<I> {
         let (physical_offset, size) = (position.physical_offset, position.size as usize);
         let is_within = physical_offset >= self.log_min()
             && physical_offset.saturating_add(size as u64) <= self.committed()
-            && size <= self.config.max_record_bytes();
+            && size <= MAX_RECORD_BYTES;
         if !is_within {
             return Ok(None);
         }
@@ -374,13 +306,13 @@ impl<I: Io> Store<I> {
         len: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        let end = position + len as u64;
+        let end = position.saturating_add(len as u64);
         let mut at = position;
         while at < end {
             // Counted from the segment's start: its size need not be a multiple of a block.
             let segment = self.segments.start_of(at);
             let start = at - (at - segment) % block_cache::BLOCK_BYTES;
-            let block = self.block(start).await?;
+            let block = self.block(start, end).await?;
             let from = (at - start) as usize;
             let to = ((end - start) as usize).min(block.len());
             if from >= to {
@@ -397,25 +329,8 @@ impl<I: Io> Store<I> {
     }
 }
 
+/// Whether these bytes are the record of that position, and all of it.
 fn check(bytes: &[u8], physical_offset: u64) -> Result<(), StoreError> {
-    let unreadable = |reason: String| StoreError::Unreadable {
-        physical_offset,
-        reason,
-    };
-    let record =
-        Record::decode(bytes, Check::Crc).map_err(|error| unreadable(error.to_string()))?;
-    if record.total_size as usize != bytes.len() {
-        return Err(unreadable(format!(
-            "the record there has {} bytes, and not {}",
-            record.total_size,
-            bytes.len()
-        )));
-    }
-    if record.physical_offset != physical_offset {
-        return Err(unreadable(format!(
-            "the record there says that it is at {}",
-            record.physical_offset
-        )));
-    }
-    Ok(())
+    let found = reader::record(bytes, physical_offset, Check::Crc);
+    found.map(drop).map_err(|none| none.at(physical_offset))
 }

@@ -1,0 +1,67 @@
+//! What is measured of a store.
+
+use std::sync::Arc;
+
+use super::Store;
+use super::log::ack_watermark::Missing;
+use crate::io::Io;
+use crate::mem::Pages;
+
+/// Figures of the store, as of now.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    pub pages: Pages,
+    pub registered: bool,
+    pub writes: u64,
+    pub written_bytes: u64,
+    pub flushes: u64,
+    pub log_min: u64,
+    pub log_max: u64,
+    pub not_committed_bytes: u64,
+    pub free_queue_chunks: usize,
+    /// Store time of the oldest message of the log, if there is one.
+    pub first_store_time_ms: Option<i64>,
+    /// Messages that were removed before `fileReservedTime` was over.
+    pub removed_early: u64,
+    /// Messages that were found to be unreadable.
+    pub unreadable: u64,
+    /// Blocks of the log that were read from the device for readers.
+    pub fetched_blocks: u64,
+    /// The log has been read through up to here.
+    pub scrubbed_to: u64,
+    /// Why nothing is acknowledged any more, if so.
+    pub fence: Option<Arc<str>>,
+    /// Why no message is taken for now, if so.
+    pub full: Option<Arc<str>>,
+    /// What had been acknowledged and was not there at the start.
+    pub missing: Option<Missing>,
+}
+
+impl<I: Io> Store<I> {
+    pub fn figures(&self) -> Figures {
+        let state = self.state.borrow();
+        Figures {
+            pages: state.queues.pages(),
+            registered: self.counters.registered.get(),
+            writes: self.counters.writes.get(),
+            written_bytes: self.counters.written_bytes.get(),
+            flushes: self.counters.flushes.get(),
+            log_min: self.log_min(),
+            log_max: state.committed,
+            not_committed_bytes: state.log.tail() - state.committed,
+            free_queue_chunks: state.queues.free_chunks(),
+            first_store_time_ms: state.first_store_time_ms,
+            removed_early: self.removed_early(),
+            unreadable: self.unreadable.len(),
+            fetched_blocks: self.cold.fetched(),
+            scrubbed_to: self.scrub.position(),
+            fence: state.fence.reason(),
+            full: state
+                .full
+                .reason()
+                .cloned()
+                .or_else(|| self.segments.no_space()),
+            missing: self.acknowledged.missing,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Walking a queue: which messages a pull gets. Entries are in memory or in the queue's files; a filter looks at their tags
+//! codes, or at the messages themselves.
+//!
+//! [`Store::scan`] never waits, and answers [`Scan::Cold`] where the entries are only on disk; [`Store::scan_cold`] reads
+//! them. The `messages` forms are for a filter that looks at the messages.
+
+use std::rc::Rc;
+
+use super::queues::entry::Entry;
+use super::queues::memory::QueueIndex;
+use super::{Store, StoreError};
+use crate::io::Io;
+
+/// Entries looked at in one go; most scans need no more.
+const WINDOW_ENTRIES: usize = 64;
+
+/// Read in one go for a filter that looks at the messages, at most one message more: each is checked and passed on
+/// without a pause if its block is in the cache.
+const MAX_LOOKED_AT_BYTES: usize = 1 << 20;
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub physical_offset: u64,
+    pub size: u32,
+}
+
+/// Bounds of one scan.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanLimits {
+    pub max_messages: usize,
+    /// The first message is taken even if it alone is larger.
+    pub max_bytes: usize,
+    /// Entries looked at.
+    pub max_entries: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    Found {
+        next_offset: u64,
+    },
+    NoneMatched {
+        next_offset: u64,
+    },
+    /// The entries are only on disk.
+    Cold,
+}
+
+impl<I: Io> Store<I> {
+    /// Entries of a queue from `offset` on that `filter` lets through, by their tags code; appended to `out`.
+    pub fn scan(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        mut filter: impl FnMut(i64) -> bool,
+        out: &mut Vec<Position>,
+    ) -> Scan {
+        let state = self.state.borrow();
+        let end = state.queues.queue(queue).bounds.max;
+        if offset >= end {
+            return Scan::NoneMatched {
+                next_offset: offset,
+            };
+        }
+        let entries = (offset..end).map(|offset| state.queues.resident(queue, offset));
+        if state.queues.resident(queue, offset).is_none() {
+            return Scan::Cold;
+        }
+        collect(
+            offset,
+            entries.map_while(|entry| entry),
+            limits,
+            |entry| filter(entry.tags_code),
+            out,
+        )
+    }
+
+    /// As [`Self::scan`], with a filter that looks at the messages; from the first one on they must be in the log buffer.
+    pub fn scan_messages(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        mut filter: impl FnMut(&[u8]) -> bool,
+        out: &mut Vec<Position>,
+    ) -> Scan {
+        let state = self.state.borrow();
+        let end = state.queues.queue(queue).bounds.max;
+        if offset >= end {
+            return Scan::NoneMatched {
+                next_offset: offset,
+            };
+        }
+        let hot = |entry: &Entry| state.log.hot(entry.physical_offset, entry.size as usize);
+        let entries = (offset..end).map_while(|offset| state.queues.resident(queue, offset));
+        let mut entries = entries.take_while(|entry| hot(entry).is_some()).peekable();
+        if entries.peek().is_none() {
+            return Scan::Cold;
+        }
+        let filter = |entry: &Entry| hot(entry).is_some_and(&mut filter);
+        collect(offset, entries, limits, filter, out)
+    }
+
+    /// As [`Store::scan`], reading from the queue's files what is not in memory.
+    pub async fn scan_cold(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        mut filter: impl FnMut(i64) -> bool,
+        out: &mut Vec<Position>,
+    ) -> Result<Scan, StoreError> {
+        let mut at = offset;
+        loop {
+            let left = limits.max_entries - (at - offset) as usize;
+            let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
+            let got = entries.len();
+            let filter = |entry: &Entry| filter(entry.tags_code);
+            let scan = collect(at, entries.into_iter(), limits, filter, out);
+            match scan {
+                Scan::NoneMatched { next_offset } if got == WINDOW_ENTRIES && got < left => {
+                    at = next_offset
+                }
+                scan => return Ok(scan),
+            }
+        }
+    }
+
+    /// As [`Store::scan_messages`], reading from the disk what is not in memory; messages are appended to `out` and counted.
+    pub async fn scan_messages_cold(
+        self: &Rc<Self>,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        mut filter: impl FnMut(&[u8]) -> bool,
+        mut out: Vec<u8>,
+    ) -> Result<(Scan, Vec<u8>, usize), StoreError> {
+        let (mut at, mut read_bytes, mut taken) = (offset, 0, 0);
+        let mut record = Vec::new();
+        'all: while ((at - offset) as usize) < limits.max_entries {
+            let left = limits.max_entries - (at - offset) as usize;
+            let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
+            if entries.is_empty() {
+                break;
+            }
+            for entry in entries {
+                if taken >= limits.max_messages || read_bytes >= MAX_LOOKED_AT_BYTES {
+                    break 'all;
+                }
+                let position = Position {
+                    physical_offset: entry.physical_offset,
+                    size: entry.size,
+                };
+                record.clear();
+                match self.read_or_note(Some(queue), &position, &mut record).await {
+                    Ok(_) | Err(StoreError::Removed { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                read_bytes += record.len();
+                if !record.is_empty() && filter(&record) {
+                    if taken > 0 && out.len() + record.len() > limits.max_bytes {
+                        break 'all;
+                    }
+                    out.extend_from_slice(&record);
+                    taken += 1;
+                }
+                at += 1;
+            }
+        }
+        let scan = match taken {
+            0 => Scan::NoneMatched { next_offset: at },
+            _ => Scan::Found { next_offset: at },
+        };
+        Ok((scan, out, taken))
+    }
+}
+
+/// Takes entries within the limits; `entries` are those from `offset` on.
+fn collect(
+    offset: u64,
+    entries: impl Iterator<Item = Entry>,
+    limits: &ScanLimits,
+    mut filter: impl FnMut(&Entry) -> bool,
+    out: &mut Vec<Position>,
+) -> Scan {
+    let (mut next_offset, mut bytes, taken_before) = (offset, 0, out.len());
+    for entry in entries.take(limits.max_entries) {
+        if filter(&entry) {
+            let taken = out.len() - taken_before;
+            bytes += entry.size as usize;
+            if taken >= limits.max_messages || (taken > 0 && bytes > limits.max_bytes) {
+                break;
+            }
+            out.push(Position {
+                physical_offset: entry.physical_offset,
+                size: entry.size,
+            });
+        }
+        next_offset += 1;
+    }
+    if out.len() > taken_before {
+        Scan::Found { next_offset }
+    } else {
+        Scan::NoneMatched { next_offset }
+    }
+}
