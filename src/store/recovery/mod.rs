@@ -21,7 +21,6 @@ mod tail;
 
 use self::decide::Plan;
 use super::config::StoreConfig;
-use super::error::StoreError;
 use super::index::Mark;
 use super::log::damage::Gap;
 pub(super) use super::log::reader::store_time_at;
