@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use crate::common::client::{Client, send_to};
+use crate::common::client::{Client, pull_from, send_to};
 use crate::common::{Broker, Ended, Options, Process, SMALL, free_ports, ringmq, wait_until};
 use ringmq::wire::codes::request;
 
