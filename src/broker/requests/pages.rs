@@ -8,9 +8,6 @@ use crate::broker::rows::{Json, Now, Rows};
 use crate::broker::{Broker, Refusal};
 use crate::wire::{DataVersion, loose_json};
 
-/// RocketMQ's `splitMetadataSize`.
-const MAX_PAGE: usize = 2000;
-
 /// Which part of a table is asked for. Without `most` it is all.
 pub(super) struct Page<'a> {
     pub begin: Option<i32>,
@@ -39,19 +36,11 @@ pub(super) struct TablePage {
 impl TablePage {
     /// A page of another version than the table's begins at the table's start.
     pub fn new(table: Table, page: &Page<'_>, broker: &Broker) -> Self {
-        let is_whole = page.begin.is_none() && page.most.is_none() && page.version.is_none();
-        let most = page.most.and_then(|most| usize::try_from(most).ok());
-        let version = page
-            .version
-            .and_then(|text| loose_json::from_slice::<DataVersion>(text.as_bytes()).ok());
-        let begin = match page.begin.map(usize::try_from) {
-            Some(Ok(begin)) if version == Some(table.version(broker)) => begin,
-            _ => 0,
-        };
-        let left = match is_whole {
-            true => usize::MAX,
-            false if begin >= table.len(broker) => 0,
-            false => most.map_or(MAX_PAGE, |most| most.min(MAX_PAGE)),
+        let version = table.version(broker);
+        let (begin, most) = version.page(page.begin, page.version, page.most);
+        let left = match begin < table.len(broker) {
+            true => most,
+            false => 0,
         };
         Self {
             table,
