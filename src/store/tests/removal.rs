@@ -105,7 +105,7 @@ fn a_spare_that_cannot_be_renamed_stays_a_spare() {
             number += 10;
             seconds(&sim, 20).await;
         }
-        let rule = Rule::new(Fault::NoSpace).of(Op::Names).on("recycled");
+        let rule = Rule::new(Fault::NoSpace).of(Op::Names).on("commitlog/0");
         sim.host("a").inject(rule);
         for _ in 0..200 {
             if store.segments.no_space().is_some() {
