@@ -1,6 +1,7 @@
-//! What a disk does to a broker that lives on: operations that take long, and files beside the log that cannot be written
-//! for a moment. Nobody may notice.
+//! What a disk does to a broker that lives on: operations that take long, and files beside the log that cannot be opened
+//! for a moment. Clients must not notice.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use ringmq::sim::{Fault, Op, Rule};
@@ -8,7 +9,7 @@ use ringmq::sim::{Fault, Op, Rule};
 use crate::cluster::Cluster;
 use crate::dice::Dice;
 
-/// What is not the log. (`config/` is: who is told that his topic exists has to find it again.)
+/// Everything but the log and `config/`, which answers depend on.
 const BESIDE: [&str; 4] = ["consumequeue", "index", "checkpoint", "timers"];
 
 /// For the next life of the broker.
@@ -27,19 +28,14 @@ pub fn some_weather(cluster: &Cluster, dice: &Dice) {
         broker.inject(rule.times(dice.within(1, 2)));
     }
     if dice.one_in(3) {
-        // Whoever reads it tries once more, by itself.
+        // The reader repeats it once, by itself.
         let unread = Rule::new(Fault::Io).of(Op::Read).on("commitlog");
         broker.inject(unread.after(dice.below(40)).times(1));
     }
     if dice.one_in(3) {
-        let (fault, op) = *dice.pick(&[
-            (Fault::Io, Op::Write),
-            (Fault::Io, Op::Sync),
-            (Fault::Io, Op::Length),
-            (Fault::Short, Op::Write),
-        ]);
-        let path = *dice.pick(&BESIDE);
-        let rule = Rule::new(fault).of(op).on(path);
+        // A write or a flush that fails fences the store, whichever file it is of: that is `history::fail_log`.
+        let shortage = Fault::Refuse(ErrorKind::WouldBlock);
+        let rule = Rule::new(shortage).of(Op::Open).on(*dice.pick(&BESIDE));
         broker.inject(rule.after(dice.below(10)).times(dice.within(1, 3)));
     }
 }
