@@ -191,7 +191,9 @@ async fn rewind(
         response::SUCCESS => connected
             .oracle()
             .committed(group, queue, rewind, told.told_ns),
-        // The group has never been heard of, or the queue begins later.
+        // On a full disk it is done, and a restart may or may not know of it.
+        _ if requests::is_made_but_not_saved(&reply) => {}
+        // The group is unknown, or the queue begins later.
         response::SUBSCRIPTION_GROUP_NOT_EXIST | response::SYSTEM_ERROR => {
             connected.oracle().does_not_commit(group, queue, rewind);
             return Ok(offset);

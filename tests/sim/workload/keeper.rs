@@ -361,10 +361,10 @@ async fn delete_group(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<
 
 /// On a full disk a change is made, and a restart may or may not know of it.
 fn is_kept(reply: &Reply) -> bool {
-    let is_full = reply.remark.as_ref().is_some_and(|remark| {
-        remark.contains("a restart will take it back") && remark.contains("No space left")
-    });
-    assert!(reply.is_success() || is_full, "{reply:?}");
+    assert!(
+        reply.is_success() || requests::is_made_but_not_saved(reply),
+        "{reply:?}"
+    );
     reply.is_success()
 }
 
