@@ -98,12 +98,14 @@ fn check_store(config: &Config) -> Result<()> {
     }
     for shard in 0..config.shards() {
         let dir = shard_dir(config, shard);
-        // A lock that cannot be looked at is for the start itself to complain about.
-        if is_locked(&dir.join("lock")).unwrap_or(false) {
+        // A lock that cannot be examined is reported by the start itself. So is one without a living owner: the writes of a
+        // killed process hold it for a moment, and the start waits for them.
+        if is_locked(&dir.join("lock")).unwrap_or(false)
+            && let Some(owner) = living_owner(&dir)
+        {
             bail!(
-                "the store {} is in use by {}: stop it, or choose another directory (--store)",
+                "the store {} is in use by {owner}: stop it, or choose another directory (--store)",
                 dir.display(),
-                owner(&dir)
             );
         }
     }
@@ -117,16 +119,26 @@ fn check_store(config: &Config) -> Result<()> {
 }
 
 /// By the file `abort`, in which a broker of either kind leaves its process id.
-fn owner(dir: &Path) -> String {
-    let text = std::fs::read_to_string(dir.join("abort")).unwrap_or_default();
+fn living_owner(dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(dir.join("abort")).ok()?;
     let (name, pid) = text
         .trim()
         .rsplit_once(' ')
         .unwrap_or(("a broker", text.trim()));
-    match pid.parse::<u32>() {
-        Ok(pid) => format!("{name}, process {pid}"),
-        Err(_) => "another process".to_owned(),
-    }
+    let pid: u32 = pid.parse().ok()?;
+    (pid != std::process::id() && is_alive(pid)).then(|| format!("{name}, process {pid}"))
+}
+
+/// A process that has ended and was not waited for is not alive.
+fn is_alive(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let status = status.unwrap_or_default();
+    // The name before the state is in parentheses and may contain any character.
+    let state = status
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| !['Z', 'X'].contains(&state))
 }
 
 /// The type of the file system that holds the directory, or would if it were made.
@@ -204,15 +216,24 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_is_named_by_what_it_left() {
+    fn the_owner_is_named_by_what_it_left_while_it_lives() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(owner(dir.path()), "another process");
+        assert_eq!(living_owner(dir.path()), None);
+        // Process 1 lives as long as the machine; no process has the number 0.
         for (text, expected) in [
-            ("ringmq 42", "ringmq, process 42"),
-            ("77\n", "a broker, process 77"),
+            ("ringmq 1", Some("ringmq, process 1")),
+            ("1\n", Some("a broker, process 1")),
+            ("ringmq 0", None),
         ] {
             std::fs::write(dir.path().join("abort"), text).unwrap();
-            assert_eq!(owner(dir.path()), expected);
+            assert_eq!(living_owner(dir.path()).as_deref(), expected);
         }
+        let own = format!("ringmq {}", std::process::id());
+        std::fs::write(dir.path().join("abort"), own).unwrap();
+        assert_eq!(
+            living_owner(dir.path()),
+            None,
+            "of an earlier process with this number"
+        );
     }
 }

@@ -527,6 +527,7 @@ fn a_delayed_message_comes_when_it_is_due() {
 fn a_queue_is_locked_by_one_at_a_time() {
     let (_folder, broker) = start(&Options::small());
     let mut client = Client::connect(broker.addr());
+    client.send(&send_to("Ordered", 0), b"makes the topic").ok();
     let queue = |queue_id| MessageQueue {
         topic: "Ordered".into(),
         broker_name: "b".into(),

@@ -129,7 +129,7 @@ impl Moving {
         match Broker::try_start(&self.path("store"), &options) {
             Ok(_) => panic!("two brokers own one store"),
             Err(ended) => assert!(
-                ended.err.contains("in use by another process"),
+                ended.err.contains("is in use by a broker, process"),
                 "{ended:#?}"
             ),
         }

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -336,26 +337,27 @@ impl Broker {
 }
 
 /// A broker port (with the VIP port two below, and RocketMQ's port for replication one above) and a name server port that are
-/// free now. A second shard's are ten higher.
+/// free now. A second shard's are ten higher. They are below the range of outgoing connections, and no two tests of a
+/// process get the same, so that a broker that is started again finds its ports free.
 pub fn free_ports() -> (u16, u16) {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(640) % PORTS;
     loop {
-        let any = || TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let (broker, namesrv) = (any(), any());
-        let port = broker.local_addr().expect("bound").port();
-        let namesrv_port = namesrv.local_addr().expect("bound").port();
-        let others = [
-            port - 2,
-            port.saturating_add(1),
-            port.saturating_add(8),
-            port.saturating_add(10),
-        ];
-        let is_free =
-            |port: u16| port != namesrv_port && TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if others.into_iter().all(is_free) {
+        let place = first + 16 * TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = (LOWEST_PORT + place % PORTS) as u16 + 2;
+        let namesrv_port = port + 4;
+        let all = [port - 2, port, port + 1, namesrv_port, port + 8, port + 10];
+        if all
+            .into_iter()
+            .all(|port| TcpListener::bind(("0.0.0.0", port)).is_ok())
+        {
             return (port, namesrv_port);
         }
     }
 }
+
+const LOWEST_PORT: u32 = 12_000;
+const PORTS: u32 = 20_000;
 
 /// A plain connection that speaks whole frames.
 pub struct Wire(pub TcpStream);

@@ -35,7 +35,8 @@ pub fn some_weather(cluster: &Cluster, dice: &Dice) {
     if dice.one_in(3) {
         // A write or a flush that fails fences the store, whichever file it is of: that is `history::fail_log`.
         let shortage = Fault::Refuse(ErrorKind::WouldBlock);
-        let rule = Rule::new(shortage).of(Op::Open).on(dice.pick(&BESIDE));
+        let path = BESIDE[dice.below(BESIDE.len() as u64) as usize];
+        let rule = Rule::new(shortage).of(Op::Open).on(path);
         broker.inject(rule.after(dice.below(10)).times(dice.within(1, 3)));
     }
 }
