@@ -156,6 +156,8 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         figures.unreadable_messages.to_string(),
     );
     put("ringmqScrubbedTo", figures.scrubbed_to.to_string());
+    put("ringmqStalls", figures.stalls.to_string());
+    put("ringmqStallMaxMs", figures.stall_max_ms.to_string());
     put("fenced", figures.fence.is_some().to_string());
     put(
         "ringmqFenceReason",
