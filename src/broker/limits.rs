@@ -7,7 +7,7 @@ pub const MAX_SUBSCRIPTIONS: usize = 4096;
 pub const MAX_HEARTBEAT_BYTES: usize = 2 << 20;
 
 /// Members of a group that are notified of a change in the turn of the change. Larger groups are notified by
-/// [`super::notices`].
+/// `super::notices`.
 pub const NOTIFIED_AT_ONCE: usize = 64;
 
 /// Members of larger groups that are notified in one turn.

@@ -10,7 +10,7 @@
 //! object keys, so this is also what we write where Java does; [`to_standard_vec`] is for the route of newer clients.
 //!
 //! Clients in other languages rely on what fastjson accepts beyond JSON. [`from_slice`] therefore accepts every syntax that it
-//! does (`parser`) and converts a value to the type of its field as it does (`lenient`, `numbers`, [`loose_enum!`]).
+//! does (`parser`) and converts a value to the type of its field as it does (`lenient`, `numbers`, `loose_enum!`).
 //! `tests/golden/loose_json.txt` has what RocketMQ 5.5.0 (fastjson2) made of some 4,000 texts.
 
 mod lenient;

@@ -2,9 +2,9 @@
 //! by then comes back through the group's retry topic (RocketMQ: `PopMessageProcessor`, `AckMessageProcessor`,
 //! `ChangeInvisibleTimeProcessor`, `PopReviveService`).
 //!
-//! The way of a pop: [`Broker::admit_pop`] -> [`PopPlan`] -> for each of [`Broker::pop_sources`], [`Broker::before_pop`] says
-//! where to read -> [`check_point`] is written to the revive log -> [`Broker::checked`]. The way back: [`Broker::admit_ack`]
-//! and [`Broker::admit_change`] -> their records are written -> [`Broker::ended`]; or, when the time is over, [`Broker::revive`].
+//! The way of a pop: `Broker::admit_pop` -> [`PopPlan`] -> for each of `Broker::pop_sources`, `Broker::before_pop` says
+//! where to read -> [`check_point`] is written to the revive log -> `Broker::checked`. The way back: `Broker::admit_ack`
+//! and `Broker::admit_change` -> their records are written -> `Broker::ended`; or, when the time is over, `Broker::revive`.
 //! What the log refuses has not happened.
 //!
 //! The revive log is an ordinary topic, and the truth: a check point for every pop, a record for every acknowledgement, and
