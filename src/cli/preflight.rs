@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use tracing::warn;
@@ -57,9 +58,10 @@ fn ports(config: &Config) -> Vec<Port> {
 
 /// All are bound at the same time and released together, so that one that is wanted twice shows up as well.
 fn check_ports(ports: &[Port]) -> Result<()> {
+    let give_up = Instant::now() + RELEASE_TIME;
     let mut bound = Vec::new();
     for Port { addr, setting } in ports {
-        let error = match TcpListener::bind(addr) {
+        let error = match bind(*addr, give_up) {
             Ok(listener) => {
                 bound.push(listener);
                 continue;
@@ -83,6 +85,22 @@ fn check_ports(ports: &[Port]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How long a port in use is tried again. The kernel closes the listeners of a killed process from a work queue: on a busy
+/// machine some time after the process is gone, as the accept requests of its ring hold them.
+const RELEASE_TIME: Duration = Duration::from_secs(2);
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+fn bind(addr: SocketAddr, give_up: Instant) -> std::io::Result<TcpListener> {
+    loop {
+        match TcpListener::bind(addr) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < give_up => {
+                std::thread::sleep(BETWEEN_TRIES);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn check_store(config: &Config) -> Result<()> {
@@ -176,6 +194,21 @@ mod tests {
         assert!(error.contains("--health-port"), "{error}");
         let port = held.local_addr().unwrap().port().to_string();
         assert_eq!(error.matches(&port).count(), 1, "{error}");
+    }
+
+    #[test]
+    fn a_port_that_is_released_a_moment_later_is_no_error() {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = Port {
+            addr: held.local_addr().unwrap(),
+            setting: "--port",
+        };
+        let release = std::thread::spawn(move || {
+            std::thread::sleep(5 * BETWEEN_TRIES);
+            drop(held);
+        });
+        check_ports(&[port]).unwrap();
+        release.join().unwrap();
     }
 
     #[test]
