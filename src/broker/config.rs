@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use super::admission::AdmissionLimits;
-use super::pop::PopConfig;
+use super::pop::config::PopConfig;
 use crate::config::Config;
 use crate::store::Retention;
 

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::send::{OwnMessage, SendPlan};
+use super::send_plan::{OwnMessage, SendPlan};
 use super::system_topics;
 use crate::message::{Record, properties};
 use crate::store::QueueBounds;

@@ -18,7 +18,7 @@ pub mod offsets;
 pub mod pop;
 pub mod pull;
 pub mod query;
-pub mod reply;
+pub mod refusal;
 pub mod request_reply;
 pub mod requests;
 mod rows;
@@ -33,25 +33,28 @@ pub mod transaction;
 
 pub mod limits;
 mod meter;
-mod noted;
 mod notices;
 pub mod recall;
 mod send_back;
+mod send_plan;
+mod send_properties;
+pub mod store_view;
 mod subscription;
 mod unsaved;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use crate::wire::Reply;
 pub use crate::wire::topic::perm;
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use files::has_entries;
 pub use filter::{PropertyFilter, TagFilter};
 pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
-pub use reply::{Figures, Reply, StoreView};
-pub use send::{SendPlan, UniqueKey};
+pub use refusal::Refusal;
+pub use send_plan::{SendPlan, UniqueKey};
 pub use step::{ClientRequest, Relay, Rewind, Step, Target};
+pub use store_view::{Figures, StoreView};
 
 use crate::message::KeyMaker;
 use clients::Clients;
@@ -68,7 +71,6 @@ use transaction::Transactions;
 
 use crate::message::properties;
 use crate::store::Retention;
-use crate::wire::codes::response;
 use crate::wire::group::SubscriptionGroupConfig;
 use crate::wire::topic::TopicConfig;
 
@@ -164,32 +166,6 @@ impl ConfigFile {
             Self::RequestModes => "messageRequestMode.json",
             Self::PopOrders => "consumerOrderInfo.json",
             Self::Settings => "changedSettings.properties",
-        }
-    }
-}
-
-/// A request that is not granted: RocketMQ's code, and what was wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub code: i32,
-    pub remark: Cow<'static, str>,
-    /// `forbiddenType` of a refused pull.
-    pub forbidden_type: Option<i32>,
-}
-
-impl Refusal {
-    pub fn new(code: i32, remark: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            remark: remark.into(),
-            forbidden_type: None,
-        }
-    }
-
-    fn forbidden(forbidden_type: i32, remark: String) -> Self {
-        Self {
-            forbidden_type: Some(forbidden_type),
-            ..Self::new(response::NO_PERMISSION, remark)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::filter::{self, PropertyFilter, TagFilter};
 use super::perm;
-use super::send::{missing_group, missing_topic};
+use super::refusal::{missing_group, missing_topic};
 use super::{Broker, Refusal};
 use crate::message::names;
 use crate::store::{QueueBounds, QueueIndex};

@@ -1,8 +1,8 @@
 //! Asking for messages by key: QUERY_MESSAGE (RocketMQ: `QueryMessageProcessor.queryMessage`).
 
-use super::reply::Reply;
 use super::{Broker, Refusal};
 use crate::store::{KeyMatches, KeyQuery, Wanted};
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::query::QueryMessage;
 

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::noted::Noted;
 use super::perm;
-use super::send::{OwnMessage, SendPlan};
-use super::{Broker, Peer, Refusal, timer};
+use super::send_plan::{OwnMessage, SendPlan};
+use super::send_properties::SendProperties;
+use super::{Broker, Peer, Refusal};
 use crate::message::names;
 use crate::message::properties;
 use crate::wire::codes::response;
@@ -57,9 +57,9 @@ impl Broker {
         let mut text = String::new();
         let unique_key = &*handle.unique_key;
         for (name, value) in [
-            (timer::DELETE_KEY, unique_key),
+            (properties::TIMER_DELETE_UNIQUE_KEY, unique_key),
             (properties::UNIQUE_KEY, unique_key),
-            (timer::DELIVER_MS, &noted_time),
+            (properties::TIMER_DELIVER_MS, &noted_time),
             (BORN_TIMESTAMP, &now_ms.to_string()),
             (
                 properties::PRODUCER_GROUP,
@@ -78,7 +78,7 @@ impl Broker {
         };
         let mut plan = SendPlan::of_broker(BODY, peer.addr, own);
         plan.born_timestamp_ms = now_ms as i64;
-        self.postpone(&mut plan, &Noted::of(&text), now_ms)
+        self.postpone(&mut plan, &SendProperties::of(&text), now_ms)
             .map_err(|refusal| Refusal::new(response::SYSTEM_ERROR, refusal.remark))?;
         Ok((plan, handle.unique_key))
     }

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::limits::{MAX_COLD_TIMES, MAX_REPLY_BYTES};
-use super::reply::{Figures, Reply, StoreView};
 use super::step::{MessagePlace, Progress, Step, Work};
-use super::timer::TimerFigures;
+use super::store_view::{Figures, StoreView};
+use super::timer::figures::TimerFigures;
 use super::{Broker, Refusal};
 use crate::store::QueueBounds;
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::loose_json;
 

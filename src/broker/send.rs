@@ -1,22 +1,20 @@
 //! What becomes of a sent message: where it goes, what is written with it, or why it is refused (RocketMQ:
 //! `SendMessageProcessor`, `AbstractSendMessageProcessor.msgCheck`, `HookUtils.handleScheduleMessage`).
 //!
-//! A plan borrows from its request; in the usual case it allocates nothing and looks its topic up once.
+//! In the usual case a send allocates nothing and looks its topic up once.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
 use super::clients::Peer;
-use super::delay::SCHEDULE;
-use super::noted::Noted;
 use super::perm;
+use super::refusal::{missing_group, missing_topic};
+use super::send_plan::{SendPlan, UniqueKey, check_properties, illegal};
+use super::send_properties::SendProperties;
+use super::system_topics::SCHEDULE;
 use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
 use super::{Broker, Refusal, system_topics};
-use crate::message::ids::MessageId;
 use crate::message::names;
-use crate::message::{
-    MAX_PROPERTIES_BYTES, Message, Properties, RecordFields, batch, properties, sys_flag, tags_code,
-};
+use crate::message::{batch, properties, sys_flag, tags_code};
 use crate::store::QueueIndex;
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send::SendRequest;
@@ -24,175 +22,6 @@ use crate::wire::topic::TopicFilterType;
 
 /// What the records of a batch may take beside `maxMessageSize`, as in the store: a batch is appended in one piece.
 const BATCH_BESIDE_BODY_BYTES: usize = 64 << 10;
-
-/// Space that the store takes for the CRC property behind a message's own.
-const CRC_PROPERTY_BYTES: usize = 20;
-
-/// A message that may be stored.
-#[derive(Clone, Debug)]
-pub struct SendPlan<'a> {
-    pub topic: Cow<'a, str>,
-    pub queue_id: u32,
-    /// The one that the producer is told: where the message will be in the end.
-    pub real_queue_id: u32,
-    /// The queue's handle, if the topic's entry has it already.
-    pub queue: Option<QueueIndex>,
-    pub flag: i32,
-    pub sys_flag: i32,
-    pub born_timestamp_ms: i64,
-    pub born_host: SocketAddr,
-    pub reconsume_times: i32,
-    /// Of a committed message: where its half message is.
-    pub prepared_transaction_offset: u64,
-    /// Of a batch: all its messages, already checked.
-    pub body: &'a [u8],
-    /// How many messages `body` holds as a batch.
-    pub batch: Option<u32>,
-    /// Of a batch: the sum of its records.
-    batch_bytes: usize,
-    /// When a message in the schedule topic is due; its ConsumeQueue entry holds this in place of the tag.
-    pub deliver_time_ms: Option<i64>,
-    /// TIMER_OUT_MS of a message in the timer topic.
-    pub timer_out_ms: Option<i64>,
-    /// Hash of the message's tag where it is known already; the store looks for it otherwise.
-    tags_code: Option<i64>,
-    /// False if the producer does not care for the flush.
-    pub wait: bool,
-    pub unique_key: UniqueKey<'a>,
-    client_properties: Cow<'a, [u8]>,
-    pub(super) own_properties: String,
-    /// The same for every message of a broker.
-    suffix: &'static str,
-}
-
-/// The id by which the producer knows its message.
-#[derive(Clone, Copy, Debug)]
-pub enum UniqueKey<'a> {
-    None,
-    Client(&'a str),
-    Made(MessageId),
-}
-
-impl SendPlan<'_> {
-    /// What the store is to write for a message that is not a batch.
-    pub fn message(&self) -> Message<'_> {
-        self.with_body(self.flag, self.body, self.properties())
-    }
-
-    /// What the store is to write for one message of a batch: with its own properties only, as RocketMQ does.
-    pub fn batch_message<'b>(&self, item: &batch::BatchItem<'b>) -> Message<'b> {
-        self.with_body(item.flag, item.body, Properties::new(item.properties))
-    }
-
-    /// How much the plan takes in the log of a broker with this address.
-    pub fn log_bytes(&self, store_host: SocketAddr) -> usize {
-        match self.batch {
-            Some(_) => self.batch_bytes,
-            None => self.record_bytes(&self.message(), store_host),
-        }
-    }
-
-    fn record_bytes(&self, message: &Message<'_>, store_host: SocketAddr) -> usize {
-        let fields = RecordFields {
-            queue_id: self.queue_id,
-            flag: message.flag,
-            queue_offset: 0,
-            physical_offset: 0,
-            sys_flag: message.sys_flag,
-            born_timestamp_ms: message.born_timestamp_ms,
-            born_host: message.born_host,
-            store_timestamp_ms: 0,
-            store_host,
-            reconsume_times: message.reconsume_times,
-            prepared_transaction_offset: message.prepared_transaction_offset,
-            body: message.body,
-            topic: &self.topic,
-            properties: message.properties,
-        };
-        fields.encoded_len()
-    }
-
-    /// What the queue's entry is to hold besides the message's place; `None` leaves it to the store.
-    pub fn entry_code(&self) -> Option<i64> {
-        self.deliver_time_ms.or(self.tags_code)
-    }
-
-    pub fn properties(&self) -> Properties<'_> {
-        Properties::new(&*self.client_properties)
-            .with(&self.own_properties)
-            .with(self.suffix)
-    }
-
-    fn with_body<'b>(&self, flag: i32, body: &'b [u8], properties: Properties<'b>) -> Message<'b> {
-        Message {
-            flag,
-            sys_flag: self.sys_flag,
-            born_timestamp_ms: self.born_timestamp_ms,
-            born_host: self.born_host,
-            reconsume_times: self.reconsume_times,
-            prepared_transaction_offset: self.prepared_transaction_offset,
-            body,
-            properties,
-        }
-    }
-}
-
-impl UniqueKey<'_> {
-    pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::None => None,
-            Self::Client(key) => Some(key),
-            Self::Made(id) => Some(id),
-        }
-    }
-}
-
-/// A message that the broker itself writes: sent back or due.
-pub(super) struct OwnMessage<'a> {
-    pub topic: Cow<'a, str>,
-    pub queue_id: u32,
-    pub queue: Option<QueueIndex>,
-    pub reconsume_times: i32,
-    pub properties: String,
-}
-
-impl<'a> SendPlan<'a> {
-    pub(super) fn of_record(record: &crate::message::Record<'a>, own: OwnMessage<'a>) -> Self {
-        Self {
-            flag: record.flag,
-            sys_flag: record.sys_flag,
-            born_timestamp_ms: record.born_timestamp_ms,
-            ..Self::of_broker(record.body, record.born_host, own)
-        }
-    }
-
-    /// A message with this body and nothing else that a producer could give it.
-    pub(super) fn of_broker(body: &'a [u8], born_host: SocketAddr, own: OwnMessage<'a>) -> Self {
-        Self {
-            topic: own.topic,
-            queue_id: own.queue_id,
-            real_queue_id: own.queue_id,
-            queue: own.queue,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp_ms: 0,
-            born_host,
-            reconsume_times: own.reconsume_times,
-            prepared_transaction_offset: 0,
-            body,
-            batch: None,
-            batch_bytes: 0,
-            deliver_time_ms: None,
-            timer_out_ms: None,
-            tags_code: None,
-            wait: false,
-            unique_key: UniqueKey::None,
-            client_properties: Cow::Borrowed(&[]),
-            own_properties: own.properties,
-            suffix: "",
-        }
-    }
-}
 
 impl Broker {
     /// Decides on a send. `Err` is the reply.
@@ -205,7 +34,7 @@ impl Broker {
     ) -> Result<SendPlan<'a>, Refusal> {
         self.check_size(request, body)?;
         let client_properties = request.properties.unwrap_or("");
-        let noted = Noted::of(client_properties);
+        let noted = SendProperties::of(client_properties);
         let broker_is_writeable = perm::is_writeable(self.config.broker_permission);
         let random = self.random();
         let TopicEntry { config, queues, .. } = match self.topics.find(request.topic) {
@@ -312,7 +141,7 @@ impl Broker {
     fn finish_single(
         &mut self,
         request: &SendRequest<'_>,
-        noted: &Noted<'_>,
+        noted: &SendProperties<'_>,
         peer: &Peer,
         plan: &mut SendPlan<'_>,
         now_ms: u64,
@@ -443,40 +272,4 @@ impl Broker {
         let reconsume_times = request.reconsume_times.unwrap_or(0);
         Ok(reconsume_times > max_reconsume_times || self.locks.holds_any(group, now_ms))
     }
-}
-
-pub(super) fn check_properties(properties: Properties<'_>) -> Result<(), Refusal> {
-    check_properties_with(properties, 0)
-}
-
-/// With so many bytes that the broker may add later.
-pub(super) fn check_properties_with(
-    properties: Properties<'_>,
-    later_bytes: usize,
-) -> Result<(), Refusal> {
-    let bytes = properties.encoded_len() + CRC_PROPERTY_BYTES + later_bytes;
-    if bytes <= MAX_PROPERTIES_BYTES {
-        return Ok(());
-    }
-    Err(illegal(format!(
-        "the message is illegal, its properties are {bytes} bytes with the broker's own, limit {MAX_PROPERTIES_BYTES}"
-    )))
-}
-
-fn illegal(remark: String) -> Refusal {
-    Refusal::new(response::MESSAGE_ILLEGAL, remark)
-}
-
-pub fn missing_topic(topic: &str) -> Refusal {
-    Refusal::new(
-        response::TOPIC_NOT_EXIST,
-        format!("topic[{topic}] not exist, apply first please!"),
-    )
-}
-
-pub(super) fn missing_group(group: &str) -> Refusal {
-    Refusal::new(
-        response::SUBSCRIPTION_GROUP_NOT_EXIST,
-        format!("subscription group [{group}] does not exist"),
-    )
 }

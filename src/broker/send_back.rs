@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use super::clients::Peer;
 use super::perm;
-use super::send::{OwnMessage, SendPlan, check_properties, missing_group};
+use super::refusal::missing_group;
+use super::send_plan::{OwnMessage, SendPlan, check_properties};
 use super::topics::unit_sys_flag;
 use super::{Broker, Refusal};
 use crate::message::ids::offset_message_id;

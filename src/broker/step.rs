@@ -1,7 +1,8 @@
 //! What is to be done for a request: the one kind of outcome of [`super::requests`].
 
 use super::query::QueryPlan;
-use super::reply::{Reply, StoreView};
+use super::store_view::StoreView;
+use crate::wire::Reply;
 
 use super::{Broker, ConnId, Refusal};
 use crate::store::Boundary;

@@ -31,6 +31,12 @@ pub const TRACE_ON: &str = "TRACE_ON";
 pub const POP_RECEIPT: &str = "POP_CK";
 pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 pub const CLUSTER: &str = "CLUSTER";
+pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+/// Unique key of the timed message that this one recalls.
+pub const TIMER_DELETE_UNIQUE_KEY: &str = "TIMER_DEL_UNIQKEY";
 /// Client id of the requester that awaits a reply.
 pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
 pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";

@@ -7,12 +7,12 @@ use super::connection::{Caller, Connection};
 use super::shard::{Shard, answer};
 use super::view::View;
 use crate::broker::query;
-use crate::broker::reply::Reply;
 use crate::broker::step::{EntriesPlan, Progress, ReadPlan, Work};
 use crate::broker::{Refusal, Rewind, Step, Target};
 use crate::io::{Io, pause};
 use crate::store::{Boundary, ReadError, ScanLimits};
 use crate::wire::Language;
+use crate::wire::Reply;
 use crate::wire::admin::QueueEntry;
 use crate::wire::codes::response;
 

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use crate::broker::limits::RECENT_BYTES;
-use crate::broker::reply::{Figures, PUT_TIMES, StoreView};
+use crate::broker::store_view::{Figures, PUT_TIMES, StoreView};
 use crate::broker::timer::{TIMER, TimerFigures};
 use crate::io::Io;
 use crate::store::{QueueBounds, ScanLimits};

@@ -4,7 +4,6 @@
 //! 0  number 8   fill, drawn from the number
 //! ```
 
-use ringmq::broker::timer;
 use ringmq::message::{Record, properties};
 
 use crate::cluster::DELAY_LEVELS_MS;
@@ -92,7 +91,7 @@ impl Sent {
             1..=LEVELS => {
                 properties::push(&mut text, properties::DELAY, &self.delay_level.to_string());
             }
-            _ => properties::push(&mut text, timer::DELAY_MS, &delay_ms),
+            _ => properties::push(&mut text, properties::TIMER_DELAY_MS, &delay_ms),
         }
         text
     }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use ringmq::broker::timer;
 use ringmq::io::Clock;
 use ringmq::message::properties;
 use ringmq::store::Flush;
@@ -86,9 +85,18 @@ impl Timed {
     async fn send_in(&mut self, delay_ms: i64, dice: &Dice) -> u64 {
         let due_ms = self.now_ms() + delay_ms;
         match dice.below(3) {
-            0 if delay_ms % 1000 == 0 => self.send(timer::DELAY_SEC, delay_ms / 1000, due_ms).await,
-            1 => self.send(timer::DELIVER_MS, due_ms, due_ms).await,
-            _ => self.send(timer::DELAY_MS, delay_ms, due_ms).await,
+            0 if delay_ms % 1000 == 0 => {
+                self.send(properties::TIMER_DELAY_SEC, delay_ms / 1000, due_ms)
+                    .await
+            }
+            1 => {
+                self.send(properties::TIMER_DELIVER_MS, due_ms, due_ms)
+                    .await
+            }
+            _ => {
+                self.send(properties::TIMER_DELAY_MS, delay_ms, due_ms)
+                    .await
+            }
         }
     }
 
@@ -196,7 +204,9 @@ fn a_crowd_at_one_moment() {
             let mut timed = started(&cluster).await;
             let due_ms = timed.now_ms() + 30_000;
             for _ in 0..500 {
-                timed.send(timer::DELIVER_MS, due_ms, due_ms).await;
+                timed
+                    .send(properties::TIMER_DELIVER_MS, due_ms, due_ms)
+                    .await;
             }
             cluster.sleep_ms(40_000).await;
             timed.check(false).await;
@@ -362,7 +372,9 @@ fn a_clock_that_is_set_back() {
             let broker = crate::cluster::BROKER;
             for delay_ms in [2_000, 61_000, 66_000] {
                 let due_ms = now_ms + delay_ms;
-                timed.send(timer::DELIVER_MS, due_ms, due_ms).await;
+                timed
+                    .send(properties::TIMER_DELIVER_MS, due_ms, due_ms)
+                    .await;
             }
             cluster.sim.step_unix_clock(broker, 60_000);
             cluster.sleep_ms(3_000).await;
@@ -370,7 +382,9 @@ fn a_clock_that_is_set_back() {
             cluster.sim.step_unix_clock(broker, -60_000);
             cluster.sleep_ms(1_000).await;
             let due_ms = now_ms + 20_000;
-            timed.send(timer::DELIVER_MS, due_ms, due_ms).await;
+            timed
+                .send(properties::TIMER_DELIVER_MS, due_ms, due_ms)
+                .await;
             cluster.kill();
             cluster.start().await;
             timed.reconnect(&cluster).await;
@@ -397,7 +411,7 @@ fn what_is_refused() {
             ("100000", response::SUCCESS),
             ("-5", response::SUCCESS),
         ] {
-            let reply = timed.try_send(0, timer::DELAY_MS, value).await;
+            let reply = timed.try_send(0, properties::TIMER_DELAY_MS, value).await;
             assert_eq!(reply.code, code, "{value}: {reply:?}");
         }
         let number = timed.send_in(5_000, &Dice::new(0, 0)).await;
@@ -406,7 +420,7 @@ fn what_is_refused() {
         cluster.settings.set(|broker| broker.timer_wheel = false);
         cluster.start().await;
         timed.reconnect(&cluster).await;
-        let reply = timed.try_send(0, timer::DELAY_MS, "5").await;
+        let reply = timed.try_send(0, properties::TIMER_DELAY_MS, "5").await;
         assert_eq!(reply.code, response::SYSTEM_ERROR, "{reply:?}");
     });
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::broker::reply::Reply;
 use crate::broker::{Broker, BrokerConfig, ConfigFile, Effect, Refusal};
 use crate::config::{ChangeError, Changed, Config, properties};
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::loose_json;
 

@@ -4,8 +4,8 @@
 //! [`Broker::ended`] carries it out, once the record is there.
 
 use super::{GroupQueue, Place, PopKey, REVIVE_QUEUE, ReviveRecord, flagged_topic};
-use crate::broker::reply::StoreView;
-use crate::broker::send::missing_topic;
+use crate::broker::refusal::missing_topic;
+use crate::broker::store_view::StoreView;
 use crate::broker::{Broker, Refusal};
 use crate::wire::codes::response;
 use crate::wire::pop::{

@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::broker::reply::Reply;
 use crate::broker::{Broker, ConfigFile, Refusal};
 use crate::message::{division, names};
 use crate::wire::MessageQueue;
+use crate::wire::Reply;
 use crate::wire::assignment::{
     Assignment, Assignments, MessageRequestMode, QueryAssignment, request_mode,
 };
 use crate::wire::codes::response;
 use crate::wire::heartbeat::MessageModel;
-
-pub const DEFAULT_MODE: &str = request_mode::PULL;
 
 /// How groups get the messages of topics, where an administrator has said so; the file's shape is RocketMQ's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

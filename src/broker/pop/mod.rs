@@ -14,6 +14,7 @@
 
 mod acknowledge;
 mod assignment;
+pub(super) mod config;
 mod in_flight;
 mod infos;
 mod orders;
@@ -23,15 +24,14 @@ mod take;
 mod tests;
 
 pub use acknowledge::{Acknowledged, Changed, End, FreedQueue, Moved};
-pub use assignment::{DEFAULT_MODE, RequestModes};
+pub use assignment::RequestModes;
 pub use in_flight::{Expired, GroupQueue, InFlight, Place, PopKey};
 pub use infos::Infos;
 pub use orders::{OrderTable, Orders, Times};
 pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
 pub use take::{At, Look, PopPlan, Source, check_point};
 
-use super::send::{OwnMessage, SendPlan};
-use super::timer;
+use super::send_plan::{OwnMessage, SendPlan};
 use crate::message::names::{self, RETRY_PREFIX};
 use crate::message::properties;
 use crate::wire::loose_json;
@@ -73,45 +73,6 @@ impl Pops {
     pub(super) fn forget_group(&mut self, group: &str) {
         self.in_flight.retain(|queue| queue.group != group);
         self.orders.remove_group(group);
-    }
-}
-
-/// What POP depends on, with RocketMQ's defaults (`BrokerConfig.java`).
-#[derive(Clone, Debug)]
-pub struct PopConfig {
-    /// So many of a hundred pops look into the retry topic first; the others if there is room left.
-    pub retry_first_percent: u32,
-    /// New retry topics are named `%RETRY%group+topic`, so that group and topic can be told apart.
-    pub retry_topic_v2: bool,
-    /// Pops that wait for one queue, or for any queue of one topic; and all that wait.
-    pub max_polls_of_queue: usize,
-    pub max_polls: usize,
-    /// Whether a group that has more than the limit in flight of one queue gets nothing more of it.
-    pub limits_in_flight: bool,
-    pub in_flight_limit: u64,
-    /// Messages that come back are shown with their retry topic, not with the one that was asked for.
-    pub shows_retry_topic: bool,
-    /// The broker divides the queues among a group's members; else each gets all.
-    pub divides_queues: bool,
-    pub default_mode: String,
-    /// How many further members share a member's queues; with 0 or less all share all.
-    pub default_share_queues: i32,
-}
-
-impl Default for PopConfig {
-    fn default() -> Self {
-        Self {
-            retry_first_percent: 20,
-            retry_topic_v2: false,
-            max_polls_of_queue: 1024,
-            max_polls: 100_000,
-            limits_in_flight: false,
-            in_flight_limit: 10_000,
-            shows_retry_topic: false,
-            divides_queues: true,
-            default_mode: DEFAULT_MODE.into(),
-            default_share_queues: -1,
-        }
     }
 }
 
@@ -192,7 +153,7 @@ impl ReviveRecord {
         let mut own = String::new();
         properties::push(&mut own, properties::TAGS, self.tag);
         // RocketMQ takes the revive log to be complete up to this time. Without one it would wait until it writes there itself.
-        properties::push(&mut own, timer::DELIVER_MS, &now_ms.to_string());
+        properties::push(&mut own, properties::TIMER_DELIVER_MS, &now_ms.to_string());
         let own = OwnMessage {
             topic: revive_topic.into(),
             queue_id: self.revive_queue,

@@ -7,8 +7,7 @@ use super::{
     retry_topic,
 };
 use crate::broker::Broker;
-use crate::broker::send::{OwnMessage, SendPlan, check_properties};
-use crate::broker::timer;
+use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties};
 use crate::message::{Record, properties};
 use crate::wire::BodyError;
 use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};
@@ -104,7 +103,7 @@ impl Broker {
         match properties::find(record.properties, properties::TAGS) {
             Some(revive_tag::CHECK_POINT) => {
                 let body = CheckPointBody::decode(record.body)?;
-                if properties::find(record.properties, timer::OUT_MS).is_some() {
+                if properties::find(record.properties, properties::TIMER_OUT_MS).is_some() {
                     let due_ms = due_ms(&body).max(now_ms) + TIMED_ACKS_MS;
                     self.take_up(place, &body, due_ms);
                 } else if place.offset >= tail && self.topics.contains(&body.topic) {

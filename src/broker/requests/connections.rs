@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use crate::broker::clients::{ConnId, Member};
 use crate::broker::limits::ROWS_PER_TURN;
-use crate::broker::reply::Reply;
 use crate::broker::rows::{Json, Now, Rows, Sliced, bounded};
 use crate::broker::step::Step;
 use crate::broker::{Broker, Refusal};
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::consumer::ConsumerGroup;
 use crate::wire::route::TopicList;

@@ -2,12 +2,12 @@
 
 use super::pages::{Page, Table, TablePage};
 use crate::broker::limits::MAX_QUEUES;
-use crate::broker::reply::Reply;
+use crate::broker::refusal::missing_group;
 use crate::broker::rows::Sliced;
-use crate::broker::send::missing_group;
 use crate::broker::step::Step;
 use crate::broker::{Broker, ConfigFile, Refusal};
 use crate::message::names;
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::group::{
     AllSubscriptionGroupRequest, DeleteGroup, GroupForbidden, GroupForbiddenRequest, GroupRequest,

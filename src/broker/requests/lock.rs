@@ -1,10 +1,10 @@
 //! Queues that a consumer in order takes for itself: 41, 42.
 
-use crate::broker::reply::Reply;
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, Refusal};
 use crate::message::names;
 use crate::wire::MessageQueue;
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::lock::{LockBatch, LockedQueues};
 

@@ -1,10 +1,10 @@
 //! What is read from the store: messages (12, 33), offsets by time (29, 32), the inside of a queue (321).
 
 use crate::broker::limits::MAX_ENTRIES;
-use crate::broker::reply::Reply;
 use crate::broker::step::{EntriesPlan, ReadPlan, Step};
 use crate::broker::{Broker, Refusal};
 use crate::store::{Boundary, QueueBounds};
+use crate::wire::Reply;
 use crate::wire::admin::{QueryConsumeQueue, QueueEntries, QueueEntry};
 use crate::wire::codes::response;
 use crate::wire::offset::{self, QueueRequest, SearchOffset};

@@ -1,9 +1,10 @@
 //! Cleaning ahead of its time (306, 316, 329), answered at once and carried out behind the answer, the last one as in RocketMQ; and
 //! what waits for a time of its own: the check point (60) and how many messages of each topic (61), as RocketMQ's slaves ask.
 
-use crate::broker::reply::{Reply, StoreView};
+use crate::broker::store_view::StoreView;
 use crate::broker::system_topics::is_system;
 use crate::broker::{Broker, Effect, Refusal};
+use crate::wire::Reply;
 use crate::wire::codes::response;
 
 impl Broker {

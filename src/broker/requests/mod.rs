@@ -25,11 +25,9 @@ mod users;
 pub use lookup::position;
 pub use unsupported::unsupported;
 
-pub(super) use offsets::starts_recently;
-
 use super::clients::Peer;
-use super::reply::{Reply, StoreView};
 use super::step::Step;
+use super::store_view::StoreView;
 use super::{Broker, Effect, Refusal, limits};
 use crate::wire::admin::QueryConsumeQueue;
 use crate::wire::auth::GetUser;
@@ -53,7 +51,7 @@ use crate::wire::stats::{
     ProducerGroup,
 };
 use crate::wire::topic::{AllTopicConfigRequest, CreateTopic, TopicConfigList, TopicRequest};
-use crate::wire::{Ext, Language, loose_json};
+use crate::wire::{Ext, Language, Reply, loose_json};
 
 /// A request, with what its handler may ask.
 pub struct Request<'a> {

@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::Request;
 use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
 use crate::broker::offsets::QueueOffsetMap;
-use crate::broker::reply::{Reply, StoreView};
 use crate::broker::rows::{Json, Now, Rows, Sliced};
 use crate::broker::step::{Progress, Step, Work};
+use crate::broker::store_view::{StoreView, starts_recently};
 use crate::broker::{Broker, ConfigFile, Refusal};
-use crate::store::QueueBounds;
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::offset::{
     CloneGroupOffset, QueryConsumerOffset, QueueRequest, UpdateConsumerOffset,
@@ -128,16 +128,6 @@ impl Broker {
         self.topics.contains(topic)
             && online.is_none_or(|group| group.subscription(topic).is_some())
     }
-}
-
-/// Whether a new group starts with the queue's first message: it is there, and not long ago.
-pub(in crate::broker) fn starts_recently(
-    store: &dyn StoreView,
-    bounds: QueueBounds,
-    topic: &str,
-    queue_id: u32,
-) -> bool {
-    bounds.min == 0 && bounds.max > 0 && store.is_recent(topic, queue_id, 0)
 }
 
 pub(super) fn max_offset(asked: QueueRequest<'_>, request: &Request<'_>) -> Result<Reply, Refusal> {

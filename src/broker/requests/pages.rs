@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::broker::limits::ROWS_PER_TURN;
-use crate::broker::reply::Reply;
 use crate::broker::rows::{Json, Now, Rows};
 use crate::broker::{Broker, Refusal};
+use crate::wire::Reply;
 use crate::wire::{DataVersion, loose_json};
 
 /// Which part of a table is asked for. Without `most` it is all.

@@ -1,8 +1,9 @@
 //! What RocketMQ has several of and this broker one: replicas (906, 907, 1007), kinds of queue files (354, 355), timers (5001).
 
-use crate::broker::reply::{Reply, StoreView};
+use crate::broker::store_view::StoreView;
 use crate::broker::{Broker, Refusal, files};
 use crate::wire::Ext;
+use crate::wire::Reply;
 use crate::wire::admin::{HaStatus, QueueComparison};
 use crate::wire::codes::response;
 

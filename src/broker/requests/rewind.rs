@@ -4,10 +4,11 @@
 //! out: by the broker itself, which answers the group's next pull of each queue with it, or, with `useServerSideResetOffset=false`,
 //! by the group's clients.
 
-use crate::broker::reply::{Reply, StoreView};
 use crate::broker::step::{ClientRequest, Rewind, Target};
+use crate::broker::store_view::StoreView;
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, ConfigFile, Effect, Refusal};
+use crate::wire::Reply;
 use crate::wire::admin::{QueueOffset, ResetOffsetList};
 use crate::wire::codes::{request, response};
 use crate::wire::offset::ResetOffset;

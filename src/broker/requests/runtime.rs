@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::broker::delay::SCHEDULE;
-use crate::broker::reply::{Figures, PUT_TIMES, Reply, StoreView};
+use crate::broker::store_view::{Figures, PUT_TIMES, StoreView};
 use crate::broker::{Broker, Refusal};
+use crate::wire::Reply;
 use crate::wire::stats::KvTable;
 
 impl Broker {

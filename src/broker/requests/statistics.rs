@@ -1,8 +1,8 @@
 //! Counters by name and key (315).
 
 use crate::broker::meter::Amount;
-use crate::broker::reply::Reply;
 use crate::broker::{Broker, Refusal};
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::stats::{BrokerStatsData, BrokerStatsItem, BrokerStatsRequest};
 

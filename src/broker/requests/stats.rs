@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use crate::broker::limits::ROWS_PER_TURN;
-use crate::broker::reply::Reply;
+use crate::broker::refusal::missing_topic;
 use crate::broker::rows::{Json, Now, Rows, Sliced};
-use crate::broker::send::missing_topic;
 use crate::broker::step::Step;
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, Refusal};
 use crate::wire::MessageQueue;
+use crate::wire::Reply;
 use crate::wire::stats::{
     BrokerConsumeStatsRequest, ConsumeStatsRequest, GroupAndTopic, OffsetWrapper, QueueTimeSpan,
     TopicOffset,

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::pages::{Page, Table, TablePage};
 use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
-use crate::broker::reply::{Reply, StoreView};
+use crate::broker::refusal::missing_topic;
 use crate::broker::rows::Sliced;
-use crate::broker::send::missing_topic;
 use crate::broker::step::{Progress, Step, Work};
+use crate::broker::store_view::StoreView;
 use crate::broker::topics::RESERVE_TIME;
 use crate::broker::{Broker, ConfigFile, Effect, Refusal, system_topics};
 use crate::message::names;
+use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::route::TopicList;
 use crate::wire::topic::{

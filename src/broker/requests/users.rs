@@ -1,7 +1,7 @@
 //! Users: 3004. There are none, and RocketMQ says so when no authentication is configured.
 
 use crate::broker::Refusal;
-use crate::broker::reply::Reply;
+use crate::wire::Reply;
 use crate::wire::auth::GetUser;
 use crate::wire::codes::response;
 

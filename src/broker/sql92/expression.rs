@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 use std::fmt::Write;
 
 use super::SqlError;
-use super::evaluation::{Value, compare};
 use super::number::double_text;
+use super::value::{Comparison, Value, compare};
 
 /// Levels of an expression, one for each level of an evaluation's recursion. Nobody nests by hand as deeply.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -52,15 +52,6 @@ pub(super) enum Node {
         text: Box<str>,
         not: bool,
     },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
-    Equal,
-    Greater,
-    GreaterEqual,
-    Less,
-    LessEqual,
 }
 
 /// Where a text is searched.
@@ -340,28 +331,6 @@ impl Node {
             Node::Text(text) => Value::Text(text),
             _ => return None,
         })
-    }
-}
-
-impl Comparison {
-    fn symbol(self) -> &'static str {
-        match self {
-            Self::Equal => "==",
-            Self::Greater => ">",
-            Self::GreaterEqual => ">=",
-            Self::Less => "<",
-            Self::LessEqual => "<=",
-        }
-    }
-
-    pub fn holds(self, ordering: Ordering) -> bool {
-        match self {
-            Self::Equal => ordering.is_eq(),
-            Self::Greater => ordering.is_gt(),
-            Self::GreaterEqual => ordering.is_ge(),
-            Self::Less => ordering.is_lt(),
-            Self::LessEqual => ordering.is_le(),
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `parser.rs` | tokens to expressions |
 //! | `expression.rs` | expressions, and which of them may be put together |
 //! | `evaluation.rs` | expressions and properties to values |
+//! | `value.rs` | values and how they compare |
 //! | `number.rs` | numbers as Java reads and writes them |
 //!
 //! Nothing allocates while a message is evaluated. Depth and cost of an expression are bounded when it is parsed, where
@@ -22,6 +23,7 @@ mod number;
 mod parser;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use expression::{Expressions, NodeId};
 

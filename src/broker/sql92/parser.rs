@@ -1,7 +1,8 @@
 //! Tokens to expressions: a method for each rule of RocketMQ's `SelectorParser.jj`.
 
-use super::expression::{Comparison, Expressions, MAX_DEPTH, Node, NodeId, Place};
+use super::expression::{Expressions, MAX_DEPTH, Node, NodeId, Place};
 use super::lexer::{Kind, Lexer, Token};
+use super::value::Comparison;
 use super::{Selector, SqlError, number};
 
 pub(super) fn parse(text: &str) -> Result<Selector, SqlError> {

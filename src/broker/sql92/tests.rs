@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::evaluation::Value;
+use super::value::Value;
 use super::{Selector, SqlError};
 use crate::message::properties;
 

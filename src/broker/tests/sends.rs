@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use super::*;
 use crate::message::{batch, sys_flag};
 use crate::store::{QueueBounds, QueueIndex};

@@ -3,7 +3,7 @@
 
 use super::sends::{admit, request};
 use super::*;
-use crate::broker::send::OwnMessage;
+use crate::broker::send_plan::OwnMessage;
 use crate::broker::timer::{Checkpoint, Timers};
 use crate::message::{Check, Record, RecordFields};
 use crate::store::TimerKind;

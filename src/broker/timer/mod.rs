@@ -1,14 +1,12 @@
 //! Messages with a time of their own: what their records say and become (`timed.rs`), which of them wait (`pending.rs`) and
 //! in which order they come up (`wheel.rs`), and what administrators hear of that (`figures.rs`).
 
-mod figures;
+pub(super) mod figures;
 mod pending;
+pub(super) mod requested_time;
 mod timed;
 mod wheel;
 
 pub use figures::{TimerFigures, TimerMetrics, Waiting};
 pub use pending::{Checkpoint, RunName, Timers, Uncovered};
 pub use timed::{TIMER, deliver, real_topic, recall_key, roll, timer};
-
-pub(super) use timed::Wish;
-pub use timed::{DELAY_MS, DELAY_SEC, DELETE_KEY, DELIVER_MS, OUT_MS};

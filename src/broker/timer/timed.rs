@@ -12,21 +12,19 @@
 
 use std::borrow::Cow;
 
-use crate::broker::delay::SCHEDULE;
-use crate::broker::noted::Noted;
-use crate::broker::send::{OwnMessage, SendPlan, check_properties_with};
-use crate::broker::{Broker, Refusal, system_topics};
+use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties_with, illegal};
+use crate::broker::send_properties::SendProperties;
+use crate::broker::system_topics::{self, SCHEDULE};
+use crate::broker::{Broker, Refusal};
+use crate::message::properties::{
+    TIMER_DELAY_MS, TIMER_DELAY_SEC, TIMER_DELETE_UNIQUE_KEY, TIMER_DELIVER_MS, TIMER_OUT_MS,
+};
 use crate::message::{Record, properties};
 use crate::store::{Timer, TimerKind};
 use crate::wire::codes::response;
 
 pub use crate::broker::system_topics::TIMER;
 
-pub const DELAY_SEC: &str = "TIMER_DELAY_SEC";
-pub const DELAY_MS: &str = "TIMER_DELAY_MS";
-pub const DELIVER_MS: &str = "TIMER_DELIVER_MS";
-pub const OUT_MS: &str = "TIMER_OUT_MS";
-pub const DELETE_KEY: &str = "TIMER_DEL_UNIQKEY";
 const ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
 const DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
 const ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
@@ -42,7 +40,7 @@ impl Broker {
     pub(in crate::broker) fn postpone(
         &self,
         plan: &mut SendPlan<'_>,
-        noted: &Noted<'_>,
+        requested: &SendProperties<'_>,
         now_ms: u64,
     ) -> Result<(), Refusal> {
         if !self.config.timer_wheel {
@@ -52,9 +50,9 @@ impl Broker {
             ));
         }
         let now_ms = now_ms as i64;
-        let deliver_ms = noted.timer.deliver_ms(now_ms)?;
+        let deliver_ms = requested.timer.deliver_ms(now_ms)?;
         if deliver_ms <= now_ms {
-            return match noted.timer.is_recall {
+            return match requested.timer.is_recall {
                 true => Err(illegal(format!(
                     "timer message illegal, it takes back what was due at {deliver_ms}, now is {now_ms}"
                 ))),
@@ -71,7 +69,7 @@ impl Broker {
         }
         let out_ms = deliver_ms - 1;
         let own = &mut plan.own_properties;
-        properties::push(own, OUT_MS, &out_ms.to_string());
+        properties::push(own, TIMER_OUT_MS, &out_ms.to_string());
         properties::push(own, properties::REAL_TOPIC, &plan.topic);
         properties::push(own, properties::REAL_QUEUE_ID, &plan.queue_id.to_string());
         plan.topic = Cow::Borrowed(TIMER);
@@ -82,52 +80,11 @@ impl Broker {
     }
 }
 
-/// What a message's properties say about its time.
-#[derive(Debug, Default)]
-pub(in crate::broker) struct Wish<'a> {
-    pub(in crate::broker) delay_s: Option<&'a str>,
-    pub(in crate::broker) delay_ms: Option<&'a str>,
-    pub(in crate::broker) deliver_ms: Option<&'a str>,
-    /// It has been in the timer topic before.
-    pub(in crate::broker) was_timed: bool,
-    pub(in crate::broker) is_recall: bool,
-}
-
-impl Wish<'_> {
-    pub(in crate::broker) fn is_timed(&self) -> bool {
-        !self.was_timed && self.has_time()
-    }
-
-    pub(in crate::broker) fn has_time(&self) -> bool {
-        self.delay_s.is_some() || self.delay_ms.is_some() || self.deliver_ms.is_some()
-    }
-
-    fn deliver_ms(&self, now_ms: i64) -> Result<i64, Refusal> {
-        let number = |name: &str, text: &str| {
-            text.parse().map_err(|_| {
-                let text: String = text.chars().take(32).collect();
-                illegal(format!(
-                    "timer message illegal, {name} is {text:?}, expected a number"
-                ))
-            })
-        };
-        Ok(match (self.delay_s, self.delay_ms, self.deliver_ms) {
-            (Some(text), _, _) => {
-                let delay_s: i64 = number(DELAY_SEC, text)?;
-                now_ms.saturating_add(delay_s.saturating_mul(1000))
-            }
-            (_, Some(text), _) => now_ms.saturating_add(number(DELAY_MS, text)?),
-            (_, _, Some(text)) => number(DELIVER_MS, text)?,
-            _ => now_ms,
-        })
-    }
-}
-
 /// What is to be done with a record of the timer topic, and when; None if it does not say.
 pub fn timer(record: &Record<'_>, roll_window_ms: u64) -> Option<Timer> {
     let all = record.properties_without_crc();
-    let out_ms = number(all, OUT_MS)?;
-    let is_recall = properties::find(all, DELETE_KEY).is_some();
+    let out_ms = number(all, TIMER_OUT_MS)?;
+    let is_recall = properties::find(all, TIMER_DELETE_UNIQUE_KEY).is_some();
     let deliver_ms = match is_recall {
         // Ahead of everything that it may take back.
         true => out_ms,
@@ -155,11 +112,15 @@ pub fn timer(record: &Record<'_>, roll_window_ms: u64) -> Option<Timer> {
 fn deliver_ms(all: &[u8], out_ms: i64, stored_ms: i64) -> i64 {
     let earliest_ms = out_ms.saturating_add(1);
     let latest_ms = |also: i64| out_ms.saturating_add(common_divisor(out_ms, also).max(1));
-    let delay_ms = match number(all, DELAY_SEC) {
+    let delay_ms = match number(all, TIMER_DELAY_SEC) {
         Some(delay_s) => Some(delay_s.saturating_mul(1000)),
-        None => number(all, DELAY_MS),
+        None => number(all, TIMER_DELAY_MS),
     };
-    match (delay_ms, number(all, DELIVER_MS), number(all, ENQUEUE_MS)) {
+    match (
+        delay_ms,
+        number(all, TIMER_DELIVER_MS),
+        number(all, ENQUEUE_MS),
+    ) {
         // Rolled: it was stored anew since its delay began.
         (Some(_), _, Some(enqueued_ms)) => latest_ms(common_divisor(enqueued_ms, COARSEST_MS)),
         (Some(delay_ms), _, None) => {
@@ -235,9 +196,9 @@ fn with_times(record: &Record<'_>, now_ms: u64, roll_times: Option<i64>) -> Stri
 /// What a record in the timer topic takes back, or is taken back by: its time, topic and unique key.
 pub fn recall_key(record: &Record<'_>) -> Option<(i64, String)> {
     let all = record.properties_without_crc();
-    let out_ms = number(all, OUT_MS)?;
+    let out_ms = number(all, TIMER_OUT_MS)?;
     let topic = properties::find(all, properties::REAL_TOPIC)?;
-    let unique_key = match properties::find(all, DELETE_KEY) {
+    let unique_key = match properties::find(all, TIMER_DELETE_UNIQUE_KEY) {
         // RocketMQ before 5.5, and later if it is told so (appendTopicForTimerDeleteKey), puts the topic before it.
         Some(key) => {
             let behind_topic = key
@@ -257,8 +218,4 @@ pub fn real_topic<'a>(record: &Record<'a>) -> Option<&'a str> {
 
 fn number(all: &[u8], name: &str) -> Option<i64> {
     properties::find(all, name)?.parse().ok()
-}
-
-fn illegal(remark: String) -> Refusal {
-    Refusal::new(response::MESSAGE_ILLEGAL, remark)
 }

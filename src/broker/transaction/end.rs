@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use super::half::{Half, property, rewritten};
 use super::{HALF, HalfOffset};
-use crate::broker::noted::{Noted, delay_level};
-use crate::broker::send::{OwnMessage, SendPlan, check_properties};
+use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties};
+use crate::broker::send_properties::{SendProperties, delay_level};
 use crate::broker::{Broker, Refusal};
 use crate::message::{Record, properties, sys_flag};
 use crate::wire::codes::response;
@@ -145,7 +145,7 @@ impl Broker {
         let mut plan = SendPlan::of_record(half.record, own);
         plan.sys_flag = sys_flag::with_transaction(plan.sys_flag, sys_flag::TRANSACTION_COMMIT);
         plan.prepared_transaction_offset = half.record.physical_offset;
-        let noted = Noted::of(&said);
+        let noted = SendProperties::of(&said);
         if delay_level > 0 {
             self.schedule(&mut plan, delay_level, now_ms);
         } else if noted.timer.is_timed() {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::{HALF, HalfOffset, QUEUE_ID, TRANS_CHECK_MAX_TIME};
-use crate::broker::send::{OwnMessage, SendPlan, check_properties_with};
+use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties_with};
 use crate::broker::{Broker, ConnId, Refusal};
 use crate::message::{Record, RecordFields, properties, sys_flag};
 use crate::wire::codes::response;

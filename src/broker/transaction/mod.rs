@@ -30,7 +30,7 @@ use std::fmt::Write;
 use std::ops::{Range, RangeInclusive};
 
 use super::offsets::Offsets;
-use super::send::{OwnMessage, SendPlan};
+use super::send_plan::{OwnMessage, SendPlan};
 pub use super::system_topics::{HALF, OP_HALF, TRANS_CHECK_MAX_TIME};
 use super::{Broker, system_topics};
 use crate::message::properties;

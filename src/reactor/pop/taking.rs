@@ -8,7 +8,7 @@ use super::super::shard::Shard;
 use super::super::view::View;
 use super::{Batch, PopError, Waiting};
 use crate::broker::pop::{At, Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
-use crate::broker::send::missing_topic;
+use crate::broker::refusal::missing_topic;
 use crate::broker::{PropertyFilter, Refusal};
 use crate::io::Io;
 use crate::message::{Check, MAX_PROPERTIES_BYTES, Properties, Record, RecordFields, properties};

@@ -4,6 +4,7 @@ mod model;
 
 use std::collections::BTreeSet;
 
+use super::config::PopConfig;
 use super::*;
 use crate::broker::tests::{FakeStore, broker_with, effects, topic};
 use crate::broker::{Broker, BrokerConfig, ConfigFile, Effect, Refusal, StoreView};

@@ -1,61 +1,62 @@
-//! What a send's properties say to the broker, gathered in one pass.
+//! What the properties of a send request of the broker, found in one pass.
 
 use std::borrow::Cow;
 
-use super::{Refusal, timer};
+use super::Refusal;
+use super::timer::requested_time::RequestedTime;
 use crate::message::properties;
 use crate::wire::codes::response;
 
-/// What matters among a send's properties.
+/// The properties of a send that the broker acts on.
 #[derive(Debug, Default)]
-pub(super) struct Noted<'a> {
+pub(super) struct SendProperties<'a> {
     pub(super) unique_key: Option<&'a str>,
     pub(super) delay: Option<&'a str>,
     pub(super) wait: Option<&'a str>,
     pub(super) tags: Option<&'a str>,
     pub(super) is_half: bool,
-    pub(super) timer: timer::Wish<'a>,
+    pub(super) timer: RequestedTime<'a>,
     /// Some of [`BROKERS_OWN`].
     has_brokers_own: bool,
 }
 
-/// Only the broker may write these; a client that sends on what it has got would send them, too.
+/// Properties that only the broker may write. A client that forwards a message that it received sends them, too.
 const BROKERS_OWN: [&str; 3] = [
     properties::POP_RECEIPT,
     properties::TRANSACTION_CHECK_TIMES,
     properties::TRANSACTION_PREPARED_QUEUE_OFFSET,
 ];
 
-impl<'a> Noted<'a> {
+impl<'a> SendProperties<'a> {
     pub(super) fn of(text: &'a str) -> Self {
-        let mut noted = Self::default();
+        let mut found = Self::default();
         for (name, value) in properties::iter(text) {
             match name {
-                properties::UNIQUE_KEY => noted.unique_key = Some(value),
-                properties::DELAY => noted.delay = Some(value),
-                properties::WAIT => noted.wait = Some(value),
-                properties::TAGS => noted.tags = Some(value),
+                properties::UNIQUE_KEY => found.unique_key = Some(value),
+                properties::DELAY => found.delay = Some(value),
+                properties::WAIT => found.wait = Some(value),
+                properties::TAGS => found.tags = Some(value),
                 properties::TRANSACTION_PREPARED => {
-                    noted.is_half = value.eq_ignore_ascii_case("true");
+                    found.is_half = value.eq_ignore_ascii_case("true");
                 }
-                timer::DELAY_SEC => noted.timer.delay_s = Some(value),
-                timer::DELAY_MS => noted.timer.delay_ms = Some(value),
-                timer::DELIVER_MS => noted.timer.deliver_ms = Some(value),
-                timer::OUT_MS => noted.timer.was_timed = true,
-                timer::DELETE_KEY => noted.timer.is_recall = true,
-                name if BROKERS_OWN.contains(&name) => noted.has_brokers_own = true,
+                properties::TIMER_DELAY_SEC => found.timer.delay_s = Some(value),
+                properties::TIMER_DELAY_MS => found.timer.delay_ms = Some(value),
+                properties::TIMER_DELIVER_MS => found.timer.deliver_ms = Some(value),
+                properties::TIMER_OUT_MS => found.timer.was_timed = true,
+                properties::TIMER_DELETE_UNIQUE_KEY => found.timer.is_recall = true,
+                name if BROKERS_OWN.contains(&name) => found.has_brokers_own = true,
                 _ => {}
             }
         }
-        noted
+        found
     }
 
     pub(super) fn delay_level(&self) -> Result<i32, Refusal> {
         delay_level(self.delay)
     }
 
-    /// The properties to store: without those that are the broker's own, and without a time of its own if there
-    /// is a delay level, too, which counts then (RocketMQ: `HookUtils.checkIfTimerMessage`).
+    /// The properties to store: without the broker's own, and without a time if there is a delay level, too, which then
+    /// takes precedence (RocketMQ: `HookUtils.checkIfTimerMessage`).
     pub(super) fn stripped(&self, text: &'a str) -> Cow<'a, [u8]> {
         let is_leveled = self.delay_level().is_ok_and(|level| level > 0);
         let loses_time = is_leveled && self.timer.has_time();
@@ -63,7 +64,9 @@ impl<'a> Noted<'a> {
             return Cow::Borrowed(text.as_bytes());
         }
         let is_kept = |name: &str| match name {
-            timer::DELAY_SEC | timer::DELAY_MS | timer::DELIVER_MS => !loses_time,
+            properties::TIMER_DELAY_SEC
+            | properties::TIMER_DELAY_MS
+            | properties::TIMER_DELIVER_MS => !loses_time,
             name => !BROKERS_OWN.contains(&name),
         };
         Cow::Owned(properties::retained(text, is_kept, 0).into_bytes())

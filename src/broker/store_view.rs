@@ -1,38 +1,7 @@
-//! Replies to requests off a message's path, and what their making asks of the store.
+//! What decisions ask of the store: bounds, times and figures that are known without reading the disk.
 
-use super::Refusal;
-use super::timer::TimerFigures;
+use super::timer::figures::TimerFigures;
 use crate::store::QueueBounds;
-pub use crate::wire::Reply;
-use crate::wire::codes::response;
-use crate::wire::{BodyError, FieldError};
-
-impl From<Refusal> for Reply {
-    fn from(refusal: Refusal) -> Self {
-        let reply = Self {
-            code: refusal.code,
-            remark: Some(refusal.remark),
-            ..Self::ok()
-        };
-        match refusal.forbidden_type {
-            Some(forbidden) => reply.with("forbiddenType", forbidden),
-            None => reply,
-        }
-    }
-}
-
-/// What a field or body lacks ends as RocketMQ's answer to an exception.
-impl From<FieldError> for Refusal {
-    fn from(error: FieldError) -> Self {
-        Self::new(response::SYSTEM_ERROR, error.to_string())
-    }
-}
-
-impl From<BodyError> for Refusal {
-    fn from(error: BodyError) -> Self {
-        Self::new(response::SYSTEM_ERROR, error.to_string())
-    }
-}
 
 /// What the store can say at once.
 pub trait StoreView {
@@ -51,6 +20,16 @@ pub trait StoreView {
     fn timers(&self) -> Option<TimerFigures> {
         None
     }
+}
+
+/// Whether a new group starts with the queue's first message: it is there, and not long ago.
+pub fn starts_recently(
+    store: &dyn StoreView,
+    bounds: QueueBounds,
+    topic: &str,
+    queue_id: u32,
+) -> bool {
+    bounds.min == 0 && bounds.max > 0 && store.is_recent(topic, queue_id, 0)
 }
 
 /// Ranges of times that sends took: the longest of each, in milliseconds, and RocketMQ's name.

@@ -1,0 +1,204 @@
+//! A message that is to be stored: what a send, a message that is due and the broker's own messages become.
+//!
+//! A plan borrows from its request or record; in the usual case it allocates nothing.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use super::Refusal;
+use crate::message::ids::MessageId;
+use crate::message::{MAX_PROPERTIES_BYTES, Message, Properties, RecordFields, batch};
+use crate::store::QueueIndex;
+use crate::wire::codes::response;
+
+/// Space that the store takes for the CRC property behind a message's own.
+const CRC_PROPERTY_BYTES: usize = 20;
+
+/// A message that may be stored.
+#[derive(Clone, Debug)]
+pub struct SendPlan<'a> {
+    pub topic: Cow<'a, str>,
+    pub queue_id: u32,
+    /// The one that the producer is told: where the message will be in the end.
+    pub real_queue_id: u32,
+    /// The queue's handle, if the topic's entry has it already.
+    pub queue: Option<QueueIndex>,
+    pub flag: i32,
+    pub sys_flag: i32,
+    pub born_timestamp_ms: i64,
+    pub born_host: SocketAddr,
+    pub reconsume_times: i32,
+    /// Of a committed message: where its half message is.
+    pub prepared_transaction_offset: u64,
+    /// Of a batch: all its messages, already checked.
+    pub body: &'a [u8],
+    /// How many messages `body` holds as a batch.
+    pub batch: Option<u32>,
+    /// Of a batch: the sum of its records.
+    pub(super) batch_bytes: usize,
+    /// When a message in the schedule topic is due; its ConsumeQueue entry holds this in place of the tag.
+    pub deliver_time_ms: Option<i64>,
+    /// TIMER_OUT_MS of a message in the timer topic.
+    pub timer_out_ms: Option<i64>,
+    /// Hash of the message's tag where it is known already; the store looks for it otherwise.
+    pub(super) tags_code: Option<i64>,
+    /// False if the producer does not care for the flush.
+    pub wait: bool,
+    pub unique_key: UniqueKey<'a>,
+    pub(super) client_properties: Cow<'a, [u8]>,
+    pub(super) own_properties: String,
+    /// The same for every message of a broker.
+    pub(super) suffix: &'static str,
+}
+
+/// The id by which the producer knows its message.
+#[derive(Clone, Copy, Debug)]
+pub enum UniqueKey<'a> {
+    None,
+    Client(&'a str),
+    Made(MessageId),
+}
+
+impl SendPlan<'_> {
+    /// What the store is to write for a message that is not a batch.
+    pub fn message(&self) -> Message<'_> {
+        self.with_body(self.flag, self.body, self.properties())
+    }
+
+    /// What the store is to write for one message of a batch: with its own properties only, as RocketMQ does.
+    pub fn batch_message<'b>(&self, item: &batch::BatchItem<'b>) -> Message<'b> {
+        self.with_body(item.flag, item.body, Properties::new(item.properties))
+    }
+
+    /// How much the plan takes in the log of a broker with this address.
+    pub fn log_bytes(&self, store_host: SocketAddr) -> usize {
+        match self.batch {
+            Some(_) => self.batch_bytes,
+            None => self.record_bytes(&self.message(), store_host),
+        }
+    }
+
+    /// How much a message with this plan takes in the log.
+    pub(super) fn record_bytes(&self, message: &Message<'_>, store_host: SocketAddr) -> usize {
+        let fields = RecordFields {
+            queue_id: self.queue_id,
+            flag: message.flag,
+            queue_offset: 0,
+            physical_offset: 0,
+            sys_flag: message.sys_flag,
+            born_timestamp_ms: message.born_timestamp_ms,
+            born_host: message.born_host,
+            store_timestamp_ms: 0,
+            store_host,
+            reconsume_times: message.reconsume_times,
+            prepared_transaction_offset: message.prepared_transaction_offset,
+            body: message.body,
+            topic: &self.topic,
+            properties: message.properties,
+        };
+        fields.encoded_len()
+    }
+
+    /// What the queue's entry is to hold besides the message's place; `None` leaves it to the store.
+    pub fn entry_code(&self) -> Option<i64> {
+        self.deliver_time_ms.or(self.tags_code)
+    }
+
+    pub fn properties(&self) -> Properties<'_> {
+        Properties::new(&*self.client_properties)
+            .with(&self.own_properties)
+            .with(self.suffix)
+    }
+
+    fn with_body<'b>(&self, flag: i32, body: &'b [u8], properties: Properties<'b>) -> Message<'b> {
+        Message {
+            flag,
+            sys_flag: self.sys_flag,
+            born_timestamp_ms: self.born_timestamp_ms,
+            born_host: self.born_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body,
+            properties,
+        }
+    }
+}
+
+impl UniqueKey<'_> {
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Client(key) => Some(key),
+            Self::Made(id) => Some(id),
+        }
+    }
+}
+
+/// A message that the broker itself writes: sent back or due.
+pub(super) struct OwnMessage<'a> {
+    pub topic: Cow<'a, str>,
+    pub queue_id: u32,
+    pub queue: Option<QueueIndex>,
+    pub reconsume_times: i32,
+    pub properties: String,
+}
+
+impl<'a> SendPlan<'a> {
+    pub(super) fn of_record(record: &crate::message::Record<'a>, own: OwnMessage<'a>) -> Self {
+        Self {
+            flag: record.flag,
+            sys_flag: record.sys_flag,
+            born_timestamp_ms: record.born_timestamp_ms,
+            ..Self::of_broker(record.body, record.born_host, own)
+        }
+    }
+
+    /// A message with this body and nothing else that a producer could give it.
+    pub(super) fn of_broker(body: &'a [u8], born_host: SocketAddr, own: OwnMessage<'a>) -> Self {
+        Self {
+            topic: own.topic,
+            queue_id: own.queue_id,
+            real_queue_id: own.queue_id,
+            queue: own.queue,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp_ms: 0,
+            born_host,
+            reconsume_times: own.reconsume_times,
+            prepared_transaction_offset: 0,
+            body,
+            batch: None,
+            batch_bytes: 0,
+            deliver_time_ms: None,
+            timer_out_ms: None,
+            tags_code: None,
+            wait: false,
+            unique_key: UniqueKey::None,
+            client_properties: Cow::Borrowed(&[]),
+            own_properties: own.properties,
+            suffix: "",
+        }
+    }
+}
+
+pub(super) fn check_properties(properties: Properties<'_>) -> Result<(), Refusal> {
+    check_properties_with(properties, 0)
+}
+
+/// With so many bytes that the broker may add later.
+pub(super) fn check_properties_with(
+    properties: Properties<'_>,
+    later_bytes: usize,
+) -> Result<(), Refusal> {
+    let bytes = properties.encoded_len() + CRC_PROPERTY_BYTES + later_bytes;
+    if bytes <= MAX_PROPERTIES_BYTES {
+        return Ok(());
+    }
+    Err(illegal(format!(
+        "the message is illegal, its properties are {bytes} bytes with the broker's own, limit {MAX_PROPERTIES_BYTES}"
+    )))
+}
+
+pub(super) fn illegal(remark: String) -> Refusal {
+    Refusal::new(response::MESSAGE_ILLEGAL, remark)
+}
