@@ -3,25 +3,28 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
+
+use io_uring::{cqueue, opcode, squeue, types};
 
 use super::RingConfig;
 use super::capabilities::{self, Capabilities};
 use super::clock::{mono_ns, read_clocks};
-use super::desc::DirectTable;
+use super::direct::DirectTable;
 use super::exec::{Executor, Turn};
-use super::op::Ops;
 use super::queues::{Completion, Queues, Wait};
 use super::recv_buffers::RecvBuffers;
+use super::slots::{Demand, IGNORED, OpKey, Settled, Slot, Slots};
 use super::timers::{Next, TimerSchedule, Timers};
 use crate::io::Now;
 use crate::mem::LogSlice;
 
 pub(super) struct Core {
-    // The order of dropping: the ring first, then the memory that it knows.
+    // Fields are dropped in order: the ring first, then the memory that the kernel may write to.
     pub(super) queues: RefCell<Queues>,
-    pub(super) ops: Ops,
+    pub(super) slots: Slots,
     pub(super) recv_buffers: Rc<RecvBuffers>,
     pub(super) direct: RefCell<DirectTable>,
     /// Log buffers by their index in the ring's table of registered buffers.
@@ -52,7 +55,7 @@ impl Core {
         capabilities.direct_descriptors = direct.capacity();
         Ok(Rc::new(Core {
             queues: RefCell::new(queues),
-            ops: Ops::default(),
+            slots: Slots::default(),
             recv_buffers,
             direct: RefCell::new(direct),
             registered: RefCell::default(),
@@ -64,7 +67,7 @@ impl Core {
         }))
     }
 
-    /// Makes this the thread's executor until the guard is dropped.
+    /// Makes this ring's executor the thread's one until the guard is dropped.
     pub(super) fn enter_thread(self: &Rc<Core>) -> Running {
         self.executor.enter_thread();
         Running { core: self.clone() }
@@ -118,13 +121,71 @@ impl Core {
         }
     }
 
-    /// Lets go of everything, and has the kernel do the same.
+    /// Submits an operation; after the shutdown has begun it ends as cancelled.
+    pub(super) fn start(&self, entry: squeue::Entry, slot: Slot) -> OpKey {
+        if self.slots.is_closed() {
+            return self.slots.insert_cancelled(slot);
+        }
+        let key = self.slots.insert_in_flight(slot);
+        let entry = entry.user_data(key.to_user_data());
+        self.queues.borrow_mut().push(entry);
+        key
+    }
+
+    /// Closes a descriptor on a worker of the kernel; at once after the shutdown has begun.
+    pub(super) fn close(&self, fd: OwnedFd) {
+        if self.slots.is_closed() {
+            return;
+        }
+        let entry = opcode::Close::new(types::Fd(fd.as_raw_fd()))
+            .build()
+            .flags(squeue::Flags::ASYNC);
+        self.start(entry, Slot::closing(fd));
+    }
+
+    /// Asks for the end of an operation, whose last completion still comes.
+    pub(super) fn cancel(&self, key: OpKey) {
+        let entry = opcode::AsyncCancel::new(key.to_user_data())
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(IGNORED);
+        self.queues.borrow_mut().push(entry);
+    }
+
+    fn complete(&self, completion: Completion) {
+        let Completion {
+            user_data,
+            result,
+            flags,
+        } = completion;
+        if user_data == IGNORED {
+            return;
+        }
+        let key = OpKey::from_user_data(user_data);
+        let last = !cqueue::more(flags);
+        match self.slots.settle(key, result, last) {
+            Settled::Nothing => {}
+            Settled::Wake(waker) => waker.wake(),
+            Settled::Orphan(slot) => slot.discard(result),
+            Settled::Closed(slot) => slot.closed(result),
+            Settled::Multishot(to) => {
+                let now_ns = self.now.get().mono_ns;
+                if to.complete(completion, now_ns) == Demand::Paused {
+                    self.cancel(key);
+                }
+            }
+        }
+    }
+
+    /// Drops all tasks, cancels all operations, and waits until the kernel uses none of their memory any more.
     fn shut_down(&self) {
-        self.ops.close();
+        self.slots.close();
         self.executor.drop_tasks();
-        self.cancel_all();
+        for key in self.slots.keys_to_cancel() {
+            self.cancel(key);
+        }
         let mut completions = Vec::new();
-        while self.ops.in_flight() > 0 {
+        while self.slots.in_flight() > 0 {
             if self.turn(Wait::Forever, &mut completions).is_err() {
                 // Memory that the kernel may still write to must never be freed.
                 std::process::abort();

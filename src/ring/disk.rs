@@ -11,7 +11,7 @@ use std::path::Path;
 
 use io_uring::{opcode, squeue, types};
 
-use super::desc::Desc;
+use super::descriptor::Descriptor;
 use super::file::RingFile;
 use super::lock::{self, RingLock};
 use super::off_thread::off_thread;
@@ -33,7 +33,7 @@ impl Disk for Ring {
         let fd = opened.map_err(|error| cannot_open(path, options, &error))?;
         Ok(RingFile {
             core: self.core.clone(),
-            desc: Desc::file(&self.core, fd),
+            descriptor: Descriptor::file(&self.core, fd),
         })
     }
 
@@ -82,9 +82,9 @@ impl Disk for Ring {
 
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let fd = self.open_fd(dir, libc::O_DIRECTORY).await?;
-        let desc = Desc::plain(&self.core, fd);
-        let entry = opcode::Fsync::new(desc.raw()).build();
-        let (result, _) = self.core.submit(Request::new(entry, &desc)).await;
+        let descriptor = Descriptor::plain(&self.core, fd);
+        let entry = opcode::Fsync::new(descriptor.raw()).build();
+        let (result, _) = self.core.submit(Request::new(entry, &descriptor)).await;
         result.map(drop)
     }
 
@@ -123,7 +123,7 @@ impl Ring {
                 .mode(FILE_MODE)
                 .build(),
             buf: name.into(),
-            desc: None,
+            descriptor: None,
             opens: true,
         };
         let (result, _) = self.core.submit(request).await;
@@ -146,7 +146,7 @@ impl Ring {
         let request = Request {
             entry,
             buf: names.into(),
-            desc: None,
+            descriptor: None,
             opens: false,
         };
         let (result, _) = self.core.submit(request).await;

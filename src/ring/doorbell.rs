@@ -10,7 +10,7 @@ use std::sync::Arc;
 use io_uring::opcode;
 
 use super::core::Core;
-use super::desc::Desc;
+use super::descriptor::Descriptor;
 use super::op::Request;
 
 /// Rings that nobody has waited for are kept, as one.
@@ -47,9 +47,9 @@ impl Doorbell {
             while !doorbell.answer()? {
                 // A descriptor of its own, as the operation may outlive the bell.
                 let fd = doorbell.eventfd.as_fd().try_clone_to_owned()?;
-                let desc = Desc::plain(&core, fd);
-                let entry = opcode::PollAdd::new(desc.raw(), libc::POLLIN as u32).build();
-                let (result, _) = core.submit(Request::new(entry, &desc)).await;
+                let descriptor = Descriptor::plain(&core, fd);
+                let entry = opcode::PollAdd::new(descriptor.raw(), libc::POLLIN as u32).build();
+                let (result, _) = core.submit(Request::new(entry, &descriptor)).await;
                 result?;
             }
             Ok(())

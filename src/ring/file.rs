@@ -8,7 +8,7 @@ use std::rc::Rc;
 use io_uring::{opcode, squeue, types};
 
 use super::core::Core;
-use super::desc::{Desc, entry};
+use super::descriptor::{Descriptor, entry};
 use super::off_thread::off_thread;
 use super::op::Request;
 use crate::io::{Durability, File};
@@ -23,7 +23,7 @@ const _: () = assert!(size_of::<libc::statx>() <= BLOCK_BYTES);
 #[derive(Clone)]
 pub struct RingFile {
     pub(super) core: Rc<Core>,
-    pub(super) desc: Rc<Desc>,
+    pub(super) descriptor: Rc<Descriptor>,
 }
 
 impl File for RingFile {
@@ -42,7 +42,7 @@ impl File for RingFile {
         while done < len {
             let part = (len - done).min(MAX_TRANSFER_BYTES) as u32;
             let at = buf[done..].as_mut_ptr();
-            let entry = entry!(self.desc, |fd| opcode::Read::new(fd, at, part)
+            let entry = entry!(self.descriptor, |fd| opcode::Read::new(fd, at, part)
                 .offset(offset + done as u64)
                 .build());
             let (result, back) = self.transfer(entry, buf).await;
@@ -90,13 +90,15 @@ impl File for RingFile {
 
     async fn sync_data(&self) -> io::Result<()> {
         let flags = types::FsyncFlags::DATASYNC;
-        let entry = entry!(self.desc, |fd| opcode::Fsync::new(fd).flags(flags).build());
+        let entry = entry!(self.descriptor, |fd| opcode::Fsync::new(fd)
+            .flags(flags)
+            .build());
         let (result, _) = self.transfer_any(entry, Buf::Empty).await;
         result.map(drop)
     }
 
     async fn allocate(&self, len_bytes: u64) -> io::Result<()> {
-        let entry = entry!(self.desc, |fd| opcode::Fallocate::new(fd, len_bytes)
+        let entry = entry!(self.descriptor, |fd| opcode::Fallocate::new(fd, len_bytes)
             .build());
         let (result, _) = self.transfer_any(entry, Buf::Empty).await;
         result.map(drop)
@@ -106,7 +108,7 @@ impl File for RingFile {
         if self.core.lacks_truncate.get() {
             return self.resize_off_thread(len_bytes).await;
         }
-        let entry = entry!(self.desc, |fd| opcode::Ftruncate::new(fd, len_bytes)
+        let entry = entry!(self.descriptor, |fd| opcode::Ftruncate::new(fd, len_bytes)
             .build());
         match self.transfer_any(entry, Buf::Empty).await.0 {
             // Before Linux 6.9.
@@ -132,11 +134,13 @@ impl RingFile {
             _ => None,
         };
         match registered {
-            Some(index) => entry!(self.desc, |fd| opcode::WriteFixed::new(fd, at, len, index)
-                .offset(offset)
-                .rw_flags(flags)
-                .build()),
-            None => entry!(self.desc, |fd| opcode::Write::new(fd, at, len)
+            Some(index) => entry!(self.descriptor, |fd| opcode::WriteFixed::new(
+                fd, at, len, index
+            )
+            .offset(offset)
+            .rw_flags(flags)
+            .build()),
+            None => entry!(self.descriptor, |fd| opcode::Write::new(fd, at, len)
                 .offset(offset)
                 .rw_flags(flags)
                 .build()),
@@ -149,7 +153,7 @@ impl RingFile {
     }
 
     async fn transfer_any(&self, entry: squeue::Entry, buf: Buf) -> (io::Result<u32>, Buf) {
-        let request = Request::new(entry, &self.desc).with_buf(buf);
+        let request = Request::new(entry, &self.descriptor).with_buf(buf);
         self.core.submit(request).await
     }
 
@@ -158,12 +162,12 @@ impl RingFile {
         let mut status = AlignedBuf::zeroed(BLOCK_BYTES);
         let at = status.as_mut_ptr();
         let request = Request {
-            entry: opcode::Statx::new(self.desc.raw(), c"".as_ptr(), at.cast())
+            entry: opcode::Statx::new(self.descriptor.raw(), c"".as_ptr(), at.cast())
                 .flags(libc::AT_EMPTY_PATH)
                 .mask(libc::STATX_SIZE)
                 .build(),
             buf: status.into(),
-            desc: Some(self.desc.clone()),
+            descriptor: Some(self.descriptor.clone()),
             opens: false,
         };
         let (result, status) = self.core.submit(request).await;
@@ -174,7 +178,7 @@ impl RingFile {
     }
 
     async fn resize_off_thread(&self, len_bytes: u64) -> io::Result<()> {
-        let file = fs::File::from(self.desc.fd().try_clone()?);
+        let file = fs::File::from(self.descriptor.fd().try_clone()?);
         off_thread(&self.core, "ftruncate", move || file.set_len(len_bytes)).await
     }
 }

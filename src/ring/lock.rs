@@ -9,17 +9,17 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::core::Core;
-use super::desc::Desc;
+use super::descriptor::Descriptor;
 
 /// Held until it is dropped; after a kill, until the ring's last request has ended.
 pub struct RingLock {
-    _desc: Rc<Desc>,
+    _descriptor: Rc<Descriptor>,
 }
 
 #[cfg(test)]
 impl RingLock {
     pub(super) fn number(&self) -> std::os::fd::RawFd {
-        self._desc.fd().as_raw_fd()
+        self._descriptor.fd().as_raw_fd()
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn lock_file(core: &Rc<Core>, path: &Path, text: &str) -> io::Result<
         written => written?,
     }
     Ok(RingLock {
-        _desc: Desc::new(core, file.into()),
+        _descriptor: Descriptor::new(core, file.into()),
     })
 }
 
@@ -50,7 +50,7 @@ pub(super) fn lock_dir(core: &Rc<Core>, dir: &Path) -> io::Result<RingLock> {
         return Err(io::Error::last_os_error());
     }
     Ok(RingLock {
-        _desc: Desc::new(core, dir.into()),
+        _descriptor: Descriptor::new(core, dir.into()),
     })
 }
 

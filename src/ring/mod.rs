@@ -1,4 +1,4 @@
-//! The seam on io_uring: one ring, one small executor, one thread on one core.
+//! The traits of [`crate::io`] on io_uring: one ring, one small executor, one thread on one core.
 //!
 //! A turn of the loop:
 //!
@@ -6,19 +6,20 @@
 //! take all completions -> wake their tasks -> run tasks until none is ready -> one io_uring_enter (submit and wait)
 //! ```
 //!
-//! What tasks ask for during a turn is submitted together by the one `enter` at its end, in the order in which they asked.
+//! The operations of a turn are submitted together by the one `enter` at its end, in the order of the calls.
 //!
-//! * Buffers belong to the slot of their operation (`op`) until the kernel's last word on it. Dropping a future cancels
-//!   the operation and leaves the buffer where it is.
-//! * At the end, whether `main` returned or a task panicked, all tasks are dropped, all operations cancelled, and
-//!   nothing is freed before the kernel has let go of the last one.
+//! * A buffer belongs to the slot of its operation (`slots`) until the operation's last completion. Dropping a future
+//!   cancels the operation; the slot keeps the buffer.
+//! * At the end, whether `main` returned or a task panicked, all tasks are dropped and all operations cancelled. No
+//!   memory is freed before the last completion has come.
 //! * Nothing here may be used from another thread, except for a [`Doorbell`]. Wakers are plain numbers: waking one on
 //!   another thread does nothing.
 
 mod capabilities;
 mod clock;
 mod core;
-mod desc;
+mod descriptor;
+mod direct;
 mod disk;
 mod doorbell;
 mod exec;
@@ -30,6 +31,8 @@ mod op;
 mod queues;
 mod recv_buffers;
 mod registration;
+mod sleep;
+mod slots;
 mod stalls;
 mod stream;
 mod timers;
@@ -56,15 +59,15 @@ use crate::io::{Clock, Now, Spawn, Stalls};
 
 #[derive(Clone, Debug)]
 pub struct RingConfig {
-    /// Submissions of one turn; more than that are submitted early, which costs a system call and nothing else.
+    /// Submissions of one turn. Further ones are submitted early, which costs one more system call.
     pub entries: u32,
     pub recv_buffer_bytes: usize,
     /// Receive buffers shared by all connections; a power of two. 16 of them gave 114k failed receives in a run that
     /// had none with 128.
     pub recv_buffers: u16,
-    /// Open files and connections that the kernel finds by index; those beyond work by descriptor.
+    /// Capacity of the table of direct descriptors. Files and connections beyond it use their ordinary descriptors.
     pub direct_descriptors: u32,
-    /// The core to stay on.
+    /// The core to pin the thread to.
     pub core: Option<usize>,
     /// A poll of a task that takes longer is a stall: counted, and logged with the task's name.
     pub stall_limit_ns: u64,
@@ -92,7 +95,7 @@ pub struct Ring {
 impl Ring {
     /// Makes this thread a reactor until `main` is done; the tasks it has spawned end with it.
     ///
-    /// Fails where io_uring is not to be had ([`Unsupported`] says what to do), or when it breaks.
+    /// Fails where io_uring is not available ([`Unsupported`] says what to do), or when it stops working.
     pub fn start<T, F: Future<Output = T>>(
         config: RingConfig,
         main: impl FnOnce(Ring) -> F,
@@ -105,12 +108,12 @@ impl Ring {
         core.run(main)
     }
 
-    /// Done when the bell has rung, be it before the call.
+    /// Completes when the bell has been rung, also if that was before the call.
     pub fn wait(&self, doorbell: &Doorbell) -> impl Future<Output = io::Result<()>> + use<> {
         doorbell.wait_on(&self.core)
     }
 
-    /// What the kernel and its limits have granted so far.
+    /// What the kernel and the process's limits have allowed so far.
     pub fn capabilities(&self) -> Capabilities {
         self.core.capabilities.borrow().clone()
     }
@@ -135,7 +138,7 @@ impl Clock for Ring {
     }
 
     fn sleep_until(&self, mono_ns: u64) -> impl Future<Output = ()> {
-        timers::Sleep::new(self.core.clone(), mono_ns)
+        sleep::Sleep::new(self.core.clone(), mono_ns)
     }
 }
 

@@ -13,18 +13,20 @@ use io_uring::{cqueue, opcode};
 
 use super::Ring;
 use super::core::Core;
-use super::desc::{Desc, entry};
-use super::op::{OpKey, Request};
+use super::descriptor::{Descriptor, entry};
+use super::op::Request;
 use super::queues::Completion;
+use super::sleep::Sleep;
+use super::slots::{Demand, Multishot, OpKey};
 use super::stream::RingStream;
-use super::timers::Sleep;
 use crate::io::{Listener, Net};
 
-/// Connections that the kernel keeps for us until they are accepted.
+/// The listen backlog: connections that the kernel holds until they are accepted.
 const BACKLOG: libc::c_int = 1024;
-/// Connections accepted by the kernel's own accord that nobody has asked for yet; beyond that the backlog fills.
+/// Connections that the multishot accept has delivered and `accept` has not taken. At this number the multishot accept
+/// is cancelled, and further connections stay in the backlog.
 const QUEUED_CONNECTIONS: usize = 64;
-/// After an error (out of descriptors, say) the next attempt would most likely meet the same.
+/// After an error (out of descriptors, say) an immediate retry would most likely fail as well.
 const PAUSE_AFTER_ERROR_NS: u64 = 100_000_000;
 
 impl Net for Ring {
@@ -40,7 +42,7 @@ impl Net for Ring {
         // Connections inherit it, which spares a call for each.
         set_nodelay(&fd)?;
         Ok(RingListener {
-            desc: Desc::plain(&self.core, fd),
+            descriptor: Descriptor::plain(&self.core, fd),
             core: self.core.clone(),
             local_addr,
             accepting: Rc::default(),
@@ -52,9 +54,9 @@ impl Net for Ring {
         set_nodelay(&fd)?;
         let name = encode_addr(addr);
         let len = name.len() as libc::socklen_t;
-        let desc = Desc::plain(&self.core, fd.try_clone()?);
-        let entry = opcode::Connect::new(desc.raw(), name.as_ptr().cast(), len).build();
-        let request = Request::new(entry, &desc).with_buf(name.into());
+        let descriptor = Descriptor::plain(&self.core, fd.try_clone()?);
+        let entry = opcode::Connect::new(descriptor.raw(), name.as_ptr().cast(), len).build();
+        let request = Request::new(entry, &descriptor).with_buf(name.into());
         let (result, _) = self.core.submit(request).await;
         result.map_err(|error| at(addr, "connect to", error))?;
         Ok(RingStream::new(&self.core, fd, addr))
@@ -63,7 +65,7 @@ impl Net for Ring {
 
 pub struct RingListener {
     core: Rc<Core>,
-    desc: Rc<Desc>,
+    descriptor: Rc<Descriptor>,
     local_addr: SocketAddr,
     accepting: Rc<Accepting>,
 }
@@ -86,7 +88,7 @@ impl Listener for RingListener {
         loop {
             Sleep::new(self.core.clone(), self.accepting.retry_at_ns.get()).await;
             let socket = TcpStream::from(poll_fn(|context| self.poll_accept(context)).await?);
-            // Where the peer has gone already there is nothing to tell and nobody to serve.
+            // A peer that has disconnected already needs no connection and no error.
             if let Ok(peer_addr) = socket.peer_addr() {
                 return Ok(RingStream::new(&self.core, socket.into(), peer_addr));
             }
@@ -105,10 +107,12 @@ impl RingListener {
             return Poll::Ready(accepted);
         }
         if accepting.armed.get().is_none() {
-            let entry = entry!(self.desc, |fd| opcode::AcceptMulti::new(fd)
+            let entry = entry!(self.descriptor, |fd| opcode::AcceptMulti::new(fd)
                 .flags(libc::SOCK_CLOEXEC)
                 .build());
-            let key = self.core.submit_accept(entry, &self.desc, accepting);
+            let key = self
+                .core
+                .submit_multishot(entry, &self.descriptor, accepting.clone());
             accepting.armed.set(key);
             if key.is_none() {
                 return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
@@ -130,8 +134,8 @@ impl Drop for RingListener {
     }
 }
 
-impl Accepting {
-    pub(super) fn complete(&self, core: &Core, key: OpKey, completion: Completion) {
+impl Multishot for Accepting {
+    fn complete(&self, completion: Completion, now_ns: u64) -> Demand {
         let last = !cqueue::more(completion.flags);
         if last {
             self.armed.set(None);
@@ -139,30 +143,31 @@ impl Accepting {
         }
         let accepted = match completion.result {
             fd @ 0.. => {
-                // SAFETY: the kernel has just opened it for us, and nobody else was told.
+                // SAFETY: the kernel has just opened it for this accept, and nothing else knows its number.
                 Some(Ok(unsafe { OwnedFd::from_raw_fd(fd) }))
             }
             error => match -error {
                 libc::ECANCELED => None, // the pause
                 error => {
-                    let now_ns = core.now.get().mono_ns;
                     self.retry_at_ns.set(now_ns + PAUSE_AFTER_ERROR_NS);
                     Some(Err(io::Error::from_raw_os_error(error)))
                 }
             },
         };
         if self.closed.get() {
-            return; // closes what came
+            return Demand::Unchanged; // the new connection is closed
         }
         let mut queue = self.accepted.borrow_mut();
         queue.extend(accepted);
-        if !last && queue.len() >= QUEUED_CONNECTIONS && !self.pausing.replace(true) {
-            core.cancel(key);
-        }
+        let is_full = queue.len() >= QUEUED_CONNECTIONS;
         drop(queue);
         let acceptor = self.acceptor.borrow_mut().take();
         if let Some(acceptor) = acceptor {
             acceptor.wake();
+        }
+        match !last && is_full && !self.pausing.replace(true) {
+            true => Demand::Paused,
+            false => Demand::Unchanged,
         }
     }
 }
@@ -181,7 +186,7 @@ fn open_socket(addr: SocketAddr) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: just opened, and nobody else knows it.
+    // SAFETY: just opened, and nothing else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -244,7 +249,7 @@ mod tests {
     use crate::ring::tests::{loopback, on_ring, small};
 
     #[test]
-    fn an_error_is_told_once_and_then_pauses() {
+    fn an_error_is_reported_once_and_then_pauses() {
         on_ring(small(), async |ring| {
             let listener = ring.listen(loopback()).unwrap();
             let out_of_descriptors = Completion {
@@ -252,11 +257,9 @@ mod tests {
                 result: -libc::EMFILE,
                 flags: 0,
             };
-            let key = OpKey::from_user_data(0);
-            listener
-                .accepting
-                .complete(&ring.core, key, out_of_descriptors);
             let failed_ns = ring.now().mono_ns;
+            let demand = listener.accepting.complete(out_of_descriptors, failed_ns);
+            assert_eq!(demand, Demand::Unchanged);
             let client = ring.connect(listener.local_addr()).await.unwrap();
             let error = listener.accept().await.err().unwrap();
             assert_eq!(error.raw_os_error(), Some(libc::EMFILE));

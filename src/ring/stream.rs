@@ -1,8 +1,8 @@
-//! Connections: receive into lent buffers, send owned ones.
+//! Connections: they receive into shared buffers and send owned ones.
 //!
-//! One multishot receive stays armed and fills buffers as bytes come. It ends for many reasons (no buffer left, the
-//! kernel's completion queue full, our own pause) and is armed again by the next `recv` that finds nothing queued: the
-//! reader's demand is the only thing that arms it, so there is nothing to spin.
+//! One multishot receive stays armed and fills buffers as bytes arrive. It ends for many reasons (no buffer left, the
+//! kernel's completion queue full, paused because the reader is slow). The next `recv` that finds no chunk queued arms it
+//! again. Nothing else does, so it never spins.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,14 +16,15 @@ use std::task::{Context, Poll, Waker};
 use io_uring::{cqueue, opcode};
 
 use super::core::Core;
-use super::desc::{Desc, entry};
-use super::op::{OpKey, Request};
+use super::descriptor::{Descriptor, entry};
+use super::op::Request;
 use super::queues::Completion;
-use super::recv_buffers::{Chunk, GROUP};
+use super::recv_buffers::{Chunk, GROUP, RecvBuffers};
+use super::slots::{Demand, Multishot, OpKey};
 use crate::io::Stream;
 use crate::mem::Buf;
 
-/// A reader that has left more than this untouched is not reading: receiving pauses.
+/// With more chunks than this queued the reader is not reading: the receive is cancelled.
 const QUEUED_CHUNKS: usize = 4;
 
 #[derive(Clone)]
@@ -33,14 +34,14 @@ pub struct RingStream {
 
 struct Connection {
     core: Rc<Core>,
-    desc: Rc<Desc>,
+    descriptor: Rc<Descriptor>,
     peer_addr: SocketAddr,
     receiving: Rc<Receiving>,
 }
 
 /// Where the completions of a stream's receive go.
-#[derive(Default)]
-pub(super) struct Receiving {
+struct Receiving {
+    buffers: Rc<RecvBuffers>,
     chunks: RefCell<VecDeque<Chunk>>,
     reader: RefCell<Option<Waker>>,
     armed: Cell<Option<OpKey>>,
@@ -54,9 +55,9 @@ impl RingStream {
     pub(super) fn new(core: &Rc<Core>, fd: OwnedFd, peer_addr: SocketAddr) -> RingStream {
         let connection = Connection {
             core: core.clone(),
-            desc: Desc::new(core, fd),
+            descriptor: Descriptor::new(core, fd),
             peer_addr,
-            receiving: Rc::default(),
+            receiving: Rc::new(Receiving::new(core.recv_buffers.clone())),
         };
         RingStream {
             connection: Rc::new(connection),
@@ -86,8 +87,8 @@ impl Stream for RingStream {
     }
 
     fn shutdown(&self) {
-        // What fails here is a connection that has ended already.
-        shut_down(self.connection.desc.fd());
+        // An error means that the connection has ended already.
+        shut_down(self.connection.descriptor.fd());
     }
 
     fn peer_addr(&self) -> SocketAddr {
@@ -115,8 +116,10 @@ impl Connection {
     }
 
     fn arm(&self) -> bool {
-        let entry = entry!(self.desc, |fd| opcode::RecvMulti::new(fd, GROUP).build());
-        let key = self.core.submit_recv(entry, &self.desc, &self.receiving);
+        let entry = entry!(self.descriptor, |fd| opcode::RecvMulti::new(fd, GROUP)
+            .build());
+        let to = self.receiving.clone();
+        let key = self.core.submit_multishot(entry, &self.descriptor, to);
         self.receiving.armed.set(key);
         key.is_some()
     }
@@ -125,10 +128,14 @@ impl Connection {
         let rest = &buf[sent..];
         let len = rest.len().min(i32::MAX as usize) as u32;
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-        let entry = entry!(self.desc, |fd| opcode::Send::new(fd, rest.as_ptr(), len)
-            .flags(flags)
-            .build());
-        let request = Request::new(entry, &self.desc).with_buf(buf.into());
+        let entry = entry!(self.descriptor, |fd| opcode::Send::new(
+            fd,
+            rest.as_ptr(),
+            len
+        )
+        .flags(flags)
+        .build());
+        let request = Request::new(entry, &self.descriptor).with_buf(buf.into());
         let (result, buf) = self.core.submit(request).await;
         (result, own(buf))
     }
@@ -146,35 +153,50 @@ impl Drop for Connection {
 }
 
 impl Receiving {
-    pub(super) fn complete(&self, core: &Core, key: OpKey, completion: Completion) {
+    fn new(buffers: Rc<RecvBuffers>) -> Receiving {
+        Receiving {
+            buffers,
+            chunks: RefCell::default(),
+            reader: RefCell::default(),
+            armed: Cell::default(),
+            pausing: Cell::default(),
+            end: Cell::default(),
+            closed: Cell::default(),
+        }
+    }
+}
+
+impl Multishot for Receiving {
+    fn complete(&self, completion: Completion, _: u64) -> Demand {
         let Completion { result, flags, .. } = completion;
         let len = usize::try_from(result).unwrap_or(0);
-        let chunk = cqueue::buffer_select(flags).map(|id| core.recv_buffers.take(id, len));
+        let chunk = cqueue::buffer_select(flags).map(|id| self.buffers.take(id, len));
         let last = !cqueue::more(flags);
         if last {
             self.armed.set(None);
             self.pausing.set(false);
         }
         if self.closed.get() {
-            return;
+            return Demand::Unchanged;
         }
         match (result, chunk) {
             (1.., Some(chunk)) => self.chunks.borrow_mut().push_back(chunk),
             (1.., None) => unreachable!("bytes without a buffer"),
             (0, _) => self.end.set(Some(0)),
             _ => match -result {
-                // All buffers were in use, or the pause: to be armed again.
+                // All buffers were in use, or it was paused: the next `recv` arms it again.
                 libc::ENOBUFS | libc::ECANCELED => {}
                 error => self.end.set(Some(error)),
             },
         }
-        let queued = self.chunks.borrow().len();
-        if !last && queued > QUEUED_CHUNKS && !self.pausing.replace(true) {
-            core.cancel(key);
-        }
         let reader = self.reader.borrow_mut().take();
         if let Some(reader) = reader {
             reader.wake();
+        }
+        let queued = self.chunks.borrow().len();
+        match !last && queued > QUEUED_CHUNKS && !self.pausing.replace(true) {
+            true => Demand::Paused,
+            false => Demand::Unchanged,
         }
     }
 }

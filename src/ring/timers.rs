@@ -1,23 +1,21 @@
-//! Sleeping tasks, by deadline, and when the due ones are woken.
+//! Sleeping tasks by deadline, and the decision when the due ones are woken.
 //!
-//! Completions come first: an operation that ended before its timeout must not lose against it, also when both are seen
-//! late, after the process was stopped (SIGSTOP, a paused VM) or a task has stalled the thread.
+//! Completions are processed before timers: an operation that ended before its timeout must not time out, also when the
+//! thread sees both late, after the process was stopped (SIGSTOP, a paused VM) or a task has stalled the thread.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use super::core::Core;
 use super::queues::Wait;
 
 #[derive(Default)]
 pub(super) struct Timers {
-    /// By deadline, then by when the sleep began.
-    sleeping: BTreeMap<(u64, u64), Waker>,
+    sleeping: BTreeMap<TimerKey, Waker>,
     next_sequence: u64,
 }
+
+/// A deadline, then the order in which the sleeps began.
+pub(super) type TimerKey = (u64, u64);
 
 impl Timers {
     pub(super) fn next_deadline_ns(&self) -> Option<u64> {
@@ -30,15 +28,29 @@ impl Timers {
         (first.key().0 <= now_ns).then(|| first.remove())
     }
 
+    pub(super) fn new_key(&mut self, deadline_ns: u64) -> TimerKey {
+        self.next_sequence += 1;
+        (deadline_ns, self.next_sequence)
+    }
+
+    /// The waker that was there before is returned: a foreign one may run any code when it is dropped.
+    pub(super) fn insert(&mut self, key: TimerKey, waker: Waker) -> Option<Waker> {
+        self.sleeping.insert(key, waker)
+    }
+
+    pub(super) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
+        self.sleeping.remove(&key)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.sleeping.len()
     }
 }
 
-/// A timer this late shows that the thread did not run: completions may have come meanwhile that were not taken yet.
+/// A timer this late shows that the thread did not run. Completions may have come meanwhile and are taken first.
 const LATE_NS: u64 = 20_000_000;
-/// Turns with tasks left over until timers fire all the same.
+/// After so many turns in a row that end with tasks still ready, timers fire all the same.
 const MOST_BUSY_TURNS: u32 = 16;
 
 /// What the loop does next.
@@ -50,7 +62,7 @@ pub(super) enum Next {
     Enter(Wait),
 }
 
-/// Decides when timers fire: once nothing is ready any more, hence after all effects of the completions that were taken.
+/// Decides when timers fire: once no task is ready, that is after all effects of the completions that were taken.
 #[derive(Default)]
 pub(super) struct TimerSchedule {
     busy_turns: u32,
@@ -95,54 +107,6 @@ impl TimerSchedule {
                 })
             }
             (None, None) => Next::Enter(Wait::Forever),
-        }
-    }
-}
-
-pub(super) struct Sleep {
-    core: Rc<Core>,
-    deadline_ns: u64,
-    sequence: Option<u64>,
-}
-
-impl Sleep {
-    pub(super) fn new(core: Rc<Core>, deadline_ns: u64) -> Sleep {
-        Sleep {
-            core,
-            deadline_ns,
-            sequence: None,
-        }
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.core.now.get().mono_ns >= self.deadline_ns {
-            return Poll::Ready(());
-        }
-        let core = self.core.clone();
-        let mut timers = core.timers.borrow_mut();
-        let sequence = *self.sequence.get_or_insert_with(|| {
-            timers.next_sequence += 1;
-            timers.next_sequence
-        });
-        let key = (self.deadline_ns, sequence);
-        let old = timers.sleeping.insert(key, context.waker().clone());
-        // Wakers of others than our executor may do anything when they are dropped: not within the borrow.
-        drop(timers);
-        drop(old);
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        if let Some(sequence) = self.sequence {
-            let key = (self.deadline_ns, sequence);
-            let old = self.core.timers.borrow_mut().sleeping.remove(&key);
-            drop(old);
         }
     }
 }

@@ -139,7 +139,7 @@ fn given_up_operations_keep_their_buffers_until_the_end() {
                 begin_and_drop(file.write_at(buf, 0, Durability::Synced)).await;
             }
             begin_and_drop(ring.open(&path, DIRECT)).await;
-            assert!(ring.core.ops.in_flight() > 0);
+            assert!(ring.core.slots.in_flight() > 0);
         }
         drop(file);
         settled(&ring).await;
@@ -154,7 +154,7 @@ fn a_file_is_closed_by_the_kernels_workers() {
         let path = dir.path().join("removed");
         let file = ring.open(&path, DIRECT).await.unwrap();
         ring.remove_file(&path).await.unwrap();
-        let number = file.desc.fd().as_raw_fd();
+        let number = file.descriptor.fd().as_raw_fd();
         let is_open = || std::fs::read_link(format!("/proc/self/fd/{number}"));
         let name = is_open().unwrap();
         drop(file);

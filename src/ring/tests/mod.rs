@@ -44,10 +44,10 @@ pub(super) fn on_ring<T, F: Future<Output = T>>(
 
 /// Until nothing is in flight, as it must be soon after everything was dropped.
 async fn settled(ring: &Ring) {
-    while ring.core.ops.in_flight() > 0 {
+    while ring.core.slots.in_flight() > 0 {
         pause(ring, 1).await;
     }
-    assert_eq!(ring.core.ops.len(), 0, "an operation's slot was lost");
+    assert_eq!(ring.core.slots.len(), 0, "an operation's slot was lost");
     assert_eq!(
         ring.core.direct.borrow().in_use(),
         0,
