@@ -57,8 +57,8 @@ fn number(bytes: &[u8], at: usize) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::frame::{self, Head, Value};
     use crate::wire::{CURRENT_VERSION, Language};
+    use crate::wire::{Head, Value, frame};
 
     #[test]
     fn both_codecs_give_code_and_opaque() {

@@ -5,9 +5,8 @@
 //! hex digits of the unique key, and sixteen bytes of stamp at the start of the body.
 
 use crate::wire::codes::request;
-use crate::wire::frame::{self, Head};
 use crate::wire::send::SendRequest;
-use crate::wire::{CURRENT_VERSION, Codec, Language};
+use crate::wire::{CURRENT_VERSION, Codec, Head, Language, frame};
 
 pub const OPAQUE_BASE: i32 = 1_000_000_000;
 pub const OPAQUE_SPAN: u64 = 1_000_000_000;
@@ -155,7 +154,7 @@ fn hex(place: &mut [u8], mut number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::header::{self, Scratch};
+    use crate::wire::{Scratch, header};
 
     #[test]
     fn a_patched_request_decodes_to_what_was_patched() {

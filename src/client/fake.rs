@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::message::{Properties, RecordFields, ids};
 use crate::wire::codes::{request, response};
-use crate::wire::frame::{self, Frame, Head, Value};
-use crate::wire::header::{self, Scratch};
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Language};
+use crate::wire::frame::{self, Frame};
+use crate::wire::header;
+use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, Scratch, Value};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Behaviour {

@@ -22,9 +22,9 @@ use super::routes::Routes;
 use super::stream::Transport;
 use super::{API_TIMEOUT, ClientError, Remote, Response, resolve, unix_ms};
 use crate::message::KeyMaker;
+use crate::wire::Value;
 use crate::wire::codes::request;
 use crate::wire::consumer::UnregisterClient;
-use crate::wire::frame::Value;
 use crate::wire::heartbeat::HeartbeatData;
 use crate::wire::loose_json;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{API_TIMEOUT, ClientError, Remote, Response};
+use crate::wire::Value;
 use crate::wire::codes::{request, response};
-use crate::wire::frame::Value;
 use crate::wire::heartbeat::SubscriptionData;
 use crate::wire::offset::{
     Boundary, QueryConsumerOffset, QueueRequest, SearchOffset, UpdateConsumerOffset,

@@ -11,9 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::connection::{Connection, Inbound};
 use super::stream::Transport;
 use super::{ClientError, Response};
-use crate::wire::frame::{self, Frame, Head, Value};
-use crate::wire::header::{self, Ext, Scratch};
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, FLAG_RESPONSE, Language};
+use crate::wire::frame::{self, Frame};
+use crate::wire::header::{self, Ext};
+use crate::wire::{
+    CURRENT_VERSION, Codec, FLAG_ONEWAY, FLAG_RESPONSE, Head, Language, Scratch, Value,
+};
 
 pub struct Remote {
     connection: Connection<Calls>,

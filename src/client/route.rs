@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::stream::Transport;
 use super::{API_TIMEOUT, ClientError, Remote, Response, resolve};
+use crate::wire::Value;
 use crate::wire::codes::{request, response};
-use crate::wire::frame::Value;
 use crate::wire::loose_json;
 use crate::wire::route::{ClusterInfo, QueueData, TopicRouteData};
 use crate::wire::{Codec, MessageQueue};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::fake::{Behaviour, CODECS, Fake};
 use super::*;
 use crate::wire::Codec;
+use crate::wire::Value;
 use crate::wire::codes::{request, response};
-use crate::wire::frame::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -13,8 +13,8 @@
 //! A string of length 0 is null. Source: `RocketMQSerializable.java`.
 
 use super::Language;
-use super::frame::{Head, Value};
-use super::header::{HeaderError, Parts, Scratch, Span};
+use super::head::{Head, Value};
+use super::scratch::{HeaderError, Parts, Scratch, Span};
 
 pub(super) fn read(header: &[u8], scratch: &mut Scratch) -> Result<Parts, HeaderError> {
     let mut rest = Reader { bytes: header };
@@ -82,7 +82,7 @@ fn write_long(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// What is left of the bytes; every length is checked against it.
+/// The bytes that are still to be read; every length is checked against them.
 struct Reader<'a> {
     bytes: &'a [u8],
 }

@@ -10,7 +10,8 @@
 //! Source: `RemotingCommand.java`, `NettyDecoder.java`. The limit is on `total + 4`, as Netty's is.
 
 use super::codes::response;
-use super::{Language, binary, json};
+use super::head::{Codec, Head, Value};
+use super::{binary, json};
 
 /// RocketMQ's default of `com.rocketmq.remoting.frameMaxLength`, with the length field itself.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
@@ -18,30 +19,6 @@ pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 const LENGTH_BYTES: usize = 4;
 const MARK_BYTES: usize = 4;
 const HEADER_LEN_MASK: u32 = 0x00FF_FFFF;
-
-/// How a header is written down. A reply goes out in its request's codec: C++ and Node clients read only JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    Json,
-    Rocketmq,
-}
-
-impl Codec {
-    const fn byte(self) -> u8 {
-        match self {
-            Self::Json => 0,
-            Self::Rocketmq => 1,
-        }
-    }
-
-    const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            0 => Some(Self::Json),
-            1 => Some(Self::Rocketmq),
-            _ => None,
-        }
-    }
-}
 
 /// One whole frame, borrowed from the received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,32 +77,6 @@ pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
         len: LENGTH_BYTES + total,
     }))
 }
-
-/// All of a header but its fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head<'a> {
-    pub codec: Codec,
-    pub code: i32,
-    pub language: Language,
-    pub version: i32,
-    pub opaque: i32,
-    pub flag: i32,
-    pub remark: Option<&'a str>,
-}
-
-/// A header field's value. On the wire it is always a string: C++ and Go clients fail on anything else.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
-    /// Left out, as Java leaves out null.
-    Absent,
-    Str(&'a str),
-    I64(i64),
-    Bool(bool),
-}
-
-/// Fields that are there but none: `"extFields":{}`, which Java's broker gives its empty answers. No fields at all (`&[]`) are
-/// left out of a JSON header.
-pub const EMPTY_EXT: &[(&str, Value<'static>)] = &[("", Value::Absent)];
 
 /// Appends a frame to `out`.
 pub fn write(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)], body: &[u8]) {
@@ -192,6 +143,7 @@ fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Language, Scratch, header};
     use proptest::prelude::*;
 
     fn raw(mark: u32, content: &[u8]) -> Vec<u8> {
@@ -262,8 +214,8 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, &head, &[], b"body");
         let frame = split(&out).unwrap().unwrap();
-        let mut scratch = super::super::Scratch::default();
-        let header = super::super::header::decode(&frame, &mut scratch).unwrap();
+        let mut scratch = Scratch::default();
+        let header = header::decode(&frame, &mut scratch).unwrap();
         assert_eq!(
             (header.code, header.opaque, frame.body),
             (response::SYSTEM_ERROR, 7, b"body".as_slice())

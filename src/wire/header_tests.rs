@@ -1,6 +1,8 @@
 //! Both codecs: round trips, and every oddity of real clients.
 
-use super::super::frame::{self, Head, Value};
+use super::super::frame;
+use super::super::head::{Head, Value};
+use super::super::scratch::MAX_FIELDS;
 use super::*;
 use proptest::prelude::*;
 

@@ -38,17 +38,21 @@ pub mod topic;
 pub mod transaction;
 
 mod binary;
+mod head;
 mod json;
+mod scratch;
 
 pub use codes::CURRENT_VERSION;
 pub use data_version::DataVersion;
-pub use frame::{Codec, Frame, FrameError, Head, Value};
-pub use header::{Ext, Header, HeaderError, Scratch};
+pub use frame::{Frame, FrameError};
+pub use head::{Codec, EMPTY_EXT, Head, Value};
+pub use header::{Ext, Header};
 pub use language::Language;
 pub use loose_json::BodyError;
 pub use message_queue::MessageQueue;
 pub use reply::Reply;
 pub use request::FieldError;
+pub use scratch::{HeaderError, Scratch};
 
 /// Bit of a header's `flag`: this frame answers another.
 pub const FLAG_RESPONSE: i32 = 1;

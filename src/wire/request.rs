@@ -3,7 +3,7 @@
 //! `header_fields!` writes for each struct `decode`, one pass over the fields that ignores unknown ones (`bname`, `ns`, `ReqT`, ...),
 //! and `ext`, the fields for [`frame::write`](super::frame::write).
 
-use super::frame::Value;
+use super::Value;
 
 /// A header field that is missing or cannot be read. Answered with [`SYSTEM_ERROR`](super::codes::response::SYSTEM_ERROR).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,7 +26,9 @@ use ringmq::wire::stats::{
     ProducerGroup, TopicStatsTable,
 };
 use ringmq::wire::topic::{CreateTopic, TopicConfig, TopicRequest};
-use ringmq::wire::{Codec, Ext, Head, Header, Language, Scratch, Value, frame, header, loose_json};
+use ringmq::wire::{
+    Codec, EMPTY_EXT, Ext, Head, Header, Language, Scratch, Value, frame, header, loose_json,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -127,7 +129,7 @@ fn every_frame_is_written_as_it_was_read() {
             let braces = bytes
                 .windows(14)
                 .any(|window| window == b"\"extFields\":{}");
-            let ext = if braces { frame::EMPTY_EXT } else { &ext };
+            let ext = if braces { EMPTY_EXT } else { &ext };
             // Go's JSON has another order, and its binary headers are nobody's else.
             if header.language == Language::Java {
                 let written = write(codec, header, ext, body);
