@@ -119,75 +119,67 @@ impl StoreConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.check_files()?;
+        self.check_memory()?;
+        self.check_intervals()
+    }
+
+    fn check_files(&self) -> Result<(), StoreError> {
         let block = BLOCK_BYTES as u64;
-        if self.segment_bytes < 2 * block || !self.segment_bytes.is_multiple_of(block) {
-            return Err(StoreError::Config {
-                name: "segment_bytes",
-                got: self.segment_bytes,
-                expected: "a multiple of 4096, at least 8192",
-            });
-        }
-        let zeros = self.zeros_ahead_bytes;
-        if zeros < block || !zeros.is_multiple_of(block) {
-            return Err(StoreError::Config {
-                name: "zeros_ahead_bytes",
-                got: zeros,
-                expected: "a multiple of 4096, at least that",
-            });
-        }
-        if self.max_unit_bytes() > MAX_RECORD_BYTES {
-            return Err(StoreError::Config {
-                name: "max_message_bytes",
-                got: self.max_message_bytes as u64,
-                expected: "at most 16711680",
-            });
-        }
+        let got = self.segment_bytes;
+        let is_valid = got >= 2 * block && got.is_multiple_of(block);
+        let expected = "a multiple of 4096, at least 8192";
+        setting("segment_bytes", got, is_valid, expected)?;
+        let got = self.zeros_ahead_bytes;
+        let is_valid = got >= block && got.is_multiple_of(block);
+        let expected = "a multiple of 4096, at least that";
+        setting("zeros_ahead_bytes", got, is_valid, expected)?;
+        let got = self.max_message_bytes as u64;
+        let is_valid = self.max_unit_bytes() <= MAX_RECORD_BYTES;
+        setting("max_message_bytes", got, is_valid, "at most 16711680")?;
+        let got = self.max_unflushed_bytes;
+        let is_valid = got >= 2 * block;
+        setting("max_unflushed_bytes", got, is_valid, "at least 8192")?;
+        let Some(IndexShape { slots, entries }) = self.index else {
+            return Ok(());
+        };
+        let (got, is_valid) = (slots.min(entries).into(), slots > 0 && entries >= 2);
+        setting("index", got, is_valid, "one slot and two entries at least")
+    }
+
+    fn check_memory(&self) -> Result<(), StoreError> {
         // The tail may jump over the rest of a segment that a unit does not fit into, and rounds up to a block.
         let least = 2 * (self.max_unit_bytes().min(self.segment_bytes as usize) + 2 * BLOCK_BYTES);
-        if self.log_buffer_bytes < least || !self.log_buffer_bytes.is_multiple_of(BLOCK_BYTES) {
-            return Err(StoreError::Config {
-                name: "log_buffer_bytes",
-                got: self.log_buffer_bytes as u64,
-                expected: "a multiple of 4096, and room for two of the largest messages",
-            });
-        }
-        if self.consume_queue_memory_bytes / CHUNK_BYTES < 2 * self.chunks_for_unit() {
-            return Err(StoreError::Config {
-                name: "consume_queue_memory_bytes",
-                got: self.consume_queue_memory_bytes as u64,
-                expected: "at least 5120, and 400 bytes for each KiB of maxMessageSize",
-            });
-        }
-        if self.retention.interval_ms == 0 {
-            return Err(StoreError::Config {
-                name: "interval_ms",
-                got: 0,
-                expected: "at least 1",
-            });
-        }
-        if self.max_unflushed_bytes < 2 * block {
-            return Err(StoreError::Config {
-                name: "max_unflushed_bytes",
-                got: self.max_unflushed_bytes,
-                expected: "at least 8192",
-            });
-        }
-        if let Some(IndexShape { slots, entries }) = self.index
-            && (slots == 0 || entries < 2)
-        {
-            return Err(StoreError::Config {
-                name: "index",
-                got: slots.min(entries).into(),
-                expected: "one slot and two entries at least",
-            });
-        }
-        if self.flush_interval_ms == 0 {
-            return Err(StoreError::Config {
-                name: "flush_interval_ms",
-                got: 0,
-                expected: "at least 1",
-            });
-        }
-        Ok(())
+        let got = self.log_buffer_bytes;
+        let is_valid = got >= least && got.is_multiple_of(BLOCK_BYTES);
+        let expected = "a multiple of 4096, and room for two of the largest messages";
+        setting("log_buffer_bytes", got as u64, is_valid, expected)?;
+        let got = self.consume_queue_memory_bytes;
+        let is_valid = got / CHUNK_BYTES >= 2 * self.chunks_for_unit();
+        let expected = "at least 5120, and 400 bytes for each KiB of maxMessageSize";
+        setting("consume_queue_memory_bytes", got as u64, is_valid, expected)
+    }
+
+    fn check_intervals(&self) -> Result<(), StoreError> {
+        let cleaning_ms = self.retention.interval_ms;
+        setting("interval_ms", cleaning_ms, cleaning_ms > 0, "at least 1")?;
+        let flush_ms = self.flush_interval_ms;
+        setting("flush_interval_ms", flush_ms, flush_ms > 0, "at least 1")
+    }
+}
+
+fn setting(
+    name: &'static str,
+    got: u64,
+    is_valid: bool,
+    expected: &'static str,
+) -> Result<(), StoreError> {
+    match is_valid {
+        true => Ok(()),
+        false => Err(StoreError::Config {
+            name,
+            got,
+            expected,
+        }),
     }
 }

@@ -22,6 +22,18 @@ pub(super) struct IndexFile {
     is_last: bool,
 }
 
+/// What the entries that were read say.
+struct Chains {
+    /// The latest entry of each slot.
+    slots: Vec<u32>,
+    /// The highest position of a message.
+    last_position: u64,
+    /// The hashes of the keys of the message at a position; `None` if it cannot be read.
+    keys_of: u64,
+    keys: Option<Vec<u32>>,
+    walk: Walk,
+}
+
 impl<I: Io, L: Listener> Check<'_, I, L> {
     pub(super) async fn index_files(&mut self) -> Result<Vec<IndexFile>, StoreError> {
         let dir = self.subject.dir.join("index");
@@ -92,70 +104,82 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
         header: &Header,
     ) -> Result<Vec<u32>, StoreError> {
         let shape = self.subject.index_shape;
-        let mut slots = vec![0_u32; shape.slots as usize];
-        let mut walk = Walk::default();
-        let (mut number, mut last, mut keys) = (1, 0, (u64::MAX, None));
+        let mut chains = Chains {
+            slots: vec![0; shape.slots as usize],
+            last_position: 0,
+            keys_of: u64::MAX,
+            keys: None,
+            walk: Walk::default(),
+        };
+        let mut number = 1;
         while number < header.count {
-            let at = shape.entry_at(number);
             let count = READ_ENTRIES.min((header.count - number) as usize);
-            let bytes = self.part(&file.path, at, count * ENTRY_BYTES).await?;
+            let read = self.part(&file.path, shape.entry_at(number), count * ENTRY_BYTES);
+            let bytes = read.await?;
             let entries = bytes.as_chunks::<ENTRY_BYTES>().0;
             if entries.is_empty() {
                 break;
             }
             for bytes in entries {
-                let (entry, at) = (Entry::decode(bytes), shape.entry_at(number));
-                self.report.index_entries += 1;
-                let slot = &mut slots[shape.slot_of(entry.hash) as usize];
-                if entry.previous != *slot {
-                    let (found, expected) = (entry.previous, *slot);
-                    *slot = number;
-                    self.damage(
-                        &file.path,
-                        at + 16,
-                        format!("previous entry {found}"),
-                        format!("{expected}, the one before in its slot"),
-                    );
-                } else {
-                    *slot = number;
-                }
-                if entry.physical_offset < last {
-                    let found = format!("position {}", entry.physical_offset);
-                    self.damage(&file.path, at + 4, found, format!("one from {last} on"));
-                }
-                last = last.max(entry.physical_offset);
-                if keys.0 != entry.physical_offset {
-                    let read = self.keys_at(log, &mut walk, entry.physical_offset).await?;
-                    let ahead = entry
-                        .physical_offset
-                        .abs_diff(keys.0.min(entry.physical_offset));
-                    self.went_on(ahead);
-                    keys = (entry.physical_offset, read);
-                }
-                let is_known = keys
-                    .1
-                    .as_ref()
-                    .is_none_or(|keys: &Vec<u32>| keys.contains(&entry.hash));
-                if !is_known {
-                    let found = format!(
-                        "hash {} for the message at {}",
-                        entry.hash, entry.physical_offset
-                    );
-                    self.damage(&file.path, at, found, "the hash of one of its keys");
-                }
+                let entry = Entry::decode(bytes);
+                self.check_chain(file, number, &entry, &mut chains);
+                self.check_keys(log, file, number, &entry, &mut chains)
+                    .await?;
                 number += 1;
             }
         }
+        let last = chains.last_position;
         if header.count > 1 && last != header.end_offset {
             let found = format!("end offset {}", header.end_offset);
-            self.damage(
-                &file.path,
-                24,
-                found,
-                format!("{last}, that of the last entry"),
-            );
+            let expected = format!("{last}, that of the last entry");
+            self.damage(&file.path, 24, found, expected);
         }
-        Ok(slots)
+        Ok(chains.slots)
+    }
+
+    /// The entry leads to the one before it in its slot, and its message is not ahead of that of the entry before it.
+    fn check_chain(&mut self, file: &IndexFile, number: u32, entry: &Entry, chains: &mut Chains) {
+        let shape = self.subject.index_shape;
+        let at = shape.entry_at(number);
+        self.report.index_entries += 1;
+        let slot = &mut chains.slots[shape.slot_of(entry.hash) as usize];
+        let before = std::mem::replace(slot, number);
+        if entry.previous != before {
+            let found = format!("previous entry {}", entry.previous);
+            let expected = format!("{before}, the one before in its slot");
+            self.damage(&file.path, at + 16, found, expected);
+        }
+        let last = chains.last_position;
+        if entry.physical_offset < last {
+            let found = format!("position {}", entry.physical_offset);
+            self.damage(&file.path, at + 4, found, format!("one from {last} on"));
+        }
+        chains.last_position = last.max(entry.physical_offset);
+    }
+
+    /// The message has the key.
+    async fn check_keys(
+        &mut self,
+        log: &LogFiles<I>,
+        file: &IndexFile,
+        number: u32,
+        entry: &Entry,
+        chains: &mut Chains,
+    ) -> Result<(), StoreError> {
+        let position = entry.physical_offset;
+        if chains.keys_of != position {
+            let before = chains.keys_of.min(position);
+            chains.keys = self.keys_at(log, &mut chains.walk, position).await?;
+            chains.keys_of = position;
+            self.went_on(position - before);
+        }
+        let has_key = |keys: &Vec<u32>| keys.contains(&entry.hash);
+        if !chains.keys.as_ref().is_none_or(has_key) {
+            let found = format!("hash {} for the message at {position}", entry.hash);
+            let at = self.subject.index_shape.entry_at(number);
+            self.damage(&file.path, at, found, "the hash of one of its keys");
+        }
+        Ok(())
     }
 
     /// Hashes of a message's keys. None: it has gone, or is no longer whole, which has been said.

@@ -39,6 +39,25 @@ struct Cursor {
     window: Vec<Entry>,
 }
 
+impl Cursor {
+    /// The entry at an offset, with the window moved there.
+    async fn entry<I: Io>(
+        &mut self,
+        files: &QueueFiles<I>,
+        offset: u64,
+    ) -> Result<Option<Entry>, StoreError> {
+        let place = |from: u64| offset.checked_sub(from).map(|place| place as usize);
+        let is_here = place(self.window_from).is_some_and(|place| place < self.window.len());
+        if !is_here {
+            let (topic, queue_id) = (&self.found.topic, self.found.queue_id);
+            self.window = files.load(topic, queue_id, offset, WINDOW_ENTRIES).await?;
+            self.window_from = offset;
+        }
+        let place = place(self.window_from);
+        Ok(place.and_then(|place| self.window.get(place).copied()))
+    }
+}
+
 impl<I: Io, L: Listener> Check<'_, I, L> {
     fn queue_files(&self) -> QueueFiles<I> {
         QueueFiles::view(self.io.clone(), self.subject.dir.join("consumequeue"))
@@ -83,23 +102,24 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
         let Some(cursor) = queues.cursors.get_mut(&key) else {
             return Ok(());
         };
-        let offset = record.queue_offset;
-        let is_here = offset
-            .checked_sub(cursor.window_from)
-            .is_some_and(|place| (place as usize) < cursor.window.len());
-        if !is_here {
-            queues.entries_in_windows -= cursor.window.len();
-            cursor.window_from = offset;
-            cursor.window = self
-                .queue_files()
-                .load(record.topic, record.queue_id, offset, WINDOW_ENTRIES)
-                .await?;
-            queues.entries_in_windows += cursor.window.len();
+        let files = self.queue_files();
+        let window_entries = cursor.window.len();
+        let entry = cursor.entry(&files, record.queue_offset).await?;
+        queues.entries_in_windows -= window_entries;
+        queues.entries_in_windows += cursor.window.len();
+        self.compare(cursor, entry, record);
+        if queues.entries_in_windows > MAX_WINDOWS_ENTRIES {
+            for cursor in queues.cursors.values_mut() {
+                cursor.window = Vec::new();
+            }
+            queues.entries_in_windows = 0;
         }
-        let entry = cursor
-            .window
-            .get((offset - cursor.window_from) as usize)
-            .copied();
+        Ok(())
+    }
+
+    /// The entry of a queue with the message that it should lead to.
+    fn compare(&mut self, cursor: &mut Cursor, entry: Option<Entry>, record: &Record<'_>) {
+        let offset = record.queue_offset;
         let (path, at) = self.place(record.topic, record.queue_id, offset);
         let expected = format!(
             "position {}, size {}, of a message in the log",
@@ -128,13 +148,6 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
             }
             None => {}
         }
-        if queues.entries_in_windows > MAX_WINDOWS_ENTRIES {
-            for cursor in queues.cursors.values_mut() {
-                cursor.window = Vec::new();
-            }
-            queues.entries_in_windows = 0;
-        }
-        Ok(())
     }
 
     /// Each queue by itself, and what no message of the log has met.
