@@ -64,6 +64,7 @@ use self::log::ack_watermark::Acknowledged;
 use self::log::buffer::CommitLog;
 use self::log::cache::BlockCache;
 use self::log::segments::Segments;
+use self::log::zero_ahead::ZeroAhead;
 use self::log::{
     ack_watermark as acknowledged, buffer as commit_log, cache as block_cache, damage, scrub,
     segments, unreadable, writer as group_commit,
@@ -80,6 +81,7 @@ pub struct Store<I: Io> {
     config: StoreConfig,
     state: RefCell<State>,
     segments: Rc<Segments<Medium<I>>>,
+    zero_ahead: Rc<ZeroAhead<Medium<I>>>,
     queue_files: QueueFiles<Medium<I>>,
     journal: Journal<Medium<I>>,
     /// None: messages are not found by key.

@@ -12,6 +12,7 @@ use super::commit_log::{CommitLog, floor};
 use super::config_files::TextFiles;
 use super::index::{self, Index};
 use super::lock::{Locks, lock};
+use super::log::zero_ahead::ZeroAhead;
 use super::medium::{Fence, Medium};
 use super::progress::Progress;
 use super::queues::checkpoint::CheckpointFile;
@@ -32,7 +33,7 @@ struct Parts<I: Io> {
     abort: Abort<I>,
     left: Left,
     texts: TextFiles<I>,
-    segments: Segments<I>,
+    segments: Rc<Segments<I>>,
     queue_files: QueueFiles<I>,
     checkpoint: CheckpointFile<I>,
     journal: Journal<I>,
@@ -65,8 +66,10 @@ impl<I: Io> Store<I> {
         let io = Medium::new(io);
         let mut parts = Parts::open(&io, &config).await?;
         let recovered = parts.recover(&io, &config, &mut progress).await?;
-        parts.segments.prepare_first(recovered.tail).await?;
-        let store = Rc::new(Self::assemble(io, config, parts, recovered));
+        let zero_ahead = ZeroAhead::new(parts.segments.clone(), config.zeros_ahead_bytes);
+        zero_ahead.prepare_first(recovered.tail).await?;
+        let assembled = Self::assemble(io, config, parts, recovered, zero_ahead);
+        let store = Rc::new(assembled);
         store.restore_scrub().await?;
         store.observe_fence();
         store.look_at_space().await;
@@ -79,6 +82,7 @@ impl<I: Io> Store<I> {
         config: StoreConfig,
         parts: Parts<Medium<I>>,
         recovered: Recovered<Medium<I>>,
+        zero_ahead: ZeroAhead<Medium<I>>,
     ) -> Self {
         let state = state(&config, io.fence(), parts.buffer, parts.queues, &recovered);
         Store {
@@ -86,7 +90,8 @@ impl<I: Io> Store<I> {
             unreadable: Default::default(),
             scrub: Default::default(),
             state: RefCell::new(state),
-            segments: Rc::new(parts.segments),
+            segments: parts.segments,
+            zero_ahead: Rc::new(zero_ahead),
             queue_files: parts.queue_files,
             journal: parts.journal,
             index: recovered.index,
@@ -138,7 +143,7 @@ impl<I: Io> Store<I> {
             (!state.closing && !state.fence.is_set()).then(|| state.log.tail())
         };
         let moved = move || behind.work.notify();
-        let ahead = self.segments.clone().keep_ahead(tail, moved);
+        let ahead = self.zero_ahead.clone().keep(tail, moved);
         self.spawn_task("zero-ahead", ahead);
     }
 }
@@ -178,9 +183,7 @@ impl<I: Io> Parts<I> {
         let abort = Abort::new(io.clone(), dir);
         let left = abort.left().await?;
         let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);
-        let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend)
-            .await?
-            .with_zeros_ahead(config.zeros_ahead_bytes);
+        let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend).await?;
         // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
         let synced = io.sync_dir(dir).await;
         synced.map_err(StoreError::io("sync", dir))?;
@@ -193,7 +196,7 @@ impl<I: Io> Parts<I> {
             abort,
             left,
             texts,
-            segments,
+            segments: Rc::new(segments),
             queue_files: QueueFiles::new(io.clone(), dir.join("consumequeue")),
             checkpoint: CheckpointFile::new(io.clone(), dir),
             journal: Journal::new(io.clone(), dir.join("queuejournal")),

@@ -10,4 +10,4 @@ pub mod scrub;
 pub mod segments;
 pub mod unreadable;
 pub mod writer;
-mod zero_ahead;
+pub mod zero_ahead;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::buffer::ceil;
 use super::recycle::Spare;
-use super::zero_ahead::ZeroAhead;
 use crate::io::{Durability, File, Io, Notify, OpenOptions, Waiters};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
@@ -21,7 +20,6 @@ pub(in crate::store) struct Segments<I: Io> {
     segment_bytes: u64,
     files: RefCell<BTreeMap<u64, I::File>>,
     zeros: RefCell<Option<AlignedBuf>>,
-    pub(super) ahead: ZeroAhead,
     spare: Spare<I>,
     /// One file is made at a time.
     is_making: Cell<bool>,
@@ -120,7 +118,6 @@ impl<I: Io> Segments<I> {
             io,
             dir,
             segment_bytes,
-            ahead: ZeroAhead::new(segment_bytes),
             files: RefCell::new(files),
             zeros: RefCell::default(),
             is_making: Cell::new(false),
@@ -130,24 +127,12 @@ impl<I: Io> Segments<I> {
         }
     }
 
-    /// The same with its zeros no further ahead than this.
-    pub fn with_zeros_ahead(self, bytes: u64) -> Self {
-        Self {
-            ahead: ZeroAhead::new(self.segment_bytes.min(bytes)),
-            ..self
-        }
-    }
-
     pub fn segment_bytes(&self) -> u64 {
         self.segment_bytes
     }
 
     pub fn min_position(&self) -> Option<u64> {
         self.files.borrow().keys().next().copied()
-    }
-
-    pub fn busy(&self) -> Option<(u64, u64)> {
-        self.ahead.busy()
     }
 
     pub fn start_of(&self, position: u64) -> u64 {

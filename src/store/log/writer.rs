@@ -37,7 +37,7 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
         Flush::Async => Durability::Written,
     };
     loop {
-        let sealed = store.state.borrow_mut().log.seal(store.segments.busy());
+        let sealed = store.state.borrow_mut().log.seal(store.zero_ahead.busy());
         let Some(sealed) = sealed else {
             if store.has_ended() {
                 return;

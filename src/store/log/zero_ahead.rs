@@ -31,8 +31,9 @@ const HEADWAY_SHARE: u64 = 16;
 /// Pause after an error.
 const RETRY_NS: u64 = 1_000_000_000;
 
-/// How far the zeros are.
-pub(super) struct ZeroAhead {
+/// The zeros in front of a log's tail.
+pub(in crate::store) struct ZeroAhead<I: Io> {
+    segments: Rc<Segments<I>>,
     /// The zeros stay this far ahead of the tail: then nothing is written that the log will not soon need.
     ahead_bytes: u64,
     /// Blocks from the tail up to here have been written.
@@ -40,34 +41,34 @@ pub(super) struct ZeroAhead {
     busy: Cell<Option<(u64, u64)>>,
 }
 
-impl ZeroAhead {
-    pub fn new(ahead_bytes: u64) -> Self {
+impl<I: Io> ZeroAhead<I> {
+    pub fn new(segments: Rc<Segments<I>>, ahead_bytes: u64) -> Self {
         Self {
-            ahead_bytes,
+            ahead_bytes: segments.segment_bytes().min(ahead_bytes),
+            segments,
             zeroed_to: Cell::new(0),
             busy: Cell::new(None),
         }
     }
 
+    /// The range that is being written.
     pub fn busy(&self) -> Option<(u64, u64)> {
         self.busy.get()
     }
-}
 
-impl<I: Io> Segments<I> {
-    /// Room for the first messages; what the background does comes behind it.
+    /// Room for the first messages; what the background writes comes behind it.
     pub async fn prepare_first(&self, tail: u64) -> Result<(), StoreError> {
-        let ahead = &self.ahead;
+        let segments = &self.segments;
         let from = ceil(tail);
-        if self.file(from).is_some() && !tail.is_multiple_of(self.segment_bytes()) {
-            ahead.zeroed_to.set(from);
+        if segments.file(from).is_some() && !tail.is_multiple_of(segments.segment_bytes()) {
+            self.zeroed_to.set(from);
             return Ok(());
         }
-        let len = FIRST_BYTES.min(ahead.ahead_bytes);
-        match self.zero(from, len).await {
-            Ok(()) => ahead.zeroed_to.set(from + len),
+        let len = FIRST_BYTES.min(self.ahead_bytes);
+        match segments.zero(from, len).await {
+            Ok(()) => self.zeroed_to.set(from + len),
             // The store can still be read, and old files can be removed.
-            Err(error) if error.is_no_space() => ahead.zeroed_to.set(from),
+            Err(error) if error.is_no_space() => self.zeroed_to.set(from),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -75,33 +76,33 @@ impl<I: Io> Segments<I> {
 
     /// Keeps zeros ahead of the log until `tail` is None. `moved` is called when a range that was busy is free again. An
     /// error of the device has set the fence by then, and the log's own write meets every other one.
-    pub async fn keep_ahead(self: Rc<Self>, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
-        let ahead = &self.ahead;
+    pub async fn keep(self: Rc<Self>, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
+        let segments = &self.segments;
         while let Some(tail) = tail() {
             let ahead_of = ceil(tail);
-            let from = if ahead.zeroed_to.get() < ahead_of {
-                ahead_of + ceil(ahead.ahead_bytes / HEADWAY_SHARE)
+            let from = if self.zeroed_to.get() < ahead_of {
+                ahead_of + ceil(self.ahead_bytes / HEADWAY_SHARE)
             } else {
-                ahead.zeroed_to.get()
+                self.zeroed_to.get()
             };
-            if from >= tail + ahead.ahead_bytes {
-                self.pause(EASY_PAUSE_NS * 2).await;
+            if from >= tail + self.ahead_bytes {
+                segments.pause(EASY_PAUSE_NS * 2).await;
                 continue;
             }
-            let in_segment = self.segment_bytes() - from % self.segment_bytes();
-            let len = CHUNK_BYTES.min(in_segment).min(ahead.ahead_bytes);
-            ahead.busy.set(Some((from, from + len)));
-            let zeroed = self.zero(from, len).await;
-            ahead.busy.set(None);
+            let in_segment = segments.segment_bytes() - from % segments.segment_bytes();
+            let len = CHUNK_BYTES.min(in_segment).min(self.ahead_bytes);
+            self.busy.set(Some((from, from + len)));
+            let zeroed = segments.zero(from, len).await;
+            self.busy.set(None);
             moved();
             if let Err(error) = zeroed {
                 tracing::debug!(%error, "the log's space cannot be prepared");
-                self.pause(RETRY_NS).await;
+                segments.pause(RETRY_NS).await;
                 continue;
             }
-            ahead.zeroed_to.set(from + len);
-            if from + len > tail + ahead.ahead_bytes / 2 {
-                self.pause(EASY_PAUSE_NS).await;
+            self.zeroed_to.set(from + len);
+            if from + len > tail + self.ahead_bytes / 2 {
+                segments.pause(EASY_PAUSE_NS).await;
             }
         }
     }
