@@ -9,16 +9,12 @@
 use std::rc::Rc;
 
 use super::block_cache;
-use super::log::reader::{self, MAX_RECORD_BYTES};
+use super::log::reader::{self, Crcs, MAX_RECORD_BYTES, PLACED_HEAD_BYTES};
 use super::queues::memory::QueueIndex;
 use super::scan::Position;
 use super::{Store, StoreError};
 use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
-use crate::message::{Check, holds_position};
-
-/// Up to and with a record's own position.
-const HEAD_BYTES: usize = 36;
 
 /// What could be read of some messages.
 #[derive(Debug, Default)]
@@ -206,12 +202,12 @@ impl<I: Io> Store<I> {
         }
         let mut head = Vec::new();
         if let Err(error) = self
-            .read_range(physical_offset, HEAD_BYTES, &mut head)
+            .read_range(physical_offset, PLACED_HEAD_BYTES, &mut head)
             .await
         {
             let position = Position {
                 physical_offset,
-                size: HEAD_BYTES as u32,
+                size: PLACED_HEAD_BYTES as u32,
             };
             match self.bytes_alone(&position).await {
                 Ok(bytes) => head = bytes,
@@ -221,18 +217,13 @@ impl<I: Io> Store<I> {
                 }
             }
         }
-        let Some(size) = head.first_chunk().map(|size| u32::from_be_bytes(*size)) else {
+        let segment_bytes = self.config.segment_bytes;
+        let rest = segment_bytes - physical_offset % segment_bytes;
+        let size = reader::size_by_head(&head, physical_offset, rest);
+        let ends_at = |size: &u32| physical_offset + u64::from(*size);
+        let Some(size) = size.filter(|size| ends_at(size) <= self.committed()) else {
             return Ok(None);
         };
-        let end = physical_offset.saturating_add(size.into());
-        // Any number may be asked for: where no record begins none has rotted.
-        if !holds_position(&head, physical_offset)
-            || (size as usize) < HEAD_BYTES
-            || size as usize > MAX_RECORD_BYTES
-            || end > self.committed()
-        {
-            return Ok(None);
-        }
         let position = Position {
             physical_offset,
             size,
@@ -331,6 +322,6 @@ impl<I: Io> Store<I> {
 
 /// Whether these bytes are the record of that position, and all of it.
 fn check(bytes: &[u8], physical_offset: u64) -> Result<(), StoreError> {
-    let found = reader::record(bytes, physical_offset, Check::Crc);
+    let found = reader::record(bytes, physical_offset, Crcs::Present);
     found.map(drop).map_err(|none| none.at(physical_offset))
 }

@@ -12,9 +12,9 @@ use super::growing::Key;
 use super::layout::TopicHash;
 use super::{Index, MAX_UNSAVED_BYTES};
 use crate::io::{Io, first};
-use crate::message::{Check, Record, properties, sys_flag};
+use crate::message::{Record, properties, sys_flag};
 use crate::store::log::damage::Known;
-use crate::store::log::reader::{self, Found, HEAD_BYTES, Next, Walk};
+use crate::store::log::reader::{self, Crcs, Found, Walk};
 use crate::store::medium::Medium;
 use crate::store::{Store, StoreError};
 
@@ -125,21 +125,14 @@ impl<I: Io> Store<I> {
             if at >= state.dispatched {
                 break;
             }
-            let head = state.log.hot(at, HEAD_BYTES);
-            let head = head.and_then(|head| head.first_chunk());
-            let rest = self.config.segment_bytes - at % self.config.segment_bytes;
-            at += match head.map_or(Next::End, |head| Next::read(head, rest)) {
-                Next::Record { size } => {
-                    let bytes = state.log.hot(at, size).unwrap_or_default();
-                    let Ok(record) = reader::record(bytes, at, Check::Layout) else {
-                        break;
-                    };
-                    add_keys(&record, keys);
-                    size as u64
-                }
-                Next::Blank { size } => size,
-                Next::End => break,
-            };
+            let found = reader::in_buffer(&state.log, at, Crcs::Skipped);
+            if let Found::Record(record) = &found {
+                add_keys(record, keys);
+            }
+            match found.len() {
+                Some(len) => at += len,
+                None => break,
+            }
         }
         at.min(state.dispatched)
     }
@@ -147,7 +140,7 @@ impl<I: Io> Store<I> {
     async fn keys_on_disk(&self, from: u64, reader: &mut Reader) -> Result<u64, StoreError> {
         let Reader { walk, end, keys } = reader;
         if from >= *end {
-            *walk = Walk::default().checking(Check::Layout);
+            *walk = Walk::default().checking(Crcs::Skipped);
             *end = self.state.borrow().dispatched;
         }
         let (mut at, end) = (from, *end);

@@ -63,6 +63,10 @@ impl CommitLog {
         }
     }
 
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
     pub fn tail(&self) -> u64 {
         self.tail
     }

@@ -17,31 +17,16 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use memchr::memmem;
-
 use super::buffer::floor;
-use super::reader::{Found, MAX_RECORD_BYTES, Walk};
+use super::reader::{Found, MAX_RECORD_BYTES, Walk, candidates};
 use super::segments::Segments;
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
-use crate::message::{MAGIC_V1, holds_position};
 use crate::store::names::offset_name;
 use crate::store::{StoreConfig, StoreError};
 
 /// Log looked through at a time.
 const CHUNK_BYTES: u64 = 4 << 20;
-
-/// Read at a time to look at one record.
-const PROBE_BYTES: usize = 64 << 10;
-
-/// What both versions' magics begin with.
-const MAGIC_START: [u8; 3] = {
-    let [a, b, c, _] = MAGIC_V1.to_be_bytes();
-    [a, b, c]
-};
-
-/// Where the magic stands in a record.
-const MAGIC_AT: usize = 4;
 
 /// A place at which the log cannot be read, and goes on behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +151,7 @@ impl<I: Io> Known<'_, I> {
     }
 
     async fn is_record(&self, position: u64) -> bool {
-        let mut walk = Walk::reading(PROBE_BYTES);
+        let mut walk = Walk::probe();
         matches!(walk.at(self.segments, position).await, Ok(Found::Record(_)))
     }
 
@@ -180,15 +165,6 @@ impl<I: Io> Known<'_, I> {
             dir: self.config.dir.clone(),
         }
     }
-}
-
-/// Positions in these bytes, which stand at `start`, at which a record may begin that says that it does.
-pub(in crate::store) fn candidates(bytes: &[u8], start: u64) -> impl Iterator<Item = u64> {
-    memmem::find_iter(bytes, &MAGIC_START).filter_map(move |magic| {
-        let at = magic.checked_sub(MAGIC_AT)?;
-        let position = start + at as u64;
-        holds_position(&bytes[at..], position).then_some(position)
-    })
 }
 
 /// The files of the log end, or begin, where they cannot.

@@ -1,26 +1,53 @@
-//! The only code that believes bytes of the log.
+//! The only code that decides which bytes of the log are a record.
 //!
-//! A record is believed if its size is possible, its magic is one of the two, it says its own position, its fields add up
-//! to its size and all its CRCs are right. How much a send may have (`maxMessageSize`) plays no part: what is stored was
-//! accepted once, under another limit or by RocketMQ. A rotten size field costs at most [`MAX_RECORD_BYTES`] of memory.
+//! A record is valid if its size is possible, its magic is one of the two, it states its own position, its fields add up to
+//! its size, and its CRCs are right; which of those a caller needs is a parameter ([`Crcs`]). The limit for new messages
+//! (`maxMessageSize`) plays no part: what is stored was accepted once, under another limit or by RocketMQ. A rotten size
+//! field costs at most [`MAX_RECORD_BYTES`] of memory.
 //!
 //! [`Walk`] goes through the log from record to record. Each caller decides what a place without a record means: the end of
 //! the log, damage, or a part to skip.
 
-use super::buffer::floor;
+use memchr::memmem;
+
+use super::buffer::{CommitLog, floor};
 use super::segments::Segments;
 use crate::io::Io;
-use crate::message::{BLANK_MAGIC, Check, MAGIC_V1, MAGIC_V2, Record, RecordError};
+use crate::message::{BLANK_MAGIC, Check, MAGIC_V1, MAGIC_V2, Record, RecordError, holds_position};
 use crate::store::StoreError;
 
 /// No record is longer: a frame has at most this, and `maxMessageSize` stays below it by what a record has beside its body.
 pub(in crate::store) const MAX_RECORD_BYTES: usize = 16 << 20;
 
 /// Total size and magic.
-pub(in crate::store) const HEAD_BYTES: usize = 8;
+const HEAD_BYTES: usize = 8;
+
+/// Up to and with a record's own position.
+pub(in crate::store) const PLACED_HEAD_BYTES: usize = 36;
 
 /// Log read at a time.
 pub(in crate::store) const READ_BYTES: usize = 4 << 20;
+
+/// Read at a time to look at one record.
+const PROBE_BYTES: usize = 64 << 10;
+
+/// The bytes with which both versions' magics begin, and where they stand in a record.
+const MAGIC_START: [u8; 3] = {
+    let [a, b, c, _] = MAGIC_V1.to_be_bytes();
+    [a, b, c]
+};
+const MAGIC_AT: usize = 4;
+
+/// Which CRCs of a record are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Crcs {
+    /// None: its bytes were checked before, or only its place and its keys are of interest.
+    Skipped,
+    /// That of the body, and the one over the whole record if the record has it. RocketMQ's records do not.
+    Present,
+    /// Both. In a log that this broker wrote, a record without the second one is torn.
+    Required,
+}
 
 /// Why the bytes at a position are not the record of that position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +58,8 @@ pub(in crate::store) enum NoRecord {
     Position(u64),
     #[error("a record of {record} bytes where {got} were expected")]
     Size { record: u32, got: usize },
+    #[error("a record without a CRC over all of it")]
+    NoCrc,
     #[error(transparent)]
     Decode(#[from] RecordError),
 }
@@ -46,7 +75,7 @@ impl NoRecord {
 
 /// What the first bytes at a position announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Next {
+enum Next {
     Record { size: usize },
     Blank { size: u64 },
     End,
@@ -54,7 +83,7 @@ pub(in crate::store) enum Next {
 
 impl Next {
     /// By its first bytes; the segment has `rest` from there on.
-    pub fn read(head: &[u8; HEAD_BYTES], rest: u64) -> Self {
+    fn read(head: &[u8; HEAD_BYTES], rest: u64) -> Self {
         let [a, b, c, d, magic @ ..] = *head;
         let size = u32::from_be_bytes([a, b, c, d]);
         let fits = u64::from(size) <= rest && size as usize <= MAX_RECORD_BYTES;
@@ -72,8 +101,12 @@ impl Next {
 pub(in crate::store) fn record(
     bytes: &[u8],
     position: u64,
-    check: Check,
+    crcs: Crcs,
 ) -> Result<Record<'_>, NoRecord> {
+    let check = match crcs {
+        Crcs::Skipped => Check::Layout,
+        Crcs::Present | Crcs::Required => Check::Crc,
+    };
     let record = Record::decode(bytes, check)?;
     if record.physical_offset != position && !mutant!(SkipPosition) {
         return Err(NoRecord::Position(record.physical_offset));
@@ -84,7 +117,35 @@ pub(in crate::store) fn record(
             got: bytes.len(),
         });
     }
-    Ok(record)
+    match crcs == Crcs::Required && !record.has_crc() {
+        true => Err(NoRecord::NoCrc),
+        false => Ok(record),
+    }
+}
+
+/// The size of the record that begins with these bytes at this position, by its own words. Any position may be asked for:
+/// `None` if no record begins there.
+pub(in crate::store) fn size_by_head(head: &[u8], position: u64, rest: u64) -> Option<u32> {
+    let next = head.first_chunk().map(|head| Next::read(head, rest));
+    match next {
+        Some(Next::Record { size }) if holds_position(head, position) => u32::try_from(size).ok(),
+        _ => None,
+    }
+}
+
+/// Store time of a record that was read and found valid.
+pub(in crate::store) fn store_time_of(record: &[u8]) -> Option<i64> {
+    let record = Record::decode(record, Check::Layout).ok()?;
+    Some(record.store_timestamp_ms)
+}
+
+/// Positions in these bytes, which stand at `start`, at which a record may begin that states that position.
+pub(in crate::store) fn candidates(bytes: &[u8], start: u64) -> impl Iterator<Item = u64> {
+    memmem::find_iter(bytes, &MAGIC_START).filter_map(move |magic| {
+        let at = magic.checked_sub(MAGIC_AT)?;
+        let position = start + at as u64;
+        holds_position(&bytes[at..], position).then_some(position)
+    })
 }
 
 /// What stands at a position of the log.
@@ -108,10 +169,27 @@ impl Found<'_> {
     }
 }
 
+/// What stands at a position, as far as the log buffer has it.
+pub(in crate::store) fn in_buffer(log: &CommitLog, position: u64, crcs: Crcs) -> Found<'_> {
+    let rest = log.segment_bytes() - position % log.segment_bytes();
+    let head = log.hot(position, HEAD_BYTES);
+    let head = head.and_then(|head| head.first_chunk());
+    let size = match head.map_or(Next::End, |head| Next::read(head, rest)) {
+        Next::Record { size } => size,
+        Next::Blank { size } => return Found::Blank { size },
+        Next::End => return Found::None(NoRecord::Head),
+    };
+    let bytes = log.hot(position, size).unwrap_or_default();
+    match record(bytes, position, crcs) {
+        Ok(record) => Found::Record(record),
+        Err(none) => Found::None(none),
+    }
+}
+
 /// Reads the log from record to record.
 pub(in crate::store) struct Walk {
     window: Window,
-    check: Check,
+    crcs: Crcs,
 }
 
 impl Default for Walk {
@@ -125,12 +203,17 @@ impl Walk {
     pub fn reading(read_bytes: usize) -> Self {
         Self {
             window: Window::reading(read_bytes),
-            check: Check::Crc,
+            crcs: Crcs::Present,
         }
     }
 
-    pub fn checking(self, check: Check) -> Self {
-        Self { check, ..self }
+    /// For a single record.
+    pub fn probe() -> Self {
+        Self::reading(PROBE_BYTES)
+    }
+
+    pub fn checking(self, crcs: Crcs) -> Self {
+        Self { crcs, ..self }
     }
 
     /// What stands there. An error: the device does not give it.
@@ -151,7 +234,7 @@ impl Walk {
         };
         let bytes = self.window.bytes(segments, position, size).await?;
         Ok(
-            match record(bytes.unwrap_or_default(), position, self.check) {
+            match record(bytes.unwrap_or_default(), position, self.crcs) {
                 Ok(record) => Found::Record(record),
                 Err(none) => Found::None(none),
             },
@@ -175,7 +258,7 @@ pub(in crate::store) async fn store_time_at<I: Io>(
     segments: &Segments<I>,
     start: u64,
 ) -> Result<Option<i64>, StoreError> {
-    let mut walk = Walk::reading(64 << 10).checking(Check::Layout);
+    let mut walk = Walk::probe().checking(Crcs::Skipped);
     Ok(match walk.at(segments, start).await? {
         Found::Record(record) => Some(record.store_timestamp_ms),
         Found::Blank { .. } | Found::None(_) => None,
@@ -183,21 +266,15 @@ pub(in crate::store) async fn store_time_at<I: Io>(
 }
 
 /// A stretch of the log in memory.
-pub(in crate::store) struct Window {
+struct Window {
     start: u64,
     bytes: Vec<u8>,
     read_bytes: usize,
 }
 
-impl Default for Window {
-    fn default() -> Self {
-        Self::reading(READ_BYTES)
-    }
-}
-
 impl Window {
     /// Reads so much of the log at a time, or what a larger record needs.
-    pub fn reading(read_bytes: usize) -> Self {
+    fn reading(read_bytes: usize) -> Self {
         Self {
             start: 0,
             bytes: Vec::new(),
@@ -206,7 +283,7 @@ impl Window {
     }
 
     /// `len` bytes at a position, all in one segment; `None` if the log has no file for them.
-    pub async fn bytes<I: Io>(
+    async fn bytes<I: Io>(
         &mut self,
         segments: &Segments<I>,
         position: u64,

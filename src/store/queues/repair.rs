@@ -23,7 +23,7 @@ use crate::message::{Check, Record, sys_flag};
 use crate::store::config::SCHEDULE_TOPIC;
 use crate::store::entry_tags::entry_tags;
 use crate::store::log::damage::Known;
-use crate::store::log::reader::{Next, Window};
+use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::turns::Turns;
 use crate::store::{Position, Store, StoreError};
 
@@ -206,9 +206,10 @@ impl<I: Io> Store<I> {
             flushed_to: 0,
             unflushed_bytes: self.config.max_unflushed_bytes,
         };
-        let (mut window, mut at, mut looked_at) = (Window::default(), stretch.log.start, 0);
+        let mut walk = Walk::default().checking(Crcs::Skipped);
+        let (mut at, mut looked_at) = (stretch.log.start, 0);
         while at < stretch.log.end {
-            match self.entry_at(stretch, &mut window, at).await {
+            match self.entry_at(stretch, &mut walk, at).await {
                 Ok(Some((size, entry))) => {
                     if let Some((offset, entry)) = entry {
                         found[(offset - stretch.offsets.start) as usize] = Some(entry);
@@ -233,23 +234,13 @@ impl<I: Io> Store<I> {
     async fn entry_at(
         &self,
         stretch: &Stretch,
-        window: &mut Window,
+        walk: &mut Walk,
         at: u64,
     ) -> Result<Option<(u64, Option<(u64, Entry)>)>, StoreError> {
-        let rest = self.segments.start_of(at) + self.config.segment_bytes - at;
-        let head = window
-            .bytes(&self.segments, at, 8.min(rest as usize))
-            .await?;
-        let next = head.and_then(|head| head.first_chunk());
-        let size = match next.map_or(Next::End, |head| Next::read(head, rest)) {
-            Next::Record { size } => size,
-            Next::Blank { size } => return Ok(Some((size, None))),
-            Next::End => return Ok(None),
-        };
-        let bytes = window.bytes(&self.segments, at, size).await?;
-        let decoded = bytes.and_then(|bytes| Record::decode(bytes, Check::Layout).ok());
-        let Some(record) = decoded.filter(|record| record.physical_offset == at) else {
-            return Ok(None);
+        let record = match walk.at(&self.segments, at).await? {
+            Found::Record(record) => record,
+            Found::Blank { size } => return Ok(Some((size, None))),
+            Found::None(_) => return Ok(None),
         };
         let is_of_stretch = record.queue_id == stretch.queue_id
             && stretch.offsets.contains(&record.queue_offset)

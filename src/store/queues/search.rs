@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::memory::QueueIndex;
 use crate::io::Io;
-use crate::message::{Check, Record};
+use crate::store::log::reader::store_time_of;
 use crate::store::{Store, StoreError};
 
 /// Which of several messages of the same time.
@@ -66,9 +66,7 @@ impl<I: Io> Store<I> {
         }
         let entry = state.queues.resident(queue, offset)?;
         let bytes = state.log.hot(entry.physical_offset, entry.size as usize)?;
-        Record::decode(bytes, Check::Layout)
-            .ok()
-            .map(|record| record.store_timestamp_ms)
+        store_time_of(bytes)
     }
 
     /// The same, read from disk where it is not in memory.
@@ -81,11 +79,7 @@ impl<I: Io> Store<I> {
         let Some(entry) = entries.first() else {
             return Ok(None);
         };
-        let Some(bytes) = self.record_at(entry.physical_offset).await? else {
-            return Ok(None);
-        };
-        Ok(Record::decode(&bytes, Check::Layout)
-            .ok()
-            .map(|record| record.store_timestamp_ms))
+        let record = self.record_at(entry.physical_offset).await?;
+        Ok(record.and_then(|record| store_time_of(&record)))
     }
 }

@@ -2,10 +2,10 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{Mismatch, Recovery, Window};
+use super::{Mismatch, Recovery};
 use crate::io::Io;
-use crate::message::{Check, Record};
 use crate::store::StoreError;
+use crate::store::log::reader::{Found as InLog, Walk};
 use crate::store::queues::entry::BLANK;
 use crate::store::queues::entry::Entry;
 use crate::store::queues::files::{AT_ONCE, Found};
@@ -122,18 +122,12 @@ impl<I: Io> Recovery<'_, I> {
         let Some(newest) = newest.filter(|newest| newest.physical_offset >= log_min) else {
             return Ok(Ok(()));
         };
-        let mut window = Window::default();
-        let size = newest.size as usize;
-        if size > super::super::log::reader::MAX_RECORD_BYTES {
-            return Ok(Err(Mismatch));
-        }
-        let bytes = window.bytes(self.segments, newest.physical_offset, size);
-        let is_there = bytes.await?.is_some_and(|bytes| {
-            Record::decode(bytes, Check::Crc).is_ok_and(|record| {
-                record.physical_offset == newest.physical_offset && record.total_size == newest.size
-            })
-        });
-        Ok(if is_there { Ok(()) } else { Err(Mismatch) })
+        let mut walk = Walk::probe();
+        let found = walk.at(self.segments, newest.physical_offset).await?;
+        Ok(match found {
+            InLog::Record(record) if record.total_size == newest.size => Ok(()),
+            _ => Err(Mismatch),
+        })
     }
 
     /// Removes the queues' files but of those that end with a message of a file that is gone: nothing in the log says any

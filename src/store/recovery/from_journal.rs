@@ -3,10 +3,10 @@
 use hashbrown::HashMap;
 use tracing::warn;
 
-use super::{IsKept, Next, Recovery, Window};
+use super::{IsKept, Recovery};
 use crate::io::Io;
-use crate::message::{Check, Record};
 use crate::store::StoreError;
+use crate::store::log::reader::{Found, Walk};
 use crate::store::queues::entry::Entry;
 use crate::store::queues::files::MAX_QUEUE_ID;
 use crate::store::queues::journal::{Item, Origin, QueueItem, Reached, Reader};
@@ -182,18 +182,9 @@ impl<I: Io> Recovery<'_, I> {
         if last_record < log_min || last_record >= position || self.config.skip_damaged {
             return Ok(true);
         }
-        let mut window = Window::default();
-        let Next::Record { size } = self.next_in(&mut window, last_record).await? else {
-            return Ok(false);
-        };
-        if size > super::super::log::reader::MAX_RECORD_BYTES {
-            return Ok(false);
-        }
-        let bytes = window.bytes(self.segments, last_record, size).await?;
-        Ok(bytes.is_some_and(|bytes| {
-            Record::decode(bytes, Check::Crc)
-                .is_ok_and(|record| record.physical_offset == last_record)
-        }))
+        let mut walk = Walk::probe();
+        let found = walk.at(self.segments, last_record).await?;
+        Ok(matches!(found, Found::Record(_)))
     }
 }
 

@@ -24,7 +24,6 @@ use super::config::StoreConfig;
 use super::index::Mark;
 use super::log::damage::Gap;
 pub(super) use super::log::reader::store_time_at;
-use super::log::reader::{Next, Window};
 use super::log::segments::Segments;
 use super::queues::checkpoint::CheckpointFile;
 use super::queues::files::QueueFiles;

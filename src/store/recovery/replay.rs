@@ -2,12 +2,13 @@
 
 use tracing::warn;
 
-use super::{IsKept, KEEP_SHARE, Mismatch, Next, Recovery, Window};
+use super::{IsKept, KEEP_SHARE, Mismatch, Recovery};
 use crate::io::Io;
-use crate::message::{Check, Record, sys_flag};
+use crate::message::{Record, sys_flag};
 use crate::store::StoreError;
 use crate::store::entry_tags::entry_tags;
 use crate::store::log::damage::Known;
+use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::progress::Progress;
 use crate::store::queues::entry::{Entry, MIN_RECORD_BYTES};
 use crate::store::queues::files::MAX_QUEUE_ID;
@@ -24,7 +25,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         let from = self.reached.position;
         let total_bytes = self.last_begun_file().await?.saturating_sub(from);
         let mut kept = from;
-        let mut window = Window::default();
+        let mut walk = Walk::default().checking(crcs_of(origin));
         loop {
             let position = self.reached.position;
             if position - kept >= self.config.segment_bytes / KEEP_SHARE {
@@ -36,16 +37,13 @@ impl<'a, I: Io> Recovery<'a, I> {
                     total_bytes: total_bytes.max(read_bytes),
                 });
             }
-            let record = match self.next_in(&mut window, position).await {
-                Ok(Next::Record { size }) => {
-                    let bytes = window.bytes(self.segments, position, size).await;
-                    self.successor(bytes, position, origin)?
-                }
-                Ok(Next::Blank { size }) => {
+            let record = match walk.at(self.segments, position).await {
+                Ok(Found::Record(record)) => Some(record),
+                Ok(Found::Blank { size }) => {
                     self.reached.position += size;
                     continue;
                 }
-                Ok(Next::End) => None,
+                Ok(Found::None(_)) => None,
                 Err(_) if self.config.skip_damaged => None,
                 Err(error) => return Err(error),
             };
@@ -89,31 +87,6 @@ impl<'a, I: Io> Recovery<'a, I> {
         }
     }
 
-    /// The record, if it is provably that of this position. RocketMQ's have no CRC over all of them; one of ours without it
-    /// is torn, though the last of its sectors may have arrived.
-    fn successor<'b>(
-        &self,
-        bytes: Result<Option<&'b [u8]>, StoreError>,
-        position: u64,
-        origin: Origin,
-    ) -> Result<Option<Record<'b>>, StoreError> {
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
-            Err(_) if self.config.skip_damaged => None,
-            Err(error) => return Err(error),
-        };
-        let check = match mutant!(SkipTailCrc) {
-            true => Check::Layout,
-            false => Check::Crc,
-        };
-        let record = bytes.and_then(|bytes| Record::decode(bytes, check).ok());
-        let is_here =
-            |record: &Record<'_>| record.physical_offset == position || mutant!(SkipPosition);
-        let may_lack_crc = origin != Origin::Usual || mutant!(SkipTailCrc);
-        let is_covered = |record: &Record<'_>| may_lack_crc || record.has_crc();
-        Ok(record.filter(is_here).filter(is_covered))
-    }
-
     fn known(&self) -> Known<'a, I> {
         Known {
             segments: self.segments,
@@ -142,17 +115,6 @@ impl<'a, I: Io> Recovery<'a, I> {
         self.lost_bytes += gap.to - gap.from;
         self.gap = Some(gap);
         Ok((gap.to > position).then_some(gap.to))
-    }
-
-    pub(super) async fn next_in(
-        &self,
-        window: &mut Window,
-        position: u64,
-    ) -> Result<Next, StoreError> {
-        let rest = self.config.segment_bytes - position % self.config.segment_bytes;
-        let head = window.bytes(self.segments, position, 8.min(rest as usize));
-        let head = head.await?.and_then(|head| head.first_chunk());
-        Ok(head.map_or(Next::End, |head| Next::read(head, rest)))
     }
 
     /// Adds a record's entry to its queue.
@@ -247,5 +209,15 @@ impl<'a, I: Io> Recovery<'a, I> {
         }
         self.queues.evict(self.queues.capacity_chunks() / 4);
         Ok(())
+    }
+}
+
+/// A record that provably is that of its position. RocketMQ's have no CRC over all of them; one of ours without it is torn,
+/// though the last of its sectors may have arrived.
+fn crcs_of(origin: Origin) -> Crcs {
+    match origin {
+        _ if mutant!(SkipTailCrc) => Crcs::Skipped,
+        Origin::Usual => Crcs::Required,
+        Origin::Foreign | Origin::Rebuilding => Crcs::Present,
     }
 }

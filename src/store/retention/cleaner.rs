@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::policy::{Look, MAX_FILES, Round, hour_of_day};
 use crate::io::{Io, Space, first};
-use crate::message::{Check, Record};
+use crate::store::log::reader::store_time_of;
 use crate::store::{Boundary, Full, QueueIndex, Retention, Store, StoreError};
 
 /// How often the disk's space is looked at: a fast producer fills a percent of a small disk in this time.
@@ -271,13 +271,7 @@ impl<I: Io> Store<I> {
 
     async fn time_at(self: &Rc<Self>, position: u64) -> Result<Option<i64>, StoreError> {
         let record = self.record_at(position).await?;
-        Ok(record.and_then(|record| {
-            Some(
-                Record::decode(&record, Check::Layout)
-                    .ok()?
-                    .store_timestamp_ms,
-            )
-        }))
+        Ok(record.and_then(|record| store_time_of(&record)))
     }
 
     async fn remove_first(

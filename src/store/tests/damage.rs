@@ -3,7 +3,7 @@
 //! offsets. And a message that cannot be read holds up nobody.
 
 use super::*;
-use crate::store::damage::candidates;
+use crate::store::log::reader::candidates;
 
 const SECOND: &str = "/store/commitlog/00000000000000065536";
 

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::log::{LogFile, LogFiles};
 use super::{Check, Listener, Subject};
 use crate::io::Io;
-use crate::message::{Check as CheckCrc, Record};
 use crate::store::StoreError;
+use crate::store::log::reader::store_time_of;
 use crate::store::queues::files::QueueFiles;
 
 #[derive(Clone, Debug, Serialize)]
@@ -107,7 +107,7 @@ impl<I: Io> LogFiles<I> {
             return Ok(None);
         }
         let read = self.record_from(start).await?;
-        Ok(read.and_then(|(_, bytes)| store_time(&bytes)))
+        Ok(read.and_then(|(_, bytes)| store_time_of(&bytes)))
     }
 
     /// Each file by its first record and its last, which is found from one of the last that it has.
@@ -126,7 +126,7 @@ impl<I: Io> LogFiles<I> {
                     }
                     at = found + bytes.len() as u64;
                     used_bytes = at - file.start;
-                    last_store_time_ms = store_time(&bytes);
+                    last_store_time_ms = store_time_of(&bytes);
                 }
             }
             overviews.push(LogFileOverview {
@@ -142,8 +142,3 @@ impl<I: Io> LogFiles<I> {
 
 /// A file's last record is looked for so near to its end; few messages are larger.
 const NEAR_END_BYTES: u64 = 64 << 10;
-
-fn store_time(bytes: &[u8]) -> Option<i64> {
-    let record = Record::decode(bytes, CheckCrc::Layout).ok()?;
-    Some(record.store_timestamp_ms)
-}

@@ -80,7 +80,7 @@ impl<I: Io> LogFiles<I> {
     pub async fn record_from(&self, position: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         let found = self.known().first_record(position, self.end()).await?;
         let Some(found) = found else { return Ok(None) };
-        let mut walk = Walk::reading(64 << 10);
+        let mut walk = Walk::probe();
         let Look::Record(record) = self.look(&mut walk, found).await? else {
             return Ok(None);
         };
