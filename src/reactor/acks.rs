@@ -2,8 +2,11 @@
 //!
 //! The log is committed in the order of its positions, so the acknowledgements wait in one queue in that order.
 
+use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+
+use hdrhistogram::Histogram;
 
 use super::connection::{Caller, Connection};
 use crate::io::Stream;
@@ -41,25 +44,30 @@ impl UniqueKey {
 
 /// What the reply says besides that it worked.
 pub enum Receipt {
-    /// To a send.
-    Send {
-        queue_id: u32,
-        /// Of a batch the first message's.
-        queue_offset: u64,
-        /// Of a batch the last message's.
-        physical_offset: u64,
-        unique_key: UniqueKey,
-        /// Of a batch the ids of all messages, joined by commas.
-        batch_ids: Option<Box<str>>,
-        /// Of a timed message, to take it back by.
-        recall_handle: Option<Box<str>>,
-    },
+    Send(SendReceipt),
     /// To a recall: of which message, and when that is due.
-    Recall { unique_key: Box<str>, due_ms: i64 },
+    Recall {
+        unique_key: Box<str>,
+        due_ms: i64,
+    },
     /// To a send-back, or to the acknowledgement of a popped message: nothing.
     Plain,
     /// To a change of the invisible time.
     Changed(ChangeInvisibleTimeReply),
+}
+
+/// What the reply to a send says about its message.
+pub struct SendReceipt {
+    pub queue_id: u32,
+    /// Of a batch the first message's.
+    pub queue_offset: u64,
+    /// Of a batch the last message's.
+    pub physical_offset: u64,
+    pub unique_key: UniqueKey,
+    /// Of a batch the ids of all messages, joined by commas.
+    pub batch_ids: Option<Box<str>>,
+    /// Of a timed message, to take it back by.
+    pub recall_handle: Option<Box<str>>,
 }
 
 pub struct Ack<S: Stream> {
@@ -72,45 +80,61 @@ pub struct Ack<S: Stream> {
 }
 
 pub struct Acks<S: Stream> {
-    waiting: VecDeque<Ack<S>>,
+    waiting: RefCell<VecDeque<Ack<S>>>,
+    /// How long sends took until they were acknowledged.
+    took_us: RefCell<Histogram<u32>>,
 }
 
 impl<S: Stream> Default for Acks<S> {
     fn default() -> Self {
         Acks {
-            waiting: VecDeque::new(),
+            waiting: RefCell::default(),
+            took_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
         }
     }
 }
 
 impl<S: Stream> Acks<S> {
-    pub fn push(&mut self, ack: Ack<S>) {
-        if let Some(last) = self.waiting.back() {
+    pub fn push(&self, ack: Ack<S>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if let Some(last) = waiting.back() {
             assert!(last.end <= ack.end, "acknowledgements wait in log order");
         }
-        self.waiting.push_back(ack);
+        waiting.push_back(ack);
     }
 
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.borrow().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.borrow().is_empty()
     }
 
     /// The next send that a log committed up to `position` acknowledges.
-    pub fn pop_committed(&mut self, position: u64) -> Option<Ack<S>> {
-        self.waiting.pop_front_if(|ack| ack.end <= position)
+    pub fn pop_committed(&self, position: u64) -> Option<Ack<S>> {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.pop_front_if(|ack| ack.end <= position)
     }
 
     /// The next send that has been waiting since before `ns`.
-    pub fn pop_older_than(&mut self, ns: u64) -> Option<Ack<S>> {
-        self.waiting.pop_front_if(|ack| ack.appended_ns < ns)
+    pub fn pop_older_than(&self, ns: u64) -> Option<Ack<S>> {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.pop_front_if(|ack| ack.appended_ns < ns)
     }
 
     /// The next send of all: when the log has failed, nothing more will be acknowledged.
-    pub fn pop(&mut self) -> Option<Ack<S>> {
-        self.waiting.pop_front()
+    pub fn pop(&self) -> Option<Ack<S>> {
+        self.waiting.borrow_mut().pop_front()
+    }
+
+    /// A send has been acknowledged.
+    pub fn record(&self, took_ns: u64) {
+        self.took_us.borrow_mut().saturating_record(took_ns / 1000);
+    }
+
+    /// How long sends took until they were acknowledged, in microseconds.
+    pub fn took_us(&self) -> Ref<'_, Histogram<u32>> {
+        self.took_us.borrow()
     }
 }

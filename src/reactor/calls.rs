@@ -1,7 +1,7 @@
-//! What the broker asks of its clients and waits for: each call is matched with its answer by connection and `opaque`.
+//! Requests of the broker to its clients: each is matched with its answer by connection and `opaque`.
 //!
 //! A call ends with the answer, with the end of its connection (at once), or when its time is over; an answer that comes
-//! later finds nobody and is dropped. (RocketMQ: `Broker2Client`, `NettyRemotingAbstract.responseTable`.)
+//! later is dropped. (RocketMQ: `Broker2Client`, `NettyRemotingAbstract.responseTable`.)
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,15 +9,14 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use super::connection::Connection;
-use super::shard::Shard;
-use crate::io::{First, Io, Notify, first};
+use crate::io::{First, Io, Notify, Stream, first};
 use crate::wire::{CURRENT_VERSION, Codec, Head, Header, Language, Value, frame};
 
-/// Calls that may wait at a time. What a client asks us to relay waits for another client, which may be slow or gone:
+/// Calls without an answer at a time. A client can have its requests forwarded to another client, which may be slow or gone:
 /// this bounds what that can cost.
 const MAX_WAITING: usize = 4096;
 
-/// The same for one client, so that one that hangs does not stand for all.
+/// The same for one client: one that hangs must not use up what there is for all.
 const MAX_WAITING_OF_ONE: usize = 256;
 
 /// What a client answered.
@@ -53,7 +52,7 @@ struct Call {
 }
 
 impl Calls {
-    /// Hands an answer to its caller, if one still waits.
+    /// Ends the call that this answers, if it has not ended yet.
     pub(super) fn answered(&self, connection: u64, header: &Header<'_>, body: &[u8]) {
         let call = self
             .waiting
@@ -71,7 +70,7 @@ impl Calls {
         }));
     }
 
-    /// Nobody will answer what was asked on this connection.
+    /// Ends all calls of a connection that has closed.
     pub(super) fn closed(&self, connection: u64) {
         let mut waiting = self.waiting.borrow_mut();
         let lost = waiting.extract_if(all_of(connection), |_, _| true);
@@ -80,7 +79,7 @@ impl Calls {
         }
     }
 
-    /// Enters a call; the guard takes it out again, however it ends.
+    /// Registers a call; the guard removes it again, however it ends.
     fn enter(self: &Rc<Self>, connection: u64) -> Result<Waiting, CallError> {
         let mut waiting = self.waiting.borrow_mut();
         let got = waiting.len();
@@ -91,7 +90,7 @@ impl Calls {
         if got >= MAX_WAITING_OF_ONE {
             return Err(CallError::TooMany { got });
         }
-        // Numbers run around; one that still waits on this connection must not be met again.
+        // The numbers wrap around; one that is in use on this connection is skipped.
         let opaque = loop {
             let opaque = self.next_opaque.get();
             self.next_opaque.set(opaque.wrapping_add(1));
@@ -129,24 +128,11 @@ impl Drop for Waiting {
     }
 }
 
-impl<I: Io> Shard<I> {
-    /// Asks the client at the other end of `connection` and waits for its answer, `timeout_ms` at most.
-    pub(super) async fn call(
-        &self,
-        connection: &Connection<I::Stream>,
-        code: i32,
-        ext: &[(&str, Value<'_>)],
-        body: &[u8],
-        timeout_ms: u64,
-    ) -> Result<Answer, CallError> {
-        let waiting = self.start_call(connection, code, ext, body)?;
-        self.answer_of(&waiting, timeout_ms).await
-    }
-
-    /// Asks without waiting.
-    pub(super) fn start_call(
-        &self,
-        connection: &Connection<I::Stream>,
+impl Calls {
+    /// Sends a request to the client at the other end of `connection`. The answer is awaited by [`Waiting::answer`].
+    pub(super) fn start<S: Stream>(
+        self: &Rc<Self>,
+        connection: &Connection<S>,
         code: i32,
         ext: &[(&str, Value<'_>)],
         body: &[u8],
@@ -154,22 +140,21 @@ impl<I: Io> Shard<I> {
         if connection.is_closed() {
             return Err(CallError::Closed);
         }
-        let waiting = self.calls.enter(connection.id)?;
+        let waiting = self.enter(connection.id)?;
         let (_, opaque) = waiting.key;
         connection.write(|out| frame::write(out, &request_head(code, opaque, 0), ext, body));
         Ok(waiting)
     }
+}
 
-    pub(super) async fn answer_of(
-        &self,
-        waiting: &Waiting,
-        timeout_ms: u64,
-    ) -> Result<Answer, CallError> {
-        let deadline_ns = self.io.now().mono_ns + timeout_ms * 1_000_000;
-        let ended = waiting.call.ended.notified();
-        match first(ended, self.io.sleep_until(deadline_ns)).await {
+impl Waiting {
+    /// The client's answer, for which it has `timeout_ms`.
+    pub(super) async fn answer<I: Io>(&self, io: &I, timeout_ms: u64) -> Result<Answer, CallError> {
+        let deadline_ns = io.now().mono_ns + timeout_ms * 1_000_000;
+        let ended = self.call.ended.notified();
+        match first(ended, io.sleep_until(deadline_ns)).await {
             First::Left(()) => {
-                let outcome = waiting.call.outcome.take();
+                let outcome = self.call.outcome.take();
                 outcome.expect("a call ends with its outcome")
             }
             First::Right(()) => Err(CallError::TimedOut { ms: timeout_ms }),
@@ -192,6 +177,12 @@ pub(super) fn request_head(code: i32, opaque: i32, flag: i32) -> Head<'static> {
         flag,
         remark: None,
     }
+}
+
+pub(super) fn values(ext: &[(String, String)]) -> Vec<(&str, Value<'_>)> {
+    ext.iter()
+        .map(|(name, value)| (&**name, Value::Str(value)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::gate::{Gate, Pass};
 use super::inbox::{Flow, Inbox};
 use super::memory::Memory;
 use super::permit::Permit;
-use crate::broker::Refusal;
+use crate::broker::{ConnId, Peer, Refusal};
 use crate::io::{First, Io, Notify, Stream, first};
 use crate::wire::frame;
 use crate::wire::{
@@ -143,6 +143,16 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// The client as the rules see it, by what it says of itself in a request.
+    pub fn as_peer(&self, header: &Header<'_>) -> Peer {
+        Peer {
+            conn: ConnId(self.id),
+            addr: self.peer,
+            language: header.language,
+            version: header.version,
+        }
+    }
+
     /// Answers `caller`, unless the request is one-way.
     pub fn answer(
         &self,
@@ -233,6 +243,7 @@ impl<S: Stream> Connection<S> {
     /// Counts a pull as one that waits for a message, until the guard is dropped.
     pub fn start_parking(self: &Rc<Self>) -> Parking<S> {
         self.parked.set(self.parked.get() + 1);
+        self.memory.parked.set(self.memory.parked.get() + 1);
         Parking {
             connection: self.clone(),
         }
@@ -302,8 +313,9 @@ pub struct Parking<S: Stream> {
 
 impl<S: Stream> Drop for Parking<S> {
     fn drop(&mut self) {
-        let parked = &self.connection.parked;
-        parked.set(parked.get() - 1);
+        for parked in [&self.connection.parked, &self.connection.memory.parked] {
+            parked.set(parked.get() - 1);
+        }
     }
 }
 

@@ -93,6 +93,11 @@ impl<S: Stream> Connections<S> {
         self.open.borrow().get(&id).cloned()
     }
 
+    /// Pulls of all of them that wait for a message.
+    pub fn parked(&self) -> usize {
+        self.memory.parked.get()
+    }
+
     pub fn are_drained(&self) -> bool {
         self.open
             .borrow()

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use tracing::warn;
 
-use super::own_queue::Queued;
-use super::shard::Shard;
+use super::core::Core;
+use super::own_queue::{Queued, read_queue};
 use crate::broker::delay::{self, Due};
 use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
@@ -24,29 +24,26 @@ const AT_A_TIME: usize = 256;
 /// The wall clock may be set while we sleep by the other one.
 const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 
-pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
-    let levels: Vec<i32> = shard.broker.borrow().delays.levels().collect();
+pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
+    let levels: Vec<i32> = core.broker.borrow().delays.levels().collect();
     let arrived = Rc::new(Notify::default());
     let queues: Vec<QueueIndex> = levels
         .iter()
-        .map(|level| shard.store.queue(delay::SCHEDULE, (level - 1) as u32))
+        .map(|level| core.store.queue(delay::SCHEDULE, (level - 1) as u32))
         .collect();
     for queue in &queues {
-        shard.listen(*queue, arrived.clone());
+        core.bells.listen(&core.store, *queue, arrived.clone());
     }
     let mut last_round_end = 0;
-    while !shard.stopping.get() {
+    while !core.is_stopping() {
         let mut wait_ns = LONGEST_SLEEP_NS;
-        if shard.store.refuses().is_some() {
+        if core.store.refuses().is_some() {
             // Nothing can be moved.
-            shard
-                .io
-                .sleep_until(shard.io.now().mono_ns + RETRY_NS)
-                .await;
+            core.io.sleep_until(core.io.now().mono_ns + RETRY_NS).await;
             continue;
         }
         for (level, queue) in levels.iter().zip(&queues) {
-            let next = match deliver_due(&shard, *level, *queue).await {
+            let next = match deliver_due(&core, *level, *queue).await {
                 Ok(next) => next,
                 Err(error) => {
                     warn!(level, %error, "delayed messages cannot be read");
@@ -59,47 +56,47 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
             wait_ns = wait_ns.min(next.unwrap_or(LONGEST_SLEEP_NS));
         }
         if wait_ns == 0 {
-            let before = std::mem::replace(&mut last_round_end, shard.store.tail());
-            if before > shard.store.committed() {
+            let before = std::mem::replace(&mut last_round_end, core.store.tail());
+            if before > core.store.committed() {
                 // If the log has failed, storing the next one says so.
-                let _ = shard.store.committed_beyond(before - 1).await;
+                let _ = core.store.committed_beyond(before - 1).await;
             }
             pause().await;
             continue;
         }
-        let until = shard.io.now().mono_ns + wait_ns;
-        first(arrived.notified(), shard.io.sleep_until(until)).await;
+        let until = core.io.now().mono_ns + wait_ns;
+        first(arrived.notified(), core.io.sleep_until(until)).await;
     }
 }
 
 /// Delivers some of what is due of one level; how long until the next message is, if there is one.
 async fn deliver_due<I: Io>(
-    shard: &Shard<I>,
+    core: &Core<I>,
     level: i32,
     queue: QueueIndex,
 ) -> Result<Option<u64>, ReadError> {
     let offset = {
-        let bounds = shard.store.bounds(queue);
-        shard.broker.borrow().delays.offset(level, bounds)
+        let bounds = core.store.bounds(queue);
+        core.broker.borrow().delays.offset(level, bounds)
     };
-    let now_ms = shard.now_ms();
+    let now_ms = core.now_ms();
     let mut next_at_ms = None;
-    let is_due = |tags_code| match shard.broker.borrow().delays.due(level, tags_code, now_ms) {
+    let is_due = |tags_code| match core.broker.borrow().delays.due(level, tags_code, now_ms) {
         Due::Now => true,
         Due::At(at_ms) => {
             next_at_ms = next_at_ms.or(Some(at_ms));
             false
         }
     };
-    let due = shard.read_queue(queue, offset, AT_A_TIME, is_due).await?;
+    let due = read_queue(&core.store, queue, offset, AT_A_TIME, is_due).await?;
     if due.is_empty() {
         return Ok(next_at_ms.map(|at_ms| (at_ms - now_ms).max(1) * 1_000_000));
     }
     for message in due {
-        if !deliver(shard, &message).await {
+        if !deliver(core, &message).await {
             return Ok(Some(RETRY_NS));
         }
-        let mut broker = shard.broker.borrow_mut();
+        let mut broker = core.broker.borrow_mut();
         broker
             .delays
             .advance(level, message.queue_offset + 1, now_ms);
@@ -108,7 +105,7 @@ async fn deliver_due<I: Io>(
 }
 
 /// `false` if the message could not be stored, and stays where it is.
-async fn deliver<I: Io>(shard: &Shard<I>, message: &Queued) -> bool {
+async fn deliver<I: Io>(core: &Core<I>, message: &Queued) -> bool {
     if message.record.is_empty() {
         return true; // Its retention is over.
     }
@@ -127,8 +124,8 @@ async fn deliver<I: Io>(shard: &Shard<I>, message: &Queued) -> bool {
         );
         return true;
     };
-    shard.store.wait_for_room(message.record.len() + 1024).await;
-    match shard.append(&plan, shard.io.now().unix_ms) {
+    core.store.wait_for_room(message.record.len() + 1024).await;
+    match core.append(&plan, core.io.now().unix_ms) {
         Ok(_) => true,
         Err(error) => {
             warn!(physical_offset, %error, "a delayed message cannot be stored yet");

@@ -1,6 +1,6 @@
 //! The memory that the connections of one reactor hold together.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use super::gate::Gate;
@@ -15,6 +15,8 @@ pub struct Memory {
     pub requests: Rc<Gate>,
     /// Bytes of replies that are not with the kernel yet, or are being read from disk.
     pub replies: Rc<Gate>,
+    /// Pulls that wait for a message.
+    pub parked: Cell<usize>,
     relief: RefCell<Option<Weak<dyn Relief>>>,
 }
 
@@ -23,6 +25,7 @@ impl Memory {
         Rc::new(Memory {
             requests: Gate::new(bytes / 2),
             replies: Gate::new(bytes / 4),
+            parked: Cell::new(0),
             relief: RefCell::default(),
         })
     }

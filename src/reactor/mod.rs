@@ -8,25 +8,34 @@
 //! | accept, one a port | a connection | starts its reader and writer |
 //! | reader, one a connection | bytes | frames -> decisions -> appended, answered, parked |
 //! | writer, one a connection | replies | one send for all that has been collected |
-//! | committed (`life.rs`) | the log's next commit | releases acknowledgements, wakes parked pulls |
-//! | clock (`life.rs`) | 100 ms | deadlines, expiry, what is due |
-//! | registration | a change, 30 s | tells the name servers |
+//! | committed (`shard.rs`) | the log's next commit | releases acknowledgements, wakes parked pulls |
+//! | clock (`shard.rs`) | 100 ms | deadlines, expiry, what is due |
+//! | registration, one a name server | a change, 30 s | registers topics |
 //! | saves, two | a change | write the files of config/ |
 //! | delay | the next due message | moves it to its real topic |
 //! | transaction | the check interval | asks producers about half messages |
 //! | timers, two | the next due message, 1 s | the same for messages with a time of their own; saves which wait |
 //! | revive | the next popped message whose time is over | moves it to its retry topic |
+//!
+//! ```text
+//! shard      the services, and which request goes to which
+//!   -> sends  pulls  pop  requests  transaction  timer  delay  saves  registration      services; each owns its state
+//!     -> core      the store, the rules, the connections, and the one way into the log
+//!       -> acks  admission  answers  calls  connections ...
+//! ```
 
 mod acks;
-mod admin;
+mod admission;
+mod answers;
 mod calls;
 mod connection;
 mod connections;
+mod core;
 mod delay;
+mod effects;
 mod gate;
 mod inbox;
 mod life;
-mod lookup;
 mod memory;
 mod namesrv;
 mod own_queue;
@@ -34,12 +43,11 @@ mod permit;
 mod pop;
 mod pulls;
 mod registration;
-mod relay;
+mod release;
 mod remoting_client;
-mod request_reply;
-mod room;
+mod requests;
 mod saves;
-mod send;
+mod sends;
 mod shard;
 mod slices;
 mod standstill;

@@ -1,12 +1,11 @@
-//! Queues that the broker itself reads, in order: delayed messages, half messages, and what else waits in the log for
-//! one of its services.
+//! Queues that the broker itself reads, in order: delayed messages, half messages, and what else is in the log for one of
+//! its services.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::shard::Shard;
 use crate::io::{Io, Notify};
-use crate::store::{QueueIndex, ReadError, ScanLimits};
+use crate::store::{QueueIndex, ReadError, ScanLimits, Store};
 
 /// Read at a time, unless a single message is larger.
 const MAX_READ_BYTES: usize = 1 << 20;
@@ -19,82 +18,72 @@ pub(super) struct Queued {
     pub record: Vec<u8>,
 }
 
-/// What is woken when a queue gets an entry.
+/// Notifies a service when a queue that it reads gets an entry.
 #[derive(Default)]
 pub(super) struct Bells {
     bells: RefCell<Vec<(QueueIndex, Rc<Notify>)>>,
 }
 
 impl Bells {
-    /// Whether a service reads this queue.
-    fn ring(&self, queue: QueueIndex) -> bool {
+    /// Rings `bell` from now on whenever the queue gets an entry that consumers may see.
+    pub(super) fn listen<I: Io>(&self, store: &Store<I>, queue: QueueIndex, bell: Rc<Notify>) {
+        self.bells.borrow_mut().push((queue, bell));
+        store.watch(queue, true);
+    }
+
+    /// To be called for each arrival that the store reports: the store stops watching a queue when it reports it.
+    pub(super) fn ring<I: Io>(&self, store: &Store<I>, queue: QueueIndex) {
         let bells = self.bells.borrow();
-        let bell = bells.iter().find(|(listened, _)| *listened == queue);
-        if let Some((_, bell)) = bell {
+        if let Some((_, bell)) = bells.iter().find(|(listened, _)| *listened == queue) {
+            bell.notify();
+            store.watch(queue, true);
+        }
+    }
+
+    /// Wakes all services, so that each sees that the shard stops.
+    pub(super) fn ring_all(&self) {
+        for (_, bell) in self.bells.borrow().iter() {
             bell.notify();
         }
-        bell.is_some()
     }
 }
 
-impl<I: Io> Shard<I> {
-    /// Rings `bell` from now on whenever the queue gets an entry that consumers may see.
-    pub(super) fn listen(&self, queue: QueueIndex, bell: Rc<Notify>) {
-        self.bells.bells.borrow_mut().push((queue, bell));
-        self.store.watch(queue, true);
+/// The messages of a queue from `offset` on, or from the first one that is still there, as long as `is_wanted` says so
+/// of their tags codes, `max_messages` at most.
+pub(super) async fn read_queue<I: Io>(
+    store: &Rc<Store<I>>,
+    queue: QueueIndex,
+    offset: u64,
+    max_messages: usize,
+    mut is_wanted: impl FnMut(i64) -> bool,
+) -> Result<Vec<Queued>, ReadError> {
+    let bounds = store.bounds(queue);
+    let first = offset.max(bounds.min);
+    if first >= bounds.max {
+        return Ok(Vec::new());
     }
-
-    /// To be called for each arrival that the store reports: it forgets a watched queue with that.
-    pub(super) fn ring(&self, queue: QueueIndex) {
-        if self.bells.ring(queue) {
-            self.store.watch(queue, true);
-        }
+    let limits = ScanLimits {
+        max_messages,
+        max_bytes: MAX_READ_BYTES,
+        max_entries: max_messages,
+    };
+    let mut positions = Vec::new();
+    let mut is_over = false;
+    let leading = |tags_code| {
+        is_over = is_over || !is_wanted(tags_code);
+        !is_over
+    };
+    store
+        .scan_cold(queue, first, &limits, leading, &mut positions)
+        .await?;
+    let mut messages = Vec::with_capacity(positions.len());
+    for (queue_offset, position) in (first..).zip(positions) {
+        let record = store.record_of(queue, &position).await?;
+        messages.push(Queued {
+            queue_offset,
+            physical_offset: position.physical_offset,
+            record: record.unwrap_or_default(),
+        });
     }
-
-    /// Before the shard stops: the services see it.
-    pub(super) fn ring_all(&self) {
-        for (_, bell) in self.bells.bells.borrow().iter() {
-            bell.notify();
-        }
-    }
-
-    /// The messages of a queue from `offset` on, or from the first one that is still there, as long as `is_wanted` says so
-    /// of their tags codes, `max_messages` at most.
-    pub(super) async fn read_queue(
-        &self,
-        queue: QueueIndex,
-        offset: u64,
-        max_messages: usize,
-        mut is_wanted: impl FnMut(i64) -> bool,
-    ) -> Result<Vec<Queued>, ReadError> {
-        let bounds = self.store.bounds(queue);
-        let first = offset.max(bounds.min);
-        if first >= bounds.max {
-            return Ok(Vec::new());
-        }
-        let limits = ScanLimits {
-            max_messages,
-            max_bytes: MAX_READ_BYTES,
-            max_entries: max_messages,
-        };
-        let mut positions = Vec::new();
-        let mut is_over = false;
-        let leading = |tags_code| {
-            is_over = is_over || !is_wanted(tags_code);
-            !is_over
-        };
-        self.store
-            .scan_cold(queue, first, &limits, leading, &mut positions)
-            .await?;
-        let mut messages = Vec::with_capacity(positions.len());
-        for (queue_offset, position) in (first..).zip(positions) {
-            let record = self.store.record_of(queue, &position).await?;
-            messages.push(Queued {
-                queue_offset,
-                physical_offset: position.physical_offset,
-                record: record.unwrap_or_default(),
-            });
-        }
-        Ok(messages)
-    }
+    Ok(messages)
 }

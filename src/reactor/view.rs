@@ -1,4 +1,4 @@
-//! What the rules may ask of the store when they answer at once.
+//! What the rules may read of the store and the shard when they answer at once.
 
 use hdrhistogram::Histogram;
 
@@ -8,15 +8,15 @@ use crate::broker::timer::{TIMER, TimerFigures};
 use crate::io::Io;
 use crate::store::{QueueBounds, ScanLimits};
 
-use super::shard::Shard;
+use super::core::Core;
 
 pub(super) struct View<'a, I: Io> {
-    pub shard: &'a Shard<I>,
+    pub core: &'a Core<I>,
 }
 
 impl<I: Io> StoreView for View<'_, I> {
     fn bounds(&self, topic: &str, queue_id: u32) -> QueueBounds {
-        let store = &self.shard.store;
+        let store = &self.core.store;
         store
             .find_queue(topic, queue_id)
             .map(|queue| store.bounds(queue))
@@ -24,14 +24,14 @@ impl<I: Io> StoreView for View<'_, I> {
     }
 
     fn store_time_ms(&self, topic: &str, queue_id: u32, offset: u64) -> Option<i64> {
-        let store = &self.shard.store;
+        let store = &self.core.store;
         store
             .find_queue(topic, queue_id)
             .and_then(|queue| store.store_time_hot(queue, offset))
     }
 
     fn is_recent(&self, topic: &str, queue_id: u32, offset: u64) -> bool {
-        let store = &self.shard.store;
+        let store = &self.core.store;
         let figures = store.figures();
         if figures.log_max - figures.log_min <= RECENT_BYTES {
             return true;
@@ -51,10 +51,11 @@ impl<I: Io> StoreView for View<'_, I> {
     }
 
     fn figures(&self) -> Figures {
-        let store = self.shard.store.figures();
-        let stalls = self.shard.io.stalls();
-        let log_dir = self.shard.setup.store.commit_log_dir();
-        let space = self.shard.store.disk_space();
+        let store = self.core.store.figures();
+        let stalls = self.core.io.stalls();
+        let log_dir = self.core.setup.store.commit_log_dir();
+        let space = self.core.store.disk_space();
+        let took_us = self.core.acks.took_us();
         let used = 1.0 - space.available_bytes as f64 / space.total_bytes.max(1) as f64;
         Figures {
             log_min: store.log_min,
@@ -74,11 +75,11 @@ impl<I: Io> StoreView for View<'_, I> {
             queue_disk_used: used,
             disk_total_bytes: space.total_bytes,
             disk_free_bytes: space.available_bytes,
-            put_latency_p99_ms: self.shard.put_latency_ms(0.99),
-            put_times: put_times(&self.shard.put_times_us.borrow()),
-            put_latency_p999_ms: self.shard.put_latency_ms(0.999),
-            waiting_sends: self.shard.acks.borrow().len() as u64,
-            parked_pulls: self.shard.pulls.parked() as u64,
+            put_latency_p99_ms: ms_of(&took_us, 0.99),
+            put_times: put_times(&took_us),
+            put_latency_p999_ms: ms_of(&took_us, 0.999),
+            waiting_sends: self.core.acks.len() as u64,
+            parked_pulls: self.core.connections.parked() as u64,
             fence: store.fence.map(|reason| reason.to_string()),
             full: store.full.map(|reason| reason.to_string()),
             missing_bytes: store.missing.map_or(0, |missing| missing.bytes),
@@ -87,11 +88,13 @@ impl<I: Io> StoreView for View<'_, I> {
     }
 
     fn timers(&self) -> Option<TimerFigures> {
-        let timers = self.shard.timers.borrow();
         let end = self.bounds(TIMER, 0).max;
-        let timers = timers.as_ref()?.borrow();
-        Some(timers.figures(end, self.shard.now_ms()))
+        self.core.timers.figures(end, self.core.now_ms())
     }
+}
+
+fn ms_of(times_us: &Histogram<u32>, quantile: f64) -> f64 {
+    times_us.value_at_quantile(quantile) as f64 / 1000.0
 }
 
 /// How many sends took how long. A time of less than a millisecond is 0, as RocketMQ counts.

@@ -1,7 +1,7 @@
 //! How much is still to be mended: these numbers only become smaller.
 
 /// Files that are in an import circle.
-pub const IN_CIRCLES: usize = 25;
+pub const IN_CIRCLES: usize = 11;
 
 /// Functions above the limit.
 pub const LONG_FUNCTIONS: usize = 13;

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::super::acks::{Ack, Receipt};
+use super::super::answers::{not_appended, refuse};
 use super::super::connection::{Caller, Connection};
-use super::super::send::refusal_of;
-use super::super::shard::Shard;
 use super::super::view::View;
+use super::{Pops, revive_log};
 use crate::broker::Refusal;
-use crate::broker::pop::{Acknowledged, Changed, End, Moved, Place, ReviveRecord};
+use crate::broker::pop::{Acknowledged, Changed, End, Moved, ReviveRecord};
 use crate::io::{Io, pause};
 use crate::store::AppendError;
 use crate::wire::Header;
@@ -47,8 +47,8 @@ struct Answer {
     end: u64,
 }
 
-impl<I: Io> Shard<I> {
-    pub(in crate::reactor) fn acknowledge_pop(
+impl<I: Io> Pops<I> {
+    pub(in crate::reactor) fn acknowledge(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
@@ -61,7 +61,7 @@ impl<I: Io> Shard<I> {
         };
         match decided {
             Ok((steps, answer)) => self.answer_written(connection, caller, steps, answer),
-            Err(refusal) => self.refuse(connection, caller, &refusal),
+            Err(refusal) => refuse(connection, caller, &refusal),
         }
     }
 
@@ -70,16 +70,16 @@ impl<I: Io> Shard<I> {
         header: &Header<'_>,
         body: &[u8],
     ) -> Result<(Vec<Step>, Answer), Refusal> {
-        let (now_ms, view) = (self.now_ms(), View { shard: self });
+        let (now_ms, view) = (self.core.now_ms(), View { core: &self.core });
         let done = match header.code {
             request::BATCH_ACK_MESSAGE => {
                 let request = BatchAckRequest::decode(body)?;
-                let mut broker = self.broker.borrow_mut();
+                let mut broker = self.core.broker.borrow_mut();
                 broker.admit_batch_ack(&request, &view, now_ms)?
             }
             _ => {
                 let request = AckRequest::decode(&header.ext)?;
-                let mut broker = self.broker.borrow_mut();
+                let mut broker = self.core.broker.borrow_mut();
                 broker.admit_ack(&request, &view, now_ms)?
             }
         };
@@ -92,8 +92,8 @@ impl<I: Io> Shard<I> {
             self.wake_freed(&group, &topic, queue_id);
         }
         let end = match is_repeated {
-            true => self.store.tail(),
-            false => self.store.committed(),
+            true => self.core.store.tail(),
+            false => self.core.store.committed(),
         };
         let receipt = Receipt::Plain;
         let steps = ends.into_iter().map(Step::End).collect();
@@ -102,8 +102,9 @@ impl<I: Io> Shard<I> {
 
     fn decide_change(&self, header: &Header<'_>) -> Result<(Vec<Step>, Answer), Refusal> {
         let request = ChangeInvisibleTime::decode(&header.ext)?;
-        let (now_ms, view) = (self.now_ms(), View { shard: self });
+        let (now_ms, view) = (self.core.now_ms(), View { core: &self.core });
         let changed = self
+            .core
             .broker
             .borrow_mut()
             .admit_change(&request, &view, now_ms)?;
@@ -114,7 +115,7 @@ impl<I: Io> Shard<I> {
             }
             Changed::InOrder(reply) => (Vec::new(), reply),
         };
-        let (receipt, end) = (Receipt::Changed(reply), self.store.committed());
+        let (receipt, end) = (Receipt::Changed(reply), self.core.store.committed());
         Ok((steps, Answer { receipt, end }))
     }
 
@@ -127,25 +128,22 @@ impl<I: Io> Shard<I> {
         answer: Answer,
     ) {
         let bytes = steps.iter().map(Step::log_bytes).sum();
-        if steps.len() <= AT_ONCE && self.store.room_for(bytes) {
+        if steps.len() <= AT_ONCE && self.core.store.room_for(bytes) {
             let written = self.write_all(&steps, answer);
             return self.answer_at(connection, caller, written);
         }
-        let (shard, connection) = (self.clone(), connection.clone());
+        let (pops, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn("pop-ack", async move {
+        self.core.io.spawn("pop-ack", async move {
             let _reading = reading;
-            let written = shard.write_in_turn(steps, answer).await;
-            shard.answer_at(&connection, caller, written);
+            let written = pops.write_in_turn(steps, answer).await;
+            pops.answer_at(&connection, caller, written);
         });
     }
 
     fn write_all(self: &Rc<Self>, steps: &[Step], answer: Answer) -> Result<Answer, Refusal> {
         steps.iter().try_fold(answer, |_, step| {
-            let end = self.write(step).map_err(|error| {
-                let (code, remark) = refusal_of(&error);
-                Refusal::new(code, remark)
-            })?;
+            let end = self.write(step).map_err(|error| not_appended(&error))?;
             let receipt = step.receipt();
             Ok(Answer { receipt, end })
         })
@@ -161,11 +159,11 @@ impl<I: Io> Shard<I> {
             if index % AT_ONCE == AT_ONCE - 1 {
                 pause().await;
             }
-            let _turn = self.turn(step.log_bytes()).await?;
+            let _turn = self.core.admission.enter(step.log_bytes()).await?;
             answer = match self.decide_again(&step)? {
                 Some(step) => self.write_all(&[step], answer)?,
                 None => Answer {
-                    end: self.store.tail(),
+                    end: self.core.store.tail(),
                     ..answer
                 },
             };
@@ -174,10 +172,10 @@ impl<I: Io> Shard<I> {
     }
 
     fn decide_again(&self, step: &Step) -> Result<Option<Step>, Refusal> {
-        let broker = self.broker.borrow();
+        let broker = self.core.broker.borrow();
         Ok(match step {
             Step::End(end) => broker.end_again(end).map(Step::End),
-            Step::Move(moved) => Some(Step::Move(broker.move_again(moved, self.now_ms())?)),
+            Step::Move(moved) => Some(Step::Move(broker.move_again(moved, self.core.now_ms())?)),
         })
     }
 
@@ -186,13 +184,13 @@ impl<I: Io> Shard<I> {
         let ended = match step {
             Step::End(ended) => ended,
             Step::Move(moved) => {
-                self.store.takes(moved.log_bytes())?;
+                self.core.store.takes(moved.log_bytes())?;
                 self.append_check_point(&moved.record, &moved.check_point)?;
                 &moved.end
             }
         };
-        let (end, _) = self.append_revive(&ended.record)?;
-        let freed = self.broker.borrow_mut().ended(ended);
+        let (end, _) = revive_log::append(&self.core, &ended.record)?;
+        let freed = self.core.broker.borrow_mut().ended(ended);
         if let Some((group, topic, queue_id)) = freed {
             self.wake_freed(&group, &topic, queue_id);
         }
@@ -207,19 +205,19 @@ impl<I: Io> Shard<I> {
     ) {
         let Answer { receipt, end } = match written {
             Ok(answer) => answer,
-            Err(refusal) => return self.refuse(connection, caller, &refusal),
+            Err(refusal) => return refuse(connection, caller, &refusal),
         };
         let ack = Ack {
             end,
-            appended_ns: self.io.now().mono_ns,
+            appended_ns: self.core.io.now().mono_ns,
             connection: connection.clone(),
             caller,
             receipt,
         };
-        if end <= self.store.committed() {
-            return self.acknowledge(&ack, response::SUCCESS, None);
+        if end <= self.core.store.committed() {
+            return self.core.answers.acknowledge(&ack, response::SUCCESS, None);
         }
-        self.acks.borrow_mut().push(ack);
+        self.core.acks.push(ack);
     }
 
     /// Appends a check point, from which on its messages are in flight; returns its end.
@@ -228,30 +226,12 @@ impl<I: Io> Shard<I> {
         record: &ReviveRecord,
         body: &CheckPointBody,
     ) -> Result<u64, AppendError> {
-        let (end, place) = self.append_revive(record)?;
-        self.broker.borrow_mut().checked(place, body, self.now_ms());
-        self.pops
-            .due_at(body.pop_time_ms.saturating_add(body.invisible_ms));
-        Ok(end)
-    }
-
-    /// Appends a record to the revive log: its end in the log, and where it is.
-    pub(super) fn append_revive(&self, record: &ReviveRecord) -> Result<(u64, Place), AppendError> {
-        let now_ms = self.io.now().unix_ms;
-        let topic = self.broker.borrow().pops.revive_topic;
-        let plan = record.plan(topic, self.store_host, now_ms);
-        let queue = self.store.queue(topic, plan.queue_id);
-        let stored = self
-            .store
-            .append(queue, &plan.message(), plan.entry_code(), now_ms)?;
-        let place = Place {
-            revive_queue: plan.queue_id,
-            offset: stored.queue_offset,
-        };
-        let bytes = stored.len as u64;
-        self.broker
+        let (end, place) = revive_log::append(&self.core, record)?;
+        self.core
+            .broker
             .borrow_mut()
-            .stored(topic, 1, bytes, now_ms as u64);
-        Ok((stored.end, place))
+            .checked(place, body, self.core.now_ms());
+        self.due_at(body.pop_time_ms.saturating_add(body.invisible_ms));
+        Ok(end)
     }
 }

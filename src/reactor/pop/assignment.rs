@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::super::connection::{Caller, Connection};
 use super::super::remoting_client::{AskError, RemotingClient};
-use super::super::shard::Shard;
+use super::Pops;
 use crate::broker::Refusal;
 use crate::broker::perm;
 use crate::io::{First, Io, first};
@@ -19,7 +19,7 @@ const MAX_QUEUES: i32 = 4_096;
 /// Clients wait for 3 s.
 const PATIENCE_NS: u64 = 2_000_000_000;
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Pops<I> {
     pub(super) fn query_assignment(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
@@ -27,20 +27,20 @@ impl<I: Io> Shard<I> {
         body: &[u8],
     ) -> Result<(), Refusal> {
         let query = QueryAssignment::decode(body)?;
-        let (shard, connection) = (self.clone(), connection.clone());
+        let (pops, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn("query-assignment", async move {
+        self.core.io.spawn("query-assignment", async move {
             let _reading = reading;
-            let deadline_ns = shard.io.now().mono_ns + PATIENCE_NS;
+            let deadline_ns = pops.core.io.now().mono_ns + PATIENCE_NS;
             let asked = first(
-                shard.queues_of_all_brokers(&query.topic),
-                shard.io.sleep_until(deadline_ns),
+                pops.queues_of_all_brokers(&query.topic),
+                pops.core.io.sleep_until(deadline_ns),
             );
             let queues = match asked.await {
                 First::Left(queues) => queues,
                 First::Right(()) => None,
             };
-            let reply = shard.broker.borrow().assign(&query, queues);
+            let reply = pops.core.broker.borrow().assign(&query, queues);
             connection.answer(caller, reply.code, None, &[], &reply.body);
         });
         Ok(())
@@ -48,11 +48,11 @@ impl<I: Io> Shard<I> {
 
     /// `None` if no name server knows the topic, or none can be reached.
     async fn queues_of_all_brokers(&self, topic: &str) -> Option<Vec<MessageQueue>> {
-        for addr in &self.setup.namesrv {
-            let kept = self.pops.link.borrow_mut().take();
+        for addr in &self.core.setup.namesrv {
+            let kept = self.link.borrow_mut().take();
             let mut link = match kept {
                 Some(link) => link,
-                None => match RemotingClient::connect(&self.io, *addr, PATIENCE_NS).await {
+                None => match RemotingClient::connect(&self.core.io, *addr, PATIENCE_NS).await {
                     Ok(link) => link,
                     Err(_) => continue,
                 },
@@ -64,7 +64,7 @@ impl<I: Io> Shard<I> {
             let code = request::GET_ROUTEINFO_BY_TOPIC;
             match link.ask(code, &fields.ext(), &[], PATIENCE_NS).await {
                 Ok(answer) => {
-                    self.pops.link.replace(Some(link));
+                    self.link.replace(Some(link));
                     let route = loose_json::from_slice(&answer.body).ok()?;
                     return Some(readable_queues(topic, &route));
                 }

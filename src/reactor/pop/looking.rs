@@ -1,12 +1,13 @@
-//! Looking without taking: peeks, notifications, and how many wait.
+//! Looking without taking: peeks, notifications, and how many pops wait.
 
 use std::rc::Rc;
 
+use super::super::answers::refuse;
 use super::super::connection::{Caller, Connection};
-use super::super::shard::Shard;
+use super::super::effects;
 use super::super::view::View;
 use super::polls::{Ask, LineKey};
-use super::{Batch, FOUND, NOTHING, Waiting, reply_pop};
+use super::{Batch, FOUND, NOTHING, Pops, Waiting, reply_pop};
 use crate::broker::pop::PopPlan;
 use crate::broker::{Broker, Refusal};
 use crate::io::Io;
@@ -15,7 +16,7 @@ use crate::wire::Header;
 use crate::wire::codes::response;
 use crate::wire::pop::{NotificationReply, PeekRequest, PollingInfoReply, PollingInfoRequest};
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Pops<I> {
     pub(super) fn peek(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
@@ -24,30 +25,31 @@ impl<I: Io> Shard<I> {
     ) -> Result<(), Refusal> {
         let request = PeekRequest::decode(&header.ext)?;
         let plan = self
+            .core
             .broker
             .borrow_mut()
-            .admit_peek(&request, self.now_ms())?;
+            .admit_peek(&request, self.core.now_ms())?;
         let waiting: Waiting<I> = Waiting {
             connection: connection.clone(),
             caller,
             plan,
             ask: Ask::Pop,
         };
-        let shard = self.clone();
+        let pops = self.clone();
         let reading = connection.start_reading();
-        self.io.spawn("pop-batch", async move {
+        self.core.io.spawn("pop-batch", async move {
             let _reading = reading;
-            match shard.look_at_sources(&waiting.plan).await {
+            match pops.look_at_sources(&waiting.plan).await {
                 Ok(batch) if batch.messages > 0 => {
                     reply_pop(&waiting, response::SUCCESS, FOUND, &batch)
                 }
                 Ok(batch) => reply_pop(&waiting, response::PULL_NOT_FOUND, NOTHING, &batch),
                 Err(error) => {
                     let refusal = Refusal::new(response::SYSTEM_ERROR, error.to_string());
-                    shard.refuse(&waiting.connection, caller, &refusal);
+                    refuse(&waiting.connection, caller, &refusal);
                 }
             }
-            shard.carry_out_effects();
+            effects::carry_out(&pops.core);
         });
         Ok(())
     }
@@ -55,12 +57,16 @@ impl<I: Io> Shard<I> {
     /// As a pop gathers, but takes nothing.
     async fn look_at_sources(self: &Rc<Self>, plan: &PopPlan) -> Result<Batch, ReadError> {
         let mut batch = Batch::default();
-        let sources = self.broker.borrow_mut().pop_sources(plan);
+        let sources = self.core.broker.borrow_mut().pop_sources(plan);
         for source in &sources {
-            let queue = self.store.queue(&source.topic, source.queue_id);
-            let bounds = self.store.bounds(queue);
-            let view = View { shard: self };
-            let offset = self.broker.borrow().pop_offset(plan, source, bounds, &view);
+            let queue = self.core.store.queue(&source.topic, source.queue_id);
+            let bounds = self.core.store.bounds(queue);
+            let view = View { core: &self.core };
+            let offset = self
+                .core
+                .broker
+                .borrow()
+                .pop_offset(plan, source, bounds, &view);
             batch.rest += bounds.max - offset;
             let left = plan.max_messages - batch.messages;
             if left == 0 || offset == bounds.max || self.is_full(&batch) {
@@ -70,9 +76,9 @@ impl<I: Io> Shard<I> {
             batch.messages += taken.offsets.len();
             batch.body.extend_from_slice(&taken.records);
             let messages = taken.offsets.len() as u64;
-            let mut broker = self.broker.borrow_mut();
+            let mut broker = self.core.broker.borrow_mut();
             let bytes = taken.records.len() as u64;
-            broker.handed_out(plan, source, messages, bytes, self.now_ms());
+            broker.handed_out(plan, source, messages, bytes, self.core.now_ms());
         }
         Ok(batch)
     }
@@ -94,14 +100,14 @@ impl<I: Io> Shard<I> {
 
     pub(super) fn has_message(&self, plan: &PopPlan) -> (bool, Batch) {
         let mut batch = Batch::default();
-        let now_ms = self.now_ms();
-        let mut broker = self.broker.borrow_mut();
+        let now_ms = self.core.now_ms();
+        let mut broker = self.core.broker.borrow_mut();
         let sources = broker.pop_sources(plan);
         let broker: &Broker = &broker;
-        let view = View { shard: self };
+        let view = View { core: &self.core };
         let has_message = sources.iter().any(|source| {
-            let queue = self.store.queue(&source.topic, source.queue_id);
-            let bounds = self.store.bounds(queue);
+            let queue = self.core.store.queue(&source.topic, source.queue_id);
+            let bounds = self.core.store.bounds(queue);
             batch.seen.push((queue, bounds.max));
             let is_blocked = plan.is_orderly && broker.is_pop_blocked(plan, source, now_ms);
             !is_blocked && broker.pop_offset(plan, source, bounds, &view) < bounds.max
@@ -116,8 +122,9 @@ impl<I: Io> Shard<I> {
         header: &Header<'_>,
     ) -> Result<(), Refusal> {
         let request = PollingInfoRequest::decode(&header.ext)?;
-        let now_ms = self.now_ms();
+        let now_ms = self.core.now_ms();
         let queue_id = self
+            .core
             .broker
             .borrow_mut()
             .admit_polling_info(&request, now_ms)?;
@@ -128,7 +135,7 @@ impl<I: Io> Shard<I> {
             ask: Ask::Pop,
         };
         let reply = PollingInfoReply {
-            polling: self.pops.polls.borrow().waiting(&line) as i32,
+            polling: self.polls.borrow().waiting(&line) as i32,
         };
         connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);
         Ok(())

@@ -1,7 +1,7 @@
 //! POP: takes messages of whatever queue has some, writes their check point, and hands them out.
 //!
 //! A pop is a task of its own, as it may look at many queues, some of them on disk. While it reads a queue no other pop of
-//! its group does (`taking.rs`). `acks.rs` takes acknowledgements, `revive.rs` brings back what nobody acknowledged, `polls.rs` is where
+//! its group does (`taking.rs`). `acks.rs` takes acknowledgements, `revive.rs` delivers again what is not acknowledged, `polls.rs` is where
 //! pops wait.
 
 mod acks;
@@ -9,10 +9,9 @@ mod assignment;
 mod looking;
 mod polls;
 mod revive;
+pub(super) mod revive_log;
 mod taking;
 mod waking;
-
-pub(super) use revive::{restore, run};
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
@@ -23,11 +22,12 @@ use tracing::error;
 use self::looking::reply_notification;
 use self::polls::{Ask, LineKey, Polls};
 use self::waking::Waking;
+use super::answers::{not_appended, refuse};
 use super::connection::{Caller, Connection};
+use super::core::Core;
+use super::effects;
 use super::gate::Gate;
 use super::remoting_client::RemotingClient;
-use super::send::refusal_of;
-use super::shard::Shard;
 use super::slices::in_slices;
 use crate::broker::pop::{Infos, PopPlan};
 use crate::broker::{ConfigFile, Refusal};
@@ -49,8 +49,9 @@ const TICK_NS: u64 = 100_000_000;
 const FOUND: &str = "FOUND";
 const NOTHING: &str = "NO_MESSAGE_IN_QUEUE";
 
-/// The shard's pops.
+/// Serves pops, and keeps those that wait for a message.
 pub(super) struct Pops<I: Io> {
+    core: Rc<Core<I>>,
     polls: RefCell<Polls<Waiting<I>>>,
     waking: RefCell<Waking>,
     /// More polls have to be woken than one turn serves.
@@ -64,14 +65,15 @@ pub(super) struct Pops<I: Io> {
     wakes_at_ms: Cell<u64>,
     /// Bytes of messages that are being taken.
     gathering: Rc<Gate>,
-    /// To a name server, while nobody uses it.
+    /// To a name server, while no request uses it.
     link: RefCell<Option<RemotingClient<I>>>,
 }
 
 impl<I: Io> Pops<I> {
-    /// Pops that take messages hold up to `memory_bytes` of them.
-    pub(super) fn new(memory_bytes: usize) -> Self {
-        Self {
+    pub(super) fn new(core: Rc<Core<I>>) -> Rc<Self> {
+        let memory_bytes = core.setup.connection_memory_bytes / 4;
+        Rc::new(Pops {
+            core,
             polls: RefCell::default(),
             waking: RefCell::default(),
             wake_more: Notify::default(),
@@ -81,10 +83,18 @@ impl<I: Io> Pops<I> {
             wakes_at_ms: Cell::new(u64::MAX),
             gathering: Gate::new(memory_bytes),
             link: RefCell::default(),
-        }
+        })
     }
 
-    /// At the end: nobody is to sleep over it.
+    /// Starts the tasks, which end with the shard.
+    pub(super) fn start(self: &Rc<Self>) {
+        let io = &self.core.io;
+        io.spawn("pop-revive", revive::run(self.clone()));
+        io.spawn("pop-deadlines", run_deadlines(self.clone()));
+        io.spawn("pop-wakes", run_wakes(self.clone()));
+    }
+
+    /// At the end: the tasks see that the shard stops.
     pub(super) fn wake(&self) {
         self.bell.notify();
         self.wake_more.notify();
@@ -188,36 +198,33 @@ impl From<PopError> for Refusal {
     fn from(error: PopError) -> Self {
         match error {
             PopError::Read(error) => Refusal::new(response::SYSTEM_ERROR, error.to_string()),
-            PopError::Append(error) => {
-                let (code, remark) = refusal_of(&error);
-                Refusal::new(code, remark)
-            }
+            PopError::Append(error) => not_appended(&error),
             PopError::Busy(refusal) => refusal,
         }
     }
 }
 
 /// Answers polls whose deadline has passed, and drops those of closed connections, until the shard stops.
-pub(super) async fn run_deadlines<I: Io>(shard: Rc<Shard<I>>) {
-    while !shard.stopping.get() {
-        let now_ns = shard.io.now().mono_ns;
-        in_slices(AT_A_TIME, || shard.expire_pop(now_ns)).await;
-        in_slices(DROPPED_AT_A_TIME, || shard.pops.drop_orphan()).await;
-        shard.io.sleep_until(now_ns + TICK_NS).await;
+async fn run_deadlines<I: Io>(pops: Rc<Pops<I>>) {
+    while !pops.core.is_stopping() {
+        let now_ns = pops.core.io.now().mono_ns;
+        in_slices(AT_A_TIME, || pops.expire_pop(now_ns)).await;
+        in_slices(DROPPED_AT_A_TIME, || pops.drop_orphan()).await;
+        pops.core.io.sleep_until(now_ns + TICK_NS).await;
     }
 }
 
 /// Wakes the polls that were too many for one turn, until the shard stops.
-pub(super) async fn run_wakes<I: Io>(shard: Rc<Shard<I>>) {
-    while !shard.stopping.get() {
-        shard.pops.wake_more.notified().await;
-        in_slices(AT_A_TIME, || shard.serve_woken_pop()).await;
+async fn run_wakes<I: Io>(pops: Rc<Pops<I>>) {
+    while !pops.core.is_stopping() {
+        pops.wake_more.notified().await;
+        in_slices(AT_A_TIME, || pops.serve_one_woken()).await;
     }
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Pops<I> {
     /// What asks for messages, or who does.
-    pub(super) fn ask_pop(
+    pub(super) fn ask(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
@@ -231,7 +238,7 @@ impl<I: Io> Shard<I> {
             _ => self.pop(connection, caller, header),
         };
         if let Err(refusal) = asked {
-            self.refuse(connection, caller, &refusal);
+            refuse(connection, caller, &refusal);
         }
     }
 
@@ -241,18 +248,18 @@ impl<I: Io> Shard<I> {
         caller: Caller,
         header: &Header<'_>,
     ) -> Result<(), Refusal> {
-        if self.stopping.get() {
+        if self.core.is_stopping() {
             let remark = "the broker is shutting down";
             return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark));
         }
         if header.code != request::NOTIFICATION
-            && let Some(error) = self.store.refuses()
+            && let Some(error) = self.core.store.refuses()
         {
             // Without its check point in the log nothing may be handed out.
             return Err(PopError::Append(error).into());
         }
-        let now_ms = self.now_ms();
-        let mut broker = self.broker.borrow_mut();
+        let now_ms = self.core.now_ms();
+        let mut broker = self.core.broker.borrow_mut();
         let (plan, ask) = match header.code {
             request::NOTIFICATION => {
                 let request = NotificationRequest::decode(&header.ext)?;
@@ -278,15 +285,18 @@ impl<I: Io> Shard<I> {
         if waiting.ask == Ask::Notification {
             return self.answer_notification(waiting);
         }
-        let shard = self.clone();
+        let pops = self.clone();
         let reading = waiting.connection.start_reading();
-        self.io.spawn("pop", async move {
+        self.core.io.spawn("pop", async move {
             let _reading = reading;
             // To a start a check point of a group that it does not know is one of a group that was deleted.
-            shard.saves.settled(ConfigFile::SubscriptionGroups).await;
-            let _pass = shard.pops.gathering.enter(shard.max_bytes()).await;
-            shard.answer_pop(waiting).await;
-            shard.carry_out_effects();
+            pops.core
+                .saves
+                .settled(ConfigFile::SubscriptionGroups)
+                .await;
+            let _pass = pops.gathering.enter(pops.max_bytes()).await;
+            pops.answer_pop(waiting).await;
+            effects::carry_out(&pops.core);
         });
     }
 
@@ -296,11 +306,11 @@ impl<I: Io> Shard<I> {
             let batch = match self.gather(&waiting).await {
                 Ok(batch) => batch,
                 Err(PopError::Busy(refusal)) => {
-                    return self.refuse(&waiting.connection, waiting.caller, &refusal);
+                    return refuse(&waiting.connection, waiting.caller, &refusal);
                 }
                 Err(error) => {
                     error!(%error, topic = %waiting.plan.topic, "a pop has failed");
-                    return self.refuse(&waiting.connection, waiting.caller, &error.into());
+                    return refuse(&waiting.connection, waiting.caller, &error.into());
                 }
             };
             if batch.messages > 0 || waiting.connection.is_closed() {
@@ -324,61 +334,61 @@ impl<I: Io> Shard<I> {
 
     /// Messages have been left behind: the next one in the line takes them.
     fn wake_next(&self, line: &LineKey) {
-        self.pops.waking.borrow_mut().line(line.clone());
-        self.pops.wake_more.notify();
+        self.waking.borrow_mut().line(line.clone());
+        self.wake_more.notify();
     }
 
     /// Queues of the group that were blocked may be popped again.
     fn wake_freed(&self, group: &str, topic: &str, queue_id: u32) {
-        let lines = self
-            .pops
-            .polls
-            .borrow()
-            .lines_of_queue(topic, group, queue_id);
+        let lines = self.polls.borrow().lines_of_queue(topic, group, queue_id);
         lines.iter().for_each(|line| self.wake_next(line));
     }
 
-    /// A watched queue has got entries: its lines are woken by [`Self::serve_woken_pop`].
-    pub(super) fn queue_of_pops_grew(&self, queue: QueueIndex) {
-        if self.pops.polls.borrow().waits_for(queue) {
-            self.pops.waking.borrow_mut().queue(queue);
-            self.store.watch(queue, true);
+    /// A watched queue has got entries: its lines are woken by [`Self::serve_woken`].
+    pub(super) fn queue_grew(&self, queue: QueueIndex) {
+        if self.polls.borrow().waits_for(queue) {
+            self.waking.borrow_mut().queue(queue);
+            self.core.store.watch(queue, true);
         }
     }
 
     /// After a commit: wakes a turn's worth of polls at once, and leaves the rest to [`run_wakes`].
-    pub(super) fn serve_woken_pops(self: &Rc<Self>) {
-        let are_left = (0..AT_A_TIME).all(|_| self.serve_woken_pop());
+    pub(super) fn serve_woken(self: &Rc<Self>) {
+        let are_left = (0..AT_A_TIME).all(|_| self.serve_one_woken());
         if are_left {
-            self.pops.wake_more.notify();
+            self.wake_more.notify();
         }
     }
 
     /// Wakes one poll; `false` if nothing is left to do. One of a closed connection gives way to the next one in its line.
-    fn serve_woken_pop(self: &Rc<Self>) -> bool {
-        let mut waking = self.pops.waking.borrow_mut();
+    fn serve_one_woken(self: &Rc<Self>) -> bool {
+        let mut waking = self.waking.borrow_mut();
         if waking.is_empty() {
             return false;
         }
-        let woken = waking.step(&mut self.pops.polls.borrow_mut());
+        let woken = waking.step(&mut self.polls.borrow_mut());
         drop(waking);
         let Some(woken) = woken else { return true };
         if woken.connection.is_closed() {
             self.wake_next(&woken.line());
             return true;
         }
-        let now_ms = self.now_ms();
-        let decided = self.broker.borrow_mut().reconsider_pop(&woken.plan, now_ms);
+        let now_ms = self.core.now_ms();
+        let decided = self
+            .core
+            .broker
+            .borrow_mut()
+            .reconsider_pop(&woken.plan, now_ms);
         match decided {
             Ok(()) => self.serve_pop(woken),
-            Err(refusal) => self.refuse(&woken.connection, woken.caller, &refusal),
+            Err(refusal) => refuse(&woken.connection, woken.caller, &refusal),
         }
         true
     }
 
     /// Answers a poll whose time is over; `false` if there is none.
     fn expire_pop(&self, now_ns: u64) -> bool {
-        let due = self.pops.polls.borrow_mut().take_due(now_ns);
+        let due = self.polls.borrow_mut().take_due(now_ns);
         let Some(waiting) = due else { return false };
         self.give_up(&waiting, response::POLLING_TIMEOUT);
         true
@@ -389,7 +399,7 @@ impl<I: Io> Shard<I> {
             return reply_notification(waiting, false, code == response::POLLING_FULL);
         }
         let batch = Batch {
-            pop_time_ms: self.now_ms(),
+            pop_time_ms: self.core.now_ms(),
             ..Batch::default()
         };
         reply_pop(waiting, code, NOTHING, &batch);
@@ -397,7 +407,7 @@ impl<I: Io> Shard<I> {
 
     /// Lets a pop wait that has found nothing; returned if there is something by now.
     fn park_pop(self: &Rc<Self>, waiting: Waiting<I>, batch: &Batch) -> Option<Waiting<I>> {
-        let now = self.io.now();
+        let now = self.core.io.now();
         let now_ms = now.unix_ms as u64;
         let until_ms = waiting.plan.waits_until_ms;
         let Some(until_ms) = until_ms.filter(|until_ms| *until_ms > now_ms) else {
@@ -405,13 +415,13 @@ impl<I: Io> Shard<I> {
             return None;
         };
         let mut seen = batch.seen.iter();
-        if seen.any(|(queue, end)| self.store.bounds(*queue).max > *end) {
+        if seen.any(|(queue, end)| self.core.store.bounds(*queue).max > *end) {
             return Some(waiting);
         }
         let line = waiting.line();
-        let mut polls = self.pops.polls.borrow_mut();
+        let mut polls = self.polls.borrow_mut();
         let is_full = {
-            let limits = &self.broker.borrow().config.pop;
+            let limits = &self.core.broker.borrow().config.pop;
             polls.len() >= limits.max_polls || polls.waiting(&line) > limits.max_polls_of_queue
         };
         if is_full {
@@ -425,7 +435,7 @@ impl<I: Io> Shard<I> {
         let connection = waiting.connection.id;
         polls.park(line, queues, deadline_ns, connection, waiting);
         for (queue, _) in &batch.seen {
-            self.store.watch(*queue, true);
+            self.core.store.watch(*queue, true);
         }
         None
     }

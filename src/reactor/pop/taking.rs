@@ -4,9 +4,8 @@ use std::rc::Rc;
 
 use tracing::error;
 
-use super::super::shard::Shard;
 use super::super::view::View;
-use super::{Batch, PopError, Waiting};
+use super::{Batch, PopError, Pops, Waiting};
 use crate::broker::pop::{At, Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
 use crate::broker::refusal::missing_topic;
 use crate::broker::{PropertyFilter, Refusal};
@@ -25,13 +24,13 @@ pub(super) struct Taken {
     pub next_offset: u64,
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Pops<I> {
     pub(super) async fn gather(self: &Rc<Self>, waiting: &Waiting<I>) -> Result<Batch, PopError> {
         let mut batch = Batch {
-            pop_time_ms: self.now_ms(),
+            pop_time_ms: self.core.now_ms(),
             ..Batch::default()
         };
-        let sources = self.broker.borrow_mut().pop_sources(&waiting.plan);
+        let sources = self.core.broker.borrow_mut().pop_sources(&waiting.plan);
         for source in &sources {
             match self.pop_from(waiting, source, &mut batch).await {
                 // What it has got already is hidden from others.
@@ -49,17 +48,17 @@ impl<I: Io> Shard<I> {
         batch: &mut Batch,
     ) -> Result<(), PopError> {
         let plan = &waiting.plan;
-        let queue = self.store.queue(&source.topic, source.queue_id);
-        let bounds = self.store.bounds(queue);
+        let queue = self.core.store.queue(&source.topic, source.queue_id);
+        let bounds = self.core.store.bounds(queue);
         batch.seen.push((queue, bounds.max));
-        let Some(_lock) = self.pops.lock(queue, &plan.group) else {
+        let Some(_lock) = self.lock(queue, &plan.group) else {
             // Who has it wakes the next one if there is something left.
             return Ok(());
         };
-        let now_ms = self.now_ms();
+        let now_ms = self.core.now_ms();
         let look = {
-            let mut broker = self.broker.borrow_mut();
-            let store = &View { shard: self };
+            let mut broker = self.core.broker.borrow_mut();
+            let store = &View { core: &self.core };
             broker.before_pop(plan, source, bounds, batch.messages, At { now_ms, store })
         };
         let offset = match look {
@@ -86,14 +85,14 @@ impl<I: Io> Shard<I> {
         batch.rest += bounds.max.saturating_sub(taken.next_offset);
         if taken.offsets.is_empty() {
             batch.goes_on |= offset < taken.next_offset && taken.next_offset < bounds.max;
-            let mut broker = self.broker.borrow_mut();
+            let mut broker = self.core.broker.borrow_mut();
             broker.skipped(plan, source, taken.next_offset, now_ms);
             return Ok(());
         }
         let times = match plan.is_orderly {
             true => {
                 self.check_current(source)?;
-                let mut broker = self.broker.borrow_mut();
+                let mut broker = self.core.broker.borrow_mut();
                 Some(broker.popped_in_order(plan, source, &taken.offsets, key.pop_time_ms))
             }
             false => {
@@ -107,7 +106,7 @@ impl<I: Io> Shard<I> {
         batch.messages += taken.offsets.len();
         self.show(plan, source, key, &taken, &mut batch.body);
         let messages = taken.offsets.len() as u64;
-        let mut broker = self.broker.borrow_mut();
+        let mut broker = self.core.broker.borrow_mut();
         let bytes = taken.records.len() as u64;
         broker.handed_out(plan, source, messages, bytes, now_ms);
         Ok(())
@@ -115,7 +114,7 @@ impl<I: Io> Shard<I> {
 
     /// The messages that were read may be of a topic that was deleted meanwhile.
     fn check_current(&self, source: &Source) -> Result<(), Refusal> {
-        match self.broker.borrow().is_current(source) {
+        match self.core.broker.borrow().is_current(source) {
             true => Ok(()),
             false => Err(missing_topic(&source.topic)),
         }
@@ -130,7 +129,7 @@ impl<I: Io> Shard<I> {
         start_offset: u64,
         batch: &mut Batch,
     ) -> Option<PopKey> {
-        let broker = self.broker.borrow();
+        let broker = self.core.broker.borrow();
         loop {
             let key = PopKey {
                 start_offset,
@@ -147,7 +146,7 @@ impl<I: Io> Shard<I> {
     }
 
     pub(super) fn max_bytes(&self) -> usize {
-        self.broker.borrow().config.max_pull_bytes as usize
+        self.core.broker.borrow().config.max_pull_bytes as usize
     }
 
     /// Each look takes one message at least, however large.
@@ -162,10 +161,10 @@ impl<I: Io> Shard<I> {
         key: PopKey,
         taken: &Taken,
     ) -> Result<(), PopError> {
-        let name = &self.setup.broker.broker_name;
+        let name = &self.core.setup.broker.broker_name;
         let body = check_point(plan, source, key, &taken.offsets, taken.next_offset, name);
         let record = ReviveRecord::of_pop(&body);
-        let _turn = self.turn(record.log_bytes()).await?;
+        let _turn = self.core.admission.enter(record.log_bytes()).await?;
         self.check_current(source)?;
         self.append_check_point(&record, &body)?;
         Ok(())
@@ -195,7 +194,7 @@ impl<I: Io> Shard<I> {
             is_wanted
         };
         let mut positions: Vec<Position> = Vec::new();
-        let store = &self.store;
+        let store = &self.core.store;
         let hot = store.scan(queue, offset, &limits, &mut filter, &mut positions);
         let scan = match hot {
             Scan::Cold => {
@@ -239,7 +238,7 @@ impl<I: Io> Shard<I> {
 
     /// Messages of a retry topic are shown as those of the topic that was asked for, with their receipt.
     fn show(&self, plan: &PopPlan, source: &Source, key: PopKey, taken: &Taken, out: &mut Vec<u8>) {
-        if !source.is_retry || self.broker.borrow().config.pop.shows_retry_topic {
+        if !source.is_retry || self.core.broker.borrow().config.pop.shows_retry_topic {
             return out.extend_from_slice(&taken.records);
         }
         let receipt = Receipt {
@@ -248,7 +247,7 @@ impl<I: Io> Shard<I> {
             invisible_ms: plan.invisible_ms,
             revive_queue: plan.revive_queue(),
             retry_flag: crate::broker::pop::retry_flag(&source.topic),
-            broker_name: &self.setup.broker.broker_name,
+            broker_name: &self.core.setup.broker.broker_name,
         };
         let mut rest = &taken.records[..];
         for offset in &taken.offsets {

@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use tracing::error;
 
-use super::{Try, limits_of};
+use super::{Pulls, Try, limits_of};
 use crate::broker::{PullOutcome, PullPlan, Scanned};
 use crate::io::Io;
+use crate::reactor::answers::refuse;
 use crate::reactor::connection::{Caller, Connection};
 use crate::reactor::gate::Pass;
-use crate::reactor::shard::Shard;
 use crate::store::{QueueIndex, ReadError, Scan};
 use crate::wire::codes::response;
 
@@ -21,7 +21,7 @@ struct Read {
     _pass: Pass,
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Pulls<I> {
     pub(super) fn serve_cold(
         self: &Rc<Self>,
         connection: Rc<Connection<I::Stream>>,
@@ -29,11 +29,11 @@ impl<I: Io> Shard<I> {
         plan: PullPlan<'static>,
         queue: QueueIndex,
     ) {
-        let shard = self.clone();
+        let pulls = self.clone();
         let reading = connection.start_reading();
-        self.io.spawn("pull-from-disk", async move {
+        self.core.io.spawn("pull-from-disk", async move {
             let _reading = reading;
-            let _turn = match shard.connections.replies.is_free() {
+            let _turn = match pulls.core.connections.replies.is_free() {
                 true => None,
                 false => match connection.reply_turn().await {
                     Some(turn) => Some(turn),
@@ -42,7 +42,7 @@ impl<I: Io> Shard<I> {
             };
             let topic = plan.topic.clone();
             let queue_id = plan.queue_id;
-            let read = shard.read_cold(&connection, caller, plan, queue).await;
+            let read = pulls.read_cold(&connection, caller, plan, queue).await;
             if let Err(error) = read {
                 error!(%error, %topic, queue_id, "a message cannot be read");
                 let remark = error.to_string();
@@ -65,7 +65,7 @@ impl<I: Io> Shard<I> {
             messages,
             _pass,
         } = self.scan_cold(connection, &plan, queue).await?;
-        let decided = self.broker.borrow_mut().reconsider(&mut plan);
+        let decided = self.core.broker.borrow_mut().reconsider(&mut plan);
         match decided {
             Ok(false) => {}
             // What was read is not what is wanted now.
@@ -74,12 +74,12 @@ impl<I: Io> Shard<I> {
                 return Ok(());
             }
             Err(refusal) => {
-                self.refuse(connection, caller, &refusal);
+                refuse(connection, caller, &refusal);
                 return Ok(());
             }
         }
         let plan = plan.without_hold();
-        let bounds = self.store.bounds(queue);
+        let bounds = self.core.store.bounds(queue);
         let has_moved = offset < bounds.min && !matches!(scanned, Scanned::Found { .. });
         // Messages have gone while they were looked for: the queue begins behind them by now.
         let outcome = match has_moved {
@@ -90,12 +90,12 @@ impl<I: Io> Shard<I> {
             unreachable!("a pull that may not be held is answered");
         };
         if answer.is_found() {
-            self.broker.borrow_mut().pull_answered(
+            self.core.broker.borrow_mut().pull_answered(
                 &plan,
                 &answer,
                 messages as u32,
                 body.len() as u64,
-                self.now_ms(),
+                self.core.now_ms(),
             );
             connection.answer(
                 caller,
@@ -119,9 +119,10 @@ impl<I: Io> Shard<I> {
         let offset = plan.offset.max(0) as u64;
         let limits = limits_of(plan);
         if let Some(wanted) = &plan.properties {
-            let pass = self.connections.replies.enter(limits.max_bytes).await;
+            let pass = self.core.connections.replies.enter(limits.max_bytes).await;
             let filter = |record: &[u8]| wanted.matches(record);
             let (scan, body, messages) = self
+                .core
                 .store
                 .scan_messages_cold(queue, offset, &limits, filter, Vec::new())
                 .await?;
@@ -135,6 +136,7 @@ impl<I: Io> Shard<I> {
         let mut positions = Vec::new();
         let filter = |tags_code| plan.filter.matches(tags_code);
         let scan = self
+            .core
             .store
             .scan_cold(queue, offset, &limits, filter, &mut positions)
             .await?;
@@ -143,15 +145,20 @@ impl<I: Io> Shard<I> {
             .map(|position| position.size as usize)
             .sum();
         // A damaged entry may say anything.
-        let bytes = bytes.min(self.connections.replies.limit());
-        let pass = self.connections.replies.enter(bytes).await;
+        let bytes = bytes.min(self.core.connections.replies.limit());
+        let pass = self.core.connections.replies.enter(bytes).await;
         if connection.is_closed() {
             positions.clear();
         }
         let records = Vec::with_capacity(bytes);
-        let read = match self.store.read_readable(queue, &positions, records).await {
+        let read = match self
+            .core
+            .store
+            .read_readable(queue, &positions, records)
+            .await
+        {
             Err(ReadError::Removed { .. }) => {
-                let next_offset = self.store.goes_on_at(queue, offset);
+                let next_offset = self.core.store.goes_on_at(queue, offset);
                 return Ok(Read {
                     scanned: Scanned::Removed { next_offset },
                     body: Vec::new(),

@@ -14,8 +14,9 @@ use std::rc::Rc;
 
 use self::parked::Parked;
 use self::waking::Waking;
+use super::answers::refuse;
 use super::connection::{Caller, Connection, Parking};
-use super::shard::Shard;
+use super::core::Core;
 use super::slices::in_slices;
 use crate::broker::{PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
 use crate::io::{Io, Notify};
@@ -39,8 +40,9 @@ const DROPPED_AT_A_TIME: usize = 512;
 /// How often deadlines are looked at: a parked pull is late by so much at most.
 const TICK_NS: u64 = 100_000_000;
 
-/// Pulls without a message, and what they have to be told.
+/// Serves pulls, and keeps those that wait for a message.
 pub(super) struct Pulls<I: Io> {
+    core: Rc<Core<I>>,
     parked: RefCell<Parked<ParkedPull<I>>>,
     waking: RefCell<Waking>,
     /// More pulls have to be woken than one turn serves.
@@ -51,20 +53,26 @@ pub(super) struct Pulls<I: Io> {
     positions: RefCell<Vec<Position>>,
 }
 
-impl<I: Io> Default for Pulls<I> {
-    fn default() -> Self {
-        Pulls {
+impl<I: Io> Pulls<I> {
+    pub(super) fn new(core: Rc<Core<I>>) -> Rc<Self> {
+        Rc::new(Pulls {
+            core,
             parked: RefCell::default(),
             waking: RefCell::default(),
             wake: Notify::default(),
             closed: RefCell::default(),
             positions: RefCell::default(),
-        }
+        })
     }
-}
 
-impl<I: Io> Pulls<I> {
-    pub(super) fn parked(&self) -> usize {
+    /// Starts the tasks, which end with the shard.
+    pub(super) fn start(self: &Rc<Self>) {
+        let io = &self.core.io;
+        io.spawn("pull-deadlines", run_deadlines(self.clone()));
+        io.spawn("pull-wakes", run_wakes(self.clone()));
+    }
+
+    fn parked(&self) -> usize {
         self.parked.borrow().len()
     }
 
@@ -139,24 +147,24 @@ impl From<PullOutcome> for Decision {
 }
 
 /// Answers pulls whose deadline has passed, and drops those of closed connections, until the shard stops.
-pub(super) async fn run_deadlines<I: Io>(shard: Rc<Shard<I>>) {
-    while !shard.stopping.get() {
-        let now_ns = shard.io.now().mono_ns;
-        in_slices(AT_A_TIME, || shard.expire_pull(now_ns)).await;
-        in_slices(DROPPED_AT_A_TIME, || shard.pulls.drop_orphan()).await;
-        shard.io.sleep_until(now_ns + TICK_NS).await;
+async fn run_deadlines<I: Io>(pulls: Rc<Pulls<I>>) {
+    while !pulls.core.is_stopping() {
+        let now_ns = pulls.core.io.now().mono_ns;
+        in_slices(AT_A_TIME, || pulls.expire_pull(now_ns)).await;
+        in_slices(DROPPED_AT_A_TIME, || pulls.drop_orphan()).await;
+        pulls.core.io.sleep_until(now_ns + TICK_NS).await;
     }
 }
 
 /// Serves the woken pulls that were too many for one turn, until the shard stops.
-pub(super) async fn run_wakes<I: Io>(shard: Rc<Shard<I>>) {
-    while !shard.stopping.get() {
-        shard.pulls.wake.notified().await;
-        in_slices(AT_A_TIME, || shard.serve_woken_pull()).await;
+async fn run_wakes<I: Io>(pulls: Rc<Pulls<I>>) {
+    while !pulls.core.is_stopping() {
+        pulls.wake.notified().await;
+        in_slices(AT_A_TIME, || pulls.serve_one_woken()).await;
     }
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Pulls<I> {
     pub(super) fn pull(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
@@ -164,11 +172,12 @@ impl<I: Io> Shard<I> {
         header: &Header<'_>,
     ) {
         let is_lite = header.code == request::LITE_PULL_MESSAGE;
-        let now_ms = self.now_ms();
+        let now_ms = self.core.now_ms();
         let plan = PullRequest::decode(&header.ext)
             .map_err(Refusal::from)
             .and_then(|request| {
-                self.broker
+                self.core
+                    .broker
                     .borrow_mut()
                     .admit_pull(&request, is_lite, now_ms)
             });
@@ -176,36 +185,36 @@ impl<I: Io> Shard<I> {
             // The offset that it brings along is committed; messages would go nowhere.
             Ok(_) if caller.is_oneway => {}
             Ok(plan) => self.serve(connection, caller, plan, Try::First),
-            Err(refusal) => self.refuse(connection, caller, &refusal),
+            Err(refusal) => refuse(connection, caller, &refusal),
         }
     }
 
-    /// A watched queue has got entries: its parked pulls are served by [`Self::serve_woken_pull`].
+    /// A watched queue has got entries: its parked pulls are served by [`Self::serve_woken`].
     pub(super) fn queue_grew(&self, queue: QueueIndex) {
-        let parked = self.pulls.parked.borrow();
+        let parked = self.parked.borrow();
         if parked.waits_for(queue) {
             let before = parked.next_ticket();
-            self.pulls.waking.borrow_mut().add(queue, before);
-            self.store.watch(queue, true);
+            self.waking.borrow_mut().add(queue, before);
+            self.core.store.watch(queue, true);
         }
     }
 
     /// The same outside of a commit.
-    pub(super) fn wake_pulls(&self, queue: QueueIndex) {
+    pub(super) fn wake_queue(&self, queue: QueueIndex) {
         self.queue_grew(queue);
-        self.pulls.wake.notify();
+        self.wake.notify();
     }
 
     /// Serves a parked pull of a queue that has grown; `false` if there is none. The queues take turns.
-    fn serve_woken_pull(self: &Rc<Self>) -> bool {
-        let Some((queue, before)) = self.pulls.waking.borrow().first() else {
+    fn serve_one_woken(self: &Rc<Self>) -> bool {
+        let Some((queue, before)) = self.waking.borrow().first() else {
             return false;
         };
-        let woken = self.pulls.parked.borrow_mut().take_first(queue, before);
+        let woken = self.parked.borrow_mut().take_first(queue, before);
         match woken {
-            None => self.pulls.waking.borrow_mut().finish_first(),
+            None => self.waking.borrow_mut().finish_first(),
             Some((deadline_ns, parked)) => {
-                self.pulls.waking.borrow_mut().rotate();
+                self.waking.borrow_mut().rotate();
                 self.serve_parked(parked, Try::Woken { deadline_ns });
             }
         }
@@ -213,16 +222,16 @@ impl<I: Io> Shard<I> {
     }
 
     /// After a commit: serves a turn's worth of woken pulls at once, and leaves the rest to [`run_wakes`].
-    pub(super) fn serve_woken_pulls(self: &Rc<Self>) {
-        let are_left = (0..AT_A_TIME).all(|_| self.serve_woken_pull());
+    pub(super) fn serve_woken(self: &Rc<Self>) {
+        let are_left = (0..AT_A_TIME).all(|_| self.serve_one_woken());
         if are_left {
-            self.pulls.wake.notify();
+            self.wake.notify();
         }
     }
 
     /// Answers a pull whose deadline has passed; `false` if there is none.
     fn expire_pull(self: &Rc<Self>, now_ns: u64) -> bool {
-        let due = self.pulls.parked.borrow_mut().take_due(now_ns);
+        let due = self.parked.borrow_mut().take_due(now_ns);
         let Some(mut parked) = due else { return false };
         parked.plan = parked.plan.without_hold();
         self.serve_parked(parked, Try::Last);
@@ -239,10 +248,10 @@ impl<I: Io> Shard<I> {
             mut plan,
             ..
         } = parked;
-        let decided = self.broker.borrow_mut().reconsider(&mut plan);
+        let decided = self.core.broker.borrow_mut().reconsider(&mut plan);
         match decided {
             Ok(_) => self.serve(&connection, caller, plan, current),
-            Err(refusal) => self.refuse(&connection, caller, &refusal),
+            Err(refusal) => refuse(&connection, caller, &refusal),
         }
     }
 
@@ -253,7 +262,7 @@ impl<I: Io> Shard<I> {
         mut plan: PullPlan<'_>,
         current: Try,
     ) {
-        let queue = self.queue_of_pull(&plan);
+        let queue = self.queue_of(&plan);
         match self.decide(connection, caller, &mut plan, queue, current) {
             Decision::Answered => {}
             Decision::Empty(answer) => self.reply_empty(connection, caller, &plan, &answer),
@@ -271,7 +280,7 @@ impl<I: Io> Shard<I> {
                     Try::Woken { deadline_ns } => deadline_ns,
                     _ => {
                         let hold_ns = hold_ms.saturating_mul(1_000_000);
-                        self.io.now().mono_ns.saturating_add(hold_ns)
+                        self.core.io.now().mono_ns.saturating_add(hold_ns)
                     }
                 };
                 let parked = ParkedPull {
@@ -282,7 +291,7 @@ impl<I: Io> Shard<I> {
                 };
                 self.park(queue, deadline_ns, parked);
                 if looks_again {
-                    self.wake_pulls(queue);
+                    self.wake_queue(queue);
                 }
             }
         }
@@ -297,17 +306,17 @@ impl<I: Io> Shard<I> {
         queue: QueueIndex,
         current: Try,
     ) -> Decision {
-        let bounds = self.store.bounds(queue);
+        let bounds = self.core.store.bounds(queue);
         let offset = match plan.before_scan(bounds) {
             PullOutcome::Scan(offset) => offset,
             outcome => return outcome.into(),
         };
-        let mut positions = self.pulls.positions.take();
+        let mut positions = self.positions.take();
         positions.clear();
         let decision = match self.scan(queue, offset, plan, &mut positions) {
             // With little memory left each reply waits for its part of it.
             Scan::Found { next_offset }
-                if self.connections.replies.is_free()
+                if self.core.connections.replies.is_free()
                     && self.reply_hot(connection, caller, plan, next_offset, queue, &positions) =>
             {
                 Decision::Answered
@@ -315,15 +324,15 @@ impl<I: Io> Shard<I> {
             Scan::Found { .. } | Scan::Cold => Decision::Cold,
             Scan::NoneMatched { next_offset } => none_matched(plan, current, next_offset, bounds),
         };
-        self.pulls.positions.replace(positions);
+        self.positions.replace(positions);
         decision
     }
 
     fn park(&self, queue: QueueIndex, deadline_ns: u64, pull: ParkedPull<I>) {
         let connection = pull.connection.id;
-        let mut parked = self.pulls.parked.borrow_mut();
+        let mut parked = self.parked.borrow_mut();
         parked.park(queue, deadline_ns, connection, pull);
-        self.store.watch(queue, true);
+        self.core.store.watch(queue, true);
     }
 
     fn scan(
@@ -337,11 +346,14 @@ impl<I: Io> Shard<I> {
         match &plan.properties {
             None => {
                 let filter = |tags_code| plan.filter.matches(tags_code);
-                self.store.scan(queue, offset, &limits, filter, positions)
+                self.core
+                    .store
+                    .scan(queue, offset, &limits, filter, positions)
             }
             Some(wanted) => {
                 let filter = |record: &[u8]| wanted.matches(record);
-                self.store
+                self.core
+                    .store
                     .scan_messages(queue, offset, &limits, filter, positions)
             }
         }
@@ -360,13 +372,14 @@ impl<I: Io> Shard<I> {
         // They ascend, and the buffer loses its oldest bytes first.
         if !positions
             .first()
-            .is_some_and(|first| self.store.is_hot(first))
+            .is_some_and(|first| self.core.store.is_hot(first))
         {
             return false;
         }
-        let PullOutcome::Reply(answer) =
-            plan.after_scan(Scanned::Found { next_offset }, self.store.bounds(queue))
-        else {
+        let PullOutcome::Reply(answer) = plan.after_scan(
+            Scanned::Found { next_offset },
+            self.core.store.bounds(queue),
+        ) else {
             unreachable!("found messages are handed out");
         };
         let head = caller.head(answer.code, Some(answer.remark));
@@ -374,19 +387,19 @@ impl<I: Io> Shard<I> {
             let open = frame::begin(out, &head, &answer.header.ext());
             for position in positions {
                 assert!(
-                    self.store.copy_hot(position, out),
+                    self.core.store.copy_hot(position, out),
                     "the buffer does not change during a turn"
                 );
             }
             frame::finish(out, open);
         });
         let sizes = positions.iter().map(|position| u64::from(position.size));
-        self.broker.borrow_mut().pull_answered(
+        self.core.broker.borrow_mut().pull_answered(
             plan,
             &answer,
             positions.len() as u32,
             sizes.sum(),
-            self.now_ms(),
+            self.core.now_ms(),
         );
         true
     }
@@ -398,9 +411,10 @@ impl<I: Io> Shard<I> {
         plan: &PullPlan<'_>,
         answer: &PullAnswer,
     ) {
-        self.broker
+        self.core
+            .broker
             .borrow_mut()
-            .pull_answered(plan, answer, 0, 0, self.now_ms());
+            .pull_answered(plan, answer, 0, 0, self.core.now_ms());
         connection.answer(
             caller,
             answer.code,
@@ -411,13 +425,13 @@ impl<I: Io> Shard<I> {
     }
 
     fn may_park(&self, connection: &Connection<I::Stream>) -> bool {
-        self.pulls.parked() < MAX_PARKED && connection.parked() < MAX_PARKED_OF_ONE
+        self.parked() < MAX_PARKED && connection.parked() < MAX_PARKED_OF_ONE
     }
 
-    fn queue_of_pull(&self, plan: &PullPlan<'_>) -> QueueIndex {
+    fn queue_of(&self, plan: &PullPlan<'_>) -> QueueIndex {
         plan.queue.unwrap_or_else(|| {
-            let queue = self.store.queue(&plan.topic, plan.queue_id);
-            self.remember_queue(&plan.topic, plan.queue_id, queue);
+            let queue = self.core.store.queue(&plan.topic, plan.queue_id);
+            self.core.remember_queue(&plan.topic, plan.queue_id, queue);
             queue
         })
     }

@@ -12,22 +12,23 @@
 //! is also why a single topic goes by 217: such a name server is told everything in one request.
 
 mod body;
+pub(super) mod servers;
 mod state;
 
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tracing::{info, warn};
 
+use super::core::Core;
 use super::remoting_client::{AskError, RemotingClient};
-use super::shard::Shard;
-use crate::io::{First, Io, Notify, first, pause};
+use crate::io::{First, Io, first, pause};
 use crate::wire::codes::request;
 use crate::wire::register::{BrokerIdentity, RegisterBroker, body_crc};
 use crate::wire::topic::TopicRequest;
 use crate::wire::{DataVersion, loose_json};
+use servers::Server;
 use state::{Pending, Schedule};
 
 /// How long a name server may take for one answer (RocketMQ gives it 24 s, and its brokers wait as long for their start).
@@ -44,69 +45,16 @@ const SLICE_TOPICS: usize = 200;
 /// What a name server takes is 16 MiB, with the request's header.
 const MAX_BODY_BYTES: usize = (16 << 20) - (64 << 10);
 
-/// What each name server still has to be told.
-#[derive(Default)]
-pub(super) struct Registration {
-    servers: RefCell<Vec<Rc<Server>>>,
-}
-
-struct Server {
-    addr: SocketAddr,
-    wake: Notify,
-    pending: RefCell<Pending>,
-    has_deleted: Cell<bool>,
-    /// Rung after the first registration, successful or not.
-    tried: Notify,
-    registered: Cell<bool>,
-}
-
-impl Registration {
-    pub fn topic_changed(&self, topic: String) {
-        for server in self.servers.borrow().iter() {
-            server.pending.borrow_mut().topic_changed(topic.clone());
-            server.wake.notify();
-        }
-    }
-
-    pub fn topic_deleted(&self) {
-        for server in self.servers.borrow().iter() {
-            server.has_deleted.set(true);
-            server.wake.notify();
-        }
-    }
-
-    pub fn all_changed(&self) {
-        for server in self.servers.borrow().iter() {
-            server.pending.borrow_mut().all_changed();
-            server.wake.notify();
-        }
-    }
-
-    /// The shard stops: unregisters where it has registered.
-    pub fn stop(&self) {
-        for server in self.servers.borrow().iter() {
-            server.wake.notify();
-        }
-    }
-}
-
 /// Starts a task for each name server and waits until each has been tried once. How many have the routes.
-pub(super) async fn start<I: Io>(shard: &Rc<Shard<I>>) -> usize {
-    for addr in &shard.setup.namesrv {
-        let server = Rc::new(Server {
-            addr: *addr,
-            wake: Notify::default(),
-            pending: RefCell::default(),
-            has_deleted: Cell::new(false),
-            tried: Notify::default(),
-            registered: Cell::new(false),
-        });
-        shard.registration.servers.borrow_mut().push(server.clone());
-        shard
-            .io
-            .spawn("registration", keep_registered(shard.clone(), server));
-    }
-    let servers = shard.registration.servers.borrow().clone();
+pub(super) async fn start<I: Io>(core: &Rc<Core<I>>) -> usize {
+    let namesrv = core.setup.namesrv.iter();
+    let servers = namesrv.map(|addr| {
+        let server = core.registration.add(*addr);
+        let task = keep_registered(core.clone(), server.clone());
+        core.io.spawn("registration", task);
+        server
+    });
+    let servers: Vec<_> = servers.collect();
     let mut registered = 0;
     for server in servers {
         server.tried.notified().await;
@@ -115,18 +63,18 @@ pub(super) async fn start<I: Io>(shard: &Rc<Shard<I>>) -> usize {
     registered
 }
 
-async fn keep_registered<I: Io>(shard: Rc<Shard<I>>, server: Rc<Server>) {
+async fn keep_registered<I: Io>(core: Rc<Core<I>>, server: Rc<Server>) {
     let mut link: Option<RemotingClient<I>> = None;
-    let mut schedule = Schedule::new(shard.setup.register_interval_ms * 1_000_000);
-    while !shard.stopping.get() {
-        let told = tell(&shard, &server, &mut link, &mut schedule).await;
-        let retry_ns = note(&shard, &server, &mut link, told);
+    let mut schedule = Schedule::new(core.setup.register_interval_ms * 1_000_000);
+    while !core.is_stopping() {
+        let told = tell(&core, &server, &mut link, &mut schedule).await;
+        let retry_ns = note(&core, &server, &mut link, told);
         server.tried.notify();
-        if shard.stopping.get() {
+        if core.is_stopping() {
             break;
         }
         let wake_ns = retry_ns.unwrap_or(schedule.due_ns());
-        let woken = first(server.wake.notified(), shard.io.sleep_until(wake_ns));
+        let woken = first(server.wake.notified(), core.io.sleep_until(wake_ns));
         match &mut link {
             None => {
                 // Either is a reason to go on.
@@ -139,12 +87,12 @@ async fn keep_registered<I: Io>(shard: Rc<Shard<I>>, server: Rc<Server>) {
             }
         }
         if server.has_deleted.take() {
-            let topics = shard.broker.borrow().topics.len();
-            schedule.topic_deleted(topics, shard.io.now().mono_ns);
+            let topics = core.broker.borrow().topics.len();
+            schedule.topic_deleted(topics, core.io.now().mono_ns);
         }
     }
     if let Some(link) = link.as_mut().filter(|_| server.registered.get())
-        && let Err(error) = unregister(&shard, link).await
+        && let Err(error) = unregister(&core, link).await
     {
         warn!(namesrv = %server.addr, %error, "not unregistered; the name server sees that the connection has closed");
     }
@@ -152,7 +100,7 @@ async fn keep_registered<I: Io>(shard: Rc<Shard<I>>, server: Rc<Server>) {
 
 /// Logs what is new about the name server; when to try again, if it was not told.
 fn note<I: Io>(
-    shard: &Shard<I>,
+    core: &Core<I>,
     server: &Server,
     link: &mut Option<RemotingClient<I>>,
     told: Result<(), AskError>,
@@ -160,7 +108,7 @@ fn note<I: Io>(
     let before = server.registered.replace(told.is_ok());
     let Err(error) = told else {
         if !before {
-            let broker = &shard.setup.broker.broker_name;
+            let broker = &core.setup.broker.broker_name;
             info!(namesrv = %server.addr, broker, "registered");
         }
         return None;
@@ -169,12 +117,12 @@ fn note<I: Io>(
         warn!(namesrv = %server.addr, %error, "registration failed; trying again every second");
     }
     *link = None;
-    Some(shard.io.now().mono_ns + RETRY_NS)
+    Some(core.io.now().mono_ns + RETRY_NS)
 }
 
 /// Tells the name server what it does not know yet.
 async fn tell<I: Io>(
-    shard: &Shard<I>,
+    core: &Core<I>,
     server: &Server,
     link: &mut Option<RemotingClient<I>>,
     schedule: &mut Schedule,
@@ -182,26 +130,26 @@ async fn tell<I: Io>(
     let is_new = link.is_none();
     let link = match link {
         Some(link) => link,
-        None => link.insert(RemotingClient::connect(&shard.io, server.addr, PATIENCE_NS).await?),
+        None => link.insert(RemotingClient::connect(&core.io, server.addr, PATIENCE_NS).await?),
     };
-    let now_ns = shard.io.now().mono_ns;
+    let now_ns = core.io.now().mono_ns;
     if is_new {
         // The routes belong to the connection: with an earlier one they go.
         server.pending.borrow_mut().all_changed();
     } else if now_ns >= schedule.due_ns()
-        && (!schedule.is_asked_first(now_ns) || !knows_our_version(shard, link).await?)
+        && (!schedule.is_asked_first(now_ns) || !knows_our_version(core, link).await?)
     {
         server.pending.borrow_mut().all_changed();
     }
     let pending = server.pending.borrow_mut().take();
     let told = match &pending {
         Pending::Told => Ok(()),
-        Pending::Changed(topics) => match register_topics(shard, link, topics).await {
+        Pending::Changed(topics) => match register_topics(core, link, topics).await {
             // An older name server does not know the request.
-            Err(AskError::Refused { .. }) => register_all(shard, link, schedule).await,
+            Err(AskError::Refused { .. }) => register_all(core, link, schedule).await,
             told => told,
         },
-        Pending::Everything => register_all(shard, link, schedule).await,
+        Pending::Everything => register_all(core, link, schedule).await,
     };
     if told.is_err() {
         server.pending.borrow_mut().give_back(pending);
@@ -211,12 +159,12 @@ async fn tell<I: Io>(
 
 /// Whether the name server has the routes of the version that the topics have now.
 async fn knows_our_version<I: Io>(
-    shard: &Shard<I>,
+    core: &Core<I>,
     link: &mut RemotingClient<I>,
 ) -> Result<bool, AskError> {
-    let version = loose_json::to_vec(&shard.broker.borrow().topics.version());
-    let addr = shard.setup.broker.advertise.to_string();
-    let fields = identity(shard, &addr);
+    let version = loose_json::to_vec(&core.broker.borrow().topics.version());
+    let addr = core.setup.broker.advertise.to_string();
+    let fields = identity(core, &addr);
     let code = request::QUERY_DATA_VERSION;
     match link.ask(code, &fields.ext(), &version, PATIENCE_NS).await {
         Ok(answer) => Ok(answer.field("changed") == Some("false")),
@@ -226,12 +174,12 @@ async fn knows_our_version<I: Io>(
 }
 
 async fn register_topics<I: Io>(
-    shard: &Shard<I>,
+    core: &Core<I>,
     link: &mut RemotingClient<I>,
     topics: impl IntoIterator<Item = &String>,
 ) -> Result<(), AskError> {
     for topic in topics {
-        let body = body::of_topic(&shard.broker.borrow(), topic);
+        let body = body::of_topic(&core.broker.borrow(), topic);
         if let Some(body) = body {
             let fields = TopicRequest { topic };
             let code = request::REGISTER_TOPIC_IN_NAMESRV;
@@ -243,12 +191,12 @@ async fn register_topics<I: Io>(
 
 /// Registers the broker with all its topics.
 async fn register_all<I: Io>(
-    shard: &Shard<I>,
+    core: &Core<I>,
     link: &mut RemotingClient<I>,
     schedule: &mut Schedule,
 ) -> Result<(), AskError> {
     let (version, count) = {
-        let broker = shard.broker.borrow();
+        let broker = core.broker.borrow();
         (broker.topics.version(), broker.topics.len())
     };
     let has_parts = count > PART_TOPICS && !forgets_absent_topics(link).await?;
@@ -258,7 +206,7 @@ async fn register_all<I: Io>(
     while has_more {
         let mut added = 0;
         while has_more && (added < PART_TOPICS || !has_parts) {
-            has_more = topics.add(&shard.broker.borrow(), SLICE_TOPICS);
+            has_more = topics.add(&core.broker.borrow(), SLICE_TOPICS);
             added += SLICE_TOPICS;
             pause().await;
         }
@@ -274,9 +222,9 @@ async fn register_all<I: Io>(
             timestamp_ms: version.timestamp_ms - if has_more { parts } else { 0 },
             ..version
         };
-        register(shard, link, &topics.take_body(of_part)).await?;
+        register(core, link, &topics.take_body(of_part)).await?;
     }
-    schedule.told(shard.io.now().mono_ns);
+    schedule.told(core.io.now().mono_ns);
     Ok(())
 }
 
@@ -297,16 +245,16 @@ async fn forgets_absent_topics<I: Io>(link: &mut RemotingClient<I>) -> Result<bo
 }
 
 async fn register<I: Io>(
-    shard: &Shard<I>,
+    core: &Core<I>,
     link: &mut RemotingClient<I>,
     body: &[u8],
 ) -> Result<(), AskError> {
-    let advertise = shard.setup.broker.advertise;
+    let advertise = core.setup.broker.advertise;
     let ha_addr = SocketAddr::new(advertise.ip(), advertise.port() + 1).to_string();
     let fields = RegisterBroker {
-        broker_name: &shard.setup.broker.broker_name,
+        broker_name: &core.setup.broker.broker_name,
         broker_addr: &advertise.to_string(),
-        cluster_name: &shard.setup.broker.cluster_name,
+        cluster_name: &core.setup.broker.cluster_name,
         ha_server_addr: &ha_addr,
         broker_id: 0,
         heartbeat_timeout_ms: None,
@@ -320,19 +268,19 @@ async fn register<I: Io>(
     Ok(())
 }
 
-async fn unregister<I: Io>(shard: &Shard<I>, link: &mut RemotingClient<I>) -> Result<(), AskError> {
-    let addr = shard.setup.broker.advertise.to_string();
-    let fields = identity(shard, &addr);
+async fn unregister<I: Io>(core: &Core<I>, link: &mut RemotingClient<I>) -> Result<(), AskError> {
+    let addr = core.setup.broker.advertise.to_string();
+    let fields = identity(core, &addr);
     let code = request::UNREGISTER_BROKER;
     link.ask(code, &fields.ext(), &[], PATIENCE_NS).await?;
     Ok(())
 }
 
-fn identity<'a, I: Io>(shard: &'a Shard<I>, addr: &'a str) -> BrokerIdentity<'a> {
+fn identity<'a, I: Io>(core: &'a Core<I>, addr: &'a str) -> BrokerIdentity<'a> {
     BrokerIdentity {
-        broker_name: &shard.setup.broker.broker_name,
+        broker_name: &core.setup.broker.broker_name,
         broker_addr: addr,
-        cluster_name: &shard.setup.broker.cluster_name,
+        cluster_name: &core.setup.broker.cluster_name,
         broker_id: 0,
     }
 }

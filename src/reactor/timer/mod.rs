@@ -4,6 +4,7 @@
 //! before it is being committed. A second one saves, once a second, how far that has come, and from time to time which
 //! timers wait, so that neither the memory nor a restart has to hold all of them.
 
+pub(super) mod running;
 mod saving;
 mod sorting;
 mod state;
@@ -15,9 +16,10 @@ use tracing::{error, warn};
 
 use self::saving::{cover, keep, save};
 use self::state::{FILE, REFILL_ENTRIES, Timing, merged, wait};
-use super::own_queue::Queued;
-use super::send::refusal_of;
-use super::shard::Shard;
+use super::answers::not_appended;
+use super::core::Core;
+use super::own_queue::{Queued, read_queue};
+use super::pop::revive_log;
 use crate::broker::timer::{self, Checkpoint, TIMER, Timers};
 use crate::io::{Io, Notify, pause};
 use crate::message::{Check, Record};
@@ -47,64 +49,60 @@ enum Late {
     Append(#[from] AppendError),
 }
 
-pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
-    if !shard.setup.broker.timer_wheel {
+pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
+    if !core.setup.broker.timer_wheel {
         return;
     }
     let timing = loop {
-        match open(&shard).await {
+        match open(&core).await {
             Ok(timing) => break Rc::new(timing),
             Err(error) => error!(%error, "no timed message is delivered until this can be read"),
         }
-        shard
-            .io
-            .sleep_until(shard.io.now().mono_ns + RETRY_NS)
-            .await;
-        if shard.stopping.get() {
+        core.io.sleep_until(core.io.now().mono_ns + RETRY_NS).await;
+        if core.is_stopping() {
             return;
         }
     };
-    shard.listen(timing.queue, timing.bell.clone());
-    shard.timers.replace(Some(timing.timers.clone()));
-    shard.timers_running.set(true);
-    shard
-        .io
-        .spawn("timer-keeper", keep(shard.clone(), timing.clone()));
-    deliver_all(&shard, &timing).await;
+    core.bells
+        .listen(&core.store, timing.queue, timing.bell.clone());
+    core.timers.begin(timing.timers.clone());
+    core.io
+        .spawn("timer-keeper", keep(core.clone(), timing.clone()));
+    deliver_all(&core, &timing).await;
     timing.is_over.set(true);
     timing.save.notify();
 }
 
 /// Until the shard stops.
-async fn deliver_all<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) {
-    while !shard.stopping.get() {
-        if shard.store.refuses().is_some() {
+async fn deliver_all<I: Io>(core: &Core<I>, timing: &Timing<I>) {
+    while !core.is_stopping() {
+        if core.store.refuses().is_some() {
             // Nothing can be delivered, until there is space or the next start.
-            wait(&shard.io, &timing.bell, RETRY_NS).await;
+            wait(&core.io, &timing.bell, RETRY_NS).await;
             continue;
         }
-        let wait_ns = match turn(shard, timing).await {
-            Ok(next_ms) => wait_until(shard, next_ms),
+        let wait_ns = match turn(core, timing).await {
+            Ok(next_ms) => wait_until(core, next_ms),
             Err(error) => {
                 warn!(%error, "timed messages are late");
                 RETRY_NS
             }
         };
-        wait(&shard.io, &timing.bell, wait_ns).await;
+        wait(&core.io, &timing.bell, wait_ns).await;
     }
 }
 
-fn wait_until<I: Io>(shard: &Shard<I>, next_ms: Option<u64>) -> u64 {
-    let ms = next_ms.map(|at_ms| at_ms.saturating_sub(shard.now_ms()).max(1));
+fn wait_until<I: Io>(core: &Core<I>, next_ms: Option<u64>) -> u64 {
+    let ms = next_ms.map(|at_ms| at_ms.saturating_sub(core.now_ms()).max(1));
     let ns = ms.map(|ms| ms.saturating_mul(1_000_000));
     ns.unwrap_or(LONGEST_SLEEP_NS).min(LONGEST_SLEEP_NS)
 }
 
 /// With what is known of the runs; and everything behind them enqueued, if that was decided by another window.
-async fn open<I: Io>(shard: &Rc<Shard<I>>) -> Result<Timing<I>, StoreError> {
-    let config = &shard.setup.broker;
-    let files = TimerRuns::new(shard.io.clone(), &shard.setup.store.dir);
-    let checkpoint = load_checkpoint(shard).await?;
+async fn open<I: Io>(core: &Core<I>) -> Result<Timing<I>, StoreError> {
+    let config = &core.setup.broker;
+    let files = TimerRuns::new(core.io.clone(), &core.setup.store.dir);
+    let checkpoint = load_checkpoint(core).await?;
     let names: Vec<_> = checkpoint.runs.iter().map(|run| &*run.name).collect();
     files.keep_only(&names).await?;
     let mut runs = Vec::new();
@@ -121,41 +119,41 @@ async fn open<I: Io>(shard: &Rc<Shard<I>>) -> Result<Timing<I>, StoreError> {
         runs: RefCell::new(runs),
         generation: Cell::new(0),
         last_batch_end: Cell::new(0),
-        queue: shard.store.queue(TIMER, 0),
+        queue: core.store.queue(TIMER, 0),
         bell: Rc::default(),
         save: Notify::default(),
         saved: Notify::default(),
         is_over: Cell::new(false),
     };
     if mutant!(TimersLost) {
-        let end = shard.store.bounds(timing.queue).max;
+        let end = core.store.bounds(timing.queue).max;
         timing.timers.borrow_mut().skip_to(end);
     }
     if is_other_window {
-        enqueue(shard, &timing).await?;
-        cover(shard, &timing).await?;
+        enqueue(core, &timing).await?;
+        cover(core, &timing).await?;
         timing
             .timers
             .borrow_mut()
             .use_roll_window(config.timer_roll_window_ms);
-        save(shard, &timing).await?;
+        save(core, &timing).await?;
     }
     Ok(timing)
 }
 
 /// Ours, and what RocketMQ has delivered if it had the store since.
-async fn load_checkpoint<I: Io>(shard: &Shard<I>) -> Result<Checkpoint, StoreError> {
+async fn load_checkpoint<I: Io>(core: &Core<I>) -> Result<Checkpoint, StoreError> {
     let mut checkpoint = Checkpoint {
-        roll_window_ms: shard.setup.broker.timer_roll_window_ms,
+        roll_window_ms: core.setup.broker.timer_roll_window_ms,
         ..Checkpoint::default()
     };
-    if let Some(text) = shard.store.load_text(FILE).await? {
+    if let Some(text) = core.store.load_text(FILE).await? {
         match Checkpoint::decode(&text) {
             Ok(ours) => checkpoint = ours,
             Err(error) => warn!(file = FILE, %error, "cannot be read; starting without it"),
         }
     }
-    let theirs = load_timer_check(&shard.io, &shard.setup.store.dir).await?;
+    let theirs = load_timer_check(&core.io, &core.setup.store.dir).await?;
     if let Some(theirs) = theirs {
         checkpoint.delivered_elsewhere(theirs.read_ms, theirs.offset);
     }
@@ -163,18 +161,18 @@ async fn load_checkpoint<I: Io>(shard: &Shard<I>) -> Result<Checkpoint, StoreErr
 }
 
 /// Takes in what is new and delivers what is due; when something is to be done next.
-async fn turn<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<Option<u64>, Late> {
+async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, Late> {
     let mut batch = Vec::new();
     loop {
-        enqueue(shard, timing).await?;
-        refill(shard, timing).await?;
-        let bounds = shard.store.bounds(timing.queue);
-        if bounds.next > bounds.max && timing.timers.borrow().is_due(shard.now_ms()) {
+        enqueue(core, timing).await?;
+        refill(core, timing).await?;
+        let bounds = core.store.bounds(timing.queue);
+        if bounds.next > bounds.max && timing.timers.borrow().is_due(core.now_ms()) {
             // A recall that was granted before this moment counts.
-            shard.store.committed_so_far().await?;
-            enqueue(shard, timing).await?;
+            core.store.committed_so_far().await?;
+            enqueue(core, timing).await?;
         }
-        let now_ms = shard.now_ms();
+        let now_ms = core.now_ms();
         timing
             .timers
             .borrow_mut()
@@ -184,20 +182,20 @@ async fn turn<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<Option<
             timers.settle();
             return Ok(timers.next_ms());
         }
-        let done = deliver_batch(shard, timing, &mut batch).await;
+        let done = deliver_batch(core, timing, &mut batch).await;
         let mut timers = timing.timers.borrow_mut();
         timers.put_back(batch.drain(..));
         timers.settle();
         done?;
-        if shard.stopping.get() {
+        if core.is_stopping() {
             return Ok(None);
         }
     }
 }
 
 /// Reads the timer topic's queue up to its end of now.
-async fn enqueue<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<(), StoreError> {
-    let end = shard.store.bounds(timing.queue).max;
+async fn enqueue<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+    let end = core.store.bounds(timing.queue).max;
     let enqueued = timing.timers.borrow().enqueued_offset();
     if enqueued > end {
         warn!(
@@ -208,18 +206,16 @@ async fn enqueue<I: Io>(shard: &Rc<Shard<I>>, timing: &Timing<I>) -> Result<(), 
     }
     loop {
         let offset = timing.timers.borrow().enqueued_offset();
-        if offset >= end || shard.stopping.get() {
+        if offset >= end || core.is_stopping() {
             return Ok(());
         }
-        while timing.timers.borrow().is_full() && !shard.stopping.get() {
+        while timing.timers.borrow().is_full() && !core.is_stopping() {
             timing.save.notify();
             timing.saved.notified().await;
         }
-        let messages = shard
-            .read_queue(timing.queue, offset, AT_A_TIME, |_| true)
-            .await?;
-        shard.broker.borrow_mut().stats.counts.timers_enqueued += messages.len() as u64;
-        take_in(timing, messages, end, shard.now_ms());
+        let messages = read_queue(&core.store, timing.queue, offset, AT_A_TIME, |_| true).await?;
+        core.broker.borrow_mut().stats.counts.timers_enqueued += messages.len() as u64;
+        take_in(timing, messages, end, core.now_ms());
         pause().await;
     }
 }
@@ -244,9 +240,9 @@ fn take_in<I: Io>(timing: &Timing<I>, messages: Vec<Queued>, end: u64, now_ms: u
 }
 
 /// Reads from the runs what will be due soon.
-async fn refill<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+async fn refill<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
     loop {
-        let from = timing.timers.borrow().refill_from(shard.now_ms());
+        let from = timing.timers.borrow().refill_from(core.now_ms());
         let Some(from) = from else { return Ok(()) };
         let generation = timing.generation.get();
         let runs = timing.runs.borrow().clone();
@@ -260,7 +256,7 @@ async fn refill<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), Store
 
 /// Delivers what is in `batch`; what could not be delivered stays there.
 async fn deliver_batch<I: Io>(
-    shard: &Rc<Shard<I>>,
+    core: &Core<I>,
     timing: &Timing<I>,
     batch: &mut Vec<Timer>,
 ) -> Result<(), Late> {
@@ -272,17 +268,17 @@ async fn deliver_batch<I: Io>(
             size: timer.size,
         };
         records.push(match is_dense {
-            true => shard.store.record_at(position.physical_offset).await?,
-            false => shard.store.record_alone(&position).await?,
+            true => core.store.record_at(position.physical_offset).await?,
+            false => core.store.record_alone(&position).await?,
         });
     }
     let before = timing.last_batch_end.get();
-    if before > shard.store.committed() {
-        shard.store.committed_beyond(before - 1).await?;
+    if before > core.store.committed() {
+        core.store.committed_beyond(before - 1).await?;
     }
     let (mut done, mut result) = (0, Ok(()));
     for (timer, record) in batch.iter().zip(&records) {
-        result = deliver(shard, timing, timer, record.as_deref()).await;
+        result = deliver(core, timing, timer, record.as_deref()).await;
         if result.is_err() {
             break;
         }
@@ -300,7 +296,7 @@ fn is_dense(batch: &[Timer]) -> bool {
 }
 
 async fn deliver<I: Io>(
-    shard: &Rc<Shard<I>>,
+    core: &Core<I>,
     timing: &Timing<I>,
     timer: &Timer,
     bytes: Option<&[u8]>,
@@ -309,7 +305,7 @@ async fn deliver<I: Io>(
     let Some(record) = record.filter(|record| record.topic == TIMER) else {
         return Ok(()); // Its retention is over.
     };
-    let now_ms = shard.now_ms();
+    let now_ms = core.now_ms();
     let plan = match timer.kind {
         TimerKind::Recall => {
             timing.timers.borrow_mut().recall(&record);
@@ -330,17 +326,16 @@ async fn deliver<I: Io>(
         );
         return Ok(());
     };
-    shard
-        .store
+    core.store
         .wait_for_room(record.total_size as usize + 1024)
         .await;
-    match shard.append_one(&plan, shard.io.now().unix_ms) {
+    match core.append_one(&plan, core.io.now().unix_ms) {
         Ok(stored) => {
             timing.last_batch_end.set(stored.end);
-            shard.revive_log_grew(&plan, stored.queue_offset, &record);
-            shard.broker.borrow_mut().stats.counts.timers_delivered += 1;
+            revive_log::grew(core, &plan, stored.queue_offset, &record);
+            core.broker.borrow_mut().stats.counts.timers_delivered += 1;
         }
-        Err(error) if refusal_of(&error).0 == response::MESSAGE_ILLEGAL => {
+        Err(error) if not_appended(&error).code == response::MESSAGE_ILLEGAL => {
             warn!(physical_offset, %error, "a timed message cannot be delivered");
         }
         Err(error) => return Err(error.into()),

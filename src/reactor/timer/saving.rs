@@ -10,45 +10,46 @@ use super::sorting::{SLICE, sorted};
 use super::state::{FILE, REFILL_ENTRIES, Timing, merged, wait};
 use crate::broker::timer::{RunName, Uncovered};
 use crate::io::{Io, pause};
-use crate::reactor::shard::Shard;
+use crate::reactor::core::Core;
+use crate::reactor::own_queue::read_queue;
 use crate::store::{Position, StoreError, Timer, TimerCheck, TimerLog, TimerRun};
 
 /// How often it is saved what has been delivered; a crash delivers again what was since.
 const SAVE_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// Saves for as long as something is delivered, and once more.
-pub(super) async fn keep<I: Io>(shard: Rc<Shard<I>>, timing: Rc<Timing<I>>) {
+pub(super) async fn keep<I: Io>(core: Rc<Core<I>>, timing: Rc<Timing<I>>) {
     loop {
-        wait(&shard.io, &timing.save, SAVE_INTERVAL_NS).await;
+        wait(&core.io, &timing.save, SAVE_INTERVAL_NS).await;
         let is_last = timing.is_over.get();
         let due = timing.timers.borrow_mut().take_dirty();
         let done = match due {
-            Some(true) => cover(&shard, &timing).await,
-            Some(false) => save(&shard, &timing).await,
+            Some(true) => cover(&core, &timing).await,
+            Some(false) => save(&core, &timing).await,
             None => Ok(()),
         };
         if let Err(error) = done {
-            if shard.store.fence().is_none() {
+            if core.store.fence().is_none() {
                 error!(%error, "the timers cannot be saved; tried again");
             }
             timing.timers.borrow_mut().set_dirty();
         }
         timing.saved.notify();
         if is_last {
-            if let Err(error) = leave_to_rocketmq(&shard, &timing).await {
+            if let Err(error) = leave_to_rocketmq(&core, &timing).await {
                 error!(%error, "RocketMQ, given this store, would deliver timed messages again");
             }
-            return shard.timers_running.set(false);
+            return core.timers.end();
         }
     }
 }
 
 /// Writes what waits as RocketMQ keeps it, so that it can have the store.
-async fn leave_to_rocketmq<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
-    cover(shard, timing).await?;
+async fn leave_to_rocketmq<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+    cover(core, timing).await?;
     let checkpoint = timing.timers.borrow().checkpoint().clone();
-    let (io, dir) = (&shard.io, &shard.setup.store.dir);
-    let mut log = TimerLog::begin(io, dir, shard.now_ms()).await?;
+    let (io, dir) = (&core.io, &core.setup.store.dir);
+    let mut log = TimerLog::begin(io, dir, core.now_ms()).await?;
     let runs = timing.runs.borrow().clone();
     let mut from = Some(checkpoint.first_key());
     while let Some(key) = from {
@@ -60,7 +61,7 @@ async fn leave_to_rocketmq<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Resul
     }
     let newest = match checkpoint.covered_offset {
         0 => Vec::new(),
-        end => shard.read_queue(timing.queue, end - 1, 1, |_| true).await?,
+        end => read_queue(&core.store, timing.queue, end - 1, 1, |_| true).await?,
     };
     let newest = newest.first().map(|message| Position {
         physical_offset: message.physical_offset,
@@ -73,15 +74,15 @@ async fn leave_to_rocketmq<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Resul
     log.finish(newest, check).await
 }
 
-pub(super) async fn save<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+pub(super) async fn save<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
     let text = timing.timers.borrow().checkpoint().encode();
     // What it says to be delivered must be so after a power cut, too.
-    shard.store.durable_so_far().await?;
-    shard.store.save_text(FILE, text).await
+    core.store.durable_so_far().await?;
+    core.store.save_text(FILE, text).await
 }
 
 /// Writes everything that is in no run yet into one.
-pub(super) async fn cover<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result<(), StoreError> {
+pub(super) async fn cover<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
     let mut uncovered = timing.timers.borrow().uncovered();
     let copy = |uncovered: &mut Uncovered| {
         let timers = timing.timers.borrow();
@@ -104,14 +105,14 @@ pub(super) async fn cover<I: Io>(shard: &Shard<I>, timing: &Timing<I>) -> Result
     checkpoint.covered_offset = uncovered.offset;
     checkpoint.covered_position = uncovered.position;
     checkpoint.runs = kept.iter().map(name_of).collect();
-    shard.store.durable_so_far().await?;
-    shard.store.save_text(FILE, checkpoint.encode()).await?;
+    core.store.durable_so_far().await?;
+    core.store.save_text(FILE, checkpoint.encode()).await?;
     timing.generation.set(timing.generation.get() + 1);
     timing.runs.replace(kept);
     timing
         .timers
         .borrow_mut()
-        .covered(&uncovered, checkpoint.runs, shard.now_ms());
+        .covered(&uncovered, checkpoint.runs, core.now_ms());
     for run in gone {
         timing.files.remove(&run.name).await?;
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tracing::warn;
 
-use super::AROUND_BYTES;
+use super::{AROUND_BYTES, Transactions};
 use crate::broker::requests::position;
 use crate::broker::transaction::Ending;
 use crate::broker::{Broker, Refusal};
@@ -12,10 +12,8 @@ use crate::io::Io;
 use crate::message::ids::parse_offset_message_id;
 use crate::message::{Check, Record};
 use crate::reactor::acks::{Ack, Receipt};
-use crate::reactor::admin::unreadable;
+use crate::reactor::answers::{not_appended, refuse, unreadable};
 use crate::reactor::connection::{Caller, Connection};
-use crate::reactor::send::refusal_of;
-use crate::reactor::shard::Shard;
 use crate::store::AppendError;
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
@@ -33,8 +31,8 @@ enum Question {
     },
 }
 
-impl<I: Io> Shard<I> {
-    pub(in crate::reactor) fn transaction_request(
+impl<I: Io> Transactions<I> {
+    pub(in crate::reactor) fn request(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
@@ -43,11 +41,11 @@ impl<I: Io> Shard<I> {
         let question = match question(header) {
             Ok(Some(question)) => question,
             Ok(None) => return,
-            Err(refusal) => return self.refuse(connection, caller, &refusal),
+            Err(refusal) => return refuse(connection, caller, &refusal),
         };
-        let (shard, connection) = (self.clone(), connection.clone());
+        let (transactions, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn("end-transaction", async move {
+        self.core.io.spawn("end-transaction", async move {
             let _reading = reading;
             let end = match question {
                 Question::End { group, fields } => {
@@ -55,21 +53,21 @@ impl<I: Io> Shard<I> {
                         producer_group: &group,
                         ..fields
                     };
-                    shard.end_transaction(&request, caller).await
+                    transactions.end_transaction(&request, caller).await
                 }
                 Question::Resume {
                     msg_id,
                     physical_offset,
-                } => shard.resume(&msg_id, physical_offset).await,
+                } => transactions.resume(&msg_id, physical_offset).await,
             };
             match end {
-                Ok(end) => shard.answer_once_committed(connection, caller, end),
-                Err(refusal) => shard.refuse(&connection, caller, &refusal),
+                Ok(end) => transactions.answer_once_committed(connection, caller, end),
+                Err(refusal) => refuse(&connection, caller, &refusal),
             }
         });
     }
 
-    /// Up to where the log has to be committed before this may be told.
+    /// Up to where the log has to be committed before this is answered.
     async fn end_transaction(
         &self,
         request: &EndTransaction<'_>,
@@ -80,24 +78,26 @@ impl<I: Io> Shard<I> {
             .await?;
         let record = decoded(&bytes)?;
         let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
-        let _turn = self.turn(room).await?;
-        let now_ms = self.now_ms();
+        let _turn = self.core.admission.enter(room).await?;
+        let now_ms = self.core.now_ms();
         let ending = self
+            .core
             .broker
             .borrow()
             .admit_end(request, record.as_ref(), now_ms)?;
         let message = match ending {
             Some(Ending { half, message }) => {
-                let message = message.map(|plan| self.append_one(&plan, now_ms as i64));
-                let message = message.transpose().map_err(refused)?;
-                self.broker.borrow_mut().transactions.end(half, now_ms);
+                let message = message.map(|plan| self.core.append_one(&plan, now_ms as i64));
+                let message = message.transpose().map_err(|error| not_appended(&error))?;
+                self.core.broker.borrow_mut().transactions.end(half, now_ms);
                 message
             }
             // What ended it may still be on its way to the disk.
             None => None,
         };
-        let is_due = self.broker.borrow().op_is_due(now_ms) && self.store.refuses().is_none();
-        // Who waits to hear of a rollback wants it written.
+        let is_due =
+            self.core.broker.borrow().op_is_due(now_ms) && self.core.store.refuses().is_none();
+        // The answer to a rollback means that it is written.
         let is_awaited = message.is_none() && !caller.is_oneway;
         let op_end = match is_due || is_awaited {
             true => self.write_op(),
@@ -107,8 +107,8 @@ impl<I: Io> Shard<I> {
             // The message is what counts; its op record is tried again.
             Some(message) => Ok(message.end),
             None => Ok(op_end
-                .map_err(refused)?
-                .unwrap_or_else(|| self.store.tail())),
+                .map_err(|error| not_appended(&error))?
+                .unwrap_or_else(|| self.core.store.tail())),
         }
     }
 
@@ -116,44 +116,54 @@ impl<I: Io> Shard<I> {
         let bytes = self.half_record(physical_offset).await?;
         let record = decoded(&bytes)?;
         let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
-        let _turn = self.turn(room).await?;
-        let plan = self.broker.borrow().admit_resume(record.as_ref(), msg_id)?;
-        let now_ms = self.now_ms() as i64;
-        let stored = self.append_one(&plan, now_ms).map_err(refused)?;
+        let _turn = self.core.admission.enter(room).await?;
+        let plan = self
+            .core
+            .broker
+            .borrow()
+            .admit_resume(record.as_ref(), msg_id)?;
+        let now_ms = self.core.now_ms() as i64;
+        let stored = self
+            .core
+            .append_one(&plan, now_ms)
+            .map_err(|error| not_appended(&error))?;
         Ok(stored.end)
     }
 
     /// Writes the op record that has been gathered, if there is one; its end in the log.
     pub(in crate::reactor) fn write_op(&self) -> Result<Option<u64>, AppendError> {
-        let Some(body) = self.broker.borrow().op_body() else {
+        let Some(body) = self.core.broker.borrow().op_body() else {
             return Ok(None);
         };
-        let now_ms = self.now_ms();
-        let plan = self.broker.borrow().op_plan(&body, now_ms);
-        let stored = self.append_one(&plan, now_ms as i64)?;
-        self.broker.borrow_mut().op_stored(stored.queue_offset);
+        let now_ms = self.core.now_ms();
+        let plan = self.core.broker.borrow().op_plan(&body, now_ms);
+        let stored = self.core.append_one(&plan, now_ms as i64)?;
+        self.core.broker.borrow_mut().op_stored(stored.queue_offset);
         Ok(Some(stored.end))
     }
 
     /// The same when it is time for it.
     pub(in crate::reactor) fn write_due_op(&self, now_ms: u64) {
-        let is_due = self.broker.borrow().op_is_due(now_ms);
+        let is_due = self.core.broker.borrow().op_is_due(now_ms);
         if is_due && let Err(error) = self.write_op() {
             warn!(%error, "the ends of transactions cannot be written yet");
         }
     }
 
-    /// Before the shard ends: what has ended needs no question after the next start.
-    pub(in crate::reactor) fn end_transactions(&self) {
+    /// Before the shard ends: after the next start no producer is asked about a transaction that has ended.
+    pub(in crate::reactor) fn end_all(&self) {
         if let Err(error) = self.write_op() {
             warn!(%error, "the ends of some transactions are not written; their producers will be asked");
         }
-        let now_ms = self.now_ms();
-        self.broker.borrow_mut().commit_transaction_offsets(now_ms);
+        let now_ms = self.core.now_ms();
+        self.core
+            .broker
+            .borrow_mut()
+            .commit_transaction_offsets(now_ms);
     }
 
     async fn half_record(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, Refusal> {
-        let record = self.store.record_at(physical_offset).await;
+        let record = self.core.store.record_at(physical_offset).await;
         record.map_err(unreadable)
     }
 
@@ -168,16 +178,16 @@ impl<I: Io> Shard<I> {
         }
         let ack = Ack {
             end,
-            appended_ns: self.io.now().mono_ns,
+            appended_ns: self.core.io.now().mono_ns,
             connection,
             caller,
             receipt: Receipt::Plain,
         };
-        self.acks.borrow_mut().push(ack);
+        self.core.acks.push(ack);
     }
 }
 
-/// `None`: its producer does not know yet how it ends, and nobody answers that.
+/// `None`: its producer does not know yet how it ends; there is no answer to that.
 fn question(header: &Header<'_>) -> Result<Option<Question>, Refusal> {
     if header.code == request::RESUME_CHECK_HALF_MESSAGE {
         let msg_id = ResumeCheckHalfMessage::decode(&header.ext)?
@@ -214,9 +224,4 @@ fn decoded(bytes: &Option<Vec<u8>>) -> Result<Option<Record<'_>>, Refusal> {
     record
         .map(Some)
         .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))
-}
-
-fn refused(error: AppendError) -> Refusal {
-    let (code, remark) = refusal_of(&error);
-    Refusal::new(code, remark)
 }

@@ -10,8 +10,9 @@ use std::rc::Rc;
 
 use tracing::warn;
 
-use super::own_queue::Queued;
-use super::shard::Shard;
+use super::core::Core;
+use super::effects;
+use super::own_queue::{Queued, read_queue};
 use crate::broker::ConnId;
 use crate::broker::transaction::{self, HalfOffset, Verdict};
 use crate::io::Io;
@@ -40,55 +41,65 @@ struct Question {
     record: Vec<u8>,
 }
 
-pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
-    let half = shard.store.queue(transaction::HALF, transaction::QUEUE_ID);
-    let op = shard
+pub(super) struct Transactions<I: Io> {
+    core: Rc<Core<I>>,
+}
+
+impl<I: Io> Transactions<I> {
+    pub(super) fn new(core: Rc<Core<I>>) -> Rc<Self> {
+        Rc::new(Transactions { core })
+    }
+}
+
+pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
+    let half = core.store.queue(transaction::HALF, transaction::QUEUE_ID);
+    let op = core
         .store
         .queue(transaction::OP_HALF, transaction::QUEUE_ID);
-    while let Err(error) = load(&shard, half, op).await {
+    while let Err(error) = load(&core, half, op).await {
         warn!(%error, "the ends of transactions cannot be read");
-        pause(&shard, RETRY_NS).await;
-        if shard.stopping.get() {
+        pause(&core, RETRY_NS).await;
+        if core.is_stopping() {
             return;
         }
     }
     loop {
-        let interval_ms = shard.broker.borrow().config.transaction_check_interval_ms;
+        let interval_ms = core.broker.borrow().config.transaction_check_interval_ms;
         let interval_ns = interval_ms * 1_000_000;
-        pause(&shard, interval_ns).await;
-        if shard.stopping.get() {
+        pause(&core, interval_ns).await;
+        if core.is_stopping() {
             return;
         }
-        if shard.store.refuses().is_none()
-            && let Err(error) = round(&shard, half).await
+        if core.store.refuses().is_none()
+            && let Err(error) = round(&core, half).await
         {
             warn!(%error, "half messages cannot be read or asked about; tried again next time");
         }
-        let mut broker = shard.broker.borrow_mut();
+        let mut broker = core.broker.borrow_mut();
         broker.transactions.round_done();
-        broker.commit_transaction_offsets(shard.now_ms());
+        broker.commit_transaction_offsets(core.now_ms());
         drop(broker);
-        shard.carry_out_effects();
+        effects::carry_out(&core);
     }
 }
 
 /// Takes in what had ended before the start.
-async fn load<I: Io>(shard: &Shard<I>, half: QueueIndex, op: QueueIndex) -> Result<(), StoreError> {
-    let op_bounds = shard.store.bounds(op);
+async fn load<I: Io>(core: &Core<I>, half: QueueIndex, op: QueueIndex) -> Result<(), StoreError> {
+    let op_bounds = core.store.bounds(op);
     let mut next = {
-        let mut broker = shard.broker.borrow_mut();
+        let mut broker = core.broker.borrow_mut();
         let broker = &mut *broker;
-        let half_bounds = shard.store.bounds(half);
+        let half_bounds = core.store.bounds(half);
         broker
             .transactions
             .start(&broker.offsets, half_bounds, op_bounds)
     };
     while next < op_bounds.max {
         let count = AT_A_TIME.min(op_bounds.max - next) as usize;
-        let ops = shard.read_queue(op, next, count, |_| true).await?;
+        let ops = read_queue(&core.store, op, next, count, |_| true).await?;
         let Some(last) = ops.last() else { break };
         next = last.queue_offset + 1;
-        let mut broker = shard.broker.borrow_mut();
+        let mut broker = core.broker.borrow_mut();
         for message in &ops {
             let body = match Record::decode(&message.record, Check::Layout) {
                 Ok(record) => record.body,
@@ -101,28 +112,28 @@ async fn load<I: Io>(shard: &Shard<I>, half: QueueIndex, op: QueueIndex) -> Resu
 }
 
 /// Looks once at all that waits now.
-async fn round<I: Io>(shard: &Rc<Shard<I>>, queue: QueueIndex) -> Result<(), StoreError> {
-    let end = shard.store.bounds(queue).max;
-    while !shard.stopping.get() {
-        let min = shard.store.bounds(queue).min;
+async fn round<I: Io>(core: &Core<I>, queue: QueueIndex) -> Result<(), StoreError> {
+    let end = core.store.bounds(queue).max;
+    while !core.is_stopping() {
+        let min = core.store.bounds(queue).min;
         let open = {
-            let mut broker = shard.broker.borrow_mut();
+            let mut broker = core.broker.borrow_mut();
             broker.transactions.next_open(min, end, AT_A_TIME)
         };
         let Some(open) = open else { break };
         let count = (open.end - open.start) as usize;
-        let halves = shard.read_queue(queue, open.start, count, |_| true).await?;
+        let halves = read_queue(&core.store, queue, open.start, count, |_| true).await?;
         let mut questions = Vec::new();
         let mut flow = ControlFlow::Continue(());
         for half in &halves {
-            flow = look_at(shard, half, &mut questions).await;
+            flow = look_at(core, half, &mut questions).await;
             if flow.is_break() {
                 break;
             }
         }
         // Also lets others have their turn.
-        shard.store.committed_so_far().await?;
-        questions.iter().for_each(|question| ask(shard, question));
+        core.store.committed_so_far().await?;
+        questions.iter().for_each(|question| ask(core, question));
         if flow.is_break() || halves.is_empty() {
             break;
         }
@@ -131,7 +142,7 @@ async fn round<I: Io>(shard: &Rc<Shard<I>>, queue: QueueIndex) -> Result<(), Sto
 }
 
 /// The record of a half message; one that cannot be read is skipped.
-fn readable<'a, I: Io>(shard: &Shard<I>, message: &'a Queued) -> Option<Record<'a>> {
+fn readable<'a, I: Io>(core: &Core<I>, message: &'a Queued) -> Option<Record<'a>> {
     let offset = message.queue_offset;
     let error = match Record::decode(&message.record, Check::Layout) {
         Ok(record) => return Some(record),
@@ -142,42 +153,38 @@ fn readable<'a, I: Io>(shard: &Shard<I>, message: &'a Queued) -> Option<Record<'
         warn!(offset, %error, "a half message cannot be read and is skipped");
     }
     let first = offset;
-    let mut broker = shard.broker.borrow_mut();
+    let mut broker = core.broker.borrow_mut();
     broker.transactions.pass(HalfOffset { offset, first });
     None
 }
 
 /// Does with one half message what is to be done; breaks where the round has to end.
 async fn look_at<I: Io>(
-    shard: &Shard<I>,
+    core: &Core<I>,
     message: &Queued,
     questions: &mut Vec<Question>,
 ) -> ControlFlow<()> {
     let offset = message.queue_offset;
-    let Some(record) = readable(shard, message) else {
+    let Some(record) = readable(core, message) else {
         return ControlFlow::Continue(());
     };
     // From the decision on there is no waiting: the producer may end the transaction meanwhile.
-    shard
-        .store
+    core.store
         .wait_for_room(message.record.len() + AROUND_BYTES)
         .await;
-    let now_ms = shard.now_ms();
-    let (half, verdict) = shard
-        .broker
-        .borrow_mut()
-        .judge_half(offset, &record, now_ms);
+    let now_ms = core.now_ms();
+    let (half, verdict) = core.broker.borrow_mut().judge_half(offset, &record, now_ms);
     let (plan, asked) = match verdict {
         Verdict::Young => return ControlFlow::Break(()),
         Verdict::Pass => {
-            shard.broker.borrow_mut().transactions.pass(half);
+            core.broker.borrow_mut().transactions.pass(half);
             return ControlFlow::Continue(());
         }
         Verdict::Postpone(copy) => (copy, None),
         Verdict::Ask(copy, asked) => (copy, Some(asked)),
         Verdict::GiveUp(last) => (last, None),
     };
-    let stored = match shard.append_one(&plan, now_ms as i64) {
+    let stored = match core.append_one(&plan, now_ms as i64) {
         Ok(stored) => stored,
         Err(error) if error.is_for_now() => {
             warn!(offset, %error, "a half message cannot be stored again yet");
@@ -185,11 +192,11 @@ async fn look_at<I: Io>(
         }
         Err(error) => {
             warn!(offset, %error, "a half message cannot be stored again, nobody is asked about it any more");
-            shard.broker.borrow_mut().transactions.pass(half);
+            core.broker.borrow_mut().transactions.pass(half);
             return ControlFlow::Continue(());
         }
     };
-    let mut broker = shard.broker.borrow_mut();
+    let mut broker = core.broker.borrow_mut();
     match plan.topic == transaction::HALF {
         true => broker.transactions.copy(half),
         false => broker.transactions.pass(half),
@@ -209,16 +216,16 @@ async fn look_at<I: Io>(
 }
 
 /// Sends the question to the first of its producers that can be reached; if none can, it is asked again next time.
-fn ask<I: Io>(shard: &Shard<I>, question: &Question) {
+fn ask<I: Io>(core: &Core<I>, question: &Question) {
     let mut reachable = question
         .conns
         .iter()
-        .filter_map(|conn| shard.connections.find(conn.0))
+        .filter_map(|conn| core.connections.find(conn.0))
         .filter(|connection| !connection.is_closed());
     let Some(connection) = reachable.next() else {
         return;
     };
-    let id = offset_message_id(shard.store_host, question.half_physical_offset);
+    let id = offset_message_id(core.answers.store_host, question.half_physical_offset);
     let fields = CheckTransactionState {
         topic: Some(transaction::HALF),
         half_queue_offset: question.half_queue_offset as i64,
@@ -226,7 +233,7 @@ fn ask<I: Io>(shard: &Shard<I>, question: &Question) {
         msg_id: question.unique_key.as_deref(),
         transaction_id: question.unique_key.as_deref(),
         offset_msg_id: Some(&id),
-        broker_name: Some(&shard.setup.broker.broker_name),
+        broker_name: Some(&core.setup.broker.broker_name),
     };
     let head = Head {
         codec: Codec::Json,
@@ -240,7 +247,7 @@ fn ask<I: Io>(shard: &Shard<I>, question: &Question) {
     connection.write(|out| frame::write(out, &head, &fields.ext(), &question.record));
 }
 
-async fn pause<I: Io>(shard: &Shard<I>, ns: u64) {
-    let until_ns = shard.io.now().mono_ns + ns;
-    shard.io.sleep_until(until_ns).await;
+async fn pause<I: Io>(core: &Core<I>, ns: u64) {
+    let until_ns = core.io.now().mono_ns + ns;
+    core.io.sleep_until(until_ns).await;
 }

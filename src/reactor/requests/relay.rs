@@ -2,28 +2,28 @@
 
 use std::rc::Rc;
 
-use super::admin::unreadable;
-use super::calls::{Answer, CallError};
-use super::shard::Shard;
+use super::Requests;
 use crate::broker::{ClientRequest, ConnId, Refusal, Relay};
 use crate::io::Io;
+use crate::reactor::answers::unreadable;
+use crate::reactor::calls::{Answer, CallError, values};
 use crate::wire::Reply;
 use crate::wire::admin::{ConsumerTable, QueueOffsets};
 use crate::wire::codes::response;
+use crate::wire::loose_json;
 use crate::wire::stats::ConsumerStatusBody;
-use crate::wire::{Value, loose_json};
 
 /// As RocketMQ waits for a client (`Broker2Client`).
 const PATIENCE_MS: u64 = 10_000;
 const STATUS_PATIENCE_MS: u64 = 5_000;
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Requests<I> {
     pub(super) async fn consume_directly(
         self: &Rc<Self>,
         mut relay: Relay,
         physical_offset: u64,
     ) -> Result<Reply, Refusal> {
-        let record = self.store.record_at(physical_offset).await;
+        let record = self.core.store.record_at(physical_offset).await;
         let Some(record) = record.map_err(unreadable)? else {
             let remark = format!("can not find message by the offset, {physical_offset}");
             return Err(Refusal::new(response::SYSTEM_ERROR, remark));
@@ -82,15 +82,14 @@ impl<I: Io> Shard<I> {
         request: &ClientRequest,
         timeout_ms: u64,
     ) -> Result<Answer, CallError> {
-        let connection = self.connections.find(conn.0).ok_or(CallError::Closed)?;
+        let connection = self
+            .core
+            .connections
+            .find(conn.0)
+            .ok_or(CallError::Closed)?;
         let ext = values(&request.ext);
-        self.call(&connection, request.code, &ext, &request.body, timeout_ms)
-            .await
+        let calls = &self.calls;
+        let call = calls.start(&connection, request.code, &ext, &request.body)?;
+        call.answer(&self.core.io, timeout_ms).await
     }
-}
-
-pub(super) fn values(ext: &[(String, String)]) -> Vec<(&str, Value<'_>)> {
-    ext.iter()
-        .map(|(name, value)| (&**name, Value::Str(value)))
-        .collect()
 }

@@ -1,68 +1,77 @@
-//! Room in the log buffer for what clients send. A request without room waits in one queue for all connections, until there is
-//! room or the broker is busy (`broker/admission.rs`). A client that sends without end has one place in it, like all others.
+//! The admission queue: room in the log buffer for what clients send. A request without room waits in one queue for all
+//! connections, until there is room or the broker is busy (`broker/admission.rs`). A connection has one place in the queue, however
+//! much it sends.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tracing::{info, warn};
 
+use super::ShardSetup;
 use super::connection::Connection;
 use super::gate::Gate;
 use super::permit::Permit;
-use super::shard::Shard;
 use crate::broker::Refusal;
 use crate::broker::admission::{self, Admission, AdmissionLimits, Backlog};
 use crate::io::{First, Io, Now, first};
+use crate::store::Store;
 
-pub(super) struct Room {
-    /// One at a time waits for the store.
-    line: Rc<Gate>,
+pub(super) struct AdmissionQueue<I: Io> {
+    io: I,
+    store: Rc<Store<I>>,
+    /// The first request in the queue waits for the store; the others wait for it.
+    queue: Rc<Gate>,
     /// Since when the first one has been waiting.
     first_since_ns: Rc<Cell<Option<u64>>>,
     admission: RefCell<Admission>,
+    patience_ms: u64,
+    log_buffer_bytes: usize,
 }
 
 /// Whether something may be appended now.
 pub(super) enum Admitted {
     Now,
-    /// Its connection has to wait ([`Shard::turn`]).
+    /// Its connection has to wait ([`AdmissionQueue::enter`]).
     Later,
     Never(Refusal),
 }
 
-impl Room {
-    pub fn new(limits: AdmissionLimits, now: Now) -> Self {
-        Room {
-            line: Gate::new(1),
+impl<I: Io> AdmissionQueue<I> {
+    pub fn new(io: I, store: Rc<Store<I>>, setup: &ShardSetup) -> Self {
+        let now_ms = ms(io.now().mono_ns);
+        AdmissionQueue {
+            io,
+            store,
+            queue: Gate::new(1),
             first_since_ns: Rc::default(),
-            admission: RefCell::new(Admission::new(limits, ms(now.mono_ns))),
+            admission: RefCell::new(Admission::new(setup.admission, now_ms)),
+            patience_ms: setup.admission.patience_ms(),
+            log_buffer_bytes: setup.store.log_buffer_bytes,
         }
     }
 
     pub fn set_limits(&self, limits: AdmissionLimits) {
         self.admission.borrow_mut().set_limits(limits);
     }
-}
 
-impl<I: Io> Shard<I> {
     /// Why a send is refused at once, if it is.
-    pub(super) fn busy(&self) -> Option<Refusal> {
+    pub fn refusal(&self) -> Option<Refusal> {
         let now = self.io.now();
-        let backlog = self.look_at_backlog(now);
-        let mut admission = self.room.admission.borrow_mut();
+        let backlog = self.observe(now);
+        let mut admission = self.admission.borrow_mut();
         admission.refusal(&backlog, ms(now.mono_ns))
     }
 
     /// Whether there is room for `bytes` that `connection` sends.
-    pub(super) fn admit(&self, connection: &Connection<I::Stream>, bytes: usize) -> Admitted {
+    pub fn admit(&self, connection: &Connection<I::Stream>, bytes: usize) -> Admitted {
         let turn = connection.turn.take();
         match turn {
             Some(Err(refusal)) => return Admitted::Never(refusal),
-            // It may have brought more than it waited for.
+            // The connection may have sent more than it has waited for.
             Some(Ok(turn)) => {
                 connection.turn.replace(Some(Ok(turn)));
             }
-            None if self.room.line.is_free() => {}
+            None if self.queue.is_free() => {}
             None => return Admitted::Later,
         }
         match self.store.room_for(bytes) {
@@ -71,45 +80,44 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Waits in the line until there is room for `bytes`. `Err`: that took too long.
-    pub(super) async fn turn(&self, bytes: usize) -> Result<Permit, Refusal> {
+    /// Waits in the queue until there is room for `bytes`. `Err`: that took too long.
+    pub async fn enter(&self, bytes: usize) -> Result<Permit, Refusal> {
         let since_ns = self.io.now().mono_ns;
         let room = async {
-            let pass = self.room.line.enter(1).await;
-            let permit = Permit::new(pass, self.room.first_since_ns.clone(), since_ns);
+            let pass = self.queue.enter(1).await;
+            let permit = Permit::new(pass, self.first_since_ns.clone(), since_ns);
             self.store.wait_for_room(bytes).await;
             permit
         };
         match first(room, self.out_of_patience(since_ns)).await {
-            First::Left(turn) => Ok(turn),
+            First::Left(permit) => Ok(permit),
             First::Right(refusal) => Err(refusal),
         }
     }
 
     async fn out_of_patience(&self, since_ns: u64) -> Refusal {
-        let patience_ms = self.setup.admission.patience_ms();
         loop {
-            if let Some(refusal) = self.busy() {
+            if let Some(refusal) = self.refusal() {
                 return refusal;
             }
             let now = self.io.now();
             let own_ms = ms(now.mono_ns - since_ns);
             let busy_in_ms = {
-                let admission = self.room.admission.borrow();
-                if own_ms >= patience_ms {
-                    return admission.gives_up(own_ms, self.setup.store.log_buffer_bytes);
+                let admission = self.admission.borrow();
+                if own_ms >= self.patience_ms {
+                    return admission.gives_up(own_ms, self.log_buffer_bytes);
                 }
                 admission.busy_in_ms(self.backlog(now).waited_ms, ms(now.mono_ns))
             };
-            let left_ms = busy_in_ms.min(patience_ms - own_ms).max(1);
+            let left_ms = busy_in_ms.min(self.patience_ms - own_ms).max(1);
             self.io.sleep_until(now.mono_ns + left_ms * 1_000_000).await;
         }
     }
 
-    /// With every send, and every now and then, as nobody may send.
-    pub(super) fn look_at_backlog(&self, now: Now) -> Backlog {
+    /// With every send, and at each tick, as a busy broker may get no send at all.
+    pub fn observe(&self, now: Now) -> Backlog {
         let backlog = self.backlog(now);
-        let mut admission = self.room.admission.borrow_mut();
+        let mut admission = self.admission.borrow_mut();
         match admission.look(&backlog, ms(now.mono_ns)) {
             Some(admission::Turn::Busy { late_ms }) => {
                 warn!(
@@ -132,10 +140,10 @@ impl<I: Io> Shard<I> {
 
     fn backlog(&self, now: Now) -> Backlog {
         let stored_ms = self.store.waiting_since_ms().unwrap_or(now.unix_ms);
-        let in_line_ns = self.room.first_since_ns.get().unwrap_or(now.mono_ns);
+        let in_queue_ns = self.first_since_ns.get().unwrap_or(now.mono_ns);
         let in_log_ms = now.unix_ms.saturating_sub(stored_ms).max(0) as u64;
         Backlog {
-            waited_ms: in_log_ms.max(ms(now.mono_ns.saturating_sub(in_line_ns))),
+            waited_ms: in_log_ms.max(ms(now.mono_ns.saturating_sub(in_queue_ns))),
             tail: self.store.tail(),
             committed: self.store.committed(),
         }

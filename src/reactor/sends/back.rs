@@ -2,21 +2,21 @@
 
 use std::rc::Rc;
 
-use super::acks::{Ack, Receipt};
-use super::admin::unreadable;
-use super::connection::{Caller, Connection};
-use super::send::refusal_of;
-use super::shard::Shard;
+use super::Sends;
 use crate::broker::requests::position;
 use crate::broker::{ConfigFile, Peer, Refusal};
 use crate::io::Io;
 use crate::message::{Check, Record};
+use crate::reactor::acks::{Ack, Receipt};
+use crate::reactor::answers::{not_appended, refuse, unreadable};
+use crate::reactor::connection::{Caller, Connection};
+use crate::reactor::effects;
 use crate::wire::Header;
 use crate::wire::codes::response;
 use crate::wire::send_back::SendBack;
 
-impl<I: Io> Shard<I> {
-    pub(super) fn send_back_request(
+impl<I: Io> Sends<I> {
+    pub(in crate::reactor) fn send_back_request(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
@@ -24,7 +24,7 @@ impl<I: Io> Shard<I> {
     ) {
         let request = match SendBack::decode(&header.ext) {
             Ok(request) => request,
-            Err(error) => return self.refuse(connection, caller, &error.into()),
+            Err(error) => return refuse(connection, caller, &error.into()),
         };
         let group = request.group.to_owned();
         let fields = SendBack {
@@ -33,20 +33,20 @@ impl<I: Io> Shard<I> {
             origin_topic: None,
             ..request
         };
-        let peer = self.peer(connection, header);
-        let (shard, connection) = (self.clone(), connection.clone());
+        let peer = connection.as_peer(header);
+        let (sends, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn("send-back", async move {
+        self.core.io.spawn("send-back", async move {
             let _reading = reading;
             let request = SendBack {
                 group: &group,
                 ..fields
             };
-            let sent = shard.send_back(&connection, caller, &request, &peer).await;
+            let sent = sends.send_back(&connection, caller, &request, &peer).await;
             if let Err(refusal) = sent {
-                shard.refuse(&connection, caller, &refusal);
+                refuse(&connection, caller, &refusal);
             }
-            shard.carry_out_effects();
+            effects::carry_out(&sends.core);
         });
     }
 
@@ -58,6 +58,7 @@ impl<I: Io> Shard<I> {
         peer: &Peer,
     ) -> Result<(), Refusal> {
         let bytes = self
+            .core
             .store
             .record_at(position(request.offset)?)
             .await
@@ -69,8 +70,8 @@ impl<I: Io> Shard<I> {
             ),
             None => None,
         };
-        let now = self.io.now();
-        let plan = self.broker.borrow_mut().admit_send_back(
+        let now = self.core.io.now();
+        let plan = self.core.broker.borrow_mut().admit_send_back(
             request,
             record.as_ref(),
             peer,
@@ -81,15 +82,15 @@ impl<I: Io> Shard<I> {
             return Ok(());
         };
         // The message is out of reach where a start does not know the retry topic.
-        self.carry_out_effects();
-        self.saves.settled(ConfigFile::Topics).await;
+        effects::carry_out(&self.core);
+        self.core.saves.settled(ConfigFile::Topics).await;
         let len = bytes.as_ref().map_or(0, Vec::len) + 1024;
-        let _turn = self.turn(len).await?;
-        let now = self.io.now();
-        let (end, _) = self.append(&plan, now.unix_ms).map_err(|error| {
-            let (code, remark) = refusal_of(&error);
-            Refusal::new(code, remark)
-        })?;
+        let _turn = self.core.admission.enter(len).await?;
+        let now = self.core.io.now();
+        let (end, _) = self
+            .core
+            .append(&plan, now.unix_ms)
+            .map_err(|error| not_appended(&error))?;
         let connection = connection.clone();
         let ack = Ack {
             end,
@@ -98,7 +99,7 @@ impl<I: Io> Shard<I> {
             caller,
             receipt: Receipt::Plain,
         };
-        self.acks.borrow_mut().push(ack);
+        self.core.acks.push(ack);
         Ok(())
     }
 }

@@ -1,0 +1,138 @@
+//! Answers whose fields do not depend on the service that gives them: refusals, and those to sends and recalls.
+
+use std::net::SocketAddr;
+
+use super::ShardSetup;
+use super::acks::{Ack, Receipt, SendReceipt};
+use super::connection::{Caller, Connection};
+use crate::broker::{Refusal, recall};
+use crate::io::{Io, Stream};
+use crate::message::ids::offset_message_id;
+use crate::store::{AppendError, ReadError};
+use crate::wire::Reply;
+use crate::wire::Value;
+use crate::wire::codes::response;
+use crate::wire::send::{RecallReply, SendReply};
+
+pub(super) fn answer<S: Stream>(connection: &Connection<S>, caller: Caller, reply: &Reply) {
+    let remark = reply.remark.as_deref();
+    connection.answer(caller, reply.code, remark, &reply.ext_values(), &reply.body);
+}
+
+pub(super) fn refuse<S: Stream>(connection: &Connection<S>, caller: Caller, refusal: &Refusal) {
+    let forbidden = refusal
+        .forbidden_type
+        .map(|kind| ("forbiddenType", Value::I64(kind.into())));
+    connection.answer(
+        caller,
+        refusal.code,
+        Some(&refusal.remark),
+        forbidden.as_slice(),
+        &[],
+    );
+}
+
+/// RocketMQ's code for what kept a record out of the log.
+pub(super) fn not_appended(error: &AppendError) -> Refusal {
+    let code = match error {
+        AppendError::BodySize { .. }
+        | AppendError::PropertiesSize { .. }
+        | AppendError::TopicSize { .. }
+        | AppendError::RecordSize { .. } => response::MESSAGE_ILLEGAL,
+        _ => response::SERVICE_NOT_AVAILABLE,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+pub(super) fn unreadable(error: ReadError) -> Refusal {
+    Refusal::new(response::SYSTEM_ERROR, error.to_string())
+}
+
+/// Answers to sends and recalls: RocketMQ's have fields about the broker.
+pub(super) struct SendAnswers<I: Io> {
+    io: I,
+    pub store_host: SocketAddr,
+    pub region_id: String,
+    pub trace_on: &'static str,
+}
+
+impl<I: Io> SendAnswers<I> {
+    pub fn new(io: I, setup: &ShardSetup) -> Self {
+        SendAnswers {
+            io,
+            store_host: setup.store.store_host,
+            region_id: setup.broker.region_id.clone(),
+            trace_on: match setup.broker.trace_on {
+                true => "true",
+                false => "false",
+            },
+        }
+    }
+
+    /// Answers a request whose record is in the log; `code` says how safe it is there.
+    pub fn acknowledge(&self, ack: &Ack<I::Stream>, code: i32, remark: Option<&str>) {
+        let (connection, caller) = (&*ack.connection, ack.caller);
+        match &ack.receipt {
+            Receipt::Send(receipt) => {
+                self.acknowledge_send(connection, caller, receipt, code, remark);
+            }
+            Receipt::Recall { due_ms, .. } if self.io.now().unix_ms >= *due_ms => {
+                self.refuse_recall(connection, caller, &recall::too_late());
+            }
+            Receipt::Recall { unique_key, .. } => {
+                let reply = RecallReply { msg_id: unique_key };
+                let mut ext = reply.ext().to_vec();
+                ext.push(("MSG_REGION", Value::Str(&self.region_id)));
+                connection.answer(caller, response::SUCCESS, None, &ext, &[]);
+            }
+            Receipt::Changed(reply) => connection.answer(caller, code, remark, &reply.ext(), &[]),
+            Receipt::Plain => connection.answer(caller, code, remark, &[], &[]),
+        }
+    }
+
+    fn acknowledge_send(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        receipt: &SendReceipt,
+        code: i32,
+        remark: Option<&str>,
+    ) {
+        let id = offset_message_id(self.store_host, receipt.physical_offset);
+        let reply = SendReply {
+            queue_id: receipt.queue_id as i32,
+            transaction_id: Some(receipt.unique_key.as_str()),
+            msg_id: receipt.batch_ids.as_deref().unwrap_or(&id),
+            trace_on: Some(self.trace_on),
+            region: Some(&self.region_id),
+            batch_uniq_id: None,
+            recall_handle: receipt.recall_handle.as_deref(),
+            queue_offset: receipt.queue_offset as i64,
+        };
+        connection.answer(caller, code, remark, &reply.ext(), &[]);
+    }
+
+    /// RocketMQ's refusals of a send have these two fields as well.
+    pub fn refuse_send(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        refusal: &Refusal,
+    ) {
+        let ext = [
+            ("TRACE_ON", Value::Str(self.trace_on)),
+            ("MSG_REGION", Value::Str(&self.region_id)),
+        ];
+        connection.answer(caller, refusal.code, Some(&refusal.remark), &ext, &[]);
+    }
+
+    pub fn refuse_recall(
+        &self,
+        connection: &Connection<I::Stream>,
+        caller: Caller,
+        refusal: &Refusal,
+    ) {
+        let ext = [("MSG_REGION", Value::Str(&self.region_id))];
+        connection.answer(caller, refusal.code, Some(&refusal.remark), &ext, &[]);
+    }
+}

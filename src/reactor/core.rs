@@ -1,0 +1,210 @@
+//! What all services of a shard share: the store, the rules, the connections, and the one way into the log.
+//!
+//! Arrows point one way: `shard` -> services (`sends`, `pulls`, `pop`, `timer`, ...) -> `core` -> connections, store, broker. A state that
+//! only one service needs belongs to that service.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::ShardSetup;
+use super::acks::{Acks, SendReceipt, UniqueKey};
+use super::admission::AdmissionQueue;
+use super::answers::SendAnswers;
+use super::connections::Connections;
+use super::own_queue::Bells;
+use super::registration::servers::Registration;
+use super::saves::pending::Saves;
+use super::timer::running::RunningTimers;
+use crate::broker::{Broker, ConfigFile, Effect, Refusal, SendPlan};
+use crate::io::{Io, Notify};
+use crate::message::ids::offset_message_id;
+use crate::message::{Message, batch};
+use crate::store::{AppendError, Appended, QueueIndex, Store};
+use crate::wire::Reply;
+use crate::wire::codes::response;
+
+pub(super) struct Core<I: Io> {
+    pub io: I,
+    pub setup: ShardSetup,
+    pub store: Rc<Store<I>>,
+    pub broker: RefCell<Broker>,
+    pub connections: Rc<Connections<I::Stream>>,
+    pub admission: AdmissionQueue<I>,
+    pub acks: Acks<I::Stream>,
+    pub answers: SendAnswers<I>,
+    pub saves: Saves<I>,
+    pub registration: Registration,
+    pub bells: Bells,
+    pub timers: RunningTimers,
+    /// Wakes a task that sleeps for long, so that it sees that the shard stops.
+    pub stopped: Notify,
+    is_stopping: Cell<bool>,
+    effects: RefCell<Vec<Effect>>,
+}
+
+impl<I: Io> Core<I> {
+    pub fn new(io: I, setup: ShardSetup, store: Rc<Store<I>>, broker: Broker) -> Rc<Self> {
+        Rc::new(Core {
+            admission: AdmissionQueue::new(io.clone(), store.clone(), &setup),
+            answers: SendAnswers::new(io.clone(), &setup),
+            connections: Connections::new(setup.connection_memory_bytes, setup.max_connections),
+            saves: Saves::new(io.clone(), &setup.store.dir),
+            io,
+            setup,
+            store,
+            broker: RefCell::new(broker),
+            acks: Acks::default(),
+            registration: Registration::default(),
+            bells: Bells::default(),
+            timers: RunningTimers::default(),
+            stopped: Notify::default(),
+            is_stopping: Cell::new(false),
+            effects: RefCell::default(),
+        })
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.io.now().unix_ms as u64
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.get()
+    }
+
+    /// No service begins anything new from now on; the tasks are woken and end.
+    pub fn stop(&self) {
+        self.is_stopping.set(true);
+        self.connections.stop_accepting();
+        self.registration.stop();
+        self.stopped.notify();
+        self.bells.ring_all();
+    }
+
+    /// Passes what the rules want done besides their answers to `carry_out`.
+    pub fn take_effects(&self, carry_out: impl FnMut(Effect)) {
+        let mut effects = self.effects.take();
+        self.broker.borrow_mut().take_effects(&mut effects);
+        effects.drain(..).for_each(carry_out);
+        self.effects.replace(effects);
+    }
+
+    /// The answer when these files have been written, if there are any.
+    pub async fn once_saved(&self, reply: Reply, files: Vec<ConfigFile>) -> Reply {
+        if files.is_empty() {
+            return reply;
+        }
+        if let Err(reason) = self.saves.done(&files).await {
+            let remark = format!("done, but a restart will take it back: {reason}");
+            return Refusal::new(response::SYSTEM_ERROR, remark).into();
+        }
+        self.store.deleted_so_far().await;
+        reply
+    }
+
+    /// Saves the next message of this queue a look-up.
+    pub fn remember_queue(&self, topic: &str, queue_id: u32, queue: QueueIndex) {
+        if let Some(entry) = self.broker.borrow_mut().topics.find_mut(topic)
+            && let Some(place) = entry.queues.get_mut(queue_id as usize)
+        {
+            *place = Some(queue);
+        }
+    }
+}
+
+/// The way into the log. Every record that this broker makes is appended by [`Core::append_message`] or [`Core::append_batch`], in the
+/// turn in which it was decided. A replica has no records of its own: its stream brings them with their positions, does not pass here, and
+/// enters the store beside `store/append.rs`; these two are where a replica refuses.
+impl<I: Io> Core<I> {
+    /// Appends what a plan says, one record or a batch. Returns the end of it in the log, and what the sender's answer says.
+    pub fn append(
+        &self,
+        plan: &SendPlan<'_>,
+        now_ms: i64,
+    ) -> Result<(u64, SendReceipt), AppendError> {
+        let (last, queue_offset, batch_ids) = match plan.batch {
+            None => {
+                let stored = self.append_one(plan, now_ms)?;
+                (stored, stored.queue_offset, None)
+            }
+            Some(count) => {
+                let (last, first_offset, ids) = self.append_batch(plan, count, now_ms)?;
+                (last, first_offset, Some(ids))
+            }
+        };
+        let receipt = SendReceipt {
+            queue_id: plan.real_queue_id,
+            queue_offset,
+            physical_offset: last.physical_offset,
+            unique_key: UniqueKey::new(plan.unique_key.as_str().unwrap_or_default()),
+            batch_ids,
+            recall_handle: None,
+        };
+        Ok((last.end, receipt))
+    }
+
+    /// Appends what a plan that is no batch says.
+    pub fn append_one(&self, plan: &SendPlan<'_>, now_ms: i64) -> Result<Appended, AppendError> {
+        let (queue, message) = (self.queue_of(plan), plan.message());
+        self.append_message(&plan.topic, queue, &message, plan.entry_code(), now_ms)
+    }
+
+    /// Appends one record to a queue of `topic`.
+    pub fn append_message(
+        &self,
+        topic: &str,
+        queue: QueueIndex,
+        message: &Message<'_>,
+        entry_code: Option<i64>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let stored = self.store.append(queue, message, entry_code, now_ms)?;
+        self.count(topic, 1, &stored);
+        Ok(stored)
+    }
+
+    /// Returns the last of them, the queue offset of the first, and all their message ids.
+    fn append_batch(
+        &self,
+        plan: &SendPlan<'_>,
+        count: u32,
+        now_ms: i64,
+    ) -> Result<(Appended, u64, Box<str>), AppendError> {
+        // `admit_send` has found all of them well formed.
+        let messages: Vec<_> = batch::iter(plan.body)
+            .filter_map(Result::ok)
+            .map(|item| plan.batch_message(&item))
+            .collect();
+        let queue = self.queue_of(plan);
+        let stored = self.store.append_batch(queue, &messages, now_ms)?;
+        let mut ids = String::new();
+        for appended in &stored {
+            if !ids.is_empty() {
+                ids.push(',');
+            }
+            ids.push_str(&offset_message_id(
+                self.answers.store_host,
+                appended.physical_offset,
+            ));
+        }
+        let (first, last) = (stored.first(), stored.last());
+        let (first, last) = first.zip(last).expect("a batch has at least one message");
+        self.count(&plan.topic, count, last);
+        Ok((*last, first.queue_offset, ids.into()))
+    }
+
+    fn count(&self, topic: &str, messages: u32, last: &Appended) {
+        let bytes = last.len as u64 * u64::from(messages);
+        let now_ms = last.store_timestamp_ms as u64;
+        self.broker
+            .borrow_mut()
+            .stored(topic, messages.into(), bytes, now_ms);
+    }
+
+    fn queue_of(&self, plan: &SendPlan<'_>) -> QueueIndex {
+        plan.queue.unwrap_or_else(|| {
+            let queue = self.store.queue(&plan.topic, plan.queue_id);
+            self.remember_queue(&plan.topic, plan.queue_id, queue);
+            queue
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! Carries out what the rules want done besides the answer to a request.
+
+use std::rc::Rc;
+
+use super::calls::{request_head, values};
+use super::connections::Connections;
+use super::core::Core;
+use super::slices::in_slices;
+use crate::broker::{ClientRequest, ConfigFile, ConnId, Effect};
+use crate::io::{Io, Stream};
+use crate::wire::codes::request;
+use crate::wire::consumer::ConsumerGroup;
+use crate::wire::{FLAG_ONEWAY, frame};
+
+/// Clients that are sent something, or closed, in one turn.
+const CLIENTS_AT_A_TIME: usize = 64;
+
+/// Topics of the store that are looked at in one turn.
+const TOPICS_AT_A_TIME: usize = 64;
+
+/// Carries out the effects since the last time; returns the files that have to be saved.
+pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> Vec<ConfigFile> {
+    let mut files = Vec::new();
+    core.take_effects(|effect| match effect {
+        Effect::Notify { group, conns } => notify_consumers(&core.connections, &group, &conns),
+        Effect::Tell { conns, request } => send(core, conns, request),
+        Effect::Register { topic } => core.registration.topic_changed(topic),
+        Effect::RegisterAll => core.registration.all_changed(),
+        Effect::DeleteTopic { topic } => {
+            core.store.delete_topic(&topic);
+            core.registration.topic_deleted();
+        }
+        Effect::Persist(file) => {
+            core.saves.soon(file);
+            files.push(file);
+        }
+        Effect::KeepBy(retention) => core.store.keep_by(retention),
+        Effect::Admit(limits) => core.admission.set_limits(limits),
+        Effect::CleanLog => core.store.clean_log_now(),
+        Effect::CleanQueues => core.store.clean_queues_now(),
+        Effect::CleanUnusedTopics => clean_unused_topics(core),
+        Effect::Close(conns) => close(core, conns),
+    });
+    files
+}
+
+/// A slice of the topics each turn.
+fn clean_unused_topics<I: Io>(core: &Rc<Core<I>>) {
+    let of_task = core.clone();
+    core.io.spawn("clean-topics", async move {
+        let mut topics = of_task.store.topics().into_iter();
+        in_slices(TOPICS_AT_A_TIME, || {
+            let Some((topic, _)) = topics.next() else {
+                return false;
+            };
+            if of_task.broker.borrow().is_unused(&topic) {
+                of_task.store.delete_topic(&topic);
+            }
+            true
+        })
+        .await;
+    });
+}
+
+/// Sends a request without an answer to a slice of the clients each turn.
+fn send<I: Io>(core: &Core<I>, conns: Vec<ConnId>, request: ClientRequest) {
+    let connections = core.connections.clone();
+    let mut conns = conns.into_iter();
+    core.io.spawn("tell-clients", async move {
+        let head = request_head(request.code, 0, FLAG_ONEWAY);
+        let ext = values(&request.ext);
+        in_slices(CLIENTS_AT_A_TIME, || {
+            let Some(conn) = conns.next() else {
+                return false;
+            };
+            if let Some(connection) = connections.find(conn.0) {
+                connection.write(|out| frame::write(out, &head, &ext, &request.body));
+            }
+            true
+        })
+        .await;
+    });
+}
+
+/// Closes a slice of the clients each turn.
+fn close<I: Io>(core: &Core<I>, conns: Vec<ConnId>) {
+    let connections = core.connections.clone();
+    let mut conns = conns.into_iter();
+    core.io.spawn("close-clients", async move {
+        in_slices(CLIENTS_AT_A_TIME, || {
+            let Some(conn) = conns.next() else {
+                return false;
+            };
+            if let Some(connection) = connections.find(conn.0) {
+                connection.close();
+            }
+            true
+        })
+        .await;
+    });
+}
+
+fn notify_consumers<S: Stream>(connections: &Connections<S>, group: &str, conns: &[ConnId]) {
+    let fields = ConsumerGroup {
+        consumer_group: group,
+    };
+    for connection in conns.iter().filter_map(|conn| connections.find(conn.0)) {
+        let head = request_head(request::NOTIFY_CONSUMER_IDS_CHANGED, 0, FLAG_ONEWAY);
+        connection.write(|out| frame::write(out, &head, &fields.ext(), &[]));
+    }
+}

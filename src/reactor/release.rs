@@ -1,0 +1,59 @@
+//! Releases acknowledgements: when the log is committed, when that takes too long, and when it has failed.
+
+use super::core::Core;
+use super::slices::in_slices;
+use crate::io::Io;
+use crate::wire::codes::response;
+
+/// Acknowledgements answered in one turn.
+const AT_A_TIME: usize = 512;
+
+/// Acknowledges what a log committed up to `position` has.
+pub(super) async fn committed<I: Io>(core: &Core<I>, position: u64) {
+    let now_ns = core.io.now().mono_ns;
+    let mut longest_ns = 0;
+    in_slices(AT_A_TIME, || {
+        let Some(ack) = core.acks.pop_committed(position) else {
+            return false;
+        };
+        core.answers.acknowledge(&ack, response::SUCCESS, None);
+        let took_ns = now_ns.saturating_sub(ack.appended_ns);
+        longest_ns = longest_ns.max(took_ns);
+        core.acks.record(took_ns);
+        true
+    })
+    .await;
+    let longest_ms = longest_ns / 1_000_000;
+    core.broker.borrow_mut().stats.put_took(longest_ms);
+}
+
+/// Whether these messages are stored is not known: their producers have to send them again.
+pub(super) async fn failed<I: Io>(core: &Core<I>, reason: &str) {
+    in_slices(AT_A_TIME, || {
+        let Some(ack) = core.acks.pop() else {
+            return false;
+        };
+        ack.connection
+            .answer(ack.caller, response::SYSTEM_ERROR, Some(reason), &[], &[]);
+        true
+    })
+    .await;
+}
+
+/// Answers sends whose commit takes too long.
+///
+/// Not after the process stood still (SIGSTOP, a paused machine): what the disk has done meanwhile has to be seen first.
+pub(super) async fn overdue<I: Io>(core: &Core<I>, now_ns: u64) {
+    let timeout_ms = core.setup.sync_flush_timeout_ms;
+    let oldest_ns = now_ns.saturating_sub(timeout_ms * 1_000_000);
+    in_slices(AT_A_TIME, || {
+        let Some(ack) = core.acks.pop_older_than(oldest_ns) else {
+            return false;
+        };
+        let remark = format!("the message is in the log, but not flushed within {timeout_ms} ms");
+        let code = response::FLUSH_DISK_TIMEOUT;
+        core.answers.acknowledge(&ack, code, Some(&remark));
+        true
+    })
+    .await;
+}

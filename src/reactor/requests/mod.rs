@@ -1,0 +1,192 @@
+//! Requests that the rules answer. Most are answered at once; what needs the disk (`read.rs`), another client (`relay.rs`), or more than
+//! one turn is a [`Step`], carried out in a task of its own.
+
+mod read;
+mod relay;
+
+use std::rc::Rc;
+
+use super::answers::{answer, unreadable};
+use super::calls::Calls;
+use super::connection::{Caller, Connection};
+use super::core::Core;
+use super::effects;
+use super::pulls::Pulls;
+use super::view::View;
+use crate::broker::requests::{Handler, Request};
+use crate::broker::step::{Progress, Work};
+use crate::broker::{ConfigFile, Refusal, Rewind, Step, Target};
+use crate::io::{Io, pause};
+use crate::store::Boundary;
+use crate::wire::Reply;
+use crate::wire::{Header, Language};
+
+pub(super) struct Requests<I: Io> {
+    core: Rc<Core<I>>,
+    calls: Rc<Calls>,
+    pulls: Rc<Pulls<I>>,
+}
+
+impl<I: Io> Requests<I> {
+    pub(super) fn new(core: Rc<Core<I>>, calls: Rc<Calls>, pulls: Rc<Pulls<I>>) -> Rc<Self> {
+        Rc::new(Requests { core, calls, pulls })
+    }
+
+    pub(super) fn handle(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        header: &Header<'_>,
+        body: &[u8],
+        handler: Handler,
+    ) {
+        let core = &self.core;
+        let request = Request {
+            ext: &header.ext,
+            body,
+            peer: connection.as_peer(header),
+            language: header.language,
+            now_ms: core.now_ms(),
+            store: &View { core },
+        };
+        let step = handler(&mut core.broker.borrow_mut(), &request);
+        let files = effects::carry_out(core);
+        let reply = match step {
+            Ok(Step::Reply(reply)) => reply,
+            Ok(step) => return self.carry_out(connection, caller, step),
+            Err(refusal) => refusal.into(),
+        };
+        if files.is_empty() {
+            answer(connection, caller, &reply);
+        } else {
+            self.answer_once_saved(connection.clone(), caller, reply, files);
+        }
+    }
+
+    /// A topic or group that was made has to be there after a power cut, too, and one that was deleted has to be gone.
+    fn answer_once_saved(
+        &self,
+        connection: Rc<Connection<I::Stream>>,
+        caller: Caller,
+        reply: Reply,
+        files: Vec<ConfigFile>,
+    ) {
+        let core = self.core.clone();
+        let reading = connection.start_reading();
+        self.core.io.spawn("answer-once-saved", async move {
+            let _reading = reading;
+            let reply = core.once_saved(reply, files).await;
+            answer(&connection, caller, &reply);
+        });
+    }
+
+    /// Answers once it is known what the answer needs, and once what it promises has been saved.
+    fn carry_out(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        step: Step,
+    ) {
+        let (requests, connection) = (self.clone(), connection.clone());
+        let reading = connection.start_reading();
+        self.core.io.spawn("administer", async move {
+            let _reading = reading;
+            let reply = requests.carried_out(step).await;
+            let reply = reply.unwrap_or_else(Reply::from);
+            let files = effects::carry_out(&requests.core);
+            let reply = requests.core.once_saved(reply, files).await;
+            answer(&connection, caller, &reply);
+        });
+    }
+
+    async fn carried_out(self: &Rc<Self>, step: Step) -> Result<Reply, Refusal> {
+        match step {
+            Step::Reply(reply) => Ok(reply),
+            Step::Work(work) => self.work(work).await,
+            Step::Read(plan) => self.read(plan).await,
+            Step::Rewind { rewind, language } => self.rewind(&rewind, language).await,
+            Step::Ask(relay) => self.forward(&relay).await,
+            Step::AskWithMessage {
+                relay,
+                physical_offset,
+            } => self.consume_directly(relay, physical_offset).await,
+            Step::AskStatus(relays) => self.consumer_status(relays).await,
+        }
+    }
+
+    /// A slice in each turn.
+    async fn work(self: &Rc<Self>, mut work: Box<dyn Work>) -> Result<Reply, Refusal> {
+        loop {
+            let (view, now_ms) = (View { core: &self.core }, self.core.now_ms());
+            let progress = work.turn(&mut self.core.broker.borrow_mut(), &view, now_ms)?;
+            match progress {
+                Progress::Done(reply) => return Ok(reply),
+                Progress::More => {}
+                Progress::Times(places) => {
+                    let mut times = Vec::with_capacity(places.len());
+                    for place in places {
+                        times.push(
+                            self.store_time(&place.topic, place.queue_id, place.offset)
+                                .await?,
+                        );
+                    }
+                    work.times(times);
+                }
+            }
+            pause().await;
+        }
+    }
+
+    async fn store_time(
+        &self,
+        topic: &str,
+        queue_id: u32,
+        offset: u64,
+    ) -> Result<Option<i64>, Refusal> {
+        let Some(queue) = self.core.store.find_queue(topic, queue_id) else {
+            return Ok(None);
+        };
+        self.core
+            .store
+            .store_time(queue, offset)
+            .await
+            .map_err(unreadable)
+    }
+
+    async fn rewind(
+        self: &Rc<Self>,
+        rewind: &Rewind,
+        language: Language,
+    ) -> Result<Reply, Refusal> {
+        let mut offsets = Vec::with_capacity(rewind.queues.len());
+        for queue_id in &rewind.queues {
+            let offset = match (
+                rewind.target,
+                self.core.store.find_queue(&rewind.topic, *queue_id),
+            ) {
+                (Target::Offset(offset), _) => offset,
+                (_, None) => 0,
+                (Target::End, Some(queue)) => self.core.store.bounds(queue).max,
+                (Target::Time(time_ms), Some(queue)) => self
+                    .core
+                    .store
+                    .offset_by_time(queue, time_ms, Boundary::Lower)
+                    .await
+                    .map_err(unreadable)?,
+            };
+            offsets.push((*queue_id, offset));
+        }
+        let reply = self
+            .core
+            .broker
+            .borrow_mut()
+            .rewind(rewind, &offsets, language)?;
+        // Parked pulls are answered with it at once.
+        for (queue_id, _) in offsets {
+            if let Some(queue) = self.core.store.find_queue(&rewind.topic, queue_id) {
+                self.pulls.wake_queue(queue);
+            }
+        }
+        Ok(reply)
+    }
+}

@@ -1,0 +1,113 @@
+//! What is to be saved of `config/`, for those who change it and for the tasks that write it.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+
+use super::cadence::FoldTimer;
+use super::change_files::ChangeFiles;
+use super::state::{Failure, Files};
+use crate::broker::ConfigFile;
+use crate::io::{Io, Notify, Waiters};
+
+/// The files whose changes go into the change files.
+pub(super) const BY_CHANGES: [ConfigFile; 2] = [ConfigFile::Topics, ConfigFile::SubscriptionGroups];
+
+/// What is to be saved.
+pub(in crate::reactor) struct Saves<I: Io> {
+    pub(super) files: RefCell<Files>,
+    /// A try has ended.
+    pub(super) ended: Waiters,
+    pub(super) changes_bell: Notify,
+    pub(super) texts_bell: Notify,
+    pub(super) change_files: ChangeFiles<I>,
+    pub(super) fold: Folding,
+    /// Bytes of the last text of the offsets.
+    pub(super) offsets_bytes: Cell<u64>,
+    /// Both tasks are to end.
+    pub(super) is_over: Cell<bool>,
+}
+
+/// The writing of `topics.json` and `subscriptionGroup.json`.
+#[derive(Default)]
+pub(super) struct Folding {
+    pub(super) timer: Cell<FoldTimer>,
+    pub(super) is_wanted: Cell<bool>,
+    pub(super) begun: Cell<u64>,
+    pub(super) ended: Cell<u64>,
+    /// Why the last one failed.
+    pub(super) failure: RefCell<Option<Failure>>,
+    pub(super) text_bytes: Cell<u64>,
+}
+
+impl<I: Io> Saves<I> {
+    pub fn new(io: I, store_dir: &Path) -> Self {
+        Self {
+            files: RefCell::default(),
+            ended: Waiters::default(),
+            changes_bell: Notify::default(),
+            texts_bell: Notify::default(),
+            change_files: ChangeFiles::new(io, store_dir),
+            fold: Folding::default(),
+            offsets_bytes: Cell::new(0),
+            is_over: Cell::new(false),
+        }
+    }
+
+    /// The file has changed.
+    pub fn soon(&self, file: ConfigFile) {
+        self.files.borrow_mut().name(file);
+        self.bell(file).notify();
+    }
+
+    fn bell(&self, file: ConfigFile) -> &Notify {
+        match BY_CHANGES.contains(&file) {
+            true => &self.changes_bell,
+            false => &self.texts_bell,
+        }
+    }
+
+    /// Done once saving what these files were named for has been tried. An error: one could not be saved, and why.
+    pub async fn done(&self, files: &[ConfigFile]) -> Result<(), Rc<str>> {
+        for file in files {
+            let of_try = self.files.borrow().current_try(*file);
+            let outcome = || self.files.borrow().outcome(*file, of_try);
+            self.ended.until(outcome).await?;
+        }
+        Ok(())
+    }
+
+    /// Done when the file is as it should be, or cannot be.
+    pub async fn settled(&self, file: ConfigFile) {
+        let is_settled = || self.files.borrow().is_settled(file).then_some(());
+        self.ended.until(is_settled).await;
+    }
+
+    /// Done when saving the topics has been tried once more.
+    pub async fn topics_tried(&self) {
+        let tries = || self.files.borrow().tries_ended(ConfigFile::Topics);
+        let before = tries();
+        self.ended.until(|| (tries() != before).then_some(())).await;
+    }
+
+    /// Why a file could not be saved the last time.
+    pub fn trouble(&self, file: ConfigFile) -> Option<Rc<str>> {
+        self.files.borrow().trouble(file)
+    }
+
+    /// How far the change files go that a start has read.
+    pub fn read_up_to(&self, generation: u64) {
+        self.change_files.read_up_to(generation);
+    }
+
+    /// Saves the JSON files of topics and groups anew, whatever has changed; done when that was tried.
+    pub(super) async fn folded(&self) -> Result<(), Failure> {
+        let fold = &self.fold;
+        let of_try = fold.begun.get() + 1;
+        fold.is_wanted.set(true);
+        self.texts_bell.notify();
+        let is_over = || (fold.ended.get() >= of_try).then_some(());
+        self.ended.until(is_over).await;
+        fold.failure.borrow().clone().map_or(Ok(()), Err)
+    }
+}
