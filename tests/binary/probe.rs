@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::Value;
 
 use super::store_tools::{CONF, options, verify};
-use crate::common::{Broker, Options, wait_until};
+use crate::common::{Broker, Options, free_ports, wait_until};
 
 fn get(addr: SocketAddr, path: &str) -> Option<(u16, Value)> {
     let mut stream = TcpStream::connect(addr).ok()?;
@@ -22,9 +22,7 @@ fn get(addr: SocketAddr, path: &str) -> Option<(u16, Value)> {
 fn the_probe_answers_and_both_shards_are_verified() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let probe = free.local_addr().expect("bound");
-    drop(free);
+    let probe = SocketAddr::from(([127, 0, 0, 1], free_ports().0));
     let config = format!("{CONF}healthPort={}\n", probe.port());
     let options = Options {
         config: &config,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::common::client::{Client, pull_from, send_to};
-use crate::common::{Broker, Options, Process, SMALL, free_ports, ringmq, wait_until};
+use crate::common::{Broker, Options, Process, SMALL, free_ports, ringmq, until_free, wait_until};
 
 #[test]
 fn a_name_server_may_come_late_and_come_again() {
@@ -37,14 +37,15 @@ fn a_name_server_may_come_late_and_come_again() {
         }
         names.signal(["KILL", "TERM"][round]);
         assert_eq!(names.until_end().status.success(), round == 1);
+        until_free(&[ports.1]);
         client.pull(&pull_from(&topic, 0, 0)).ok();
     }
     assert!(broker.terminate().success());
 }
 
-/// A stopped broker unregisters: its routes are gone at once.
+/// The routes of a stopped broker are gone at once.
 #[test]
-fn a_broker_takes_its_leave_of_the_name_server() {
+fn a_stopped_broker_unregisters_and_a_lost_one_is_removed() {
     let folder = tempfile::tempdir().expect("a folder");
     let ports = free_ports();
     let namesrv = SocketAddr::from(([127, 0, 0, 1], ports.1));

@@ -7,18 +7,18 @@ pub mod ledger;
 pub mod random;
 pub mod scripts;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test calls it hung.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take before a test calls it hung. A machine that builds and tests at once needs 10 s for much.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker.conf that makes a start cheap, and a test of some megabytes roll and recycle its files.
 pub const SMALL: &str =
@@ -195,6 +195,8 @@ pub struct Broker {
     process: Process,
     pub namesrv: SocketAddr,
     pub port: u16,
+    /// All on which it listens.
+    own_ports: Vec<u16>,
     pub store: PathBuf,
     pub banner: String,
 }
@@ -229,6 +231,13 @@ impl Options<'_> {
             ..Options::default()
         }
     }
+
+    fn own_ports(&self, port: u16, namesrv_port: u16) -> Vec<u16> {
+        let shards = self.cores.split(',').count() as u16;
+        let of_shards = (0..shards).flat_map(|shard| [port + 10 * shard - 2, port + 10 * shard]);
+        let of_namesrv = (!self.joins_namesrv).then_some(namesrv_port);
+        of_shards.chain(of_namesrv).collect()
+    }
 }
 
 impl Broker {
@@ -246,6 +255,7 @@ impl Broker {
             process,
             namesrv: SocketAddr::from(([127, 0, 0, 1], namesrv_port)),
             port,
+            own_ports: options.own_ports(port, namesrv_port),
             store: store.to_owned(),
             banner,
         })
@@ -253,11 +263,12 @@ impl Broker {
 
     /// kill -9 so long after its start.
     pub fn kill_while_it_starts(store: &Path, options: &Options<'_>, after: Duration) {
-        let (_, mut command) = Broker::command(store, options);
+        let ((port, namesrv_port), mut command) = Broker::command(store, options);
         let mut process = Process::spawn(&mut command);
         std::thread::sleep(after);
         process.child.kill().expect("it runs");
         process.wait();
+        until_free(&options.own_ports(port, namesrv_port));
     }
 
     /// With the broker's and the name server's port.
@@ -303,10 +314,11 @@ impl Broker {
         self.process.log()
     }
 
-    /// kill -9
+    /// kill -9. Its ports are free afterwards.
     pub fn kill(mut self) {
         self.process.child.kill().expect("it runs");
         self.process.wait();
+        until_free(&self.own_ports);
     }
 
     /// SIGTERM, and the exit status it ends with.
@@ -337,27 +349,47 @@ impl Broker {
 }
 
 /// A broker port (with the VIP port two below, and RocketMQ's port for replication one above) and a name server port that are
-/// free now. A second shard's are ten higher. They are below the range of outgoing connections, and no two tests of a
-/// process get the same, so that a broker that is started again finds its ports free.
+/// free now. A second shard's are ten higher. They are below the range of outgoing connections. No other test gets them
+/// while this process runs, also in another test process, so that a broker that is started again finds its ports free.
 pub fn free_ports() -> (u16, u16) {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(640) % PORTS;
-    loop {
-        let place = first + 16 * TAKEN.fetch_add(1, Ordering::Relaxed);
-        let port = (LOWEST_PORT + place % PORTS) as u16 + 2;
+    static OURS: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+    let locks = std::env::temp_dir().join("ringmq-test-ports");
+    std::fs::create_dir_all(&locks).expect("the temporary folder is writable");
+    let first = std::process::id() as u16 % BLOCKS;
+    for nth in 0..BLOCKS {
+        let block = (first + nth) % BLOCKS;
+        let port = LOWEST_PORT + block * BLOCK_PORTS + 2;
         let namesrv_port = port + 4;
         let all = [port - 2, port, port + 1, namesrv_port, port + 8, port + 10];
-        if all
-            .into_iter()
-            .all(|port| TcpListener::bind(("0.0.0.0", port)).is_ok())
-        {
+        // A lock of another user cannot be opened and counts as taken.
+        let Ok(lock) = File::create(locks.join(port.to_string())) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() && all.into_iter().all(is_free) {
+            ours.push(lock);
             return (port, namesrv_port);
         }
     }
+    panic!("all {BLOCKS} blocks of ports are in use");
 }
 
-const LOWEST_PORT: u32 = 12_000;
-const PORTS: u32 = 20_000;
+const LOWEST_PORT: u16 = 12_000;
+/// Of one broker with its name server.
+const BLOCK_PORTS: u16 = 16;
+const BLOCKS: u16 = 1_250;
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("0.0.0.0", port)).is_ok()
+}
+
+/// Waits for the end of a killed process's listeners: the kernel closes them some time after the process is gone, as requests of
+/// its ring hold them.
+pub fn until_free(ports: &[u16]) {
+    wait_until("the listeners of a killed process are closed", || {
+        ports.iter().all(|port| is_free(*port))
+    });
+}
 
 /// A plain connection that speaks whole frames.
 pub struct Wire(pub TcpStream);

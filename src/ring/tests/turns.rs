@@ -39,13 +39,11 @@ fn a_completion_wins_against_a_timeout_that_is_seen_with_it() {
             heard.notified().await;
             notified.notify();
         });
-        let (sleeper, start_ns) = (ring.clone(), ring.now().mono_ns);
-        ring.spawn("paused", async move {
-            sleeper.sleep_until(start_ns + 1).await;
-            bell.ring();
-            thread::sleep(Duration::from_millis(60));
-        });
-        let timeout = ring.sleep_until(start_ns + 30 * MS);
+        // Both tasks wait, and the operation is submitted.
+        pause(&ring, 1).await;
+        bell.ring();
+        let timeout = ring.sleep_until(ring.now().mono_ns + MS);
+        thread::sleep(Duration::from_millis(30));
         assert!(matches!(
             first(told.notified(), timeout).await,
             First::Left(())

@@ -210,13 +210,15 @@ fn a_broker_that_is_killed_and_comes_back_loses_nothing() {
     let (_folder, broker) = start();
     let client = client_of(&broker);
     let (seen, _consumer) = consume(&client, push("survivors", "Survive"));
+    send_all(&client, "Survive", &numbered("before", 30));
+    wait_until("what was sent before", || seen.count() >= 30);
     let producer = client
         .producer(ProducerConfig {
             send_timeout: Duration::from_secs(1),
             ..ProducerConfig::new("survivors")
         })
         .unwrap();
-    let mut acked = Vec::new();
+    let mut acked = numbered("before", 30);
     let mut send = |text: String| {
         if producer
             .send(Message::new("Survive", text.as_str()))
@@ -228,10 +230,6 @@ fn a_broker_that_is_killed_and_comes_back_loses_nothing() {
         }
         false
     };
-    for text in numbered("before", 30) {
-        assert!(send(text));
-    }
-    wait_until("what was sent before", || seen.count() >= 30);
     let (store, ports) = (broker.store.clone(), broker.ports());
     broker.kill();
     assert!(!send("into the dark".to_owned()));

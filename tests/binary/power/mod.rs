@@ -18,6 +18,8 @@ use crate::common::random::Random;
 use crate::common::{Broker, Options, SMALL, free_ports, wait_until};
 use disk::{Disk, Fault, Kind, Mounted};
 use ringmq::wire::codes::{request, response};
+use ringmq::wire::loose_json;
+use ringmq::wire::stats::KvTable;
 
 /// Acknowledgements to wait for before the power is cut.
 const ROUND: usize = 300;
@@ -108,8 +110,22 @@ fn a_power_cut_takes_nothing_acknowledged_in_sync_mode() {
     assert!(broker.terminate().success());
 }
 
-/// Six times the interval in which an async log is flushed, which a busy machine may stretch.
-const LONG_FLUSHED: Duration = Duration::from_secs(3);
+/// Waits until all that was sent before is flushed. Of two flushes with a message before each, the second began after the first
+/// had ended, and so after all that was written earlier.
+fn until_flushed(broker: &Broker) {
+    let mut client = Client::connect(broker.addr());
+    for _ in 0..2 {
+        let before = log_flushes(&mut client);
+        client.send(&send_to("Flushed", 0), b"x").ok();
+        wait_until("a flush of the log", || log_flushes(&mut client) > before);
+    }
+}
+
+fn log_flushes(client: &mut Client) -> u64 {
+    let reply = client.ask(request::GET_BROKER_RUNTIME_INFO, &[], &[]).ok();
+    let info: KvTable = loose_json::from_slice(&reply.body).expect("a table");
+    info.table["ringmqLogFlushes"].parse().expect("a number")
+}
 
 #[test]
 fn a_power_cut_takes_the_last_moment_at_most_in_async_mode() {
@@ -126,7 +142,7 @@ fn a_power_cut_takes_the_last_moment_at_most_in_async_mode() {
         load.until_acknowledged(ROUND);
         load.stop();
         ledger.close(load);
-        std::thread::sleep(LONG_FLUSHED);
+        until_flushed(&broker);
         let load = ledger.start_load(broker.addr());
         load.until_acknowledged(ROUND);
         broker.kill();
@@ -159,7 +175,7 @@ fn an_error_of_the_log_fences_and_loses_nothing() {
         load.stop();
         ledger.close(load);
         if flush == "async" {
-            std::thread::sleep(LONG_FLUSHED);
+            until_flushed(&broker);
         }
         machine.disk.inject(Some(Fault {
             // The log's files are named by their positions.
