@@ -1,14 +1,18 @@
 # Sourced by the scripts beside it: the built binary, free ports, a broker of our own on an empty store, and medians.
-# SECONDS_PER_RUN, ROUNDS, BROKER_CORE, LOAD_CORE, BROKER_ARGS, STORE_PARENT and FLOOR may be set by the caller; see README.md.
+# SECONDS_PER_RUN, ROUNDS, BROKER_CORE, LOAD_CORE, BROKER_ARGS, STORE_PARENT, FLOOR, RINGMQ and PROFILE may be set by the caller; see
+# README.md.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 : "${ROUNDS:=5}" "${SECONDS_PER_RUN:=10}" "${BROKER_CORE:=0}" "${LOAD_CORE:=$(($(nproc) - 1))}"
 : "${STORE_PARENT:=${TMPDIR:-/tmp}}" "${FLOOR:=}"
 
-cargo build --release --quiet --manifest-path "$root/Cargo.toml" --bin ringmq --example first_send
-target=${CARGO_TARGET_DIR:-$root/target}/release
-ringmq=$target/ringmq
+: "${PROFILE:=release}"
+# build WHAT: with cargo, in the profile that is measured.
+build() { cargo build --profile "$PROFILE" --quiet --manifest-path "$root/Cargo.toml" "$@"; }
+build --bin ringmq --example first_send
+target=${CARGO_TARGET_DIR:-$root/target}/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")
+ringmq=${RINGMQ:-$target/ringmq}
 export RINGMQ_LOG=${RINGMQ_LOG:-warn}
 
 scratch=$(mktemp -d "$STORE_PARENT/ringmq-perf-XXXXXX")

@@ -4,7 +4,7 @@
 # on a loop-mounted ext4 of its own (root, fsfreeze); without that the stalls are left out. Accepted and refused per second, latencies from the
 # intended time, the broker's memory.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-cargo build --release --quiet --manifest-path "$root/Cargo.toml" --example overload
+build --example overload
 machine
 : "${FLUSH:=sync}" "${BODY:=65536}" "${STALL:=1 10}"
 mounted=

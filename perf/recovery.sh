@@ -3,7 +3,7 @@
 # (16): milliseconds from the start of the process to the first acknowledged message after a kill -9 in the midst of sends, and after a
 # clean stop, and what that stop took (target: below 3000 after a kill, at any size). FLUSH (async). What the broker says goes to stderr.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-cargo build --release --quiet --manifest-path "$root/Cargo.toml" --example recovery
+build --example recovery
 machine
 : "${QUEUES:=100000}" "${SIZES:=1 4 16}" "${BODY_KIB:=16}" "${FLUSH:=async}"
 row_format='%-10s%8s%8s%12s%10s%14s\n'

@@ -3,7 +3,7 @@
 # (target: below 50 ms), and the latency of sends over all 80,000 queues against that of a second broker with ten queues, in
 # alternation (target: p99 at most 20 % apart; the medians of the rounds count). FLUSH (async).
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-cargo build --release --quiet --manifest-path "$root/Cargo.toml" --example topics
+build --example topics
 machine
 : "${TOPICS:=10000}" "${QUEUES:=8}" "${FLUSH:=async}"
 all=$scratch few_pid=

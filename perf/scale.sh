@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Does anything hold the core that answers messages? A bystander sends every 2 ms on a connection of its own; each row has its latencies
+# without and with one load, what the broker refused to it, and how many polls of a task took longer than stallWarnMillis (5 ms) during
+# the load. CASES (all): parked group heartbeat batch topics offsets whole, each on a fresh broker. FLUSH (async). Sizes: PULLS CONSUMERS
+# SUBSCRIPTIONS BATCH TOPICS QUEUES CLIENTS DASHBOARDS COMMITS_PER_S SENDS_PER_S, see perf/scale/settings.rs. RINGMQ: another binary.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+build --example scale
+machine
+: "${FLUSH:=async}" "${CASES:=parked group heartbeat batch topics offsets whole}" "${CLIENTS:=10000}"
+# Each client is a descriptor here and one in the broker, which raises its own limit.
+ulimit -n "$(ulimit -Hn)"
+spare=200
+most=$(ulimit -n)
+if [ "$most" != unlimited ] && [ "$most" -lt $((CLIENTS + spare)) ]; then
+    CLIENTS=$((most - spare))
+    echo "$most descriptors allowed: $CLIENTS clients"
+fi
+export CLIENTS
+row_format='%-10s%10s%10s%10s%9s%10s%10s%10s%9s%20s  %s\n'
+printf "$row_format" '' 'without' 'p99.9' 'worst' '' 'with load' 'p99.9' 'worst' '' '' ''
+printf "$row_format" case 'p99 ms' ms ms refused 'p99 ms' ms ms refused stalls load
+for case in $CASES; do
+    start_broker "$FLUSH"
+    taskset -c "$LOAD_CORE" "$target/examples/scale" "$case" "127.0.0.1:$port" "$namesrv"
+    [ "$case" != whole ] || grep -i stall "$scratch/broker.err" | tail -5 || true
+    stop_broker
+done
