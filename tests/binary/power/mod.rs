@@ -110,11 +110,11 @@ fn a_power_cut_takes_nothing_acknowledged_in_sync_mode() {
     assert!(broker.terminate().success());
 }
 
-/// Waits until all that was sent before is flushed. Of two flushes with a message before each, the second began after the first
-/// had ended, and so after all that was written earlier.
+/// Waits until all that was sent before is flushed: for three flushes of a file, with a message before each. A round of flushes has
+/// two files here at most, so the last one is of a round that began after all that was written earlier.
 fn until_flushed(broker: &Broker) {
     let mut client = Client::connect(broker.addr());
-    for _ in 0..2 {
+    for _ in 0..3 {
         let before = log_flushes(&mut client);
         client.send(&send_to("Flushed", 0), b"x").ok();
         wait_until("a flush of the log", || log_flushes(&mut client) > before);
