@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::common::client::Client;
 use crate::common::scripts::{Script, missing};
-use crate::common::{Broker, Options, Process};
+use crate::common::{Broker, Options, Process, wait_until};
 use ringmq::wire::Value;
 use ringmq::wire::codes::request;
+use ringmq::wire::loose_json;
 
 const SUPPORTED: &[&str] = &["--scenario", "all"];
 
@@ -68,7 +69,7 @@ fn go_v2() {
     if missing(&["go"]) {
         return;
     }
-    let _turn = one_at_a_time();
+    // No virtual machine: beside one of the others.
     let folder = tempfile::tempdir().expect("a folder");
     let broker = Broker::start(&folder.path().join("store"), &options());
     let namesrv = broker.namesrv.to_string();
@@ -82,49 +83,67 @@ fn a_clean_restart_and_a_kill_lose_nothing() {
         return;
     }
     let _turn = one_at_a_time();
-    for flush in ["sync", "async"] {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = Options {
-            flush,
-            ports: Some(crate::common::free_ports()),
-            ..Options::default()
-        };
-        let store = folder.path().join("store");
-        let scenario = |broker: &Broker, prefix: &str, name: &str| {
-            let namesrv = broker.namesrv.to_string();
-            let words = [
-                "5.5.0",
-                "ClientCheck",
-                "--namesrv",
-                &namesrv,
-                "--prefix",
-                prefix,
-                "--scenario",
-                name,
-            ];
-            Script::new("java/run.sh", &words).run();
-        };
-        let broker = Broker::start(&store, &options);
-        scenario(&broker, "clean", "before_restart");
-        scenario(&broker, "clean", "delays_before_restart");
-        assert!(broker.terminate().success());
-        assert!(
-            !store.join("abort").exists(),
-            "a clean stop leaves a clean mark"
-        );
-        let broker = Broker::start(&store, &options);
-        scenario(&broker, "clean", "after_restart");
-        scenario(&broker, "clean", "delays_after_restart");
-        scenario(&broker, "killed", "before_restart");
-        scenario(&broker, "killed", "delays_before_restart");
-        // Consumer offsets are saved by the second; what a kill takes of them is delivered again.
-        std::thread::sleep(std::time::Duration::from_secs(6));
-        broker.kill();
-        let broker = Broker::start(&store, &options);
-        scenario(&broker, "killed", "after_restart");
-        scenario(&broker, "killed", "delays_after_restart");
-        assert!(broker.terminate().success());
-    }
+    // They wait for delayed messages most of the time, hence side by side.
+    std::thread::scope(|scope| {
+        for flush in ["sync", "async"] {
+            scope.spawn(move || restart_and_kill(flush));
+        }
+    });
+}
+
+fn restart_and_kill(flush: &'static str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        flush,
+        ports: Some(crate::common::free_ports()),
+        ..Options::default()
+    };
+    let store = folder.path().join("store");
+    let scenarios = |broker: &Broker, prefix: &str, names: &str| {
+        let namesrv = broker.namesrv.to_string();
+        let words = [
+            "5.5.0",
+            "ClientCheck",
+            "--namesrv",
+            &namesrv,
+            "--prefix",
+            prefix,
+            "--scenario",
+            names,
+        ];
+        Script::new("java/run.sh", &words).run();
+    };
+    let before = "before_restart,delays_before_restart";
+    let after = "after_restart,delays_after_restart";
+    let broker = Broker::start(&store, &options);
+    scenarios(&broker, "clean", before);
+    assert!(broker.terminate().success());
+    assert!(
+        !store.join("abort").exists(),
+        "a clean stop leaves a clean mark"
+    );
+    let broker = Broker::start(&store, &options);
+    scenarios(&broker, "clean", after);
+    scenarios(&broker, "killed", before);
+    // What a kill takes of the consumer offsets is delivered again.
+    wait_until("the offsets are saved", || offsets_are_saved(&broker));
+    broker.kill();
+    let broker = Broker::start(&store, &options);
+    scenarios(&broker, "killed", after);
+    assert!(broker.terminate().success());
+}
+
+/// Whether the file has all offsets that the broker has.
+fn offsets_are_saved(broker: &Broker) -> bool {
+    let asked = Client::connect(broker.addr()).ask(request::GET_ALL_CONSUMER_OFFSET, &[], b"");
+    let path = broker.store.join("config/consumerOffset.json");
+    let saved = std::fs::read(path).unwrap_or_default();
+    offset_table(&asked.ok().body).is_some_and(|now| Some(now) == offset_table(&saved))
+}
+
+fn offset_table(json: &[u8]) -> Option<serde_json::Value> {
+    let mut all: serde_json::Value = loose_json::from_slice(json).ok()?;
+    Some(all.get_mut("offsetTable")?.take())
 }
 
 /// A consumer in order, and one that sends messages back, live on while the broker is killed or stopped and started again.
@@ -291,7 +310,7 @@ fn a_rocketmq_broker_registers_with_our_name_server() {
     let mut rocketmq = RocketMq::start(folder.path(), &namesrv, port);
     rocketmq.until("it is back", || asked.route("Made").is_some());
     rocketmq.signal("TERM");
-    wait_long("it takes its leave", || asked.route("Made").is_none());
+    wait_long("it has unregistered", || asked.route("Made").is_none());
     drop(rocketmq);
     names.signal("TERM");
     assert!(names.until_end().status.success());
@@ -342,7 +361,7 @@ impl Drop for RocketMq {
 /// What a virtual machine may need for its start on a busy machine.
 const START: Duration = Duration::from_secs(240);
 
-/// Shorter than the two minutes of a name server's patience.
+/// Less than the two minutes after which a name server removes a silent broker.
 fn wait_long(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {

@@ -19,7 +19,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/rlog"
 )
 
-const scenarioTimeout = 90 * time.Second
+const scenarioTimeout = 240 * time.Second
 
 type scenario struct {
 	name string

@@ -10,6 +10,8 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
+import org.apache.rocketmq.client.consumer.store.OffsetStore;
+import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.TransactionListener;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
@@ -189,9 +191,22 @@ final class Cluster implements AutoCloseable {
         return queues;
     }
 
-    /** Asks until it is so, for 40 s at most. An exception counts as "not yet". */
+    /** Waits until the offset of each assigned queue is behind its last message: it moves after the listener has returned. */
+    void consumed(DefaultMQPushConsumer consumer, String topic) throws Exception {
+        OffsetStore offsets = consumer.getDefaultMQPushConsumerImpl().getOffsetStore();
+        eventually("offsets behind the last messages of " + topic, () -> {
+            for (MessageQueue queue : assigned(consumer, topic)) {
+                if (Math.max(0, offsets.readOffset(queue, ReadOffsetType.READ_FROM_MEMORY)) < producer().maxOffset(queue)) {
+                    return false;
+                }
+            }
+            return true;
+        });
+    }
+
+    /** Asks until it is so, for 90 s at most. An exception counts as "not yet". */
     static void eventually(String what, Callable<Boolean> holds) throws Exception {
-        eventually(what, 40, holds);
+        eventually(what, 90, holds);
     }
 
     static void eventually(String what, int seconds, Callable<Boolean> holds) throws Exception {

@@ -200,7 +200,7 @@ final class Consuming {
         all.addAll(secondInbox.bodies());
         Check.sameSet("bodies of both", Sending.numbered(10 * queues), all);
 
-        Thread.sleep(1000); // the offset moves after the listener has returned
+        cluster.consumed(second, topic);
         second.shutdown();
         Cluster.eventually("the first has all queues again", () -> Cluster.assigned(first, topic).size() == queues);
         for (int i = 10 * queues; i < 15 * queues; i++) {
@@ -223,7 +223,7 @@ final class Consuming {
         Inbox first = new Inbox().listen(before);
         cluster.start(before);
         first.await(20);
-        Thread.sleep(500); // the offset moves after the listener has returned
+        cluster.consumed(before, topic);
         before.shutdown();
         for (int i = 20; i < 25; i++) {
             cluster.producer().send(Cluster.message(topic, "TagA", i));

@@ -30,7 +30,7 @@ final class Restart {
         send(cluster, topic, 0, CONSUMED);
         cluster.start(consumer);
         inbox.await(CONSUMED);
-        Thread.sleep(500); // the offset moves after the listener has returned
+        cluster.consumed(consumer, topic);
         consumer.shutdown();
         send(cluster, topic, CONSUMED, CONSUMED + WAITING);
     }

@@ -65,14 +65,14 @@ final class Rewinding {
         cluster.start(first);
         send(cluster, topic, 0, 20);
         inbox.await(20);
-        Thread.sleep(500); // the offset moves after the listener has returned
+        cluster.consumed(first, topic);
         first.shutdown();
         rewind(cluster, topic, first.getConsumerGroup(), 0);
         DefaultMQPushConsumer second = cluster.consumer("group", topic, "*");
         inbox = new Inbox().listen(second);
         cluster.start(second);
         Check.sameSet("everything unexpired", numbered(0, 20), bodies(inbox.await(20)));
-        Thread.sleep(500);
+        cluster.consumed(second, topic);
         second.shutdown();
         send(cluster, topic, 20, 25);
         rewind(cluster, topic, first.getConsumerGroup(), -1);
