@@ -1,5 +1,5 @@
-//! A blocking connection that asks and waits, for the programs beside it: nothing of the broker's own machinery but the
-//! codec helps.
+//! A blocking connection with one request at a time, for the programs of this folder. Of the broker's own code it uses only the
+//! codec.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -33,7 +33,7 @@ impl Caller {
         })
     }
 
-    /// The answer's code and body. What the broker tells by itself meanwhile is passed over.
+    /// The answer's code and body. Requests of the broker that arrive before are skipped.
     pub fn ask(
         &mut self,
         code: i32,

@@ -26,7 +26,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# listens PORT: somebody on the loopback takes connections there.
+# listens PORT: a process on the loopback takes connections there.
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # Puts a broker port, whose neighbours from two below to one above are free as well, and a name server port into port and
@@ -85,7 +85,7 @@ median() {
 
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { if (b > 0) printf "%.2f", a / b; else print "-" }'; }
 
-# What the machine can do at best right now, if the caller has a way to tell.
+# What the machine can do at best right now, if the caller has named a command for it.
 floor() { [ -z "$FLOOR" ] || bash -c "$FLOOR"; }
 
 machine() {

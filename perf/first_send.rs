@@ -4,7 +4,7 @@
 //! first_send RINGMQ STORE BROKER_PORT NAMESRV_PORT sync|async CORE   ->   route_ms send_ms rss_kib anon_kib shared_kib
 //! ```
 //! It is what a client does: it asks the name server for the route of the template topic until there is one, dials the
-//! broker that the route names, and sends to a topic that nobody has made. Blocking sockets of the standard library, so
+//! broker that the route names, and sends to a topic that does not exist. Blocking sockets of the standard library, so
 //! that nothing of the broker's own machinery helps.
 
 mod caller;
@@ -80,7 +80,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // SIGTERM, so that it stops as it does for everybody.
+        // SIGTERM, for a clean stop.
         let asked = Command::new("kill").arg(self.0.id().to_string()).status();
         if !asked.is_ok_and(|status| status.success()) {
             let _ = self.0.kill();

@@ -2,7 +2,7 @@
 
 use ringmq::wire::send::SendRequest;
 
-/// A plain message of nobody in particular.
+/// A plain message, without tag, key or property.
 pub fn message_to(topic: &str, queue_id: i32) -> SendRequest<'_> {
     SendRequest {
         producer_group: "perf",

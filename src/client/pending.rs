@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::ClientError;
 
-/// A call under way on the client's thread. It goes on whether or not anybody waits for it.
+/// A call in progress on the client's thread. It continues also if nothing waits for it.
 ///
 /// Await it in any executor, or call [`wait`](Self::wait) in a thread that has none.
 #[must_use = "await it or call wait() to learn how it ended"]

@@ -57,7 +57,7 @@ pub(super) struct Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let group = std::mem::take(&mut self.group);
-        // It goes on without the caller.
+        // The shutdown continues without the caller.
         drop(self.client.call(|session| async move {
             session.remove_producer(&group).await;
             Ok(())

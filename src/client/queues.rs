@@ -13,7 +13,7 @@ use crate::wire::MessageQueue;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullResult {
     pub status: PullStatus,
-    /// To go on from.
+    /// The offset of the next pull.
     pub next_offset: i64,
     pub min_offset: i64,
     pub max_offset: i64,

@@ -110,7 +110,7 @@ impl Received {
     }
 }
 
-/// The messages of a pull's answer. One that cannot be read is an error: to go on behind it would lose it.
+/// The messages of a pull's answer. One that cannot be read is an error, as skipping it would lose it.
 pub(super) fn received(
     records: &[u8],
     queue: &MessageQueue,

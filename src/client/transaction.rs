@@ -24,7 +24,7 @@ use super::transaction_state::TransactionState;
 /// # async fn example() -> Result<(), ringmq::client::ClientError> {
 /// let client = Client::start(ClientConfig::new("127.0.0.1:9876"))?;
 /// let producer = client.transaction_producer(ProducerConfig::new("payments"), |half| {
-///     // The broker has heard nothing: look it up where the transaction left its trace.
+///     // The broker has no result: look it up where the transaction is recorded.
 ///     match half.keys().next().and_then(was_paid) {
 ///         Some(true) => TransactionState::Commit,
 ///         Some(false) => TransactionState::Rollback,

@@ -1,4 +1,4 @@
-//! Time, which is only ever read at the top (the reactor) and passed down as an argument.
+//! Time. Only the reactor reads it; the code below gets it as an argument.
 
 use std::future::Future;
 
@@ -7,16 +7,16 @@ use std::future::Future;
 pub struct Now {
     /// Wall clock, milliseconds since 1970: what is written into records (`storeTimestamp`).
     pub unix_ms: i64,
-    /// Monotonic clock, nanoseconds since some fixed point: what deadlines are made of.
+    /// Monotonic clock, nanoseconds since some fixed point; for deadlines.
     pub mono_ns: u64,
 }
 
 pub trait Clock {
     fn now(&self) -> Now;
 
-    /// What the local time is ahead of UTC by now.
+    /// How far the local time is ahead of UTC now.
     fn utc_offset_s(&self) -> i32;
 
-    /// Done at or soon after the monotonic clock reads `mono_ns`; never before.
+    /// Completes when the monotonic clock reads `mono_ns` or soon after; never before.
     fn sleep_until(&self, mono_ns: u64) -> impl Future<Output = ()>;
 }

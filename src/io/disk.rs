@@ -9,8 +9,8 @@
 //! | `create_dir_all` | the directories |
 //! | `sync_tree` | the bytes, lengths and names of everything that was done in the directory and below it before |
 //!
-//! An error of a write or a sync says nothing about what is on the device. It must not be repeated in the hope that it
-//! then holds (the kernel may have dropped the dirty state): the caller fences itself.
+//! After an error of a write or a sync the state of the device is unknown. The operation must not be repeated, as the kernel may
+//! have dropped the dirty pages and a second sync would succeed without them: the caller fences itself.
 
 use std::future::Future;
 use std::io;
@@ -44,14 +44,14 @@ pub struct DirEntry {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
-    /// Without what is reserved for the superuser: as `df` reckons its percentage.
+    /// Without the blocks that are reserved for the superuser, as `df` computes its percentage.
     pub total_bytes: u64,
     pub available_bytes: u64,
 }
 
 pub trait Disk {
     type File: File;
-    /// Held until it is dropped, or until its process has ended, however it ends, with all that it wrote.
+    /// Held until it is dropped, or until its process has ended and the process's last write with it.
     type Lock: 'static;
 
     fn open(
@@ -94,7 +94,7 @@ pub trait Disk {
     fn space(&self, dir: &Path) -> impl Future<Output = io::Result<Space>>;
 
     /// Registers the log buffer with the kernel so that writes from it skip the page look-up. `false` where that is not
-    /// allowed (memlock limit) or has no meaning; everything works the same, only dearer.
+    /// allowed (memlock limit) or has no meaning; writes then cost more and work the same.
     fn register(&self, buffer: &LogBuffer) -> bool;
 }
 
@@ -159,7 +159,7 @@ async fn sync_names<D: Disk + ?Sized>(disk: &D, level: &Path, made: bool) -> io:
     sync_name(disk, level).await
 }
 
-/// Where we may not look we have made nothing.
+/// A directory without permission to read has got no new entries from this process.
 async fn sync_name<D: Disk + ?Sized>(disk: &D, path: &Path) -> io::Result<()> {
     let above = match path.parent() {
         None => return Ok(()),

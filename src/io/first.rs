@@ -1,4 +1,4 @@
-//! Waiting for whichever of two things comes first.
+//! A select of two futures.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -9,7 +9,7 @@ pub enum First<A, B> {
     Right(B),
 }
 
-/// The result of whichever is done first, the left one if both are; the other is dropped and so cancelled.
+/// Completes with the first result, the left one if both are ready. The other future is dropped, which cancels it.
 pub async fn first<A, B>(
     left: impl Future<Output = A>,
     right: impl Future<Output = B>,

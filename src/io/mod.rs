@@ -1,11 +1,11 @@
-//! The seam between the broker and the outside world: traits, and how tasks wait: [`Notify`], [`first`].
+//! The traits through which the broker reaches disk, network and clock, and the primitives of waiting tasks: [`Notify`], [`first`].
 //!
-//! Everything a shard can do to a disk, a socket or the time goes through [`Io`]. `ring/` implements it on io_uring,
-//! `sim/` on a seed with virtual time; the store, the name server and the reactor cannot tell which one runs them. One
-//! implementation belongs to one thread, so no future here is `Send`.
+//! A shard uses disks, sockets and clocks only through [`Io`]. `ring/` implements it on io_uring, `sim/` with a seed and virtual
+//! time; the store, the name server and the reactor are the same on both. An implementation belongs to one thread, so no
+//! future here is `Send`.
 //!
-//! Buffers go to the kernel by ownership and come back with the result ([`crate::mem::IoBuf`]). Dropping a future
-//! before it is done cancels the operation; the implementation keeps the buffer until the kernel has let go of it.
+//! An operation owns its buffer and returns it with the result ([`crate::mem::IoBuf`]). Dropping a future before it completes
+//! cancels the operation; the implementation keeps the buffer until the kernel does not use it any more.
 
 mod clock;
 mod disk;
@@ -32,14 +32,14 @@ impl<T: Clock + Disk + Net + Spawn + Clone + 'static> Io for T {}
 
 /// Starts tasks on this thread's executor.
 pub trait Spawn {
-    /// The task runs until it is done; nothing waits for it. Its name stands in the log when it stalls the thread.
+    /// The task runs until it completes; nothing waits for it. The log names it when it stalls the thread.
     fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static);
 
     /// How often a task has kept the thread too long since the start.
     fn stalls(&self) -> Stalls;
 }
 
-/// Polls of tasks above the configured limit: for so long nothing else ran on the thread.
+/// Polls of tasks that took longer than the configured limit, during which nothing else ran on the thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stalls {
     pub count: u64,

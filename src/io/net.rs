@@ -17,7 +17,7 @@ pub trait Net {
 pub trait Listener: 'static {
     type Stream: Stream;
 
-    /// The next connection. An error is of this accept only (out of descriptors, say); the listener goes on.
+    /// The next connection. An error concerns this accept only (out of descriptors, say); the listener stays usable.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
 
     fn local_addr(&self) -> SocketAddr;

@@ -1,11 +1,11 @@
-//! The one way for tasks of a thread to wake each other.
+//! A flag by which a task wakes another one of its thread.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// A flag that one task sets and one other task waits for. Setting it twice before the wait is setting it once.
+/// One task sets it and another one waits for it. Set twice before the wait, it wakes once.
 #[derive(Default)]
 pub struct Notify {
     set: Cell<bool>,
@@ -21,7 +21,7 @@ impl Notify {
         }
     }
 
-    /// Done once the flag is set, which it takes down. One waiter at a time: a second one replaces the first.
+    /// Completes when the flag is set, and clears it. One waiter at a time: a second one replaces the first.
     pub fn notified(&self) -> Notified<'_> {
         Notified { notify: self }
     }

@@ -1,9 +1,9 @@
-//! Letting the others of this thread have their turn.
+//! Yields to the other tasks of the thread.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Done in the next turn: for a task that has much to do and waits for nothing.
+/// Completes in the next turn. For a task with a long loop that waits for nothing.
 pub async fn pause() {
     let mut has_waited = false;
     poll_fn(|context| {

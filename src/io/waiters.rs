@@ -1,4 +1,4 @@
-//! Tasks that wait for the same thing, any number of them.
+//! Any number of tasks that wait for the same condition.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -10,14 +10,14 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// Wakes everybody; each looks for himself.
+    /// Wakes all waiting tasks; each checks its own condition.
     pub fn wake_all(&self) {
         for waker in self.wakers.borrow_mut().drain(..) {
             waker.wake();
         }
     }
 
-    /// Done once `look` finds something. It looks now and after each `wake_all`.
+    /// Completes when `look` returns a value. It is called now and after each `wake_all`.
     pub async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         poll_fn(|context| {
             if let Some(found) = look() {

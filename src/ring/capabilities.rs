@@ -1,4 +1,4 @@
-//! What this kernel, and whoever has limited us, let us use; and what to do where it is not enough.
+//! What this kernel and the process's limits allow, and what to do where that is not enough.
 
 use std::fmt;
 use std::fs;
@@ -9,11 +9,11 @@ use super::queues::Queues;
 /// DEFER_TASKRUN came with 6.1; multishot receive and the ring of buffers before it.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
-/// Fit to be printed at the start.
+/// What the kernel allowed; printed at the start.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
     pub kernel: String,
-    /// Waiting for completions does not count as waiting for the disk, which would keep the core's frequency up.
+    /// `NO_IOWAIT`: waiting for completions is not accounted as waiting for the disk, which would keep the core's frequency up.
     pub no_iowait: bool,
     /// The core that the thread is pinned to.
     pub core: Option<usize>,
@@ -69,8 +69,8 @@ pub fn probe() -> Result<Capabilities, Unsupported> {
     })
 }
 
-/// Soft limits up to the hard ones: descriptors for connections, locked memory for the log buffer. Where that does not
-/// do, the calls that need more say so.
+/// Raises soft limits to the hard ones: descriptors for connections, locked memory for the log buffer. A call that needs more
+/// than the hard limit fails with its own error.
 pub(super) fn raise_limits() {
     for resource in [libc::RLIMIT_NOFILE, libc::RLIMIT_MEMLOCK] {
         let Some(mut limit) = limit(resource) else {

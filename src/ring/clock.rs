@@ -21,7 +21,7 @@ fn read(id: libc::clockid_t) -> libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is valid for writing. These two clocks always exist, so the result needs no look.
+    // SAFETY: `time` is valid for writing. These two clocks always exist, so the call cannot fail.
     unsafe { libc::clock_gettime(id, &mut time) };
     time
 }

@@ -1,5 +1,5 @@
-//! Names and lengths. They block when the journal of the file system is full or the disk stalls, so none is a plain system
-//! call on the ring's thread: the kernel's workers carry them out, or a thread where io_uring lacks the call.
+//! Names and lengths. Their system calls block when the journal of the file system is full or the disk stalls, so the ring's
+//! thread makes none of them: the kernel's workers do, or a thread of its own where io_uring lacks the call.
 
 use std::ffi::CString;
 use std::fs;
@@ -180,7 +180,7 @@ fn list(dir: &Path) -> io::Result<Vec<DirEntry>> {
 fn space(dir: &Path) -> io::Result<Space> {
     let path = CString::new(dir.as_os_str().as_bytes())?;
     let mut stat = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: a C string and room for the answer, both of which outlive the call.
+    // SAFETY: a C string and room for the result, both of which outlive the call.
     if unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -229,7 +229,7 @@ fn sync_all_below(path: &Path) -> io::Result<()> {
             file_system,
         )
     };
-    // To a file system in user space the kernel does not pass it on, and calls it done.
+    // For a file system in user space `syncfs` returns success without reaching it.
     if got == 0 && file_system.f_type == libc::FUSE_SUPER_MAGIC {
         return sync_each_below(path);
     }
@@ -245,7 +245,7 @@ fn sync_each_below(dir: &Path) -> io::Result<()> {
         let entry = entry?;
         match entry.file_type()?.is_dir() {
             true => sync_each_below(&entry.path())?,
-            // What is gone meanwhile need not be kept.
+            // A file that was removed meanwhile needs no sync.
             false => match fs::File::open(entry.path()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 file => file?.sync_all()?,

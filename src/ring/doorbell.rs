@@ -1,4 +1,4 @@
-//! The one thing that other threads may do to a ring: wake it up.
+//! Wakes a ring from another thread: the only operation on a ring that is safe there.
 
 use std::fs::File;
 use std::future::Future;
@@ -13,7 +13,7 @@ use super::core::Core;
 use super::descriptor::Descriptor;
 use super::op::Request;
 
-/// Rings that nobody has waited for are kept, as one.
+/// Several rings before the next wait count as one.
 #[derive(Clone, Debug)]
 pub struct Doorbell {
     eventfd: Arc<File>,
@@ -26,7 +26,7 @@ impl Doorbell {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: just opened, and nobody else knows it.
+        // SAFETY: just opened, and nothing else knows its number.
         let eventfd = unsafe { File::from_raw_fd(fd) };
         Ok(Doorbell {
             eventfd: Arc::new(eventfd),
@@ -35,12 +35,12 @@ impl Doorbell {
 
     /// From any thread; never blocks.
     pub fn ring(&self) {
-        // The only error is a counter at its end, which rings all the same.
+        // The only error is a counter at its maximum, which still reads as rung.
         let _ = (&*self.eventfd).write(&1u64.to_ne_bytes());
     }
 
-    /// Done when it has rung, be it before the call. A ring is not lost when the future is dropped, as it is consumed only
-    /// when the future is done.
+    /// Completes when it has been rung, also if that was before the call. Dropping the future loses no ring: only a completed
+    /// future consumes one.
     pub(super) fn wait_on(&self, core: &Rc<Core>) -> impl Future<Output = io::Result<()>> + use<> {
         let (core, doorbell) = (core.clone(), self.clone());
         async move {

@@ -1,4 +1,4 @@
-//! Tasks, and the queue of those that are ready: first come, first served, on one thread.
+//! The executor: tasks of one thread, and a first-in, first-out queue of those that are ready.
 //!
 //! A waker is one word, so that waking neither counts references nor allocates:
 //!
@@ -6,9 +6,9 @@
 //! | executor 16 bits | generation 24 bits | index 24 bits |
 //! ```
 //!
-//! It finds its executor through the thread. A waker of a task that is gone, of another thread or of an executor that
-//! has ended finds nothing and does nothing; a generation that has come round again wakes a task for no reason, which
-//! every future must bear anyhow.
+//! The executor is found through a thread-local. A waker whose task has ended, that is used on another thread or whose executor
+//! has ended does nothing. A generation that has wrapped around wakes a task spuriously, which every future must tolerate
+//! anyway.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,11 +22,11 @@ use super::clock::mono_ns;
 use super::stalls::StallDetector;
 use crate::io::Stalls;
 
-/// A turn ends after so many polls or so much time, however busy the tasks keep each other: then completions are taken, so
-/// that an ended write of the log is seen at most one poll later than this.
+/// A turn ends after so many polls or so much time, also when tasks are still ready. Then completions are taken: the end of a
+/// log write is seen at most one poll later than this.
 const POLLS_PER_TURN: usize = 256;
 const TURN_NS: u64 = 1_000_000;
-/// The future that `Ring::start` was given. Not in the table, as it need not live as long.
+/// Index of the future that `Ring::start` was given. The table does not own it, as it may borrow from the caller.
 const MAIN: usize = 0;
 
 pub(super) struct Executor {
@@ -48,13 +48,13 @@ struct Slot {
     live: bool,
     ready: bool,
     name: &'static str,
-    /// Not here while it is being polled.
+    /// `None` while it is polled, and for main.
     future: Option<Task>,
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What became of the ready tasks.
+/// How a turn ended.
 pub(super) enum Turn<T> {
     /// Main is done.
     Done(T),
@@ -92,7 +92,7 @@ impl Executor {
         drop(refused);
     }
 
-    /// Polls what is ready, including what becomes so meanwhile, from `now_ns` on.
+    /// Polls ready tasks, including those that become ready meanwhile, from `now_ns` on.
     ///
     /// The clock is read once between two polls: the end of one is the beginning of the next.
     pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>, now_ns: u64) -> Turn<F::Output> {
@@ -115,7 +115,7 @@ impl Executor {
                 }
                 Some(mut task) => {
                     let done = task.as_mut().poll(&mut context).is_ready();
-                    // Handed back or dropped, but dropped outside of the borrow.
+                    // A finished task is dropped outside of the borrow.
                     let finished = self.tasks.borrow_mut().polled(id, task, done);
                     drop(finished);
                 }
@@ -131,7 +131,7 @@ impl Executor {
         self.stalls.borrow().stalls()
     }
 
-    /// From now on this thread's wakers reach this executor, which must not move.
+    /// From now on this thread's wakers wake tasks of this executor, which must not move.
     pub(super) fn enter_thread(&self) {
         CURRENT.with(|current| {
             assert!(current.get().is_null(), "one ring a thread");
@@ -160,7 +160,7 @@ impl Executor {
         }
     }
 
-    /// The next task to poll; `None` in place of the task stands for main.
+    /// The next task to poll; `None` in place of a task means main.
     fn next_ready(&self) -> Option<(TaskId, &'static str, Option<Task>)> {
         let mut tasks = self.tasks.borrow_mut();
         loop {
@@ -223,7 +223,7 @@ impl Tasks {
         }
     }
 
-    /// Takes a task back that is not done yet; returns what is to be dropped.
+    /// Stores a polled task again, or returns it to be dropped if it is done.
     fn polled(&mut self, id: TaskId, task: Task, done: bool) -> Option<Task> {
         let slot = &mut self.slots[id.index()];
         if !done {
@@ -267,8 +267,8 @@ impl TaskId {
     }
 
     fn waker(self) -> Waker {
-        // SAFETY: the functions of the table take the word for a number and never for an address; cloning copies it
-        // and dropping has nothing to do, on whichever thread.
+        // SAFETY: the functions of the table use the word as a number and never as an address; cloning copies it and
+        // dropping does nothing, on any thread.
         unsafe { Waker::from_raw(raw_waker(ptr::without_provenance(self.0 as usize))) }
     }
 }
@@ -284,7 +284,7 @@ fn raw_waker(word: *const ()) -> RawWaker {
 }
 
 fn wake(word: *const ()) {
-    // An error means that the thread is ending, and its executor has ended long ago.
+    // An error means that the thread is ending; its executor has ended before.
     let _ = CURRENT.try_with(|current| {
         // SAFETY: null, or set by `enter_thread` and reset by `leave_thread` before the executor goes.
         if let Some(executor) = unsafe { current.get().as_ref() } {

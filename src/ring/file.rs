@@ -1,4 +1,4 @@
-//! Open files: every call is an operation of the ring, and closing is one too.
+//! Open files: every call is an operation of the ring, and so is closing.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use super::op::Request;
 use crate::io::{Durability, File};
 use crate::mem::{AlignedBuf, BLOCK_BYTES, Buf, IoBuf};
 
-/// More than the kernel moves in one go (2 GiB - 4096); aligned, so that what is left stays so.
+/// Of one operation; the kernel's limit is 2 GiB - 4096. A multiple of a block, so that the rest stays aligned.
 const MAX_TRANSFER_BYTES: usize = 1 << 30;
 
 const STATX_SIZE_OFFSET: usize = offset_of!(libc::statx, stx_size);
@@ -53,7 +53,7 @@ impl File for RingFile {
                 Err(error) => return (Err(error), buf),
             }
             if !done.is_multiple_of(BLOCK_BYTES) {
-                // Only the end of the file is ragged; and O_DIRECT does not read on from here.
+                // A short read that ends within a block is the end of the file. O_DIRECT cannot continue from here.
                 break;
             }
         }
@@ -114,7 +114,7 @@ impl File for RingFile {
             // Before Linux 6.9.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 self.resize_off_thread(len_bytes).await?;
-                // A length that no file can have is refused by both; this one was not.
+                // Both refuse an impossible length with this error; here only the ring did.
                 self.core.lacks_truncate.set(true);
                 Ok(())
             }

@@ -33,7 +33,7 @@ pub(super) fn lock_file(core: &Rc<Core>, path: &Path, text: &str) -> io::Result<
     lock_first_byte(&file)?;
     file.set_len(0)?;
     match file.write_all(text.as_bytes()) {
-        // It is held all the same.
+        // The lock is held also without the text.
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
         written => written?,
     }
@@ -54,8 +54,8 @@ pub(super) fn lock_dir(core: &Rc<Core>, dir: &Path) -> io::Result<RingLock> {
     })
 }
 
-/// The lock that RocketMQ takes (`DefaultMessageStore.start`), which knows nothing of `flock`. As one of an open file it is also
-/// kept from other rings of this process.
+/// The lock that RocketMQ takes (`DefaultMessageStore.start`), which is not a `flock`. It is a lock of the open file, so that
+/// other rings of this process cannot take it either.
 fn lock_first_byte(file: &fs::File) -> io::Result<()> {
     match first_byte(file, libc::F_OFD_SETLK) {
         Ok(_) => Ok(()),
@@ -66,7 +66,7 @@ fn lock_first_byte(file: &fs::File) -> io::Result<()> {
     }
 }
 
-/// Whether a process holds that lock, be it RocketMQ's or one of ours.
+/// Whether a process holds that lock, RocketMQ's or a ringmq.
 pub fn is_locked(path: &Path) -> io::Result<bool> {
     let lock = first_byte(&fs::File::open(path)?, libc::F_OFD_GETLK)?;
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)

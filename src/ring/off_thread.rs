@@ -1,4 +1,4 @@
-//! System calls that io_uring lacks and that may block: each on a thread of its own, which ends with it.
+//! System calls that io_uring lacks and that may block: each runs on a thread of its own, which ends with it.
 
 use std::io;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The two queues shared with the kernel, and the one system call.
+//! The submission and the completion queue, shared with the kernel, and `io_uring_enter`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, squeue};
 
-/// Several completions of each of 1024 connections in one turn; the kernel keeps what does not fit, at a price.
+/// Several completions of each of 1024 connections in one turn. The kernel keeps further ones in a slower overflow list.
 const COMPLETION_ENTRIES: u32 = 8192;
 
-/// Places for log buffers: one a shard, and shards may share a ring.
+/// Size of the table of registered buffers: one log buffer for each shard, and shards may share a ring.
 pub(super) const REGISTERED_BUFFERS: u32 = 16;
 
 pub(super) struct Queues {
     uring: IoUring,
-    /// What did not fit even after submitting; goes first in the next turn.
+    /// Entries that did not fit even after an early submit; the first ones of the next turn.
     backlog: VecDeque<squeue::Entry>,
     enter_flags: EnterFlags,
 }
@@ -43,7 +43,7 @@ impl Queues {
             .setup_clamp()
             .setup_cqsize(COMPLETION_ENTRIES.max(2 * entries))
             .build(entries)?;
-        // Without the table `register_buffers_update` fails later, and says so.
+        // Without the table `register_buffers_update` fails later and its error is reported.
         let _ = uring
             .submitter()
             .register_buffers_sparse(REGISTERED_BUFFERS);
@@ -69,7 +69,7 @@ impl Queues {
             if self.try_push(&entry) {
                 return;
             }
-            // An error leaves the queue full, and the backlog is there for that.
+            // After an error the queue is still full, and the entry goes to the backlog.
             let _ = self.uring.submit();
             if self.try_push(&entry) {
                 return;
@@ -103,7 +103,7 @@ impl Queues {
         match result {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // The time is up; a signal; the kernel is short of memory or wants its completions taken first.
+                // A timeout; a signal; the kernel is short of memory, or completions have to be taken first.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },
@@ -129,7 +129,7 @@ impl Queues {
     }
 
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: buffers, paths and addresses belong to the operation's slot (`op`), which stays until the last
+        // SAFETY: buffers, paths and addresses belong to the operation's slot (`slots`), which stays until the last
         // completion, as does the descriptor.
         unsafe { self.uring.submission().push(entry).is_ok() }
     }

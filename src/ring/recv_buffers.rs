@@ -1,14 +1,13 @@
-//! Receive buffers, lent by the ring to whichever connection has data.
+//! Receive buffers, shared by all connections: the kernel fills the next free one for the connection that has data.
 //!
-//! The kernel takes buffers from the front of a ring of entries, we put them back at its end:
+//! The kernel takes buffers from the front of a ring of entries; released buffers are put back at its end:
 //!
 //! ```text
 //! entry (16 bytes):  address 8 | length 4 | buffer id 2 | tail 2 (of the whole ring, in entry 0 only)
 //! ```
 //!
-//! The last quarter is never lent to readers: what arrives there is copied and the buffer put back at once. So
-//! connections whose readers have stopped may hold most of the buffers without stopping the others, a receive that
-//! found none (ENOBUFS) succeeds in the next turn, and nobody has to wait in line.
+//! The last quarter is never lent to readers: its bytes are copied and the buffer is put back at once. So connections whose
+//! readers have stopped cannot starve the others, and a receive that found no buffer (ENOBUFS) succeeds in the next turn.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -30,7 +29,7 @@ pub(super) struct RecvBuffers {
     memory: AlignedBuf,
     buffer_bytes: usize,
     count: u16,
-    /// Buffers that the kernel has, as far as its completions have told us.
+    /// Buffers that the kernel has, by the completions taken so far.
     available: Cell<u16>,
 }
 

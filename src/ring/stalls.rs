@@ -11,7 +11,7 @@ pub(super) struct StallDetector {
     limit_ns: u64,
     stalls: Stalls,
     log_again_ns: u64,
-    /// Stalls since the last line, and the longest of them.
+    /// Stalls since the last logged line, and the longest of them.
     unlogged: u64,
     longest: Stall,
 }
@@ -22,7 +22,7 @@ struct Stall {
     ns: u64,
 }
 
-/// One line of the log.
+/// A stall to be logged.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
     longest: Stall,

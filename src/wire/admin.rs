@@ -1,4 +1,4 @@
-//! What tools ask of a broker's inside: QUERY_CONSUME_QUEUE (321), GET_BROKER_HA_STATUS (907), CHECK_ROCKSDB_CQ_WRITE_PROGRESS (354); and
+//! A broker's internals for tools: QUERY_CONSUME_QUEUE (321), GET_BROKER_HA_STATUS (907), CHECK_ROCKSDB_CQ_WRITE_PROGRESS (354); and
 //! the consumption progress that a group's clients report: INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223) and the C++ form of 220.
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub struct QueueEntries {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct QueueEntry {
-    /// Of a consume queue extension, which is not ours.
+    /// Of RocketMQ's consume queue extension, which ringmq does not have.
     pub eval: bool,
     #[serde(rename = "physicOffset")]
     pub physical_offset: i64,

@@ -8,7 +8,7 @@ use super::loose_json;
 #[serde(rename_all = "camelCase", default)]
 pub struct DataVersion {
     pub counter: i64,
-    /// Of the controller; 0 without one.
+    /// The controller's epoch; 0 without a controller.
     pub state_version: i64,
     #[serde(rename = "timestamp")]
     pub timestamp_ms: i64,
@@ -36,7 +36,7 @@ impl DataVersion {
         )
     }
 
-    /// That of a table changed once more.
+    /// The version after one more change.
     pub const fn next(self, now_ms: i64) -> Self {
         Self {
             counter: self.counter + 1,

@@ -1,8 +1,8 @@
-//! Requests and their answers on one connection, one at a time: bytes to send come out, bytes received go in.
+//! Requests and their answers on one connection, one at a time. No I/O: it returns the bytes to send and is given those received.
 
 use super::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
 
-/// The asking side of a connection.
+/// The requesting side of a connection.
 #[derive(Default)]
 pub struct Exchange {
     received: Vec<u8>,
@@ -10,7 +10,7 @@ pub struct Exchange {
     opaque: i32,
 }
 
-/// What was answered.
+/// A decoded answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     pub code: i32,

@@ -1,4 +1,4 @@
-//! A frame: what one side sends in one go.
+//! A frame: one request or answer on the wire.
 //!
 //! ```text
 //!  0        4 total   counts everything after itself: 4 + header + body
@@ -30,7 +30,7 @@ pub struct Frame<'a> {
     pub len: usize,
 }
 
-/// The stream is out of step or malicious. The connection must be closed, as Java does.
+/// The bytes are no frame. The connection must be closed, as Java does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("a frame of {got} bytes; the limit is {MAX_FRAME_BYTES}")]
@@ -43,7 +43,7 @@ pub enum FrameError {
     UnknownCodec { got: u8 },
 }
 
-/// The first frame of `bytes`, or `None` if it is not whole yet. An error shows as soon as the bytes that prove it are here.
+/// The first frame of `bytes`, or `None` if it is not complete. An error is returned as soon as the bytes received prove it.
 pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let Some((total, rest)) = take_u32(bytes) else {
         return Ok(None);
@@ -94,8 +94,8 @@ pub struct Open {
 
 /// Appends a frame's header; the caller appends the body and then calls [`finish`].
 ///
-/// A header that is too long for its length field can only have come from a peer's own text (a remark that quotes it), so it is no
-/// reason to stop: a short error goes out in its place.
+/// A header that is too long for its length field contains a peer's own text (a remark that quotes it). It is replaced by a
+/// short error.
 pub fn begin(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)]) -> Open {
     let start = out.len();
     let header_start = start + LENGTH_BYTES + MARK_BYTES;
@@ -127,8 +127,8 @@ fn write_header(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)]) {
     }
 }
 
-/// Writes the length of a frame, now that its body is there. Above [`MAX_FRAME_BYTES`] a peer closes the connection; to keep
-/// below it is the body's business.
+/// Writes the length of a frame whose body is complete. A peer closes the connection above [`MAX_FRAME_BYTES`]; the code that
+/// makes the body has to bound it.
 pub fn finish(out: &mut [u8], open: Open) {
     let total = out.len() - open.start - LENGTH_BYTES;
     let total = u32::try_from(total).expect("a body of ours is far below 4 GiB");

@@ -108,7 +108,7 @@ header_fields! {
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionGroupTable {
     pub data_version: DataVersion,
-    /// Group -> topic -> bits of what it may not do.
+    /// Group -> topic -> bits of the forbidden operations.
     pub forbidden_table: BTreeMap<String, BTreeMap<String, i32>>,
     pub subscription_group_table: BTreeMap<String, SubscriptionGroupConfig>,
 }
@@ -129,7 +129,7 @@ header_fields! {
 }
 
 header_fields! {
-    /// UPDATE_AND_GET_GROUP_FORBIDDEN (353); without `readable` nothing is changed.
+    /// UPDATE_AND_GET_GROUP_FORBIDDEN (353); without `readable` it only reads.
     pub struct GroupForbiddenRequest<'a> {
         "group" => group: &'a str,
         "topic" => topic: &'a str,

@@ -74,7 +74,7 @@ pub fn decode<'a>(frame: &Frame<'a>, scratch: &'a mut Scratch) -> Result<Header<
         Codec::Rocketmq => (binary::read(frame.header, scratch)?, ""),
         Codec::Json => match std::str::from_utf8(frame.header) {
             Ok(raw) => (json::read(raw, scratch)?, raw),
-            // Java repairs what is not UTF-8, and a client's stray byte in a key should not cost its connection.
+            // As Java does: invalid UTF-8 is replaced, and the connection of a client with such a key stays open.
             Err(_) => {
                 let lossy = String::from_utf8_lossy(frame.header).into_owned();
                 let parts = json::read(&lossy, scratch)?;

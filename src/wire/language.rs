@@ -1,4 +1,4 @@
-//! What a client is written in (`LanguageCode.java`): a byte in one codec, a name in the other.
+//! The language of a client (`LanguageCode.java`): a byte in one codec, a name in the other.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -42,7 +42,7 @@ const ALL: [(Language, &str); 14] = [
 ];
 
 impl Language {
-    /// One we never heard of is [`Language::Other`]: it decides nothing that matters.
+    /// An unknown byte is [`Language::Other`].
     pub fn from_byte(byte: u8) -> Self {
         ALL.get(usize::from(byte))
             .map_or(Self::Other, |(language, _)| *language)

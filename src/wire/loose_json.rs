@@ -7,7 +7,7 @@
 //!
 //! Inside, an object key is the object's JSON text, as a string; `object_keys` makes it one of a struct. A topic or
 //! group never starts with `{`, so the two cannot be confused. Old clients cannot read quoted number keys, and mqadmin no quoted
-//! object keys, so this is also what we write where Java does; [`to_standard_vec`] is for the route of newer clients.
+//! object keys, so bodies are written in the dialect wherever Java does; [`to_standard_vec`] is for the route of newer clients.
 //!
 //! Clients in other languages rely on what fastjson accepts beyond JSON. [`from_slice`] therefore accepts every syntax that it
 //! does (`parser`) and converts a value to the type of its field as it does (`lenient`, `numbers`, `loose_enum!`).

@@ -9,7 +9,7 @@ use super::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     pub field: &'static str,
-    /// What was there instead, cut off when long; `None` if the field is missing.
+    /// The text of the field, truncated; `None` if the field is missing.
     pub got: Option<String>,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Field<'a> for i64 {
     }
 }
 
-/// As `Boolean.parseBoolean`: all that is not "true" is false. Missing is false, too, as that is the default of each one.
+/// As `Boolean.parseBoolean`: any text but "true" is false. A missing field is false, the default of every such field.
 impl<'a> Field<'a> for bool {
     fn parse(text: &'a str) -> Option<Self> {
         Some(text.eq_ignore_ascii_case("true"))
@@ -101,7 +101,7 @@ impl<'a> Field<'a> for bool {
     }
 }
 
-/// An empty text is as good as none where none will do.
+/// An empty text is read as a missing field.
 impl<'a, T: Field<'a>> Field<'a> for Option<T> {
     fn parse(text: &'a str) -> Option<Self> {
         if text.is_empty() {
@@ -121,7 +121,7 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
 }
 
 /// Defines a struct by its header fields: `"wireName" => name: Type`. Names after `|` are other spellings that are read.
-/// A reply's fields stand in the order in which Java's `HashMap` gives them, so that our bytes are its bytes.
+/// The fields of a reply are listed in the order of Java's `HashMap`, so that the bytes are the same as RocketMQ's.
 macro_rules! header_fields {
     (
         $(#[$doc:meta])*

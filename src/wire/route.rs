@@ -17,7 +17,7 @@ header_fields! {
 }
 
 header_fields! {
-    /// Extra fields of a client that wants only brokers of its zone.
+    /// Extra fields of a client that is restricted to brokers of its zone.
     pub struct ZoneRequest<'a> {
         "__ZONE_MODE" => is_on: bool,
         "__ZONE_NAME" => name: Option<&'a str>,

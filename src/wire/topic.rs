@@ -10,7 +10,7 @@ use super::request::header_fields;
 
 /// Bits of [`TopicConfig::perm`] (`PermName.java`).
 pub mod perm {
-    /// New topics may be made after this one.
+    /// New topics may inherit from this one.
     pub const INHERIT: i32 = 1;
     pub const WRITE: i32 = 2;
     pub const READ: i32 = 4;

@@ -17,7 +17,7 @@ fn a_name_server_may_come_late_and_come_again() {
         config: &config,
         ..Options::default()
     };
-    // The broker serves without any name server, and says so.
+    // The broker serves without any name server, and logs a warning.
     let broker = Broker::start(&folder.path().join("store"), &options);
     wait_until("the warning", || broker.log().contains("not registered"));
     let mut client = Client::connect(broker.addr());

@@ -1,6 +1,6 @@
 //! Protects what an operator has when a disk goes bad: `ringmq store verify` finds every kind of damage that it claims to,
 //! in our stores and in RocketMQ's, and changes nothing; a damaged store is not opened as if nothing were missing; a
-//! consumer gets past a message that cannot be read, and is told of no other.
+//! consumer gets past a message that cannot be read, and no other message is skipped.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};

@@ -105,13 +105,13 @@ impl Client {
         self.last_opaque
     }
 
-    /// Sends a request that nobody answers.
+    /// Sends a one-way request.
     pub fn tell(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) {
         let bytes = self.encode(code, FLAG_ONEWAY, ext, body);
         self.wire.send(&bytes);
     }
 
-    /// Sends a request and waits for its reply; what comes before is passed over.
+    /// Sends a request and waits for its reply; requests of the broker before it are skipped.
     pub fn ask(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> Reply {
         let opaque = self.post(code, ext, body);
         loop {

@@ -35,7 +35,7 @@ pub struct Load {
 }
 
 impl Ledger {
-    /// Starts producers that send until they are told to stop or the broker goes away.
+    /// Starts producers that send until they are stopped or the broker ends.
     pub fn start_load(&mut self, broker: SocketAddr) -> Load {
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let enough = Arc::new(AtomicBool::new(false));

@@ -24,10 +24,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SMALL: &str =
     "mappedFileSizeCommitLog=8388608\nlogBufferBytes=16777216\nconsumeQueueMemoryBytes=16777216\n";
 
-/// A machine that builds and tests at once may have a disk that stands still for seconds; nobody is refused for that here.
+/// The disk of a machine that builds and tests at once may stall for seconds; no send is refused for that here.
 const ANY_DISK: &str = "waitTimeMillsInSendQueue=60000\n";
 
-/// Waits until `done` says so.
+/// Waits until `done` is true.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
@@ -104,7 +104,7 @@ impl Process {
         }
     }
 
-    /// What it prints up to the line `ready`; `Err` if it ends before.
+    /// The output up to the line `ready`; `Err` if the process ends before.
     pub fn until_ready(mut self) -> Result<(Process, String), Ended> {
         let mut banner = String::new();
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
@@ -119,7 +119,7 @@ impl Process {
         Err(ended)
     }
 
-    /// Waits for a line; `Err` with what it printed if it ends before, or takes too long.
+    /// Waits for a line; `Err` with the output if the process ends before, or takes too long.
     pub fn until_line(
         &mut self,
         patience: Duration,
@@ -154,7 +154,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has written to stderr so far.
+    /// Its stderr so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("nobody panics with it").clone()
     }
@@ -241,7 +241,7 @@ impl Options<'_> {
 }
 
 impl Broker {
-    /// Starts a broker on `store` and waits until it says that it is ready.
+    /// Starts a broker on `store` and waits for its line `ready`.
     pub fn start(store: &Path, options: &Options<'_>) -> Broker {
         Broker::try_start(store, options)
             .unwrap_or_else(|ended| panic!("the broker ended before it was ready: {ended:#?}"))

@@ -17,7 +17,7 @@ const MAX_FILE_LINES: usize = 500;
 fn no_files_import_each_other_in_a_circle() {
     let sources = sources();
     let mut arrows = arrows(&sources);
-    // A module's file stands for its folder: what its own files take from it is no arrow between two nouns.
+    // A module's file represents its folder. What the files of the folder import from it is not counted.
     for (from, to) in arrows.iter_mut().enumerate() {
         let module = sources[from].module();
         to.retain(|to| !module.starts_with(&sources[*to].module()));

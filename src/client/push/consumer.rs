@@ -84,7 +84,7 @@ impl PushConsumer {
 impl Drop for PushConsumer {
     fn drop(&mut self) {
         if self.group.is_some() {
-            // It goes on without the caller.
+            // The shutdown continues without the caller.
             drop(self.leave());
         }
     }

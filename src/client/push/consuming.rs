@@ -152,7 +152,7 @@ impl Member {
         }
     }
 
-    /// Whether to go on.
+    /// Whether to continue.
     async fn consume_next(
         self: &Rc<Self>,
         instance: &Rc<Instance>,

@@ -214,7 +214,7 @@ impl Member {
         }
     }
 
-    /// The group goes on from other offsets, set by an operator.
+    /// The group continues from other offsets, set by an operator.
     pub async fn reset(&self, instance: &Instance, offsets: BTreeMap<MessageQueue, i64>) {
         for (queue, offset) in offsets {
             let Some(assigned) = self.assigned.borrow().get(&queue).cloned() else {

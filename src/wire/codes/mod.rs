@@ -22,7 +22,7 @@ macro_rules! codes {
 }
 use codes;
 
-/// The version in what we send: the ordinal of V5_5_0 in `MQVersion.java`. Java clients read it from the heartbeat's
+/// The version in all headers that ringmq sends: the ordinal of V5_5_0 in `MQVersion.java`. Java clients read it from the heartbeat's
 /// reply and refuse SQL92 pulls below V4_1_0, so it must never be 0.
 pub const CURRENT_VERSION: i32 = 513;
 
@@ -38,7 +38,7 @@ pub const V3_0_11: i32 = 37;
 /// V3_1_8_SNAPSHOT: clients from here on answer what a broker relays (307, 309).
 pub const V3_1_8_SNAPSHOT: i32 = 62;
 
-/// V3_4_9: clients from here on send `maxReconsumeTimes` and mean it.
+/// V3_4_9: `maxReconsumeTimes` of clients from here on is valid.
 pub const V3_4_9: i32 = 121;
 
 /// The remark of [`response::REQUEST_CODE_NOT_SUPPORTED`], with the leading space that Java's has.

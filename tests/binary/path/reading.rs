@@ -18,7 +18,7 @@ fn a_pull_waits_for_a_message_or_for_its_time() {
             .iter_mut()
             .map(|client| client.post(request::PULL_MESSAGE, &wait.ext(), &[]))
             .collect();
-        // One that goes away while it waits harms nobody.
+        // A parked pull whose client disconnects has no effect on the others.
         consumers.pop();
         assert_eq!(producer.max_offset("Late", 0) as i64, offset);
         producer.send(&send_to("Late", 0), b"at last").ok();

@@ -127,7 +127,7 @@ impl Disk {
         self.state().held
     }
 
-    /// Carries out a change of names or lengths, now or once it may be; the file system goes on meanwhile.
+    /// Carries out a change of names or lengths, now or once it may be; the file system stays usable meanwhile.
     fn change_names(&self, change: impl FnOnce(&Disk) + Send + 'static) {
         let mut state = self.state();
         if !state.holds_names {

@@ -156,7 +156,7 @@ fn a_power_cut_takes_the_last_moment_at_most_in_async_mode() {
     assert!(broker.terminate().success());
 }
 
-/// After an error nobody knows what the device has: the shard takes nothing any more, says so, and shows what it had.
+/// After an error the state of the device is unknown: the shard refuses sends with the reason, and still serves reads.
 #[test]
 fn an_error_of_the_log_fences_and_loses_nothing() {
     for (flush, kind) in [
