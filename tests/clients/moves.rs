@@ -37,7 +37,7 @@ traceTopicEnable=false
 ";
 
 /// How much of what it only notes now and then a kill of ringmq may take: the interval, and the time that a busy machine needs to do it.
-const RINGMQ_NOTES_MS: u64 = 1_000 + 500;
+const RINGMQ_NOTES_MS: u64 = 1_000 + 4_000;
 
 /// From what a note says to the moment at which it is in its file, and RocketMQ's precision of timers.
 const SLACK_MS: u64 = 1_000;
@@ -166,8 +166,8 @@ impl Moving {
         if let Err(printed) = filled {
             panic!("{words:?}: {printed}");
         }
-        // What is noted now and then is noted by now, and the sends go on.
-        std::thread::sleep(Duration::from_millis(2_500));
+        // Longer than `RINGMQ_NOTES_MS`: what was filled is saved by now. The sends continue.
+        std::thread::sleep(Duration::from_millis(RINGMQ_NOTES_MS + 1_000));
         kill();
         self.ended("killed", noted_ms(self), self.timers_noted());
         let ended = filling.until_end();

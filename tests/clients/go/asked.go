@@ -20,10 +20,10 @@ import (
 
 // ask: a request as its frame has it, for what no Go client sends. The answer's code and body.
 func ask(addr string, code int, fields map[string]string) (int, []byte) {
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, 30*time.Second)
 	ok("connect to "+addr, err)
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	header, err := json.Marshal(map[string]any{"code": code, "language": "GO", "version": 317, "opaque": 1, "flag": 0, "extFields": fields})
 	ok("a header", err)
 	frame := binary.BigEndian.AppendUint32(nil, uint32(4+len(header)))
@@ -118,12 +118,12 @@ func requestReply(c *cluster) {
 		return err == nil && string(reply.Body) == "answer to question 0"
 	})
 	for n := 1; n < 5; n++ {
-		reply, err := asks.Request(context.Background(), 10*time.Second, primitive.NewMessage(topic, []byte(fmt.Sprint("question ", n))))
+		reply, err := asks.Request(context.Background(), 60*time.Second, primitive.NewMessage(topic, []byte(fmt.Sprint("question ", n))))
 		ok("a request", err)
 		equal("reply", fmt.Sprint("answer to question ", n), string(reply.Body))
 	}
 	called := make(chan string, 1)
-	err = asks.RequestAsync(context.Background(), 10*time.Second, func(_ context.Context, reply *primitive.Message, err error) {
+	err = asks.RequestAsync(context.Background(), 60*time.Second, func(_ context.Context, reply *primitive.Message, err error) {
 		if err != nil {
 			called <- err.Error()
 			return

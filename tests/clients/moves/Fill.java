@@ -390,7 +390,7 @@ final class Fill {
                 result.completeExceptionally(e);
             }
         });
-        List<MessageExt> found = result.get(10, TimeUnit.SECONDS).getMsgFoundList();
+        List<MessageExt> found = result.get(60, TimeUnit.SECONDS).getMsgFoundList();
         return found == null ? List.of() : found;
     }
 
@@ -426,7 +426,7 @@ final class Fill {
         private final CompletableFuture<AckResult> result = new CompletableFuture<>();
 
         void await(String what) throws Exception {
-            equal(what, "OK", result.get(10, TimeUnit.SECONDS).getStatus().name());
+            equal(what, "OK", result.get(60, TimeUnit.SECONDS).getStatus().name());
         }
 
         @Override

@@ -19,7 +19,7 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 @SuppressWarnings("deprecation")
 final class Side implements AutoCloseable {
     static final String BROKER = "broker-a";
-    static final long TIMEOUT_MS = 10_000;
+    static final long TIMEOUT_MS = 30_000;
 
     final String namesrv;
     final String broker;

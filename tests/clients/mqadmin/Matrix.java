@@ -143,13 +143,13 @@ public final class Matrix {
         return commands;
     }
 
-    /** What the command prints to either stream, stopped after `loops N` seconds if it is one that never ends, after 30 s otherwise. */
+    /** What the command prints to either stream, stopped after `loops N` seconds if it is one that never ends, after 90 s otherwise. */
     private static String run(Command command, Map<String, String> values) throws Exception {
         String[] arguments = new String[command.arguments.length];
         for (int i = 0; i < arguments.length; i++) {
             arguments[i] = replaced(command.arguments[i], values);
         }
-        long seconds = command.verdict.startsWith("loops") ? Long.parseLong(command.verdict.split("[ :]+")[1]) : 30;
+        long seconds = command.verdict.startsWith("loops") ? Long.parseLong(command.verdict.split("[ :]+")[1]) : 90;
         ByteArrayOutputStream printed = new ByteArrayOutputStream();
         PrintStream both = new PrintStream(printed, true, StandardCharsets.UTF_8);
         Thread thread = new Thread(() -> {

@@ -89,16 +89,15 @@ final class Delaying {
         String topic = cluster.topic(1);
         String handle = handleOf(cluster.producer().send(timed(topic, 0, "TIMER_DELAY_MS", 1_000)));
         Check.refused(16, () -> takeBack(cluster, topic, handle));
-        Thread.sleep(3_000);
-        Check.equal("messages", 1, cluster.read(topic).size());
+        Cluster.eventually("the message", () -> cluster.read(topic).size() == 1);
     }
 
     private static void recall(Cluster cluster) throws Exception {
         Arrivals arrivals = new Arrivals(cluster);
         String topic = arrivals.topic;
-        SendResult kept = arrivals.send(timed(topic, 0, "TIMER_DELAY_MS", 3_000), 3_000);
-        SendResult taken = cluster.producer().send(timed(topic, 1, "TIMER_DELAY_MS", 3_000));
-        SendResult sameTime = cluster.producer().send(timed(topic, 2, "TIMER_DELIVER_MS", System.currentTimeMillis() + 4_000));
+        SendResult kept = arrivals.send(timed(topic, 0, "TIMER_DELAY_MS", 10_000), 10_000);
+        SendResult taken = cluster.producer().send(timed(topic, 1, "TIMER_DELAY_MS", 10_000));
+        SendResult sameTime = cluster.producer().send(timed(topic, 2, "TIMER_DELIVER_MS", System.currentTimeMillis() + 11_000));
         Check.equal("handle of a message without a time", null, handleOf(cluster.producer().send(Cluster.message(topic, "TagB", 3))));
         String[] parts = new String(java.util.Base64.getUrlDecoder().decode(handleOf(kept))).split(" ");
         Check.equal("version", "v1", parts[0]);

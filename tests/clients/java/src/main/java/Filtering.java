@@ -130,7 +130,7 @@ final class Filtering {
         return consumer;
     }
 
-    /** A parked pull sleeps on while others get their messages. */
+    /** A pull stays parked while other messages than its own arrive. */
     private static void longPolling(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         MessageQueue queue = cluster.queues(topic).get(0);
@@ -147,14 +147,14 @@ final class Filtering {
                 throw new IllegalStateException(e);
             }
         });
-        Thread.sleep(500);
+        Thread.sleep(2_000); // the pull is parked by now
         for (int i = 0; i < 100; i++) {
             cluster.producer().send(Cluster.message(topic, "TagA", i), queue);
         }
         Thread.sleep(500);
         boolean sleptOn = !parked.isDone();
         cluster.producer().send(Cluster.message(topic, "TagA", 100), queue);
-        PullResult pulled = parked.get(10, TimeUnit.SECONDS);
+        PullResult pulled = parked.get(90, TimeUnit.SECONDS);
         if (pulled != null) {
             Check.that("a pull was woken with nothing: " + pulled, sleptOn);
             Check.equal("status", PullStatus.FOUND, pulled.getPullStatus());

@@ -203,7 +203,6 @@ final class Groups {
             cluster.start(consumer);
             Cluster.eventually("all queues", () -> Cluster.assigned(consumer, topic).size() == cluster.queues(topic).size());
         }
-        Thread.sleep(2_000); // it knows where the end is
         send(cluster, topic, 10, 20);
         List<String> late = new ArrayList<>(Sending.numbered(20));
         late.removeAll(Sending.numbered(10));

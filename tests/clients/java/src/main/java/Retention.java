@@ -6,7 +6,7 @@ import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 
 /** What an administrator has removed ahead of its time, and how long the rest is kept: nothing that is young goes. */
 final class Retention {
-    private static final long TIMEOUT_MS = 5_000;
+    private static final long TIMEOUT_MS = 30_000;
 
     private Retention() {
     }

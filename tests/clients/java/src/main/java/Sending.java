@@ -74,7 +74,7 @@ final class Sending {
                 }
             });
         }
-        Check.that("100 callbacks", done.await(30, TimeUnit.SECONDS));
+        Check.that("100 callbacks", done.await(90, TimeUnit.SECONDS));
         Check.equal("failures", Set.of(), failures);
         List<MessageExt> read = cluster.read(topic);
         Check.sameSet("bodies", ids.keySet(), bodies(read));
