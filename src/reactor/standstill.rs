@@ -1,9 +1,9 @@
 //! Whether this process has run: one that was stopped (SIGSTOP, a paused machine) has deadlines behind it and completions before it.
 
-/// A task that runs every 100 ms and did not for so long was kept from it.
+/// If a task that runs every 100 ms did not run for so long, the process stood still.
 const LONGEST_GAP_NS: u64 = 1_000_000_000;
 
-/// Told of every tick.
+/// Is given the time of every tick.
 pub struct Standstill {
     last_ns: u64,
 }

@@ -1,4 +1,4 @@
-//! Lines of polls with work to do, served in turns.
+//! Lines of polls that have to be woken, served in turns.
 
 use std::collections::{BTreeSet, VecDeque};
 

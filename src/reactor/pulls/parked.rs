@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 
 use crate::store::QueueIndex;
 
-/// A pull, by the order in which pulls were parked. No two are alike.
+/// The number of a parked pull, in the order in which pulls were parked.
 pub type Ticket = u64;
 
 /// Parked pulls of type `P`.

@@ -1,15 +1,15 @@
-//! Keeping the name servers informed: every 30 s of everything that they do not know, at once of what has changed.
+//! Registration with the name servers: a change at once, and every 30 s everything that they do not have.
 //!
-//! One task for each name server, ours or a foreign one, over one connection that is made again when it breaks. To the
-//! name server the broker is gone when the connection is.
+//! One task for each name server, ours or a foreign one, over one connection that is opened again when it breaks. A name server
+//! removes the broker's routes when the connection closes.
 //!
-//! | Told | by | when |
+//! | What | Request | When |
 //! |---|---|---|
 //! | a topic that was made or changed | REGISTER_TOPIC_IN_NAMESRV (217) | at once |
-//! | everything | REGISTER_BROKER (103), in parts of [`PART_TOPICS`] | on a new connection; when the broker's permission changes; soon after a deletion; after 30 s if QUERY_DATA_VERSION (322) says that it knows another version |
+//! | everything | REGISTER_BROKER (103), in parts of [`PART_TOPICS`] | on a new connection; when the broker's permission changes; soon after a deletion; after 30 s if QUERY_DATA_VERSION (322) says that it has another version |
 //!
-//! A part of REGISTER_BROKER would have a name server with `deleteTopicWithBrokerRegistration` forget all other topics, which
-//! is also why a single topic goes by 217: such a name server is told everything in one request.
+//! A name server with `deleteTopicWithBrokerRegistration` takes a part of REGISTER_BROKER for all topics, and removes the others. So
+//! it is sent everything in one request, and a single topic is registered by 217.
 
 mod body;
 pub(super) mod servers;
@@ -39,7 +39,7 @@ const RETRY_NS: u64 = 1_000_000_000;
 /// Topics in one registration (RocketMQ: `splitRegistrationSize`). A name server may be on a core that answers messages.
 const PART_TOPICS: usize = 800;
 
-/// Topics that are encoded between two turns of others.
+/// Topics that are encoded in one turn.
 const SLICE_TOPICS: usize = 200;
 
 /// What a name server takes is 16 MiB, with the request's header.
@@ -67,8 +67,8 @@ async fn keep_registered<I: Io>(core: Rc<Core<I>>, server: Rc<Server>) {
     let mut link: Option<RemotingClient<I>> = None;
     let mut schedule = Schedule::new(core.setup.register_interval_ms * 1_000_000);
     while !core.is_stopping() {
-        let told = tell(&core, &server, &mut link, &mut schedule).await;
-        let retry_ns = note(&core, &server, &mut link, told);
+        let outcome = register_pending(&core, &server, &mut link, &mut schedule).await;
+        let retry_ns = note(&core, &server, &mut link, outcome);
         server.tried.notify();
         if core.is_stopping() {
             break;
@@ -77,7 +77,7 @@ async fn keep_registered<I: Io>(core: Rc<Core<I>>, server: Rc<Server>) {
         let woken = first(server.wake.notified(), core.io.sleep_until(wake_ns));
         match &mut link {
             None => {
-                // Either is a reason to go on.
+                // Both end the wait.
                 let _ = woken.await;
             }
             Some(open) => {
@@ -98,15 +98,15 @@ async fn keep_registered<I: Io>(core: Rc<Core<I>>, server: Rc<Server>) {
     }
 }
 
-/// Logs what is new about the name server; when to try again, if it was not told.
+/// Logs a change of the name server's state; when to try again, after a failure.
 fn note<I: Io>(
     core: &Core<I>,
     server: &Server,
     link: &mut Option<RemotingClient<I>>,
-    told: Result<(), AskError>,
+    outcome: Result<(), AskError>,
 ) -> Option<u64> {
-    let before = server.registered.replace(told.is_ok());
-    let Err(error) = told else {
+    let before = server.registered.replace(outcome.is_ok());
+    let Err(error) = outcome else {
         if !before {
             let broker = &core.setup.broker.broker_name;
             info!(namesrv = %server.addr, broker, "registered");
@@ -120,8 +120,8 @@ fn note<I: Io>(
     Some(core.io.now().mono_ns + RETRY_NS)
 }
 
-/// Tells the name server what it does not know yet.
-async fn tell<I: Io>(
+/// Registers what the name server does not have yet.
+async fn register_pending<I: Io>(
     core: &Core<I>,
     server: &Server,
     link: &mut Option<RemotingClient<I>>,
@@ -134,31 +134,31 @@ async fn tell<I: Io>(
     };
     let now_ns = core.io.now().mono_ns;
     if is_new {
-        // The routes belong to the connection: with an earlier one they go.
+        // The name server has removed the routes of an earlier connection.
         server.pending.borrow_mut().all_changed();
     } else if now_ns >= schedule.due_ns()
-        && (!schedule.is_asked_first(now_ns) || !knows_our_version(core, link).await?)
+        && (!schedule.is_asked_first(now_ns) || !has_our_version(core, link).await?)
     {
         server.pending.borrow_mut().all_changed();
     }
     let pending = server.pending.borrow_mut().take();
-    let told = match &pending {
-        Pending::Told => Ok(()),
+    let outcome = match &pending {
+        Pending::Nothing => Ok(()),
         Pending::Changed(topics) => match register_topics(core, link, topics).await {
             // An older name server does not know the request.
             Err(AskError::Refused { .. }) => register_all(core, link, schedule).await,
-            told => told,
+            outcome => outcome,
         },
         Pending::Everything => register_all(core, link, schedule).await,
     };
-    if told.is_err() {
+    if outcome.is_err() {
         server.pending.borrow_mut().give_back(pending);
     }
-    told
+    outcome
 }
 
-/// Whether the name server has the routes of the version that the topics have now.
-async fn knows_our_version<I: Io>(
+/// Whether the name server has the routes of the topics' current version.
+async fn has_our_version<I: Io>(
     core: &Core<I>,
     link: &mut RemotingClient<I>,
 ) -> Result<bool, AskError> {
@@ -224,7 +224,7 @@ async fn register_all<I: Io>(
         };
         register(core, link, &topics.take_body(of_part)).await?;
     }
-    schedule.told(core.io.now().mono_ns);
+    schedule.registered(core.io.now().mono_ns);
     Ok(())
 }
 

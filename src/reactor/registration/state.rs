@@ -1,21 +1,21 @@
-//! What a name server does not know yet, and when it is told. No I/O.
+//! Which topics have to be registered with a name server, and when. No I/O.
 //!
 //! ```text
-//!          topic changed              all changed, or too many topics
-//!   Told -----------------> Changed --------------------------------> Everything
-//!    ^  '---------------------------- all changed ----------------------^ |
-//!    '---------- told; what changed meanwhile is kept for the next time --'
+//!             topic changed              all changed, or too many topics
+//!   Nothing -----------------> Changed --------------------------------> Everything
+//!    ^   '---------------------------- all changed -----------------------^  |
+//!    '------ registered; what changed meanwhile is pending for the next time -'
 //! ```
 
 use std::collections::BTreeSet;
 
-/// One request each, in a row.
+/// Each takes one request; with more of them, everything is registered in few requests.
 const MOST_TOPICS: usize = 1_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pending {
     #[default]
-    Told,
+    Nothing,
     /// These topics were made or changed.
     Changed(BTreeSet<String>),
     Everything,
@@ -24,7 +24,7 @@ pub(super) enum Pending {
 impl Pending {
     pub fn topic_changed(&mut self, topic: String) {
         match self {
-            Pending::Told => *self = Pending::Changed(BTreeSet::from([topic])),
+            Pending::Nothing => *self = Pending::Changed(BTreeSet::from([topic])),
             Pending::Changed(topics) if topics.len() < MOST_TOPICS => drop(topics.insert(topic)),
             Pending::Changed(_) | Pending::Everything => *self = Pending::Everything,
         }
@@ -34,15 +34,15 @@ impl Pending {
         *self = Pending::Everything;
     }
 
-    /// What to tell now. What changes while it is told is pending again.
+    /// What to register now. A change while that is under way is pending again.
     pub fn take(&mut self) -> Pending {
         std::mem::take(self)
     }
 
-    /// It could not be told.
-    pub fn give_back(&mut self, untold: Pending) {
-        match untold {
-            Pending::Told => {}
+    /// It could not be registered.
+    pub fn give_back(&mut self, unregistered: Pending) {
+        match unregistered {
+            Pending::Nothing => {}
             Pending::Everything => self.all_changed(),
             Pending::Changed(topics) => {
                 topics
@@ -53,19 +53,19 @@ impl Pending {
     }
 }
 
-/// Every so many intervals everything is told whatever the name server says that it knows: somebody may have deleted a route
-/// there by hand.
+/// Every so many intervals everything is registered without asking for the name server's version first: a route may have been
+/// deleted there by hand.
 const UNASKED_EVERY: u64 = 10;
 
-/// After so long for each topic, everything may be told again because topics were deleted.
+/// Registrations of everything because of deleted topics are so far apart, for each topic that there is.
 const PAUSE_NS_PER_TOPIC: u64 = 1_000_000;
 
-/// When everything is due.
+/// When everything has to be registered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     interval_ns: u64,
     due_ns: u64,
-    told_ns: Option<u64>,
+    registered_ns: Option<u64>,
     intervals: u64,
     /// The name server may have routes of a topic that was deleted.
     has_deleted: bool,
@@ -76,7 +76,7 @@ impl Schedule {
         Self {
             interval_ns,
             due_ns: 0,
-            told_ns: None,
+            registered_ns: None,
             intervals: 0,
             has_deleted: false,
         }
@@ -86,24 +86,26 @@ impl Schedule {
         self.due_ns
     }
 
-    pub fn told(&mut self, now_ns: u64) {
-        self.told_ns = Some(now_ns);
+    pub fn registered(&mut self, now_ns: u64) {
+        self.registered_ns = Some(now_ns);
         self.has_deleted = false;
         self.due_ns = now_ns + self.interval_ns;
     }
 
-    /// The interval is over: whether the name server is asked first.
+    /// The interval is over: whether the name server is asked for its version first.
     pub fn is_asked_first(&mut self, now_ns: u64) -> bool {
         self.due_ns = now_ns + self.interval_ns;
         self.intervals += 1;
         !self.has_deleted && !self.intervals.is_multiple_of(UNASKED_EVERY)
     }
 
-    /// A topic was deleted: everything is told soon, but not as often as topics may be deleted.
+    /// A topic was deleted: everything is registered soon, but at a limited rate, however many topics are deleted.
     pub fn topic_deleted(&mut self, topics: usize, now_ns: u64) {
         let pause_ns = (topics as u64).saturating_mul(PAUSE_NS_PER_TOPIC);
         self.has_deleted = true;
-        let soon_ns = self.told_ns.map_or(0, |told_ns| told_ns + pause_ns);
+        let soon_ns = self
+            .registered_ns
+            .map_or(0, |registered_ns| registered_ns + pause_ns);
         self.due_ns = self.due_ns.min(soon_ns.max(now_ns));
     }
 }
@@ -117,21 +119,21 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_while_it_is_told_is_told_next() {
+    fn a_change_during_a_registration_is_registered_next() {
         let mut pending = Pending::Everything;
         assert_eq!(pending.take(), Pending::Everything);
         pending.all_changed();
         assert_eq!(pending.take(), Pending::Everything, "once more");
-        assert_eq!(pending.take(), Pending::Told);
+        assert_eq!(pending.take(), Pending::Nothing);
         pending.topic_changed("a".into());
         pending.topic_changed("a".into());
-        let told = pending.take();
-        assert_eq!(told, changed(&["a"]));
+        let taken = pending.take();
+        assert_eq!(taken, changed(&["a"]));
         pending.topic_changed("b".into());
         assert_eq!(pending, changed(&["b"]));
-        pending.give_back(told);
+        pending.give_back(taken);
         assert_eq!(pending, changed(&["a", "b"]));
-        pending.give_back(Pending::Told);
+        pending.give_back(Pending::Nothing);
         assert_eq!(pending, changed(&["a", "b"]));
         pending.give_back(Pending::Everything);
         pending.topic_changed("c".into());
@@ -150,12 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn deletions_are_told_at_a_pace() {
+    fn deletions_cause_registrations_at_a_limited_rate() {
         let mut schedule = Schedule::new(30_000);
-        schedule.told(100_000_000);
+        schedule.registered(100_000_000);
         assert_eq!(schedule.due_ns(), 100_030_000);
         let mut schedule = Schedule::new(30_000_000_000);
-        schedule.told(1_000_000_000);
+        schedule.registered(1_000_000_000);
         schedule.topic_deleted(2_000, 1_000_000_007);
         assert_eq!(schedule.due_ns(), 3_000_000_000);
         schedule.topic_deleted(9_000, 1_000_000_008);
@@ -164,18 +166,21 @@ mod tests {
             3_000_000_000,
             "not later for more of them"
         );
-        schedule.told(3_000_000_000);
+        schedule.registered(3_000_000_000);
         schedule.topic_deleted(2_000, 9_000_000_000);
         assert_eq!(
             schedule.due_ns(),
             9_000_000_000,
             "at once, after a long time"
         );
-        assert!(!schedule.is_asked_first(9_000_000_000), "whatever it knows");
+        assert!(
+            !schedule.is_asked_first(9_000_000_000),
+            "it has routes of a deleted topic"
+        );
     }
 
     #[test]
-    fn mostly_the_name_server_is_asked_what_it_knows() {
+    fn mostly_the_name_server_is_asked_for_its_version() {
         let mut schedule = Schedule::new(30);
         let asked = (0..20).filter(|n| schedule.is_asked_first(n * 30));
         assert_eq!(asked.count(), 18);

@@ -1,18 +1,18 @@
-//! How often what is rewritten as a whole is rewritten. No I/O.
+//! How often a file is rewritten as a whole. No I/O.
 
 /// RocketMQ's own interval for consumer offsets (`flushConsumerOffsetInterval`).
 const MAX_OFFSETS_INTERVAL_NS: u64 = 5_000_000_000;
 
-/// To render and write a byte costs some 10 ns: so much pause behind it makes that 1 % of a core.
+/// To render and write a byte costs some 10 ns: with this pause it is 1 % of a core.
 const PAUSE_NS_PER_BYTE: u64 = 1_000;
 
-/// When the offsets are saved next, if they change, after a text of this length.
+/// The pause between two saves of the offsets, after a text of this length.
 pub(super) fn offsets_interval_ns(configured_ns: u64, text_bytes: u64) -> u64 {
     let paced_ns = text_bytes.saturating_mul(PAUSE_NS_PER_BYTE);
     paced_ns.min(MAX_OFFSETS_INTERVAL_NS).max(configured_ns)
 }
 
-/// Soonest and latest that a change of a topic or group comes into RocketMQ's file of them.
+/// The shortest and the longest time until a change of a topic or group is in RocketMQ's file.
 const FOLD_MIN_NS: u64 = 2_000_000_000;
 const FOLD_MAX_NS: u64 = 60_000_000_000;
 const FOLD_NS_PER_ENTRY: u64 = 1_000_000;

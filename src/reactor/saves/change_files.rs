@@ -1,8 +1,8 @@
-//! The change files on the disk: one that grows, and at times an earlier one whose changes are being folded into the JSON
-//! files (see [`crate::broker::files::changes`]).
+//! The change files on the disk (see [`crate::broker::files::changes`]): changes are appended to one of them. While its changes are folded
+//! into the JSON files, further ones go to the other.
 //!
-//! A change is appended by one write that is durable when it completes. A file in which a write failed, except for want of
-//! space, is not written any more: the JSON files are written instead, and then a new one is begun.
+//! A change is appended by one write that is durable when it completes. After an error of a write, except for want of space, a change
+//! file is not written again: the JSON files are written, and then another change file is begun.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::reactor::gate::{Gate, Pass};
 use crate::store::StoreError;
 use crate::wire::DataVersion;
 
-/// Their names in `config/`.
+/// The names of both in `config/`.
 pub(in crate::reactor) const NAMES: [&str; 2] = ["changes-0.log", "changes-1.log"];
 
 /// Versions of the topics and the groups.
@@ -27,7 +27,7 @@ pub(super) struct ChangeFiles<I: Io> {
     /// Which of the two names may exist.
     exists: Cell<[bool; 2]>,
     generation: Cell<u64>,
-    /// What the JSON files have, if it is known that they are on the disk.
+    /// The versions that the JSON files have, if it is known that these are on the disk.
     folded: Cell<Option<Versions>>,
     /// Held while the files change.
     gate: Rc<Gate>,
@@ -45,12 +45,12 @@ struct Current<F> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fold {
     versions: Versions,
-    /// The file that stays; `None`: none had been begun.
+    /// The file that the fold does not remove; `None`: none had been begun.
     stays: Option<usize>,
 }
 
 impl<I: Io> ChangeFiles<I> {
-    /// Both may exist; nothing is appended before the JSON files have been written.
+    /// At a start both may exist: nothing is appended before the JSON files have been written.
     pub fn new(io: I, store_dir: &Path) -> Self {
         Self {
             io,
@@ -72,7 +72,7 @@ impl<I: Io> ChangeFiles<I> {
         self.gate.enter(1).await
     }
 
-    /// Whether a change can be appended; else the JSON files have to be written first.
+    /// Whether a change can be appended. If not, the JSON files have to be written first.
     pub fn is_ready(&self) -> bool {
         self.current.borrow().is_some() || (self.folded.get().is_some() && self.vacant().is_some())
     }
@@ -81,7 +81,7 @@ impl<I: Io> ChangeFiles<I> {
         self.exists.get().iter().position(|exists| !exists)
     }
 
-    /// Appends changes, the last of which has this checksum; the caller has entered, and a file has been begun.
+    /// Appends changes, the last of which has this checksum. The caller holds the pass of [`Self::enter`], and a file has been begun.
     pub async fn append(&self, changes: Vec<u8>, checksum: u32) -> Result<(), StoreError> {
         let Some(current) = self.current.borrow().clone() else {
             unreachable!("the files are ready");
@@ -105,7 +105,7 @@ impl<I: Io> ChangeFiles<I> {
         written
     }
 
-    /// Begins a file if there is none; the checksum to go on from.
+    /// Begins a file if there is none; returns the checksum that the next change continues.
     pub async fn begin(&self) -> Result<u32, StoreError> {
         let current = self
             .current
@@ -158,7 +158,7 @@ impl<I: Io> ChangeFiles<I> {
                 Ok(checksum)
             }
             Err(error) if error.is_no_space() => {
-                // Nothing counts that is in it; it is written over the next time.
+                // It has no valid change; the next try writes over it.
                 self.set_exists(index, false);
                 Err(error)
             }
@@ -175,14 +175,13 @@ impl<I: Io> ChangeFiles<I> {
         self.exists.set(exists);
     }
 
-    /// What comes next goes into the JSON files.
+    /// Further changes go into the JSON files.
     fn abandon(&self) {
         self.current.take();
         self.folded.set(None);
     }
 
-    /// The JSON files are about to be written with these versions. What changes from now on goes into another file, if one
-    /// of the names is free.
+    /// The JSON files are about to be written with these versions. Further changes go into the other file, if its name is free.
     pub async fn begin_fold(&self, versions: Versions) -> Result<Fold, StoreError> {
         let _pass = self.enter().await;
         let before = self.current.borrow().clone();
@@ -195,7 +194,7 @@ impl<I: Io> ChangeFiles<I> {
         if self.vacant().is_some() {
             self.current.take();
             if let Err(error) = self.create(versions).await {
-                // The one before is as good as it was.
+                // The earlier file can still be appended to.
                 self.current.replace(Some(before));
                 return Err(error);
             }
@@ -213,11 +212,11 @@ impl<I: Io> ChangeFiles<I> {
         Ok(Fold { versions, stays })
     }
 
-    /// The JSON files are on the disk: removes what they made superfluous.
+    /// The JSON files are on the disk: removes the change files whose changes they have.
     pub async fn end_fold(&self, fold: Fold) -> Result<(), StoreError> {
         let _pass = self.enter().await;
         let stays = self.current.borrow().as_ref().map(|current| current.index);
-        // A file that was begun and given up meanwhile has changes that the JSON files may not have.
+        // A file that was begun and abandoned meanwhile has changes that the JSON files may not have.
         if stays != fold.stays {
             return Ok(());
         }
@@ -226,7 +225,7 @@ impl<I: Io> ChangeFiles<I> {
         Ok(())
     }
 
-    /// At the end of the shard: the JSON files have everything.
+    /// At the end of the shard: the JSON files have all changes.
     pub async fn remove_all(&self) -> Result<(), StoreError> {
         let _pass = self.enter().await;
         self.current.take();
@@ -248,7 +247,7 @@ impl<I: Io> ChangeFiles<I> {
             }
             exists[index] = false;
         }
-        // An earlier file that comes back after a later one has gone would undo what that had.
+        // If a power cut restored an earlier file and not the later one, the start would undo the later one's changes.
         if has_removed {
             let synced = self.io.sync_dir(&self.dir).await;
             synced.map_err(StoreError::io("sync", &self.dir))?;

@@ -1,4 +1,4 @@
-//! The files of `config/`: topics and groups as soon as they change, offsets every so often.
+//! Writes the files of `config/`: topics and groups as soon as they change, offsets at an interval.
 //!
 //! Two tasks write, so that a new topic does not wait for the offsets of all groups:
 //!
@@ -7,8 +7,8 @@
 //! | [`save_changes`] | what changed of topics and groups, everything of a turn in one durable write ([`change_files`]) |
 //! | [`save_texts`] | the other files, each as a whole; and folds the changes into `topics.json` and `subscriptionGroup.json` |
 //!
-//! A text is rendered in slices, and others have their turn between two of them. [`state`] knows what is to be written and how
-//! it went, [`cadence`] how often.
+//! A text is rendered in slices, and other tasks run between two of them. [`pending`] is what is to be written, [`state`] the states of a
+//! file, [`cadence`] the intervals.
 
 mod cadence;
 pub(super) mod change_files;
@@ -30,14 +30,14 @@ use crate::io::{Io, Notify, first, pause};
 use crate::store::StoreError;
 use crate::wire::DataVersion;
 
-/// How often delay offsets are saved; a crash delivers again what was due since (RocketMQ: `flushDelayOffsetInterval`,
-/// 10 s).
+/// How often delay offsets are saved; after a crash, what was delivered since is delivered again (RocketMQ:
+/// `flushDelayOffsetInterval`, 10 s).
 const DELAY_OFFSETS_INTERVAL_NS: u64 = 1_000_000_000;
 
-/// When a fold is tried again that failed otherwise.
+/// The pause after a fold that failed for another reason than want of space.
 const FOLD_RETRY_NS: u64 = 10_000_000_000;
 
-/// Changes between two turns of others.
+/// Changes that are rendered in one turn.
 const SLICE_CHANGES: usize = 64;
 
 const AS_TEXTS: [ConfigFile; 5] = [
@@ -67,7 +67,7 @@ pub(super) async fn start<I: Io>(core: &Rc<Core<I>>) {
     save_all(core).await;
 }
 
-/// Everything, before the shard ends; then the tasks end as well.
+/// Saves everything before the shard ends; then the tasks end as well.
 pub(super) async fn finish<I: Io>(core: &Core<I>) {
     save_all(core).await;
     let saves = &core.saves;
@@ -86,7 +86,7 @@ async fn save_all<I: Io>(core: &Core<I>) {
         core.saves.soon(file);
     }
     for file in ConfigFile::ALL {
-        // The log has said what could not be saved.
+        // An error has been logged by then.
         let _ = core.saves.done(&[file]).await;
     }
 }
@@ -125,7 +125,7 @@ fn end<I: Io>(core: &Core<I>, file: ConfigFile, saved: Result<(), Failure>) {
     core.saves.ended.wake_all();
 }
 
-/// Waits until something is named, or something is due: a retry, or what the caller says.
+/// Waits until a file is named, or something is due: a retry, or at the caller's time.
 async fn wait<I: Io>(core: &Core<I>, bell: &Notify, among: &[ConfigFile], due_ns: Option<u64>) {
     let retry_ns = core.saves.files.borrow().next_retry_ns(among);
     let wake_ns = due_ns.into_iter().chain(retry_ns).min();
@@ -156,7 +156,7 @@ async fn append_changes<I: Io>(core: &Core<I>) -> Result<(), Failure> {
     let is_ready = saves.change_files.is_ready();
     drop(pass);
     if !is_ready {
-        // A write failed, or this is the start. The texts of everything have these changes, too.
+        // A write failed, or this is the start. The texts of all topics and groups have these changes, too.
         saved = saves.folded().await;
     }
     let mut broker = core.broker.borrow_mut();
@@ -244,7 +244,7 @@ fn fold_due_ns<I: Io>(core: &Core<I>) -> Option<u64> {
     fold.timer.get().due_ns(entries, fold.text_bytes.get())
 }
 
-/// Writes `topics.json` and `subscriptionGroup.json`, and removes the changes that these now have.
+/// Writes `topics.json` and `subscriptionGroup.json`, and removes the change files, as these two have their changes now.
 async fn fold<I: Io>(core: &Core<I>) {
     let saves = &core.saves;
     let fold = &saves.fold;
@@ -302,8 +302,8 @@ async fn write_text<I: Io>(
     while !core.broker.borrow().write_text(&mut text, SLICE_VALUES) {
         pause().await;
     }
-    // An offset must not be safer than the messages that it refers to: after a power cut a consumer would skip those that
-    // come in the place of the lost ones, and a delayed message would count as delivered.
+    // An offset must not be more durable than the messages that it refers to: if a power cut takes these, a consumer would skip the
+    // messages that get their offsets later, and a delayed message would count as delivered.
     let refers_to_messages = matches!(
         file,
         ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets | ConfigFile::PopOrders
@@ -318,7 +318,7 @@ async fn write_text<I: Io>(
     Ok(bytes)
 }
 
-/// Names the offsets when they have changed.
+/// Names the files of offsets at their intervals, if these have changed.
 async fn watch_offsets<I: Io>(core: Rc<Core<I>>) {
     let configured_ns = core.setup.save_offsets_interval_ms * 1_000_000;
     let mut offsets_due_ns = core.io.now().mono_ns + configured_ns;

@@ -1,4 +1,4 @@
-//! What is to be saved of `config/`, for those who change it and for the tasks that write it.
+//! What is to be saved of `config/`: services name a file that has changed, and may wait until it is written.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(super) const BY_CHANGES: [ConfigFile; 2] = [ConfigFile::Topics, ConfigFile::
 /// What is to be saved.
 pub(in crate::reactor) struct Saves<I: Io> {
     pub(super) files: RefCell<Files>,
-    /// A try has ended.
+    /// Woken when a try has ended.
     pub(super) ended: Waiters,
     pub(super) changes_bell: Notify,
     pub(super) texts_bell: Notify,
@@ -67,7 +67,7 @@ impl<I: Io> Saves<I> {
         }
     }
 
-    /// Done once saving what these files were named for has been tried. An error: one could not be saved, and why.
+    /// Done when a try that has all changes of these files up to now has ended for each. An error: why one could not be saved.
     pub async fn done(&self, files: &[ConfigFile]) -> Result<(), Rc<str>> {
         for file in files {
             let of_try = self.files.borrow().current_try(*file);
@@ -77,7 +77,7 @@ impl<I: Io> Saves<I> {
         Ok(())
     }
 
-    /// Done when the file is as it should be, or cannot be.
+    /// Done when the file has all changes, or cannot be written.
     pub async fn settled(&self, file: ConfigFile) {
         let is_settled = || self.files.borrow().is_settled(file).then_some(());
         self.ended.until(is_settled).await;
@@ -95,12 +95,12 @@ impl<I: Io> Saves<I> {
         self.files.borrow().trouble(file)
     }
 
-    /// How far the change files go that a start has read.
+    /// The greatest number of a change file that the start has read.
     pub fn read_up_to(&self, generation: u64) {
         self.change_files.read_up_to(generation);
     }
 
-    /// Saves the JSON files of topics and groups anew, whatever has changed; done when that was tried.
+    /// Writes the JSON files of topics and groups, also if nothing has changed; done when that has ended.
     pub(super) async fn folded(&self) -> Result<(), Failure> {
         let fold = &self.fold;
         let of_try = fold.begun.get() + 1;

@@ -1,4 +1,4 @@
-//! What is to be saved of each file of `config/`, and how the last try went. No I/O.
+//! The state of each file of `config/`: changed, being written, written, failed. No I/O.
 //!
 //! ```text
 //!            name                begin                     end: Ok
@@ -10,8 +10,8 @@
 //!                        name, or retry
 //! ```
 //!
-//! Files are written in the order in which they were named, so that none waits for ever behind one that changes all the time
-//! or cannot be written.
+//! Files are written in the order in which they were named: one that changes all the time, or cannot be written, does not keep the
+//! others from being written.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -24,11 +24,11 @@ enum Stage {
     Clean,
     Named,
     Writing {
-        /// It changed after the text was begun.
+        /// The file has changed since its text was begun.
         again: bool,
     },
     Failed {
-        /// If time alone may help: there was no space.
+        /// When it is tried again, if time alone may help: there was no space.
         retry_ns: Option<u64>,
     },
 }
@@ -36,7 +36,7 @@ enum Stage {
 #[derive(Clone, Debug, Default)]
 struct Entry {
     stage: Stage,
-    /// Why the last try failed; also while the next one is under way.
+    /// Why the last try failed; kept while the next one is under way.
     trouble: Option<Rc<str>>,
     tries_begun: u64,
     tries_ended: u64,
@@ -51,14 +51,14 @@ pub(super) struct Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// There may be some later.
+    /// Of the file system; there may be space later.
     NoSpace,
-    /// The log has failed, which has been logged.
+    /// The shard is fenced, which has been logged.
     Fenced,
     Other,
 }
 
-/// When a file is saved again for which there was no space.
+/// The pause before a file is tried again for which there was no space.
 pub(super) const RETRY_NS: u64 = 1_000_000_000;
 
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ impl Files {
         }
     }
 
-    /// The first of these that was named; it is being written from now on.
+    /// Begins to write the first of these that was named.
     pub fn begin(&mut self, among: &[ConfigFile]) -> Option<ConfigFile> {
         let place = self.named.iter().position(|file| among.contains(file))?;
         let file = self.named.remove(place)?;
@@ -129,7 +129,7 @@ impl Files {
         retries.min()
     }
 
-    /// The try that has, or will have, all that changed so far.
+    /// The number of the try that has, or will have, all changes up to now.
     pub fn current_try(&self, file: ConfigFile) -> u64 {
         let entry = &self.entries[file as usize];
         match entry.stage {
@@ -155,7 +155,7 @@ impl Files {
         self.entries[file as usize].trouble.clone()
     }
 
-    /// The file is as it should be, or cannot be.
+    /// The file has all changes, or cannot be written.
     pub fn is_settled(&self, file: ConfigFile) -> bool {
         let entry = &self.entries[file as usize];
         entry.trouble.is_some() || matches!(entry.stage, Stage::Clean | Stage::Failed { .. })
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_try_is_over_for_those_who_changed_something_before_it_began() {
+    fn a_try_is_over_for_the_changes_before_its_begin() {
         let mut files = Files::default();
         assert_eq!(
             files.outcome(Topics, files.current_try(Topics)),
