@@ -34,8 +34,8 @@ pub const MAX_LOCKS: usize = 1 << 18;
 /// Locks and pops in order that are examined for their expiry in one turn.
 pub const EXAMINED_PER_TURN: usize = 1024;
 
-/// Entries of a queue in one answer to 321: about 100 bytes each.
-pub const MAX_ENTRIES: usize = 32_768;
+/// Entries of a queue in one answer to 321: about 100 bytes each, encoded in one turn.
+pub const MAX_ENTRIES: usize = 8_192;
 
 /// Bytes of the newest log within which a queue's first message is recent: a new group starts with it.
 pub const RECENT_BYTES: u64 = 1 << 30;

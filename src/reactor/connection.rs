@@ -178,7 +178,7 @@ impl<S: Stream> Connection<S> {
             return written;
         }
         drop(out);
-        self.unsent_bytes.set(self.unsent_bytes.get() + added);
+        self.set_unsent(self.unsent_bytes.get() + added);
         self.memory.replies.take(added);
         if self.unsent_bytes.get() > self.memory.max_reply_bytes() / 2 {
             warn!(peer = %self.peer, unsent_bytes = self.unsent_bytes.get(), "closing a client that does not read");
@@ -190,10 +190,15 @@ impl<S: Stream> Connection<S> {
     }
 
     /// `bytes` are sent, or never will be.
-    fn forget_unsent(&self, bytes: usize) {
+    pub(super) fn forget_unsent(&self, bytes: usize) {
         let bytes = bytes.min(self.unsent_bytes.get());
-        self.unsent_bytes.set(self.unsent_bytes.get() - bytes);
+        self.set_unsent(self.unsent_bytes.get() - bytes);
         self.memory.replies.give_back(bytes);
+    }
+
+    fn set_unsent(&self, bytes: usize) {
+        let before = self.unsent_bytes.replace(bytes);
+        self.memory.unsent_changed(self.id, before, bytes);
     }
 
     pub fn unsent_bytes(&self) -> usize {
@@ -219,6 +224,8 @@ impl<S: Stream> Connection<S> {
     pub fn close(&self) {
         if !self.closed.replace(true) {
             self.stream.shutdown();
+            let all = &self.memory.reading;
+            all.set(all.get() - self.reading.get());
             self.out.borrow_mut().clear();
             self.forget_unsent(usize::MAX);
             self.queued.notify();
@@ -227,14 +234,13 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Nothing waits to be sent or is being sent, nor read to be sent.
-    pub fn is_drained(&self) -> bool {
-        self.unsent_bytes.get() == 0 && self.reading.get() == 0
-    }
-
     /// Counts a request as one that is being read for, until the guard is dropped.
     pub fn start_reading(self: &Rc<Self>) -> Reading<S> {
         self.reading.set(self.reading.get() + 1);
+        if !self.closed.get() {
+            let all = &self.memory.reading;
+            all.set(all.get() + 1);
+        }
         Reading {
             connection: self.clone(),
         }
@@ -242,8 +248,9 @@ impl<S: Stream> Connection<S> {
 
     /// Counts a pull as one that waits for a message, until the guard is dropped.
     pub fn start_parking(self: &Rc<Self>) -> Parking<S> {
-        self.parked.set(self.parked.get() + 1);
-        self.memory.parked.set(self.memory.parked.get() + 1);
+        for parked in [&self.parked, &self.memory.parked] {
+            parked.set(parked.get() + 1);
+        }
         Parking {
             connection: self.clone(),
         }
@@ -300,8 +307,17 @@ pub struct Reading<S: Stream> {
 
 impl<S: Stream> Drop for Reading<S> {
     fn drop(&mut self) {
-        let reading = &self.connection.reading;
+        let Connection {
+            reading,
+            memory,
+            closed,
+            ..
+        } = &*self.connection;
         reading.set(reading.get() - 1);
+        // Those of a closed connection do not count.
+        if !closed.get() {
+            memory.reading.set(memory.reading.get() - 1);
+        }
         self.connection.taken.notify();
     }
 }

@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::connection::{Connection, Service, read, write};
 use super::gate::Gate;
 use super::memory::{Memory, Relief};
+use super::slices::in_slices;
 use crate::io::{First, first};
 use crate::io::{Io, Listener, Notify, Stream};
 
@@ -34,6 +35,9 @@ const REPLY_HINDERS_NS: u64 = 1_000_000_000;
 /// Connections that one call of [`Connections::check_some`] looks at.
 const CHECKED_AT_A_TIME: usize = 1024;
 
+/// Connections that are closed in one turn.
+const CLOSED_AT_A_TIME: usize = 64;
+
 pub struct Connections<S: Stream> {
     open: RefCell<BTreeMap<u64, Rc<Connection<S>>>>,
     next_id: Cell<u64>,
@@ -43,7 +47,9 @@ pub struct Connections<S: Stream> {
     refused: Cell<u64>,
     /// The last connection that [`Self::check_some`] has looked at.
     checked: Cell<u64>,
-    /// One for each port that accepts, to tell it to stop.
+    /// The last connection that [`Relief::relieve`] has looked at.
+    relieved: Cell<u64>,
+    /// One for each port that accepts, to end that.
     acceptors: RefCell<Vec<Rc<Notify>>>,
     /// Bytes of requests that have not come whole.
     pub requests: Rc<Gate>,
@@ -56,14 +62,7 @@ impl<S: Stream> Relief for Connections<S> {
     /// Closes the connection that holds most, as often as it takes.
     fn relieve(&self) {
         while self.memory.replies.used() > self.memory.max_reply_bytes() {
-            let open = self.open.borrow();
-            let most = open
-                .values()
-                .max_by_key(|connection| connection.unsent_bytes());
-            let Some(most) = most.filter(|most| most.unsent_bytes() > 0).cloned() else {
-                return;
-            };
-            drop(open);
+            let Some(most) = self.largest() else { return };
             warn!(peer = %most.peer, unsent_bytes = most.unsent_bytes(), "closing a client that does not read, as the memory for replies is used up");
             most.close();
         }
@@ -79,6 +78,7 @@ impl<S: Stream> Connections<S> {
             max_open,
             refused: Cell::new(0),
             checked: Cell::new(0),
+            relieved: Cell::new(0),
             acceptors: RefCell::default(),
             requests: memory.requests.clone(),
             replies: memory.replies.clone(),
@@ -98,11 +98,38 @@ impl<S: Stream> Connections<S> {
         self.memory.parked.get()
     }
 
+    /// The connection with the most unsent replies, if one has any. Where none has very many, and the connections are more than one turn
+    /// may look at, it is the first of a slice of them: then it matters little which.
+    fn largest(&self) -> Option<Rc<Connection<S>>> {
+        let heavy = self.memory.heavy().into_iter();
+        let heavy = heavy.filter_map(|id| self.find(id));
+        if let Some(most) = heavy.max_by_key(|connection| connection.unsent_bytes()) {
+            return Some(most);
+        }
+        let some = self.next_slice(&self.relieved);
+        let most = some
+            .into_iter()
+            .max_by_key(|connection| connection.unsent_bytes());
+        most.filter(|most| most.unsent_bytes() > 0)
+    }
+
+    /// The next connections behind the last one that `cursor` has seen; they come again when all had their turn.
+    fn next_slice(&self, cursor: &Cell<u64>) -> Vec<Rc<Connection<S>>> {
+        let after = (Bound::Excluded(cursor.get()), Bound::Unbounded);
+        let open = self.open.borrow();
+        let some: Vec<_> = open
+            .range(after)
+            .take(CHECKED_AT_A_TIME)
+            .map(|(_, connection)| connection.clone())
+            .collect();
+        let last = some.last().filter(|_| some.len() == CHECKED_AT_A_TIME);
+        cursor.set(last.map_or(0, |last| last.id));
+        some
+    }
+
+    /// Nothing waits to be sent or is being sent on any of them, nor read to be sent.
     pub fn are_drained(&self) -> bool {
-        self.open
-            .borrow()
-            .values()
-            .all(|connection| connection.is_drained())
+        self.memory.is_drained()
     }
 
     pub fn stop_accepting(&self) {
@@ -111,24 +138,22 @@ impl<S: Stream> Connections<S> {
         }
     }
 
-    pub fn close_all(&self) {
-        for connection in self.snapshot() {
-            connection.close();
-        }
+    /// Closes a slice of them each turn.
+    pub async fn close_all(&self) {
+        let mut open = self.snapshot().into_iter();
+        in_slices(CLOSED_AT_A_TIME, || {
+            let next = open.next();
+            if let Some(connection) = &next {
+                connection.close();
+            }
+            next.is_some()
+        })
+        .await;
     }
 
     /// Looks at the next connections, all of them in turns: closes the idle ones, and those that keep memory from others.
     pub fn check_some(&self, now_ns: u64, max_idle_s: u64) {
-        let after = (Bound::Excluded(self.checked.get()), Bound::Unbounded);
-        let some: Vec<_> = self
-            .open
-            .borrow()
-            .range(after)
-            .take(CHECKED_AT_A_TIME)
-            .map(|(_, connection)| connection.clone())
-            .collect();
-        let last = some.last().filter(|_| some.len() == CHECKED_AT_A_TIME);
-        self.checked.set(last.map_or(0, |last| last.id));
+        let some = self.next_slice(&self.checked);
         let requests_wait = self.requests.has_line();
         let replies_wait = !self.replies.is_free();
         for connection in some {
@@ -167,7 +192,7 @@ impl<S: Stream> Connections<S> {
             }
             return None;
         }
-        // Not each time that one leaves and another one comes.
+        // Not each time that one connection is closed and another one opened.
         if self.refused.get() > 0 && open.len() <= self.max_open / 10 * 9 {
             let closed = self.refused.take();
             info!(
@@ -221,7 +246,7 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
                     debug!(peer = %connection.peer, "disconnected");
                 });
             }
-            // It is tried again and again; said once.
+            // It is tried again and again, and logged once.
             First::Left(Err(error)) => {
                 if !std::mem::replace(&mut is_failing, true) {
                     warn!(%error, "connections cannot be accepted (is `ulimit -n` too low?)");
@@ -229,5 +254,88 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
             }
             First::Right(()) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    /// A client that takes nothing.
+    #[derive(Clone)]
+    struct Deaf;
+
+    impl Stream for Deaf {
+        type Chunk = Vec<u8>;
+
+        async fn recv(&self) -> io::Result<Vec<u8>> {
+            std::future::pending().await
+        }
+
+        async fn send(&self, _: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+            std::future::pending().await
+        }
+
+        fn shutdown(&self) {}
+
+        fn peer_addr(&self) -> SocketAddr {
+            SocketAddr::from(([127, 0, 0, 1], 9))
+        }
+    }
+
+    fn write(connection: &Connection<Deaf>, bytes: usize) {
+        connection.write(|out| out.resize(out.len() + bytes, 0));
+    }
+
+    #[test]
+    fn the_largest_holder_is_closed_when_the_memory_is_used_up() {
+        let connections = Connections::new(64 << 20, 5_000);
+        let most = connections.memory.max_reply_bytes();
+        assert_eq!(most, 32 << 20);
+        let open: Vec<_> = (0..3_000)
+            .map(|_| connections.add(Deaf, 0).unwrap())
+            .collect();
+        let (heavy, light) = open.split_last().unwrap();
+        write(heavy, 3 << 20);
+        light
+            .iter()
+            .for_each(|connection| write(connection, 10 << 10));
+        assert!(heavy.is_closed());
+        assert!(light.iter().all(|connection| !connection.is_closed()));
+        assert_eq!(connections.replies.used(), light.len() * (10 << 10));
+        // None of the others has much, and they are more than one turn looks at.
+        light
+            .iter()
+            .for_each(|connection| write(connection, 2 << 10));
+        let closed = light.iter().filter(|connection| connection.is_closed());
+        assert!((1..500).contains(&closed.count()));
+        assert!(connections.replies.used() <= most);
+    }
+
+    #[test]
+    fn connections_are_drained_when_nothing_is_unsent_or_being_read() {
+        let connections = Connections::new(64 << 20, 10);
+        let (first, second) = (connections.add(Deaf, 0).unwrap(), connections.add(Deaf, 0));
+        assert!(connections.are_drained());
+        write(&first, 1);
+        assert!(!connections.are_drained());
+        first.forget_unsent(1);
+        assert!(connections.are_drained());
+        let reading = [first.start_reading(), first.start_reading()];
+        let second = second.unwrap();
+        let other = second.start_reading();
+        assert!(!connections.are_drained());
+        first.close();
+        assert!(!connections.are_drained());
+        drop(other);
+        assert!(
+            connections.are_drained(),
+            "a closed connection does not count"
+        );
+        drop(reading);
+        assert_eq!(connections.memory.reading.get(), 0);
     }
 }

@@ -167,7 +167,7 @@ async fn load_broker<I: Io>(
     for (name, value) in broker.changed_settings() {
         info!(
             name,
-            value, "changed in the running broker earlier, stronger than broker.conf"
+            value, "changed in the running broker earlier, takes precedence over broker.conf"
         );
     }
     for (topic, queues) in store.topics() {
@@ -176,7 +176,7 @@ async fn load_broker<I: Io>(
     Ok((broker, change_files))
 }
 
-/// What changed of topics and groups after their files were written; the number of the last change file.
+/// Applies what changed of topics and groups after their files were written; returns the number of the last change file.
 async fn replay_changes<I: Io>(store: &Store<I>, broker: &mut Broker) -> Result<u64, ServeError> {
     let mut files = Vec::new();
     for file in saves::change_files::NAMES {
@@ -215,7 +215,7 @@ async fn end<I: Io>(shard: &Shard<I>, core: &Core<I>) -> Result<(), ServeError> 
     wait_until(&core.io, LAST_COMMIT_NS, || core.acks.is_empty()).await;
     wait_until(&core.io, LAST_COMMIT_NS, || !core.timers.are_running()).await;
     wait_until(&core.io, LAST_REPLIES_NS, || core.connections.are_drained()).await;
-    core.connections.close_all();
+    core.connections.close_all().await;
     shard.end_transactions();
     saves::finish(core).await;
     core.store.close().await.map_err(|source| {

@@ -1,9 +1,13 @@
 //! The memory that the connections of one reactor hold together.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 
 use super::gate::Gate;
+
+/// A connection with more unsent replies is among the first that are closed when the memory is used up.
+const HEAVY_BYTES: usize = 1 << 20;
 
 /// Frees memory of replies when more is used than there is.
 pub trait Relief {
@@ -17,6 +21,10 @@ pub struct Memory {
     pub replies: Rc<Gate>,
     /// Pulls that wait for a message.
     pub parked: Cell<usize>,
+    /// Requests of open connections whose answer is being read from disk.
+    pub reading: Cell<usize>,
+    /// Connections with more than [`HEAVY_BYTES`] of unsent replies: few, as all together have a limit.
+    heavy: RefCell<BTreeSet<u64>>,
     relief: RefCell<Option<Weak<dyn Relief>>>,
 }
 
@@ -26,6 +34,8 @@ impl Memory {
             requests: Gate::new(bytes / 2),
             replies: Gate::new(bytes / 4),
             parked: Cell::new(0),
+            reading: Cell::new(0),
+            heavy: RefCell::default(),
             relief: RefCell::default(),
         })
     }
@@ -37,6 +47,24 @@ impl Memory {
     /// What all replies may take, at most.
     pub fn max_reply_bytes(&self) -> usize {
         self.replies.limit() * 2
+    }
+
+    /// The unsent replies of a connection have become more or less.
+    pub fn unsent_changed(&self, connection: u64, before: usize, after: usize) {
+        match (before > HEAVY_BYTES, after > HEAVY_BYTES) {
+            (false, true) => drop(self.heavy.borrow_mut().insert(connection)),
+            (true, false) => drop(self.heavy.borrow_mut().remove(&connection)),
+            _ => {}
+        }
+    }
+
+    pub fn heavy(&self) -> Vec<u64> {
+        self.heavy.borrow().iter().copied().collect()
+    }
+
+    /// Nothing waits to be sent or is being sent, nor read to be sent.
+    pub fn is_drained(&self) -> bool {
+        self.replies.used() == 0 && self.reading.get() == 0
     }
 
     /// Closes connections if replies take more than they may.

@@ -96,7 +96,7 @@ impl<I: Io> Names<I> {
         self.to_save.notify();
         self.connections.stop_accepting();
         self.save().await;
-        self.connections.close_all();
+        self.connections.close_all().await;
     }
 
     async fn save(&self) {

@@ -187,6 +187,35 @@ fn a_silent_client_is_given_up() {
     });
 }
 
+/// Two of three clients are silent. All are asked at the same time, so the answer takes as long as one silent client does.
+#[test]
+fn silent_clients_are_left_out_of_a_status_after_one_limit_for_all() {
+    each_seed(|cluster| async move {
+        let mut silent = Vec::new();
+        for id in ["a", "b"] {
+            silent.push(Member::join(&cluster, id, id).await);
+        }
+        let mut member = Member::join(&cluster, "c", "c").await;
+        let mut admin = patient(&cluster, "admin").await;
+        cluster.sim.host("c").spawn("test", async move {
+            let asked = member.asked(request::GET_CONSUMER_STATUS_FROM_CLIENT).await;
+            member
+                .answer(&asked, 0, b"{\"messageQueueTable\":{}}")
+                .await;
+            member.next(|_| false).await;
+        });
+        let asked_ns = cluster.sim.mono_ns();
+        let fields = [("topic", Value::Str(TOPIC)), ("group", Value::Str(GROUP))];
+        let code = request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS;
+        let reply = admin.call(code, &fields, &[]).await.unwrap();
+        let waited_s = (cluster.sim.mono_ns() - asked_ns) / 1_000_000_000;
+        assert_eq!((reply.code, waited_s), (0, 5), "{reply:?}");
+        let body = String::from_utf8(reply.body).unwrap();
+        assert!(body.contains("\"c\"") && !body.contains("\"a\""), "{body}");
+        drop(silent);
+    });
+}
+
 #[test]
 fn a_client_that_goes_keeps_nobody_waiting() {
     each_seed(|cluster| async move {

@@ -9,6 +9,7 @@ use ringmq::wire::Codec;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::pop::{AckRequest, NotificationRequest, PollingInfoRequest, PopRequest};
 use ringmq::wire::send::SendRequest;
+use ringmq::wire::topic::CreateTopic;
 
 use crate::client::Client;
 use crate::cluster::{Cluster, MAX_MESSAGE_BYTES};
@@ -170,6 +171,87 @@ fn a_closed_client_leaves_no_pop_waiting() {
         drop(consumer);
         cluster.sleep_ms(500).await;
         assert_eq!(polling(&mut other).await, 0);
+    });
+}
+
+/// More queues than one turn looks at: a message in any of them ends a pop and a notification that wait for all of them.
+#[test]
+fn a_message_in_one_of_very_many_queues_is_found() {
+    let cluster = Cluster::new(6, Flush::Sync);
+    cluster.sim.run(async {
+        started(&cluster, 6).await;
+        let mut admin = json_client(&cluster, "admin").await;
+        let config = CreateTopic {
+            topic: "Wide",
+            default_topic: "TBW102",
+            read_queue_nums: 700,
+            write_queue_nums: 700,
+            perm: 6,
+            topic_filter_type: "SINGLE_TAG",
+            topic_sys_flag: Some(0),
+            order: false,
+            attributes: None,
+            force: false,
+        };
+        let fields = config.ext();
+        let made = admin.call(request::UPDATE_AND_CREATE_TOPIC, &fields, &[]);
+        assert!(made.await.unwrap().is_success());
+        for queue_id in [3, 699] {
+            let mut consumer = json_client(&cluster, "consumer").await;
+            let notification = NotificationRequest {
+                consumer_group: "watchers",
+                topic: "Wide",
+                queue_id: -1,
+                ..notification(ringmq::io::Clock::now(&consumer.io).unix_ms)
+            };
+            consumer.ask(request::NOTIFICATION, &notification.ext(), &[]);
+            consumer.flush().await.unwrap();
+            let mut popper = json_client(&cluster, "popper").await;
+            let pop = PopRequest {
+                consumer_group: GROUP,
+                topic: "Wide",
+                queue_id: -1,
+                max_msg_nums: 1,
+                invisible_ms: 60_000,
+                poll_ms: 20_000,
+                born_ms: None,
+                init_mode: 0,
+                expression_type: None,
+                expression: None,
+                order: false,
+                attempt_id: None,
+            };
+            popper.ask(request::POP_MESSAGE, &pop.ext(), &[]);
+            popper.flush().await.unwrap();
+            cluster.sleep_ms(200).await;
+            let send = SendRequest {
+                producer_group: "p",
+                topic: "Wide",
+                default_topic: "TBW102",
+                default_topic_queue_nums: 4,
+                queue_id,
+                sys_flag: 0,
+                born_timestamp_ms: 0,
+                flag: 0,
+                properties: Some(""),
+                reconsume_times: Some(0),
+                unit_mode: false,
+                max_reconsume_times: None,
+                batch: false,
+                broker_name: None,
+            };
+            let sent = admin
+                .call(request::SEND_MESSAGE_V2, &send.ext(), b"somewhere")
+                .await;
+            assert!(sent.unwrap().is_success());
+            consumer.patience = Duration::from_secs(1);
+            popper.patience = Duration::from_secs(1);
+            assert_eq!(consumer.reply().await.unwrap().text("hasMsg"), "true");
+            let popped = popper.reply().await.unwrap();
+            assert!(popped.is_success(), "{popped:?}");
+            let mut found = popped.body.windows(9);
+            assert!(found.any(|part| part == b"somewhere"));
+        }
     });
 }
 

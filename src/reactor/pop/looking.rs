@@ -7,10 +7,10 @@ use super::super::connection::{Caller, Connection};
 use super::super::effects;
 use super::super::view::View;
 use super::polls::{Ask, LineKey};
-use super::{Batch, FOUND, NOTHING, Pops, Waiting, reply_pop};
-use crate::broker::pop::PopPlan;
-use crate::broker::{Broker, Refusal};
-use crate::io::Io;
+use super::{Batch, FOUND, NOTHING, Pops, SOURCES_AT_A_TIME, Waiting, reply_pop};
+use crate::broker::Refusal;
+use crate::broker::pop::{PopPlan, Source};
+use crate::io::{Io, pause};
 use crate::store::ReadError;
 use crate::wire::Header;
 use crate::wire::codes::response;
@@ -58,7 +58,10 @@ impl<I: Io> Pops<I> {
     async fn look_at_sources(self: &Rc<Self>, plan: &PopPlan) -> Result<Batch, ReadError> {
         let mut batch = Batch::default();
         let sources = self.core.broker.borrow_mut().pop_sources(plan);
-        for source in &sources {
+        for (index, source) in sources.iter().enumerate() {
+            if index % SOURCES_AT_A_TIME == SOURCES_AT_A_TIME - 1 {
+                pause().await;
+            }
             let queue = self.core.store.queue(&source.topic, source.queue_id);
             let bounds = self.core.store.bounds(queue);
             let view = View { core: &self.core };
@@ -83,36 +86,65 @@ impl<I: Io> Pops<I> {
         Ok(batch)
     }
 
-    pub(super) fn answer_notification(self: &Rc<Self>, mut waiting: Waiting<I>) {
+    /// Answered in this turn if one of the first queues has a message: a pop that the same message has woken has not taken it yet.
+    pub(super) fn answer_notification(self: &Rc<Self>, waiting: Waiting<I>) {
+        let sources = self.core.broker.borrow_mut().pop_sources(&waiting.plan);
+        let mut batch = Batch::default();
+        let first = sources.len().min(SOURCES_AT_A_TIME);
+        if self.has_message(&waiting.plan, &sources[..first], &mut batch) {
+            return self.notify(&waiting);
+        }
+        let pops = self.clone();
+        let reading = waiting.connection.start_reading();
+        self.core.io.spawn("notification", async move {
+            let _reading = reading;
+            pops.look_further(waiting, sources, batch).await;
+        });
+    }
+
+    /// Looks at the other queues, a slice each turn, and parks the notification.
+    async fn look_further(
+        &self,
+        mut waiting: Waiting<I>,
+        mut sources: Vec<Source>,
+        mut batch: Batch,
+    ) {
         loop {
-            let (has_message, batch) = self.has_message(&waiting.plan);
-            if has_message {
-                // It takes nothing: what it was notified of is there for the next one, too.
-                self.wake_next(&waiting.line());
-                return reply_notification(&waiting, true, false);
+            for slice in sources[batch.seen.len()..].chunks(SOURCES_AT_A_TIME) {
+                pause().await;
+                if self.has_message(&waiting.plan, slice, &mut batch) {
+                    return self.notify(&waiting);
+                }
             }
-            match self.park_pop(waiting, &batch) {
+            if waiting.connection.is_closed() {
+                return;
+            }
+            match self.park_pop(waiting, &batch).await {
                 Some(again) => waiting = again,
                 None => return,
             }
+            batch = Batch::default();
+            sources = self.core.broker.borrow_mut().pop_sources(&waiting.plan);
         }
     }
 
-    pub(super) fn has_message(&self, plan: &PopPlan) -> (bool, Batch) {
-        let mut batch = Batch::default();
-        let now_ms = self.core.now_ms();
-        let mut broker = self.core.broker.borrow_mut();
-        let sources = broker.pop_sources(plan);
-        let broker: &Broker = &broker;
-        let view = View { core: &self.core };
-        let has_message = sources.iter().any(|source| {
-            let queue = self.core.store.queue(&source.topic, source.queue_id);
-            let bounds = self.core.store.bounds(queue);
+    fn has_message(&self, plan: &PopPlan, sources: &[Source], batch: &mut Batch) -> bool {
+        let core = &self.core;
+        let now_ms = core.now_ms();
+        let broker = core.broker.borrow();
+        sources.iter().any(|source| {
+            let queue = core.store.queue(&source.topic, source.queue_id);
+            let bounds = core.store.bounds(queue);
             batch.seen.push((queue, bounds.max));
             let is_blocked = plan.is_orderly && broker.is_pop_blocked(plan, source, now_ms);
-            !is_blocked && broker.pop_offset(plan, source, bounds, &view) < bounds.max
-        });
-        (has_message, batch)
+            !is_blocked && broker.pop_offset(plan, source, bounds, &View { core }) < bounds.max
+        })
+    }
+
+    fn notify(&self, waiting: &Waiting<I>) {
+        // It takes nothing: the message is there for the next one, too.
+        self.wake_next(&waiting.line());
+        reply_notification(waiting, true, false);
     }
 
     pub(super) fn polling_info(

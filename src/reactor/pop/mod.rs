@@ -1,12 +1,13 @@
 //! POP: takes messages of whatever queue has some, writes their check point, and hands them out.
 //!
 //! A pop is a task of its own, as it may look at many queues, some of them on disk. While it reads a queue no other pop of
-//! its group does (`taking.rs`). `acks.rs` takes acknowledgements, `revive.rs` delivers again what is not acknowledged, `polls.rs` is where
-//! pops wait.
+//! its group does (`taking.rs`). `acks.rs` takes acknowledgements, `revive.rs` delivers again what is not acknowledged, `parking.rs` lets pops
+//! wait, `polls.rs` has those that do.
 
 mod acks;
 mod assignment;
 mod looking;
+mod parking;
 mod polls;
 mod revive;
 pub(super) mod revive_log;
@@ -19,7 +20,6 @@ use std::rc::Rc;
 
 use tracing::error;
 
-use self::looking::reply_notification;
 use self::polls::{Ask, LineKey, Polls};
 use self::waking::Waking;
 use super::answers::{not_appended, refuse};
@@ -39,6 +39,9 @@ use crate::wire::pop::{NotificationRequest, PopReply, PopRequest};
 
 /// Polls that are woken or answered in one turn.
 const AT_A_TIME: usize = 32;
+
+/// Queues that one pop looks at in one turn: a topic may have tens of thousands.
+const SOURCES_AT_A_TIME: usize = 256;
 
 /// Polls that are dropped in one turn.
 const DROPPED_AT_A_TIME: usize = 512;
@@ -60,7 +63,7 @@ pub(super) struct Pops<I: Io> {
     closed: RefCell<VecDeque<u64>>,
     /// Queues that a pop of this group reads now.
     busy: RefCell<BTreeSet<(QueueIndex, Rc<str>)>>,
-    /// There may be something to bring back earlier than at [`Self::wakes_at_ms`].
+    /// A message may have to be delivered again earlier than at [`Self::wakes_at_ms`].
     bell: Notify,
     wakes_at_ms: Cell<u64>,
     /// Bytes of messages that are being taken.
@@ -145,7 +148,7 @@ impl<I: Io> Drop for Lock<'_, I> {
     }
 }
 
-/// A pop, or a question whether there is something to pop, and who asked.
+/// A pop, or a request for a notification, and its connection.
 struct Waiting<I: Io> {
     connection: Rc<Connection<I::Stream>>,
     caller: Caller,
@@ -210,6 +213,10 @@ async fn run_deadlines<I: Io>(pops: Rc<Pops<I>>) {
         let now_ns = pops.core.io.now().mono_ns;
         in_slices(AT_A_TIME, || pops.expire_pop(now_ns)).await;
         in_slices(DROPPED_AT_A_TIME, || pops.drop_orphan()).await;
+        in_slices(DROPPED_AT_A_TIME, || {
+            pops.polls.borrow_mut().unwatch_ended()
+        })
+        .await;
         pops.core.io.sleep_until(now_ns + TICK_NS).await;
     }
 }
@@ -223,7 +230,7 @@ async fn run_wakes<I: Io>(pops: Rc<Pops<I>>) {
 }
 
 impl<I: Io> Pops<I> {
-    /// What asks for messages, or who does.
+    /// Requests for messages, and for the state of such requests.
     pub(super) fn ask(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
@@ -325,14 +332,14 @@ impl<I: Io> Pops<I> {
             if batch.goes_on {
                 continue;
             }
-            match self.park_pop(waiting, &batch) {
+            match self.park_pop(waiting, &batch).await {
                 Some(again) => waiting = again,
                 None => return,
             }
         }
     }
 
-    /// Messages have been left behind: the next one in the line takes them.
+    /// There are messages left: the next pop in the line takes them.
     fn wake_next(&self, line: &LineKey) {
         self.waking.borrow_mut().line(line.clone());
         self.wake_more.notify();
@@ -392,52 +399,6 @@ impl<I: Io> Pops<I> {
         let Some(waiting) = due else { return false };
         self.give_up(&waiting, response::POLLING_TIMEOUT);
         true
-    }
-
-    fn give_up(&self, waiting: &Waiting<I>, code: i32) {
-        if waiting.ask == Ask::Notification {
-            return reply_notification(waiting, false, code == response::POLLING_FULL);
-        }
-        let batch = Batch {
-            pop_time_ms: self.core.now_ms(),
-            ..Batch::default()
-        };
-        reply_pop(waiting, code, NOTHING, &batch);
-    }
-
-    /// Lets a pop wait that has found nothing; returned if there is something by now.
-    fn park_pop(self: &Rc<Self>, waiting: Waiting<I>, batch: &Batch) -> Option<Waiting<I>> {
-        let now = self.core.io.now();
-        let now_ms = now.unix_ms as u64;
-        let until_ms = waiting.plan.waits_until_ms;
-        let Some(until_ms) = until_ms.filter(|until_ms| *until_ms > now_ms) else {
-            self.give_up(&waiting, response::POLLING_TIMEOUT);
-            return None;
-        };
-        let mut seen = batch.seen.iter();
-        if seen.any(|(queue, end)| self.core.store.bounds(*queue).max > *end) {
-            return Some(waiting);
-        }
-        let line = waiting.line();
-        let mut polls = self.polls.borrow_mut();
-        let is_full = {
-            let limits = &self.core.broker.borrow().config.pop;
-            polls.len() >= limits.max_polls || polls.waiting(&line) > limits.max_polls_of_queue
-        };
-        if is_full {
-            self.give_up(&waiting, response::POLLING_FULL);
-            return None;
-        }
-        let deadline_ns = now
-            .mono_ns
-            .saturating_add((until_ms - now_ms).saturating_mul(1_000_000));
-        let queues = batch.seen.iter().map(|(queue, _)| *queue);
-        let connection = waiting.connection.id;
-        polls.park(line, queues, deadline_ns, connection, waiting);
-        for (queue, _) in &batch.seen {
-            self.core.store.watch(*queue, true);
-        }
-        None
     }
 }
 

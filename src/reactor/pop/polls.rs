@@ -4,7 +4,7 @@
 //! watches its queue, and a pop that leaves messages behind wakes the next one: as many wake as there is work for. A line watches
 //! several queues, those of the retry topics among them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::rc::Rc;
 
@@ -26,6 +26,9 @@ pub enum Ask {
     Notification,
 }
 
+/// Queues of a line that are removed at once when the line ends. Further ones are left to [`Polls::unwatch_ended`].
+const UNWATCHED_AT_ONCE: usize = 256;
+
 /// When a poll ends, with a number that makes it unique.
 type Deadline = (u64, u64);
 
@@ -34,6 +37,8 @@ pub struct Polls<P> {
     by_queue: BTreeMap<QueueIndex, BTreeSet<LineKey>>,
     by_deadline: BTreeMap<Deadline, LineKey>,
     by_connection: BTreeMap<(u64, u64), Deadline>,
+    /// Lines that have ended, with queues for which `by_queue` still has them.
+    ended: VecDeque<(LineKey, BTreeSet<QueueIndex>)>,
     parked_ever: u64,
 }
 
@@ -50,6 +55,7 @@ impl<P> Default for Polls<P> {
             by_queue: BTreeMap::new(),
             by_deadline: BTreeMap::new(),
             by_connection: BTreeMap::new(),
+            ended: VecDeque::new(),
             parked_ever: 0,
         }
     }
@@ -73,12 +79,25 @@ impl<P> Polls<P> {
         line.waiting.insert(deadline, (connection, poll));
         self.by_connection
             .insert((connection, deadline.1), deadline);
+        self.watch_more(&key, queues);
+        self.by_deadline.insert(deadline, key);
+    }
+
+    /// Lets a line watch more queues; `false` if there is no such line any more.
+    pub fn watch_more(
+        &mut self,
+        key: &LineKey,
+        queues: impl IntoIterator<Item = QueueIndex>,
+    ) -> bool {
+        let Some(line) = self.lines.get_mut(key) else {
+            return false;
+        };
         for queue in queues {
             if line.queues.insert(queue) {
                 self.by_queue.entry(queue).or_default().insert(key.clone());
             }
         }
-        self.by_deadline.insert(deadline, key);
+        true
     }
 
     /// Lets the lines of the group watch one more queue; whether there is a line.
@@ -102,7 +121,8 @@ impl<P> Polls<P> {
     ) -> Option<(LineKey, P)> {
         let lines = self.by_queue.get(&queue)?;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let key = lines.range((start, Bound::Unbounded)).next()?.clone();
+        let mut lines = lines.range((start, Bound::Unbounded));
+        let key = lines.find(|key| self.lines.contains_key(key))?.clone();
         let poll = self.take_first(&key)?;
         Some((key, poll))
     }
@@ -130,7 +150,7 @@ impl<P> Polls<P> {
         Some(self.remove(&key, deadline))
     }
 
-    /// One that its connection has left behind.
+    /// The next one of this connection.
     pub fn take_of_connection(&mut self, connection: u64) -> Option<P> {
         let mut range = self
             .by_connection
@@ -193,12 +213,37 @@ impl<P> Polls<P> {
         let Some(line) = self.lines.remove(key) else {
             return;
         };
-        for queue in line.queues {
-            if let Some(keys) = self.by_queue.get_mut(&queue) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.by_queue.remove(&queue);
-                }
+        let queues = line.queues;
+        if queues.len() <= UNWATCHED_AT_ONCE {
+            queues.iter().for_each(|queue| self.unwatch(key, *queue));
+        } else {
+            self.ended.push_back((key.clone(), queues));
+        }
+    }
+
+    /// Removes one queue of a line that has ended, if there is one: a line may have watched too many for one turn.
+    pub fn unwatch_ended(&mut self) -> bool {
+        let Some((key, queues)) = self.ended.front_mut() else {
+            return false;
+        };
+        let Some(queue) = queues.pop_first() else {
+            self.ended.pop_front();
+            return true;
+        };
+        let key = key.clone();
+        // There may be such a line again.
+        let line = self.lines.get(&key);
+        if !line.is_some_and(|line| line.queues.contains(&queue)) {
+            self.unwatch(&key, queue);
+        }
+        true
+    }
+
+    fn unwatch(&mut self, key: &LineKey, queue: QueueIndex) {
+        if let Some(keys) = self.by_queue.get_mut(&queue) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_queue.remove(&queue);
             }
         }
     }
@@ -270,6 +315,27 @@ mod tests {
         assert_eq!(polls.take_first(&key("g", None)), Some("30"));
         assert_eq!(polls.take_due(u64::MAX), None);
         assert!(polls.by_queue.is_empty());
+    }
+
+    #[test]
+    fn a_line_of_very_many_queues_is_removed_little_by_little() {
+        let queues = || (0..1_000).map(QueueIndex);
+        let (first, last) = (QueueIndex(0), QueueIndex(999));
+        let mut polls = Polls::default();
+        polls.park(key("g", None), queues(), 30, 1, "first");
+        polls.park(key("h", None), [last], 30, 1, "other");
+        assert_eq!(polls.take_first(&key("g", None)), Some("first"));
+        assert!(!polls.watch_more(&key("g", None), queues()));
+        assert_eq!(polls.by_queue.len(), 1_000);
+        assert_eq!(take_for_queue(&mut polls, last), ["other"]);
+        // Another poll of the same line comes while its queues are being removed.
+        assert!((0..500).all(|_| polls.unwatch_ended()));
+        polls.park(key("g", None), [first], 30, 1, "second");
+        assert!(polls.watch_more(&key("g", None), [last]));
+        while polls.unwatch_ended() {}
+        assert_eq!(polls.by_queue.len(), 2);
+        assert_eq!(take_for_queue(&mut polls, last), ["second"]);
+        assert!(polls.by_queue.is_empty() && polls.ended.is_empty());
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! Taking messages: queue by queue, each with a receipt, hidden by a check point before anybody sees them.
+//! Taking messages: queue by queue, each with a receipt, hidden by a check point before they are handed out.
 
 use std::rc::Rc;
 
 use tracing::error;
 
 use super::super::view::View;
-use super::{Batch, PopError, Pops, Waiting};
+use super::{Batch, PopError, Pops, SOURCES_AT_A_TIME, Waiting};
 use crate::broker::pop::{At, Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
 use crate::broker::refusal::missing_topic;
 use crate::broker::{PropertyFilter, Refusal};
-use crate::io::Io;
+use crate::io::{Io, pause};
 use crate::message::{Check, MAX_PROPERTIES_BYTES, Properties, Record, RecordFields, properties};
-use crate::store::{Position, QueueIndex, ReadError, Readable, Scan, ScanLimits};
+use crate::store::{Position, QueueBounds, QueueIndex, ReadError, Readable, Scan, ScanLimits};
 use crate::wire::pop::Receipt;
 
-/// Entries of one queue that one look may pass over.
+/// Entries of one queue that one look may skip.
 const MAX_ENTRIES: usize = 800;
 
 /// Messages of one queue.
@@ -31,9 +31,12 @@ impl<I: Io> Pops<I> {
             ..Batch::default()
         };
         let sources = self.core.broker.borrow_mut().pop_sources(&waiting.plan);
-        for source in &sources {
+        for (index, source) in sources.iter().enumerate() {
+            if index % SOURCES_AT_A_TIME == SOURCES_AT_A_TIME - 1 {
+                pause().await;
+            }
             match self.pop_from(waiting, source, &mut batch).await {
-                // What it has got already is hidden from others.
+                // What the batch has already is hidden from other pops.
                 Err(PopError::Busy(_)) if batch.messages > 0 => break,
                 taken => taken?,
             }
@@ -52,28 +55,11 @@ impl<I: Io> Pops<I> {
         let bounds = self.core.store.bounds(queue);
         batch.seen.push((queue, bounds.max));
         let Some(_lock) = self.lock(queue, &plan.group) else {
-            // Who has it wakes the next one if there is something left.
+            // The pop that holds the queue wakes the next one if it leaves messages behind.
             return Ok(());
         };
         let now_ms = self.core.now_ms();
-        let look = {
-            let mut broker = self.core.broker.borrow_mut();
-            let store = &View { core: &self.core };
-            broker.before_pop(plan, source, bounds, batch.messages, At { now_ms, store })
-        };
-        let offset = match look {
-            Look::From(offset) => offset,
-            Look::Skip { rest } => {
-                batch.rest += rest;
-                return Ok(());
-            }
-        };
-        let key = match self.is_full(batch) {
-            true => None,
-            false => self.receipt(plan, source, offset, batch),
-        };
-        let Some(key) = key else {
-            batch.rest += bounds.max - offset;
+        let Some((offset, key)) = self.begin(plan, source, bounds, batch, now_ms) else {
             return Ok(());
         };
         let left = plan.max_messages - batch.messages;
@@ -89,6 +75,55 @@ impl<I: Io> Pops<I> {
             broker.skipped(plan, source, taken.next_offset, now_ms);
             return Ok(());
         }
+        self.hand_out(plan, source, key, &taken, batch).await?;
+        let messages = taken.offsets.len() as u64;
+        let mut broker = self.core.broker.borrow_mut();
+        let bytes = taken.records.len() as u64;
+        broker.handed_out(plan, source, messages, bytes, now_ms);
+        Ok(())
+    }
+
+    /// Where to take messages from, and the receipt they get. `None`: nothing is taken from this queue now; what it has is added to the
+    /// batch's rest.
+    fn begin(
+        &self,
+        plan: &PopPlan,
+        source: &Source,
+        bounds: QueueBounds,
+        batch: &mut Batch,
+        now_ms: u64,
+    ) -> Option<(u64, PopKey)> {
+        let store = &View { core: &self.core };
+        let at = At { now_ms, store };
+        let mut broker = self.core.broker.borrow_mut();
+        let look = broker.before_pop(plan, source, bounds, batch.messages, at);
+        drop(broker);
+        let offset = match look {
+            Look::From(offset) => offset,
+            Look::Skip { rest } => {
+                batch.rest += rest;
+                return None;
+            }
+        };
+        let key = match self.is_full(batch) {
+            true => None,
+            false => self.receipt(plan, source, offset, batch),
+        };
+        if key.is_none() {
+            batch.rest += bounds.max - offset;
+        }
+        Some((offset, key?))
+    }
+
+    /// Hides what was taken from other pops, and adds it to the batch.
+    async fn hand_out(
+        &self,
+        plan: &PopPlan,
+        source: &Source,
+        key: PopKey,
+        taken: &Taken,
+        batch: &mut Batch,
+    ) -> Result<(), PopError> {
         let times = match plan.is_orderly {
             true => {
                 self.check_current(source)?;
@@ -96,19 +131,14 @@ impl<I: Io> Pops<I> {
                 Some(broker.popped_in_order(plan, source, &taken.offsets, key.pop_time_ms))
             }
             false => {
-                self.write_check_point(plan, source, key, &taken).await?;
+                self.write_check_point(plan, source, key, taken).await?;
                 None
             }
         };
-        batch
-            .infos
-            .add(source, offset, &taken.offsets, times.as_ref());
+        let (offset, times) = (key.start_offset, times.as_ref());
+        batch.infos.add(source, offset, &taken.offsets, times);
         batch.messages += taken.offsets.len();
-        self.show(plan, source, key, &taken, &mut batch.body);
-        let messages = taken.offsets.len() as u64;
-        let mut broker = self.core.broker.borrow_mut();
-        let bytes = taken.records.len() as u64;
-        broker.handed_out(plan, source, messages, bytes, now_ms);
+        self.show(plan, source, key, taken, &mut batch.body);
         Ok(())
     }
 
@@ -155,7 +185,7 @@ impl<I: Io> Pops<I> {
     }
 
     async fn write_check_point(
-        self: &Rc<Self>,
+        &self,
         plan: &PopPlan,
         source: &Source,
         key: PopKey,
@@ -179,37 +209,12 @@ impl<I: Io> Pops<I> {
         max_messages: usize,
         batch: &Batch,
     ) -> Result<Taken, ReadError> {
-        let limits = ScanLimits {
-            max_messages,
-            max_bytes: self.max_bytes().saturating_sub(batch.body.len()),
-            max_entries: MAX_ENTRIES,
-        };
-        let (mut offsets, mut at) = (Vec::new(), offset);
-        let mut filter = |tags_code| {
-            let is_wanted = plan.filter.matches(tags_code);
-            if is_wanted {
-                offsets.push(at);
-            }
-            at += 1;
-            is_wanted
-        };
-        let mut positions: Vec<Position> = Vec::new();
+        let max_bytes = self.max_bytes().saturating_sub(batch.body.len());
+        let scanned = self
+            .scan_source(plan, queue, offset, max_messages, max_bytes)
+            .await?;
+        let (mut offsets, mut positions, next_offset) = scanned;
         let store = &self.core.store;
-        let hot = store.scan(queue, offset, &limits, &mut filter, &mut positions);
-        let scan = match hot {
-            Scan::Cold => {
-                store
-                    .scan_cold(queue, offset, &limits, &mut filter, &mut positions)
-                    .await?
-            }
-            hot => hot,
-        };
-        // The scan has asked for one more than it took if it came to a limit.
-        offsets.truncate(positions.len());
-        let next_offset = match scan {
-            Scan::Found { next_offset } | Scan::NoneMatched { next_offset } => next_offset,
-            Scan::Cold => unreachable!("a cold scan reads what is cold"),
-        };
         let read = store.read_readable(queue, &positions, Vec::new()).await;
         let Readable { mut records, lost } = match read {
             Err(ReadError::Removed { .. }) => {
@@ -234,6 +239,50 @@ impl<I: Io> Pops<I> {
             records,
             next_offset,
         })
+    }
+
+    /// The offsets of messages whose tags the plan wants, where these are in the log, and the offset behind what was looked at.
+    async fn scan_source(
+        &self,
+        plan: &PopPlan,
+        queue: QueueIndex,
+        offset: u64,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<u64>, Vec<Position>, u64), ReadError> {
+        let limits = ScanLimits {
+            max_messages,
+            max_bytes,
+            max_entries: MAX_ENTRIES,
+        };
+        let (mut offsets, mut at) = (Vec::new(), offset);
+        let mut filter = |tags_code| {
+            let is_wanted = plan.filter.matches(tags_code);
+            if is_wanted {
+                offsets.push(at);
+            }
+            at += 1;
+            is_wanted
+        };
+        let mut positions: Vec<Position> = Vec::new();
+        let store = &self.core.store;
+        let hot = store.scan(queue, offset, &limits, &mut filter, &mut positions);
+        let scan = match hot {
+            Scan::Cold => {
+                store
+                    .scan_cold(queue, offset, &limits, &mut filter, &mut positions)
+                    .await?
+            }
+            hot => hot,
+        };
+        // The scan has asked for one more than it took if it came to a limit.
+        offsets.truncate(positions.len());
+        match scan {
+            Scan::Found { next_offset } | Scan::NoneMatched { next_offset } => {
+                Ok((offsets, positions, next_offset))
+            }
+            Scan::Cold => unreachable!("a cold scan reads what is cold"),
+        }
     }
 
     /// Messages of a retry topic are shown as those of the topic that was asked for, with their receipt.
@@ -261,7 +310,7 @@ impl<I: Io> Pops<I> {
                     rest = behind;
                 }
                 Err(error) => {
-                    // What cannot be read comes back to be looked at again, as every message that nobody acknowledges.
+                    // It is delivered again later, as every message that is not acknowledged.
                     error!(%error, topic = %source.topic, offset, "a message cannot be decoded");
                     return;
                 }

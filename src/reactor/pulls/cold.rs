@@ -5,12 +5,12 @@ use std::rc::Rc;
 use tracing::error;
 
 use super::{Pulls, Try, limits_of};
-use crate::broker::{PullOutcome, PullPlan, Scanned};
+use crate::broker::{PropertyFilter, PullOutcome, PullPlan, Scanned};
 use crate::io::Io;
 use crate::reactor::answers::refuse;
 use crate::reactor::connection::{Caller, Connection};
 use crate::reactor::gate::Pass;
-use crate::store::{QueueIndex, ReadError, Scan};
+use crate::store::{QueueIndex, ReadError, Scan, ScanLimits};
 use crate::wire::codes::response;
 
 /// What was found in the log, and the memory that the reply may take.
@@ -110,6 +110,28 @@ impl<I: Io> Pulls<I> {
         Ok(())
     }
 
+    /// The messages whose properties match.
+    async fn filter_cold(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        wanted: &PropertyFilter,
+    ) -> Result<Read, ReadError> {
+        let pass = self.core.connections.replies.enter(limits.max_bytes).await;
+        let filter = |record: &[u8]| wanted.matches(record);
+        let store = &self.core.store;
+        let (scan, body, messages) = store
+            .scan_messages_cold(queue, offset, limits, filter, Vec::new())
+            .await?;
+        Ok(Read {
+            scanned: scanned_cold(scan),
+            body,
+            messages,
+            _pass: pass,
+        })
+    }
+
     async fn scan_cold(
         &self,
         connection: &Connection<I::Stream>,
@@ -119,19 +141,7 @@ impl<I: Io> Pulls<I> {
         let offset = plan.offset.max(0) as u64;
         let limits = limits_of(plan);
         if let Some(wanted) = &plan.properties {
-            let pass = self.core.connections.replies.enter(limits.max_bytes).await;
-            let filter = |record: &[u8]| wanted.matches(record);
-            let (scan, body, messages) = self
-                .core
-                .store
-                .scan_messages_cold(queue, offset, &limits, filter, Vec::new())
-                .await?;
-            return Ok(Read {
-                scanned: scanned_cold(scan),
-                body,
-                messages,
-                _pass: pass,
-            });
+            return self.filter_cold(queue, offset, &limits, wanted).await;
         }
         let mut positions = Vec::new();
         let filter = |tags_code| plan.filter.matches(tags_code);

@@ -12,6 +12,7 @@ use super::connection::{Caller, Connection};
 use super::core::Core;
 use super::effects;
 use super::pulls::Pulls;
+use super::slices::in_slices;
 use super::view::View;
 use crate::broker::requests::{Handler, Request};
 use crate::broker::step::{Progress, Work};
@@ -20,6 +21,9 @@ use crate::io::{Io, pause};
 use crate::store::Boundary;
 use crate::wire::Reply;
 use crate::wire::{Header, Language};
+
+/// Queues of a group that are rewound in one turn.
+const QUEUES_AT_A_TIME: usize = 256;
 
 pub(super) struct Requests<I: Io> {
     core: Rc<Core<I>>,
@@ -159,7 +163,10 @@ impl<I: Io> Requests<I> {
         language: Language,
     ) -> Result<Reply, Refusal> {
         let mut offsets = Vec::with_capacity(rewind.queues.len());
-        for queue_id in &rewind.queues {
+        for (index, queue_id) in rewind.queues.iter().enumerate() {
+            if index % QUEUES_AT_A_TIME == QUEUES_AT_A_TIME - 1 {
+                pause().await;
+            }
             let offset = match (
                 rewind.target,
                 self.core.store.find_queue(&rewind.topic, *queue_id),
@@ -182,11 +189,17 @@ impl<I: Io> Requests<I> {
             .borrow_mut()
             .rewind(rewind, &offsets, language)?;
         // Parked pulls are answered with it at once.
-        for (queue_id, _) in offsets {
-            if let Some(queue) = self.core.store.find_queue(&rewind.topic, queue_id) {
+        let mut queues = offsets.iter();
+        in_slices(QUEUES_AT_A_TIME, || {
+            let Some((queue_id, _)) = queues.next() else {
+                return false;
+            };
+            if let Some(queue) = self.core.store.find_queue(&rewind.topic, *queue_id) {
                 self.pulls.wake_queue(queue);
             }
-        }
+            true
+        })
+        .await;
         Ok(reply)
     }
 }

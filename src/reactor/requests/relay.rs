@@ -1,12 +1,12 @@
-//! Questions of administrators to a client: it is asked, and its answer is forwarded.
+//! Requests of administrators to clients: the client is asked, and its answer is forwarded.
 
 use std::rc::Rc;
 
 use super::Requests;
 use crate::broker::{ClientRequest, ConnId, Refusal, Relay};
-use crate::io::Io;
+use crate::io::{Io, pause};
 use crate::reactor::answers::unreadable;
-use crate::reactor::calls::{Answer, CallError, values};
+use crate::reactor::calls::{Answer, CallError, Waiting, values};
 use crate::wire::Reply;
 use crate::wire::admin::{ConsumerTable, QueueOffsets};
 use crate::wire::codes::response;
@@ -16,6 +16,9 @@ use crate::wire::stats::ConsumerStatusBody;
 /// As RocketMQ waits for a client (`Broker2Client`).
 const PATIENCE_MS: u64 = 10_000;
 const STATUS_PATIENCE_MS: u64 = 5_000;
+
+/// Clients that are asked at the same time for one answer. Each may answer with megabytes.
+const ASKED_AT_A_TIME: usize = 16;
 
 impl<I: Io> Requests<I> {
     pub(super) async fn consume_directly(
@@ -32,22 +35,32 @@ impl<I: Io> Requests<I> {
         self.forward(&relay).await
     }
 
-    /// A client that does not answer is left out, as in RocketMQ.
-    pub(super) async fn consumer_status(
-        self: &Rc<Self>,
-        relays: Vec<Relay>,
-    ) -> Result<Reply, Refusal> {
+    /// Several clients are asked at the same time, and have the same time to answer. One that does not is left out, as in RocketMQ; so are
+    /// those that cannot be asked within the time of one answer.
+    pub(super) async fn consumer_status(&self, relays: Vec<Relay>) -> Result<Reply, Refusal> {
         let mut table = ConsumerTable::default();
-        for relay in relays {
-            let answer = self
-                .ask(relay.conn, &relay.request, STATUS_PATIENCE_MS)
-                .await;
-            if let Ok(answer) = answer
-                && answer.code == response::SUCCESS
-                && let Ok(status) = loose_json::from_slice::<ConsumerStatusBody>(&answer.body)
-            {
-                let offsets = QueueOffsets(status.message_queue_table);
-                table.consumer_table.insert(relay.name, offsets);
+        let now_ms = || self.core.io.now().mono_ns / 1_000_000;
+        let end_ms = now_ms() + PATIENCE_MS;
+        for relays in relays.chunks(ASKED_AT_A_TIME) {
+            let asked: Vec<_> = relays
+                .iter()
+                .filter_map(|relay| Some((relay, self.start(relay.conn, &relay.request).ok()?)))
+                .collect();
+            let slice_end_ms = end_ms.min(now_ms() + STATUS_PATIENCE_MS);
+            for (relay, call) in asked {
+                let left_ms = slice_end_ms.saturating_sub(now_ms());
+                if let Ok(answer) = call.answer(&self.core.io, left_ms).await
+                    && answer.code == response::SUCCESS
+                    && let Ok(status) = loose_json::from_slice::<ConsumerStatusBody>(&answer.body)
+                {
+                    let offsets = QueueOffsets(status.message_queue_table);
+                    table.consumer_table.insert(relay.name.clone(), offsets);
+                }
+                // A body may have thousands of queues.
+                pause().await;
+            }
+            if now_ms() >= end_ms {
+                break;
             }
         }
         Ok(Reply {
@@ -82,14 +95,15 @@ impl<I: Io> Requests<I> {
         request: &ClientRequest,
         timeout_ms: u64,
     ) -> Result<Answer, CallError> {
-        let connection = self
-            .core
-            .connections
-            .find(conn.0)
-            .ok_or(CallError::Closed)?;
+        let call = self.start(conn, request)?;
+        call.answer(&self.core.io, timeout_ms).await
+    }
+
+    fn start(&self, conn: ConnId, request: &ClientRequest) -> Result<Waiting, CallError> {
+        let connection = self.core.connections.find(conn.0);
+        let connection = connection.ok_or(CallError::Closed)?;
         let ext = values(&request.ext);
         let calls = &self.calls;
-        let call = calls.start(&connection, request.code, &ext, &request.body)?;
-        call.answer(&self.core.io, timeout_ms).await
+        calls.start(&connection, request.code, &ext, &request.body)
     }
 }
