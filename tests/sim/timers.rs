@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use ringmq::broker::system_topics;
 use ringmq::io::Clock;
 use ringmq::message::properties;
-use ringmq::store::Flush;
+use ringmq::sim::{Fault, Op, Rule};
+use ringmq::store::{Flush, Retention};
 use ringmq::wire::codes::{request, response};
+use ringmq::wire::offset::QueueRequest;
 use ringmq::wire::send::{RecallRequest, SendRequest};
 
 use crate::client::{Client, Reply};
@@ -297,6 +300,53 @@ fn what_is_taken_back_never_comes() {
             });
         }
     }
+}
+
+/// The timer topic's queue loses its expired messages before their file is removed. A broker that ends between the two does
+/// not read the recall any more, and must not deliver what it took back, though the file still has it.
+#[test]
+fn a_recall_that_expired_with_its_message_counts() {
+    let retention = Retention {
+        reserved_ms: 2_000,
+        delete_hours: (0..24).collect(),
+        // The second broker delivers before its first round.
+        interval_ms: 4_000,
+        clean_forcibly: false,
+        ..Retention::default()
+    };
+    let cluster = Cluster::keeping(0, Flush::Sync, retention);
+    cluster.settings.set(|broker| broker.recall = true);
+    cluster.sim.run(async {
+        let mut timed = started(&cluster).await;
+        let dice = Dice::new(0, 5);
+        // So many that they are written into a run.
+        for _ in 0..10 {
+            timed.send_in(10_000, &dice).await;
+        }
+        cluster.sleep_ms(1_500).await;
+        assert!(timed.recall(0).await.is_success());
+        for _ in 0..60 {
+            let reply = timed.try_send(99, "FILL", &"x".repeat(3_000)).await;
+            assert!(reply.is_success(), "{reply:?}");
+        }
+        let fails = Rule::new(Fault::Io).of(Op::Names).on("commitlog");
+        cluster.broker().inject(fails);
+        cluster.sleep_ms(6_000).await;
+        let fields = QueueRequest {
+            topic: system_topics::TIMER,
+            queue_id: 0,
+        };
+        let fields = fields.ext();
+        let asked = timed.client.call(request::GET_MIN_OFFSET, &fields, &[]);
+        let min = asked.await.unwrap().number("offset");
+        assert_eq!(min, 11, "all timers and the recall have expired");
+        cluster.kill();
+        cluster.broker().heal();
+        cluster.start().await;
+        timed.reconnect(&cluster).await;
+        cluster.sleep_ms(10_000).await;
+        assert!(!timed.arrived().await.contains_key(&0));
+    });
 }
 
 /// Stored anew again and again while they wait.

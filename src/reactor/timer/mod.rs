@@ -301,8 +301,12 @@ async fn deliver<I: Io>(
     timer: &Timer,
     bytes: Option<&[u8]>,
 ) -> Result<(), Late> {
+    // A crash may leave a file of the log whose messages the queue has lost already. Of those none counts: a recall that the
+    // queue no longer has stands behind what it takes back.
+    let min = core.store.bounds(timing.queue).min;
+    let is_kept = |record: &Record<'_>| record.topic == TIMER && record.queue_offset >= min;
     let record = bytes.and_then(|bytes| Record::decode(bytes, Check::Layout).ok());
-    let Some(record) = record.filter(|record| record.topic == TIMER) else {
+    let Some(record) = record.filter(is_kept) else {
         return Ok(()); // Its retention is over.
     };
     let now_ms = core.now_ms();
