@@ -312,7 +312,7 @@ fn an_unknown_property_is_a_warning() {
     let broker = Broker::start(&folder.path().join("store"), &options);
     let words = [
         "WARN",
-        ".conf:5: ",
+        ".conf:6: ",
         "brokerNane",
         "did you mean brokerName?",
         "somethingElseEntirely",

@@ -25,7 +25,7 @@ pub const SMALL: &str =
     "mappedFileSizeCommitLog=8388608\nlogBufferBytes=16777216\nconsumeQueueMemoryBytes=16777216\n";
 
 /// The disk of a machine that builds and tests at once may stall for seconds; no send is refused for that here.
-const ANY_DISK: &str = "waitTimeMillsInSendQueue=60000\n";
+const ANY_DISK: &str = "waitTimeMillsInSendQueue=60000\nsyncFlushTimeout=60000\n";
 
 /// Waits until `done` is true.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

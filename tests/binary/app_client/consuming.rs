@@ -91,7 +91,7 @@ fn members_share_the_queues_as_they_come_and_go() {
 fn order_is_kept_through_failures_and_a_change_of_the_owner() {
     let (_folder, broker) = start();
     let client = client_of(&broker);
-    let producer = client.producer(ProducerConfig::new("ordering")).unwrap();
+    let producer = client.producer(producer_of("ordering")).unwrap();
     let send = |from: usize, to: usize| {
         for nth in from..to {
             for key in ["a", "b", "c"] {

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::{Broker, Options, SMALL, ringmq, wait_until};
+use crate::common::{Broker, Options, PATIENCE, SMALL, ringmq, wait_until};
 use ringmq::client::{
     Client, ClientConfig, ConsumeFrom, Message, MessageModel, ProducerConfig, PullConfig,
     PullStatus, PushConfig, PushConsumer, Received, SendStatus, Subscription, TransactionState,
@@ -102,10 +102,16 @@ fn consume(client: &Client, config: PushConfig) -> (Seen, PushConsumer) {
     (seen, consumer)
 }
 
+/// Waits longer for a slow disk than the default of 3 s, after which a message would be sent a second time.
+fn producer_of(group: &str) -> ProducerConfig {
+    ProducerConfig {
+        send_timeout: PATIENCE,
+        ..ProducerConfig::new(group)
+    }
+}
+
 fn send_all(client: &Client, topic: &str, texts: &[String]) {
-    let producer = client
-        .producer(ProducerConfig::new("senders"))
-        .expect("a producer");
+    let producer = client.producer(producer_of("senders")).expect("a producer");
     for text in texts {
         let sent = producer.send(Message::new(topic, text.as_str())).wait();
         assert_eq!(sent.expect("it is sent").status, SendStatus::Ok);

@@ -6,7 +6,7 @@ use super::*;
 fn every_way_to_send_arrives_once_and_as_it_was() {
     let (_folder, broker) = start();
     let client = client_of(&broker);
-    let producer = client.producer(ProducerConfig::new("ways")).unwrap();
+    let producer = client.producer(producer_of("ways")).unwrap();
     let message = |text: &str| {
         Message::new("Ways", text)
             .tag("TagA")
@@ -79,7 +79,7 @@ fn every_way_to_send_arrives_once_and_as_it_was() {
 fn only_what_is_subscribed_to_arrives() {
     let (_folder, broker) = start();
     let client = client_of(&broker);
-    let producer = client.producer(ProducerConfig::new("tags")).unwrap();
+    let producer = client.producer(producer_of("tags")).unwrap();
     // "Aa" and "BB" have one hash: the broker lets both pass.
     for tag in ["Aa", "BB", "c", "d"].repeat(3) {
         producer
@@ -123,7 +123,7 @@ fn a_transaction_shows_what_was_committed() {
         }
     };
     let producer = client
-        .transaction_producer(ProducerConfig::new("tellers"), check)
+        .transaction_producer(producer_of("tellers"), check)
         .unwrap();
     for (text, state) in [
         ("rolled back", TransactionState::Rollback),
@@ -146,7 +146,7 @@ fn a_transaction_shows_what_was_committed() {
 fn a_reader_goes_where_it_is_told() {
     let (_folder, broker) = start();
     let client = client_of(&broker);
-    let producer = client.producer(ProducerConfig::new("writers")).unwrap();
+    let producer = client.producer(producer_of("writers")).unwrap();
     let first = producer.send(Message::new("Read", "0")).wait().unwrap();
     let queue = first.queue;
     for text in ["1", "2", "3"] {
