@@ -303,7 +303,7 @@ final class Verify {
         });
         Thread.sleep(Math.max(0, last[0] + 1_000 - System.currentTimeMillis()));
         // What is overdue may need some more; what does not come at all is found by the comparison.
-        long deadline = System.currentTimeMillis() + 60_000;
+        long deadline = System.currentTimeMillis() + 30_000;
         boolean isThere = false;
         while (!isThere && System.currentTimeMillis() < deadline) {
             readAll();
