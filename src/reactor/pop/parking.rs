@@ -48,9 +48,9 @@ impl<I: Io> Pops<I> {
             .saturating_add((until_ms - now_ms).saturating_mul(1_000_000));
         let connection = waiting.connection.id;
         let queues = first.iter().map(|(queue, _)| *queue);
-        let mut polls = self.polls.borrow_mut();
-        polls.park(line.clone(), queues, deadline_ns, connection, waiting);
-        drop(polls);
+        self.polls
+            .borrow_mut()
+            .park(line.clone(), queues, deadline_ns, connection, waiting);
         self.watch(first);
         for slice in slices {
             pause().await;
