@@ -1,6 +1,7 @@
 //! A request that is refused, and how a refusal becomes a reply.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use crate::wire::codes::response;
 use crate::wire::{BodyError, FieldError, Reply};
@@ -70,5 +71,13 @@ pub fn missing_group(group: &str) -> Refusal {
     Refusal::new(
         response::SUBSCRIPTION_GROUP_NOT_EXIST,
         format!("subscription group [{group}] does not exist"),
+    )
+}
+
+/// The broker has no write permission.
+pub(super) fn sending_forbidden(broker_ip: IpAddr) -> Refusal {
+    Refusal::new(
+        response::NO_PERMISSION,
+        format!("the broker[{broker_ip}] sending message is forbidden"),
     )
 }

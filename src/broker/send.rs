@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::clients::Peer;
 use super::perm;
-use super::refusal::{missing_group, missing_topic};
+use super::refusal::{missing_group, missing_topic, sending_forbidden};
 use super::send_plan::{SendPlan, UniqueKey, check_properties, illegal};
 use super::send_properties::SendProperties;
 use super::system_topics::SCHEDULE;
@@ -18,7 +18,7 @@ use crate::message::{batch, properties, sys_flag, tags_code};
 use crate::store::QueueIndex;
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send::SendRequest;
-use crate::wire::topic::TopicFilterType;
+use crate::wire::topic::{TopicConfig, TopicFilterType};
 
 /// What the records of a batch may take beside `maxMessageSize`, as in the store: a batch is appended in one piece.
 const BATCH_BESIDE_BODY_BYTES: usize = 64 << 10;
@@ -34,52 +34,17 @@ impl Broker {
     ) -> Result<SendPlan<'a>, Refusal> {
         self.check_size(request, body)?;
         let client_properties = request.properties.unwrap_or("");
-        let noted = SendProperties::of(client_properties);
-        let broker_is_writeable = perm::is_writeable(self.config.broker_permission);
-        let random = self.random();
-        let TopicEntry { config, queues, .. } = match self.topics.find(request.topic) {
-            Some(entry) if !system_topics::is_closed_to_clients(request.topic) => entry,
-            _ => self.check_topic(request, now_ms)?,
-        };
-        if config.order && !broker_is_writeable {
-            return Err(Refusal::new(
-                response::NO_PERMISSION,
-                format!(
-                    "the broker[{}] sending message is forbidden",
-                    self.config.advertise.ip()
-                ),
-            ));
-        }
-        let queue_id = match request.queue_id {
-            id if id < 0 => match config.write_queue_nums {
-                1.. => random % config.write_queue_nums as u32,
-                _ => {
-                    return Err(Refusal::new(
-                        response::INVALID_PARAMETER,
-                        format!("topic[{}] has no queue to write to", request.topic),
-                    ));
-                }
-            },
-            id if (id as usize) < queue_count(config) => id as u32,
-            id => {
-                return Err(Refusal::new(
-                    response::INVALID_PARAMETER,
-                    format!(
-                        "request queueId[{id}] is illegal, topic[{}] has readQueueNums {} and writeQueueNums {} Producer: {}",
-                        request.topic, config.read_queue_nums, config.write_queue_nums, peer.addr
-                    ),
-                ));
-            }
-        };
+        let requested = SendProperties::of(client_properties);
+        let target = self.target_queue(request, peer, now_ms)?;
         let mut sys_flag = request.sys_flag;
-        if config.topic_filter_type == TopicFilterType::MultiTag {
+        if target.has_multi_tags {
             sys_flag |= sys_flag::MULTI_TAGS;
         }
         let mut plan = SendPlan {
             topic: Cow::Borrowed(request.topic),
-            queue_id,
-            real_queue_id: queue_id,
-            queue: queues.get(queue_id as usize).copied().flatten(),
+            queue_id: target.queue_id,
+            real_queue_id: target.queue_id,
+            queue: target.queue,
             flag: request.flag,
             sys_flag,
             born_timestamp_ms: request.born_timestamp_ms,
@@ -91,18 +56,45 @@ impl Broker {
             batch_bytes: 0,
             deliver_time_ms: None,
             timer_out_ms: None,
-            tags_code: Some(noted.tags.map_or(0, tags_code)),
-            wait: noted.wait != Some("false"),
-            unique_key: noted.unique_key.map_or(UniqueKey::None, UniqueKey::Client),
-            client_properties: noted.stripped(client_properties),
+            tags_code: Some(requested.tags.map_or(0, tags_code)),
+            wait: requested.wait != Some("false"),
+            unique_key: requested
+                .unique_key
+                .map_or(UniqueKey::None, UniqueKey::Client),
+            client_properties: requested.stripped(client_properties),
             own_properties: String::new(),
             suffix: self.suffix,
         };
         match request.batch {
             true => self.finish_batch(request, &mut plan)?,
-            false => self.finish_single(request, &noted, peer, &mut plan, now_ms)?,
+            false => self.finish_single(request, &requested, peer, &mut plan, now_ms)?,
         }
         Ok(plan)
+    }
+
+    /// The queue that a send goes to; its topic is created if that is allowed.
+    fn target_queue(
+        &mut self,
+        request: &SendRequest<'_>,
+        peer: &Peer,
+        now_ms: u64,
+    ) -> Result<TargetQueue, Refusal> {
+        let is_writeable = perm::is_writeable(self.config.broker_permission);
+        let broker_ip = self.config.advertise.ip();
+        let random = self.random();
+        let TopicEntry { config, queues, .. } = match self.topics.find(request.topic) {
+            Some(entry) if !system_topics::is_closed_to_clients(request.topic) => entry,
+            _ => self.check_topic(request, now_ms)?,
+        };
+        if config.order && !is_writeable {
+            return Err(sending_forbidden(broker_ip));
+        }
+        let queue_id = queue_id(request, config, random, peer)?;
+        Ok(TargetQueue {
+            queue_id,
+            queue: queues.get(queue_id as usize).copied().flatten(),
+            has_multi_tags: config.topic_filter_type == TopicFilterType::MultiTag,
+        })
     }
 
     fn finish_batch(
@@ -141,12 +133,12 @@ impl Broker {
     fn finish_single(
         &mut self,
         request: &SendRequest<'_>,
-        noted: &SendProperties<'_>,
+        requested: &SendProperties<'_>,
         peer: &Peer,
         plan: &mut SendPlan<'_>,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        let mut delay_level = noted.delay_level()?;
+        let mut delay_level = requested.delay_level()?;
         if let Some(group) = names::retry_group(request.topic)
             && self.is_dead_letter(group, request, peer, now_ms)?
         {
@@ -159,7 +151,7 @@ impl Broker {
             delay_level = 0;
         }
         // Old clients leave the mark of the half message on what they send back.
-        let is_half = noted.is_half && !(plan.reconsume_times > 0 && delay_level > 0);
+        let is_half = requested.is_half && !(plan.reconsume_times > 0 && delay_level > 0);
         if is_half {
             self.check_half_allowed()?;
         }
@@ -174,8 +166,8 @@ impl Broker {
         if sys_flag::is_consumable(plan.sys_flag) {
             if delay_level > 0 {
                 self.schedule(plan, delay_level, now_ms);
-            } else if noted.timer.is_timed() {
-                self.postpone(plan, noted, now_ms)?;
+            } else if requested.timer.is_timed() {
+                self.postpone(plan, requested, now_ms)?;
             }
         }
         check_properties(plan.properties())
@@ -272,4 +264,33 @@ impl Broker {
         let reconsume_times = request.reconsume_times.unwrap_or(0);
         Ok(reconsume_times > max_reconsume_times || self.locks.holds_any(group, now_ms))
     }
+}
+
+/// Where a send goes.
+struct TargetQueue {
+    queue_id: u32,
+    /// The queue's handle, if the topic's entry has it already.
+    queue: Option<QueueIndex>,
+    has_multi_tags: bool,
+}
+
+/// The queue that the request names, or a random one if it names none.
+fn queue_id(
+    request: &SendRequest<'_>,
+    config: &TopicConfig,
+    random: u32,
+    peer: &Peer,
+) -> Result<u32, Refusal> {
+    let remark = match request.queue_id {
+        id if id < 0 => match config.write_queue_nums {
+            1.. => return Ok(random % config.write_queue_nums as u32),
+            _ => format!("topic[{}] has no queue to write to", request.topic),
+        },
+        id if (id as usize) < queue_count(config) => return Ok(id as u32),
+        id => format!(
+            "request queueId[{id}] is illegal, topic[{}] has readQueueNums {} and writeQueueNums {} Producer: {}",
+            request.topic, config.read_queue_nums, config.write_queue_nums, peer.addr
+        ),
+    };
+    Err(Refusal::new(response::INVALID_PARAMETER, remark))
 }

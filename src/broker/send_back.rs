@@ -1,11 +1,11 @@
-//! A message that its consumer could not process: again later, or with the dead letters (RocketMQ:
+//! A message that its consumer could not process: it is delivered again later, or becomes a dead letter (RocketMQ:
 //! `AbstractSendMessageProcessor.consumerSendMsgBack`).
 
 use std::borrow::Cow;
 
 use super::clients::Peer;
 use super::perm;
-use super::refusal::missing_group;
+use super::refusal::{missing_group, sending_forbidden};
 use super::send_plan::{OwnMessage, SendPlan, check_properties};
 use super::topics::unit_sys_flag;
 use super::{Broker, Refusal};
@@ -18,7 +18,7 @@ use crate::wire::send_back::SendBack;
 /// The first retry comes at this level (10 s), each further one a level later.
 const FIRST_RETRY_LEVEL: i32 = 3;
 
-/// Properties that the way back writes anew.
+/// Properties that a send-back rewrites.
 const REWRITTEN: [&str; 5] = [
     properties::WAIT,
     properties::DELAY,
@@ -27,9 +27,16 @@ const REWRITTEN: [&str; 5] = [
     properties::REAL_QUEUE_ID,
 ];
 
+/// Where a group's messages are delivered again, and how often.
+struct Retries {
+    topic: String,
+    queue_nums: u32,
+    max_times: i32,
+}
+
 impl Broker {
-    /// Decides on a send-back. `record` is what stands at the request's offset, if anything does. `Ok(None)`: the group
-    /// wants no retries, the reply is success.
+    /// Decides on a send-back. `record` is the message at the request's offset, if there is one. `Ok(None)`: the group has no
+    /// retries, and the reply is success.
     pub fn admit_send_back<'a>(
         &mut self,
         request: &SendBack<'_>,
@@ -38,35 +45,9 @@ impl Broker {
         now_ms: u64,
     ) -> Result<Option<SendPlan<'a>>, Refusal> {
         let group = request.group;
-        let Some(config) = self.find_or_create_group(group, now_ms) else {
-            return Err(missing_group(group));
-        };
-        let (queue_nums, group_max_times) = (config.retry_queue_nums, config.retry_max_times);
-        if !perm::is_writeable(self.config.broker_permission) {
-            return Err(Refusal::new(
-                response::NO_PERMISSION,
-                format!(
-                    "the broker[{}] sending message is forbidden",
-                    self.config.advertise.ip()
-                ),
-            ));
-        }
-        if queue_nums <= 0 {
+        let Some(retries) = self.retries_of(request, now_ms)? else {
             return Ok(None);
-        }
-        let retry_topic = names::retry_topic(group);
-        let topic_sys_flag = unit_sys_flag(&retry_topic, request.unit_mode);
-        self.create_retry_topic(&retry_topic, queue_nums, topic_sys_flag, now_ms);
-        let topic_perm = self
-            .topics
-            .find(&retry_topic)
-            .map_or(0, |entry| entry.config.perm);
-        if !perm::is_writeable(topic_perm) {
-            return Err(Refusal::new(
-                response::NO_PERMISSION,
-                format!("the topic[{retry_topic}] sending message is forbidden"),
-            ));
-        }
+        };
         let Some(record) = record else {
             return Err(Refusal::new(
                 response::SYSTEM_ERROR,
@@ -75,20 +56,17 @@ impl Broker {
         };
         let max_times = match request.max_reconsume_times {
             Some(times) if peer.version >= V3_4_9 => times,
-            _ => group_max_times,
+            _ => retries.max_times,
         };
         let is_dead = record.reconsume_times >= max_times || request.delay_level < 0;
+        let (topic, queue_id) = match is_dead {
+            true => (self.dead_letter_topic(group, now_ms), 0),
+            false => (retries.topic, self.random() % retries.queue_nums),
+        };
         let delay_level = match request.delay_level {
             _ if is_dead => 0,
             0 => FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times),
             level => level,
-        };
-        let (topic, queue_id) = if is_dead {
-            let dlq = names::dlq_topic(group);
-            self.create_derived(&dlq, 1, false, 0, now_ms);
-            (dlq, 0)
-        } else {
-            (retry_topic, self.random() % queue_nums as u32)
         };
         let own = OwnMessage {
             queue: self.known_queue(&topic, queue_id),
@@ -108,6 +86,46 @@ impl Broker {
         Ok(Some(plan))
     }
 
+    /// The group's retries, their topic created; `None` if it has none.
+    fn retries_of(
+        &mut self,
+        request: &SendBack<'_>,
+        now_ms: u64,
+    ) -> Result<Option<Retries>, Refusal> {
+        let group = request.group;
+        let Some(config) = self.find_or_create_group(group, now_ms) else {
+            return Err(missing_group(group));
+        };
+        let (queue_nums, max_times) = (config.retry_queue_nums, config.retry_max_times);
+        if !perm::is_writeable(self.config.broker_permission) {
+            return Err(sending_forbidden(self.config.advertise.ip()));
+        }
+        if queue_nums <= 0 {
+            return Ok(None);
+        }
+        let topic = names::retry_topic(group);
+        let topic_sys_flag = unit_sys_flag(&topic, request.unit_mode);
+        self.create_retry_topic(&topic, queue_nums, topic_sys_flag, now_ms);
+        let entry = self.topics.find(&topic);
+        if !perm::is_writeable(entry.map_or(0, |entry| entry.config.perm)) {
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!("the topic[{topic}] sending message is forbidden"),
+            ));
+        }
+        Ok(Some(Retries {
+            topic,
+            queue_nums: queue_nums as u32,
+            max_times,
+        }))
+    }
+
+    fn dead_letter_topic(&mut self, group: &str, now_ms: u64) -> String {
+        let topic = names::dlq_topic(group);
+        self.create_derived(&topic, 1, false, 0, now_ms);
+        topic
+    }
+
     /// Keeps the order flag that a heartbeat gave it.
     fn create_retry_topic(
         &mut self,
@@ -121,7 +139,7 @@ impl Broker {
     }
 }
 
-/// The record's properties with those that the way back changes. The original topic and id stay those of the first time.
+/// The record's properties as rewritten by a send-back. Original topic and id stay those of the first send-back.
 fn rewritten(record: &Record<'_>, delay_level: i32) -> String {
     let old = record.properties_without_crc();
     let mut new = properties::retained(old, |name| !REWRITTEN.contains(&name), 128);

@@ -113,15 +113,64 @@ fn put_times(counts: &[u64; PUT_TIMES.len()]) -> String {
 }
 
 fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
-    put("commitLogMinOffset", figures.log_min.to_string());
-    put("commitLogMaxOffset", figures.log_max.to_string());
+    log_figures(figures, put);
+    disk_figures(figures, put);
+    put("putMessageDistributeTime", put_times(&figures.put_times));
+    put("putLatency99", format!("{:.2}", figures.put_latency_p99_ms));
     put(
-        "dispatchBehindBytes",
-        figures.not_dispatched_bytes.to_string(),
+        "putLatency999",
+        format!("{:.2}", figures.put_latency_p999_ms),
     );
+    health_figures(figures, put);
+    put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
+    put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
+    for name in WITHOUT_MEANING {
+        put(name, "0".into());
+    }
+}
+
+/// Thread pools, their queues, the page cache's lock and the transient store pool are parts of RocketMQ that this broker does not
+/// have. Tools read their figures all the same.
+const WITHOUT_MEANING: [&str; 19] = [
+    "dispatchMaxBuffer",
+    "EndTransactionQueueSize",
+    "EndTransactionThreadPoolQueueCapacity",
+    "ackThreadPoolQueueCapacity",
+    "ackThreadPoolQueueHeadWaitTimeMills",
+    "ackThreadPoolQueueSize",
+    "getMessageEntireTimeMax",
+    "litePullThreadPoolQueueCapacity",
+    "litePullThreadPoolQueueHeadWaitTimeMills",
+    "litePullThreadPoolQueueSize",
+    "pageCacheLockTimeMills",
+    "pullThreadPoolQueueCapacity",
+    "pullThreadPoolQueueHeadWaitTimeMills",
+    "queryThreadPoolQueueCapacity",
+    "queryThreadPoolQueueHeadWaitTimeMills",
+    "queryThreadPoolQueueSize",
+    "remainTransientStoreBufferNumbs",
+    "sendThreadPoolQueueCapacity",
+    "sendThreadPoolQueueHeadWaitTimeMills",
+];
+
+fn log_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
+    let numbers = [
+        ("commitLogMinOffset", figures.log_min),
+        ("commitLogMaxOffset", figures.log_max),
+        ("dispatchBehindBytes", figures.not_dispatched_bytes),
+        ("ringmqLogWrites", figures.log_writes),
+        ("ringmqLogBytesWritten", figures.log_written_bytes),
+        ("ringmqLogFlushes", figures.log_flushes),
+    ];
+    for (name, number) in numbers {
+        put(name, number.to_string());
+    }
     put("remainHowManyDataToFlush", bytes(figures.not_flushed_bytes));
     let earliest_ms = figures.earliest_message_ms.unwrap_or(-1);
     put("earliestMessageTimeStamp", earliest_ms.to_string());
+}
+
+fn disk_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
     let ratio = format!("{:?}", figures.log_disk_used);
     put(
         &format!("commitLogDiskRatio_{}", figures.log_dir),
@@ -132,33 +181,26 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         "consumeQueueDiskRatio",
         format!("{:?}", figures.queue_disk_used),
     );
-    let (total, free) = (
-        bytes(figures.disk_total_bytes),
-        bytes(figures.disk_free_bytes),
-    );
+    let total = bytes(figures.disk_total_bytes);
+    let free = bytes(figures.disk_free_bytes);
     put(
         "commitLogDirCapacity",
         format!("Total : {total}, Free : {free}."),
     );
-    put("putMessageDistributeTime", put_times(&figures.put_times));
-    put("putLatency99", format!("{:.2}", figures.put_latency_p99_ms));
-    put(
-        "putLatency999",
-        format!("{:.2}", figures.put_latency_p999_ms),
-    );
-    put("ringmqLogWrites", figures.log_writes.to_string());
-    put(
-        "ringmqLogBytesWritten",
-        figures.log_written_bytes.to_string(),
-    );
-    put("ringmqLogFlushes", figures.log_flushes.to_string());
-    put(
-        "ringmqUnreadableMessages",
-        figures.unreadable_messages.to_string(),
-    );
-    put("ringmqScrubbedTo", figures.scrubbed_to.to_string());
-    put("ringmqStalls", figures.stalls.to_string());
-    put("ringmqStallMaxMs", figures.stall_max_ms.to_string());
+}
+
+fn health_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
+    let numbers = [
+        ("ringmqUnreadableMessages", figures.unreadable_messages),
+        ("ringmqScrubbedTo", figures.scrubbed_to),
+        ("ringmqStalls", figures.stalls),
+        ("ringmqStallMaxMs", figures.stall_max_ms),
+        ("ringmqMissingAtStartBytes", figures.missing_bytes),
+        ("ringmqMissingAtStartMessages", figures.missing_messages),
+    ];
+    for (name, number) in numbers {
+        put(name, number.to_string());
+    }
     put("fenced", figures.fence.is_some().to_string());
     put(
         "ringmqFenceReason",
@@ -168,41 +210,6 @@ fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         "ringmqNoSpaceReason",
         figures.full.clone().unwrap_or_default(),
     );
-    put(
-        "ringmqMissingAtStartBytes",
-        figures.missing_bytes.to_string(),
-    );
-    put(
-        "ringmqMissingAtStartMessages",
-        figures.missing_messages.to_string(),
-    );
-    put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
-    put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
-    // Thread pools, their queues, the page cache's lock, the transient store pool are RocketMQ's inner
-    // parts; there are none here, so nothing waits in them.
-    for name in [
-        "dispatchMaxBuffer",
-        "EndTransactionQueueSize",
-        "EndTransactionThreadPoolQueueCapacity",
-        "ackThreadPoolQueueCapacity",
-        "ackThreadPoolQueueHeadWaitTimeMills",
-        "ackThreadPoolQueueSize",
-        "getMessageEntireTimeMax",
-        "litePullThreadPoolQueueCapacity",
-        "litePullThreadPoolQueueHeadWaitTimeMills",
-        "litePullThreadPoolQueueSize",
-        "pageCacheLockTimeMills",
-        "pullThreadPoolQueueCapacity",
-        "pullThreadPoolQueueHeadWaitTimeMills",
-        "queryThreadPoolQueueCapacity",
-        "queryThreadPoolQueueHeadWaitTimeMills",
-        "queryThreadPoolQueueSize",
-        "remainTransientStoreBufferNumbs",
-        "sendThreadPoolQueueCapacity",
-        "sendThreadPoolQueueHeadWaitTimeMills",
-    ] {
-        put(name, "0".into());
-    }
 }
 
 fn runtime(ms: u64) -> String {
