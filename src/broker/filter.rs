@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::sql92::Selector;
+use super::sql92::{Effort, Selector};
 use crate::message::{Check, Record, java_hash, properties};
 
 /// Few tags are searched one by one, which needs no sorting and no hashing.
@@ -76,26 +76,31 @@ impl PartialEq for PropertyFilter {
 }
 
 impl PropertyFilter {
-    /// Whether a whole record passes. One that cannot be read does not.
-    pub fn matches(&self, record: &[u8]) -> bool {
+    /// Whether a whole record passes. One that cannot be decoded does not.
+    pub fn matches(&self, record: &[u8], effort: &mut Effort) -> bool {
         Record::decode(record, Check::Layout)
-            .is_ok_and(|record| self.matches_properties(record.properties))
+            .is_ok_and(|record| self.matches_properties(record.properties, effort))
     }
 
-    fn matches_properties(&self, properties: &[u8]) -> bool {
+    /// As [`Self::matches`], in a look that may cost so much; `None`: it has cost that, and ends here.
+    pub fn look(&self, record: &[u8], effort: &mut Effort) -> Option<bool> {
+        effort.is_left().then(|| self.matches(record, effort))
+    }
+
+    fn matches_properties(&self, properties: &[u8], effort: &mut Effort) -> bool {
         match self {
-            Self::Selector(selector) => selector.matches(properties),
+            Self::Selector(selector) => selector.matches(properties, effort),
             Self::ByOrigin(origins) => {
                 let origin = properties::find(properties, properties::RETRY_TOPIC);
                 let mut origins = origins.iter();
                 origins
                     .find(|(topic, _)| Some(&**topic) == origin)
-                    .is_none_or(|(_, selector)| selector.matches(properties))
+                    .is_none_or(|(_, selector)| selector.matches(properties, effort))
             }
         }
     }
 
-    /// Steps that one message takes at most.
+    /// Steps that one message takes at most, but for those that its texts take.
     pub fn cost(&self) -> usize {
         match self {
             Self::Selector(selector) => selector.cost(),

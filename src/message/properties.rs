@@ -3,6 +3,8 @@
 //! The reader follows `MessageDecoder.string2messageProperties`: a pair counts only if name and value are not empty, and
 //! the later of two equal names wins. Properties from outside need not be UTF-8; a pair that is not is skipped.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
 pub const NAME_VALUE_SEPARATOR: u8 = 1;
@@ -77,6 +79,14 @@ pub fn find_all<'a, const N: usize>(
         }
     }
     values.map(|value| std::str::from_utf8(value?).ok())
+}
+
+/// Every pair, in the order in which they are written, as its name and the place of its value.
+pub fn for_each(properties: &[u8], mut each: impl FnMut(&[u8], Range<usize>)) {
+    for (_, name, value) in pairs(properties) {
+        let start = value.as_ptr() as usize - properties.as_ptr() as usize;
+        each(name, start..start + value.len());
+    }
 }
 
 /// The pairs whose names pass, written anew, with room for `spare_bytes` more.
@@ -216,6 +226,13 @@ mod tests {
         let all = find_all(text.as_bytes(), ["C", "B", "A"]);
         assert_eq!(all, [Some("2\u{1}3"), None, Some("4")]);
         assert_eq!(find(&b"T\x01\xff\x02"[..], "T"), None);
+        let mut values = Vec::new();
+        for_each(text.as_bytes(), |name, value| {
+            values.push((name.to_vec(), &text[value]))
+        });
+        let expected = [("A", "1"), ("C", "2\u{1}3"), ("A", "4")];
+        let expected = expected.map(|(name, value)| (name.as_bytes().to_vec(), value));
+        assert_eq!(values, expected);
     }
 
     #[test]

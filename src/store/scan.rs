@@ -72,18 +72,19 @@ impl<I: Io> Store<I> {
             offset,
             entries.map_while(|entry| entry),
             limits,
-            |entry| filter(entry.tags_code),
+            |entry| Some(filter(entry.tags_code)),
             out,
         )
     }
 
-    /// As [`Self::scan`], with a filter that looks at the messages; from the first one on they must be in the log buffer.
+    /// As [`Self::scan`], with a filter that looks at the messages; from the first one on they must be in the log buffer. The scan
+    /// ends before the message for which the filter has no answer.
     pub fn scan_messages(
         &self,
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        mut filter: impl FnMut(&[u8]) -> bool,
+        mut filter: impl FnMut(&[u8]) -> Option<bool>,
         out: &mut Vec<Position>,
     ) -> Scan {
         let state = self.state.borrow();
@@ -99,7 +100,7 @@ impl<I: Io> Store<I> {
         if entries.peek().is_none() {
             return Scan::Cold;
         }
-        let filter = |entry: &Entry| hot(entry).is_some_and(&mut filter);
+        let filter = |entry: &Entry| hot(entry).map_or(Some(false), &mut filter);
         collect(offset, entries, limits, filter, out)
     }
 
@@ -117,7 +118,7 @@ impl<I: Io> Store<I> {
             let left = limits.max_entries - (at - offset) as usize;
             let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
             let got = entries.len();
-            let filter = |entry: &Entry| filter(entry.tags_code);
+            let filter = |entry: &Entry| Some(filter(entry.tags_code));
             let scan = collect(at, entries.into_iter(), limits, filter, out);
             match scan {
                 Scan::NoneMatched { next_offset } if got == WINDOW_ENTRIES && got < left => {
@@ -134,7 +135,7 @@ impl<I: Io> Store<I> {
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        mut filter: impl FnMut(&[u8]) -> bool,
+        mut filter: impl FnMut(&[u8]) -> Option<bool>,
         mut out: Vec<u8>,
     ) -> Result<(Scan, Vec<u8>, usize), StoreError> {
         let (mut at, mut read_bytes, mut taken) = (offset, 0, 0);
@@ -159,7 +160,14 @@ impl<I: Io> Store<I> {
                     Err(error) => return Err(error),
                 }
                 read_bytes += record.len();
-                if !record.is_empty() && filter(&record) {
+                let is_wanted = match record.is_empty() {
+                    true => false,
+                    false => match filter(&record) {
+                        Some(is_wanted) => is_wanted,
+                        None => break 'all,
+                    },
+                };
+                if is_wanted {
                     if taken > 0 && out.len() + record.len() > limits.max_bytes {
                         break 'all;
                     }
@@ -177,17 +185,20 @@ impl<I: Io> Store<I> {
     }
 }
 
-/// Takes entries within the limits; `entries` are those from `offset` on.
+/// Takes entries within the limits, until the filter has no answer; `entries` are those from `offset` on.
 fn collect(
     offset: u64,
     entries: impl Iterator<Item = Entry>,
     limits: &ScanLimits,
-    mut filter: impl FnMut(&Entry) -> bool,
+    mut filter: impl FnMut(&Entry) -> Option<bool>,
     out: &mut Vec<Position>,
 ) -> Scan {
     let (mut next_offset, mut bytes, taken_before) = (offset, 0, out.len());
     for entry in entries.take(limits.max_entries) {
-        if filter(&entry) {
+        let Some(is_wanted) = filter(&entry) else {
+            break;
+        };
+        if is_wanted {
             let taken = out.len() - taken_before;
             bytes += entry.size as usize;
             if taken >= limits.max_messages || (taken > 0 && bytes > limits.max_bytes) {

@@ -1,21 +1,20 @@
 //! Expressions, and which of them may be put together (RocketMQ: the `create...` methods of `ComparisonExpression`,
 //! `UnaryExpression`, `LogicExpression`).
 //!
-//! They stand one behind the other in a list and name each other by their place. What is put together is never older
-//! than its parts, so there are no cycles; depth and cost are known from the parts and bounded here.
+//! Expressions are in one list and refer to each other by index. An expression comes after its parts, so there are no cycles. Depth
+//! and steps follow from those of the parts and are bounded here.
 
 use std::cmp::Ordering;
 use std::fmt::Write;
 
 use super::SqlError;
+use super::effort::MAX_STEPS;
+use super::names::{NameId, Names};
 use super::number::double_text;
 use super::value::{Comparison, Value, compare};
 
 /// Levels of an expression, one for each level of an evaluation's recursion. Nobody nests by hand as deeply.
 pub(super) const MAX_DEPTH: usize = 128;
-
-/// Steps of one evaluation. A thousand comparisons are some 3,000; a list of IN is one step however long.
-const MAX_COST: usize = 16_384;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NodeId(u32);
@@ -28,7 +27,10 @@ pub(super) enum Node {
     Long(i64),
     Double(f64),
     Text(Box<str>),
-    Property(Box<str>),
+    Property {
+        name: Box<str>,
+        id: NameId,
+    },
     Negate(NodeId),
     Not(NodeId),
     /// A property where a boolean is wanted.
@@ -65,6 +67,7 @@ pub(super) enum Place {
 #[derive(Debug, Default)]
 pub(super) struct Expressions {
     nodes: Vec<Node>,
+    pub(super) names: Names,
     sizes: Vec<Size>,
 }
 
@@ -101,8 +104,8 @@ impl Expressions {
         if size.depth > MAX_DEPTH {
             return Err(SqlError::TooDeep { limit: MAX_DEPTH });
         }
-        if size.cost > MAX_COST || self.nodes.len() > MAX_COST {
-            return Err(SqlError::TooCostly { limit: MAX_COST });
+        if size.cost > MAX_STEPS || self.nodes.len() > MAX_STEPS {
+            return Err(SqlError::TooCostly { limit: MAX_STEPS });
         }
         let id = NodeId(self.nodes.len() as u32);
         self.nodes.push(node);
@@ -110,10 +113,16 @@ impl Expressions {
         Ok(id)
     }
 
+    pub fn property(&mut self, name: &str) -> Result<NodeId, SqlError> {
+        let id = self.names.id(name);
+        let name = name.into();
+        self.add(Node::Property { name, id })
+    }
+
     pub fn boolean(&mut self, id: NodeId) -> Result<NodeId, SqlError> {
         match self.node(id) {
             node if node.is_boolean() => Ok(id),
-            Node::Property(_) => self.add(Node::Cast(id)),
+            Node::Property { .. } => self.add(Node::Cast(id)),
             _ => Err(SqlError::NotBoolean(self.text(id))),
         }
     }
@@ -201,7 +210,7 @@ impl Expressions {
         mut texts: Vec<Box<str>>,
         not: bool,
     ) -> Result<NodeId, SqlError> {
-        let Node::Property(_) = self.node(property) else {
+        let Node::Property { .. } = self.node(property) else {
             return Err(SqlError::InWithoutProperty(self.text(property)));
         };
         texts.sort_unstable();
@@ -257,7 +266,7 @@ impl Expressions {
             Node::Long(value) => write!(out, "{value}"),
             Node::Double(value) => write!(out, "{}", double_text(*value)),
             Node::Text(text) => write!(out, "'{}'", text.replace('\'', "''")),
-            Node::Property(name) => write!(out, "{name}"),
+            Node::Property { name, .. } => write!(out, "{name}"),
             Node::Cast(part) => return self.write(*part, out),
             Node::Negate(part) => return self.write_unary("-", *part, out),
             Node::Not(part) => return self.write_unary("NOT", *part, out),

@@ -9,23 +9,31 @@
 //! | `lexer.rs` | text to tokens, one at a time |
 //! | `parser.rs` | tokens to expressions |
 //! | `expression.rs` | expressions, and which of them may be put together |
+//! | `names.rs` | the properties that an expression names |
 //! | `evaluation.rs` | expressions and properties to values |
 //! | `value.rs` | values and how they compare |
 //! | `number.rs` | numbers as Java reads and writes them |
+//! | `effort.rs` | what evaluations cost, and how much they may |
 //!
-//! Nothing allocates while a message is evaluated. Depth and cost of an expression are bounded when it is parsed, where
-//! RocketMQ's stack overflows.
+//! Nothing allocates while a message is evaluated. Length, depth and steps of an expression are bounded when it is parsed, where
+//! RocketMQ's stack overflows. What its texts take depends on the message, and is bounded when it is evaluated.
 
+mod effort;
 mod evaluation;
 mod expression;
 mod lexer;
+mod names;
 mod number;
 mod parser;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use effort::{Effort, MAX_STEPS};
+
+use effort::Steps;
 use expression::{Expressions, NodeId};
+use value::Value;
 
 /// A parsed expression.
 #[derive(Debug)]
@@ -76,6 +84,8 @@ pub enum SqlError {
     TooSmall(String),
     #[error("The expression is nested deeper than {limit} levels")]
     TooDeep { limit: usize },
+    #[error("The expression is longer than {limit} bytes")]
+    TooLong { limit: usize },
     #[error("The expression takes more than {limit} steps to evaluate")]
     TooCostly { limit: usize },
 }
@@ -85,13 +95,16 @@ impl Selector {
         parser::parse(text)
     }
 
-    /// Whether a message with these properties is wanted. One that cannot be evaluated, as its property is no number where
-    /// the expression has one, is not.
-    pub fn matches(&self, properties: &[u8]) -> bool {
-        self.expressions.is_true(self.root, properties)
+    /// Whether a message with these properties is wanted. One that cannot be evaluated is not: its property is no number where
+    /// the expression has one, or it takes more than [`MAX_STEPS`].
+    pub fn matches(&self, properties: &[u8], effort: &mut Effort) -> bool {
+        let steps = Steps::new();
+        let value = self.expressions.value(self.root, properties, &steps);
+        effort.spend(steps.taken());
+        value == Ok(Value::Bool(true))
     }
 
-    /// Steps that an evaluation takes at most.
+    /// Steps that an evaluation takes at most, but for those that its texts take.
     pub fn cost(&self) -> usize {
         self.expressions.cost(self.root)
     }

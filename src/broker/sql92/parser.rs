@@ -5,7 +5,15 @@ use super::lexer::{Kind, Lexer, Token};
 use super::value::Comparison;
 use super::{Selector, SqlError, number};
 
+/// Bytes of an expression: it is parsed in one turn.
+const MAX_EXPRESSION_BYTES: usize = 128 << 10;
+
 pub(super) fn parse(text: &str) -> Result<Selector, SqlError> {
+    if text.len() > MAX_EXPRESSION_BYTES {
+        return Err(SqlError::TooLong {
+            limit: MAX_EXPRESSION_BYTES,
+        });
+    }
     let mut lexer = Lexer::new(text);
     let token = lexer.next()?;
     let mut parser = Parser {
@@ -204,7 +212,10 @@ impl<'a> Parser<'a> {
             Kind::True => Node::Bool(true),
             Kind::False => Node::Bool(false),
             Kind::Null => Node::Null,
-            Kind::Name => Node::Property(token.text.into()),
+            Kind::Name => {
+                self.advance()?;
+                return self.expressions.property(token.text);
+            }
             _ => {
                 return Err(self
                     .lexer

@@ -3,8 +3,9 @@
 
 use proptest::prelude::*;
 
+use super::effort::Steps;
 use super::value::Value;
-use super::{Selector, SqlError};
+use super::{Effort, MAX_STEPS, Selector, SqlError};
 use crate::message::properties;
 
 const TABLE: &str = include_str!("../../../tests/golden/sql92.txt");
@@ -27,7 +28,10 @@ fn unescaped(text: &str) -> String {
 }
 
 fn outcome(selector: &Selector, properties: &[u8]) -> char {
-    let value = selector.expressions.evaluate(selector.root, properties);
+    let steps = Steps::new();
+    let value = selector
+        .expressions
+        .value(selector.root, properties, &steps);
     let outcome = match value {
         Ok(Value::Bool(true)) => 'T',
         Ok(Value::Bool(false)) => 'F',
@@ -35,8 +39,12 @@ fn outcome(selector: &Selector, properties: &[u8]) -> char {
         Ok(other) => panic!("{other:?} is no boolean"),
         Err(_) => 'X',
     };
-    assert_eq!(selector.matches(properties), outcome == 'T');
+    assert_eq!(matches(selector, properties), outcome == 'T');
     outcome
+}
+
+fn matches(selector: &Selector, properties: &[u8]) -> bool {
+    selector.matches(properties, &mut Effort::of_a_look())
 }
 
 /// Without the names of Java's exceptions.
@@ -97,7 +105,7 @@ fn depth_is_bounded() {
     let nested = |levels: usize| format!("{}a = 1{}", "(".repeat(levels), ")".repeat(levels));
     assert!(Selector::parse(&nested(100)).is_ok());
     let hostile = [
-        nested(100_000),
+        nested(60_000),
         "(".repeat(100_000),
         format!("a = {}1", "-".repeat(100_001)),
         format!("a = {}1", "+".repeat(100_001)),
@@ -118,33 +126,90 @@ fn cost_is_bounded() {
     let doubling = (0..40).fold("a".to_owned(), |inner, _| {
         format!("-({inner} BETWEEN 1 AND 2)")
     });
-    let long = vec!["a = 'x'"; 100_000].join(" OR ");
+    let long = vec!["a = 'x'"; 10_000].join(" OR ");
     for text in [doubling + " > 1", long] {
         let error = Selector::parse(&text).unwrap_err();
         assert!(matches!(error, SqlError::TooCostly { .. }), "{error}");
     }
     let wide = vec!["a = 'x'"; 4_000].join(" OR ") + " OR a = 'y'";
-    assert!(
-        Selector::parse(&wide)
-            .unwrap()
-            .matches(&encoded([("a", "y")]))
-    );
+    assert!(matches(
+        &Selector::parse(&wide).unwrap(),
+        &encoded([("a", "y")])
+    ));
     let listed = format!(
         "a IN ('{}')",
-        (0..50_000)
+        (0..15_000)
             .map(|n| n.to_string())
             .collect::<Vec<_>>()
             .join("','")
     );
     let selector = Selector::parse(&listed).unwrap();
-    assert!(selector.cost() < 5 && selector.matches(&encoded([("a", "49999")])));
+    assert!(selector.cost() < 5 && matches(&selector, &encoded([("a", "14999")])));
+}
+
+#[test]
+fn an_expression_has_a_length() {
+    let text = format!("a = '{}'", "x".repeat(128 << 10));
+    let error = Selector::parse(&text).unwrap_err();
+    assert_eq!(error, SqlError::TooLong { limit: 128 << 10 });
+}
+
+/// The steps of an evaluation, and whether it came to an end.
+fn steps(text: &str, properties: &[u8]) -> (usize, bool) {
+    let (selector, steps) = (Selector::parse(text).unwrap(), Steps::new());
+    let value = selector
+        .expressions
+        .value(selector.root, properties, &steps);
+    (steps.taken(), value.is_ok())
+}
+
+#[test]
+fn texts_are_part_of_the_cost() {
+    let long = "x".repeat(32_000);
+    let properties = encoded([("a", &*long), ("b", &*long)]);
+    for part in [
+        "a CONTAINS 'xy'",
+        "a = b",
+        "a IN ('x', 'y', 'z')",
+        "a > 1.5",
+    ] {
+        let (taken, _) = steps(part, &properties);
+        assert!(taken > 32_000 / 64, "{part}: {taken}");
+        let many = vec![part; 2_000].join(" OR ");
+        let (taken, _) = steps(&many, &properties);
+        assert!(taken <= MAX_STEPS, "{part}: {taken}");
+    }
+    let never = vec!["a CONTAINS 'y'"; 4_000].join(" OR ");
+    assert_eq!(steps(&never, &properties), (MAX_STEPS, false));
+}
+
+#[test]
+fn properties_are_read_once_however_often_they_are_named() {
+    let properties = encoded([("padding", &*"x".repeat(30_000)), ("a", "1")]);
+    let text = vec!["a = '0'"; 1_000].join(" OR ") + " OR a = '1'";
+    let (taken, is_whole) = steps(&text, &properties);
+    assert!(is_whole && taken < 30_000 / 64 + 3_100, "{taken}");
+    assert!(matches(&Selector::parse(&text).unwrap(), &properties));
+}
+
+#[test]
+fn a_look_ends_when_its_messages_have_cost_enough() {
+    let selector = Selector::parse("a CONTAINS 'y'").unwrap();
+    let properties = encoded([("a", &*"x".repeat(32_000))]);
+    let mut effort = Effort::of_a_look();
+    let mut messages = 0;
+    while effort.is_left() {
+        assert!(!selector.matches(&properties, &mut effort));
+        messages += 1;
+    }
+    assert!((3..6).contains(&messages), "{messages}");
 }
 
 #[test]
 fn properties_that_are_no_text_are_not_there() {
     let selector = Selector::parse("a IS NULL AND b = '1'").unwrap();
-    assert!(selector.matches(b"a\x01\xff\xfe\x02b\x011\x02"));
-    assert!(!selector.matches(b"\x01\x02\x02"));
+    assert!(matches(&selector, b"a\x01\xff\xfe\x02b\x011\x02"));
+    assert!(!matches(&selector, b"\x01\x02\x02"));
 }
 
 /// An expression over integers, with what it means.
@@ -289,7 +354,7 @@ proptest! {
     #[test]
     fn nonsense_is_harmless(text in prop_oneof![soup(), any::<String>()], properties in prop::collection::vec(any::<u8>(), 0..60)) {
         match Selector::parse(&text) {
-            Ok(selector) => { selector.matches(&properties); }
+            Ok(selector) => { matches(&selector, &properties); }
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }
     }

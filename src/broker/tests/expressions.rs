@@ -36,7 +36,9 @@ fn expressions_of_the_heartbeat() {
     let renewed = beat(&mut broker, "a > 1", 2).unwrap();
     assert!(Rc::ptr_eq(&first, &renewed), "not parsed again");
     let other = beat(&mut broker, "a > 2", 3).unwrap();
-    assert!(other.matches(b"a\x013\x02") && !other.matches(b"a\x012\x02"));
+    let mut effort = Effort::of_a_look();
+    assert!(other.matches(b"a\x013\x02", &mut effort));
+    assert!(!other.matches(b"a\x012\x02", &mut effort));
     let refusal = beat(&mut broker, "a >", 4).unwrap_err();
     assert_eq!(
         (refusal.code, &*refusal.remark),
@@ -77,7 +79,8 @@ fn a_retry_topic_is_filtered_as_the_topics_before_it() {
     };
     let passes = |broker: &mut Broker, properties: &[(&str, &str)]| {
         let filter = broker.admit_pull(&pull, false, 0).unwrap().properties;
-        filter.unwrap().matches(&record(properties))
+        let filter = filter.unwrap();
+        filter.matches(&record(properties), &mut Effort::of_a_look())
     };
     assert!(!passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "2")]));
     assert!(passes(&mut broker, &[("RETRY_TOPIC", "T"), ("a", "101")]));

@@ -8,7 +8,7 @@ use super::super::view::View;
 use super::{Batch, PopError, Pops, SOURCES_AT_A_TIME, Waiting};
 use crate::broker::pop::{At, Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
 use crate::broker::refusal::missing_topic;
-use crate::broker::{PropertyFilter, Refusal};
+use crate::broker::{Effort, PropertyFilter, Refusal};
 use crate::io::{Io, pause};
 use crate::message::{Check, MAX_PROPERTIES_BYTES, Properties, Record, RecordFields, properties};
 use crate::store::{Position, QueueBounds, QueueIndex, ReadError, Readable, Scan, ScanLimits};
@@ -327,12 +327,13 @@ fn keep_matching(
     records: &[u8],
 ) -> Vec<u8> {
     let (mut kept, mut rest) = (Vec::new(), records);
+    let mut effort = Effort::of_a_look();
     let mut sizes = positions.iter().map(|position| position.size as usize);
     offsets.retain(|_| {
         let size = sizes.next().unwrap_or(0).min(rest.len());
         let (record, behind) = rest.split_at(size);
         rest = behind;
-        let is_wanted = filter.matches(record);
+        let is_wanted = filter.matches(record, &mut effort);
         if is_wanted {
             kept.extend_from_slice(record);
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tracing::error;
 
 use super::{Pulls, Try, limits_of};
-use crate::broker::{PropertyFilter, PullOutcome, PullPlan, Scanned};
+use crate::broker::{Effort, PropertyFilter, PullOutcome, PullPlan, Scanned};
 use crate::io::Io;
 use crate::reactor::answers::refuse;
 use crate::reactor::connection::{Caller, Connection};
@@ -119,7 +119,8 @@ impl<I: Io> Pulls<I> {
         wanted: &PropertyFilter,
     ) -> Result<Read, ReadError> {
         let pass = self.core.connections.replies.enter(limits.max_bytes).await;
-        let filter = |record: &[u8]| wanted.matches(record);
+        let mut effort = Effort::of_a_look();
+        let filter = |record: &[u8]| wanted.look(record, &mut effort);
         let store = &self.core.store;
         let (scan, body, messages) = store
             .scan_messages_cold(queue, offset, limits, filter, Vec::new())

@@ -18,7 +18,7 @@ use super::answers::refuse;
 use super::connection::{Caller, Connection, Parking};
 use super::core::Core;
 use super::slices::in_slices;
-use crate::broker::{PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
+use crate::broker::{Effort, PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
 use crate::io::{Io, Notify};
 use crate::store::{Position, QueueBounds, QueueIndex, Scan, ScanLimits};
 use crate::wire::codes::request;
@@ -351,7 +351,8 @@ impl<I: Io> Pulls<I> {
                     .scan(queue, offset, &limits, filter, positions)
             }
             Some(wanted) => {
-                let filter = |record: &[u8]| wanted.matches(record);
+                let mut effort = Effort::of_a_look();
+                let filter = |record: &[u8]| wanted.look(record, &mut effort);
                 self.core
                     .store
                     .scan_messages(queue, offset, &limits, filter, positions)

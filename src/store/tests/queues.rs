@@ -140,7 +140,8 @@ fn a_scan_of_messages_finds_the_same_in_memory_and_on_disk() {
         }
         let queue = store.queue("A", 0);
         let is_wanted = |record: &[u8]| {
-            Record::decode(record, Check::Layout).unwrap().body[0].is_multiple_of(5)
+            let record = Record::decode(record, Check::Layout).unwrap();
+            Some(record.body[0].is_multiple_of(5))
         };
         let limits = |max_messages, max_bytes, max_entries| ScanLimits {
             max_messages,
@@ -173,10 +174,24 @@ fn a_scan_of_messages_finds_the_same_in_memory_and_on_disk() {
             assert_eq!(bodies_of(&out).len(), found);
             assert!(bodies_of(&out).iter().all(|body| body[0].is_multiple_of(5)));
         }
-        let none = store.scan_messages_cold(queue, 3, &all, |_| false, Vec::new());
+        let none = store.scan_messages_cold(queue, 3, &all, |_| Some(false), Vec::new());
         let (scan, out, count) = none.await.unwrap();
         assert_eq!((scan, count), (Scan::NoneMatched { next_offset: 250 }, 0));
         assert!(out.is_empty());
+
+        // A filter that has no answer for a message ends the scan before it.
+        let until_7 = || {
+            let mut left = 7;
+            move |_: &[u8]| {
+                left -= 1;
+                (left >= 0).then_some(false)
+            }
+        };
+        let cold = store.scan_messages_cold(queue, 3, &all, until_7(), Vec::new());
+        let ended = Scan::NoneMatched { next_offset: 10 };
+        assert_eq!(cold.await.unwrap().0, ended);
+        let hot = store.scan_messages(queue, 230, &all, until_7(), &mut Vec::new());
+        assert_eq!(hot, Scan::NoneMatched { next_offset: 237 });
     });
 }
 
