@@ -1,6 +1,7 @@
 //! `ringmq namesrv`
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 
 use anyhow::{Result, anyhow};
@@ -11,19 +12,22 @@ use crate::config::Surroundings;
 use crate::reactor::{self, NamesrvSetup};
 use crate::ring::{self, Doorbell, Ring, RingConfig};
 
+/// RocketMQ's name server keeps its key-value configuration in `~/namesrv`, and reads no settings from there. So settings are kept
+/// only in a directory that was given.
+fn names_setup(args: NamesrvArgs, home: &Path) -> NamesrvSetup {
+    NamesrvSetup {
+        listen: SocketAddr::new(args.bind, args.port),
+        keeps_settings: args.store.is_some(),
+        dir: args.store.unwrap_or_else(|| home.join("namesrv")),
+        max_connections: setup::max_connections(1).shard,
+    }
+}
+
 pub fn run(args: NamesrvArgs) -> Result<()> {
     ring::probe()?;
     let listen = SocketAddr::new(args.bind, args.port);
     preflight::check_port(listen, "--port")?;
-    let keeps_settings = args.store.is_some();
-    // RocketMQ's name server keeps its key-value configuration there, and reads no settings from there.
-    let usual = || Surroundings::observe().home.join("namesrv");
-    let names = NamesrvSetup {
-        listen,
-        dir: args.store.unwrap_or_else(usual),
-        max_connections: setup::max_connections(1).shard,
-        keeps_settings,
-    };
+    let names = names_setup(args, &Surroundings::observe().home);
     let doorbell = Doorbell::new()?;
     let (bell, at_signal) = (doorbell.clone(), doorbell);
     signals::on_stop(move |_| at_signal.ring())?;
@@ -50,4 +54,29 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
         .join()
         .map_err(|_| anyhow!("the name server's thread panicked"))?;
     Ok(served??)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Namesrv {
+        #[command(flatten)]
+        args: NamesrvArgs,
+    }
+
+    #[test]
+    fn settings_are_kept_only_where_a_directory_is_given() {
+        let setup = |line: &[&str]| {
+            let args = Namesrv::try_parse_from(line).unwrap().args;
+            let setup = names_setup(args, Path::new("/home/me"));
+            (setup.keeps_settings, setup.dir)
+        };
+        assert_eq!(setup(&["namesrv"]), (false, "/home/me/namesrv".into()));
+        let given = setup(&["namesrv", "--store", "/var/names"]);
+        assert_eq!(given, (true, "/var/names".into()));
+    }
 }

@@ -146,12 +146,12 @@ impl Broker {
             topic: &topic,
             queue_id,
         };
-        // A pop has so many messages at most; the set is as large as the client likes.
+        // A pop has so many messages at most. The set is as large as the client likes, and only its first bits are examined.
         let bounds = store.bounds(&topic, queue_id);
-        let offsets = ack.bits.iter().map(|bit| start_offset.saturating_add(bit));
-        let offsets = offsets.skip_while(|offset| *offset < bounds.min);
-        let offsets = offsets.take_while(|offset| *offset <= bounds.max);
-        let offsets: Vec<u64> = offsets.take(MAX_ACKED).collect();
+        let offsets = ack.bits.iter().take(MAX_ACKED);
+        let offsets = offsets.map(|bit| start_offset.saturating_add(bit));
+        let is_there = |offset: &u64| (bounds.min..=bounds.max).contains(offset);
+        let offsets: Vec<u64> = offsets.filter(is_there).collect();
         if ack.revive_queue == crate::wire::pop::ORDERLY_REVIVE_QUEUE {
             for offset in offsets {
                 self.ack_in_order(queue, offset, pop_time_ms, now_ms, done);

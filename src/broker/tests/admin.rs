@@ -104,6 +104,20 @@ fn topics_that_are_not_created() {
     };
     assert_eq!(update(&mut broker, &with("+message.type=MIXED")).code, 29);
     assert_eq!(update(&mut broker, &with("message.type")).code, 1);
+    let reply = update(&mut broker, &with("+queue.type=BatchCQ"));
+    let remark = reply.remark.as_deref();
+    assert_eq!(
+        (reply.code, remark),
+        (
+            29,
+            Some(
+                "topic[New] wants queue.type BatchCQ: every queue is a SimpleCQ here, which takes batches, too"
+            )
+        )
+    );
+    assert!(!broker.topics.contains("New"));
+    assert_eq!(update(&mut broker, &with("+queue.type=SimpleCQ")).code, 0);
+    assert_eq!(update(&mut broker, &with("-queue.type")).code, 0);
     assert_eq!(
         update(&mut broker, &with("+message.type=FIFO,+a=b")).code,
         0

@@ -105,6 +105,7 @@ impl StoreView for FakeStore {
             earliest_message_ms: Some(100),
             fence: Some("cannot flush it".into()),
             missing_messages: 3,
+            put_times: [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4],
             ..Figures::default()
         }
     }

@@ -96,6 +96,11 @@ fn runtime_info_has_what_tools_parse() {
         r#""ringmqFenceReason":"cannot flush it""#,
         r#""ringmqNoSpaceReason":"""#,
         r#""ringmqMissingAtStartMessages":"3""#,
+        // Without one of these rocketmq-exporter drops all figures of the broker. The version is `MQVersion.Version` of V5_5_0.
+        r#""brokerVersionDesc":"V5_5_0""#,
+        r#""brokerVersion":"513""#,
+        &format!(r#""ringmqVersion":"{}""#, env!("CARGO_PKG_VERSION")),
+        r#""putMessageDistributeTime":"[<=0ms]:1 [0~10ms]:2 [10~50ms]:0 [50~100ms]:0 [100~200ms]:0 [200~500ms]:0 [500ms~1s]:0 [1~2s]:0 [2~3s]:0 [3~4s]:0 [4~5s]:0 [5~10s]:0 [10s~]:4 ""#,
     ] {
         assert!(
             body(&reply).contains(expected),
