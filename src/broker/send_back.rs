@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::clients::Peer;
 use super::perm;
 use super::refusal::{missing_group, sending_forbidden};
-use super::send_plan::{OwnMessage, SendPlan, check_properties};
+use super::send_plan::{MAX_OWN_BYTES, OwnMessage, SendPlan, check_properties};
 use super::topics::unit_sys_flag;
 use super::{Broker, Refusal};
 use crate::message::ids::offset_message_id;
@@ -26,6 +26,21 @@ const REWRITTEN: [&str; 5] = [
     properties::REAL_TOPIC,
     properties::REAL_QUEUE_ID,
 ];
+
+/// Properties that are not left out: they identify the message.
+const NEEDED: [&str; 2] = [properties::RETRY_TOPIC, properties::UNIQUE_KEY];
+
+/// The longest value that one of them can sensibly have.
+const NEEDED_BYTES: usize = 1024;
+
+/// Names of the properties that were left out of a message that was sent back, as there was no room for them.
+const OMITTED: &str = "RINGMQ_OMITTED_PROPERTIES";
+
+/// The longest list of them.
+const OMITTED_BYTES: usize = 256;
+
+/// What a delayed delivery adds: the level, the longest topic, the queue.
+const SCHEDULED_BYTES: usize = 320;
 
 /// Where a group's messages are delivered again, and how often.
 struct Retries {
@@ -142,17 +157,51 @@ impl Broker {
 /// The record's properties as rewritten by a send-back. Original topic and id stay those of the first send-back.
 fn rewritten(record: &Record<'_>, delay_level: i32) -> String {
     let old = record.properties_without_crc();
-    let mut new = properties::retained(old, |name| !REWRITTEN.contains(&name), 128);
+    let mut own = String::new();
     if properties::find(old, properties::RETRY_TOPIC).is_none() {
-        properties::push(&mut new, properties::RETRY_TOPIC, record.topic);
+        properties::push(&mut own, properties::RETRY_TOPIC, record.topic);
     }
-    properties::push(&mut new, properties::WAIT, "false");
-    properties::push(&mut new, properties::DELAY, &delay_level.to_string());
+    properties::push(&mut own, properties::WAIT, "false");
+    properties::push(&mut own, properties::DELAY, &delay_level.to_string());
     let id = offset_message_id(record.store_host, record.physical_offset);
     let origin = properties::find(old, properties::ORIGIN_MESSAGE_ID);
     let origin = origin
-        .filter(|origin| !origin.trim().is_empty())
+        .filter(|origin| !origin.trim().is_empty() && origin.len() <= NEEDED_BYTES)
         .unwrap_or(&id);
-    properties::push(&mut new, properties::ORIGIN_MESSAGE_ID, origin);
+    properties::push(&mut own, properties::ORIGIN_MESSAGE_ID, origin);
+    let room = MAX_OWN_BYTES.saturating_sub(own.len() + SCHEDULED_BYTES);
+    let mut new = fitting(old, room);
+    new.push_str(&own);
     new
+}
+
+/// The properties that the message keeps: all, or if they are longer than `room`, without the longest ones. A message that its
+/// consumer can never process must become a dead letter, however long its properties are; which ones are missing is in
+/// [`OMITTED`].
+fn fitting(old: &[u8], room: usize) -> String {
+    let all = properties::retained(old, |name| !REWRITTEN.contains(&name), 512);
+    if all.len() <= room {
+        return all;
+    }
+    let mut names: Vec<(usize, &str)> = properties::iter(old)
+        .filter(|(name, value)| {
+            let is_needed = NEEDED.contains(name) && value.len() <= NEEDED_BYTES;
+            !REWRITTEN.contains(name) && !is_needed
+        })
+        .map(|(name, value)| (name.len() + value.len() + 2, name))
+        .collect();
+    names.sort_unstable();
+    let mut len = all.len() + OMITTED.len() + 2 + OMITTED_BYTES;
+    let mut omitted: Vec<&str> = Vec::new();
+    while len > room
+        && let Some((bytes, name)) = names.pop()
+    {
+        omitted.push(name);
+        len -= bytes;
+    }
+    let mut kept = properties::retained(&*all, |name| !omitted.contains(&name), 512);
+    let mut list = omitted.join(",");
+    list.truncate(list.floor_char_boundary(OMITTED_BYTES));
+    properties::push(&mut kept, OMITTED, &list);
+    kept
 }

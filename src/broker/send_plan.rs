@@ -14,6 +14,9 @@ use crate::wire::codes::response;
 /// Space that the store takes for the CRC property behind a message's own.
 const CRC_PROPERTY_BYTES: usize = 20;
 
+/// The longest properties that a message may have, those of the broker among them.
+pub(super) const MAX_OWN_BYTES: usize = MAX_PROPERTIES_BYTES - CRC_PROPERTY_BYTES;
+
 /// A message that may be stored.
 #[derive(Clone, Debug)]
 pub struct SendPlan<'a> {

@@ -167,3 +167,38 @@ fn send_back_refusals() {
         .unwrap_err();
     assert_eq!(refusal.code, 16);
 }
+
+#[test]
+fn a_message_with_the_longest_properties_becomes_a_dead_letter() {
+    let mut broker = broker();
+    let value = "v".repeat(500);
+    let mut long = String::from(KEY);
+    let mut names = 0;
+    while long.len() < 32_100 {
+        crate::message::properties::push(&mut long, &format!("p{names:03}"), &value);
+        names += 1;
+    }
+    let rest = 32_740 - long.len() - 12;
+    crate::message::properties::push(&mut long, "longest000", &"w".repeat(rest));
+    for (reconsume_times, topic) in [(0, "SCHEDULE_TOPIC_XXXX"), (16, "%DLQ%g")] {
+        with_record(&long, reconsume_times, |record| {
+            let plan = broker.admit_send_back(&send_back("g"), Some(record), &peer(1), 1000);
+            let plan = plan.unwrap().unwrap();
+            assert_eq!(plan.topic, topic);
+            let find = |name| plan.properties().find(name).map(str::to_owned);
+            assert_eq!(find("RETRY_TOPIC").as_deref(), Some("T"));
+            assert_eq!(find("UNIQ_KEY").as_deref(), Some("K"));
+            assert_eq!(find("p000").as_deref(), Some(&*value));
+            let omitted = find("RINGMQ_OMITTED_PROPERTIES").unwrap();
+            assert!(omitted.starts_with("longest000"), "{omitted}");
+            assert_eq!(find("longest000"), None);
+            let kept = (0..names).filter(|n| find(&format!("p{n:03}")).is_some());
+            assert!(kept.count() >= names - 1, "no more than has to be");
+        });
+    }
+    with_record(KEY, 0, |record| {
+        let plan = broker.admit_send_back(&send_back("g"), Some(record), &peer(1), 1000);
+        let plan = plan.unwrap().unwrap();
+        assert_eq!(plan.properties().find("RINGMQ_OMITTED_PROPERTIES"), None);
+    });
+}

@@ -387,3 +387,27 @@ proptest! {
         let _ = admit(&mut broker(), &request("T", &properties));
     }
 }
+
+/// What is added at the delivery must not be taken from the producer: it is left out where there is no room for it.
+#[test]
+fn a_timed_message_has_the_longest_properties() {
+    let mut broker = broker();
+    let mut admit = |padding: usize| {
+        let padding = "v".repeat(padding);
+        let all = text(&[("TIMER_DELAY_MS", "60000"), ("K", &padding)]);
+        let plan = broker.admit_send(&request("T", &all), b"x", &peer(1), 1000)?;
+        let len = plan.properties().encoded_len();
+        Ok::<_, Refusal>((len, record_of(&plan, 4096, 1000)))
+    };
+    let (len, _) = admit(1).unwrap();
+    let longest = 32_747 - len + 1;
+    assert_eq!(admit(longest + 1).unwrap_err().code, 13);
+    let (_, bytes) = admit(longest).unwrap();
+    let delivered = timer::deliver(&decoded(&bytes), 61_000).unwrap();
+    let rolled = timer::roll(&decoded(&bytes), 61_000);
+    for plan in [delivered, rolled] {
+        assert!(plan.properties().encoded_len() <= 32_747);
+        assert_eq!(plan.properties().find("TIMER_ENQUEUE_MS"), None);
+        assert_eq!(plan.properties().find("K").unwrap().len(), longest);
+    }
+}

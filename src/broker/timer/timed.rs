@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties_with, illegal};
+use crate::broker::send_plan::{MAX_OWN_BYTES, OwnMessage, SendPlan, check_properties, illegal};
 use crate::broker::send_properties::SendProperties;
 use crate::broker::system_topics::{self, SCHEDULE};
 use crate::broker::{Broker, Refusal};
@@ -32,8 +32,8 @@ const ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
 /// RocketMQ's default precision. Any other that somebody may have configured there is a part of it.
 const COARSEST_MS: i64 = 1000;
 
-/// What is added to a message's properties until it is delivered.
-const LATER_BYTES: usize = 128;
+/// What is added to a message's properties when it is delivered or written again, each if there is room for it.
+const TIMES_BYTES: usize = 128;
 
 impl Broker {
     /// Redirects a message with a time of its own into the timer topic; one whose time has come stays where it is.
@@ -76,7 +76,7 @@ impl Broker {
         plan.queue_id = 0;
         plan.queue = self.known_queue(TIMER, 0);
         plan.timer_out_ms = Some(out_ms);
-        check_properties_with(plan.properties(), LATER_BYTES)
+        check_properties(plan.properties())
     }
 }
 
@@ -183,12 +183,21 @@ pub fn roll<'a>(record: &Record<'a>, now_ms: u64) -> SendPlan<'a> {
 
 fn with_times(record: &Record<'_>, now_ms: u64, roll_times: Option<i64>) -> String {
     let is_kept = |name: &str| !matches!(name, ENQUEUE_MS | DEQUEUE_MS | ROLL_TIMES);
-    let mut kept = properties::retained(record.properties_without_crc(), is_kept, LATER_BYTES);
+    let mut kept = properties::retained(record.properties_without_crc(), is_kept, TIMES_BYTES);
     let enqueued_ms = record.store_timestamp_ms.to_string();
-    properties::push(&mut kept, ENQUEUE_MS, &enqueued_ms);
-    properties::push(&mut kept, DEQUEUE_MS, &now_ms.to_string());
-    if let Some(times) = roll_times {
-        properties::push(&mut kept, ROLL_TIMES, &times.to_string());
+    let roll_times = roll_times.map(|times| times.to_string());
+    let times = [
+        (ENQUEUE_MS, Some(enqueued_ms)),
+        (DEQUEUE_MS, Some(now_ms.to_string())),
+        (ROLL_TIMES, roll_times),
+    ];
+    for (name, value) in times {
+        // They are for statistics, but for the first: without it a rolled message may be late by the precision.
+        if let Some(value) = value
+            && kept.len() + name.len() + value.len() + 2 <= MAX_OWN_BYTES
+        {
+            properties::push(&mut kept, name, &value);
+        }
     }
     kept
 }
