@@ -43,6 +43,7 @@ mod subscription;
 mod unsaved;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 pub use crate::wire::Reply;
 pub use crate::wire::topic::perm;
@@ -90,9 +91,8 @@ pub struct Broker {
     pub pops: Pops,
     pub stats: Stats,
     selectors: Selectors,
-    /// MSG_REGION, TRACE_ON and CLUSTER as every message gets them. Leaked, once a broker, so that plans can hold it
-    /// without holding the broker.
-    suffix: &'static str,
+    /// MSG_REGION, TRACE_ON and CLUSTER as every message gets them.
+    suffix: Rc<str>,
     keys: KeyMaker,
     random: u64,
     effects: Vec<Effect>,
@@ -190,7 +190,7 @@ impl Broker {
             pops: Pops::new(&config.cluster_name),
             stats: Stats::new(now_ms),
             selectors: Selectors::default(),
-            suffix: suffix(&config).leak(),
+            suffix: suffix(&config).into(),
             keys: KeyMaker::new(config.advertise.ip(), config.seed),
             // Any seed but 0 will do for xorshift.
             random: config.seed | 1 << 63,

@@ -12,15 +12,18 @@ pub type QueueOffsetMap = BTreeMap<i32, i64>;
 /// RocketMQ advances the version only with every so many updates.
 const UPDATES_PER_VERSION: u64 = 500;
 
-/// topic -> group -> queue -> offset, so that neither a look-up nor an update joins strings.
-type Table = NamedTable<BTreeMap<String, QueueOffsetMap>>;
+/// Offsets by topic and group, so that neither a look-up nor an update joins strings; and the topics of each group, so that a
+/// group is found without a walk over all topics.
+#[derive(Debug, Default)]
+struct Table {
+    by_topic: NamedTable<BTreeMap<String, QueueOffsetMap>>,
+    topics_of: NamedTable<BTreeSet<String>>,
+}
 
 #[derive(Debug)]
 pub struct Offsets {
     committed: Table,
-    /// group -> the topics in which it has committed.
-    topics_of: NamedTable<BTreeSet<String>>,
-    /// Where the groups read, ahead of what they have committed; statistics only.
+    /// Where the groups read, ahead of what they have committed; for statistics only.
     pulled: Table,
     /// Set by an administrator; the next pull of that queue is sent there.
     resets: Table,
@@ -35,7 +38,6 @@ impl Offsets {
     pub fn new(now_ms: u64) -> Self {
         Self {
             committed: Table::default(),
-            topics_of: NamedTable::default(),
             pulled: Table::default(),
             resets: Table::default(),
             told: Table::default(),
@@ -58,53 +60,40 @@ impl Offsets {
     }
 
     pub fn pulled(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        put(&mut self.pulled, group, topic, queue_id, offset);
+        self.pulled.put(group, topic, queue_id, offset);
     }
 
     /// A pending reset, else what was committed.
     pub fn query(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        find(&self.resets, group, topic, queue_id)
-            .or_else(|| find(&self.committed, group, topic, queue_id))
+        let reset = self.resets.find(group, topic, queue_id);
+        reset.or_else(|| self.committed.find(group, topic, queue_id))
     }
 
     pub fn query_pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        find(&self.pulled, group, topic, queue_id).or_else(|| self.query(group, topic, queue_id))
+        let pulled = self.pulled.find(group, topic, queue_id);
+        pulled.or_else(|| self.query(group, topic, queue_id))
     }
 
     /// Sends the group to `offset`: its next pull of the queue is told so.
     pub fn reset(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        take(&mut self.told, group, topic, queue_id);
-        put(&mut self.resets, group, topic, queue_id, offset);
+        self.told.take(group, topic, queue_id);
+        self.resets.put(group, topic, queue_id, offset);
         self.put_committed(group, topic, queue_id, offset);
     }
 
     fn put_committed(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        let put = put(&mut self.committed, group, topic, queue_id, offset);
         // Clients commit all their queues every few seconds, whether or not they have consumed anything.
-        self.is_dirty |= put != Put::Same;
-        if put == Put::NewGroup {
-            self.note_topic(group, topic);
-        }
-    }
-
-    fn note_topic(&mut self, group: &str, topic: &str) {
-        match self.topics_of.get_mut(group) {
-            Some(topics) => drop(topics.insert(topic.to_owned())),
-            None => drop(
-                self.topics_of
-                    .insert(group, BTreeSet::from([topic.to_owned()])),
-            ),
-        }
+        self.is_dirty |= self.committed.put(group, topic, queue_id, offset);
     }
 
     pub fn has_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
-        find(&self.resets, group, topic, queue_id).is_some()
+        self.resets.find(group, topic, queue_id).is_some()
     }
 
     /// A client has asked where to begin, and hears of the reset with that.
     pub fn tell_reset(&mut self, group: &str, topic: &str, queue_id: i32) {
-        if let Some(offset) = find(&self.resets, group, topic, queue_id) {
-            put(&mut self.told, group, topic, queue_id, offset);
+        if let Some(offset) = self.resets.find(group, topic, queue_id) {
+            self.told.put(group, topic, queue_id, offset);
         }
     }
 
@@ -117,73 +106,60 @@ impl Offsets {
         queue_id: i32,
         pull_offset: i64,
     ) -> Option<i64> {
-        let told = take(&mut self.told, group, topic, queue_id);
-        take(&mut self.resets, group, topic, queue_id)
-            .filter(|offset| (told, pull_offset) != (Some(*offset), *offset))
+        let told = self.told.take(group, topic, queue_id);
+        let reset = self.resets.take(group, topic, queue_id);
+        reset.filter(|offset| (told, pull_offset) != (Some(*offset), *offset))
     }
 
     /// All committed offsets of the group in the topic.
     pub fn of(&self, group: &str, topic: &str) -> Option<&QueueOffsetMap> {
-        self.committed.get(topic)?.get(group)
+        self.committed.by_topic.get(topic)?.get(group)
     }
 
     pub fn topics_of(&self, group: &str) -> Vec<&str> {
-        let topics = self.topics_of.get(group).into_iter().flatten();
+        let topics = self.committed.topics_of.get(group).into_iter().flatten();
         topics.map(|topic| &**topic).collect()
     }
 
     /// The same, those behind this one.
     pub fn topics_after(&self, group: &str, topic: Option<&str>) -> impl Iterator<Item = &str> {
         let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
-        let topics = self.topics_of.get(group).into_iter();
+        let topics = self.committed.topics_of.get(group).into_iter();
         topics
             .flat_map(move |topics| topics.range::<str, _>((from, Bound::Unbounded)))
             .map(String::as_str)
     }
 
     pub fn groups_of(&self, topic: &str) -> Vec<&str> {
-        let groups = self.committed.get(topic).into_iter().flat_map(|g| g.keys());
+        let groups = self
+            .committed
+            .by_topic
+            .get(topic)
+            .into_iter()
+            .flat_map(|g| g.keys());
         groups.map(|group| &**group).collect()
     }
 
-    /// The group takes over the offsets of another.
+    /// Copies the offsets of one group to another.
     pub fn clone_group(&mut self, from: &str, to: &str, topic: &str) {
-        if let Some(groups) = self.committed.get_mut(topic)
-            && let Some(queues) = groups.get(from).cloned()
-        {
-            groups.insert(to.into(), queues);
-            self.note_topic(to, topic);
-            self.is_dirty = true;
-        }
+        self.is_dirty |= self.committed.clone_group(from, to, topic);
     }
 
     pub fn remove_topic(&mut self, topic: &str) {
-        for group in self.committed.get(topic).into_iter().flat_map(|g| g.keys()) {
-            if let Some(topics) = self.topics_of.get_mut(group) {
-                topics.remove(topic);
-                if topics.is_empty() {
-                    self.topics_of.remove(group);
-                }
-            }
-        }
         for table in self.tables() {
-            table.remove(topic);
+            table.remove_topic(topic);
         }
         self.is_dirty = true;
     }
 
-    pub fn remove_group(&mut self, group: &str) {
-        for topic in self.topics_of.remove(group).into_iter().flatten() {
-            remove_from_topic(&mut self.committed, group, &topic);
-        }
-        // Few, or for statistics only.
-        for table in [&mut self.pulled, &mut self.resets, &mut self.told] {
-            table.retain(|_, groups| {
-                groups.remove(group);
-                !groups.is_empty()
-            });
-        }
+    /// Removes the group's offsets in the next topics, `most` at most; whether there may be more.
+    pub fn remove_group(&mut self, group: &str, most: usize) -> bool {
         self.is_dirty = true;
+        let mut left = most;
+        for table in self.tables() {
+            left -= table.remove_group(group, left);
+        }
+        left == 0
     }
 
     fn tables(&mut self) -> [&mut Table; 4] {
@@ -224,7 +200,7 @@ impl Offsets {
         &self,
         group: Option<&str>,
     ) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
-        self.topics_of.after(group)
+        self.committed.topics_of.after(group)
     }
 
     pub fn load(
@@ -243,61 +219,104 @@ impl Offsets {
 /// Topic, group, and its offsets by queue.
 pub type Entry<'a> = (&'a str, &'a str, &'a QueueOffsetMap);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Put {
-    Same,
-    Changed,
-    /// The group had no offset in the topic before.
-    NewGroup,
-}
-
-fn put(table: &mut Table, group: &str, topic: &str, queue_id: i32, offset: i64) -> Put {
-    let Some(groups) = table.get_mut(topic) else {
-        let queues = QueueOffsetMap::from([(queue_id, offset)]);
-        table.insert(topic, BTreeMap::from([(group.to_owned(), queues)]));
-        return Put::NewGroup;
-    };
-    let Some(queues) = groups.get_mut(group) else {
-        let queues = QueueOffsetMap::from([(queue_id, offset)]);
-        groups.insert(group.to_owned(), queues);
-        return Put::NewGroup;
-    };
-    match queues.insert(queue_id, offset) == Some(offset) {
-        true => Put::Same,
-        false => Put::Changed,
+impl Table {
+    /// Whether that changed anything.
+    fn put(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> bool {
+        if let Some(queues) = self.queues_mut(group, topic) {
+            return queues.insert(queue_id, offset) != Some(offset);
+        }
+        self.insert(group, topic, QueueOffsetMap::from([(queue_id, offset)]));
+        true
     }
-}
 
-fn find(table: &Table, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-    if table.is_empty() {
-        return None;
+    fn find(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        if self.by_topic.is_empty() {
+            return None;
+        }
+        let queues = self.by_topic.get(topic)?.get(group)?;
+        queues.get(&queue_id).copied()
     }
-    table.get(topic)?.get(group)?.get(&queue_id).copied()
-}
 
-fn take(table: &mut Table, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-    if table.is_empty() {
-        return None;
+    fn take(&mut self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        if self.by_topic.is_empty() {
+            return None;
+        }
+        let queues = self.queues_mut(group, topic)?;
+        let offset = queues.remove(&queue_id);
+        if queues.is_empty() {
+            self.remove(group, topic);
+        }
+        offset
     }
-    let groups = table.get_mut(topic)?;
-    let queues = groups.get_mut(group)?;
-    let offset = queues.remove(&queue_id);
-    if queues.is_empty() {
-        remove_from_topic(table, group, topic);
-    }
-    offset
-}
 
-fn remove_from_topic(table: &mut Table, group: &str, topic: &str) {
-    if let Some(groups) = table.get_mut(topic) {
-        groups.remove(group);
-        if groups.is_empty() {
-            table.remove(topic);
+    fn clone_group(&mut self, from: &str, to: &str, topic: &str) -> bool {
+        let queues = self.queues_mut(from, topic).cloned();
+        let is_there = queues.is_some();
+        if let Some(queues) = queues {
+            self.insert(to, topic, queues);
+        }
+        is_there
+    }
+
+    fn queues_mut(&mut self, group: &str, topic: &str) -> Option<&mut QueueOffsetMap> {
+        self.by_topic.get_mut(topic)?.get_mut(group)
+    }
+
+    fn insert(&mut self, group: &str, topic: &str, queues: QueueOffsetMap) {
+        match self.by_topic.get_mut(topic) {
+            Some(groups) => drop(groups.insert(group.to_owned(), queues)),
+            None => {
+                let groups = BTreeMap::from([(group.to_owned(), queues)]);
+                self.by_topic.insert(topic, groups);
+            }
+        }
+        match self.topics_of.get_mut(group) {
+            Some(topics) => drop(topics.insert(topic.to_owned())),
+            None => {
+                let topics = BTreeSet::from([topic.to_owned()]);
+                self.topics_of.insert(group, topics);
+            }
+        }
+    }
+
+    fn remove(&mut self, group: &str, topic: &str) {
+        if let Some(groups) = self.by_topic.get_mut(topic) {
+            groups.remove(group);
+            if groups.is_empty() {
+                self.by_topic.remove(topic);
+            }
+        }
+        self.forget(group, topic);
+    }
+
+    fn remove_topic(&mut self, topic: &str) {
+        for group in self.by_topic.remove(topic).into_iter().flatten() {
+            self.forget(&group.0, topic);
+        }
+    }
+
+    /// In how many topics it was removed, `most` at most.
+    fn remove_group(&mut self, group: &str, most: usize) -> usize {
+        let topics = self.topics_of.get(group).into_iter().flatten();
+        let topics: Vec<String> = topics.take(most).cloned().collect();
+        for topic in &topics {
+            self.remove(group, topic);
+        }
+        topics.len()
+    }
+
+    fn forget(&mut self, group: &str, topic: &str) {
+        if let Some(topics) = self.topics_of.get_mut(group) {
+            topics.remove(topic);
+            if topics.is_empty() {
+                self.topics_of.remove(group);
+            }
         }
     }
 }
 
 fn after<'a>(table: &'a Table, from: Option<(&str, &str)>) -> impl Iterator<Item = Entry<'a>> {
+    let table = &table.by_topic;
     // What is left of the topic in which the last slice ended, then the topics behind it.
     let begun = from.and_then(|(topic, group)| {
         let (topic, groups) = table
@@ -334,10 +353,31 @@ mod tests {
         assert_eq!(offsets.query("h", "T", 1), None);
         assert_eq!(offsets.groups_of("T"), ["g", "h"]);
         assert_eq!(offsets.topics_of("g"), ["T"]);
-        offsets.remove_group("g");
+        assert!(!offsets.remove_group("g", 9));
         assert_eq!(offsets.groups_of("T"), ["h"]);
         offsets.remove_topic("T");
         assert!(offsets.after(None).next().is_none() && offsets.topics_of("h").is_empty());
+    }
+
+    #[test]
+    fn a_group_is_removed_in_slices() {
+        let mut offsets = Offsets::new(0);
+        for n in 0..5 {
+            let topic = format!("T{n}");
+            offsets.commit("g", &topic, 0, 1, 0);
+            offsets.pulled("g", &topic, 0, 2);
+            offsets.commit("h", &topic, 0, 1, 0);
+        }
+        offsets.reset("g", "T0", 0, 7);
+        let mut slices = 1;
+        while offsets.remove_group("g", 4) {
+            slices += 1;
+        }
+        assert_eq!(slices, 3, "5 + 5 + 1 topics");
+        assert!(offsets.topics_of("g").is_empty());
+        assert_eq!(offsets.query("g", "T0", 0), None);
+        assert_eq!(offsets.query_pulled("g", "T1", 0), None);
+        assert_eq!(offsets.topics_of("h").len(), 5);
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl<R: Rows> Work for Sliced<R> {
             now_ms,
         };
         let mut reply = self.rows.finish(&now, &mut self.out);
-        reply.body = std::mem::take(&mut self.out.bytes);
+        reply.body = self.out.take();
         Ok(Progress::Done(reply))
     }
 
@@ -110,7 +110,7 @@ pub(super) struct Json {
 }
 
 impl Json {
-    fn new(head: String) -> Self {
+    pub fn new(head: String) -> Self {
         Self {
             bytes: head.into_bytes(),
             is_first: true,
@@ -145,6 +145,11 @@ impl Json {
 
     pub fn value<V: Serialize + ?Sized>(&mut self, value: &V) {
         self.bytes.extend(loose_json::to_vec(value));
+    }
+
+    /// The whole text.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     /// The comma in front of a member that is written piece by piece.

@@ -63,7 +63,7 @@ impl Broker {
                 .map_or(UniqueKey::None, UniqueKey::Client),
             client_properties: requested.stripped(client_properties),
             own_properties: String::new(),
-            suffix: self.suffix,
+            suffix: Some(self.suffix.clone()),
         };
         match request.batch {
             true => self.finish_batch(request, &mut plan)?,

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use super::Refusal;
 use crate::message::ids::MessageId;
@@ -51,7 +52,7 @@ pub struct SendPlan<'a> {
     pub(super) client_properties: Cow<'a, [u8]>,
     pub(super) own_properties: String,
     /// The same for every message of a broker.
-    pub(super) suffix: &'static str,
+    pub(super) suffix: Option<Rc<str>>,
 }
 
 /// The id by which the producer knows its message.
@@ -110,7 +111,7 @@ impl SendPlan<'_> {
     pub fn properties(&self) -> Properties<'_> {
         Properties::new(&*self.client_properties)
             .with(&self.own_properties)
-            .with(self.suffix)
+            .with(self.suffix.as_deref().unwrap_or(""))
     }
 
     fn with_body<'b>(&self, flag: i32, body: &'b [u8], properties: Properties<'b>) -> Message<'b> {
@@ -179,7 +180,7 @@ impl<'a> SendPlan<'a> {
             unique_key: UniqueKey::None,
             client_properties: Cow::Borrowed(&[]),
             own_properties: own.properties,
-            suffix: "",
+            suffix: None,
         }
     }
 }

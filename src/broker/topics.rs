@@ -1,5 +1,6 @@
 //! The topics of this broker and what is to happen with a topic that is not there (RocketMQ: `TopicConfigManager`).
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::limits::MAX_QUEUES;
@@ -31,6 +32,33 @@ pub struct Topics {
     version: DataVersion,
     unsaved: Unsaved,
     last_epoch: u64,
+    reserved: Reserved,
+}
+
+/// Topics that keep their messages for a time of their own (`reserve.time`, in hours, as in RocketMQ's tiered store).
+#[derive(Debug, Default)]
+struct Reserved {
+    ms: BTreeMap<String, u64>,
+    is_changed: bool,
+}
+
+impl Reserved {
+    fn put(&mut self, config: &TopicConfig) {
+        let hours = config.attributes.get(RESERVE_TIME);
+        let hours = hours.and_then(|hours| hours.parse::<u64>().ok());
+        match hours.filter(|hours| *hours > 0) {
+            Some(hours) => {
+                let ms = hours.saturating_mul(3_600_000);
+                let before = self.ms.insert(config.topic_name.clone(), ms);
+                self.is_changed |= before != Some(ms);
+            }
+            None => self.remove(&config.topic_name),
+        }
+    }
+
+    fn remove(&mut self, topic: &str) {
+        self.is_changed |= self.ms.remove(topic).is_some();
+    }
 }
 
 /// A template through which a send may create its topic.
@@ -56,6 +84,7 @@ impl Topics {
             version,
             unsaved: Unsaved::default(),
             last_epoch: 0,
+            reserved: Reserved::default(),
         }
     }
 
@@ -89,17 +118,11 @@ impl Topics {
         self.table.after(topic).map(|(_, entry)| &entry.config)
     }
 
-    /// Topics that keep their messages for so many milliseconds only (`reserve.time`, in hours, as in RocketMQ's tiered
-    /// store).
-    pub fn reserved_ms(&self) -> Vec<(String, u64)> {
-        let reserved = self.table.values().filter_map(|TopicEntry { config, .. }| {
-            let hours = config.attributes.get(RESERVE_TIME)?.parse::<i64>().ok()?;
-            let hours = u64::try_from(hours).ok().filter(|hours| *hours > 0)?;
-            Some((config.topic_name.clone(), hours.saturating_mul(3_600_000)))
-        });
-        let mut reserved: Vec<_> = reserved.collect();
-        reserved.sort_unstable();
-        reserved
+    /// Topics that keep their messages for so many milliseconds only, by name; `None` if that has not changed since the last call.
+    pub fn take_reserved_ms(&mut self) -> Option<Vec<(String, u64)>> {
+        let is_changed = std::mem::take(&mut self.reserved.is_changed);
+        let reserved = self.reserved.ms.iter();
+        is_changed.then(|| reserved.map(|(topic, ms)| (topic.clone(), *ms)).collect())
     }
 
     /// Tells a topic from an earlier or later one of the same name.
@@ -171,6 +194,7 @@ impl Topics {
         config.read_queue_nums = config.read_queue_nums.clamp(0, MAX_QUEUES);
         config.write_queue_nums = config.write_queue_nums.clamp(0, MAX_QUEUES);
         let queues = queue_count(&config);
+        self.reserved.put(&config);
         match self.table.get_mut(&config.topic_name) {
             Some(entry) => {
                 // A queue beyond the new count keeps its handle: what it holds can still be read once it is back.
@@ -195,6 +219,7 @@ impl Topics {
     pub fn remove(&mut self, topic: &str, now_ms: u64) -> bool {
         let is_removed = self.table.remove(topic).is_some();
         if is_removed {
+            self.reserved.remove(topic);
             self.unsaved.note(topic);
             self.next_version(now_ms);
         }
@@ -271,7 +296,10 @@ impl Topics {
         match config {
             Some(config) if is_legal(topic) => self.put_quietly(config),
             Some(_) => {}
-            None => drop(self.table.remove(topic)),
+            None => {
+                self.reserved.remove(topic);
+                self.table.remove(topic);
+            }
         }
         self.version = newer(self.version, version);
     }

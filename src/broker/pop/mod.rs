@@ -31,6 +31,8 @@ pub use orders::{OrderTable, Orders, Times};
 pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
 pub use take::{At, Look, PopPlan, Source, check_point};
 
+use std::rc::Rc;
+
 use super::send_plan::{OwnMessage, SendPlan};
 use crate::message::names::{self, RETRY_PREFIX};
 use crate::message::properties;
@@ -47,8 +49,7 @@ pub struct Pops {
     pub in_flight: InFlight,
     pub orders: Orders,
     pub modes: RequestModes,
-    /// Leaked, once a broker, as plans hold it.
-    pub revive_topic: &'static str,
+    pub revive_topic: Rc<str>,
 }
 
 impl Pops {
@@ -58,7 +59,7 @@ impl Pops {
             in_flight: InFlight::default(),
             orders: Orders::default(),
             modes: RequestModes::default(),
-            revive_topic: revive_topic.leak(),
+            revive_topic: revive_topic.into(),
         }
     }
 }
@@ -144,12 +145,12 @@ impl ReviveRecord {
         self.body.len() + 512
     }
 
-    pub fn plan(
-        &self,
-        revive_topic: &'static str,
+    pub fn plan<'a>(
+        &'a self,
+        revive_topic: &'a str,
         host: std::net::SocketAddr,
         now_ms: i64,
-    ) -> SendPlan<'_> {
+    ) -> SendPlan<'a> {
         let mut own = String::new();
         properties::push(&mut own, properties::TAGS, self.tag);
         // RocketMQ takes the revive log to be complete up to this time. Without one it would wait until it writes there itself.

@@ -34,7 +34,7 @@ impl Broker {
             let (group, topic, id) = (&body.group, &body.topic, body.queue_id);
             self.offsets.commit(group, topic, id, next as i64, now_ms);
         }
-        let (topic, id) = (self.pops.revive_topic, place.revive_queue as i32);
+        let (topic, id) = (&*self.pops.revive_topic, place.revive_queue as i32);
         let behind = place.offset as i64 + 1;
         self.offsets
             .commit(REVIVE_TAIL_GROUP, topic, id, behind, now_ms);
@@ -67,14 +67,14 @@ impl Broker {
 
     /// Where a restart begins to read this queue of the revive log.
     pub fn revive_start(&self, revive_queue: u32) -> u64 {
-        let topic = self.pops.revive_topic;
+        let topic = &*self.pops.revive_topic;
         let done = self.offsets.query(REVIVE_GROUP, topic, revive_queue as i32);
         done.map_or(0, |offset| (offset + 1).max(0) as u64)
     }
 
     /// How far the groups' offsets speak of this queue of the revive log.
     pub fn revive_tail(&self, revive_queue: u32) -> u64 {
-        let topic = self.pops.revive_topic;
+        let topic = &*self.pops.revive_topic;
         let tail = self
             .offsets
             .query(REVIVE_TAIL_GROUP, topic, revive_queue as i32);
@@ -85,7 +85,7 @@ impl Broker {
     pub fn note_revive_offset(&mut self, revive_queue: u32, end: u64, now_ms: u64) {
         let oldest = self.pops.in_flight.oldest(revive_queue).unwrap_or(end);
         if oldest > self.revive_start(revive_queue) {
-            let (topic, id) = (self.pops.revive_topic, revive_queue as i32);
+            let (topic, id) = (&*self.pops.revive_topic, revive_queue as i32);
             let done = oldest as i64 - 1;
             self.offsets.commit(REVIVE_GROUP, topic, id, done, now_ms);
         }

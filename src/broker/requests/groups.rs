@@ -1,10 +1,11 @@
 //! Groups: 200, 201, 207, 225, 352, 353.
 
 use super::pages::{Page, Table, TablePage};
-use crate::broker::limits::MAX_QUEUES;
+use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
 use crate::broker::refusal::missing_group;
 use crate::broker::rows::Sliced;
-use crate::broker::step::Step;
+use crate::broker::step::{Progress, Step, Work};
+use crate::broker::store_view::StoreView;
 use crate::broker::{Broker, ConfigFile, Refusal};
 use crate::message::names;
 use crate::wire::Reply;
@@ -86,11 +87,7 @@ impl Broker {
         }))
     }
 
-    pub(super) fn delete_group(
-        &mut self,
-        asked: DeleteGroup<'_>,
-        now_ms: u64,
-    ) -> Result<Reply, Refusal> {
+    pub(super) fn delete_group(&mut self, asked: DeleteGroup<'_>, now_ms: u64) -> Step {
         let group = asked.group_name;
         if self.groups.remove(group, now_ms) {
             self.persist(ConfigFile::SubscriptionGroups);
@@ -98,10 +95,35 @@ impl Broker {
             self.locks.forget_group(group);
             self.stats.forget_group(group);
         }
-        if asked.clean_offset {
-            self.offsets.remove_group(group);
-            self.persist(ConfigFile::ConsumerOffsets);
+        match asked.clean_offset {
+            true => Step::Work(Box::new(RemoveOffsets {
+                group: group.into(),
+            })),
+            false => Reply::ok().into(),
         }
-        Ok(Reply::ok())
     }
+}
+
+/// Removes the offsets of a group in all topics.
+#[derive(Debug)]
+struct RemoveOffsets {
+    group: String,
+}
+
+impl Work for RemoveOffsets {
+    fn turn(
+        &mut self,
+        broker: &mut Broker,
+        _: &dyn StoreView,
+        _: u64,
+    ) -> Result<Progress, Refusal> {
+        let has_more = broker.offsets.remove_group(&self.group, ROWS_PER_TURN);
+        broker.persist(ConfigFile::ConsumerOffsets);
+        Ok(match has_more {
+            true => Progress::More,
+            false => Progress::Done(Reply::ok()),
+        })
+    }
+
+    fn times(&mut self, _: Vec<Option<i64>>) {}
 }

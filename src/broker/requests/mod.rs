@@ -272,7 +272,7 @@ requests! {
     GET_SUBSCRIPTIONGROUP_CONFIG: Inspect, NONE,
         answer!(|b, r| b.group_config(GroupRequest::decode(r.ext)?, r.now_ms));
     DELETE_SUBSCRIPTIONGROUP: Administer, NONE,
-        answer!(|b, r| b.delete_group(DeleteGroup::decode(r.ext)?, r.now_ms));
+        step!(|b, r| Ok(b.delete_group(DeleteGroup::decode(r.ext)?, r.now_ms)));
     UPDATE_AND_GET_GROUP_FORBIDDEN: Administer, NONE,
         answer!(|b, r| b.group_forbidden(GroupForbiddenRequest::decode(r.ext)?, r.now_ms));
     SET_MESSAGE_REQUEST_MODE: Administer, OBJECT, answer!(|b, r| b.update_request_mode(r.body, r.now_ms));

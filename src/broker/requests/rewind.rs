@@ -4,7 +4,9 @@
 //! out: by the broker itself, which answers the group's next pull of each queue with it, or, with `useServerSideResetOffset=false`,
 //! by the group's clients.
 
-use crate::broker::step::{ClientRequest, Rewind, Target};
+use crate::broker::limits::ROWS_PER_TURN;
+use crate::broker::rows::Json;
+use crate::broker::step::{ClientRequest, Progress, Rewind, Step, Target, Work};
 use crate::broker::store_view::StoreView;
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, ConfigFile, Effect, Refusal};
@@ -73,13 +75,14 @@ impl Broker {
         rewind: &Rewind,
         offsets: &[(u32, u64)],
         language: Language,
-    ) -> Result<Reply, Refusal> {
-        if !self.config.server_side_reset {
-            return self.rewind_clients(rewind, offsets, language);
+    ) -> Result<Step, Refusal> {
+        match self.config.server_side_reset {
+            true => self.reset_offsets(&rewind.group, &rewind.topic, offsets),
+            false => {
+                let reply = self.rewind_clients(rewind, offsets, language)?;
+                Ok(reply.into())
+            }
         }
-        let reply = self.reset_offsets(&rewind.group, &rewind.topic, offsets)?;
-        self.persist(ConfigFile::ConsumerOffsets);
-        Ok(reply)
     }
 
     /// The clients set their offsets themselves, and commit them.
@@ -137,34 +140,75 @@ impl Broker {
     }
 
     /// Sends a group to these offsets (222), which the caller has found by time or has been given: its next pull of each
-    /// queue is told so, and until then its own commits do not count.
+    /// queue is answered with the offset, and until then its own commits do not count.
     pub fn reset_offsets(
-        &mut self,
+        &self,
         group: &str,
         topic: &str,
         offsets: &[(u32, u64)],
-    ) -> Result<Reply, Refusal> {
-        let missing = |code, what| Err(Refusal::new(code, format!("{what} does not exist")));
-        if !self.topics.contains(topic) {
-            return missing(response::TOPIC_NOT_EXIST, format!("Topic {topic}"));
-        }
-        if !self.groups.contains(group) {
-            let code = response::SUBSCRIPTION_GROUP_NOT_EXIST;
-            return missing(code, format!("Group {group}"));
-        }
+    ) -> Result<Step, Refusal> {
+        self.check_reset(group, topic)?;
         if offsets.is_empty() {
             let remark = "No queues to reset.";
             return Err(Refusal::new(response::SYSTEM_ERROR, remark));
         }
-        let mut body = ResetOffsetBody::default();
-        for (queue_id, offset) in offsets {
-            let (id, offset) = (*queue_id as i32, *offset as i64);
-            self.offsets.reset(group, topic, id, offset);
-            let queue = self.message_queue(topic, *queue_id);
-            body.offset_table.insert(queue, offset);
-        }
-        Ok(Reply::json(&body))
+        Ok(Step::Work(Box::new(Resets {
+            group: group.into(),
+            topic: topic.into(),
+            offsets: offsets.to_vec().into_iter(),
+            out: Json::new(r#"{"offsetTable":{"#.into()),
+        })))
     }
+
+    fn check_reset(&self, group: &str, topic: &str) -> Result<(), Refusal> {
+        if !self.topics.contains(topic) {
+            return Err(missing_topic(topic));
+        }
+        match self.groups.contains(group) {
+            true => Ok(()),
+            false => Err(missing_group(group)),
+        }
+    }
+}
+
+/// Offsets that are reset, a slice in each turn.
+#[derive(Debug)]
+struct Resets {
+    group: String,
+    topic: String,
+    /// Queues, and where they are to go on.
+    offsets: std::vec::IntoIter<(u32, u64)>,
+    out: Json,
+}
+
+impl Work for Resets {
+    fn turn(
+        &mut self,
+        broker: &mut Broker,
+        _: &dyn StoreView,
+        _: u64,
+    ) -> Result<Progress, Refusal> {
+        let (group, topic) = (&*self.group, &*self.topic);
+        broker.check_reset(group, topic)?;
+        for (queue_id, offset) in self.offsets.by_ref().take(ROWS_PER_TURN) {
+            let offset = offset as i64;
+            broker.offsets.reset(group, topic, queue_id as i32, offset);
+            let queue = broker.message_queue(topic, queue_id);
+            self.out.member(&queue, &offset)?;
+        }
+        broker.persist(ConfigFile::ConsumerOffsets);
+        if self.offsets.len() > 0 {
+            return Ok(Progress::More);
+        }
+        self.out.text("}}");
+        let body = self.out.take();
+        Ok(Progress::Done(Reply {
+            body,
+            ..Reply::ok()
+        }))
+    }
+
+    fn times(&mut self, _: Vec<Option<i64>>) {}
 }
 
 fn list(body: &ResetOffsetBody) -> ResetOffsetList {

@@ -126,9 +126,14 @@ fn topics_that_are_not_created() {
     assert_eq!(update(&mut broker, &with("+reserve.time=2h")).code, 1);
     assert_eq!(update(&mut broker, &with("+reserve.time=-2")).code, 1);
     assert_eq!(update(&mut broker, &with("+reserve.time=2")).code, 0);
-    assert_eq!(broker.topics.reserved_ms(), [("New".into(), 7_200_000)]);
+    let kept = broker.topics.take_reserved_ms();
+    assert_eq!(kept, Some(vec![("New".into(), 7_200_000)]));
+    assert_eq!(broker.topics.take_reserved_ms(), None, "unchanged");
+    assert_eq!(update(&mut broker, &with("+a=b,+reserve.time=2")).code, 0);
+    assert_eq!(broker.topics.take_reserved_ms(), None, "another attribute");
     assert_eq!(update(&mut broker, &with("+reserve.time=-1")).code, 0);
-    assert_eq!(broker.topics.reserved_ms(), []);
+    assert_eq!(broker.topics.take_reserved_ms(), Some(Vec::new()));
+    assert_eq!(update(&mut broker, &with("-a")).code, 0);
     assert_eq!(update(&mut broker, &with("-reserve.time")).code, 0);
     let attributes = &broker.topics.find("New").unwrap().config.attributes;
     assert_eq!(attributes.len(), 1);
@@ -397,27 +402,31 @@ fn offsets_for_others() {
 fn offsets_are_reset() {
     let mut broker = broker();
     assert_eq!(
-        broker
-            .reset_offsets("g", "None", &[(0, 3)])
-            .unwrap_err()
-            .code,
+        reset(&mut broker, "g", "None", &[(0, 3)]).unwrap_err().code,
         17
     );
     assert_eq!(
-        broker.reset_offsets("g", "T", &[(0, 3)]).unwrap_err().code,
+        reset(&mut broker, "g", "T", &[(0, 3)]).unwrap_err().code,
         26
     );
     assert_eq!(
-        broker
-            .reset_offsets("TOOLS_CONSUMER", "T", &[])
+        reset(&mut broker, "TOOLS_CONSUMER", "T", &[])
             .unwrap_err()
             .code,
         1
     );
-    let reply = broker
-        .reset_offsets("TOOLS_CONSUMER", "T", &[(0, 3)])
-        .unwrap();
+    let reply = reset(&mut broker, "TOOLS_CONSUMER", "T", &[(0, 3)]).unwrap();
     let expected = r#"{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:3}}"#;
     assert_eq!(body(&reply), expected);
     assert!(broker.offsets.has_reset("TOOLS_CONSUMER", "T", 0));
+}
+
+fn reset(
+    broker: &mut Broker,
+    group: &str,
+    topic: &str,
+    offsets: &[(u32, u64)],
+) -> Result<Reply, Refusal> {
+    let step = broker.reset_offsets(group, topic, offsets)?;
+    carried_out(broker, step, 0)
 }

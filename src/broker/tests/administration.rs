@@ -8,6 +8,7 @@ use crate::wire::header::with_fields;
 use crate::wire::heartbeat::HeartbeatData;
 use crate::wire::loose_json;
 use crate::wire::offset::{ConsumerStatusRequest, ResetOffset};
+use crate::wire::stats::ResetOffsetBody;
 
 /// With a consumer `c` of group `g` online for `T`, on connection 1.
 fn with_consumer() -> Broker {
@@ -92,9 +93,7 @@ fn rewinds_that_are_not_granted() {
 fn the_broker_rewinds_and_saves_it() {
     let mut broker = with_consumer();
     let rewind = admit(&broker, ALL_QUEUES).unwrap();
-    let reply = broker
-        .rewind(&rewind, &[(0, 3), (1, 5)], Language::Java)
-        .unwrap();
+    let reply = rewound(&mut broker, &rewind, &[(0, 3), (1, 5)], Language::Java).unwrap();
     assert!(body(&reply).contains(r#""queueId":1,"topic":"T"}:5"#));
     assert_eq!(
         effects(&mut broker),
@@ -116,12 +115,12 @@ fn clients_rewind_themselves_where_that_is_wished_for() {
     let mut broker = with_consumer();
     broker.config.server_side_reset = false;
     let rewind = admit(&broker, &changed(ALL_QUEUES, &[("isForce", "false")])).unwrap();
-    let refusal = broker.rewind(&rewind, &[(0, 3)], Language::Java);
+    let refusal = rewound(&mut broker, &rewind, &[(0, 3)], Language::Java);
     assert_eq!(refusal.unwrap_err().code, 1, "it has no offset yet");
     broker.offsets.commit("g", "T", 0, 9, 0);
     broker.offsets.commit("g", "T", 1, 2, 0);
     let offsets = [(0, 3), (1, 5)];
-    broker.rewind(&rewind, &offsets, Language::Java).unwrap();
+    rewound(&mut broker, &rewind, &offsets, Language::Java).unwrap();
     let told = effects(&mut broker);
     let [Effect::Tell { conns, request }] = &told[..] else {
         panic!("{told:?}");
@@ -130,7 +129,7 @@ fn clients_rewind_themselves_where_that_is_wished_for() {
     let text = r#"{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:3,{"brokerName":"broker-a","queueId":1,"topic":"T"}:2}}"#;
     assert_eq!(String::from_utf8_lossy(&request.body), text, "never ahead");
     let forced = admit(&broker, ALL_QUEUES).unwrap();
-    broker.rewind(&forced, &offsets, Language::Cpp).unwrap();
+    rewound(&mut broker, &forced, &offsets, Language::Cpp).unwrap();
     let told = effects(&mut broker);
     let [Effect::Tell { request, .. }] = &told[..] else {
         panic!("{told:?}");
@@ -138,7 +137,7 @@ fn clients_rewind_themselves_where_that_is_wished_for() {
     let text = r#"{"offsetTable":[{"brokerName":"broker-a","offset":3,"queueId":0,"topic":"T"},{"brokerName":"broker-a","offset":5,"queueId":1,"topic":"T"}]}"#;
     assert_eq!(String::from_utf8_lossy(&request.body), text);
     broker.connection_closed(ConnId(1), 0);
-    let refusal = broker.rewind(&forced, &offsets, Language::Java);
+    let refusal = rewound(&mut broker, &forced, &offsets, Language::Java);
     assert_eq!(refusal.unwrap_err().code, 206);
 }
 
@@ -483,4 +482,40 @@ fn replicas_timers_and_what_is_not_there() {
 fn pops_are_kept_in_one_way_only() {
     let reply = ask(&mut broker(), request::POP_ROLLBACK, &[], "");
     assert_eq!((reply.code, reply.body.len()), (0, 0));
+}
+
+fn rewound(
+    broker: &mut Broker,
+    rewind: &Rewind,
+    offsets: &[(u32, u64)],
+    language: Language,
+) -> Result<Reply, Refusal> {
+    let step = broker.rewind(rewind, offsets, language)?;
+    carried_out(broker, step, 0)
+}
+
+#[test]
+fn a_rewind_of_many_queues_takes_many_turns() {
+    let mut broker = broker();
+    broker.topics.put(topic("Wide", 65_536), 0);
+    broker.find_or_create_group("g", 0);
+    let offsets: Vec<_> = (0..65_536).map(|id| (id, 7)).collect();
+    let Ok(Step::Work(mut work)) = broker.reset_offsets("g", "Wide", &offsets) else {
+        panic!("it is made in slices");
+    };
+    let mut turns = 0;
+    let reply = loop {
+        turns += 1;
+        match work.turn(&mut broker, &FakeStore, 0).unwrap() {
+            Progress::Done(reply) => break reply,
+            Progress::More => {}
+            Progress::Times(_) => panic!("it needs no times"),
+        }
+        assert!(broker.offsets.has_reset("g", "Wide", turns * 256 - 1));
+        assert!(!broker.offsets.has_reset("g", "Wide", turns * 256));
+    };
+    assert_eq!(turns, 256);
+    let body: ResetOffsetBody = loose_json::from_slice(&reply.body).unwrap();
+    assert_eq!(body.offset_table.len(), 65_536);
+    assert!(body.offset_table.values().all(|offset| *offset == 7));
 }

@@ -45,7 +45,7 @@ fn a_message_sent_back_comes_again_later() {
         let plan = plan.unwrap().unwrap();
         assert_eq!((&*plan.topic, plan.queue_id), ("SCHEDULE_TOPIC_XXXX", 2));
         assert_eq!(plan.deliver_time_ms, Some(11_000));
-        let find = |name| plan.properties().find(name).map(str::to_owned);
+        let find = |name: &str| plan.properties().find(name).map(str::to_owned);
         assert_eq!(find("RETRY_TOPIC").as_deref(), Some("T"));
         assert_eq!(find("REAL_TOPIC").as_deref(), Some("%RETRY%g"));
         assert_eq!(
@@ -185,7 +185,7 @@ fn a_message_with_the_longest_properties_becomes_a_dead_letter() {
             let plan = broker.admit_send_back(&send_back("g"), Some(record), &peer(1), 1000);
             let plan = plan.unwrap().unwrap();
             assert_eq!(plan.topic, topic);
-            let find = |name| plan.properties().find(name).map(str::to_owned);
+            let find = |name: &str| plan.properties().find(name).map(str::to_owned);
             assert_eq!(find("RETRY_TOPIC").as_deref(), Some("T"));
             assert_eq!(find("UNIQ_KEY").as_deref(), Some("K"));
             assert_eq!(find("p000").as_deref(), Some(&*value));

@@ -17,12 +17,12 @@ const AT_A_TIME: usize = 256;
 pub(in crate::reactor) async fn restore<I: Io>(core: &Core<I>) -> Result<(), ReadError> {
     let (topic, queues) = {
         let broker = core.broker.borrow();
-        let topic = broker.pops.revive_topic;
-        let entry = broker.topics.find(topic);
+        let topic = broker.pops.revive_topic.clone();
+        let entry = broker.topics.find(&topic);
         (topic, entry.map_or(1, |entry| entry.queues.len() as u32))
     };
     for revive_queue in 0..queues {
-        let Some(queue) = core.store.find_queue(topic, revive_queue) else {
+        let Some(queue) = core.store.find_queue(&topic, revive_queue) else {
             continue;
         };
         let tail = core.broker.borrow().revive_tail(revive_queue);
@@ -84,10 +84,10 @@ pub(in crate::reactor) fn grew<I: Io>(
 pub(in crate::reactor) fn note_offsets<I: Io>(core: &Core<I>) {
     let now_ms = core.now_ms();
     let mut broker = core.broker.borrow_mut();
-    let topic = broker.pops.revive_topic;
-    let entry = broker.topics.find(topic);
+    let topic = broker.pops.revive_topic.clone();
+    let entry = broker.topics.find(&topic);
     for revive_queue in 0..entry.map_or(1, |entry| entry.queues.len() as u32) {
-        if let Some(queue) = core.store.find_queue(topic, revive_queue) {
+        if let Some(queue) = core.store.find_queue(&topic, revive_queue) {
             let end = core.store.bounds(queue).next;
             broker.note_revive_offset(revive_queue, end, now_ms);
         }
@@ -100,10 +100,10 @@ pub(super) fn append<I: Io>(
     record: &ReviveRecord,
 ) -> Result<(u64, Place), AppendError> {
     let now_ms = core.io.now().unix_ms;
-    let topic = core.broker.borrow().pops.revive_topic;
-    let plan = record.plan(topic, core.answers.store_host, now_ms);
-    let queue = core.store.queue(topic, plan.queue_id);
-    let stored = core.append_message(topic, queue, &plan.message(), plan.entry_code(), now_ms)?;
+    let topic = core.broker.borrow().pops.revive_topic.clone();
+    let plan = record.plan(&topic, core.answers.store_host, now_ms);
+    let queue = core.store.queue(&topic, plan.queue_id);
+    let stored = core.append_message(&topic, queue, &plan.message(), plan.entry_code(), now_ms)?;
     let place = Place {
         revive_queue: plan.queue_id,
         offset: stored.queue_offset,

@@ -183,11 +183,17 @@ impl<I: Io> Requests<I> {
             };
             offsets.push((*queue_id, offset));
         }
-        let reply = self
+        let step = self
             .core
             .broker
             .borrow_mut()
             .rewind(rewind, &offsets, language)?;
+        let reply = match step {
+            Step::Work(work) => self.work(work).await?,
+            Step::Reply(reply) => reply,
+            step => unreachable!("a rewind is carried out by {step:?}"),
+        };
+        let files = effects::carry_out(&self.core);
         // Parked pulls are answered with it at once.
         let mut queues = offsets.iter();
         in_slices(QUEUES_AT_A_TIME, || {
@@ -200,6 +206,6 @@ impl<I: Io> Requests<I> {
             true
         })
         .await;
-        Ok(reply)
+        Ok(self.core.once_saved(reply, files).await)
     }
 }
