@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::limits::{MAX_SELECTOR_BYTES, MAX_SELECTORS};
 use super::sql92::{Effort, Selector};
 use crate::message::{Check, Record, java_hash, properties};
 
@@ -120,9 +121,6 @@ pub struct Selectors {
 }
 
 impl Selectors {
-    const MOST: usize = 100;
-    const MOST_BYTES: usize = 1 << 20;
-
     pub fn find_or_parse(
         &mut self,
         expression_type: &str,
@@ -142,10 +140,14 @@ impl Selectors {
 
     fn forget_oldest(&mut self) {
         let mut bytes = 0;
-        let fitting = self.recent.iter().take(Self::MOST).take_while(|(text, _)| {
-            bytes += text.len();
-            bytes <= Self::MOST_BYTES
-        });
+        let fitting = self
+            .recent
+            .iter()
+            .take(MAX_SELECTORS)
+            .take_while(|(text, _)| {
+                bytes += text.len();
+                bytes <= MAX_SELECTOR_BYTES
+            });
         let fitting = fitting.count().max(1);
         self.recent.truncate(fitting);
     }

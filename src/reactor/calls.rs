@@ -9,15 +9,9 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use super::connection::Connection;
+use crate::broker::limits::{MAX_CALLS, MAX_CALLS_OF_ONE};
 use crate::io::{First, Io, Notify, Stream, first};
 use crate::wire::{CURRENT_VERSION, Codec, Head, Header, Language, Value, frame};
-
-/// Calls without an answer at a time. A client can have its requests forwarded to another client, which may be slow or gone:
-/// this bounds what that can cost.
-const MAX_WAITING: usize = 4096;
-
-/// The same for one client: one that hangs must not use up what there is for all.
-const MAX_WAITING_OF_ONE: usize = 256;
 
 /// What a client answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,11 +77,11 @@ impl Calls {
     fn enter(self: &Rc<Self>, connection: u64) -> Result<Waiting, CallError> {
         let mut waiting = self.waiting.borrow_mut();
         let got = waiting.len();
-        if got >= MAX_WAITING {
+        if got >= MAX_CALLS {
             return Err(CallError::TooMany { got });
         }
         let got = waiting.range(all_of(connection)).count();
-        if got >= MAX_WAITING_OF_ONE {
+        if got >= MAX_CALLS_OF_ONE {
             return Err(CallError::TooMany { got });
         }
         // The numbers wrap around; one that is in use on this connection is skipped.
@@ -237,15 +231,15 @@ mod tests {
     #[test]
     fn calls_are_bounded_and_leave_nothing_behind() {
         let calls = Rc::new(Calls::default());
-        let clients = (MAX_WAITING / MAX_WAITING_OF_ONE) as u64;
+        let clients = (MAX_CALLS / MAX_CALLS_OF_ONE) as u64;
         let mut waiting = Vec::new();
         for client in 0..clients {
-            waiting.extend((0..MAX_WAITING_OF_ONE).map(|_| calls.enter(client).unwrap()));
-            let got = MAX_WAITING_OF_ONE.max(waiting.len() / MAX_WAITING * MAX_WAITING);
+            waiting.extend((0..MAX_CALLS_OF_ONE).map(|_| calls.enter(client).unwrap()));
+            let got = MAX_CALLS_OF_ONE.max(waiting.len() / MAX_CALLS * MAX_CALLS);
             let refused = calls.enter(client).err();
             assert_eq!(refused, Some(CallError::TooMany { got }));
         }
-        let got = MAX_WAITING;
+        let got = MAX_CALLS;
         assert_eq!(calls.enter(clients).err(), Some(CallError::TooMany { got }));
         drop(waiting);
         assert!(calls.waiting.borrow().is_empty());

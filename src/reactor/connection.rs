@@ -1,7 +1,7 @@
 //! One client connection: frames in, replies out, each direction a task of its own.
 //!
 //! Replies are collected in `out` and sent with one operation per turn of the reactor. A client that stops reading is
-//! first not read any more (it cannot ask for more than [`PAUSE_READING_BYTES`] beyond what it takes), and if what
+//! first not read any more (it cannot ask for more than [`MAX_UNSENT_BYTES`] beyond what it takes), and if what
 //! others cause to be sent to it (notifications) still piles up to half of what all replies may take, it is closed.
 
 use std::cell::{Cell, RefCell};
@@ -16,22 +16,13 @@ use super::gate::{Gate, Pass};
 use super::inbox::{Flow, Inbox};
 use super::memory::Memory;
 use super::permit::Permit;
+use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
 use crate::broker::{ConnId, Peer, Refusal};
 use crate::io::{First, Io, Notify, Stream, first};
 use crate::wire::frame;
 use crate::wire::{
     CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
 };
-
-/// Unsent replies above which the client's further requests wait.
-const PAUSE_READING_BYTES: usize = 4 << 20;
-
-/// Requests of one client that are being read from disk for at a time; its further ones wait. A pull's reply is up to
-/// 256 KiB, so this bounds what such replies take.
-const MAX_READING: usize = 32;
-
-/// The same when the memory for replies is short.
-const PAUSE_PRESSED_BYTES: usize = 64 << 10;
 
 /// An output buffer that one huge reply has grown is given back.
 const KEPT_CAPACITY_BYTES: usize = 1 << 20;
@@ -285,7 +276,7 @@ impl<S: Stream> Connection<S> {
     fn is_deaf(&self) -> bool {
         let unsent = self.unsent_bytes.get();
         let is_pressed = || !self.memory.replies.is_free();
-        unsent > PAUSE_READING_BYTES || (unsent > PAUSE_PRESSED_BYTES && is_pressed())
+        unsent > MAX_UNSENT_BYTES || (unsent > MAX_UNSENT_PRESSED_BYTES && is_pressed())
     }
 
     /// Waits until `bytes` of a request may be held; `None` if the connection closes first.

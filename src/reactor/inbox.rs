@@ -1,5 +1,6 @@
 //! Bytes of one connection as they come, turned into whole frames.
 
+use crate::broker::limits::MAX_UNRESERVED_BYTES;
 use crate::wire::frame::{self, Frame, FrameError};
 
 /// What to do after a frame.
@@ -24,9 +25,6 @@ pub struct Inbox {
     /// A frame was passed on and taken since the last question.
     has_moved_on: bool,
 }
-
-/// What every connection may hold without reserving it: as much as one receive brings.
-const SMALL_BYTES: usize = 16 << 10;
 
 impl Inbox {
     /// Hands every whole frame in what is held and in `bytes` to `each`, until there is none or `each` says otherwise.
@@ -80,7 +78,7 @@ impl Inbox {
     /// The length of the frame in front if it is larger than what may be held without reserving it.
     pub fn begun_large(&self) -> Option<usize> {
         let len = frame_len(&self.held)?;
-        (len > SMALL_BYTES).then_some(len)
+        (len > MAX_UNRESERVED_BYTES).then_some(len)
     }
 
     /// The frame in front has this length.
@@ -98,8 +96,8 @@ impl Inbox {
     fn drop_front(&mut self, len: usize) {
         self.has_moved_on = true;
         self.held.drain(..len);
-        if self.held.capacity() > SMALL_BYTES.max(2 * self.held.len()) {
-            self.held.shrink_to(SMALL_BYTES);
+        if self.held.capacity() > MAX_UNRESERVED_BYTES.max(2 * self.held.len()) {
+            self.held.shrink_to(MAX_UNRESERVED_BYTES);
         }
     }
 }

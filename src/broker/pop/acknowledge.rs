@@ -4,6 +4,7 @@
 //! [`Broker::ended`] carries it out, once the record is there.
 
 use super::{GroupQueue, Place, PopKey, REVIVE_QUEUE, ReviveRecord, flagged_topic};
+use crate::broker::limits::MAX_ACKED;
 use crate::broker::refusal::missing_topic;
 use crate::broker::store_view::StoreView;
 use crate::broker::{Broker, Refusal};
@@ -12,9 +13,6 @@ use crate::wire::pop::{
     AckBody, AckRequest, BatchAck, BatchAckRequest, ChangeInvisibleTime, ChangeInvisibleTimeReply,
     CheckPointBody, Receipt,
 };
-
-/// Messages of one pop that one batch may acknowledge: an orderly pop has up to 64, any other one up to 32.
-const MAX_ACKED: usize = 64;
 
 /// What is to happen before an acknowledgement is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,7 @@
 
 use std::cell::Cell;
 
-/// Steps of one evaluation. A thousand comparisons of short properties are some 3,000; a list of IN is a few, however long. An
-/// evaluation that takes more fails, as one does whose property is no number.
-pub const MAX_STEPS: usize = 16_384;
+pub use crate::broker::limits::MAX_FILTER_STEPS as MAX_STEPS;
 
 /// Steps of one look at a queue, except for those of its last message.
 const STEPS_OF_A_LOOK: usize = 4_000;

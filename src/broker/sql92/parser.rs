@@ -4,9 +4,7 @@ use super::expression::{Expressions, MAX_DEPTH, Node, NodeId, Place};
 use super::lexer::{Kind, Lexer, Token};
 use super::value::Comparison;
 use super::{Selector, SqlError, number};
-
-/// Bytes of an expression: it is parsed in one turn.
-const MAX_EXPRESSION_BYTES: usize = 128 << 10;
+use crate::broker::limits::MAX_EXPRESSION_BYTES;
 
 pub(super) fn parse(text: &str) -> Result<Selector, SqlError> {
     if text.len() > MAX_EXPRESSION_BYTES {

@@ -18,18 +18,13 @@ use super::answers::refuse;
 use super::connection::{Caller, Connection, Parking};
 use super::core::Core;
 use super::slices::in_slices;
+use crate::broker::limits::{MAX_PARKED, MAX_PARKED_OF_ONE};
 use crate::broker::{Effort, PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
 use crate::io::{Io, Notify};
 use crate::store::{Position, QueueBounds, QueueIndex, Scan, ScanLimits};
 use crate::wire::codes::request;
 use crate::wire::pull::PullRequest;
 use crate::wire::{Header, frame};
-
-/// Pulls that may be parked at a time, some 500 bytes each; further ones are answered at once that there is no message.
-const MAX_PARKED: usize = 1 << 19;
-
-/// The same for one connection: a client with so many queues of a broker.
-const MAX_PARKED_OF_ONE: usize = 1 << 16;
 
 /// Parked pulls that are served in one turn. Each may copy 256 KiB.
 const AT_A_TIME: usize = 32;
