@@ -7,6 +7,7 @@ mod expressions;
 mod files;
 mod parked_pulls;
 mod pulls;
+mod rewinds;
 mod send_backs;
 mod sends;
 mod settings;

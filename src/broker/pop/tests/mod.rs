@@ -1,5 +1,6 @@
 //! The rules of POP on virtual time.
 
+mod batches;
 mod model;
 
 use std::collections::BTreeSet;
@@ -11,9 +12,7 @@ use crate::broker::{Broker, BrokerConfig, ConfigFile, Effect, Refusal, StoreView
 use crate::message::Record;
 use crate::store::QueueBounds;
 use crate::wire::codes::response;
-use crate::wire::pop::{
-    AckRequest, BatchAck, BatchAckRequest, Bits, ChangeInvisibleTime, PopRequest, Receipt,
-};
+use crate::wire::pop::{AckRequest, ChangeInvisibleTime, PopRequest, Receipt};
 
 const RETRY: &str = "%RETRY%g_T";
 
@@ -419,41 +418,6 @@ fn receipts_that_nobody_gave_out() {
     };
     let changed = broker.admit_change(&change, &FakeStore, 0);
     assert_eq!(changed.unwrap_err().code, response::NO_MESSAGE);
-}
-
-#[test]
-fn the_bits_of_a_batch_are_examined_up_to_what_one_pop_can_have() {
-    let mut broker = broker();
-    let mut freed = |bits: Vec<u8>| {
-        let ack = BatchAck {
-            consumer_group: "g".into(),
-            topic: "T".into(),
-            retry_flag: "0".into(),
-            revive_queue: -1,
-            bits: Bits(bits),
-            queue_id: 1,
-            ..BatchAck::default()
-        };
-        let source = source("T", 1);
-        let plan = PopPlan {
-            is_orderly: true,
-            ..broker.admit_pop(&request(), 0).unwrap()
-        };
-        broker.popped_in_order(&plan, &source, &[5, 6, 7, 8], 0);
-        let request = BatchAckRequest {
-            broker_name: "b".into(),
-            acks: vec![ack],
-        };
-        let done = broker.admit_batch_ack(&request, &FakeStore, 0).unwrap();
-        done.freed.len()
-    };
-    // Queue 1 has the messages 5 to 9. Of the first set the bits 0 to 63 are examined, of the second the 64 lowest bits, none
-    // of which is a message of the queue.
-    assert_eq!(freed(vec![0b1110_0000, 1]), 1);
-    let mut beyond = vec![0xff; 1 << 20];
-    beyond[0] = 0b0001_1111;
-    beyond[1] = 0;
-    assert_eq!(freed(beyond), 0);
 }
 
 #[test]
