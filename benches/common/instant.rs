@@ -66,6 +66,8 @@ impl Spawn for Instant {
         spawn_local(task);
     }
 
+    fn watch_stalls(&self) {}
+
     fn stalls(&self) -> Stalls {
         Stalls::default()
     }

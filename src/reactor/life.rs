@@ -74,6 +74,7 @@ pub async fn run<I: Io>(
     };
     let (core, listeners) = open(&io, setup, report).await?;
     let shard = Shard::new(core.clone());
+    io.watch_stalls();
     for listener in listeners {
         let connections = core.connections.clone();
         let accepting = accept(io.clone(), listener, shard.clone(), connections);

@@ -127,6 +127,10 @@ impl Executor {
         Turn::Unfinished
     }
 
+    pub(super) fn watch_stalls(&self) {
+        self.stalls.borrow_mut().watch();
+    }
+
     pub(super) fn stalls(&self) -> Stalls {
         self.stalls.borrow().stalls()
     }

@@ -147,6 +147,10 @@ impl Spawn for Ring {
         self.core.executor.spawn(name, task);
     }
 
+    fn watch_stalls(&self) {
+        self.core.executor.watch_stalls();
+    }
+
     fn stalls(&self) -> Stalls {
         self.core.executor.stalls()
     }

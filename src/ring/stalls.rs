@@ -9,6 +9,7 @@ const LOG_INTERVAL_NS: u64 = 1_000_000_000;
 
 pub(super) struct StallDetector {
     limit_ns: u64,
+    is_watching: bool,
     stalls: Stalls,
     log_again_ns: u64,
     /// Stalls since the last logged line, and the longest of them.
@@ -34,11 +35,17 @@ impl StallDetector {
     pub(super) fn new(limit_ns: u64) -> StallDetector {
         StallDetector {
             limit_ns,
+            is_watching: false,
             stalls: Stalls::default(),
             log_again_ns: 0,
             unlogged: 0,
             longest: Stall { task: "", ns: 0 },
         }
+    }
+
+    /// Counts from now on.
+    pub(super) fn watch(&mut self) {
+        self.is_watching = true;
     }
 
     pub(super) fn stalls(&self) -> Stalls {
@@ -49,7 +56,7 @@ impl StallDetector {
     #[inline]
     pub(super) fn polled(&mut self, task: &'static str, began_ns: u64, ended_ns: u64) {
         let ns = ended_ns.saturating_sub(began_ns);
-        if ns > self.limit_ns {
+        if ns > self.limit_ns && self.is_watching {
             self.stalled(Stall { task, ns }, ended_ns);
         }
     }
@@ -97,6 +104,8 @@ mod tests {
     #[test]
     fn counts_what_is_above_the_limit() {
         let mut detector = StallDetector::new(5 * MS);
+        detector.polled("before", 0, 50 * MS);
+        detector.watch();
         detector.polled("short", 0, 5 * MS);
         assert_eq!(detector.stalls(), Stalls::default());
         detector.polled("long", 10 * MS, 16 * MS);

@@ -133,6 +133,8 @@ impl Spawn for SimIo {
         }
     }
 
+    fn watch_stalls(&self) {}
+
     /// Virtual time stands still while a task runs.
     fn stalls(&self) -> Stalls {
         Stalls::default()

@@ -280,6 +280,10 @@ impl<I: Io> Spawn for Medium<I> {
         self.io.spawn(name, task);
     }
 
+    fn watch_stalls(&self) {
+        self.io.watch_stalls();
+    }
+
     fn stalls(&self) -> Stalls {
         self.io.stalls()
     }

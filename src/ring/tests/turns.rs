@@ -13,6 +13,7 @@ use crate::ring::Doorbell;
 fn a_task_that_keeps_the_thread_is_counted() {
     let stall = Duration::from_millis(20);
     on_ring(small(), async |ring| {
+        ring.watch_stalls();
         ring.spawn("sleeper", async move { thread::sleep(stall) });
         while ring.stalls().count == 0 {
             pause(&ring, 1).await;
