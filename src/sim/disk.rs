@@ -3,65 +3,20 @@
 //! An operation takes its time first and has its whole effect at the end. A write that is cancelled, fails or is in
 //! flight when its process dies leaves any subset of its sectors behind.
 
-use std::cell::{Cell, RefCell};
 use std::io;
-use std::ops::Range;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::SimIo;
-use super::faults::{Fault, Op, Rules, errno};
+use super::faults::{Op, errno};
+use super::file::{SimFile, is_aligned};
+use super::host_disk::{HostDisk, absolute};
 use super::names::{Names, Node};
-use super::sectors::{Inode, Seq};
-use super::tally::Tally;
+use super::versions::Seq;
 use super::world::World;
-use super::write::{LateWrites, Write};
+use super::write::Write;
 use crate::io::{DirEntry, Disk, Durability, File, OpenOptions, Space};
 use crate::mem::{AlignedBuf, BLOCK_BYTES, IoBuf, LogBuffer};
-
-pub(super) struct HostDisk {
-    names: RefCell<Names>,
-    pub rules: RefCell<Rules>,
-    next_seq: Cell<Seq>,
-    /// What others have of this disk.
-    pub occupied_bytes: Cell<u64>,
-    /// By path and process.
-    locks: RefCell<Vec<(PathBuf, u64)>>,
-    pub late_writes: LateWrites,
-}
-
-impl HostDisk {
-    pub fn new() -> Self {
-        Self {
-            names: RefCell::new(Names::new()),
-            rules: RefCell::default(),
-            next_seq: Cell::new(1),
-            occupied_bytes: Cell::new(0),
-            locks: RefCell::default(),
-            late_writes: LateWrites::default(),
-        }
-    }
-
-    pub fn file(&self, path: &Path) -> io::Result<Rc<RefCell<Inode>>> {
-        self.names.borrow().file(&absolute(path))
-    }
-
-    pub fn lose_power(&self, rng: &mut super::rng::Rng, tally: &mut Tally) {
-        self.names.borrow_mut().lose_power(rng, tally);
-    }
-
-    pub fn next_seq(&self) -> Seq {
-        let seq = self.next_seq.get();
-        self.next_seq.set(seq + 1);
-        seq
-    }
-
-    fn used_bytes(&self) -> u64 {
-        let names = self.names.borrow();
-        let taken = names.files().map(|inode| inode.borrow().taken_bytes());
-        self.occupied_bytes.get() + taken.sum::<u64>()
-    }
-}
 
 /// A path that one process holds.
 pub struct SimLock {
@@ -78,14 +33,6 @@ impl Drop for SimLock {
         let mut locks = self.disk.locks.borrow_mut();
         locks.retain(|lock| *lock != self.held);
     }
-}
-
-/// An open file. It belongs to the process that opened it and does nothing once that is gone.
-#[derive(Clone)]
-pub struct SimFile {
-    pub(super) io: SimIo,
-    pub(super) inode: Rc<RefCell<Inode>>,
-    pub(super) options: OpenOptions,
 }
 
 impl Disk for SimIo {
@@ -231,34 +178,6 @@ impl SimIo {
         self.take_time(op, path).await?;
         carry_out(&mut self.disk.names.borrow_mut(), self.disk.next_seq())
     }
-
-    fn strike(&self, op: Op, path: &Path) -> Option<Fault> {
-        let mut rules = self.disk.rules.borrow_mut();
-        let fault = self.world.draw(|rng| rules.strike(op, path, rng))?;
-        self.world.count_fault(fault.name(op), 1);
-        Some(fault)
-    }
-
-    /// The latency of one operation, and whatever the rules have for it.
-    async fn take_time(&self, op: Op, path: &Path) -> io::Result<()> {
-        let fault = self.strike(op, path);
-        self.world.count_operation(op.name(), 1);
-        let config = &self.world.config;
-        let latency_ns = self.world.within(match op {
-            Op::Read => &config.disk_read_ns,
-            Op::Write => &config.disk_write_ns,
-            Op::Sync => &config.disk_sync_ns,
-            Op::Open | Op::Length | Op::Names => &config.disk_name_ns,
-        });
-        let stall_ns = match fault {
-            Some(Fault::Stall(stall)) => stall.as_nanos() as u64,
-            _ => 0,
-        };
-        self.pause(latency_ns + stall_ns).await;
-        self.world
-            .trace("disk", self.owner.host as u64, op as u64, latency_ns);
-        fault.and_then(Fault::error).map_or(Ok(()), Err)
-    }
 }
 
 impl File for SimFile {
@@ -335,53 +254,6 @@ impl File for SimFile {
     }
 }
 
-impl SimFile {
-    pub(super) async fn take_time(&self, op: Op) -> io::Result<()> {
-        let path = self.inode.borrow().name.clone();
-        self.io.take_time(op, &path).await
-    }
-
-    /// A flush that fails is about all that is not flushed, whoever asked for it.
-    pub(super) async fn flush_of_write(&self) -> io::Result<()> {
-        let flushed = self.take_time(Op::Sync).await;
-        if flushed.is_err() {
-            let mut inode = self.inode.borrow_mut();
-            self.io.world.lose(|rng, tally| {
-                inode.forget_dirty(!self.options.direct, rng, tally);
-            });
-        }
-        flushed
-    }
-
-    async fn start_change_of_length(&self) -> io::Result<()> {
-        if !self.options.write {
-            return Err(errno::bad_descriptor());
-        }
-        self.take_time(Op::Length).await
-    }
-
-    pub(super) fn check_space(&self, range: Range<u64>) -> io::Result<()> {
-        let growth = self.inode.borrow().growth_of(range);
-        if growth > 0 && growth > self.available_bytes() {
-            self.io.world.count_fault("ENOSPC", 1);
-            return Err(errno::no_space());
-        }
-        Ok(())
-    }
-
-    fn available_bytes(&self) -> u64 {
-        let total_bytes = self.io.world.config.disk_bytes;
-        total_bytes.saturating_sub(self.io.disk.used_bytes())
-    }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    let parts = path
-        .components()
-        .filter(|part| matches!(part, Component::Normal(_)));
-    Path::new("/").join(parts.collect::<PathBuf>())
-}
-
 fn dir_entry(path: PathBuf, node: &Node) -> DirEntry {
     match node {
         Node::Dir => DirEntry {
@@ -395,8 +267,4 @@ fn dir_entry(path: PathBuf, node: &Node) -> DirEntry {
             len_bytes: inode.borrow().len(),
         },
     }
-}
-
-pub(super) fn is_aligned(n: u64) -> bool {
-    n.is_multiple_of(BLOCK_BYTES as u64)
 }

@@ -10,10 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::SimIo;
+use super::process::Owner;
 use super::rng::Rng;
-use super::world::Owner;
-use crate::io::{Spawn, Stalls};
 
 type TaskId = u64;
 type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -123,21 +121,6 @@ impl Executor {
         let task = tasks.get_mut(&id)?;
         let future = task.future.take()?;
         Some((future, task.waker.clone()))
-    }
-}
-
-impl Spawn for SimIo {
-    fn spawn(&self, _name: &'static str, task: impl Future<Output = ()> + 'static) {
-        if self.world.is_alive(self.owner) {
-            self.world.executor.spawn(self.owner, Box::pin(task));
-        }
-    }
-
-    fn watch_stalls(&self) {}
-
-    /// Virtual time stands still while a task runs.
-    fn stalls(&self) -> Stalls {
-        Stalls::default()
     }
 }
 

@@ -32,17 +32,23 @@ mod clock;
 pub mod conformance;
 mod conn;
 mod disk;
+mod env;
 mod executor;
 mod faults;
+mod file;
+mod host_disk;
 mod names;
 mod net;
 mod network;
+mod partitions;
+mod process;
 mod rng;
 mod sectors;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod versions;
 mod world;
 mod write;
 
@@ -51,14 +57,17 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use disk::{SimFile, SimLock};
+pub use disk::SimLock;
 pub use faults::{Fault, Op, Rule};
+pub use file::SimFile;
 pub use net::{SimChunk, SimListener, SimStream};
+pub use rng::Rng;
 pub use sectors::SECTOR_BYTES;
 pub use tally::Tally;
 
-use disk::HostDisk;
-use world::{Owner, World};
+use host_disk::HostDisk;
+use process::Owner;
+use world::World;
 
 /// How the world behaves when nothing is injected. Ranges are drawn from evenly.
 #[derive(Clone, Debug)]
@@ -166,12 +175,12 @@ impl Sim {
     pub fn partition(&self, a: &str, b: &str) {
         let (a, b) = (self.world.host_id(a), self.world.host_id(b));
         self.world.count_fault("partitions", 1);
-        self.world.network.partition(&self.world, a, b);
+        self.world.partitions.begin([a, b], self.mono_ns());
     }
 
     pub fn heal_partition(&self, a: &str, b: &str) {
         let (a, b) = (self.world.host_id(a), self.world.host_id(b));
-        self.world.network.heal_partition(a, b);
+        self.world.network.heal_partition(&self.world, a, b);
     }
 
     /// Both ends of all connections between the two hosts get a reset.

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::rng::Rng;
-use super::sectors::{Inode, Seq};
+use super::sectors::Inode;
 use super::tally::Tally;
+use super::versions::Seq;
 
 #[derive(Clone)]
 pub(super) enum Node {

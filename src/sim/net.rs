@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::SimIo;
 use super::conn::{Conn, Side};
 use super::network::Backlog;
-use super::world::{HostId, Power};
+use super::process::{HostId, Power};
 use crate::io::{Listener, Net, Stream};
 
 pub struct SimListener {
@@ -111,7 +111,10 @@ impl SimIo {
         let (world, network) = (&self.world, &self.world.network);
         let look = || {
             let reachable = world.power(host) != Power::Off
-                && network.cut_at_ns([self.owner.host, host]).is_none();
+                && world
+                    .partitions
+                    .cut_at_ns([self.owner.host, host])
+                    .is_none();
             let late = world.timeline.now_ns() >= deadline_ns;
             (reachable || late).then_some(reachable)
         };

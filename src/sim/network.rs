@@ -10,15 +10,15 @@ use std::rc::{Rc, Weak};
 
 use super::clock::Signal;
 use super::conn::{Conn, Side};
-use super::world::{HostId, World};
+use super::env::Env;
+use super::partitions::pair;
+use super::process::HostId;
 
 /// Where Linux begins to hand out ports by itself.
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
 
 pub(super) struct Network {
     listeners: RefCell<BTreeMap<(HostId, u16), Rc<Backlog>>>,
-    /// Since when nothing passes between two hosts, the lower number first.
-    partitions: RefCell<BTreeMap<[HostId; 2], u64>>,
     connections: RefCell<Vec<Weak<Conn>>>,
     next_port: Cell<u16>,
     failing_accepts: RefCell<BTreeMap<HostId, u64>>,
@@ -41,7 +41,6 @@ impl Default for Network {
     fn default() -> Self {
         Self {
             listeners: RefCell::default(),
-            partitions: RefCell::default(),
             connections: RefCell::default(),
             next_port: Cell::new(FIRST_EPHEMERAL_PORT),
             failing_accepts: RefCell::default(),
@@ -51,14 +50,8 @@ impl Default for Network {
 }
 
 impl Network {
-    pub fn partition(&self, world: &World, a: HostId, b: HostId) {
-        let since_ns = world.timeline.now_ns();
-        let mut partitions = self.partitions.borrow_mut();
-        partitions.entry(pair([a, b])).or_insert(since_ns);
-    }
-
-    pub fn heal_partition(&self, a: HostId, b: HostId) {
-        self.partitions.borrow_mut().remove(&pair([a, b]));
+    pub fn heal_partition(&self, env: &Env, a: HostId, b: HostId) {
+        env.partitions.end([a, b]);
         self.changed.notify();
         self.each_connection(|conn| {
             if pair(conn.hosts) == pair([a, b]) {
@@ -67,15 +60,11 @@ impl Network {
         });
     }
 
-    pub fn cut_at_ns(&self, hosts: [HostId; 2]) -> Option<u64> {
-        self.partitions.borrow().get(&pair(hosts)).copied()
-    }
-
-    pub fn reset_connections(&self, world: &World, a: HostId, b: HostId) {
+    pub fn reset_connections(&self, env: &Env, a: HostId, b: HostId) {
         self.each_connection(|conn| {
             if pair(conn.hosts) == pair([a, b]) {
-                conn.reset(world, 0);
-                conn.reset(world, 1);
+                conn.reset(env, 0);
+                conn.reset(env, 1);
             }
         });
     }
@@ -85,22 +74,22 @@ impl Network {
     }
 
     /// The process is gone; its kernel closes what it had.
-    pub fn kill(&self, world: &World, host: HostId) {
+    pub fn kill(&self, env: &Env, host: HostId) {
         for port in self.ports_of(host) {
-            self.unbind(world, host, port);
+            self.unbind(env, host, port);
         }
-        self.each_side_of(host, |conn, side| conn.close(world, side));
+        self.each_side_of(host, |conn, side| conn.close(env, side));
     }
 
-    pub fn power_down(&self, world: &World, host: HostId) {
-        self.each_side_of(host, |conn, side| conn.power_down(world, side));
+    pub fn power_down(&self, env: &Env, host: HostId) {
+        self.each_side_of(host, |conn, side| conn.power_down(env, side));
         for port in self.ports_of(host) {
-            self.unbind(world, host, port);
+            self.unbind(env, host, port);
         }
     }
 
-    pub fn power_up(&self, world: &World, host: HostId) {
-        self.each_side_of(host, |conn, side| conn.power_up(world, side));
+    pub fn power_up(&self, env: &Env, host: HostId) {
+        self.each_side_of(host, |conn, side| conn.power_up(env, side));
         self.changed.notify();
     }
 
@@ -125,15 +114,15 @@ impl Network {
     }
 
     /// Whoever was not accepted yet gets a reset.
-    pub fn unbind(&self, world: &World, host: HostId, port: u16) {
+    pub fn unbind(&self, env: &Env, host: HostId, port: u16) {
         let Some(backlog) = self.listeners.borrow_mut().remove(&(host, port)) else {
             return;
         };
         backlog.closed.set(true);
         backlog.room.notify();
         for (conn, _) in backlog.waiting.take() {
-            conn.reset(world, 0);
-            conn.close(world, 1);
+            conn.reset(env, 0);
+            conn.close(env, 1);
         }
     }
 
@@ -187,10 +176,6 @@ impl Network {
             }
         });
     }
-}
-
-fn pair([a, b]: [HostId; 2]) -> [HostId; 2] {
-    [a.min(b), a.max(b)]
 }
 
 impl Backlog {

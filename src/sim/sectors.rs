@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use super::rng::Rng;
 use super::tally::Tally;
+use super::versions::{Seq, Versions};
 
 /// The unit in which a device loses or keeps what was written to it.
 pub const SECTOR_BYTES: usize = 512;
@@ -23,12 +24,6 @@ const PAGE_BYTES: usize = 4096;
 const _: () = assert!(PAGE_BYTES.is_multiple_of(SECTOR_BYTES));
 
 type Sector = [u8; SECTOR_BYTES];
-
-/// The place of an operation among all operations of its disk.
-pub(super) type Seq = u64;
-
-/// A version that no flush will cover: one failed, and the kernel holds the page to be clean.
-const FORGOTTEN: Seq = Seq::MAX;
 
 #[derive(Clone)]
 pub(super) struct Inode {
@@ -259,53 +254,6 @@ impl Inode {
             .flat_map(|(page, _)| page * per_page..(page + 1) * per_page)
             .filter(|&sector| sector >= first)
             .collect()
-    }
-}
-
-/// What the device holds for certain, and what was written since in the order of the operations.
-#[derive(Clone)]
-struct Versions<T> {
-    durable: T,
-    later: Vec<(Seq, T)>,
-}
-
-impl<T> Versions<T> {
-    fn new(durable: T) -> Self {
-        Self {
-            durable,
-            later: Vec::new(),
-        }
-    }
-
-    fn flush(&mut self, submitted: Seq) {
-        let covered = self.later.iter().rposition(|&(seq, _)| seq <= submitted);
-        if let Some((_, newest)) = covered.and_then(|last| self.later.drain(..=last).next_back()) {
-            self.durable = newest;
-        }
-    }
-
-    /// How many were forgotten.
-    fn forget(&mut self, rng: &mut Rng) -> u64 {
-        let mut forgotten = 0;
-        for (seq, _) in &mut self.later {
-            if rng.coin() {
-                *seq = FORGOTTEN;
-                forgotten += 1;
-            }
-        }
-        forgotten
-    }
-
-    /// No flush will make any of them durable.
-    fn is_forgotten(&self) -> bool {
-        self.later.iter().all(|(seq, _)| *seq == FORGOTTEN)
-    }
-
-    fn draw(&self, rng: &mut Rng) -> &T {
-        match rng.below(self.later.len() as u64 + 1) as usize {
-            0 => &self.durable,
-            n => &self.later[n - 1].1,
-        }
     }
 }
 

@@ -2,40 +2,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};
-use std::net::{IpAddr, Ipv4Addr};
-use std::ops::RangeInclusive;
+use std::net::IpAddr;
+use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::clock::Timeline;
-use super::disk::HostDisk;
+use super::env::Env;
 use super::executor::{Executor, MAIN};
+use super::host_disk::HostDisk;
 use super::network::Network;
-use super::rng::Rng;
-use super::tally::Tally;
-use super::trace::Trace;
+use super::process::{HostId, Owner, Power, ip_of};
 use super::{SimConfig, SimIo};
-use crate::io::Now;
-
-pub(super) type HostId = usize;
-
-/// A process: one incarnation of a host. What belongs to an earlier one is dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub host: HostId,
-    pub incarnation: u64,
-}
+use crate::io::{Now, Spawn, Stalls};
 
 pub(super) struct World {
-    pub seed: u64,
-    pub config: SimConfig,
-    pub timeline: Timeline,
+    pub env: Env,
     pub executor: Executor,
     pub network: Network,
-    rng: RefCell<Rng>,
-    trace: RefCell<Trace>,
-    tally: RefCell<Tally>,
     hosts: RefCell<Vec<Host>>,
     /// Of all hosts.
     unix_step_ms: Cell<i64>,
@@ -54,44 +38,26 @@ struct Host {
     unix_step_ms: i64,
 }
 
-impl Owner {
-    /// What a host's kernel does on its own: it ends with the power.
-    pub fn kernel(host: HostId) -> Owner {
-        Owner {
-            host,
-            incarnation: u64::MAX,
-        }
-    }
-}
-
-/// What is left of a host.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Power {
-    /// A process runs, or could.
-    Up,
-    /// The process is gone, its kernel still answers.
-    Killed,
-    /// Nobody answers.
-    Off,
-}
-
 /// The monotonic clock's first reading; not zero, so that nobody takes zero for "now".
 const START_NS: u64 = 1_000_000_000;
 
 /// After so many turns without a moment in which everybody waits, somebody wakes himself for ever.
 const MOST_BUSY_TURNS: u64 = 10_000_000;
 
+impl Deref for World {
+    type Target = Env;
+
+    fn deref(&self) -> &Env {
+        &self.env
+    }
+}
+
 impl World {
     pub fn new(seed: u64, config: SimConfig) -> Self {
         Self {
-            seed,
-            config,
-            timeline: Timeline::starting_at(START_NS),
+            env: Env::new(seed, config, START_NS),
             executor: Executor::new(),
             network: Network::default(),
-            rng: RefCell::new(Rng::new(seed)),
-            trace: RefCell::default(),
-            tally: RefCell::default(),
             unix_step_ms: Cell::new(0),
             hosts: RefCell::default(),
             running: Cell::new(false),
@@ -233,52 +199,6 @@ impl World {
         self.count_fault(name, 1);
     }
 
-    pub fn count_operation(&self, name: &'static str, count: u64) {
-        self.tally.borrow_mut().operation(name, count);
-    }
-
-    pub fn count_fault(&self, name: &'static str, count: u64) {
-        self.tally.borrow_mut().fault(name, count);
-    }
-
-    pub fn tally(&self) -> Tally {
-        self.tally.borrow().clone()
-    }
-
-    /// Something gets lost by chance, and is counted.
-    pub fn lose(&self, by: impl FnOnce(&mut Rng, &mut Tally)) {
-        by(&mut self.rng.borrow_mut(), &mut self.tally.borrow_mut());
-    }
-
-    pub fn draw<T>(&self, from: impl FnOnce(&mut Rng) -> T) -> T {
-        from(&mut self.rng.borrow_mut())
-    }
-
-    pub fn within(&self, range: &RangeInclusive<u64>) -> u64 {
-        self.draw(|rng| rng.within(range))
-    }
-
-    pub fn below(&self, bound: u64) -> u64 {
-        self.draw(|rng| rng.below(bound))
-    }
-
-    pub fn coin(&self) -> bool {
-        self.draw(Rng::coin)
-    }
-
-    pub fn trace(&self, what: &'static str, a: u64, b: u64, c: u64) {
-        let now_ns = self.timeline.now_ns();
-        self.trace.borrow_mut().note(now_ns, what, [a, b, c]);
-    }
-
-    pub fn trace_hash(&self) -> u64 {
-        self.trace.borrow().hash()
-    }
-
-    pub fn recent(&self) -> String {
-        self.trace.borrow().recent()
-    }
-
     fn count_turn(&self, task: u64) {
         self.trace("run", task, 0, 0);
         self.busy_turns.set(self.busy_turns.get() + 1);
@@ -364,8 +284,17 @@ impl SimIo {
     }
 }
 
-/// 10.0.0.1 and so on.
-pub(super) fn ip_of(host: HostId) -> IpAddr {
-    let [.., high, low] = (host as u32 + 1).to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
+impl Spawn for SimIo {
+    fn spawn(&self, _name: &'static str, task: impl Future<Output = ()> + 'static) {
+        if self.world.is_alive(self.owner) {
+            self.world.executor.spawn(self.owner, Box::pin(task));
+        }
+    }
+
+    fn watch_stalls(&self) {}
+
+    /// Virtual time stands still while a task runs.
+    fn stalls(&self) -> Stalls {
+        Stalls::default()
+    }
 }

@@ -1,15 +1,14 @@
 //! A write from its submission to its completion, and after its process was killed.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
 use super::SimIo;
-use super::disk::{SimFile, is_aligned};
 use super::faults::{Op, errno};
+use super::file::{SimFile, is_aligned};
+use super::process::Owner;
 use super::sectors::{Inode, SECTOR_BYTES};
-use super::world::Owner;
 use crate::io::Durability;
 use crate::mem::Buf;
 
@@ -170,24 +169,6 @@ impl Drop for LateWrite {
             self.reach_disk(|| self.io.world.coin());
         }
         self.io.disk.late_writes.end(self.io.owner.incarnation);
-    }
-}
-
-/// How many writes of which dead process are still to come.
-#[derive(Default)]
-pub(super) struct LateWrites(RefCell<BTreeMap<u64, usize>>);
-
-impl LateWrites {
-    pub fn of(&self, incarnation: u64) -> usize {
-        self.0.borrow().get(&incarnation).copied().unwrap_or(0)
-    }
-
-    fn begin(&self, incarnation: u64) {
-        *self.0.borrow_mut().entry(incarnation).or_default() += 1;
-    }
-
-    fn end(&self, incarnation: u64) {
-        *self.0.borrow_mut().entry(incarnation).or_default() -= 1;
     }
 }
 

@@ -1,25 +1,22 @@
 //! Choices of the workload. The simulation's own stream is not used for them: tasks that hold the simulation would keep
 //! it alive for ever.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
-/// SplitMix64.
-pub struct Dice(Cell<u64>);
+use ringmq::sim::Rng;
+
+pub struct Dice(RefCell<Rng>);
 
 impl Dice {
     /// `stream` tells the tasks of one run apart.
     pub fn new(seed: u64, stream: u64) -> Self {
-        let dice = Dice(Cell::new(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95)));
-        dice.next();
-        dice
+        let mut rng = Rng::new(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95));
+        rng.next();
+        Dice(RefCell::new(rng))
     }
 
     pub fn next(&self) -> u64 {
-        self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        let mut z = self.0.get();
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.borrow_mut().next()
     }
 
     /// Uniform in `0..bound`.

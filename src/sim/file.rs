@@ -1,0 +1,95 @@
+//! An open file, and what every operation on a disk has in front of it: latency, faults, space.
+
+use std::cell::RefCell;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::SimIo;
+use super::faults::{Fault, Op, errno};
+use super::sectors::Inode;
+use crate::io::OpenOptions;
+use crate::mem::BLOCK_BYTES;
+
+/// An open file. It belongs to the process that opened it and does nothing once that is gone.
+#[derive(Clone)]
+pub struct SimFile {
+    pub(super) io: SimIo,
+    pub(super) inode: Rc<RefCell<Inode>>,
+    pub(super) options: OpenOptions,
+}
+
+impl SimFile {
+    pub(super) async fn take_time(&self, op: Op) -> io::Result<()> {
+        let path = self.inode.borrow().name.clone();
+        self.io.take_time(op, &path).await
+    }
+
+    /// A flush that fails is about all that is not flushed, whoever asked for it.
+    pub(super) async fn flush_of_write(&self) -> io::Result<()> {
+        let flushed = self.take_time(Op::Sync).await;
+        if flushed.is_err() {
+            let mut inode = self.inode.borrow_mut();
+            self.io.world.lose(|rng, tally| {
+                inode.forget_dirty(!self.options.direct, rng, tally);
+            });
+        }
+        flushed
+    }
+
+    pub(super) async fn start_change_of_length(&self) -> io::Result<()> {
+        if !self.options.write {
+            return Err(errno::bad_descriptor());
+        }
+        self.take_time(Op::Length).await
+    }
+
+    pub(super) fn check_space(&self, range: Range<u64>) -> io::Result<()> {
+        let growth = self.inode.borrow().growth_of(range);
+        if growth > 0 && growth > self.available_bytes() {
+            self.io.world.count_fault("ENOSPC", 1);
+            return Err(errno::no_space());
+        }
+        Ok(())
+    }
+
+    pub(super) fn available_bytes(&self) -> u64 {
+        let total_bytes = self.io.world.config.disk_bytes;
+        total_bytes.saturating_sub(self.io.disk.used_bytes())
+    }
+}
+
+impl SimIo {
+    pub(super) fn strike(&self, op: Op, path: &Path) -> Option<Fault> {
+        let mut rules = self.disk.rules.borrow_mut();
+        let fault = self.world.draw(|rng| rules.strike(op, path, rng))?;
+        self.world.count_fault(fault.name(op), 1);
+        Some(fault)
+    }
+
+    /// The latency of one operation, and whatever the rules have for it.
+    pub(super) async fn take_time(&self, op: Op, path: &Path) -> io::Result<()> {
+        let fault = self.strike(op, path);
+        self.world.count_operation(op.name(), 1);
+        let config = &self.world.config;
+        let latency_ns = self.world.within(match op {
+            Op::Read => &config.disk_read_ns,
+            Op::Write => &config.disk_write_ns,
+            Op::Sync => &config.disk_sync_ns,
+            Op::Open | Op::Length | Op::Names => &config.disk_name_ns,
+        });
+        let stall_ns = match fault {
+            Some(Fault::Stall(stall)) => stall.as_nanos() as u64,
+            _ => 0,
+        };
+        self.pause(latency_ns + stall_ns).await;
+        self.world
+            .trace("disk", self.owner.host as u64, op as u64, latency_ns);
+        fault.and_then(Fault::error).map_or(Ok(()), Err)
+    }
+}
+
+pub(super) fn is_aligned(n: u64) -> bool {
+    n.is_multiple_of(BLOCK_BYTES as u64)
+}
