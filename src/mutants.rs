@@ -94,6 +94,20 @@ mod chosen {
         LockNotAwaited,
         /// A queue that is locked is given to another client.
         TwoLockOwners,
+        /// A failed flush of a file beside the log sets no fence.
+        OnlyLogFences,
+        /// A lack of descriptors or memory sets the fence.
+        ShortageFences,
+        /// A start fails at a torn sector that cannot be read.
+        UnreadableEndRefused,
+        /// A record that was read from disk need not say the position at which it stands.
+        ColdPositionUnchecked,
+        /// A write of the log waits for an operation on names.
+        CommitWaitsForNames,
+        /// On a full disk no file is removed before its time.
+        FullDiskNotFreed,
+        /// A queue entry on disk is not derived again from the log when it does not fit.
+        RottenEntryBelieved,
     }
 
     thread_local! {

@@ -39,7 +39,11 @@ impl DiskFault {
     pub fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Self::NoSpace,
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => Self::Shortage,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN)
+                if !mutant!(ShortageFences) =>
+            {
+                Self::Shortage
+            }
             Some(_) => Self::Device,
             None => match error.kind() {
                 io::ErrorKind::StorageFull => Self::NoSpace,
@@ -159,6 +163,7 @@ fn flushed(fence: &Fence, path: &Path, result: io::Result<()>) -> io::Result<()>
     if let Err(error) = &result
         && !is_before_flush(error)
         && !mutant!(SwallowFlushError)
+        && !(mutant!(OnlyLogFences) && !path.to_string_lossy().contains("commitlog"))
     {
         fence.set(format_args!("cannot flush {}: {error}", path.display()));
     }

@@ -222,6 +222,13 @@ impl Walk {
         segments: &Segments<I>,
         position: u64,
     ) -> Result<Found<'_>, StoreError> {
+        if self.load(segments, position).await.is_err() {
+            // By itself: what cannot be read may be something else in the window, and a device may fail once.
+            let read_bytes = std::mem::take(&mut self.window.read_bytes);
+            let alone = self.load(segments, position).await;
+            self.window.read_bytes = read_bytes;
+            alone?;
+        }
         let segment_bytes = segments.segment_bytes();
         let rest = segment_bytes - position % segment_bytes;
         let head_bytes = HEAD_BYTES.min(rest as usize);
@@ -239,6 +246,23 @@ impl Walk {
                 Err(none) => Found::None(none),
             },
         )
+    }
+
+    /// Reads what stands there into the window.
+    async fn load<I: Io>(
+        &mut self,
+        segments: &Segments<I>,
+        position: u64,
+    ) -> Result<(), StoreError> {
+        let segment_bytes = segments.segment_bytes();
+        let rest = segment_bytes - position % segment_bytes;
+        let head_bytes = HEAD_BYTES.min(rest as usize);
+        let head = self.window.bytes(segments, position, head_bytes);
+        let head = head.await?.and_then(|head| head.first_chunk());
+        if let Some(Next::Record { size }) = head.map(|head| Next::read(head, rest)) {
+            self.window.bytes(segments, position, size).await?;
+        }
+        Ok(())
     }
 
     /// The bytes of a record that was found.

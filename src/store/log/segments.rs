@@ -147,6 +147,18 @@ impl<I: Io> Segments<I> {
         self.files.borrow().get(&self.start_of(position)).cloned()
     }
 
+    /// Whether the device gives another block of the file of this position.
+    pub async fn answers_near(&self, position: u64) -> bool {
+        let start = self.start_of(position);
+        let last = start + self.segment_bytes() - BLOCK_BYTES as u64;
+        for block in [start, last] {
+            if let Ok(Some(_)) = self.read(block, BLOCK_BYTES).await {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The file of this position, made if need be.
     pub async fn file_or_create(&self, position: u64) -> Result<I::File, StoreError> {
         let start = self.start_of(position);

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use crate::io::Io;
-use crate::mem::BLOCK_BYTES;
 use crate::store::{Position, QueueIndex, Store, StoreError};
 
 /// More are counted and logged, but not kept.
@@ -124,7 +123,7 @@ impl<I: Io> Store<I> {
     ) -> Result<(), StoreError> {
         let reason = match error {
             StoreError::Unreadable { reason, .. } => reason,
-            StoreError::Io { .. } if self.device_answers(position.physical_offset).await => {
+            StoreError::Io { .. } if self.segments.answers_near(position.physical_offset).await => {
                 error.to_string()
             }
             error => return Err(error),
@@ -164,18 +163,6 @@ impl<I: Io> Store<I> {
             found_ms: self.io.now().unix_ms,
             of,
         });
-    }
-
-    /// Whether the device gives something else of the file.
-    async fn device_answers(&self, physical_offset: u64) -> bool {
-        let start = self.segments.start_of(physical_offset);
-        let last = start + self.segments.segment_bytes() - BLOCK_BYTES as u64;
-        for block in [start, last] {
-            if let Ok(Some(_)) = self.segments.read(block, BLOCK_BYTES).await {
-                return true;
-            }
-        }
-        false
     }
 
     /// Which message of the queue stands there.

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use super::ack_watermark::Mark;
 use super::segments::Segments;
 use crate::io::first;
-use crate::io::{Durability, File, Io, Waiters};
+use crate::io::{Disk, Durability, File, Io, Waiters};
 use crate::mem::LogSlice;
 use crate::store::{Flush, Store, StoreError};
 
@@ -51,6 +51,9 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
         }
         if store.hurry_flush(sealed.end).await.is_err() {
             return;
+        }
+        if mutant!(CommitWaitsForNames) {
+            let _ = store.io.list(&store.config.dir).await;
         }
         match write(&store.segments, sealed.start, sealed.slice, durability).await {
             // Of the rest nobody knows any more whether it is all there.

@@ -61,6 +61,9 @@ impl<I: Io> Store<I> {
         queue: QueueIndex,
         damaged: Range<u64>,
     ) -> Result<bool, StoreError> {
+        if mutant!(RottenEntryBelieved) {
+            return Ok(false);
+        }
         let place = (queue, damaged.start);
         if self.repairs.unchanged.borrow().contains(&place) {
             return Ok(false);

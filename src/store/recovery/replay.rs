@@ -44,7 +44,7 @@ impl<'a, I: Io> Recovery<'a, I> {
                     continue;
                 }
                 Ok(Found::None(_)) => None,
-                Err(_) if self.config.skip_damaged => None,
+                Err(error) if self.is_place_unreadable(&error, position).await => None,
                 Err(error) => return Err(error),
             };
             let Some(record) = record else {
@@ -66,10 +66,23 @@ impl<'a, I: Io> Recovery<'a, I> {
         }
     }
 
+    /// Whether the device fails at this place only. A power cut may leave a sector like that in the middle of a write. It is
+    /// then judged as any place without a record: it is damage if there is a proof that the log went on, and the end of the
+    /// log if there is none.
+    async fn is_place_unreadable(&self, error: &StoreError, position: u64) -> bool {
+        if self.config.skip_damaged {
+            return true;
+        }
+        let is_sector = matches!(error, StoreError::Io { source, .. }
+            if source.raw_os_error() == Some(libc::EIO));
+        is_sector && !mutant!(UnreadableEndRefused) && self.segments.answers_near(position).await
+    }
+
     /// End of the last file of the log that has something: those behind it were made ahead.
     async fn last_begun_file(&self) -> Result<u64, StoreError> {
         for start in self.segments.starts().into_iter().rev() {
-            if super::store_time_at(self.segments, start).await?.is_some() {
+            // One that cannot be read was written to.
+            if !matches!(super::store_time_at(self.segments, start).await, Ok(None)) {
                 return Ok(start + self.config.segment_bytes);
             }
         }

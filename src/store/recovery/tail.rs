@@ -30,10 +30,13 @@ impl<I: Io> Recovery<'_, I> {
         let end = wipe_to.min(segment + segment_bytes);
         while position < end {
             let len = ((end - position) as usize).min(1 << 20);
-            let Some(bytes) = self.segments.read(position, len).await? else {
-                return Ok(());
+            // What cannot be read is not known to be zeros.
+            let is_zero = match self.segments.read(position, len).await {
+                Ok(Some(bytes)) => bytes[..len].iter().all(|byte| *byte == 0),
+                Ok(None) => return Ok(()),
+                Err(_) => false,
             };
-            if bytes[..len].iter().any(|byte| *byte != 0) {
+            if !is_zero {
                 self.segments.zero(position, len as u64).await?;
             }
             position += len as u64;
@@ -63,8 +66,14 @@ impl<I: Io> Recovery<'_, I> {
 
     /// The rest of the tail's own block.
     async fn wipe_block(&self, tail: u64) -> Result<(), StoreError> {
-        let Some(mut block) = self.segments.read(floor(tail), BLOCK_BYTES).await? else {
-            return Ok(());
+        let mut block = match self.segments.read(floor(tail), BLOCK_BYTES).await {
+            Ok(Some(block)) => block,
+            Ok(None) => return Ok(()),
+            // All of it is behind the end.
+            Err(_) if tail == floor(tail) => {
+                return self.segments.zero(tail, BLOCK_BYTES as u64).await;
+            }
+            Err(error) => return Err(error),
         };
         let rest = &mut block[(tail - floor(tail)) as usize..];
         if rest.iter().all(|byte| *byte == 0) {

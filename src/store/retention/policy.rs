@@ -95,7 +95,9 @@ impl Retention {
         let expired = if is_time { self.expired(look) } else { 0 };
         let is_short = self.clean_forcibly
             && (used > f64::from(self.forcible_percent) || look.is_out_of_space);
-        let needs_file = self.clean_forcibly && look.needs_file && !look.has_spare;
+        let is_short = is_short && !mutant!(FullDiskNotFreed);
+        let needs_file =
+            self.clean_forcibly && look.needs_file && !look.has_spare && !mutant!(FullDiskNotFreed);
         let drop_spare = is_short && look.has_spare && !look.needs_file;
         let forced = match is_short {
             true => self
