@@ -91,25 +91,21 @@ impl Disk for SimIo {
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = absolute(dir);
         let submitted = self.disk.next_seq();
-        self.take_time(Op::Sync, &dir).await?;
+        let synced = self.take_time(Op::Sync, &dir).await;
+        self.lose_cache_after(synced)?;
         self.disk.names.borrow_mut().sync_dir(&dir, submitted)
     }
 
     async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
         let dir = absolute(dir);
         let submitted = self.disk.next_seq();
-        let result = self.take_time(Op::Sync, &dir).await;
+        let synced = self.take_time(Op::Sync, &dir).await;
+        self.lose_cache_after(synced)?;
         let mut names = self.disk.names.borrow_mut();
         for inode in names.files_below(&dir) {
-            let mut inode = inode.borrow_mut();
-            match result {
-                Ok(()) => inode.flush(submitted),
-                Err(_) => self
-                    .world
-                    .lose(|rng, tally| inode.forget_dirty(true, rng, tally)),
-            }
+            inode.borrow_mut().flush(submitted);
         }
-        result.and_then(|()| names.sync_tree(&dir, submitted))
+        names.sync_tree(&dir, submitted)
     }
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<SimLock> {
@@ -199,7 +195,12 @@ impl File for SimFile {
         if let Err(error) = self.take_time(Op::Read).await {
             return (Err(error), buf);
         }
-        let read = self.inode.borrow().read(offset, &mut buf[..len]);
+        let inode = self.inode.borrow();
+        if !inode.is_readable(offset..offset + len as u64) {
+            self.io.world.count_fault("reads of unreadable sectors", 1);
+            return (Err(errno::io()), buf);
+        }
+        let read = inode.read(offset, &mut buf[..len]);
         (Ok(read), buf)
     }
 
@@ -219,15 +220,10 @@ impl File for SimFile {
 
     async fn sync_data(&self) -> io::Result<()> {
         let submitted = self.io.disk.next_seq();
-        let result = self.take_time(Op::Sync).await;
-        let mut inode = self.inode.borrow_mut();
-        match result {
-            Ok(()) => inode.flush(submitted),
-            Err(_) => self.io.world.lose(|rng, tally| {
-                inode.forget_dirty(!self.options.direct, rng, tally);
-            }),
-        }
-        result
+        let synced = self.take_time(Op::Sync).await;
+        self.io.lose_cache_after(synced)?;
+        self.inode.borrow_mut().flush(submitted);
+        Ok(())
     }
 
     /// Without enough space for all of it, the file keeps what it has got, as on ext4.

@@ -40,7 +40,7 @@ impl Op {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// EIO. Of a write any sectors may have arrived; after a sync the kernel may have forgotten what was dirty.
+    /// EIO. Of a write any sectors may have arrived; after a sync the device may have lost what was not flushed, of any file.
     Io,
     /// ENOSPC. Of a write a beginning may have arrived.
     NoSpace,
@@ -48,8 +48,33 @@ pub enum Fault {
     Short,
     /// Of an open: there is no such file for us.
     Refuse(ErrorKind),
+    /// The process or the machine lacks a resource; nothing was begun.
+    Shortage(Lack),
+    /// A write that succeeds and lands in another block of the same file.
+    Misdirected,
     /// The operation succeeds this much later.
     Stall(Duration),
+}
+
+/// What there is none of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// EMFILE
+    DescriptorsOfProcess,
+    /// ENFILE
+    DescriptorsOfSystem,
+    /// ENOMEM
+    Memory,
+}
+
+impl Lack {
+    pub(super) fn error(self) -> io::Error {
+        io::Error::from_raw_os_error(match self {
+            Lack::DescriptorsOfProcess => libc::EMFILE,
+            Lack::DescriptorsOfSystem => libc::ENFILE,
+            Lack::Memory => libc::ENOMEM,
+        })
+    }
 }
 
 impl Fault {
@@ -59,7 +84,8 @@ impl Fault {
             Fault::NoSpace => Some(errno::no_space()),
             Fault::Short => Some(ErrorKind::WriteZero.into()),
             Fault::Refuse(kind) => Some(kind.into()),
-            Fault::Stall(_) => None,
+            Fault::Shortage(lack) => Some(lack.error()),
+            Fault::Misdirected | Fault::Stall(_) => None,
         }
     }
 
@@ -73,6 +99,11 @@ impl Fault {
             (Fault::NoSpace, _) => "ENOSPC by decree",
             (Fault::Short, _) => "short writes",
             (Fault::Refuse(_), _) => "refused",
+            (Fault::Shortage(_), _) => "EMFILE, ENFILE and ENOMEM",
+            (Fault::Misdirected, _) => "misdirected writes",
+            (Fault::Stall(stall), Op::Names) if stall.as_secs() > 0 => {
+                "names that take 1 s and more"
+            }
             (Fault::Stall(_), Op::Read) => "slow reads",
             (Fault::Stall(stall), _) if stall.as_secs() > 0 => "stalls of 1 s and more",
             (Fault::Stall(_), _) => "stalls below 1 s",
@@ -221,6 +252,20 @@ impl SimIo {
         let at = self.world.within(&(start..=end - 1));
         let bit = self.world.below(8) as u32;
         inode.flip_bit(at, bit);
+        self.world.count_fault("bits rotten", 1);
+        Ok(())
+    }
+}
+
+impl SimIo {
+    /// As [`Self::rot_sector`], in the byte at `offset`.
+    pub fn rot_byte(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let inode = self.disk.file(path)?;
+        let mut inode = inode.borrow_mut();
+        if inode.len() <= offset {
+            return Err(errno::invalid());
+        }
+        inode.flip_bit(offset, self.world.below(8) as u32);
         self.world.count_fault("bits rotten", 1);
         Ok(())
     }

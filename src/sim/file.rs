@@ -26,16 +26,17 @@ impl SimFile {
         self.io.take_time(op, &path).await
     }
 
-    /// A flush that fails is about all that is not flushed, whoever asked for it.
+    /// The time of a write, and whether it lands elsewhere.
+    pub(super) async fn take_time_of_write(&self) -> io::Result<bool> {
+        let path = self.inode.borrow().name.clone();
+        let fault = self.io.operate(Op::Write, &path).await?;
+        Ok(fault == Some(Fault::Misdirected))
+    }
+
+    /// The flush that is a part of a durable write.
     pub(super) async fn flush_of_write(&self) -> io::Result<()> {
         let flushed = self.take_time(Op::Sync).await;
-        if flushed.is_err() {
-            let mut inode = self.inode.borrow_mut();
-            self.io.world.lose(|rng, tally| {
-                inode.forget_dirty(!self.options.direct, rng, tally);
-            });
-        }
-        flushed
+        self.io.lose_cache_after(flushed)
     }
 
     pub(super) async fn start_change_of_length(&self) -> io::Result<()> {
@@ -68,8 +69,23 @@ impl SimIo {
         Some(fault)
     }
 
-    /// The latency of one operation, and whatever the rules have for it.
+    /// A flush that fails is about all that is not flushed, of any file and whoever asked for it.
+    pub(super) fn lose_cache_after(&self, flushed: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &flushed
+            && !is_shortage(error)
+        {
+            self.world
+                .lose(|rng, tally| self.disk.lose_cache(rng, tally));
+        }
+        flushed
+    }
+
     pub(super) async fn take_time(&self, op: Op, path: &Path) -> io::Result<()> {
+        self.operate(op, path).await.map(drop)
+    }
+
+    /// The latency of one operation, and whatever the rules have for it.
+    pub(super) async fn operate(&self, op: Op, path: &Path) -> io::Result<Option<Fault>> {
         let fault = self.strike(op, path);
         self.world.count_operation(op.name(), 1);
         let config = &self.world.config;
@@ -86,8 +102,16 @@ impl SimIo {
         self.pause(latency_ns + stall_ns).await;
         self.world
             .trace("disk", self.owner.host as u64, op as u64, latency_ns);
-        fault.and_then(Fault::error).map_or(Ok(()), Err)
+        fault.and_then(Fault::error).map_or(Ok(fault), Err)
     }
+}
+
+/// Nothing was begun.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
 }
 
 pub(super) fn is_aligned(n: u64) -> bool {

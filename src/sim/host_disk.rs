@@ -40,8 +40,18 @@ impl HostDisk {
         self.names.borrow().file(&absolute(path))
     }
 
-    pub fn lose_power(&self, rng: &mut Rng, tally: &mut Tally) {
+    pub fn lose_power(&self, unreadable_one_in: u64, rng: &mut Rng, tally: &mut Tally) {
+        for inode in self.names.borrow().files() {
+            inode.borrow_mut().unreadable_one_in = unreadable_one_in;
+        }
         self.names.borrow_mut().lose_power(rng, tally);
+    }
+
+    /// A flush failed: whatever was not flushed may be lost.
+    pub fn lose_cache(&self, rng: &mut Rng, tally: &mut Tally) {
+        for inode in self.names.borrow().files() {
+            inode.borrow_mut().forget_dirty(rng, tally);
+        }
     }
 
     pub fn next_seq(&self) -> Seq {

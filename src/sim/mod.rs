@@ -15,17 +15,19 @@
 //! ```
 //!
 //! What it models:
-//! - the crash contract of `io/disk.rs`, sector by sector and name by name; a flush that failed and that no later
-//!   flush makes up for, after which readers may see what was there before; writes that a cancellation or a crash leaves
-//!   half done; EIO, ENOSPC, short writes, stalls, bit rot; the kernel's demand for alignment on direct files;
+//! - the crash contract of `io/disk.rs`, sector by sector and name by name; a flush that failed, after which any file may
+//!   have lost what was not flushed, no later flush makes up for it, and readers may see what was there before; writes that
+//!   a cancellation or a crash leaves half done, and writes that outlive a kill; EIO, ENOSPC, short writes, stalls of any
+//!   operation, bit rot, writes that land in another block, torn sectors that cannot be read afterwards; a process without
+//!   descriptors or memory; the kernel's demand for alignment on direct files;
 //! - TCP: streams cut anywhere, a bounded window, half-closed and reset connections, backlogs, refused and unanswered
 //!   connection attempts, partitions; a killed process (its kernel closes its connections) and a host without power
 //!   (silence, then resets once it is back);
 //! - a wall clock that may be stepped, per host.
 //!
-//! What it does not: threads, the page cache as something apart from the device's cache (a killed process loses
-//! nothing), a device that lies about a flush, hard links, renamed directories, clocks that drift, packet loss other
-//! than partitions (TCP hides it), the bounded number of received chunks that may be held.
+//! What it does not model: threads; the page cache as something apart from the device's cache (a killed process loses
+//! nothing); a device that reports a flush that it did not do; hard links; renamed directories; clocks that drift; packet
+//! loss other than partitions (TCP hides it); the bounded number of received chunks that may be held.
 
 mod clock;
 #[doc(hidden)]
@@ -41,6 +43,7 @@ mod names;
 mod net;
 mod network;
 mod partitions;
+mod pieces;
 mod process;
 mod rng;
 mod sectors;
@@ -58,7 +61,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use disk::SimLock;
-pub use faults::{Fault, Op, Rule};
+pub use faults::{Fault, Lack, Op, Rule};
 pub use file::SimFile;
 pub use net::{SimChunk, SimListener, SimStream};
 pub use rng::Rng;
@@ -85,6 +88,8 @@ pub struct SimConfig {
     pub late_write_ns: RangeInclusive<u64>,
     /// Size of each host's disk.
     pub disk_bytes: u64,
+    /// One in so many torn sectors of a block that held nothing before cannot be read afterwards; 0: none.
+    pub unreadable_one_in: u64,
     /// One way.
     pub net_delay_ns: RangeInclusive<u64>,
     /// Bytes that one direction of a connection holds before its sender has to wait.
@@ -112,6 +117,7 @@ impl Default for SimConfig {
             disk_name_ns: 5_000..=100_000,
             late_write_ns: 0..=1_500_000_000,
             disk_bytes: 64 << 30,
+            unreadable_one_in: 0,
             net_delay_ns: 5_000..=500_000,
             net_window_bytes: 64 << 10,
             net_segment_bytes: 16 << 10,

@@ -9,10 +9,11 @@
 //! version 7 durable and leaves version 9. A power cut draws for each unflushed sector one of its versions, or the
 //! start of one and the end of another. The file's length has versions in the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::pieces::{locate, pieces};
 use super::rng::Rng;
 use super::tally::Tally;
 use super::versions::{Seq, Versions};
@@ -22,6 +23,7 @@ pub const SECTOR_BYTES: usize = 512;
 
 const PAGE_BYTES: usize = 4096;
 const _: () = assert!(PAGE_BYTES.is_multiple_of(SECTOR_BYTES));
+const SECTORS_OF_PAGE: u64 = (PAGE_BYTES / SECTOR_BYTES) as u64;
 
 type Sector = [u8; SECTOR_BYTES];
 
@@ -36,6 +38,10 @@ pub(super) struct Inode {
     /// Pages that are not all zero.
     pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
     unflushed: BTreeMap<u64, Versions<Box<Sector>>>,
+    /// Sectors that give an error until they are written again.
+    unreadable: BTreeSet<u64>,
+    /// Of the next power cut: one in so many torn sectors.
+    pub unreadable_one_in: u64,
 }
 
 impl Inode {
@@ -47,7 +53,17 @@ impl Inode {
             allocated: 0,
             pages: BTreeMap::new(),
             unflushed: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            unreadable_one_in: 0,
         }
+    }
+
+    /// Whether a read of these bytes, which is one of whole pages, gets all of them.
+    pub fn is_readable(&self, range: Range<u64>) -> bool {
+        let page_bytes = PAGE_BYTES as u64;
+        let first = range.start / page_bytes * SECTORS_OF_PAGE;
+        let end = range.end.div_ceil(page_bytes) * SECTORS_OF_PAGE;
+        first >= end || self.unreadable.range(first..end).next().is_none()
     }
 
     pub fn len(&self) -> u64 {
@@ -153,15 +169,15 @@ impl Inode {
         });
     }
 
-    /// A flush failed: the kernel has dropped some of the dirty state, so that a later flush will not see it. What was
-    /// in its page cache, it may even let go of: then readers see what the device has. A file's length is none of that: it
-    /// is in the file system's journal, and a file system that cannot write its journal is one that cannot be written.
-    pub fn forget_dirty(&mut self, is_cached: bool, rng: &mut Rng, tally: &mut Tally) {
+    /// A flush failed: some of the dirty state is dropped, so that a later flush will not see it. Readers may see it for as
+    /// long as a cache has it, or see what the device has. A file's length is not affected: it is in the file system's
+    /// journal, and a file system that cannot write its journal cannot be written.
+    pub fn forget_dirty(&mut self, rng: &mut Rng, tally: &mut Tally) {
         let mut let_go = Vec::new();
         for (sector, versions) in &mut self.unflushed {
             let forgotten = versions.forget(rng);
             tally.fault("dirty sectors forgotten", forgotten);
-            if is_cached && versions.is_forgotten() && rng.coin() {
+            if versions.is_forgotten() && rng.coin() {
                 let_go.push((*sector, *versions.durable));
             }
         }
@@ -173,9 +189,15 @@ impl Inode {
 
     /// Decides what the device holds after a power cut.
     pub fn lose_power(&mut self, rng: &mut Rng, tally: &mut Tally) {
+        let blank = self.pages_blank_on_device();
         for (sector, versions) in std::mem::take(&mut self.unflushed) {
-            let survivor = draw_sector(&versions, rng, tally);
+            let (survivor, is_torn) = draw_sector(&versions, rng, tally);
             self.store(sector, 0..SECTOR_BYTES, &survivor);
+            let may_be_unreadable = is_torn && blank.contains(&(sector / SECTORS_OF_PAGE));
+            if may_be_unreadable && rng.one_in(self.unreadable_one_in) {
+                self.unreadable.insert(sector);
+                tally.fault("torn sectors that cannot be read", 1);
+            }
         }
         let len = self.len;
         self.len = *self.lens.draw(rng);
@@ -189,6 +211,25 @@ impl Inode {
             let from = self.len.saturating_sub(start) as usize;
             self.store(sector, from..SECTOR_BYTES, &[0; SECTOR_BYTES][from..]);
         }
+    }
+
+    /// Those of the unflushed pages of which the device holds nothing: an unreadable sector costs nothing that was durable.
+    fn pages_blank_on_device(&self) -> BTreeSet<u64> {
+        let mut pages = BTreeSet::new();
+        if self.unreadable_one_in == 0 {
+            return pages;
+        }
+        pages.extend(self.unflushed.keys().map(|sector| sector / SECTORS_OF_PAGE));
+        pages.retain(|page| {
+            (page * SECTORS_OF_PAGE..(page + 1) * SECTORS_OF_PAGE).all(|sector| {
+                let durable = match self.unflushed.get(&sector) {
+                    Some(versions) => *versions.durable,
+                    None => self.sector(sector),
+                };
+                durable == [0; SECTOR_BYTES]
+            })
+        });
+        pages
     }
 
     /// Flips one bit on the device itself.
@@ -209,6 +250,7 @@ impl Inode {
     /// One sector (or, in a buffered file, a part of one) is written.
     fn put(&mut self, sector: u64, within: Range<usize>, bytes: &[u8], seq: Option<Seq>) {
         let old = self.sector(sector);
+        self.unreadable.remove(&sector);
         self.store(sector, within, bytes);
         let Some(seq) = seq else {
             self.unflushed.remove(&sector);
@@ -257,7 +299,12 @@ impl Inode {
     }
 }
 
-fn draw_sector(versions: &Versions<Box<Sector>>, rng: &mut Rng, tally: &mut Tally) -> Sector {
+/// What is left of a sector, and whether it is torn.
+fn draw_sector(
+    versions: &Versions<Box<Sector>>,
+    rng: &mut Rng,
+    tally: &mut Tally,
+) -> (Sector, bool) {
     let mut survivor = **versions.draw(rng);
     let whole = survivor;
     if rng.one_in(4) {
@@ -269,38 +316,7 @@ fn draw_sector(versions: &Versions<Box<Sector>>, rng: &mut Rng, tally: &mut Tall
     tally.fault("sectors torn", u64::from(is_torn));
     let is_lost = !is_torn && newest.is_some_and(|newest| newest != survivor);
     tally.fault("sectors lost", u64::from(is_lost));
-    survivor
-}
-
-/// A range of a file as seen by one page or sector.
-struct Piece {
-    unit: u64,
-    within: Range<usize>,
-    /// Where these bytes are in the caller's buffer.
-    source: Range<usize>,
-}
-
-fn pieces(offset: u64, len: usize, unit_bytes: usize) -> impl Iterator<Item = Piece> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        if done == len {
-            return None;
-        }
-        let (unit, start) = locate(offset + done as u64, unit_bytes);
-        let taken = (unit_bytes - start).min(len - done);
-        let source = done..done + taken;
-        done += taken;
-        Some(Piece {
-            unit,
-            within: start..start + taken,
-            source,
-        })
-    })
-}
-
-fn locate(offset: u64, unit_bytes: usize) -> (u64, usize) {
-    let unit_bytes = unit_bytes as u64;
-    (offset / unit_bytes, (offset % unit_bytes) as usize)
+    (survivor, is_torn)
 }
 
 #[cfg(test)]
@@ -408,10 +424,11 @@ mod tests {
     fn a_flush_after_a_failed_one_does_not_make_up_for_it() {
         let mut inode = inode();
         inode.write(0, &[1; 64 * S], Some(1), || true);
-        inode.forget_dirty(false, &mut Rng::new(1), &mut Tally::default());
+        inode.forget_dirty(&mut Rng::new(1), &mut Tally::default());
         inode.flush(2);
         assert!(!inode.is_flushed());
-        assert_eq!(content(&inode), [1; 64 * S]);
+        let kept = content(&after_power_cut(&inode, 1));
+        assert!(kept.chunks(S).any(|sector| sector == [0; S]));
         inode.write(0, &[1; 64 * S], Some(3), || true);
         inode.resize(64 * S as u64 + 1, 3);
         inode.flush(4);
@@ -419,11 +436,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_page_cache_forgets_it_may_let_go_of() {
+    fn what_a_cache_has_lost_readers_may_not_see_any_more() {
         let mut inode = inode();
         inode.write(0, &[1; 64 * S], None, || true);
         inode.write(0, &[2; 64 * S], Some(1), || true);
-        inode.forget_dirty(true, &mut Rng::new(1), &mut Tally::default());
+        inode.forget_dirty(&mut Rng::new(1), &mut Tally::default());
         let bytes = content(&inode);
         let old = bytes.chunks(S).filter(|sector| *sector == [1; S]).count();
         let new = bytes.chunks(S).filter(|sector| *sector == [2; S]).count();
@@ -439,6 +456,24 @@ mod tests {
         let bytes = content(&inode);
         assert_eq!(bytes[..S + 10], [1; S + 10]);
         assert_eq!(bytes[S + 10..], [0; 2 * S - 10]);
+    }
+
+    #[test]
+    fn a_torn_sector_of_a_blank_page_may_be_unreadable_until_it_is_written() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..50 {
+            let mut inode = inode();
+            inode.write(0, &[1; PAGE_BYTES], None, || true);
+            inode.write(S as u64, &[2; PAGE_BYTES], Some(1), || true);
+            inode.unreadable_one_in = 1;
+            let mut inode = after_power_cut(&inode, seed);
+            assert!(inode.is_readable(0..PAGE_BYTES as u64), "it held something");
+            let second = PAGE_BYTES as u64..2 * PAGE_BYTES as u64;
+            seen.insert(inode.is_readable(second.clone()));
+            inode.write(second.start, &[3; PAGE_BYTES], None, || true);
+            assert!(inode.is_readable(second));
+        }
+        assert_eq!(seen.len(), 2);
     }
 
     #[test]

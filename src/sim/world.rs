@@ -140,7 +140,8 @@ impl World {
         self.executor.kill(Owner::kernel(owner.host));
         self.end(owner, Power::Off);
         let disk = Rc::clone(&self.hosts.borrow()[owner.host].disk);
-        self.lose(|rng, tally| disk.lose_power(rng, tally));
+        let one_in = self.config.unreadable_one_in;
+        self.lose(|rng, tally| disk.lose_power(one_in, rng, tally));
     }
 
     pub fn host_id(&self, name: &str) -> HostId {

@@ -5,12 +5,12 @@ use std::io;
 use std::rc::Rc;
 
 use super::SimIo;
-use super::faults::{Op, errno};
-use super::file::{SimFile, is_aligned};
+use super::faults::errno;
+use super::file::{SimFile, is_aligned, is_shortage};
 use super::process::Owner;
 use super::sectors::{Inode, SECTOR_BYTES};
 use crate::io::Durability;
-use crate::mem::Buf;
+use crate::mem::{BLOCK_BYTES, Buf};
 
 /// A write from its submission to its completion. The kernel may read the buffer at any time in between.
 pub(super) struct Write<'a> {
@@ -37,15 +37,18 @@ impl<'a> Write<'a> {
     pub async fn run(&mut self, durability: Durability) -> io::Result<()> {
         self.check()?;
         self.submitted = true;
-        let written = self.file.take_time(Op::Write).await;
+        let written = self.file.take_time_of_write().await;
+        let lands_elsewhere = matches!(written, Ok(true));
         let written = match (written, durability) {
-            (Ok(()), Durability::Synced) => self.file.flush_of_write().await,
-            (written, _) => written,
+            (Ok(_), Durability::Synced) => self.file.flush_of_write().await,
+            (written, _) => written.map(drop),
         };
         let end = self.offset + self.buf.len() as u64;
         let written = written.and_then(|()| self.file.check_space(self.offset..end));
         self.submitted = false;
         match &written {
+            Ok(()) if lands_elsewhere => self.reach_elsewhere(durability),
+            Err(error) if is_shortage(error) => {}
             Ok(()) => self.reach_disk(durability, || true),
             Err(error) if is_of_a_beginning(error) => self.reach_disk_partly(true),
             Err(_) => self.reach_disk_partly(false),
@@ -74,6 +77,20 @@ impl<'a> Write<'a> {
             reaches = world.coin() && (reaches || !only_a_beginning);
             reaches
         });
+    }
+
+    /// In another block of the file, if it has one.
+    fn reach_elsewhere(&mut self, durability: Durability) {
+        let blocks = self.file.inode.borrow().len() / BLOCK_BYTES as u64;
+        let own = self.buf.len().div_ceil(BLOCK_BYTES) as u64;
+        let meant = self.offset;
+        if blocks > own {
+            let world = &self.file.io.world;
+            let other = world.below(blocks - own + 1) * BLOCK_BYTES as u64;
+            self.offset = other;
+        }
+        self.reach_disk(durability, || true);
+        self.offset = meant;
     }
 
     fn reach_disk(&self, durability: Durability, reaches: impl FnMut() -> bool) {

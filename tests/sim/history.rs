@@ -38,20 +38,24 @@ pub fn tally_and_trace(seed: u64) -> (Tally, u64) {
     }
     let dice = Dice::new(seed, 0);
     let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
-    let cluster = Cluster::within(seed, flush, some_retention(&dice), some_network(&dice));
+    let cluster = Cluster::within(seed, flush, some_retention(&dice), some_world(&dice));
+    let are_clocks_stepped = dice.one_in(6);
     cluster.settings.set(|broker| broker.recall = true);
     let (shared, stored) = cluster.sim.run(async {
         cluster.start().await;
         create_topics(&cluster).await;
         let shared = new_shared(&cluster, seed);
-        start_clients(&cluster, &shared, &dice);
+        start_clients(&cluster, &shared, &dice, are_clocks_stepped);
         for _ in 0..dice.within(1, MOST_ENDS) {
             live(&cluster, &shared, &dice).await;
-            let failed_ns = match dice.one_in(5) {
-                true => fail_log(&cluster, &shared, &dice).await,
+            if are_clocks_stepped {
+                step_clocks(&cluster, &shared, &dice).await;
+            }
+            let failed = match dice.one_in(4) {
+                true => fail_device(&cluster, &shared, &dice).await,
                 false => None,
             };
-            end_and_restart(&cluster, &shared, &dice, failed_ns).await;
+            end_and_restart(&cluster, &shared, &dice, failed).await;
         }
         cluster.sleep_ms(dice.within(20, 1_000)).await;
         let stored = settle(&cluster, &shared).await;
@@ -86,19 +90,22 @@ fn some_retention(dice: &Dice) -> Retention {
     }
 }
 
-/// Near and far, in large pieces and in small ones.
-fn some_network(dice: &Dice) -> SimConfig {
+/// Clients near and far, data in large pieces and in small ones, and a device that a power cut may leave with sectors that
+/// cannot be read.
+fn some_world(dice: &Dice) -> SimConfig {
     let usual = SimConfig::default();
     let farthest_ns = *dice.pick(&[500_000, 500_000, 5_000_000, 30_000_000]);
     SimConfig {
         net_delay_ns: 5_000..=farthest_ns,
         net_window_bytes: *dice.pick(&[usual.net_window_bytes, 16 << 10]),
+        unreadable_one_in: *dice.pick(&[0, 0, 3]),
         net_segment_bytes: *dice.pick(&[usual.net_segment_bytes, 1_400]),
         ..usual
     }
 }
 
-fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice) {
+/// What is hidden or locked for a time is so by the clock: with clocks that are stepped nobody pops or locks.
+fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice, are_clocks_stepped: bool) {
     let spawn = |kind: &str, stream: u64| {
         let io = cluster.sim.host(&format!("{kind}-{stream}"));
         let shared = shared.clone();
@@ -126,6 +133,12 @@ fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice) {
     ];
     let (mut stream, mut hosts) = (0, Vec::new());
     for (kind, count) in kinds {
+        let is_timed = matches!(kind, "popper" | "member");
+        let count = if is_timed && are_clocks_stepped {
+            0
+        } else {
+            count
+        };
         for _ in 0..count {
             stream += 1;
             spawn(kind, stream);
@@ -214,8 +227,26 @@ fn stall_log(cluster: &Cluster, dice: &Dice) {
     cluster.broker().inject(rule);
 }
 
-/// No write of the log succeeds any more; since when. The keeper's settings could not be kept.
-async fn fail_log(cluster: &Cluster, shared: &Shared, dice: &Dice) -> Option<u64> {
+/// Somebody sets the clocks of all hosts, forward or back.
+async fn step_clocks(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+    disturb(cluster, shared);
+    let ms = dice.within(1, 1_500) as i64;
+    let by_ms = if dice.one_in(2) { ms } else { -ms };
+    cluster.sim.step_unix_clocks(by_ms);
+    shared.clocks_are_stepped(by_ms);
+    shared.oracle.borrow_mut().has_clock_gone_back |= by_ms < 0;
+    cluster.sleep_ms(dice.within(100, 2_000)).await;
+}
+
+/// Since when the store is fenced, and whether the device has lost then what was not flushed.
+#[derive(Clone, Copy)]
+struct Failed {
+    at_ns: u64,
+    has_lost_cache: bool,
+}
+
+/// A write or a flush of some file fails, and the store is fenced by that. The keeper's settings could not be kept.
+async fn fail_device(cluster: &Cluster, shared: &Shared, dice: &Dice) -> Option<Failed> {
     let has_keeper = shared
         .hosts
         .borrow()
@@ -225,27 +256,94 @@ async fn fail_log(cluster: &Cluster, shared: &Shared, dice: &Dice) -> Option<u64
         return None;
     }
     disturb(cluster, shared);
-    let fault = *dice.pick(&[Fault::Io, Fault::Short]);
-    let rule = Rule::new(fault).of(Op::Write).on("commitlog");
+    let (fault, op) = *dice.pick(&[
+        (Fault::Io, Op::Write),
+        (Fault::Short, Op::Write),
+        (Fault::Io, Op::Sync),
+    ]);
+    let path = *dice.pick(&[
+        "commitlog",
+        "commitlog",
+        "queuejournal",
+        "acknowledged",
+        "checkpoint",
+        "consumequeue",
+    ]);
     shared.is_log_failing.set(true);
-    cluster.broker().inject(rule);
-    let failed_ns = cluster.sim.mono_ns();
-    shared.oracle.borrow_mut().ended_badly(failed_ns);
-    cluster.sleep_ms(dice.within(20, 2_000)).await;
-    Some(failed_ns)
+    let before = faults(cluster);
+    cluster.broker().inject(
+        Rule::new(fault)
+            .of(op)
+            .on(path)
+            .after(dice.below(3))
+            .times(1),
+    );
+    for _ in 0..1_000 {
+        cluster.sleep_ms(3).await;
+        if faults(cluster) == before {
+            continue;
+        }
+        // A fault is counted when its operation begins.
+        cluster.sleep_ms(5).await;
+        let failed = Failed {
+            at_ns: cluster.sim.mono_ns(),
+            has_lost_cache: op == Op::Sync,
+        };
+        shared.oracle.borrow_mut().ended_badly(failed.at_ns);
+        cluster.sleep_ms(dice.within(20, 2_000)).await;
+        return Some(failed);
+    }
+    cluster.broker().heal();
+    shared.is_log_failing.set(false);
+    None
 }
 
-/// `failed_ns`: since then nothing of the log has been written.
-async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice, failed_ns: Option<u64>) {
+/// Errors of the device so far.
+fn faults(cluster: &Cluster) -> u64 {
+    let tally = cluster.sim.tally();
+    let of = |name| tally.faults.get(name).copied().unwrap_or(0);
+    of("EIO on writes") + of("EIO on flushes") + of("short writes")
+}
+
+/// Of the 20 bytes of a queue entry: where the size of its message stands.
+const SIZE_IN_ENTRY: u64 = 8;
+const ENTRY_BYTES: u64 = 20;
+
+/// A bit of a queue file flips while nobody reads it: one of a message's size, which the log says, too.
+async fn rot_queue_file(cluster: &Cluster, dice: &Dice) {
+    let broker = cluster.broker();
+    let mut dir = "/store/consumequeue".to_owned();
+    loop {
+        let entries = broker.list(Path::new(&dir)).await.unwrap();
+        if entries.is_empty() {
+            return;
+        }
+        let entry = dice.pick(&entries);
+        if entry.is_dir {
+            dir = entry.path.display().to_string();
+            continue;
+        }
+        if entry.len_bytes > 100 * ENTRY_BYTES {
+            let at = SIZE_IN_ENTRY + ENTRY_BYTES * dice.below(100);
+            broker.rot_byte(&entry.path, at).unwrap();
+        }
+        return;
+    }
+}
+
+async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice, failed: Option<Failed>) {
     disturb(cluster, shared);
     shared.disturb();
     shared.is_closed.set(true);
-    let ended_ns = end(cluster, shared, dice, failed_ns).await;
-    let crashed_ns = failed_ns.or(ended_ns);
+    let ended_ns = end(cluster, shared, dice, failed).await;
+    let crashed_ns = failed.map(|failed| failed.at_ns).or(ended_ns);
     let unflushed_ns = unflushed_ns(crashed_ns, cluster.sim.mono_ns());
     shared.life.set(shared.life.get() + 1);
     cluster.sleep_ms(dice.within(0, 1_000)).await;
     cluster.broker().heal();
+    if dice.one_in(4) {
+        rot_queue_file(cluster, dice).await;
+    }
     for _ in 0..*dice.pick(&[0, 0, 1, 2, 3]) {
         let longest_ns = *dice.pick(&[2_000_000, 20_000_000, 60_000_000]);
         cluster.start_for(dice.below(longest_ns)).await;
@@ -288,7 +386,7 @@ async fn end(
     cluster: &Cluster,
     shared: &Shared,
     dice: &Dice,
-    failed_ns: Option<u64>,
+    failed: Option<Failed>,
 ) -> Option<u64> {
     let end = dice.below(6);
     let ends = [
@@ -300,6 +398,16 @@ async fn end(
         "power cut",
     ];
     tracing::info!(now_ns = cluster.sim.mono_ns(), flush = ?cluster.flush, what = ends[end as usize], "the broker ends");
+    // What was seen since then may be lost, too.
+    let take_back = |now_ns| {
+        let since_ns = failed.map_or(now_ns, |failed| failed.at_ns);
+        for cut_ns in unflushed_ns(Some(since_ns), now_ns) {
+            shared.oracle.borrow_mut().power_was_cut(cut_ns);
+        }
+    };
+    if failed.is_some_and(|failed| failed.has_lost_cache) {
+        take_back(cluster.sim.mono_ns());
+    }
     if end == 0 {
         cluster.stop().await;
         return None;
@@ -313,9 +421,7 @@ async fn end(
     match is_power_cut {
         true => {
             cluster.cut_power();
-            for cut_ns in unflushed_ns(failed_ns.or(Some(now_ns)), now_ns) {
-                shared.oracle.borrow_mut().power_was_cut(cut_ns);
-            }
+            take_back(now_ns);
         }
         false => cluster.kill(),
     }
@@ -339,7 +445,7 @@ async fn settle(cluster: &Cluster, shared: &Rc<Shared>) -> usize {
         cluster.sleep_ms(500).await;
     }
     let stored = recovered::read_all(cluster, shared).await;
-    let kept_from_ms = cluster.broker().now().unix_ms - shared.reserved_ms as i64;
+    let kept_from_ms = shared.kept_from_ms(cluster.broker().now().unix_ms);
     let oracle = shared.oracle.borrow();
     oracle.is_settled(&stored, kept_from_ms);
     oracle.transactions_are_settled(&stored, kept_from_ms);

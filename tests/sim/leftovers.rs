@@ -33,19 +33,21 @@ const TOPIC: &str = CREATED[0];
 const MANY: u64 = 80;
 
 /// Sends messages whose records fill whole sectors.
-struct Fitting {
-    producer: Producer,
+pub struct Fitting {
+    pub producer: Producer,
     /// Of a record, besides what its producer gives.
     overhead_bytes: usize,
     next_number: u64,
     /// More of each record than it needs.
-    extra_bytes: usize,
+    pub extra_bytes: usize,
+    /// Each record ends at a multiple of this.
+    pub unit_bytes: usize,
     /// Behind the last record, as far as it is known.
-    tail: u64,
+    pub tail: u64,
 }
 
 impl Fitting {
-    async fn new(cluster: &Cluster, shared: &Rc<Shared>) -> Self {
+    pub async fn new(cluster: &Cluster, shared: &Rc<Shared>) -> Self {
         let mut producer = Producer::new(cluster, shared, "producer").await;
         let (sent, reply) = producer.send(8).await;
         let (_, physical_offset) = parse_offset_message_id(reply.text("msgId")).unwrap();
@@ -59,6 +61,7 @@ impl Fitting {
             overhead_bytes: size - given_bytes(&sent),
             next_number: sent.number + 1,
             extra_bytes: 0,
+            unit_bytes: SECTOR_BYTES,
             tail: physical_offset + size as u64,
         };
         // Its record ends with a sector, as all others from then on.
@@ -73,7 +76,7 @@ impl Fitting {
     }
 
     /// All in one piece, and all acknowledged.
-    async fn burst(&mut self, count: u64, queue_id: i32) {
+    pub async fn burst(&mut self, count: u64, queue_id: i32) {
         let asked_ns = self.producer.client.io.now().mono_ns;
         let mut asked: HashMap<i32, Sent> = HashMap::new();
         for _ in 0..count {
@@ -98,7 +101,7 @@ impl Fitting {
         assert!(self.tail.is_multiple_of(SECTOR_BYTES as u64));
     }
 
-    fn next(&mut self) -> Sent {
+    pub fn next(&mut self) -> Sent {
         let now_ms = self.producer.client.io.now().unix_ms;
         let draft = Sent {
             number: self.next_number,
@@ -109,7 +112,7 @@ impl Fitting {
             born_ms: now_ms,
         };
         let least = self.tail as usize + self.overhead_bytes + given_bytes(&draft);
-        let padding = least.next_multiple_of(SECTOR_BYTES) - least;
+        let padding = least.next_multiple_of(self.unit_bytes) - least;
         let body_bytes = draft.body_bytes + padding + self.extra_bytes;
         let sent = self.producer.oracle().sends(TOPIC, body_bytes, 0, now_ms);
         assert_eq!(sent.number, self.next_number);
@@ -147,7 +150,7 @@ fn given_bytes(sent: &Sent) -> usize {
 
 /// From now on no flush of the log comes to its end, and no write of zeros ahead of it: what has zeros already is all that
 /// can be written (16 KiB).
-fn hold_flushes(cluster: &Cluster) {
+pub fn hold_flushes(cluster: &Cluster) {
     let stall = Rule::new(Fault::Stall(Duration::from_secs(60)));
     cluster.broker().inject(stall.of(Op::Sync).on("commitlog"));
 }

@@ -16,14 +16,16 @@
 //!
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
-//! is what a disk does in passing, [`bad_disks`] what it does once and for all, and [`kept`] what stands beside the log;
-//! [`leftovers`] is what ends leave on the device.
+//! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
+//! what stands there; [`leftovers`] is what ends leave on the device, and [`ends`] what lands or fails there later.
 
 mod bad_disks;
 mod calls;
 mod client;
 mod cluster;
+mod devices;
 mod dice;
+mod ends;
 mod faults;
 mod filtering;
 mod history;
@@ -125,6 +127,8 @@ fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
         is_disk_full: Cell::new(false),
         is_log_failing: Cell::new(false),
         reserved_ms: cluster.reserved_ms(),
+        stepped_ms: Cell::new(0),
+        most_stepped_ms: Cell::new(0),
         kept: RefCell::new(Kept::default()),
     })
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo test --profile sim --features mutants --test sim mutants -- --nocapture
 //! MUTANT=TimersLost SEED=3 ...                    only this one, to see how it fails
-//! SEEDS=200 ... without_mutants                   of each judge
+//! SEEDS=200 ... without_mutants                   of each judge; JUDGE=rot: only of those with this in their names
 //! ```
 //!
 //! The histories come first. What they cannot find, or too rarely, a scenario does. A seed that fails without the bug, too,
@@ -15,7 +15,7 @@ use ringmq::mutants::{Mutant, choose};
 use ringmq::sim::Tally;
 
 use crate::seeds::{self, Enough, Runs};
-use crate::{bad_disks, fresh_seed, history, kept, leftovers, number_from, pop};
+use crate::{bad_disks, devices, ends, fresh_seed, history, kept, leftovers, number_from, pop};
 
 /// Lives that a bug may show in.
 #[derive(Clone, Copy)]
@@ -46,8 +46,16 @@ const JOURNAL_AND_QUEUE_FILES: Judge = judge(
     60,
 );
 const SHOWN_AND_CUT: Judge = judge("shown and cut", leftovers::shown_and_cut, 20);
+const OUTLIVED: Judge = judge("outlived", ends::outlived, 20);
+const UNREADABLE_END: Judge = judge("unreadable end", ends::unreadable_end, 20);
+const LOST_CACHE: Judge = judge("lost cache", devices::lost_cache, 40);
+const SHORTAGES: Judge = judge("shortages", devices::shortages, 10);
+const MISDIRECTED: Judge = judge("misdirected", devices::misdirected, 40);
+const SLOW_NAMES: Judge = judge("slow names", devices::slow_names, 10);
+const ROTTEN_QUEUES: Judge = judge("rotten queues", devices::rotten_queues, 40);
+const SMALL_DISK: Judge = judge("small disk", devices::small_disk, 10);
 
-const ALL: [Judge; 16] = [
+const ALL: [Judge; 24] = [
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -64,6 +72,14 @@ const ALL: [Judge; 16] = [
     JOURNAL_AND_LOG,
     JOURNAL_AND_QUEUE_FILES,
     SHOWN_AND_CUT,
+    OUTLIVED,
+    UNREADABLE_END,
+    LOST_CACHE,
+    SHORTAGES,
+    MISDIRECTED,
+    SLOW_NAMES,
+    ROTTEN_QUEUES,
+    SMALL_DISK,
 ];
 
 const fn judge(name: &'static str, run: fn(u64) -> Tally, seeds: u64) -> Judge {
@@ -90,6 +106,14 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::IndexNotContinued => KEYS,
         Mutant::TwoLockOwners => LOCKS,
         Mutant::PopAcksLost => POPS,
+        Mutant::LockNotAwaited => OUTLIVED,
+        Mutant::OnlyLogFences => LOST_CACHE,
+        Mutant::ShortageFences => SHORTAGES,
+        Mutant::UnreadableEndRefused => UNREADABLE_END,
+        Mutant::ColdPositionUnchecked => MISDIRECTED,
+        Mutant::CommitWaitsForNames => SLOW_NAMES,
+        Mutant::FullDiskNotFreed => SMALL_DISK,
+        Mutant::RottenEntryBelieved => ROTTEN_QUEUES,
         _ => HISTORIES,
     }
 }
@@ -144,10 +168,13 @@ fn search(judge: Judge, mutant: Mutant) -> (u64, Option<String>) {
 fn without_mutants_nothing_is_found() {
     let start = number_from("SEED").unwrap_or_else(fresh_seed);
     let seeds = number_from("SEEDS").unwrap_or(SOUND_SEEDS);
-    let runs = ALL.map(|judge| {
+    let only = std::env::var("JUDGE").unwrap_or_default();
+    let judges = ALL.into_iter().filter(|judge| judge.name.contains(&only));
+    let runs = judges.map(|judge| {
         let runs = runs(judge, None, start, Enough::Seeds(seeds));
         (judge.name, runs)
     });
+    let runs: Vec<_> = runs.collect();
     let failed = runs.iter().filter(|(_, runs)| !runs.failures.is_empty());
     let failed: Vec<_> = failed
         .map(|(name, runs)| format!("{name}: {runs}"))

@@ -87,7 +87,7 @@ async fn read_queue(client: &mut Client, shared: &Shared, queue: &Queue, stored:
             response::PULL_OFFSET_MOVED => {
                 first = reply.number("nextBeginOffset") as u64;
                 assert!(offset < first, "{queue:?} from {offset}: {reply:?}");
-                let kept_from_ms = client.io.now().unix_ms - shared.reserved_ms as i64;
+                let kept_from_ms = shared.kept_from_ms(client.io.now().unix_ms);
                 let mut oracle = shared.oracle.borrow_mut();
                 oracle.begins_at(queue, first, kept_from_ms);
                 offset = first;
@@ -146,7 +146,7 @@ async fn look_up(client: &mut Client, shared: &Shared, queue: &Queue, offset: u6
     };
     let code = request::QUERY_MESSAGE;
     let reply = client.call(code, &fields.ext(), &[]).await.unwrap();
-    let is_old = sent.born_ms < client.io.now().unix_ms - shared.reserved_ms as i64;
+    let is_old = sent.born_ms < shared.kept_from_ms(client.io.now().unix_ms);
     if is_old {
         return;
     }
@@ -209,7 +209,7 @@ async fn check_filter(
         offset = next;
     }
     found.retain(|offset| *offset < end);
-    let kept_from_ms = client.io.now().unix_ms - shared.reserved_ms as i64;
+    let kept_from_ms = shared.kept_from_ms(client.io.now().unix_ms);
     let expected = shared
         .oracle
         .borrow()

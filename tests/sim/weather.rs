@@ -1,16 +1,12 @@
-//! What a disk does to a broker that lives on: operations that take long, and files beside the log that cannot be opened
-//! for a moment. Clients must not notice.
+//! What a disk and a kernel do to a broker that lives on: operations that take long, a read that fails once, a moment
+//! without descriptors or memory. Clients must not notice.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
-use ringmq::sim::{Fault, Op, Rule};
+use ringmq::sim::{Fault, Lack, Op, Rule};
 
-use crate::cluster::Cluster;
+use crate::cluster::{BROKER, Cluster};
 use crate::dice::Dice;
-
-/// Everything but the log and `config/`, which answers depend on.
-const BESIDE: [&str; 4] = ["consumequeue", "index", "checkpoint", "timers"];
 
 /// For the next life of the broker.
 pub fn some_weather(cluster: &Cluster, dice: &Dice) {
@@ -33,10 +29,27 @@ pub fn some_weather(cluster: &Cluster, dice: &Dice) {
         broker.inject(unread.after(dice.below(40)).times(1));
     }
     if dice.one_in(3) {
-        // A write or a flush that fails fences the store, whichever file it is of: that is `history::fail_log`.
-        let shortage = Fault::Refuse(ErrorKind::WouldBlock);
-        let path = BESIDE[dice.below(BESIDE.len() as u64) as usize];
-        let rule = Rule::new(shortage).of(Op::Open).on(path);
+        let lack = *dice.pick(&[
+            Lack::DescriptorsOfProcess,
+            Lack::DescriptorsOfSystem,
+            Lack::Memory,
+        ]);
+        // Not files that a reader opens: the error would be its answer. A write or a flush that fails otherwise fences the store, whichever file it is of: that is `history::fail_device`.
+        let (op, path) = *dice.pick(&[
+            (Op::Open, "queuejournal"),
+            (Op::Open, "checkpoint"),
+            (Op::Open, "commitlog"),
+            (Op::Length, "commitlog"),
+            (Op::Write, "commitlog"),
+        ]);
+        let rule = Rule::new(Fault::Shortage(lack)).of(op).on(path);
         broker.inject(rule.after(dice.below(10)).times(dice.within(1, 3)));
+        cluster.sim.fail_accepts(BROKER, dice.below(4));
+    }
+    if dice.one_in(3) {
+        let slow = Fault::Stall(Duration::from_millis(dice.within(1_000, 4_000)));
+        let path = *dice.pick(&["consumequeue", "queuejournal", "index", "timers"]);
+        let rule = Rule::new(slow).of(Op::Names).on(path);
+        broker.inject(rule.after(dice.below(5)).times(dice.within(1, 2)));
     }
 }

@@ -25,6 +25,7 @@ use ringmq::wire::transaction::{TRANSACTION_COMMIT_TYPE, TRANSACTION_ROLLBACK_TY
 use crate::client::{Client, Fields, Reply, sleep};
 use crate::dice::Dice;
 use crate::oracle::{End, Oracle, Told};
+use crate::requests;
 
 /// Topics that exist from the start; the others come with their first message.
 pub const CREATED: [&str; 2] = ["first", "second"];
@@ -55,6 +56,9 @@ pub struct Shared {
     pub is_log_failing: Cell<bool>,
     /// How long messages are kept.
     pub reserved_ms: u64,
+    /// How far the clocks are ahead of where they would be without steps, now and at most so far.
+    pub stepped_ms: Cell<i64>,
+    pub most_stepped_ms: Cell<i64>,
     /// What the keeper's topics and groups may be.
     pub kept: RefCell<keeper::Kept>,
 }
@@ -66,6 +70,18 @@ impl Shared {
 
     pub fn disturb_host(&self, ip: IpAddr) {
         *self.disturbed_hosts.borrow_mut().entry(ip).or_default() += 1;
+    }
+
+    /// The clocks of all hosts are set.
+    pub fn clocks_are_stepped(&self, by_ms: i64) {
+        self.stepped_ms.set(self.stepped_ms.get() + by_ms);
+        let most_ms = self.most_stepped_ms.get().max(self.stepped_ms.get());
+        self.most_stepped_ms.set(most_ms);
+    }
+
+    /// What is younger has to be there. By a clock that was set back, more may have gone than it says.
+    pub fn kept_from_ms(&self, now_ms: i64) -> i64 {
+        now_ms + self.most_stepped_ms.get() - self.stepped_ms.get() - self.reserved_ms as i64
     }
 
     /// Grows with each disturbance that a client on this host may feel.
@@ -153,6 +169,11 @@ impl<'a> Connected<'a> {
         let mut oracle = self.shared.oracle.borrow_mut();
         oracle.time_is(self.now_ns());
         oracle
+    }
+
+    /// A change that was made and that a full disk could not take: a restart may or may not know of it.
+    fn is_made_but_not_saved(&self, reply: &Reply) -> bool {
+        self.shared.is_disk_full.get() && requests::is_made_but_not_saved(reply)
     }
 
     /// Whether a refusal for want of space, of a log, of a broker or of a disk that keeps up has a reason.

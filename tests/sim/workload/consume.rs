@@ -92,7 +92,7 @@ pub(super) async fn consume_some(
         // What it had consumed was taken back with the power, or what it wanted has gone.
         response::PULL_OFFSET_MOVED | response::PULL_RETRY_IMMEDIATELY => {
             let next = reply.number("nextBeginOffset") as u64;
-            let kept_from_ms = now.unix_ms - connected.shared.reserved_ms as i64;
+            let kept_from_ms = connected.shared.kept_from_ms(now.unix_ms);
             let oracle = connected.oracle();
             oracle.is_sent_past(queue, offset..next.max(offset), kept_from_ms);
             return Ok(next);
@@ -141,7 +141,7 @@ async fn send_back(
         connected.oracle().sent_back(&retry, level, told);
         return Ok(());
     }
-    let kept_from_ms = now_ms - connected.shared.reserved_ms as i64;
+    let kept_from_ms = connected.shared.kept_from_ms(now_ms);
     let is_excused = match reply.code {
         // It has gone meanwhile.
         response::SYSTEM_ERROR if record.store_timestamp_ms < kept_from_ms + 1_000 => true,
@@ -192,7 +192,7 @@ async fn rewind(
             .oracle()
             .committed(group, queue, rewind, told.told_ns),
         // On a full disk it is done, and a restart may or may not know of it.
-        _ if requests::is_made_but_not_saved(&reply) => {}
+        _ if connected.is_made_but_not_saved(&reply) => {}
         // The group is unknown, or the queue begins later.
         response::SUBSCRIPTION_GROUP_NOT_EXIST | response::SYSTEM_ERROR => {
             connected.oracle().does_not_commit(group, queue, rewind);

@@ -169,7 +169,7 @@ async fn make_topic(
     };
     let code = request::UPDATE_AND_CREATE_TOPIC;
     let (reply, _) = connected.call(code, &fields.ext(), &[]).await?;
-    if !is_kept(&reply) {
+    if !is_kept(connected, &reply) {
         return Ok(());
     }
     with(connected, name, |topic| {
@@ -189,7 +189,7 @@ async fn delete_topic(connected: &mut Connected<'_>, name: &'static str) -> io::
     let code = request::DELETE_TOPIC_IN_BROKER;
     let fields = TopicRequest { topic: name };
     let (reply, _) = connected.call(code, &fields.ext(), &[]).await?;
-    if !is_kept(&reply) {
+    if !is_kept(connected, &reply) {
         return Ok(());
     }
     with(connected, name, |topic| {
@@ -263,7 +263,7 @@ async fn read(connected: &mut Connected<'_>, name: &'static str) -> io::Result<(
                 // Older ones have gone.
                 _ => next,
             };
-            let kept_from_ms = connected.now_ms() - connected.shared.reserved_ms as i64;
+            let kept_from_ms = connected.shared.kept_from_ms(connected.now_ms());
             with(connected, name, |topic| {
                 topic.have_gone(id, offset..first, kept_from_ms);
                 for record in requests::records(&reply.body) {
@@ -272,7 +272,7 @@ async fn read(connected: &mut Connected<'_>, name: &'static str) -> io::Result<(
             });
             offset = next;
         }
-        let kept_from_ms = connected.now_ms() - connected.shared.reserved_ms as i64;
+        let kept_from_ms = connected.shared.kept_from_ms(connected.now_ms());
         with(connected, name, |topic| {
             topic.have_gone(id, offset..u64::MAX, kept_from_ms);
         });
@@ -336,7 +336,7 @@ async fn make_group(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()
     let body = loose_json::to_vec(&config);
     let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
     let (reply, _) = connected.call(code, &[], &body).await?;
-    if !is_kept(&reply) {
+    if !is_kept(connected, &reply) {
         return Ok(());
     }
     with_group(connected, name, |group| group.0 = vec![Some(times)]);
@@ -352,7 +352,7 @@ async fn delete_group(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<
     };
     let code = request::DELETE_SUBSCRIPTIONGROUP;
     let (reply, _) = connected.call(code, &fields.ext(), &[]).await?;
-    if !is_kept(&reply) {
+    if !is_kept(connected, &reply) {
         return Ok(());
     }
     with_group(connected, name, |group| group.0 = vec![None]);
@@ -360,9 +360,9 @@ async fn delete_group(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<
 }
 
 /// On a full disk a change is made, and a restart may or may not know of it.
-fn is_kept(reply: &Reply) -> bool {
+fn is_kept(connected: &Connected<'_>, reply: &Reply) -> bool {
     assert!(
-        reply.is_success() || requests::is_made_but_not_saved(reply),
+        reply.is_success() || connected.is_made_but_not_saved(reply),
         "{reply:?}"
     );
     reply.is_success()

@@ -14,7 +14,7 @@ use super::consume::{commit, consume_some};
 use super::{CREATED, Connected, Shared};
 use crate::dice::Dice;
 use crate::oracle::Queue;
-use crate::requests::{self, QUEUES, is_made_but_not_saved};
+use crate::requests::{self, QUEUES};
 
 const GROUP: &str = "orderlies";
 const TOPIC: &str = CREATED[0];
@@ -80,7 +80,7 @@ impl Member {
         let (reply, _) = called.await?;
         // A new group that a full disk cannot keep exists until the next restart.
         assert!(
-            reply.is_success() || is_made_but_not_saved(&reply),
+            reply.is_success() || connected.is_made_but_not_saved(&reply),
             "{reply:?}"
         );
         Ok(())
