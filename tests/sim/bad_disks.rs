@@ -62,6 +62,10 @@ pub fn failing_log(seed: u64) -> Tally {
             );
         }
         recovered::read_all(&cluster, &shared).await;
+        if op == Op::Sync {
+            // What was read from memory just now the device has lost, however the process ends.
+            producer.oracle().power_was_cut(cluster.sim.mono_ns());
+        }
         for _ in 0..dice.within(1, 3) {
             end(&cluster, &producer, &dice);
             cluster.start().await;
