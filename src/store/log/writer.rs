@@ -20,7 +20,6 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::ack_watermark::Mark;
-use super::segments::Segments;
 use crate::io::first;
 use crate::io::{Disk, Durability, File, Io, Waiters};
 use crate::mem::LogSlice;
@@ -52,10 +51,7 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
         if store.hurry_flush(sealed.end).await.is_err() {
             return;
         }
-        if mutant!(CommitWaitsForNames) {
-            let _ = store.io.list(&store.config.dir).await;
-        }
-        match write(&store.segments, sealed.start, sealed.slice, durability).await {
+        match write(&store, sealed.start, sealed.slice, durability).await {
             // Of the rest nobody knows any more whether it is all there.
             Ok(()) if store.fence().is_some() => return,
             Ok(()) => {
@@ -95,11 +91,15 @@ pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
 }
 
 async fn write<I: Io>(
-    segments: &Segments<I>,
+    store: &Store<I>,
     position: u64,
     blocks: LogSlice,
     durability: Durability,
 ) -> Result<(), StoreError> {
+    if mutant!(CommitWaitsForNames) {
+        let _ = store.io.list(&store.config.dir).await;
+    }
+    let segments = &store.segments;
     let file = segments.file_or_create(position).await?;
     let at = position % segments.segment_bytes();
     let (written, _) = file.write_at(blocks, at, durability).await;
