@@ -1,11 +1,21 @@
-//! Appending messages to the log: whether one is accepted, whether there is room, and its bytes.
+//! Appending messages: whether one is accepted, whether there is room, its bytes in the log, and its entry in its queue once
+//! the log is committed that far.
 //!
 //! The sizes of a message are checked once, which reads all of its properties; what was found is a [`Prepared`] message.
 //! Room and segment are chosen by its length, and its record is encoded straight into the log buffer.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::config::StoreConfig;
+use super::error::AppendError;
+use super::gate::Gate;
+use super::log::Log;
+use super::log::watermarks::Dispatched;
+use super::queues::Queues;
 use super::queues::entry::Entry;
 use super::queues::memory::{QueueIndex, chunks_for};
-use super::{AppendError, State, Store, StoreConfig};
 use crate::io::Io;
 use crate::message::{
     MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, sys_flag, tags_code,
@@ -23,12 +33,12 @@ pub struct Appended {
 }
 
 /// Appended, not yet committed.
-pub(super) struct Pending {
-    pub queue: QueueIndex,
-    pub entry: Entry,
+struct Pending {
+    queue: QueueIndex,
+    entry: Entry,
     /// It gets an entry in its queue.
-    pub is_consumable: bool,
-    pub store_time_ms: i64,
+    is_consumable: bool,
+    store_time_ms: i64,
 }
 
 /// A message whose sizes are within their limits, and the length of its record.
@@ -38,50 +48,66 @@ struct Prepared<'m> {
     len: usize,
 }
 
-impl<I: Io> Store<I> {
-    /// Whether messages of `len` bytes in all can be appended now.
-    pub fn room_for(&self, len: usize) -> bool {
-        let state = self.state.borrow();
-        state.check_open().is_err()
-            || len > self.config.max_record_bytes()
-            || state.room_for(len)
-            || self.check_file(&state, len).is_err()
+/// Puts messages into the log, and into their queues when they are committed.
+pub(super) struct Appends<I: Io> {
+    config: Rc<StoreConfig>,
+    log: Rc<Log<I>>,
+    queues: Rc<Queues<I>>,
+    gate: Rc<Gate>,
+    /// In log order.
+    pending: RefCell<VecDeque<Pending>>,
+    last_store_time_ms: Cell<i64>,
+}
+
+impl<I: Io> Appends<I> {
+    pub fn new(
+        config: Rc<StoreConfig>,
+        log: Rc<Log<I>>,
+        queues: Rc<Queues<I>>,
+        gate: Rc<Gate>,
+    ) -> Self {
+        Self {
+            config,
+            last_store_time_ms: Cell::new(log.marks().last_store_time_ms()),
+            log,
+            queues,
+            gate,
+            pending: RefCell::default(),
+        }
     }
 
-    /// Why no message is taken now, whatever its size, if so.
-    pub fn refuses(&self) -> Option<AppendError> {
-        self.state.borrow().check_open().err()
+    /// Whether messages of `len` bytes in all can be appended now.
+    pub fn room_for(&self, len: usize) -> bool {
+        self.gate.check_open().is_err()
+            || len > self.config.max_record_bytes()
+            || self.has_room(len)
+            || self.log.check_file(len).is_err()
+    }
+
+    /// In the log buffer and, once they are committed, in the queues. Each message that waits for its commit may need a
+    /// chunk of its own.
+    fn has_room(&self, len: usize) -> bool {
+        let chunks = self.pending.borrow().len() + chunks_for(len);
+        self.log.has_room(len) && self.queues.memory().free_chunks() >= chunks
     }
 
     /// Whether messages of `len` bytes in all would be taken one after the other, if there is room for them.
     pub fn takes(&self, len: usize) -> Result<(), AppendError> {
-        let state = self.state.borrow();
-        state.check_open()?;
-        self.check_file(&state, len)
-    }
-
-    /// Whether there is a file for `len` bytes, or can be one. What is appended is sure to get its place, so that a full
-    /// disk refuses messages and never fails one that was taken.
-    fn check_file(&self, state: &State, len: usize) -> Result<(), AppendError> {
-        let Some(reason) = self.segments.no_space() else {
-            return Ok(());
-        };
-        match self.segments.end() {
-            Some(end) if state.log.end_of(len) <= end => Ok(()),
-            _ => Err(AppendError::NoSpace { reason }),
-        }
+        self.gate.check_open()?;
+        self.log.check_file(len)
     }
 
     /// Store time of the oldest message that the disk has not taken yet, unless it never will.
     pub fn waiting_since_ms(&self) -> Option<i64> {
-        let state = self.state.borrow();
-        state.check_open().ok()?;
-        state.pending.front().map(|pending| pending.store_time_ms)
+        self.gate.check_open().ok()?;
+        let pending = self.pending.borrow();
+        pending.front().map(|pending| pending.store_time_ms)
     }
 
     /// Done when there is room, or when there never will be.
     pub async fn wait_for_room(&self, len: usize) {
-        self.room.until(|| self.room_for(len).then_some(())).await;
+        let is_there = || self.room_for(len).then_some(());
+        self.gate.room.until(is_there).await;
     }
 
     /// Encodes a message into the log. `tags_code` replaces that of the message's tags in the queue's entry.
@@ -92,17 +118,13 @@ impl<I: Io> Store<I> {
         tags_code: Option<i64>,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
-        let mut state = self.state.borrow_mut();
-        state.check_open()?;
-        let prepared = state.prepare(&self.config, queue, message)?;
-        self.check_file(&state, prepared.len)?;
-        if !state.room_for(prepared.len) {
+        self.gate.check_open()?;
+        let prepared = self.prepare(queue, message)?;
+        self.log.check_file(prepared.len)?;
+        if !self.has_room(prepared.len) {
             return Err(AppendError::NoRoom);
         }
-        let appended = state.append_one(&self.config, queue, prepared, tags_code, now_ms);
-        drop(state);
-        self.work.notify();
-        Ok(appended)
+        Ok(self.append_one(queue, prepared, tags_code, now_ms))
     }
 
     /// Encodes several messages of one queue one behind the other, in one segment; all or none.
@@ -112,75 +134,43 @@ impl<I: Io> Store<I> {
         messages: &[Message<'_>],
         now_ms: i64,
     ) -> Result<Vec<Appended>, AppendError> {
-        let mut state = self.state.borrow_mut();
-        state.check_open()?;
-        let prepared = messages
-            .iter()
-            .map(|message| state.prepare(&self.config, queue, message))
-            .collect::<Result<Vec<_>, _>>()?;
+        self.gate.check_open()?;
+        let prepared = messages.iter().map(|message| self.prepare(queue, message));
+        let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
         let total = prepared.iter().map(|prepared| prepared.len).sum();
         // As RocketMQ counts them: as records, all together (`MessageExtEncoder.encode`).
         let limit = self.config.max_record_bytes();
         if total > limit {
             return Err(AppendError::RecordSize { got: total, limit });
         }
-        self.check_file(&state, total)?;
-        if !state.room_for(total) {
+        self.log.check_file(total)?;
+        if !self.has_room(total) {
             return Err(AppendError::NoRoom);
         }
-        state.log.start_unit(total);
-        let appended = prepared
-            .into_iter()
-            .map(|prepared| state.append_one(&self.config, queue, prepared, None, now_ms))
-            .collect();
-        drop(state);
-        self.work.notify();
-        Ok(appended)
-    }
-}
-
-impl State {
-    /// In the log buffer and, once they are committed, in the queues. Each message that waits for its commit may need a
-    /// chunk of its own.
-    fn room_for(&self, len: usize) -> bool {
-        let chunks = self.pending.len() + chunks_for(len);
-        self.log.room_for(len) && self.queues.free_chunks() >= chunks
-    }
-
-    pub(super) fn check_open(&self) -> Result<(), AppendError> {
-        match self.fence.reason() {
-            Some(reason) => Err(AppendError::Fenced { reason }),
-            None if self.closing => Err(AppendError::Closing),
-            None => match self.full.reason() {
-                Some(reason) => Err(AppendError::NoSpace {
-                    reason: reason.clone(),
-                }),
-                None => Ok(()),
-            },
-        }
+        self.log.start_unit(total);
+        let prepared = prepared.into_iter();
+        Ok(prepared
+            .map(|prepared| self.append_one(queue, prepared, None, now_ms))
+            .collect())
     }
 
     /// Checks what is the message's own fault.
     fn prepare<'m>(
         &self,
-        config: &StoreConfig,
         queue: QueueIndex,
         message: &'m Message<'m>,
     ) -> Result<Prepared<'m>, AppendError> {
-        let target = self.queues.queue(queue);
+        let memory = self.queues.memory();
+        let target = memory.queue(queue);
         if target.gone {
             return Err(AppendError::NoQueue);
         }
-        let (got, limit) = (message.body.len(), config.max_message_bytes);
+        let (got, limit) = (message.body.len(), self.config.max_message_bytes);
         if got > limit {
             return Err(AppendError::BodySize { got, limit });
         }
-        let fields = fields_of(
-            config,
-            self.queues.topic_of(queue),
-            target.queue_id,
-            message,
-        );
+        let topic = memory.topic_of(queue);
+        let fields = fields_of(&self.config, topic, target.queue_id, message);
         let (got, limit) = (fields.properties_len(), MAX_PROPERTIES_BYTES);
         if got > limit {
             return Err(AppendError::PropertiesSize { got, limit });
@@ -190,7 +180,7 @@ impl State {
         if got > limit {
             return Err(AppendError::TopicSize { got, limit });
         }
-        let limit = config.max_record_bytes();
+        let limit = self.config.max_record_bytes();
         if len > limit {
             return Err(AppendError::RecordSize { got: len, limit });
         }
@@ -199,44 +189,44 @@ impl State {
 
     /// Appends what there is room for.
     fn append_one(
-        &mut self,
-        config: &StoreConfig,
+        &self,
         queue: QueueIndex,
         Prepared { message, len }: Prepared<'_>,
         tags: Option<i64>,
         now_ms: i64,
     ) -> Appended {
-        let now_ms = now_ms.max(self.last_store_time_ms);
-        let State { log, queues, .. } = self;
-        let target = queues.queue(queue);
-        let mut fields = fields_of(config, queues.topic_of(queue), target.queue_id, message);
+        let now_ms = now_ms.max(self.last_store_time_ms.get());
         let is_consumable = sys_flag::is_consumable(message.sys_flag);
-        fields.queue_offset = if is_consumable { target.bounds.next } else { 0 };
-        fields.store_timestamp_ms = now_ms;
         let tags_code = tags.unwrap_or_else(|| {
-            message
-                .properties
-                .find(properties::TAGS)
-                .map_or(0, tags_code)
+            let tags = message.properties.find(properties::TAGS);
+            tags.map_or(0, tags_code)
         });
-        let physical_offset = log.append(len, |physical_offset, dst| {
-            fields.physical_offset = physical_offset;
-            fields.encode(dst);
-        });
-        let queue_offset = fields.queue_offset;
-        queues.queue_mut(queue).bounds.next += u64::from(is_consumable);
+        let (queue_offset, physical_offset) = {
+            let memory = self.queues.memory();
+            let target = memory.queue(queue);
+            let topic = memory.topic_of(queue);
+            let mut fields = fields_of(&self.config, topic, target.queue_id, message);
+            fields.queue_offset = if is_consumable { target.bounds.next } else { 0 };
+            fields.store_timestamp_ms = now_ms;
+            let physical_offset = self.log.append(len, |physical_offset, dst| {
+                fields.physical_offset = physical_offset;
+                fields.encode(dst);
+            });
+            (fields.queue_offset, physical_offset)
+        };
+        self.queues.assign(queue, u64::from(is_consumable));
         let entry = Entry {
             physical_offset,
             size: len as u32,
             tags_code,
         };
-        self.pending.push_back(Pending {
+        self.pending.borrow_mut().push_back(Pending {
             queue,
             entry,
             is_consumable,
             store_time_ms: now_ms,
         });
-        self.last_store_time_ms = now_ms;
+        self.last_store_time_ms.set(now_ms);
         Appended {
             physical_offset,
             end: entry.end(),
@@ -244,6 +234,26 @@ impl State {
             store_timestamp_ms: now_ms,
             len,
         }
+    }
+
+    /// Makes the messages visible that end at or before `end`.
+    pub fn dispatch(&self, end: u64) -> Option<Dispatched> {
+        let mut dispatched: Option<Dispatched> = None;
+        let mut pending = self.pending.borrow_mut();
+        while let Some(next) = pending.pop_front_if(|pending| pending.entry.end() <= end) {
+            let time_ms = next.store_time_ms;
+            dispatched = Some(Dispatched {
+                end: next.entry.end(),
+                last_record: next.entry.physical_offset,
+                messages: dispatched.map_or(1, |before| before.messages + 1),
+                first_ms: dispatched.map_or(time_ms, |before| before.first_ms),
+                last_ms: time_ms,
+            });
+            if next.is_consumable {
+                self.queues.show(next.queue, &next.entry, time_ms);
+            }
+        }
+        dispatched
     }
 }
 

@@ -110,7 +110,7 @@ impl StoreConfig {
     /// Largest record that is accepted: it has to fit a segment with the blank record that ends it.
     pub(super) fn max_record_bytes(&self) -> usize {
         self.max_unit_bytes()
-            .min(self.segment_bytes as usize - super::commit_log::BLANK_BYTES)
+            .min(self.segment_bytes as usize - super::log::buffer::BLANK_BYTES)
     }
 
     /// Chunks that the entries of the largest unit may need, its queue having none or a full one.

@@ -39,29 +39,25 @@ pub struct Figures {
 
 impl<I: Io> Store<I> {
     pub fn figures(&self) -> Figures {
-        let state = self.state.borrow();
+        let (marks, memory, written) = (self.log.marks(), self.queues.memory(), self.log.written());
         Figures {
-            pages: state.queues.pages(),
-            registered: self.counters.registered.get(),
-            writes: self.counters.writes.get(),
-            written_bytes: self.counters.written_bytes.get(),
-            flushes: self.counters.flushes.get(),
-            log_min: self.log_min(),
-            log_max: state.committed,
-            not_committed_bytes: state.log.tail() - state.committed,
-            free_queue_chunks: state.queues.free_chunks(),
-            first_store_time_ms: state.first_store_time_ms,
-            removed_early: self.removed_early(),
-            unreadable: self.unreadable.len(),
-            fetched_blocks: self.cold.fetched(),
+            pages: memory.pages(),
+            registered: self.is_registered,
+            writes: written.writes,
+            written_bytes: written.bytes,
+            flushes: written.flushes,
+            log_min: self.log.min(),
+            log_max: marks.committed(),
+            not_committed_bytes: self.log.tail() - marks.committed(),
+            free_queue_chunks: memory.free_chunks(),
+            first_store_time_ms: marks.first_store_time_ms(),
+            removed_early: self.cleaner.removed_early(),
+            unreadable: self.log.known_unreadable().len(),
+            fetched_blocks: self.log.fetched_blocks(),
             scrubbed_to: self.scrub.position(),
-            fence: state.fence.reason(),
-            full: state
-                .full
-                .reason()
-                .cloned()
-                .or_else(|| self.segments.no_space()),
-            missing: self.acknowledged.missing,
+            fence: self.fence(),
+            full: self.full(),
+            missing: self.log.missing(),
         }
     }
 }

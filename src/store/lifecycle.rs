@@ -1,57 +1,106 @@
 //! The background tasks of a store, and its end.
 
+use std::cell::Cell;
 use std::rc::Rc;
+
+use tracing::error;
 
 use super::abort::Abort;
 use super::{Store, StoreError};
-use crate::io::Io;
+use crate::io::{Io, Waiters};
+
+/// The tasks that still run.
+#[derive(Default)]
+pub(super) struct Tasks {
+    running: Cell<u32>,
+    ended: Waiters,
+}
+
+impl Tasks {
+    fn spawn<I: Io>(
+        self: &Rc<Self>,
+        io: &I,
+        name: &'static str,
+        task: impl Future<Output = ()> + 'static,
+    ) {
+        let tasks = self.clone();
+        tasks.running.set(tasks.running.get() + 1);
+        io.spawn(name, async move {
+            task.await;
+            tasks.running.set(tasks.running.get() - 1);
+            tasks.ended.wake_all();
+        });
+    }
+
+    /// Done when all of them have ended.
+    async fn all_ended(&self) {
+        let have_ended = || (self.running.get() == 0).then_some(());
+        self.ended.until(have_ended).await;
+    }
+}
 
 impl<I: Io> Store<I> {
+    pub(super) fn start_background(&self) {
+        let (log, appends) = (self.log.clone(), self.appends.clone());
+        let commits = async move { log.run(|end| appends.dispatch(end)).await };
+        self.tasks.spawn(&self.io, "group-commit", commits);
+        let queues = self.queues.clone();
+        let saves = async move { queues.run().await };
+        self.tasks.spawn(&self.io, "save-queues", saves);
+        let cleaner = self.cleaner.clone();
+        let cleaning = async move { cleaner.run().await };
+        self.tasks.spawn(&self.io, "retention", cleaning);
+        if let Some(index) = self.index.clone() {
+            let following = async move { index.run().await };
+            self.tasks.spawn(&self.io, "index", following);
+        }
+        let scrub = self.scrub.clone();
+        let scrubbing = async move { scrub.run().await };
+        self.tasks.spawn(&self.io, "scrub", scrubbing);
+        let log = self.log.clone();
+        let flushes = async move { log.flush_regularly().await };
+        self.tasks.spawn(&self.io, "flush-regularly", flushes);
+        let log = self.log.clone();
+        let zeros = async move { log.zero_ahead().await };
+        self.tasks.spawn(&self.io, "zero-ahead", zeros);
+    }
+
+    /// Whatever waits for the store is woken when the fence is set.
+    pub(super) fn observe_fence(self: &Rc<Self>) {
+        let store = Rc::downgrade(self);
+        self.io.fence().observe(move |reason| {
+            let Some(store) = store.upgrade() else { return };
+            let written = store.log.buffer().written();
+            error!(dir = %store.config.dir.display(), reason, written, "the store is fenced: no more sends, reads go on");
+            store.gate.room.wake_all();
+            store.log.wake();
+            store.queues.wake();
+        });
+    }
+
     /// Finishes what was appended, flushes, saves and leaves the clean mark. Nothing can be appended afterwards.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.state.borrow_mut().closing = true;
-        self.work.notify();
-        self.flush_now.notify();
-        self.save_now.notify();
+        self.gate.close();
+        self.log.wake();
+        self.queues.wake();
         self.scrub.wake.notify();
-        self.segments.clean_now.notify();
-        self.committed.wake_all();
-        self.room.wake_all();
-        let still_running = || (self.counters.tasks.get() == 0).then_some(());
-        self.background.until(still_running).await;
-        let closed = self.leave().await;
+        self.tasks.all_ended().await;
+        let closed = self.finish().await;
         self.locks.take();
         closed
     }
 
-    async fn leave(&self) -> Result<(), StoreError> {
-        if let Some(reason) = self.fence() {
-            return Err(StoreError::Fenced { reason });
-        }
+    async fn finish(&self) -> Result<(), StoreError> {
+        self.gate.check_fence()?;
         if let Some(index) = &self.index {
-            self.index_rest(index).await?;
+            index.finish().await?;
         }
-        self.save_queues().await?;
-        self.segments.seal_end(self.tail()).await?;
+        self.queues.save_all().await?;
+        self.log.segments().seal_end(self.log.tail()).await?;
         if let Some(index) = &self.index {
             index.complete().await?;
         }
         let abort = Abort::new(self.io.clone(), &self.config.dir);
         abort.remove().await
-    }
-
-    /// Starts a task that `close` waits for.
-    pub(in crate::store) fn spawn_task(
-        self: &Rc<Self>,
-        name: &'static str,
-        task: impl Future<Output = ()> + 'static,
-    ) {
-        let store = self.clone();
-        store.counters.tasks.set(store.counters.tasks.get() + 1);
-        self.io.spawn(name, async move {
-            task.await;
-            store.counters.tasks.set(store.counters.tasks.get() - 1);
-            store.background.wake_all();
-        });
     }
 }

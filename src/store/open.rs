@@ -1,30 +1,33 @@
 //! Opening a store: what a start finds is gathered, what it does is decided, and only then anything is changed
 //! (`recovery/`). The background tasks start last.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::abort::{Abort, Left};
-use super::acknowledged::Acknowledged;
-use super::block_cache::BlockCache;
-use super::commit_log::{CommitLog, floor};
+use super::append::Appends;
 use super::config_files::TextFiles;
-use super::index::{self, Index};
+use super::gate::Gate;
+use super::index::{Index, KeyIndex};
 use super::lock::{Locks, lock};
+use super::log::ack_watermark::Acknowledged;
+use super::log::buffer::{CommitLog, floor};
+use super::log::reader::store_time_at;
+use super::log::scrub::Scrub;
+use super::log::segments::Segments;
 use super::log::zero_ahead::ZeroAhead;
-use super::medium::{Fence, Medium};
+use super::log::{self, Log};
+use super::medium::Medium;
 use super::progress::Progress;
 use super::queues::checkpoint::CheckpointFile;
 use super::queues::files::QueueFiles;
 use super::queues::journal::{Journal, Reached};
 use super::queues::memory::ConsumeQueues;
-use super::recovery::{Files, Recovery, decide, evidence, store_time_at};
-use super::segments::Segments;
-use super::{
-    Counters, Full, State, Store, StoreConfig, StoreError, cleaning, group_commit, queues, scrub,
-};
-use crate::io::{Io, Notify};
+use super::queues::{self, Queues};
+use super::recovery::{Files, Recovery, decide, evidence};
+use super::retention::cleaner::Cleaner;
+use super::{Store, StoreConfig, StoreError};
+use crate::io::Io;
 use crate::mem::LogBuffer;
 
 /// The files and the memory of a store.
@@ -32,7 +35,7 @@ struct Parts<I: Io> {
     locks: Locks<I>,
     abort: Abort<I>,
     left: Left,
-    texts: TextFiles<I>,
+    texts: Rc<TextFiles<I>>,
     segments: Rc<Segments<I>>,
     queue_files: QueueFiles<I>,
     checkpoint: CheckpointFile<I>,
@@ -63,115 +66,77 @@ impl<I: Io> Store<I> {
         mut progress: impl FnMut(Progress),
     ) -> Result<Rc<Self>, StoreError> {
         config.check()?;
-        let io = Medium::new(io);
+        let (io, config) = (Medium::new(io), Rc::new(config));
         let mut parts = Parts::open(&io, &config).await?;
         let recovered = parts.recover(&io, &config, &mut progress).await?;
-        let zero_ahead = ZeroAhead::new(parts.segments.clone(), config.zeros_ahead_bytes);
-        zero_ahead.prepare_first(recovered.tail).await?;
-        let assembled = Self::assemble(io, config, parts, recovered, zero_ahead);
-        let store = Rc::new(assembled);
-        store.restore_scrub().await?;
+        let store = Rc::new(Self::assemble(io, config, parts, recovered).await?);
         store.observe_fence();
-        store.look_at_space().await;
+        store.cleaner.look_at_space().await;
         store.start_background();
         Ok(store)
     }
 
-    fn assemble(
+    async fn assemble(
         io: Medium<I>,
-        config: StoreConfig,
+        config: Rc<StoreConfig>,
         parts: Parts<Medium<I>>,
         recovered: Recovered<Medium<I>>,
-        zero_ahead: ZeroAhead<Medium<I>>,
-    ) -> Self {
-        let state = state(&config, io.fence(), parts.buffer, parts.queues, &recovered);
-        Store {
-            cold: BlockCache::new(config.cold_cache_bytes),
-            unreadable: Default::default(),
-            scrub: Default::default(),
-            state: RefCell::new(state),
-            segments: parts.segments,
-            zero_ahead: Rc::new(zero_ahead),
-            queue_files: parts.queue_files,
-            journal: parts.journal,
-            index: recovered.index,
-            checkpoint: parts.checkpoint,
+    ) -> Result<Self, StoreError> {
+        let segments = parts.segments;
+        let gate = Rc::new(Gate::new(io.fence(), segments.clean_now.clone()));
+        let zero_ahead = ZeroAhead::new(segments.clone(), config.zeros_ahead_bytes);
+        zero_ahead.prepare_first(recovered.tail).await?;
+        let (tail, block) = (recovered.tail, &recovered.tail_block);
+        let buffer = CommitLog::new(parts.buffer, config.segment_bytes, tail, block);
+        let log = Rc::new(Log::new(log::Parts {
+            io: io.clone(),
+            config: config.clone(),
+            gate: gate.clone(),
+            buffer: buffer.with_writes_up_to(config.max_unflushed_bytes),
+            segments,
+            zero_ahead,
             acknowledged: recovered.acknowledged,
+            last_record: recovered.reached.last_record,
+            last_store_time_ms: recovered.reached.store_time_ms,
+            first_store_time_ms: recovered.first_store_time_ms,
+        }));
+        let index = recovered.index;
+        let index = index.map(|index| Rc::new(KeyIndex::new(index, log.clone(), gate.clone())));
+        let queues = Rc::new(Queues::new(queues::Parts {
+            io: io.clone(),
+            config: config.clone(),
+            log: log.clone(),
+            gate: gate.clone(),
+            index: index.clone(),
+            memory: parts.queues,
+            files: parts.queue_files,
+            journal: parts.journal,
+            checkpoint: parts.checkpoint,
+            checkpointed: recovered.checkpointed,
+        }));
+        let appends = Appends::new(config.clone(), log.clone(), queues.clone(), gate.clone());
+        let cleaner = Cleaner::new(
+            io.clone(),
+            config.clone(),
+            log.clone(),
+            queues.clone(),
+            gate.clone(),
+        );
+        Ok(Self {
+            scrub: Rc::new(Scrub::restore(log.clone(), parts.texts.clone()).await?),
+            appends: Rc::new(appends),
+            cleaner: Rc::new(cleaner),
             texts: parts.texts,
-            work: Notify::default(),
-            committed: Default::default(),
-            room: Default::default(),
-            flush_now: Notify::default(),
-            save_now: Notify::default(),
-            background: Default::default(),
-            deleted: RefCell::default(),
-            removable: RefCell::default(),
-            deletions: Cell::new(0),
+            tasks: Rc::default(),
             locks: Cell::new(parts.locks),
-            disk_space: Cell::default(),
-            flushed: Cell::new(recovered.tail),
-            has_shortage: Cell::new(false),
-            is_flushing: Cell::new(false),
-            flush_done: Default::default(),
-            checkpointed: Cell::new(recovered.checkpointed),
-            repairs: Default::default(),
-            cadence: Cell::default(),
-            retention: RefCell::new(config.retention.clone()),
-            wanted: Default::default(),
-            counters: Counters {
-                registered: Cell::new(parts.is_registered),
-                ..Counters::default()
-            },
+            is_registered: parts.is_registered,
             io,
             config,
-        }
-    }
-
-    fn start_background(self: &Rc<Self>) {
-        self.spawn_task("group-commit", group_commit::run(self.clone()));
-        self.spawn_task("save-queues", queues::saver::run(self.clone()));
-        self.spawn_task("retention", cleaning::run(self.clone()));
-        self.spawn_task("index", index::run(self.clone()));
-        self.spawn_task("scrub", scrub::run(self.clone()));
-        self.spawn_task(
-            "flush-regularly",
-            group_commit::flush_regularly(self.clone()),
-        );
-        let (ahead, behind) = (self.clone(), self.clone());
-        let tail = move || {
-            let state = ahead.state.borrow();
-            (!state.closing && !state.fence.is_set()).then(|| state.log.tail())
-        };
-        let moved = move || behind.work.notify();
-        let ahead = self.zero_ahead.clone().keep(tail, moved);
-        self.spawn_task("zero-ahead", ahead);
-    }
-}
-
-fn state<I: Io>(
-    config: &StoreConfig,
-    fence: Rc<Fence>,
-    buffer: LogBuffer,
-    queues: ConsumeQueues,
-    recovered: &Recovered<I>,
-) -> State {
-    let Recovered { tail, reached, .. } = *recovered;
-    let log = CommitLog::new(buffer, config.segment_bytes, tail, &recovered.tail_block);
-    State {
-        log: log.with_writes_up_to(config.max_unflushed_bytes),
-        queues,
-        pending: VecDeque::new(),
-        arrivals: Vec::new(),
-        committed: tail,
-        dispatched: tail,
-        last_dispatched: reached.last_record,
-        dispatched_messages: 0,
-        committed_time_ms: reached.store_time_ms,
-        last_store_time_ms: reached.store_time_ms,
-        first_store_time_ms: recovered.first_store_time_ms,
-        fence,
-        full: Full::default(),
-        closing: false,
+            gate,
+            log,
+            queues,
+            index,
+        })
     }
 }
 
@@ -179,7 +144,7 @@ impl<I: Io> Parts<I> {
     async fn open(io: &I, config: &StoreConfig) -> Result<Self, StoreError> {
         let dir = &config.dir;
         let locks = lock(io, config).await?;
-        let texts = TextFiles::open(io.clone(), &dir.join("config")).await?;
+        let texts = Rc::new(TextFiles::open(io.clone(), &dir.join("config")).await?);
         let abort = Abort::new(io.clone(), dir);
         let left = abort.left().await?;
         let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);

@@ -4,19 +4,15 @@
 //! when the index is made again. In small steps, as no request depends on it (RocketMQ: `ReputMessageService` and
 //! `CommitLogDispatcherBuildIndex`).
 
-use std::rc::Rc;
-
 use tracing::warn;
 
 use super::growing::Key;
 use super::layout::TopicHash;
-use super::{Index, MAX_UNSAVED_BYTES};
+use super::{KeyIndex, MAX_UNSAVED_BYTES};
 use crate::io::{Io, first};
 use crate::message::{Record, properties, sys_flag};
-use crate::store::log::damage::Known;
+use crate::store::StoreError;
 use crate::store::log::reader::{self, Crcs, Found, Walk};
-use crate::store::medium::Medium;
-use crate::store::{Store, StoreError};
 
 /// Messages committed within this interval are indexed together.
 const INTERVAL_NS: u64 = 1_000_000;
@@ -29,28 +25,6 @@ const PAUSE_NS: u64 = 20_000;
 const PATIENCE_NS: u64 = 10_000_000;
 const RETRY_NS: u64 = 1_000_000_000;
 
-/// Follows the log for as long as the store is open.
-pub async fn run<I: Io>(store: Rc<Store<I>>) {
-    let Some(index) = &store.index else { return };
-    let mut reader = Reader::default();
-    while !store.state.borrow().closing {
-        let pause_ns = match store.index_next(index, &mut reader).await {
-            Ok(()) if index.unsaved_bytes() >= MAX_UNSAVED_BYTES => PATIENCE_NS,
-            Ok(()) if store.is_indexed(index) => {
-                store.committed.until(|| store.is_behind(index)).await;
-                INTERVAL_NS
-            }
-            Ok(()) => PAUSE_NS,
-            Err(error) => {
-                warn!(%error, "the key index is behind the log");
-                RETRY_NS
-            }
-        };
-        let due_ns = store.io.now().mono_ns + pause_ns;
-        first(index.hurry.notified(), store.io.sleep_until(due_ns)).await;
-    }
-}
-
 /// Where keys are read, and those of one step.
 #[derive(Default)]
 struct Reader {
@@ -60,72 +34,80 @@ struct Reader {
     keys: Vec<Key>,
 }
 
-impl<I: Io> Store<I> {
+impl<I: Io> KeyIndex<I> {
+    /// Follows the log for as long as the store is open.
+    pub async fn run(&self) {
+        let mut reader = Reader::default();
+        while !self.gate.is_closing() {
+            let pause_ns = match self.step(&mut reader).await {
+                Ok(()) if self.index.unsaved_bytes() >= MAX_UNSAVED_BYTES => PATIENCE_NS,
+                Ok(()) if self.is_complete() => {
+                    let is_behind = || {
+                        let is_behind = self.index.position.get() < self.log.marks().dispatched();
+                        (is_behind || self.gate.is_closing()).then_some(())
+                    };
+                    self.log.until_moved(is_behind).await;
+                    INTERVAL_NS
+                }
+                Ok(()) => PAUSE_NS,
+                Err(error) => {
+                    warn!(%error, "the key index is behind the log");
+                    RETRY_NS
+                }
+            };
+            first(self.index.hurry.notified(), self.log.pause(pause_ns)).await;
+        }
+    }
+
     /// Indexes what is left, at the end. An index that is being made from a long log is left for the next start.
-    pub(in crate::store) async fn index_rest(
-        &self,
-        index: &Index<Medium<I>>,
-    ) -> Result<(), StoreError> {
+    pub async fn finish(&self) -> Result<(), StoreError> {
         let mut reader = Reader::default();
         // Without its slots the last file would be no whole one.
-        index.restore_slots().await?;
-        let log_end = self.state.borrow().dispatched;
-        let near = log_end.saturating_sub(self.config.log_buffer_bytes as u64);
-        while index.position.get() >= near && !self.is_indexed(index) {
-            self.index_next(index, &mut reader).await?;
+        self.index.restore_slots().await?;
+        let near = self.log.marks().dispatched();
+        let near = near.saturating_sub(self.log.buffer().capacity_bytes());
+        while self.index.position.get() >= near && !self.is_complete() {
+            self.step(&mut reader).await?;
         }
         Ok(())
     }
 
-    fn is_indexed(&self, index: &Index<Medium<I>>) -> bool {
-        index.restoring.get().is_none() && index.position.get() >= self.state.borrow().dispatched
-    }
-
-    fn is_behind(&self, index: &Index<Medium<I>>) -> Option<()> {
-        let state = self.state.borrow();
-        (state.closing || index.position.get() < state.dispatched).then_some(())
-    }
-
-    fn is_hot_at(&self, position: u64) -> bool {
-        self.state.borrow().log.hot_from() <= position
+    /// Every visible message is in it.
+    pub(super) fn is_complete(&self) -> bool {
+        let index = &self.index;
+        index.restoring.get().is_none() && index.position.get() >= self.log.marks().dispatched()
     }
 
     /// Indexes the next few messages.
-    async fn index_next(
-        &self,
-        index: &Index<Medium<I>>,
-        reader: &mut Reader,
-    ) -> Result<(), StoreError> {
-        index.restore_slots().await?;
-        let from = index
-            .position
-            .get()
-            .max(self.segments.min_position().unwrap_or(0));
+    async fn step(&self, reader: &mut Reader) -> Result<(), StoreError> {
+        self.index.restore_slots().await?;
+        let from = self.index.position.get().max(self.log.min());
         reader.keys.clear();
         let mut to = from;
-        if self.is_hot_at(from) {
+        let is_hot = self.log.buffer().hot_from() <= from;
+        if is_hot {
             to = self.keys_in_buffer(from, &mut reader.keys);
         }
         if to == from {
             to = self.keys_on_disk(from, reader).await?;
         }
         if !reader.keys.is_empty() {
-            index.resume().await?;
-            index.put(&reader.keys);
+            self.index.resume().await?;
+            self.index.put(&reader.keys);
         }
-        index.reached(to);
+        self.index.reached(to);
         Ok(())
     }
 
     /// Ends early at what is no record: it is looked at on the disk.
     fn keys_in_buffer(&self, from: u64, keys: &mut Vec<Key>) -> u64 {
-        let state = self.state.borrow();
+        let (buffer, end) = (self.log.buffer(), self.log.marks().dispatched());
         let mut at = from;
         for _ in 0..STEP_MESSAGES {
-            if at >= state.dispatched {
+            if at >= end {
                 break;
             }
-            let found = reader::in_buffer(&state.log, at, Crcs::Skipped);
+            let found = reader::in_buffer(&buffer, at, Crcs::Skipped);
             if let Found::Record(record) = &found {
                 add_keys(record, keys);
             }
@@ -134,21 +116,21 @@ impl<I: Io> Store<I> {
                 None => break,
             }
         }
-        at.min(state.dispatched)
+        at.min(end)
     }
 
     async fn keys_on_disk(&self, from: u64, reader: &mut Reader) -> Result<u64, StoreError> {
         let Reader { walk, end, keys } = reader;
         if from >= *end {
             *walk = Walk::default().checking(Crcs::Skipped);
-            *end = self.state.borrow().dispatched;
+            *end = self.log.marks().dispatched();
         }
         let (mut at, end) = (from, *end);
         for _ in 0..STEP_MESSAGES {
             if at >= end {
                 break;
             }
-            let found = walk.at(&self.segments, at).await?;
+            let found = walk.at(self.log.segments(), at).await?;
             if let Found::Record(record) = &found {
                 add_keys(record, keys);
             }
@@ -162,13 +144,7 @@ impl<I: Io> Store<I> {
 
     /// Where the log goes on behind a place at which it cannot be read.
     async fn past_unreadable(&self, at: u64, end: u64) -> Result<u64, StoreError> {
-        let known = Known {
-            segments: &self.segments,
-            config: &self.config,
-            flushed_to: 0,
-            unflushed_bytes: self.config.max_unflushed_bytes,
-        };
-        let next = known.first_record(at + 1, end).await?.unwrap_or(end);
+        let next = self.log.first_record(at + 1, end).await?.unwrap_or(end);
         warn!(
             position = at,
             bytes = next - at,

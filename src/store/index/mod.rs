@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-pub(super) use follow::{each_key, run};
+pub(super) use follow::each_key;
 pub use layout::Shape;
 pub(super) use layout::{
     ENTRY_BYTES as INDEX_ENTRY_BYTES, Entry, HEADER_BYTES as INDEX_HEADER_BYTES, Header, Name,
@@ -34,6 +34,9 @@ pub use query::{KeyMatches, KeyQuery, Wanted};
 use self::file::IndexFile;
 use self::growing::Key;
 use super::StoreError;
+use super::gate::Gate;
+use super::log::Log;
+use super::medium::Medium;
 use crate::io::{Io, Notify, Waiters};
 
 /// Entries in memory above which they are written before their time, and above which the index waits for that.
@@ -55,6 +58,43 @@ pub(super) struct Index<I: Io> {
     moved: Waiters,
     /// Somebody waits for what is committed now.
     hurry: Notify,
+}
+
+/// The index and the log that it follows.
+pub(super) struct KeyIndex<I: Io> {
+    index: Index<Medium<I>>,
+    log: Rc<Log<I>>,
+    gate: Rc<Gate>,
+}
+
+impl<I: Io> KeyIndex<I> {
+    pub fn new(index: Index<Medium<I>>, log: Rc<Log<I>>, gate: Rc<Gate>) -> Self {
+        Self { index, log, gate }
+    }
+
+    /// Writes what is in memory, and returns what the checkpoint is to say once that is done.
+    pub async fn save(&self) -> Result<Mark, StoreError> {
+        self.index.save(self.log.min()).await
+    }
+
+    pub fn wants_saving(&self) -> bool {
+        self.index.unsaved_bytes() >= SAVE_BYTES
+    }
+
+    /// Writes the entries that are in memory now, and completes files that have become full.
+    pub async fn save_entries(&self) -> Result<(), StoreError> {
+        self.index.save_entries().await
+    }
+
+    /// Removes the files that the checkpoint no longer names.
+    pub async fn remove_outlived(&self) -> Result<(), StoreError> {
+        self.index.remove_outlived().await
+    }
+
+    /// Makes the last file whole, for a restart that need not look at its entries, and for RocketMQ.
+    pub async fn complete(&self) -> Result<(), StoreError> {
+        self.index.complete().await
+    }
 }
 
 impl<I: Io> Index<I> {
@@ -143,10 +183,6 @@ impl<I: Io> Index<I> {
             file.remove(&self.io).await?;
         }
         Ok(())
-    }
-
-    pub fn wants_saving(&self) -> bool {
-        self.unsaved_bytes() >= SAVE_BYTES
     }
 
     fn unsaved_bytes(&self) -> usize {

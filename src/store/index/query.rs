@@ -3,15 +3,13 @@
 //! Only hashes are compared, as in RocketMQ: the caller compares the keys. Times are compared with the messages' own, as
 //! those of the entries are rounded to seconds.
 
-use std::rc::Rc;
-
-use super::Index;
+use super::KeyIndex;
 use super::file::{IndexFile, Window};
 use super::layout::TopicHash;
 use crate::io::{First, Io, first};
 use crate::message::{Check, Record};
+use crate::store::StoreError;
 use crate::store::medium::Medium;
-use crate::store::{Store, StoreError};
 
 /// How long a query waits for the index to come to the end of the log.
 const PATIENCE_NS: u64 = 2_000_000_000;
@@ -47,17 +45,11 @@ pub struct KeyMatches {
     pub last_store_time_ms: i64,
 }
 
-impl<I: Io> Store<I> {
+impl<I: Io> KeyIndex<I> {
     /// The newest messages with a key; all that were committed count.
-    pub async fn find_by_key(
-        self: &Rc<Self>,
-        query: &KeyQuery<'_>,
-    ) -> Result<KeyMatches, StoreError> {
-        let Some(index) = &self.index else {
-            return Ok(KeyMatches::default());
-        };
-        self.until_indexed(index).await?;
-        let files: Vec<_> = index.files.borrow().iter().rev().cloned().collect();
+    pub async fn find(&self, query: &KeyQuery<'_>) -> Result<KeyMatches, StoreError> {
+        self.until_indexed().await?;
+        let files: Vec<_> = self.index.files.borrow().iter().rev().cloned().collect();
         let Some(newest) = files.first().map(|file| file.header()) else {
             return Ok(KeyMatches::default());
         };
@@ -79,21 +71,15 @@ impl<I: Io> Store<I> {
         })
     }
 
-    async fn until_indexed(&self, index: &Index<Medium<I>>) -> Result<(), StoreError> {
-        let end = self.state.borrow().dispatched;
+    async fn until_indexed(&self) -> Result<(), StoreError> {
+        let (index, end) = (&self.index, self.log.marks().dispatched());
         let is_there =
             || (index.restoring.get().is_none() && index.position.get() >= end).then_some(());
         if is_there().is_some() {
             return Ok(());
         }
         index.hurry.notify();
-        let deadline_ns = self.io.now().mono_ns + PATIENCE_NS;
-        match first(
-            index.moved.until(is_there),
-            self.io.sleep_until(deadline_ns),
-        )
-        .await
-        {
+        match first(index.moved.until(is_there), self.log.pause(PATIENCE_NS)).await {
             First::Left(()) => Ok(()),
             First::Right(()) => Err(StoreError::NotIndexed {
                 position: index.position.get(),
@@ -104,7 +90,7 @@ impl<I: Io> Store<I> {
 
     /// Along the chain of the key's slot, which leads to ever older entries.
     async fn search_file(
-        self: &Rc<Self>,
+        &self,
         file: &IndexFile<Medium<I>>,
         search: &mut Search<'_>,
     ) -> Result<(), StoreError> {
@@ -137,7 +123,7 @@ impl<I: Io> Store<I> {
     }
 
     async fn take_message(
-        self: &Rc<Self>,
+        &self,
         physical_offset: u64,
         search: &mut Search<'_>,
     ) -> Result<(), StoreError> {
@@ -145,7 +131,7 @@ impl<I: Io> Store<I> {
         if search.last_offset.replace(physical_offset) == Some(physical_offset) {
             return Ok(());
         }
-        match self.record_at(physical_offset).await {
+        match self.log.record_at(physical_offset).await {
             Ok(Some(bytes)) => search.take(bytes),
             Ok(None) | Err(StoreError::Unreadable { .. }) => {}
             Err(error) => return Err(error),

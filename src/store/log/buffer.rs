@@ -67,6 +67,10 @@ impl CommitLog {
         self.segment_bytes
     }
 
+    pub fn capacity_bytes(&self) -> u64 {
+        self.buffer.capacity_bytes() as u64
+    }
+
     pub fn tail(&self) -> u64 {
         self.tail
     }

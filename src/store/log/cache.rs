@@ -11,9 +11,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::Log;
 use crate::io::{Io, Waiters};
 use crate::mem::AlignedBuf;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 pub(in crate::store) const BLOCK_BYTES: u64 = 1 << 20;
 
@@ -140,21 +141,21 @@ impl Drop for Fetching<'_> {
     }
 }
 
-impl<I: Io> Store<I> {
+impl<I: Io> Log<I> {
     /// The block that begins at a log position; what is before `end` is wanted of it.
-    pub(in crate::store) async fn block(
+    pub async fn block(
         self: &Rc<Self>,
         start: u64,
         end: u64,
     ) -> Result<Rc<AlignedBuf>, StoreError> {
         let block = loop {
-            match self.cold.look(start, end) {
+            match self.cache.look(start, end) {
                 Look::Here(block) => break block,
-                Look::Coming => self.cold.until_arrived(start).await,
+                Look::Coming => self.cache.until_arrived(start).await,
                 Look::Absent => break self.fetch(start).await?,
             }
         };
-        if start >= BLOCK_BYTES && self.cold.has(start - BLOCK_BYTES) {
+        if start >= BLOCK_BYTES && self.cache.has(start - BLOCK_BYTES) {
             self.fetch_ahead(start);
         }
         Ok(block)
@@ -163,13 +164,13 @@ impl<I: Io> Store<I> {
     fn fetch_ahead(self: &Rc<Self>, start: u64) {
         for ahead in 1..=AHEAD_BLOCKS {
             let next = start + ahead * BLOCK_BYTES;
-            let is_cold = next + BLOCK_BYTES <= self.state.borrow().log.hot_from();
-            if is_cold && matches!(self.cold.look(next, next + BLOCK_BYTES), Look::Absent) {
-                let store = self.clone();
+            let is_cold = next + BLOCK_BYTES <= self.buffer().hot_from();
+            if is_cold && matches!(self.cache.look(next, next + BLOCK_BYTES), Look::Absent) {
+                let log = self.clone();
                 self.io.spawn("read-ahead", async move {
                     // A reader that needs it gets the same error, and reports it. It may be there by now.
-                    if matches!(store.cold.look(next, next + BLOCK_BYTES), Look::Absent) {
-                        let _ = store.fetch(next).await;
+                    if matches!(log.cache.look(next, next + BLOCK_BYTES), Look::Absent) {
+                        let _ = log.fetch(next).await;
                     }
                 });
             }
@@ -177,13 +178,12 @@ impl<I: Io> Store<I> {
     }
 
     async fn fetch(&self, start: u64) -> Result<Rc<AlignedBuf>, StoreError> {
-        let fetching = Fetching::new(&self.cold, start);
+        let fetching = Fetching::new(&self.cache, start);
+        self.cache.fetched.set(self.cache.fetched.get() + 1);
         // As of now: of what the log writes meanwhile the read may have seen the bytes before.
-        self.cold.fetched.set(self.cold.fetched.get() + 1);
-        let written = self.state.borrow().log.written();
-        let read = self
-            .segments
-            .read_into(self.cold.spare(), start, BLOCK_BYTES as usize);
+        let written = self.buffer().written();
+        let spare = self.cache.spare();
+        let read = self.segments.read_into(spare, start, BLOCK_BYTES as usize);
         let Some(block) = read.await? else {
             let reason = "its file is no longer there".into();
             return Err(StoreError::Unreadable {
@@ -198,8 +198,8 @@ impl<I: Io> Store<I> {
             _ => written,
         };
         // Its file may have become another one while it was read.
-        if valid_to > start && start >= self.log_min() {
-            self.cold.keep(Kept {
+        if valid_to > start && start >= self.min() {
+            self.cache.keep(Kept {
                 start,
                 valid_to,
                 block: block.clone(),

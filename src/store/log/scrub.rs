@@ -15,11 +15,13 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::damage;
+use super::Log;
 use super::reader::{Found, Walk};
 use super::unreadable::Unreadable;
 use crate::io::{Io, Notify, first};
-use crate::store::{Position, Store, StoreError};
+use crate::store::StoreError;
+use crate::store::config_files::TextFiles;
+use crate::store::medium::Medium;
 
 const FILE: &str = "unreadable.json";
 
@@ -39,19 +41,14 @@ const MAX_LOOKS: u32 = 5_000;
 /// The position is saved after so much of the log: a crash costs so much reading.
 const SAVE_BYTES: u64 = 256 << 20;
 
-#[derive(Default)]
-pub(in crate::store) struct Scrub {
+pub(in crate::store) struct Scrub<I: Io> {
+    log: Rc<Log<I>>,
+    texts: Rc<TextFiles<Medium<I>>>,
     /// What is before it was read in this pass, and is whole or noted.
     position: Cell<u64>,
     pub began_ms: Cell<i64>,
     saved_position: Cell<u64>,
     pub wake: Notify,
-}
-
-impl Scrub {
-    pub fn position(&self) -> u64 {
-        self.position.get()
-    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -62,100 +59,111 @@ struct Saved {
     unreadable: Vec<Unreadable>,
 }
 
-/// Scrubs for as long as the store is open, and keeps what was found.
-pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
-    let rate = store.config.scrub_bytes_per_s;
-    while !store.state.borrow().closing {
-        let read_bytes = match rate {
-            0 => 0,
-            _ => store.scrub_step().await.unwrap_or_else(|error| {
-                warn!(%error, "the log cannot be read through");
-                0
-            }),
-        };
-        store.save_scrub().await;
-        let pause_ns = match read_bytes {
-            0 => IDLE_NS,
-            bytes => (u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1))) as u64,
-        };
-        let due_ns = store.io.now().mono_ns + pause_ns;
-        first(store.scrub.wake.notified(), store.io.sleep_until(due_ns)).await;
-    }
-    store.scrub.saved_position.set(u64::MAX);
-    store.save_scrub().await;
-}
-
-impl<I: Io> Store<I> {
-    /// Takes up what was found, and where the last pass had come to.
-    pub(in crate::store) async fn restore_scrub(&self) -> Result<(), StoreError> {
-        let text = self.texts.load(FILE).await?.unwrap_or_default();
+impl<I: Io> Scrub<I> {
+    /// Continues where the last pass was, with what it had found.
+    pub async fn restore(
+        log: Rc<Log<I>>,
+        texts: Rc<TextFiles<Medium<I>>>,
+    ) -> Result<Self, StoreError> {
+        let text = texts.load(FILE).await?.unwrap_or_default();
         // Without it a pass begins, and finds everything again.
         let saved: Saved = serde_json::from_str(&text).unwrap_or_default();
-        self.scrub.position.set(saved.scrubbed_to);
-        self.scrub.saved_position.set(saved.scrubbed_to);
-        self.scrub.began_ms.set(saved.pass_began_ms);
-        self.unreadable.restore(saved.unreadable);
-        Ok(())
+        log.unreadable.restore(saved.unreadable);
+        Ok(Self {
+            log,
+            texts,
+            position: Cell::new(saved.scrubbed_to),
+            began_ms: Cell::new(saved.pass_began_ms),
+            saved_position: Cell::new(saved.scrubbed_to),
+            wake: Notify::default(),
+        })
     }
 
-    async fn save_scrub(&self) {
-        self.unreadable.forget(0, self.log_min());
-        let position = self.scrub.position.get();
-        let has_moved = position.abs_diff(self.scrub.saved_position.get()) >= SAVE_BYTES;
-        let is_due = self.unreadable.changed.get() || has_moved && position > 0;
+    pub fn position(&self) -> u64 {
+        self.position.get()
+    }
+
+    /// Scrubs for as long as the store is open, and keeps what was found.
+    pub async fn run(&self) {
+        let rate = self.log.config.scrub_bytes_per_s;
+        while !self.log.gate.is_closing() {
+            let read_bytes = match rate {
+                0 => 0,
+                _ => self.step().await.unwrap_or_else(|error| {
+                    warn!(%error, "the log cannot be read through");
+                    0
+                }),
+            };
+            self.save().await;
+            let pause_ns = match read_bytes {
+                0 => IDLE_NS,
+                bytes => (u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1))) as u64,
+            };
+            first(self.wake.notified(), self.log.pause(pause_ns)).await;
+        }
+        self.saved_position.set(u64::MAX);
+        self.save().await;
+    }
+
+    async fn save(&self) {
+        let unreadable = &self.log.unreadable;
+        unreadable.forget(0, self.log.min());
+        let position = self.position.get();
+        let has_moved = position.abs_diff(self.saved_position.get()) >= SAVE_BYTES;
+        let is_due = unreadable.changed.get() || has_moved && position > 0;
         if !is_due {
             return;
         }
         let saved = Saved {
             scrubbed_to: position,
-            pass_began_ms: self.scrub.began_ms.get(),
-            unreadable: self.unreadable.all(),
+            pass_began_ms: self.began_ms.get(),
+            unreadable: unreadable.all(),
         };
         let text = serde_json::to_string_pretty(&saved).expect("plain fields");
-        self.unreadable.changed.set(false);
+        unreadable.changed.set(false);
         match self.texts.save(FILE, text).await {
-            Ok(()) => self.scrub.saved_position.set(position),
+            Ok(()) => self.saved_position.set(position),
             Err(error) => {
-                self.unreadable.changed.set(true);
+                unreadable.changed.set(true);
                 warn!(%error, "what was found to be unreadable cannot be saved");
             }
         }
     }
 
     /// Reads the next part of the log; how much that was.
-    async fn scrub_step(&self) -> Result<u64, StoreError> {
-        let (log_min, end) = (self.log_min(), self.state.borrow().log.hot_from());
-        let mut at = self.scrub.position.get().max(log_min);
+    async fn step(&self) -> Result<u64, StoreError> {
+        let (log_min, end) = (self.log.min(), self.log.buffer().hot_from());
+        let mut at = self.position.get().max(log_min);
         if at >= end {
-            let now_ms = self.io.now().unix_ms;
-            if now_ms - self.scrub.began_ms.get() < PASS_MS || log_min >= end {
+            let now_ms = self.log.io.now().unix_ms;
+            if now_ms - self.began_ms.get() < PASS_MS || log_min >= end {
                 return Ok(0);
             }
-            self.scrub.began_ms.set(now_ms);
+            self.began_ms.set(now_ms);
             at = log_min;
         }
         self.until_idle().await;
         let from = at;
         let mut walk = Walk::reading(STEP_BYTES as usize);
         while at < end && at - from < STEP_BYTES {
-            at = match self.scrub_one(&mut walk, at).await {
+            at = match self.read_one(&mut walk, at).await {
                 Ok(next) => next,
                 Err(error) => self.past_damage(at, end, error).await?,
             };
-            self.scrub.position.set(at);
+            self.position.set(at);
         }
         Ok(at - from)
     }
 
     /// Position behind what stands there.
-    async fn scrub_one(&self, walk: &mut Walk, at: u64) -> Result<u64, StoreError> {
-        let next = match walk.at(&self.segments, at).await? {
+    async fn read_one(&self, walk: &mut Walk, at: u64) -> Result<u64, StoreError> {
+        let next = match walk.at(&self.log.segments, at).await? {
             Found::Record(record) => at + u64::from(record.total_size),
             Found::Blank { size } => return Ok(at + size),
             Found::None(none) => return Err(none.at(at)),
         };
-        if self.unreadable.len() > 0 {
-            self.unreadable.forget(at, next);
+        if self.log.unreadable.len() > 0 {
+            self.log.unreadable.forget(at, next);
         }
         Ok(next)
     }
@@ -164,22 +172,12 @@ impl<I: Io> Store<I> {
     async fn past_damage(&self, at: u64, end: u64, error: StoreError) -> Result<u64, StoreError> {
         // A second look, as what is wrong may be on the way and not on the device.
         let mut walk = Walk::reading(STEP_BYTES as usize);
-        if let Ok(next) = self.scrub_one(&mut walk, at).await {
+        if let Ok(next) = self.read_one(&mut walk, at).await {
             return Ok(next);
         }
-        let known = damage::Known {
-            segments: &self.segments,
-            config: &self.config,
-            flushed_to: 0,
-            unflushed_bytes: self.config.max_unflushed_bytes,
-        };
-        let next = known.first_record(at + 1, end).await?.unwrap_or(end);
-        if at >= self.log_min() {
-            let position = Position {
-                physical_offset: at,
-                size: u32::try_from(next - at).unwrap_or(u32::MAX),
-            };
-            self.note_unreadable(None, &position, error).await?;
+        let next = self.log.first_record(at + 1, end).await?.unwrap_or(end);
+        if at >= self.log.min() {
+            self.log.note_unreadable(at, next - at, error).await?;
         }
         Ok(next)
     }
@@ -187,14 +185,14 @@ impl<I: Io> Store<I> {
     /// Done when no log write is in flight, or when that has lasted long.
     async fn until_idle(&self) {
         for _ in 0..MAX_LOOKS {
-            let is_idle = {
-                let state = self.state.borrow();
-                state.closing || state.log.tail() == state.log.written()
+            let is_written = {
+                let buffer = self.log.buffer();
+                buffer.tail() == buffer.written()
             };
-            if is_idle {
+            if is_written || self.log.gate.is_closing() {
                 return;
             }
-            self.io.sleep_until(self.io.now().mono_ns + LOOK_NS).await;
+            self.log.pause(LOOK_NS).await;
         }
     }
 }

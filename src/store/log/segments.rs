@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::buffer::ceil;
@@ -27,7 +28,7 @@ pub(in crate::store) struct Segments<I: Io> {
     /// Why the next file could not be made, if it was for lack of space.
     no_space: RefCell<Option<Arc<str>>>,
     /// Retention should look at once whether files can be removed.
-    pub clean_now: Notify,
+    pub clean_now: Rc<Notify>,
 }
 
 impl<I: Io> Segments<I> {
@@ -123,7 +124,7 @@ impl<I: Io> Segments<I> {
             is_making: Cell::new(false),
             made: Waiters::default(),
             no_space: RefCell::default(),
-            clean_now: Notify::default(),
+            clean_now: Rc::default(),
         }
     }
 

@@ -1,14 +1,13 @@
 //! Messages that cannot be read any more: a sector has rotted, or the device does not give it.
 //!
-//! RocketMQ would send such bytes on, and its client drops them without a word, with all that stand behind them in the
-//! reply. Here nobody gets them, everybody gets their neighbours, and the queue goes on: whoever comes to such a message
-//! passes it over at once. To refuse it, once or a hundred times, would hold up all that is behind it and bring nothing
-//! back. That it was lost is said where it is looked for: one line in the log with its place, a count in the runtime
-//! figures, and `config/unreadable.json` (`ringmq store inspect` shows it). Its bytes stay as they are until their file's
-//! time is over: who has them from elsewhere can put them back and rewind the group.
+//! RocketMQ sends such bytes on, and its client drops them silently, with everything behind them in the reply. Here they
+//! are not sent: a reader passes over such a message at once and gets its neighbours. Refusing it, once or a hundred times,
+//! would block everything behind it and recover nothing. The loss is reported in three places: one log line with its
+//! place, a count in the runtime figures, and `config/unreadable.json` (`ringmq store inspect` shows it). The bytes stay as
+//! they are until retention removes their file: an administrator who has a copy can restore them and rewind the group.
 //!
-//! An error of the device is such a loss only if the device gives other parts of the same file; else it is the disk
-//! that has gone, and readers are refused with the reason for as long as that is so.
+//! An error of the device is such a loss only if the device gives other parts of the same file. Otherwise the disk itself
+//! is gone, and readers are refused with the reason as long as that lasts.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,8 +15,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
+use super::Log;
 use crate::io::Io;
-use crate::store::{Position, QueueIndex, Store, StoreError};
+use crate::store::StoreError;
 
 /// More are counted and logged, but not kept.
 const MAX_KEPT: usize = 10_000;
@@ -69,8 +69,12 @@ impl Known {
         self.places.borrow().len() as u64 + self.not_kept.get()
     }
 
+    pub fn at(&self, position: u64) -> Option<Unreadable> {
+        self.places.borrow().get(&position).cloned()
+    }
+
     /// `false`: it was known, and as much of it.
-    fn is_new(&self, position: u64, has_place: bool) -> bool {
+    pub fn is_new(&self, position: u64, has_place: bool) -> bool {
         let places = self.places.borrow();
         match places.get(&position) {
             Some(known) => has_place && known.of.is_none(),
@@ -99,54 +103,38 @@ impl Known {
     }
 }
 
-impl<I: Io> Store<I> {
-    /// What cannot be read of the log, as far as it was come upon.
-    pub fn unreadable(&self) -> Vec<Unreadable> {
-        self.unreadable.all()
-    }
-
-    /// Why this message cannot be read, if so.
-    pub fn unreadable_at(&self, physical_offset: u64) -> Option<Unreadable> {
-        self.unreadable
-            .places
-            .borrow()
-            .get(&physical_offset)
-            .cloned()
-    }
-
-    /// A message could not be read, with this error: it is lost, unless it has gone by right or nothing can be read at all.
-    pub(in crate::store) async fn note_unreadable(
+impl<I: Io> Log<I> {
+    /// Why a message that could not be read, with this error, is lost. An error: it has gone by right, or nothing can be
+    /// read at all.
+    pub async fn why_lost(
         &self,
-        queue: Option<QueueIndex>,
-        position: &Position,
+        physical_offset: u64,
         error: StoreError,
-    ) -> Result<(), StoreError> {
-        let reason = match error {
-            StoreError::Unreadable { reason, .. } => reason,
-            StoreError::Io { .. } if self.segments.answers_near(position.physical_offset).await => {
-                error.to_string()
+    ) -> Result<String, StoreError> {
+        match error {
+            StoreError::Unreadable { reason, .. } => Ok(reason),
+            StoreError::Io { .. } if self.segments.answers_near(physical_offset).await => {
+                Ok(error.to_string())
             }
-            error => return Err(error),
-        };
-        let physical_offset = position.physical_offset;
-        if !self.unreadable.is_new(physical_offset, queue.is_some()) {
-            return Ok(());
+            error => Err(error),
         }
-        let of = match queue {
-            Some(queue) => self.place_in(queue, physical_offset).await?,
-            None => None,
-        };
-        self.lost(physical_offset, position.size.into(), reason, of);
-        Ok(())
     }
 
-    pub(in crate::store) fn lost(
+    /// The same for a part of the log, which is noted.
+    pub async fn note_unreadable(
         &self,
         position: u64,
         size: u64,
-        reason: String,
-        of: Option<Place>,
-    ) {
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        let reason = self.why_lost(position, error).await?;
+        if self.unreadable.is_new(position, false) {
+            self.note_lost(position, size, reason, None);
+        }
+        Ok(())
+    }
+
+    pub fn note_lost(&self, position: u64, size: u64, reason: String, of: Option<Place>) {
         let (topic, queue_id, queue_offset) = match &of {
             Some(of) => (of.topic.as_str(), Some(of.queue_id), Some(of.queue_offset)),
             None => ("", None, None),
@@ -163,20 +151,5 @@ impl<I: Io> Store<I> {
             found_ms: self.io.now().unix_ms,
             of,
         });
-    }
-
-    /// Which message of the queue stands there.
-    async fn place_in(
-        &self,
-        queue: QueueIndex,
-        physical_offset: u64,
-    ) -> Result<Option<Place>, StoreError> {
-        let offset = self.offset_of(queue, physical_offset).await?;
-        let state = self.state.borrow();
-        Ok(offset.map(|queue_offset| Place {
-            topic: state.queues.topic_of(queue).to_owned(),
-            queue_id: state.queues.queue(queue).queue_id,
-            queue_offset,
-        }))
     }
 }

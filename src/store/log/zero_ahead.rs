@@ -76,7 +76,7 @@ impl<I: Io> ZeroAhead<I> {
 
     /// Keeps zeros ahead of the log until `tail` is None. `moved` is called when a range that was busy is free again. An
     /// error of the device has set the fence by then, and the log's own write meets every other one.
-    pub async fn keep(self: Rc<Self>, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
+    pub async fn keep(&self, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
         let segments = &self.segments;
         while let Some(tail) = tail() {
             let ahead_of = ceil(tail);

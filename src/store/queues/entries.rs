@@ -6,10 +6,11 @@
 
 use std::ops::Range;
 
+use super::Queues;
 use super::entry::Entry;
 use super::memory::QueueIndex;
 use crate::io::Io;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// Some entries of a queue, as they are in memory and in its files.
 struct Loaded {
@@ -18,17 +19,17 @@ struct Loaded {
     lack: Option<u64>,
 }
 
-impl<I: Io> Store<I> {
+impl<I: Io> Queues<I> {
     /// Up to `count` visible entries of a queue from `offset` on, wherever they are.
-    pub(in crate::store) async fn entries(
+    pub async fn entries(
         &self,
         queue: QueueIndex,
         offset: u64,
         count: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let (bounds, resident_from) = {
-            let state = self.state.borrow();
-            let target = state.queues.queue(queue);
+            let memory = self.memory.borrow();
+            let target = memory.queue(queue);
             (target.bounds, target.resident_from())
         };
         // Entries below the first one have no messages any more.
@@ -65,7 +66,7 @@ impl<I: Io> Store<I> {
         let mut at = range.start;
         while at < range.end {
             let in_files_to = {
-                let queues = &self.state.borrow().queues;
+                let queues = &*self.memory.borrow();
                 if let Some(entry) = queues.resident(queue, at) {
                     loaded.entries.push(entry);
                     at += 1;
@@ -75,7 +76,7 @@ impl<I: Io> Store<I> {
             };
             // What the files have behind that was not saved for certain, and may be torn.
             let count = in_files_to.clamp(at, range.end) - at;
-            let files = &self.queue_files;
+            let files = &self.files;
             let entries = files.load(&topic, queue_id, at, count as usize).await?;
             if entries.is_empty() {
                 loaded.lack = Some(at);
@@ -89,7 +90,7 @@ impl<I: Io> Store<I> {
 
     /// The first of the entries, from this offset on, that cannot be right.
     fn damaged(&self, from: u64, loaded: &Loaded) -> Option<Range<u64>> {
-        let log_end = self.state.borrow().dispatched;
+        let log_end = self.log.marks().dispatched();
         let unsound = first_unsound(&loaded.entries, log_end);
         let unsound = unsound.map(|places| from + places.start as u64..from + places.end as u64);
         unsound.or_else(|| loaded.lack.map(|lack| lack..lack + 1))
@@ -98,8 +99,8 @@ impl<I: Io> Store<I> {
     /// What the files lack may be gone meanwhile.
     fn check_lack(&self, queue: QueueIndex, offset: u64) -> Result<Vec<Entry>, StoreError> {
         let (topic, queue_id) = self.name_of(queue);
-        let state = self.state.borrow();
-        let target = state.queues.queue(queue);
+        let memory = self.memory.borrow();
+        let target = memory.queue(queue);
         match target.gone || offset < target.bounds.min {
             true => Ok(Vec::new()),
             false => Err(StoreError::QueueFileLacks {
@@ -111,9 +112,9 @@ impl<I: Io> Store<I> {
     }
 
     pub(super) fn name_of(&self, queue: QueueIndex) -> (String, u32) {
-        let state = self.state.borrow();
-        let queue_id = state.queues.queue(queue).queue_id;
-        (state.queues.topic_of(queue).to_owned(), queue_id)
+        let memory = self.memory.borrow();
+        let queue_id = memory.queue(queue).queue_id;
+        (memory.topic_of(queue).to_owned(), queue_id)
     }
 }
 

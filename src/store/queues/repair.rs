@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use tracing::{error, warn};
 
+use super::Queues;
 use super::entry::{ENTRY_BYTES, Entry};
 use super::files::FILE_ENTRIES;
 use super::memory::QueueIndex;
@@ -22,10 +23,9 @@ use crate::io::{Io, pause};
 use crate::message::{Check, Record, sys_flag};
 use crate::store::config::SCHEDULE_TOPIC;
 use crate::store::entry_tags::entry_tags;
-use crate::store::log::damage::Known;
 use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::turns::Turns;
-use crate::store::{Position, Store, StoreError};
+use crate::store::{Position, StoreError};
 
 /// Entries looked at in one go for the sound ones on both sides.
 const STEP_ENTRIES: u64 = 4096;
@@ -54,7 +54,7 @@ struct Stretch {
     log: Range<u64>,
 }
 
-impl<I: Io> Store<I> {
+impl<I: Io> Queues<I> {
     /// Makes these entries of a queue again, and damaged ones beside them. `false`: they have been as the log has them.
     pub(super) async fn repair(
         &self,
@@ -124,7 +124,7 @@ impl<I: Io> Store<I> {
     }
 
     fn resident_from(&self, queue: QueueIndex) -> u64 {
-        self.state.borrow().queues.queue(queue).resident_from()
+        self.memory.borrow().queue(queue).resident_from()
     }
 
     /// `None`: these entries are gone, or in memory.
@@ -135,9 +135,10 @@ impl<I: Io> Store<I> {
     ) -> Result<Option<Stretch>, StoreError> {
         let (topic, queue_id) = self.name_of(queue);
         let (min, files_end, log_end) = {
-            let state = self.state.borrow();
-            let target = state.queues.queue(queue);
-            (target.bounds.min, target.resident_from(), state.dispatched)
+            let memory = self.memory.borrow();
+            let target = memory.queue(queue);
+            let log_end = self.log.marks().dispatched();
+            (target.bounds.min, target.resident_from(), log_end)
         };
         let (mut from, mut to) = (damaged.start.max(min), damaged.end.min(files_end));
         if from >= to {
@@ -159,9 +160,9 @@ impl<I: Io> Store<I> {
             to = first.map_or(last, |first| to + first as u64);
         }
         if to == files_end {
-            behind = self.state.borrow().queues.resident(queue, files_end);
+            behind = self.memory.borrow().resident(queue, files_end);
         }
-        let log_min = self.log_min();
+        let log_min = self.log.min();
         let log_from = before.map_or(log_min, |before| before.end().max(log_min));
         let log_to = behind.map_or(log_end, |behind| behind.physical_offset);
         Ok(Some(Stretch {
@@ -189,7 +190,7 @@ impl<I: Io> Store<I> {
         while at < offsets.end {
             let in_file = FILE_ENTRIES - at % FILE_ENTRIES;
             let count = in_file.min(offsets.end - at);
-            let read = self.queue_files.read(topic, queue_id, at, count as usize);
+            let read = self.files.read(topic, queue_id, at, count as usize);
             let read = read.await?.into_iter();
             entries.extend(read.map(|entry| Some(entry).filter(|e| e.is_plausible(log_end))));
             at += count;
@@ -203,12 +204,6 @@ impl<I: Io> Store<I> {
     async fn entries_in_log(&self, stretch: &Stretch) -> Result<Vec<Option<Entry>>, StoreError> {
         let count = (stretch.offsets.end - stretch.offsets.start) as usize;
         let mut found = vec![None; count];
-        let known = Known {
-            segments: &self.segments,
-            config: &self.config,
-            flushed_to: 0,
-            unflushed_bytes: self.config.max_unflushed_bytes,
-        };
         let mut walk = Walk::default().checking(Crcs::Skipped);
         let (mut at, mut looked_at) = (stretch.log.start, 0);
         while at < stretch.log.end {
@@ -221,7 +216,7 @@ impl<I: Io> Store<I> {
                 }
                 // Behind what cannot be read.
                 Ok(None) | Err(_) => {
-                    let next = known.first_record(at + 1, stretch.log.end).await?;
+                    let next = self.log.first_record(at + 1, stretch.log.end).await?;
                     at = next.unwrap_or(stretch.log.end);
                 }
             }
@@ -240,7 +235,7 @@ impl<I: Io> Store<I> {
         walk: &mut Walk,
         at: u64,
     ) -> Result<Option<(u64, Option<(u64, Entry)>)>, StoreError> {
-        let record = match walk.at(&self.segments, at).await? {
+        let record = match walk.at(self.log.segments(), at).await? {
             Found::Record(record) => record,
             Found::Blank { size } => return Ok(Some((size, None))),
             Found::None(_) => return Ok(None),
@@ -273,12 +268,9 @@ impl<I: Io> Store<I> {
         } = stretch;
         let _files = self.repairs.files.take().await;
         let (first, count) = (offsets.start, found.len());
-        let before = self
-            .queue_files
-            .read(topic, *queue_id, first, count)
-            .await?;
+        let before = self.files.read(topic, *queue_id, first, count).await?;
         let entries = stretch.merged(found, &before);
-        if before == entries || self.state.borrow().queues.queue(*queue).gone {
+        if before == entries || self.memory.borrow().queue(*queue).gone {
             return Ok(false);
         }
         error!(
@@ -289,7 +281,7 @@ impl<I: Io> Store<I> {
         for (place, entry) in bytes.chunks_exact_mut(ENTRY_BYTES).zip(&entries) {
             entry.encode(place);
         }
-        let files = &self.queue_files;
+        let files = &self.files;
         files.save(topic, *queue_id, first, &bytes).await?;
         Ok(true)
     }

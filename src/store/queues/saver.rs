@@ -2,11 +2,11 @@
 //! grown, when memory gets short, and at the end.
 
 use std::ops::Range;
-use std::rc::Rc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::warn;
 
+use super::Queues;
 use super::cadence::{Action, Cadence, Look};
 use super::checkpoint::Checkpoint;
 use super::evict::Eviction;
@@ -15,7 +15,8 @@ use super::journal::{Block, Origin, Reached};
 use super::memory::{ConsumeQueues, QueueIndex};
 use crate::io::Io;
 use crate::io::{first, pause};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
+use crate::store::gate::Lack;
 
 /// Delay before a retry after an error.
 const RETRY_NS: u64 = 1_000_000_000;
@@ -44,33 +45,29 @@ const LOOK_NS: u64 = 50_000_000;
 /// Share of the arena that is kept free for what arrives: a sixteenth.
 const FREE_SHARE: usize = 16;
 
-/// Saves for as long as the store is open.
-pub(in crate::store) async fn run<I: Io>(store: Rc<Store<I>>) {
-    let mut retry_ns = store.io.now().mono_ns;
-    store.cadence.set(Cadence::new(retry_ns));
-    while !store.state.borrow().closing {
-        first(
-            store.save_now.notified(),
-            store.io.sleep_until(store.io.now().mono_ns + LOOK_NS),
-        )
-        .await;
-        if store.fence().is_some() {
-            return;
-        }
-        store.save_index_entries().await;
-        if store.io.now().mono_ns < retry_ns {
-            continue;
-        }
-        let saved = store.save_what_is_due().await;
-        store.note_space(&saved, |full| &mut full.queues);
-        if let Err(error) = saved {
-            retry_ns = store.io.now().mono_ns + RETRY_NS;
-            warn!(%error, "the queues cannot be saved; a restart would read them from the log");
+impl<I: Io> Queues<I> {
+    /// Saves for as long as the store is open.
+    pub async fn run(&self) {
+        let mut retry_ns = self.io.now().mono_ns;
+        self.cadence.set(Cadence::new(retry_ns));
+        while !self.gate.is_closing() {
+            first(self.save_now.notified(), self.log.pause(LOOK_NS)).await;
+            if self.gate.is_fenced() {
+                return;
+            }
+            self.save_index_entries().await;
+            if self.io.now().mono_ns < retry_ns {
+                continue;
+            }
+            let saved = self.save_what_is_due().await;
+            self.gate.note_written(Lack::Queues, &saved);
+            if let Err(error) = saved {
+                retry_ns = self.io.now().mono_ns + RETRY_NS;
+                warn!(%error, "the queues cannot be saved; a restart would read them from the log");
+            }
         }
     }
-}
 
-impl<I: Io> Store<I> {
     async fn save_what_is_due(&self) -> Result<(), StoreError> {
         let wanted = self.wanted_chunks();
         let mut cadence = self.cadence.get();
@@ -79,10 +76,10 @@ impl<I: Io> Store<I> {
         match action {
             Action::SaveAll => {
                 let was_short = self.is_short_of(wanted);
-                let saved = self.save_queues().await;
+                let saved = self.save_all().await;
                 if was_short || self.is_short_of(wanted) {
                     self.evict(2 * wanted).await;
-                    self.room.wake_all();
+                    self.gate.room.wake_all();
                 }
                 saved
             }
@@ -101,11 +98,11 @@ impl<I: Io> Store<I> {
     }
 
     fn queues_look(&self) -> Look {
-        let dispatched = self.state.borrow().dispatched;
+        let dispatched = self.log.marks().dispatched();
         Look {
             now_ns: self.io.now().mono_ns,
             is_short_of_memory: self.is_short_of(self.wanted_chunks()),
-            segment_start: self.segments.start_of(dispatched),
+            segment_start: self.log.segments().start_of(dispatched),
             checkpointed: self.checkpointed.get(),
             journal_bytes: self.journal.grown_bytes(),
             max_journal_bytes: self.config.queue_journal_bytes,
@@ -117,7 +114,7 @@ impl<I: Io> Store<I> {
     async fn evict(&self, wanted_free: usize) {
         let mut eviction = Eviction::default();
         let mut evict_some = || {
-            let queues = &mut self.state.borrow_mut().queues;
+            let queues = &mut *self.memory.borrow_mut();
             queues.evict_some(&mut eviction, wanted_free, MARKED_AT_ONCE)
         };
         while evict_some() {
@@ -136,24 +133,24 @@ impl<I: Io> Store<I> {
     }
 
     /// Writes every entry that is in no file yet, and begins a new generation of the journal.
-    pub(in crate::store) async fn save_queues(&self) -> Result<(), StoreError> {
+    pub async fn save_all(&self) -> Result<(), StoreError> {
         // Ahead of the rest: the index must not be ahead of the position.
         let index = self.save_index().await?;
         self.write_block().await?;
         // The rest takes long, and sends do not depend on it.
-        self.note_space(&Ok(()), |full| &mut full.queues);
+        self.gate.note(Lack::Queues, None);
         // Only what is in the journal now is saved: with what arrives meanwhile the save might never end.
         let reached = self.journal.put();
         self.remove_deleted().await?;
         self.save_files(reached.position).await?;
-        let queues_digest = self.state.borrow().queues.saved_digest();
+        let queues_digest = self.memory.borrow().saved_digest();
         self.begin_generation().await?;
         let checkpoint = Checkpoint {
             position: reached.position,
             store_time_ms: reached.store_time_ms,
             queues_digest,
             index,
-            durable_to: self.flushed.get().max(reached.position),
+            durable_to: self.log.marks().flushed().max(reached.position),
         };
         self.save_checkpoint(&checkpoint).await
     }
@@ -168,20 +165,19 @@ impl<I: Io> Store<I> {
             return Ok(());
         };
         // A restart that finds the log shorter than the index would make all of the index again.
-        let position = self.state.borrow().dispatched;
-        self.flush_log(position).await?;
+        let position = self.log.marks().dispatched();
+        self.log.flush(position).await?;
         self.save_checkpoint(&Checkpoint {
             index,
-            durable_to: self.flushed.get().max(before.durable_to),
+            durable_to: self.log.marks().flushed().max(before.durable_to),
             ..before
         })
         .await
     }
 
     async fn save_index(&self) -> Result<Option<crate::store::index::Mark>, StoreError> {
-        let log_min = self.segments.min_position().unwrap_or(0);
         match &self.index {
-            Some(index) => index.save(log_min).await.map(Some),
+            Some(index) => index.save().await.map(Some),
             None => Ok(None),
         }
     }
@@ -201,20 +197,18 @@ impl<I: Io> Store<I> {
             return self.begin_generation().await;
         };
         self.journal.append_owed().await?;
-        let (reached, news) = {
-            let state = self.state.borrow();
-            let reached = Reached {
-                position: state.dispatched,
-                last_record: state.last_dispatched,
-                store_time_ms: state.committed_time_ms,
-            };
-            (reached, state.queues.news())
+        let marks = self.log.marks();
+        let reached = Reached {
+            position: marks.dispatched(),
+            last_record: marks.last_dispatched(),
+            store_time_ms: marks.last_store_time_ms(),
         };
+        let news = self.memory.borrow().news();
         if news == 0 && reached == self.journal.put() && self.deleted.borrow().is_empty() {
             return Ok(());
         }
         if !mutant!(JournalAheadOfLog) {
-            self.flush_log(reached.position).await?;
+            self.log.flush(reached.position).await?;
         }
         let mut block = Block::new();
         let deleted = self
@@ -231,7 +225,7 @@ impl<I: Io> Store<I> {
         loop {
             let began = block.len_bytes();
             {
-                let queues = &mut self.state.borrow_mut().queues;
+                let queues = &mut *self.memory.borrow_mut();
                 for _ in 0..left.min(GATHERED_AT_ONCE) {
                     if block.len_bytes() - began >= GATHERED_BYTES {
                         break;
@@ -252,11 +246,11 @@ impl<I: Io> Store<I> {
     /// deleted while the table is written follows in its last piece.
     async fn begin_generation(&self) -> Result<(), StoreError> {
         let generation = self.journal.next_generation();
-        self.state.borrow_mut().queues.begin_table();
+        self.memory.borrow_mut().begin_table();
         let known = self.removable.borrow().len();
         let (mut removals, mut place) = (0, 0);
         let put_some = |block: &mut Block| {
-            let queues = &mut self.state.borrow_mut().queues;
+            let queues = &mut *self.memory.borrow_mut();
             let (removable, deleted) = (self.removable.borrow(), self.deleted.borrow());
             let all = removable.iter().chain(deleted.iter());
             for (topic, queue_ids) in all.skip(removals) {
@@ -287,7 +281,7 @@ impl<I: Io> Store<I> {
         let mut removable = self.removable.borrow_mut();
         removable.extend(deleted.drain(..count));
         self.deletions.set(self.deletions.get() + count as u64);
-        self.background.wake_all();
+        self.deletions_moved.wake_all();
     }
 
     /// Writes every entry of messages before a log position that is in no file yet, all durable together.
@@ -295,12 +289,12 @@ impl<I: Io> Store<I> {
         let mut written = Vec::new();
         let saved = match self.write_files(position, &mut written).await {
             Ok(()) if mutant!(JournalAheadOfQueueFiles) => Ok(()),
-            Ok(()) => self.queue_files.sync().await,
+            Ok(()) => self.files.sync().await,
             failed => failed,
         };
         for written in written.chunks(MARKED_AT_ONCE) {
             {
-                let queues = &mut self.state.borrow_mut().queues;
+                let queues = &mut *self.memory.borrow_mut();
                 for (queue, end) in written {
                     match &saved {
                         Ok(()) => queues.saved(*queue, *end),
@@ -319,7 +313,7 @@ impl<I: Io> Store<I> {
         position: u64,
         written: &mut Vec<(QueueIndex, u64)>,
     ) -> Result<(), StoreError> {
-        let mut left = self.state.borrow().queues.unsaved_queues();
+        let mut left = self.memory.borrow().unsaved_queues();
         while left > 0 {
             let began_ns = self.io.now().mono_ns;
             let count = left.min(match self.is_in_a_hurry() {
@@ -358,13 +352,11 @@ impl<I: Io> Store<I> {
         let mut at = offsets.start;
         while at < offsets.end {
             let end = offsets.end.min(at + WRITTEN_AT_ONCE);
-            let entries = self.state.borrow().queues.encoded(*queue, at..end);
+            let entries = self.memory.borrow().encoded(*queue, at..end);
             if entries.is_empty() {
                 return Ok(());
             }
-            self.queue_files
-                .save(topic, *queue_id, at, &entries)
-                .await?;
+            self.files.save(topic, *queue_id, at, &entries).await?;
             at = end;
         }
         Ok(())
@@ -380,8 +372,8 @@ impl<I: Io> Store<I> {
         let queues: Vec<_> = unsaved.iter().map(|unsaved| unsaved.queue).collect();
         let begun = self.write_all(unsaved).await;
         if begun.is_err() {
-            let state = &mut self.state.borrow_mut().queues;
-            queues.into_iter().for_each(|queue| state.not_begun(queue));
+            let memory = &mut *self.memory.borrow_mut();
+            queues.into_iter().for_each(|queue| memory.not_begun(queue));
         }
         begun
     }
@@ -391,13 +383,13 @@ impl<I: Io> Store<I> {
         &self,
         next: impl Fn(&mut ConsumeQueues) -> Option<(QueueIndex, Range<u64>)>,
     ) -> Option<Unsaved> {
-        let mut state = self.state.borrow_mut();
-        let (queue, offsets) = next(&mut state.queues)?;
-        let target = state.queues.queue(queue);
+        let mut memory = self.memory.borrow_mut();
+        let (queue, offsets) = next(&mut memory)?;
+        let target = memory.queue(queue);
         let is_some = !target.gone && !offsets.is_empty();
         is_some.then(|| Unsaved {
             queue,
-            topic: state.queues.topic_of(queue).to_owned(),
+            topic: memory.topic_of(queue).to_owned(),
             queue_id: target.queue_id,
             offsets,
         })
@@ -417,7 +409,7 @@ impl<I: Io> Store<I> {
     }
 
     fn is_in_a_hurry(&self) -> bool {
-        self.state.borrow().closing || self.is_short_of(self.wanted_chunks())
+        self.gate.is_closing() || self.is_short_of(self.wanted_chunks())
     }
 
     async fn save_index_entries(&self) {
@@ -431,12 +423,12 @@ impl<I: Io> Store<I> {
 
     /// Chunks that are to be free for what arrives.
     fn wanted_chunks(&self) -> usize {
-        let share = self.state.borrow().queues.capacity_chunks() / FREE_SHARE;
+        let share = self.memory.borrow().capacity_chunks() / FREE_SHARE;
         share.max(self.config.chunks_for_unit())
     }
 
     fn is_short_of(&self, wanted_chunks: usize) -> bool {
-        self.state.borrow().queues.free_chunks() < wanted_chunks
+        self.memory.borrow().free_chunks() < wanted_chunks
     }
 
     /// Until nothing is left to remove: what is saved next may be of a topic that was deleted meanwhile and made again,
@@ -448,7 +440,7 @@ impl<I: Io> Store<I> {
                 return Ok(());
             };
             let _files = self.repairs.files.take().await;
-            if let Err(error) = self.queue_files.remove(&topic, &queue_ids).await {
+            if let Err(error) = self.files.remove(&topic, &queue_ids).await {
                 self.removable.borrow_mut().push_front((topic, queue_ids));
                 return Err(error);
             }

@@ -1,11 +1,10 @@
 //! Finding a queue's offset by time: halving over the queue's entries, reading the store time of their messages.
 
-use std::rc::Rc;
-
+use super::Queues;
 use super::memory::QueueIndex;
 use crate::io::Io;
+use crate::store::StoreError;
 use crate::store::log::reader::store_time_of;
-use crate::store::{Store, StoreError};
 
 /// Which of several messages of the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +15,11 @@ pub enum Boundary {
     Upper,
 }
 
-impl<I: Io> Store<I> {
+impl<I: Io> Queues<I> {
     /// The offset at which a consumer that starts at this time begins. If all messages are older: Lower is behind the
     /// last one, Upper is the last one (RocketMQ: `ConsumeQueue.binarySearchInQueueByTime`).
     pub async fn offset_by_time(
-        self: &Rc<Self>,
+        &self,
         queue: QueueIndex,
         timestamp_ms: i64,
         boundary: Boundary,
@@ -46,10 +45,7 @@ impl<I: Io> Store<I> {
     }
 
     /// When the first message of the queue was stored.
-    pub async fn earliest_store_time(
-        self: &Rc<Self>,
-        queue: QueueIndex,
-    ) -> Result<Option<i64>, StoreError> {
+    pub async fn earliest_store_time(&self, queue: QueueIndex) -> Result<Option<i64>, StoreError> {
         let bounds = self.bounds(queue);
         if bounds.min == bounds.max {
             return Ok(None);
@@ -59,19 +55,20 @@ impl<I: Io> Store<I> {
 
     /// When the message at a queue offset was stored, if memory holds that.
     pub fn store_time_hot(&self, queue: QueueIndex, offset: u64) -> Option<i64> {
-        let state = self.state.borrow();
-        let target = state.queues.queue(queue);
+        let memory = self.memory.borrow();
+        let target = memory.queue(queue);
         if offset + 1 == target.bounds.max && target.last_store_time_ms > 0 {
             return Some(target.last_store_time_ms);
         }
-        let entry = state.queues.resident(queue, offset)?;
-        let bytes = state.log.hot(entry.physical_offset, entry.size as usize)?;
+        let entry = memory.resident(queue, offset)?;
+        let buffer = self.log.buffer();
+        let bytes = buffer.hot(entry.physical_offset, entry.size as usize)?;
         store_time_of(bytes)
     }
 
     /// The same, read from disk where it is not in memory.
     pub async fn store_time(
-        self: &Rc<Self>,
+        &self,
         queue: QueueIndex,
         offset: u64,
     ) -> Result<Option<i64>, StoreError> {
@@ -79,7 +76,7 @@ impl<I: Io> Store<I> {
         let Some(entry) = entries.first() else {
             return Ok(None);
         };
-        let record = self.record_at(entry.physical_offset).await?;
+        let record = self.log.record_at(entry.physical_offset).await?;
         Ok(record.and_then(|record| store_time_of(&record)))
     }
 }

@@ -401,7 +401,7 @@ fn the_scrub_finds_rot_before_a_reader_does() {
             .map(|found| found.position)
             .collect();
         assert_eq!(found, [sent[2].physical_offset, sent[80].physical_offset]);
-        assert!(store.figures().scrubbed_to >= store.state.borrow().log.hot_from());
+        assert!(store.figures().scrubbed_to >= store.log.buffer().hot_from());
         store.close().await.unwrap();
         let store = open_with(&sim, config()).await.unwrap();
         assert_eq!(store.unreadable().len(), 2, "what was found is kept");

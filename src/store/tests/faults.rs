@@ -2,6 +2,7 @@
 //! be read, nothing is written again in the hope that it then holds.
 
 use super::*;
+use crate::store::log::ack_watermark::newest;
 
 async fn assert_fenced(sim: &Sim, store: &SimStore, acknowledged: usize) {
     let reason = store.fence().unwrap();
@@ -199,7 +200,7 @@ fn what_a_power_cut_has_taken_is_told() {
             sim.power_cut("a");
             io.heal();
             let noted = read_file(&sim, "/store/acknowledged").await;
-            let noted = acknowledged::newest(&noted).unwrap().position;
+            let noted = newest(&noted).unwrap().position;
             let store = open(&sim, flush).await;
             let (tail, missing) = (store.tail(), store.figures().missing);
             let gone = ends.iter().filter(|end| tail < **end && **end <= noted);

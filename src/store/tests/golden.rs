@@ -30,7 +30,11 @@ fn a_store_of_rocketmq_opens_as_it_is() {
                     (store.bounds(queue).min, store.bounds(queue).max),
                     (0, count)
                 );
-                let ours = store.entries(queue, 0, count as usize).await.unwrap();
+                let ours = store
+                    .queues
+                    .entries(queue, 0, count as usize)
+                    .await
+                    .unwrap();
                 let theirs = entries
                     .as_chunks::<ENTRY_BYTES>()
                     .0

@@ -129,19 +129,15 @@ fn a_block_without_space_is_written_when_there_is_some() {
         let store = open(sim, flush).await;
         send(sim, &store, "A", b"one").await;
         sim.sleep(Duration::from_secs(2)).await;
-        let generation = store.journal.generation();
+        let generation = store.queues.generation();
         let rule = Rule::new(Fault::NoSpace).of(Op::Write).on("queuejournal");
         sim.host("a").inject(rule);
         append(sim, &store, "A", b"two").await;
         sim.sleep(Duration::from_secs(10)).await;
-        assert_eq!(store.journal.generation(), generation);
+        assert_eq!(store.queues.generation(), generation);
         sim.host("a").heal();
         sim.sleep(Duration::from_secs(3)).await;
-        assert_eq!(
-            store.journal.generation(),
-            generation,
-            "no table was needed"
-        );
+        assert_eq!(store.queues.generation(), generation, "no table was needed");
         send(sim, &store, "A", b"three").await;
         sim.sleep(Duration::from_secs(2)).await;
         sim.power_cut("a");
@@ -160,7 +156,7 @@ fn a_generation_that_fails_leaves_no_file() {
         let rule = Rule::new(Fault::NoSpace).of(Op::Write).on("queuejournal");
         sim.host("a").inject(rule);
         for _ in 0..5 {
-            let _ = store.save_queues().await;
+            let _ = store.queues.save_all().await;
             sim.sleep(Duration::from_secs(2)).await;
         }
         let io = sim.host("a");

@@ -135,10 +135,10 @@ fn a_block_is_final_as_of_when_its_read_began() {
     sim.run(async {
         let store = open(&sim, Flush::Sync).await;
         let sent = send(&sim, &store, "A", &[1; 500]).await;
-        let block = store.block(0, sent.end).await.unwrap();
+        let block = store.log.block(0, sent.end).await.unwrap();
         assert!(block.len() as u64 > sent.end);
         let later = send(&sim, &store, "A", &[2; 500]).await;
-        let again = store.block(0, later.end).await.unwrap();
+        let again = store.log.block(0, later.end).await.unwrap();
         let record = &again[later.physical_offset as usize..later.end as usize];
         assert!(Record::decode(record, Check::Crc).is_ok());
         assert_eq!(
@@ -146,7 +146,7 @@ fn a_block_is_final_as_of_when_its_read_began() {
             2,
             "the first had not all of it"
         );
-        store.block(0, later.end).await.unwrap();
+        store.log.block(0, later.end).await.unwrap();
         assert_eq!(store.figures().fetched_blocks, 2);
     });
 }
@@ -157,7 +157,7 @@ fn unreadable_places_are_counted_beyond_those_that_are_kept() {
     sim.run(async {
         let store = open(&sim, Flush::Sync).await;
         for n in 0..10_007 {
-            store.lost(n * 10, 10, String::new(), None);
+            store.log.note_lost(n * 10, 10, String::new(), None);
         }
         assert_eq!(store.unreadable().len(), 10_000);
         assert_eq!(store.figures().unreadable, 10_007);

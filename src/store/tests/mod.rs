@@ -138,14 +138,13 @@ async fn send(sim: &Sim, store: &SimStore, topic: &str, body: &[u8]) -> Appended
 impl Store<SimIo> {
     /// Appends messages to `out`, from memory or disk; all of them can be read.
     async fn read_cold(
-        self: &Rc<Self>,
+        &self,
         positions: &[Position],
         mut out: Vec<u8>,
     ) -> Result<Vec<u8>, StoreError> {
         for position in positions {
-            self.read_checked(position, &mut out)
-                .await
-                .map_err(|error| self.or_removed(position.physical_offset, error))?;
+            let read = self.log.read_checked(position, &mut out).await;
+            read.map_err(|error| self.log.or_removed(position.physical_offset, error))?;
         }
         Ok(out)
     }

@@ -135,7 +135,7 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
             store.delete_topic("Deleted");
             model.deleted_before[2] = model.log.len();
         }
-        Step::Clean => store.clean().await.unwrap(),
+        Step::Clean => store.cleaner.clean().await.unwrap(),
         Step::Close => {
             store.close().await.unwrap();
             *store = open_model(sim, flush).await;
@@ -183,7 +183,7 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
 fn safe_in_a_power_cut(flush: Flush, store: &SimStore, model: &Model) -> u64 {
     match flush {
         Flush::Sync => model.end_before(store.committed()),
-        Flush::Async => model.end_before(store.flushed.get()),
+        Flush::Async => model.end_before(store.log.marks().flushed()),
     }
 }
 
@@ -200,7 +200,7 @@ async fn start_cleaning(sim: &Sim, store: &SimStore, model: &mut Model) {
     model.cleaning_was_cut = true;
     let cleaned = store.clone();
     sim.host("a").spawn("test", async move {
-        let _ = cleaned.clean().await;
+        let _ = cleaned.cleaner.clean().await;
     });
     sim.sleep(Duration::from_nanos(sim.below(20_000_000))).await;
 }

@@ -1,7 +1,7 @@
 //! Protects the ConsumeQueues' bounded memory: whatever does not fit is read from the files, and nobody waits for ever.
 
 use super::*;
-use crate::store::queues::checkpoint::Found;
+use crate::store::queues::checkpoint::{CheckpointFile, Found};
 use crate::store::queues::entry::ENTRY_BYTES;
 use crate::store::queues::memory::ConsumeQueues;
 
@@ -49,7 +49,8 @@ fn the_checkpoint_follows_a_busy_log() {
             }
         });
         sim.sleep(Duration::from_secs(12)).await;
-        let Found::Ours(checkpoint) = store.checkpoint.load().await.unwrap() else {
+        let file = CheckpointFile::new(sim.host("a"), Path::new("/store"));
+        let Found::Ours(checkpoint) = file.load().await.unwrap() else {
             panic!("it is open");
         };
         assert!(checkpoint.position > store.committed() / 4);

@@ -65,7 +65,7 @@ fn is_healed_by_a_reader(happens: impl AsyncFn(&Sim)) {
         let store = open(sim, Flush::Sync).await;
         for topic in ["A", "B"] {
             let queue = store.find_queue(topic, 0).unwrap();
-            let entries = store.entries(queue, 9, 1).await.unwrap();
+            let entries = store.queues.entries(queue, 9, 1).await.unwrap();
             assert_eq!(entries.len(), 1, "{topic}");
         }
         for (file, before) in [QUEUE_A, QUEUE_B].into_iter().zip(before) {
@@ -318,7 +318,7 @@ fn without_its_first_segment_the_log_begins_later() {
                 remove(sim, QUEUE_A).await;
                 let store = open(sim, flush).await;
                 let queue = store.find_queue("A", 0).unwrap();
-                assert_eq!(store.entries(queue, 15, 1).await.unwrap().len(), 1);
+                assert_eq!(store.queues.entries(queue, 15, 1).await.unwrap().len(), 1);
                 store.close().await.unwrap();
             }
             let store = open(sim, flush).await;
@@ -355,7 +355,7 @@ fn delay_queues_are_made_again_with_the_times_of_delivery() {
         let store = open(sim, flush).await;
         for (level, delay_ms) in [(0, 1_000), (1, 5_000), (2, 1_000)] {
             let queue = store.find_queue(config::SCHEDULE_TOPIC, level).unwrap();
-            let entries = store.entries(queue, 0, 9).await.unwrap();
+            let entries = store.queues.entries(queue, 0, 9).await.unwrap();
             assert_eq!(entries[0].tags_code, now_ms + delay_ms);
         }
     });

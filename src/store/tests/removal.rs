@@ -68,7 +68,7 @@ fn a_spare_never_stands_among_the_files_of_the_log() {
                     seconds(&sim, 1).await;
                     rocketmq_can_map(&sim).await;
                 }
-                if store.segments.has_spare() {
+                if store.log.segments().has_spare() {
                     spares += 1;
                     break;
                 }
@@ -100,7 +100,7 @@ fn a_spare_that_cannot_be_renamed_stays_a_spare() {
     sim.run(async {
         let store = open_with(&sim, by_age(Flush::Sync)).await.unwrap();
         let mut number = 0;
-        while !store.segments.has_spare() {
+        while !store.log.segments().has_spare() {
             fill(&sim, &store, number..number + 10).await;
             number += 10;
             seconds(&sim, 20).await;
@@ -108,7 +108,7 @@ fn a_spare_that_cannot_be_renamed_stays_a_spare() {
         let rule = Rule::new(Fault::NoSpace).of(Op::Names).on("commitlog/0");
         sim.host("a").inject(rule);
         for _ in 0..200 {
-            if store.segments.no_space().is_some() {
+            if store.log.segments().no_space().is_some() {
                 break;
             }
             if store.room_for(5_000) {
@@ -116,11 +116,14 @@ fn a_spare_that_cannot_be_renamed_stays_a_spare() {
             }
             sim.sleep(Duration::from_millis(50)).await;
         }
-        assert!(store.segments.no_space().is_some());
-        assert!(store.segments.has_spare());
+        assert!(store.log.segments().no_space().is_some());
+        assert!(store.log.segments().has_spare());
         sim.host("a").heal();
         seconds(&sim, 10).await;
-        assert_eq!((store.segments.no_space(), store.fence()), (None, None));
+        assert_eq!(
+            (store.log.segments().no_space(), store.fence()),
+            (None, None)
+        );
         send(&sim, &store, "A", b"last").await;
     });
 }

@@ -117,15 +117,15 @@ fn a_lacking_entry_does_not_hold_up_the_checkpoint() {
         write_file(sim, QUEUE_A, 9 * 20, &[0; 20]).await;
         let store = open(sim, flush).await;
         let queue = store.find_queue("A", 0).unwrap();
-        assert_eq!(store.entries(queue, 9, 1).await.unwrap().len(), 1);
-        let before = store.checkpointed.get();
+        assert_eq!(store.queues.entries(queue, 9, 1).await.unwrap().len(), 1);
+        let before = store.queues.checkpointed();
         for n in 0..20 {
             send(sim, &store, "B", &[n; 8_000]).await;
         }
         sim.sleep(Duration::from_secs(2)).await;
-        assert!(store.checkpointed.get() > before + SEGMENT);
-        let generation = store.journal.generation();
+        assert!(store.queues.checkpointed() > before + SEGMENT);
+        let generation = store.queues.generation();
         sim.sleep(Duration::from_secs(10)).await;
-        assert_eq!(store.journal.generation(), generation, "nothing to save");
+        assert_eq!(store.queues.generation(), generation, "nothing to save");
     });
 }

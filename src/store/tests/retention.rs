@@ -189,7 +189,7 @@ fn a_file_becomes_the_next_one() {
         for n in 0..12 {
             fill(sim, &store, n * 20..(n + 1) * 20).await;
             seconds(sim, 70).await;
-            recycled += usize::from(store.segments.has_spare());
+            recycled += usize::from(store.log.segments().has_spare());
             let files = log_files(sim).await;
             assert!(files.len() <= 6, "one spare at most: {files:?}");
             assert_begins_at_its_log(&store).await;

@@ -10,10 +10,10 @@ use crate::io::Io;
 use crate::message::Record;
 use crate::store::StoreConfig;
 use crate::store::StoreError;
-use crate::store::damage::Known;
+use crate::store::log::damage::Known;
 use crate::store::log::reader::{Found, Walk};
+use crate::store::log::segments::Segments;
 use crate::store::names::{offset_name, parse_offset_name};
-use crate::store::segments::Segments;
 
 /// A file of the log.
 #[derive(Clone, Debug, Serialize)]

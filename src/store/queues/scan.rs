@@ -1,15 +1,15 @@
 //! Walking a queue: which messages a pull gets. Entries are in memory or in the queue's files; a filter looks at their tags
 //! codes, or at the messages themselves.
 //!
-//! [`Store::scan`] never waits, and answers [`Scan::Cold`] where the entries are only on disk; [`Store::scan_cold`] reads
+//! [`Queues::scan`] never waits, and answers [`Scan::Cold`] where the entries are only on disk; [`Queues::scan_cold`] reads
 //! them. The `messages` forms are for a filter that looks at the messages.
 
-use std::rc::Rc;
-
-use super::queues::entry::Entry;
-use super::queues::memory::QueueIndex;
-use super::{Store, StoreError};
+use super::Queues;
+use super::entry::Entry;
+use super::memory::QueueIndex;
 use crate::io::Io;
+use crate::store::StoreError;
+use crate::store::log::records::Position;
 
 /// Entries looked at in one go; most scans need no more.
 const WINDOW_ENTRIES: usize = 64;
@@ -17,13 +17,6 @@ const WINDOW_ENTRIES: usize = 64;
 /// Read in one go for a filter that looks at the messages, at most one message more: each is checked and passed on
 /// without a pause if its block is in the cache.
 const MAX_LOOKED_AT_BYTES: usize = 1 << 20;
-
-/// Where a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    pub physical_offset: u64,
-    pub size: u32,
-}
 
 /// Bounds of one scan.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +40,7 @@ pub enum Scan {
     Cold,
 }
 
-impl<I: Io> Store<I> {
+impl<I: Io> Queues<I> {
     /// Entries of a queue from `offset` on that `filter` lets through, by their tags code; appended to `out`.
     pub fn scan(
         &self,
@@ -57,15 +50,15 @@ impl<I: Io> Store<I> {
         mut filter: impl FnMut(i64) -> bool,
         out: &mut Vec<Position>,
     ) -> Scan {
-        let state = self.state.borrow();
-        let end = state.queues.queue(queue).bounds.max;
+        let memory = self.memory.borrow();
+        let end = memory.queue(queue).bounds.max;
         if offset >= end {
             return Scan::NoneMatched {
                 next_offset: offset,
             };
         }
-        let entries = (offset..end).map(|offset| state.queues.resident(queue, offset));
-        if state.queues.resident(queue, offset).is_none() {
+        let entries = (offset..end).map(|offset| memory.resident(queue, offset));
+        if memory.resident(queue, offset).is_none() {
             return Scan::Cold;
         }
         collect(
@@ -87,15 +80,16 @@ impl<I: Io> Store<I> {
         mut filter: impl FnMut(&[u8]) -> Option<bool>,
         out: &mut Vec<Position>,
     ) -> Scan {
-        let state = self.state.borrow();
-        let end = state.queues.queue(queue).bounds.max;
+        let memory = self.memory.borrow();
+        let end = memory.queue(queue).bounds.max;
         if offset >= end {
             return Scan::NoneMatched {
                 next_offset: offset,
             };
         }
-        let hot = |entry: &Entry| state.log.hot(entry.physical_offset, entry.size as usize);
-        let entries = (offset..end).map_while(|offset| state.queues.resident(queue, offset));
+        let buffer = self.log.buffer();
+        let hot = |entry: &Entry| buffer.hot(entry.physical_offset, entry.size as usize);
+        let entries = (offset..end).map_while(|offset| memory.resident(queue, offset));
         let mut entries = entries.take_while(|entry| hot(entry).is_some()).peekable();
         if entries.peek().is_none() {
             return Scan::Cold;
@@ -104,7 +98,7 @@ impl<I: Io> Store<I> {
         collect(offset, entries, limits, filter, out)
     }
 
-    /// As [`Store::scan`], reading from the queue's files what is not in memory.
+    /// As [`Self::scan`], reading from the queue's files what is not in memory.
     pub async fn scan_cold(
         &self,
         queue: QueueIndex,
@@ -129,9 +123,9 @@ impl<I: Io> Store<I> {
         }
     }
 
-    /// As [`Store::scan_messages`], reading from the disk what is not in memory; messages are appended to `out` and counted.
+    /// As [`Self::scan_messages`], reading from the disk what is not in memory; messages are appended to `out` and counted.
     pub async fn scan_messages_cold(
-        self: &Rc<Self>,
+        &self,
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
@@ -155,7 +149,7 @@ impl<I: Io> Store<I> {
                     size: entry.size,
                 };
                 record.clear();
-                match self.read_or_note(Some(queue), &position, &mut record).await {
+                match self.read_or_note(queue, &position, &mut record).await {
                     Ok(_) | Err(StoreError::Removed { .. }) => {}
                     Err(error) => return Err(error),
                 }

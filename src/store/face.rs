@@ -1,0 +1,334 @@
+//! What the broker asks of a store. Each call is passed on to the object that owns the answer.
+
+use std::sync::Arc;
+
+use super::gate::Lack;
+use super::{
+    AppendError, Appended, Boundary, KeyMatches, KeyQuery, Position, QueueBounds, QueueIndex,
+    Readable, Retention, Scan, ScanLimits, Store, StoreError, Unreadable,
+};
+use crate::io::{Io, Space};
+use crate::message::Message;
+
+/// Messages in (`append.rs`).
+impl<I: Io> Store<I> {
+    /// Encodes a message into the log. `tags_code` replaces that of the message's tags in the queue's entry.
+    pub fn append(
+        &self,
+        queue: QueueIndex,
+        message: &Message<'_>,
+        tags_code: Option<i64>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        self.appends.append(queue, message, tags_code, now_ms)
+    }
+
+    /// Encodes several messages of one queue one behind the other, in one segment; all or none.
+    pub fn append_batch(
+        &self,
+        queue: QueueIndex,
+        messages: &[Message<'_>],
+        now_ms: i64,
+    ) -> Result<Vec<Appended>, AppendError> {
+        self.appends.append_batch(queue, messages, now_ms)
+    }
+
+    /// Whether messages of `len` bytes in all can be appended now.
+    pub fn room_for(&self, len: usize) -> bool {
+        self.appends.room_for(len)
+    }
+
+    /// Done when there is room, or when there never will be.
+    pub async fn wait_for_room(&self, len: usize) {
+        self.appends.wait_for_room(len).await;
+    }
+
+    /// Whether messages of `len` bytes in all would be taken one after the other, if there is room for them.
+    pub fn takes(&self, len: usize) -> Result<(), AppendError> {
+        self.appends.takes(len)
+    }
+
+    /// Why no message is taken now, whatever its size, if so.
+    pub fn refuses(&self) -> Option<AppendError> {
+        self.gate.check_open().err()
+    }
+
+    /// Store time of the oldest message that the disk has not taken yet, unless it never will.
+    pub fn waiting_since_ms(&self) -> Option<i64> {
+        self.appends.waiting_since_ms()
+    }
+
+    /// Why nothing can be appended any more, if so.
+    pub fn fence(&self) -> Option<Arc<str>> {
+        self.gate.fence_reason()
+    }
+
+    /// Why no message is taken until there is space again, if so.
+    pub fn full(&self) -> Option<Arc<str>> {
+        self.gate.full().or_else(|| self.log.no_space())
+    }
+}
+
+/// The log (`log/`).
+impl<I: Io> Store<I> {
+    pub fn committed(&self) -> u64 {
+        self.log.marks().committed()
+    }
+
+    /// The log's end, committed or not.
+    pub fn tail(&self) -> u64 {
+        self.log.tail()
+    }
+
+    /// Position of the first message that is kept.
+    pub fn log_min(&self) -> u64 {
+        self.log.min()
+    }
+
+    /// Done when the log is committed beyond `position`, with how far it is then; fails when it never will be.
+    pub async fn committed_beyond(&self, position: u64) -> Result<u64, StoreError> {
+        self.log.committed_beyond(position).await
+    }
+
+    /// Done when everything that is in the log now is as durable as the flush mode promises.
+    pub async fn committed_so_far(&self) -> Result<(), StoreError> {
+        self.log.committed_so_far().await
+    }
+
+    /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
+    pub async fn durable_so_far(&self) -> Result<(), StoreError> {
+        self.log.durable_so_far().await
+    }
+
+    /// Whether the message is in the log buffer.
+    pub fn is_hot(&self, position: &Position) -> bool {
+        self.log.is_hot(position)
+    }
+
+    /// Appends a message from the log buffer to `out`; `false` if it is no longer there.
+    pub fn copy_hot(&self, position: &Position, out: &mut Vec<u8>) -> bool {
+        self.log.copy_hot(position, out)
+    }
+
+    /// The record at a log position, if one begins there.
+    pub async fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.log.record_at(physical_offset).await
+    }
+
+    /// The record at this position, if one is there: for records here and there in the log, as what is not in memory is
+    /// read by itself, and not within a large block.
+    pub async fn record_alone(&self, position: &Position) -> Result<Option<Vec<u8>>, StoreError> {
+        self.log.record_alone(position).await
+    }
+
+    /// What cannot be read of the log, as far as a reader or the scrub has found it.
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        self.log.known_unreadable().all()
+    }
+
+    /// Why this message cannot be read, if so.
+    pub fn unreadable_at(&self, physical_offset: u64) -> Option<Unreadable> {
+        self.log.known_unreadable().at(physical_offset)
+    }
+
+    /// The newest messages with a key; all that were committed count.
+    pub async fn find_by_key(&self, query: &KeyQuery<'_>) -> Result<KeyMatches, StoreError> {
+        match &self.index {
+            Some(index) => index.find(query).await,
+            None => Ok(KeyMatches::default()),
+        }
+    }
+}
+
+/// The queues (`queues/`).
+impl<I: Io> Store<I> {
+    /// The queue, made in memory when it is new.
+    pub fn queue(&self, topic: &str, queue_id: u32) -> QueueIndex {
+        self.queues.find_or_create(topic, queue_id)
+    }
+
+    pub fn find_queue(&self, topic: &str, queue_id: u32) -> Option<QueueIndex> {
+        self.queues.memory().find(topic, queue_id)
+    }
+
+    pub fn bounds(&self, queue: QueueIndex) -> QueueBounds {
+        self.queues.bounds(queue)
+    }
+
+    /// Whether the next entry of this queue is reported as an arrival.
+    pub fn watch(&self, queue: QueueIndex, on: bool) {
+        self.queues.watch(queue, on);
+    }
+
+    /// Watched queues that have got entries since the last call; appended to `into`.
+    pub fn take_arrivals(&self, into: &mut Vec<QueueIndex>) {
+        self.queues.take_arrivals(into);
+    }
+
+    /// Topics that have queues, with the number of queues they need.
+    pub fn topics(&self) -> Vec<(String, u32)> {
+        self.queues.topics()
+    }
+
+    /// Forgets the topic's queues at once and removes their files in the background.
+    pub fn delete_topic(&self, topic: &str) {
+        self.queues.delete_topic(topic);
+    }
+
+    /// Done when no crash brings the topics back that have been deleted so far.
+    pub async fn deleted_so_far(&self) {
+        self.queues.deleted_so_far().await;
+    }
+
+    /// Entries of a queue from `offset` on that `filter` lets through, by their tags code; appended to `out`.
+    pub fn scan(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        filter: impl FnMut(i64) -> bool,
+        out: &mut Vec<Position>,
+    ) -> Scan {
+        self.queues.scan(queue, offset, limits, filter, out)
+    }
+
+    /// As [`Self::scan`], with a filter that looks at the messages; from the first one on they must be in the log buffer.
+    pub fn scan_messages(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        filter: impl FnMut(&[u8]) -> Option<bool>,
+        out: &mut Vec<Position>,
+    ) -> Scan {
+        self.queues
+            .scan_messages(queue, offset, limits, filter, out)
+    }
+
+    /// As [`Self::scan`], reading from the queue's files what is not in memory.
+    pub async fn scan_cold(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        filter: impl FnMut(i64) -> bool,
+        out: &mut Vec<Position>,
+    ) -> Result<Scan, StoreError> {
+        let scan = self.queues.scan_cold(queue, offset, limits, filter, out);
+        scan.await
+    }
+
+    /// As [`Self::scan_messages`], reading from the disk what is not in memory; messages are appended to `out` and counted.
+    pub async fn scan_messages_cold(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+        limits: &ScanLimits,
+        filter: impl FnMut(&[u8]) -> Option<bool>,
+        out: Vec<u8>,
+    ) -> Result<(Scan, Vec<u8>, usize), StoreError> {
+        let queues = &self.queues;
+        queues
+            .scan_messages_cold(queue, offset, limits, filter, out)
+            .await
+    }
+
+    /// Messages of a queue, appended to `records`, without those that cannot be read any more: these are noted. An error: one
+    /// of them has gone meanwhile, and with it all before the queue's minimum, or nothing can be read.
+    pub async fn read_readable(
+        &self,
+        queue: QueueIndex,
+        positions: &[Position],
+        records: Vec<u8>,
+    ) -> Result<Readable, StoreError> {
+        self.queues.read_readable(queue, positions, records).await
+    }
+
+    /// A message of a queue; `None` if it has gone, or cannot be read and has been noted.
+    pub async fn record_of(
+        &self,
+        queue: QueueIndex,
+        position: &Position,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.queues.record_of(queue, position).await
+    }
+
+    /// Where a reader goes on that looked at `offset` and found that messages have gone meanwhile.
+    pub fn goes_on_at(&self, queue: QueueIndex, offset: u64) -> u64 {
+        self.queues.goes_on_at(queue, offset)
+    }
+
+    /// The offset at which a consumer that starts at this time begins.
+    pub async fn offset_by_time(
+        &self,
+        queue: QueueIndex,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    ) -> Result<u64, StoreError> {
+        let queues = &self.queues;
+        queues.offset_by_time(queue, timestamp_ms, boundary).await
+    }
+
+    /// When the first message of the queue was stored.
+    pub async fn earliest_store_time(&self, queue: QueueIndex) -> Result<Option<i64>, StoreError> {
+        self.queues.earliest_store_time(queue).await
+    }
+
+    /// When the message at a queue offset was stored, if memory holds that.
+    pub fn store_time_hot(&self, queue: QueueIndex, offset: u64) -> Option<i64> {
+        self.queues.store_time_hot(queue, offset)
+    }
+
+    /// The same, read from disk where it is not in memory.
+    pub async fn store_time(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+    ) -> Result<Option<i64>, StoreError> {
+        self.queues.store_time(queue, offset).await
+    }
+}
+
+/// Retention (`retention/`) and the files of config/.
+impl<I: Io> Store<I> {
+    /// Messages are kept by these rules from now on.
+    pub fn keep_by(&self, retention: Retention) {
+        self.cleaner.keep_by(retention);
+    }
+
+    /// These topics keep their messages for so many milliseconds only, and all others as long as the log does.
+    pub fn keep_topics(&self, reserved_ms: Vec<(String, u64)>) {
+        self.cleaner.keep_topics(reserved_ms);
+    }
+
+    /// Expired files of the log go now, at any hour.
+    pub fn clean_log_now(&self) {
+        self.cleaner.clean_log_now();
+    }
+
+    /// Queue files all of whose messages are gone go now.
+    pub fn clean_queues_now(&self) {
+        self.cleaner.clean_queues_now();
+    }
+
+    /// The disk's space as it was when it was looked at last.
+    pub fn disk_space(&self) -> Space {
+        self.cleaner.disk_space()
+    }
+
+    /// A file of config/.
+    pub async fn load_text(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.texts.load(name).await
+    }
+
+    pub async fn save_text(&self, name: &str, text: String) -> Result<(), StoreError> {
+        let saved = self.texts.save(name, text).await;
+        self.note_text(&saved);
+        saved
+    }
+
+    /// How the write of a file of config/ went that is not a text as a whole.
+    pub fn note_text<T>(&self, written: &Result<T, StoreError>) {
+        self.gate.note_written(Lack::Texts, written);
+    }
+}

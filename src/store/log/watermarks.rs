@@ -1,0 +1,105 @@
+//! How far the log is committed, visible and durable.
+//!
+//! ```text
+//! 0 ......... flushed ......... dispatched .. committed ......... tail (`buffer.rs`)
+//!             on the device    | a part of a | on the device as   | in memory
+//!             for good         | message     | the mode promises  |
+//! ```
+//! In sync mode `flushed` may be behind: what is committed is flushed. Only the log's writer moves these marks.
+
+use std::cell::Cell;
+
+/// What became visible with a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Dispatched {
+    /// The end of the last message, and where it begins.
+    pub end: u64,
+    pub last_record: u64,
+    pub messages: u64,
+    /// Store times of the first and the last message.
+    pub first_ms: i64,
+    pub last_ms: i64,
+}
+
+pub(in crate::store) struct Watermarks {
+    committed: Cell<u64>,
+    flushed: Cell<u64>,
+    dispatched: Cell<u64>,
+    last_dispatched: Cell<u64>,
+    dispatched_messages: Cell<u64>,
+    last_store_time_ms: Cell<i64>,
+    first_store_time_ms: Cell<Option<i64>>,
+}
+
+impl Watermarks {
+    /// Of a log that ends here, all of it durable.
+    pub(super) fn at_end(tail: u64, last_record: u64, last_ms: i64, first_ms: Option<i64>) -> Self {
+        Self {
+            committed: Cell::new(tail),
+            flushed: Cell::new(tail),
+            dispatched: Cell::new(tail),
+            last_dispatched: Cell::new(last_record),
+            dispatched_messages: Cell::new(0),
+            last_store_time_ms: Cell::new(last_ms),
+            first_store_time_ms: Cell::new(first_ms),
+        }
+    }
+
+    /// Up to here the log is as durable as the flush mode promises.
+    pub fn committed(&self) -> u64 {
+        self.committed.get()
+    }
+
+    /// Async mode: up to here the log is on the device for good.
+    pub fn flushed(&self) -> u64 {
+        self.flushed.get()
+    }
+
+    /// End of the last visible message. The log may be committed into the middle of the next one, as a write ends where
+    /// the log buffer does.
+    pub fn dispatched(&self) -> u64 {
+        self.dispatched.get()
+    }
+
+    /// Where that message begins.
+    pub fn last_dispatched(&self) -> u64 {
+        self.last_dispatched.get()
+    }
+
+    /// Since the store was opened.
+    pub fn dispatched_messages(&self) -> u64 {
+        self.dispatched_messages.get()
+    }
+
+    /// Store time of the last visible message.
+    pub fn last_store_time_ms(&self) -> i64 {
+        self.last_store_time_ms.get()
+    }
+
+    /// Store time of the oldest message, if there is one.
+    pub fn first_store_time_ms(&self) -> Option<i64> {
+        self.first_store_time_ms.get()
+    }
+
+    pub(super) fn commit(&self, end: u64, dispatched: Option<Dispatched>) {
+        if let Some(now) = dispatched {
+            self.dispatched.set(now.end);
+            self.last_dispatched.set(now.last_record);
+            let messages = self.dispatched_messages.get() + now.messages;
+            self.dispatched_messages.set(messages);
+            self.last_store_time_ms.set(now.last_ms);
+            let first_ms = self.first_store_time_ms.get().unwrap_or(now.first_ms);
+            self.first_store_time_ms.set(Some(first_ms));
+        }
+        self.committed.set(end);
+    }
+
+    pub(super) fn flush(&self, position: u64) {
+        self.flushed.set(position);
+    }
+
+    /// The log begins with a message of this time.
+    pub(super) fn begin_with(&self, first_ms: Option<i64>) {
+        self.first_store_time_ms.set(first_ms);
+    }
+}

@@ -1,0 +1,110 @@
+//! Reading the messages of a queue. One that cannot be read is noted and passed over; if that is because its entry in the
+//! queue's file has rotted, the entry is made again from the log first.
+
+use super::Queues;
+use super::memory::QueueIndex;
+use crate::io::Io;
+use crate::store::StoreError;
+use crate::store::log::records::Position;
+use crate::store::log::unreadable::Place;
+
+/// What could be read of some messages.
+#[derive(Debug, Default)]
+pub struct Readable {
+    pub records: Vec<u8>,
+    /// Which of them could not.
+    pub lost: Vec<usize>,
+}
+
+impl<I: Io> Queues<I> {
+    /// Messages of a queue, appended to `records`, without those that cannot be read any more: these are noted. An error: one
+    /// of them has gone meanwhile, and with it all before the queue's minimum, or nothing can be read.
+    pub async fn read_readable(
+        &self,
+        queue: QueueIndex,
+        positions: &[Position],
+        records: Vec<u8>,
+    ) -> Result<Readable, StoreError> {
+        let before = records.len();
+        let mut read = Readable {
+            records,
+            lost: Vec::new(),
+        };
+        for (place, position) in positions.iter().enumerate() {
+            if !self
+                .read_or_note(queue, position, &mut read.records)
+                .await?
+            {
+                read.lost.push(place);
+            }
+        }
+        self.check_entries(queue, &read.records[before..]).await;
+        Ok(read)
+    }
+
+    /// Where a reader goes on that looked at `offset` and found that messages have gone meanwhile. Minimums move ahead of what
+    /// is removed.
+    pub fn goes_on_at(&self, queue: QueueIndex, offset: u64) -> u64 {
+        self.bounds(queue).min.max(offset)
+    }
+
+    /// A message of a queue; `None` if it has gone, or cannot be read and has been noted.
+    pub async fn record_of(
+        &self,
+        queue: QueueIndex,
+        position: &Position,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut record = Vec::new();
+        match self.read_or_note(queue, position, &mut record).await {
+            Ok(is_readable) => Ok(is_readable.then_some(record)),
+            Err(StoreError::Removed { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Appends the message to `out`; `false` if it is past reading. An error: nothing can be read, or it has gone.
+    pub(super) async fn read_or_note(
+        &self,
+        queue: QueueIndex,
+        position: &Position,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let error = match self.log.read(position, out).await {
+            Ok(()) => return Ok(true),
+            Err(error) => error,
+        };
+        let physical_offset = position.physical_offset;
+        let known = self.log.known_unreadable();
+        // It may be the entry in the queue's file that has rotted.
+        if matches!(error, StoreError::Unreadable { .. })
+            && known.at(physical_offset).is_none()
+            && let Some(right) = self.repaired(queue, position).await?
+            && let Ok(record) = self.log.read_alone(&right).await
+        {
+            out.extend_from_slice(&record);
+            return Ok(true);
+        }
+        let reason = self.log.why_lost(physical_offset, error).await?;
+        if known.is_new(physical_offset, true) {
+            let of = self.place_in(queue, physical_offset).await?;
+            let size = position.size.into();
+            self.log.note_lost(physical_offset, size, reason, of);
+        }
+        Ok(false)
+    }
+
+    /// Which message of the queue stands there.
+    async fn place_in(
+        &self,
+        queue: QueueIndex,
+        physical_offset: u64,
+    ) -> Result<Option<Place>, StoreError> {
+        let offset = self.offset_of(queue, physical_offset).await?;
+        let (topic, queue_id) = self.name_of(queue);
+        Ok(offset.map(|queue_offset| Place {
+            topic,
+            queue_id,
+            queue_offset,
+        }))
+    }
+}
