@@ -275,6 +275,13 @@ impl ConsumeQueues {
         indices.into_iter()
     }
 
+    /// The queues of one topic.
+    pub fn of_topic(&self, topic: &str) -> Vec<QueueIndex> {
+        let id = self.topic_ids.get(topic);
+        let queues = id.map(|id| &self.by_topic[*id as usize]);
+        queues.into_iter().flatten().flatten().copied().collect()
+    }
+
     /// Topics that have queues, with the number of queues they need.
     pub fn topics(&self) -> impl Iterator<Item = (&str, u32)> {
         let sizes = self.by_topic.iter().map(|queues| {

@@ -238,6 +238,7 @@ impl<I: Io> Queues<I> {
                     return self.deleted.borrow().len();
                 }
             }
+            block.hash();
             pause().await;
         }
     }

@@ -5,7 +5,7 @@ use tracing::{error, warn};
 
 use super::Recovery;
 use super::decide::{End, LogFiles, Plan, Source};
-use crate::io::Io;
+use crate::io::{Io, pause};
 use crate::store::StoreError;
 use crate::store::log::damage;
 use crate::store::progress::Progress;
@@ -14,6 +14,9 @@ use crate::store::queues::entry::BLANK;
 use crate::store::queues::files::AT_ONCE;
 use crate::store::queues::journal::{Block, Origin, Reached};
 use crate::store::queues::memory::QueueIndex;
+
+/// Queues that are looked at without a pause: well below a millisecond.
+const QUEUES_AT_ONCE: usize = 1000;
 
 impl<I: Io> Recovery<'_, I> {
     /// Restores the queues and returns the end of the log.
@@ -276,13 +279,17 @@ impl<I: Io> Recovery<'_, I> {
         if log_min == 0 {
             return Ok(());
         }
-        let queues = self.queues.all();
-        let below = queues.filter(|queue| self.queues.may_begin_below(*queue, log_min));
-        let below: Vec<_> = below.collect();
-        let found = below.iter().map(|queue| self.first_in_log(*queue, log_min));
-        let found: Vec<_> = stream::iter(found).buffered(AT_ONCE).try_collect().await?;
-        for (queue, (min, first_position)) in below.into_iter().zip(found) {
-            self.queues.raise_min(queue, min, first_position);
+        let queues: Vec<_> = self.queues.all().collect();
+        for some in queues.chunks(QUEUES_AT_ONCE) {
+            let below = some.iter().copied();
+            let below = below.filter(|queue| self.queues.may_begin_below(*queue, log_min));
+            let below: Vec<_> = below.collect();
+            let found = below.iter().map(|queue| self.first_in_log(*queue, log_min));
+            let found: Vec<_> = stream::iter(found).buffered(AT_ONCE).try_collect().await?;
+            for (queue, (min, first_position)) in below.into_iter().zip(found) {
+                self.queues.raise_min(queue, min, first_position);
+            }
+            pause().await;
         }
         Ok(())
     }

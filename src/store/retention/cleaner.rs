@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::policy::{Look, MAX_FILES, Round, hour_of_day};
-use crate::io::{Io, Space, first};
+use crate::io::{Io, Space, first, pause};
 use crate::store::config::StoreConfig;
 use crate::store::gate::{Gate, Lack};
 use crate::store::log::Log;
@@ -26,6 +26,9 @@ const LOOK_NS: u64 = 1_000_000_000;
 
 /// Pause between the removals of two files: freeing one keeps the file system busy (`deleteCommitLogFilesInterval`).
 const BETWEEN_FILES_NS: u64 = 100_000_000;
+
+/// Queues that are looked at without a pause: well below a millisecond.
+const QUEUES_AT_ONCE: usize = 256;
 
 /// Rounds that an administrator's request is good for, as in RocketMQ (`manualDeleteFileSeveralTimes`).
 const ASKED_ROUNDS: u32 = 20;
@@ -207,13 +210,9 @@ impl<I: Io> Cleaner<I> {
     /// The topic's queues begin with their first message that is not older than this.
     async fn expire(&self, topic: &str, reserved_ms: u64) -> Result<(), StoreError> {
         let oldest_ms = self.io.now().unix_ms.saturating_sub_unsigned(reserved_ms);
-        let queues = {
-            let memory = self.queues.memory();
-            let mut queues: Vec<_> = memory.all().collect();
-            queues.retain(|queue| memory.topic_of(*queue) == topic);
-            queues
-        };
+        let queues = self.queues.memory().of_topic(topic);
         for queue in queues {
+            pause().await;
             let earliest_ms = self.queues.earliest_store_time(queue).await?;
             if earliest_ms.is_none_or(|earliest_ms| earliest_ms >= oldest_ms) {
                 continue;
@@ -324,7 +323,10 @@ impl<I: Io> Cleaner<I> {
     async fn move_minimums(&self, log_min: u64) -> u64 {
         let mut messages = 0;
         let queues = self.queues.memory().all();
-        for queue in queues {
+        for (place, queue) in queues.enumerate() {
+            if place % QUEUES_AT_ONCE == 0 {
+                pause().await;
+            }
             let is_below = self.queues.memory().may_begin_below(queue, log_min);
             if !is_below {
                 continue;
@@ -372,7 +374,10 @@ impl<I: Io> Cleaner<I> {
 
     async fn remove_queue_files(&self) -> Result<(), StoreError> {
         let queues = self.queues.memory().all();
-        for queue in queues {
+        for (place, queue) in queues.enumerate() {
+            if place % QUEUES_AT_ONCE == 0 {
+                pause().await;
+            }
             self.queues.remove_files_below_min(queue).await?;
         }
         Ok(())

@@ -11,6 +11,7 @@
 //! their offsets. A queue that comes again has another minimum.
 
 use bytes::{Buf, BufMut, TryGetError};
+use crc32fast::Hasher;
 
 use super::super::entry::ENTRY_BYTES;
 
@@ -105,13 +106,25 @@ impl Header {
 /// A block that is being filled.
 pub(in crate::store) struct Block {
     bytes: Vec<u8>,
+    /// CRC of the items up to a place.
+    items_crc: Hasher,
+    hashed_to: usize,
 }
 
 impl Block {
     pub fn new() -> Self {
         Self {
             bytes: vec![0; HEADER_BYTES],
+            items_crc: Hasher::new(),
+            hashed_to: HEADER_BYTES,
         }
+    }
+
+    /// Takes what was put so far into the CRC. A block may have megabytes: a caller that puts them in pieces, with pauses
+    /// between them, calls this before each pause.
+    pub fn hash(&mut self) {
+        self.items_crc.update(&self.bytes[self.hashed_to..]);
+        self.hashed_to = self.bytes.len();
     }
 
     pub fn len_bytes(&self) -> usize {
@@ -156,6 +169,7 @@ impl Block {
         origin: Origin,
         reached: Reached,
     ) -> (Vec<u8>, u32) {
+        self.hash();
         let items_bytes = (self.bytes.len() - HEADER_BYTES) as u32;
         let mut header = &mut self.bytes[CRC_BYTES..HEADER_BYTES];
         header.put_u32(items_bytes);
@@ -167,7 +181,10 @@ impl Block {
         header.put_u64(reached.last_record);
         header.put_i64(reached.store_time_ms);
         assert!(header.is_empty());
-        let crc = crc32fast::hash(&self.bytes[CRC_BYTES..]);
+        let mut crc = Hasher::new();
+        crc.update(&self.bytes[CRC_BYTES..HEADER_BYTES]);
+        crc.combine(&self.items_crc);
+        let crc = crc.finalize();
         self.bytes[..CRC_BYTES].copy_from_slice(&crc.to_be_bytes());
         (self.bytes, crc)
     }
@@ -284,6 +301,24 @@ mod tests {
             Some(Item::Deleted { number: 11 })
         ));
         assert!(Item::take_from(&mut items).is_none());
+    }
+
+    /// The format has one CRC over all behind it, however the block was filled.
+    #[test]
+    fn a_block_that_is_hashed_in_pieces_has_the_same_crc() {
+        let sealed = |pieces: bool| {
+            let mut block = Block::new();
+            for first in 0..100 {
+                block.put_entries(1, first, &[first as u8; ENTRY_BYTES]);
+                if pieces && first % 7 == 0 {
+                    block.hash();
+                }
+            }
+            block.seal(3, 4, Part::News, Origin::Usual, Reached::default())
+        };
+        let (bytes, crc) = sealed(true);
+        assert_eq!(crc, crc32fast::hash(&bytes[CRC_BYTES..]));
+        assert_eq!((bytes, crc), sealed(false));
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl<I: Io> Journal<I> {
 
     /// Writes the block that there was no space for, if there is one.
     pub async fn append_owed(&self) -> Result<(), StoreError> {
-        let Some((bytes, crc)) = self.owed.borrow().clone() else {
+        let Some((bytes, crc)) = self.owed.take() else {
             return Ok(());
         };
         let Some(mut current) = self.current.take() else {
@@ -116,19 +116,16 @@ impl<I: Io> Journal<I> {
         };
         let written = self.write(&mut current, bytes, crc, Durability::Synced);
         match written.await {
-            Err(error) if error.is_no_space() => {
+            (Ok(()), _) => {
                 self.current.replace(Some(current));
-                Err(error)
-            }
-            Err(error) => {
-                self.owed.take();
-                Err(error)
-            }
-            Ok(()) => {
-                self.current.replace(Some(current));
-                self.owed.take();
                 Ok(())
             }
+            (Err(error), bytes) if error.is_no_space() => {
+                self.current.replace(Some(current));
+                self.owed.replace(Some((bytes, crc)));
+                Err(error)
+            }
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -177,8 +174,8 @@ impl<I: Io> Journal<I> {
             let is_more = put_some(&mut block);
             let part = if is_more { Part::Table } else { Part::TableEnd };
             let (bytes, crc) = block.seal(current.last_crc, generation, part, origin, reached);
-            self.write(&mut current, bytes, crc, Durability::Written)
-                .await?;
+            let written = self.write(&mut current, bytes, crc, Durability::Written);
+            written.await.0?;
             if !is_more {
                 break;
             }
@@ -217,13 +214,15 @@ impl<I: Io> Journal<I> {
         bytes: Vec<u8>,
         crc: u32,
         durability: Durability,
-    ) -> Result<(), StoreError> {
-        let len = bytes.len() as u64;
-        let (written, _) = current.file.write_at(bytes, current.end, durability).await;
-        written.map_err(StoreError::io("write", &self.path(current.generation)))?;
-        current.end += len;
+    ) -> (Result<(), StoreError>, Vec<u8>) {
+        let (written, bytes) = current.file.write_at(bytes, current.end, durability).await;
+        if let Err(error) = written {
+            let path = self.path(current.generation);
+            return (Err(StoreError::io("write", &path)(error)), bytes);
+        }
+        current.end += bytes.len() as u64;
         current.last_crc = crc;
-        Ok(())
+        (Ok(()), bytes)
     }
 
     /// The generations that there are, the newest first.
