@@ -10,7 +10,7 @@ use super::config_files::TextFiles;
 use super::gate::Gate;
 use super::index::{Index, KeyIndex};
 use super::lock::{Locks, lock};
-use super::log::ack_watermark::Acknowledged;
+use super::log::ack_watermark::{self, Acknowledged};
 use super::log::buffer::{CommitLog, floor};
 use super::log::reader::store_time_at;
 use super::log::scrub::Scrub;
@@ -26,6 +26,7 @@ use super::queues::memory::ConsumeQueues;
 use super::queues::{self, Queues};
 use super::recovery::{Files, Recovery, decide, evidence};
 use super::retention::cleaner::Cleaner;
+use super::two_slots::TwoSlots;
 use super::{Store, StoreConfig, StoreError};
 use crate::io::Io;
 use crate::mem::LogBuffer;
@@ -40,6 +41,7 @@ struct Parts<I: Io> {
     queue_files: QueueFiles<I>,
     checkpoint: CheckpointFile<I>,
     journal: Journal<I>,
+    notes: Rc<TwoSlots<I>>,
     buffer: LogBuffer,
     /// The kernel writes from the buffer without looking its pages up.
     is_registered: bool,
@@ -165,6 +167,7 @@ impl<I: Io> Parts<I> {
             queue_files: QueueFiles::new(io.clone(), dir.join("consumequeue")),
             checkpoint: CheckpointFile::new(io.clone(), dir),
             journal: Journal::new(io.clone(), dir.join("queuejournal")),
+            notes: Rc::new(ack_watermark::slots(io.clone(), dir)),
             is_registered: io.register(&buffer),
             buffer,
             queues,
@@ -182,6 +185,7 @@ impl<I: Io> Parts<I> {
             queue_files: &self.queue_files,
             checkpoint: &self.checkpoint,
             journal: &self.journal,
+            notes: &self.notes,
         };
         let evidence = evidence::gather(io, config, self.left, &files).await?;
         let plan = decide::decide(&evidence);
@@ -198,9 +202,9 @@ impl<I: Io> Parts<I> {
             self.abort.mark().await?;
         }
         let (dir, log) = (&config.dir, &self.segments);
-        let note = evidence.note;
+        let (notes, note) = (self.notes.clone(), evidence.note);
         let acknowledged =
-            Acknowledged::open(io.clone(), dir, config.flush, log, tail, note).await?;
+            Acknowledged::open(io.clone(), dir, notes, config.flush, log, tail, note).await?;
         let log_min = log.min_position().unwrap_or(0);
         let index = match config.index {
             Some(shape) => {

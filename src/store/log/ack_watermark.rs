@@ -1,30 +1,33 @@
-//! What had been acknowledged, noted on the device, so that a start can say what a power cut has taken.
+//! What had been acknowledged, noted on the device, so that a start can report what a power cut has taken.
 //!
 //! Ahead of each flush (in sync mode: every flush interval) the file `acknowledged` says up to where messages have been
-//! acknowledged by then. If the log ends before that at the next start, what is between is missing, and is told as bytes and
-//! messages. What was acknowledged after the last note, in async mode within one flush interval, nobody knows.
+//! acknowledged by then. If the log ends before that at the next start, what is between is missing, and is reported as bytes
+//! and messages. What was acknowledged after the last note, in async mode within one flush interval, is not known.
 //!
 //! ```text
 //! 0       8        16         24     32         40        48        56
 //! | magic | number | position | safe | messages | time ms | is sync | CRC-32 of all before |
 //! ```
-//! The notes are numbered and go to two blocks in turn: a power cut may tear the one that is being written, not the one before.
+//! The notes go to two slots in turn (`two_slots.rs`): a power cut may tear the one that is being written, not the one before.
 //!
 //! `position` is the end of the last acknowledged message; up to `safe` the log was on the device already, and `messages` is
-//! how many there are between the two. That anything below `safe` is missing, or anything at all in sync mode, no fault
-//! explains that a device has a right to; then it is an error.
+//! how many there are between the two. No power cut explains that anything below `safe` is missing, or anything at all in
+//! sync mode: that is reported as an error.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use tracing::{error, info, warn};
 
 use super::reader::{Crcs, Found, Walk};
 use super::segments::Segments;
-use crate::io::{Durability, File, Io, OpenOptions};
+use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
+use crate::store::two_slots::{Slot, TwoSlots, whole};
 use crate::store::{Flush, StoreError};
 
+const FILE: &str = "acknowledged";
 const MAGIC: &[u8; 8] = b"ringmqAk";
 const CRC_AT: usize = 56;
 
@@ -49,7 +52,6 @@ pub struct Missing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Note {
-    number: u64,
     pub position: u64,
     pub safe: u64,
     messages: u64,
@@ -60,9 +62,8 @@ pub(in crate::store) struct Note {
 pub(in crate::store) struct Acknowledged<I: Io> {
     io: I,
     path: PathBuf,
+    slots: Rc<TwoSlots<I>>,
     is_sync: bool,
-    /// Of the last note.
-    number: Cell<u64>,
     noted: Cell<Option<Mark>>,
     safe: Cell<Mark>,
     /// The last note could not be written; said once.
@@ -76,12 +77,12 @@ impl<I: Io> Acknowledged<I> {
     pub async fn open(
         io: I,
         dir: &Path,
+        slots: Rc<TwoSlots<I>>,
         flush: Flush,
         segments: &Segments<I>,
         tail: u64,
         last: Option<Note>,
     ) -> Result<Self, StoreError> {
-        let path = dir.join("acknowledged");
         let missing = match last {
             Some(note) => note.missing(segments, tail).await?,
             None => None,
@@ -95,9 +96,9 @@ impl<I: Io> Acknowledged<I> {
         };
         let acknowledged = Self {
             io,
-            path,
+            path: dir.join(FILE),
+            slots,
             is_sync: flush == Flush::Sync,
-            number: Cell::new(last.map_or(0, |note| note.number)),
             noted: Cell::default(),
             safe: Cell::new(here),
             has_failed: Cell::new(false),
@@ -124,25 +125,22 @@ impl<I: Io> Acknowledged<I> {
         removed.map_err(StoreError::io("remove", &self.path))
     }
 
-    /// Everything before this has been acknowledged. That it cannot be noted keeps nobody from being served.
+    /// Everything before this has been acknowledged. The broker goes on if that cannot be noted.
     pub async fn note(&self, mark: Mark) {
         if self.noted.get() == Some(mark) {
             return;
         }
         let safe = self.safe.get();
-        let number = self.number.get() + 1;
         let note = Note {
-            number,
             position: mark.position,
             safe: safe.position,
             messages: mark.messages - safe.messages,
             noted_ms: self.io.now().unix_ms,
             is_sync: self.is_sync,
         };
-        let saved = self.save(&note).await;
+        let saved = self.slots.write_next(&note).await;
         if saved.is_ok() {
             self.noted.set(Some(mark));
-            self.number.set(number);
         }
         if let Err(error) = &saved
             && !self.has_failed.get()
@@ -156,46 +154,32 @@ impl<I: Io> Acknowledged<I> {
     pub fn is_safe(&self, mark: Mark) {
         self.safe.set(mark);
     }
-
-    async fn save(&self, note: &Note) -> Result<(), StoreError> {
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            direct: false,
-        };
-        let file = self
-            .io
-            .open(&self.path, options)
-            .await
-            .map_err(StoreError::io("open", &self.path))?;
-        let at = note.number % 2 * BLOCK_BYTES as u64;
-        let (written, _) = file.write_at(note.encode(), at, Durability::Synced).await;
-        written.map_err(StoreError::io("write", &self.path))
-    }
 }
 
-/// The last note of the store in this folder.
-pub(in crate::store) async fn load<I: Io>(io: &I, dir: &Path) -> Result<Option<Note>, StoreError> {
-    let path = &dir.join("acknowledged");
-    let file = match io.open(path, OpenOptions::default()).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("open", path)(error)),
-    };
-    let blocks = AlignedBuf::zeroed(2 * BLOCK_BYTES);
-    match file.read_at(blocks, 2 * BLOCK_BYTES, 0).await {
-        (Ok(read), blocks) => Ok(newest(&blocks[..read])),
-        (Err(error), _) => {
-            warn!(path = %path.display(), %error, "what had been acknowledged cannot be read");
-            Ok(None)
+/// The slots of the notes in a store's folder.
+pub(in crate::store) fn slots<I: Io>(io: I, dir: &Path) -> TwoSlots<I> {
+    TwoSlots::new(io, dir, FILE, 0)
+}
+
+/// The last note; the next one is written behind it.
+pub(in crate::store) async fn load<I: Io>(slots: &TwoSlots<I>) -> Result<Option<Note>, StoreError> {
+    let bytes = match slots.read().await {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        Err(error) if error.is_shortage() => return Err(error),
+        Err(error) => {
+            warn!(%error, "what had been acknowledged cannot be read");
+            return Ok(None);
         }
-    }
+    };
+    let newest = newest(&bytes);
+    slots.continue_from(newest.map_or(0, |(number, _)| number));
+    Ok(newest.map(|(_, note)| note))
 }
 
-/// What the file says.
-pub(in crate::store) fn newest(bytes: &[u8]) -> Option<Note> {
-    let notes = bytes.chunks(BLOCK_BYTES).filter_map(Note::decode);
-    notes.max_by_key(|note| note.number)
+/// What the file says, and the number of that note.
+pub(in crate::store) fn newest(bytes: &[u8]) -> Option<(u64, Note)> {
+    let [newest, _] = whole(bytes);
+    newest
 }
 
 fn tell(dir: &Path, missing: &Missing, tail: u64) {
@@ -220,7 +204,6 @@ impl Note {
     #[cfg(test)]
     pub fn of(safe: u64, is_sync: bool) -> Self {
         Self {
-            number: 1,
             position: safe,
             safe,
             messages: 0,
@@ -249,12 +232,14 @@ impl Note {
             was_safe: self.is_sync || tail < self.safe,
         }))
     }
+}
 
-    fn encode(&self) -> AlignedBuf {
+impl Slot for Note {
+    fn encode(&self, number: u64) -> AlignedBuf {
         let mut block = AlignedBuf::zeroed(BLOCK_BYTES);
         block[..8].copy_from_slice(MAGIC);
         let fields = [
-            self.number,
+            number,
             self.position,
             self.safe,
             self.messages,
@@ -269,8 +254,8 @@ impl Note {
         block
     }
 
-    fn decode(bytes: &[u8]) -> Option<Note> {
-        let (noted, crc) = bytes.split_at_checked(CRC_AT)?;
+    fn decode(block: &[u8]) -> Option<(u64, Self)> {
+        let (noted, crc) = block.split_at_checked(CRC_AT)?;
         let is_whole =
             noted.starts_with(MAGIC) && crc.starts_with(&crc32fast::hash(noted).to_be_bytes());
         let mut fields = noted[8..].chunks_exact(8).map(|field| {
@@ -278,14 +263,15 @@ impl Note {
             Some(u64::from_be_bytes(*bytes))
         });
         let mut next = || fields.next().flatten();
-        Some(Note {
-            number: next()?,
+        let number = next()?;
+        let note = Self {
             position: next()?,
             safe: next()?,
             messages: next()?,
             noted_ms: next()? as i64,
             is_sync: next()? != 0,
-        })
+        };
+        Some((number, note))
     }
 }
 
@@ -311,24 +297,22 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written_or_not_at_all() {
         let note = Note {
-            number: 1,
             position: 4096,
             safe: 77,
             messages: 3,
             noted_ms: -1,
             is_sync: true,
         };
-        let block = note.encode();
-        assert_eq!(Note::decode(&block), Some(note));
+        let block = note.encode(1);
+        assert_eq!(Note::decode(&block), Some((1, note)));
         for bit in 0..(CRC_AT + 4) * 8 {
             let mut torn = block.to_vec();
             torn[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Note::decode(&torn), None, "bit {bit}");
         }
         assert_eq!(Note::decode(&block[..CRC_AT]), None);
-        let newer = Note { number: 2, ..note };
-        let both = [&newer.encode()[..], &block[..]].concat();
-        assert_eq!(newest(&both), Some(newer));
+        let both = [&note.encode(2)[..], &block[..]].concat();
+        assert_eq!(newest(&both), Some((2, note)));
         assert_eq!(newest(&both[1..]), None, "no note begins elsewhere");
         assert_eq!(Note::decode(&[0; 4096]), None);
     }

@@ -35,7 +35,7 @@ pub(in crate::store) async fn gather<I: Io>(
     let mut evidence = Evidence {
         left,
         checkpoint: files.checkpoint.load().await?,
-        note: ack_watermark::load(io, &config.dir).await?,
+        note: ack_watermark::load(files.notes).await?,
         log: segments.min_position().zip(segments.end()),
         has_entries: false,
         skip_damaged: config.skip_damaged,

@@ -29,6 +29,7 @@ use super::queues::checkpoint::CheckpointFile;
 use super::queues::files::QueueFiles;
 use super::queues::journal::{Journal, Reached};
 use super::queues::memory::ConsumeQueues;
+use super::two_slots::TwoSlots;
 use crate::io::Io;
 
 /// What has been read is put into the journal after this part of a file: 128 MiB.
@@ -64,6 +65,8 @@ pub(super) struct Files<'a, I: Io> {
     pub queue_files: &'a QueueFiles<I>,
     pub checkpoint: &'a CheckpointFile<I>,
     pub journal: &'a Journal<I>,
+    /// The notes of what had been acknowledged.
+    pub notes: &'a TwoSlots<I>,
 }
 
 /// The queues do not fit the log.

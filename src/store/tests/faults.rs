@@ -200,7 +200,7 @@ fn what_a_power_cut_has_taken_is_told() {
             sim.power_cut("a");
             io.heal();
             let noted = read_file(&sim, "/store/acknowledged").await;
-            let noted = newest(&noted).unwrap().position;
+            let noted = newest(&noted).unwrap().1.position;
             let store = open(&sim, flush).await;
             let (tail, missing) = (store.tail(), store.figures().missing);
             let gone = ends.iter().filter(|end| tail < **end && **end <= noted);
