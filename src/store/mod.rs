@@ -6,7 +6,8 @@
 //! ```text
 //! Appends ──► Queues ──► Log       a message's way in: its entry waits for the commit of its record
 //! Cleaner ──► Queues, Log          retention
-//! KeyIndex ─► Log                  Scrub ─► Log
+//! KeyIndex ─► Log                  the key index
+//! Scrub ────► Queues, Log          damage is found before a reader meets it
 //! Gate                             the fence and a lack of space: known to all of them
 //! ```
 //! The log is the truth: everything else is derived from it and can be made again.
@@ -32,6 +33,7 @@ mod progress;
 mod queues;
 mod recovery;
 mod retention;
+mod scrub;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -70,10 +72,10 @@ use self::gate::Gate;
 use self::index::KeyIndex;
 use self::lifecycle::Tasks;
 use self::log::Log;
-use self::log::scrub::Scrub;
 use self::medium::Medium;
 use self::queues::Queues;
 use self::retention::cleaner::Cleaner;
+use self::scrub::Scrub;
 
 pub struct Store<I: Io> {
     io: Medium<I>,

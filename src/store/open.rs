@@ -13,7 +13,6 @@ use super::lock::{Locks, lock};
 use super::log::ack_watermark::{self, Acknowledged};
 use super::log::buffer::{CommitLog, floor};
 use super::log::reader::store_time_at;
-use super::log::scrub::Scrub;
 use super::log::segments::Segments;
 use super::log::zero_ahead::ZeroAhead;
 use super::log::{self, Log};
@@ -26,6 +25,7 @@ use super::queues::memory::ConsumeQueues;
 use super::queues::{self, Queues};
 use super::recovery::{Files, Recovery, decide, evidence};
 use super::retention::cleaner::Cleaner;
+use super::scrub::Scrub;
 use super::two_slots::TwoSlots;
 use super::{Store, StoreConfig, StoreError};
 use crate::io::Io;
@@ -124,8 +124,16 @@ impl<I: Io> Store<I> {
             queues.clone(),
             gate.clone(),
         );
+        let scrub = Scrub::restore(
+            io.clone(),
+            config.clone(),
+            gate.clone(),
+            log.clone(),
+            queues.clone(),
+            parts.texts.clone(),
+        );
         Ok(Self {
-            scrub: Rc::new(Scrub::restore(log.clone(), parts.texts.clone()).await?),
+            scrub: Rc::new(scrub.await?),
             appends: Rc::new(appends),
             cleaner: Rc::new(cleaner),
             texts: parts.texts,

@@ -10,7 +10,6 @@ pub mod damage;
 pub mod reader;
 pub mod records;
 mod recycle;
-pub mod scrub;
 pub mod segments;
 pub mod unreadable;
 pub mod watermarks;

@@ -38,7 +38,7 @@ impl<I: Io> Queues<I> {
                 read.lost.push(place);
             }
         }
-        self.check_entries(queue, &read.records[before..]).await;
+        self.compare_with(&read.records[before..]).await;
         Ok(read)
     }
 

@@ -5,6 +5,7 @@
 
 pub mod cadence;
 pub mod checkpoint;
+pub mod compare;
 mod entries;
 pub mod entry;
 pub mod evict;

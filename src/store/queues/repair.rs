@@ -13,15 +13,14 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use tracing::{error, warn};
+use tracing::error;
 
 use super::Queues;
 use super::entry::{ENTRY_BYTES, Entry};
 use super::files::FILE_ENTRIES;
 use super::memory::QueueIndex;
 use crate::io::{Io, pause};
-use crate::message::{Check, Record, sys_flag};
-use crate::store::config::SCHEDULE_TOPIC;
+use crate::message::sys_flag;
 use crate::store::entry_tags::entry_tags;
 use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::turns::Turns;
@@ -123,7 +122,7 @@ impl<I: Io> Queues<I> {
         Ok(Some(low).filter(|low| *low < bounds.max))
     }
 
-    fn resident_from(&self, queue: QueueIndex) -> u64 {
+    pub(super) fn resident_from(&self, queue: QueueIndex) -> u64 {
         self.memory.borrow().queue(queue).resident_from()
     }
 
@@ -284,50 +283,6 @@ impl<I: Io> Queues<I> {
         let files = &self.files;
         files.save(topic, *queue_id, first, &bytes).await?;
         Ok(true)
-    }
-
-    /// Compares the entries that led to these records, if they are in files, with the records. The tags code is what no
-    /// other check covers. A repair that fails is left to the next reader.
-    pub(in crate::store) async fn check_entries(&self, queue: QueueIndex, mut records: &[u8]) {
-        // There a level's delay may have changed since.
-        if self.name_of(queue).0 == SCHEDULE_TOPIC {
-            return;
-        }
-        let mut expected = Vec::new();
-        while let Ok(record) = Record::decode(records, Check::Layout) {
-            let entry = Entry {
-                physical_offset: record.physical_offset,
-                size: record.total_size,
-                tags_code: entry_tags(&record, &self.config.delay_levels_ms),
-            };
-            expected.push((record.queue_offset, entry));
-            records = &records[record.total_size as usize..];
-        }
-        let (Some((first, _)), Some((last, _))) = (expected.first(), expected.last()) else {
-            return;
-        };
-        let (first, files_end) = (*first, self.resident_from(queue));
-        let end = (last + 1).min(files_end);
-        if end.saturating_sub(first) > STEP_ENTRIES {
-            return;
-        }
-        let checked = async {
-            if first >= end {
-                return Ok(());
-            }
-            let entries = self.entries(queue, first, (end - first) as usize).await?;
-            for (offset, expected) in expected {
-                let place = offset.checked_sub(first).map(|place| place as usize);
-                let entry = place.and_then(|place| entries.get(place));
-                if entry.is_some_and(|entry| *entry != expected) {
-                    self.repair(queue, offset..offset + 1).await?;
-                }
-            }
-            Ok::<_, StoreError>(())
-        };
-        if let Err(error) = checked.await {
-            warn!(%error, "entries of a queue's file cannot be compared with the log");
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! hold.
 
 use super::*;
+use crate::message::tags_code;
 use crate::store::queues::entry::ENTRY_BYTES;
 
 const QUEUE_A: &str = "/store/consumequeue/A/0/00000000000000000000";
@@ -127,5 +128,42 @@ fn a_lacking_entry_does_not_hold_up_the_checkpoint() {
         let generation = store.queues.generation();
         sim.sleep(Duration::from_secs(10)).await;
         assert_eq!(store.queues.generation(), generation, "nothing to save");
+    });
+}
+
+/// A tag filter passes over a message without reading it, so no reader notices that its tags code has rotted. The scrub
+/// reads both.
+#[test]
+fn the_scrub_makes_a_rotten_tags_code_again() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        let queue = store.queue("A", 0);
+        for n in 0..COUNT {
+            store.wait_for_room(2_000).await;
+            let body = [n; 1_100];
+            let tagged = message(&body, "TAGS\u{1}wanted\u{2}");
+            store.append(queue, &tagged, None, 1).unwrap();
+        }
+        store.close().await.unwrap();
+        let before = entries(sim).await;
+        write_file(sim, QUEUE_A, 9 * ENTRY_BYTES as u64 + 15, &[0x55]).await;
+        let scrubbing = StoreConfig {
+            scrub_bytes_per_s: 1 << 20,
+            ..config(flush)
+        };
+        let store = open_with(sim, scrubbing).await.unwrap();
+        sim.sleep(Duration::from_secs(5)).await;
+        let queue = store.find_queue("A", 0).unwrap();
+        let limits = ScanLimits {
+            max_messages: 100,
+            max_bytes: 1 << 20,
+            max_entries: 100,
+        };
+        let mut found = Vec::new();
+        let wanted = |code| code == tags_code("wanted");
+        let scan = store.scan_cold(queue, 0, &limits, wanted, &mut found);
+        scan.await.unwrap();
+        assert_eq!(found.len(), usize::from(COUNT));
+        assert_eq!(entries(sim).await, before);
     });
 }

@@ -1,13 +1,18 @@
 //! Reading through the old part of the log, so that damage is found before a consumer comes to it.
 //!
+//! Each message's entry in its queue's file is compared with the message. A queue file has no checksum, and a reader
+//! cannot notice a rotten tags code: a tag filter passes over the intact message, which it does not read. Such an entry is
+//! made again from the log. This costs a read of a block of the queue's file for every 64 messages of a queue that stand
+//! near each other in the log, and at most one for each message; it counts as so many bytes of `scrubBytesPerSecond`.
+//!
 //! ```text
 //! log_min ........ position ........ hot_from ======= tail
 //!         checked |                 | in memory
 //! ```
 //! A pass goes from the log's first record to where the log buffer begins, and follows it; a new one begins a day after
 //! the last did. It reads past the cache, 256 KiB at a time and `scrubBytesPerSecond` at most, and each time waits until
-//! no log write is in flight, so that a busy disk is left to the log. Where it has come to is kept in
-//! `config/unreadable.json`, beside what was found, by it or by a consumer (`unreadable.rs`).
+//! no log write is in flight, so that a busy disk is left to the log. Its position is kept in `config/unreadable.json`,
+//! beside what was found, by it or by a consumer (`log/unreadable.rs`).
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,13 +20,18 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::Log;
-use super::reader::{Found, Walk};
-use super::unreadable::Unreadable;
+use super::StoreError;
+use super::config::StoreConfig;
+use super::config_files::TextFiles;
+use super::gate::Gate;
+use super::log::Log;
+use super::log::reader::{Found, Walk};
+use super::log::unreadable::Unreadable;
+use super::medium::Medium;
+use super::queues::Queues;
+use super::queues::compare::Expected;
 use crate::io::{Io, Notify, first};
-use crate::store::StoreError;
-use crate::store::config_files::TextFiles;
-use crate::store::medium::Medium;
+use crate::mem::BLOCK_BYTES;
 
 const FILE: &str = "unreadable.json";
 
@@ -41,8 +51,12 @@ const MAX_LOOKS: u32 = 5_000;
 /// The position is saved after so much of the log: a crash costs so much reading.
 const SAVE_BYTES: u64 = 256 << 20;
 
-pub(in crate::store) struct Scrub<I: Io> {
+pub(super) struct Scrub<I: Io> {
+    io: Medium<I>,
+    config: Rc<StoreConfig>,
+    gate: Rc<Gate>,
     log: Rc<Log<I>>,
+    queues: Rc<Queues<I>>,
     texts: Rc<TextFiles<Medium<I>>>,
     /// What is before it was read in this pass, and is whole or noted.
     position: Cell<u64>,
@@ -62,15 +76,23 @@ struct Saved {
 impl<I: Io> Scrub<I> {
     /// Continues where the last pass was, with what it had found.
     pub async fn restore(
+        io: Medium<I>,
+        config: Rc<StoreConfig>,
+        gate: Rc<Gate>,
         log: Rc<Log<I>>,
+        queues: Rc<Queues<I>>,
         texts: Rc<TextFiles<Medium<I>>>,
     ) -> Result<Self, StoreError> {
         let text = texts.load(FILE).await?.unwrap_or_default();
         // Without it a pass begins, and finds everything again.
         let saved: Saved = serde_json::from_str(&text).unwrap_or_default();
-        log.unreadable.restore(saved.unreadable);
+        log.known_unreadable().restore(saved.unreadable);
         Ok(Self {
+            io,
+            config,
+            gate,
             log,
+            queues,
             texts,
             position: Cell::new(saved.scrubbed_to),
             began_ms: Cell::new(saved.pass_began_ms),
@@ -85,8 +107,8 @@ impl<I: Io> Scrub<I> {
 
     /// Scrubs for as long as the store is open, and keeps what was found.
     pub async fn run(&self) {
-        let rate = self.log.config.scrub_bytes_per_s;
-        while !self.log.gate.is_closing() {
+        let rate = self.config.scrub_bytes_per_s;
+        while !self.gate.is_closing() {
             let read_bytes = match rate {
                 0 => 0,
                 _ => self.step().await.unwrap_or_else(|error| {
@@ -106,7 +128,7 @@ impl<I: Io> Scrub<I> {
     }
 
     async fn save(&self) {
-        let unreadable = &self.log.unreadable;
+        let unreadable = self.log.known_unreadable();
         unreadable.forget(0, self.log.min());
         let position = self.position.get();
         let has_moved = position.abs_diff(self.saved_position.get()) >= SAVE_BYTES;
@@ -135,7 +157,7 @@ impl<I: Io> Scrub<I> {
         let (log_min, end) = (self.log.min(), self.log.buffer().hot_from());
         let mut at = self.position.get().max(log_min);
         if at >= end {
-            let now_ms = self.log.io.now().unix_ms;
+            let now_ms = self.io.now().unix_ms;
             if now_ms - self.began_ms.get() < PASS_MS || log_min >= end {
                 return Ok(0);
             }
@@ -145,25 +167,35 @@ impl<I: Io> Scrub<I> {
         self.until_idle().await;
         let from = at;
         let mut walk = Walk::reading(STEP_BYTES as usize);
+        let mut expected = Vec::new();
         while at < end && at - from < STEP_BYTES {
-            at = match self.read_one(&mut walk, at).await {
+            at = match self.read_one(&mut walk, at, &mut expected).await {
                 Ok(next) => next,
                 Err(error) => self.past_damage(at, end, error).await?,
             };
             self.position.set(at);
         }
-        Ok(at - from)
+        let reads = self.queues.compare(expected).await?;
+        Ok(at - from + reads * BLOCK_BYTES as u64)
     }
 
-    /// Position behind what stands there.
-    async fn read_one(&self, walk: &mut Walk, at: u64) -> Result<u64, StoreError> {
-        let next = match walk.at(&self.log.segments, at).await? {
-            Found::Record(record) => at + u64::from(record.total_size),
+    /// Position behind what stands there. The entry that its queue should have is added to `expected`.
+    async fn read_one(
+        &self,
+        walk: &mut Walk,
+        at: u64,
+        expected: &mut Vec<Expected>,
+    ) -> Result<u64, StoreError> {
+        let next = match walk.at(self.log.segments(), at).await? {
+            Found::Record(record) => {
+                expected.extend(self.queues.expected(&record));
+                at + u64::from(record.total_size)
+            }
             Found::Blank { size } => return Ok(at + size),
             Found::None(none) => return Err(none.at(at)),
         };
-        if self.log.unreadable.len() > 0 {
-            self.log.unreadable.forget(at, next);
+        if self.log.known_unreadable().len() > 0 {
+            self.log.known_unreadable().forget(at, next);
         }
         Ok(next)
     }
@@ -172,7 +204,7 @@ impl<I: Io> Scrub<I> {
     async fn past_damage(&self, at: u64, end: u64, error: StoreError) -> Result<u64, StoreError> {
         // A second look, as what is wrong may be on the way and not on the device.
         let mut walk = Walk::reading(STEP_BYTES as usize);
-        if let Ok(next) = self.read_one(&mut walk, at).await {
+        if let Ok(next) = self.read_one(&mut walk, at, &mut Vec::new()).await {
             return Ok(next);
         }
         let next = self.log.first_record(at + 1, end).await?.unwrap_or(end);
@@ -189,7 +221,7 @@ impl<I: Io> Scrub<I> {
                 let buffer = self.log.buffer();
                 buffer.tail() == buffer.written()
             };
-            if is_written || self.log.gate.is_closing() {
+            if is_written || self.gate.is_closing() {
                 return;
             }
             self.log.pause(LOOK_NS).await;

@@ -1,0 +1,102 @@
+//! Comparing the entries in the queues' files with the messages that they lead to.
+//!
+//! Place and size of a rotten entry are noticed by whatever follows them; nothing but the message itself tells that a tags
+//! code is wrong. So messages that were read anyway, by a consumer or by the scrub, are compared with their entries, and an
+//! entry that differs is made again from the log (`repair.rs`).
+
+use tracing::warn;
+
+use super::Queues;
+use super::entry::Entry;
+use super::memory::QueueIndex;
+use crate::io::{Io, pause};
+use crate::message::{Check, Record, sys_flag};
+use crate::store::StoreError;
+use crate::store::config::SCHEDULE_TOPIC;
+use crate::store::entry_tags::entry_tags;
+
+/// Offsets of a queue whose entries are read in one go.
+const WINDOW_ENTRIES: u64 = 64;
+
+/// The entry that a message should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Expected {
+    queue: QueueIndex,
+    offset: u64,
+    entry: Entry,
+}
+
+impl<I: Io> Queues<I> {
+    /// The entry that this message should have in a file of its queue; `None` if it needs none there.
+    pub fn expected(&self, record: &Record<'_>) -> Option<Expected> {
+        // A level's delay may have changed since the entry was written.
+        if record.topic == SCHEDULE_TOPIC || !sys_flag::is_consumable(record.sys_flag) {
+            return None;
+        }
+        let memory = self.memory.borrow();
+        let queue = memory.find(record.topic, record.queue_id)?;
+        let target = memory.queue(queue);
+        let in_files = target.bounds.min..target.resident_from();
+        let entry = Entry {
+            physical_offset: record.physical_offset,
+            size: record.total_size,
+            tags_code: entry_tags(record, &self.config.delay_levels_ms),
+        };
+        in_files.contains(&record.queue_offset).then_some(Expected {
+            queue,
+            offset: record.queue_offset,
+            entry,
+        })
+    }
+
+    /// Makes entries again that are not as they should be. Returns the number of reads that this took.
+    pub async fn compare(&self, mut expected: Vec<Expected>) -> Result<u64, StoreError> {
+        expected.sort_unstable_by_key(|expected| (expected.queue, expected.offset));
+        let mut reads = 0;
+        for of_queue in expected.chunk_by(|one, other| one.queue == other.queue) {
+            let mut rest = of_queue;
+            while let Some(first) = rest.first() {
+                let end = first.offset + WINDOW_ENTRIES;
+                let in_window = rest.partition_point(|expected| expected.offset < end);
+                let (now, later) = rest.split_at(in_window);
+                self.compare_window(now).await?;
+                rest = later;
+                reads += 1;
+                pause().await;
+            }
+        }
+        Ok(reads)
+    }
+
+    /// Of one queue, in the order of their offsets.
+    async fn compare_window(&self, expected: &[Expected]) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) = (expected.first(), expected.last()) else {
+            return Ok(());
+        };
+        let count = (last.offset - first.offset + 1) as usize;
+        let entries = self.entries(first.queue, first.offset, count).await?;
+        for expected in expected {
+            let place = (expected.offset - first.offset) as usize;
+            // The topic was deleted and made again, and this message is of the time before.
+            let is_former = |entry: &&Entry| entry.physical_offset > expected.entry.physical_offset;
+            let entry = entries.get(place).filter(|entry| !is_former(entry));
+            if entry.is_some_and(|entry| *entry != expected.entry) {
+                let offsets = expected.offset..expected.offset + 1;
+                self.repair(expected.queue, offsets).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the entries that led to these records with them. A repair that fails is left to the next reader.
+    pub(super) async fn compare_with(&self, mut records: &[u8]) {
+        let mut expected = Vec::new();
+        while let Ok(record) = Record::decode(records, Check::Layout) {
+            expected.extend(self.expected(&record));
+            records = &records[record.total_size as usize..];
+        }
+        if let Err(error) = self.compare(expected).await {
+            warn!(%error, "entries of a queue's file cannot be compared with the log");
+        }
+    }
+}
