@@ -1,11 +1,15 @@
 //! What a ring consists of, and its loop.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use io_uring::{cqueue, opcode, squeue, types};
 
@@ -32,6 +36,8 @@ pub(super) struct Core {
     pub(super) timers: RefCell<Timers>,
     pub(super) executor: Executor,
     pub(super) now: Cell<Now>,
+    /// Directories whose file systems are flushed, kept open.
+    pub(super) synced_trees: RefCell<HashMap<PathBuf, Arc<File>>>,
     /// The kernel has no `ftruncate` for rings (before Linux 6.9).
     pub(super) lacks_truncate: Cell<bool>,
     pub(super) capabilities: RefCell<Capabilities>,
@@ -62,6 +68,7 @@ impl Core {
             timers: RefCell::default(),
             executor: Executor::new(config.stall_limit_ns),
             now: Cell::new(read_clocks()),
+            synced_trees: RefCell::default(),
             lacks_truncate: Cell::new(false),
             capabilities: RefCell::new(capabilities),
         }))

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use io_uring::{opcode, squeue, types};
 
@@ -89,8 +90,9 @@ impl Disk for Ring {
     }
 
     async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        let tree = self.synced_tree(dir).await?;
         let dir = dir.to_owned();
-        off_thread(&self.core, "syncfs", move || sync_all_below(&dir)).await
+        off_thread(&self.core, "syncfs", move || sync_all_below(&tree, &dir)).await
     }
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<RingLock> {
@@ -115,6 +117,21 @@ impl Disk for Ring {
 }
 
 impl Ring {
+    /// The descriptor by which the file system of a directory is flushed. It is kept: the kernel reports a lost write once to
+    /// each descriptor, but not to one that is opened after another thread's descriptor got the report.
+    async fn synced_tree(&self, dir: &Path) -> io::Result<Arc<fs::File>> {
+        if let Some(kept) = self.core.synced_trees.borrow().get(dir) {
+            return Ok(kept.clone());
+        }
+        let fd = self
+            .open_fd(dir, libc::O_RDONLY | libc::O_DIRECTORY)
+            .await?;
+        let tree = Arc::new(fs::File::from(fd));
+        let mut kept = self.core.synced_trees.borrow_mut();
+        kept.insert(dir.to_owned(), tree.clone());
+        Ok(tree)
+    }
+
     async fn open_fd(&self, path: &Path, flags: i32) -> io::Result<OwnedFd> {
         let name = c_path(path)?;
         let request = Request {
@@ -219,8 +236,7 @@ fn cannot_open(path: &Path, options: OpenOptions, error: &io::Error) -> io::Erro
     io::Error::new(error.kind(), format!("cannot open {path}: {error}"))
 }
 
-fn sync_all_below(path: &Path) -> io::Result<()> {
-    let dir = fs::File::open(path)?;
+fn sync_all_below(dir: &fs::File, path: &Path) -> io::Result<()> {
     // SAFETY: the descriptor is open as long as `dir` is, and the buffer is one that `fstatfs` fills.
     let (got, file_system) = unsafe {
         let mut file_system: libc::statfs = std::mem::zeroed();

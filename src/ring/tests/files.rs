@@ -228,3 +228,23 @@ fn wait_until(done: impl Fn() -> bool) {
         thread::sleep(std::time::Duration::from_millis(5));
     }
 }
+
+/// Another shard's flush takes the report of an error away from descriptors that are opened later.
+#[test]
+fn a_file_system_is_flushed_by_the_same_descriptor_each_time() {
+    on_ring(small(), async |ring| {
+        let dir = tempfile::tempdir().unwrap();
+        let descriptor = || {
+            let kept = ring.core.synced_trees.borrow();
+            kept.get(dir.path()).map(|tree| tree.as_raw_fd())
+        };
+        let missing = ring.sync_tree(&dir.path().join("none")).await;
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+        ring.sync_tree(dir.path()).await.unwrap();
+        let first = descriptor();
+        assert!(first.is_some());
+        ring.sync_tree(dir.path()).await.unwrap();
+        assert_eq!(descriptor(), first);
+        assert_eq!(ring.core.synced_trees.borrow().len(), 1);
+    });
+}
