@@ -105,3 +105,51 @@ fn in_sync_mode_a_later_message_is_a_proof_sooner() {
         });
     }
 }
+
+/// A flush of the journal or of the checkpoint fails, and the process is killed. The kernel still shows what was written and
+/// holds it to be clean, though the device may not have it; another flush changes nothing. So a start writes both again
+/// before it relies on them.
+#[test]
+fn what_a_failed_flush_may_have_dropped_is_written_again() {
+    for seed in 0..40 {
+        for place in ["queuejournal", "checkpoint"] {
+            let sim = sim(seed);
+            sim.run(async {
+                let store = open(&sim, Flush::Async).await;
+                fill(&sim, &store, 30).await;
+                let io = sim.host("a");
+                io.inject(Rule::new(Fault::Io).of(Op::Sync).on(place).times(1));
+                for n in 0..100 {
+                    append(&sim, &store, "A", &[n; 500]).await;
+                    sim.sleep(Duration::from_millis(100)).await;
+                    if store.fence().is_some() {
+                        break;
+                    }
+                }
+                assert!(store.fence().is_some(), "{place}");
+                sim.crash("a");
+                io.heal();
+                open(&sim, Flush::Async).await;
+                let generations = io.list(Path::new("/store/queuejournal")).await.unwrap();
+                let journal = generations.last().unwrap().path.to_str().unwrap();
+                let before = [
+                    read_file(&sim, journal).await,
+                    read_file(&sim, "/store/checkpoint").await,
+                ];
+                sim.power_cut("a");
+                let after = [
+                    read_file(&sim, journal).await,
+                    read_file(&sim, "/store/checkpoint").await,
+                ];
+                assert!(
+                    after[0].starts_with(&before[0]),
+                    "seed {seed}, {place}: the journal"
+                );
+                assert!(
+                    after[1] == before[1],
+                    "seed {seed}, {place}: the checkpoint"
+                );
+            });
+        }
+    }
+}
