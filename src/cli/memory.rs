@@ -1,4 +1,9 @@
 //! The memory limit of the control group, read at the start: the kernel kills a broker that exceeds it without notice.
+//!
+//! It is a warning; the buffers are not made smaller. Their sizes are promises: `logBufferBytes` bounds the largest message,
+//! `consumeQueueMemoryBytes` the queues that can be written, `connectionMemoryBytes` the connections that are served. A broker
+//! that chose them by the limit would refuse after a move to a smaller machine what it accepted before. The limit
+//! may also be raised while the broker runs, and most of the memory is touched only under load.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Owned memory that starts at a block boundary and ends at one, as O_DIRECT wants it.
+//! Owned memory that starts at a block boundary and ends at one, as O_DIRECT requires.
 
 use std::alloc::{self, Layout};
 use std::fmt;
@@ -13,7 +13,7 @@ pub struct AlignedBuf {
     len_bytes: usize,
 }
 
-// SAFETY: it owns its memory and shares it with nobody; moving it to another thread moves the only handle.
+// SAFETY: it owns its memory and does not share it; moving it to another thread moves the only handle.
 unsafe impl Send for AlignedBuf {}
 // SAFETY: `&AlignedBuf` only gives `&[u8]`.
 unsafe impl Sync for AlignedBuf {}

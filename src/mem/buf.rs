@@ -16,7 +16,7 @@ pub enum Buf {
 /// A buffer that goes to the kernel by ownership and comes back with the result.
 pub trait IoBuf: Into<Buf> + TryFrom<Buf, Error = WrongBuf> + 'static {}
 
-/// Somebody got back another buffer than he gave.
+/// An operation returned another buffer than it was given.
 #[derive(Debug)]
 pub struct WrongBuf(pub Buf);
 

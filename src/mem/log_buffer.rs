@@ -9,8 +9,14 @@
 //! record                      [==========]     <- position % capacity .. + len, in one slice
 //! ```
 //!
-//! While the kernel writes a [`LogSlice`] to the disk the broker may append behind it, in the same block even: the
-//! bytes that were sealed do not change, and what the others look like on the device is decided by the next write.
+//! While the kernel writes a [`LogSlice`] to the disk the broker may append behind it, even in the same block: the bytes
+//! that were sealed do not change, and the next write decides what the device has of the others.
+//!
+//! So the last block of a write may change while the device reads it. On ext4 and XFS, which are what this broker supports,
+//! nothing computes a checksum over a block in flight. ZFS with direct I/O, btrfs before Linux 6.14 and devices with
+//! protection information (T10 PI) do: there a write may fail or leave a block that cannot be read. A private copy of the
+//! last block would avoid that. It is not made: a log write would need two buffers, one of them not registered with the
+//! ring, and each commit would pay for file systems on which the store is not supported.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -67,7 +73,7 @@ impl LogBuffer {
     /// to know.
     pub fn read(&self, position: u64, len: usize) -> &[u8] {
         let at = self.shared.address(position, len);
-        // SAFETY: `address` has checked the range, the bytes are initialised (a new file reads as zeros), and whoever
+        // SAFETY: `address` has checked the range, the bytes are initialised (a new file reads as zeros), and code that
         // writes to them holds `&mut self`.
         unsafe { slice::from_raw_parts(at, len) }
     }
@@ -106,7 +112,7 @@ pub struct LogSlice {
     len: usize,
 }
 
-#[allow(clippy::len_without_is_empty)] // an empty write is nobody's intention
+#[allow(clippy::len_without_is_empty)] // no write is empty
 impl LogSlice {
     pub fn len(&self) -> usize {
         self.len
@@ -166,7 +172,7 @@ fn memory_file(name: &CStr) -> io::Result<File> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: just opened, and nobody else knows it.
+    // SAFETY: just opened, and nothing else has it.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 

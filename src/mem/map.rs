@@ -23,7 +23,7 @@ impl Map {
         let map = Map::anonymous(2 * len_bytes, libc::MAP_NORESERVE)?;
         for half in 0..2 {
             let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-            // SAFETY: replaces one half of the mapping just made, which nobody has a reference into yet.
+            // SAFETY: replaces one half of the mapping just made, into which no reference exists yet.
             let base = unsafe {
                 let at = map.base.as_ptr().add(half * len_bytes).cast();
                 libc::mmap(at, len_bytes, PROT, flags, fd.as_raw_fd(), 0)
@@ -68,7 +68,7 @@ const PROT: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: this range is ours alone, and whoever lent references into it is borrowed from or owns this `Map`.
+        // SAFETY: this range belongs to this `Map` alone, and every reference into it borrows from the `Map` or from its owner.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len_bytes) };
     }
 }

@@ -1,7 +1,7 @@
 //! Memory with an address that matters: aligned for O_DIRECT, mirrored for the log, in huge pages for the queues.
 //!
 //! Everything here is owned by one thread. All of it is touched lazily: reserving a gigabyte costs address space, not
-//! memory, until somebody writes to it.
+//! memory, until it is written to.
 
 mod aligned;
 mod arena;

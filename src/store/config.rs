@@ -1,4 +1,4 @@
-//! What a shard's store is told at start.
+//! The settings of a shard's store.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::queues::memory::{CHUNK_BYTES, chunks_for};
 use super::{Retention, StoreError};
 use crate::mem::{BLOCK_BYTES, Pages};
 
-/// How durable a message is when its producer is told that it is stored (`flushDiskType`).
+/// How durable a message is when its send is acknowledged (`flushDiskType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
     /// On the device, its cache flushed.

@@ -78,7 +78,7 @@ impl<I: Io> Store<I> {
         });
     }
 
-    /// Finishes what was appended, flushes, saves and leaves the clean mark. Nothing can be appended afterwards.
+    /// Finishes what was appended, flushes, saves and writes the clean mark. Nothing can be appended afterwards.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.gate.close();
         self.log.wake();

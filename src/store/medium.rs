@@ -6,7 +6,7 @@
 //! | EMFILE, ENFILE, ENOMEM, EAGAIN | `Shortage` | a write is repeated after a pause |
 //! | all others | `Device` | a write sets the fence |
 //!
-//! A *flush* that fails sets the fence whatever its errno: it speaks of earlier writes, possibly of other files, and the
+//! A *flush* that fails sets the fence whatever its errno: it is about earlier writes, possibly of other files, and the
 //! kernel reports that loss only once, to whichever writer asks first. So the journal, the checkpoint, the key index and the
 //! config files have the same fence as the log. (EMFILE, ENFILE and EAGAIN are the exception: they come from opening the
 //! directory or starting the thread, before anything is flushed.) Reads and changes of names set no fence.

@@ -56,7 +56,7 @@ pub(super) struct Index<I: Io> {
     /// What the checkpoint says until the last file has its slots again.
     restoring: Cell<Option<Mark>>,
     moved: Waiters,
-    /// Somebody waits for what is committed now.
+    /// A query waits for what is committed now.
     hurry: Notify,
 }
 

@@ -125,7 +125,7 @@ impl CommitLog {
         }
     }
 
-    /// The next write, if there is anything to write; not into `busy`, which somebody else is writing to.
+    /// The next write, if there is anything to write. It keeps off `busy`, a range to which another write is in flight.
     pub fn seal(&mut self, busy: Option<(u64, u64)>) -> Option<Sealed> {
         if self.tail == self.written {
             return None;

@@ -18,10 +18,10 @@ use crate::store::StoreError;
 
 pub(in crate::store) const BLOCK_BYTES: u64 = 1 << 20;
 
-/// Blocks that are fetched ahead of a reader who goes through the log.
+/// Blocks that are read ahead of a sequential reader.
 const AHEAD_BLOCKS: u64 = 2;
 
-/// Buffers of blocks that have left, for those that come.
+/// Buffers of evicted blocks that are kept for reuse.
 const MAX_SPARE: usize = 8;
 
 pub(in crate::store) struct BlockCache {

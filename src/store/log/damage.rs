@@ -1,4 +1,4 @@
-//! Damage in the log, told from its torn end.
+//! Damage in the log, as distinct from its torn end.
 //!
 //! A start reads the log up to the first record that is not the successor of the last. After a crash that is where the log
 //! ends, and what lies behind is wiped. But a sector that has rotted, a file that was cut short or has gone look the same,
@@ -10,7 +10,7 @@
 //! | a record stands further behind it than an unflushed write can end (`max_unflushed_bytes`; one write in sync mode), with its own position and right CRCs | nothing is written there before the place itself was flushed |
 //!
 //! Records that are nearer prove nothing: of what was not flushed a power cut keeps any sectors it likes. Without a proof
-//! it is the end. With one nothing is changed, and the start is refused, unless it was told to go on behind the gap
+//! it is the end. With one nothing is changed, and the start is refused, unless it is to go on behind the gap
 //! (`skipDamagedLog`). Then the offsets of the messages in the gap stay theirs, with entries that lead into it, so that
 //! they are passed over as any message that cannot be read (`unreadable.rs`).
 
@@ -97,7 +97,7 @@ impl<I: Io> Known<'_, I> {
     pub async fn behind(&self, damage: &Damage) -> Result<Gap, StoreError> {
         let log_end = self.segments.end().unwrap_or(0);
         let next = self.first_record(damage.position + 1, log_end).await?;
-        // Where nothing can be read, new messages must not take the places that entries of lost ones speak of.
+        // Where nothing can be read, new messages must not take the places to which entries of lost ones lead.
         let to = next.unwrap_or(self.flushed_to.max(damage.position));
         Ok(Gap {
             from: damage.position,

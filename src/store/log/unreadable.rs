@@ -64,7 +64,7 @@ impl Known {
         self.places.borrow().values().cloned().collect()
     }
 
-    /// How many there are; a message that is not kept counts each time that it is come upon.
+    /// How many there are; a message that is not kept counts each time that it is found.
     pub fn len(&self) -> u64 {
         self.places.borrow().len() as u64 + self.not_kept.get()
     }

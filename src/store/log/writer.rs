@@ -166,7 +166,7 @@ impl<I: Io> Log<I> {
         let _turn = self.flush_turn.take().await;
         // A flush after one that failed says nothing: the kernel may hold the lost pages to be clean.
         self.gate.check_fence()?;
-        // Up to here messages are as safe as their producers have been told.
+        // Up to here messages are acknowledged.
         let mark = Mark {
             position: self.marks.dispatched(),
             messages: self.marks.dispatched_messages(),

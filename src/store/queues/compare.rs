@@ -1,7 +1,6 @@
 //! Comparing the entries in the queues' files with the messages that they lead to.
 //!
-//! Place and size of a rotten entry are noticed by whatever follows them; nothing but the message itself tells that a tags
-//! code is wrong. So messages that were read anyway, by a consumer or by the scrub, are compared with their entries, and an
+//! A rotten place or size shows when the message is read there; a wrong tags code shows only beside the message itself. So messages that were read anyway, by a consumer or by the scrub, are compared with their entries, and an
 //! entry that differs is made again from the log (`repair.rs`).
 
 use tracing::warn;

@@ -58,7 +58,7 @@ pub(in crate::store) struct ConsumeQueue {
     pub(super) resident_from: u64,
     pub(super) saved_to: u64,
     pub(super) journaled_to: u64,
-    /// The generation of the journal that knows it, by this number; its minimum has moved since.
+    /// The generation of the journal that has it, under this number; its minimum has moved since.
     pub(super) known_in: u64,
     pub(super) number: u32,
     pub(super) has_new_min: bool,
@@ -120,7 +120,7 @@ pub(in crate::store) struct ConsumeQueues {
     pub(super) topics: Vec<Box<str>>,
     topic_ids: HashMap<Box<str>, u32>,
     by_topic: Vec<Vec<Option<QueueIndex>>>,
-    /// Slots that belong to each topic; a topic without any leaves its number to the next one.
+    /// Slots that belong to each topic; the number of a topic without any is used again.
     slots_of_topic: Vec<u32>,
     free_topics: Vec<u32>,
     /// Queues with entries that are in no file yet.

@@ -219,7 +219,7 @@ impl<I: Io> Queues<I> {
         Ok(())
     }
 
-    /// Puts the news of so many queues into a block; returns the number of deleted topics of which it speaks.
+    /// Puts the news of so many queues into a block; returns the number of deleted topics in it.
     async fn gather(&self, block: &mut Block, generation: u64, up_to: u64, news: usize) -> usize {
         let mut left = news;
         loop {
@@ -433,7 +433,7 @@ impl<I: Io> Queues<I> {
     }
 
     /// Until nothing is left to remove: what is saved next may be of a topic that was deleted meanwhile and made again,
-    /// and its file must not be taken for that of the one before. The journal speaks of the removal already.
+    /// and its file must not be taken for that of the one before. The journal has the removal already.
     async fn remove_deleted(&self) -> Result<(), StoreError> {
         loop {
             let next = self.removable.borrow_mut().pop_front();

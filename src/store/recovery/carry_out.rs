@@ -211,7 +211,7 @@ impl<I: Io> Recovery<'_, I> {
 
     /// Begins without queues, to make them from all of the log.
     async fn begin_anew(&mut self, log_min: u64, origin: Origin) -> Result<(), StoreError> {
-        // A crash halfway must not leave a checkpoint that speaks of files which are gone.
+        // A crash halfway must not leave a checkpoint for files which are gone.
         self.checkpoint.revoke().await?;
         self.queues.clear();
         (self.messages, self.lost_bytes, self.gap) = (0, 0, None);

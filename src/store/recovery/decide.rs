@@ -1,4 +1,4 @@
-//! What a start does, decided from everything that it knows.
+//! What a start does, decided from all evidence.
 //!
 //! | Checkpoint | the queues come from, in this order |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What a start knows before it changes anything of the log, of the queues' files or of the journal.
+//! The evidence that a start gathers before it changes the log, the queues' files or the journal.
 
 use super::Files;
 use crate::io::Io;

@@ -70,7 +70,7 @@ pub(in crate::store) struct Look {
     pub needs_file: bool,
     /// Something else could not be written for lack of space.
     pub is_out_of_space: bool,
-    /// An administrator wants expired files gone now.
+    /// An administrator has asked for expired files to be removed now.
     pub is_asked_for: bool,
 }
 

@@ -52,7 +52,7 @@ pub struct CheckpointFound {
     pub indexed_to: Option<u64>,
 }
 
-/// Nobody hears of progress.
+/// Discards progress.
 struct Silence;
 
 impl Listener for Silence {

@@ -7,7 +7,7 @@
 //!              in its files | in the journal      | read from the log after a crash
 //! ```
 //! A block holds the entries that were committed since the one before, the names of new queues, and what was deleted; it
-//! is written only when the log is durable as far, so that nothing in it ever speaks of a message that is not there.
+//! is written only when the log is durable as far, so that it never has an entry of a message that is not there.
 //! Queue files are written behind the journal. Once they have everything up to some position, and that is durable, a new
 //! generation begins: with a table that says so, and the entries that came meanwhile. The old one goes when the new one is
 //! durable. A generation without a whole table is none; a block that is not whole ends it (`block.rs`).
@@ -154,7 +154,7 @@ impl<I: Io> Journal<I> {
                 self.remove_others(Some(generation)).await
             }
             Err(error) => {
-                // Or each try would leave one, and they would take the space that there is.
+                // Otherwise each try would leave a file, and they would fill the disk.
                 let _ = self.io.remove_file(&self.path(generation)).await;
                 Err(error)
             }
