@@ -6,20 +6,31 @@ use std::rc::Rc;
 use tracing::error;
 
 use super::abort::Abort;
+use super::lock::Locks;
+use super::medium::Medium;
 use super::{Store, StoreError};
 use crate::io::{Io, Waiters};
 
-/// The tasks that still run.
-#[derive(Default)]
-pub(super) struct Tasks {
+/// The tasks that still run. They hold the store's locks: as long as one of them may write, no other process may open the
+/// store, even if this one has dropped it without closing it.
+pub(super) struct Tasks<I: Io> {
     running: Cell<u32>,
     ended: Waiters,
+    locks: Cell<Locks<I>>,
 }
 
-impl Tasks {
-    fn spawn<I: Io>(
+impl<I: Io> Tasks<I> {
+    pub fn new(locks: Locks<I>) -> Self {
+        Self {
+            running: Cell::new(0),
+            ended: Waiters::default(),
+            locks: Cell::new(locks),
+        }
+    }
+
+    fn spawn(
         self: &Rc<Self>,
-        io: &I,
+        io: &Medium<I>,
         name: &'static str,
         task: impl Future<Output = ()> + 'static,
     ) {
@@ -36,6 +47,10 @@ impl Tasks {
     async fn all_ended(&self) {
         let have_ended = || (self.running.get() == 0).then_some(());
         self.ended.until(have_ended).await;
+    }
+
+    fn unlock(&self) {
+        self.locks.take();
     }
 }
 
@@ -66,15 +81,18 @@ impl<I: Io> Store<I> {
     }
 
     /// Whatever waits for the store is woken when the fence is set.
-    pub(super) fn observe_fence(self: &Rc<Self>) {
-        let store = Rc::downgrade(self);
+    pub(super) fn observe_fence(&self) {
+        let (log, queues) = (Rc::downgrade(&self.log), Rc::downgrade(&self.queues));
+        let (gate, config) = (Rc::downgrade(&self.gate), self.config.clone());
         self.io.fence().observe(move |reason| {
-            let Some(store) = store.upgrade() else { return };
-            let written = store.log.buffer().written();
-            error!(dir = %store.config.dir.display(), reason, written, "the store is fenced: no more sends, reads go on");
-            store.gate.room.wake_all();
-            store.log.wake();
-            store.queues.wake();
+            let Some(((log, queues), gate)) = log.upgrade().zip(queues.upgrade()).zip(gate.upgrade()) else {
+                return;
+            };
+            let written = log.buffer().written();
+            error!(dir = %config.dir.display(), reason, written, "the store is fenced: no more sends, reads go on");
+            gate.room.wake_all();
+            log.wake();
+            queues.wake();
         });
     }
 
@@ -86,7 +104,7 @@ impl<I: Io> Store<I> {
         self.scrub.wake.notify();
         self.tasks.all_ended().await;
         let closed = self.finish().await;
-        self.locks.take();
+        self.tasks.unlock();
         closed
     }
 

@@ -42,7 +42,6 @@ mod two_slots;
 pub mod verify;
 mod whole_file;
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 pub use append::Appended;
@@ -89,8 +88,7 @@ pub struct Store<I: Io> {
     cleaner: Rc<Cleaner<I>>,
     scrub: Rc<Scrub<I>>,
     texts: Rc<TextFiles<Medium<I>>>,
-    tasks: Rc<Tasks>,
-    locks: Cell<lock::Locks<I>>,
+    tasks: Rc<Tasks<I>>,
     /// The kernel writes from the log buffer without looking its pages up.
     is_registered: bool,
 }

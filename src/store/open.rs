@@ -1,7 +1,6 @@
 //! Opening a store: what a start finds is gathered, what it does is decided, and only then anything is changed
 //! (`recovery/`). The background tasks start last.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use super::abort::{Abort, Left};
@@ -9,6 +8,7 @@ use super::append::Appends;
 use super::config_files::TextFiles;
 use super::gate::Gate;
 use super::index::{Index, KeyIndex};
+use super::lifecycle::Tasks;
 use super::lock::{Locks, lock};
 use super::log::ack_watermark::{self, Acknowledged};
 use super::log::buffer::{CommitLog, floor};
@@ -137,8 +137,7 @@ impl<I: Io> Store<I> {
             appends: Rc::new(appends),
             cleaner: Rc::new(cleaner),
             texts: parts.texts,
-            tasks: Rc::default(),
-            locks: Cell::new(parts.locks),
+            tasks: Rc::new(Tasks::new(parts.locks)),
             is_registered: parts.is_registered,
             io,
             config,

@@ -78,6 +78,8 @@ fn a_record_above_the_limit_is_a_proof() {
             send(&sim, &store, "A", &[n; BIG]).await;
         }
         sim.crash("a");
+        // Its last block may be behind the damage: then that part of the log is not read.
+        remove_journal(&sim).await;
         let io = sim.host("a");
         let rotten = first.physical_offset + 600;
         io.rot_sector(Path::new(LOG), rotten).unwrap();

@@ -20,6 +20,7 @@ mod retention;
 mod retention_policy;
 mod texts;
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
