@@ -117,8 +117,8 @@ fn what_a_failed_flush_may_have_dropped_is_written_again() {
             sim.run(async {
                 let store = open(&sim, Flush::Async).await;
                 fill(&sim, &store, 30).await;
-                let io = sim.host("a");
-                io.inject(Rule::new(Fault::Io).of(Op::Sync).on(place).times(1));
+                let rule = Rule::new(Fault::Io).of(Op::Sync).on(place).times(1);
+                sim.host("a").inject(rule);
                 for n in 0..100 {
                     append(&sim, &store, "A", &[n; 500]).await;
                     sim.sleep(Duration::from_millis(100)).await;
@@ -128,8 +128,9 @@ fn what_a_failed_flush_may_have_dropped_is_written_again() {
                 }
                 assert!(store.fence().is_some(), "{place}");
                 sim.crash("a");
+                let io = sim.host("a");
                 io.heal();
-                open(&sim, Flush::Async).await;
+                let _store = open(&sim, Flush::Async).await;
                 let generations = io.list(Path::new("/store/queuejournal")).await.unwrap();
                 let journal = generations.last().unwrap().path.to_str().unwrap();
                 let before = [
