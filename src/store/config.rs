@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::index::Shape as IndexShape;
+use super::index::layout::Shape as IndexShape;
 use super::log::reader::MAX_RECORD_BYTES;
 use super::queues::memory::{CHUNK_BYTES, chunks_for};
 use super::{Retention, StoreError};

@@ -84,24 +84,21 @@ impl<I: Io> Store<I> {
         parts: Parts<Medium<I>>,
         recovered: Recovered<Medium<I>>,
     ) -> Result<Self, StoreError> {
-        let segments = parts.segments;
-        let gate = Rc::new(Gate::new(io.fence(), segments.clean_now.clone()));
-        let zero_ahead = ZeroAhead::new(segments.clone(), config.zeros_ahead_bytes);
-        zero_ahead.prepare_first(recovered.tail).await?;
-        let (tail, block) = (recovered.tail, &recovered.tail_block);
-        let buffer = CommitLog::new(parts.buffer, config.segment_bytes, tail, block);
-        let log = Rc::new(Log::new(log::Parts {
+        let gate = Rc::new(Gate::new(io.fence(), parts.segments.clean_now.clone()));
+        let log = log::Parts {
             io: io.clone(),
             config: config.clone(),
             gate: gate.clone(),
-            buffer: buffer.with_writes_up_to(config.max_unflushed_bytes),
-            segments,
-            zero_ahead,
+            zero_ahead: ZeroAhead::new(parts.segments.clone(), config.zeros_ahead_bytes),
+            segments: parts.segments,
+            buffer: log_buffer(&config, parts.buffer, &recovered),
             acknowledged: recovered.acknowledged,
             last_record: recovered.reached.last_record,
             last_store_time_ms: recovered.reached.store_time_ms,
             first_store_time_ms: recovered.first_store_time_ms,
-        }));
+        };
+        log.zero_ahead.prepare_first(recovered.tail).await?;
+        let log = Rc::new(Log::new(log));
         let index = recovered.index;
         let index = index.map(|index| Rc::new(KeyIndex::new(index, log.clone(), gate.clone())));
         let queues = Rc::new(Queues::new(queues::Parts {
@@ -117,23 +114,11 @@ impl<I: Io> Store<I> {
             checkpointed: recovered.checkpointed,
         }));
         let appends = Appends::new(config.clone(), log.clone(), queues.clone(), gate.clone());
-        let cleaner = Cleaner::new(
-            io.clone(),
-            config.clone(),
-            log.clone(),
-            queues.clone(),
-            gate.clone(),
-        );
-        let scrub = Scrub::restore(
-            io.clone(),
-            config.clone(),
-            gate.clone(),
-            log.clone(),
-            queues.clone(),
-            parts.texts.clone(),
-        );
+        let cleaner = Cleaner::new(&io, &config, &log, &queues, &gate);
+        let scrub = Scrub::new(&io, &config, &gate, &log, &queues, &parts.texts);
+        scrub.restore().await?;
         Ok(Self {
-            scrub: Rc::new(scrub.await?),
+            scrub: Rc::new(scrub),
             appends: Rc::new(appends),
             cleaner: Rc::new(cleaner),
             texts: parts.texts,
@@ -147,6 +132,16 @@ impl<I: Io> Store<I> {
             index,
         })
     }
+}
+
+fn log_buffer<I: Io>(
+    config: &StoreConfig,
+    buffer: LogBuffer,
+    recovered: &Recovered<I>,
+) -> CommitLog {
+    let (tail, block) = (recovered.tail, &recovered.tail_block);
+    let log = CommitLog::new(buffer, config.segment_bytes, tail, block);
+    log.with_writes_up_to(config.max_unflushed_bytes)
 }
 
 impl<I: Io> Parts<I> {

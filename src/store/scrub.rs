@@ -74,31 +74,38 @@ struct Saved {
 }
 
 impl<I: Io> Scrub<I> {
+    pub fn new(
+        io: &Medium<I>,
+        config: &Rc<StoreConfig>,
+        gate: &Rc<Gate>,
+        log: &Rc<Log<I>>,
+        queues: &Rc<Queues<I>>,
+        texts: &Rc<TextFiles<Medium<I>>>,
+    ) -> Self {
+        Self {
+            io: io.clone(),
+            config: config.clone(),
+            gate: gate.clone(),
+            log: log.clone(),
+            queues: queues.clone(),
+            texts: texts.clone(),
+            position: Cell::new(0),
+            began_ms: Cell::new(0),
+            saved_position: Cell::new(0),
+            wake: Notify::default(),
+        }
+    }
+
     /// Continues where the last pass was, with what it had found.
-    pub async fn restore(
-        io: Medium<I>,
-        config: Rc<StoreConfig>,
-        gate: Rc<Gate>,
-        log: Rc<Log<I>>,
-        queues: Rc<Queues<I>>,
-        texts: Rc<TextFiles<Medium<I>>>,
-    ) -> Result<Self, StoreError> {
-        let text = texts.load(FILE).await?.unwrap_or_default();
+    pub async fn restore(&self) -> Result<(), StoreError> {
+        let text = self.texts.load(FILE).await?.unwrap_or_default();
         // Without it a pass begins, and finds everything again.
         let saved: Saved = serde_json::from_str(&text).unwrap_or_default();
-        log.known_unreadable().restore(saved.unreadable);
-        Ok(Self {
-            io,
-            config,
-            gate,
-            log,
-            queues,
-            texts,
-            position: Cell::new(saved.scrubbed_to),
-            began_ms: Cell::new(saved.pass_began_ms),
-            saved_position: Cell::new(saved.scrubbed_to),
-            wake: Notify::default(),
-        })
+        self.log.known_unreadable().restore(saved.unreadable);
+        self.position.set(saved.scrubbed_to);
+        self.began_ms.set(saved.pass_began_ms);
+        self.saved_position.set(saved.scrubbed_to);
+        Ok(())
     }
 
     pub fn position(&self) -> u64 {

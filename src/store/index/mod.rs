@@ -14,7 +14,7 @@
 mod file;
 mod follow;
 mod growing;
-mod layout;
+pub(super) mod layout;
 mod mark;
 mod query;
 

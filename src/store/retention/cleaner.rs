@@ -63,19 +63,19 @@ pub(in crate::store) struct Cleaner<I: Io> {
 
 impl<I: Io> Cleaner<I> {
     pub fn new(
-        io: Medium<I>,
-        config: Rc<StoreConfig>,
-        log: Rc<Log<I>>,
-        queues: Rc<Queues<I>>,
-        gate: Rc<Gate>,
+        io: &Medium<I>,
+        config: &Rc<StoreConfig>,
+        log: &Rc<Log<I>>,
+        queues: &Rc<Queues<I>>,
+        gate: &Rc<Gate>,
     ) -> Self {
         Self {
             rules: RefCell::new(config.retention.clone()),
-            io,
-            config,
-            log,
-            queues,
-            gate,
+            io: io.clone(),
+            config: config.clone(),
+            log: log.clone(),
+            queues: queues.clone(),
+            gate: gate.clone(),
             wanted: Wanted::default(),
             disk_space: Cell::default(),
         }
