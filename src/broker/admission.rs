@@ -90,7 +90,7 @@ struct Busy {
     refused: u64,
 }
 
-/// What whoever runs the broker should hear of.
+/// What is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Busy { late_ms: u64 },

@@ -369,7 +369,7 @@ impl ConsumerGroup {
         !self.subscriptions.is_empty()
     }
 
-    /// What the group wants by properties, by topic.
+    /// The filters on properties of the group, by topic.
     pub fn selectors(&self) -> impl Iterator<Item = (&str, &Rc<Selector>)> {
         let all = self.subscriptions.iter();
         all.filter_map(|(topic, subscription)| Some((&**topic, subscription.selector.as_ref()?)))

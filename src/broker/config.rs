@@ -77,14 +77,14 @@ pub struct BrokerConfig {
     pub max_query_messages: u32,
     /// The same for a unique key, whose messages are copies of one.
     pub default_query_messages: u32,
-    /// Whether members of a group are told that it changed.
+    /// Whether members of a group get a request when it changes.
     pub notify_consumer_ids_changed: bool,
     /// Members of a group are notified of each change of it; off: of all changes of 15 s at once.
     pub notify_consumer_changes_at_once: bool,
-    /// A rewind is carried out by the broker: the group's next pull of each queue is told. Off: by the group's clients,
+    /// A rewind is carried out by the broker: the answer to the group's next pull of each queue has it. Off: by the group's clients,
     /// which have to be online for it.
     pub server_side_reset: bool,
-    /// Replies to requests are stored, besides being handed to who asked.
+    /// Replies to requests are stored, besides being sent to the requester.
     pub store_replies: bool,
     /// Four missed heartbeats.
     pub client_expiry_ms: u64,

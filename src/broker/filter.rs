@@ -14,7 +14,7 @@ use crate::message::{Check, Record, java_hash, properties};
 /// Few tags are searched one by one, which needs no sorting and no hashing.
 const FEW: usize = 16;
 
-/// Which entries a consumer wants.
+/// Which queue entries pass a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagFilter {
     All,
@@ -52,11 +52,11 @@ impl TagFilter {
     }
 }
 
-/// Which messages a consumer wants, by their properties.
+/// Which messages pass a subscription, by their properties.
 #[derive(Clone, Debug)]
 pub enum PropertyFilter {
     Selector(Rc<Selector>),
-    /// Of a retry topic: what the group wants of the topics where its messages were at first (`filterSupportRetry`). What
+    /// Of a retry topic: the subscriptions to the topics where its messages were at first (`filterSupportRetry`). What
     /// came from elsewhere passes.
     ByOrigin(Rc<[(Box<str>, Rc<Selector>)]>),
 }
@@ -179,7 +179,7 @@ pub fn tags(expression: &str) -> impl Iterator<Item = &str> {
         .filter(|tag| !tag.is_empty())
 }
 
-/// `TAG` is what clients mean who do not say.
+/// Clients that name no type mean `TAG`.
 pub fn is_tag_type(expression_type: Option<&str>) -> bool {
     matches!(expression_type, None | Some("" | "TAG"))
 }

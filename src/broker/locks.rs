@@ -97,7 +97,7 @@ impl Locks {
         }
     }
 
-    /// Whether somebody of the group consumes in order now.
+    /// Whether a member of the group consumes in order now.
     pub fn holds_any(&self, group: &str, now_ms: u64) -> bool {
         self.groups.get(group).is_some_and(|locks| {
             locks

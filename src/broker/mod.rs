@@ -1,5 +1,5 @@
 //! RocketMQ's rules as pure decisions: what is asked, the time and what the store holds come in as arguments; a plan, a
-//! reply or a refusal comes out, and [`Effect`]s that somebody else carries out. No socket, no clock, no await.
+//! reply or a refusal comes out, and [`Effect`]s that the reactor carries out. No socket, no clock, no await.
 //!
 //! The way of a send: [`Broker::admit_send`] -> [`SendPlan`] -> the store. Of a pull: [`Broker::admit_pull`] ->
 //! [`PullPlan`] -> the store. Everything else: [`requests`] -> [`Step`].
@@ -258,7 +258,7 @@ impl Broker {
         }
     }
 
-    /// Once a second or so: forgets who and what has expired, samples the rates.
+    /// Once a second or so: removes what has expired, samples the rates.
     pub fn housekeeping(&mut self, now_ms: u64) {
         let expiry_ms = self.config.client_expiry_ms;
         let most = limits::EXPIRED_PER_TURN;

@@ -74,7 +74,7 @@ impl Offsets {
         pulled.or_else(|| self.query(group, topic, queue_id))
     }
 
-    /// Sends the group to `offset`: its next pull of the queue is told so.
+    /// Sends the group to `offset`: the answer to its next pull of the queue says so.
     pub fn reset(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         self.told.take(group, topic, queue_id);
         self.resets.put(group, topic, queue_id, offset);
@@ -90,7 +90,7 @@ impl Offsets {
         self.resets.find(group, topic, queue_id).is_some()
     }
 
-    /// A client has asked where to begin, and hears of the reset with that.
+    /// A client has asked where to begin; the answer has the reset.
     pub fn tell_reset(&mut self, group: &str, topic: &str, queue_id: i32) {
         if let Some(offset) = self.resets.find(group, topic, queue_id) {
             self.told.put(group, topic, queue_id, offset);

@@ -1,4 +1,4 @@
-//! Pulls: who may read what, with which filter, and what the reply says (RocketMQ: `PullMessageProcessor`,
+//! Pulls: permission, filter, and the reply (RocketMQ: `PullMessageProcessor`,
 //! `DefaultPullMessageResultHandler`).
 //!
 //! [`Broker::admit_pull`] makes a plan; [`PullPlan::before_scan`] says from the queue's bounds whether there is anything
@@ -365,7 +365,7 @@ impl Broker {
         );
     }
 
-    /// The request itself says what it wants, as pull consumers without a subscription do.
+    /// The request has the subscription, as pull consumers without a subscription do.
     fn filter_of_header(
         &mut self,
         request: &PullRequest<'_>,

@@ -23,7 +23,7 @@ pub struct Asker {
 }
 
 impl Broker {
-    /// Decides on a reply. `Err` is the answer to who sends it.
+    /// Decides on a reply. `Err` is the answer to its sender.
     pub fn admit_reply<'a>(
         &mut self,
         request: &SendRequest<'a>,
@@ -97,7 +97,7 @@ pub fn push<'a>(
     }
 }
 
-/// `ip:port` of who sent the reply and of this broker.
+/// `ip:port` of the sender of the reply and of this broker.
 #[derive(Clone, Debug)]
 pub struct Hosts {
     pub born: String,

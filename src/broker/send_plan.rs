@@ -23,7 +23,7 @@ pub(super) const MAX_OWN_BYTES: usize = MAX_PROPERTIES_BYTES - CRC_PROPERTY_BYTE
 pub struct SendPlan<'a> {
     pub topic: Cow<'a, str>,
     pub queue_id: u32,
-    /// The one that the producer is told: where the message will be in the end.
+    /// The one in the producer's answer: where the message will be in the end.
     pub real_queue_id: u32,
     /// The queue's handle, if the topic's entry has it already.
     pub queue: Option<QueueIndex>,

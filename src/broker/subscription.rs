@@ -1,4 +1,4 @@
-//! What a group wants of a topic, as a heartbeat says it.
+//! A group's subscription to a topic, as a heartbeat has it.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use super::sql92::Selector;
 use crate::message::java_hash;
 use crate::wire::heartbeat::SubscriptionData;
 
-/// What a group wants of a topic.
+/// A group's subscription to a topic.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     pub data: SubscriptionData,

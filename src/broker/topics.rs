@@ -17,7 +17,7 @@ use crate::wire::topic::TopicConfig;
 #[derive(Clone, Debug)]
 pub struct TopicEntry {
     pub config: TopicConfig,
-    /// Filled in by whoever asks the store; empty again after the topic was deleted and made anew.
+    /// Filled in at the first look-up in the store; empty again after the topic was deleted and made anew.
     pub queues: Vec<Option<QueueIndex>>,
     /// The version of the table that was the first to have it, as long as the disk does not have it.
     unsaved_since: Option<i64>,
@@ -304,7 +304,7 @@ impl Topics {
         self.version = newer(self.version, version);
     }
 
-    /// What name servers are told of the topics has changed, though not here.
+    /// The registration has changed, though no topic has: its version has to change with it.
     pub fn changed(&mut self, now_ms: u64) {
         self.next_version(now_ms);
     }

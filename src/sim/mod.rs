@@ -160,7 +160,7 @@ impl Sim {
     /// Runs `future`, which belongs to no host, and meanwhile the tasks of all hosts, until it is done.
     ///
     /// # Panics
-    /// When everybody waits and nothing is to come, or virtual time exceeds its limit.
+    /// When all tasks wait and nothing is to come, or virtual time exceeds its limit.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.world.run(future)
     }
@@ -172,7 +172,7 @@ impl Sim {
     }
 
     /// The plug is pulled: the disk keeps what the contract in `io/disk.rs` promises and a random part of the rest, and
-    /// nobody on the network is told.
+    /// the peers on the network do not notice.
     pub fn power_cut(&self, name: &str) {
         self.world.power_cut(name);
     }

@@ -292,7 +292,7 @@ fn draw_changes(
             }
             _ if lost => {}
             change => {
-                // A file never loses both of its names: who takes the old one leaves it the new one.
+                // A file never loses both of its names: a removal of the old one leaves the new one.
                 if let Some((to, node)) = renames_lost.remove(change.target()) {
                     tree.insert(to, node);
                 }

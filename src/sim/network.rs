@@ -1,4 +1,4 @@
-//! The network between the hosts: who listens where, who is connected to whom, who is cut off from whom.
+//! The network between the hosts: listeners, connections and partitions.
 //!
 //! Host number n has the address 10.0.0.n. A port listened on at 127.0.0.1 is reached from its own host only.
 

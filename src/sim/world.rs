@@ -26,7 +26,7 @@ pub(super) struct World {
     running: Cell<bool>,
     /// A process is being killed: what its tasks drop, the kernel has.
     killing: Cell<bool>,
-    /// Turns of tasks since everybody waited last.
+    /// Turns of tasks since all of them waited last.
     busy_turns: Cell<u64>,
 }
 
@@ -41,7 +41,7 @@ struct Host {
 /// The monotonic clock's first reading; not zero, so that nobody takes zero for "now".
 const START_NS: u64 = 1_000_000_000;
 
-/// After so many turns without a moment in which everybody waits, somebody wakes himself for ever.
+/// After so many turns without a moment in which all tasks wait, a task wakes itself for ever.
 const MOST_BUSY_TURNS: u64 = 10_000_000;
 
 impl Deref for World {

@@ -96,7 +96,7 @@ fn checksum(before: u32, json: &[u8]) -> u32 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     pub changes: usize,
-    /// Somebody else has written the JSON file meanwhile, who did not know of the changes: what it has was left as it is, and
+    /// Another program has written the JSON file meanwhile, without the changes: what it has was left as it is, and
     /// only what it does not have was added.
     pub is_merged: bool,
 }

@@ -186,7 +186,7 @@ impl Orders {
         self.cleared_ms.insert((key, queue_id), now_ms);
     }
 
-    /// When somebody should look for queues that are free again.
+    /// When to look for queues that are free again.
     pub fn next_free_ms(&self) -> Option<u64> {
         self.free_at.first().map(|(free_ms, ..)| *free_ms)
     }

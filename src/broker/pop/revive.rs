@@ -142,7 +142,7 @@ impl Broker {
         }
     }
 
-    /// Whether there is still somebody for whom the messages could come back.
+    /// Whether the group and the topic still exist, so that the messages can be delivered again.
     pub fn may_revive(&self, expired: &Expired) -> bool {
         let topic = normal_topic(&expired.topic, &expired.group);
         self.topics.contains(topic) && self.groups.contains(&expired.group)

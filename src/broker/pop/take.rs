@@ -349,7 +349,7 @@ impl Broker {
             return Look::Skip { rest };
         }
         if plan.is_orderly && self.is_pop_blocked(plan, source, now_ms) {
-            // An acknowledgement wakes whoever waits, so what is left is no reason to look again.
+            // An acknowledgement wakes the parked pops, so what is left is no reason to look again.
             return Look::Skip { rest: 0 };
         }
         if rest == 0 || taken >= plan.max_messages {

@@ -1,4 +1,4 @@
-//! Clients say who they are: 34, 35, 38, 46 (RocketMQ: `ClientManageProcessor`, `ConsumerManageProcessor`).
+//! Heartbeats and lists of clients: 34, 35, 38, 46 (RocketMQ: `ClientManageProcessor`, `ConsumerManageProcessor`).
 
 use super::Request;
 use crate::broker::clients::{ConnId, Peer};

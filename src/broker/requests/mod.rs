@@ -138,7 +138,7 @@ pub enum Permission {
     Publish,
     /// Who may read the topic in the group.
     Subscribe,
-    /// An administrator who reads, or who changes something.
+    /// A request of administration that reads, or that changes something.
     Inspect,
     Administer,
     /// Other brokers.

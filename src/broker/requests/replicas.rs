@@ -12,7 +12,7 @@ impl Broker {
         Ok(Reply::json(&files::DelaysFile::of(&self.delays)))
     }
 
-    /// To a slave that asks; there is none that could follow, but it hears whom it asked.
+    /// The answer to a slave. None can follow yet; the answer names this broker.
     pub(super) fn exchange_ha_info(
         &self,
         ext: &Ext<'_>,

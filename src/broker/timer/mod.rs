@@ -1,5 +1,5 @@
 //! Messages with a time of their own: what their records say and become (`timed.rs`), which of them wait (`pending.rs`) and
-//! in which order they come up (`wheel.rs`), and what administrators hear of that (`figures.rs`).
+//! in which order they come up (`wheel.rs`), and the figures of administration (`figures.rs`).
 
 pub(super) mod figures;
 mod pending;

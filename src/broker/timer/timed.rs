@@ -29,7 +29,7 @@ const ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
 const DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
 const ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
 
-/// RocketMQ's default precision. Any other that somebody may have configured there is a part of it.
+/// RocketMQ's default precision. Any other that can be configured there divides it.
 const COARSEST_MS: i64 = 1000;
 
 /// What is added to a message's properties when it is delivered or written again, each if there is room for it.
@@ -208,7 +208,7 @@ pub fn recall_key(record: &Record<'_>) -> Option<(i64, String)> {
     let out_ms = number(all, TIMER_OUT_MS)?;
     let topic = properties::find(all, properties::REAL_TOPIC)?;
     let unique_key = match properties::find(all, TIMER_DELETE_UNIQUE_KEY) {
-        // RocketMQ before 5.5, and later if it is told so (appendTopicForTimerDeleteKey), puts the topic before it.
+        // RocketMQ before 5.5, and later with appendTopicForTimerDeleteKey, puts the topic before it.
         Some(key) => {
             let behind_topic = key
                 .strip_prefix(topic)

@@ -1,4 +1,4 @@
-//! What clients hear of who serves a topic.
+//! Which brokers the route of a topic names.
 
 use super::*;
 

@@ -200,7 +200,7 @@ impl<I: Io> Pops<I> {
         Ok(())
     }
 
-    /// Up to `max_messages` that the plan wants, from `offset` on, wherever they are.
+    /// Up to `max_messages` that pass the filter, from `offset` on, wherever they are.
     pub(super) async fn read_source(
         self: &Rc<Self>,
         plan: &PopPlan,
@@ -241,7 +241,7 @@ impl<I: Io> Pops<I> {
         })
     }
 
-    /// The offsets of messages whose tags the plan wants, where these are in the log, and the offset behind what was looked at.
+    /// The offsets of messages whose tags pass the filter, where these are in the log, and the offset behind what was looked at.
     async fn scan_source(
         &self,
         plan: &PopPlan,

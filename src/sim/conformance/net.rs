@@ -120,7 +120,7 @@ pub async fn nobody_listening_refuses<I: Io>(io: &I) {
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Both ends of a new connection: who connected, who accepted.
+/// Both ends of a new connection: the connecting one, the accepting one.
 pub async fn connected<I: Io>(io: &I) -> (I::Stream, I::Stream) {
     let listener = io.listen(ANY_PORT).unwrap();
     let (client, server) = join(io.connect(listener.local_addr()), listener.accept()).await;

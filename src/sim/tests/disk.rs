@@ -166,7 +166,7 @@ proptest! {
     }
 }
 
-/// Whoever made it, and was killed while he did.
+/// Whichever process made it, also one that was killed meanwhile.
 #[test]
 fn a_directory_that_was_made_with_those_above_it_stays() {
     let deep = Path::new("/a/b/c/d");

@@ -224,7 +224,7 @@ fn step_or_crash() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// Without a crash nobody is asked in vain, and whoever does not answer is asked 15 times.
+    /// Without a crash no check is sent in vain, and a producer that does not answer gets 15.
     #[test]
     fn each_ends_or_is_asked_about_until_given_up(
         steps in proptest::collection::vec(step(), 0..120),
