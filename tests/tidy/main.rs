@@ -2,7 +2,6 @@
 //! circle, how long files and functions are; and that the pages of the documentation name what there is.
 
 mod imports;
-mod leftovers;
 mod pages;
 mod rooms;
 mod shape;
