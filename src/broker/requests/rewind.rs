@@ -155,7 +155,7 @@ impl Broker {
         Ok(Step::Work(Box::new(Resets {
             group: group.into(),
             topic: topic.into(),
-            offsets: offsets.to_vec().into_iter(),
+            offsets: Vec::from(offsets).into_iter(),
             out: Json::new(r#"{"offsetTable":{"#.into()),
         })))
     }
