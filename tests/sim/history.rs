@@ -405,11 +405,13 @@ async fn end(
             shared.oracle.borrow_mut().power_was_cut(cut_ns);
         }
     };
-    if failed.is_some_and(|failed| failed.has_lost_cache) {
-        take_back(cluster.sim.mono_ns());
-    }
+    let has_lost_cache = failed.is_some_and(|failed| failed.has_lost_cache);
     if end == 0 {
         cluster.stop().await;
+        // Consumers were served from memory until now.
+        if has_lost_cache {
+            take_back(cluster.sim.mono_ns());
+        }
         return None;
     }
     if end == 1 {
@@ -423,7 +425,12 @@ async fn end(
             cluster.cut_power();
             take_back(now_ns);
         }
-        false => cluster.kill(),
+        false => {
+            cluster.kill();
+            if has_lost_cache {
+                take_back(now_ns);
+            }
+        }
     }
     Some(now_ns)
 }
