@@ -1,8 +1,8 @@
 //! Messages that wait for their time in the schedule topic, a queue for each delay level (RocketMQ:
 //! `ScheduleMessageService`).
 //!
-//! Whoever runs the clock reads each level's queue from [`Delays::offset`] on, asks [`Delays::due`] of each entry, stores
-//! what [`deliver`] makes of its record, and then calls [`Delays::advance`].
+//! The delay service of the reactor reads each level's queue from [`Delays::offset`] on, calls [`Delays::due`] for each entry, stores
+//! the message that [`deliver`] makes of its record, and then calls [`Delays::advance`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub struct Delays {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     Now,
-    /// Not before then, nor is anything behind it in the queue.
+    /// Not before then, and neither is any later entry of the queue.
     At(u64),
 }
 

@@ -27,7 +27,7 @@ pub struct Offsets {
     pulled: Table,
     /// Set by an administrator; the next pull of that queue is sent there.
     resets: Table,
-    /// Resets that a client has been told because it asked where to begin.
+    /// Resets that a client got as the answer to the question where to begin.
     told: Table,
     version: DataVersion,
     updates: u64,
@@ -97,8 +97,8 @@ impl Offsets {
         }
     }
 
-    /// Where a pull from `pull_offset` is to be sent instead. None as well for one that comes from there because it was told
-    /// so: a client that starts begins at once.
+    /// The offset to which a pull from `pull_offset` is redirected. None also for a pull that already starts at the reset offset: a client
+    /// that starts begins at once.
     pub fn take_reset(
         &mut self,
         group: &str,
@@ -171,12 +171,12 @@ impl Offsets {
         ]
     }
 
-    /// Whether there is something to save since the last time this was asked.
+    /// Whether offsets have changed since the last call.
     pub fn take_dirty(&mut self) -> bool {
         std::mem::take(&mut self.is_dirty)
     }
 
-    /// What was to be saved could not be.
+    /// The last save failed: it is to be repeated.
     pub fn set_dirty(&mut self) {
         self.is_dirty = true;
     }
@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn who_begins_where_it_was_told_to_is_not_sent_there_again() {
         let mut offsets = Offsets::new(0);
-        // It skips to where the client is already, which still has older messages in its hands.
+        // It skips to where the client is already, which still processes older messages.
         offsets.reset("g", "T", 0, 9);
         assert_eq!(offsets.take_reset("g", "T", 0, 9), Some(9));
         offsets.reset("g", "T", 0, 2);

@@ -1,6 +1,6 @@
 //! Acknowledgements, and a new time for what is not done yet.
 //!
-//! To admit one changes nothing of what is in flight: that is what the revive log says, and the log may still refuse the record.
+//! Admission changes nothing: the state in flight follows the revive log, and the log may still refuse the record.
 //! [`Broker::ended`] carries it out, once the record is there.
 
 use super::{GroupQueue, Place, PopKey, REVIVE_QUEUE, ReviveRecord, flagged_topic};
@@ -18,7 +18,7 @@ use crate::wire::pop::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
     pub ends: Vec<End>,
-    /// Something was in flight no longer under its receipt. What ended it may be in the log for a moment only.
+    /// A message was no longer in flight under its receipt. The record that ended it may not be durable yet.
     pub is_repeated: bool,
     /// Queues that are popped in order and may be popped again.
     pub freed: Vec<FreedQueue>,
@@ -27,7 +27,7 @@ pub struct Acknowledged {
 /// Group, topic and number.
 pub type FreedQueue = (String, String, u32);
 
-/// Messages of one check point that are to be in flight no longer, and the record that says so.
+/// Messages of one check point that leave the flight, and the record for the revive log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
     place: Place,
@@ -44,8 +44,8 @@ pub enum Changed {
     InOrder(ChangeInvisibleTimeReply),
 }
 
-/// A message that goes from one check point to one of its own, which is to be written before the end of the old one: with only
-/// the first of them the message comes once more, with only the second it would not come back.
+/// A message that moves from one check point to one of its own. The new one is written before the end of the old one: with only the
+/// first record the message is delivered twice, with only the second it would be lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub check_point: CheckPointBody,
@@ -54,7 +54,7 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// Upper bound of what both records take in the log.
+    /// Upper bound of the length of both records in the log.
     pub fn log_bytes(&self) -> usize {
         self.record.log_bytes() + self.end.record.log_bytes()
     }
@@ -178,7 +178,7 @@ impl Broker {
         }
     }
 
-    /// How those of the messages that are still in flight end; none if there are none.
+    /// The end of those of the messages that are still in flight; none if there are none.
     fn end(&self, place: Place, offsets: &[u64]) -> Option<End> {
         let in_flight = &self.pops.in_flight;
         let (queue, key) = in_flight.names(place)?;
@@ -197,7 +197,7 @@ impl Broker {
         })
     }
 
-    /// The same, after a wait in which other acknowledgements came, or messages went back.
+    /// The same after a wait, in which other acknowledgements may have come or invisible times may have ended.
     pub fn end_again(&self, end: &End) -> Option<End> {
         self.end(end.place, &end.offsets)
     }
@@ -278,7 +278,7 @@ impl Broker {
         committed.is_some_and(|committed| (offset as i64) < committed)
     }
 
-    /// Changes at once what was popped in order, as no log has to know of it.
+    /// A message that was popped in order is changed at once: there is no record in the revive log.
     pub fn admit_change(
         &mut self,
         request: &ChangeInvisibleTime<'_>,
@@ -351,7 +351,7 @@ impl Broker {
         })
     }
 
-    /// The same, after a wait in which the message may have been acknowledged, changed, or gone back.
+    /// The same after a wait, in which the message may have been acknowledged or changed, or its invisible time may have ended.
     pub fn move_again(&self, moved: &Moved, now_ms: u64) -> Result<Moved, Refusal> {
         let CheckPointBody {
             start_offset: offset,

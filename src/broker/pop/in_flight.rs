@@ -35,7 +35,7 @@ pub struct PopKey {
     pub pop_time_ms: u64,
 }
 
-/// Messages whose time is over.
+/// Messages whose invisible time is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
     pub place: Place,
@@ -43,7 +43,7 @@ pub struct Expired {
     pub topic: String,
     pub queue_id: u32,
     pub key: PopKey,
-    /// Those that nobody has acknowledged.
+    /// Those that are not acknowledged.
     pub offsets: Vec<u64>,
 }
 
@@ -84,7 +84,7 @@ impl Point {
 }
 
 impl InFlight {
-    /// Takes in a check point; `false` if the receipt is taken, if it holds no message, or more than a pop can.
+    /// Adds a check point; `false` if the receipt is taken, if it holds no message, or more than a pop can.
     pub fn add(
         &mut self,
         place: Place,
@@ -130,14 +130,14 @@ impl InFlight {
         receipts.get(&key).copied()
     }
 
-    /// Whose check point it is, and its receipt.
+    /// The group and queue of a check point, and its receipt.
     pub fn names(&self, place: Place) -> Option<(GroupQueue<'_>, PopKey)> {
         let point = self.points.get(&place)?;
         let used = &self.queues.slots[point.queue as usize];
         Some((used.named(), point.key))
     }
 
-    /// The message need not come back; `false` if nothing was known of it under this receipt.
+    /// The message is acknowledged; `false` if it was not in flight under this receipt.
     pub fn ack(&mut self, queue: GroupQueue<'_>, key: PopKey, offset: u64) -> bool {
         match self.place(queue, key) {
             Some(place) => self.settle(place, offset),
@@ -168,7 +168,7 @@ impl InFlight {
         point.is_some_and(|point| point.open_bit(offset).is_some())
     }
 
-    /// When the next messages come back.
+    /// When the next invisible time ends.
     pub fn next_due_ms(&self) -> Option<u64> {
         self.due.first().map(|(due_ms, _)| *due_ms)
     }
@@ -192,7 +192,7 @@ impl InFlight {
         })
     }
 
-    /// Its messages cannot be brought back yet.
+    /// Its messages cannot be moved to the retry topic yet.
     pub fn postpone(&mut self, place: Place, due_ms: u64) {
         if let Some(point) = self.points.get_mut(&place) {
             self.due.remove(&(point.due_ms, place));
@@ -201,7 +201,7 @@ impl InFlight {
         }
     }
 
-    /// Forgets a check point: nothing of it is to come back.
+    /// Removes a check point: none of its messages will be delivered again.
     pub fn remove(&mut self, place: Place) {
         let Some(point) = self.points.remove(&place) else {
             return;
@@ -215,7 +215,7 @@ impl InFlight {
         }
     }
 
-    /// Forgets all check points of queues that are not to be kept.
+    /// Removes all check points of queues that are not to be kept.
     pub fn retain(&mut self, keep: impl Fn(GroupQueue<'_>) -> bool) {
         let slots = self.queues.slots.iter();
         let queues = slots.filter(|queue| !queue.receipts.is_empty() && !keep(queue.named()));
@@ -225,7 +225,7 @@ impl InFlight {
         places.into_iter().for_each(|place| self.remove(place));
     }
 
-    /// The first place of a revive queue that a restart still has to know.
+    /// The first place of a revive queue that a restart has to read.
     pub fn oldest(&self, revive_queue: u32) -> Option<u64> {
         let first = Place {
             revive_queue,

@@ -5,7 +5,7 @@
 //! The way of a pop: `Broker::admit_pop` -> [`PopPlan`] -> for each of `Broker::pop_sources`, `Broker::before_pop` says
 //! where to read -> [`check_point`] is written to the revive log -> `Broker::checked`. The way back: `Broker::admit_ack`
 //! and `Broker::admit_change` -> their records are written -> `Broker::ended`; or, when the time is over, `Broker::revive`.
-//! What the log refuses has not happened.
+//! A record that the log refuses has changed nothing.
 //!
 //! The revive log is an ordinary topic, and the truth: a check point for every pop, a record for every acknowledgement, and
 //! one for what has come back. [`InFlight`] is made of it at the start. The group's offset moves with the pop; it may be saved
@@ -65,7 +65,7 @@ impl Pops {
 }
 
 impl Pops {
-    /// Nobody will ask for them any more, and another topic of the name has other messages.
+    /// They are not popped any more, and another topic of the name has other messages.
     pub(super) fn forget_topic(&mut self, topic: &str) {
         self.in_flight.retain(|queue| queue.topic != topic);
         self.orders.remove_topic(topic);

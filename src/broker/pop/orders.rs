@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 /// topic@group -> queue -> what was handed out.
 pub type OrderTable = BTreeMap<String, BTreeMap<u32, HandedOut>>;
 
-/// A queue that nobody has popped for so long is forgotten.
+/// A queue that was not popped for this long is removed.
 const FORGOTTEN_AFTER_MS: u64 = 24 * 3600 * 1000;
 
 #[derive(Debug, Default)]
 pub struct Orders {
     table: OrderTable,
-    /// When queues are free again: each blocked queue once, as the table's key and the queue.
+    /// When queues can be popped again: each blocked queue once, as the table's key and the queue.
     free_at: BTreeSet<(u64, String, u32)>,
-    /// When queues were sent somewhere else. What was handed out before is void: an acknowledgement of it must not move the group.
+    /// When the group was rewound in queues. Receipts of earlier pops are void: an acknowledgement by one must not move the group.
     cleared_ms: BTreeMap<(String, u32), u64>,
     /// [`Self::expire`] goes on behind this key.
     expired_to: Option<String>,
@@ -38,10 +38,10 @@ pub struct HandedOut {
     /// The first message's offset, then how far each further one is from it.
     #[serde(rename = "o")]
     offsets: Vec<u64>,
-    /// Messages that come back at a time of their own, by offset.
+    /// Messages with an invisible time of their own, by offset.
     #[serde(rename = "ot", skip_serializing_if = "BTreeMap::is_empty")]
     visible_at_ms: BTreeMap<u64, u64>,
-    /// How often messages were handed out before, by offset.
+    /// Earlier deliveries of messages, by offset.
     #[serde(rename = "oc", skip_serializing_if = "BTreeMap::is_empty")]
     times: BTreeMap<u64, u32>,
     #[serde(rename = "l")]
@@ -51,17 +51,17 @@ pub struct HandedOut {
     acked: u64,
     #[serde(rename = "a", skip_serializing_if = "Option::is_none")]
     attempt_id: Option<String>,
-    /// Its time in [`Orders::free_at`].
+    /// Its entry in [`Orders::free_at`].
     #[serde(skip)]
     noted_free_ms: Option<u64>,
 }
 
-/// How often messages were handed out before.
+/// Earlier deliveries of messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// Those that were.
+    /// The messages that had any.
     pub by_offset: Vec<(u64, u32)>,
-    /// Of the message that was handed out least often, for older clients.
+    /// Of the message with the fewest deliveries, for older clients.
     pub fewest: u32,
 }
 
@@ -81,7 +81,7 @@ impl Orders {
         })
     }
 
-    /// Notes what a pop hands out.
+    /// Records the messages of a pop.
     #[allow(clippy::too_many_arguments, reason = "a pop has so many sides")]
     pub fn hand_out(
         &mut self,
@@ -127,7 +127,7 @@ impl Orders {
         times
     }
 
-    /// The message is done; the offset up to which the group is, if it may be committed.
+    /// The message is acknowledged. Returns the group's new offset, if it may be committed.
     pub fn ack(
         &mut self,
         group: &str,
@@ -139,7 +139,7 @@ impl Orders {
         let Some(out) = self.find_mut(group, topic, queue_id) else {
             let cleared_ms = self.cleared_ms.get(&(table_key(group, topic), queue_id));
             let is_void = cleared_ms.is_some_and(|cleared_ms| pop_time_ms <= *cleared_ms);
-            // Otherwise nothing is known of it any more.
+            // Otherwise its pop is no longer known.
             return (!is_void).then_some(offset.saturating_add(1));
         };
         if out.pop_time_ms != pop_time_ms {
@@ -172,7 +172,7 @@ impl Orders {
         self.schedule_free(group, topic, queue_id);
     }
 
-    /// The queue is read from somewhere else now.
+    /// The group was rewound in the queue.
     pub fn clear(&mut self, group: &str, topic: &str, queue_id: u32, now_ms: u64) {
         let key = table_key(group, topic);
         if let Some(queues) = self.table.get_mut(&key)
@@ -213,7 +213,7 @@ impl Orders {
         self.retain(|_, of_group| of_group != group);
     }
 
-    /// Forgets queues that nobody has popped for a day. At most `most` queues or so are examined in one call; the next call goes
+    /// Removes queues that were not popped for a day. At most `most` queues or so are examined in one call; the next call goes
     /// on behind them.
     pub fn expire(&mut self, now_ms: u64, most: usize) {
         let is_old = |ms: u64| now_ms.saturating_sub(ms) > FORGOTTEN_AFTER_MS;
@@ -296,7 +296,7 @@ impl Orders {
         self.is_dirty |= self.table.len() != before;
     }
 
-    /// Notes when the queue is free again, in place of what was noted of it before.
+    /// Records when the queue can be popped again, in place of the former time.
     fn schedule_free(&mut self, group: &str, topic: &str, queue_id: u32) {
         self.is_dirty = true;
         let key = table_key(group, topic);
@@ -353,7 +353,7 @@ impl HandedOut {
         visible.max()
     }
 
-    /// The first that is not acknowledged, or behind the last one.
+    /// The offset of the first message that is not acknowledged, or the one behind the last.
     fn next_offset(&self) -> u64 {
         let open = self.all_offsets().enumerate();
         let mut open = open.filter(|(index, _)| self.acked & (1 << index) == 0);
@@ -361,7 +361,7 @@ impl HandedOut {
         open.next().map_or(behind, |(_, offset)| offset)
     }
 
-    /// How often these messages have been handed out, now that it happens again.
+    /// The number of deliveries of these messages, this one included.
     fn times_of(&self, attempt_id: Option<&str>, offsets: &[u64]) -> BTreeMap<u64, u32> {
         if self.attempt_id.is_some() && self.attempt_id.as_deref() == attempt_id {
             return self.times.clone();

@@ -16,8 +16,8 @@ use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};
 /// so, too.
 pub const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
 
-/// Its offset in the revive log is how far the groups' offsets speak of it: they are saved with it, in one file. Only what is
-/// behind moves them at a restart, so that a group that was sent back to older messages stays there.
+/// Its offset in the revive log is the position up to which the groups' offsets include it: both are saved in one file. At a restart
+/// only later records move the offsets, so that a group that was rewound stays there.
 pub const REVIVE_TAIL_GROUP: &str = "CID_RMQ_SYS_REVIVE_TAIL_GROUP";
 
 const RETRY_QUEUES: i32 = 1;
@@ -54,7 +54,7 @@ impl Broker {
             pop_time_ms: body.pop_time_ms,
         };
         let in_flight = &mut self.pops.in_flight;
-        // RocketMQ may have written two of one key; a message that comes back in vain is better than one that does not.
+        // RocketMQ may have written two of one key; a message that is delivered twice is better than one that is lost.
         while in_flight.place(queue, key).is_some() {
             key.pop_time_ms += 1;
         }
@@ -72,7 +72,7 @@ impl Broker {
         done.map_or(0, |offset| (offset + 1).max(0) as u64)
     }
 
-    /// How far the groups' offsets speak of this queue of the revive log.
+    /// Up to where the groups' offsets include this queue of the revive log.
     pub fn revive_tail(&self, revive_queue: u32) -> u64 {
         let topic = &*self.pops.revive_topic;
         let tail = self
@@ -81,7 +81,7 @@ impl Broker {
         tail.map_or(0, |offset| offset.max(0) as u64)
     }
 
-    /// Notes how far the revive log need not be read any more, if `end` is where it ends.
+    /// Records up to where the revive log need not be read any more, if it ends at `end`.
     pub fn note_revive_offset(&mut self, revive_queue: u32, end: u64, now_ms: u64) {
         let oldest = self.pops.in_flight.oldest(revive_queue).unwrap_or(end);
         if oldest > self.revive_start(revive_queue) {
@@ -179,7 +179,7 @@ impl Broker {
         plan
     }
 
-    /// Says in the revive log that these messages of a check point have come back, or never will.
+    /// The record that these messages of a check point were moved to the retry topic, or never will be.
     pub fn revived(&self, expired: &Expired, offsets: Vec<u64>) -> ReviveRecord {
         let queue = GroupQueue {
             group: &expired.group,

@@ -16,7 +16,7 @@ use crate::wire::pop::{
     PollingInfoRequest, PopRequest,
 };
 
-/// A pop that comes so late after its time is answered without a look: nobody waits for it any more.
+/// A pop that is this much older than its own time limit is answered without a look: its client has given up.
 const TOO_LATE_MS: i64 = 500;
 
 /// A pop (or a peek, or a question whether there is something to pop) that may be carried out.
@@ -331,7 +331,7 @@ impl Broker {
     ) -> Look {
         let now_ms = at.now_ms;
         let (group, topic, id) = (&*plan.group, &*source.topic, source.queue_id as i32);
-        // A pop does not say where it begins, so it has not yet heard of a reset.
+        // A pop has no offset, so a pending reset applies to it.
         if let Some(reset) = self.offsets.take_reset(group, topic, id, NO_OFFSET) {
             self.pops
                 .orders
@@ -422,7 +422,7 @@ impl Broker {
         source.epoch.is_some() && self.topics.epoch(&source.topic) == source.epoch
     }
 
-    /// None of the messages up to there was for the group.
+    /// None of the messages up to there passes the group's filter.
     pub fn skipped(&mut self, plan: &PopPlan, source: &Source, next_offset: u64, now_ms: u64) {
         if !self.is_current(source) {
             return;
@@ -432,7 +432,7 @@ impl Broker {
             .commit(group, topic, id, next_offset as i64, now_ms);
     }
 
-    /// Counts what a pop or a peek hands out of one queue.
+    /// Counts the messages of one queue that a pop or a peek delivers.
     pub fn handed_out(
         &mut self,
         plan: &PopPlan,

@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::DataVersion;
 
-/// How the timers stand.
+/// Figures of the timers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimerFigures {
-    /// What was due by then is delivered.
+    /// Everything that was due by then is delivered.
     pub read_ms: u64,
     /// The next message of the timer topic's queue that is to be looked at, and how many are behind it.
     pub queue_offset: u64,
     pub behind_messages: u64,
-    /// How late the message is that is to be delivered next, at most.
+    /// How late the next message to be delivered is, at most.
     pub behind_ms: u64,
     pub waiting: BTreeMap<String, Waiting>,
     pub version: DataVersion,

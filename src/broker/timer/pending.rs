@@ -22,30 +22,30 @@ use crate::store::{Timer, TimerKey, TimerKind};
 use crate::wire::DataVersion;
 use crate::wire::loose_json::{self, BodyError};
 
-/// What is due within this time is in memory.
+/// Timers that are due within this time are in memory.
 pub const LEAD_MS: u64 = 5_000;
 
-/// So much of the timers in memory may have to be read again after a crash.
+/// The share of the timers in memory, 1/16, that may have to be read again after a crash.
 const FRESH_SHARE: usize = 16;
 
-/// A recall comes up to so much ahead of what it takes back: RocketMQ's precision.
+/// The time of a recall is at most this much before that of its message: RocketMQ's precision.
 const RECALL_SPAN_MS: u64 = 1_000;
 
-/// What is saved of the timers, in `config/timers.json`.
+/// The state of the timers that is saved, in `config/timers.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Checkpoint {
-    /// What is before this offset of the timer topic's queue is in the runs, or over.
+    /// All messages before this offset of the timer topic's queue are in the runs, or over.
     pub covered_offset: u64,
-    /// The log position that belongs to it.
+    /// The log position of that offset.
     pub covered_position: u64,
-    /// What was due by then and is before `deliveredOffset` is over.
+    /// Messages that were due by then and are before `deliveredOffset` are over.
     pub delivered_ms: u64,
     pub delivered_offset: u64,
-    /// The window that decided about what is not covered.
+    /// The roll window by which the timers that are not covered were scheduled.
     pub roll_window_ms: u64,
     pub runs: Vec<RunName>,
-    /// Of each topic, what is before `countedOffset` and is not delivered.
+    /// For each topic: its messages before `countedOffset` that are not delivered.
     pub waiting: BTreeMap<String, Waiting>,
     pub counted_offset: u64,
     pub version: DataVersion,
@@ -67,7 +67,7 @@ impl Checkpoint {
         String::from_utf8_lossy(&loose_json::to_vec(self)).into_owned()
     }
 
-    /// RocketMQ has delivered what was due by then and is before this offset of the timer topic's queue, if that is more.
+    /// RocketMQ has delivered all messages that were due by then and are before this offset. Used if it is further than our own mark.
     pub fn delivered_elsewhere(&mut self, by_ms: u64, before_offset: u64) {
         if by_ms > self.delivered_ms {
             self.delivered_ms = by_ms;
@@ -75,7 +75,7 @@ impl Checkpoint {
         }
     }
 
-    /// Nothing before this is still to be delivered.
+    /// All timers before this key are over.
     pub fn first_key(&self) -> TimerKey {
         (self.delivered_ms.saturating_sub(RECALL_SPAN_MS), 0)
     }
@@ -90,13 +90,13 @@ impl Checkpoint {
 #[derive(Debug)]
 pub struct Timers {
     wheel: Wheel<Timer>,
-    /// What has been taken back, with the TIMER_OUT_MS of either.
+    /// Recalled messages: TIMER_OUT_MS, and topic with unique key.
     recalled: BTreeSet<(i64, String)>,
     /// Everything from `covered` on.
     fresh: Vec<Timer>,
     enqueued_offset: u64,
     horizon: Option<TimerKey>,
-    /// Due in the horizon's millisecond, but behind it: in a run soon, from where it would come once more.
+    /// Timers that are due in the horizon's millisecond, but behind it. They will be in a run, and a refill would bring them again.
     held: Vec<Timer>,
     saved: Checkpoint,
     is_dirty: bool,
@@ -104,7 +104,7 @@ pub struct Timers {
     memory_entries: usize,
 }
 
-/// What is to become part of a run.
+/// Timers that are to be written into a run.
 #[derive(Debug)]
 pub struct Uncovered {
     pub timers: Vec<Timer>,
@@ -142,7 +142,7 @@ impl Timers {
         self.is_dirty = true;
     }
 
-    /// Takes in the next message of the timer topic; `false` if it does not say when it is due.
+    /// Adds the next message of the timer topic; `false` if it has no valid time.
     pub fn enqueue(&mut self, offset: u64, record: &Record<'_>, now_ms: u64) -> bool {
         self.skip_to(offset + 1);
         let Some(timer) = timed::timer(record, self.saved.roll_window_ms) else {
@@ -160,7 +160,7 @@ impl Timers {
         true
     }
 
-    /// Once for each message, whether or not it is read again after a restart.
+    /// Counts each message once, also if it is read again after a restart.
     fn count(&mut self, offset: u64, timer: &Timer, record: &Record<'_>, now_ms: u64) {
         if offset < self.saved.counted_offset {
             return;
@@ -176,7 +176,7 @@ impl Timers {
         self.saved.version = self.saved.version.next(now_ms as i64);
     }
 
-    /// It is in the log: in its real topic, or in the timer topic anew; or it was taken back.
+    /// The message was written to its real topic, or to the timer topic again; or it was recalled.
     pub fn delivered(&mut self, record: &Record<'_>, now_ms: u64) {
         let Some(topic) = timed::real_topic(record) else {
             return;
@@ -191,9 +191,9 @@ impl Timers {
         }
     }
 
-    /// How they stand, with the timer topic's queue ending at `end`.
+    /// Their figures, if the timer topic's queue ends at `end`.
     pub fn figures(&self, end: u64, now_ms: u64) -> TimerFigures {
-        // Of what is due later the wheel knows about when, but never a time that is too late.
+        // For later timers the wheel knows a time that may be too early, but never one that is too late.
         let due_ms = self.wheel.next_due_ms().unwrap_or(now_ms);
         let due_ms = due_ms.max(self.saved.delivered_ms);
         TimerFigures {
@@ -206,7 +206,7 @@ impl Timers {
         }
     }
 
-    /// From now on what this record takes back is not to be delivered.
+    /// From now on the message that this record recalls is not delivered.
     pub fn recall(&mut self, record: &Record<'_>) {
         self.recalled.extend(timed::recall_key(record));
     }
@@ -216,12 +216,12 @@ impl Timers {
             && timed::recall_key(record).is_some_and(|key| self.recalled.contains(&key))
     }
 
-    /// So many make a run.
+    /// The number of timers that make a run.
     pub fn fresh_entries(&self) -> usize {
         self.memory_entries.div_ceil(FRESH_SHARE)
     }
 
-    /// Whether so much is not covered that no more is to be enqueued.
+    /// Whether too many timers are not covered: no more may be enqueued.
     pub fn is_full(&self) -> bool {
         self.fresh.len() >= 4 * self.fresh_entries()
     }
@@ -232,7 +232,7 @@ impl Timers {
             .is_some_and(|at_ms| at_ms <= now_ms)
     }
 
-    /// Some of what is due, appended to `out`: up to `max_bytes` of messages, but for a single larger one.
+    /// Appends the next due timers to `out`: up to `max_bytes` of messages, or a single larger one.
     pub fn take_due(
         &mut self,
         now_ms: u64,
@@ -259,14 +259,14 @@ impl Timers {
         }
     }
 
-    /// Gives back what was taken and could not be delivered.
+    /// Puts timers back that were taken and could not be delivered.
     pub fn put_back(&mut self, timers: impl IntoIterator<Item = Timer>) {
         for timer in timers {
             self.wheel.insert(timer.at_ms, timer);
         }
     }
 
-    /// Everything that was taken is in the log, or was given back.
+    /// All timers that were taken are in the log, or were put back.
     pub fn settle(&mut self) {
         let settled_ms = self.wheel.settled_ms();
         let delivered_ms = match self.horizon {
@@ -292,14 +292,14 @@ impl Timers {
         refill_ms.into_iter().chain(due_ms).min()
     }
 
-    /// From where on timers are to be read from the runs now.
+    /// The key from which timers have to be read from the runs now, if any.
     pub fn refill_from(&self, now_ms: u64) -> Option<TimerKey> {
         let is_near = |key: &TimerKey| key.0 <= now_ms.saturating_add(LEAD_MS);
         let key = self.horizon.filter(is_near)?;
         (self.wheel.len() < self.memory_entries || !self.is_due(now_ms)).then_some(key)
     }
 
-    /// Takes in what the runs have before `horizon`.
+    /// Adds the timers that the runs have before `horizon`.
     pub fn refill(&mut self, timers: Vec<Timer>, horizon: Option<TimerKey>) {
         for timer in timers {
             if !self.saved.is_over(&timer) {
@@ -322,7 +322,7 @@ impl Timers {
         self.is_dirty = true;
     }
 
-    /// What is to become part of a run; its timers are copied by [`Self::copy_uncovered`].
+    /// The timers to be written into a run; they are copied by [`Self::copy_uncovered`].
     pub fn uncovered(&self) -> Uncovered {
         Uncovered {
             timers: Vec::with_capacity(self.fresh.len()),
@@ -351,7 +351,7 @@ impl Timers {
         &self.saved
     }
 
-    /// The runs are on the device, and a checkpoint says so: what is in them need not be in memory.
+    /// The runs are on the device, and a checkpoint names them: their timers need not be in memory.
     pub fn covered(&mut self, uncovered: &Uncovered, runs: Vec<RunName>, now_ms: u64) {
         self.fresh.drain(..uncovered.fresh);
         self.saved.covered_offset = uncovered.offset;
@@ -367,7 +367,7 @@ impl Timers {
         self.shed(now_ms);
     }
 
-    /// Before anything else happens: what is covered was decided by the window before.
+    /// Must be called first: the covered timers were scheduled by the former window.
     pub fn use_roll_window(&mut self, roll_window_ms: u64) {
         self.saved.roll_window_ms = roll_window_ms;
     }
@@ -387,7 +387,7 @@ impl Timers {
         }
     }
 
-    /// Leaves to the runs what is due latest.
+    /// Drops the latest timers from memory, if the runs have them.
     fn shed(&mut self, now_ms: u64) {
         if self.wheel.len() <= self.memory_entries {
             return;
@@ -403,7 +403,7 @@ impl Timers {
         }
     }
 
-    /// The clock was taken back: what is due by it is not what was due before.
+    /// The clock was set back: timers that were due may not be due any more.
     fn set_back(&mut self, now_ms: u64) {
         self.wheel.set_back(now_ms);
         self.saved.delivered_ms = self.wheel.settled_ms().min(now_ms);

@@ -24,16 +24,16 @@ pub struct Wheel<T> {
     levels: Box<[Level<T>]>,
     /// Everything up to this time has left the levels.
     position_ms: u64,
-    /// What has left them and is not taken yet, in the order of its times, but for [`Self::late_ms`].
+    /// Entries that have left the levels and are not taken yet, in the order of their times, except after [`Self::late_ms`].
     ready: VecDeque<(u64, T)>,
-    /// The earliest time of what came into `ready` out of its turn.
+    /// The earliest time of an entry that was added to `ready` out of order.
     late_ms: Option<u64>,
     len: usize,
 }
 
 #[derive(Debug)]
 struct Level<T> {
-    /// Which slots hold something.
+    /// Which slots are not empty.
     occupied: u64,
     slots: Box<[Vec<(u64, T)>]>,
 }
@@ -61,7 +61,7 @@ impl<T> Wheel<T> {
         self.len == 0
     }
 
-    /// What is due already comes behind what else is.
+    /// An entry that is due already is put behind the other due ones.
     pub fn insert(&mut self, at_ms: u64, entry: T) {
         self.len += 1;
         if at_ms <= self.position_ms {
@@ -98,7 +98,7 @@ impl<T> Wheel<T> {
         self.ready.pop_front()
     }
 
-    /// Nothing that is due up to this time is left.
+    /// All entries that were due up to this time have been taken.
     pub fn settled_ms(&self) -> u64 {
         let next_ms = match (self.ready.front(), self.late_ms) {
             (None, _) => return self.position_ms,
@@ -108,7 +108,7 @@ impl<T> Wheel<T> {
         next_ms.saturating_sub(1)
     }
 
-    /// Takes the clock back: what was due by it before need not be any more.
+    /// Sets the clock back: entries that were due may not be due any more.
     pub fn set_back(&mut self, now_ms: u64) {
         if now_ms >= self.position_ms {
             return;
@@ -201,7 +201,7 @@ impl<T> Wheel<T> {
         (above | slot as u64) << shift
     }
 
-    /// Comes to a slot's first millisecond.
+    /// Advances to a slot's first millisecond.
     fn open(&mut self, level: usize, slot: usize, start_ms: u64) {
         self.levels[level].occupied &= !(1 << slot);
         let mut entries = std::mem::take(&mut self.levels[level].slots[slot]);
@@ -333,7 +333,7 @@ mod tests {
                         }
                     }
                     Step::Forget(delay_ms, divisor) => {
-                        // What is ready stays.
+                        // Ready entries stay.
                         while let Some((at_ms, entry)) = wheel.pop_due(now_ms) {
                             model.remove(at_ms, entry);
                         }
