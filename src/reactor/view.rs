@@ -60,7 +60,7 @@ impl<I: Io> StoreView for View<'_, I> {
         Figures {
             log_min: store.log_min,
             log_max: store.log_max,
-            not_flushed_bytes: store.not_committed_bytes,
+            not_flushed_bytes: store.not_flushed_bytes,
             not_dispatched_bytes: store.not_committed_bytes,
             earliest_message_ms: store.first_store_time_ms,
             log_dir: log_dir.display().to_string(),

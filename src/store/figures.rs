@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Store;
+use super::config::Flush;
 use super::log::ack_watermark::Missing;
 use crate::io::Io;
 use crate::mem::Pages;
@@ -18,6 +19,8 @@ pub struct Figures {
     pub log_min: u64,
     pub log_max: u64,
     pub not_committed_bytes: u64,
+    /// What a power cut could take.
+    pub not_flushed_bytes: u64,
     pub free_queue_chunks: usize,
     /// Store time of the oldest message of the log, if there is one.
     pub first_store_time_ms: Option<i64>,
@@ -40,6 +43,10 @@ pub struct Figures {
 impl<I: Io> Store<I> {
     pub fn figures(&self) -> Figures {
         let (marks, memory, written) = (self.log.marks(), self.queues.memory(), self.log.written());
+        let flushed = match self.config.flush {
+            Flush::Sync => marks.committed(),
+            Flush::Async => marks.flushed(),
+        };
         Figures {
             pages: memory.pages(),
             registered: self.is_registered,
@@ -49,6 +56,7 @@ impl<I: Io> Store<I> {
             log_min: self.log.min(),
             log_max: marks.committed(),
             not_committed_bytes: self.log.tail() - marks.committed(),
+            not_flushed_bytes: self.log.tail() - flushed,
             free_queue_chunks: memory.free_chunks(),
             first_store_time_ms: marks.first_store_time_ms(),
             removed_early: self.cleaner.removed_early(),

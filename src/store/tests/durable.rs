@@ -40,6 +40,27 @@ fn what_was_noted_as_flushed_is_never_wiped() {
     }
 }
 
+#[test]
+fn the_figures_say_what_a_power_cut_could_take() {
+    for flush in [Flush::Sync, Flush::Async] {
+        let sim = sim(2);
+        sim.run(async {
+            let config = StoreConfig {
+                flush_interval_ms: 10_000,
+                ..config(flush)
+            };
+            let store = open_with(&sim, config).await.unwrap();
+            let sent = send(&sim, &store, "A", b"body").await;
+            let figures = store.figures();
+            assert_eq!(figures.not_committed_bytes, 0);
+            let unflushed = if flush == Flush::Async { sent.len } else { 0 };
+            assert_eq!(figures.not_flushed_bytes, unflushed as u64);
+            store.durable_so_far().await.unwrap();
+            assert_eq!(store.figures().not_flushed_bytes, 0);
+        });
+    }
+}
+
 /// A rebuild has its own checkpoint in place of the one before when it is killed.
 #[test]
 fn a_rebuild_that_is_killed_keeps_the_proof() {
