@@ -245,7 +245,7 @@ impl Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("simulation with seed {}", self.world.seed);
+            eprintln!("simulation with seed {}\n{}", self.world.seed, self.tally());
         }
         self.world.executor.clear();
     }
