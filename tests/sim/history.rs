@@ -205,7 +205,7 @@ async fn cut_somebody_off(cluster: &Cluster, shared: &Shared, dice: &Dice) -> u6
     ms
 }
 
-/// Others fill the disk for a moment. Sends may be refused until they have gone, and two seconds longer.
+/// Others fill the disk for a moment. Sends may be refused until they have gone, and some seconds longer.
 async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     shared.is_disk_full.set(true);
     let left_bytes = *dice.pick(&[0, 8 << 10, 200 << 10, DISK_BYTES / 20]);
@@ -215,7 +215,8 @@ async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
         .occupy(space.available_bytes.saturating_sub(left_bytes));
     cluster.sleep_ms(dice.within(100, 1_000)).await;
     cluster.broker().occupy(0);
-    cluster.sleep_ms(2_000).await;
+    // The journal's names may take two seconds at the same time.
+    cluster.sleep_ms(4_500).await;
     shared.is_disk_full.set(false);
 }
 

@@ -38,7 +38,7 @@ const LOCKS: Judge = judge("locks", kept::locks, 10);
 const POPS: Judge = judge("pops", pop::one_history, 60);
 const TORN_END: Judge = judge("torn end", leftovers::torn_end, 60);
 const SEEN_AND_LOST: Judge = judge("seen and lost", leftovers::seen_and_lost, 20);
-const RECYCLED_FILE: Judge = judge("recycled file", leftovers::recycled_file, 60);
+const RECYCLED_FILE: Judge = judge("recycled file", leftovers::recycled_file, 600);
 const JOURNAL_AND_LOG: Judge = judge("journal and log", leftovers::journal_and_log, 60);
 const JOURNAL_AND_QUEUE_FILES: Judge = judge(
     "journal and queue files",
