@@ -1,8 +1,8 @@
 //! Small files that are written as a whole: config/*.json.
 //!
 //! A new text is written beside the old one, synced, and renamed over it, so that a crash leaves one of the two whole.
-//! The text before is kept as `.bak`, as RocketMQ does; it is used when the main file is missing, empty, or no text. Saves
-//! are serialised.
+//! The text before is kept as `.bak`, as RocketMQ does; it is used when the main file is missing, empty, or no text.
+//! Zero bytes are none: a device that lost a write may leave them. Saves are serialised.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ impl<I: Io> TextFiles<I> {
         let main = match self.read(&path).await {
             // A name with a byte that has rotted would be another name.
             Err(error @ StoreError::NoText { .. }) => match self.read(&self.backup(name)).await? {
-                Some(backup) if !backup.trim().is_empty() => {
+                Some(backup) if has_text(&backup) => {
                     tracing::error!(%error, "the backup is used");
                     return Ok(Some(backup));
                 }
@@ -49,11 +49,11 @@ impl<I: Io> TextFiles<I> {
             },
             main => main?,
         };
-        if main.as_ref().is_some_and(|text| !text.trim().is_empty()) {
+        if main.as_deref().is_some_and(has_text) {
             return Ok(main);
         }
         let backup = self.read(&self.backup(name)).await?;
-        let backup = backup.filter(|text| !text.trim().is_empty());
+        let backup = backup.filter(|text| has_text(text));
         if main.is_some() && backup.is_some() {
             // Or the next save would put it into the backup's place (RocketMQ: `ConfigManager.load`).
             self.io
@@ -113,4 +113,9 @@ impl<I: Io> TextFiles<I> {
     fn backup(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.bak"))
     }
+}
+
+/// Neither empty, nor with a part that was lost.
+fn has_text(text: &str) -> bool {
+    !text.trim().is_empty() && !text.contains('\0')
 }

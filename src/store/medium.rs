@@ -159,7 +159,14 @@ fn written<T>(fence: &Fence, verb: &str, path: &Path, result: io::Result<T>) -> 
     result
 }
 
+/// A flush that ends after the fence was set is none: the device may have dropped what it was to keep, and the error of the
+/// other flush was the only report of that.
 fn flushed(fence: &Fence, path: &Path, result: io::Result<()>) -> io::Result<()> {
+    if result.is_ok()
+        && let Some(reason) = fence.reason()
+    {
+        return Err(io::Error::other(format!("the store is fenced: {reason}")));
+    }
     if let Err(error) = &result
         && !is_before_flush(error)
         && !mutant!(SwallowFlushError)

@@ -60,6 +60,9 @@ fn a_config_file_that_cannot_be_flushed_fences() {
         assert!(store.fence().unwrap().contains("config"));
         // The device accepts writes again, but what it lost is unknown.
         assert!(store.committed_beyond(store.tail()).await.is_err());
+        // Also of another file, whose own flush succeeds.
+        assert!(store.save_text("groups.json", "{}".into()).await.is_err());
+        assert_eq!(store.load_text("groups.json").await.unwrap(), None);
     });
 }
 

@@ -62,6 +62,19 @@ fn the_backup_stands_in_for_an_empty_file_and_is_kept() {
     });
 }
 
+/// A device that lost the write may leave the name, the length, and zeros.
+#[test]
+fn the_backup_stands_in_for_a_file_of_zeros() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        store.save_text("t.json", "one".into()).await.unwrap();
+        store.save_text("t.json", "two".into()).await.unwrap();
+        write_file(&sim, "/store/config/t.json", 0, &[0; 3]).await;
+        assert_eq!(store.load_text("t.json").await.unwrap().unwrap(), "one");
+    });
+}
+
 /// The name of a writer that comes later wins, and they do not write into each other's file.
 #[test]
 fn two_writers_of_one_text_take_turns() {
