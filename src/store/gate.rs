@@ -99,13 +99,15 @@ impl Gate {
         self.room.wake_all();
     }
 
-    /// By the result of a write. An error of another kind says nothing of a lack of space.
+    /// By the result of a write. An error of another kind changes nothing.
     pub fn note_written<T>(&self, lack: Lack, written: &Result<T, StoreError>) {
-        let error = written.as_ref().err();
-        let error = error.filter(|error| error.is_no_space());
-        if error.is_some() {
-            self.clean_now.notify();
+        match written {
+            Ok(_) => self.note(lack, None),
+            Err(error) if error.is_no_space() => {
+                self.clean_now.notify();
+                self.note(lack, Some(error.to_string().into()));
+            }
+            Err(_) => {}
         }
-        self.note(lack, error.map(|error| Arc::from(error.to_string())));
     }
 }
