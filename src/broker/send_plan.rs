@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::Refusal;
 use crate::message::ids::MessageId;
-use crate::message::{MAX_PROPERTIES_BYTES, Message, Properties, RecordFields, batch};
+use crate::message::{MAX_PROPERTIES_BYTES, Message, Properties, batch};
 use crate::store::QueueIndex;
 use crate::wire::codes::response;
 
@@ -84,22 +84,7 @@ impl SendPlan<'_> {
 
     /// How much a message with this plan takes in the log.
     pub(super) fn record_bytes(&self, message: &Message<'_>, store_host: SocketAddr) -> usize {
-        let fields = RecordFields {
-            queue_id: self.queue_id,
-            flag: message.flag,
-            queue_offset: 0,
-            physical_offset: 0,
-            sys_flag: message.sys_flag,
-            born_timestamp_ms: message.born_timestamp_ms,
-            born_host: message.born_host,
-            store_timestamp_ms: 0,
-            store_host,
-            reconsume_times: message.reconsume_times,
-            prepared_transaction_offset: message.prepared_transaction_offset,
-            body: message.body,
-            topic: &self.topic,
-            properties: message.properties,
-        };
+        let fields = message.record_fields(&self.topic, self.queue_id, store_host);
         fields.encoded_len()
     }
 

@@ -54,6 +54,33 @@ pub struct Message<'a> {
     pub properties: Properties<'a>,
 }
 
+impl<'a> Message<'a> {
+    /// Its record, but for what the append decides: both offsets and the store time.
+    pub fn record_fields(
+        &self,
+        topic: &'a str,
+        queue_id: u32,
+        store_host: SocketAddr,
+    ) -> RecordFields<'a> {
+        RecordFields {
+            queue_id,
+            flag: self.flag,
+            queue_offset: 0,
+            physical_offset: 0,
+            sys_flag: self.sys_flag,
+            born_timestamp_ms: self.born_timestamp_ms,
+            born_host: self.born_host,
+            store_timestamp_ms: 0,
+            store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body: self.body,
+            topic,
+            properties: self.properties,
+        }
+    }
+}
+
 /// A record to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordFields<'a> {

@@ -18,7 +18,7 @@ use super::queues::entry::Entry;
 use super::queues::memory::{QueueIndex, chunks_for};
 use crate::io::Io;
 use crate::message::{
-    MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, RecordFields, properties, sys_flag, tags_code,
+    MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, properties, sys_flag, tags_code,
 };
 
 /// A record in the log.
@@ -170,7 +170,7 @@ impl<I: Io> Appends<I> {
             return Err(AppendError::BodySize { got, limit });
         }
         let topic = memory.topic_of(queue);
-        let fields = fields_of(&self.config, topic, target.queue_id, message);
+        let fields = message.record_fields(topic, target.queue_id, self.config.store_host);
         let (got, limit) = (fields.properties_len(), MAX_PROPERTIES_BYTES);
         if got > limit {
             return Err(AppendError::PropertiesSize { got, limit });
@@ -205,7 +205,7 @@ impl<I: Io> Appends<I> {
             let memory = self.queues.memory();
             let target = memory.queue(queue);
             let topic = memory.topic_of(queue);
-            let mut fields = fields_of(&self.config, topic, target.queue_id, message);
+            let mut fields = message.record_fields(topic, target.queue_id, self.config.store_host);
             fields.queue_offset = if is_consumable { target.bounds.next } else { 0 };
             fields.store_timestamp_ms = now_ms;
             let physical_offset = self.log.append(len, |physical_offset, dst| {
@@ -254,30 +254,5 @@ impl<I: Io> Appends<I> {
             }
         }
         dispatched
-    }
-}
-
-/// All fields but what the append decides: offsets and store time.
-fn fields_of<'a>(
-    config: &StoreConfig,
-    topic: &'a str,
-    queue_id: u32,
-    message: &Message<'a>,
-) -> RecordFields<'a> {
-    RecordFields {
-        queue_id,
-        flag: message.flag,
-        queue_offset: 0,
-        physical_offset: 0,
-        sys_flag: message.sys_flag,
-        born_timestamp_ms: message.born_timestamp_ms,
-        born_host: message.born_host,
-        store_timestamp_ms: 0,
-        store_host: config.store_host,
-        reconsume_times: message.reconsume_times,
-        prepared_transaction_offset: message.prepared_transaction_offset,
-        body: message.body,
-        topic,
-        properties: message.properties,
     }
 }

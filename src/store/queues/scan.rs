@@ -57,17 +57,13 @@ impl<I: Io> Queues<I> {
                 next_offset: offset,
             };
         }
-        let entries = (offset..end).map(|offset| memory.resident(queue, offset));
-        if memory.resident(queue, offset).is_none() {
+        let entries = (offset..end).map_while(|offset| memory.resident(queue, offset));
+        let mut entries = entries.peekable();
+        if entries.peek().is_none() {
             return Scan::Cold;
         }
-        collect(
-            offset,
-            entries.map_while(|entry| entry),
-            limits,
-            |entry| Some(filter(entry.tags_code)),
-            out,
-        )
+        let filter = |entry: &Entry| Some(filter(entry.tags_code));
+        collect(offset, entries, limits, filter, out)
     }
 
     /// As [`Self::scan`], with a filter that looks at the messages; from the first one on they must be in the log buffer. The scan
