@@ -20,6 +20,7 @@ use crate::connection::{Writer, connect};
 use crate::dashboard::{self, Answers};
 use crate::fleet;
 use crate::message::message_to;
+use crate::names::{client_id, topic};
 use crate::settings::Settings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +71,6 @@ const ROUND: Duration = Duration::from_millis(500);
 
 const ONE_TOPIC: &str = "perf-scale-one";
 const ONE_GROUP: &str = "perf-scale-group";
-
-pub fn topic(number: usize) -> String {
-    format!("perf-scale-{number:06}")
-}
 
 impl FromStr for Case {
     type Err = String;
@@ -180,7 +177,7 @@ impl Prepared {
         let members = LocalSet::new();
         for number in 0..consumers {
             let (mut writer, mut reader) = members.run_until(connect(self.broker)).await?;
-            let id = fleet::client_id(number);
+            let id = client_id(number);
             let heartbeat = fleet::heartbeat(&id, ONE_GROUP, &[ONE_TOPIC.into()]);
             writer.ask(1, request::HEART_BEAT, &[], &heartbeat);
             members.run_until(writer.flush()).await?;

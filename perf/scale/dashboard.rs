@@ -11,8 +11,7 @@ use ringmq::wire::Value::{self, Bool, I64, Str};
 use ringmq::wire::codes::request::{self, *};
 
 use crate::caller::{Caller, Result};
-use crate::cases::topic;
-use crate::fleet::{client_id, group};
+use crate::names::{client_id, group, topic};
 use crate::settings::Settings;
 
 /// Rows of the table of the slowest requests.

@@ -15,16 +15,13 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::caller::Result;
-use crate::cases::topic;
 use crate::connection::{Reader, Writer, connect};
+use crate::names::{client_id, group, topic};
 use crate::settings::Settings;
 
 /// As RocketMQ's clients do by default.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 const PULL_SUSPENDED_MS: i64 = 15_000;
-
-/// Members of a group.
-const GROUP_SIZE: usize = 10;
 
 /// With messages, without any, after skipped ones, and below the first message of the queue.
 const PULL_ANSWERS: [i32; 4] = [
@@ -42,14 +39,6 @@ const PULL: i32 = 2;
 struct Counts {
     heartbeats: Cell<u64>,
     pulls: Cell<u64>,
-}
-
-pub fn group(client: usize) -> String {
-    format!("perf-scale-group-{:05}", client / GROUP_SIZE)
-}
-
-pub fn client_id(client: usize) -> String {
-    format!("127.0.0.1@{client}")
 }
 
 /// A client that produces and consumes in the group, with these subscriptions.

@@ -17,6 +17,7 @@ mod dashboard;
 mod fleet;
 #[path = "../message.rs"]
 mod message;
+mod names;
 mod settings;
 mod stalls;
 
@@ -50,7 +51,7 @@ fn run() -> Result<()> {
     }
 }
 
-/// The load's process: prepares, says so, waits for a line, and carries the load out.
+/// The load's process: prepares, prints a line when it is ready, waits for a line, and then applies the load.
 fn load(case: Case, broker: SocketAddr, namesrv: SocketAddr) -> Result<()> {
     let prepared = case.prepare(broker, namesrv, &Settings::from_env()?)?;
     println!("prepared");
