@@ -74,7 +74,7 @@ impl Offsets {
         pulled.or_else(|| self.query(group, topic, queue_id))
     }
 
-    /// Sends the group to `offset`: the answer to its next pull of the queue says so.
+    /// Resets the group to `offset`: the answer to its next pull of the queue has it.
     pub fn reset(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         self.told.take(group, topic, queue_id);
         self.resets.put(group, topic, queue_id, offset);

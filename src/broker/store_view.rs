@@ -82,8 +82,9 @@ pub struct Figures {
     /// Sends that wait for room in the log buffer, pulls that wait for a message.
     pub waiting_sends: u64,
     pub parked_pulls: u64,
-    /// Why nothing is acknowledged any more, and why no message is taken for now.
+    /// The reason of the fence, if the shard is fenced.
     pub fence: Option<String>,
+    /// The reason why sends are refused, if the disk is full.
     pub full: Option<String>,
     /// What had been acknowledged and was not there at the start.
     pub missing_bytes: u64,

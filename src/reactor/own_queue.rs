@@ -48,8 +48,8 @@ impl Bells {
     }
 }
 
-/// The messages of a queue from `offset` on, or from the first one that is still there, as long as `is_wanted` says so
-/// of their tags codes, `max_messages` at most.
+/// The messages of a queue from `offset` on, or from the first one that is left, up to the first whose tags code does not pass
+/// `is_wanted`; `max_messages` at most.
 pub(super) async fn read_queue<I: Io>(
     store: &Rc<Store<I>>,
     queue: QueueIndex,

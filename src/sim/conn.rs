@@ -158,7 +158,7 @@ impl Conn {
         }
     }
 
-    /// The host of `side` has power again and knows nothing of this connection: a peer that sends to it gets a reset.
+    /// The host of `side` has power again, without this connection: a peer that sends to it gets a reset.
     pub fn power_up(&self, env: &Env, side: Side) {
         if self.ends[side].state.get() != EndState::Dark {
             return;

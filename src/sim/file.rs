@@ -69,7 +69,7 @@ impl SimIo {
         Some(fault)
     }
 
-    /// A flush that fails is about all that is not flushed, of any file and whoever asked for it.
+    /// A flush that fails concerns all unflushed data of the device, of any file and any process.
     pub(super) fn lose_cache_after(&self, flushed: io::Result<()>) -> io::Result<()> {
         if let Err(error) = &flushed
             && !is_shortage(error)

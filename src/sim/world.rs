@@ -294,7 +294,7 @@ impl Spawn for SimIo {
 
     fn watch_stalls(&self) {}
 
-    /// Virtual time stands still while a task runs.
+    /// Virtual time does not pass while a task runs.
     fn stalls(&self) -> Stalls {
         Stalls::default()
     }

@@ -32,9 +32,9 @@ pub struct Figures {
     pub fetched_blocks: u64,
     /// The log has been read through up to here.
     pub scrubbed_to: u64,
-    /// Why nothing is acknowledged any more, if so.
+    /// The reason of the fence, if the store is fenced.
     pub fence: Option<Arc<str>>,
-    /// Why no message is taken for now, if so.
+    /// The reason why sends are refused, if the disk is full.
     pub full: Option<Arc<str>>,
     /// What had been acknowledged and was not there at the start.
     pub missing: Option<Missing>,

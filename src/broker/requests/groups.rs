@@ -68,7 +68,7 @@ impl Broker {
         config.map(Reply::json).ok_or_else(|| missing_group(group))
     }
 
-    /// Whether a group may read a topic; changed if the request says so.
+    /// Whether a group may read a topic; the request may set it.
     pub(super) fn group_forbidden(
         &mut self,
         asked: GroupForbiddenRequest<'_>,

@@ -1,4 +1,4 @@
-//! Users: 3004. There are none, and RocketMQ says so when no authentication is configured.
+//! Users: 3004. There are none: the answer is RocketMQ's without a configured authentication.
 
 use crate::broker::Refusal;
 use crate::wire::Reply;

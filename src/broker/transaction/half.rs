@@ -70,7 +70,7 @@ impl<'r, 'a> Half<'r, 'a> {
         (now_ms as i64).saturating_sub(self.record.born_timestamp_ms)
     }
 
-    /// How long no check is sent to its producer, if the message says so.
+    /// How long no check is sent to its producer, if the message has that property.
     pub fn immunity_ms(&self, timeout_ms: i64) -> Option<i64> {
         let seconds = property(self.record, properties::CHECK_IMMUNITY_TIME_IN_SECONDS)?;
         Some(match seconds.parse() {

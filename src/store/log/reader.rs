@@ -216,7 +216,7 @@ impl Walk {
         Self { crcs, ..self }
     }
 
-    /// What stands there. An error: the device does not give it.
+    /// The record at a position. An error: the device cannot read it.
     pub async fn at<I: Io>(
         &mut self,
         segments: &Segments<I>,
@@ -248,7 +248,7 @@ impl Walk {
         )
     }
 
-    /// Reads what stands there into the window.
+    /// Reads the bytes at a position into the window.
     async fn load<I: Io>(
         &mut self,
         segments: &Segments<I>,

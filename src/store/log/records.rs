@@ -190,7 +190,7 @@ impl<I: Io> Log<I> {
         }
     }
 
-    /// While it was read its file may have gone, or have become another one: then whatever was found says nothing.
+    /// The file may have been removed or recycled during the read: then the error is that the message was removed.
     pub fn or_removed(&self, physical_offset: u64, error: StoreError) -> StoreError {
         match self.min() {
             log_min if physical_offset < log_min => StoreError::Removed {

@@ -108,7 +108,7 @@ impl<I: Io> Log<I> {
         if error.is_shortage() && may_repeat {
             // Sends wait until the process has descriptors or memory again.
             if !self.has_shortage.replace(true) {
-                warn!(%error, "the log cannot be written for now: it is tried again until it can");
+                warn!(%error, "the log cannot be written; the write is repeated until it succeeds");
             }
             return Next::Repeat;
         }

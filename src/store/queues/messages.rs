@@ -93,7 +93,7 @@ impl<I: Io> Queues<I> {
         Ok(false)
     }
 
-    /// Which message of the queue stands there.
+    /// The queue and offset of the message at a log position.
     async fn place_in(
         &self,
         queue: QueueIndex,

@@ -25,7 +25,7 @@ struct Model {
     promised: usize,
     held: Vec<Held>,
     acked: BTreeSet<u64>,
-    /// A crash cut the log between their return and the record that says so: they come twice.
+    /// A crash cut the log between the retry message and the record of its revival: they are delivered twice.
     doubled: BTreeSet<u64>,
 }
 
