@@ -16,9 +16,9 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/producer"
 )
 
-// What brokers ask of their clients for somebody else: to go back to an earlier time, to take the reply to a request.
+// Requests that a broker sends to its clients on behalf of other clients: a rewind, the reply to a request.
 
-// ask: a request as its frame has it, for what no Go client sends. The answer's code and body.
+// ask sends a request that no Go client sends; it returns the answer's code and body.
 func ask(addr string, code int, fields map[string]string) (int, []byte) {
 	conn, err := net.DialTimeout("tcp", addr, 30*time.Second)
 	ok("connect to "+addr, err)
@@ -42,7 +42,7 @@ func ask(addr string, code int, fields map[string]string) (int, []byte) {
 	return answer.Code, rest[headerLength:]
 }
 
-// brokers: their addresses, by the name server's route. Its JSON is not quite JSON.
+// brokers returns the brokers' addresses from the name server's route, whose text is not standard JSON.
 func (c *cluster) brokers(topic string) []string {
 	_, route := ask(c.namesrv, 105, map[string]string{"topic": topic})
 	var addrs []string
@@ -62,7 +62,7 @@ func (c *cluster) rewind(topic, group string, to time.Time) {
 	}
 }
 
-// From a chosen time on everything comes again, and nothing from before: to a consumer that runs, and to one that starts later.
+// Everything from a chosen time on is delivered again, and nothing from before: to a running consumer, and to one that starts later.
 func rewind(c *cluster) {
 	topic := c.topic()
 	var in, later inbox
@@ -112,7 +112,7 @@ func requestReply(c *cluster) {
 	ok("a producer", err)
 	ok("start of a producer", asks.Start())
 	c.shutdowns = append(c.shutdowns, func() { _ = asks.Shutdown() })
-	// The Go client asks before the broker knows it: its first heartbeat is later than its first request.
+	// The Go client sends its first request before its first heartbeat, so the broker does not know it yet.
 	eventually("an answer", func() bool {
 		reply, err := asks.Request(context.Background(), 3*time.Second, primitive.NewMessage(topic, []byte("question 0")))
 		return err == nil && string(reply.Body) == "answer to question 0"

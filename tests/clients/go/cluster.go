@@ -23,7 +23,7 @@ var instances atomic.Int64
 // warmUp is the body of the message that creates a topic; inboxes do not keep it.
 const warmUp = "warm-up"
 
-// cluster is what one scenario sees: names of its own, and clients that are shut down when the scenario ends.
+// cluster is one scenario's view: its own names, and clients that are shut down when the scenario ends.
 type cluster struct {
 	namesrv, prefix string
 	note            string // printed behind PASS
@@ -61,10 +61,10 @@ func equal(what string, expected, got any) {
 	}
 }
 
-// patience is for the slowest timer of the client, 30 s, on a busy machine.
+// patience covers the slowest timer of the client, 30 s, on a busy machine.
 const patience = 90 * time.Second
 
-// eventually asks until it is so.
+// eventually repeats the check until it holds.
 func eventually(what string, holds func() bool) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if holds() {
@@ -88,7 +88,7 @@ func (c *cluster) resolver() primitive.NsResolver {
 	return primitive.NewPassthroughResolver([]string{c.namesrv})
 }
 
-// producer sends to the queue that a message names, or else round robin.
+// producer sends to the queue that the message names, otherwise round robin.
 func (c *cluster) producer() rocketmq.Producer {
 	if c.usual == nil {
 		p, err := rocketmq.NewProducer(producer.WithNsResolver(c.resolver()), producer.WithGroupName(c.name("producer")),
@@ -176,7 +176,7 @@ func (c *cluster) send(m ...*primitive.Message) *primitive.SendResult {
 	return result
 }
 
-// inbox keeps what a consumer was given, in the order of its arrival.
+// inbox keeps the messages that a consumer received, in the order of their arrival.
 type inbox struct {
 	lock     sync.Mutex
 	messages []*primitive.MessageExt
@@ -208,7 +208,7 @@ func (i *inbox) await(n int) []*primitive.MessageExt {
 	return i.all()
 }
 
-// only fails unless exactly the messages numbered from..to have come, each once, half a second later, too.
+// only fails unless exactly the messages numbered from..to have come, each once, and nothing else has come half a second later.
 func (i *inbox) only(from, to int) {
 	i.await(to - from)
 	time.Sleep(500 * time.Millisecond)

@@ -10,7 +10,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 )
 
-// arrivals: what was sent to come later, and when it came.
+// arrivals holds the messages that were sent with a delay, and when each arrived.
 type arrivals struct {
 	in   inbox
 	lock sync.Mutex
@@ -35,7 +35,7 @@ func (a *arrivals) send(c *cluster, m *primitive.Message, delay time.Duration) {
 	c.send(m)
 }
 
-// await: each came once, and none before its time. How late is printed, not judged.
+// await checks that each message came once and not before its time. It prints how late they came, without a limit.
 func (a *arrivals) await(c *cluster) {
 	a.in.only(0, len(a.due))
 	a.lock.Lock()
@@ -70,7 +70,7 @@ func delayLevels(c *cluster) {
 	}
 }
 
-// The Go client has no call for a time of a message's own; the properties are RocketMQ's.
+// The Go client has no call for timed messages; the properties are RocketMQ's.
 func delayTimes(c *cluster) {
 	a, topic := newArrivals(c)
 	timed := func(n int, property string, value any, delay time.Duration) {
@@ -85,7 +85,7 @@ func delayTimes(c *cluster) {
 	a.await(c)
 }
 
-// Sent back until the broker has enough of it: then in %DLQ%group, as it was sent.
+// The message is sent back until the limit of retries is reached: then it is in %DLQ%group, as it was sent.
 func deadLetter(c *cluster) {
 	topic := c.topic()
 	// The group's first consumer makes the broker create %RETRY%group; a later one finds its route at once, not after 30 s.

@@ -68,7 +68,7 @@ func main() {
 	_ = os.RemoveAll(dir)
 }
 
-// route: without a cluster every scenario would fail in its own slow way, so there is one FAIL instead.
+// route prints one FAIL if there is no cluster; without it every scenario would time out by itself.
 func route(c *cluster) {
 	eventually("a route for TBW102 from "+c.namesrv, func() bool { return len(c.queues("TBW102")) > 0 })
 }

@@ -213,7 +213,7 @@ func broadcasting(c *cluster) {
 	}
 }
 
-// Two share the queues, one leaves, the other takes all.
+// Two members share the queues; one leaves, and the other takes all of them.
 func rebalance(c *cluster) {
 	topic := c.topic()
 	queues := c.queues(topic)
@@ -251,7 +251,7 @@ func rebalance(c *cluster) {
 	})
 }
 
-// A clean shutdown commits: the next one of the group gets only what is new.
+// A clean shutdown commits: the next consumer of the group receives only new messages.
 func offsetsSurviveRestart(c *cluster) {
 	topic := c.topic()
 	var before, after inbox

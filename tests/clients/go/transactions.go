@@ -13,7 +13,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/producer"
 )
 
-// decides by a message's body; what is unknown at first is committed when the broker asks.
+// decides by a message's body; a transaction without a decision is committed when the broker checks it.
 type decides struct {
 	lock  sync.Mutex
 	asked []string
@@ -36,7 +36,7 @@ func (d *decides) CheckLocalTransaction(m *primitive.MessageExt) primitive.Local
 	return primitive.CommitMessageState
 }
 
-// The committed ones come, at once or when the broker has asked; the others never do.
+// Committed messages are delivered, at once or after the check by the broker; the others never are.
 func transaction(c *cluster) {
 	topic := c.topic()
 	var in inbox

@@ -28,7 +28,7 @@ import org.apache.rocketmq.remoting.protocol.header.ExtraInfoUtil;
 import org.apache.rocketmq.remoting.protocol.header.PopMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 
-/** Uses everything that leaves something in a store, and notes what the broker has promised. What is pending comes last. */
+/** Uses every feature that writes to a store, and records what the broker acknowledged. Pending messages come last. */
 final class Fill {
     static final String ID = "id";
     /** As the brokers are configured: how often they ask about a transaction, and write it again before. */
@@ -70,7 +70,7 @@ final class Fill {
         lookAtAll();
     }
 
-    /** Sends until there is no broker any more; each send is noted before and after. */
+    /** Sends until the broker is gone; each send is recorded before and after. */
     void untilKilled() throws Exception {
         String topic = name("plain");
         for (int i = 0; ; i++) {
@@ -183,7 +183,7 @@ final class Fill {
     }
 
     private void big() throws Exception {
-        // What is random gets larger, and too large, by being compressed.
+        // Compression would make random bytes larger than the limit.
         side.producer.setCompressMsgBodyOverHowmuch(Integer.MAX_VALUE);
         for (int i = 0; i < 2; i++) {
             send(message(name("one"), "Big", 4 * 1024 * 1024), side.queue(name("one"), 0));
@@ -196,7 +196,7 @@ final class Fill {
         }
     }
 
-    /** The offsets of a topic that is made again begin anew. */
+    /** The offsets of a topic that is created again begin at 0. */
     private void madeAgain() throws Exception {
         String topic = name("again");
         for (int i = 0; i < 25; i++) {
@@ -312,7 +312,7 @@ final class Fill {
         ledger.note("due", "id", message.getUserProperty(ID), "topic", topic, "at", level > 0 ? now + LEVEL_MS[level] - 500 : 0);
     }
 
-    /** One of each in a producer's group; the open ones are to be asked for. */
+    /** One transaction of each outcome in a producer's group; those without an outcome are to be checked. */
     private void transaction(String kind, LocalTransactionState state) throws Exception {
         TransactionMQProducer producer = side.transactions(name("transactions"), name("plain"), new TransactionListener() {
             @Override
@@ -440,7 +440,7 @@ final class Fill {
         }
     }
 
-    /** The whole store as a client sees it. What is not at rest is not looked at: its dues say what becomes of it. */
+    /** The whole store as a client sees it. Pending messages are left out: their `due` lines say when they are delivered. */
     private void lookAtAll() throws Exception {
         for (Map.Entry<String, TopicConfig> topic : side.topics().entrySet()) {
             ledger.note("topic", "name", topic.getKey(), "config", shown(topic.getValue()));

@@ -12,10 +12,10 @@ import java.util.zip.CRC32;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /**
- * What a broker has promised, a JSON object on each line, written as soon as it is known. Its field `is`:
+ * The broker's acknowledged state: a JSON object on each line, written as soon as it is known. Its field `is`:
  *
- * attempt       id, topic: a send that may or may not be there
- * acknowledged  id, topic, queue, offset, msgId, key: there it is
+ * attempt       id, topic: a send that may or may not exist
+ * acknowledged  id, topic, queue, offset, msgId, key: it must exist
  * stored        a message as a pull has shown it, all of it
  * bounds        topic, queue, min, max
  * topic, group  name, config
@@ -46,7 +46,7 @@ final class Ledger implements AutoCloseable {
         writer.close();
     }
 
-    /** A kill may leave the last line half written; the broker's word for it was not heard either. */
+    /** A kill may leave the last line half written; its acknowledgement was not received either. */
     static List<JSONObject> read(Path path) throws IOException {
         List<JSONObject> lines = new ArrayList<>();
         for (String line : Files.readAllLines(path, StandardCharsets.UTF_8)) {
@@ -57,7 +57,7 @@ final class Ledger implements AutoCloseable {
         return lines;
     }
 
-    /** Everything that a message is, but for where its queue stands. */
+    /** All fields of a message except its position. */
     static JSONObject shown(MessageExt message) {
         JSONObject all = new JSONObject();
         all.put("msgId", offsetId(message));
@@ -75,7 +75,7 @@ final class Ledger implements AutoCloseable {
         all.put("times", message.getReconsumeTimes());
         all.put("prepared", message.getPreparedTransactionOffset());
         TreeMap<String, String> properties = new TreeMap<>(message.getProperties());
-        // What the client says of its own pull.
+        // Properties that the client adds at the pull.
         properties.remove("MIN_OFFSET");
         properties.remove("MAX_OFFSET");
         all.put("properties", properties);

@@ -11,7 +11,7 @@ import java.util.stream.Stream;
  * With `killed` it prints `filled` and sends on until the broker is gone. LEDGERS/ends.txt says how each broker before ended: lines of
  * `killed|stopped MILLIS ALLOWED TIMERS`, where ALLOWED is how many milliseconds of committed offsets and deliveries a kill may have taken, so
  * that they count for nothing or come again, and TIMERS the same for timed messages, pops and keys.
- * Exit code 0: everything is as it should; 1: FAIL lines say what is not.
+ * Exit code 0: everything is as expected; 1: FAIL lines name the differences.
  */
 public final class Moves {
     private Moves() {

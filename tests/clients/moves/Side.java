@@ -15,7 +15,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
-/** The broker of the moment, whichever it is, and this program's clients of it. */
+/** The broker that owns the store now, RocketMQ or ringmq, and this program's clients of it. */
 @SuppressWarnings("deprecation")
 final class Side implements AutoCloseable {
     static final String BROKER = "broker-a";
@@ -54,7 +54,7 @@ final class Side implements AutoCloseable {
         return client;
     }
 
-    /** A producer that has sent nothing yet has no broker that it could say hello to, so it is told of one: that of the topic. */
+    /** A producer that has sent nothing yet knows no broker for its heartbeats, so it is given that of the topic. */
     TransactionMQProducer transactions(String group, String topic, org.apache.rocketmq.client.producer.TransactionListener listener) throws Exception {
         TransactionMQProducer started = configured(new TransactionMQProducer(group));
         started.setTransactionListener(listener);

@@ -18,11 +18,11 @@ import org.apache.rocketmq.common.message.MessageId;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.protocol.header.QueryConsumerOffsetRequestHeader;
 
-/** Compares the broker of now with what the brokers before have promised, and waits for what is still to come. */
+/** Compares the current broker with what the brokers before acknowledged, and waits for pending messages. */
 final class Verify {
     private static final int SHOWN_FAILURES = 40;
 
-    /** How a broker ended, and how much of what it only notes now and then its end may have taken; of timed messages and keys more. */
+    /** How a broker ended, and how many milliseconds of periodically saved state its end may have lost; for timed messages and keys more. */
     private record End(boolean isKilled, long at, long allowedMs, long timersMs) {
         boolean mayHaveLost(long noted, boolean isTimed) {
             return isKilled && noted > at - (isTimed ? timersMs : allowedMs) && noted <= at;
@@ -185,7 +185,7 @@ final class Verify {
             MessageId id = MessageDecoder.decodeMessageId(line.getString("msgId"));
             MessageExt viewed = side.api().viewMessage(side.broker, topic, id.getOffset(), Side.TIMEOUT_MS);
             equal("a look at " + line.getString("msgId"), line.getLong("crc"), Ledger.crc(viewed.getBody()));
-            // What ringmq has of keys when it is killed only ringmq can read.
+            // After a kill, only ringmq can read the newest part of its key index.
             boolean isIndexed = !ends.get(ledger).mayHaveLost(viewed.getStoreTimestamp(), true);
             if (isIndexed && nth[0] % 5 == 0) {
                 MessageExt byKey = side.client().getMQAdminImpl().queryMessageByUniqKey(topic, line.getString("key"));
@@ -222,7 +222,7 @@ final class Verify {
         }
     }
 
-    /** The last one committed, or one that followed what may have been lost. */
+    /** The last committed offset, or an earlier one within what may have been lost. */
     private void offsets() throws Exception {
         Map<String, Set<Long>> expected = new TreeMap<>();
         Map<String, JSONObject> queues = new HashMap<>();
@@ -241,7 +241,7 @@ final class Verify {
             header.setConsumerGroup(line.getString("group"));
             header.setTopic(line.getString("topic"));
             header.setQueueId(line.getIntValue("queue"));
-            // Whoever pops goes on; only the newest ledger's groups rest.
+            // Pop consumers continue; only the groups of the newest ledger are idle.
             boolean isNewest = line.getString("group").startsWith(names.get(names.size() - 1) + "_");
             if (line.getString("group").endsWith("popping") && !isNewest) {
                 continue;
@@ -259,7 +259,7 @@ final class Verify {
         }
     }
 
-    /** What its producer did not know at first is committed now. */
+    /** Transactions without a decision at first are committed now. */
     private void answerChecks() throws Exception {
         for (String name : names) {
             side.transactions(name + "_transactions", name + "_plain", new TransactionListener() {
@@ -302,7 +302,7 @@ final class Verify {
             }
         });
         Thread.sleep(Math.max(0, last[0] + 1_000 - System.currentTimeMillis()));
-        // What is overdue may need some more; what does not come at all is found by the comparison.
+        // Overdue messages may need more time; missing ones are found by the comparison.
         long deadline = System.currentTimeMillis() + 30_000;
         boolean isThere = false;
         while (!isThere && System.currentTimeMillis() < deadline) {
@@ -347,7 +347,7 @@ final class Verify {
         });
     }
 
-    /** What was sent once is there once, also what nobody has acknowledged. */
+    /** A message that was sent once exists once, also without an acknowledgement. */
     private void onceEach() throws Exception {
         Map<String, Integer> counts = new HashMap<>();
         for (Map.Entry<MessageQueue, TreeMap<Long, JSONObject>> queue : seen.entrySet()) {
@@ -366,7 +366,7 @@ final class Verify {
         }
     }
 
-    /** What came back and what was never popped, and nothing else. */
+    /** The redelivered messages and those that were never popped, and nothing else. */
     private void popTheRest() throws Exception {
         String name = names.get(names.size() - 1);
         String group = name + "_popping";

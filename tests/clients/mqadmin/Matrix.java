@@ -36,10 +36,10 @@ import org.apache.rocketmq.tools.command.MQAdminStartup;
 import org.apache.rocketmq.tools.command.SubCommand;
 
 /**
- * Runs mqadmin's subcommands, as they stand in a file, against one cluster of one broker and keeps what each prints:
+ * Runs the mqadmin subcommands that a file lists against a cluster of one broker, and keeps the output of each:
  * Matrix NAMESRV BROKER COMMANDS OUT_DIR [NAME]
  *
- * All in one virtual machine, as its start would take most of the time. Beforehand the cluster gets a topic of two queues with 20
+ * All commands run in one virtual machine, since starting one takes most of the time. First the cluster gets a topic of two queues with 20
  * messages, a producer, a consumer that has consumed them and stays, and one that is gone.
  */
 public final class Matrix {
@@ -49,9 +49,9 @@ public final class Matrix {
     private Matrix() {
     }
 
-    /** What a thread and those that it starts print goes where the command's output is kept. */
+    /** The output of a thread and of the threads that it starts goes to the output of its command. */
     private static final InheritableThreadLocal<PrintStream> PRINTED = new InheritableThreadLocal<>();
-    /** Commands that change nothing run at the same time: each of them waits mostly for its own client to end. */
+    /** Commands that change nothing run concurrently: each mostly waits for its own client to shut down. */
     private static final int AT_A_TIME = 8;
 
     public static void main(String[] args) {
@@ -168,7 +168,7 @@ public final class Matrix {
         return printed.toString(StandardCharsets.UTF_8) + (hangs ? "did not end within " + seconds + " s\n" : "");
     }
 
-    /** As MQAdminStartup does, but with a command object of its own: they are not made for a second use. */
+    /** As MQAdminStartup does, but with a new command object, since one cannot be used twice. */
     private static void execute(String[] arguments) throws Exception {
         Class<? extends SubCommand> found = KNOWN.get(arguments[0]);
         if (found == null) {
@@ -185,7 +185,7 @@ public final class Matrix {
         command.execute(line, options, null);
     }
 
-    /** By name, all that mqadmin has. */
+    /** All subcommands of mqadmin, by name. */
     private static Map<String, Class<? extends SubCommand>> known() throws Exception {
         MQAdminStartup.initCommand();
         Field field = MQAdminStartup.class.getDeclaredField("SUB_COMMANDS");
@@ -252,7 +252,7 @@ public final class Matrix {
         return values;
     }
 
-    /** A message whose producer and consumer tell in the trace topic what they did. */
+    /** A message whose producer and consumer write to the trace topic. */
     private static void traced(String namesrv, Map<String, String> values) throws Exception {
         String topic = values.get("topic");
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer("traced_group", true, null);

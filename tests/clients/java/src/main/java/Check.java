@@ -6,7 +6,7 @@ import java.util.Set;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 
-/** Assertions whose failure says what was expected and what came. */
+/** Assertions that report the expected and the actual value. */
 final class Check {
     private Check() {
     }
@@ -28,7 +28,7 @@ final class Check {
         }
     }
 
-    /** The same elements, each as often as expected: once. */
+    /** The same elements, each exactly once. */
     static void sameSet(String what, Collection<String> expected, List<String> got) {
         Set<String> distinct = new HashSet<>(got);
         equal(what + ", distinct", new java.util.TreeSet<>(expected), new java.util.TreeSet<>(distinct));

@@ -81,14 +81,14 @@ public final class ClientCheck {
         System.exit(run(names, namesrv, prefix, parallel));
     }
 
-    /** Without a cluster every scenario would fail in its own slow way: one FAIL instead. */
+    /** Prints one FAIL if there is no cluster; without it every scenario would time out by itself. */
     private static boolean hasRoute(String namesrv, String prefix) {
         RESTART.put("route", cluster -> Cluster.eventually("a route for TBW102 from " + namesrv,
             () -> !cluster.producer().fetchPublishMessageQueues("TBW102").isEmpty()));
         return runOne("route", namesrv, prefix);
     }
 
-    /** The scenarios wait more than they work, hence several at a time. */
+    /** The scenarios mostly wait, so several run at a time. */
     private static int run(Queue<String> names, String namesrv, String prefix, int parallel) throws InterruptedException {
         AtomicInteger passed = new AtomicInteger();
         AtomicInteger failed = new AtomicInteger();

@@ -21,7 +21,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.RPCHook;
 
-/** The cluster as one scenario sees it: names of its own, and clients that are shut down when the scenario ends. */
+/** One scenario's view of the cluster: its own names, and clients that are shut down when the scenario ends. */
 final class Cluster implements AutoCloseable {
     private static final AtomicInteger INSTANCES = new AtomicInteger();
 
@@ -121,7 +121,7 @@ final class Cluster implements AutoCloseable {
         return consumer;
     }
 
-    /** As {@link #start}, and waits until the consumer reads its retry topic, which it would else do within 20 s. */
+    /** As {@link #start}, and waits until the consumer reads its retry topic, which otherwise takes up to 20 s. */
     DefaultMQPushConsumer startForRetries(DefaultMQPushConsumer consumer) throws Exception {
         start(consumer);
         eventually("a queue of the retry topic", () -> {
@@ -135,7 +135,7 @@ final class Cluster implements AutoCloseable {
     DefaultMQPullConsumer pullConsumer(String group) throws Exception {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(name(group));
         configure(consumer);
-        // Only from the answer to a heartbeat it knows that the broker is new enough for SQL92.
+        // The client learns from the answer to a heartbeat that the broker is new enough for SQL92.
         consumer.setHeartbeatBrokerInterval(1_000);
         consumer.start();
         shutdowns.add(consumer::shutdown);
@@ -204,7 +204,7 @@ final class Cluster implements AutoCloseable {
         });
     }
 
-    /** Asks until it is so, for 90 s at most. An exception counts as "not yet". */
+    /** Repeats the check until it holds, for 90 s at most. An exception counts as "not yet". */
     static void eventually(String what, Callable<Boolean> holds) throws Exception {
         eventually(what, 90, holds);
     }
@@ -227,7 +227,7 @@ final class Cluster implements AutoCloseable {
         throw new AssertionError("not within " + seconds + " s: " + what + (last == null ? "" : " (" + last + ")"));
     }
 
-    /** A client that has more to be set than the others, and what ends it. */
+    /** A client with further settings, and how to shut it down. */
     void ownClient(ClientConfig client, Runnable shutdown) {
         configure(client);
         shutdowns.add(shutdown);

@@ -12,7 +12,7 @@ import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** Consumers that are killed: virtual machines of their own, which can give nothing back. */
+/** Consumers that are killed: each is a virtual machine of its own, so that it releases no locks and commits no offsets. */
 final class Deaths {
     private Deaths() {
     }
@@ -21,7 +21,7 @@ final class Deaths {
         all.put("orderly_death", Deaths::orderly);
     }
 
-    /** The queues of an orderly consumer that is killed stay locked for 60 s. Then another goes on, in order, without a gap. */
+    /** The queues of an orderly consumer that is killed stay locked for 60 s. Then another consumer continues, in order, without a gap. */
     private static void orderly(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         List<MessageQueue> queues = cluster.queues(topic);
@@ -38,7 +38,7 @@ final class Deaths {
             .redirectErrorStream(true).start();
         long killedAt;
         try (BufferedReader lines = new BufferedReader(new InputStreamReader(doomed.getInputStream()))) {
-            // And has locked each of the queues.
+            // It has locked each of the queues.
             while (consumed.size() < 10 * n || consumed.stream().map(number -> number % n).distinct().count() < n) {
                 keep(lines.readLine(), consumed);
             }
@@ -75,7 +75,7 @@ final class Deaths {
         Map<Integer, Integer> next = new TreeMap<>();
         for (MessageExt message : inbox.messages()) {
             int number = Integer.parseInt(message.getUserProperty("n"));
-            // It begins where the dead one's offsets were saved, never behind what that one had consumed.
+            // It begins at the saved offsets of the dead consumer, never behind what that one had consumed.
             Check.that("first of queue " + number % n + ": " + number, next.containsKey(number % n) || number <= last.getOrDefault(number % n, number % n - n) + n);
             Check.equal("next of queue " + number % n, next.getOrDefault(number % n, number), number);
             next.put(number % n, number + n);
@@ -89,7 +89,7 @@ final class Deaths {
         }
     }
 
-    /** The doomed one: NAMESRV RUN GROUP TOPIC. Prints what it consumes. */
+    /** The consumer that is killed: NAMESRV RUN GROUP TOPIC. Prints what it consumes. */
     public static void main(String[] args) {
         try {
             Cluster cluster = new Cluster(args[0], args[1], "doomed");

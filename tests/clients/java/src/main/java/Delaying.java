@@ -10,7 +10,7 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageAccessor;
 import org.apache.rocketmq.common.message.MessageExt;
 
-/** Messages that come later: by level, at a time of their own, or not at all because they were taken back. How late is printed. */
+/** Delayed messages: by level, by a time of their own, or recalled. Prints how late they are delivered. */
 final class Delaying {
     private Delaying() {
     }
@@ -66,7 +66,7 @@ final class Delaying {
         }
     }
 
-    /** The level counts. */
+    /** The level takes precedence. */
     private static void levelAndTime(Cluster cluster) throws Exception {
         Arrivals arrivals = new Arrivals(cluster);
         Message message = timed(arrivals.topic, 0, "TIMER_DELAY_SEC", 3_600);
@@ -177,7 +177,7 @@ final class Delaying {
         }
     }
 
-    /** What was sent, and when it came at the earliest. */
+    /** The messages that were sent, and when each arrived first. */
     private static final class Arrivals {
         final String topic;
         final Inbox inbox = new Inbox();
@@ -209,7 +209,7 @@ final class Delaying {
             return cluster.producer().send(message);
         }
 
-        /** All of them, each once, and none before its time. */
+        /** Checks that all messages arrived, each once and none before its time. */
         List<MessageExt> await() throws Exception {
             List<MessageExt> messages = inbox.await(due.size());
             List<String> late = new ArrayList<>();

@@ -34,7 +34,7 @@ final class Filtering {
         all.put("sql_refused", Filtering::refused);
     }
 
-    /** Messages from before and after the subscription; the offsets pass those that nobody wants. */
+    /** Messages from before and after the subscription; offsets advance over messages that do not match. */
     private static void push(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         Set<String> expected = new TreeSet<>();
@@ -75,7 +75,7 @@ final class Filtering {
         }
     }
 
-    /** What is consumed again is not filtered again: the retry topic is subscribed by tags. */
+    /** Retried messages are not filtered again: the retry topic is subscribed by tags. */
     private static void retry(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         DefaultMQPushConsumer consumer = cluster.consumer("consumer", topic, "*");
@@ -98,7 +98,7 @@ final class Filtering {
         Check.sameSet("bodies and reconsumeTimes", List.of("body 1 0", "body 2 0", "body 1 1", "body 2 1"), got);
     }
 
-    /** The expression comes with the pull. */
+    /** The pull carries the expression. */
     private static void pull(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         MessageQueue queue = cluster.queues(topic).get(0);
@@ -113,7 +113,7 @@ final class Filtering {
         PullResult none = consumer.pull(queue, MessageSelector.bySql("n > 100"), 3, 32);
         Check.equal("status", PullStatus.NO_MATCHED_MSG, none.getPullStatus());
         Check.equal("nextBeginOffset", 20, none.getNextBeginOffset());
-        // A message that the expression says nothing of is not wanted, whichever way round it is asked.
+        // A message without the property matches neither the expression nor its negation.
         cluster.producer().send(new Message(topic, "TagB", "untyped".getBytes()), queue);
         for (String expression : List.of("n > 0 OR n <= 0", "NOT (n > 0) AND n > 100", "n = 'x' OR TAGS > 1")) {
             PullResult untyped = consumer.pull(queue, MessageSelector.bySql(expression), 20, 32);
@@ -123,7 +123,7 @@ final class Filtering {
         Check.equal("bodies", List.of("untyped"), Sending.bodies(untyped.getMsgFoundList()));
     }
 
-    /** One that knows the broker's version. */
+    /** A consumer that knows the broker's version. */
     private static DefaultMQPullConsumer puller(Cluster cluster, MessageQueue queue) throws Exception {
         DefaultMQPullConsumer consumer = cluster.pullConsumer("puller");
         Cluster.eventually("a pull with SQL92", () -> consumer.pull(queue, MessageSelector.bySql("TRUE"), 0, 1) != null);

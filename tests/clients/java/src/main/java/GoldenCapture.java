@@ -68,7 +68,7 @@ public final class GoldenCapture {
         pull(namesrv, first);
         push(namesrv);
         orderly(namesrv);
-        // What mqadmin asks about (202, 203, 204, 208) is the state that is left: capture.sh calls it while this waits.
+        // capture.sh calls mqadmin (202, 203, 204, 208) while this waits; mqadmin reads the state that is left.
         DefaultMQPushConsumer online = pusher(namesrv, "GoldenGroup", "online");
         online.registerMessageListener((MessageListenerConcurrently) (messages, context) -> ConsumeConcurrentlyStatus.CONSUME_SUCCESS);
         online.start();

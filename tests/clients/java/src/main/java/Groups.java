@@ -19,7 +19,7 @@ import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** Groups over time: members that come and go, messages that come back, consumers that start somewhere else. */
+/** Groups over time: members that join and leave, retries, consumers that start at another position. */
 final class Groups {
     private Groups() {
     }
@@ -33,7 +33,7 @@ final class Groups {
         all.put("rewind_by_time", Groups::rewindByTime);
     }
 
-    /** 1 to 8 members share 8 queues while messages come: none is passed over, and what is repeated was under way. */
+    /** 1 to 8 members share 8 queues while messages arrive: none is skipped, and only messages in progress are repeated. */
     private static void joinAndLeave(Cluster cluster) throws Exception {
         String topic = cluster.topic(8);
         Inbox inbox = new Inbox();
@@ -76,7 +76,7 @@ final class Groups {
         Check.that("repeated " + repeated + " of " + sent.get(), repeated < sent.get() / 2);
     }
 
-    /** RECONSUME_LATER until the broker has enough of it. */
+    /** RECONSUME_LATER until the limit of retries is reached. */
     private static void deadLetter(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         DefaultMQPushConsumer consumer = cluster.consumer("group", topic, "*");
@@ -119,7 +119,7 @@ final class Groups {
         Check.equal("property", "7", message.getUserProperty("n"));
     }
 
-    /** The first one stops in the middle of its queues; another goes on where it was, in order. */
+    /** The first consumer stops in the middle of its queues; another continues at its offsets, in order. */
     private static void orderlyTakeover(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         List<MessageQueue> queues = cluster.queues(topic);
@@ -143,7 +143,7 @@ final class Groups {
         for (MessageExt message : inbox.messages()) {
             int number = Integer.parseInt(message.getUserProperty("n"));
             int before = last.getOrDefault(number % n, number % n - n);
-            // What was being consumed when its consumer stopped comes again, with all that follows it.
+            // The message in progress when its consumer stopped is delivered again, and all messages behind it.
             Check.that("body " + number + " behind body " + before, number <= before + n);
             last.put(number % n, number);
         }
@@ -166,7 +166,7 @@ final class Groups {
         return cluster.start(consumer);
     }
 
-    /** A queue whose lock somebody else holds is left alone until it is given back. */
+    /** A queue that is locked by another client is not consumed until it is unlocked. */
     private static void orderlyLock(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         MessageQueue queue = cluster.queues(topic).get(0);
@@ -190,7 +190,7 @@ final class Groups {
         return text.getBytes(StandardCharsets.UTF_8);
     }
 
-    /** Each member has its own position: a newcomer begins where it wants to. */
+    /** Each member has its own position: a new member begins where its settings say. */
     private static void broadcastingLate(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         Map<ConsumeFromWhere, Inbox> inboxes = new HashMap<>();
@@ -213,7 +213,7 @@ final class Groups {
         Check.sameSet("from the last", late, inboxes.get(ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET).bodies());
     }
 
-    /** From a chosen time everything comes again. */
+    /** Everything from a chosen time on is delivered again. */
     private static void rewindByTime(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         send(cluster, topic, 0, 10);

@@ -63,7 +63,7 @@ final class Options {
         }
     }
 
-    /** Producer and consumer both tell what they did, in messages to the trace topic. */
+    /** Producer and consumer both write to the trace topic. */
     private static void messageTrace(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         DefaultMQPushConsumer traces = cluster.consumer("trace_reader", "RMQ_SYS_TRACE_TOPIC", "*");

@@ -15,7 +15,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
- * Clients that live on while the broker goes away and comes back. The caller does that: a scenario prints `NOW kill` (kill -9) or
+ * Clients that keep running while the broker ends and starts again. The caller does that: a scenario prints `NOW kill` (kill -9) or
  * `NOW stop` (SIGTERM), and goes on when it reads a line, which says that the broker is there again.
  */
 final class Outages {
@@ -65,13 +65,13 @@ final class Outages {
         for (MessageExt message : inbox.messages()) {
             int number = Integer.parseInt(message.getUserProperty("n"));
             int before = last.getOrDefault(number % n, number % n - n);
-            // A send whose reply was lost is sent again and stands there twice, one behind the other.
+            // A message whose reply was lost is sent again and is in the queue twice, one directly behind the other.
             Check.that("body " + number + " behind body " + before, number == before + n || number == before);
             last.put(number % n, number);
         }
     }
 
-    /** Each message is sent back once, some of them to a broker that is dead: all come again. */
+    /** Each message is sent back once, some of them while the broker is down: all are delivered again. */
     private static void sendBack(Cluster cluster) throws Exception {
         int count = 100;
         String topic = cluster.topic(1);
@@ -111,7 +111,7 @@ final class Outages {
         cluster.note = ", " + early.get() + " were back before the kill, " + (again.messages().size() - count) + " came twice";
     }
 
-    /** Again and again until it is acknowledged; how often it was not. */
+    /** Sends until the message is acknowledged; returns how often that failed. */
     private static int send(Cluster cluster, MessageQueue queue, int number) {
         for (int failed = 0;; failed++) {
             try {

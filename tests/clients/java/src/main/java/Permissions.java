@@ -29,7 +29,7 @@ final class Permissions {
         producer.send(Cluster.message(topic, "TagA", 0), queue);
         DefaultMQPullConsumer consumer = cluster.pullConsumer("puller");
 
-        // Clients hear from the route that they may not send; who knows the queue already is not refused.
+        // Clients learn from the route that they may not send; a client that already knows the queue is not refused.
         permit(request, queue, 4);
         Cluster.eventually("no queue to send to", () -> {
             try {
@@ -75,8 +75,8 @@ final class Permissions {
     }
 
     /**
-     * A batch is as large as all its messages, and nothing of it is there. ringmq says MESSAGE_ILLEGAL; RocketMQ says SYSTEM_ERROR, after
-     * which the client tries twice again.
+     * The size of a batch is that of all its messages, and none of them is stored. ringmq answers MESSAGE_ILLEGAL; RocketMQ answers SYSTEM_ERROR, after
+     * which the client retries twice.
      */
     private static void oversized(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);

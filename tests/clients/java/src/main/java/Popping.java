@@ -56,7 +56,7 @@ final class Popping {
         all.put("pop_assignment", Popping::assignment);
     }
 
-    /** Everything is consumed once, but what the listener wants again comes again. */
+    /** Everything is consumed once; messages that the listener rejects are delivered again. */
     private static void pushConsumer(Cluster cluster) throws Exception {
         String topic = cluster.topic(4);
         String group = cluster.name("consumer");
@@ -93,7 +93,7 @@ final class Popping {
         Check.equal("messages", 41, inbox.messages().size());
     }
 
-    /** What a consumer held when it went comes to another one. */
+    /** Messages that a consumer held when it died are delivered to another one. */
     private static void consumerDies(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         String group = cluster.name("consumer");
@@ -142,7 +142,7 @@ final class Popping {
         return consumer;
     }
 
-    /** Pop, peek, acknowledge; what is wrong with a request is said by its code. */
+    /** Pop, peek, acknowledge; the code of the answer names the error of a request. */
     private static void requests(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         String group = cluster.name("group");
@@ -210,7 +210,7 @@ final class Popping {
         }
     }
 
-    /** A pop that waits is answered by the next message; one for which there is none, when its time is over. */
+    /** A waiting pop is answered with the next message, or when its time is over. */
     private static void longPolling(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         String group = cluster.name("group");
@@ -236,7 +236,7 @@ final class Popping {
         }
     }
 
-    /** A queue that is popped in order gives nothing more until all of it is acknowledged, or its time is over. */
+    /** A queue that is popped in order delivers nothing more until all popped messages are acknowledged or their time is over. */
     private static void orderly(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         String group = cluster.name("group");
@@ -393,7 +393,7 @@ final class Popping {
                 "bornTime", System.currentTimeMillis(), "initMode", 0, "expType", "TAG", "exp", "*", "order", false);
         }
 
-        /** What a pop brings, each with the receipt that the client would make of the reply. */
+        /** The messages of a pop, each with the receipt that the client makes from the reply. */
         List<Popped> pop(Map<String, String> fields) throws Exception {
             RemotingCommand reply = ask(POP, fields, null);
             if (reply.getCode() == 210) {

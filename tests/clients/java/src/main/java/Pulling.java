@@ -9,7 +9,7 @@ import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** The consumers that ask by themselves. */
+/** Pull consumers. */
 @SuppressWarnings("deprecation")
 final class Pulling {
     private Pulling() {
@@ -76,7 +76,7 @@ final class Pulling {
         // Without a committed offset the broker answers 0, as long as the queue still begins at 0 and its first message is in memory.
         Check.equal("no committed offset", 0, consumer.fetchConsumeOffset(queue, true));
         Cluster.eventually("the committed offset", () -> {
-            // Again and again: the broker drops an offset of a group that it does not know from a heartbeat yet,
+            // Repeated: the broker drops an offset of a group that it does not know from a heartbeat yet,
             // and fetchConsumeOffset of 4.x makes what it read the offset to persist next.
             consumer.updateConsumeOffset(queue, 6);
             consumer.getDefaultMQPullConsumerImpl().getOffsetStore().persist(queue);

@@ -8,10 +8,10 @@ import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.remoting.RPCHook;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 
-/** Looking for messages in the key index. */
+/** Queries of the key index. */
 final class Querying {
     private static final int SEND_MESSAGE_V2 = 310;
-    /** What the client makes of answers without a message. */
+    /** The client's result for answers without a message. */
     private static final int NO_MESSAGE = 208;
 
     private Querying() {
@@ -23,7 +23,7 @@ final class Querying {
         all.put("query_many_keys", Querying::manyKeys);
     }
 
-    /** The reply to a send never comes: the producer knows the unique id alone, and finds the message by it. */
+    /** The reply to a send never comes: the producer knows only the unique id, and finds the message by it. */
     private static void afterTimeout(Cluster cluster) throws Exception {
         String topic = cluster.topic(4);
         DefaultMQProducer producer = cluster.producer(new RPCHook() {

@@ -9,7 +9,7 @@ import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** Two scenarios around a restart of the broker, clean or not: what was acknowledged and committed before is there after. */
+/** Two scenarios around a restart of the broker, clean or not: what was acknowledged and committed before the restart exists after it. */
 final class Restart {
     private static final int CONSUMED = 50;
     private static final int WAITING = 10;

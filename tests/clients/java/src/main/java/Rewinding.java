@@ -22,7 +22,7 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** What brokers ask of their clients for somebody else: going back to an earlier time, a look inside a consumer, a reply to a request. */
+/** Requests that a broker sends to its clients on behalf of other clients: a rewind, the state of a consumer, a reply to a request. */
 final class Rewinding {
     private static final long TIMEOUT_MS = 20_000;
 
@@ -38,7 +38,7 @@ final class Rewinding {
         all.put("request_refused", Rewinding::requestRefused);
     }
 
-    /** From a chosen time on a consumer that is running gets everything again, and nothing from before. */
+    /** A running consumer receives everything from a chosen time on again, and nothing from before. */
     private static void rewindOnline(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         DefaultMQPushConsumer consumer = cluster.consumer("group", topic, "*");
@@ -57,7 +57,7 @@ final class Rewinding {
         Check.equal("and goes on", numbered(20, 22), sorted(bodies(inbox.await(32)).subList(30, 32)));
     }
 
-    /** A group that is not online begins where it was sent, from the first message or behind the last; no topic of another group moves. */
+    /** A group that is offline begins at the offsets of the reset, at the first message or behind the last; offsets of other groups do not change. */
     private static void rewindOffline(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         DefaultMQPushConsumer first = cluster.consumer("group", topic, "*");
@@ -89,7 +89,7 @@ final class Rewinding {
         Check.refused(26, () -> rewind(cluster, topic, cluster.name("no_such_group"), 0));
     }
 
-    /** Its threads, its queues and how far it is, as the consumer itself tells; and a message that it is to consume right now. */
+    /** The threads, queues and offsets that the consumer itself reports; and a message that it is told to consume at once. */
     private static void consumerInside(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         DefaultMQPushConsumer consumer = cluster.consumer("group", topic, "*");
@@ -129,7 +129,7 @@ final class Rewinding {
         Check.refused(1, () -> invoke(api, "invokeBrokerToGetConsumerStatus", addr, topic, cluster.name("nobody"), "", TIMEOUT_MS));
     }
 
-    /** One asks and waits, or asks and is called back; a reply above the compression threshold arrives as it was sent. */
+    /** A request that blocks, and one with a callback; a reply above the compression threshold arrives as it was sent. */
     private static void requestReply(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         DefaultMQProducer replier = cluster.producer(null, "replier");
@@ -178,14 +178,14 @@ final class Rewinding {
         Check.that("replies are stored, too", stored(cluster, answer.getTopic()) >= 5);
     }
 
-    /** Nobody answers; a reply to nobody; a reply to somebody who is not there. */
+    /** A request without a reply; a reply without a target; a reply to a client that is not connected. */
     private static void requestRefused(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         try {
             cluster.producer().request(Cluster.message(topic, "TagA", 1), 1_000);
             throw new AssertionError("an answer from nobody");
         } catch (RequestTimeoutException expected) {
-            // as it should be
+            // expected
         }
         MessageExt asked = cluster.read(topic).get(0);
         Message reply = MessageUtil.createReplyMessage(asked, "too late".getBytes(StandardCharsets.UTF_8));

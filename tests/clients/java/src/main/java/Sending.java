@@ -20,7 +20,7 @@ import org.apache.rocketmq.remoting.RPCHook;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.apache.rocketmq.remoting.protocol.SerializeType;
 
-/** Every way to send, each read back from the queues. */
+/** Every way to send; the messages are read back from the queues. */
 final class Sending {
     private Sending() {
     }
@@ -232,7 +232,7 @@ final class Sending {
         return messages.stream().map(m -> new String(m.getBody())).collect(Collectors.toList());
     }
 
-    /** getMsgId of a pulled message is the client's unique id; the id made of host and offset hides behind it. */
+    /** getMsgId of a pulled message is the client's unique id; the id made of host and offset is another field. */
     static String offsetMsgId(MessageExt message) {
         return message instanceof org.apache.rocketmq.common.message.MessageClientExt client ? client.getOffsetMsgId() : message.getMsgId();
     }

@@ -31,7 +31,7 @@ final class Transactions {
         all.put("transaction_commit_rollback", Transactions::commitRollback);
     }
 
-    /** Answers by a message's key, and keeps the questions. */
+    /** Answers by a message's key, and records the checks. */
     private static final class Listener implements TransactionListener {
         final ConcurrentLinkedQueue<MessageExt> questions = new ConcurrentLinkedQueue<>();
         private final LocalTransactionState first;
@@ -58,7 +58,7 @@ final class Transactions {
         }
     }
 
-    /** Every second one is committed: these come once, as they were sent, and the others never; nobody is asked. */
+    /** Every second one is committed: these are delivered once, as they were sent, and the others never; no check is sent. */
     private static void commitRollback(Cluster cluster) throws Exception {
         String topic = cluster.topic(4);
         Inbox inbox = consume(cluster, topic);
@@ -92,7 +92,7 @@ final class Transactions {
         Check.equal("questions", 0, listener.questions.size());
     }
 
-    /** Unknown at first and once more when asked; then some are committed and some rolled back. */
+    /** Unknown at first and at the first check; then some are committed and some rolled back. */
     private static void checked(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         Inbox inbox = consume(cluster, topic);
@@ -126,7 +126,7 @@ final class Transactions {
         }
     }
 
-    /** The producer dies between the half message and its end; another of its group is asked. */
+    /** The producer dies between the half message and its end; the check goes to another producer of its group. */
     private static void deadProducer(Cluster cluster) throws Exception {
         String topic = cluster.topic(2);
         Inbox inbox = consume(cluster, topic);
@@ -134,7 +134,7 @@ final class Transactions {
         TransactionMQProducer dead = cluster.transactionProducer("transactions", silent);
         Listener knowing = new Listener(LocalTransactionState.UNKNOW, message -> LocalTransactionState.COMMIT_MESSAGE);
         TransactionMQProducer living = cluster.transactionProducer("transactions", knowing);
-        // A client tells only brokers of topics that it knows that it lives.
+        // A client sends heartbeats only to the brokers of topics that it knows.
         living.sendMessageInTransaction(Cluster.message(topic, "TagA", 100), LocalTransactionState.ROLLBACK_MESSAGE);
         for (int n = 0; n < 5; n++) {
             dead.sendMessageInTransaction(Cluster.message(topic, "TagA", n), null);
@@ -146,7 +146,7 @@ final class Transactions {
         Check.that("the living one is asked", knowing.questions.size() >= 5 - silent.questions.size());
     }
 
-    /** Nobody is asked before the time that the message itself names. (RocketMQ counts each round of waiting as a question: no more than two of them here.) */
+    /** No check is sent before the time that the message itself names. (RocketMQ counts each round of waiting as a check: no more than two of them here.) */
     private static void immunity(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         Inbox inbox = consume(cluster, topic);
@@ -165,7 +165,7 @@ final class Transactions {
         Check.equal("bodies", List.of("body 0"), inbox.bodies());
     }
 
-    /** Who never knows is asked so many times; then the message is set aside. */
+    /** A producer that never decides is checked a limited number of times; then the message goes to TRANS_CHECK_MAX_TIME_TOPIC. */
     private static void givenUp(Cluster cluster) throws Exception {
         String topic = cluster.topic(1);
         Listener listener = new Listener(LocalTransactionState.UNKNOW, message -> LocalTransactionState.UNKNOW);
