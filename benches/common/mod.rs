@@ -13,7 +13,6 @@ use criterion::Criterion;
 use ringmq::broker::{Broker, BrokerConfig, ConnId, Peer};
 use ringmq::message::{Message, Properties};
 use ringmq::store::{Appended, Flush, KeyQuery, QueueIndex, Store, StoreConfig, Wanted};
-use ringmq::wire::topic::TopicConfig;
 use ringmq::wire::{Language, frame};
 
 use instant::{Instant, Tasks};
@@ -67,12 +66,7 @@ fn with_body(recorded: &[u8]) -> Vec<u8> {
 /// A broker with [`TOPIC`] and its eight queues.
 pub fn broker() -> Broker {
     let mut broker = Broker::new(BrokerConfig::default(), NOW_MS as u64);
-    broker.topics.put_quietly(TopicConfig {
-        topic_name: TOPIC.into(),
-        read_queue_nums: 8,
-        write_queue_nums: 8,
-        ..TopicConfig::default()
-    });
+    broker.adopt_topic(TOPIC, 8, NOW_MS as u64);
     broker
 }
 

@@ -2,11 +2,12 @@
 //! `ScheduleMessageService`).
 //!
 //! The delay service of the reactor reads each level's queue from [`Delays::offset`] on, calls [`Delays::due`] for each entry, stores
-//! the message that [`deliver`] makes of its record, and then calls [`Delays::advance`].
+//! the message that [`deliver`] makes of its record, and then calls [`Broker::delays_delivered`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::Broker;
 use super::send_plan::{OwnMessage, SendPlan};
 use super::system_topics;
 use crate::message::{Record, properties};
@@ -131,6 +132,13 @@ impl Delays {
         let index = usize::try_from(level - 1).ok();
         let delay_ms = index.and_then(|index| self.levels_ms.get(index));
         delay_ms.copied().unwrap_or(UNKNOWN_LEVEL_MS)
+    }
+}
+
+impl Broker {
+    /// Everything of this level before `offset` has been delivered.
+    pub fn delays_delivered(&mut self, level: i32, offset: u64, now_ms: u64) {
+        self.delays.advance(level, offset, now_ms);
     }
 }
 

@@ -8,6 +8,7 @@ mod admin;
 pub mod admission;
 pub mod clients;
 pub mod config;
+mod config_file;
 pub mod delay;
 pub mod files;
 pub mod filter;
@@ -22,6 +23,7 @@ pub mod refusal;
 pub mod request_reply;
 pub mod requests;
 mod rows;
+mod saving;
 pub mod send;
 pub mod sql92;
 pub mod stats;
@@ -49,10 +51,12 @@ pub use crate::wire::Reply;
 pub use crate::wire::topic::perm;
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
+pub use config_file::{ConfigFile, ConfigFiles};
 pub use files::has_entries;
 pub use filter::{PropertyFilter, TagFilter};
 pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use refusal::Refusal;
+pub use saving::TableChanges;
 pub use send_plan::{SendPlan, UniqueKey};
 pub use sql92::Effort;
 pub use step::{ClientRequest, Relay, Rewind, Step, Target};
@@ -72,32 +76,32 @@ use topics::Topics;
 use transaction::Transactions;
 
 use crate::message::properties;
-use crate::store::Retention;
+use crate::store::{QueueIndex, Retention};
 use crate::wire::group::SubscriptionGroupConfig;
 use crate::wire::topic::TopicConfig;
 
-/// One shard's broker.
+/// One shard's broker. Its state can be read from outside; it is changed only by the operations of `broker/`.
 #[derive(Debug)]
 pub struct Broker {
-    pub config: BrokerConfig,
-    pub topics: Topics,
-    pub groups: Groups,
-    pub offsets: Offsets,
-    pub clients: Clients,
+    config: BrokerConfig,
+    topics: Topics,
+    groups: Groups,
+    offsets: Offsets,
+    clients: Clients,
     notices: Notices,
-    pub locks: Locks,
-    pub delays: Delays,
-    pub transactions: Transactions,
-    pub pops: Pops,
-    pub stats: Stats,
+    locks: Locks,
+    delays: Delays,
+    transactions: Transactions,
+    pops: Pops,
+    stats: Stats,
     selectors: Selectors,
     /// MSG_REGION, TRACE_ON and CLUSTER as every message gets them.
     suffix: Rc<str>,
     keys: KeyMaker,
     random: u64,
     effects: Vec<Effect>,
-    /// A bit for each file that `effects` has.
-    persisting: u32,
+    /// The files that `effects` names.
+    persisting: ConfigFiles,
     /// By name; see `admin/settings.rs`.
     changed_settings: BTreeMap<String, String>,
     started_ms: u64,
@@ -135,42 +139,6 @@ pub enum Effect {
     Close(Vec<ConnId>),
 }
 
-/// A file of `config/`. Offsets are saved on a timer, see [`Offsets::take_dirty`] and [`Delays::take_dirty`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConfigFile {
-    Topics,
-    SubscriptionGroups,
-    ConsumerOffsets,
-    DelayOffsets,
-    RequestModes,
-    PopOrders,
-    Settings,
-}
-
-impl ConfigFile {
-    pub const ALL: [Self; 7] = [
-        Self::Settings,
-        Self::Topics,
-        Self::SubscriptionGroups,
-        Self::ConsumerOffsets,
-        Self::DelayOffsets,
-        Self::RequestModes,
-        Self::PopOrders,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Topics => "topics.json",
-            Self::SubscriptionGroups => "subscriptionGroup.json",
-            Self::ConsumerOffsets => "consumerOffset.json",
-            Self::DelayOffsets => "delayOffset.json",
-            Self::RequestModes => "messageRequestMode.json",
-            Self::PopOrders => "consumerOrderInfo.json",
-            Self::Settings => "changedSettings.properties",
-        }
-    }
-}
-
 impl Broker {
     /// With the topics and groups that are there from the start; see [`Broker::load_file`] for what was saved.
     pub fn new(config: BrokerConfig, now_ms: u64) -> Self {
@@ -195,17 +163,31 @@ impl Broker {
             // Any seed but 0 will do for xorshift.
             random: config.seed | 1 << 63,
             effects: Vec::new(),
-            persisting: 0,
+            persisting: ConfigFiles::default(),
             changed_settings: BTreeMap::new(),
             started_ms: now_ms,
             config,
         }
     }
 
-    /// Counts what the store has taken for a topic.
-    pub fn stored(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
-        self.stats.put(messages, bytes);
-        self.stats.topic_put(topic, messages, bytes, now_ms);
+    pub fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    pub fn delays(&self) -> &Delays {
+        &self.delays
+    }
+
+    pub fn pops(&self) -> &Pops {
+        &self.pops
     }
 
     /// Makes a topic for messages that the store has and topics.json does not know: the power went before it was saved.
@@ -221,6 +203,20 @@ impl Broker {
         }
     }
 
+    /// The store's handle of a queue, which saves the queue's next message a look-up.
+    pub fn remember_queue(&mut self, topic: &str, queue_id: u32, queue: QueueIndex) {
+        if let Some(entry) = self.topics.find_mut(topic)
+            && let Some(place) = entry.queues.get_mut(queue_id as usize)
+        {
+            *place = Some(queue);
+        }
+    }
+
+    /// Topics that keep their messages for so many milliseconds only, by name; `None` if that has not changed since the last call.
+    pub fn take_reserved_ms(&mut self) -> Option<Vec<(String, u64)>> {
+        self.topics.take_reserved_ms()
+    }
+
     /// Settings that administrators have changed, which are stronger than broker.conf.
     pub fn changed_settings(&self) -> &BTreeMap<String, String> {
         &self.changed_settings
@@ -229,7 +225,7 @@ impl Broker {
     /// What is to be carried out since the last time; appended to `out`.
     pub fn take_effects(&mut self, out: &mut Vec<Effect>) {
         out.append(&mut self.effects);
-        self.persisting = 0;
+        self.persisting = ConfigFiles::default();
     }
 
     pub fn connection_closed(&mut self, conn: ConnId, now_ms: u64) {
@@ -314,9 +310,7 @@ impl Broker {
     }
 
     fn persist(&mut self, file: ConfigFile) {
-        let bit = 1 << file as u32;
-        if self.persisting & bit == 0 {
-            self.persisting |= bit;
+        if self.persisting.add(file) {
             self.effects.push(Effect::Persist(file));
         }
     }

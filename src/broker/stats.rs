@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::Broker;
 use super::meter::{Amount, Meter};
 
 const SAMPLE_INTERVAL_MS: u64 = 1000;
@@ -231,6 +232,32 @@ impl Stats {
         };
         let elapsed_ms = now_ms.saturating_sub(*at_ms).max(SAMPLE_INTERVAL_MS);
         of(&self.counts).saturating_sub(of(then)) as f64 * 1000.0 / elapsed_ms as f64
+    }
+}
+
+impl Broker {
+    /// Counts what the store has taken for a topic.
+    pub fn stored(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
+        self.stats.put(messages, bytes);
+        self.stats.topic_put(topic, messages, bytes, now_ms);
+    }
+
+    /// Sends were acknowledged, the slowest of them so long after it was appended.
+    pub fn sends_took(&mut self, longest_ms: u64) {
+        self.stats.put_took(longest_ms);
+    }
+
+    pub fn send_failed(&mut self) {
+        self.stats.put_failed();
+    }
+
+    /// The timer has read so many timed messages from the log.
+    pub fn timers_enqueued(&mut self, messages: u64) {
+        self.stats.counts.timers_enqueued += messages;
+    }
+
+    pub fn timer_delivered(&mut self) {
+        self.stats.counts.timers_delivered += 1;
     }
 }
 

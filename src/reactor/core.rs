@@ -15,13 +15,11 @@ use super::own_queue::Bells;
 use super::registration::servers::Registration;
 use super::saves::pending::Saves;
 use super::timer::running::RunningTimers;
-use crate::broker::{Broker, ConfigFile, Effect, Refusal, SendPlan};
+use crate::broker::{Broker, Effect, SendPlan};
 use crate::io::{Io, Notify};
 use crate::message::ids::offset_message_id;
 use crate::message::{Message, batch};
 use crate::store::{AppendError, Appended, QueueIndex, Store};
-use crate::wire::Reply;
-use crate::wire::codes::response;
 
 pub(super) struct Core<I: Io> {
     pub io: I,
@@ -88,26 +86,10 @@ impl<I: Io> Core<I> {
         self.effects.replace(effects);
     }
 
-    /// The answer when these files have been written, if there are any.
-    pub async fn once_saved(&self, reply: Reply, files: Vec<ConfigFile>) -> Reply {
-        if files.is_empty() {
-            return reply;
-        }
-        if let Err(reason) = self.saves.done(&files).await {
-            let remark = format!("done, but a restart will take it back: {reason}");
-            return Refusal::new(response::SYSTEM_ERROR, remark).into();
-        }
-        self.store.deleted_so_far().await;
-        reply
-    }
-
     /// Saves the next message of this queue a look-up.
     pub fn remember_queue(&self, topic: &str, queue_id: u32, queue: QueueIndex) {
-        if let Some(entry) = self.broker.borrow_mut().topics.find_mut(topic)
-            && let Some(place) = entry.queues.get_mut(queue_id as usize)
-        {
-            *place = Some(queue);
-        }
+        let mut broker = self.broker.borrow_mut();
+        broker.remember_queue(topic, queue_id, queue);
     }
 }
 

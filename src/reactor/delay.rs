@@ -25,7 +25,7 @@ const AT_A_TIME: usize = 256;
 const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 
 pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
-    let levels: Vec<i32> = core.broker.borrow().delays.levels().collect();
+    let levels: Vec<i32> = core.broker.borrow().delays().levels().collect();
     let arrived = Rc::new(Notify::default());
     let queues: Vec<QueueIndex> = levels
         .iter()
@@ -77,11 +77,11 @@ async fn deliver_due<I: Io>(
 ) -> Result<Option<u64>, ReadError> {
     let offset = {
         let bounds = core.store.bounds(queue);
-        core.broker.borrow().delays.offset(level, bounds)
+        core.broker.borrow().delays().offset(level, bounds)
     };
     let now_ms = core.now_ms();
     let mut next_at_ms = None;
-    let is_due = |tags_code| match core.broker.borrow().delays.due(level, tags_code, now_ms) {
+    let is_due = |tags_code| match core.broker.borrow().delays().due(level, tags_code, now_ms) {
         Due::Now => true,
         Due::At(at_ms) => {
             next_at_ms = next_at_ms.or(Some(at_ms));
@@ -97,9 +97,7 @@ async fn deliver_due<I: Io>(
             return Ok(Some(RETRY_NS));
         }
         let mut broker = core.broker.borrow_mut();
-        broker
-            .delays
-            .advance(level, message.queue_offset + 1, now_ms);
+        broker.delays_delivered(level, message.queue_offset + 1, now_ms);
     }
     Ok(Some(0))
 }

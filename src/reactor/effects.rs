@@ -6,7 +6,7 @@ use super::calls::{request_head, values};
 use super::connections::Connections;
 use super::core::Core;
 use super::slices::in_slices;
-use crate::broker::{ClientRequest, ConfigFile, ConnId, Effect};
+use crate::broker::{ClientRequest, ConfigFiles, ConnId, Effect};
 use crate::io::{Io, Stream};
 use crate::wire::codes::request;
 use crate::wire::consumer::ConsumerGroup;
@@ -18,9 +18,9 @@ const CLIENTS_AT_A_TIME: usize = 64;
 /// Topics of the store that are looked at in one turn.
 const TOPICS_AT_A_TIME: usize = 64;
 
-/// Carries out the effects since the last time; returns the files that have to be saved.
-pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> Vec<ConfigFile> {
-    let mut files = Vec::new();
+/// Carries out the effects since the last time; returns the files that are being saved.
+pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> ConfigFiles {
+    let mut files = ConfigFiles::default();
     core.take_effects(|effect| match effect {
         Effect::Notify { group, conns } => notify_consumers(&core.connections, &group, &conns),
         Effect::Tell { conns, request } => send(core, conns, request),
@@ -32,7 +32,7 @@ pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> Vec<ConfigFile> {
         }
         Effect::Persist(file) => {
             core.saves.soon(file);
-            files.push(file);
+            files.add(file);
         }
         Effect::KeepBy(retention) => core.store.keep_by(retention),
         Effect::Admit(limits) => core.admission.set_limits(limits),

@@ -24,7 +24,7 @@ pub(super) async fn committed<I: Io>(core: &Core<I>, position: u64) {
     })
     .await;
     let longest_ms = longest_ns / 1_000_000;
-    core.broker.borrow_mut().stats.put_took(longest_ms);
+    core.broker.borrow_mut().sends_took(longest_ms);
 }
 
 /// Whether these messages are stored is not known: their producers have to send them again.

@@ -232,7 +232,7 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
             second_due_ns = now.mono_ns + SECOND_NS;
             core.broker.borrow_mut().housekeeping(now_ms);
             effects::carry_out(core);
-            let reserved_ms = core.broker.borrow_mut().topics.take_reserved_ms();
+            let reserved_ms = core.broker.borrow_mut().take_reserved_ms();
             if let Some(reserved_ms) = reserved_ms {
                 core.store.keep_topics(reserved_ms);
             }

@@ -9,6 +9,7 @@ use ringmq::mem::AlignedBuf;
 use ringmq::sim::{Fault, Op, Rule, SimIo};
 use ringmq::store::Flush;
 use ringmq::wire::codes::{request, response};
+use ringmq::wire::group::DeleteGroup;
 use ringmq::wire::send::SendRequest;
 use ringmq::wire::topic::TopicRequest;
 
@@ -260,6 +261,29 @@ fn on_a_full_disk_everybody_is_answered_after_one_try() {
         }
         let kept = requests::query_offset(&mut admin, GROUP, &queue).await;
         assert_eq!(kept.unwrap(), Some(7));
+        cluster.stop().await;
+    });
+}
+
+#[test]
+fn the_answer_to_a_request_of_several_turns_waits_for_every_file_that_it_changes() {
+    on_a_cluster(5, async |cluster| {
+        cluster.start().await;
+        let mut admin = cluster.client("admin").await;
+        let fields = DeleteGroup {
+            group_name: GROUP,
+            clean_offset: true,
+        };
+        // The offsets, which are removed last, can be saved.
+        for file in ["changes-", "topics.json", "subscriptionGroup.json"] {
+            let rule = Rule::new(Fault::NoSpace).of(Op::Write).on(file);
+            cluster.broker().inject(rule);
+        }
+        let code = request::DELETE_SUBSCRIPTIONGROUP;
+        let reply = admin.call(code, &fields.ext(), &[]).await.unwrap();
+        assert_eq!(reply.code, response::SYSTEM_ERROR, "{reply:?}");
+        assert!(requests::is_made_but_not_saved(&reply), "{reply:?}");
+        cluster.broker().heal();
         cluster.stop().await;
     });
 }

@@ -46,10 +46,10 @@ pub const REVIVE_QUEUE: u32 = 0;
 /// What a shard knows of its pops.
 #[derive(Debug)]
 pub struct Pops {
-    pub in_flight: InFlight,
-    pub orders: Orders,
-    pub modes: RequestModes,
-    pub revive_topic: Rc<str>,
+    pub(super) in_flight: InFlight,
+    pub(super) orders: Orders,
+    pub(super) modes: RequestModes,
+    revive_topic: Rc<str>,
 }
 
 impl Pops {
@@ -65,15 +65,35 @@ impl Pops {
 }
 
 impl Pops {
-    /// They are not popped any more, and another topic of the name has other messages.
-    pub(super) fn forget_topic(&mut self, topic: &str) {
-        self.in_flight.retain(|queue| queue.topic != topic);
-        self.orders.remove_topic(topic);
+    /// The topic of the revive log.
+    pub fn revive_topic(&self) -> Rc<str> {
+        self.revive_topic.clone()
     }
 
-    pub(super) fn forget_group(&mut self, group: &str) {
+    /// Popped messages that wait for their acknowledgement, by check point.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// When the next popped messages come back, or the next queue is free for its next orderly pop.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let due = self.in_flight.next_due_ms().into_iter();
+        due.chain(self.orders.next_free_ms()).min()
+    }
+
+    /// The topic is deleted: its messages do not come back, and a new topic of the name has other messages. Returns whether any
+    /// orders have changed.
+    #[must_use = "changed orders have to be saved"]
+    pub(super) fn forget_topic(&mut self, topic: &str) -> bool {
+        self.in_flight.retain(|queue| queue.topic != topic);
+        self.orders.remove_topic(topic)
+    }
+
+    /// Returns whether any orders have changed.
+    #[must_use = "changed orders have to be saved"]
+    pub(super) fn forget_group(&mut self, group: &str) -> bool {
         self.in_flight.retain(|queue| queue.group != group);
-        self.orders.remove_group(group);
+        self.orders.remove_group(group)
     }
 }
 

@@ -205,12 +205,14 @@ impl Orders {
         Some((group.into(), topic.into(), queue_id))
     }
 
-    pub fn remove_topic(&mut self, topic: &str) {
-        self.retain(|of_topic, _| of_topic != topic);
+    /// Returns whether there was anything to remove.
+    pub fn remove_topic(&mut self, topic: &str) -> bool {
+        self.retain(|of_topic, _| of_topic != topic)
     }
 
-    pub fn remove_group(&mut self, group: &str) {
-        self.retain(|_, of_group| of_group != group);
+    /// Returns whether there was anything to remove.
+    pub fn remove_group(&mut self, group: &str) -> bool {
+        self.retain(|_, of_group| of_group != group)
     }
 
     /// Removes queues that were not popped for a day. At most `most` queues or so are examined in one call; the next call goes
@@ -284,7 +286,7 @@ impl Orders {
         self.is_dirty = true;
     }
 
-    fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
+    fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) -> bool {
         let keep = |key: &str| {
             let names = key.split_once(SEPARATOR);
             names.is_some_and(|(topic, group)| keep(topic, group))
@@ -293,7 +295,9 @@ impl Orders {
         self.table.retain(|key, _| keep(key));
         self.free_at.retain(|(_, key, _)| keep(key));
         self.cleared_ms.retain(|(key, _), _| keep(key));
-        self.is_dirty |= self.table.len() != before;
+        let is_changed = self.table.len() != before;
+        self.is_dirty |= is_changed;
+        is_changed
     }
 
     /// Records when the queue can be popped again, in place of the former time.

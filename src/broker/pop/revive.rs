@@ -142,6 +142,26 @@ impl Broker {
         }
     }
 
+    /// The messages of this check point do not come back: see [`Self::may_revive`].
+    pub fn drop_expired(&mut self, expired: &Expired) {
+        self.pops.in_flight.remove(expired.place);
+    }
+
+    /// The messages of this check point cannot be brought back before then.
+    pub fn postpone_expired(&mut self, expired: &Expired, until_ms: u64) {
+        self.pops.in_flight.postpone(expired.place, until_ms);
+    }
+
+    /// This message of the check point is in the retry topic, or is gone from the log.
+    pub fn brought_back(&mut self, expired: &Expired, offset: u64) {
+        self.pops.in_flight.settle(expired.place, offset);
+    }
+
+    /// The next queue, as group, topic and number, whose orderly pop has run out of time, so that it can be popped again.
+    pub fn take_free_order(&mut self, now_ms: u64) -> Option<(String, String, u32)> {
+        self.pops.orders.take_free(now_ms)
+    }
+
     /// Whether the group and the topic still exist, so that the messages can be delivered again.
     pub fn may_revive(&self, expired: &Expired) -> bool {
         let topic = normal_topic(&expired.topic, &expired.group);

@@ -91,7 +91,9 @@ impl Broker {
         let group = asked.group_name;
         if self.groups.remove(group, now_ms) {
             self.persist(ConfigFile::SubscriptionGroups);
-            self.pops.forget_group(group);
+            if self.pops.forget_group(group) {
+                self.persist(ConfigFile::PopOrders);
+            }
             self.locks.forget_group(group);
             self.stats.forget_group(group);
         }

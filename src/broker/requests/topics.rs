@@ -125,10 +125,12 @@ impl Broker {
             if self.topics.remove(&topic, now_ms) {
                 self.offsets.remove_topic(&topic);
                 self.stats.forget_topic(&topic);
-                self.pops.forget_topic(&topic);
                 self.persist(ConfigFile::Topics);
-                // Else a topic of the same name would begin with them after a crash.
+                // After a crash a topic of the same name must not begin with these.
                 self.persist(ConfigFile::ConsumerOffsets);
+                if self.pops.forget_topic(&topic) {
+                    self.persist(ConfigFile::PopOrders);
+                }
                 self.effects.push(Effect::DeleteTopic { topic });
             }
         }

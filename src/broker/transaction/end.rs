@@ -46,7 +46,7 @@ impl Broker {
         }
     }
 
-    /// Decides on the end of the half message that `record` is. [`super::Transactions::end`] is to follow once the real
+    /// Decides on the end of the half message that `record` is. [`Broker::half_ended`] is to follow once the real
     /// message is in the log. `None`: it has ended already, by this request or by another one.
     pub fn admit_end<'a>(
         &self,

@@ -209,6 +209,43 @@ impl Transactions {
 }
 
 impl Broker {
+    /// Begins where the saved offsets say; returns where the op records to be read begin. To be followed by
+    /// [`Self::load_op`] for each of them.
+    pub fn start_transactions(&mut self, half: QueueBounds, op: QueueBounds) -> u64 {
+        self.transactions.start(&self.offsets, half, op)
+    }
+
+    /// Takes in an op record of before the start.
+    pub fn load_op(&mut self, op_offset: u64, body: &[u8]) {
+        self.transactions.load_op(op_offset, body);
+    }
+
+    /// The next halves, up to `limit` of them, whose end is not known; skips those that have ended.
+    pub fn next_open_halves(&mut self, min: u64, end: u64, limit: u64) -> Option<Range<u64>> {
+        self.transactions.next_open(min, end, limit)
+    }
+
+    /// The real message of the half is in the log, or it was rolled back; an op record is due for it.
+    pub fn half_ended(&mut self, half: HalfOffset, now_ms: u64) {
+        self.transactions.end(half, now_ms);
+    }
+
+    /// The half is not looked at again.
+    pub fn pass_half(&mut self, half: HalfOffset) {
+        self.transactions.pass(half);
+    }
+
+    /// A copy of the half stands at the queue's end and waits there.
+    pub fn half_copied(&mut self, half: HalfOffset) {
+        self.transactions.copy(half);
+    }
+
+    /// All halves have been looked at once.
+    pub fn transaction_round_done(&mut self, now_ms: u64) {
+        self.transactions.round_done();
+        self.commit_transaction_offsets(now_ms);
+    }
+
     /// Whether the gathered op record has to be written: it is large enough, or has waited long enough.
     pub fn op_is_due(&self, now_ms: u64) -> bool {
         let (max_bytes, interval_ms) = (

@@ -36,7 +36,8 @@ impl<I: Io> Pops<I> {
         let line = waiting.line();
         let is_full = {
             let polls = self.polls.borrow();
-            let limits = &self.core.broker.borrow().config.pop;
+            let broker = self.core.broker.borrow();
+            let limits = &broker.config().pop;
             polls.len() >= limits.max_polls || polls.waiting(&line) > limits.max_polls_of_queue
         };
         if is_full {

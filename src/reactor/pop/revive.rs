@@ -30,9 +30,7 @@ pub(super) async fn run<I: Io>(pops: Rc<Pops<I>>) {
         let now = pops.core.io.now();
         let now_ms = now.unix_ms as u64;
         let next_ms = {
-            let state = &pops.core.broker.borrow().pops;
-            let due = state.in_flight.next_due_ms().into_iter();
-            let next_ms = due.chain(state.orders.next_free_ms()).min();
+            let next_ms = pops.core.broker.borrow().pops().next_due_ms();
             let next_ms = next_ms.unwrap_or(u64::MAX).min(now_ms + LONGEST_SLEEP_MS);
             match pops.core.store.refuses() {
                 Some(_) => now_ms + LONGEST_SLEEP_MS,
@@ -50,7 +48,7 @@ pub(super) async fn run<I: Io>(pops: Rc<Pops<I>>) {
 async fn wake_free_orders<I: Io>(pops: &Rc<Pops<I>>) {
     in_slices(AT_A_TIME, || {
         let now_ms = pops.core.now_ms();
-        let free = pops.core.broker.borrow_mut().pops.orders.take_free(now_ms);
+        let free = pops.core.broker.borrow_mut().take_free_order(now_ms);
         let Some((group, topic, queue_id)) = free else {
             return false;
         };
@@ -64,15 +62,10 @@ async fn bring_back_due<I: Io>(pops: &Rc<Pops<I>>) {
     let mut removed = 0;
     while !pops.core.is_stopping() && pops.core.store.refuses().is_none() {
         let now_ms = pops.core.now_ms();
-        let expired = pops.core.broker.borrow().pops.in_flight.expired(now_ms);
+        let expired = pops.core.broker.borrow().pops().in_flight().expired(now_ms);
         let Some(expired) = expired else { return };
         if !pops.core.broker.borrow().may_revive(&expired) {
-            pops.core
-                .broker
-                .borrow_mut()
-                .pops
-                .in_flight
-                .remove(expired.place);
+            pops.core.broker.borrow_mut().drop_expired(&expired);
             removed += 1;
             if removed % AT_A_TIME == 0 {
                 pause().await;
@@ -86,9 +79,9 @@ async fn bring_back_due<I: Io>(pops: &Rc<Pops<I>>) {
             );
             let mut broker = pops.core.broker.borrow_mut();
             let again_ms = pops.core.now_ms() + RETRY_MS;
-            broker.pops.in_flight.postpone(expired.place, again_ms);
+            broker.postpone_expired(&expired, again_ms);
         }
-        if pops.core.broker.borrow().config.pop.limits_in_flight {
+        if pops.core.broker.borrow().config().pop.limits_in_flight {
             pops.wake_freed(&expired.group, &expired.topic, expired.queue_id);
         }
     }
@@ -130,8 +123,8 @@ async fn bring_back_one<I: Io>(
         .core
         .broker
         .borrow()
-        .pops
-        .in_flight
+        .pops()
+        .in_flight()
         .is_open(expired.place, offset)
     {
         return Ok(false);
@@ -153,8 +146,7 @@ async fn bring_back_one<I: Io>(
         Some(Err(error)) => warn!(offset, %error, "a popped message cannot be decoded"),
         None => {} // Its retention is over.
     }
-    let mut broker = pops.core.broker.borrow_mut();
-    broker.pops.in_flight.settle(expired.place, offset);
+    pops.core.broker.borrow_mut().brought_back(expired, offset);
     Ok(true)
 }
 

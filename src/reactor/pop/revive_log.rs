@@ -17,8 +17,8 @@ const AT_A_TIME: usize = 256;
 pub(in crate::reactor) async fn restore<I: Io>(core: &Core<I>) -> Result<(), ReadError> {
     let (topic, queues) = {
         let broker = core.broker.borrow();
-        let topic = broker.pops.revive_topic.clone();
-        let entry = broker.topics.find(&topic);
+        let topic = broker.pops().revive_topic();
+        let entry = broker.topics().find(&topic);
         (topic, entry.map_or(1, |entry| entry.queues.len() as u32))
     };
     for revive_queue in 0..queues {
@@ -40,7 +40,7 @@ pub(in crate::reactor) async fn restore<I: Io>(core: &Core<I>) -> Result<(), Rea
             }
         }
     }
-    let in_flight = core.broker.borrow().pops.in_flight.len();
+    let in_flight = core.broker.borrow().pops().in_flight().len();
     if in_flight > 0 {
         info!(in_flight, "check points of popped messages taken up");
     }
@@ -71,7 +71,7 @@ pub(in crate::reactor) fn grew<I: Io>(
     offset: u64,
     record: &Record<'_>,
 ) {
-    if *plan.topic == *core.broker.borrow().pops.revive_topic {
+    if *plan.topic == *core.broker.borrow().pops().revive_topic() {
         let place = Place {
             revive_queue: plan.queue_id,
             offset,
@@ -84,8 +84,8 @@ pub(in crate::reactor) fn grew<I: Io>(
 pub(in crate::reactor) fn note_offsets<I: Io>(core: &Core<I>) {
     let now_ms = core.now_ms();
     let mut broker = core.broker.borrow_mut();
-    let topic = broker.pops.revive_topic.clone();
-    let entry = broker.topics.find(&topic);
+    let topic = broker.pops().revive_topic();
+    let entry = broker.topics().find(&topic);
     for revive_queue in 0..entry.map_or(1, |entry| entry.queues.len() as u32) {
         if let Some(queue) = core.store.find_queue(&topic, revive_queue) {
             let end = core.store.bounds(queue).next;
@@ -100,7 +100,7 @@ pub(super) fn append<I: Io>(
     record: &ReviveRecord,
 ) -> Result<(u64, Place), AppendError> {
     let now_ms = core.io.now().unix_ms;
-    let topic = core.broker.borrow().pops.revive_topic.clone();
+    let topic = core.broker.borrow().pops().revive_topic();
     let plan = record.plan(&topic, core.answers.store_host, now_ms);
     let queue = core.store.queue(&topic, plan.queue_id);
     let stored = core.append_message(&topic, queue, &plan.message(), plan.entry_code(), now_ms)?;

@@ -176,7 +176,7 @@ impl<I: Io> Pops<I> {
     }
 
     pub(super) fn max_bytes(&self) -> usize {
-        self.core.broker.borrow().config.max_pull_bytes as usize
+        self.core.broker.borrow().config().max_pull_bytes as usize
     }
 
     /// Each look takes one message at least, however large.
@@ -287,7 +287,7 @@ impl<I: Io> Pops<I> {
 
     /// Messages of a retry topic are shown as those of the topic that was asked for, with their receipt.
     fn show(&self, plan: &PopPlan, source: &Source, key: PopKey, taken: &Taken, out: &mut Vec<u8>) {
-        if !source.is_retry || self.core.broker.borrow().config.pop.shows_retry_topic {
+        if !source.is_retry || self.core.broker.borrow().config().pop.shows_retry_topic {
             return out.extend_from_slice(&taken.records);
         }
         let receipt = Receipt {

@@ -22,7 +22,7 @@ impl Topics {
     /// Adds up to `most` topics behind the last one; whether there are more.
     pub fn add(&mut self, broker: &Broker, most: usize) -> bool {
         let before = self.last.take();
-        let mut topics = broker.topics.after(before.as_deref()).peekable();
+        let mut topics = broker.topics().after(before.as_deref()).peekable();
         let mut last = None;
         for config in topics.by_ref().take(most) {
             if !self.members.is_empty() {
@@ -64,7 +64,7 @@ impl Topics {
 
 /// As RocketMQ does: what the broker does not allow, no topic of it does (`registerBrokerAll`).
 fn as_allowed(broker: &Broker, config: &TopicConfig) -> TopicConfig {
-    let allowed = broker.config.broker_permission;
+    let allowed = broker.config().broker_permission;
     TopicConfig {
         perm: match perm::is_readable(allowed) && perm::is_writeable(allowed) {
             true => config.perm,
@@ -76,10 +76,10 @@ fn as_allowed(broker: &Broker, config: &TopicConfig) -> TopicConfig {
 
 /// The body of REGISTER_TOPIC_IN_NAMESRV: one topic's queues on this broker. `None`: it was deleted.
 pub(super) fn of_topic(broker: &Broker, topic: &str) -> Option<Vec<u8>> {
-    let config = as_allowed(broker, &broker.topics.find(topic)?.config);
+    let config = as_allowed(broker, &broker.topics().find(topic)?.config);
     let route = TopicRouteData {
         queue_datas: vec![QueueData {
-            broker_name: broker.config.broker_name.clone(),
+            broker_name: broker.config().broker_name.clone(),
             perm: config.perm,
             read_queue_nums: config.read_queue_nums,
             topic_sys_flag: config.topic_sys_flag,
@@ -103,31 +103,27 @@ mod tests {
             ..BrokerConfig::default()
         };
         let mut broker = Broker::new(config, 0);
-        let config = TopicConfig {
-            topic_name: "%RETRY%g\"".into(),
-            ..TopicConfig::default()
-        };
-        broker.topics.put(config, 1);
+        broker.adopt_topic("%RETRY%g\"", 1, 1);
         let mut topics = Topics::default();
         let mut parts = 1;
         let mut bodies = vec![];
         while topics.add(&broker, 2) {
             parts += 1;
             if parts == 3 {
-                bodies.push(topics.take_body(broker.topics.version()));
+                bodies.push(topics.take_body(broker.topics().version()));
             }
         }
-        bodies.push(topics.take_body(broker.topics.version()));
-        assert_eq!(parts, broker.topics.len().div_ceil(2));
+        bodies.push(topics.take_body(broker.topics().version()));
+        assert_eq!(parts, broker.topics().len().div_ceil(2));
         let decoded = bodies
             .iter()
             .map(|body| RegisterBrokerBody::decode(body, 513).unwrap());
         let mut all = std::collections::BTreeMap::new();
         for body in decoded {
-            assert_eq!(body.topics.data_version, broker.topics.version());
+            assert_eq!(body.topics.data_version, broker.topics().version());
             all.extend(body.topics.topic_config_table);
         }
-        let expected = broker.topics.sorted();
+        let expected = broker.topics().sorted();
         assert_eq!(all.len(), expected.len());
         for config in expected {
             assert_eq!(all[&config.topic_name], as_allowed(&broker, config));

@@ -87,7 +87,7 @@ async fn keep_registered<I: Io>(core: Rc<Core<I>>, server: Rc<Server>) {
             }
         }
         if server.has_deleted.take() {
-            let topics = core.broker.borrow().topics.len();
+            let topics = core.broker.borrow().topics().len();
             schedule.topic_deleted(topics, core.io.now().mono_ns);
         }
     }
@@ -162,7 +162,7 @@ async fn has_our_version<I: Io>(
     core: &Core<I>,
     link: &mut RemotingClient<I>,
 ) -> Result<bool, AskError> {
-    let version = loose_json::to_vec(&core.broker.borrow().topics.version());
+    let version = loose_json::to_vec(&core.broker.borrow().topics().version());
     let addr = core.setup.broker.advertise.to_string();
     let fields = identity(core, &addr);
     let code = request::QUERY_DATA_VERSION;
@@ -197,7 +197,7 @@ async fn register_all<I: Io>(
 ) -> Result<(), AskError> {
     let (version, count) = {
         let broker = core.broker.borrow();
-        (broker.topics.version(), broker.topics.len())
+        (broker.topics().version(), broker.topics().len())
     };
     let has_parts = count > PART_TOPICS && !forgets_absent_topics(link).await?;
     let mut topics = body::Topics::default();

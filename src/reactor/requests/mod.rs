@@ -1,22 +1,23 @@
 //! Requests that the rules answer. Most are answered at once; what needs the disk (`read.rs`), another client (`relay.rs`), or more than
 //! one turn is a [`Step`], carried out in a task of its own.
 
+mod decisions;
 mod read;
 mod relay;
 
 use std::rc::Rc;
 
+use self::decisions::Decisions;
 use super::answers::{answer, unreadable};
 use super::calls::Calls;
 use super::connection::{Caller, Connection};
 use super::core::Core;
-use super::effects;
 use super::pulls::Pulls;
 use super::slices::in_slices;
 use super::view::View;
 use crate::broker::requests::{Handler, Request};
 use crate::broker::step::{Progress, Work};
-use crate::broker::{ConfigFile, Refusal, Rewind, Step, Target};
+use crate::broker::{Refusal, Rewind, Step, Target};
 use crate::io::{Io, pause};
 use crate::store::Boundary;
 use crate::wire::Reply;
@@ -53,62 +54,46 @@ impl<I: Io> Requests<I> {
             now_ms: core.now_ms(),
             store: &View { core },
         };
-        let step = handler(&mut core.broker.borrow_mut(), &request);
-        let files = effects::carry_out(core);
-        let reply = match step {
-            Ok(Step::Reply(reply)) => reply,
-            Ok(step) => return self.carry_out(connection, caller, step),
-            Err(refusal) => refusal.into(),
-        };
-        if files.is_empty() {
-            answer(connection, caller, &reply);
-        } else {
-            self.answer_once_saved(connection.clone(), caller, reply, files);
+        let mut decisions = Decisions::new(core.clone());
+        let step = decisions.decide(|broker| handler(broker, &request));
+        let step = step.unwrap_or_else(|refusal| Step::Reply(refusal.into()));
+        match step {
+            Step::Reply(reply) if decisions.changed_nothing() => {
+                answer(connection, caller, &reply);
+            }
+            step => self.carry_out(connection, caller, step, decisions),
         }
     }
 
-    /// A topic or group that was made has to be there after a power cut, too, and one that was deleted has to be gone.
-    fn answer_once_saved(
-        &self,
-        connection: Rc<Connection<I::Stream>>,
-        caller: Caller,
-        reply: Reply,
-        files: Vec<ConfigFile>,
-    ) {
-        let core = self.core.clone();
-        let reading = connection.start_reading();
-        self.core.io.spawn("answer-once-saved", async move {
-            let _reading = reading;
-            let reply = core.once_saved(reply, files).await;
-            answer(&connection, caller, &reply);
-        });
-    }
-
-    /// Answers once it is known what the answer needs, and once what it promises has been saved.
+    /// Answers when everything that the answer needs is known, and all files that the request has changed are saved.
     fn carry_out(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
         step: Step,
+        mut decisions: Decisions<I>,
     ) {
         let (requests, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
         self.core.io.spawn("administer", async move {
             let _reading = reading;
-            let reply = requests.carried_out(step).await;
+            let reply = requests.carried_out(step, &mut decisions).await;
             let reply = reply.unwrap_or_else(Reply::from);
-            let files = effects::carry_out(&requests.core);
-            let reply = requests.core.once_saved(reply, files).await;
+            let reply = decisions.once_saved(reply).await;
             answer(&connection, caller, &reply);
         });
     }
 
-    async fn carried_out(self: &Rc<Self>, step: Step) -> Result<Reply, Refusal> {
+    async fn carried_out(
+        self: &Rc<Self>,
+        step: Step,
+        decisions: &mut Decisions<I>,
+    ) -> Result<Reply, Refusal> {
         match step {
             Step::Reply(reply) => Ok(reply),
-            Step::Work(work) => self.work(work).await,
+            Step::Work(work) => self.work(work, decisions).await,
             Step::Read(plan) => self.read(plan).await,
-            Step::Rewind { rewind, language } => self.rewind(&rewind, language).await,
+            Step::Rewind { rewind, language } => self.rewind(&rewind, language, decisions).await,
             Step::Ask(relay) => self.forward(&relay).await,
             Step::AskWithMessage {
                 relay,
@@ -119,10 +104,14 @@ impl<I: Io> Requests<I> {
     }
 
     /// A slice in each turn.
-    async fn work(self: &Rc<Self>, mut work: Box<dyn Work>) -> Result<Reply, Refusal> {
+    async fn work(
+        self: &Rc<Self>,
+        mut work: Box<dyn Work>,
+        decisions: &mut Decisions<I>,
+    ) -> Result<Reply, Refusal> {
         loop {
             let (view, now_ms) = (View { core: &self.core }, self.core.now_ms());
-            let progress = work.turn(&mut self.core.broker.borrow_mut(), &view, now_ms)?;
+            let progress = decisions.decide(|broker| work.turn(broker, &view, now_ms))?;
             match progress {
                 Progress::Done(reply) => return Ok(reply),
                 Progress::More => {}
@@ -161,6 +150,7 @@ impl<I: Io> Requests<I> {
         self: &Rc<Self>,
         rewind: &Rewind,
         language: Language,
+        decisions: &mut Decisions<I>,
     ) -> Result<Reply, Refusal> {
         let mut offsets = Vec::with_capacity(rewind.queues.len());
         for (index, queue_id) in rewind.queues.iter().enumerate() {
@@ -183,17 +173,12 @@ impl<I: Io> Requests<I> {
             };
             offsets.push((*queue_id, offset));
         }
-        let step = self
-            .core
-            .broker
-            .borrow_mut()
-            .rewind(rewind, &offsets, language)?;
+        let step = decisions.decide(|broker| broker.rewind(rewind, &offsets, language))?;
         let reply = match step {
-            Step::Work(work) => self.work(work).await?,
+            Step::Work(work) => self.work(work, decisions).await?,
             Step::Reply(reply) => reply,
             step => unreachable!("a rewind is carried out by {step:?}"),
         };
-        let files = effects::carry_out(&self.core);
         // Parked pulls are answered with it at once.
         let mut queues = offsets.iter();
         in_slices(QUEUES_AT_A_TIME, || {
@@ -206,6 +191,6 @@ impl<I: Io> Requests<I> {
             true
         })
         .await;
-        Ok(self.core.once_saved(reply, files).await)
+        Ok(reply)
     }
 }

@@ -23,9 +23,9 @@ use self::pending::BY_CHANGES;
 use self::state::{Cause, Failure};
 use super::core::Core;
 use super::pop::revive_log;
-use crate::broker::ConfigFile;
 use crate::broker::files::changes;
 use crate::broker::files::text::SLICE_VALUES;
+use crate::broker::{ConfigFile, TableChanges};
 use crate::io::{Io, Notify, first, pause};
 use crate::store::StoreError;
 use crate::wire::DataVersion;
@@ -87,7 +87,7 @@ async fn save_all<I: Io>(core: &Core<I>) {
     }
     for file in ConfigFile::ALL {
         // An error has been logged by then.
-        let _ = core.saves.done(&[file]).await;
+        let _ = core.saves.done(file.into()).await;
     }
 }
 
@@ -143,14 +143,10 @@ async fn wait<I: Io>(core: &Core<I>, bell: &Notify, among: &[ConfigFile], due_ns
 /// Saves what changed of topics and groups up to now.
 async fn append_changes<I: Io>(core: &Core<I>) -> Result<(), Failure> {
     let saves = &core.saves;
-    let (topics, version, groups) = {
-        let mut broker = core.broker.borrow_mut();
-        let (topics, groups) = (broker.topics.begin_save(), broker.groups.begin_save());
-        (topics, broker.topics.version(), groups)
-    };
+    let changes = core.broker.borrow_mut().begin_save();
     let pass = saves.change_files.enter().await;
     let mut saved = match saves.change_files.is_ready() {
-        true => append(core, &topics, &groups).await,
+        true => append(core, &changes).await,
         false => Ok(()),
     };
     let is_ready = saves.change_files.is_ready();
@@ -161,26 +157,17 @@ async fn append_changes<I: Io>(core: &Core<I>) -> Result<(), Failure> {
     }
     let mut broker = core.broker.borrow_mut();
     match &saved {
-        Ok(()) => {
-            broker.topics.saved(&topics, version);
-            broker.groups.saved(&groups);
-        }
-        Err(_) => {
-            broker.topics.not_saved(topics);
-            broker.groups.not_saved(groups);
-        }
+        Ok(()) => broker.changes_saved(&changes),
+        Err(_) => broker.changes_not_saved(changes),
     }
     saved
 }
 
-async fn append<I: Io>(
-    core: &Core<I>,
-    topics: &[Rc<str>],
-    groups: &[Rc<str>],
-) -> Result<(), Failure> {
-    if topics.is_empty() && groups.is_empty() {
+async fn append<I: Io>(core: &Core<I>, changed: &TableChanges) -> Result<(), Failure> {
+    if changed.is_empty() {
         return Ok(());
     }
+    let (topics, groups) = (&changed.topics, &changed.groups);
     let files = &core.saves.change_files;
     let written = async {
         let mut checksum = files.begin().await?;
@@ -239,7 +226,7 @@ fn fold_due_ns<I: Io>(core: &Core<I>) -> Option<u64> {
     }
     let entries = {
         let broker = core.broker.borrow();
-        broker.topics.len() + broker.groups.len()
+        broker.topics().len() + broker.groups().len()
     };
     fold.timer.get().due_ns(entries, fold.text_bytes.get())
 }
@@ -272,7 +259,7 @@ async fn fold<I: Io>(core: &Core<I>) {
 async fn write_both<I: Io>(core: &Core<I>) -> Result<(), StoreError> {
     let versions = {
         let broker = core.broker.borrow();
-        (broker.topics.version(), broker.groups.version())
+        (broker.topics().version(), broker.groups().version())
     };
     let files = &core.saves.change_files;
     let begun = files.begin_fold(versions).await?;
@@ -331,18 +318,18 @@ async fn watch_offsets<I: Io>(core: Rc<Core<I>>) {
             let written = core.saves.offsets_bytes.get();
             offsets_due_ns = now_ns + cadence::offsets_interval_ns(configured_ns, written);
             revive_log::note_offsets(&core);
-            if core.broker.borrow_mut().offsets.take_dirty() {
-                core.saves.soon(ConfigFile::ConsumerOffsets);
-            }
-            if core.broker.borrow_mut().pops.orders.take_dirty() {
-                core.saves.soon(ConfigFile::PopOrders);
-            }
+            save_if_changed(&core, ConfigFile::ConsumerOffsets);
+            save_if_changed(&core, ConfigFile::PopOrders);
         }
         if now_ns >= delays_due_ns {
             delays_due_ns = now_ns + DELAY_OFFSETS_INTERVAL_NS;
-            if core.broker.borrow_mut().delays.take_dirty() {
-                core.saves.soon(ConfigFile::DelayOffsets);
-            }
+            save_if_changed(&core, ConfigFile::DelayOffsets);
         }
+    }
+}
+
+fn save_if_changed<I: Io>(core: &Core<I>, offsets: ConfigFile) {
+    if core.broker.borrow_mut().take_changed_offsets(offsets) {
+        core.saves.soon(offsets);
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::cadence::FoldTimer;
 use super::change_files::ChangeFiles;
 use super::state::{Failure, Files};
-use crate::broker::ConfigFile;
+use crate::broker::{ConfigFile, ConfigFiles};
 use crate::io::{Io, Notify, Waiters};
 
 /// The files whose changes go into the change files.
@@ -68,10 +68,10 @@ impl<I: Io> Saves<I> {
     }
 
     /// Done when a try that has all changes of these files up to now has ended for each. An error: why one could not be saved.
-    pub async fn done(&self, files: &[ConfigFile]) -> Result<(), Rc<str>> {
-        for file in files {
-            let of_try = self.files.borrow().current_try(*file);
-            let outcome = || self.files.borrow().outcome(*file, of_try);
+    pub async fn done(&self, files: ConfigFiles) -> Result<(), Rc<str>> {
+        for file in files.iter() {
+            let of_try = self.files.borrow().current_try(file);
+            let outcome = || self.files.borrow().outcome(file, of_try);
             self.ended.until(outcome).await?;
         }
         Ok(())

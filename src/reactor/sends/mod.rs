@@ -55,7 +55,7 @@ impl<I: Io> Sends<I> {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(connection, caller, &refusal),
         };
-        if self.core.broker.borrow().topics.is_unsaved(topic) {
+        if self.core.broker.borrow().topics().is_unsaved(topic) {
             let Some(trouble) = self.core.saves.trouble(ConfigFile::Topics) else {
                 return Flow::Unsaved;
             };
@@ -111,7 +111,7 @@ impl<I: Io> Sends<I> {
         caller: Caller,
         refusal: &Refusal,
     ) -> Flow {
-        self.core.broker.borrow_mut().stats.put_failed();
+        self.core.broker.borrow_mut().send_failed();
         self.core.answers.refuse_send(connection, caller, refusal);
         Flow::Next
     }

@@ -214,7 +214,8 @@ async fn enqueue<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreE
             timing.saved.notified().await;
         }
         let messages = read_queue(&core.store, timing.queue, offset, AT_A_TIME, |_| true).await?;
-        core.broker.borrow_mut().stats.counts.timers_enqueued += messages.len() as u64;
+        let count = messages.len() as u64;
+        core.broker.borrow_mut().timers_enqueued(count);
         take_in(timing, messages, end, core.now_ms());
         pause().await;
     }
@@ -337,7 +338,7 @@ async fn deliver<I: Io>(
         Ok(stored) => {
             timing.last_batch_end.set(stored.end);
             revive_log::grew(core, &plan, stored.queue_offset, &record);
-            core.broker.borrow_mut().stats.counts.timers_delivered += 1;
+            core.broker.borrow_mut().timer_delivered();
         }
         Err(error) if not_appended(&error).code == response::MESSAGE_ILLEGAL => {
             warn!(physical_offset, %error, "a timed message cannot be delivered");

@@ -89,7 +89,7 @@ impl<I: Io> Transactions<I> {
             Some(Ending { half, message }) => {
                 let message = message.map(|plan| self.core.append_one(&plan, now_ms as i64));
                 let message = message.transpose().map_err(|error| not_appended(&error))?;
-                self.core.broker.borrow_mut().transactions.end(half, now_ms);
+                self.core.broker.borrow_mut().half_ended(half, now_ms);
                 message
             }
             // What ended it may still be on its way to the disk.

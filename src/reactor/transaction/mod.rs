@@ -64,7 +64,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         }
     }
     loop {
-        let interval_ms = core.broker.borrow().config.transaction_check_interval_ms;
+        let interval_ms = core.broker.borrow().config().transaction_check_interval_ms;
         let interval_ns = interval_ms * 1_000_000;
         pause(&core, interval_ns).await;
         if core.is_stopping() {
@@ -75,10 +75,8 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         {
             warn!(%error, "half messages cannot be read or asked about; tried again next time");
         }
-        let mut broker = core.broker.borrow_mut();
-        broker.transactions.round_done();
-        broker.commit_transaction_offsets(core.now_ms());
-        drop(broker);
+        let now_ms = core.now_ms();
+        core.broker.borrow_mut().transaction_round_done(now_ms);
         effects::carry_out(&core);
     }
 }
@@ -87,12 +85,9 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
 async fn load<I: Io>(core: &Core<I>, half: QueueIndex, op: QueueIndex) -> Result<(), StoreError> {
     let op_bounds = core.store.bounds(op);
     let mut next = {
-        let mut broker = core.broker.borrow_mut();
-        let broker = &mut *broker;
         let half_bounds = core.store.bounds(half);
-        broker
-            .transactions
-            .start(&broker.offsets, half_bounds, op_bounds)
+        let mut broker = core.broker.borrow_mut();
+        broker.start_transactions(half_bounds, op_bounds)
     };
     while next < op_bounds.max {
         let count = AT_A_TIME.min(op_bounds.max - next) as usize;
@@ -105,7 +100,7 @@ async fn load<I: Io>(core: &Core<I>, half: QueueIndex, op: QueueIndex) -> Result
                 Ok(record) => record.body,
                 Err(_) => &[], // Its retention is over, and that of what it speaks of.
             };
-            broker.transactions.load_op(message.queue_offset, body);
+            broker.load_op(message.queue_offset, body);
         }
     }
     Ok(())
@@ -118,7 +113,7 @@ async fn round<I: Io>(core: &Core<I>, queue: QueueIndex) -> Result<(), StoreErro
         let min = core.store.bounds(queue).min;
         let open = {
             let mut broker = core.broker.borrow_mut();
-            broker.transactions.next_open(min, end, AT_A_TIME)
+            broker.next_open_halves(min, end, AT_A_TIME)
         };
         let Some(open) = open else { break };
         let count = (open.end - open.start) as usize;
@@ -154,7 +149,7 @@ fn readable<'a, I: Io>(core: &Core<I>, message: &'a Queued) -> Option<Record<'a>
     }
     let first = offset;
     let mut broker = core.broker.borrow_mut();
-    broker.transactions.pass(HalfOffset { offset, first });
+    broker.pass_half(HalfOffset { offset, first });
     None
 }
 
@@ -177,7 +172,7 @@ async fn look_at<I: Io>(
     let (plan, asked) = match verdict {
         Verdict::Young => return ControlFlow::Break(()),
         Verdict::Pass => {
-            core.broker.borrow_mut().transactions.pass(half);
+            core.broker.borrow_mut().pass_half(half);
             return ControlFlow::Continue(());
         }
         Verdict::Postpone(copy) => (copy, None),
@@ -192,14 +187,14 @@ async fn look_at<I: Io>(
         }
         Err(error) => {
             warn!(offset, %error, "a half message cannot be stored again, nobody is asked about it any more");
-            core.broker.borrow_mut().transactions.pass(half);
+            core.broker.borrow_mut().pass_half(half);
             return ControlFlow::Continue(());
         }
     };
     let mut broker = core.broker.borrow_mut();
     match plan.topic == transaction::HALF {
-        true => broker.transactions.copy(half),
-        false => broker.transactions.pass(half),
+        true => broker.half_copied(half),
+        false => broker.pass_half(half),
     }
     if let Some(asked) = asked
         && let Some(group) = asked.group

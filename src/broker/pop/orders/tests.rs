@@ -90,7 +90,7 @@ fn a_blocked_queue_is_noted_once() {
     orders.clear("g", "T", 0, 10_000);
     assert!(orders.free_at.is_empty());
     hand_out(&mut orders, None, &[7], 10_000);
-    orders.remove_group("g");
+    assert!(!orders.remove_group("h") && orders.remove_group("g"));
     assert!(orders.free_at.is_empty() && orders.cleared_ms.is_empty());
 }
 
@@ -159,6 +159,6 @@ fn kept_and_loaded() {
     again.load(serde_json::from_str(&text).unwrap());
     assert_eq!(again.table, orders.table);
     assert!(is_blocked(&again, None, 109) && again.next_free_ms() == Some(110));
-    again.remove_topic("T");
+    assert!(again.remove_topic("T") && !again.remove_topic("T"));
     assert!(!is_blocked(&again, None, 109) && again.take_dirty());
 }
