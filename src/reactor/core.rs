@@ -46,7 +46,7 @@ impl<I: Io> Core<I> {
             admission: AdmissionQueue::new(io.clone(), store.clone(), &setup),
             answers: SendAnswers::new(io.clone(), &setup),
             connections: Connections::new(setup.connection_memory_bytes, setup.max_connections),
-            saves: Saves::new(io.clone(), &setup.store.dir),
+            saves: Saves::new(store.medium(), &setup.store.dir),
             io,
             setup,
             store,

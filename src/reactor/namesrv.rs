@@ -12,7 +12,7 @@ use super::{NamesrvSetup, ServeError, listen};
 use crate::io::first;
 use crate::io::{Io, Notify};
 use crate::namesrv::{Effect, KvConfig, NameServer, Settings};
-use crate::store::TextFiles;
+use crate::store::{Medium, TextFiles};
 use crate::wire::{Frame, Scratch, Value, header};
 
 /// RocketMQ's brokers and clients ask every 30 s.
@@ -29,16 +29,20 @@ pub(super) struct Names<I: Io> {
     io: I,
     server: RefCell<NameServer>,
     connections: Rc<Connections<I::Stream>>,
-    files: TextFiles<I>,
+    files: TextFiles<Medium<I>>,
     keeps_settings: bool,
     effects: RefCell<Vec<Effect>>,
     to_save: Notify,
     stopped: std::cell::Cell<bool>,
 }
 
-/// Listens, and answers from then on.
-pub(super) async fn start<I: Io>(io: &I, setup: &NamesrvSetup) -> Result<Rc<Names<I>>, ServeError> {
-    let files = TextFiles::open(io.clone(), &setup.dir).await?;
+/// Listens, and answers from then on. Its files may be in a store's directory: then the medium is that store's.
+pub(super) async fn start<I: Io>(
+    io: &I,
+    medium: &Medium<I>,
+    setup: &NamesrvSetup,
+) -> Result<Rc<Names<I>>, ServeError> {
+    let files = TextFiles::open(medium.clone(), &setup.dir).await?;
     let kv = files.load(KV_FILE).await?;
     let settings = match setup.keeps_settings {
         true => files.load(SETTINGS_FILE).await?,

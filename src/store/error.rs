@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::medium::DiskFault;
+use super::medium::{BehindFence, DiskFault};
 
 /// The store cannot be opened, or an operation on it failed.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +120,17 @@ impl StoreError {
     }
 
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            operation,
-            path: path.to_owned(),
-            source,
+        move |source| {
+            let inner = source.get_ref();
+            if let Some(fenced) = inner.and_then(|inner| inner.downcast_ref::<BehindFence>()) {
+                let reason = fenced.reason.clone();
+                return Self::Fenced { reason };
+            }
+            Self::Io {
+                operation,
+                path: path.to_owned(),
+                source,
+            }
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::gate::Lack;
 use super::{
-    AppendError, Appended, Boundary, KeyMatches, KeyQuery, Position, QueueBounds, QueueIndex,
-    Readable, Retention, Scan, ScanLimits, Store, StoreError, Unreadable,
+    AppendError, Appended, Boundary, KeyMatches, KeyQuery, Medium, Position, QueueBounds,
+    QueueIndex, Readable, Retention, Scan, ScanLimits, Store, StoreError, Unreadable,
 };
 use crate::io::{Io, Space};
 use crate::message::Message;
@@ -291,6 +291,11 @@ impl<I: Io> Store<I> {
 
 /// Retention (`retention/`) and the files of config/.
 impl<I: Io> Store<I> {
+    /// For files below the store's directory that others write: an error there sets the store's fence.
+    pub fn medium(&self) -> &Medium<I> {
+        &self.io
+    }
+
     /// Messages are kept by these rules from now on.
     pub fn keep_by(&self, retention: Retention) {
         self.cleaner.keep_by(retention);

@@ -10,6 +10,9 @@
 //! kernel reports that loss only once, to whichever writer asks first. So the journal, the checkpoint, the key index and the
 //! config files have the same fence as the log. (EMFILE, ENFILE and EAGAIN are the exception: they come from opening the
 //! directory or starting the thread, before anything is flushed.) Reads and changes of names set no fence.
+//!
+//! Whoever writes below the store's directory does it through the store's [`Medium`], also outside of `store/`: the change files
+//! of topics and groups, the runs of timers, the files of a built-in name server.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -67,14 +70,30 @@ fn is_before_flush(error: &io::Error) -> bool {
 pub(super) struct Fence {
     reason: RefCell<Option<Arc<str>>>,
     observer: RefCell<Option<Observer>>,
+    /// Called if it is set by an error of this store's own files.
+    announce: RefCell<Option<Observer>>,
 }
 
 /// Called once, when the fence is set.
 type Observer = Box<dyn Fn(&str)>;
 
+/// An operation that was refused, or does not count, because the fence is set.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is fenced: {reason}")]
+pub(super) struct BehindFence {
+    pub reason: Arc<str>,
+}
+
 impl Fence {
     pub fn reason(&self) -> Option<Arc<str>> {
         self.reason.borrow().clone()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.reason() {
+            Some(reason) => Err(io::Error::other(BehindFence { reason })),
+            None => Ok(()),
+        }
     }
 
     pub fn is_set(&self) -> bool {
@@ -92,6 +111,18 @@ impl Fence {
         }
     }
 
+    /// By an error of a write or a flush.
+    fn set_by(&self, error: impl fmt::Display) {
+        if self.is_set() {
+            return;
+        }
+        let reason = error.to_string();
+        self.set(&reason);
+        if let Some(announce) = &*self.announce.borrow() {
+            announce(&reason);
+        }
+    }
+
     pub fn observe(&self, observer: impl Fn(&str) + 'static) {
         if let Some(reason) = self.reason() {
             observer(&reason);
@@ -100,7 +131,7 @@ impl Fence {
     }
 }
 
-/// An [`Io`] whose failed writes and flushes set the fence.
+/// An [`Io`] whose failed writes and flushes set the fence, and which writes and flushes nothing once it is set.
 #[derive(Clone)]
 pub struct Medium<I> {
     io: I,
@@ -116,11 +147,23 @@ pub struct Guarded<F> {
 }
 
 impl<I: Io> Medium<I> {
-    pub(super) fn new(io: I) -> Self {
+    pub fn new(io: I) -> Self {
         Self {
             io,
             fence: Rc::default(),
         }
+    }
+
+    /// `announce` is called once, if an error of a write or a flush sets the fence: other stores on the device may have lost what
+    /// they have not flushed, and no flush of theirs will report that.
+    pub fn on_device_error(&self, announce: impl Fn(&str) + 'static) {
+        self.fence.announce.replace(Some(Box::new(announce)));
+    }
+
+    /// Another store on the device has announced an error. What this one has not flushed may be lost as well.
+    pub fn fence_off(&self, reason: &str) {
+        self.fence
+            .set(format_args!("another store on the device: {reason}"));
     }
 
     pub(super) fn fence(&self) -> Rc<Fence> {
@@ -154,7 +197,7 @@ fn written<T>(fence: &Fence, verb: &str, path: &Path, result: io::Result<T>) -> 
         && DiskFault::of(error) == DiskFault::Device
         && !mutant!(SwallowWriteError)
     {
-        fence.set(format_args!("cannot {verb} {}: {error}", path.display()));
+        fence.set_by(format_args!("cannot {verb} {}: {error}", path.display()));
     }
     result
 }
@@ -162,17 +205,15 @@ fn written<T>(fence: &Fence, verb: &str, path: &Path, result: io::Result<T>) -> 
 /// A flush that ends after the fence was set is none: the device may have dropped what it was to keep, and the error of the
 /// other flush was the only report of that.
 fn flushed(fence: &Fence, path: &Path, result: io::Result<()>) -> io::Result<()> {
-    if result.is_ok()
-        && let Some(reason) = fence.reason()
-    {
-        return Err(io::Error::other(format!("the store is fenced: {reason}")));
+    if result.is_ok() {
+        return fence.check();
     }
     if let Err(error) = &result
         && !is_before_flush(error)
         && !mutant!(SwallowFlushError)
         && (!mutant!(OnlyLogFences) || path.to_string_lossy().contains("commitlog"))
     {
-        fence.set(format_args!("cannot flush {}: {error}", path.display()));
+        fence.set_by(format_args!("cannot flush {}: {error}", path.display()));
     }
     result
 }
@@ -210,10 +251,12 @@ impl<I: Io> Disk for Medium<I> {
     }
 
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.fence.check()?;
         flushed(&self.fence, dir, self.io.sync_dir(dir).await)
     }
 
     async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        self.fence.check()?;
         flushed(&self.fence, dir, self.io.sync_tree(dir).await)
     }
 
@@ -254,20 +297,31 @@ impl<F: File> File for Guarded<F> {
         offset: u64,
         durability: Durability,
     ) -> (io::Result<()>, B) {
+        if let Err(fenced) = self.fence.check() {
+            return (Err(fenced), buf);
+        }
         let (result, buf) = self.file.write_at(buf, offset, durability).await;
-        (written(&self.fence, "write", &self.path, result), buf)
+        let result = written(&self.fence, "write", &self.path, result);
+        match durability {
+            // As for a flush.
+            Durability::Synced => (result.and_then(|()| self.fence.check()), buf),
+            Durability::Written => (result, buf),
+        }
     }
 
     async fn sync_data(&self) -> io::Result<()> {
+        self.fence.check()?;
         flushed(&self.fence, &self.path, self.file.sync_data().await)
     }
 
     async fn allocate(&self, len_bytes: u64) -> io::Result<()> {
+        self.fence.check()?;
         let result = self.file.allocate(len_bytes).await;
         written(&self.fence, "allocate", &self.path, result)
     }
 
     async fn resize(&self, len_bytes: u64) -> io::Result<()> {
+        self.fence.check()?;
         let result = self.file.resize(len_bytes).await;
         written(&self.fence, "resize", &self.path, result)
     }
@@ -364,6 +418,31 @@ mod tests {
             assert_eq!(fenced_by(errno, write), of_write, "write, {errno}");
             assert_eq!(fenced_by(errno, flush), of_flush, "flush, {errno}");
         }
+    }
+
+    #[test]
+    fn only_an_error_of_its_own_is_announced() {
+        let announced = Rc::new(RefCell::new(Vec::new()));
+        let fence = || {
+            let fence = Fence::default();
+            let announced = announced.clone();
+            let announce = move |reason: &str| announced.borrow_mut().push(reason.to_owned());
+            fence.announce.replace(Some(Box::new(announce)));
+            fence
+        };
+        let fail = |fence: &Fence| {
+            let error = Err(io::Error::from_raw_os_error(libc::EIO));
+            drop(flushed(fence, Path::new("f"), error));
+        };
+        let by_another = fence();
+        by_another.set("another store");
+        fail(&by_another);
+        assert!(announced.borrow().is_empty());
+        let by_itself = fence();
+        fail(&by_itself);
+        fail(&by_itself);
+        assert_eq!(announced.borrow().len(), 1);
+        assert!(announced.borrow()[0].starts_with("cannot flush f: "));
     }
 
     #[test]

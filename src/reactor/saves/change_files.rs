@@ -1,8 +1,9 @@
 //! The change files on the disk (see [`crate::broker::files::changes`]): changes are appended to one of them. While its changes are folded
 //! into the JSON files, further ones go to the other.
 //!
-//! A change is appended by one write that is durable when it completes. After an error of a write, except for want of space, a change
-//! file is not written again: the JSON files are written, and then another change file is begun.
+//! A change is appended by one write that is durable when it completes. After a write that failed for a lack of descriptors or memory a
+//! change file is not written again: the JSON files are written, and then another change file is begun. An error of the device sets the
+//! store's fence ([`crate::store::Medium`]).
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};

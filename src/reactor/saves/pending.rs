@@ -9,6 +9,7 @@ use super::change_files::ChangeFiles;
 use super::state::{Failure, Files};
 use crate::broker::{ConfigFile, ConfigFiles};
 use crate::io::{Io, Notify, Waiters};
+use crate::store::Medium;
 
 /// The files whose changes go into the change files.
 pub(super) const BY_CHANGES: [ConfigFile; 2] = [ConfigFile::Topics, ConfigFile::SubscriptionGroups];
@@ -20,7 +21,7 @@ pub(in crate::reactor) struct Saves<I: Io> {
     pub(super) ended: Waiters,
     pub(super) changes_bell: Notify,
     pub(super) texts_bell: Notify,
-    pub(super) change_files: ChangeFiles<I>,
+    pub(super) change_files: ChangeFiles<Medium<I>>,
     pub(super) fold: Folding,
     /// Bytes of the last text of the offsets.
     pub(super) offsets_bytes: Cell<u64>,
@@ -41,13 +42,13 @@ pub(super) struct Folding {
 }
 
 impl<I: Io> Saves<I> {
-    pub fn new(io: I, store_dir: &Path) -> Self {
+    pub fn new(medium: &Medium<I>, store_dir: &Path) -> Self {
         Self {
             files: RefCell::default(),
             ended: Waiters::default(),
             changes_bell: Notify::default(),
             texts_bell: Notify::default(),
-            change_files: ChangeFiles::new(io, store_dir),
+            change_files: ChangeFiles::new(medium.clone(), store_dir),
             fold: Folding::default(),
             offsets_bytes: Cell::new(0),
             is_over: Cell::new(false),

@@ -101,7 +101,7 @@ fn wait_until<I: Io>(core: &Core<I>, next_ms: Option<u64>) -> u64 {
 /// With what is known of the runs; and everything behind them enqueued, if that was decided by another window.
 async fn open<I: Io>(core: &Core<I>) -> Result<Timing<I>, StoreError> {
     let config = &core.setup.broker;
-    let files = TimerRuns::new(core.io.clone(), &core.setup.store.dir);
+    let files = TimerRuns::new(core.store.medium().clone(), &core.setup.store.dir);
     let checkpoint = load_checkpoint(core).await?;
     let names: Vec<_> = checkpoint.runs.iter().map(|run| &*run.name).collect();
     files.keep_only(&names).await?;

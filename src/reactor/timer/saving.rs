@@ -12,7 +12,7 @@ use crate::broker::timer::{RunName, Uncovered};
 use crate::io::{Io, pause};
 use crate::reactor::core::Core;
 use crate::reactor::own_queue::read_queue;
-use crate::store::{Position, StoreError, Timer, TimerCheck, TimerLog, TimerRun};
+use crate::store::{Medium, Position, StoreError, Timer, TimerCheck, TimerLog, TimerRun};
 
 /// How often it is saved what has been delivered; a crash delivers again what was since.
 const SAVE_INTERVAL_NS: u64 = 1_000_000_000;
@@ -48,8 +48,8 @@ pub(super) async fn keep<I: Io>(core: Rc<Core<I>>, timing: Rc<Timing<I>>) {
 async fn leave_to_rocketmq<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
     cover(core, timing).await?;
     let checkpoint = timing.timers.borrow().checkpoint().clone();
-    let (io, dir) = (&core.io, &core.setup.store.dir);
-    let mut log = TimerLog::begin(io, dir, core.now_ms()).await?;
+    let (medium, dir) = (core.store.medium(), &core.setup.store.dir);
+    let mut log = TimerLog::begin(medium, dir, core.now_ms()).await?;
     let runs = timing.runs.borrow().clone();
     let mut from = Some(checkpoint.first_key());
     while let Some(key) = from {
@@ -98,7 +98,7 @@ pub(super) async fn cover<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(
         let run = timing.files.write(&name, &uncovered.timers).await?;
         kept.push(Rc::new(run));
     }
-    let name_of = |run: &Rc<TimerRun<I>>| RunName {
+    let name_of = |run: &Rc<TimerRun<Medium<I>>>| RunName {
         name: run.name.clone(),
         entries: run.entries,
     };
@@ -121,7 +121,7 @@ pub(super) async fn cover<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(
 
 /// Not that of a run which is there, also where nothing has come since it was written: until the checkpoint says otherwise
 /// that one counts.
-fn new_name<I: Io>(runs: &[Rc<TimerRun<I>>], offset: u64) -> String {
+fn new_name<I: Io>(runs: &[Rc<TimerRun<Medium<I>>>], offset: u64) -> String {
     let names = (0..).map(|nth| match nth {
         0 => format!("{offset:020}"),
         nth => format!("{offset:020}-{nth}"),
@@ -130,7 +130,7 @@ fn new_name<I: Io>(runs: &[Rc<TimerRun<I>>], offset: u64) -> String {
     free.next().expect("there are more names than runs")
 }
 
-type Runs<I> = Vec<Rc<TimerRun<I>>>;
+type Runs<I> = Vec<Rc<TimerRun<Medium<I>>>>;
 
 /// The runs that stay, and those that do not: because nothing of them is left, or little, which is moved to `uncovered`.
 async fn merge_small<I: Io>(
@@ -158,7 +158,7 @@ async fn merge_small<I: Io>(
 
 /// Reads everything from `index` on.
 async fn read_rest<I: Io>(
-    run: &TimerRun<I>,
+    run: &TimerRun<Medium<I>>,
     mut index: u64,
     into: &mut Vec<Timer>,
 ) -> Result<(), StoreError> {
