@@ -4,6 +4,7 @@ pub mod args;
 pub mod bench;
 mod broker;
 mod consume;
+mod devices;
 mod embedded;
 mod health;
 mod json_lines;

@@ -7,11 +7,12 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Result, anyhow, bail};
 
+use super::devices::{Alarm, Disks};
 use super::health::Board;
 use super::preflight;
 use super::setup::shard_setup;
 use crate::config::Config;
-use crate::reactor::{self, Ready};
+use crate::reactor::{self, Neighbours, Ready};
 use crate::ring::{Capabilities, Doorbell, Ring, RingConfig};
 
 /// What a thread of the process reports to its main thread.
@@ -68,13 +69,9 @@ impl Process {
         }
         let (to_events, events) = channel();
         let mut starting = Vec::new();
-        for shard in 0..config.shards() {
-            starting.push(spawn_shard(
-                config,
-                shard,
-                to_events.clone(),
-                board.clone(),
-            )?);
+        for (shard, alarms) in alarms(config)?.into_iter().enumerate() {
+            let (events, board) = (to_events.clone(), board.clone());
+            starting.push(spawn_shard(config, shard, events, board, alarms)?);
         }
         let (starting, ready) = until_ready(starting, &events)?;
         let shards = starting
@@ -188,11 +185,49 @@ struct StartingShard {
     thread: JoinHandle<()>,
 }
 
+/// Of a shard: its own alarm, and those of the others whose stores share a disk with its own.
+struct Alarms {
+    own: Alarm,
+    others: Vec<Alarm>,
+}
+
+impl Alarms {
+    fn on(self, ring: &Ring) -> Neighbours {
+        let Self { own, others } = self;
+        Neighbours {
+            announce: Box::new(move |reason| others.iter().for_each(|other| other.raise(reason))),
+            announced: Box::pin(own.raised(ring.clone())),
+        }
+    }
+}
+
+/// Of every shard.
+fn alarms(config: &Config) -> Result<Vec<Alarms>> {
+    let mut shards = Vec::new();
+    for shard in 0..config.shards() {
+        let store = shard_setup(config, shard)?.store;
+        let disks = Disks::below(&[store.commit_log_dir(), store.dir]);
+        shards.push((disks, Alarm::new()?));
+    }
+    let of_shard = |shard: usize| {
+        let (disks, own) = &shards[shard];
+        let others = shards.iter().enumerate();
+        let others =
+            others.filter(|(index, (others, _))| *index != shard && disks.share_one_with(others));
+        Alarms {
+            own: own.clone(),
+            others: others.map(|(_, (_, alarm))| alarm.clone()).collect(),
+        }
+    };
+    Ok((0..shards.len()).map(of_shard).collect())
+}
+
 fn spawn_shard(
     config: &Config,
     shard: usize,
     events: Sender<Event>,
     board: Board,
+    alarms: Alarms,
 ) -> Result<StartingShard> {
     let setup = shard_setup(config, shard)?;
     let (doorbell, go) = (Doorbell::new()?, Doorbell::new()?);
@@ -235,7 +270,8 @@ fn spawn_shard(
                         });
                     };
                     let watch = move |health| board.tell(shard, health);
-                    reactor::run_watched(ring, setup, stop, bound, ready, watch).await
+                    let neighbours = alarms.on(&ring);
+                    reactor::run_watched(ring, setup, stop, bound, ready, watch, neighbours).await
                 });
                 let result = match run {
                     Ok(served) => served.map_err(anyhow::Error::from),

@@ -18,7 +18,7 @@ use crate::broker::files::changes;
 use crate::broker::{self, Broker, ConfigFile};
 use crate::io::Io;
 use crate::io::{First, first};
-use crate::store::{Progress, Store, refuse_foreign};
+use crate::store::{Medium, Progress, Store, refuse_foreign};
 
 /// How often the health is looked at.
 const TICK_NS: u64 = 100_000_000;
@@ -62,6 +62,7 @@ pub enum Health {
 /// change of its health goes to `watch`.
 pub async fn run<I: Io>(
     io: I,
+    medium: Medium<I>,
     setup: ShardSetup,
     stop: impl Future<Output = ()>,
     bound: impl AsyncFnOnce(),
@@ -72,7 +73,7 @@ pub async fn run<I: Io>(
         info!("{progress}");
         watch(Health::Opening(progress));
     };
-    let (core, listeners) = open(&io, setup, report).await?;
+    let (core, listeners) = open(&io, medium, setup, report).await?;
     let shard = Shard::new(core.clone());
     io.watch_stalls();
     for listener in listeners {
@@ -105,11 +106,12 @@ pub async fn run<I: Io>(
 /// The store and the rules as the last run has left them, and the ports bound.
 async fn open<I: Io>(
     io: &I,
+    medium: Medium<I>,
     setup: ShardSetup,
     report: impl FnMut(Progress),
 ) -> Result<(Rc<Core<I>>, [I::Listener; 2]), ServeError> {
     refuse_foreign(io, &setup.store.dir).await?;
-    let store = Store::open(io.clone(), setup.store.clone(), report).await?;
+    let store = Store::open_on(medium, setup.store.clone(), report).await?;
     let (broker, change_files) = load_broker(io, &setup, &store).await?;
     let listeners = [listen(io, setup.listen)?, listen(io, setup.vip_listen)?];
     if setup.max_connections < FEW_CONNECTIONS {

@@ -62,10 +62,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use futures_util::future::LocalBoxFuture;
+
 use crate::broker::BrokerConfig;
 use crate::broker::admission::AdmissionLimits;
 use crate::io::Io;
-use crate::store::{Figures, StoreConfig, StoreError};
+use crate::store::{Figures, Medium, StoreConfig, StoreError};
 
 /// Everything a shard needs to know.
 #[derive(Clone, Debug)]
@@ -98,6 +100,25 @@ pub struct NamesrvSetup {
     pub keeps_settings: bool,
 }
 
+/// The way between shards of one process whose stores are on the same device: an error that fences one of them fences all, as
+/// the device may have lost what they have not flushed.
+pub struct Neighbours {
+    /// Called once, with the reason, if an error of the device fences this shard.
+    pub announce: Box<dyn Fn(&str)>,
+    /// Done, with the reason, if another one has announced an error.
+    pub announced: LocalBoxFuture<'static, String>,
+}
+
+impl Neighbours {
+    /// No other store is on the device.
+    pub fn none() -> Self {
+        Self {
+            announce: Box::new(|_| {}),
+            announced: Box::pin(std::future::pending()),
+        }
+    }
+}
+
 /// What a shard says when it serves.
 #[derive(Clone, Debug)]
 pub struct Ready {
@@ -124,7 +145,8 @@ pub async fn run<I: Io>(
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
-    run_watched(io, setup, stop, async || {}, ready, |_| {}).await
+    let (bound, watch, alone) = (async || {}, |_| {}, Neighbours::none());
+    run_watched(io, setup, stop, bound, ready, watch, alone).await
 }
 
 /// As [`run`]; each change of the shard's health goes to `watch`. `bound` is called once the store is open and every port is
@@ -137,12 +159,20 @@ pub async fn run_watched<I: Io>(
     bound: impl AsyncFnOnce(),
     ready: impl FnOnce(Ready),
     watch: impl Fn(Health) + 'static,
+    neighbours: Neighbours,
 ) -> Result<(), ServeError> {
+    let medium = Medium::new(io.clone());
+    medium.on_device_error(neighbours.announce);
+    let fenced = medium.clone();
+    io.spawn("neighbours", async move {
+        let reason = neighbours.announced.await;
+        fenced.fence_off(&reason);
+    });
     let names = match &setup.builtin_namesrv {
-        Some(names) => Some(namesrv::start(&io, names).await?),
+        Some(names) => Some(namesrv::start(&io, &medium, names).await?),
         None => None,
     };
-    let served = life::run(io, setup, stop, bound, ready, watch).await;
+    let served = life::run(io, medium, setup, stop, bound, ready, watch).await;
     if let Some(names) = names {
         names.stop().await;
     }
@@ -156,7 +186,7 @@ pub async fn run_namesrv<I: Io>(
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
-    let names = namesrv::start(&io, &setup).await?;
+    let names = namesrv::start(&io, &Medium::new(io.clone()), &setup).await?;
     ready();
     stop.await;
     names.stop().await;

@@ -51,6 +51,8 @@ struct Parts<I: Io> {
 /// What was found in them.
 struct Recovered<I: Io> {
     tail: u64,
+    /// The log's records from here on are this broker's.
+    ours_from: u64,
     reached: Reached,
     checkpointed: u64,
     acknowledged: Acknowledged<I>,
@@ -65,10 +67,19 @@ impl<I: Io> Store<I> {
     pub async fn open(
         io: I,
         config: StoreConfig,
+        progress: impl FnMut(Progress),
+    ) -> Result<Rc<Self>, StoreError> {
+        Self::open_on(Medium::new(io), config, progress).await
+    }
+
+    /// The same on a medium that others write through as well.
+    pub async fn open_on(
+        io: Medium<I>,
+        config: StoreConfig,
         mut progress: impl FnMut(Progress),
     ) -> Result<Rc<Self>, StoreError> {
         config.check()?;
-        let (io, config) = (Medium::new(io), Rc::new(config));
+        let config = Rc::new(config);
         let mut parts = Parts::open(&io, &config).await?;
         let recovered = parts.recover(&io, &config, &mut progress).await?;
         let store = Rc::new(Self::assemble(io, config, parts, recovered).await?);
@@ -93,6 +104,7 @@ impl<I: Io> Store<I> {
             segments: parts.segments,
             buffer: log_buffer(&config, parts.buffer, &recovered),
             acknowledged: recovered.acknowledged,
+            ours_from: recovered.ours_from,
             last_record: recovered.reached.last_record,
             last_store_time_ms: recovered.reached.store_time_ms,
             first_store_time_ms: recovered.first_store_time_ms,
@@ -199,7 +211,7 @@ impl<I: Io> Parts<I> {
         let tail = recovery.carry_out(&plan, progress).await?;
         let (reached, checkpointed, mark) =
             (recovery.reached, recovery.checkpointed, recovery.index);
-        let recovered_messages = recovery.messages;
+        let (recovered_messages, ours_from) = (recovery.messages, recovery.ours_from);
         if self.left == Left::OpenByRocketMq {
             self.abort.mark().await?;
         }
@@ -224,6 +236,7 @@ impl<I: Io> Parts<I> {
         });
         Ok(Recovered {
             tail,
+            ours_from: ours_from.unwrap_or(tail),
             reached,
             checkpointed,
             acknowledged,

@@ -34,6 +34,7 @@ mod leftovers;
 mod limits;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod neighbours;
 mod oracle;
 mod overload;
 mod parked;

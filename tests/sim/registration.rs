@@ -231,7 +231,8 @@ fn a_shard_whose_neighbour_cannot_start_neither_registers_nor_unregisters() {
         io.clone().spawn("broker", async move {
             let bound = async || std::future::pending().await;
             let ready = |_| panic!("it waits for its neighbour");
-            let served = reactor::run_watched(io, setup, to_stop.notified(), bound, ready, |_| {});
+            let (stop, watch, alone) = (to_stop.notified(), |_| {}, reactor::Neighbours::none());
+            let served = reactor::run_watched(io, setup, stop, bound, ready, watch, alone);
             assert!(served.await.is_ok());
             at_end.set(true);
         });
