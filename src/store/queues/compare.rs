@@ -1,7 +1,8 @@
 //! Comparing the entries in the queues' files with the messages that they lead to.
 //!
-//! A rotten place or size shows when the message is read there; a wrong tags code shows only beside the message itself. So messages that were read anyway, by a consumer or by the scrub, are compared with their entries, and an
-//! entry that differs is made again from the log (`repair.rs`).
+//! A rotten tags code shows only beside the message itself, and a rotten position may lead to another message, or make a search by
+//! position go wrong. So messages that were read anyway, by a consumer or by the scrub, are compared with their entries, and an entry
+//! that differs is made again from the log (`repair.rs`).
 
 use tracing::warn;
 
@@ -13,6 +14,7 @@ use crate::message::{Check, Record, sys_flag};
 use crate::store::StoreError;
 use crate::store::config::SCHEDULE_TOPIC;
 use crate::store::entry_tags::entry_tags;
+use crate::store::log::records::Position;
 
 /// Offsets of a queue whose entries are read in one go.
 const WINDOW_ENTRIES: u64 = 64;
@@ -76,15 +78,30 @@ impl<I: Io> Queues<I> {
         let entries = self.entries(first.queue, first.offset, count).await?;
         for expected in expected {
             let place = (expected.offset - first.offset) as usize;
-            // The topic was deleted and made again, and this message is of the time before.
-            let is_former = |entry: &&Entry| entry.physical_offset > expected.entry.physical_offset;
-            let entry = entries.get(place).filter(|entry| !is_former(entry));
-            if entry.is_some_and(|entry| *entry != expected.entry) {
+            let entry = entries.get(place);
+            let Some(entry) = entry.filter(|entry| **entry != expected.entry) else {
+                continue;
+            };
+            if !self.is_former(expected, entry).await {
                 let offsets = expected.offset..expected.offset + 1;
                 self.repair(expected.queue, offsets).await?;
             }
         }
         Ok(())
+    }
+
+    /// Whether the topic was deleted and made again, and the message is of the time before: then another message has its queue and
+    /// offset now, and stands behind it.
+    async fn is_former(&self, expected: &Expected, entry: &Entry) -> bool {
+        if entry.physical_offset <= expected.entry.physical_offset {
+            return false;
+        }
+        let position = Position {
+            physical_offset: entry.physical_offset,
+            size: entry.size,
+        };
+        let record = self.log.read_alone(&position).await;
+        record.is_ok_and(|record| self.owns(expected.queue, Some(expected.offset), &record))
     }
 
     /// Compares the entries that led to these records with them. A repair that fails is left to the next reader.

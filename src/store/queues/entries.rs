@@ -1,8 +1,8 @@
 //! The visible entries of a queue, from memory or from its files.
 //!
 //! A queue file has no checksum, and it is derived from the log. So an entry from a file is used only if it can be right:
-//! no size is impossible, and the messages of a queue stand in the log in the order of their offsets. What cannot be right is
-//! made again from the log (`repair.rs`) before a reader gets it.
+//! no size is impossible, the messages of a queue stand in the log in the order of their offsets, and the queue's first one stands
+//! where memory has it. What cannot be right is made again from the log (`repair.rs`) before a reader gets it.
 
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ impl<I: Io> Queues<I> {
         let from = offset.saturating_sub(1).max(bounds.min);
         let to = (end + 1).min(bounds.max);
         let mut loaded = self.load(queue, from..to).await?;
-        if let Some(damaged) = self.damaged(from, &loaded)
+        if let Some(damaged) = self.damaged(queue, from, &loaded)
             && self.repair(queue, damaged).await?
         {
             loaded = self.load(queue, from..to).await?;
@@ -89,8 +89,14 @@ impl<I: Io> Queues<I> {
     }
 
     /// The first of the entries, from this offset on, that cannot be right.
-    fn damaged(&self, from: u64, loaded: &Loaded) -> Option<Range<u64>> {
+    fn damaged(&self, queue: QueueIndex, from: u64, loaded: &Loaded) -> Option<Range<u64>> {
         let log_end = self.log.marks().dispatched();
+        let stands_at = self.memory.borrow().queue(queue).stands_at(from);
+        let first = loaded.entries.first().map(|entry| entry.physical_offset);
+        // It has no neighbour before it by which it could be judged.
+        if first.zip(stands_at).is_some_and(|(first, at)| first != at) {
+            return Some(from..from + 1);
+        }
         let unsound = first_unsound(&loaded.entries, log_end);
         let unsound = unsound.map(|places| from + places.start as u64..from + places.end as u64);
         unsound.or_else(|| loaded.lack.map(|lack| lack..lack + 1))

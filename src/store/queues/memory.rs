@@ -108,6 +108,11 @@ impl ConsumeQueue {
     pub fn resident_from(&self) -> u64 {
         self.resident_from
     }
+
+    /// Where the message at this offset is, if it is the queue's first one and that is known.
+    pub(super) fn stands_at(&self, offset: u64) -> Option<u64> {
+        self.first_position.filter(|_| offset == self.bounds.min)
+    }
 }
 
 pub(in crate::store) struct ConsumeQueues {

@@ -4,9 +4,13 @@
 use super::Queues;
 use super::memory::QueueIndex;
 use crate::io::Io;
+use crate::message::{Check, Record};
 use crate::store::StoreError;
 use crate::store::log::records::Position;
 use crate::store::log::unreadable::Place;
+
+/// RocketMQ: `MixAll.LMQ_PREFIX`.
+const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 
 /// What could be read of some messages.
 #[derive(Debug, Default)]
@@ -69,8 +73,16 @@ impl<I: Io> Queues<I> {
         position: &Position,
         out: &mut Vec<u8>,
     ) -> Result<bool, StoreError> {
+        let start = out.len();
         let error = match self.log.read(position, out).await {
-            Ok(()) => return Ok(true),
+            Ok(()) if self.owns(queue, None, &out[start..]) => return Ok(true),
+            Ok(()) => {
+                out.truncate(start);
+                StoreError::Unreadable {
+                    physical_offset: position.physical_offset,
+                    reason: "a message of another queue".to_owned(),
+                }
+            }
             Err(error) => error,
         };
         let physical_offset = position.physical_offset;
@@ -91,6 +103,22 @@ impl<I: Io> Queues<I> {
             self.log.note_lost(physical_offset, size, reason, of);
         }
         Ok(false)
+    }
+
+    /// Whether a valid record is a message of this queue, and the one at this offset. An entry whose position has rotted may lead to
+    /// another message.
+    pub(super) fn owns(&self, queue: QueueIndex, offset: Option<u64>, record: &[u8]) -> bool {
+        let memory = self.memory.borrow();
+        let (target, topic) = (memory.queue(queue), memory.topic_of(queue));
+        // RocketMQ's light queues have entries for messages of other topics.
+        if target.gone || topic.starts_with(LIGHT_QUEUE_PREFIX) {
+            return true;
+        }
+        Record::decode(record, Check::Layout).is_ok_and(|record| {
+            record.queue_id == target.queue_id
+                && record.topic == topic
+                && offset.is_none_or(|offset| record.queue_offset == offset)
+        })
     }
 
     /// The queue and offset of the message at a log position.

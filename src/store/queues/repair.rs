@@ -22,7 +22,7 @@ use super::memory::QueueIndex;
 use crate::io::{Io, pause};
 use crate::message::sys_flag;
 use crate::store::entry_tags::entry_tags;
-use crate::store::log::reader::{Crcs, Found, Walk};
+use crate::store::log::reader::{Found, Walk};
 use crate::store::turns::Turns;
 use crate::store::{Position, StoreError};
 
@@ -103,7 +103,8 @@ impl<I: Io> Queues<I> {
         Ok(found.filter(|found| found != position))
     }
 
-    /// The queue's offset whose entry leads to this position.
+    /// The queue's offset whose entry leads to this position, or behind it. An entry that is out of order with its neighbours does not
+    /// decide: [`Self::entries`] has made it again by then.
     pub(in crate::store) async fn offset_of(
         &self,
         queue: QueueIndex,
@@ -203,7 +204,7 @@ impl<I: Io> Queues<I> {
     async fn entries_in_log(&self, stretch: &Stretch) -> Result<Vec<Option<Entry>>, StoreError> {
         let count = (stretch.offsets.end - stretch.offsets.start) as usize;
         let mut found = vec![None; count];
-        let mut walk = Walk::default().checking(Crcs::Skipped);
+        let mut walk = Walk::new(self.log.crcs());
         let (mut at, mut looked_at) = (stretch.log.start, 0);
         while at < stretch.log.end {
             match self.entry_at(stretch, &mut walk, at).await {

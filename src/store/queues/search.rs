@@ -1,10 +1,17 @@
-//! Finding a queue's offset by time: halving over the queue's entries, reading the store time of their messages.
+//! Finding a queue's offset by time: a binary search over the queue's entries, which reads the store time of their messages.
+//!
+//! Only a message of the queue that states the offset decides. Where one cannot be read, the next one that can decides in its place.
+
+use std::ops::Range;
 
 use super::Queues;
 use super::memory::QueueIndex;
 use crate::io::Io;
 use crate::store::StoreError;
 use crate::store::log::reader::store_time_of;
+
+/// Messages that are tried, from an offset on, until one can be read.
+const MAX_TRIED: u64 = 16;
 
 /// Which of several messages of the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +40,31 @@ impl<I: Io> Queues<I> {
         let (mut low, mut high) = (bounds.min, bounds.max);
         while low < high {
             let middle = low.midpoint(high);
-            match self.store_time(queue, middle).await? {
-                Some(time_ms) if is_behind(time_ms) => high = middle,
-                _ => low = middle + 1,
+            let tried = middle..high.min(middle + MAX_TRIED);
+            match self.first_store_time(queue, tried).await? {
+                Some((offset, time_ms)) if !is_behind(time_ms) => low = offset + 1,
+                // Of messages that cannot be read none is known to be ahead of the time, and none may be left out.
+                _ => high = middle,
             }
         }
         match boundary {
             Boundary::Lower => Ok(low),
             Boundary::Upper => Ok(low.saturating_sub(1).max(bounds.min)),
         }
+    }
+
+    /// Offset and time of the first of these messages that can be read.
+    async fn first_store_time(
+        &self,
+        queue: QueueIndex,
+        offsets: Range<u64>,
+    ) -> Result<Option<(u64, i64)>, StoreError> {
+        for offset in offsets {
+            if let Some(time_ms) = self.store_time(queue, offset).await? {
+                return Ok(Some((offset, time_ms)));
+            }
+        }
+        Ok(None)
     }
 
     /// When the first message of the queue was stored.
@@ -72,11 +95,32 @@ impl<I: Io> Queues<I> {
         queue: QueueIndex,
         offset: u64,
     ) -> Result<Option<i64>, StoreError> {
+        let time_ms = self.store_time_by_entry(queue, offset).await?;
+        // The entry may have rotted.
+        if time_ms.is_none()
+            && self.is_in_files(queue, offset)
+            && self.repair(queue, offset..offset + 1).await?
+        {
+            return self.store_time_by_entry(queue, offset).await;
+        }
+        Ok(time_ms)
+    }
+
+    async fn store_time_by_entry(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+    ) -> Result<Option<i64>, StoreError> {
         let entries = self.entries(queue, offset, 1).await?;
         let Some(entry) = entries.first() else {
             return Ok(None);
         };
         let record = self.log.record_at(entry.physical_offset).await?;
+        let record = record.filter(|record| self.owns(queue, Some(offset), record));
         Ok(record.and_then(|record| store_time_of(&record)))
+    }
+
+    fn is_in_files(&self, queue: QueueIndex, offset: u64) -> bool {
+        (self.bounds(queue).min..self.resident_from(queue)).contains(&offset)
     }
 }

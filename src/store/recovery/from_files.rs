@@ -2,10 +2,11 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::search::first_of;
 use super::{Mismatch, Recovery};
 use crate::io::Io;
 use crate::store::StoreError;
-use crate::store::log::reader::{Found as InLog, Walk};
+use crate::store::log::reader::{Crcs, Found as InLog, Walk};
 use crate::store::queues::entry::BLANK;
 use crate::store::queues::entry::Entry;
 use crate::store::queues::files::{AT_ONCE, Found};
@@ -83,20 +84,12 @@ impl<I: Io> Recovery<'_, I> {
         end: u64,
         is_true: impl Fn(Entry) -> bool,
     ) -> Result<u64, StoreError> {
-        let (mut low, mut high) = (found.min, end);
-        // Most begin with it.
-        let mut middle = low;
-        while low < high {
-            let entry = self.queue_files.entry(&found.topic, found.queue_id, middle);
+        let is_true_at = async |offset: u64| {
+            let entry = self.queue_files.entry(&found.topic, found.queue_id, offset);
             // None: erased, and everything behind it is.
-            if entry.await?.is_none_or(&is_true) {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-            middle = low.midpoint(high);
-        }
-        Ok(low)
+            Ok::<_, StoreError>(entry.await?.is_none_or(&is_true))
+        };
+        first_of(found.min..end, is_true_at).await
     }
 
     /// The entry at an offset, if there is one before `end`.
@@ -122,7 +115,7 @@ impl<I: Io> Recovery<'_, I> {
         let Some(newest) = newest.filter(|newest| newest.physical_offset >= log_min) else {
             return Ok(Ok(()));
         };
-        let mut walk = Walk::probe();
+        let mut walk = Walk::probe(Crcs::of_log(self.ours_from));
         let found = walk.at(self.segments, newest.physical_offset).await?;
         Ok(match found {
             InLog::Record(record) if record.total_size == newest.size => Ok(()),

@@ -71,6 +71,176 @@ fn a_rotten_entry_costs_no_message_and_is_made_again() {
     }
 }
 
+/// What an entry of queue A says after its position has rotted, by what it should say and where all messages are.
+type Rotten = fn(&Entry, usize, &Sent) -> Entry;
+
+/// The messages of A and of B, in their order. One of B follows each of A.
+struct Sent {
+    of_a: Vec<Entry>,
+    of_b: Vec<Entry>,
+    log_end: u64,
+}
+
+/// Every way in which a position can be wrong: to nothing, or to another whole message, in order or out of it.
+const POSITIONS: [(&str, Rotten); 9] = [
+    ("the log's beginning", |right, _, _| at(right, 0)),
+    ("the log's end", |right, _, sent| {
+        at(right, sent.log_end - u64::from(right.size))
+    }),
+    ("behind the log", |right, _, _| at(right, u64::MAX / 2)),
+    ("a byte too far", |right, _, _| {
+        at(right, right.physical_offset + 1)
+    }),
+    (
+        "the message of B behind it, with its own size",
+        |right, n, sent| at(right, sent.of_b[n].physical_offset),
+    ),
+    ("the message of B behind it", |_, n, sent| sent.of_b[n]),
+    ("the message of B before it", |_, n, sent| {
+        sent.of_b[n.saturating_sub(1)]
+    }),
+    ("the message before it", |_, n, sent| {
+        sent.of_a[n.saturating_sub(1)]
+    }),
+    ("the message behind it", |_, n, sent| {
+        sent.of_a[(n + 1).min(sent.of_a.len() - 1)]
+    }),
+];
+
+fn at(entry: &Entry, physical_offset: u64) -> Entry {
+    Entry {
+        physical_offset,
+        ..*entry
+    }
+}
+
+async fn sent(sim: &Sim) -> Sent {
+    let decoded = |bytes: Vec<u8>| -> Vec<Entry> {
+        let entries = bytes.as_chunks::<ENTRY_BYTES>().0.iter();
+        entries.map(Entry::decode).collect()
+    };
+    let len = usize::from(COUNT) * ENTRY_BYTES;
+    let of_a = decoded(entries(sim).await);
+    let of_b = decoded(read_part(sim, &QUEUE_A.replace("/A/", "/B/"), 0, len).await);
+    let log_end = of_b[of_b.len() - 1].end();
+    Sent {
+        of_a,
+        of_b,
+        log_end,
+    }
+}
+
+async fn put_entry(sim: &Sim, offset: usize, entry: &Entry) {
+    let mut bytes = [0; ENTRY_BYTES];
+    entry.encode(&mut bytes);
+    write_file(sim, QUEUE_A, (offset * ENTRY_BYTES) as u64, &bytes).await;
+}
+
+#[test]
+fn a_position_that_is_wrong_in_any_way_costs_no_message() {
+    for (what, rotten) in POSITIONS {
+        for offset in [0, 9, 30, 59] {
+            let sim = sim(offset as u64);
+            sim.run(async {
+                fill(&sim, Flush::Sync).await;
+                let (before, sent) = (entries(&sim).await, sent(&sim).await);
+                let entry = rotten(&sent.of_a[offset], offset, &sent);
+                put_entry(&sim, offset, &entry).await;
+                let store = open(&sim, Flush::Sync).await;
+                let expected: Vec<u8> = (0..COUNT).collect();
+                assert_eq!(first_bytes(&store).await, expected, "{offset}: {what}");
+                assert_eq!(entries(&sim).await, before, "{offset}: {what}");
+                assert_eq!(store.figures().unreadable, 0, "{offset}: {what}");
+            });
+        }
+    }
+}
+
+/// The offset at which a consumer begins that starts at the time of each message.
+async fn found_by_time(store: &SimStore, times_ms: &[i64]) -> Vec<u64> {
+    let queue = store.find_queue("A", 0).unwrap();
+    let mut found = Vec::new();
+    for time_ms in times_ms {
+        let lower = store.offset_by_time(queue, *time_ms, Boundary::Lower);
+        found.push(lower.await.unwrap());
+    }
+    found
+}
+
+/// The times of A's messages, in seconds from each other.
+async fn fill_slowly(sim: &Sim) -> Vec<i64> {
+    let store = open(sim, Flush::Sync).await;
+    let mut times_ms = Vec::new();
+    for n in 0..COUNT {
+        times_ms.push(send(sim, &store, "A", &[n; 1_100]).await.store_timestamp_ms);
+        send(sim, &store, "B", &[n; 700]).await;
+        sim.sleep(Duration::from_secs(1)).await;
+    }
+    store.close().await.unwrap();
+    times_ms
+}
+
+#[test]
+fn a_wrong_position_does_not_mislead_a_search_by_time() {
+    for (what, rotten) in POSITIONS {
+        for offset in [0, 30, 59] {
+            let sim = sim(offset as u64);
+            sim.run(async {
+                let times_ms = fill_slowly(&sim).await;
+                let sent = sent(&sim).await;
+                let entry = rotten(&sent.of_a[offset], offset, &sent);
+                put_entry(&sim, offset, &entry).await;
+                let store = open(&sim, Flush::Sync).await;
+                let expected: Vec<u64> = (0..COUNT.into()).collect();
+                let found = found_by_time(&store, &times_ms).await;
+                assert_eq!(found, expected, "{offset}: {what}");
+            });
+        }
+    }
+}
+
+/// The search looks at this one first.
+#[test]
+fn a_message_that_cannot_be_read_does_not_mislead_a_search_by_time() {
+    let sim = sim(1);
+    sim.run(async {
+        let times_ms = fill_slowly(&sim).await;
+        let lost = sent(&sim).await.of_a[30].physical_offset;
+        let file = format!("/store/commitlog/{:020}", lost / SEGMENT * SEGMENT);
+        let io = sim.host("a");
+        io.rot_sector(Path::new(&file), lost % SEGMENT + 600)
+            .unwrap();
+        let store = open(&sim, Flush::Sync).await;
+        let found = found_by_time(&store, &times_ms).await;
+        // It may have been stored at the time of the next one.
+        let expected = (0..COUNT.into()).map(|offset| if offset == 31 { 30 } else { offset });
+        assert_eq!(found, expected.collect::<Vec<u64>>());
+    });
+}
+
+#[test]
+fn the_scrub_makes_a_wrong_position_again() {
+    for (what, rotten) in POSITIONS {
+        for offset in [0, 9, 50] {
+            let sim = sim(offset as u64);
+            sim.run(async {
+                fill(&sim, Flush::Sync).await;
+                let (before, sent) = (entries(&sim).await, sent(&sim).await);
+                let entry = rotten(&sent.of_a[offset], offset, &sent);
+                put_entry(&sim, offset, &entry).await;
+                let scrubbing = StoreConfig {
+                    scrub_bytes_per_s: 1 << 20,
+                    ..config(Flush::Sync)
+                };
+                let store = open_with(&sim, scrubbing).await.unwrap();
+                sim.sleep(Duration::from_secs(5)).await;
+                assert_eq!(entries(&sim).await, before, "{offset}: {what}");
+                assert_eq!(store.figures().unreadable, 0, "{offset}: {what}");
+            });
+        }
+    }
+}
+
 /// A sector of the file has gone, with entries of many messages.
 #[test]
 fn a_rotten_sector_of_a_queue_file_costs_no_message() {
