@@ -173,7 +173,7 @@ impl<I: Io> Scrub<I> {
         }
         self.until_idle().await;
         let from = at;
-        let mut walk = Walk::reading(STEP_BYTES as usize);
+        let mut walk = Walk::reading(STEP_BYTES as usize, self.log.crcs());
         let mut expected = Vec::new();
         while at < end && at - from < STEP_BYTES {
             at = match self.read_one(&mut walk, at, &mut expected).await {
@@ -210,7 +210,7 @@ impl<I: Io> Scrub<I> {
     /// Notes what cannot be read from there on, and says where the log goes on.
     async fn past_damage(&self, at: u64, end: u64, error: StoreError) -> Result<u64, StoreError> {
         // A second look, as what is wrong may be on the way and not on the device.
-        let mut walk = Walk::reading(STEP_BYTES as usize);
+        let mut walk = Walk::reading(STEP_BYTES as usize, self.log.crcs());
         if let Ok(next) = self.read_one(&mut walk, at, &mut Vec::new()).await {
             return Ok(next);
         }

@@ -26,7 +26,6 @@ const PATIENCE_NS: u64 = 10_000_000;
 const RETRY_NS: u64 = 1_000_000_000;
 
 /// Where keys are read, and those of one step.
-#[derive(Default)]
 struct Reader {
     walk: Walk,
     /// The walk has read nothing of the log behind this position.
@@ -34,10 +33,20 @@ struct Reader {
     keys: Vec<Key>,
 }
 
+impl Reader {
+    fn new() -> Self {
+        Self {
+            walk: Walk::new(Crcs::Skipped),
+            end: 0,
+            keys: Vec::new(),
+        }
+    }
+}
+
 impl<I: Io> KeyIndex<I> {
     /// Follows the log for as long as the store is open.
     pub async fn run(&self) {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new();
         while !self.gate.is_closing() {
             let pause_ns = match self.step(&mut reader).await {
                 Ok(()) if self.index.unsaved_bytes() >= MAX_UNSAVED_BYTES => PATIENCE_NS,
@@ -61,7 +70,7 @@ impl<I: Io> KeyIndex<I> {
 
     /// Indexes what is left, at the end. An index that is being made from a long log is left for the next start.
     pub async fn finish(&self) -> Result<(), StoreError> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new();
         // Without its slots the last file would be no whole one.
         self.index.restore_slots().await?;
         let near = self.log.marks().dispatched();
@@ -122,7 +131,7 @@ impl<I: Io> KeyIndex<I> {
     async fn keys_on_disk(&self, from: u64, reader: &mut Reader) -> Result<u64, StoreError> {
         let Reader { walk, end, keys } = reader;
         if from >= *end {
-            *walk = Walk::default().checking(Crcs::Skipped);
+            *walk = Walk::new(Crcs::Skipped);
             *end = self.log.marks().dispatched();
         }
         let (mut at, end) = (from, *end);

@@ -277,7 +277,7 @@ impl Slot for Note {
 
 /// Messages of the log between two places.
 async fn count<I: Io>(segments: &Segments<I>, from: u64, to: u64) -> Result<u64, StoreError> {
-    let mut walk = Walk::default().checking(Crcs::Skipped);
+    let mut walk = Walk::new(Crcs::Skipped);
     let (mut at, mut messages) = (from, 0);
     while at < to {
         let found = walk.at(segments, at).await?;

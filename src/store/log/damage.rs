@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::buffer::floor;
-use super::reader::{Found, MAX_RECORD_BYTES, Walk, candidates};
+use super::reader::{Crcs, Found, MAX_RECORD_BYTES, Walk, candidates};
 use super::segments::Segments;
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
@@ -70,6 +70,8 @@ pub(in crate::store) struct Known<'a, I: Io> {
     pub flushed_to: u64,
     /// No write that was not flushed ends further than this behind the log's end.
     pub unflushed_bytes: u64,
+    /// Which CRCs its records must have.
+    pub crcs: Crcs,
 }
 
 impl<I: Io> Known<'_, I> {
@@ -151,7 +153,7 @@ impl<I: Io> Known<'_, I> {
     }
 
     async fn is_record(&self, position: u64) -> bool {
-        let mut walk = Walk::probe();
+        let mut walk = Walk::probe(self.crcs);
         matches!(walk.at(self.segments, position).await, Ok(Found::Record(_)))
     }
 

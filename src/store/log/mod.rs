@@ -23,6 +23,7 @@ use std::sync::Arc;
 use self::ack_watermark::{Acknowledged, Missing};
 use self::buffer::CommitLog;
 use self::cache::BlockCache;
+use self::reader::Crcs;
 use self::segments::Segments;
 use self::unreadable::Known;
 use self::watermarks::Watermarks;
@@ -44,6 +45,8 @@ pub(in crate::store) struct Log<I: Io> {
     zero_ahead: Rc<ZeroAhead<Medium<I>>>,
     acknowledged: Acknowledged<Medium<I>>,
     cache: BlockCache,
+    /// Records from here on are this broker's.
+    ours_from: u64,
     unreadable: Known,
     gate: Rc<Gate>,
     /// There may be something to write.
@@ -69,6 +72,8 @@ pub(in crate::store) struct Parts<I: Io> {
     pub segments: Rc<Segments<Medium<I>>>,
     pub zero_ahead: ZeroAhead<Medium<I>>,
     pub acknowledged: Acknowledged<Medium<I>>,
+    /// Records from here on are this broker's.
+    pub ours_from: u64,
     /// The last record and its time, and the time of the first.
     pub last_record: u64,
     pub last_store_time_ms: i64,
@@ -94,6 +99,7 @@ impl<I: Io> Log<I> {
             zero_ahead: Rc::new(parts.zero_ahead),
             acknowledged: parts.acknowledged,
             cache: BlockCache::new(parts.config.cold_cache_bytes),
+            ours_from: parts.ours_from,
             unreadable: Known::default(),
             gate: parts.gate,
             work: Notify::default(),
@@ -115,6 +121,16 @@ impl<I: Io> Log<I> {
 
     pub fn segments(&self) -> &Segments<Medium<I>> {
         &self.segments
+    }
+
+    /// Which CRCs its records must have.
+    pub fn crcs(&self) -> Crcs {
+        Crcs::RequiredFrom(self.ours_from)
+    }
+
+    /// Its records from here on are this broker's, those before may be RocketMQ's.
+    pub fn ours_from(&self) -> u64 {
+        self.ours_from
     }
 
     /// What is in memory of it, to be read.
@@ -226,6 +242,7 @@ impl<I: Io> Log<I> {
             config: &self.config,
             flushed_to: 0,
             unflushed_bytes: self.config.max_unflushed_bytes,
+            crcs: self.crcs(),
         };
         known.first_record(from, to).await
     }

@@ -43,10 +43,23 @@ const MAGIC_AT: usize = 4;
 pub(in crate::store) enum Crcs {
     /// None: its bytes were checked before, or only its place and its keys are of interest.
     Skipped,
-    /// That of the body, and the one over the whole record if the record has it. RocketMQ's records do not.
-    Present,
-    /// Both. In a log that this broker wrote, a record without the second one is torn.
-    Required,
+    /// That of the body, and the one over the whole record. A record at this position or behind it must have the second one: this
+    /// broker wrote it, and without its CRC it is torn or overwritten. A record before may be RocketMQ's, which has none.
+    RequiredFrom(u64),
+}
+
+impl Crcs {
+    /// Nothing is known of who wrote the log.
+    pub const WHERE_PRESENT: Self = Self::RequiredFrom(u64::MAX);
+
+    /// Of a log whose records are this broker's from this position on; `None`: that is not known.
+    pub fn of_log(ours_from: Option<u64>) -> Self {
+        ours_from.map_or(Self::WHERE_PRESENT, Self::RequiredFrom)
+    }
+
+    fn are_required_at(self, position: u64) -> bool {
+        matches!(self, Self::RequiredFrom(from) if from <= position)
+    }
 }
 
 /// Why the bytes at a position are not the record of that position.
@@ -105,7 +118,7 @@ pub(in crate::store) fn record(
 ) -> Result<Record<'_>, NoRecord> {
     let check = match crcs {
         Crcs::Skipped => Check::Layout,
-        Crcs::Present | Crcs::Required => Check::Crc,
+        Crcs::RequiredFrom(_) => Check::Crc,
     };
     let record = Record::decode(bytes, check)?;
     if record.physical_offset != position && !mutant!(SkipPosition) {
@@ -117,7 +130,7 @@ pub(in crate::store) fn record(
             got: bytes.len(),
         });
     }
-    match crcs == Crcs::Required && !record.has_crc() {
+    match crcs.are_required_at(position) && !record.has_crc() {
         true => Err(NoRecord::NoCrc),
         false => Ok(record),
     }
@@ -192,28 +205,22 @@ pub(in crate::store) struct Walk {
     crcs: Crcs,
 }
 
-impl Default for Walk {
-    fn default() -> Self {
-        Self::reading(READ_BYTES)
-    }
-}
-
 impl Walk {
+    pub fn new(crcs: Crcs) -> Self {
+        Self::reading(READ_BYTES, crcs)
+    }
+
     /// Reads so much of the log at a time, or what a larger record needs.
-    pub fn reading(read_bytes: usize) -> Self {
+    pub fn reading(read_bytes: usize, crcs: Crcs) -> Self {
         Self {
             window: Window::reading(read_bytes),
-            crcs: Crcs::Present,
+            crcs,
         }
     }
 
     /// For a single record.
-    pub fn probe() -> Self {
-        Self::reading(PROBE_BYTES)
-    }
-
-    pub fn checking(self, crcs: Crcs) -> Self {
-        Self { crcs, ..self }
+    pub fn probe(crcs: Crcs) -> Self {
+        Self::reading(PROBE_BYTES, crcs)
     }
 
     /// The record at a position. An error: the device cannot read it.
@@ -282,7 +289,7 @@ pub(in crate::store) async fn store_time_at<I: Io>(
     segments: &Segments<I>,
     start: u64,
 ) -> Result<Option<i64>, StoreError> {
-    let mut walk = Walk::probe().checking(Crcs::Skipped);
+    let mut walk = Walk::probe(Crcs::Skipped);
     Ok(match walk.at(segments, start).await? {
         Found::Record(record) => Some(record.store_timestamp_ms),
         Found::Blank { .. } | Found::None(_) => None,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::Log;
 use super::cache;
-use super::reader::{self, Crcs, MAX_RECORD_BYTES, PLACED_HEAD_BYTES};
+use super::reader::{self, MAX_RECORD_BYTES, PLACED_HEAD_BYTES};
 use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
@@ -72,14 +72,14 @@ impl<I: Io> Log<I> {
             self.read_blocks(position, out).await?;
         }
         // Whatever the queue's entry says, which may be what has rotted.
-        check(&out[start..], position.physical_offset)
+        self.check(&out[start..], position.physical_offset)
     }
 
     /// A message, read by itself and not within a large block.
     pub async fn read_alone(&self, position: &Position) -> Result<Vec<u8>, StoreError> {
         check_size(position)?;
         let record = self.bytes_alone(position).await?;
-        check(&record, position.physical_offset)?;
+        self.check(&record, position.physical_offset)?;
         Ok(record)
     }
 
@@ -177,7 +177,7 @@ impl<I: Io> Log<I> {
         }
         let mut bytes = Vec::new();
         if self.copy_hot(position, &mut bytes) {
-            return Ok(check(&bytes, physical_offset).is_ok().then_some(bytes));
+            return Ok(self.check(&bytes, physical_offset).is_ok().then_some(bytes));
         }
         let error = match self.read_alone(position).await {
             Ok(record) => return Ok(Some(record)),
@@ -228,6 +228,18 @@ impl<I: Io> Log<I> {
         }
         Ok(())
     }
+
+    /// Whether these bytes are the record of that position, and all of it.
+    fn check(&self, bytes: &[u8], physical_offset: u64) -> Result<(), StoreError> {
+        if mutant!(ColdPositionUnchecked) {
+            let decoded = crate::message::Record::decode(bytes, crate::message::Check::Crc);
+            return decoded
+                .map(drop)
+                .map_err(|error| reader::NoRecord::from(error).at(physical_offset));
+        }
+        let found = reader::record(bytes, physical_offset, self.crcs());
+        found.map(drop).map_err(|none| none.at(physical_offset))
+    }
 }
 
 fn check_size(position: &Position) -> Result<(), StoreError> {
@@ -239,16 +251,4 @@ fn check_size(position: &Position) -> Result<(), StoreError> {
         physical_offset: position.physical_offset,
         reason: format!("{got} bytes, the largest record has {limit}"),
     })
-}
-
-/// Whether these bytes are the record of that position, and all of it.
-fn check(bytes: &[u8], physical_offset: u64) -> Result<(), StoreError> {
-    if mutant!(ColdPositionUnchecked) {
-        let decoded = crate::message::Record::decode(bytes, crate::message::Check::Crc);
-        return decoded
-            .map(drop)
-            .map_err(|error| reader::NoRecord::from(error).at(physical_offset));
-    }
-    let found = reader::record(bytes, physical_offset, Crcs::Present);
-    found.map(drop).map_err(|none| none.at(physical_offset))
 }

@@ -5,6 +5,7 @@
 //!    0  physicMsgTimestamp 8 | logicsMsgTimestamp 8 | indexMsgTimestamp 8 | masterFlushedOffset 8 | confirmPhyOffset 8
 //! 4096  magic "ringmq02" 8 | number 8 | the first line as it is with this one 40 | savedPosition 8 | digest of the queues 8
 //!       | has a mark 8 | mark of the key index 68 | CRC32 of all before it 4 | durablePosition 8 | CRC32 of all before it 4
+//!       | oursFrom 8 | CRC32 of all before it 4
 //! 8192  the same, of the number before or behind it
 //! ```
 //! The first line is RocketMQ's (`StoreCheckpoint`), which reads and writes only that; the other two are slots
@@ -12,8 +13,9 @@
 //! slots is whole, and the first line is that of one of them, or begins like one and ends like the other.
 //! Any other first line was written by RocketMQ, which has had the store since: then no slot counts.
 //!
-//! A checkpoint is revoked by a first line with times of -1, which RocketMQ reads as none. The slots stay: their durable position is a fact about the log, and holds whatever becomes of the queues' files. It was added
-//! later: a slot without it is read as durable up to its saved position.
+//! A checkpoint is revoked by a first line with times of -1, which RocketMQ reads as none. The slots stay: `durablePosition` and
+//! `oursFrom` are facts about the log, and hold whatever becomes of the queues' files. Both were added later. A slot without the
+//! first is read as durable up to its saved position; one without the second says nothing of who wrote the log.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -34,7 +36,9 @@ const MARK_AT: usize = HAS_MARK_AT + 8;
 const CRC_AT: usize = MARK_AT + Mark::BYTES;
 const DURABLE_AT: usize = CRC_AT + 4;
 const DURABLE_CRC_AT: usize = DURABLE_AT + 8;
-const END: usize = DURABLE_CRC_AT + 4;
+const OURS_FROM_AT: usize = DURABLE_CRC_AT + 4;
+const OURS_FROM_CRC_AT: usize = OURS_FROM_AT + 8;
+const END: usize = OURS_FROM_CRC_AT + 4;
 
 /// RocketMQ's line, and its indexMsgTimestamp.
 const TIMES_BYTES: usize = 40;
@@ -63,6 +67,8 @@ pub(in crate::store) struct Checkpoint {
     pub index: Option<Mark>,
     /// The log is durable up to this position.
     pub durable_to: u64,
+    /// The log's records from here on are this broker's, those before may be RocketMQ's. `None`: not known.
+    pub ours_from: Option<u64>,
 }
 
 /// What the file says.
@@ -76,6 +82,7 @@ pub(in crate::store) enum Found {
     /// None, or a revoked one: only what it says of the log holds.
     None {
         durable_to: u64,
+        ours_from: Option<u64>,
     },
 }
 
@@ -84,8 +91,18 @@ impl Found {
     /// log that RocketMQ has had.
     pub fn durable_to(&self) -> u64 {
         match self {
-            Self::Ours(Checkpoint { durable_to, .. }) | Self::None { durable_to } => *durable_to,
+            Self::Ours(Checkpoint { durable_to, .. }) | Self::None { durable_to, .. } => {
+                *durable_to
+            }
             Self::Times { .. } => 0,
+        }
+    }
+
+    /// The log's records from here on are this broker's, if RocketMQ has not had the log since.
+    pub fn ours_from(&self) -> Option<u64> {
+        match self {
+            Self::Ours(Checkpoint { ours_from, .. }) | Self::None { ours_from, .. } => *ours_from,
+            Self::Times { .. } => None,
         }
     }
 }
@@ -131,7 +148,12 @@ impl Slot for WithTimes {
         buf[CRC_AT..DURABLE_AT].copy_from_slice(&crc.to_be_bytes());
         buf[DURABLE_AT..DURABLE_CRC_AT].copy_from_slice(&checkpoint.durable_to.to_be_bytes());
         let crc = crc32fast::hash(&buf[..DURABLE_CRC_AT]);
-        buf[DURABLE_CRC_AT..END].copy_from_slice(&crc.to_be_bytes());
+        buf[DURABLE_CRC_AT..OURS_FROM_AT].copy_from_slice(&crc.to_be_bytes());
+        if let Some(ours_from) = checkpoint.ours_from {
+            buf[OURS_FROM_AT..OURS_FROM_CRC_AT].copy_from_slice(&ours_from.to_be_bytes());
+            let crc = crc32fast::hash(&buf[..OURS_FROM_CRC_AT]);
+            buf[OURS_FROM_CRC_AT..END].copy_from_slice(&crc.to_be_bytes());
+        }
         buf
     }
 
@@ -155,6 +177,7 @@ impl Slot for WithTimes {
             queues_digest: number(DIGEST_AT)?,
             index: mark.filter(|_| has_mark),
             durable_to,
+            ours_from: number(OURS_FROM_AT).filter(|_| holds(OURS_FROM_CRC_AT)),
         };
         Some((number(NUMBER_AT)?, Self { times, checkpoint }))
     }
@@ -164,9 +187,12 @@ impl Slot for WithTimes {
 fn found(line: Option<&Times>, slots: &[u8]) -> (u64, Found) {
     let [newest, other] = whole::<WithTimes>(slots);
     let last = newest.map_or(0, |(number, _)| number);
-    let durable_to = newest.map_or(0, |(_, slot)| slot.checkpoint.durable_to);
+    let none = Found::None {
+        durable_to: newest.map_or(0, |(_, slot)| slot.checkpoint.durable_to),
+        ours_from: None,
+    };
     let (Some((_, ours)), Some(line)) = (newest, line) else {
-        return (last, times_in(line).unwrap_or(Found::None { durable_to }));
+        return (last, times_in(line).unwrap_or(none));
     };
     let before = other.map_or(ours.times, |(_, other)| other.times);
     if is_torn_of(line, &ours.times, &before) {
@@ -175,8 +201,19 @@ fn found(line: Option<&Times>, slots: &[u8]) -> (u64, Found) {
     let is_revoked = [ours.times, before]
         .iter()
         .any(|times| is_torn_of(line, times, &REVOKED));
-    let times = times_in(Some(line)).filter(|_| !is_revoked);
-    (last, times.unwrap_or(Found::None { durable_to }))
+    if is_revoked {
+        let Checkpoint {
+            durable_to,
+            ours_from,
+            ..
+        } = ours.checkpoint;
+        let revoked = Found::None {
+            durable_to,
+            ours_from,
+        };
+        return (last, revoked);
+    }
+    (last, times_in(Some(line)).unwrap_or(none))
 }
 
 fn times_in(line: Option<&Times>) -> Option<Found> {
@@ -221,7 +258,10 @@ impl<I: Io> CheckpointFile<I> {
 
     pub async fn load(&self) -> Result<Found, StoreError> {
         let Some(bytes) = self.slots.read().await? else {
-            return Ok(Found::None { durable_to: 0 });
+            return Ok(Found::None {
+                durable_to: 0,
+                ours_from: None,
+            });
         };
         let (last, found) = found(bytes.first_chunk(), self.slots.slots_of(&bytes));
         self.slots.continue_from(last);
@@ -331,16 +371,25 @@ mod tests {
         queues_digest: 3,
         index: None,
         durable_to: 12,
+        ours_from: Some(4),
     };
 
     #[test]
     fn a_slot_of_before_is_durable_up_to_its_position() {
         let mut block = slot(SAVED).encode(1);
+        assert_eq!(WithTimes::decode(&block).unwrap().1.checkpoint, SAVED);
+        block[OURS_FROM_AT..END].fill(0);
+        let (_, read) = WithTimes::decode(&block).unwrap();
+        let expected = Checkpoint {
+            ours_from: None,
+            ..SAVED
+        };
+        assert_eq!(read.checkpoint, expected);
         block[DURABLE_AT..END].fill(0);
         let (_, read) = WithTimes::decode(&block).unwrap();
         let expected = Checkpoint {
             durable_to: 10,
-            ..SAVED
+            ..expected
         };
         assert_eq!(read.checkpoint, expected);
         block[POSITION_AT] ^= 1;
@@ -351,6 +400,10 @@ mod tests {
     #[test]
     fn a_revoked_checkpoint_still_says_what_is_durable() {
         let slots = slot(SAVED).encode(1);
+        let revoked = Found::None {
+            durable_to: 12,
+            ours_from: Some(4),
+        };
         for at in 0..=TIMES_BYTES {
             let [mut begun, mut rest] = [SAVED.times(); 2];
             begun[..at].copy_from_slice(&REVOKED[..at]);
@@ -359,7 +412,7 @@ mod tests {
                 let (last, found) = found(Some(&line), &slots);
                 match line == SAVED.times() {
                     true => assert_eq!(found, Found::Ours(SAVED)),
-                    false => assert_eq!(found, Found::None { durable_to: 12 }, "{line:?}"),
+                    false => assert_eq!(found, revoked, "{line:?}"),
                 }
                 assert_eq!(last, 1);
             }
@@ -370,7 +423,7 @@ mod tests {
         };
         let (_, found) = found(Some(&theirs.times()), &slots);
         assert_eq!(found, Found::Times { store_time_ms: 9 });
-        assert_eq!(found.durable_to(), 0);
+        assert_eq!((found.durable_to(), found.ours_from()), (0, None));
     }
 
     #[test]
@@ -386,6 +439,7 @@ mod tests {
                 queues_digest: position,
                 index: None,
                 durable_to: position + 7,
+                ours_from: Some(position + 9),
             };
             let file = CheckpointFile::new(sim.host("a"), store);
             file.save(&checkpoint(0)).await.unwrap();

@@ -151,6 +151,7 @@ impl<I: Io> Queues<I> {
             queues_digest,
             index,
             durable_to: self.log.marks().flushed().max(reached.position),
+            ours_from: Some(self.log.ours_from()),
         };
         self.save_checkpoint(&checkpoint).await
     }
@@ -170,6 +171,7 @@ impl<I: Io> Queues<I> {
         self.save_checkpoint(&Checkpoint {
             index,
             durable_to: self.log.marks().flushed().max(before.durable_to),
+            ours_from: Some(self.log.ours_from()),
             ..before
         })
         .await

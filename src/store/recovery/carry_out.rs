@@ -5,12 +5,14 @@ use tracing::{error, warn};
 
 use super::Recovery;
 use super::decide::{End, LogFiles, Plan, Source};
+use super::search::first_of;
 use crate::io::{Io, pause};
 use crate::store::StoreError;
 use crate::store::log::damage;
+use crate::store::log::reader::Crcs;
 use crate::store::progress::Progress;
 use crate::store::queues::checkpoint::Checkpoint;
-use crate::store::queues::entry::BLANK;
+use crate::store::queues::entry::{BLANK, Entry};
 use crate::store::queues::files::AT_ONCE;
 use crate::store::queues::journal::{Block, Origin, Reached};
 use crate::store::queues::memory::QueueIndex;
@@ -30,6 +32,7 @@ impl<I: Io> Recovery<'_, I> {
             self.write_checkpoint_again().await?;
         }
         let Some(log_min) = self.segments.min_position() else {
+            self.ours_from = Some(0);
             self.begin_anew(0, Origin::Usual).await?;
             return Ok(0);
         };
@@ -48,7 +51,26 @@ impl<I: Io> Recovery<'_, I> {
             self.keep().await?;
             self.begin(Origin::Usual).await?;
         }
+        self.claim_log(tail, plan.by_rocketmq).await?;
         Ok(tail)
+    }
+
+    /// Whatever is appended from now on is this broker's, and the checkpoint says so. Where RocketMQ was the last to write, that has
+    /// to be durable before the file `abort` says that this broker has the store.
+    async fn claim_log(&mut self, tail: u64, by_rocketmq: bool) -> Result<(), StoreError> {
+        let ours_from = Some(*self.ours_from.get_or_insert(tail));
+        let saved = self.checkpoint.saved();
+        let Some(stale) = saved.filter(|saved| saved.ours_from != ours_from) else {
+            return Ok(());
+        };
+        let checkpoint = Checkpoint { ours_from, ..stale };
+        match self.checkpoint.save(&checkpoint).await {
+            Err(error) if error.is_no_space() && !by_rocketmq => {
+                warn!(%error, "the checkpoint cannot say yet from where on the log is this broker's");
+                Ok(())
+            }
+            saved => saved,
+        }
     }
 
     async fn write_checkpoint_again(&self) -> Result<(), StoreError> {
@@ -106,11 +128,22 @@ impl<I: Io> Recovery<'_, I> {
             if !plan.was_closed {
                 progress(Progress::Recovering { from });
             }
-            if let Ok(()) = self.read_log(origin, progress).await? {
+            let crcs = self.crcs(source, origin);
+            if let Ok(()) = self.read_log(origin, crcs, progress).await? {
                 return Ok((origin, from));
             }
         }
         unreachable!("queues made from all of the log fit it")
+    }
+
+    /// What a record of the part that is read must have.
+    fn crcs(&self, source: &Source, origin: Origin) -> Crcs {
+        match self.ours_from {
+            _ if mutant!(SkipTailCrc) => Crcs::Skipped,
+            // What this broker's journal is not ahead of, it has written itself.
+            None if *source == Source::Journal && origin == Origin::Usual => Crcs::RequiredFrom(0),
+            ours_from => Crcs::of_log(ours_from),
+        }
     }
 
     /// `None`: this source does not fit the log.
@@ -238,6 +271,7 @@ impl<I: Io> Recovery<'_, I> {
             index: self.index,
             // However this ends, the next start has the proof, too.
             durable_to: self.durable_to,
+            ours_from: self.ours_from,
         };
         self.checkpoint.save(&checkpoint).await
     }
@@ -299,25 +333,34 @@ impl<I: Io> Recovery<'_, I> {
         queue: QueueIndex,
         log_min: u64,
     ) -> Result<(u64, Option<u64>), StoreError> {
-        let (topic, target) = (self.queues.topic_of(queue), self.queues.queue(queue));
-        let (mut low, mut high) = (target.bounds.min, target.bounds.max);
-        let mut first_position = None;
-        let mut middle = low;
-        while low < high {
-            let entry = match self.queues.resident(queue, middle) {
-                Some(entry) => Some(entry),
-                None => {
-                    let entry = self.queue_files.entry(topic, target.queue_id, middle);
-                    entry.await?.filter(|entry| *entry != BLANK)
-                }
-            };
-            // None: its file is gone with the messages.
-            match entry.filter(|entry| entry.physical_offset >= log_min) {
-                Some(entry) => (high, first_position) = (middle, Some(entry.physical_offset)),
-                None => low = middle + 1,
-            }
-            middle = low.midpoint(high);
+        let bounds = self.queues.queue(queue).bounds;
+        // None: its file is gone with the messages.
+        let is_in_log = async |offset: u64| {
+            let entry = self.restored_entry(queue, offset).await?;
+            Ok::<_, StoreError>(entry.is_some_and(|entry| entry.physical_offset >= log_min))
+        };
+        let first = first_of(bounds.min..bounds.max, is_in_log).await?;
+        let entry = match first < bounds.max {
+            true => self.restored_entry(queue, first).await?,
+            false => None,
+        };
+        let entry = entry.filter(|entry| entry.physical_offset >= log_min);
+        Ok((first, entry.map(|entry| entry.physical_offset)))
+    }
+
+    async fn restored_entry(
+        &self,
+        queue: QueueIndex,
+        offset: u64,
+    ) -> Result<Option<Entry>, StoreError> {
+        if let Some(entry) = self.queues.resident(queue, offset) {
+            return Ok(Some(entry));
         }
-        Ok((low, first_position))
+        let (topic, queue_id) = (
+            self.queues.topic_of(queue),
+            self.queues.queue(queue).queue_id,
+        );
+        let entry = self.queue_files.entry(topic, queue_id, offset);
+        Ok(entry.await?.filter(|entry| *entry != BLANK))
     }
 }

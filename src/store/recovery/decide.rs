@@ -31,6 +31,8 @@ pub(in crate::store) struct Plan {
     pub sources: Vec<Source>,
     /// Ahead of this position nothing can be the log's end.
     pub durable_to: u64,
+    /// The log's records from here on are this broker's; `None`: not known.
+    pub ours_from: Option<u64>,
     /// No write that was not flushed ends further than this behind the log's end.
     pub unflushed_bytes: u64,
     /// Everything was flushed and the clean mark written.
@@ -81,6 +83,7 @@ pub(in crate::store) fn decide(evidence: &Evidence) -> Plan {
         log: log_files(evidence),
         sources: sources(evidence),
         durable_to: evidence.durable_to(),
+        ours_from: evidence.ours_from(),
         unflushed_bytes: unflushed_bytes(evidence),
         was_closed: evidence.left == Left::Closed,
         by_rocketmq: evidence.left == Left::OpenByRocketMq,

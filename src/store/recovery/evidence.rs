@@ -1,12 +1,14 @@
 //! The evidence that a start gathers before it changes the log, the queues' files or the journal.
 
+use std::path::Path;
+
 use super::Files;
 use crate::io::Io;
 use crate::store::StoreError;
-use crate::store::abort::Left;
+use crate::store::abort::{Abort, Left};
 use crate::store::config::StoreConfig;
 use crate::store::log::ack_watermark::{self, Note};
-use crate::store::queues::checkpoint::Found;
+use crate::store::queues::checkpoint::{CheckpointFile, Found};
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Evidence {
@@ -59,6 +61,11 @@ impl Evidence {
         self.checkpoint.durable_to().max(noted)
     }
 
+    /// The log's records from here on are this broker's. RocketMQ may have written all of a log that it has had since.
+    pub fn ours_from(&self) -> Option<u64> {
+        self.checkpoint.ours_from().filter(|_| self.is_ours())
+    }
+
     /// Whether the log's files hold the position up to which the log was durable.
     pub fn log_reaches(&self) -> bool {
         let durable_to = self.durable_to();
@@ -68,7 +75,21 @@ impl Evidence {
 
     /// No RocketMQ has had the store since this broker wrote to it.
     pub fn is_ours(&self) -> bool {
-        let is_rocketmqs = matches!(self.checkpoint, Found::Times { .. });
-        self.left != Left::OpenByRocketMq && !is_rocketmqs
+        is_ours(self.left, &self.checkpoint)
     }
+}
+
+fn is_ours(left: Left, checkpoint: &Found) -> bool {
+    left != Left::OpenByRocketMq && !matches!(checkpoint, Found::Times { .. })
+}
+
+/// [`Evidence::ours_from`] of a store that is only looked at.
+pub(in crate::store) async fn ours_from<I: Io>(
+    io: &I,
+    store_dir: &Path,
+) -> Result<Option<u64>, StoreError> {
+    let left = Abort::new(io.clone(), store_dir).left().await?;
+    let checkpoint = CheckpointFile::new(io.clone(), store_dir).load().await?;
+    let is_ours = is_ours(left, &checkpoint);
+    Ok(checkpoint.ours_from().filter(|_| is_ours))
 }

@@ -6,7 +6,7 @@ use tracing::warn;
 use super::{IsKept, Recovery};
 use crate::io::Io;
 use crate::store::StoreError;
-use crate::store::log::reader::{Found, Walk};
+use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::queues::entry::Entry;
 use crate::store::queues::files::MAX_QUEUE_ID;
 use crate::store::queues::journal::{Item, Origin, QueueItem, Reached, Reader};
@@ -182,7 +182,7 @@ impl<I: Io> Recovery<'_, I> {
         if last_record < log_min || last_record >= position || self.config.skip_damaged {
             return Ok(true);
         }
-        let mut walk = Walk::probe();
+        let mut walk = Walk::probe(Crcs::of_log(self.ours_from));
         let found = walk.at(self.segments, last_record).await?;
         Ok(matches!(found, Found::Record(_)))
     }

@@ -17,6 +17,7 @@ pub(super) mod evidence;
 mod from_files;
 mod from_journal;
 mod replay;
+mod search;
 mod tail;
 
 use self::decide::Plan;
@@ -49,6 +50,8 @@ pub(super) struct Recovery<'a, I: Io> {
     pub checkpointed: u64,
     /// What the checkpoint says of the key index.
     pub index: Option<Mark>,
+    /// The log's records from here on are this broker's; `None`: not known.
+    pub ours_from: Option<u64>,
     /// As in the plan.
     durable_to: u64,
     unflushed_bytes: u64,
@@ -91,6 +94,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             messages: 0,
             checkpointed: checkpoint.map_or(0, |checkpoint| checkpoint.position),
             index: checkpoint.and_then(|checkpoint| checkpoint.index),
+            ours_from: plan.ours_from,
             durable_to: plan.durable_to,
             unflushed_bytes: plan.unflushed_bytes,
             lost_bytes: 0,

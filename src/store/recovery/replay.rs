@@ -20,12 +20,13 @@ impl<'a, I: Io> Recovery<'a, I> {
     pub(super) async fn read_log(
         &mut self,
         origin: Origin,
+        crcs: Crcs,
         progress: &mut impl FnMut(Progress),
     ) -> Result<Result<(), Mismatch>, StoreError> {
         let from = self.reached.position;
         let total_bytes = self.last_begun_file().await?.saturating_sub(from);
         let mut kept = from;
-        let mut walk = Walk::default().checking(crcs_of(origin));
+        let mut walk = Walk::new(crcs);
         loop {
             let position = self.reached.position;
             if position - kept >= self.config.segment_bytes / KEEP_SHARE {
@@ -106,6 +107,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             config: self.config,
             flushed_to: self.durable_to,
             unflushed_bytes: self.unflushed_bytes,
+            crcs: Crcs::of_log(self.ours_from),
         }
     }
 
@@ -222,15 +224,5 @@ impl<'a, I: Io> Recovery<'a, I> {
         }
         self.queues.evict(self.queues.capacity_chunks() / 4);
         Ok(())
-    }
-}
-
-/// A record that provably is that of its position. RocketMQ's have no CRC over all of them; one of ours without it is torn,
-/// though the last of its sectors may have arrived.
-fn crcs_of(origin: Origin) -> Crcs {
-    match origin {
-        _ if mutant!(SkipTailCrc) => Crcs::Skipped,
-        Origin::Usual => Crcs::Required,
-        Origin::Foreign | Origin::Rebuilding => Crcs::Present,
     }
 }

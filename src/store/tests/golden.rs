@@ -98,7 +98,7 @@ fn the_index_of_its_log_is_the_one_that_rocketmq_made() {
 }
 
 /// Lays the golden store out on the simulated disk, its log at full size; returns the length of the log.
-async fn copy(sim: &Sim, with_queue_files: bool) -> u64 {
+pub(super) async fn copy(sim: &Sim, with_queue_files: bool) -> u64 {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store");
     let log = fs::read(root.join("commitlog/00000000000000000000")).unwrap();
     let mut padded = log.clone();

@@ -358,6 +358,12 @@ fn rocketmq_was_killed_soon_after_its_start() {
         let bodies = bodies(&store, "A").await;
         assert_eq!(bodies[bodies.len() - 2..], [b"ours", b"ours"]);
         assert!(store.tail() > last.end);
+        // The checkpoint of before does not count for its messages any more, whatever else a start has.
+        sim.crash("a");
+        remove_journal(sim).await;
+        let store = open(sim, flush).await;
+        assert_eq!(super::bodies(&store, "A").await, bodies);
+        assert!(store.log.ours_from() > last.end);
     });
 }
 

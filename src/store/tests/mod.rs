@@ -12,6 +12,7 @@ mod log;
 mod medium;
 mod model;
 mod opening;
+mod owner;
 mod queues;
 mod recovery;
 mod removal;

@@ -109,7 +109,7 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
             last_position: 0,
             keys_of: u64::MAX,
             keys: None,
-            walk: Walk::default(),
+            walk: Walk::new(log.crcs),
         };
         let mut number = 1;
         while number < header.count {

@@ -11,9 +11,10 @@ use crate::message::Record;
 use crate::store::StoreConfig;
 use crate::store::StoreError;
 use crate::store::log::damage::Known;
-use crate::store::log::reader::{Found, Walk};
+use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::log::segments::Segments;
 use crate::store::names::{offset_name, parse_offset_name};
+use crate::store::recovery::evidence;
 
 /// A file of the log.
 #[derive(Clone, Debug, Serialize)]
@@ -30,6 +31,7 @@ pub struct LogFiles<I: Io> {
     pub(in crate::store) segments: Segments<I>,
     config: StoreConfig,
     flushed_to: u64,
+    pub(in crate::store) crcs: Crcs,
 }
 
 impl<I: Io> LogFiles<I> {
@@ -64,6 +66,7 @@ impl<I: Io> LogFiles<I> {
             segments,
             config,
             flushed_to: 0,
+            crcs: Crcs::of_log(evidence::ours_from(io, &subject.dir).await?),
         })
     }
 
@@ -73,6 +76,7 @@ impl<I: Io> LogFiles<I> {
             config: &self.config,
             flushed_to: self.flushed_to,
             unflushed_bytes: self.config.max_unflushed_bytes,
+            crcs: self.crcs,
         }
     }
 
@@ -80,7 +84,7 @@ impl<I: Io> LogFiles<I> {
     pub async fn record_from(&self, position: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         let found = self.known().first_record(position, self.end()).await?;
         let Some(found) = found else { return Ok(None) };
-        let mut walk = Walk::probe();
+        let mut walk = Walk::probe(self.crcs);
         let Look::Record(record) = self.look(&mut walk, found).await? else {
             return Ok(None);
         };
@@ -91,7 +95,7 @@ impl<I: Io> LogFiles<I> {
 
     /// Where the log ends, read from a record of it on.
     pub async fn end_from(&self, position: u64) -> Result<u64, StoreError> {
-        let (mut at, mut walk) = (position, Walk::default());
+        let (mut at, mut walk) = (position, Walk::new(self.crcs));
         loop {
             at += match self.look(&mut walk, at).await? {
                 Look::Record(record) => record.total_size.into(),
@@ -169,7 +173,7 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
         log: &LogFiles<I>,
         queues: &mut Queues,
     ) -> Result<(), StoreError> {
-        let mut walk = Walk::default();
+        let mut walk = Walk::new(log.crcs);
         let mut position = log.min();
         while position < log.end() {
             let (next, bad) = match log.look(&mut walk, position).await? {

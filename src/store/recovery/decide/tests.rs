@@ -13,6 +13,7 @@ const OURS: Checkpoint = Checkpoint {
     queues_digest: 0,
     index: None,
     durable_to: 3 * SEGMENT + 10,
+    ours_from: Some(7),
 };
 
 fn each_evidence(mut take: impl FnMut(Evidence)) {
@@ -24,9 +25,13 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
         Found::Times {
             store_time_ms: NOW_MS + 10,
         },
-        Found::None { durable_to: 0 },
+        Found::None {
+            durable_to: 0,
+            ours_from: None,
+        },
         Found::None {
             durable_to: 3 * SEGMENT + 10,
+            ours_from: Some(7),
         },
     ];
     let notes = [
@@ -100,6 +105,8 @@ fn whatever_is_found_a_start_is_decided() {
         };
         assert!(plan.durable_to >= noted.max(evidence.checkpoint.durable_to()));
         assert!(plan.unflushed_bytes <= evidence.max_unflushed_bytes);
+        // RocketMQ may have written all of a log that it has had.
+        assert!(evidence.is_ours() || plan.ours_from.is_none());
 
         for origin in ORIGINS.map(|origin| plan.origin(origin)) {
             let tail = plan.durable_to + 5;
@@ -144,7 +151,10 @@ fn the_queues_come_from_the_nearest_source_that_may_be_right() {
     let up_to = Source::RocketMqFilesUpTo {
         time_ms: NOW_MS - TIME_SLACK_MS,
     };
-    let none = Found::None { durable_to: 5 };
+    let none = Found::None {
+        durable_to: 5,
+        ours_from: None,
+    };
     for (left, checkpoint, sources) in [
         (Left::Closed, Found::Ours(OURS), &ours[..]),
         (Left::Open, Found::Ours(OURS), &ours),
@@ -175,4 +185,26 @@ fn the_note_counts_for_a_log_that_nobody_else_has_had() {
     assert_eq!(noted(Left::Open, ours, true), (20, MAX_WRITE_BYTES));
     assert_eq!(noted(Left::Open, ours, false), (20, MAX_UNFLUSHED));
     assert_eq!(noted(Left::OpenByRocketMq, ours, true), (10, MAX_UNFLUSHED));
+}
+
+#[test]
+fn a_log_is_ours_from_where_the_checkpoint_says_unless_rocketmq_has_had_it_since() {
+    let revoked = Found::None {
+        durable_to: 5,
+        ours_from: Some(7),
+    };
+    let theirs = Found::Times {
+        store_time_ms: NOW_MS,
+    };
+    for (left, checkpoint, ours_from) in [
+        (Left::Closed, Found::Ours(OURS), Some(7)),
+        (Left::Open, Found::Ours(OURS), Some(7)),
+        (Left::Open, revoked, Some(7)),
+        (Left::OpenByRocketMq, Found::Ours(OURS), None),
+        (Left::OpenByRocketMq, revoked, None),
+        (Left::Closed, theirs, None),
+        (Left::Open, theirs, None),
+    ] {
+        assert_eq!(decide(&found(left, checkpoint)).ours_from, ours_from);
+    }
 }
