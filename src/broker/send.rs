@@ -14,7 +14,7 @@ use super::system_topics::SCHEDULE;
 use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
 use super::{Broker, Refusal, system_topics};
 use crate::message::names;
-use crate::message::{batch, properties, sys_flag, tags_code};
+use crate::message::{CRC_PROPERTY_BYTES, batch, properties, sys_flag, tags_code};
 use crate::store::QueueIndex;
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send::SendRequest;
@@ -116,7 +116,8 @@ impl Broker {
             check_properties(message.properties)?;
             messages += 1;
             bytes += plan.record_bytes(&message, self.config.advertise);
-            if bytes > limit {
+            // The CRC that a record ends in does not count (RocketMQ: `MessageExtEncoder.encode`).
+            if bytes - messages as usize * CRC_PROPERTY_BYTES > limit {
                 return Err(illegal(format!(
                     "the message is illegal, the records of its batch are more than {limit} bytes"
                 )));

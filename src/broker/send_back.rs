@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use super::clients::Peer;
 use super::perm;
 use super::refusal::{missing_group, sending_forbidden};
-use super::send_plan::{MAX_OWN_BYTES, OwnMessage, SendPlan, check_properties};
+use super::send_plan::{OwnMessage, SendPlan, check_properties};
 use super::topics::unit_sys_flag;
 use super::{Broker, Refusal};
 use crate::message::ids::offset_message_id;
 use crate::message::names;
-use crate::message::{Record, properties};
+use crate::message::{MAX_OWN_PROPERTIES_BYTES, Record, properties};
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send_back::SendBack;
 
@@ -169,7 +169,7 @@ fn rewritten(record: &Record<'_>, delay_level: i32) -> String {
         .filter(|origin| !origin.trim().is_empty() && origin.len() <= NEEDED_BYTES)
         .unwrap_or(&id);
     properties::push(&mut own, properties::ORIGIN_MESSAGE_ID, origin);
-    let room = MAX_OWN_BYTES.saturating_sub(own.len() + SCHEDULED_BYTES);
+    let room = MAX_OWN_PROPERTIES_BYTES.saturating_sub(own.len() + SCHEDULED_BYTES);
     let mut new = fitting(old, room);
     new.push_str(&own);
     new

@@ -8,15 +8,9 @@ use std::rc::Rc;
 
 use super::Refusal;
 use crate::message::ids::MessageId;
-use crate::message::{MAX_PROPERTIES_BYTES, Message, Properties, batch};
+use crate::message::{MAX_OWN_PROPERTIES_BYTES, MAX_PROPERTIES_BYTES, Message, Properties, batch};
 use crate::store::QueueIndex;
 use crate::wire::codes::response;
-
-/// Space that the store takes for the CRC property behind a message's own.
-const CRC_PROPERTY_BYTES: usize = 20;
-
-/// The longest properties that a message may have, those of the broker among them.
-pub(super) const MAX_OWN_BYTES: usize = MAX_PROPERTIES_BYTES - CRC_PROPERTY_BYTES;
 
 /// A message that may be stored.
 #[derive(Clone, Debug)]
@@ -170,19 +164,13 @@ impl<'a> SendPlan<'a> {
     }
 }
 
+/// As RocketMQ counts them: with what the broker has added by now, without the last separator.
 pub(super) fn check_properties(properties: Properties<'_>) -> Result<(), Refusal> {
-    check_properties_with(properties, 0)
-}
-
-/// With so many bytes that the broker may add later.
-pub(super) fn check_properties_with(
-    properties: Properties<'_>,
-    later_bytes: usize,
-) -> Result<(), Refusal> {
-    let bytes = properties.encoded_len() + CRC_PROPERTY_BYTES + later_bytes;
-    if bytes <= MAX_PROPERTIES_BYTES {
+    let bytes = properties.encoded_len();
+    if bytes <= MAX_OWN_PROPERTIES_BYTES {
         return Ok(());
     }
+    let bytes = bytes - 1;
     Err(illegal(format!(
         "the message is illegal, its properties are {bytes} bytes with the broker's own, limit {MAX_PROPERTIES_BYTES}"
     )))

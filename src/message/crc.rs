@@ -7,7 +7,7 @@
 use super::properties::{CRC32, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 
 /// Name, digits and both separators.
-pub(super) const CRC_PROPERTY_BYTES: usize = CRC32.len() + 1 + 10 + 1;
+pub const CRC_PROPERTY_BYTES: usize = CRC32.len() + 1 + 10 + 1;
 const _: () = assert!(CRC_PROPERTY_BYTES == 20);
 
 /// Whether `properties` end in the CRC of their record.

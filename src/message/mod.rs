@@ -13,10 +13,11 @@ mod record;
 pub mod sys_flag;
 mod unique_key;
 
+pub use crc::CRC_PROPERTY_BYTES;
 pub use hash::{java_hash, java_hash_on, tags_code};
 pub use properties::Properties;
 pub use record::{
-    BLANK_MAGIC, Check, MAGIC_V1, MAGIC_V2, MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, Record,
-    RecordError, RecordFields, blank_record, holds_position,
+    BLANK_MAGIC, Check, MAGIC_V1, MAGIC_V2, MAX_OWN_PROPERTIES_BYTES, MAX_PROPERTIES_BYTES,
+    MAX_TOPIC_BYTES, Message, Record, RecordError, RecordFields, blank_record, holds_position,
 };
 pub use unique_key::KeyMaker;

@@ -147,14 +147,16 @@ impl<'a> Properties<'a> {
         len_bytes
     }
 
-    /// Writes all parts, each ended by a separator. `dst` is `encoded_len` bytes.
+    /// Writes all parts, each ended by a separator. `dst` is `encoded_len` bytes; if it is one less, the last separator is left out.
     pub fn encode(&self, dst: &mut [u8]) {
-        let mut at = 0;
+        let (mut at, mut len) = (0, 0);
         self.for_each_piece(|piece| {
-            dst[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
+            let fitting = &piece[..piece.len().min(dst.len() - at)];
+            dst[at..at + fitting.len()].copy_from_slice(fitting);
+            at += fitting.len();
+            len += piece.len();
         });
-        assert_eq!(at, dst.len());
+        assert!(at == dst.len() && len - at <= 1);
     }
 
     fn for_each_piece(&self, mut write: impl FnMut(&[u8])) {

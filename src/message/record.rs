@@ -13,7 +13,8 @@
 //! (* moved by 12 for each IPv6 host.) RocketMQ: `MessageExtEncoder`, `CommitLog.checkMessageAndReturnSize`.
 //!
 //! The body CRC leaves out everything but the body, so a torn tail can pass it. Hence each record ends in the property
-//! that RocketMQ writes with `enabledAppendPropCRC`: a CRC over all bytes before it.
+//! that RocketMQ writes with `enabledAppendPropCRC`: a CRC over all bytes before it. What a client may send does not depend on it:
+//! properties that are so long that there is no room for the CRC stand without it ([`MAX_OWN_PROPERTIES_BYTES`]).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -28,6 +29,13 @@ pub const BLANK_MAGIC: u32 = 0xCBD4_3194;
 
 pub const MAX_TOPIC_BYTES: usize = 255;
 pub const MAX_PROPERTIES_BYTES: usize = i16::MAX as usize;
+/// The longest properties of a message, by [`Properties::encoded_len`], which counts the last separator. RocketMQ does not write that
+/// one; here it is left out where it does not fit.
+pub const MAX_OWN_PROPERTIES_BYTES: usize = MAX_PROPERTIES_BYTES + 1;
+/// With the CRC behind them.
+const MAX_BEFORE_CRC_BYTES: usize = MAX_PROPERTIES_BYTES - CRC_PROPERTY_BYTES;
+/// The shortest that are written without it: one byte more, and no last separator.
+const MIN_WITHOUT_CRC_BYTES: usize = MAX_BEFORE_CRC_BYTES;
 
 /// Offset of the physical offset, which distinguishes a new record from an old one in a recycled segment.
 const PHYSICAL_OFFSET_AT: usize = 28;
@@ -120,7 +128,10 @@ impl RecordFields<'_> {
 
     /// Length of the properties as written, to be held against [`MAX_PROPERTIES_BYTES`].
     pub fn properties_len(&self) -> usize {
-        self.properties.encoded_len() + CRC_PROPERTY_BYTES
+        match self.properties.encoded_len() {
+            own @ ..=MAX_BEFORE_CRC_BYTES => own + CRC_PROPERTY_BYTES,
+            own => own - 1,
+        }
     }
 
     /// Writes the record. `dst` is `encoded_len` bytes; topic and properties are within their limits.
@@ -131,7 +142,11 @@ impl RecordFields<'_> {
         let total = u32::try_from(dst.len()).expect("a record is below 4 GiB");
         let v2 = self.topic_length_bytes() == 2;
 
-        let (covered, crc_property) = dst.split_at_mut(dst.len() - CRC_PROPERTY_BYTES);
+        // Finding the length of the properties reads all of them; usually it is not needed.
+        let has_crc = properties_len < MIN_WITHOUT_CRC_BYTES
+            || self.properties.encoded_len() <= MAX_BEFORE_CRC_BYTES;
+        let crc_bytes = if has_crc { CRC_PROPERTY_BYTES } else { 0 };
+        let (covered, crc_property) = dst.split_at_mut(dst.len() - crc_bytes);
         let mut head = Writer {
             rest: &mut *covered,
         };
@@ -160,7 +175,9 @@ impl RecordFields<'_> {
         head.put(&(properties_len as u16).to_be_bytes());
         self.properties.encode(head.rest);
 
-        write_crc(crc_property, crc31(covered));
+        if has_crc {
+            write_crc(crc_property, crc31(covered));
+        }
     }
 
     fn topic_length_bytes(&self) -> usize {
@@ -366,6 +383,11 @@ impl<'a> Record<'a> {
             Some(_) => &self.properties[..self.properties.len() - CRC_PROPERTY_BYTES],
             None => self.properties,
         }
+    }
+
+    /// Whether its properties are so long that there may have been no room for the CRC.
+    pub fn may_lack_crc(&self) -> bool {
+        self.properties.len() >= MIN_WITHOUT_CRC_BYTES
     }
 
     /// Whether the record carries the CRC that covers all of it.

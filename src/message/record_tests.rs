@@ -118,6 +118,51 @@ fn drawn_offsets() {
     assert_eq!(bytes[96..108], *b"K\x01v\x02__CRC32#");
 }
 
+fn with_properties(properties: &str) -> RecordFields<'_> {
+    let host: SocketAddr = "1.2.3.4:5".parse().unwrap();
+    RecordFields {
+        queue_id: 0,
+        flag: 0,
+        queue_offset: 0,
+        physical_offset: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 0,
+        born_host: host,
+        store_timestamp_ms: 0,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: b"body",
+        topic: "T",
+        properties: Properties::new(properties),
+    }
+}
+
+/// As RocketMQ's limit, which counts no CRC and no last separator.
+#[test]
+fn the_longest_properties_of_a_client_are_stored_without_a_crc() {
+    for (own, stored, has_crc) in [
+        (32_747, 32_767, true),
+        (32_748, 32_747, false),
+        (32_767, 32_766, false),
+        (32_768, 32_767, false),
+    ] {
+        let value = "v".repeat(own - 3);
+        let properties = format!("K\u{1}{value}\u{2}");
+        let fields = with_properties(&properties);
+        assert_eq!(fields.properties_len(), stored, "{own}");
+        let bytes = encoded(&fields);
+        let record = Record::decode(&bytes, Check::Crc).unwrap();
+        assert_eq!(record.properties.len(), stored);
+        assert_eq!(record.has_crc(), has_crc, "{own}");
+        assert!(has_crc || record.may_lack_crc());
+        let found = crate::message::properties::find(record.properties, "K");
+        assert_eq!(found, Some(&*value), "{own}");
+    }
+    let usual = encoded(&with_properties("K\u{1}v"));
+    assert!(!Record::decode(&usual, Check::Crc).unwrap().may_lack_crc());
+}
+
 #[test]
 fn blank_is_told_from_broken() {
     let blank = blank_record(100);

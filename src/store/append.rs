@@ -18,7 +18,8 @@ use super::queues::entry::Entry;
 use super::queues::memory::{QueueIndex, chunks_for};
 use crate::io::Io;
 use crate::message::{
-    MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, properties, sys_flag, tags_code,
+    CRC_PROPERTY_BYTES, MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, properties, sys_flag,
+    tags_code,
 };
 
 /// A record in the log.
@@ -79,7 +80,7 @@ impl<I: Io> Appends<I> {
     /// Whether messages of `len` bytes in all can be appended now.
     pub fn room_for(&self, len: usize) -> bool {
         self.gate.check_open().is_err()
-            || len > self.config.max_record_bytes()
+            || len > self.config.max_batch_bytes()
             || self.has_room(len)
             || self.log.check_file(len).is_err()
     }
@@ -137,11 +138,12 @@ impl<I: Io> Appends<I> {
         self.gate.check_open()?;
         let prepared = messages.iter().map(|message| self.prepare(queue, message));
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
-        let total = prepared.iter().map(|prepared| prepared.len).sum();
-        // As RocketMQ counts them: as records, all together (`MessageExtEncoder.encode`).
+        let total: usize = prepared.iter().map(|prepared| prepared.len).sum();
+        // As RocketMQ counts them: as records, all together, without the CRCs (`MessageExtEncoder.encode`).
+        let got = total - prepared.len() * CRC_PROPERTY_BYTES;
         let limit = self.config.max_record_bytes();
-        if total > limit {
-            return Err(AppendError::RecordSize { got: total, limit });
+        if got > limit || total > self.config.max_batch_bytes() {
+            return Err(AppendError::RecordSize { got, limit });
         }
         self.log.check_file(total)?;
         if !self.has_room(total) {

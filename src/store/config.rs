@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use super::index::layout::Shape as IndexShape;
 use super::log::reader::MAX_RECORD_BYTES;
+use super::queues::entry::MIN_FOREIGN_RECORD_BYTES;
 use super::queues::memory::{CHUNK_BYTES, chunks_for};
 use super::{Retention, StoreError};
 use crate::mem::{BLOCK_BYTES, Pages};
+use crate::message::CRC_PROPERTY_BYTES;
 
 /// How durable a message is when its send is acknowledged (`flushDiskType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,16 @@ impl StoreConfig {
     pub(super) fn max_record_bytes(&self) -> usize {
         self.max_unit_bytes()
             .min(self.segment_bytes as usize - super::log::buffer::BLANK_BYTES)
+    }
+
+    /// Largest batch in the log. The CRCs of its records do not count for its size, as with RocketMQ.
+    pub(super) fn max_batch_bytes(&self) -> usize {
+        let unit = self.max_unit_bytes();
+        let crcs = unit / MIN_FOREIGN_RECORD_BYTES as usize * CRC_PROPERTY_BYTES;
+        let segment = self.segment_bytes as usize - super::log::buffer::BLANK_BYTES;
+        // See `check_memory`.
+        let buffer = self.log_buffer_bytes / 2 - 2 * BLOCK_BYTES;
+        (unit + crcs).min(segment).min(buffer)
     }
 
     /// Chunks that the entries of the largest unit may need, its queue having none or a full one.

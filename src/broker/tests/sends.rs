@@ -184,6 +184,57 @@ fn sizes() {
     refused(&mut broker, &request("T", &wide), 13, "limit 32767");
 }
 
+/// RocketMQ's limit: 32,767 bytes with what the broker adds, without the last separator.
+#[test]
+fn a_message_has_the_longest_properties_of_rocketmq() {
+    let mut broker = broker();
+    let mut admit = |padding: usize, more: &str| {
+        let properties = format!("{KEY}K\u{1}{}\u{2}{more}", "v".repeat(padding));
+        let send = request("T", &properties);
+        let plan = broker.admit_send(&send, b"x", &peer(1), 1000)?;
+        Ok::<_, Refusal>(plan.properties().encoded_len())
+    };
+    for more in [
+        "",
+        "DELAY\u{1}3\u{2}",
+        "TRAN_MSG\u{1}true\u{2}",
+        "TIMER_DELAY_SEC\u{1}9\u{2}",
+    ] {
+        let longest = 32_768 - admit(1, more).unwrap() + 1;
+        assert_eq!(admit(longest, more).unwrap(), 32_768, "{more}");
+        assert_eq!(admit(longest + 1, more).unwrap_err().code, 13, "{more}");
+    }
+}
+
+/// RocketMQ's limit: the records of a batch, without a CRC, have `maxMessageSize` and 64 KiB.
+#[test]
+fn the_crcs_of_a_batch_do_not_count_for_its_size() {
+    let mut broker = broker_with(BrokerConfig {
+        max_message_bytes: 100_000,
+        ..BrokerConfig::default()
+    });
+    let send = SendRequest {
+        batch: true,
+        ..request("T", KEY)
+    };
+    let mut admit = |messages: usize| {
+        let mut body = Vec::new();
+        for _ in 0..messages {
+            let item = batch::BatchItem {
+                flag: 0,
+                body: b"x",
+                properties: b"",
+            };
+            batch::push(&mut body, &item);
+        }
+        broker.admit_send(&send, &body, &peer(1), 0).map(drop)
+    };
+    // Each is 91 bytes, the body and the topic.
+    let most = (100_000 + 65_536) / 93;
+    admit(most).unwrap();
+    assert_eq!(admit(most + 1).unwrap_err().code, 13);
+}
+
 #[test]
 fn a_level_that_is_no_number() {
     let mut broker = broker();

@@ -400,13 +400,13 @@ fn a_timed_message_has_the_longest_properties() {
         Ok::<_, Refusal>((len, record_of(&plan, 4096, 1000)))
     };
     let (len, _) = admit(1).unwrap();
-    let longest = 32_747 - len + 1;
+    let longest = 32_768 - len + 1;
     assert_eq!(admit(longest + 1).unwrap_err().code, 13);
     let (_, bytes) = admit(longest).unwrap();
     let delivered = timer::deliver(&decoded(&bytes), 61_000).unwrap();
     let rolled = timer::roll(&decoded(&bytes), 61_000);
     for plan in [delivered, rolled] {
-        assert!(plan.properties().encoded_len() <= 32_747);
+        assert!(plan.properties().encoded_len() <= 32_768);
         assert_eq!(plan.properties().find("TIMER_ENQUEUE_MS"), None);
         assert_eq!(plan.properties().find("K").unwrap().len(), longest);
     }

@@ -12,14 +12,14 @@
 
 use std::borrow::Cow;
 
-use crate::broker::send_plan::{MAX_OWN_BYTES, OwnMessage, SendPlan, check_properties, illegal};
+use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties, illegal};
 use crate::broker::send_properties::SendProperties;
 use crate::broker::system_topics::{self, SCHEDULE};
 use crate::broker::{Broker, Refusal};
 use crate::message::properties::{
     TIMER_DELAY_MS, TIMER_DELAY_SEC, TIMER_DELETE_UNIQUE_KEY, TIMER_DELIVER_MS, TIMER_OUT_MS,
 };
-use crate::message::{Record, properties};
+use crate::message::{MAX_OWN_PROPERTIES_BYTES, Record, properties};
 use crate::store::{Timer, TimerKind};
 use crate::wire::codes::response;
 
@@ -194,7 +194,7 @@ fn with_times(record: &Record<'_>, now_ms: u64, roll_times: Option<i64>) -> Stri
     for (name, value) in times {
         // They are for statistics, but for the first: without it a rolled message may be late by the precision.
         if let Some(value) = value
-            && kept.len() + name.len() + value.len() + 2 <= MAX_OWN_BYTES
+            && kept.len() + name.len() + value.len() + 2 <= MAX_OWN_PROPERTIES_BYTES
         {
             properties::push(&mut kept, name, &value);
         }

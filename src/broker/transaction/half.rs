@@ -6,13 +6,19 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::{HALF, HalfOffset, QUEUE_ID, TRANS_CHECK_MAX_TIME};
-use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties_with};
+use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties};
 use crate::broker::{Broker, ConnId, Refusal};
-use crate::message::{Record, RecordFields, properties, sys_flag};
+use crate::message::{MAX_OWN_PROPERTIES_BYTES, Record, RecordFields, properties, sys_flag};
 use crate::wire::codes::response;
 
-/// What a copy's properties may have more than the half message's.
-const COPY_BYTES: usize = 96;
+/// Properties that a copy goes without where they leave no room for its own. The first has the value of another one, the broker has added
+/// the rest for traces and statistics.
+const SPARE: [&str; 4] = [
+    properties::TRANSACTION_ID,
+    properties::MSG_REGION,
+    properties::TRACE_ON,
+    properties::CLUSTER,
+];
 
 /// A half message, as its record tells.
 pub(super) struct Half<'r, 'a> {
@@ -138,7 +144,7 @@ impl Broker {
         plan.topic = Cow::Borrowed(HALF);
         plan.queue_id = QUEUE_ID;
         plan.queue = self.known_queue(HALF, QUEUE_ID);
-        check_properties_with(plan.properties(), COPY_BYTES)
+        check_properties(plan.properties())
     }
 
     /// Decides on the half message at `offset`.
@@ -205,14 +211,21 @@ impl Broker {
                 properties::TRANSACTION_PREPARED_QUEUE_OFFSET,
             ],
         );
+        let (mut own_checks, mut own) = (String::new(), String::new());
         if let Some(checks) = &checks {
-            properties::push(&mut all, properties::TRANSACTION_CHECK_TIMES, checks);
+            let name = properties::TRANSACTION_CHECK_TIMES;
+            properties::push(&mut own_checks, name, checks);
         }
-        properties::push(
-            &mut all,
-            properties::TRANSACTION_PREPARED_QUEUE_OFFSET,
-            &first,
-        );
+        let name = properties::TRANSACTION_PREPARED_QUEUE_OFFSET;
+        properties::push(&mut own, name, &first);
+        if all.len() + own_checks.len() + own.len() > MAX_OWN_PROPERTIES_BYTES {
+            all = properties::retained(&all, |name| !SPARE.contains(&name), own.len());
+        }
+        // A producer is asked without a count rather than about another message.
+        if all.len() + own_checks.len() + own.len() <= MAX_OWN_PROPERTIES_BYTES {
+            all.push_str(&own_checks);
+        }
+        all.push_str(&own);
         self.half_plan(half.record, all)
     }
 

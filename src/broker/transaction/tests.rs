@@ -2,6 +2,7 @@
 //! lost or asked about needlessly whatever happens in between.
 
 mod histories;
+mod longest;
 
 use super::*;
 use crate::broker::tests::{broker_with, peer};

@@ -43,8 +43,8 @@ const MAGIC_AT: usize = 4;
 pub(in crate::store) enum Crcs {
     /// None: its bytes were checked before, or only its place and its keys are of interest.
     Skipped,
-    /// That of the body, and the one over the whole record. A record at this position or behind it must have the second one: this
-    /// broker wrote it, and without its CRC it is torn or overwritten. A record before may be RocketMQ's, which has none.
+    /// That of the body, and the one over the whole record. A record at this position or behind it must have the second one, if its
+    /// properties leave room for it: this broker wrote it, and without its CRC it is torn or overwritten. A record before may be RocketMQ's, which has none.
     RequiredFrom(u64),
 }
 
@@ -130,7 +130,8 @@ pub(in crate::store) fn record(
             got: bytes.len(),
         });
     }
-    match crcs.are_required_at(position) && !record.has_crc() {
+    let lacks_crc = !record.has_crc() && !record.may_lack_crc();
+    match lacks_crc && crcs.are_required_at(position) {
         true => Err(NoRecord::NoCrc),
         false => Ok(record),
     }

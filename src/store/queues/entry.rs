@@ -2,11 +2,11 @@
 
 pub(in crate::store) const ENTRY_BYTES: usize = 20;
 
-/// Nothing shorter is a record of ours: 91 bytes without body, topic and properties, and our CRC.
+/// The shortest record of this broker: 91 bytes, without body, topic and properties, and the CRC property.
 pub(in crate::store) const MIN_RECORD_BYTES: usize = 111;
 
-/// Nothing shorter is a record of RocketMQ.
-const MIN_FOREIGN_RECORD_BYTES: u32 = 91;
+/// The shortest record of RocketMQ, which need not have the CRC property.
+pub(in crate::store) const MIN_FOREIGN_RECORD_BYTES: u32 = 91;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
@@ -23,7 +23,7 @@ pub(in crate::store) const BLANK: Entry = Entry {
 };
 
 impl Entry {
-    /// For a message that is lost: it leads to where nothing can be read.
+    /// Entry of a lost message: its position is in a part of the log that cannot be read.
     pub fn into_gap(physical_offset: u64) -> Self {
         Self {
             physical_offset,
@@ -47,17 +47,17 @@ impl Entry {
         }
     }
 
-    /// Position behind the message. A rotten entry may say any numbers.
+    /// Position behind the message. The numbers of a rotten entry may be any.
     pub fn end(&self) -> u64 {
         self.physical_offset.saturating_add(self.size.into())
     }
 
-    /// Whether a log that ends there can have such a message.
+    /// Whether a message of this size and position fits a log that ends at `log_end`.
     pub fn is_plausible(&self, log_end: u64) -> bool {
         self.size >= MIN_FOREIGN_RECORD_BYTES && self.end() <= log_end
     }
 
-    /// Whether the next message of the same queue may be that one. Lost messages are all at one place.
+    /// Whether `next` may follow in the same queue. The entries of lost messages all have one position.
     pub fn may_precede(&self, next: &Entry) -> bool {
         let may_be_lost = self.size == MIN_RECORD_BYTES as u32;
         self.end() <= next.physical_offset

@@ -70,6 +70,31 @@ fn a_batch_stands_in_one_segment_or_is_refused() {
     });
 }
 
+/// Its properties leave no room for the CRC. It is read from the disk, and by a start after a crash.
+#[test]
+fn a_message_with_the_longest_properties_is_kept() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        let queue = store.queue("A", 0);
+        let mut appended = Vec::new();
+        for own in [32_747, 32_748, 32_768, 32_769] {
+            let long = format!("K\u{1}{}\u{2}", "v".repeat(own - 3));
+            store.wait_for_room(34_000).await;
+            appended.push(store.append(queue, &message(b"long", &long), None, 1));
+        }
+        let refused = appended.pop().unwrap();
+        assert!(matches!(refused, Err(AppendError::PropertiesSize { .. })));
+        assert!(appended.iter().all(Result::is_ok), "{appended:?}");
+        store.committed_so_far().await.unwrap();
+        for _ in 0..2 {
+            sim.crash("a");
+            let store = open(sim, flush).await;
+            assert_eq!(bodies(&store, "A").await, [b"long"; 3]);
+            assert_eq!(store.figures().unreadable, 0);
+        }
+    });
+}
+
 #[test]
 fn what_does_not_fit_is_refused_not_taken() {
     let sim = sim(1);
