@@ -1,21 +1,21 @@
-//! When what is saved of the queues. Decisions only; `saver.rs` carries them out.
+//! When the saver writes what of the queues. Pure; `saver.rs` carries it out.
 //!
-//! | The saver finds | and does |
+//! | Condition | The saver |
 //! |---|---|
 //! | memory is short, a file of the log is complete, or the journal has grown | saves every queue's entries to its files |
-//! | a block is due, or much log or a deletion is not in the journal | writes a block |
+//! | a block is due, the journal is far behind the log, or lacks a deletion | writes a block |
 //! | the mark of the key index is due | writes it into the checkpoint |
 
-/// How often a block is written to the journal. What came since is read from the log again after a crash.
+/// Interval between blocks of the journal. After a crash the log is read from the last block on.
 const BLOCK_NS: u64 = 1_000_000_000;
 
-/// So much log makes a block due before its time.
+/// A block is due at once when the journal is so far behind the log.
 const BLOCK_LOG_BYTES: u64 = 128 << 20;
 
-/// How often the checkpoint says how far the key index is.
+/// Interval at which the checkpoint gets the mark of the key index.
 const MARK_NS: u64 = 5_000_000_000;
 
-/// What the saver finds.
+/// The state on which the saver decides.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::store) struct Look {
     pub now_ns: u64,
@@ -67,7 +67,7 @@ impl Cadence {
         Action::Write { block, mark }
     }
 
-    /// Also in the middle of a save of all queues, which takes longer than blocks are apart.
+    /// Asked also during a save of all queues, which takes longer than the interval between blocks.
     pub fn block_is_due(&mut self, look: &Look) -> bool {
         let is_urgent = look.log_ahead_bytes >= BLOCK_LOG_BYTES || look.has_deletions;
         let is_due = is_urgent || look.now_ns >= self.block_due_ns;

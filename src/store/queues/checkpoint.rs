@@ -13,7 +13,7 @@
 //! slots is whole, and the first line is that of one of them, or begins like one and ends like the other.
 //! Any other first line was written by RocketMQ, which has had the store since: then no slot counts.
 //!
-//! A checkpoint is revoked by a first line with times of -1, which RocketMQ reads as none. The slots stay: `durablePosition` and
+//! A checkpoint is revoked by a first line with times of -1, which RocketMQ reads as absent. The slots stay: `durablePosition` and
 //! `oursFrom` are facts about the log, and hold whatever becomes of the queues' files. Both were added later. A slot without the
 //! first is read as durable up to its saved position; one without the second says nothing of who wrote the log.
 
@@ -44,7 +44,7 @@ const END: usize = OURS_FROM_CRC_AT + 4;
 const TIMES_BYTES: usize = 40;
 const INDEX_TIME_AT: usize = 16;
 
-/// The line of a revoked checkpoint: RocketMQ takes these times for none.
+/// The line of a revoked checkpoint: RocketMQ reads these times as absent.
 const REVOKED: Times = {
     let mut line = [0; TIMES_BYTES];
     let mut at = 0;
@@ -293,8 +293,8 @@ impl<I: Io> CheckpointFile<I> {
         self.write_owed_times().await
     }
 
-    /// Writes what was loaded once more. A flush may have failed before the process ended: the kernel then holds what it
-    /// dropped to be clean, and another flush says nothing of it.
+    /// Writes again what was loaded. A flush may have failed before the process ended: pages that the kernel dropped then count as clean, and a
+    /// flush now would not write them.
     pub async fn write_again(&self) -> Result<(), StoreError> {
         let Some(checkpoint) = self.saved.get() else {
             return Ok(());
@@ -307,7 +307,7 @@ impl<I: Io> CheckpointFile<I> {
         self.write_owed_times().await
     }
 
-    /// Before the queues' files are made again: until that is done, nothing says what they hold.
+    /// Called before the queues' files are rebuilt: until they are complete, no checkpoint says what they hold.
     pub async fn revoke(&self) -> Result<(), StoreError> {
         // Without one there may be no space to write this either.
         if self.counts.get() {

@@ -1,10 +1,10 @@
-//! Giving the memory of saved entries back.
+//! Eviction: the chunks of saved entries are returned to the arena.
 
 use super::memory::{CHUNK_ENTRIES, ConsumeQueues};
 
-/// How far an eviction has come.
+/// Progress of an eviction.
 pub(in crate::store) struct Eviction {
-    /// Chunks that are taken of each queue in this round.
+    /// Chunks that this round takes from each queue.
     of_each: usize,
     looked_at: usize,
     freed: usize,
@@ -21,7 +21,7 @@ impl Default for Eviction {
 }
 
 impl ConsumeQueues {
-    /// Gives saved chunks back, the oldest of each queue in turn, until so many are free or none is left to give. Each round
+    /// Returns saved chunks, the oldest of each queue in turn, until `chunks` are free or no saved one is left. Each round
     /// over the queues takes twice as many of each as the one before, so that a few large ones cost no round per chunk.
     pub fn evict(&mut self, wanted_free: usize) {
         let mut eviction = Eviction::default();

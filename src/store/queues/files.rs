@@ -26,7 +26,7 @@ const FILE_BYTES: u64 = FILE_ENTRIES * ENTRY_BYTES as u64;
 /// No topic has this many queues. A larger number comes from damage, and would cost memory.
 pub(in crate::store) const MAX_QUEUE_ID: u32 = 1 << 20;
 
-/// Queues that are read or written concurrently when nothing else needs the device.
+/// Queues that are read or written concurrently while nothing else uses the device.
 pub(in crate::store) const AT_ONCE: usize = 64;
 
 /// Open files that are kept, so that busy queues do not reopen theirs.
@@ -38,7 +38,7 @@ pub(in crate::store) struct QueueFiles<I: Io> {
     /// Files are opened to be written, too.
     writes: bool,
     open: RefCell<HashMap<PathBuf, I::File>>,
-    /// Counts removals: a file that was opened before one may have lost its name.
+    /// Number of removals. A file that was opened before a removal may have no name any more.
     removals: Cell<u64>,
 }
 
@@ -164,7 +164,7 @@ impl<I: Io> QueueFiles<I> {
         self.write(topic, queue_id, first, entries).await
     }
 
-    /// Makes zeros of entries that are not to count.
+    /// Overwrites entries with zeros, so that they do not count.
     pub async fn erase(
         &self,
         topic: &str,
@@ -293,7 +293,7 @@ impl<I: Io> QueueFiles<I> {
         Ok(())
     }
 
-    /// Entries of one file: they stand at its beginning, so the first without size is found by halving.
+    /// Number of entries in one file. They stand at its beginning: the first one without size is found by a binary search.
     async fn count_entries(&self, path: &Path) -> Result<u64, StoreError> {
         let Some(file) = self.file(path, false).await? else {
             return Ok(0);

@@ -1,4 +1,4 @@
-//! What is safe of each queue's entries, and what has to be written next.
+//! How far the entries of each queue are durable, and what has to be written next.
 //!
 //! ```text
 //!            first entry            block of the journal        first entry in its file       save of the files
@@ -11,7 +11,8 @@
 //!            in files     | in the journal  | in the log alone
 //! ```
 //! A queue is `dirty` while `saved_to < max`, and `news` while the journal lacks an entry, its name or its minimum. `begun`
-//! queues have their first entry in the journal and may need a file for it; to us such an entry is not saved.
+//! queues have their first entry in the journal and may need a file for it, which only RocketMQ reads: such an entry does not count as
+//! saved.
 
 use std::ops::Range;
 
@@ -122,7 +123,7 @@ impl ConsumeQueues {
         }
     }
 
-    /// The file of this queue could not be begun.
+    /// The file of this queue could not be created.
     pub fn not_begun(&mut self, index: QueueIndex) {
         self.begun.push_back(index);
     }

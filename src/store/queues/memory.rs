@@ -19,7 +19,7 @@ use crate::mem::{Arena, ChunkId, Pages};
 pub(in crate::store) const CHUNK_ENTRIES: u64 = 64;
 pub(in crate::store) const CHUNK_BYTES: usize = CHUNK_ENTRIES as usize * ENTRY_BYTES;
 
-/// Chunks that a queue may need for records of `len` bytes in all.
+/// Largest number of chunks for the entries of one queue's records of `len` bytes in all.
 pub(in crate::store) fn chunks_for(len: usize) -> usize {
     len / (MIN_RECORD_BYTES * CHUNK_ENTRIES as usize) + 2
 }

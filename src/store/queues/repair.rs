@@ -1,13 +1,12 @@
-//! Making damaged entries of a queue's files again, from the log.
+//! Repair: damaged entries of a queue's files are derived again from the log.
 //!
 //! ```text
 //! entries    sound | damaged ........ | sound (or in memory)
 //! log        ------|====== read ======|------
 //! ```
-//! The messages of the damaged entries stand in the log between those of the sound ones, and say their queue and offset
-//! themselves. What is not found there is lost: its entry leads to where nothing can be read, so that readers pass it over.
-//! One repair runs at a time; a reader waits for it. Nothing depends on it being finished: what a crash leaves damaged is
-//! found by the next reader.
+//! The messages of the damaged entries are in the log between those of the sound entries on both sides. Each record states its queue and
+//! offset. A message that is not found there is lost: its entry gets a position in the gap, and readers skip it.
+//! One repair runs at a time, and readers wait for it. A crash may interrupt it: the next reader finds the rest of the damage.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -26,13 +25,13 @@ use crate::store::log::reader::{Found, Walk};
 use crate::store::turns::Turns;
 use crate::store::{Position, StoreError};
 
-/// Entries looked at in one go for the sound ones on both sides.
+/// Entries that are read at a time in search of the sound one on each side.
 const STEP_ENTRIES: u64 = 4096;
 
-/// Records looked at between two pauses.
+/// Records that are examined between two yields.
 const STEP_RECORDS: usize = 512;
 
-/// Places of which it is kept that a repair did not change them.
+/// Largest number of entries remembered as unchanged by a repair.
 const MAX_UNCHANGED: usize = 4096;
 
 #[derive(Default)]
@@ -40,7 +39,7 @@ pub(in crate::store) struct Repairs {
     turn: Turns,
     /// Writing a queue's files and removing them exclude one another.
     pub(super) files: Turns,
-    /// Their entries are as the log has them, whatever they look like.
+    /// Entries that a repair left as they were. They agree with the log although they look damaged, and are not repaired again.
     unchanged: RefCell<HashSet<(QueueIndex, u64)>>,
 }
 
@@ -54,7 +53,7 @@ struct Stretch {
 }
 
 impl<I: Io> Queues<I> {
-    /// Makes these entries of a queue again, and damaged ones beside them. `false`: they have been as the log has them.
+    /// Derives these entries of a queue again, with the damaged ones beside them. `false`: they agreed with the log.
     pub(super) async fn repair(
         &self,
         queue: QueueIndex,
@@ -83,7 +82,7 @@ impl<I: Io> Queues<I> {
         Ok(has_changed)
     }
 
-    /// Where the message is that an entry of the queue's files should lead to, if the entry is wrong.
+    /// Repairs the entry that has this position; returns the right position if that is another one.
     pub(in crate::store) async fn repaired(
         &self,
         queue: QueueIndex,
@@ -177,7 +176,7 @@ impl<I: Io> Queues<I> {
         }))
     }
 
-    /// Entries of the queue's files, as far as they can be right by themselves.
+    /// Entries of the queue's files; `None` for each that is impossible by itself.
     async fn sound(
         &self,
         topic: &str,
@@ -214,7 +213,7 @@ impl<I: Io> Queues<I> {
                     }
                     at += size;
                 }
-                // Behind what cannot be read.
+                // Nothing readable: the walk resumes at the next record.
                 Ok(None) | Err(_) => {
                     let next = self.log.first_record(at + 1, stretch.log.end).await?;
                     at = next.unwrap_or(stretch.log.end);
@@ -253,7 +252,7 @@ impl<I: Io> Queues<I> {
         Ok(Some((record.total_size.into(), entry)))
     }
 
-    /// Writes what the log has over what the files have, if that is something else.
+    /// Overwrites the entries of the files with those of the log, if they differ.
     async fn replace(
         &self,
         stretch: &Stretch,
@@ -288,7 +287,8 @@ impl<I: Io> Queues<I> {
 }
 
 impl Stretch {
-    /// What was not found may still stand where its entry says, unreadable; the entry stays if it can be right.
+    /// The log's entries. Where the log has none, the message may be unreadable at the position in its entry: the entry stays if it is
+    /// possible there.
     fn merged(&self, found: &[Option<Entry>], before: &[Entry]) -> Vec<Entry> {
         let mut at = self.log.start;
         let mut entries = Vec::with_capacity(found.len());

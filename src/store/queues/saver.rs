@@ -21,10 +21,10 @@ use crate::store::gate::Lack;
 /// Delay before a retry after an error.
 const RETRY_NS: u64 = 1_000_000_000;
 
-/// After some queues were written, the saver rests for this many times as long.
+/// After it has written some queues, the saver pauses for this many times as long.
 const REST_SHARE: u64 = 4;
 
-/// Queues that are written between two rests.
+/// Queues that are written between two pauses.
 const BETWEEN_RESTS: usize = 16;
 
 /// Queues whose pending rows are put into a block without a pause: well below a millisecond.
@@ -156,7 +156,7 @@ impl<I: Io> Queues<I> {
         self.save_checkpoint(&checkpoint).await
     }
 
-    /// What the checkpoint says of the queues' files stays.
+    /// Saves the mark of the key index. The rest of the checkpoint stays as it is.
     async fn save_index_mark(&self) -> Result<(), StoreError> {
         if self.index.is_none() {
             return Ok(());
@@ -165,7 +165,7 @@ impl<I: Io> Queues<I> {
         let Some(before) = self.checkpoint.saved() else {
             return Ok(());
         };
-        // A restart that finds the log shorter than the index would make all of the index again.
+        // A start that finds the log shorter than the index rebuilds all of the index.
         let position = self.log.marks().dispatched();
         self.log.flush(position).await?;
         self.save_checkpoint(&Checkpoint {
@@ -301,7 +301,7 @@ impl<I: Io> Queues<I> {
                 for (queue, end) in written {
                     match &saved {
                         Ok(()) => queues.saved(*queue, *end),
-                        // Whatever of it has been lost is written again.
+                        // All of it is written again, as any part may be lost.
                         Err(_) => queues.not_saved(*queue),
                     }
                 }
@@ -398,7 +398,7 @@ impl<I: Io> Queues<I> {
         })
     }
 
-    /// Leaves the device and the core to others after work that began then, unless there is a hurry.
+    /// Pauses after work that began at this time, so that device and core are free for others; not while memory is short.
     async fn rest_from(&self, began_ns: u64) -> Result<(), StoreError> {
         if self.is_in_a_hurry() {
             return Ok(());
@@ -424,7 +424,7 @@ impl<I: Io> Queues<I> {
         }
     }
 
-    /// Chunks that are to be free for what arrives.
+    /// Chunks that are kept free for new entries.
     fn wanted_chunks(&self) -> usize {
         let share = self.memory.borrow().capacity_chunks() / FREE_SHARE;
         share.max(self.config.chunks_for_unit())

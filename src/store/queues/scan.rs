@@ -1,8 +1,8 @@
-//! Walking a queue: which messages a pull gets. Entries are in memory or in the queue's files; a filter looks at their tags
-//! codes, or at the messages themselves.
+//! Scans of a queue: which messages a pull gets. Entries are in memory or in the queue's files. A filter examines their tags codes, or
+//! the messages themselves.
 //!
 //! [`Queues::scan`] never waits, and answers [`Scan::Cold`] where the entries are only on disk; [`Queues::scan_cold`] reads
-//! them. The `messages` forms are for a filter that looks at the messages.
+//! them. The `messages` forms are for a filter that examines messages.
 
 use super::Queues;
 use super::entry::Entry;
@@ -11,11 +11,11 @@ use crate::io::Io;
 use crate::store::StoreError;
 use crate::store::log::records::Position;
 
-/// Entries looked at in one go; most scans need no more.
+/// Entries that are read at a time; most scans need no more.
 const WINDOW_ENTRIES: usize = 64;
 
-/// Read in one go for a filter that looks at the messages, at most one message more: each is checked and passed on
-/// without a pause if its block is in the cache.
+/// A scan with a filter on messages ends after so many bytes of them, and at most one message more: messages whose blocks are cached are
+/// examined without a yield.
 const MAX_LOOKED_AT_BYTES: usize = 1 << 20;
 
 /// Bounds of one scan.
@@ -24,7 +24,7 @@ pub struct ScanLimits {
     pub max_messages: usize,
     /// The first message is taken even if it alone is larger.
     pub max_bytes: usize,
-    /// Entries looked at.
+    /// Largest number of entries examined.
     pub max_entries: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Carrying out what was decided. Nothing else of a start changes the log.
+//! Carries out the plan of a start. No other code of a start changes the log.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::{error, warn};
@@ -41,7 +41,7 @@ impl<I: Io> Recovery<'_, I> {
         let tail = self.reached.position;
         if let End::Wiped { up_to } = plan.end(origin, tail) {
             self.wipe_behind(tail, up_to).await?;
-            // What a killed process wrote but did not flush is about to be shown to consumers.
+            // Consumers are about to see what a killed process wrote and did not flush.
             if !mutant!(RecoveredNotFlushed) {
                 self.write_again(from, tail).await?;
                 self.segments.sync_from(from.min(tail)).await?;
@@ -106,8 +106,8 @@ impl<I: Io> Recovery<'_, I> {
         }
     }
 
-    /// From the first source that fits the log, and the log to its end. Returns what the store was, and where the log was
-    /// read from.
+    /// Restores the queues from the first source that fits the log, and reads the log to its end. Returns the state that the source was
+    /// in, and from where on the log was read.
     async fn read_everything(
         &mut self,
         plan: &Plan,
@@ -122,7 +122,7 @@ impl<I: Io> Recovery<'_, I> {
                 continue;
             };
             let origin = plan.origin(origin);
-            // A rebuild that was cut short goes on: the files are no further than it was.
+            // A rebuild that was interrupted resumes: the files are complete up to where it was, no further.
             self.checkpointed = self.checkpointed.min(self.reached.position);
             let from = self.reached.position;
             if !plan.was_closed {
@@ -191,15 +191,15 @@ impl<I: Io> Recovery<'_, I> {
         if restored.is_err() || self.queues.saved_digest() != checkpoint.queues_digest {
             return Ok(None);
         }
-        // Before the journal counts: entries ahead of the position were erased.
+        // The erasure of entries behind the position is durable before the journal counts.
         self.queue_files.sync().await?;
         self.begin(Origin::Usual).await?;
         Ok(Some(Origin::Usual))
     }
 
-    /// A store that RocketMQ has had. After its clean stop the files of its queues are complete; so are they up to the
-    /// times in its checkpoint after a crash (`CommitLog.recoverAbnormally`). From the beginning of that file of the log on
-    /// they are made again, and so compared with the log.
+    /// A store that RocketMQ was the last to use. Its queue files are complete after a clean stop, and after a crash up to the times in its
+    /// checkpoint (`CommitLog.recoverAbnormally`). From the beginning of that log file on the entries are derived again, and so compared with
+    /// the log.
     async fn restore_from_rocketmq(
         &mut self,
         up_to_ms: Option<i64>,
@@ -244,7 +244,7 @@ impl<I: Io> Recovery<'_, I> {
 
     /// Begins without queues, to make them from all of the log.
     async fn begin_anew(&mut self, log_min: u64, origin: Origin) -> Result<(), StoreError> {
-        // A crash halfway must not leave a checkpoint for files which are gone.
+        // A crash in between must not leave a checkpoint for files that are removed.
         self.checkpoint.revoke().await?;
         self.queues.clear();
         (self.messages, self.lost_bytes, self.gap) = (0, 0, None);
@@ -258,9 +258,9 @@ impl<I: Io> Recovery<'_, I> {
         self.begin_trusted(origin).await
     }
 
-    /// Begins a journal that is to count, though the one before did not.
+    /// Begins a journal that counts, after one that did not.
     async fn begin_trusted(&mut self, origin: Origin) -> Result<(), StoreError> {
-        // Nothing of the one before may count with the new checkpoint.
+        // No generation of the earlier journal may count with the new checkpoint.
         self.journal.discard().await?;
         self.begin(origin).await?;
         self.checkpointed = self.reached.position;
@@ -269,7 +269,7 @@ impl<I: Io> Recovery<'_, I> {
             store_time_ms: self.reached.store_time_ms,
             queues_digest: self.queues.saved_digest(),
             index: self.index,
-            // However this ends, the next start has the proof, too.
+            // The next start has this proof as well, however this one ends.
             durable_to: self.durable_to,
             ours_from: self.ours_from,
         };
@@ -307,8 +307,7 @@ impl<I: Io> Recovery<'_, I> {
         self.journal.append(block, self.reached).await
     }
 
-    /// Each queue begins with its first message that is in the log. Files of the log may have gone since the journal spoke
-    /// of the minimums.
+    /// Each queue begins with its first message that is in the log. Log files may have been removed since the minimums were journaled.
     async fn raise_minimums(&mut self, log_min: u64) -> Result<(), StoreError> {
         if log_min == 0 {
             return Ok(());

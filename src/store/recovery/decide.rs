@@ -29,7 +29,7 @@ pub(in crate::store) struct Plan {
     pub log: LogFiles,
     /// Tried in this order. The last one always fits.
     pub sources: Vec<Source>,
-    /// Ahead of this position nothing can be the log's end.
+    /// The log does not end before this position.
     pub durable_to: u64,
     /// The log's records from here on are this broker's; `None`: not known.
     pub ours_from: Option<u64>,
@@ -37,7 +37,7 @@ pub(in crate::store) struct Plan {
     pub unflushed_bytes: u64,
     /// Everything was flushed and the clean mark written.
     pub was_closed: bool,
-    /// RocketMQ was the last to write, and has not said how far.
+    /// RocketMQ was the last to write, and was killed.
     pub by_rocketmq: bool,
     wipe_bytes: u64,
 }
@@ -115,7 +115,7 @@ fn sources(evidence: &Evidence) -> Vec<Source> {
         Found::Times { .. } if evidence.left == Left::Closed => {
             vec![Source::RocketMqFiles, Source::Log]
         }
-        // A torn time may be any number.
+        // A torn time may have any value.
         Found::Times { store_time_ms } if store_time_ms <= evidence.now_ms => {
             let time_ms = store_time_ms - TIME_SLACK_MS;
             vec![Source::RocketMqFilesUpTo { time_ms }, Source::Log]
@@ -142,7 +142,7 @@ impl Plan {
         }
     }
 
-    /// The wipe is bounded by what any mode leaves unflushed: it costs nothing that counts.
+    /// The wipe is bounded by what either flush mode leaves unflushed, whichever was on: the cost does not matter.
     pub fn end(&self, origin: Origin, tail: u64) -> End {
         match origin {
             _ if self.was_closed => End::Kept,

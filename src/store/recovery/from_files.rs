@@ -13,7 +13,7 @@ use crate::store::queues::files::{AT_ONCE, Found};
 use crate::store::queues::journal::Reached;
 
 impl<I: Io> Recovery<'_, I> {
-    /// From their files, without what is ahead of a position: that is read from the log.
+    /// Restores the queues from their files up to a position. The rest is read from the log.
     pub(super) async fn restore_from_files(
         &mut self,
         found: Vec<Found>,
@@ -43,14 +43,14 @@ impl<I: Io> Recovery<'_, I> {
             self.queues
                 .restore_min(queue, kept.min, kept.first_position);
         }
-        // Where the log has lost messages that one may be among them.
+        // That message may be lost with a damaged part of the log.
         if self.config.skip_damaged {
             return Ok(Ok(()));
         }
         self.check_newest(newest, log_min).await
     }
 
-    /// What a queue's files have of messages before a position; nothing else is left in them.
+    /// Erases the entries of messages behind a position from a queue's files; returns what is left.
     async fn cut(&self, found: &Found, position: u64, log_min: u64) -> Result<Kept, StoreError> {
         let is_ahead = |entry: Entry| entry != BLANK && entry.end() > position;
         let mut max = found.max;
@@ -58,7 +58,7 @@ impl<I: Io> Recovery<'_, I> {
             max = self.first_of(found, found.max, is_ahead).await?;
         }
         if max < found.max {
-            // They may lie in a part of the log that was lost, and one day they would no longer be ahead.
+            // Their messages may be in a part of the log that is lost, and new messages will take those positions.
             self.queue_files
                 .erase(&found.topic, found.queue_id, max, found.max)
                 .await?;
@@ -106,7 +106,7 @@ impl<I: Io> Recovery<'_, I> {
         Ok(entry.await?.filter(|entry| *entry != BLANK))
     }
 
-    /// Whether this is the log that the queues are of: the newest message that they know is in it.
+    /// Whether queues and log belong together: the newest message of the queues is in the log.
     async fn check_newest(
         &self,
         newest: Option<Entry>,
@@ -123,8 +123,8 @@ impl<I: Io> Recovery<'_, I> {
         })
     }
 
-    /// Removes the queues' files but of those that end with a message of a file that is gone: nothing in the log says any
-    /// more where they go on, and no offset is to be given out twice.
+    /// Removes the files of all queues but those whose last message is in a removed log file: nothing in the log states their next offset, and
+    /// no offset may be assigned twice.
     pub(super) async fn keep_queue_ends(&mut self, log_min: u64) -> Result<(), StoreError> {
         let found = self.queue_files.find_all().await?;
         for found in found {
@@ -144,7 +144,7 @@ impl<I: Io> Recovery<'_, I> {
     }
 }
 
-/// What counts of a queue's files.
+/// The part of a queue's files that counts.
 struct Kept {
     min: u64,
     max: u64,

@@ -13,7 +13,7 @@ use crate::store::queues::journal::{Item, Origin, QueueItem, Reached, Reader};
 use crate::store::queues::memory::QueueIndex;
 
 impl<I: Io> Recovery<'_, I> {
-    /// From the newest generation that is whole and of this log.
+    /// Restores the queues from the newest generation that is whole and belongs to this log.
     pub(super) async fn restore_from_journal(
         &mut self,
         log_min: u64,
@@ -38,7 +38,7 @@ impl<I: Io> Recovery<'_, I> {
         Ok(None)
     }
 
-    /// `false`: what is in it makes no sense.
+    /// `false`: its items contradict each other.
     async fn take_blocks(&mut self, reader: &mut Reader<I>) -> Result<bool, StoreError> {
         let mut journaled = Journaled {
             generation: reader.generation(),
@@ -150,7 +150,7 @@ impl<I: Io> Recovery<'_, I> {
     pub(super) async fn remove_gone(&mut self) -> Result<(), StoreError> {
         for (topic, queue_id) in std::mem::take(&mut self.gone) {
             let named = self.queues.find(&topic, queue_id);
-            // Another one has come so far already that its entries had to be saved, over those of the former.
+            // The new queue of that name has saved entries already, in the same files.
             if !named.is_some_and(|queue| self.queues.is_saved(queue)) {
                 self.queue_files.remove(&topic, &[queue_id]).await?;
             }
@@ -167,7 +167,7 @@ impl<I: Io> Recovery<'_, I> {
         Ok(!self.queues.all().any(is_missing))
     }
 
-    /// Whether this is the log that the queues are of: the last message that they know is in it.
+    /// Whether queues and log belong together: the last message of the journal is in the log.
     async fn is_of_log(&self, log_min: u64) -> Result<bool, StoreError> {
         let Reached {
             position,
@@ -178,7 +178,7 @@ impl<I: Io> Recovery<'_, I> {
         if !(log_min..=log_end).contains(&position) {
             return Ok(false);
         }
-        // Where the log has lost messages that one may be among them.
+        // That message may be lost with a damaged part of the log.
         if last_record < log_min || last_record >= position || self.config.skip_damaged {
             return Ok(true);
         }
@@ -188,7 +188,7 @@ impl<I: Io> Recovery<'_, I> {
     }
 }
 
-/// What the journal's numbers stand for.
+/// The queues by their numbers in the journal.
 struct Journaled {
     generation: u64,
     queues: HashMap<u32, QueueIndex>,

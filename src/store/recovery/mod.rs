@@ -1,4 +1,4 @@
-//! Finding the end of the log after a start, and bringing the queues to agree with it.
+//! A start: the end of the log is found, and the queues are brought to agree with the log.
 //!
 //! ```text
 //! journal       | table of all queues | blocks ... | log, read from the last block on          our store, however it ended
@@ -6,10 +6,10 @@
 //! neither       | log, read from its beginning on                                             they do not fit one another
 //! ```
 //! Each record of the log is checked to be the successor of the one before (its own position, size, magic, body CRC, CRC
-//! over all of it), and its entry made again. The first that is not ends the log. After a crash what was written behind the
-//! end is wiped: it may have the right positions and CRCs, and a later restart would take it for ours.
+//! over all of it), and its queue entry is derived again. The first record that is not ends the log. After a crash the bytes behind the end
+//! are wiped: they may have right positions and CRCs, and a later start would read them as part of the log.
 //!
-//! What has been read of the log goes into the journal as it goes on, so that a start that is cut short does not begin anew.
+//! The progress of reading the log goes into the journal, so that a start that is interrupted resumes there.
 
 mod carry_out;
 pub(super) mod decide;
@@ -43,7 +43,7 @@ pub(super) struct Recovery<'a, I: Io> {
     checkpoint: &'a CheckpointFile<I>,
     journal: &'a Journal<I>,
     queues: &'a mut ConsumeQueues,
-    /// How far the queues have come.
+    /// Up to here the queues have the entries of the log.
     pub reached: Reached,
     pub messages: u64,
     /// Up to here the queues' files are complete.
@@ -55,14 +55,14 @@ pub(super) struct Recovery<'a, I: Io> {
     /// As in the plan.
     durable_to: u64,
     unflushed_bytes: u64,
-    /// What of the log was left behind, and the last part of it.
+    /// Bytes of the log that were skipped as damaged, and the last skipped part.
     lost_bytes: u64,
     gap: Option<Gap>,
-    /// Queues whose files go if the generation that says so turns out to count.
+    /// Queues whose files are removed once it is known that the generation which deletes them counts.
     gone: Vec<(String, u32)>,
 }
 
-/// What a recovery has to do with.
+/// The files that a recovery reads and writes.
 pub(super) struct Files<'a, I: Io> {
     pub segments: &'a Segments<I>,
     pub queue_files: &'a QueueFiles<I>,

@@ -1,4 +1,4 @@
-//! Reading the log to its end, and the entries of what it has.
+//! Reads the log to its end and derives the queue entries of its records.
 
 use tracing::warn;
 
@@ -82,7 +82,7 @@ impl<'a, I: Io> Recovery<'a, I> {
     /// End of the last file of the log that has something: those behind it were made ahead.
     async fn last_begun_file(&self) -> Result<u64, StoreError> {
         for start in self.segments.starts().into_iter().rev() {
-            // One that cannot be read was written to.
+            // An unreadable one has been written to.
             if !matches!(super::store_time_at(self.segments, start).await, Ok(None)) {
                 return Ok(start + self.config.segment_bytes);
             }
@@ -92,7 +92,7 @@ impl<'a, I: Io> Recovery<'a, I> {
 
     async fn try_to_keep(&mut self) -> Result<(), StoreError> {
         match self.keep().await {
-            // Without it a start that is cut short begins again from further back, no more.
+            // The only cost: a start that is interrupted resumes further back.
             Err(error) if error.is_no_space() => {
                 warn!(%error, "what has been read of the log cannot be kept");
                 Ok(())
@@ -171,13 +171,13 @@ impl<'a, I: Io> Recovery<'a, I> {
         Ok(Ok(()))
     }
 
-    /// Whether so many messages may have stood in what was left behind.
+    /// Whether the skipped parts may have held so many messages.
     fn are_lost(&self, messages: Option<u64>) -> bool {
         let most = self.lost_bytes / MIN_RECORD_BYTES as u64;
         self.gap.is_some() && messages.is_some_and(|messages| messages <= most)
     }
 
-    /// Entries for the messages up to `offset`: they lead to where nothing can be read.
+    /// Adds entries for lost messages up to `offset`: their position is in the gap.
     pub(super) async fn fill(&mut self, queue: QueueIndex, offset: u64) -> Result<(), StoreError> {
         let Some(gap) = self.gap else { return Ok(()) };
         let entry = Entry::into_gap(gap.from);
@@ -188,7 +188,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         Ok(())
     }
 
-    /// With this record as its first one.
+    /// Begins the queue anew, with this record as its first one.
     async fn begin_queue_anew(
         &mut self,
         queue: QueueIndex,

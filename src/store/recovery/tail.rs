@@ -8,7 +8,7 @@ use crate::store::log::buffer::{ceil, floor};
 use crate::store::log::reader::READ_BYTES;
 
 impl<I: Io> Recovery<'_, I> {
-    /// Makes zeros of what is behind the end of the log, up to `wipe_to` in its last file.
+    /// Overwrites the bytes behind the end of the log with zeros, up to `wipe_to` in its last file.
     ///
     /// Bytes behind that are not of this log. What was flushed is in it, so it ends at or behind the last flush, and no
     /// write ends further behind that flush than `StoreConfig::max_unflushed_bytes`, rounded to a block. A start after a
@@ -44,8 +44,8 @@ impl<I: Io> Recovery<'_, I> {
         Ok(())
     }
 
-    /// Writes once more what was not flushed for certain. A flush may have failed before the process ended; what the kernel
-    /// has dropped then it holds to be clean, and a flush of today says nothing of it.
+    /// Writes again what is not known to be flushed. A flush may have failed before the process ended: pages that the kernel dropped then
+    /// count as clean, and a flush now would not write them.
     pub(super) async fn write_again(&self, from: u64, tail: u64) -> Result<(), StoreError> {
         let unflushed = self.config.max_unflushed_bytes + BLOCK_BYTES as u64;
         let mut position = floor(from.max(tail.saturating_sub(unflushed)));

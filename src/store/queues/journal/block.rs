@@ -24,7 +24,7 @@ const PIECE_BYTES: usize = 256 << 10;
 /// No entry says so.
 const UNKNOWN: u64 = u64::MAX;
 
-/// How far a block has come.
+/// The part of the log that a block covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct Reached {
     /// Entries of all messages before this log position are in the journal or in queue files, and of no others.
@@ -44,11 +44,11 @@ pub(in crate::store) enum Part {
     News,
 }
 
-/// What the store was when its generation was begun, and so how the rest of its log is to be read.
+/// State of the store when the generation was begun. It decides how the rest of the log is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Origin {
     Usual,
-    /// RocketMQ has had it: there may be anything behind the end of the log.
+    /// RocketMQ has written to it: there may be anything behind the end of the log.
     Foreign,
     /// The queues are being made again from all of the log.
     Rebuilding,
@@ -120,7 +120,7 @@ impl Block {
         }
     }
 
-    /// Takes what was put so far into the CRC. A block may have megabytes: a caller that puts them in pieces, with pauses
+    /// Extends the CRC over the items so far. A block may have megabytes: a caller that puts them in pieces, with pauses
     /// between them, calls this before each pause.
     pub fn hash(&mut self) {
         self.items_crc.update(&self.bytes[self.hashed_to..]);

@@ -251,9 +251,8 @@ impl<I: Io> Journal<I> {
         Reader::new(file, path, generation).await
     }
 
-    /// Goes on with what was read, and removes the other generations. Unless its writer said that everything was durable,
-    /// it is written again first: a flush may have failed before the process ended, and the kernel then holds what it
-    /// dropped to be clean.
+    /// Continues the generation that was read, and removes the others. Unless `is_certain`, it is written again first: a flush may have
+    /// failed before the process ended, and pages that the kernel dropped then count as clean, so that a flush now would not write them.
     pub async fn go_on(&self, reader: Reader<I>, is_certain: bool) -> Result<(), StoreError> {
         let (generation, reached) = (reader.generation(), reader.reached());
         let Some(current) = reader.into_current() else {
@@ -295,7 +294,7 @@ impl<I: Io> Journal<I> {
         self.owed.take();
         self.create_dir().await?;
         self.remove_others(None).await?;
-        // Or they would be back after a power cut.
+        // Otherwise they may be back after a power cut.
         self.sync_dir().await
     }
 
