@@ -254,7 +254,7 @@ fn load(args: DriveArgs, drive: Drive, interrupt: Interrupt) -> Result<Ran> {
     Ok(drive::run(&plan, &output))
 }
 
-/// The core that was asked for, or else `usual`.
+/// The requested core, otherwise `usual`.
 fn core(
     flag: &str,
     wanted: Option<usize>,

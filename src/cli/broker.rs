@@ -39,7 +39,7 @@ pub fn run(args: BrokerArgs) -> Result<()> {
     let started: Arc<OnceLock<Sender<Event>>> = Arc::default();
     let to_process = Arc::clone(&started);
     signals::on_stop(move |signal| match to_process.get() {
-        // Nobody receives it once the process is stopping.
+        // There is no receiver any more if the process is stopping.
         Some(events) => drop(events.send(Event::Signal)),
         None => {
             eprintln!("ringmq: stopped while starting; the next start recovers the store");

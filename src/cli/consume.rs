@@ -21,7 +21,7 @@ use crate::client::{
 
 enum Event {
     Consumed,
-    /// The last one that was wanted.
+    /// The last message of the requested number.
     Enough,
     /// What is printed cannot be written.
     Unwritable(io::Error),
@@ -32,7 +32,7 @@ pub fn run(args: ConsumeArgs) -> Result<()> {
     let (to_main, events) = channel();
     let at_signal = to_main.clone();
     signals::on_stop(move |_| {
-        // Nobody receives it once the consumer is stopping.
+        // There is no receiver any more if the consumer is stopping.
         let _ = at_signal.send(Event::Signal);
     })?;
     let client = Client::start(ClientConfig {
@@ -145,7 +145,7 @@ impl Printer {
     }
 
     fn tell(&self, event: Event) {
-        // Nobody receives it once the consumer is stopping.
+        // There is no receiver any more if the consumer is stopping.
         let _ = self.to_main.send(event);
     }
 }

@@ -1,4 +1,4 @@
-//! The health probe, over HTTP: for what starts and stops containers. It runs on a thread of its own and answers while the shards
+//! The health probe, over HTTP, for container orchestration. It runs on a thread of its own and answers while the shards
 //! recover their logs.
 //!
 //! | | 200 | 503 |

@@ -78,7 +78,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bench(_) => "warn,ringmq::ring::stalls=error",
         _ => "warn",
     };
-    // By a thread of its own: stderr may be a file on the very disk that stalls.
+    // On a separate thread: stderr may be a file on the disk that stalls.
     let (stderr, _writes_the_rest) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(log_filter(usual)?)

@@ -56,7 +56,7 @@ fn ports(config: &Config) -> Vec<Port> {
     ports
 }
 
-/// All are bound at the same time and released together, so that one that is wanted twice shows up as well.
+/// All are bound at the same time and released together, so that a port that is configured twice is found, too.
 fn check_ports(ports: &[Port]) -> Result<()> {
     let give_up = Instant::now() + RELEASE_TIME;
     let mut bound = Vec::new();
@@ -88,7 +88,7 @@ fn check_ports(ports: &[Port]) -> Result<()> {
 }
 
 /// How long a port in use is tried again. The kernel closes the listeners of a killed process from a work queue: on a busy
-/// machine some time after the process is gone, as the accept requests of its ring hold them.
+/// machine some time after the process has ended, because the accept requests of its ring hold them.
 const RELEASE_TIME: Duration = Duration::from_secs(2);
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
@@ -252,7 +252,7 @@ mod tests {
     fn the_owner_is_named_by_what_it_left_while_it_lives() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(living_owner(dir.path()), None);
-        // Process 1 lives as long as the machine; no process has the number 0.
+        // Process 1 runs as long as the machine; no process has the number 0.
         for (text, expected) in [
             ("ringmq 1", Some("ringmq, process 1")),
             ("1\n", Some("a broker, process 1")),

@@ -226,7 +226,7 @@ impl<'a> Sending<'a> {
         }
         let to_main = self.to_main.clone();
         self.producer.send_then(message, move |end| {
-            // The receiver lives as long as anything is in flight.
+            // The receiver exists as long as a message is in flight.
             let _ = to_main.send(Event::Ended(end));
         });
         self.in_flight += 1;
@@ -315,7 +315,7 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Says what was sent, and returns the first thing that went wrong.
+    /// Prints what was sent, and returns the first error.
     fn summary(self) -> Result<()> {
         self.bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();
@@ -353,7 +353,7 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     })
 }
 
-/// Reads one line each time it is asked to, on a thread of its own: a slow input delays no report of a send.
+/// Reads one line per request, on a separate thread: a slow input does not delay the reports of sends.
 struct LineReader {
     to_reader: Sender<()>,
 }

@@ -1,4 +1,4 @@
-//! Values of arguments, and how they are read. A refusal says what is expected.
+//! Values of arguments, and their parsers. An error names the expected form.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -28,7 +28,7 @@ pub struct Client {
 type Job = Box<dyn FnOnce(&Rc<Session>) + Send>;
 
 impl Client {
-    /// Starts the client's thread. Nothing is asked of the cluster yet.
+    /// Starts the client's thread. It sends no request yet.
     pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
         let (jobs, from_handles) = mpsc::unbounded_channel();
         let (to_starter, started) = std_mpsc::channel();

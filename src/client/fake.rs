@@ -38,7 +38,7 @@ struct State {
     sends: u64,
     records: Vec<Vec<u8>>,
     created: bool,
-    /// Of each transaction's end what it was, and whether it was asked for.
+    /// The end of each transaction, and whether it answers a check.
     ends: Vec<(String, bool)>,
 }
 
@@ -158,7 +158,7 @@ impl Fake {
         Some(answer)
     }
 
-    /// Nothing is answered, but an unknown state is asked for.
+    /// Sends no answer; an unknown state is checked.
     fn end(&self, header: &header::Header<'_>, codec: Codec) -> Vec<u8> {
         let end = header.ext.find("commitOrRollback").unwrap();
         let asked_for = header.ext.find("fromTransactionCheck") == Some("true");
@@ -183,7 +183,7 @@ impl Fake {
         .into_bytes()
     }
 
-    /// Asks for the state of the last message that was sent (39).
+    /// Checks the state of the last half message (39).
     fn question(&self, codec: Codec, id: &str) -> Vec<u8> {
         let head = Head {
             codec,

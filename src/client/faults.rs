@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `latencyMax` and `notAvailableDuration` as they stand in Java.
+    /// `latencyMax` and `notAvailableDuration` of the Java client.
     #[test]
     fn as_in_java() {
         let latency_max = [50, 100, 550, 1_800, 3_000, 5_000, 15_000];

@@ -1,4 +1,4 @@
-//! Half messages: sent first, made visible or dropped by the end of their transaction, asked for by the broker if no end came.
+//! Half messages: sent first, made visible or dropped by the end of their transaction, and checked by the broker if no end comes.
 //!
 //! Source: `DefaultMQProducerImpl.sendMessageInTransaction`, `endTransaction`, `checkTransactionState`.
 

@@ -1,6 +1,6 @@
 //! What all producers and consumers of a client share: connections, routes, heartbeats, ids.
 //!
-//! Everything here lives on the client's thread. A new connection to a broker begins with a heartbeat: a restarted broker knows the
+//! Everything here runs on the client's thread. A new connection to a broker begins with a heartbeat: a restarted broker knows the
 //! consumers of this client before they pull from it.
 //!
 //! Source: `MQClientInstance`.
@@ -75,7 +75,7 @@ impl Instance {
         Ok((instance, requests))
     }
 
-    /// Whom the heartbeats are about. Set once, before the first of them.
+    /// The producers and consumers in the heartbeats. Set once, before the first heartbeat.
     pub fn set_members(&self, members: Weak<dyn Members>) {
         // A second call would change nothing.
         let _ = self.members.set(members);
@@ -135,7 +135,7 @@ impl Instance {
         Ok(remote)
     }
 
-    /// The connection on which something was asked.
+    /// The connection of the request.
     pub async fn remote_of(&self, asked: &Asked) -> Option<Rc<Remote>> {
         let remotes = self.open_remotes().await;
         remotes
@@ -156,7 +156,7 @@ impl Instance {
         self.noted(addr, answered)
     }
 
-    /// Logs when a broker cannot be reached any more, and when it can again: once for each outage, whatever is asked of it meanwhile.
+    /// Logs when a broker cannot be reached any more, and when it can again: once for each outage, whatever requests are made meanwhile.
     pub fn noted<T>(&self, addr: &str, ended: Result<T, ClientError>) -> Result<T, ClientError> {
         let name = || match self.routes.broker_name(addr) {
             Some(name) => format!("{name} ({addr})"),
@@ -200,7 +200,7 @@ impl Instance {
         }
     }
 
-    /// Asks the name server anew; what is known stays if it does not answer.
+    /// Queries the name server again; the known route is kept if it does not answer.
     pub async fn refresh_route(&self, topic: &str) {
         let names = self.routes.name_servers();
         match self.routes.refresh(topic).await {
@@ -218,7 +218,7 @@ impl Instance {
         }
     }
 
-    /// A first message may have made the topic: its own route replaces that of the stand-in.
+    /// The first message may have created the topic: its own route replaces that of the template topic.
     pub fn topic_may_exist(self: &Rc<Self>, topic: &str) {
         if self.routes.has_stand_in(topic) {
             let (instance, topic) = (Rc::clone(self), topic.to_owned());

@@ -102,7 +102,7 @@ impl Message {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// What a broker would refuse, said before it is sent (`Validators.checkMessage`).
+    /// Checks for what a broker would refuse, before the message is sent (`Validators.checkMessage`).
     pub(super) fn check(&self, max_message_bytes: usize) -> Result<(), ClientError> {
         check_topic(&self.topic).map_err(ClientError::illegal)?;
         if self.body.is_empty() {
@@ -144,7 +144,7 @@ impl Message {
     }
 }
 
-/// Whether a property's name has a meaning of its own to RocketMQ (`MessageConst.STRING_HASH_SET`, and what brokers add).
+/// Whether a property's name is reserved by RocketMQ (`MessageConst.STRING_HASH_SET`, and what brokers add).
 pub fn is_reserved(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "ARRIVE_TIME",

@@ -1,4 +1,4 @@
-//! What a call of the client gives back at once: its result, later.
+//! The handle of a call that has started: its result comes later.
 
 use std::future::Future;
 use std::pin::Pin;

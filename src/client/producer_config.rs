@@ -8,11 +8,11 @@ pub struct ProducerConfig {
     pub group: String,
     /// For a send with all its tries.
     pub send_timeout: Duration,
-    /// For one try, so that time is left for another broker if one does not answer; `None` gives the first try all of it.
+    /// Of one try, so that time is left for another broker if the first does not answer; `None`: the whole timeout.
     pub try_timeout: Option<Duration>,
     /// Tries after the first one, each on another broker where there is one.
     pub retries: u32,
-    /// A topic without a route is asked for again until `send_timeout`, rather than refused at once as RocketMQ's clients do it: right
+    /// The route of a topic without one is queried again until `send_timeout`, rather than refused at once as RocketMQ's clients do it: right
     /// after its start a broker is not registered yet.
     pub awaits_route: bool,
     /// Avoids brokers for a while that were slow or failed (`sendLatencyFaultEnable`, there off by default).

@@ -1,4 +1,4 @@
-//! What a consumer asks about a queue, at the broker that has it.
+//! Queries of a queue's offsets, at the broker that has the queue.
 
 use std::rc::Rc;
 

@@ -148,7 +148,7 @@ pub(super) fn received_alone(bytes: &[u8]) -> Result<Received, ClientError> {
     Ok(Received::from_record(&record, queue))
 }
 
-/// As it was before compression. A body that cannot be decompressed is handed on as it is rather than lost.
+/// The body before compression. A body that cannot be decompressed is delivered as it is.
 fn body(record: &Record<'_>) -> Vec<u8> {
     if record.sys_flag & sys_flag::COMPRESSED == 0 {
         return record.body.to_vec();

@@ -29,7 +29,7 @@ impl Remote {
         Self::connect_over(Transport::Uring, addr, codec, None).await
     }
 
-    /// Requests of the peer go to `asked`.
+    /// Requests that the peer sends are passed to `asked`.
     pub(super) async fn connect_over(
         transport: Transport,
         addr: SocketAddr,
@@ -209,7 +209,7 @@ fn owned(ext: Ext<'_>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The first address that a `host:port` stands for.
+/// The first address that a `host:port` resolves to.
 pub fn resolve(text: &str) -> Result<SocketAddr, ClientError> {
     use std::net::ToSocketAddrs;
     let unresolved = |error: io::Error| ClientError::Address {

@@ -15,9 +15,9 @@ use crate::wire::loose_json;
 use crate::wire::route::{ClusterInfo, QueueData, TopicRouteData};
 use crate::wire::{Codec, MessageQueue};
 
-/// The topic whose route stands in for one that does not exist yet (`autoCreateTopicEnable`).
+/// The template topic: its route is used for a topic that does not exist yet (`autoCreateTopicEnable`).
 const DEFAULT_TOPIC: &str = "TBW102";
-/// `defaultTopicQueueNums` of the Java producer: it uses no more queues of the stand-in.
+/// `defaultTopicQueueNums` of the Java producer: it uses at most so many queues of the template topic.
 const DEFAULT_TOPIC_QUEUES: i32 = 4;
 /// `pollNameServerInterval` of the Java client.
 const ROUTE_AGE: Duration = Duration::from_secs(30);
@@ -101,7 +101,7 @@ impl TopicRoute {
         queues
     }
 
-    /// The stand-in's route as a producer uses it for a topic that does not exist yet.
+    /// The template topic's route as a producer uses it for a topic that does not exist yet.
     fn trimmed(mut self) -> Self {
         for data in &mut self.0.queue_datas {
             let queues = DEFAULT_TOPIC_QUEUES.min(data.read_queue_nums);

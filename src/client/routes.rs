@@ -1,5 +1,5 @@
-//! The routes that a client knows: asked for once, and refreshed from time to time. A known route stays when a name server has none
-//! any more or cannot be reached.
+//! The routes that a client knows: queried once, and refreshed periodically. A known route is kept when the name server has none any
+//! more or cannot be reached.
 //!
 //! Source: `MQClientInstance.updateTopicRouteInfoFromNameServer`.
 
@@ -21,7 +21,7 @@ pub struct Routes {
 #[derive(Debug, Default)]
 pub struct Routed {
     pub route: TopicRoute,
-    /// In the order in which a producer goes round them.
+    /// In the order in which a producer uses them in turn.
     pub to_send: Vec<RoutedQueue>,
     pub to_pull: Vec<RoutedQueue>,
 }
@@ -74,7 +74,7 @@ impl Routes {
         Ok(routed)
     }
 
-    /// Asks the name server anew.
+    /// Queries the name server again.
     pub async fn refresh(&self, topic: &str) -> Result<(), ClientError> {
         if let Some(route) = self.names.route(topic).await? {
             self.keep(topic, route);
@@ -95,7 +95,7 @@ impl Routes {
         self.stand_ins.borrow().contains_key(topic)
     }
 
-    /// All topics that were asked for.
+    /// All topics whose routes were queried.
     pub fn topics(&self) -> Vec<String> {
         let (known, stand_ins) = (self.known.borrow(), self.stand_ins.borrow());
         known.keys().chain(stand_ins.keys()).cloned().collect()

@@ -115,7 +115,7 @@ impl Sender {
         }
     }
 
-    /// The topic's route. If the configuration says so, a missing one is asked for until the timeout.
+    /// The topic's route. If so configured, a missing route is queried until the timeout.
     async fn route(
         &self,
         instance: &Rc<Instance>,

@@ -1,5 +1,5 @@
 //! Messages whose visibility is decided after they are stored: sent half, then committed or rolled back by the result of the
-//! application's own transaction. Where no result comes in time, the broker asks for it.
+//! application's own transaction. If no result comes in time, the broker checks for it.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub struct TransactionProducer {
 }
 
 impl Client {
-    /// `check` is asked about half messages of the group, also those of another process that is gone. It may block; a panic is
+    /// `check` is called for half messages of the group, also for those of a process that has ended. It may block; a panic is
     /// [`TransactionState::Unknown`].
     pub fn transaction_producer(
         &self,

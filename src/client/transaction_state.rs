@@ -14,7 +14,7 @@ pub enum TransactionState {
     Commit,
     /// No consumer ever gets it.
     Rollback,
-    /// Not known yet: the broker asks again later.
+    /// Not known yet: the broker checks again later.
     Unknown,
 }
 

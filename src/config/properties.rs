@@ -1,7 +1,7 @@
 //! Java properties text: `key=value` lines, as `broker.conf` and the name server's configuration are written.
 //!
 //! The dialect of `java.util.Properties.load`: `#` and `!` open a comment line, `=`, `:` or white space ends the key, a `\` at
-//! the end of a line joins the next one to it, and `\t \n \r \f \uXXXX` stand for what they say.
+//! the end of a line joins the next one to it, and `\t \n \r \f \uXXXX` are the usual escapes.
 
 /// One entry; `line` counts from 1 and is where the entry begins.
 #[derive(Clone, Debug, PartialEq, Eq)]

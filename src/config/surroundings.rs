@@ -29,7 +29,7 @@ impl Surroundings {
     }
 }
 
-/// The first IPv4 address of the interface that the default route leaves by. Without such a route nobody is known to reach
+/// The first IPv4 address of the interface that the default route leaves by. Without such a route no other machine is known to reach
 /// this machine from outside, and the address is loopback.
 fn address(interface: Option<String>) -> IpAddr {
     let addresses = if_addrs::get_if_addrs().unwrap_or_default();

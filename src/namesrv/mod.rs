@@ -1,7 +1,7 @@
 //! The name server: brokers register their topics, clients query the route of a topic.
 //!
 //! [`NameServer::handle`] answers every request of RocketMQ's name server. It does no I/O and reads no clock: the connection's
-//! number and a monotonic time in milliseconds come in as arguments, what is to be saved goes out as [`Effect`]s.
+//! number and a monotonic time in milliseconds are arguments, what is to be saved is returned as [`Effect`]s.
 
 mod admin;
 mod brokers;
@@ -63,7 +63,7 @@ impl NameServer {
         self.routes.connection_closed(conn);
     }
 
-    /// To be called every few seconds: removes silent brokers and gives their connections, which are to be closed.
+    /// To be called every few seconds: removes expired brokers and returns their connections, which are to be closed.
     pub fn expire(&mut self, now_ms: u64) -> Vec<u64> {
         self.routes.expire(now_ms)
     }

@@ -222,7 +222,7 @@ impl RouteTable {
         gone.iter().for_each(|addr| self.remove_live(addr));
     }
 
-    /// Removes brokers that were silent for longer than they promised, and gives their connections, which are to be closed.
+    /// Removes brokers that sent nothing for longer than their heartbeat timeout, and returns their connections, which are to be closed.
     pub fn expire(&mut self, now_ms: u64) -> Vec<u64> {
         let is_expired = |live: &Live| live.seen_ms.saturating_add(live.timeout_ms) < now_ms;
         let gone: Vec<(String, u64)> = self
@@ -299,7 +299,7 @@ impl RouteTable {
         }
     }
 
-    /// Producers pass a broker by whose topics are not writable. Lasts until the broker reports a change of its topics.
+    /// Producers skip a broker whose topics are not writable. Lasts until the broker reports a change of its topics.
     pub fn wipe_write_perm(&mut self, broker_name: &str) -> usize {
         self.each_topic_of(broker_name, |queues| queues.perm &= !WRITE)
     }

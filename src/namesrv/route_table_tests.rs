@@ -370,7 +370,7 @@ fn zones_keep_near_brokers_and_those_without_master() {
     assert_eq!(route.queues.keys().collect::<Vec<_>>(), ["b", "c"]);
 }
 
-/// Whatever comes in which order: no broker is in the route that is not alive, and the tables agree with each other.
+/// After any sequence of requests the routes name only live brokers, and the tables agree with each other.
 fn check(table: &RouteTable) {
     let addrs: Vec<&String> = table
         .groups

@@ -40,7 +40,7 @@ enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
     None,
-    /// When the broker was last asked and granted it.
+    /// When the broker granted the lock last.
     Since {
         asked_at_ms: u64,
     },

@@ -16,7 +16,7 @@ pub enum Verdict {
     /// Done, for good.
     Consumed,
     /// To be tried again. Clustering: the broker delivers it later, to whichever member, and after `max_reconsume_times` puts it to
-    /// the group's dead letters. Orderly: it is tried again here after a pause, ahead of all that follows. Broadcasting: dropped.
+    /// the group's dead letters. Orderly: it is tried again here after a pause, before the messages behind it. Broadcasting: dropped.
     Later,
     /// As [`Later`](Self::Later), after this level of the broker's table of delays; negative: straight to the dead letters.
     LaterAtLevel(i32),
@@ -27,7 +27,7 @@ pub enum Verdict {
 /// Where a group begins in a queue of which nothing was saved for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsumeFrom {
-    /// With what comes from now on.
+    /// With messages that arrive from now on.
     Last,
     /// With the first message there is.
     First,

@@ -42,7 +42,7 @@ pub struct PushConsumer {
 }
 
 impl Client {
-    /// Joins the group. `listener` is called on threads of its own and may block; a panic is [`Verdict::Later`].
+    /// Joins the group. `listener` is called on separate threads and may block; a panic is [`Verdict::Later`].
     pub fn push_consumer(
         &self,
         config: PushConfig,

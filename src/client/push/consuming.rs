@@ -185,7 +185,7 @@ impl Member {
         true
     }
 
-    /// Whether all of `batch` has been tried often enough and is at the dead letters; if not, it counts one more try.
+    /// Whether `batch` has used up its tries and is in the dead letter queue; otherwise counts one more try.
     async fn give_up(&self, instance: &Rc<Instance>, batch: &mut Batch) -> bool {
         let max = self.max_reconsume_times();
         let mut all_given_up = true;
@@ -205,7 +205,7 @@ impl Member {
 }
 
 impl Member {
-    /// Waits for a thread and runs the listener; `None` if it is not to run any more.
+    /// Waits for a thread and runs the listener; `None` if the consumer is stopping.
     async fn listen(
         self: &Rc<Self>,
         assigned: &Assigned,
@@ -227,7 +227,7 @@ impl Member {
         Some((verdict, running))
     }
 
-    /// In order, nothing else can be consumed: the queue stands still until this process restarts.
+    /// An orderly queue cannot continue past this message: it stops until the process restarts.
     fn hung<T>(&self, batch: &Batch) -> Option<T> {
         for message in batch {
             tracing::warn!(

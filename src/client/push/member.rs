@@ -22,7 +22,7 @@ use crate::wire::consumer::CheckClientConfig;
 use crate::wire::heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerData};
 use crate::wire::loose_json;
 
-/// RocketMQ's default of `maxReconsumeTimes`, which -1 stands for there.
+/// RocketMQ's default of `maxReconsumeTimes`, where it is written as -1.
 const MAX_RECONSUME_TIMES: i32 = 16;
 
 pub struct Member {
@@ -42,7 +42,7 @@ pub struct Member {
     stopped: Mutex<bool>,
 }
 
-/// A listener is running as long as this lives.
+/// A listener runs as long as this value exists.
 pub struct Running(Rc<Member>);
 
 impl Drop for Running {
@@ -116,7 +116,7 @@ impl Member {
         &self.config.group
     }
 
-    /// What a heartbeat says of this consumer.
+    /// This consumer in a heartbeat.
     pub fn data(&self) -> ConsumerData {
         ConsumerData {
             consume_from_where: match self.config.from {
@@ -161,7 +161,7 @@ impl Member {
         self.changed.notified().await;
     }
 
-    /// `None` if no listener is to run any more.
+    /// `None` if the consumer is stopping.
     pub(super) fn begin(self: &Rc<Self>, assigned: &Assigned) -> Option<Running> {
         if self.is_stopping() || assigned.is_dropped() {
             return None;

@@ -103,7 +103,7 @@ impl Member {
         }
     }
 
-    /// The broker does not have the offset any more, or not yet: continues where it says, after a rebalance.
+    /// The broker does not have the offset any more, or not yet: continues at the offset of its answer, after a rebalance.
     async fn moved(&self, instance: &Instance, assigned: &Rc<Assigned>, offset: i64) {
         tracing::warn!(
             "{}: offset {} of {} is not there; going on from {offset}",

@@ -66,7 +66,7 @@ impl Member {
         topic: &str,
     ) -> Result<bool, ClientError> {
         let Some(routed) = instance.routes.route(topic).await? else {
-            // It may come with the first message; the retry topic comes with the first heartbeat, and its route a moment later.
+            // The topic may be created by the first message; the retry topic is created by the first heartbeat, its route shortly after.
             return Ok(false);
         };
         let mut queues: Vec<MessageQueue> = routed
