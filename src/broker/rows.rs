@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::limits::{MAX_COLD_TIMES, MAX_REPLY_BYTES};
 use super::step::{MessagePlace, Progress, Step, Work};
-use super::store_view::{Figures, StoreView};
+use super::store_view::{At, Figures, StoreView};
 use super::timer::figures::TimerFigures;
 use super::{Broker, Refusal};
 use crate::store::QueueBounds;
@@ -57,28 +57,23 @@ impl<R: Rows + 'static> Sliced<R> {
 }
 
 impl<R: Rows> Work for Sliced<R> {
-    fn turn(
-        &mut self,
-        broker: &mut Broker,
-        store: &dyn StoreView,
-        now_ms: u64,
-    ) -> Result<Progress, Refusal> {
+    fn turn(&mut self, broker: &mut Broker, at: At<'_>) -> Result<Progress, Refusal> {
         let view = ViewWithTimes {
-            view: store,
+            view: at.store,
             known: &self.known,
             missed: RefCell::default(),
         };
         let now = Now {
             broker,
             store: &view,
-            now_ms,
+            now_ms: at.now_ms,
         };
-        let (before, at) = (self.rows.clone(), self.out.bookmark());
+        let (before, bookmark) = (self.rows.clone(), self.out.bookmark());
         let is_done = self.rows.slice(&now, &mut self.out)?;
         let missed = view.missed.take();
         if !missed.is_empty() && self.cold_times < MAX_COLD_TIMES {
             self.rows = before;
-            self.out.go_back(at);
+            self.out.go_back(bookmark);
             self.cold_times += missed.len();
             self.asked.clone_from(&missed);
             return Ok(Progress::Times(missed));
@@ -89,8 +84,8 @@ impl<R: Rows> Work for Sliced<R> {
         }
         let now = Now {
             broker,
-            store,
-            now_ms,
+            store: at.store,
+            now_ms: at.now_ms,
         };
         let mut reply = self.rows.finish(&now, &mut self.out);
         reply.body = self.out.take();
@@ -270,6 +265,10 @@ mod tests {
     /// Nothing is in memory of the queue `cold`.
     struct ColdStore;
 
+    fn at(store: &dyn StoreView) -> At<'_> {
+        At { now_ms: 0, store }
+    }
+
     impl StoreView for ColdStore {
         fn bounds(&self, _: &str, _: u32) -> QueueBounds {
             QueueBounds {
@@ -304,7 +303,7 @@ mod tests {
         let (mut broker, mut work) = (broker(), work(15));
         let mut asked = Vec::new();
         let body = loop {
-            match work.turn(&mut broker, &ColdStore, 0).unwrap() {
+            match work.turn(&mut broker, at(&ColdStore)).unwrap() {
                 Progress::More => {}
                 Progress::Times(places) => {
                     asked.push(places.len());
@@ -324,7 +323,7 @@ mod tests {
         let (mut read, mut turns) = (0, 0);
         let body = loop {
             turns += 1;
-            match work.turn(&mut broker, &ColdStore, 0).unwrap() {
+            match work.turn(&mut broker, at(&ColdStore)).unwrap() {
                 Progress::More => {}
                 Progress::Times(places) => {
                     read += places.len();
@@ -354,7 +353,7 @@ mod tests {
         };
         let mut broker = broker();
         let refusal = (0..20)
-            .find_map(|_| work.turn(&mut broker, &FakeStore, 0).err())
+            .find_map(|_| work.turn(&mut broker, at(&FakeStore)).err())
             .unwrap();
         assert!(refusal.remark.contains("larger than 15728640 bytes"));
     }

@@ -1,7 +1,7 @@
 //! What is to be done for a request: the one kind of outcome of [`super::requests`].
 
 use super::query::QueryPlan;
-use super::store_view::StoreView;
+use super::store_view::At;
 use crate::wire::Reply;
 
 use super::{Broker, ConnId, Refusal};
@@ -122,15 +122,12 @@ pub struct MessagePlace {
 ///
 /// The caller calls [`Work::turn`] until the answer is there, and lets others run in between.
 pub trait Work: std::fmt::Debug {
-    fn turn(
-        &mut self,
-        broker: &mut Broker,
-        store: &dyn StoreView,
-        now_ms: u64,
-    ) -> Result<Progress, Refusal>;
+    fn turn(&mut self, broker: &mut Broker, at: At<'_>) -> Result<Progress, Refusal>;
 
     /// The store times that [`Progress::Times`] has asked for, in its order.
-    fn times(&mut self, times: Vec<Option<i64>>);
+    fn times(&mut self, _: Vec<Option<i64>>) {
+        unreachable!("{self:?} has asked for no times");
+    }
 }
 
 impl From<Reply> for Step {

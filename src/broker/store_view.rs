@@ -22,6 +22,13 @@ pub trait StoreView {
     }
 }
 
+/// The time, and what the store holds.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    pub now_ms: u64,
+    pub store: &'a dyn StoreView,
+}
+
 /// Whether a new group starts with the queue's first message: it is there, and not long ago.
 pub fn starts_recently(
     store: &dyn StoreView,

@@ -25,11 +25,28 @@ pub struct Text {
     out: Vec<u8>,
     /// Index into the file's tables.
     table: usize,
-    /// Behind which entry of that table to go on; `None` before it was begun.
-    after: Option<(String, String)>,
-    is_begun: bool,
-    has_entries: bool,
+    stage: Stage,
     slices: u64,
+}
+
+/// How far a table has been written.
+#[derive(Clone, Debug, Default)]
+enum Stage {
+    #[default]
+    NotBegun,
+    Begun {
+        /// The last entry that was written.
+        last: Option<(String, String)>,
+    },
+}
+
+impl Stage {
+    fn last(&self) -> Option<(&str, &str)> {
+        match self {
+            Stage::NotBegun | Stage::Begun { last: None } => None,
+            Stage::Begun { last: Some(last) } => Some((&last.0, &last.1)),
+        }
+    }
 }
 
 /// The tables of the files, by what is in them.
@@ -115,9 +132,7 @@ impl Broker {
             file,
             out: Vec::new(),
             table: 0,
-            after: None,
-            is_begun: false,
-            has_entries: false,
+            stage: Stage::NotBegun,
             slices: 0,
         };
         match file {
@@ -150,39 +165,42 @@ impl Broker {
     }
 
     fn write_table(&self, table: Table, text: &mut Text, values: &mut usize) -> bool {
-        let after = text.after.take();
-        let pair = after.as_ref().map(|(first, second)| (&**first, &**second));
+        let stage = std::mem::take(&mut text.stage);
+        let pair = stage.last();
         let first = pair.map(|(first, _)| first);
         match table {
             Table::Topics => {
                 let topics = self.topics.after(first);
                 let entries = topics.map(|c| Entry::of(&c.topic_name, c, VALUES_PER_CONFIG));
-                text.write(table, entries, values)
+                text.write(table, &stage, entries, values)
             }
             Table::Groups => {
                 let groups = self.groups.after(first);
                 let entries = groups.map(|c| Entry::of(&c.group_name, c, VALUES_PER_CONFIG));
-                text.write(table, entries, values)
+                text.write(table, &stage, entries, values)
             }
             Table::Forbidden => {
                 let groups = self.groups.forbidden_after(first);
                 let entries = groups.map(|(group, topics)| Entry::of(group, topics, topics.len()));
-                text.write(table, entries, values)
+                text.write(table, &stage, entries, values)
             }
             Table::TopicsOfGroups => {
                 let groups = self.offsets.groups_after(first);
                 let entries = groups.map(|(group, topics)| Entry::of(group, topics, topics.len()));
-                text.write(table, entries, values)
+                text.write(table, &stage, entries, values)
             }
-            Table::Offsets => text.write(table, self.offsets.after(pair).map(by_topic), values),
+            Table::Offsets => {
+                let offsets = self.offsets.after(pair);
+                text.write(table, &stage, offsets.map(by_topic), values)
+            }
             Table::Pulled => {
                 let pulled = self.offsets.pulled_after(pair);
-                text.write(table, pulled.map(by_topic), values)
+                text.write(table, &stage, pulled.map(by_topic), values)
             }
             Table::Orders => {
                 let queues = self.pops.orders.after(first);
                 let entries = queues.map(|(key, queues)| Entry::of(key, queues, 8 * queues.len()));
-                text.write(table, entries, values)
+                text.write(table, &stage, entries, values)
             }
         }
     }
@@ -223,41 +241,37 @@ impl Text {
         self.out.push(b',');
     }
 
-    /// The next entries of a table; whether they were the last ones.
+    /// The next entries of a table that is written up to `stage`; returns whether they were the last ones.
     fn write<'a, V: Serialize>(
         &mut self,
         table: Table,
+        stage: &Stage,
         entries: impl Iterator<Item = Entry<'a, V>>,
         values: &mut usize,
     ) -> bool {
-        if !self.is_begun {
-            self.is_begun = true;
-            self.has_entries = false;
+        if matches!(stage, Stage::NotBegun) {
             let comma = if self.table > 0 { "," } else { "" };
             let begin = format!("{comma}\n\t\"{}\":{{", table.name());
             self.out.extend_from_slice(begin.as_bytes());
         }
-        let mut last = None;
+        let mut last = stage.last();
         for entry in entries {
             if *values == 0 {
-                // Nothing was written of a table that had no turn: it begins anew.
-                self.after =
-                    last.map(|(first, second): (&str, &str)| (first.into(), second.into()));
+                let last = last.map(|(first, second)| (first.into(), second.into()));
+                self.stage = Stage::Begun { last };
                 return false;
             }
-            self.entry(&entry);
+            self.entry(&entry, last.is_none());
             last = Some((entry.first, entry.second));
             *values = values.saturating_sub(entry.values.max(1));
         }
-        let end: &[u8] = if self.has_entries { b"\n\t}" } else { b"}" };
+        let end: &[u8] = if last.is_some() { b"\n\t}" } else { b"}" };
         self.out.extend_from_slice(end);
-        self.is_begun = false;
         true
     }
 
-    fn entry<V: Serialize>(&mut self, entry: &Entry<'_, V>) {
-        let comma: &[u8] = if self.has_entries { b"," } else { b"" };
-        self.has_entries = true;
+    fn entry<V: Serialize>(&mut self, entry: &Entry<'_, V>, is_first: bool) {
+        let comma: &[u8] = if is_first { b"" } else { b"," };
         self.out.extend_from_slice(comma);
         self.out.extend_from_slice(b"\n\t\t");
         let key = match entry.second {

@@ -23,13 +23,14 @@ mod take;
 #[cfg(test)]
 mod tests;
 
+pub use super::store_view::At;
 pub use acknowledge::{Acknowledged, Changed, End, FreedQueue, Moved};
 pub use assignment::RequestModes;
 pub use in_flight::{Expired, GroupQueue, InFlight, Place, PopKey};
 pub use infos::Infos;
 pub use orders::{OrderTable, Orders, Times};
 pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
-pub use take::{At, Look, PopPlan, Source, check_point};
+pub use take::{Look, PopPlan, Source, check_point};
 
 use std::rc::Rc;
 

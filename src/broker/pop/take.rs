@@ -6,8 +6,7 @@ use super::{GroupQueue, PopKey, ReviveRecord, Times, in_flight, retry_topic};
 use crate::broker::filter::{PropertyFilter, TagFilter};
 use crate::broker::perm;
 use crate::broker::refusal::{missing_group, missing_topic};
-use crate::broker::store_view::StoreView;
-use crate::broker::store_view::starts_recently;
+use crate::broker::store_view::{At, StoreView, starts_recently};
 use crate::broker::{Broker, Refusal};
 use crate::store::QueueBounds;
 use crate::wire::codes::response;
@@ -46,13 +45,6 @@ pub struct Source {
     pub is_retry: bool,
     /// Tells the topic from another one of the same name ([`crate::broker::topics::Topics::epoch`]).
     pub(super) epoch: Option<u64>,
-}
-
-/// The time, and what the store holds.
-#[derive(Clone, Copy)]
-pub struct At<'a> {
-    pub now_ms: u64,
-    pub store: &'a dyn StoreView,
 }
 
 /// What to do with a source.

@@ -5,7 +5,7 @@ use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
 use crate::broker::refusal::missing_group;
 use crate::broker::rows::Sliced;
 use crate::broker::step::{Progress, Step, Work};
-use crate::broker::store_view::StoreView;
+use crate::broker::store_view::At;
 use crate::broker::{Broker, ConfigFile, Refusal};
 use crate::message::names;
 use crate::wire::Reply;
@@ -113,12 +113,7 @@ struct RemoveOffsets {
 }
 
 impl Work for RemoveOffsets {
-    fn turn(
-        &mut self,
-        broker: &mut Broker,
-        _: &dyn StoreView,
-        _: u64,
-    ) -> Result<Progress, Refusal> {
+    fn turn(&mut self, broker: &mut Broker, _: At<'_>) -> Result<Progress, Refusal> {
         let has_more = broker.offsets.remove_group(&self.group, ROWS_PER_TURN);
         broker.persist(ConfigFile::ConsumerOffsets);
         Ok(match has_more {
@@ -126,6 +121,4 @@ impl Work for RemoveOffsets {
             false => Progress::Done(Reply::ok()),
         })
     }
-
-    fn times(&mut self, _: Vec<Option<i64>>) {}
 }

@@ -10,7 +10,7 @@ use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
 use crate::broker::offsets::QueueOffsetMap;
 use crate::broker::rows::{Json, Now, Rows, Sliced};
 use crate::broker::step::{Progress, Step, Work};
-use crate::broker::store_view::{StoreView, starts_recently};
+use crate::broker::store_view::{At, StoreView, starts_recently};
 use crate::broker::{Broker, ConfigFile, Refusal};
 use crate::wire::Reply;
 use crate::wire::codes::response;
@@ -184,12 +184,7 @@ struct CorrectionOffsets {
 }
 
 impl Work for CorrectionOffsets {
-    fn turn(
-        &mut self,
-        broker: &mut Broker,
-        store: &dyn StoreView,
-        _: u64,
-    ) -> Result<Progress, Refusal> {
+    fn turn(&mut self, broker: &mut Broker, at: At<'_>) -> Result<Progress, Refusal> {
         let mut left = ROWS_PER_TURN;
         while left > 0 {
             let Some(group) = self.groups.pop() else {
@@ -202,7 +197,7 @@ impl Work for CorrectionOffsets {
             let queues = broker.offsets.of(&group, &self.topic);
             left = left.saturating_sub(queues.map_or(0, QueueOffsetMap::len));
             for (queue_id, offset) in queues.into_iter().flatten() {
-                let min = store.bounds(&self.topic, (*queue_id).max(0) as u32).min as i64;
+                let min = at.store.bounds(&self.topic, (*queue_id).max(0) as u32).min as i64;
                 if *offset >= min {
                     let known = self.least.entry(*queue_id).or_insert(*offset);
                     *known = (*known).min(*offset);
@@ -211,8 +206,6 @@ impl Work for CorrectionOffsets {
         }
         Ok(Progress::More)
     }
-
-    fn times(&mut self, _: Vec<Option<i64>>) {}
 }
 
 impl CorrectionOffsets {
@@ -247,12 +240,7 @@ struct CloneOffsets {
 }
 
 impl Work for CloneOffsets {
-    fn turn(
-        &mut self,
-        broker: &mut Broker,
-        _: &dyn StoreView,
-        _: u64,
-    ) -> Result<Progress, Refusal> {
+    fn turn(&mut self, broker: &mut Broker, _: At<'_>) -> Result<Progress, Refusal> {
         let topics: Vec<String> = match self.topic.take() {
             Some(topic) => vec![topic],
             None => {
@@ -275,6 +263,4 @@ impl Work for CloneOffsets {
             false => Progress::More,
         })
     }
-
-    fn times(&mut self, _: Vec<Option<i64>>) {}
 }

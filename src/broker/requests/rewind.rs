@@ -7,7 +7,7 @@
 use crate::broker::limits::ROWS_PER_TURN;
 use crate::broker::rows::Json;
 use crate::broker::step::{ClientRequest, Progress, Rewind, Step, Target, Work};
-use crate::broker::store_view::StoreView;
+use crate::broker::store_view::{At, StoreView};
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, ConfigFile, Effect, Refusal};
 use crate::wire::Reply;
@@ -182,12 +182,7 @@ struct Resets {
 }
 
 impl Work for Resets {
-    fn turn(
-        &mut self,
-        broker: &mut Broker,
-        _: &dyn StoreView,
-        _: u64,
-    ) -> Result<Progress, Refusal> {
+    fn turn(&mut self, broker: &mut Broker, _: At<'_>) -> Result<Progress, Refusal> {
         let (group, topic) = (&*self.group, &*self.topic);
         broker.check_reset(group, topic)?;
         for (queue_id, offset) in self.offsets.by_ref().take(ROWS_PER_TURN) {
@@ -207,8 +202,6 @@ impl Work for Resets {
             ..Reply::ok()
         }))
     }
-
-    fn times(&mut self, _: Vec<Option<i64>>) {}
 }
 
 fn list(body: &ResetOffsetBody) -> ResetOffsetList {

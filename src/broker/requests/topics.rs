@@ -7,7 +7,7 @@ use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
 use crate::broker::refusal::missing_topic;
 use crate::broker::rows::Sliced;
 use crate::broker::step::{Progress, Step, Work};
-use crate::broker::store_view::StoreView;
+use crate::broker::store_view::At;
 use crate::broker::topics::RESERVE_TIME;
 use crate::broker::{Broker, ConfigFile, Effect, Refusal, system_topics};
 use crate::message::names;
@@ -171,22 +171,15 @@ struct PutTopics {
 }
 
 impl Work for PutTopics {
-    fn turn(
-        &mut self,
-        broker: &mut Broker,
-        _: &dyn StoreView,
-        now_ms: u64,
-    ) -> Result<Progress, Refusal> {
+    fn turn(&mut self, broker: &mut Broker, at: At<'_>) -> Result<Progress, Refusal> {
         for _ in 0..ROWS_PER_TURN {
             let Some(config) = self.configs.pop() else {
                 return Ok(Progress::Done(Reply::ok()));
             };
-            broker.put_topic(config, now_ms);
+            broker.put_topic(config, at.now_ms);
         }
         Ok(Progress::More)
     }
-
-    fn times(&mut self, _: Vec<Option<i64>>) {}
 }
 
 /// `+name=value` sets, `-name` removes, separated by commas (RocketMQ: `AttributeParser`).

@@ -15,6 +15,7 @@ mod timers;
 
 use super::requests::Request;
 use super::step::Progress;
+use super::store_view::At;
 use super::*;
 use crate::store::QueueBounds;
 use crate::wire::heartbeat::{ConsumerData, SubscriptionData};
@@ -161,8 +162,10 @@ pub(crate) fn carried_out(broker: &mut Broker, step: Step, now_ms: u64) -> Resul
         Step::Work(work) => work,
         other => return Err(Refusal::new(-1, format!("{other:?}"))),
     };
+    let store = &FakeStore;
+    let at = At { now_ms, store };
     loop {
-        match work.turn(broker, &FakeStore, now_ms)? {
+        match work.turn(broker, at)? {
             Progress::More => {}
             Progress::Times(places) => work.times(vec![None; places.len()]),
             Progress::Done(reply) => return Ok(reply),

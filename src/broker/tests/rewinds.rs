@@ -13,10 +13,12 @@ fn a_rewind_of_many_queues_takes_many_turns() {
     let Ok(Step::Work(mut work)) = broker.reset_offsets("g", "Wide", &offsets) else {
         panic!("it is made in slices");
     };
+    let store = &FakeStore;
+    let at = At { now_ms: 0, store };
     let mut turns = 0;
     let reply = loop {
         turns += 1;
-        match work.turn(&mut broker, &FakeStore, 0).unwrap() {
+        match work.turn(&mut broker, at).unwrap() {
             Progress::Done(reply) => break reply,
             Progress::More => {}
             Progress::Times(_) => panic!("it needs no times"),

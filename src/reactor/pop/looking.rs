@@ -144,7 +144,7 @@ impl<I: Io> Pops<I> {
     fn notify(&self, waiting: &Waiting<I>) {
         // It takes nothing: the message is there for the next one, too.
         self.wake_next(&waiting.line());
-        reply_notification(waiting, true, false);
+        reply_notification(waiting, Noticed::Message);
     }
 
     pub(super) fn polling_info(
@@ -174,14 +174,19 @@ impl<I: Io> Pops<I> {
     }
 }
 
-pub(super) fn reply_notification<I: Io>(
-    waiting: &Waiting<I>,
-    has_message: bool,
-    is_polling_full: bool,
-) {
+/// What a notification request is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noticed {
+    Message,
+    Nothing,
+    /// Too many requests wait already.
+    PollingFull,
+}
+
+pub(super) fn reply_notification<I: Io>(waiting: &Waiting<I>, noticed: Noticed) {
     let reply = NotificationReply {
-        has_message,
-        is_polling_full,
+        has_message: noticed == Noticed::Message,
+        is_polling_full: noticed == Noticed::PollingFull,
     };
     let (connection, caller) = (&waiting.connection, waiting.caller);
     connection.answer(caller, response::SUCCESS, None, &reply.ext(), &[]);

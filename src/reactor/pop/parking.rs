@@ -1,6 +1,6 @@
 //! Parking: a pop that has found nothing waits until one of its queues gets a message, or until its time is over.
 
-use super::looking::reply_notification;
+use super::looking::{Noticed, reply_notification};
 use super::polls::Ask;
 use super::{Batch, NOTHING, Pops, SOURCES_AT_A_TIME, Waiting, reply_pop};
 use crate::io::{Io, pause};
@@ -10,7 +10,11 @@ use crate::wire::codes::response;
 impl<I: Io> Pops<I> {
     pub(super) fn give_up(&self, waiting: &Waiting<I>, code: i32) {
         if waiting.ask == Ask::Notification {
-            return reply_notification(waiting, false, code == response::POLLING_FULL);
+            let noticed = match code {
+                response::POLLING_FULL => Noticed::PollingFull,
+                _ => Noticed::Nothing,
+            };
+            return reply_notification(waiting, noticed);
         }
         let batch = Batch {
             pop_time_ms: self.core.now_ms(),

@@ -17,6 +17,7 @@ use super::slices::in_slices;
 use super::view::View;
 use crate::broker::requests::{Handler, Request};
 use crate::broker::step::{Progress, Work};
+use crate::broker::store_view::At;
 use crate::broker::{Refusal, Rewind, Step, Target};
 use crate::io::{Io, pause};
 use crate::store::Boundary;
@@ -110,8 +111,9 @@ impl<I: Io> Requests<I> {
         decisions: &mut Decisions<I>,
     ) -> Result<Reply, Refusal> {
         loop {
-            let (view, now_ms) = (View { core: &self.core }, self.core.now_ms());
-            let progress = decisions.decide(|broker| work.turn(broker, &view, now_ms))?;
+            let (store, now_ms) = (&View { core: &self.core }, self.core.now_ms());
+            let at = At { now_ms, store };
+            let progress = decisions.decide(|broker| work.turn(broker, at))?;
             match progress {
                 Progress::Done(reply) => return Ok(reply),
                 Progress::More => {}
