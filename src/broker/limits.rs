@@ -57,6 +57,9 @@ pub const MAX_SELECTOR_BYTES: usize = 1 << 20;
 /// Messages of one pop that one batch may acknowledge: an orderly pop has up to 64, any other one up to 32.
 pub const MAX_ACKED: usize = 64;
 
+/// Queues whose latencies of sends are counted, and the same of pulls for each group: about 1 KiB each.
+pub const MAX_LATENCIES: usize = 16_384;
+
 /// Pulls that may be parked at a time, some 500 bytes each.
 pub const MAX_PARKED: usize = 1 << 19;
 
@@ -128,6 +131,7 @@ limits! {
     "steps of an evaluation": count(MAX_FILTER_STEPS) => "the message does not match";
     "parsed expressions of pulls": format!("{}, {} together", count(MAX_SELECTORS), bytes(MAX_SELECTOR_BYTES))
         => "the one used least recently is parsed again";
+    "queues whose latencies are counted": count(MAX_LATENCIES) => "not counted";
     "queues of a topic": count(MAX_QUEUES as usize) => "refused; in files and settings: reduced";
     "locks of queues": count(MAX_LOCKS) => "not locked";
     "messages acknowledged by one receipt of a batch": count(MAX_ACKED) => "ignored";

@@ -53,6 +53,11 @@ impl Meter {
         self.total.times += 1;
     }
 
+    /// Whether nothing was counted yet.
+    pub fn is_empty(&self) -> bool {
+        self.total.times == 0
+    }
+
     pub fn minute(&self, now_ms: u64) -> Amount {
         self.minute.amount(self.total, now_ms)
     }

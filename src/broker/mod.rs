@@ -33,6 +33,7 @@ pub mod timer;
 pub mod topics;
 pub mod transaction;
 
+mod latencies;
 pub mod limits;
 mod meter;
 mod notices;
@@ -209,6 +210,7 @@ impl Broker {
             && let Some(place) = entry.queues.get_mut(queue_id as usize)
         {
             *place = Some(queue);
+            self.stats.add_queue(queue);
         }
     }
 

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::filter::{self, PropertyFilter, TagFilter};
 use super::perm;
 use super::refusal::{missing_group, missing_topic};
+use super::stats::Delivered;
 use super::{Broker, Refusal};
 use crate::message::names;
 use crate::store::{QueueBounds, QueueIndex};
@@ -339,20 +340,28 @@ impl Broker {
         })
     }
 
-    /// Counts a reply and remembers how far the group has read.
+    /// Counts a reply, whose messages have been read since `since_ms`, and remembers how far the group has read.
     pub fn pull_answered(
         &mut self,
         plan: &PullPlan<'_>,
         answer: &PullAnswer,
         messages: u32,
         bytes: u64,
+        since_ms: u64,
         now_ms: u64,
     ) {
         match answer.is_found() {
             true => {
                 self.stats.found(messages.into());
-                self.stats
-                    .group_get(&plan.group, &plan.topic, messages.into(), bytes, now_ms);
+                let delivered = Delivered {
+                    group: &plan.group,
+                    topic: &plan.topic,
+                    queue_id: plan.queue_id as i32,
+                    messages: messages.into(),
+                    bytes,
+                    read_ms: now_ms.saturating_sub(since_ms),
+                };
+                self.stats.group_get(&delivered, now_ms);
             }
             false => self.stats.missed(),
         }

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::Broker;
+use super::latencies::{PullLatencies, SendLatencies};
 use super::meter::{Amount, Meter};
+use crate::store::QueueIndex;
 
 const SAMPLE_INTERVAL_MS: u64 = 1000;
 const WINDOWS_MS: [u64; 3] = [10_000, 60_000, 600_000];
@@ -41,6 +43,9 @@ pub struct Stats {
     group_gets: HashMap<String, HashMap<String, Gets>>,
     broker_puts: Meter,
     broker_gets: Meter,
+    send_latencies: SendLatencies,
+    /// Queues in the pull latencies of all groups.
+    pull_latencies: usize,
 }
 
 /// Of one group in one topic.
@@ -50,6 +55,20 @@ struct Gets {
     bytes: Meter,
     /// Messages that consumers have sent back.
     send_backs: Meter,
+    latencies: PullLatencies,
+}
+
+/// Messages that a pull or a pop delivers.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'a> {
+    pub group: &'a str,
+    pub topic: &'a str,
+    /// Of the request: -1 if a pop asks for any queue.
+    pub queue_id: i32,
+    pub messages: u64,
+    pub bytes: u64,
+    /// How long they took to read.
+    pub read_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +106,8 @@ impl Stats {
             group_gets: HashMap::new(),
             broker_puts: Meter::default(),
             broker_gets: Meter::default(),
+            send_latencies: SendLatencies::default(),
+            pull_latencies: 0,
         }
     }
 
@@ -97,12 +118,25 @@ impl Stats {
         self.broker_puts.add(messages, now_ms);
     }
 
-    pub fn group_get(&mut self, group: &str, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
-        let topics = self.group_gets.entry_ref(group).or_default();
-        let gets = topics.entry_ref(topic).or_default();
-        gets.messages.add(messages, now_ms);
-        gets.bytes.add(bytes, now_ms);
-        self.broker_gets.add(messages, now_ms);
+    pub fn group_get(&mut self, delivered: &Delivered<'_>, now_ms: u64) {
+        let topics = self.group_gets.entry_ref(delivered.group).or_default();
+        let gets = topics.entry_ref(delivered.topic).or_default();
+        gets.messages.add(delivered.messages, now_ms);
+        gets.bytes.add(delivered.bytes, now_ms);
+        let (queue_id, ms) = (delivered.queue_id, delivered.read_ms);
+        let counted = self.pull_latencies;
+        let is_new = gets.latencies.took(queue_id, ms, now_ms, counted);
+        self.pull_latencies += usize::from(is_new);
+        self.broker_gets.add(delivered.messages, now_ms);
+    }
+
+    /// The latencies of sends to this queue are counted from now on.
+    pub fn add_queue(&mut self, queue: QueueIndex) {
+        self.send_latencies.add_queue(queue);
+    }
+
+    pub fn forget_queue(&mut self, queue: QueueIndex) {
+        self.send_latencies.forget(queue);
     }
 
     pub fn sent_back(&mut self, group: &str, topic: &str, now_ms: u64) {
@@ -130,15 +164,30 @@ impl Stats {
             "GROUP_GET_NUMS" => &self.gets_by_key(key)?.messages,
             "GROUP_GET_SIZE" => &self.gets_by_key(key)?.bytes,
             "SNDBCK_PUT_NUMS" => &self.gets_by_key(key)?.send_backs,
+            "GROUP_GET_LATENCY" => self.pull_latency(key)?,
             "BROKER_PUT_NUMS" if key == cluster => &self.broker_puts,
             "BROKER_GET_NUMS" if key == cluster => &self.broker_gets,
             _ => return None,
         };
-        Some(Windows {
-            minute: meter.minute(now_ms),
-            hour: meter.hour(now_ms),
-            day: meter.day(now_ms),
-        })
+        Some(Windows::of(meter, now_ms))
+    }
+
+    /// The milliseconds that sends to a queue took until they were acknowledged.
+    pub fn send_latency(&self, queue: QueueIndex, now_ms: u64) -> Option<Windows> {
+        let meter = self.send_latencies.find(queue)?;
+        Some(Windows::of(meter, now_ms))
+    }
+
+    /// The key is `queueId@topic@group`.
+    fn pull_latency(&self, key: &str) -> Option<&Meter> {
+        let (queue_id, key) = key.split_once('@')?;
+        let queue_id = queue_id.parse().ok()?;
+        self.gets_by_key(key)?.latencies.find(queue_id)
+    }
+
+    fn count_pull_latencies(&mut self) {
+        let gets = self.group_gets.values().flat_map(HashMap::values);
+        self.pull_latencies = gets.map(|gets| gets.latencies.len()).sum();
     }
 
     fn gets(&self, group: &str, topic: &str) -> Option<&Gets> {
@@ -153,6 +202,7 @@ impl Stats {
 
     pub fn forget_group(&mut self, group: &str) {
         self.group_gets.remove(group);
+        self.count_pull_latencies();
     }
 
     pub fn forget_topic(&mut self, topic: &str) {
@@ -161,6 +211,7 @@ impl Stats {
             topics.remove(topic);
             !topics.is_empty()
         });
+        self.count_pull_latencies();
     }
 
     pub fn put(&mut self, messages: u64, bytes: u64) {
@@ -242,9 +293,12 @@ impl Broker {
         self.stats.topic_put(topic, messages, bytes, now_ms);
     }
 
-    /// Sends were acknowledged, the slowest of them so long after it was appended.
-    pub fn sends_took(&mut self, longest_ms: u64) {
-        self.stats.put_took(longest_ms);
+    /// A record was acknowledged, so long after it was appended. `queue`: it is the message of a send.
+    pub fn append_took(&mut self, queue: Option<QueueIndex>, ms: u64, now_ms: u64) {
+        self.stats.put_took(ms);
+        if let Some(queue) = queue {
+            self.stats.send_latencies.took(queue, ms, now_ms);
+        }
     }
 
     pub fn send_failed(&mut self) {
@@ -261,6 +315,16 @@ impl Broker {
     }
 }
 
+impl Windows {
+    fn of(meter: &Meter, now_ms: u64) -> Self {
+        Self {
+            minute: meter.minute(now_ms),
+            hour: meter.hour(now_ms),
+            day: meter.day(now_ms),
+        }
+    }
+}
+
 fn day(now_ms: u64) -> u64 {
     now_ms / 86_400_000
 }
@@ -268,6 +332,17 @@ fn day(now_ms: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn delivered<'a>(group: &'a str, topic: &'a str, messages: u64) -> Delivered<'a> {
+        Delivered {
+            group,
+            topic,
+            queue_id: 5,
+            messages,
+            bytes: messages * 100,
+            read_ms: 9,
+        }
+    }
 
     #[test]
     fn rates_follow_their_windows() {
@@ -297,7 +372,7 @@ mod tests {
     fn statistics_by_name_and_key() {
         let mut stats = Stats::new(0);
         stats.topic_put("T", 60, 6000, 30_000);
-        stats.group_get("g", "T", 120, 12_000, 30_000);
+        stats.group_get(&delivered("g", "T", 120), 30_000);
         stats.sent_back("g", "T", 30_000);
         assert_eq!(stats.topic_put_tps("T", 90_000), 1.0);
         assert_eq!(stats.group_get_tps("g", "T", 90_000), 2.0);
@@ -311,12 +386,15 @@ mod tests {
         assert_eq!(sum("GROUP_GET_NUMS", "T@g"), Some(120));
         assert_eq!(sum("GROUP_GET_SIZE", "T@g"), Some(12_000));
         assert_eq!(sum("SNDBCK_PUT_NUMS", "T@g"), Some(1));
+        assert_eq!(sum("GROUP_GET_LATENCY", "5@T@g"), Some(9));
         assert_eq!(sum("BROKER_PUT_NUMS", "C"), Some(60));
         assert_eq!(sum("BROKER_GET_NUMS", "C"), Some(120));
         let missing = [
             ("TOPIC_PUT_NUMS", "U"),
             ("GROUP_GET_NUMS", "T"),
             ("GROUP_GET_NUMS", "T@h"),
+            ("GROUP_GET_LATENCY", "4@T@g"),
+            ("GROUP_GET_LATENCY", "T@g"),
             ("BROKER_PUT_NUMS", "other"),
             ("NOTHING", "T"),
         ];
@@ -326,13 +404,14 @@ mod tests {
     #[test]
     fn what_is_deleted_is_forgotten() {
         let mut stats = Stats::new(0);
-        stats.group_get("g", "T", 1, 1, 0);
-        stats.group_get("g", "U", 1, 1, 0);
-        stats.group_get("h", "T", 1, 1, 0);
+        for (group, topic) in [("g", "T"), ("g", "U"), ("h", "T")] {
+            stats.group_get(&delivered(group, topic, 1), 0);
+        }
+        assert_eq!(stats.pull_latencies, 3);
         stats.forget_group("g");
-        assert_eq!(stats.group_gets.len(), 1);
+        assert_eq!((stats.group_gets.len(), stats.pull_latencies), (1, 1));
         stats.forget_topic("T");
-        assert!(stats.group_gets.is_empty());
+        assert!(stats.group_gets.is_empty() && stats.pull_latencies == 0);
     }
 
     #[test]

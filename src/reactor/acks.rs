@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 
 use super::connection::{Caller, Connection};
 use crate::io::Stream;
+use crate::store::QueueIndex;
 use crate::wire::pop::ChangeInvisibleTimeReply;
 
 /// A `UNIQ_KEY`, which the reply repeats as `transactionId`. The clients' own (32 or 56 digits) fit in place.
@@ -58,6 +59,7 @@ pub enum Receipt {
 
 /// What the reply to a send says about its message.
 pub struct SendReceipt {
+    pub queue: QueueIndex,
     pub queue_id: u32,
     /// Of a batch the first message's.
     pub queue_offset: u64,
@@ -90,6 +92,16 @@ impl<S: Stream> Default for Acks<S> {
         Acks {
             waiting: RefCell::default(),
             took_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
+        }
+    }
+}
+
+impl<S: Stream> Ack<S> {
+    /// The queue of the message, if this is the acknowledgement of a send.
+    pub fn queue(&self) -> Option<QueueIndex> {
+        match &self.receipt {
+            Receipt::Send(receipt) => Some(receipt.queue),
+            Receipt::Recall { .. } | Receipt::Plain | Receipt::Changed(_) => None,
         }
     }
 }

@@ -114,6 +114,7 @@ impl<I: Io> Core<I> {
             }
         };
         let receipt = SendReceipt {
+            queue: self.queue_of(plan),
             queue_id: plan.real_queue_id,
             queue_offset,
             physical_offset: last.physical_offset,

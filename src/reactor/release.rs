@@ -11,20 +11,20 @@ const AT_A_TIME: usize = 512;
 /// Acknowledges what a log committed up to `position` has.
 pub(super) async fn committed<I: Io>(core: &Core<I>, position: u64) {
     let now_ns = core.io.now().mono_ns;
-    let mut longest_ns = 0;
+    let now_ms = core.now_ms();
     in_slices(AT_A_TIME, || {
         let Some(ack) = core.acks.pop_committed(position) else {
             return false;
         };
         core.answers.acknowledge(&ack, response::SUCCESS, None);
         let took_ns = now_ns.saturating_sub(ack.appended_ns);
-        longest_ns = longest_ns.max(took_ns);
         core.acks.record(took_ns);
+        let took_ms = took_ns / 1_000_000;
+        let mut broker = core.broker.borrow_mut();
+        broker.append_took(ack.queue(), took_ms, now_ms);
         true
     })
     .await;
-    let longest_ms = longest_ns / 1_000_000;
-    core.broker.borrow_mut().sends_took(longest_ms);
 }
 
 /// Whether these messages are stored is not known: their producers have to send them again.

@@ -46,6 +46,7 @@ mod retention;
 mod saves;
 mod seeds;
 mod sent;
+mod statistics;
 mod timers;
 mod transactions;
 mod weather;

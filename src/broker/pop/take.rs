@@ -6,6 +6,7 @@ use super::{GroupQueue, PopKey, ReviveRecord, Times, in_flight, retry_topic};
 use crate::broker::filter::{PropertyFilter, TagFilter};
 use crate::broker::perm;
 use crate::broker::refusal::{missing_group, missing_topic};
+use crate::broker::stats::Delivered;
 use crate::broker::store_view::{At, StoreView, starts_recently};
 use crate::broker::{Broker, Refusal};
 use crate::store::QueueBounds;
@@ -424,18 +425,26 @@ impl Broker {
             .commit(group, topic, id, next_offset as i64, now_ms);
     }
 
-    /// Counts the messages of one queue that a pop or a peek delivers.
+    /// Counts the messages of one queue that a pop or a peek delivers, and that have been read since `since_ms`.
     pub fn handed_out(
         &mut self,
         plan: &PopPlan,
         source: &Source,
         messages: u64,
         bytes: u64,
+        since_ms: u64,
         now_ms: u64,
     ) {
         self.stats.found(messages);
-        self.stats
-            .group_get(&plan.group, &source.topic, messages, bytes, now_ms);
+        let delivered = Delivered {
+            group: &plan.group,
+            topic: &source.topic,
+            queue_id: plan.queue_id.map_or(-1, |queue_id| queue_id as i32),
+            messages,
+            bytes,
+            read_ms: now_ms.saturating_sub(since_ms),
+        };
+        self.stats.group_get(&delivered, now_ms);
     }
 }
 

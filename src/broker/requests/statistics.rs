@@ -1,6 +1,7 @@
 //! Counters by name and key (315).
 
 use crate::broker::meter::Amount;
+use crate::broker::stats::Windows;
 use crate::broker::{Broker, Refusal};
 use crate::wire::Reply;
 use crate::wire::codes::response;
@@ -14,7 +15,11 @@ impl Broker {
     ) -> Result<Reply, Refusal> {
         let (name, key) = (asked.stats_name, asked.stats_key);
         let cluster = &self.config.cluster_name;
-        let Some(windows) = self.stats.windows(name, key, cluster, now_ms) else {
+        let windows = match name {
+            "TOPIC_PUT_LATENCY" => self.send_latency(key, now_ms),
+            _ => self.stats.windows(name, key, cluster, now_ms),
+        };
+        let Some(windows) = windows else {
             let remark = format!("The stats <{name}> <{key}> not exist");
             return Err(Refusal::new(response::SYSTEM_ERROR, remark));
         };
@@ -28,5 +33,12 @@ impl Broker {
             stats_hour: item(windows.hour),
             stats_minute: item(windows.minute),
         }))
+    }
+
+    /// The key is `queueId@topic`.
+    fn send_latency(&self, key: &str, now_ms: u64) -> Option<Windows> {
+        let (queue_id, topic) = key.split_once('@')?;
+        let queue = self.known_queue(topic, queue_id.parse().ok()?)?;
+        self.stats.send_latency(queue, now_ms)
     }
 }

@@ -122,6 +122,10 @@ impl Broker {
             doomed.extend([format!("{retry}_{topic}"), format!("{retry}+{topic}")]);
         }
         for topic in doomed {
+            let queues = self.topics.find(&topic).map(|entry| entry.queues.clone());
+            for queue in queues.into_iter().flatten().flatten() {
+                self.stats.forget_queue(queue);
+            }
             if self.topics.remove(&topic, now_ms) {
                 self.offsets.remove_topic(&topic);
                 self.stats.forget_topic(&topic);

@@ -293,23 +293,6 @@ fn how_far_a_group_is_behind_in_time() {
 }
 
 #[test]
-fn statistics_are_asked_by_name_and_key() {
-    let mut broker = with_consumer();
-    broker.stored("T", 20, 2000, 0);
-    let mut view =
-        |fields: Fields<'_>| ask(&mut broker, request::VIEW_BROKER_STATS_DATA, fields, "");
-    let reply = view(&[("statsName", "TOPIC_PUT_NUMS"), ("statsKey", "T")]);
-    let text = r#"{"statsDay":{"avgpt":20.0,"sum":20,"tps":0.005555555555555556},"statsHour":{"avgpt":20.0,"sum":20,"tps":0.03333333333333333},"statsMinute":{"avgpt":20.0,"sum":20,"tps":2.0}}"#;
-    assert_eq!(body(&reply), text);
-    assert_eq!(
-        view(&[("statsName", "TOPIC_PUT_NUMS"), ("statsKey", "U")]).code,
-        1
-    );
-    assert_eq!(view(&[("statsName", "NOTHING"), ("statsKey", "T")]).code, 1);
-    assert_eq!(view(&[("statsName", "TOPIC_PUT_NUMS")]).code, 1);
-}
-
-#[test]
 fn a_group_is_forbidden_a_topic() {
     let mut broker = with_consumer();
     let mut forbid = |fields: Fields<'_>| {

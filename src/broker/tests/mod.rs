@@ -11,6 +11,7 @@ mod rewinds;
 mod send_backs;
 mod sends;
 mod settings;
+mod statistics;
 mod timers;
 
 use super::requests::Request;

@@ -125,7 +125,7 @@ fn a_reply_has_all_its_fields() {
         (header.topic_sys_flag, header.group_sys_flag),
         (Some(0), Some(0))
     );
-    broker.pull_answered(&plan, &reply, 2, 20, 0);
+    broker.pull_answered(&plan, &reply, 2, 20, 0, 0);
     assert_eq!(broker.offsets.query_pulled("g", "T", 1), Some(7));
     assert_eq!(broker.stats.counts.transferred, 2);
 }

@@ -75,13 +75,15 @@ impl<I: Io> Pops<I> {
             if left == 0 || offset == bounds.max || self.is_full(&batch) {
                 continue;
             }
+            let since_ms = self.core.now_ms();
             let taken = self.read_source(plan, queue, offset, left, &batch).await?;
             batch.messages += taken.offsets.len();
             batch.body.extend_from_slice(&taken.records);
             let messages = taken.offsets.len() as u64;
             let mut broker = self.core.broker.borrow_mut();
             let bytes = taken.records.len() as u64;
-            broker.handed_out(plan, source, messages, bytes, self.core.now_ms());
+            let read_ms = self.core.now_ms();
+            broker.handed_out(plan, source, messages, bytes, since_ms, read_ms);
         }
         Ok(batch)
     }

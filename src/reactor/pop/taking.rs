@@ -64,6 +64,7 @@ impl<I: Io> Pops<I> {
         };
         let left = plan.max_messages - batch.messages;
         let taken = self.read_source(plan, queue, offset, left, batch).await?;
+        let read_ms = self.core.now_ms();
         if waiting.connection.is_closed() {
             batch.rest += bounds.max - offset;
             return Ok(());
@@ -79,7 +80,7 @@ impl<I: Io> Pops<I> {
         let messages = taken.offsets.len() as u64;
         let mut broker = self.core.broker.borrow_mut();
         let bytes = taken.records.len() as u64;
-        broker.handed_out(plan, source, messages, bytes, now_ms);
+        broker.handed_out(plan, source, messages, bytes, now_ms, read_ms);
         Ok(())
     }
 

@@ -59,6 +59,7 @@ impl<I: Io> Pulls<I> {
         queue: QueueIndex,
     ) -> Result<(), ReadError> {
         let offset = plan.offset.max(0) as u64;
+        let since_ms = self.core.now_ms();
         let Read {
             scanned,
             body,
@@ -95,6 +96,7 @@ impl<I: Io> Pulls<I> {
                 &answer,
                 messages as u32,
                 body.len() as u64,
+                since_ms,
                 self.core.now_ms(),
             );
             connection.answer(

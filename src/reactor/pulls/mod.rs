@@ -390,12 +390,14 @@ impl<I: Io> Pulls<I> {
             frame::finish(out, open);
         });
         let sizes = positions.iter().map(|position| u64::from(position.size));
+        let now_ms = self.core.now_ms();
         self.core.broker.borrow_mut().pull_answered(
             plan,
             &answer,
             positions.len() as u32,
             sizes.sum(),
-            self.core.now_ms(),
+            now_ms,
+            now_ms,
         );
         true
     }
@@ -407,10 +409,10 @@ impl<I: Io> Pulls<I> {
         plan: &PullPlan<'_>,
         answer: &PullAnswer,
     ) {
-        self.core
-            .broker
-            .borrow_mut()
-            .pull_answered(plan, answer, 0, 0, self.core.now_ms());
+        let now_ms = self.core.now_ms();
+        let mut broker = self.core.broker.borrow_mut();
+        broker.pull_answered(plan, answer, 0, 0, now_ms, now_ms);
+        drop(broker);
         connection.answer(
             caller,
             answer.code,
