@@ -11,7 +11,7 @@ use super::refusal::{missing_group, missing_topic, sending_forbidden};
 use super::send_plan::{SendPlan, UniqueKey, check_properties, illegal};
 use super::send_properties::SendProperties;
 use super::system_topics::SCHEDULE;
-use super::topics::{TopicEntry, Wish, queue_count, unit_sys_flag};
+use super::topics::{NewTopic, TopicEntry, queue_count, unit_sys_flag};
 use super::{Broker, Refusal, system_topics};
 use crate::message::names;
 use crate::message::{CRC_PROPERTY_BYTES, batch, properties, sys_flag, tags_code};
@@ -229,7 +229,7 @@ impl Broker {
             ));
         }
         let topic_sys_flag = unit_sys_flag(topic, request.unit_mode);
-        let wish = Wish {
+        let wanted = NewTopic {
             topic,
             template: request.default_topic,
             queue_nums: request.default_topic_queue_nums,
@@ -237,7 +237,7 @@ impl Broker {
         };
         if self
             .topics
-            .create_from_template(wish, self.config.auto_create_topic, now_ms)
+            .create_by_template(wanted, self.config.auto_create_topic, now_ms)
         {
             self.topic_changed(topic);
         } else if names::retry_group(topic).is_some() {

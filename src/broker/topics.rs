@@ -61,9 +61,9 @@ impl Reserved {
     }
 }
 
-/// A template through which a send may create its topic.
+/// A topic that a send may create from a template.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+pub struct NewTopic<'a> {
     pub topic: &'a str,
     pub template: &'a str,
     pub queue_nums: i32,
@@ -226,25 +226,25 @@ impl Topics {
         is_removed
     }
 
-    /// Makes a topic as a send to it wishes, if the template is there and lets its permissions be inherited.
-    pub fn create_from_template(&mut self, wish: Wish<'_>, auto_create: bool, now_ms: u64) -> bool {
-        if wish.template == system_topics::TEMPLATE && !auto_create {
+    /// Makes a topic from its template, if the template is there and lets its permissions be inherited.
+    pub fn create_by_template(&mut self, new: NewTopic<'_>, automatic: bool, now_ms: u64) -> bool {
+        if new.template == system_topics::TEMPLATE && !automatic {
             return false;
         }
-        let Some(template) = self.find(wish.template) else {
+        let Some(template) = self.find(new.template) else {
             return false;
         };
         let template = &template.config;
         if !perm::is_inherited(template.perm) {
             return false;
         }
-        let queue_nums = wish.queue_nums.min(template.write_queue_nums).max(0);
+        let queue_nums = new.queue_nums.min(template.write_queue_nums).max(0);
         let config = TopicConfig {
-            topic_name: wish.topic.into(),
+            topic_name: new.topic.into(),
             read_queue_nums: queue_nums,
             write_queue_nums: queue_nums,
             perm: template.perm & !perm::INHERIT,
-            topic_sys_flag: wish.topic_sys_flag,
+            topic_sys_flag: new.topic_sys_flag,
             topic_filter_type: template.topic_filter_type,
             ..TopicConfig::default()
         };
@@ -361,8 +361,8 @@ mod tests {
         topics
     }
 
-    fn wish(topic: &str, queue_nums: i32) -> Wish<'_> {
-        Wish {
+    fn new_topic(topic: &str, queue_nums: i32) -> NewTopic<'_> {
+        NewTopic {
             topic,
             template: "TBW102",
             queue_nums,
@@ -373,9 +373,9 @@ mod tests {
     #[test]
     fn a_template_limits_queues_and_is_not_inherited_further() {
         let mut topics = topics();
-        assert!(topics.create_from_template(wish("a", 4), true, 5));
-        assert!(topics.create_from_template(wish("b", 99), true, 5));
-        assert!(topics.create_from_template(wish("c", -3), true, 5));
+        assert!(topics.create_by_template(new_topic("a", 4), true, 5));
+        assert!(topics.create_by_template(new_topic("b", 99), true, 5));
+        assert!(topics.create_by_template(new_topic("c", -3), true, 5));
         let queues = |name| topics.find(name).unwrap().config.write_queue_nums;
         assert_eq!((queues("a"), queues("b"), queues("c")), (4, 8, 0));
         assert_eq!(topics.find("a").unwrap().config.perm, 6);
@@ -383,18 +383,18 @@ mod tests {
             (topics.version().counter, topics.version().timestamp_ms),
             (3, 5)
         );
-        assert!(!topics.create_from_template(wish("d", 4), false, 5));
-        let from_a = Wish {
+        assert!(!topics.create_by_template(new_topic("d", 4), false, 5));
+        let from_a = NewTopic {
             template: "a",
-            ..wish("e", 4)
+            ..new_topic("e", 4)
         };
-        assert!(!topics.create_from_template(from_a, true, 5));
+        assert!(!topics.create_by_template(from_a, true, 5));
     }
 
     #[test]
     fn handles_of_queues_survive_a_change_of_their_number() {
         let mut topics = topics();
-        topics.create_from_template(wish("a", 4), true, 0);
+        topics.create_by_template(new_topic("a", 4), true, 0);
         topics.find_mut("a").unwrap().queues[3] = Some(QueueIndex(7));
         let mut fewer = topics.find("a").unwrap().config.clone();
         fewer.read_queue_nums = 2;
@@ -403,7 +403,7 @@ mod tests {
         assert!(!topics.put(fewer, 0));
         assert_eq!(topics.find("a").unwrap().queues[3], Some(QueueIndex(7)));
         assert!(topics.remove("a", 0) && !topics.remove("a", 0));
-        topics.create_from_template(wish("a", 4), true, 0);
+        topics.create_by_template(new_topic("a", 4), true, 0);
         assert_eq!(topics.find("a").unwrap().queues, [None; 4]);
     }
 
@@ -431,7 +431,7 @@ mod tests {
     #[test]
     fn a_topic_that_is_made_anew_is_another() {
         let mut topics = topics();
-        topics.create_from_template(wish("a", 4), true, 0);
+        topics.create_by_template(new_topic("a", 4), true, 0);
         let epoch = topics.epoch("a");
         let mut config = topics.find("a").unwrap().config.clone();
         config.perm = 2;
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(topics.epoch("a"), epoch, "changed only");
         topics.remove("a", 0);
         assert_eq!(topics.epoch("a"), None);
-        topics.create_from_template(wish("a", 4), true, 0);
+        topics.create_by_template(new_topic("a", 4), true, 0);
         assert!(topics.epoch("a") > epoch);
     }
 
@@ -463,9 +463,9 @@ mod tests {
     fn a_topic_is_unsaved_until_the_disk_has_it() {
         let mut topics = topics();
         assert!(!topics.is_unsaved("TBW102"));
-        topics.create_from_template(wish("a", 4), true, 0);
+        topics.create_by_template(new_topic("a", 4), true, 0);
         let (saving, with_a) = (topics.begin_save(), topics.version());
-        topics.create_from_template(wish("b", 4), true, 0);
+        topics.create_by_template(new_topic("b", 4), true, 0);
         assert!(topics.is_unsaved("a") && topics.is_unsaved("b"));
         topics.saved(&saving, with_a);
         assert!(!topics.is_unsaved("a") && topics.is_unsaved("b"));
@@ -473,7 +473,7 @@ mod tests {
         topics.not_saved(saving);
         assert!(topics.is_unsaved("b"));
         let saving = topics.begin_save();
-        assert!(topics.remove("b", 0) && topics.create_from_template(wish("b", 4), true, 0));
+        assert!(topics.remove("b", 0) && topics.create_by_template(new_topic("b", 4), true, 0));
         topics.saved(&saving, with_a);
         assert!(topics.is_unsaved("b"), "another one than was saved");
         assert!(!topics.is_unsaved("nowhere"));

@@ -50,10 +50,10 @@ impl Config {
             *self = changed;
             return Ok(Changed::Taken);
         }
-        if let Some(unkept) = known::unkept(name) {
-            return match unkept.accepts(value) {
+        if let Some(unsupported) = known::unsupported(name) {
+            return match unsupported.accepts(value) {
                 true => Ok(Changed::WithoutEffect),
-                false => Err(refused(unkept.allowed())),
+                false => Err(refused(unsupported.allowed())),
             };
         }
         match known::is_known(name) {

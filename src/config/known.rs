@@ -4,67 +4,67 @@
 //! `AuthConfig`), so that an existing broker.conf is accepted, and only an unknown name causes a warning.
 
 /// A property whose effect operators rely on (access control, replication) and which is not supported: only the value that turns it
-/// off is accepted, as ignoring another one would pretend that it holds.
-pub struct Unkept {
+/// off is accepted: ignoring another one would suggest that it takes effect.
+pub struct Unsupported {
     pub name: &'static str,
     pub accepted: &'static str,
     pub why: &'static str,
 }
 
-pub const UNKEPT: &[Unkept] = &[
-    Unkept {
+pub const UNSUPPORTED: &[Unsupported] = &[
+    Unsupported {
         name: "aclEnable",
         accepted: "false",
         why: "there is no access control yet",
     },
-    Unkept {
+    Unsupported {
         name: "authenticationEnabled",
         accepted: "false",
         why: "there is no access control yet",
     },
-    Unkept {
+    Unsupported {
         name: "authorizationEnabled",
         accepted: "false",
         why: "there is no access control yet",
     },
-    Unkept {
+    Unsupported {
         name: "brokerId",
         accepted: "0",
         why: "there is no replication yet, so every broker is a master",
     },
-    Unkept {
+    Unsupported {
         name: "brokerRole",
         accepted: "ASYNC_MASTER",
         why: "there is no replication yet",
     },
-    Unkept {
+    Unsupported {
         name: "enableControllerMode",
         accepted: "false",
         why: "there is no replication yet",
     },
-    Unkept {
+    Unsupported {
         name: "enableDLegerCommitLog",
         accepted: "false",
         why: "there is no replication yet",
     },
-    Unkept {
+    Unsupported {
         name: "isBrokerContainer",
         accepted: "false",
         why: "one process holds one broker per core instead",
     },
-    Unkept {
+    Unsupported {
         name: "mappedFileSizeConsumeQueue",
         accepted: "6000000",
         why: "ConsumeQueue files have 300,000 entries, RocketMQ's default",
     },
-    Unkept {
+    Unsupported {
         name: "storeType",
         accepted: "default",
         why: "ConsumeQueues are files, not RocksDB",
     },
 ];
 
-impl Unkept {
+impl Unsupported {
     pub fn accepts(&self, value: &str) -> bool {
         value.eq_ignore_ascii_case(self.accepted)
     }
@@ -74,8 +74,10 @@ impl Unkept {
     }
 }
 
-pub fn unkept(name: &str) -> Option<&'static Unkept> {
-    UNKEPT.iter().find(|unkept| unkept.name == name)
+pub fn unsupported(name: &str) -> Option<&'static Unsupported> {
+    UNSUPPORTED
+        .iter()
+        .find(|unsupported| unsupported.name == name)
 }
 
 pub fn is_known(name: &str) -> bool {
@@ -91,7 +93,7 @@ pub fn nearest(name: &str, ours: impl Iterator<Item = &'static str>) -> Option<&
         return None;
     }
     let candidates = ours
-        .chain(UNKEPT.iter().map(|unkept| unkept.name))
+        .chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name))
         .chain(WITHOUT_EFFECT.split_ascii_whitespace());
     let (distance, nearest) = candidates
         .map(|known| (distance(name, known), known))
@@ -261,7 +263,7 @@ mod tests {
     #[test]
     fn names_are_listed_once() {
         let mut names: Vec<&str> = WITHOUT_EFFECT.split_ascii_whitespace().collect();
-        names.extend(UNKEPT.iter().map(|unkept| unkept.name));
+        names.extend(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
         let count = names.len();
         names.sort_unstable();
         names.dedup();

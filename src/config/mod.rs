@@ -141,9 +141,9 @@ impl Config {
         let ours = PROPERTIES
             .iter()
             .map(|property| (property.name, (property.show)(self)));
-        let fixed = known::UNKEPT
+        let fixed = known::UNSUPPORTED
             .iter()
-            .map(|unkept| (unkept.name, unkept.accepted.to_owned()));
+            .map(|unsupported| (unsupported.name, unsupported.accepted.to_owned()));
         let mut all: Vec<(&str, String)> = ours.chain(fixed).collect();
         all.sort_unstable();
         let mut text = String::new();
@@ -231,10 +231,10 @@ impl Config {
                 .map(|()| Followed::Taken(property.name))
                 .map_err(|allowed| (property.name, allowed));
         }
-        if let Some(unkept) = known::unkept(key) {
-            return match unkept.accepts(value) {
+        if let Some(unsupported) = known::unsupported(key) {
+            return match unsupported.accepts(value) {
                 true => Ok(Followed::Fixed),
-                false => Err((unkept.name, unkept.allowed())),
+                false => Err((unsupported.name, unsupported.allowed())),
             };
         }
         Ok(match known::is_known(key) {

@@ -11,7 +11,7 @@ use super::acks::{Acks, SendReceipt, UniqueKey};
 use super::admission::AdmissionQueue;
 use super::answers::SendAnswers;
 use super::connections::Connections;
-use super::own_queue::Bells;
+use super::own_queue::QueueListeners;
 use super::registration::servers::Registration;
 use super::saves::pending::Saves;
 use super::timer::running::RunningTimers;
@@ -32,7 +32,7 @@ pub(super) struct Core<I: Io> {
     pub answers: SendAnswers<I>,
     pub saves: Saves<I>,
     pub registration: Registration,
-    pub bells: Bells,
+    pub queue_listeners: QueueListeners,
     pub timers: RunningTimers,
     /// Wakes a task that sleeps for long, so that it sees that the shard stops.
     pub stopped: Notify,
@@ -53,7 +53,7 @@ impl<I: Io> Core<I> {
             broker: RefCell::new(broker),
             acks: Acks::default(),
             registration: Registration::default(),
-            bells: Bells::default(),
+            queue_listeners: QueueListeners::default(),
             timers: RunningTimers::default(),
             stopped: Notify::default(),
             is_stopping: Cell::new(false),
@@ -75,7 +75,7 @@ impl<I: Io> Core<I> {
         self.connections.stop_accepting();
         self.registration.stop();
         self.stopped.notify();
-        self.bells.ring_all();
+        self.queue_listeners.notify_all();
     }
 
     /// Passes what the rules want done besides their answers to `carry_out`.

@@ -32,7 +32,8 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         .map(|level| core.store.queue(delay::SCHEDULE, (level - 1) as u32))
         .collect();
     for queue in &queues {
-        core.bells.listen(&core.store, *queue, arrived.clone());
+        core.queue_listeners
+            .listen(&core.store, *queue, arrived.clone());
     }
     let mut last_round_end = 0;
     while !core.is_stopping() {

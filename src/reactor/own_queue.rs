@@ -20,29 +20,29 @@ pub(super) struct Queued {
 
 /// Notifies a service when a queue that it reads gets an entry.
 #[derive(Default)]
-pub(super) struct Bells {
-    bells: RefCell<Vec<(QueueIndex, Rc<Notify>)>>,
+pub(super) struct QueueListeners {
+    listeners: RefCell<Vec<(QueueIndex, Rc<Notify>)>>,
 }
 
-impl Bells {
-    /// Rings `bell` from now on whenever the queue gets an entry that consumers may see.
+impl QueueListeners {
+    /// Notifies `bell` from now on whenever the queue gets an entry that consumers may see.
     pub(super) fn listen<I: Io>(&self, store: &Store<I>, queue: QueueIndex, bell: Rc<Notify>) {
-        self.bells.borrow_mut().push((queue, bell));
+        self.listeners.borrow_mut().push((queue, bell));
         store.watch(queue, true);
     }
 
     /// To be called for each arrival that the store reports: the store stops watching a queue when it reports it.
-    pub(super) fn ring<I: Io>(&self, store: &Store<I>, queue: QueueIndex) {
-        let bells = self.bells.borrow();
-        if let Some((_, bell)) = bells.iter().find(|(listened, _)| *listened == queue) {
+    pub(super) fn notify<I: Io>(&self, store: &Store<I>, queue: QueueIndex) {
+        let listeners = self.listeners.borrow();
+        if let Some((_, bell)) = listeners.iter().find(|(listened, _)| *listened == queue) {
             bell.notify();
             store.watch(queue, true);
         }
     }
 
     /// Wakes all services, so that each sees that the shard stops.
-    pub(super) fn ring_all(&self) {
-        for (_, bell) in self.bells.borrow().iter() {
+    pub(super) fn notify_all(&self) {
+        for (_, bell) in self.listeners.borrow().iter() {
             bell.notify();
         }
     }

@@ -201,7 +201,7 @@ async fn release_committed<I: Io>(shard: Rc<Shard<I>>) {
                 return false;
             };
             shard.pulls.queue_grew(queue);
-            core.bells.ring(&core.store, queue);
+            core.queue_listeners.notify(&core.store, queue);
             shard.pops.queue_grew(queue);
             true
         })

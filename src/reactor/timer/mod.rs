@@ -63,7 +63,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
             return;
         }
     };
-    core.bells
+    core.queue_listeners
         .listen(&core.store, timing.queue, timing.bell.clone());
     core.timers.begin(timing.timers.clone());
     core.io
