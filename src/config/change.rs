@@ -32,6 +32,8 @@ pub enum Changed {
 impl Config {
     /// Changes one setting, or none. A value that does not fit the others is refused, too.
     pub fn change(&mut self, name: &str, value: &str) -> Result<Changed, ChangeError> {
+        // As in broker.conf.
+        let value = value.trim_end();
         let refused = |allowed: String| ChangeError::Value {
             name: name.into(),
             value: value.into(),

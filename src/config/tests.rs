@@ -311,6 +311,13 @@ fn names_of_rocketmq_are_accepted_by_a_running_broker() {
     }
 }
 
+#[test]
+fn spaces_behind_a_changed_value_do_not_count() {
+    let (mut config, _) = merged("", &Flags::default());
+    let changed = config.change("maxMessageSize", "1024 \t").unwrap();
+    assert_eq!(changed, Changed::Taken);
+}
+
 proptest! {
     /// One truth: whatever broker.conf takes of a hot setting, a running broker takes, and nothing else.
     #[test]
