@@ -108,6 +108,10 @@ mod chosen {
         FullDiskNotFreed,
         /// A queue entry on disk is not derived again from the log when it does not fit.
         RottenEntryBelieved,
+        /// After the clock was set back a timed message that was delivered can be recalled.
+        RecallsByClock,
+        /// After the clock was set back a restart forgets what had been delivered by the later time.
+        SetBackRepeats,
     }
 
     thread_local! {

@@ -18,19 +18,21 @@ const BODY: &[u8] = b"0";
 const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
 
 impl Broker {
-    /// Decides on a recall: what to store for it, and the unique key of the message that is recalled.
+    /// Decides on a recall: what to store for it, and the unique key of the message that is recalled. What was due by `reached_ms`
+    /// may have been delivered, also if the clock was set back since.
     pub fn admit_recall(
         &self,
         request: &RecallRequest<'_>,
         peer: &Peer,
         now_ms: u64,
+        reached_ms: u64,
     ) -> Result<(SendPlan<'static>, String), Refusal> {
         self.check_recalls_allowed(request.topic)?;
         let handle = self.recalled(request)?;
         let at_ms: i64 = handle.timestamp.parse().unwrap_or(-1);
         let left_ms = at_ms.saturating_sub(now_ms as i64);
         let limit_ms = self.config.timer_max_delay_s.saturating_mul(1000) as i64;
-        if left_ms <= 0 || (limit_ms > 0 && left_ms >= limit_ms) {
+        if left_ms <= 0 || at_ms <= reached_ms as i64 || (limit_ms > 0 && left_ms >= limit_ms) {
             return Err(too_late());
         }
         let text = recall_properties(request, &handle.unique_key, at_ms, now_ms);

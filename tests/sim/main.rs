@@ -22,6 +22,7 @@
 mod bad_disks;
 mod calls;
 mod client;
+mod clocks;
 mod cluster;
 mod devices;
 mod dice;

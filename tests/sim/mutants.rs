@@ -15,7 +15,9 @@ use ringmq::mutants::{Mutant, choose};
 use ringmq::sim::Tally;
 
 use crate::seeds::{self, Enough, Runs};
-use crate::{bad_disks, devices, ends, fresh_seed, history, kept, leftovers, number_from, pop};
+use crate::{
+    bad_disks, clocks, devices, ends, fresh_seed, history, kept, leftovers, number_from, pop,
+};
 
 /// Lives that a bug may show in.
 #[derive(Clone, Copy)]
@@ -55,7 +57,9 @@ const SLOW_NAMES: Judge = judge("slow names", devices::slow_names, 10);
 const ROTTEN_QUEUES: Judge = judge("rotten queues", devices::rotten_queues, 40);
 const SMALL_DISK: Judge = judge("small disk", devices::small_disk, 10);
 
-const ALL: [Judge; 24] = [
+const CLOCK_STEPS: Judge = judge("clock steps", clocks::clock_steps, 20);
+
+const ALL: [Judge; 25] = [
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -80,6 +84,7 @@ const ALL: [Judge; 24] = [
     SLOW_NAMES,
     ROTTEN_QUEUES,
     SMALL_DISK,
+    CLOCK_STEPS,
 ];
 
 const fn judge(name: &'static str, run: fn(u64) -> Tally, seeds: u64) -> Judge {
@@ -114,6 +119,7 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::CommitWaitsForNames => SLOW_NAMES,
         Mutant::FullDiskNotFreed => SMALL_DISK,
         Mutant::RottenEntryBelieved => ROTTEN_QUEUES,
+        Mutant::RecallsByClock | Mutant::SetBackRepeats => CLOCK_STEPS,
         _ => HISTORIES,
     }
 }

@@ -26,14 +26,14 @@ const ON_TIME_MS: i64 = 50;
 const YEAR_MS: i64 = 365 * 86_400_000;
 
 /// A producer of timed messages, and what it was promised.
-struct Timed {
+pub struct Timed {
     client: Client,
     /// When each is due, and its handle.
-    promised: BTreeMap<u64, (i64, String)>,
+    pub promised: BTreeMap<u64, (i64, String)>,
 }
 
 /// When each message was stored where its consumers find it.
-type Arrived = BTreeMap<u64, Vec<i64>>;
+pub type Arrived = BTreeMap<u64, Vec<i64>>;
 
 impl Timed {
     async fn new(cluster: &Cluster) -> Self {
@@ -43,15 +43,15 @@ impl Timed {
         }
     }
 
-    async fn reconnect(&mut self, cluster: &Cluster) {
+    pub async fn reconnect(&mut self, cluster: &Cluster) {
         self.client = cluster.client("producer").await;
     }
 
-    fn now_ms(&self) -> i64 {
+    pub fn now_ms(&self) -> i64 {
         self.client.io.now().unix_ms
     }
 
-    async fn send(&mut self, property: &str, value: i64, due_ms: i64) -> u64 {
+    pub async fn send(&mut self, property: &str, value: i64, due_ms: i64) -> u64 {
         let number = self.promised.len() as u64;
         let reply = self.try_send(number, property, &value.to_string()).await;
         assert!(reply.is_success(), "{reply:?}");
@@ -103,7 +103,7 @@ impl Timed {
         }
     }
 
-    async fn recall(&mut self, number: u64) -> Reply {
+    pub async fn recall(&mut self, number: u64) -> Reply {
         let (_, handle) = &self.promised[&number];
         let fields = RecallRequest {
             producer_group: Some("producers"),
@@ -114,7 +114,7 @@ impl Timed {
         self.client.call(code, &fields.ext(), &[]).await.unwrap()
     }
 
-    async fn arrived(&mut self) -> Arrived {
+    pub async fn arrived(&mut self) -> Arrived {
         let mut arrived = Arrived::new();
         for id in 0..QUEUES {
             let queue = Queue {
@@ -167,7 +167,7 @@ impl Timed {
     }
 }
 
-async fn started(cluster: &Cluster) -> Timed {
+pub async fn started(cluster: &Cluster) -> Timed {
     cluster.start().await;
     create_topics(cluster).await;
     Timed::new(cluster).await

@@ -47,9 +47,9 @@ pub fn some_weather(cluster: &Cluster, dice: &Dice) {
         cluster.sim.fail_accepts(BROKER, dice.below(4));
     }
     if dice.one_in(3) {
-        let slow = Fault::Stall(Duration::from_millis(dice.within(1_000, 2_000)));
-        // No save of offsets and no look at the space waits for these, and an answer less long than its client does.
+        let slow = Fault::Stall(Duration::from_millis(dice.within(1_000, 4_000)));
+        // No save of offsets and no look at the space waits for these.
         let rule = Rule::new(slow).of(Op::Names).on("queuejournal");
-        broker.inject(rule.after(dice.below(5)).times(1));
+        broker.inject(rule.after(dice.below(5)).times(dice.within(1, 2)));
     }
 }

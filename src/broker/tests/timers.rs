@@ -206,7 +206,7 @@ fn recall(broker: &Broker, topic: &str, handle: &str) -> Result<String, i32> {
         topic,
         recall_handle: handle,
     };
-    let admitted = broker.admit_recall(&request, &peer(1), 1000);
+    let admitted = broker.admit_recall(&request, &peer(1), 1000, 0);
     admitted.map(|(_, key)| key).map_err(|refusal| refusal.code)
 }
 
@@ -261,6 +261,33 @@ fn recalls_are_checked_as_rocketmq_checks_them() {
     assert_eq!(recall(&broker, "T", &good), Err(16));
 }
 
+/// What was delivered before the clock was set back cannot be recalled.
+#[test]
+fn a_recall_of_what_may_have_been_delivered_is_refused() {
+    let config = BrokerConfig {
+        recall: true,
+        ..BrokerConfig::default()
+    };
+    let broker = broker_with(config);
+    let handle = RecallHandle {
+        topic: "T".into(),
+        broker_name: "broker-a".into(),
+        timestamp: "5000".into(),
+        unique_key: "K".into(),
+    };
+    let handle = handle.encode();
+    let request = RecallRequest {
+        producer_group: Some("g"),
+        topic: "T",
+        recall_handle: &handle,
+    };
+    for (reached_ms, expected) in [(4_999, None), (5_000, Some(604)), (9_000, Some(604))] {
+        let admitted = broker.admit_recall(&request, &peer(1), 1000, reached_ms);
+        let code = admitted.err().map(|refusal| refusal.code);
+        assert_eq!(code, expected, "reached {reached_ms}");
+    }
+}
+
 #[test]
 fn a_recall_meets_its_message() {
     let config = BrokerConfig {
@@ -280,7 +307,7 @@ fn a_recall_meets_its_message() {
         topic: "T",
         recall_handle: &handle,
     };
-    let (taking, key) = broker.admit_recall(&request, &peer(1), 1500).unwrap();
+    let (taking, key) = broker.admit_recall(&request, &peer(1), 1500, 0).unwrap();
     assert_eq!((&*taking.topic, &*key), (timer::TIMER, "K"));
     let found = taking.properties();
     assert_eq!(found.find("TIMER_DEL_UNIQKEY"), Some("K"));

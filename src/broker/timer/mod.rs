@@ -1,12 +1,14 @@
-//! Messages with a time of their own: what their records say and become (`timed.rs`), which of them wait (`pending.rs`) and
-//! in which order they come up (`wheel.rs`), and the figures of administration (`figures.rs`).
+//! Messages with a time of their own: what their records say and become (`timed.rs`), which of them wait (`pending.rs`),
+//! which are over (`checkpoint.rs`) and in which order they come up (`wheel.rs`), and the figures of administration (`figures.rs`).
 
+mod checkpoint;
 pub(super) mod figures;
 mod pending;
 pub(super) mod requested_time;
 mod timed;
 mod wheel;
 
+pub use checkpoint::{Checkpoint, RunName};
 pub use figures::{TimerFigures, TimerMetrics, Waiting};
-pub use pending::{Checkpoint, RunName, Timers, Uncovered};
+pub use pending::{Timers, Uncovered};
 pub use timed::{TIMER, deliver, real_topic, recall_key, roll, timer};

@@ -10,82 +10,20 @@
 //! Everything that was enqueued and is not over waits in the wheel, except for what is in a run and due from the horizon on.
 //! There is no horizon while memory is enough. A restart reads the queue from `covered` on and passes over what is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
-use super::figures::{TimerFigures, Waiting};
+use super::checkpoint::{Checkpoint, RECALL_SPAN_MS, RunName};
+use super::figures::TimerFigures;
 use super::timed;
 use super::wheel::Wheel;
 use crate::message::Record;
 use crate::store::{Timer, TimerKey, TimerKind};
-use crate::wire::DataVersion;
-use crate::wire::loose_json::{self, BodyError};
 
 /// Timers that are due within this time are in memory.
 pub const LEAD_MS: u64 = 5_000;
 
 /// The share of the timers in memory, 1/16, that may have to be read again after a crash.
 const FRESH_SHARE: usize = 16;
-
-/// The time of a recall is at most this much before that of its message: RocketMQ's precision.
-const RECALL_SPAN_MS: u64 = 1_000;
-
-/// The state of the timers that is saved, in `config/timers.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Checkpoint {
-    /// All messages before this offset of the timer topic's queue are in the runs, or over.
-    pub covered_offset: u64,
-    /// The log position of that offset.
-    pub covered_position: u64,
-    /// Messages that were due by then and are before `deliveredOffset` are over.
-    pub delivered_ms: u64,
-    pub delivered_offset: u64,
-    /// The roll window by which the timers that are not covered were scheduled.
-    pub roll_window_ms: u64,
-    pub runs: Vec<RunName>,
-    /// For each topic: its messages before `countedOffset` that are not delivered.
-    pub waiting: BTreeMap<String, Waiting>,
-    pub counted_offset: u64,
-    pub version: DataVersion,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RunName {
-    pub name: String,
-    pub entries: u64,
-}
-
-impl Checkpoint {
-    pub fn decode(text: &str) -> Result<Self, BodyError> {
-        loose_json::from_slice(text.as_bytes())
-    }
-
-    pub fn encode(&self) -> String {
-        String::from_utf8_lossy(&loose_json::to_vec(self)).into_owned()
-    }
-
-    /// RocketMQ has delivered all messages that were due by then and are before this offset. Used if it is further than our own mark.
-    pub fn delivered_elsewhere(&mut self, by_ms: u64, before_offset: u64) {
-        if by_ms > self.delivered_ms {
-            self.delivered_ms = by_ms;
-            self.delivered_offset = before_offset;
-        }
-    }
-
-    /// All timers before this key are over.
-    pub fn first_key(&self) -> TimerKey {
-        (self.delivered_ms.saturating_sub(RECALL_SPAN_MS), 0)
-    }
-
-    pub fn is_over(&self, timer: &Timer) -> bool {
-        let is_recall = timer.kind == TimerKind::Recall;
-        let span_ms = if is_recall { RECALL_SPAN_MS } else { 0 };
-        timer.at_ms.saturating_add(span_ms) <= self.delivered_ms
-    }
-}
 
 #[derive(Debug)]
 pub struct Timers {
@@ -95,6 +33,8 @@ pub struct Timers {
     /// Everything from `covered` on.
     fresh: Vec<Timer>,
     enqueued_offset: u64,
+    /// All messages of the timer topic before this log position have been looked at.
+    enqueued_position: u64,
     horizon: Option<TimerKey>,
     /// Timers that are due in the horizon's millisecond, but behind it. They will be in a run, and a refill would bring them again.
     held: Vec<Timer>,
@@ -122,6 +62,7 @@ impl Timers {
             recalled: BTreeSet::new(),
             fresh: Vec::new(),
             enqueued_offset: saved.covered_offset,
+            enqueued_position: saved.covered_position,
             horizon: (!saved.runs.is_empty()).then_some(first_key),
             saved,
             held: Vec::new(),
@@ -148,9 +89,11 @@ impl Timers {
         let Some(timer) = timed::timer(record, self.saved.roll_window_ms) else {
             return false;
         };
-        if offset < self.saved.delivered_offset && self.saved.is_over(&timer) {
+        self.enqueued_position = self.enqueued_position.max(record.physical_offset + 1);
+        if self.saved.was_over(offset, &timer) {
             return true;
         }
+        self.saved.waits(&timer);
         self.count(offset, &timer, record, now_ms);
         self.fresh.push(timer);
         match timer.kind {
@@ -226,6 +169,11 @@ impl Timers {
         self.fresh.len() >= 4 * self.fresh_entries()
     }
 
+    /// Timers that were due by then may have been delivered, whatever the clock says now.
+    pub fn reached_ms(&self) -> u64 {
+        self.wheel.position_ms().max(self.saved.delivered_ms)
+    }
+
     pub fn is_due(&self, now_ms: u64) -> bool {
         self.wheel
             .next_due_ms()
@@ -240,9 +188,8 @@ impl Timers {
         max_bytes: usize,
         out: &mut Vec<Timer>,
     ) {
-        if now_ms < self.saved.delivered_ms {
-            self.set_back(now_ms);
-        }
+        // The clock may have been set back: then timers that were due are not due any more.
+        self.wheel.set_back(now_ms);
         let until_ms = self.horizon.map_or(now_ms, |(at_ms, _)| at_ms.min(now_ms));
         let mut bytes = 0;
         while out.len() < max_timers && bytes < max_bytes {
@@ -273,10 +220,8 @@ impl Timers {
             Some((at_ms, _)) => settled_ms.min(at_ms.saturating_sub(1)),
             None => settled_ms,
         };
-        if delivered_ms > self.saved.delivered_ms {
-            self.saved.delivered_ms = delivered_ms;
-            self.saved.delivered_offset = self.enqueued_offset;
-        }
+        self.saved
+            .delivered(delivered_ms, self.enqueued_offset, self.enqueued_position);
         self.is_dirty |= std::mem::take(&mut self.has_taken);
         if self.is_empty() && self.held.is_empty() {
             self.saved.waiting.clear(); // Some had lost their records to the retention, and so never were delivered.
@@ -401,12 +346,5 @@ impl Timers {
             let from = (from_ms, 0);
             self.horizon = Some(self.horizon.map_or(from, |horizon| horizon.min(from)));
         }
-    }
-
-    /// The clock was set back: timers that were due may not be due any more.
-    fn set_back(&mut self, now_ms: u64) {
-        self.wheel.set_back(now_ms);
-        self.saved.delivered_ms = self.wheel.settled_ms().min(now_ms);
-        self.saved.delivered_offset = self.enqueued_offset;
     }
 }

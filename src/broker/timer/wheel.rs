@@ -98,6 +98,11 @@ impl<T> Wheel<T> {
         self.ready.pop_front()
     }
 
+    /// Entries that were due up to this time may have been taken.
+    pub fn position_ms(&self) -> u64 {
+        self.position_ms
+    }
+
     /// All entries that were due up to this time have been taken.
     pub fn settled_ms(&self) -> u64 {
         let next_ms = match (self.ready.front(), self.late_ms) {

@@ -25,11 +25,15 @@ impl<I: Io> Sends<I> {
         }
         let now = self.core.io.now();
         let peer = connection.as_peer(header);
+        let reached_ms = match mutant!(RecallsByClock) {
+            true => 0,
+            false => self.core.timers.reached_ms(),
+        };
         let admitted = RecallRequest::decode(&header.ext)
             .map_err(Refusal::from)
             .and_then(|request| {
                 let broker = self.core.broker.borrow();
-                broker.admit_recall(&request, &peer, now.unix_ms as u64)
+                broker.admit_recall(&request, &peer, now.unix_ms as u64, reached_ms)
             });
         let (plan, unique_key) = match admitted {
             Ok(admitted) => admitted,

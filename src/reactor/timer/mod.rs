@@ -165,6 +165,10 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
     let mut batch = Vec::new();
     loop {
         enqueue(core, timing).await?;
+        if core.is_stopping() {
+            // What is enqueued only in part settles nothing.
+            return Ok(None);
+        }
         refill(core, timing).await?;
         let bounds = core.store.bounds(timing.queue);
         if bounds.next > bounds.max && timing.timers.borrow().is_due(core.now_ms()) {

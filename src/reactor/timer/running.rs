@@ -27,6 +27,14 @@ impl RunningTimers {
         self.is_running.get()
     }
 
+    /// Timed messages that were due by then may have been delivered, also if the clock was set back since.
+    pub fn reached_ms(&self) -> u64 {
+        let timers = self.timers.borrow();
+        timers
+            .as_ref()
+            .map_or(0, |timers| timers.borrow().reached_ms())
+    }
+
     /// `end` is the end of the timer topic's queue.
     pub fn figures(&self, end: u64, now_ms: u64) -> Option<TimerFigures> {
         let timers = self.timers.borrow();

@@ -12,7 +12,7 @@ use crate::broker::timer::{RunName, Uncovered};
 use crate::io::{Io, pause};
 use crate::reactor::core::Core;
 use crate::reactor::own_queue::read_queue;
-use crate::store::{Medium, Position, StoreError, Timer, TimerCheck, TimerLog, TimerRun};
+use crate::store::{Medium, Position, StoreError, Timer, TimerCheck, TimerKey, TimerLog, TimerRun};
 
 /// How often it is saved what has been delivered; a crash delivers again what was since.
 const SAVE_INTERVAL_NS: u64 = 1_000_000_000;
@@ -68,7 +68,7 @@ async fn leave_to_rocketmq<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<
         size: message.record.len() as u32,
     });
     let check = TimerCheck {
-        read_ms: checkpoint.delivered_ms,
+        read_ms: checkpoint.all_over_ms(),
         offset: checkpoint.covered_offset,
     };
     log.finish(newest, check).await
@@ -92,7 +92,7 @@ pub(super) async fn cover<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(
         pause().await;
     }
     let mut checkpoint = timing.timers.borrow().checkpoint().clone();
-    let (mut kept, gone) = merge_small(timing, &mut uncovered, checkpoint.delivered_ms).await?;
+    let (mut kept, gone) = merge_small(timing, &mut uncovered, checkpoint.first_key()).await?;
     if !uncovered.timers.is_empty() {
         let name = new_name(&timing.runs.borrow(), uncovered.offset);
         let run = timing.files.write(&name, &uncovered.timers).await?;
@@ -136,13 +136,13 @@ type Runs<I> = Vec<Rc<TimerRun<Medium<I>>>>;
 async fn merge_small<I: Io>(
     timing: &Timing<I>,
     uncovered: &mut Uncovered,
-    delivered_ms: u64,
+    first: TimerKey,
 ) -> Result<(Runs<I>, Runs<I>), StoreError> {
     let runs = timing.runs.borrow().clone();
     let fresh = timing.timers.borrow().fresh_entries() as u64;
     let (mut kept, mut gone, mut merged) = (Vec::new(), Vec::new(), 0);
     for run in runs {
-        let index = run.seek((delivered_ms.saturating_sub(1000), 0)).await?;
+        let index = run.seek(first).await?;
         let left = run.entries - index;
         if left > fresh / 2 || merged + left > 4 * fresh {
             kept.push(run);

@@ -1,0 +1,221 @@
+//! What a restart knows of the timers: which of them are over, and which files have the others.
+//!
+//! A mark says that all timers are over that were due by its time and stand before its log position. While the clock goes forward one
+//! mark is enough. When it was set back, timers are sent and delivered whose time is before that mark, but whose position is behind it:
+//! they get a second, lower mark.
+//!
+//! ```text
+//! position ->
+//!            | over    | over by the lower mark |
+//! set back   |---------|------------------------|
+//!            | over    |   waits                |  waits
+//! delivered  |---------|
+//!   | time   |   waits
+//!   v
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::figures::Waiting;
+use crate::store::{Timer, TimerKey, TimerKind};
+use crate::wire::DataVersion;
+use crate::wire::loose_json::{self, BodyError};
+
+/// The time of a recall is at most this much before that of its message: RocketMQ's precision.
+pub const RECALL_SPAN_MS: u64 = 1_000;
+
+/// So many steps back are remembered at a time. What was delivered before an older one may be delivered again after a restart.
+const MOST_STEPS: usize = 8;
+
+/// The state of the timers that is saved, in `config/timers.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Checkpoint {
+    /// All messages before this offset of the timer topic's queue are in the runs, or over.
+    pub covered_offset: u64,
+    /// The log position of that offset.
+    pub covered_position: u64,
+    /// Messages that were due by then and are before `deliveredOffset` are over.
+    pub delivered_ms: u64,
+    pub delivered_offset: u64,
+    /// The log position of `deliveredOffset`.
+    pub delivered_position: u64,
+    /// The lower marks, the earliest last.
+    pub set_back: Vec<Mark>,
+    /// The earliest time of a timer that waits, or did, although `deliveredMs` is behind it.
+    pub late_ms: Option<u64>,
+    /// The roll window by which the timers that are not covered were scheduled.
+    pub roll_window_ms: u64,
+    pub runs: Vec<RunName>,
+    /// For each topic: its messages before `countedOffset` that are not delivered.
+    pub waiting: BTreeMap<String, Waiting>,
+    pub counted_offset: u64,
+    pub version: DataVersion,
+}
+
+/// Timers that were due by this time and stand before this log position are over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Mark {
+    pub by_ms: u64,
+    pub before_position: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunName {
+    pub name: String,
+    pub entries: u64,
+}
+
+impl Checkpoint {
+    pub fn decode(text: &str) -> Result<Self, BodyError> {
+        let mut checkpoint: Self = loose_json::from_slice(text.as_bytes())?;
+        // Written by a version without positions: all timers of the runs stood before its mark.
+        if checkpoint.delivered_position == 0 {
+            checkpoint.delivered_position = checkpoint.covered_position;
+        }
+        Ok(checkpoint)
+    }
+
+    pub fn encode(&self) -> String {
+        String::from_utf8_lossy(&loose_json::to_vec(self)).into_owned()
+    }
+
+    /// RocketMQ has delivered all messages that were due by then and are before this offset. Used if it is further than our own mark.
+    pub fn delivered_elsewhere(&mut self, by_ms: u64, before_offset: u64) {
+        if by_ms > self.delivered_ms {
+            self.delivered(by_ms, before_offset, self.covered_position);
+        }
+    }
+
+    /// All messages that were due by then and are before this offset, and this position, are over.
+    pub fn delivered(&mut self, by_ms: u64, before_offset: u64, before_position: u64) {
+        self.set_back.retain(|mark| mark.by_ms > by_ms);
+        if by_ms >= self.delivered_ms || mutant!(SetBackRepeats) {
+            self.delivered_ms = by_ms;
+            self.delivered_offset = before_offset;
+            self.delivered_position = before_position;
+            self.late_ms = None;
+            return;
+        }
+        let last_position = self
+            .set_back
+            .last()
+            .map_or(self.delivered_position, |mark| mark.before_position);
+        if before_position <= last_position {
+            return; // It says no more than the mark before it.
+        }
+        if self.set_back.len() == MOST_STEPS {
+            self.set_back.remove(0);
+        }
+        self.set_back.push(Mark {
+            by_ms,
+            before_position,
+        });
+    }
+
+    /// A timer that is not over is known from now on.
+    pub fn waits(&mut self, timer: &Timer) {
+        if timer.at_ms <= self.delivered_ms {
+            let late_ms = self.late_ms.unwrap_or(timer.at_ms);
+            self.late_ms = Some(late_ms.min(timer.at_ms));
+        }
+    }
+
+    /// All timers that were due by then are over, whatever their position.
+    pub fn all_over_ms(&self) -> u64 {
+        let late_ms = self.late_ms.unwrap_or(u64::MAX);
+        self.delivered_ms.min(late_ms.saturating_sub(1))
+    }
+
+    /// All timers before this key are over.
+    pub fn first_key(&self) -> TimerKey {
+        (self.all_over_ms().saturating_sub(RECALL_SPAN_MS), 0)
+    }
+
+    pub fn is_over(&self, timer: &Timer) -> bool {
+        let marks = self.set_back.iter().copied();
+        let first = Mark {
+            by_ms: self.delivered_ms,
+            before_position: self.delivered_position,
+        };
+        marks.chain([first]).any(|mark| {
+            needed_until_ms(timer) <= mark.by_ms && timer.physical_offset < mark.before_position
+        })
+    }
+
+    /// As [`Self::is_over`], of a timer with this offset in the timer topic's queue.
+    pub fn was_over(&self, offset: u64, timer: &Timer) -> bool {
+        let is_marked =
+            offset < self.delivered_offset && needed_until_ms(timer) <= self.delivered_ms;
+        is_marked || self.is_over(timer)
+    }
+}
+
+fn needed_until_ms(timer: &Timer) -> u64 {
+    let is_recall = timer.kind == TimerKind::Recall;
+    let span_ms = if is_recall { RECALL_SPAN_MS } else { 0 };
+    timer.at_ms.saturating_add(span_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timer(at_ms: u64, physical_offset: u64) -> Timer {
+        Timer {
+            at_ms,
+            physical_offset,
+            size: 100,
+            kind: TimerKind::Deliver,
+        }
+    }
+
+    #[test]
+    fn what_was_delivered_stays_over_when_the_clock_is_set_back() {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.delivered(10_000, 5, 500);
+        // The clock is set back to 4,000; a timer of 6,000 is sent, and delivered.
+        checkpoint.waits(&timer(6_000, 700));
+        assert!(!checkpoint.is_over(&timer(6_000, 700)));
+        assert_eq!(checkpoint.first_key().0, 6_000 - 1 - RECALL_SPAN_MS);
+        checkpoint.delivered(6_000, 8, 800);
+        let checkpoint = Checkpoint::decode(&checkpoint.encode()).unwrap();
+        for (at_ms, position, is_over) in [
+            (10_000, 499, true),
+            (6_000, 700, true),
+            (6_000, 800, false),
+            (6_001, 700, false),
+            (10_001, 499, false),
+        ] {
+            let is = checkpoint.is_over(&timer(at_ms, position));
+            assert_eq!(is, is_over, "at {at_ms}, position {position}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_has_caught_up_leaves_one_mark() {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.delivered(10_000, 5, 500);
+        checkpoint.waits(&timer(6_000, 700));
+        checkpoint.delivered(6_000, 8, 800);
+        checkpoint.delivered(7_000, 9, 900);
+        assert_eq!(checkpoint.set_back.len(), 1);
+        checkpoint.delivered(10_000, 9, 900);
+        assert_eq!((checkpoint.set_back.len(), checkpoint.late_ms), (0, None));
+        assert!(checkpoint.is_over(&timer(6_000, 899)));
+    }
+
+    #[test]
+    fn steps_back_are_bounded() {
+        let mut checkpoint = Checkpoint::default();
+        for n in 0..100 {
+            checkpoint.delivered(10_000 - n, n, n + 1);
+        }
+        assert_eq!(checkpoint.set_back.len(), MOST_STEPS);
+        assert!(checkpoint.is_over(&timer(10_000 - 99, 99)));
+    }
+}
