@@ -183,10 +183,10 @@ async fn load_broker<I: Io>(
 async fn replay_changes<I: Io>(store: &Store<I>, broker: &mut Broker) -> Result<u64, ServeError> {
     let mut files = Vec::new();
     for file in saves::change_files::NAMES {
-        let Some(text) = store.load_text(file).await? else {
+        let Some(text) = store.load_grown(file).await? else {
             continue;
         };
-        let (changes, unread) = changes::read(text.as_bytes());
+        let (changes, unread) = changes::read(&text);
         if unread > 0 {
             warn!(
                 file,

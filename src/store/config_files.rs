@@ -89,7 +89,21 @@ impl<I: Io> TextFiles<I> {
             .map_err(StoreError::io("sync", &self.dir))
     }
 
+    /// A file that only grows, written by others of `config/`. Its end may be anything after a crash, and it has no backup.
+    pub async fn load_grown(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_bytes(&self.dir.join(name)).await
+    }
+
     async fn read(&self, path: &Path) -> Result<Option<String>, StoreError> {
+        let bytes = self.read_bytes(path).await?;
+        let text = bytes.map(String::from_utf8).transpose();
+        text.map_err(|error| StoreError::NoText {
+            path: path.to_owned(),
+            at: error.utf8_error().valid_up_to(),
+        })
+    }
+
+    async fn read_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         let file = match self.io.open(path, OpenOptions::default()).await {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -101,13 +115,7 @@ impl<I: Io> TextFiles<I> {
             .map_err(StoreError::io("measure", path))? as usize;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, 0).await;
         let read = read.map_err(StoreError::io("read", path))?;
-        match String::from_utf8(buf[..read].to_vec()) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) => Err(StoreError::NoText {
-                path: path.to_owned(),
-                at: error.utf8_error().valid_up_to(),
-            }),
-        }
+        Ok(Some(buf[..read].to_vec()))
     }
 
     fn backup(&self, name: &str) -> PathBuf {

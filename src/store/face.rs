@@ -326,6 +326,11 @@ impl<I: Io> Store<I> {
         self.texts.load(name).await
     }
 
+    /// A file of config/ that only grows, with whatever a crash has left at its end.
+    pub async fn load_grown(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.texts.load_grown(name).await
+    }
+
     pub async fn save_text(&self, name: &str, text: String) -> Result<(), StoreError> {
         let saved = self.texts.save(name, text).await;
         self.note_text(&saved);

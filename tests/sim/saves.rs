@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringmq::io::{Clock, Disk, File, OpenOptions};
+use ringmq::io::{Clock, Disk, Durability, File, OpenOptions};
 use ringmq::mem::AlignedBuf;
 use ringmq::sim::{Fault, Lack, Op, Rule, SimIo};
 use ringmq::store::Flush;
@@ -87,6 +87,38 @@ pub async fn send(client: &mut Client, topic: &str) -> Reply {
     };
     let code = request::SEND_MESSAGE_V2;
     client.call(code, &fields.ext(), b"m").await.unwrap()
+}
+
+/// A power cut may leave zeros, or what is no text, behind the last whole change.
+#[test]
+fn what_stands_behind_the_last_change_costs_none_before_it() {
+    for (seed, end) in [&[0; 100][..], &[0xff; 100]].into_iter().enumerate() {
+        on_a_cluster(seed as u64, async |cluster| {
+            cluster.start().await;
+            let mut admin = cluster.client("admin").await;
+            create_well(&mut admin, "stays").await;
+            cluster.kill();
+            let disk = cluster.broker();
+            let mut appended = 0;
+            for path in CHANGES {
+                let options = OpenOptions {
+                    write: true,
+                    ..OpenOptions::default()
+                };
+                let Ok(file) = disk.open(Path::new(path), options).await else {
+                    continue;
+                };
+                let len_bytes = file.len_bytes().await.unwrap();
+                let written = file.write_at(end.to_vec(), len_bytes, Durability::Synced);
+                written.await.0.unwrap();
+                appended += 1;
+            }
+            assert!(appended > 0, "there is a change file");
+            cluster.start().await;
+            let mut admin = cluster.client("admin").await;
+            assert!(exists(&mut admin, "stays").await, "{end:?}");
+        });
+    }
 }
 
 #[test]

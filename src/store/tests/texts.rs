@@ -75,6 +75,22 @@ fn the_backup_stands_in_for_a_file_of_zeros() {
     });
 }
 
+/// A power cut may leave zeros, or what stood there before, behind the last line of a file that grows. The lines before it count.
+#[test]
+fn a_file_that_grows_is_read_with_whatever_is_at_its_end() {
+    let sim = sim(1);
+    sim.run(async {
+        let store = open(&sim, Flush::Sync).await;
+        assert_eq!(store.load_grown("changes-0.log").await.unwrap(), None);
+        for end in [&b"\0\0\0"[..], b"\xff\xfe"] {
+            let bytes = [b"one\n", end].concat();
+            write_file(&sim, "/store/config/changes-0.log", 0, &bytes).await;
+            let read = store.load_grown("changes-0.log").await.unwrap().unwrap();
+            assert!(read.starts_with(&bytes), "{read:?}");
+        }
+    });
+}
+
 /// The name of a writer that comes later wins, and they do not write into each other's file.
 #[test]
 fn two_writers_of_one_text_take_turns() {
