@@ -175,9 +175,14 @@ impl<I: Io> Store<I> {
         self.queues.delete_topic(topic);
     }
 
-    /// Done when no crash brings the topics back that have been deleted so far.
-    pub async fn deleted_so_far(&self) {
-        self.queues.deleted_so_far().await;
+    /// How many deletions of topics there have been, ended or not.
+    pub fn deletions(&self) -> u64 {
+        self.queues.deletions()
+    }
+
+    /// Done when no crash brings the topics back that the first so many deletions removed, or when the store cannot do it.
+    pub async fn deleted_up_to(&self, deletions: u64) {
+        self.queues.deleted_up_to(deletions).await;
     }
 
     /// Entries of a queue from `offset` on that `filter` lets through, by their tags code; appended to `out`.

@@ -121,6 +121,28 @@ fn what_stands_behind_the_last_change_costs_none_before_it() {
     }
 }
 
+/// Names of the journal may take seconds. Only the deletion itself waits for them.
+#[test]
+fn a_new_topic_does_not_wait_for_the_deletion_of_another() {
+    on_a_cluster(0, async |cluster| {
+        cluster.start().await;
+        let mut admin = cluster.client("admin").await;
+        create_well(&mut admin, "goes").await;
+        assert!(send(&mut admin, "goes").await.is_success());
+        let stall = Rule::new(Fault::Stall(Duration::from_secs(20))).on("queuejournal");
+        cluster.broker().inject(stall);
+        let fields = TopicRequest { topic: "goes" };
+        let mut deleting = cluster.client("deleting").await;
+        deleting.patience = Duration::from_secs(100);
+        deleting.ask(request::DELETE_TOPIC_IN_BROKER, &fields.ext(), &[]);
+        deleting.flush().await.unwrap();
+        cluster.sleep_ms(100).await;
+        create_well(&mut admin, "comes").await;
+        let deleted = deleting.reply().await.unwrap();
+        assert!(deleted.is_success(), "{deleted:?}");
+    });
+}
+
 #[test]
 fn what_was_answered_survives_whatever_ends_the_broker() {
     for seed in 0..4 {

@@ -48,7 +48,7 @@ pub fn some_weather(cluster: &Cluster, dice: &Dice) {
     }
     if dice.one_in(3) {
         let slow = Fault::Stall(Duration::from_millis(dice.within(1_000, 4_000)));
-        // No save of offsets and no look at the space waits for these.
+        // Of the answers only that to a deletion of a topic waits for these: no save of offsets, no look at the space.
         let rule = Rule::new(slow).of(Op::Names).on("queuejournal");
         broker.inject(rule.after(dice.below(5)).times(dice.within(1, 2)));
     }

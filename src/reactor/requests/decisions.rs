@@ -14,6 +14,8 @@ use crate::wire::codes::response;
 pub(super) struct Decisions<I: Io> {
     core: Rc<Core<I>>,
     changed: ConfigFiles,
+    /// If this request has deleted topics: how many deletions there were then. Others' deletions are not awaited.
+    deletions: Option<u64>,
 }
 
 impl<I: Io> Decisions<I> {
@@ -21,13 +23,19 @@ impl<I: Io> Decisions<I> {
         Self {
             core,
             changed: ConfigFiles::default(),
+            deletions: None,
         }
     }
 
     /// Decides, and carries out the effects in the same turn: in a later turn another task may already have taken them.
     pub fn decide<T>(&mut self, decision: impl FnOnce(&mut Broker) -> T) -> T {
+        let before = self.core.store.deletions();
         let decided = decision(&mut self.core.broker.borrow_mut());
         self.changed.add_all(effects::carry_out(&self.core));
+        let deletions = self.core.store.deletions();
+        if deletions > before {
+            self.deletions = Some(deletions);
+        }
         decided
     }
 
@@ -45,7 +53,9 @@ impl<I: Io> Decisions<I> {
             let remark = format!("done, but a restart will take it back: {reason}");
             return Refusal::new(response::SYSTEM_ERROR, remark).into();
         }
-        self.core.store.deleted_so_far().await;
+        if let Some(deletions) = self.deletions {
+            self.core.store.deleted_up_to(deletions).await;
+        }
         reply
     }
 }

@@ -170,12 +170,16 @@ impl<I: Io> Queues<I> {
         self.save_now.notify();
     }
 
-    /// Done when no crash brings the topics back that have been deleted so far. Without space that may take long; a store that
-    /// cannot write any more does not do it.
-    pub async fn deleted_so_far(&self) {
-        let wanted = self.deletions.get() + self.deleted.borrow().len() as u64;
+    /// How many deletions of topics there have been, ended or not.
+    pub fn deletions(&self) -> u64 {
+        self.deletions.get() + self.deleted.borrow().len() as u64
+    }
+
+    /// Done when no crash brings the topics back that the first so many deletions removed. Without space that may take long; a
+    /// store that cannot write any more does not do it.
+    pub async fn deleted_up_to(&self, deletions: u64) {
         let has_ended = || self.gate.is_fenced() || self.gate.is_closing();
-        let is_over = || (self.deletions.get() >= wanted || has_ended()).then_some(());
+        let is_over = || (self.deletions.get() >= deletions || has_ended()).then_some(());
         self.deletions_moved.until(is_over).await;
     }
 
