@@ -158,6 +158,20 @@ mod tests {
     }
 
     #[test]
+    fn an_alarm_reaches_the_reactor_of_another_thread() {
+        let alarm = Alarm::new().unwrap();
+        let raised = alarm.clone();
+        let other = std::thread::spawn(move || {
+            raised.raise("first");
+            raised.raise("second");
+        });
+        let config = crate::ring::RingConfig::default();
+        let reason = Ring::start(config, |ring| alarm.raised(ring)).unwrap();
+        assert_eq!(reason, "first");
+        other.join().unwrap();
+    }
+
+    #[test]
     fn a_store_that_is_not_there_yet_is_on_the_disk_of_what_is_above_it() {
         let dir = tempfile::tempdir().unwrap();
         let below = dir.path().join("store/shard-1/commitlog");
