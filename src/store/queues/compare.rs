@@ -60,20 +60,20 @@ impl<I: Io> Queues<I> {
                 let end = first.offset + WINDOW_ENTRIES;
                 let in_window = rest.partition_point(|expected| expected.offset < end);
                 let (now, later) = rest.split_at(in_window);
-                self.compare_window(now).await?;
+                reads += self.compare_window(now).await?;
                 rest = later;
-                reads += 1;
                 pause().await;
             }
         }
         Ok(reads)
     }
 
-    /// Of one queue, in the order of their offsets.
-    async fn compare_window(&self, expected: &[Expected]) -> Result<(), StoreError> {
+    /// Of one queue, in the order of their offsets. Returns the number of reads.
+    async fn compare_window(&self, expected: &[Expected]) -> Result<u64, StoreError> {
         let (Some(first), Some(last)) = (expected.first(), expected.last()) else {
-            return Ok(());
+            return Ok(0);
         };
+        let mut reads = 1;
         let count = (last.offset - first.offset + 1) as usize;
         let entries = self.entries(first.queue, first.offset, count).await?;
         for expected in expected {
@@ -82,20 +82,21 @@ impl<I: Io> Queues<I> {
             let Some(entry) = entry.filter(|entry| **entry != expected.entry) else {
                 continue;
             };
-            if !self.is_former(expected, entry).await {
-                let offsets = expected.offset..expected.offset + 1;
-                self.repair(expected.queue, offsets).await?;
+            if entry.physical_offset > expected.entry.physical_offset {
+                reads += 1;
+                if self.is_former(expected, entry).await {
+                    continue;
+                }
             }
+            let offsets = expected.offset..expected.offset + 1;
+            self.repair(expected.queue, offsets).await?;
         }
-        Ok(())
+        Ok(reads)
     }
 
     /// Whether the topic was deleted and made again, and the message is of the time before: then another message has its queue and
     /// offset now, and stands behind it.
     async fn is_former(&self, expected: &Expected, entry: &Entry) -> bool {
-        if entry.physical_offset <= expected.entry.physical_offset {
-            return false;
-        }
         let position = Position {
             physical_offset: entry.physical_offset,
             size: entry.size,
