@@ -9,6 +9,7 @@ use std::io;
 use std::ptr::NonNull;
 use std::slice;
 
+use super::ahead::{Mark, Toucher};
 use super::map::Map;
 
 /// What the memory is made of.
@@ -26,6 +27,9 @@ pub enum Pages {
 pub struct ChunkId(u32);
 
 pub struct Arena {
+    // Dropped before the mapping.
+    toucher: Option<Toucher>,
+    mark: Mark,
     _map: Map,
     base: NonNull<u8>,
     pages: Pages,
@@ -44,8 +48,21 @@ impl Arena {
         assert!(chunk_bytes > 0 && total_bytes >= chunk_bytes);
         let capacity_chunks = total_bytes / chunk_bytes;
         assert!(capacity_chunks <= u32::MAX as usize);
-        let (map, base, pages) = reserve(total_bytes.next_multiple_of(HUGE_PAGE_BYTES), wish)?;
+        let len_bytes = total_bytes.next_multiple_of(HUGE_PAGE_BYTES);
+        let (map, base, pages) = reserve(len_bytes, wish)?;
+        let toucher = match pages {
+            Pages::Plain => None,
+            // SAFETY: `mark` gives out ranges below `len_bytes`, which are mapped from `base` on, and the toucher is dropped before
+            // the mapping.
+            Pages::HugeTlb | Pages::Transparent => unsafe { Toucher::start(base) }.ok(),
+        };
+        let mut mark = Mark::new(len_bytes);
+        if let (Some(toucher), Some(range)) = (&toucher, mark.next(0)) {
+            toucher.touch(range);
+        }
         Ok(Arena {
+            toucher,
+            mark,
             _map: map,
             base,
             pages,
@@ -79,6 +96,7 @@ impl Arena {
             Some(index) => index,
             None if (self.fresh as usize) < self.capacity_chunks => {
                 self.fresh += 1;
+                self.touch_ahead();
                 self.fresh - 1
             }
             None => return None,
@@ -105,6 +123,15 @@ impl Arena {
         let at = self.address(id);
         // SAFETY: as above, and `&mut self` excludes every other reference.
         unsafe { slice::from_raw_parts_mut(at, self.chunk_bytes) }
+    }
+
+    fn touch_ahead(&mut self) {
+        let used_bytes = self.fresh as usize * self.chunk_bytes;
+        if let Some(toucher) = &self.toucher
+            && let Some(range) = self.mark.next(used_bytes)
+        {
+            toucher.touch(range);
+        }
     }
 
     fn address(&self, id: ChunkId) -> *mut u8 {

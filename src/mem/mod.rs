@@ -1,8 +1,9 @@
 //! Memory with an address that matters: aligned for O_DIRECT, mirrored for the log, in huge pages for the queues.
 //!
 //! Everything here is owned by one thread. All of it is touched lazily: reserving a gigabyte costs address space, not
-//! memory, until it is written to.
+//! memory, until it is written to. Huge pages are touched a little ahead, by a helper thread (`ahead`).
 
+mod ahead;
 mod aligned;
 mod arena;
 mod buf;
