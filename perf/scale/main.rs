@@ -76,7 +76,7 @@ fn measure(case: Case, broker: &str, namesrv: &str) -> Result<()> {
     let with = bystander.ask("report")?;
     let after = stalls::of(broker.parse()?)?;
     println!(
-        "{:<10}{without}{with}{:>20}  {done}",
+        "{:<10}{without}{with}{:>36}  {done}",
         case.name(),
         stalls::difference(before, after)
     );

@@ -76,6 +76,9 @@ pub struct Figures {
     /// Tasks that kept the shard's thread longer than `stallWarnMillis`, since the start.
     pub stalls: u64,
     pub stall_max_ms: u64,
+    /// Those among them that the shard made itself: neither the host nor another process had the core.
+    pub stalls_own: u64,
+    pub stall_own_max_ms: u64,
     /// Of the device that holds the log, and the one with the ConsumeQueues.
     pub log_disk_used: f64,
     pub queue_disk_used: f64,

@@ -140,7 +140,8 @@ config! {
     /// A damaged log is opened without what cannot be read. Off: the start is refused with the place.
     skip_damaged: bool = false, "skipDamagedLog", Switch;
     /// A task that keeps a core from all others for longer is counted (`ringmqStalls`, `ringmqStallMaxMs` of the runtime
-    /// figures) and logged.
+    /// figures) and logged with its CPU time. `ringmqStallsOwn` leaves out those in which the core was taken by another
+    /// process or by the host.
     stall_warn_ms: u64 = 5, "stallWarnMillis", 1..=600_000;
     /// Answers `GET /live` and `GET /ready`. 0: off.
     health_port: u16 = 0, "healthPort", 0..=65535;

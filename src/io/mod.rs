@@ -48,4 +48,8 @@ pub struct Stalls {
     pub count: u64,
     pub max_ns: u64,
     pub total_ns: u64,
+    /// Those of our own making: the thread was on the CPU for longer than the limit, or waited in a system call. In all others the
+    /// kernel ran something else on the core, or the host halted the virtual machine.
+    pub own: u64,
+    pub own_max_ns: u64,
 }

@@ -71,6 +71,8 @@ impl<I: Io> StoreView for View<'_, I> {
             scrubbed_to: store.scrubbed_to,
             stalls: stalls.count,
             stall_max_ms: stalls.max_ns / 1_000_000,
+            stalls_own: stalls.own,
+            stall_own_max_ms: stalls.own_max_ns / 1_000_000,
             log_disk_used: used,
             queue_disk_used: used,
             disk_total_bytes: space.total_bytes,

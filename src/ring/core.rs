@@ -111,6 +111,8 @@ impl Core {
             queues.take(completions);
         }
         self.now.set(read_clocks());
+        let now_ns = self.now.get().mono_ns;
+        self.executor.entered(now_ns, wait != Wait::No);
         for completion in completions.drain(..) {
             self.complete(completion);
         }

@@ -18,7 +18,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use super::clock::mono_ns;
+use super::clock::{mono_ns, thread_usage};
 use super::stalls::StallDetector;
 use crate::io::Stalls;
 
@@ -121,10 +121,18 @@ impl Executor {
                 }
             }
             let ended_ns = mono_ns();
-            self.stalls.borrow_mut().polled(name, began_ns, ended_ns);
+            self.stalls
+                .borrow_mut()
+                .polled(name, began_ns, ended_ns, thread_usage);
             began_ns = ended_ns;
         }
         Turn::Unfinished
+    }
+
+    /// The thread has entered the kernel, which returned at `now_ns`. `may_have_waited`: for completions.
+    pub(super) fn entered(&self, now_ns: u64, may_have_waited: bool) {
+        let mut stalls = self.stalls.borrow_mut();
+        stalls.entered(now_ns, may_have_waited, thread_usage);
     }
 
     pub(super) fn watch_stalls(&self) {

@@ -195,6 +195,8 @@ fn health_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
         ("ringmqScrubbedTo", figures.scrubbed_to),
         ("ringmqStalls", figures.stalls),
         ("ringmqStallMaxMs", figures.stall_max_ms),
+        ("ringmqStallsOwn", figures.stalls_own),
+        ("ringmqStallOwnMaxMs", figures.stall_own_max_ms),
         ("ringmqMissingAtStartBytes", figures.missing_bytes),
         ("ringmqMissingAtStartMessages", figures.missing_messages),
     ];

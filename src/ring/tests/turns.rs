@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::io::{First, Notify, first, pause as yield_now};
 use crate::ring::Doorbell;
+use crate::ring::clock::thread_usage;
 
 #[test]
 fn a_task_that_keeps_the_thread_is_counted() {
@@ -21,6 +22,23 @@ fn a_task_that_keeps_the_thread_is_counted() {
         let stalls = ring.stalls();
         assert!(stalls.max_ns >= stall.as_nanos() as u64, "{stalls:?}");
         assert!(stalls.total_ns >= stalls.max_ns, "{stalls:?}");
+        assert_eq!(stalls.own, 1, "a wait in a system call: {stalls:?}");
+    });
+}
+
+/// Whatever else runs on the machine: the loop ends by the thread's own CPU time.
+#[test]
+fn a_task_that_uses_the_cpu_is_a_stall_of_our_own() {
+    on_ring(small(), async |ring| {
+        ring.watch_stalls();
+        ring.spawn("worker", async move {
+            let began_ns = thread_usage().cpu_ns;
+            while thread_usage().cpu_ns - began_ns < 20 * MS {}
+        });
+        while ring.stalls().own == 0 {
+            pause(&ring, 1).await;
+        }
+        assert!(ring.stalls().own_max_ns >= 20 * MS, "{:?}", ring.stalls());
     });
 }
 
