@@ -27,6 +27,10 @@ use crate::mem::Buf;
 /// With more chunks than this queued the reader is not reading: the receive is cancelled.
 const QUEUED_CHUNKS: usize = 4;
 
+/// Bytes that one operation sends. The kernel copies them, and delivers them to a receiver on the same machine, within the
+/// `io_uring_enter` that submits it: so it is bounded like a turn, whatever the size of a reply.
+const SEND_AT_MOST: usize = 256 << 10;
+
 #[derive(Clone)]
 pub struct RingStream {
     connection: Rc<Connection>,
@@ -126,7 +130,7 @@ impl Connection {
 
     async fn send_from(&self, buf: Vec<u8>, sent: usize) -> (io::Result<u32>, Vec<u8>) {
         let rest = &buf[sent..];
-        let len = rest.len().min(i32::MAX as usize) as u32;
+        let len = rest.len().min(SEND_AT_MOST) as u32;
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
         let entry = entry!(self.descriptor, |fd| opcode::Send::new(
             fd,
@@ -220,6 +224,34 @@ mod tests {
     use crate::ring::tests::{loopback, on_ring, pattern, pause, recv_exactly, small};
 
     const STREAM_BYTES: usize = 24 << 20;
+
+    #[test]
+    fn a_large_reply_is_sent_in_pieces() {
+        const PIECES: usize = 20;
+        on_ring(small(), async |ring| {
+            let listener = ring.listen(loopback()).unwrap();
+            let sender = ring.connect(listener.local_addr()).await.unwrap();
+            let reader = listener.accept().await.unwrap();
+            let bytes = pattern(PIECES * SEND_AT_MOST, 0);
+            let sent = bytes.clone();
+            let polls = Rc::new(Cell::new(0));
+            let counted = polls.clone();
+            ring.spawn("test", async move {
+                let mut sending = std::pin::pin!(sender.send(sent));
+                let (result, _) = poll_fn(|context| {
+                    counted.set(counted.get() + 1);
+                    sending.as_mut().poll(context)
+                })
+                .await;
+                result.unwrap();
+            });
+            assert!(recv_exactly(&reader, bytes.len()).await == bytes);
+            while Rc::strong_count(&polls) > 1 {
+                pause(&ring, 1).await;
+            }
+            assert!(polls.get() > PIECES, "{} polls", polls.get());
+        });
+    }
 
     /// Some readers stop for good or for a while: they hold little, lose nothing, and do not stop the others.
     #[test]
