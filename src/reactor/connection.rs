@@ -13,12 +13,12 @@ use std::rc::Rc;
 use tracing::{debug, info, warn};
 
 use super::gate::{Gate, Pass};
-use super::inbox::{Flow, Inbox};
+use super::inbox::{Flow, Inbox, TurnShare};
 use super::memory::Memory;
 use super::permit::Permit;
 use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
 use crate::broker::{ConnId, Peer, Refusal};
-use crate::io::{First, Io, Notify, Stream, first};
+use crate::io::{First, Io, Notify, Stream, first, pause};
 use crate::wire::frame;
 use crate::wire::{
     CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
@@ -39,6 +39,9 @@ pub trait Service<S: Stream>: 'static {
 
     /// Done when a frame that was answered with [`Flow::Full`] is to be offered again; [`Connection::turn`] says why.
     fn room(&self, connection: &Connection<S>, bytes: usize) -> impl Future<Output = ()>;
+
+    /// The same after [`Flow::Later`]; the connection then has its share.
+    fn round(&self, connection: &Connection<S>, units: usize) -> impl Future<Output = ()>;
 
     /// The same after [`Flow::Unsaved`].
     fn saved(&self) -> impl Future<Output = ()>;
@@ -88,6 +91,8 @@ pub struct Connection<S: Stream> {
     unsent_bytes: Cell<usize>,
     /// Why the frame is offered again, if it is: there is room, or it has waited too long.
     pub(super) turn: RefCell<Option<Result<Permit, Refusal>>>,
+    /// The frame that is offered again has its share of the round.
+    pub(super) has_share: Cell<bool>,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
     /// `out` has been taken by the writer, or something has been read.
@@ -120,6 +125,7 @@ impl<S: Stream> Connection<S> {
             out: RefCell::default(),
             unsent_bytes: Cell::new(0),
             turn: RefCell::default(),
+            has_share: Cell::new(false),
             queued: Notify::default(),
             taken: Notify::default(),
             closed: Cell::new(false),
@@ -335,8 +341,10 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
     let mut inbox = Inbox::default();
     let mut scratch = Scratch::default();
     let mut reserved = None;
+    let share = TurnShare::default();
     let mut offer = |frame: Frame<'_>| match connection.must_wait() {
         true => Flow::Pause,
+        false if !share.take() => Flow::Yield,
         false => service.frame(connection, frame, &mut scratch),
     };
     'receiving: while !connection.is_closed() {
@@ -354,6 +362,11 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
                 Ok(Flow::Next) => break,
                 Ok(Flow::Full(bytes)) => service.room(connection, bytes).await,
                 Ok(Flow::Unsaved) => service.saved().await,
+                Ok(Flow::Later(units)) => service.round(connection, units).await,
+                Ok(Flow::Yield) => {
+                    pause().await;
+                    share.renew();
+                }
                 Ok(Flow::Pause) => connection.until_it_may_ask().await,
                 Ok(Flow::Close) => break 'receiving,
                 Err(error) => {

@@ -13,6 +13,7 @@ use super::answers::SendAnswers;
 use super::connections::Connections;
 use super::own_queue::QueueListeners;
 use super::registration::servers::Registration;
+use super::rounds::Rounds;
 use super::saves::pending::Saves;
 use super::timer::running::RunningTimers;
 use crate::broker::{Broker, Effect, SendPlan};
@@ -34,6 +35,7 @@ pub(super) struct Core<I: Io> {
     pub registration: Registration,
     pub queue_listeners: QueueListeners,
     pub timers: RunningTimers,
+    pub rounds: Rounds,
     /// Wakes a task that sleeps for long, so that it sees that the shard stops.
     pub stopped: Notify,
     is_stopping: Cell<bool>,
@@ -55,6 +57,7 @@ impl<I: Io> Core<I> {
             registration: Registration::default(),
             queue_listeners: QueueListeners::default(),
             timers: RunningTimers::default(),
+            rounds: Rounds::default(),
             stopped: Notify::default(),
             is_stopping: Cell::new(false),
             effects: RefCell::default(),
@@ -75,6 +78,7 @@ impl<I: Io> Core<I> {
         self.connections.stop_accepting();
         self.registration.stop();
         self.stopped.notify();
+        self.rounds.wake();
         self.queue_listeners.notify_all();
     }
 

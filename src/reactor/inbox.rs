@@ -1,5 +1,7 @@
 //! Bytes of one connection as they come, turned into whole frames.
 
+use std::cell::Cell;
+
 use crate::broker::limits::MAX_UNRESERVED_BYTES;
 use crate::wire::frame::{self, Frame, FrameError};
 
@@ -12,10 +14,44 @@ pub enum Flow {
     Full(usize),
     /// Not taken: the topic that it has made is to be saved first. Offer the same frame again then.
     Unsaved,
+    /// Not taken: this round of the executor has no room for so many units of it. Offer the same frame again in a later one.
+    Later(usize),
+    /// Not taken: the connection has had its part of this turn. Offer the same frame again in the next one.
+    Yield,
     /// Not taken: the client has to receive some of its replies first.
     Pause,
     /// The connection has to end.
     Close,
+}
+
+/// Frames of one connection that are served in one turn. Chunks that have arrived are read without a wait in between, and each may have
+/// more than a hundred small requests.
+const FRAMES_PER_TURN: usize = 64;
+
+/// What is left of a connection's part of this turn.
+pub struct TurnShare {
+    frames: Cell<usize>,
+}
+
+impl Default for TurnShare {
+    fn default() -> Self {
+        TurnShare {
+            frames: Cell::new(FRAMES_PER_TURN),
+        }
+    }
+}
+
+impl TurnShare {
+    /// Whether one more frame may be served.
+    pub fn take(&self) -> bool {
+        let left = self.frames.get().checked_sub(1);
+        self.frames.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
+    pub fn renew(&self) {
+        self.frames.set(FRAMES_PER_TURN);
+    }
 }
 
 /// Keeps what is not yet a whole frame. A frame that arrives whole is passed on where it lies, without a copy.
@@ -114,4 +150,47 @@ fn missing(held: &[u8]) -> usize {
 fn frame_len(held: &[u8]) -> Option<usize> {
     let length = held.first_chunk::<4>()?;
     Some(4 + u32::from_be_bytes(*length) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame with this number as its body.
+    fn frame(number: u16) -> Vec<u8> {
+        let header = [0, 0, 0, 0];
+        let mut bytes = 6u32.to_be_bytes().to_vec();
+        bytes.extend(header);
+        bytes.extend(number.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_chunk_of_many_small_requests_takes_several_turns() {
+        const FRAMES: u16 = 1_000;
+        let chunk: Vec<u8> = (0..FRAMES).flat_map(frame).collect();
+        let (mut inbox, share) = (Inbox::default(), TurnShare::default());
+        let (mut served, mut turns) = (Vec::new(), 0);
+        let mut bytes = &chunk[..];
+        loop {
+            let before = served.len();
+            let flow = inbox.feed(bytes, |frame| match share.take() {
+                false => Flow::Yield,
+                true => {
+                    served.push(u16::from_be_bytes(frame.body.try_into().unwrap()));
+                    Flow::Next
+                }
+            });
+            turns += 1;
+            assert!(served.len() - before <= FRAMES_PER_TURN);
+            if flow == Ok(Flow::Next) {
+                break;
+            }
+            assert_eq!(flow, Ok(Flow::Yield));
+            bytes = &[];
+            share.renew();
+        }
+        assert_eq!(turns, usize::from(FRAMES).div_ceil(FRAMES_PER_TURN));
+        assert!(served.into_iter().eq(0..FRAMES));
+    }
 }

@@ -46,6 +46,7 @@ mod registration;
 mod release;
 mod remoting_client;
 mod requests;
+mod rounds;
 mod saves;
 mod sends;
 mod shard;

@@ -196,6 +196,8 @@ impl<I: Io> Service<I::Stream> for Names<I> {
     /// Never full: nothing is kept of a request.
     async fn room(&self, _connection: &Connection<I::Stream>, _bytes: usize) {}
 
+    async fn round(&self, _connection: &Connection<I::Stream>, _units: usize) {}
+
     async fn saved(&self) {}
 
     fn closed(self: &Rc<Self>, connection: &Connection<I::Stream>) {

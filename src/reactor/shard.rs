@@ -14,6 +14,7 @@ use super::pop::Pops;
 use super::pulls::Pulls;
 use super::release;
 use super::requests::Requests;
+use super::rounds::units_of;
 use super::sends::Sends;
 use super::slices::in_slices;
 use super::standstill::Standstill;
@@ -62,6 +63,10 @@ impl<I: Io> Shard<I> {
         let io = &self.core.io;
         io.spawn("release-committed", release_committed(self.clone()));
         io.spawn("tick", tick(self.clone()));
+        let core = self.core.clone();
+        io.spawn("rounds", async move {
+            core.rounds.run(|| core.is_stopping()).await;
+        });
         self.pulls.start();
         self.pops.start();
     }
@@ -96,6 +101,13 @@ impl<I: Io> Shard<I> {
         if let Err(refusal) = entry.check_body(frame.body) {
             refuse(connection, caller, &refusal);
             return Flow::Next;
+        }
+        let units = units_of(frame.body);
+        if entry.waits_for_a_round()
+            && !connection.has_share.take()
+            && !self.core.rounds.try_take(units)
+        {
+            return Flow::Later(units);
         }
         if self.core.is_stopping() && entry.kind.appends() {
             let remark = "the broker is shutting down";
@@ -161,6 +173,11 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
         connection.turn.take();
         let turn = self.core.admission.enter(bytes).await;
         connection.turn.replace(Some(turn));
+    }
+
+    async fn round(&self, connection: &Connection<I::Stream>, units: usize) {
+        self.core.rounds.take(units).await;
+        connection.has_share.set(true);
     }
 
     async fn saved(&self) {

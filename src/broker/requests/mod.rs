@@ -336,6 +336,12 @@ requests! {
 }
 
 impl Entry {
+    /// Whether requests with messages and offsets go before it: heartbeats, lists of clients, administration.
+    pub fn waits_for_a_round(&self) -> bool {
+        matches!(self.kind, Kind::Handle(_))
+            && !matches!(self.permission, Permission::Publish | Permission::Subscribe)
+    }
+
     /// Refuses a body that would take long to decode.
     pub fn check_body(&self, body: &[u8]) -> Result<(), Refusal> {
         if body.len() <= self.max_body {

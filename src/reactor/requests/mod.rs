@@ -13,6 +13,7 @@ use super::calls::Calls;
 use super::connection::{Caller, Connection};
 use super::core::Core;
 use super::pulls::Pulls;
+use super::rounds::SLICE_UNITS;
 use super::slices::in_slices;
 use super::view::View;
 use crate::broker::requests::{Handler, Request};
@@ -104,13 +105,14 @@ impl<I: Io> Requests<I> {
         }
     }
 
-    /// A slice in each turn.
+    /// A slice in each turn, and of all such answers together one in each round.
     async fn work(
         self: &Rc<Self>,
         mut work: Box<dyn Work>,
         decisions: &mut Decisions<I>,
     ) -> Result<Reply, Refusal> {
         loop {
+            self.core.rounds.take(SLICE_UNITS).await;
             let (store, now_ms) = (&View { core: &self.core }, self.core.now_ms());
             let at = At { now_ms, store };
             let progress = decisions.decide(|broker| work.turn(broker, at))?;
@@ -128,7 +130,6 @@ impl<I: Io> Requests<I> {
                     work.times(times);
                 }
             }
-            pause().await;
         }
     }
 
