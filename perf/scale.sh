@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Does anything hold the core that answers messages? A bystander sends every 2 ms on a connection of its own; each row has its latencies
 # without and with one load, what the broker refused to it, and how many polls of a task took longer than stallWarnMillis (5 ms) during
-# the load. CASES (all): parked group heartbeat batch topics offsets whole, each on a fresh broker. FLUSH (async). Sizes: PULLS CONSUMERS
+# the load: of the broker's own making, and all, with those in which another process or the host had the core. The broker has BROKER_CORE
+# for itself; the load (niced) and the bystander share LOAD_CORE. LINES_OF_STALLS=N: the broker's last N log lines of stalls, too. CASES (all): parked group heartbeat batch topics offsets whole, each on a fresh broker. FLUSH (async). Sizes: PULLS CONSUMERS
 # SUBSCRIPTIONS BATCH TOPICS QUEUES CLIENTS DASHBOARDS COMMITS_PER_S SENDS_PER_S, see perf/scale/settings.rs. RINGMQ: another binary.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 build --example scale
