@@ -5,6 +5,7 @@
 //! must not wait for it.
 
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -87,7 +88,22 @@ impl Drop for Toucher {
     }
 }
 
+/// The thread is started by one that is pinned to a core, and inherits that. While the host makes a page, the virtual core stands still:
+/// it must not be that one. The main thread has the cores that the process was given.
+fn leave_the_core() {
+    // SAFETY: the set consists of integers, for which zeros are valid.
+    let mut cores: libc::cpu_set_t = unsafe { mem::zeroed() };
+    let len = mem::size_of_val(&cores);
+    // SAFETY: `cores` is valid for reading and writing `len` bytes. After an error the thread stays where it is.
+    unsafe {
+        if libc::sched_getaffinity(libc::getpid(), len, &mut cores) == 0 {
+            libc::sched_setaffinity(0, len, &cores);
+        }
+    }
+}
+
 fn touch_all(base: usize, ranges: &Receiver<Range<usize>>) {
+    leave_the_core();
     for range in ranges {
         for at in range.step_by(STEP_BYTES) {
             let at = ptr::without_provenance_mut::<libc::c_void>(base + at);
