@@ -18,7 +18,7 @@ use super::memory::Memory;
 use super::permit::Permit;
 use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
 use crate::broker::{ConnId, Peer, Refusal};
-use crate::io::{First, Io, Notify, Stream, first, pause};
+use crate::io::{First, Io, Notify, Stream, first};
 use crate::wire::frame;
 use crate::wire::{
     CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
@@ -363,10 +363,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
                 Ok(Flow::Full(bytes)) => service.room(connection, bytes).await,
                 Ok(Flow::Unsaved) => service.saved().await,
                 Ok(Flow::Later(units)) => service.round(connection, units).await,
-                Ok(Flow::Yield) => {
-                    pause().await;
-                    share.renew();
-                }
+                Ok(Flow::Yield) => share.next_turn().await,
                 Ok(Flow::Pause) => connection.until_it_may_ask().await,
                 Ok(Flow::Close) => break 'receiving,
                 Err(error) => {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use crate::broker::limits::MAX_UNRESERVED_BYTES;
+use crate::io::pause;
 use crate::wire::frame::{self, Frame, FrameError};
 
 /// What to do after a frame.
@@ -49,7 +50,13 @@ impl TurnShare {
         left.is_some()
     }
 
-    pub fn renew(&self) {
+    /// The other tasks run first.
+    pub async fn next_turn(&self) {
+        pause().await;
+        self.renew();
+    }
+
+    fn renew(&self) {
         self.frames.set(FRAMES_PER_TURN);
     }
 }
