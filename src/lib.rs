@@ -35,6 +35,7 @@ pub mod mem;
 pub mod message;
 pub mod namesrv;
 pub mod reactor;
+pub mod replication;
 pub mod ring;
 pub mod sim;
 pub mod store;

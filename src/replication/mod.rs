@@ -1,0 +1,22 @@
+//! The rules of replication: what a replica has, what it must give up, and what counts as acknowledged. No socket, no time, no file.
+//!
+//! ```text
+//! master   log ───────────── frames ─────────────► log   slave
+//!           ▲                                       │
+//!           └───────────── reports ◄────────────────┘
+//!       replicas: how far each one has the log  ->  confirm offset: what is acknowledged, and therefore visible
+//! ```
+//! | File | Rule |
+//! |---|---|
+//! | `epochs.rs` | which master wrote which part of the log; up to where two logs are the same |
+//! | `members.rs` | the SyncStateSet: who belongs to it, and who has to leave |
+//! | `replicas.rs` | how far each replica has the log; the confirm offset |
+//! | `frames/` | the bytes of both protocols: with epochs ("AutoSwitch") and without ("classic") |
+//!
+//! RocketMQ has two replication protocols on the same port. The one with epochs finds out where two logs part and cuts what only one of
+//! them has. The classic one appends to whatever the slave has.
+
+pub mod epochs;
+pub mod frames;
+pub mod members;
+pub mod replicas;
