@@ -98,11 +98,14 @@ impl<I: Io> Appends<I> {
         self.log.check_file(len)
     }
 
-    /// Store time of the oldest message that the disk has not taken yet, unless it never will.
+    /// Store time of the oldest message that the disk has not taken yet, unless it never will. Messages that the disk has and a
+    /// replica has not are no sign of a slow disk.
     pub fn waiting_since_ms(&self) -> Option<i64> {
         self.gate.check_open().ok()?;
         let pending = self.pending.borrow();
-        pending.front().map(|pending| pending.store_time_ms)
+        let persisted = self.log.marks().persisted();
+        let first = pending.partition_point(|pending| pending.entry.end() <= persisted);
+        pending.get(first).map(|pending| pending.store_time_ms)
     }
 
     /// Done when there is room, or when there never will be.
@@ -244,13 +247,14 @@ impl<I: Io> Appends<I> {
         let mut pending = self.pending.borrow_mut();
         while let Some(next) = pending.pop_front_if(|pending| pending.entry.end() <= end) {
             let time_ms = next.store_time_ms;
-            dispatched = Some(Dispatched {
+            let one = Dispatched {
                 end: next.entry.end(),
                 last_record: next.entry.physical_offset,
-                messages: dispatched.map_or(1, |before| before.messages + 1),
-                first_ms: dispatched.map_or(time_ms, |before| before.first_ms),
+                messages: 1,
+                first_ms: time_ms,
                 last_ms: time_ms,
-            });
+            };
+            dispatched = Some(dispatched.map_or(one, |before| before.followed_by(one)));
             if next.is_consumable {
                 self.queues.show(next.queue, &next.entry, time_ms);
             }

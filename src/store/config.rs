@@ -56,6 +56,8 @@ pub struct StoreConfig {
     pub index: Option<IndexShape>,
     /// How fast the old part of the log is read through, to find damage before a consumer does. 0: not at all.
     pub scrub_bytes_per_s: u64,
+    /// The log is a copy of a master's: messages are not appended, but its bytes.
+    pub follows: bool,
     /// A damaged log is opened without what cannot be read; otherwise the start is refused (`damage.rs`).
     pub skip_damaged: bool,
     /// Goes into every record, and by it into message ids.
@@ -89,6 +91,7 @@ impl Default for StoreConfig {
             }),
             // A TiB within three days; a read of 256 KiB sixteen times a second does not show beside the log's writes.
             scrub_bytes_per_s: 4 << 20,
+            follows: false,
             skip_damaged: false,
             store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
         }

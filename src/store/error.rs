@@ -153,6 +153,8 @@ pub enum AppendError {
     NoQueue,
     #[error("no space for messages: {reason}")]
     NoSpace { reason: Arc<str> },
+    #[error("this broker is a slave")]
+    Follows,
     #[error("the store is closing")]
     Closing,
     #[error("the store is fenced: {reason}")]
@@ -167,6 +169,7 @@ impl AppendError {
             Self::NoRoom
                 | Self::NoQueue
                 | Self::NoSpace { .. }
+                | Self::Follows
                 | Self::Closing
                 | Self::Fenced { .. }
         )

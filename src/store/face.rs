@@ -20,6 +20,7 @@ impl<I: Io> Store<I> {
         tags_code: Option<i64>,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
+        self.refuse_if_following()?;
         self.appends.append(queue, message, tags_code, now_ms)
     }
 
@@ -30,6 +31,7 @@ impl<I: Io> Store<I> {
         messages: &[Message<'_>],
         now_ms: i64,
     ) -> Result<Vec<Appended>, AppendError> {
+        self.refuse_if_following()?;
         self.appends.append_batch(queue, messages, now_ms)
     }
 
@@ -45,6 +47,7 @@ impl<I: Io> Store<I> {
 
     /// Whether messages of `len` bytes in all would be taken one after the other, if there is room for them.
     pub fn takes(&self, len: usize) -> Result<(), AppendError> {
+        self.refuse_if_following()?;
         self.appends.takes(len)
     }
 

@@ -56,9 +56,17 @@ impl<I: Io> Tasks<I> {
 
 impl<I: Io> Store<I> {
     pub(super) fn start_background(&self) {
-        let (log, appends) = (self.log.clone(), self.appends.clone());
-        let commits = async move { log.run(|end| appends.dispatch(end)).await };
+        let (log, appends, follow) = (self.log.clone(), self.appends.clone(), self.follow.clone());
+        let commits = async move {
+            let dispatch = |end| appends.dispatch(end);
+            log.run(dispatch, || !follow.is_active()).await;
+        };
         self.tasks.spawn(&self.io, "group-commit", commits);
+        if self.follow.is_active() {
+            let follow = self.follow.clone();
+            let following = async move { follow.run().await };
+            self.tasks.spawn(&self.io, "follow-master", following);
+        }
         let queues = self.queues.clone();
         let saves = async move { queues.run().await };
         self.tasks.spawn(&self.io, "save-queues", saves);

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! Appends ──► Queues ──► Log       a message's way in: its entry waits for the commit of its record
+//! Follow ───► Queues ──► Log       the way in at a slave: the master's bytes, then their entries
 //! Cleaner ──► Queues, Log          retention
 //! KeyIndex ─► Log                  the key index
 //! Scrub ────► Queues, Log          damage is found before a reader meets it
@@ -20,6 +21,7 @@ mod entry_tags;
 mod error;
 mod face;
 mod figures;
+mod follow;
 mod foreign;
 mod gate;
 mod index;
@@ -32,6 +34,7 @@ mod open;
 mod progress;
 mod queues;
 mod recovery;
+mod replica;
 mod retention;
 mod scrub;
 #[cfg(test)]
@@ -50,6 +53,7 @@ pub use config_files::TextFiles;
 pub use error::StoreError as ReadError;
 pub use error::{AppendError, StoreError};
 pub use figures::Figures;
+pub use follow::FollowError;
 pub use foreign::refuse_foreign;
 pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
 pub use log::ack_watermark::Missing;
@@ -68,6 +72,7 @@ pub use timers::runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
 use crate::io::Io;
 
 use self::append::Appends;
+use self::follow::Follow;
 use self::gate::Gate;
 use self::index::KeyIndex;
 use self::lifecycle::Tasks;
@@ -83,6 +88,7 @@ pub struct Store<I: Io> {
     log: Rc<Log<I>>,
     queues: Rc<Queues<I>>,
     appends: Rc<Appends<I>>,
+    follow: Rc<Follow<I>>,
     /// None: messages are not found by key.
     index: Option<Rc<KeyIndex<I>>>,
     cleaner: Rc<Cleaner<I>>,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::abort::{Abort, Left};
 use super::append::Appends;
 use super::config_files::TextFiles;
+use super::follow::Follow;
 use super::gate::Gate;
 use super::index::{Index, KeyIndex};
 use super::lifecycle::Tasks;
@@ -126,12 +127,20 @@ impl<I: Io> Store<I> {
             checkpointed: recovered.checkpointed,
         }));
         let appends = Appends::new(config.clone(), log.clone(), queues.clone(), gate.clone());
+        let follow = Follow::new(
+            config.clone(),
+            log.clone(),
+            queues.clone(),
+            gate.clone(),
+            config.follows,
+        );
         let cleaner = Cleaner::new(&io, &config, &log, &queues, &gate);
         let scrub = Scrub::new(&io, &config, &gate, &log, &queues, &parts.texts);
         scrub.restore().await?;
         Ok(Self {
             scrub: Rc::new(scrub),
             appends: Rc::new(appends),
+            follow: Rc::new(follow),
             cleaner: Rc::new(cleaner),
             texts: parts.texts,
             tasks: Rc::new(Tasks::new(parts.locks)),

@@ -117,6 +117,23 @@ impl CommitLog {
         position
     }
 
+    /// How many bytes can go on directly at the tail without overwriting what is not on disk, or stands at `kept_from` or behind it.
+    pub fn room_for_bytes(&self, kept_from: u64) -> usize {
+        let oldest = floor(self.written.min(kept_from));
+        let end = oldest + self.buffer.capacity_bytes() as u64;
+        end.saturating_sub(self.tail) as usize
+    }
+
+    /// Bytes that go on directly at the tail, wherever a record begins or ends.
+    pub fn append_bytes(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.room_for_bytes(self.written));
+        let position = self.tail;
+        self.buffer
+            .write(position, bytes.len())
+            .copy_from_slice(bytes);
+        self.tail += bytes.len() as u64;
+    }
+
     /// Makes sure that the next `len` bytes of records stand in one segment.
     pub fn start_unit(&mut self, len: usize) {
         assert!(self.room_for(len));

@@ -26,7 +26,7 @@ use self::cache::BlockCache;
 use self::reader::Crcs;
 use self::segments::Segments;
 use self::unreadable::Known;
-use self::watermarks::Watermarks;
+use self::watermarks::{Dispatched, Watermarks};
 use self::zero_ahead::ZeroAhead;
 use super::StoreError;
 use super::config::StoreConfig;
@@ -41,6 +41,8 @@ pub(in crate::store) struct Log<I: Io> {
     config: Rc<StoreConfig>,
     buffer: RefCell<CommitLog>,
     marks: Watermarks,
+    /// Up to here the replicas have it that are needed for a commit.
+    confirmed: Cell<u64>,
     segments: Rc<Segments<Medium<I>>>,
     zero_ahead: Rc<ZeroAhead<Medium<I>>>,
     acknowledged: Acknowledged<Medium<I>>,
@@ -94,6 +96,7 @@ impl<I: Io> Log<I> {
         let (last_record, last_ms) = (parts.last_record, parts.last_store_time_ms);
         Self {
             marks: Watermarks::at_end(tail, last_record, last_ms, parts.first_store_time_ms),
+            confirmed: Cell::new(u64::MAX),
             buffer: RefCell::new(parts.buffer),
             segments: parts.segments,
             zero_ahead: Rc::new(parts.zero_ahead),
@@ -188,6 +191,17 @@ impl<I: Io> Log<I> {
         }
     }
 
+    /// The same for bytes that go on directly at the tail.
+    pub fn check_file_for_bytes(&self, len: usize) -> Result<(), AppendError> {
+        let Some(reason) = self.segments.no_space() else {
+            return Ok(());
+        };
+        match self.segments.end() {
+            Some(end) if self.tail() + len as u64 <= end => Ok(()),
+            _ => Err(AppendError::NoSpace { reason }),
+        }
+    }
+
     /// The next `len` bytes of records stand in one segment. There must be room for them.
     pub fn start_unit(&self, len: usize) {
         self.buffer.borrow_mut().start_unit(len);
@@ -198,6 +212,47 @@ impl<I: Io> Log<I> {
         let position = self.buffer.borrow_mut().append(len, encode);
         self.work.notify();
         position
+    }
+
+    /// Bytes of a master's log, for which there must be room; they may begin and end anywhere in a record.
+    pub fn append_bytes(&self, bytes: &[u8]) {
+        self.buffer.borrow_mut().append_bytes(bytes);
+        self.work.notify();
+    }
+
+    /// The replicas that are needed have the log up to here; `u64::MAX`: none is needed.
+    pub fn confirm(&self, position: u64) {
+        self.confirmed.set(position);
+        self.moved.wake_all();
+    }
+
+    /// Up to where the log may be committed.
+    pub fn may_be_committed(&self) -> u64 {
+        self.marks.persisted().min(self.confirmed.get())
+    }
+
+    /// Commits what is persisted and confirmed. `dispatch` as in [`Log::run`].
+    pub fn commit_more(&self, dispatch: impl Fn(u64) -> Option<Dispatched>) {
+        let end = self.may_be_committed();
+        if end > self.marks.committed() {
+            self.commit(end, dispatch(end));
+        }
+    }
+
+    /// What was `dispatched` is visible, and the log committed up to `end`.
+    pub fn commit(&self, end: u64, dispatched: Option<Dispatched>) {
+        self.marks.commit(end, dispatched);
+        self.moved.wake_all();
+        self.gate.room.wake_all();
+    }
+
+    /// Done when the log is persisted beyond `position`, with how far it is then; fails when it never will be.
+    pub async fn persisted_beyond(&self, position: u64) -> Result<u64, StoreError> {
+        let is_there = || match self.marks.persisted() {
+            persisted if persisted > position => Some(Ok(persisted)),
+            _ => self.gate.check_fence().err().map(Err),
+        };
+        self.moved.until(is_there).await
     }
 
     /// Done when the log is committed beyond `position`, with how far it is then; fails when it never will be.

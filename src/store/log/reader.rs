@@ -20,7 +20,7 @@ use crate::store::StoreError;
 pub(in crate::store) const MAX_RECORD_BYTES: usize = 16 << 20;
 
 /// Total size and magic.
-const HEAD_BYTES: usize = 8;
+pub(in crate::store) const HEAD_BYTES: usize = 8;
 
 /// Up to and with a record's own position.
 pub(in crate::store) const PLACED_HEAD_BYTES: usize = 36;
@@ -180,6 +180,18 @@ impl Found<'_> {
             Self::Blank { size } => Some(*size),
             Self::None(_) => None,
         }
+    }
+}
+
+/// Where the record, or the blank rest of a segment, that begins at a position ends by its own words. `None`: nothing begins there, or
+/// its first bytes are not in the log buffer.
+pub(in crate::store) fn announced_end(log: &CommitLog, position: u64) -> Option<u64> {
+    let rest = log.segment_bytes() - position % log.segment_bytes();
+    let head = log.hot(position, HEAD_BYTES)?;
+    match Next::read(head.first_chunk()?, rest) {
+        Next::Record { size } => Some(position + size as u64),
+        Next::Blank { size } => Some(position + size),
+        Next::End => None,
     }
 }
 

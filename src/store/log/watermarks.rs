@@ -1,11 +1,12 @@
-//! How far the log is committed, visible and durable.
+//! How far the log is written, committed, visible and durable.
 //!
 //! ```text
-//! 0 ......... flushed ......... dispatched .. committed ......... tail (`buffer.rs`)
-//!             on the device    | a part of a | on the device as   | in memory
-//!             for good         | message     | the mode promises  |
+//! 0 ........ dispatched .. committed ............... persisted ............ tail (`buffer.rs`)
+//!           | a part of a | persisted, and the      | on the device as    | in memory
+//!           | message     | needed replicas have it | the mode promises   |
 //! ```
-//! In sync mode `flushed` may be behind: what is committed is flushed. Only the log's writer moves these marks.
+//! Without replicas what is persisted is committed. `flushed` is how far the log is on the device for good: in async mode behind
+//! `persisted`; in sync mode it may be behind as well, though what is persisted is flushed. Only the log moves these marks.
 
 use std::cell::Cell;
 
@@ -21,7 +22,19 @@ pub(in crate::store) struct Dispatched {
     pub last_ms: i64,
 }
 
+impl Dispatched {
+    /// With what became visible next.
+    pub fn followed_by(self, next: Self) -> Self {
+        Self {
+            messages: self.messages + next.messages,
+            first_ms: self.first_ms,
+            ..next
+        }
+    }
+}
+
 pub(in crate::store) struct Watermarks {
+    persisted: Cell<u64>,
     committed: Cell<u64>,
     flushed: Cell<u64>,
     dispatched: Cell<u64>,
@@ -35,6 +48,7 @@ impl Watermarks {
     /// Of a log that ends here, all of it durable.
     pub(super) fn at_end(tail: u64, last_record: u64, last_ms: i64, first_ms: Option<i64>) -> Self {
         Self {
+            persisted: Cell::new(tail),
             committed: Cell::new(tail),
             flushed: Cell::new(tail),
             dispatched: Cell::new(tail),
@@ -45,7 +59,12 @@ impl Watermarks {
         }
     }
 
-    /// Up to here the log is as durable as the flush mode promises.
+    /// Up to here the log is on this broker's device, as durable as the flush mode promises.
+    pub fn persisted(&self) -> u64 {
+        self.persisted.get()
+    }
+
+    /// Up to here it is acknowledged: persisted, and the replicas that are needed have it too.
     pub fn committed(&self) -> u64 {
         self.committed.get()
     }
@@ -79,6 +98,10 @@ impl Watermarks {
     /// Store time of the oldest message, if there is one.
     pub fn first_store_time_ms(&self) -> Option<i64> {
         self.first_store_time_ms.get()
+    }
+
+    pub(super) fn persist(&self, end: u64) {
+        self.persisted.set(end);
     }
 
     pub(super) fn commit(&self, end: u64, dispatched: Option<Dispatched>) {

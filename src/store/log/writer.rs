@@ -39,8 +39,12 @@ enum Next {
 
 impl<I: Io> Log<I> {
     /// Writes until the store is closed and everything is written, or until a write fails. `dispatch` makes the messages
-    /// visible that end at or before a position.
-    pub async fn run(&self, dispatch: impl Fn(u64) -> Option<Dispatched>) {
+    /// visible that end at or before a position; a log that follows another one is committed elsewhere (`follow.rs`).
+    pub async fn run(
+        &self,
+        dispatch: impl Fn(u64) -> Option<Dispatched>,
+        commits_here: impl Fn() -> bool,
+    ) {
         let durability = match self.config.flush {
             Flush::Sync if mutant!(AckBeforeFlush) => Durability::Written,
             Flush::Sync => Durability::Synced,
@@ -80,7 +84,10 @@ impl<I: Io> Log<I> {
                 self.flushes.set(self.flushes.get() + 1);
             }
             self.buffer.borrow_mut().complete(sealed.end);
-            self.marks.commit(sealed.end, dispatch(sealed.end));
+            self.marks.persist(sealed.end);
+            if commits_here() {
+                self.commit_more(&dispatch);
+            }
             self.moved.wake_all();
             self.gate.room.wake_all();
         }
@@ -123,8 +130,8 @@ impl<I: Io> Log<I> {
         let interval_ns = self.config.flush_interval_ms * 1_000_000;
         loop {
             let is_last = self.gate.is_closing();
-            let committed = self.marks.committed();
-            if self.flush(committed).await.is_err() || is_last {
+            let persisted = self.marks.persisted();
+            if self.flush(persisted).await.is_err() || is_last {
                 return;
             }
             let due = self.io.sleep_until(self.io.now().mono_ns + interval_ns);
@@ -155,7 +162,7 @@ impl<I: Io> Log<I> {
             self.flush_now.notify();
         }
         if unflushed > self.config.max_unflushed_bytes {
-            self.flush(self.marks.committed()).await?;
+            self.flush(self.marks.persisted()).await?;
         }
         Ok(())
     }

@@ -119,6 +119,11 @@ impl<I: Io> Queues<I> {
         self.memory.borrow().queue(queue).bounds
     }
 
+    /// The queue begins anew, with `offset` as its next one.
+    pub fn restart(&self, queue: QueueIndex, offset: u64) {
+        self.memory.borrow_mut().restart(queue, offset);
+    }
+
     /// So many offsets of a queue were given to messages that wait for their commit.
     pub fn assign(&self, queue: QueueIndex, offsets: u64) {
         self.memory.borrow_mut().queue_mut(queue).bounds.next += offsets;

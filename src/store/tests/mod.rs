@@ -3,6 +3,7 @@
 mod damage;
 mod durable;
 mod faults;
+mod follow;
 mod golden;
 mod index;
 mod journal;
@@ -66,6 +67,7 @@ fn config(flush: Flush) -> StoreConfig {
             entries: 30,
         }),
         scrub_bytes_per_s: 0,
+        follows: false,
         skip_damaged: false,
         store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
     }

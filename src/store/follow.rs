@@ -1,0 +1,270 @@
+//! Following a master's log: its bytes are appended as they come, and its records get their entries in the queues once they are committed.
+//!
+//! ```text
+//!        at                      persisted       tail
+//! -------|=======================|===============|........   log positions
+//! queues | whole records, or the | being written | not received yet
+//! have it| beginning of one      |               |
+//! ```
+//! The log buffer keeps what is not in the queues, as the records are read from it. A record is judged as one of a log that RocketMQ
+//! may have written: its CRCs are checked where it has them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::config::StoreConfig;
+use super::entry_tags::entry_tags;
+use super::error::AppendError;
+use super::gate::Gate;
+use super::log::Log;
+use super::log::reader::{self, Crcs, Found, HEAD_BYTES, NoRecord};
+use super::log::watermarks::Dispatched;
+use super::queues::Queues;
+use super::queues::entry::Entry;
+use super::queues::files::MAX_QUEUE_ID;
+use super::queues::memory::chunks_for;
+use crate::io::{Io, pause};
+use crate::message::{Record, sys_flag};
+
+/// Records that get their entries in one turn.
+const RECORDS_AT_A_TIME: usize = 512;
+
+/// Why a log is not followed any further. What was received of it has to be cut off.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FollowError {
+    #[error("it sends position {got}, and the log here ends at {end}")]
+    Position { got: u64, end: u64 },
+    #[error("what it sent has no record at {position}: {reason}")]
+    NoRecord { position: u64, reason: String },
+    #[error(
+        "the record at {position} has offset {offset} of queue {queue_id} of {topic}, which goes on at {next}"
+    )]
+    QueueOffset {
+        position: u64,
+        topic: String,
+        queue_id: u32,
+        offset: u64,
+        next: u64,
+    },
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+pub(super) struct Follow<I: Io> {
+    config: Rc<StoreConfig>,
+    log: Rc<Log<I>>,
+    queues: Rc<Queues<I>>,
+    gate: Rc<Gate>,
+    is_active: Cell<bool>,
+    /// Up to here the records are in their queues.
+    at: Cell<u64>,
+    trouble: RefCell<Option<FollowError>>,
+}
+
+/// What stands next in the log.
+enum Next {
+    /// More of it has to come first.
+    Incomplete,
+    /// The rest of a segment is blank up to here.
+    Blank {
+        end: u64,
+    },
+    Taken(Dispatched),
+}
+
+impl<I: Io> Follow<I> {
+    pub fn new(
+        config: Rc<StoreConfig>,
+        log: Rc<Log<I>>,
+        queues: Rc<Queues<I>>,
+        gate: Rc<Gate>,
+        is_active: bool,
+    ) -> Self {
+        Self {
+            at: Cell::new(log.marks().committed()),
+            config,
+            log,
+            queues,
+            gate,
+            is_active: Cell::new(is_active),
+            trouble: RefCell::default(),
+        }
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.is_active.get()
+    }
+
+    /// Appends as much of a master's log as there is room for, and returns how many bytes that is.
+    pub fn append(&self, position: u64, bytes: &[u8]) -> Result<usize, FollowError> {
+        if let Some(trouble) = self.trouble.borrow().clone() {
+            return Err(trouble);
+        }
+        self.gate.check_open()?;
+        let end = self.log.tail();
+        if position != end {
+            return Err(FollowError::Position { got: position, end });
+        }
+        let taken = self.room().min(bytes.len());
+        self.log.check_file_for_bytes(taken)?;
+        self.log.append_bytes(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    /// Done when there is room for some bytes, or when there never will be.
+    pub async fn wait_for_room(&self) {
+        let is_there = || {
+            let has_ended = self.gate.check_open().is_err() || self.trouble.borrow().is_some();
+            (has_ended || self.room() > 0).then_some(())
+        };
+        self.gate.room.until(is_there).await;
+    }
+
+    /// Bytes that can be appended now: in the log buffer, and with chunks for the entries of all that is not in the queues yet.
+    fn room(&self) -> usize {
+        let (at, tail) = (self.at.get(), self.log.tail());
+        let free = self.queues.memory().free_chunks();
+        let in_buffer = self.log.buffer().room_for_bytes(at);
+        match chunks_for((tail - at) as usize + in_buffer) <= free {
+            true => in_buffer,
+            false if chunks_for((tail - at) as usize + MIN_ROOM_BYTES) <= free => {
+                in_buffer.min(MIN_ROOM_BYTES)
+            }
+            false => 0,
+        }
+    }
+
+    /// Gives committed records their entries, until the store ends or follows no more.
+    pub async fn run(&self) {
+        loop {
+            let limit = self.log.may_be_committed();
+            match self.take_some(limit) {
+                Ok(true) => pause().await,
+                Ok(false) => {
+                    let has_more = || self.has_ended() || self.log.may_be_committed() > limit;
+                    self.log.until_moved(|| has_more().then_some(())).await;
+                }
+                Err(trouble) => {
+                    warn!(%trouble, "the master's log is not followed any further");
+                    self.trouble.replace(Some(trouble));
+                    self.gate.room.wake_all();
+                    return;
+                }
+            }
+            if self.has_ended() {
+                return;
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let is_done = self.at.get() == self.log.may_be_committed();
+        !self.is_active() || self.gate.is_fenced() || (self.gate.is_closing() && is_done)
+    }
+
+    /// Whether there was something to take before `limit`.
+    fn take_some(&self, limit: u64) -> Result<bool, FollowError> {
+        let before = self.at.get();
+        let mut taken: Option<Dispatched> = None;
+        for _ in 0..RECORDS_AT_A_TIME {
+            match self.take_next(limit)? {
+                Next::Incomplete => break,
+                Next::Blank { end } => self.at.set(end),
+                Next::Taken(next) => {
+                    self.at.set(next.end);
+                    taken = Some(taken.map_or(next, |before| before.followed_by(next)));
+                }
+            }
+        }
+        let at = self.at.get();
+        if at > before {
+            self.log.commit(at, taken);
+        }
+        Ok(at > before)
+    }
+
+    fn take_next(&self, limit: u64) -> Result<Next, FollowError> {
+        let position = self.at.get();
+        if position + HEAD_BYTES as u64 > limit {
+            return Ok(Next::Incomplete);
+        }
+        let buffer = self.log.buffer();
+        let no_record = |none: NoRecord| FollowError::NoRecord {
+            position,
+            reason: none.to_string(),
+        };
+        let end = reader::announced_end(&buffer, position);
+        let end = end.ok_or_else(|| no_record(NoRecord::Head))?;
+        if end > limit {
+            return Ok(Next::Incomplete);
+        }
+        match reader::in_buffer(&buffer, position, Crcs::Present) {
+            Found::Blank { size } => Ok(Next::Blank {
+                end: position + size,
+            }),
+            Found::None(none) => Err(no_record(none)),
+            Found::Record(record) => {
+                self.put(&record)?;
+                Ok(Next::Taken(Dispatched {
+                    end,
+                    last_record: position,
+                    messages: 1,
+                    first_ms: record.store_timestamp_ms,
+                    last_ms: record.store_timestamp_ms,
+                }))
+            }
+        }
+    }
+
+    /// The record's entry, in its queue.
+    fn put(&self, record: &Record<'_>) -> Result<(), FollowError> {
+        // Prepared and rolled back ones stand at offset 0 of a queue that they are not in.
+        if record.queue_id >= MAX_QUEUE_ID || !sys_flag::is_consumable(record.sys_flag) {
+            return Ok(());
+        }
+        let mut queue = self.queues.find_or_create(record.topic, record.queue_id);
+        let next = self.queues.bounds(queue).max;
+        match record.queue_offset {
+            offset if offset == next => {}
+            // The first one that this broker gets of the queue.
+            offset if next == 0 => self.queues.restart(queue, offset),
+            // The topic was deleted and made again.
+            0 => {
+                self.queues.delete_topic(record.topic);
+                queue = self.queues.find_or_create(record.topic, record.queue_id);
+            }
+            // The master has given an offset twice: the first message has it.
+            offset if offset < next => {
+                warn!(
+                    topic = record.topic,
+                    record.queue_id,
+                    offset,
+                    "a message with the offset of an earlier one is in no queue"
+                );
+                return Ok(());
+            }
+            offset => {
+                return Err(FollowError::QueueOffset {
+                    position: record.physical_offset,
+                    topic: record.topic.to_owned(),
+                    queue_id: record.queue_id,
+                    offset,
+                    next,
+                });
+            }
+        }
+        let entry = Entry {
+            physical_offset: record.physical_offset,
+            size: record.total_size,
+            tags_code: entry_tags(record, &self.config.delay_levels_ms),
+        };
+        self.queues.assign(queue, 1);
+        self.queues.show(queue, &entry, record.store_timestamp_ms);
+        Ok(())
+    }
+}
+
+/// Received at a time when memory for queue entries is short.
+const MIN_ROOM_BYTES: usize = 64 << 10;

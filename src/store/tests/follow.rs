@@ -1,0 +1,175 @@
+//! Protects a log that follows another one: its bytes and its queues become the master's, however the stream is cut, over segments and over
+//! restarts; and that nothing is visible, on either side, before it is confirmed.
+
+use super::*;
+use crate::sim::Rng;
+
+fn follower() -> StoreConfig {
+    StoreConfig {
+        follows: true,
+        ..config(Flush::Sync)
+    }
+}
+
+async fn open_follower(sim: &Sim) -> SimStore {
+    let opened = Store::open(sim.host("b"), follower(), |_| {});
+    opened.await.unwrap()
+}
+
+/// Copies the master's log from where the slave's ends up to `end`, in pieces of any size.
+async fn copy(rng: &mut Rng, master: &SimStore, slave: &SimStore, end: u64) {
+    while slave.tail() < end {
+        let position = slave.tail();
+        let in_segment = SEGMENT - position % SEGMENT;
+        let len = (end - position).min(in_segment).min(1 + rng.below(5_000)) as usize;
+        let mut bytes = Vec::new();
+        if !master.copy_log(position, len, &mut bytes) {
+            bytes = master.read_log(position, len).await.unwrap();
+        }
+        assert_eq!(bytes.len(), len);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            slave.wait_for_log_room().await;
+            let taken = slave.append_log(slave.tail(), rest).unwrap();
+            rest = &rest[taken..];
+        }
+    }
+}
+
+async fn until_committed(store: &SimStore, end: u64) {
+    store.committed_beyond(end - 1).await.unwrap();
+}
+
+async fn both_have(master: &SimStore, slave: &SimStore, topics: &[&str]) {
+    for topic in topics {
+        let (there, here) = (bodies(master, topic).await, bodies(slave, topic).await);
+        assert_eq!(there, here, "{topic}");
+    }
+}
+
+#[test]
+fn log_and_queues_become_the_masters() {
+    for seed in 0..10 {
+        let sim = sim(seed);
+        sim.run(async {
+            let mut rng = Rng::new(seed);
+            let master = open(&sim, Flush::Async).await;
+            let mut slave = open_follower(&sim).await;
+            // More than a segment each round, so that it rolls while it follows.
+            for round in 0..4 {
+                for number in 0..40 {
+                    let topic = ["A", "B", "C"][rng.below(3) as usize];
+                    let body = vec![number; rng.below(4_000) as usize];
+                    send(&sim, &master, topic, &body).await;
+                }
+                copy(&mut rng, &master, &slave, master.tail()).await;
+                until_committed(&slave, master.tail()).await;
+                both_have(&master, &slave, &["A", "B", "C"]).await;
+                if round % 2 == 0 {
+                    slave.close().await.unwrap();
+                    slave = open_follower(&sim).await;
+                    both_have(&master, &slave, &["A", "B", "C"]).await;
+                }
+            }
+            assert_eq!(master.tail(), slave.tail());
+            slave.close().await.unwrap();
+            master.close().await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn half_a_record_is_not_visible_and_is_gone_after_a_restart() {
+    let sim = sim(1);
+    sim.run(async {
+        let mut rng = Rng::new(1);
+        let master = open(&sim, Flush::Sync).await;
+        let slave = open_follower(&sim).await;
+        let first = send(&sim, &master, "A", b"first").await;
+        let second = send(&sim, &master, "A", &[7; 3_000]).await;
+        copy(&mut rng, &master, &slave, second.end - 1_000).await;
+        let persisted = slave.persisted_beyond(second.end - 1_001);
+        persisted.await.unwrap();
+        until_committed(&slave, first.end).await;
+        assert_eq!(slave.committed(), first.end);
+        assert_eq!(bodies(&slave, "A").await, [b"first"]);
+        sim.crash("b");
+        let slave = open_follower(&sim).await;
+        assert_eq!(slave.tail(), first.end, "half a record ends the log");
+        copy(&mut rng, &master, &slave, second.end).await;
+        until_committed(&slave, second.end).await;
+        both_have(&master, &slave, &["A"]).await;
+    });
+}
+
+#[test]
+fn nothing_is_visible_before_it_is_confirmed() {
+    let sim = sim(1);
+    sim.run(async {
+        let mut rng = Rng::new(1);
+        let master = open(&sim, Flush::Sync).await;
+        let slave = open_follower(&sim).await;
+        master.confirm(0);
+        slave.confirm(0);
+        let first = append(&sim, &master, "A", b"first").await;
+        let second = append(&sim, &master, "A", b"second").await;
+        master.persisted_beyond(second.end - 1).await.unwrap();
+        assert_eq!(master.committed(), 0);
+        assert!(bodies(&master, "A").await.is_empty());
+        copy(&mut rng, &master, &slave, second.end).await;
+        slave.persisted_beyond(second.end - 1).await.unwrap();
+        assert_eq!(slave.committed(), 0);
+        assert!(bodies(&slave, "A").await.is_empty());
+        for store in [&master, &slave] {
+            store.confirm(first.end);
+            until_committed(store, first.end).await;
+            assert_eq!(store.committed(), first.end);
+            assert_eq!(bodies(store, "A").await, [b"first"]);
+        }
+        for store in [&master, &slave] {
+            store.confirm(u64::MAX);
+            until_committed(store, second.end).await;
+            assert_eq!(bodies(store, "A").await.len(), 2);
+        }
+    });
+}
+
+#[test]
+fn a_topic_that_was_made_again_begins_anew() {
+    let sim = sim(1);
+    sim.run(async {
+        let mut rng = Rng::new(1);
+        let master = open(&sim, Flush::Sync).await;
+        let slave = open_follower(&sim).await;
+        send(&sim, &master, "A", b"old").await;
+        send(&sim, &master, "A", b"older").await;
+        master.delete_topic("A");
+        let new = send(&sim, &master, "A", b"new").await;
+        copy(&mut rng, &master, &slave, new.end).await;
+        until_committed(&slave, new.end).await;
+        assert_eq!(bodies(&slave, "A").await, [b"new"]);
+    });
+}
+
+#[test]
+fn what_is_no_record_ends_it() {
+    let sim = sim(1);
+    sim.run(async {
+        let slave = open_follower(&sim).await;
+        let refused = slave.append_log(5, b"x");
+        assert_eq!(refused, Err(FollowError::Position { got: 5, end: 0 }));
+        slave.append_log(0, &[0xee; 500]).unwrap();
+        slave.persisted_beyond(499).await.unwrap();
+        let io = sim.host("b");
+        let mut refused = Ok(0);
+        while refused.is_ok() {
+            io.sleep_until(io.now().mono_ns + 1_000_000).await;
+            refused = slave.append_log(slave.tail(), b"x");
+        }
+        let is_no_record = |error| matches!(error, FollowError::NoRecord { position: 0, .. });
+        assert!(is_no_record(refused.unwrap_err()));
+        let queue = slave.queue("A", 0);
+        let refused = slave.append(queue, &message(b"", ""), None, 0);
+        assert_eq!(refused, Err(AppendError::Follows));
+    });
+}
