@@ -363,6 +363,31 @@ mod tests {
         Next::read(&[a, b, c, d, e, f, g, h], rest)
     }
 
+    #[test]
+    fn a_record_that_states_another_position_is_none() {
+        use crate::message::{Message, Properties};
+        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let message = Message {
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp_ms: 1,
+            born_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"paid",
+            properties: Properties::new("TAGS\u{1}t"),
+        };
+        let mut fields = message.record_fields("orders", 3, host);
+        fields.physical_offset = 4096;
+        let mut bytes = vec![0; fields.encoded_len()];
+        fields.encode(&mut bytes);
+        for crcs in [Crcs::Skipped, Crcs::WHERE_PRESENT, Crcs::RequiredFrom(0)] {
+            assert!(record(&bytes, 4096, crcs).is_ok());
+            let elsewhere = record(&bytes, 8192, crcs);
+            assert_eq!(elsewhere.unwrap_err(), NoRecord::Position(4096));
+        }
+    }
+
     /// A segment of 1 GiB: old payload behind the tail of a recycled file, or a size field that has rotted, must not
     /// become an allocation.
     #[test]
