@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::broker::BrokerConfig;
-use crate::config::{Config, Flush};
-use crate::reactor::{NamesrvSetup, ShardSetup};
+use crate::config::{BrokerRole, Config, Flush};
+use crate::reactor::{NamesrvSetup, ReplicationSetup, Role, ShardSetup};
 use crate::ring;
 use crate::store::{self, IndexShape, StoreConfig};
 
@@ -32,6 +32,7 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
         admission: broker.admission,
         broker,
         save_offsets_interval_ms: config.save_offsets_interval_ms,
+        replication: replication(config, shard)?,
         builtin_namesrv: (builtin && shard == 0).then(|| NamesrvSetup {
             listen: SocketAddr::new(config.bind_address, config.namesrv_port),
             dir: config.store_dir.join("config"),
@@ -104,10 +105,56 @@ fn store_config(config: &Config, shard: usize, broker: &BrokerConfig) -> StoreCo
             entries: config.max_index_entries,
         }),
         scrub_bytes_per_s: config.scrub_bytes_per_s,
+        follows: config.broker_role == Some(BrokerRole::Slave),
         skip_damaged: config.skip_damaged,
         store_host: broker.advertise,
         ..StoreConfig::default()
     }
+}
+
+/// `None`: the broker is alone.
+fn replication(config: &Config, shard: usize) -> Result<Option<ReplicationSetup>> {
+    let role = match config.broker_role {
+        None => return Ok(None),
+        Some(BrokerRole::AsyncMaster) => Role::AsyncMaster,
+        Some(BrokerRole::SyncMaster) => Role::SyncMaster,
+        Some(BrokerRole::Slave) => Role::Slave,
+    };
+    let step = config.shard_port(shard) - config.shard_port(0);
+    let port = match config.ha_listen_port {
+        0 => config.shard_port(shard) + 1,
+        port => port + step,
+    };
+    let master = match config.ha_master.first() {
+        None => None,
+        Some(address) => {
+            let mut master = resolve(address, "the master")?;
+            master.set_port(master.port() + step);
+            Some(master)
+        }
+    };
+    Ok(Some(ReplicationSetup {
+        role,
+        broker_id: config.broker_id.into(),
+        listen: SocketAddr::new(config.bind_address, port),
+        master,
+        in_sync_replicas: config.in_sync_replicas as usize,
+        slave_timeout_ms: config.slave_timeout_ms,
+        max_gap_bytes: config.ha_max_gap_bytes,
+        heartbeat_ms: config.ha_heartbeat_ms,
+        silence_ms: config.ha_silence_ms,
+        batch_bytes: config.ha_batch_bytes as usize,
+        slave_reads: config.slave_read,
+    }))
+}
+
+fn resolve(address: &str, what: &str) -> Result<SocketAddr> {
+    let mut found = address
+        .to_socket_addrs()
+        .with_context(|| format!("{what} {address} cannot be resolved"))?;
+    found
+        .next()
+        .with_context(|| format!("{what} {address} has no address"))
 }
 
 fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
@@ -119,18 +166,10 @@ fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
         };
         return Ok(vec![SocketAddr::new(own, config.namesrv_port)]);
     }
-    let mut resolved = Vec::new();
-    for address in &config.namesrv {
-        let mut found = address
-            .to_socket_addrs()
-            .with_context(|| format!("the name server {address} cannot be resolved"))?;
-        resolved.push(
-            found
-                .next()
-                .with_context(|| format!("the name server {address} has no address"))?,
-        );
-    }
-    Ok(resolved)
+    let addresses = config.namesrv.iter();
+    addresses
+        .map(|address| resolve(address, "the name server"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::rule::{
-    Address, Addresses, Blocks, Cores, Delays, Directory, Flush, FlushName, Hours, Name, OneOf,
-    Reachable, Rule, Switch,
+    Address, Addresses, Blocks, BrokerRole, Cores, Delays, Directory, Flush, FlushName, Hours,
+    Name, OneOf, Reachable, RoleName, Rule, Switch,
 };
 
 macro_rules! config {
@@ -113,6 +113,30 @@ config! {
     /// defaults, RocketMQ's, a stall of 1.2 s is ridden out: longer than a disk's hiccups, and well below the 3 s after which
     /// a producer gives up and sends again.
     stall_limit_ms: u64 = 1_000, "osPageCacheBusyTimeOutMills", 0..=600_000, hot;
+    /// What the broker is among the replicas of its name. A master whose role is not set opens no port for replicas.
+    broker_role: Option<BrokerRole> = None, "brokerRole", RoleName;
+    /// 0 is a master, a slave has 1 to 15: clients take some slaves with larger numbers for masters.
+    broker_id: u32 = 0, "brokerId", 0..=15;
+    /// Port for replicas; 0: the broker's port + 1. With several cores each further one's is 10 higher.
+    ha_listen_port: u16 = 0, "haListenPort", 0..=65535;
+    /// Where a slave gets the log from: its master's port for replicas. Empty: as the name server says.
+    ha_master: Vec<String> = Vec::new(), "haMasterAddress", Addresses;
+    /// How many brokers have a message before a sync master acknowledges it, itself included. RocketMQ's default is 1, with which nobody
+    /// waits for a slave.
+    in_sync_replicas: u32 = 2, "inSyncReplicas", 1..=10;
+    /// A send that its replicas do not have after this time is answered FLUSH_SLAVE_TIMEOUT. RocketMQ's default is 3,000, when its
+    /// clients have given up.
+    slave_timeout_ms: u64 = 2_000, "slaveTimeout", 1..=600_000;
+    /// A slave that is further behind is not waited for: SLAVE_NOT_AVAILABLE.
+    ha_max_gap_bytes: u64 = 256 << 20, "haMaxGapNotInSync", 0..=u64::MAX;
+    /// Master and slave say something at least so often.
+    ha_heartbeat_ms: u64 = 5_000, "haSendHeartbeatInterval", 10..=600_000;
+    /// A connection between them over which nothing came for so long is closed.
+    ha_silence_ms: u64 = 20_000, "haHousekeepingInterval", 100..=600_000;
+    /// Most bytes of the log that a frame to a replica has.
+    ha_batch_bytes: u64 = 32_768, "haTransferBatchSize", 1_024..=1 << 20;
+    /// Consumers may read from this slave.
+    slave_read: bool = false, "slaveReadEnable", Switch;
     /// One CommitLog file. Another size cannot open an existing store, as a file's name is its offset.
     segment_bytes: u64 = 1 << 30, "mappedFileSizeCommitLog", Blocks(65_536..=(2 << 30) - 4096);
     /// The recent log that is kept in memory, per core: it absorbs a stalled disk and serves consumers that keep up.

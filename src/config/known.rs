@@ -28,24 +28,19 @@ pub const UNSUPPORTED: &[Unsupported] = &[
         why: "there is no access control yet",
     },
     Unsupported {
-        name: "brokerId",
-        accepted: "0",
-        why: "there is no replication yet, so every broker is a master",
-    },
-    Unsupported {
-        name: "brokerRole",
-        accepted: "ASYNC_MASTER",
-        why: "there is no replication yet",
+        name: "allAckInSyncStateSet",
+        accepted: "false",
+        why: "there is no controller mode yet",
     },
     Unsupported {
         name: "enableControllerMode",
         accepted: "false",
-        why: "there is no replication yet",
+        why: "there is no controller mode yet",
     },
     Unsupported {
         name: "enableDLegerCommitLog",
         accepted: "false",
-        why: "there is no replication yet",
+        why: "replicas follow a master instead",
     },
     Unsupported {
         name: "isBrokerContainer",
@@ -56,6 +51,11 @@ pub const UNSUPPORTED: &[Unsupported] = &[
         name: "mappedFileSizeConsumeQueue",
         accepted: "6000000",
         why: "ConsumeQueue files have 300,000 entries, RocketMQ's default",
+    },
+    Unsupported {
+        name: "minInSyncReplicas",
+        accepted: "1",
+        why: "there is no controller mode yet",
     },
     Unsupported {
         name: "storeType",
@@ -111,7 +111,7 @@ const WITHOUT_EFFECT: &str = "\
     maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
     accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
     aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
-    adminBrokerThreadPoolQueueCapacity allAckInSyncStateSet \
+    adminBrokerThreadPoolQueueCapacity \
     appendAckAsync appendCkAsync asyncLearner asyncSendEnable authConfigPath \
     authenticationMetadataProvider authenticationProvider authenticationStrategy \
     authenticationWhitelist authorizationMetadataProvider authorizationProvider \
@@ -166,11 +166,11 @@ const WITHOUT_EFFECT: &str = "\
     flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval \
     flushConsumerOffsetHistoryInterval flushIntervalConsumeQueue \
     flushLeastPagesWhenWarmMapedFile forceRegister forceVerifyPropCRC forwardTimeout \
-    globalColdReadThreshold haFlowControlEnable haHousekeepingInterval haListenPort \
-    haMasterAddress haMaxGapNotInSync haMaxTimeSlaveNotCatchup haSendHeartbeatInterval \
-    haTransferBatchSize heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity highSpeedMode \
+    globalColdReadThreshold haFlowControlEnable \
+    haMaxTimeSlaveNotCatchup \
+    heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity highSpeedMode \
     initAuthenticationUser initPopOffsetByCheckMsgInMem innerClientAuthenticationCredentials \
-    inSyncReplicas isInBrokerContainer isolateLogEnable isScanAvailableNameSrv \
+    isInBrokerContainer isolateLogEnable isScanAvailableNameSrv \
     litePullMessageThreadPoolNums litePullThreadPoolQueueCapacity \
     loadBalancePollNameServerInterval loadBalanceProcessorThreadPoolNums \
     loadBalanceThreadPoolQueueCapacity lockInStrictMode logicalDiskSpaceCleanForciblyThreshold \
@@ -185,7 +185,7 @@ const WITHOUT_EFFECT: &str = "\
     metricGrpcExporterIntervalInMills metricGrpcExporterTimeOutInMills \
     metricLoggingExporterIntervalInMills metricsExporterType metricsGrpcExporterHeader \
     metricsGrpcExporterTarget metricsInDelta metricsLabel metricsOtelCardinalityLimit \
-    metricsPromExporterHost metricsPromExporterPort migrateAuthFromV1Enabled minInSyncReplicas \
+    metricsPromExporterHost metricsPromExporterPort migrateAuthFromV1Enabled \
     offsetCheckInSlave popCkMaxBufferSize popCkOffsetMaxQueueSize \
     popCkStayBufferTime popCkStayBufferTimeOut popConsumerFSServiceInit \
     popConsumerKVServiceEnable popConsumerKVServiceInit popConsumerKVServiceLog \
@@ -210,8 +210,8 @@ const WITHOUT_EFFECT: &str = "\
     serverCallbackExecutorThreads serverNettyWorkerGroupEnable \
     serverOnewaySemaphoreValue serverPooledByteBufAllocatorEnable serverSelectorThreads \
     serverSocketBacklog serverSocketRcvBufSize serverSocketSndBufSize serverWorkerThreads \
-    shutdownWaitTimeSeconds skipPreOnline skipWhenCKRePutReachMaxTimes slaveReadEnable \
-    slaveTimeout socksProxyConfig spinLockCollisionRetreatOptimalDegree splitMetadataSize \
+    shutdownWaitTimeSeconds skipPreOnline skipWhenCKRePutReachMaxTimes \
+    socksProxyConfig spinLockCollisionRetreatOptimalDegree splitMetadataSize \
     splitRegistrationSize startAcceptSendRequestTimeStamp \
     statefulAuthenticationCacheExpiredSecond statefulAuthenticationCacheMaxNum \
     statefulAuthorizationCacheExpiredSecond statefulAuthorizationCacheMaxNum \

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use change::{ChangeError, Changed};
 pub use defaults::Config;
-pub use rule::{Addresses, Cores, Flush, Reachable, Rule};
+pub use rule::{Addresses, BrokerRole, Cores, Flush, Reachable, Rule};
 pub use surroundings::Surroundings;
 
 use defaults::{HEADROOM_BYTES, PROPERTIES, Property};
@@ -270,6 +270,22 @@ impl Config {
         }
     }
 
+    /// Role, number and wishes have to fit: the property that does not, its value, and what is allowed.
+    fn check_role(&self) -> Result<(), (&'static str, String, String)> {
+        let id = self.broker_id;
+        match self.broker_role {
+            Some(BrokerRole::Slave) if id == 0 => {
+                let allowed = "1 to 15 for a slave".into();
+                Err(("brokerId", id.to_string(), allowed))
+            }
+            None | Some(BrokerRole::AsyncMaster | BrokerRole::SyncMaster) if id != 0 => {
+                let allowed = "0 for a master; a slave has brokerRole=SLAVE".into();
+                Err(("brokerId", id.to_string(), allowed))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The rules between several values, and between them and the machine.
     fn settle(&mut self, available: &[usize], places: &Places) -> Result<(), ConfigError> {
         let refuse = |property: &'static str, value: String, allowed: String| {
@@ -287,6 +303,9 @@ impl Config {
                 Cores.show(&available.to_vec())
             );
             return refuse("cores", Cores.show(&self.cores), allowed);
+        }
+        if let Err((property, value, allowed)) = self.check_role() {
+            return refuse(property, value, allowed);
         }
         let highest = port_of(self.listen_port, self.shards() - 1);
         if highest > usize::from(u16::MAX) {

@@ -115,6 +115,41 @@ impl Rule<Flush> for FlushName {
     }
 }
 
+/// What a broker is among the replicas of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerRole {
+    /// A send waits for this broker's disk.
+    AsyncMaster,
+    /// A send waits for replicas, too.
+    SyncMaster,
+    /// A copy of a master.
+    Slave,
+}
+
+/// The names of `brokerRole`. A master whose role is not set takes no replicas.
+pub struct RoleName;
+
+impl Rule<Option<BrokerRole>> for RoleName {
+    fn read(&self, text: &str) -> Result<Option<BrokerRole>, String> {
+        match text {
+            "" => Ok(None),
+            "ASYNC_MASTER" => Ok(Some(BrokerRole::AsyncMaster)),
+            "SYNC_MASTER" => Ok(Some(BrokerRole::SyncMaster)),
+            "SLAVE" => Ok(Some(BrokerRole::Slave)),
+            _ => Err("ASYNC_MASTER, SYNC_MASTER or SLAVE, or nothing".into()),
+        }
+    }
+
+    fn show(&self, value: &Option<BrokerRole>) -> String {
+        match value {
+            None => String::new(),
+            Some(BrokerRole::AsyncMaster) => "ASYNC_MASTER".into(),
+            Some(BrokerRole::SyncMaster) => "SYNC_MASTER".into(),
+            Some(BrokerRole::Slave) => "SLAVE".into(),
+        }
+    }
+}
+
 /// A name that goes into routes: RocketMQ's characters, so that no client's parser stumbles over it (old Go clients split
 /// the route's text at `,` and `:`).
 pub struct Name;

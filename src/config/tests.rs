@@ -105,8 +105,11 @@ fn a_promise_that_cannot_be_kept_is_refused() {
         refused("aclEnable=true", &Flags::default()),
         "broker.conf:1: aclEnable=true: allowed is false (there is no access control yet)"
     );
-    assert!(refused("brokerRole=SLAVE", &Flags::default()).contains("ASYNC_MASTER"));
-    assert!(refused("brokerId=1", &Flags::default()).contains("allowed is 0"));
+    let none = Flags::default();
+    assert!(refused("brokerRole=SLAVE", &none).contains("1 to 15 for a slave"));
+    assert!(refused("brokerId=1", &none).contains("0 for a master"));
+    assert!(refused("brokerRole=MASTER", &none).contains("SYNC_MASTER"));
+    assert!(refused("minInSyncReplicas=2", &none).contains("allowed is 1"));
 }
 
 #[test]
@@ -296,12 +299,8 @@ fn names_of_rocketmq_are_accepted_by_a_running_broker() {
         Ok(Changed::Taken)
     );
     assert_eq!(config.send_wait_limit_ms, 300);
-    assert_eq!(
-        config.change("brokerRole", "ASYNC_MASTER"),
-        Ok(Changed::WithoutEffect)
-    );
     for (name, value, why) in [
-        ("brokerRole", "SLAVE", "there is no replication yet"),
+        ("brokerRole", "SLAVE", "fixed when the broker starts"),
         ("listenPort", "1234", "fixed when the broker starts"),
         ("maxMessageSiz", "1024", "did you mean maxMessageSize?"),
         ("longPollingEnable", "maybe", "true or false"),
