@@ -101,6 +101,19 @@ impl Groups {
         is_removed
     }
 
+    /// The table is that of a master with this version.
+    pub fn set_version(&mut self, version: DataVersion) {
+        self.version = version;
+    }
+
+    /// What groups may not do, of all groups.
+    pub fn set_forbidden(&mut self, forbidden: impl IntoIterator<Item = (String, Forbidden)>) {
+        self.forbidden = NamedTable::default();
+        for (group, topics) in forbidden {
+            self.forbidden.insert(&group, topics);
+        }
+    }
+
     pub fn may_read(&self, group: &str, topic: &str) -> bool {
         let forbidden = self
             .forbidden

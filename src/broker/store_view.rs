@@ -16,10 +16,45 @@ pub trait StoreView {
 
     fn figures(&self) -> Figures;
 
+    fn replication(&self) -> ReplicationView {
+        ReplicationView::Alone
+    }
+
     /// None: there are no timers.
     fn timers(&self) -> Option<TimerFigures> {
         None
     }
+}
+
+/// How the broker takes part in replication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicationView {
+    /// Neither a slave, nor a master that takes replicas.
+    Alone,
+    Master {
+        replicas: Vec<ReplicaView>,
+    },
+    Slave(SlaveView),
+}
+
+/// A replica that is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaView {
+    pub addr: String,
+    /// The end of what it has of the log.
+    pub has: u64,
+    pub is_in_sync: bool,
+    pub bytes_per_s: u64,
+}
+
+/// A slave's link to its master.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlaveView {
+    /// Empty: it is not connected.
+    pub master_addr: String,
+    pub last_read_ms: i64,
+    pub last_write_ms: i64,
+    pub bytes_per_s: u64,
 }
 
 /// The time, and what the store holds.

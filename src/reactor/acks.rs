@@ -135,6 +135,12 @@ impl<S: Stream> Acks<S> {
         waiting.pop_front_if(|ack| ack.appended_ns < ns)
     }
 
+    /// The next send that is persisted, in a log that is so up to `position`, and has been waiting for its replicas since before `ns`.
+    pub fn pop_persisted_before(&self, position: u64, ns: u64) -> Option<Ack<S>> {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.pop_front_if(|ack| ack.end <= position && ack.appended_ns < ns)
+    }
+
     /// The next send of all: when the log has failed, nothing more will be acknowledged.
     pub fn pop(&self) -> Option<Ack<S>> {
         self.waiting.borrow_mut().pop_front()

@@ -13,6 +13,7 @@ use super::answers::SendAnswers;
 use super::connections::Connections;
 use super::own_queue::QueueListeners;
 use super::registration::servers::Registration;
+use super::replication::state::Replication;
 use super::rounds::Rounds;
 use super::saves::pending::Saves;
 use super::timer::running::RunningTimers;
@@ -34,6 +35,8 @@ pub(super) struct Core<I: Io> {
     pub saves: Saves<I>,
     pub registration: Registration,
     pub queue_listeners: QueueListeners,
+    /// `None`: the broker is neither a slave nor a master that takes replicas.
+    pub replication: Option<Replication<I>>,
     pub timers: RunningTimers,
     pub rounds: Rounds,
     /// Wakes a task that sleeps for long, so that it sees that the shard stops.
@@ -43,7 +46,13 @@ pub(super) struct Core<I: Io> {
 }
 
 impl<I: Io> Core<I> {
-    pub fn new(io: I, setup: ShardSetup, store: Rc<Store<I>>, broker: Broker) -> Rc<Self> {
+    pub fn new(
+        io: I,
+        setup: ShardSetup,
+        store: Rc<Store<I>>,
+        broker: Broker,
+        replication: Option<Replication<I>>,
+    ) -> Rc<Self> {
         Rc::new(Core {
             admission: AdmissionQueue::new(io.clone(), store.clone(), &setup),
             answers: SendAnswers::new(io.clone(), &setup),
@@ -56,6 +65,7 @@ impl<I: Io> Core<I> {
             acks: Acks::default(),
             registration: Registration::default(),
             queue_listeners: QueueListeners::default(),
+            replication,
             timers: RunningTimers::default(),
             rounds: Rounds::default(),
             stopped: Notify::default(),
@@ -77,6 +87,9 @@ impl<I: Io> Core<I> {
         self.is_stopping.set(true);
         self.connections.stop_accepting();
         self.registration.stop();
+        if let Some(replication) = &self.replication {
+            replication.stop();
+        }
         self.stopped.notify();
         self.rounds.wake();
         self.queue_listeners.notify_all();

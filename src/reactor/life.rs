@@ -10,9 +10,11 @@ use tracing::{error, info, warn};
 use super::connections::accept;
 use super::core::Core;
 use super::pop::revive_log;
+use super::replication::state::Replication;
 use super::shard::Shard;
 use super::{
-    Ready, ServeError, ShardSetup, delay, listen, registration, saves, timer, transaction,
+    Ready, ServeError, ShardSetup, delay, listen, registration, replication, saves, timer,
+    transaction,
 };
 use crate::broker::files::changes;
 use crate::broker::{self, Broker, ConfigFile};
@@ -82,10 +84,13 @@ pub async fn run<I: Io>(
         io.spawn("accept", accepting);
     }
     shard.start();
-    io.spawn("delay", delay::run(core.clone()));
-    io.spawn("transactions", transaction::run(core.clone()));
-    io.spawn("timers", timer::run(core.clone()));
+    if !core.store.follows() {
+        io.spawn("delay", delay::run(core.clone()));
+        io.spawn("transactions", transaction::run(core.clone()));
+        io.spawn("timers", timer::run(core.clone()));
+    }
     saves::start(&core).await;
+    replication::start(&core)?;
     let mut stop = pin!(stop);
     if let First::Left(()) = first(stop.as_mut(), bound()).await {
         // Another shard of the process cannot start.
@@ -111,7 +116,7 @@ async fn open<I: Io>(
     report: impl FnMut(Progress),
 ) -> Result<(Rc<Core<I>>, [I::Listener; 2]), ServeError> {
     refuse_foreign(io, &setup.store.dir).await?;
-    let store = Store::open_on(medium, setup.store.clone(), report).await?;
+    let store = Store::open_on(medium.clone(), setup.store.clone(), report).await?;
     let (broker, change_files) = load_broker(io, &setup, &store).await?;
     let listeners = [listen(io, setup.listen)?, listen(io, setup.vip_listen)?];
     if setup.max_connections < FEW_CONNECTIONS {
@@ -120,9 +125,18 @@ async fn open<I: Io>(
             "few clients can connect: the process may open few files (ulimit -n, RLIMIT_NOFILE)"
         );
     }
-    let core = Core::new(io.clone(), setup, store, broker);
+    let replication = match &setup.replication {
+        Some(replication) => {
+            let (setup, dir) = (replication.clone(), &setup.store.dir);
+            Some(Replication::open(&medium, setup, &store, dir).await?)
+        }
+        None => None,
+    };
+    let core = Core::new(io.clone(), setup, store, broker, replication);
     core.saves.read_up_to(change_files);
-    revive_log::restore(&core).await?;
+    if !core.store.follows() {
+        revive_log::restore(&core).await?;
+    }
     Ok((core, listeners))
 }
 

@@ -45,6 +45,7 @@ mod pulls;
 mod registration;
 mod release;
 mod remoting_client;
+mod replication;
 mod requests;
 mod rounds;
 mod saves;
@@ -57,6 +58,7 @@ mod transaction;
 mod view;
 
 pub use life::Health;
+pub use replication::setup::{ReplicationSetup, Role};
 
 use std::future::Future;
 use std::io;
@@ -68,6 +70,7 @@ use futures_util::future::LocalBoxFuture;
 use crate::broker::BrokerConfig;
 use crate::broker::admission::AdmissionLimits;
 use crate::io::Io;
+use crate::replication::epochs::EpochError;
 use crate::store::{Figures, Medium, StoreConfig, StoreError};
 
 /// Everything a shard needs to know.
@@ -89,6 +92,8 @@ pub struct ShardSetup {
     pub admission: AdmissionLimits,
     pub save_offsets_interval_ms: u64,
     pub builtin_namesrv: Option<NamesrvSetup>,
+    /// `None`: the broker is alone.
+    pub replication: Option<ReplicationSetup>,
 }
 
 #[derive(Clone, Debug)]
@@ -134,6 +139,8 @@ pub enum ServeError {
     Listen { addr: SocketAddr, source: io::Error },
     #[error("the store {} could not be closed cleanly; the next start recovers it: {source}", dir.display())]
     Unclean { dir: PathBuf, source: StoreError },
+    #[error("the epochs of the store cannot be read: {0}")]
+    Epochs(EpochError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -19,7 +19,7 @@ use super::sends::Sends;
 use super::slices::in_slices;
 use super::standstill::Standstill;
 use super::transaction::Transactions;
-use crate::broker::requests::{self, Kind};
+use crate::broker::requests::{self, Entry, Kind};
 use crate::broker::{ConnId, Refusal};
 use crate::io::Io;
 use crate::wire::codes::response;
@@ -58,7 +58,7 @@ impl<I: Io> Shard<I> {
         })
     }
 
-    /// Starts the tasks of the services.
+    /// Starts the tasks of the services. A slave's log has no pops of its own.
     pub(super) fn start(self: &Rc<Self>) {
         let io = &self.core.io;
         io.spawn("release-committed", release_committed(self.clone()));
@@ -68,7 +68,9 @@ impl<I: Io> Shard<I> {
             core.rounds.run(|| core.is_stopping()).await;
         });
         self.pulls.start();
-        self.pops.start();
+        if !self.core.store.follows() {
+            self.pops.start();
+        }
     }
 
     /// The tasks of the services end.
@@ -115,9 +117,21 @@ impl<I: Io> Shard<I> {
             self.core.answers.refuse_send(connection, caller, &refusal);
             return Flow::Next;
         }
+        if let Some(refusal) = self.refused_by_role(entry) {
+            self.core.answers.refuse_send(connection, caller, &refusal);
+            return Flow::Next;
+        }
         let flow = self.serve(connection, caller, header, frame.body, entry.kind);
         effects::carry_out(&self.core);
         flow
+    }
+
+    /// A slave takes no messages and changes nothing, and is read from if it may be.
+    fn refused_by_role(&self, entry: &Entry) -> Option<Refusal> {
+        let replication = self.core.replication.as_ref()?;
+        replication
+            .refusal(entry)
+            .filter(|_| self.core.store.follows())
     }
 
     fn serve(

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use crate::broker::limits::RECENT_BYTES;
-use crate::broker::store_view::{Figures, PUT_TIMES, StoreView};
+use crate::broker::store_view::{Figures, PUT_TIMES, ReplicationView, StoreView};
 use crate::broker::timer::{TIMER, TimerFigures};
 use crate::io::Io;
 use crate::store::{QueueBounds, ScanLimits};
@@ -87,6 +87,13 @@ impl<I: Io> StoreView for View<'_, I> {
             missing_bytes: store.missing.map_or(0, |missing| missing.bytes),
             missing_messages: store.missing.map_or(0, |missing| missing.messages),
         }
+    }
+
+    fn replication(&self) -> ReplicationView {
+        let replication = self.core.replication.as_ref();
+        replication.map_or(ReplicationView::Alone, |replication| {
+            replication.view(self.core.store.tail(), self.core.io.now().mono_ns)
+        })
     }
 
     fn timers(&self) -> Option<TimerFigures> {

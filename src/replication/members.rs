@@ -59,7 +59,7 @@ impl Membership {
     }
 
     /// How many replicas the smaller of the sets has, this one included: with fewer than `minInSyncReplicas` nothing is taken.
-    pub fn len(&self) -> usize {
+    pub fn replicas(&self) -> usize {
         let asked = self.asked.as_ref().map_or(usize::MAX, BTreeSet::len);
         self.confirmed.members.len().min(asked)
     }
@@ -133,9 +133,9 @@ mod tests {
     fn a_refused_change_leaves_the_set() {
         let mut members = Membership::new(1, set([1, 2], 7));
         members.ask([], [2]).unwrap();
-        assert_eq!((needed(&members), members.len()), (vec![2], 1));
+        assert_eq!((needed(&members), members.replicas()), (vec![2], 1));
         members.refused();
-        assert_eq!((needed(&members), members.len()), (vec![2], 2));
+        assert_eq!((needed(&members), members.replicas()), (vec![2], 2));
     }
 
     #[test]

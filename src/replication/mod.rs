@@ -11,12 +11,15 @@
 //! | `epochs.rs` | which master wrote which part of the log; up to where two logs are the same |
 //! | `members.rs` | the SyncStateSet: who belongs to it, and who has to leave |
 //! | `replicas.rs` | how far each replica has the log; the confirm offset |
+//! | `follow.rs` | where a slave goes on, and what it cuts first |
 //! | `frames/` | the bytes of both protocols: with epochs ("AutoSwitch") and without ("classic") |
 //!
 //! RocketMQ has two replication protocols on the same port. The one with epochs finds out where two logs part and cuts what only one of
 //! them has. The classic one appends to whatever the slave has.
 
 pub mod epochs;
+pub mod follow;
 pub mod frames;
 pub mod members;
+pub mod rate;
 pub mod replicas;

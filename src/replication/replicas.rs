@@ -121,15 +121,14 @@ impl Replicas {
         Ok(())
     }
 
-    /// The confirm offset, with the master's own log written up to `own`. It never moves back.
-    pub fn confirm(&mut self, own: u64) -> u64 {
+    /// What all the needed replicas have, the master's own log apart: the confirm offset is the smaller of the two. `u64::MAX`: none is
+    /// needed. It never moves back.
+    pub fn confirm(&mut self) -> u64 {
         let enough = match &self.rule {
             Rule::Count(count) => self.had_by(count.saturating_sub(1)),
             Rule::Members(members) => self.had_by_all(members.needed()),
         };
-        if let Some(enough) = enough {
-            self.confirmed = self.confirmed.max(own.min(enough));
-        }
+        self.confirmed = self.confirmed.max(enough.unwrap_or(0));
         self.confirmed
     }
 
@@ -197,23 +196,23 @@ mod tests {
     #[test]
     fn one_replica_waits_for_nobody() {
         let mut replicas = count(1);
-        assert_eq!(replicas.confirm(100), 100);
+        assert_eq!(replicas.confirm(), u64::MAX);
     }
 
     #[test]
     fn as_many_as_the_count_have_what_is_confirmed() {
         let mut replicas = count(3);
-        assert_eq!(replicas.confirm(100), 0, "nobody is connected");
+        assert_eq!(replicas.confirm(), 0, "nobody is connected");
         replicas.connected(1, None, false, 0);
         replicas.connected(2, None, false, 0);
         replicas.reported(1, 90, 100, 0).unwrap();
-        assert_eq!(replicas.confirm(100), 0, "one of two");
+        assert_eq!(replicas.confirm(), 0, "one of two");
         replicas.reported(2, 70, 100, 0).unwrap();
-        assert_eq!(replicas.confirm(100), 70);
+        assert_eq!(replicas.confirm(), 70);
         replicas.reported(2, 100, 100, 0).unwrap();
-        assert_eq!(replicas.confirm(80), 80, "no more than the master's own");
+        assert_eq!(replicas.confirm(), 90);
         replicas.disconnected(1);
-        assert_eq!(replicas.confirm(100), 80, "never back");
+        assert_eq!(replicas.confirm(), 90, "never back");
     }
 
     #[test]
@@ -224,13 +223,13 @@ mod tests {
         }
         replicas.reported(10, 50, 100, 0).unwrap();
         replicas.reported(12, 100, 100, 0).unwrap();
-        assert_eq!(replicas.confirm(100), 0, "3 has said nothing");
+        assert_eq!(replicas.confirm(), 0, "3 has said nothing");
         replicas.reported(11, 60, 100, 0).unwrap();
-        assert_eq!(replicas.confirm(100), 50, "4 is no member");
+        assert_eq!(replicas.confirm(), 50, "4 is no member");
         replicas.disconnected(10);
         replicas.reported(11, 100, 100, 0).unwrap();
         assert_eq!(
-            replicas.confirm(100),
+            replicas.confirm(),
             50,
             "a member without a connection holds it"
         );
@@ -242,14 +241,10 @@ mod tests {
         replicas.connected(10, Some(2), false, 0);
         replicas.reported(10, 100, 100, 0).unwrap();
         replicas.connected(11, Some(2), false, 0);
-        assert_eq!(
-            replicas.confirm(100),
-            0,
-            "it may have lost what it had before"
-        );
+        assert_eq!(replicas.confirm(), 0, "it may have lost what it had before");
         assert_eq!(replicas.all().count(), 1);
         replicas.reported(10, 100, 100, 0).unwrap();
-        assert_eq!(replicas.confirm(100), 0, "the former connection is gone");
+        assert_eq!(replicas.confirm(), 0, "the former connection is gone");
     }
 
     #[test]
@@ -257,11 +252,11 @@ mod tests {
         let mut replicas = count(2);
         replicas.connected(1, None, true, 0);
         replicas.reported(1, 100, 100, 0).unwrap();
-        assert_eq!(replicas.confirm(100), 0);
+        assert_eq!(replicas.confirm(), 0);
         let mut replicas = members([1, 2]);
         replicas.connected(1, Some(2), true, 0);
         replicas.reported(1, 100, 100, 0).unwrap();
-        assert_eq!(replicas.confirm(100), 0);
+        assert_eq!(replicas.confirm(), 0);
     }
 
     #[test]
@@ -280,7 +275,7 @@ mod tests {
                 before: 50
             })
         );
-        assert_eq!(replicas.confirm(100), 50);
+        assert_eq!(replicas.confirm(), 50);
     }
 
     #[test]
@@ -304,6 +299,6 @@ mod tests {
     fn what_the_senders_were_told_counts_as_confirmed() {
         let mut replicas = count(2);
         replicas.waive(70);
-        assert_eq!(replicas.confirm(100), 70);
+        assert_eq!(replicas.confirm(), 70);
     }
 }

@@ -98,6 +98,11 @@ impl<I: Io> Store<I> {
         self.log.committed_so_far().await
     }
 
+    /// Done when everything that is visible now is on the device for good.
+    pub async fn visible_is_durable(&self) -> Result<(), StoreError> {
+        self.log.visible_is_durable().await
+    }
+
     /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
     pub async fn durable_so_far(&self) -> Result<(), StoreError> {
         self.log.durable_so_far().await

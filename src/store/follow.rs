@@ -19,7 +19,7 @@ use super::entry_tags::entry_tags;
 use super::error::AppendError;
 use super::gate::Gate;
 use super::log::Log;
-use super::log::reader::{self, Crcs, Found, HEAD_BYTES, NoRecord};
+use super::log::reader::{self, Found, HEAD_BYTES, NoRecord};
 use super::log::watermarks::Dispatched;
 use super::queues::Queues;
 use super::queues::entry::Entry;
@@ -80,15 +80,14 @@ impl<I: Io> Follow<I> {
         log: Rc<Log<I>>,
         queues: Rc<Queues<I>>,
         gate: Rc<Gate>,
-        is_active: bool,
     ) -> Self {
         Self {
             at: Cell::new(log.marks().committed()),
+            is_active: Cell::new(config.follows),
             config,
             log,
             queues,
             gate,
-            is_active: Cell::new(is_active),
             trouble: RefCell::default(),
         }
     }
@@ -142,6 +141,7 @@ impl<I: Io> Follow<I> {
             let limit = self.log.may_be_committed();
             match self.take_some(limit) {
                 Ok(true) => pause().await,
+                Ok(false) if self.has_ended() => return,
                 Ok(false) => {
                     let has_more = || self.has_ended() || self.log.may_be_committed() > limit;
                     self.log.until_moved(|| has_more().then_some(())).await;
@@ -153,15 +153,12 @@ impl<I: Io> Follow<I> {
                     return;
                 }
             }
-            if self.has_ended() {
-                return;
-            }
         }
     }
 
+    /// What is left then the next start reads from the log.
     fn has_ended(&self) -> bool {
-        let is_done = self.at.get() == self.log.may_be_committed();
-        !self.is_active() || self.gate.is_fenced() || (self.gate.is_closing() && is_done)
+        !self.is_active() || self.gate.is_fenced() || self.gate.is_closing()
     }
 
     /// Whether there was something to take before `limit`.
@@ -200,7 +197,7 @@ impl<I: Io> Follow<I> {
         if end > limit {
             return Ok(Next::Incomplete);
         }
-        match reader::in_buffer(&buffer, position, Crcs::Present) {
+        match reader::in_buffer(&buffer, position, self.log.crcs()) {
             Found::Blank { size } => Ok(Next::Blank {
                 end: position + size,
             }),

@@ -127,13 +127,7 @@ impl<I: Io> Store<I> {
             checkpointed: recovered.checkpointed,
         }));
         let appends = Appends::new(config.clone(), log.clone(), queues.clone(), gate.clone());
-        let follow = Follow::new(
-            config.clone(),
-            log.clone(),
-            queues.clone(),
-            gate.clone(),
-            config.follows,
-        );
+        let follow = Follow::new(config.clone(), log.clone(), queues.clone(), gate.clone());
         let cleaner = Cleaner::new(&io, &config, &log, &queues, &gate);
         let scrub = Scrub::new(&io, &config, &gate, &log, &queues, &parts.texts);
         scrub.restore().await?;

@@ -16,6 +16,11 @@ impl<I: Io> Store<I> {
         self.log.persisted_beyond(position).await
     }
 
+    /// Done when `is_so`, which is asked now, after each append and after each write.
+    pub async fn until_grown(&self, is_so: impl Fn() -> bool) {
+        self.log.until_grown(is_so).await;
+    }
+
     /// What is persisted is committed up to here: the replicas that are needed have it. `u64::MAX`: none is needed.
     pub fn confirm(&self, position: u64) {
         self.log.confirm(position);

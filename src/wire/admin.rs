@@ -50,11 +50,25 @@ pub struct QueueEntry {
 #[serde(rename_all = "camelCase", default)]
 pub struct HaStatus {
     pub ha_client_runtime_info: HaClient,
-    pub ha_connection_info: Vec<serde_json::Value>,
+    pub ha_connection_info: Vec<HaConnection>,
     pub in_sync_slave_nums: i32,
     pub master: bool,
     #[serde(rename = "masterCommitLogMaxOffset")]
     pub log_max: i64,
+}
+
+/// A master's state of its link to a slave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HaConnection {
+    pub addr: String,
+    /// How far the slave is behind, in bytes.
+    pub diff: i64,
+    pub in_sync: bool,
+    pub slave_ack_offset: i64,
+    pub transfer_from_where: i64,
+    #[serde(rename = "transferredByteInSecond")]
+    pub transferred_bytes_per_s: i64,
 }
 
 /// A slave's state of its link to the master.
@@ -62,6 +76,7 @@ pub struct HaStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct HaClient {
     pub activated: bool,
+    pub master_addr: String,
     #[serde(rename = "lastReadTimestamp")]
     pub last_read_timestamp_ms: i64,
     #[serde(rename = "lastWriteTimestamp")]

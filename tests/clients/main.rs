@@ -7,4 +7,5 @@ mod common;
 
 mod moves;
 mod readme;
+mod replication;
 mod suites;

@@ -219,7 +219,8 @@ impl Cluster {
     }
 }
 
-fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
+/// A broker's usual settings on this host.
+pub fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
     let any = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
     let advertise = SocketAddr::new(io.ip(), BROKER_PORT);
     ShardSetup {
@@ -260,6 +261,7 @@ fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetup {
         connection_memory_bytes: CONNECTION_MEMORY_BYTES,
         admission: AdmissionLimits::default(),
         save_offsets_interval_ms: SAVE_OFFSETS_INTERVAL_MS,
+        replication: None,
         builtin_namesrv: Some(NamesrvSetup {
             listen: any(NAMESRV_PORT),
             dir: "/store/config".into(),

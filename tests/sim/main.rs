@@ -17,7 +17,7 @@
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
-//! what stands there; [`leftovers`] is what ends leave on the device, and [`ends`] what lands or fails there later.
+//! what stands there; [`replication`] is a master and its slave; [`leftovers`] is what ends leave on the device, and [`ends`] what lands or fails there later.
 
 mod bad_disks;
 mod calls;
@@ -42,6 +42,7 @@ mod parked;
 mod pop;
 mod recovered;
 mod registration;
+mod replication;
 mod requests;
 mod retention;
 mod saves;

@@ -4,6 +4,7 @@
 //! [`changes`] is what stands beside those of topics and groups.
 
 pub mod changes;
+mod follow;
 pub mod text;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! What RocketMQ has several of and this broker one: replicas (906, 907, 1007), kinds of queue files (354, 355), timers (5001).
 
-use crate::broker::store_view::StoreView;
+use crate::broker::store_view::{ReplicaView, ReplicationView, StoreView};
 use crate::broker::{Broker, Refusal, files};
 use crate::wire::Ext;
 use crate::wire::Reply;
-use crate::wire::admin::{HaStatus, QueueComparison};
+use crate::wire::admin::{HaClient, HaConnection, HaStatus, QueueComparison};
 use crate::wire::codes::response;
 
 impl Broker {
@@ -12,7 +12,7 @@ impl Broker {
         Ok(Reply::json(&files::DelaysFile::of(&self.delays)))
     }
 
-    /// The answer to a slave. None can follow yet; the answer names this broker.
+    /// The answer to a slave: this broker's addresses.
     pub(super) fn exchange_ha_info(
         &self,
         ext: &Ext<'_>,
@@ -29,12 +29,24 @@ impl Broker {
             .with("masterAddress", advertise))
     }
 
-    /// A master without slaves.
+    /// The links to the replicas, or to the master.
     pub(super) fn ha_status(&self, store: &dyn StoreView) -> Result<Reply, Refusal> {
-        Ok(Reply::json(&HaStatus {
-            master: true,
-            log_max: store.figures().log_max as i64,
-            ..HaStatus::default()
+        let log_max = store.figures().log_max;
+        Ok(Reply::json(&match store.replication() {
+            ReplicationView::Slave(slave) => HaStatus {
+                ha_client_runtime_info: HaClient {
+                    activated: !slave.master_addr.is_empty(),
+                    master_addr: slave.master_addr,
+                    last_read_timestamp_ms: slave.last_read_ms,
+                    last_write_timestamp_ms: slave.last_write_ms,
+                    max_offset: log_max as i64,
+                    transferred_bytes_per_s: slave.bytes_per_s as i64,
+                    ..HaClient::default()
+                },
+                ..HaStatus::default()
+            },
+            ReplicationView::Alone => ha_status_of_master(log_max, &[]),
+            ReplicationView::Master { replicas } => ha_status_of_master(log_max, &replicas),
         }))
     }
 
@@ -69,5 +81,24 @@ impl Broker {
             Some(_) => invalid("param error"),
             None => invalid("param error, extFields is null"),
         }
+    }
+}
+
+fn ha_status_of_master(log_max: u64, replicas: &[ReplicaView]) -> HaStatus {
+    let infos = replicas.iter().map(|replica| HaConnection {
+        addr: replica.addr.clone(),
+        diff: log_max as i64 - replica.has as i64,
+        in_sync: replica.is_in_sync,
+        slave_ack_offset: replica.has as i64,
+        transfer_from_where: replica.has as i64,
+        transferred_bytes_per_s: replica.bytes_per_s as i64,
+    });
+    let in_sync = replicas.iter().filter(|replica| replica.is_in_sync);
+    HaStatus {
+        master: true,
+        log_max: log_max as i64,
+        in_sync_slave_nums: in_sync.count() as i32,
+        ha_connection_info: infos.collect(),
+        ..HaStatus::default()
     }
 }

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use super::core::Core;
 use super::remoting_client::{AskError, RemotingClient};
+use super::replication::state::MasterAddr;
 use crate::io::{First, Io, first, pause};
 use crate::wire::codes::request;
 use crate::wire::register::{BrokerIdentity, RegisterBroker, body_crc};
@@ -250,13 +251,17 @@ async fn register<I: Io>(
     body: &[u8],
 ) -> Result<(), AskError> {
     let advertise = core.setup.broker.advertise;
-    let ha_addr = SocketAddr::new(advertise.ip(), advertise.port() + 1).to_string();
+    let ha_port = match &core.replication {
+        Some(replication) => replication.setup().listen.port(),
+        None => advertise.port() + 1,
+    };
+    let ha_addr = SocketAddr::new(advertise.ip(), ha_port).to_string();
     let fields = RegisterBroker {
         broker_name: &core.setup.broker.broker_name,
         broker_addr: &advertise.to_string(),
         cluster_name: &core.setup.broker.cluster_name,
         ha_server_addr: &ha_addr,
-        broker_id: 0,
+        broker_id: broker_id(core),
         heartbeat_timeout_ms: None,
         enable_acting_master: None,
         compressed: false,
@@ -264,8 +269,21 @@ async fn register<I: Io>(
         zone_name: None,
     };
     let code = request::REGISTER_BROKER;
-    link.ask(code, &fields.ext(), body, PATIENCE_NS).await?;
+    let answer = link.ask(code, &fields.ext(), body, PATIENCE_NS).await?;
+    if let Some(replication) = &core.replication {
+        let addr = |field| answer.field(field).and_then(|addr| addr.parse().ok());
+        replication.learn_master(MasterAddr {
+            remoting: addr("masterAddr"),
+            ha: addr("haServerAddr"),
+        });
+    }
     Ok(())
+}
+
+/// 0 is the master.
+fn broker_id<I: Io>(core: &Core<I>) -> i64 {
+    let replication = core.replication.as_ref();
+    replication.map_or(0, |replication| replication.setup().broker_id)
 }
 
 async fn unregister<I: Io>(core: &Core<I>, link: &mut RemotingClient<I>) -> Result<(), AskError> {
@@ -281,6 +299,6 @@ fn identity<'a, I: Io>(core: &'a Core<I>, addr: &'a str) -> BrokerIdentity<'a> {
         broker_name: &core.setup.broker.broker_name,
         broker_addr: addr,
         cluster_name: &core.setup.broker.cluster_name,
-        broker_id: 0,
+        broker_id: broker_id(core),
     }
 }

@@ -296,7 +296,12 @@ async fn write_text<I: Io>(
         ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets | ConfigFile::PopOrders
     );
     if refers_to_messages && !mutant!(OffsetsAheadOfLog) {
-        core.store.durable_so_far().await?;
+        // A consumer's offset refers to what it has seen, a delay's also to what was just appended.
+        match file {
+            ConfigFile::ConsumerOffsets => core.store.visible_is_durable().await?,
+            _ if core.store.follows() => core.store.visible_is_durable().await?,
+            _ => core.store.durable_so_far().await?,
+        }
     }
     let bytes = text.len_bytes();
     core.store

@@ -17,6 +17,7 @@ use super::core::Core;
 use super::inbox::Flow;
 use crate::broker::{ConfigFile, Refusal, SendPlan};
 use crate::io::{Io, Now};
+use crate::message::properties;
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
 use crate::wire::send::SendRequest;
@@ -90,13 +91,19 @@ impl<I: Io> Sends<I> {
                     let handle = self.core.broker.borrow().recall_handle(plan);
                     receipt.recall_handle = handle.map(String::into_boxed_str);
                 }
-                self.core.acks.push(Ack {
+                let ack = Ack {
                     end,
                     appended_ns: now.mono_ns,
                     connection: connection.clone(),
                     caller,
                     receipt: Receipt::Send(receipt),
-                });
+                };
+                match &self.core.replication {
+                    Some(replication) if replication.waits_for_replicas() && !waits(plan) => {
+                        replication.wait_alone(ack);
+                    }
+                    _ => self.core.acks.push(ack),
+                }
             }
             Ok(_) => {}
             Err(error) => {
@@ -115,4 +122,11 @@ impl<I: Io> Sends<I> {
         self.core.answers.refuse_send(connection, caller, refusal);
         Flow::Next
     }
+}
+
+/// Whether a send waits for the replicas of a sync master: any value but "true" says that it does not (RocketMQ:
+/// `MessageExt.isWaitStoreMsgOK`).
+fn waits(plan: &SendPlan<'_>) -> bool {
+    let wait = plan.message().properties.find(properties::WAIT);
+    wait.is_none_or(|wait| wait.eq_ignore_ascii_case("true"))
 }

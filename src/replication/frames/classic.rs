@@ -27,7 +27,7 @@ impl Header {
         let mut numbers = Numbers(bytes);
         Ok(Self {
             position: numbers.position()?,
-            size: super::stream::size(numbers.i32())?,
+            size: super::size(numbers.i32())?,
         })
     }
 }

@@ -140,7 +140,7 @@ impl Header {
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, FrameError> {
         let mut numbers = Numbers(bytes);
         expect(numbers.i32(), TRANSFER)?;
-        let size = super::stream::size(numbers.i32())?;
+        let size = super::size(numbers.i32())?;
         let position = numbers.position()?;
         let epoch = epoch(numbers.i32(), numbers.position()?)?;
         // A master of RocketMQ that has not computed one yet says -1.

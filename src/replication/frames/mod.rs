@@ -31,6 +31,14 @@ pub enum FrameError {
     Epochs(#[from] super::epochs::EpochError),
 }
 
+/// How many bytes of the log a frame has.
+fn size(stated: i32) -> Result<u32, FrameError> {
+    match u32::try_from(stated) {
+        Ok(size) if size <= MAX_TAKEN_BODY_BYTES => Ok(size),
+        _ => Err(FrameError::Size(stated.into())),
+    }
+}
+
 /// Takes numbers from the front of bytes that are known to be long enough.
 struct Numbers<'b>(&'b [u8]);
 

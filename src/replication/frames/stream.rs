@@ -4,7 +4,7 @@
 //! in its log, and half a record.
 
 use super::epoch::{self, EpochList};
-use super::{FrameError, MAX_TAKEN_BODY_BYTES, classic};
+use super::{FrameError, classic};
 use crate::replication::epochs::Epoch;
 
 /// What a master sends next, and in which protocol.
@@ -161,16 +161,9 @@ impl FrameStream {
     }
 }
 
-/// How many bytes of the log a frame has.
-pub(super) fn size(stated: i32) -> Result<u32, FrameError> {
-    match u32::try_from(stated) {
-        Ok(size) if size <= MAX_TAKEN_BODY_BYTES => Ok(size),
-        _ => Err(FrameError::Size(stated.into())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::MAX_TAKEN_BODY_BYTES;
     use super::*;
     use crate::replication::epochs::Epochs;
     use proptest::prelude::*;

@@ -57,6 +57,8 @@ pub(in crate::store) struct Log<I: Io> {
     flush_now: Notify,
     /// The log was committed further, or never will be again.
     moved: Waiters,
+    /// Something was appended, or nothing more will be.
+    grown: Waiters,
     flush_turn: Turns,
     /// The last write failed for lack of descriptors or memory.
     has_shortage: Cell<bool>,
@@ -108,6 +110,7 @@ impl<I: Io> Log<I> {
             work: Notify::default(),
             flush_now: Notify::default(),
             moved: Waiters::default(),
+            grown: Waiters::default(),
             flush_turn: Turns::default(),
             has_shortage: Cell::new(false),
             writes: Cell::new(0),
@@ -211,6 +214,7 @@ impl<I: Io> Log<I> {
     pub fn append(&self, len: usize, encode: impl FnOnce(u64, &mut [u8])) -> u64 {
         let position = self.buffer.borrow_mut().append(len, encode);
         self.work.notify();
+        self.grown.wake_all();
         position
     }
 
@@ -273,11 +277,21 @@ impl<I: Io> Log<I> {
         Ok(())
     }
 
+    /// Done when everything that is visible now is on the device for good.
+    pub async fn visible_is_durable(&self) -> Result<(), StoreError> {
+        self.flush(self.marks.committed()).await
+    }
+
     /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
     pub async fn durable_so_far(&self) -> Result<(), StoreError> {
         let tail = self.tail();
         self.committed_so_far().await?;
         self.flush(tail).await
+    }
+
+    /// Done when `is_so`, which is asked now, after each append and after each write.
+    pub async fn until_grown(&self, is_so: impl Fn() -> bool) {
+        self.grown.until(|| is_so().then_some(())).await;
     }
 
     /// Done when `look` finds something. It looks now and whenever the log was committed further.
@@ -317,6 +331,7 @@ impl<I: Io> Log<I> {
         self.work.notify();
         self.flush_now.notify();
         self.moved.wake_all();
+        self.grown.wake_all();
     }
 
     pub async fn pause(&self, ns: u64) {

@@ -89,6 +89,7 @@ impl<I: Io> Log<I> {
                 self.commit_more(&dispatch);
             }
             self.moved.wake_all();
+            self.grown.wake_all();
             self.gate.room.wake_all();
         }
     }

@@ -32,7 +32,9 @@ impl<I: Io> Recovery<'_, I> {
             self.write_checkpoint_again().await?;
         }
         let Some(log_min) = self.segments.min_position() else {
-            self.ours_from = Some(0);
+            if !self.config.follows {
+                self.ours_from = Some(0);
+            }
             self.begin_anew(0, Origin::Usual).await?;
             return Ok(0);
         };

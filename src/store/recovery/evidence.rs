@@ -21,6 +21,8 @@ pub(in crate::store) struct Evidence {
     /// Some queue's file has an entry. Only read where the log's files do not reach far enough.
     pub has_entries: bool,
     pub skip_damaged: bool,
+    /// The log is a copy of a master's.
+    pub follows: bool,
     pub max_unflushed_bytes: u64,
     pub segment_bytes: u64,
     pub now_ms: i64,
@@ -41,6 +43,7 @@ pub(in crate::store) async fn gather<I: Io>(
         log: segments.min_position().zip(segments.end()),
         has_entries: false,
         skip_damaged: config.skip_damaged,
+        follows: config.follows,
         max_unflushed_bytes: config.max_unflushed_bytes,
         segment_bytes: config.segment_bytes,
         now_ms: io.now().unix_ms,
@@ -51,6 +54,9 @@ pub(in crate::store) async fn gather<I: Io>(
     }
     Ok(evidence)
 }
+
+/// Where this broker's records begin in a log that follows a master's: nowhere, as the master may be RocketMQ's.
+const FOLLOWED: u64 = u64::MAX;
 
 impl Evidence {
     /// The log was durable up to this position at some time. After a RocketMQ that was killed only the checkpoint says so:
@@ -63,7 +69,11 @@ impl Evidence {
 
     /// The log's records from here on are this broker's. RocketMQ may have written all of a log that it has had since.
     pub fn ours_from(&self) -> Option<u64> {
-        self.checkpoint.ours_from().filter(|_| self.is_ours())
+        if self.follows {
+            return Some(FOLLOWED);
+        }
+        let ours_from = self.checkpoint.ours_from();
+        ours_from.filter(|from| self.is_ours() && *from != FOLLOWED)
     }
 
     /// Whether the log's files hold the position up to which the log was durable.
@@ -91,5 +101,6 @@ pub(in crate::store) async fn ours_from<I: Io>(
     let left = Abort::new(io.clone(), store_dir).left().await?;
     let checkpoint = CheckpointFile::new(io.clone(), store_dir).load().await?;
     let is_ours = is_ours(left, &checkpoint);
-    Ok(checkpoint.ours_from().filter(|_| is_ours))
+    let ours_from = checkpoint.ours_from();
+    Ok(ours_from.filter(|from| is_ours && *from != FOLLOWED))
 }

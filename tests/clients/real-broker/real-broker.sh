@@ -2,6 +2,7 @@
 # Apache RocketMQ's own name server and broker, on 127.0.0.1, for reference.
 #
 #   real-broker.sh start DIR NAMESRV_PORT BROKER_PORT [broker.conf]
+#   real-broker.sh begin DIR NAMESRV_PORT BROKER_PORT broker.conf      # the broker alone, registered as broker.conf says; does not wait
 #   real-broker.sh stop DIR
 #   real-broker.sh kill DIR                                             # as kill -9 does
 #
@@ -9,7 +10,7 @@
 # `start` returns 0 once the name server answers a route for the broker (or non-zero after 120 s).
 # The broker also takes BROKER_PORT-2 (fast remoting) and BROKER_PORT+1 (replication).
 set -u
-usage() { sed -n '4,6s/^# *//p' "$0" >&2; exit 2; }
+usage() { sed -n '4,7s/^# *//p' "$0" >&2; exit 2; }
 
 start() {
     [ $# -ge 3 ] || usage
@@ -49,9 +50,10 @@ CONF
         [ $# -lt 4 ] || cat "$4"
     } > "$dir/broker.conf"
 
-    launch "$dir" namesrv -Xms128m -Xmx256m -- org.apache.rocketmq.namesrv.NamesrvStartup -c "$dir/namesrv.conf"
+    [ -n "${begins-}" ] || launch "$dir" namesrv -Xms128m -Xmx256m -- org.apache.rocketmq.namesrv.NamesrvStartup -c "$dir/namesrv.conf"
     launch "$dir" broker -Xms512m -Xmx1g -XX:MaxDirectMemorySize=512m -- org.apache.rocketmq.broker.BrokerStartup -c "$dir/broker.conf"
 
+    [ -z "${begins-}" ] || return 0
     local deadline=$((SECONDS + 120))
     until has_route "$2"; do
         for name in namesrv broker; do
@@ -109,6 +111,7 @@ murder() {
 
 case ${1-} in
     start) shift; start "$@" ;;
+    begin) shift; begins=yes start "$@" ;;
     stop) [ $# -eq 2 ] || usage; stop "$2" ;;
     kill) [ $# -eq 2 ] || usage; murder "$2" ;;
     *) usage ;;

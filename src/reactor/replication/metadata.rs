@@ -1,0 +1,96 @@
+//! What a slave takes over besides the log: topics, groups, offsets, modes. It asks the master every few seconds, as RocketMQ's slaves do.
+
+use std::rc::Rc;
+
+use tracing::{info, warn};
+
+use super::state::Replication;
+use crate::broker::ConfigFile;
+use crate::io::Io;
+use crate::reactor::core::Core;
+use crate::reactor::effects;
+use crate::reactor::remoting_client::{AskError, RemotingClient};
+use crate::wire::codes::request;
+
+/// RocketMQ's slaves ask for their offsets every 10 s or 60 s.
+const INTERVAL_NS: u64 = 1_000_000_000;
+
+const PATIENCE_NS: u64 = 3_000_000_000;
+
+/// In this order: a group's offsets are of no use without its topics.
+const FILES: [(i32, ConfigFile); 5] = [
+    (request::GET_ALL_TOPIC_CONFIG, ConfigFile::Topics),
+    (
+        request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG,
+        ConfigFile::SubscriptionGroups,
+    ),
+    (
+        request::GET_ALL_CONSUMER_OFFSET,
+        ConfigFile::ConsumerOffsets,
+    ),
+    (request::GET_ALL_DELAY_OFFSET, ConfigFile::DelayOffsets),
+    (
+        request::GET_ALL_MESSAGE_REQUEST_MODE,
+        ConfigFile::RequestModes,
+    ),
+];
+
+/// Asks until the shard stops.
+pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
+    let Some(replication) = &core.replication else {
+        return;
+    };
+    let mut link: Option<RemotingClient<I>> = None;
+    let mut is_known = false;
+    while !core.is_stopping() {
+        let followed = ask_all(&core, replication, &mut link).await;
+        match followed {
+            Ok(true) if !is_known => {
+                info!("topics, groups and offsets are those of the master");
+                is_known = true;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                if is_known {
+                    warn!(%error, "topics, groups and offsets do not follow the master; trying again every second");
+                }
+                (link, is_known) = (None, false);
+            }
+        }
+        let later = core.io.now().mono_ns + INTERVAL_NS;
+        core.io.sleep_until(later).await;
+    }
+}
+
+/// Whether there is a master to ask.
+async fn ask_all<I: Io>(
+    core: &Rc<Core<I>>,
+    replication: &Replication<I>,
+    link: &mut Option<RemotingClient<I>>,
+) -> Result<bool, AskError> {
+    let Some(addr) = replication.master.borrow().remoting else {
+        return Ok(false);
+    };
+    let link = match link {
+        Some(link) => link,
+        None => link.insert(RemotingClient::connect(&core.io, addr, PATIENCE_NS).await?),
+    };
+    for (code, file) in FILES {
+        let answer = match link.ask(code, &[], &[], PATIENCE_NS).await {
+            Ok(answer) => answer,
+            // An older master does not know every one of them.
+            Err(AskError::Refused { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let now_ms = core.now_ms();
+        let followed = core
+            .broker
+            .borrow_mut()
+            .follow_file(file, &answer.body, now_ms);
+        if let Err(error) = followed {
+            warn!(file = file.name(), %error, "the master's answer cannot be read");
+        }
+        effects::carry_out(core);
+    }
+    Ok(true)
+}

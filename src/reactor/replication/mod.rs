@@ -1,0 +1,48 @@
+//! Replication: a master serves its log on its HA port (`master.rs`, `sender.rs`), a slave follows it (`slave.rs`), and takes over what is
+//! not in the log (`metadata.rs`). The rules are in `replication/`.
+//!
+//! ```text
+//! master                                         slave
+//! append ─► log ─► sender ──── frames ─────────► slave ─► log ─► its own group commit
+//!            ▲                                                    │ persisted
+//! committed ◄┴── confirm ◄──── reports ◄──────────────────────────┘
+//! ```
+//! Bytes of the log are sent when they are appended, while the master's own write is on its way: a send waits for the slower of the two.
+
+mod inbox;
+mod link;
+mod master;
+mod metadata;
+mod releases;
+mod role;
+mod sender;
+pub(super) mod setup;
+mod slave;
+pub(super) mod state;
+
+use std::rc::Rc;
+
+use super::core::Core;
+use super::{ServeError, listen};
+use crate::io::Io;
+
+/// Starts what the role needs.
+pub(super) fn start<I: Io>(core: &Rc<Core<I>>) -> Result<(), ServeError> {
+    let Some(replication) = &core.replication else {
+        return Ok(());
+    };
+    if replication.setup.is_slave() {
+        core.io.spawn("follow-master", slave::follow(core.clone()));
+        core.io
+            .spawn("follow-metadata", metadata::follow(core.clone()));
+        return Ok(());
+    }
+    let listener = listen(&core.io, replication.setup.listen)?;
+    core.io
+        .spawn("accept-replicas", master::accept(core.clone(), listener));
+    if replication.setup.needed() > 1 {
+        core.io
+            .spawn("release-unreplicated", releases::run(core.clone()));
+    }
+    Ok(())
+}

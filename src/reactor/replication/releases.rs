@@ -1,0 +1,123 @@
+//! Sends that a sync master answers although replicas are missing.
+//!
+//! | Answer | when |
+//! |---|---|
+//! | SEND_OK | the needed replicas have it |
+//! | SLAVE_NOT_AVAILABLE (11) | too few of them are connected or near: at once, when it is on this broker's disk |
+//! | FLUSH_SLAVE_TIMEOUT (12) | they are there and too slow: after `slaveTimeout` |
+//! | SEND_OK | the message said `WAIT=false`: when it is on this broker's disk |
+//!
+//! The message is stored in any case, and is visible as soon as its sender has been answered.
+
+use std::rc::Rc;
+
+use super::state::Replication;
+use crate::io::{First, Io, first};
+use crate::reactor::acks::{Ack, Acks};
+use crate::reactor::core::Core;
+use crate::reactor::slices::in_slices;
+use crate::wire::codes::response;
+
+/// Answers in one turn.
+const AT_A_TIME: usize = 512;
+
+/// How often late ones are looked for.
+const TICK_NS: u64 = 50_000_000;
+
+pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
+    let Some(replication) = &core.replication else {
+        return;
+    };
+    let mut seen = core.store.persisted();
+    while !core.is_stopping() {
+        let tick = core.io.sleep_until(core.io.now().mono_ns + TICK_NS);
+        match first(core.store.persisted_beyond(seen), tick).await {
+            First::Left(Ok(position)) => seen = position,
+            // The sends are answered where the commits are waited for.
+            First::Left(Err(_)) => return,
+            First::Right(()) => {}
+        }
+        replication.release(&core, seen).await;
+    }
+}
+
+impl<I: Io> Replication<I> {
+    /// A send that waits for no replica.
+    pub fn wait_alone(&self, ack: Ack<I::Stream>) {
+        self.alone.push(ack);
+    }
+
+    /// Whether a send waits for replicas unless it says otherwise.
+    pub fn waits_for_replicas(&self) -> bool {
+        self.setup.needed() > 1
+    }
+
+    /// Answers what does not wait for replicas, or does so in vain. The log is persisted up to `persisted`.
+    async fn release(&self, core: &Core<I>, persisted: u64) {
+        answer(core, &self.alone, response::SUCCESS, None, |alone| {
+            alone.pop_committed(persisted)
+        })
+        .await;
+        let (tail, gap) = (core.store.tail(), self.setup.max_gap_bytes);
+        let (in_sync, needed) = (
+            self.replicas.borrow().in_sync(tail, gap),
+            self.setup.needed(),
+        );
+        if in_sync < needed {
+            let remark = format!("{in_sync} of {needed} replicas are there");
+            let code = response::SLAVE_NOT_AVAILABLE;
+            let waived = answer(core, &core.acks, code, Some(&remark), |acks| {
+                acks.pop_committed(persisted)
+            });
+            waived.await;
+            self.waive(core, persisted);
+            return;
+        }
+        let timeout_ms = self.setup.slave_timeout_ms;
+        let now_ns = core.io.now().mono_ns;
+        let oldest_ns = now_ns.saturating_sub(timeout_ms * 1_000_000);
+        let remark = format!("the replicas do not have it within {timeout_ms} ms");
+        let code = response::FLUSH_SLAVE_TIMEOUT;
+        let waived = answer(core, &core.acks, code, Some(&remark), |acks| {
+            acks.pop_persisted_before(persisted, oldest_ns)
+        });
+        if let Some(end) = waived.await {
+            self.waive(core, end);
+        }
+    }
+
+    fn waive(&self, core: &Core<I>, position: u64) {
+        if position <= core.store.committed() {
+            return;
+        }
+        let confirmed = {
+            let mut replicas = self.replicas.borrow_mut();
+            replicas.waive(position);
+            replicas.confirm()
+        };
+        core.store.confirm(confirmed);
+    }
+}
+
+/// Answers what `next` takes. Returns the end of the last of them in the log.
+async fn answer<I: Io>(
+    core: &Core<I>,
+    acks: &Acks<I::Stream>,
+    code: i32,
+    remark: Option<&str>,
+    mut next: impl FnMut(&Acks<I::Stream>) -> Option<Ack<I::Stream>>,
+) -> Option<u64> {
+    let now_ns = core.io.now().mono_ns;
+    let mut end = None;
+    in_slices(AT_A_TIME, || {
+        let Some(ack) = next(acks) else {
+            return false;
+        };
+        core.answers.acknowledge(&ack, code, remark);
+        core.acks.record(now_ns.saturating_sub(ack.appended_ns));
+        end = Some(ack.end);
+        true
+    })
+    .await;
+    end
+}

@@ -1,0 +1,52 @@
+//! How a shard takes part in replication.
+
+use std::net::SocketAddr;
+
+/// What a broker is in its group (`brokerRole`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends wait for its own disk only.
+    AsyncMaster,
+    /// Sends wait for replicas, too.
+    SyncMaster,
+    Slave,
+}
+
+#[derive(Clone, Debug)]
+pub struct ReplicationSetup {
+    pub role: Role,
+    /// 0 at a master.
+    pub broker_id: i64,
+    /// Where a master's slaves connect to.
+    pub listen: SocketAddr,
+    /// The same at this slave's master; `None`: as the name server says.
+    pub master: Option<SocketAddr>,
+    /// Replicas that have a message before a sync master acknowledges it, itself included.
+    pub in_sync_replicas: usize,
+    /// How long a send waits for them.
+    pub slave_timeout_ms: u64,
+    /// A slave that is further behind is not waited for.
+    pub max_gap_bytes: u64,
+    /// Each side says something at least so often.
+    pub heartbeat_ms: u64,
+    /// A connection over which nothing came for so long is closed.
+    pub silence_ms: u64,
+    /// Most bytes of the log in one frame.
+    pub batch_bytes: usize,
+    /// Consumers may read from this slave.
+    pub slave_reads: bool,
+}
+
+impl ReplicationSetup {
+    pub fn is_slave(&self) -> bool {
+        self.role == Role::Slave
+    }
+
+    /// How many replicas a send waits for, the master included.
+    pub fn needed(&self) -> usize {
+        match self.role {
+            Role::SyncMaster => self.in_sync_replicas.max(1),
+            Role::AsyncMaster | Role::Slave => 1,
+        }
+    }
+}

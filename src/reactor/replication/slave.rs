@@ -1,0 +1,297 @@
+//! A slave: connects to its master, appends what comes, and reports what its own device has.
+//!
+//! It introduces itself in the protocol with epochs. RocketMQ's master without a controller does not answer that (it waits for a position and
+//! gets -1), so the slave connects once more and speaks the classic one.
+
+use std::io;
+use std::rc::Rc;
+
+use tracing::{info, warn};
+
+use super::inbox::receive;
+use super::link::Protocol;
+use super::state::Replication;
+use crate::io::{First, Io, Stream, first};
+use crate::reactor::core::Core;
+use crate::replication::epochs::{Epoch, EpochError};
+use crate::replication::follow::{self, Differs, Start};
+use crate::replication::frames::epoch::{self, EpochList};
+use crate::replication::frames::stream::{Event, Frame, FrameStream};
+use crate::replication::frames::{FrameError, classic};
+use crate::replication::replicas::Link;
+use crate::store::{FollowError, ReadError};
+
+const RETRY_NS: u64 = 1_000_000_000;
+const CONNECT_NS: u64 = 3_000_000_000;
+
+/// A master that knows epochs answers at once.
+const ANSWER_NS: u64 = 2_000_000_000;
+
+/// The controller number of a slave without a controller.
+const NO_CONTROLLER: i64 = -1;
+
+#[derive(Debug, thiserror::Error)]
+enum SlaveError {
+    #[error(transparent)]
+    Connection(#[from] io::Error),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+    #[error(transparent)]
+    Differs(#[from] Differs),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error(transparent)]
+    Store(#[from] ReadError),
+    #[error("the epochs cannot be saved: {0}")]
+    Save(String),
+    #[error(
+        "this log ends at {own_end}, and the master's has {from} next: empty the store of this slave to copy the master's"
+    )]
+    Gap { own_end: u64, from: u64 },
+    #[error("what this log has behind {0} is not in the master's: it has to be cut off")]
+    Cut(u64),
+}
+
+/// Follows until the shard stops.
+pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
+    let Some(replication) = &core.replication else {
+        return;
+    };
+    let mut protocol = Protocol::Epochs;
+    let mut last_error = String::new();
+    while !core.is_stopping() {
+        let Some(addr) = replication.master_ha() else {
+            pause(&core).await;
+            continue;
+        };
+        let followed = async {
+            let connecting = core.io.connect(addr);
+            let stream = within(&core, CONNECT_NS, connecting).await?;
+            let link = replication.opened(&stream);
+            let mut session = Session::new(&core, replication, link, stream.clone(), protocol);
+            let ended = session.run().await;
+            let has_followed = session.has_followed;
+            stream.shutdown();
+            replication.closed(link);
+            if has_followed {
+                last_error.clear();
+            }
+            ended
+        };
+        match followed.await {
+            Err(SlaveError::Connection(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                info!(master = %addr, "the master knows no epochs");
+                protocol = Protocol::Classic;
+                continue;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                protocol = Protocol::Epochs;
+                let text = error.to_string();
+                if !core.is_stopping() && text != last_error {
+                    warn!(master = %addr, error = text, "the master is not followed; trying again every second");
+                    last_error = text;
+                }
+            }
+        }
+        pause(&core).await;
+    }
+}
+
+async fn pause<I: Io>(core: &Core<I>) {
+    let later = core.io.sleep_until(core.io.now().mono_ns + RETRY_NS);
+    later.await;
+}
+
+async fn within<I: Io, T>(
+    core: &Core<I>,
+    patience_ns: u64,
+    done: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let late = core.io.sleep_until(core.io.now().mono_ns + patience_ns);
+    match first(done, late).await {
+        First::Left(done) => done,
+        First::Right(()) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+impl<I: Io> Replication<I> {
+    fn master_ha(&self) -> Option<std::net::SocketAddr> {
+        self.setup.master.or(self.master.borrow().ha)
+    }
+}
+
+/// One connection to the master.
+struct Session<'c, I: Io> {
+    core: &'c Core<I>,
+    replication: &'c Replication<I>,
+    link: Link,
+    stream: I::Stream,
+    protocol: Protocol,
+    frames: FrameStream,
+    /// Where the next bytes of the log belong.
+    at: u64,
+    has_followed: bool,
+}
+
+impl<'c, I: Io> Session<'c, I> {
+    fn new(
+        core: &'c Core<I>,
+        replication: &'c Replication<I>,
+        link: Link,
+        stream: I::Stream,
+        protocol: Protocol,
+    ) -> Self {
+        Self {
+            core,
+            replication,
+            link,
+            stream,
+            protocol,
+            frames: match protocol {
+                Protocol::Classic => FrameStream::classic(),
+                Protocol::Epochs => FrameStream::with_epochs(),
+            },
+            at: core.store.tail(),
+            has_followed: false,
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), SlaveError> {
+        if self.protocol == Protocol::Epochs {
+            self.introduce().await?;
+        }
+        info!(master = %self.stream.peer_addr(), from = self.at, protocol = ?self.protocol, "following the master");
+        self.has_followed = true;
+        let (core, replication) = (self.core, self.replication);
+        let (stream, protocol) = (self.stream.clone(), self.protocol);
+        let reports = report(core, replication, (self.link, &stream), protocol);
+        match first(self.receive_log(), reports).await {
+            First::Left(ended) | First::Right(ended) => ended,
+        }
+    }
+
+    /// Compares the epochs, and finds where to go on.
+    async fn introduce(&mut self) -> Result<(), SlaveError> {
+        let hello = epoch::Hello {
+            from_last_file: false,
+            is_learner: false,
+            controller_id: NO_CONTROLLER,
+        };
+        self.stream.send(hello.encode()).await.0?;
+        let list = self.receive_epochs().await?;
+        let start = follow::start(&self.replication.epochs.borrow(), self.at, &list)?;
+        match start {
+            Start::CutAt(point) => Err(SlaveError::Cut(point)),
+            Start::At(_) => {
+                self.core.store.confirm(self.core.store.committed());
+                Ok(())
+            }
+        }
+    }
+
+    async fn receive_epochs(&mut self) -> Result<EpochList, SlaveError> {
+        let answer = async {
+            loop {
+                let silence_ns = self.replication.setup.silence_ms * 1_000_000;
+                let chunk = receive(&self.core.io, &self.stream, silence_ns).await?;
+                let mut bytes = &chunk[..];
+                // Nothing else comes before the slave's report.
+                if let Some(Event::Epochs(list)) = self.frames.next(&mut bytes)? {
+                    return Ok(list);
+                }
+            }
+        };
+        let late = self
+            .core
+            .io
+            .sleep_until(self.core.io.now().mono_ns + ANSWER_NS);
+        match first(answer, late).await {
+            First::Left(answer) => answer,
+            First::Right(()) => Err(io::Error::from(io::ErrorKind::WouldBlock).into()),
+        }
+    }
+
+    async fn receive_log(&mut self) -> Result<(), SlaveError> {
+        let silence_ns = self.replication.setup.silence_ms * 1_000_000;
+        loop {
+            let chunk = receive(&self.core.io, &self.stream, silence_ns).await?;
+            let mut bytes = &chunk[..];
+            while let Some(event) = self.frames.next(&mut bytes)? {
+                match event {
+                    // It stands before the log only, and was read.
+                    Event::Epochs(_) => {}
+                    Event::Frame(frame) => self.begin_frame(frame).await?,
+                    Event::Body(body) => {
+                        append(self.core, self.at, body).await?;
+                        self.at += body.len() as u64;
+                        let now = self.core.io.now();
+                        self.replication.transferred(self.link, body.len(), now);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn begin_frame(&mut self, frame: Frame) -> Result<(), SlaveError> {
+        if frame.position != self.at {
+            let (own_end, from) = (self.at, frame.position);
+            return Err(SlaveError::Gap { own_end, from });
+        }
+        if let Some((epoch, confirm)) = frame.reign {
+            if frame.size > 0 {
+                self.enter(epoch).await?;
+            }
+            self.core.store.confirm(confirm);
+        }
+        Ok(())
+    }
+
+    /// The bytes that follow are of this epoch: it is in the file before they are in the log.
+    async fn enter(&self, epoch: Epoch) -> Result<(), SlaveError> {
+        let last = self.replication.epochs.borrow().last();
+        if last == Some(epoch) {
+            return Ok(());
+        }
+        self.replication.epochs.borrow_mut().append(epoch)?;
+        let saved = self.replication.save_epochs().await;
+        saved.map_err(|error| SlaveError::Save(error.to_string()))
+    }
+}
+
+async fn append<I: Io>(core: &Core<I>, mut at: u64, mut bytes: &[u8]) -> Result<(), SlaveError> {
+    while !bytes.is_empty() {
+        let taken = core.store.append_log(at, bytes)?;
+        if taken == 0 {
+            core.store.wait_for_log_room().await;
+        }
+        at += taken as u64;
+        bytes = &bytes[taken..];
+    }
+    Ok(())
+}
+
+/// Says how far this slave's device has the log: first where it goes on, then whenever a write has ended, and every so often.
+async fn report<I: Io>(
+    core: &Core<I>,
+    replication: &Replication<I>,
+    (link, stream): (Link, &I::Stream),
+    protocol: Protocol,
+) -> Result<(), SlaveError> {
+    let heartbeat_ns = replication.setup.heartbeat_ms * 1_000_000;
+    loop {
+        let has = core.store.persisted();
+        let report = match protocol {
+            Protocol::Classic => classic::encode_report(has),
+            Protocol::Epochs => epoch::encode_report(has),
+        };
+        stream.send(report).await.0?;
+        replication.reported_at(link, core.io.now().unix_ms);
+        let due = core.io.sleep_until(core.io.now().mono_ns + heartbeat_ns);
+        if let First::Left(persisted) = first(core.store.persisted_beyond(has), due).await {
+            persisted?;
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A shard's part in replication: its role, the epochs, the replicas and the connections to them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tracing::info;
+
+use super::setup::ReplicationSetup;
+use crate::broker::store_view::{ReplicaView, ReplicationView, SlaveView};
+use crate::io::{Io, Notify, Now, Stream};
+use crate::reactor::ServeError;
+use crate::reactor::acks::Acks;
+use crate::replication::epochs::{Epoch, Epochs};
+use crate::replication::rate::Rate;
+use crate::replication::replicas::{Link, Replicas, Rule};
+use crate::store::{Medium, Store, TextFiles};
+
+/// RocketMQ's name of the file of epochs, in the store's directory.
+const EPOCHS_FILE: &str = "epochFileCheckpoint";
+
+/// A shard's part in it.
+pub struct Replication<I: Io> {
+    pub(super) setup: ReplicationSetup,
+    pub(super) replicas: RefCell<Replicas>,
+    pub(super) epochs: RefCell<Epochs>,
+    files: TextFiles<Medium<I>>,
+    /// Open connections to replicas or to the master.
+    links: RefCell<BTreeMap<Link, Open<I::Stream>>>,
+    next_link: Cell<Link>,
+    /// Sends that wait for no replica (`WAIT=false`).
+    pub(super) alone: Acks<I::Stream>,
+    /// The master, as the name server says.
+    pub(super) master: RefCell<MasterAddr>,
+    pub(super) is_stopping: Cell<bool>,
+    pub(super) stop_accepting: Notify,
+}
+
+/// An open connection.
+struct Open<S> {
+    stream: S,
+    /// What goes over it of the log.
+    rate: Rate,
+    /// Of the log.
+    last_read_ms: i64,
+    /// Of a report.
+    last_write_ms: i64,
+}
+
+/// Where a master is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MasterAddr {
+    /// For requests.
+    pub remoting: Option<SocketAddr>,
+    /// For its log.
+    pub ha: Option<SocketAddr>,
+}
+
+impl<I: Io> Replication<I> {
+    /// Reads the epochs. A master begins the next one.
+    pub async fn open(
+        medium: &Medium<I>,
+        setup: ReplicationSetup,
+        store: &Store<I>,
+        dir: &Path,
+    ) -> Result<Self, ServeError> {
+        let files = TextFiles::open(medium.clone(), dir).await?;
+        let text = files.load(EPOCHS_FILE).await?;
+        let parsed = text.map(|text| Epochs::parse(&text)).transpose();
+        let mut epochs = parsed.map_err(ServeError::Epochs)?.unwrap_or_default();
+        let tail = store.tail();
+        epochs.cut(tail);
+        epochs.forget_before(store.log_min());
+        let rule = Rule::Count(setup.needed());
+        let confirmed = store.committed();
+        let replication = Self {
+            replicas: RefCell::new(Replicas::new(rule, confirmed)),
+            epochs: RefCell::new(epochs),
+            files,
+            links: RefCell::default(),
+            next_link: Cell::new(1),
+            alone: Acks::default(),
+            master: RefCell::default(),
+            is_stopping: Cell::new(false),
+            stop_accepting: Notify::default(),
+            setup,
+        };
+        if !replication.setup.is_slave() {
+            replication.begin_epoch(tail).await?;
+            store.confirm(replication.replicas.borrow_mut().confirm());
+        }
+        Ok(replication)
+    }
+
+    async fn begin_epoch(&self, start: u64) -> Result<(), ServeError> {
+        let number = {
+            let mut epochs = self.epochs.borrow_mut();
+            let number = epochs
+                .last()
+                .map_or(1, |last| last.number.saturating_add(1));
+            epochs
+                .begin(Epoch { number, start })
+                .map_err(ServeError::Epochs)?;
+            number
+        };
+        self.save_epochs().await?;
+        info!(epoch = number, start, "master of a new epoch");
+        Ok(())
+    }
+
+    pub(super) async fn save_epochs(&self) -> Result<(), ServeError> {
+        let text = self.epochs.borrow().to_text();
+        self.files.save(EPOCHS_FILE, text).await?;
+        Ok(())
+    }
+
+    pub fn setup(&self) -> &ReplicationSetup {
+        &self.setup
+    }
+
+    /// The name server said where the master is.
+    pub fn learn_master(&self, master: MasterAddr) {
+        if !self.setup.is_slave() || *self.master.borrow() == master {
+            return;
+        }
+        info!(remoting = ?master.remoting, ha = ?master.ha, "the name server knows the master");
+        self.master.replace(master);
+    }
+
+    /// Closes its connections; its tasks end.
+    pub fn stop(&self) {
+        self.is_stopping.set(true);
+        self.stop_accepting.notify();
+        for open in self.links.borrow().values() {
+            open.stream.shutdown();
+        }
+    }
+
+    /// A connection is open from now on until it is closed or the shard stops.
+    pub(super) fn opened(&self, stream: &I::Stream) -> Link {
+        let link = self.next_link.get();
+        self.next_link.set(link + 1);
+        if self.is_stopping.get() {
+            stream.shutdown();
+        }
+        let open = Open {
+            stream: stream.clone(),
+            rate: Rate::default(),
+            last_read_ms: 0,
+            last_write_ms: 0,
+        };
+        self.links.borrow_mut().insert(link, open);
+        link
+    }
+
+    /// So many bytes of the log went over a connection.
+    pub(super) fn transferred(&self, link: Link, bytes: usize, now: Now) {
+        if let Some(open) = self.links.borrow_mut().get_mut(&link) {
+            open.rate.add(bytes as u64, now.mono_ns);
+            open.last_read_ms = now.unix_ms;
+        }
+    }
+
+    /// A slave has sent a report.
+    pub(super) fn reported_at(&self, link: Link, now_ms: i64) {
+        if let Some(open) = self.links.borrow_mut().get_mut(&link) {
+            open.last_write_ms = now_ms;
+        }
+    }
+
+    /// What is asked of it.
+    pub fn view(&self, tail: u64, now_ns: u64) -> ReplicationView {
+        let links = self.links.borrow();
+        if self.setup.is_slave() {
+            let slave = links.values().next().map(|open| SlaveView {
+                master_addr: open.stream.peer_addr().to_string(),
+                last_read_ms: open.last_read_ms,
+                last_write_ms: open.last_write_ms,
+                bytes_per_s: open.rate.per_second(now_ns),
+            });
+            return ReplicationView::Slave(slave.unwrap_or_default());
+        }
+        let most = self.setup.max_gap_bytes;
+        let replicas = self.replicas.borrow();
+        let replicas = replicas.all().filter_map(|(link, replica)| {
+            let open = links.get(&link)?;
+            let has = replica.has.unwrap_or(0);
+            Some(ReplicaView {
+                addr: open.stream.peer_addr().to_string(),
+                has,
+                is_in_sync: replica.has.is_some() && tail.saturating_sub(has) <= most,
+                bytes_per_s: open.rate.per_second(now_ns),
+            })
+        });
+        ReplicationView::Master {
+            replicas: replicas.collect(),
+        }
+    }
+
+    pub(super) fn closed(&self, link: Link) {
+        self.links.borrow_mut().remove(&link);
+        self.replicas.borrow_mut().disconnected(link);
+    }
+}

@@ -1,0 +1,393 @@
+//! Protects replication between a master and its slave: which answer a send gets when the slave is there, late, or gone; that what was
+//! acknowledged is on both; that the slave follows again after every end of either; and what a slave serves.
+
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmq::io::{Notify, Spawn};
+use ringmq::reactor::{self, ReplicationSetup, Role, ServeError, ShardSetup};
+use ringmq::sim::{Fault, Op, Rng, Rule, Sim, SimConfig};
+use ringmq::store::{Flush, Retention};
+use ringmq::wire::Codec;
+use ringmq::wire::codes::{request, response};
+use ringmq::wire::send::SendRequest;
+
+use crate::client::{Client, Reply};
+use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, shard_setup};
+use crate::oracle::Queue;
+use crate::requests::{self, Pull, QUEUES};
+
+const MASTER: &str = "master";
+const SLAVE: &str = "slave";
+const TOPIC: &str = "orders";
+const GROUP: &str = "readers";
+const HA_PORT: u16 = BROKER_PORT + 1;
+
+/// A slave that is behind for so long is not waited for.
+const SLAVE_TIMEOUT_MS: u64 = 1_000;
+
+/// How long a broker may take to start, or a slave to follow.
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Pair {
+    sim: Sim,
+    flush: Flush,
+    role: Role,
+}
+
+struct Process {
+    stop: Rc<Notify>,
+    has_ended: Rc<Cell<bool>>,
+}
+
+impl Pair {
+    fn new(seed: u64, flush: Flush, role: Role) -> Self {
+        let config = SimConfig {
+            time_limit_ns: 3_600_000_000_000,
+            disk_bytes: DISK_BYTES,
+            ..SimConfig::default()
+        };
+        Self {
+            sim: Sim::new(seed, config),
+            flush,
+            role,
+        }
+    }
+
+    fn addr(&self, host: &str) -> SocketAddr {
+        SocketAddr::new(self.sim.host(host).ip(), BROKER_PORT)
+    }
+
+    fn setup(&self, host: &str) -> ShardSetup {
+        let mut setup = shard_setup(&self.sim.host(host), self.flush, &Retention::default());
+        let is_slave = host == SLAVE;
+        setup.store.follows = is_slave;
+        setup.namesrv = vec![SocketAddr::new(self.addr(MASTER).ip(), NAMESRV_PORT)];
+        setup.register_interval_ms = 1_000;
+        if is_slave {
+            setup.builtin_namesrv = None;
+        }
+        setup.replication = Some(ReplicationSetup {
+            role: if is_slave { Role::Slave } else { self.role },
+            broker_id: is_slave.into(),
+            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), HA_PORT),
+            // The name server says where the master is.
+            master: None,
+            in_sync_replicas: 2,
+            slave_timeout_ms: SLAVE_TIMEOUT_MS,
+            max_gap_bytes: 256 << 20,
+            heartbeat_ms: 500,
+            silence_ms: 2_000,
+            batch_bytes: 4 << 10,
+            slave_reads: true,
+        });
+        setup
+    }
+
+    async fn start(&self, host: &str) -> Process {
+        let io = self.sim.host(host);
+        let stop = Rc::new(Notify::default());
+        let (has_ended, is_ready) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+        let setup = self.setup(host);
+        let (task_io, task_stop) = (io.clone(), stop.clone());
+        let (task_ended, task_ready) = (has_ended.clone(), is_ready.clone());
+        io.spawn("test", async move {
+            let ready = |_| task_ready.set(true);
+            match reactor::run(task_io, setup, task_stop.notified(), ready).await {
+                Ok(()) | Err(ServeError::Unclean { .. }) => {}
+                Err(error) => panic!("the broker has failed: {error}"),
+            }
+            task_ended.set(true);
+        });
+        self.until("ready", || is_ready.get()).await;
+        Process { stop, has_ended }
+    }
+
+    async fn stop(&self, host: &str, process: Process) {
+        process.stop.notify();
+        self.until("stopped", || process.has_ended.get()).await;
+        self.sim.crash(host);
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
+        while !is_so() {
+            let now_ns = self.sim.mono_ns();
+            assert!(now_ns < deadline_ns, "not {what}\n{}", self.sim.recent());
+            self.sleep_ms(1).await;
+        }
+    }
+
+    async fn sleep_ms(&self, ms: u64) {
+        self.sim.sleep(Duration::from_millis(ms)).await;
+    }
+
+    async fn client(&self, host: &str) -> Client {
+        let io = self.sim.host("client");
+        let connected = Client::connect(&io, self.addr(host), Codec::Rocketmq);
+        connected.await.unwrap()
+    }
+
+    async fn create_topic(&self) {
+        let mut admin = self.client(MASTER).await;
+        requests::create_topic(&mut admin, TOPIC);
+        admin.flush().await.unwrap();
+        assert!(admin.reply().await.unwrap().is_success());
+    }
+
+    /// Sends until a send is answered with `code`, or gives up.
+    async fn until_answered(&self, client: &mut Client, code: i32) {
+        let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
+        let mut number = 1_000_000;
+        loop {
+            number += 1;
+            let reply = send(client, number, "").await;
+            if reply.code == code {
+                return;
+            }
+            let now_ns = self.sim.mono_ns();
+            assert!(now_ns < deadline_ns, "{reply:?}\n{}", self.sim.recent());
+            self.sleep_ms(20).await;
+        }
+    }
+
+    /// The bodies of all messages of the queue at a broker.
+    async fn bodies(&self, host: &str) -> Vec<u64> {
+        let mut client = self.client(host).await;
+        let queue = queue();
+        let (mut offset, mut bodies) = (0, Vec::new());
+        loop {
+            let pull = Pull {
+                group: GROUP,
+                queue: &queue,
+                offset,
+                expression: "*",
+                hold_ms: 0,
+            };
+            let reply = requests::pull(&mut client, &pull).await.unwrap();
+            if reply.code != response::SUCCESS {
+                return bodies;
+            }
+            for record in requests::records(&reply.body) {
+                assert_eq!(record.queue_offset, offset);
+                bodies.push(u64::from_be_bytes(*record.body.first_chunk().unwrap()));
+                offset += 1;
+            }
+        }
+    }
+
+    /// Both have the same messages.
+    async fn until_same(&self) -> Vec<u64> {
+        let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
+        loop {
+            let (there, here) = (self.bodies(MASTER).await, self.bodies(SLAVE).await);
+            if there == here {
+                return there;
+            }
+            let now_ns = self.sim.mono_ns();
+            assert!(
+                now_ns < deadline_ns,
+                "{there:?}\n{here:?}\n{}",
+                self.sim.recent()
+            );
+            self.sleep_ms(50).await;
+        }
+    }
+}
+
+fn queue() -> Queue {
+    Queue {
+        topic: TOPIC.into(),
+        id: 0,
+    }
+}
+
+/// Of a message whose body is a number and some more bytes.
+async fn send(client: &mut Client, number: u64, properties: &str) -> Reply {
+    let body = [&number.to_be_bytes()[..], &vec![7; number as usize % 900]].concat();
+    let fields = SendRequest {
+        producer_group: "producers",
+        topic: TOPIC,
+        default_topic: "TBW102",
+        default_topic_queue_nums: QUEUES,
+        queue_id: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 1,
+        flag: 0,
+        properties: Some(properties),
+        reconsume_times: Some(0),
+        unit_mode: false,
+        max_reconsume_times: None,
+        batch: false,
+        broker_name: None,
+    };
+    let fields = fields.ext();
+    let sent = client.call(request::SEND_MESSAGE_V2, &fields, &body);
+    sent.await.unwrap()
+}
+
+fn each(test: impl AsyncFn(&Pair)) {
+    for flush in [Flush::Sync, Flush::Async] {
+        for seed in 0..3 {
+            let pair = Pair::new(seed, flush, Role::SyncMaster);
+            pair.sim.run(test(&pair));
+        }
+    }
+}
+
+#[test]
+fn what_is_acknowledged_is_on_both() {
+    each(async |pair| {
+        let _master = pair.start(MASTER).await;
+        pair.create_topic().await;
+        let _slave = pair.start(SLAVE).await;
+        let mut client = pair.client(MASTER).await;
+        pair.until_answered(&mut client, response::SUCCESS).await;
+        let before = pair.bodies(MASTER).await.len();
+        for number in 0..60 {
+            let reply = send(&mut client, number, "").await;
+            assert_eq!(reply.code, response::SUCCESS, "{reply:?}");
+        }
+        // The machine of the master is gone: what it acknowledged is at the slave, and nothing else is visible there.
+        pair.sim.power_cut(MASTER);
+        pair.sleep_ms(100).await;
+        let bodies = pair.bodies(SLAVE).await;
+        let expected: Vec<u64> = (0..60).collect();
+        assert!(bodies[before..] == expected[..bodies.len() - before]);
+        assert!(bodies.len() >= before, "{bodies:?}");
+    });
+}
+
+#[test]
+fn each_state_of_the_slave_has_its_answer() {
+    each(async |pair| {
+        let _master = pair.start(MASTER).await;
+        pair.create_topic().await;
+        let mut client = pair.client(MASTER).await;
+        let asked_ns = pair.sim.mono_ns();
+        let reply = send(&mut client, 1, "").await;
+        assert_eq!(reply.code, response::SLAVE_NOT_AVAILABLE, "{reply:?}");
+        assert!(pair.sim.mono_ns() - asked_ns < SLAVE_TIMEOUT_MS * 1_000_000);
+        assert_eq!(pair.bodies(MASTER).await, [1], "its sender was answered");
+        let reply = send(&mut client, 2, "WAIT\u{1}false\u{2}").await;
+        assert_eq!(reply.code, response::SUCCESS, "{reply:?}");
+
+        let slave = pair.start(SLAVE).await;
+        pair.until_answered(&mut client, response::SUCCESS).await;
+        // Connected, and its disk hangs.
+        let stall = Fault::Stall(Duration::from_secs(4));
+        pair.sim
+            .host(SLAVE)
+            .inject(Rule::new(stall).of(Op::Write).on("commitlog"));
+        let asked_ns = pair.sim.mono_ns();
+        let reply = send(&mut client, 3, "").await;
+        assert_eq!(reply.code, response::FLUSH_SLAVE_TIMEOUT, "{reply:?}");
+        assert!(pair.sim.mono_ns() - asked_ns >= SLAVE_TIMEOUT_MS * 1_000_000);
+        assert!(pair.bodies(MASTER).await.contains(&3));
+        pair.sim.host(SLAVE).heal();
+        pair.until_answered(&mut client, response::SUCCESS).await;
+
+        pair.stop(SLAVE, slave).await;
+        pair.until_answered(&mut client, response::SLAVE_NOT_AVAILABLE)
+            .await;
+        let _slave = pair.start(SLAVE).await;
+        pair.until_answered(&mut client, response::SUCCESS).await;
+        pair.until_same().await;
+    });
+}
+
+#[test]
+fn a_slave_serves_reads_and_takes_nothing() {
+    let pair = Pair::new(1, Flush::Async, Role::AsyncMaster);
+    pair.sim.run(async {
+        let _master = pair.start(MASTER).await;
+        pair.create_topic().await;
+        let _slave = pair.start(SLAVE).await;
+        let mut client = pair.client(MASTER).await;
+        for number in 0..10 {
+            assert!(send(&mut client, number, "").await.is_success());
+        }
+        // A group of its own is made by the first pull.
+        assert_eq!(pair.bodies(MASTER).await.len(), 10);
+        requests::commit_offset(&mut client, GROUP, &queue(), 7);
+        client.flush().await.unwrap();
+        let reply = client.reply().await.unwrap();
+        assert!(reply.is_success(), "{reply:?}");
+        assert_eq!(pair.until_same().await.len(), 10);
+        pair.sleep_ms(3_000).await;
+        let mut at_slave = pair.client(SLAVE).await;
+        let offset = requests::query_offset(&mut at_slave, GROUP, &queue()).await;
+        assert_eq!(offset.unwrap(), Some(7));
+        let reply = send(&mut at_slave, 11, "").await;
+        assert_eq!(reply.code, response::SERVICE_NOT_AVAILABLE);
+        requests::create_topic(&mut at_slave, "another");
+        at_slave.flush().await.unwrap();
+        let reply = at_slave.reply().await.unwrap();
+        assert_eq!(reply.code, response::SYSTEM_ERROR);
+        // A restart finds topics, offsets and messages again.
+        pair.sim.crash(SLAVE);
+        pair.sim.partition(MASTER, SLAVE);
+        let _slave = pair.start(SLAVE).await;
+        let mut at_slave = pair.client(SLAVE).await;
+        let offset = requests::query_offset(&mut at_slave, GROUP, &queue()).await;
+        assert_eq!(offset.unwrap(), Some(7));
+        assert_eq!(pair.bodies(SLAVE).await.len(), 10);
+    });
+}
+
+/// The slave ends in every way, and the network fails, while messages are sent.
+#[test]
+fn a_slave_follows_again_after_every_end() {
+    for seed in 0..8 {
+        let flush = if seed % 2 == 0 {
+            Flush::Sync
+        } else {
+            Flush::Async
+        };
+        let pair = Pair::new(seed, flush, Role::SyncMaster);
+        pair.sim.run(async {
+            let mut rng = Rng::new(seed);
+            let _master = pair.start(MASTER).await;
+            pair.create_topic().await;
+            let mut slave = pair.start(SLAVE).await;
+            let mut client = pair.client(MASTER).await;
+            let mut number = 0;
+            for _ in 0..12 {
+                for _ in 0..rng.below(60) {
+                    let reply = send(&mut client, number, "").await;
+                    let codes = [
+                        response::SUCCESS,
+                        response::FLUSH_SLAVE_TIMEOUT,
+                        response::SLAVE_NOT_AVAILABLE,
+                    ];
+                    assert!(codes.contains(&reply.code), "{reply:?}");
+                    number += 1;
+                }
+                match rng.below(5) {
+                    0 => {
+                        pair.sim.crash(SLAVE);
+                        slave = pair.start(SLAVE).await;
+                    }
+                    1 => {
+                        pair.sim.power_cut(SLAVE);
+                        slave = pair.start(SLAVE).await;
+                    }
+                    2 => {
+                        pair.stop(SLAVE, slave).await;
+                        slave = pair.start(SLAVE).await;
+                    }
+                    3 => pair.sim.reset_connections(MASTER, SLAVE),
+                    _ => {
+                        pair.sim.partition(MASTER, SLAVE);
+                        pair.sleep_ms(rng.below(4_000)).await;
+                        pair.sim.heal_partition(MASTER, SLAVE);
+                    }
+                }
+            }
+            let bodies = pair.until_same().await;
+            assert_eq!(bodies, (0..number).collect::<Vec<_>>());
+        });
+    }
+}
