@@ -276,7 +276,7 @@ fn a_bad_value_names_its_line() {
     for (line, word) in [
         ("listenPort=many", "listenPort=many"),
         ("flushDiskType = SOMETIMES", "SYNC_FLUSH"),
-        ("brokerRole=SLAVE", "ASYNC_MASTER"),
+        ("brokerRole=MASTER", "SYNC_MASTER"),
         ("mappedFileSizeCommitLog=1000", "mappedFileSizeCommitLog"),
         ("cores=77,78", "cores"),
     ] {
