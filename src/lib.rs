@@ -29,6 +29,7 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod controller;
 pub mod io;
 pub mod manual;
 pub mod mem;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::admin::*;
 use super::consumer::*;
+use super::controller::*;
 use super::group::*;
 use super::heartbeat::*;
 use super::kv_config::*;
@@ -33,7 +34,10 @@ macro_rules! for_each_family {
             RegisterBroker RegisterBrokerReply BrokerIdentity DataVersionReply BrokerHeartbeat ConsumeStatsRequest
             BrokerConsumeStatsRequest ProducerGroup GroupAndTopic BrokerStatsRequest QueryMessage QueryMessageReply ViewMessage
             PutKv KvKey KvReply KvNamespace PopRequest PopReply AckRequest ChangeInvisibleTime ChangeInvisibleTimeReply PeekRequest
-            NotificationRequest NotificationReply PollingInfoRequest PollingInfoReply QueryConsumeQueue)
+            NotificationRequest NotificationReply PollingInfoRequest PollingInfoReply QueryConsumeQueue
+            AlterSyncStateSet AlterSyncStateSetReply ElectMaster ElectMasterReply RegisterReplica RegisterReplicaReply
+            ReplicaInfoRequest ReplicaInfoReply ControllerMetadata RoleChanged CleanBrokerData NextBrokerId NextBrokerIdReply
+            ApplyBrokerId ApplyBrokerIdReply LogLoss)
     };
 }
 
@@ -165,7 +169,7 @@ proptest! {
                 SubscriptionGroupConfig SubscriptionGroupList SubscriptionGroupTable GroupForbidden TopicRouteData ClusterInfo TopicList
                 MemberGroupReply RegisterBrokerBody KvTable TopicStatsTable ConsumeStats ConsumeStatsList ConsumerConnection
                 ProducerConnection ProducerTableInfo GroupList QuerySubscriptionReply ConsumeTimeSpans BrokerStatsData ResetOffsetBody
-                ConsumerStatusBody);
+                ConsumerStatusBody SyncStateSet ElectMasterBody ReplicasInfoTable);
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod assignment;
 pub mod auth;
 pub mod codes;
 pub mod consumer;
+pub mod controller;
 pub mod data_version;
 pub mod exchange;
 pub mod frame;

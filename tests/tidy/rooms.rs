@@ -14,6 +14,8 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
     ("broker", &["config", "store", "wire", "message"]),
     ("namesrv", &["config", "wire"]),
     ("replication", &[]),
+    ("controller", &["config", "wire"]),
+    ("quorum", &["controller", "wire"]),
     ("ring", &["io", "mem"]),
     ("sim", &["io", "mem"]),
     (

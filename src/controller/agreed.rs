@@ -1,0 +1,330 @@
+//! The agreed state of all groups, and how a command changes it: deterministic, and total over whatever the log holds.
+//!
+//! Codes and remarks are those of `ReplicasInfoManager.java`, in the order of its checks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Applied, AskedBy, Command};
+use super::election;
+use super::group::{Group, Replica};
+use crate::wire::codes::response::*;
+
+/// Bounds of what brokers, and whoever reaches the port, can make grow.
+pub const MAX_GROUPS: usize = if cfg!(test) { 8 } else { 4_096 };
+pub const MAX_REPLICAS: usize = if cfg!(test) { 6 } else { 16 };
+pub const MAX_TEXT_BYTES: usize = 255;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreed {
+    groups: BTreeMap<String, Group>,
+}
+
+impl Agreed {
+    /// A group that has brokers.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.get(name).filter(|group| group.is_registered())
+    }
+
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &Group)> {
+        let groups = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.is_registered());
+        groups.map(|(name, group)| (name.as_str(), group))
+    }
+
+    /// The id that the next broker of this name gets.
+    pub fn next_id(&self, name: &str) -> i64 {
+        self.groups
+            .get(name)
+            .map_or(super::group::FIRST_ID, |group| group.next_id)
+    }
+
+    pub fn apply(&mut self, command: &Command) -> Applied {
+        match command {
+            Command::ApplyId {
+                cluster,
+                name,
+                id,
+                check_code,
+                address,
+            } => self.apply_id(cluster, name, *id, check_code, address),
+            Command::SetAddress { name, id, address } => self.set_address(name, *id, address),
+            Command::AlterSet { name, .. } => {
+                let Some(group) = self.registered(name) else {
+                    return Applied::refused(
+                        CONTROLLER_ALTER_SYNC_STATE_SET_FAILED,
+                        "Broker metadata is not existed",
+                        None,
+                    );
+                };
+                alter_set(group, command)
+            }
+            Command::Elect {
+                name,
+                asked,
+                candidates,
+                unclean,
+            } => {
+                let Some(group) = self.registered(name) else {
+                    return Applied::refused(
+                        CONTROLLER_BROKER_NEED_TO_BE_REGISTERED,
+                        "Broker hasn't been registered",
+                        None,
+                    );
+                };
+                elect(group, name, *asked, candidates, *unclean)
+            }
+            Command::Clean { name, ids } => self.clean(name, ids.as_ref()),
+        }
+    }
+
+    fn registered(&mut self, name: &str) -> Option<&mut Group> {
+        self.groups
+            .get_mut(name)
+            .filter(|group| group.is_registered())
+    }
+
+    fn apply_id(
+        &mut self,
+        cluster: &str,
+        name: &str,
+        id: i64,
+        check_code: &str,
+        address: &str,
+    ) -> Applied {
+        let refused = |remark: String, group: Option<&Group>| {
+            Applied::refused(CONTROLLER_BROKER_ID_INVALID, remark, group)
+        };
+        if [cluster, name, check_code, address]
+            .iter()
+            .any(|text| text.len() > MAX_TEXT_BYTES)
+        {
+            return refused(
+                format!("a name or address of more than {MAX_TEXT_BYTES} bytes"),
+                None,
+            );
+        }
+        let is_first = !self.groups.contains_key(name);
+        if is_first && self.groups.len() >= MAX_GROUPS {
+            return refused(
+                format!("there are {MAX_GROUPS} broker-sets, the limit"),
+                None,
+            );
+        }
+        let next_id = self.next_id(name);
+        let known = self.groups.get(name);
+        if let Some(group) = known.filter(|group| group.is_registered() && group.cluster != cluster)
+        {
+            let remark = format!(
+                "Broker-set: {name} belongs to the cluster {}, not to {cluster}",
+                group.cluster
+            );
+            return refused(remark, Some(group));
+        }
+        if let Some(replica) = known.and_then(|group| group.replicas.get(&id)) {
+            return match replica.check_code == check_code {
+                true => Applied::ok(known),
+                false => refused(
+                    format!("Fail to apply brokerId: {id} in broker-set: {name}"),
+                    known,
+                ),
+            };
+        }
+        if id != next_id {
+            let remark = match known {
+                None => format!(
+                    "Broker-set: {name} hasn't been registered in controller, but broker try to apply brokerId: {id}"
+                ),
+                Some(_) => format!(
+                    "Fail to apply brokerId: {id} in broker-set: {name}; the next one is {next_id}"
+                ),
+            };
+            return refused(remark, known);
+        }
+        let group = self
+            .groups
+            .entry(name.to_owned())
+            .or_insert_with(|| Group::new(cluster));
+        if group.replicas.len() >= MAX_REPLICAS {
+            return refused(
+                format!("Broker-set: {name} has {MAX_REPLICAS} brokers, the limit"),
+                Some(group),
+            );
+        }
+        group.cluster = cluster.to_owned();
+        group.next_id += 1;
+        let replica = Replica {
+            address: address.to_owned(),
+            check_code: check_code.to_owned(),
+        };
+        group.replicas.insert(id, replica);
+        Applied::ok(Some(group))
+    }
+
+    fn set_address(&mut self, name: &str, id: i64, address: &str) -> Applied {
+        let not_registered = |remark: String, group: Option<&Group>| {
+            Applied::refused(CONTROLLER_BROKER_NEED_TO_BE_REGISTERED, remark, group)
+        };
+        let Some(group) = self.registered(name) else {
+            return not_registered(
+                format!("Broker-set: {name} hasn't been registered in controller"),
+                None,
+            );
+        };
+        let Some(replica) = group.replicas.get_mut(&id) else {
+            let remark = format!("BrokerId: {id} hasn't been registered in broker-set: {name}");
+            return not_registered(remark, Some(group));
+        };
+        if address.len() > MAX_TEXT_BYTES {
+            let remark = format!("an address of more than {MAX_TEXT_BYTES} bytes");
+            return Applied::refused(SYSTEM_ERROR, remark, Some(group));
+        }
+        address.clone_into(&mut replica.address);
+        Applied::ok(Some(group))
+    }
+
+    fn clean(&mut self, name: &str, ids: Option<&BTreeSet<i64>>) -> Applied {
+        let Some(group) = self.registered(name) else {
+            let remark = format!("Broker {name} is not existed,clean broker data failure.");
+            return Applied::refused(CONTROLLER_INVALID_CLEAN_BROKER_METADATA, remark, None);
+        };
+        let all = group.replicas.keys().copied().collect();
+        match group.remove(ids.unwrap_or(&all)) {
+            Some(()) => Applied::ok(Some(group)),
+            None => epochs_used_up(group),
+        }
+    }
+}
+
+fn alter_set(group: &mut Group, command: &Command) -> Applied {
+    let Command::AlterSet {
+        master,
+        master_epoch,
+        set_epoch,
+        set,
+        live,
+        ..
+    } = command
+    else {
+        unreachable!("called for this command only");
+    };
+    let refused = |code: i32, remark: String| Applied::refused(code, remark, Some(group));
+    if group.set == *set {
+        let remark =
+            "The newSyncStateSet is equal with oldSyncStateSet, no needed to update syncStateSet";
+        return refused(CONTROLLER_ALTER_SYNC_STATE_SET_FAILED, remark.to_owned());
+    }
+    if group.master != Some(*master) {
+        let current = group.master.map_or("null".to_owned(), |id| id.to_string());
+        let remark = format!(
+            "Rejecting alter syncStateSet request because the current leader is:{{{current}}}, not {{{master}}}"
+        );
+        return refused(CONTROLLER_INVALID_MASTER, remark);
+    }
+    if group.master_epoch != *master_epoch {
+        let remark = format!(
+            "Rejecting alter syncStateSet request because the current master epoch is:{{{}}}, not {{{master_epoch}}}",
+            group.master_epoch
+        );
+        return refused(CONTROLLER_FENCED_MASTER_EPOCH, remark);
+    }
+    if group.set_epoch != *set_epoch {
+        let remark = format!(
+            "Rejecting alter syncStateSet request because the current syncStateSet epoch is:{{{}}}, not {{{set_epoch}}}",
+            group.set_epoch
+        );
+        return refused(CONTROLLER_FENCED_SYNC_STATE_SET_EPOCH, remark);
+    }
+    for id in set {
+        if !group.replicas.contains_key(id) {
+            let remark = format!(
+                "Rejecting alter syncStateSet request because the replicas {{{id}}} don't exist"
+            );
+            return refused(CONTROLLER_INVALID_REPLICAS, remark);
+        }
+        if !live.contains(id) {
+            let remark = format!(
+                "Rejecting alter syncStateSet request because the replicas {{{id}}} don't alive"
+            );
+            return refused(CONTROLLER_BROKER_NOT_ALIVE, remark);
+        }
+    }
+    if !set.contains(master) {
+        let remark = format!(
+            "Rejecting alter syncStateSet request because the newSyncStateSet don't contains origin leader {{{master}}}"
+        );
+        return refused(CONTROLLER_ALTER_SYNC_STATE_SET_FAILED, remark);
+    }
+    let Some(next) = group.set_epoch.checked_add(1) else {
+        return epochs_used_up(group);
+    };
+    group.set_epoch = next;
+    group.set.clone_from(set);
+    Applied::ok(Some(group))
+}
+
+fn elect(
+    group: &mut Group,
+    name: &str,
+    asked: AskedBy,
+    candidates: &[i64],
+    unclean: bool,
+) -> Applied {
+    if let AskedBy::Broker(id) | AskedBy::Operator(id) = asked
+        && !group.replicas.contains_key(&id)
+    {
+        let remark = format!("BrokerId: {id} hasn't been registered in broker-set: {name}");
+        return Applied::refused(CONTROLLER_BROKER_NEED_TO_BE_REGISTERED, remark, Some(group));
+    }
+    if let AskedBy::Controller { master_epoch } = asked
+        && master_epoch != group.master_epoch
+    {
+        let remark = format!("the master epoch is {} by now", group.master_epoch);
+        return Applied::refused(CONTROLLER_MASTER_STILL_EXIST, remark, Some(group));
+    }
+    let winner = election::winner(group, asked, candidates, unclean);
+    if let Some(id) = winner.filter(|_| winner == group.master) {
+        let remark = format!(
+            "The old master {id} is still alive, not need to elect new master for broker {name}"
+        );
+        return Applied::refused(CONTROLLER_MASTER_STILL_EXIST, remark, Some(group));
+    }
+    let is_of_controller = matches!(asked, AskedBy::Controller { .. } | AskedBy::Anyone);
+    // A master that is gone is recorded as gone: when it returns it gets a new epoch.
+    if (winner.is_some() || is_of_controller && group.master.is_some())
+        && group.elect(winner).is_none()
+    {
+        return epochs_used_up(group);
+    }
+    match winner {
+        Some(_) => Applied {
+            is_elected: true,
+            ..Applied::ok(Some(group))
+        },
+        None if is_of_controller => Applied::refused(
+            CONTROLLER_MASTER_NOT_AVAILABLE,
+            "Old master has down and failed to elect a new broker master",
+            Some(group),
+        ),
+        None => Applied::refused(
+            CONTROLLER_ELECT_MASTER_FAILED,
+            "Failed to elect a new master",
+            Some(group),
+        ),
+    }
+}
+
+fn epochs_used_up(group: &Group) -> Applied {
+    Applied::refused(
+        SYSTEM_ERROR,
+        "the epochs of this broker-set are used up",
+        Some(group),
+    )
+}
+
+#[cfg(test)]
+#[path = "tests/agreed.rs"]
+mod tests;

@@ -1,0 +1,53 @@
+//! NOTIFY_BROKER_ROLE_CHANGED (1008): what a broker is told about its group's master. It acts only on an epoch above its own.
+
+use super::group::Group;
+use crate::wire::codes::request;
+use crate::wire::controller::{RoleChanged, SyncStateSet};
+use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, frame, loose_json};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub broker_name: String,
+    /// The broker that is told.
+    pub broker_id: i64,
+    pub broker_address: String,
+    pub master_epoch: i32,
+    pub frame: Vec<u8>,
+}
+
+impl Notice {
+    /// `None` without a master: a broker does nothing then.
+    pub(super) fn new(name: &str, group: &Group, id: i64) -> Option<Self> {
+        let fields = RoleChanged {
+            master_address: Some(group.master_address()?),
+            master_epoch: Some(group.master_epoch),
+            sync_state_set_epoch: Some(group.set_epoch),
+            master_broker_id: group.master,
+        };
+        let head = Head {
+            codec: Codec::Json,
+            code: request::NOTIFY_BROKER_ROLE_CHANGED,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque: group.master_epoch,
+            flag: FLAG_ONEWAY,
+            remark: None,
+        };
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, &head, &fields.ext(), &set_body(group));
+        Some(Self {
+            broker_name: name.to_owned(),
+            broker_id: id,
+            broker_address: group.address(id)?.to_owned(),
+            master_epoch: group.master_epoch,
+            frame: bytes,
+        })
+    }
+}
+
+pub(super) fn set_body(group: &Group) -> Vec<u8> {
+    loose_json::to_vec(&SyncStateSet {
+        sync_state_set: group.set.clone(),
+        sync_state_set_epoch: group.set_epoch,
+    })
+}

@@ -1,0 +1,177 @@
+use super::*;
+
+const LIMIT: u64 = 3_000;
+const BEAT: Heartbeat = Heartbeat {
+    epoch: 1,
+    max_offset: 5,
+    priority: 0,
+    stated_ms: Some(10_000),
+    is_lossy: false,
+};
+
+struct Table {
+    live: Liveness,
+    now: u64,
+}
+
+impl Table {
+    fn new() -> Self {
+        let mut table = Self {
+            live: Liveness::default(),
+            now: 100_000,
+        };
+        table.live.pass_time(table.now);
+        table
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            self.now = end.min(self.now + 100);
+            self.live.pass_time(self.now);
+        }
+    }
+
+    fn beat(&mut self, connection: u64) -> bool {
+        self.live.heard("a", 1, BEAT, connection, self.now, LIMIT)
+    }
+
+    fn alive(&self) -> bool {
+        self.live.is_alive("a", 1, self.now, LIMIT)
+    }
+}
+
+#[test]
+fn silence_counts_after_the_limit() {
+    let mut table = Table::new();
+    assert!(!table.alive());
+    assert!(table.beat(7));
+    table.pass(1_000);
+    assert!(!table.beat(7));
+    table.pass(LIMIT);
+    assert!(table.alive());
+    table.pass(1);
+    assert!(!table.alive());
+    assert!(table.beat(7), "it is back");
+}
+
+/// A broker that sends every 4 s is not taken for dead in between, and one that states less than the limit is.
+#[test]
+fn the_limit_suits_the_brokers_interval() {
+    let mut table = Table::new();
+    for _ in 0..5 {
+        table.beat(7);
+        table.pass(4_000);
+        assert!(table.alive());
+    }
+    table.pass(4_001);
+    assert!(!table.alive());
+
+    let stated = Heartbeat {
+        stated_ms: Some(2_500),
+        ..BEAT
+    };
+    for _ in 0..2 {
+        table.live.heard("a", 1, stated, 7, table.now, LIMIT);
+        table.pass(1_000);
+    }
+    table.pass(1_501);
+    assert!(!table.alive());
+}
+
+/// RocketMQ keeps the connection whose heartbeat came first.
+#[test]
+fn the_newest_connection_counts() {
+    let mut table = Table::new();
+    table.beat(7);
+    table.beat(8);
+    table.live.closed(7, table.now);
+    assert!(table.alive());
+    table.live.closed(8, table.now);
+    assert!(!table.alive());
+    table.beat(9);
+    assert!(table.alive());
+}
+
+/// The whole process may stand still: then it has heard nobody, and nobody is dead for it.
+#[test]
+fn a_pause_of_the_controller_is_no_silence_of_the_brokers() {
+    let mut table = Table::new();
+    table.beat(7);
+    table.pass(1_000);
+    table.beat(7);
+    table.now += 60_000;
+    table.live.pass_time(table.now);
+    assert!(table.alive());
+    table.pass(LIMIT + 1);
+    assert!(!table.alive());
+}
+
+#[test]
+fn a_new_leader_waits_for_those_whom_it_could_not_hear() {
+    let mut table = Table::new();
+    table.live.became_leader(table.now);
+    assert!(table.alive(), "never heard");
+    table.pass(GRACE_MS);
+    assert!(!table.alive());
+
+    // Cut off from the broker for a minute, then leader: it waits.
+    table.beat(7);
+    table.live.closed(7, table.now);
+    table.live.ceased_to_lead();
+    table.pass(60_000);
+    assert!(!table.alive());
+    table.live.became_leader(table.now);
+    assert!(table.alive());
+    table.pass(GRACE_MS);
+    assert!(!table.alive());
+
+    // Heard until just before: its silence and its closed connection count as ever.
+    table.live.ceased_to_lead();
+    table.beat(8);
+    table.pass(1_000);
+    table.beat(8);
+    table.pass(500);
+    table.live.became_leader(table.now);
+    table.live.closed(8, table.now);
+    assert!(!table.alive());
+}
+
+#[test]
+fn what_a_broker_says_last_counts() {
+    let mut table = Table::new();
+    table.beat(7);
+    // Restarted with a shorter log: RocketMQ keeps the longer one.
+    let shorter = Heartbeat {
+        max_offset: 2,
+        ..BEAT
+    };
+    table.live.heard("a", 1, shorter, 8, table.now, LIMIT);
+    let mut group = Group::new("c");
+    let replica = crate::controller::Replica {
+        address: "x".into(),
+        check_code: "y".into(),
+    };
+    group.replicas.insert(1, replica);
+    let candidates = table.live.candidates("a", &group, false, table.now, LIMIT);
+    assert_eq!(
+        candidates
+            .iter()
+            .map(|it| it.max_offset)
+            .collect::<Vec<_>>(),
+        [2]
+    );
+}
+
+#[test]
+fn what_is_long_dead_or_removed_is_dropped() {
+    let mut table = Table::new();
+    table.beat(7);
+    table.live.prune(|_, _| true, table.now);
+    assert_eq!(table.live.brokers.len(), 1);
+    table.live.prune(|_, _| false, table.now);
+    assert!(table.live.brokers.is_empty());
+    table.beat(7);
+    table.live.prune(|_, _| true, table.now + KEPT_MS);
+    assert!(table.live.brokers.is_empty());
+}
