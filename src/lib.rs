@@ -35,6 +35,7 @@ pub mod manual;
 pub mod mem;
 pub mod message;
 pub mod namesrv;
+pub mod quorum;
 pub mod reactor;
 pub mod replication;
 pub mod ring;

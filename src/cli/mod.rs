@@ -4,6 +4,7 @@ pub mod args;
 pub mod bench;
 mod broker;
 mod consume;
+mod controller;
 mod devices;
 mod embedded;
 mod health;
@@ -29,6 +30,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::args::{BrokerArgs, ConsumeArgs, NamesrvArgs, SendArgs};
 use self::bench::BenchArgs;
+use self::controller::ControllerArgs;
 use self::pages::{CompletionsArgs, ManArgs};
 use self::store::StoreCommand;
 use self::usage::UsageError;
@@ -45,7 +47,7 @@ pub struct Cli {
 const ABOUT_ALL: &str = "\
 Environment:
   RINGMQ_LOG  What is logged to stderr, such as debug or warn,ringmq::store=debug; RUST_LOG if absent
-              [default: info of broker and namesrv, warn of the others]
+              [default: info of broker, namesrv and controller, warn of the others]
   NO_COLOR    No colours, in a terminal either
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 128 + N ended by signal N.
@@ -61,6 +63,7 @@ Examples:
 enum Command {
     Broker(BrokerArgs),
     Namesrv(NamesrvArgs),
+    Controller(ControllerArgs),
     Bench(BenchArgs),
     Send(SendArgs),
     Consume(ConsumeArgs),
@@ -73,7 +76,7 @@ enum Command {
 pub fn run(cli: Cli) -> Result<ExitCode> {
     // The log of a command that prints results has only what went wrong.
     let usual = match cli.command {
-        Command::Broker(_) | Command::Namesrv(_) => "warn,ringmq=info",
+        Command::Broker(_) | Command::Namesrv(_) | Command::Controller(_) => "warn,ringmq=info",
         // A load at its limit stalls: that is in the report.
         Command::Bench(_) => "warn,ringmq::ring::stalls=error",
         _ => "warn",
@@ -88,6 +91,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Broker(args) => broker::run(args)?,
         Command::Namesrv(args) => namesrv::run(args)?,
+        Command::Controller(args) => controller::run(args)?,
         Command::Send(args) => return send::run(args),
         Command::Consume(args) => consume::run(args)?,
         Command::Bench(args) => return bench::run(args, &embedded::Embedding),

@@ -44,6 +44,7 @@ impl Agreed {
 
     pub fn apply(&mut self, command: &Command) -> Applied {
         match command {
+            Command::Begin => Applied::ok(None),
             Command::ApplyId {
                 cluster,
                 name,

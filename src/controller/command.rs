@@ -12,6 +12,8 @@ use crate::wire::codes::response;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
+    /// Nothing: once it is applied, the leader that proposed it has applied all that was agreed on before.
+    Begin,
     /// 1013: gives an id to a broker.
     ApplyId {
         cluster: String,

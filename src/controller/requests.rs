@@ -272,11 +272,7 @@ impl Controller {
                 response::NO_PERMISSION,
                 "Can not update config in black list.",
             ),
-            UpdateError::Value {
-                property,
-                value,
-                allowed,
-            } => Reply::error(format!("{property}={value}: allowed is {allowed}")),
+            error @ UpdateError::Value { .. } => Reply::error(error.to_string()),
         })?;
         Ok(Step::Keep {
             text: self.settings.properties_text(),

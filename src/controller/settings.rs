@@ -26,10 +26,12 @@ impl Default for Settings {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpdateError {
     /// Properties that locate files. They cannot change at run time.
+    #[error("a property that locates files")]
     Forbidden,
+    #[error("{property}={value}: allowed is {allowed}")]
     Value {
         property: String,
         value: String,
@@ -45,13 +47,22 @@ enum Field<'a> {
 }
 
 impl Settings {
-    /// Takes all of the properties, or none. Names without a meaning here are ignored, as RocketMQ does.
+    /// As [`read`](Self::read), for a running controller.
     pub fn update(&mut self, text: &str) -> Result<(), UpdateError> {
+        let is_forbidden = |key: &str| FORBIDDEN.contains(&key);
+        if properties::parse(text)
+            .iter()
+            .any(|entry| is_forbidden(&entry.key))
+        {
+            return Err(UpdateError::Forbidden);
+        }
+        self.read(text)
+    }
+
+    /// Takes all of the properties, or none. Names without a meaning here are ignored, as RocketMQ does.
+    pub fn read(&mut self, text: &str) -> Result<(), UpdateError> {
         let mut updated = self.clone();
         for properties::Entry { key, value, .. } in properties::parse(text) {
-            if FORBIDDEN.contains(&key.as_str()) {
-                return Err(UpdateError::Forbidden);
-            }
             updated.set(key, value)?;
         }
         *self = updated;

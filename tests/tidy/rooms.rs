@@ -37,8 +37,20 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "bench", "broker", "client", "config", "io", "mem", "message", "namesrv", "reactor",
-            "ring", "store", "wire",
+            "bench",
+            "broker",
+            "client",
+            "config",
+            "controller",
+            "io",
+            "mem",
+            "message",
+            "namesrv",
+            "quorum",
+            "reactor",
+            "ring",
+            "store",
+            "wire",
         ],
     ),
 ];

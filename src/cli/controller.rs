@@ -1,0 +1,228 @@
+//! `ringmq controller`
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use futures_util::FutureExt;
+
+use super::usage::UsageError;
+use super::{preflight, signals};
+use crate::config::{Surroundings, properties};
+use crate::controller::Settings;
+use crate::quorum::{self, Setup, read_id, read_peers};
+
+/// Start a controller, which elects the masters of replicated brokers.
+///
+/// Brokers in controller mode, RocketMQ's or ringmq's, name it in controllerAddr. Alone it works too; three on three machines go on when one
+/// of them dies. RocketMQ's property names apply, so that the file of `mqcontroller -c` can be used as it is.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = EXAMPLES)]
+pub struct ControllerArgs {
+    /// A controller.conf with RocketMQ's property names; flags take precedence over it
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Name of the group of controllers [default: group1]
+    #[arg(long)]
+    pub group: Option<String>,
+
+    /// All controllers of the group, such as n0-10.0.0.1:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878 [default: n0-127.0.0.1:9878]
+    #[arg(long, value_name = "ID-HOST:PORT;...")]
+    pub peers: Option<String>,
+
+    /// Which of them this one is [default: n0]
+    #[arg(long, value_name = "ID")]
+    pub self_id: Option<String>,
+
+    /// Directory of what the controllers agreed on [default: ~/ringmqController]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+
+    /// Address to listen on [default: all; the port is that of this controller in the list]
+    #[arg(long, value_name = "IP")]
+    pub bind: Option<IpAddr>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ringmq controller
+  ringmq controller -c controller.conf
+  ringmq controller --peers 'n0-10.0.0.1:9878;n1-10.0.0.2:9878;n2-10.0.0.3:9878' --self-id n1 --store /data/controller";
+
+/// Only what a controller's configuration decides at its start.
+#[derive(Default)]
+struct Properties {
+    group: Option<String>,
+    peers: Option<String>,
+    self_id: Option<String>,
+    store: Option<PathBuf>,
+    bind: Option<IpAddr>,
+    settings: Settings,
+}
+
+impl Properties {
+    fn read(text: &str) -> Result<Self> {
+        let mut read = Self::default();
+        read.settings.read(text)?;
+        for properties::Entry { key, value, line } in properties::parse(text) {
+            if value.is_empty() {
+                continue;
+            }
+            match key.as_str() {
+                "controllerDLegerGroup" => read.group = Some(value),
+                "controllerDLegerPeers" => read.peers = Some(value),
+                "controllerDLegerSelfId" => read.self_id = Some(value),
+                "controllerStorePath" => read.store = Some(value.into()),
+                "bindAddress" => {
+                    let bind = value.parse();
+                    read.bind =
+                        Some(bind.with_context(|| format!("line {line}: bindAddress={value}"))?);
+                }
+                "controllerType" if value.eq_ignore_ascii_case("jRaft") => bail!(
+                    "line {line}: controllerType=jRaft names its peers in another way; give controllerDLegerPeers and controllerDLegerSelfId"
+                ),
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn setup(args: ControllerArgs, text: &str, home: &Path) -> Result<Setup> {
+    let file = Properties::read(text)?;
+    let wrong = |what: &str, error: String| UsageError::new(format!("{what}: {error}"));
+    let peers = args.peers.or(file.peers);
+    let peers = peers.as_deref().unwrap_or("n0-127.0.0.1:9878");
+    let peers =
+        read_peers(peers).map_err(|error| wrong("--peers, or controllerDLegerPeers", error))?;
+    let self_id = args.self_id.or(file.self_id);
+    let self_id = self_id.as_deref().unwrap_or("n0");
+    let number =
+        read_id(self_id).map_err(|error| wrong("--self-id, or controllerDLegerSelfId", error))?;
+    if !peers.contains_key(&number) {
+        let error = format!("{self_id} is none of the controllers");
+        return Err(wrong("--self-id, or controllerDLegerSelfId", error).into());
+    }
+    Ok(Setup {
+        group: args
+            .group
+            .or(file.group)
+            .unwrap_or_else(|| "group1".to_owned()),
+        peers,
+        self_id: number,
+        dir: args
+            .store
+            .or(file.store)
+            .unwrap_or_else(|| home.join("ringmqController")),
+        bind: args
+            .bind
+            .or(file.bind)
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        settings: file.settings,
+    })
+}
+
+pub fn run(args: ControllerArgs) -> Result<()> {
+    let text = match &args.config {
+        Some(path) => std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
+        None => String::new(),
+    };
+    let place = args.config.as_ref().map(|path| path.display().to_string());
+    let setup = setup(args, &text, &Surroundings::observe().home);
+    let setup = match place {
+        Some(place) => setup.context(place)?,
+        None => setup?,
+    };
+    let listen = SocketAddr::new(setup.bind, setup.port());
+    preflight::check_port(listen, "--peers, or controllerDLegerPeers")?;
+    let (stop, stopped) = futures_util::future::abortable(std::future::pending::<()>());
+    signals::on_stop(move |_| stopped.abort())?;
+    let (id, group, store) = (
+        setup.own().id.clone(),
+        setup.group.clone(),
+        setup.dir.clone(),
+    );
+    let ready = move || {
+        let version = env!("CARGO_PKG_VERSION");
+        println!(
+            "ringmq {version} controller {id} of {group} at {listen}, store {}",
+            store.display()
+        );
+        println!("ready");
+    };
+    Ok(quorum::run(setup, stop.map(|_| ()), ready)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Controller {
+        #[command(flatten)]
+        args: ControllerArgs,
+    }
+
+    fn read(line: &str, text: &str) -> Result<Setup> {
+        let args = Controller::try_parse_from(line.split_whitespace())
+            .unwrap()
+            .args;
+        setup(args, text, Path::new("/home/me"))
+    }
+
+    #[test]
+    fn alone_without_any_configuration() {
+        let setup = read("controller", "").unwrap();
+        assert_eq!(
+            (setup.self_id, setup.port(), setup.peers.len()),
+            (0, 9878, 1)
+        );
+        assert_eq!(setup.dir, Path::new("/home/me/ringmqController"));
+    }
+
+    /// What RocketMQ ships as `conf/controller/cluster-3n-independent/controller-n1.conf`.
+    #[test]
+    fn rocketmqs_own_file() {
+        let text = "controllerDLegerGroup = group1\n\
+            controllerDLegerPeers = n0-127.0.0.1:9878;n1-127.0.0.1:9868;n2-127.0.0.1:9858\n\
+            controllerDLegerSelfId = n1\n\
+            controllerStorePath = /data/controller\n\
+            enableElectUncleanMaster = false\nnotifyBrokerRoleChanged = true\nscanNotActiveBrokerInterval = 5000\n\
+            rocketmqHome = /opt/rocketmq\nconfigStorePath=/x\n";
+        let setup = read("controller", text).unwrap();
+        assert_eq!(
+            (setup.self_id, setup.port(), setup.peers.len()),
+            (1, 9868, 3)
+        );
+        assert_eq!(setup.settings.scan_interval_ms, 5_000);
+        assert_eq!(setup.dir, Path::new("/data/controller"));
+        let flags = read("controller --self-id n2 --store /x --bind 127.0.0.1", text).unwrap();
+        assert_eq!((flags.self_id, flags.dir.as_path()), (2, Path::new("/x")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, text, expected) in [
+            ("controller --peers x", "", "controllerDLegerPeers"),
+            (
+                "controller --self-id n7",
+                "",
+                "n7 is none of the controllers",
+            ),
+            ("controller", "controllerType=jRaft", "jRaft"),
+            ("controller", "bindAddress=x", "line 1: bindAddress=x"),
+            (
+                "controller",
+                "scanNotActiveBrokerInterval=x",
+                "scanNotActiveBrokerInterval=x",
+            ),
+        ] {
+            let error = format!("{:#}", read(line, text).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

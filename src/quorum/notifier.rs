@@ -1,0 +1,96 @@
+//! Sends brokers what they are told (1008), each on a connection of its own. A broker that misses it asks within 5 s (1004).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::controller::Notice;
+
+const LIMIT: Duration = Duration::from_secs(1);
+const TRIES: u32 = 3;
+/// Connections to brokers at a time.
+const AT_A_TIME: usize = 256;
+
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    /// The newest epoch that a broker is to be told. An older notice is not tried again.
+    newest: Arc<Mutex<BTreeMap<(String, i64), i32>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Default for Notifier {
+    fn default() -> Self {
+        Self {
+            newest: Arc::default(),
+            permits: Arc::new(Semaphore::new(AT_A_TIME)),
+        }
+    }
+}
+
+impl Notifier {
+    pub fn send(&self, notice: Notice) {
+        let key = (notice.broker_name.clone(), notice.broker_id);
+        self.with_newest(|newest| {
+            let epoch = newest.entry(key).or_insert(notice.master_epoch);
+            *epoch = notice.master_epoch.max(*epoch);
+        });
+        let notifier = self.clone();
+        tokio::spawn(async move { notifier.deliver(notice).await });
+    }
+
+    async fn deliver(&self, notice: Notice) {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return;
+        };
+        let (name, id, epoch) = (&notice.broker_name, notice.broker_id, notice.master_epoch);
+        let key = (name.clone(), id);
+        for _ in 0..TRIES {
+            if self.with_newest(|newest| newest.get(&key) != Some(&epoch)) {
+                return;
+            }
+            match timeout(LIMIT, deliver_once(&notice)).await {
+                Ok(Ok(())) => {
+                    info!(broker = %name, id, epoch, "told a broker who the master is");
+                    break;
+                }
+                Ok(Err(error)) => {
+                    warn!(broker = %name, id, address = %notice.broker_address, %error, "a broker cannot be told who the master is")
+                }
+                Err(_) => {
+                    warn!(broker = %name, id, address = %notice.broker_address, "a broker does not take the notice of the master")
+                }
+            }
+            sleep(LIMIT).await;
+        }
+        self.with_newest(|newest| {
+            if newest.get(&key) == Some(&epoch) {
+                newest.remove(&key);
+            }
+        });
+    }
+
+    fn with_newest<T>(&self, work: impl FnOnce(&mut BTreeMap<(String, i64), i32>) -> T) -> T {
+        work(&mut self.newest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn deliver_once(notice: &Notice) -> io::Result<()> {
+    let mut stream = TcpStream::connect(&notice.broker_address).await?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&notice.frame).await?;
+    stream.shutdown().await?;
+    // The broker closes after it has read all. It has it, even if it does not close in time.
+    let mut rest = [0; 256];
+    while timeout(LIMIT / 2, stream.read(&mut rest))
+        .await
+        .is_ok_and(|read| read.is_ok_and(|len| len > 0))
+    {}
+    Ok(())
+}

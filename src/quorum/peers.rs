@@ -1,0 +1,194 @@
+//! The engine's way to the other controllers: one connection to each, one request at a time on it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::error::{
+    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    VoteRequest, VoteResponse,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::rpc::{CODE, Door, MAX_FRAME_BYTES, PeerError, PeerReply, PeerRequest, decode, encode};
+use super::types::Types;
+use crate::wire::codes::response;
+use crate::wire::exchange::{Answer, Exchange};
+
+/// A peer that could not be reached is tried again after this time.
+const RETRY: Duration = Duration::from_millis(200);
+const READ_BYTES: usize = 64 << 10;
+
+#[derive(Clone, Debug)]
+pub struct Peers {
+    pub door: Arc<Door>,
+    /// `host:port` of each controller.
+    pub addresses: Arc<BTreeMap<u64, String>>,
+}
+
+pub struct Peer {
+    door: Arc<Door>,
+    id: u64,
+    address: Option<String>,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    exchange: Exchange,
+}
+
+impl RaftNetworkFactory<Types> for Peers {
+    type Network = Peer;
+
+    async fn new_client(&mut self, id: u64, _: &()) -> Peer {
+        Peer {
+            door: self.door.clone(),
+            id,
+            address: self.addresses.get(&id).cloned(),
+            connection: None,
+        }
+    }
+}
+
+impl Peer {
+    async fn call(
+        &mut self,
+        request: &PeerRequest,
+        option: &RPCOption,
+    ) -> Result<PeerReply, PeerError> {
+        let limit = option.hard_ttl();
+        let answered = tokio::time::timeout(limit, self.exchange(request)).await;
+        answered.unwrap_or_else(|_| Err(PeerError::Silent(limit.as_millis())))
+    }
+
+    /// The connection is kept only after a whole answer: when this future is dropped half-way, it goes with it.
+    async fn exchange(&mut self, request: &PeerRequest) -> Result<PeerReply, PeerError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let (body, crc) = encode(request);
+        let bytes = connection
+            .exchange
+            .request(CODE, &self.door.fields(crc), &body);
+        connection.stream.write_all(&bytes).await?;
+        let answer = connection.answer().await?;
+        if answer.code != response::SUCCESS {
+            return Err(PeerError::Refused {
+                code: answer.code,
+                remark: answer.remark.unwrap_or_default(),
+            });
+        }
+        let reply = decode(&answer.body, answer.field("crc"))?;
+        self.connection = Some(connection);
+        Ok(reply)
+    }
+
+    async fn connect(&self) -> Result<Connection, PeerError> {
+        let address = self.address.as_deref();
+        let address = address.ok_or_else(|| PeerError::Stranger {
+            got: self.id.to_string(),
+        })?;
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Connection {
+            stream,
+            exchange: Exchange::default(),
+        })
+    }
+}
+
+impl Connection {
+    async fn answer(&mut self) -> Result<Answer, PeerError> {
+        let mut received = 0;
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let answer = self.exchange.answer();
+            if let Some(answer) = answer.map_err(|error| PeerError::Body(error.to_string()))? {
+                return Ok(answer);
+            }
+            let read = self.stream.read(&mut buffer).await?;
+            received += read;
+            if read == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
+            if received > MAX_FRAME_BYTES {
+                return Err(PeerError::Body(format!(
+                    "an answer of more than {MAX_FRAME_BYTES} bytes"
+                )));
+            }
+            self.exchange.received(&buffer[..read]);
+        }
+    }
+}
+
+type Outcome<T, E = openraft::error::Infallible> = Result<T, RPCError<u64, (), RaftError<u64, E>>>;
+
+impl RaftNetwork<Types> for Peer {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Outcome<AppendEntriesResponse<u64>> {
+        match self.call(&PeerRequest::Append(request), &option).await {
+            Ok(PeerReply::Append(reply)) => {
+                reply.map_err(|error| RemoteError::new(self.id, error).into())
+            }
+            other => Err(self.failed(other)),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        request: InstallSnapshotRequest<Types>,
+        option: RPCOption,
+    ) -> Outcome<InstallSnapshotResponse<u64>, InstallSnapshotError> {
+        match self.call(&PeerRequest::Snapshot(request), &option).await {
+            Ok(PeerReply::Snapshot(reply)) => {
+                reply.map_err(|error| RemoteError::new(self.id, error).into())
+            }
+            other => Err(self.failed(other)),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Outcome<VoteResponse<u64>> {
+        match self.call(&PeerRequest::Vote(request), &option).await {
+            Ok(PeerReply::Vote(reply)) => {
+                reply.map_err(|error| RemoteError::new(self.id, error).into())
+            }
+            other => Err(self.failed(other)),
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(RETRY))
+    }
+}
+
+impl Peer {
+    fn failed<E: std::error::Error>(
+        &self,
+        outcome: Result<PeerReply, PeerError>,
+    ) -> RPCError<u64, (), E> {
+        match outcome {
+            Ok(_) => {
+                NetworkError::new(&PeerError::Body("the answer to another request".to_owned()))
+                    .into()
+            }
+            Err(error) => {
+                tracing::debug!(peer = self.id, %error, "a controller cannot be asked");
+                Unreachable::new(&error).into()
+            }
+        }
+    }
+}

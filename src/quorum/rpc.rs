@@ -1,0 +1,140 @@
+//! What controllers say to each other: a request of RocketMQ's remoting protocol with a code of ringmq's own, on the port that brokers use.
+//!
+//! ```text
+//! request  code 931001, fields group, from, crc; body PeerRequest as JSON
+//! reply    code 0, field crc; body PeerReply as JSON. Anything else: code 1 and a remark
+//! ```
+
+use openraft::error::{InstallSnapshotError, RaftError};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    VoteRequest, VoteResponse,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::types::{Raft, Types};
+use crate::wire::header::Header;
+use crate::wire::{Reply, Value};
+
+/// Far above RocketMQ's codes.
+pub const CODE: i32 = 931_001;
+
+/// The longest frame that a controller's port takes.
+pub const MAX_FRAME_BYTES: usize = 4 << 20;
+/// A part of a snapshot; as JSON it is four times as long.
+pub const SNAPSHOT_PART_BYTES: u64 = 512 << 10;
+/// Entries in one request; each has a few names and addresses.
+pub const MAX_ENTRIES: u64 = 64;
+/// The longest snapshot that is taken from a peer, above what the limits of groups and replicas allow.
+const MAX_SNAPSHOT_BYTES: u64 = 128 << 20;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum PeerRequest {
+    Append(AppendEntriesRequest<Types>),
+    Vote(VoteRequest<u64>),
+    Snapshot(InstallSnapshotRequest<Types>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum PeerReply {
+    Append(Result<AppendEntriesResponse<u64>, RaftError<u64>>),
+    Vote(Result<VoteResponse<u64>, RaftError<u64>>),
+    Snapshot(Result<InstallSnapshotResponse<u64>, RaftError<u64, InstallSnapshotError>>),
+}
+
+/// What is wrong with a peer's bytes. Its connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    #[error("the peer belongs to the group {got:?}, this controller to {expected:?}")]
+    Group { got: String, expected: String },
+    #[error("the peer says to be {got:?}, which is no other controller of this group")]
+    Stranger { got: String },
+    #[error("the field {0} is missing")]
+    Field(&'static str),
+    #[error("the body has CRC {got:08x}, its header says {expected}")]
+    Crc { got: u32, expected: String },
+    #[error("the body cannot be read: {0}")]
+    Body(String),
+    #[error("a part of a snapshot ends at byte {end}; the limit is {MAX_SNAPSHOT_BYTES}")]
+    Snapshot { end: u64 },
+    #[error("the peer answered with code {code}: {remark}")]
+    Refused { code: i32, remark: String },
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("no answer within {0} ms")]
+    Silent(u128),
+}
+
+/// The body of a message, and the value of its field `crc`.
+pub fn encode<T: Serialize>(message: &T) -> (Vec<u8>, i64) {
+    let body = serde_json::to_vec(message).expect("numbers, texts and lists");
+    let crc = i64::from(crc32fast::hash(&body));
+    (body, crc)
+}
+
+pub fn decode<T: DeserializeOwned>(body: &[u8], crc: Option<&str>) -> Result<T, PeerError> {
+    let expected = crc.ok_or(PeerError::Field("crc"))?;
+    let got = crc32fast::hash(body);
+    if expected.parse() != Ok(got) {
+        return Err(PeerError::Crc {
+            got,
+            expected: expected.to_owned(),
+        });
+    }
+    serde_json::from_slice(body).map_err(|error| PeerError::Body(error.to_string()))
+}
+
+/// Who speaks to whom.
+#[derive(Clone, Debug)]
+pub struct Door {
+    pub group: String,
+    pub self_id: u64,
+    pub all_ids: Vec<u64>,
+}
+
+impl Door {
+    pub fn fields<'a>(&'a self, crc: i64) -> [(&'static str, Value<'a>); 3] {
+        [
+            ("group", Value::Str(&self.group)),
+            ("from", Value::I64(self.self_id as i64)),
+            ("crc", Value::I64(crc)),
+        ]
+    }
+
+    /// A peer's request, if it is one of this group.
+    pub fn admit(&self, header: &Header<'_>, body: &[u8]) -> Result<PeerRequest, PeerError> {
+        let group = header.ext.find("group").ok_or(PeerError::Field("group"))?;
+        if group != self.group {
+            return Err(PeerError::Group {
+                got: group.chars().take(64).collect(),
+                expected: self.group.clone(),
+            });
+        }
+        let from = header.ext.find("from").ok_or(PeerError::Field("from"))?;
+        let is_peer = |id: u64| id != self.self_id && self.all_ids.contains(&id);
+        if !from.parse().is_ok_and(is_peer) {
+            return Err(PeerError::Stranger {
+                got: from.chars().take(64).collect(),
+            });
+        }
+        let request = decode(body, header.ext.find("crc"))?;
+        if let PeerRequest::Snapshot(part) = &request {
+            let end = part.offset.saturating_add(part.data.len() as u64);
+            if end > MAX_SNAPSHOT_BYTES {
+                return Err(PeerError::Snapshot { end });
+            }
+        }
+        Ok(request)
+    }
+}
+
+pub async fn answer(raft: &Raft, request: PeerRequest) -> Reply {
+    let reply = match request {
+        PeerRequest::Append(request) => PeerReply::Append(raft.append_entries(request).await),
+        PeerRequest::Vote(request) => PeerReply::Vote(raft.vote(request).await),
+        PeerRequest::Snapshot(request) => PeerReply::Snapshot(raft.install_snapshot(request).await),
+    };
+    let (body, crc) = encode(&reply);
+    Reply::ok().with("crc", crc).with_body(body)
+}
