@@ -114,3 +114,24 @@ fn a_group_whose_brokers_are_all_dead() {
     replay(&mut world, "elect_failed");
     replay(&mut world, "clean");
 }
+
+/// What is shown has RocketMQ's names, as administrators' scripts look for them.
+#[test]
+fn settings_have_the_names_of_the_real_one() {
+    let (_, body) = frame("config.rep");
+    let recorded = String::from_utf8(body).unwrap();
+    let recorded: Vec<_> = recorded
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    let ours = Settings::default().properties_text();
+    let ours: Vec<_> = ours
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    let of_rocketmq = ours.iter().filter(|(name, _)| !name.starts_with("ringmq"));
+    let unknown: Vec<_> = of_rocketmq
+        .filter(|(name, _)| recorded.iter().all(|(other, _)| other != name))
+        .collect();
+    assert!(unknown.is_empty() && ours.len() > 3, "{unknown:?}");
+}

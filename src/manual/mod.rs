@@ -14,3 +14,5 @@ pub mod moving {}
 pub mod operations {}
 #[doc = include_str!("rejected.md")]
 pub mod rejected {}
+#[doc = include_str!("replication.md")]
+pub mod replication {}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use openraft::ServerState;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -156,17 +157,23 @@ impl Desk {
                 desk.wake.notify_one();
             }
         });
-        let mut beginning = None;
+        let mut beginning: Option<(u64, JoinHandle<()>)> = None;
         loop {
             let _ = timeout(TURN, self.wake.notified()).await;
             let running = self.raft.metrics().borrow().running_state.clone();
             if let Err(error) = running {
                 return Stopped::Engine(error.to_string());
             }
-            let term = self.leading_term().filter(|term| self.begun_term.load(Ordering::Relaxed) != *term);
-            if term.is_some() && term != beginning {
-                beginning = term;
-                tokio::spawn(self.clone().begin());
+            let term = self
+                .leading_term()
+                .filter(|term| self.begun_term.load(Ordering::Relaxed) != *term);
+            let is_beginning = |term| {
+                beginning
+                    .as_ref()
+                    .is_some_and(|(other, task)| *other == term && !task.is_finished())
+            };
+            if let Some(term) = term.filter(|term| !is_beginning(*term)) {
+                beginning = Some((term, tokio::spawn(self.clone().begin())));
             }
             let is_leader = self.standing().is_leader;
             let now_ms = self.now_ms();

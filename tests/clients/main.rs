@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod controller;
 mod moves;
 mod readme;
 mod replication;

@@ -19,7 +19,6 @@ FRAMES = [
     ("replica_info", 1004, "0", "", "masterAddress", "-"),
     ("alter_sync_state_set", 1001, "0", '"syncStateSet":[1,2]', "", "-"),
     ("sync_state_data", 1006, "0", "", '"inSyncReplicas":[{"alive":true,"brokerAddress":"127.0.0.2:30911","brokerId":1', "-"),
-    ("sync_state_data_without_master", 1006, "0", "", '"masterEpoch"', "masterAddress"),
     ("role_changed", 1008, "-", '"masterBrokerId":"2"', "", "-"),
     ("config", 1010, "0", "", "", "-"),
     ("update_config", 1009, "0", "", "", "-"),

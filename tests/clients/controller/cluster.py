@@ -1,0 +1,250 @@
+"""Processes of a replicated group, and raw requests to them: controllers, a name server, and RocketMQ's own brokers in controller mode."""
+import json, os, re, signal, socket, struct, subprocess, time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+NAME, CLUSTER = "broker-a", "DefaultCluster"
+OPAQUE = 0
+
+
+def now():
+    return time.monotonic()
+
+
+def frame(code, ext, body=b"", flag=0):
+    global OPAQUE
+    OPAQUE += 1
+    header = {"code": code, "language": "JAVA", "version": 513, "opaque": OPAQUE, "flag": flag, "serializeTypeCurrentRPC": "JSON",
+              "extFields": {key: str(value) for key, value in ext.items()}}
+    header = json.dumps(header).encode()
+    return struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body
+
+
+def read_exactly(sock, count):
+    data = b""
+    while len(data) < count:
+        part = sock.recv(count - len(data))
+        if not part:
+            raise ConnectionError("closed")
+        data += part
+    return data
+
+
+def read_frame(sock):
+    total, = struct.unpack(">I", read_exactly(sock, 4))
+    rest = read_exactly(sock, total)
+    length = struct.unpack(">I", rest[:4])[0] & 0xFFFFFF
+    return json.loads(rest[4:4 + length]), rest[4 + length:]
+
+
+def ask(port, code, ext=None, body=b"", timeout=2.0):
+    """Header and body of the answer, or None and nothing."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout) as sock:
+            sock.sendall(frame(code, ext or {}, body))
+            return read_frame(sock)
+    except (OSError, ValueError):
+        return None, b""
+
+
+class Process:
+    def __init__(self, directory, name, command, env=None):
+        self.name, self.dir = name, os.path.join(directory, name)
+        os.makedirs(os.path.join(self.dir, "home/conf"), exist_ok=True)
+        self.command, self.env, self.process = command, dict(os.environ, **(env or {})), None
+
+    def start(self):
+        out = open(os.path.join(self.dir, "out"), "ab")
+        self.process = subprocess.Popen(self.command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=self.env, start_new_session=True)
+        return self
+
+    def signal(self, number):
+        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Group:
+    """Three controllers (or one), a name server of ringmq, and three brokers of RocketMQ."""
+
+    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=31000, conf=""):
+        self.dir, self.ringmq, self.namesrv = directory, ringmq, base
+        self.controller_ports = [base + 10 + id for id in range(controllers)]
+        self.broker_ports = [base + 100 + 10 * id for id in range(brokers)]
+        self.peers = ";".join("n%d-127.0.0.1:%d" % (id, port) for id, port in enumerate(self.controller_ports))
+        self.own_controller, self.conf = own_controller, conf
+        text = subprocess.run(["bash", "-c", '. "%s/../real-broker/env.sh"; printf "%%s\\n%%s\\n%%s" "$java" "$CP" "$OPENS"' % HERE],
+                              capture_output=True, text=True, check=True).stdout.split("\n", 2)
+        self.java, self.class_path, self.opens = text[0], text[1], text[2].split()
+        self.processes = {}
+
+    def jvm(self, name, start_class, conf, heap="-Xmx640m"):
+        home = os.path.join(self.dir, name, "home")
+        command = [self.java, heap, "-XX:MaxDirectMemorySize=256m", *self.opens, "-Duser.home=" + home, "-XX:+UseSerialGC", "-XX:-UsePerfData",
+                   "-cp", self.class_path, start_class, "-c", self.write(name, conf)]
+        return Process(self.dir, name, command, {"ROCKETMQ_HOME": home})
+
+    def write(self, name, text):
+        os.makedirs(os.path.join(self.dir, name), exist_ok=True)
+        path = os.path.join(self.dir, name, "conf")
+        open(path, "w").write(text)
+        return path
+
+    def controller_conf(self, id):
+        return ("controllerDLegerGroup=group1\ncontrollerDLegerPeers=%s\ncontrollerDLegerSelfId=n%d\ncontrollerStorePath=%s\nbindAddress=127.0.0.1\n"
+                "mappedFileSize=16777216\n" % (self.peers, id, os.path.join(self.dir, "controller%d" % id, "store")))
+
+    def broker_conf(self, id):
+        port, root = self.broker_ports[id], os.path.join(self.dir, "broker%d" % id, "store")
+        return """brokerClusterName=%s
+brokerName=%s
+brokerId=-1
+brokerRole=SLAVE
+enableControllerMode=true
+controllerAddr=%s
+namesrvAddr=127.0.0.1:%d
+listenPort=%d
+haListenPort=%d
+bindAddress=127.0.0.1
+brokerIP1=127.0.0.1
+brokerIP2=127.0.0.1
+storePathRootDir=%s
+storePathCommitLog=%s/commitlog
+mappedFileSizeCommitLog=16777216
+allAckInSyncStateSet=true
+minInSyncReplicas=1
+diskMaxUsedSpaceRatio=99
+waitTimeMillsInSendQueue=3000
+%s""" % (CLUSTER, NAME, ";".join("127.0.0.1:%d" % port for port in self.controller_ports), self.namesrv, port, port + 1, root, root, self.conf)
+
+    def start(self, one_by_one=False):
+        self.processes["namesrv"] = Process(self.dir, "namesrv", [self.ringmq, "namesrv", "--port", str(self.namesrv), "--bind", "127.0.0.1"]).start()
+        for id in range(len(self.controller_ports)):
+            name = "controller%d" % id
+            if self.own_controller:
+                command = [self.ringmq, "controller", "-c", self.write(name, self.controller_conf(id))]
+                process = Process(self.dir, name, command)
+            else:
+                process = self.jvm(name, "org.apache.rocketmq.controller.ControllerStartup", self.controller_conf(id), "-Xmx384m")
+            self.processes[name] = process.start()
+        until(lambda: self.leader() is not None, 60, "a controller leads")
+        for id in range(len(self.broker_ports)):
+            if one_by_one and id > 0:
+                until(lambda: self.in_sync() == id, 60, "%d in sync" % id)
+            self.processes["broker%d" % id] = self.jvm("broker%d" % id, "org.apache.rocketmq.broker.BrokerStartup", self.broker_conf(id)).start()
+
+    def stop(self):
+        for name in sorted(self.processes):  # brokers first
+            self.processes[name].stop()
+
+    def leader(self):
+        """Number of the controller that says it leads."""
+        for id, port in enumerate(self.controller_ports):
+            header, _ = ask(port, 1005, timeout=0.5)
+            if header and header.get("extFields", {}).get("isLeader") == "true":
+                return id
+        return None
+
+    def ask_leader(self, code, ext=None, body=b""):
+        for port in self.controller_ports:
+            header, answer = ask(port, code, ext, body, timeout=0.5)
+            if header and header["code"] == 0:
+                return header, answer
+        return None, b""
+
+    def master(self):
+        """Port of the master and its epoch, or None and the epoch."""
+        header, _ = self.ask_leader(1004, {"brokerName": NAME})
+        if not header:
+            return None, 0
+        fields = header["extFields"]
+        address = fields.get("masterAddress")
+        return (int(address.rsplit(":", 1)[1]) if address else None), int(fields["masterEpoch"])
+
+    def in_sync(self):
+        _, body = self.ask_leader(1006, {}, json.dumps([NAME]).encode())
+        table = json.loads(body)["replicasInfoTable"] if body else {}
+        return len(table[NAME]["inSyncReplicas"]) if NAME in table else 0
+
+    def route(self):
+        """Port of the broker with id 0, as the name server gives it."""
+        header, body = ask(self.namesrv, 105, {"topic": "TBW102", "acceptStandardJsonOnly": "true"}, timeout=0.5)
+        if not header or header["code"] != 0:
+            return None
+        for data in json.loads(body)["brokerDatas"]:
+            if "0" in data["brokerAddrs"]:
+                return int(data["brokerAddrs"]["0"].rsplit(":", 1)[1])
+        return None
+
+    def broker_at(self, port):
+        return self.processes["broker%d" % self.broker_ports.index(port)]
+
+
+class Sender:
+    """Sends to whoever is the master of the route, one message after the other, and notes what was acknowledged."""
+
+    def __init__(self, group, topic):
+        self.group, self.topic, self.acknowledged, self.next = group, topic, {}, 0
+        self.sock, self.port = None, None
+
+    def send(self):
+        text = "id-%08d;" % self.next
+        self.next += 1
+        ext = {"a": "g", "b": self.topic, "c": "TBW102", "d": 1, "e": 0, "f": 0, "g": int(time.time() * 1000), "h": 0, "i": "", "j": 0, "k": "false", "m": "false"}
+        try:
+            if self.sock is None:
+                self.port = self.group.route()
+                if self.port is None:
+                    return False
+                self.sock = socket.create_connection(("127.0.0.1", self.port), timeout=1)
+                self.sock.settimeout(1)
+            self.sock.sendall(frame(310, ext, text.encode()))
+            header, _ = read_frame(self.sock)
+        except (OSError, ValueError):
+            self.close()
+            return False
+        if header["code"] == 0:
+            self.acknowledged[text] = int(header["extFields"]["queueOffset"])
+            return True
+        self.close()
+        return False
+
+    def close(self):
+        if self.sock:
+            self.sock.close()
+        self.sock = None
+
+    def stored(self):
+        """The texts of all messages of the topic's queue, by offset, as the master gives them."""
+        port, found, offset = self.group.master()[0], {}, 0
+        while True:
+            ext = {"consumerGroup": "judge", "topic": self.topic, "queueId": 0, "queueOffset": offset, "maxMsgNums": 32, "sysFlag": 4,
+                   "commitOffset": 0, "suspendTimeoutMillis": 0, "subscription": "*", "subVersion": 0, "expressionType": "TAG"}
+            header, body = ask(port, 11, ext, timeout=5)
+            if not header or header["code"] != 0:
+                return found, header
+            at = 0
+            while at < len(body):
+                size, = struct.unpack_from(">I", body, at)
+                queue_offset, = struct.unpack_from(">q", body, at + 20)
+                match = re.search(rb"id-\d{8};", body[at:at + size])
+                found[queue_offset] = match.group().decode() if match else ""
+                at += size
+            offset = int(header["extFields"]["nextBeginOffset"])
+
+
+def until(condition, seconds, what, step=0.05):
+    end = now() + seconds
+    while not condition():
+        if now() > end:
+            raise SystemExit("not within %d s: %s" % (seconds, what))
+        time.sleep(step)

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""RocketMQ's own brokers 5.5.0 under ringmq's controllers (or RocketMQ's): deaths and hangs under load, with a ledger.
+
+    failover.py DIR RINGMQ [--rounds kill,hang,both,kill] [--controllers 3] [--brokers 3] [--real]        (JDK, Maven, Python 3)
+
+Rounds: kill     kill -9 of the master
+        hang     SIGSTOP of the master for 20 s, then SIGCONT
+        both     kill -9 of the leading controller and of the master at once
+For each: until another master is elected, until the name server knows it, until the next message is acknowledged (a client that follows the
+route at once), until all replicas are in sync again. At the end every acknowledged message must be where it was acknowledged.
+Prints a line a round, `lost N of M`, and exits with 1 if N is not 0. --real takes RocketMQ's own controllers, for comparison.
+"""
+import argparse, os, signal, sys, time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cluster import Group, Sender, now, until
+
+parser = argparse.ArgumentParser()
+parser.add_argument("dir")
+parser.add_argument("ringmq")
+parser.add_argument("--rounds", default="kill,hang,both,kill")
+parser.add_argument("--controllers", type=int, default=3)
+parser.add_argument("--brokers", type=int, default=3)
+parser.add_argument("--base", type=int, default=31000)
+parser.add_argument("--conf", default="")
+parser.add_argument("--real", action="store_true")
+args = parser.parse_args()
+group = Group(os.path.abspath(args.dir), args.ringmq, args.controllers, args.brokers, not args.real, args.base, args.conf.replace(",", "\n"))
+
+
+def load(sender, seconds):
+    end = now() + seconds
+    while now() < end:
+        sender.send()
+        time.sleep(0.005)
+
+
+def round_of(kind, sender):
+    port, epoch = group.master()
+    master, leader = group.broker_at(port), group.leader()
+    load(sender, 2)
+    start = now()
+    if kind == "both":
+        group.processes["controller%d" % leader].signal(signal.SIGKILL)
+    master.signal(signal.SIGSTOP if kind == "hang" else signal.SIGKILL)
+    times = {}
+
+    def passed(name, is_so):
+        if name not in times and is_so():
+            times[name] = now() - start
+
+    def is_elected():
+        other, newer = group.master()
+        return other not in (None, port) and newer > epoch
+
+    is_stopped = kind == "hang"
+    while len(times) < 3:
+        passed("elected", is_elected)
+        passed("route", lambda: group.route() not in (None, port))
+        if "elected" in times and sender.port == port:
+            sender.close()
+        passed("acknowledged", lambda: sender.send() and sender.port != port)
+        if now() - start > 90:
+            raise SystemExit("%s: not within 90 s; reached %s" % (kind, times))
+    if is_stopped:
+        load(sender, max(0, 20 - (now() - start)))
+        before = group.master()
+        master.signal(signal.SIGCONT)
+    else:
+        before = group.master()
+        master.start()
+    if kind == "both":
+        group.processes["controller%d" % leader].start()
+    back = now()
+    while group.in_sync() < args.brokers:
+        sender.send()
+        if now() - back > 120:
+            raise SystemExit("%s: not in sync again" % kind)
+    times["in sync"] = now() - back
+    after = group.master()
+    print("%-5s elected %.2f s, route %.2f s, acknowledged %.2f s; all in sync %.1f s after its return; elections afterwards: %d"
+          % (kind, times["elected"], times["route"], times["acknowledged"], times["in sync"], after[1] - before[1]), flush=True)
+
+
+try:
+    started = now()
+    group.start()
+    until(lambda: group.in_sync() == args.brokers, 120, "all brokers are in sync")
+    until(lambda: group.route() is not None, 60, "there is a route")
+    print("%d brokers in sync %.1f s after their start" % (args.brokers, now() - started), flush=True)
+    sender = Sender(group, "Ledger")
+    until(sender.send, 60, "a message is acknowledged")
+    for kind in args.rounds.split(","):
+        round_of(kind, sender)
+    load(sender, 1)
+    stored, last = sender.stored()
+    lost = [text for text, offset in sender.acknowledged.items() if stored.get(offset) != text]
+    print("lost %d of %d acknowledged" % (len(lost), len(sender.acknowledged)), flush=True)
+    if lost:
+        print("for instance %s; the master has %d messages, the last answer was %s" % (lost[:5], len(stored), last))
+        sys.exit(1)
+finally:
+    group.stop()

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""What mqadmin 5.5.0 prints about two brokers of RocketMQ under ringmq's controller, compared with what it printed under RocketMQ's own.
+
+    mqadmin.py DIR RINGMQ [--real]        (JDK, Maven, Python 3)
+
+Compares with mqadmin.expected beside this file, and prints the difference; --real takes RocketMQ's controller and writes the file.
+"""
+import argparse, difflib, os, re, subprocess, sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cluster import CLUSTER, HERE, NAME, Group, until
+
+parser = argparse.ArgumentParser()
+parser.add_argument("dir")
+parser.add_argument("ringmq")
+parser.add_argument("--base", type=int, default=31500)
+parser.add_argument("--real", action="store_true")
+args = parser.parse_args()
+group = Group(os.path.abspath(args.dir), args.ringmq, 1, 2, not args.real, args.base)
+controller = "127.0.0.1:%d" % group.controller_ports[0]
+# Of the settings those that both have.
+SETTINGS = ("controllerDLegerGroup", "controllerDLegerPeers", "controllerDLegerSelfId", "enableElectUncleanMaster", "notifyBrokerRoleChanged")
+printed = []
+
+
+def mqadmin(*words):
+    command = [os.path.join(HERE, "../real-broker/mqadmin.sh"), *words]
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = [line.rstrip() for line in run.stdout.splitlines() if line.strip()]
+    # Of an exception its cause; of the settings the common ones.
+    lines = [line for line in lines if not line.startswith(("\tat ", "\t...", "org.apache.rocketmq.tools", "For more information"))]
+    if words[0] == "getControllerConfig":
+        lines = sorted(line for line in lines if line.startswith(SETTINGS) or line.startswith("="))
+    printed.append("$ mqadmin " + " ".join(words))
+    printed.extend(re.sub(r"^Caused by: [\w.]+: ", "", line) for line in lines)
+
+
+def set_of(count):
+    until(lambda: group.in_sync() == count, 60, "%d in sync" % count)
+
+
+try:
+    group.start(one_by_one=True)
+    set_of(2)
+    first = group.master()[0]
+    mqadmin("getControllerMetaData", "-a", controller)
+    mqadmin("getSyncStateSet", "-a", controller, "-b", NAME)
+    mqadmin("getSyncStateSet", "-a", controller, "-c", CLUSTER, "-n", "127.0.0.1:%d" % group.namesrv)
+    mqadmin("electMaster", "-a", controller, "-b", "2", "-bn", NAME, "-c", CLUSTER)
+    set_of(2)
+    mqadmin("getSyncStateSet", "-a", controller, "-b", NAME)
+    mqadmin("electMaster", "-a", controller, "-b", "7", "-bn", NAME, "-c", CLUSTER)
+    mqadmin("electMaster", "-a", controller, "-b", "1", "-bn", "nobody", "-c", CLUSTER)
+    mqadmin("getControllerConfig", "-a", controller)
+    mqadmin("updateControllerConfig", "-a", controller, "-k", "enableElectUncleanMaster", "-v", "true")
+    mqadmin("updateControllerConfig", "-a", controller, "-k", "enableElectUncleanMaster", "-v", "false")
+    mqadmin("updateControllerConfig", "-a", controller, "-k", "configStorePath", "-v", "/x")
+    mqadmin("cleanBrokerMetadata", "-a", controller, "-bn", NAME, "-c", CLUSTER)
+    mqadmin("cleanBrokerMetadata", "-a", controller, "-bn", NAME, "-c", CLUSTER, "-b", "1")
+    mqadmin("cleanBrokerMetadata", "-a", controller, "-bn", "nobody", "-c", CLUSTER)
+    other = group.broker_at(first)
+    other.stop()
+    set_of(1)
+    mqadmin("cleanBrokerMetadata", "-a", controller, "-bn", NAME, "-c", CLUSTER, "-b", "1")
+    mqadmin("getSyncStateSet", "-a", controller, "-b", NAME)
+finally:
+    group.stop()
+
+text = "\n".join(printed) + "\n"
+for port, name in [(first, "FIRST"), (sum(group.broker_ports) - first, "SECOND"), (group.controller_ports[0], "CONTROLLER"), (group.namesrv, "NAMESRV")]:
+    text = text.replace("127.0.0.1:%d" % port, name)
+expected = os.path.join(HERE, "mqadmin.expected")
+if args.real:
+    open(expected, "w").write(text)
+    sys.exit()
+difference = list(difflib.unified_diff(open(expected).read().splitlines(), text.splitlines(), "RocketMQ", "ringmq", lineterm="", n=1))
+print("\n".join(difference) if difference else "no difference")
+sys.exit(1 if difference else 0)

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# One of the programs beside it:  run.sh failover|mqadmin DIR RINGMQ ...
+exec python3 "$(dirname "${BASH_SOURCE[0]}")/$1.py" "${@:2}"
