@@ -76,7 +76,9 @@ enum Command {
 pub fn run(cli: Cli) -> Result<ExitCode> {
     // The log of a command that prints results has only what went wrong.
     let usual = match cli.command {
-        Command::Broker(_) | Command::Namesrv(_) | Command::Controller(_) => "warn,ringmq=info",
+        Command::Broker(_) | Command::Namesrv(_) => "warn,ringmq=info",
+        // The engine repeats itself while a controller is away; `quorum` logs the changes.
+        Command::Controller(_) => "warn,ringmq=info,openraft=off",
         // A load at its limit stalls: that is in the report.
         Command::Bench(_) => "warn,ringmq::ring::stalls=error",
         _ => "warn",

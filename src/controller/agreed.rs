@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Applied, AskedBy, Command};
 use super::election;
-use super::group::{Group, Replica};
+use super::group::{FIRST_ID, Group, Replica};
 use crate::wire::codes::response::*;
+
+const NOBODY_ELECTED: &str = "Failed to elect a new master";
 
 /// Bounds of what brokers, and whoever reaches the port, can make grow.
 pub const MAX_GROUPS: usize = if cfg!(test) { 8 } else { 4_096 };
@@ -19,6 +21,13 @@ pub const MAX_TEXT_BYTES: usize = 255;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreed {
     groups: BTreeMap<String, Group>,
+}
+
+/// An id that a broker may have.
+enum Id {
+    /// It has it already: it asks again because a reply was lost.
+    Given,
+    Free,
 }
 
 impl Agreed {
@@ -39,7 +48,7 @@ impl Agreed {
     pub fn next_id(&self, name: &str) -> i64 {
         self.groups
             .get(name)
-            .map_or(super::group::FIRST_ID, |group| group.next_id)
+            .map_or(FIRST_ID, |group| group.next_id)
     }
 
     pub fn apply(&mut self, command: &Command) -> Applied {
@@ -96,66 +105,24 @@ impl Agreed {
         check_code: &str,
         address: &str,
     ) -> Applied {
-        let refused = |remark: String, group: Option<&Group>| {
-            Applied::refused(CONTROLLER_BROKER_ID_INVALID, remark, group)
-        };
-        if [cluster, name, check_code, address]
-            .iter()
-            .any(|text| text.len() > MAX_TEXT_BYTES)
-        {
-            return refused(
-                format!("a name or address of more than {MAX_TEXT_BYTES} bytes"),
-                None,
-            );
-        }
-        let is_first = !self.groups.contains_key(name);
-        if is_first && self.groups.len() >= MAX_GROUPS {
-            return refused(
-                format!("there are {MAX_GROUPS} broker-sets, the limit"),
-                None,
-            );
-        }
-        let next_id = self.next_id(name);
+        let texts = [cluster, name, check_code, address];
         let known = self.groups.get(name);
-        if let Some(group) = known.filter(|group| group.is_registered() && group.cluster != cluster)
-        {
-            let remark = format!(
-                "Broker-set: {name} belongs to the cluster {}, not to {cluster}",
-                group.cluster
-            );
-            return refused(remark, Some(group));
-        }
-        if let Some(replica) = known.and_then(|group| group.replicas.get(&id)) {
-            return match replica.check_code == check_code {
-                true => Applied::ok(known),
-                false => refused(
-                    format!("Fail to apply brokerId: {id} in broker-set: {name}"),
-                    known,
-                ),
-            };
-        }
-        if id != next_id {
-            let remark = match known {
-                None => format!(
-                    "Broker-set: {name} hasn't been registered in controller, but broker try to apply brokerId: {id}"
-                ),
-                Some(_) => format!(
-                    "Fail to apply brokerId: {id} in broker-set: {name}; the next one is {next_id}"
-                ),
-            };
-            return refused(remark, known);
+        let judged = match texts.iter().any(|text| text.len() > MAX_TEXT_BYTES) {
+            true => Err(format!(
+                "a name or address of more than {MAX_TEXT_BYTES} bytes"
+            )),
+            false => self.judge_id(cluster, name, id, check_code),
+        };
+        match judged {
+            Err(remark) => return Applied::refused(CONTROLLER_BROKER_ID_INVALID, remark, known),
+            Ok(Id::Given) => return Applied::ok(known),
+            Ok(Id::Free) => {}
         }
         let group = self
             .groups
             .entry(name.to_owned())
             .or_insert_with(|| Group::new(cluster));
-        if group.replicas.len() >= MAX_REPLICAS {
-            return refused(
-                format!("Broker-set: {name} has {MAX_REPLICAS} brokers, the limit"),
-                Some(group),
-            );
-        }
-        group.cluster = cluster.to_owned();
+        cluster.clone_into(&mut group.cluster);
         group.next_id += 1;
         let replica = Replica {
             address: address.to_owned(),
@@ -163,6 +130,39 @@ impl Agreed {
         };
         group.replicas.insert(id, replica);
         Applied::ok(Some(group))
+    }
+
+    /// Whether the broker with this check code may have the id, or why not.
+    fn judge_id(&self, cluster: &str, name: &str, id: i64, check_code: &str) -> Result<Id, String> {
+        let Some(group) = self.groups.get(name) else {
+            return match () {
+                () if self.groups.len() >= MAX_GROUPS => {
+                    Err(format!("there are {MAX_GROUPS} broker-sets, the limit"))
+                }
+                () if id != FIRST_ID => Err(format!(
+                    "Broker-set: {name} hasn't been registered in controller, but broker try to apply brokerId: {id}"
+                )),
+                () => Ok(Id::Free),
+            };
+        };
+        let next_id = group.next_id;
+        match group.replicas.get(&id) {
+            _ if group.is_registered() && group.cluster != cluster => Err(format!(
+                "Broker-set: {name} belongs to the cluster {}, not to {cluster}",
+                group.cluster
+            )),
+            Some(replica) if replica.check_code == check_code => Ok(Id::Given),
+            Some(_) => Err(format!(
+                "Fail to apply brokerId: {id} in broker-set: {name}"
+            )),
+            None if id != next_id => Err(format!(
+                "Fail to apply brokerId: {id} in broker-set: {name}; the next one is {next_id}"
+            )),
+            None if group.replicas.len() >= MAX_REPLICAS => Err(format!(
+                "Broker-set: {name} has {MAX_REPLICAS} brokers, the limit"
+            )),
+            None => Ok(Id::Free),
+        }
     }
 
     fn set_address(&mut self, name: &str, id: i64, address: &str) -> Applied {
@@ -201,6 +201,21 @@ impl Agreed {
 }
 
 fn alter_set(group: &mut Group, command: &Command) -> Applied {
+    if let Err((code, remark)) = judge_set(group, command) {
+        return Applied::refused(code, remark, Some(group));
+    }
+    let Some(next) = group.set_epoch.checked_add(1) else {
+        return epochs_used_up(group);
+    };
+    if let Command::AlterSet { set, .. } = command {
+        group.set_epoch = next;
+        group.set.clone_from(set);
+    }
+    Applied::ok(Some(group))
+}
+
+/// Code and remark of what is wrong with a set that is asked for.
+fn judge_set(group: &Group, command: &Command) -> Result<(), (i32, String)> {
     let Command::AlterSet {
         master,
         master_epoch,
@@ -212,59 +227,50 @@ fn alter_set(group: &mut Group, command: &Command) -> Applied {
     else {
         unreachable!("called for this command only");
     };
-    let refused = |code: i32, remark: String| Applied::refused(code, remark, Some(group));
+    let failed = CONTROLLER_ALTER_SYNC_STATE_SET_FAILED;
     if group.set == *set {
         let remark =
             "The newSyncStateSet is equal with oldSyncStateSet, no needed to update syncStateSet";
-        return refused(CONTROLLER_ALTER_SYNC_STATE_SET_FAILED, remark.to_owned());
+        return Err((failed, remark.to_owned()));
     }
+    let rejected = |code: i32, why: String| {
+        let remark = format!("Rejecting alter syncStateSet request because the {why}");
+        Err((code, remark))
+    };
     if group.master != Some(*master) {
         let current = group.master.map_or("null".to_owned(), |id| id.to_string());
-        let remark = format!(
-            "Rejecting alter syncStateSet request because the current leader is:{{{current}}}, not {{{master}}}"
-        );
-        return refused(CONTROLLER_INVALID_MASTER, remark);
+        let why = format!("current leader is:{{{current}}}, not {{{master}}}");
+        return rejected(CONTROLLER_INVALID_MASTER, why);
     }
     if group.master_epoch != *master_epoch {
-        let remark = format!(
-            "Rejecting alter syncStateSet request because the current master epoch is:{{{}}}, not {{{master_epoch}}}",
-            group.master_epoch
-        );
-        return refused(CONTROLLER_FENCED_MASTER_EPOCH, remark);
+        let current = group.master_epoch;
+        let why = format!("current master epoch is:{{{current}}}, not {{{master_epoch}}}");
+        return rejected(CONTROLLER_FENCED_MASTER_EPOCH, why);
     }
     if group.set_epoch != *set_epoch {
-        let remark = format!(
-            "Rejecting alter syncStateSet request because the current syncStateSet epoch is:{{{}}}, not {{{set_epoch}}}",
-            group.set_epoch
-        );
-        return refused(CONTROLLER_FENCED_SYNC_STATE_SET_EPOCH, remark);
+        let current = group.set_epoch;
+        let why = format!("current syncStateSet epoch is:{{{current}}}, not {{{set_epoch}}}");
+        return rejected(CONTROLLER_FENCED_SYNC_STATE_SET_EPOCH, why);
     }
     for id in set {
         if !group.replicas.contains_key(id) {
-            let remark = format!(
-                "Rejecting alter syncStateSet request because the replicas {{{id}}} don't exist"
+            return rejected(
+                CONTROLLER_INVALID_REPLICAS,
+                format!("replicas {{{id}}} don't exist"),
             );
-            return refused(CONTROLLER_INVALID_REPLICAS, remark);
         }
         if !live.contains(id) {
-            let remark = format!(
-                "Rejecting alter syncStateSet request because the replicas {{{id}}} don't alive"
+            return rejected(
+                CONTROLLER_BROKER_NOT_ALIVE,
+                format!("replicas {{{id}}} don't alive"),
             );
-            return refused(CONTROLLER_BROKER_NOT_ALIVE, remark);
         }
     }
     if !set.contains(master) {
-        let remark = format!(
-            "Rejecting alter syncStateSet request because the newSyncStateSet don't contains origin leader {{{master}}}"
-        );
-        return refused(CONTROLLER_ALTER_SYNC_STATE_SET_FAILED, remark);
+        let why = format!("newSyncStateSet don't contains origin leader {{{master}}}");
+        return rejected(failed, why);
     }
-    let Some(next) = group.set_epoch.checked_add(1) else {
-        return epochs_used_up(group);
-    };
-    group.set_epoch = next;
-    group.set.clone_from(set);
-    Applied::ok(Some(group))
+    Ok(())
 }
 
 fn elect(
@@ -277,8 +283,7 @@ fn elect(
     if let AskedBy::Broker(id) | AskedBy::Operator(id) = asked
         && !group.replicas.contains_key(&id)
     {
-        let remark = format!("BrokerId: {id} hasn't been registered in broker-set: {name}");
-        return Applied::refused(CONTROLLER_BROKER_NEED_TO_BE_REGISTERED, remark, Some(group));
+        return Applied::refused(CONTROLLER_ELECT_MASTER_FAILED, NOBODY_ELECTED, Some(group));
     }
     if let AskedBy::Controller { master_epoch } = asked
         && master_epoch != group.master_epoch
@@ -310,11 +315,7 @@ fn elect(
             "Old master has down and failed to elect a new broker master",
             Some(group),
         ),
-        None => Applied::refused(
-            CONTROLLER_ELECT_MASTER_FAILED,
-            "Failed to elect a new master",
-            Some(group),
-        ),
+        None => Applied::refused(CONTROLLER_ELECT_MASTER_FAILED, NOBODY_ELECTED, Some(group)),
     }
 }
 

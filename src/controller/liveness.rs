@@ -3,7 +3,7 @@
 //! Every controller listens to heartbeats (brokers send them to all), so a new leader knows whom it heard as a follower. A broker is alive
 //! while the connection of its last heartbeat is open and its silence is not too long. Times are milliseconds of a monotonic clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::election::Candidate;
 use super::group::Group;
@@ -52,6 +52,8 @@ pub struct Liveness {
     brokers: BTreeMap<String, BTreeMap<i64, Broker>>,
     /// Since when this controller is the leader.
     leader_since_ms: Option<u64>,
+    /// The groups of which it heard somebody then.
+    heard_then: BTreeSet<String>,
     last_call_ms: Option<u64>,
 }
 
@@ -73,12 +75,18 @@ impl Liveness {
         }
     }
 
-    pub fn became_leader(&mut self, now_ms: u64) {
+    pub fn became_leader(&mut self, now_ms: u64, limit_ms: u64) {
+        let is_heard = |brokers: &BTreeMap<i64, Broker>| {
+            brokers.values().any(|it| it.is_alive(now_ms, limit_ms))
+        };
+        let heard = self.brokers.iter().filter(|(_, brokers)| is_heard(brokers));
+        self.heard_then = heard.map(|(name, _)| name.clone()).collect();
         self.leader_since_ms = Some(now_ms);
     }
 
     pub fn ceased_to_lead(&mut self) {
         self.leader_since_ms = None;
+        self.heard_then.clear();
     }
 
     /// Returns whether the broker was not alive before.
@@ -124,7 +132,7 @@ impl Liveness {
     pub fn is_alive(&self, name: &str, id: i64, now_ms: u64, limit_ms: u64) -> bool {
         let broker = self.broker(name, id);
         broker.is_some_and(|it| it.is_alive(now_ms, limit_ms))
-            || self.is_presumed(broker, now_ms, limit_ms)
+            || self.is_presumed(name, broker, now_ms, limit_ms)
     }
 
     /// Whether it may stay the master: alive, and with all that it acknowledged.
@@ -168,16 +176,17 @@ impl Liveness {
         self.brokers.get(name)?.get(&id)
     }
 
-    /// A new leader that has heard nothing of a broker for longer than the limit when it began to lead was cut off from it, or has
+    /// A new leader that had not heard a broker for longer than the limit, nor any other of its group, was cut off from them or has
     /// just started: for a while that is no sign of a death.
-    fn is_presumed(&self, broker: Option<&Broker>, now_ms: u64, limit_ms: u64) -> bool {
+    fn is_presumed(&self, name: &str, broker: Option<&Broker>, now_ms: u64, limit_ms: u64) -> bool {
         let Some(since) = self
             .leader_since_ms
             .filter(|since| now_ms < since + GRACE_MS)
         else {
             return false;
         };
-        broker.is_none_or(|it| it.evidence_ms() + limit_ms < since)
+        broker
+            .is_none_or(|it| it.evidence_ms() + limit_ms < since && !self.heard_then.contains(name))
     }
 }
 

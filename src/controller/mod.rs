@@ -21,6 +21,7 @@ mod replies;
 mod requests;
 mod settings;
 pub mod snapshot;
+mod standing;
 
 pub use agreed::{Agreed, MAX_GROUPS, MAX_REPLICAS, MAX_TEXT_BYTES};
 pub use command::{Applied, AskedBy, Command};
@@ -28,8 +29,9 @@ pub use group::{Group, Replica};
 pub use liveness::GRACE_MS;
 pub use notice::Notice;
 pub use replies::Asked;
-pub use requests::{Standing, needs_leader};
+pub use requests::needs_leader;
 pub use settings::{Settings, UpdateError};
+pub use standing::Standing;
 
 use std::collections::BTreeMap;
 
@@ -94,7 +96,10 @@ impl Controller {
         self.is_leader = is_leader;
         self.proposed.clear();
         match is_leader {
-            true => self.live.became_leader(now_ms),
+            true => {
+                let limit_ms = self.settings.silence_limit_ms;
+                self.live.became_leader(now_ms, limit_ms);
+            }
             false => self.live.ceased_to_lead(),
         }
     }

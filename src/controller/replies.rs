@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use super::notice::set_body;
-use super::requests::Standing;
+use super::standing::Standing;
 use super::{Agreed, Applied};
 use crate::wire::codes::response;
 use crate::wire::controller::*;
@@ -73,13 +73,14 @@ fn elected(name: &str, applied: &Applied) -> Reply {
         broker_name: name.to_owned(),
         cluster: group.cluster.clone(),
     });
+    // With quoted ids, other than RocketMQ: its own mqadmin cannot read the reply with bare ones.
     let body = ElectMasterBody {
         broker_member_group: members,
         sync_state_set: group.set.clone(),
     };
     Reply::ok()
         .with_fields(&reply.ext())
-        .with_body(loose_json::to_vec(&body))
+        .with_body(loose_json::to_standard_vec(&body))
 }
 
 fn registered(

@@ -5,25 +5,13 @@ use std::collections::BTreeSet;
 use super::command::AskedBy;
 use super::liveness::Heartbeat;
 use super::settings::UpdateError;
+use super::standing::Standing;
 use super::{Agreed, Asked, Command, Controller, Step, replies};
 use crate::wire::codes::{request, response};
 use crate::wire::controller::*;
 use crate::wire::header::Header;
 use crate::wire::register::BrokerHeartbeat;
 use crate::wire::{Reply, loose_json};
-
-/// How this controller stands in its group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    pub group: String,
-    /// `n0:host:port;n1:host:port;`
-    pub peers: String,
-    pub leader_id: Option<String>,
-    pub leader_address: Option<String>,
-    pub is_leader: bool,
-    /// Settings that are shown and cannot be changed, a line each.
-    pub fixed_settings: String,
-}
 
 /// Whether only the leader answers this request, after it has made sure that it still is the leader.
 pub fn needs_leader(code: i32) -> bool {

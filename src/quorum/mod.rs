@@ -40,9 +40,9 @@ use server::Server;
 use types::Raft;
 
 /// The leader sends this often to the others.
-const HEARTBEAT_MS: u64 = 250;
-/// A follower that hears nothing stands for election after a time between these two.
-const ELECTION_MS: std::ops::Range<u64> = 1_000..2_000;
+const HEARTBEAT_MS: u64 = 200;
+/// A follower that hears nothing takes the leader for alive for the longer time, and stands for election after another one between the two.
+const ELECTION_MS: std::ops::Range<u64> = 700..1_000;
 const INSTALL_SNAPSHOT_MS: u64 = 5_000;
 /// A snapshot after this many entries, and this many kept behind it for followers that lag.
 const SNAPSHOT_ENTRIES: u64 = 1_000;
@@ -108,10 +108,7 @@ async fn serve(
         self_id: setup.self_id,
         all_ids: setup.peers.keys().copied().collect(),
     });
-    let peers = Peers {
-        door: door.clone(),
-        addresses: Arc::new(setup.addresses()),
-    };
+    let peers = Peers::new(door.clone(), setup.addresses());
     let engine = |error: &dyn std::fmt::Display| ControllerError::Engine(error.to_string());
     let config = config(&setup.group)
         .validate()

@@ -1,7 +1,7 @@
 //! The engine's way to the other controllers: one connection to each, one request at a time on it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::error::{
@@ -14,6 +14,7 @@ use openraft::raft::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tracing::{info, warn};
 
 use super::rpc::{CODE, Door, MAX_FRAME_BYTES, PeerError, PeerReply, PeerRequest, decode, encode};
 use super::types::Types;
@@ -23,19 +24,22 @@ use crate::wire::exchange::{Answer, Exchange};
 /// A peer that could not be reached is tried again after this time.
 const RETRY: Duration = Duration::from_millis(200);
 const READ_BYTES: usize = 64 << 10;
+/// Connections to one peer that wait for the next request.
+const MAX_IDLE: usize = 4;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Peers {
-    pub door: Arc<Door>,
+    door: Arc<Door>,
     /// `host:port` of each controller.
-    pub addresses: Arc<BTreeMap<u64, String>>,
+    addresses: Arc<BTreeMap<u64, String>>,
+    /// Connections that nobody uses. The engine asks for a new client of a peer for each read that it makes sure of.
+    idle: Arc<Mutex<BTreeMap<u64, Vec<Connection>>>>,
+    unreachable: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 pub struct Peer {
-    door: Arc<Door>,
+    peers: Peers,
     id: u64,
-    address: Option<String>,
-    connection: Option<Connection>,
 }
 
 struct Connection {
@@ -43,16 +47,45 @@ struct Connection {
     exchange: Exchange,
 }
 
+impl Peers {
+    pub fn new(door: Arc<Door>, addresses: BTreeMap<u64, String>) -> Self {
+        Self {
+            door,
+            addresses: Arc::new(addresses),
+            idle: Arc::default(),
+            unreachable: Arc::default(),
+        }
+    }
+
+    /// Logs a change only: the engine asks again and again.
+    fn note(&self, id: u64, failure: Option<&PeerError>) {
+        let mut unreachable = self
+            .unreachable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            Some(error) if unreachable.insert(id) => {
+                warn!(peer = id, %error, "another controller cannot be reached")
+            }
+            None if unreachable.remove(&id) => {
+                info!(peer = id, "another controller is reached again")
+            }
+            _ => {}
+        }
+    }
+
+    fn with_idle<T>(&self, id: u64, work: impl FnOnce(&mut Vec<Connection>) -> T) -> T {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        work(idle.entry(id).or_default())
+    }
+}
+
 impl RaftNetworkFactory<Types> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, id: u64, _: &()) -> Peer {
-        Peer {
-            door: self.door.clone(),
-            id,
-            address: self.addresses.get(&id).cloned(),
-            connection: None,
-        }
+        let peers = self.clone();
+        Peer { peers, id }
     }
 }
 
@@ -64,19 +97,25 @@ impl Peer {
     ) -> Result<PeerReply, PeerError> {
         let limit = option.hard_ttl();
         let answered = tokio::time::timeout(limit, self.exchange(request)).await;
-        answered.unwrap_or_else(|_| Err(PeerError::Silent(limit.as_millis())))
+        let answered = answered.unwrap_or_else(|_| Err(PeerError::Silent(limit.as_millis())));
+        if answered.is_err() {
+            // The others were made before this failure, and may be of a process that is gone.
+            self.peers.with_idle(self.id, Vec::clear);
+        }
+        self.peers.note(self.id, answered.as_ref().err());
+        answered
     }
 
     /// The connection is kept only after a whole answer: when this future is dropped half-way, it goes with it.
-    async fn exchange(&mut self, request: &PeerRequest) -> Result<PeerReply, PeerError> {
-        let mut connection = match self.connection.take() {
+    async fn exchange(&self, request: &PeerRequest) -> Result<PeerReply, PeerError> {
+        let mut connection = match self.peers.with_idle(self.id, Vec::pop) {
             Some(connection) => connection,
             None => self.connect().await?,
         };
         let (body, crc) = encode(request);
         let bytes = connection
             .exchange
-            .request(CODE, &self.door.fields(crc), &body);
+            .request(CODE, &self.peers.door.fields(crc), &body);
         connection.stream.write_all(&bytes).await?;
         let answer = connection.answer().await?;
         if answer.code != response::SUCCESS {
@@ -86,12 +125,16 @@ impl Peer {
             });
         }
         let reply = decode(&answer.body, answer.field("crc"))?;
-        self.connection = Some(connection);
+        self.peers.with_idle(self.id, |idle| {
+            if idle.len() < MAX_IDLE {
+                idle.push(connection);
+            }
+        });
         Ok(reply)
     }
 
     async fn connect(&self) -> Result<Connection, PeerError> {
-        let address = self.address.as_deref();
+        let address = self.peers.addresses.get(&self.id);
         let address = address.ok_or_else(|| PeerError::Stranger {
             got: self.id.to_string(),
         })?;
@@ -140,7 +183,7 @@ impl RaftNetwork<Types> for Peer {
             Ok(PeerReply::Append(reply)) => {
                 reply.map_err(|error| RemoteError::new(self.id, error).into())
             }
-            other => Err(self.failed(other)),
+            other => Err(Self::failed(other)),
         }
     }
 
@@ -153,7 +196,7 @@ impl RaftNetwork<Types> for Peer {
             Ok(PeerReply::Snapshot(reply)) => {
                 reply.map_err(|error| RemoteError::new(self.id, error).into())
             }
-            other => Err(self.failed(other)),
+            other => Err(Self::failed(other)),
         }
     }
 
@@ -166,7 +209,7 @@ impl RaftNetwork<Types> for Peer {
             Ok(PeerReply::Vote(reply)) => {
                 reply.map_err(|error| RemoteError::new(self.id, error).into())
             }
-            other => Err(self.failed(other)),
+            other => Err(Self::failed(other)),
         }
     }
 
@@ -176,19 +219,13 @@ impl RaftNetwork<Types> for Peer {
 }
 
 impl Peer {
-    fn failed<E: std::error::Error>(
-        &self,
-        outcome: Result<PeerReply, PeerError>,
-    ) -> RPCError<u64, (), E> {
+    fn failed<E: std::error::Error>(outcome: Result<PeerReply, PeerError>) -> RPCError<u64, (), E> {
         match outcome {
             Ok(_) => {
                 NetworkError::new(&PeerError::Body("the answer to another request".to_owned()))
                     .into()
             }
-            Err(error) => {
-                tracing::debug!(peer = self.id, %error, "a controller cannot be asked");
-                Unreachable::new(&error).into()
-            }
+            Err(error) => Unreachable::new(&error).into(),
         }
     }
 }

@@ -227,7 +227,7 @@ fn only_a_live_member_is_elected() {
     );
     assert_eq!(
         elect(&mut agreed, AskedBy::Operator(9), &[9]).code,
-        CONTROLLER_BROKER_NEED_TO_BE_REGISTERED
+        CONTROLLER_ELECT_MASTER_FAILED
     );
     assert_eq!(
         elect(&mut agreed, AskedBy::Operator(2), &[1, 2])

@@ -110,7 +110,7 @@ fn a_pause_of_the_controller_is_no_silence_of_the_brokers() {
 #[test]
 fn a_new_leader_waits_for_those_whom_it_could_not_hear() {
     let mut table = Table::new();
-    table.live.became_leader(table.now);
+    table.live.became_leader(table.now, LIMIT);
     assert!(table.alive(), "never heard");
     table.pass(GRACE_MS);
     assert!(!table.alive());
@@ -121,7 +121,7 @@ fn a_new_leader_waits_for_those_whom_it_could_not_hear() {
     table.live.ceased_to_lead();
     table.pass(60_000);
     assert!(!table.alive());
-    table.live.became_leader(table.now);
+    table.live.became_leader(table.now, LIMIT);
     assert!(table.alive());
     table.pass(GRACE_MS);
     assert!(!table.alive());
@@ -132,9 +132,22 @@ fn a_new_leader_waits_for_those_whom_it_could_not_hear() {
     table.pass(1_000);
     table.beat(8);
     table.pass(500);
-    table.live.became_leader(table.now);
+    table.live.became_leader(table.now, LIMIT);
     table.live.closed(8, table.now);
     assert!(!table.alive());
+}
+
+/// The election of a leader among the controllers takes its time. A follower that heard the others of the group knows who is dead.
+#[test]
+fn a_new_leader_that_heard_the_others_knows_who_is_dead() {
+    let mut table = Table::new();
+    table.beat(7);
+    table.live.closed(7, table.now);
+    table.pass(LIMIT + 500);
+    table.live.heard("a", 2, BEAT, 8, table.now, LIMIT);
+    table.live.became_leader(table.now, LIMIT);
+    assert!(!table.alive());
+    assert!(table.live.is_alive("a", 3, table.now, LIMIT), "never heard");
 }
 
 #[test]

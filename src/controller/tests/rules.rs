@@ -107,7 +107,7 @@ fn an_unknown_name_is_refused_with_rocketmqs_codes() {
     );
     assert_eq!(
         world.elect(9, false).code,
-        response::CONTROLLER_BROKER_NEED_TO_BE_REGISTERED
+        response::CONTROLLER_ELECT_MASTER_FAILED
     );
 }
 

@@ -20,6 +20,8 @@ group = Group(os.path.abspath(args.dir), args.ringmq, 1, 2, not args.real, args.
 controller = "127.0.0.1:%d" % group.controller_ports[0]
 # Of the settings those that both have.
 SETTINGS = ("controllerDLegerGroup", "controllerDLegerPeers", "controllerDLegerSelfId", "enableElectUncleanMaster", "notifyBrokerRoleChanged")
+# RocketMQ's mqadmin cannot read the reply of RocketMQ's controller to this; ringmq's it can.
+ELECTED = ["#ClusterName\tDefaultCluster", "#BrokerName\tbroker-a", "#BrokerMasterAddr\tSECOND", "#MasterEpoch\t2", "#SyncStateSetEpoch\t3"]
 printed = []
 
 
@@ -73,6 +75,9 @@ expected = os.path.join(HERE, "mqadmin.expected")
 if args.real:
     open(expected, "w").write(text)
     sys.exit()
-difference = list(difflib.unified_diff(open(expected).read().splitlines(), text.splitlines(), "RocketMQ", "ringmq", lineterm="", n=1))
+lines = open(expected).read().splitlines()
+unreadable = next(at for at, line in enumerate(lines) if line.startswith("not support unquoted name"))
+lines[unreadable:unreadable + 1] = ELECTED
+difference = list(difflib.unified_diff(lines, text.splitlines(), "RocketMQ", "ringmq", lineterm="", n=1))
 print("\n".join(difference) if difference else "no difference")
 sys.exit(1 if difference else 0)
