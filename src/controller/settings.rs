@@ -73,16 +73,25 @@ impl Settings {
         let field = self.fields().into_iter().find(|(name, _)| *name == key);
         let allowed = match field {
             None => return Ok(()),
-            Some((_, Field::Is(is))) => match value.to_ascii_lowercase().as_str() {
-                "true" => return Ok(*is = true),
-                "false" => return Ok(*is = false),
-                _ => "true or false",
-            },
-            Some((_, Field::Number(number, range, allowed))) => {
-                match value.parse().ok().filter(|value| range.contains(value)) {
-                    Some(value) => return Ok(*number = value),
-                    None => allowed,
+            Some((_, Field::Is(is))) => {
+                let read = match value.to_ascii_lowercase().as_str() {
+                    "true" => Some(true),
+                    "false" => Some(false),
+                    _ => None,
+                };
+                if let Some(read) = read {
+                    *is = read;
+                    return Ok(());
                 }
+                "true or false"
+            }
+            Some((_, Field::Number(number, range, allowed))) => {
+                let read = value.parse().ok();
+                if let Some(read) = read.filter(|read| range.contains(read)) {
+                    *number = read;
+                    return Ok(());
+                }
+                allowed
             }
         };
         Err(UpdateError::Value {

@@ -30,11 +30,11 @@ impl LogStore {
         work(&mut journal)
     }
 
-    fn write(&self, record: Record, subject: ErrorSubject<u64>) -> Result<(), StorageError> {
+    fn write(&self, record: Record, subject: ErrorSubject<u64>) -> Result<(), Box<StorageError>> {
         let written = self.with(|journal| journal.write(record));
         written.map_err(|error| {
             tracing::error!(%error, "the journal cannot be written; this controller stops");
-            StorageIOError::new(subject, ErrorVerb::Write, &error).into()
+            Box::new(StorageIOError::new(subject, ErrorVerb::Write, &error).into())
         })
     }
 }
@@ -64,6 +64,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         self.write(Record::Vote(*vote), ErrorSubject::Vote)
+            .map_err(|error| *error)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
@@ -80,16 +81,19 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<_> = entries.into_iter().collect();
-        self.write(Record::Append(entries), ErrorSubject::Logs)?;
+        self.write(Record::Append(entries), ErrorSubject::Logs)
+            .map_err(|error| *error)?;
         callback.log_io_completed(Ok(()));
         Ok(())
     }
 
     async fn truncate(&mut self, from: LogId) -> Result<(), StorageError> {
         self.write(Record::Truncate(from), ErrorSubject::Logs)
+            .map_err(|error| *error)
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
         self.write(Record::Purge(upto), ErrorSubject::Logs)
+            .map_err(|error| *error)
     }
 }

@@ -63,10 +63,10 @@ impl Machine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn save(&self, meta: &SnapshotMeta, bytes: &[u8]) -> Result<(), StorageError> {
+    fn save(&self, meta: &SnapshotMeta, bytes: &[u8]) -> Result<(), Box<StorageError>> {
         journal::replace(&self.dir, NAME, &encode(meta, bytes)).map_err(|error| {
             tracing::error!(%error, "the snapshot cannot be written; this controller stops");
-            StorageIOError::write_snapshot(Some(meta.signature()), &error).into()
+            Box::new(StorageIOError::write_snapshot(Some(meta.signature()), &error).into())
         })
     }
 }
@@ -133,7 +133,7 @@ impl RaftStateMachine<Types> for Machine {
             StorageIOError::read_snapshot(Some(meta.signature()), &io::Error::other(error))
         })?;
         // First the file: the log that led up to it is removed afterwards.
-        self.save(meta, &bytes)?;
+        self.save(meta, &bytes).map_err(|error| *error)?;
         *self.state() = installed;
         Ok(())
     }
@@ -161,7 +161,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
             };
             (meta, snapshot::encode(&state.agreed))
         };
-        self.save(&meta, &bytes)?;
+        self.save(&meta, &bytes).map_err(|error| *error)?;
         self.state().snapshot = Some((meta.clone(), bytes.clone()));
         Ok(Snapshot {
             meta,

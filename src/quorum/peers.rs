@@ -97,7 +97,7 @@ impl Peer {
     ) -> Result<PeerReply, PeerError> {
         let limit = option.hard_ttl();
         let answered = tokio::time::timeout(limit, self.exchange(request)).await;
-        let answered = answered.unwrap_or_else(|_| Err(PeerError::Silent(limit.as_millis())));
+        let answered = answered.unwrap_or(Err(PeerError::Silent(limit.as_millis())));
         if answered.is_err() {
             // The others were made before this failure, and may be of a process that is gone.
             self.peers.with_idle(self.id, Vec::clear);
