@@ -106,16 +106,28 @@ impl Peer {
         answered
     }
 
-    /// The connection is kept only after a whole answer: when this future is dropped half-way, it goes with it.
+    /// On a connection that was idle, and once more on a new one: the peer may have closed the idle one long ago. The engine's requests may
+    /// be repeated.
     async fn exchange(&self, request: &PeerRequest) -> Result<PeerReply, PeerError> {
-        let mut connection = match self.peers.with_idle(self.id, Vec::pop) {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
+        if let Some(idle) = self.peers.with_idle(self.id, Vec::pop) {
+            match self.exchange_on(idle, request).await {
+                Err(PeerError::Io(_)) => self.peers.with_idle(self.id, Vec::clear),
+                other => return other,
+            }
+        }
+        let connection = self.connect().await?;
+        self.exchange_on(connection, request).await
+    }
+
+    /// The connection is kept only after a whole answer: when this future is dropped half-way, it goes with it.
+    async fn exchange_on(
+        &self,
+        mut connection: Connection,
+        request: &PeerRequest,
+    ) -> Result<PeerReply, PeerError> {
         let (body, crc) = encode(request);
-        let bytes = connection
-            .exchange
-            .request(CODE, &self.peers.door.fields(crc), &body);
+        let fields = self.peers.door.fields(crc);
+        let bytes = connection.exchange.request(CODE, &fields, &body);
         connection.stream.write_all(&bytes).await?;
         let answer = connection.answer().await?;
         if answer.code != response::SUCCESS {

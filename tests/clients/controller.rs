@@ -1,6 +1,7 @@
 //! RocketMQ's own brokers and mqadmin under ringmq's controller.
 
 use crate::common::scripts::{Script, missing};
+use crate::suites::one_at_a_time;
 
 const RINGMQ: &str = env!("CARGO_BIN_EXE_ringmq");
 
@@ -8,6 +9,7 @@ fn run(program: &str, words: &[&str]) {
     if missing(&["java", "mvn", "python3"]) {
         return;
     }
+    let _turn = one_at_a_time();
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path().to_str().expect("in UTF-8");
     Script::new(

@@ -399,7 +399,7 @@ fn mqadmin_prints_what_it_prints_against_rocketmq() {
 }
 
 /// Java virtual machines side by side starve each other on a small machine, and checks that wait for each other fail.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
+pub fn one_at_a_time() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

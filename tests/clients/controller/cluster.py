@@ -1,5 +1,5 @@
 """Processes of a replicated group, and raw requests to them: controllers, a name server, and RocketMQ's own brokers in controller mode."""
-import json, os, re, signal, socket, struct, subprocess, time
+import json, os, random, re, signal, socket, struct, subprocess, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAME, CLUSTER = "broker-a", "DefaultCluster"
@@ -76,7 +76,8 @@ class Process:
 class Group:
     """Three controllers (or one), a name server of ringmq, and three brokers of RocketMQ."""
 
-    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=31000, conf=""):
+    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=None, conf=""):
+        base = base or free_base()
         self.dir, self.ringmq, self.namesrv = directory, ringmq, base
         self.controller_ports = [base + 10 + id for id in range(controllers)]
         self.broker_ports = [base + 100 + 10 * id for id in range(brokers)]
@@ -240,6 +241,23 @@ class Sender:
                 found[queue_offset] = match.group().decode() if match else ""
                 at += size
             offset = int(header["extFields"]["nextBeginOffset"])
+
+
+def free_base():
+    """The first of 150 ports of which those that a group takes are free."""
+    for base in random.sample(range(12000, 30000, 150), 100):
+        taken = [base, *range(base + 10, base + 20), *range(base + 98, base + 150)]
+        held = []
+        try:
+            for port in taken:
+                held.append(socket.create_server(("127.0.0.1", port)))
+            return base
+        except OSError:
+            continue
+        finally:
+            for listener in held:
+                listener.close()
+    raise SystemExit("no free ports")
 
 
 def until(condition, seconds, what, step=0.05):

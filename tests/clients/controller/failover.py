@@ -6,6 +6,8 @@
 Rounds: kill     kill -9 of the master
         hang     SIGSTOP of the master for 20 s, then SIGCONT
         both     kill -9 of the leading controller and of the master at once
+        frozen   SIGSTOP of the leading controller and kill -9 of the master at once; SIGCONT at the end
+        away     kill -9 of all controllers and of the master; the controllers return after 3 s
 For each: until another master is elected, until the name server knows it, until the next message is acknowledged (a client that follows the
 route at once), until all replicas are in sync again. At the end every acknowledged message must be where it was acknowledged.
 Prints a line a round, `lost N of M`, and exits with 1 if N is not 0. --real takes RocketMQ's own controllers, for comparison.
@@ -21,7 +23,7 @@ parser.add_argument("ringmq")
 parser.add_argument("--rounds", default="kill,hang,both,kill")
 parser.add_argument("--controllers", type=int, default=3)
 parser.add_argument("--brokers", type=int, default=3)
-parser.add_argument("--base", type=int, default=31000)
+parser.add_argument("--base", type=int)
 parser.add_argument("--conf", default="")
 parser.add_argument("--real", action="store_true")
 args = parser.parse_args()
@@ -40,10 +42,19 @@ def round_of(kind, sender):
     master, leader = group.broker_at(port), group.leader()
     load(sender, 2)
     start = now()
-    if kind == "both":
-        group.processes["controller%d" % leader].signal(signal.SIGKILL)
+    leading = group.processes["controller%d" % leader]
+    controllers = [group.processes["controller%d" % id] for id in range(args.controllers)]
+    if kind in ("both", "frozen"):
+        leading.signal(signal.SIGKILL if kind == "both" else signal.SIGSTOP)
+    if kind == "away":
+        for controller in controllers:
+            controller.signal(signal.SIGKILL)
     master.signal(signal.SIGSTOP if kind == "hang" else signal.SIGKILL)
     times = {}
+    if kind == "away":
+        time.sleep(3)
+        for controller in controllers:
+            controller.start()
 
     def passed(name, is_so):
         if name not in times and is_so():
@@ -70,7 +81,9 @@ def round_of(kind, sender):
         before = group.master()
         master.start()
     if kind == "both":
-        group.processes["controller%d" % leader].start()
+        leading.start()
+    if kind == "frozen":
+        leading.signal(signal.SIGCONT)
     back = now()
     while group.in_sync() < args.brokers:
         sender.send()
@@ -78,7 +91,7 @@ def round_of(kind, sender):
             raise SystemExit("%s: not in sync again" % kind)
     times["in sync"] = now() - back
     after = group.master()
-    print("%-5s elected %.2f s, route %.2f s, acknowledged %.2f s; all in sync %.1f s after its return; elections afterwards: %d"
+    print("%-6s elected %.2f s, route %.2f s, acknowledged %.2f s; all in sync %.1f s after its return; elections afterwards: %d"
           % (kind, times["elected"], times["route"], times["acknowledged"], times["in sync"], after[1] - before[1]), flush=True)
 
 

@@ -13,7 +13,7 @@ from cluster import CLUSTER, HERE, NAME, Group, until
 parser = argparse.ArgumentParser()
 parser.add_argument("dir")
 parser.add_argument("ringmq")
-parser.add_argument("--base", type=int, default=31500)
+parser.add_argument("--base", type=int)
 parser.add_argument("--real", action="store_true")
 args = parser.parse_args()
 group = Group(os.path.abspath(args.dir), args.ringmq, 1, 2, not args.real, args.base)
