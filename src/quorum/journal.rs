@@ -151,6 +151,11 @@ impl Journal {
     }
 }
 
+/// Whether a directory has a journal.
+pub fn exists(dir: &Path) -> io::Result<bool> {
+    dir.join(NAME).try_exists()
+}
+
 /// Puts `bytes` into a file in the place of what it held: afterwards, and after a crash, it has all of the one or all of the other.
 pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let part = dir.join(format!("{name}.part"));

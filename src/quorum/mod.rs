@@ -31,7 +31,7 @@ use std::sync::Arc;
 use openraft::{Config, SnapshotPolicy};
 use tokio::net::TcpListener;
 
-use desk::{Desk, SETTINGS_FILE, Stopped};
+use desk::{Desk, MARKER, SETTINGS_FILE, Stopped};
 use log_store::LogStore;
 use machine::Machine;
 use peers::Peers;
@@ -101,6 +101,7 @@ async fn serve(
     let _lock = open_dir(&mut setup)?;
     let dir = setup.dir.clone();
     let at = |error| store_error(&dir, error);
+    let is_joining = mark_empty(&setup).map_err(at)?;
     let machine = Machine::open(&setup.dir).map_err(at)?;
     let log = LogStore::open(&setup.dir).map_err(at)?;
     let door = Arc::new(Door {
@@ -120,7 +121,7 @@ async fn serve(
     let raft = raft.map_err(|error| engine(&error))?;
     join(&raft, &setup).await?;
 
-    let desk = Arc::new(Desk::new(setup, door, raft.clone(), machine));
+    let desk = Arc::new(Desk::new(setup, door, raft.clone(), machine, is_joining));
     let server = Server::new(desk.clone());
     let accepting = tokio::spawn(server.accept(listener));
     ready();
@@ -187,6 +188,15 @@ async fn join(raft: &Raft, setup: &Setup) -> Result<(), ControllerError> {
         )) => Ok(()),
         Err(error) => Err(engine(&error)),
     }
+}
+
+/// Marks an empty store, and says whether it is marked. A controller alone has nobody who could fill it.
+fn mark_empty(setup: &Setup) -> io::Result<bool> {
+    let marker = setup.dir.join(MARKER);
+    if setup.peers.len() > 1 && !journal::exists(&setup.dir)? {
+        journal::replace(&setup.dir, MARKER, b"")?;
+    }
+    marker.try_exists()
 }
 
 /// Makes the directory and takes it for this process; changed settings come before the configuration's.

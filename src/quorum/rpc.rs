@@ -56,6 +56,8 @@ pub enum PeerError {
     Crc { got: u32, expected: String },
     #[error("the body cannot be read: {0}")]
     Body(String),
+    #[error("this controller has an empty store and does not vote before a leader has filled it")]
+    Joining,
     #[error("a part of a snapshot ends at byte {end}; the limit is {MAX_SNAPSHOT_BYTES}")]
     Snapshot { end: u64 },
     #[error("the peer answered with code {code}: {remark}")]

@@ -1,8 +1,9 @@
 //! Groups of controllers that lose members.
 
-use super::cluster::{Cluster, until};
+use super::cluster::{Cluster, NAME, ask, until};
 use crate::quorum::{ControllerError, read_peers, run};
-use crate::wire::codes::response;
+use crate::wire::Value;
+use crate::wire::codes::{request, response};
 
 #[test]
 fn the_group_goes_on_without_its_leader_and_loses_nothing() {
@@ -56,9 +57,9 @@ fn without_a_majority_nothing_is_agreed_and_nothing_is_answered() {
     let leader = cluster.leader();
     let others: Vec<_> = (0..3).filter(|id| *id != leader).collect();
     others.iter().for_each(|id| cluster.stop_node(*id));
-    let fields = [("brokerName", crate::wire::Value::Str(super::cluster::NAME))];
+    let fields = [("brokerName", Value::Str(NAME))];
     // It may still take itself for the leader: it makes sure before it answers.
-    let answer = super::cluster::ask(cluster.addresses[leader], 1004, &fields, b"").unwrap();
+    let answer = ask(cluster.addresses[leader], 1004, &fields, b"").unwrap();
     assert_eq!(answer.code, response::CONTROLLER_NOT_LEADER, "{answer:?}");
     others.iter().for_each(|id| cluster.start_node(*id));
     cluster.register(2);
@@ -102,6 +103,37 @@ fn one_that_was_away_for_long_gets_a_snapshot() {
     assert_eq!(cluster.replica_info(), agreed);
 }
 
+/// What two of three agreed on is lost if the one that lost its disk elects the one that was away.
+#[test]
+fn one_that_lost_its_disk_does_not_vote_before_it_has_what_was_agreed_on() {
+    let mut cluster = Cluster::start(3);
+    cluster.register(1);
+    let leader = cluster.leader();
+    let (away, wiped) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.stop_node(away);
+    cluster.register(2);
+    cluster.stop_node(leader);
+    cluster.stop_node(wiped);
+    for name in ["journal", "snapshot"] {
+        let _ = std::fs::remove_file(cluster.dir(wiped).join(name));
+    }
+    cluster.start_node(wiped);
+    cluster.start_node(away);
+    // Time enough for several elections, of which none may succeed.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    cluster.start_node(leader);
+    let next = [
+        ("clusterName", Value::Str("c")),
+        ("brokerName", Value::Str(NAME)),
+    ];
+    let answer = cluster.ask(request::CONTROLLER_GET_NEXT_BROKER_ID, &next, b"");
+    assert_eq!(answer.field("nextBrokerId"), Some("3"), "{answer:?}");
+    // Filled again, it counts again.
+    until(|| (!std::fs::exists(cluster.dir(wiped).join("joining")).unwrap()).then_some(()));
+    cluster.stop_node(away);
+    cluster.register(3);
+}
+
 #[test]
 fn a_store_of_others_is_not_taken() {
     let mut cluster = Cluster::start(1);
@@ -133,17 +165,13 @@ fn changed_settings_are_kept() {
     let text = b"enableElectUncleanMaster=true\n";
     assert_eq!(
         cluster
-            .ask(
-                crate::wire::codes::request::UPDATE_CONTROLLER_CONFIG,
-                &[],
-                text
-            )
+            .ask(request::UPDATE_CONTROLLER_CONFIG, &[], text)
             .code,
         response::SUCCESS
     );
     cluster.stop_node(0);
     cluster.start_node(0);
-    let shown = cluster.ask(crate::wire::codes::request::GET_CONTROLLER_CONFIG, &[], b"");
+    let shown = cluster.ask(request::GET_CONTROLLER_CONFIG, &[], b"");
     let shown = String::from_utf8(shown.body).unwrap();
     assert!(
         shown.contains("enableElectUncleanMaster=true\n")

@@ -85,14 +85,14 @@ def round_of(kind, sender):
     if kind == "frozen":
         leading.signal(signal.SIGCONT)
     back = now()
-    while group.in_sync() < args.brokers:
+    # A demoted broker of RocketMQ may be taken for the master's replication address by a third one, for as long as its name server says so.
+    while group.in_sync() < args.brokers and now() - back < 120:
         sender.send()
-        if now() - back > 120:
-            raise SystemExit("%s: not in sync again" % kind)
-    times["in sync"] = now() - back
+    is_whole = group.in_sync() == args.brokers
+    whole = "all in sync %.1f s after its return" % (now() - back) if is_whole else "not all in sync 120 s after its return"
     after = group.master()
-    print("%-6s elected %.2f s, route %.2f s, acknowledged %.2f s; all in sync %.1f s after its return; elections afterwards: %d"
-          % (kind, times["elected"], times["route"], times["acknowledged"], times["in sync"], after[1] - before[1]), flush=True)
+    print("%-6s elected %.2f s, route %.2f s, acknowledged %.2f s; %s; elections afterwards: %d"
+          % (kind, times["elected"], times["route"], times["acknowledged"], whole, after[1] - before[1]), flush=True)
 
 
 try:
