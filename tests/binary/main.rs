@@ -9,6 +9,7 @@ mod app_client;
 mod bad_input;
 mod bench_command;
 mod commands;
+mod controller;
 mod crash;
 mod golden;
 mod overload;
