@@ -1,6 +1,6 @@
 //! One controller: the engine, the agreed state, and its own memory of the brokers.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::journal;
 use super::machine::Machine;
 use super::notifier::Notifier;
-use super::rpc::{self, Door, PeerError, PeerRequest};
+use super::rpc::{self, Door, PeerError};
 use super::setup::Setup;
 use super::types::Raft;
 use crate::controller::{Applied, Command, Controller, Standing, Step, needs_leader};
@@ -25,7 +25,7 @@ use crate::wire::header::Header;
 const AGREE_LIMIT: Duration = Duration::from_millis(2_500);
 /// How often due elections are looked for, if nothing happens.
 const TURN: Duration = Duration::from_millis(100);
-/// The name of a file that is in a store until it has been filled for the first time. While it is there the controller does not vote.
+/// The name of a file that is in a store until it has been filled for the first time. While it is there the controller elects nobody who has more.
 pub const MARKER: &str = "joining";
 /// The engine's terms begin with 1.
 const NO_TERM: u64 = 0;
@@ -47,20 +47,12 @@ pub struct Desk {
     started: Instant,
     /// The term that this process leads in, once it knows all that was agreed on before it.
     begun_term: AtomicU64,
-    /// The store was empty when it was opened, and no leader has filled it yet: see `MARKER`.
-    is_joining: AtomicBool,
     /// Something has happened: `watch` looks at once.
     wake: Notify,
 }
 
 impl Desk {
-    pub fn new(
-        setup: Setup,
-        door: Arc<Door>,
-        raft: Raft,
-        machine: Machine,
-        is_joining: bool,
-    ) -> Self {
+    pub fn new(setup: Setup, door: Arc<Door>, raft: Raft, machine: Machine) -> Self {
         Self {
             controller: Mutex::new(Controller::new(setup.settings.clone())),
             setup,
@@ -70,7 +62,6 @@ impl Desk {
             notifier: Notifier::default(),
             started: Instant::now(),
             begun_term: AtomicU64::new(NO_TERM),
-            is_joining: AtomicBool::new(is_joining),
             wake: Notify::new(),
         }
     }
@@ -175,7 +166,7 @@ impl Desk {
             if let Err(error) = running {
                 return Stopped::Engine(error.to_string());
             }
-            if self.is_joining.load(Ordering::Relaxed) {
+            if self.door.is_joining.load(Ordering::Relaxed) {
                 self.join();
             }
             let term = self
@@ -215,7 +206,7 @@ impl Desk {
             Ok(()) => info!("this controller has what the others agreed on"),
             Err(error) => warn!(%error, "the file {MARKER} cannot be removed"),
         }
-        self.is_joining.store(false, Ordering::Relaxed);
+        self.door.is_joining.store(false, Ordering::Relaxed);
     }
 
     fn leading_term(&self) -> Option<u64> {
@@ -242,14 +233,6 @@ impl Desk {
     /// The answer to another controller.
     pub async fn answer_peer(&self, header: &Header<'_>, body: &[u8]) -> Result<Reply, PeerError> {
         let request = self.door.admit(header, body)?;
-        // A controller that lost its disk has forgotten what it voted for and what it helped to agree on: it must not elect one that
-        // lacks it. In a group that is only beginning nobody has anything.
-        if let PeerRequest::Vote(vote) = &request
-            && vote.last_log_id.is_some_and(|last| last.index > 0)
-            && self.is_joining.load(Ordering::Relaxed)
-        {
-            return Err(PeerError::Joining);
-        }
         Ok(rpc::answer(&self.raft, request).await)
     }
 

@@ -27,6 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use openraft::{Config, SnapshotPolicy};
 use tokio::net::TcpListener;
@@ -108,6 +109,7 @@ async fn serve(
         group: setup.group.clone(),
         self_id: setup.self_id,
         all_ids: setup.peers.keys().copied().collect(),
+        is_joining: AtomicBool::new(is_joining),
     });
     let peers = Peers::new(door.clone(), setup.addresses());
     let engine = |error: &dyn std::fmt::Display| ControllerError::Engine(error.to_string());
@@ -121,7 +123,7 @@ async fn serve(
     let raft = raft.map_err(|error| engine(&error))?;
     join(&raft, &setup).await?;
 
-    let desk = Arc::new(Desk::new(setup, door, raft.clone(), machine, is_joining));
+    let desk = Arc::new(Desk::new(setup, door, raft.clone(), machine));
     let server = Server::new(desk.clone());
     let accepting = tokio::spawn(server.accept(listener));
     ready();

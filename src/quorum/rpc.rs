@@ -1,9 +1,11 @@
 //! What controllers say to each other: a request of RocketMQ's remoting protocol with a code of ringmq's own, on the port that brokers use.
 //!
 //! ```text
-//! request  code 931001, fields group, from, crc; body PeerRequest as JSON
+//! request  code 931001, fields group, from, crc, joining; body PeerRequest as JSON
 //! reply    code 0, field crc; body PeerReply as JSON. Anything else: code 1 and a remark
 //! ```
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::{
@@ -88,19 +90,25 @@ pub fn decode<T: DeserializeOwned>(body: &[u8], crc: Option<&str>) -> Result<T, 
 }
 
 /// Who speaks to whom.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Door {
     pub group: String,
     pub self_id: u64,
     pub all_ids: Vec<u64>,
+    /// The store of this controller was empty when it was opened, and no leader has filled it yet.
+    pub is_joining: AtomicBool,
 }
 
 impl Door {
-    pub fn fields<'a>(&'a self, crc: i64) -> [(&'static str, Value<'a>); 3] {
+    pub fn fields<'a>(&'a self, crc: i64) -> [(&'static str, Value<'a>); 4] {
         [
             ("group", Value::Str(&self.group)),
             ("from", Value::I64(self.self_id as i64)),
             ("crc", Value::I64(crc)),
+            (
+                "joining",
+                Value::Bool(self.is_joining.load(Ordering::Relaxed)),
+            ),
         ]
     }
 
@@ -121,6 +129,12 @@ impl Door {
             });
         }
         let request = decode(body, header.ext.find("crc"))?;
+        let is_joining = header.ext.find("joining") == Some("true");
+        if let PeerRequest::Vote(vote) = &request
+            && self.must_not_elect(vote, is_joining)
+        {
+            return Err(PeerError::Joining);
+        }
         if let PeerRequest::Snapshot(part) = &request {
             let end = part.offset.saturating_add(part.data.len() as u64);
             if end > MAX_SNAPSHOT_BYTES {
@@ -128,6 +142,13 @@ impl Door {
             }
         }
         Ok(request)
+    }
+
+    /// A controller that lost its disk has forgotten what it voted for and what it helped to agree on: it must not elect one that
+    /// lacks it. In a group that is only beginning all are joining, and nothing was agreed on.
+    fn must_not_elect(&self, vote: &VoteRequest<u64>, is_joining: bool) -> bool {
+        let has_entries = vote.last_log_id.is_some_and(|last| last.index > 0);
+        self.is_joining.load(Ordering::Relaxed) && has_entries && !is_joining
     }
 }
 
@@ -139,4 +160,37 @@ pub async fn answer(raft: &Raft, request: PeerRequest) -> Reply {
     };
     let (body, crc) = encode(&reply);
     Reply::ok().with("crc", crc).with_body(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openraft::{CommittedLeaderId, LogId, Vote};
+
+    #[test]
+    fn one_that_is_joining_elects_nobody_who_may_lack_what_it_has_forgotten() {
+        let vote = |index| {
+            VoteRequest::new(
+                Vote::new(2, 1),
+                Some(LogId::new(CommittedLeaderId::new(1, 1), index)),
+            )
+        };
+        for (self_joins, index, other_joins, expected) in [
+            (false, 7, false, false),
+            (false, 7, true, false),
+            (true, 7, false, true),
+            // A group that is only beginning: its first leader was gone before anything was agreed on.
+            (true, 7, true, false),
+            (true, 0, false, false),
+        ] {
+            let door = Door {
+                group: "g".to_owned(),
+                self_id: 0,
+                all_ids: vec![0, 1],
+                is_joining: AtomicBool::new(self_joins),
+            };
+            let refused = door.must_not_elect(&vote(index), other_joins);
+            assert_eq!(refused, expected, "{self_joins} {index} {other_joins}");
+        }
+    }
 }

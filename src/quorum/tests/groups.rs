@@ -134,6 +134,18 @@ fn one_that_lost_its_disk_does_not_vote_before_it_has_what_was_agreed_on() {
     cluster.register(3);
 }
 
+/// Entries were written by leaders of a group that is only beginning, and none was agreed on: whoever leads next, the group begins.
+#[test]
+fn a_group_begins_whoever_leads_first() {
+    for _ in 0..5 {
+        let mut cluster = Cluster::start(3);
+        let first = cluster.leader();
+        cluster.stop_node(first);
+        cluster.start_node(first);
+        cluster.register(1);
+    }
+}
+
 #[test]
 fn a_store_of_others_is_not_taken() {
     let mut cluster = Cluster::start(1);

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::cluster::{Cluster, ask};
@@ -50,6 +51,7 @@ fn a_stranger_and_wrong_bytes_change_nothing_among_the_controllers() {
         group: "test".into(),
         self_id: (leader as u64 + 1) % 3,
         all_ids: vec![0, 1, 2],
+        is_joining: AtomicBool::new(false),
     };
     let vote = openraft::raft::VoteRequest::new(openraft::Vote::new(1 << 40, door.self_id), None);
     let (body, crc) = encode(&PeerRequest::Vote(vote));
