@@ -76,13 +76,13 @@ class Process:
 class Group:
     """Three controllers (or one), a name server of ringmq, and three brokers of RocketMQ."""
 
-    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=None, conf=""):
+    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=None, conf="", silence_ms=None):
         base = base or free_base()
         self.dir, self.ringmq, self.namesrv = directory, ringmq, base
         self.controller_ports = [base + 10 + id for id in range(controllers)]
         self.broker_ports = [base + 100 + 10 * id for id in range(brokers)]
         self.peers = ";".join("n%d-127.0.0.1:%d" % (id, port) for id, port in enumerate(self.controller_ports))
-        self.own_controller, self.conf = own_controller, conf
+        self.own_controller, self.conf, self.silence_ms = own_controller, conf, silence_ms
         text = subprocess.run(["bash", "-c", '. "%s/../real-broker/env.sh"; printf "%%s\\n%%s\\n%%s" "$java" "$CP" "$OPENS"' % HERE],
                               capture_output=True, text=True, check=True).stdout.split("\n", 2)
         self.java, self.class_path, self.opens = text[0], text[1], text[2].split()
@@ -101,7 +101,9 @@ class Group:
         return path
 
     def controller_conf(self, id):
-        return ("controllerDLegerGroup=group1\ncontrollerDLegerPeers=%s\ncontrollerDLegerSelfId=n%d\ncontrollerStorePath=%s\nbindAddress=127.0.0.1\n"
+        # Of ringmq's alone, and unknown to RocketMQ's.
+        silence = "ringmqBrokerSilenceLimitMillis=%d\n" % self.silence_ms if self.silence_ms and self.own_controller else ""
+        return silence + ("controllerDLegerGroup=group1\ncontrollerDLegerPeers=%s\ncontrollerDLegerSelfId=n%d\ncontrollerStorePath=%s\nbindAddress=127.0.0.1\n"
                 "mappedFileSize=16777216\n" % (self.peers, id, os.path.join(self.dir, "controller%d" % id, "store")))
 
     def broker_conf(self, id):
