@@ -296,11 +296,11 @@ async fn write_text<I: Io>(
         ConfigFile::ConsumerOffsets | ConfigFile::DelayOffsets | ConfigFile::PopOrders
     );
     if refers_to_messages && !mutant!(OffsetsAheadOfLog) {
-        // A consumer's offset refers to what it has seen, a delay's also to what was just appended.
-        match file {
-            ConfigFile::ConsumerOffsets => core.store.visible_is_durable().await?,
-            _ if core.store.follows() => core.store.visible_is_durable().await?,
-            _ => core.store.durable_so_far().await?,
+        match core.store.follows() {
+            // A slave's refer to what it shows. The beginning of a record may stand behind that, and the rest never come.
+            true => core.store.visible_is_durable().await?,
+            // Also to what was appended for them just now: the check point of a pop, a delayed message.
+            false => core.store.durable_so_far().await?,
         }
     }
     let bytes = text.len_bytes();
