@@ -13,7 +13,7 @@ use crate::wire::codes::response::*;
 
 const NOBODY_ELECTED: &str = "Failed to elect a new master";
 
-/// Bounds of what brokers, and whoever reaches the port, can make grow.
+/// Bounds of what brokers, and any other client of the port, can make grow.
 pub const MAX_GROUPS: usize = if cfg!(test) { 8 } else { 4_096 };
 pub const MAX_REPLICAS: usize = if cfg!(test) { 6 } else { 16 };
 pub const MAX_TEXT_BYTES: usize = 255;

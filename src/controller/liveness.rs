@@ -18,7 +18,7 @@ const MIN_STATED_MS: u64 = 2_000;
 /// reach, and then send each second.
 pub const GRACE_MS: u64 = 5_000;
 
-/// A longer pause between two calls was a pause of this process: it says nothing about the brokers.
+/// A longer pause between two calls was a pause of this process, and no sign of a dead broker.
 const MAX_PAUSE_MS: u64 = 1_000;
 
 /// A dead broker is kept this long, for what its death says to a new leader.

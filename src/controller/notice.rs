@@ -1,4 +1,4 @@
-//! NOTIFY_BROKER_ROLE_CHANGED (1008): what a broker is told about its group's master. It acts only on an epoch above its own.
+//! NOTIFY_BROKER_ROLE_CHANGED (1008): a broker is notified of its group's master. It acts only on an epoch above its own.
 
 use super::group::Group;
 use crate::wire::codes::request;
@@ -8,7 +8,7 @@ use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, frame, lo
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     pub broker_name: String,
-    /// The broker that is told.
+    /// The broker that is notified.
     pub broker_id: i64,
     pub broker_address: String,
     pub master_epoch: i32,

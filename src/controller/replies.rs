@@ -53,7 +53,7 @@ fn altered(applied: &Applied) -> Reply {
         .with_body(set_body(group))
 }
 
-/// An old master that stays is told about as one that was elected is: brokers take both for success.
+/// The reply for an old master that stays has the fields of one that was elected: brokers take both for success.
 fn elected(name: &str, applied: &Applied) -> Reply {
     let is_known = applied.is_ok() || applied.code == response::CONTROLLER_MASTER_STILL_EXIST;
     let Some(group) = applied.group.as_ref().filter(|_| is_known) else {

@@ -88,7 +88,7 @@ impl Drop for Toucher {
     }
 }
 
-/// The thread is started by one that is pinned to a core, and inherits that. While the host makes a page, the virtual core stands still:
+/// The thread is started by one that is pinned to a core, and inherits that. While the host makes a page, the virtual core is halted:
 /// it must not be that one. The main thread has the cores that the process was given.
 fn leave_the_core() {
     // SAFETY: the set consists of integers, for which zeros are valid.

@@ -13,7 +13,7 @@ use super::journal::Journal;
 use super::record::Record;
 use super::types::{Entry, LogId, StorageError, Types, Vote};
 
-/// Writes block the engine's thread for the time of a sync: a controller whose disk stands still cannot lead.
+/// Writes block the engine's thread for the time of a sync: a controller with a stalled disk cannot lead.
 #[derive(Clone, Debug)]
 pub struct LogStore {
     journal: Arc<Mutex<Journal>>,

@@ -1,4 +1,4 @@
-//! Sends brokers what they are told (1008), each on a connection of its own. A broker that misses it asks within 5 s (1004).
+//! Sends notifications of role changes (1008) to brokers, each on a connection of its own. A broker that misses it asks within 5 s (1004).
 
 use std::collections::BTreeMap;
 use std::io;

@@ -123,7 +123,7 @@ fn a_set_of_one_elects_nobody_else() {
         world.elect(2, true).code,
         response::CONTROLLER_ELECT_MASTER_FAILED
     );
-    // The member returns: it is master again, in a new epoch, and is told so.
+    // The member returns: it is master again, in a new epoch, and is notified of that.
     world.controller.take_notices();
     world.beat(1, 1, 100);
     world.pass(200);

@@ -93,7 +93,7 @@ fn the_newest_connection_counts() {
     assert!(table.alive());
 }
 
-/// The whole process may stand still: then it has heard nobody, and nobody is dead for it.
+/// The whole process may be stopped: the heartbeats that it missed meanwhile count for no broker's silence.
 #[test]
 fn a_pause_of_the_controller_is_no_silence_of_the_brokers() {
     let mut table = Table::new();

@@ -99,7 +99,7 @@ impl Cluster {
         })
     }
 
-    /// Asks whoever leads until it is answered with a code other than these of a change of the leader.
+    /// Repeats a request to the leader until the answer has a code other than these of a change of the leader.
     pub fn ask(&self, code: i32, fields: &[(&str, Value<'_>)], body: &[u8]) -> Answer {
         until(|| {
             let answer = ask(self.addresses[self.leader()], code, fields, body)?;

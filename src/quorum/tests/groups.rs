@@ -134,7 +134,7 @@ fn one_that_lost_its_disk_does_not_vote_before_it_has_what_was_agreed_on() {
     cluster.register(3);
 }
 
-/// Entries were written by leaders of a group that is only beginning, and none was agreed on: whoever leads next, the group begins.
+/// Entries were written by leaders of a group that is only beginning, and none was agreed on: with any next leader the group begins.
 #[test]
 fn a_group_begins_whoever_leads_first() {
     for _ in 0..5 {
