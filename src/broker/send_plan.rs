@@ -8,7 +8,9 @@ use std::rc::Rc;
 
 use super::Refusal;
 use crate::message::ids::MessageId;
-use crate::message::{MAX_OWN_PROPERTIES_BYTES, MAX_PROPERTIES_BYTES, Message, Properties, batch};
+use crate::message::{
+    MAX_OWN_PROPERTIES_BYTES, MAX_PROPERTIES_BYTES, Message, Properties, batch, properties,
+};
 use crate::store::QueueIndex;
 use crate::wire::codes::response;
 
@@ -85,6 +87,13 @@ impl SendPlan<'_> {
     /// What the queue's entry is to hold besides the message's place; `None` leaves it to the store.
     pub fn entry_code(&self) -> Option<i64> {
         self.deliver_time_ms.or(self.tags_code)
+    }
+
+    /// Whether the send waits for the replicas of a sync master: any value but "true" says that it does not (RocketMQ:
+    /// `MessageExt.isWaitStoreMsgOK`).
+    pub fn waits_for_replicas(&self) -> bool {
+        let wait = self.properties().find(properties::WAIT);
+        wait.is_none_or(|wait| wait.eq_ignore_ascii_case("true"))
     }
 
     pub fn properties(&self) -> Properties<'_> {

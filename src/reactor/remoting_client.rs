@@ -77,7 +77,8 @@ impl<I: Io> RemotingClient<I> {
     }
 }
 
-async fn within<T, I: Io>(
+/// An error: it is not done within this time.
+pub(super) async fn within<T, I: Io>(
     io: &I,
     patience_ns: u64,
     done: impl Future<Output = io::Result<T>>,

@@ -126,12 +126,11 @@ impl<I: Io> Shard<I> {
         flow
     }
 
-    /// A slave takes no messages and changes nothing, and is read from if it may be.
     fn refused_by_role(&self, entry: &Entry) -> Option<Refusal> {
         let replication = self.core.replication.as_ref()?;
-        replication
-            .refusal(entry)
-            .filter(|_| self.core.store.follows())
+        let is_slave = self.core.store.follows();
+        let refusal = is_slave.then(|| entry.refused_by_slave(replication.setup().slave_reads));
+        refusal.flatten()
     }
 
     fn serve(

@@ -391,3 +391,45 @@ fn a_slave_follows_again_after_every_end() {
         });
     }
 }
+
+#[test]
+fn a_slave_that_starts_first_finds_its_master_later() {
+    for seed in 0..4 {
+        let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
+        pair.sim.run(async {
+            let _slave = pair.start(SLAVE).await;
+            pair.sleep_ms(3_000).await;
+            let _master = pair.start(MASTER).await;
+            pair.create_topic().await;
+            let mut client = pair.client(MASTER).await;
+            pair.until_answered(&mut client, response::SUCCESS).await;
+        });
+    }
+}
+
+#[test]
+fn the_end_of_the_master_answers_what_waits_for_the_slave() {
+    for seed in 0..4 {
+        let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
+        pair.sim.run(async {
+            let master = pair.start(MASTER).await;
+            pair.create_topic().await;
+            let _slave = pair.start(SLAVE).await;
+            let mut client = pair.client(MASTER).await;
+            pair.until_answered(&mut client, response::SUCCESS).await;
+            let stall = Fault::Stall(Duration::from_secs(9));
+            let slow = Rule::new(stall).of(Op::Write).on("commitlog");
+            pair.sim.host(SLAVE).inject(slow);
+            let sent = send(&mut client, 1, "");
+            let stopped = async {
+                pair.sleep_ms(100).await;
+                let began_ns = pair.sim.mono_ns();
+                pair.stop(MASTER, master).await;
+                pair.sim.mono_ns() - began_ns
+            };
+            let (reply, took_ns) = futures_util::future::join(sent, stopped).await;
+            assert_eq!(reply.code, response::SLAVE_NOT_AVAILABLE, "{reply:?}");
+            assert!(took_ns < 3_000_000_000, "{took_ns}");
+        });
+    }
+}

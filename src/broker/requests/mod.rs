@@ -16,6 +16,7 @@ mod relay;
 mod replicas;
 mod rewind;
 mod runtime;
+mod slave;
 mod statistics;
 mod stats;
 mod topics;

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::core::Core;
 use super::remoting_client::{AskError, RemotingClient};
-use super::replication::state::MasterAddr;
+use super::replication::state::{MasterAddr, Replication};
 use crate::io::{First, Io, first, pause};
 use crate::wire::codes::request;
 use crate::wire::register::{BrokerIdentity, RegisterBroker, body_crc};
@@ -138,7 +138,9 @@ async fn register_pending<I: Io>(
         // The name server has removed the routes of an earlier connection.
         server.pending.borrow_mut().all_changed();
     } else if now_ns >= schedule.due_ns()
-        && (!schedule.is_asked_first(now_ns) || !has_our_version(core, link).await?)
+        && (!schedule.is_asked_first(now_ns)
+            || lacks_master(core)
+            || !has_our_version(core, link).await?)
     {
         server.pending.borrow_mut().all_changed();
     }
@@ -278,6 +280,11 @@ async fn register<I: Io>(
         });
     }
     Ok(())
+}
+
+fn lacks_master<I: Io>(core: &Core<I>) -> bool {
+    let replication = core.replication.as_ref();
+    replication.is_some_and(Replication::lacks_master)
 }
 
 /// 0 is the master.

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::inbox::Inbox;
 use super::link::{LinkError, Protocol};
@@ -55,8 +55,10 @@ async fn serve<I: Io>(core: Rc<Core<I>>, stream: I::Stream) {
     let peer = stream.peer_addr();
     let silence_ns = replication.setup.silence_ms * 1_000_000;
     let mut inbox = Inbox::new(&core.io, stream.clone(), silence_ns);
-    let served = match introduce(&core.store, replication, &stream, &mut inbox).await {
-        Err(error) => Err(error),
+    match introduce(&core.store, replication, &stream, &mut inbox).await {
+        Err(error @ LinkError::OutOfLog { .. }) => warn!(%peer, %error, "a slave is refused"),
+        // Such as a probe of the port.
+        Err(error) => debug!(%peer, %error, "a connection to the port for replicas is closed"),
         Ok(replica) => {
             info!(%peer, protocol = ?replica.protocol, from = replica.from, "a replica is connected");
             let served = serve_replica(&core, &stream, inbox, link, replica).await;
@@ -65,11 +67,7 @@ async fn serve<I: Io>(core: Rc<Core<I>>, stream: I::Stream) {
             {
                 warn!(%peer, %error, "a replica is disconnected");
             }
-            served
         }
-    };
-    if let Err(LinkError::OutOfLog { .. }) = &served {
-        warn!(%peer, error = %served.unwrap_err(), "a slave is refused");
     }
     stream.shutdown();
     replication.closed(link);

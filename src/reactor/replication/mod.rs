@@ -14,7 +14,6 @@ mod link;
 mod master;
 mod metadata;
 mod releases;
-mod role;
 mod sender;
 pub(super) mod setup;
 mod slave;

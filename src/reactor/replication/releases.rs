@@ -29,12 +29,15 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         return;
     };
     let mut seen = core.store.persisted();
-    while !core.is_stopping() {
+    // Also what the end of the shard finds waiting: its connections to the replicas are closed.
+    while !core.is_stopping() || !core.acks.is_empty() || !replication.alone.is_empty() {
         let tick = core.io.sleep_until(core.io.now().mono_ns + TICK_NS);
         match first(core.store.persisted_beyond(seen), tick).await {
             First::Left(Ok(position)) => seen = position,
-            // The sends are answered where the commits are waited for.
-            First::Left(Err(_)) => return,
+            // The other sends are answered where the commits are waited for.
+            First::Left(Err(error)) => {
+                return replication.fail_alone(&core, &error.to_string()).await;
+            }
             First::Right(()) => {}
         }
         replication.release(&core, seen).await;
@@ -54,9 +57,13 @@ impl<I: Io> Replication<I> {
 
     /// Answers what does not wait for replicas, or does so in vain. The log is persisted up to `persisted`.
     async fn release(&self, core: &Core<I>, persisted: u64) {
-        answer(core, &self.alone, response::SUCCESS, None, |alone| {
-            alone.pop_committed(persisted)
-        })
+        answer(
+            core,
+            &self.alone,
+            response::SUCCESS,
+            || None,
+            |alone| alone.pop_committed(persisted),
+        )
         .await;
         let (tail, gap) = (core.store.tail(), self.setup.max_gap_bytes);
         let (in_sync, needed) = (
@@ -64,9 +71,9 @@ impl<I: Io> Replication<I> {
             self.setup.needed(),
         );
         if in_sync < needed {
-            let remark = format!("{in_sync} of {needed} replicas are there");
             let code = response::SLAVE_NOT_AVAILABLE;
-            let waived = answer(core, &core.acks, code, Some(&remark), |acks| {
+            let remark = || Some(format!("{in_sync} of {needed} replicas are there"));
+            let waived = answer(core, &core.acks, code, remark, |acks| {
                 acks.pop_committed(persisted)
             });
             waived.await;
@@ -76,14 +83,25 @@ impl<I: Io> Replication<I> {
         let timeout_ms = self.setup.slave_timeout_ms;
         let now_ns = core.io.now().mono_ns;
         let oldest_ns = now_ns.saturating_sub(timeout_ms * 1_000_000);
-        let remark = format!("the replicas do not have it within {timeout_ms} ms");
+        let remark = || {
+            Some(format!(
+                "the replicas do not have it within {timeout_ms} ms"
+            ))
+        };
         let code = response::FLUSH_SLAVE_TIMEOUT;
-        let waived = answer(core, &core.acks, code, Some(&remark), |acks| {
+        let waived = answer(core, &core.acks, code, remark, |acks| {
             acks.pop_persisted_before(persisted, oldest_ns)
         });
         if let Some(end) = waived.await {
             self.waive(core, end);
         }
+    }
+
+    /// The log has failed: whether these messages are stored is not known.
+    async fn fail_alone(&self, core: &Core<I>, reason: &str) {
+        let code = response::SYSTEM_ERROR;
+        let reason = || Some(reason.to_owned());
+        answer(core, &self.alone, code, reason, Acks::pop).await;
     }
 
     fn waive(&self, core: &Core<I>, position: u64) {
@@ -104,7 +122,7 @@ async fn answer<I: Io>(
     core: &Core<I>,
     acks: &Acks<I::Stream>,
     code: i32,
-    remark: Option<&str>,
+    remark: impl Fn() -> Option<String>,
     mut next: impl FnMut(&Acks<I::Stream>) -> Option<Ack<I::Stream>>,
 ) -> Option<u64> {
     let now_ns = core.io.now().mono_ns;
@@ -113,7 +131,7 @@ async fn answer<I: Io>(
         let Some(ack) = next(acks) else {
             return false;
         };
-        core.answers.acknowledge(&ack, code, remark);
+        core.answers.acknowledge(&ack, code, remark().as_deref());
         core.acks.record(now_ns.saturating_sub(ack.appended_ns));
         end = Some(ack.end);
         true

@@ -13,6 +13,7 @@ use super::link::Protocol;
 use super::state::Replication;
 use crate::io::{First, Io, Stream, first};
 use crate::reactor::core::Core;
+use crate::reactor::remoting_client::within;
 use crate::replication::epochs::{Epoch, EpochError};
 use crate::replication::follow::{self, Differs, Start};
 use crate::replication::frames::epoch::{self, EpochList};
@@ -44,6 +45,8 @@ enum SlaveError {
     Follow(#[from] FollowError),
     #[error(transparent)]
     Store(#[from] ReadError),
+    #[error("it does not answer in the protocol with epochs")]
+    NoAnswer,
     #[error("the epochs cannot be saved: {0}")]
     Save(String),
     #[error(
@@ -63,12 +66,12 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
     let mut last_error = String::new();
     while !core.is_stopping() {
         let Some(addr) = replication.master_ha() else {
-            pause(&core).await;
+            wait_to_retry(&core).await;
             continue;
         };
         let followed = async {
             let connecting = core.io.connect(addr);
-            let stream = within(&core, CONNECT_NS, connecting).await?;
+            let stream = within(&core.io, CONNECT_NS, connecting).await?;
             let link = replication.opened(&stream);
             let mut session = Session::new(&core, replication, link, stream.clone(), protocol);
             let ended = session.run().await;
@@ -81,7 +84,8 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             ended
         };
         match followed.await {
-            Err(SlaveError::Connection(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            // A log with epochs is of a master that knows them: without the comparison two logs could part unseen.
+            Err(SlaveError::NoAnswer) if replication.epochs.borrow().is_empty() => {
                 info!(master = %addr, "the master knows no epochs");
                 protocol = Protocol::Classic;
                 continue;
@@ -96,25 +100,13 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
                 }
             }
         }
-        pause(&core).await;
+        wait_to_retry(&core).await;
     }
 }
 
-async fn pause<I: Io>(core: &Core<I>) {
+async fn wait_to_retry<I: Io>(core: &Core<I>) {
     let later = core.io.sleep_until(core.io.now().mono_ns + RETRY_NS);
     later.await;
-}
-
-async fn within<I: Io, T>(
-    core: &Core<I>,
-    patience_ns: u64,
-    done: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    let late = core.io.sleep_until(core.io.now().mono_ns + patience_ns);
-    match first(done, late).await {
-        First::Left(done) => done,
-        First::Right(()) => Err(io::ErrorKind::TimedOut.into()),
-    }
 }
 
 impl<I: Io> Replication<I> {
@@ -210,7 +202,7 @@ impl<'c, I: Io> Session<'c, I> {
             .sleep_until(self.core.io.now().mono_ns + ANSWER_NS);
         match first(answer, late).await {
             First::Left(answer) => answer,
-            First::Right(()) => Err(io::Error::from(io::ErrorKind::WouldBlock).into()),
+            First::Right(()) => Err(SlaveError::NoAnswer),
         }
     }
 

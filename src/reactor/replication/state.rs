@@ -115,13 +115,19 @@ impl<I: Io> Replication<I> {
         Ok(())
     }
 
+    /// A slave that follows nobody: only a registration says where the master is.
+    pub fn lacks_master(&self) -> bool {
+        self.setup.is_slave() && self.links.borrow().is_empty()
+    }
+
     pub fn setup(&self) -> &ReplicationSetup {
         &self.setup
     }
 
-    /// The name server said where the master is.
+    /// A name server said where the master is. One that does not know it, as the master is away or registered elsewhere, changes nothing.
     pub fn learn_master(&self, master: MasterAddr) {
-        if !self.setup.is_slave() || *self.master.borrow() == master {
+        let is_news = master.remoting.is_some() && *self.master.borrow() != master;
+        if !self.setup.is_slave() || !is_news {
             return;
         }
         info!(remoting = ?master.remoting, ha = ?master.ha, "the name server knows the master");

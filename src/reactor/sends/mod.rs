@@ -17,7 +17,6 @@ use super::core::Core;
 use super::inbox::Flow;
 use crate::broker::{ConfigFile, Refusal, SendPlan};
 use crate::io::{Io, Now};
-use crate::message::properties;
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
 use crate::wire::send::SendRequest;
@@ -99,7 +98,9 @@ impl<I: Io> Sends<I> {
                     receipt: Receipt::Send(receipt),
                 };
                 match &self.core.replication {
-                    Some(replication) if replication.waits_for_replicas() && !waits(plan) => {
+                    Some(replication)
+                        if replication.waits_for_replicas() && !plan.waits_for_replicas() =>
+                    {
                         replication.wait_alone(ack);
                     }
                     _ => self.core.acks.push(ack),
@@ -122,11 +123,4 @@ impl<I: Io> Sends<I> {
         self.core.answers.refuse_send(connection, caller, refusal);
         Flow::Next
     }
-}
-
-/// Whether a send waits for the replicas of a sync master: any value but "true" says that it does not (RocketMQ:
-/// `MessageExt.isWaitStoreMsgOK`).
-fn waits(plan: &SendPlan<'_>) -> bool {
-    let wait = plan.message().properties.find(properties::WAIT);
-    wait.is_none_or(|wait| wait.eq_ignore_ascii_case("true"))
 }

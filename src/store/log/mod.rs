@@ -185,22 +185,20 @@ impl<I: Io> Log<I> {
     /// Whether there is a file for `len` bytes, or can be one. What is appended is sure to get its place, so that a full
     /// disk refuses messages and never fails one that was taken.
     pub fn check_file(&self, len: usize) -> Result<(), AppendError> {
-        let Some(reason) = self.segments.no_space() else {
-            return Ok(());
-        };
-        match self.segments.end() {
-            Some(end) if self.buffer.borrow().end_of(len) <= end => Ok(()),
-            _ => Err(AppendError::NoSpace { reason }),
-        }
+        self.check_file_up_to(|| self.buffer.borrow().end_of(len))
     }
 
     /// The same for bytes that go on directly at the tail.
     pub fn check_file_for_bytes(&self, len: usize) -> Result<(), AppendError> {
+        self.check_file_up_to(|| self.tail() + len as u64)
+    }
+
+    fn check_file_up_to(&self, wanted_end: impl Fn() -> u64) -> Result<(), AppendError> {
         let Some(reason) = self.segments.no_space() else {
             return Ok(());
         };
         match self.segments.end() {
-            Some(end) if self.tail() + len as u64 <= end => Ok(()),
+            Some(end) if wanted_end() <= end => Ok(()),
             _ => Err(AppendError::NoSpace { reason }),
         }
     }
