@@ -89,8 +89,9 @@ pub async fn run<I: Io>(
         io.spawn("transactions", transaction::run(core.clone()));
         io.spawn("timers", timer::run(core.clone()));
     }
-    saves::start(&core).await;
+    // Before the first save: that waits for what the tasks above have appended, which may wait for replicas.
     replication::start(&core)?;
+    saves::start(&core).await;
     let mut stop = pin!(stop);
     if let First::Left(()) = first(stop.as_mut(), bound()).await {
         // Another shard of the process cannot start.

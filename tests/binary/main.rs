@@ -18,5 +18,6 @@ mod power;
 mod probe;
 mod readme;
 mod registration;
+mod replication;
 mod start;
 mod store_tools;
