@@ -17,6 +17,8 @@ pub struct BrokerConfig {
     pub cluster_name: String,
     /// What clients dial; also goes into remarks and message ids.
     pub advertise: SocketAddr,
+    /// What clients dial while it is the master, if not that.
+    pub master_address: Option<SocketAddr>,
     /// Goes into each message and each reply, for traces.
     pub region_id: String,
     /// Whether clients of this broker trace, told to them with each send.
@@ -126,6 +128,7 @@ fields! {
     broker_name = |settings| settings.broker_name.clone();
     cluster_name = |settings| settings.cluster_name.clone();
     advertise = |settings| SocketAddr::new(settings.advertise, settings.listen_port);
+    master_address = |settings| settings.master_address;
     region_id = |settings| settings.region_id.clone();
     trace_on = |settings| settings.trace_on;
     broker_permission = |settings| settings.broker_permission;
@@ -205,6 +208,7 @@ impl BrokerConfig {
             broker_name: String::new(),
             cluster_name: String::new(),
             advertise: SocketAddr::from(([127, 0, 0, 1], 0)),
+            master_address: None,
             region_id: String::new(),
             trace_on: false,
             broker_permission: 0,

@@ -54,7 +54,7 @@ pub struct BrokerArgs {
     #[arg(long)]
     pub skip_damaged: bool,
 
-    /// Answer GET /live and GET /ready over HTTP at this port [default: off]
+    /// Answer GET /live, GET /ready and GET /master over HTTP at this port [default: off]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub health_port: Option<u16>,
 

@@ -4,9 +4,10 @@
 //! | | 200 | 503 |
 //! |---|---|---|
 //! | `GET /live` | otherwise: a restart would only make it read its log again | a shard is fenced: only a restart ends that |
-//! | `GET /ready` | every shard takes messages | one is recovering, fenced, full or stopping |
+//! | `GET /ready` | every shard serves | one is recovering, fenced, full or stopping |
+//! | `GET /master` | every shard takes messages: for what moves `masterAddress` | one does not, as it is a slave's or for a reason of above |
 //!
-//! Both answer with the same JSON: the state of the worst shard, and that of each shard.
+//! All answer with the same JSON: the state of the worst shard, and that of each shard.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -98,12 +99,11 @@ impl Board {
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let (code, body) = match (method, path) {
             (&Method::GET | &Method::HEAD, "/live") => self.report(is_live),
-            (&Method::GET | &Method::HEAD, "/ready" | "/") => {
-                self.report(|health| *health == Health::Serving)
-            }
+            (&Method::GET | &Method::HEAD, "/ready" | "/") => self.report(is_ready),
+            (&Method::GET | &Method::HEAD, "/master") => self.report(is_master),
             _ => (
                 StatusCode::NOT_FOUND,
-                json!({ "paths": ["/live", "/ready"] }),
+                json!({ "paths": ["/live", "/ready", "/master"] }),
             ),
         };
         let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
@@ -147,10 +147,18 @@ fn is_live(health: &Health) -> bool {
     !matches!(health, Health::Fenced(_))
 }
 
+fn is_ready(health: &Health) -> bool {
+    matches!(health, Health::Serving | Health::Following)
+}
+
+fn is_master(health: &Health) -> bool {
+    *health == Health::Serving
+}
+
 /// Higher is worse; of two that are opening, the one with less progress.
 fn rank(health: &Health) -> (u8, u64) {
     match health {
-        Health::Serving => (0, 0),
+        Health::Serving | Health::Following => (0, 0),
         Health::Stopping => (1, 0),
         Health::Opening(progress) => (2, 100 - progress.percent().min(100)),
         Health::Full(_) => (3, 0),
@@ -161,6 +169,7 @@ fn rank(health: &Health) -> (u8, u64) {
 fn show(health: &Health) -> Value {
     match health {
         Health::Serving => json!({ "state": "serving" }),
+        Health::Following => json!({ "state": "following" }),
         Health::Stopping => json!({ "state": "stopping" }),
         Health::Opening(progress) => json!({
             "state": "recovering",
@@ -180,7 +189,8 @@ mod tests {
         let response = board.answer(&Method::GET, path);
         let (code, body) = match path {
             "/live" => board.report(is_live),
-            _ => board.report(|health| *health == Health::Serving),
+            "/master" => board.report(is_master),
+            _ => board.report(is_ready),
         };
         assert_eq!(response.status(), code);
         let state = body["state"].as_str().unwrap_or_default().to_owned();
@@ -193,12 +203,13 @@ mod tests {
             read_bytes: 30,
             total_bytes: 120,
         };
-        for (health, ready, live, state) in [
-            (Health::Opening(read), 503, 200, "recovering"),
-            (Health::Serving, 200, 200, "serving"),
-            (Health::Full("95 %".into()), 503, 200, "disk full"),
-            (Health::Fenced("EIO".into()), 503, 503, "fenced"),
-            (Health::Stopping, 503, 200, "stopping"),
+        for (health, ready, live, master, state) in [
+            (Health::Opening(read), 503, 200, 503, "recovering"),
+            (Health::Serving, 200, 200, 200, "serving"),
+            (Health::Following, 200, 200, 503, "following"),
+            (Health::Full("95 %".into()), 503, 200, 503, "disk full"),
+            (Health::Fenced("EIO".into()), 503, 503, 503, "fenced"),
+            (Health::Stopping, 503, 200, 503, "stopping"),
         ] {
             let board = Board::new(["a".into(), "b".into()]);
             board.tell(0, Health::Serving);
@@ -207,6 +218,7 @@ mod tests {
             assert_eq!((code, found.as_str()), (ready, state));
             assert_eq!(body["shards"][0]["state"], "serving");
             assert_eq!(code_and_state(&board, "/live").0, live);
+            assert_eq!(code_and_state(&board, "/master").0, master);
             if state == "recovering" {
                 assert_eq!(
                     (&body["percent"], &body["shards"][1]["percent"]),

@@ -2,12 +2,12 @@
 //! running broker (`hot`). broker.conf's check, requests 25 and 26, the broker's own configuration and the page
 //! `settings.md` all derive from these rows.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::rule::{
     Address, Addresses, Blocks, BrokerRole, Cores, Delays, Directory, Flush, FlushName, Hours,
-    Name, OneOf, Reachable, RoleName, Rule, Switch,
+    Name, OneOf, OwnedBySome, Reachable, RoleName, Rule, Switch,
 };
 
 macro_rules! config {
@@ -74,6 +74,10 @@ config! {
     /// The address in routes and message ids, which clients dial exactly as it is. At start: that of the interface
     /// which the default route leaves by.
     advertise: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "brokerIP1", Reachable;
+    /// An address that clients always find the master at, whichever broker of the name that is: a virtual address or a load balancer's, at
+    /// `listenPort`; with another port the master listens at that port, too. It is in routes instead of the master's own, so no client needs a new
+    /// route after a failover. The same at all brokers of the name; with several cores each further one's port is 10 higher.
+    master_address: Option<SocketAddr> = None, "masterAddress", OwnedBySome;
     /// Name servers to register with. None: the built-in one, so that one process is a working cluster.
     namesrv: Vec<String> = Vec::new(), "namesrvAddr", Addresses;
     /// Port of the built-in name server; RocketMQ's.
@@ -167,7 +171,7 @@ config! {
     /// figures) and logged with its CPU time. `ringmqStallsOwn` leaves out those in which the core was taken by another
     /// process or by the host.
     stall_warn_ms: u64 = 5, "stallWarnMillis", 1..=600_000;
-    /// Answers `GET /live` and `GET /ready`. 0: off.
+    /// Answers `GET /live`, `GET /ready` and `GET /master`. 0: off.
     health_port: u16 = 0, "healthPort", 0..=65535;
 
     /// Messages can be found by their keys, at some CPU and disk space for each key.

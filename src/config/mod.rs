@@ -15,7 +15,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use change::{ChangeError, Changed};
@@ -375,6 +375,10 @@ impl Config {
         Self {
             broker_name: self.shard_name(shard),
             listen_port: self.shard_port(shard),
+            master_address: self.master_address.map(|first| {
+                let step = self.shard_port(shard) - self.listen_port;
+                SocketAddr::new(first.ip(), first.port().saturating_add(step))
+            }),
             ..self.clone()
         }
     }

@@ -1,7 +1,7 @@
 //! How one property is parsed and shown, and the error for a refused value.
 
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -199,6 +199,28 @@ impl Rule<IpAddr> for Reachable {
 
     fn show(&self, value: &IpAddr) -> String {
         value.to_string()
+    }
+}
+
+/// An address and a port that several brokers may have in turn, or nothing.
+pub struct OwnedBySome;
+
+impl Rule<Option<SocketAddr>> for OwnedBySome {
+    fn read(&self, text: &str) -> Result<Option<SocketAddr>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let address = text.parse::<SocketAddr>().ok();
+        let address = address.filter(|address| {
+            !address.ip().is_unspecified() && !address.ip().is_multicast() && address.port() > 2
+        });
+        address
+            .map(Some)
+            .ok_or_else(|| "IP:PORT, such as 192.0.2.100:10911, or nothing".into())
+    }
+
+    fn show(&self, value: &Option<SocketAddr>) -> String {
+        value.map(|address| address.to_string()).unwrap_or_default()
     }
 }
 

@@ -113,6 +113,29 @@ fn a_promise_that_cannot_be_kept_is_refused() {
 }
 
 #[test]
+fn the_masters_address_is_one_for_each_shard() {
+    let text = "cores = 0,0\nmasterAddress = 192.0.2.100:10911\n";
+    let (config, _) = merged(text, &Flags::default());
+    let of_shard = |shard| config.of_shard(shard).master_address.unwrap().to_string();
+    assert_eq!(
+        [of_shard(0), of_shard(1)],
+        ["192.0.2.100:10911", "192.0.2.100:10921"]
+    );
+    let none = Flags::default();
+    for wrong in [
+        "broker.example:10911",
+        "192.0.2.100",
+        "0.0.0.0:10911",
+        "192.0.2.100:1",
+    ] {
+        let text = format!("masterAddress={wrong}");
+        assert!(refused(&text, &none).contains("IP:PORT"), "{wrong}");
+    }
+    let (config, _) = merged("masterAddress=", &none);
+    assert_eq!(config.of_shard(0).master_address, None);
+}
+
+#[test]
 fn unknown_names_are_warned_of_and_foreign_ones_mentioned_once() {
     let text = "lisenPort=1\ntransientStorePoolEnable=true\nquux=1\nsendMessageThreadPoolNums=16\n";
     let (_, notes) = merged(text, &Flags::default());

@@ -13,8 +13,8 @@ use super::pop::revive_log;
 use super::replication::state::Replication;
 use super::shard::Shard;
 use super::{
-    Ready, ServeError, ShardSetup, delay, listen, registration, replication, saves, timer,
-    transaction,
+    Ready, ServeError, ShardSetup, delay, listen, master_address, registration, replication, saves,
+    timer, transaction,
 };
 use crate::broker::files::changes;
 use crate::broker::{self, Broker, ConfigFile};
@@ -53,6 +53,8 @@ const LAST_COMMIT_NS: u64 = 10_000_000_000;
 pub enum Health {
     Opening(Progress),
     Serving,
+    /// The same of a slave, to which nobody sends.
+    Following,
     /// Nothing is acknowledged any more; messages can be read.
     Fenced(Arc<str>),
     /// No message is taken until there is space.
@@ -83,6 +85,7 @@ pub async fn run<I: Io>(
         let accepting = accept(io.clone(), listener, shard.clone(), connections);
         io.spawn("accept", accepting);
     }
+    master_address::start(&core, &shard);
     shard.start();
     if !core.store.follows() {
         io.spawn("delay", delay::run(core.clone()));
@@ -148,6 +151,7 @@ async fn watch_health<I: Io>(core: Rc<Core<I>>, watch: Rc<impl Fn(Health)>) {
         let health = match (core.store.fence(), core.store.full()) {
             (Some(reason), _) => Health::Fenced(reason),
             (None, Some(reason)) => Health::Full(reason),
+            (None, None) if core.store.follows() => Health::Following,
             (None, None) => Health::Serving,
         };
         if reported.as_ref() != Some(&health) {

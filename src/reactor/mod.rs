@@ -36,6 +36,7 @@ mod effects;
 mod gate;
 mod inbox;
 mod life;
+mod master_address;
 mod memory;
 mod namesrv;
 mod own_queue;

@@ -43,6 +43,62 @@ fn a_name_server_may_come_late_and_come_again() {
     assert!(broker.terminate().success());
 }
 
+/// A broker that becomes the master after another one on the same machine takes over the address at which clients find the master.
+#[test]
+fn clients_find_the_next_master_at_the_same_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, namesrv_port) = free_ports();
+    let namesrv = SocketAddr::from(([127, 0, 0, 1], namesrv_port));
+    let shared = SocketAddr::from(([127, 0, 0, 1], free_ports().0));
+    let words = ["namesrv", "--port", &namesrv_port.to_string()];
+    let started = Process::spawn(ringmq(words).env("HOME", folder.path())).until_ready();
+    let (_names, _) = started.expect("it starts");
+    let mut asked = Client::connect(namesrv);
+    let mut in_route = |id: i64| {
+        let route = asked.route("TBW102").unwrap_or_default();
+        let addrs = route.broker_datas.into_iter().next()?.broker_addrs;
+        addrs.get(&id).cloned()
+    };
+    let config = format!("{SMALL}brokerName=broker-a\nmasterAddress={shared}\n");
+    let start = |name: &str, port: u16, role: &str| {
+        let config = format!("{config}{role}");
+        let options = Options {
+            joins_namesrv: true,
+            ports: Some((port, namesrv_port)),
+            config: &config,
+            ..Options::default()
+        };
+        Broker::start(&folder.path().join(name), &options)
+    };
+    let first = start("first", port, "");
+    assert_eq!(in_route(0), Some(shared.to_string()));
+    for round in 0..2 {
+        let mut client = Client::connect(shared);
+        client.send(&send_to("Orders", 0), b"x").ok();
+        assert_eq!(client.max_offset("Orders", 0), round + 1);
+    }
+
+    let slave_port = free_ports().0;
+    let slave = start("slave", slave_port, "brokerRole=SLAVE\nbrokerId=1\n");
+    assert_eq!(in_route(1), Some(slave.addr().to_string()));
+    assert_eq!(in_route(0), Some(shared.to_string()));
+
+    // It finds the port taken, and is in routes with its own until it is free.
+    let second = start("second", free_ports().0, "");
+    assert!(second.log().contains("cannot be opened"));
+    assert_eq!(in_route(0), Some(second.addr().to_string()));
+    first.kill();
+    wait_until("the second one has the address", || {
+        in_route(0) == Some(shared.to_string())
+    });
+    let mut client = Client::connect(shared);
+    client.send(&send_to("Orders", 0), b"x").ok();
+    assert_eq!(client.max_offset("Orders", 0), 1, "another store");
+    assert!(second.terminate().success());
+    assert_eq!(in_route(0), None);
+    assert!(slave.terminate().success());
+}
+
 /// The routes of a stopped broker are gone at once.
 #[test]
 fn a_stopped_broker_unregisters_and_a_lost_one_is_removed() {

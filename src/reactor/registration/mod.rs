@@ -22,6 +22,7 @@ use std::rc::Rc;
 use tracing::{info, warn};
 
 use super::core::Core;
+use super::master_address;
 use super::remoting_client::{AskError, RemotingClient};
 use super::replication::state::{MasterAddr, Replication};
 use crate::io::{First, Io, first, pause};
@@ -166,7 +167,7 @@ async fn has_our_version<I: Io>(
     link: &mut RemotingClient<I>,
 ) -> Result<bool, AskError> {
     let version = loose_json::to_vec(&core.broker.borrow().topics().version());
-    let addr = core.setup.broker.advertise.to_string();
+    let addr = master_address::in_routes(core).to_string();
     let fields = identity(core, &addr);
     let code = request::QUERY_DATA_VERSION;
     match link.ask(code, &fields.ext(), &version, PATIENCE_NS).await {
@@ -260,7 +261,7 @@ async fn register<I: Io>(
     let ha_addr = SocketAddr::new(advertise.ip(), ha_port).to_string();
     let fields = RegisterBroker {
         broker_name: &core.setup.broker.broker_name,
-        broker_addr: &advertise.to_string(),
+        broker_addr: &master_address::in_routes(core).to_string(),
         cluster_name: &core.setup.broker.cluster_name,
         ha_server_addr: &ha_addr,
         broker_id: broker_id(core),
@@ -294,7 +295,7 @@ fn broker_id<I: Io>(core: &Core<I>) -> i64 {
 }
 
 async fn unregister<I: Io>(core: &Core<I>, link: &mut RemotingClient<I>) -> Result<(), AskError> {
-    let addr = core.setup.broker.advertise.to_string();
+    let addr = master_address::in_routes(core).to_string();
     let fields = identity(core, &addr);
     let code = request::UNREGISTER_BROKER;
     link.ask(code, &fields.ext(), &[], PATIENCE_NS).await?;

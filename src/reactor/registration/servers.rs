@@ -11,6 +11,8 @@ use crate::io::Notify;
 #[derive(Default)]
 pub(in crate::reactor) struct Registration {
     servers: RefCell<Vec<Rc<Server>>>,
+    /// Clients find the master at `masterAddress`, and this broker is it.
+    pub has_master_address: Cell<bool>,
 }
 
 pub(super) struct Server {
