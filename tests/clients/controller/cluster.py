@@ -1,4 +1,4 @@
-"""Processes of a replicated group, and raw requests to them: controllers, a name server, and RocketMQ's own brokers in controller mode."""
+"""Processes of a replicated group, and raw requests to them: controllers, a name server, and brokers in controller mode, RocketMQ's or ringmq's."""
 import json, os, random, re, signal, socket, struct, subprocess, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -36,10 +36,15 @@ def read_frame(sock):
     return json.loads(rest[4:4 + length]), rest[4 + length:]
 
 
-def ask(port, code, ext=None, body=b"", timeout=2.0):
+def connect(address, timeout):
+    host, port = address.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout=timeout)
+
+
+def ask(address, code, ext=None, body=b"", timeout=2.0):
     """Header and body of the answer, or None and nothing."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=timeout) as sock:
+        with connect(address, timeout) as sock:
             sock.sendall(frame(code, ext or {}, body))
             return read_frame(sock)
     except (OSError, ValueError):
@@ -47,8 +52,10 @@ def ask(port, code, ext=None, body=b"", timeout=2.0):
 
 
 class Process:
-    def __init__(self, directory, name, command, env=None):
+    def __init__(self, directory, name, command, env=None, host=()):
+        """`host` is what comes in front of a command that runs on another host (hosts.py)."""
         self.name, self.dir = name, os.path.join(directory, name)
+        command = [*host, *command]
         os.makedirs(os.path.join(self.dir, "home/conf"), exist_ok=True)
         self.command, self.env, self.process = command, dict(os.environ, **(env or {})), None
 
@@ -74,25 +81,34 @@ class Process:
 
 
 class Group:
-    """Three controllers (or one), a name server of ringmq, and three brokers of RocketMQ."""
+    """Controllers, a name server of ringmq, and brokers of one name: on one host at several ports, or on hosts of their own."""
 
-    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=None, conf="", silence_ms=None):
-        base = base or free_base()
-        self.dir, self.ringmq, self.namesrv = directory, ringmq, base
-        self.controller_ports = [base + 10 + id for id in range(controllers)]
-        self.broker_ports = [base + 100 + 10 * id for id in range(brokers)]
-        self.peers = ";".join("n%d-127.0.0.1:%d" % (id, port) for id, port in enumerate(self.controller_ports))
+    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=None, conf="", silence_ms=None, kinds="java", hosts=None):
+        """`kinds`: java or ringmq of each broker, separated by commas; the last one is that of all others, too. `hosts`: see hosts.py; the
+        controllers are on k0, k1, ..., the brokers on b0, b1, ..., the name server is here."""
+        self.dir, self.ringmq, self.hosts = directory, ringmq, hosts
+        base = base or (21000 if hosts else free_base())
+        host = (lambda name: hosts.addresses[name]) if hosts else (lambda name: "127.0.0.1")
+        self.namesrv = "%s:%d" % (host(""), base)
+        self.controllers = ["%s:%d" % (host("k%d" % id), base + 10 + id) for id in range(controllers)]
+        self.brokers = ["%s:%d" % (host("b%d" % id), base + 100 + 10 * id) for id in range(brokers)]
+        self.peers = ";".join("n%d-%s" % entry for entry in enumerate(self.controllers))
         self.own_controller, self.conf, self.silence_ms = own_controller, conf, silence_ms
+        kinds = kinds.split(",")
+        self.kinds = [kinds[min(id, len(kinds) - 1)] for id in range(brokers)]
         text = subprocess.run(["bash", "-c", '. "%s/../real-broker/env.sh"; printf "%%s\\n%%s\\n%%s" "$java" "$CP" "$OPENS"' % HERE],
                               capture_output=True, text=True, check=True).stdout.split("\n", 2)
         self.java, self.class_path, self.opens = text[0], text[1], text[2].split()
         self.processes = {}
 
-    def jvm(self, name, start_class, conf, heap="-Xmx640m"):
+    def on(self, host):
+        return self.hosts.command(host) if self.hosts else ()
+
+    def jvm(self, name, host, start_class, conf, heap="-Xmx512m"):
         home = os.path.join(self.dir, name, "home")
         command = [self.java, heap, "-XX:MaxDirectMemorySize=256m", *self.opens, "-Duser.home=" + home, "-XX:+UseSerialGC", "-XX:-UsePerfData",
                    "-cp", self.class_path, start_class, "-c", self.write(name, conf)]
-        return Process(self.dir, name, command, {"ROCKETMQ_HOME": home})
+        return Process(self.dir, name, command, {"ROCKETMQ_HOME": home}, self.on(host))
 
     def write(self, name, text):
         os.makedirs(os.path.join(self.dir, name), exist_ok=True)
@@ -103,23 +119,24 @@ class Group:
     def controller_conf(self, id):
         # Of ringmq's alone, and unknown to RocketMQ's.
         silence = "ringmqBrokerSilenceLimitMillis=%d\n" % self.silence_ms if self.silence_ms and self.own_controller else ""
-        return silence + ("controllerDLegerGroup=group1\ncontrollerDLegerPeers=%s\ncontrollerDLegerSelfId=n%d\ncontrollerStorePath=%s\nbindAddress=127.0.0.1\n"
-                "mappedFileSize=16777216\n" % (self.peers, id, os.path.join(self.dir, "controller%d" % id, "store")))
+        return silence + ("controllerDLegerGroup=group1\ncontrollerDLegerPeers=%s\ncontrollerDLegerSelfId=n%d\ncontrollerStorePath=%s\nbindAddress=%s\n"
+                "mappedFileSize=16777216\n" % (self.peers, id, os.path.join(self.dir, "controller%d" % id, "store"), self.controllers[id].split(":")[0]))
 
     def broker_conf(self, id):
-        port, root = self.broker_ports[id], os.path.join(self.dir, "broker%d" % id, "store")
-        return """brokerClusterName=%s
+        (host, port), root = self.brokers[id].split(":"), os.path.join(self.dir, "broker%d" % id, "store")
+        ours = "logBufferBytes=16777216\nconsumeQueueMemoryBytes=33554432\n" if self.kinds[id] == "ringmq" else ""
+        return ours + """brokerClusterName=%s
 brokerName=%s
 brokerId=-1
 brokerRole=SLAVE
 enableControllerMode=true
 controllerAddr=%s
-namesrvAddr=127.0.0.1:%d
-listenPort=%d
+namesrvAddr=%s
+listenPort=%s
 haListenPort=%d
-bindAddress=127.0.0.1
-brokerIP1=127.0.0.1
-brokerIP2=127.0.0.1
+bindAddress=%s
+brokerIP1=%s
+brokerIP2=%s
 storePathRootDir=%s
 storePathCommitLog=%s/commitlog
 mappedFileSizeCommitLog=16777216
@@ -127,23 +144,32 @@ allAckInSyncStateSet=true
 minInSyncReplicas=1
 diskMaxUsedSpaceRatio=99
 waitTimeMillsInSendQueue=3000
-%s""" % (CLUSTER, NAME, ";".join("127.0.0.1:%d" % port for port in self.controller_ports), self.namesrv, port, port + 1, root, root, self.conf)
+%s""" % (CLUSTER, NAME, ";".join(self.controllers), self.namesrv, port, int(port) + 1, host, host, host, root, root, self.conf)
 
     def start(self, one_by_one=False):
-        self.processes["namesrv"] = Process(self.dir, "namesrv", [self.ringmq, "namesrv", "--port", str(self.namesrv), "--bind", "127.0.0.1"]).start()
-        for id in range(len(self.controller_ports)):
-            name = "controller%d" % id
+        host, port = self.namesrv.split(":")
+        self.processes["namesrv"] = Process(self.dir, "namesrv", [self.ringmq, "namesrv", "--port", port, "--bind", host]).start()
+        for id in range(len(self.controllers)):
+            name, host = "controller%d" % id, "k%d" % id
             if self.own_controller:
                 command = [self.ringmq, "controller", "-c", self.write(name, self.controller_conf(id))]
-                process = Process(self.dir, name, command)
+                process = Process(self.dir, name, command, host=self.on(host))
             else:
-                process = self.jvm(name, "org.apache.rocketmq.controller.ControllerStartup", self.controller_conf(id), "-Xmx384m")
+                process = self.jvm(name, host, "org.apache.rocketmq.controller.ControllerStartup", self.controller_conf(id), "-Xmx384m")
             self.processes[name] = process.start()
         until(lambda: self.leader() is not None, 60, "a controller leads")
-        for id in range(len(self.broker_ports)):
+        for id in range(len(self.brokers)):
             if one_by_one and id > 0:
                 until(lambda: self.in_sync() == id, 60, "%d in sync" % id)
-            self.processes["broker%d" % id] = self.jvm("broker%d" % id, "org.apache.rocketmq.broker.BrokerStartup", self.broker_conf(id)).start()
+            self.processes["broker%d" % id] = self.broker(id).start()
+
+    def broker(self, id):
+        name, host = "broker%d" % id, "b%d" % id
+        if self.kinds[id] == "java":
+            return self.jvm(name, host, "org.apache.rocketmq.broker.BrokerStartup", self.broker_conf(id))
+        core = id % (os.cpu_count() or 1)
+        command = [self.ringmq, "broker", "--config", self.write(name, self.broker_conf(id)), "--cores", str(core)]
+        return Process(self.dir, name, command, host=self.on(host))
 
     def stop(self):
         for name in sorted(self.processes):  # brokers first
@@ -151,27 +177,26 @@ waitTimeMillsInSendQueue=3000
 
     def leader(self):
         """Number of the controller that says it leads."""
-        for id, port in enumerate(self.controller_ports):
-            header, _ = ask(port, 1005, timeout=0.5)
+        for id, address in enumerate(self.controllers):
+            header, _ = ask(address, 1005, timeout=0.5)
             if header and header.get("extFields", {}).get("isLeader") == "true":
                 return id
         return None
 
     def ask_leader(self, code, ext=None, body=b""):
-        for port in self.controller_ports:
-            header, answer = ask(port, code, ext, body, timeout=0.5)
+        for address in self.controllers:
+            header, answer = ask(address, code, ext, body, timeout=0.5)
             if header and header["code"] == 0:
                 return header, answer
         return None, b""
 
     def master(self):
-        """Port of the master and its epoch, or None and the epoch."""
+        """Address of the master and its epoch, or None and the epoch."""
         header, _ = self.ask_leader(1004, {"brokerName": NAME})
         if not header:
             return None, 0
         fields = header["extFields"]
-        address = fields.get("masterAddress")
-        return (int(address.rsplit(":", 1)[1]) if address else None), int(fields["masterEpoch"])
+        return fields.get("masterAddress") or None, int(fields["masterEpoch"])
 
     def in_sync(self):
         _, body = self.ask_leader(1006, {}, json.dumps([NAME]).encode())
@@ -179,17 +204,17 @@ waitTimeMillsInSendQueue=3000
         return len(table[NAME]["inSyncReplicas"]) if NAME in table else 0
 
     def route(self):
-        """Port of the broker with id 0, as the name server gives it."""
+        """Address of the broker with id 0, as the name server gives it."""
         header, body = ask(self.namesrv, 105, {"topic": "TBW102", "acceptStandardJsonOnly": "true"}, timeout=0.5)
         if not header or header["code"] != 0:
             return None
         for data in json.loads(body)["brokerDatas"]:
             if "0" in data["brokerAddrs"]:
-                return int(data["brokerAddrs"]["0"].rsplit(":", 1)[1])
+                return data["brokerAddrs"]["0"]
         return None
 
-    def broker_at(self, port):
-        return self.processes["broker%d" % self.broker_ports.index(port)]
+    def broker_at(self, address):
+        return self.processes["broker%d" % self.brokers.index(address)]
 
 
 class Sender:
@@ -197,7 +222,7 @@ class Sender:
 
     def __init__(self, group, topic):
         self.group, self.topic, self.acknowledged, self.next = group, topic, {}, 0
-        self.sock, self.port = None, None
+        self.sock, self.address = None, None
 
     def send(self):
         text = "id-%08d;" % self.next
@@ -205,10 +230,10 @@ class Sender:
         ext = {"a": "g", "b": self.topic, "c": "TBW102", "d": 1, "e": 0, "f": 0, "g": int(time.time() * 1000), "h": 0, "i": "", "j": 0, "k": "false", "m": "false"}
         try:
             if self.sock is None:
-                self.port = self.group.route()
-                if self.port is None:
+                self.address = self.group.route()
+                if self.address is None:
                     return False
-                self.sock = socket.create_connection(("127.0.0.1", self.port), timeout=1)
+                self.sock = connect(self.address, 1)
                 self.sock.settimeout(1)
             self.sock.sendall(frame(310, ext, text.encode()))
             header, _ = read_frame(self.sock)
@@ -228,21 +253,26 @@ class Sender:
 
     def stored(self):
         """The texts of all messages of the topic's queue, by offset, as the master gives them."""
-        port, found, offset = self.group.master()[0], {}, 0
-        while True:
-            ext = {"consumerGroup": "judge", "topic": self.topic, "queueId": 0, "queueOffset": offset, "maxMsgNums": 32, "sysFlag": 4,
-                   "commitOffset": 0, "suspendTimeoutMillis": 0, "subscription": "*", "subVersion": 0, "expressionType": "TAG"}
-            header, body = ask(port, 11, ext, timeout=5)
-            if not header or header["code"] != 0:
-                return found, header
-            at = 0
-            while at < len(body):
-                size, = struct.unpack_from(">I", body, at)
-                queue_offset, = struct.unpack_from(">q", body, at + 20)
-                match = re.search(rb"id-\d{8};", body[at:at + size])
-                found[queue_offset] = match.group().decode() if match else ""
-                at += size
-            offset = int(header["extFields"]["nextBeginOffset"])
+        return stored(self.group.master()[0], self.topic, 0)
+
+
+def stored(address, topic, queue):
+    """The texts of all messages of a queue, by offset, and the last answer."""
+    found, offset = {}, 0
+    while True:
+        ext = {"consumerGroup": "judge", "topic": topic, "queueId": queue, "queueOffset": offset, "maxMsgNums": 32, "sysFlag": 4,
+               "commitOffset": 0, "suspendTimeoutMillis": 0, "subscription": "*", "subVersion": 0, "expressionType": "TAG"}
+        header, body = ask(address, 11, ext, timeout=5)
+        if not header or header["code"] != 0:
+            return found, header
+        at = 0
+        while at < len(body):
+            size, = struct.unpack_from(">I", body, at)
+            queue_offset, = struct.unpack_from(">q", body, at + 20)
+            match = re.search(rb"id-\d{8};", body[at:at + size])
+            found[queue_offset] = match.group().decode() if match else ""
+            at += size
+        offset = int(header["extFields"]["nextBeginOffset"])
 
 
 def free_base():

@@ -38,8 +38,8 @@ def load(sender, seconds):
 
 
 def round_of(kind, sender):
-    port, epoch = group.master()
-    master, leader = group.broker_at(port), group.leader()
+    address, epoch = group.master()
+    master, leader = group.broker_at(address), group.leader()
     load(sender, 2)
     start = now()
     leading = group.processes["controller%d" % leader]
@@ -62,15 +62,15 @@ def round_of(kind, sender):
 
     def is_elected():
         other, newer = group.master()
-        return other not in (None, port) and newer > epoch
+        return other not in (None, address) and newer > epoch
 
     is_stopped = kind == "hang"
     while len(times) < 3:
         passed("elected", is_elected)
-        passed("route", lambda: group.route() not in (None, port))
-        if "elected" in times and sender.port == port:
+        passed("route", lambda: group.route() not in (None, address))
+        if "elected" in times and sender.address == address:
             sender.close()
-        passed("acknowledged", lambda: sender.send() and sender.port != port)
+        passed("acknowledged", lambda: sender.send() and sender.address != address)
         if now() - start > 90:
             raise SystemExit("%s: not within 90 s; reached %s" % (kind, times))
     if is_stopped:

@@ -18,7 +18,7 @@ parser.add_argument("--real", action="store_true")
 args = parser.parse_args()
 # A broker that a busy machine keeps silent for seconds is not dead here: there would be another election.
 group = Group(os.path.abspath(args.dir), args.ringmq, 1, 2, not args.real, args.base, silence_ms=60000)
-controller = "127.0.0.1:%d" % group.controller_ports[0]
+controller = group.controllers[0]
 # Of the settings those that both have.
 SETTINGS = ("controllerDLegerGroup", "controllerDLegerPeers", "controllerDLegerSelfId", "enableElectUncleanMaster", "notifyBrokerRoleChanged")
 # RocketMQ's mqadmin cannot read the reply of RocketMQ's controller to this; ringmq's it can.
@@ -48,7 +48,7 @@ try:
     first = group.master()[0]
     mqadmin("getControllerMetaData", "-a", controller)
     mqadmin("getSyncStateSet", "-a", controller, "-b", NAME)
-    mqadmin("getSyncStateSet", "-a", controller, "-c", CLUSTER, "-n", "127.0.0.1:%d" % group.namesrv)
+    mqadmin("getSyncStateSet", "-a", controller, "-c", CLUSTER, "-n", group.namesrv)
     mqadmin("electMaster", "-a", controller, "-b", "2", "-bn", NAME, "-c", CLUSTER)
     set_of(2)
     mqadmin("getSyncStateSet", "-a", controller, "-b", NAME)
@@ -70,8 +70,9 @@ finally:
     group.stop()
 
 text = "\n".join(printed) + "\n"
-for port, name in [(first, "FIRST"), (sum(group.broker_ports) - first, "SECOND"), (group.controller_ports[0], "CONTROLLER"), (group.namesrv, "NAMESRV")]:
-    text = text.replace("127.0.0.1:%d" % port, name)
+second = next(address for address in group.brokers if address != first)
+for address, name in [(first, "FIRST"), (second, "SECOND"), (controller, "CONTROLLER"), (group.namesrv, "NAMESRV")]:
+    text = text.replace(address, name)
 expected = os.path.join(HERE, "mqadmin.expected")
 if args.real:
     open(expected, "w").write(text)

@@ -1,6 +1,7 @@
 // Drives a RocketMQ cluster with the stock Go client:
 //
 //	go run . -namesrv HOST:PORT -scenario NAME|all|list [-prefix UNIQUE] [-parallel N]
+//	go run . -namesrv HOST:PORT -failover TOPIC
 //
 // Prints `PASS name` or `FAIL name: why` per scenario, then `N passed, N failed`. Exit code 0 if all passed, 1 if any failed,
 // 2 for a wrong command line. A scenario that does not end within 90 s has failed.
@@ -31,7 +32,12 @@ func main() {
 	wanted := flag.String("scenario", "", "a scenario's name, all or list")
 	prefix := flag.String("prefix", fmt.Sprintf("gocheck%d", time.Now().UnixMilli()), "of topics and groups, must be new to the cluster")
 	parallel := flag.Int("parallel", 4, "scenarios at a time: they wait more than they work")
+	topic := flag.String("failover", "", "instead of scenarios: send to and consume this topic until the input ends, and print each message")
 	flag.Parse()
+	if *topic != "" {
+		failover(*namesrv, *topic)
+		return
+	}
 	if *wanted == "list" {
 		for _, s := range scenarios {
 			fmt.Println(s.name)
