@@ -44,7 +44,6 @@ class Pair:
 brokerName=%s
 brokerId=%d
 brokerRole=%s
-inSyncReplicas=%d
 namesrvAddr=%s
 listenPort=%d
 haListenPort=%d
@@ -57,12 +56,13 @@ mappedFileSizeCommitLog=16777216
 slaveReadEnable=true
 diskMaxUsedSpaceRatio=99
 waitTimeMillsInSendQueue=3000
-""" % (NAME, 0 if role == "SYNC_MASTER" else 1, role, 2, self.group.namesrv, port, port + 1, root, root)
+""" % (NAME, 0 if role == "SYNC_MASTER" else 1, role, self.group.namesrv, port, port + 1, root, root)
         name = "%s%d" % (product, place)
+        # With inSyncReplicas=2 a master of RocketMQ without a slave answers when its clients have given up.
         if product == "java":
             process = self.group.jvm(name, "", "org.apache.rocketmq.broker.BrokerStartup", conf)
         else:
-            conf += "logBufferBytes=16777216\nconsumeQueueMemoryBytes=33554432\n"
+            conf += "inSyncReplicas=2\nlogBufferBytes=16777216\nconsumeQueueMemoryBytes=33554432\n"
             process = Process(self.dir, name, [self.ringmq, "broker", "--cores", "0", "--config", self.group.write(name, conf)])
         self.running[place] = process.start()
         until(lambda: self.in_route(0 if role == "SYNC_MASTER" else 1) == self.address(place), 60, "%s is in the route as %s" % (name, role))

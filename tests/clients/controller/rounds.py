@@ -107,7 +107,7 @@ def beside(group):
     """A broker of ringmq alone, with another name and the same topic: clients have another broker to send to."""
     host, port = group.namesrv.split(":")[0], 22000
     conf = ("brokerName=broker-b\nnamesrvAddr=%s\nlistenPort=%d\nbindAddress=%s\nbrokerIP1=%s\nstorePathRootDir=%s\nmappedFileSizeCommitLog=16777216\n"
-            "logBufferBytes=16777216\nconsumeQueueMemoryBytes=33554432\n" % (group.namesrv, port, host, host, os.path.join(group.dir, "beside/store")))
+            "logBufferBytes=16777216\nconsumeQueueMemoryBytes=33554432\nwaitTimeMillsInSendQueue=3000\n" % (group.namesrv, port, host, host, os.path.join(group.dir, "beside/store")))
     command = [group.ringmq, "broker", "--cores", "0", "--config", group.write("beside", conf)]
     group.processes["beside"] = Process(group.dir, "beside", command).start()
     address = "%s:%d" % (host, port)
