@@ -184,7 +184,7 @@ impl Conn {
             EndState::Closed => return Some(Ok(Vec::new())),
             EndState::Dark => return None,
         }
-        let horizon_ns = self.horizon_ns(env);
+        let horizon_ns = self.horizon_ns(env, side);
         let mut pipe = end.inbound.borrow_mut();
         if pipe.reset_at_ns.is_some_and(|at_ns| at_ns <= horizon_ns) {
             return Some(Err(io::ErrorKind::ConnectionReset.into()));
@@ -209,7 +209,7 @@ impl Conn {
             return Some(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let reset_at_ns = end.inbound.borrow().reset_at_ns;
-        if reset_at_ns.is_some_and(|at_ns| at_ns <= self.horizon_ns(env)) {
+        if reset_at_ns.is_some_and(|at_ns| at_ns <= self.horizon_ns(env, side)) {
             return Some(Err(io::ErrorKind::ConnectionReset.into()));
         }
         if peer.state.get() == EndState::Closed {
@@ -238,9 +238,10 @@ impl Conn {
         pipe.last_arrival_ns
     }
 
-    /// What was to arrive by then has arrived.
-    fn horizon_ns(&self, env: &Env) -> u64 {
-        let cut_at_ns = env.partitions.cut_at_ns(self.hosts);
+    /// What was to arrive at `side` by then has arrived.
+    fn horizon_ns(&self, env: &Env, side: Side) -> u64 {
+        let (from, to) = (self.hosts[1 - side], self.hosts[side]);
+        let cut_at_ns = env.partitions.cut_at_ns(from, to);
         cut_at_ns.unwrap_or_else(|| env.timeline.now_ns())
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Executor {
     tasks: RefCell<BTreeMap<TaskId, Task>>,
     next_task: Cell<TaskId>,
     ready: Arc<Ready>,
+    /// Processes that do not run, each with its tasks that are ready.
+    suspended: RefCell<Vec<(Owner, Vec<Arc<TaskWaker>>)>>,
 }
 
 struct Task {
@@ -38,6 +40,7 @@ impl Executor {
             tasks: RefCell::default(),
             next_task: Cell::new(MAIN + 1),
             ready: Arc::default(),
+            suspended: RefCell::default(),
         }
     }
 
@@ -65,13 +68,45 @@ impl Executor {
 
     pub fn pick(&self, rng: &mut Rng) -> Option<TaskId> {
         let mut ready = self.ready.list();
-        if ready.is_empty() {
-            return None;
+        while !ready.is_empty() {
+            let index = rng.below(ready.len() as u64) as usize;
+            let picked = ready.swap_remove(index);
+            if let Some(picked) = self.unless_suspended(picked) {
+                picked.queued.store(false, Ordering::Relaxed);
+                return Some(picked.id);
+            }
         }
-        let index = rng.below(ready.len() as u64) as usize;
-        let picked = ready.swap_remove(index);
-        picked.queued.store(false, Ordering::Relaxed);
-        Some(picked.id)
+        None
+    }
+
+    /// A task of a suspended process stays ready until that is resumed.
+    fn unless_suspended(&self, picked: Arc<TaskWaker>) -> Option<Arc<TaskWaker>> {
+        let mut suspended = self.suspended.borrow_mut();
+        if suspended.is_empty() {
+            return Some(picked);
+        }
+        let owner = self.tasks.borrow().get(&picked.id).map(|task| task.owner);
+        match suspended.iter_mut().find(|(of, _)| owner == Some(*of)) {
+            Some((_, ready)) => ready.push(picked),
+            None => return Some(picked),
+        }
+        None
+    }
+
+    /// The tasks of `owner` do not run until they are resumed.
+    pub fn suspend(&self, owner: Owner) {
+        let mut suspended = self.suspended.borrow_mut();
+        if suspended.iter().all(|(of, _)| *of != owner) {
+            suspended.push((owner, Vec::new()));
+        }
+    }
+
+    pub fn resume(&self, owner: Owner) {
+        let mut suspended = self.suspended.borrow_mut();
+        if let Some(index) = suspended.iter().position(|(of, _)| *of == owner) {
+            let (_, ready) = suspended.swap_remove(index);
+            self.ready.list().extend(ready);
+        }
     }
 
     /// Nothing is borrowed while the task runs: it may spawn, and it may even end its own host.
@@ -103,6 +138,7 @@ impl Executor {
     /// Drops every task: a task holds the world, which holds the tasks.
     pub fn clear(&self) {
         self.drop_tasks(|_| true);
+        self.suspended.take();
         self.ready.list().clear();
     }
 

@@ -258,6 +258,16 @@ impl SimIo {
 }
 
 impl SimIo {
+    /// Up to `len` bytes of a file as a reader would get them at this moment. It is no operation of the process: it takes no time, and works when the
+    /// process has ended. Fewer bytes only at the end of the file; `None` without the file.
+    pub fn peek(&self, path: &Path, offset: u64, len: usize) -> Option<Vec<u8>> {
+        let inode = self.disk.file(path).ok()?;
+        let mut bytes = vec![0; len];
+        let read = inode.borrow().read(offset, &mut bytes);
+        bytes.truncate(read);
+        Some(bytes)
+    }
+
     /// As [`Self::rot_sector`], in the byte at `offset`.
     pub fn rot_byte(&self, path: &Path, offset: u64) -> io::Result<()> {
         let inode = self.disk.file(path)?;

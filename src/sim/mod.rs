@@ -21,7 +21,7 @@
 //!   operation, bit rot, writes that land in another block, torn sectors that cannot be read afterwards; a process without
 //!   descriptors or memory; the kernel's demand for alignment on direct files;
 //! - TCP: streams cut anywhere, a bounded window, half-closed and reset connections, backlogs, refused and unanswered
-//!   connection attempts, partitions; a killed process (its kernel closes its connections) and a host without power
+//!   connection attempts, partitions, also of one direction; a process that is suspended; a killed process (its kernel closes its connections) and a host without power
 //!   (silence, then resets once it is back);
 //! - a wall clock that may be stepped, per host.
 //!
@@ -177,11 +177,34 @@ impl Sim {
         self.world.power_cut(name);
     }
 
+    /// SIGSTOP: the tasks of the process do not run until [`Sim::resume`]. Its kernel goes on: connections come about, and bytes arrive up to the
+    /// window. A write in flight is complete when the process runs again.
+    pub fn suspend(&self, name: &str) {
+        let owner = self.world.process(name);
+        self.world.count_fault("processes suspended", 1);
+        self.world.executor.suspend(owner);
+    }
+
+    /// SIGCONT
+    pub fn resume(&self, name: &str) {
+        let owner = self.world.process(name);
+        self.world.executor.resume(owner);
+    }
+
     /// Nothing passes between the two hosts until [`Sim::heal_partition`]; nothing is lost either, as TCP sends again.
     pub fn partition(&self, a: &str, b: &str) {
         let (a, b) = (self.world.host_id(a), self.world.host_id(b));
         self.world.count_fault("partitions", 1);
-        self.world.partitions.begin([a, b], self.mono_ns());
+        self.world.partitions.begin(a, b, self.mono_ns());
+        self.world.partitions.begin(b, a, self.mono_ns());
+    }
+
+    /// Nothing passes from one host to the other until [`Sim::heal_partition`], while the other direction is open. Connections that are open
+    /// go on in that direction; none comes about.
+    pub fn partition_one_way(&self, from: &str, to: &str) {
+        let (from, to) = (self.world.host_id(from), self.world.host_id(to));
+        self.world.count_fault("partitions of one direction", 1);
+        self.world.partitions.begin(from, to, self.mono_ns());
     }
 
     pub fn heal_partition(&self, a: &str, b: &str) {

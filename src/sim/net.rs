@@ -111,10 +111,7 @@ impl SimIo {
         let (world, network) = (&self.world, &self.world.network);
         let look = || {
             let reachable = world.power(host) != Power::Off
-                && world
-                    .partitions
-                    .cut_at_ns([self.owner.host, host])
-                    .is_none();
+                && world.partitions.are_connected([self.owner.host, host]);
             let late = world.timeline.now_ns() >= deadline_ns;
             (reachable || late).then_some(reachable)
         };

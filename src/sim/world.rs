@@ -228,7 +228,7 @@ impl World {
         );
     }
 
-    fn process(&self, name: &str) -> Owner {
+    pub fn process(&self, name: &str) -> Owner {
         let host = self.host_id(name);
         let hosts = self.hosts.borrow();
         assert!(
@@ -245,6 +245,7 @@ impl World {
         self.hosts.borrow_mut()[owner.host].power = power;
         // What the dropped tasks may have started on their way out.
         self.executor.kill(owner);
+        self.executor.resume(owner);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What connections go through.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::super::*;
 use super::disk::{file_of, write};
 use super::sim;
-use crate::io::{Disk, Durability, Listener, Net, Spawn, Stream};
+use crate::io::{Clock, Disk, Durability, Listener, Net, Spawn, Stream};
 
 #[test]
 fn hosts_have_disks_and_addresses_of_their_own() {
@@ -114,6 +114,72 @@ fn a_partition_holds_everything_back_and_loses_nothing() {
         a.connect(addr).await.unwrap();
         sim.sleep(Duration::from_millis(5)).await;
         assert_eq!(*received.borrow(), 100);
+    });
+}
+
+#[test]
+fn a_partition_of_one_direction_leaves_the_other_open() {
+    let sim = sim(1);
+    sim.run(async {
+        let (a, b) = (sim.host("a"), sim.host("b"));
+        let (client, server) = connected(&a, &b).await;
+        let (_listener, addr) = listening(&b);
+        sim.partition_one_way("a", "b");
+        client.send(vec![1; 100]).await.0.unwrap();
+        server.send(vec![2]).await.0.unwrap();
+        assert_eq!(*client.recv().await.unwrap(), [2]);
+        let received = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&received);
+        b.spawn("test", async move {
+            while counted.get() < 100 {
+                counted.set(counted.get() + server.recv().await.unwrap().len());
+            }
+        });
+        for (from, to) in [(&a, addr), (&b, SocketAddr::new(a.ip(), addr.port()))] {
+            let unanswered = from.connect(to).await.err().unwrap();
+            assert_eq!(unanswered.kind(), ErrorKind::TimedOut);
+        }
+        assert_eq!(received.get(), 0);
+        sim.heal_partition("b", "a");
+        sim.sleep(Duration::from_millis(5)).await;
+        assert_eq!(received.get(), 100);
+    });
+}
+
+#[test]
+fn a_suspended_process_does_nothing_and_its_kernel_goes_on() {
+    let sim = sim(1);
+    sim.run(async {
+        let (a, b) = (sim.host("a"), sim.host("b"));
+        let (client, server) = connected(&a, &b).await;
+        let (_listener, addr) = listening(&b);
+        let echoed = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&echoed);
+        let task_io = b.clone();
+        b.spawn("test", async move {
+            loop {
+                let chunk = server.recv().await.unwrap();
+                counted.set(counted.get() + chunk.len());
+                task_io.sleep_until(task_io.now().mono_ns + 1).await;
+            }
+        });
+        sim.suspend("b");
+        client.send(vec![1; 100]).await.0.unwrap();
+        a.connect(addr).await.unwrap();
+        sim.sleep(Duration::from_secs(1)).await;
+        assert_eq!(echoed.get(), 0);
+        sim.resume("b");
+        sim.sleep(Duration::from_millis(5)).await;
+        assert_eq!(echoed.get(), 100);
+        // One that is killed while it is suspended leaves nothing behind.
+        sim.suspend("b");
+        sim.crash("b");
+        let b = sim.host("b");
+        let ran = Rc::new(Cell::new(false));
+        let noted = Rc::clone(&ran);
+        b.spawn("test", async move { noted.set(true) });
+        sim.sleep(Duration::from_millis(1)).await;
+        assert!(ran.get());
     });
 }
 
