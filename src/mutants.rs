@@ -110,6 +110,14 @@ mod chosen {
         RottenEntryBelieved,
         /// After the clock was set back a timed message that was delivered can be recalled.
         RecallsByClock,
+        /// What was cut off the log stays on the device behind its end.
+        CutNotWiped,
+        /// A slave does not cut what its master does not have.
+        CutMissing,
+        /// An epoch of what was cut off stays.
+        EpochKeptBehindCut,
+        /// Offsets stay behind the end of a queue that was cut.
+        OffsetsNotClamped,
         /// After the clock was set back a restart forgets what had been delivered by the later time.
         SetBackRepeats,
     }

@@ -20,6 +20,18 @@ pub enum Flush {
     Async,
 }
 
+/// How a store takes up its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// As it was left.
+    #[default]
+    AsIs,
+    /// Without what stands behind this position.
+    CutAt(u64),
+    /// Nothing is in it yet, and it begins here: the master has removed what was before.
+    BeginAt(u64),
+}
+
 /// The topic of the delay queues; queue n holds the messages of level n + 1.
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
@@ -58,6 +70,8 @@ pub struct StoreConfig {
     pub scrub_bytes_per_s: u64,
     /// The log is a copy of a master's: messages are not appended, but its bytes.
     pub follows: bool,
+    /// What becomes of the log that is found.
+    pub resume: Resume,
     /// A damaged log is opened without what cannot be read; otherwise the start is refused (`damage.rs`).
     pub skip_damaged: bool,
     /// Goes into every record, and by it into message ids.
@@ -92,6 +106,7 @@ impl Default for StoreConfig {
             // A TiB within three days; a read of 256 KiB sixteen times a second does not show beside the log's writes.
             scrub_bytes_per_s: 4 << 20,
             follows: false,
+            resume: Resume::AsIs,
             skip_damaged: false,
             store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
         }

@@ -78,6 +78,12 @@ pub enum StoreError {
         "what was at {physical_offset} has been removed from the log, which begins at {log_min}"
     )]
     Removed { physical_offset: u64, log_min: u64 },
+    #[error(
+        "the log is to be cut at {position}, and begins at {log_min}: nothing of it would stay. Empty the store of this slave to copy the master's"
+    )]
+    CutTooDeep { position: u64, log_min: u64 },
+    #[error("the log cannot begin at {position}: it has messages already, or no file begins there")]
+    NotBeginnable { position: u64 },
     #[error("{} is damaged: it is no text from byte {at} on, and there is no backup of it", path.display())]
     NoText { path: PathBuf, at: usize },
 

@@ -31,7 +31,7 @@ use crate::message::{Record, sys_flag};
 /// Records that get their entries in one turn.
 const RECORDS_AT_A_TIME: usize = 512;
 
-/// Why a log is not followed any further. What was received of it has to be cut off.
+/// Why a log is not followed any further.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FollowError {
     #[error("it sends position {got}, and the log here ends at {end}")]
@@ -50,6 +50,16 @@ pub enum FollowError {
     },
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl FollowError {
+    /// From where on what was received cannot be used.
+    pub fn wrong_from(&self) -> Option<u64> {
+        match self {
+            Self::NoRecord { position, .. } | Self::QueueOffset { position, .. } => Some(*position),
+            Self::Position { .. } | Self::Append(_) => None,
+        }
+    }
 }
 
 pub(super) struct Follow<I: Io> {
@@ -112,6 +122,11 @@ impl<I: Io> Follow<I> {
         Ok(taken)
     }
 
+    /// Why the log is not followed any further, if so.
+    pub fn trouble(&self) -> Option<FollowError> {
+        self.trouble.borrow().clone()
+    }
+
     /// Done when there is room for some bytes, or when there never will be.
     pub async fn wait_for_room(&self) {
         let is_there = || {
@@ -150,6 +165,7 @@ impl<I: Io> Follow<I> {
                     warn!(%trouble, "the master's log is not followed any further");
                     self.trouble.replace(Some(trouble));
                     self.gate.room.wake_all();
+                    self.log.wake();
                     return;
                 }
             }

@@ -106,14 +106,25 @@ impl<I: Io> Store<I> {
 
     /// Finishes what was appended, flushes, saves and writes the clean mark. Nothing can be appended afterwards.
     pub async fn close(&self) -> Result<(), StoreError> {
+        self.end_tasks().await;
+        let closed = self.finish().await;
+        self.tasks.unlock();
+        closed
+    }
+
+    /// Ends as a kill would, though with every write done: the next opening finds what the journal has. For a log that is cut next, where
+    /// saved queues and a complete index would speak of what goes.
+    pub async fn abandon(&self) {
+        self.end_tasks().await;
+        self.tasks.unlock();
+    }
+
+    async fn end_tasks(&self) {
         self.gate.close();
         self.log.wake();
         self.queues.wake();
         self.scrub.wake.notify();
         self.tasks.all_ended().await;
-        let closed = self.finish().await;
-        self.tasks.unlock();
-        closed
     }
 
     async fn finish(&self) -> Result<(), StoreError> {

@@ -154,6 +154,19 @@ impl<I: Io> Medium<I> {
         }
     }
 
+    /// What is below the fence.
+    pub fn io(&self) -> &I {
+        &self.io
+    }
+
+    /// The same device, with its fence, through another handle.
+    pub fn through<J: Io>(&self, io: J) -> Medium<J> {
+        Medium {
+            io,
+            fence: self.fence.clone(),
+        }
+    }
+
     /// `announce` is called once, if an error of a write or a flush sets the fence: other stores on the device may have lost what
     /// they have not flushed, and no flush of theirs will report that.
     pub fn on_device_error(&self, announce: impl Fn(&str) + 'static) {

@@ -48,7 +48,7 @@ mod whole_file;
 use std::rc::Rc;
 
 pub use append::Appended;
-pub use config::{Flush, SCHEDULE_TOPIC, StoreConfig};
+pub use config::{Flush, Resume, SCHEDULE_TOPIC, StoreConfig};
 pub use config_files::TextFiles;
 pub use error::StoreError as ReadError;
 pub use error::{AppendError, StoreError};

@@ -210,16 +210,17 @@ impl<I: Io> Parts<I> {
         if self.left != Left::OpenByRocketMq {
             self.abort.mark().await?;
         }
-        let mut recovery = Recovery::new(config, files, &mut self.queues, &plan);
+        let mut recovery = Recovery::new(config, files, &mut self.queues, &plan, evidence.note);
         let tail = recovery.carry_out(&plan, progress).await?;
         let (reached, checkpointed, mark) =
             (recovery.reached, recovery.checkpointed, recovery.index);
         let (recovered_messages, ours_from) = (recovery.messages, recovery.ours_from);
+        let note = recovery.note;
         if self.left == Left::OpenByRocketMq {
             self.abort.mark().await?;
         }
         let (dir, log) = (&config.dir, &self.segments);
-        let (notes, note) = (self.notes.clone(), evidence.note);
+        let notes = self.notes.clone();
         let acknowledged =
             Acknowledged::open(io.clone(), dir, notes, config.flush, log, tail, note).await?;
         let log_min = log.min_position().unwrap_or(0);

@@ -5,6 +5,8 @@ use std::fmt;
 /// How far the opening of a store has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// Another term begins: the store is closed, to be opened again.
+    Reopening,
     /// The store was not closed; its log is read from this position on.
     Recovering { from: u64 },
     /// The queues' files do not fit the log: they are made again from all of it.
@@ -23,7 +25,7 @@ impl Progress {
     /// How much of the work is done.
     pub fn percent(&self) -> u64 {
         match self {
-            Self::Recovering { .. } | Self::Rebuilding => 0,
+            Self::Reopening | Self::Recovering { .. } | Self::Rebuilding => 0,
             Self::Read {
                 read_bytes,
                 total_bytes,
@@ -36,6 +38,7 @@ impl Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Reopening => write!(f, "closing the store, to open it for another role"),
             Self::Recovering { from } => {
                 write!(
                     f,

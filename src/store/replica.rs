@@ -75,6 +75,16 @@ impl<I: Io> Store<I> {
         self.follow.append(position, bytes)
     }
 
+    /// Why nothing more of the master's log is taken, if so.
+    pub fn follow_trouble(&self) -> Option<FollowError> {
+        self.follow.trouble()
+    }
+
+    /// Nothing is in the log.
+    pub fn is_empty(&self) -> bool {
+        self.tail() == self.log_min()
+    }
+
     /// Done when there is room for some of the master's log, or when there never will be.
     pub async fn wait_for_log_room(&self) {
         self.follow.wait_for_room().await;

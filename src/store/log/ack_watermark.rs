@@ -212,6 +212,19 @@ impl Note {
         }
     }
 
+    /// The log is cut: nothing behind this is missed at the next start.
+    pub fn up_to(self, position: u64) -> Self {
+        match self.position <= position {
+            true => self,
+            false => Self {
+                position,
+                safe: self.safe.min(position),
+                messages: 0,
+                ..self
+            },
+        }
+    }
+
     async fn missing<I: Io>(
         &self,
         segments: &Segments<I>,

@@ -31,6 +31,9 @@ impl<I: Io> Recovery<'_, I> {
         if !plan.was_closed {
             self.write_checkpoint_again().await?;
         }
+        if let Some(position) = plan.begin {
+            return self.begin_log_at(position).await;
+        }
         let Some(log_min) = self.segments.min_position() else {
             if !self.config.follows {
                 self.ours_from = Some(0);
@@ -38,15 +41,26 @@ impl<I: Io> Recovery<'_, I> {
             self.begin_anew(0, Origin::Usual).await?;
             return Ok(0);
         };
+        self.check_cut(log_min)?;
         let (origin, from) = self.read_everything(plan, log_min, progress).await?;
         self.raise_minimums(log_min).await?;
         let tail = self.reached.position;
-        if let End::Wiped { up_to } = plan.end(origin, tail) {
-            self.wipe_behind(tail, up_to).await?;
-            // Consumers are about to see what a killed process wrote and did not flush.
-            if !mutant!(RecoveredNotFlushed) {
-                self.write_again(from, tail).await?;
+        match plan.end(origin, tail) {
+            End::Kept => {}
+            End::Wiped { up_to } => {
+                self.wipe_behind(tail, up_to).await?;
+                // Consumers are about to see what a killed process wrote and did not flush.
+                if !mutant!(RecoveredNotFlushed) {
+                    self.write_again(from, tail).await?;
+                    self.segments.sync_from(from.min(tail)).await?;
+                }
+            }
+            End::Cut { from: wiped_from } => {
+                if !plan.was_closed {
+                    self.write_again(from, tail).await?;
+                }
                 self.segments.sync_from(from.min(tail)).await?;
+                self.cut_behind(tail, wiped_from).await?;
             }
         }
         if origin != Origin::Usual {
@@ -167,6 +181,9 @@ impl<I: Io> Recovery<'_, I> {
             Source::QueueFiles(checkpoint) => {
                 self.restore_from_our_files(&checkpoint, log_min).await
             }
+            Source::CutQueueFiles(checkpoint) => {
+                self.restore_from_cut_files(&checkpoint, log_min).await
+            }
             Source::RocketMqFiles => self.restore_from_rocketmq(None, log_min).await,
             Source::RocketMqFilesUpTo { time_ms } => {
                 self.restore_from_rocketmq(Some(time_ms), log_min).await
@@ -178,7 +195,7 @@ impl<I: Io> Recovery<'_, I> {
         }
     }
 
-    async fn restore_from_our_files(
+    pub(super) async fn restore_from_our_files(
         &mut self,
         checkpoint: &Checkpoint,
         log_min: u64,
@@ -245,7 +262,7 @@ impl<I: Io> Recovery<'_, I> {
     }
 
     /// Begins without queues, to make them from all of the log.
-    async fn begin_anew(&mut self, log_min: u64, origin: Origin) -> Result<(), StoreError> {
+    pub(super) async fn begin_anew(&mut self, log_min: u64, origin: Origin) -> Result<(), StoreError> {
         // A crash in between must not leave a checkpoint for files that are removed.
         self.checkpoint.revoke().await?;
         self.queues.clear();
@@ -278,7 +295,7 @@ impl<I: Io> Recovery<'_, I> {
         self.checkpoint.save(&checkpoint).await
     }
 
-    async fn begin(&mut self, origin: Origin) -> Result<(), StoreError> {
+    pub(super) async fn begin(&mut self, origin: Origin) -> Result<(), StoreError> {
         let (queues, generation) = (&mut *self.queues, self.journal.next_generation());
         let mut place = 0;
         queues.begin_table();

@@ -6,6 +6,8 @@
 //! | RocketMQ's, cleanly stopped | the queues' files, compared from the file of the newest message on; all of the log |
 //! | RocketMQ's, killed | the queues' files up to its times; all of the log |
 //! | none | all of the log |
+//! | ours, where the log is cut ahead of it | the queues' files, as far as the log stays; all of the log |
+//! | another one, where the log is cut | all of the log |
 //!
 //! The first source that fits the log counts. The rest of the log behind it is read in any case, to its end:
 //!
@@ -17,6 +19,7 @@
 use super::evidence::Evidence;
 use crate::mem::BLOCK_BYTES;
 use crate::store::abort::Left;
+use crate::store::config::Resume;
 use crate::store::log::buffer::{MAX_WRITE_BYTES, ceil};
 use crate::store::queues::checkpoint::{Checkpoint, Found};
 use crate::store::queues::journal::Origin;
@@ -39,6 +42,12 @@ pub(in crate::store) struct Plan {
     pub was_closed: bool,
     /// RocketMQ was the last to write, and was killed.
     pub by_rocketmq: bool,
+    /// The log ends at the record that ends here or ahead of here.
+    pub cut: Option<u64>,
+    /// A log without any record begins here.
+    pub begin: Option<u64>,
+    /// By the marks nothing was written behind this.
+    written_to: u64,
     wipe_bytes: u64,
 }
 
@@ -60,6 +69,8 @@ pub(in crate::store) enum LogFiles {
 pub(in crate::store) enum Source {
     Journal,
     QueueFiles(Checkpoint),
+    /// The checkpoint is behind the place where the log is cut: the files, as far as the log stays.
+    CutQueueFiles(Checkpoint),
     /// After RocketMQ: all that its queues' files have, from the file of the newest message on compared with the log.
     RocketMqFiles,
     /// The same, up to this time.
@@ -76,6 +87,8 @@ pub(in crate::store) enum End {
     Kept,
     /// What was read is written again and flushed, and what is behind it wiped up to a position.
     Wiped { up_to: u64 },
+    /// The rest of the log is removed, its end first: wiped from a position back to the new end.
+    Cut { from: u64 },
 }
 
 pub(in crate::store) fn decide(evidence: &Evidence) -> Plan {
@@ -87,6 +100,12 @@ pub(in crate::store) fn decide(evidence: &Evidence) -> Plan {
         unflushed_bytes: unflushed_bytes(evidence),
         was_closed: evidence.left == Left::Closed,
         by_rocketmq: evidence.left == Left::OpenByRocketMq,
+        cut: evidence.cut(),
+        begin: match evidence.resume {
+            Resume::BeginAt(position) => Some(position),
+            Resume::AsIs | Resume::CutAt(_) => None,
+        },
+        written_to: evidence.written_to(),
         wipe_bytes: evidence.max_unflushed_bytes,
     }
 }
@@ -109,6 +128,11 @@ fn log_files(evidence: &Evidence) -> LogFiles {
 
 fn sources(evidence: &Evidence) -> Vec<Source> {
     match evidence.checkpoint {
+        Found::Ours(checkpoint) if evidence.cut().is_some_and(|cut| cut < checkpoint.position) => {
+            vec![Source::CutQueueFiles(checkpoint), Source::Log]
+        }
+        // What RocketMQ has had is read as a whole where it is cut.
+        Found::Times { .. } if evidence.cut().is_some() => vec![Source::Log],
         Found::Ours(checkpoint) => {
             vec![Source::Journal, Source::QueueFiles(checkpoint), Source::Log]
         }
@@ -144,6 +168,13 @@ impl Plan {
 
     /// The wipe is bounded by what either flush mode leaves unflushed, whichever was on: the cost does not matter.
     pub fn end(&self, origin: Origin, tail: u64) -> End {
+        if self.cut.is_some() {
+            let written_to = self.written_to.max(tail);
+            let unflushed = self.wipe_bytes + BLOCK_BYTES as u64;
+            return End::Cut {
+                from: ceil(written_to).saturating_add(unflushed),
+            };
+        }
         match origin {
             _ if self.was_closed => End::Kept,
             Origin::Usual => End::Wiped {

@@ -6,7 +6,7 @@ use super::Files;
 use crate::io::Io;
 use crate::store::StoreError;
 use crate::store::abort::{Abort, Left};
-use crate::store::config::StoreConfig;
+use crate::store::config::{Resume, StoreConfig};
 use crate::store::log::ack_watermark::{self, Note};
 use crate::store::queues::checkpoint::{CheckpointFile, Found};
 
@@ -23,6 +23,7 @@ pub(in crate::store) struct Evidence {
     pub skip_damaged: bool,
     /// The log is a copy of a master's.
     pub follows: bool,
+    pub resume: Resume,
     pub max_unflushed_bytes: u64,
     pub segment_bytes: u64,
     pub now_ms: i64,
@@ -44,6 +45,7 @@ pub(in crate::store) async fn gather<I: Io>(
         has_entries: false,
         skip_damaged: config.skip_damaged,
         follows: config.follows,
+        resume: config.resume,
         max_unflushed_bytes: config.max_unflushed_bytes,
         segment_bytes: config.segment_bytes,
         now_ms: io.now().unix_ms,
@@ -59,11 +61,26 @@ pub(in crate::store) async fn gather<I: Io>(
 const FOLLOWED: u64 = u64::MAX;
 
 impl Evidence {
-    /// The log was durable up to this position at some time. After a RocketMQ that was killed only the checkpoint says so:
+    /// The log was durable up to this position at some time, and is to keep that. After a RocketMQ that was killed only the checkpoint says so:
     /// RocketMQ cuts its log where it finds damage.
     pub fn durable_to(&self) -> u64 {
         let noted = self.note.as_ref().filter(|_| self.is_ours());
         let noted = noted.map_or(0, |note| note.safe);
+        let durable_to = self.checkpoint.durable_to().max(noted);
+        self.cut().map_or(durable_to, |cut| cut.min(durable_to))
+    }
+
+    /// The log is to end here.
+    pub fn cut(&self) -> Option<u64> {
+        match self.resume {
+            Resume::CutAt(position) => Some(position),
+            Resume::AsIs | Resume::BeginAt(_) => None,
+        }
+    }
+
+    /// No mark says that anything was written behind this.
+    pub fn written_to(&self) -> u64 {
+        let noted = self.note.as_ref().map_or(0, |note| note.position.max(note.safe));
         self.checkpoint.durable_to().max(noted)
     }
 

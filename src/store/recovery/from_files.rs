@@ -43,6 +43,7 @@ impl<I: Io> Recovery<'_, I> {
             self.queues
                 .restore_min(queue, kept.min, kept.first_position);
         }
+        self.newest = newest;
         // That message may be lost with a damaged part of the log.
         if self.config.skip_damaged {
             return Ok(Ok(()));
@@ -57,7 +58,8 @@ impl<I: Io> Recovery<'_, I> {
         if found.last.is_none_or(is_ahead) {
             max = self.first_of(found, found.max, is_ahead).await?;
         }
-        if max < found.max {
+        // A cut keeps them until the checkpoint says otherwise (`cut.rs`).
+        if max < found.max && self.cut.is_none() {
             // Their messages may be in a part of the log that is lost, and new messages will take those positions.
             self.queue_files
                 .erase(&found.topic, found.queue_id, max, found.max)

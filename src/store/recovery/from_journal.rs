@@ -21,6 +21,7 @@ impl<I: Io> Recovery<'_, I> {
     ) -> Result<Option<Origin>, StoreError> {
         for generation in self.journal.generations().await? {
             let mut reader = self.journal.reader(generation).await?;
+            reader.stop_at(self.cut.unwrap_or(u64::MAX));
             let fits = self.take_blocks(&mut reader).await?;
             self.reached = reader.reached();
             if fits
@@ -29,7 +30,11 @@ impl<I: Io> Recovery<'_, I> {
                 && self.have_folders().await?
             {
                 let origin = reader.origin();
-                self.journal.go_on(reader, is_certain).await?;
+                match self.cut {
+                    // Its further blocks are of what goes.
+                    Some(_) => self.begin(origin).await?,
+                    None => self.journal.go_on(reader, is_certain).await?,
+                }
                 return Ok(Some(origin));
             }
             self.queues.clear();

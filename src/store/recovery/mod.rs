@@ -12,6 +12,7 @@
 //! The progress of reading the log goes into the journal, so that a start that is interrupted resumes there.
 
 mod carry_out;
+mod cut;
 pub(super) mod decide;
 pub(super) mod evidence;
 mod from_files;
@@ -23,10 +24,12 @@ mod tail;
 use self::decide::Plan;
 use super::config::StoreConfig;
 use super::index::Mark;
+use super::log::ack_watermark::Note;
 use super::log::damage::Gap;
 pub(super) use super::log::reader::store_time_at;
 use super::log::segments::Segments;
 use super::queues::checkpoint::CheckpointFile;
+use super::queues::entry::Entry;
 use super::queues::files::QueueFiles;
 use super::queues::journal::{Journal, Reached};
 use super::queues::memory::ConsumeQueues;
@@ -60,6 +63,15 @@ pub(super) struct Recovery<'a, I: Io> {
     gap: Option<Gap>,
     /// Queues whose files are removed once it is known that the generation which deletes them counts.
     gone: Vec<(String, u32)>,
+    /// The log is to end here at the latest.
+    cut: Option<u64>,
+    /// What the files had of the queues before the log was read, if the checkpoint is to say another thing than it does.
+    of_files: Option<(Reached, u64)>,
+    /// The newest entry of the queues' files, as far as they count.
+    newest: Option<Entry>,
+    notes: &'a TwoSlots<I>,
+    /// What had been acknowledged, as far as the log is to keep it.
+    pub note: Option<Note>,
 }
 
 /// The files that a recovery reads and writes.
@@ -81,6 +93,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         files: Files<'a, I>,
         queues: &'a mut ConsumeQueues,
         plan: &Plan,
+        note: Option<Note>,
     ) -> Self {
         let checkpoint = files.checkpoint.saved();
         Self {
@@ -100,6 +113,11 @@ impl<'a, I: Io> Recovery<'a, I> {
             lost_bytes: 0,
             gap: None,
             gone: Vec::new(),
+            cut: plan.cut,
+            of_files: None,
+            newest: None,
+            notes: files.notes,
+            note,
         }
     }
 }

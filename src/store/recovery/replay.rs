@@ -27,8 +27,12 @@ impl<'a, I: Io> Recovery<'a, I> {
         let total_bytes = self.last_begun_file().await?.saturating_sub(from);
         let mut kept = from;
         let mut walk = Walk::new(crcs);
+        let limit = self.cut.unwrap_or(u64::MAX);
         loop {
             let position = self.reached.position;
+            if position >= limit {
+                return Ok(Ok(()));
+            }
             if position - kept >= self.config.segment_bytes / KEEP_SHARE {
                 kept = position;
                 self.try_to_keep().await?;
@@ -40,6 +44,10 @@ impl<'a, I: Io> Recovery<'a, I> {
             }
             let record = match walk.at(self.segments, position).await {
                 Ok(Found::Record(record)) => Some(record),
+                // Half of something ends the log where that begins.
+                Ok(found) if found.len().is_some_and(|len| position + len > limit) => {
+                    return Ok(Ok(()));
+                }
                 Ok(Found::Blank { size }) => {
                     self.reached.position += size;
                     continue;
@@ -50,6 +58,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             };
             let Some(record) = record else {
                 match self.behind_damage(position).await? {
+                    Some(next) if next > limit => return Ok(Ok(())),
                     Some(next) => self.reached.position = next,
                     None => return Ok(Ok(())),
                 }

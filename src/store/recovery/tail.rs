@@ -18,7 +18,7 @@ impl<I: Io> Recovery<'_, I> {
     pub(super) async fn wipe_behind(&self, tail: u64, wipe_to: u64) -> Result<(), StoreError> {
         let segment_bytes = self.config.segment_bytes;
         let segment = self.segments.start_of(tail);
-        if tail == segment {
+        if tail == segment && !self.is_first_of_later(segment) {
             return self.segments.remove_from(segment).await;
         }
         self.segments.remove_from(segment + segment_bytes).await?;
@@ -30,18 +30,29 @@ impl<I: Io> Recovery<'_, I> {
         let end = wipe_to.min(segment + segment_bytes);
         while position < end {
             let len = ((end - position) as usize).min(1 << 20);
-            // What cannot be read is not known to be zeros.
-            let is_zero = match self.segments.read(position, len).await {
-                Ok(Some(bytes)) => bytes[..len].iter().all(|byte| *byte == 0),
-                Ok(None) => return Ok(()),
-                Err(_) => false,
-            };
-            if !is_zero {
-                self.segments.zero(position, len as u64).await?;
-            }
+            self.wipe(position, len).await?;
             position += len as u64;
         }
         Ok(())
+    }
+
+    /// Zeros in place of what is there, a multiple of the block size.
+    pub(super) async fn wipe(&self, position: u64, len: usize) -> Result<(), StoreError> {
+        // What cannot be read is not known to be zeros.
+        let is_zero = match self.segments.read(position, len).await {
+            Ok(Some(bytes)) => bytes[..len].iter().all(|byte| *byte == 0),
+            Ok(None) => return Ok(()),
+            Err(_) => false,
+        };
+        match is_zero {
+            true => Ok(()),
+            false => self.segments.zero(position, len as u64).await,
+        }
+    }
+
+    /// The first file of a log that begins behind 0 stays, also when it is empty: it says where the log goes on.
+    pub(super) fn is_first_of_later(&self, segment: u64) -> bool {
+        segment > 0 && self.segments.min_position() == Some(segment)
     }
 
     /// Writes again what is not known to be flushed. A flush may have failed before the process ended: pages that the kernel dropped then
@@ -65,7 +76,7 @@ impl<I: Io> Recovery<'_, I> {
     }
 
     /// The rest of the tail's own block.
-    async fn wipe_block(&self, tail: u64) -> Result<(), StoreError> {
+    pub(super) async fn wipe_block(&self, tail: u64) -> Result<(), StoreError> {
         let mut block = match self.segments.read(floor(tail), BLOCK_BYTES).await {
             Ok(Some(block)) => block,
             Ok(None) => return Ok(()),

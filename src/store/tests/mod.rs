@@ -68,6 +68,7 @@ fn config(flush: Flush) -> StoreConfig {
         }),
         scrub_bytes_per_s: 0,
         follows: false,
+        resume: Resume::AsIs,
         skip_damaged: false,
         store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
     }

@@ -26,6 +26,8 @@ pub(in crate::store) struct Reader<I: Io> {
     table_end: Option<u64>,
     window: Vec<u8>,
     window_at: u64,
+    /// Blocks that reach further into the log do not count.
+    stop_at: u64,
 }
 
 impl<I: Io> Reader<I> {
@@ -45,7 +47,13 @@ impl<I: Io> Reader<I> {
             table_end: None,
             window: Vec::new(),
             window_at: 0,
+            stop_at: u64::MAX,
         })
+    }
+
+    /// Blocks that reach beyond this position of the log do not count.
+    pub fn stop_at(&mut self, position: u64) {
+        self.stop_at = position;
     }
 
     pub fn generation(&self) -> u64 {
@@ -63,6 +71,7 @@ impl<I: Io> Reader<I> {
         let is_news = header.part == Part::News;
         if header.crc_before != crc_before
             || header.generation != self.generation
+            || header.reached.position > self.stop_at
             || is_news != self.table_end.is_some()
         {
             return Ok(None);

@@ -49,7 +49,7 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
         for checkpoint in checkpoints {
             for note in notes {
                 for log in logs {
-                    for bits in 0..4 {
+                    for (bits, resume) in (0..4).flat_map(|bits| RESUMES.map(|resume| (bits, resume))) {
                         take(Evidence {
                             left,
                             checkpoint,
@@ -58,6 +58,7 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
                             has_entries: bits & 1 > 0,
                             skip_damaged: bits & 2 > 0,
                             follows: false,
+                            resume,
                             max_unflushed_bytes: MAX_UNFLUSHED,
                             segment_bytes: SEGMENT,
                             now_ms: NOW_MS,
@@ -68,6 +69,16 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
         }
     }
 }
+
+/// Ahead of the checkpoint, at it, between it and what is durable, and behind all.
+const RESUMES: [Resume; 6] = [
+    Resume::AsIs,
+    Resume::CutAt(2 * SEGMENT + 7),
+    Resume::CutAt(3 * SEGMENT),
+    Resume::CutAt(3 * SEGMENT + 3),
+    Resume::CutAt(9 * SEGMENT),
+    Resume::BeginAt(8 * SEGMENT),
+];
 
 const ORIGINS: [Origin; 3] = [Origin::Usual, Origin::Foreign, Origin::Rebuilding];
 
@@ -80,9 +91,14 @@ fn whatever_is_found_a_start_is_decided() {
         let is_last_resort = |source: &Source| *source == Source::Log;
         assert!(plan.sources.last().is_some_and(is_last_resort));
         assert_eq!(plan.sources.iter().filter(|s| is_last_resort(s)).count(), 1);
-        // Our journal and our digest of the files count with our checkpoint alone.
-        let is_ours = matches!(evidence.checkpoint, Found::Ours(_));
-        assert_eq!(plan.sources.contains(&Source::Journal), is_ours);
+        // Our journal and our digest of the files count with our checkpoint alone, and if that stays.
+        let counts = match evidence.checkpoint {
+            Found::Ours(checkpoint) => plan.cut.is_none_or(|cut| checkpoint.position <= cut),
+            _ => false,
+        };
+        assert_eq!(plan.sources.contains(&Source::Journal), counts);
+        assert!(plan.cut.is_none_or(|cut| plan.durable_to <= cut));
+        assert!(plan.cut.is_none() || plan.begin.is_none());
 
         let reaches = evidence.log.is_some_and(|(min, end)| {
             plan.durable_to == 0 || min <= plan.durable_to && plan.durable_to <= end
@@ -104,7 +120,9 @@ fn whatever_is_found_a_start_is_decided() {
             true => evidence.note.map_or(0, |note| note.safe),
             false => 0,
         };
-        assert!(plan.durable_to >= noted.max(evidence.checkpoint.durable_to()));
+        let proved = noted.max(evidence.checkpoint.durable_to());
+        let kept = plan.cut.map_or(proved, |cut| cut.min(proved));
+        assert_eq!(plan.durable_to, kept);
         assert!(plan.unflushed_bytes <= evidence.max_unflushed_bytes);
         // RocketMQ may have written all of a log that it has had.
         assert!(evidence.is_ours() || plan.ours_from.is_none());
@@ -112,7 +130,12 @@ fn whatever_is_found_a_start_is_decided() {
         for origin in ORIGINS.map(|origin| plan.origin(origin)) {
             let tail = plan.durable_to + 5;
             match plan.end(origin, tail) {
-                End::Kept => assert_eq!(evidence.left, Left::Closed),
+                End::Kept => assert!(evidence.left == Left::Closed && plan.cut.is_none()),
+                // Also what was written behind the marks, and the last writes that were not flushed.
+                End::Cut { from } => {
+                    assert!(plan.cut.is_some());
+                    assert!(from >= tail.max(proved) + MAX_UNFLUSHED);
+                }
                 End::Wiped { up_to } => {
                     assert!(evidence.left != Left::Closed);
                     // In any mode: more than one write may have been on its way.
@@ -123,7 +146,7 @@ fn whatever_is_found_a_start_is_decided() {
             }
         }
     });
-    assert_eq!(seen, 3 * 5 * 3 * 4 * 4);
+    assert_eq!(seen, 3 * 5 * 3 * 4 * 4 * 6);
 }
 
 fn found(left: Left, checkpoint: Found) -> Evidence {
@@ -135,6 +158,7 @@ fn found(left: Left, checkpoint: Found) -> Evidence {
         has_entries: false,
         skip_damaged: false,
         follows: false,
+        resume: Resume::AsIs,
         max_unflushed_bytes: MAX_UNFLUSHED,
         segment_bytes: SEGMENT,
         now_ms: NOW_MS,
@@ -170,6 +194,33 @@ fn the_queues_come_from_the_nearest_source_that_may_be_right() {
         (Left::Open, none, &[Source::Log]),
     ] {
         assert_eq!(decide(&found(left, checkpoint)).sources, sources);
+    }
+}
+
+#[test]
+fn a_cut_takes_the_queues_from_what_stays_of_them() {
+    let past = Found::Times {
+        store_time_ms: NOW_MS,
+    };
+    let cut = 3 * SEGMENT - 1;
+    for (checkpoint, resume, sources) in [
+        (
+            Found::Ours(OURS),
+            Resume::CutAt(3 * SEGMENT),
+            &[Source::Journal, Source::QueueFiles(OURS), Source::Log][..],
+        ),
+        (
+            Found::Ours(OURS),
+            Resume::CutAt(cut),
+            &[Source::CutQueueFiles(OURS), Source::Log],
+        ),
+        (past, Resume::CutAt(cut), &[Source::Log]),
+    ] {
+        let evidence = Evidence {
+            resume,
+            ..found(Left::Closed, checkpoint)
+        };
+        assert_eq!(decide(&evidence).sources, sources);
     }
 }
 
