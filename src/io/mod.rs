@@ -1,4 +1,5 @@
-//! The traits through which the broker reaches disk, network and clock, and the primitives of waiting tasks: [`Notify`], [`first`].
+//! The traits through which the broker reaches disk, network and clock, and the primitives of waiting tasks: [`Notify`], [`first`],
+//! [`Scope`].
 //!
 //! A shard uses disks, sockets and clocks only through [`Io`]. `ring/` implements it on io_uring, `sim/` with a seed and virtual
 //! time; the store, the name server and the reactor are the same on both. An implementation belongs to one thread, so no
@@ -13,6 +14,7 @@ mod first;
 mod net;
 mod notify;
 mod pause;
+mod scope;
 mod waiters;
 
 pub use clock::{Clock, Now};
@@ -21,6 +23,7 @@ pub use first::{First, first};
 pub use net::{Listener, Net, Stream};
 pub use notify::{Notified, Notify};
 pub use pause::pause;
+pub use scope::{Scope, Scoped};
 pub use waiters::Waiters;
 
 use std::future::Future;

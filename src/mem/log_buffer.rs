@@ -127,6 +127,11 @@ impl LogSlice {
             .expect("a memory file reads to its end");
     }
 
+    /// Whether nothing else has the memory: neither the buffer nor another slice of it.
+    pub(crate) fn is_alone(&self) -> bool {
+        Rc::strong_count(&self.shared) == 1
+    }
+
     pub(crate) fn as_ptr(&self) -> *const u8 {
         self.shared.address(self.start as u64, self.len)
     }

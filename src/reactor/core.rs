@@ -16,6 +16,7 @@ use super::registration::servers::Registration;
 use super::replication::state::Replication;
 use super::rounds::Rounds;
 use super::saves::pending::Saves;
+use super::term::{Orders, Term};
 use super::timer::running::RunningTimers;
 use crate::broker::{Broker, Effect, SendPlan};
 use crate::io::{Io, Notify};
@@ -25,7 +26,11 @@ use crate::store::{AppendError, Appended, QueueIndex, Store};
 
 pub(super) struct Core<I: Io> {
     pub io: I,
+    /// As it is in this term.
     pub setup: ShardSetup,
+    pub term: Term,
+    /// Where the next one is asked for.
+    pub orders: Rc<Orders>,
     pub store: Rc<Store<I>>,
     pub broker: RefCell<Broker>,
     pub connections: Rc<Connections<I::Stream>>,
@@ -41,14 +46,25 @@ pub(super) struct Core<I: Io> {
     pub rounds: Rounds,
     /// Wakes a task that sleeps for long, so that it sees that the shard stops.
     pub stopped: Notify,
-    is_stopping: Cell<bool>,
+    ends: Cell<Option<Ends>>,
     effects: RefCell<Vec<Effect>>,
+}
+
+/// What ends, when the services of a shard do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// The shard, with its process.
+    Shard,
+    /// This term: the next one begins at once.
+    Term,
 }
 
 impl<I: Io> Core<I> {
     pub fn new(
         io: I,
         setup: ShardSetup,
+        term: Term,
+        orders: Rc<Orders>,
         store: Rc<Store<I>>,
         broker: Broker,
         replication: Option<Replication<I>>,
@@ -60,6 +76,8 @@ impl<I: Io> Core<I> {
             saves: Saves::new(store.medium(), &setup.store.dir),
             io,
             setup,
+            term,
+            orders,
             store,
             broker: RefCell::new(broker),
             acks: Acks::default(),
@@ -69,7 +87,7 @@ impl<I: Io> Core<I> {
             timers: RunningTimers::default(),
             rounds: Rounds::default(),
             stopped: Notify::default(),
-            is_stopping: Cell::new(false),
+            ends: Cell::default(),
             effects: RefCell::default(),
         })
     }
@@ -79,12 +97,23 @@ impl<I: Io> Core<I> {
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.is_stopping.get()
+        self.ends.get().is_some()
+    }
+
+    /// No send waits for anything.
+    pub fn are_answered(&self) -> bool {
+        let replication = self.replication.as_ref();
+        self.acks.is_empty() && replication.is_none_or(|replication| replication.alone.is_empty())
+    }
+
+    /// Another term follows this one.
+    pub fn is_changing(&self) -> bool {
+        self.ends.get() == Some(Ends::Term)
     }
 
     /// No service begins anything new from now on; the tasks are woken and end.
-    pub fn stop(&self) {
-        self.is_stopping.set(true);
+    pub fn stop(&self, ends: Ends) {
+        self.ends.set(Some(ends));
         self.connections.stop_accepting();
         self.registration.stop();
         if let Some(replication) = &self.replication {

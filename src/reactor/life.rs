@@ -1,26 +1,28 @@
-//! A shard from its start to its end.
+//! A term of a shard, from its start to its end.
 
 use std::future::Future;
-use std::pin::pin;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
 use super::connections::accept;
-use super::core::Core;
+use super::core::{Core, Ends};
 use super::pop::revive_log;
 use super::replication::state::Replication;
 use super::shard::Shard;
+use super::term::{Orders, Term};
 use super::{
-    Ready, ServeError, ShardSetup, delay, listen, master_address, registration, replication, saves,
-    timer, transaction,
+    Ready, ServeError, ShardSetup, delay, listen, master_address, registration, release,
+    replication, saves, timer, transaction,
 };
 use crate::broker::files::changes;
 use crate::broker::{self, Broker, ConfigFile};
 use crate::io::Io;
 use crate::io::{First, first};
-use crate::store::{Medium, Progress, Store, refuse_foreign};
+use crate::store::{Medium, Progress, ReadError, Store, refuse_foreign};
 
 /// How often the health is looked at.
 const TICK_NS: u64 = 100_000_000;
@@ -30,6 +32,12 @@ const FEW_CONNECTIONS: usize = 2_000;
 
 /// How long the end may take for clients that do not read their last replies.
 const LAST_REPLIES_NS: u64 = 2_000_000_000;
+
+/// The same where another term waits.
+const LAST_REPLIES_OF_TERM_NS: u64 = 100_000_000;
+
+/// For so long the ports of the term before may be in use: their descriptors are closed when the kernel has cancelled the last accept.
+const PORT_RELEASE_NS: u64 = 5_000_000_000;
 
 /// Files that RocketMQ may have left in config/, their tables, and what is in these.
 const UNREAD: [(&str, &str, &str); 2] = [
@@ -62,86 +70,159 @@ pub enum Health {
     Stopping,
 }
 
-/// Serves one shard until `stop` is done: then stops accepting, finishes what was accepted, and closes the store. Each
-/// change of its health goes to `watch`.
-pub async fn run<I: Io>(
-    io: I,
+/// How a term ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The shard is to stop.
+    Stopped,
+    /// The next term is asked for.
+    Restart,
+}
+
+/// What the process is told of its shard, once, in the first term.
+pub struct Opening<B, R> {
+    /// The store is open and every port is bound.
+    pub bound: B,
+    pub ready: R,
+}
+
+/// Serves one term until `stop` is done or another term is asked for: then stops accepting, finishes what was accepted, and closes the
+/// store. Each change of the shard's health goes to `watch`. `opening` is of the first term.
+pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     medium: Medium<I>,
-    setup: ShardSetup,
-    stop: impl Future<Output = ()>,
-    bound: impl AsyncFnOnce(),
-    ready: impl FnOnce(Ready),
-    watch: impl Fn(Health) + 'static,
-) -> Result<(), ServeError> {
+    setup: &ShardSetup,
+    orders: &Rc<Orders>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+    opening: Option<Opening<B, R>>,
+    watch: Rc<impl Fn(Health) + 'static>,
+) -> Result<Ended, ServeError> {
+    let term = orders.begin(|| Term::first(setup));
+    let setup = term.applied_to(setup);
+    let is_first = orders.is_first_term();
     let report = |progress: Progress| {
         info!("{progress}");
         watch(Health::Opening(progress));
     };
-    let (core, listeners) = open(&io, medium, setup, report).await?;
+    let (core, listeners) = open(medium, setup, term, orders.clone(), report).await?;
     let shard = Shard::new(core.clone());
-    io.watch_stalls();
+    if is_first {
+        core.io.watch_stalls();
+    }
+    start(&shard, &core, listeners);
+    if core.store.follows() {
+        // What was cut off is durable in no file of config/ when the log grows again.
+        saves::start(&core).await;
+        replication::start(&core, is_first).await?;
+    } else {
+        // Before the first save: that waits for what the tasks above have appended, which may wait for replicas.
+        replication::start(&core, is_first).await?;
+        saves::start(&core).await;
+    }
+    if let Some(Opening { bound, ready }) = opening {
+        if let First::Left(()) = first(stop.as_mut(), bound()).await {
+            // Another shard of the process cannot start.
+            end(&shard, &core, Ends::Shard).await?;
+            return Ok(Ended::Stopped);
+        }
+        let servers = registration::start(&core);
+        let registered = registration::tried(servers).await;
+        ready(Ready {
+            figures: core.store.figures(),
+            registered,
+        });
+    } else {
+        registration::start(&core);
+    }
+    let health = watch_health(core.clone(), watch.clone());
+    core.io.spawn("health", health);
+    match first(stop, orders.asked()).await {
+        First::Left(()) => {
+            watch(Health::Stopping);
+            end(&shard, &core, Ends::Shard).await?;
+            Ok(Ended::Stopped)
+        }
+        First::Right(()) => {
+            let ended = end(&shard, &core, Ends::Term);
+            watch(Health::Opening(Progress::Reopening));
+            ended.await?;
+            Ok(Ended::Restart)
+        }
+    }
+}
+
+fn start<I: Io>(shard: &Rc<Shard<I>>, core: &Rc<Core<I>>, listeners: [I::Listener; 2]) {
+    let io = &core.io;
     for listener in listeners {
         let connections = core.connections.clone();
         let accepting = accept(io.clone(), listener, shard.clone(), connections);
         io.spawn("accept", accepting);
     }
-    master_address::start(&core, &shard);
+    master_address::start(core, shard);
     shard.start();
     if !core.store.follows() {
         io.spawn("delay", delay::run(core.clone()));
         io.spawn("transactions", transaction::run(core.clone()));
         io.spawn("timers", timer::run(core.clone()));
     }
-    // Before the first save: that waits for what the tasks above have appended, which may wait for replicas.
-    replication::start(&core)?;
-    saves::start(&core).await;
-    let mut stop = pin!(stop);
-    if let First::Left(()) = first(stop.as_mut(), bound()).await {
-        // Another shard of the process cannot start.
-        return end(&shard, &core).await;
-    }
-    let registered = registration::start(&core).await;
-    ready(Ready {
-        figures: core.store.figures(),
-        registered,
-    });
-    let watch = Rc::new(watch);
-    io.spawn("health", watch_health(core.clone(), watch.clone()));
-    stop.await;
-    watch(Health::Stopping);
-    end(&shard, &core).await
 }
 
 /// The store and the rules as the last run has left them, and the ports bound.
 async fn open<I: Io>(
-    io: &I,
     medium: Medium<I>,
     setup: ShardSetup,
+    term: Term,
+    orders: Rc<Orders>,
     report: impl FnMut(Progress),
 ) -> Result<(Rc<Core<I>>, [I::Listener; 2]), ServeError> {
-    refuse_foreign(io, &setup.store.dir).await?;
+    let io = medium.io().clone();
+    let is_first = orders.is_first_term();
+    refuse_foreign(&io, &setup.store.dir).await?;
     let store = Store::open_on(medium.clone(), setup.store.clone(), report).await?;
-    let (broker, change_files) = load_broker(io, &setup, &store).await?;
-    let listeners = [listen(io, setup.listen)?, listen(io, setup.vip_listen)?];
-    if setup.max_connections < FEW_CONNECTIONS {
+    let (broker, change_files) = load_broker(&io, &setup, &store).await?;
+    let listeners = [
+        bind(&io, setup.listen, is_first).await?,
+        bind(&io, setup.vip_listen, is_first).await?,
+    ];
+    if is_first && setup.max_connections < FEW_CONNECTIONS {
         warn!(
             connections = setup.max_connections,
             "few clients can connect: the process may open few files (ulimit -n, RLIMIT_NOFILE)"
         );
     }
-    let replication = match &setup.replication {
+    let replication = match setup.replication.clone() {
         Some(replication) => {
-            let (setup, dir) = (replication.clone(), &setup.store.dir);
-            Some(Replication::open(&medium, setup, &store, dir).await?)
+            let opened = Replication::open(&medium, replication, &setup, &term, &store);
+            Some(opened.await?)
         }
         None => None,
     };
-    let core = Core::new(io.clone(), setup, store, broker, replication);
+    let core = Core::new(io, setup, term, orders, store, broker, replication);
     core.saves.read_up_to(change_files);
     if !core.store.follows() {
         revive_log::restore(&core).await?;
     }
     Ok((core, listeners))
+}
+
+/// The port, which the term before may have for a moment.
+pub(super) async fn bind<I: Io>(
+    io: &I,
+    addr: SocketAddr,
+    is_first: bool,
+) -> Result<I::Listener, ServeError> {
+    let deadline_ns = io.now().mono_ns + PORT_RELEASE_NS;
+    loop {
+        match listen(io, addr) {
+            Err(ServeError::Listen { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse
+                    && !is_first
+                    && io.now().mono_ns < deadline_ns =>
+            {
+                io.sleep_until(io.now().mono_ns + 1_000_000).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// Looks every tick, and reports what has changed.
@@ -231,21 +312,50 @@ async fn replay_changes<I: Io>(store: &Store<I>, broker: &mut Broker) -> Result<
     Ok(last)
 }
 
-async fn end<I: Io>(shard: &Shard<I>, core: &Core<I>) -> Result<(), ServeError> {
-    info!(broker = core.setup.broker.broker_name, "stopping");
-    shard.stop();
-    wait_until(&core.io, LAST_COMMIT_NS, || core.acks.is_empty()).await;
-    wait_until(&core.io, LAST_COMMIT_NS, || !core.timers.are_running()).await;
-    wait_until(&core.io, LAST_REPLIES_NS, || core.connections.are_drained()).await;
+async fn end<I: Io>(shard: &Shard<I>, core: &Core<I>, ends: Ends) -> Result<(), ServeError> {
+    let broker = &core.setup.broker.broker_name;
+    match ends {
+        Ends::Shard => info!(broker, "stopping"),
+        Ends::Term => info!(broker, role = ?core.term.role, "the term ends"),
+    }
+    shard.stop(ends);
+    if ends == Ends::Term {
+        release::failed(core, "the broker changes its role: send the message again").await;
+    }
+    wait_until(&core.io, LAST_COMMIT_NS, || core.are_answered()).await;
+    let last_replies_ns = match ends {
+        Ends::Shard => LAST_REPLIES_NS,
+        Ends::Term => LAST_REPLIES_OF_TERM_NS,
+    };
+    wait_until(&core.io, last_replies_ns, || core.connections.are_drained()).await;
     core.connections.close_all().await;
+    if !core.store.follows() {
+        // Nobody sees it any more. Otherwise what the replicas do not have would keep the store from being closed.
+        core.store.confirm(u64::MAX);
+    }
+    wait_until(&core.io, LAST_COMMIT_NS, || !core.timers.are_running()).await;
     shard.end_transactions();
     saves::finish(core).await;
-    core.store.close().await.map_err(|source| {
-        let dir = core.setup.store.dir.clone();
-        let unclean = ServeError::Unclean { dir, source };
-        error!("{unclean}");
-        unclean
-    })
+    if ends == Ends::Term && core.orders.changes_log() {
+        core.store.abandon().await;
+        return match core.store.fence() {
+            Some(reason) => Err(ReadError::Fenced { reason }.into()),
+            None => Ok(()),
+        };
+    }
+    match core.store.close().await {
+        // The next term takes the store up as a start after a crash does.
+        Err(error) if ends == Ends::Term && core.store.fence().is_none() => {
+            warn!(%error, "the store could not be closed cleanly");
+            Ok(())
+        }
+        closed => closed.map_err(|source| {
+            let dir = core.setup.store.dir.clone();
+            let unclean = ServeError::Unclean { dir, source };
+            error!("{unclean}");
+            unclean
+        }),
+    }
 }
 
 async fn wait_until<I: Io>(io: &I, patience_ns: u64, is_so: impl Fn() -> bool) {

@@ -54,23 +54,28 @@ mod sends;
 mod shard;
 mod slices;
 mod standstill;
+mod term;
 mod timer;
 mod transaction;
 mod view;
 
 pub use life::Health;
-pub use replication::setup::{ReplicationSetup, Role};
+use life::{Ended, Opening};
+pub use replication::setup::{MasterAddr, ReplicationSetup, Role};
+pub use term::{Mandate, Orders, Term};
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
 use crate::broker::BrokerConfig;
 use crate::broker::admission::AdmissionLimits;
-use crate::io::Io;
+use crate::io::{Io, Scope};
 use crate::replication::epochs::EpochError;
 use crate::store::{Figures, Medium, StoreConfig, StoreError};
 
@@ -158,6 +163,20 @@ pub async fn run<I: Io>(
     run_watched(io, setup, stop, bound, ready, watch, alone).await
 }
 
+/// As [`run`]; `orders` asks for the terms behind the first one, and each change of the shard's health goes to `watch`.
+pub async fn run_ordered<I: Io>(
+    io: I,
+    setup: ShardSetup,
+    orders: &Rc<Orders>,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+    watch: impl Fn(Health) + 'static,
+) -> Result<(), ServeError> {
+    let bound = async || {};
+    let opening = Opening { bound, ready };
+    serve(io, setup, orders, stop, opening, watch, Neighbours::none()).await
+}
+
 /// As [`run`]; each change of the shard's health goes to `watch`. `bound` is called once the store is open and every port is
 /// bound; the shard registers with the name servers when it is done, so that a process one of whose shards cannot start
 /// takes nothing from a broker that serves under the same name.
@@ -167,6 +186,19 @@ pub async fn run_watched<I: Io>(
     stop: impl Future<Output = ()>,
     bound: impl AsyncFnOnce(),
     ready: impl FnOnce(Ready),
+    watch: impl Fn(Health) + 'static,
+    neighbours: Neighbours,
+) -> Result<(), ServeError> {
+    let (orders, opening) = (Rc::default(), Opening { bound, ready });
+    serve(io, setup, &orders, stop, opening, watch, neighbours).await
+}
+
+async fn serve<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
+    io: I,
+    setup: ShardSetup,
+    orders: &Rc<Orders>,
+    stop: impl Future<Output = ()>,
+    opening: Opening<B, R>,
     watch: impl Fn(Health) + 'static,
     neighbours: Neighbours,
 ) -> Result<(), ServeError> {
@@ -181,11 +213,55 @@ pub async fn run_watched<I: Io>(
         Some(names) => Some(namesrv::start(&io, &medium, names).await?),
         None => None,
     };
-    let served = life::run(io, medium, setup, stop, bound, ready, watch).await;
+    let terms = Terms {
+        io: &io,
+        medium: &medium,
+        setup,
+        orders,
+    };
+    let served = terms.serve(pin!(stop), opening, Rc::new(watch)).await;
     if let Some(names) = names {
         names.stop().await;
     }
     served
+}
+
+/// What the terms of a shard have in common.
+struct Terms<'a, I: Io> {
+    io: &'a I,
+    medium: &'a Medium<I>,
+    setup: ShardSetup,
+    orders: &'a Rc<Orders>,
+}
+
+impl<I: Io> Terms<'_, I> {
+    /// Serves one term after the other. Nothing of a term is left when the next one begins.
+    async fn serve<B: AsyncFnOnce(), R: FnOnce(Ready)>(
+        &self,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+        opening: Opening<B, R>,
+        watch: Rc<impl Fn(Health) + 'static>,
+    ) -> Result<(), ServeError> {
+        let mut opening = Some(opening);
+        loop {
+            let scope = Rc::new(Scope::default());
+            let medium = self.medium.through(scope.of(self.io.clone()));
+            let (stop, watch) = (stop.as_mut(), watch.clone());
+            let term = life::run(
+                medium,
+                &self.setup,
+                self.orders,
+                stop,
+                opening.take(),
+                watch,
+            );
+            let ended = term.await;
+            scope.end().await;
+            if ended? == Ended::Stopped {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Serves a name server alone.

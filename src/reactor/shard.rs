@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 use super::answers::refuse;
 use super::calls::Calls;
 use super::connection::{Caller, Connection, Service};
-use super::core::Core;
+use super::core::{Core, Ends};
 use super::effects;
 use super::inbox::Flow;
 use super::pop::Pops;
@@ -74,8 +74,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// The tasks of the services end.
-    pub(super) fn stop(&self) {
-        self.core.stop();
+    pub(super) fn stop(&self, ends: Ends) {
+        self.core.stop(ends);
         self.pulls.wake();
         self.pops.wake();
     }
@@ -112,7 +112,10 @@ impl<I: Io> Shard<I> {
             return Flow::Later(units);
         }
         if self.core.is_stopping() && entry.kind.appends() {
-            let remark = "the broker is shutting down";
+            let remark = match self.core.is_changing() {
+                true => "the broker changes its role",
+                false => "the broker is shutting down",
+            };
             let refusal = Refusal::new(response::SERVICE_NOT_AVAILABLE, remark);
             self.core.answers.refuse_send(connection, caller, &refusal);
             return Flow::Next;

@@ -32,7 +32,7 @@ pub(super) struct Core {
     pub(super) recv_buffers: Rc<RecvBuffers>,
     pub(super) direct: RefCell<DirectTable>,
     /// Log buffers by their index in the ring's table of registered buffers.
-    pub(super) registered: RefCell<Vec<LogSlice>>,
+    pub(super) registered: RefCell<Vec<Option<LogSlice>>>,
     pub(super) timers: RefCell<Timers>,
     pub(super) executor: Executor,
     pub(super) now: Cell<Now>,
@@ -200,7 +200,7 @@ impl Core {
                 std::process::abort();
             }
         }
-        for buffer in self.registered.take() {
+        for buffer in self.registered.take().into_iter().flatten() {
             buffer.mark_registered(None);
         }
     }

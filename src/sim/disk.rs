@@ -50,6 +50,7 @@ impl Disk for SimIo {
             io: self.clone(),
             inode,
             options,
+            _open: self.disk.open_files.clone(),
         })
     }
 

@@ -130,6 +130,12 @@ impl Executor {
         drop((future, done));
     }
 
+    /// Tasks of `owner` that have not ended.
+    pub fn tasks(&self, owner: Owner) -> usize {
+        let tasks = self.tasks.borrow();
+        tasks.values().filter(|task| task.owner == owner).count()
+    }
+
     /// Drops the tasks of `owner`, which cancels what they wait for.
     pub fn kill(&self, owner: Owner) {
         self.drop_tasks(|task| task.owner == owner);

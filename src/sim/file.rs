@@ -18,6 +18,8 @@ pub struct SimFile {
     pub(super) io: SimIo,
     pub(super) inode: Rc<RefCell<Inode>>,
     pub(super) options: OpenOptions,
+    /// Counts it.
+    pub(super) _open: Rc<()>,
 }
 
 impl SimFile {

@@ -22,6 +22,8 @@ pub(super) struct HostDisk {
     /// By path and process.
     pub locks: RefCell<Vec<(PathBuf, u64)>>,
     pub late_writes: LateWrites,
+    /// Held by each open file.
+    pub open_files: Rc<()>,
 }
 
 impl HostDisk {
@@ -33,6 +35,7 @@ impl HostDisk {
             occupied_bytes: Cell::new(0),
             locks: RefCell::default(),
             late_writes: LateWrites::default(),
+            open_files: Rc::default(),
         }
     }
 

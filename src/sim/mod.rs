@@ -191,6 +191,16 @@ impl Sim {
         self.world.executor.resume(owner);
     }
 
+    /// Tasks of this host's process that have not ended.
+    pub fn tasks(&self, name: &str) -> usize {
+        self.world.tasks(name)
+    }
+
+    /// Files that this host's process has open, each handle counted.
+    pub fn open_files(&self, name: &str) -> usize {
+        self.world.open_files(name)
+    }
+
     /// Nothing passes between the two hosts until [`Sim::heal_partition`]; nothing is lost either, as TCP sends again.
     pub fn partition(&self, a: &str, b: &str) {
         let (a, b) = (self.world.host_id(a), self.world.host_id(b));

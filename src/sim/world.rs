@@ -144,6 +144,15 @@ impl World {
         self.lose(|rng, tally| disk.lose_power(one_in, rng, tally));
     }
 
+    pub fn tasks(&self, name: &str) -> usize {
+        self.executor.tasks(self.process(name))
+    }
+
+    pub fn open_files(&self, name: &str) -> usize {
+        let host = self.host_id(name);
+        Rc::strong_count(&self.hosts.borrow()[host].disk.open_files) - 1
+    }
+
     pub fn host_id(&self, name: &str) -> HostId {
         let found = self
             .hosts

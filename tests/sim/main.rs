@@ -17,7 +17,7 @@
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
-//! what stands there; [`replication`] is a master and its slave; [`controllers`] are those of a group; [`leftovers`] is what ends leave on the device, and [`ends`] what lands or fails there later.
+//! what stands there; [`replication`] is a master and its slave, and [`terms`] how they change their roles; [`controllers`] are those of a group; [`leftovers`] is what ends leave on the device, and [`ends`] what lands or fails there later.
 
 mod bad_disks;
 mod calls;
@@ -50,6 +50,7 @@ mod saves;
 mod seeds;
 mod sent;
 mod statistics;
+mod terms;
 mod timers;
 mod transactions;
 mod weather;

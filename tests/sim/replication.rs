@@ -1,13 +1,13 @@
 //! Protects replication between a master and its slave: which answer a send gets when the slave is there, late, or gone; that what was
 //! acknowledged is on both; that the slave follows again after every end of either; and what a slave serves.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq::io::{Notify, Spawn};
-use ringmq::reactor::{self, ReplicationSetup, Role, ServeError, ShardSetup};
+use ringmq::reactor::{self, Health, Orders, ReplicationSetup, Role, ServeError, ShardSetup, Term};
 use ringmq::sim::{Fault, Op, Rng, Rule, Sim, SimConfig};
 use ringmq::store::{Flush, Retention};
 use ringmq::wire::Codec;
@@ -19,8 +19,8 @@ use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, shard_setup};
 use crate::oracle::Queue;
 use crate::requests::{self, Pull, QUEUES};
 
-const MASTER: &str = "master";
-const SLAVE: &str = "slave";
+pub const MASTER: &str = "master";
+pub const SLAVE: &str = "slave";
 const TOPIC: &str = "orders";
 const GROUP: &str = "readers";
 const HA_PORT: u16 = BROKER_PORT + 1;
@@ -31,19 +31,35 @@ const SLAVE_TIMEOUT_MS: u64 = 1_000;
 /// How long a broker may take to start, or a slave to follow.
 const LIMIT: Duration = Duration::from_secs(20);
 
-struct Pair {
-    sim: Sim,
+pub struct Pair {
+    pub sim: Sim,
     flush: Flush,
     role: Role,
 }
 
-struct Process {
+pub struct Process {
     stop: Rc<Notify>,
     has_ended: Rc<Cell<bool>>,
+    /// For another term.
+    pub orders: Rc<Orders>,
+    /// How often the process said that it is ready.
+    pub times_ready: Rc<Cell<u32>>,
+    pub health: Rc<RefCell<Vec<Health>>>,
+}
+
+impl Process {
+    /// Orders another term; done when it serves.
+    pub async fn change(&self, pair: &Pair, term: Term) {
+        self.health.borrow_mut().clear();
+        self.orders.ask_for_term(term);
+        let is_well = |health: &Health| matches!(health, Health::Serving | Health::Following);
+        let serves = || self.health.borrow().iter().any(is_well);
+        pair.until("serving", serves).await;
+    }
 }
 
 impl Pair {
-    fn new(seed: u64, flush: Flush, role: Role) -> Self {
+    pub fn new(seed: u64, flush: Flush, role: Role) -> Self {
         let config = SimConfig {
             time_limit_ns: 3_600_000_000_000,
             disk_bytes: DISK_BYTES,
@@ -56,7 +72,7 @@ impl Pair {
         }
     }
 
-    fn addr(&self, host: &str) -> SocketAddr {
+    pub fn addr(&self, host: &str) -> SocketAddr {
         SocketAddr::new(self.sim.host(host).ip(), BROKER_PORT)
     }
 
@@ -86,32 +102,41 @@ impl Pair {
         setup
     }
 
-    async fn start(&self, host: &str) -> Process {
+    pub async fn start(&self, host: &str) -> Process {
         let io = self.sim.host(host);
         let stop = Rc::new(Notify::default());
-        let (has_ended, is_ready) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
         let setup = self.setup(host);
-        let (task_io, task_stop) = (io.clone(), stop.clone());
-        let (task_ended, task_ready) = (has_ended.clone(), is_ready.clone());
+        let process = Process {
+            stop: stop.clone(),
+            has_ended: Rc::default(),
+            orders: Rc::default(),
+            times_ready: Rc::default(),
+            health: Rc::default(),
+        };
+        let (task_io, orders) = (io.clone(), process.orders.clone());
+        let (ended, health) = (process.has_ended.clone(), process.health.clone());
+        let times_ready = process.times_ready.clone();
         io.spawn("test", async move {
-            let ready = |_| task_ready.set(true);
-            match reactor::run(task_io, setup, task_stop.notified(), ready).await {
+            let ready = |_| times_ready.set(times_ready.get() + 1);
+            let watch = move |now| health.borrow_mut().push(now);
+            let stop = stop.notified();
+            match reactor::run_ordered(task_io, setup, &orders, stop, ready, watch).await {
                 Ok(()) | Err(ServeError::Unclean { .. }) => {}
                 Err(error) => panic!("the broker has failed: {error}"),
             }
-            task_ended.set(true);
+            ended.set(true);
         });
-        self.until("ready", || is_ready.get()).await;
-        Process { stop, has_ended }
+        self.until("ready", || process.times_ready.get() > 0).await;
+        process
     }
 
-    async fn stop(&self, host: &str, process: Process) {
+    pub async fn stop(&self, host: &str, process: Process) {
         process.stop.notify();
         self.until("stopped", || process.has_ended.get()).await;
         self.sim.crash(host);
     }
 
-    async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+    pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
         let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
         while !is_so() {
             let now_ns = self.sim.mono_ns();
@@ -120,17 +145,17 @@ impl Pair {
         }
     }
 
-    async fn sleep_ms(&self, ms: u64) {
+    pub async fn sleep_ms(&self, ms: u64) {
         self.sim.sleep(Duration::from_millis(ms)).await;
     }
 
-    async fn client(&self, host: &str) -> Client {
+    pub async fn client(&self, host: &str) -> Client {
         let io = self.sim.host("client");
         let connected = Client::connect(&io, self.addr(host), Codec::Rocketmq);
         connected.await.unwrap()
     }
 
-    async fn create_topic(&self) {
+    pub async fn create_topic(&self) {
         let mut admin = self.client(MASTER).await;
         requests::create_topic(&mut admin, TOPIC);
         admin.flush().await.unwrap();
@@ -138,7 +163,7 @@ impl Pair {
     }
 
     /// Sends until a send is answered with `code`, or gives up.
-    async fn until_answered(&self, client: &mut Client, code: i32) {
+    pub async fn until_answered(&self, client: &mut Client, code: i32) {
         let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
         let mut number = 1_000_000;
         loop {
@@ -154,7 +179,7 @@ impl Pair {
     }
 
     /// The bodies of all messages of the queue at a broker.
-    async fn bodies(&self, host: &str) -> Vec<u64> {
+    pub async fn bodies(&self, host: &str) -> Vec<u64> {
         let mut client = self.client(host).await;
         let queue = queue();
         let (mut offset, mut bodies) = (0, Vec::new());
@@ -179,7 +204,7 @@ impl Pair {
     }
 
     /// Both have the same messages.
-    async fn until_same(&self) -> Vec<u64> {
+    pub async fn until_same(&self) -> Vec<u64> {
         let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
         loop {
             let (there, here) = (self.bodies(MASTER).await, self.bodies(SLAVE).await);
@@ -205,7 +230,7 @@ fn queue() -> Queue {
 }
 
 /// Of a message whose body is a number and some more bytes.
-async fn send(client: &mut Client, number: u64, properties: &str) -> Reply {
+pub async fn send(client: &mut Client, number: u64, properties: &str) -> Reply {
     let body = [&number.to_be_bytes()[..], &vec![7; number as usize % 900]].concat();
     let fields = SendRequest {
         producer_group: "producers",

@@ -24,7 +24,8 @@ use tracing::{info, warn};
 use super::core::Core;
 use super::master_address;
 use super::remoting_client::{AskError, RemotingClient};
-use super::replication::state::{MasterAddr, Replication};
+use super::replication::setup::MasterAddr;
+use super::replication::state::Replication;
 use crate::io::{First, Io, first, pause};
 use crate::wire::codes::request;
 use crate::wire::register::{BrokerIdentity, RegisterBroker, body_crc};
@@ -47,8 +48,8 @@ const SLICE_TOPICS: usize = 200;
 /// What a name server takes is 16 MiB, with the request's header.
 const MAX_BODY_BYTES: usize = (16 << 20) - (64 << 10);
 
-/// Starts a task for each name server and waits until each has been tried once. How many have the routes.
-pub(super) async fn start<I: Io>(core: &Rc<Core<I>>) -> usize {
+/// Starts a task for each name server.
+pub(super) fn start<I: Io>(core: &Rc<Core<I>>) -> Vec<Rc<Server>> {
     let namesrv = core.setup.namesrv.iter();
     let servers = namesrv.map(|addr| {
         let server = core.registration.add(*addr);
@@ -56,7 +57,11 @@ pub(super) async fn start<I: Io>(core: &Rc<Core<I>>) -> usize {
         core.io.spawn("registration", task);
         server
     });
-    let servers: Vec<_> = servers.collect();
+    servers.collect()
+}
+
+/// Waits until each has been tried once. How many have the routes.
+pub(super) async fn tried(servers: Vec<Rc<Server>>) -> usize {
     let mut registered = 0;
     for server in servers {
         server.tried.notified().await;
@@ -93,7 +98,9 @@ async fn keep_registered<I: Io>(core: Rc<Core<I>>, server: Rc<Server>) {
             schedule.topic_deleted(topics, core.io.now().mono_ns);
         }
     }
-    if let Some(link) = link.as_mut().filter(|_| server.registered.get())
+    // The next term registers at once; an unregistration that the name server carries out later would take that back.
+    let is_over = server.registered.get() && !core.is_changing();
+    if let Some(link) = link.as_mut().filter(|_| is_over)
         && let Err(error) = unregister(&core, link).await
     {
         warn!(namesrv = %server.addr, %error, "not unregistered; the name server sees that the connection has closed");

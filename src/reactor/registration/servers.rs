@@ -15,10 +15,10 @@ pub(in crate::reactor) struct Registration {
     pub has_master_address: Cell<bool>,
 }
 
-pub(super) struct Server {
+pub(in crate::reactor) struct Server {
     pub addr: SocketAddr,
     pub wake: Notify,
-    pub pending: RefCell<Pending>,
+    pub(super) pending: RefCell<Pending>,
     pub has_deleted: Cell<bool>,
     /// Rung after the first registration, successful or not.
     pub tried: Notify,

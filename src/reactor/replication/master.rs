@@ -33,7 +33,7 @@ pub(super) async fn accept<I: Io>(core: Rc<Core<I>>, listener: I::Listener) {
     let Some(replication) = &core.replication else {
         return;
     };
-    while !replication.is_stopping.get() {
+    while !core.is_stopping() {
         let stop = replication.stop_accepting.notified();
         match first(listener.accept(), stop).await {
             First::Left(Ok(stream)) => core.io.spawn("replica", serve(core.clone(), stream)),
@@ -62,7 +62,7 @@ async fn serve<I: Io>(core: Rc<Core<I>>, stream: I::Stream) {
         Ok(replica) => {
             info!(%peer, protocol = ?replica.protocol, from = replica.from, "a replica is connected");
             let served = serve_replica(&core, &stream, inbox, link, replica).await;
-            if !replication.is_stopping.get()
+            if !core.is_stopping()
                 && let Err(error) = &served
             {
                 warn!(%peer, %error, "a replica is disconnected");

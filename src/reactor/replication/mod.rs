@@ -21,12 +21,16 @@ pub(super) mod state;
 
 use std::rc::Rc;
 
+use super::ServeError;
 use super::core::Core;
-use super::{ServeError, listen};
+use super::life::bind;
 use crate::io::Io;
 
 /// Starts what the role needs.
-pub(super) fn start<I: Io>(core: &Rc<Core<I>>) -> Result<(), ServeError> {
+pub(super) async fn start<I: Io>(
+    core: &Rc<Core<I>>,
+    is_first_term: bool,
+) -> Result<(), ServeError> {
     let Some(replication) = &core.replication else {
         return Ok(());
     };
@@ -36,7 +40,7 @@ pub(super) fn start<I: Io>(core: &Rc<Core<I>>) -> Result<(), ServeError> {
             .spawn("follow-metadata", metadata::follow(core.clone()));
         return Ok(());
     }
-    let listener = listen(&core.io, replication.setup.listen)?;
+    let listener = bind(&core.io, replication.setup.listen, is_first_term).await?;
     core.io
         .spawn("accept-replicas", master::accept(core.clone(), listener));
     if replication.setup.needed() > 1 {

@@ -12,6 +12,15 @@ pub enum Role {
     Slave,
 }
 
+/// Where a master is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MasterAddr {
+    /// For requests.
+    pub remoting: Option<SocketAddr>,
+    /// For its log.
+    pub ha: Option<SocketAddr>,
+}
+
 #[derive(Clone, Debug)]
 pub struct ReplicationSetup {
     pub role: Role,

@@ -20,7 +20,7 @@ use crate::replication::frames::epoch::{self, EpochList};
 use crate::replication::frames::stream::{Event, Frame, FrameStream};
 use crate::replication::frames::{FrameError, classic};
 use crate::replication::replicas::Link;
-use crate::store::{FollowError, ReadError};
+use crate::store::{FollowError, ReadError, Resume};
 
 const RETRY_NS: u64 = 1_000_000_000;
 const CONNECT_NS: u64 = 3_000_000_000;
@@ -53,8 +53,15 @@ enum SlaveError {
         "this log ends at {own_end}, and the master's has {from} next: empty the store of this slave to copy the master's"
     )]
     Gap { own_end: u64, from: u64 },
-    #[error("what this log has behind {0} is not in the master's: it has to be cut off")]
+    #[error("what this log has behind {0} is not in the master's: it is cut off")]
     Cut(u64),
+    #[error("the master's log begins at {0}: this one begins there as well")]
+    Begin(u64),
+    /// The group has lost acknowledged messages, or this is another group's master.
+    #[error(
+        "this log has to be cut at {point}, and its group has confirmed it up to {confirmed}: it is not cut, and the master is not followed"
+    )]
+    Confirmed { point: u64, confirmed: u64 },
 }
 
 /// Follows until the shard stops.
@@ -93,6 +100,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             Ok(()) => {}
             Err(error) => {
                 protocol = Protocol::Epochs;
+                copy_again(&core, &error);
                 let text = error.to_string();
                 if !core.is_stopping() && text != last_error {
                     warn!(master = %addr, error = text, "the master is not followed; trying again every second");
@@ -101,6 +109,21 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             }
         }
         wait_to_retry(&core).await;
+    }
+}
+
+/// Bytes that are no record are received once more: they may have been changed on their way, or on this device.
+fn copy_again<I: Io>(core: &Core<I>, error: &SlaveError) {
+    let SlaveError::Follow(trouble) = error else {
+        return;
+    };
+    let wrong_from = trouble.wrong_from();
+    if let Some(position) = wrong_from.filter(|position| core.orders.may_copy_again(*position)) {
+        warn!(
+            position,
+            "what was received of the master's log is cut off, to be received again"
+        );
+        core.orders.ask_to_resume(Resume::CutAt(position));
     }
 }
 
@@ -176,12 +199,29 @@ impl<'c, I: Io> Session<'c, I> {
         let list = self.receive_epochs().await?;
         let start = follow::start(&self.replication.epochs.borrow(), self.at, &list)?;
         match start {
-            Start::CutAt(point) => Err(SlaveError::Cut(point)),
-            Start::At(_) => {
+            Start::CutAt(point) if !mutant!(CutMissing) => Err(self.cut(point)),
+            Start::CutAt(_) | Start::At(_) => {
                 self.core.store.confirm(self.core.store.committed());
                 Ok(())
             }
         }
+    }
+
+    /// Ends the term, to begin anew with a shorter log.
+    fn cut(&self, point: u64) -> SlaveError {
+        let confirmed = self.core.orders.confirmed();
+        if point < confirmed {
+            if self.core.term.mandate.is_some() {
+                return SlaveError::Confirmed { point, confirmed };
+            }
+            // Without a controller a master may confirm what no other replica has.
+            warn!(
+                point,
+                confirmed, "messages that a former master had confirmed are cut off"
+            );
+        }
+        self.core.orders.ask_to_resume(Resume::CutAt(point));
+        SlaveError::Cut(point)
     }
 
     async fn receive_epochs(&mut self) -> Result<EpochList, SlaveError> {
@@ -230,13 +270,21 @@ impl<'c, I: Io> Session<'c, I> {
     async fn begin_frame(&mut self, frame: Frame) -> Result<(), SlaveError> {
         if frame.position != self.at {
             let (own_end, from) = (self.at, frame.position);
-            return Err(SlaveError::Gap { own_end, from });
+            let begins_file = from.is_multiple_of(self.core.store.segment_bytes());
+            if !self.core.store.is_empty() || !begins_file {
+                return Err(SlaveError::Gap { own_end, from });
+            }
+            self.core.orders.ask_to_resume(Resume::BeginAt(from));
+            return Err(SlaveError::Begin(from));
         }
         if let Some((epoch, confirm)) = frame.reign {
             if frame.size > 0 {
                 self.enter(epoch).await?;
             }
             self.core.store.confirm(confirm);
+            self.core
+                .orders
+                .confirm(confirm.min(self.core.store.persisted()));
         }
         Ok(())
     }
@@ -274,7 +322,14 @@ async fn report<I: Io>(
 ) -> Result<(), SlaveError> {
     let heartbeat_ns = replication.setup.heartbeat_ms * 1_000_000;
     loop {
-        let has = core.store.persisted();
+        if let Some(trouble) = core.store.follow_trouble() {
+            return Err(trouble.into());
+        }
+        // The master sends an empty log from where its own begins.
+        let has = match core.store.is_empty() {
+            true => 0,
+            false => core.store.persisted(),
+        };
         let report = match protocol {
             Protocol::Classic => classic::encode_report(has),
             Protocol::Epochs => epoch::encode_report(has),
@@ -282,7 +337,8 @@ async fn report<I: Io>(
         stream.send(report).await.0?;
         replication.reported_at(link, core.io.now().unix_ms);
         let due = core.io.sleep_until(core.io.now().mono_ns + heartbeat_ns);
-        if let First::Left(persisted) = first(core.store.persisted_beyond(has), due).await {
+        let grown = core.store.persisted_beyond(core.store.persisted());
+        if let First::Left(persisted) = first(grown, due).await {
             persisted?;
         }
     }

@@ -2,16 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::Path;
 
 use tracing::info;
 
-use super::setup::ReplicationSetup;
+use super::setup::{MasterAddr, ReplicationSetup};
 use crate::broker::store_view::{ReplicaView, ReplicationView, SlaveView};
 use crate::io::{Io, Notify, Now, Stream};
-use crate::reactor::ServeError;
 use crate::reactor::acks::Acks;
+use crate::reactor::term::Term;
+use crate::reactor::{ServeError, ShardSetup};
 use crate::replication::epochs::{Epoch, Epochs};
 use crate::replication::rate::Rate;
 use crate::replication::replicas::{Link, Replicas, Rule};
@@ -30,10 +29,11 @@ pub struct Replication<I: Io> {
     links: RefCell<BTreeMap<Link, Open<I::Stream>>>,
     next_link: Cell<Link>,
     /// Sends that wait for no replica (`WAIT=false`).
-    pub(super) alone: Acks<I::Stream>,
-    /// The master, as the name server says.
+    pub(in crate::reactor) alone: Acks<I::Stream>,
+    /// The master, as the term or the name server says.
     pub(super) master: RefCell<MasterAddr>,
-    pub(super) is_stopping: Cell<bool>,
+    /// It does not change within the term.
+    has_given_master: bool,
     pub(super) stop_accepting: Notify,
 }
 
@@ -48,57 +48,63 @@ struct Open<S> {
     last_write_ms: i64,
 }
 
-/// Where a master is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MasterAddr {
-    /// For requests.
-    pub remoting: Option<SocketAddr>,
-    /// For its log.
-    pub ha: Option<SocketAddr>,
-}
-
 impl<I: Io> Replication<I> {
     /// Reads the epochs. A master begins the next one.
     pub async fn open(
         medium: &Medium<I>,
-        setup: ReplicationSetup,
+        replication: ReplicationSetup,
+        setup: &ShardSetup,
+        term: &Term,
         store: &Store<I>,
-        dir: &Path,
     ) -> Result<Self, ServeError> {
-        let files = TextFiles::open(medium.clone(), dir).await?;
+        let files = TextFiles::open(medium.clone(), &setup.store.dir).await?;
         let text = files.load(EPOCHS_FILE).await?;
         let parsed = text.map(|text| Epochs::parse(&text)).transpose();
         let mut epochs = parsed.map_err(ServeError::Epochs)?.unwrap_or_default();
         let tail = store.tail();
-        epochs.cut(tail);
+        let before = epochs.clone();
+        if !mutant!(EpochKeptBehindCut) {
+            epochs.cut(tail);
+        }
         epochs.forget_before(store.log_min());
-        let rule = Rule::Count(setup.needed());
+        let has_changed = epochs != before;
+        let rule = Rule::Count(replication.needed());
         let confirmed = store.committed();
-        let replication = Self {
+        let opened = Self {
             replicas: RefCell::new(Replicas::new(rule, confirmed)),
             epochs: RefCell::new(epochs),
             files,
             links: RefCell::default(),
             next_link: Cell::new(1),
             alone: Acks::default(),
-            master: RefCell::default(),
-            is_stopping: Cell::new(false),
+            master: RefCell::new(term.master.clone().unwrap_or_default()),
+            has_given_master: term.master.is_some(),
             stop_accepting: Notify::default(),
-            setup,
+            setup: replication,
         };
-        if !replication.setup.is_slave() {
-            replication.begin_epoch(tail).await?;
-            store.confirm(replication.replicas.borrow_mut().confirm());
+        if has_changed {
+            // Before the log grows: what goes must not count for what comes in its place.
+            opened.save_epochs().await?;
         }
-        Ok(replication)
+        if !opened.setup.is_slave() {
+            let number = term.mandate.as_ref().map(|mandate| mandate.epoch);
+            opened.begin_epoch(number, tail).await?;
+            store.confirm(opened.replicas.borrow_mut().confirm());
+        }
+        Ok(opened)
     }
 
-    async fn begin_epoch(&self, start: u64) -> Result<(), ServeError> {
+    /// Begins the epoch of this number, or else the one behind the last.
+    async fn begin_epoch(&self, number: Option<i32>, start: u64) -> Result<(), ServeError> {
         let number = {
             let mut epochs = self.epochs.borrow_mut();
-            let number = epochs
-                .last()
-                .map_or(1, |last| last.number.saturating_add(1));
+            let last = epochs.last().map(|last| last.number);
+            if number.is_some() && number == last {
+                // The same master under the same mandate.
+                return Ok(());
+            }
+            let next = last.map_or(1, |last| last.saturating_add(1));
+            let number = number.unwrap_or(next);
             epochs
                 .begin(Epoch { number, start })
                 .map_err(ServeError::Epochs)?;
@@ -127,29 +133,25 @@ impl<I: Io> Replication<I> {
     /// A name server said where the master is. One that does not know it, as the master is away or registered elsewhere, changes nothing.
     pub fn learn_master(&self, master: MasterAddr) {
         let is_news = master.remoting.is_some() && *self.master.borrow() != master;
-        if !self.setup.is_slave() || !is_news {
+        if !self.setup.is_slave() || self.has_given_master || !is_news {
             return;
         }
         info!(remoting = ?master.remoting, ha = ?master.ha, "the name server knows the master");
         self.master.replace(master);
     }
 
-    /// Closes its connections; its tasks end.
+    /// Closes its connections.
     pub fn stop(&self) {
-        self.is_stopping.set(true);
         self.stop_accepting.notify();
         for open in self.links.borrow().values() {
             open.stream.shutdown();
         }
     }
 
-    /// A connection is open from now on until it is closed or the shard stops.
+    /// A connection is open from now on.
     pub(super) fn opened(&self, stream: &I::Stream) -> Link {
         let link = self.next_link.get();
         self.next_link.set(link + 1);
-        if self.is_stopping.get() {
-            stream.shutdown();
-        }
         let open = Open {
             stream: stream.clone(),
             rate: Rate::default(),

@@ -262,7 +262,11 @@ impl<I: Io> Recovery<'_, I> {
     }
 
     /// Begins without queues, to make them from all of the log.
-    pub(super) async fn begin_anew(&mut self, log_min: u64, origin: Origin) -> Result<(), StoreError> {
+    pub(super) async fn begin_anew(
+        &mut self,
+        log_min: u64,
+        origin: Origin,
+    ) -> Result<(), StoreError> {
         // A crash in between must not leave a checkpoint for files that are removed.
         self.checkpoint.revoke().await?;
         self.queues.clear();

@@ -27,7 +27,9 @@ impl<I: Io> Recovery<'_, I> {
     /// The log has something ahead of the cut.
     pub(super) fn check_cut(&self, log_min: u64) -> Result<(), StoreError> {
         match self.cut {
-            Some(position) if position < log_min => Err(StoreError::CutTooDeep { position, log_min }),
+            Some(position) if position < log_min => {
+                Err(StoreError::CutTooDeep { position, log_min })
+            }
             _ => Ok(()),
         }
     }
@@ -50,11 +52,17 @@ impl<I: Io> Recovery<'_, I> {
         }
         let found = self.queue_files.find_all().await?;
         let cut = self.cut.unwrap_or(checkpoint.position);
-        if self.restore_from_files(found, at(cut), log_min).await?.is_err() {
+        if self
+            .restore_from_files(found, at(cut), log_min)
+            .await?
+            .is_err()
+        {
             return Ok(None);
         }
         // The cut may be in the middle of a record: the log is read from behind one that stays.
-        let newest = self.newest.filter(|newest| newest.physical_offset >= log_min);
+        let newest = self
+            .newest
+            .filter(|newest| newest.physical_offset >= log_min);
         self.reached = newest.map_or(at(log_min), |newest| Reached {
             position: newest.end(),
             last_record: newest.physical_offset,
@@ -66,7 +74,11 @@ impl<I: Io> Recovery<'_, I> {
     }
 
     /// Removes what is behind the new end of the log. The queues are those of that end.
-    pub(super) async fn cut_behind(&mut self, tail: u64, wiped_from: u64) -> Result<(), StoreError> {
+    pub(super) async fn cut_behind(
+        &mut self,
+        tail: u64,
+        wiped_from: u64,
+    ) -> Result<(), StoreError> {
         self.keep().await?;
         self.lower_checkpoint(tail).await?;
         if let Some(note) = self.note.map(|note| note.up_to(tail)) {
@@ -165,7 +177,9 @@ impl<I: Io> Recovery<'_, I> {
     pub(super) async fn begin_log_at(&mut self, position: u64) -> Result<u64, StoreError> {
         let log_min = self.segments.min_position();
         let is_empty = match log_min {
-            Some(log_min) => self.end_of_records(log_min).await? <= log_min + self.config.max_unflushed_bytes,
+            Some(log_min) => {
+                self.end_of_records(log_min).await? <= log_min + self.config.max_unflushed_bytes
+            }
             None => true,
         };
         if !is_empty || !position.is_multiple_of(self.config.segment_bytes) {

@@ -80,7 +80,10 @@ impl Evidence {
 
     /// No mark says that anything was written behind this.
     pub fn written_to(&self) -> u64 {
-        let noted = self.note.as_ref().map_or(0, |note| note.position.max(note.safe));
+        let noted = self
+            .note
+            .as_ref()
+            .map_or(0, |note| note.position.max(note.safe));
         self.checkpoint.durable_to().max(noted)
     }
 

@@ -49,7 +49,9 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
         for checkpoint in checkpoints {
             for note in notes {
                 for log in logs {
-                    for (bits, resume) in (0..4).flat_map(|bits| RESUMES.map(|resume| (bits, resume))) {
+                    for (bits, resume) in
+                        (0..4).flat_map(|bits| RESUMES.map(|resume| (bits, resume)))
+                    {
                         take(Evidence {
                             left,
                             checkpoint,

@@ -1,0 +1,213 @@
+//! The terms of a shard: what it is in its group, from one change to the next.
+//!
+//! A shard that becomes master or slave, or has to cut its log, ends all that it does and begins anew, without the end of its process:
+//! connections are closed, tasks are dropped, the store is closed and opened again. So nothing of one role is left in the other.
+//!
+//! ```text
+//! first term ──ask──► end: refuse, answer, close, save ──► next term: recover, cut, listen, register ──ask──► ...
+//! ```
+
+use std::cell::{Cell, RefCell};
+
+use super::ShardSetup;
+use super::replication::setup::{MasterAddr, Role};
+use crate::io::Notify;
+use crate::replication::members::{MemberId, SyncStateSet};
+use crate::store::Resume;
+
+/// What a shard is from its opening to the next change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    pub role: Role,
+    /// 0 at a master.
+    pub broker_id: i64,
+    /// The master of a slave, for as long as the term is. `None`: as configured, or as a name server says.
+    pub master: Option<MasterAddr>,
+    /// `None`: no controller decides about the group.
+    pub mandate: Option<Mandate>,
+    /// How the log is taken up.
+    pub resume: Resume,
+}
+
+/// What a controller decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mandate {
+    /// The master's number: the epoch of what it appends.
+    pub epoch: i32,
+    pub set: SyncStateSet,
+    pub own_id: MemberId,
+}
+
+impl Term {
+    /// As the configuration says.
+    pub fn first(setup: &ShardSetup) -> Self {
+        let replication = setup.replication.as_ref();
+        Self {
+            role: replication.map_or(Role::AsyncMaster, |replication| replication.role),
+            broker_id: replication.map_or(0, |replication| replication.broker_id),
+            master: None,
+            mandate: None,
+            resume: setup.store.resume,
+        }
+    }
+
+    /// The setup of a shard in this term.
+    pub(super) fn applied_to(&self, setup: &ShardSetup) -> ShardSetup {
+        let mut setup = setup.clone();
+        setup.store.resume = self.resume;
+        if let Some(replication) = &mut setup.replication {
+            setup.store.follows = self.role == Role::Slave;
+            replication.role = self.role;
+            replication.broker_id = self.broker_id;
+            if let Some(master) = &self.master {
+                replication.master = master.ha;
+            }
+        }
+        setup
+    }
+}
+
+/// What is asked for besides the present term. It outlives the terms.
+#[derive(Default)]
+pub struct Orders {
+    /// The present term, once there is one.
+    present: RefCell<Option<Term>>,
+    wanted: RefCell<Option<Term>>,
+    /// Terms.
+    begun: Cell<u64>,
+    bell: Notify,
+    /// Up to here a master said that the group has the log, and this broker has it.
+    confirmed: Cell<u64>,
+    /// The last position at which the log was cut for what it had received there.
+    cut_for_trouble: Cell<Option<u64>>,
+}
+
+impl Orders {
+    /// Asks for a term: the newest order counts. One that changes nothing takes back an earlier one.
+    pub fn ask_for_term(&self, term: Term) {
+        let changes = {
+            let present = self.present.borrow();
+            let is_present = present.as_ref().is_some_and(|present| {
+                let resume = Resume::AsIs;
+                term == Term {
+                    resume,
+                    ..present.clone()
+                }
+            });
+            !is_present
+        };
+        self.wanted.replace(changes.then_some(term));
+        self.bell.notify();
+    }
+
+    /// Asks for the present term anew, on another log. An order for another term, which counts more, stays.
+    pub fn ask_to_resume(&self, resume: Resume) {
+        let present = self.present.borrow().clone();
+        if let Some(present) = present.filter(|_| !self.is_asked()) {
+            self.wanted.replace(Some(Term { resume, ..present }));
+            self.bell.notify();
+        }
+    }
+
+    /// Whether the present term is about to end.
+    pub fn is_asked(&self) -> bool {
+        self.wanted.borrow().is_some()
+    }
+
+    /// Whether the next term begins with another log than the present one has.
+    pub(super) fn changes_log(&self) -> bool {
+        let wanted = self.wanted.borrow();
+        wanted
+            .as_ref()
+            .is_some_and(|term| term.resume != Resume::AsIs)
+    }
+
+    /// What this broker has of the log up to here is in the group for good.
+    pub(super) fn confirm(&self, position: u64) {
+        self.confirmed.set(self.confirmed.get().max(position));
+    }
+
+    pub(super) fn confirmed(&self) -> u64 {
+        self.confirmed.get()
+    }
+
+    /// Whether another copy of what stands at `position` may help: none was taken yet.
+    pub(super) fn may_copy_again(&self, position: u64) -> bool {
+        self.cut_for_trouble.replace(Some(position)) != Some(position)
+    }
+
+    /// The term that was asked for, or else `first`. It is the present one from now on.
+    pub(super) fn begin(&self, first: impl FnOnce() -> Term) -> Term {
+        let term = self.wanted.take().unwrap_or_else(first);
+        self.begun.set(self.begun.get() + 1);
+        self.present.replace(Some(term.clone()));
+        term
+    }
+
+    pub(super) fn is_first_term(&self) -> bool {
+        self.begun.get() == 1
+    }
+
+    /// Done when another term is asked for.
+    pub(super) async fn asked(&self) {
+        while !self.is_asked() {
+            self.bell.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn term(broker_id: i64, resume: Resume) -> Term {
+        Term {
+            role: Role::Slave,
+            broker_id,
+            master: None,
+            mandate: None,
+            resume,
+        }
+    }
+
+    fn orders(present: Term) -> Orders {
+        let orders = Orders::default();
+        orders.begin(|| present);
+        orders
+    }
+
+    fn next(orders: &Orders) -> Option<Term> {
+        orders.is_asked().then(|| orders.begin(|| unreachable!()))
+    }
+
+    #[test]
+    fn the_newest_order_counts() {
+        let orders = orders(term(1, Resume::AsIs));
+        orders.ask_for_term(term(2, Resume::AsIs));
+        orders.ask_for_term(term(3, Resume::AsIs));
+        assert_eq!(next(&orders), Some(term(3, Resume::AsIs)));
+        assert_eq!(next(&orders), None);
+        orders.ask_for_term(term(4, Resume::AsIs));
+        orders.ask_for_term(term(3, Resume::AsIs));
+        assert_eq!(next(&orders), None, "back to what it is");
+    }
+
+    #[test]
+    fn the_present_term_is_no_change_unless_the_log_is_taken_up_otherwise() {
+        let orders = orders(term(1, Resume::CutAt(7)));
+        orders.ask_for_term(term(1, Resume::AsIs));
+        assert_eq!(next(&orders), None);
+        orders.ask_for_term(term(1, Resume::CutAt(7)));
+        assert_eq!(next(&orders), Some(term(1, Resume::CutAt(7))));
+        orders.ask_to_resume(Resume::CutAt(7));
+        assert_eq!(next(&orders), Some(term(1, Resume::CutAt(7))));
+    }
+
+    #[test]
+    fn a_cut_does_not_take_back_a_change_of_the_role() {
+        let orders = orders(term(1, Resume::AsIs));
+        orders.ask_for_term(term(2, Resume::AsIs));
+        orders.ask_to_resume(Resume::CutAt(7));
+        assert_eq!(next(&orders), Some(term(2, Resume::AsIs)));
+    }
+}
