@@ -1,7 +1,6 @@
 //! A term of a shard, from its start to its end.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,8 +14,8 @@ use super::replication::state::Replication;
 use super::shard::Shard;
 use super::term::{Orders, Term};
 use super::{
-    Ready, ServeError, ShardSetup, delay, listen, master_address, registration, release,
-    replication, saves, timer, transaction,
+    Ready, ServeError, ShardSetup, bind, delay, master_address, registration, release, replication,
+    saves, timer, transaction,
 };
 use crate::broker::files::changes;
 use crate::broker::{self, Broker, ConfigFile};
@@ -35,9 +34,6 @@ const LAST_REPLIES_NS: u64 = 2_000_000_000;
 
 /// The same where another term waits.
 const LAST_REPLIES_OF_TERM_NS: u64 = 100_000_000;
-
-/// For so long the ports of the term before may be in use: their descriptors are closed when the kernel has cancelled the last accept.
-const PORT_RELEASE_NS: u64 = 5_000_000_000;
 
 /// Files that RocketMQ may have left in config/, their tables, and what is in these.
 const UNREAD: [(&str, &str, &str); 2] = [
@@ -105,9 +101,6 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     };
     let (core, listeners) = open(medium, setup, term, orders.clone(), report).await?;
     let shard = Shard::new(core.clone());
-    if is_first {
-        core.io.watch_stalls();
-    }
     start(&shard, &core, listeners);
     if core.store.follows() {
         // What was cut off is durable in no file of config/ when the log grows again.
@@ -152,6 +145,9 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
 
 fn start<I: Io>(shard: &Rc<Shard<I>>, core: &Rc<Core<I>>, listeners: [I::Listener; 2]) {
     let io = &core.io;
+    if core.orders.is_first_term() {
+        io.watch_stalls();
+    }
     for listener in listeners {
         let connections = core.connections.clone();
         let accepting = accept(io.clone(), listener, shard.clone(), connections);
@@ -202,27 +198,6 @@ async fn open<I: Io>(
         revive_log::restore(&core).await?;
     }
     Ok((core, listeners))
-}
-
-/// The port, which the term before may have for a moment.
-pub(super) async fn bind<I: Io>(
-    io: &I,
-    addr: SocketAddr,
-    is_first: bool,
-) -> Result<I::Listener, ServeError> {
-    let deadline_ns = io.now().mono_ns + PORT_RELEASE_NS;
-    loop {
-        match listen(io, addr) {
-            Err(ServeError::Listen { source, .. })
-                if source.kind() == std::io::ErrorKind::AddrInUse
-                    && !is_first
-                    && io.now().mono_ns < deadline_ns =>
-            {
-                io.sleep_until(io.now().mono_ns + 1_000_000).await;
-            }
-            bound => return bound,
-        }
-    }
 }
 
 /// Looks every tick, and reports what has changed.

@@ -79,6 +79,9 @@ use crate::io::{Io, Scope};
 use crate::replication::epochs::EpochError;
 use crate::store::{Figures, Medium, StoreConfig, StoreError};
 
+/// For so long the ports of the term before may be in use: their descriptors are closed when the kernel has cancelled the last accept.
+const PORT_RELEASE_NS: u64 = 5_000_000_000;
+
 /// Everything a shard needs to know.
 #[derive(Clone, Debug)]
 pub struct ShardSetup {
@@ -276,6 +279,27 @@ pub async fn run_namesrv<I: Io>(
     stop.await;
     names.stop().await;
     Ok(())
+}
+
+/// The port, which the term before may have for a moment.
+async fn bind<I: Io>(
+    seam: &I,
+    addr: SocketAddr,
+    is_first: bool,
+) -> Result<I::Listener, ServeError> {
+    let deadline_ns = seam.now().mono_ns + PORT_RELEASE_NS;
+    loop {
+        match listen(seam, addr) {
+            Err(ServeError::Listen { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse
+                    && !is_first
+                    && seam.now().mono_ns < deadline_ns =>
+            {
+                seam.sleep_until(seam.now().mono_ns + 1_000_000).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn listen<I: Io>(io: &I, addr: SocketAddr) -> Result<I::Listener, ServeError> {

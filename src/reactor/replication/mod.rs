@@ -21,9 +21,8 @@ pub(super) mod state;
 
 use std::rc::Rc;
 
-use super::ServeError;
 use super::core::Core;
-use super::life::bind;
+use super::{ServeError, bind};
 use crate::io::Io;
 
 /// Starts what the role needs.
