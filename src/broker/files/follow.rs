@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{ConfigFile, DelaysFile, TopicsFile};
+use crate::broker::offsets::Offsets;
 use crate::broker::{Broker, Effect};
 use crate::wire::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
 use crate::wire::loose_json::{self, BodyError};
@@ -28,7 +29,12 @@ impl Broker {
                 self.delays.set_dirty();
             }
             ConfigFile::ConsumerOffsets => {
-                self.load_file(file, &String::from_utf8_lossy(body))?;
+                // All of the table: an offset in a topic that was deleted, and perhaps made again since, would be beyond the new messages.
+                let before = std::mem::replace(&mut self.offsets, Offsets::new(now_ms));
+                if let Err(error) = self.load_file(file, &String::from_utf8_lossy(body)) {
+                    self.offsets = before;
+                    return Err(error);
+                }
                 self.offsets.set_dirty();
             }
             ConfigFile::RequestModes => {
@@ -181,6 +187,22 @@ mod tests {
         follow(&mut slave, &master, ConfigFile::SubscriptionGroups);
         assert!(!slave.groups.contains("deleted") && slave.groups.may_read("kept", "T"));
         assert_eq!(slave.groups.version(), master.groups.version());
+    }
+
+    #[test]
+    fn offsets_of_a_topic_that_was_made_again_go() {
+        let (mut master, mut slave) = (broker(), broker());
+        master.offsets.commit("g", "T", 0, 40, 1);
+        master.offsets.commit("g", "other", 0, 7, 1);
+        let file = ConfigFile::ConsumerOffsets;
+        let follow = |slave: &mut Broker, text: &str| slave.follow_file(file, text.as_bytes(), 2);
+        follow(&mut slave, &master.file_text(file)).unwrap();
+        master.offsets.remove_topic("T");
+        assert!(follow(&mut slave, "{").is_err());
+        assert_eq!(slave.offsets.query("g", "T", 0), Some(40), "not read");
+        follow(&mut slave, &master.file_text(file)).unwrap();
+        assert_eq!(slave.offsets.query("g", "T", 0), None);
+        assert_eq!(slave.offsets.query("g", "other", 0), Some(7));
     }
 
     /// RocketMQ's table of offsets of pulls has bare numbers as keys, which its own slave cannot read.
