@@ -72,6 +72,15 @@ impl<I: Io> SendAnswers<I> {
     /// Answers a request whose record is in the log; `code` says how safe it is there.
     pub fn acknowledge(&self, ack: &Ack<I::Stream>, code: i32, remark: Option<&str>) {
         let (connection, caller) = (&*ack.connection, ack.caller);
+        // Only senders are told that replicas are missing. Other clients take everything but success for a failure, and would send back or
+        // acknowledge again what is stored (`AckMessageProcessor`, `EndTransactionProcessor`).
+        let (code, remark) = match (&ack.receipt, code) {
+            (Receipt::Send(_), _) => (code, remark),
+            (_, response::SLAVE_NOT_AVAILABLE | response::FLUSH_SLAVE_TIMEOUT) => {
+                (response::SUCCESS, None)
+            }
+            _ => (code, remark),
+        };
         match &ack.receipt {
             Receipt::Send(receipt) => {
                 self.acknowledge_send(connection, caller, receipt, code, remark);

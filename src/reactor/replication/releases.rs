@@ -7,7 +7,8 @@
 //! | FLUSH_SLAVE_TIMEOUT (12) | they are there and too slow: after `slaveTimeout` |
 //! | SEND_OK | the message said `WAIT=false`: when it is on this broker's disk |
 //!
-//! The message is stored in any case, and is visible as soon as its sender has been answered.
+//! The message is stored in any case, and is visible as soon as its sender has been answered. What nobody has sent (a delayed message that is due, the
+//! check point of a pop) is released after the same times.
 
 use std::rc::Rc;
 
@@ -29,6 +30,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         return;
     };
     let mut seen = core.store.persisted();
+    let mut late = Late::default();
     // Also what the end of the shard finds waiting: its connections to the replicas are closed.
     while !core.is_stopping() || !core.acks.is_empty() || !replication.alone.is_empty() {
         let tick = core.io.sleep_until(core.io.now().mono_ns + TICK_NS);
@@ -40,8 +42,17 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
             }
             First::Right(()) => {}
         }
-        replication.release(&core, seen).await;
+        replication.release(&core, seen, &mut late).await;
     }
+    // The shard's last saves wait for what it appends by itself while it ends: there is no replica any more.
+    core.store.confirm(u64::MAX);
+}
+
+/// A position that was persisted and not committed at that time.
+#[derive(Default)]
+struct Late {
+    position: u64,
+    since_ns: u64,
 }
 
 impl<I: Io> Replication<I> {
@@ -56,7 +67,7 @@ impl<I: Io> Replication<I> {
     }
 
     /// Answers what does not wait for replicas, or does so in vain. The log is persisted up to `persisted`.
-    async fn release(&self, core: &Core<I>, persisted: u64) {
+    async fn release(&self, core: &Core<I>, persisted: u64, late: &mut Late) {
         answer(
             core,
             &self.alone,
@@ -98,6 +109,13 @@ impl<I: Io> Replication<I> {
         });
         if let Some(end) = waived.await {
             self.waive(core, end);
+        }
+        if late.position <= core.store.committed() {
+            (late.position, late.since_ns) = (persisted, now_ns);
+        }
+        // All senders of what was persisted then have been answered above.
+        if late.since_ns < oldest_ns {
+            self.waive(core, late.position);
         }
     }
 
