@@ -120,6 +120,28 @@ mod chosen {
         OffsetsNotClamped,
         /// After the clock was set back a restart forgets what had been delivered by the later time.
         SetBackRepeats,
+        /// A master commits what its replicas do not have.
+        ReplicasNotAwaited,
+        /// A master commits what its replicas have and its own device has not.
+        OwnWriteNotAwaited,
+        /// A slave reports what it has received and not written.
+        ReportBeforeWrite,
+        /// A slave reports what it has written and not flushed.
+        ReportBeforeFlush,
+        /// A slave shows what its master has not confirmed.
+        ConfirmNotAwaited,
+        /// What a replica had before its connection was lost goes on counting.
+        LostReplicaCounts,
+        /// Two connections of one replica count twice.
+        ReplicaCountsTwice,
+        /// A learner counts.
+        LearnerCounts,
+        /// A member that is to leave the SyncStateSet is not waited for although the controller has not answered yet.
+        SetShrinksAtOnce,
+        /// A master that was alone in its SyncStateSet waits for nobody that joins.
+        AloneForever,
+        /// Of two logs that differ by 2 GiB and more the shorter one may win an election.
+        ElectionBy32Bits,
     }
 
     thread_local! {

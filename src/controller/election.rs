@@ -21,12 +21,11 @@ pub struct Candidate {
 /// Ids, the best first: the newest epoch, then the longest log (all 64 bits of it), then the priority.
 pub fn in_order(mut candidates: Vec<Candidate>) -> Vec<i64> {
     candidates.sort_by_key(|it| {
-        (
-            Reverse(it.epoch),
-            Reverse(it.max_offset),
-            it.priority,
-            it.id,
-        )
+        let max_offset = match mutant!(ElectionBy32Bits) {
+            true => (it.max_offset as i32).into(),
+            false => it.max_offset,
+        };
+        (Reverse(it.epoch), Reverse(max_offset), it.priority, it.id)
     });
     candidates
         .into_iter()

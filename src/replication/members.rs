@@ -48,13 +48,16 @@ impl Membership {
     /// Whose acknowledgements are needed, besides the master's own.
     pub fn needed(&self) -> impl Iterator<Item = MemberId> {
         let asked = self.asked.iter().flatten();
-        let all: BTreeSet<_> = self
+        let mut all: BTreeSet<_> = self
             .confirmed
             .members
             .iter()
             .chain(asked)
             .copied()
             .collect();
+        if let Some(asked) = self.asked.as_ref().filter(|_| mutant!(SetShrinksAtOnce)) {
+            all.clone_from(asked);
+        }
         all.into_iter().filter(|id| *id != self.own_id)
     }
 

@@ -35,6 +35,12 @@ pub struct Replica {
     end_at_report: u64,
 }
 
+impl Replica {
+    fn counts(&self) -> bool {
+        !self.is_learner || mutant!(LearnerCounts)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
     #[error("it has the log up to {has}, and the log ends at {end}")]
@@ -77,7 +83,7 @@ impl Replicas {
 
     pub fn connected(&mut self, link: Link, id: Option<MemberId>, is_learner: bool, now_ns: u64) {
         // A replica that connects again does not count twice.
-        if id.is_some() {
+        if id.is_some() && !mutant!(ReplicaCountsTwice) {
             self.links.retain(|_, replica| replica.id != id);
         }
         let replica = Replica {
@@ -92,6 +98,9 @@ impl Replicas {
     }
 
     pub fn disconnected(&mut self, link: Link) {
+        if mutant!(LostReplicaCounts) {
+            return;
+        }
         self.links.remove(&link);
     }
 
@@ -122,12 +131,16 @@ impl Replicas {
     }
 
     /// What all the needed replicas have, the master's own log apart: the confirm offset is the smaller of the two. `u64::MAX`: none is
-    /// needed. It never moves back.
+    /// needed at this time. Otherwise it never moves back.
     pub fn confirm(&mut self) -> u64 {
         let enough = match &self.rule {
             Rule::Count(count) => self.had_by(count.saturating_sub(1)),
             Rule::Members(members) => self.had_by_all(members.needed()),
         };
+        // A master that is alone needs nobody, until another one joins: what it appends then is not confirmed yet.
+        if enough == Some(u64::MAX) && !mutant!(AloneForever) {
+            return u64::MAX;
+        }
         self.confirmed = self.confirmed.max(enough.unwrap_or(0));
         self.confirmed
     }
@@ -141,7 +154,7 @@ impl Replicas {
     pub fn in_sync(&self, log_end: u64, gap_bytes: u64) -> usize {
         let near = self.links.values().filter(|replica| {
             let has = replica.has.unwrap_or(0);
-            !replica.is_learner && replica.has.is_some() && log_end.saturating_sub(has) <= gap_bytes
+            replica.counts() && replica.has.is_some() && log_end.saturating_sub(has) <= gap_bytes
         });
         1 + near.count()
     }
@@ -156,7 +169,7 @@ impl Replicas {
         if count == 0 {
             return Some(u64::MAX);
         }
-        let counted = self.links.values().filter(|replica| !replica.is_learner);
+        let counted = self.links.values().filter(|replica| replica.counts());
         let mut ends: Vec<u64> = counted.filter_map(|replica| replica.has).collect();
         ends.sort_unstable_by(|one, other| other.cmp(one));
         ends.get(count - 1).copied()
@@ -168,7 +181,7 @@ impl Replicas {
         for id in ids {
             let replica = self.of_member(id);
             let has = replica
-                .filter(|replica| !replica.is_learner)
+                .filter(|replica| replica.counts())
                 .and_then(|replica| replica.has);
             least = least.min(has?);
         }
@@ -245,6 +258,17 @@ mod tests {
         assert_eq!(replicas.all().count(), 1);
         replicas.reported(10, 100, 100, 0).unwrap();
         assert_eq!(replicas.confirm(), 0, "the former connection is gone");
+    }
+
+    #[test]
+    fn a_member_that_joins_a_master_alone_is_waited_for() {
+        let mut replicas = members([1]);
+        assert_eq!(replicas.confirm(), u64::MAX);
+        replicas.connected(10, Some(2), false, 0);
+        replicas.reported(10, 100, 100, 0).unwrap();
+        let membership = replicas.membership().unwrap();
+        membership.ask([2], []).unwrap();
+        assert_eq!(replicas.confirm(), 100);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ringmq::io::{Clock, Net, Stream};
 use ringmq::sim::{SimIo, SimStream};
+use ringmq::wire::codes::response;
 use ringmq::wire::{
     CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, Scratch, Value, frame, header,
 };
@@ -19,6 +20,9 @@ use crate::dice::Dice;
 /// How long a client waits for a connection or a usual answer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Answers of a master that has stored a message.
+const LACKING: [i32; 2] = [response::FLUSH_SLAVE_TIMEOUT, response::SLAVE_NOT_AVAILABLE];
+
 pub type Fields<'a> = &'a [(&'a str, Value<'a>)];
 
 pub struct Client {
@@ -26,6 +30,8 @@ pub struct Client {
     pub stream: SimStream,
     pub patience: Duration,
     pub codec: Codec,
+    /// A message may be stored although replicas are missing.
+    pub is_replicated: bool,
     next_opaque: i32,
     unsent: Vec<u8>,
     received: Vec<u8>,
@@ -40,6 +46,8 @@ pub struct Reply {
     pub code: i32,
     pub remark: Option<String>,
     pub body: Vec<u8>,
+    /// It is a success at the master, and this says what the replicas lack.
+    pub lacks: Option<i32>,
     ext: HashMap<String, String>,
 }
 
@@ -68,6 +76,7 @@ impl Client {
             stream,
             patience: PATIENCE,
             codec,
+            is_replicated: false,
             next_opaque: 1,
             unsent: Vec::new(),
             received: Vec::new(),
@@ -180,9 +189,12 @@ impl Client {
             let mut scratch = Scratch::default();
             let header = header::decode(&found, &mut scratch).map_err(io::Error::other)?;
             let is_answer = header.is_response();
+            let lacks = (self.is_replicated && is_answer && LACKING.contains(&header.code))
+                .then_some(header.code);
             let reply = Reply {
                 opaque: header.opaque,
-                code: header.code,
+                code: lacks.map_or(header.code, |_| response::SUCCESS),
+                lacks,
                 remark: header.remark.map(str::to_owned),
                 body: found.body.to_vec(),
                 ext: header

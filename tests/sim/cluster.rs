@@ -34,7 +34,7 @@ pub const OP_BATCH_INTERVAL_MS: u64 = 300;
 pub const SYNC_FLUSH_TIMEOUT_MS: u64 = 5_000;
 
 /// The log rolls every few dozen messages, and what is a second old is read from the disk.
-const SEGMENT_BYTES: u64 = 128 << 10;
+pub const SEGMENT_BYTES: u64 = 128 << 10;
 const LOG_BUFFER_BYTES: usize = 256 << 10;
 /// A fraction of the default, as messages and windows are.
 const CONNECTION_MEMORY_BYTES: usize = 64 << 20;
@@ -60,16 +60,50 @@ pub struct Cluster {
     broker: RefCell<Option<Process>>,
 }
 
-struct Process {
+/// A broker's process.
+pub struct Process {
     stop: Rc<Notify>,
     state: Rc<Cell<State>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub enum State {
     Starting,
     Ready { registered: usize },
     Ended,
+}
+
+impl Process {
+    /// Starts it, on what the disk of its host holds.
+    pub fn begin(io: &SimIo, setup: ShardSetup) -> Self {
+        let stop = Rc::new(Notify::default());
+        let state = Rc::new(Cell::new(State::Starting));
+        let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
+        io.spawn("test", async move {
+            let ready = |ready: reactor::Ready| {
+                task_state.set(State::Ready {
+                    registered: ready.registered,
+                });
+            };
+            let served = reactor::run(task_io, setup, task_stop.notified(), ready).await;
+            match served {
+                // Such as on a disk that has failed.
+                Ok(()) | Err(ServeError::Unclean { .. }) => {}
+                Err(error) => panic!("the broker has failed: {error}"),
+            }
+            task_state.set(State::Ended);
+        });
+        Self { stop, state }
+    }
+
+    pub fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// As SIGTERM does.
+    pub fn stop(&self) {
+        self.stop.notify();
+    }
 }
 
 impl Cluster {
@@ -129,26 +163,7 @@ impl Cluster {
     }
 
     fn begin(&self) -> Process {
-        let io = self.sim.host(BROKER);
-        let stop = Rc::new(Notify::default());
-        let state = Rc::new(Cell::new(State::Starting));
-        let setup = self.setup();
-        let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
-        io.spawn("test", async move {
-            let ready = |ready: reactor::Ready| {
-                task_state.set(State::Ready {
-                    registered: ready.registered,
-                });
-            };
-            let served = reactor::run(task_io, setup, task_stop.notified(), ready).await;
-            match served {
-                // Such as on a disk that has failed.
-                Ok(()) | Err(ServeError::Unclean { .. }) => {}
-                Err(error) => panic!("the broker has failed: {error}"),
-            }
-            task_state.set(State::Ended);
-        });
-        Process { stop, state }
+        Process::begin(&self.sim.host(BROKER), self.setup())
     }
 
     /// What the broker is started with.
@@ -206,7 +221,7 @@ impl Cluster {
         self.sim.sleep(Duration::from_millis(ms)).await;
     }
 
-    async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+    pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
         let deadline_ns = self.sim.mono_ns() + START_LIMIT.as_nanos() as u64;
         while !is_so() {
             assert!(

@@ -31,11 +31,7 @@ pub fn history(seed: u64) -> Tally {
 
 /// With what is the same for equal seeds, whatever the process.
 pub fn tally_and_trace(seed: u64) -> (Tally, u64) {
-    if std::env::var("RUST_LOG").is_ok() {
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .try_init();
-    }
+    crate::log_if_asked();
     let dice = Dice::new(seed, 0);
     let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
     let cluster = Cluster::within(seed, flush, some_retention(&dice), some_world(&dice));
@@ -45,7 +41,11 @@ pub fn tally_and_trace(seed: u64) -> (Tally, u64) {
         cluster.start().await;
         create_topics(&cluster).await;
         let shared = new_shared(&cluster, seed);
-        start_clients(&cluster, &shared, &dice, are_clocks_stepped);
+        let clients = match are_clocks_stepped {
+            true => TIMELESS_CLIENTS,
+            false => CLIENTS,
+        };
+        start_clients(&cluster, &shared, &dice, clients);
         for _ in 0..dice.within(1, MOST_ENDS) {
             live(&cluster, &shared, &dice).await;
             if are_clocks_stepped {
@@ -92,7 +92,7 @@ fn some_retention(dice: &Dice) -> Retention {
 
 /// Clients near and far, data in large pieces and in small ones, and a device that a power cut may leave with sectors that
 /// cannot be read.
-fn some_world(dice: &Dice) -> SimConfig {
+pub fn some_world(dice: &Dice) -> SimConfig {
     let usual = SimConfig::default();
     let farthest_ns = *dice.pick(&[500_000, 500_000, 5_000_000, 30_000_000]);
     SimConfig {
@@ -104,8 +104,29 @@ fn some_world(dice: &Dice) -> SimConfig {
     }
 }
 
+/// Kinds of clients, and of each how many at least and at most.
+pub type Clients = &'static [(&'static str, u64, u64)];
+
+const CLIENTS: Clients = &[
+    ("producer", 1, 3),
+    ("consumer", 1, 2),
+    ("waiting", 0, 2),
+    ("popper", 0, 2),
+    ("member", 0, 3),
+    ("keeper", 0, 1),
+    ("rude", 0, 1),
+];
+
 /// What is hidden or locked for a time is so by the clock: with clocks that are stepped nobody pops or locks.
-fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice, are_clocks_stepped: bool) {
+const TIMELESS_CLIENTS: Clients = &[
+    ("producer", 1, 3),
+    ("consumer", 1, 2),
+    ("waiting", 0, 2),
+    ("keeper", 0, 1),
+    ("rude", 0, 1),
+];
+
+pub fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice, clients: Clients) {
     let spawn = |kind: &str, stream: u64| {
         let io = cluster.sim.host(&format!("{kind}-{stream}"));
         let shared = shared.clone();
@@ -122,22 +143,12 @@ fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice, are_clocks
             _ => io.spawn("test", rude::annoy(io.clone(), shared, stream)),
         }
     };
-    let kinds = [
-        ("producer", dice.within(1, 3)),
-        ("consumer", dice.within(1, 2)),
-        ("waiting", dice.within(0, 2)),
-        ("popper", dice.within(0, 2)),
-        ("member", *dice.pick(&[0, 0, 2, 3])),
-        ("keeper", dice.within(0, 1)),
-        ("rude", dice.within(0, 1)),
-    ];
     let (mut stream, mut hosts) = (0, Vec::new());
-    for (kind, count) in kinds {
-        let is_timed = matches!(kind, "popper" | "member");
-        let count = if is_timed && are_clocks_stepped {
-            0
-        } else {
-            count
+    for &(kind, least, most) in clients {
+        let count = match kind {
+            // One alone has nobody to share with.
+            "member" => *dice.pick(&[0, 0, 2, most]),
+            _ => dice.within(least, most),
         };
         for _ in 0..count {
             stream += 1;
@@ -186,14 +197,14 @@ fn disturb(cluster: &Cluster, shared: &Shared) {
     shared.oracle.borrow_mut().is_disturbed(now_ms);
 }
 
-fn reset_somebody(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+pub fn reset_somebody(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     let host = dice.pick(&shared.hosts.borrow()).clone();
     shared.disturb_host(cluster.sim.host(&host).ip());
     cluster.sim.reset_connections(&host, cluster::BROKER);
 }
 
 /// How long it took.
-async fn cut_somebody_off(cluster: &Cluster, shared: &Shared, dice: &Dice) -> u64 {
+pub async fn cut_somebody_off(cluster: &Cluster, shared: &Shared, dice: &Dice) -> u64 {
     let host = dice.pick(&shared.hosts.borrow()).clone();
     let ip = cluster.sim.host(&host).ip();
     let ms = *dice.pick(&[20, 200, 2_000]) + dice.below(20);
@@ -241,7 +252,7 @@ async fn step_clocks(cluster: &Cluster, shared: &Shared, dice: &Dice) {
 
 /// Since when the store is fenced, and whether the device has lost then what was not flushed.
 #[derive(Clone, Copy)]
-struct Failed {
+pub struct Failed {
     at_ns: u64,
     has_lost_cache: bool,
 }
@@ -332,7 +343,12 @@ async fn rot_queue_file(cluster: &Cluster, dice: &Dice) {
     }
 }
 
-async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice, failed: Option<Failed>) {
+pub async fn end_and_restart(
+    cluster: &Cluster,
+    shared: &Shared,
+    dice: &Dice,
+    failed: Option<Failed>,
+) {
     disturb(cluster, shared);
     shared.disturb();
     shared.is_closed.set(true);
@@ -361,6 +377,10 @@ async fn end_and_restart(cluster: &Cluster, shared: &Shared, dice: &Dice, failed
         // Nobody has flushed since.
         for cut_ns in &unflushed_ns {
             shared.oracle.borrow_mut().power_was_cut(*cut_ns);
+        }
+        if let Some(copies) = &shared.copies {
+            let now_ns = cluster.sim.mono_ns();
+            copies.master_has_lost(crashed_ns.unwrap_or(now_ns), now_ns);
         }
     }
     cluster.start().await;
@@ -425,6 +445,9 @@ async fn end(
         true => {
             cluster.cut_power();
             take_back(now_ns);
+            if let Some(copies) = &shared.copies {
+                copies.master_has_lost(failed.map_or(now_ns, |failed| failed.at_ns), now_ns);
+            }
         }
         false => {
             cluster.kill();
@@ -437,7 +460,7 @@ async fn end(
 }
 
 /// Nothing is done to the broker any more, and nobody sends: whatever is due comes, and all promises are kept.
-async fn settle(cluster: &Cluster, shared: &Rc<Shared>) -> usize {
+pub async fn settle(cluster: &Cluster, shared: &Rc<Shared>) -> usize {
     shared.is_ending.set(true);
     calm_down(cluster, shared);
     let io = cluster.sim.host("last-producer");

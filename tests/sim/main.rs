@@ -17,7 +17,8 @@
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
-//! what stands there; [`replication`] is a master and its slave, and [`terms`] how they change their roles; [`controllers`] are those of a group; [`leftovers`] is what ends leave on the device, and [`ends`] what lands or fails there later.
+//! what stands there; [`replication`] is a master and its slave, [`terms`] how they change their roles, and [`pairs`] are such pairs in random
+//! histories; [`controllers`] are those of a group; [`leftovers`] is what ends leave on the device, and [`ends`] what lands or fails there later.
 
 mod bad_disks;
 mod calls;
@@ -39,6 +40,7 @@ mod mutants;
 mod neighbours;
 mod oracle;
 mod overload;
+mod pairs;
 mod parked;
 mod pop;
 mod recovered;
@@ -46,6 +48,7 @@ mod registration;
 mod replication;
 mod requests;
 mod retention;
+mod rules;
 mod saves;
 mod seeds;
 mod sent;
@@ -61,12 +64,11 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cluster::Cluster;
 use history::{history, tally_and_trace};
 use oracle::Oracle;
-use seeds::Enough;
 use workload::keeper::Kept;
 use workload::{CREATED, Shared};
 
@@ -75,18 +77,7 @@ const FIXED_SEEDS: u64 = 16;
 
 #[test]
 fn whatever_was_promised_survives() {
-    if let Some(seed) = number_from("SEED") {
-        return println!("seed {seed}\n{}", history(seed));
-    }
-    let minutes = number_from("MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
-    let (start, enough) = match (minutes, number_from("SEEDS")) {
-        (Some(time), _) => (fresh_seed(), Enough::Time(time)),
-        (None, Some(seeds)) => (fresh_seed(), Enough::Seeds(seeds)),
-        (None, None) => (1, Enough::Failure(FIXED_SEEDS)),
-    };
-    let runs = seeds::run("histories", history, start, enough, seeds::cores());
-    assert!(runs.failures.is_empty(), "{runs}");
-    println!("{runs}");
+    seeds::from_environment("histories", history, FIXED_SEEDS);
 }
 
 #[test]
@@ -108,6 +99,15 @@ fn fresh_seed() -> u64 {
     RandomState::new().hash_one(Instant::now()) >> 16
 }
 
+/// What the brokers log, if `RUST_LOG` says so.
+fn log_if_asked() {
+    if std::env::var("RUST_LOG").is_ok() {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .try_init();
+    }
+}
+
 async fn create_topics(cluster: &Cluster) {
     let mut admin = cluster.client("admin").await;
     for topic in CREATED {
@@ -119,7 +119,11 @@ async fn create_topics(cluster: &Cluster) {
 }
 
 fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
-    Rc::new(Shared {
+    Rc::new(shared_of(cluster, seed))
+}
+
+fn shared_of(cluster: &Cluster, seed: u64) -> Shared {
+    Shared {
         oracle: RefCell::new(Oracle::new(cluster.flush)),
         addr: cluster.addr(),
         seed,
@@ -136,5 +140,6 @@ fn new_shared(cluster: &Cluster, seed: u64) -> Rc<Shared> {
         stepped_ms: Cell::new(0),
         most_stepped_ms: Cell::new(0),
         kept: RefCell::new(Kept::default()),
-    })
+        copies: None,
+    }
 }

@@ -16,7 +16,8 @@ use ringmq::sim::Tally;
 
 use crate::seeds::{self, Enough, Runs};
 use crate::{
-    bad_disks, clocks, devices, ends, fresh_seed, history, kept, leftovers, number_from, pop,
+    bad_disks, clocks, controllers, devices, ends, fresh_seed, history, kept, leftovers,
+    number_from, pairs, pop, rules,
 };
 
 /// Lives that a bug may show in.
@@ -58,8 +59,12 @@ const ROTTEN_QUEUES: Judge = judge("rotten queues", devices::rotten_queues, 40);
 const SMALL_DISK: Judge = judge("small disk", devices::small_disk, 10);
 
 const CLOCK_STEPS: Judge = judge("clock steps", clocks::clock_steps, 20);
+const PAIRS: Judge = judge("pairs", pairs::pair_history, 60);
+const MEMBERS: Judge = judge("members", rules::members, 100);
+const EPOCHS: Judge = judge("epochs", rules::epochs, 100);
+const LONGEST_LOG: Judge = judge("longest log", controllers::scripted::longest_log, 4);
 
-const ALL: [Judge; 25] = [
+const ALL: [Judge; 29] = [
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -85,6 +90,10 @@ const ALL: [Judge; 25] = [
     ROTTEN_QUEUES,
     SMALL_DISK,
     CLOCK_STEPS,
+    PAIRS,
+    MEMBERS,
+    EPOCHS,
+    LONGEST_LOG,
 ];
 
 const fn judge(name: &'static str, run: fn(u64) -> Tally, seeds: u64) -> Judge {
@@ -124,6 +133,20 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::FullDiskNotFreed => SMALL_DISK,
         Mutant::RottenEntryBelieved => ROTTEN_QUEUES,
         Mutant::RecallsByClock | Mutant::SetBackRepeats => CLOCK_STEPS,
+        Mutant::ReplicasNotAwaited
+        | Mutant::OwnWriteNotAwaited
+        | Mutant::ReportBeforeWrite
+        | Mutant::ReportBeforeFlush
+        | Mutant::ConfirmNotAwaited
+        | Mutant::CutMissing
+        | Mutant::CutNotWiped => PAIRS,
+        Mutant::LostReplicaCounts
+        | Mutant::ReplicaCountsTwice
+        | Mutant::LearnerCounts
+        | Mutant::SetShrinksAtOnce
+        | Mutant::AloneForever => MEMBERS,
+        Mutant::EpochKeptBehindCut => EPOCHS,
+        Mutant::ElectionBy32Bits => LONGEST_LOG,
         _ => HISTORIES,
     }
 }

@@ -54,6 +54,11 @@ pub async fn check_state(cluster: &Cluster, shared: &Shared, crashed_ns: Option<
 /// Reads every queue from its beginning to its end; all records.
 pub async fn read_all(cluster: &Cluster, shared: &Shared) -> Stored {
     let mut client = cluster.client("reader").await;
+    read_all_of(&mut client, shared).await
+}
+
+/// The same of the broker that this client is connected to.
+pub async fn read_all_of(client: &mut Client, shared: &Shared) -> Stored {
     let mut stored = Stored::new();
     let topics = shared.oracle.borrow().topics();
     for topic in topics {
@@ -62,7 +67,7 @@ pub async fn read_all(cluster: &Cluster, shared: &Shared) -> Stored {
                 topic: topic.clone(),
                 id,
             };
-            read_queue(&mut client, shared, &queue, &mut stored).await;
+            read_queue(client, shared, &queue, &mut stored).await;
         }
     }
     stored

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use ringmq::sim::Tally;
 
+use crate::{fresh_seed, number_from};
+
 /// When there have been enough.
 #[derive(Clone, Copy, Debug)]
 pub enum Enough {
@@ -42,6 +44,22 @@ impl fmt::Display for Runs {
         }
         Ok(())
     }
+}
+
+/// As `SEED`, `SEEDS` or `MINUTES` say, else with the same few seeds each time.
+pub fn from_environment(who: &str, history: impl Fn(u64) -> Tally + Sync, fixed: u64) {
+    if let Some(seed) = number_from("SEED") {
+        return println!("seed {seed}\n{}", history(seed));
+    }
+    let minutes = number_from("MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
+    let (start, enough) = match (minutes, number_from("SEEDS")) {
+        (Some(time), _) => (fresh_seed(), Enough::Time(time)),
+        (None, Some(seeds)) => (fresh_seed(), Enough::Seeds(seeds)),
+        (None, None) => (1, Enough::Failure(fixed)),
+    };
+    let runs = run(who, history, start, enough, cores());
+    assert!(runs.failures.is_empty(), "{runs}");
+    println!("{runs}");
 }
 
 /// `history` with the seeds from `start` on, one after the other on each core. `who` stands before the progress.

@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ringmq::io::Clock;
+use ringmq::message::Record;
 use ringmq::sim::SimIo;
 use ringmq::wire::Codec;
 use ringmq::wire::codes::response;
@@ -25,6 +26,7 @@ use ringmq::wire::transaction::{TRANSACTION_COMMIT_TYPE, TRANSACTION_ROLLBACK_TY
 use crate::client::{Client, Fields, Reply, sleep};
 use crate::dice::Dice;
 use crate::oracle::{End, Oracle, Told};
+use crate::pairs::copies::Copies;
 use crate::requests;
 
 /// Topics that exist from the start; the others come with their first message.
@@ -61,6 +63,8 @@ pub struct Shared {
     pub most_stepped_ms: Cell<i64>,
     /// What the keeper's topics and groups may be.
     pub kept: RefCell<keeper::Kept>,
+    /// What the broker's slave has of it, if it has one.
+    pub copies: Option<Copies>,
 }
 
 impl Shared {
@@ -84,6 +88,15 @@ impl Shared {
         now_ms + self.most_stepped_ms.get() - self.stepped_ms.get() - self.reserved_ms as i64
     }
 
+    /// A consumer has got these from the broker.
+    pub fn are_seen(&self, records: &[Record<'_>], told: Told) {
+        if let Some(copies) = &self.copies {
+            records
+                .iter()
+                .for_each(|record| copies.is_seen(record, told));
+        }
+    }
+
     /// Grows with each disturbance that a client on this host may feel.
     fn disturbances_of(&self, io: &SimIo) -> u64 {
         let of_host = self.disturbed_hosts.borrow().get(&io.ip()).copied();
@@ -105,7 +118,8 @@ impl<'a> Connected<'a> {
             if !shared.is_closed.get() {
                 let codec = *dice.pick(&[Codec::Json, Codec::Rocketmq]);
                 match Client::connect(io, shared.addr, codec).await {
-                    Ok(client) => {
+                    Ok(mut client) => {
+                        client.is_replicated = shared.copies.is_some();
                         return Connected {
                             client,
                             shared,

@@ -197,6 +197,8 @@ impl<'c, I: Io> Session<'c, I> {
         };
         self.stream.send(hello.encode()).await.0?;
         let list = self.receive_epochs().await?;
+        // An epoch of which nothing came is not in this log: another master may begin one at the same place.
+        self.replication.epochs.borrow_mut().cut(self.at);
         let start = follow::start(&self.replication.epochs.borrow(), self.at, &list)?;
         match start {
             Start::CutAt(point) if !mutant!(CutMissing) => Err(self.cut(point)),
@@ -281,6 +283,10 @@ impl<'c, I: Io> Session<'c, I> {
             if frame.size > 0 {
                 self.enter(epoch).await?;
             }
+            let confirm = match mutant!(ConfirmNotAwaited) {
+                true => u64::MAX,
+                false => confirm,
+            };
             self.core.store.confirm(confirm);
             self.core
                 .orders
@@ -328,6 +334,7 @@ async fn report<I: Io>(
         // The master sends an empty log from where its own begins.
         let has = match core.store.is_empty() {
             true => 0,
+            false if mutant!(ReportBeforeWrite) => core.store.tail(),
             false => core.store.persisted(),
         };
         let report = match protocol {

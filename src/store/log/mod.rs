@@ -230,6 +230,12 @@ impl<I: Io> Log<I> {
 
     /// Up to where the log may be committed.
     pub fn may_be_committed(&self) -> u64 {
+        if mutant!(ReplicasNotAwaited) {
+            return self.marks.persisted();
+        }
+        if mutant!(OwnWriteNotAwaited) {
+            return self.tail().min(self.confirmed.get());
+        }
         self.marks.persisted().min(self.confirmed.get())
     }
 

@@ -47,6 +47,7 @@ impl<I: Io> Log<I> {
     ) {
         let durability = match self.config.flush {
             Flush::Sync if mutant!(AckBeforeFlush) => Durability::Written,
+            Flush::Sync if self.config.follows && mutant!(ReportBeforeFlush) => Durability::Written,
             Flush::Sync => Durability::Synced,
             Flush::Async => Durability::Written,
         };

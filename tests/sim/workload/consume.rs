@@ -106,6 +106,7 @@ pub(super) async fn consume_some(
         _ => panic!("a pull of {queue:?} from {offset}: {reply:?}"),
     }
     let records = requests::records(&reply.body);
+    connected.shared.are_seen(&records, told);
     for (record, at) in records.iter().zip(offset..) {
         connected.oracle().delivered(queue, at, record, told);
     }

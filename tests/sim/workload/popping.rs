@@ -142,6 +142,11 @@ impl Popper {
         let starts = start_offsets(&reply);
         let records = requests::records(&reply.body);
         let hidden = hidden(connected, &reply, life, told);
+        let new = |record: &Record<'_>| {
+            properties::find(record.properties, properties::POP_RECEIPT).is_none()
+        };
+        let seen: Vec<_> = records.iter().copied().filter(new).collect();
+        connected.shared.are_seen(&seen, told);
         Ok(records
             .iter()
             .map(|record| self.take(connected, &reply, record, &starts, hidden))

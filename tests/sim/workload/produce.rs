@@ -126,7 +126,7 @@ fn take_receipt(
     if !is_stored(connected, reply, &message.topic) {
         return false;
     }
-    check_id(connected, reply, 1);
+    check_id(connected, reply, 1, told);
     let id = reply.number("queueId") as i32;
     assert!(asked_id < 0 || asked_id == id, "{asked_id}: {reply:?}");
     let offset = reply.number("queueOffset") as u64;
@@ -183,6 +183,7 @@ async fn transact(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()> 
     if !is_stored(connected, &reply, topic) {
         return Ok(());
     }
+    check_id(connected, &reply, 1, told);
     connected.oracle().holds_half(&message, told);
     let half = Half::sent(&reply);
     connected.pause(dice.below(50)).await;
@@ -241,7 +242,7 @@ async fn send_batch(connected: &mut Connected<'_>, dice: &Dice) -> io::Result<()
     requests::send_batch(&mut connected.client, &messages, queue_id(dice));
     let (reply, told) = connected.answer().await?;
     if is_stored(connected, &reply, &topic) {
-        check_id(connected, &reply, messages.len());
+        check_id(connected, &reply, messages.len(), told);
         let (id, first) = (
             reply.number("queueId") as i32,
             reply.number("queueOffset") as u64,
@@ -279,7 +280,7 @@ fn is_stored(connected: &Connected<'_>, reply: &Reply, topic: &str) -> bool {
     false
 }
 
-fn check_id(connected: &Connected<'_>, reply: &Reply, count: usize) {
+fn check_id(connected: &Connected<'_>, reply: &Reply, count: usize, told: Told) {
     let ids: Vec<_> = reply
         .text("msgId")
         .split(',')
@@ -292,5 +293,8 @@ fn check_id(connected: &Connected<'_>, reply: &Reply, count: usize) {
         assert_eq!(host, connected.shared.addr);
         assert!(offset >= behind, "{reply:?}");
         behind = offset + 1;
+        if let Some(copies) = &connected.shared.copies {
+            copies.are_acknowledged(offset, reply, told);
+        }
     }
 }

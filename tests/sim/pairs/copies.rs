@@ -1,0 +1,228 @@
+//! Whether both logs have a record, from what the two devices hold at that moment.
+//!
+//! The files are looked at from outside, without an operation of the brokers: what is acknowledged has to be there when the acknowledgement
+//! arrives, and what a consumer of the master gets has to be at the slave by then, unless its sender was told that it is not.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use ringmq::message::{Check, Record};
+use ringmq::sim::SimIo;
+use ringmq::store::Flush;
+
+use crate::client::Reply;
+use crate::cluster::{FLUSH_INTERVAL_MS, SEGMENT_BYTES};
+use crate::oracle::Told;
+
+/// What is this much older than a power cut was flushed before it.
+const FLUSHED_NS: u64 = (FLUSH_INTERVAL_MS + 100) * 1_000_000;
+
+/// The size of a record stands first; no record is larger.
+const SIZE_BYTES: usize = 4;
+const MAX_RECORD_BYTES: usize = 256 << 10;
+/// In front of what fills the rest of a file.
+const BLANK_MAGIC: [u8; 4] = 0xcbd4_3194_u32.to_be_bytes();
+
+pub struct Copies {
+    flush: Flush,
+    master: Device,
+    slave: Device,
+    /// Positions in the log of what was acknowledged as being on both.
+    acked: RefCell<BTreeMap<u64, Told>>,
+    /// The same without what the slave may have lost since, and gets again when it follows.
+    at_slave: RefCell<BTreeMap<u64, Told>>,
+    /// Positions of what a consumer has seen while the slave did not have it.
+    seen_alone: RefCell<BTreeSet<u64>>,
+}
+
+/// The device of one of the two.
+pub struct Device {
+    io: SimIo,
+    /// When what was not flushed may have been lost.
+    losses_ns: RefCell<Vec<u64>>,
+}
+
+impl Device {
+    fn new(io: SimIo) -> Self {
+        Self {
+            io,
+            losses_ns: RefCell::default(),
+        }
+    }
+
+    /// The bytes of the log from `position` on, up to the end of their file.
+    pub fn log(&self, position: u64, len: usize) -> Vec<u8> {
+        let at = position % SEGMENT_BYTES;
+        let path = PathBuf::from(format!("/store/commitlog/{:020}", position - at));
+        let len = len.min((SEGMENT_BYTES - at) as usize);
+        self.io.peek(&path, at, len).unwrap_or_default()
+    }
+
+    /// The bytes of the record at `position`, if there is one.
+    pub fn record(&self, position: u64) -> Option<Vec<u8>> {
+        let size = u32::from_be_bytes(*self.log(position, SIZE_BYTES).first_chunk()?) as usize;
+        if !(SIZE_BYTES..=MAX_RECORD_BYTES).contains(&size) {
+            return None;
+        }
+        let bytes = self.log(position, size);
+        let record = Record::decode(&bytes, Check::Crc).ok()?;
+        (record.physical_offset == position).then_some(bytes)
+    }
+
+    /// Where the whole records end that begin at `from`.
+    pub fn log_end(&self, from: u64) -> u64 {
+        let mut at = from;
+        loop {
+            if let Some(record) = self.record(at) {
+                at += record.len() as u64;
+                continue;
+            }
+            let head = self.log(at, 2 * SIZE_BYTES);
+            let rest = SEGMENT_BYTES - at % SEGMENT_BYTES;
+            let is_blank =
+                head.ends_with(&BLANK_MAGIC) && head[..SIZE_BYTES] == (rest as u32).to_be_bytes();
+            match is_blank {
+                true => at += rest,
+                false => return at,
+            }
+        }
+    }
+
+    /// From now on it may lose what is not flushed at any time.
+    fn begins_to_fail(&self) {
+        self.losses_ns.borrow_mut().push(u64::MAX);
+    }
+
+    /// It has lost power, or has ended to fail, by now.
+    fn has_lost(&self, now_ns: u64) {
+        let mut losses_ns = self.losses_ns.borrow_mut();
+        losses_ns.retain(|loss_ns| *loss_ns < u64::MAX);
+        losses_ns.push(now_ns);
+    }
+
+    fn may_have_lost(&self, flush: Flush, told: Told) -> bool {
+        flush == Flush::Async
+            && self
+                .losses_ns
+                .borrow()
+                .iter()
+                .any(|loss_ns| told.asked_ns < *loss_ns)
+    }
+}
+
+impl Copies {
+    pub fn new(flush: Flush, master: SimIo, slave: SimIo) -> Self {
+        Self {
+            flush,
+            master: Device::new(master),
+            slave: Device::new(slave),
+            acked: RefCell::default(),
+            at_slave: RefCell::default(),
+            seen_alone: RefCell::default(),
+        }
+    }
+
+    pub fn master(&self) -> &Device {
+        &self.master
+    }
+
+    pub fn slave(&self) -> &Device {
+        &self.slave
+    }
+
+    /// The sender of the message at `position` has got this reply.
+    pub fn are_acknowledged(&self, position: u64, reply: &Reply, told: Told) {
+        if reply.lacks.is_some() {
+            return;
+        }
+        assert!(
+            !self.seen_alone.borrow().contains(&position),
+            "was visible at {position} before the slave had it: {reply:?}"
+        );
+        for (device, name) in [(&self.master, "master"), (&self.slave, "slave")] {
+            assert!(
+                device.record(position).is_some() || device.may_have_lost(self.flush, told),
+                "acknowledged, and not on the {name} at {position}: {reply:?}, {told:?}"
+            );
+        }
+        if !self.master.may_have_lost(self.flush, told)
+            && !self.slave.may_have_lost(self.flush, told)
+        {
+            let (there, here) = (self.master.record(position), self.slave.record(position));
+            assert!(there == here, "two records are at {position}: {reply:?}");
+            self.acked.borrow_mut().insert(position, told);
+            self.at_slave.borrow_mut().insert(position, told);
+        }
+    }
+
+    /// A consumer of the master has got this record.
+    pub fn is_seen(&self, record: &Record<'_>, told: Told) {
+        let position = record.physical_offset;
+        let is_missing = self.slave.record(position).is_none();
+        if is_missing && !self.slave.may_have_lost(self.flush, told) {
+            self.seen_alone.borrow_mut().insert(position);
+        }
+    }
+
+    /// A consumer of the slave has got this record; whether it is known to stay.
+    pub fn is_seen_at_slave(&self, record: &Record<'_>, told: Told) -> bool {
+        let position = record.physical_offset;
+        let there = self.master.record(position);
+        let is_there = there.as_ref().is_some_and(|bytes| {
+            let there = Record::decode(bytes, Check::Crc).expect("decoded before");
+            there.body == record.body && there.queue_offset == record.queue_offset
+        });
+        // What the master has lost with its power is shown until the slave cuts it off.
+        let is_lost = self.flush == Flush::Async && !self.master.losses_ns.borrow().is_empty();
+        assert!(
+            is_there || is_lost,
+            "visible at the slave, and not on the master: {record:?}, {told:?}"
+        );
+        is_there
+    }
+
+    /// The master's host has lost its power now, and nothing was flushed since `since_ns`. What it has lost by that, the slave cuts off.
+    pub fn master_has_lost(&self, since_ns: u64, now_ns: u64) {
+        self.master.has_lost(now_ns);
+        // Other records will be at these positions.
+        self.seen_alone.borrow_mut().clear();
+        for acked in [&self.acked, &self.at_slave] {
+            self.forget_unflushed(acked, since_ns);
+        }
+        check("master", &self.master, &self.acked);
+    }
+
+    pub fn slave_begins_to_fail(&self) {
+        self.slave.begins_to_fail();
+    }
+
+    /// The slave's host has lost its power now, or what was not flushed at `since_ns`.
+    pub fn slave_has_lost(&self, since_ns: u64, now_ns: u64) {
+        self.slave.has_lost(now_ns);
+        self.forget_unflushed(&self.at_slave, since_ns);
+        check("slave", &self.slave, &self.at_slave);
+    }
+
+    /// All that was acknowledged is on both.
+    pub fn are_whole(&self) {
+        check("master", &self.master, &self.acked);
+        check("slave", &self.slave, &self.acked);
+    }
+
+    fn forget_unflushed(&self, acked: &RefCell<BTreeMap<u64, Told>>, now_ns: u64) {
+        if self.flush == Flush::Async {
+            let is_flushed = |told: &Told| told.told_ns + FLUSHED_NS <= now_ns;
+            acked.borrow_mut().retain(|_, told| is_flushed(told));
+        }
+    }
+}
+
+fn check(name: &str, device: &Device, acked: &RefCell<BTreeMap<u64, Told>>) {
+    for (position, told) in &*acked.borrow() {
+        assert!(
+            device.record(*position).is_some(),
+            "acknowledged {told:?}, and no longer on the {name} at {position}"
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! After quiet time master and slave have the same: logs, queues, topics, groups, offsets.
+
+use ringmq::wire::codes::request;
+use ringmq::wire::loose_json;
+
+use super::copies::Copies;
+use super::pair::Pair;
+use crate::client::Client;
+use crate::recovered;
+use crate::workload::Shared;
+
+/// How long a slave may take to follow.
+const LIMIT_MS: u64 = 20_000;
+
+/// The slave asks for them every second.
+const TABLES_MS: u64 = 2_500;
+
+const TABLES: [(i32, &str); 3] = [
+    (request::GET_ALL_TOPIC_CONFIG, "topics"),
+    (request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, "groups"),
+    (request::GET_ALL_CONSUMER_OFFSET, "offsets"),
+];
+
+/// Until the slave's log ends where the master's does.
+pub async fn until_caught_up(pair: &Pair, copies: &Copies) {
+    let deadline_ns = pair.sim().mono_ns() + LIMIT_MS * 1_000_000;
+    loop {
+        let ends = [copies.master(), copies.slave()].map(|device| device.log_end(0));
+        if ends[0] == ends[1] {
+            return;
+        }
+        assert!(
+            pair.sim().mono_ns() < deadline_ns,
+            "the slave does not follow: {ends:?}\n{}",
+            pair.sim().recent()
+        );
+        pair.cluster.sleep_ms(100).await;
+    }
+}
+
+/// Nobody sends, commits or changes anything any more.
+pub async fn are_the_same(pair: &Pair, shared: &Shared) {
+    let copies = shared.copies.as_ref().expect("there is a slave");
+    pair.cluster.sleep_ms(TABLES_MS).await;
+    until_caught_up(pair, copies).await;
+    logs_are_the_same(copies);
+    copies.are_whole();
+    let there = recovered::read_all(&pair.cluster, shared).await;
+    // Their group, too, has to come to the slave.
+    pair.cluster.sleep_ms(TABLES_MS).await;
+    let mut slave = pair.slave_client().await;
+    let here = recovered::read_all_of(&mut slave, shared).await;
+    assert_eq!(there.len(), here.len(), "messages at the slave");
+    for (message, copies) in &there {
+        let found = here.get(message).map(Vec::len);
+        assert_eq!(found, Some(copies.len()), "{message:?} at the slave");
+    }
+    let mut master = pair.cluster.client("reader").await;
+    for (code, what) in TABLES {
+        let there = table(&mut master, code).await;
+        let here = table(&mut slave, code).await;
+        assert_eq!(there, here, "{what} of master and slave");
+    }
+}
+
+async fn table(client: &mut Client, code: i32) -> serde_json::Value {
+    let reply = client.call(code, &[], &[]).await.unwrap();
+    assert!(reply.is_success(), "{reply:?}");
+    loose_json::from_slice(&reply.body).unwrap()
+}
+
+fn logs_are_the_same(copies: &Copies) {
+    let end = copies.master().log_end(0);
+    let mut at = 0;
+    while at < end {
+        let len = (end - at).min(64 << 10) as usize;
+        let (there, here) = (copies.master().log(at, len), copies.slave().log(at, len));
+        assert!(
+            there == here,
+            "the logs differ between {at} and {}",
+            at + len as u64
+        );
+        at += there.len() as u64;
+    }
+}
