@@ -32,9 +32,10 @@ class Master:
         total, = struct.unpack(">I", self.read(4))
         rest = self.read(total)
         status = json.loads(rest[4 + (struct.unpack(">I", rest[:4])[0] & 0xFFFFFF):])
-        slaves = status.get("haConnectionInfo") or []
+        slaves = [slave for slave in status.get("haConnectionInfo") or [] if slave["slaveAckOffset"] > 0]
         end = status["masterCommitLogMaxOffset"]
-        return end, (min(end - slave["slaveAckOffset"] for slave in slaves) if slaves else None)
+        # A slave may have on its disk what the master is still writing.
+        return end, (min(max(0, end - slave["slaveAckOffset"]) for slave in slaves) if slaves else None)
 
 
 def follows(master):

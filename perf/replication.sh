@@ -44,6 +44,8 @@ begin() { # begin A|S|Y: name server, master and slave on empty stores; returns 
     local role=
     case $1 in S) role='brokerRole=SYNC_MASTER\ninSyncReplicas=2\n' ;; Y) role='brokerRole=ASYNC_MASTER\n' ;; esac
     one master "$BROKER_CORE" "$port" "$role"; master_pid=$pid
+    # Of something to follow: a slave is in sync once it has reported.
+    "$ringmq" send --namesrv "$namesrv" --topic perf first > /dev/null
     [ "$1" = A ] || { start_slave; follows > /dev/null; }
     SECONDS_PER_RUN=1 bench send --connections 64 --in-flight 4 --topic perf --queues 8 --warm-up 0
 }
