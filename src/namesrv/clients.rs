@@ -1,9 +1,11 @@
 //! Requests of clients: routes, cluster info, lists of topics.
 
 use super::kv_config::ORDER_TOPIC_CONFIG;
+use super::listing::Listing;
+use super::route_table::Wanted;
 use super::{Answer, NameServer};
 use crate::wire::Reply;
-use crate::wire::codes::response;
+use crate::wire::codes::{request, response};
 use crate::wire::header::Header;
 use crate::wire::route::{ClusterInfo, ClusterRequest, RouteRequest, TopicList, ZoneRequest};
 
@@ -59,16 +61,29 @@ impl NameServer {
         })
     }
 
-    pub(super) fn all_topics(&self) -> Answer {
-        listing(self.settings.enable_all_topic_list, self.routes.topics())
-    }
-
-    pub(super) fn topics_of_cluster(&self, header: &Header<'_>) -> Answer {
-        let ClusterRequest { cluster } = ClusterRequest::decode(&header.ext)?;
-        listing(
-            self.settings.enable_topic_list,
-            self.routes.topics_of_cluster(cluster),
-        )
+    /// The list that a request asks for; `None`: it asks for no list of topics.
+    pub(super) fn listing(&self, header: &Header<'_>) -> Option<Result<Listing, Reply>> {
+        let with_flag = |mask, bits| Ok(Wanted::WithFlag { mask, bits });
+        let is_enabled = match header.code {
+            request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.settings.enable_all_topic_list,
+            _ => self.settings.enable_topic_list,
+        };
+        let wanted = match header.code {
+            request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => Ok(Wanted::All),
+            request::GET_TOPICS_BY_CLUSTER => {
+                let cluster = ClusterRequest::decode(&header.ext);
+                let cluster = cluster.map(|request| request.cluster.to_owned());
+                cluster.map(Wanted::OfCluster).map_err(Reply::from)
+            }
+            request::GET_UNIT_TOPIC_LIST => with_flag(UNIT, UNIT),
+            request::GET_HAS_UNIT_SUB_TOPIC_LIST => with_flag(UNIT_SUB, UNIT_SUB),
+            request::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => with_flag(UNIT | UNIT_SUB, UNIT_SUB),
+            _ => return None,
+        };
+        Some(wanted.and_then(|wanted| match is_enabled {
+            true => Ok(Listing::new(wanted)),
+            false => Err(Reply::error("disable")),
+        }))
     }
 
     /// Names that are topics by themselves: of clusters and of brokers.
@@ -82,32 +97,6 @@ impl NameServer {
             .find_map(|(_, group)| group.addrs.values().next());
         topic_list(names, some_broker.cloned())
     }
-
-    pub(super) fn unit_topics(&self) -> Answer {
-        self.topics_with_flag(|flag| flag & UNIT != 0)
-    }
-
-    pub(super) fn unit_sub_topics(&self) -> Answer {
-        self.topics_with_flag(|flag| flag & UNIT_SUB != 0)
-    }
-
-    pub(super) fn unit_sub_topics_of_no_unit(&self) -> Answer {
-        self.topics_with_flag(|flag| flag & (UNIT | UNIT_SUB) == UNIT_SUB)
-    }
-
-    fn topics_with_flag(&self, wanted: impl Fn(i32) -> bool) -> Answer {
-        listing(
-            self.settings.enable_topic_list,
-            self.routes.topics_with_flag(wanted),
-        )
-    }
-}
-
-fn listing<'a>(is_enabled: bool, topics: impl Iterator<Item = &'a str>) -> Answer {
-    if !is_enabled {
-        return Err(Reply::error("disable"));
-    }
-    Ok(topic_list(topics, None))
 }
 
 fn topic_list<'a>(topics: impl Iterator<Item = &'a str>, broker_addr: Option<String>) -> Reply {

@@ -7,11 +7,13 @@ mod admin;
 mod brokers;
 mod clients;
 mod kv_config;
+mod listing;
 mod route;
 mod route_table;
 mod settings;
 
 pub use kv_config::KvConfig;
+pub use listing::Listing;
 pub use route::{BrokerGroup, Queues, Route};
 pub use route_table::{Registered, Registration, RouteTable};
 pub use settings::Settings;
@@ -68,23 +70,22 @@ impl NameServer {
         self.routes.expire(now_ms)
     }
 
-    /// Answers one request; the caller drops the answer to a one-way one.
-    pub fn handle(&mut self, header: &Header<'_>, body: &[u8], conn: u64, now_ms: u64) -> Reply {
-        self.answer(header, body, conn, now_ms)
-            .unwrap_or_else(|refusal| refusal)
-            .bounded()
+    /// Answers one request, or begins to; the caller drops the answer to a one-way one.
+    pub fn handle(&mut self, header: &Header<'_>, body: &[u8], conn: u64, now_ms: u64) -> Handled {
+        match self.listing(header) {
+            Some(Ok(listing)) => return Handled::InSlices(listing),
+            Some(Err(refusal)) => return Handled::Answered(refusal),
+            None => {}
+        }
+        let answer = self.answer(header, body, conn, now_ms);
+        Handled::Answered(answer.unwrap_or_else(|refusal| refusal).bounded())
     }
 
     fn answer(&mut self, header: &Header<'_>, body: &[u8], conn: u64, now_ms: u64) -> Answer {
         match header.code {
             request::GET_ROUTEINFO_BY_TOPIC => self.route(header),
             request::GET_BROKER_CLUSTER_INFO => Ok(self.cluster_info()),
-            request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.all_topics(),
-            request::GET_TOPICS_BY_CLUSTER => self.topics_of_cluster(header),
             request::GET_SYSTEM_TOPIC_LIST_FROM_NS => Ok(self.system_topics()),
-            request::GET_UNIT_TOPIC_LIST => self.unit_topics(),
-            request::GET_HAS_UNIT_SUB_TOPIC_LIST => self.unit_sub_topics(),
-            request::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => self.unit_sub_topics_of_no_unit(),
 
             request::REGISTER_BROKER => self.register_broker(header, body, conn, now_ms),
             request::UNREGISTER_BROKER => self.unregister_broker(header, conn),
@@ -109,6 +110,14 @@ impl NameServer {
             }
         }
     }
+}
+
+/// What a request has come to.
+#[derive(Debug)]
+pub enum Handled {
+    Answered(Reply),
+    /// A turn of the list follows another until the answer is there.
+    InSlices(Listing),
 }
 
 /// A reply, or a refusal, which is one too.

@@ -4,6 +4,7 @@
 //! bytes. Times are milliseconds of a monotonic clock, passed in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use super::route::{BrokerGroup, MASTER_ID, Queues, Route};
 use crate::wire::DataVersion;
@@ -55,6 +56,18 @@ pub struct RouteTable {
     clusters: BTreeMap<String, BTreeSet<String>>,
     /// By address: no two brokers have the same, whatever they call themselves.
     live: HashMap<String, Live>,
+}
+
+/// Which topics a list has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    All,
+    OfCluster(String),
+    /// Those whose system flag (1: of a unit, 2: with subscribers in units) has these bits of the mask.
+    WithFlag {
+        mask: i32,
+        bits: i32,
+    },
 }
 
 #[derive(Debug)]
@@ -308,37 +321,36 @@ impl RouteTable {
         self.each_topic_of(broker_name, |queues| queues.perm = READ | WRITE)
     }
 
+    #[cfg(test)]
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.topics.keys().map(String::as_str)
     }
 
-    pub fn topics_of_cluster(&self, cluster: &str) -> impl Iterator<Item = &str> {
-        let names = self.clusters.get(cluster);
-        let serves = move |by_broker: &BTreeMap<String, Queues>| {
-            names.is_some_and(|names| {
-                by_broker
-                    .keys()
-                    .any(|broker_name| names.contains(broker_name))
-            })
-        };
-        self.topics
-            .iter()
-            .filter(move |(_, by_broker)| serves(by_broker))
-            .map(|(topic, _)| topic.as_str())
+    /// Topics behind this one, in order, and whether each is one of those that are wanted.
+    pub fn topics_after(
+        &self,
+        topic: Option<&str>,
+        wanted: &Wanted,
+    ) -> impl Iterator<Item = (&str, bool)> {
+        let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        let topics = self.topics.range::<str, _>((from, Bound::Unbounded));
+        topics.map(|(topic, by_broker)| (topic.as_str(), self.is_wanted(by_broker, wanted)))
     }
 
-    /// Topics whose system flag (1: of a unit, 2: with subscribers in units) is as wanted. The flag of the first broker decides.
-    pub fn topics_with_flag(&self, wanted: impl Fn(i32) -> bool) -> impl Iterator<Item = &str> {
-        let flag = |by_broker: &BTreeMap<String, Queues>| {
-            by_broker
-                .values()
-                .next()
-                .map(|queues| queues.topic_sys_flag)
-        };
-        self.topics
-            .iter()
-            .filter(move |(_, by_broker)| flag(by_broker).is_some_and(&wanted))
-            .map(|(topic, _)| topic.as_str())
+    fn is_wanted(&self, by_broker: &BTreeMap<String, Queues>, wanted: &Wanted) -> bool {
+        match wanted {
+            Wanted::All => true,
+            Wanted::OfCluster(cluster) => {
+                let names = self.clusters.get(cluster);
+                let mut brokers = by_broker.keys();
+                names.is_some_and(|names| brokers.any(|broker_name| names.contains(broker_name)))
+            }
+            // The flag of the first broker decides.
+            Wanted::WithFlag { mask, bits } => {
+                let first = by_broker.values().next();
+                first.is_some_and(|queues| queues.topic_sys_flag & mask == *bits)
+            }
+        }
     }
 
     pub fn clusters(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {

@@ -5,15 +5,17 @@ use std::rc::Rc;
 
 use tracing::{error, warn};
 
+use super::answers::answer;
 use super::connection::{Caller, Connection, Service};
 use super::connections::{Connections, accept};
 use super::inbox::Flow;
+use super::rounds::{Rounds, SLICE_UNITS, units_of};
 use super::{NamesrvSetup, ServeError, listen};
 use crate::io::first;
 use crate::io::{Io, Notify};
-use crate::namesrv::{Effect, KvConfig, NameServer, Settings};
+use crate::namesrv::{Effect, Handled, KvConfig, Listing, NameServer, Settings};
 use crate::store::{Medium, TextFiles};
-use crate::wire::{Frame, Scratch, Value, header};
+use crate::wire::{Frame, Scratch, header};
 
 /// RocketMQ's brokers and clients ask every 30 s.
 const MAX_IDLE_S: u64 = 120;
@@ -33,6 +35,7 @@ pub(super) struct Names<I: Io> {
     keeps_settings: bool,
     effects: RefCell<Vec<Effect>>,
     to_save: Notify,
+    rounds: Rounds,
     stopped: std::cell::Cell<bool>,
 }
 
@@ -78,6 +81,7 @@ pub(super) async fn start<I: Io>(
         keeps_settings: setup.keeps_settings,
         effects: RefCell::default(),
         to_save: Notify::default(),
+        rounds: Rounds::default(),
         stopped: std::cell::Cell::new(false),
     });
     let listener = listen(io, setup.listen)?;
@@ -91,6 +95,10 @@ pub(super) async fn start<I: Io>(
         ),
     );
     io.spawn("namesrv-tick", tick(names.clone()));
+    let of_rounds = names.clone();
+    io.spawn("namesrv-rounds", async move {
+        of_rounds.rounds.run(|| of_rounds.stopped.get()).await;
+    });
     Ok(names)
 }
 
@@ -98,6 +106,7 @@ impl<I: Io> Names<I> {
     pub(super) async fn stop(&self) {
         self.stopped.set(true);
         self.to_save.notify();
+        self.rounds.wake();
         self.connections.stop_accepting();
         self.save().await;
         self.connections.close_all().await;
@@ -127,6 +136,27 @@ impl<I: Io> Names<I> {
                 error!(name, %error, "cannot be saved");
             }
         }
+    }
+
+    /// A slice in each turn, and of all lists together one in each round.
+    fn list(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        mut listing: Listing,
+    ) {
+        let (names, connection) = (self.clone(), connection.clone());
+        let reading = connection.start_reading();
+        self.io.spawn("namesrv-list", async move {
+            let _reading = reading;
+            loop {
+                names.rounds.take(SLICE_UNITS).await;
+                let reply = listing.turn(&names.server.borrow());
+                if let Some(reply) = reply {
+                    return answer(&connection, caller, reply);
+                }
+            }
+        });
     }
 
     fn now_ms(&self) -> u64 {
@@ -170,33 +200,32 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         if header.is_response() {
             return Flow::Next;
         }
+        let units = units_of(frame.body);
+        if !connection.has_share.take() && !self.rounds.try_take(units) {
+            return Flow::Later(units);
+        }
         let mut server = self.server.borrow_mut();
-        let reply = server.handle(&header, frame.body, connection.id, self.now_ms());
+        let handled = server.handle(&header, frame.body, connection.id, self.now_ms());
         let mut effects = self.effects.borrow_mut();
         server.take_effects(&mut effects);
         if !effects.is_empty() {
             self.to_save.notify();
         }
-        let ext: Vec<_> = reply
-            .ext
-            .iter()
-            .map(|(name, value)| (*name, Value::Str(value)))
-            .collect();
         let caller = Caller::new(&frame, &header);
-        connection.answer(
-            caller,
-            reply.code,
-            reply.remark.as_deref(),
-            &ext,
-            &reply.body,
-        );
+        match handled {
+            Handled::Answered(reply) => answer(connection, caller, reply),
+            Handled::InSlices(listing) => self.list(connection, caller, listing),
+        }
         Flow::Next
     }
 
     /// Never full: nothing is kept of a request.
     async fn room(&self, _connection: &Connection<I::Stream>, _bytes: usize) {}
 
-    async fn round(&self, _connection: &Connection<I::Stream>, _units: usize) {}
+    async fn round(&self, connection: &Connection<I::Stream>, units: usize) {
+        self.rounds.take(units).await;
+        connection.has_share.set(true);
+    }
 
     async fn saved(&self) {}
 

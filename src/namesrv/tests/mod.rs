@@ -10,8 +10,10 @@ use std::io::Write;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::route_table::Wanted;
 use super::*;
 use crate::wire::codes::{request, response};
+use crate::wire::route::TopicList;
 use crate::wire::{Codec, Head, Language, Scratch, Value, frame, header};
 
 type Json = serde_json::Value;
@@ -45,7 +47,42 @@ pub(super) fn ask_from(
     let frame = frame::split(&bytes).unwrap().unwrap();
     let mut scratch = Scratch::default();
     let header = header::decode(&frame, &mut scratch).unwrap();
-    server.handle(&header, frame.body, conn, now_ms)
+    match server.handle(&header, frame.body, conn, now_ms) {
+        Handled::Answered(reply) => reply,
+        Handled::InSlices(mut listing) => loop {
+            if let Some(reply) = listing.turn(server) {
+                return reply;
+            }
+        },
+    }
+}
+
+#[test]
+fn a_list_of_many_topics_is_made_in_slices() {
+    const TOPICS: usize = 3_000;
+    let mut server = NameServer::default();
+    let topics = (0..TOPICS).map(|n| topic(&format!("T{n:04}"), 4, 6, n as i32 % 4));
+    let report = report_of(1, topics);
+    ok(&mut server, request::REGISTER_BROKER, &BROKER_A, &report);
+    let wanted = [
+        (Wanted::All, TOPICS),
+        (Wanted::OfCluster("DefaultCluster".into()), TOPICS),
+        (Wanted::OfCluster("other".into()), 0),
+        (Wanted::WithFlag { mask: 3, bits: 2 }, TOPICS / 4),
+    ];
+    for (wanted, count) in wanted {
+        let (mut listing, mut turns) = (Listing::new(wanted), 1);
+        let reply = loop {
+            match listing.turn(&server) {
+                Some(reply) => break reply,
+                None => turns += 1,
+            }
+        };
+        assert_eq!(turns, TOPICS / listing::TOPICS_PER_TURN + 1);
+        let list: TopicList = loose_json::from_slice(&reply.body).unwrap();
+        assert_eq!(list.topic_list.len(), count);
+        assert!(list.topic_list.is_sorted());
+    }
 }
 
 fn ask(server: &mut NameServer, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Reply {
