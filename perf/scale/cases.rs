@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringmq::message::batch::{self, BatchItem};
+use ringmq::wire::Value;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::loose_json;
 use ringmq::wire::offset::{QueryConsumerOffset, UpdateConsumerOffset};
@@ -21,6 +22,7 @@ use crate::dashboard::{self, Answers};
 use crate::fleet;
 use crate::message::message_to;
 use crate::names::{client_id, topic};
+use crate::removable;
 use crate::settings::Settings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +39,23 @@ pub enum Case {
     Topics,
     /// All offsets of a group, committed twice a second.
     Offsets,
+    /// Segment files that are removed while messages come in.
+    Retention,
+    /// Answers of megabytes, asked for at a pace.
+    Replies,
     /// Many topics, clients that consume and commit, senders and dashboards, all together.
     Whole,
 }
 
-const NAMES: [(&str, Case); 7] = [
+const NAMES: [(&str, Case); 9] = [
     ("parked", Case::Parked),
     ("group", Case::Group),
     ("heartbeat", Case::Heartbeat),
     ("batch", Case::Batch),
     ("topics", Case::Topics),
     ("offsets", Case::Offsets),
+    ("retention", Case::Retention),
+    ("replies", Case::Replies),
     ("whole", Case::Whole),
 ];
 
@@ -65,6 +73,9 @@ const REPEATS: usize = 5;
 
 /// Between two writes of a load that writes without waiting for answers.
 const AT_ONCE: usize = 1_000;
+
+/// Between an answer of megabytes and the next request.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Commits of all offsets begin this far apart.
 const ROUND: Duration = Duration::from_millis(500);
@@ -109,6 +120,15 @@ impl Case {
                 let names = (0..settings.topics).map(topic).collect();
                 make_topics(broker, names, settings.queues)?;
             }
+            Case::Retention => {
+                make_topics(broker, vec![ONE_TOPIC.into()], 1)?;
+                removable::fill(broker, ONE_TOPIC)?;
+            }
+            Case::Replies => {
+                let names = (0..settings.topics).map(topic).collect();
+                make_topics(broker, names, settings.queues)?;
+                block_on(commit_all(broker, settings))?;
+            }
             Case::Group | Case::Heartbeat | Case::Topics => {}
         }
         Ok(Prepared {
@@ -129,6 +149,8 @@ impl Prepared {
             Case::Batch => self.batch(),
             Case::Topics => self.topics(),
             Case::Offsets => block_on(self.offsets()),
+            Case::Retention => removable::remove(self.broker, ONE_TOPIC),
+            Case::Replies => self.replies(),
             Case::Whole => self.whole(),
         };
         thread::sleep(AFTERMATH);
@@ -295,6 +317,45 @@ impl Prepared {
         ))
     }
 
+    /// Each of them in turn, [`PAUSE`] after the answer to the one before.
+    fn replies(&self) -> Result<String> {
+        let mut caller = Caller::connect(self.broker)?;
+        let name = topic(0);
+        let asked = [
+            (request::GET_ALL_CONSUMER_OFFSET, vec![]),
+            (
+                request::QUERY_CORRECTION_OFFSET,
+                vec![("topic", Value::Str(&name))],
+            ),
+            (request::GET_ALL_TOPIC_CONFIG, vec![]),
+        ];
+        let mut slowest = [(0, Duration::ZERO); 3];
+        let (mut answers, began) = (0, Instant::now());
+        while began.elapsed() < self.settings.seconds {
+            for ((code, ext), slowest) in asked.iter().zip(&mut slowest) {
+                let asked = Instant::now();
+                let (answer, body) = caller.ask(*code, ext, &[])?;
+                if answer != response::SUCCESS {
+                    return Err(format!("{code} was answered with {answer}").into());
+                }
+                *slowest = (body.len(), slowest.1.max(asked.elapsed()));
+                answers += 1;
+                thread::sleep(PAUSE);
+            }
+        }
+        let slowest = slowest.map(|(len, took)| {
+            format!(
+                "{:.1} MB within {:.0} ms",
+                len as f64 / 1e6,
+                took.as_secs_f64() * 1e3
+            )
+        });
+        Ok(format!(
+            "{answers} answers; the slowest of 43, 308, 21: {}",
+            slowest.join(", ")
+        ))
+    }
+
     fn whole(&self) -> Result<String> {
         let (over, answers) = (AtomicBool::new(false), Answers::default());
         let settings = &self.settings;
@@ -362,6 +423,22 @@ impl Prepared {
         }
         Ok(committed)
     }
+}
+
+/// All offsets of a group, once.
+async fn commit_all(broker: SocketAddr, settings: &Settings) -> Result<()> {
+    let (mut writer, mut reader) = connect(broker).await?;
+    for place in 0..settings.topics * settings.queues {
+        commit(&mut writer, ONE_GROUP, place, settings.queues, 1);
+        if place % AT_ONCE == 0 {
+            writer.flush().await?;
+        }
+    }
+    // Answered behind all commits.
+    writer.ask(1, request::GET_TIMER_METRICS, &[], &[]);
+    writer.flush().await?;
+    reader.answer().await?;
+    Ok(())
 }
 
 /// The offset of the queue at this place among the queues of all topics.

@@ -18,6 +18,7 @@ mod fleet;
 #[path = "../message.rs"]
 mod message;
 mod names;
+mod removable;
 mod settings;
 mod stalls;
 
