@@ -14,9 +14,10 @@ use crate::wire::Value;
 use crate::wire::codes::response;
 use crate::wire::send::{RecallReply, SendReply};
 
-pub(super) fn answer<S: Stream>(connection: &Connection<S>, caller: Caller, reply: &Reply) {
+pub(super) fn answer<S: Stream>(connection: &Connection<S>, caller: Caller, mut reply: Reply) {
+    let body = std::mem::take(&mut reply.body);
     let remark = reply.remark.as_deref();
-    connection.answer(caller, reply.code, remark, &reply.ext_values(), &reply.body);
+    connection.answer_with(caller, reply.code, remark, &reply.ext_values(), body);
 }
 
 pub(super) fn refuse<S: Stream>(connection: &Connection<S>, caller: Caller, refusal: &Refusal) {

@@ -16,6 +16,7 @@ use super::gate::{Gate, Pass};
 use super::inbox::{Flow, Inbox, TurnShare};
 use super::memory::Memory;
 use super::permit::Permit;
+use super::unsent::Unsent;
 use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
 use crate::broker::{ConnId, Peer, Refusal};
 use crate::io::{First, Io, Notify, Stream, first};
@@ -86,7 +87,7 @@ pub struct Connection<S: Stream> {
     pub peer: SocketAddr,
     stream: S,
     memory: Rc<Memory>,
-    out: RefCell<Vec<u8>>,
+    out: RefCell<Unsent>,
     /// What is in `out` or with the kernel.
     unsent_bytes: Cell<usize>,
     /// Why the frame is offered again, if it is: there is room, or it has waited too long.
@@ -164,12 +165,35 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// The same with a body that may be large: it is not copied then.
+    pub fn answer_with(
+        &self,
+        caller: Caller,
+        code: i32,
+        remark: Option<&str>,
+        ext: &[(&str, Value<'_>)],
+        body: Vec<u8>,
+    ) {
+        if caller.is_oneway {
+            return;
+        }
+        self.push(|out| {
+            let head = caller.head(code, remark);
+            frame::write_head(out.collected(), &head, ext, body.len());
+            out.push_body(body);
+        });
+    }
+
     /// Lets `write` append one or more whole frames to what is sent next.
     pub fn write<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        self.push(|out| write(out.collected()))
+    }
+
+    fn push<T>(&self, write: impl FnOnce(&mut Unsent) -> T) -> T {
         let mut out = self.out.borrow_mut();
-        let before = out.len();
+        let before = out.bytes();
         let written = write(&mut out);
-        let added = out.len() - before;
+        let added = out.bytes() - before;
         if self.closed.get() {
             out.clear();
             return written;
@@ -401,7 +425,8 @@ pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
         if connection.is_closed() {
             return;
         }
-        std::mem::swap(&mut *connection.out.borrow_mut(), &mut flying);
+        let next = connection.out.borrow_mut().take(flying);
+        flying = next;
         if flying.is_empty() {
             continue;
         }
@@ -421,6 +446,9 @@ pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
         flying.clear();
         if flying.capacity() > KEPT_CAPACITY_BYTES {
             flying = Vec::new();
+        }
+        if !connection.out.borrow().is_empty() {
+            connection.queued.notify();
         }
     }
 }

@@ -31,6 +31,9 @@ const QUEUED_CHUNKS: usize = 4;
 /// `io_uring_enter` that submits it: so it is bounded like a turn, whatever the size of a reply.
 const SEND_AT_MOST: usize = 256 << 10;
 
+/// The same of a buffer that is larger, which is no reply to a pull: several of them must not delay the messages of all others.
+const PIECE_OF_LARGE: usize = 64 << 10;
+
 #[derive(Clone)]
 pub struct RingStream {
     connection: Rc<Connection>,
@@ -130,7 +133,11 @@ impl Connection {
 
     async fn send_from(&self, buf: Vec<u8>, sent: usize) -> (io::Result<u32>, Vec<u8>) {
         let rest = &buf[sent..];
-        let len = rest.len().min(SEND_AT_MOST) as u32;
+        let most = match buf.len() {
+            ..=SEND_AT_MOST => SEND_AT_MOST,
+            _ => PIECE_OF_LARGE,
+        };
+        let len = rest.len().min(most) as u32;
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
         let entry = entry!(self.descriptor, |fd| opcode::Send::new(
             fd,
@@ -227,12 +234,12 @@ mod tests {
 
     #[test]
     fn a_large_reply_is_sent_in_pieces() {
-        const PIECES: usize = 20;
+        const PIECES: usize = 80;
         on_ring(small(), async |ring| {
             let listener = ring.listen(loopback()).unwrap();
             let sender = ring.connect(listener.local_addr()).await.unwrap();
             let reader = listener.accept().await.unwrap();
-            let bytes = pattern(PIECES * SEND_AT_MOST, 0);
+            let bytes = pattern(PIECES * PIECE_OF_LARGE, 0);
             let sent = bytes.clone();
             let polls = Rc::new(Cell::new(0));
             let counted = polls.clone();

@@ -85,6 +85,18 @@ pub fn write(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)], body
     finish(out, open);
 }
 
+/// Appends a frame up to its body, which has this length and is sent behind it.
+pub fn write_head(
+    out: &mut Vec<u8>,
+    head: &Head<'_>,
+    ext: &[(&str, Value<'_>)],
+    body_bytes: usize,
+) {
+    let open = begin(out, head, ext);
+    let total = out.len() - open.start - LENGTH_BYTES + body_bytes;
+    put_length(out, &open, total);
+}
+
 /// A frame whose body is still being appended.
 #[must_use = "the frame's length is written by `finish`"]
 #[derive(Debug)]
@@ -131,6 +143,10 @@ fn write_header(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)]) {
 /// makes the body has to bound it.
 pub fn finish(out: &mut [u8], open: Open) {
     let total = out.len() - open.start - LENGTH_BYTES;
+    put_length(out, &open, total);
+}
+
+fn put_length(out: &mut [u8], open: &Open, total: usize) {
     let total = u32::try_from(total).expect("a body of ours is far below 4 GiB");
     out[open.start..open.start + LENGTH_BYTES].copy_from_slice(&total.to_be_bytes());
 }
@@ -220,6 +236,25 @@ mod tests {
             (header.code, header.opaque, frame.body),
             (response::SYSTEM_ERROR, 7, b"body".as_slice())
         );
+    }
+
+    #[test]
+    fn a_frame_whose_body_follows_is_the_same() {
+        let head = Head {
+            codec: Codec::Rocketmq,
+            code: 0,
+            language: Language::Java,
+            version: 513,
+            opaque: 7,
+            flag: 1,
+            remark: None,
+        };
+        let ext = [("name", Value::Str("value"))];
+        let (mut whole, mut parts) = (b"before".to_vec(), b"before".to_vec());
+        write(&mut whole, &head, &ext, b"the body");
+        write_head(&mut parts, &head, &ext, 8);
+        parts.extend_from_slice(b"the body");
+        assert_eq!(whole, parts);
     }
 
     proptest! {

@@ -99,12 +99,12 @@ impl<I: Io> Pulls<I> {
                 since_ms,
                 self.core.now_ms(),
             );
-            connection.answer(
+            connection.answer_with(
                 caller,
                 answer.code,
                 Some(answer.remark),
                 &answer.header.ext(),
-                &body,
+                body,
             );
         } else {
             self.reply_empty(connection, caller, &plan, &answer);
