@@ -108,10 +108,13 @@ impl Clients {
         groups.next().map(|(group, _)| &**group)
     }
 
-    /// Groups that have subscribed to the topic, in order.
-    pub fn groups_of(&self, topic: &str) -> Vec<&str> {
-        let groups = self.subscribers.get(topic).into_iter().flatten();
-        groups.map(|group| &**group).collect()
+    /// Groups that have subscribed to the topic, behind this one, in order.
+    pub fn groups_of_after(&self, topic: &str, group: Option<&str>) -> impl Iterator<Item = &str> {
+        let from = group.map_or(Bound::Unbounded, Bound::Excluded);
+        let groups = self.subscribers.get(topic).into_iter();
+        groups
+            .flat_map(move |groups| groups.range::<str, _>((from, Bound::Unbounded)))
+            .map(|group| &**group)
     }
 
     pub fn register_producer(&mut self, group: &str, client_id: &str, peer: &Peer, now_ms: u64) {

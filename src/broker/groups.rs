@@ -63,6 +63,11 @@ impl Groups {
         self.table.after(group).map(|(_, config)| config)
     }
 
+    /// The name at this place of their order.
+    pub fn name_at(&self, place: usize) -> Option<&str> {
+        self.table.name_at(place)
+    }
+
     pub fn len(&self) -> usize {
         self.table.len()
     }

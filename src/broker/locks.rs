@@ -106,13 +106,31 @@ impl Locks {
         })
     }
 
-    pub fn forget_group(&mut self, group: &str) {
-        let Some((name, locks)) = self.groups.remove_entry(group) else {
-            return;
-        };
-        for (queue, lock) in locks {
-            self.oldest.remove(&(lock.noted_ms, name.clone(), queue));
+    /// Gives up all locks of a group. [`Self::forget`] is to be called with what is returned.
+    pub fn remove_group(&mut self, group: &str) -> Forgotten {
+        let locks = self.groups.remove_entry(group);
+        Forgotten {
+            group: locks.as_ref().map(|(name, _)| name.clone()),
+            locks: locks
+                .map_or_else(HashMap::new, |(_, locks)| locks)
+                .into_iter(),
         }
+    }
+
+    /// Forgets the next lock of a group that was removed; `false` if there is none.
+    pub fn forget(&mut self, forgotten: &mut Forgotten) -> bool {
+        let next = forgotten.group.clone().zip(forgotten.locks.next());
+        let Some((group, (queue, lock))) = next else {
+            return false;
+        };
+        let is_held_anew = self.groups.get(&group).is_some_and(|locks| {
+            let anew = locks.get(&queue);
+            anew.is_some_and(|anew| anew.noted_ms == lock.noted_ms)
+        });
+        if !is_held_anew {
+            self.oldest.remove(&(lock.noted_ms, group, queue));
+        }
+        true
     }
 
     /// Forgets what has expired; nothing that a client can tell. At most `most` locks are examined; the others are examined in the
@@ -139,6 +157,13 @@ impl Locks {
             }
         }
     }
+}
+
+/// The locks of a group that was removed.
+#[derive(Debug)]
+pub struct Forgotten {
+    group: Option<Rc<str>>,
+    locks: hashbrown::hash_map::IntoIter<MessageQueue, Lock>,
 }
 
 impl Lock {
@@ -205,7 +230,15 @@ mod tests {
         }
         locks.expire(60_001, 4);
         assert_eq!(locks.oldest.len(), 6);
-        locks.forget_group("g");
+        let mut forgotten = locks.remove_group("g");
+        assert!(
+            locks.lock("g", &queue(9), "b", 60_001),
+            "all of them are free"
+        );
+        while locks.forget(&mut forgotten) {}
+        assert_eq!((locks.groups.len(), locks.oldest.len()), (1, 1));
+        let mut forgotten = locks.remove_group("g");
+        while locks.forget(&mut forgotten) {}
         assert!(locks.groups.is_empty() && locks.oldest.is_empty());
     }
 

@@ -12,6 +12,7 @@ mod config_file;
 pub mod delay;
 pub mod files;
 pub mod filter;
+mod gets;
 pub mod groups;
 pub mod locks;
 mod named_table;
@@ -38,6 +39,7 @@ pub mod limits;
 mod meter;
 mod notices;
 pub mod recall;
+mod removal;
 mod send_back;
 mod send_plan;
 mod send_properties;
@@ -122,8 +124,8 @@ pub enum Effect {
     Register { topic: String },
     /// Tell the name servers of every topic: what the broker allows has changed.
     RegisterAll,
-    /// Tell the name servers what is left, and remove the topic's queues from the store.
-    DeleteTopic { topic: String },
+    /// Tell the name servers what is left: this topic is gone.
+    TopicDeleted { topic: String },
     /// Save a file of `config/`.
     Persist(ConfigFile),
     /// Keep messages by these rules from now on.

@@ -60,6 +60,11 @@ impl<V> NamedTable<V> {
         self.by_name.remove(name)
     }
 
+    /// The name at this place of the order. The names before it are passed over, at some nanoseconds each.
+    pub fn name_at(&self, place: usize) -> Option<&str> {
+        self.names.iter().nth(place).map(|name| &**name)
+    }
+
     /// The entries behind this name, in order; all of them if there is none.
     pub fn after(&self, name: Option<&str>) -> impl Iterator<Item = (&str, &V)> {
         let from = name.map_or(Bound::Unbounded, Bound::Excluded);
@@ -100,6 +105,8 @@ mod tests {
             let behind: Vec<_> = behind.map(|(name, value)| (&**name, value)).collect();
             prop_assert_eq!(table.after(Some("b")).collect::<Vec<_>>(), behind);
             prop_assert_eq!(table.len(), model.len());
+            let second = model.keys().nth(1).map(|name| &**name);
+            prop_assert_eq!(table.name_at(1), second);
         }
     }
 }

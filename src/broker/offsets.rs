@@ -116,12 +116,7 @@ impl Offsets {
         self.committed.by_topic.get(topic)?.get(group)
     }
 
-    pub fn topics_of(&self, group: &str) -> Vec<&str> {
-        let topics = self.committed.topics_of.get(group).into_iter().flatten();
-        topics.map(|topic| &**topic).collect()
-    }
-
-    /// The same, those behind this one.
+    /// Topics in which the group has committed, behind this one, in order.
     pub fn topics_after(&self, group: &str, topic: Option<&str>) -> impl Iterator<Item = &str> {
         let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
         let topics = self.committed.topics_of.get(group).into_iter();
@@ -130,26 +125,54 @@ impl Offsets {
             .map(String::as_str)
     }
 
-    pub fn groups_of(&self, topic: &str) -> Vec<&str> {
-        let groups = self
-            .committed
-            .by_topic
-            .get(topic)
-            .into_iter()
-            .flat_map(|g| g.keys());
-        groups.map(|group| &**group).collect()
+    /// Groups that have committed in the topic, behind this one, in order.
+    pub fn groups_of_after(&self, topic: &str, group: Option<&str>) -> impl Iterator<Item = &str> {
+        let from = group.map_or(Bound::Unbounded, Bound::Excluded);
+        let groups = self.committed.by_topic.get(topic).into_iter();
+        groups
+            .flat_map(move |groups| groups.range::<str, _>((from, Bound::Unbounded)))
+            .map(|(group, _)| &**group)
     }
 
-    /// Copies the offsets of one group to another.
-    pub fn clone_group(&mut self, from: &str, to: &str, topic: &str) {
-        self.is_dirty |= self.committed.clone_group(from, to, topic);
+    /// Copies the offsets of one group in a topic to another, those of the queues behind `after`, `most` at most; the last queue if there
+    /// may be more. The first call, without a queue, drops what the other group had there.
+    pub fn clone_some(
+        &mut self,
+        from: &str,
+        to: &str,
+        topic: &str,
+        after: Option<i32>,
+        most: usize,
+    ) -> Option<i32> {
+        let rest = (
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        );
+        let queues = self.of(from, topic)?.range(rest).take(most);
+        let queues: Vec<_> = queues
+            .map(|(queue_id, offset)| (*queue_id, *offset))
+            .collect();
+        if after.is_none() && !queues.is_empty() && from != to {
+            self.committed.remove(to, topic);
+        }
+        for (queue_id, offset) in &queues {
+            self.put_committed(to, topic, *queue_id, *offset);
+        }
+        let (last, _) = queues.last().filter(|_| queues.len() == most)?;
+        Some(*last)
     }
 
-    pub fn remove_topic(&mut self, topic: &str) {
+    /// Removes what the next group has in the topic; the group, or `None` if there is none.
+    pub fn remove_next_of(&mut self, topic: &str) -> Option<String> {
+        let group = self.tables().into_iter().find_map(|table| {
+            let groups = table.by_topic.get(topic)?;
+            groups.keys().next().cloned()
+        })?;
         for table in self.tables() {
-            table.remove_topic(topic);
+            table.remove(&group, topic);
         }
         self.is_dirty = true;
+        Some(group)
     }
 
     /// Removes the group's offsets in the next topics, `most` at most; whether there may be more.
@@ -249,15 +272,6 @@ impl Table {
         offset
     }
 
-    fn clone_group(&mut self, from: &str, to: &str, topic: &str) -> bool {
-        let queues = self.queues_mut(from, topic).cloned();
-        let is_there = queues.is_some();
-        if let Some(queues) = queues {
-            self.insert(to, topic, queues);
-        }
-        is_there
-    }
-
     fn queues_mut(&mut self, group: &str, topic: &str) -> Option<&mut QueueOffsetMap> {
         self.by_topic.get_mut(topic)?.get_mut(group)
     }
@@ -287,12 +301,6 @@ impl Table {
             }
         }
         self.forget(group, topic);
-    }
-
-    fn remove_topic(&mut self, topic: &str) {
-        for group in self.by_topic.remove(topic).into_iter().flatten() {
-            self.forget(&group.0, topic);
-        }
     }
 
     /// In how many topics it was removed, `most` at most.
@@ -351,12 +359,17 @@ mod tests {
         assert_eq!(offsets.query("g", "T", 0), Some(3), "going back is allowed");
         assert_eq!(offsets.query("h", "T", 0), Some(7));
         assert_eq!(offsets.query("h", "T", 1), None);
-        assert_eq!(offsets.groups_of("T"), ["g", "h"]);
-        assert_eq!(offsets.topics_of("g"), ["T"]);
+        assert!(offsets.groups_of_after("T", None).eq(["g", "h"]));
+        assert!(offsets.groups_of_after("T", Some("g")).eq(["h"]));
+        assert!(offsets.topics_after("g", None).eq(["T"]));
         assert!(!offsets.remove_group("g", 9));
-        assert_eq!(offsets.groups_of("T"), ["h"]);
-        offsets.remove_topic("T");
-        assert!(offsets.after(None).next().is_none() && offsets.topics_of("h").is_empty());
+        assert!(offsets.groups_of_after("T", None).eq(["h"]));
+        offsets.pulled("only-pulled", "T", 0, 1);
+        assert_eq!(offsets.remove_next_of("T").as_deref(), Some("h"));
+        assert_eq!(offsets.remove_next_of("T").as_deref(), Some("only-pulled"));
+        assert_eq!(offsets.remove_next_of("T"), None);
+        assert!(offsets.after(None).next().is_none());
+        assert!(offsets.topics_after("h", None).next().is_none());
     }
 
     #[test]
@@ -374,10 +387,10 @@ mod tests {
             slices += 1;
         }
         assert_eq!(slices, 3, "5 + 5 + 1 topics");
-        assert!(offsets.topics_of("g").is_empty());
+        assert!(offsets.topics_after("g", None).next().is_none());
         assert_eq!(offsets.query("g", "T0", 0), None);
         assert_eq!(offsets.query_pulled("g", "T1", 0), None);
-        assert_eq!(offsets.topics_of("h").len(), 5);
+        assert_eq!(offsets.topics_after("h", None).count(), 5);
     }
 
     #[test]
@@ -395,7 +408,7 @@ mod tests {
         assert_eq!(behind(&offsets, None), "Sg Te Tg Th Ug");
         assert_eq!(behind(&offsets, Some(("T", "f"))), "Tg Th Ug");
         assert_eq!(behind(&offsets, Some(("T", "h"))), "Ug");
-        offsets.remove_topic("T");
+        while offsets.remove_next_of("T").is_some() {}
         assert_eq!(behind(&offsets, Some(("T", "e"))), "Ug");
         let groups = offsets.groups_after(None).map(|(group, _)| group);
         assert_eq!(groups.collect::<Vec<_>>(), ["g"]);
@@ -459,7 +472,26 @@ mod tests {
         assert_eq!(offsets.query_pulled("g", "T", 0), Some(5));
         offsets.pulled("g", "T", 0, 9);
         assert_eq!(offsets.query_pulled("g", "T", 0), Some(9));
-        offsets.clone_group("g", "h", "T");
-        assert_eq!(offsets.query("h", "T", 0), Some(5));
+    }
+
+    #[test]
+    fn offsets_are_cloned_in_slices_and_replace_those_before() {
+        let mut offsets = Offsets::new(0);
+        for queue_id in 0..5 {
+            offsets.commit("g", "T", queue_id, 10 + i64::from(queue_id), 0);
+        }
+        offsets.commit("h", "T", 9, 1, 0);
+        let (mut after, mut slices) = (None, 0);
+        loop {
+            after = offsets.clone_some("g", "h", "T", after, 2);
+            slices += 1;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((slices, offsets.of("h", "T")), (3, offsets.of("g", "T")));
+        assert_eq!(offsets.clone_some("nobody", "h", "T", None, 2), None);
+        assert_eq!(offsets.clone_some("g", "g", "T", None, 9), None);
+        assert_eq!(offsets.query("g", "T", 4), Some(14), "a clone of itself");
     }
 }

@@ -67,6 +67,14 @@ pub fn missing_topic(topic: &str) -> Refusal {
     )
 }
 
+/// A topic of this name cannot be made before all of the old one is removed.
+pub fn topic_is_leaving(topic: &str) -> Refusal {
+    Refusal::new(
+        response::SYSTEM_BUSY,
+        format!("topic[{topic}] is being deleted, try again"),
+    )
+}
+
 pub fn missing_group(group: &str) -> Refusal {
     Refusal::new(
         response::SUBSCRIPTION_GROUP_NOT_EXIST,

@@ -143,8 +143,7 @@ impl Broker {
         if let Some(group) = names::retry_group(request.topic)
             && self.is_dead_letter(group, request, peer, now_ms)?
         {
-            let dlq = names::dlq_topic(group);
-            self.create_derived(&dlq, 1, false, 0, now_ms);
+            let dlq = self.dead_letter_topic(group, now_ms)?;
             plan.queue = self.known_queue(&dlq, 0);
             plan.queue_id = 0;
             plan.topic = Cow::Owned(dlq);

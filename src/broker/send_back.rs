@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::clients::Peer;
 use super::perm;
-use super::refusal::{missing_group, sending_forbidden};
+use super::refusal::{missing_group, sending_forbidden, topic_is_leaving};
 use super::send_plan::{OwnMessage, SendPlan, check_properties};
 use super::topics::unit_sys_flag;
 use super::{Broker, Refusal};
@@ -75,7 +75,7 @@ impl Broker {
         };
         let is_dead = record.reconsume_times >= max_times || request.delay_level < 0;
         let (topic, queue_id) = match is_dead {
-            true => (self.dead_letter_topic(group, now_ms), 0),
+            true => (self.dead_letter_topic(group, now_ms)?, 0),
             false => (retries.topic, self.random() % retries.queue_nums),
         };
         let delay_level = match request.delay_level {
@@ -135,10 +135,18 @@ impl Broker {
         }))
     }
 
-    fn dead_letter_topic(&mut self, group: &str, now_ms: u64) -> String {
+    /// The group's topic of dead letters, made if need be.
+    pub(super) fn dead_letter_topic(
+        &mut self,
+        group: &str,
+        now_ms: u64,
+    ) -> Result<String, Refusal> {
         let topic = names::dlq_topic(group);
         self.create_derived(&topic, 1, false, 0, now_ms);
-        topic
+        match self.topics.is_leaving(&topic) {
+            true => Err(topic_is_leaving(&topic)),
+            false => Ok(topic),
+        }
     }
 
     /// Keeps the order flag that a heartbeat gave it.

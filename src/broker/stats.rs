@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::Broker;
-use super::latencies::{PullLatencies, SendLatencies};
+use super::gets::{Forgotten, Gets, GroupGets};
+use super::latencies::SendLatencies;
 use super::meter::{Amount, Meter};
 use crate::store::QueueIndex;
 
@@ -39,23 +40,10 @@ pub struct Stats {
     samples: VecDeque<(u64, Counts)>,
     days: Days,
     topic_puts: HashMap<String, Puts>,
-    /// By group, then topic.
-    group_gets: HashMap<String, HashMap<String, Gets>>,
+    group_gets: GroupGets,
     broker_puts: Meter,
     broker_gets: Meter,
     send_latencies: SendLatencies,
-    /// Queues in the pull latencies of all groups.
-    pull_latencies: usize,
-}
-
-/// Of one group in one topic.
-#[derive(Debug, Default)]
-struct Gets {
-    messages: Meter,
-    bytes: Meter,
-    /// Messages that consumers have sent back.
-    send_backs: Meter,
-    latencies: PullLatencies,
 }
 
 /// Messages that a pull or a pop delivers.
@@ -103,11 +91,10 @@ impl Stats {
                 ..Days::default()
             },
             topic_puts: HashMap::new(),
-            group_gets: HashMap::new(),
+            group_gets: GroupGets::default(),
             broker_puts: Meter::default(),
             broker_gets: Meter::default(),
             send_latencies: SendLatencies::default(),
-            pull_latencies: 0,
         }
     }
 
@@ -119,14 +106,7 @@ impl Stats {
     }
 
     pub fn group_get(&mut self, delivered: &Delivered<'_>, now_ms: u64) {
-        let topics = self.group_gets.entry_ref(delivered.group).or_default();
-        let gets = topics.entry_ref(delivered.topic).or_default();
-        gets.messages.add(delivered.messages, now_ms);
-        gets.bytes.add(delivered.bytes, now_ms);
-        let (queue_id, ms) = (delivered.queue_id, delivered.read_ms);
-        let counted = self.pull_latencies;
-        let is_new = gets.latencies.took(queue_id, ms, now_ms, counted);
-        self.pull_latencies += usize::from(is_new);
+        self.group_gets.delivered(delivered, now_ms);
         self.broker_gets.add(delivered.messages, now_ms);
     }
 
@@ -140,9 +120,7 @@ impl Stats {
     }
 
     pub fn sent_back(&mut self, group: &str, topic: &str, now_ms: u64) {
-        let topics = self.group_gets.entry_ref(group).or_default();
-        let gets = topics.entry_ref(topic).or_default();
-        gets.send_backs.add(1, now_ms);
+        self.group_gets.sent_back(group, topic, now_ms);
     }
 
     /// Messages a second, over the last minute.
@@ -182,16 +160,11 @@ impl Stats {
     fn pull_latency(&self, key: &str) -> Option<&Meter> {
         let (queue_id, key) = key.split_once('@')?;
         let queue_id = queue_id.parse().ok()?;
-        self.gets_by_key(key)?.latencies.find(queue_id)
-    }
-
-    fn count_pull_latencies(&mut self) {
-        let gets = self.group_gets.values().flat_map(HashMap::values);
-        self.pull_latencies = gets.map(|gets| gets.latencies.len()).sum();
+        self.gets_by_key(key)?.latency(queue_id)
     }
 
     fn gets(&self, group: &str, topic: &str) -> Option<&Gets> {
-        self.group_gets.get(group)?.get(topic)
+        self.group_gets.find(group, topic)
     }
 
     /// `topic@group`
@@ -200,18 +173,23 @@ impl Stats {
         self.gets(group, topic)
     }
 
-    pub fn forget_group(&mut self, group: &str) {
-        self.group_gets.remove(group);
-        self.count_pull_latencies();
-    }
-
     pub fn forget_topic(&mut self, topic: &str) {
         self.topic_puts.remove(topic);
-        self.group_gets.retain(|_, topics| {
-            topics.remove(topic);
-            !topics.is_empty()
-        });
-        self.count_pull_latencies();
+    }
+
+    /// Forgets the next group that has got something of the topic; `false` if there is none.
+    pub fn forget_group_of(&mut self, topic: &str) -> bool {
+        self.group_gets.remove_group_of(topic)
+    }
+
+    /// Removes a group; its topics are to be forgotten one by one with [`Self::forget_topic_of`].
+    pub fn remove_group(&mut self, group: &str) -> Forgotten {
+        self.group_gets.remove_group(group)
+    }
+
+    /// `false` if there is none left.
+    pub fn forget_topic_of(&mut self, group: &str, forgotten: &mut Forgotten) -> bool {
+        self.group_gets.forget(group, forgotten)
     }
 
     pub fn put(&mut self, messages: u64, bytes: u64) {
@@ -399,19 +377,6 @@ mod tests {
             ("NOTHING", "T"),
         ];
         assert!(missing.iter().all(|(name, key)| sum(name, key).is_none()));
-    }
-
-    #[test]
-    fn what_is_deleted_is_forgotten() {
-        let mut stats = Stats::new(0);
-        for (group, topic) in [("g", "T"), ("g", "U"), ("h", "T")] {
-            stats.group_get(&delivered(group, topic, 1), 0);
-        }
-        assert_eq!(stats.pull_latencies, 3);
-        stats.forget_group("g");
-        assert_eq!((stats.group_gets.len(), stats.pull_latencies), (1, 1));
-        stats.forget_topic("T");
-        assert!(stats.group_gets.is_empty() && stats.pull_latencies == 0);
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub enum Step {
         relay: Relay,
         physical_offset: u64,
     },
-    /// Ask each of these clients how far it is.
-    AskStatus(Vec<Relay>),
+    /// Ask each client of a group how far it is; see [`Broker::next_to_ask`].
+    AskStatus(StatusAsked),
 }
 
 /// What is to be read before an answer can be given.
@@ -81,6 +81,17 @@ pub struct Relay {
     pub request: ClientRequest,
 }
 
+/// Which clients of a group are asked how far they are in a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusAsked {
+    pub(super) group: String,
+    pub(super) topic: String,
+    /// Only the client of this id; `None`: all.
+    pub(super) client_id: Option<String>,
+    /// Clients up to this one have been asked.
+    pub(super) after: Option<ConnId>,
+}
+
 /// Where a group is to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewind {
@@ -107,6 +118,8 @@ pub enum Progress {
     More,
     /// The next rows need these store times.
     Times(Vec<MessagePlace>),
+    /// The store is to remove this topic's queues, in slices as well, before the next turn.
+    RemoveQueues(String),
     Done(Reply),
 }
 

@@ -1,6 +1,6 @@
 //! The topics of this broker and what is to happen with a topic that is not there (RocketMQ: `TopicConfigManager`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::limits::MAX_QUEUES;
@@ -33,6 +33,8 @@ pub struct Topics {
     unsaved: Unsaved,
     last_epoch: u64,
     reserved: Reserved,
+    /// Topics that are gone, and whose offsets and queues are still being removed: none of their names is given to a new topic.
+    leaving: BTreeSet<String>,
 }
 
 /// Topics that keep their messages for a time of their own (`reserve.time`, in hours, as in RocketMQ's tiered store).
@@ -85,6 +87,7 @@ impl Topics {
             unsaved: Unsaved::default(),
             last_epoch: 0,
             reserved: Reserved::default(),
+            leaving: BTreeSet::new(),
         }
     }
 
@@ -116,6 +119,11 @@ impl Topics {
     /// Those behind this name, in order.
     pub fn after(&self, topic: Option<&str>) -> impl Iterator<Item = &TopicConfig> {
         self.table.after(topic).map(|(_, entry)| &entry.config)
+    }
+
+    /// The name at this place of their order.
+    pub fn name_at(&self, place: usize) -> Option<&str> {
+        self.table.name_at(place)
     }
 
     /// Topics that keep their messages for so many milliseconds only, by name; `None` if that has not changed since the last call.
@@ -169,11 +177,10 @@ impl Topics {
         self.find(topic).is_some_and(|entry| entry.config.order)
     }
 
-    /// Makes or replaces a topic; says whether that changed anything.
+    /// Makes or replaces a topic; says whether that changed anything. A topic that [`Self::is_leaving`] is not made.
     pub fn put(&mut self, config: TopicConfig, now_ms: u64) -> bool {
-        if self
-            .find(&config.topic_name)
-            .is_some_and(|entry| entry.config == config)
+        let known = self.find(&config.topic_name);
+        if known.is_some_and(|entry| entry.config == config) || self.is_leaving(&config.topic_name)
         {
             return false;
         }
@@ -216,13 +223,32 @@ impl Topics {
         }
     }
 
-    pub fn remove(&mut self, topic: &str, now_ms: u64) -> bool {
-        let is_removed = self.table.remove(topic).is_some();
-        if is_removed {
-            self.reserved.remove(topic);
+    /// Whether the topic is gone, and what it had is still being removed.
+    pub fn is_leaving(&self, topic: &str) -> bool {
+        self.leaving.contains(topic)
+    }
+
+    /// Takes the topic out of the table. Its name is not given to another one before [`Self::end_removal`].
+    pub fn begin_removal(&mut self, topic: &str, now_ms: u64) -> Option<TopicEntry> {
+        let entry = self.table.remove(topic)?;
+        self.reserved.remove(topic);
+        self.leaving.insert(topic.to_owned());
+        self.next_version(now_ms);
+        Some(entry)
+    }
+
+    /// Nothing of the topic is left. Only now is its removal saved: after a crash before that it is still there.
+    pub fn end_removal(&mut self, topic: &str, now_ms: u64) {
+        if self.leaving.remove(topic) {
             self.unsaved.note(topic);
             self.next_version(now_ms);
         }
+    }
+
+    #[cfg(test)]
+    pub fn remove(&mut self, topic: &str, now_ms: u64) -> bool {
+        let is_removed = self.begin_removal(topic, now_ms).is_some();
+        self.end_removal(topic, now_ms);
         is_removed
     }
 

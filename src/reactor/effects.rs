@@ -15,8 +15,9 @@ use crate::wire::{FLAG_ONEWAY, frame};
 /// Clients that are sent something, or closed, in one turn.
 const CLIENTS_AT_A_TIME: usize = 64;
 
-/// Topics of the store that are looked at in one turn.
+/// Topics of the store that are looked at in one turn, and how many queues of each are removed at a time.
 const TOPICS_AT_A_TIME: usize = 64;
+const QUEUES_AT_A_TIME: usize = 16;
 
 /// Carries out the effects since the last time; returns the files that are being saved.
 pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> ConfigFiles {
@@ -26,10 +27,7 @@ pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> ConfigFiles {
         Effect::Tell { conns, request } => send(core, conns, request),
         Effect::Register { topic } => core.registration.topic_changed(topic),
         Effect::RegisterAll => core.registration.all_changed(),
-        Effect::DeleteTopic { topic } => {
-            core.store.delete_topic(&topic);
-            core.registration.topic_deleted();
-        }
+        Effect::TopicDeleted { .. } => core.registration.topic_deleted(),
         Effect::Persist(file) => {
             core.saves.soon(file);
             files.add(file);
@@ -44,17 +42,18 @@ pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> ConfigFiles {
     files
 }
 
-/// A slice of the topics each turn.
+/// A slice of the topics and their queues each turn.
 fn clean_unused_topics<I: Io>(core: &Rc<Core<I>>) {
     let of_task = core.clone();
     core.io.spawn("clean-topics", async move {
-        let mut topics = of_task.store.topics().into_iter();
+        let mut topics = of_task.store.topics().into_iter().peekable();
         in_slices(TOPICS_AT_A_TIME, || {
-            let Some((topic, _)) = topics.next() else {
+            let Some((topic, _)) = topics.peek() else {
                 return false;
             };
-            if of_task.broker.borrow().is_unused(&topic) {
-                of_task.store.delete_topic(&topic);
+            let is_unused = of_task.broker.borrow().is_unused(topic);
+            if !is_unused || !of_task.store.delete_some(topic, QUEUES_AT_A_TIME) {
+                topics.next();
             }
             true
         })

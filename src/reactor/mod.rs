@@ -31,6 +31,7 @@ mod calls;
 mod connection;
 mod connections;
 mod core;
+mod decisions;
 mod delay;
 mod effects;
 mod gate;
@@ -57,6 +58,7 @@ mod standstill;
 mod term;
 mod timer;
 mod transaction;
+mod unsent;
 mod view;
 
 pub use life::Health;

@@ -178,9 +178,9 @@ impl<I: Io> Store<I> {
         self.queues.topics()
     }
 
-    /// Forgets the topic's queues at once and removes their files in the background.
-    pub fn delete_topic(&self, topic: &str) {
-        self.queues.delete_topic(topic);
+    /// Forgets queues of the topic, `most` at most, and removes their files in the background; whether there may be more.
+    pub fn delete_some(&self, topic: &str, most: usize) -> bool {
+        self.queues.delete_some(topic, most)
     }
 
     /// How many deletions of topics there have been, ended or not.

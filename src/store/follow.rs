@@ -245,7 +245,7 @@ impl<I: Io> Follow<I> {
             offset if next == 0 => self.queues.restart(queue, offset),
             // The topic was deleted and made again.
             0 => {
-                self.queues.delete_topic(record.topic);
+                while self.queues.delete_some(record.topic, usize::MAX) {}
                 queue = self.queues.find_or_create(record.topic, record.queue_id);
             }
             // The master has given an offset twice: the first message has it.

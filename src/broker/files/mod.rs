@@ -7,6 +7,8 @@ pub mod changes;
 mod follow;
 pub mod text;
 
+pub use follow::{Page, Pages};
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

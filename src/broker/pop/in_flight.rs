@@ -7,6 +7,7 @@
 //! number in flight, and a check point some 250 bytes, however many messages it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use hashbrown::HashMap;
 
@@ -215,14 +216,31 @@ impl InFlight {
         }
     }
 
-    /// Removes all check points of queues that are not to be kept.
-    pub fn retain(&mut self, keep: impl Fn(GroupQueue<'_>) -> bool) {
-        let slots = self.queues.slots.iter();
-        let queues = slots.filter(|queue| !queue.receipts.is_empty() && !keep(queue.named()));
-        let places: Vec<Place> = queues
-            .flat_map(|queue| queue.receipts.values().copied())
-            .collect();
-        places.into_iter().for_each(|place| self.remove(place));
+    /// Removes a check point of this topic, of whichever group; `false` if there is none.
+    pub fn remove_next_of(&mut self, topic: &str) -> bool {
+        let groups = self.queues.by_name.get(topic);
+        let queue = groups.and_then(|groups| groups.values().next()?.values().next());
+        let Some(queue) = queue else { return false };
+        let used = &self.queues.slots[*queue as usize];
+        let place = used.receipts.values().next().copied();
+        self.remove(place.expect("a used queue has check points"));
+        true
+    }
+
+    /// The last check point of all.
+    pub fn last(&self) -> Option<Place> {
+        self.points.last_key_value().map(|(place, _)| *place)
+    }
+
+    /// Looks at the next check point behind `after`, and removes it if it is of this group; its place, or `None` if there is none.
+    pub fn remove_of_group(&mut self, group: &str, after: Option<Place>) -> Option<Place> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (place, point) = self.points.range((from, Bound::Unbounded)).next()?;
+        let place = *place;
+        if self.queues.slots[point.queue as usize].group == group {
+            self.remove(place);
+        }
+        Some(place)
     }
 
     /// The first place of a revive queue that a restart has to read.
@@ -257,7 +275,7 @@ struct Queues {
     slots: Vec<UsedQueue>,
     free: Vec<u32>,
     /// topic -> group -> queue -> slot, so that a look-up joins no strings.
-    by_name: HashMap<String, HashMap<String, BTreeMap<u32, u32>>>,
+    by_name: HashMap<String, BTreeMap<String, BTreeMap<u32, u32>>>,
 }
 
 #[derive(Debug, Default)]
@@ -302,7 +320,7 @@ impl Queues {
             None => self.slots.push(used),
         }
         let groups = self.by_name.entry_ref(queue.topic).or_default();
-        let queues = groups.entry_ref(queue.group).or_default();
+        let queues = groups.entry(queue.group.to_owned()).or_default();
         queues.insert(queue.queue_id, index);
         index
     }
@@ -402,11 +420,18 @@ mod tests {
             assert!(table.add(place(at), queue, key(at, 1), 50 - at, vec![0], 0));
         }
         assert_eq!(table.expired(50).unwrap().place, place(4));
-        table.retain(|queue| queue.group == "h");
+        let mut looked_at = None;
+        while let Some(place) = table.remove_of_group("g", looked_at) {
+            looked_at = Some(place);
+        }
+        assert_eq!(looked_at, Some(place(4)));
         assert_eq!(
             (table.len(), table.oldest(0), table.messages(QUEUE)),
             (2, Some(1), 0)
         );
-        assert_eq!(table.messages(other), 2);
+        assert_eq!((table.messages(other), table.last()), (2, Some(place(3))));
+        assert!(!table.remove_next_of("U"));
+        assert!(table.remove_next_of("T") && table.remove_next_of("T"));
+        assert!(!table.remove_next_of("T") && table.is_empty());
     }
 }

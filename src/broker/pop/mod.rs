@@ -19,6 +19,7 @@ mod in_flight;
 mod infos;
 mod orders;
 mod revive;
+mod sources;
 mod take;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,8 @@ pub use in_flight::{Expired, GroupQueue, InFlight, Place, PopKey};
 pub use infos::Infos;
 pub use orders::{OrderTable, Orders, Times};
 pub use revive::{REVIVE_GROUP, REVIVE_TAIL_GROUP};
-pub use take::{Look, PopPlan, Source, check_point};
+pub use sources::{Source, Sources};
+pub use take::{Look, PopPlan, check_point};
 
 use std::rc::Rc;
 
@@ -80,21 +82,6 @@ impl Pops {
     pub fn next_due_ms(&self) -> Option<u64> {
         let due = self.in_flight.next_due_ms().into_iter();
         due.chain(self.orders.next_free_ms()).min()
-    }
-
-    /// The topic is deleted: its messages do not come back, and a new topic of the name has other messages. Returns whether any
-    /// orders have changed.
-    #[must_use = "changed orders have to be saved"]
-    pub(super) fn forget_topic(&mut self, topic: &str) -> bool {
-        self.in_flight.retain(|queue| queue.topic != topic);
-        self.orders.remove_topic(topic)
-    }
-
-    /// Returns whether any orders have changed.
-    #[must_use = "changed orders have to be saved"]
-    pub(super) fn forget_group(&mut self, group: &str) -> bool {
-        self.in_flight.retain(|queue| queue.group != group);
-        self.orders.remove_group(group)
     }
 }
 

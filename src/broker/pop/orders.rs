@@ -205,14 +205,55 @@ impl Orders {
         Some((group.into(), topic.into(), queue_id))
     }
 
-    /// Returns whether there was anything to remove.
-    pub fn remove_topic(&mut self, topic: &str) -> bool {
-        self.retain(|of_topic, _| of_topic != topic)
+    /// Removes the next queue of a topic, of whichever group; `false` if there is none.
+    pub fn remove_next_of(&mut self, topic: &str) -> bool {
+        let of_topic = format!("{topic}{SEPARATOR}");
+        let mut behind = self.table.range::<String, _>(&of_topic..);
+        let next = behind.next().filter(|(key, _)| key.starts_with(&of_topic));
+        if let Some((key, queues)) = next {
+            let (key, queue_id) = (key.clone(), queues.keys().next().copied());
+            self.is_dirty = true;
+            match queue_id {
+                Some(queue_id) => self.remove_queue(&key, queue_id),
+                None => drop(self.table.remove(&key)),
+            }
+            return true;
+        }
+        let behind = self.cleared_ms.range((of_topic.clone(), 0)..).next();
+        let next = behind.filter(|((key, _), _)| key.starts_with(&of_topic));
+        let Some(cleared) = next.map(|(cleared, _)| cleared.clone()) else {
+            return false;
+        };
+        self.cleared_ms.remove(&cleared);
+        true
     }
 
-    /// Returns whether there was anything to remove.
-    pub fn remove_group(&mut self, group: &str) -> bool {
-        self.retain(|_, of_group| of_group != group)
+    /// Looks at the table's next key behind `after`, and removes its queues if it is of this group, those that were popped up to this
+    /// time: the group may be there again. The key, or `None` if there is none.
+    pub fn remove_of_group(
+        &mut self,
+        group: &str,
+        after: Option<&str>,
+        popped_to_ms: u64,
+    ) -> Option<String> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.table.range::<str, _>((from, Bound::Unbounded));
+        let (key, queues) = behind.next()?;
+        let key = key.clone();
+        if key
+            .split_once(SEPARATOR)
+            .is_some_and(|(_, of_group)| of_group == group)
+        {
+            let old = queues
+                .iter()
+                .filter(|(_, out)| out.pop_time_ms <= popped_to_ms);
+            let old: Vec<_> = old.map(|(queue_id, _)| *queue_id).collect();
+            self.is_dirty |= !old.is_empty();
+            for queue_id in old {
+                self.remove_queue(&key, queue_id);
+            }
+        }
+        Some(key)
     }
 
     /// Removes queues that were not popped for a day. At most `most` queues or so are examined in one call; the next call goes
@@ -258,6 +299,11 @@ impl Orders {
         }
     }
 
+    /// Whether anything has changed since [`Self::take_dirty`].
+    pub fn is_dirty(&self) -> bool {
+        self.is_dirty
+    }
+
     pub fn take_dirty(&mut self) -> bool {
         std::mem::take(&mut self.is_dirty)
     }
@@ -284,20 +330,6 @@ impl Orders {
             }
         }
         self.is_dirty = true;
-    }
-
-    fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) -> bool {
-        let keep = |key: &str| {
-            let names = key.split_once(SEPARATOR);
-            names.is_some_and(|(topic, group)| keep(topic, group))
-        };
-        let before = self.table.len();
-        self.table.retain(|key, _| keep(key));
-        self.free_at.retain(|(_, key, _)| keep(key));
-        self.cleared_ms.retain(|(key, _), _| keep(key));
-        let is_changed = self.table.len() != before;
-        self.is_dirty |= is_changed;
-        is_changed
     }
 
     /// Records when the queue can be popped again, in place of the former time.

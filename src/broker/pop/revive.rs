@@ -6,8 +6,9 @@ use super::{
     Expired, GroupQueue, Place, PopKey, ReviveRecord, in_flight, normal_topic, retry_flag,
     retry_topic,
 };
-use crate::broker::Broker;
+use crate::broker::refusal::topic_is_leaving;
 use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties};
+use crate::broker::{Broker, Refusal};
 use crate::message::{Record, properties};
 use crate::wire::BodyError;
 use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};
@@ -168,18 +169,21 @@ impl Broker {
         self.topics.contains(topic) && self.groups.contains(&expired.group)
     }
 
-    /// The message, on its way back: into the group's retry topic, once more reconsumed.
+    /// The message, on its way back: into the group's retry topic, once more reconsumed. An error: the retry topic is being deleted.
     pub fn revive<'a>(
         &mut self,
         expired: &Expired,
         record: &Record<'a>,
         now_ms: u64,
-    ) -> SendPlan<'a> {
+    ) -> Result<SendPlan<'a>, Refusal> {
         let group = &expired.group;
         let topic = match retry_flag(&expired.topic) {
             0 => retry_topic(group, &expired.topic, self.config.pop.retry_topic_v2),
             _ => expired.topic.clone(),
         };
+        if self.topics.is_leaving(&topic) {
+            return Err(topic_is_leaving(&topic));
+        }
         if !self.topics.contains(&topic) {
             self.create_derived(&topic, RETRY_QUEUES, false, 0, now_ms);
         }
@@ -196,7 +200,7 @@ impl Broker {
             plan = plan_of(record, &topic, kept(old, None));
         }
         plan.queue = self.known_queue(&topic, 0);
-        plan
+        Ok(plan)
     }
 
     /// The record that these messages of a check point were moved to the retry topic, or never will be.

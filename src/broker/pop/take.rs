@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{GroupQueue, PopKey, ReviveRecord, Times, in_flight, retry_topic};
+use super::{GroupQueue, PopKey, ReviveRecord, Source, Times, in_flight};
 use crate::broker::filter::{PropertyFilter, TagFilter};
 use crate::broker::perm;
 use crate::broker::refusal::{missing_group, missing_topic};
@@ -36,16 +36,6 @@ pub struct PopPlan {
     starts_with_newest: bool,
     /// Until when it may wait for a message. None: answer at once.
     pub waits_until_ms: Option<u64>,
-}
-
-/// A queue that a pop looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    pub topic: Rc<str>,
-    pub queue_id: u32,
-    pub is_retry: bool,
-    /// Tells the topic from another one of the same name ([`crate::broker::topics::Topics::epoch`]).
-    pub(super) epoch: Option<u64>,
 }
 
 /// What to do with a source.
@@ -267,52 +257,6 @@ impl Broker {
         Ok(u32::try_from(queue_id).ok())
     }
 
-    /// The queues to look at, in this order: mostly the topic's own first, from a random one on.
-    pub fn pop_sources(&mut self, plan: &PopPlan) -> Vec<Source> {
-        let random = self.random() % 100;
-        let mut own = Vec::new();
-        match plan.queue_id {
-            Some(queue_id) => own.push(Source {
-                topic: plan.topic.clone(),
-                queue_id,
-                is_retry: false,
-                epoch: self.topics.epoch(&plan.topic),
-            }),
-            None => self.push_sources(&mut own, &plan.topic, false, random),
-        }
-        if plan.is_orderly {
-            return own;
-        }
-        let mut sources = Vec::new();
-        for is_v2 in [
-            self.config.pop.retry_topic_v2,
-            !self.config.pop.retry_topic_v2,
-        ] {
-            let topic = retry_topic(&plan.group, &plan.topic, is_v2).into();
-            self.push_sources(&mut sources, &topic, true, random);
-        }
-        match random < self.config.pop.retry_first_percent {
-            true => sources.append(&mut own),
-            false => {
-                own.append(&mut sources);
-                sources = own;
-            }
-        }
-        sources
-    }
-
-    fn push_sources(&self, out: &mut Vec<Source>, topic: &Rc<str>, is_retry: bool, random: u32) {
-        let entry = self.topics.find(topic);
-        let queue_nums = entry.map_or(0, |entry| entry.config.read_queue_nums.max(0) as u32);
-        let epoch = self.topics.epoch(topic);
-        out.extend((0..queue_nums).map(|at| Source {
-            topic: topic.clone(),
-            queue_id: (random + at) % queue_nums,
-            is_retry,
-            epoch,
-        }));
-    }
-
     /// Where a pop begins to read, `taken` messages into it.
     pub fn before_pop(
         &mut self,
@@ -324,6 +268,10 @@ impl Broker {
     ) -> Look {
         let now_ms = at.now_ms;
         let (group, topic, id) = (&*plan.group, &*source.topic, source.queue_id as i32);
+        // It was deleted since the pop has begun: its offsets are removed.
+        if !self.is_current(source) {
+            return Look::Skip { rest: 0 };
+        }
         // A pop has no offset, so a pending reset applies to it.
         if let Some(reset) = self.offsets.take_reset(group, topic, id, NO_OFFSET) {
             self.pops

@@ -4,15 +4,14 @@ use std::ops::ControlFlow;
 
 use crate::broker::clients::{ConnId, Member};
 use crate::broker::limits::ROWS_PER_TURN;
-use crate::broker::rows::{Json, Now, Rows, Sliced, bounded};
+use crate::broker::rows::{Json, Now, Rows, Sliced};
 use crate::broker::step::Step;
 use crate::broker::{Broker, Refusal};
 use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::consumer::ConsumerGroup;
-use crate::wire::route::TopicList;
 use crate::wire::stats::{
-    Connection, GroupAndTopic, GroupList, ProducerGroup, ProducerInfo, QuerySubscriptionReply,
+    Connection, GroupAndTopic, ProducerGroup, ProducerInfo, QuerySubscriptionReply,
 };
 use crate::wire::topic::TopicRequest;
 
@@ -60,25 +59,23 @@ impl Broker {
     }
 
     /// Groups that are online for the topic or have offsets in it.
-    pub(super) fn groups_of_topic(&self, asked: TopicRequest<'_>) -> Result<Reply, Refusal> {
-        let topic = asked.topic;
-        let mut groups = self.clients.groups_of(topic);
-        groups.extend(self.offsets.groups_of(topic));
-        groups.sort_unstable();
-        groups.dedup();
-        let reply = Reply::json(&GroupList {
-            group_list: groups.into_iter().map(str::to_owned).collect(),
-        });
-        bounded(reply.body.len(), "").map(|()| reply)
+    pub(super) fn groups_of_topic(&self, asked: TopicRequest<'_>) -> Step {
+        let rows = GroupsOfTopic {
+            topic: asked.topic.into(),
+            after: None,
+        };
+        Sliced::step(r#"{"groupList":["#, rows)
     }
 
-    pub(super) fn topics_of_group(&self, asked: GroupAndTopic<'_>) -> Result<Reply, Refusal> {
-        let topics = self.offsets.topics_of(asked.group);
-        let reply = Reply::json(&TopicList {
-            broker_addr: Some(self.config.advertise.to_string()),
-            topic_list: topics.into_iter().map(str::to_owned).collect(),
-        });
-        bounded(reply.body.len(), "").map(|()| reply)
+    /// Topics that the group has offsets in.
+    pub(super) fn topics_of_group(&self, asked: GroupAndTopic<'_>) -> Step {
+        let addr = self.config.advertise;
+        let head = format!(r#"{{"brokerAddr":"{addr}","topicList":["#);
+        let rows = TopicsOfGroup {
+            group: asked.group.into(),
+            after: None,
+        };
+        Sliced::step(head, rows)
     }
 
     pub(super) fn subscription_of_group(&self, asked: GroupAndTopic<'_>) -> Result<Reply, Refusal> {
@@ -175,6 +172,64 @@ impl Connections {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct GroupsOfTopic {
+    topic: String,
+    after: Option<String>,
+}
+
+impl Rows for GroupsOfTopic {
+    fn slice(&mut self, at: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
+        let (topic, broker) = (&*self.topic, at.broker);
+        for _ in 0..ROWS_PER_TURN {
+            let after = self.after.as_deref();
+            let online = broker.clients.groups_of_after(topic, after).next();
+            let known = broker.offsets.groups_of_after(topic, after).next();
+            let Some(group) = online.into_iter().chain(known).min() else {
+                return Ok(true);
+            };
+            out.element(group)?;
+            self.after = Some(group.to_owned());
+        }
+        Ok(false)
+    }
+
+    fn finish(&self, _: &Now<'_>, out: &mut Json) -> Reply {
+        out.text("]}");
+        Reply::ok()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct TopicsOfGroup {
+    group: String,
+    after: Option<String>,
+}
+
+impl Rows for TopicsOfGroup {
+    fn slice(&mut self, at: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
+        let offsets = &at.broker.offsets;
+        let mut left = ROWS_PER_TURN;
+        let after = self.after.take();
+        for topic in offsets
+            .topics_after(&self.group, after.as_deref())
+            .take(left)
+        {
+            out.element(topic)?;
+            left -= 1;
+            if left == 0 {
+                self.after = Some(topic.to_owned());
+            }
+        }
+        Ok(left > 0)
+    }
+
+    fn finish(&self, _: &Now<'_>, out: &mut Json) -> Reply {
+        out.text("]}");
+        Reply::ok()
     }
 }
 

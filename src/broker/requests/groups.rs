@@ -1,11 +1,11 @@
 //! Groups: 200, 201, 207, 225, 352, 353.
 
 use super::pages::{Page, Table, TablePage};
-use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
+use crate::broker::limits::MAX_QUEUES;
 use crate::broker::refusal::missing_group;
+use crate::broker::removal::GroupRemoval;
 use crate::broker::rows::Sliced;
-use crate::broker::step::{Progress, Step, Work};
-use crate::broker::store_view::At;
+use crate::broker::step::Step;
 use crate::broker::{Broker, ConfigFile, Refusal};
 use crate::message::names;
 use crate::wire::Reply;
@@ -88,37 +88,7 @@ impl Broker {
     }
 
     pub(super) fn delete_group(&mut self, asked: DeleteGroup<'_>, now_ms: u64) -> Step {
-        let group = asked.group_name;
-        if self.groups.remove(group, now_ms) {
-            self.persist(ConfigFile::SubscriptionGroups);
-            if self.pops.forget_group(group) {
-                self.persist(ConfigFile::PopOrders);
-            }
-            self.locks.forget_group(group);
-            self.stats.forget_group(group);
-        }
-        match asked.clean_offset {
-            true => Step::Work(Box::new(RemoveOffsets {
-                group: group.into(),
-            })),
-            false => Reply::ok().into(),
-        }
-    }
-}
-
-/// Removes the offsets of a group in all topics.
-#[derive(Debug)]
-struct RemoveOffsets {
-    group: String,
-}
-
-impl Work for RemoveOffsets {
-    fn turn(&mut self, broker: &mut Broker, _: At<'_>) -> Result<Progress, Refusal> {
-        let has_more = broker.offsets.remove_group(&self.group, ROWS_PER_TURN);
-        broker.persist(ConfigFile::ConsumerOffsets);
-        Ok(match has_more {
-            true => Progress::More,
-            false => Progress::Done(Reply::ok()),
-        })
+        let removal = GroupRemoval::begin(self, asked.group_name, asked.clean_offset, now_ms);
+        Step::Work(Box::new(removal))
     }
 }

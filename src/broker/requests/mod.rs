@@ -24,6 +24,7 @@ mod unsupported;
 mod users;
 
 pub use lookup::position;
+pub use relay::StatusTable;
 pub use unsupported::unsupported;
 
 use super::clients::Peer;
@@ -255,8 +256,7 @@ requests! {
         answer!(|b, r| b.update_topic(CreateTopic::decode(r.ext)?, r.now_ms));
     UPDATE_AND_CREATE_TOPIC_LIST: Administer, LIST,
         step!(|b, r| b.update_topics(loose_json::from_slice::<TopicConfigList>(r.body)?));
-    DELETE_TOPIC_IN_BROKER: Administer, NONE,
-        answer!(|b, r| b.delete_topic(TopicRequest::decode(r.ext)?, r.now_ms));
+    DELETE_TOPIC_IN_BROKER: Administer, NONE, step!(|b, r| b.delete_topic(TopicRequest::decode(r.ext)?));
     GET_ALL_TOPIC_CONFIG: Inspect, NONE, step!(|b, r| b.all_topics(AllTopicConfigRequest::decode(r.ext)?));
     GET_TOPIC_CONFIG: Inspect, NONE, answer!(|b, r| b.topic_config(TopicRequest::decode(r.ext)?));
     GET_SYSTEM_TOPIC_LIST_FROM_BROKER: Inspect, NONE, answer!(|b, _r| b.system_topics());
@@ -310,8 +310,8 @@ requests! {
     GET_CONSUMER_CONNECTION_LIST: Inspect, NONE, step!(|b, r| b.consumer_connections(ConsumerGroup::decode(r.ext)?));
     GET_PRODUCER_CONNECTION_LIST: Inspect, NONE, step!(|b, r| b.producer_connections(ProducerGroup::decode(r.ext)?));
     GET_ALL_PRODUCER_INFO: Inspect, NONE, step!(|b, _r| b.all_producers());
-    QUERY_TOPIC_CONSUME_BY_WHO: Inspect, NONE, answer!(|b, r| b.groups_of_topic(TopicRequest::decode(r.ext)?));
-    QUERY_TOPICS_BY_CONSUMER: Inspect, NONE, answer!(|b, r| b.topics_of_group(GroupAndTopic::decode(r.ext)?));
+    QUERY_TOPIC_CONSUME_BY_WHO: Inspect, NONE, step!(|b, r| Ok(b.groups_of_topic(TopicRequest::decode(r.ext)?)));
+    QUERY_TOPICS_BY_CONSUMER: Inspect, NONE, step!(|b, r| Ok(b.topics_of_group(GroupAndTopic::decode(r.ext)?)));
     QUERY_SUBSCRIPTION_BY_CONSUMER: Inspect, NONE,
         answer!(|b, r| b.subscription_of_group(GroupAndTopic::decode(r.ext)?));
     GET_CONSUMER_RUNNING_INFO: Inspect, NONE,

@@ -2,8 +2,9 @@
 //! `AdminBrokerProcessor`).
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use serde::Serialize;
+use hashbrown::HashSet;
 
 use super::Request;
 use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
@@ -85,8 +86,8 @@ impl Broker {
         let version = String::from_utf8_lossy(&version);
         let head = format!(r#"{{"dataVersion":{version},"offsetTable":{{"#);
         let rows = AllOffsets {
-            topic: None,
-            group: None,
+            row: None,
+            queue_id: None,
         };
         Ok(Sliced::step(head, rows))
     }
@@ -99,13 +100,13 @@ impl Broker {
             topic: asked.topic.into(),
             compare: ext.find("compareGroup").unwrap_or("").into(),
             left_out: left_out.map(str::to_owned).collect(),
-            groups: self
-                .offsets
-                .groups_of(asked.topic)
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            stage: Stage::Gather {
+                group: None,
+                is_read: true,
+            },
+            queue_id: None,
             least: BTreeMap::new(),
+            out: Json::new(r#"{"correctionOffsets":{"#.into()),
         }))
     }
 
@@ -115,8 +116,8 @@ impl Broker {
         Step::Work(Box::new(CloneOffsets {
             from: asked.src_group.into(),
             to: asked.dest_group.into(),
-            topic: named.map(str::to_owned),
-            after: None,
+            begun: None,
+            only: named.map(str::to_owned),
             is_offline: asked.offline,
         }))
     }
@@ -142,27 +143,50 @@ pub(super) fn min_offset(asked: QueueRequest<'_>, request: &Request<'_>) -> Resu
     Ok(Reply::ok().with("offset", bounds.map_or(0, |bounds| bounds.min)))
 }
 
-/// All committed offsets. (What groups have pulled is of the file only.)
+/// All committed offsets. (What groups have pulled is of the file only.) A row of `offsetTable` is a group in a topic; its queues may be
+/// more than one slice has.
 #[derive(Clone, Debug)]
 struct AllOffsets {
-    /// The last row's.
-    topic: Option<String>,
-    group: Option<String>,
+    /// The topic and the group of the last row.
+    row: Option<(String, String)>,
+    /// The last queue of it that was written; `None`: its row is complete.
+    queue_id: Option<i32>,
 }
 
 impl Rows for AllOffsets {
     fn slice(&mut self, at: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
+        let offsets = &at.broker.offsets;
         let mut left = ROWS_PER_TURN;
         while left > 0 {
-            let offsets = &at.broker.offsets;
-            let after = self.topic.as_deref().zip(self.group.as_deref());
-            let Some((topic, group, queues)) = offsets.after(after).next() else {
-                return Ok(true);
+            let begun = self.row.as_ref().zip(self.queue_id);
+            let (queues, after) = match begun {
+                Some(((topic, group), queue_id)) => (offsets.of(group, topic), Some(queue_id)),
+                None => {
+                    let row = self.row.as_ref();
+                    let row = row.map(|(topic, group)| (&**topic, &**group));
+                    let Some((topic, group, queues)) = offsets.after(row).next() else {
+                        return Ok(true);
+                    };
+                    out.comma();
+                    out.value(&format!("{topic}@{group}"));
+                    out.text(":{");
+                    self.row = Some((topic.to_owned(), group.to_owned()));
+                    (Some(queues), None)
+                }
             };
-            out.member(&format!("{topic}@{group}"), queues)?;
-            left = left.saturating_sub(queues.len().max(1));
-            let place = (topic.to_owned(), group.to_owned());
-            (self.topic, self.group) = (Some(place.0), Some(place.1));
+            let mut behind = queues.into_iter().flat_map(|queues| behind(queues, after));
+            self.queue_id = None;
+            for (queue_id, offset) in behind.by_ref().take(left) {
+                out.number(*queue_id, *offset)?;
+                self.queue_id = Some(*queue_id);
+                left -= 1;
+            }
+            if behind.next().is_none() {
+                out.text("}");
+                out.go_on();
+                self.queue_id = None;
+                left = left.saturating_sub(1);
+            }
         }
         Ok(false)
     }
@@ -173,34 +197,60 @@ impl Rows for AllOffsets {
     }
 }
 
+/// Those of the queues behind this one.
+fn behind(queues: &QueueOffsetMap, queue_id: Option<i32>) -> impl Iterator<Item = (&i32, &i64)> {
+    let from = queue_id.map_or(Bound::Unbounded, Bound::Excluded);
+    queues.range((from, Bound::Unbounded))
+}
+
 #[derive(Debug)]
 struct CorrectionOffsets {
     topic: String,
     compare: String,
-    left_out: Vec<String>,
-    /// Those that are left.
-    groups: Vec<String>,
+    left_out: HashSet<String>,
+    stage: Stage,
+    /// The last queue of the stage that was looked at, or of its group.
+    queue_id: Option<i32>,
     least: BTreeMap<i32, i64>,
+    out: Json,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The least offset of each queue.
+    Gather {
+        group: Option<String>,
+        /// All queues of the group have been looked at.
+        is_read: bool,
+    },
+    /// A queue in which another group is behind all of them has no offset to go by.
+    Compare,
+    Write,
 }
 
 impl Work for CorrectionOffsets {
     fn turn(&mut self, broker: &mut Broker, at: At<'_>) -> Result<Progress, Refusal> {
         let mut left = ROWS_PER_TURN;
         while left > 0 {
-            let Some(group) = self.groups.pop() else {
-                return Ok(Progress::Done(self.reply(broker)));
-            };
-            left -= 1;
-            if self.left_out.contains(&group) {
-                continue;
-            }
-            let queues = broker.offsets.of(&group, &self.topic);
-            left = left.saturating_sub(queues.map_or(0, QueueOffsetMap::len));
-            for (queue_id, offset) in queues.into_iter().flatten() {
-                let min = at.store.bounds(&self.topic, (*queue_id).max(0) as u32).min as i64;
-                if *offset >= min {
-                    let known = self.least.entry(*queue_id).or_insert(*offset);
-                    *known = (*known).min(*offset);
+            match &self.stage {
+                Stage::Gather { .. } => self.gather(broker, at, &mut left),
+                Stage::Compare => self.compare(broker, &mut left),
+                Stage::Write => {
+                    let from = self.queue_id.map_or(Bound::Unbounded, Bound::Excluded);
+                    for (queue_id, offset) in self.least.range((from, Bound::Unbounded)).take(left)
+                    {
+                        self.out.number(*queue_id, *offset)?;
+                        self.queue_id = Some(*queue_id);
+                        left -= 1;
+                    }
+                    if left > 0 {
+                        self.out.text("}}");
+                        let body = self.out.take();
+                        return Ok(Progress::Done(Reply {
+                            body,
+                            ..Reply::ok()
+                        }));
+                    }
                 }
             }
         }
@@ -209,23 +259,57 @@ impl Work for CorrectionOffsets {
 }
 
 impl CorrectionOffsets {
-    fn reply(&mut self, broker: &Broker) -> Reply {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body {
-            correction_offsets: BTreeMap<i32, i64>,
+    /// Looks at the next queues of the group, or goes on to the next group.
+    fn gather(&mut self, broker: &Broker, at: At<'_>, left: &mut usize) {
+        let Stage::Gather { group, is_read } = &mut self.stage else {
+            return;
+        };
+        if *is_read {
+            let next = {
+                let mut groups = broker
+                    .offsets
+                    .groups_of_after(&self.topic, group.as_deref());
+                groups.next().map(str::to_owned)
+            };
+            *left -= 1;
+            let Some(next) = next else {
+                (self.stage, self.queue_id) = (Stage::Compare, None);
+                return;
+            };
+            *is_read = self.left_out.contains(&next);
+            (*group, self.queue_id) = (Some(next), None);
+            return;
         }
-        let compared = broker.offsets.of(&self.compare, &self.topic);
-        for (queue_id, offset) in compared.into_iter().flatten() {
+        let group = group.as_deref().unwrap_or_default();
+        let (queues, after) = (broker.offsets.of(group, &self.topic), self.queue_id);
+        let behind = queues.into_iter().flat_map(|queues| behind(queues, after));
+        for (queue_id, offset) in behind.take(*left) {
+            let min = at.store.bounds(&self.topic, (*queue_id).max(0) as u32).min as i64;
+            if *offset >= min {
+                let known = self.least.entry(*queue_id).or_insert(*offset);
+                *known = (*known).min(*offset);
+            }
+            self.queue_id = Some(*queue_id);
+            *left -= 1;
+        }
+        *is_read = *left > 0;
+    }
+
+    fn compare(&mut self, broker: &Broker, left: &mut usize) {
+        let (queues, after) = (broker.offsets.of(&self.compare, &self.topic), self.queue_id);
+        let behind = queues.into_iter().flat_map(|queues| behind(queues, after));
+        for (queue_id, offset) in behind.take(*left) {
             if let Some(known) = self.least.get_mut(queue_id)
                 && *known > *offset
             {
                 *known = i64::MAX;
             }
+            self.queue_id = Some(*queue_id);
+            *left -= 1;
         }
-        Reply::json(&Body {
-            correction_offsets: std::mem::take(&mut self.least),
-        })
+        if *left > 0 {
+            (self.stage, self.queue_id) = (Stage::Write, None);
+        }
     }
 }
 
@@ -233,34 +317,53 @@ impl CorrectionOffsets {
 struct CloneOffsets {
     from: String,
     to: String,
-    /// The only one, or all.
-    topic: Option<String>,
-    after: Option<String>,
+    /// The only topic; `None`: all.
+    only: Option<String>,
+    /// The topic whose offsets are being taken over, or were the last time, and the last queue of them if there may be more.
+    begun: Option<(String, Option<i32>)>,
     is_offline: bool,
 }
 
 impl Work for CloneOffsets {
     fn turn(&mut self, broker: &mut Broker, _: At<'_>) -> Result<Progress, Refusal> {
-        let topics: Vec<String> = match self.topic.take() {
-            Some(topic) => vec![topic],
-            None => {
-                let topics = broker
-                    .offsets
-                    .topics_after(&self.from, self.after.as_deref());
-                topics.take(ROWS_PER_TURN).map(str::to_owned).collect()
-            }
-        };
-        for topic in &topics {
-            if broker.is_cloned(&self.from, topic, self.is_offline) {
-                broker.offsets.clone_group(&self.from, &self.to, topic);
+        let mut left = ROWS_PER_TURN;
+        while left > 0 {
+            let (topic, after) = match self.begun.take() {
+                Some((topic, after @ Some(_))) => (topic, after),
+                before => {
+                    let before = before.map(|(topic, _)| topic);
+                    let Some(topic) = self.topic_behind(broker, before.as_deref()) else {
+                        return Ok(Progress::Done(Reply::ok()));
+                    };
+                    (topic, None)
+                }
+            };
+            left -= 1;
+            let mut last = None;
+            if after.is_some() || broker.is_cloned(&self.from, &topic, self.is_offline) {
+                // A slice of its own for the rest of a large topic.
+                let most = ROWS_PER_TURN;
+                let (from, to) = (&*self.from, &*self.to);
+                last = broker.offsets.clone_some(from, to, &topic, after, most);
                 broker.persist(ConfigFile::ConsumerOffsets);
+                let queues = broker.offsets.of(from, &topic);
+                left = left.saturating_sub(queues.map_or(0, QueueOffsetMap::len));
+            }
+            self.begun = Some((topic, last));
+        }
+        Ok(Progress::More)
+    }
+}
+
+impl CloneOffsets {
+    fn topic_behind(&self, broker: &Broker, topic: Option<&str>) -> Option<String> {
+        match (&self.only, topic) {
+            (Some(only), None) => Some(only.clone()),
+            (Some(_), Some(_)) => None,
+            (None, topic) => {
+                let mut topics = broker.offsets.topics_after(&self.from, topic);
+                topics.next().map(str::to_owned)
             }
         }
-        let is_last = topics.len() < ROWS_PER_TURN;
-        self.after = topics.into_iter().last();
-        Ok(match is_last {
-            true => Progress::Done(Reply::ok()),
-            false => Progress::More,
-        })
     }
 }

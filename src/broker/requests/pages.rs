@@ -92,16 +92,11 @@ impl Table {
     }
 
     fn name_at(self, broker: &Broker, place: usize) -> Option<String> {
-        match self {
-            Self::Topics => {
-                let mut configs = broker.topics.after(None);
-                Some(configs.nth(place)?.topic_name.clone())
-            }
-            Self::Groups => {
-                let mut configs = broker.groups.after(None);
-                Some(configs.nth(place)?.group_name.clone())
-            }
-        }
+        let name = match self {
+            Self::Topics => broker.topics.name_at(place),
+            Self::Groups => broker.groups.name_at(place),
+        };
+        name.map(str::to_owned)
     }
 
     /// Writes the row behind this name; returns its name.

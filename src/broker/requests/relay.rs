@@ -2,13 +2,17 @@
 //! `Broker2Client.getConsumeStatus`). The reactor asks the client and waits for its answer.
 
 use crate::broker::clients::Member;
-use crate::broker::step::{ClientRequest, Relay};
+use crate::broker::limits::MAX_STATUS_BYTES;
+use crate::broker::rows::Json;
+use crate::broker::step::{ClientRequest, Relay, StatusAsked};
 use crate::broker::{Broker, ConnId, Refusal};
 use crate::message::ids::parse_offset_message_id;
-use crate::wire::Ext;
+use crate::wire::admin::QueueOffsets;
 use crate::wire::codes::{V3_1_8_SNAPSHOT, request, response};
 use crate::wire::consumer::{ConsumeMessageDirectly, ConsumerRunningInfo};
 use crate::wire::offset::ConsumerStatusRequest;
+use crate::wire::stats::ConsumerStatusBody;
+use crate::wire::{Ext, Reply, loose_json};
 
 impl Broker {
     /// What a consumer is doing, with the stacks of its threads if that is wished for.
@@ -55,37 +59,61 @@ impl Broker {
         Ok((relay, physical_offset))
     }
 
-    /// How far each client of a group is, or the one that is named; and what to ask them. RocketMQ answers a group that is
-    /// not online with a null pointer, and we as it answers one whose clients have just gone.
+    /// How far each client of a group is, or the one that is named. RocketMQ answers a group that is not online with a null pointer, and
+    /// we as it answers one whose clients have just gone.
     pub(in crate::broker) fn relay_status(
         &self,
         asked: ConsumerStatusRequest<'_>,
-    ) -> Result<Vec<Relay>, Refusal> {
+    ) -> Result<StatusAsked, Refusal> {
         let group = asked.group;
-        let Some(members) = self.clients.consumers(group) else {
+        if self.clients.consumers(group).is_none() {
             return Err(Refusal::new(
                 response::SYSTEM_ERROR,
                 format!("No Any Consumer online in the consumer group: [{group}]"),
             ));
-        };
-        let wanted = asked.client_addr.filter(|id| !id.trim().is_empty());
-        let members = members.connections();
-        let chosen =
-            members.filter(|(_, member)| wanted.is_none_or(|wanted| wanted == member.client_id));
-        Ok(chosen
-            .map(|(conn, member)| Relay {
-                conn,
-                name: member.client_id.clone(),
-                request: ClientRequest {
-                    code: request::GET_CONSUMER_STATUS_FROM_CLIENT,
-                    ext: vec![
-                        ("topic".into(), asked.topic.into()),
-                        ("group".into(), group.into()),
-                    ],
-                    body: Vec::new(),
-                },
-            })
-            .collect())
+        }
+        let client_id = asked.client_addr.filter(|id| !id.trim().is_empty());
+        Ok(StatusAsked {
+            group: group.into(),
+            topic: asked.topic.into(),
+            client_id: client_id.map(str::to_owned),
+            after: None,
+        })
+    }
+
+    /// Looks at `looked_at` further clients of the group at most; what to ask those among them that are to be asked, `most` at most.
+    /// `None`: there are no more.
+    pub fn next_to_ask(
+        &self,
+        asked: &mut StatusAsked,
+        most: usize,
+        looked_at: usize,
+    ) -> Option<Vec<Relay>> {
+        let members = self.clients.consumers(&asked.group)?;
+        let before = asked.after;
+        let mut chosen = Vec::new();
+        for (conn, member) in members.members_after(before).take(looked_at) {
+            if chosen.len() == most {
+                break;
+            }
+            asked.after = Some(conn);
+            let wanted = asked.client_id.as_ref();
+            if wanted.is_none_or(|wanted| *wanted == member.client_id) {
+                chosen.push(Relay {
+                    conn,
+                    name: member.client_id.clone(),
+                    request: ClientRequest {
+                        code: request::GET_CONSUMER_STATUS_FROM_CLIENT,
+                        ext: vec![
+                            ("topic".into(), asked.topic.clone()),
+                            ("group".into(), asked.group.clone()),
+                        ],
+                        body: Vec::new(),
+                    },
+                });
+            }
+        }
+        (asked.after != before).then_some(chosen)
     }
 
     fn relay(
@@ -125,5 +153,39 @@ impl Broker {
         members
             .connections()
             .find(|(_, member)| member.client_id == client_id)
+    }
+}
+
+/// How far clients are, as one answer, to which each client's own answer is added when it comes.
+#[derive(Debug)]
+pub struct StatusTable {
+    out: Json,
+}
+
+impl Default for StatusTable {
+    fn default() -> Self {
+        let out = Json::new(r#"{"consumerTable":{"#.into());
+        Self { out }
+    }
+}
+
+impl StatusTable {
+    /// Adds a client's answer. One that cannot be read, or that takes long to read, is left out.
+    pub fn add(&mut self, client_id: &str, answer: &[u8]) -> Result<(), Refusal> {
+        if answer.len() > MAX_STATUS_BYTES {
+            return Ok(());
+        }
+        match loose_json::from_slice::<ConsumerStatusBody>(answer) {
+            Ok(status) => {
+                let offsets = QueueOffsets(status.message_queue_table);
+                self.out.member(client_id, &offsets)
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    pub fn into_reply(mut self) -> Reply {
+        self.out.text(r#"},"messageQueueTable":{}}"#);
+        Reply::ok().with_body(self.out.take())
     }
 }

@@ -29,12 +29,24 @@ impl Broker {
         Ok(Sliced::step(r#"{"offsetTable":{"#, rows))
     }
 
+    /// Of the topics asked for, or of all that the group has offsets in; without a list only of those it is subscribed to.
     pub(super) fn consume_stats(&self, asked: ConsumeStatsRequest<'_>) -> Result<Step, Refusal> {
-        let topics = self.topics_for_stats(&asked);
+        let list = asked.topic_list.unwrap_or("").split(';');
+        let listed = list.filter(|topic| !topic.is_empty()).map(str::to_owned);
+        let listed: Vec<String> = listed.collect();
+        let named = asked.topic.filter(|topic| !topic.trim().is_empty());
+        let topics = match (listed.is_empty(), named) {
+            (false, _) => AskedTopics::These(listed.into_iter()),
+            (true, Some(topic)) if !self.is_asked_about(asked.consumer_group, topic) => {
+                AskedTopics::These(Vec::new().into_iter())
+            }
+            (true, Some(topic)) => AskedTopics::These(vec![topic.to_owned()].into_iter()),
+            (true, None) => AskedTopics::All { after: None },
+        };
         let rows = ConsumeStats {
             group: asked.consumer_group.into(),
             topics,
-            queue_id: 0,
+            current: None,
             tps: 0.0,
         };
         Ok(Sliced::step(r#"{"offsetTable":{"#, rows))
@@ -70,29 +82,6 @@ impl Broker {
             queues: 0..entry.config.write_queue_nums.max(0) as u32,
         };
         Ok(Sliced::step(r#"{"consumeTimeSpanSet":["#, rows))
-    }
-
-    /// The topics asked for, or all that the group has offsets in; without a list only those it is subscribed to. The last one
-    /// first.
-    fn topics_for_stats(&self, asked: &ConsumeStatsRequest<'_>) -> Vec<String> {
-        let group = asked.consumer_group;
-        let list = asked.topic_list.unwrap_or("").split(';');
-        let mut topics: Vec<String> = list
-            .filter(|topic| !topic.is_empty())
-            .map(str::to_owned)
-            .collect();
-        if topics.is_empty() {
-            topics = match asked.topic.filter(|topic| !topic.trim().is_empty()) {
-                Some(topic) => vec![topic.into()],
-                None => {
-                    let topics = self.offsets.topics_of(group).into_iter();
-                    topics.map(str::to_owned).collect()
-                }
-            };
-            topics.retain(|topic| self.is_asked_about(group, topic));
-        }
-        topics.reverse();
-        topics
     }
 
     /// A group that is online is asked about only where it still is.
@@ -168,33 +157,63 @@ fn wrapper(at: &Now<'_>, group: &str, topic: &str, queue_id: u32) -> OffsetWrapp
 #[derive(Clone, Debug)]
 struct ConsumeStats {
     group: String,
-    /// Those that are left, the next one last.
-    topics: Vec<String>,
-    /// The next queue of the next topic.
-    queue_id: u32,
+    topics: AskedTopics,
+    /// A topic, and its next queue.
+    current: Option<(String, u32)>,
     tps: f64,
+}
+
+/// The topics that are left.
+#[derive(Clone, Debug)]
+enum AskedTopics {
+    These(std::vec::IntoIter<String>),
+    /// Those of the group behind this one.
+    All {
+        after: Option<String>,
+    },
+}
+
+impl AskedTopics {
+    /// The next topic; an empty name stands for one that is passed over.
+    fn next(&mut self, group: &str, broker: &Broker) -> Option<String> {
+        let after = match self {
+            Self::These(topics) => return topics.next(),
+            Self::All { after } => after,
+        };
+        let topic = {
+            let mut topics = broker.offsets.topics_after(group, after.as_deref());
+            topics.next()?.to_owned()
+        };
+        *after = Some(topic.clone());
+        Some(match broker.is_asked_about(group, &topic) {
+            true => topic,
+            false => String::new(),
+        })
+    }
 }
 
 impl Rows for ConsumeStats {
     fn slice(&mut self, at: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
         for _ in 0..ROWS_PER_TURN {
-            let Some(topic) = self.topics.last() else {
-                return Ok(true);
+            let Some((topic, queue_id)) = &mut self.current else {
+                let next = self.topics.next(&self.group, at.broker);
+                let Some(topic) = next else { return Ok(true) };
+                self.current = Some((topic, 0));
+                continue;
             };
             let entry = at.broker.topics.find(topic);
             let queues = entry.map_or(0, |entry| entry.config.read_queue_nums.max(0) as u32);
-            if self.queue_id >= queues {
+            if *queue_id >= queues {
                 if entry.is_some() {
                     let stats = &at.broker.stats;
                     self.tps += stats.group_get_tps(&self.group, topic, at.now_ms);
                 }
-                self.topics.pop();
-                self.queue_id = 0;
+                self.current = None;
                 continue;
             }
-            let queue = at.broker.message_queue(topic, self.queue_id);
-            out.member(&queue, &wrapper(at, &self.group, topic, self.queue_id))?;
-            self.queue_id += 1;
+            let queue = at.broker.message_queue(topic, *queue_id);
+            out.member(&queue, &wrapper(at, &self.group, topic, *queue_id))?;
+            *queue_id += 1;
         }
         Ok(false)
     }

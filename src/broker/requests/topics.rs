@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::pages::{Page, Table, TablePage};
 use crate::broker::limits::{MAX_QUEUES, ROWS_PER_TURN};
-use crate::broker::refusal::missing_topic;
+use crate::broker::refusal::{missing_topic, topic_is_leaving};
+use crate::broker::removal::{Removal, Removed};
 use crate::broker::rows::Sliced;
 use crate::broker::step::{Progress, Step, Work};
 use crate::broker::store_view::At;
 use crate::broker::topics::RESERVE_TIME;
-use crate::broker::{Broker, ConfigFile, Effect, Refusal, system_topics};
+use crate::broker::{Broker, Refusal, system_topics};
 use crate::message::names;
 use crate::wire::Reply;
 use crate::wire::codes::response;
@@ -45,7 +46,7 @@ impl Broker {
             attributes: changed_attributes(known.unwrap_or_default(), changes)?,
         };
         self.check_topic_update(&config)?;
-        self.put_topic(config, now_ms);
+        self.put_topic(config, now_ms)?;
         Ok(Reply::ok())
     }
 
@@ -59,11 +60,15 @@ impl Broker {
         Ok(Step::Work(Box::new(PutTopics { configs })))
     }
 
-    fn put_topic(&mut self, config: TopicConfig, now_ms: u64) {
+    fn put_topic(&mut self, config: TopicConfig, now_ms: u64) -> Result<(), Refusal> {
         let topic = config.topic_name.clone();
+        if self.topics.is_leaving(&topic) {
+            return Err(topic_is_leaving(&topic));
+        }
         if self.topics.put(config, now_ms) {
             self.topic_changed(&topic);
         }
+        Ok(())
     }
 
     fn check_topic_update(&self, config: &TopicConfig) -> Result<(), Refusal> {
@@ -101,12 +106,9 @@ impl Broker {
         ))
     }
 
-    /// Deleting what is not there succeeds: mqadmin deletes retry topics that may never have been.
-    pub(super) fn delete_topic(
-        &mut self,
-        asked: TopicRequest<'_>,
-        now_ms: u64,
-    ) -> Result<Reply, Refusal> {
+    /// Deleting what is not there succeeds: mqadmin deletes retry topics that may never have been. Retry topics of POP consumers are
+    /// deleted with their topic, in both ways of naming them.
+    pub(super) fn delete_topic(&self, asked: TopicRequest<'_>) -> Result<Step, Refusal> {
         let topic = asked.topic;
         if topic.trim().is_empty() {
             return Err(Refusal::new(
@@ -115,30 +117,11 @@ impl Broker {
             ));
         }
         self.check_not_system(topic)?;
-        let mut doomed = vec![topic.to_owned()];
-        for group in self.offsets.groups_of(topic) {
-            // Retry topics of POP consumers, in both ways of naming them.
-            let retry = names::retry_topic(group);
-            doomed.extend([format!("{retry}_{topic}"), format!("{retry}+{topic}")]);
+        if self.topics.is_leaving(topic) {
+            return Err(topic_is_leaving(topic));
         }
-        for topic in doomed {
-            let queues = self.topics.find(&topic).map(|entry| entry.queues.clone());
-            for queue in queues.into_iter().flatten().flatten() {
-                self.stats.forget_queue(queue);
-            }
-            if self.topics.remove(&topic, now_ms) {
-                self.offsets.remove_topic(&topic);
-                self.stats.forget_topic(&topic);
-                self.persist(ConfigFile::Topics);
-                // After a crash a topic of the same name must not begin with these.
-                self.persist(ConfigFile::ConsumerOffsets);
-                if self.pops.forget_topic(&topic) {
-                    self.persist(ConfigFile::PopOrders);
-                }
-                self.effects.push(Effect::DeleteTopic { topic });
-            }
-        }
-        Ok(Reply::ok())
+        let removal = Removal::with_retries(topic);
+        Ok(Step::Work(Box::new(DeleteTopic { removal })))
     }
 
     pub(super) fn all_topics(&self, asked: AllTopicConfigRequest<'_>) -> Result<Step, Refusal> {
@@ -180,9 +163,24 @@ impl Work for PutTopics {
             let Some(config) = self.configs.pop() else {
                 return Ok(Progress::Done(Reply::ok()));
             };
-            broker.put_topic(config, at.now_ms);
+            broker.put_topic(config, at.now_ms)?;
         }
         Ok(Progress::More)
+    }
+}
+
+#[derive(Debug)]
+struct DeleteTopic {
+    removal: Removal,
+}
+
+impl Work for DeleteTopic {
+    fn turn(&mut self, broker: &mut Broker, at: At<'_>) -> Result<Progress, Refusal> {
+        Ok(match self.removal.turn(broker, at.now_ms) {
+            Removed::Some => Progress::More,
+            Removed::AllButQueues(topic) => Progress::RemoveQueues(topic),
+            Removed::All => Progress::Done(Reply::ok()),
+        })
     }
 }
 

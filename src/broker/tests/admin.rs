@@ -53,7 +53,7 @@ fn topics_are_created_changed_and_deleted() {
         .code
     };
     assert_eq!(delete(&mut broker, "New"), 0);
-    assert!(effects(&mut broker).contains(&Effect::DeleteTopic {
+    assert!(effects(&mut broker).contains(&Effect::TopicDeleted {
         topic: "New".into()
     }));
     assert_eq!(broker.offsets.query("g", "New", 0), None);

@@ -227,16 +227,47 @@ fn status_is_asked_of_all_or_of_one() {
             broker.relay_status(ConsumerStatusRequest::decode(ext)?)
         })
     };
+    let asked = |fields: Fields<'_>| {
+        let mut asked = count(fields).unwrap();
+        let first = broker.next_to_ask(&mut asked, 16, 512).unwrap();
+        assert_eq!(broker.next_to_ask(&mut asked, 16, 512), None);
+        first.len()
+    };
     let fields = [("topic", "T"), ("group", "g")];
-    assert_eq!(count(&fields).unwrap().len(), 1);
+    assert_eq!(asked(&fields), 1);
     let of = |id| [("topic", "T"), ("group", "g"), ("clientAddr", id)];
-    assert_eq!(count(&of("c")).unwrap().len(), 1);
-    assert_eq!(count(&of("d")).unwrap().len(), 0);
+    assert_eq!((asked(&of("c")), asked(&of("d"))), (1, 0));
     assert_eq!(
         count(&[("topic", "T"), ("group", "h")]).unwrap_err().code,
         1
     );
     assert_eq!(count(&[("topic", "T")]).unwrap_err().code, 1);
+}
+
+#[test]
+fn few_members_of_a_group_are_asked_at_a_time() {
+    let mut broker = broker();
+    for conn in 0..100 {
+        let data = consumer("g", "T", "*");
+        let client = format!("c{conn}");
+        broker
+            .clients
+            .register_consumer(&data, true, &client, &peer(conn), 0);
+    }
+    let asked = |broker: &Broker, fields: Fields<'_>| {
+        let asked = with_fields(fields, |ext| {
+            broker.relay_status(ConsumerStatusRequest::decode(ext)?)
+        });
+        let (mut asked, mut slices) = (asked.unwrap(), Vec::new());
+        while let Some(relays) = broker.next_to_ask(&mut asked, 16, 30) {
+            slices.push(relays.len());
+        }
+        slices
+    };
+    let fields = [("topic", "T"), ("group", "g")];
+    assert_eq!(asked(&broker, &fields), [16, 16, 16, 16, 16, 16, 4]);
+    let one = [("topic", "T"), ("group", "g"), ("clientAddr", "c70")];
+    assert_eq!(asked(&broker, &one), [0, 0, 1, 0], "of 30 members each");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod rewinds;
 mod send_backs;
 mod sends;
 mod settings;
+mod slices;
 mod statistics;
 mod timers;
 
@@ -123,6 +124,25 @@ pub(crate) fn ask_from(
     body: &str,
     now_ms: u64,
 ) -> Reply {
+    let step = first_step(broker, peer, code, fields, body, now_ms);
+    let reply = step.and_then(|step| carried_out(broker, step, now_ms));
+    reply.unwrap_or_else(Reply::from)
+}
+
+/// What is to be done for a request without a body.
+pub(crate) fn step_of(broker: &mut Broker, code: i32, fields: &[(&str, &str)]) -> Step {
+    let step = first_step(broker, &peer(1), code, fields, "", 0);
+    step.unwrap_or_else(|refusal| panic!("{refusal:?}"))
+}
+
+fn first_step(
+    broker: &mut Broker,
+    peer: &Peer,
+    code: i32,
+    fields: &[(&str, &str)],
+    body: &str,
+    now_ms: u64,
+) -> Result<Step, Refusal> {
     let head = Head {
         codec: Codec::Json,
         code,
@@ -149,11 +169,8 @@ pub(crate) fn ask_from(
         now_ms,
         store: &FakeStore,
     };
-    let reply = match broker.handle(code, &request) {
-        Some(step) => step.and_then(|step| carried_out(broker, step, now_ms)),
-        None => Err(requests::unsupported(code)),
-    };
-    reply.unwrap_or_else(Reply::from)
+    let step = broker.handle(code, &request);
+    step.unwrap_or_else(|| Err(requests::unsupported(code)))
 }
 
 /// Takes a step that needs no store and no client to its end.
@@ -167,7 +184,7 @@ pub(crate) fn carried_out(broker: &mut Broker, step: Step, now_ms: u64) -> Resul
     let at = At { now_ms, store };
     loop {
         match work.turn(broker, at)? {
-            Progress::More => {}
+            Progress::More | Progress::RemoveQueues(_) => {}
             Progress::Times(places) => work.times(vec![None; places.len()]),
             Progress::Done(reply) => return Ok(reply),
         }

@@ -1,6 +1,7 @@
 //! Rewinds of many queues.
 
 use super::*;
+use crate::broker::limits::ROWS_PER_TURN;
 use crate::wire::loose_json;
 use crate::wire::stats::ResetOffsetBody;
 
@@ -20,13 +21,21 @@ fn a_rewind_of_many_queues_takes_many_turns() {
         turns += 1;
         match work.turn(&mut broker, at).unwrap() {
             Progress::Done(reply) => break reply,
-            Progress::More => {}
+            Progress::More | Progress::RemoveQueues(_) => {}
             Progress::Times(_) => panic!("it needs no times"),
         }
-        assert!(broker.offsets.has_reset("g", "Wide", turns * 256 - 1));
-        assert!(!broker.offsets.has_reset("g", "Wide", turns * 256));
+        assert!(
+            broker
+                .offsets
+                .has_reset("g", "Wide", turns * ROWS_PER_TURN as i32 - 1)
+        );
+        assert!(
+            !broker
+                .offsets
+                .has_reset("g", "Wide", turns * ROWS_PER_TURN as i32)
+        );
     };
-    assert_eq!(turns, 256);
+    assert_eq!(turns, 65_536 / ROWS_PER_TURN as i32);
     let body: ResetOffsetBody = loose_json::from_slice(&reply.body).unwrap();
     assert_eq!(body.offset_table.len(), 65_536);
     assert!(body.offset_table.values().all(|offset| *offset == 7));

@@ -9,7 +9,7 @@ use super::super::view::View;
 use super::polls::{Ask, LineKey};
 use super::{Batch, FOUND, NOTHING, Pops, SOURCES_AT_A_TIME, Waiting, reply_pop};
 use crate::broker::Refusal;
-use crate::broker::pop::{PopPlan, Source};
+use crate::broker::pop::{PopPlan, Source, Sources};
 use crate::io::{Io, pause};
 use crate::store::ReadError;
 use crate::wire::Header;
@@ -58,10 +58,11 @@ impl<I: Io> Pops<I> {
     async fn look_at_sources(self: &Rc<Self>, plan: &PopPlan) -> Result<Batch, ReadError> {
         let mut batch = Batch::default();
         let sources = self.core.broker.borrow_mut().pop_sources(plan);
-        for (index, source) in sources.iter().enumerate() {
+        for (index, source) in sources.enumerate() {
             if index % SOURCES_AT_A_TIME == SOURCES_AT_A_TIME - 1 {
                 pause().await;
             }
+            let source = &source;
             let queue = self.core.store.queue(&source.topic, source.queue_id);
             let bounds = self.core.store.bounds(queue);
             let view = View { core: &self.core };
@@ -90,10 +91,10 @@ impl<I: Io> Pops<I> {
 
     /// Answered in this turn if one of the first queues has a message: a pop that the same message has woken has not taken it yet.
     pub(super) fn answer_notification(self: &Rc<Self>, waiting: Waiting<I>) {
-        let sources = self.core.broker.borrow_mut().pop_sources(&waiting.plan);
+        let mut sources = self.core.broker.borrow_mut().pop_sources(&waiting.plan);
         let mut batch = Batch::default();
-        let first = sources.len().min(SOURCES_AT_A_TIME);
-        if self.has_message(&waiting.plan, &sources[..first], &mut batch) {
+        let first = sources.by_ref().take(SOURCES_AT_A_TIME);
+        if self.has_message(&waiting.plan, first, &mut batch) {
             return self.notify(&waiting);
         }
         let pops = self.clone();
@@ -105,17 +106,17 @@ impl<I: Io> Pops<I> {
     }
 
     /// Looks at the other queues, a slice each turn, and parks the notification.
-    async fn look_further(
-        &self,
-        mut waiting: Waiting<I>,
-        mut sources: Vec<Source>,
-        mut batch: Batch,
-    ) {
+    async fn look_further(&self, mut waiting: Waiting<I>, mut sources: Sources, mut batch: Batch) {
         loop {
-            for slice in sources[batch.seen.len()..].chunks(SOURCES_AT_A_TIME) {
+            loop {
+                let before = batch.seen.len();
                 pause().await;
+                let slice = sources.by_ref().take(SOURCES_AT_A_TIME);
                 if self.has_message(&waiting.plan, slice, &mut batch) {
                     return self.notify(&waiting);
+                }
+                if batch.seen.len() == before {
+                    break;
                 }
             }
             if waiting.connection.is_closed() {
@@ -130,11 +131,17 @@ impl<I: Io> Pops<I> {
         }
     }
 
-    fn has_message(&self, plan: &PopPlan, sources: &[Source], batch: &mut Batch) -> bool {
+    fn has_message(
+        &self,
+        plan: &PopPlan,
+        mut sources: impl Iterator<Item = Source>,
+        batch: &mut Batch,
+    ) -> bool {
         let core = &self.core;
         let now_ms = core.now_ms();
         let broker = core.broker.borrow();
-        sources.iter().any(|source| {
+        sources.any(|source| {
+            let source = &source;
             let queue = core.store.queue(&source.topic, source.queue_id);
             let bounds = core.store.bounds(queue);
             batch.seen.push((queue, bounds.max));

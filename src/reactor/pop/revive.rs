@@ -139,7 +139,7 @@ async fn bring_back_one<I: Io>(
                 .core
                 .broker
                 .borrow_mut()
-                .revive(expired, &record, now_ms);
+                .revive(expired, &record, now_ms)?;
             pops.core.append(&plan, now_ms as i64)?;
             watch_retry(pops, expired, &plan.topic);
         }

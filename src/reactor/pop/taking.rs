@@ -31,11 +31,11 @@ impl<I: Io> Pops<I> {
             ..Batch::default()
         };
         let sources = self.core.broker.borrow_mut().pop_sources(&waiting.plan);
-        for (index, source) in sources.iter().enumerate() {
+        for (index, source) in sources.enumerate() {
             if index % SOURCES_AT_A_TIME == SOURCES_AT_A_TIME - 1 {
                 pause().await;
             }
-            match self.pop_from(waiting, source, &mut batch).await {
+            match self.pop_from(waiting, &source, &mut batch).await {
                 // What the batch has already is hidden from other pops.
                 Err(PopError::Busy(_)) if batch.messages > 0 => break,
                 taken => taken?,

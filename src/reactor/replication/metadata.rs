@@ -6,8 +6,10 @@ use tracing::{info, warn};
 
 use super::state::Replication;
 use crate::broker::ConfigFile;
+use crate::broker::files::{Page, Pages};
 use crate::io::Io;
 use crate::reactor::core::Core;
+use crate::reactor::decisions::Decisions;
 use crate::reactor::effects;
 use crate::reactor::remoting_client::{AskError, RemotingClient};
 use crate::wire::codes::request;
@@ -76,21 +78,66 @@ async fn ask_all<I: Io>(
         None => link.insert(RemotingClient::connect(&core.io, addr, PATIENCE_NS).await?),
     };
     for (code, file) in FILES {
-        let answer = match link.ask(code, &[], &[], PATIENCE_NS).await {
-            Ok(answer) => answer,
-            // An older master does not know every one of them.
-            Err(AskError::Refused { .. }) => continue,
-            Err(error) => return Err(error),
+        let asked = match Pages::of(file) {
+            Some(pages) => ask_pages(core, link, code, pages).await,
+            None => ask_whole(core, link, code, file).await,
         };
-        let now_ms = core.now_ms();
-        let followed = core
-            .broker
-            .borrow_mut()
-            .follow_file(file, &answer.body, now_ms);
-        if let Err(error) = followed {
-            warn!(file = file.name(), %error, "the master's answer cannot be read");
+        match asked {
+            // An older master does not know every one of them.
+            Ok(()) | Err(AskError::Refused { .. }) => {}
+            Err(error) => return Err(error),
         }
-        effects::carry_out(core);
     }
     Ok(true)
+}
+
+async fn ask_whole<I: Io>(
+    core: &Rc<Core<I>>,
+    link: &mut RemotingClient<I>,
+    code: i32,
+    file: ConfigFile,
+) -> Result<(), AskError> {
+    let answer = link.ask(code, &[], &[], PATIENCE_NS).await?;
+    let now_ms = core.now_ms();
+    let followed = core
+        .broker
+        .borrow_mut()
+        .follow_file(file, &answer.body, now_ms);
+    if let Err(error) = followed {
+        warn!(file = file.name(), %error, "the master's answer cannot be read");
+    }
+    effects::carry_out(core);
+    Ok(())
+}
+
+/// Asks for a table page by page, and takes it over when it is complete.
+async fn ask_pages<I: Io>(
+    core: &Rc<Core<I>>,
+    link: &mut RemotingClient<I>,
+    code: i32,
+    mut pages: Pages,
+) -> Result<(), AskError> {
+    loop {
+        let version = pages.version(&core.broker.borrow());
+        let answer = link
+            .ask(code, &pages.fields(&version), &[], PATIENCE_NS)
+            .await?;
+        let total = answer.field(pages.total_field());
+        let total = total.and_then(|total| total.parse().ok());
+        let taken = pages.take(&answer.body, total, &core.broker.borrow());
+        match taken {
+            Ok((Page::More, Some(begun))) => pages = begun,
+            Ok((Page::Last(work), _)) => {
+                if let Err(refusal) = Decisions::new(core.clone()).carry_out(work).await {
+                    warn!(code, remark = %refusal.remark, "the master's table cannot be taken over");
+                }
+                return Ok(());
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                warn!(code, %error, "the master's answer cannot be read");
+                return Ok(());
+            }
+        }
+    }
 }

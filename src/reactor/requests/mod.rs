@@ -1,24 +1,20 @@
 //! Requests that the rules answer. Most are answered at once; what needs the disk (`read.rs`), another client (`relay.rs`), or more than
 //! one turn is a [`Step`], carried out in a task of its own.
 
-mod decisions;
 mod read;
 mod relay;
 
 use std::rc::Rc;
 
-use self::decisions::Decisions;
 use super::answers::{answer, unreadable};
 use super::calls::Calls;
 use super::connection::{Caller, Connection};
 use super::core::Core;
+use super::decisions::Decisions;
 use super::pulls::Pulls;
-use super::rounds::SLICE_UNITS;
 use super::slices::in_slices;
 use super::view::View;
 use crate::broker::requests::{Handler, Request};
-use crate::broker::step::{Progress, Work};
-use crate::broker::store_view::At;
 use crate::broker::{Refusal, Rewind, Step, Target};
 use crate::io::{Io, pause};
 use crate::store::Boundary;
@@ -61,7 +57,7 @@ impl<I: Io> Requests<I> {
         let step = step.unwrap_or_else(|refusal| Step::Reply(refusal.into()));
         match step {
             Step::Reply(reply) if decisions.changed_nothing() => {
-                answer(connection, caller, &reply);
+                answer(connection, caller, reply);
             }
             step => self.carry_out(connection, caller, step, decisions),
         }
@@ -82,7 +78,7 @@ impl<I: Io> Requests<I> {
             let reply = requests.carried_out(step, &mut decisions).await;
             let reply = reply.unwrap_or_else(Reply::from);
             let reply = decisions.once_saved(reply).await;
-            answer(&connection, caller, &reply);
+            answer(&connection, caller, reply);
         });
     }
 
@@ -93,7 +89,7 @@ impl<I: Io> Requests<I> {
     ) -> Result<Reply, Refusal> {
         match step {
             Step::Reply(reply) => Ok(reply),
-            Step::Work(work) => self.work(work, decisions).await,
+            Step::Work(work) => decisions.carry_out(work).await,
             Step::Read(plan) => self.read(plan).await,
             Step::Rewind { rewind, language } => self.rewind(&rewind, language, decisions).await,
             Step::Ask(relay) => self.forward(&relay).await,
@@ -101,52 +97,8 @@ impl<I: Io> Requests<I> {
                 relay,
                 physical_offset,
             } => self.consume_directly(relay, physical_offset).await,
-            Step::AskStatus(relays) => self.consumer_status(relays).await,
+            Step::AskStatus(asked) => self.consumer_status(asked).await,
         }
-    }
-
-    /// A slice in each turn, and of all such answers together one in each round.
-    async fn work(
-        self: &Rc<Self>,
-        mut work: Box<dyn Work>,
-        decisions: &mut Decisions<I>,
-    ) -> Result<Reply, Refusal> {
-        loop {
-            self.core.rounds.take(SLICE_UNITS).await;
-            let (store, now_ms) = (&View { core: &self.core }, self.core.now_ms());
-            let at = At { now_ms, store };
-            let progress = decisions.decide(|broker| work.turn(broker, at))?;
-            match progress {
-                Progress::Done(reply) => return Ok(reply),
-                Progress::More => {}
-                Progress::Times(places) => {
-                    let mut times = Vec::with_capacity(places.len());
-                    for place in places {
-                        times.push(
-                            self.store_time(&place.topic, place.queue_id, place.offset)
-                                .await?,
-                        );
-                    }
-                    work.times(times);
-                }
-            }
-        }
-    }
-
-    async fn store_time(
-        &self,
-        topic: &str,
-        queue_id: u32,
-        offset: u64,
-    ) -> Result<Option<i64>, Refusal> {
-        let Some(queue) = self.core.store.find_queue(topic, queue_id) else {
-            return Ok(None);
-        };
-        self.core
-            .store
-            .store_time(queue, offset)
-            .await
-            .map_err(unreadable)
     }
 
     async fn rewind(
@@ -178,7 +130,7 @@ impl<I: Io> Requests<I> {
         }
         let step = decisions.decide(|broker| broker.rewind(rewind, &offsets, language))?;
         let reply = match step {
-            Step::Work(work) => self.work(work, decisions).await?,
+            Step::Work(work) => decisions.carry_out(work).await?,
             Step::Reply(reply) => reply,
             step => unreachable!("a rewind is carried out by {step:?}"),
         };

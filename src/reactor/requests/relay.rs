@@ -3,15 +3,14 @@
 use std::rc::Rc;
 
 use super::Requests;
+use crate::broker::requests::StatusTable;
+use crate::broker::step::StatusAsked;
 use crate::broker::{ClientRequest, ConnId, Refusal, Relay};
 use crate::io::{Io, pause};
 use crate::reactor::answers::unreadable;
 use crate::reactor::calls::{Answer, CallError, Waiting, values};
 use crate::wire::Reply;
-use crate::wire::admin::{ConsumerTable, QueueOffsets};
 use crate::wire::codes::response;
-use crate::wire::loose_json;
-use crate::wire::stats::ConsumerStatusBody;
 
 /// As RocketMQ waits for a client (`Broker2Client`).
 const PATIENCE_MS: u64 = 10_000;
@@ -19,6 +18,9 @@ const STATUS_PATIENCE_MS: u64 = 5_000;
 
 /// Clients that are asked at the same time for one answer. Each may answer with megabytes.
 const ASKED_AT_A_TIME: usize = 16;
+
+/// Clients of a group that are looked at in one turn where one of them is asked.
+const LOOKED_AT_AT_A_TIME: usize = 512;
 
 impl<I: Io> Requests<I> {
     pub(super) async fn consume_directly(
@@ -37,11 +39,18 @@ impl<I: Io> Requests<I> {
 
     /// Several clients are asked at the same time, and have the same time to answer. One that does not is left out, as in RocketMQ; so are
     /// those that cannot be asked within the time of one answer.
-    pub(super) async fn consumer_status(&self, relays: Vec<Relay>) -> Result<Reply, Refusal> {
-        let mut table = ConsumerTable::default();
+    pub(super) async fn consumer_status(&self, mut clients: StatusAsked) -> Result<Reply, Refusal> {
+        let mut table = StatusTable::default();
         let now_ms = || self.core.io.now().mono_ns / 1_000_000;
         let end_ms = now_ms() + PATIENCE_MS;
-        for relays in relays.chunks(ASKED_AT_A_TIME) {
+        loop {
+            let relays = {
+                let broker = self.core.broker.borrow();
+                broker.next_to_ask(&mut clients, ASKED_AT_A_TIME, LOOKED_AT_AT_A_TIME)
+            };
+            let Some(relays) = relays else { break };
+            // Where one is looked for there may be nothing to wait for.
+            pause().await;
             let asked: Vec<_> = relays
                 .iter()
                 .filter_map(|relay| Some((relay, self.start(relay.conn, &relay.request).ok()?)))
@@ -51,10 +60,8 @@ impl<I: Io> Requests<I> {
                 let left_ms = slice_end_ms.saturating_sub(now_ms());
                 if let Ok(answer) = call.answer(&self.core.io, left_ms).await
                     && answer.code == response::SUCCESS
-                    && let Ok(status) = loose_json::from_slice::<ConsumerStatusBody>(&answer.body)
                 {
-                    let offsets = QueueOffsets(status.message_queue_table);
-                    table.consumer_table.insert(relay.name.clone(), offsets);
+                    table.add(&relay.name, &answer.body)?;
                 }
                 // A body may have thousands of queues.
                 pause().await;
@@ -63,10 +70,7 @@ impl<I: Io> Requests<I> {
                 break;
             }
         }
-        Ok(Reply {
-            body: loose_json::to_vec(&table),
-            ..Reply::ok()
-        })
+        Ok(table.into_reply())
     }
 
     pub(super) async fn forward(&self, relay: &Relay) -> Result<Reply, Refusal> {

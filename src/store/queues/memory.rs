@@ -405,19 +405,28 @@ impl ConsumeQueues {
         bytes.map(Entry::decode)
     }
 
-    /// Forgets all queues of a topic.
-    pub fn remove_topic(&mut self, topic: &str) -> Vec<u32> {
-        let Some(id) = self.topic_ids.remove(topic) else {
-            return Vec::new();
-        };
-        let queues = std::mem::take(&mut self.by_topic[id as usize]);
+    /// Forgets queues of a topic, the last ones first; `most` of its queue ids are looked at. Which ones, and whether there may be more.
+    pub fn remove_some(&mut self, topic: &str, most: usize) -> (Vec<u32>, bool) {
         let mut removed = Vec::new();
-        for index in queues.into_iter().flatten() {
-            removed.push(self.queue(index).queue_id);
-            self.remove(index);
+        let Some(id) = self.topic_ids.get(topic).copied() else {
+            return (removed, false);
+        };
+        for _ in 0..most {
+            match self.by_topic[id as usize].pop() {
+                Some(None) => {}
+                Some(Some(index)) => {
+                    removed.push(self.queue(index).queue_id);
+                    self.remove(index);
+                }
+                None => {
+                    self.by_topic[id as usize] = Vec::new();
+                    self.topic_ids.remove(topic);
+                    self.leave_topic(id);
+                    return (removed, false);
+                }
+            }
         }
-        self.leave_topic(id);
-        removed
+        (removed, true)
     }
 
     /// The journal says that this queue is gone: another one may have its slot.

@@ -163,16 +163,17 @@ impl<I: Io> Queues<I> {
             .collect()
     }
 
-    /// Forgets the topic's queues at once and removes their files in the background; its messages stay in the log until
-    /// retention removes their file.
-    pub fn delete_topic(&self, topic: &str) {
-        let queue_ids = self.memory.borrow_mut().remove_topic(topic);
+    /// Forgets queues of the topic, `most` at most, and removes their files in the background; its messages stay in the log until
+    /// retention removes their file. Whether there may be more queues.
+    pub fn delete_some(&self, topic: &str, most: usize) -> bool {
+        let (queue_ids, has_more) = self.memory.borrow_mut().remove_some(topic, most);
         if mutant!(DeletedTopicReturns) {
-            return;
+            return has_more;
         }
         let deleted = (topic.to_owned(), queue_ids);
         self.deleted.borrow_mut().push_back(deleted);
         self.save_now.notify();
+        has_more
     }
 
     /// How many deletions of topics there have been, ended or not.

@@ -141,7 +141,7 @@ fn a_topic_made_again_does_not_see_its_former_life_in_the_journal() {
             let store = open(&sim, Flush::Sync).await;
             fill(&sim, &store, 0, 4).await;
             sim.sleep(Duration::from_millis(sim.below(2_500))).await;
-            store.delete_topic("A");
+            store.delete_some("A", usize::MAX);
             sim.sleep(Duration::from_millis(sim.below(30))).await;
             send(&sim, &store, "A", b"new").await;
             sim.sleep(Duration::from_millis(sim.below(2_500))).await;
@@ -168,7 +168,7 @@ fn a_queue_has_a_file_soon_after_its_first_message() {
         let store = open(sim, flush).await;
         fill(sim, &store, 0, 4).await;
         seconds(sim, 2).await;
-        store.delete_topic("A");
+        store.delete_some("A", usize::MAX);
         let first = send(sim, &store, "A", b"new").await;
         send(sim, &store, "A", b"newer").await;
         seconds(sim, 2).await;
@@ -201,7 +201,7 @@ fn no_file_of_a_deleted_topic_is_left_behind() {
                 send(&sim, &store, "B", &[0; 8_000]).await;
             }
             sim.sleep(Duration::from_micros(sim.below(60_000))).await;
-            store.delete_topic("A");
+            store.delete_some("A", usize::MAX);
             sim.sleep(Duration::from_micros(sim.below(10_000))).await;
             sim.crash("a");
             let store = open(&sim, Flush::Sync).await;
@@ -221,7 +221,7 @@ fn a_deleted_topic_stays_deleted() {
         let store = open(sim, flush).await;
         fill(sim, &store, 0, 4).await;
         seconds(sim, 2).await;
-        store.delete_topic("A");
+        store.delete_some("A", usize::MAX);
         seconds(sim, 1).await;
         sim.crash("a");
         let store = open(sim, flush).await;

@@ -132,7 +132,7 @@ async fn take_step(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Mo
             check(sim, store, model).await;
         }
         Step::Delete => {
-            store.delete_topic("Deleted");
+            store.delete_some("Deleted", usize::MAX);
             model.deleted_before[2] = model.log.len();
         }
         Step::Clean => store.cleaner.clean().await.unwrap(),
@@ -218,7 +218,7 @@ async fn reopen(sim: &Sim, flush: Flush, store: &mut SimStore, model: &mut Model
     model.deleted_before[2] = model.deleted_before[2].min(model.log.len());
     if model.queue(2, 0).is_empty() {
         // Its messages are still in the log, and it may be back.
-        store.delete_topic("Deleted");
+        store.delete_some("Deleted", usize::MAX);
     }
     check(sim, store, model).await;
 }

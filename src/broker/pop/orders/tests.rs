@@ -90,8 +90,13 @@ fn a_blocked_queue_is_noted_once() {
     orders.clear("g", "T", 0, 10_000);
     assert!(orders.free_at.is_empty());
     hand_out(&mut orders, None, &[7], 10_000);
-    assert!(!orders.remove_group("h") && orders.remove_group("g"));
-    assert!(orders.free_at.is_empty() && orders.cleared_ms.is_empty());
+    let key = Some("T@g".to_owned());
+    assert_eq!(orders.remove_of_group("h", None, u64::MAX), key);
+    assert_eq!(orders.remove_of_group("g", None, 9_999), key, "it is newer");
+    assert_eq!((orders.table.len(), orders.free_at.len()), (1, 1));
+    assert_eq!(orders.remove_of_group("g", None, 10_000), key);
+    assert!(orders.free_at.is_empty() && orders.table.is_empty());
+    assert_eq!(orders.remove_of_group("g", None, 10_000), None);
 }
 
 /// Four messages, three of which were popped: the first and the last are acknowledged, the other one is changed in between.
@@ -159,6 +164,6 @@ fn kept_and_loaded() {
     again.load(serde_json::from_str(&text).unwrap());
     assert_eq!(again.table, orders.table);
     assert!(is_blocked(&again, None, 109) && again.next_free_ms() == Some(110));
-    assert!(again.remove_topic("T") && !again.remove_topic("T"));
+    assert!(again.remove_next_of("T") && !again.remove_next_of("T"));
     assert!(!is_blocked(&again, None, 109) && again.take_dirty());
 }

@@ -203,13 +203,41 @@ fn which_queues_are_looked_at() {
         };
         let plan = broker.admit_pop(&request, 0).unwrap();
         let sources = broker.pop_sources(&plan);
-        let named = sources.iter().map(|source| source.topic.to_string());
+        let named = sources.map(|source| source.topic.to_string());
         named.collect::<Vec<_>>()
     };
     assert_eq!(named(100, 2, false), [RETRY, "%RETRY%g+T", "T"]);
     assert_eq!(named(0, 2, false), ["T", RETRY, "%RETRY%g+T"]);
     assert_eq!(named(0, -1, false).len(), 4 + 2);
     assert_eq!(named(100, -1, true), ["T"; 4]);
+}
+
+#[test]
+fn sources_are_each_queue_once() {
+    let mut broker = broker();
+    broker.topics.put(topic("T", 250), 0);
+    broker.topics.put(topic(RETRY, 3), 0);
+    let queues = |broker: &mut Broker, queue_id| {
+        let request = PopRequest {
+            queue_id,
+            ..request()
+        };
+        let plan = broker.admit_pop(&request, 0).unwrap();
+        let sources = broker.pop_sources(&plan);
+        let mut queues: Vec<_> = sources
+            .map(|source| (source.is_retry, source.queue_id))
+            .collect();
+        queues.sort_unstable();
+        queues
+    };
+    let retries = (0..3).map(|queue_id| (true, queue_id));
+    let all: Vec<_> = (0..250)
+        .map(|queue_id| (false, queue_id))
+        .chain(retries.clone())
+        .collect();
+    assert_eq!(queues(&mut broker, -1), all);
+    let one: Vec<_> = [(false, 249)].into_iter().chain(retries).collect();
+    assert_eq!(queues(&mut broker, 249), one);
 }
 
 #[test]
@@ -319,7 +347,7 @@ fn a_message_comes_back_with_all_that_it_had() {
     };
     assert!(broker.may_revive(&expired));
     let first = record("T", "TAGS\u{1}a\u{2}KEYS\u{1}k\u{2}", b"body");
-    let plan = broker.revive(&expired, &first, 50);
+    let plan = broker.revive(&expired, &first, 50).unwrap();
     assert_eq!(
         (&*plan.topic, plan.queue_id, plan.reconsume_times),
         (RETRY, 0, 1)
@@ -349,7 +377,7 @@ fn a_message_comes_back_with_all_that_it_had() {
         topic: RETRY.into(),
         ..expired
     };
-    let plan = broker.revive(&expired, &again, 90);
+    let plan = broker.revive(&expired, &again, 90).unwrap();
     assert_eq!((&*plan.topic, plan.reconsume_times), (RETRY, 5));
     assert_eq!(plan.properties().find("1ST_POP_TIME"), Some("40"));
 
