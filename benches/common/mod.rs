@@ -154,7 +154,7 @@ impl Bed {
 
     /// Has the queues and the index saved while the next thing is done.
     pub fn save_soon(&self) {
-        self.store.delete_topic("nothing");
+        self.store.delete_some("nothing", 1);
     }
 }
 
