@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 
 use super::connection::{Caller, Connection};
 use crate::io::Stream;
+use crate::replication::answers::Waiting;
 use crate::store::QueueIndex;
 use crate::wire::pop::ChangeInvisibleTimeReply;
 
@@ -97,6 +98,14 @@ impl<S: Stream> Default for Acks<S> {
 }
 
 impl<S: Stream> Ack<S> {
+    /// What it waits for, in a log that is persisted up to `persisted`.
+    pub fn waiting(&self, persisted: u64, now_ns: u64) -> Waiting {
+        Waiting {
+            is_persisted: self.end <= persisted,
+            age_ns: now_ns.saturating_sub(self.appended_ns),
+        }
+    }
+
     /// The queue of the message, if this is the acknowledgement of a send.
     pub fn queue(&self) -> Option<QueueIndex> {
         match &self.receipt {
@@ -129,16 +138,10 @@ impl<S: Stream> Acks<S> {
         waiting.pop_front_if(|ack| ack.end <= position)
     }
 
-    /// The next send that has been waiting since before `ns`.
-    pub fn pop_older_than(&self, ns: u64) -> Option<Ack<S>> {
+    /// The next send, if it is to be answered.
+    pub fn pop_if(&self, is_answered: impl Fn(&Ack<S>) -> bool) -> Option<Ack<S>> {
         let mut waiting = self.waiting.borrow_mut();
-        waiting.pop_front_if(|ack| ack.appended_ns < ns)
-    }
-
-    /// The next send that is persisted, in a log that is so up to `position`, and has been waiting for its replicas since before `ns`.
-    pub fn pop_persisted_before(&self, position: u64, ns: u64) -> Option<Ack<S>> {
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.pop_front_if(|ack| ack.end <= position && ack.appended_ns < ns)
+        waiting.pop_front_if(|ack| is_answered(ack))
     }
 
     /// The next send of all: when the log has failed, nothing more will be acknowledged.

@@ -1,8 +1,10 @@
 //! Releases acknowledgements: when the log is committed, when that takes too long, and when it has failed.
 
+use super::acks::Ack;
 use super::core::Core;
 use super::slices::in_slices;
 use crate::io::Io;
+use crate::replication::answers::{Answer, Rules};
 use crate::wire::codes::response;
 
 /// Acknowledgements answered in one turn.
@@ -40,14 +42,18 @@ pub(super) async fn failed<I: Io>(core: &Core<I>, reason: &str) {
     .await;
 }
 
-/// Answers sends whose commit takes too long.
+/// Answers sends that the disk does not take in time. Those that it has taken wait for replicas (`replication/releases.rs`).
 ///
 /// Not after the process stood still (SIGSTOP, a paused machine): what the disk has done meanwhile has to be seen first.
 pub(super) async fn overdue<I: Io>(core: &Core<I>, now_ns: u64) {
     let timeout_ms = core.setup.sync_flush_timeout_ms;
-    let oldest_ns = now_ns.saturating_sub(timeout_ms * 1_000_000);
+    let rules = Rules::of_disk(timeout_ms * 1_000_000);
+    let persisted = core.store.persisted();
+    let is_late = |ack: &Ack<I::Stream>| {
+        rules.answer(ack.waiting(persisted, now_ns)) == Some(Answer::DiskLate)
+    };
     in_slices(AT_A_TIME, || {
-        let Some(ack) = core.acks.pop_older_than(oldest_ns) else {
+        let Some(ack) = core.acks.pop_if(is_late) else {
             return false;
         };
         let remark = format!("the message is in the log, but not flushed within {timeout_ms} ms");

@@ -17,6 +17,7 @@
 //! RocketMQ has two replication protocols on the same port. The one with epochs finds out where two logs part and cuts what only one of
 //! them has. The classic one appends to whatever the slave has.
 
+pub mod answers;
 pub mod epochs;
 pub mod follow;
 pub mod frames;

@@ -15,7 +15,7 @@ use ringmq::wire::codes::{request, response};
 use ringmq::wire::send::SendRequest;
 
 use crate::client::{Client, Reply};
-use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, shard_setup};
+use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, SYNC_FLUSH_TIMEOUT_MS, shard_setup};
 use crate::oracle::Queue;
 use crate::requests::{self, Pull, QUEUES};
 
@@ -35,6 +35,7 @@ pub struct Pair {
     pub sim: Sim,
     flush: Flush,
     role: Role,
+    disk_timeout_ms: u64,
 }
 
 pub struct Process {
@@ -69,6 +70,7 @@ impl Pair {
             sim: Sim::new(seed, config),
             flush,
             role,
+            disk_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
         }
     }
 
@@ -82,6 +84,7 @@ impl Pair {
         setup.store.follows = is_slave;
         setup.namesrv = vec![SocketAddr::new(self.addr(MASTER).ip(), NAMESRV_PORT)];
         setup.register_interval_ms = 1_000;
+        setup.sync_flush_timeout_ms = self.disk_timeout_ms;
         if is_slave {
             setup.builtin_namesrv = None;
         }
@@ -320,6 +323,27 @@ fn each_state_of_the_slave_has_its_answer() {
         let _slave = pair.start(SLAVE).await;
         pair.until_answered(&mut client, response::SUCCESS).await;
         pair.until_same().await;
+    });
+}
+
+/// The time for the disk is over long before that for the slave, and the disk has what the slave lacks.
+#[test]
+fn a_late_slave_is_not_taken_for_a_late_disk() {
+    let mut pair = Pair::new(1, Flush::Sync, Role::SyncMaster);
+    pair.disk_timeout_ms = SLAVE_TIMEOUT_MS / 4;
+    pair.sim.run(async {
+        let _master = pair.start(MASTER).await;
+        pair.create_topic().await;
+        let mut client = pair.client(MASTER).await;
+        let _slave = pair.start(SLAVE).await;
+        pair.until_answered(&mut client, response::SUCCESS).await;
+        let stall = Fault::Stall(Duration::from_secs(30));
+        let rule = Rule::new(stall).of(Op::Write).on("commitlog");
+        pair.sim.host(SLAVE).inject(rule);
+        let asked_ns = pair.sim.mono_ns();
+        let reply = send(&mut client, 7, "").await;
+        assert_eq!(reply.code, response::FLUSH_SLAVE_TIMEOUT, "{reply:?}");
+        assert!(pair.sim.mono_ns() - asked_ns >= SLAVE_TIMEOUT_MS * 1_000_000);
     });
 }
 

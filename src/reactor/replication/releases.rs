@@ -17,6 +17,7 @@ use crate::io::{First, Io, first};
 use crate::reactor::acks::{Ack, Acks};
 use crate::reactor::core::Core;
 use crate::reactor::slices::in_slices;
+use crate::replication::answers::{Answer, Rules};
 use crate::wire::codes::response;
 
 /// Answers in one turn.
@@ -80,34 +81,33 @@ impl<I: Io> Replication<I> {
         if core.is_changing() {
             return;
         }
-        let (tail, gap) = (core.store.tail(), self.setup.max_gap_bytes);
-        let (in_sync, needed) = (
-            self.replicas.borrow().in_sync(tail, gap),
-            self.setup.needed(),
-        );
+        let rules = self.rules(core);
+        let now_ns = core.io.now().mono_ns;
+        let answered_with = |wanted| {
+            move |acks: &Acks<I::Stream>| {
+                acks.pop_if(|ack| rules.answer(ack.waiting(persisted, now_ns)) == Some(wanted))
+            }
+        };
+        let Rules {
+            in_sync, needed, ..
+        } = rules;
+        let remark = || Some(format!("{in_sync} of {needed} replicas are there"));
+        let code = response::SLAVE_NOT_AVAILABLE;
+        let next = answered_with(Answer::NoReplicas);
+        answer(core, &core.acks, code, remark, next).await;
         if in_sync < needed {
-            let code = response::SLAVE_NOT_AVAILABLE;
-            let remark = || Some(format!("{in_sync} of {needed} replicas are there"));
-            let waived = answer(core, &core.acks, code, remark, |acks| {
-                acks.pop_committed(persisted)
-            });
-            waived.await;
-            self.waive(core, persisted);
-            return;
+            // Also what no send waits for.
+            return self.waive(core, persisted);
         }
         let timeout_ms = self.setup.slave_timeout_ms;
-        let now_ns = core.io.now().mono_ns;
-        let oldest_ns = now_ns.saturating_sub(timeout_ms * 1_000_000);
         let remark = || {
             Some(format!(
                 "the replicas do not have it within {timeout_ms} ms"
             ))
         };
         let code = response::FLUSH_SLAVE_TIMEOUT;
-        let waived = answer(core, &core.acks, code, remark, |acks| {
-            acks.pop_persisted_before(persisted, oldest_ns)
-        });
-        if let Some(end) = waived.await {
+        let next = answered_with(Answer::ReplicasLate);
+        if let Some(end) = answer(core, &core.acks, code, remark, next).await {
             self.waive(core, end);
         }
         if late.position <= core.store.committed() {
@@ -116,6 +116,17 @@ impl<I: Io> Replication<I> {
         // All senders of what was persisted then have been answered above.
         if late.since_ns < oldest_ns {
             self.waive(core, late.position);
+        }
+    }
+
+    fn rules(&self, core: &Core<I>) -> Rules {
+        let (tail, gap) = (core.store.tail(), self.setup.max_gap_bytes);
+        Rules {
+            needed: self.setup.needed(),
+            in_sync: self.replicas.borrow().in_sync(tail, gap),
+            // `release.rs` looks at what the disk lacks.
+            disk_ns: u64::MAX,
+            replicas_ns: self.setup.slave_timeout_ms * 1_000_000,
         }
     }
 
