@@ -8,7 +8,19 @@ use hashbrown::hash_map::EntryRef;
 
 use super::latencies::PullLatencies;
 use super::meter::Meter;
-use super::stats::Delivered;
+
+/// Messages that a pull or a pop delivers.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'a> {
+    pub group: &'a str,
+    pub topic: &'a str,
+    /// Of the request: -1 if a pop asks for any queue.
+    pub queue_id: i32,
+    pub messages: u64,
+    pub bytes: u64,
+    /// How long they took to read.
+    pub read_ms: u64,
+}
 
 /// Of one group in one topic.
 #[derive(Debug, Default)]

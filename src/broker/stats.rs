@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::Broker;
+pub use super::gets::Delivered;
 use super::gets::{Forgotten, Gets, GroupGets};
 use super::latencies::SendLatencies;
 use super::meter::{Amount, Meter};
@@ -44,19 +45,6 @@ pub struct Stats {
     broker_puts: Meter,
     broker_gets: Meter,
     send_latencies: SendLatencies,
-}
-
-/// Messages that a pull or a pop delivers.
-#[derive(Clone, Copy, Debug)]
-pub struct Delivered<'a> {
-    pub group: &'a str,
-    pub topic: &'a str,
-    /// Of the request: -1 if a pop asks for any queue.
-    pub queue_id: i32,
-    pub messages: u64,
-    pub bytes: u64,
-    /// How long they took to read.
-    pub read_ms: u64,
 }
 
 #[derive(Debug, Default)]

@@ -95,10 +95,7 @@ pub(super) async fn start<I: Io>(
         ),
     );
     io.spawn("namesrv-tick", tick(names.clone()));
-    let of_rounds = names.clone();
-    io.spawn("namesrv-rounds", async move {
-        of_rounds.rounds.run(|| of_rounds.stopped.get()).await;
-    });
+    io.spawn("namesrv-rounds", run_rounds(names.clone()));
     Ok(names)
 }
 
@@ -162,6 +159,10 @@ impl<I: Io> Names<I> {
     fn now_ms(&self) -> u64 {
         self.io.now().mono_ns / 1_000_000
     }
+}
+
+async fn run_rounds<I: Io>(names: Rc<Names<I>>) {
+    names.rounds.run(|| names.stopped.get()).await;
 }
 
 async fn tick<I: Io>(names: Rc<Names<I>>) {

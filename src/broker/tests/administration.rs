@@ -245,32 +245,6 @@ fn status_is_asked_of_all_or_of_one() {
 }
 
 #[test]
-fn few_members_of_a_group_are_asked_at_a_time() {
-    let mut broker = broker();
-    for conn in 0..100 {
-        let data = consumer("g", "T", "*");
-        let client = format!("c{conn}");
-        broker
-            .clients
-            .register_consumer(&data, true, &client, &peer(conn), 0);
-    }
-    let asked = |broker: &Broker, fields: Fields<'_>| {
-        let asked = with_fields(fields, |ext| {
-            broker.relay_status(ConsumerStatusRequest::decode(ext)?)
-        });
-        let (mut asked, mut slices) = (asked.unwrap(), Vec::new());
-        while let Some(relays) = broker.next_to_ask(&mut asked, 16, 30) {
-            slices.push(relays.len());
-        }
-        slices
-    };
-    let fields = [("topic", "T"), ("group", "g")];
-    assert_eq!(asked(&broker, &fields), [16, 16, 16, 16, 16, 16, 4]);
-    let one = [("topic", "T"), ("group", "g"), ("clientAddr", "c70")];
-    assert_eq!(asked(&broker, &one), [0, 0, 1, 0], "of 30 members each");
-}
-
-#[test]
 fn offsets_are_cloned_for_one_topic_or_all() {
     let mut broker = with_consumer();
     broker.topics.put(topic("U", 1), 0);

@@ -3,6 +3,8 @@
 use super::*;
 use crate::broker::limits::ROWS_PER_TURN;
 use crate::wire::codes::request;
+use crate::wire::header::with_fields;
+use crate::wire::offset::ConsumerStatusRequest;
 
 const QUEUES: i32 = 65_536;
 
@@ -182,4 +184,30 @@ fn a_group_is_deleted_in_slices() {
     assert!(broker.pops.orders.after(None).next().is_none());
     assert!(broker.offsets.after(None).next().is_none());
     assert!(!broker.locks.holds_any("g", 0));
+}
+
+#[test]
+fn few_members_of_a_group_are_asked_at_a_time() {
+    let mut broker = broker();
+    for conn in 0..100 {
+        let data = consumer("g", "T", "*");
+        let client = format!("c{conn}");
+        broker
+            .clients
+            .register_consumer(&data, true, &client, &peer(conn), 0);
+    }
+    let asked = |broker: &Broker, fields: &[(&str, &str)]| {
+        let asked = with_fields(fields, |ext| {
+            broker.relay_status(ConsumerStatusRequest::decode(ext)?)
+        });
+        let (mut asked, mut slices) = (asked.unwrap(), Vec::new());
+        while let Some(relays) = broker.next_to_ask(&mut asked, 16, 30) {
+            slices.push(relays.len());
+        }
+        slices
+    };
+    let fields = [("topic", "T"), ("group", "g")];
+    assert_eq!(asked(&broker, &fields), [16, 16, 16, 16, 16, 16, 4]);
+    let one = [("topic", "T"), ("group", "g"), ("clientAddr", "c70")];
+    assert_eq!(asked(&broker, &one), [0, 0, 1, 0], "of 30 members each");
 }
