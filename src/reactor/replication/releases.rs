@@ -114,7 +114,7 @@ impl<I: Io> Replication<I> {
             (late.position, late.since_ns) = (persisted, now_ns);
         }
         // All senders of what was persisted then have been answered above.
-        if late.since_ns < oldest_ns {
+        if now_ns.saturating_sub(late.since_ns) > rules.replicas_ns {
             self.waive(core, late.position);
         }
     }
