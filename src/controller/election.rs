@@ -16,16 +16,19 @@ pub struct Candidate {
     pub max_offset: i64,
     /// The lowest first.
     pub priority: i32,
+    /// A member of the set from which no heartbeat came when one was due. It may be cut off together with the master.
+    pub is_silent: bool,
 }
 
-/// Ids, the best first: the newest epoch, then the longest log (all 64 bits of it), then the priority.
+/// Ids, the best first: one that is not silent, then the newest epoch, then the longest log (all 64 bits of it), then the priority.
 pub fn in_order(mut candidates: Vec<Candidate>) -> Vec<i64> {
     candidates.sort_by_key(|it| {
         let max_offset = match mutant!(ElectionBy32Bits) {
             true => (it.max_offset as i32).into(),
             false => it.max_offset,
         };
-        (Reverse(it.epoch), Reverse(max_offset), it.priority, it.id)
+        let log = (Reverse(it.epoch), Reverse(max_offset));
+        (it.is_silent, log, it.priority, it.id)
     });
     candidates
         .into_iter()
@@ -84,7 +87,18 @@ mod tests {
             epoch,
             max_offset,
             priority,
+            is_silent: false,
         }
+    }
+
+    /// Each member has all that was acknowledged. One that is silent may be dead, and elected it would be the only member of the new set.
+    #[test]
+    fn a_silent_member_is_the_last_choice() {
+        let silent = Candidate {
+            is_silent: true,
+            ..candidate(1, 2, 900, 0)
+        };
+        assert_eq!(in_order(vec![silent, candidate(2, 2, 100, 9)]), [2, 1]);
     }
 
     #[test]

@@ -159,6 +159,8 @@ impl Liveness {
             epoch: broker.last.epoch,
             max_offset: broker.last.max_offset,
             priority: broker.last.priority,
+            // Of a broker outside the set the log counts, whatever its silence.
+            is_silent: group.set.contains(&id) && broker.is_late(now_ms, limit_ms),
         })
         .collect()
     }
@@ -194,6 +196,11 @@ impl Broker {
     fn is_alive(&self, now_ms: u64, limit_ms: u64) -> bool {
         self.connection.is_some()
             && now_ms.saturating_sub(self.heard_ms) <= self.silence_ms(limit_ms)
+    }
+
+    /// Half of the silence after which it is dead: more than one of its intervals.
+    fn is_late(&self, now_ms: u64, limit_ms: u64) -> bool {
+        now_ms.saturating_sub(self.heard_ms) > self.silence_ms(limit_ms) / 2
     }
 
     /// How long it may be silent: never longer than it states; `limit_ms`, or two of its intervals if it sends seldom. Before a second

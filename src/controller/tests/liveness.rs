@@ -176,6 +176,40 @@ fn what_a_broker_says_last_counts() {
     );
 }
 
+/// A master and a member that were cut off together: the member's time is over a little later than the master's.
+#[test]
+fn a_member_whose_heartbeats_stay_away_is_silent_before_it_is_dead() {
+    let mut table = Table::new();
+    let mut group = Group::new("c");
+    for id in 1..=3 {
+        let replica = crate::controller::Replica {
+            address: id.to_string(),
+            check_code: "y".into(),
+        };
+        group.replicas.insert(id, replica);
+    }
+    group.set = [1, 2].into();
+    for _ in 0..2 {
+        for id in 1..=3 {
+            let connection = id as u64;
+            table
+                .live
+                .heard("a", id, BEAT, connection, table.now, LIMIT);
+        }
+        table.pass(1_000);
+    }
+    let silent = |table: &Table| -> Vec<i64> {
+        let all = table.live.candidates("a", &group, false, table.now, LIMIT);
+        assert_eq!(all.len(), 3, "all are alive");
+        let silent = all.iter().filter(|it| it.is_silent);
+        silent.map(|it| it.id).collect()
+    };
+    assert_eq!(silent(&table), [0; 0]);
+    table.live.heard("a", 2, BEAT, 2, table.now, LIMIT);
+    table.pass(600);
+    assert_eq!(silent(&table), [1], "3 is outside the set");
+}
+
 #[test]
 fn what_is_long_dead_or_removed_is_dropped() {
     let mut table = Table::new();
