@@ -15,6 +15,9 @@ use crate::wire::{FLAG_ONEWAY, frame};
 /// Clients that are sent something, or closed, in one turn.
 const CLIENTS_AT_A_TIME: usize = 64;
 
+/// Bytes of requests to clients that are copied in one turn: each client gets a copy of its own, which may be megabytes.
+const BYTES_AT_A_TIME: usize = 256 << 10;
+
 /// Topics of the store that are looked at in one turn, and how many queues of each are removed at a time.
 const TOPICS_AT_A_TIME: usize = 64;
 const QUEUES_AT_A_TIME: usize = 16;
@@ -68,7 +71,7 @@ fn send<I: Io>(core: &Core<I>, conns: Vec<ConnId>, request: ClientRequest) {
     core.io.spawn("tell-clients", async move {
         let head = request_head(request.code, 0, FLAG_ONEWAY);
         let ext = values(&request.ext);
-        in_slices(CLIENTS_AT_A_TIME, || {
+        in_slices(clients_at_a_time(request.body.len()), || {
             let Some(conn) = conns.next() else {
                 return false;
             };
@@ -79,6 +82,11 @@ fn send<I: Io>(core: &Core<I>, conns: Vec<ConnId>, request: ClientRequest) {
         })
         .await;
     });
+}
+
+/// Clients that are sent a body of this size in one turn.
+fn clients_at_a_time(body_bytes: usize) -> usize {
+    (BYTES_AT_A_TIME / body_bytes.max(1)).clamp(1, CLIENTS_AT_A_TIME)
 }
 
 /// Closes a slice of the clients each turn.
@@ -106,5 +114,20 @@ fn notify_consumers<S: Stream>(connections: &Connections<S>, group: &str, conns:
     for connection in conns.iter().filter_map(|conn| connections.find(conn.0)) {
         let head = request_head(request::NOTIFY_CONSUMER_IDS_CHANGED, 0, FLAG_ONEWAY);
         connection.write(|out| frame::write(out, &head, &fields.ext(), &[]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_clients_are_sent_a_large_body_in_one_turn() {
+        let sizes = [0, 1_000, 8 << 10, 100 << 10, 5 << 20];
+        assert_eq!(sizes.map(clients_at_a_time), [64, 64, 32, 2, 1]);
+        for size in sizes {
+            let bytes = clients_at_a_time(size) * size;
+            assert!(bytes <= BYTES_AT_A_TIME.max(size));
+        }
     }
 }
