@@ -1,5 +1,6 @@
 //! Bugs that can be put back one at a time, to show that the simulator's judge finds them (`--features mutants`, see
-//! `tests/sim/mutants.rs`). Without the feature `mutant!` is `false`, and nothing of this is compiled.
+//! `tests/sim/mutants.rs`). What random histories find too rarely, a test of the library finds (`mutant_*`, see `fails`). Without the
+//! feature `mutant!` is `false`, and nothing of this is compiled.
 
 /// Whether this thread runs with this bug.
 #[cfg(feature = "mutants")]
@@ -18,6 +19,15 @@ macro_rules! mutant {
 
 #[cfg(feature = "mutants")]
 pub use chosen::{Mutant, choose, is};
+
+/// Runs a test with this bug: it has to fail. That it passes without the bug is what the test itself shows.
+#[cfg(all(test, feature = "mutants"))]
+pub(crate) fn fails(mutant: Mutant, test: fn()) {
+    choose(Some(mutant));
+    let ended = std::panic::catch_unwind(test);
+    choose(None);
+    assert!(ended.is_err(), "not caught: {mutant:?}, {}", mutant.fault());
+}
 
 #[cfg(feature = "mutants")]
 mod chosen {

@@ -388,6 +388,14 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn mutant_skip_position() {
+        use crate::mutants::{Mutant, fails};
+        let test = a_record_that_states_another_position_is_none;
+        fails(Mutant::SkipPosition, test);
+    }
+
     /// A segment of 1 GiB: old payload behind the tail of a recycled file, or a size field that has rotted, must not
     /// become an allocation.
     #[test]

@@ -66,6 +66,17 @@ fn a_config_file_that_cannot_be_flushed_fences() {
     });
 }
 
+#[cfg(feature = "mutants")]
+#[test]
+fn mutant_only_log_fences() {
+    use crate::mutants::{Mutant, fails};
+    fails(
+        Mutant::OnlyLogFences,
+        a_config_file_that_cannot_be_flushed_fences,
+    );
+    fails(Mutant::OnlyLogFences, whichever_writer_meets_it_fences);
+}
+
 #[test]
 fn a_read_that_fails_fences_nothing() {
     let sim = sim(3);
