@@ -10,6 +10,7 @@ pub mod clients;
 pub mod config;
 mod config_file;
 pub mod delay;
+mod ends;
 pub mod files;
 pub mod filter;
 mod gets;

@@ -242,6 +242,20 @@ async fn load_broker<I: Io>(
             warn!(file, "not supported, and therefore without effect: {what}");
         }
     }
+    if setup.replication.is_some() {
+        let end = |topic: &str, queue_id| {
+            let queue = store.find_queue(topic, queue_id);
+            queue.map_or(0, |queue| store.bounds(queue).max)
+        };
+        let clamped = broker.clamp_to_ends(end, now_ms);
+        if clamped > 0 {
+            warn!(
+                clamped,
+                "offsets were behind the ends of their queues: the messages were cut off the log"
+            );
+        }
+        timer::clamp_to_ends(store).await?;
+    }
     for (name, value) in broker.changed_settings() {
         info!(
             name,

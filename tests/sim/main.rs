@@ -17,8 +17,9 @@
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
-//! what stands there; [`replication`] is a master and its slave, [`terms`] how they change their roles, and [`pairs`] are such pairs in random
-//! histories; [`controllers`] are those of a group; [`leftovers`] is what ends leave on the device, and [`ends`] what lands or fails there later.
+//! what stands there; [`replication`] is a master and its slave, [`terms`] how they change their roles, [`cuts`] what they give up then, and
+//! [`pairs`] are such pairs in random histories; [`controllers`] are those of a group; [`leftovers`] is what ends leave on the device, and
+//! [`ends`] what lands or fails there later.
 
 mod bad_disks;
 mod calls;
@@ -26,6 +27,7 @@ mod client;
 mod clocks;
 mod cluster;
 mod controllers;
+mod cuts;
 mod devices;
 mod dice;
 mod ends;

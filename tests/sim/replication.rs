@@ -2,6 +2,7 @@
 //! acknowledged is on both; that the slave follows again after every end of either; and what a slave serves.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,14 +23,14 @@ use crate::requests::{self, Pull, QUEUES};
 pub const MASTER: &str = "master";
 pub const SLAVE: &str = "slave";
 const TOPIC: &str = "orders";
-const GROUP: &str = "readers";
+pub const GROUP: &str = "readers";
 const HA_PORT: u16 = BROKER_PORT + 1;
 
 /// A slave that is behind for so long is not waited for.
 const SLAVE_TIMEOUT_MS: u64 = 1_000;
 
 /// How long a broker may take to start, or a slave to follow.
-const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(20);
 
 pub struct Pair {
     pub sim: Sim,
@@ -78,7 +79,7 @@ impl Pair {
         SocketAddr::new(self.sim.host(host).ip(), BROKER_PORT)
     }
 
-    fn setup(&self, host: &str) -> ShardSetup {
+    pub fn setup(&self, host: &str) -> ShardSetup {
         let mut setup = shard_setup(&self.sim.host(host), self.flush, &Retention::default());
         let is_slave = host == SLAVE;
         setup.store.follows = is_slave;
@@ -106,9 +107,17 @@ impl Pair {
     }
 
     pub async fn start(&self, host: &str) -> Process {
+        self.start_with(self.setup(host), host, None).await
+    }
+
+    /// With another term than the host's usual one.
+    pub async fn start_as(&self, host: &str, term: Term) -> Process {
+        self.start_with(self.setup(host), host, Some(term)).await
+    }
+
+    pub async fn start_with(&self, setup: ShardSetup, host: &str, term: Option<Term>) -> Process {
         let io = self.sim.host(host);
         let stop = Rc::new(Notify::default());
-        let setup = self.setup(host);
         let process = Process {
             stop: stop.clone(),
             has_ended: Rc::default(),
@@ -116,6 +125,9 @@ impl Pair {
             times_ready: Rc::default(),
             health: Rc::default(),
         };
+        if let Some(term) = term {
+            process.orders.ask_for_term(term);
+        }
         let (task_io, orders) = (io.clone(), process.orders.clone());
         let (ended, health) = (process.has_ended.clone(), process.health.clone());
         let times_ready = process.times_ready.clone();
@@ -183,9 +195,26 @@ impl Pair {
 
     /// The bodies of all messages of the queue at a broker.
     pub async fn bodies(&self, host: &str) -> Vec<u64> {
-        let mut client = self.client(host).await;
+        self.bodies_from(host, 0).await
+    }
+
+    /// Asks again where the broker is changing its role.
+    pub async fn bodies_from(&self, host: &str, offset: u64) -> Vec<u64> {
+        let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
+        loop {
+            match self.try_bodies(host, offset).await {
+                Ok(bodies) => return bodies,
+                Err(error) => assert!(self.sim.mono_ns() < deadline_ns, "{error}"),
+            }
+            self.sleep_ms(10).await;
+        }
+    }
+
+    async fn try_bodies(&self, host: &str, mut offset: u64) -> io::Result<Vec<u64>> {
+        let io = self.sim.host("client");
+        let mut client = Client::connect(&io, self.addr(host), Codec::Rocketmq).await?;
         let queue = queue();
-        let (mut offset, mut bodies) = (0, Vec::new());
+        let mut bodies = Vec::new();
         loop {
             let pull = Pull {
                 group: GROUP,
@@ -194,9 +223,9 @@ impl Pair {
                 expression: "*",
                 hold_ms: 0,
             };
-            let reply = requests::pull(&mut client, &pull).await.unwrap();
+            let reply = requests::pull(&mut client, &pull).await?;
             if reply.code != response::SUCCESS {
-                return bodies;
+                return Ok(bodies);
             }
             for record in requests::records(&reply.body) {
                 assert_eq!(record.queue_offset, offset);
@@ -225,7 +254,7 @@ impl Pair {
     }
 }
 
-fn queue() -> Queue {
+pub fn queue() -> Queue {
     Queue {
         topic: TOPIC.into(),
         id: 0,

@@ -279,6 +279,16 @@ pub async fn max_offset(client: &mut Client, queue: &Queue) -> io::Result<Reply>
         .await
 }
 
+pub async fn min_offset(client: &mut Client, queue: &Queue) -> io::Result<Reply> {
+    let fields = QueueRequest {
+        topic: &queue.topic,
+        queue_id: queue.id,
+    };
+    client
+        .call(request::GET_MIN_OFFSET, &fields.ext(), &[])
+        .await
+}
+
 /// The records of a pull's reply, each with right CRCs.
 pub fn records(mut body: &[u8]) -> Vec<Record<'_>> {
     let mut records = Vec::new();

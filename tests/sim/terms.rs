@@ -13,8 +13,8 @@ use crate::replication::{MASTER, Pair, SLAVE, send};
 
 const MS: u64 = 1_000_000;
 
-/// As which the first terms of a test count.
-fn term(role: Role, pair: &Pair, master: &str) -> Term {
+/// Of a broker without a controller.
+pub fn term(role: Role, pair: &Pair, master: &str) -> Term {
     let remoting = pair.addr(master);
     let ha = std::net::SocketAddr::new(remoting.ip(), BROKER_PORT + 1);
     let is_slave = role == Role::Slave;

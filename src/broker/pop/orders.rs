@@ -256,6 +256,25 @@ impl Orders {
         Some(key)
     }
 
+    /// Removes what was handed out behind the end of its queue. Returns how many queues had such messages.
+    pub fn forget_behind(&mut self, end: impl Fn(&str, u32) -> u64) -> usize {
+        let mut behind = Vec::new();
+        for (key, queues) in &self.table {
+            let topic = key.split_once(SEPARATOR).map_or("", |(topic, _)| topic);
+            for (queue_id, out) in queues {
+                let end = end(topic, *queue_id);
+                if !out.offsets.is_empty() && out.all_offsets().any(|offset| offset >= end) {
+                    behind.push((key.clone(), *queue_id));
+                }
+            }
+        }
+        for (key, queue_id) in &behind {
+            self.remove_queue(key, *queue_id);
+        }
+        self.is_dirty |= !behind.is_empty();
+        behind.len()
+    }
+
     /// Removes queues that were not popped for a day. At most `most` queues or so are examined in one call; the next call goes
     /// on behind them.
     pub fn expire(&mut self, now_ms: u64, most: usize) {

@@ -91,6 +91,33 @@ impl Checkpoint {
         }
     }
 
+    /// Whether it speaks of messages behind the ends of the timer topic's queue and of the log. It does not any more; all timers of the runs
+    /// are read again from the queue.
+    pub fn clamp_to_ends(&mut self, queue_end: u64, log_end: u64) -> bool {
+        let offsets = [
+            self.covered_offset,
+            self.delivered_offset,
+            self.counted_offset,
+        ];
+        let marks = self.set_back.iter().map(|mark| mark.before_position);
+        let mut positions = marks.chain([self.covered_position, self.delivered_position]);
+        let is_behind = offsets.into_iter().any(|offset| offset > queue_end)
+            || positions.any(|position| position > log_end);
+        if !is_behind || mutant!(OffsetsNotClamped) {
+            return false;
+        }
+        self.delivered_offset = self.delivered_offset.min(queue_end);
+        self.delivered_position = self.delivered_position.min(log_end);
+        for mark in &mut self.set_back {
+            mark.before_position = mark.before_position.min(log_end);
+        }
+        (self.covered_offset, self.covered_position) = (0, 0);
+        self.counted_offset = 0;
+        self.waiting.clear();
+        self.runs.clear();
+        true
+    }
+
     /// All messages that were due by then and are before this offset, and this position, are over.
     pub fn delivered(&mut self, by_ms: u64, before_offset: u64, before_position: u64) {
         self.set_back.retain(|mark| mark.by_ms > by_ms);
@@ -207,6 +234,26 @@ mod tests {
         checkpoint.delivered(10_000, 9, 900);
         assert_eq!((checkpoint.set_back.len(), checkpoint.late_ms), (0, None));
         assert!(checkpoint.is_over(&timer(6_000, 899)));
+    }
+
+    #[test]
+    fn what_is_behind_the_log_is_read_again() {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.delivered(10_000, 5, 500);
+        (checkpoint.covered_offset, checkpoint.covered_position) = (6, 600);
+        checkpoint.runs.push(RunName::default());
+        let before = checkpoint.clone();
+        assert!(!checkpoint.clamp_to_ends(6, 600));
+        assert_eq!(checkpoint, before);
+        for (queue_end, log_end) in [(5, 600), (6, 599)] {
+            let mut checkpoint = before.clone();
+            assert!(checkpoint.clamp_to_ends(queue_end, log_end));
+            assert_eq!((checkpoint.covered_offset, checkpoint.runs.len()), (0, 0));
+            assert!(checkpoint.is_over(&timer(10_000, 499)), "it was delivered");
+        }
+        let mut checkpoint = before;
+        assert!(checkpoint.clamp_to_ends(3, 400));
+        assert!(!checkpoint.is_over(&timer(9_000, 450)), "another message");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::broker::timer::{self, Checkpoint, TIMER, Timers};
 use crate::io::{Io, Notify, pause};
 use crate::message::{Check, Record};
 use crate::store::{
-    AppendError, Position, StoreError, Timer, TimerKind, TimerRuns, load_timer_check,
+    AppendError, Position, Store, StoreError, Timer, TimerKind, TimerRuns, load_timer_check,
 };
 use crate::wire::codes::response;
 
@@ -158,6 +158,25 @@ async fn load_checkpoint<I: Io>(core: &Core<I>) -> Result<Checkpoint, StoreError
         checkpoint.delivered_elsewhere(theirs.read_ms, theirs.offset);
     }
     Ok(checkpoint)
+}
+
+/// Before the first message: what is saved of the timers may speak of what was cut off the log.
+pub(super) async fn clamp_to_ends<I: Io>(store: &Store<I>) -> Result<(), StoreError> {
+    let saved = store.load_text(FILE).await?;
+    let saved = saved.and_then(|text| Checkpoint::decode(&text).ok());
+    let queue = store.find_queue(TIMER, 0);
+    let end = queue.map_or(0, |queue| store.bounds(queue).max);
+    let Some(mut saved) = saved else {
+        return Ok(());
+    };
+    if saved.clamp_to_ends(end, store.tail()) {
+        warn!(
+            end,
+            "timed messages were cut off the log: all are read again"
+        );
+        store.save_text(FILE, saved.encode()).await?;
+    }
+    Ok(())
 }
 
 /// Takes in what is new and delivers what is due; when something is to be done next.

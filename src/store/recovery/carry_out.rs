@@ -27,6 +27,7 @@ impl<I: Io> Recovery<'_, I> {
         plan: &Plan,
         progress: &mut impl FnMut(Progress),
     ) -> Result<u64, StoreError> {
+        self.check_cut()?;
         self.complete_log(plan.log).await?;
         if !plan.was_closed {
             self.write_checkpoint_again().await?;
@@ -41,7 +42,6 @@ impl<I: Io> Recovery<'_, I> {
             self.begin_anew(0, Origin::Usual).await?;
             return Ok(0);
         };
-        self.check_cut(log_min)?;
         let (origin, from) = self.read_everything(plan, log_min, progress).await?;
         self.raise_minimums(log_min).await?;
         let tail = self.reached.position;

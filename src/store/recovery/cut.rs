@@ -25,9 +25,10 @@ const WIPED_AT_ONCE: u64 = 1 << 20;
 
 impl<I: Io> Recovery<'_, I> {
     /// The log has something ahead of the cut.
-    pub(super) fn check_cut(&self, log_min: u64) -> Result<(), StoreError> {
-        match self.cut {
-            Some(position) if position < log_min => {
+    pub(super) fn check_cut(&self) -> Result<(), StoreError> {
+        let log_min = self.segments.min_position();
+        match self.cut.zip(log_min) {
+            Some((position, log_min)) if position < log_min => {
                 Err(StoreError::CutTooDeep { position, log_min })
             }
             _ => Ok(()),

@@ -43,11 +43,11 @@ impl<'a, I: Io> Recovery<'a, I> {
                 });
             }
             let record = match walk.at(self.segments, position).await {
-                Ok(Found::Record(record)) => Some(record),
                 // Half of something ends the log where that begins.
                 Ok(found) if found.len().is_some_and(|len| position + len > limit) => {
                     return Ok(Ok(()));
                 }
+                Ok(Found::Record(record)) => Some(record),
                 Ok(Found::Blank { size }) => {
                     self.reached.position += size;
                     continue;

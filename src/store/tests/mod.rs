@@ -1,5 +1,6 @@
 //! The store on the simulator, with limits so small that everything rolls, wraps and is evicted.
 
+mod cut;
 mod damage;
 mod durable;
 mod faults;
