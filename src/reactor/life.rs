@@ -319,7 +319,7 @@ async fn end<I: Io>(shard: &Shard<I>, core: &Core<I>, ends: Ends) -> Result<(), 
     wait_until(&core.io, last_replies_ns, || core.connections.are_drained()).await;
     core.connections.close_all().await;
     if !core.store.follows() {
-        // Nobody sees it any more. Otherwise what the replicas do not have would keep the store from being closed.
+        // Nobody sees it any more, and there is no replica. Otherwise the last saves would wait for what the replicas do not have.
         core.store.confirm(u64::MAX);
     }
     wait_until(&core.io, LAST_COMMIT_NS, || !core.timers.are_running()).await;

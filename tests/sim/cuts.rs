@@ -1,13 +1,17 @@
 //! Protects a slave whose log is not a part of its master's: it cuts what its master does not have, or begins where its master's log
 //! begins, and then has the same bytes, queues and offsets.
 
+use std::net::SocketAddr;
+
 use ringmq::io::{Disk, File, OpenOptions};
 use ringmq::mem::AlignedBuf;
+use ringmq::message::{Message, Properties};
 use ringmq::reactor::Role;
-use ringmq::sim::Tally;
-use ringmq::store::Flush;
+use ringmq::sim::{Sim, SimConfig, Tally};
+use ringmq::store::{Flush, Resume, Retention, Store, StoreConfig};
 use ringmq::wire::codes::response;
 
+use crate::cluster::shard_setup;
 use crate::replication::{LIMIT, MASTER, Pair, Process, SLAVE, queue, send};
 use crate::requests::{self, Pull};
 use crate::terms::term;
@@ -64,7 +68,12 @@ async fn consume_all(pair: &Pair, host: &str, group: &str) -> u64 {
         expression: "*",
         hold_ms: 0,
     };
-    assert!(requests::pull(&mut client, &pull).await.unwrap().is_success());
+    assert!(
+        requests::pull(&mut client, &pull)
+            .await
+            .unwrap()
+            .is_success()
+    );
     requests::commit_offset(&mut client, group, &queue(), end);
     client.flush().await.unwrap();
     let reply = client.reply().await.unwrap();
@@ -158,6 +167,55 @@ pub fn cut_off_masters(seed: u64) -> Tally {
 fn a_master_that_was_cut_off_gives_up_what_the_other_does_not_have() {
     for seed in 0..6 {
         cut_off_masters(seed);
+    }
+}
+
+/// A store is cut, and its process killed at once: what was cut off is not there again.
+pub fn cut_and_kill(seed: u64) -> Tally {
+    let sim = Sim::new(seed, SimConfig::default());
+    sim.run(async {
+        let config = shard_setup(&sim.host(MASTER), Flush::Sync, &Retention::default()).store;
+        let open = async |resume| {
+            let config = StoreConfig {
+                resume,
+                ..config.clone()
+            };
+            Store::open(sim.host(MASTER), config, |_| {}).await.unwrap()
+        };
+        let store = open(Resume::AsIs).await;
+        let queue = store.queue("orders", 0);
+        let mut starts = Vec::new();
+        for number in 0..80_u64 {
+            let message = Message {
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp_ms: 1,
+                born_host: SocketAddr::from(([127, 0, 0, 1], 1)),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: &number.to_be_bytes(),
+                properties: Properties::new(""),
+            };
+            starts.push(
+                store
+                    .append(queue, &message, None, 1)
+                    .unwrap()
+                    .physical_offset,
+            );
+        }
+        store.close().await.unwrap();
+        let point = starts[sim.below(80) as usize];
+        drop(open(Resume::CutAt(point)).await);
+        sim.crash(MASTER);
+        assert_eq!(open(Resume::AsIs).await.tail(), point);
+    });
+    sim.tally()
+}
+
+#[test]
+fn what_was_cut_off_is_not_there_after_a_kill() {
+    for seed in 0..6 {
+        cut_and_kill(seed);
     }
 }
 

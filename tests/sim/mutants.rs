@@ -17,7 +17,7 @@ use ringmq::sim::Tally;
 
 use crate::seeds::{self, Enough, Runs};
 use crate::{
-    bad_disks, clocks, controllers, devices, ends, fresh_seed, history, kept, leftovers,
+    bad_disks, clocks, controllers, cuts, devices, ends, fresh_seed, history, kept, leftovers,
     number_from, pairs, pop, rules,
 };
 
@@ -59,13 +59,15 @@ const SLOW_NAMES: Judge = judge("slow names", devices::slow_names, 10);
 const ROTTEN_QUEUES: Judge = judge("rotten queues", devices::rotten_queues, 40);
 const SMALL_DISK: Judge = judge("small disk", devices::small_disk, 10);
 
+const CUT_OFF: Judge = judge("cut-off masters", cuts::cut_off_masters, 20);
+const CUT_AND_KILLED: Judge = judge("cut and killed", cuts::cut_and_kill, 20);
 const CLOCK_STEPS: Judge = judge("clock steps", clocks::clock_steps, 20);
 const PAIRS: Judge = judge("pairs", pairs::pair_history, 60);
 const MEMBERS: Judge = judge("members", rules::members, 100);
 const EPOCHS: Judge = judge("epochs", rules::epochs, 100);
 const LONGEST_LOG: Judge = judge("longest log", controllers::scripted::longest_log, 4);
 
-const ALL: [Judge; 29] = [
+const ALL: [Judge; 31] = [
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -95,6 +97,8 @@ const ALL: [Judge; 29] = [
     MEMBERS,
     EPOCHS,
     LONGEST_LOG,
+    CUT_OFF,
+    CUT_AND_KILLED,
 ];
 
 const fn judge(name: &'static str, run: fn(u64) -> Tally, seeds: u64) -> Judge {
@@ -125,6 +129,8 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::IndexNotContinued => KEYS,
         Mutant::TwoLockOwners => LOCKS,
         Mutant::PopAcksLost => POPS,
+        Mutant::CutMissing | Mutant::EpochKeptBehindCut | Mutant::OffsetsNotClamped => CUT_OFF,
+        Mutant::CutNotWiped => CUT_AND_KILLED,
         Mutant::LockNotAwaited => OUTLIVED,
         Mutant::OnlyLogFences => LOST_CACHE,
         Mutant::ShortageFences => SHORTAGES,

@@ -45,8 +45,6 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         }
         replication.release(&core, seen, &mut late).await;
     }
-    // The shard's last saves wait for what it appends by itself while it ends: there is no replica any more.
-    core.store.confirm(u64::MAX);
 }
 
 /// A position that was persisted and not committed at that time.
