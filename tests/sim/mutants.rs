@@ -129,7 +129,7 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::IndexNotContinued => KEYS,
         Mutant::TwoLockOwners => LOCKS,
         Mutant::PopAcksLost => POPS,
-        Mutant::CutMissing | Mutant::EpochKeptBehindCut | Mutant::OffsetsNotClamped => CUT_OFF,
+        Mutant::CutMissing | Mutant::OffsetsNotClamped => CUT_OFF,
         Mutant::CutNotWiped => CUT_AND_KILLED,
         Mutant::LockNotAwaited => OUTLIVED,
         Mutant::OnlyLogFences => LOST_CACHE,

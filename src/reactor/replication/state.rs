@@ -63,9 +63,7 @@ impl<I: Io> Replication<I> {
         let mut epochs = parsed.map_err(ServeError::Epochs)?.unwrap_or_default();
         let tail = store.tail();
         let before = epochs.clone();
-        if !mutant!(EpochKeptBehindCut) {
-            epochs.cut(tail);
-        }
+        epochs.cut(tail);
         epochs.forget_before(store.log_min());
         let has_changed = epochs != before;
         let rule = Rule::Count(replication.needed());
