@@ -10,11 +10,21 @@ impl Broker {
         if mutant!(OffsetsNotClamped) {
             return 0;
         }
-        let end_of = |topic: &str, queue_id: i32| {
+        let end_of = &|topic: &str, queue_id: i32| {
             let queue_id = u32::try_from(queue_id);
             queue_id.map_or(i64::MAX, |queue_id| end(topic, queue_id) as i64)
         };
-        let consumed = self.offsets.clamp_to_ends(end_of);
+        let behind = self.offsets.after(None).flat_map(|(topic, group, queues)| {
+            let behind = queues
+                .iter()
+                .filter(move |(queue, offset)| **offset > end_of(topic, **queue));
+            behind.map(move |(queue, _)| (topic.to_owned(), group.to_owned(), *queue))
+        });
+        let behind: Vec<_> = behind.collect();
+        for (topic, group, queue) in &behind {
+            let end = end_of(topic, *queue);
+            self.offsets.commit(group, topic, *queue, end, now_ms);
+        }
         let delays = self.delays.levels().filter(|level| {
             let offset = self.delays.offsets().get(level).copied();
             offset.is_some_and(|offset| offset > end_of(SCHEDULE, level - 1))
@@ -25,7 +35,7 @@ impl Broker {
             self.delays.advance(*level, end, now_ms);
         }
         let orders = self.pops.orders.forget_behind(&end);
-        consumed + delays.len() + orders
+        behind.len() + delays.len() + orders
     }
 }
 

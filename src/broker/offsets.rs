@@ -111,16 +111,6 @@ impl Offsets {
         reset.filter(|offset| (told, pull_offset) != (Some(*offset), *offset))
     }
 
-    /// No offset is behind the end of its queue. Returns how many were.
-    pub fn clamp_to_ends(&mut self, end: impl Fn(&str, i32) -> i64) -> usize {
-        let mut clamped = 0;
-        for table in self.tables() {
-            clamped += table.clamp_to_ends(&end);
-        }
-        self.is_dirty |= clamped > 0;
-        clamped
-    }
-
     /// All committed offsets of the group in the topic.
     pub fn of(&self, group: &str, topic: &str) -> Option<&QueueOffsetMap> {
         self.committed.by_topic.get(topic)?.get(group)
@@ -280,21 +270,6 @@ impl Table {
             self.remove(group, topic);
         }
         offset
-    }
-
-    fn clamp_to_ends(&mut self, end: &impl Fn(&str, i32) -> i64) -> usize {
-        let mut clamped = 0;
-        let behind: Vec<_> = after(self, None)
-            .flat_map(|(topic, group, queues)| {
-                let queues = queues.iter();
-                let behind = queues.filter(move |(queue, offset)| **offset > end(topic, **queue));
-                behind.map(move |(queue, _)| (topic.to_owned(), group.to_owned(), *queue))
-            })
-            .collect();
-        for (topic, group, queue) in behind {
-            clamped += usize::from(self.put(&group, &topic, queue, end(&topic, queue)));
-        }
-        clamped
     }
 
     fn queues_mut(&mut self, group: &str, topic: &str) -> Option<&mut QueueOffsetMap> {
