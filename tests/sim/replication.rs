@@ -1,19 +1,22 @@
 //! Protects replication between a master and its slave: which answer a send gets when the slave is there, late, or gone; that what was
 //! acknowledged is on both; that the slave follows again after every end of either; and what a slave serves.
 
-use std::cell::{Cell, RefCell};
+mod process;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq::io::{Notify, Spawn};
-use ringmq::reactor::{self, Health, Orders, ReplicationSetup, Role, ServeError, ShardSetup, Term};
+use ringmq::reactor::{self, ReplicationSetup, Role, ServeError, ShardSetup, Term};
 use ringmq::sim::{Fault, Op, Rng, Rule, Sim, SimConfig};
 use ringmq::store::{Flush, Retention};
 use ringmq::wire::Codec;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::send::SendRequest;
+
+pub use process::Process;
 
 use crate::client::{Client, Reply};
 use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, SYNC_FLUSH_TIMEOUT_MS, shard_setup};
@@ -37,27 +40,6 @@ pub struct Pair {
     flush: Flush,
     role: Role,
     disk_timeout_ms: u64,
-}
-
-pub struct Process {
-    stop: Rc<Notify>,
-    has_ended: Rc<Cell<bool>>,
-    /// For another term.
-    pub orders: Rc<Orders>,
-    /// How often the process said that it is ready.
-    pub times_ready: Rc<Cell<u32>>,
-    pub health: Rc<RefCell<Vec<Health>>>,
-}
-
-impl Process {
-    /// Orders another term; done when it serves.
-    pub async fn change(&self, pair: &Pair, term: Term) {
-        self.health.borrow_mut().clear();
-        self.orders.ask_for_term(term);
-        let is_well = |health: &Health| matches!(health, Health::Serving | Health::Following);
-        let serves = || self.health.borrow().iter().any(is_well);
-        pair.until("serving", serves).await;
-    }
 }
 
 impl Pair {
