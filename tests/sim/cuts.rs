@@ -1,18 +1,20 @@
 //! Protects a slave whose log is not a part of its master's: it cuts what its master does not have, or begins where its master's log
 //! begins, and then has the same bytes, queues and offsets.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use ringmq::io::{Disk, File, OpenOptions};
+use ringmq::io::{Disk, File, Listener, Net, OpenOptions, Spawn, Stream};
 use ringmq::mem::AlignedBuf;
 use ringmq::message::{Message, Properties};
 use ringmq::reactor::Role;
-use ringmq::sim::{Sim, SimConfig, Tally};
+use ringmq::sim::{Sim, SimConfig, SimIo, Tally};
 use ringmq::store::{Flush, Resume, Retention, Store, StoreConfig};
 use ringmq::wire::codes::response;
 
 use crate::cluster::shard_setup;
-use crate::replication::{LIMIT, MASTER, Pair, Process, SLAVE, queue, send};
+use crate::replication::{HA_PORT, LIMIT, MASTER, Pair, Process, SLAVE, queue, send};
 use crate::requests::{self, Pull};
 use crate::terms::term;
 
@@ -262,4 +264,49 @@ async fn min_offset(pair: &Pair, host: &str) -> u64 {
     let mut client = pair.client(host).await;
     let reply = requests::min_offset(&mut client, &queue()).await.unwrap();
     reply.number("offset") as u64
+}
+
+/// A master whose bytes are changed on their way: each slave that connects gets the same garbage. Notes from where each was to be sent.
+async fn serve_garbage(io: SimIo, reports: Rc<RefCell<Vec<u64>>>) {
+    let listener = io.listen(SocketAddr::new(io.ip(), HA_PORT)).unwrap();
+    while let Ok(stream) = listener.accept().await {
+        let reports = reports.clone();
+        io.spawn("garbage", async move {
+            let mut received = Vec::new();
+            while let Ok(chunk) = stream.recv().await {
+                if chunk.is_empty() {
+                    return;
+                }
+                received.extend_from_slice(&chunk);
+                let Some(report) = received.first_chunk() else {
+                    continue;
+                };
+                let report = i64::from_be_bytes(*report);
+                // The protocol with epochs begins otherwise, and is not answered.
+                if report >> 32 == 0 && received.len() == 8 {
+                    reports.borrow_mut().push(report as u64);
+                    let mut frame = Vec::new();
+                    frame.extend_from_slice(&report.to_be_bytes());
+                    frame.extend_from_slice(&500_u32.to_be_bytes());
+                    frame.resize(frame.len() + 500, 0xee);
+                    let _ = stream.send(frame).await;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn what_is_no_record_is_received_once_more() {
+    let pair = Pair::new(1, Flush::Sync, Role::AsyncMaster);
+    pair.sim.run(async {
+        let io = pair.sim.host(MASTER);
+        let reports: Rc<RefCell<Vec<u64>>> = Rc::default();
+        io.spawn("garbage", serve_garbage(io.clone(), reports.clone()));
+        let _slave = pair.start_as(SLAVE, term(Role::Slave, &pair, MASTER)).await;
+        pair.sleep_ms(60_000).await;
+        // The second time its log was cut at the first byte. The third time there is no use in that.
+        assert_eq!(*reports.borrow(), [0, 0]);
+        assert_eq!(log_of(&pair, SLAVE).await.1.len(), 500);
+    });
 }

@@ -27,7 +27,7 @@ pub const MASTER: &str = "master";
 pub const SLAVE: &str = "slave";
 const TOPIC: &str = "orders";
 pub const GROUP: &str = "readers";
-const HA_PORT: u16 = BROKER_PORT + 1;
+pub const HA_PORT: u16 = BROKER_PORT + 1;
 
 /// A slave that is behind for so long is not waited for.
 const SLAVE_TIMEOUT_MS: u64 = 1_000;

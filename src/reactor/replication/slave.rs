@@ -229,8 +229,8 @@ impl<'c, I: Io> Session<'c, I> {
     async fn receive_epochs(&mut self) -> Result<EpochList, SlaveError> {
         let answer = async {
             loop {
-                let silence_ns = self.replication.setup.silence_ms * 1_000_000;
-                let chunk = receive(&self.core.io, &self.stream, silence_ns).await?;
+                // The answer itself is late earlier.
+                let chunk = receive(&self.core.io, &self.stream, 2 * ANSWER_NS).await?;
                 let mut bytes = &chunk[..];
                 // Nothing else comes before the slave's report.
                 if let Some(Event::Epochs(list)) = self.frames.next(&mut bytes)? {
