@@ -25,6 +25,8 @@ pub struct Membership {
     confirmed: SyncStateSet,
     /// What it was asked for, and has neither granted nor refused for certain.
     asked: Option<BTreeSet<MemberId>>,
+    /// With fewer members nothing is acknowledged (`minInSyncReplicas`).
+    least: usize,
 }
 
 impl Membership {
@@ -34,7 +36,17 @@ impl Membership {
             own_id,
             confirmed: set,
             asked: None,
+            least: 1,
         }
+    }
+
+    /// With fewer members than `least` nothing is acknowledged.
+    pub fn with_least(self, least: usize) -> Self {
+        Self { least, ..self }
+    }
+
+    pub fn are_enough(&self) -> bool {
+        self.replicas() >= self.least
     }
 
     pub fn confirmed(&self) -> &SyncStateSet {
@@ -43,6 +55,23 @@ impl Membership {
 
     pub fn is_asking(&self) -> bool {
         self.asked.is_some()
+    }
+
+    /// What it was asked for, to ask once more: the answer was lost.
+    pub fn pending(&self) -> Option<SyncStateSet> {
+        let members = self.asked.clone()?;
+        Some(SyncStateSet {
+            members,
+            epoch: self.confirmed.epoch,
+        })
+    }
+
+    pub fn has(&self, id: MemberId) -> bool {
+        self.confirmed.members.contains(&id)
+    }
+
+    pub fn own_id(&self) -> MemberId {
+        self.own_id
     }
 
     /// Whose acknowledgements are needed, besides the master's own.
@@ -92,15 +121,17 @@ impl Membership {
         })
     }
 
-    /// The controller said what the set is: as the answer, or when it was asked for it.
+    /// The controller said what the set is: as the answer, or when it was asked for it. A set of the present epoch is the present one, and no
+    /// answer: the change may be on its way to the controller.
     pub fn learned(&mut self, set: SyncStateSet) {
-        if set.epoch >= self.confirmed.epoch {
+        if set.epoch > self.confirmed.epoch {
             self.confirmed = set;
             self.asked = None;
         }
     }
 
-    /// It refused the change, and so the set is what it was.
+    /// It refused the change, and so the set is what it was. Only of a change that was sent once, or can no longer be granted: one that is sent again
+    /// may be granted by its first copy.
     pub fn refused(&mut self) {
         self.asked = None;
     }
@@ -146,6 +177,17 @@ mod tests {
         let mut members = Membership::new(1, set([1, 2], 7));
         members.learned(set([1], 6));
         assert_eq!(needed(&members), [2]);
+    }
+
+    #[test]
+    fn the_present_set_is_no_answer() {
+        let mut members = Membership::new(1, set([1, 2], 7));
+        members.ask([3], [2]).unwrap();
+        members.learned(set([1, 2], 7));
+        assert_eq!(needed(&members), [2, 3], "the change may come about");
+        assert_eq!(members.pending(), Some(set([1, 3], 7)));
+        members.learned(set([1, 3], 8));
+        assert_eq!((needed(&members), members.pending()), (vec![3], None));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | `members.rs` | the SyncStateSet: who belongs to it, and who has to leave |
 //! | `replicas.rs` | how far each replica has the log; the confirm offset |
 //! | `follow.rs` | where a slave goes on, and what it cuts first |
+//! | `manager/` | a broker under a controller: its number, its role, the changes of the set |
 //! | `frames/` | the bytes of both protocols: with epochs ("AutoSwitch") and without ("classic") |
 //!
 //! RocketMQ has two replication protocols on the same port. The one with epochs finds out where two logs part and cuts what only one of
@@ -21,6 +22,7 @@ pub mod answers;
 pub mod epochs;
 pub mod follow;
 pub mod frames;
+pub mod manager;
 pub mod members;
 pub mod rate;
 pub mod replicas;

@@ -17,6 +17,9 @@ pub enum Rule {
     Count(usize),
     /// Every member of the SyncStateSet (`allAckInSyncStateSet`).
     Members(Membership),
+    /// With a controller and without `allAckInSyncStateSet`: so many replicas in all, whether members or not. **Not safe**: a member that is elected may
+    /// lack what they have.
+    Counted { members: Membership, count: usize },
 }
 
 /// One that is connected.
@@ -72,7 +75,14 @@ impl Replicas {
 
     pub fn membership(&mut self) -> Option<&mut Membership> {
         match &mut self.rule {
-            Rule::Members(members) => Some(members),
+            Rule::Members(members) | Rule::Counted { members, .. } => Some(members),
+            Rule::Count(_) => None,
+        }
+    }
+
+    pub fn members(&self) -> Option<&Membership> {
+        match &self.rule {
+            Rule::Members(members) | Rule::Counted { members, .. } => Some(members),
             Rule::Count(_) => None,
         }
     }
@@ -134,7 +144,10 @@ impl Replicas {
     /// needed at this time. Otherwise it never moves back.
     pub fn confirm(&mut self) -> u64 {
         let enough = match &self.rule {
-            Rule::Count(count) => self.had_by(count.saturating_sub(1)),
+            Rule::Count(count) | Rule::Counted { count, .. } => {
+                self.had_by(count.saturating_sub(1))
+            }
+            Rule::Members(members) if !members.are_enough() => None,
             Rule::Members(members) => self.had_by_all(members.needed()),
         };
         // A master that is alone needs nobody, until another one joins: what it appends then is not confirmed yet.
@@ -246,6 +259,55 @@ mod tests {
             50,
             "a member without a connection holds it"
         );
+    }
+
+    #[test]
+    fn a_member_that_joins_is_waited_for_from_then_on() {
+        let mut replicas = members([1]);
+        replicas.connected(10, Some(2), false, 0);
+        replicas.reported(10, 100, 100, 0).unwrap();
+        assert_eq!(replicas.confirm(), u64::MAX, "nobody else is needed");
+        let membership = replicas.membership().unwrap();
+        let asked = membership.ask([2], []).unwrap();
+        assert_eq!(replicas.confirm(), 100, "it counts while it is asked for");
+        let set = SyncStateSet { epoch: 2, ..asked };
+        replicas.membership().unwrap().learned(set);
+        assert_eq!(replicas.confirm(), 100);
+    }
+
+    /// Else a message that was sent while two had to have it would be acknowledged when one is left.
+    #[test]
+    fn with_too_few_members_nothing_is_confirmed() {
+        let mut replicas = members([1, 2]);
+        let membership = replicas.membership().unwrap().clone().with_least(2);
+        replicas.rule = Rule::Members(membership);
+        replicas.connected(10, Some(2), false, 0);
+        replicas.reported(10, 50, 100, 0).unwrap();
+        assert_eq!(replicas.confirm(), 50);
+        let asked = replicas.membership().unwrap().ask([], [2]).unwrap();
+        replicas.reported(10, 60, 100, 0).unwrap();
+        assert_eq!(replicas.confirm(), 50, "it may be the only one left");
+        let set = SyncStateSet { epoch: 2, ..asked };
+        replicas.membership().unwrap().learned(set);
+        assert_eq!(replicas.confirm(), 50);
+        let asked = replicas.membership().unwrap().ask([2], []).unwrap();
+        assert_eq!(replicas.confirm(), 50);
+        let set = SyncStateSet { epoch: 3, ..asked };
+        replicas.membership().unwrap().learned(set);
+        assert_eq!(replicas.confirm(), 60);
+    }
+
+    #[test]
+    fn without_all_members_so_many_replicas_count() {
+        let set = SyncStateSet {
+            members: [1, 2, 3].into(),
+            epoch: 1,
+        };
+        let members = Membership::new(1, set);
+        let mut replicas = Replicas::new(Rule::Counted { members, count: 2 }, 0);
+        replicas.connected(10, Some(2), false, 0);
+        replicas.reported(10, 100, 100, 0).unwrap();
+        assert_eq!(replicas.confirm(), 100, "3 has said nothing");
     }
 
     #[test]

@@ -1,0 +1,412 @@
+//! A broker under a controller: how it gets its number, learns its role, and changes the SyncStateSet. No socket, no time, no file.
+//!
+//! ```text
+//! without a number ─ 1012 ─► file of the claim ─ 1013 ─► file of the identity ─ 1003 ─► registered ─ 904 ─► a role
+//!                                                                                            │ 1004, 1008, 1002
+//!        no role ──────► slave of a master ◄──── a newer epoch ────► master of an epoch ◄────┘
+//! ```
+//! [`Manager::poll`] says what is to be done now; what came of it is given to [`Manager::answered`], [`Manager::failed`] and
+//! [`Manager::saved`]. One question is open at a time. Codes and order are those of RocketMQ's `ReplicasManager`; what differs:
+//!
+//! * The set is changed after the controller has agreed, in both directions (`members.rs`). If an answer is lost, the change is asked for
+//!   again until the set's epoch has moved.
+//! * An epoch is begun once: a broker that was restarted in the epoch in which it is master ends that epoch by closing the connections of its
+//!   heartbeats. Its slaves may have what it has lost, and could not tell it from what it would write there.
+//! * A broker whose device has failed closes these connections as well, and asks nothing more.
+//! * A broker that has lost acknowledged messages says so. To a controller that does not understand it, it sends no heartbeats until it has
+//!   them from another.
+
+pub mod ask;
+mod decisions;
+pub mod identity;
+pub mod set;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use super::epochs::Epoch;
+use super::members::{MemberId, SyncStateSet};
+use super::replicas::Replicas;
+use ask::{Answer, Ask, Decision, Failure, Master, Refusal};
+use identity::Claim;
+use set::{Limits, OwnLog, Reports};
+
+const MS: u64 = 1_000_000;
+
+/// After no answer, or from one that does not lead.
+const NEXT_CONTROLLER_NS: u64 = 100 * MS;
+
+/// After a refusal.
+const AGAIN_NS: u64 = 500 * MS;
+
+/// After a refusal that only an operator can change.
+const HOPELESS_NS: u64 = 5_000 * MS;
+
+/// How often the controller is asked while there is no master.
+const NO_MASTER_NS: u64 = 500 * MS;
+
+/// How often while it has to end an epoch, how long a heartbeat is given to arrive before its connection is closed, and when all that is tried again.
+const ENDING_ASK_NS: u64 = 100 * MS;
+const ENDING_CLOSE_NS: u64 = 300 * MS;
+const ENDING_AGAIN_NS: u64 = 5_000 * MS;
+
+/// Between two polls of a process that runs.
+const PAUSE_NS: u64 = 1_000 * MS;
+
+/// No controller grants a change so late: it gives its group 5 s.
+const LATE_GRANT_NS: u64 = 60_000 * MS;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub controllers: Vec<SocketAddr>,
+    /// Of the claim: the broker's address, and milliseconds.
+    pub check_code: String,
+    /// `brokerHeartbeatInterval`
+    pub heartbeat_ns: u64,
+    /// `syncBrokerMetadataPeriod`
+    pub decision_ns: u64,
+    /// `syncControllerMetadataPeriod`
+    pub leader_ns: u64,
+    pub limits: Limits,
+    /// Without an answer of any controller for so long a master may have a successor.
+    pub lease_ns: u64,
+}
+
+/// What a manager knows of its broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub log_end: u64,
+    pub committed: u64,
+    /// The newest one of its log.
+    pub last_epoch: Option<Epoch>,
+    /// Its device has failed.
+    pub is_fenced: bool,
+    /// It has acknowledged messages that are not in its log.
+    pub lacks_acknowledged: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    Master { epoch: i32, set: SyncStateSet },
+    Slave { epoch: i32, master: Option<Master> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Ask(Ask, SocketAddr),
+    /// Durably, before [`Manager::saved`].
+    SaveClaim(Claim),
+    SaveIdentity(MemberId),
+    /// To every controller.
+    Heartbeat(MemberId),
+    /// To every controller: it takes that for the broker's death.
+    CloseHeartbeats,
+    TakeRole {
+        role: Role,
+        reason: &'static str,
+    },
+    /// The set is asked for without these, each for a reason.
+    Log(String),
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    Nameless,
+    /// The claim is in its file.
+    Claims(Claim),
+    /// The controller has given it the number.
+    Named(MemberId),
+    Registered(MemberId),
+}
+
+/// It is master of an epoch that it must not continue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ending {
+    epoch: i32,
+    beat_ns: Option<u64>,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+pub struct Manager {
+    settings: Settings,
+    facts: Facts,
+    standing: Standing,
+    next_controller: usize,
+    leader: Option<SocketAddr>,
+    leader_due_ns: u64,
+    /// What is being asked or saved.
+    busy: Option<Busy>,
+    not_before_ns: u64,
+    role: Option<Role>,
+    newest_epoch: i32,
+    lacks_master: bool,
+    elect_due_ns: u64,
+    decision_due_ns: u64,
+    heartbeat_due_ns: u64,
+    /// A controller answered last.
+    answered_ns: Option<u64>,
+    knows_loss: Option<bool>,
+    ending: Option<Ending>,
+    has_resigned: bool,
+    reports: Reports,
+    joins_due_ns: u64,
+    /// Since when a change may have been granted without an answer.
+    lost_grant_ns: Option<u64>,
+    polled_ns: Option<u64>,
+    ready: Vec<Action>,
+    complaint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Busy {
+    Asking(Ask, SocketAddr),
+    SavingClaim(Claim),
+    SavingIdentity(MemberId),
+}
+
+impl Manager {
+    /// Of a broker that has found this in its files.
+    pub fn new(settings: Settings, id: Option<MemberId>, claim: Option<Claim>) -> Self {
+        let standing = match (id, claim) {
+            (Some(id), _) => Standing::Named(id),
+            (None, Some(claim)) => Standing::Claims(claim),
+            (None, None) => Standing::Nameless,
+        };
+        Self {
+            settings,
+            facts: Facts::default(),
+            standing,
+            next_controller: 0,
+            leader: None,
+            leader_due_ns: 0,
+            busy: None,
+            not_before_ns: 0,
+            role: None,
+            newest_epoch: 0,
+            lacks_master: false,
+            elect_due_ns: 0,
+            decision_due_ns: 0,
+            heartbeat_due_ns: 0,
+            answered_ns: None,
+            knows_loss: None,
+            ending: None,
+            has_resigned: false,
+            reports: Reports::default(),
+            joins_due_ns: 0,
+            lost_grant_ns: None,
+            polled_ns: None,
+            ready: Vec::new(),
+            complaint: String::new(),
+        }
+    }
+
+    pub fn role(&self) -> Option<&Role> {
+        self.role.as_ref()
+    }
+
+    /// Its number, once the controller has given it one.
+    pub fn id(&self) -> Option<MemberId> {
+        match self.standing {
+            Standing::Named(id) | Standing::Registered(id) => Some(id),
+            Standing::Nameless | Standing::Claims(_) => None,
+        }
+    }
+
+    /// No controller has answered for so long that there may be another master.
+    pub fn is_cut_off(&self, now_ns: u64) -> bool {
+        let answered_ns = self.answered_ns.unwrap_or(0);
+        now_ns.saturating_sub(answered_ns) > self.settings.lease_ns
+    }
+
+    /// What is to be done now. `replicas`: of the master's term that runs, if it is of the epoch of this manager's role.
+    pub fn poll(
+        &mut self,
+        facts: &Facts,
+        replicas: Option<&mut Replicas>,
+        now_ns: u64,
+    ) -> Vec<Action> {
+        self.facts = *facts;
+        if facts.is_fenced {
+            self.resign();
+            return std::mem::take(&mut self.ready);
+        }
+        let paused_ns = now_ns.saturating_sub(self.polled_ns.unwrap_or(now_ns));
+        if paused_ns > PAUSE_NS {
+            // There may be another master by now.
+            self.decision_due_ns = now_ns;
+            self.reports.resume(now_ns);
+        }
+        self.polled_ns = Some(now_ns);
+        self.beat(now_ns);
+        if self.busy.is_none()
+            && now_ns >= self.not_before_ns
+            && let Some((ask, to)) = self.next_ask(replicas, now_ns)
+        {
+            self.busy = Some(Busy::Asking(ask.clone(), to));
+            self.ready.push(Action::Ask(ask, to));
+        }
+        std::mem::take(&mut self.ready)
+    }
+
+    /// The controllers take its closed connections for its death.
+    fn resign(&mut self) {
+        if !self.has_resigned {
+            self.has_resigned = true;
+            self.busy = None;
+            self.ready.push(Action::CloseHeartbeats);
+        }
+    }
+
+    fn beat(&mut self, now_ns: u64) {
+        let Standing::Registered(id) = self.standing else {
+            return;
+        };
+        if let Some(mut ending) = self.ending {
+            match ending.beat_ns {
+                // It is noticed only that a connection over which it was heard is closed.
+                None => {
+                    ending.beat_ns = Some(now_ns);
+                    self.ready.push(Action::Heartbeat(id));
+                }
+                Some(beat_ns) if !ending.is_closed && now_ns >= beat_ns + ENDING_CLOSE_NS => {
+                    ending.is_closed = true;
+                    self.ready.push(Action::CloseHeartbeats);
+                }
+                Some(beat_ns) if now_ns >= beat_ns + ENDING_AGAIN_NS => {
+                    (ending.beat_ns, ending.is_closed) = (None, false);
+                }
+                Some(_) => {}
+            }
+            self.ending = Some(ending);
+            return;
+        }
+        let may_be_elected = !self.facts.lacks_acknowledged || self.knows_loss == Some(true);
+        if may_be_elected && now_ns >= self.heartbeat_due_ns {
+            self.heartbeat_due_ns = now_ns + self.settings.heartbeat_ns;
+            self.ready.push(Action::Heartbeat(id));
+        }
+    }
+
+    fn next_ask(
+        &mut self,
+        replicas: Option<&mut Replicas>,
+        now_ns: u64,
+    ) -> Option<(Ask, SocketAddr)> {
+        let Some(leader) = self.leader else {
+            let controllers = &self.settings.controllers;
+            let next = controllers.get(self.next_controller % controllers.len().max(1))?;
+            self.next_controller += 1;
+            return Some((Ask::Leader, *next));
+        };
+        if now_ns >= self.leader_due_ns {
+            return Some((Ask::Leader, leader));
+        }
+        let ask = match &self.standing {
+            Standing::Nameless => Ask::NextId,
+            Standing::Claims(claim) => Ask::Apply(claim.clone()),
+            Standing::Named(id) => Ask::Register(*id),
+            Standing::Registered(id) => {
+                let id = *id;
+                self.ask_as_registered(id, replicas, now_ns)?
+            }
+        };
+        Some((ask, leader))
+    }
+
+    fn ask_as_registered(
+        &mut self,
+        id: MemberId,
+        replicas: Option<&mut Replicas>,
+        now_ns: u64,
+    ) -> Option<Ask> {
+        if self.facts.lacks_acknowledged && self.knows_loss.is_none() {
+            return Some(Ask::KnowsLoss);
+        }
+        let is_due = now_ns >= self.decision_due_ns;
+        let is_pending = replicas
+            .as_deref()
+            .and_then(Replicas::members)
+            .is_some_and(|members| members.is_asking());
+        if is_pending && is_due {
+            // It may have been granted already.
+            return Some(Ask::Decision);
+        }
+        if let Some(Role::Master { epoch, .. }) = self.role
+            && let Some(replicas) = replicas
+            && let Some(set) = self.wanted_set(replicas, now_ns)
+        {
+            return Some(Ask::Alter {
+                master: id,
+                master_epoch: epoch,
+                set,
+            });
+        }
+        if is_due {
+            return Some(Ask::Decision);
+        }
+        // One that has lost acknowledged messages does not offer itself.
+        let may_be_elected = !self.facts.lacks_acknowledged && self.ending.is_none();
+        let offers = self.lacks_master && may_be_elected && now_ns >= self.elect_due_ns;
+        offers.then_some(Ask::Elect(id))
+    }
+
+    /// The set to ask for, if it has to change.
+    fn wanted_set(&mut self, replicas: &mut Replicas, now_ns: u64) -> Option<SyncStateSet> {
+        if let Some(pending) = replicas.members()?.pending() {
+            return Some(pending);
+        }
+        self.lost_grant_ns = None;
+        let own = OwnLog {
+            end: self.facts.log_end,
+            committed: self.facts.committed,
+            epoch_start: self.facts.last_epoch.map_or(0, |epoch| epoch.start),
+        };
+        let limits = self.settings.limits;
+        let changes = self.reports.changes(replicas, &own, limits, now_ns);
+        let members = replicas.membership()?;
+        // A member that is dead keeps others out: without those first.
+        if !changes.leave.is_empty() {
+            let leave = changes.leave.iter().map(|(id, _)| *id);
+            let set = members.ask([], leave)?;
+            for (id, reason) in &changes.leave {
+                let text = format!("broker {id} leaves the in-sync set: {reason}");
+                self.ready.push(Action::Log(text));
+            }
+            return Some(set);
+        }
+        if changes.joins.is_empty() || now_ns < self.joins_due_ns {
+            return None;
+        }
+        let set = members.ask(changes.joins.iter().copied(), [])?;
+        for id in &changes.joins {
+            let text = format!("broker {id} has all that is committed: it joins the in-sync set");
+            self.ready.push(Action::Log(text));
+        }
+        Some(set)
+    }
+
+    /// A file was written. An error: it is written again later.
+    pub fn saved(&mut self, saved: Result<(), String>, now_ns: u64) {
+        let Some(busy) = self.busy.take() else { return };
+        if let Err(error) = saved {
+            self.not_before_ns = now_ns + AGAIN_NS;
+            return self.complain(format!("the broker's number cannot be saved: {error}"));
+        }
+        match busy {
+            Busy::SavingClaim(claim) => self.standing = Standing::Claims(claim),
+            Busy::SavingIdentity(id) => self.standing = Standing::Named(id),
+            Busy::Asking(..) => {}
+        }
+    }
+
+    /// Says it once.
+    fn complain(&mut self, text: String) {
+        if self.complaint != text {
+            self.complaint.clone_from(&text);
+            self.ready.push(Action::Log(text));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A number, the leading controller, the role.
+
+use super::*;
+
+#[test]
+fn a_number_is_in_its_file_before_it_is_used() {
+    let mut broker = Broker::new(None, None);
+    assert_eq!(broker.asked(), Ask::Leader);
+    broker.leads();
+    assert_eq!(broker.asked(), Ask::NextId);
+    let saves = broker.answer(Answer::NextId(1));
+    assert_eq!(saves, [Action::SaveClaim(claim())]);
+    assert_eq!(broker.after(10_000), [], "not before it is saved");
+    broker.manager.saved(Ok(()), broker.now_ns);
+    assert_eq!(broker.asked(), Ask::Apply(claim()));
+    let saves = broker.answer(Answer::Applied);
+    assert_eq!(saves, [Action::SaveIdentity(1)]);
+    assert_eq!(broker.after(10_000), []);
+    broker.manager.saved(Ok(()), broker.now_ns);
+    assert_eq!(broker.asked(), Ask::Register(1));
+    assert_eq!(
+        beats(&broker.after(3_000)),
+        0,
+        "not before it is registered"
+    );
+}
+
+#[test]
+fn a_claim_that_was_saved_is_repeated() {
+    let mut broker = Broker::new(None, Some(claim()));
+    broker.asked();
+    broker.leads();
+    assert_eq!(broker.asked(), Ask::Apply(claim()));
+    broker.does_not_answer();
+    broker.asked();
+    broker.leads();
+    assert_eq!(broker.asked(), Ask::Apply(claim()), "the same number");
+    broker.refuses(Refusal::IdTaken);
+    assert_eq!(broker.asked(), Ask::NextId);
+}
+
+#[test]
+fn the_leader_is_looked_for_at_all_controllers() {
+    let mut broker = Broker::new(Some(1), None);
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let ask = broker.asked();
+        assert_eq!(ask, Ask::Leader);
+        if let Some(Busy::Asking(_, to)) = &broker.manager.busy {
+            asked.push(to.port());
+        }
+        broker.answer(Answer::Leader {
+            is_leader: false,
+            leader: None,
+        });
+    }
+    assert_eq!(asked, [9878, 9868, 9878, 9868]);
+    broker.asked();
+    broker.answer(Answer::Leader {
+        is_leader: false,
+        leader: Some(addr(9868)),
+    });
+    assert_eq!(broker.asked(), Ask::Register(1));
+    assert_eq!(broker.manager.leader, Some(addr(9868)));
+    broker.refuses(Refusal::NotLeader);
+    assert_eq!(broker.asked(), Ask::Leader);
+}
+
+#[test]
+fn without_a_master_it_offers_itself() {
+    let (mut broker, actions) = Broker::registered(Facts::default(), None);
+    assert!(actions.is_empty());
+    assert_eq!(beats(&broker.poll()), 1, "the controller knows it as alive");
+    broker.manager.busy = None;
+    assert_eq!(broker.asked(), Ask::Elect(1));
+    let actions = broker.answer(Answer::Elected(decision(Some(1), 1)));
+    let role = Role::Master {
+        epoch: 1,
+        set: set([1], 1),
+    };
+    assert!(takes(&actions, &role), "{actions:?}");
+}
+
+#[test]
+fn an_election_that_fails_is_asked_for_again() {
+    let (mut broker, _) = Broker::registered(Facts::default(), None);
+    assert_eq!(broker.asked(), Ask::Elect(1));
+    broker.refuses(Refusal::Other);
+    assert_eq!(broker.asked(), Ask::Decision);
+    broker.decides(decision(None, 4));
+    assert_eq!(broker.asked(), Ask::Elect(1));
+}
+
+#[test]
+fn only_a_newer_epoch_changes_the_role() {
+    let mut broker = Broker::master();
+    assert!(
+        broker
+            .notified(decision(Some(2), 2))
+            .iter()
+            .all(|action| !matches!(action, Action::TakeRole { .. }))
+    );
+    let actions = broker.notified(decision(Some(2), 4));
+    assert!(takes(&actions, &slave(4, Some(2))));
+    assert_eq!(broker.notified(decision(Some(2), 4)), [], "once");
+    let actions = broker.notified(decision(Some(3), 5));
+    assert!(takes(&actions, &slave(5, Some(3))), "another master");
+    assert_eq!(
+        broker.notified(decision(Some(3), 6)),
+        [],
+        "the same one, in another epoch"
+    );
+    let actions = broker.notified(decision(Some(1), 7));
+    let role = Role::Master {
+        epoch: 7,
+        set: set([1], 7),
+    };
+    assert!(takes(&actions, &role));
+}
+
+#[test]
+fn a_master_that_the_controller_took_for_dead_is_master_no_longer() {
+    let mut broker = Broker::master();
+    let actions = broker.notified(decision(None, 4));
+    assert!(takes(&actions, &slave(4, None)));
+    broker.replicas = None;
+    assert_eq!(broker.asked(), Ask::Elect(1));
+}
+
+#[test]
+fn the_decision_is_asked_for_in_its_period_and_after_a_pause() {
+    let mut broker = Broker::master();
+    broker.after(50);
+    let started_ns = broker.now_ns;
+    assert_eq!(broker.asked(), Ask::Decision);
+    assert!((4 * S..6 * S).contains(&(broker.now_ns - started_ns)));
+    broker.decides(decision(Some(1), 3));
+    broker.now_ns += 20 * S;
+    let paused_ns = broker.now_ns;
+    assert_eq!(broker.asked(), Ask::Decision);
+    assert_eq!(broker.now_ns, paused_ns, "at once");
+}
+
+#[test]
+fn heartbeats_go_on_while_a_question_is_open() {
+    let mut broker = Broker::master();
+    assert_eq!(broker.asked(), Ask::Decision);
+    assert!((9..=11).contains(&beats(&broker.after(10_000))));
+}
+
+#[test]
+fn a_group_that_the_controller_has_forgotten_is_registered_again() {
+    let mut broker = Broker::master();
+    assert_eq!(broker.asked(), Ask::Decision);
+    broker.refuses(Refusal::UnknownGroup);
+    assert_eq!(broker.asked(), Ask::Register(1));
+    broker.refuses(Refusal::NotRegistered);
+    let asked_ns = broker.now_ns;
+    assert_eq!(broker.asked(), Ask::Register(1));
+    assert!(broker.now_ns - asked_ns >= HOPELESS_NS);
+}
+
+/// A controller that ceases to lead, or whose group does not agree in time, does not know whether the change comes about.
+#[test]
+fn a_restarted_master_ends_its_epoch_and_begins_none_twice() {
+    let facts = Facts {
+        log_end: 500,
+        last_epoch: Some(Epoch {
+            number: 3,
+            start: 100,
+        }),
+        ..Facts::default()
+    };
+    let (mut broker, actions) = Broker::registered(facts, Some(decision(Some(1), 3)));
+    assert!(matches!(actions[..], [Action::Log(_)]), "{actions:?}");
+    broker.manager.busy = None;
+    let mut actions = broker.poll();
+    actions.extend(broker.after(1_000));
+    assert_eq!(beats(&actions), 1, "{actions:?}");
+    let closes = |action: &Action| *action == Action::CloseHeartbeats;
+    let beat = actions.iter().position(|it| *it == Action::Heartbeat(1));
+    assert!(beat < actions.iter().position(closes), "{actions:?}");
+    broker.manager.busy = None;
+    assert_eq!(broker.asked(), Ask::Decision);
+    broker.decides(decision(Some(1), 3));
+    assert_eq!(broker.asked(), Ask::Decision);
+    broker.decides(decision(None, 4));
+    assert_eq!(broker.asked(), Ask::Elect(1));
+    assert_eq!(beats(&broker.after(1_000)), 1, "it is alive again");
+    let actions = broker.answer(Answer::Elected(decision(Some(1), 5)));
+    let role = Role::Master {
+        epoch: 5,
+        set: set([1], 5),
+    };
+    assert!(takes(&actions, &role));
+}
+
+#[test]
+fn a_broker_whose_device_has_failed_gives_its_role_up() {
+    let mut broker = Broker::master();
+    broker.facts.is_fenced = true;
+    assert_eq!(broker.after(10_000), [Action::CloseHeartbeats]);
+    assert_eq!(broker.notified(decision(Some(1), 9)), []);
+}
+
+#[test]
+fn one_that_has_lost_messages_is_not_elected() {
+    let facts = Facts {
+        lacks_acknowledged: true,
+        ..Facts::default()
+    };
+    for knows in [false, true] {
+        let (mut broker, _) = Broker::registered(facts, None);
+        let before = broker.poll();
+        assert_eq!(beats(&before), 0, "it is not known yet");
+        assert!(matches!(before[..], [Action::Ask(Ask::KnowsLoss, _)]));
+        broker.answer(Answer::KnowsLoss(knows));
+        let mut heartbeats = 0;
+        for _ in 0..10 {
+            assert_eq!(broker.asked(), Ask::Decision, "it does not offer itself");
+            broker.decides(decision(None, 4));
+            heartbeats += beats(&broker.after(1_000));
+            broker.manager.busy = None;
+        }
+        assert_eq!(heartbeats > 5, knows, "{heartbeats}");
+        assert!(knows || heartbeats == 0, "{heartbeats}");
+        broker.facts.lacks_acknowledged = false;
+        assert!(beats(&broker.after(3_000)) >= 2, "it has them from another");
+    }
+}
+
+#[test]
+fn an_operator_may_elect_one_that_has_lost_messages() {
+    let facts = Facts {
+        lacks_acknowledged: true,
+        ..Facts::default()
+    };
+    let (mut broker, _) = Broker::registered(facts, None);
+    let actions = broker.notified(decision(Some(1), 9));
+    let role = Role::Master {
+        epoch: 9,
+        set: set([1], 9),
+    };
+    assert!(takes(&actions, &role));
+}
+
+#[test]
+fn a_master_without_answers_is_cut_off() {
+    let mut broker = Broker::master();
+    assert!(!broker.manager.is_cut_off(broker.now_ns + 6 * S));
+    assert!(broker.manager.is_cut_off(broker.now_ns + 6 * S + 1));
+    broker.asked();
+    broker.does_not_answer();
+    assert!(broker.manager.is_cut_off(broker.now_ns + 6 * S));
+    broker.asked();
+    broker.leads();
+    assert!(!broker.manager.is_cut_off(broker.now_ns + 6 * S));
+}
