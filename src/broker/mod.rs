@@ -48,7 +48,8 @@ pub mod store_view;
 mod subscription;
 mod unsaved;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 pub use crate::wire::Reply;
@@ -141,6 +142,20 @@ pub enum Effect {
     CleanUnusedTopics,
     /// Close connections of clients that have fallen silent.
     Close(Vec<ConnId>),
+    /// A controller has decided about the role of this broker.
+    RoleChanged(RoleDecision),
+}
+
+/// Who is the master of this broker's group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleDecision {
+    /// The controller's number of it.
+    pub master_id: i64,
+    pub master_addr: SocketAddr,
+    pub epoch: i32,
+    /// The brokers that have every acknowledged message, and the version of this set.
+    pub set: BTreeSet<i64>,
+    pub set_epoch: i32,
 }
 
 impl Broker {

@@ -20,6 +20,11 @@ pub trait StoreView {
         ReplicationView::Alone
     }
 
+    /// Which master wrote which part of the log. `None`: there is no controller.
+    fn epochs(&self) -> Option<EpochsView> {
+        None
+    }
+
     /// None: there are no timers.
     fn timers(&self) -> Option<TimerFigures> {
         None
@@ -32,9 +37,19 @@ pub enum ReplicationView {
     /// Neither a slave, nor a master that takes replicas.
     Alone,
     Master {
+        /// Where replicas connect to.
+        port: u16,
         replicas: Vec<ReplicaView>,
     },
     Slave(SlaveView),
+}
+
+/// The epochs of the log, and the broker's id at the name server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EpochsView {
+    pub broker_id: i64,
+    /// Number, start and end each.
+    pub epochs: Vec<(i32, u64, u64)>,
 }
 
 /// A replica that is connected.

@@ -132,6 +132,10 @@ fn print_banner(config: &Config, process: &Process) {
 }
 
 fn warn_unregistered(config: &Config, process: &Process) {
+    if config.controller_mode {
+        // They register when they have their roles.
+        return;
+    }
     let missing: Vec<_> = process
         .shards
         .iter()

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::broker::BrokerConfig;
 use crate::config::{BrokerRole, Config, Flush};
-use crate::reactor::{NamesrvSetup, ReplicationSetup, Role, ShardSetup};
+use crate::reactor::{ControllerSetup, NamesrvSetup, ReplicationSetup, Role, ShardSetup};
 use crate::ring;
 use crate::store::{self, IndexShape, StoreConfig};
 
@@ -105,7 +105,7 @@ fn store_config(config: &Config, shard: usize, broker: &BrokerConfig) -> StoreCo
             entries: config.max_index_entries,
         }),
         scrub_bytes_per_s: config.scrub_bytes_per_s,
-        follows: config.broker_role == Some(BrokerRole::Slave),
+        follows: config.controller_mode || config.broker_role == Some(BrokerRole::Slave),
         skip_damaged: config.skip_damaged,
         store_host: broker.advertise,
         ..StoreConfig::default()
@@ -115,6 +115,8 @@ fn store_config(config: &Config, shard: usize, broker: &BrokerConfig) -> StoreCo
 /// `None`: the broker is alone.
 fn replication(config: &Config, shard: usize) -> Result<Option<ReplicationSetup>> {
     let role = match config.broker_role {
+        // Until the controller has decided.
+        _ if config.controller_mode => Role::Slave,
         None => return Ok(None),
         Some(BrokerRole::AsyncMaster) => Role::AsyncMaster,
         Some(BrokerRole::SyncMaster) => Role::SyncMaster,
@@ -126,6 +128,7 @@ fn replication(config: &Config, shard: usize) -> Result<Option<ReplicationSetup>
         port => port + step,
     };
     let master = match config.ha_master.first() {
+        _ if config.controller_mode => None,
         None => None,
         Some(address) => {
             let mut master = resolve(address, "the master")?;
@@ -145,7 +148,28 @@ fn replication(config: &Config, shard: usize) -> Result<Option<ReplicationSetup>
         silence_ms: config.ha_silence_ms,
         batch_bytes: config.ha_batch_bytes as usize,
         slave_reads: config.slave_read,
+        controller: match config.controller_mode {
+            true => Some(controller(config)?),
+            false => None,
+        },
     }))
+}
+
+fn controller(config: &Config) -> Result<ControllerSetup> {
+    let controllers = config.controllers.iter();
+    let controllers = controllers.map(|address| resolve(address, "the controller"));
+    Ok(ControllerSetup {
+        controllers: controllers.collect::<Result<_>>()?,
+        heartbeat_ms: config.broker_heartbeat_ms,
+        timeout_ms: config.controller_timeout_ms,
+        decision_ms: config.sync_broker_metadata_ms,
+        leader_ms: config.sync_controller_metadata_ms,
+        behind_ms: config.not_caught_up_ms,
+        all_ack: config.all_ack_in_set != Some(false),
+        min_in_sync: config.min_in_sync_replicas as usize,
+        priority: config.election_priority,
+        is_learner: config.async_learner,
+    })
 }
 
 fn resolve(address: &str, what: &str) -> Result<SocketAddr> {

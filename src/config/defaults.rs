@@ -119,8 +119,9 @@ config! {
     stall_limit_ms: u64 = 1_000, "osPageCacheBusyTimeOutMills", 0..=600_000, hot;
     /// What the broker is among the replicas of its name. A master whose role is not set opens no port for replicas.
     broker_role: Option<BrokerRole> = None, "brokerRole", RoleName;
-    /// 0 is a master, a slave has 1 to 15: clients take some slaves with larger numbers for masters.
-    broker_id: u32 = 0, "brokerId", 0..=15;
+    /// 0 is a master, a slave has 1 to 15: clients take some slaves with larger numbers for masters. Under a controller it has no effect, and -1 is
+    /// allowed.
+    broker_id: i32 = 0, "brokerId", -1..=15;
     /// Port for replicas; 0: the broker's port + 1. With several cores each further one's is 10 higher.
     ha_listen_port: u16 = 0, "haListenPort", 0..=65535;
     /// Where a slave gets the log from: its master's port for replicas. Empty: as the name server says.
@@ -141,6 +142,30 @@ config! {
     ha_batch_bytes: u64 = 32_768, "haTransferBatchSize", 1_024..=1 << 20;
     /// Consumers may read from this slave.
     slave_read: bool = false, "slaveReadEnable", Switch;
+    /// A controller decides which broker of this name is the master; `brokerRole` and `brokerId` have no effect.
+    controller_mode: bool = false, "enableControllerMode", Switch;
+    /// All controllers, `ringmq controller` or RocketMQ's.
+    controllers: Vec<String> = Vec::new(), "controllerAddr", Addresses;
+    /// A message is acknowledged when every broker of the in-sync set has it: true if not set, with a controller. RocketMQ's default is false, with
+    /// which an elected broker may lack what was acknowledged. False: `inSyncReplicas` brokers have it.
+    all_ack_in_set: Option<bool> = None, "allAckInSyncStateSet", Switch;
+    /// With fewer brokers in the in-sync set no message is taken. 2 or more: what is acknowledged survives the loss of a machine at any time.
+    min_in_sync_replicas: u32 = 1, "minInSyncReplicas", 1..=15;
+    /// Of brokers with equally long logs the one with the smallest is elected.
+    election_priority: i32 = i32::MAX, "brokerElectionPriority", 0..=i32::MAX;
+    /// The broker gets the log and never belongs to the in-sync set.
+    async_learner: bool = false, "asyncLearner", Switch;
+    /// A heartbeat goes to each controller this often.
+    broker_heartbeat_ms: u64 = 1_000, "brokerHeartbeatInterval", 100..=60_000;
+    /// What a broker states in them: silent for longer, it is dead. A controller of ringmq may take less.
+    controller_timeout_ms: u64 = 10_000, "controllerHeartBeatTimeoutMills", 2_000..=600_000;
+    /// How often the controller is asked for the master and the in-sync set, besides its notices.
+    sync_broker_metadata_ms: u64 = 5_000, "syncBrokerMetadataPeriod", 100..=600_000;
+    /// How often it is asked which controller leads.
+    sync_controller_metadata_ms: u64 = 10_000, "syncControllerMetadataPeriod", 100..=600_000;
+    /// A broker that did not have all of the log for so long leaves the in-sync set. One whose reports stand still leaves after 1.5 s, one that
+    /// is not connected at once.
+    not_caught_up_ms: u64 = 15_000, "haMaxTimeSlaveNotCatchup", 1_000..=600_000;
     /// One CommitLog file. Another size cannot open an existing store, as a file's name is its offset.
     segment_bytes: u64 = 1 << 30, "mappedFileSizeCommitLog", Blocks(65_536..=(2 << 30) - 4096);
     /// The recent log that is kept in memory, per core: it absorbs a stalled disk and serves consumers that keep up.

@@ -28,14 +28,9 @@ pub const UNSUPPORTED: &[Unsupported] = &[
         why: "there is no access control yet",
     },
     Unsupported {
-        name: "allAckInSyncStateSet",
+        name: "enableAutoInSyncReplicas",
         accepted: "false",
-        why: "there is no controller mode yet",
-    },
-    Unsupported {
-        name: "enableControllerMode",
-        accepted: "false",
-        why: "there is no controller mode yet",
+        why: "a send waits for as many replicas as inSyncReplicas says",
     },
     Unsupported {
         name: "enableDLegerCommitLog",
@@ -53,14 +48,24 @@ pub const UNSUPPORTED: &[Unsupported] = &[
         why: "ConsumeQueue files have 300,000 entries, RocketMQ's default",
     },
     Unsupported {
-        name: "minInSyncReplicas",
-        accepted: "1",
-        why: "there is no controller mode yet",
+        name: "storePathBrokerIdentity",
+        accepted: "",
+        why: "brokerIdentity is in storePathRootDir",
+    },
+    Unsupported {
+        name: "storePathEpochFile",
+        accepted: "",
+        why: "epochFileCheckpoint is in storePathRootDir",
     },
     Unsupported {
         name: "storeType",
         accepted: "default",
         why: "ConsumeQueues are files, not RocksDB",
+    },
+    Unsupported {
+        name: "syncFromLastFile",
+        accepted: "false",
+        why: "a new replica copies the whole log",
     },
 ];
 
@@ -112,14 +117,14 @@ const WITHOUT_EFFECT: &str = "\
     accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
     aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
     adminBrokerThreadPoolQueueCapacity \
-    appendAckAsync appendCkAsync asyncLearner asyncSendEnable authConfigPath \
+    appendAckAsync appendCkAsync asyncSendEnable authConfigPath \
     authenticationMetadataProvider authenticationProvider authenticationStrategy \
     authenticationWhitelist authorizationMetadataProvider authorizationProvider \
     authorizationStrategy authorizationWhitelist autoDeleteUnusedStats \
     autoMessageVersionOnTopicLen batchDispatchRequestThreadPoolNums bitMapLengthConsumeQueueExt \
     bottomMostCompressionTypeForConsumeQueueStore broadcastOffsetExpireMaxSecond \
-    broadcastOffsetExpireSecond brokerConfigPath brokerElectionPriority brokerFastFailureEnable \
-    brokerHeartbeatInterval brokerIP2 brokerNotActiveTimeoutMillis cgColdReadThreshold \
+    broadcastOffsetExpireSecond brokerConfigPath brokerFastFailureEnable \
+    brokerIP2 brokerNotActiveTimeoutMillis cgColdReadThreshold \
     channelNotActiveInterval checkCRCOnRecover checkSyncStateSetPeriod \
     checkTransactionMessageEnable cleanOfflineBrokerInterval \
     cleanRocksDBDirtyCQIntervalMin cleanSwapedMapInterval \
@@ -136,15 +141,15 @@ const WITHOUT_EFFECT: &str = "\
     compactionMappedFileSize compactionScheduleInternal compactionThreadNum \
     compatibleWithOldNameSrv compressedRegister configBlackList configManagerVersion configName \
     connectTimeoutMillis consumerFallbehindThreshold consumerManagerThreadPoolQueueCapacity \
-    consumerManageThreadPoolNums consumerOffsetUpdateVersionStep controllerAddr \
-    controllerHeartBeatTimeoutMills correctLogicMinOffsetForceInterval \
+    consumerManageThreadPoolNums consumerOffsetUpdateVersionStep \
+    correctLogicMinOffsetForceInterval \
     correctLogicMinOffsetSleepInterval dataReadAheadEnable debugLockEnable \
     delayOffsetUpdateVersionStep deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval \
     deleteFileBatchMax destroyMapedFileIntervalForcibly disableCallbackExecutor \
     disableConsumeIfConsumerReadSlowly disableNettyWorkerGroup disappearTimeAfterStart \
     diskFallRecorded dispatchCqCacheNum \
     dispatchCqThreads dispatchFromSenderThread dLegerGroup dLegerPeers dLegerSelfId \
-    duplicationEnable enableAcceleratedRecovery enableAsyncReput enableAutoInSyncReplicas \
+    duplicationEnable enableAcceleratedRecovery enableAsyncReput \
     enableBatchPush enableBroadcastOffsetStore enableBuildConsumeQueueConcurrently \
     enableCalcFilterBitMap enableCleanExpiredOffset enableCompaction enableConnectionMetrics \
     enableConsumeQueueExt enableCreateSysGroup enabledAppendPropCRC enableDetailStat \
@@ -167,7 +172,7 @@ const WITHOUT_EFFECT: &str = "\
     flushConsumerOffsetHistoryInterval flushIntervalConsumeQueue \
     flushLeastPagesWhenWarmMapedFile forceRegister forceVerifyPropCRC forwardTimeout \
     globalColdReadThreshold haFlowControlEnable \
-    haMaxTimeSlaveNotCatchup \
+    \
     heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity highSpeedMode \
     initAuthenticationUser initPopOffsetByCheckMsgInMem innerClientAuthenticationCredentials \
     isInBrokerContainer isolateLogEnable isScanAvailableNameSrv \
@@ -215,10 +220,10 @@ const WITHOUT_EFFECT: &str = "\
     splitRegistrationSize startAcceptSendRequestTimeStamp \
     statefulAuthenticationCacheExpiredSecond statefulAuthenticationCacheMaxNum \
     statefulAuthorizationCacheExpiredSecond statefulAuthorizationCacheMaxNum \
-    statRocksDBCQIntervalSec storeCheckpoint storePathBrokerIdentity storePathConsumeQueue \
-    storePathDLedgerCommitLog storePathEpochFile storePathIndex \
-    subscriptionExpiredTimeout syncBrokerMemberGroupPeriod syncBrokerMetadataPeriod \
-    syncControllerMetadataPeriod syncFromLastFile syncMasterFlushOffsetWhenStartup \
+    statRocksDBCQIntervalSec storeCheckpoint storePathConsumeQueue \
+    storePathDLedgerCommitLog storePathIndex \
+    subscriptionExpiredTimeout syncBrokerMemberGroupPeriod \
+    syncMasterFlushOffsetWhenStartup \
     tieredBackendServiceProvider tieredStorageLevel tieredStoreFilePath \
     tieredStoreFileReservedTime timerCheckMetricsWhen timerColdDataCheckIntervalMs \
     timerCongestNumEachSlot timerEnableCheckMetrics timerEnableDisruptor \

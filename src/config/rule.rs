@@ -70,6 +70,20 @@ impl Rule<bool> for Switch {
     }
 }
 
+/// Nothing: what it is depends on other settings.
+impl Rule<Option<bool>> for Switch {
+    fn read(&self, text: &str) -> Result<Option<bool>, String> {
+        match text.is_empty() {
+            true => Ok(None),
+            false => Rule::<bool>::read(self, text).map(Some),
+        }
+    }
+
+    fn show(&self, value: &Option<bool>) -> String {
+        value.map(|value| value.to_string()).unwrap_or_default()
+    }
+}
+
 /// One of a few words.
 pub struct OneOf(pub &'static [&'static str]);
 
@@ -445,6 +459,8 @@ mod tests {
             Blocks(4096..=8192).read("5000").unwrap_err(),
             "a multiple of 4096 from 4096 to 8192"
         );
-        assert!(Switch.read("yes").is_err() && Switch.read("TRUE").unwrap());
+        assert!(Rule::<bool>::read(&Switch, "yes").is_err());
+        assert_eq!(Switch.read("TRUE"), Ok(true));
+        assert_eq!(Switch.read(""), Ok(None::<bool>));
     }
 }

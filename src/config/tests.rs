@@ -110,6 +110,29 @@ fn a_promise_that_cannot_be_kept_is_refused() {
     assert!(refused("brokerId=1", &none).contains("0 for a master"));
     assert!(refused("brokerRole=MASTER", &none).contains("SYNC_MASTER"));
     assert!(refused("minInSyncReplicas=2", &none).contains("allowed is 1"));
+    assert!(refused("allAckInSyncStateSet=true", &none).contains("allowed is false"));
+    assert!(refused("enableAutoInSyncReplicas=true", &none).contains("allowed is false"));
+    assert!(refused("brokerId=-1", &none).contains("enableControllerMode"));
+    assert!(refused("enableControllerMode=true", &none).contains("HOST:PORT"));
+}
+
+#[test]
+fn rocketmqs_quick_start_file_of_controller_mode_is_understood() {
+    let text = "brokerClusterName = DefaultCluster\nbrokerName = broker-a\nbrokerId = -1\nbrokerRole = SLAVE\n\
+                enableControllerMode = true\ncontrollerAddr = 127.0.0.1:9877;127.0.0.1:9878\nnamesrvAddr = 127.0.0.1:9876\n\
+                inSyncReplicas=2\nminInSyncReplicas=2\nhaListenPort=30912\n";
+    let (config, notes) = merged(text, &Flags::default());
+    assert_eq!(notes, []);
+    assert_eq!(config.controllers, ["127.0.0.1:9877", "127.0.0.1:9878"]);
+    assert_eq!(config.all_ack_in_set, Some(true), "the safe default");
+    let (config, _) = merged(
+        &format!("{text}allAckInSyncStateSet=false\n"),
+        &Flags::default(),
+    );
+    assert_eq!(config.all_ack_in_set, Some(false));
+    let text =
+        format!("{text}controllerHeartBeatTimeoutMills=2000\nbrokerHeartbeatInterval=1500\n");
+    assert!(refused(&text, &Flags::default()).contains("twice brokerHeartbeatInterval"));
 }
 
 #[test]

@@ -6,8 +6,10 @@ use super::calls::{request_head, values};
 use super::connections::Connections;
 use super::core::Core;
 use super::slices::in_slices;
-use crate::broker::{ClientRequest, ConfigFiles, ConnId, Effect};
+use crate::broker::{ClientRequest, ConfigFiles, ConnId, Effect, RoleDecision};
 use crate::io::{Io, Stream};
+use crate::replication::manager::ask::{Decision, Master};
+use crate::replication::members::SyncStateSet;
 use crate::wire::codes::request;
 use crate::wire::consumer::ConsumerGroup;
 use crate::wire::{FLAG_ONEWAY, frame};
@@ -41,8 +43,25 @@ pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> ConfigFiles {
         Effect::CleanQueues => core.store.clean_queues_now(),
         Effect::CleanUnusedTopics => clean_unused_topics(core),
         Effect::Close(conns) => close(core, conns),
+        Effect::RoleChanged(changed) => {
+            core.orders.steering().notified(decision_of(changed));
+        }
     });
     files
+}
+
+fn decision_of(changed: RoleDecision) -> Decision {
+    Decision {
+        master: Some(Master {
+            id: changed.master_id,
+            addr: changed.master_addr,
+        }),
+        epoch: changed.epoch,
+        set: SyncStateSet {
+            members: changed.set,
+            epoch: changed.set_epoch,
+        },
+    }
 }
 
 /// A slice of the topics and their queues each turn.

@@ -111,6 +111,7 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
         replication::start(&core, is_first).await?;
         saves::start(&core).await;
     }
+    orders.steering().term_began(core.clone());
     if let Some(Opening { bound, ready }) = opening {
         if let First::Left(()) = first(stop.as_mut(), bound()).await {
             // Another shard of the process cannot start.

@@ -11,6 +11,7 @@
 //! | committed (`shard.rs`) | the log's next commit | releases acknowledgements, wakes parked pulls |
 //! | clock (`shard.rs`) | 100 ms | deadlines, expiry, what is due |
 //! | registration, one a name server | a change, 30 s | registers topics |
+//! | under a controller (`controlled/`): manager, questions, and heartbeats to each controller | 50 ms, an answer | which role the shard has |
 //! | saves, two | a change | write the files of config/ |
 //! | delay | the next due message | moves it to its real topic |
 //! | transaction | the check interval | asks producers about half messages |
@@ -30,6 +31,7 @@ mod answers;
 mod calls;
 mod connection;
 mod connections;
+mod controlled;
 mod core;
 mod decisions;
 mod delay;
@@ -63,7 +65,7 @@ mod view;
 
 pub use life::Health;
 use life::{Ended, Opening};
-pub use replication::setup::{MasterAddr, ReplicationSetup, Role};
+pub use replication::setup::{ControllerSetup, MasterAddr, ReplicationSetup, Role};
 pub use term::{Mandate, Orders, Term};
 
 use std::future::Future;
@@ -79,6 +81,7 @@ use crate::broker::BrokerConfig;
 use crate::broker::admission::AdmissionLimits;
 use crate::io::{Io, Scope};
 use crate::replication::epochs::EpochError;
+use crate::replication::manager::identity::IdentityError;
 use crate::store::{Figures, Medium, StoreConfig, StoreError};
 
 /// For so long the ports of the term before may be in use: their descriptors are closed when the kernel has cancelled the last accept.
@@ -150,6 +153,11 @@ pub enum ServeError {
     Listen { addr: SocketAddr, source: io::Error },
     #[error("the store {} could not be closed cleanly; the next start recovers it: {source}", dir.display())]
     Unclean { dir: PathBuf, source: StoreError },
+    #[error("{}: {source}", path.display())]
+    Identity {
+        path: PathBuf,
+        source: IdentityError,
+    },
     #[error("the epochs of the store cannot be read: {0}")]
     Epochs(EpochError),
     #[error(transparent)]
@@ -218,6 +226,7 @@ async fn serve<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
         Some(names) => Some(namesrv::start(&io, &medium, names).await?),
         None => None,
     };
+    let controlled = controlled::start(&io, &medium, &setup, orders).await?;
     let terms = Terms {
         io: &io,
         medium: &medium,
@@ -225,6 +234,9 @@ async fn serve<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
         orders,
     };
     let served = terms.serve(pin!(stop), opening, Rc::new(watch)).await;
+    if let Some(controlled) = controlled {
+        controlled.stop();
+    }
     if let Some(names) = names {
         names.stop().await;
     }
@@ -261,6 +273,7 @@ impl<I: Io> Terms<'_, I> {
                 watch,
             );
             let ended = term.await;
+            self.orders.steering().term_ended();
             scope.end().await;
             if ended? == Ended::Stopped {
                 return Ok(());

@@ -33,7 +33,7 @@ impl<I: Io> RemotingClient<I> {
         })
     }
 
-    /// After an error of the connection it is of no more use.
+    /// After an error of the connection it is of no more use. An answer with another code than success is an error.
     pub async fn ask(
         &mut self,
         code: i32,
@@ -41,6 +41,24 @@ impl<I: Io> RemotingClient<I> {
         body: &[u8],
         patience_ns: u64,
     ) -> Result<Answer, AskError> {
+        let answer = self.call(code, ext, body, patience_ns).await?;
+        match answer.code {
+            response::SUCCESS => Ok(answer),
+            code => Err(AskError::Refused {
+                code,
+                remark: answer.remark.unwrap_or_else(|| "no remark".into()),
+            }),
+        }
+    }
+
+    /// The answer, whatever its code.
+    pub async fn call(
+        &mut self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: &[u8],
+        patience_ns: u64,
+    ) -> io::Result<Answer> {
         let request = self.exchange.request(code, ext, body);
         let (io, stream, exchange) = (&self.io, &self.stream, &mut self.exchange);
         let asked = async {
@@ -56,14 +74,7 @@ impl<I: Io> RemotingClient<I> {
                 exchange.received(&chunk);
             }
         };
-        let answer = within(io, patience_ns, asked).await?;
-        match answer.code {
-            response::SUCCESS => Ok(answer),
-            code => Err(AskError::Refused {
-                code,
-                remark: answer.remark.unwrap_or_else(|| "no remark".into()),
-            }),
-        }
+        within(io, patience_ns, asked).await
     }
 
     /// Done when the other side has closed the connection.

@@ -132,7 +132,7 @@ impl<I: Io> Shard<I> {
     fn refused_by_role(&self, entry: &Entry) -> Option<Refusal> {
         let replication = self.core.replication.as_ref()?;
         let is_slave = self.core.store.follows();
-        let refusal = is_slave.then(|| entry.refused_by_slave(replication.setup().slave_reads));
+        let refusal = is_slave.then(|| entry.refused_by_slave(replication.serves_reads()));
         refusal.flatten()
     }
 

@@ -8,8 +8,10 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::ShardSetup;
+use super::controlled::steering::Steering;
 use super::replication::setup::{MasterAddr, Role};
 use crate::io::Notify;
 use crate::replication::members::{MemberId, SyncStateSet};
@@ -80,9 +82,15 @@ pub struct Orders {
     confirmed: Cell<u64>,
     /// The last position at which the log was cut for what it had received there.
     cut_for_trouble: Cell<Option<u64>>,
+    steering: Rc<Steering>,
 }
 
 impl Orders {
+    /// What the terms share with the manager of a controller's decisions.
+    pub(super) fn steering(&self) -> &Rc<Steering> {
+        &self.steering
+    }
+
     /// Asks for a term: the newest order counts. One that changes nothing takes back an earlier one.
     pub fn ask_for_term(&self, term: Term) {
         let changes = {

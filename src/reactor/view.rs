@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use crate::broker::limits::RECENT_BYTES;
-use crate::broker::store_view::{Figures, PUT_TIMES, ReplicationView, StoreView};
+use crate::broker::store_view::{EpochsView, Figures, PUT_TIMES, ReplicationView, StoreView};
 use crate::broker::timer::{TIMER, TimerFigures};
 use crate::io::Io;
 use crate::store::{QueueBounds, ScanLimits};
@@ -94,6 +94,11 @@ impl<I: Io> StoreView for View<'_, I> {
         replication.map_or(ReplicationView::Alone, |replication| {
             replication.view(self.core.store.tail(), self.core.io.now().mono_ns)
         })
+    }
+
+    fn epochs(&self) -> Option<EpochsView> {
+        let replication = self.core.replication.as_ref()?;
+        replication.epochs_view(self.core.store.tail())
     }
 
     fn timers(&self) -> Option<TimerFigures> {

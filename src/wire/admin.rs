@@ -57,6 +57,26 @@ pub struct HaStatus {
     pub log_max: i64,
 }
 
+/// The reply's body of GET_BROKER_EPOCH_CACHE (1007).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EpochCache {
+    pub broker_id: i64,
+    pub broker_name: String,
+    pub cluster_name: String,
+    pub epoch_list: Vec<EpochRange>,
+    pub max_offset: i64,
+}
+
+/// A part of the log that one master wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EpochRange {
+    pub end_offset: i64,
+    pub epoch: i32,
+    pub start_offset: i64,
+}
+
 /// A master's state of its link to a slave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -20,6 +20,18 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub fn of(reply: &header::Header<'_>, body: &[u8]) -> Self {
+        let ext = reply.ext.iter();
+        Self {
+            code: reply.code,
+            remark: reply.remark.map(str::to_owned),
+            ext: ext
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            body: body.to_vec(),
+        }
+    }
+
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut found = self.ext.iter().filter(|(field, _)| field == name);
         found.next().map(|(_, value)| &**value)
@@ -61,16 +73,7 @@ impl Exchange {
             let reply = header::decode(&frame, &mut self.scratch);
             let reply = reply.map_err(|error| Broken(error.to_string()))?;
             let is_ours = reply.is_response() && reply.opaque == self.opaque;
-            let answer = is_ours.then(|| Answer {
-                code: reply.code,
-                remark: reply.remark.map(str::to_owned),
-                ext: reply
-                    .ext
-                    .iter()
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .collect(),
-                body: frame.body.to_vec(),
-            });
+            let answer = is_ours.then(|| Answer::of(&reply, frame.body));
             let len = frame.len;
             self.received.drain(..len);
             if answer.is_some() {

@@ -329,7 +329,8 @@ requests! {
     EXCHANGE_BROKER_HA_INFO: Replica, NONE, answer!(|b, r| b.exchange_ha_info(r.ext, r.store));
     GET_BROKER_HA_STATUS: Inspect, NONE, answer!(|b, r| b.ha_status(r.store));
     RESET_MASTER_FLUSH_OFFSET: Replica, NONE, answer!(|_b, _r| Ok(Reply::ok()));
-    GET_BROKER_EPOCH_CACHE: Replica, NONE, answer!(|b, _r| b.epochs());
+    GET_BROKER_EPOCH_CACHE: Replica, NONE, answer!(|b, r| b.epochs(r.store));
+    NOTIFY_BROKER_ROLE_CHANGED: Replica, NONE, answer!(|b, r| b.role_changed(r.ext, r.body));
     CHECK_ROCKSDB_CQ_WRITE_PROGRESS: Inspect, NONE, answer!(|b, _r| b.compare_queues());
     EXPORT_ROCKSDB_CONFIG_TO_JSON: Administer, NONE, answer!(|b, _r| b.export_config());
     // From RocketMQ's one way of keeping pops to its other: here is only one.

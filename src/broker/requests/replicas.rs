@@ -1,19 +1,21 @@
 //! What RocketMQ has several of and this broker one: replicas (906, 907, 1007), kinds of queue files (354, 355), timers (5001).
 
 use crate::broker::store_view::{ReplicaView, ReplicationView, StoreView};
-use crate::broker::{Broker, Refusal, files};
-use crate::wire::Ext;
-use crate::wire::Reply;
-use crate::wire::admin::{HaClient, HaConnection, HaStatus, QueueComparison};
-use crate::wire::codes::response;
+use crate::broker::{Broker, Effect, Refusal, RoleDecision, files};
+use crate::wire::admin::{
+    EpochCache, EpochRange, HaClient, HaConnection, HaStatus, QueueComparison,
+};
+use crate::wire::codes::{request, response};
+use crate::wire::controller::{RoleChanged, SyncStateSet};
+use crate::wire::{Ext, Reply, loose_json};
 
 impl Broker {
     pub(super) fn all_delay_offsets(&self) -> Result<Reply, Refusal> {
         Ok(Reply::json(&files::DelaysFile::of(&self.delays)))
     }
 
-    /// The answer to a slave: this broker's addresses.
-    pub(super) fn exchange_ha_info(
+    /// The answer to a slave: this master's addresses.
+    pub(in crate::broker) fn exchange_ha_info(
         &self,
         ext: &Ext<'_>,
         store: &dyn StoreView,
@@ -22,7 +24,12 @@ impl Broker {
             return Ok(Reply::ok());
         }
         let advertise = self.config.advertise;
-        let ha = format!("{}:{}", advertise.ip(), advertise.port() + 1);
+        let port = match store.replication() {
+            ReplicationView::Slave(_) => return Ok(Reply::ok()),
+            ReplicationView::Master { port, .. } => port,
+            ReplicationView::Alone => advertise.port() + 1,
+        };
+        let ha = format!("{}:{port}", advertise.ip());
         Ok(Reply::ok()
             .with("masterHaAddress", ha)
             .with("masterFlushOffset", store.figures().log_max)
@@ -46,16 +53,58 @@ impl Broker {
                 ..HaStatus::default()
             },
             ReplicationView::Alone => ha_status_of_master(log_max, &[]),
-            ReplicationView::Master { replicas } => ha_status_of_master(log_max, &replicas),
+            ReplicationView::Master { replicas, .. } => ha_status_of_master(log_max, &replicas),
         }))
     }
 
-    /// As RocketMQ answers without a controller.
-    pub(super) fn epochs(&self) -> Result<Reply, Refusal> {
-        Err(Refusal::new(
-            response::SYSTEM_ERROR,
-            "this request only for controllerMode ",
-        ))
+    /// Which master wrote which part of the log; without a controller RocketMQ's refusal.
+    pub(in crate::broker) fn epochs(&self, store: &dyn StoreView) -> Result<Reply, Refusal> {
+        let Some(view) = store.epochs() else {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                "this request only for controllerMode ",
+            ));
+        };
+        let epochs = view.epochs.iter().map(|&(epoch, start, end)| EpochRange {
+            epoch,
+            start_offset: start as i64,
+            end_offset: end as i64,
+        });
+        Ok(Reply::json(&EpochCache {
+            cluster_name: self.config.cluster_name.clone(),
+            broker_name: self.config.broker_name.clone(),
+            broker_id: view.broker_id,
+            epoch_list: epochs.collect(),
+            max_offset: store.figures().log_max as i64,
+        }))
+    }
+
+    /// A controller says who the master is (1008).
+    pub(super) fn role_changed(&mut self, ext: &Ext<'_>, body: &[u8]) -> Result<Reply, Refusal> {
+        if !self.config.settings.controller_mode {
+            return Err(super::unsupported(request::NOTIFY_BROKER_ROLE_CHANGED));
+        }
+        let changed = RoleChanged::decode(ext)?;
+        let set: SyncStateSet = loose_json::from_slice(body)?;
+        let master = changed.master_broker_id.zip(changed.master_address);
+        // As RocketMQ: without these it says nothing.
+        let (Some((master_id, addr)), Some(epoch)) = (master, changed.master_epoch) else {
+            return Ok(Reply::ok());
+        };
+        let master_addr = addr.parse().map_err(|_| {
+            Refusal::new(
+                response::INVALID_PARAMETER,
+                format!("masterAddress={addr}: an IP address and a port are expected"),
+            )
+        })?;
+        self.effects.push(Effect::RoleChanged(RoleDecision {
+            master_id,
+            master_addr,
+            epoch,
+            set: set.sync_state_set,
+            set_epoch: set.sync_state_set_epoch,
+        }));
+        Ok(Reply::ok())
     }
 
     /// There is one kind of ConsumeQueue, so there is nothing to compare: RocketMQ finds the same, later, in its log.

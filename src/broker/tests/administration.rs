@@ -456,6 +456,7 @@ fn replicas_timers_and_what_is_not_there() {
     assert_eq!(code(request::EXCHANGE_BROKER_HA_INFO, &[]), 0);
     assert_eq!(code(request::RESET_MASTER_FLUSH_OFFSET, &[]), 0);
     assert_eq!(code(request::GET_BROKER_EPOCH_CACHE, &[]), 1);
+    assert_eq!(code(request::NOTIFY_BROKER_ROLE_CHANGED, &[]), 3);
     assert_eq!(code(request::CHECK_ROCKSDB_CQ_WRITE_PROGRESS, &[]), 0);
     assert_eq!(code(request::SWITCH_TIMER_ENGINE, &[("E_T", "F")]), 0);
     assert_eq!(code(request::SWITCH_TIMER_ENGINE, &[("E_T", "R")]), 29);

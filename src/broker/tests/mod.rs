@@ -3,6 +3,7 @@
 mod admin;
 mod administration;
 mod answers;
+mod controller;
 mod expressions;
 mod files;
 mod parked_pulls;

@@ -50,6 +50,9 @@ const MAX_BODY_BYTES: usize = (16 << 20) - (64 << 10);
 
 /// Starts a task for each name server.
 pub(super) fn start<I: Io>(core: &Rc<Core<I>>) -> Vec<Rc<Server>> {
+    if is_without_role(core) {
+        return Vec::new();
+    }
     let namesrv = core.setup.namesrv.iter();
     let servers = namesrv.map(|addr| {
         let server = core.registration.add(*addr);
@@ -173,7 +176,7 @@ async fn has_our_version<I: Io>(
     core: &Core<I>,
     link: &mut RemotingClient<I>,
 ) -> Result<bool, AskError> {
-    let version = loose_json::to_vec(&core.broker.borrow().topics().version());
+    let version = loose_json::to_vec(&version(core));
     let addr = master_address::in_routes(core).to_string();
     let fields = identity(core, &addr);
     let code = request::QUERY_DATA_VERSION;
@@ -206,10 +209,7 @@ async fn register_all<I: Io>(
     link: &mut RemotingClient<I>,
     schedule: &mut Schedule,
 ) -> Result<(), AskError> {
-    let (version, count) = {
-        let broker = core.broker.borrow();
-        (broker.topics().version(), broker.topics().len())
-    };
+    let (version, count) = (version(core), core.broker.borrow().topics().len());
     let has_parts = count > PART_TOPICS && !forgets_absent_topics(link).await?;
     let mut topics = body::Topics::default();
     let mut has_more = true;
@@ -273,7 +273,7 @@ async fn register<I: Io>(
         ha_server_addr: &ha_addr,
         broker_id: broker_id(core),
         heartbeat_timeout_ms: None,
-        enable_acting_master: None,
+        enable_acting_master: core.term.mandate.as_ref().map(|_| false),
         compressed: false,
         body_crc32: Some(body_crc(body)),
         zone_name: None,
@@ -288,6 +288,26 @@ async fn register<I: Io>(
         });
     }
     Ok(())
+}
+
+/// The controller has not decided yet: no name server is to know this broker, least of all as a master.
+fn is_without_role<I: Io>(core: &Core<I>) -> bool {
+    let replication = core.replication.as_ref();
+    let is_controlled =
+        replication.is_some_and(|replication| replication.setup().controller.is_some());
+    is_controlled && core.term.mandate.is_none()
+}
+
+/// The topics' version. With a controller it has the epoch: of two masters a name server keeps the one with the newer.
+fn version<I: Io>(core: &Core<I>) -> DataVersion {
+    let version = core.broker.borrow().topics().version();
+    match &core.term.mandate {
+        Some(mandate) => DataVersion {
+            state_version: mandate.epoch.into(),
+            ..version
+        },
+        None => version,
+    }
 }
 
 fn lacks_master<I: Io>(core: &Core<I>) -> bool {

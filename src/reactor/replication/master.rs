@@ -13,6 +13,7 @@ use super::state::Replication;
 use crate::io::{First, Io, Listener, Stream, first};
 use crate::reactor::core::Core;
 use crate::replication::frames::{classic, epoch};
+use crate::replication::members::MemberId;
 use crate::replication::replicas::{Link, ReportError};
 use crate::store::Store;
 
@@ -26,6 +27,8 @@ struct Introduced {
     from: u64,
     /// What it has, which is its first report.
     has: u64,
+    /// With a controller: its number.
+    id: Option<MemberId>,
     is_learner: bool,
 }
 
@@ -88,6 +91,7 @@ async fn introduce<I: Io>(
             protocol: Protocol::Classic,
             from,
             has,
+            id: None,
             is_learner: false,
         });
     }
@@ -105,6 +109,7 @@ async fn introduce<I: Io>(
         protocol: Protocol::Epochs,
         from: first_position(store, has, hello.from_last_file)?,
         has,
+        id: (hello.controller_id > 0).then_some(hello.controller_id),
         is_learner: hello.is_learner,
     })
 }
@@ -143,13 +148,15 @@ async fn serve_replica<I: Io>(
         protocol,
         from,
         has,
+        id,
         is_learner,
     } = replica;
     replication
         .replicas
         .borrow_mut()
-        .connected(link, None, is_learner, now_ns);
-    if has > 0 {
+        .connected(link, id, is_learner, now_ns);
+    // Without an id, 0 is where a slave begins; a member may have nothing as there is nothing.
+    if has > 0 || id.is_some() {
         replication.reported(core, link, has)?;
     }
     let reports = read_reports(core, replication, inbox, link, protocol);

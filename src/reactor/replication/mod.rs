@@ -9,6 +9,7 @@
 //! ```
 //! Bytes of the log are sent when they are appended, while the master's own write is on its way: a send waits for the slower of the two.
 
+mod controlled;
 mod inbox;
 mod link;
 mod master;
@@ -42,7 +43,7 @@ pub(super) async fn start<I: Io>(
     let listener = bind(&core.io, replication.setup.listen, is_first_term).await?;
     core.io
         .spawn("accept-replicas", master::accept(core.clone(), listener));
-    if replication.setup.needed() > 1 {
+    if replication.waits_for_replicas() {
         core.io
             .spawn("release-unreplicated", releases::run(core.clone()));
     }

@@ -9,6 +9,9 @@
 //!
 //! The message is stored in any case, and is visible as soon as its sender has been answered. What nobody has sent (a delayed message that is due, the
 //! check point of a pop) is released after the same times.
+//!
+//! Where every member of the in-sync set counts, FLUSH_SLAVE_TIMEOUT is the only answer of these for what replicas lack, and the message stays
+//! invisible until they have it: an elected one may not.
 
 use std::rc::Rc;
 
@@ -62,7 +65,7 @@ impl<I: Io> Replication<I> {
 
     /// Whether a send waits for replicas unless it says otherwise.
     pub fn waits_for_replicas(&self) -> bool {
-        self.setup.needed() > 1
+        self.setup.needed() > 1 || self.setup.controller.is_some()
     }
 
     /// Answers what does not wait for replicas, or does so in vain. The log is persisted up to `persisted`.
@@ -119,9 +122,15 @@ impl<I: Io> Replication<I> {
 
     fn rules(&self, core: &Core<I>) -> Rules {
         let (tail, gap) = (core.store.tail(), self.setup.max_gap_bytes);
+        let in_sync = self.replicas.borrow().in_sync(tail, gap);
+        let (needed, in_sync) = match self.waits_for_all_members() {
+            // A member that is away leaves the set; until then it may still come back in time.
+            true => (2, 2),
+            false => (self.setup.needed(), in_sync),
+        };
         Rules {
-            needed: self.setup.needed(),
-            in_sync: self.replicas.borrow().in_sync(tail, gap),
+            needed,
+            in_sync,
             // `release.rs` looks at what the disk lacks.
             disk_ns: u64::MAX,
             replicas_ns: self.setup.slave_timeout_ms * 1_000_000,
@@ -136,7 +145,7 @@ impl<I: Io> Replication<I> {
     }
 
     fn waive(&self, core: &Core<I>, position: u64) {
-        if position <= core.store.committed() {
+        if position <= core.store.committed() || self.waits_for_all_members() {
             return;
         }
         let confirmed = {

@@ -44,6 +44,31 @@ pub struct ReplicationSetup {
     pub batch_bytes: usize,
     /// Consumers may read from this slave.
     pub slave_reads: bool,
+    /// `None`: the role is fixed.
+    pub controller: Option<ControllerSetup>,
+}
+
+/// How a broker lives under a controller, which decides its role.
+#[derive(Clone, Debug)]
+pub struct ControllerSetup {
+    pub controllers: Vec<SocketAddr>,
+    /// A heartbeat goes to each of them so often.
+    pub heartbeat_ms: u64,
+    /// Silent for longer, this broker is dead.
+    pub timeout_ms: u64,
+    /// How often the controller is asked for its decision, and which controller leads.
+    pub decision_ms: u64,
+    pub leader_ms: u64,
+    /// A member that did not have all of the log for so long leaves the SyncStateSet.
+    pub behind_ms: u64,
+    /// A send waits for every member of the set.
+    pub all_ack: bool,
+    /// With fewer members no message is taken.
+    pub min_in_sync: usize,
+    /// The lowest is elected.
+    pub priority: i32,
+    /// This broker never belongs to the set.
+    pub is_learner: bool,
 }
 
 impl ReplicationSetup {

@@ -4,16 +4,18 @@
 //! gets -1), so the slave connects once more and speaks the classic one.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tracing::{info, warn};
 
 use super::inbox::receive;
 use super::link::Protocol;
+use super::setup::MasterAddr;
 use super::state::Replication;
 use crate::io::{First, Io, Stream, first};
 use crate::reactor::core::Core;
-use crate::reactor::remoting_client::within;
+use crate::reactor::remoting_client::{RemotingClient, within};
 use crate::replication::epochs::{Epoch, EpochError};
 use crate::replication::follow::{self, Differs, Start};
 use crate::replication::frames::epoch::{self, EpochList};
@@ -21,8 +23,13 @@ use crate::replication::frames::stream::{Event, Frame, FrameStream};
 use crate::replication::frames::{FrameError, classic};
 use crate::replication::replicas::Link;
 use crate::store::{FollowError, ReadError, Resume};
+use crate::wire::codes::request;
 
 const RETRY_NS: u64 = 1_000_000_000;
+
+/// The same where a controller said who is the master: it is about to be it.
+const RETRY_CONTROLLED_NS: u64 = 100_000_000;
+
 const CONNECT_NS: u64 = 3_000_000_000;
 
 /// A master that knows epochs answers at once.
@@ -72,7 +79,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
     let mut protocol = Protocol::Epochs;
     let mut last_error = String::new();
     while !core.is_stopping() {
-        let Some(addr) = replication.master_ha() else {
+        let Some(addr) = find_master(&core, replication).await else {
             wait_to_retry(&core).await;
             continue;
         };
@@ -100,6 +107,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             Ok(()) => {}
             Err(error) => {
                 protocol = Protocol::Epochs;
+                replication.forget_found_master();
                 copy_again(&core, &error);
                 let text = error.to_string();
                 if !core.is_stopping() && text != last_error {
@@ -128,13 +136,49 @@ fn copy_again<I: Io>(core: &Core<I>, error: &SlaveError) {
 }
 
 async fn wait_to_retry<I: Io>(core: &Core<I>) {
-    let later = core.io.sleep_until(core.io.now().mono_ns + RETRY_NS);
+    let replication = core.replication.as_ref();
+    let is_controlled =
+        replication.is_some_and(|replication| replication.setup.controller.is_some());
+    let retry_ns = if is_controlled {
+        RETRY_CONTROLLED_NS
+    } else {
+        RETRY_NS
+    };
+    let later = core.io.sleep_until(core.io.now().mono_ns + retry_ns);
     later.await;
 }
 
+/// Where the master's port for replicas is. A controller says only where the master serves requests, so the master itself is asked. One that has not taken its
+/// role yet does not say it.
+async fn find_master<I: Io>(core: &Core<I>, replication: &Replication<I>) -> Option<SocketAddr> {
+    if let Some(known) = replication.master_ha() {
+        return Some(known);
+    }
+    let remoting = replication.master.borrow().remoting?;
+    let mut link = RemotingClient::connect(&core.io, remoting, CONNECT_NS)
+        .await
+        .ok()?;
+    let code = request::EXCHANGE_BROKER_HA_INFO;
+    let answer = link.ask(code, &[], &[], ANSWER_NS).await.ok()?;
+    let ha = answer.field("masterHaAddress")?.parse().ok()?;
+    let found = MasterAddr {
+        remoting: Some(remoting),
+        ha: Some(ha),
+    };
+    replication.master.replace(found);
+    Some(ha)
+}
+
 impl<I: Io> Replication<I> {
-    fn master_ha(&self) -> Option<std::net::SocketAddr> {
+    fn master_ha(&self) -> Option<SocketAddr> {
         self.setup.master.or(self.master.borrow().ha)
+    }
+
+    /// The master said it, and may be elsewhere by now.
+    fn forget_found_master(&self) {
+        if self.setup.controller.is_some() {
+            self.master.borrow_mut().ha = None;
+        }
     }
 }
 
@@ -190,10 +234,11 @@ impl<'c, I: Io> Session<'c, I> {
 
     /// Compares the epochs, and finds where to go on.
     async fn introduce(&mut self) -> Result<(), SlaveError> {
+        let controller = self.replication.setup.controller.as_ref();
         let hello = epoch::Hello {
             from_last_file: false,
-            is_learner: false,
-            controller_id: NO_CONTROLLER,
+            is_learner: controller.is_some_and(|controller| controller.is_learner),
+            controller_id: self.replication.own_id.unwrap_or(NO_CONTROLLER),
         };
         self.stream.send(hello.encode()).await.0?;
         let list = self.receive_epochs().await?;
@@ -203,6 +248,7 @@ impl<'c, I: Io> Session<'c, I> {
         match start {
             Start::CutAt(point) if !mutant!(CutMissing) => Err(self.cut(point)),
             Start::CutAt(_) | Start::At(_) => {
+                self.replication.is_compared.set(true);
                 self.core.store.confirm(self.core.store.committed());
                 Ok(())
             }

@@ -9,9 +9,11 @@ use super::setup::{MasterAddr, ReplicationSetup};
 use crate::broker::store_view::{ReplicaView, ReplicationView, SlaveView};
 use crate::io::{Io, Notify, Now, Stream};
 use crate::reactor::acks::Acks;
+use crate::reactor::controlled::steering::SendGate;
 use crate::reactor::term::Term;
 use crate::reactor::{ServeError, ShardSetup};
 use crate::replication::epochs::{Epoch, Epochs};
+use crate::replication::members::{MemberId, Membership};
 use crate::replication::rate::Rate;
 use crate::replication::replicas::{Link, Replicas, Rule};
 use crate::store::{Medium, Store, TextFiles};
@@ -35,6 +37,13 @@ pub struct Replication<I: Io> {
     /// It does not change within the term.
     has_given_master: bool,
     pub(super) stop_accepting: Notify,
+    /// The controller's number of this broker.
+    pub(super) own_id: Option<MemberId>,
+    /// Up to where the log was acknowledged, if it ended before that when the term began.
+    pub(super) lost_up_to: Option<u64>,
+    pub(super) gate: Cell<SendGate>,
+    /// The log of this slave is a beginning of its master's.
+    pub(super) is_compared: Cell<bool>,
 }
 
 /// An open connection.
@@ -46,6 +55,31 @@ struct Open<S> {
     last_read_ms: i64,
     /// Of a report.
     last_write_ms: i64,
+}
+
+fn rule_of(setup: &ReplicationSetup, term: &Term) -> Rule {
+    let (Some(mandate), Some(controller)) = (&term.mandate, &setup.controller) else {
+        return Rule::Count(setup.needed());
+    };
+    let members = Membership::new(mandate.own_id, mandate.set.clone());
+    let members = members.with_least(controller.min_in_sync);
+    match controller.all_ack {
+        true => Rule::Members(members),
+        false => Rule::Counted {
+            members,
+            count: setup.needed(),
+        },
+    }
+}
+
+/// Before the manager has looked.
+fn gate_of(rule: &Rule) -> SendGate {
+    match rule {
+        Rule::Members(members) | Rule::Counted { members, .. } if !members.are_enough() => {
+            SendGate::TooFewInSync
+        }
+        _ => SendGate::Open,
+    }
 }
 
 impl<I: Io> Replication<I> {
@@ -66,7 +100,9 @@ impl<I: Io> Replication<I> {
         epochs.cut(tail);
         epochs.forget_before(store.log_min());
         let has_changed = epochs != before;
-        let rule = Rule::Count(replication.needed());
+        let rule = rule_of(&replication, term);
+        let missing = store.figures().missing;
+        let gate = gate_of(&rule);
         let confirmed = store.committed();
         let opened = Self {
             replicas: RefCell::new(Replicas::new(rule, confirmed)),
@@ -76,8 +112,12 @@ impl<I: Io> Replication<I> {
             next_link: Cell::new(1),
             alone: Acks::default(),
             master: RefCell::new(term.master.clone().unwrap_or_default()),
-            has_given_master: term.master.is_some(),
+            has_given_master: term.master.is_some() || replication.controller.is_some(),
             stop_accepting: Notify::default(),
+            own_id: term.mandate.as_ref().map(|mandate| mandate.own_id),
+            lost_up_to: missing.map(|missing| tail + missing.bytes),
+            gate: Cell::new(gate),
+            is_compared: Cell::new(false),
             setup: replication,
         };
         if has_changed {
@@ -189,17 +229,24 @@ impl<I: Io> Replication<I> {
         }
         let most = self.setup.max_gap_bytes;
         let replicas = self.replicas.borrow();
+        let members = replicas.members();
         let replicas = replicas.all().filter_map(|(link, replica)| {
             let open = links.get(&link)?;
             let has = replica.has.unwrap_or(0);
+            let is_near = replica.has.is_some() && tail.saturating_sub(has) <= most;
+            let is_in_sync = match members {
+                Some(members) => replica.id.is_some_and(|id| members.has(id)),
+                None => is_near,
+            };
             Some(ReplicaView {
                 addr: open.stream.peer_addr().to_string(),
                 has,
-                is_in_sync: replica.has.is_some() && tail.saturating_sub(has) <= most,
+                is_in_sync,
                 bytes_per_s: open.rate.per_second(now_ns),
             })
         });
         ReplicationView::Master {
+            port: self.setup.listen.port(),
             replicas: replicas.collect(),
         }
     }

@@ -64,6 +64,11 @@ impl<I: Io> Sends<I> {
             let refusal = Refusal::new(response::SERVICE_NOT_AVAILABLE, remark);
             return self.refuse(connection, caller, &refusal);
         }
+        if let Some(replication) = &self.core.replication
+            && let Some(refusal) = replication.refuses_send(plan.waits_for_replicas())
+        {
+            return self.refuse(connection, caller, &refusal);
+        }
         let len = plan.log_bytes(self.core.answers.store_host);
         match self.core.admission.admit(connection, len) {
             Admitted::Now => {}

@@ -1,0 +1,87 @@
+//! Heartbeats (904) to one controller, over a connection of their own: when it is closed, the controller takes this broker for dead.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tracing::debug;
+
+use crate::io::{First, Io, Notify, Stream, first};
+use crate::reactor::remoting_client::within;
+
+const CONNECT_NS: u64 = 1_000_000_000;
+const SEND_NS: u64 = 3_000_000_000;
+
+/// What is to be sent to a controller.
+#[derive(Default)]
+pub(super) struct Post {
+    frame: RefCell<Option<Vec<u8>>>,
+    closes: Cell<bool>,
+    is_over: Cell<bool>,
+    wake: Notify,
+}
+
+impl Post {
+    /// Only the newest heartbeat is sent.
+    pub fn send(&self, frame: Vec<u8>) {
+        self.frame.replace(Some(frame));
+        self.wake.notify();
+    }
+
+    /// The connection is closed, until the next heartbeat.
+    pub fn close(&self) {
+        self.frame.take();
+        self.closes.set(true);
+        self.wake.notify();
+    }
+
+    pub fn end(&self) {
+        self.is_over.set(true);
+        self.wake.notify();
+    }
+}
+
+pub(super) async fn run<I: Io>(io: I, addr: SocketAddr, post: Rc<Post>) {
+    let mut link: Option<I::Stream> = None;
+    while !post.is_over.get() {
+        match &link {
+            None => post.wake.notified().await,
+            Some(open) => {
+                if let First::Right(()) = first(post.wake.notified(), until_closed(open)).await {
+                    close(&mut link);
+                    continue;
+                }
+            }
+        }
+        if post.closes.take() {
+            close(&mut link);
+        }
+        let frame = post.frame.take().filter(|_| !post.is_over.get());
+        let Some(frame) = frame else { continue };
+        if link.is_none() {
+            link = within(&io, CONNECT_NS, io.connect(addr)).await.ok();
+        }
+        let Some(open) = &link else { continue };
+        let sent = within(&io, SEND_NS, async { open.send(frame).await.0 }).await;
+        if let Err(error) = sent {
+            debug!(controller = %addr, %error, "a heartbeat cannot be sent");
+            close(&mut link);
+        }
+    }
+    close(&mut link);
+}
+
+fn close<S: Stream>(link: &mut Option<S>) {
+    if let Some(open) = link.take() {
+        open.shutdown();
+    }
+}
+
+/// A controller says nothing there.
+async fn until_closed<S: Stream>(stream: &S) {
+    while let Ok(chunk) = stream.recv().await {
+        if chunk.is_empty() {
+            return;
+        }
+    }
+}
