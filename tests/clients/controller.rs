@@ -1,4 +1,4 @@
-//! RocketMQ's own brokers and mqadmin under ringmq's controller.
+//! Brokers, RocketMQ's own and ringmq's, and mqadmin under ringmq's controllers and RocketMQ's.
 
 use crate::common::scripts::{Script, missing};
 use crate::suites::one_at_a_time;
@@ -6,7 +6,11 @@ use crate::suites::one_at_a_time;
 const RINGMQ: &str = env!("CARGO_BIN_EXE_ringmq");
 
 fn run(program: &str, words: &[&str]) {
-    if missing(&["java", "mvn", "python3"]) {
+    run_with(&["java", "mvn", "python3"], program, words);
+}
+
+fn run_with(tools: &[&str], program: &str, words: &[&str]) {
+    if missing(tools) {
         return;
     }
     let _turn = one_at_a_time();
@@ -46,6 +50,33 @@ fn a_cluster_moves_from_rocketmq_to_ringmq_and_back_under_load() {
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+/// The same with brokers of ringmq, without a JVM.
+#[test]
+fn our_brokers_lose_nothing_under_our_controllers() {
+    let words = [
+        "--rounds",
+        "kill,hang,both",
+        "--kinds",
+        "ringmq,ringmq,ringmq",
+    ];
+    run_with(&["python3"], "failover", &words);
+}
+
+/// A group of both, under RocketMQ's own controller: each is master in turn.
+#[test]
+fn a_mixed_group_loses_nothing_under_rocketmqs_controller() {
+    let words = [
+        "--rounds",
+        "kill,kill,kill",
+        "--kinds",
+        "ringmq,java,ringmq",
+        "--controllers",
+        "1",
+        "--real",
+    ];
+    run("failover", &words);
 }
 
 #[test]

@@ -18,7 +18,8 @@
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
 //! what stands there; [`replication`] is a master and its slave, [`terms`] how they change their roles, [`cuts`] what they give up then, and
-//! [`pairs`] are such pairs in random histories; [`controllers`] are those of a group; [`leftovers`] is what ends leave on the device, and
+//! [`pairs`] are such pairs in random histories; [`controllers`] are those of a group, and
+//! [`controlled`] is a group of brokers under one; [`leftovers`] is what ends leave on the device, and
 //! [`ends`] what lands or fails there later.
 
 mod bad_disks;
@@ -26,6 +27,7 @@ mod calls;
 mod client;
 mod clocks;
 mod cluster;
+mod controlled;
 mod controllers;
 mod cuts;
 mod devices;

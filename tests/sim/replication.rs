@@ -84,6 +84,7 @@ impl Pair {
             silence_ms: 2_000,
             batch_bytes: 4 << 10,
             slave_reads: true,
+            controller: None,
         });
         setup
     }

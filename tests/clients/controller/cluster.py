@@ -96,10 +96,12 @@ class Group:
         self.own_controller, self.conf, self.silence_ms = own_controller, conf, silence_ms
         kinds = kinds.split(",")
         self.kinds = [kinds[min(id, len(kinds) - 1)] for id in range(brokers)]
+        self.processes = {}
+        if own_controller and "java" not in self.kinds:
+            return
         text = subprocess.run(["bash", "-c", '. "%s/../real-broker/env.sh"; printf "%%s\\n%%s\\n%%s" "$java" "$CP" "$OPENS"' % HERE],
                               capture_output=True, text=True, check=True).stdout.split("\n", 2)
         self.java, self.class_path, self.opens = text[0], text[1], text[2].split()
-        self.processes = {}
 
     def on(self, host):
         return self.hosts.command(host) if self.hosts else ()

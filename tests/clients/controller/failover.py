@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""RocketMQ's own brokers 5.5.0 under ringmq's controllers (or RocketMQ's): deaths and hangs under load, with a ledger.
+"""Brokers under ringmq's controllers (or RocketMQ's): deaths and hangs under load, with a ledger.
 
-    failover.py DIR RINGMQ [--rounds kill,hang,both,kill] [--controllers 3] [--brokers 3] [--real]        (JDK, Maven, Python 3)
+    failover.py DIR RINGMQ [--rounds kill,hang,both,kill] [--controllers 3] [--brokers 3] [--real] [--kinds java,ringmq,ringmq]
+
+A broker is RocketMQ's own 5.5.0 unless --kinds says otherwise. With --real or a broker of RocketMQ it needs a JDK and Maven.
 
 Rounds: kill     kill -9 of the master
         hang     SIGSTOP of the master for 20 s, then SIGCONT
@@ -26,8 +28,10 @@ parser.add_argument("--brokers", type=int, default=3)
 parser.add_argument("--base", type=int)
 parser.add_argument("--conf", default="")
 parser.add_argument("--real", action="store_true")
+parser.add_argument("--kinds", help="java or ringmq, one for each broker")
 args = parser.parse_args()
-group = Group(os.path.abspath(args.dir), args.ringmq, args.controllers, args.brokers, not args.real, args.base, args.conf.replace(",", "\n"))
+group = Group(os.path.abspath(args.dir), args.ringmq, args.controllers, args.brokers, not args.real, args.base, args.conf.replace(",", "\n"),
+              kinds=args.kinds or "java")
 
 
 def load(sender, seconds):

@@ -124,5 +124,6 @@ fn role(role: Role) -> ReplicationSetup {
         silence_ms: SILENCE_MS,
         batch_bytes: 4 << 10,
         slave_reads: true,
+        controller: None,
     }
 }

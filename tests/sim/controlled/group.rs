@@ -1,0 +1,350 @@
+//! Three brokers on hosts of their own, with a controller, a name server, and a client that finds the master.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringmq::controller::Settings;
+use ringmq::io::{Notify, Spawn};
+use ringmq::reactor::{
+    self, ControllerSetup, NamesrvSetup, ReplicationSetup, Role, ServeError, ShardSetup,
+};
+use ringmq::sim::{Sim, SimConfig};
+use ringmq::store::{Flush, Retention};
+use ringmq::wire::codes::{request, response};
+use ringmq::wire::send::SendRequest;
+use ringmq::wire::topic::TopicRequest;
+use ringmq::wire::{Codec, loose_json, route};
+
+use crate::client::{Client, Reply};
+use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, shard_setup};
+use crate::controllers::Controllers;
+use crate::oracle::Queue;
+use crate::requests::{self, Pull, QUEUES};
+
+pub const CONTROLLER: &str = "controller";
+pub const NAMES: &str = "names";
+pub const BROKERS: [&str; 3] = ["one", "two", "three"];
+pub const TOPIC: &str = "orders";
+const GROUP: &str = "readers";
+const HA_PORT: u16 = BROKER_PORT + 1;
+const SLAVE_TIMEOUT_MS: u64 = 1_000;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub struct Group {
+    pub sim: Sim,
+    /// Asking for a host's handle starts it.
+    ips: BTreeMap<&'static str, IpAddr>,
+    pub controllers: Controllers,
+    flush: Flush,
+    pub min_in_sync: Cell<usize>,
+    running: RefCell<BTreeMap<&'static str, Process>>,
+    /// The number of each message that was acknowledged, by its queue offset.
+    acknowledged: RefCell<BTreeMap<u64, u64>>,
+    pub next: Cell<u64>,
+}
+
+struct Process {
+    stop: Rc<Notify>,
+    has_ended: Rc<Cell<bool>>,
+}
+
+impl Group {
+    pub fn new(seed: u64, flush: Flush) -> Self {
+        let config = SimConfig {
+            time_limit_ns: 3_600_000_000_000,
+            disk_bytes: DISK_BYTES,
+            ..SimConfig::default()
+        };
+        let sim = Sim::new(seed, config);
+        let hosts = BROKERS.into_iter().chain([NAMES]);
+        Self {
+            ips: hosts.map(|host| (host, sim.host(host).ip())).collect(),
+            controllers: Controllers::new(&sim, &[CONTROLLER], Settings::default()),
+            sim,
+            flush,
+            min_in_sync: Cell::new(1),
+            running: RefCell::default(),
+            acknowledged: RefCell::default(),
+            next: Cell::new(0),
+        }
+    }
+
+    pub fn addr(&self, host: &str) -> SocketAddr {
+        SocketAddr::new(self.ips[host], BROKER_PORT)
+    }
+
+    pub fn setup(&self, host: &str) -> ShardSetup {
+        let mut setup = shard_setup(&self.sim.host(host), self.flush, &Retention::default());
+        setup.store.follows = true;
+        setup.namesrv = vec![SocketAddr::new(self.addr(NAMES).ip(), NAMESRV_PORT)];
+        setup.builtin_namesrv = None;
+        setup.broker.settings.controller_mode = true;
+        setup.replication = Some(ReplicationSetup {
+            role: Role::Slave,
+            broker_id: -1,
+            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), HA_PORT),
+            master: None,
+            in_sync_replicas: 2,
+            slave_timeout_ms: SLAVE_TIMEOUT_MS,
+            max_gap_bytes: 256 << 20,
+            heartbeat_ms: 500,
+            silence_ms: 2_000,
+            batch_bytes: 4 << 10,
+            slave_reads: true,
+            controller: Some(ControllerSetup {
+                controllers: self.controllers.addrs(),
+                heartbeat_ms: 1_000,
+                timeout_ms: 10_000,
+                decision_ms: 5_000,
+                leader_ms: 10_000,
+                behind_ms: 15_000,
+                all_ack: true,
+                min_in_sync: self.min_in_sync.get(),
+                priority: i32::MAX,
+                is_learner: false,
+            }),
+        });
+        setup
+    }
+
+    /// The controller, the name server, and all brokers, one after the other.
+    pub async fn start_all(&self) {
+        self.controllers.start(&self.sim, CONTROLLER);
+        let io = self.sim.host(NAMES);
+        let setup = NamesrvSetup {
+            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), NAMESRV_PORT),
+            dir: "/names".into(),
+            max_connections: 1_000,
+            keeps_settings: true,
+        };
+        let task_io = io.clone();
+        io.spawn("test", async move {
+            let served = reactor::run_namesrv(task_io, setup, std::future::pending(), || {});
+            served.await.unwrap();
+        });
+        for (index, host) in BROKERS.into_iter().enumerate() {
+            self.start(host);
+            self.until(&format!("{host} in sync"), || self.set().len() == index + 1)
+                .await;
+        }
+        let master = self.master().unwrap();
+        let mut admin = self.client(master).await;
+        requests::create_topic(&mut admin, TOPIC);
+        admin.flush().await.unwrap();
+        assert!(admin.reply().await.unwrap().is_success());
+    }
+
+    pub fn start(&self, host: &'static str) {
+        let io = self.sim.host(host);
+        let stop = Rc::new(Notify::default());
+        let has_ended = Rc::new(Cell::new(false));
+        let setup = self.setup(host);
+        let (task_io, task_stop, task_ended) = (io.clone(), stop.clone(), has_ended.clone());
+        io.spawn("test", async move {
+            match reactor::run(task_io, setup, task_stop.notified(), |_| {}).await {
+                Ok(()) | Err(ServeError::Unclean { .. }) => {}
+                Err(error) => panic!("the broker has failed: {error}"),
+            }
+            task_ended.set(true);
+        });
+        let process = Process { stop, has_ended };
+        self.running.borrow_mut().insert(host, process);
+    }
+
+    pub async fn stop(&self, host: &'static str) {
+        let process = self.running.borrow_mut().remove(host).unwrap();
+        process.stop.notify();
+        self.until("stopped", || process.has_ended.get()).await;
+        self.sim.crash(host);
+    }
+
+    /// The SyncStateSet, as the controller has it.
+    pub fn set(&self) -> BTreeSet<i64> {
+        let agreed = self.controllers.agreed();
+        let group = agreed.groups().next();
+        group
+            .map(|(_, group)| group.set.clone())
+            .unwrap_or_default()
+    }
+
+    pub fn epoch(&self) -> i32 {
+        let agreed = self.controllers.agreed();
+        let group = agreed.groups().next();
+        group.map_or(0, |(_, group)| group.master_epoch)
+    }
+
+    pub fn master(&self) -> Option<&'static str> {
+        let agreed = self.controllers.agreed();
+        let (_, group) = agreed.groups().next()?;
+        let addr: SocketAddr = group.master_address()?.parse().unwrap();
+        BROKERS.into_iter().find(|host| self.addr(host) == addr)
+    }
+
+    pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
+        while !is_so() {
+            let now_ns = self.sim.mono_ns();
+            assert!(now_ns < deadline_ns, "not {what}\n{}", self.sim.recent());
+            self.sleep_ms(1).await;
+        }
+    }
+
+    pub async fn sleep_ms(&self, ms: u64) {
+        self.sim.sleep(Duration::from_millis(ms)).await;
+    }
+
+    pub async fn client(&self, host: &str) -> Client {
+        let io = self.sim.host("client");
+        let connected = Client::connect(&io, self.addr(host), Codec::Rocketmq);
+        connected.await.unwrap()
+    }
+
+    /// Sends to whoever is the master, until so many were acknowledged.
+    pub async fn send_until_acknowledged(&self, count: usize) {
+        let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
+        let mut client: Option<Client> = None;
+        let mut acknowledged = 0;
+        while acknowledged < count {
+            assert!(
+                self.sim.mono_ns() < deadline_ns,
+                "{acknowledged} of {count}\n{}",
+                self.sim.recent()
+            );
+            if client.is_none() {
+                let io = self.sim.host("client");
+                if let Some(master) = self.master() {
+                    let addr = self.addr(master);
+                    client = Client::connect(&io, addr, Codec::Rocketmq).await.ok();
+                }
+            }
+            let sent = match &mut client {
+                Some(client) => self.send(client).await.ok(),
+                None => None,
+            };
+            match sent {
+                Some(reply) if reply.code == response::SUCCESS => acknowledged += 1,
+                _ => {
+                    client = None;
+                    self.sleep_ms(20).await;
+                }
+            }
+        }
+    }
+
+    /// Notes it if it is acknowledged.
+    pub async fn send(&self, client: &mut Client) -> std::io::Result<Reply> {
+        let number = self.next.replace(self.next.get() + 1);
+        let reply = send(client, number, "").await?;
+        if reply.code == response::SUCCESS {
+            let offset = reply.number("queueOffset") as u64;
+            let before = self.acknowledged.borrow_mut().insert(offset, number);
+            assert_eq!(before, None, "an offset was given twice");
+        }
+        Ok(reply)
+    }
+
+    /// The numbers of all messages of the queue at a broker, by their offsets.
+    pub async fn messages(&self, host: &str) -> Vec<u64> {
+        let mut client = self.client(host).await;
+        let queue = queue();
+        let mut numbers = Vec::new();
+        loop {
+            let pull = Pull {
+                group: GROUP,
+                queue: &queue,
+                offset: numbers.len() as u64,
+                expression: "*",
+                hold_ms: 0,
+            };
+            let reply = requests::pull(&mut client, &pull).await.unwrap();
+            if reply.code != response::SUCCESS {
+                return numbers;
+            }
+            for record in requests::records(&reply.body) {
+                assert_eq!(record.queue_offset, numbers.len() as u64);
+                numbers.push(u64::from_be_bytes(*record.body.first_chunk().unwrap()));
+            }
+        }
+    }
+
+    /// Every acknowledged message is where it was acknowledged.
+    pub async fn judge(&self, host: &str) {
+        let messages = self.messages(host).await;
+        for (offset, number) in self.acknowledged.borrow().iter() {
+            let found = messages.get(*offset as usize);
+            assert_eq!(found, Some(number), "at {offset}\n{}", self.sim.recent());
+        }
+    }
+
+    /// All brokers are in the set, and have the same messages.
+    pub async fn until_whole(&self) {
+        self.until("all in sync", || self.set().len() == BROKERS.len())
+            .await;
+        let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
+        loop {
+            let mut all = Vec::new();
+            for host in BROKERS {
+                all.push(self.messages(host).await);
+            }
+            if all.iter().all(|messages| *messages == all[0]) {
+                return;
+            }
+            let now_ns = self.sim.mono_ns();
+            assert!(now_ns < deadline_ns, "{all:?}\n{}", self.sim.recent());
+            self.sleep_ms(50).await;
+        }
+    }
+
+    /// What the name server has of the topic: the addresses by broker id.
+    pub async fn route(&self) -> BTreeMap<i64, String> {
+        let addr = SocketAddr::new(self.addr(NAMES).ip(), NAMESRV_PORT);
+        let io = self.sim.host("client");
+        let mut client = Client::connect(&io, addr, Codec::Json).await.unwrap();
+        let fields = TopicRequest { topic: TOPIC };
+        let code = request::GET_ROUTEINFO_BY_TOPIC;
+        let reply = client.call(code, &fields.ext(), &[]).await.unwrap();
+        if !reply.is_success() {
+            return BTreeMap::new();
+        }
+        let route: route::TopicRouteData = loose_json::from_slice(&reply.body).unwrap();
+        let mut brokers = route.broker_datas.into_iter();
+        brokers
+            .next()
+            .map(|broker| broker.broker_addrs)
+            .unwrap_or_default()
+    }
+}
+
+fn queue() -> Queue {
+    Queue {
+        topic: TOPIC.into(),
+        id: 0,
+    }
+}
+
+pub async fn send(client: &mut Client, number: u64, properties: &str) -> std::io::Result<Reply> {
+    let body = [&number.to_be_bytes()[..], &vec![7; number as usize % 900]].concat();
+    let fields = SendRequest {
+        producer_group: "producers",
+        topic: TOPIC,
+        default_topic: "TBW102",
+        default_topic_queue_nums: QUEUES,
+        queue_id: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 1,
+        flag: 0,
+        properties: Some(properties),
+        reconsume_times: Some(0),
+        unit_mode: false,
+        max_reconsume_times: None,
+        batch: false,
+        broker_name: None,
+    };
+    let fields = fields.ext();
+    let sent = client.call(request::SEND_MESSAGE_V2, &fields, &body);
+    sent.await
+}
