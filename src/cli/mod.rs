@@ -3,6 +3,7 @@
 pub mod args;
 pub mod bench;
 mod broker;
+mod cluster;
 mod consume;
 mod controller;
 mod devices;
@@ -30,6 +31,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::args::{BrokerArgs, ConsumeArgs, NamesrvArgs, SendArgs};
 use self::bench::BenchArgs;
+use self::cluster::ClusterArgs;
 use self::controller::ControllerArgs;
 use self::pages::{CompletionsArgs, ManArgs};
 use self::store::StoreCommand;
@@ -64,6 +66,7 @@ enum Command {
     Broker(BrokerArgs),
     Namesrv(NamesrvArgs),
     Controller(ControllerArgs),
+    Cluster(ClusterArgs),
     Bench(BenchArgs),
     Send(SendArgs),
     Consume(ConsumeArgs),
@@ -74,6 +77,7 @@ enum Command {
 }
 
 pub fn run(cli: Cli) -> Result<ExitCode> {
+    cluster::children::end_with_parent()?;
     // The log of a command that prints results has only what went wrong.
     let usual = match cli.command {
         Command::Broker(_) | Command::Namesrv(_) => "warn,ringmq=info",
@@ -94,6 +98,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Broker(args) => broker::run(args)?,
         Command::Namesrv(args) => namesrv::run(args)?,
         Command::Controller(args) => controller::run(args)?,
+        Command::Cluster(args) => cluster::run(args)?,
         Command::Send(args) => return send::run(args),
         Command::Consume(args) => consume::run(args)?,
         Command::Bench(args) => return bench::run(args, &embedded::Embedding),

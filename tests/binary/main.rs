@@ -8,6 +8,7 @@ mod common;
 mod app_client;
 mod bad_input;
 mod bench_command;
+mod cluster;
 mod commands;
 mod controller;
 mod crash;
