@@ -25,6 +25,9 @@ pub const DEFAULT_LEVELS_MS: [u64; 18] = [
 /// RocketMQ's delay of a level that is not in the table.
 const UNKNOWN_LEVEL_MS: u64 = 1000;
 
+/// A restart looks for deliveries in so much of the log at most, besides what was written since the last save.
+pub const KNOWN_SPAN_BYTES: u64 = 256 << 20;
+
 /// RocketMQ advances the version only with every so many updates.
 const UPDATES_PER_VERSION: u64 = 200;
 
@@ -33,8 +36,14 @@ const UPDATES_PER_VERSION: u64 = 200;
 pub struct Delays {
     levels_ms: Vec<u64>,
     offsets: BTreeMap<i32, i64>,
+    /// Whatever was delivered before this position of the log is before these offsets.
+    known_position: Option<u64>,
     version: DataVersion,
     updates: u64,
+    /// As it was saved last, or is about to be.
+    saved_position: u64,
+    /// What the log has of deliveries that the loaded offsets do not know has been passed over.
+    is_caught_up: bool,
     is_dirty: bool,
 }
 
@@ -52,11 +61,14 @@ impl Delays {
         Self {
             levels_ms,
             offsets: BTreeMap::new(),
+            known_position: None,
             version: DataVersion {
                 timestamp_ms: now_ms as i64,
                 ..DataVersion::default()
             },
             updates: 0,
+            saved_position: 0,
+            is_caught_up: false,
             is_dirty: false,
         }
     }
@@ -107,6 +119,7 @@ impl Delays {
     }
 
     pub fn take_dirty(&mut self) -> bool {
+        self.saved_position = self.known_position.unwrap_or(0);
         std::mem::take(&mut self.is_dirty)
     }
 
@@ -123,6 +136,17 @@ impl Delays {
         self.version
     }
 
+    /// Whatever was delivered before this position of the log is before the offsets of now.
+    pub fn known_up_to(&mut self, position: u64) {
+        self.known_position = Some(position);
+        self.is_dirty |= position.saturating_sub(self.saved_position) >= KNOWN_SPAN_BYTES;
+    }
+
+    /// From here on the log may have deliveries that the offsets do not know, as they were saved before. None: that is not known.
+    pub fn known_position(&self) -> Option<u64> {
+        self.known_position
+    }
+
     pub fn load(&mut self, offsets: impl IntoIterator<Item = (i32, i64)>, version: DataVersion) {
         self.offsets.extend(offsets);
         self.version = version;
@@ -136,6 +160,18 @@ impl Delays {
 }
 
 impl Broker {
+    /// What of the log the offsets of delivered messages include; to be called before these are saved.
+    pub fn note_delays_position(&mut self, log_end: u64) {
+        if self.delays.is_caught_up {
+            self.delays.known_up_to(log_end);
+        }
+    }
+
+    /// Nothing is due that was delivered before the start.
+    pub fn delays_caught_up(&mut self) {
+        self.delays.is_caught_up = true;
+    }
+
     /// Everything of this level before `offset` has been delivered.
     pub fn delays_delivered(&mut self, level: i32, offset: u64, now_ms: u64) {
         self.delays.advance(level, offset, now_ms);
@@ -159,7 +195,7 @@ pub fn deliver<'a>(record: &Record<'a>) -> Option<SendPlan<'a>> {
         reconsume_times: record.reconsume_times,
         properties: properties::retained(all, |_| true, 0),
     };
-    Some(SendPlan::of_record(record, own))
+    Some(SendPlan::of_due(record, own))
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ pub struct SendPlan<'a> {
     pub born_timestamp_ms: i64,
     pub born_host: SocketAddr,
     pub reconsume_times: i32,
-    /// Of a committed message: where its half message is.
+    /// Where in the log the message comes from: the position of a committed one's half message, and the end of the record in the schedule
+    /// or the timer topic that a delivered one has waited as (which is never 0). 0 for all others.
     pub prepared_transaction_offset: u64,
     /// Of a batch: all its messages, already checked.
     pub body: &'a [u8],
@@ -142,6 +143,14 @@ impl<'a> SendPlan<'a> {
             sys_flag: record.sys_flag,
             born_timestamp_ms: record.born_timestamp_ms,
             ..Self::of_broker(record.body, record.born_host, own)
+        }
+    }
+
+    /// The message of a record whose time has come. It states where that record ends, so that a restart sees it is delivered.
+    pub(super) fn of_due(record: &crate::message::Record<'a>, own: OwnMessage<'a>) -> Self {
+        Self {
+            prepared_transaction_offset: record.physical_offset + u64::from(record.total_size),
+            ..Self::of_record(record, own)
         }
     }
 

@@ -4,11 +4,13 @@
 //! the earliest head of a queue is due, or until a queue gets an entry. When much is due, the levels take turns, and what
 //! one round has written is committed before the round after the next begins: sends find room in between.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use tracing::warn;
 
 use super::core::Core;
+use super::deliveries;
 use super::own_queue::{Queued, read_queue};
 use crate::broker::delay::{self, Due};
 use crate::io::{Io, Notify, first, pause};
@@ -36,6 +38,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
             .listen(&core.store, *queue, arrived.clone());
     }
     let mut last_round_end = 0;
+    let mut delivered = delivered_before(&core).await;
     while !core.is_stopping() {
         let mut wait_ns = LONGEST_SLEEP_NS;
         if core.store.refuses().is_some() {
@@ -43,18 +46,21 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
             core.io.sleep_until(core.io.now().mono_ns + RETRY_NS).await;
             continue;
         }
+        let mut is_settled = true;
         for (level, queue) in levels.iter().zip(&queues) {
-            let next = match deliver_due(&core, *level, *queue).await {
-                Ok(next) => next,
-                Err(error) => {
-                    warn!(level, %error, "delayed messages cannot be read");
-                    Some(RETRY_NS)
-                }
-            };
-            if next == Some(0) {
+            let next = deliver_due(&core, *level, *queue, &mut delivered).await;
+            let next = next.unwrap_or_else(|error| {
+                warn!(level, %error, "delayed messages cannot be read");
+                Next::Retry
+            });
+            is_settled &= matches!(next, Next::Nothing | Next::In(_));
+            if matches!(next, Next::More) {
                 pause().await;
             }
-            wait_ns = wait_ns.min(next.unwrap_or(LONGEST_SLEEP_NS));
+            wait_ns = wait_ns.min(next.wait_ns());
+        }
+        if is_settled {
+            core.broker.borrow_mut().delays_caught_up();
         }
         if wait_ns == 0 {
             let before = std::mem::replace(&mut last_round_end, core.store.tail());
@@ -70,12 +76,47 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
     }
 }
 
-/// Delivers some of what is due of one level; how long until the next message is, if there is one.
+/// The ends in the log of messages that were delivered after the offsets were saved.
+async fn delivered_before<I: Io>(core: &Core<I>) -> HashSet<u64> {
+    let known = core.broker.borrow().delays().known_position();
+    match deliveries::since(core, known).await {
+        Ok(delivered) => delivered,
+        Err(error) => {
+            warn!(%error, "delayed messages of the last second may be delivered again");
+            HashSet::new()
+        }
+    }
+}
+
+/// What a level has to do next.
+enum Next {
+    Nothing,
+    /// A message is due in so many nanoseconds.
+    In(u64),
+    /// More may be due.
+    More,
+    /// What is due could not be read, or stored.
+    Retry,
+}
+
+impl Next {
+    fn wait_ns(&self) -> u64 {
+        match self {
+            Self::Nothing => LONGEST_SLEEP_NS,
+            Self::In(ns) => *ns,
+            Self::More => 0,
+            Self::Retry => RETRY_NS,
+        }
+    }
+}
+
+/// Delivers some of what is due of one level.
 async fn deliver_due<I: Io>(
     core: &Core<I>,
     level: i32,
     queue: QueueIndex,
-) -> Result<Option<u64>, ReadError> {
+    delivered: &mut HashSet<u64>,
+) -> Result<Next, ReadError> {
     let offset = {
         let bounds = core.store.bounds(queue);
         core.broker.borrow().delays().offset(level, bounds)
@@ -91,16 +132,19 @@ async fn deliver_due<I: Io>(
     };
     let due = read_queue(&core.store, queue, offset, AT_A_TIME, is_due).await?;
     if due.is_empty() {
-        return Ok(next_at_ms.map(|at_ms| (at_ms - now_ms).max(1) * 1_000_000));
+        return Ok(next_at_ms.map_or(Next::Nothing, |at_ms| {
+            Next::In((at_ms - now_ms).max(1) * 1_000_000)
+        }));
     }
     for message in due {
-        if !deliver(core, &message).await {
-            return Ok(Some(RETRY_NS));
+        let is_delivered = delivered.remove(&message.end());
+        if !is_delivered && !deliver(core, &message).await {
+            return Ok(Next::Retry);
         }
         let mut broker = core.broker.borrow_mut();
         broker.delays_delivered(level, message.queue_offset + 1, now_ms);
     }
-    Ok(Some(0))
+    Ok(Next::More)
 }
 
 /// `false` if the message could not be stored, and stays where it is.

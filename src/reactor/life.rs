@@ -159,8 +159,8 @@ fn start<I: Io>(shard: &Rc<Shard<I>>, core: &Rc<Core<I>>, listeners: [I::Listene
     if !core.store.follows() {
         io.spawn("delay", delay::run(core.clone()));
         io.spawn("transactions", transaction::run(core.clone()));
-        io.spawn("timers", timer::run(core.clone()));
     }
+    io.spawn("timers", timer::run(core.clone()));
 }
 
 /// The store and the rules as the last run has left them, and the ports bound.

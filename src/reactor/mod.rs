@@ -35,6 +35,7 @@ mod controlled;
 mod core;
 mod decisions;
 mod delay;
+mod deliveries;
 mod effects;
 mod gate;
 mod inbox;

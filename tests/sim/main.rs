@@ -57,6 +57,7 @@ mod saves;
 mod seeds;
 mod sent;
 mod statistics;
+mod switch;
 mod terms;
 mod timers;
 mod transactions;

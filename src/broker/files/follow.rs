@@ -314,17 +314,20 @@ impl Work for FollowGroups {
 }
 
 impl Broker {
-    /// Takes over the master's offsets or modes.
+    /// Takes over the master's offsets or modes. `log_position`: where this slave's log was committed when it asked. What the master had
+    /// delivered of delayed messages before that is in its answer.
     pub fn follow_file(
         &mut self,
         file: ConfigFile,
         body: &[u8],
+        log_position: u64,
         now_ms: u64,
     ) -> Result<(), BodyError> {
         match file {
             ConfigFile::DelayOffsets => {
                 let theirs: DelaysFile = loose_json::from_slice(body)?;
                 self.delays.load(theirs.offset_table, theirs.data_version);
+                self.delays.known_up_to(log_position);
                 self.delays.set_dirty();
             }
             ConfigFile::ConsumerOffsets => {

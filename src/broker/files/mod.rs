@@ -43,6 +43,9 @@ pub(super) struct OffsetsFile {
 pub(super) struct DelaysFile {
     data_version: DataVersion,
     offset_table: BTreeMap<i32, i64>,
+    /// Ours; RocketMQ ignores it, and a file that it has written does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ringmq_known_position: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -94,6 +97,9 @@ impl Broker {
             ConfigFile::DelayOffsets => {
                 let file: DelaysFile = loose_json::from_slice(text.as_bytes())?;
                 self.delays.load(file.offset_table, file.data_version);
+                if let Some(position) = file.ringmq_known_position {
+                    self.delays.known_up_to(position);
+                }
             }
             ConfigFile::RequestModes => self.pops.modes = loose_json::from_slice(text.as_bytes())?,
             ConfigFile::PopOrders => {
@@ -116,6 +122,7 @@ impl DelaysFile {
         Self {
             data_version: delays.version(),
             offset_table: delays.offsets().clone(),
+            ringmq_known_position: delays.known_position(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod settings;
 mod slices;
 mod statistics;
 mod timers;
+mod timers_of_slaves;
 
 use super::requests::Request;
 use super::step::Progress;

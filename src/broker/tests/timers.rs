@@ -46,12 +46,17 @@ fn record_of(plan: &SendPlan<'_>, physical_offset: u64, stored_ms: i64) -> Vec<u
     bytes
 }
 
-fn decoded(bytes: &[u8]) -> Record<'_> {
+pub(super) fn decoded(bytes: &[u8]) -> Record<'_> {
     Record::decode(bytes, Check::Crc).unwrap()
 }
 
 /// A record of the timer topic with these properties.
-fn timed_record(pairs: &[(&str, &str)], stored_ms: i64) -> Vec<u8> {
+pub(super) fn timed_record(pairs: &[(&str, &str)], stored_ms: i64) -> Vec<u8> {
+    timed_record_at(4096, pairs, stored_ms)
+}
+
+/// The same at a position of the log.
+pub(super) fn timed_record_at(position: u64, pairs: &[(&str, &str)], stored_ms: i64) -> Vec<u8> {
     let own = OwnMessage {
         topic: timer::TIMER.into(),
         queue_id: 0,
@@ -60,7 +65,7 @@ fn timed_record(pairs: &[(&str, &str)], stored_ms: i64) -> Vec<u8> {
         properties: text(pairs),
     };
     let broker_made = SendPlan::of_broker(b"x", peer(1).addr, own);
-    record_of(&broker_made, 4096, stored_ms)
+    record_of(&broker_made, position, stored_ms)
 }
 
 fn due(pairs: &[(&str, &str)], stored_ms: i64) -> u64 {
@@ -359,9 +364,9 @@ fn a_recall_meets_its_message() {
     assert!(figures.behind_ms >= 3_500, "{}", figures.behind_ms);
     assert_eq!(timers.figures(2, 900).behind_ms, 0);
     let numbers = figures.check_point();
-    assert_eq!(numbers.len(), 56);
+    assert_eq!(numbers.len(), 64);
     assert_eq!(numbers[16..24], 1u64.to_be_bytes(), "the queue's offset");
-    assert_eq!(numbers[48..], 1u64.to_be_bytes(), "one change");
+    assert_eq!(numbers[48..56], 1u64.to_be_bytes(), "one change");
     timers.delivered(&decoded(&bytes), 9_500);
     assert_eq!(count(&timers), None);
 }

@@ -42,6 +42,8 @@ pub struct Checkpoint {
     pub delivered_offset: u64,
     /// The log position of `deliveredOffset`.
     pub delivered_position: u64,
+    /// Whatever was delivered before this position of the log is over by these marks. None: that is not known.
+    pub known_position: Option<u64>,
     /// The lower marks, the earliest last.
     pub set_back: Vec<Mark>,
     /// The earliest time of a timer that waits, or did, although `deliveredMs` is behind it.

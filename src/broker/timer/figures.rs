@@ -1,9 +1,9 @@
 //! The timers as administrators and slaves of RocketMQ see them (`TimerCheckpoint`, `TimerMetrics`).
 //!
 //! ```text
-//! check point, 56 bytes, big endian:
+//! check point, big endian, 56 bytes of RocketMQ's, which ignores what follows:
 //! [ lastReadTimeMs 8 | lastTimerLogFlushPos 8 | lastTimerQueueOffset 8 | masterTimerQueueOffset 8 |
-//!   stateVersion 8 | timestamp 8 | counter 8 ]
+//!   stateVersion 8 | timestamp 8 | counter 8 | ours: knownPosition 8 ]
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,8 +15,12 @@ use crate::wire::DataVersion;
 /// Figures of the timers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimerFigures {
-    /// Everything that was due by then is delivered.
+    /// Everything that was due by then is delivered, ...
     pub read_ms: u64,
+    /// ... if it stands before this offset of the timer topic's queue.
+    pub delivered_offset: u64,
+    /// Whatever was delivered before this position of the log is over by that.
+    pub known_position: u64,
     /// The next message of the timer topic's queue that is to be looked at, and how many are behind it.
     pub queue_offset: u64,
     pub behind_messages: u64,
@@ -48,16 +52,18 @@ impl TimerFigures {
         self.waiting.values().map(|waiting| waiting.count).sum()
     }
 
-    /// The body of the answer to GET_TIMER_CHECK_POINT (60). There is no log of timers but the timer topic's queue.
+    /// The body of the answer to GET_TIMER_CHECK_POINT (60). There is no log of timers but the timer topic's queue. A slave takes
+    /// everything as delivered that was due by `lastReadTimeMs` and stands before `masterTimerQueueOffset`.
     pub fn check_point(&self) -> Vec<u8> {
         let numbers = [
             self.read_ms as i64,
             0,
             self.queue_offset as i64,
-            self.queue_offset as i64,
+            self.delivered_offset as i64,
             self.version.state_version,
             self.version.timestamp_ms,
             self.version.counter,
+            self.known_position as i64,
         ];
         numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
     }
@@ -67,5 +73,71 @@ impl TimerFigures {
             data_version: self.version,
             timing_count: &self.waiting,
         }
+    }
+}
+
+/// What a master says of its timers: the answers to 60 and 61.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MasterTimers {
+    /// Everything that was due by then is delivered, ...
+    pub read_ms: u64,
+    /// ... if it stands before this offset of the timer topic's queue.
+    pub delivered_offset: u64,
+    /// Whatever was delivered before this position of the log is over by that.
+    pub known_position: u64,
+    /// None: it did not say.
+    pub waiting: Option<MasterWaiting>,
+}
+
+/// How many messages wait for their time at the master, by topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MasterWaiting {
+    pub data_version: DataVersion,
+    pub timing_count: BTreeMap<String, Waiting>,
+}
+
+impl MasterTimers {
+    /// Of the body of the answer to 60. RocketMQ's master states two offsets of the queue: what it has read, and what it has saved of
+    /// that. The smaller one is safe: what is behind it may be delivered twice, and is never lost. None: it is too short.
+    /// `log_position`: where the slave's log was committed when it asked. A RocketMQ master does not say what it knows, and its deliveries
+    /// do not state where they come from.
+    pub fn of_check_point(body: &[u8], log_position: u64) -> Option<Self> {
+        let number = |nth: usize| {
+            let bytes = body.get(nth * 8..)?.first_chunk()?;
+            u64::try_from(i64::from_be_bytes(*bytes)).ok()
+        };
+        Some(Self {
+            read_ms: number(0)?,
+            delivered_offset: number(2)?.min(number(3)?),
+            known_position: number(7).unwrap_or(log_position),
+            waiting: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slave_reads_what_the_master_says() {
+        let figures = TimerFigures {
+            read_ms: 1_000,
+            delivered_offset: 7,
+            queue_offset: 9,
+            known_position: 4,
+            ..TimerFigures::default()
+        };
+        let body = figures.check_point();
+        assert_eq!(body.len(), 64);
+        let read = MasterTimers::of_check_point(&body, 5).unwrap();
+        assert_eq!((read.read_ms, read.delivered_offset), (1_000, 7));
+        assert_eq!(read.known_position, 4);
+        let of_rocketmq = MasterTimers::of_check_point(&body[..56], 5).unwrap();
+        assert_eq!(of_rocketmq.known_position, 5);
+        assert_eq!(MasterTimers::of_check_point(&body[..31], 5), None);
+        let negative = [&(-1i64).to_be_bytes()[..], &body[8..]].concat();
+        assert_eq!(MasterTimers::of_check_point(&negative, 5), None);
     }
 }

@@ -9,6 +9,6 @@ mod timed;
 mod wheel;
 
 pub use checkpoint::{Checkpoint, RunName};
-pub use figures::{TimerFigures, TimerMetrics, Waiting};
+pub use figures::{MasterTimers, MasterWaiting, TimerFigures, TimerMetrics, Waiting};
 pub use pending::{Timers, Uncovered};
 pub use timed::{TIMER, deliver, real_topic, recall_key, roll, timer};

@@ -13,9 +13,10 @@
 use std::collections::BTreeSet;
 
 use super::checkpoint::{Checkpoint, RECALL_SPAN_MS, RunName};
-use super::figures::TimerFigures;
+use super::figures::{MasterTimers, TimerFigures};
 use super::timed;
 use super::wheel::Wheel;
+use crate::broker::delay::KNOWN_SPAN_BYTES;
 use crate::message::Record;
 use crate::store::{Timer, TimerKey, TimerKind};
 
@@ -39,9 +40,13 @@ pub struct Timers {
     /// Timers that are due in the horizon's millisecond, but behind it. They will be in a run, and a refill would bring them again.
     held: Vec<Timer>,
     saved: Checkpoint,
+    /// `saved.known_position` as it was saved last, or is about to be.
+    saved_position: u64,
     is_dirty: bool,
     has_taken: bool,
     memory_entries: usize,
+    /// Of a slave: its master delivers, and nothing waits in the wheel.
+    follows: bool,
 }
 
 /// Timers that are to be written into a run.
@@ -66,10 +71,41 @@ impl Timers {
             horizon: (!saved.runs.is_empty()).then_some(first_key),
             saved,
             held: Vec::new(),
+            saved_position: 0,
             is_dirty: false,
             has_taken: false,
             memory_entries,
+            follows: false,
         }
+    }
+
+    /// Those of a slave. It keeps what a restart as master needs, and delivers nothing.
+    pub fn following(saved: Checkpoint, memory_entries: usize) -> Self {
+        Self {
+            follows: true,
+            ..Self::new(saved, memory_entries)
+        }
+    }
+
+    /// The master has said what is over. Only messages before its offset are to be enqueued afterwards: no other one is over.
+    pub fn follow(&mut self, master: &MasterTimers) {
+        let before = (self.saved.delivered_ms, self.saved.delivered_offset);
+        let position = self.enqueued_position;
+        self.saved
+            .delivered(master.read_ms, master.delivered_offset, position);
+        self.known_up_to(master.known_position);
+        if let Some(waiting) = &master.waiting
+            && waiting.data_version != self.saved.version
+        {
+            self.saved.waiting.clone_from(&waiting.timing_count);
+            self.saved.version = waiting.data_version;
+            self.is_dirty = true;
+        }
+        self.saved.counted_offset = self.saved.counted_offset.max(master.delivered_offset);
+        // The time alone is of no interest to a restart that has no timers.
+        let has_any = !self.fresh.is_empty() || !self.saved.runs.is_empty();
+        let is_after = (self.saved.delivered_ms, self.saved.delivered_offset);
+        self.is_dirty |= has_any && before != is_after;
     }
 
     /// The next entry of the timer topic's queue to look at.
@@ -97,6 +133,7 @@ impl Timers {
         self.count(offset, &timer, record, now_ms);
         self.fresh.push(timer);
         match timer.kind {
+            _ if self.follows => {}
             TimerKind::Recall if timer.at_ms <= now_ms => self.recall(record),
             _ => self.insert(timer, now_ms),
         }
@@ -141,6 +178,8 @@ impl Timers {
         let due_ms = due_ms.max(self.saved.delivered_ms);
         TimerFigures {
             read_ms: self.saved.delivered_ms,
+            delivered_offset: self.saved.delivered_offset,
+            known_position: self.saved.known_position.unwrap_or(0),
             queue_offset: self.enqueued_offset,
             behind_messages: end.saturating_sub(self.enqueued_offset),
             behind_ms: now_ms.saturating_sub(due_ms),
@@ -213,6 +252,23 @@ impl Timers {
         }
     }
 
+    /// Nothing is due any more: all that was is in the log, which ends at `log_end`.
+    pub fn settle_all(&mut self, log_end: u64) {
+        self.settle();
+        // From the horizon on, what was delivered is not over by a mark yet.
+        if self
+            .horizon
+            .is_none_or(|(at_ms, _)| self.wheel.settled_ms() < at_ms)
+        {
+            self.known_up_to(log_end);
+        }
+    }
+
+    fn known_up_to(&mut self, position: u64) {
+        self.saved.known_position = Some(position);
+        self.is_dirty |= position.saturating_sub(self.saved_position) >= KNOWN_SPAN_BYTES;
+    }
+
     /// All timers that were taken are in the log, or were put back.
     pub fn settle(&mut self) {
         let settled_ms = self.wheel.settled_ms();
@@ -259,6 +315,7 @@ impl Timers {
 
     /// Whether there is something to save, and whether it is time for a new run.
     pub fn take_dirty(&mut self) -> Option<bool> {
+        self.saved_position = self.saved.known_position.unwrap_or(0);
         let is_due = self.fresh.len() >= self.fresh_entries();
         (std::mem::take(&mut self.is_dirty) || is_due).then_some(is_due)
     }

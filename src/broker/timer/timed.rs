@@ -165,7 +165,7 @@ pub fn deliver<'a>(record: &Record<'a>, now_ms: u64) -> Option<SendPlan<'a>> {
         reconsume_times: record.reconsume_times,
         properties: with_times(record, now_ms, number(record.properties, ROLL_TIMES)),
     };
-    Some(SendPlan::of_record(record, own))
+    Some(SendPlan::of_due(record, own))
 }
 
 /// What to store for a record whose retention would end before it is due: the same again.
@@ -178,7 +178,7 @@ pub fn roll<'a>(record: &Record<'a>, now_ms: u64) -> SendPlan<'a> {
         reconsume_times: record.reconsume_times,
         properties: with_times(record, now_ms, Some(times.saturating_add(1))),
     };
-    SendPlan::of_record(record, own)
+    SendPlan::of_due(record, own)
 }
 
 fn with_times(record: &Record<'_>, now_ms: u64, roll_times: Option<i64>) -> String {

@@ -1,4 +1,5 @@
-//! What a slave takes over besides the log: topics, groups, offsets, modes. It asks the master every few seconds, as RocketMQ's slaves do.
+//! What a slave takes over besides the log: topics, groups, offsets, modes, and which timed messages are delivered. It asks the master
+//! every second.
 
 use std::rc::Rc;
 
@@ -7,15 +8,20 @@ use tracing::{info, warn};
 use super::state::Replication;
 use crate::broker::ConfigFile;
 use crate::broker::files::{Page, Pages};
+use crate::broker::timer::MasterTimers;
 use crate::io::Io;
 use crate::reactor::core::Core;
 use crate::reactor::decisions::Decisions;
 use crate::reactor::effects;
 use crate::reactor::remoting_client::{AskError, RemotingClient};
 use crate::wire::codes::request;
+use crate::wire::loose_json;
 
 /// RocketMQ's slaves ask for their offsets every 10 s or 60 s.
 const INTERVAL_NS: u64 = 1_000_000_000;
+
+/// The figures of timers have a row for each topic, and are for administrators only.
+const FIGURES_EVERY: u64 = 10;
 
 const PATIENCE_NS: u64 = 3_000_000_000;
 
@@ -44,8 +50,9 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
     };
     let mut link: Option<RemotingClient<I>> = None;
     let mut is_known = false;
+    let mut round = 0;
     while !core.is_stopping() {
-        let followed = ask_all(&core, replication, &mut link).await;
+        let followed = ask_all(&core, replication, &mut link, round).await;
         match followed {
             Ok(true) if !is_known => {
                 info!("topics, groups and offsets are those of the master");
@@ -59,6 +66,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
                 (link, is_known) = (None, false);
             }
         }
+        round += 1;
         let later = core.io.now().mono_ns + INTERVAL_NS;
         core.io.sleep_until(later).await;
     }
@@ -69,6 +77,7 @@ async fn ask_all<I: Io>(
     core: &Rc<Core<I>>,
     replication: &Replication<I>,
     link: &mut Option<RemotingClient<I>>,
+    round: u64,
 ) -> Result<bool, AskError> {
     let Some(addr) = replication.master.borrow().remoting else {
         return Ok(false);
@@ -88,7 +97,36 @@ async fn ask_all<I: Io>(
             Err(error) => return Err(error),
         }
     }
+    hear_timers(core, link, round.is_multiple_of(FIGURES_EVERY)).await?;
     Ok(true)
+}
+
+/// Which timed messages the master has delivered. An older master does not say, and neither does one without timers.
+async fn hear_timers<I: Io>(
+    core: &Core<I>,
+    link: &mut RemotingClient<I>,
+    asks_figures: bool,
+) -> Result<(), AskError> {
+    let log_position = core.store.committed();
+    let asked = link.ask(request::GET_TIMER_CHECK_POINT, &[], &[], PATIENCE_NS);
+    let said = match asked.await {
+        Ok(answer) => MasterTimers::of_check_point(&answer.body, log_position),
+        Err(AskError::Refused { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(mut said) = said else { return Ok(()) };
+    if !asks_figures {
+        core.timers.hear_master(said);
+        return Ok(());
+    }
+    let asked = link.ask(request::GET_TIMER_METRICS, &[], &[], PATIENCE_NS);
+    said.waiting = match asked.await {
+        Ok(answer) => loose_json::from_slice(&answer.body).ok(),
+        Err(AskError::Refused { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    core.timers.hear_master(said);
+    Ok(())
 }
 
 async fn ask_whole<I: Io>(
@@ -97,12 +135,13 @@ async fn ask_whole<I: Io>(
     code: i32,
     file: ConfigFile,
 ) -> Result<(), AskError> {
+    let log_position = core.store.committed();
     let answer = link.ask(code, &[], &[], PATIENCE_NS).await?;
     let now_ms = core.now_ms();
     let followed = core
         .broker
         .borrow_mut()
-        .follow_file(file, &answer.body, now_ms);
+        .follow_file(file, &answer.body, log_position, now_ms);
     if let Err(error) = followed {
         warn!(file = file.name(), %error, "the master's answer cannot be read");
     }

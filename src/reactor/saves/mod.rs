@@ -82,6 +82,7 @@ pub(super) async fn finish<I: Io>(core: &Core<I>) {
 
 async fn save_all<I: Io>(core: &Core<I>) {
     revive_log::note_offsets(core);
+    note_delays_position(core);
     for file in ConfigFile::ALL {
         core.saves.soon(file);
     }
@@ -328,8 +329,17 @@ async fn watch_offsets<I: Io>(core: Rc<Core<I>>) {
         }
         if now_ns >= delays_due_ns {
             delays_due_ns = now_ns + DELAY_OFFSETS_INTERVAL_NS;
+            note_delays_position(&core);
             save_if_changed(&core, ConfigFile::DelayOffsets);
         }
+    }
+}
+
+/// At a slave its master delivers, and what is taken over from there has a position already.
+fn note_delays_position<I: Io>(core: &Core<I>) {
+    if !core.store.follows() {
+        let end = core.store.tail();
+        core.broker.borrow_mut().note_delays_position(end);
     }
 }
 

@@ -4,6 +4,7 @@
 //! before it is being committed. A second one saves, once a second, how far that has come, and from time to time which
 //! timers wait, so that neither the memory nor a restart has to hold all of them.
 
+mod following;
 pub(super) mod running;
 mod saving;
 mod sorting;
@@ -18,6 +19,7 @@ use self::saving::{cover, keep, save};
 use self::state::{FILE, REFILL_ENTRIES, Timing, merged, wait};
 use super::answers::not_appended;
 use super::core::Core;
+use super::deliveries;
 use super::own_queue::{Queued, read_queue};
 use super::pop::revive_log;
 use crate::broker::timer::{self, Checkpoint, TIMER, Timers};
@@ -53,8 +55,9 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
     if !core.setup.broker.timer_wheel {
         return;
     }
+    let follows = core.store.follows();
     let timing = loop {
-        match open(&core).await {
+        match open(&core, follows).await {
             Ok(timing) => break Rc::new(timing),
             Err(error) => error!(%error, "no timed message is delivered until this can be read"),
         }
@@ -65,10 +68,14 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
     };
     core.queue_listeners
         .listen(&core.store, timing.queue, timing.bell.clone());
-    core.timers.begin(timing.timers.clone());
+    core.timers
+        .begin(timing.timers.clone(), timing.bell.clone());
     core.io
         .spawn("timer-keeper", keep(core.clone(), timing.clone()));
-    deliver_all(&core, &timing).await;
+    match follows {
+        true => following::follow(&core, &timing).await,
+        false => deliver_all(&core, &timing).await,
+    }
     timing.is_over.set(true);
     timing.save.notify();
 }
@@ -99,7 +106,7 @@ fn wait_until<I: Io>(core: &Core<I>, next_ms: Option<u64>) -> u64 {
 }
 
 /// With what is known of the runs; and everything behind them enqueued, if that was decided by another window.
-async fn open<I: Io>(core: &Core<I>) -> Result<Timing<I>, StoreError> {
+async fn open<I: Io>(core: &Core<I>, follows: bool) -> Result<Timing<I>, StoreError> {
     let config = &core.setup.broker;
     let files = TimerRuns::new(core.store.medium().clone(), &core.setup.store.dir);
     let checkpoint = load_checkpoint(core).await?;
@@ -109,12 +116,14 @@ async fn open<I: Io>(core: &Core<I>) -> Result<Timing<I>, StoreError> {
     for run in &checkpoint.runs {
         runs.push(Rc::new(files.open(&run.name, run.entries).await?));
     }
+    let known_position = checkpoint.known_position;
     let is_other_window = checkpoint.roll_window_ms != config.timer_roll_window_ms;
+    let timers = match follows {
+        true => Timers::following(checkpoint, config.timer_memory_entries),
+        false => Timers::new(checkpoint, config.timer_memory_entries),
+    };
     let timing = Timing {
-        timers: Rc::new(RefCell::new(Timers::new(
-            checkpoint,
-            config.timer_memory_entries,
-        ))),
+        timers: Rc::new(RefCell::new(timers)),
         files,
         runs: RefCell::new(runs),
         generation: Cell::new(0),
@@ -123,13 +132,18 @@ async fn open<I: Io>(core: &Core<I>) -> Result<Timing<I>, StoreError> {
         bell: Rc::default(),
         save: Notify::default(),
         saved: Notify::default(),
+        delivered: RefCell::default(),
         is_over: Cell::new(false),
     };
     if mutant!(TimersLost) {
         let end = core.store.bounds(timing.queue).max;
         timing.timers.borrow_mut().skip_to(end);
     }
-    if is_other_window {
+    if !follows {
+        let delivered = deliveries::since(core, known_position).await?;
+        timing.delivered.replace(delivered);
+    }
+    if is_other_window && !follows {
         enqueue(core, &timing).await?;
         cover(core, &timing).await?;
         timing
@@ -202,7 +216,7 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
             .take_due(now_ms, AT_A_TIME, MAX_BATCH_BYTES, &mut batch);
         if batch.is_empty() {
             let mut timers = timing.timers.borrow_mut();
-            timers.settle();
+            timers.settle_all(core.store.tail());
             return Ok(timers.next_ms());
         }
         let done = deliver_batch(core, timing, &mut batch).await;
@@ -219,8 +233,17 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
 /// Reads the timer topic's queue up to its end of now.
 async fn enqueue<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
     let end = core.store.bounds(timing.queue).max;
+    enqueue_before(core, timing, end).await
+}
+
+/// The same up to an offset that is not behind the queue's end.
+async fn enqueue_before<I: Io>(
+    core: &Core<I>,
+    timing: &Timing<I>,
+    end: u64,
+) -> Result<(), StoreError> {
     let enqueued = timing.timers.borrow().enqueued_offset();
-    if enqueued > end {
+    if enqueued > core.store.bounds(timing.queue).max {
         warn!(
             enqueued,
             end, "the timer topic ends before what was delivered of it"
@@ -337,6 +360,10 @@ async fn deliver<I: Io>(
     let plan = match timer.kind {
         TimerKind::Recall => {
             timing.timers.borrow_mut().recall(&record);
+            return Ok(());
+        }
+        _ if timing.delivered.borrow_mut().remove(&timer.end()) => {
+            timing.timers.borrow_mut().delivered(&record, now_ms);
             return Ok(());
         }
         TimerKind::Deliver if timing.timers.borrow().is_recalled(&record) => {

@@ -36,7 +36,8 @@ pub(super) async fn keep<I: Io>(core: Rc<Core<I>>, timing: Rc<Timing<I>>) {
         }
         timing.saved.notify();
         if is_last {
-            if let Err(error) = leave_to_rocketmq(&core, &timing).await {
+            let is_end_of_shard = !core.orders.is_asked();
+            if is_end_of_shard && let Err(error) = leave_to_rocketmq(&core, &timing).await {
                 error!(%error, "RocketMQ, given this store, would deliver timed messages again");
             }
             return core.timers.end();

@@ -1,6 +1,7 @@
 //! What the timer service knows, and what of it is on disk.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::broker::timer::Timers;
@@ -27,6 +28,8 @@ pub(super) struct Timing<I: Io> {
     /// Something is to be saved.
     pub save: Notify,
     pub saved: Notify,
+    /// Ends in the log of timers that were delivered after the checkpoint was saved.
+    pub delivered: RefCell<HashSet<u64>>,
     /// Nothing is delivered any more.
     pub is_over: Cell<bool>,
 }

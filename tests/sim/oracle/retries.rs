@@ -126,13 +126,8 @@ impl Oracle {
             let copies = stored.get(&(topic.clone(), key.number));
             let copies = copies.into_iter().flatten();
             let count = copies.filter(|copy| copy.reconsume_times == times).count();
-            // While it was delayed, each crash may have brought it again.
-            let repeats = match is_dead {
-                true => 0,
-                false => self.bad_ends,
-            };
             assert!(
-                count <= sent_back.asked * (1 + repeats),
+                count <= sent_back.asked,
                 "{count} times in {topic}: {key:?}, {sent_back:?}"
             );
             let is_old = self.sent[&key.number].born_ms < kept_from_ms;

@@ -72,10 +72,10 @@ impl Oracle {
 
     fn are_not_too_many(&self, number: u64, copies: &[Copy]) {
         let sent = &self.sent[&number];
-        let most = match self.is_unique(number) {
-            true => 1,
+        let most = match sent.is_half {
+            false => 1,
             // A crash may repeat what came just before.
-            false => 1 + self.bad_ends,
+            true => 1 + self.bad_ends,
         };
         assert!(
             copies.len() <= most,

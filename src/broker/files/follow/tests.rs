@@ -149,7 +149,7 @@ fn groups_and_offsets_become_the_masters() {
     follow(&mut slave, &mut master, ConfigFile::SubscriptionGroups);
     let file = ConfigFile::ConsumerOffsets;
     let offsets = master.file_text(file);
-    slave.follow_file(file, offsets.as_bytes(), 2).unwrap();
+    slave.follow_file(file, offsets.as_bytes(), 0, 2).unwrap();
     assert!(slave.groups.contains("deleted") && !slave.groups.may_read("kept", "T"));
     assert_eq!(slave.offsets.query("kept", "T", 3), Some(77));
     assert!(slave.offsets.take_dirty(), "they are saved");
@@ -166,7 +166,7 @@ fn offsets_of_a_topic_that_was_made_again_go() {
     master.offsets.commit("g", "T", 0, 40, 1);
     master.offsets.commit("g", "other", 0, 7, 1);
     let file = ConfigFile::ConsumerOffsets;
-    let follow = |slave: &mut Broker, text: &str| slave.follow_file(file, text.as_bytes(), 2);
+    let follow = |slave: &mut Broker, text: &str| slave.follow_file(file, text.as_bytes(), 0, 2);
     follow(&mut slave, &master.file_text(file)).unwrap();
     while master.offsets.remove_next_of("T").is_some() {}
     assert!(follow(&mut slave, "{").is_err());
@@ -182,7 +182,7 @@ fn offsets_are_read_from_rocketmqs_answer() {
     let mut slave = broker();
     let body = br#"{"offsetTable":{"T@g":{0:5,1:6}},"pullOffsetTable":{"T@g":{0:9}}}"#;
     slave
-        .follow_file(ConfigFile::ConsumerOffsets, body, 1)
+        .follow_file(ConfigFile::ConsumerOffsets, body, 0, 1)
         .unwrap();
     assert_eq!(slave.offsets.query("g", "T", 1), Some(6));
 }
