@@ -126,7 +126,10 @@ impl<I: Io> Replication<I> {
         }
         if !opened.setup.is_slave() {
             let number = term.mandate.as_ref().map(|mandate| mandate.epoch);
-            opened.begin_epoch(number, tail).await?;
+            // The first master of this log answers for all of it: a slave that is still empty has to get it as a whole.
+            let is_first = opened.epochs.borrow().is_empty();
+            let start = if is_first { store.log_min() } else { tail };
+            opened.begin_epoch(number, start).await?;
             store.confirm(opened.replicas.borrow_mut().confirm());
         }
         Ok(opened)
