@@ -144,9 +144,7 @@ fn judge_of(mutant: Mutant) -> Judge {
         | Mutant::OwnWriteNotAwaited
         | Mutant::ReportBeforeWrite
         | Mutant::ReportBeforeFlush
-        | Mutant::ConfirmNotAwaited
-        | Mutant::CutMissing
-        | Mutant::CutNotWiped => PAIRS,
+        | Mutant::ConfirmNotAwaited => PAIRS,
         Mutant::LostReplicaCounts
         | Mutant::ReplicaCountsTwice
         | Mutant::LearnerCounts
