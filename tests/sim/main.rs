@@ -35,6 +35,7 @@ mod dice;
 mod ends;
 mod faults;
 mod filtering;
+mod groups;
 mod history;
 mod kept;
 mod leftovers;

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ringmq::message::{Check, Record};
@@ -44,11 +45,15 @@ pub struct Device {
 }
 
 impl Device {
-    fn new(io: SimIo) -> Self {
+    pub fn new(io: SimIo) -> Self {
         Self {
             io,
             losses_ns: RefCell::default(),
         }
+    }
+
+    pub fn ip(&self) -> IpAddr {
+        self.io.ip()
     }
 
     /// The bytes of the log from `position` on, up to the end of their file.

@@ -1,0 +1,128 @@
+//! Histories of three brokers under a controller: masters die, hang and are cut off, others are elected, and the old ones return.
+//!
+//! `allAckInSyncStateSet`: what is acknowledged is on every member of the SyncStateSet. [`ledger`] knows what must be true, [`clients`] try all brokers
+//! at random, also one that is master no longer, and [`faults`] is what happens.
+
+mod clients;
+mod faults;
+mod group;
+mod ledger;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use ringmq::io::Spawn;
+use ringmq::sim::Tally;
+use ringmq::store::Flush;
+use ringmq::wire::Codec;
+
+use clients::{Clients, TOPIC};
+use faults::Faults;
+use group::{BROKERS, Group};
+
+use crate::client::Client;
+use crate::dice::Dice;
+use crate::{history, log_if_asked, requests, seeds};
+
+/// Of every run of the tests.
+const FIXED_SEEDS: u64 = 6;
+
+#[test]
+fn controlled_histories_keep_what_was_acknowledged() {
+    seeds::from_environment("groups", group_history, FIXED_SEEDS);
+}
+
+/// One history of a group.
+pub fn group_history(seed: u64) -> Tally {
+    log_if_asked();
+    let dice = Dice::new(seed, 90);
+    let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
+    let min_in_sync = dice.within(1, 2) as usize;
+    let group = Group::new(seed, flush, min_in_sync, history::some_world(&dice));
+    group.sim.run(live(&group, seed, &dice));
+    let mut tally = group.sim.tally();
+    let elections = group.controllers.history();
+    let elections = elections.iter().filter(|entry| entry.applied.is_elected);
+    tally.operation("elections", elections.count() as u64);
+    tally.operation("s of virtual time", group.sim.mono_ns() / 1_000_000_000);
+    for (name, count) in group.ledger.counts() {
+        tally.operation(name, count);
+    }
+    tally
+}
+
+async fn live(group: &Group, seed: u64, dice: &Dice) {
+    group.start_all().await;
+    create_topic(group).await;
+    let clients = Rc::new(Clients {
+        ledger: group.ledger.clone(),
+        brokers: group.addrs(),
+        seed,
+        is_ending: Cell::new(false),
+    });
+    start_clients(group, &clients, dice);
+    let mut faults = Faults::default();
+    for _ in 0..*dice.pick(&[4, 10, 20]) {
+        group
+            .sleep_ms(*dice.pick(&[20, 300, 1_500, 4_000]) + dice.below(100))
+            .await;
+        faults.step(group, dice).await;
+        group.ledger.is_kept();
+    }
+    settle(group, &clients, &mut faults).await;
+}
+
+async fn create_topic(group: &Group) {
+    let master = group.master().expect("all are in sync");
+    let mut admin = connected(group, master).await;
+    requests::create_topic(&mut admin, TOPIC);
+    admin.flush().await.unwrap();
+    let reply = admin.reply().await.unwrap();
+    assert!(reply.is_success(), "{reply:?}");
+    // The others ask for it every second.
+    group.sleep_ms(2_500).await;
+}
+
+async fn connected(group: &Group, host: &str) -> Client {
+    let io = group.sim.host("admin");
+    let connected = Client::connect(&io, group.addr(host), Codec::Rocketmq).await;
+    connected.unwrap_or_else(|error| panic!("cannot connect to {host}: {error}"))
+}
+
+fn start_clients(group: &Group, clients: &Rc<Clients>, dice: &Dice) {
+    for stream in 0..dice.within(1, 3) {
+        let io = group.sim.host(&format!("producer-{stream}"));
+        io.spawn(
+            "test",
+            clients::produce(io.clone(), clients.clone(), 100 + stream),
+        );
+    }
+    for stream in 0..dice.within(1, 2) {
+        let io = group.sim.host(&format!("consumer-{stream}"));
+        io.spawn(
+            "test",
+            clients::consume(io.clone(), clients.clone(), 200 + stream),
+        );
+    }
+}
+
+/// Nothing happens any more: all brokers are in the set again, and have the same.
+async fn settle(group: &Group, clients: &Clients, faults: &mut Faults) {
+    faults.end(group).await;
+    let is_whole = || group.set().len() == BROKERS.len();
+    group.until("whole", is_whole).await;
+    clients.is_ending.set(true);
+    group.sleep_ms(5_000).await;
+    let are_equal = || {
+        let ends = group.ledger.log_ends();
+        is_whole() && ends.iter().all(|end| *end == ends[0])
+    };
+    group.until("equal", are_equal).await;
+    group.ledger.is_kept();
+    group.ledger.logs_are_the_same();
+    for host in BROKERS {
+        let mut client = connected(group, host).await;
+        let stored = clients::read_all(&mut client, &group.ledger).await;
+        group.ledger.are_all(&stored.unwrap());
+    }
+}

@@ -1,0 +1,181 @@
+//! What must be true of a group: what was acknowledged is in every log that can be elected, and nobody has seen what is gone.
+//!
+//! The devices are looked at from outside, without an operation of the brokers.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+use ringmq::message::{Check, Record};
+use ringmq::sim::SimIo;
+
+use crate::controllers::Controllers;
+use crate::oracle::Told;
+use crate::pairs::copies::Device;
+use crate::sent::{Sent, number_of};
+
+/// A queue and an offset in it.
+type Place = (i32, u64);
+
+pub struct Ledger {
+    controllers: Controllers,
+    /// By host.
+    devices: BTreeMap<&'static str, Device>,
+    sent: RefCell<HashMap<u64, Sent>>,
+    /// What was acknowledged or seen: the number of the message.
+    places: RefCell<BTreeMap<Place, u64>>,
+    /// What was acknowledged, by its position in the log.
+    acked: RefCell<BTreeMap<u64, (u64, Told)>>,
+    seen: RefCell<u64>,
+}
+
+impl Ledger {
+    pub fn new(controllers: Controllers, devices: BTreeMap<&'static str, SimIo>) -> Self {
+        let devices = devices
+            .into_iter()
+            .map(|(host, io)| (host, Device::new(io)));
+        Self {
+            controllers,
+            devices: devices.collect(),
+            sent: RefCell::default(),
+            places: RefCell::default(),
+            acked: RefCell::default(),
+            seen: RefCell::default(),
+        }
+    }
+
+    pub fn sends(&self, topic: &str, body_bytes: usize, now_ms: i64) -> Sent {
+        let mut sent = self.sent.borrow_mut();
+        let message = Sent {
+            number: sent.len() as u64 + 1,
+            topic: topic.to_owned(),
+            body_bytes,
+            delay_level: 0,
+            is_half: false,
+            born_ms: now_ms,
+        };
+        sent.insert(message.number, message.clone());
+        message
+    }
+
+    pub fn acknowledged(&self, sent: &Sent, place: Place, position: u64, told: Told) {
+        self.stands(place, sent.number, told);
+        let before = self
+            .acked
+            .borrow_mut()
+            .insert(position, (sent.number, told));
+        assert!(
+            before.is_none(),
+            "two messages were acknowledged at {position}"
+        );
+        for host in self.electable() {
+            self.check(host, position, sent.number, told);
+        }
+    }
+
+    /// A consumer of any of the brokers has got this.
+    pub fn seen(&self, place: Place, record: &Record<'_>, told: Told) {
+        *self.seen.borrow_mut() += 1;
+        assert_eq!(
+            (record.queue_id as i32, record.queue_offset),
+            place,
+            "{record:?}"
+        );
+        let number = number_of(record);
+        let sent = self.sent.borrow();
+        let sent = sent
+            .get(&number)
+            .unwrap_or_else(|| panic!("nobody has sent {record:?}"));
+        sent.check(record);
+        sent.check_properties(record);
+        self.stands(place, number, told);
+    }
+
+    /// All that was acknowledged is on every member of the SyncStateSet.
+    pub fn is_kept(&self) {
+        for host in self.electable() {
+            for (position, (number, told)) in &*self.acked.borrow() {
+                self.check(host, *position, *number, *told);
+            }
+        }
+    }
+
+    /// At the end: what a broker has, by queue from offset 0 on, is what was acknowledged and seen at its place.
+    pub fn are_all(&self, stored: &BTreeMap<Place, u64>) {
+        for (place, number) in &*self.places.borrow() {
+            let found = stored.get(place);
+            assert_eq!(
+                found,
+                Some(number),
+                "at {place:?}: was acknowledged or seen, and is gone"
+            );
+        }
+    }
+
+    /// Where the log of each broker ends.
+    pub fn log_ends(&self) -> Vec<u64> {
+        self.devices
+            .values()
+            .map(|device| device.log_end(0))
+            .collect()
+    }
+
+    /// The logs of all are the same up to their ends.
+    pub fn logs_are_the_same(&self) {
+        let end = self.log_ends()[0];
+        let mut at = 0;
+        while at < end {
+            let len = (end - at).min(64 << 10) as usize;
+            let mut logs = self.devices.values().map(|device| device.log(at, len));
+            let first = logs.next().expect("there are brokers");
+            assert!(
+                logs.all(|log| log == first),
+                "the logs differ between {at} and {}",
+                at + len as u64
+            );
+            at += first.len() as u64;
+        }
+    }
+
+    pub fn counts(&self) -> [(&'static str, u64); 2] {
+        [
+            ("acknowledged", self.acked.borrow().len() as u64),
+            ("read", *self.seen.borrow()),
+        ]
+    }
+
+    fn stands(&self, place: Place, number: u64, told: Told) {
+        let before = *self.places.borrow_mut().entry(place).or_insert(number);
+        assert_eq!(
+            before, number,
+            "two messages at {place:?}, the second {told:?}"
+        );
+    }
+
+    /// Hosts that the controller may elect.
+    fn electable(&self) -> Vec<&'static str> {
+        let agreed = self.controllers.agreed();
+        let Some((_, group)) = agreed.groups().next() else {
+            return Vec::new();
+        };
+        let addresses = group.set.iter().filter_map(|id| group.address(*id));
+        let hosts = addresses.filter_map(|address| {
+            let ip = address.rsplit_once(':')?.0;
+            self.devices
+                .iter()
+                .find(|(_, device)| device.ip().to_string() == ip)
+                .map(|(host, _)| *host)
+        });
+        hosts.collect()
+    }
+
+    fn check(&self, host: &str, position: u64, number: u64, told: Told) {
+        let record = self.devices[host].record(position);
+        let found = record
+            .map(|bytes| number_of(&Record::decode(&bytes, Check::Crc).expect("decoded before")));
+        assert_eq!(
+            found,
+            Some(number),
+            "acknowledged {told:?} at {position}, and not there on {host}, which can be elected"
+        );
+    }
+}
