@@ -13,7 +13,8 @@ use crate::workload::Shared;
 #[derive(Default)]
 pub struct Faults {
     is_cut: bool,
-    is_suspended: bool,
+    /// Since when it does not run, and does not flush.
+    suspended_since_ns: Option<u64>,
     /// Since when a write or a flush of the slave fails: it is fenced then until its next start.
     fails_since_ns: Option<u64>,
 }
@@ -34,10 +35,10 @@ impl Faults {
                 sim.partition_one_way(from, to);
                 self.is_cut = true;
             }
-            4..=5 if self.is_suspended => self.resume(pair),
+            4..=5 if self.suspended_since_ns.is_some() => self.resume(pair),
             4 if pair.is_slave_up() => {
                 sim.suspend(SLAVE);
-                self.is_suspended = true;
+                self.suspended_since_ns = Some(sim.mono_ns());
             }
             6..=7 if !pair.is_slave_up() => pair.begin_slave(),
             6..=7 => self.end_slave(pair, shared, dice).await,
@@ -70,7 +71,7 @@ impl Faults {
     }
 
     fn resume(&mut self, pair: &Pair) {
-        if std::mem::take(&mut self.is_suspended) {
+        if self.suspended_since_ns.take().is_some() {
             pair.sim().resume(SLAVE);
         }
     }
@@ -79,7 +80,11 @@ impl Faults {
         let copies = shared.copies.as_ref().expect("there is a slave");
         let now_ns = pair.sim().mono_ns();
         // A suspended process does not stop.
-        let ends = if self.is_suspended { 2 } else { 3 };
+        let ends = if self.suspended_since_ns.is_some() {
+            2
+        } else {
+            3
+        };
         let is_power_cut = match dice.below(ends) {
             0 => {
                 pair.kill_slave();
@@ -94,10 +99,11 @@ impl Faults {
                 false
             }
         };
-        self.is_suspended = false;
+        let suspended_since_ns = self.suspended_since_ns.take();
         let fails_since_ns = self.fails_since_ns.take();
         if is_power_cut || fails_since_ns.is_some() {
-            copies.slave_has_lost(fails_since_ns.unwrap_or(now_ns), now_ns);
+            let unflushed_ns = [suspended_since_ns, fails_since_ns].into_iter().flatten();
+            copies.slave_has_lost(unflushed_ns.min().unwrap_or(now_ns), now_ns);
             pair.slave().heal();
         }
     }
