@@ -62,7 +62,7 @@ pub use filter::{PropertyFilter, TagFilter};
 pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use refusal::Refusal;
 pub use saving::TableChanges;
-pub use send_plan::{SendPlan, UniqueKey};
+pub use send_plan::{SendPlan, UniqueKey, origin};
 pub use sql92::Effort;
 pub use step::{ClientRequest, Relay, Rewind, Step, Target};
 pub use store_view::{Figures, StoreView};

@@ -28,8 +28,8 @@ pub struct SendPlan<'a> {
     pub born_timestamp_ms: i64,
     pub born_host: SocketAddr,
     pub reconsume_times: i32,
-    /// Where in the log the message comes from: the position of a committed one's half message, and the end of the record in the schedule
-    /// or the timer topic that a delivered one has waited as (which is never 0). 0 for all others.
+    /// Where in the log the message comes from: the position of a committed one's half message, or the [`origin`] of a delivered one that
+    /// has waited in the schedule or the timer topic. 0 for all others.
     pub prepared_transaction_offset: u64,
     /// Of a batch: all its messages, already checked.
     pub body: &'a [u8],
@@ -136,6 +136,12 @@ pub(super) struct OwnMessage<'a> {
     pub properties: String,
 }
 
+/// What a delivered message states of the record that waited: one more than its position. So it is never 0, and never a position where a half
+/// message may be.
+pub fn origin(physical_offset: u64) -> u64 {
+    physical_offset + 1
+}
+
 impl<'a> SendPlan<'a> {
     pub(super) fn of_record(record: &crate::message::Record<'a>, own: OwnMessage<'a>) -> Self {
         Self {
@@ -146,10 +152,10 @@ impl<'a> SendPlan<'a> {
         }
     }
 
-    /// The message of a record whose time has come. It states where that record ends, so that a restart sees it is delivered.
+    /// The message of a record whose time has come. It states where that record is, so that a restart sees it is delivered.
     pub(super) fn of_due(record: &crate::message::Record<'a>, own: OwnMessage<'a>) -> Self {
         Self {
-            prepared_transaction_offset: record.physical_offset + u64::from(record.total_size),
+            prepared_transaction_offset: origin(record.physical_offset),
             ..Self::of_record(record, own)
         }
     }

@@ -13,6 +13,7 @@ use super::core::Core;
 use super::deliveries;
 use super::own_queue::{Queued, read_queue};
 use crate::broker::delay::{self, Due};
+use crate::broker::origin;
 use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
 use crate::store::{QueueIndex, ReadError};
@@ -76,7 +77,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
     }
 }
 
-/// The ends in the log of messages that were delivered after the offsets were saved.
+/// The origins of messages that were delivered after the offsets were saved.
 async fn delivered_before<I: Io>(core: &Core<I>) -> HashSet<u64> {
     let known = core.broker.borrow().delays().known_position();
     match deliveries::since(core, known).await {
@@ -137,7 +138,7 @@ async fn deliver_due<I: Io>(
         }));
     }
     for message in due {
-        let is_delivered = delivered.remove(&message.end());
+        let is_delivered = delivered.remove(&origin(message.physical_offset));
         if !is_delivered && !deliver(core, &message).await {
             return Ok(Next::Retry);
         }

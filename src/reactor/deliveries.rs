@@ -1,5 +1,5 @@
 //! What the broker delivered of delayed and timed messages after it last saved how far it was. A delivered message states in the log where
-//! the record of the one that waited ends, so that a restart, or a slave that becomes master, does not deliver it again.
+//! the record of the one that waited is, so that a restart, or a slave that becomes master, does not deliver it again.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::store::StoreError;
 /// Records that are looked at in one turn.
 const AT_A_TIME: usize = 64;
 
-/// The ends in the log of what was delivered from `known` on, up to the log's end of now. It waits until the log is committed up to there.
+/// The origins of what was delivered from `known` on, up to the log's end of now. It waits until the log is committed up to there.
 /// Where nothing is known, as nothing was saved yet or RocketMQ has saved it, it looks at a short log only.
 pub(super) async fn since<I: Io>(
     core: &Core<I>,

@@ -18,13 +18,6 @@ pub(super) struct Queued {
     pub record: Vec<u8>,
 }
 
-impl Queued {
-    /// Where its record ends in the log.
-    pub fn end(&self) -> u64 {
-        self.physical_offset + self.record.len() as u64
-    }
-}
-
 /// Notifies a service when a queue that it reads gets an entry.
 #[derive(Default)]
 pub(super) struct QueueListeners {

@@ -9,7 +9,8 @@
 //! A *flush* that fails sets the fence whatever its errno: it is about earlier writes, possibly of other files, and the
 //! kernel reports that loss only once, to whichever writer asks first. So the journal, the checkpoint, the key index and the
 //! config files have the same fence as the log. (EMFILE, ENFILE and EAGAIN are the exception: they come from opening the
-//! directory or starting the thread, before anything is flushed.) Reads and changes of names set no fence.
+//! directory or starting the thread, before anything is flushed.) Reads and changes of names set no fence. Once it is set no name is made, either:
+//! a later file of the log could be there after a power cut without the one before it.
 //!
 //! Whoever writes below the store's directory does it through the store's [`Medium`], also outside of `store/`: the change files
 //! of topics and groups, the runs of timers, the files of a built-in name server.
@@ -236,6 +237,9 @@ impl<I: Io> Disk for Medium<I> {
     type Lock = I::Lock;
 
     async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Self::File> {
+        if options.create {
+            self.fence.check()?;
+        }
         Ok(Guarded {
             file: self.io.open(path, options).await?,
             path: path.into(),
@@ -252,6 +256,7 @@ impl<I: Io> Disk for Medium<I> {
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fence.check()?;
         self.io.rename(from, to).await
     }
 

@@ -67,21 +67,6 @@ fn our_brokers_lose_nothing_under_our_controllers() {
     run_with(&["python3"], "failover", &words);
 }
 
-/// A group of both, under RocketMQ's own controller: each is master in turn.
-#[test]
-fn a_mixed_group_loses_nothing_under_rocketmqs_controller() {
-    let words = [
-        "--rounds",
-        "kill,kill,kill",
-        "--kinds",
-        "ringmq,java,ringmq",
-        "--controllers",
-        "1",
-        "--real",
-    ];
-    run("failover", &words);
-}
-
 #[test]
 fn mqadmin_prints_what_it_prints_under_rocketmqs_controller() {
     run("mqadmin", &[]);

@@ -12,11 +12,22 @@ const TIMERS: [(u64, u64, u64); 4] = [
     (2_500, 3, 4_000),
 ];
 
+fn empty() -> Checkpoint {
+    Checkpoint {
+        roll_window_ms: u64::MAX,
+        ..Checkpoint::default()
+    }
+}
+
 fn enqueue(timers: &mut Timers, before: u64) {
     for (at_ms, offset, position) in TIMERS {
         if (timers.enqueued_offset()..before).contains(&offset) {
-            let out_ms = (at_ms - 1).to_string();
-            let pairs = [("TIMER_OUT_MS", &*out_ms), ("REAL_TOPIC", "T")];
+            let (out_ms, deliver_ms) = ((at_ms - 1).to_string(), at_ms.to_string());
+            let pairs = [
+                ("TIMER_OUT_MS", &*out_ms),
+                ("TIMER_DELIVER_MS", &*deliver_ms),
+                ("REAL_TOPIC", "T"),
+            ];
             let bytes = timed_record_at(position, &pairs, 1_000);
             assert!(timers.enqueue(offset, &decoded(&bytes), 1_000));
         }
@@ -43,7 +54,7 @@ fn delivered_after(slave: &Timers) -> Vec<u64> {
 
 #[test]
 fn what_the_master_has_delivered_is_over() {
-    let mut slave = Timers::following(Checkpoint::default(), 1 << 20);
+    let mut slave = Timers::following(empty(), 1 << 20);
     slave.follow(&said(1_500, 2));
     enqueue(&mut slave, 2);
     assert_eq!(delivered_after(&slave), [1_000, 4_000, 3_000, 2_000]);
@@ -59,7 +70,7 @@ fn what_the_master_has_delivered_is_over() {
 
 #[test]
 fn a_slave_delivers_nothing_itself() {
-    let mut slave = Timers::following(Checkpoint::default(), 1 << 20);
+    let mut slave = Timers::following(empty(), 1 << 20);
     slave.follow(&said(1_500, 4));
     enqueue(&mut slave, 4);
     let mut due = Vec::new();

@@ -22,6 +22,7 @@ use super::core::Core;
 use super::deliveries;
 use super::own_queue::{Queued, read_queue};
 use super::pop::revive_log;
+use crate::broker::origin;
 use crate::broker::timer::{self, Checkpoint, TIMER, Timers};
 use crate::io::{Io, Notify, pause};
 use crate::message::{Check, Record};
@@ -362,7 +363,11 @@ async fn deliver<I: Io>(
             timing.timers.borrow_mut().recall(&record);
             return Ok(());
         }
-        _ if timing.delivered.borrow_mut().remove(&timer.end()) => {
+        _ if timing
+            .delivered
+            .borrow_mut()
+            .remove(&origin(timer.physical_offset)) =>
+        {
             timing.timers.borrow_mut().delivered(&record, now_ms);
             return Ok(());
         }

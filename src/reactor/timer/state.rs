@@ -28,7 +28,7 @@ pub(super) struct Timing<I: Io> {
     /// Something is to be saved.
     pub save: Notify,
     pub saved: Notify,
-    /// Ends in the log of timers that were delivered after the checkpoint was saved.
+    /// The origins of timers that were delivered after the checkpoint was saved.
     pub delivered: RefCell<HashSet<u64>>,
     /// Nothing is delivered any more.
     pub is_over: Cell<bool>,

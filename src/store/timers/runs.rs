@@ -45,11 +45,6 @@ impl Timer {
         (self.at_ms, self.physical_offset)
     }
 
-    /// Where its record ends in the log.
-    pub fn end(&self) -> u64 {
-        self.physical_offset + u64::from(self.size)
-    }
-
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.at_ms.to_be_bytes());
         out.extend_from_slice(&self.physical_offset.to_be_bytes());
