@@ -97,7 +97,7 @@ class Group:
         kinds = kinds.split(",")
         self.kinds = [kinds[min(id, len(kinds) - 1)] for id in range(brokers)]
         self.processes = {}
-        if own_controller and "java" not in self.kinds:
+        if own_controller and brokers and "java" not in self.kinds:
             return
         text = subprocess.run(["bash", "-c", '. "%s/../real-broker/env.sh"; printf "%%s\\n%%s\\n%%s" "$java" "$CP" "$OPENS"' % HERE],
                               capture_output=True, text=True, check=True).stdout.split("\n", 2)
