@@ -174,7 +174,7 @@ impl<I: Io> Segments<I> {
             self.made.until(is_done).await;
         }
         let making = Making(self);
-        let made = self.make(start).await;
+        let made = self.make_up_to(start).await;
         drop(making);
         self.note_space(&made);
         made
@@ -189,6 +189,17 @@ impl<I: Io> Segments<I> {
                 self.clean_now.notify();
             }
             Err(_) => {}
+        }
+    }
+
+    /// In order: a power cut leaves no file behind one that is missing. What is to be zeroed may be files ahead of what is written.
+    async fn make_up_to(&self, start: u64) -> Result<I::File, StoreError> {
+        loop {
+            let next = self.end().filter(|end| *end < start).unwrap_or(start);
+            let made = self.make(next).await;
+            if made.is_err() || next == start {
+                return made;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Protects how records lie in segments, and that the zeros written ahead never meet them.
 
 use super::*;
+use crate::store::log::segments::Segments;
 
 #[test]
 fn a_segment_ends_in_a_blank_record() {
@@ -170,5 +171,24 @@ fn store_times_never_go_back() {
             store.figures().first_store_time_ms,
             Some(first.store_timestamp_ms)
         );
+    });
+}
+
+/// A slave that catches up has more than one file in its buffer, and zeros are written ahead of what is written.
+#[test]
+fn no_file_is_made_ahead_of_the_one_before_it() {
+    let (sim, segment) = (sim(1), 1 << 17);
+    sim.run(async {
+        let opened = Segments::open(sim.host("a"), "/log".into(), segment, false);
+        let segments = opened.await.unwrap();
+        for (position, starts) in [
+            (2 * segment + 5, vec![2]),
+            (5 * segment, vec![2, 3, 4, 5]),
+            (3 * segment, vec![2, 3, 4, 5]),
+        ] {
+            segments.file_or_create(position).await.unwrap();
+            let starts: Vec<u64> = starts.iter().map(|nth| nth * segment).collect();
+            assert_eq!(segments.starts(), starts);
+        }
     });
 }
