@@ -42,8 +42,3 @@ pub mod ring;
 pub mod sim;
 pub mod store;
 pub mod wire;
-
-/// The README's Rust snippet compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-pub struct Readme;
