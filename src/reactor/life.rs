@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::connections::accept;
+use super::controlled::steering::TermView;
 use super::core::{Core, Ends};
 use super::pop::revive_log;
 use super::replication::state::Replication;
@@ -111,7 +112,8 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
         replication::start(&core, is_first).await?;
         saves::start(&core).await;
     }
-    orders.steering().term_began(core.clone());
+    let view: Rc<dyn TermView> = core.clone();
+    orders.steering().term_began(&view);
     if let Some(Opening { bound, ready }) = opening {
         if let First::Left(()) = first(stop.as_mut(), bound()).await {
             // Another shard of the process cannot start.

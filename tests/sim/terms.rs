@@ -76,6 +76,20 @@ fn nothing_of_a_term_outlives_it() {
     }
 }
 
+/// Also where a process ends in the middle of its term.
+#[test]
+fn a_killed_process_holds_nothing() {
+    let pair = Pair::new(1, Flush::Sync, Role::SyncMaster);
+    pair.sim.run(async {
+        for _ in 0..3 {
+            let _master = pair.start(MASTER).await;
+            assert!(pair.sim.open_files(MASTER) > 0);
+            pair.sim.crash(MASTER);
+            assert_eq!(pair.sim.open_files(MASTER), 0);
+        }
+    });
+}
+
 #[test]
 fn a_change_answers_what_waits_with_an_error() {
     for seed in 0..2 {

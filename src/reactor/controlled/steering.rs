@@ -1,7 +1,7 @@
 //! What the manager of a shard and the shard's present term share. It outlives the terms.
 
 use std::cell::{RefCell, RefMut};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use crate::io::Notify;
 use crate::replication::manager::Facts;
@@ -40,14 +40,15 @@ pub(in crate::reactor) trait TermView {
 
 #[derive(Default)]
 pub(in crate::reactor) struct Steering {
-    term: RefCell<Option<Rc<dyn TermView>>>,
+    /// The term has the steering, so this must not keep it: a term that is dropped before its end would never be freed.
+    term: RefCell<Option<Weak<dyn TermView>>>,
     notice: RefCell<Option<Decision>>,
     pub(super) wake: Notify,
 }
 
 impl Steering {
-    pub fn term_began(&self, term: Rc<dyn TermView>) {
-        self.term.replace(Some(term));
+    pub fn term_began(&self, term: &Rc<dyn TermView>) {
+        self.term.replace(Some(Rc::downgrade(term)));
         self.wake.notify();
     }
 
@@ -56,7 +57,7 @@ impl Steering {
     }
 
     pub(super) fn term(&self) -> Option<Rc<dyn TermView>> {
-        self.term.borrow().clone()
+        self.term.borrow().as_ref()?.upgrade()
     }
 
     /// The controller has sent its decision. Of several the newest counts.
