@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Broker;
+use super::known::KnownPosition;
 use super::send_plan::{OwnMessage, SendPlan};
 use super::system_topics;
 use crate::message::{Record, properties};
@@ -25,9 +26,6 @@ pub const DEFAULT_LEVELS_MS: [u64; 18] = [
 /// RocketMQ's delay of a level that is not in the table.
 const UNKNOWN_LEVEL_MS: u64 = 1000;
 
-/// A restart looks for deliveries in so much of the log at most, besides what was written since the last save.
-pub const KNOWN_SPAN_BYTES: u64 = 256 << 20;
-
 /// RocketMQ advances the version only with every so many updates.
 const UPDATES_PER_VERSION: u64 = 200;
 
@@ -36,13 +34,11 @@ const UPDATES_PER_VERSION: u64 = 200;
 pub struct Delays {
     levels_ms: Vec<u64>,
     offsets: BTreeMap<i32, i64>,
-    /// Whatever was delivered before this position of the log is before these offsets.
-    known_position: Option<u64>,
+    /// Of deliveries that are before these offsets.
+    known_position: KnownPosition,
     version: DataVersion,
     updates: u64,
-    /// As it was saved last, or is about to be.
-    saved_position: u64,
-    /// What the log has of deliveries that the loaded offsets do not know has been passed over.
+    /// The offsets include what the log has of deliveries from before the start.
     is_caught_up: bool,
     is_dirty: bool,
 }
@@ -61,13 +57,12 @@ impl Delays {
         Self {
             levels_ms,
             offsets: BTreeMap::new(),
-            known_position: None,
+            known_position: KnownPosition::default(),
             version: DataVersion {
                 timestamp_ms: now_ms as i64,
                 ..DataVersion::default()
             },
             updates: 0,
-            saved_position: 0,
             is_caught_up: false,
             is_dirty: false,
         }
@@ -119,7 +114,7 @@ impl Delays {
     }
 
     pub fn take_dirty(&mut self) -> bool {
-        self.saved_position = self.known_position.unwrap_or(0);
+        self.known_position.note_save();
         std::mem::take(&mut self.is_dirty)
     }
 
@@ -138,13 +133,12 @@ impl Delays {
 
     /// Whatever was delivered before this position of the log is before the offsets of now.
     pub fn known_up_to(&mut self, position: u64) {
-        self.known_position = Some(position);
-        self.is_dirty |= position.saturating_sub(self.saved_position) >= KNOWN_SPAN_BYTES;
+        self.is_dirty |= self.known_position.set(position);
     }
 
     /// From here on the log may have deliveries that the offsets do not know, as they were saved before. None: that is not known.
     pub fn known_position(&self) -> Option<u64> {
-        self.known_position
+        self.known_position.get()
     }
 
     pub fn load(&mut self, offsets: impl IntoIterator<Item = (i32, i64)>, version: DataVersion) {
@@ -167,7 +161,7 @@ impl Broker {
         }
     }
 
-    /// Nothing is due that was delivered before the start.
+    /// The offsets include all that was delivered before the start.
     pub fn delays_caught_up(&mut self) {
         self.delays.is_caught_up = true;
     }

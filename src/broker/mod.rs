@@ -15,6 +15,7 @@ pub mod files;
 pub mod filter;
 mod gets;
 pub mod groups;
+pub mod known;
 pub mod locks;
 mod named_table;
 pub mod offsets;

@@ -3,17 +3,18 @@
 //! Each level's queue is in the order of its deliver times, as all its messages wait equally long. One task sleeps until
 //! the earliest head of a queue is due, or until a queue gets an entry. When much is due, the levels take turns, and what
 //! one round has written is committed before the round after the next begins: sends find room in between.
+//!
+//! A start first passes over what was delivered after the offsets were saved. Whether that is due does not count: the clock may have been
+//! set back since.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use tracing::warn;
 
 use super::core::Core;
-use super::deliveries;
-use super::own_queue::{Queued, read_queue};
+use super::deliveries::{self, Delivered};
+use super::own_queue::{Queued, read_positions, read_queue};
 use crate::broker::delay::{self, Due};
-use crate::broker::origin;
 use crate::io::{Io, Notify, first, pause};
 use crate::message::{Check, Record};
 use crate::store::{QueueIndex, ReadError};
@@ -27,17 +28,18 @@ const AT_A_TIME: usize = 256;
 /// The wall clock may be set while we sleep by the other one.
 const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 
+/// A delay level, and its queue of the schedule topic.
+#[derive(Clone, Copy)]
+struct Level {
+    level: i32,
+    queue: QueueIndex,
+    /// What had been delivered before the start has been passed over.
+    is_passed: bool,
+}
+
 pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
-    let levels: Vec<i32> = core.broker.borrow().delays().levels().collect();
     let arrived = Rc::new(Notify::default());
-    let queues: Vec<QueueIndex> = levels
-        .iter()
-        .map(|level| core.store.queue(delay::SCHEDULE, (level - 1) as u32))
-        .collect();
-    for queue in &queues {
-        core.queue_listeners
-            .listen(&core.store, *queue, arrived.clone());
-    }
+    let mut levels = levels(&core, &arrived);
     let mut last_round_end = 0;
     let mut delivered = delivered_before(&core).await;
     while !core.is_stopping() {
@@ -47,21 +49,20 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
             core.io.sleep_until(core.io.now().mono_ns + RETRY_NS).await;
             continue;
         }
-        let mut is_settled = true;
-        for (level, queue) in levels.iter().zip(&queues) {
-            let next = deliver_due(&core, *level, *queue, &mut delivered).await;
+        for level in &mut levels {
+            let next = deliver_due(&core, level, &delivered).await;
             let next = next.unwrap_or_else(|error| {
-                warn!(level, %error, "delayed messages cannot be read");
+                warn!(level.level, %error, "delayed messages cannot be read");
                 Next::Retry
             });
-            is_settled &= matches!(next, Next::Nothing | Next::In(_));
             if matches!(next, Next::More) {
                 pause().await;
             }
             wait_ns = wait_ns.min(next.wait_ns());
         }
-        if is_settled {
+        if levels.iter().all(|level| level.is_passed) {
             core.broker.borrow_mut().delays_caught_up();
+            delivered = Delivered::default();
         }
         if wait_ns == 0 {
             let before = std::mem::replace(&mut last_round_end, core.store.tail());
@@ -77,14 +78,30 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
     }
 }
 
-/// The origins of messages that were delivered after the offsets were saved.
-async fn delivered_before<I: Io>(core: &Core<I>) -> HashSet<u64> {
+/// All levels. `arrived` is notified when a queue gets an entry.
+fn levels<I: Io>(core: &Core<I>, arrived: &Rc<Notify>) -> Vec<Level> {
+    let levels = core.broker.borrow().delays().levels();
+    let levels = levels.map(|level| {
+        let queue = core.store.queue(delay::SCHEDULE, (level - 1) as u32);
+        core.queue_listeners
+            .listen(&core.store, queue, arrived.clone());
+        Level {
+            level,
+            queue,
+            is_passed: false,
+        }
+    });
+    levels.collect()
+}
+
+/// What was delivered after the offsets were saved.
+async fn delivered_before<I: Io>(core: &Core<I>) -> Delivered {
     let known = core.broker.borrow().delays().known_position();
     match deliveries::since(core, known).await {
         Ok(delivered) => delivered,
         Err(error) => {
             warn!(%error, "delayed messages of the last second may be delivered again");
-            HashSet::new()
+            Delivered::default()
         }
     }
 }
@@ -111,17 +128,41 @@ impl Next {
     }
 }
 
+/// The next entry of the level to look at.
+fn next_offset<I: Io>(core: &Core<I>, level: &Level) -> u64 {
+    let bounds = core.store.bounds(level.queue);
+    core.broker.borrow().delays().offset(level.level, bounds)
+}
+
+/// Passes over what was delivered before the start. A level delivers in the order of its queue: all before the last one were, too.
+async fn pass_over<I: Io>(
+    core: &Core<I>,
+    level: &Level,
+    delivered: &Delivered,
+) -> Result<(), ReadError> {
+    loop {
+        let offset = next_offset(core, level);
+        let positions = read_positions(&core.store, level.queue, offset, AT_A_TIME).await?;
+        let last = positions.iter().rposition(|at| delivered.contains(*at));
+        let Some(last) = last else { return Ok(()) };
+        let mut broker = core.broker.borrow_mut();
+        broker.delays_delivered(level.level, offset + last as u64 + 1, core.now_ms());
+        drop(broker);
+        pause().await;
+    }
+}
+
 /// Delivers some of what is due of one level.
 async fn deliver_due<I: Io>(
     core: &Core<I>,
-    level: i32,
-    queue: QueueIndex,
-    delivered: &mut HashSet<u64>,
+    level: &mut Level,
+    delivered: &Delivered,
 ) -> Result<Next, ReadError> {
-    let offset = {
-        let bounds = core.store.bounds(queue);
-        core.broker.borrow().delays().offset(level, bounds)
-    };
+    if !level.is_passed {
+        pass_over(core, level, delivered).await?;
+        level.is_passed = true;
+    }
+    let (offset, Level { level, queue, .. }) = (next_offset(core, level), *level);
     let now_ms = core.now_ms();
     let mut next_at_ms = None;
     let is_due = |tags_code| match core.broker.borrow().delays().due(level, tags_code, now_ms) {
@@ -138,8 +179,7 @@ async fn deliver_due<I: Io>(
         }));
     }
     for message in due {
-        let is_delivered = delivered.remove(&origin(message.physical_offset));
-        if !is_delivered && !deliver(core, &message).await {
+        if !deliver(core, &message).await {
             return Ok(Next::Retry);
         }
         let mut broker = core.broker.borrow_mut();

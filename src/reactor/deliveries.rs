@@ -4,28 +4,70 @@
 use std::collections::HashSet;
 
 use super::core::Core;
-use crate::broker::delay::KNOWN_SPAN_BYTES;
+use crate::broker::known::SPAN_BYTES;
+use crate::broker::origin;
+use crate::broker::timer::{COARSEST_MS, TIMER};
 use crate::io::{First, Io, first, pause};
-use crate::message::{Check, Record};
+use crate::message::{Check, Record, properties};
 use crate::store::StoreError;
 
 /// Records that are looked at in one turn.
 const AT_A_TIME: usize = 64;
 
-/// The origins of what was delivered from `known` on, up to the log's end of now. It waits until the log is committed up to there.
+/// Delivered before the start, and perhaps not before what was saved.
+#[derive(Default)]
+pub(super) struct Delivered {
+    origins: HashSet<u64>,
+    /// All of them had been due by this time of the wall clock, in ms.
+    due_by_ms: u64,
+}
+
+impl Delivered {
+    /// Whether the message that waits at this position of the log was delivered.
+    pub fn contains(&self, physical_offset: u64) -> bool {
+        self.origins.contains(&origin(physical_offset))
+    }
+
+    /// Whether none of them waits any more, if nothing that waits is due at `now_ms`. When the clock was set back, they wait until
+    /// they are due again.
+    pub fn are_over(&mut self, now_ms: u64) -> bool {
+        let are_over = now_ms >= self.due_by_ms;
+        if are_over {
+            self.origins = HashSet::new();
+        }
+        are_over
+    }
+
+    fn add(&mut self, record: &Record<'_>) {
+        if record.prepared_transaction_offset == 0 {
+            return;
+        }
+        self.origins.insert(record.prepared_transaction_offset);
+        let out_ms = match record.topic {
+            TIMER => None, // It was only moved, and is due later.
+            _ => properties::find(record.properties, properties::TIMER_OUT_MS),
+        };
+        let out_ms: Option<i64> = out_ms.and_then(|out_ms| out_ms.parse().ok());
+        let due_by_ms = out_ms.map_or(0, |out_ms| out_ms.saturating_add(COARSEST_MS));
+        let due_by_ms = due_by_ms.max(record.store_timestamp_ms).max(0) as u64;
+        self.due_by_ms = self.due_by_ms.max(due_by_ms);
+    }
+}
+
+/// What was delivered from `known` on, up to the log's end of now. It waits until the log is committed up to there.
 /// Where nothing is known, as nothing was saved yet or RocketMQ has saved it, it looks at a short log only.
 pub(super) async fn since<I: Io>(
     core: &Core<I>,
     known: Option<u64>,
-) -> Result<HashSet<u64>, StoreError> {
+) -> Result<Delivered, StoreError> {
     let (min, end) = (core.store.log_min(), core.store.tail());
-    let is_short = end - min <= KNOWN_SPAN_BYTES;
+    let is_short = end - min <= SPAN_BYTES;
     let mut position = match known {
         Some(known) => known.max(min),
         None if is_short => min,
         None => end,
     };
-    let (mut delivered, mut looked_at) = (HashSet::new(), 0);
+    let (mut delivered, mut looked_at) = (Delivered::default(), 0);
     while position < end && !core.is_stopping() {
         if position >= core.store.committed() {
             let committed = core.store.committed_beyond(position);
@@ -40,9 +82,7 @@ pub(super) async fn since<I: Io>(
             .map(|bytes| Record::decode(bytes, Check::Layout));
         position = match record {
             Some(Ok(record)) => {
-                if record.prepared_transaction_offset > 0 {
-                    delivered.insert(record.prepared_transaction_offset);
-                }
+                delivered.add(&record);
                 position + u64::from(record.total_size)
             }
             // The rest of a segment is blank, or cannot be read.

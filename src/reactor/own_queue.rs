@@ -48,6 +48,27 @@ impl QueueListeners {
     }
 }
 
+/// Where in the log the messages of a queue are from `offset` on, which the queue has; `max_messages` at most.
+pub(super) async fn read_positions<I: Io>(
+    store: &Rc<Store<I>>,
+    queue: QueueIndex,
+    offset: u64,
+    max_messages: usize,
+) -> Result<Vec<u64>, ReadError> {
+    let limits = ScanLimits {
+        max_messages,
+        max_bytes: usize::MAX,
+        max_entries: max_messages,
+    };
+    let mut positions = Vec::new();
+    if offset < store.bounds(queue).max {
+        store
+            .scan_cold(queue, offset, &limits, |_| true, &mut positions)
+            .await?;
+    }
+    Ok(positions.iter().map(|at| at.physical_offset).collect())
+}
+
 /// The messages of a queue from `offset` on, or from the first one that is left, up to the first whose tags code does not pass
 /// `is_wanted`; `max_messages` at most.
 pub(super) async fn read_queue<I: Io>(

@@ -24,6 +24,44 @@ fn timed_messages_come_once_whatever_the_clock_says() {
     }
 }
 
+/// The clock is set back while the broker is down, so that what it had delivered waits again when it starts. It is killed twice: the
+/// second start must still find what the first found.
+#[test]
+fn what_was_delivered_before_a_kill_comes_once_though_the_clock_is_set_back() {
+    for seed in 0..12 {
+        let cluster = Cluster::new(seed, Flush::Sync);
+        cluster.sim.run(async {
+            let mut timed = timers::started(&cluster).await;
+            let dice = Dice::new(seed, 72);
+            for _ in 0..40 {
+                let now_ms = timed.now_ms();
+                let due_ms = now_ms + dice.within(500, 2_000) as i64;
+                timed
+                    .send(properties::TIMER_DELIVER_MS, due_ms, due_ms)
+                    .await;
+                timed.send(properties::DELAY, 1, now_ms + 1_000).await;
+                cluster.sleep_ms(dice.below(30)).await;
+            }
+            for _ in 0..2 {
+                cluster.sleep_ms(dice.below(1_500)).await;
+                cluster.kill();
+                cluster.sim.step_unix_clocks(-4_000);
+                cluster.start().await;
+                cluster.sleep_ms(2_500).await;
+            }
+            cluster.kill();
+            cluster.start().await;
+            timed.reconnect(&cluster).await;
+            cluster.sleep_ms(15_000).await;
+            let arrived = timed.arrived().await;
+            for number in timed.promised.keys() {
+                let times = arrived.get(number).map_or(0, Vec::len);
+                assert_eq!(times, 1, "{number} came {times} times, seed {seed}");
+            }
+        });
+    }
+}
+
 /// All ends are clean: none of them may repeat anything.
 pub fn clock_steps(seed: u64) -> Tally {
     let dice = Dice::new(seed, 71);

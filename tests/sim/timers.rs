@@ -28,7 +28,7 @@ const YEAR_MS: i64 = 365 * 86_400_000;
 /// A producer of timed messages, and what it was promised.
 pub struct Timed {
     client: Client,
-    /// When each is due, and its handle.
+    /// When each is due, and its handle; a message with a delay level has none.
     pub promised: BTreeMap<u64, (i64, String)>,
 }
 
@@ -55,7 +55,9 @@ impl Timed {
         let number = self.promised.len() as u64;
         let reply = self.try_send(number, property, &value.to_string()).await;
         assert!(reply.is_success(), "{reply:?}");
-        let handle = reply.text("recallHandle").to_owned();
+        let is_timed = property != properties::DELAY;
+        let handle = is_timed.then(|| reply.text("recallHandle").to_owned());
+        let handle = handle.unwrap_or_default();
         self.promised.insert(number, (due_ms, handle));
         number
     }

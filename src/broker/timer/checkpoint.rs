@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Waiting;
+use crate::broker::known::KnownPosition;
 use crate::store::{Timer, TimerKey, TimerKind};
 use crate::wire::DataVersion;
 use crate::wire::loose_json::{self, BodyError};
@@ -42,8 +43,8 @@ pub struct Checkpoint {
     pub delivered_offset: u64,
     /// The log position of `deliveredOffset`.
     pub delivered_position: u64,
-    /// Whatever was delivered before this position of the log is over by these marks. None: that is not known.
-    pub known_position: Option<u64>,
+    /// Of deliveries that are over by these marks.
+    pub known_position: KnownPosition,
     /// The lower marks, the earliest last.
     pub set_back: Vec<Mark>,
     /// The earliest time of a timer that waits, or did, although `deliveredMs` is behind it.

@@ -11,4 +11,4 @@ mod wheel;
 pub use checkpoint::{Checkpoint, RunName};
 pub use figures::{MasterTimers, MasterWaiting, TimerFigures, TimerMetrics, Waiting};
 pub use pending::{Timers, Uncovered};
-pub use timed::{TIMER, deliver, real_topic, recall_key, roll, timer};
+pub use timed::{COARSEST_MS, TIMER, deliver, real_topic, recall_key, roll, timer};

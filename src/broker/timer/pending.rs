@@ -16,7 +16,6 @@ use super::checkpoint::{Checkpoint, RECALL_SPAN_MS, RunName};
 use super::figures::{MasterTimers, TimerFigures};
 use super::timed;
 use super::wheel::Wheel;
-use crate::broker::delay::KNOWN_SPAN_BYTES;
 use crate::message::Record;
 use crate::store::{Timer, TimerKey, TimerKind};
 
@@ -40,8 +39,6 @@ pub struct Timers {
     /// Timers that are due in the horizon's millisecond, but behind it. They will be in a run, and a refill would bring them again.
     held: Vec<Timer>,
     saved: Checkpoint,
-    /// `saved.known_position` as it was saved last, or is about to be.
-    saved_position: u64,
     is_dirty: bool,
     has_taken: bool,
     memory_entries: usize,
@@ -71,7 +68,6 @@ impl Timers {
             horizon: (!saved.runs.is_empty()).then_some(first_key),
             saved,
             held: Vec::new(),
-            saved_position: 0,
             is_dirty: false,
             has_taken: false,
             memory_entries,
@@ -179,7 +175,7 @@ impl Timers {
         TimerFigures {
             read_ms: self.saved.delivered_ms,
             delivered_offset: self.saved.delivered_offset,
-            known_position: self.saved.known_position.unwrap_or(0),
+            known_position: self.saved.known_position.get().unwrap_or(0),
             queue_offset: self.enqueued_offset,
             behind_messages: end.saturating_sub(self.enqueued_offset),
             behind_ms: now_ms.saturating_sub(due_ms),
@@ -252,9 +248,8 @@ impl Timers {
         }
     }
 
-    /// Nothing is due any more: all that was is in the log, which ends at `log_end`.
-    pub fn settle_all(&mut self, log_end: u64) {
-        self.settle();
+    /// Whatever was delivered before `log_end` is over by the marks. To be called when nothing is due any more.
+    pub fn all_delivered_before(&mut self, log_end: u64) {
         // From the horizon on, what was delivered is not over by a mark yet.
         if self
             .horizon
@@ -265,8 +260,7 @@ impl Timers {
     }
 
     fn known_up_to(&mut self, position: u64) {
-        self.saved.known_position = Some(position);
-        self.is_dirty |= position.saturating_sub(self.saved_position) >= KNOWN_SPAN_BYTES;
+        self.is_dirty |= self.saved.known_position.set(position);
     }
 
     /// All timers that were taken are in the log, or were put back.
@@ -315,7 +309,7 @@ impl Timers {
 
     /// Whether there is something to save, and whether it is time for a new run.
     pub fn take_dirty(&mut self) -> Option<bool> {
-        self.saved_position = self.saved.known_position.unwrap_or(0);
+        self.saved.known_position.note_save();
         let is_due = self.fresh.len() >= self.fresh_entries();
         (std::mem::take(&mut self.is_dirty) || is_due).then_some(is_due)
     }

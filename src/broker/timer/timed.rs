@@ -30,7 +30,7 @@ const DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
 const ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
 
 /// RocketMQ's default precision. Any other that can be configured there divides it.
-const COARSEST_MS: i64 = 1000;
+pub const COARSEST_MS: i64 = 1000;
 
 /// What is added to a message's properties when it is delivered or written again, each if there is room for it.
 const TIMES_BYTES: usize = 128;

@@ -22,7 +22,6 @@ use super::core::Core;
 use super::deliveries;
 use super::own_queue::{Queued, read_queue};
 use super::pop::revive_log;
-use crate::broker::origin;
 use crate::broker::timer::{self, Checkpoint, TIMER, Timers};
 use crate::io::{Io, Notify, pause};
 use crate::message::{Check, Record};
@@ -117,7 +116,7 @@ async fn open<I: Io>(core: &Core<I>, follows: bool) -> Result<Timing<I>, StoreEr
     for run in &checkpoint.runs {
         runs.push(Rc::new(files.open(&run.name, run.entries).await?));
     }
-    let known_position = checkpoint.known_position;
+    let known_position = checkpoint.known_position.get();
     let is_other_window = checkpoint.roll_window_ms != config.timer_roll_window_ms;
     let timers = match follows {
         true => Timers::following(checkpoint, config.timer_memory_entries),
@@ -217,7 +216,10 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
             .take_due(now_ms, AT_A_TIME, MAX_BATCH_BYTES, &mut batch);
         if batch.is_empty() {
             let mut timers = timing.timers.borrow_mut();
-            timers.settle_all(core.store.tail());
+            timers.settle();
+            if timing.delivered.borrow_mut().are_over(now_ms) {
+                timers.all_delivered_before(core.store.tail());
+            }
             return Ok(timers.next_ms());
         }
         let done = deliver_batch(core, timing, &mut batch).await;
@@ -363,11 +365,7 @@ async fn deliver<I: Io>(
             timing.timers.borrow_mut().recall(&record);
             return Ok(());
         }
-        _ if timing
-            .delivered
-            .borrow_mut()
-            .remove(&origin(timer.physical_offset)) =>
-        {
+        _ if timing.delivered.borrow().contains(timer.physical_offset) => {
             timing.timers.borrow_mut().delivered(&record, now_ms);
             return Ok(());
         }

@@ -1,11 +1,11 @@
 //! What the timer service knows, and what of it is on disk.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::broker::timer::Timers;
 use crate::io::{Io, Notify, first};
+use crate::reactor::deliveries::Delivered;
 use crate::store::{Medium, QueueIndex, StoreError, Timer, TimerKey, TimerRun, TimerRuns};
 
 /// In config/.
@@ -28,8 +28,8 @@ pub(super) struct Timing<I: Io> {
     /// Something is to be saved.
     pub save: Notify,
     pub saved: Notify,
-    /// The origins of timers that were delivered after the checkpoint was saved.
-    pub delivered: RefCell<HashSet<u64>>,
+    /// What was delivered after the checkpoint was saved.
+    pub delivered: RefCell<Delivered>,
     /// Nothing is delivered any more.
     pub is_over: Cell<bool>,
 }
