@@ -2,6 +2,7 @@
 //! returns, gives up what nobody else has, and follows. Three brokers on hosts of their own, with a controller and a name server.
 
 mod group;
+pub mod member;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,8 +12,10 @@ use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::{Flush, TextFiles};
 use ringmq::wire::codes::{request, response};
 
+use crate::replication::{TOPIC, try_send};
 use crate::requests;
-use group::{BROKERS, CONTROLLER, Group, NAMES, TOPIC, send};
+use group::Group;
+use member::{BROKERS, CONTROLLER, NAMES};
 
 fn each(test: impl AsyncFn(&Group)) {
     for flush in [Flush::Sync, Flush::Async] {
@@ -194,7 +197,9 @@ fn too_few_in_sync_is_a_refusal() {
         let reply = group.send(&mut client).await.unwrap();
         assert_eq!(reply.code, response::SYSTEM_ERROR, "{reply:?}");
         assert_eq!(reply.remark.as_deref(), Some("in-sync replicas not enough"));
-        let reply = send(&mut client, 77, "WAIT\u{1}false\u{2}").await.unwrap();
+        let reply = try_send(&mut client, 77, "WAIT\u{1}false\u{2}")
+            .await
+            .unwrap();
         assert_eq!(reply.code, response::SUCCESS, "{reply:?}");
         group.start(BROKERS[1]);
         group.until("both in sync", || group.set().len() == 2).await;
@@ -222,7 +227,7 @@ fn a_master_that_is_cut_off_acknowledges_nothing() {
         let mut codes = BTreeSet::new();
         for _ in 0..15 {
             let number = group.next.replace(group.next.get() + 1);
-            let Ok(reply) = send(&mut at_old, number, "").await else {
+            let Ok(reply) = try_send(&mut at_old, number, "").await else {
                 break;
             };
             codes.insert(reply.code);

@@ -16,9 +16,10 @@ use ringmq::sim::Tally;
 use ringmq::store::Flush;
 use ringmq::wire::Codec;
 
+use crate::controlled::member::BROKERS;
 use clients::{Clients, TOPIC};
 use faults::Faults;
-use group::{BROKERS, Group};
+use group::Group;
 
 use crate::client::Client;
 use crate::dice::Dice;

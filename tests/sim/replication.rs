@@ -25,7 +25,7 @@ use crate::requests::{self, Pull, QUEUES};
 
 pub const MASTER: &str = "master";
 pub const SLAVE: &str = "slave";
-const TOPIC: &str = "orders";
+pub const TOPIC: &str = "orders";
 pub const GROUP: &str = "readers";
 pub const HA_PORT: u16 = BROKER_PORT + 1;
 
@@ -246,6 +246,11 @@ pub fn queue() -> Queue {
 
 /// Of a message whose body is a number and some more bytes.
 pub async fn send(client: &mut Client, number: u64, properties: &str) -> Reply {
+    try_send(client, number, properties).await.unwrap()
+}
+
+/// An error: the connection ended.
+pub async fn try_send(client: &mut Client, number: u64, properties: &str) -> io::Result<Reply> {
     let body = [&number.to_be_bytes()[..], &vec![7; number as usize % 900]].concat();
     let fields = SendRequest {
         producer_group: "producers",
@@ -265,7 +270,7 @@ pub async fn send(client: &mut Client, number: u64, properties: &str) -> Reply {
     };
     let fields = fields.ext();
     let sent = client.call(request::SEND_MESSAGE_V2, &fields, &body);
-    sent.await.unwrap()
+    sent.await
 }
 
 fn each(test: impl AsyncFn(&Pair)) {

@@ -2,35 +2,25 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq::controller::Settings;
 use ringmq::io::{Notify, Spawn};
-use ringmq::reactor::{
-    self, ControllerSetup, NamesrvSetup, ReplicationSetup, Role, ServeError, ShardSetup,
-};
+use ringmq::reactor::{self, ServeError, ShardSetup};
 use ringmq::sim::{Sim, SimConfig};
-use ringmq::store::{Flush, Retention};
+use ringmq::store::Flush;
 use ringmq::wire::codes::{request, response};
-use ringmq::wire::send::SendRequest;
 use ringmq::wire::topic::TopicRequest;
 use ringmq::wire::{Codec, loose_json, route};
 
+use super::member::{BROKERS, CONTROLLER, Member, NAMES, start_others};
 use crate::client::{Client, Reply};
-use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, shard_setup};
+use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT};
 use crate::controllers::Controllers;
-use crate::oracle::Queue;
-use crate::requests::{self, Pull, QUEUES};
-
-pub const CONTROLLER: &str = "controller";
-pub const NAMES: &str = "names";
-pub const BROKERS: [&str; 3] = ["one", "two", "three"];
-pub const TOPIC: &str = "orders";
-const GROUP: &str = "readers";
-const HA_PORT: u16 = BROKER_PORT + 1;
-const SLAVE_TIMEOUT_MS: u64 = 1_000;
+use crate::replication::{GROUP, TOPIC, queue, try_send};
+use crate::requests::{self, Pull};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -78,54 +68,18 @@ impl Group {
     }
 
     pub fn setup(&self, host: &str) -> ShardSetup {
-        let mut setup = shard_setup(&self.sim.host(host), self.flush, &Retention::default());
-        setup.store.follows = true;
-        setup.namesrv = vec![SocketAddr::new(self.addr(NAMES).ip(), NAMESRV_PORT)];
-        setup.builtin_namesrv = None;
-        setup.broker.settings.controller_mode = true;
-        setup.replication = Some(ReplicationSetup {
-            role: Role::Slave,
-            broker_id: -1,
-            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), HA_PORT),
-            master: None,
-            in_sync_replicas: 2,
-            slave_timeout_ms: SLAVE_TIMEOUT_MS,
-            max_gap_bytes: 256 << 20,
-            heartbeat_ms: 500,
-            silence_ms: 2_000,
-            batch_bytes: 4 << 10,
-            slave_reads: true,
-            controller: Some(ControllerSetup {
-                controllers: self.controllers.addrs(),
-                heartbeat_ms: 1_000,
-                timeout_ms: 10_000,
-                decision_ms: 5_000,
-                leader_ms: 10_000,
-                behind_ms: 15_000,
-                all_ack: true,
-                min_in_sync: self.min_in_sync.get(),
-                priority: i32::MAX,
-                is_learner: false,
-            }),
-        });
-        setup
+        let member = Member {
+            sim: &self.sim,
+            controllers: &self.controllers,
+            flush: self.flush,
+            min_in_sync: self.min_in_sync.get(),
+        };
+        member.setup(host, SocketAddr::new(self.ips[NAMES], NAMESRV_PORT))
     }
 
     /// The controller, the name server, and all brokers, one after the other.
     pub async fn start_all(&self) {
-        self.controllers.start(&self.sim, CONTROLLER);
-        let io = self.sim.host(NAMES);
-        let setup = NamesrvSetup {
-            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), NAMESRV_PORT),
-            dir: "/names".into(),
-            max_connections: 1_000,
-            keeps_settings: true,
-        };
-        let task_io = io.clone();
-        io.spawn("test", async move {
-            let served = reactor::run_namesrv(task_io, setup, std::future::pending(), || {});
-            served.await.unwrap();
-        });
+        start_others(&self.sim, &self.controllers);
         for (index, host) in BROKERS.into_iter().enumerate() {
             self.start(host);
             self.until(&format!("{host} in sync"), || self.set().len() == index + 1)
@@ -238,7 +192,7 @@ impl Group {
     /// Notes it if it is acknowledged.
     pub async fn send(&self, client: &mut Client) -> std::io::Result<Reply> {
         let number = self.next.replace(self.next.get() + 1);
-        let reply = send(client, number, "").await?;
+        let reply = try_send(client, number, "").await?;
         if reply.code == response::SUCCESS {
             let offset = reply.number("queueOffset") as u64;
             let before = self.acknowledged.borrow_mut().insert(offset, number);
@@ -317,34 +271,4 @@ impl Group {
             .map(|broker| broker.broker_addrs)
             .unwrap_or_default()
     }
-}
-
-fn queue() -> Queue {
-    Queue {
-        topic: TOPIC.into(),
-        id: 0,
-    }
-}
-
-pub async fn send(client: &mut Client, number: u64, properties: &str) -> std::io::Result<Reply> {
-    let body = [&number.to_be_bytes()[..], &vec![7; number as usize % 900]].concat();
-    let fields = SendRequest {
-        producer_group: "producers",
-        topic: TOPIC,
-        default_topic: "TBW102",
-        default_topic_queue_nums: QUEUES,
-        queue_id: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1,
-        flag: 0,
-        properties: Some(properties),
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
-    };
-    let fields = fields.ext();
-    let sent = client.call(request::SEND_MESSAGE_V2, &fields, &body);
-    sent.await
 }

@@ -6,7 +6,8 @@ use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::Flush;
 use ringmq::wire::codes::request;
 
-use super::group::{BROKERS, CONTROLLER, Group, NAMES};
+use super::group::Group;
+use crate::controlled::member::{BROKERS, CONTROLLER, NAMES};
 use crate::dice::Dice;
 
 /// What is wrong at the moment.

@@ -2,25 +2,19 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq::controller::Settings;
-use ringmq::io::Spawn;
-use ringmq::reactor::{self, ControllerSetup, NamesrvSetup, ReplicationSetup, Role, ShardSetup};
+use ringmq::reactor::ShardSetup;
 use ringmq::sim::{Sim, SimConfig};
-use ringmq::store::{Flush, Retention};
+use ringmq::store::Flush;
 
 use super::ledger::Ledger;
-use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, Process, State, shard_setup};
+use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, Process, State};
+use crate::controlled::member::{BROKERS, CONTROLLER, Member, NAMES, start_others};
 use crate::controllers::Controllers;
-
-pub const CONTROLLER: &str = "controller";
-pub const NAMES: &str = "names";
-pub const BROKERS: [&str; 3] = ["one", "two", "three"];
-const HA_PORT: u16 = BROKER_PORT + 1;
-const SLAVE_TIMEOUT_MS: u64 = 1_000;
 
 /// How long a group may take to be whole again, and a broker to stop.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -67,54 +61,18 @@ impl Group {
     }
 
     fn setup(&self, host: &str) -> ShardSetup {
-        let mut setup = shard_setup(&self.sim.host(host), self.flush, &Retention::default());
-        setup.store.follows = true;
-        setup.namesrv = vec![SocketAddr::new(self.ips[NAMES], NAMESRV_PORT)];
-        setup.builtin_namesrv = None;
-        setup.broker.settings.controller_mode = true;
-        setup.replication = Some(ReplicationSetup {
-            role: Role::Slave,
-            broker_id: -1,
-            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), HA_PORT),
-            master: None,
-            in_sync_replicas: 2,
-            slave_timeout_ms: SLAVE_TIMEOUT_MS,
-            max_gap_bytes: 256 << 20,
-            heartbeat_ms: 500,
-            silence_ms: 2_000,
-            batch_bytes: 4 << 10,
-            slave_reads: true,
-            controller: Some(ControllerSetup {
-                controllers: self.controllers.addrs(),
-                heartbeat_ms: 1_000,
-                timeout_ms: 10_000,
-                decision_ms: 5_000,
-                leader_ms: 10_000,
-                behind_ms: 15_000,
-                all_ack: true,
-                min_in_sync: self.min_in_sync,
-                priority: i32::MAX,
-                is_learner: false,
-            }),
-        });
-        setup
+        let member = Member {
+            sim: &self.sim,
+            controllers: &self.controllers,
+            flush: self.flush,
+            min_in_sync: self.min_in_sync,
+        };
+        member.setup(host, SocketAddr::new(self.ips[NAMES], NAMESRV_PORT))
     }
 
     /// The controller, the name server, and the brokers, one after the other.
     pub async fn start_all(&self) {
-        self.controllers.start(&self.sim, CONTROLLER);
-        let io = self.sim.host(NAMES);
-        let setup = NamesrvSetup {
-            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), NAMESRV_PORT),
-            dir: "/names".into(),
-            max_connections: 1_000,
-            keeps_settings: true,
-        };
-        let task_io = io.clone();
-        io.spawn("test", async move {
-            let served = reactor::run_namesrv(task_io, setup, std::future::pending(), || {});
-            served.await.expect("a name server");
-        });
+        start_others(&self.sim, &self.controllers);
         for (index, host) in BROKERS.into_iter().enumerate() {
             self.start(host);
             let is_in = || self.set().len() == index + 1;
