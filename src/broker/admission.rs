@@ -28,7 +28,7 @@ pub struct AdmissionLimits {
 }
 
 impl AdmissionLimits {
-    /// The longest time that a send waits in front of a full log buffer: then the broker is busy if the disk stands still.
+    /// The longest time that a send waits in front of a full log buffer: then the broker is busy if the disk completes no write.
     pub fn patience_ms(&self) -> u64 {
         self.wait_ms + self.stall_ms
     }
@@ -366,7 +366,7 @@ mod tests {
         for now_ms in (0..=1_200).step_by(10) {
             assert!(!is_refused(now_ms, 1_000, 0, now_ms));
         }
-        assert!(is_refused(1_210, 1_000, 0, 1_210), "it stands still");
+        assert!(is_refused(1_210, 1_000, 0, 1_210), "nothing is written");
         for flush in 1..100 {
             for waited_ms in (0..600).step_by(10) {
                 let now_ms = 1_220 + flush * 300 + waited_ms % 300;

@@ -163,7 +163,7 @@ config! {
     sync_broker_metadata_ms: u64 = 5_000, "syncBrokerMetadataPeriod", 100..=600_000;
     /// How often it is asked which controller leads.
     sync_controller_metadata_ms: u64 = 10_000, "syncControllerMetadataPeriod", 100..=600_000;
-    /// A broker that did not have all of the log for so long leaves the in-sync set. One whose reports stand still leaves after 1.5 s, one that
+    /// A broker that did not have all of the log for so long leaves the in-sync set. One whose reported position does not advance leaves after 1.5 s, one that
     /// is not connected at once.
     not_caught_up_ms: u64 = 15_000, "haMaxTimeSlaveNotCatchup", 1_000..=600_000;
     /// One CommitLog file. Another size cannot open an existing store, as a file's name is its offset.
@@ -242,7 +242,7 @@ config! {
     /// Timed messages can be recalled. RocketMQ's default.
     recall: bool = false, "recallMessageEnable", Switch, hot;
     recall_when_not_writeable: bool = true, "allowRecallWhenBrokerNotWriteable", Switch, hot;
-    /// Clients of this broker write message traces, if they are set up for it; each send's reply says so.
+    /// Clients of this broker write message traces, if they are set up for it; each send's reply states the setting.
     trace_on: bool = true, "traceOn", Switch;
     /// Creates the trace topic at start; otherwise traces create it like any other topic.
     trace_topic: bool = false, "traceTopicEnable", Switch;

@@ -67,7 +67,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         if wait_ns == 0 {
             let before = std::mem::replace(&mut last_round_end, core.store.tail());
             if before > core.store.committed() {
-                // If the log has failed, storing the next one says so.
+                // If the log has failed, storing the next one returns the error.
                 let _ = core.store.committed_beyond(before - 1).await;
             }
             pause().await;

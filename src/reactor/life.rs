@@ -76,7 +76,7 @@ pub enum Ended {
     Restart,
 }
 
-/// What the process is told of its shard, once, in the first term.
+/// What is reported to the process of its shard, once, in the first term.
 pub struct Opening<B, R> {
     /// The store is open and every port is bound.
     pub bound: B,

@@ -38,7 +38,7 @@ pub enum Answer {
 }
 
 impl Rules {
-    /// Of the disk alone: who waits for replicas is answered elsewhere.
+    /// Of the disk alone: sends that wait for replicas are answered elsewhere.
     pub fn of_disk(disk_ns: u64) -> Self {
         Self {
             needed: 1,

@@ -1,4 +1,4 @@
-//! The rules of replication: what a replica has, what it must give up, and what counts as acknowledged. No socket, no time, no file.
+//! The rules of replication: what a replica has, what it must cut off, and what counts as acknowledged. No socket, no time, no file.
 //!
 //! ```text
 //! master   log ───────────── frames ─────────────► log   slave

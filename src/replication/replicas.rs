@@ -158,7 +158,7 @@ impl Replicas {
         self.confirmed
     }
 
-    /// The log counts as confirmed up to `position`, whoever has it: the senders were told that replicas are missing.
+    /// The log counts as confirmed up to `position`, however many replicas have it: the replies to the senders stated that replicas are missing.
     pub fn waive(&mut self, position: u64) {
         self.confirmed = self.confirmed.max(position);
     }

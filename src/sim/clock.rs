@@ -1,4 +1,4 @@
-//! Virtual time: it stands still while a task runs, costs a little between tasks, and jumps when all of them wait.
+//! Virtual time: it does not advance while a task runs, costs a little between tasks, and jumps when all of them wait.
 //!
 //! Whatever will happen later is one kind of event: "notify this [`Signal`] at that time". Who waits on a signal looks
 //! again at the state it waits for, so an event never carries data and a spurious one does no harm.

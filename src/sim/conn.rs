@@ -169,7 +169,7 @@ impl Conn {
         }
     }
 
-    /// Whoever waits on this connection looks again.
+    /// Tasks that wait on this connection look again.
     pub fn notify(&self) {
         for end in &self.ends {
             end.readable.notify();

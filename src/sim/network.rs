@@ -113,7 +113,7 @@ impl Network {
         Ok(backlog)
     }
 
-    /// Whoever was not accepted yet gets a reset.
+    /// A connection that was not accepted yet gets a reset.
     pub fn unbind(&self, env: &Env, host: HostId, port: u16) {
         let Some(backlog) = self.listeners.borrow_mut().remove(&(host, port)) else {
             return;

@@ -12,7 +12,7 @@
 //! directory or starting the thread, before anything is flushed.) Reads and changes of names set no fence. Once it is set no name is made, either:
 //! a later file of the log could be there after a power cut without the one before it.
 //!
-//! Whoever writes below the store's directory does it through the store's [`Medium`], also outside of `store/`: the change files
+//! All writes below the store's directory go through the store's [`Medium`], also outside of `store/`: the change files
 //! of topics and groups, the runs of timers, the files of a built-in name server.
 
 use std::cell::RefCell;

@@ -159,7 +159,7 @@ fn a_million_queued_requests_are_bounded_and_answered() {
             (flood, writer)
         })
         .collect();
-    // Whoever asks now is answered while they wait.
+    // Another client is answered while they wait.
     for _ in 0..20 {
         client.send(&send_to("Small", 0), b"small").ok();
     }

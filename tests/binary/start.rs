@@ -42,7 +42,7 @@ fn refuse(store: &Path, options: &Options<'_>, words: &[&str]) {
     }
 }
 
-/// Such as a pipe to a pager, or a file on a disk that stands still.
+/// Such as a pipe to a pager, or a file on a disk that completes no write.
 #[test]
 fn a_log_that_nobody_takes_stops_nobody() {
     let folder = tempfile::tempdir().expect("a folder");

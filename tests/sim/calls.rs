@@ -1,4 +1,4 @@
-//! Protects what the broker asks of its clients and what depends on it: an answer finds who waits for it, a client that is silent or
+//! Protects what the broker asks of its clients and what depends on it: an answer reaches the task that waits for it, a client that is silent or
 //! gone keeps nobody waiting longer than it must, a rewind is heard at once and survives a power cut, and so does a reply.
 
 use std::rc::Rc;

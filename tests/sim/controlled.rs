@@ -1,5 +1,5 @@
 //! Protects a group of brokers under a controller: what was acknowledged survives the death of its master, another one is elected, and the old one
-//! returns, gives up what nobody else has, and follows. Three brokers on hosts of their own, with a controller and a name server.
+//! returns, cuts off what no other has, and follows. Three brokers on hosts of their own, with a controller and a name server.
 
 mod group;
 pub mod member;

@@ -59,7 +59,7 @@ async fn until_logs_are_same(pair: &Pair) -> Vec<u64> {
     }
 }
 
-/// A group reads everything at this broker, and says so.
+/// A group reads everything at this broker, and commits its offsets.
 async fn consume_all(pair: &Pair, host: &str, group: &str) -> u64 {
     let end = pair.bodies(host).await.len() as u64;
     let mut client = pair.client(host).await;

@@ -231,7 +231,7 @@ async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     shared.is_disk_full.set(false);
 }
 
-/// Some of the next writes to the log take long, but not so long that anybody gives up.
+/// Some of the next writes to the log take long, but not so long that a client times out.
 fn stall_log(cluster: &Cluster, dice: &Dice) {
     let stall = Fault::Stall(std::time::Duration::from_millis(dice.within(20, 700)));
     let rule = Rule::new(stall).of(Op::Write).on("commitlog");

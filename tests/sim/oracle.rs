@@ -1,6 +1,6 @@
 //! What must be true, from what the clients have done and have been told.
 //!
-//! Whoever was told something (a producer its acknowledgement, a consumer a message) may rely on it through any crash
+//! What was answered (a producer its acknowledgement, a consumer a message) may be relied on through any crash
 //! that the flush mode promises to survive. A power cut may take back, in async mode, what was told within the last
 //! flush interval; everything else stays.
 //!

@@ -1,4 +1,4 @@
-//! More than the broker can take: a disk that stands still or is too slow, clients that ask without end, that do not read,
+//! More than the broker can take: a disk that completes nothing or is too slow, clients that ask without end, that do not read,
 //! that do not finish what they begin. Protects what is promised then: short stalls are ridden out, what is refused is
 //! refused within 5 ms with the reason and never stored, what is taken is not late, and nobody else notices.
 

@@ -137,7 +137,7 @@ async fn read_queue(client: &mut Client, shared: &Shared, queue: &Queue, stored:
     }
 }
 
-/// Whoever asks for a message by its key or its id finds it.
+/// A query for a message by its key or its id finds it.
 async fn look_up(client: &mut Client, shared: &Shared, queue: &Queue, offset: u64, sent: &Sent) {
     let key = sent.key();
     let fields = QueryMessage {

@@ -160,7 +160,7 @@ impl Pair {
         assert!(admin.reply().await.unwrap().is_success());
     }
 
-    /// Sends until a send is answered with `code`, or gives up.
+    /// Sends until a send is answered with `code`; fails after some time.
     pub async fn until_answered(&self, client: &mut Client, code: i32) {
         let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
         let mut number = 1_000_000;

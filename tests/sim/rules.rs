@@ -111,7 +111,7 @@ impl World {
             .next()
     }
 
-    /// Its device has more, and it says so.
+    /// Its device has more, and it reports that.
     fn report(&mut self, id: MemberId, dice: &Dice) {
         let Some(link) = self.link_of(id) else {
             return;
@@ -162,7 +162,7 @@ impl World {
         };
         let has = self.logs[&id];
         self.logs.insert(id, dice.within(least.min(has), has));
-        // What it had is of no use to the master any more, and the connection is dead: it says nothing over it.
+        // What it had is of no use to the master any more, and the connection is dead: it reports nothing over it.
         let dead: Vec<_> = self
             .links
             .iter()

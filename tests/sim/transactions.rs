@@ -1,5 +1,5 @@
-//! Transactions through virtual minutes: what is committed is seen, what is not is never seen, and whoever does not say
-//! is asked until the broker gives up, whatever happens to broker and producers in between.
+//! Transactions through virtual minutes: what is committed is seen, what is not is never seen, and a producer that does not decide
+//! is asked until the broker drops the message, whatever happens to broker and producers in between.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -210,7 +210,7 @@ fn a_delay_begins_with_the_commit() {
 }
 
 #[test]
-fn whoever_does_not_know_yet_is_asked_again() {
+fn a_producer_that_does_not_know_yet_is_asked_again() {
     for seed in SEEDS {
         let cluster = Cluster::new(seed, Flush::Sync);
         cluster.sim.run(async {
@@ -246,7 +246,7 @@ fn whoever_does_not_know_yet_is_asked_again() {
     }
 }
 
-/// The producer may be done with its work between two questions and says so by itself, naming the half message that it
+/// The producer may be done with its work between two questions and answers unasked, naming the half message that it
 /// has sent and not the copy that it was asked about.
 #[test]
 fn an_end_that_comes_late_ends_the_copies_too() {

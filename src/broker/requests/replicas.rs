@@ -87,7 +87,7 @@ impl Broker {
         let changed = RoleChanged::decode(ext)?;
         let set: SyncStateSet = loose_json::from_slice(body)?;
         let master = changed.master_broker_id.zip(changed.master_address);
-        // As RocketMQ: without these it says nothing.
+        // As RocketMQ: without these it reports nothing.
         let (Some((master_id, addr)), Some(epoch)) = (master, changed.master_epoch) else {
             return Ok(Reply::ok());
         };

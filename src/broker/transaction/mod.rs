@@ -6,7 +6,7 @@
 //! op queue     | ... not needed ... | op position ... "12,13,17," ...   |
 //! ```
 //! A half message stands in the half queue with its real place in its properties (`half.rs`). Its end (`end.rs`) is a real
-//! message or none, and its queue offset in an op record, some of them together in one. Whoever runs the clock goes over
+//! message or none, and its queue offset in an op record, some of them together in one. The reactor's task goes over
 //! the half queue every check interval, from the position on: what has ended is passed, what waits too long is written
 //! again to the queue's end and its producer is asked. So the position moves on, and what has ended is known by few
 //! offsets. Both positions are offsets of a consumer group, saved like all such.
@@ -258,7 +258,7 @@ impl Broker {
         })
     }
 
-    /// What the op record that is being gathered says so far, if there is one.
+    /// The content so far of the op record that is being gathered, if there is one.
     pub fn op_body(&self) -> Option<String> {
         let batch = self.transactions.batch.as_ref()?;
         Some(batch.body.clone())

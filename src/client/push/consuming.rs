@@ -231,7 +231,7 @@ impl Member {
     fn hung<T>(&self, batch: &Batch) -> Option<T> {
         for message in batch {
             tracing::warn!(
-                "{}: the listener does not return from message {}; its queue stands still",
+                "{}: the listener does not return from message {}; its queue does not advance",
                 self.config.group,
                 message.message_id
             );

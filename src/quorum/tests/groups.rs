@@ -136,7 +136,7 @@ fn one_that_lost_its_disk_does_not_vote_before_it_has_what_was_agreed_on() {
 
 /// Entries were written by leaders of a group that is only beginning, and none was agreed on: with any next leader the group begins.
 #[test]
-fn a_group_begins_whoever_leads_first() {
+fn a_group_begins_with_any_first_leader() {
     for _ in 0..5 {
         let mut cluster = Cluster::start(3);
         let first = cluster.leader();

@@ -77,7 +77,7 @@ fn close<S: Stream>(link: &mut Option<S>) {
     }
 }
 
-/// A controller says nothing there.
+/// A controller sends no more than its replies there.
 async fn until_closed<S: Stream>(stream: &S) {
     while let Ok(chunk) = stream.recv().await {
         if chunk.is_empty() {

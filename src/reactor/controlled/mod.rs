@@ -53,7 +53,7 @@ const MS: u64 = 1_000_000;
 /// How often the manager is asked what is to be done, besides what it is woken for.
 const TICK_NS: u64 = 50 * MS;
 
-/// A member of the set whose reports stand still for so long leaves it.
+/// A member of the set whose reported position does not advance for so long leaves it.
 const STANDSTILL_NS: u64 = 1_500 * MS;
 
 /// What takes its time.

@@ -87,7 +87,7 @@ async fn bring_back_due<I: Io>(pops: &Rc<Pops<I>>) {
     }
 }
 
-/// The messages go to the retry topic first, then the revive log says so: a crash in between brings them once more.
+/// The messages are written to the retry topic first, then the revive log notes it: a crash in between brings them once more.
 async fn bring_back<I: Io>(pops: &Rc<Pops<I>>, expired: &Expired) -> Result<(), PopError> {
     let mut settled = Vec::new();
     let mut result = Ok(());

@@ -1,6 +1,6 @@
 //! A master's side of the connections to its replicas: their first words, and their reports.
 //!
-//! A connection says nothing before its first report, and holds nothing until then: probes of the port cost nothing.
+//! A connection sends nothing before the slave's first report, and keeps no part of the log until then: probes of the port cost nothing.
 
 use std::rc::Rc;
 

@@ -36,7 +36,7 @@ pub struct ReplicationSetup {
     pub slave_timeout_ms: u64,
     /// A slave that is further behind is not waited for.
     pub max_gap_bytes: u64,
-    /// Each side says something at least so often.
+    /// Each side sends something at least so often.
     pub heartbeat_ms: u64,
     /// A connection over which nothing came for so long is closed.
     pub silence_ms: u64,

@@ -13,7 +13,7 @@
 //! * An epoch is begun once: a broker that was restarted in the epoch in which it is master ends that epoch by closing the connections of its
 //!   heartbeats. Its slaves may have what it has lost, and could not tell it from what it would write there.
 //! * A broker whose device has failed closes these connections as well, and asks nothing more.
-//! * A broker that has lost acknowledged messages says so. To a controller that does not understand it, it sends no heartbeats until it has
+//! * A broker that has lost acknowledged messages states it in its heartbeats. To a controller that does not understand it, it sends no heartbeats until it has
 //!   them from another.
 
 pub mod ask;

@@ -89,7 +89,7 @@ impl Reports {
             };
             let has = replica.has.unwrap_or(0);
             let has_all = replica.has.is_some() && has >= own.committed && has >= own.epoch_start;
-            if has_all && !replica.is_learner && !self.stands_still(id, limits, now_ns) {
+            if has_all && !replica.is_learner && !self.is_stalled(id, limits, now_ns) {
                 changes.joins.push(id);
             }
         }
@@ -128,7 +128,7 @@ impl Reports {
         let has_less = replica.has.is_some_and(|has| has < own.committed);
         match () {
             () if has_less => Some("it does not have what it had"),
-            () if self.stands_still(id, limits, now_ns) => Some("its reports stand still"),
+            () if self.is_stalled(id, limits, now_ns) => Some("its reports do not advance"),
             () if self.is_behind(id, replica, limits, now_ns) => Some("it does not catch up"),
             () => None,
         }
@@ -145,7 +145,7 @@ impl Reports {
         })
     }
 
-    fn stands_still(&self, id: MemberId, limits: Limits, now_ns: u64) -> bool {
+    fn is_stalled(&self, id: MemberId, limits: Limits, now_ns: u64) -> bool {
         let lacking = self.lacking.get(&id);
         lacking.is_some_and(|lacking| {
             now_ns.saturating_sub(lacking.has_since_ns) > limits.standstill_ns
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_still_does_not_join() {
+    fn a_stalled_replica_does_not_join() {
         let mut replicas = replicas([1]);
         let mut reports = Reports::default();
         replicas.connected(1, Some(2), false, 0);

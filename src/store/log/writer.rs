@@ -173,7 +173,7 @@ impl<I: Io> Log<I> {
     /// to one that it has lost something.
     pub async fn flush(&self, position: u64) -> Result<(), StoreError> {
         let _turn = self.flush_turn.take().await;
-        // A flush after one that failed says nothing: the kernel may hold the lost pages to be clean.
+        // A flush that succeeds after one that failed proves nothing: the kernel may hold the lost pages to be clean.
         self.gate.check_fence()?;
         // Up to here messages are acknowledged.
         let mark = Mark {

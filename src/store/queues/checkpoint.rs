@@ -15,7 +15,7 @@
 //!
 //! A checkpoint is revoked by a first line with times of -1, which RocketMQ reads as absent. The slots stay: `durablePosition` and
 //! `oursFrom` are facts about the log, and hold whatever becomes of the queues' files. Both were added later. A slot without the
-//! first is read as durable up to its saved position; one without the second says nothing of who wrote the log.
+//! first is read as durable up to its saved position; one without the second does not state who wrote the log.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -87,7 +87,7 @@ pub(in crate::store) enum Found {
 }
 
 impl Found {
-    /// The log is durable up to this position. RocketMQ cuts its log where it finds damage, so this says nothing of a
+    /// The log is durable up to this position. RocketMQ cuts its log where it finds damage, so this proves nothing of a
     /// log that RocketMQ has had.
     pub fn durable_to(&self) -> u64 {
         match self {

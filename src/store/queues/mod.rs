@@ -51,7 +51,7 @@ pub(in crate::store) struct Queues<I: Io> {
     files: QueueFiles<Medium<I>>,
     journal: Journal<Medium<I>>,
     checkpoint: CheckpointFile<Medium<I>>,
-    /// Up to here the queues' files are complete, and a checkpoint says so.
+    /// Up to here the queues' files are complete, and a checkpoint states it.
     checkpointed: Cell<u64>,
     repairs: Repairs,
     cadence: Cell<Cadence>,
@@ -195,7 +195,7 @@ impl<I: Io> Queues<I> {
         memory.raise_min(queue, min, first_position);
     }
 
-    /// Up to here the queues' files are complete, and a checkpoint says so.
+    /// Up to here the queues' files are complete, and a checkpoint states it.
     pub fn checkpointed(&self) -> u64 {
         self.checkpointed.get()
     }

@@ -71,7 +71,7 @@ impl<I: Io> Recovery<'_, I> {
         Ok(tail)
     }
 
-    /// Whatever is appended from now on is this broker's, and the checkpoint says so. Where RocketMQ was the last to write, that has
+    /// Whatever is appended from now on is this broker's, and the checkpoint states it. Where RocketMQ was the last to write, that has
     /// to be durable before the file `abort` says that this broker has the store.
     async fn claim_log(&mut self, tail: u64, by_rocketmq: bool) -> Result<(), StoreError> {
         let ours_from = Some(*self.ours_from.get_or_insert(tail));

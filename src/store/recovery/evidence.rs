@@ -61,7 +61,7 @@ pub(in crate::store) async fn gather<I: Io>(
 const FOLLOWED: u64 = u64::MAX;
 
 impl Evidence {
-    /// The log was durable up to this position at some time, and is to keep that. After a RocketMQ that was killed only the checkpoint says so:
+    /// The log was durable up to this position at some time, and is to keep that. After a RocketMQ that was killed only the checkpoint states it:
     /// RocketMQ cuts its log where it finds damage.
     pub fn durable_to(&self) -> u64 {
         let noted = self.note.as_ref().filter(|_| self.is_ours());

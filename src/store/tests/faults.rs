@@ -67,7 +67,7 @@ fn a_sync_error_fences() {
     }
 }
 
-/// Whoever was told that the log is on the device, or that his message is stored, when a flush failed in between.
+/// Callers to which it was reported that the log is on the device, or that their message is stored, when a flush failed in between.
 #[test]
 fn nothing_is_promised_after_a_flush_that_failed() {
     let mut fenced = 0;

@@ -447,7 +447,7 @@ fn files_go_with_the_log() {
     });
 }
 
-/// The index is busy with a long log, and says so instead of nothing.
+/// While the index reads a long log, the answer is that it does, and not an empty result.
 #[test]
 fn a_query_does_not_wait_for_ever() {
     let sim = sim(1);

@@ -66,7 +66,7 @@ fn model_config(flush: Flush) -> StoreConfig {
     StoreConfig {
         retention: Retention {
             max_log_bytes: 3 * SEGMENT,
-            // Only when a step says so.
+            // Only when a step does it.
             interval_ms: 3_600_000,
             ..Retention::default()
         },

@@ -42,7 +42,7 @@ fn expired_files_go_at_their_hour() {
     assert_eq!(removed(&look), 3);
     look.hour = 12;
     look.is_asked_for = true;
-    assert_eq!(removed(&look), 3, "whoever asks need not wait");
+    assert_eq!(removed(&look), 3, "the request does not have to wait");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //!            durable { a }, pending [ +b, b->c ]
 //! ```
 //! A power cut keeps of every unflushed page any of its sectors, of every directory any beginning of what was done to it and not
-//! synced, and nothing else. A flush of a file says nothing of its name. That is less than common file systems keep, and as
+//! synced, and nothing else. A flush of a file does not make its name durable. That is less than common file systems keep, and as
 //! much as their documentation promises.
 
 mod dir;

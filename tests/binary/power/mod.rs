@@ -2,7 +2,7 @@
 //! what was not flushed, fails, fills up and stalls. What the simulator says of the store is only worth something if the
 //! flags and calls that reach the kernel are the ones that it assumes.
 //!
-//! Needs FUSE (/dev/fuse, and the right to mount: root in most containers); says so where it is missing, and fails then if
+//! Needs FUSE (/dev/fuse, and the right to mount: root in most containers); prints a note where it is missing, and fails then if
 //! `RINGMQ_REQUIRE_FUSE` is set. `POWER_ROUNDS=n` cuts the power n times a test instead of a few.
 
 mod disk;

@@ -220,7 +220,7 @@ waitTimeMillsInSendQueue=3000
 
 
 class Sender:
-    """Sends to whoever is the master of the route, one message after the other, and notes what was acknowledged."""
+    """Sends to the broker that the route names as master, one message after the other, and notes what was acknowledged."""
 
     def __init__(self, group, topic):
         self.group, self.topic, self.acknowledged, self.next = group, topic, {}, 0

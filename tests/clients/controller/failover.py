@@ -89,7 +89,7 @@ def round_of(kind, sender):
     if kind == "frozen":
         leading.signal(signal.SIGCONT)
     back = now()
-    # A demoted broker of RocketMQ may be taken for the master's replication address by a third one, for as long as its name server says so.
+    # A demoted broker of RocketMQ may be taken for the master's replication address by a third one, for as long as its name server has it.
     while group.in_sync() < args.brokers and now() - back < 120:
         sender.send()
     is_whole = group.in_sync() == args.brokers

@@ -157,7 +157,7 @@ impl Group {
         connected.await.unwrap()
     }
 
-    /// Sends to whoever is the master, until so many were acknowledged.
+    /// Sends to the master of the moment, until so many were acknowledged.
     pub async fn send_until_acknowledged(&self, count: usize) {
         let deadline_ns = self.sim.mono_ns() + LIMIT.as_nanos() as u64;
         let mut client: Option<Client> = None;

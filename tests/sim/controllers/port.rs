@@ -83,7 +83,7 @@ impl Port {
         for command in due {
             let port = self.clone();
             self.io.spawn("test", async move {
-                // Whoever leads by then looks again.
+                // The leader by then looks again.
                 let _ = port.agree(&command).await;
             });
         }

@@ -233,7 +233,7 @@ fn what_was_agreed_on_outlives_the_processes_and_a_lost_reply() {
         let reply = first.elect().await;
         assert_eq!(reply.code, response::CONTROLLER_MASTER_STILL_EXIST);
         assert_eq!(reply.number("syncStateSetEpoch"), 3);
-        // One that does not lead says so.
+        // One that does not lead answers with NOT_LEADER.
         controllers.lead(None);
         let reply = first.elect().await;
         assert_eq!(reply.code, response::CONTROLLER_NOT_LEADER);

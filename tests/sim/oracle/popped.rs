@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Oracle, Stored, Told};
 
-/// How long a request may take: whoever acknowledges so shortly before a message comes back cannot know.
+/// How long a request may take: a consumer that acknowledges so shortly before a message comes back cannot know.
 pub const UNSURE_MS: u64 = 100;
 
 #[derive(Default)]

@@ -127,7 +127,7 @@ impl Faults {
 /// Some of the next writes or flushes take long.
 fn stall(pair: &Pair, dice: &Dice) {
     let (io, longest_ms) = match dice.one_in(3) {
-        // Not so long that a client gives up.
+        // Not so long that a client times out.
         true => (pair.cluster.broker(), 700),
         false => (pair.slave(), 4_000),
     };

@@ -112,7 +112,7 @@ pub(super) async fn consume_some(
     }
     let next = reply.number("nextBeginOffset") as u64;
     assert_eq!(next, offset + records.len() as u64, "{reply:?}");
-    // Whoever could not process it once can often not the next time.
+    // A consumer that could not process it once can often not the next time.
     let is_retry = queue.topic == retry_topic(group);
     if dice.one_in(if is_retry { 2 } else { 8 }) && !connected.shared.is_ending.get() {
         send_back(connected, dice, group, dice.pick(&records)).await?;

@@ -107,7 +107,7 @@ impl Member {
         let called = connected.call(request::LOCK_BATCH_MQ, &[], &body);
         let (reply, _) = called.await?;
         assert!(reply.is_success(), "{reply:?}");
-        // An answer of the broker's life before says nothing.
+        // An answer of the broker's life before counts for nothing.
         if connected.shared.life.get() != self.life {
             return Ok(());
         }

@@ -21,7 +21,7 @@ const CRC_BYTES: usize = 4;
 /// A table is written in pieces of this size.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// No entry says so.
+/// No entry has this value.
 const UNKNOWN: u64 = u64::MAX;
 
 /// The part of the log that a block covers.

@@ -9,7 +9,7 @@
 //! A block holds the entries that were committed since the one before, the names of new queues, and what was deleted; it
 //! is written only when the log is durable as far, so that it never has an entry of a message that is not there.
 //! Queue files are written behind the journal. Once they have everything up to some position, and that is durable, a new
-//! generation begins: with a table that says so, and the entries that came meanwhile. The old one goes when the new one is
+//! generation begins: with a table that states it, and the entries that came meanwhile. The old one goes when the new one is
 //! durable. A generation without a whole table is none; a block that is not whole ends it (`block.rs`).
 
 mod block;
