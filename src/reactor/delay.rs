@@ -145,9 +145,10 @@ async fn pass_over<I: Io>(
         let positions = read_positions(&core.store, level.queue, offset, AT_A_TIME).await?;
         let last = positions.iter().rposition(|at| delivered.contains(*at));
         let Some(last) = last else { return Ok(()) };
-        let mut broker = core.broker.borrow_mut();
-        broker.delays_delivered(level.level, offset + last as u64 + 1, core.now_ms());
-        drop(broker);
+        let next = offset + last as u64 + 1;
+        core.broker
+            .borrow_mut()
+            .delays_delivered(level.level, next, core.now_ms());
         pause().await;
     }
 }
