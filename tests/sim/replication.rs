@@ -1,9 +1,9 @@
 //! Protects replication between a master and its slave: which answer a send gets when the slave is there, late, or gone; that what was
 //! acknowledged is on both; that the slave follows again after every end of either; and what a slave serves.
 
+mod message;
 mod process;
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,15 +13,14 @@ use ringmq::reactor::{self, ReplicationSetup, Role, ServeError, ShardSetup, Term
 use ringmq::sim::{Fault, Op, Rng, Rule, Sim, SimConfig};
 use ringmq::store::{Flush, Retention};
 use ringmq::wire::Codec;
-use ringmq::wire::codes::{request, response};
-use ringmq::wire::send::SendRequest;
+use ringmq::wire::codes::response;
 
+pub use message::{queue, send, try_send};
 pub use process::Process;
 
-use crate::client::{Client, Reply};
+use crate::client::Client;
 use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, SYNC_FLUSH_TIMEOUT_MS, shard_setup};
-use crate::oracle::Queue;
-use crate::requests::{self, Pull, QUEUES};
+use crate::requests::{self, Pull};
 
 pub const MASTER: &str = "master";
 pub const SLAVE: &str = "slave";
@@ -193,7 +192,7 @@ impl Pair {
         }
     }
 
-    async fn try_bodies(&self, host: &str, mut offset: u64) -> io::Result<Vec<u64>> {
+    async fn try_bodies(&self, host: &str, mut offset: u64) -> std::io::Result<Vec<u64>> {
         let io = self.sim.host("client");
         let mut client = Client::connect(&io, self.addr(host), Codec::Rocketmq).await?;
         let queue = queue();
@@ -235,42 +234,6 @@ impl Pair {
             self.sleep_ms(50).await;
         }
     }
-}
-
-pub fn queue() -> Queue {
-    Queue {
-        topic: TOPIC.into(),
-        id: 0,
-    }
-}
-
-/// Of a message whose body is a number and some more bytes.
-pub async fn send(client: &mut Client, number: u64, properties: &str) -> Reply {
-    try_send(client, number, properties).await.unwrap()
-}
-
-/// An error: the connection ended.
-pub async fn try_send(client: &mut Client, number: u64, properties: &str) -> io::Result<Reply> {
-    let body = [&number.to_be_bytes()[..], &vec![7; number as usize % 900]].concat();
-    let fields = SendRequest {
-        producer_group: "producers",
-        topic: TOPIC,
-        default_topic: "TBW102",
-        default_topic_queue_nums: QUEUES,
-        queue_id: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1,
-        flag: 0,
-        properties: Some(properties),
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
-    };
-    let fields = fields.ext();
-    let sent = client.call(request::SEND_MESSAGE_V2, &fields, &body);
-    sent.await
 }
 
 fn each(test: impl AsyncFn(&Pair)) {
