@@ -1,27 +1,27 @@
 //! Bugs that can be put back one at a time, to show that the simulator's judge finds them (`--features mutants`, see
 //! `tests/sim/mutants.rs`). What random histories find too rarely, a test of the library finds (`mutant_*`, see `fails`). Without the
-//! feature `mutant!` is `false`, and nothing of this is compiled.
+//! feature, and outside of the library's tests, `mutant!` is `false`, and nothing of this is compiled.
 
 /// Whether this thread runs with this bug.
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 macro_rules! mutant {
     ($name:ident) => {
         crate::mutants::is(crate::mutants::Mutant::$name)
     };
 }
 
-#[cfg(not(feature = "mutants"))]
+#[cfg(not(any(test, feature = "mutants")))]
 macro_rules! mutant {
     ($name:ident) => {
         false
     };
 }
 
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 pub use chosen::{Mutant, choose, is};
 
 /// Runs a test with this bug: it has to fail. That it passes without the bug is what the test itself shows.
-#[cfg(all(test, feature = "mutants"))]
+#[cfg(test)]
 pub(crate) fn fails(mutant: Mutant, test: fn()) {
     choose(Some(mutant));
     let ended = std::panic::catch_unwind(test);
@@ -29,7 +29,7 @@ pub(crate) fn fails(mutant: Mutant, test: fn()) {
     assert!(ended.is_err(), "not caught: {mutant:?}, {}", mutant.fault());
 }
 
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 mod chosen {
     use std::cell::Cell;
 

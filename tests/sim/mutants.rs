@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo test --profile sim --features mutants --test sim mutants -- --nocapture
-//! cargo test --profile sim --features mutants --lib mutant_            those that a test of the library catches
+//! cargo test --lib mutant_                                             those that a test of the library catches
 //! MUTANT=TimersLost SEED=3 ...                    only this one, to see how it fails
 //! SEEDS=200 ... without_mutants                   of each judge; JUDGE=rot: only of those with this in their names
 //! ```

@@ -388,7 +388,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "mutants")]
     #[test]
     fn mutant_skip_position() {
         use crate::mutants::{Mutant, fails};

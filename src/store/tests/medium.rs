@@ -66,7 +66,6 @@ fn a_config_file_that_cannot_be_flushed_fences() {
     });
 }
 
-#[cfg(feature = "mutants")]
 #[test]
 fn mutant_only_log_fences() {
     use crate::mutants::{Mutant, fails};
