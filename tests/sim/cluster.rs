@@ -1,6 +1,7 @@
 //! One broker with its name server on a simulated host, started, stopped, killed and without power.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use ringmq::broker::admission::AdmissionLimits;
 use ringmq::io::{Notify, Spawn};
 use ringmq::reactor::{self, NamesrvSetup, ServeError, ShardSetup};
 use ringmq::sim::{Sim, SimConfig, SimIo};
-use ringmq::store::{Flush, Retention, StoreConfig};
+use ringmq::store::{Flush, Retention, StoreConfig, StoreError};
 use ringmq::wire::Codec;
 
 use crate::client::Client;
@@ -64,6 +65,8 @@ pub struct Cluster {
 pub struct Process {
     stop: Rc<Notify>,
     state: Rc<Cell<State>>,
+    /// Its device was made to fail.
+    has_failing_device: Rc<Cell<bool>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +81,9 @@ impl Process {
     pub fn begin(io: &SimIo, setup: ShardSetup) -> Self {
         let stop = Rc::new(Notify::default());
         let state = Rc::new(Cell::new(State::Starting));
+        let has_failing_device = Rc::new(Cell::new(false));
         let (task_io, task_stop, task_state) = (io.clone(), stop.clone(), state.clone());
+        let is_failing = has_failing_device.clone();
         io.spawn("test", async move {
             let ready = |ready: reactor::Ready| {
                 task_state.set(State::Ready {
@@ -89,11 +94,22 @@ impl Process {
             match served {
                 // Such as on a disk that has failed.
                 Ok(()) | Err(ServeError::Unclean { .. }) => {}
+                // A term that has to cut its log ends with the device, and so does one that begins.
+                Err(ServeError::Store(error)) if is_failing.get() && is_of_device(&error) => {}
                 Err(error) => panic!("the broker has failed: {error}"),
             }
             task_state.set(State::Ended);
         });
-        Self { stop, state }
+        Self {
+            stop,
+            state,
+            has_failing_device,
+        }
+    }
+
+    /// A write or a flush of its device is about to fail: the process may end because of that.
+    pub fn device_begins_to_fail(&self) {
+        self.has_failing_device.set(true);
     }
 
     pub fn state(&self) -> State {
@@ -103,6 +119,17 @@ impl Process {
     /// As SIGTERM does.
     pub fn stop(&self) {
         self.stop.notify();
+    }
+}
+
+/// Whether a write or a flush has failed that a test made fail.
+fn is_of_device(error: &StoreError) -> bool {
+    match error {
+        StoreError::Fenced { .. } => true,
+        StoreError::Io { source, .. } => {
+            source.raw_os_error() == Some(libc::EIO) || source.kind() == ErrorKind::WriteZero
+        }
+        _ => false,
     }
 }
 

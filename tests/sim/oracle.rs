@@ -333,6 +333,11 @@ impl Oracle {
         }
     }
 
+    /// The check that comes next is about this queue.
+    pub fn looks_at(&self, queue: &Queue) {
+        self.story.looks_at(None, Some(queue));
+    }
+
     /// The last offset that anybody was told of and may rely on.
     pub fn last_promised(&self, queue: &Queue) -> Option<u64> {
         self.story.looks_at(None, Some(queue));

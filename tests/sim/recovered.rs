@@ -123,6 +123,7 @@ async fn read_queue(client: &mut Client, shared: &Shared, queue: &Queue, stored:
         }
         assert_eq!(reply.number("nextBeginOffset") as u64, offset, "{reply:?}");
     }
+    shared.oracle.borrow().looks_at(queue);
     assert!(
         promised.is_none_or(|promised| promised < offset),
         "lost: {queue:?} ends at {offset}, {promised:?} was promised"

@@ -3,7 +3,7 @@
 //! The files are looked at from outside, without an operation of the brokers: what is acknowledged has to be there when the acknowledgement
 //! arrives, and what a consumer of the master gets has to be at the slave by then, unless its sender was told that it is not.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -42,6 +42,8 @@ pub struct Device {
     io: SimIo,
     /// When what was not flushed may have been lost.
     losses_ns: RefCell<Vec<u64>>,
+    /// Up to here the log has been seen to be whole since the last loss.
+    whole_to: Cell<u64>,
 }
 
 impl Device {
@@ -49,6 +51,7 @@ impl Device {
         Self {
             io,
             losses_ns: RefCell::default(),
+            whole_to: Cell::new(0),
         }
     }
 
@@ -94,6 +97,14 @@ impl Device {
         }
     }
 
+    /// Whether the log is whole up to the record at `position`, that one included. A recovery cuts off what stands behind a gap.
+    fn is_whole_to(&self, position: u64) -> bool {
+        if position >= self.whole_to.get() {
+            self.whole_to.set(self.log_end(self.whole_to.get()));
+        }
+        position < self.whole_to.get()
+    }
+
     /// From now on it may lose what is not flushed at any time.
     fn begins_to_fail(&self) {
         self.losses_ns.borrow_mut().push(u64::MAX);
@@ -104,6 +115,7 @@ impl Device {
         let mut losses_ns = self.losses_ns.borrow_mut();
         losses_ns.retain(|loss_ns| *loss_ns < u64::MAX);
         losses_ns.push(now_ns);
+        self.whole_to.set(0);
     }
 
     fn may_have_lost(&self, flush: Flush, told: Told) -> bool {
@@ -178,6 +190,7 @@ impl Copies {
             let there = Record::decode(bytes, Check::Crc).expect("decoded before");
             there.body == record.body && there.queue_offset == record.queue_offset
         });
+        let is_there = is_there && self.master.is_whole_to(position);
         // What the master has lost with its power is shown until the slave cuts it off.
         let is_lost = self.flush == Flush::Async && !self.master.losses_ns.borrow().is_empty();
         assert!(

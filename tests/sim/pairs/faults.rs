@@ -118,6 +118,7 @@ impl Faults {
         let path = *dice.pick(&["commitlog", "commitlog", "queuejournal", "checkpoint"]);
         let rule = Rule::new(fault).of(op).on(path).after(dice.below(3));
         pair.slave().inject(rule.times(1));
+        pair.slave_begins_to_fail();
         self.fails_since_ns = Some(pair.sim().mono_ns());
         let copies = shared.copies.as_ref().expect("there is a slave");
         copies.slave_begins_to_fail();

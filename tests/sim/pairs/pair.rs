@@ -97,6 +97,15 @@ impl Pair {
         self.sim().power_cut(SLAVE);
     }
 
+    /// A write or a flush of the slave is about to fail.
+    pub fn slave_begins_to_fail(&self) {
+        let slave = self.slave.borrow();
+        slave
+            .as_ref()
+            .expect("the slave runs")
+            .device_begins_to_fail();
+    }
+
     fn slave_setup(&self) -> ShardSetup {
         let flush = self.cluster.flush;
         let mut setup = shard_setup(&self.slave(), flush, &Retention::default());
