@@ -67,6 +67,13 @@ impl Epochs {
         self.entries.last().copied()
     }
 
+    /// Whether the first master began at `position`.
+    pub fn begin_at(&self, position: u64) -> bool {
+        self.entries
+            .first()
+            .is_some_and(|first| first.start == position)
+    }
+
     /// A master begins. Where nothing was written in the last epoch the new one takes its place, as no record is of that epoch.
     pub fn begin(&mut self, next: Epoch) -> Result<(), EpochError> {
         if let Some(last) = self.last()

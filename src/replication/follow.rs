@@ -24,8 +24,13 @@ pub enum Differs {
     Longer { own_end: u64, master_end: u64 },
 }
 
-/// Decides by the epochs of both logs.
-pub fn start(own: &Epochs, own_end: u64, master: &EpochList) -> Result<Start, Differs> {
+/// Decides by the epochs of both logs. `is_one_group`: a controller says that both brokers are of one group.
+pub fn start(
+    own: &Epochs,
+    own_end: u64,
+    master: &EpochList,
+    is_one_group: bool,
+) -> Result<Start, Differs> {
     if own_end == 0 {
         return Ok(Start::At(0));
     }
@@ -40,6 +45,9 @@ pub fn start(own: &Epochs, own_end: u64, master: &EpochList) -> Result<Start, Di
         };
     }
     match own.consistent_point(own_end, &master.epochs, master.log_end) {
+        // It is known who wrote either log from its first byte on: they part there. This one's master has died before anybody else had a
+        // byte of it.
+        None if is_one_group && own.begin_at(0) && master.epochs.begin_at(0) => Ok(Start::CutAt(0)),
         None => Err(Differs::NothingInCommon),
         Some(point) if point < own_end => Ok(Start::CutAt(point)),
         Some(_) => Ok(Start::At(own_end)),
@@ -67,7 +75,7 @@ mod tests {
     #[test]
     fn a_slave_goes_on_where_the_logs_are_the_same() {
         let master = master(&[(1, 0), (2, 100), (4, 200)], 300);
-        let start = |own: &[(i32, u64)], end| start(&epochs(own), end, &master);
+        let start = |own: &[(i32, u64)], end| start(&epochs(own), end, &master, true);
         assert_eq!(start(&[], 0), Ok(Start::At(0)), "it has nothing");
         assert_eq!(start(&[(1, 0), (2, 100)], 150), Ok(Start::At(150)));
         assert_eq!(start(&[(1, 0), (2, 100)], 200), Ok(Start::At(200)));
@@ -82,12 +90,23 @@ mod tests {
             Ok(Start::CutAt(300)),
             "the master lost its end"
         );
-        assert_eq!(start(&[(7, 0)], 10), Err(Differs::NothingInCommon));
+        assert_eq!(start(&[(7, 20)], 30), Err(Differs::NothingInCommon));
         assert_eq!(start(&[], 150), Ok(Start::At(150)));
         let longer = Differs::Longer {
             own_end: 301,
             master_end: 300,
         };
         assert_eq!(start(&[], 301), Err(longer));
+    }
+
+    #[test]
+    fn logs_that_part_at_their_first_byte_are_of_one_group_or_not() {
+        let begun = master(&[(2, 0)], 300);
+        let later = master(&[(2, 50)], 300);
+        let own = epochs(&[(1, 0)]);
+        let nothing = Err(Differs::NothingInCommon);
+        assert_eq!(start(&own, 10, &begun, true), Ok(Start::CutAt(0)));
+        assert_eq!(start(&own, 10, &begun, false), nothing);
+        assert_eq!(start(&own, 10, &later, true), nothing);
     }
 }

@@ -250,6 +250,39 @@ fn a_master_that_is_cut_off_acknowledges_nothing() {
     });
 }
 
+/// Nobody has a byte of the master's log when it is replaced: nothing was acknowledged, and it gives up all of its log.
+#[test]
+fn a_log_of_which_nobody_has_anything_is_given_up() {
+    for is_killed in [false, true] {
+        each(async |group| {
+            group.start_all().await;
+            let old = group.master().unwrap();
+            let others = [CONTROLLER, NAMES].into_iter().chain(BROKERS);
+            let others: Vec<_> = others.filter(|host| *host != old).collect();
+            let mut at_old = group.client(old).await;
+            for other in &others {
+                group.sim.partition(old, other);
+            }
+            let reply = group.send(&mut at_old).await.unwrap();
+            assert_eq!(reply.code, response::FLUSH_SLAVE_TIMEOUT, "{reply:?}");
+            let is_replaced = || group.master().is_some_and(|master| master != old);
+            group.until("replaced", is_replaced).await;
+            if is_killed {
+                group.sim.crash(old);
+                group.start(old);
+            }
+            for other in &others {
+                group.sim.heal_partition(old, other);
+            }
+            group.until_whole().await;
+            assert_eq!(group.messages(old).await, [0; 0]);
+            group.send_until_acknowledged(10).await;
+            group.until_whole().await;
+            group.judge(old).await;
+        });
+    }
+}
+
 /// A master whose device has failed is replaced, and acknowledges nothing more.
 #[test]
 fn a_master_whose_device_has_failed_is_replaced() {

@@ -255,7 +255,7 @@ impl Log {
         loop {
             // As a slave does first: of an epoch that begins at its end it has nothing.
             self.epochs.cut(self.end());
-            match start(&self.epochs, self.end(), &list) {
+            match start(&self.epochs, self.end(), &list, true) {
                 Ok(Start::CutAt(position)) => {
                     assert!(position < self.end());
                     self.entries.truncate(position as usize);

@@ -244,7 +244,12 @@ impl<'c, I: Io> Session<'c, I> {
         let list = self.receive_epochs().await?;
         // An epoch of which nothing came is not in this log: another master may begin one at the same place.
         self.replication.epochs.borrow_mut().cut(self.at);
-        let start = follow::start(&self.replication.epochs.borrow(), self.at, &list)?;
+        // What is removed at a log's beginning is in no epoch that both have.
+        let is_one_group = self.core.term.mandate.is_some() && self.core.store.log_min() == 0;
+        let start = {
+            let epochs = self.replication.epochs.borrow();
+            follow::start(&epochs, self.at, &list, is_one_group)?
+        };
         match start {
             Start::CutAt(point) if !mutant!(CutMissing) => Err(self.cut(point)),
             Start::CutAt(_) | Start::At(_) => {
