@@ -141,6 +141,14 @@ impl Delays {
         self.known_position.get()
     }
 
+    /// The same of the offsets of now, with a log that ends at `log_end`.
+    pub fn known_of_now(&self, log_end: u64) -> u64 {
+        match self.is_caught_up {
+            true => log_end,
+            false => self.known_position.get().unwrap_or(0),
+        }
+    }
+
     pub fn load(&mut self, offsets: impl IntoIterator<Item = (i32, i64)>, version: DataVersion) {
         self.offsets.extend(offsets);
         self.version = version;

@@ -16,6 +16,12 @@ pub trait StoreView {
 
     fn figures(&self) -> Figures;
 
+    /// The log's end, visible or not.
+    fn log_end(&self) -> u64 {
+        let figures = self.figures();
+        figures.log_max + figures.not_dispatched_bytes
+    }
+
     fn replication(&self) -> ReplicationView {
         ReplicationView::Alone
     }

@@ -1,9 +1,11 @@
 //! Protects what waits at a master that dies: the slave that becomes master delivers each delayed and each timed message once, whatever
 //! its master had delivered before.
 
+use std::time::Duration;
+
 use ringmq::message::properties::{self, DELAY, TIMER_DELAY_MS};
 use ringmq::reactor::Role;
-use ringmq::sim::Rng;
+use ringmq::sim::{Fault, Op, Rng, Rule};
 use ringmq::store::Flush;
 use ringmq::wire::codes::response;
 
@@ -55,6 +57,47 @@ fn what_waits_comes_once() {
             bodies.retain(|body| *body < MESSAGES);
             bodies.sort_unstable();
             assert_eq!(bodies, (0..MESSAGES).collect::<Vec<_>>());
+        });
+    }
+}
+
+/// The slave's device takes nothing while the master delivers, and the master says each second what it has delivered.
+#[test]
+fn what_only_the_dead_master_has_delivered_is_delivered_by_its_successor() {
+    for seed in 0..4 {
+        let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
+        pair.sim.run(async {
+            let _master = pair.start(MASTER).await;
+            pair.create_topic().await;
+            let _slave = pair.start(SLAVE).await;
+            let mut client = pair.client(MASTER).await;
+            pair.until_answered(&mut client, response::SUCCESS).await;
+            let waiting = [property(DELAY, 1), property(TIMER_DELAY_MS, 1_000)];
+            for (number, waits) in (0..).zip(&waiting) {
+                let reply = send(&mut client, number, waits).await;
+                assert_eq!(reply.code, response::SUCCESS, "{reply:?}");
+            }
+            let stall = Fault::Stall(Duration::from_secs(60));
+            let rule = Rule::new(stall).of(Op::Write).on("commitlog");
+            pair.sim.host(SLAVE).inject(rule);
+            pair.sleep_ms(6_000).await;
+            let delivered = async |host| {
+                let mut bodies = pair.bodies(host).await;
+                bodies.retain(|body| *body < 2);
+                bodies.sort_unstable();
+                bodies
+            };
+            assert_eq!(delivered(MASTER).await, [0, 1]);
+            assert_eq!(delivered(SLAVE).await, [0; 0]);
+            pair.sim.power_cut(MASTER);
+            pair.sim.crash(SLAVE);
+            // The machine is there again, so that nobody waits for its answer.
+            pair.sim.host(MASTER);
+            pair.sim.host(SLAVE).heal();
+            let promoted = term(Role::AsyncMaster, &pair, MASTER);
+            let _successor = pair.start_as(SLAVE, promoted).await;
+            pair.sleep_ms(5_000).await;
+            assert_eq!(delivered(SLAVE).await, [0, 1]);
         });
     }
 }

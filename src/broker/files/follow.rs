@@ -313,23 +313,51 @@ impl Work for FollowGroups {
     }
 }
 
+/// How far a master has delivered delayed messages.
+#[derive(Debug)]
+pub struct MasterDelays {
+    theirs: DelaysFile,
+    known_position: u64,
+}
+
+impl MasterDelays {
+    /// `log_position`: where the slave's log was committed when it asked. A RocketMQ master includes what it had delivered before that. One of
+    /// ours says what it includes: after a start it may not have looked at all of its log yet.
+    pub fn read(body: &[u8], log_position: u64) -> Result<Self, BodyError> {
+        let theirs: DelaysFile = loose_json::from_slice(body)?;
+        let known = theirs.ringmq_known_position.unwrap_or(u64::MAX);
+        Ok(Self {
+            theirs,
+            known_position: known.min(log_position),
+        })
+    }
+
+    /// What counts as delivered was written to the master's log before this position; 0: it did not say.
+    pub fn log_end(&self) -> u64 {
+        self.theirs.ringmq_log_end.unwrap_or(0)
+    }
+}
+
 impl Broker {
-    /// Takes over the master's offsets or modes. `log_position`: where this slave's log was committed when it asked. What the master had
-    /// delivered of delayed messages before that is in its answer.
+    /// Takes over how far the master has delivered delayed messages.
+    pub fn follow_delays(&mut self, master: MasterDelays) {
+        let MasterDelays {
+            theirs,
+            known_position,
+        } = master;
+        self.delays.load(theirs.offset_table, theirs.data_version);
+        self.delays.known_up_to(known_position);
+        self.delays.set_dirty();
+    }
+
+    /// Takes over the master's offsets or modes.
     pub fn follow_file(
         &mut self,
         file: ConfigFile,
         body: &[u8],
-        log_position: u64,
         now_ms: u64,
     ) -> Result<(), BodyError> {
         match file {
-            ConfigFile::DelayOffsets => {
-                let theirs: DelaysFile = loose_json::from_slice(body)?;
-                self.delays.load(theirs.offset_table, theirs.data_version);
-                self.delays.known_up_to(log_position);
-                self.delays.set_dirty();
-            }
             ConfigFile::ConsumerOffsets => {
                 // All of the table: an offset in a topic that was deleted, and perhaps made again since, would be beyond the new messages.
                 let before = std::mem::replace(&mut self.offsets, Offsets::new(now_ms));
@@ -345,6 +373,7 @@ impl Broker {
             }
             ConfigFile::Topics
             | ConfigFile::SubscriptionGroups
+            | ConfigFile::DelayOffsets
             | ConfigFile::PopOrders
             | ConfigFile::Settings => {}
         }

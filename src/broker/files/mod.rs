@@ -7,7 +7,7 @@ pub mod changes;
 mod follow;
 pub mod text;
 
-pub use follow::{Page, Pages};
+pub use follow::{MasterDelays, Page, Pages};
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub(super) struct OffsetsFile {
     pull_offset_table: BTreeMap<String, QueueOffsetMap>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct DelaysFile {
     data_version: DataVersion,
@@ -46,6 +46,9 @@ pub(super) struct DelaysFile {
     /// Ours; RocketMQ ignores it, and a file that it has written does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     ringmq_known_position: Option<u64>,
+    /// In a master's answer: what these offsets count as delivered was written to its log before this position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ringmq_log_end: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -123,6 +126,16 @@ impl DelaysFile {
             data_version: delays.version(),
             offset_table: delays.offsets().clone(),
             ringmq_known_position: delays.known_position(),
+            ringmq_log_end: None,
+        }
+    }
+
+    /// The answer to a slave.
+    pub(super) fn answer(delays: &Delays, log_end: u64) -> Self {
+        Self {
+            ringmq_known_position: Some(delays.known_of_now(log_end)),
+            ringmq_log_end: Some(log_end),
+            ..Self::of(delays)
         }
     }
 }

@@ -23,7 +23,7 @@ impl Broker {
             .timers()
             .ok_or_else(|| Refusal::new(response::SYSTEM_ERROR, "The checkpoint is null"))?;
         Ok(Reply {
-            body: figures.check_point(),
+            body: figures.check_point(store.log_end()),
             ..Reply::ok()
         })
     }

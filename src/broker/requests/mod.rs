@@ -325,7 +325,7 @@ requests! {
 
     // Of slaves, and of what RocketMQ has several kinds of
     GET_ALL_CONSUMER_OFFSET: Replica, NONE, step!(|b, _r| b.all_offsets());
-    GET_ALL_DELAY_OFFSET: Replica, NONE, answer!(|b, _r| b.all_delay_offsets());
+    GET_ALL_DELAY_OFFSET: Replica, NONE, answer!(|b, r| b.all_delay_offsets(r.store));
     EXCHANGE_BROKER_HA_INFO: Replica, NONE, answer!(|b, r| b.exchange_ha_info(r.ext, r.store));
     GET_BROKER_HA_STATUS: Inspect, NONE, answer!(|b, r| b.ha_status(r.store));
     RESET_MASTER_FLUSH_OFFSET: Replica, NONE, answer!(|_b, _r| Ok(Reply::ok()));

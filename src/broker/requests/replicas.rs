@@ -10,8 +10,9 @@ use crate::wire::controller::{RoleChanged, SyncStateSet};
 use crate::wire::{Ext, Reply, loose_json};
 
 impl Broker {
-    pub(super) fn all_delay_offsets(&self) -> Result<Reply, Refusal> {
-        Ok(Reply::json(&files::DelaysFile::of(&self.delays)))
+    pub(super) fn all_delay_offsets(&self, store: &dyn StoreView) -> Result<Reply, Refusal> {
+        let answer = files::DelaysFile::answer(&self.delays, store.log_end());
+        Ok(Reply::json(&answer))
     }
 
     /// The answer to a slave: this master's addresses.

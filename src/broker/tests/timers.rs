@@ -363,8 +363,8 @@ fn a_recall_meets_its_message() {
     assert_eq!((figures.queue_offset, figures.behind_messages), (1, 1));
     assert!(figures.behind_ms >= 3_500, "{}", figures.behind_ms);
     assert_eq!(timers.figures(2, 900).behind_ms, 0);
-    let numbers = figures.check_point();
-    assert_eq!(numbers.len(), 64);
+    let numbers = figures.check_point(7);
+    assert_eq!(numbers.len(), 72);
     assert_eq!(numbers[16..24], 1u64.to_be_bytes(), "the queue's offset");
     assert_eq!(numbers[48..56], 1u64.to_be_bytes(), "one change");
     timers.delivered(&decoded(&bytes), 9_500);

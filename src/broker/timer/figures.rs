@@ -3,7 +3,7 @@
 //! ```text
 //! check point, big endian, 56 bytes of RocketMQ's, which ignores what follows:
 //! [ lastReadTimeMs 8 | lastTimerLogFlushPos 8 | lastTimerQueueOffset 8 | masterTimerQueueOffset 8 |
-//!   stateVersion 8 | timestamp 8 | counter 8 | ours: knownPosition 8 ]
+//!   stateVersion 8 | timestamp 8 | counter 8 | ours: knownPosition 8 | ours: logEnd 8 ]
 //! ```
 
 use std::collections::BTreeMap;
@@ -53,8 +53,8 @@ impl TimerFigures {
     }
 
     /// The body of the answer to GET_TIMER_CHECK_POINT (60). There is no log of timers but the timer topic's queue. A slave takes
-    /// everything as delivered that was due by `lastReadTimeMs` and stands before `masterTimerQueueOffset`.
-    pub fn check_point(&self) -> Vec<u8> {
+    /// everything as delivered that was due by `lastReadTimeMs` and stands before `masterTimerQueueOffset`; it was written to the log before `log_end`.
+    pub fn check_point(&self, log_end: u64) -> Vec<u8> {
         let numbers = [
             self.read_ms as i64,
             0,
@@ -64,6 +64,7 @@ impl TimerFigures {
             self.version.timestamp_ms,
             self.version.counter,
             self.known_position as i64,
+            log_end as i64,
         ];
         numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
     }
@@ -85,6 +86,8 @@ pub struct MasterTimers {
     pub delivered_offset: u64,
     /// Whatever was delivered before this position of the log is over by that.
     pub known_position: u64,
+    /// What counts as delivered was written to the master's log before this position; 0: it did not say.
+    pub log_end: u64,
     /// None: it did not say.
     pub waiting: Option<MasterWaiting>,
 }
@@ -111,6 +114,7 @@ impl MasterTimers {
             read_ms: number(0)?,
             delivered_offset: number(2)?.min(number(3)?),
             known_position: number(7).unwrap_or(log_position),
+            log_end: number(8).unwrap_or(0),
             waiting: None,
         })
     }
@@ -129,13 +133,13 @@ mod tests {
             known_position: 4,
             ..TimerFigures::default()
         };
-        let body = figures.check_point();
-        assert_eq!(body.len(), 64);
+        let body = figures.check_point(6);
+        assert_eq!(body.len(), 72);
         let read = MasterTimers::of_check_point(&body, 5).unwrap();
         assert_eq!((read.read_ms, read.delivered_offset), (1_000, 7));
-        assert_eq!(read.known_position, 4);
+        assert_eq!((read.known_position, read.log_end), (4, 6));
         let of_rocketmq = MasterTimers::of_check_point(&body[..56], 5).unwrap();
-        assert_eq!(of_rocketmq.known_position, 5);
+        assert_eq!((of_rocketmq.known_position, of_rocketmq.log_end), (5, 0));
         assert_eq!(MasterTimers::of_check_point(&body[..31], 5), None);
         let negative = [&(-1i64).to_be_bytes()[..], &body[8..]].concat();
         assert_eq!(MasterTimers::of_check_point(&negative, 5), None);

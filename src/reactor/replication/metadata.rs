@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::state::Replication;
 use crate::broker::ConfigFile;
-use crate::broker::files::{Page, Pages};
+use crate::broker::files::{MasterDelays, Page, Pages};
 use crate::broker::timer::MasterTimers;
 use crate::io::Io;
 use crate::reactor::core::Core;
@@ -43,12 +43,46 @@ const FILES: [(i32, ConfigFile); 5] = [
     ),
 ];
 
+/// A connection to the master, which ends with the master's process at the latest.
+struct Link<I: Io> {
+    client: RemotingClient<I>,
+    delays: Held<MasterDelays>,
+    timers: Held<MasterTimers>,
+}
+
+/// What a master says that it has delivered counts here once these deliveries are in this log. If the slave became master without them, they
+/// would never be made.
+struct Held<T> {
+    /// With the end of the log that it speaks of.
+    said: Option<(u64, T)>,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self { said: None }
+    }
+}
+
+impl<T> Held<T> {
+    /// The master has said something about its log up to `log_end`; this log was the same up to `followed_to` when it was asked.
+    /// Returns what counts from now on. What is held stays until it counts, so that a slave that is always behind goes on, too.
+    fn next(&mut self, log_end: u64, said: T, followed_to: u64) -> Option<T> {
+        if log_end <= followed_to {
+            self.said = None;
+            return Some(said);
+        }
+        let counting = self.said.take_if(|(end, _)| *end <= followed_to);
+        self.said.get_or_insert((log_end, said));
+        counting.map(|(_, said)| said)
+    }
+}
+
 /// Asks until the shard stops.
 pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
     let Some(replication) = &core.replication else {
         return;
     };
-    let mut link: Option<RemotingClient<I>> = None;
+    let mut link: Option<Link<I>> = None;
     let mut is_known = false;
     let mut round = 0;
     while !core.is_stopping() {
@@ -76,7 +110,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
 async fn ask_all<I: Io>(
     core: &Rc<Core<I>>,
     replication: &Replication<I>,
-    link: &mut Option<RemotingClient<I>>,
+    link: &mut Option<Link<I>>,
     round: u64,
 ) -> Result<bool, AskError> {
     let Some(addr) = replication.master.borrow().remoting else {
@@ -84,12 +118,20 @@ async fn ask_all<I: Io>(
     };
     let link = match link {
         Some(link) => link,
-        None => link.insert(RemotingClient::connect(&core.io, addr, PATIENCE_NS).await?),
+        None => {
+            let client = RemotingClient::connect(&core.io, addr, PATIENCE_NS).await?;
+            link.insert(Link {
+                client,
+                delays: Held::default(),
+                timers: Held::default(),
+            })
+        }
     };
     for (code, file) in FILES {
         let asked = match Pages::of(file) {
-            Some(pages) => ask_pages(core, link, code, pages).await,
-            None => ask_whole(core, link, code, file).await,
+            Some(pages) => ask_pages(core, &mut link.client, code, pages).await,
+            None if file == ConfigFile::DelayOffsets => ask_delays(core, link, code).await,
+            None => ask_whole(core, &mut link.client, code, file).await,
         };
         match asked {
             // An older master does not know every one of them.
@@ -104,28 +146,53 @@ async fn ask_all<I: Io>(
 /// Which timed messages the master has delivered. An older master does not say, and neither does one without timers.
 async fn hear_timers<I: Io>(
     core: &Core<I>,
-    link: &mut RemotingClient<I>,
+    link: &mut Link<I>,
     asks_figures: bool,
 ) -> Result<(), AskError> {
-    let log_position = core.store.committed();
-    let asked = link.ask(request::GET_TIMER_CHECK_POINT, &[], &[], PATIENCE_NS);
+    let (log_position, followed_to) = (core.store.committed(), followed_to(core));
+    let client = &mut link.client;
+    let asked = client.ask(request::GET_TIMER_CHECK_POINT, &[], &[], PATIENCE_NS);
     let said = match asked.await {
         Ok(answer) => MasterTimers::of_check_point(&answer.body, log_position),
         Err(AskError::Refused { .. }) => None,
         Err(error) => return Err(error),
     };
     let Some(mut said) = said else { return Ok(()) };
-    if !asks_figures {
-        core.timers.hear_master(said);
-        return Ok(());
+    if asks_figures {
+        let asked = client.ask(request::GET_TIMER_METRICS, &[], &[], PATIENCE_NS);
+        said.waiting = match asked.await {
+            Ok(answer) => loose_json::from_slice(&answer.body).ok(),
+            Err(AskError::Refused { .. }) => None,
+            Err(error) => return Err(error),
+        };
     }
-    let asked = link.ask(request::GET_TIMER_METRICS, &[], &[], PATIENCE_NS);
-    said.waiting = match asked.await {
-        Ok(answer) => loose_json::from_slice(&answer.body).ok(),
-        Err(AskError::Refused { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    core.timers.hear_master(said);
+    if let Some(said) = link.timers.next(said.log_end, said, followed_to) {
+        core.timers.hear_master(said);
+    }
+    Ok(())
+}
+
+/// Up to here the log is known to be the master's.
+fn followed_to<I: Io>(core: &Core<I>) -> u64 {
+    let replication = core.replication.as_ref();
+    match replication.is_some_and(|replication| replication.is_following.get()) {
+        true => core.store.committed(),
+        false => 0,
+    }
+}
+
+/// Which delayed messages the master has delivered.
+async fn ask_delays<I: Io>(core: &Core<I>, link: &mut Link<I>, code: i32) -> Result<(), AskError> {
+    let (log_position, followed_to) = (core.store.committed(), followed_to(core));
+    let answer = link.client.ask(code, &[], &[], PATIENCE_NS).await?;
+    match MasterDelays::read(&answer.body, log_position) {
+        Ok(said) => {
+            if let Some(said) = link.delays.next(said.log_end(), said, followed_to) {
+                core.broker.borrow_mut().follow_delays(said);
+            }
+        }
+        Err(error) => warn!(code, %error, "the master's answer cannot be read"),
+    }
     Ok(())
 }
 
@@ -135,13 +202,11 @@ async fn ask_whole<I: Io>(
     code: i32,
     file: ConfigFile,
 ) -> Result<(), AskError> {
-    let log_position = core.store.committed();
     let answer = link.ask(code, &[], &[], PATIENCE_NS).await?;
     let now_ms = core.now_ms();
-    let followed = core
-        .broker
-        .borrow_mut()
-        .follow_file(file, &answer.body, log_position, now_ms);
+    let mut broker = core.broker.borrow_mut();
+    let followed = broker.follow_file(file, &answer.body, now_ms);
+    drop(broker);
     if let Err(error) = followed {
         warn!(file = file.name(), %error, "the master's answer cannot be read");
     }
@@ -178,5 +243,26 @@ async fn ask_pages<I: Io>(
                 return Ok(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_counts_when_the_log_is_here() {
+        let mut held = Held::default();
+        assert_eq!(held.next(100, 1, 100), Some(1));
+        assert_eq!(held.next(200, 2, 150), None);
+        // The log grows faster than it comes here.
+        assert_eq!(held.next(300, 3, 199), None);
+        assert_eq!(held.next(400, 4, 250), Some(2));
+        assert_eq!(held.next(500, 5, 350), None);
+        assert_eq!(held.next(600, 6, 450), Some(4));
+        assert_eq!(held.next(600, 7, 600), Some(7));
+        assert_eq!(held.said, None);
+        // A master that does not say where its log ends.
+        assert_eq!(held.next(0, 8, 0), Some(8));
     }
 }

@@ -90,6 +90,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             let mut session = Session::new(&core, replication, link, stream.clone(), protocol);
             let ended = session.run().await;
             let has_followed = session.has_followed;
+            replication.is_following.set(false);
             stream.shutdown();
             replication.closed(link);
             if has_followed {
@@ -224,6 +225,7 @@ impl<'c, I: Io> Session<'c, I> {
         }
         info!(master = %self.stream.peer_addr(), from = self.at, protocol = ?self.protocol, "following the master");
         self.has_followed = true;
+        self.replication.is_following.set(true);
         let (core, replication) = (self.core, self.replication);
         let (stream, protocol) = (self.stream.clone(), self.protocol);
         let reports = report(core, replication, (self.link, &stream), protocol);

@@ -44,6 +44,8 @@ pub struct Replication<I: Io> {
     pub(super) gate: Cell<SendGate>,
     /// The log of this slave is a beginning of its master's.
     pub(super) is_compared: Cell<bool>,
+    /// The same, and the log comes from this master at present.
+    pub(super) is_following: Cell<bool>,
 }
 
 /// An open connection.
@@ -118,6 +120,7 @@ impl<I: Io> Replication<I> {
             lost_up_to: missing.map(|missing| tail + missing.bytes),
             gate: Cell::new(gate),
             is_compared: Cell::new(false),
+            is_following: Cell::new(false),
             setup: replication,
         };
         if has_changed {

@@ -149,7 +149,7 @@ fn groups_and_offsets_become_the_masters() {
     follow(&mut slave, &mut master, ConfigFile::SubscriptionGroups);
     let file = ConfigFile::ConsumerOffsets;
     let offsets = master.file_text(file);
-    slave.follow_file(file, offsets.as_bytes(), 0, 2).unwrap();
+    slave.follow_file(file, offsets.as_bytes(), 2).unwrap();
     assert!(slave.groups.contains("deleted") && !slave.groups.may_read("kept", "T"));
     assert_eq!(slave.offsets.query("kept", "T", 3), Some(77));
     assert!(slave.offsets.take_dirty(), "they are saved");
@@ -166,7 +166,7 @@ fn offsets_of_a_topic_that_was_made_again_go() {
     master.offsets.commit("g", "T", 0, 40, 1);
     master.offsets.commit("g", "other", 0, 7, 1);
     let file = ConfigFile::ConsumerOffsets;
-    let follow = |slave: &mut Broker, text: &str| slave.follow_file(file, text.as_bytes(), 0, 2);
+    let follow = |slave: &mut Broker, text: &str| slave.follow_file(file, text.as_bytes(), 2);
     follow(&mut slave, &master.file_text(file)).unwrap();
     while master.offsets.remove_next_of("T").is_some() {}
     assert!(follow(&mut slave, "{").is_err());
@@ -182,7 +182,42 @@ fn offsets_are_read_from_rocketmqs_answer() {
     let mut slave = broker();
     let body = br#"{"offsetTable":{"T@g":{0:5,1:6}},"pullOffsetTable":{"T@g":{0:9}}}"#;
     slave
-        .follow_file(ConfigFile::ConsumerOffsets, body, 0, 1)
+        .follow_file(ConfigFile::ConsumerOffsets, body, 1)
         .unwrap();
     assert_eq!(slave.offsets.query("g", "T", 1), Some(6));
+}
+
+/// The offsets that a restart has, and from where on it looks for more deliveries.
+fn delays_of(slave: &Broker) -> (Option<i64>, Option<u64>) {
+    let offset = slave.delays.offsets().get(&2).copied();
+    (offset, slave.delays.known_position())
+}
+
+#[test]
+fn what_a_master_has_delivered_is_known_as_far_as_it_knows_itself() {
+    let (mut master, mut slave) = (broker(), broker());
+    master.delays.advance(2, 8, 0);
+    master.delays.known_up_to(300);
+    let mut follow = |master: &Broker, log_position| {
+        let answer = loose_json::to_vec(&DelaysFile::answer(&master.delays, 900));
+        let delays = MasterDelays::read(&answer, log_position).unwrap();
+        assert_eq!(delays.log_end(), 900);
+        slave.follow_delays(delays);
+        assert!(slave.delays.take_dirty());
+        delays_of(&slave)
+    };
+    // It has started, and has not looked at its log behind 300 yet.
+    assert_eq!(follow(&master, 700), (Some(8), Some(300)));
+    master.delays_caught_up();
+    assert_eq!(follow(&master, 700), (Some(8), Some(700)));
+    assert_eq!(follow(&master, 950), (Some(8), Some(900)));
+}
+
+#[test]
+fn a_rocketmq_master_says_its_offsets_only() {
+    let mut slave = broker();
+    let delays = MasterDelays::read(br#"{"offsetTable":{2:5}}"#, 70).unwrap();
+    assert_eq!(delays.log_end(), 0);
+    slave.follow_delays(delays);
+    assert_eq!(delays_of(&slave), (Some(5), Some(70)));
 }
