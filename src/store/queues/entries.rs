@@ -44,9 +44,9 @@ impl<I: Io> Queues<I> {
         let from = offset.saturating_sub(1).max(bounds.min);
         let to = (end + 1).min(bounds.max);
         let mut loaded = self.load(queue, from..to).await?;
-        if let Some(damaged) = self.damaged(queue, from, &loaded)
-            && self.repair(queue, damaged).await?
-        {
+        if let Some(damaged) = self.damaged(queue, from, &loaded) {
+            self.repair(queue, damaged).await?;
+            // Also where nothing was to be repaired: another reader may have done that meanwhile.
             loaded = self.load(queue, from..to).await?;
         }
         if let Some(offset) = loaded.lack.filter(|lack| *lack < end) {

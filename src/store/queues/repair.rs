@@ -8,7 +8,7 @@
 //! offset. A message that is not found there is lost: its entry gets a position in the gap, and readers skip it.
 //! One repair runs at a time, and readers wait for it. A crash may interrupt it: the next reader finds the rest of the damage.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -39,6 +39,8 @@ pub(in crate::store) struct Repairs {
     turn: Turns,
     /// Writing a queue's files and removing them exclude one another.
     pub(super) files: Turns,
+    /// Counts repairs that changed something.
+    changes: Cell<u64>,
     /// Entries that a repair left as they were. They agree with the log although they look damaged, and are not repaired again.
     unchanged: RefCell<HashSet<(QueueIndex, u64)>>,
 }
@@ -53,36 +55,40 @@ struct Stretch {
 }
 
 impl<I: Io> Queues<I> {
-    /// Derives these entries of a queue again, with the damaged ones beside them. `false`: they agreed with the log.
+    /// Derives these entries of a queue again, with the damaged ones beside them.
     pub(super) async fn repair(
         &self,
         queue: QueueIndex,
         damaged: Range<u64>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         if mutant!(RottenEntryBelieved) {
-            return Ok(false);
+            return Ok(());
         }
         let place = (queue, damaged.start);
         if self.repairs.unchanged.borrow().contains(&place) {
-            return Ok(false);
+            return Ok(());
         }
+        let changes = self.repairs.changes.get();
         let _turn = self.repairs.turn.take().await;
         let Some(stretch) = self.stretch(queue, damaged).await? else {
-            return Ok(true);
+            return Ok(());
         };
         let entries = self.entries_in_log(&stretch).await?;
         let has_changed = self.replace(&stretch, &entries).await?;
-        if !has_changed {
+        if has_changed {
+            self.repairs.changes.set(self.repairs.changes.get() + 1);
+        } else if self.repairs.changes.get() == changes {
             let mut unchanged = self.repairs.unchanged.borrow_mut();
             if unchanged.len() >= MAX_UNCHANGED {
                 unchanged.clear();
             }
             unchanged.insert(place);
         }
-        Ok(has_changed)
+        Ok(())
     }
 
-    /// Repairs the entry that has this position; returns the right position if that is another one.
+    /// Repairs the entry that has this position, unless another reader has done so since it was read; returns the right position if that is
+    /// another one.
     pub(in crate::store) async fn repaired(
         &self,
         queue: QueueIndex,
@@ -91,9 +97,10 @@ impl<I: Io> Queues<I> {
         let Some(offset) = self.offset_of(queue, position.physical_offset).await? else {
             return Ok(None);
         };
-        if offset >= self.resident_from(queue) || !self.repair(queue, offset..offset + 1).await? {
+        if offset >= self.resident_from(queue) {
             return Ok(None);
         }
+        self.repair(queue, offset..offset + 1).await?;
         let entries = self.entries(queue, offset, 1).await?;
         let found = entries.first().map(|entry| Position {
             physical_offset: entry.physical_offset,

@@ -97,10 +97,8 @@ impl<I: Io> Queues<I> {
     ) -> Result<Option<i64>, StoreError> {
         let time_ms = self.store_time_by_entry(queue, offset).await?;
         // The entry may have rotted.
-        if time_ms.is_none()
-            && self.is_in_files(queue, offset)
-            && self.repair(queue, offset..offset + 1).await?
-        {
+        if time_ms.is_none() && self.is_in_files(queue, offset) {
+            self.repair(queue, offset..offset + 1).await?;
             return self.store_time_by_entry(queue, offset).await;
         }
         Ok(time_ms)

@@ -1,6 +1,8 @@
 //! Protects messages from what becomes of their queues' files: these have no checksum, and the log has everything that they
 //! hold.
 
+use futures_util::future::join;
+
 use super::*;
 use crate::message::tags_code;
 use crate::store::queues::entry::ENTRY_BYTES;
@@ -68,6 +70,24 @@ fn a_rotten_entry_costs_no_message_and_is_made_again() {
                 });
             }
         }
+    }
+}
+
+/// Two consumers have read the entry before one of them has made it again.
+#[test]
+fn a_rotten_entry_that_several_read_at_once_costs_no_message() {
+    for seed in 0..8 {
+        let sim = sim(seed);
+        sim.run(async {
+            fill(&sim, Flush::Sync).await;
+            // A size of 64 MiB and more.
+            write_file(&sim, QUEUE_A, 8, &[4]).await;
+            let store = open(&sim, Flush::Sync).await;
+            let expected: Vec<u8> = (0..COUNT).collect();
+            let (one, other) = join(first_bytes(&store), first_bytes(&store)).await;
+            assert_eq!((one, other), (expected.clone(), expected));
+            assert_eq!(store.figures().unreadable, 0);
+        });
     }
 }
 
