@@ -14,6 +14,7 @@
 //! `tests/golden/loose_json.txt` has what RocketMQ 5.5.0 (fastjson2) made of some 4,000 texts.
 
 mod lenient;
+pub mod members;
 mod numbers;
 pub(super) mod object_keys;
 mod parser;
@@ -33,6 +34,8 @@ pub enum BodyError {
     Syntax { at: usize, expected: &'static str },
     #[error("body: nested deeper than {limit}")]
     TooDeep { limit: usize },
+    #[error("body: a key or value of more than {limit} bytes at byte {at}")]
+    TooLong { at: usize, limit: usize },
     #[error("body: {reason}")]
     Content { reason: String },
 }
@@ -43,7 +46,11 @@ pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     if let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
     }
-    T::deserialize(Lenient(parse(body)?)).map_err(|error| BodyError::Content {
+    from_value(parse(body)?)
+}
+
+fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, BodyError> {
+    T::deserialize(Lenient(value)).map_err(|error| BodyError::Content {
         reason: error.to_string(),
     })
 }

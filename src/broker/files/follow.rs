@@ -3,12 +3,17 @@
 //! The tables of topics and groups are asked for in pages; without a change of their version nothing else is asked. What the master does
 //! not have any more goes, topics with their queues, in slices.
 
+mod modes;
+mod offsets;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use modes::FollowModes;
+use offsets::FollowOffsets;
 
 use super::{ConfigFile, DelaysFile, TopicsFile};
 use crate::broker::groups::Forbidden;
 use crate::broker::limits::ROWS_PER_TURN;
-use crate::broker::offsets::Offsets;
 use crate::broker::removal::{GroupRemoval, Removal, Removed};
 use crate::broker::step::{Progress, Work};
 use crate::broker::store_view::At;
@@ -338,6 +343,15 @@ impl MasterDelays {
     }
 }
 
+/// The master's answer to 43 or 402, which is taken over piece by piece; `None`: this file is not asked for so.
+pub fn follow_whole(file: ConfigFile, body: Vec<u8>) -> Option<Box<dyn Work>> {
+    match file {
+        ConfigFile::ConsumerOffsets => Some(Box::new(FollowOffsets::new(body))),
+        ConfigFile::RequestModes => Some(Box::new(FollowModes::new(body))),
+        _ => None,
+    }
+}
+
 impl Broker {
     /// Takes over how far the master has delivered delayed messages.
     pub fn follow_delays(&mut self, master: MasterDelays) {
@@ -348,36 +362,6 @@ impl Broker {
         self.delays.load(theirs.offset_table, theirs.data_version);
         self.delays.known_up_to(known_position);
         self.delays.set_dirty();
-    }
-
-    /// Takes over the master's offsets or modes.
-    pub fn follow_file(
-        &mut self,
-        file: ConfigFile,
-        body: &[u8],
-        now_ms: u64,
-    ) -> Result<(), BodyError> {
-        match file {
-            ConfigFile::ConsumerOffsets => {
-                // All of the table: an offset in a topic that was deleted, and perhaps made again since, would be beyond the new messages.
-                let before = std::mem::replace(&mut self.offsets, Offsets::new(now_ms));
-                if let Err(error) = self.load_file(file, &String::from_utf8_lossy(body)) {
-                    self.offsets = before;
-                    return Err(error);
-                }
-                self.offsets.set_dirty();
-            }
-            ConfigFile::RequestModes => {
-                self.load_file(file, &String::from_utf8_lossy(body))?;
-                self.persist(file);
-            }
-            ConfigFile::Topics
-            | ConfigFile::SubscriptionGroups
-            | ConfigFile::DelayOffsets
-            | ConfigFile::PopOrders
-            | ConfigFile::Settings => {}
-        }
-        Ok(())
     }
 }
 

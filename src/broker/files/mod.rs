@@ -7,7 +7,7 @@ pub mod changes;
 mod follow;
 pub mod text;
 
-pub use follow::{MasterDelays, Page, Pages};
+pub use follow::{MasterDelays, Page, Pages, follow_whole};
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@
 //! `MessageRequestModeManager`).
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +22,40 @@ use crate::wire::heartbeat::MessageModel;
 pub struct RequestModes {
     /// topic -> group
     #[serde(rename = "messageRequestModeMap")]
-    modes: BTreeMap<String, BTreeMap<String, MessageRequestMode>>,
+    modes: BTreeMap<String, Modes>,
 }
 
+/// Of one topic, by group.
+pub type Modes = BTreeMap<String, MessageRequestMode>;
+
 impl RequestModes {
-    fn find(&self, topic: &str, group: &str) -> Option<&MessageRequestMode> {
+    pub fn put(&mut self, topic: &str, group: &str, mode: MessageRequestMode) {
+        match self.modes.get_mut(topic) {
+            Some(groups) => drop(groups.insert(group.to_owned(), mode)),
+            None => {
+                let groups = Modes::from([(group.to_owned(), mode)]);
+                self.modes.insert(topic.to_owned(), groups);
+            }
+        }
+    }
+
+    /// Of how many topics and groups they are. Some nanoseconds a topic.
+    pub fn count(&self) -> usize {
+        self.modes.values().map(Modes::len).sum()
+    }
+
+    /// Topics behind this one, in order.
+    pub fn after(&self, topic: Option<&str>) -> impl Iterator<Item = (&str, &Modes)> {
+        let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        let topics = self.modes.range::<str, _>((from, Bound::Unbounded));
+        topics.map(|(topic, groups)| (&**topic, groups))
+    }
+
+    pub fn into_topics(self) -> std::collections::btree_map::IntoIter<String, Modes> {
+        self.modes.into_iter()
+    }
+
+    pub fn find(&self, topic: &str, group: &str) -> Option<&MessageRequestMode> {
         self.modes.get(topic)?.get(group)
     }
 }
@@ -56,8 +86,8 @@ impl Broker {
             let remark = format!("mode is {:?}, allowed are PULL and POP", mode.mode);
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
-        let groups = self.pops.modes.modes.entry(mode.topic.clone()).or_default();
-        groups.insert(mode.consumer_group.clone(), mode);
+        let (topic, group) = (mode.topic.clone(), mode.consumer_group.clone());
+        self.pops.modes.put(&topic, &group, mode);
         self.persist(ConfigFile::RequestModes);
         Ok(Reply::ok())
     }

@@ -26,7 +26,7 @@ mod tests;
 
 pub use super::store_view::At;
 pub use acknowledge::{Acknowledged, Changed, End, FreedQueue, Moved};
-pub use assignment::RequestModes;
+pub use assignment::{Modes, RequestModes};
 pub use in_flight::{Expired, GroupQueue, InFlight, Place, PopKey};
 pub use infos::Infos;
 pub use orders::{OrderTable, Orders, Times};

@@ -7,12 +7,12 @@ use tracing::{info, warn};
 
 use super::state::Replication;
 use crate::broker::ConfigFile;
-use crate::broker::files::{MasterDelays, Page, Pages};
+use crate::broker::files::{MasterDelays, Page, Pages, follow_whole};
+use crate::broker::step::Work;
 use crate::broker::timer::MasterTimers;
 use crate::io::Io;
 use crate::reactor::core::Core;
 use crate::reactor::decisions::Decisions;
-use crate::reactor::effects;
 use crate::reactor::remoting_client::{AskError, RemotingClient};
 use crate::wire::codes::request;
 use crate::wire::loose_json;
@@ -203,15 +203,16 @@ async fn ask_whole<I: Io>(
     file: ConfigFile,
 ) -> Result<(), AskError> {
     let answer = link.ask(code, &[], &[], PATIENCE_NS).await?;
-    let now_ms = core.now_ms();
-    let mut broker = core.broker.borrow_mut();
-    let followed = broker.follow_file(file, &answer.body, now_ms);
-    drop(broker);
-    if let Err(error) = followed {
-        warn!(file = file.name(), %error, "the master's answer cannot be read");
+    if let Some(work) = follow_whole(file, answer.body) {
+        take_over(core, code, work).await;
     }
-    effects::carry_out(core);
     Ok(())
+}
+
+async fn take_over<I: Io>(core: &Rc<Core<I>>, code: i32, work: Box<dyn Work>) {
+    if let Err(refusal) = Decisions::new(core.clone()).carry_out(work).await {
+        warn!(code, remark = %refusal.remark, "the master's table cannot be taken over");
+    }
 }
 
 /// Asks for a table page by page, and takes it over when it is complete.
@@ -232,9 +233,7 @@ async fn ask_pages<I: Io>(
         match taken {
             Ok((Page::More, Some(begun))) => pages = begun,
             Ok((Page::Last(work), _)) => {
-                if let Err(refusal) = Decisions::new(core.clone()).carry_out(work).await {
-                    warn!(code, remark = %refusal.remark, "the master's table cannot be taken over");
-                }
+                take_over(core, code, work).await;
                 return Ok(());
             }
             Ok(_) => return Ok(()),

@@ -83,7 +83,7 @@ impl Lenient {
         }
     }
 
-    fn members(self) -> Result<Map<String, Value>, Error> {
+    pub(super) fn members(self) -> Result<Map<String, Value>, Error> {
         match self.0 {
             Value::Object(members) => Ok(members),
             Value::Null => Ok(Map::new()),

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use super::BodyError;
 
 /// Deeper than any body of the protocol, shallow enough for the stack.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// Parses one value and what white space is around it. Keys that are objects become their JSON text,
 /// and members that are null are left out.
@@ -19,22 +19,17 @@ pub fn parse(body: &[u8]) -> Result<Value, BodyError> {
         at: 0,
     };
     let value = parser.value(0)?;
-    if parser.token() == Some(',') {
-        parser.advance();
-    }
-    match parser.token() {
-        None => Ok(value),
-        Some(_) => Err(parser.error("the end")),
-    }
+    parser.end()?;
+    Ok(value)
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
+pub(super) struct Parser<'a> {
+    pub(super) text: &'a str,
+    pub(super) at: usize,
 }
 
 impl Parser<'_> {
-    fn value(&mut self, depth: usize) -> Result<Value, BodyError> {
+    pub(super) fn value(&mut self, depth: usize) -> Result<Value, BodyError> {
         if depth == MAX_DEPTH {
             return Err(BodyError::TooDeep { limit: MAX_DEPTH });
         }
@@ -72,7 +67,7 @@ impl Parser<'_> {
         }
     }
 
-    fn key(&mut self, depth: usize) -> Result<String, BodyError> {
+    pub(super) fn key(&mut self, depth: usize) -> Result<String, BodyError> {
         match self.token() {
             Some(quote @ ('"' | '\'')) => self.string(quote),
             Some('{' | '[') => self.value(depth + 1).map(|key| key.to_string()),
@@ -96,7 +91,7 @@ impl Parser<'_> {
     }
 
     /// A string in standard JSON is what serde_json reads; another quote is made the usual one.
-    fn string(&mut self, quote: char) -> Result<String, BodyError> {
+    pub(super) fn string(&mut self, quote: char) -> Result<String, BodyError> {
         let start = self.at;
         self.advance();
         let mut text = String::new();
@@ -179,7 +174,7 @@ impl Parser<'_> {
     }
 
     /// Letters, digits and what numbers and names have besides.
-    fn word(&mut self) -> Result<&str, BodyError> {
+    pub(super) fn word(&mut self) -> Result<&str, BodyError> {
         let rest = self.rest();
         let is_part =
             |part: char| part.is_alphanumeric() || matches!(part, '+' | '-' | '.' | '_' | '$');
@@ -193,7 +188,7 @@ impl Parser<'_> {
     }
 
     /// The next character that is neither white space nor in a comment.
-    fn token(&mut self) -> Option<char> {
+    pub(super) fn token(&mut self) -> Option<char> {
         loop {
             let rest = self.rest();
             let is_space = |part: char| part.is_whitespace() || part == '\u{8}';
@@ -214,21 +209,32 @@ impl Parser<'_> {
         }
     }
 
+    /// Nothing is left but a comma.
+    pub(super) fn end(&mut self) -> Result<(), BodyError> {
+        if self.token() == Some(',') {
+            self.advance();
+        }
+        match self.token() {
+            None => Ok(()),
+            Some(_) => Err(self.error("the end")),
+        }
+    }
+
     fn next(&mut self) -> Option<char> {
         let next = self.rest().chars().next()?;
         self.at += next.len_utf8();
         Some(next)
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.next();
     }
 
-    fn rest(&self) -> &str {
+    pub(super) fn rest(&self) -> &str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    fn error(&self, expected: &'static str) -> BodyError {
+    pub(super) fn error(&self, expected: &'static str) -> BodyError {
         BodyError::Syntax {
             at: self.at,
             expected,

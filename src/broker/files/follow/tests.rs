@@ -2,6 +2,7 @@ use super::*;
 use crate::broker::BrokerConfig;
 use crate::broker::tests::{FakeStore, ask};
 use crate::wire::codes::request;
+use crate::wire::loose_json::members::BYTES_PER_TURN;
 
 fn broker() -> Broker {
     Broker::new(BrokerConfig::default(), 0)
@@ -148,8 +149,7 @@ fn groups_and_offsets_become_the_masters() {
     master.offsets.commit("kept", "T", 3, 77, 1);
     follow(&mut slave, &mut master, ConfigFile::SubscriptionGroups);
     let file = ConfigFile::ConsumerOffsets;
-    let offsets = master.file_text(file);
-    slave.follow_file(file, offsets.as_bytes(), 2).unwrap();
+    follow_text(&mut slave, file, &master.file_text(file)).unwrap();
     assert!(slave.groups.contains("deleted") && !slave.groups.may_read("kept", "T"));
     assert_eq!(slave.offsets.query("kept", "T", 3), Some(77));
     assert!(slave.offsets.take_dirty(), "they are saved");
@@ -160,18 +160,33 @@ fn groups_and_offsets_become_the_masters() {
     assert_eq!(slave.groups.version(), master.groups.version());
 }
 
+/// Takes a file's text over as the master's answer; in how many turns.
+fn follow_text(slave: &mut Broker, file: ConfigFile, text: &str) -> Result<usize, Refusal> {
+    let mut work =
+        follow_whole(file, text.as_bytes().to_vec()).expect("it is asked for as a whole");
+    let at = At {
+        now_ms: 9,
+        store: &FakeStore,
+    };
+    let mut turns = 1;
+    while !matches!(work.turn(slave, at)?, Progress::Done(_)) {
+        turns += 1;
+    }
+    Ok(turns)
+}
+
 #[test]
 fn offsets_of_a_topic_that_was_made_again_go() {
     let (mut master, mut slave) = (broker(), broker());
     master.offsets.commit("g", "T", 0, 40, 1);
     master.offsets.commit("g", "other", 0, 7, 1);
     let file = ConfigFile::ConsumerOffsets;
-    let follow = |slave: &mut Broker, text: &str| slave.follow_file(file, text.as_bytes(), 2);
-    follow(&mut slave, &master.file_text(file)).unwrap();
+    follow_text(&mut slave, file, &master.file_text(file)).unwrap();
     while master.offsets.remove_next_of("T").is_some() {}
-    assert!(follow(&mut slave, "{").is_err());
+    assert!(follow_text(&mut slave, file, "{").is_err());
     assert_eq!(slave.offsets.query("g", "T", 0), Some(40), "not read");
-    follow(&mut slave, &master.file_text(file)).unwrap();
+    slave.offsets.reset("g", "other", 0, 3);
+    follow_text(&mut slave, file, &master.file_text(file)).unwrap();
     assert_eq!(slave.offsets.query("g", "T", 0), None);
     assert_eq!(slave.offsets.query("g", "other", 0), Some(7));
 }
@@ -180,10 +195,8 @@ fn offsets_of_a_topic_that_was_made_again_go() {
 #[test]
 fn offsets_are_read_from_rocketmqs_answer() {
     let mut slave = broker();
-    let body = br#"{"offsetTable":{"T@g":{0:5,1:6}},"pullOffsetTable":{"T@g":{0:9}}}"#;
-    slave
-        .follow_file(ConfigFile::ConsumerOffsets, body, 1)
-        .unwrap();
+    let body = r#"{"offsetTable":{"T@g":{0:5,1:6}},"pullOffsetTable":{"T@g":{0:9}}}"#;
+    follow_text(&mut slave, ConfigFile::ConsumerOffsets, body).unwrap();
     assert_eq!(slave.offsets.query("g", "T", 1), Some(6));
 }
 
@@ -220,4 +233,64 @@ fn a_rocketmq_master_says_its_offsets_only() {
     assert_eq!(delays.log_end(), 0);
     slave.follow_delays(delays);
     assert_eq!(delays_of(&slave), (Some(5), Some(70)));
+}
+
+#[test]
+fn many_offsets_are_taken_over_in_slices_and_saved_when_they_have_changed() {
+    const TOPICS: usize = 2_000;
+    let (mut master, mut slave) = (broker(), broker());
+    for n in 0..TOPICS {
+        for queue_id in 0..8 {
+            let offset = 1_000_000 + queue_id;
+            master
+                .offsets
+                .commit("g", &format!("T{n}"), queue_id as i32, offset, 1);
+        }
+        slave.offsets.commit("h", &format!("T{n}"), 0, 1, 1);
+    }
+    let file = ConfigFile::ConsumerOffsets;
+    let text = master.file_text(file);
+    let fewest = text.len() / BYTES_PER_TURN + TOPICS / ROWS_PER_TURN;
+    let turns = follow_text(&mut slave, file, &text).unwrap();
+    assert!(turns > fewest, "{turns} of {fewest} turns");
+    assert!(slave.offsets.after(None).eq(master.offsets.after(None)));
+    assert_eq!(slave.offsets.version(), master.offsets.version());
+    assert!(slave.offsets.take_dirty());
+    follow_text(&mut slave, file, &text).unwrap();
+    assert!(!slave.offsets.take_dirty(), "nothing has changed");
+    master.offsets.commit("g", "T7", 3, 5, 1);
+    follow_text(&mut slave, file, &master.file_text(file)).unwrap();
+    assert!(slave.offsets.take_dirty());
+    assert_eq!(slave.offsets.query("g", "T7", 3), Some(5));
+}
+
+#[test]
+fn modes_are_taken_over_in_slices_and_saved_when_they_have_changed() {
+    const TOPICS: usize = 1_000;
+    let modes = |changed: &str, count| {
+        let rows = (0..count).map(|n| {
+            let mode = if n == 7 { changed } else { "POP" };
+            format!(r#""T{n}":{{"g":{{"consumerGroup":"g","mode":"{mode}","popShareQueueNum":1,"topic":"T{n}"}}}}"#)
+        });
+        let rows = rows.collect::<Vec<_>>().join(",");
+        format!(r#"{{"messageRequestModeMap":{{{rows}}}}}"#)
+    };
+    let (mut slave, file) = (broker(), ConfigFile::RequestModes);
+    let mut follow = |text: &str| {
+        let turns = follow_text(&mut slave, file, text).unwrap();
+        let mode = slave.pops.modes.find("T7", "g");
+        let (mode, count) = (mode.map(|mode| mode.mode.clone()), slave.pops.modes.count());
+        let mut effects = Vec::new();
+        slave.take_effects(&mut effects);
+        (turns, mode.unwrap_or_default(), count, effects.len())
+    };
+    let text = modes("POP", TOPICS);
+    let (turns, ..) = follow(&text);
+    assert!(turns > text.len() / BYTES_PER_TURN, "{turns} turns");
+    assert_eq!(follow(&modes("PULL", TOPICS)).1, "PULL");
+    let (turns, mode, count, saves) = follow(&modes("PULL", TOPICS));
+    assert!(turns > text.len() / BYTES_PER_TURN + TOPICS / ROWS_PER_TURN);
+    assert_eq!((&*mode, count, saves), ("PULL", TOPICS, 0));
+    let (_, _, count, saves) = follow(&modes("PULL", 9));
+    assert_eq!((count, saves), (9, 1));
 }
