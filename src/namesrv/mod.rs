@@ -8,14 +8,17 @@ mod brokers;
 mod clients;
 mod kv_config;
 mod listing;
+mod merge;
+mod registering;
 mod route;
 mod route_table;
 mod settings;
 
 pub use kv_config::KvConfig;
 pub use listing::Listing;
+pub use registering::Registering;
 pub use route::{BrokerGroup, Queues, Route};
-pub use route_table::{Registered, Registration, RouteTable};
+pub use route_table::{Merge, Registered, Registration, RouteTable};
 pub use settings::Settings;
 
 use crate::wire::codes::{request, response};
@@ -77,6 +80,12 @@ impl NameServer {
             Some(Err(refusal)) => return Handled::Answered(refusal),
             None => {}
         }
+        if header.code == request::REGISTER_BROKER {
+            return match Registering::new(header, body, conn) {
+                Ok(registering) => Handled::Registering(Box::new(registering)),
+                Err(refusal) => Handled::Answered(refusal),
+            };
+        }
         let answer = self.answer(header, body, conn, now_ms);
         Handled::Answered(answer.unwrap_or_else(|refusal| refusal).bounded())
     }
@@ -87,7 +96,6 @@ impl NameServer {
             request::GET_BROKER_CLUSTER_INFO => Ok(self.cluster_info()),
             request::GET_SYSTEM_TOPIC_LIST_FROM_NS => Ok(self.system_topics()),
 
-            request::REGISTER_BROKER => self.register_broker(header, body, conn, now_ms),
             request::UNREGISTER_BROKER => self.unregister_broker(header, conn),
             request::BROKER_HEARTBEAT => self.heartbeat(header, now_ms),
             request::QUERY_DATA_VERSION => self.query_data_version(header, body, now_ms),
@@ -118,6 +126,13 @@ pub enum Handled {
     Answered(Reply),
     /// A turn of the list follows another until the answer is there.
     InSlices(Listing),
+    /// The same of a registration. Registrations, and what else [`is_in_line`] names, are carried out one after another.
+    Registering(Box<Registering>),
+}
+
+/// Whether a request waits until the registrations in front of it are carried out.
+pub fn is_in_line(code: i32) -> bool {
+    matches!(code, request::REGISTER_BROKER | request::UNREGISTER_BROKER)
 }
 
 /// A reply, or a refusal, which is one too.

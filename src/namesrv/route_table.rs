@@ -3,7 +3,7 @@
 //! The rules are those of RocketMQ's `RouteInfoManager`. Tables are ordered, so that the same state always gives the same
 //! bytes. Times are milliseconds of a monotonic clock, passed in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
 use super::route::{BrokerGroup, MASTER_ID, Queues, Route};
@@ -14,7 +14,7 @@ use crate::wire::topic::perm::{READ, WRITE};
 const EXPIRY_MS: u64 = 120_000;
 
 /// One REGISTER_BROKER, read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Registration {
     pub cluster: String,
     pub broker_name: String,
@@ -27,6 +27,27 @@ pub struct Registration {
     pub acting_master: Option<bool>,
     pub data_version: DataVersion,
     pub topics: Vec<(String, Queues)>,
+}
+
+/// What is left of a registration once the broker has its place.
+#[derive(Debug)]
+pub struct Merge {
+    pub(super) broker_name: String,
+    pub(super) addr: String,
+    pub(super) conn: u64,
+    pub(super) topics: std::vec::IntoIter<(String, Queues)>,
+    /// The broker's topics have changed since its last registration.
+    pub(super) is_changed: bool,
+    pub(super) read_only: bool,
+    pub(super) absent: Option<Absent>,
+}
+
+/// Topics that the broker does not have any more.
+#[derive(Debug, Default)]
+pub(super) struct Absent {
+    pub(super) reported: HashSet<String>,
+    /// Topics up to this one are looked at.
+    pub(super) after: Option<String>,
 }
 
 /// The reply to a registration.
@@ -51,7 +72,7 @@ enum Place {
 
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    topics: BTreeMap<String, BTreeMap<String, Queues>>,
+    pub(super) topics: BTreeMap<String, BTreeMap<String, Queues>>,
     groups: BTreeMap<String, BrokerGroup>,
     clusters: BTreeMap<String, BTreeSet<String>>,
     /// By address: no two brokers have the same, whatever they call themselves.
@@ -80,21 +101,22 @@ struct Live {
 }
 
 impl RouteTable {
-    /// Merges one broker's report. Topics that it does not mention stay, unless `forget_absent`.
-    pub fn register(
+    /// Gives the broker of a report its place. Its topics are to be merged next, before another report begins. Topics that it does not
+    /// mention stay, unless `forget_absent`.
+    pub fn begin(
         &mut self,
         report: Registration,
         conn: u64,
         forget_absent: bool,
         now_ms: u64,
-    ) -> Result<Registered, Incomplete> {
+    ) -> Result<(Registered, Option<Merge>), Incomplete> {
         let replaced = match self.place(&report)? {
             Place::New => None,
             Place::Own => None,
             // A deposed master that has not noticed yet. It gets no error, as RocketMQ's gets none, and no place.
             Place::HeldByNewer => {
                 self.remove_live(&report.addr);
-                return Ok(Registered::default());
+                return Ok((Registered::default(), None));
             }
             // The former holder is no longer reachable through the route, so its end must not touch it either.
             Place::HeldByOlder(known) => self.live.remove(&known).map(|_| known),
@@ -114,13 +136,18 @@ impl RouteTable {
             .get(&MASTER_ID)
             .filter(|_| report.broker_id != MASTER_ID)
             .cloned();
-        if report.broker_id == MASTER_ID || is_prime_replica {
-            let is_changed = self
-                .live
-                .get(&report.addr)
-                .is_none_or(|live| live.data_version != report.data_version);
-            self.merge_topics(&report, is_first || is_changed, read_only, forget_absent);
-        }
+        let has_topics = report.broker_id == MASTER_ID || is_prime_replica;
+        let known = self.live.get(&report.addr);
+        let is_changed = known.is_none_or(|live| live.data_version != report.data_version);
+        let merge = has_topics.then(|| Merge {
+            broker_name: report.broker_name,
+            addr: report.addr.clone(),
+            conn,
+            topics: report.topics.into_iter(),
+            is_changed: is_first || is_changed,
+            read_only,
+            absent: forget_absent.then(Default::default),
+        });
         let live = Live {
             conn,
             seen_ms: now_ms,
@@ -129,14 +156,34 @@ impl RouteTable {
             ha_addr: report.ha_addr,
         };
         self.live.insert(report.addr, live);
+        Ok((self.registered(master_addr, replaced), merge))
+    }
+
+    fn registered(&self, master_addr: Option<String>, replaced: Option<String>) -> Registered {
         let master =
             master_addr.and_then(|addr| Some((self.live.get(&addr)?.ha_addr.clone(), addr)));
         let (ha_addr, master_addr) = master.unzip();
-        Ok(Registered {
+        Registered {
             master_addr,
             ha_addr,
             replaced,
-        })
+        }
+    }
+
+    /// All of a registration in one turn.
+    #[cfg(test)]
+    pub fn register(
+        &mut self,
+        report: Registration,
+        conn: u64,
+        forget_absent: bool,
+        now_ms: u64,
+    ) -> Result<Registered, Incomplete> {
+        let (registered, merge) = self.begin(report, conn, forget_absent, now_ms)?;
+        if let Some(mut merge) = merge {
+            while self.merge_some(&mut merge) {}
+        }
+        Ok(registered)
     }
 
     /// The current holder of the report's name and id.
@@ -193,6 +240,11 @@ impl RouteTable {
             .retain(|id, addr| *id == report.broker_id || *addr != report.addr);
         group.addrs.insert(report.broker_id, report.addr.clone());
         group
+    }
+
+    /// Whether this address is registered, over this connection.
+    pub(super) fn has_place(&self, addr: &str, conn: u64) -> bool {
+        self.live.get(addr).is_some_and(|live| live.conn == conn)
     }
 
     /// Whether this address, if it is registered, was registered over this connection.
@@ -332,9 +384,18 @@ impl RouteTable {
         topic: Option<&str>,
         wanted: &Wanted,
     ) -> impl Iterator<Item = (&str, bool)> {
+        let rows = self.rows_after(topic);
+        rows.map(|(topic, by_broker)| (topic, self.is_wanted(by_broker, wanted)))
+    }
+
+    /// Topics behind this one, in order, with the queues of each broker.
+    pub(super) fn rows_after(
+        &self,
+        topic: Option<&str>,
+    ) -> impl Iterator<Item = (&str, &BTreeMap<String, Queues>)> {
         let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
         let topics = self.topics.range::<str, _>((from, Bound::Unbounded));
-        topics.map(|(topic, by_broker)| (topic.as_str(), self.is_wanted(by_broker, wanted)))
+        topics.map(|(topic, by_broker)| (topic.as_str(), by_broker))
     }
 
     fn is_wanted(&self, by_broker: &BTreeMap<String, Queues>, wanted: &Wanted) -> bool {
@@ -367,50 +428,6 @@ impl RouteTable {
 
     pub fn broker(&self, broker_name: &str) -> Option<&BrokerGroup> {
         self.groups.get(broker_name)
-    }
-
-    fn merge_topics(
-        &mut self,
-        report: &Registration,
-        is_changed: bool,
-        read_only: bool,
-        forget_absent: bool,
-    ) {
-        let broker_name = &report.broker_name;
-        if forget_absent {
-            let reported: BTreeSet<&str> = report
-                .topics
-                .iter()
-                .map(|(topic, _)| topic.as_str())
-                .collect();
-            self.topics.retain(|topic, by_broker| {
-                if !reported.contains(topic.as_str()) {
-                    by_broker.remove(broker_name);
-                }
-                !by_broker.is_empty()
-            });
-        }
-        for (topic, queues) in &report.topics {
-            let perm = if read_only {
-                queues.perm & !WRITE
-            } else {
-                queues.perm
-            };
-            let queues = Queues { perm, ..*queues };
-            match self.topics.get_mut(topic) {
-                // Unchanged reports must not undo a wiped write permission.
-                Some(by_broker) if is_changed || !by_broker.contains_key(broker_name) => {
-                    by_broker.insert(broker_name.clone(), queues);
-                }
-                Some(_) => {}
-                None => {
-                    self.topics.insert(
-                        topic.clone(),
-                        BTreeMap::from([(broker_name.clone(), queues)]),
-                    );
-                }
-            }
-        }
     }
 
     fn leave_clusters(&mut self, broker_name: &str) {

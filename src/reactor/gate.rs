@@ -78,6 +78,22 @@ impl Gate {
         pass
     }
 
+    /// Takes `amount` if it is there and no request waits.
+    pub fn try_enter(self: &Rc<Self>, amount: usize) -> Option<Pass> {
+        if self.has_line() || self.used.get() + amount > self.limit {
+            return None;
+        }
+        self.take(amount);
+        Some(Pass {
+            gate: self.clone(),
+            place: Rc::new(Place {
+                amount,
+                stands: Cell::new(Stands::Inside),
+                admitted: Notify::default(),
+            }),
+        })
+    }
+
     /// Takes without waiting. This may exceed the limit; requests in the queue then wait for it.
     pub fn take(&self, amount: usize) {
         self.used.set(self.used.get() + amount);

@@ -1,6 +1,7 @@
 //! The name server on a port: the pure [`NameServer`] with connections, a clock and a place for its settings.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use tracing::{error, warn};
@@ -8,12 +9,15 @@ use tracing::{error, warn};
 use super::answers::answer;
 use super::connection::{Caller, Connection, Service};
 use super::connections::{Connections, accept};
+use super::gate::{Gate, Pass};
 use super::inbox::Flow;
 use super::rounds::{Rounds, SLICE_UNITS, units_of};
 use super::{NamesrvSetup, ServeError, listen};
 use crate::io::first;
 use crate::io::{Io, Notify};
-use crate::namesrv::{Effect, Handled, KvConfig, Listing, NameServer, Settings};
+use crate::namesrv::{
+    Effect, Handled, KvConfig, Listing, NameServer, Registering, Settings, is_in_line,
+};
 use crate::store::{Medium, TextFiles};
 use crate::wire::{Frame, Scratch, header};
 
@@ -36,6 +40,10 @@ pub(super) struct Names<I: Io> {
     effects: RefCell<Vec<Effect>>,
     to_save: Notify,
     rounds: Rounds,
+    /// Registrations, one after another. Only the one that is being carried out has its body outside of the connections' inboxes.
+    line: Rc<Gate>,
+    /// Of connections whose request is offered again.
+    turns: RefCell<HashMap<u64, Pass>>,
     stopped: std::cell::Cell<bool>,
 }
 
@@ -82,6 +90,8 @@ pub(super) async fn start<I: Io>(
         effects: RefCell::default(),
         to_save: Notify::default(),
         rounds: Rounds::default(),
+        line: Gate::new(1),
+        turns: RefCell::default(),
         stopped: std::cell::Cell::new(false),
     });
     let listener = listen(io, setup.listen)?;
@@ -156,6 +166,42 @@ impl<I: Io> Names<I> {
         });
     }
 
+    /// The same of a registration, until it is carried out or its connection ends.
+    fn register(
+        self: &Rc<Self>,
+        connection: &Rc<Connection<I::Stream>>,
+        caller: Caller,
+        mut registering: Box<Registering>,
+        turn: Option<Pass>,
+    ) {
+        let (names, connection) = (self.clone(), connection.clone());
+        self.io.spawn("namesrv-register", async move {
+            let _turn = turn;
+            loop {
+                names.rounds.take(SLICE_UNITS).await;
+                // What is registered over a connection goes when it ends, and not before.
+                if connection.is_closed() {
+                    return;
+                }
+                let reply = names.change(|server, now_ms| registering.turn(server, now_ms));
+                if let Some(reply) = reply {
+                    return answer(&connection, caller, reply);
+                }
+            }
+        });
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut NameServer, u64) -> T) -> T {
+        let mut server = self.server.borrow_mut();
+        let changed = change(&mut server, self.now_ms());
+        let mut effects = self.effects.borrow_mut();
+        server.take_effects(&mut effects);
+        if !effects.is_empty() {
+            self.to_save.notify();
+        }
+        changed
+    }
+
     fn now_ms(&self) -> u64 {
         self.io.now().mono_ns / 1_000_000
     }
@@ -205,23 +251,32 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         if !connection.has_share.take() && !self.rounds.try_take(units) {
             return Flow::Later(units);
         }
-        let mut server = self.server.borrow_mut();
-        let handled = server.handle(&header, frame.body, connection.id, self.now_ms());
-        let mut effects = self.effects.borrow_mut();
-        server.take_effects(&mut effects);
-        if !effects.is_empty() {
-            self.to_save.notify();
+        let mut turn = None;
+        if is_in_line(header.code) {
+            turn = self.turns.borrow_mut().remove(&connection.id);
+            turn = turn.or_else(|| self.line.try_enter(1));
+            if turn.is_none() {
+                return Flow::Full(0);
+            }
         }
+        let handled =
+            self.change(|server, now_ms| server.handle(&header, frame.body, connection.id, now_ms));
         let caller = Caller::new(&frame, &header);
         match handled {
             Handled::Answered(reply) => answer(connection, caller, reply),
             Handled::InSlices(listing) => self.list(connection, caller, listing),
+            Handled::Registering(registering) => {
+                self.register(connection, caller, registering, turn);
+            }
         }
         Flow::Next
     }
 
-    /// Never full: nothing is kept of a request.
-    async fn room(&self, _connection: &Connection<I::Stream>, _bytes: usize) {}
+    /// Its turn for a registration.
+    async fn room(&self, connection: &Connection<I::Stream>, _bytes: usize) {
+        let turn = self.line.enter(1).await;
+        self.turns.borrow_mut().insert(connection.id, turn);
+    }
 
     async fn round(&self, connection: &Connection<I::Stream>, units: usize) {
         self.rounds.take(units).await;
@@ -231,6 +286,7 @@ impl<I: Io> Service<I::Stream> for Names<I> {
     async fn saved(&self) {}
 
     fn closed(self: &Rc<Self>, connection: &Connection<I::Stream>) {
+        self.turns.borrow_mut().remove(&connection.id);
         self.server.borrow_mut().connection_closed(connection.id);
     }
 }

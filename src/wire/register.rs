@@ -1,14 +1,14 @@
 //! Brokers at the name server: REGISTER_BROKER (103), UNREGISTER_BROKER (104), QUERY_DATA_VERSION (322), BROKER_HEARTBEAT (904).
 
-use std::io::Read;
+mod reading;
 
-use flate2::read::ZlibDecoder;
+pub use reading::{RegistrationReader, Row};
+
 use serde::{Deserialize, Serialize};
 
-use super::codes::{V3_0_11, V5_0_0};
 use super::loose_json::{self, BodyError};
 use super::request::header_fields;
-use super::topic::{TopicConfig, TopicConfigTable};
+use super::topic::TopicConfigTable;
 
 header_fields! {
     pub struct RegisterBroker<'a> {
@@ -80,118 +80,32 @@ pub fn body_crc(body: &[u8]) -> i32 {
     (crc32fast::hash(body) & 0x7FFF_FFFF) as i32
 }
 
-/// More than any cluster's topics; bounds a decompression bomb.
-const MAX_INFLATED_BYTES: u64 = if cfg!(test) { 1 << 16 } else { 64 << 20 };
-
 impl RegisterBrokerBody {
-    /// Reads a body of either form, by its first byte: brokers of 5.x compress it (`compressedRegister`) although their header
-    /// denies it. An empty body is a broker without topics.
+    /// Reads a body of either form, at once; [`RegistrationReader`] reads it in turns. An empty body is a broker without topics.
     pub fn decode(body: &[u8], broker_version: i32) -> Result<Self, BodyError> {
-        const ZLIB: u8 = 0x78;
-        match body.first() {
-            None => Ok(Self::default()),
-            Some(&ZLIB) => Self::decode_compressed(body, broker_version),
-            Some(_) if broker_version < V3_0_11 => Ok(Self {
-                topics: loose_json::from_slice(body)?,
-                filter_server_list: Vec::new(),
-            }),
-            Some(_) => loose_json::from_slice(body),
-        }
+        RegistrationReader::new(body.to_vec(), broker_version).read_all()
     }
 
     /// A broker of ours sends it as it is.
     pub fn encode(&self) -> Vec<u8> {
         loose_json::to_vec(self)
     }
-
-    /// Inside, after zlib, each part after its length:
-    ///
-    /// ```text
-    /// DataVersion as JSON | number of topics | a line per topic | filter servers as JSON
-    ///     | from V5_0_0 on: number of mappings | JSON per mapping
-    /// ```
-    fn decode_compressed(body: &[u8], broker_version: i32) -> Result<Self, BodyError> {
-        let mut inflated = Vec::new();
-        let read = ZlibDecoder::new(body)
-            .take(MAX_INFLATED_BYTES + 1)
-            .read_to_end(&mut inflated);
-        read.map_err(|error| bad(format!("inflating failed: {error}")))?;
-        if inflated.len() as u64 > MAX_INFLATED_BYTES {
-            return Err(bad(format!(
-                "inflates to more than {MAX_INFLATED_BYTES} bytes"
-            )));
-        }
-        let mut parts = Parts { bytes: &inflated };
-        let mut topics = TopicConfigTable {
-            data_version: loose_json::from_slice(parts.next()?)?,
-            ..Default::default()
-        };
-        for _ in 0..parts.number()? {
-            let line = String::from_utf8_lossy(parts.next()?);
-            let config = TopicConfig::decode_line(&line)
-                .ok_or_else(|| bad(format!("{line:?} is no topic")))?;
-            topics
-                .topic_config_table
-                .insert(config.topic_name.clone(), config);
-        }
-        let filter_server_list = loose_json::from_slice(parts.next()?).unwrap_or_default();
-        if broker_version >= V5_0_0 {
-            for _ in 0..parts.number()? {
-                let mapping: serde_json::Value = loose_json::from_slice(parts.next()?)?;
-                let topic = mapping
-                    .get("topic")
-                    .and_then(|topic| topic.as_str())
-                    .unwrap_or_default()
-                    .to_owned();
-                topics.topic_queue_mapping_info_map.insert(topic, mapping);
-            }
-        }
-        Ok(Self {
-            filter_server_list,
-            topics,
-        })
-    }
-}
-
-struct Parts<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Parts<'a> {
-    fn number(&mut self) -> Result<u32, BodyError> {
-        let (first, rest) = self
-            .bytes
-            .split_first_chunk()
-            .ok_or_else(|| bad("ends within a number".into()))?;
-        self.bytes = rest;
-        Ok(u32::from_be_bytes(*first))
-    }
-
-    fn next(&mut self) -> Result<&'a [u8], BodyError> {
-        let need = self.number()? as usize;
-        let have = self.bytes.len();
-        let (part, rest) = self
-            .bytes
-            .split_at_checked(need)
-            .ok_or_else(|| bad(format!("a part of {need} bytes, {have} are left")))?;
-        self.bytes = rest;
-        Ok(part)
-    }
-}
-
-fn bad(reason: String) -> BodyError {
-    BodyError::Content { reason }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io::Write;
 
     use flate2::{Compression, write::ZlibEncoder};
     use proptest::prelude::*;
 
+    use super::reading::MAX_INFLATED_BYTES;
     use super::*;
+    use crate::wire::codes::{V3_0_11, V5_0_0};
     use crate::wire::data_version::DataVersion;
+    use crate::wire::loose_json::members::BYTES_PER_TURN;
+    use crate::wire::topic::TopicConfig;
 
     fn deflate(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
@@ -258,6 +172,13 @@ mod tests {
             RegisterBrokerBody::decode(&deflate(&compressed(&body, true)), V5_0_0).as_ref(),
             Ok(&body)
         );
+        let mut whole = body.clone();
+        whole.topics.mapping_data_version.counter = 5;
+        let detail = serde_json::json!({"bname": "b"});
+        let details = &mut whole.topics.topic_queue_mapping_detail_map;
+        details.insert("s".into(), detail);
+        let decoded = RegisterBrokerBody::decode(&whole.encode(), 513);
+        assert_eq!(decoded.as_ref(), Ok(&whole), "JSON has more members");
         let old =
             RegisterBrokerBody::decode(&deflate(&compressed(&body, false)), V5_0_0 - 1).unwrap();
         assert_eq!(
@@ -281,8 +202,49 @@ mod tests {
         }
         let deflated = deflate(&inflated);
         assert!(RegisterBrokerBody::decode(&deflated[..deflated.len() / 2], 513).is_err());
-        let bomb = deflate(&vec![0; MAX_INFLATED_BYTES as usize + 1]);
-        assert!(RegisterBrokerBody::decode(&bomb, 513).is_err());
+        let mut bomb = compressed(&sample(), false);
+        let old = V5_0_0 - 1;
+        assert!(RegisterBrokerBody::decode(&deflate(&bomb), old).is_ok());
+        bomb.resize(MAX_INFLATED_BYTES as usize + 1, 0);
+        assert!(RegisterBrokerBody::decode(&deflate(&bomb), old).is_err());
+    }
+
+    #[test]
+    fn a_large_body_is_read_in_turns() {
+        let topics = (0..400).map(|n| {
+            let config = TopicConfig {
+                topic_name: format!("T{n}"),
+                ..TopicConfig::default()
+            };
+            (config.topic_name.clone(), config)
+        });
+        let body = RegisterBrokerBody {
+            topics: TopicConfigTable {
+                topic_config_table: topics.collect(),
+                ..TopicConfigTable::default()
+            },
+            ..RegisterBrokerBody::default()
+        };
+        let (json, inflated) = (body.encode(), compressed(&body, true));
+        for (bytes, len) in [
+            (json.clone(), json.len()),
+            (deflate(&inflated), inflated.len()),
+        ] {
+            let mut reader = RegistrationReader::new(bytes, 513);
+            let (mut turns, mut topics) = (1, BTreeMap::new());
+            while !reader
+                .turn(&mut |row| match row {
+                    Row::Topic(key, config) => drop(topics.insert(key, config)),
+                    other => panic!("{other:?}"),
+                })
+                .unwrap()
+            {
+                turns += 1;
+            }
+            let fewest = len / BYTES_PER_TURN;
+            assert!((fewest..fewest + 2).contains(&(turns - 1)), "{turns} turns");
+            assert_eq!(topics, body.topics.topic_config_table);
+        }
     }
 
     proptest! {

@@ -21,6 +21,18 @@ type Json = serde_json::Value;
 const V4_9_8: i32 = 409;
 const V4_4_0: i32 = 317;
 
+fn head_of(version: i32, code: i32) -> Head<'static> {
+    Head {
+        codec: Codec::Json,
+        code,
+        language: Language::Java,
+        version,
+        opaque: 7,
+        flag: 0,
+        remark: None,
+    }
+}
+
 /// A request as a client of this version sends it over connection `conn`.
 pub(super) fn ask_from(
     server: &mut NameServer,
@@ -33,15 +45,7 @@ pub(super) fn ask_from(
         .iter()
         .map(|(name, value)| (*name, Value::Str(value)))
         .collect();
-    let head = Head {
-        codec: Codec::Json,
-        code,
-        language: Language::Java,
-        version,
-        opaque: 7,
-        flag: 0,
-        remark: None,
-    };
+    let head = head_of(version, code);
     let mut bytes = Vec::new();
     frame::write(&mut bytes, &head, &ext, body);
     let frame = frame::split(&bytes).unwrap().unwrap();
@@ -51,6 +55,11 @@ pub(super) fn ask_from(
         Handled::Answered(reply) => reply,
         Handled::InSlices(mut listing) => loop {
             if let Some(reply) = listing.turn(server) {
+                return reply;
+            }
+        },
+        Handled::Registering(mut registering) => loop {
+            if let Some(reply) = registering.turn(server, now_ms) {
                 return reply;
             }
         },

@@ -1,7 +1,9 @@
 //! Brokers that come, live and go.
 
 use super::*;
+use crate::namesrv::merge::TOPICS_PER_TURN;
 use crate::wire::codes::V3_0_11;
+use crate::wire::loose_json::members::BYTES_PER_TURN;
 
 #[test]
 fn a_missing_field_is_named() {
@@ -309,4 +311,75 @@ fn an_incremental_report_deletes_nothing() {
     let complete = [topic("SELF_TEST_TOPIC", 1, 6, 0), topic("New", 4, 6, 0)];
     ok(&mut server, code, &BROKER_A, &report_of(3, complete));
     assert_eq!(topics(&server), ["New", "SELF_TEST_TOPIC"]);
+}
+
+/// Turns of a registration, until it is answered or so many are over.
+fn turns(server: &mut NameServer, registering: &mut Registering, most: usize) -> usize {
+    let turns = (0..most).take_while(|_| registering.turn(server, 0).is_none());
+    turns.count()
+}
+
+fn registering(body: &[u8], conn: u64) -> Registering {
+    let ext: Vec<_> = BROKER_A
+        .iter()
+        .map(|(name, value)| (*name, Value::Str(value)))
+        .collect();
+    let mut bytes = Vec::new();
+    let head = head_of(V4_9_8, request::REGISTER_BROKER);
+    frame::write(&mut bytes, &head, &ext, body);
+    let frame = frame::split(&bytes).unwrap().unwrap();
+    let mut scratch = Scratch::default();
+    let header = header::decode(&frame, &mut scratch).unwrap();
+    match NameServer::default().handle(&header, frame.body, conn, 0) {
+        Handled::Registering(registering) => *registering,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn many_topics_are_read_and_merged_in_slices() {
+    const TOPICS: usize = 10_000;
+    let body = report_of(1, (0..TOPICS).map(|n| topic(&format!("T{n:05}"), 4, 6, 0)));
+    let line = |n: usize| part(format!("T{n:05} 4 4 6 SINGLE_TAG {{}}").as_bytes());
+    let lines: Vec<u8> = (0..TOPICS).flat_map(line).collect();
+    let inflated = [
+        part(b"{}"),
+        (TOPICS as u32).to_be_bytes().to_vec(),
+        lines,
+        part(b"[]"),
+    ];
+    let inflated: Vec<&[u8]> = inflated.iter().map(|part| &**part).collect();
+    let len = inflated.iter().map(|part| part.len()).sum();
+    let deflated = deflated(&inflated);
+    for (body, len) in [(&body, body.len()), (&deflated, len)] {
+        let mut server = NameServer::default();
+        let (reading, merging) = (len / BYTES_PER_TURN, TOPICS / TOPICS_PER_TURN);
+        let mut first = registering(body, 1);
+        assert_eq!(turns(&mut server, &mut first, reading), reading);
+        assert_eq!(server.routes.topics().count(), 0);
+        let rest = turns(&mut server, &mut first, usize::MAX);
+        assert!((merging..merging + 3).contains(&rest), "{rest} turns");
+        assert_eq!(server.routes.topics().count(), TOPICS);
+        // The connection ends while the broker registers once more.
+        let mut second = registering(body, 1);
+        turns(&mut server, &mut second, reading + 9);
+        server.connection_closed(1);
+        turns(&mut server, &mut second, usize::MAX);
+        assert_eq!(server.routes.topics().count(), 0);
+    }
+}
+
+#[test]
+fn topics_that_are_not_reported_any_more_go_in_slices() {
+    const TOPICS: usize = 5_000;
+    let mut server = NameServer::default();
+    server.settings.delete_topic_with_broker_registration = true;
+    let named = |range: std::ops::Range<usize>| range.map(|n| topic(&format!("T{n:05}"), 4, 6, 0));
+    let whole = report_of(1, named(0..TOPICS));
+    ok(&mut server, request::REGISTER_BROKER, &BROKER_A, &whole);
+    let own = topic("SELF_TEST_TOPIC", 1, 6, 0);
+    let rest = report_of(2, named(0..9).chain([own]));
+    let taken = turns(&mut server, &mut registering(&rest, 1), usize::MAX);
+    assert!(taken > TOPICS / TOPICS_PER_TURN, "{taken} turns");
+    assert_eq!(server.routes.topics().count(), 10);
 }

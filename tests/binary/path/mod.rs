@@ -23,9 +23,11 @@ use ringmq::wire::offset::{
 };
 use ringmq::wire::pull::PullRequest;
 use ringmq::wire::query::ViewMessage;
+use ringmq::wire::register::RegisterBrokerBody;
 use ringmq::wire::route::TopicRouteData;
 use ringmq::wire::send::SendRequest;
 use ringmq::wire::send_back::SendBack;
+use ringmq::wire::topic::TopicConfig;
 use ringmq::wire::{Codec, MessageQueue, Value, loose_json};
 use tempfile::TempDir;
 

@@ -107,3 +107,55 @@ fn addresses(route: &TopicRouteData) -> Vec<String> {
     addresses.sort();
     addresses
 }
+
+/// A registration takes many turns. What its broker sends behind it waits for it, and so does another broker's registration.
+#[test]
+fn a_broker_that_unregisters_right_behind_its_registration_is_gone() {
+    let (_folder, broker) = start(&Options::small());
+    let topics = (0..3_000).map(|n| {
+        let config = TopicConfig {
+            topic_name: format!("Many{n}"),
+            ..TopicConfig::default()
+        };
+        (config.topic_name.clone(), config)
+    });
+    let mut body = RegisterBrokerBody::default();
+    body.topics.topic_config_table = topics.collect();
+    let body = body.encode();
+    let identity = |name, addr| {
+        [
+            ("brokerId", Value::I64(0)),
+            ("clusterName", Value::Str("C")),
+            ("brokerAddr", Value::Str(addr)),
+            ("brokerName", Value::Str(name)),
+            ("haServerAddr", Value::Str("")),
+            ("compressed", Value::Bool(false)),
+        ]
+    };
+    let mut other = Client::connect(broker.namesrv);
+    let mut names = Client::connect(broker.namesrv);
+    let (gone, there) = (
+        identity("gone", "127.0.0.9:1"),
+        identity("there", "127.0.0.9:2"),
+    );
+    names.post(request::REGISTER_BROKER, &gone, &body);
+    names.post(request::UNREGISTER_BROKER, &gone, &[]);
+    other.ask(request::REGISTER_BROKER, &there, &body).ok();
+    for _ in 0..2 {
+        names.receive().expect("an answer").ok();
+    }
+    let route = names.route("Many2999").expect("of the other broker");
+    assert_eq!(addresses(&route), ["127.0.0.9:2"]);
+    // What is registered over a connection goes with it, also during the registration.
+    names.post(request::REGISTER_BROKER, &gone, &body);
+    drop((names, other));
+    wait_until("both brokers to be gone", || {
+        Client::connect(broker.namesrv).route("Many2999").is_none()
+    });
+    let mut last = Client::connect(broker.namesrv);
+    last.ask(request::REGISTER_BROKER, &there, &body).ok();
+    assert_eq!(
+        addresses(&last.route("Many0").expect("there")),
+        ["127.0.0.9:2"]
+    );
+}
