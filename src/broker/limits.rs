@@ -1,7 +1,7 @@
 //! Bounds of everything that a client can make grow, and of what one turn may take: the constants, and [`table`], which is also
 //! the table "Limits" of `manual/operations.md`.
 
-use crate::wire::frame::MAX_FRAME_BYTES;
+use crate::wire::frame::{MAX_FRAME_BYTES, MAX_HEADER_BYTES};
 
 /// Groups and subscriptions in one client's heartbeat. A heartbeat is handled in one turn.
 pub const MAX_SUBSCRIPTIONS: usize = 4096;
@@ -117,6 +117,7 @@ macro_rules! limits {
 
 limits! {
     "frame": bytes(MAX_FRAME_BYTES) => "the connection is closed";
+    "header of a request": bytes(MAX_HEADER_BYTES) => "the connection is closed";
     "body of a request": "by request, up to 2 MiB; a message `maxMessageSize`" => "refused";
     "heartbeat": bytes(MAX_HEARTBEAT_BYTES) => "refused";
     "subscriptions of a heartbeat": count(MAX_SUBSCRIPTIONS) => "refused";

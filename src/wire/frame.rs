@@ -16,6 +16,12 @@ use super::{binary, json};
 /// RocketMQ's default of `com.rocketmq.remoting.frameMaxLength`, with the length field itself.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 
+/// A header is decoded in one turn. RocketMQ has no limit of its own. The longest header of a stock client has a message's properties:
+/// 32,767 bytes, which are six times as many in JSON if each of them is escaped.
+pub const MAX_HEADER_BYTES: usize = 512 << 10;
+const _: () = assert!(2 * 6 * 32_767 < MAX_HEADER_BYTES);
+const _: () = assert!(MAX_HEADER_BYTES <= HEADER_LEN_MASK as usize);
+
 const LENGTH_BYTES: usize = 4;
 const MARK_BYTES: usize = 4;
 const HEADER_LEN_MASK: u32 = 0x00FF_FFFF;
@@ -37,6 +43,8 @@ pub enum FrameError {
     TooLong { got: usize },
     #[error("a frame of {got} bytes has no room for its header's length")]
     TooShort { got: usize },
+    #[error("a header of {got} bytes; the limit is {MAX_HEADER_BYTES}")]
+    HeaderAboveLimit { got: usize },
     #[error("the header says {header} bytes, the frame has {room} after its mark")]
     HeaderTooLong { header: usize, room: usize },
     #[error("serialize type {got}; known are 0 (JSON) and 1 (ROCKETMQ)")]
@@ -65,6 +73,9 @@ pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let header = (mark & HEADER_LEN_MASK) as usize;
     if header > room {
         return Err(FrameError::HeaderTooLong { header, room });
+    }
+    if header > MAX_HEADER_BYTES {
+        return Err(FrameError::HeaderAboveLimit { got: header });
     }
     let Some((content, _)) = rest.split_at_checked(room) else {
         return Ok(None);
@@ -106,14 +117,13 @@ pub struct Open {
 
 /// Appends a frame's header; the caller appends the body and then calls [`finish`].
 ///
-/// A header that is too long for its length field contains a peer's own text (a remark that quotes it). It is replaced by a
-/// short error.
+/// A header that is longer than allowed contains a peer's own text (a remark that quotes it). It is replaced by a short error.
 pub fn begin(out: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)]) -> Open {
     let start = out.len();
     let header_start = start + LENGTH_BYTES + MARK_BYTES;
     out.resize(header_start, 0);
     write_header(out, head, ext);
-    if out.len() - header_start > HEADER_LEN_MASK as usize {
+    if out.len() - header_start > MAX_HEADER_BYTES {
         out.truncate(header_start);
         let remark = Some("the header of the answer is too long");
         write_header(
@@ -213,11 +223,20 @@ mod tests {
             split(&raw(7, b"{}")),
             Err(FrameError::HeaderTooLong { header: 7, room: 2 })
         );
+        for codec in [0, 1 << 24] {
+            let mark = |len: usize| {
+                let total = (len as u32 + 4).to_be_bytes();
+                [total, (codec | len as u32).to_be_bytes()].concat()
+            };
+            assert_eq!(split(&mark(MAX_HEADER_BYTES)), Ok(None));
+            let got = MAX_HEADER_BYTES + 1;
+            assert_eq!(split(&mark(got)), Err(FrameError::HeaderAboveLimit { got }));
+        }
     }
 
     #[test]
     fn a_header_that_is_too_long_becomes_an_error() {
-        let remark = "\n".repeat(MAX_FRAME_BYTES / 2);
+        let remark = "\n".repeat(MAX_HEADER_BYTES / 2 + 1);
         let head = Head {
             codec: Codec::Json,
             code: 17,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::codes::response;
-use super::frame::MAX_FRAME_BYTES;
+use super::frame::{MAX_FRAME_BYTES, MAX_HEADER_BYTES};
 use super::{BodyError, FieldError, Value, loose_json};
 
 /// All of a reply but what its request says (opaque, codec).
@@ -18,9 +18,10 @@ pub struct Reply {
 }
 
 /// Fields and remark together; in JSON a byte may take six.
-const HEADER_LIMIT_BYTES: usize = 256 << 10;
+const HEADER_LIMIT_BYTES: usize = 80 << 10;
 const BODY_LIMIT_BYTES: usize = 14 << 20;
-const _: () = assert!(6 * HEADER_LIMIT_BYTES + BODY_LIMIT_BYTES < MAX_FRAME_BYTES);
+const _: () = assert!(6 * HEADER_LIMIT_BYTES < MAX_HEADER_BYTES);
+const _: () = assert!(MAX_HEADER_BYTES + BODY_LIMIT_BYTES < MAX_FRAME_BYTES);
 
 impl Reply {
     pub fn ok() -> Self {

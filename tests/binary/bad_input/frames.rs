@@ -20,6 +20,10 @@ fn a_broken_frame_ends_its_connection_only() {
         ("a negative length", raw_frame(0x8000_0000, 0, b"")),
         ("a header longer than its frame", raw_frame(6, 3, b"{}")),
         ("a header of 16 MiB", raw_frame(6, 0x00FF_FFFF, b"{}")),
+        (
+            "a header above its limit",
+            raw_frame(1 << 21, 1 << 20, b"{}"),
+        ),
         ("serialize type 2", raw_frame(6, 2 << 24 | 2, b"{}")),
         ("serialize type 255", raw_frame(6, 0xFF00_0002, b"{}")),
         ("an empty header", json_frame("")),
