@@ -5,9 +5,13 @@
 //! them whole. Its version is that of the beginning. Files whose entries have to fit together say how themselves; see
 //! [`super::changes`] for topics and groups.
 
+use std::io::Write;
+use std::ops::Bound;
+
 use serde::Serialize;
 
 use super::TOPIC_GROUP_SEPARATOR;
+use crate::broker::offsets::QueueOffsetMap;
 use crate::broker::{Broker, ConfigFile};
 use crate::wire::DataVersion;
 use crate::wire::loose_json;
@@ -37,14 +41,18 @@ enum Stage {
     Begun {
         /// The last entry that was written.
         last: Option<(String, String)>,
+        /// It is written up to this queue, and has more.
+        open: Option<i32>,
     },
 }
 
 impl Stage {
     fn last(&self) -> Option<(&str, &str)> {
         match self {
-            Stage::NotBegun | Stage::Begun { last: None } => None,
-            Stage::Begun { last: Some(last) } => Some((&last.0, &last.1)),
+            Stage::NotBegun | Stage::Begun { last: None, .. } => None,
+            Stage::Begun {
+                last: Some(last), ..
+            } => Some((&last.0, &last.1)),
         }
     }
 }
@@ -90,17 +98,39 @@ struct Entry<'a, V> {
     first: &'a str,
     second: &'a str,
     value: V,
-    values: usize,
 }
 
-impl<'a, V> Entry<'a, V> {
+/// What an entry has.
+trait EntryValue {
+    /// Writes it, up to so many values; the queue behind which there are more.
+    fn write(&self, text: &mut Text, values: &mut usize) -> Option<i32>;
+}
+
+/// It is written in one slice, and has so many values.
+struct Whole<V>(V, usize);
+
+impl<V: Serialize> EntryValue for Whole<V> {
+    fn write(&self, text: &mut Text, values: &mut usize) -> Option<i32> {
+        loose_json::write_indented(&mut text.out, &self.0, 2);
+        *values = values.saturating_sub(self.1.max(1));
+        None
+    }
+}
+
+/// Offsets by queue: there may be tens of thousands.
+impl EntryValue for &QueueOffsetMap {
+    fn write(&self, text: &mut Text, values: &mut usize) -> Option<i32> {
+        text.out.push(b'{');
+        text.queues(self, None, values)
+    }
+}
+
+impl<'a, V> Entry<'a, Whole<V>> {
     fn of(first: &'a str, value: V, values: usize) -> Self {
-        let second = "";
         Self {
             first,
-            second,
-            value,
-            values,
+            second: "",
+            value: Whole(value, values),
         }
     }
 }
@@ -190,10 +220,18 @@ impl Broker {
                 text.write(table, &stage, entries, values)
             }
             Table::Offsets => {
+                let of = |group: &str, topic: &str| self.offsets.of(group, topic);
+                if !text.write_rest(&stage, of, values) {
+                    return false;
+                }
                 let offsets = self.offsets.after(pair);
                 text.write(table, &stage, offsets.map(by_topic), values)
             }
             Table::Pulled => {
+                let of = |group: &str, topic: &str| self.offsets.pulled_of(group, topic);
+                if !text.write_rest(&stage, of, values) {
+                    return false;
+                }
                 let pulled = self.offsets.pulled_after(pair);
                 text.write(table, &stage, pulled.map(by_topic), values)
             }
@@ -208,12 +246,11 @@ impl Broker {
 
 type Offsets<'a> = crate::broker::offsets::Entry<'a>;
 
-fn by_topic<'a>((topic, group, queues): Offsets<'a>) -> Entry<'a, impl Serialize + use<'a>> {
+fn by_topic<'a>((topic, group, queues): Offsets<'a>) -> Entry<'a, &'a QueueOffsetMap> {
     Entry {
         first: topic,
         second: group,
         value: queues,
-        values: queues.len(),
     }
 }
 
@@ -242,7 +279,7 @@ impl Text {
     }
 
     /// The next entries of a table that is written up to `stage`; returns whether they were the last ones.
-    fn write<'a, V: Serialize>(
+    fn write<'a, V: EntryValue>(
         &mut self,
         table: Table,
         stage: &Stage,
@@ -258,19 +295,73 @@ impl Text {
         for entry in entries {
             if *values == 0 {
                 let last = last.map(|(first, second)| (first.into(), second.into()));
-                self.stage = Stage::Begun { last };
+                self.stage = Stage::Begun { last, open: None };
                 return false;
             }
-            self.entry(&entry, last.is_none());
+            self.key(&entry, last.is_none());
+            let open = entry.value.write(self, values);
+            if open.is_some() {
+                let last = Some((entry.first.into(), entry.second.into()));
+                self.stage = Stage::Begun { last, open };
+                return false;
+            }
             last = Some((entry.first, entry.second));
-            *values = values.saturating_sub(entry.values.max(1));
         }
         let end: &[u8] = if last.is_some() { b"\n\t}" } else { b"}" };
         self.out.extend_from_slice(end);
         true
     }
 
-    fn entry<V: Serialize>(&mut self, entry: &Entry<'_, V>, is_first: bool) {
+    /// The rest of the entry in which the last slice ended, if any; whether that is all of it.
+    fn write_rest<'a>(
+        &mut self,
+        stage: &Stage,
+        of: impl Fn(&str, &str) -> Option<&'a QueueOffsetMap>,
+        values: &mut usize,
+    ) -> bool {
+        let Stage::Begun {
+            last: Some((topic, group)),
+            open: Some(queue),
+        } = stage
+        else {
+            return true;
+        };
+        // What was removed meanwhile ends here.
+        let gone = QueueOffsetMap::new();
+        let queues = of(group, topic).unwrap_or(&gone);
+        let open = self.queues(queues, Some(*queue), values);
+        if open.is_some() {
+            let last = Some((topic.clone(), group.clone()));
+            self.stage = Stage::Begun { last, open };
+        }
+        open.is_none()
+    }
+
+    /// The offsets of queues behind this one; the last one if there are more.
+    fn queues(
+        &mut self,
+        queues: &QueueOffsetMap,
+        after: Option<i32>,
+        values: &mut usize,
+    ) -> Option<i32> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = after;
+        for (queue_id, offset) in queues.range((from, Bound::Unbounded)) {
+            if *values == 0 {
+                return last;
+            }
+            let comma = if last.is_some() { "," } else { "" };
+            let written = write!(self.out, "{comma}\n\t\t\t{queue_id}:{offset}");
+            debug_assert!(written.is_ok(), "memory takes everything");
+            *values -= 1;
+            last = Some(*queue_id);
+        }
+        let end: &[u8] = if last.is_some() { b"\n\t\t}" } else { b"}" };
+        self.out.extend_from_slice(end);
+        None
+    }
+
+    fn key<V>(&mut self, entry: &Entry<'_, V>, is_first: bool) {
         let comma: &[u8] = if is_first { b"" } else { b"," };
         self.out.extend_from_slice(comma);
         self.out.extend_from_slice(b"\n\t\t");
@@ -280,6 +371,5 @@ impl Text {
         };
         self.out.extend_from_slice(&key);
         self.out.push(b':');
-        loose_json::write_indented(&mut self.out, &entry.value, 2);
     }
 }

@@ -97,11 +97,40 @@ fn a_text_in_slices_is_the_same_text() {
         match file {
             ConfigFile::Topics => assert_eq!(slices, broker.topics.len() as u64),
             ConfigFile::SubscriptionGroups => assert_eq!(slices, broker.groups.len() as u64 + 7),
-            // Of the topics of 7 groups, of their offsets in 2, and of how far they pulled in 1.
-            ConfigFile::ConsumerOffsets => assert_eq!(slices, 7 + 14 + 7),
+            // Of the topics of 7 groups, of their offsets in 5 queues of 2, and of how far they pulled in 5 of 1.
+            ConfigFile::ConsumerOffsets => assert_eq!(slices, 7 + 5 * (14 + 7)),
             _ => assert_eq!(slices, 1),
         }
     }
+}
+
+/// One entry may have tens of thousands of queues.
+#[test]
+fn one_large_entry_is_written_in_slices() {
+    let mut broker = broker();
+    for queue in 0..1_000 {
+        broker.offsets.commit("g", "T", queue, 9, 0);
+        broker.offsets.commit("h", "T", queue, 9, 0);
+    }
+    let file = ConfigFile::ConsumerOffsets;
+    let whole = broker.file_text(file);
+    let mut text = broker.begin_text(file, broker.file_version(file));
+    let mut before = text.len_bytes();
+    while !broker.write_text(&mut text, 64) {
+        let bytes = text.len_bytes() - before;
+        assert!(bytes < 64 * 16 + 256, "{bytes} bytes in one slice");
+        before = text.len_bytes();
+    }
+    assert!(text.slices() >= 2_000 / 64, "{} slices", text.slices());
+    assert_eq!(text.into_string(), whole);
+    // An entry that is removed while it is being written ends where it was.
+    let mut text = broker.begin_text(file, broker.file_version(file));
+    broker.write_text(&mut text, 64);
+    while broker.offsets.remove_next_of("T").is_some() {}
+    while !broker.write_text(&mut text, 64) {}
+    let mut again = Broker::new(BrokerConfig::default(), 0);
+    again.load_file(file, &text.into_string()).unwrap();
+    assert_eq!(again.offsets.query("g", "T", 900), None);
 }
 
 #[test]
