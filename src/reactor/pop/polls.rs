@@ -129,9 +129,16 @@ impl<P> Polls<P> {
 
     /// The lines of the group that wait for this queue of the topic, or for any.
     pub fn lines_of_queue(&self, topic: &str, group: &str, queue_id: u32) -> Vec<LineKey> {
-        let mut keys = self.keys_of(topic, group);
-        keys.retain(|key| key.queue_id.is_none_or(|wanted| wanted == queue_id));
-        keys
+        let (topic, group): (Rc<str>, Rc<str>) = (topic.into(), group.into());
+        let keys = [None, Some(queue_id)].into_iter().flat_map(|queue_id| {
+            [Ask::Pop, Ask::Notification].map(|ask| LineKey {
+                topic: topic.clone(),
+                group: group.clone(),
+                queue_id,
+                ask,
+            })
+        });
+        keys.filter(|key| self.lines.contains_key(key)).collect()
     }
 
     pub fn take_first(&mut self, key: &LineKey) -> Option<P> {

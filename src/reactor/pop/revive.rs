@@ -6,10 +6,10 @@ use tracing::warn;
 
 use super::super::effects;
 use super::super::own_queue::read_queue;
-use super::super::slices::in_slices;
+use super::super::slices::{Turn, in_slices};
 use super::{PopError, Pops, revive_log};
 use crate::broker::pop::{Expired, normal_topic};
-use crate::io::{Io, first, pause};
+use crate::io::{Io, first};
 use crate::message::{Check, Record};
 use crate::store::ReadError;
 
@@ -21,6 +21,9 @@ const LONGEST_SLEEP_MS: u64 = 1_000;
 
 /// What is looked at in one turn.
 const AT_A_TIME: usize = 256;
+
+/// Messages that are brought back in one turn. While they are in the log buffer nothing of this waits.
+const BROUGHT_BACK_PER_TURN: usize = 16;
 
 pub(super) async fn run<I: Io>(pops: Rc<Pops<I>>) {
     while !pops.core.is_stopping() {
@@ -59,17 +62,14 @@ async fn wake_free_orders<I: Io>(pops: &Rc<Pops<I>>) {
 }
 
 async fn bring_back_due<I: Io>(pops: &Rc<Pops<I>>) {
-    let mut removed = 0;
+    let (mut dropping, mut bringing) = (Turn::of(AT_A_TIME), Turn::of(BROUGHT_BACK_PER_TURN));
     while !pops.core.is_stopping() && pops.core.store.refuses().is_none() {
         let now_ms = pops.core.now_ms();
         let expired = pops.core.broker.borrow().pops().in_flight().expired(now_ms);
         let Some(expired) = expired else { return };
         if !pops.core.broker.borrow().may_revive(&expired) {
             pops.core.broker.borrow_mut().drop_expired(&expired);
-            removed += 1;
-            if removed % AT_A_TIME == 0 {
-                pause().await;
-            }
+            dropping.spend(1).await;
             continue;
         }
         if let Err(error) = bring_back(pops, &expired).await {
@@ -84,6 +84,7 @@ async fn bring_back_due<I: Io>(pops: &Rc<Pops<I>>) {
         if pops.core.broker.borrow().config().pop.limits_in_flight {
             pops.wake_freed(&expired.group, &expired.topic, expired.queue_id);
         }
+        bringing.spend(expired.offsets.len().max(1)).await;
     }
 }
 

@@ -223,13 +223,17 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
             return Ok(timers.next_ms());
         }
         let done = deliver_batch(core, timing, &mut batch).await;
-        let mut timers = timing.timers.borrow_mut();
-        timers.put_back(batch.drain(..));
-        timers.settle();
+        {
+            let mut timers = timing.timers.borrow_mut();
+            timers.put_back(batch.drain(..));
+            timers.settle();
+        }
         done?;
         if core.is_stopping() {
             return Ok(None);
         }
+        // Of what was recalled or delivered before nothing is appended, and nothing above waits.
+        pause().await;
     }
 }
 

@@ -15,7 +15,7 @@ use super::effects;
 use super::own_queue::{Queued, read_queue};
 use crate::broker::ConnId;
 use crate::broker::transaction::{self, HalfOffset, Verdict};
-use crate::io::Io;
+use crate::io::{self, Io};
 use crate::message::ids::offset_message_id;
 use crate::message::{Check, Record};
 use crate::store::{QueueIndex, StoreError};
@@ -94,16 +94,21 @@ async fn load<I: Io>(core: &Core<I>, half: QueueIndex, op: QueueIndex) -> Result
         let ops = read_queue(&core.store, op, next, count, |_| true).await?;
         let Some(last) = ops.last() else { break };
         next = last.queue_offset + 1;
-        let mut broker = core.broker.borrow_mut();
-        for message in &ops {
-            let body = match Record::decode(&message.record, Check::Layout) {
-                Ok(record) => record.body,
-                Err(_) => &[], // Its retention is over, and that of what it speaks of.
-            };
-            broker.load_op(message.queue_offset, body);
-        }
+        load_ops(core, &ops);
+        io::pause().await;
     }
     Ok(())
+}
+
+fn load_ops<I: Io>(core: &Core<I>, ops: &[Queued]) {
+    let mut broker = core.broker.borrow_mut();
+    for message in ops {
+        let body = match Record::decode(&message.record, Check::Layout) {
+            Ok(record) => record.body,
+            Err(_) => &[], // Its retention is over, and that of what it speaks of.
+        };
+        broker.load_op(message.queue_offset, body);
+    }
 }
 
 /// Looks once at all that waits now.
@@ -126,8 +131,9 @@ async fn round<I: Io>(core: &Core<I>, queue: QueueIndex) -> Result<(), StoreErro
                 break;
             }
         }
-        // Also lets others have their turn.
         core.store.committed_so_far().await?;
+        // Where nothing was appended nothing above waits.
+        io::pause().await;
         questions.iter().for_each(|question| ask(core, question));
         if flow.is_break() || halves.is_empty() {
             break;
