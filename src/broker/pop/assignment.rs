@@ -92,10 +92,6 @@ impl Broker {
         Ok(Reply::ok())
     }
 
-    pub(in crate::broker) fn all_request_modes(&self) -> Result<Reply, Refusal> {
-        Ok(Reply::json(&self.pops.modes))
-    }
-
     /// Divides `queues`, all that the topic has on all brokers; `None` if nobody knows the topic.
     pub fn assign(&self, query: &QueryAssignment, queues: Option<Vec<MessageQueue>>) -> Reply {
         let mode = self.request_mode(&query.topic, &query.consumer_group);

@@ -1,11 +1,20 @@
 //! Cleaning ahead of its time (306, 316, 329), answered at once and carried out behind the answer, the last one as in RocketMQ; and
-//! what waits for a time of its own: the check point (60) and how many messages of each topic (61), as RocketMQ's slaves ask.
+//! what RocketMQ's slaves ask: the timers' check point (60), how many messages of each topic wait (61), and how groups get messages (402).
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
+
+use crate::broker::limits::ROWS_PER_TURN;
+use crate::broker::rows::{Json, Now, Rows, Sliced};
+use crate::broker::step::Step;
 use crate::broker::store_view::StoreView;
 use crate::broker::system_topics::is_system;
+use crate::broker::timer::Waiting;
 use crate::broker::{Broker, Effect, Refusal};
 use crate::wire::Reply;
 use crate::wire::codes::response;
+use crate::wire::loose_json;
 
 impl Broker {
     pub(super) fn clean(&mut self, effect: Effect) -> Result<Reply, Refusal> {
@@ -28,10 +37,159 @@ impl Broker {
         })
     }
 
-    pub(super) fn timer_metrics(&self, store: &dyn StoreView) -> Result<Reply, Refusal> {
+    pub(super) fn timer_metrics(&self, store: &dyn StoreView) -> Result<Step, Refusal> {
         let figures = store.timers().ok_or_else(|| {
             Refusal::new(response::SYSTEM_ERROR, "The timer message store is null")
         })?;
-        Ok(Reply::json(&figures.metrics()))
+        let version = loose_json::to_vec(&figures.version);
+        let version = String::from_utf8_lossy(&version);
+        let head = format!(r#"{{"dataVersion":{version},"timingCount":{{"#);
+        let rows = WaitingRows {
+            waiting: figures.waiting,
+            after: None,
+        };
+        Ok(Sliced::step(head, rows))
+    }
+
+    /// GET_ALL_MESSAGE_REQUEST_MODE (402).
+    pub(super) fn all_request_modes(&self) -> Step {
+        Sliced::step(r#"{"messageRequestModeMap":{"#, ModeRows { after: None })
+    }
+}
+
+/// How many messages of each topic wait for their time, as of when that was asked.
+#[derive(Clone, Debug)]
+struct WaitingRows {
+    waiting: Rc<BTreeMap<String, Waiting>>,
+    /// Topics up to this one are written.
+    after: Option<String>,
+}
+
+impl Rows for WaitingRows {
+    fn slice(&mut self, _: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
+        let from = self.after.as_deref();
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.waiting.range::<str, _>((from, Bound::Unbounded));
+        let (mut last, mut count) = (None, 0);
+        for (topic, waiting) in rows.take(ROWS_PER_TURN) {
+            out.member(topic, waiting)?;
+            (last, count) = (Some(topic.clone()), count + 1);
+        }
+        self.after = last;
+        Ok(count < ROWS_PER_TURN)
+    }
+
+    fn finish(&self, _: &Now<'_>, out: &mut Json) -> Reply {
+        out.text("}}");
+        Reply::ok()
+    }
+}
+
+/// How groups get messages, by topic and group.
+#[derive(Clone, Debug)]
+struct ModeRows {
+    /// Topics up to this one are written.
+    after: Option<String>,
+}
+
+impl Rows for ModeRows {
+    fn slice(&mut self, at: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
+        let mut left = ROWS_PER_TURN;
+        while left > 0 {
+            let modes = &at.broker.pops.modes;
+            let Some((topic, groups)) = modes.after(self.after.as_deref()).next() else {
+                return Ok(true);
+            };
+            out.member(topic, groups)?;
+            left = left.saturating_sub(groups.len().max(1));
+            self.after = Some(topic.to_owned());
+        }
+        Ok(false)
+    }
+
+    fn finish(&self, _: &Now<'_>, out: &mut Json) -> Reply {
+        out.text("}}");
+        Reply::ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::BrokerConfig;
+    use crate::broker::step::Progress;
+    use crate::broker::store_view::{At, Figures};
+    use crate::broker::timer::{MetricsReader, TimerFigures};
+    use crate::store::QueueBounds;
+    use crate::wire::loose_json::members::BYTES_PER_TURN;
+
+    const TOPICS: u64 = 3_000;
+
+    /// A message of each topic waits for its time.
+    #[derive(Default)]
+    struct WithTimers(Rc<BTreeMap<String, Waiting>>);
+
+    impl StoreView for WithTimers {
+        fn bounds(&self, _: &str, _: u32) -> QueueBounds {
+            unreachable!("no queue is asked for")
+        }
+
+        fn store_time_ms(&self, _: &str, _: u32, _: u64) -> Option<i64> {
+            None
+        }
+
+        fn is_recent(&self, _: &str, _: u32, _: u64) -> bool {
+            false
+        }
+
+        fn figures(&self) -> Figures {
+            Figures::default()
+        }
+
+        fn timers(&self) -> Option<TimerFigures> {
+            Some(TimerFigures {
+                waiting: self.0.clone(),
+                ..TimerFigures::default()
+            })
+        }
+    }
+
+    /// Answered in slices, and read so by a slave.
+    #[test]
+    fn how_many_messages_of_each_topic_wait() {
+        let mut broker = Broker::new(BrokerConfig::default(), 0);
+        let waiting = (0..TOPICS).map(|count| {
+            let waiting = Waiting {
+                count,
+                changed_ms: 7,
+            };
+            (format!("T{count}"), waiting)
+        });
+        let store = WithTimers(Rc::new(waiting.collect()));
+        let Ok(Step::Work(mut work)) = broker.timer_metrics(&store) else {
+            panic!("it is made in slices");
+        };
+        let at = At {
+            now_ms: 0,
+            store: &store,
+        };
+        let mut turns = 1;
+        let reply = loop {
+            match work.turn(&mut broker, at).unwrap() {
+                Progress::Done(reply) => break reply,
+                _ => turns += 1,
+            }
+        };
+        assert!(turns > TOPICS as usize / ROWS_PER_TURN, "{turns} turns");
+        let fewest = reply.body.len() / BYTES_PER_TURN;
+        let mut reader = MetricsReader::new(reply.body);
+        let mut turns = 0;
+        let read = loop {
+            match reader.turn().unwrap() {
+                Some(read) => break read,
+                None => turns += 1,
+            }
+        };
+        assert_eq!((turns, read.timing_count), (fewest, store.0));
     }
 }

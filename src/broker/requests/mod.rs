@@ -277,7 +277,7 @@ requests! {
     UPDATE_AND_GET_GROUP_FORBIDDEN: Administer, NONE,
         answer!(|b, r| b.group_forbidden(GroupForbiddenRequest::decode(r.ext)?, r.now_ms));
     SET_MESSAGE_REQUEST_MODE: Administer, OBJECT, answer!(|b, r| b.update_request_mode(r.body, r.now_ms));
-    GET_ALL_MESSAGE_REQUEST_MODE: Replica, NONE, answer!(|b, _r| b.all_request_modes());
+    GET_ALL_MESSAGE_REQUEST_MODE: Replica, NONE, step!(|b, _r| Ok(b.all_request_modes()));
     CLONE_GROUP_OFFSET: Administer, NONE, step!(|b, r| Ok(b.clone_offsets(CloneGroupOffset::decode(r.ext)?)));
     INVOKE_BROKER_TO_RESET_OFFSET: Administer, NONE, step!(|b, r| Ok(Step::Rewind {
         rewind: b.admit_rewind(ResetOffset::decode(r.ext)?, r.store)?,
@@ -292,7 +292,7 @@ requests! {
     DELETE_EXPIRED_COMMITLOG: Administer, NONE, answer!(|b, _r| b.clean(Effect::CleanLog));
     GET_BROKER_RUNTIME_INFO: Inspect, NONE, answer!(|b, r| b.runtime_info(r.now_ms, r.store));
     GET_TIMER_CHECK_POINT: Replica, NONE, answer!(|b, r| b.timer_check_point(r.store));
-    GET_TIMER_METRICS: Replica, NONE, answer!(|b, r| b.timer_metrics(r.store));
+    GET_TIMER_METRICS: Replica, NONE, step!(|b, r| b.timer_metrics(r.store));
     SWITCH_TIMER_ENGINE: Administer, NONE, answer!(|b, r| b.switch_timer_engine(r.ext));
     AUTH_GET_USER: Administer, NONE, answer!(|_b, r| users::user(&GetUser::decode(r.ext)?));
 

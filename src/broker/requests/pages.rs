@@ -1,7 +1,6 @@
 //! The tables of all topics (21) and of all groups (201), whole or a page of them, as RocketMQ's slaves ask.
 
-use std::collections::BTreeMap;
-
+use crate::broker::groups::Groups;
 use crate::broker::limits::ROWS_PER_TURN;
 use crate::broker::rows::{Json, Now, Rows};
 use crate::broker::{Broker, Refusal};
@@ -25,8 +24,16 @@ pub(super) enum Table {
 }
 
 #[derive(Clone, Debug)]
+enum Forbidden {
+    After(Option<String>),
+    Written,
+}
+
+#[derive(Clone, Debug)]
 pub(super) struct TablePage {
     table: Table,
+    /// What groups may not do stands in front of the rows, and is written up to this group.
+    forbidden: Forbidden,
     /// Behind this name.
     after: Option<String>,
     left: usize,
@@ -44,6 +51,10 @@ impl TablePage {
         };
         Self {
             table,
+            forbidden: match table {
+                Table::Topics => Forbidden::Written,
+                Table::Groups => Forbidden::After(None),
+            },
             after: begin
                 .checked_sub(1)
                 .and_then(|last| table.name_at(broker, last)),
@@ -65,12 +76,7 @@ impl TablePage {
                 )
             }
             Table::Groups => {
-                let forbidden: BTreeMap<_, _> = broker.groups.forbidden_after(None).collect();
-                let forbidden = loose_json::to_vec(&forbidden);
-                let forbidden = String::from_utf8_lossy(&forbidden);
-                format!(
-                    r#"{{"dataVersion":{version},"forbiddenTable":{forbidden},"subscriptionGroupTable":{{"#
-                )
+                format!(r#"{{"dataVersion":{version},"forbiddenTable":{{"#)
             }
         }
     }
@@ -125,9 +131,39 @@ impl Table {
     }
 }
 
+impl TablePage {
+    /// Writes what the next groups may not do, `left` rows at most.
+    fn write_forbidden(
+        &mut self,
+        groups: &Groups,
+        out: &mut Json,
+        left: &mut usize,
+    ) -> Result<(), Refusal> {
+        while *left > 0
+            && let Forbidden::After(after) = &self.forbidden
+        {
+            let next = groups.forbidden_after(after.as_deref()).next();
+            self.forbidden = match next {
+                Some((group, topics)) => {
+                    out.member(group, topics)?;
+                    *left = left.saturating_sub(topics.len().max(1));
+                    Forbidden::After(Some(group.to_owned()))
+                }
+                None => {
+                    out.text(r#"},"subscriptionGroupTable":{"#);
+                    Forbidden::Written
+                }
+            };
+        }
+        Ok(())
+    }
+}
+
 impl Rows for TablePage {
     fn slice(&mut self, at: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
-        for _ in 0..ROWS_PER_TURN {
+        let mut left = ROWS_PER_TURN;
+        self.write_forbidden(&at.broker.groups, out, &mut left)?;
+        for _ in 0..left {
             if self.left == 0 {
                 return Ok(true);
             }

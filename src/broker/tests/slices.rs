@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::broker::limits::ROWS_PER_TURN;
+use crate::wire::assignment::MessageRequestMode;
 use crate::wire::codes::request;
+use crate::wire::group::SubscriptionGroupTable;
 use crate::wire::header::with_fields;
+use crate::wire::loose_json;
 use crate::wire::offset::ConsumerStatusRequest;
 
 const QUEUES: i32 = 65_536;
@@ -124,6 +127,31 @@ fn groups_and_topics_of_each_other() {
     let of_group = [("consumerGroup", "g")];
     let (count, _) = turns(&mut broker, request::GET_CONSUME_STATS, &of_group);
     assert!(count > 2 * fewest, "{count} turns");
+}
+
+#[test]
+fn what_many_groups_may_not_do_and_how_they_get_messages() {
+    const GROUPS: usize = 3_000;
+    let mut broker = broker();
+    for n in 0..GROUPS {
+        broker.groups.set_readable(&format!("g{n}"), "T", false, 0);
+        let mode = MessageRequestMode::default();
+        broker.pops.modes.put(&format!("T{n}"), "g", mode);
+    }
+    let fewest = GROUPS / ROWS_PER_TURN;
+    let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
+    let (count, text) = turns(&mut broker, code, &[]);
+    assert!(count > fewest, "{count} turns");
+    let table: SubscriptionGroupTable = loose_json::from_slice(text.as_bytes()).unwrap();
+    assert_eq!(table.forbidden_table.len(), GROUPS);
+    assert_eq!(table.subscription_group_table.len(), broker.groups.len());
+    let code = request::GET_ALL_MESSAGE_REQUEST_MODE;
+    let (count, text) = turns(&mut broker, code, &[]);
+    assert!(count > fewest, "{count} turns");
+    assert_eq!(
+        loose_json::from_slice(text.as_bytes()),
+        Ok(broker.pops.modes)
+    );
 }
 
 /// A group that has popped, consumed in order and locked much is deleted.

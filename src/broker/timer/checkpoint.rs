@@ -15,11 +15,14 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::figures::Waiting;
 use crate::broker::known::KnownPosition;
+use crate::broker::limits::ROWS_PER_TURN;
 use crate::store::{Timer, TimerKey, TimerKind};
 use crate::wire::DataVersion;
 use crate::wire::loose_json::{self, BodyError};
@@ -52,8 +55,9 @@ pub struct Checkpoint {
     /// The roll window by which the timers that are not covered were scheduled.
     pub roll_window_ms: u64,
     pub runs: Vec<RunName>,
-    /// For each topic: its messages before `countedOffset` that are not delivered.
-    pub waiting: BTreeMap<String, Waiting>,
+    /// For each topic: its messages before `countedOffset` that are not delivered. Shared with what is made of it in many turns.
+    #[serde(skip_serializing, deserialize_with = "shared")]
+    pub waiting: Rc<BTreeMap<String, Waiting>>,
     pub counted_offset: u64,
     pub version: DataVersion,
 }
@@ -83,8 +87,24 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// All of its text, in one turn.
     pub fn encode(&self) -> String {
-        String::from_utf8_lossy(&loose_json::to_vec(self)).into_owned()
+        let mut text = self.begin_text();
+        while text.write_some() {}
+        text.into_string()
+    }
+
+    /// Begins its text as of now.
+    pub fn begin_text(&self) -> CheckpointText {
+        let mut out = loose_json::to_vec(self);
+        let end = out.pop();
+        assert_eq!(end, Some(b'}'), "an object of ours that is none");
+        out.extend_from_slice(br#","waiting":{"#);
+        CheckpointText {
+            out,
+            waiting: self.waiting.clone(),
+            after: None,
+        }
     }
 
     /// RocketMQ has delivered all messages that were due by then and are before this offset. Used if it is further than our own mark.
@@ -116,7 +136,7 @@ impl Checkpoint {
         }
         (self.covered_offset, self.covered_position) = (0, 0);
         self.counted_offset = 0;
-        self.waiting.clear();
+        self.waiting = Rc::default();
         self.runs.clear();
         true
     }
@@ -185,6 +205,50 @@ impl Checkpoint {
     }
 }
 
+/// A checkpoint's text in the making: it has a row for each topic.
+#[derive(Debug)]
+pub struct CheckpointText {
+    out: Vec<u8>,
+    waiting: Rc<BTreeMap<String, Waiting>>,
+    /// Rows up to this one are written.
+    after: Option<String>,
+}
+
+impl CheckpointText {
+    /// Writes the next rows; whether there may be more.
+    pub fn write_some(&mut self) -> bool {
+        let from = self.after.as_deref();
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.waiting.range::<str, _>((from, Bound::Unbounded));
+        let (mut last, mut count) = (None, 0);
+        for (topic, waiting) in rows.take(ROWS_PER_TURN) {
+            if self.after.is_some() || count > 0 {
+                self.out.push(b',');
+            }
+            self.out.extend(loose_json::to_vec(topic));
+            self.out.push(b':');
+            self.out.extend(loose_json::to_vec(waiting));
+            (last, count) = (Some(topic), count + 1);
+        }
+        if count == ROWS_PER_TURN {
+            self.after = last.cloned();
+            return true;
+        }
+        self.out.extend_from_slice(b"}}");
+        false
+    }
+
+    pub fn into_string(self) -> String {
+        String::from_utf8_lossy(&self.out).into_owned()
+    }
+}
+
+fn shared<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Rc<BTreeMap<String, Waiting>>, D::Error> {
+    BTreeMap::deserialize(deserializer).map(Rc::new)
+}
+
 fn needed_until_ms(timer: &Timer) -> u64 {
     let is_recall = timer.kind == TimerKind::Recall;
     let span_ms = if is_recall { RECALL_SPAN_MS } else { 0 };
@@ -194,6 +258,32 @@ fn needed_until_ms(timer: &Timer) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_with_many_topics_is_made_in_slices() {
+        let rows = (0..1_000).map(|n| {
+            let waiting = Waiting {
+                count: n,
+                changed_ms: 7,
+            };
+            (format!("T{n}"), waiting)
+        });
+        for count in [0, 1, ROWS_PER_TURN, 1_000] {
+            let checkpoint = Checkpoint {
+                waiting: Rc::new(rows.clone().take(count).collect()),
+                delivered_position: 1,
+                ..Checkpoint::default()
+            };
+            let (mut text, mut slices) = (checkpoint.begin_text(), 1);
+            let mut before = text.out.len();
+            while text.write_some() {
+                assert!(text.out.len() - before < 64 * ROWS_PER_TURN);
+                (before, slices) = (text.out.len(), slices + 1);
+            }
+            assert_eq!(slices, count / ROWS_PER_TURN + 1);
+            assert_eq!(Checkpoint::decode(&text.into_string()), Ok(checkpoint));
+        }
+    }
 
     fn timer(at_ms: u64, physical_offset: u64) -> Timer {
         Timer {

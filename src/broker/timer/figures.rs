@@ -7,10 +7,13 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::wire::DataVersion;
+use crate::wire::loose_json::BodyError;
+use crate::wire::loose_json::members::{Members, Next, Want};
 
 /// Figures of the timers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +29,8 @@ pub struct TimerFigures {
     pub behind_messages: u64,
     /// How late the next message to be delivered is, at most.
     pub behind_ms: u64,
-    pub waiting: BTreeMap<String, Waiting>,
+    /// Shared: it has a row for each topic.
+    pub waiting: Rc<BTreeMap<String, Waiting>>,
     pub version: DataVersion,
 }
 
@@ -37,14 +41,6 @@ pub struct Waiting {
     pub count: u64,
     #[serde(rename = "timeStamp")]
     pub changed_ms: u64,
-}
-
-/// The body of the answer to GET_TIMER_METRICS (61).
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TimerMetrics<'a> {
-    pub data_version: DataVersion,
-    pub timing_count: &'a BTreeMap<String, Waiting>,
 }
 
 impl TimerFigures {
@@ -68,13 +64,6 @@ impl TimerFigures {
         ];
         numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
     }
-
-    pub fn metrics(&self) -> TimerMetrics<'_> {
-        TimerMetrics {
-            data_version: self.version,
-            timing_count: &self.waiting,
-        }
-    }
 }
 
 /// What a master says of its timers: the answers to 60 and 61.
@@ -93,11 +82,58 @@ pub struct MasterTimers {
 }
 
 /// How many messages wait for their time at the master, by topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MasterWaiting {
     pub data_version: DataVersion,
-    pub timing_count: BTreeMap<String, Waiting>,
+    pub timing_count: Rc<BTreeMap<String, Waiting>>,
+}
+
+/// The body of the answer to GET_TIMER_METRICS (61) that is being read.
+#[derive(Debug)]
+pub struct MetricsReader {
+    members: Members,
+    data_version: DataVersion,
+    timing_count: BTreeMap<String, Waiting>,
+}
+
+impl MetricsReader {
+    pub fn new(body: Vec<u8>) -> Self {
+        Self {
+            members: Members::of(body),
+            data_version: DataVersion::default(),
+            timing_count: BTreeMap::new(),
+        }
+    }
+
+    /// Reads on, a piece in each turn; what it says, if that was the end.
+    pub fn turn(&mut self) -> Result<Option<MasterWaiting>, BodyError> {
+        let want = |path: &[String]| match path {
+            [name] if name == "dataVersion" => Want::Value,
+            [name] if name == "timingCount" => Want::Members,
+            [_, _] => Want::Value,
+            _ => Want::Nothing,
+        };
+        loop {
+            match self.members.next(want)? {
+                Next::TurnEnds => return Ok(None),
+                Next::End => {
+                    return Ok(Some(MasterWaiting {
+                        data_version: self.data_version,
+                        timing_count: Rc::new(std::mem::take(&mut self.timing_count)),
+                    }));
+                }
+                Next::Value if self.members.path().len() == 1 => {
+                    self.data_version = self.members.value::<Option<_>>()?.unwrap_or_default();
+                }
+                Next::Value => {
+                    let waiting: Option<Waiting> = self.members.value()?;
+                    if let ([_, topic], Some(waiting)) = (self.members.path(), waiting) {
+                        self.timing_count.insert(topic.clone(), waiting);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl MasterTimers {

@@ -8,7 +8,7 @@ pub(super) mod requested_time;
 mod timed;
 mod wheel;
 
-pub use checkpoint::{Checkpoint, RunName};
-pub use figures::{MasterTimers, MasterWaiting, TimerFigures, TimerMetrics, Waiting};
+pub use checkpoint::{Checkpoint, CheckpointText, RunName};
+pub use figures::{MasterTimers, MasterWaiting, MetricsReader, TimerFigures, Waiting};
 pub use pending::{Timers, Uncovered};
 pub use timed::{COARSEST_MS, TIMER, deliver, real_topic, recall_key, roll, timer};

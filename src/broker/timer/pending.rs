@@ -11,6 +11,7 @@
 //! There is no horizon while memory is enough. A restart reads the queue from `covered` on and passes over what is over.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::checkpoint::{Checkpoint, RECALL_SPAN_MS, RunName};
 use super::figures::{MasterTimers, TimerFigures};
@@ -93,7 +94,7 @@ impl Timers {
         if let Some(waiting) = &master.waiting
             && waiting.data_version != self.saved.version
         {
-            self.saved.waiting.clone_from(&waiting.timing_count);
+            self.saved.waiting = waiting.timing_count.clone();
             self.saved.version = waiting.data_version;
             self.is_dirty = true;
         }
@@ -146,7 +147,8 @@ impl Timers {
         else {
             return;
         };
-        let waiting = self.saved.waiting.entry(topic.into()).or_default();
+        let waiting = Rc::make_mut(&mut self.saved.waiting);
+        let waiting = waiting.entry(topic.into()).or_default();
         waiting.count += 1;
         waiting.changed_ms = now_ms;
         self.saved.version = self.saved.version.next(now_ms as i64);
@@ -157,11 +159,12 @@ impl Timers {
         let Some(topic) = timed::real_topic(record) else {
             return;
         };
-        if let Some(waiting) = self.saved.waiting.get_mut(topic) {
+        let table = Rc::make_mut(&mut self.saved.waiting);
+        if let Some(waiting) = table.get_mut(topic) {
             waiting.count = waiting.count.saturating_sub(1);
             waiting.changed_ms = now_ms;
             if waiting.count == 0 {
-                self.saved.waiting.remove(topic);
+                table.remove(topic);
             }
             self.saved.version = self.saved.version.next(now_ms as i64);
         }
@@ -274,7 +277,7 @@ impl Timers {
             .delivered(delivered_ms, self.enqueued_offset, self.enqueued_position);
         self.is_dirty |= std::mem::take(&mut self.has_taken);
         if self.is_empty() && self.held.is_empty() {
-            self.saved.waiting.clear(); // Some had lost their records to the retention, and so never were delivered.
+            self.saved.waiting = Rc::default(); // Some had lost their records to the retention, and so never were delivered.
         }
         let still_ms = delivered_ms.saturating_sub(2 * RECALL_SPAN_MS) as i64;
         self.recalled = self.recalled.split_off(&(still_ms, String::new()));

@@ -9,13 +9,13 @@ use super::state::Replication;
 use crate::broker::ConfigFile;
 use crate::broker::files::{MasterDelays, Page, Pages, follow_whole};
 use crate::broker::step::Work;
-use crate::broker::timer::MasterTimers;
+use crate::broker::timer::{MasterTimers, MasterWaiting, MetricsReader};
 use crate::io::Io;
 use crate::reactor::core::Core;
 use crate::reactor::decisions::Decisions;
 use crate::reactor::remoting_client::{AskError, RemotingClient};
+use crate::reactor::rounds::SLICE_UNITS;
 use crate::wire::codes::request;
-use crate::wire::loose_json;
 
 /// RocketMQ's slaves ask for their offsets every 10 s or 60 s.
 const INTERVAL_NS: u64 = 1_000_000_000;
@@ -161,7 +161,7 @@ async fn hear_timers<I: Io>(
     if asks_figures {
         let asked = client.ask(request::GET_TIMER_METRICS, &[], &[], PATIENCE_NS);
         said.waiting = match asked.await {
-            Ok(answer) => loose_json::from_slice(&answer.body).ok(),
+            Ok(answer) => read_metrics(core, answer.body).await,
             Err(AskError::Refused { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -194,6 +194,17 @@ async fn ask_delays<I: Io>(core: &Core<I>, link: &mut Link<I>, code: i32) -> Res
         Err(error) => warn!(code, %error, "the master's answer cannot be read"),
     }
     Ok(())
+}
+
+/// `None`: it cannot be read.
+async fn read_metrics<I: Io>(core: &Core<I>, body: Vec<u8>) -> Option<MasterWaiting> {
+    let mut reader = MetricsReader::new(body);
+    loop {
+        core.rounds.take(SLICE_UNITS).await;
+        if let Some(waiting) = reader.turn().ok()? {
+            return Some(waiting);
+        }
+    }
 }
 
 async fn ask_whole<I: Io>(

@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::sorting::{SLICE, sorted};
 use super::state::{FILE, REFILL_ENTRIES, Timing, merged, wait};
-use crate::broker::timer::{RunName, Uncovered};
+use crate::broker::timer::{CheckpointText, RunName, Uncovered};
 use crate::io::{Io, pause};
 use crate::reactor::core::Core;
 use crate::reactor::own_queue::read_queue;
@@ -76,10 +76,19 @@ async fn leave_to_rocketmq<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<
 }
 
 pub(super) async fn save<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
-    let text = timing.timers.borrow().checkpoint().encode();
+    let text = timing.timers.borrow().checkpoint().begin_text();
+    let text = written(text).await;
     // What it says to be delivered must be so after a power cut, too.
     core.store.durable_so_far().await?;
     core.store.save_text(FILE, text).await
+}
+
+/// The whole text, a slice of its rows in each turn.
+async fn written(mut text: CheckpointText) -> String {
+    while text.write_some() {
+        pause().await;
+    }
+    text.into_string()
 }
 
 /// Writes everything that is in no run yet into one.
@@ -107,7 +116,8 @@ pub(super) async fn cover<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(
     checkpoint.covered_position = uncovered.position;
     checkpoint.runs = kept.iter().map(name_of).collect();
     core.store.durable_so_far().await?;
-    core.store.save_text(FILE, checkpoint.encode()).await?;
+    let text = written(checkpoint.begin_text()).await;
+    core.store.save_text(FILE, text).await?;
     timing.generation.set(timing.generation.get() + 1);
     timing.runs.replace(kept);
     timing
