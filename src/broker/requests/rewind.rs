@@ -10,12 +10,11 @@ use crate::broker::step::{ClientRequest, Progress, Rewind, Step, Target, Work};
 use crate::broker::store_view::{At, StoreView};
 use crate::broker::topics::queue_count;
 use crate::broker::{Broker, ConfigFile, Effect, Refusal};
+use crate::wire::Language;
 use crate::wire::Reply;
-use crate::wire::admin::{QueueOffset, ResetOffsetList};
+use crate::wire::admin::QueueOffset;
 use crate::wire::codes::{request, response};
 use crate::wire::offset::ResetOffset;
-use crate::wire::stats::ResetOffsetBody;
-use crate::wire::{Language, loose_json};
 
 impl Broker {
     pub(in crate::broker) fn admit_rewind(
@@ -78,65 +77,10 @@ impl Broker {
     ) -> Result<Step, Refusal> {
         match self.config.server_side_reset {
             true => self.reset_offsets(&rewind.group, &rewind.topic, offsets),
-            false => {
-                let reply = self.rewind_clients(rewind, offsets, language)?;
-                Ok(reply.into())
-            }
+            false => Ok(Step::Work(Box::new(TellClients::new(
+                rewind, offsets, language,
+            )))),
         }
-    }
-
-    /// The clients set their offsets themselves, and commit them.
-    fn rewind_clients(
-        &mut self,
-        rewind: &Rewind,
-        offsets: &[(u32, u64)],
-        language: Language,
-    ) -> Result<Reply, Refusal> {
-        let (group, topic) = (&*rewind.group, &*rewind.topic);
-        let mut body = ResetOffsetBody::default();
-        for (queue_id, offset) in offsets {
-            let committed = self.offsets.query(group, topic, *queue_id as i32);
-            let Some(committed) = committed.filter(|committed| *committed >= 0) else {
-                let remark = format!("THe consumer group <{group}> not exist");
-                return Err(Refusal::new(response::SYSTEM_ERROR, remark));
-            };
-            let offset = *offset as i64;
-            let offset = match rewind.is_forced {
-                true => offset,
-                false => offset.min(committed),
-            };
-            body.offset_table
-                .insert(self.message_queue(topic, *queue_id), offset);
-        }
-        let conns = match self.clients.consumers(group) {
-            Some(members) => members.connections().map(|(conn, _)| conn).collect(),
-            None => Vec::new(),
-        };
-        if conns.is_empty() {
-            return Err(Refusal::new(
-                response::CONSUMER_NOT_ONLINE,
-                format!(
-                    "Consumer not online, so can not reset offset, Group: {group} Topic: {topic} Timestamp: {}",
-                    rewind.timestamp_ms
-                ),
-            ));
-        }
-        let text = match language {
-            Language::Cpp => loose_json::to_vec(&list(&body)),
-            _ => loose_json::to_vec(&body),
-        };
-        let request = ClientRequest {
-            code: request::RESET_CONSUMER_CLIENT_OFFSET,
-            ext: vec![
-                ("topic".into(), topic.into()),
-                ("group".into(), group.into()),
-                ("timestamp".into(), rewind.timestamp_ms.to_string()),
-                ("isForce".into(), rewind.is_forced.to_string()),
-            ],
-            body: text,
-        };
-        self.effects.push(Effect::Tell { conns, request });
-        Ok(Reply::json(&body))
     }
 
     /// Sends a group to these offsets (222), which the caller has found by time or has been given: its next pull of each
@@ -204,17 +148,114 @@ impl Work for Resets {
     }
 }
 
-fn list(body: &ResetOffsetBody) -> ResetOffsetList {
-    let offsets = body.offset_table.iter();
-    ResetOffsetList {
-        offset_table: offsets
-            .map(|(queue, offset)| QueueOffset {
-                broker_name: queue.broker_name.clone(),
-                offset: *offset,
+/// Clients are told the offsets, which they set and commit themselves (220). A slice of the text is made in each turn.
+#[derive(Debug)]
+struct TellClients {
+    /// Without its queues.
+    rewind: Rewind,
+    offsets: std::vec::IntoIter<(u32, u64)>,
+    /// The answer, which is what clients are told ...
+    out: Json,
+    /// ... but those in C++ read a list.
+    list: Option<Json>,
+}
+
+impl TellClients {
+    fn new(rewind: &Rewind, offsets: &[(u32, u64)], language: Language) -> Self {
+        let list = || Json::new(r#"{"offsetTable":["#.into());
+        Self {
+            rewind: Rewind {
+                group: rewind.group.clone(),
+                topic: rewind.topic.clone(),
+                queues: Vec::new(),
+                ..*rewind
+            },
+            offsets: Vec::from(offsets).into_iter(),
+            out: Json::new(r#"{"offsetTable":{"#.into()),
+            list: (language == Language::Cpp).then(list),
+        }
+    }
+
+    fn add(&mut self, broker: &Broker, queue_id: u32, offset: u64) -> Result<(), Refusal> {
+        let (group, topic) = (&*self.rewind.group, &*self.rewind.topic);
+        let committed = broker.offsets.query(group, topic, queue_id as i32);
+        let Some(committed) = committed.filter(|committed| *committed >= 0) else {
+            let remark = format!("THe consumer group <{group}> not exist");
+            return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+        };
+        let offset = match self.rewind.is_forced {
+            true => offset as i64,
+            false => committed.min(offset as i64),
+        };
+        let queue = broker.message_queue(topic, queue_id);
+        self.out.member(&queue, &offset)?;
+        match &mut self.list {
+            Some(list) => list.element(&QueueOffset {
+                broker_name: queue.broker_name,
+                offset,
                 queue_id: queue.queue_id,
-                topic: queue.topic.clone(),
-            })
-            .collect(),
+                topic: queue.topic,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, broker: &mut Broker) -> Result<Reply, Refusal> {
+        let Rewind {
+            group,
+            topic,
+            timestamp_ms,
+            is_forced,
+            ..
+        } = &self.rewind;
+        let conns = match broker.clients.consumers(group) {
+            Some(members) => members.connections().map(|(conn, _)| conn).collect(),
+            None => Vec::new(),
+        };
+        if conns.is_empty() {
+            return Err(Refusal::new(
+                response::CONSUMER_NOT_ONLINE,
+                format!(
+                    "Consumer not online, so can not reset offset, Group: {group} Topic: {topic} Timestamp: {timestamp_ms}"
+                ),
+            ));
+        }
+        self.out.text("}}");
+        let body = self.out.take();
+        let told = match &mut self.list {
+            Some(list) => {
+                list.text("]}");
+                list.take()
+            }
+            None => body.clone(),
+        };
+        let request = ClientRequest {
+            code: request::RESET_CONSUMER_CLIENT_OFFSET,
+            ext: vec![
+                ("topic".into(), topic.clone()),
+                ("group".into(), group.clone()),
+                ("timestamp".into(), timestamp_ms.to_string()),
+                ("isForce".into(), is_forced.to_string()),
+            ],
+            body: told,
+        };
+        broker.effects.push(Effect::Tell { conns, request });
+        Ok(Reply {
+            body,
+            ..Reply::ok()
+        })
+    }
+}
+
+impl Work for TellClients {
+    fn turn(&mut self, broker: &mut Broker, _: At<'_>) -> Result<Progress, Refusal> {
+        for _ in 0..ROWS_PER_TURN {
+            let Some((queue_id, offset)) = self.offsets.next() else {
+                return Ok(Progress::Done(self.tell(broker)?));
+            };
+            self.add(broker, queue_id, offset)?;
+        }
+        Ok(Progress::More)
     }
 }
 
