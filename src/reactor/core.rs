@@ -47,6 +47,8 @@ pub(super) struct Core<I: Io> {
     /// Wakes a task that sleeps for long, so that it sees that the shard stops.
     pub stopped: Notify,
     ends: Cell<Option<Ends>>,
+    /// No replica is waited for any more.
+    is_confirmed_for_good: Cell<bool>,
     effects: RefCell<Vec<Effect>>,
 }
 
@@ -88,8 +90,23 @@ impl<I: Io> Core<I> {
             rounds: Rounds::default(),
             stopped: Notify::default(),
             ends: Cell::default(),
+            is_confirmed_for_good: Cell::default(),
             effects: RefCell::default(),
         })
+    }
+
+    /// A master's replicas have the log up to here.
+    pub fn confirm(&self, position: u64) {
+        if !self.is_confirmed_for_good.get() {
+            self.store.confirm(position);
+        }
+    }
+
+    /// At the end of a master, when its senders have been answered: what is left is committed by its own device. The manager may still learn another
+    /// set, whose confirm offset is lower: the end would wait for replicas that are not connected any more.
+    pub fn confirm_for_good(&self) {
+        self.is_confirmed_for_good.set(true);
+        self.store.confirm(u64::MAX);
     }
 
     pub fn now_ms(&self) -> u64 {

@@ -323,7 +323,7 @@ async fn end<I: Io>(shard: &Shard<I>, core: &Core<I>, ends: Ends) -> Result<(), 
     core.connections.close_all().await;
     if !core.store.follows() {
         // Nobody sees it any more, and there is no replica. Otherwise the last saves would wait for what the replicas do not have.
-        core.store.confirm(u64::MAX);
+        core.confirm_for_good();
     }
     wait_until(&core.io, LAST_COMMIT_NS, || !core.timers.are_running()).await;
     shard.end_transactions();

@@ -41,7 +41,7 @@ impl<I: Io> TermView for Core<I> {
         if let Some(replication) = &self.replication
             && !self.store.follows()
         {
-            replication.judge(&self.store);
+            self.confirm(replication.replicas().confirm());
         }
     }
 

@@ -9,7 +9,6 @@ use crate::io::Io;
 use crate::reactor::controlled::steering::SendGate;
 use crate::replication::epochs::Epoch;
 use crate::replication::replicas::{Replicas, Rule};
-use crate::store::Store;
 use crate::wire::codes::response;
 
 impl<I: Io> Replication<I> {
@@ -24,12 +23,6 @@ impl<I: Io> Replication<I> {
     /// Up to where the log was acknowledged, if it ended before that when the term began.
     pub fn lost_up_to(&self) -> Option<u64> {
         self.lost_up_to
-    }
-
-    /// The set may have changed.
-    pub fn judge(&self, store: &Store<I>) {
-        let confirmed = self.replicas.borrow_mut().confirm();
-        store.confirm(confirmed);
     }
 
     pub fn set_gate(&self, gate: SendGate) {

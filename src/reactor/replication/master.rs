@@ -200,7 +200,7 @@ impl<I: Io> Replication<I> {
             replicas.reported(link, has, core.store.tail(), now_ns)?;
             replicas.confirm()
         };
-        core.store.confirm(confirmed);
+        core.confirm(confirmed);
         Ok(())
     }
 }

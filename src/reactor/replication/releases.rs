@@ -153,7 +153,7 @@ impl<I: Io> Replication<I> {
             replicas.waive(position);
             replicas.confirm()
         };
-        core.store.confirm(confirmed);
+        core.confirm(confirmed);
     }
 }
 
