@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq::io::{Notify, Spawn};
-use ringmq::reactor::{self, ReplicationSetup, Role, ServeError, ShardSetup, Term};
+use ringmq::reactor::{self, Health, ReplicationSetup, Role, ServeError, ShardSetup, Term};
 use ringmq::sim::{Fault, Op, Rng, Rule, Sim, SimConfig};
 use ringmq::store::{Flush, Retention};
 use ringmq::wire::Codec;
@@ -242,6 +242,42 @@ fn each(test: impl AsyncFn(&Pair)) {
             let pair = Pair::new(seed, flush, Role::SyncMaster);
             pair.sim.run(test(&pair));
         }
+    }
+}
+
+/// A slave begins with what only the master's device has, while the master's last write is under way.
+#[test]
+fn nothing_is_read_from_the_masters_device_before_it_is_there() {
+    for flush in [Flush::Sync, Flush::Async] {
+        let pair = Pair::new(1, flush, Role::AsyncMaster);
+        pair.sim.run(async {
+            let master = pair.start(MASTER).await;
+            pair.create_topic().await;
+            let mut client = pair.client(MASTER).await;
+            for number in 0..20 {
+                assert!(send(&mut client, number, "").await.is_success());
+            }
+            pair.stop(MASTER, master).await;
+            let _master = pair.start(MASTER).await;
+            let stall = Fault::Stall(Duration::from_secs(1));
+            let rule = Rule::new(stall).of(Op::Write).on("commitlog");
+            pair.sim.host(MASTER).inject(rule.times(1));
+            let mut client = pair.client(MASTER).await;
+            let sent = send(&mut client, 20, "");
+            let followed = async {
+                pair.sleep_ms(100).await;
+                let slave = pair.start(SLAVE).await;
+                slave.health.borrow_mut().clear();
+                slave
+            };
+            let (reply, slave) = futures_util::future::join(sent, followed).await;
+            assert!(reply.is_success(), "{reply:?}");
+            assert_eq!(pair.until_same().await.len(), 21);
+            pair.sleep_ms(3_000).await;
+            let health = slave.health.borrow();
+            let has_cut = health.iter().any(|now| matches!(now, Health::Opening(_)));
+            assert!(!has_cut, "{health:?}");
+        });
     }
 }
 

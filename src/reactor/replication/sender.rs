@@ -86,8 +86,11 @@ impl<I: Io> Sender<'_, I> {
         let most = (end - at).min(SEND_BYTES as u64) as usize;
         let mut at = self.fill_hot(at, at + most as u64, out)?;
         if out.is_empty() {
-            // What is not in memory is on the device.
-            let bytes = store.read_log(at, most).await?;
+            // What is not in memory is on the device, but not all that follows it: the last writes may be under way.
+            let written = store.persisted().saturating_sub(at);
+            let bytes = store
+                .read_log(at, written.min(most as u64) as usize)
+                .await?;
             let mut rest = &bytes[..];
             while !rest.is_empty() {
                 let len = self.frame_bytes(at, rest.len())?;
