@@ -59,17 +59,13 @@ impl<I: Io> Abort<I> {
             create: true,
             direct: false,
         };
-        let unwritable = |source| StoreError::NotWritable {
-            dir: self.dir.clone(),
-            source,
-        };
         let opened = self.io.open(&self.path(), options).await;
-        let file = opened.map_err(unwritable)?;
+        let file = opened.map_err(StoreError::not_writable("make", &self.dir))?;
         let text = [OURS, std::process::id().to_string().as_bytes()].concat();
         match file.write_at(text, 0, Durability::Synced).await.0 {
             // The file's existence is enough: a full disk can be read, and old messages can be removed.
             Err(error) if DiskFault::of(&error) == DiskFault::NoSpace => {}
-            written => written.map_err(unwritable)?,
+            written => written.map_err(StoreError::not_writable("write", &self.dir))?,
         }
         self.sync_dir().await
     }

@@ -22,10 +22,7 @@ impl<I: Io> TextFiles<I> {
     pub async fn open(io: I, dir: &Path) -> Result<Self, StoreError> {
         io.create_dir_all(dir)
             .await
-            .map_err(|source| StoreError::NotWritable {
-                dir: dir.to_owned(),
-                source,
-            })?;
+            .map_err(StoreError::not_writable("make", dir))?;
         io.sync_dir(dir)
             .await
             .map_err(StoreError::io("sync", dir))?;

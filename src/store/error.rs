@@ -139,6 +139,20 @@ impl StoreError {
             }
         }
     }
+
+    /// The directory cannot be made or written to. A fence remains a fence, and an error of the device one of the device.
+    pub(super) fn not_writable(
+        operation: &'static str,
+        dir: &Path,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let (of_io, dir) = (Self::io(operation, dir), dir.to_owned());
+        move |source| match of_io(source) {
+            Self::Io { source, .. } if source.raw_os_error() != Some(libc::EIO) => {
+                Self::NotWritable { dir, source }
+            }
+            error => error,
+        }
+    }
 }
 
 /// A message that was not taken; nothing of it is in the log.
@@ -179,5 +193,25 @@ impl AppendError {
                 | Self::Closing
                 | Self::Fenced { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_not_writable_a_fence_and_a_device_are_something_else() {
+        let error = |source| StoreError::not_writable("make", Path::new("/store"))(source);
+        let of_errno = |errno| error(io::Error::from_raw_os_error(errno));
+        for errno in [libc::EACCES, libc::EROFS, libc::ENOTDIR] {
+            assert!(matches!(of_errno(errno), StoreError::NotWritable { .. }));
+        }
+        assert!(matches!(of_errno(libc::EIO), StoreError::Io { .. }));
+        let behind = BehindFence {
+            reason: "a flush failed".into(),
+        };
+        let fenced = error(io::Error::other(behind));
+        assert!(matches!(fenced, StoreError::Fenced { reason } if &*reason == "a flush failed"));
     }
 }

@@ -31,10 +31,7 @@ pub(super) async fn lock<I: Io>(io: &I, config: &StoreConfig) -> Result<Locks<I>
 async fn make_dir<I: Io>(io: &I, dir: &Path) -> Result<(), StoreError> {
     io.create_dir_all(dir)
         .await
-        .map_err(|source| StoreError::NotWritable {
-            dir: dir.to_owned(),
-            source,
-        })
+        .map_err(StoreError::not_writable("make", dir))
 }
 
 async fn hold<I: Io, L>(
@@ -48,10 +45,7 @@ async fn hold<I: Io, L>(
         match lock() {
             Ok(held) => return Ok(Some(held)),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                return Err(StoreError::NotWritable {
-                    dir: dir.to_owned(),
-                    source: error,
-                });
+                return Err(StoreError::not_writable("lock", dir)(error));
             }
             Err(_) if mutant!(LockNotAwaited) => return Ok(None),
             Err(_) if io.now().mono_ns >= until_ns => {

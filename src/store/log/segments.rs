@@ -42,10 +42,7 @@ impl<I: Io> Segments<I> {
     ) -> Result<Self, StoreError> {
         io.create_dir_all(&dir)
             .await
-            .map_err(|source| StoreError::NotWritable {
-                dir: dir.clone(),
-                source,
-            })?;
+            .map_err(StoreError::not_writable("make", &dir))?;
         Spare::remove_left(&io, &dir).await?;
         let mut files = BTreeMap::new();
         let mut expected = None;
