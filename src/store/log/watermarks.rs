@@ -37,6 +37,7 @@ pub(in crate::store) struct Watermarks {
     persisted: Cell<u64>,
     committed: Cell<u64>,
     flushed: Cell<u64>,
+    flushed_records: Cell<u64>,
     dispatched: Cell<u64>,
     last_dispatched: Cell<u64>,
     dispatched_messages: Cell<u64>,
@@ -51,6 +52,7 @@ impl Watermarks {
             persisted: Cell::new(tail),
             committed: Cell::new(tail),
             flushed: Cell::new(tail),
+            flushed_records: Cell::new(tail),
             dispatched: Cell::new(tail),
             last_dispatched: Cell::new(last_record),
             dispatched_messages: Cell::new(0),
@@ -72,6 +74,12 @@ impl Watermarks {
     /// Async mode: up to here the log is on the device for good.
     pub fn flushed(&self) -> u64 {
         self.flushed.get()
+    }
+
+    /// The same in whole records: the end of the last message that was visible when the last flush began. A start may take what is unreadable before
+    /// this position for damage; behind it half a record may stand.
+    pub fn flushed_records(&self) -> u64 {
+        self.flushed_records.get()
     }
 
     /// End of the last visible message. The log may be committed into the middle of the next one, as a write ends where
@@ -117,8 +125,10 @@ impl Watermarks {
         self.committed.set(end);
     }
 
-    pub(super) fn flush(&self, position: u64) {
+    /// The log is on the device up to `position`, of which everything before `records` was visible when the flush began.
+    pub(super) fn flush(&self, position: u64, records: u64) {
         self.flushed.set(position);
+        self.flushed_records.set(records);
     }
 
     /// The log begins with a message of this time.

@@ -182,6 +182,7 @@ impl<I: Io> Log<I> {
         };
         let position = mark.position.max(position);
         if self.marks.flushed() >= position {
+            self.marks.flush(self.marks.flushed(), mark.position);
             return Ok(());
         }
         self.acknowledged.note(mark).await;
@@ -189,7 +190,7 @@ impl<I: Io> Log<I> {
             self.gate.fence_off(&error);
         }
         self.gate.check_fence()?;
-        self.marks.flush(position);
+        self.marks.flush(position, mark.position);
         self.acknowledged.is_safe(mark);
         Ok(())
     }

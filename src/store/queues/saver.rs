@@ -150,7 +150,7 @@ impl<I: Io> Queues<I> {
             store_time_ms: reached.store_time_ms,
             queues_digest,
             index,
-            durable_to: self.durable_to().max(reached.position),
+            durable_to: self.log.marks().flushed_records().max(reached.position),
             ours_from: Some(self.log.ours_from()),
         };
         self.save_checkpoint(&checkpoint).await
@@ -170,17 +170,11 @@ impl<I: Io> Queues<I> {
         self.log.flush(position).await?;
         self.save_checkpoint(&Checkpoint {
             index,
-            durable_to: self.durable_to().max(before.durable_to),
+            durable_to: self.log.marks().flushed_records().max(before.durable_to),
             ours_from: Some(self.log.ours_from()),
             ..before
         })
         .await
-    }
-
-    /// The log is durable up to here, in whole records: what a slave has received last may be a part of one.
-    fn durable_to(&self) -> u64 {
-        let marks = self.log.marks();
-        marks.flushed().min(marks.committed())
     }
 
     async fn save_index(&self) -> Result<Option<crate::store::index::Mark>, StoreError> {

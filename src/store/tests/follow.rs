@@ -102,6 +102,39 @@ fn half_a_record_is_not_visible_and_is_gone_after_a_restart() {
     });
 }
 
+/// A part of a record is flushed, and then the rest of it arrives. What the checkpoint states to be durable must end between two records: a start
+/// takes a record that it cannot read before that place for damage.
+#[test]
+fn what_is_durable_ends_at_a_record_also_when_a_part_of_one_was_flushed() {
+    let sim = sim(1);
+    sim.run(async {
+        let mut rng = Rng::new(1);
+        let master = open(&sim, Flush::Sync).await;
+        let config = StoreConfig {
+            flush: Flush::Async,
+            ..follower()
+        };
+        let slave = Store::open(sim.host("b"), config, |_| {}).await.unwrap();
+        let first = send(&sim, &master, "A", b"first").await;
+        let second = send(&sim, &master, "A", &[7; 3_000]).await;
+        let part = second.end - 1_000;
+        copy(&mut rng, &master, &slave, part).await;
+        slave.persisted_beyond(part - 1).await.unwrap();
+        slave.log.flush(part).await.unwrap();
+        let marks = slave.log.marks();
+        assert_eq!(
+            (marks.flushed(), marks.flushed_records()),
+            (part, first.end)
+        );
+        copy(&mut rng, &master, &slave, second.end).await;
+        until_committed(&slave, second.end).await;
+        let durable = marks.flushed_records();
+        assert!([first.end, second.end].contains(&durable), "{durable}");
+        slave.log.flush(second.end).await.unwrap();
+        assert_eq!(marks.flushed_records(), second.end);
+    });
+}
+
 #[test]
 fn nothing_is_visible_before_it_is_confirmed() {
     let sim = sim(1);
