@@ -80,6 +80,10 @@ pub struct Orders {
     bell: Notify,
     /// Up to here a master said that the group has the log, and this broker has it.
     confirmed: Cell<u64>,
+    /// Something of the log was confirmed to this process, or by it.
+    has_confirmed: Cell<bool>,
+    /// A note on the disk says that nothing of the log was confirmed before.
+    is_noted_unconfirmed: Cell<bool>,
     /// The last position at which the log was cut for what it had received there.
     cut_for_trouble: Cell<Option<u64>>,
     steering: Rc<Steering>,
@@ -133,6 +137,30 @@ impl Orders {
     /// What this broker has of the log up to here is in the group for good.
     pub(super) fn confirm(&self, position: u64) {
         self.confirmed.set(self.confirmed.get().max(position));
+        self.note_confirmed(position);
+    }
+
+    /// The group has a log up to here.
+    pub(super) fn note_confirmed(&self, position: u64) {
+        self.has_confirmed
+            .set(self.has_confirmed.get() || position > 0);
+    }
+
+    pub(super) fn has_confirmed(&self) -> bool {
+        self.has_confirmed.get()
+    }
+
+    pub(super) fn noted_unconfirmed(&self, is_noted: bool) {
+        self.is_noted_unconfirmed.set(is_noted);
+    }
+
+    pub(super) fn is_noted_unconfirmed(&self) -> bool {
+        self.is_noted_unconfirmed.get()
+    }
+
+    /// Whether it is known that nothing of the log was ever confirmed.
+    pub(super) fn was_never_confirmed(&self) -> bool {
+        self.is_noted_unconfirmed() && !self.has_confirmed()
     }
 
     pub(super) fn confirmed(&self) -> u64 {

@@ -24,12 +24,13 @@ pub enum Differs {
     Longer { own_end: u64, master_end: u64 },
 }
 
-/// Decides by the epochs of both logs. `is_one_group`: a controller says that both brokers are of one group.
+/// Decides by the epochs of both logs. `may_lose_all`: a controller states that both brokers are of one group, and nothing of the own log was ever
+/// confirmed.
 pub fn start(
     own: &Epochs,
     own_end: u64,
     master: &EpochList,
-    is_one_group: bool,
+    may_lose_all: bool,
 ) -> Result<Start, Differs> {
     if own_end == 0 {
         return Ok(Start::At(0));
@@ -47,7 +48,7 @@ pub fn start(
     match own.consistent_point(own_end, &master.epochs, master.log_end) {
         // It is known who wrote either log from its first byte on: they part there. This one's master has died before anybody else had a
         // byte of it.
-        None if is_one_group && own.begin_at(0) && master.epochs.begin_at(0) => Ok(Start::CutAt(0)),
+        None if may_lose_all && own.begin_at(0) && master.epochs.begin_at(0) => Ok(Start::CutAt(0)),
         None => Err(Differs::NothingInCommon),
         Some(point) if point < own_end => Ok(Start::CutAt(point)),
         Some(_) => Ok(Start::At(own_end)),

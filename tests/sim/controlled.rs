@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use ringmq::io::Disk;
 use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::{Flush, TextFiles};
 use ringmq::wire::codes::{request, response};
@@ -16,6 +17,9 @@ use crate::replication::{TOPIC, try_send};
 use crate::requests;
 use group::Group;
 use member::{BROKERS, CONTROLLER, NAMES};
+
+/// The note beside a log of which nothing was ever confirmed.
+const UNCONFIRMED: &str = "ringmqUnconfirmed";
 
 fn each(test: impl AsyncFn(&Group)) {
     for flush in [Flush::Sync, Flush::Async] {
@@ -250,30 +254,18 @@ fn a_master_that_is_cut_off_acknowledges_nothing() {
     });
 }
 
-/// Nobody has a byte of the master's log when it is replaced: nothing was acknowledged, and it gives up all of its log.
+/// No other broker has a byte of the master's log when it is replaced: nothing was acknowledged, and it removes all of its log.
 #[test]
-fn a_log_of_which_nobody_has_anything_is_given_up() {
+fn a_log_of_which_no_other_broker_has_anything_is_removed() {
     for is_killed in [false, true] {
         each(async |group| {
             group.start_all().await;
-            let old = group.master().unwrap();
-            let others = [CONTROLLER, NAMES].into_iter().chain(BROKERS);
-            let others: Vec<_> = others.filter(|host| *host != old).collect();
-            let mut at_old = group.client(old).await;
-            for other in &others {
-                group.sim.partition(old, other);
-            }
-            let reply = group.send(&mut at_old).await.unwrap();
-            assert_eq!(reply.code, response::FLUSH_SLAVE_TIMEOUT, "{reply:?}");
-            let is_replaced = || group.master().is_some_and(|master| master != old);
-            group.until("replaced", is_replaced).await;
+            let old = replaced_before_anything_was_confirmed(group).await;
             if is_killed {
                 group.sim.crash(old);
                 group.start(old);
             }
-            for other in &others {
-                group.sim.heal_partition(old, other);
-            }
+            heal(group, old);
             group.until_whole().await;
             assert_eq!(group.messages(old).await, [0; 0]);
             group.send_until_acknowledged(10).await;
@@ -281,6 +273,68 @@ fn a_log_of_which_nobody_has_anything_is_given_up() {
             group.judge(old).await;
         });
     }
+}
+
+/// It may have come from elsewhere, with messages that were acknowledged there.
+#[test]
+fn a_log_is_not_removed_if_it_is_not_known_that_nothing_of_it_was_confirmed() {
+    each(async |group| {
+        group.start_all().await;
+        let old = replaced_before_anything_was_confirmed(group).await;
+        group.sim.crash(old);
+        let note = Path::new("/store").join(UNCONFIRMED);
+        group.sim.host(old).remove_file(&note).await.unwrap();
+        group.start(old);
+        heal(group, old);
+        group.sleep_ms(20_000).await;
+        assert_eq!(group.set().len(), 2, "it does not follow");
+        group.send_until_acknowledged(10).await;
+    });
+}
+
+#[test]
+fn the_note_that_nothing_was_confirmed_goes_with_the_first_acknowledged_message() {
+    each(async |group| {
+        group.start_all().await;
+        let noted = async || {
+            let mut noted = Vec::new();
+            for host in BROKERS {
+                let files = TextFiles::open(group.sim.host(host), Path::new("/store"));
+                let note = files.await.unwrap().load(UNCONFIRMED).await.unwrap();
+                noted.push(note.is_some());
+            }
+            noted
+        };
+        assert_eq!(noted().await, [true; 3]);
+        group.send_until_acknowledged(1).await;
+        group.sleep_ms(2_000).await;
+        assert_eq!(noted().await, [false; 3]);
+    });
+}
+
+/// The master, cut off from all others with a message that only it has, and replaced.
+async fn replaced_before_anything_was_confirmed(group: &Group) -> &'static str {
+    let old = group.master().unwrap();
+    let mut at_old = group.client(old).await;
+    for other in others(old) {
+        group.sim.partition(old, other);
+    }
+    let reply = group.send(&mut at_old).await.unwrap();
+    assert_eq!(reply.code, response::FLUSH_SLAVE_TIMEOUT, "{reply:?}");
+    let is_replaced = || group.master().is_some_and(|master| master != old);
+    group.until("replaced", is_replaced).await;
+    old
+}
+
+fn heal(group: &Group, host: &str) {
+    for other in others(host) {
+        group.sim.heal_partition(host, other);
+    }
+}
+
+fn others(host: &str) -> impl Iterator<Item = &'static str> {
+    let all = [CONTROLLER, NAMES].into_iter().chain(BROKERS);
+    all.filter(move |other| *other != host)
 }
 
 /// A master whose device has failed is replaced, and acknowledges nothing more.

@@ -11,6 +11,9 @@ use crate::store::{Medium, StoreError, TextFiles};
 /// Up to where the log has been acknowledged, if it ends before that.
 const LOSS_FILE: &str = "ringmqLogLoss";
 
+/// Nothing of the log was ever confirmed.
+const UNCONFIRMED_FILE: &str = "ringmqUnconfirmed";
+
 pub(super) struct Files<I: Io> {
     medium: Medium<I>,
     dir: PathBuf,
@@ -24,6 +27,8 @@ pub(super) struct Found {
     pub claim: Option<Claim>,
     /// The log has to come so far.
     pub lost_up_to: Option<u64>,
+    /// Nothing of the log was ever confirmed.
+    pub is_unconfirmed: bool,
 }
 
 impl<I: Io> Files<I> {
@@ -46,6 +51,7 @@ impl<I: Io> Files<I> {
             id: id.map_err(wrong(identity::FILE))?,
             claim: claim.map_err(wrong(identity::CLAIM_FILE))?,
             lost_up_to: text.and_then(|text| text.trim().parse().ok()),
+            is_unconfirmed: texts.load(UNCONFIRMED_FILE).await?.is_some(),
         };
         let files = Self {
             medium: medium.clone(),
@@ -77,6 +83,17 @@ impl<I: Io> Files<I> {
     pub async fn forget_loss(&self) {
         // Found again, it has no effect on a log that is longer.
         let _ = self.remove(LOSS_FILE).await;
+    }
+
+    pub async fn note_unconfirmed(&self) -> Result<(), StoreError> {
+        self.texts.save(UNCONFIRMED_FILE, "true".to_owned()).await
+    }
+
+    pub async fn forget_unconfirmed(&self) -> Result<(), StoreError> {
+        let path = self.dir.join(UNCONFIRMED_FILE);
+        self.remove(UNCONFIRMED_FILE)
+            .await
+            .map_err(StoreError::io("remove", &path))
     }
 
     async fn remove(&self, file: &str) -> std::io::Result<()> {

@@ -20,6 +20,7 @@ mod files;
 mod heartbeats;
 mod requests;
 pub(super) mod steering;
+mod unconfirmed;
 mod view;
 
 use std::cell::{Cell, RefCell};
@@ -100,6 +101,7 @@ pub(super) async fn start<I: Io>(
         broker_name: setup.broker.broker_name.clone(),
     };
     let (files, found) = Files::open(medium, &setup.store.dir, group.clone()).await?;
+    orders.noted_unconfirmed(found.is_unconfirmed);
     let posts = controller.controllers.iter().map(|addr| {
         let post = Rc::new(Post::default());
         let task = heartbeats::run(io.clone(), *addr, post.clone());
@@ -141,6 +143,7 @@ async fn manage<I: Io>(io: I, controlled: Rc<Controlled>, files: Rc<Files<I>>, f
         if let Some(term) = controlled.steering.term() {
             facts = term.facts();
             loss.follow(&files, &*term, &mut facts).await;
+            unconfirmed::follow(&files, &controlled.orders, &*term).await;
         }
         // Without its log it can say nothing about itself.
         if loss.is_known {

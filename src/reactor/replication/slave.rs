@@ -247,10 +247,12 @@ impl<'c, I: Io> Session<'c, I> {
         // An epoch of which nothing came is not in this log: another master may begin one at the same place.
         self.replication.epochs.borrow_mut().cut(self.at);
         // What is removed at a log's beginning is in no epoch that both have.
-        let is_one_group = self.core.term.mandate.is_some() && self.core.store.log_min() == 0;
+        let may_lose_all = self.core.term.mandate.is_some()
+            && self.core.store.log_min() == 0
+            && self.core.orders.was_never_confirmed();
         let start = {
             let epochs = self.replication.epochs.borrow();
-            follow::start(&epochs, self.at, &list, is_one_group)?
+            follow::start(&epochs, self.at, &list, may_lose_all)?
         };
         match start {
             Start::CutAt(point) if !mutant!(CutMissing) => Err(self.cut(point)),
