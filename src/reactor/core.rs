@@ -98,7 +98,7 @@ impl<I: Io> Core<I> {
     /// A master's replicas have the log up to here.
     pub fn confirm(&self, position: u64) {
         if !self.is_confirmed_for_good.get() {
-            self.orders.note_confirmed(position);
+            self.orders.note_confirmed(position.min(self.store.tail()));
             self.store.confirm(position);
         }
     }
