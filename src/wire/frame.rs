@@ -16,10 +16,11 @@ use super::{binary, json};
 /// RocketMQ's default of `com.rocketmq.remoting.frameMaxLength`, with the length field itself.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 
-/// A header is decoded in one turn. RocketMQ has no limit of its own. The longest header of a stock client has a message's properties:
-/// 32,767 bytes, which are six times as many in JSON if each of them is escaped.
-pub const MAX_HEADER_BYTES: usize = 512 << 10;
-const _: () = assert!(2 * 6 * 32_767 < MAX_HEADER_BYTES);
+/// A header is decoded in one turn. RocketMQ has no limit of its own. The longest header that is accepted has a message's properties: 32,767
+/// bytes, which are six times as many in JSON if each of them is escaped. Properties that are much longer, 1 MiB, still get an answer
+/// with the reason; a header above this limit ends its connection.
+pub const MAX_HEADER_BYTES: usize = 2 << 20;
+const _: () = assert!(6 * 32_767 + (1 << 20) < MAX_HEADER_BYTES);
 const _: () = assert!(MAX_HEADER_BYTES <= HEADER_LEN_MASK as usize);
 
 const LENGTH_BYTES: usize = 4;

@@ -59,7 +59,7 @@ fn an_unknown_topic_and_an_unknown_code_have_their_own_answers() {
 #[test]
 fn an_answer_that_no_frame_can_carry_is_refused() {
     let mut server = server();
-    let long = "\u{1}".repeat(80 << 10);
+    let long = "\u{1}".repeat(300 << 10);
     let reply = ask(
         &mut server,
         request::GET_ROUTEINFO_BY_TOPIC,

@@ -22,7 +22,7 @@ fn a_broken_frame_ends_its_connection_only() {
         ("a header of 16 MiB", raw_frame(6, 0x00FF_FFFF, b"{}")),
         (
             "a header above its limit",
-            raw_frame(1 << 21, 1 << 20, b"{}"),
+            raw_frame(4 << 20, 3 << 20, b"{}"),
         ),
         ("serialize type 2", raw_frame(6, 2 << 24 | 2, b"{}")),
         ("serialize type 255", raw_frame(6, 0xFF00_0002, b"{}")),
