@@ -97,6 +97,12 @@ impl<I: Io> Queues<I> {
             return Ok(true);
         }
         let reason = self.log.why_lost(physical_offset, error).await?;
+        // What was not flushed before the device failed may be there after a restart, or at a replica.
+        if let Some(fence) = self.gate.fence_reason()
+            && physical_offset >= self.log.marks().flushed_records()
+        {
+            return Err(StoreError::Fenced { reason: fence });
+        }
         if known.is_new(physical_offset, true) {
             let of = self.place_in(queue, physical_offset).await?;
             let size = position.size.into();

@@ -76,6 +76,48 @@ fn mutant_only_log_fences() {
     fails(Mutant::OnlyLogFences, whichever_writer_meets_it_fences);
 }
 
+/// Messages that were not flushed when the device failed: a consumer that passed over them would never get them, though a replica has them.
+#[test]
+fn what_a_failed_flush_has_lost_is_not_passed_over() {
+    let mut refused = 0;
+    for seed in 0..20 {
+        let sim = sim(seed);
+        sim.run(async {
+            let config = StoreConfig {
+                flush_interval_ms: 60_000,
+                ..config(Flush::Async)
+            };
+            let store = Store::open(sim.host("a"), config, |_| {}).await.unwrap();
+            // More than the log buffer holds.
+            for _ in 0..100 {
+                send(&sim, &store, "A", &[7; 4_000]).await;
+            }
+            store.committed_so_far().await.unwrap();
+            let rule = Rule::new(Fault::Io).of(Op::Sync).on("commitlog");
+            sim.host("a").inject(rule.times(1));
+            store.durable_so_far().await.unwrap_err();
+            let queue = store.queue("A", 0);
+            let limits = ScanLimits {
+                max_messages: 100,
+                max_bytes: usize::MAX,
+                max_entries: 100,
+            };
+            let mut positions = Vec::new();
+            let scanned = store.scan_cold(queue, 0, &limits, |_| true, &mut positions);
+            scanned.await.unwrap();
+            assert!(positions.len() > 40, "{}", positions.len());
+            for position in &positions {
+                match store.record_of(queue, position).await {
+                    Ok(record) => assert!(record.is_some(), "passed over, seed {seed}"),
+                    Err(StoreError::Fenced { .. }) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+    assert!(refused > 0);
+}
+
 #[test]
 fn a_read_that_fails_fences_nothing() {
     let sim = sim(3);

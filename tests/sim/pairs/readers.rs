@@ -86,6 +86,15 @@ async fn read_some(
         response::TOPIC_NOT_EXIST
         | response::SUBSCRIPTION_GROUP_NOT_EXIST
         | response::INVALID_PARAMETER => return Ok(offset),
+        // Its device has failed, and it does not have on it what follows.
+        response::SYSTEM_ERROR
+            if reply
+                .remark
+                .as_ref()
+                .is_some_and(|remark| remark.contains("fenced")) =>
+        {
+            return Ok(offset);
+        }
         _ => panic!("a pull of {queue:?} from {offset} at the slave: {reply:?}"),
     }
     let records = requests::records(&reply.body);
