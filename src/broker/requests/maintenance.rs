@@ -1,16 +1,12 @@
 //! Cleaning ahead of its time (306, 316, 329), answered at once and carried out behind the answer, the last one as in RocketMQ; and
 //! what RocketMQ's slaves ask: the timers' check point (60), how many messages of each topic wait (61), and how groups get messages (402).
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::rc::Rc;
-
 use crate::broker::limits::ROWS_PER_TURN;
 use crate::broker::rows::{Json, Now, Rows, Sliced};
 use crate::broker::step::Step;
 use crate::broker::store_view::StoreView;
 use crate::broker::system_topics::is_system;
-use crate::broker::timer::Waiting;
+use crate::broker::timer::WaitingRows;
 use crate::broker::{Broker, Effect, Refusal};
 use crate::wire::Reply;
 use crate::wire::codes::response;
@@ -44,11 +40,7 @@ impl Broker {
         let version = loose_json::to_vec(&figures.version);
         let version = String::from_utf8_lossy(&version);
         let head = format!(r#"{{"dataVersion":{version},"timingCount":{{"#);
-        let rows = WaitingRows {
-            waiting: figures.waiting,
-            after: None,
-        };
-        Ok(Sliced::step(head, rows))
+        Ok(Sliced::step(head, WaitingRows::of(figures.waiting)))
     }
 
     /// GET_ALL_MESSAGE_REQUEST_MODE (402).
@@ -57,26 +49,9 @@ impl Broker {
     }
 }
 
-/// How many messages of each topic wait for their time, as of when that was asked.
-#[derive(Clone, Debug)]
-struct WaitingRows {
-    waiting: Rc<BTreeMap<String, Waiting>>,
-    /// Topics up to this one are written.
-    after: Option<String>,
-}
-
 impl Rows for WaitingRows {
     fn slice(&mut self, _: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
-        let from = self.after.as_deref();
-        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.waiting.range::<str, _>((from, Bound::Unbounded));
-        let (mut last, mut count) = (None, 0);
-        for (topic, waiting) in rows.take(ROWS_PER_TURN) {
-            out.member(topic, waiting)?;
-            (last, count) = (Some(topic.clone()), count + 1);
-        }
-        self.after = last;
-        Ok(count < ROWS_PER_TURN)
+        self.write_some(|topic, waiting| out.member(topic, waiting))
     }
 
     fn finish(&self, _: &Now<'_>, out: &mut Json) -> Reply {
@@ -115,11 +90,14 @@ impl Rows for ModeRows {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::rc::Rc;
+
     use super::*;
     use crate::broker::BrokerConfig;
     use crate::broker::step::Progress;
     use crate::broker::store_view::{At, Figures};
-    use crate::broker::timer::{MetricsReader, TimerFigures};
+    use crate::broker::timer::{MetricsReader, TimerFigures, Waiting};
     use crate::store::QueueBounds;
     use crate::wire::loose_json::members::BYTES_PER_TURN;
 

@@ -15,14 +15,13 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::figures::Waiting;
+use super::figures::{Waiting, WaitingRows};
 use crate::broker::known::KnownPosition;
-use crate::broker::limits::ROWS_PER_TURN;
 use crate::store::{Timer, TimerKey, TimerKind};
 use crate::wire::DataVersion;
 use crate::wire::loose_json::{self, BodyError};
@@ -102,8 +101,7 @@ impl Checkpoint {
         out.extend_from_slice(br#","waiting":{"#);
         CheckpointText {
             out,
-            waiting: self.waiting.clone(),
-            after: None,
+            rows: WaitingRows::of(self.waiting.clone()),
         }
     }
 
@@ -209,33 +207,26 @@ impl Checkpoint {
 #[derive(Debug)]
 pub struct CheckpointText {
     out: Vec<u8>,
-    waiting: Rc<BTreeMap<String, Waiting>>,
-    /// Rows up to this one are written.
-    after: Option<String>,
+    rows: WaitingRows,
 }
 
 impl CheckpointText {
     /// Writes the next rows; whether there may be more.
     pub fn write_some(&mut self) -> bool {
-        let from = self.after.as_deref();
-        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.waiting.range::<str, _>((from, Bound::Unbounded));
-        let (mut last, mut count) = (None, 0);
-        for (topic, waiting) in rows.take(ROWS_PER_TURN) {
-            if self.after.is_some() || count > 0 {
-                self.out.push(b',');
+        let out = &mut self.out;
+        let Ok(is_over) = self.rows.write_some(|topic, waiting| {
+            if out.last() != Some(&b'{') {
+                out.push(b',');
             }
-            self.out.extend(loose_json::to_vec(topic));
-            self.out.push(b':');
-            self.out.extend(loose_json::to_vec(waiting));
-            (last, count) = (Some(topic), count + 1);
+            out.extend(loose_json::to_vec(topic));
+            out.push(b':');
+            out.extend(loose_json::to_vec(waiting));
+            Ok::<_, Infallible>(())
+        });
+        if is_over {
+            self.out.extend_from_slice(b"}}");
         }
-        if count == ROWS_PER_TURN {
-            self.after = last.cloned();
-            return true;
-        }
-        self.out.extend_from_slice(b"}}");
-        false
+        !is_over
     }
 
     pub fn into_string(self) -> String {
@@ -258,6 +249,7 @@ fn needed_until_ms(timer: &Timer) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::limits::ROWS_PER_TURN;
 
     #[test]
     fn a_text_with_many_topics_is_made_in_slices() {

@@ -7,10 +7,12 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::broker::limits::ROWS_PER_TURN;
 use crate::wire::DataVersion;
 use crate::wire::loose_json::BodyError;
 use crate::wire::loose_json::members::{Members, Next, Want};
@@ -41,6 +43,37 @@ pub struct Waiting {
     pub count: u64,
     #[serde(rename = "timeStamp")]
     pub changed_ms: u64,
+}
+
+/// The rows of such a table as of one moment, some in each turn.
+#[derive(Clone, Debug)]
+pub struct WaitingRows {
+    table: Rc<BTreeMap<String, Waiting>>,
+    /// Rows up to this one are written.
+    after: Option<String>,
+}
+
+impl WaitingRows {
+    pub fn of(table: Rc<BTreeMap<String, Waiting>>) -> Self {
+        Self { table, after: None }
+    }
+
+    /// Writes the next rows; whether these were the last ones.
+    pub fn write_some<E>(
+        &mut self,
+        mut write: impl FnMut(&str, &Waiting) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let from = self.after.as_deref();
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.table.range::<str, _>((from, Bound::Unbounded));
+        let (mut last, mut count) = (None, 0);
+        for (topic, waiting) in rows.take(ROWS_PER_TURN) {
+            write(topic, waiting)?;
+            (last, count) = (Some(topic), count + 1);
+        }
+        self.after = last.cloned();
+        Ok(count < ROWS_PER_TURN)
+    }
 }
 
 impl TimerFigures {

@@ -9,6 +9,6 @@ mod timed;
 mod wheel;
 
 pub use checkpoint::{Checkpoint, CheckpointText, RunName};
-pub use figures::{MasterTimers, MasterWaiting, MetricsReader, TimerFigures, Waiting};
+pub use figures::{MasterTimers, MasterWaiting, MetricsReader, TimerFigures, Waiting, WaitingRows};
 pub use pending::{Timers, Uncovered};
 pub use timed::{COARSEST_MS, TIMER, deliver, real_topic, recall_key, roll, timer};
