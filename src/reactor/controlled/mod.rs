@@ -48,6 +48,7 @@ use files::{Files, Found};
 use heartbeats::Post;
 use requests::Asker;
 use steering::{SendGate, Steering, TermView};
+use unconfirmed::Unconfirmed;
 
 const MS: u64 = 1_000_000;
 
@@ -138,12 +139,14 @@ async fn manage<I: Io>(io: I, controlled: Rc<Controlled>, files: Rc<Files<I>>, f
         up_to: found.lost_up_to,
         is_known: false,
     };
+    let mut unconfirmed = Unconfirmed::default();
     let mut facts = Facts::default();
     while !controlled.is_over.get() {
         if let Some(term) = controlled.steering.term() {
             facts = term.facts();
             loss.follow(&files, &*term, &mut facts).await;
-            unconfirmed::follow(&files, &controlled.orders, &*term).await;
+            let orders = &controlled.orders;
+            unconfirmed.follow(&files, orders, &*term).await;
         }
         // Without its log it can say nothing about itself.
         if loss.is_known {

@@ -10,16 +10,28 @@ use super::steering::TermView;
 use crate::io::Io;
 use crate::reactor::term::Orders;
 
-/// Makes and removes the note.
-pub(super) async fn follow<I: Io>(files: &Files<I>, orders: &Orders, term: &dyn TermView) {
-    let is_empty = term.facts().log_end == 0;
-    let noted = match (orders.is_noted_unconfirmed(), orders.has_confirmed()) {
-        (false, false) if is_empty => files.note_unconfirmed().await.map(|()| true),
-        (true, true) => files.forget_unconfirmed().await.map(|()| false),
-        _ => return,
-    };
-    match noted {
-        Ok(is_noted) => orders.noted_unconfirmed(is_noted),
-        Err(error) => warn!(%error, "whether something of the log was confirmed cannot be noted"),
+#[derive(Default)]
+pub(super) struct Unconfirmed {
+    /// The last change of the note failed; it is tried again, and logged once.
+    has_failed: bool,
+}
+
+impl Unconfirmed {
+    /// Makes and removes the note.
+    pub async fn follow<I: Io>(&mut self, files: &Files<I>, orders: &Orders, term: &dyn TermView) {
+        let is_empty = term.facts().log_end == 0;
+        let noted = match (orders.is_noted_unconfirmed(), orders.has_confirmed()) {
+            (false, false) if is_empty => files.note_unconfirmed().await.map(|()| true),
+            (true, true) => files.forget_unconfirmed().await.map(|()| false),
+            _ => return,
+        };
+        let had_failed = std::mem::replace(&mut self.has_failed, noted.is_err());
+        match noted {
+            Ok(is_noted) => orders.noted_unconfirmed(is_noted),
+            Err(error) if !had_failed => {
+                warn!(%error, "whether something of the log was confirmed cannot be noted");
+            }
+            Err(_) => {}
+        }
     }
 }
