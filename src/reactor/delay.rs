@@ -94,16 +94,21 @@ fn levels<I: Io>(core: &Core<I>, arrived: &Rc<Notify>) -> Vec<Level> {
     levels.collect()
 }
 
-/// What was delivered after the offsets were saved.
+/// What was delivered after the offsets were saved. Nothing is delivered before that could be read.
 async fn delivered_before<I: Io>(core: &Core<I>) -> Delivered {
     let known = core.broker.borrow().delays().known_position();
-    match deliveries::since(core, known).await {
-        Ok(delivered) => delivered,
-        Err(error) => {
-            warn!(%error, "delayed messages of the last second may be delivered again");
-            Delivered::default()
+    while !core.is_stopping() {
+        if core.store.refuses().is_none() {
+            match deliveries::since(core, known).await {
+                Ok(delivered) => return delivered,
+                Err(error) => {
+                    warn!(%error, "no delayed message is delivered until the log can be read");
+                }
+            }
         }
+        core.io.sleep_until(core.io.now().mono_ns + RETRY_NS).await;
     }
+    Delivered::default()
 }
 
 /// What a level has to do next.
