@@ -14,6 +14,7 @@ use ringmq::wire::topic::CreateTopic;
 use crate::client::Client;
 use crate::cluster::{Cluster, MAX_MESSAGE_BYTES};
 use crate::faults::{Producer, started};
+use crate::requests;
 use crate::workload::CREATED;
 
 const MS: u64 = 1_000_000;
@@ -33,20 +34,8 @@ async fn send_tiny_messages(client: &mut Client, count: usize) -> i32 {
     }
     assert!(body.len() <= MAX_MESSAGE_BYTES);
     let fields = SendRequest {
-        producer_group: "tiny",
-        topic: TOPIC,
-        default_topic: "TBW102",
-        default_topic_queue_nums: 4,
-        queue_id: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 0,
-        flag: 0,
-        properties: Some(""),
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
         batch: true,
-        broker_name: None,
+        ..requests::send_to(TOPIC, "")
     };
     let fields = fields.ext();
     client.ask(request::SEND_BATCH_MESSAGE, &fields, &body)
@@ -225,20 +214,8 @@ fn a_message_in_one_of_very_many_queues_is_found() {
             popper.flush().await.unwrap();
             cluster.sleep_ms(200).await;
             let send = SendRequest {
-                producer_group: "p",
-                topic: "Wide",
-                default_topic: "TBW102",
-                default_topic_queue_nums: 4,
                 queue_id,
-                sys_flag: 0,
-                born_timestamp_ms: 0,
-                flag: 0,
-                properties: Some(""),
-                reconsume_times: Some(0),
-                unit_mode: false,
-                max_reconsume_times: None,
-                batch: false,
-                broker_name: None,
+                ..requests::send_to("Wide", "")
             };
             let sent = admin
                 .call(request::SEND_MESSAGE_V2, &send.ext(), b"somewhere")

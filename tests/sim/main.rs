@@ -17,7 +17,7 @@
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
-//! what stands there; [`replication`] is a master and its slave, [`terms`] how they change their roles, [`cuts`] what they cut off then, and
+//! what stands there; [`replication`] is a master and its slave, [`terms`] is the change of their roles, [`cuts`] the truncation that it needs, and
 //! [`pairs`] are such pairs in random histories; [`controllers`] are those of a group, and
 //! [`controlled`] is a group of brokers under one; [`leftovers`] is what ends leave on the device, and
 //! [`ends`] what lands or fails there later.

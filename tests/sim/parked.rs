@@ -7,7 +7,6 @@ use ringmq::message::properties;
 use ringmq::store::Flush;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::pull::{PullRequest, pull_sys_flag};
-use ringmq::wire::send::SendRequest;
 
 use crate::client::Client;
 use crate::cluster::Cluster;
@@ -137,22 +136,7 @@ async fn send_tagged(client: &mut Client, tag: &str, count: usize) {
     properties::push(&mut text, properties::TAGS, tag);
     properties::push(&mut text, "n", tag);
     for _ in 0..count {
-        let fields = SendRequest {
-            producer_group: "p",
-            topic: TOPIC,
-            default_topic: "TBW102",
-            default_topic_queue_nums: 4,
-            queue_id: 0,
-            sys_flag: 0,
-            born_timestamp_ms: 0,
-            flag: 0,
-            properties: Some(&text),
-            reconsume_times: Some(0),
-            unit_mode: false,
-            max_reconsume_times: None,
-            batch: false,
-            broker_name: None,
-        };
+        let fields = requests::send_to(TOPIC, &text);
         let fields = fields.ext();
         let reply = client.call(request::SEND_MESSAGE_V2, &fields, b"body");
         assert!(reply.await.unwrap().is_success());

@@ -3,8 +3,9 @@
 
 mod message;
 mod process;
+mod setup;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use ringmq::wire::codes::response;
 
 pub use message::{queue, send, try_send};
 pub use process::Process;
+pub use setup::{HA_PORT, SLAVE_TIMEOUT_MS, replication_setup};
 
 use crate::client::Client;
 use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, SYNC_FLUSH_TIMEOUT_MS, shard_setup};
@@ -26,10 +28,6 @@ pub const MASTER: &str = "master";
 pub const SLAVE: &str = "slave";
 pub const TOPIC: &str = "orders";
 pub const GROUP: &str = "readers";
-pub const HA_PORT: u16 = BROKER_PORT + 1;
-
-/// A slave that is behind for so long is not waited for.
-const SLAVE_TIMEOUT_MS: u64 = 1_000;
 
 /// How long a broker may take to start, or a slave to follow.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -73,17 +71,7 @@ impl Pair {
         setup.replication = Some(ReplicationSetup {
             role: if is_slave { Role::Slave } else { self.role },
             broker_id: is_slave.into(),
-            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), HA_PORT),
-            // The name server says where the master is.
-            master: None,
-            in_sync_replicas: 2,
-            slave_timeout_ms: SLAVE_TIMEOUT_MS,
-            max_gap_bytes: 256 << 20,
-            heartbeat_ms: 500,
-            silence_ms: 2_000,
-            batch_bytes: 4 << 10,
-            slave_reads: true,
-            controller: None,
+            ..replication_setup()
         });
         setup
     }

@@ -82,12 +82,28 @@ pub fn send_batch(client: &mut Client, messages: &[Sent], queue_id: i32) -> i32 
     client.ask(request::SEND_BATCH_MESSAGE, &fields.ext(), &body)
 }
 
-fn send_fields<'a>(sent: &'a Sent, queue_id: i32, properties: &'a str) -> SendRequest<'a> {
+/// A send of the message to the topic's first queue.
+pub fn send_to<'a>(topic: &'a str, properties: &'a str) -> SendRequest<'a> {
     SendRequest {
         producer_group: PRODUCERS,
-        topic: &sent.topic,
+        topic,
         default_topic: "TBW102",
         default_topic_queue_nums: QUEUES,
+        queue_id: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 1,
+        flag: 0,
+        properties: Some(properties),
+        reconsume_times: Some(0),
+        unit_mode: false,
+        max_reconsume_times: None,
+        batch: false,
+        broker_name: None,
+    }
+}
+
+fn send_fields<'a>(sent: &'a Sent, queue_id: i32, properties: &'a str) -> SendRequest<'a> {
+    SendRequest {
         queue_id,
         sys_flag: match sent.is_half {
             true => sys_flag::TRANSACTION_PREPARED,
@@ -95,12 +111,7 @@ fn send_fields<'a>(sent: &'a Sent, queue_id: i32, properties: &'a str) -> SendRe
         },
         born_timestamp_ms: sent.born_ms,
         flag: sent.flag(),
-        properties: Some(properties),
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
+        ..send_to(&sent.topic, properties)
     }
 }
 

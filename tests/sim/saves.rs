@@ -70,20 +70,8 @@ async fn exists(client: &mut Client, topic: &str) -> bool {
 
 pub async fn send(client: &mut Client, topic: &str) -> Reply {
     let fields = SendRequest {
-        producer_group: "p",
-        topic,
-        default_topic: "TBW102",
         default_topic_queue_nums: 1,
-        queue_id: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1,
-        flag: 0,
-        properties: None,
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
+        ..requests::send_to(topic, "")
     };
     let code = request::SEND_MESSAGE_V2;
     client.call(code, &fields.ext(), b"m").await.unwrap()

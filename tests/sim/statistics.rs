@@ -29,20 +29,8 @@ async fn view(client: &mut Client, stats_name: &str, stats_key: &str) -> Option<
 
 async fn send(client: &mut Client, topic: &str) {
     let fields = SendRequest {
-        producer_group: "p",
-        topic,
-        default_topic: "TBW102",
-        default_topic_queue_nums: 1,
         queue_id: 2,
-        sys_flag: 0,
-        born_timestamp_ms: 1,
-        flag: 0,
-        properties: None,
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
+        ..requests::send_to(topic, "")
     };
     let code = request::SEND_MESSAGE_V2;
     let reply = client.call(code, &fields.ext(), b"m").await.unwrap();

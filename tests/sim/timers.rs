@@ -66,20 +66,9 @@ impl Timed {
         let mut text = String::new();
         properties::push(&mut text, property, value);
         let fields = SendRequest {
-            producer_group: "producers",
-            topic: TOPIC,
-            default_topic: "TBW102",
-            default_topic_queue_nums: QUEUES,
             queue_id: (number % QUEUES as u64) as i32,
-            sys_flag: 0,
             born_timestamp_ms: self.now_ms(),
-            flag: 0,
-            properties: Some(&text),
-            reconsume_times: Some(0),
-            unit_mode: false,
-            max_reconsume_times: None,
-            batch: false,
-            broker_name: None,
+            ..requests::send_to(TOPIC, &text)
         };
         let body = number.to_be_bytes();
         let code = request::SEND_MESSAGE_V2;

@@ -3,18 +3,17 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ringmq::io::Spawn;
-use ringmq::reactor::{self, ControllerSetup, NamesrvSetup, ReplicationSetup, Role, ShardSetup};
+use ringmq::reactor::{self, ControllerSetup, NamesrvSetup, ReplicationSetup, ShardSetup};
 use ringmq::sim::Sim;
 use ringmq::store::{Flush, Retention};
 
-use crate::cluster::{BROKER_PORT, NAMESRV_PORT, shard_setup};
+use crate::cluster::{NAMESRV_PORT, shard_setup};
 use crate::controllers::Controllers;
+use crate::replication::replication_setup;
 
 pub const CONTROLLER: &str = "controller";
 pub const NAMES: &str = "names";
 pub const BROKERS: [&str; 3] = ["one", "two", "three"];
-const HA_PORT: u16 = BROKER_PORT + 1;
-const SLAVE_TIMEOUT_MS: u64 = 1_000;
 
 /// What the brokers of a group have in common.
 pub struct Member<'a> {
@@ -33,17 +32,6 @@ impl Member<'_> {
         setup.builtin_namesrv = None;
         setup.broker.settings.controller_mode = true;
         setup.replication = Some(ReplicationSetup {
-            role: Role::Slave,
-            broker_id: -1,
-            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), HA_PORT),
-            master: None,
-            in_sync_replicas: 2,
-            slave_timeout_ms: SLAVE_TIMEOUT_MS,
-            max_gap_bytes: 256 << 20,
-            heartbeat_ms: 500,
-            silence_ms: 2_000,
-            batch_bytes: 4 << 10,
-            slave_reads: true,
             controller: Some(ControllerSetup {
                 controllers: self.controllers.addrs(),
                 heartbeat_ms: 1_000,
@@ -56,6 +44,7 @@ impl Member<'_> {
                 priority: i32::MAX,
                 is_learner: false,
             }),
+            ..replication_setup()
         });
         setup
     }

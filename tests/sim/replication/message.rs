@@ -3,12 +3,11 @@
 use std::io;
 
 use ringmq::wire::codes::request;
-use ringmq::wire::send::SendRequest;
 
 use super::TOPIC;
 use crate::client::{Client, Reply};
 use crate::oracle::Queue;
-use crate::requests::QUEUES;
+use crate::requests;
 
 pub fn queue() -> Queue {
     Queue {
@@ -25,22 +24,7 @@ pub async fn send(client: &mut Client, number: u64, properties: &str) -> Reply {
 /// An error: the connection ended.
 pub async fn try_send(client: &mut Client, number: u64, properties: &str) -> io::Result<Reply> {
     let body = [&number.to_be_bytes()[..], &vec![7; number as usize % 900]].concat();
-    let fields = SendRequest {
-        producer_group: "producers",
-        topic: TOPIC,
-        default_topic: "TBW102",
-        default_topic_queue_nums: QUEUES,
-        queue_id: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1,
-        flag: 0,
-        properties: Some(properties),
-        reconsume_times: Some(0),
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
-    };
+    let fields = requests::send_to(TOPIC, properties);
     let fields = fields.ext();
     let sent = client.call(request::SEND_MESSAGE_V2, &fields, &body);
     sent.await
