@@ -148,15 +148,15 @@ impl Work for Resets {
     }
 }
 
-/// Clients are told the offsets, which they set and commit themselves (220). A slice of the text is made in each turn.
+/// The offsets are sent to the clients, which set and commit them themselves (220). A slice of the text is made in each turn.
 #[derive(Debug)]
 struct TellClients {
     /// Without its queues.
     rewind: Rewind,
     offsets: std::vec::IntoIter<(u32, u64)>,
-    /// The answer, which is what clients are told ...
+    /// The body of the answer, and of the request to the clients.
     out: Json,
-    /// ... but those in C++ read a list.
+    /// The body of the request to clients in C++, which read a list.
     list: Option<Json>,
 }
 

@@ -45,7 +45,7 @@ fn a_rewind_of_many_queues_takes_many_turns() {
 }
 
 #[test]
-fn what_clients_are_told_of_many_queues_is_made_in_many_turns() {
+fn the_request_to_clients_for_many_queues_is_made_in_many_turns() {
     const QUEUES: u32 = 1_000;
     let mut broker = broker();
     broker.config.server_side_reset = false;
