@@ -238,11 +238,12 @@ impl Sender {
         sys_flag: i32,
     ) -> Result<Outgoing, ClientError> {
         for message in &mut messages {
-            message.check(self.config.max_message_bytes)?;
             message.put(properties::WAIT, "true");
             if message.find(properties::UNIQUE_KEY).is_none() {
                 message.put(properties::UNIQUE_KEY, instance.make_message_id());
             }
+            // With what was added: the limit is that of the message as it is sent.
+            message.check(self.config.max_message_bytes)?;
         }
         if messages.len() == 1
             && let Some(message) = messages.pop()

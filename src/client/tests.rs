@@ -162,6 +162,10 @@ fn what_cannot_be_sent_is_refused_without_a_try() {
     refused(producer.send_batch(two_topics.into()).wait());
     let delayed = Message::new("topic", "x").delay_level(3);
     refused(producer.send_batch(vec![delayed.clone(), delayed]).wait());
+    // Within the limit until the client adds its own properties.
+    let long = Message::new("topic", "x").property("p", "v".repeat(32_750));
+    refused(producer.send(long.clone()).wait());
+    refused(producer.send_batch(vec![long.clone(), long]).wait());
     assert!(
         client.producer(impatient("group")).is_err(),
         "one of a group"
