@@ -35,6 +35,7 @@ pub mod manual;
 pub mod mem;
 pub mod message;
 pub mod namesrv;
+pub mod parted;
 pub mod quorum;
 pub mod reactor;
 pub mod replication;

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use std::rc::Rc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
 use super::sql92::Selector;
 use super::subscription::Subscription;
+use crate::parted::PartedMap;
 use crate::wire::Language;
 use crate::wire::heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
@@ -55,13 +56,13 @@ pub struct ConsumerGroup {
 /// them.
 #[derive(Debug, Default)]
 pub struct Clients {
-    consumers: HashMap<Rc<str>, ConsumerGroup>,
+    consumers: PartedMap<Rc<str>, ConsumerGroup>,
     producers: BTreeMap<Rc<str>, BTreeMap<ConnId, Member>>,
     /// Where a producer is, by its client id: replies to its requests go there.
-    producer_conns: HashMap<String, ConnId>,
+    producer_conns: PartedMap<String, ConnId>,
     /// Consumer groups by the topics that they subscribe to.
-    subscribers: HashMap<String, BTreeSet<Rc<str>>>,
-    connections: HashMap<ConnId, Memberships>,
+    subscribers: PartedMap<String, BTreeSet<Rc<str>>>,
+    connections: PartedMap<ConnId, Memberships>,
     /// Each connection once, with a time that is not later than its oldest heartbeat: a heartbeat does not move it, and
     /// [`Self::expire`] moves it on.
     oldest_heartbeats: BTreeSet<(u64, ConnId)>,
@@ -150,7 +151,8 @@ impl Clients {
             Some((name, _)) => name.clone(),
             None => name.into(),
         };
-        let group = self.consumers.entry(name.clone()).or_default();
+        let new = || (name.clone(), ConsumerGroup::default());
+        let group = self.consumers.get_or_insert_with(&name, new);
         group.consume_type = data.consume_type;
         group.message_model = data.message_model;
         group.consume_from_where = data.consume_from_where;
@@ -165,7 +167,8 @@ impl Clients {
             is_changed |= !added.is_empty() || !removed.is_empty();
             self.unsubscribe(&name, removed.iter().map(|topic| &**topic));
             for topic in added {
-                let groups = self.subscribers.entry(topic).or_default();
+                let new = || (topic.clone(), BTreeSet::new());
+                let groups = self.subscribers.get_or_insert_with(&topic, new);
                 groups.insert(name.clone());
             }
         }
@@ -263,12 +266,13 @@ impl Clients {
 
     fn memberships(&mut self, conn: ConnId, now_ms: u64) -> &mut Memberships {
         let oldest = &mut self.oldest_heartbeats;
-        self.connections.entry(conn).or_insert_with(|| {
+        self.connections.get_or_insert_with(&conn, || {
             oldest.insert((now_ms, conn));
-            Memberships {
+            let memberships = Memberships {
                 noted_ms: now_ms,
                 ..Memberships::default()
-            }
+            };
+            (conn, memberships)
         })
     }
 

@@ -1,13 +1,11 @@
 //! What groups have got of topics: by group, then topic, and the groups of each topic, so that neither the end of a group nor that of
 //! a topic is a walk over all of them.
 
-use std::collections::BTreeSet;
-
-use hashbrown::HashMap;
-use hashbrown::hash_map::EntryRef;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use super::latencies::PullLatencies;
 use super::meter::Meter;
+use crate::parted::PartedMap;
 
 /// Messages that a pull or a pop delivers.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +32,14 @@ pub struct Gets {
 
 #[derive(Debug, Default)]
 pub struct GroupGets {
-    by_group: HashMap<String, HashMap<String, Gets>>,
-    groups_of: HashMap<String, BTreeSet<String>>,
+    by_group: PartedMap<String, BTreeMap<String, Gets>>,
+    groups_of: PartedMap<String, BTreeSet<String>>,
     /// Queues whose latencies are counted, of all groups together.
     latencies: usize,
 }
 
 /// The topics of a group that was removed; see [`GroupGets::forget`].
-pub type Forgotten = hashbrown::hash_map::IntoIter<String, Gets>;
+pub type Forgotten = btree_map::IntoIter<String, Gets>;
 
 impl GroupGets {
     pub fn delivered(&mut self, delivered: &Delivered<'_>, now_ms: u64) {
@@ -63,15 +61,15 @@ impl GroupGets {
     }
 
     fn find_or_add(&mut self, group: &str, topic: &str) -> &mut Gets {
-        let topics = self.by_group.entry_ref(group).or_default();
-        match topics.entry_ref(topic) {
-            EntryRef::Occupied(known) => known.into_mut(),
-            EntryRef::Vacant(new) => {
-                let groups = self.groups_of.entry_ref(topic).or_default();
-                groups.insert(group.to_owned());
-                new.insert(Gets::default())
-            }
+        let new = || (group.to_owned(), BTreeMap::new());
+        let topics = self.by_group.get_or_insert_with(group, new);
+        if !topics.contains_key(topic) {
+            let new = || (topic.to_owned(), BTreeSet::new());
+            let groups = self.groups_of.get_or_insert_with(topic, new);
+            groups.insert(group.to_owned());
+            topics.insert(topic.to_owned(), Gets::default());
         }
+        topics.get_mut(topic).expect("it was added if it was not there")
     }
 
     /// Removes the next group of a topic; `false` if there is none.

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
-
 use super::limits::MAX_LATENCIES;
 use super::meter::Meter;
+use crate::parted::PartedMap;
 use crate::store::QueueIndex;
 
 /// The latencies of [`MAX_LATENCIES`] queues; those of further queues are not counted.
 #[derive(Debug, Default)]
 pub struct SendLatencies {
-    by_queue: HashMap<QueueIndex, Meter>,
+    by_queue: PartedMap<QueueIndex, Meter>,
 }
 
 impl SendLatencies {
@@ -19,7 +18,8 @@ impl SendLatencies {
     /// waits for the disk does not come back.
     pub fn add_queue(&mut self, queue: QueueIndex) {
         if self.by_queue.len() < MAX_LATENCIES {
-            self.by_queue.entry(queue).or_default();
+            let new = || (queue, Meter::default());
+            self.by_queue.get_or_insert_with(&queue, new);
         }
     }
 

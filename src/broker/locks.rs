@@ -1,11 +1,10 @@
 //! Which client may consume which queue in order (RocketMQ: `RebalanceLockManager`). A lock lives 60 s from its last renewal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::rc::Rc;
 
-use hashbrown::HashMap;
-
 use super::limits::MAX_LOCKS;
+use crate::parted::PartedMap;
 use crate::wire::MessageQueue;
 
 #[derive(Debug)]
@@ -20,7 +19,7 @@ struct Lock {
 #[derive(Debug)]
 pub struct Locks {
     expiry_ms: u64,
-    groups: HashMap<Rc<str>, HashMap<MessageQueue, Lock>>,
+    groups: PartedMap<Rc<str>, BTreeMap<MessageQueue, Lock>>,
     /// Each lock once, with a time that is not later than its last renewal: a renewal does not move it, and [`Self::expire`]
     /// moves it on.
     oldest: BTreeSet<(u64, Rc<str>, MessageQueue)>,
@@ -30,7 +29,7 @@ impl Locks {
     pub fn new(expiry_ms: u64) -> Self {
         Self {
             expiry_ms,
-            groups: HashMap::new(),
+            groups: PartedMap::default(),
             oldest: BTreeSet::new(),
         }
     }
@@ -69,7 +68,8 @@ impl Locks {
             renewed_ms: now_ms,
             noted_ms: now_ms,
         };
-        let locks = self.groups.entry(group).or_default();
+        let new = || (group.clone(), BTreeMap::new());
+        let locks = self.groups.get_or_insert_with(&group, new);
         locks.insert(queue.clone(), lock);
     }
 
@@ -112,7 +112,7 @@ impl Locks {
         Forgotten {
             group: locks.as_ref().map(|(name, _)| name.clone()),
             locks: locks
-                .map_or_else(HashMap::new, |(_, locks)| locks)
+                .map_or_else(BTreeMap::new, |(_, locks)| locks)
                 .into_iter(),
         }
     }
@@ -163,7 +163,7 @@ impl Locks {
 #[derive(Debug)]
 pub struct Forgotten {
     group: Option<Rc<str>>,
-    locks: hashbrown::hash_map::IntoIter<MessageQueue, Lock>,
+    locks: btree_map::IntoIter<MessageQueue, Lock>,
 }
 
 impl Lock {

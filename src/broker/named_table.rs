@@ -7,18 +7,18 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::rc::Rc;
 
-use hashbrown::HashMap;
+use crate::parted::PartedMap;
 
 #[derive(Clone, Debug)]
 pub struct NamedTable<V> {
-    by_name: HashMap<Rc<str>, V>,
+    by_name: PartedMap<Rc<str>, V>,
     names: BTreeSet<Rc<str>>,
 }
 
 impl<V> Default for NamedTable<V> {
     fn default() -> Self {
         Self {
-            by_name: HashMap::new(),
+            by_name: PartedMap::default(),
             names: BTreeSet::new(),
         }
     }

@@ -116,7 +116,7 @@ impl Json {
     /// An element of an array.
     pub fn element<V: Serialize + ?Sized>(&mut self, value: &V) -> Result<(), Refusal> {
         self.comma();
-        self.bytes.extend(loose_json::to_vec(value));
+        loose_json::write(&mut self.bytes, value);
         self.check()
     }
 
@@ -127,9 +127,9 @@ impl Json {
         value: &V,
     ) -> Result<(), Refusal> {
         self.comma();
-        self.bytes.extend(loose_json::to_vec(key));
+        loose_json::write(&mut self.bytes, key);
         self.bytes.push(b':');
-        self.bytes.extend(loose_json::to_vec(value));
+        loose_json::write(&mut self.bytes, value);
         self.check()
     }
 
@@ -147,7 +147,7 @@ impl Json {
     }
 
     pub fn value<V: Serialize + ?Sized>(&mut self, value: &V) {
-        self.bytes.extend(loose_json::to_vec(value));
+        loose_json::write(&mut self.bytes, value);
     }
 
     /// The whole text.

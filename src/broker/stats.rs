@@ -4,13 +4,12 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
-
 use super::Broker;
 pub use super::gets::Delivered;
 use super::gets::{Forgotten, Gets, GroupGets};
 use super::latencies::SendLatencies;
 use super::meter::{Amount, Meter};
+use crate::parted::PartedMap;
 use crate::store::QueueIndex;
 
 const SAMPLE_INTERVAL_MS: u64 = 1000;
@@ -40,7 +39,7 @@ pub struct Stats {
     /// One a second, the oldest first, ten minutes deep.
     samples: VecDeque<(u64, Counts)>,
     days: Days,
-    topic_puts: HashMap<String, Puts>,
+    topic_puts: PartedMap<String, Puts>,
     group_gets: GroupGets,
     broker_puts: Meter,
     broker_gets: Meter,
@@ -78,7 +77,7 @@ impl Stats {
                 day: day(now_ms),
                 ..Days::default()
             },
-            topic_puts: HashMap::new(),
+            topic_puts: PartedMap::default(),
             group_gets: GroupGets::default(),
             broker_puts: Meter::default(),
             broker_gets: Meter::default(),
@@ -87,7 +86,7 @@ impl Stats {
     }
 
     pub fn topic_put(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
-        let puts = self.topic_puts.entry_ref(topic).or_default();
+        let puts = self.topic_puts.get_or_insert_with(topic, || (topic.into(), Puts::default()));
         puts.messages.add(messages, now_ms);
         puts.bytes.add(bytes, now_ms);
         self.broker_puts.add(messages, now_ms);

@@ -3,7 +3,7 @@
 //! The rules are those of RocketMQ's `RouteInfoManager`. Tables are ordered, so that the same state always gives the same
 //! bytes. Times are milliseconds of a monotonic clock, passed in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use super::route::{BrokerGroup, MASTER_ID, Queues, Route};
@@ -45,7 +45,7 @@ pub struct Merge {
 /// Topics that the broker does not have any more.
 #[derive(Debug, Default)]
 pub(super) struct Absent {
-    pub(super) reported: HashSet<String>,
+    pub(super) reported: BTreeSet<String>,
     /// Topics up to this one are looked at.
     pub(super) after: Option<String>,
 }

@@ -34,6 +34,7 @@ struct Stall {
     task: &'static str,
     ns: u64,
     cpu_ns: u64,
+    faults: u64,
     cause: Cause,
 }
 
@@ -62,6 +63,7 @@ const NO_STALL: Stall = Stall {
     task: "",
     ns: 0,
     cpu_ns: 0,
+    faults: 0,
     cause: Cause::Foreign,
 };
 
@@ -133,11 +135,13 @@ impl StallDetector {
             true => Cause::Wait,
             false => Cause::Foreign,
         };
+        let faults = usage.faults.saturating_sub(self.usage.faults);
         (self.usage, self.usage_ns) = (usage, now_ns);
         let stall = Stall {
             task,
             ns,
             cpu_ns,
+            faults,
             cause,
         };
         if let Some(Line { longest, others }) = self.count(stall, now_ns) {
@@ -145,6 +149,7 @@ impl StallDetector {
                 task = longest.task,
                 took_ms = longest.ns as f64 / 1e6,
                 cpu_ms = longest.cpu_ns as f64 / 1e6,
+                page_faults = longest.faults,
                 cause = longest.cause.text(),
                 other_stalls = others,
                 "a task has kept its thread from all others"
@@ -188,6 +193,7 @@ mod tests {
         move || Usage {
             cpu_ns: cpu_ms * MS,
             waits,
+            faults: 10 * waits,
         }
     }
 
@@ -227,6 +233,7 @@ mod tests {
         detector.entered(80 * MS, true, usage(101, 9));
         detector.polled("blocked", 80 * MS, 90 * MS, usage(102, 10));
         assert_eq!(longest(&detector), (1, Cause::Wait));
+        assert_eq!(detector.longest.faults, 10);
         detector.entered(90 * MS, true, usage(102, 11));
         detector.polled("busy", 90 * MS, 102 * MS, usage(108, 11));
         assert_eq!(longest(&detector), (2, Cause::Work));
@@ -238,6 +245,7 @@ mod tests {
             (detector.longest.ns, detector.longest.cpu_ns),
             (20 * MS, MS)
         );
+        assert_eq!(detector.longest.faults, 0);
         let stalls = detector.stalls();
         assert_eq!((stalls.count, stalls.max_ns), (4, 80 * MS));
         assert_eq!(stalls.own_max_ns, 12 * MS);

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use lenient::Lenient;
 pub(super) use numbers::{integer, is_same_name};
 pub use parser::parse;
-pub use writer::{to_standard_vec, to_vec, write_indented};
+pub use writer::{to_standard_vec, to_vec, write, write_indented};
 
 /// A body that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

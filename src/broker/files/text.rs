@@ -17,7 +17,7 @@ use crate::wire::DataVersion;
 use crate::wire::loose_json;
 
 /// What a slice may cost, in values that are written.
-pub const SLICE_VALUES: usize = 4_000;
+pub const SLICE_VALUES: usize = 1_000;
 
 /// A topic or group has about so many values.
 const VALUES_PER_CONFIG: usize = 12;

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use hashbrown::HashMap;
+use crate::parted::PartedMap;
 
 /// More than one pop can hold; RocketMQ's bit map has as many.
 pub const MAX_MESSAGES: usize = 32;
@@ -275,7 +275,7 @@ struct Queues {
     slots: Vec<UsedQueue>,
     free: Vec<u32>,
     /// topic -> group -> queue -> slot, so that a look-up joins no strings.
-    by_name: HashMap<String, BTreeMap<String, BTreeMap<u32, u32>>>,
+    by_name: PartedMap<String, BTreeMap<String, BTreeMap<u32, u32>>>,
 }
 
 #[derive(Debug, Default)]
@@ -319,7 +319,8 @@ impl Queues {
             Some(slot) => *slot = used,
             None => self.slots.push(used),
         }
-        let groups = self.by_name.entry_ref(queue.topic).or_default();
+        let new = || (queue.topic.to_owned(), BTreeMap::new());
+        let groups = self.by_name.get_or_insert_with(queue.topic, new);
         let queues = groups.entry(queue.group.to_owned()).or_default();
         queues.insert(queue.queue_id, index);
         index

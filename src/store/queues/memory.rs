@@ -11,10 +11,9 @@
 use std::collections::VecDeque;
 use std::io;
 
-use hashbrown::HashMap;
-
 use super::entry::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES};
 use crate::mem::{Arena, ChunkId, Pages};
+use crate::parted::PartedMap;
 
 pub(in crate::store) const CHUNK_ENTRIES: u64 = 64;
 pub(in crate::store) const CHUNK_BYTES: usize = CHUNK_ENTRIES as usize * ENTRY_BYTES;
@@ -123,7 +122,7 @@ pub(in crate::store) struct ConsumeQueues {
     /// What an index leads to whose queue is gone.
     tombstone: ConsumeQueue,
     pub(super) topics: Vec<Box<str>>,
-    topic_ids: HashMap<Box<str>, u32>,
+    topic_ids: PartedMap<Box<str>, u32>,
     by_topic: Vec<Vec<Option<QueueIndex>>>,
     /// Slots that belong to each topic; the number of a topic without any is used again.
     slots_of_topic: Vec<u32>,
@@ -153,7 +152,7 @@ impl ConsumeQueues {
                 ..ConsumeQueue::new(QueueIndex::GONE, u32::MAX, 0)
             },
             topics: Vec::new(),
-            topic_ids: HashMap::new(),
+            topic_ids: PartedMap::default(),
             by_topic: Vec::new(),
             slots_of_topic: Vec::new(),
             free_topics: Vec::new(),

@@ -10,6 +10,11 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     write_with(value, Loose { key: Key::None })
 }
 
+/// Appends a body in the dialect.
+pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    append_with(out, value, Loose { key: Key::None });
+}
+
 /// Writes standard JSON in ASCII, as Java does for clients from 4.9.4 on (`BrowserCompatible`).
 pub fn to_standard_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     write_with(value, Ascii)
