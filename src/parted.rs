@@ -106,8 +106,7 @@ impl<K: Hash + Eq, V> PartedMap<K, V> {
 
     pub fn remove_entry<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<(K, V)> {
         let hash = self.hasher.hash_one(key);
-        let found =
-            self.parts[part_of(hash)].find_entry(hash, |(known, _)| key.equivalent(known));
+        let found = self.parts[part_of(hash)].find_entry(hash, |(known, _)| key.equivalent(known));
         let (entry, _) = found.ok()?.remove();
         self.len -= 1;
         Some(entry)

@@ -69,7 +69,9 @@ impl GroupGets {
             groups.insert(group.to_owned());
             topics.insert(topic.to_owned(), Gets::default());
         }
-        topics.get_mut(topic).expect("it was added if it was not there")
+        topics
+            .get_mut(topic)
+            .expect("it was added if it was not there")
     }
 
     /// Removes the next group of a topic; `false` if there is none.

@@ -86,7 +86,9 @@ impl Stats {
     }
 
     pub fn topic_put(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
-        let puts = self.topic_puts.get_or_insert_with(topic, || (topic.into(), Puts::default()));
+        let puts = self
+            .topic_puts
+            .get_or_insert_with(topic, || (topic.into(), Puts::default()));
         puts.messages.add(messages, now_ms);
         puts.bytes.add(bytes, now_ms);
         self.broker_puts.add(messages, now_ms);

@@ -1,15 +1,29 @@
 //! What administrators do: permissions, deletions, key-value configuration, settings.
 
+use super::passes::PermChange;
 use super::settings::UpdateError;
 use super::{Answer, Effect, NameServer};
 use crate::wire::Reply;
-use crate::wire::codes::response;
+use crate::wire::codes::{request, response};
 use crate::wire::header::Header;
 use crate::wire::kv_config::{KvKey, KvNamespace, KvReply, PutKv};
-use crate::wire::route::{
-    AddWritePermReply, BrokerNameRequest, DeleteTopicInNamesrv, WipeWritePermReply,
-};
+use crate::wire::route::{BrokerNameRequest, DeleteTopicInNamesrv};
 use crate::wire::stats::KvTable;
+
+/// `None`: the request is another one.
+pub(super) fn perm_change(header: &Header<'_>) -> Option<Result<PermChange, Reply>> {
+    let is_given = match header.code {
+        request::WIPE_WRITE_PERM_OF_BROKER => false,
+        request::ADD_WRITE_PERM_OF_BROKER => true,
+        _ => return None,
+    };
+    let asked = BrokerNameRequest::decode(&header.ext);
+    Some(
+        asked
+            .map(|asked| PermChange::new(asked.broker_name, is_given))
+            .map_err(Reply::from),
+    )
+}
 
 impl NameServer {
     pub(super) fn delete_topic(&mut self, header: &Header<'_>) -> Answer {
@@ -17,22 +31,6 @@ impl NameServer {
         self.routes
             .delete_topic(request.topic, request.cluster_name);
         Ok(Reply::ok())
-    }
-
-    pub(super) fn wipe_write_perm(&mut self, header: &Header<'_>) -> Answer {
-        let BrokerNameRequest { broker_name } = BrokerNameRequest::decode(&header.ext)?;
-        let reply = WipeWritePermReply {
-            wipe_topic_count: self.routes.wipe_write_perm(broker_name) as i32,
-        };
-        Ok(Reply::ok().with_fields(&reply.ext()))
-    }
-
-    pub(super) fn add_write_perm(&mut self, header: &Header<'_>) -> Answer {
-        let BrokerNameRequest { broker_name } = BrokerNameRequest::decode(&header.ext)?;
-        let reply = AddWritePermReply {
-            add_topic_count: self.routes.add_write_perm(broker_name) as i32,
-        };
-        Ok(Reply::ok().with_fields(&reply.ext()))
     }
 
     pub(super) fn put_kv(&mut self, header: &Header<'_>) -> Answer {

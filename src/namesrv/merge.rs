@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::route::Queues;
-use super::route_table::{Merge, RouteTable};
+use super::route_table::{Merge, RouteTable, Row};
 use crate::wire::topic::perm::WRITE;
 
 /// Topics that are merged or looked at in one turn.
@@ -14,9 +14,10 @@ pub const TOPICS_PER_TURN: usize = 256;
 impl RouteTable {
     /// Merges the next topics; whether there may be more. A broker that has lost its place meanwhile has no topics.
     pub fn merge_some(&mut self, merge: &mut Merge) -> bool {
-        if !self.has_place(&merge.addr, merge.conn) {
+        let life = self.life_of(&merge.broker_name);
+        let Some(life) = life.filter(|_| self.has_place(&merge.addr, merge.conn)) else {
             return false;
-        }
+        };
         if merge.topics.len() == 0 {
             return self.forget_some(merge);
         }
@@ -26,18 +27,21 @@ impl RouteTable {
                 false => queues.perm,
             };
             let queues = Queues { perm, ..queues };
+            let row = Row { queues, life };
             if let Some(absent) = &mut merge.absent {
                 absent.reported.insert(topic.clone());
             }
             let name = &merge.broker_name;
             match self.topics.get_mut(&topic) {
                 // Unchanged reports must not undo a wiped write permission.
-                Some(by_broker) if merge.is_changed || !by_broker.contains_key(name) => {
-                    by_broker.insert(name.clone(), queues);
+                Some(by_broker) => {
+                    let is_known = by_broker.get(name).is_some_and(|known| known.life == life);
+                    if merge.is_changed || !is_known {
+                        by_broker.insert(name.clone(), row);
+                    }
                 }
-                Some(_) => {}
                 None => {
-                    let by_broker = BTreeMap::from([(name.clone(), queues)]);
+                    let by_broker = BTreeMap::from([(name.clone(), row)]);
                     self.topics.insert(topic, by_broker);
                 }
             }

@@ -9,6 +9,7 @@ mod clients;
 mod kv_config;
 mod listing;
 mod merge;
+mod passes;
 mod registering;
 mod route;
 mod route_table;
@@ -16,10 +17,13 @@ mod settings;
 
 pub use kv_config::KvConfig;
 pub use listing::Listing;
+pub use passes::PermChange;
 pub use registering::Registering;
 pub use route::{BrokerGroup, Queues, Route};
 pub use route_table::{Merge, Registered, Registration, RouteTable};
 pub use settings::Settings;
+
+use admin::perm_change;
 
 use crate::wire::codes::{request, response};
 use crate::wire::header::Header;
@@ -68,6 +72,11 @@ impl NameServer {
         self.routes.connection_closed(conn);
     }
 
+    /// To be called again and again: removes some of what brokers that are gone have left; whether there may be more.
+    pub fn sweep_some(&mut self) -> bool {
+        self.routes.sweep_some()
+    }
+
     /// To be called every few seconds: removes expired brokers and returns their connections, which are to be closed.
     pub fn expire(&mut self, now_ms: u64) -> Vec<u64> {
         self.routes.expire(now_ms)
@@ -83,6 +92,12 @@ impl NameServer {
         if header.code == request::REGISTER_BROKER {
             return match Registering::new(header, body, conn) {
                 Ok(registering) => Handled::Registering(Box::new(registering)),
+                Err(refusal) => Handled::Answered(refusal),
+            };
+        }
+        if let Some(change) = perm_change(header) {
+            return match change {
+                Ok(change) => Handled::Changing(change),
                 Err(refusal) => Handled::Answered(refusal),
             };
         }
@@ -103,8 +118,6 @@ impl NameServer {
             request::REGISTER_TOPIC_IN_NAMESRV => self.register_topic(header, body),
 
             request::DELETE_TOPIC_IN_NAMESRV => self.delete_topic(header),
-            request::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_perm(header),
-            request::ADD_WRITE_PERM_OF_BROKER => self.add_write_perm(header),
             request::PUT_KV_CONFIG => self.put_kv(header),
             request::GET_KV_CONFIG => self.find_kv(header),
             request::DELETE_KV_CONFIG => self.delete_kv(header),
@@ -126,6 +139,8 @@ pub enum Handled {
     Answered(Reply),
     /// A turn of the list follows another until the answer is there.
     InSlices(Listing),
+    /// The same of a change of all topics of a broker.
+    Changing(PermChange),
     /// The same of a registration. Registrations, and what else [`is_in_line`] names, are carried out one after another.
     Registering(Box<Registering>),
 }

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
+use super::passes::Sweep;
 use super::route::{BrokerGroup, MASTER_ID, Queues, Route};
 use crate::wire::DataVersion;
-use crate::wire::topic::perm::{READ, WRITE};
+use crate::wire::topic::perm::WRITE;
 
 /// Default expiry of a broker: four missed registrations.
 const EXPIRY_MS: u64 = 120_000;
@@ -72,11 +73,24 @@ enum Place {
 
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    pub(super) topics: BTreeMap<String, BTreeMap<String, Queues>>,
+    pub(super) topics: BTreeMap<String, BTreeMap<String, Row>>,
     groups: BTreeMap<String, BrokerGroup>,
+    /// Of each name in `groups`: another number each time its first broker comes.
+    pub(super) lives: BTreeMap<String, u64>,
+    last_life: u64,
+    /// Rows of names that are gone: they are removed from `topics` in slices, behind this topic.
+    pub(super) sweep: Option<Sweep>,
     clusters: BTreeMap<String, BTreeSet<String>>,
     /// By address: no two brokers have the same, whatever they call themselves.
     live: HashMap<String, Live>,
+}
+
+/// What the brokers of a name have of a topic. With the last of them it is over, without a walk through all topics.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub(super) queues: Queues,
+    /// As [`RouteTable::lives`] had it.
+    pub(super) life: u64,
 }
 
 /// Which topics a list has.
@@ -222,9 +236,14 @@ impl RouteTable {
             .entry(report.cluster.clone())
             .or_default()
             .insert(report.broker_name.clone());
+        let name = &report.broker_name;
+        if !self.groups.contains_key(name) {
+            self.last_life += 1;
+            self.lives.insert(name.clone(), self.last_life);
+        }
         let group = self
             .groups
-            .entry(report.broker_name.clone())
+            .entry(name.clone())
             .or_insert_with(|| BrokerGroup {
                 cluster: report.cluster.clone(),
                 addrs: BTreeMap::new(),
@@ -261,18 +280,11 @@ impl RouteTable {
         let Some(group) = holder else { return };
         self.live.remove(addr);
         group.addrs.retain(|_, known| known != addr);
-        let is_gone = group.addrs.is_empty();
-        let is_headless = group.acting_master && !group.addrs.contains_key(&MASTER_ID);
-        if is_gone {
+        if group.addrs.is_empty() {
             self.groups.remove(broker_name);
+            self.lives.remove(broker_name);
             self.leave_clusters(broker_name);
-            self.topics.retain(|_, by_broker| {
-                by_broker.remove(broker_name);
-                !by_broker.is_empty()
-            });
-        } else if is_headless {
-            // Replicas serve what there is, until a new master reports.
-            self.each_topic_of(broker_name, |queues| queues.perm &= !WRITE);
+            self.sweep = Some(Sweep::default());
         }
     }
 
@@ -313,19 +325,31 @@ impl RouteTable {
 
     /// None: no broker serves this topic.
     pub fn route(&self, topic: &str) -> Option<Route> {
-        let queues = self.topics.get(topic)?;
-        let brokers: BTreeMap<String, BrokerGroup> = queues
-            .keys()
-            .filter_map(|name| {
-                self.groups
-                    .get(name)
-                    .map(|group| (name.clone(), group.clone()))
-            })
-            .collect();
-        (!brokers.is_empty()).then(|| Route {
-            queues: queues.clone(),
-            brokers,
-        })
+        let mut route = Route::default();
+        for (name, row) in self.topics.get(topic)? {
+            let group = self.groups.get(name);
+            let Some(group) = group.filter(|_| self.is_current(name, row)) else {
+                continue;
+            };
+            let mut queues = row.queues;
+            // Replicas serve what there is, until a new master reports.
+            if group.acting_master && !group.addrs.contains_key(&MASTER_ID) {
+                queues.perm &= !WRITE;
+            }
+            route.queues.insert(name.clone(), queues);
+            route.brokers.insert(name.clone(), group.clone());
+        }
+        (!route.brokers.is_empty()).then_some(route)
+    }
+
+    /// The row is not of an earlier life of its brokers' name.
+    pub(super) fn is_current(&self, broker_name: &str, row: &Row) -> bool {
+        self.life_of(broker_name) == Some(row.life)
+    }
+
+    /// `None`: no broker of this name is registered.
+    pub(super) fn life_of(&self, broker_name: &str) -> Option<u64> {
+        self.lives.get(broker_name).copied()
     }
 
     /// Queues of one topic, registered outside of a report. Ignored if one of the brokers is unknown.
@@ -334,16 +358,16 @@ impl RouteTable {
         topic: &str,
         queues: impl IntoIterator<Item = (String, Queues)>,
     ) {
-        let queues: Vec<(String, Queues)> = queues.into_iter().collect();
-        if !queues.is_empty()
-            && queues
-                .iter()
-                .all(|(broker_name, _)| self.groups.contains_key(broker_name))
-        {
-            self.topics
-                .entry(topic.to_owned())
-                .or_default()
-                .extend(queues);
+        let rows = queues.into_iter().map(|(broker_name, queues)| {
+            let life = self.life_of(&broker_name)?;
+            Some((broker_name, Row { queues, life }))
+        });
+        let Some(rows) = rows.collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        if !rows.is_empty() {
+            let by_broker = self.topics.entry(topic.to_owned()).or_default();
+            by_broker.extend(rows);
         }
     }
 
@@ -364,18 +388,10 @@ impl RouteTable {
         }
     }
 
-    /// Producers skip a broker whose topics are not writable. Lasts until the broker reports a change of its topics.
-    pub fn wipe_write_perm(&mut self, broker_name: &str) -> usize {
-        self.each_topic_of(broker_name, |queues| queues.perm &= !WRITE)
-    }
-
-    pub fn add_write_perm(&mut self, broker_name: &str) -> usize {
-        self.each_topic_of(broker_name, |queues| queues.perm = READ | WRITE)
-    }
-
     #[cfg(test)]
     pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.topics.keys().map(String::as_str)
+        let topics = self.topics_after(None, &Wanted::All);
+        topics.filter_map(|(topic, is_wanted)| is_wanted.then_some(topic))
     }
 
     /// Topics behind this one, in order, and whether each is one of those that are wanted.
@@ -392,25 +408,26 @@ impl RouteTable {
     pub(super) fn rows_after(
         &self,
         topic: Option<&str>,
-    ) -> impl Iterator<Item = (&str, &BTreeMap<String, Queues>)> {
+    ) -> impl Iterator<Item = (&str, &BTreeMap<String, Row>)> {
         let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
         let topics = self.topics.range::<str, _>((from, Bound::Unbounded));
         topics.map(|(topic, by_broker)| (topic.as_str(), by_broker))
     }
 
-    fn is_wanted(&self, by_broker: &BTreeMap<String, Queues>, wanted: &Wanted) -> bool {
+    fn is_wanted(&self, by_broker: &BTreeMap<String, Row>, wanted: &Wanted) -> bool {
+        let mut rows = by_broker
+            .iter()
+            .filter(|(broker_name, row)| self.is_current(broker_name, row));
         match wanted {
-            Wanted::All => true,
+            Wanted::All => rows.next().is_some(),
             Wanted::OfCluster(cluster) => {
                 let names = self.clusters.get(cluster);
-                let mut brokers = by_broker.keys();
-                names.is_some_and(|names| brokers.any(|broker_name| names.contains(broker_name)))
+                names.is_some_and(|names| rows.any(|(broker_name, _)| names.contains(broker_name)))
             }
             // The flag of the first broker decides.
-            Wanted::WithFlag { mask, bits } => {
-                let first = by_broker.values().next();
-                first.is_some_and(|queues| queues.topic_sys_flag & mask == *bits)
-            }
+            Wanted::WithFlag { mask, bits } => rows
+                .next()
+                .is_some_and(|(_, row)| row.queues.topic_sys_flag & mask == *bits),
         }
     }
 
@@ -442,14 +459,6 @@ impl RouteTable {
         if let Some(broker_name) = holder.map(|(name, _)| name.clone()) {
             self.unregister(addr, &broker_name);
         }
-    }
-
-    fn each_topic_of(&mut self, broker_name: &str, change: impl Fn(&mut Queues)) -> usize {
-        self.topics
-            .values_mut()
-            .filter_map(|by_broker| by_broker.get_mut(broker_name))
-            .map(change)
-            .count()
     }
 }
 

@@ -1,4 +1,6 @@
+use super::super::passes::PermChange;
 use super::*;
+use crate::wire::topic::perm::READ;
 use proptest::prelude::*;
 
 const VERSION_1: DataVersion = DataVersion {
@@ -301,22 +303,56 @@ fn unregistering_a_master_leaves_replicas_read_only_if_one_may_act() {
     }
 }
 
+/// Topics that it has changed.
+fn change_perm(table: &mut RouteTable, broker_name: &str, is_given: bool) -> i32 {
+    let mut change = PermChange::new(broker_name, is_given);
+    while change.change_some(table) {}
+    change.changed
+}
+
+#[test]
+fn a_broker_that_comes_back_has_none_of_its_former_topics() {
+    let mut table = table_of([
+        report("a", 0, "a:1", &["T", "U"]),
+        report("b", 0, "b:1", &["U", "X"]),
+    ]);
+    table.unregister("a:1", "a");
+    assert_eq!(table.topics.len(), 3, "rows go in slices");
+    assert_eq!(table.topics().collect::<Vec<_>>(), ["U", "X"]);
+    assert_eq!(change_perm(&mut table, "a", false), 0);
+    table
+        .register(report("a", 0, "a:1", &["V", "W"]), 9, false, 0)
+        .unwrap();
+    assert!(table.route("T").is_none());
+    let brokers = |table: &RouteTable, topic| {
+        table
+            .route(topic)
+            .unwrap()
+            .queues
+            .into_keys()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(brokers(&table, "U"), ["b"]);
+    while table.sweep_some() {}
+    assert_eq!(table.topics.keys().collect::<Vec<_>>(), ["U", "V", "W", "X"]);
+    assert_eq!(brokers(&table, "U"), ["b"]);
+    assert_eq!(brokers(&table, "V"), ["a"]);
+}
+
 #[test]
 fn write_permission_is_wiped_until_something_changes() {
     let mut table = table_of([
         report("a", 0, "a:1", &["T", "U"]),
         report("b", 0, "b:1", &["T", "V"]),
     ]);
-    assert_eq!(
-        (table.wipe_write_perm("a"), table.wipe_write_perm("nobody")),
-        (2, 0)
-    );
+    assert_eq!(change_perm(&mut table, "a", false), 2);
+    assert_eq!(change_perm(&mut table, "nobody", false), 0);
     assert_eq!((perm(&table, "T", "a"), perm(&table, "T", "b")), (4, 6));
     table
         .register(report("a", 0, "a:1", &["T", "U"]), 0, false, 0)
         .unwrap();
     assert_eq!(perm(&table, "T", "a"), 4);
-    assert_eq!(table.add_write_perm("a"), 2);
+    assert_eq!(change_perm(&mut table, "a", true), 2);
     assert_eq!(perm(&table, "T", "a"), 6);
 }
 
@@ -394,13 +430,10 @@ fn check(table: &RouteTable) {
     let listed: usize = table.clusters.values().map(BTreeSet::len).sum();
     assert_eq!(listed, table.groups.len());
     assert!(table.topics.values().all(|by_broker| !by_broker.is_empty()));
-    assert!(
-        table
-            .topics
-            .values()
-            .flat_map(BTreeMap::keys)
-            .all(|name| table.groups.contains_key(name))
-    );
+    assert!(table.lives.keys().eq(table.groups.keys()));
+    let mut rows = table.topics.values().flatten();
+    let is_swept = rows.all(|(name, row)| table.is_current(name, row));
+    assert!(is_swept || table.sweep.is_some(), "{table:?}");
 }
 
 proptest! {
@@ -427,6 +460,12 @@ proptest! {
                 _ => table.unregister(&addr, &name),
             }
             check(&table);
+            let topics = |table: &RouteTable| table.topics().map(String::from).collect::<Vec<_>>();
+            let before = topics(&table);
+            if conn == 3 {
+                while table.sweep_some() {}
+                assert!(table.topics.keys().eq(&before));
+            }
         }
     }
 }

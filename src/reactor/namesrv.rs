@@ -15,11 +15,9 @@ use super::rounds::{Rounds, SLICE_UNITS, units_of};
 use super::{NamesrvSetup, ServeError, listen};
 use crate::io::first;
 use crate::io::{Io, Notify};
-use crate::namesrv::{
-    Effect, Handled, KvConfig, Listing, NameServer, Registering, Settings, is_in_line,
-};
+use crate::namesrv::{Effect, Handled, KvConfig, NameServer, Registering, Settings, is_in_line};
 use crate::store::{Medium, TextFiles};
-use crate::wire::{Frame, Scratch, header};
+use crate::wire::{Frame, Reply, Scratch, header};
 
 /// RocketMQ's brokers and clients ask every 30 s.
 const MAX_IDLE_S: u64 = 120;
@@ -145,20 +143,20 @@ impl<I: Io> Names<I> {
         }
     }
 
-    /// A slice in each turn, and of all lists together one in each round.
-    fn list(
+    /// A slice in each turn, and of all such requests together one in each round.
+    fn in_slices(
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
-        mut listing: Listing,
+        mut turn: impl FnMut(&mut NameServer) -> Option<Reply> + 'static,
     ) {
         let (names, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
-        self.io.spawn("namesrv-list", async move {
+        self.io.spawn("namesrv-slices", async move {
             let _reading = reading;
             loop {
                 names.rounds.take(SLICE_UNITS).await;
-                let reply = listing.turn(&names.server.borrow());
+                let reply = turn(&mut names.server.borrow_mut());
                 if let Some(reply) = reply {
                     return answer(&connection, caller, reply);
                 }
@@ -224,6 +222,9 @@ async fn tick<I: Io>(names: Rc<Names<I>>) {
         names
             .connections
             .check_some(names.io.now().mono_ns, MAX_IDLE_S);
+        while names.server.borrow_mut().sweep_some() {
+            names.rounds.take(SLICE_UNITS).await;
+        }
         names.save().await;
         let second = names.io.sleep_until(names.io.now().mono_ns + SECOND_NS);
         first(names.to_save.notified(), second).await;
@@ -264,7 +265,12 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         let caller = Caller::new(&frame, &header);
         match handled {
             Handled::Answered(reply) => answer(connection, caller, reply),
-            Handled::InSlices(listing) => self.list(connection, caller, listing),
+            Handled::InSlices(mut listing) => {
+                self.in_slices(connection, caller, move |server| listing.turn(server));
+            }
+            Handled::Changing(mut change) => {
+                self.in_slices(connection, caller, move |server| change.turn(server));
+            }
             Handled::Registering(registering) => {
                 self.register(connection, caller, registering, turn);
             }

@@ -58,6 +58,11 @@ pub(super) fn ask_from(
                 return reply;
             }
         },
+        Handled::Changing(mut change) => loop {
+            if let Some(reply) = change.turn(server) {
+                return reply;
+            }
+        },
         Handled::Registering(mut registering) => loop {
             if let Some(reply) = registering.turn(server, now_ms) {
                 return reply;

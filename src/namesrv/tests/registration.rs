@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::namesrv::merge::TOPICS_PER_TURN;
+use crate::namesrv::passes::PermChange;
 use crate::wire::codes::V3_0_11;
 use crate::wire::loose_json::members::BYTES_PER_TURN;
 
@@ -367,6 +368,32 @@ fn many_topics_are_read_and_merged_in_slices() {
         turns(&mut server, &mut second, usize::MAX);
         assert_eq!(server.routes.topics().count(), 0);
     }
+}
+
+#[test]
+fn what_a_broker_has_left_goes_in_slices_and_so_does_a_change_of_its_permissions() {
+    const TOPICS: usize = 5_000;
+    let mut server = NameServer::default();
+    let report = report_of(1, (0..TOPICS).map(|n| topic(&format!("T{n:05}"), 4, 6, 0)));
+    ok(&mut server, request::REGISTER_BROKER, &BROKER_A, &report);
+    let mut change = PermChange::new("broker-a", false);
+    let mut turns = 1;
+    let reply = loop {
+        match change.turn(&mut server) {
+            Some(reply) => break reply,
+            None => turns += 1,
+        }
+    };
+    assert_eq!(turns, TOPICS / TOPICS_PER_TURN + 1);
+    assert_eq!(reply.code, response::SUCCESS);
+    server.connection_closed(1);
+    assert_eq!(server.routes.topics().count(), 0);
+    let mut turns = 1;
+    while server.sweep_some() {
+        turns += 1;
+    }
+    assert_eq!(turns, TOPICS / TOPICS_PER_TURN + 1);
+    assert!(server.routes.topics.is_empty());
 }
 
 #[test]
