@@ -141,7 +141,7 @@ impl Replicas {
     }
 
     /// What all the needed replicas have, the master's own log apart: the confirm offset is the smaller of the two. `u64::MAX`: none is
-    /// needed at this time. Otherwise it never moves back.
+    /// needed at this time. Otherwise it never moves back, except by [`Replicas::take_back`].
     pub fn confirm(&mut self) -> u64 {
         let enough = match &self.rule {
             Rule::Count(count) | Rule::Counted { count, .. } => {
@@ -156,6 +156,12 @@ impl Replicas {
         }
         self.confirmed = self.confirmed.max(enough.unwrap_or(0));
         self.confirmed
+    }
+
+    /// A replica is to be needed from now on that has the log up to `committed` at least. What others have behind that, and the master's own device has
+    /// not, was neither acknowledged nor shown: it waits for the new one, too.
+    pub fn take_back(&mut self, committed: u64) {
+        self.confirmed = self.confirmed.min(committed);
     }
 
     /// The log counts as confirmed up to `position`, however many replicas have it: the replies to the senders stated that replicas are missing.

@@ -141,12 +141,19 @@ async fn manage<I: Io>(io: I, controlled: Rc<Controlled>, files: Rc<Files<I>>, f
     };
     let mut unconfirmed = Unconfirmed::default();
     let mut facts = Facts::default();
+    let mut lacks_acknowledged = false;
     while !controlled.is_over.get() {
         if let Some(term) = controlled.steering.term() {
-            facts = term.facts();
-            loss.follow(&files, &*term, &mut facts).await;
+            lacks_acknowledged = loss.follow(&files, &*term).await;
             let orders = &controlled.orders;
             unconfirmed.follow(&files, orders, &*term).await;
+        }
+        // The files may have taken their time: a replica that joins has to have what is committed now.
+        if let Some(term) = controlled.steering.term() {
+            facts = Facts {
+                lacks_acknowledged,
+                ..term.facts()
+            };
         }
         // Without its log it can say nothing about itself.
         if loss.is_known {
@@ -166,7 +173,8 @@ struct Loss {
 }
 
 impl Loss {
-    async fn follow<I: Io>(&mut self, files: &Files<I>, term: &dyn TermView, facts: &mut Facts) {
+    /// Whether the log lacks something of it.
+    async fn follow<I: Io>(&mut self, files: &Files<I>, term: &dyn TermView) -> bool {
         if !self.is_known {
             let found = term.lost_up_to();
             if found > self.up_to {
@@ -177,12 +185,13 @@ impl Loss {
             }
             self.is_known = true;
         }
-        facts.lacks_acknowledged = self.up_to.is_some_and(|up_to| term.persisted() < up_to);
-        if self.up_to.is_some() && !facts.lacks_acknowledged {
+        let lacks = self.up_to.is_some_and(|up_to| term.persisted() < up_to);
+        if self.up_to.is_some() && !lacks {
             info!("the log has what it had lost");
             self.up_to = None;
             files.forget_loss().await;
         }
+        lacks
     }
 }
 

@@ -381,6 +381,8 @@ impl Manager {
             return None;
         }
         let set = members.ask(changes.joins.iter().copied(), [])?;
+        // They may lack what the other members have and this broker has not written yet.
+        replicas.take_back(own.committed);
         for id in &changes.joins {
             let text = format!("broker {id} has all that is committed: it joins the in-sync set");
             self.ready.push(Action::Log(text));

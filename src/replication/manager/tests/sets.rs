@@ -118,3 +118,22 @@ fn members_that_leave_are_not_kept_by_one_that_joins() {
     broker.answer(Answer::Altered(set([1], 4)));
     assert_eq!(broker.asked(), alter([1, 2], 4));
 }
+
+/// The other members have more than the master has written, and one joins that lacks it: the master's write must not confirm it.
+#[test]
+fn one_that_joins_has_to_have_what_is_confirmed_next() {
+    let mut broker = Broker::master();
+    broker.has_replica();
+    broker.asked();
+    broker.answer(Answer::Altered(set([1, 2], 4)));
+    (broker.facts.log_end, broker.facts.committed) = (200, 120);
+    let now_ns = broker.now_ns;
+    broker.replicas().reported(7, 200, 200, now_ns).unwrap();
+    assert_eq!(broker.replicas().confirm(), 200);
+    broker.replicas().connected(8, Some(3), false, now_ns);
+    broker.replicas().reported(8, 150, 200, now_ns).unwrap();
+    assert_eq!(broker.asked(), alter([1, 2, 3], 4));
+    assert_eq!(broker.replicas().confirm(), 150, "3 lacks the rest");
+    broker.replicas().reported(8, 200, 200, now_ns).unwrap();
+    assert_eq!(broker.replicas().confirm(), 200);
+}
