@@ -23,6 +23,8 @@ pub(super) struct Executor {
     tasks: RefCell<BTreeMap<TaskId, Task>>,
     next_task: Cell<TaskId>,
     ready: Arc<Ready>,
+    /// Whose task is polled.
+    running: Cell<Option<Owner>>,
     /// Processes that do not run, each with its tasks that are ready.
     suspended: RefCell<Vec<(Owner, Vec<Arc<TaskWaker>>)>>,
 }
@@ -40,6 +42,7 @@ impl Executor {
             tasks: RefCell::default(),
             next_task: Cell::new(MAIN + 1),
             ready: Arc::default(),
+            running: Cell::new(None),
             suspended: RefCell::default(),
         }
     }
@@ -111,10 +114,12 @@ impl Executor {
 
     /// Nothing is borrowed while the task runs: it may spawn, and it may even end its own host.
     pub fn poll(&self, id: TaskId) {
-        let Some((mut future, waker)) = self.take(id) else {
+        let Some((owner, mut future, waker)) = self.take(id) else {
             return;
         };
+        self.running.set(Some(owner));
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        self.running.set(None);
         let mut tasks = self.tasks.borrow_mut();
         let done = match polled {
             Poll::Ready(()) => tasks.remove(&id),
@@ -128,6 +133,11 @@ impl Executor {
         };
         drop(tasks);
         drop((future, done));
+    }
+
+    /// Of the task that is polled.
+    pub fn running(&self) -> Option<Owner> {
+        self.running.get()
     }
 
     /// Tasks of `owner` that have not ended.
@@ -158,11 +168,11 @@ impl Executor {
         drop(dropped);
     }
 
-    fn take(&self, id: TaskId) -> Option<(TaskFuture, Waker)> {
+    fn take(&self, id: TaskId) -> Option<(Owner, TaskFuture, Waker)> {
         let mut tasks = self.tasks.borrow_mut();
         let task = tasks.get_mut(&id)?;
         let future = task.future.take()?;
-        Some((future, task.waker.clone()))
+        Some((task.owner, future, task.waker.clone()))
     }
 }
 

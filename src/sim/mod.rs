@@ -44,6 +44,7 @@ mod net;
 mod network;
 mod partitions;
 mod pieces;
+mod present;
 mod process;
 mod rng;
 mod sectors;
@@ -64,6 +65,7 @@ pub use disk::SimLock;
 pub use faults::{Fault, Lack, Op, Rule};
 pub use file::SimFile;
 pub use net::{SimChunk, SimListener, SimStream};
+pub use present::{Present, in_memory, present};
 pub use rng::Rng;
 pub use sectors::SECTOR_BYTES;
 pub use tally::Tally;
@@ -162,6 +164,7 @@ impl Sim {
     /// # Panics
     /// When all tasks wait and nothing is to come, or virtual time exceeds its limit.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        present::runs(&self.world);
         self.world.run(future)
     }
 

@@ -12,6 +12,7 @@ use super::env::Env;
 use super::executor::{Executor, MAIN};
 use super::host_disk::HostDisk;
 use super::network::Network;
+use super::present::Counted;
 use super::process::{HostId, Owner, Power, ip_of};
 use super::{SimConfig, SimIo};
 use crate::io::{Now, Spawn, Stalls};
@@ -28,6 +29,7 @@ pub(super) struct World {
     killing: Cell<bool>,
     /// Turns of tasks since all of them waited last.
     busy_turns: Cell<u64>,
+    _counted: Counted,
 }
 
 struct Host {
@@ -63,6 +65,7 @@ impl World {
             running: Cell::new(false),
             killing: Cell::new(false),
             busy_turns: Cell::new(0),
+            _counted: Counted::new(),
         }
     }
 
@@ -142,6 +145,14 @@ impl World {
         let disk = Rc::clone(&self.hosts.borrow()[owner.host].disk);
         let one_in = self.config.unreadable_one_in;
         self.lose(|rng, tally| disk.lose_power(one_in, rng, tally));
+    }
+
+    /// The host whose task is polled.
+    pub fn running_host(&self) -> Option<String> {
+        let running = self.executor.running()?;
+        // A line may be logged while a host is added.
+        let hosts = self.hosts.try_borrow().ok()?;
+        Some(hosts[running.host].name.clone())
     }
 
     pub fn tasks(&self, name: &str) -> usize {

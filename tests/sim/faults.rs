@@ -84,6 +84,7 @@ impl Producer {
 }
 
 pub async fn started(cluster: &Cluster, seed: u64) -> Rc<Shared> {
+    crate::logs::if_asked();
     cluster.start().await;
     create_topics(cluster).await;
     new_shared(cluster, seed)

@@ -31,7 +31,7 @@ pub fn history(seed: u64) -> Tally {
 
 /// With what is the same for equal seeds, whatever the process.
 pub fn tally_and_trace(seed: u64) -> (Tally, u64) {
-    crate::log_if_asked();
+    crate::logs::if_asked();
     let dice = Dice::new(seed, 0);
     let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
     let cluster = Cluster::within(seed, flush, some_retention(&dice), some_world(&dice));

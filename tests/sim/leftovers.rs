@@ -18,7 +18,7 @@ use crate::client::Reply;
 use crate::cluster::{Cluster, FLUSH_INTERVAL_MS};
 use crate::dice::Dice;
 use crate::faults::{Producer, started};
-use crate::oracle::{Queue, Told};
+use crate::oracle::{Oracle, Queue, Told};
 use crate::recovered;
 use crate::requests::{self, Pull};
 use crate::sent::Sent;
@@ -153,6 +153,16 @@ fn given_bytes(sent: &Sent) -> usize {
 pub fn hold_flushes(cluster: &Cluster) {
     let stall = Rule::new(Fault::Stall(Duration::from_secs(60)));
     cluster.broker().inject(stall.of(Op::Sync).on("commitlog"));
+}
+
+/// Whatever was acknowledged since `held_ns` has not been flushed.
+pub fn cut_power_unflushed(cluster: &Cluster, oracle: &mut Oracle, held_ns: u64) {
+    for cut_ns in (held_ns..cluster.sim.mono_ns()).step_by((FLUSH_INTERVAL_MS * MS) as usize) {
+        oracle.power_was_cut(cut_ns);
+    }
+    cluster.cut_power();
+    oracle.power_was_cut(cluster.sim.mono_ns());
+    cluster.broker().heal();
 }
 
 fn cut_power(cluster: &Cluster, fitting: &Fitting) {
@@ -353,13 +363,7 @@ pub fn journal_and_log(seed: u64) -> Tally {
                 fitting.burst(1, 0).await;
                 cluster.sleep_ms(100).await;
             }
-            // Whatever was acknowledged since has not been flushed.
-            for cut_ns in
-                (held_ns..cluster.sim.mono_ns()).step_by((FLUSH_INTERVAL_MS * MS) as usize)
-            {
-                fitting.producer.oracle().power_was_cut(cut_ns);
-            }
-            cut_power(&cluster, &fitting);
+            cut_power_unflushed(&cluster, &mut fitting.producer.oracle(), held_ns);
             cluster.start().await;
             recovered::read_all(&cluster, &shared).await;
             fitting.reconnect(&cluster).await;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo test --test sim                     the same few seeds each time, and every scenario
-//! SEED=7 cargo test --test sim whatever     only this one; RUST_LOG=debug with what the broker logs
+//! SEED=7 cargo test --test sim whatever     only this one; RUST_LOG=debug with what the hosts log, at which virtual time
 //! SEEDS=500 cargo test --profile sim --test sim whatever       fresh ones on all cores
 //! MINUTES=120 cargo test --profile sim --test sim whatever     fresh ones for so long
 //! ```
@@ -23,6 +23,7 @@
 //! [`ends`] what lands or fails there later.
 
 mod bad_disks;
+mod bare;
 mod calls;
 mod client;
 mod clocks;
@@ -40,6 +41,7 @@ mod history;
 mod kept;
 mod leftovers;
 mod limits;
+mod logs;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod neighbours;
@@ -103,15 +105,6 @@ fn number_from(variable: &str) -> Option<u64> {
 
 fn fresh_seed() -> u64 {
     RandomState::new().hash_one(Instant::now()) >> 16
-}
-
-/// What the brokers log, if `RUST_LOG` is set.
-fn log_if_asked() {
-    if std::env::var("RUST_LOG").is_ok() {
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .try_init();
-    }
 }
 
 async fn create_topics(cluster: &Cluster) {

@@ -17,8 +17,8 @@ use ringmq::sim::Tally;
 
 use crate::seeds::{self, Enough, Runs};
 use crate::{
-    bad_disks, clocks, controllers, cuts, devices, ends, fresh_seed, history, kept, leftovers,
-    number_from, pairs, pop, rules,
+    bad_disks, bare, clocks, controllers, cuts, devices, ends, fresh_seed, history, kept,
+    leftovers, number_from, pairs, pop, rules,
 };
 
 /// Lives that a bug may show in.
@@ -49,6 +49,8 @@ const JOURNAL_AND_QUEUE_FILES: Judge = judge(
     leftovers::journal_and_queue_files,
     60,
 );
+const WIPED_END: Judge = judge("wiped end", bare::wiped_end, 20);
+const SAVED_QUEUE_FILES: Judge = judge("saved queue files", bare::saved_queue_files, 20);
 const SHOWN_AND_CUT: Judge = judge("shown and cut", leftovers::shown_and_cut, 20);
 const OUTLIVED: Judge = judge("outlived", ends::outlived, 20);
 const UNREADABLE_END: Judge = judge("unreadable end", ends::unreadable_end, 20);
@@ -67,7 +69,7 @@ const MEMBERS: Judge = judge("members", rules::members, 100);
 const EPOCHS: Judge = judge("epochs", rules::epochs, 100);
 const LONGEST_LOG: Judge = judge("longest log", controllers::scripted::longest_log, 4);
 
-const ALL: [Judge; 31] = [
+const ALL: [Judge; 33] = [
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -83,6 +85,8 @@ const ALL: [Judge; 31] = [
     RECYCLED_FILE,
     JOURNAL_AND_LOG,
     JOURNAL_AND_QUEUE_FILES,
+    WIPED_END,
+    SAVED_QUEUE_FILES,
     SHOWN_AND_CUT,
     OUTLIVED,
     UNREADABLE_END,
@@ -118,11 +122,12 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::SwallowFlushError => FAILING_FLUSH,
         Mutant::SkipRecordCrc => ROT,
         Mutant::SkipPosition => RECYCLED_FILE,
-        Mutant::SkipTailCrc | Mutant::TailNotWiped => TORN_END,
+        Mutant::SkipTailCrc => TORN_END,
+        Mutant::TailNotWiped => WIPED_END,
         Mutant::ShowBeforeWrite => SEEN_AND_LOST,
         Mutant::RecoveredNotFlushed => SHOWN_AND_CUT,
         Mutant::JournalAheadOfLog => JOURNAL_AND_LOG,
-        Mutant::JournalAheadOfQueueFiles => JOURNAL_AND_QUEUE_FILES,
+        Mutant::JournalAheadOfQueueFiles => SAVED_QUEUE_FILES,
         Mutant::TextsInPlace => OFFSETS,
         Mutant::OffsetsAheadOfLog => OFFSETS_AND_LOG,
         Mutant::DeletedTopicReturns => DELETED_TOPIC,

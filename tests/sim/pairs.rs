@@ -21,7 +21,7 @@ use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::history;
 use crate::workload::Shared;
-use crate::{create_topics, log_if_asked, seeds, shared_of};
+use crate::{create_topics, logs, seeds, shared_of};
 
 use copies::Copies;
 use faults::Faults;
@@ -37,7 +37,7 @@ fn replicated_histories_keep_what_was_promised() {
 
 /// One history of a pair.
 pub fn pair_history(seed: u64) -> Tally {
-    log_if_asked();
+    logs::if_asked();
     let dice = Dice::new(seed, 70);
     let flush = *dice.pick(&[Flush::Sync, Flush::Async]);
     let pair = Pair::new(seed, flush, history::some_world(&dice));

@@ -22,6 +22,7 @@ pub use setup::{HA_PORT, SLAVE_TIMEOUT_MS, replication_setup};
 
 use crate::client::Client;
 use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, SYNC_FLUSH_TIMEOUT_MS, shard_setup};
+use crate::logs;
 use crate::requests::{self, Pull};
 
 pub const MASTER: &str = "master";
@@ -46,6 +47,7 @@ impl Pair {
             disk_bytes: DISK_BYTES,
             ..SimConfig::default()
         };
+        logs::if_asked();
         Self {
             sim: Sim::new(seed, config),
             flush,

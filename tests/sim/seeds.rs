@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ringmq::sim::Tally;
+use ringmq::sim::{self, Tally};
 
 use crate::{fresh_seed, number_from};
 
@@ -88,7 +88,7 @@ pub fn run(
                 break;
             }
             let seed = start.wrapping_add(n);
-            let ended = caught(|| history(seed));
+            let ended = caught(|| freed(|| history(seed)));
             let mut runs = runs.lock().expect("nobody panics with it");
             runs.seeds += 1;
             match ended {
@@ -129,6 +129,18 @@ fn progress(who: &str, enough: Enough) -> ProgressBar {
     bar.set_prefix(who.to_owned());
     bar.enable_steady_tick(Duration::from_secs(1));
     bar
+}
+
+/// Nothing of the history is in memory when it is over: what is left of each adds up.
+fn freed(history: impl FnOnce() -> Tally) -> Tally {
+    let before = sim::in_memory();
+    let tally = history();
+    let left = sim::in_memory().saturating_sub(before);
+    assert_eq!(
+        left, 0,
+        "something keeps the world of the history in memory"
+    );
+    tally
 }
 
 thread_local! {

@@ -19,6 +19,7 @@ use super::member::{BROKERS, CONTROLLER, Member, NAMES, start_others};
 use crate::client::{Client, Reply};
 use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT};
 use crate::controllers::Controllers;
+use crate::logs;
 use crate::replication::{GROUP, TOPIC, queue, try_send};
 use crate::requests::{self, Pull};
 
@@ -49,6 +50,7 @@ impl Group {
             disk_bytes: DISK_BYTES,
             ..SimConfig::default()
         };
+        logs::if_asked();
         let sim = Sim::new(seed, config);
         let hosts = BROKERS.into_iter().chain([NAMES]);
         Self {

@@ -15,6 +15,7 @@ use super::ledger::Ledger;
 use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, Process, State};
 use crate::controlled::member::{BROKERS, CONTROLLER, Member, NAMES, start_others};
 use crate::controllers::Controllers;
+use crate::logs;
 
 /// How long a group may take to be whole again, and a broker to stop.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,6 +38,7 @@ impl Group {
             disk_bytes: DISK_BYTES,
             ..world
         };
+        logs::if_asked();
         let sim = Sim::new(seed, world);
         let controllers = Controllers::new(&sim, &[CONTROLLER], Settings::default());
         let devices = BROKERS.map(|host| (host, sim.host(host)));

@@ -2,7 +2,7 @@
 //!
 //! The devices are looked at from outside, without an operation of the brokers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
 use ringmq::message::{Check, Record};
@@ -25,6 +25,8 @@ pub struct Ledger {
     places: RefCell<BTreeMap<Place, u64>>,
     /// What was acknowledged, by its position in the log.
     acked: RefCell<BTreeMap<u64, (u64, Told)>>,
+    /// When the newest of those was sent.
+    newest_ns: Cell<u64>,
     seen: RefCell<u64>,
 }
 
@@ -39,6 +41,7 @@ impl Ledger {
             sent: RefCell::default(),
             places: RefCell::default(),
             acked: RefCell::default(),
+            newest_ns: Cell::new(0),
             seen: RefCell::default(),
         }
     }
@@ -59,6 +62,7 @@ impl Ledger {
 
     pub fn acknowledged(&self, sent: &Sent, place: Place, position: u64, told: Told) {
         self.stands(place, sent.number, told);
+        self.newest_ns.set(self.newest_ns.get().max(told.asked_ns));
         let before = self
             .acked
             .borrow_mut()
@@ -70,6 +74,11 @@ impl Ledger {
         for host in self.electable() {
             self.check(host, position, sent.number, told);
         }
+    }
+
+    /// Whether a message that was sent after this time is acknowledged.
+    pub fn has_acknowledged_since(&self, ns: u64) -> bool {
+        self.newest_ns.get() > ns
     }
 
     /// A consumer of any of the brokers has got this.
