@@ -334,7 +334,10 @@ fn a_broker_that_comes_back_has_none_of_its_former_topics() {
     };
     assert_eq!(brokers(&table, "U"), ["b"]);
     while table.sweep_some() {}
-    assert_eq!(table.topics.keys().collect::<Vec<_>>(), ["U", "V", "W", "X"]);
+    assert_eq!(
+        table.topics.keys().collect::<Vec<_>>(),
+        ["U", "V", "W", "X"]
+    );
     assert_eq!(brokers(&table, "U"), ["b"]);
     assert_eq!(brokers(&table, "V"), ["a"]);
 }

@@ -33,6 +33,7 @@ mod clock;
 #[doc(hidden)]
 pub mod conformance;
 mod conn;
+mod counted;
 mod disk;
 mod env;
 mod executor;
@@ -61,11 +62,12 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use counted::in_memory;
 pub use disk::SimLock;
 pub use faults::{Fault, Lack, Op, Rule};
 pub use file::SimFile;
 pub use net::{SimChunk, SimListener, SimStream};
-pub use present::{Present, in_memory, present};
+pub use present::{Present, present};
 pub use rng::Rng;
 pub use sectors::SECTOR_BYTES;
 pub use tally::Tally;

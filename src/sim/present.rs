@@ -1,6 +1,6 @@
-//! Where the simulation on this thread is, for the lines that are logged in it, and what is left of those before.
+//! Where the simulation on this thread is, for the lines that are logged in it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use super::world::World;
@@ -17,7 +17,6 @@ pub struct Present {
 thread_local! {
     /// The one that ran last.
     static WORLD: RefCell<Weak<World>> = const { RefCell::new(Weak::new()) };
-    static IN_MEMORY: Cell<usize> = const { Cell::new(0) };
 }
 
 pub(super) fn runs(world: &Rc<World>) {
@@ -31,26 +30,4 @@ pub fn present() -> Option<Present> {
         mono_ns: world.timeline.now_ns(),
         host: world.running_host(),
     })
-}
-
-/// A world's part in [`in_memory`].
-pub(super) struct Counted(());
-
-impl Counted {
-    pub fn new() -> Self {
-        IN_MEMORY.set(IN_MEMORY.get() + 1);
-        Self(())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        IN_MEMORY.set(IN_MEMORY.get() - 1);
-    }
-}
-
-/// Simulations of this thread that are in memory. One that is dropped stays there as long as something refers to it: such as two things of a
-/// broker that keep each other.
-pub fn in_memory() -> usize {
-    IN_MEMORY.get()
 }

@@ -8,11 +8,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::counted::Counted;
 use super::env::Env;
 use super::executor::{Executor, MAIN};
 use super::host_disk::HostDisk;
 use super::network::Network;
-use super::present::Counted;
 use super::process::{HostId, Owner, Power, ip_of};
 use super::{SimConfig, SimIo};
 use crate::io::{Now, Spawn, Stalls};
