@@ -6,17 +6,10 @@ use std::ops::Bound;
 
 use super::NameServer;
 use super::merge::TOPICS_PER_TURN;
-use super::route_table::{RouteTable, Row};
+use super::route_table::{RouteTable, Row, Sweep};
 use crate::wire::Reply;
 use crate::wire::route::{AddWritePermReply, WipeWritePermReply};
 use crate::wire::topic::perm::{READ, WRITE};
-
-/// How far a pass is.
-#[derive(Debug, Default)]
-pub(super) struct Sweep {
-    /// Topics up to this one are looked at.
-    after: Option<String>,
-}
 
 /// WIPE_WRITE_PERM_OF_BROKER (205) or ADD_WRITE_PERM_OF_BROKER (327) that is being carried out. It lasts until the broker reports a
 /// change of its topics. Producers skip a broker whose topics are not writable.

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
-use super::passes::Sweep;
 use super::route::{BrokerGroup, MASTER_ID, Queues, Route};
 use crate::wire::DataVersion;
 use crate::wire::topic::perm::WRITE;
@@ -69,6 +68,13 @@ enum Place {
     Own,
     HeldByNewer,
     HeldByOlder(String),
+}
+
+/// How far a pass through all topics is.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    /// Topics up to this one are looked at.
+    pub(super) after: Option<String>,
 }
 
 #[derive(Debug, Default)]
