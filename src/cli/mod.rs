@@ -8,6 +8,7 @@ mod consume;
 mod controller;
 mod devices;
 mod embedded;
+mod group_of_store;
 mod health;
 mod json_lines;
 mod memory;

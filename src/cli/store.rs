@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::group_of_store;
 use crate::config::{Config, Flags, Surroundings};
 use crate::message::{Check, Record};
 use crate::ring::{Ring, RingConfig, is_locked, probe};
@@ -154,6 +155,9 @@ fn print_report(dir: &Path, report: &Report) {
     match report.damages {
         0 => println!("  whole"),
         damages => println!("  DAMAGED   {damages} damages"),
+    }
+    if let Some(repair) = group_of_store::repair_of(dir).filter(|_| report.damages > 0) {
+        println!("  repair    {repair}");
     }
 }
 

@@ -18,6 +18,22 @@ pub struct Candidate {
     pub priority: i32,
     /// A member of the set from which no heartbeat came when one was due. It may be cut off together with the master.
     pub is_silent: bool,
+    /// A part of its log cannot be read.
+    pub is_damaged: bool,
+}
+
+/// Those that have every message, if one of them may be elected: the others are repaired from it.
+pub fn whole_if_any(group: &Group, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    if has_whole(group, &candidates) {
+        candidates.retain(|it| !it.is_damaged);
+    }
+    candidates
+}
+
+/// Whether one of them has every message, and is heard.
+pub fn has_whole(group: &Group, candidates: &[Candidate]) -> bool {
+    let is_whole = |it: &Candidate| !it.is_damaged && !it.is_silent && group.set.contains(&it.id);
+    candidates.iter().any(is_whole)
 }
 
 /// Ids, the best first: one that is not silent, then the newest epoch, then the longest log (all 64 bits of it), then the priority.
@@ -88,6 +104,7 @@ mod tests {
             max_offset,
             priority,
             is_silent: false,
+            is_damaged: false,
         }
     }
 

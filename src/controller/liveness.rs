@@ -33,6 +33,8 @@ pub struct Heartbeat {
     pub stated_ms: Option<i64>,
     /// The broker's log ends before its acknowledgement mark.
     pub is_lossy: bool,
+    /// It cannot read a part of its log.
+    pub is_damaged: bool,
 }
 
 #[derive(Debug)]
@@ -141,6 +143,12 @@ impl Liveness {
         self.is_alive(name, id, now_ms, limit_ms) && !is_lossy
     }
 
+    /// Whether it cannot read a part of its log, as it said last.
+    pub fn is_damaged(&self, name: &str, id: i64) -> bool {
+        let broker = self.broker(name, id);
+        broker.is_some_and(|it| it.last.is_damaged)
+    }
+
     /// Brokers of a group that were heard, for an election. Those that have lost acknowledged messages only if `even_lossy`.
     pub fn candidates(
         &self,
@@ -159,6 +167,7 @@ impl Liveness {
             epoch: broker.last.epoch,
             max_offset: broker.last.max_offset,
             priority: broker.last.priority,
+            is_damaged: broker.last.is_damaged,
             // Of a broker outside the set the log counts, whatever its silence.
             is_silent: group.set.contains(&id) && broker.is_late(now_ms, limit_ms),
         })

@@ -154,7 +154,11 @@ impl Controller {
         }
         let limit_ms = self.settings.silence_limit_ms;
         match group.master {
-            Some(id) => !self.live.is_fit(name, id, now_ms, limit_ms),
+            Some(id) if !self.live.is_fit(name, id, now_ms, limit_ms) => true,
+            Some(id) => {
+                let heard = || self.live.candidates(name, group, false, now_ms, limit_ms);
+                self.live.is_damaged(name, id) && election::has_whole(group, &heard())
+            }
             None if group.is_new => false,
             None => {
                 let alive = self.live.candidates(name, group, false, now_ms, limit_ms);
@@ -171,11 +175,16 @@ impl Controller {
         let heard = self
             .live
             .candidates(name, group, even_lossy, now_ms, limit_ms);
+        let heard = match asked {
+            AskedBy::Operator(_) => heard,
+            _ => election::whole_if_any(group, heard),
+        };
         let mut candidates = election::in_order(heard);
         // A new leader that has not had the time to hear the master leaves it where it is.
         let presumed = group
             .master
-            .filter(|id| self.live.is_fit(name, *id, now_ms, limit_ms));
+            .filter(|id| self.live.is_fit(name, *id, now_ms, limit_ms))
+            .filter(|id| !self.live.is_damaged(name, *id));
         candidates.extend(presumed.filter(|id| !candidates.contains(id)));
         Command::Elect {
             name: name.to_owned(),

@@ -234,12 +234,14 @@ impl Controller {
                 && group.address(id) == Some(heartbeat.broker_addr)
         });
         if let Some(group) = known {
+            let log = LogLoss::decode(&header.ext)?;
             let beat = Heartbeat {
                 epoch: heartbeat.epoch.unwrap_or(-1),
                 max_offset: heartbeat.max_offset.unwrap_or(-1),
                 priority: heartbeat.election_priority.unwrap_or(i32::MAX),
                 stated_ms: heartbeat.heartbeat_timeout_ms,
-                is_lossy: LogLoss::decode(&header.ext)?.is_lossy,
+                is_lossy: log.is_lossy,
+                is_damaged: log.is_damaged,
             };
             let limit_ms = self.settings.silence_limit_ms;
             let is_back = self

@@ -17,6 +17,9 @@ use crate::io::Notify;
 use crate::replication::members::{MemberId, SyncStateSet};
 use crate::store::Resume;
 
+/// What came of a master's log and is no record is received again at once, and then so often: the master may be another one, or repaired.
+const COPY_AGAIN_NS: u64 = 10_000_000_000;
+
 /// What a shard is from its opening to the next change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
@@ -84,8 +87,10 @@ pub struct Orders {
     has_confirmed: Cell<bool>,
     /// A note on the disk says that nothing of the log was confirmed before.
     is_noted_unconfirmed: Cell<bool>,
-    /// The last position at which the log was cut for what it had received there.
-    cut_for_trouble: Cell<Option<u64>>,
+    /// The last position at which the log was cut for what it had received there, and when.
+    cut_for_trouble: Cell<Option<(u64, u64)>>,
+    /// From here on the log of the present term is no record.
+    wrong_from: Cell<Option<u64>>,
     steering: Rc<Steering>,
 }
 
@@ -129,9 +134,15 @@ impl Orders {
     /// Whether the next term begins with another log than the present one has.
     pub(super) fn changes_log(&self) -> bool {
         let wanted = self.wanted.borrow();
+        let is_cut = self.wrong_from.get().is_some();
         wanted
             .as_ref()
-            .is_some_and(|term| term.resume != Resume::AsIs)
+            .is_some_and(|term| is_cut || term.resume != Resume::AsIs)
+    }
+
+    /// What the present term has received from here on is no record: whatever term is next, it begins without that.
+    pub(super) fn is_wrong_from(&self, position: u64) {
+        self.wrong_from.set(Some(position));
     }
 
     /// What this broker has of the log up to here is in the group for good.
@@ -167,14 +178,26 @@ impl Orders {
         self.confirmed.get()
     }
 
-    /// Whether another copy of what stands at `position` may help: none was taken yet.
-    pub(super) fn may_copy_again(&self, position: u64) -> bool {
-        self.cut_for_trouble.replace(Some(position)) != Some(position)
+    /// Whether another copy of what stands at `position` may help: none was taken in the last time.
+    pub(super) fn may_copy_again(&self, position: u64, now_ns: u64) -> bool {
+        let last = self.cut_for_trouble.get();
+        let is_early = last.is_some_and(|(cut, cut_ns)| {
+            cut == position && now_ns.saturating_sub(cut_ns) < COPY_AGAIN_NS
+        });
+        if !is_early {
+            self.cut_for_trouble.set(Some((position, now_ns)));
+        }
+        !is_early
     }
 
     /// The term that was asked for, or else `first`. It is the present one from now on.
     pub(super) fn begin(&self, first: impl FnOnce() -> Term) -> Term {
-        let term = self.wanted.take().unwrap_or_else(first);
+        let mut term = self.wanted.take().unwrap_or_else(first);
+        if let Some(position) = self.wrong_from.take()
+            && term.resume == Resume::AsIs
+        {
+            term.resume = Resume::CutAt(position);
+        }
         self.begun.set(self.begun.get() + 1);
         self.present.replace(Some(term.clone()));
         term
@@ -237,6 +260,27 @@ mod tests {
         assert_eq!(next(&orders), Some(term(1, Resume::CutAt(7))));
         orders.ask_to_resume(Resume::CutAt(7));
         assert_eq!(next(&orders), Some(term(1, Resume::CutAt(7))));
+    }
+
+    #[test]
+    fn whatever_follows_begins_without_what_is_no_record() {
+        let orders = orders(term(1, Resume::AsIs));
+        orders.is_wrong_from(7);
+        orders.ask_for_term(term(2, Resume::AsIs));
+        assert!(orders.changes_log());
+        assert_eq!(next(&orders), Some(term(2, Resume::CutAt(7))));
+        orders.ask_for_term(term(3, Resume::AsIs));
+        assert!(!orders.changes_log());
+        assert_eq!(next(&orders), Some(term(3, Resume::AsIs)));
+    }
+
+    #[test]
+    fn what_is_no_record_is_copied_again_at_once_and_then_after_a_while() {
+        let orders = orders(term(1, Resume::AsIs));
+        let may = |position, s: u64| orders.may_copy_again(position, s * 1_000_000_000);
+        assert!(may(7, 1) && !may(7, 2) && !may(7, 10));
+        assert!(may(7, 11) && !may(7, 20));
+        assert!(may(9, 20), "another place");
     }
 
     #[test]

@@ -25,4 +25,5 @@ pub mod frames;
 pub mod manager;
 pub mod members;
 pub mod rate;
+pub mod repair;
 pub mod replicas;

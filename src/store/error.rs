@@ -73,6 +73,11 @@ pub enum StoreError {
         physical_offset: u64,
         reason: String,
     },
+    /// Another broker of the group may have it.
+    #[error(
+        "the message at {physical_offset} cannot be read here: it is to be fetched from another broker of the group, try again later"
+    )]
+    AwaitsRepair { physical_offset: u64 },
     /// Its retention is over.
     #[error(
         "what was at {physical_offset} has been removed from the log, which begins at {log_min}"

@@ -122,13 +122,22 @@ impl<I: Io> Store<I> {
 
     /// The record at a log position, if one begins there.
     pub async fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.log.record_at(physical_offset).await
+        let record = self.log.record_at(physical_offset).await?;
+        if record.is_none() {
+            self.log.known_unreadable().check_awaited(physical_offset)?;
+        }
+        Ok(record)
     }
 
     /// The record at this position, if one is there: for records here and there in the log, as what is not in memory is
     /// read by itself, and not within a large block.
     pub async fn record_alone(&self, position: &Position) -> Result<Option<Vec<u8>>, StoreError> {
-        self.log.record_alone(position).await
+        let record = self.log.record_alone(position).await?;
+        if record.is_none() {
+            let known = self.log.known_unreadable();
+            known.check_awaited(position.physical_offset)?;
+        }
+        Ok(record)
     }
 
     /// What cannot be read of the log, as far as a reader or the scrub has found it.

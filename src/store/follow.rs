@@ -70,6 +70,8 @@ pub(super) struct Follow<I: Io> {
     is_active: Cell<bool>,
     /// Up to here the records are in their queues.
     at: Cell<u64>,
+    /// Nothing whole was left to be taken before this position.
+    taken_before: Cell<u64>,
     trouble: RefCell<Option<FollowError>>,
 }
 
@@ -93,6 +95,7 @@ impl<I: Io> Follow<I> {
     ) -> Self {
         Self {
             at: Cell::new(log.marks().committed()),
+            taken_before: Cell::new(log.marks().committed()),
             is_active: Cell::new(config.follows),
             config,
             log,
@@ -120,6 +123,11 @@ impl<I: Io> Follow<I> {
         self.log.check_file_for_bytes(taken)?;
         self.log.append_bytes(&bytes[..taken]);
         Ok(taken)
+    }
+
+    /// Nothing whole is left that may be committed.
+    pub fn has_taken_all(&self) -> bool {
+        self.taken_before.get() >= self.log.may_be_committed()
     }
 
     /// Why the log is not followed any further, if so.
@@ -156,6 +164,7 @@ impl<I: Io> Follow<I> {
             let limit = self.log.may_be_committed();
             match self.take_some(limit) {
                 Ok(true) => pause().await,
+                Ok(false) if self.taken_before.replace(limit) != limit => {}
                 Ok(false) if self.has_ended() => return,
                 Ok(false) => {
                     let has_more = || self.has_ended() || self.log.may_be_committed() > limit;

@@ -28,7 +28,7 @@ impl<I: Io> Tasks<I> {
         }
     }
 
-    fn spawn(
+    pub fn spawn(
         self: &Rc<Self>,
         io: &Medium<I>,
         name: &'static str,

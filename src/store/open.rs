@@ -13,6 +13,7 @@ use super::lifecycle::Tasks;
 use super::lock::{Locks, lock};
 use super::log::ack_watermark::{self, Acknowledged};
 use super::log::buffer::{CommitLog, floor};
+use super::log::damage::Gap;
 use super::log::reader::store_time_at;
 use super::log::segments::Segments;
 use super::log::zero_ahead::ZeroAhead;
@@ -58,6 +59,8 @@ struct Recovered<I: Io> {
     checkpointed: u64,
     acknowledged: Acknowledged<I>,
     index: Option<Index<I>>,
+    /// What was left behind of the log as damaged.
+    gaps: Vec<Gap>,
     /// What the log has of the tail's block.
     tail_block: Vec<u8>,
     first_store_time_ms: Option<i64>,
@@ -131,6 +134,9 @@ impl<I: Io> Store<I> {
         let cleaner = Cleaner::new(&io, &config, &log, &queues, &gate);
         let scrub = Scrub::new(&io, &config, &gate, &log, &queues, &parts.texts);
         scrub.restore().await?;
+        if config.follows {
+            note_gaps(&log, &recovered.gaps);
+        }
         Ok(Self {
             scrub: Rc::new(scrub),
             appends: Rc::new(appends),
@@ -146,6 +152,14 @@ impl<I: Io> Store<I> {
             queues,
             index,
         })
+    }
+}
+
+/// Other brokers have it: it is repaired, and this one is not elected before one that is whole.
+fn note_gaps<I: Io>(log: &Log<I>, gaps: &[Gap]) {
+    for gap in gaps.iter().filter(|gap| gap.from < gap.to) {
+        let reason = "left behind by --skip-damaged".to_owned();
+        log.note_lost(gap.from, gap.to - gap.from, reason, None);
     }
 }
 
@@ -215,7 +229,7 @@ impl<I: Io> Parts<I> {
         let (reached, checkpointed, mark) =
             (recovery.reached, recovery.checkpointed, recovery.index);
         let (recovered_messages, ours_from) = (recovery.messages, recovery.ours_from);
-        let note = recovery.note;
+        let (note, gaps) = (recovery.note, recovery.gaps);
         if self.left == Left::OpenByRocketMq {
             self.abort.mark().await?;
         }
@@ -245,6 +259,7 @@ impl<I: Io> Parts<I> {
             checkpointed,
             acknowledged,
             index,
+            gaps,
             tail_block: tail_block(log, tail).await?,
             first_store_time_ms: first_store_time(log, tail).await?,
         })

@@ -80,6 +80,11 @@ impl<I: Io> Store<I> {
         self.follow.trouble()
     }
 
+    /// All whole records that may be committed were found to be records, and are in their queues.
+    pub fn has_taken_all(&self) -> bool {
+        self.follow.has_taken_all()
+    }
+
     /// Nothing is in the log.
     pub fn is_empty(&self) -> bool {
         self.tail() == self.log_min()

@@ -134,7 +134,8 @@ impl<I: Io> Scrub<I> {
         self.save().await;
     }
 
-    async fn save(&self) {
+    /// Keeps what was found.
+    pub async fn save(&self) {
         let unreadable = self.log.known_unreadable();
         unreadable.forget(0, self.log.min());
         let position = self.position.get();

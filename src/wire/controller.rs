@@ -154,10 +154,12 @@ header_fields! {
 }
 
 header_fields! {
-    /// A field of ringmq's own in a heartbeat (904) to a controller; RocketMQ's controller ignores it.
+    /// Fields of ringmq's own in a heartbeat (904) to a controller; RocketMQ's controller ignores them.
     pub struct LogLoss {
         /// The broker's log ends before its acknowledgement mark: it has lost acknowledged messages.
         "ringmqLogLoss" => is_lossy: bool,
+        /// The broker cannot read a part of its log.
+        "ringmqLogDamaged" => is_damaged: bool,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Protects a group of brokers under a controller: what was acknowledged survives the death of its master, another one is elected, and the old one
 //! returns, cuts off what no other has, and follows. Three brokers on hosts of their own, with a controller and a name server.
 
-mod group;
+pub mod group;
 pub mod member;
 
 use std::collections::BTreeSet;

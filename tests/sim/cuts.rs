@@ -303,7 +303,7 @@ async fn serve_garbage(io: SimIo, reports: Rc<RefCell<Vec<u64>>>) {
 }
 
 #[test]
-fn what_is_no_record_is_received_once_more() {
+fn what_is_no_record_is_received_again() {
     let pair = Pair::new(1, Flush::Sync, Role::AsyncMaster);
     pair.sim.run(async {
         let io = pair.sim.host(MASTER);
@@ -311,8 +311,9 @@ fn what_is_no_record_is_received_once_more() {
         io.spawn("garbage", serve_garbage(io.clone(), reports.clone()));
         let _slave = pair.start_as(SLAVE, term(Role::Slave, &pair, MASTER)).await;
         pair.sleep_ms(60_000).await;
-        // The second time its log was cut at the first byte. The third time there is no use in that.
-        assert_eq!(*reports.borrow(), [0, 0]);
-        assert_eq!(log_of(&pair, SLAVE).await.1.len(), 500);
+        // Each time its log was cut at the first byte: at once, and then every 10 s, as the master may be repaired by then.
+        let reports = reports.borrow();
+        assert!(reports.iter().all(|has| *has == 0), "{reports:?}");
+        assert!((4..=8).contains(&reports.len()), "{reports:?}");
     });
 }

@@ -19,7 +19,7 @@
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
 //! what stands there; [`replication`] is a master and its slave, [`terms`] is the change of their roles, [`cuts`] the truncation that it needs, and
 //! [`pairs`] are such pairs in random histories; [`controllers`] are those of a group, and
-//! [`controlled`] is a group of brokers under one; [`leftovers`] is what ends leave on the device, and
+//! [`controlled`] is a group of brokers under one, [`rotten`] one of whose logs has, and [`slow_replicas`] one of whose disks is full or slow; [`leftovers`] is what ends leave on the device, and
 //! [`ends`] what lands or fails there later.
 
 mod bad_disks;
@@ -55,10 +55,12 @@ mod registration;
 mod replication;
 mod requests;
 mod retention;
+mod rotten;
 mod rules;
 mod saves;
 mod seeds;
 mod sent;
+mod slow_replicas;
 mod statistics;
 mod switch;
 mod terms;

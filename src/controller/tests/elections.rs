@@ -213,6 +213,64 @@ fn one_that_lost_acknowledged_messages_is_elected_by_an_operator_only() {
     assert_eq!(world.group().master, Some(1));
 }
 
+const DAMAGED: [(&str, Value<'static>); 1] = [("ringmqLogDamaged", Value::Bool(true))];
+
+#[test]
+fn a_broker_that_cannot_read_all_of_its_log_is_not_elected_before_a_whole_one() {
+    let mut world = World::with_group(3);
+    // Its log is the longest, and its number the lowest.
+    world.beat_with(2, 1, 500, &DAMAGED, 12);
+    world.beat(3, 1, 100);
+    world.controller.connection_closed(11, world.now_ms);
+    world.pass(200);
+    assert_eq!(world.group().master, Some(3));
+    // Nobody else is left: what can be read of it is better than nothing.
+    world.beat_with(2, 2, 500, &DAMAGED, 12);
+    let set_epoch = world.group().set_epoch;
+    assert_eq!(
+        world.alter(3, 2, set_epoch, &[2, 3]).code,
+        response::SUCCESS
+    );
+    world.controller.connection_closed(13, world.now_ms);
+    world.pass(200);
+    assert_eq!(world.group().master, Some(2));
+}
+
+#[test]
+fn a_master_that_cannot_read_all_of_its_log_is_replaced_by_a_whole_member() {
+    let mut world = World::with_group(2);
+    world.beat_with(1, 1, 100, &DAMAGED, 11);
+    world.beat_with(2, 1, 100, &DAMAGED, 12);
+    world.pass(1_000);
+    assert_eq!(world.group().master, Some(1), "nobody is whole");
+    world.beat_with(1, 1, 100, &DAMAGED, 11);
+    world.beat(2, 1, 100);
+    world.pass(200);
+    assert_eq!(
+        (world.group().master, world.group().master_epoch),
+        (Some(2), 2)
+    );
+    // It is repaired, and nothing changes.
+    world.beat(1, 1, 100);
+    world.beat(2, 2, 100);
+    world.pass(1_000);
+    assert_eq!(
+        (world.group().master, world.group().master_epoch),
+        (Some(2), 2)
+    );
+}
+
+#[test]
+fn one_outside_the_set_does_not_replace_a_damaged_master() {
+    let mut world = World::with_group(2);
+    let set_epoch = world.group().set_epoch;
+    assert_eq!(world.alter(1, 1, set_epoch, &[1]).code, response::SUCCESS);
+    world.beat_with(1, 1, 100, &DAMAGED, 11);
+    world.beat(2, 1, 100);
+    world.pass(1_000);
+    assert_eq!(world.group().master, Some(1));
+}
+
 /// What a new leader has not heard yet is no death.
 #[test]
 fn a_new_controller_leaves_the_masters_where_they_are() {

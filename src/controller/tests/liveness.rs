@@ -7,6 +7,7 @@ const BEAT: Heartbeat = Heartbeat {
     priority: 0,
     stated_ms: Some(10_000),
     is_lossy: false,
+    is_damaged: false,
 };
 
 struct Table {

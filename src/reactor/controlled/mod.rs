@@ -336,6 +336,7 @@ impl Controlled {
         };
         let loss = LogLoss {
             is_lossy: facts.lacks_acknowledged,
+            is_damaged: facts.has_holes,
         };
         let ext: Vec<_> = fields.ext().into_iter().chain(loss.ext()).collect();
         let head = Head {

@@ -17,6 +17,7 @@ impl<I: Io> TermView for Core<I> {
             last_epoch: replication.and_then(|replication| replication.last_epoch()),
             is_fenced: self.store.fence().is_some(),
             lacks_acknowledged: false,
+            has_holes: self.store.has_holes(),
         }
     }
 

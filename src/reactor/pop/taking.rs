@@ -214,10 +214,14 @@ impl<I: Io> Pops<I> {
         let scanned = self
             .scan_source(plan, queue, offset, max_messages, max_bytes)
             .await?;
-        let (mut offsets, mut positions, next_offset) = scanned;
+        let (mut offsets, mut positions, mut next_offset) = scanned;
         let store = &self.core.store;
         let read = store.read_readable(queue, &positions, Vec::new()).await;
-        let Readable { mut records, lost } = match read {
+        let Readable {
+            mut records,
+            lost,
+            awaited,
+        } = match read {
             Err(ReadError::Removed { .. }) => {
                 // The next look finds those that are left.
                 return Ok(Taken {
@@ -228,6 +232,11 @@ impl<I: Io> Pops<I> {
             }
             read => read?,
         };
+        if let Some(place) = awaited {
+            next_offset = offsets[place];
+            offsets.truncate(place);
+            positions.truncate(place);
+        }
         for place in lost.into_iter().rev() {
             offsets.remove(place);
             positions.remove(place);

@@ -21,6 +21,18 @@ struct Read {
     _pass: Pass,
 }
 
+impl Read {
+    /// What was looked for is removed: the queue goes on there.
+    fn gone(next_offset: u64, pass: Pass) -> Self {
+        Self {
+            scanned: Scanned::Removed { next_offset },
+            body: Vec::new(),
+            messages: 0,
+            _pass: pass,
+        }
+    }
+}
+
 impl<I: Io> Pulls<I> {
     pub(super) fn serve_cold(
         self: &Rc<Self>,
@@ -135,6 +147,26 @@ impl<I: Io> Pulls<I> {
         })
     }
 
+    /// For this number of messages only: the next one awaits its repair.
+    async fn scan_again(
+        &self,
+        plan: &PullPlan<'static>,
+        queue: QueueIndex,
+        limits: &ScanLimits,
+        max_messages: usize,
+    ) -> Result<Scan, ReadError> {
+        let limits = ScanLimits {
+            max_messages,
+            ..*limits
+        };
+        let offset = plan.offset.max(0) as u64;
+        let filter = |tags_code| plan.filter.matches(tags_code);
+        let store = &self.core.store;
+        store
+            .scan_cold(queue, offset, &limits, filter, &mut Vec::new())
+            .await
+    }
+
     async fn scan_cold(
         &self,
         connection: &Connection<I::Stream>,
@@ -172,14 +204,14 @@ impl<I: Io> Pulls<I> {
         {
             Err(ReadError::Removed { .. }) => {
                 let next_offset = self.core.store.goes_on_at(queue, offset);
-                return Ok(Read {
-                    scanned: Scanned::Removed { next_offset },
-                    body: Vec::new(),
-                    messages: 0,
-                    _pass: pass,
-                });
+                return Ok(Read::gone(next_offset, pass));
             }
             read => read?,
+        };
+        let looked_at = read.awaited.unwrap_or(positions.len());
+        let scan = match read.awaited {
+            None => scan,
+            Some(place) => self.scan_again(plan, queue, &limits, place).await?,
         };
         let scanned = match scan {
             // None of them can be read any more.
@@ -190,7 +222,7 @@ impl<I: Io> Pulls<I> {
         };
         Ok(Read {
             scanned,
-            messages: positions.len() - read.lost.len(),
+            messages: looked_at - read.lost.len(),
             body: read.records,
             _pass: pass,
         })

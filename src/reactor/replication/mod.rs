@@ -1,5 +1,5 @@
 //! Replication: a master serves its log on its HA port (`master.rs`, `sender.rs`), a slave follows it (`slave.rs`), and takes over what is
-//! not in the log (`metadata.rs`). The rules are in `replication/`.
+//! not in the log (`metadata.rs`), and what it cannot read of its own (`repair.rs`). The rules are in `replication/`.
 //!
 //! ```text
 //! master                                         slave
@@ -15,6 +15,7 @@ mod link;
 mod master;
 mod metadata;
 mod releases;
+mod repair;
 mod sender;
 pub(super) mod setup;
 mod slave;
@@ -34,6 +35,7 @@ pub(super) async fn start<I: Io>(
     let Some(replication) = &core.replication else {
         return Ok(());
     };
+    core.io.spawn("repair-log", repair::run(core.clone()));
     if replication.setup.is_slave() {
         core.io.spawn("follow-master", slave::follow(core.clone()));
         core.io

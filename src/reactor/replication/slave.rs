@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::inbox::receive;
 use super::link::Protocol;
+use super::repair;
 use super::setup::MasterAddr;
 use super::state::Replication;
 use crate::io::{First, Io, Stream, first};
@@ -22,7 +23,7 @@ use crate::replication::frames::epoch::{self, EpochList};
 use crate::replication::frames::stream::{Event, Frame, FrameStream};
 use crate::replication::frames::{FrameError, classic};
 use crate::replication::replicas::Link;
-use crate::store::{FollowError, ReadError, Resume};
+use crate::store::{FollowError, ReadError, Resume, Store};
 use crate::wire::codes::request;
 
 const RETRY_NS: u64 = 1_000_000_000;
@@ -34,6 +35,9 @@ const CONNECT_NS: u64 = 3_000_000_000;
 
 /// A master that knows epochs answers at once.
 const ANSWER_NS: u64 = 2_000_000_000;
+
+/// How often a slave that catches up looks how far it has come.
+const CATCH_UP_NS: u64 = 10_000_000;
 
 /// The controller number of a slave without a controller.
 const NO_CONTROLLER: i64 = -1;
@@ -88,6 +92,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             let stream = within(&core.io, CONNECT_NS, connecting).await?;
             let link = replication.opened(&stream);
             let mut session = Session::new(&core, replication, link, stream.clone(), protocol);
+            replication.first_confirm.set(None);
             let ended = session.run().await;
             let has_followed = session.has_followed;
             replication.is_following.set(false);
@@ -109,7 +114,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             Err(error) => {
                 protocol = Protocol::Epochs;
                 replication.forget_found_master();
-                copy_again(&core, &error);
+                copy_again(&core, &error).await;
                 let text = error.to_string();
                 if !core.is_stopping() && text != last_error {
                     warn!(master = %addr, error = text, "the master is not followed; trying again every second");
@@ -121,13 +126,20 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
     }
 }
 
-/// Bytes that are no record are received once more: they may have been changed on their way, or on this device.
-fn copy_again<I: Io>(core: &Core<I>, error: &SlaveError) {
+/// Bytes that are no record are received once more: they may have been changed on their way, or on this device. If it was on the master's device,
+/// the master finds out when it is asked for that record.
+async fn copy_again<I: Io>(core: &Core<I>, error: &SlaveError) {
     let SlaveError::Follow(trouble) = error else {
         return;
     };
+    let now_ns = core.io.now().mono_ns;
     let wrong_from = trouble.wrong_from();
-    if let Some(position) = wrong_from.filter(|position| core.orders.may_copy_again(*position)) {
+    if let Some(position) = wrong_from {
+        core.orders.is_wrong_from(position);
+    }
+    let may_copy = |position: &u64| core.orders.may_copy_again(*position, now_ns);
+    if let Some(position) = wrong_from.filter(may_copy) {
+        repair::let_master_look(core, position).await;
         warn!(
             position,
             "what was received of the master's log is cut off, to be received again"
@@ -173,6 +185,16 @@ async fn find_master<I: Io>(core: &Core<I>, replication: &Replication<I>) -> Opt
 impl<I: Io> Replication<I> {
     fn master_ha(&self) -> Option<SocketAddr> {
         self.setup.master.or(self.master.borrow().ha)
+    }
+
+    /// Whether all is found to be records that the master had confirmed when the connection began. A master without epochs does not say it.
+    fn has_caught_up(&self, store: &Store<I>) -> bool {
+        match self.first_confirm.get() {
+            Some(first) => {
+                store.committed() >= first || store.persisted() >= first && store.has_taken_all()
+            }
+            None => false,
+        }
     }
 
     /// The master said it, and may be elsewhere by now.
@@ -338,6 +360,9 @@ impl<'c, I: Io> Session<'c, I> {
             if frame.size > 0 {
                 self.enter(epoch).await?;
             }
+            self.replication
+                .first_confirm
+                .set(self.replication.first_confirm.get().or(Some(confirm)));
             let confirm = match mutant!(ConfirmNotAwaited) {
                 true => u64::MAX,
                 false => confirm,
@@ -375,6 +400,9 @@ async fn append<I: Io>(core: &Core<I>, mut at: u64, mut bytes: &[u8]) -> Result<
 }
 
 /// Says how far this slave's device has the log: first where it goes on, then whenever a write has ended, and every so often.
+///
+/// While it catches up, it says only what it has found to be records: with what the master had confirmed before, it may join the in-sync set, and a master may
+/// send damage of its own device.
 async fn report<I: Io>(
     core: &Core<I>,
     replication: &Replication<I>,
@@ -382,14 +410,18 @@ async fn report<I: Io>(
     protocol: Protocol,
 ) -> Result<(), SlaveError> {
     let heartbeat_ns = replication.setup.heartbeat_ms * 1_000_000;
+    // In the classic protocol a master does not say what is confirmed.
+    let (began_at, mut catches_up) = (core.store.persisted(), protocol == Protocol::Epochs);
     loop {
         if let Some(trouble) = core.store.follow_trouble() {
             return Err(trouble.into());
         }
+        catches_up = catches_up && !replication.has_caught_up(&core.store);
         // The master sends an empty log from where its own begins.
         let has = match core.store.is_empty() {
             true => 0,
             false if mutant!(ReportBeforeWrite) => core.store.tail(),
+            false if catches_up => began_at.max(core.store.committed()),
             false => core.store.persisted(),
         };
         let report = match protocol {
@@ -398,7 +430,11 @@ async fn report<I: Io>(
         };
         stream.send(report).await.0?;
         replication.reported_at(link, core.io.now().unix_ms);
-        let due = core.io.sleep_until(core.io.now().mono_ns + heartbeat_ns);
+        let pause_ns = match catches_up && replication.first_confirm.get().is_some() {
+            true => CATCH_UP_NS.min(heartbeat_ns),
+            false => heartbeat_ns,
+        };
+        let due = core.io.sleep_until(core.io.now().mono_ns + pause_ns);
         let grown = core.store.persisted_beyond(core.store.persisted());
         if let First::Left(persisted) = first(grown, due).await {
             persisted?;

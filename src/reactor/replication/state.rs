@@ -46,6 +46,8 @@ pub struct Replication<I: Io> {
     pub(super) is_compared: Cell<bool>,
     /// The same, and the log comes from this master at present.
     pub(super) is_following: Cell<bool>,
+    /// What the master of this slave said first of how far the log is confirmed, over the present connection.
+    pub(super) first_confirm: Cell<Option<u64>>,
 }
 
 /// An open connection.
@@ -121,6 +123,7 @@ impl<I: Io> Replication<I> {
             gate: Cell::new(gate),
             is_compared: Cell::new(false),
             is_following: Cell::new(false),
+            first_confirm: Cell::default(),
             setup: replication,
         };
         if has_changed {

@@ -9,7 +9,7 @@ use crate::replication::members::{MemberId, SyncStateSet};
 pub enum Ask {
     /// 1005: who leads the controllers. Any of them answers; all else is asked of the leader.
     Leader,
-    /// 1010: whether it knows that a broker may have lost acknowledged messages, as ringmq's controller does.
+    /// 1010: whether it knows that a broker may have lost acknowledged messages or cannot read some, as ringmq's controller does.
     KnowsLoss,
     /// 1012
     NextId,

@@ -18,7 +18,14 @@ impl Manager {
             }
             Answer::KnowsLoss(knows) => {
                 self.knows_loss = Some(knows);
-                let text = "this broker has lost acknowledged messages (a power cut): it is not to be elected before it has them from another, unless an operator elects it";
+                let text = match self.facts.lacks_acknowledged {
+                    true => {
+                        "this broker has lost acknowledged messages (a power cut): it is not to be elected before it has them from another, unless an operator elects it"
+                    }
+                    false => {
+                        "a part of this broker's log cannot be read: another one is elected if it has all of it"
+                    }
+                };
                 self.complain(text.into());
             }
             Answer::NextId(id) => {

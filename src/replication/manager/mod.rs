@@ -13,6 +13,7 @@
 //! * An epoch is begun once: a broker that was restarted in the epoch in which it is master ends that epoch by closing the connections of its
 //!   heartbeats. Its slaves may have what it has lost, and could not tell it from what it would write there.
 //! * A broker whose device has failed closes these connections as well, and asks nothing more.
+//! * A broker that cannot read a part of its log states it in its heartbeats, and a whole one is elected before it.
 //! * A broker that has lost acknowledged messages states it in its heartbeats. To a controller that does not understand it, it sends no heartbeats until it has
 //!   them from another.
 
@@ -84,6 +85,8 @@ pub struct Facts {
     pub is_fenced: bool,
     /// It has acknowledged messages that are not in its log.
     pub lacks_acknowledged: bool,
+    /// A part of its log cannot be read, and another broker may have it.
+    pub has_holes: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +152,8 @@ pub struct Manager {
     /// A controller answered last.
     answered_ns: Option<u64>,
     knows_loss: Option<bool>,
+    /// The last heartbeat said that a part of the log cannot be read.
+    has_stated_holes: bool,
     ending: Option<Ending>,
     has_resigned: bool,
     reports: Reports,
@@ -192,6 +197,7 @@ impl Manager {
             heartbeat_due_ns: 0,
             answered_ns: None,
             knows_loss: None,
+            has_stated_holes: false,
             ending: None,
             has_resigned: false,
             reports: Reports::default(),
@@ -283,11 +289,20 @@ impl Manager {
             self.ending = Some(ending);
             return;
         }
-        let may_be_elected = !self.facts.lacks_acknowledged || self.knows_loss == Some(true);
-        if may_be_elected && now_ns >= self.heartbeat_due_ns {
+        let has_news = self.facts.has_holes != self.has_stated_holes;
+        if self.may_beat() && (has_news || now_ns >= self.heartbeat_due_ns) {
+            self.has_stated_holes = self.facts.has_holes;
             self.heartbeat_due_ns = now_ns + self.settings.heartbeat_ns;
             self.ready.push(Action::Heartbeat(id));
         }
+    }
+
+    /// Whoever sends heartbeats may be elected. A controller that does not understand what this broker states would elect it before one that has
+    /// everything. A master goes on, as nobody else would be elected in its place for a part of the log that cannot be read.
+    fn may_beat(&self) -> bool {
+        let is_master = matches!(self.role, Some(Role::Master { .. }));
+        let is_whole = !self.facts.lacks_acknowledged && (!self.facts.has_holes || is_master);
+        is_whole || self.knows_loss == Some(true)
     }
 
     fn next_ask(
@@ -322,7 +337,8 @@ impl Manager {
         replicas: Option<&mut Replicas>,
         now_ns: u64,
     ) -> Option<Ask> {
-        if self.facts.lacks_acknowledged && self.knows_loss.is_none() {
+        let is_whole = !self.facts.lacks_acknowledged && !self.facts.has_holes;
+        if !is_whole && self.knows_loss.is_none() {
             return Some(Ask::KnowsLoss);
         }
         let is_due = now_ns >= self.decision_due_ns;
@@ -348,7 +364,8 @@ impl Manager {
             return Some(Ask::Decision);
         }
         // One that has lost acknowledged messages does not offer itself.
-        let may_be_elected = !self.facts.lacks_acknowledged && self.ending.is_none();
+        let may_be_elected =
+            !self.facts.lacks_acknowledged && self.may_beat() && self.ending.is_none();
         let offers = self.lacks_master && may_be_elected && now_ns >= self.elect_due_ns;
         offers.then_some(Ask::Elect(id))
     }

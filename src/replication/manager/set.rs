@@ -7,18 +7,29 @@
 //! | there is log that it does not have, and its report has not moved for [`Limits::standstill_ns`] | leaves |
 //! | has not had all there was for [`Limits::behind_ns`] (`haMaxTimeSlaveNotCatchup`) | leaves |
 //!
-//! While it is in the set each send waits for it, so a replica that hangs has to leave soon. It joins again by the first row.
+//! While it is in the set each send waits for it, so a replica that hangs has to leave soon. It joins again by the first row: at once after it has hung
+//! for the first time, and later each time that it hangs again within [`AGAIN_NS`]. Otherwise a disk that is slow for good would stop the senders again and
+//! again.
 
 use std::collections::BTreeMap;
 
 use crate::replication::members::MemberId;
 use crate::replication::replicas::{Replica, Replicas};
 
+/// A replica that hangs twice within this time is kept out of the set for a while.
+const AGAIN_NS: u64 = 60_000_000_000;
+
+/// How long after the second time, doubled by each further one up to the limit.
+const KEPT_OUT_NS: u64 = 5_000_000_000;
+const MOST_KEPT_OUT_NS: u64 = 20_000_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub standstill_ns: u64,
     pub behind_ns: u64,
 }
+
+const STANDSTILL: &str = "its reports do not advance";
 
 /// The master's own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +52,34 @@ pub struct Changes {
 #[derive(Debug, Default)]
 pub struct Reports {
     lacking: BTreeMap<MemberId, Lacking>,
+    hung: BTreeMap<MemberId, Hung>,
     resumed_ns: u64,
+}
+
+/// It left the set because it hung.
+#[derive(Clone, Copy, Debug)]
+struct Hung {
+    times: u32,
+    last_ns: u64,
+}
+
+impl Hung {
+    fn again(before: Option<Self>, now_ns: u64) -> Self {
+        let recent = before.filter(|it| now_ns.saturating_sub(it.last_ns) < AGAIN_NS);
+        Self {
+            times: recent.map_or(1, |it| it.times.saturating_add(1)),
+            last_ns: now_ns,
+        }
+    }
+
+    fn is_kept_out(&self, now_ns: u64) -> bool {
+        let doubled = self.times.saturating_sub(2).min(8);
+        let kept_out_ns = match self.times {
+            0 | 1 => 0,
+            _ => (KEPT_OUT_NS << doubled).min(MOST_KEPT_OUT_NS),
+        };
+        now_ns.saturating_sub(self.last_ns) < kept_out_ns
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,15 +119,24 @@ impl Reports {
                 None => Some("it is not connected"),
                 Some(replica) => self.reason_to_leave(id, replica, own, limits, now_ns),
             };
+            if reason == Some(STANDSTILL) {
+                let hung = Hung::again(self.hung.get(&id).copied(), now_ns);
+                self.hung.insert(id, hung);
+            }
             changes.leave.extend(reason.map(|reason| (id, reason)));
         }
+        self.hung
+            .retain(|_, hung| now_ns.saturating_sub(hung.last_ns) < AGAIN_NS);
         for (_, replica) in replicas.all() {
             let Some(id) = replica.id.filter(|id| !members.has(*id)) else {
                 continue;
             };
             let has = replica.has.unwrap_or(0);
             let has_all = replica.has.is_some() && has >= own.committed && has >= own.epoch_start;
-            if has_all && !replica.is_learner && !self.is_stalled(id, limits, now_ns) {
+            let hung = self.hung.get(&id);
+            let is_kept_out = hung.is_some_and(|hung| hung.is_kept_out(now_ns));
+            let is_stalled = is_kept_out || self.is_stalled(id, limits, now_ns);
+            if has_all && !replica.is_learner && !is_stalled {
                 changes.joins.push(id);
             }
         }
@@ -128,7 +175,7 @@ impl Reports {
         let has_less = replica.has.is_some_and(|has| has < own.committed);
         match () {
             () if has_less => Some("it does not have what it had"),
-            () if self.is_stalled(id, limits, now_ns) => Some("its reports do not advance"),
+            () if self.is_stalled(id, limits, now_ns) => Some(STANDSTILL),
             () if self.is_behind(id, replica, limits, now_ns) => Some("it does not catch up"),
             () => None,
         }
@@ -269,6 +316,47 @@ mod tests {
         };
         assert_eq!(joins(&mut reports, 0), [2]);
         assert!(joins(&mut reports, 1_501).is_empty());
+    }
+
+    /// Each message would wait for it, then it leaves, catches up, and joins for the next message.
+    #[test]
+    fn who_hangs_again_and_again_is_kept_out_for_longer_each_time() {
+        const S: u64 = 1_000_000_000;
+        let (mut reports, mut now_ns) = (Reports::default(), 100 * S);
+        let mut kept_out_s = Vec::new();
+        for _ in 0..5 {
+            let mut replicas = replicas([1, 2]);
+            replicas.connected(1, Some(2), false, now_ns);
+            replicas.reported(1, 100, 200, now_ns).unwrap();
+            reports.changes(&replicas, &own(200), LIMITS, now_ns);
+            now_ns += 2_000;
+            let changes = reports.changes(&replicas, &own(200), LIMITS, now_ns);
+            assert_eq!(leave(&changes), [2]);
+            let mut replicas = self::replicas([1]);
+            replicas.connected(1, Some(2), false, now_ns);
+            replicas.reported(1, 200, 200, now_ns).unwrap();
+            let left_ns = now_ns;
+            while reports
+                .changes(&replicas, &own(200), LIMITS, now_ns)
+                .joins
+                .is_empty()
+            {
+                now_ns += S;
+            }
+            kept_out_s.push((now_ns - left_ns) / S);
+        }
+        assert_eq!(kept_out_s, [0, 5, 10, 20, 20]);
+        now_ns += 60 * S;
+        let mut replicas = replicas([1, 2]);
+        replicas.connected(1, Some(2), false, now_ns);
+        replicas.reported(1, 100, 200, now_ns).unwrap();
+        reports.changes(&replicas, &own(200), LIMITS, now_ns);
+        reports.changes(&replicas, &own(200), LIMITS, now_ns + 2_000);
+        let mut replicas = self::replicas([1]);
+        replicas.connected(1, Some(2), false, now_ns);
+        replicas.reported(1, 200, 200, now_ns).unwrap();
+        let changes = reports.changes(&replicas, &own(200), LIMITS, now_ns + 2_000);
+        assert_eq!(changes.joins, [2], "that was long ago");
     }
 
     #[test]

@@ -87,6 +87,15 @@ impl BlockCache {
         self.fetched.get()
     }
 
+    /// What is between these positions was written again. A read that is under way may still bring what was there before: a reader that finds no
+    /// message in a block reads past the cache.
+    pub(super) fn forget(&self, from: u64, to: u64) {
+        let mut state = self.state.borrow_mut();
+        state
+            .blocks
+            .retain(|kept| kept.start >= to || kept.start + BLOCK_BYTES <= from);
+    }
+
     fn has(&self, start: u64) -> bool {
         let state = self.state.borrow();
         state.blocks.iter().any(|kept| kept.start == start)

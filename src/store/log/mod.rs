@@ -7,6 +7,7 @@ pub mod ack_watermark;
 pub mod buffer;
 pub mod cache;
 pub mod damage;
+mod mend;
 pub mod reader;
 pub mod records;
 mod recycle;

@@ -14,6 +14,7 @@ use crate::io::{Durability, File, Io, Notify, OpenOptions, Waiters};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
 use crate::store::names::{offset_name, parse_offset_name};
+use crate::store::turns::{Turn, Turns};
 
 pub(in crate::store) struct Segments<I: Io> {
     io: I,
@@ -25,6 +26,8 @@ pub(in crate::store) struct Segments<I: Io> {
     /// One file is made at a time.
     is_making: Cell<bool>,
     made: Waiters,
+    /// A file is not removed while a part of it is repaired.
+    removals: Turns,
     /// Why the next file could not be made, if it was for lack of space.
     no_space: RefCell<Option<Arc<str>>>,
     /// Retention should look at once whether files can be removed.
@@ -120,6 +123,7 @@ impl<I: Io> Segments<I> {
             zeros: RefCell::default(),
             is_making: Cell::new(false),
             made: Waiters::default(),
+            removals: Turns::default(),
             no_space: RefCell::default(),
             clean_now: Rc::default(),
         }
@@ -255,6 +259,7 @@ impl<I: Io> Segments<I> {
 
     /// Removes the oldest file, or keeps it as a spare if there is none. One at a time: after a power cut there is no gap.
     pub async fn remove_first(&self, recycle: bool) -> Result<(), StoreError> {
+        let _removal = self.removals.take().await;
         let first = self
             .files
             .borrow()
@@ -274,6 +279,11 @@ impl<I: Io> Segments<I> {
         removed.map_err(StoreError::io("remove", &path))?;
         self.files.borrow_mut().remove(&start);
         self.sync_dir().await
+    }
+
+    /// As long as this is held no file is removed.
+    pub async fn removal(&self) -> Turn<'_> {
+        self.removals.take().await
     }
 
     /// Position behind the last file.

@@ -6,6 +6,9 @@
 //! place, a count in the runtime figures, and `config/unreadable.json` (`ringmq store inspect` shows it). The bytes stay as
 //! they are until retention removes their file: an administrator who has a copy can restore them and rewind the group.
 //!
+//! Where another broker of the group may have the message ([`Known::await_repair`]), its readers get an error instead, until it was repaired
+//! (`mend.rs`) or given up.
+//!
 //! An error of the device is such a loss only if the device gives other parts of the same file. Otherwise the disk itself
 //! is gone, and readers are refused with the reason as long as that lasts.
 
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use super::Log;
-use crate::io::Io;
+use crate::io::{Io, Notify};
 use crate::store::StoreError;
 
 /// More are counted and logged, but not kept.
@@ -33,6 +36,16 @@ pub struct Unreadable {
     /// Whose it was, if a queue's entry led there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<Place>,
+    /// No other broker of the group can give it either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_given_up: bool,
+}
+
+/// A part of the log that another broker may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    pub position: u64,
+    pub size: u64,
 }
 
 /// A message's place in its queue.
@@ -52,9 +65,75 @@ pub(in crate::store) struct Known {
     not_kept: Cell<u64>,
     /// Something has changed since they were saved.
     pub changed: Cell<bool>,
+    /// Another broker of the group may have what cannot be read here.
+    awaits: Cell<bool>,
+    pub found: Notify,
 }
 
 impl Known {
+    /// Whether readers wait for what another broker may have.
+    pub fn await_repair(&self, awaits: bool) {
+        self.awaits.set(awaits);
+    }
+
+    /// An error: the message at this position is to come from another broker.
+    pub fn check_awaited(&self, physical_offset: u64) -> Result<(), StoreError> {
+        let places = self.places.borrow();
+        let place = places.get(&physical_offset);
+        match self.awaits.get() && place.is_some_and(|place| !place.is_given_up) {
+            true => Err(StoreError::AwaitsRepair { physical_offset }),
+            false => Ok(()),
+        }
+    }
+
+    /// What was not given up, `most` of it.
+    pub fn holes(&self, most: usize) -> Vec<Hole> {
+        let places = self.places.borrow();
+        let holes = places.values().filter(|place| !place.is_given_up);
+        let holes = holes.map(|place| Hole {
+            position: place.position,
+            size: place.size,
+        });
+        holes.take(most).collect()
+    }
+
+    pub fn has_holes(&self) -> bool {
+        let places = self.places.borrow();
+        self.not_kept.get() > 0 || places.values().any(|place| !place.is_given_up)
+    }
+
+    /// Nobody can give what cannot be read at this position.
+    pub fn give_up(&self, position: u64) {
+        if let Some(place) = self.places.borrow_mut().get_mut(&position) {
+            place.is_given_up = true;
+            self.changed.set(true);
+        }
+    }
+
+    /// A record was put into its place. What a longer place has behind it is still unreadable.
+    pub fn mended(&self, from: u64, to: u64) {
+        let rest = {
+            let places = self.places.borrow();
+            let mut within = places.range(from..to).map(|(_, place)| place);
+            let longest = within.find(|place| place.position + place.size > to);
+            longest.map(|place| Unreadable {
+                position: to,
+                size: place.position + place.size - to,
+                of: None,
+                ..place.clone()
+            })
+        };
+        self.forget(from, to);
+        let mut places = self.places.borrow_mut();
+        if let Some(rest) = rest {
+            places.entry(to).or_insert(rest);
+        }
+        if places.is_empty() {
+            // The next pass of the scrub finds what was not kept.
+            self.not_kept.set(0);
+        }
+    }
+
     pub fn restore(&self, places: Vec<Unreadable>) {
         let places = places.into_iter().map(|place| (place.position, place));
         self.places.replace(places.collect());
@@ -82,14 +161,19 @@ impl Known {
         }
     }
 
-    fn add(&self, unreadable: Unreadable) {
+    fn add(&self, mut unreadable: Unreadable) {
         let mut places = self.places.borrow_mut();
+        if let Some(known) = places.get(&unreadable.position) {
+            unreadable.is_given_up = known.is_given_up;
+            unreadable.size = unreadable.size.max(known.size);
+        }
         if places.len() >= MAX_KEPT && !places.contains_key(&unreadable.position) {
             self.not_kept.set(self.not_kept.get() + 1);
             return;
         }
         places.insert(unreadable.position, unreadable);
         self.changed.set(true);
+        self.found.notify();
     }
 
     /// What begins in this part of the log can be read, or is gone.
@@ -142,7 +226,11 @@ impl<I: Io> Log<I> {
         error!(
             topic, queue_id, queue_offset, position, size, reason,
             dir = %self.config.dir.display(),
-            "a message in the log cannot be read and is passed over"
+            "a message in the log cannot be read: {}",
+            match self.unreadable.awaits.get() {
+                true => "it is fetched from another broker of the group",
+                false => "it is passed over",
+            }
         );
         self.unreadable.add(Unreadable {
             position,
@@ -150,6 +238,7 @@ impl<I: Io> Log<I> {
             reason,
             found_ms: self.io.now().unix_ms,
             of,
+            is_given_up: false,
         });
     }
 }

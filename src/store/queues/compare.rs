@@ -106,7 +106,7 @@ impl<I: Io> Queues<I> {
     }
 
     /// Compares the entries that led to these records with them. A repair that fails is left to the next reader.
-    pub(super) async fn compare_with(&self, mut records: &[u8]) {
+    pub(in crate::store) async fn compare_with(&self, mut records: &[u8]) {
         let mut expected = Vec::new();
         while let Ok(record) = Record::decode(records, Check::Layout) {
             expected.extend(self.expected(&record));

@@ -18,11 +18,13 @@ pub struct Readable {
     pub records: Vec<u8>,
     /// Which of them could not.
     pub lost: Vec<usize>,
+    /// This one awaits its repair; it and those behind it were not read.
+    pub awaited: Option<usize>,
 }
 
 impl<I: Io> Queues<I> {
     /// Messages of a queue, appended to `records`, without those that cannot be read any more: these are noted. An error: one
-    /// of them has gone meanwhile, and with it all before the queue's minimum, or nothing can be read.
+    /// of them has gone meanwhile, and with it all before the queue's minimum, the first one awaits its repair, or nothing can be read.
     pub async fn read_readable(
         &self,
         queue: QueueIndex,
@@ -32,14 +34,18 @@ impl<I: Io> Queues<I> {
         let before = records.len();
         let mut read = Readable {
             records,
-            lost: Vec::new(),
+            ..Readable::default()
         };
         for (place, position) in positions.iter().enumerate() {
-            if !self
-                .read_or_note(queue, position, &mut read.records)
-                .await?
-            {
-                read.lost.push(place);
+            match self.read_or_note(queue, position, &mut read.records).await {
+                Ok(true) => {}
+                Ok(false) => read.lost.push(place),
+                // Those before it are delivered.
+                Err(StoreError::AwaitsRepair { .. }) if place > 0 => {
+                    read.awaited = Some(place);
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.compare_with(&read.records[before..]).await;
@@ -66,7 +72,7 @@ impl<I: Io> Queues<I> {
         }
     }
 
-    /// Appends the message to `out`; `false` if it is past reading. An error: nothing can be read, or it has gone.
+    /// Appends the message to `out`; `false` if it is past reading. An error: nothing can be read, it has gone, or another broker may have it.
     pub(super) async fn read_or_note(
         &self,
         queue: QueueIndex,
@@ -108,6 +114,7 @@ impl<I: Io> Queues<I> {
             let size = position.size.into();
             self.log.note_lost(physical_offset, size, reason, of);
         }
+        known.check_awaited(physical_offset)?;
         Ok(false)
     }
 

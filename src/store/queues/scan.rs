@@ -147,6 +147,8 @@ impl<I: Io> Queues<I> {
                 record.clear();
                 match self.read_or_note(queue, &position, &mut record).await {
                     Ok(_) | Err(StoreError::Removed { .. }) => {}
+                    // Those before it are delivered.
+                    Err(StoreError::AwaitsRepair { .. }) if at > offset => break 'all,
                     Err(error) => return Err(error),
                 }
                 read_bytes += record.len();

@@ -271,6 +271,7 @@ impl<I: Io> Recovery<'_, I> {
         self.checkpoint.revoke().await?;
         self.queues.clear();
         (self.messages, self.lost_bytes, self.gap) = (0, 0, None);
+        self.gaps.clear();
         self.keep_queue_ends(log_min).await?;
         self.queue_files.sync().await?;
         self.reached = Reached {

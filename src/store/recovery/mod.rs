@@ -61,6 +61,8 @@ pub(super) struct Recovery<'a, I: Io> {
     /// Bytes of the log that were skipped as damaged, and the last skipped part.
     lost_bytes: u64,
     gap: Option<Gap>,
+    /// All of these parts.
+    pub gaps: Vec<Gap>,
     /// Queues whose files are removed once it is known that the generation which deletes them counts.
     gone: Vec<(String, u32)>,
     /// The log is to end here at the latest.
@@ -112,6 +114,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             unflushed_bytes: plan.unflushed_bytes,
             lost_bytes: 0,
             gap: None,
+            gaps: Vec::new(),
             gone: Vec::new(),
             cut: plan.cut,
             of_files: None,

@@ -138,6 +138,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         );
         self.lost_bytes += gap.to - gap.from;
         self.gap = Some(gap);
+        self.gaps.push(gap);
         Ok((gap.to > position).then_some(gap.to))
     }
 

@@ -12,6 +12,7 @@ mod ledger;
 mod limits;
 mod log;
 mod medium;
+mod mend;
 mod model;
 mod opening;
 mod owner;

@@ -81,8 +81,13 @@ impl Group {
 
     /// The controller, the name server, and all brokers, one after the other.
     pub async fn start_all(&self) {
+        self.start_first(BROKERS.len()).await;
+    }
+
+    /// The same with so many brokers.
+    pub async fn start_first(&self, count: usize) {
         start_others(&self.sim, &self.controllers);
-        for (index, host) in BROKERS.into_iter().enumerate() {
+        for (index, host) in BROKERS.into_iter().take(count).enumerate() {
             self.start(host);
             self.until(&format!("{host} in sync"), || self.set().len() == index + 1)
                 .await;

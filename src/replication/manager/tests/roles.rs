@@ -229,6 +229,46 @@ fn one_that_has_lost_messages_is_not_elected() {
     }
 }
 
+/// A controller of ringmq elects a whole one before it. RocketMQ's would elect it as any other.
+#[test]
+fn a_slave_that_cannot_read_all_of_its_log_states_it_or_is_silent() {
+    for knows in [false, true] {
+        let led = Some(decision(Some(2), 3));
+        let (mut broker, _) = Broker::registered(Facts::default(), led);
+        broker.after(1_100);
+        broker.facts.has_holes = true;
+        broker.manager.busy = None;
+        assert_eq!(broker.asked(), Ask::KnowsLoss);
+        broker.answer(Answer::KnowsLoss(knows));
+        let at_once = broker.after(50);
+        assert_eq!(beats(&at_once), usize::from(knows), "{at_once:?}");
+        let later = beats(&broker.after(5_000));
+        assert_eq!(later >= 4, knows, "{later}");
+        assert!(knows || later == 0, "{later}");
+        broker.notified(decision(None, 4));
+        let offers = (0..5).any(|_| {
+            broker.manager.busy = None;
+            let asked = broker.asked();
+            broker.decides(decision(None, 4));
+            asked == Ask::Elect(1)
+        });
+        assert_eq!(offers, knows, "a controller that knows it decides");
+        broker.manager.busy = None;
+        broker.facts.has_holes = false;
+        assert_eq!(beats(&broker.after(50)), 1, "repaired");
+    }
+}
+
+/// Nobody would take its place: without heartbeats there would be no master.
+#[test]
+fn a_master_that_cannot_read_all_of_its_log_goes_on() {
+    let mut broker = Broker::master();
+    broker.facts.has_holes = true;
+    assert_eq!(broker.asked(), Ask::KnowsLoss);
+    broker.answer(Answer::KnowsLoss(false));
+    assert!(beats(&broker.after(5_000)) >= 4);
+}
+
 #[test]
 fn an_operator_may_elect_one_that_has_lost_messages() {
     let facts = Facts {

@@ -1,0 +1,52 @@
+//! What `ringmq store verify` says about the repair of a damaged log, if the store is one of several replicas.
+
+use std::path::Path;
+
+/// The broker's number in its group, under a controller: `cluster#broker name#id`.
+const IDENTITY_FILE: &str = "brokerIdentity";
+
+/// Who wrote which part of the log, in a group that knows that.
+const EPOCHS_FILE: &str = "epochFileCheckpoint";
+
+/// How a damaged log of this store is repaired from its group; `None`: it is no replica's.
+pub fn repair_of(dir: &Path) -> Option<String> {
+    let identity = std::fs::read_to_string(dir.join(IDENTITY_FILE)).ok();
+    repair(identity.as_deref(), dir.join(EPOCHS_FILE).exists())
+}
+
+fn repair(identity: Option<&str>, has_epochs: bool) -> Option<String> {
+    let mut parts = identity.unwrap_or_default().trim().split('#').skip(1);
+    let (group, place) = match (parts.next(), parts.next()) {
+        (Some(name), Some(id)) => (
+            format!("the group {name}, in which this is broker {id},"),
+            format!("`mqadmin getSyncStateSet -a CONTROLLER -b {name}` shows which one it is"),
+        ),
+        _ if has_epochs => (
+            "its master, or its slave,".to_owned(),
+            "start it as the slave of the one that is whole".to_owned(),
+        ),
+        _ => return None,
+    };
+    Some(format!(
+        "{group} has the same log: started, this broker fetches each message that it cannot read from the master ({place}). \
+         If its start is refused, empty the store: it is copied from the master. Do not use --skip-damaged"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_replica_is_repaired_by_its_group() {
+        let text = repair(Some("DefaultCluster#broker-a#2\n"), true).unwrap();
+        assert!(
+            text.starts_with("the group broker-a, in which this is broker 2, has the same log")
+        );
+        assert!(text.contains("getSyncStateSet -a CONTROLLER -b broker-a"));
+        let text = repair(None, true).unwrap();
+        assert!(text.starts_with("its master, or its slave, has the same log"));
+        assert_eq!(repair(None, false), None);
+        assert_eq!(repair(Some("no identity"), false), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! Repair of what a broker cannot read of its log: who waits for it, whom it asks, and when it asks nobody any more.
+//!
+//! | A broker that cannot read a part of its log | Readers of that part | The broker |
+//! |---|---|---|
+//! | slave whose log was compared with its master's | wait | asks the master for each record of it |
+//! | slave that has no master at present | wait | asks when there is one |
+//! | slave of a master that knows no epochs | pass over it | nothing: it is not known that both logs are the same |
+//! | master under a controller, of a group with others | wait | states it in its heartbeats: a broker that has all of the log is elected, and this one becomes its slave |
+//! | any other | pass over it | nothing |
+//!
+//! What a master could not give either for [`GIVE_UP_NS`] is lost, as far as this broker can know: its readers pass over it. A broker that has it would
+//! have been elected by then.
+
+use std::collections::BTreeMap;
+
+/// How long a master is asked again that does not have it.
+pub const GIVE_UP_NS: u64 = 60_000_000_000;
+
+/// A broker with a part of its log that it cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Slave {
+        /// The log comes from a master at present.
+        is_following: bool,
+        /// The log was found to be a beginning of the master's, by the epochs of both.
+        is_compared: bool,
+    },
+    Master {
+        has_controller: bool,
+        /// Another broker of the group is there, or was since this one became master.
+        has_others: bool,
+    },
+}
+
+impl Standing {
+    /// Whether another broker may have what this one cannot read, so that readers wait for it.
+    pub fn awaits(self) -> bool {
+        match self {
+            Self::Slave {
+                is_following,
+                is_compared,
+            } => is_compared || !is_following,
+            Self::Master {
+                has_controller,
+                has_others,
+            } => has_controller && has_others,
+        }
+    }
+
+    /// Whether the master is asked for it.
+    pub fn asks_master(self) -> bool {
+        matches!(
+            self,
+            Self::Slave {
+                is_compared: true,
+                ..
+            }
+        )
+    }
+}
+
+/// What a master could not give, by its position in the log, since when.
+#[derive(Debug, Default)]
+pub struct Refusals(BTreeMap<u64, u64>);
+
+impl Refusals {
+    /// The master was asked and does not have it. Returns whether it is given up.
+    pub fn refused(&mut self, position: u64, now_ns: u64) -> bool {
+        let since_ns = *self.0.entry(position).or_insert(now_ns);
+        let is_over = now_ns.saturating_sub(since_ns) >= GIVE_UP_NS;
+        if is_over {
+            self.0.remove(&position);
+        }
+        is_over
+    }
+
+    pub fn repaired(&mut self, position: u64) {
+        self.0.remove(&position);
+    }
+
+    /// There was no answer: the time that has passed does not count.
+    pub fn unanswered(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slave(is_following: bool, is_compared: bool) -> Standing {
+        Standing::Slave {
+            is_following,
+            is_compared,
+        }
+    }
+
+    fn master(has_controller: bool, has_others: bool) -> Standing {
+        Standing::Master {
+            has_controller,
+            has_others,
+        }
+    }
+
+    #[test]
+    fn readers_wait_where_another_broker_may_have_it() {
+        assert!(slave(true, true).awaits() && slave(false, true).awaits());
+        assert!(slave(false, false).awaits(), "its master may return");
+        assert!(!slave(true, false).awaits(), "a master without epochs");
+        assert!(master(true, true).awaits());
+        assert!(!master(true, false).awaits(), "it was always alone");
+        assert!(!master(false, true).awaits(), "nobody replaces it");
+    }
+
+    #[test]
+    fn a_master_is_asked_whose_log_was_compared() {
+        assert!(slave(true, true).asks_master());
+        for standing in [slave(true, false), slave(false, false), master(true, true)] {
+            assert!(!standing.asks_master(), "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_master_does_not_have_for_a_minute_is_given_up() {
+        let mut refusals = Refusals::default();
+        assert!(!refusals.refused(7, 100));
+        assert!(!refusals.refused(7, GIVE_UP_NS + 99));
+        assert!(!refusals.refused(9, GIVE_UP_NS + 99));
+        assert!(refusals.refused(7, GIVE_UP_NS + 100));
+        refusals.unanswered();
+        assert!(!refusals.refused(9, 3 * GIVE_UP_NS), "it was not asked");
+    }
+}
