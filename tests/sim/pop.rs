@@ -5,6 +5,7 @@ mod ends;
 mod histories;
 mod receipts;
 mod returns;
+mod switched;
 
 #[cfg(feature = "mutants")]
 pub use histories::one_history;

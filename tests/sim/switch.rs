@@ -1,5 +1,9 @@
 //! Protects what waits at a master that dies: the slave that becomes master delivers each delayed and each timed message once, whatever
-//! its master had delivered before.
+//! its master had delivered before. [`transactions`], [`kept`] and [`locks`] are about the rest that is built on messages, `pop/switched.rs` about POP.
+
+mod kept;
+mod locks;
+mod transactions;
 
 use std::time::Duration;
 
@@ -9,10 +13,45 @@ use ringmq::sim::{Fault, Op, Rng, Rule};
 use ringmq::store::Flush;
 use ringmq::wire::codes::response;
 
-use crate::replication::{MASTER, Pair, SLAVE, send};
+use crate::replication::{MASTER, Pair, Process, SLAVE, send};
 use crate::terms::term;
 
 const MESSAGES: u64 = 60;
+
+/// Both run, and a send is acknowledged by both.
+pub async fn start_both(pair: &Pair) -> (Process, Process) {
+    let master = pair.start(MASTER).await;
+    pair.create_topic().await;
+    let slave = pair.start(SLAVE).await;
+    let mut client = pair.client(MASTER).await;
+    pair.until_answered(&mut client, response::SUCCESS).await;
+    (master, slave)
+}
+
+/// The master's machine is gone, and its slave becomes master.
+pub async fn succeed(pair: &Pair, slave: &Process) {
+    pair.sim.power_cut(MASTER);
+    let promoted = term(Role::AsyncMaster, pair, MASTER);
+    slave.change(pair, promoted).await;
+}
+
+/// From now on nothing of the master's log arrives on the slave's device; its tables do.
+pub fn hold_back_the_log(pair: &Pair) {
+    let stall = Fault::Stall(Duration::from_secs(60));
+    let rule = Rule::new(stall).of(Op::Write).on("commitlog");
+    pair.sim.host(SLAVE).inject(rule);
+}
+
+/// The master's machine is gone, and its slave starts as a master with the log that it has.
+pub async fn succeed_with_less(pair: &Pair) -> Process {
+    pair.sim.power_cut(MASTER);
+    pair.sim.crash(SLAVE);
+    // The machine is there again, so that nobody waits for its answer.
+    pair.sim.host(MASTER);
+    pair.sim.host(SLAVE).heal();
+    let promoted = term(Role::AsyncMaster, pair, MASTER);
+    pair.start_as(SLAVE, promoted).await
+}
 
 fn property(name: &str, value: u64) -> String {
     let mut text = String::new();
@@ -31,11 +70,8 @@ fn what_waits_comes_once() {
         let pair = Pair::new(seed, flush, Role::SyncMaster);
         pair.sim.run(async {
             let mut rng = Rng::new(seed);
-            let _master = pair.start(MASTER).await;
-            pair.create_topic().await;
-            let slave = pair.start(SLAVE).await;
+            let (_master, slave) = start_both(&pair).await;
             let mut client = pair.client(MASTER).await;
-            pair.until_answered(&mut client, response::SUCCESS).await;
             for number in 0..MESSAGES {
                 let waits = match rng.below(2) {
                     // 1 s and 5 s.
@@ -48,10 +84,7 @@ fn what_waits_comes_once() {
             }
             // Some have been delivered, and the slave asks its master for the others once a second.
             pair.sleep_ms(500 + rng.below(3_000)).await;
-            pair.sim.power_cut(MASTER);
-            slave
-                .change(&pair, term(Role::AsyncMaster, &pair, MASTER))
-                .await;
+            succeed(&pair, &slave).await;
             pair.sleep_ms(12_000).await;
             let mut bodies = pair.bodies(SLAVE).await;
             bodies.retain(|body| *body < MESSAGES);
@@ -67,19 +100,14 @@ fn what_only_the_dead_master_has_delivered_is_delivered_by_its_successor() {
     for seed in 0..4 {
         let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
-            let _master = pair.start(MASTER).await;
-            pair.create_topic().await;
-            let _slave = pair.start(SLAVE).await;
+            let (_master, _slave) = start_both(&pair).await;
             let mut client = pair.client(MASTER).await;
-            pair.until_answered(&mut client, response::SUCCESS).await;
             let waiting = [property(DELAY, 1), property(TIMER_DELAY_MS, 1_000)];
             for (number, waits) in (0..).zip(&waiting) {
                 let reply = send(&mut client, number, waits).await;
                 assert_eq!(reply.code, response::SUCCESS, "{reply:?}");
             }
-            let stall = Fault::Stall(Duration::from_secs(60));
-            let rule = Rule::new(stall).of(Op::Write).on("commitlog");
-            pair.sim.host(SLAVE).inject(rule);
+            hold_back_the_log(&pair);
             pair.sleep_ms(6_000).await;
             let delivered = async |host| {
                 let mut bodies = pair.bodies(host).await;
@@ -89,13 +117,7 @@ fn what_only_the_dead_master_has_delivered_is_delivered_by_its_successor() {
             };
             assert_eq!(delivered(MASTER).await, [0, 1]);
             assert_eq!(delivered(SLAVE).await, [0; 0]);
-            pair.sim.power_cut(MASTER);
-            pair.sim.crash(SLAVE);
-            // The machine is there again, so that nobody waits for its answer.
-            pair.sim.host(MASTER);
-            pair.sim.host(SLAVE).heal();
-            let promoted = term(Role::AsyncMaster, &pair, MASTER);
-            let _successor = pair.start_as(SLAVE, promoted).await;
+            let _successor = succeed_with_less(&pair).await;
             pair.sleep_ms(5_000).await;
             assert_eq!(delivered(SLAVE).await, [0, 1]);
         });

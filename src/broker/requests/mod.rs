@@ -24,6 +24,7 @@ mod unsupported;
 mod users;
 
 pub use lookup::position;
+pub use offsets::LOG_END;
 pub use relay::StatusTable;
 pub use unsupported::unsupported;
 

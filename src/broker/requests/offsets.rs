@@ -21,6 +21,10 @@ use crate::wire::offset::{
 use crate::wire::topic::TopicRequest;
 use crate::wire::{Ext, loose_json};
 
+/// A field of the answer to 43: what its offsets speak of was written to the log before this position. RocketMQ has nothing of the kind, and its
+/// slaves ignore it.
+pub const LOG_END: &str = "ringmqLogEnd";
+
 impl Broker {
     /// A group without an offset starts at 0 in a queue whose first message is recent, whatever the client would have chosen
     /// (RocketMQ asks whether that message is in memory). Elsewhere the client chooses: it must not replay a log of days because
@@ -144,7 +148,8 @@ pub(super) fn min_offset(asked: QueueRequest<'_>, request: &Request<'_>) -> Resu
 }
 
 /// All committed offsets. (What groups have pulled is of the file only.) A row of `offsetTable` is a group in a topic; its queues may be
-/// more than one slice has.
+/// more than one slice has. The field [`LOG_END`] says for which log they are: a pop moves its group's offset with its check point, and a consumer
+/// commits behind a message that it has sent back. A slave that had the offset and not that record would skip the message.
 #[derive(Clone, Debug)]
 struct AllOffsets {
     /// The topic and the group of the last row.
@@ -191,9 +196,9 @@ impl Rows for AllOffsets {
         Ok(false)
     }
 
-    fn finish(&self, _: &Now<'_>, out: &mut Json) -> Reply {
+    fn finish(&self, at: &Now<'_>, out: &mut Json) -> Reply {
         out.text("}}");
-        Reply::ok()
+        Reply::ok().with(LOG_END, at.store.log_end())
     }
 }
 

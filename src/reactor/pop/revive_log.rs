@@ -80,8 +80,12 @@ pub(in crate::reactor) fn grew<I: Io>(
     }
 }
 
-/// Notes how far a restart need not read the revive log; to be called before offsets are saved.
+/// Notes how far a restart need not read the revive log; to be called before offsets are saved. A slave has taken up nothing of the log, and takes
+/// this offset over from its master.
 pub(in crate::reactor) fn note_offsets<I: Io>(core: &Core<I>) {
+    if core.store.follows() {
+        return;
+    }
     let now_ms = core.now_ms();
     let mut broker = core.broker.borrow_mut();
     let topic = broker.pops().revive_topic();

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::state::Replication;
 use crate::broker::ConfigFile;
 use crate::broker::files::{MasterDelays, Page, Pages, follow_whole};
+use crate::broker::requests::LOG_END;
 use crate::broker::step::Work;
 use crate::broker::timer::{MasterTimers, MasterWaiting, MetricsReader};
 use crate::io::Io;
@@ -43,9 +44,14 @@ const FILES: [(i32, ConfigFile); 5] = [
     ),
 ];
 
+/// So long after the answers the log is looked at again: it comes over another connection.
+const LOG_PATIENCE_NS: u64 = 200_000_000;
+
 /// A connection to the master, which ends with the master's process at the latest.
 struct Link<I: Io> {
     client: RemotingClient<I>,
+    /// The answer to 43.
+    offsets: Held<Vec<u8>>,
     delays: Held<MasterDelays>,
     timers: Held<MasterTimers>,
 }
@@ -71,8 +77,14 @@ impl<T> Held<T> {
             self.said = None;
             return Some(said);
         }
-        let counting = self.said.take_if(|(end, _)| *end <= followed_to);
+        let counting = self.counting(followed_to);
         self.said.get_or_insert((log_end, said));
+        counting
+    }
+
+    /// What was held, if it counts now.
+    fn counting(&mut self, followed_to: u64) -> Option<T> {
+        let counting = self.said.take_if(|(end, _)| *end <= followed_to);
         counting.map(|(_, said)| said)
     }
 }
@@ -101,8 +113,13 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             }
         }
         round += 1;
-        let later = core.io.now().mono_ns + INTERVAL_NS;
-        core.io.sleep_until(later).await;
+        let asked_ns = core.io.now().mono_ns;
+        core.io.sleep_until(asked_ns + LOG_PATIENCE_NS).await;
+        if let Some(link) = &mut link {
+            let counting = link.offsets.counting(followed_to(&core));
+            take_offsets(&core, counting).await;
+        }
+        core.io.sleep_until(asked_ns + INTERVAL_NS).await;
     }
 }
 
@@ -122,6 +139,7 @@ async fn ask_all<I: Io>(
             let client = RemotingClient::connect(&core.io, addr, PATIENCE_NS).await?;
             link.insert(Link {
                 client,
+                offsets: Held::default(),
                 delays: Held::default(),
                 timers: Held::default(),
             })
@@ -131,6 +149,7 @@ async fn ask_all<I: Io>(
         let asked = match Pages::of(file) {
             Some(pages) => ask_pages(core, &mut link.client, code, pages).await,
             None if file == ConfigFile::DelayOffsets => ask_delays(core, link, code).await,
+            None if file == ConfigFile::ConsumerOffsets => ask_offsets(core, link, code).await,
             None => ask_whole(core, &mut link.client, code, file).await,
         };
         match asked {
@@ -194,6 +213,28 @@ async fn ask_delays<I: Io>(core: &Core<I>, link: &mut Link<I>, code: i32) -> Res
         Err(error) => warn!(code, %error, "the master's answer cannot be read"),
     }
     Ok(())
+}
+
+/// The offsets of consumers.
+async fn ask_offsets<I: Io>(
+    core: &Rc<Core<I>>,
+    link: &mut Link<I>,
+    code: i32,
+) -> Result<(), AskError> {
+    let answer = link.client.ask(code, &[], &[], PATIENCE_NS).await?;
+    let log_end = answer.field(LOG_END).and_then(|end| end.parse().ok());
+    // RocketMQ's master does not say it.
+    let log_end = log_end.unwrap_or(0);
+    let counting = link.offsets.next(log_end, answer.body, followed_to(core));
+    take_offsets(core, counting).await;
+    Ok(())
+}
+
+async fn take_offsets<I: Io>(core: &Rc<Core<I>>, answer: Option<Vec<u8>>) {
+    let file = ConfigFile::ConsumerOffsets;
+    if let Some(work) = answer.and_then(|body| follow_whole(file, body)) {
+        take_over(core, request::GET_ALL_CONSUMER_OFFSET, work).await;
+    }
 }
 
 /// `None`: it cannot be read.
@@ -271,6 +312,9 @@ mod tests {
         assert_eq!(held.next(500, 5, 350), None);
         assert_eq!(held.next(600, 6, 450), Some(4));
         assert_eq!(held.next(600, 7, 600), Some(7));
+        assert_eq!(held.counting(600), None);
+        assert_eq!(held.next(700, 9, 600), None);
+        assert_eq!((held.counting(699), held.counting(700)), (None, Some(9)));
         assert_eq!(held.said, None);
         // A master that does not say where its log ends.
         assert_eq!(held.next(0, 8, 0), Some(8));
