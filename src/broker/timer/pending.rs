@@ -23,6 +23,9 @@ use crate::store::{Timer, TimerKey, TimerKind};
 /// Timers that are due within this time are in memory.
 pub const LEAD_MS: u64 = 5_000;
 
+/// Recalls that are forgotten in one turn.
+const FORGOTTEN_PER_TURN: usize = 1024;
+
 /// The share of the timers in memory, 1/16, that may have to be read again after a crash.
 const FRESH_SHARE: usize = 16;
 
@@ -280,7 +283,13 @@ impl Timers {
             self.saved.waiting = Rc::default(); // Some had lost their records to the retention, and so never were delivered.
         }
         let still_ms = delivered_ms.saturating_sub(2 * RECALL_SPAN_MS) as i64;
-        self.recalled = self.recalled.split_off(&(still_ms, String::new()));
+        let is_past = |(at_ms, _): &(i64, String)| *at_ms < still_ms;
+        for _ in 0..FORGOTTEN_PER_TURN {
+            if !self.recalled.first().is_some_and(is_past) {
+                break;
+            }
+            self.recalled.pop_first();
+        }
     }
 
     /// When something is to be done next.
