@@ -160,6 +160,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::config::Config;
 
     #[derive(Parser)]
     struct Controller {
@@ -202,6 +203,19 @@ mod tests {
         assert_eq!(setup.dir, Path::new("/data/controller"));
         let flags = read("controller --self-id n2 --store /x --bind 127.0.0.1", text).unwrap();
         assert_eq!((flags.self_id, flags.dir.as_path()), (2, Path::new("/x")));
+    }
+
+    #[test]
+    fn the_defaults_of_brokers_and_controllers_fit() {
+        let (broker, controller) = (Config::default(), Settings::default());
+        // A broker that misses one heartbeat, or two, is not dead, and what it states itself is not less.
+        assert_eq!(3 * broker.broker_heartbeat_ms, controller.silence_limit_ms);
+        assert!(controller.silence_limit_ms < broker.controller_timeout_ms);
+        // Of the 3 s after which a client gives up a send, a poll of its route takes 1 s; the rest is the new master's.
+        let election_ms = controller.silence_limit_ms + 2 * controller.scan_interval_ms;
+        assert!(election_ms + 1_000 <= 3_000 - 250);
+        // A master that is cut off answers what waits for its set when another one may have been elected.
+        assert!(election_ms <= broker.slave_timeout_ms);
     }
 
     #[test]

@@ -155,8 +155,9 @@ config! {
     election_priority: i32 = i32::MAX, "brokerElectionPriority", 0..=i32::MAX;
     /// The broker gets the log and never belongs to the in-sync set.
     async_learner: bool = false, "asyncLearner", Switch;
-    /// A heartbeat goes to each controller this often.
-    broker_heartbeat_ms: u64 = 1_000, "brokerHeartbeatInterval", 100..=60_000;
+    /// A heartbeat goes to each controller this often. RocketMQ's default is 1,000. A controller of ringmq takes a broker for dead after 1.5 s of
+    /// silence, and three of these intervals at least.
+    broker_heartbeat_ms: u64 = 500, "brokerHeartbeatInterval", 100..=60_000;
     /// What a broker states in them: silent for longer, it is dead. A controller of ringmq may take less.
     controller_timeout_ms: u64 = 10_000, "controllerHeartBeatTimeoutMills", 2_000..=600_000;
     /// How often the controller is asked for the master and the in-sync set, besides its notices.

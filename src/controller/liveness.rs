@@ -7,19 +7,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::election::Candidate;
 use super::group::Group;
+use super::settings::{SCAN_INTERVAL_MS, SILENCE_LIMIT_MS};
 
 /// What RocketMQ's controller takes when a heartbeat states none (`DEFAULT_BROKER_CHANNEL_EXPIRED_TIME`).
 const DEFAULT_STATED_MS: u64 = 10_000;
 
-/// Brokers send each second; a shorter limit would take every delay for a death.
+/// RocketMQ's brokers send each second; a shorter limit would take every delay for a death.
 const MIN_STATED_MS: u64 = 2_000;
 
 /// How long a new leader takes a broker for alive that it could not hear before. RocketMQ's brokers look every 3 s which controllers they
 /// reach, and then send each second.
 pub const GRACE_MS: u64 = 5_000;
 
-/// A longer pause between two calls was a pause of this process, and no sign of a dead broker.
-const MAX_PAUSE_MS: u64 = 1_000;
+/// A longer pause between two calls was a pause of this process, and no sign of a dead broker. Calls come each [`SCAN_INTERVAL_MS`].
+const MAX_PAUSE_MS: u64 = 250;
+
+/// A broker is dead when this many of its heartbeats stayed away. So a pause of one interval, of its process or of its machine, never ends a
+/// master's role; with ringmq's interval the limit is [`SILENCE_LIMIT_MS`].
+const MISSED_HEARTBEATS: u64 = 3;
+
+// A pause of this process that is not taken out, and one interval of a broker, are no death.
+const _: () = assert!(MAX_PAUSE_MS >= 4 * SCAN_INTERVAL_MS);
+const _: () = assert!(MAX_PAUSE_MS + 2 * (SILENCE_LIMIT_MS / MISSED_HEARTBEATS) < SILENCE_LIMIT_MS);
 
 /// A dead broker is kept this long, for what its death says to a new leader.
 const KEPT_MS: u64 = 600_000;
@@ -45,6 +54,8 @@ struct Broker {
     connection: Option<u64>,
     closed_ms: u64,
     /// Between the last two heartbeats.
+    last_interval_ms: Option<u64>,
+    /// The shorter one of the last two intervals: one that was late, or early, does not change it.
     interval_ms: Option<u64>,
 }
 
@@ -108,16 +119,19 @@ impl Liveness {
             return false;
         };
         let before = brokers.get(&id).filter(|it| it.is_alive(now_ms, limit_ms));
-        let interval_ms = before.map(|it| now_ms.saturating_sub(it.heard_ms));
+        let is_new = before.is_none();
+        let last_interval_ms = before.map(|it| now_ms.saturating_sub(it.heard_ms));
+        let one_before = before.and_then(|it| it.last_interval_ms);
         let broker = Broker {
             last: heartbeat,
             heard_ms: now_ms,
             connection: Some(connection),
             closed_ms: 0,
-            interval_ms,
+            last_interval_ms,
+            interval_ms: last_interval_ms.map(|last| last.min(one_before.unwrap_or(last))),
         };
         brokers.insert(id, broker);
-        interval_ms.is_none()
+        is_new
     }
 
     /// A connection ended. Brokers whose last heartbeat came over it are dead at once; one that has sent over a newer one is not.
@@ -207,19 +221,19 @@ impl Broker {
             && now_ms.saturating_sub(self.heard_ms) <= self.silence_ms(limit_ms)
     }
 
-    /// Half of the silence after which it is dead: more than one of its intervals.
+    /// Half of the silence after which it is dead: one and a half of its intervals at least.
     fn is_late(&self, now_ms: u64, limit_ms: u64) -> bool {
         now_ms.saturating_sub(self.heard_ms) > self.silence_ms(limit_ms) / 2
     }
 
-    /// How long it may be silent: never longer than it states; `limit_ms`, or two of its intervals if it sends seldom. Before a second
-    /// heartbeat its interval is not known.
+    /// How long it may be silent: never longer than it states; `limit_ms`, or [`MISSED_HEARTBEATS`] of its intervals if that is longer. Before
+    /// a second heartbeat its interval is not known.
     fn silence_ms(&self, limit_ms: u64) -> u64 {
         let stated = self.last.stated_ms.and_then(|ms| u64::try_from(ms).ok());
         let stated = stated.unwrap_or(DEFAULT_STATED_MS).max(MIN_STATED_MS);
         match self.interval_ms {
             None => stated,
-            Some(interval) => stated.min(limit_ms.max(2 * interval)),
+            Some(interval) => stated.min(limit_ms.max(MISSED_HEARTBEATS * interval)),
         }
     }
 

@@ -30,7 +30,7 @@ pub use liveness::GRACE_MS;
 pub use notice::Notice;
 pub use replies::Asked;
 pub use requests::needs_leader;
-pub use settings::{Settings, UpdateError};
+pub use settings::{SCAN_INTERVAL_MS, SILENCE_LIMIT_MS, Settings, UpdateError};
 pub use standing::Standing;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,12 @@
 
 use crate::config::properties;
 
+/// Three heartbeats of ringmq's brokers (`brokerHeartbeatInterval`). A client of RocketMQ gives up a send after 3 s: if another master is in
+/// the route of a client that polls each second by then, its next send arrives. A broker of RocketMQ, whose interval is 1 s, has three of its intervals.
+pub const SILENCE_LIMIT_MS: u64 = 1_500;
+
+pub const SCAN_INTERVAL_MS: u64 = 50;
+
 /// What may change in a running controller. Each controller has its own; those of the leader decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -11,7 +17,7 @@ pub struct Settings {
     pub notify_brokers: bool,
     /// How often silent brokers are looked for.
     pub scan_interval_ms: u64,
-    /// How long a broker may be silent, if it does not state less.
+    /// How long a broker may be silent, if it does not state less, nor send more seldom.
     pub silence_limit_ms: u64,
 }
 
@@ -20,8 +26,8 @@ impl Default for Settings {
         Self {
             elect_unclean_master: false,
             notify_brokers: true,
-            scan_interval_ms: 100,
-            silence_limit_ms: 3_000,
+            scan_interval_ms: SCAN_INTERVAL_MS,
+            silence_limit_ms: SILENCE_LIMIT_MS,
         }
     }
 }

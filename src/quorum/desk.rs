@@ -16,7 +16,9 @@ use super::notifier::Notifier;
 use super::rpc::{self, Door, PeerError};
 use super::setup::Setup;
 use super::types::Raft;
-use crate::controller::{Applied, Command, Controller, Standing, Step, needs_leader};
+use crate::controller::{
+    Applied, Command, Controller, SCAN_INTERVAL_MS, Standing, Step, needs_leader,
+};
 use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::header::Header;
@@ -24,7 +26,7 @@ use crate::wire::header::Header;
 /// RocketMQ's brokers wait 3 s for an answer.
 const AGREE_LIMIT: Duration = Duration::from_millis(2_500);
 /// How often due elections are looked for, if nothing happens.
-const TURN: Duration = Duration::from_millis(100);
+const TURN: Duration = Duration::from_millis(SCAN_INTERVAL_MS);
 /// The name of a file that is in a store until it has been filled for the first time. While it is there the controller elects nobody who has more.
 pub const MARKER: &str = "joining";
 /// The engine's terms begin with 1.

@@ -56,16 +56,18 @@ fn silence_counts_after_the_limit() {
     assert!(table.beat(7), "it is back");
 }
 
-/// A broker that sends every 4 s is not taken for dead in between, and one that states less than the limit is.
+/// A broker that sends every 3 s may miss two heartbeats, and one that states less than the limit is dead then.
 #[test]
 fn the_limit_suits_the_brokers_interval() {
     let mut table = Table::new();
     for _ in 0..5 {
         table.beat(7);
-        table.pass(4_000);
+        table.pass(3_000);
         assert!(table.alive());
     }
-    table.pass(4_001);
+    table.pass(6_000);
+    assert!(table.alive());
+    table.pass(1);
     assert!(!table.alive());
 
     let stated = Heartbeat {
@@ -78,6 +80,46 @@ fn the_limit_suits_the_brokers_interval() {
     }
     table.pass(1_501);
     assert!(!table.alive());
+}
+
+/// With the defaults of both sides: neither a heartbeat that is late by less than an interval is a death, nor does it put one off.
+#[test]
+fn a_late_heartbeat_changes_nothing() {
+    const INTERVAL: u64 = SILENCE_LIMIT_MS / MISSED_HEARTBEATS;
+    let mut table = Table::new();
+    let alive = |table: &Table| table.live.is_alive("a", 1, table.now, SILENCE_LIMIT_MS);
+    for late in [0, 0, 0, 490, 0, 490, 0] {
+        table
+            .live
+            .heard("a", 1, BEAT, 7, table.now, SILENCE_LIMIT_MS);
+        table.pass(INTERVAL + late);
+        assert!(alive(&table), "{late}");
+    }
+    table
+        .live
+        .heard("a", 1, BEAT, 7, table.now, SILENCE_LIMIT_MS);
+    table.pass(SILENCE_LIMIT_MS);
+    assert!(alive(&table));
+    table.pass(1);
+    assert!(!alive(&table));
+}
+
+/// As long as one that is not taken out, and a heartbeat was due since.
+#[test]
+fn a_short_pause_of_the_controller_ends_no_broker() {
+    let mut table = Table::new();
+    for _ in 0..3 {
+        table
+            .live
+            .heard("a", 1, BEAT, 7, table.now, SILENCE_LIMIT_MS);
+        table.pass(500);
+    }
+    for pause in [MAX_PAUSE_MS, 20 * MAX_PAUSE_MS] {
+        table.now += pause;
+        table.live.pass_time(table.now);
+        let is_alive = table.live.is_alive("a", 1, table.now, SILENCE_LIMIT_MS);
+        assert!(is_alive, "{pause}");
+    }
 }
 
 /// RocketMQ keeps the connection whose heartbeat came first.

@@ -141,7 +141,11 @@ impl Manager {
                 self.elect_due_ns = now_ns + AGAIN_NS;
                 self.decision_due_ns = now_ns;
             }
-            Ask::Apply(_) if refusal == Refusal::IdTaken => self.standing = Standing::Nameless,
+            // Brokers that start together ask for the same number, and one of them gets it.
+            Ask::Apply(_) if refusal == Refusal::IdTaken => {
+                self.standing = Standing::Nameless;
+                self.not_before_ns = now_ns + NEXT_CONTROLLER_NS;
+            }
             Ask::Decision if refusal == Refusal::UnknownGroup => {
                 if let Standing::Registered(id) = self.standing {
                     self.standing = Standing::Named(id);

@@ -34,7 +34,7 @@ impl Member<'_> {
         setup.replication = Some(ReplicationSetup {
             controller: Some(ControllerSetup {
                 controllers: self.controllers.addrs(),
-                heartbeat_ms: 1_000,
+                heartbeat_ms: 500,
                 timeout_ms: 10_000,
                 decision_ms: 5_000,
                 leader_ms: 10_000,

@@ -36,7 +36,10 @@ fn a_claim_that_was_saved_is_repeated() {
     broker.leads();
     assert_eq!(broker.asked(), Ask::Apply(claim()), "the same number");
     broker.refuses(Refusal::IdTaken);
+    let refused_ns = broker.now_ns;
     assert_eq!(broker.asked(), Ask::NextId);
+    // Of brokers that start together all but one are refused each time.
+    assert!(broker.now_ns - refused_ns <= 100 * MS);
 }
 
 #[test]
@@ -146,6 +149,23 @@ fn heartbeats_go_on_while_a_question_is_open() {
     let mut broker = Broker::master();
     assert_eq!(broker.asked(), Ask::Decision);
     assert!((9..=11).contains(&beats(&broker.after(10_000))));
+}
+
+/// A controller takes three intervals for a death.
+#[test]
+fn late_polls_do_not_add_up() {
+    let mut broker = Broker::master();
+    broker.after(50);
+    let mut count = 0;
+    for _ in 0..1_000 {
+        broker.now_ns += 70 * MS;
+        count += beats(&broker.poll());
+    }
+    assert!((69..=71).contains(&count), "{count} in 70 s");
+    // After a pause there is one, not all that were due.
+    broker.now_ns += 20 * S;
+    assert_eq!(beats(&broker.poll()), 1);
+    assert_eq!(beats(&broker.after(500)), 0);
 }
 
 #[test]
