@@ -226,10 +226,10 @@ impl<I: Io> Log<I> {
         error!(
             topic, queue_id, queue_offset, position, size, reason,
             dir = %self.config.dir.display(),
-            "a message in the log cannot be read: {}",
+            "a message in the log cannot be read and is {}",
             match self.unreadable.awaits.get() {
-                true => "it is fetched from another broker of the group",
-                false => "it is passed over",
+                true => "fetched from another broker of the group",
+                false => "passed over",
             }
         );
         self.unreadable.add(Unreadable {
