@@ -48,7 +48,8 @@ impl<I: Io> Log<I> {
     /// These bytes are a record of this position, all of it, and the log has that position.
     fn check_record(&self, position: u64, record: &[u8]) -> Result<(), StoreError> {
         let end = position.saturating_add(record.len() as u64);
-        let is_in_file = self.segments.start_of(position) == self.segments.start_of(end.saturating_sub(1));
+        let is_in_file =
+            self.segments.start_of(position) == self.segments.start_of(end.saturating_sub(1));
         if record.is_empty() || !is_in_file || end > self.marks.committed() {
             return Err(reader::NoRecord::Head.at(position));
         }
