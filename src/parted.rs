@@ -1,8 +1,8 @@
 //! A hash table that grows a part at a time.
 //!
 //! A hash table that is full moves all its entries into one of twice the size, in one call. With 10,000 topics that call took 10 to
-//! 25 ms on the core that answers messages. Here the entries are spread over [`PARTS`] small tables by their hash, and each grows by
-//! itself: an insertion moves a [`PARTS`]th of the entries at most. An empty table takes 8 KiB, so it is for the large tables of a
+//! 25 ms on the core that answers messages. Here the entries are spread over 256 small tables by their hash, and each grows by
+//! itself: an insertion moves a 256th of the entries at most. An empty table takes 8 KiB, so it is for the large tables of a
 //! shard, not for one of many small ones.
 
 use std::fmt;

@@ -8,7 +8,7 @@
 //! | has not had all there was for [`Limits::behind_ns`] (`haMaxTimeSlaveNotCatchup`) | leaves |
 //!
 //! While it is in the set each send waits for it, so a replica that hangs has to leave soon. It joins again by the first row: at once after it has hung
-//! for the first time, and later each time that it hangs again within [`AGAIN_NS`]. Otherwise a disk that is slow for good would stop the senders again and
+//! for the first time, and later each time that it hangs again within a minute. Otherwise a disk that is slow for good would stop the senders again and
 //! again.
 
 use std::collections::BTreeMap;
