@@ -23,7 +23,7 @@ pub const EXPIRED_PER_TURN: usize = 1024;
 pub const MAX_QUEUES: i32 = 65_536;
 
 /// Rows of an answer that are made in one turn, at up to ten microseconds each where the tables are too large for the caches. A send
-/// waits for three such turns, one after the other: with 64 rows it took some 3 ms beside four dashboards that asked without a pause.
+/// waits for three such turns, one after the other.
 pub const ROWS_PER_TURN: usize = 16;
 
 /// Store times that one answer reads from disk; those beyond are shown as unknown.
