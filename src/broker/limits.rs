@@ -22,9 +22,8 @@ pub const EXPIRED_PER_TURN: usize = 1024;
 /// Queues of one topic, to read or to write.
 pub const MAX_QUEUES: i32 = 65_536;
 
-/// Rows of an answer that are made in one turn, at up to ten microseconds each where the tables are too large for the caches. A send
-/// waits for three such turns, one after the other.
-pub const ROWS_PER_TURN: usize = 16;
+/// Rows of an answer that are made in one turn, at about 0.6 us each (`manual/measurements.md`).
+pub const ROWS_PER_TURN: usize = 64;
 
 /// Store times that one answer reads from disk; those beyond are shown as unknown.
 pub const MAX_COLD_TIMES: usize = 4096;

@@ -5,7 +5,7 @@ use super::route_table::Wanted;
 use crate::wire::{Reply, loose_json};
 
 /// Topics that are looked at in one turn.
-pub const TOPICS_PER_TURN: usize = 64;
+pub const TOPICS_PER_TURN: usize = 256;
 
 /// A list in the making.
 #[derive(Debug)]
