@@ -2,25 +2,25 @@
 
 use std::path::Path;
 
-/// The broker's number in its group, under a controller: `cluster#broker name#id`.
-const IDENTITY_FILE: &str = "brokerIdentity";
-
-/// Who wrote which part of the log, in a group that knows that.
-const EPOCHS_FILE: &str = "epochFileCheckpoint";
+use crate::replication::epochs;
+use crate::replication::manager::identity;
 
 /// How a damaged log of this store is repaired from its group; `None`: it is no replica's.
 pub fn repair_of(dir: &Path) -> Option<String> {
-    let identity = std::fs::read_to_string(dir.join(IDENTITY_FILE)).ok();
-    repair(identity.as_deref(), dir.join(EPOCHS_FILE).exists())
+    let identity = std::fs::read_to_string(dir.join(identity::FILE)).ok();
+    repair(identity.as_deref(), dir.join(epochs::FILE).exists())
 }
 
-fn repair(identity: Option<&str>, has_epochs: bool) -> Option<String> {
-    let mut parts = identity.unwrap_or_default().trim().split('#').skip(1);
-    let (group, place) = match (parts.next(), parts.next()) {
-        (Some(name), Some(id)) => (
-            format!("the group {name}, in which this is broker {id},"),
-            format!("`mqadmin getSyncStateSet -a CONTROLLER -b {name}` shows which one it is"),
-        ),
+fn repair(text: Option<&str>, has_epochs: bool) -> Option<String> {
+    let known = text.and_then(|text| identity::read(text).ok());
+    let (group, place) = match known {
+        Some((group, id)) => {
+            let name = group.broker_name;
+            (
+                format!("the group {name}, in which this is broker {id},"),
+                format!("`mqadmin getSyncStateSet -a CONTROLLER -b {name}` shows which one it is"),
+            )
+        }
         _ if has_epochs => (
             "its master, or its slave,".to_owned(),
             "start it as the slave of the one that is whole".to_owned(),

@@ -14,6 +14,9 @@
 
 use std::fmt::Write;
 
+/// In the store's directory; RocketMQ's name.
+pub const FILE: &str = "epochFileCheckpoint";
+
 /// The part of the log that one master wrote, by where it begins. It ends where the next one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {

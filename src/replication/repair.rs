@@ -1,4 +1,4 @@
-//! Repair of what a broker cannot read of its log: who waits for it, whom it asks, and when it asks nobody any more.
+//! Repair of the parts of a log that cannot be read: which readers wait for the repair, which broker is asked, and when the repair is given up.
 //!
 //! | A broker that cannot read a part of its log | Readers of that part | The broker |
 //! |---|---|---|

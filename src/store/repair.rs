@@ -31,7 +31,7 @@ impl<I: Io> Store<I> {
         self.log.known_unreadable().found.notified().await;
     }
 
-    /// No other broker can give what stands there.
+    /// No other broker has these bytes: readers pass over them from now on.
     pub fn give_up(&self, hole: Hole) {
         self.log.known_unreadable().give_up(hole.position);
     }

@@ -49,6 +49,7 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
             "namesrv",
             "quorum",
             "reactor",
+            "replication",
             "ring",
             "store",
             "wire",

@@ -142,7 +142,7 @@ async fn repair<I: Io>(
 ) -> Result<(), RepairError> {
     let position = hole.position;
     while hole.size > 0 && !core.is_stopping() {
-        let record = ask(link, hole.position).await?.body.to_vec();
+        let record = ask(link, hole.position).await?.body;
         let len = record.len() as u64;
         if !core.store.mend(hole.position, record).await? {
             return Ok(());

@@ -12,14 +12,11 @@ use crate::reactor::acks::Acks;
 use crate::reactor::controlled::steering::SendGate;
 use crate::reactor::term::Term;
 use crate::reactor::{ServeError, ShardSetup};
-use crate::replication::epochs::{Epoch, Epochs};
+use crate::replication::epochs::{self, Epoch, Epochs};
 use crate::replication::members::{MemberId, Membership};
 use crate::replication::rate::Rate;
 use crate::replication::replicas::{Link, Replicas, Rule};
 use crate::store::{Medium, Store, TextFiles};
-
-/// RocketMQ's name of the file of epochs, in the store's directory.
-const EPOCHS_FILE: &str = "epochFileCheckpoint";
 
 /// A shard's part in it.
 pub struct Replication<I: Io> {
@@ -96,7 +93,7 @@ impl<I: Io> Replication<I> {
         store: &Store<I>,
     ) -> Result<Self, ServeError> {
         let files = TextFiles::open(medium.clone(), &setup.store.dir).await?;
-        let text = files.load(EPOCHS_FILE).await?;
+        let text = files.load(epochs::FILE).await?;
         let parsed = text.map(|text| Epochs::parse(&text)).transpose();
         let mut epochs = parsed.map_err(ServeError::Epochs)?.unwrap_or_default();
         let tail = store.tail();
@@ -164,7 +161,7 @@ impl<I: Io> Replication<I> {
 
     pub(super) async fn save_epochs(&self) -> Result<(), ServeError> {
         let text = self.epochs.borrow().to_text();
-        self.files.save(EPOCHS_FILE, text).await?;
+        self.files.save(epochs::FILE, text).await?;
         Ok(())
     }
 

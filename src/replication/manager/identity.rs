@@ -40,6 +40,17 @@ pub enum IdentityError {
     },
 }
 
+/// The group of a broker, and its number in it.
+pub fn read(text: &str) -> Result<(GroupName, MemberId), IdentityError> {
+    let expected = "DefaultCluster#broker-a#1";
+    let [cluster, broker_name, id] = parts(text, expected)?;
+    let group = GroupName {
+        cluster: cluster.to_owned(),
+        broker_name: broker_name.to_owned(),
+    };
+    Ok((group, id_of(id, text, expected)?))
+}
+
 impl GroupName {
     pub fn identity_text(&self, id: MemberId) -> String {
         format!("{}#{}#{id}", self.cluster, self.broker_name)
@@ -51,10 +62,9 @@ impl GroupName {
     }
 
     pub fn read_identity(&self, text: &str) -> Result<MemberId, IdentityError> {
-        let expected = "DefaultCluster#broker-a#1";
-        let [cluster, broker_name, id] = parts(text, expected)?;
-        self.check(cluster, broker_name)?;
-        id_of(id, text, expected)
+        let (group, id) = read(text)?;
+        self.check(&group.cluster, &group.broker_name)?;
+        Ok(id)
     }
 
     pub fn read_claim(&self, text: &str) -> Result<Claim, IdentityError> {

@@ -102,7 +102,7 @@ impl Known {
         self.not_kept.get() > 0 || places.values().any(|place| !place.is_given_up)
     }
 
-    /// Nobody can give what cannot be read at this position.
+    /// No other broker has the record at this position: readers pass over it from now on.
     pub fn give_up(&self, position: u64) {
         if let Some(place) = self.places.borrow_mut().get_mut(&position) {
             place.is_given_up = true;
