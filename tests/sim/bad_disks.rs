@@ -177,13 +177,7 @@ async fn read_what_can_be_read(cluster: &Cluster, producer: &Producer, end: u64)
     };
     let mut found = BTreeSet::new();
     for offset in 0..end {
-        let pull = Pull {
-            group: "readers",
-            queue: &queue,
-            offset,
-            expression: "*",
-            hold_ms: 0,
-        };
+        let pull = Pull::of_all("readers", &queue, offset);
         let asked_ns = cluster.sim.mono_ns();
         let reply = requests::pull(&mut client, &pull).await.unwrap();
         let told = Told {

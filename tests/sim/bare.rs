@@ -37,8 +37,8 @@ async fn open(sim: &Sim, config: &StoreConfig) -> Rc<Store<SimIo>> {
     opened.expect("a store that can be opened")
 }
 
-/// Where its record begins.
-fn append(store: &Store<SimIo>, queue_id: u32, body: &[u8]) -> u64 {
+/// Appends a message to a queue of the topic; where its record begins.
+pub fn append(store: &Store<SimIo>, queue_id: u32, body: &[u8]) -> u64 {
     let message = Message {
         flag: 0,
         sys_flag: 0,

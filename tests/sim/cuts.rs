@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use ringmq::io::{Disk, File, Listener, Net, OpenOptions, Spawn, Stream};
 use ringmq::mem::AlignedBuf;
-use ringmq::message::{Message, Properties};
 use ringmq::reactor::Role;
 use ringmq::sim::{Sim, SimConfig, SimIo, Tally};
 use ringmq::store::{Flush, Resume, Retention, Store, StoreConfig};
 use ringmq::wire::codes::response;
 
+use crate::bare;
 use crate::cluster::shard_setup;
 use crate::replication::{HA_PORT, LIMIT, MASTER, Pair, Process, SLAVE, queue, send};
 use crate::requests::{self, Pull};
@@ -191,25 +191,9 @@ pub fn cut_and_kill(seed: u64) -> Tally {
             Store::open(sim.host(MASTER), config, |_| {}).await.unwrap()
         };
         let store = open(Resume::AsIs).await;
-        let queue = store.queue("orders", 0);
         let mut starts = Vec::new();
         for number in 0..80_u64 {
-            let message = Message {
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp_ms: 1,
-                born_host: SocketAddr::from(([127, 0, 0, 1], 1)),
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: &number.to_be_bytes(),
-                properties: Properties::new(""),
-            };
-            starts.push(
-                store
-                    .append(queue, &message, None, 1)
-                    .unwrap()
-                    .physical_offset,
-            );
+            starts.push(bare::append(&store, 0, &number.to_be_bytes()));
         }
         store.close().await.unwrap();
         let point = starts[sim.below(80) as usize];

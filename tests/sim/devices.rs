@@ -221,13 +221,7 @@ fn queue() -> Queue {
 
 async fn pull(producer: &mut Producer, offset: u64) -> crate::client::Reply {
     let queue = queue();
-    let pull = Pull {
-        group: "readers",
-        queue: &queue,
-        offset,
-        expression: "*",
-        hold_ms: 0,
-    };
+    let pull = Pull::of_all("readers", &queue, offset);
     requests::pull(&mut producer.client, &pull).await.unwrap()
 }
 

@@ -252,13 +252,7 @@ async fn pull_first(client: &mut Client) -> Reply {
         topic: TOPIC.to_owned(),
         id: 0,
     };
-    let pull = Pull {
-        group: "reader",
-        queue: &queue,
-        offset: 0,
-        expression: "*",
-        hold_ms: 0,
-    };
+    let pull = Pull::of_all("reader", &queue, 0);
     requests::pull(client, &pull).await.unwrap()
 }
 
@@ -349,13 +343,7 @@ fn a_client_that_does_not_read_harms_nobody() {
                 for n in 0..PULLS {
                     // From memory and from the disk in turn.
                     let offset = if n % 2 == 0 { 90 } else { 0 };
-                    let pull = Pull {
-                        group: "lazy",
-                        queue: &queue,
-                        offset,
-                        expression: "*",
-                        hold_ms: 0,
-                    };
+                    let pull = Pull::of_all("lazy", &queue, offset);
                     requests::ask_pull(&mut client, &pull);
                 }
                 client.flush().await.unwrap();

@@ -39,13 +39,8 @@ fn end(cluster: &Cluster, dice: &Dice) {
 /// A group that has asked for something is known.
 async fn consumer(cluster: &Cluster) -> Client {
     let mut client = cluster.client("consumer").await;
-    let pull = Pull {
-        group: GROUP,
-        queue: &queue(),
-        offset: 0,
-        expression: "*",
-        hold_ms: 0,
-    };
+    let queue = queue();
+    let pull = Pull::of_all(GROUP, &queue, 0);
     requests::pull(&mut client, &pull).await.unwrap();
     client
 }

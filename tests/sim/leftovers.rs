@@ -135,13 +135,7 @@ fn queue() -> Queue {
 }
 
 fn pull_from(queue: &Queue, offset: u64) -> Pull<'_> {
-    Pull {
-        group: "readers",
-        queue,
-        offset,
-        expression: "*",
-        hold_ms: 0,
-    }
+    Pull::of_all("readers", queue, offset)
 }
 
 fn given_bytes(sent: &Sent) -> usize {

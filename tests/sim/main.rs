@@ -17,9 +17,9 @@
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
-//! what stands there; [`replication`] is a master and its slave, [`terms`] is the change of their roles, [`cuts`] the truncation that it needs, and
+//! what the files beside the log hold after that; [`replication`] is a master and its slave, [`terms`] is the change of their roles, [`cuts`] the truncation that it needs, and
 //! [`pairs`] are such pairs in random histories; [`controllers`] are those of a group, and
-//! [`controlled`] is a group of brokers under one, [`rotten`] one of whose logs has, and [`slow_replicas`] one of whose disks is full or slow; [`leftovers`] is what ends leave on the device, and
+//! [`controlled`] is a group of brokers under one, [`rotten`] such a group with a damaged log, and [`slow_replicas`] with a full or slow disk; [`leftovers`] is what ends leave on the device, and
 //! [`ends`] what lands or fails there later.
 
 mod bad_disks;

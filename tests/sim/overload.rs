@@ -315,13 +315,7 @@ async fn check_neighbour(neighbour: &mut Producer) {
         topic: TOPIC.to_owned(),
         id: 0,
     };
-    let pull = Pull {
-        group: "neighbours",
-        queue: &queue,
-        offset: 0,
-        expression: "*",
-        hold_ms: 0,
-    };
+    let pull = Pull::of_all("neighbours", &queue, 0);
     let reply = requests::pull(&mut neighbour.client, &pull).await.unwrap();
     assert!(reply.is_success(), "{reply:?}");
     let reply = requests::max_offset(&mut neighbour.client, &queue).await;

@@ -78,13 +78,7 @@ async fn read_queue(client: &mut Client, shared: &Shared, queue: &Queue, stored:
     let (mut first, mut offset) = (0, 0);
     loop {
         let asked_ns = client.io.now().mono_ns;
-        let pull = Pull {
-            group: GROUP,
-            queue,
-            offset,
-            expression: "*",
-            hold_ms: 0,
-        };
+        let pull = Pull::of_all(GROUP, queue, offset);
         let reply = requests::pull(client, &pull).await.unwrap();
         match reply.code {
             response::SUCCESS => {}

@@ -82,6 +82,16 @@ impl Pair {
         self.start_with(self.setup(host), host, None).await
     }
 
+    /// Both, with a topic; the slave is in sync. With a client at the master.
+    pub async fn start_both(&self) -> (Process, Process, Client) {
+        let master = self.start(MASTER).await;
+        self.create_topic().await;
+        let slave = self.start(SLAVE).await;
+        let mut client = self.client(MASTER).await;
+        self.until_answered(&mut client, response::SUCCESS).await;
+        (master, slave, client)
+    }
+
     /// With another term than the host's usual one.
     pub async fn start_as(&self, host: &str, term: Term) -> Process {
         self.start_with(self.setup(host), host, Some(term)).await
@@ -188,13 +198,7 @@ impl Pair {
         let queue = queue();
         let mut bodies = Vec::new();
         loop {
-            let pull = Pull {
-                group: GROUP,
-                queue: &queue,
-                offset,
-                expression: "*",
-                hold_ms: 0,
-            };
+            let pull = Pull::of_all(GROUP, &queue, offset);
             let reply = requests::pull(&mut client, &pull).await?;
             if reply.code != response::SUCCESS {
                 return Ok(bodies);
@@ -274,11 +278,7 @@ fn nothing_is_read_from_the_masters_device_before_it_is_there() {
 #[test]
 fn what_is_acknowledged_is_on_both() {
     each(async |pair| {
-        let _master = pair.start(MASTER).await;
-        pair.create_topic().await;
-        let _slave = pair.start(SLAVE).await;
-        let mut client = pair.client(MASTER).await;
-        pair.until_answered(&mut client, response::SUCCESS).await;
+        let (_master, _slave, mut client) = pair.start_both().await;
         let before = pair.bodies(MASTER).await.len();
         for number in 0..60 {
             let reply = send(&mut client, number, "").await;
@@ -467,11 +467,7 @@ fn the_end_of_the_master_answers_what_waits_for_the_slave() {
     for seed in 0..4 {
         let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
-            let master = pair.start(MASTER).await;
-            pair.create_topic().await;
-            let _slave = pair.start(SLAVE).await;
-            let mut client = pair.client(MASTER).await;
-            pair.until_answered(&mut client, response::SUCCESS).await;
+            let (master, _slave, mut client) = pair.start_both().await;
             let stall = Fault::Stall(Duration::from_secs(9));
             let slow = Rule::new(stall).of(Op::Write).on("commitlog");
             pair.sim.host(SLAVE).inject(slow);

@@ -35,6 +35,19 @@ pub struct Pull<'a> {
     pub hold_ms: u64,
 }
 
+impl<'a> Pull<'a> {
+    /// All messages from this offset on that there are now.
+    pub fn of_all(group: &'a str, queue: &'a Queue, offset: u64) -> Self {
+        Self {
+            group,
+            queue,
+            offset,
+            expression: "*",
+            hold_ms: 0,
+        }
+    }
+}
+
 pub fn create_topic(client: &mut Client, topic: &str) -> i32 {
     let fields = CreateTopic {
         topic,

@@ -68,13 +68,8 @@ async fn send_well(client: &mut Client, shared: &Rc<Shared>, count: usize) {
 }
 
 async fn pull_from(client: &mut Client, offset: u64) -> Reply {
-    let pull = Pull {
-        group: "late",
-        queue: &queue(),
-        offset,
-        expression: "*",
-        hold_ms: 0,
-    };
+    let queue = queue();
+    let pull = Pull::of_all("late", &queue, offset);
     requests::ask_pull(client, &pull);
     client.flush().await.unwrap();
     client.reply().await.unwrap()

@@ -39,13 +39,8 @@ fn each(test: impl AsyncFn(&Group)) {
 /// What a consumer gets at an offset: the reply's code, and the offsets of the messages.
 async fn pulled(group: &Group, host: &str, offset: u64) -> (i32, BTreeSet<u64>) {
     let mut client = group.client(host).await;
-    let pull = Pull {
-        group: GROUP,
-        queue: &queue(),
-        offset,
-        expression: "*",
-        hold_ms: 0,
-    };
+    let queue = queue();
+    let pull = Pull::of_all(GROUP, &queue, offset);
     let reply = requests::pull(&mut client, &pull).await.unwrap();
     let records = requests::records(&reply.body).into_iter();
     let found = records.map(|record| record.queue_offset).collect();
@@ -260,11 +255,7 @@ fn a_slave_of_a_fixed_master_is_repaired() {
     for flush in [Flush::Sync, Flush::Async] {
         let pair = Pair::new(1, flush, Role::SyncMaster);
         pair.sim.run(async {
-            let _master = pair.start(MASTER).await;
-            pair.create_topic().await;
-            let _slave = pair.start(SLAVE).await;
-            let mut client = pair.client(MASTER).await;
-            pair.until_answered(&mut client, response::SUCCESS).await;
+            let (_master, _slave, mut client) = pair.start_both().await;
             for number in 0..MANY as u64 {
                 assert!(send(&mut client, number, "").await.is_success());
             }

@@ -66,13 +66,7 @@ fn latencies_of_sends_and_pulls_are_counted_by_queue() {
             topic: "T".into(),
             id: 2,
         };
-        let pull = Pull {
-            group: "g",
-            queue: &queue,
-            offset: 0,
-            expression: "*",
-            hold_ms: 0,
-        };
+        let pull = Pull::of_all("g", &queue, 0);
         let reply = requests::pull(&mut client, &pull).await.unwrap();
         assert_eq!(reply.code, response::SUCCESS, "{reply:?}");
         assert!(view(&mut client, "GROUP_GET_LATENCY", key).await.is_some());

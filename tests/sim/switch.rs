@@ -18,16 +18,6 @@ use crate::terms::term;
 
 const MESSAGES: u64 = 60;
 
-/// Both run, and a send is acknowledged by both.
-pub async fn start_both(pair: &Pair) -> (Process, Process) {
-    let master = pair.start(MASTER).await;
-    pair.create_topic().await;
-    let slave = pair.start(SLAVE).await;
-    let mut client = pair.client(MASTER).await;
-    pair.until_answered(&mut client, response::SUCCESS).await;
-    (master, slave)
-}
-
 /// The master's machine is gone, and its slave becomes master.
 pub async fn succeed(pair: &Pair, slave: &Process) {
     pair.sim.power_cut(MASTER);
@@ -70,7 +60,7 @@ fn what_waits_comes_once() {
         let pair = Pair::new(seed, flush, Role::SyncMaster);
         pair.sim.run(async {
             let mut rng = Rng::new(seed);
-            let (_master, slave) = start_both(&pair).await;
+            let (_master, slave, _) = pair.start_both().await;
             let mut client = pair.client(MASTER).await;
             for number in 0..MESSAGES {
                 let waits = match rng.below(2) {
@@ -100,7 +90,7 @@ fn what_only_the_dead_master_has_delivered_is_delivered_by_its_successor() {
     for seed in 0..4 {
         let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
-            let (_master, _slave) = start_both(&pair).await;
+            let (_master, _slave, _) = pair.start_both().await;
             let mut client = pair.client(MASTER).await;
             let waiting = [property(DELAY, 1), property(TIMER_DELAY_MS, 1_000)];
             for (number, waits) in (0..).zip(&waiting) {

@@ -95,11 +95,7 @@ fn a_change_answers_what_waits_with_an_error() {
     for seed in 0..2 {
         let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
-            let master = pair.start(MASTER).await;
-            pair.create_topic().await;
-            let _slave = pair.start(SLAVE).await;
-            let mut client = pair.client(MASTER).await;
-            pair.until_answered(&mut client, response::SUCCESS).await;
+            let (master, _slave, mut client) = pair.start_both().await;
             let stall = Fault::Stall(Duration::from_secs(9));
             let slow = Rule::new(stall).of(Op::Write).on("commitlog");
             pair.sim.host(SLAVE).inject(slow);

@@ -114,13 +114,7 @@ impl Timed {
             };
             let mut offset = 0;
             loop {
-                let pull = Pull {
-                    group: "readers",
-                    queue: &queue,
-                    offset,
-                    expression: "*",
-                    hold_ms: 0,
-                };
+                let pull = Pull::of_all("readers", &queue, offset);
                 let reply = requests::pull(&mut self.client, &pull).await.unwrap();
                 if reply.code != response::SUCCESS {
                     break;

@@ -125,13 +125,7 @@ async fn read(client: &mut Client, topic: &str, id: i32) -> Vec<Vec<u8>> {
     };
     let mut all = Vec::new();
     loop {
-        let pull = Pull {
-            group: "readers",
-            queue: &queue,
-            offset: all.len() as u64,
-            expression: "*",
-            hold_ms: 0,
-        };
+        let pull = Pull::of_all("readers", &queue, all.len() as u64);
         let reply = requests::pull(client, &pull).await.unwrap();
         if reply.code != response::SUCCESS {
             return all;

@@ -214,13 +214,7 @@ impl Group {
         let queue = queue();
         let mut numbers = Vec::new();
         loop {
-            let pull = Pull {
-                group: GROUP,
-                queue: &queue,
-                offset: numbers.len() as u64,
-                expression: "*",
-                hold_ms: 0,
-            };
+            let pull = Pull::of_all(GROUP, &queue, numbers.len() as u64);
             let reply = requests::pull(&mut client, &pull).await.unwrap();
             if reply.code != response::SUCCESS {
                 return numbers;

@@ -170,13 +170,7 @@ pub async fn read_all(
         let mut offset = 0;
         loop {
             let asked_ns = client.io.now().mono_ns;
-            let pull = Pull {
-                group: GROUP,
-                queue: &queue,
-                offset,
-                expression: "*",
-                hold_ms: 0,
-            };
+            let pull = Pull::of_all(GROUP, &queue, offset);
             let reply = requests::pull(client, &pull).await?;
             let told_ns = client.io.now().mono_ns;
             if reply.code != response::SUCCESS {

@@ -133,13 +133,7 @@ fn replies_that_nobody_reads_hold_up_nobody_for_long() {
                 topic: TOPIC.to_owned(),
                 id: 0,
             };
-            let pull = |offset| Pull {
-                group: "readers",
-                queue: &queue,
-                offset,
-                expression: "*",
-                hold_ms: 0,
-            };
+            let pull = |offset| Pull::of_all("readers", &queue, offset);
             let mut deaf = Vec::new();
             for _ in 0..20 {
                 let mut client = cluster.client("deaf").await;

@@ -44,13 +44,7 @@ async fn pull(client: &mut Client, offset: u64) -> Reply {
         topic: TOPIC.to_owned(),
         id: 0,
     };
-    let pull = Pull {
-        group: "readers",
-        queue: &queue,
-        offset,
-        expression: "*",
-        hold_ms: 0,
-    };
+    let pull = Pull::of_all("readers", &queue, offset);
     requests::pull(client, &pull).await.unwrap()
 }
 

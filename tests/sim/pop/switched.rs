@@ -4,7 +4,7 @@ use ringmq::reactor::Role;
 
 use super::*;
 use crate::replication::{MASTER, Pair, SLAVE};
-use crate::switch::{hold_back_the_log, start_both, succeed, succeed_with_less};
+use crate::switch::{hold_back_the_log, succeed, succeed_with_less};
 
 const COUNT: u64 = 24;
 
@@ -34,7 +34,7 @@ fn the_successor_delivers_again_what_was_not_acknowledged() {
         let pair = Pair::new(seed, flush, Role::SyncMaster);
         pair.sim.run(async {
             let dice = Dice::new(seed, 4);
-            let (_master, slave) = start_both(&pair).await;
+            let (_master, slave, _) = pair.start_both().await;
             let mut popper = filled(&pair).await;
             let hidden = Pop {
                 invisible_ms: 10_000,
@@ -65,7 +65,7 @@ fn what_only_the_dead_master_knew_to_be_popped_is_popped_at_its_successor() {
     for seed in SEEDS {
         let pair = Pair::new(seed, Flush::Sync, Role::AsyncMaster);
         pair.sim.run(async {
-            let _both = start_both(&pair).await;
+            let _both = pair.start_both().await;
             let mut popper = filled(&pair).await;
             hold_back_the_log(&pair);
             let messages = popper.pop(&ALL).await;
@@ -86,7 +86,7 @@ fn a_queue_that_is_popped_in_order_stays_in_order() {
         let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
             let dice = Dice::new(seed, 4);
-            let (_master, slave) = start_both(&pair).await;
+            let (_master, slave, _) = pair.start_both().await;
             let mut popper = filled(&pair).await;
             let orderly = Pop {
                 max: 2,

@@ -7,7 +7,7 @@ use ringmq::store::Flush;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::query::QueryMessage;
 
-use super::{hold_back_the_log, start_both, succeed, succeed_with_less};
+use super::{hold_back_the_log, succeed, succeed_with_less};
 use crate::client::Client;
 use crate::oracle::Queue;
 use crate::replication::{GROUP, MASTER, Pair, SLAVE, TOPIC, queue, send};
@@ -34,13 +34,7 @@ async fn send_all(pair: &Pair) -> Client {
 async fn read<T>(client: &mut Client, queue: &Queue, take: impl Fn(&Record<'_>) -> T) -> Vec<T> {
     let (mut all, mut offset) = (Vec::new(), 0);
     loop {
-        let pull = Pull {
-            group: GROUP,
-            queue,
-            offset,
-            expression: "*",
-            hold_ms: 0,
-        };
+        let pull = Pull::of_all(GROUP, queue, offset);
         let reply = requests::pull(client, &pull).await.unwrap();
         if reply.code != response::SUCCESS {
             assert_eq!(reply.code, response::PULL_NOT_FOUND, "{queue:?}: {reply:?}");
@@ -69,13 +63,8 @@ fn of_group(prefix: &str) -> Queue {
 /// Sends all messages back: those with an odd number have been tried often enough.
 async fn send_all_back(client: &mut Client) {
     let bodies = {
-        let pull = Pull {
-            group: GROUP,
-            queue: &queue(),
-            offset: 0,
-            expression: "*",
-            hold_ms: 0,
-        };
+        let queue = queue();
+        let pull = Pull::of_all(GROUP, &queue, 0);
         let mut bodies = Vec::new();
         let mut offset = 0;
         loop {
@@ -112,7 +101,7 @@ fn what_was_sent_back_comes_again_and_dead_letters_stay() {
     for seed in 0..6 {
         let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
-            let (_master, slave) = start_both(&pair).await;
+            let (_master, slave, _) = pair.start_both().await;
             let mut client = send_all(&pair).await;
             send_all_back(&mut client).await;
             // The slave asks for new topics each second. Some messages have come again at the master, the others have not.
@@ -139,7 +128,7 @@ fn no_offset_is_behind_what_only_the_dead_master_has() {
     for seed in 0..6 {
         let pair = Pair::new(seed, Flush::Sync, Role::AsyncMaster);
         pair.sim.run(async {
-            let _both = start_both(&pair).await;
+            let _both = pair.start_both().await;
             let mut client = send_all(&pair).await;
             // The group is made by its first pull.
             read(&mut client, &queue(), number).await;
@@ -168,7 +157,7 @@ fn messages_are_found_by_key_at_the_successor() {
     for seed in 0..6 {
         let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
-            let (_master, slave) = start_both(&pair).await;
+            let (_master, slave, _) = pair.start_both().await;
             send_all(&pair).await;
             pair.sleep_ms(seed * 300).await;
             succeed(&pair, &slave).await;

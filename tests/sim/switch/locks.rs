@@ -7,7 +7,7 @@ use ringmq::wire::codes::request;
 use ringmq::wire::lock::{LockBatch, LockedQueues};
 use ringmq::wire::{MessageQueue, loose_json};
 
-use super::{start_both, succeed};
+use super::succeed;
 use crate::client::Client;
 use crate::replication::{GROUP, MASTER, Pair, SLAVE, TOPIC};
 use crate::terms::term;
@@ -38,7 +38,7 @@ async fn locks(client: &mut Client, client_id: &str) -> bool {
 fn the_successor_of_a_dead_master_gives_a_queue_to_one_of_them() {
     let pair = Pair::new(1, Flush::Sync, Role::SyncMaster);
     pair.sim.run(async {
-        let (_master, slave) = start_both(&pair).await;
+        let (_master, slave, _) = pair.start_both().await;
         let mut at_master = pair.client(MASTER).await;
         assert!(locks(&mut at_master, "first").await);
         assert!(!locks(&mut at_master, "second").await);
@@ -56,7 +56,7 @@ fn the_successor_of_a_dead_master_gives_a_queue_to_one_of_them() {
 fn a_former_master_renews_no_lock() {
     let pair = Pair::new(1, Flush::Sync, Role::SyncMaster);
     pair.sim.run(async {
-        let (master, slave) = start_both(&pair).await;
+        let (master, slave, _) = pair.start_both().await;
         let mut at_master = pair.client(MASTER).await;
         assert!(locks(&mut at_master, "first").await);
         let roles = [(Role::Slave, SLAVE), (Role::SyncMaster, MASTER)];

@@ -9,7 +9,7 @@ use ringmq::reactor::Role;
 use ringmq::store::Flush;
 use ringmq::wire::transaction::{TRANSACTION_COMMIT_TYPE, TRANSACTION_ROLLBACK_TYPE};
 
-use super::{hold_back_the_log, start_both, succeed, succeed_with_less};
+use super::{hold_back_the_log, succeed, succeed_with_less};
 use crate::client::Client;
 use crate::cluster::{CHECK_INTERVAL_MS, CHECK_TIMEOUT_MS, OP_BATCH_INTERVAL_MS};
 use crate::dice::Dice;
@@ -82,7 +82,7 @@ fn the_successor_asks_about_what_has_not_ended() {
         let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
             let dice = Dice::new(seed, 4);
-            let (_master, slave) = start_both(&pair).await;
+            let (_master, slave, _) = pair.start_both().await;
             let mut producer = producer_at(&pair, MASTER).await;
             let mut halves = Vec::new();
             for number in 0..COUNT {
@@ -123,7 +123,7 @@ fn the_successor_asks_about_what_only_the_dead_master_has_written_again() {
     for seed in 0..6 {
         let pair = Pair::new(seed, Flush::Sync, Role::AsyncMaster);
         pair.sim.run(async {
-            let _both = start_both(&pair).await;
+            let _both = pair.start_both().await;
             pair.sleep_ms(1_500).await;
             let mut producer = producer_at(&pair, MASTER).await;
             for number in 0..COUNT {

@@ -241,13 +241,7 @@ async fn read(connected: &mut Connected<'_>, name: &'static str) -> io::Result<(
         };
         let mut offset = 0;
         loop {
-            let pull = Pull {
-                group: READERS,
-                queue: &queue,
-                offset,
-                expression: "*",
-                hold_ms: 0,
-            };
+            let pull = Pull::of_all(READERS, &queue, offset);
             let reply = requests::pull(&mut connected.client, &pull).await?;
             connected.client.patience = PATIENCE;
             let next = reply.number("nextBeginOffset") as u64;
