@@ -12,11 +12,12 @@
 //! offsets. Both positions are offsets of a consumer group, saved like all such.
 //!
 //! A producer may end a transaction while the question about it is on its way, and then answers it, too. Only the first end
-//! counts, as long as the next round has not forgotten it; RocketMQ delivers the message once for each.
+//! counts, if the answer comes within a minute (`answers.rs`); RocketMQ delivers the message once for each.
 //!
 //! After a crash the op records from the op position on say what has ended. A commit and its op record are two appends: if
 //! only the first survives, the producer is asked again and the message comes twice, as with RocketMQ.
 
+mod answers;
 mod copies;
 mod end;
 mod half;
@@ -35,6 +36,7 @@ pub use super::system_topics::{HALF, OP_HALF, TRANS_CHECK_MAX_TIME};
 use super::{Broker, system_topics};
 use crate::message::properties;
 use crate::store::QueueBounds;
+use answers::Answers;
 use copies::Copies;
 use offset_set::OffsetSet;
 
@@ -62,6 +64,8 @@ pub struct Transactions {
     ended: OffsetSet,
     /// Those of this life that wait.
     copies: Copies,
+    /// Those that have ended while a producer was being asked.
+    answers: Answers,
     /// Op records that a restart would need, in order.
     ops: VecDeque<OpRecord>,
     next_op: u64,
@@ -129,6 +133,9 @@ impl Transactions {
     /// The half is no more, nor any other copy of the same one; an op record is due for it.
     pub fn end(&mut self, half: HalfOffset, now_ms: u64) {
         let HalfOffset { offset, first } = half;
+        if first < offset || self.copies.has(first) {
+            self.answers.expect(first, now_ms);
+        }
         if offset >= self.position {
             self.leave(half);
         }
@@ -148,7 +155,10 @@ impl Transactions {
     }
 
     /// The half needs nobody any more.
-    pub fn pass(&mut self, half: HalfOffset) {
+    pub fn pass(&mut self, half: HalfOffset, now_ms: u64) {
+        if half.first < half.offset && self.ended.contains(half.first) {
+            self.answers.expect(half.first, now_ms);
+        }
         self.leave(half);
         self.move_beyond(half.offset);
     }
@@ -160,10 +170,12 @@ impl Transactions {
         self.move_beyond(half.offset);
     }
 
-    /// After a round: forgets ends that no copy will ask for.
-    pub fn round_done(&mut self) {
+    /// After a round: forgets ends that neither a copy nor an answer will ask for.
+    pub fn round_done(&mut self, now_ms: u64) {
+        self.answers.pass_time(now_ms);
         if self.knows_all() {
-            self.ended.retain_below(self.position, self.copies.firsts());
+            let needed = [self.copies.firsts(), self.answers.firsts()];
+            self.ended.retain_below(self.position, needed);
         }
     }
 
@@ -231,8 +243,8 @@ impl Broker {
     }
 
     /// The half is not looked at again.
-    pub fn pass_half(&mut self, half: HalfOffset) {
-        self.transactions.pass(half);
+    pub fn pass_half(&mut self, half: HalfOffset, now_ms: u64) {
+        self.transactions.pass(half, now_ms);
     }
 
     /// A copy of the half stands at the queue's end and waits there.
@@ -242,7 +254,7 @@ impl Broker {
 
     /// All halves have been looked at once.
     pub fn transaction_round_done(&mut self, now_ms: u64) {
-        self.transactions.round_done();
+        self.transactions.round_done(now_ms);
         self.commit_transaction_offsets(now_ms);
     }
 

@@ -58,10 +58,11 @@ impl OffsetSet {
         self.words.len()
     }
 
-    /// Of those below `limit` only those that `other` has, too.
-    pub fn retain_below(&mut self, limit: u64, other: &Self) {
+    /// Of those below `limit` only those that one of `others` has, too.
+    pub fn retain_below(&mut self, limit: u64, others: [&Self; 2]) {
         self.words.retain(|at, word| {
-            let kept = other.words.get(at).copied().unwrap_or(0) | from(*at, limit);
+            let others = others.map(|other| other.words.get(at).copied().unwrap_or(0));
+            let kept = others[0] | others[1] | from(*at, limit);
             *word &= kept;
             *word != 0
         });
@@ -133,7 +134,7 @@ mod tests {
                         model.remove(&offset);
                     }
                     Step::RetainBelow(limit) => {
-                        set.retain_below(limit, &other);
+                        set.retain_below(limit, [&other, &OffsetSet::default()]);
                         model.retain(|offset| *offset >= limit || others.contains(offset));
                     }
                 }

@@ -155,7 +155,7 @@ fn readable<'a, I: Io>(core: &Core<I>, message: &'a Queued) -> Option<Record<'a>
     }
     let first = offset;
     let mut broker = core.broker.borrow_mut();
-    broker.pass_half(HalfOffset { offset, first });
+    broker.pass_half(HalfOffset { offset, first }, core.now_ms());
     None
 }
 
@@ -178,7 +178,7 @@ async fn look_at<I: Io>(
     let (plan, asked) = match verdict {
         Verdict::Young => return ControlFlow::Break(()),
         Verdict::Pass => {
-            core.broker.borrow_mut().pass_half(half);
+            core.broker.borrow_mut().pass_half(half, now_ms);
             return ControlFlow::Continue(());
         }
         Verdict::Postpone(copy) => (copy, None),
@@ -193,14 +193,14 @@ async fn look_at<I: Io>(
         }
         Err(error) => {
             warn!(offset, %error, "a half message cannot be stored again, nobody is asked about it any more");
-            core.broker.borrow_mut().pass_half(half);
+            core.broker.borrow_mut().pass_half(half, now_ms);
             return ControlFlow::Continue(());
         }
     };
     let mut broker = core.broker.borrow_mut();
     match plan.topic == transaction::HALF {
         true => broker.half_copied(half),
-        false => broker.pass_half(half),
+        false => broker.pass_half(half, now_ms),
     }
     if let Some(asked) = asked
         && let Some(group) = asked.group

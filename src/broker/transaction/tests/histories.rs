@@ -1,6 +1,7 @@
 //! Random histories of transactions against a model of the two queues: sends, ends in time or late, rounds, op records,
 //! saved offsets and crashes that take everything that is only in memory.
 
+use super::super::answers::LATEST_MS;
 use super::*;
 use proptest::prelude::*;
 
@@ -29,7 +30,11 @@ struct Transaction {
     /// Its half message and the copies of it, by queue offset.
     at: Vec<u64>,
     has_ended: bool,
-    /// Since the last round and the last crash, which may make the broker forget it.
+    /// Since the last crash: a copy was written.
+    has_new_copy: bool,
+    /// Since the last crash: when it ended, and whether its end tells that a producer was asked.
+    ended: Option<(u64, bool)>,
+    /// Since the last round, which may make the broker forget one that nobody was asked about.
     has_just_ended: bool,
     asked: u32,
     given_up: u32,
@@ -105,6 +110,10 @@ impl Model {
             Step::Crash => {
                 self.has_crashed = true;
                 self.forget();
+                for transaction in &mut self.transactions {
+                    transaction.ended = None;
+                    transaction.has_new_copy = false;
+                }
                 self.start();
             }
         }
@@ -142,7 +151,14 @@ impl Model {
         match self.broker.admit_end(&request, Some(&record), self.now_ms) {
             Ok(Some(ending)) => {
                 assert!(!transaction.has_just_ended, "{transaction:?} ends twice");
+                if let Some((ended_ms, true)) = transaction.ended {
+                    let is_late = self.now_ms > ended_ms + LATEST_MS;
+                    assert!(is_late, "an answer to {transaction:?} ends it twice");
+                }
                 self.broker.transactions.end(ending.half, self.now_ms);
+                let first = transaction.ended.is_none() && transaction.given_up == 0;
+                let is_asked = copy > 0 || first && transaction.has_new_copy;
+                transaction.ended = Some((self.now_ms, is_asked));
                 transaction.has_ended = true;
                 transaction.has_just_ended = true;
             }
@@ -160,10 +176,11 @@ impl Model {
                 }
             }
         }
-        self.broker.transactions.round_done();
+        self.broker.transactions.round_done(self.now_ms);
         self.forget();
     }
 
+    /// What a round may forget.
     fn forget(&mut self) {
         for transaction in &mut self.transactions {
             transaction.has_just_ended = false;
@@ -182,13 +199,13 @@ impl Model {
             Verdict::Young => return false,
             Verdict::Pass => {
                 assert!(transaction.has_ended, "{transaction:?} is forgotten");
-                self.broker.transactions.pass(half);
+                self.broker.transactions.pass(half, self.now_ms);
                 return true;
             }
             Verdict::GiveUp(_) => {
                 assert!(!is_needless, "{transaction:?} is given up");
                 transaction.given_up += 1;
-                self.broker.transactions.pass(half);
+                self.broker.transactions.pass(half, self.now_ms);
                 return true;
             }
             Verdict::Postpone(copy) => copy,
@@ -200,6 +217,7 @@ impl Model {
         };
         let copy = stored(&copy, next);
         transaction.at.push(next);
+        transaction.has_new_copy = true;
         self.halves.push((which, copy));
         self.broker.transactions.copy(half);
         true
@@ -243,9 +261,10 @@ proptest! {
                 false => prop_assert_eq!((transaction.asked, transaction.given_up), (15, 1)),
             }
         }
-        let Transactions { position, ended, copies, .. } = &model.broker.transactions;
+        let Transactions { position, ended, copies, answers, .. } = &model.broker.transactions;
         prop_assert_eq!(*position, model.halves.len() as u64);
         prop_assert_eq!((ended, copies), (&OffsetSet::default(), &Copies::default()));
+        prop_assert_eq!(answers, &Answers::default());
         let (half, op) = model.broker.transactions.positions();
         prop_assert_eq!((half, op), (model.halves.len() as u64, model.ops.len() as u64));
     }
@@ -263,9 +282,10 @@ proptest! {
             let is_kept = transaction.has_ended || transaction.given_up > 0;
             prop_assert!(is_kept, "{:?} is lost", transaction);
         }
-        let Transactions { position, ended, copies, .. } = &model.broker.transactions;
+        let Transactions { position, ended, copies, answers, .. } = &model.broker.transactions;
         prop_assert_eq!(*position, model.halves.len() as u64);
         prop_assert_eq!((ended, copies), (&OffsetSet::default(), &Copies::default()));
+        prop_assert_eq!(answers, &Answers::default());
     }
 
     /// An end whose op record was written is known after a crash, if the half message had not been asked about.
@@ -314,6 +334,25 @@ fn an_end_counts_for_every_copy() {
     }
     assert_eq!((asked, model.transactions[0].asked), (3, 3));
     assert_eq!(model.broker.transactions.copies, Copies::default());
+}
+
+/// The producer ends it while it is being asked; its answer comes rounds later.
+#[test]
+fn an_answer_does_not_end_it_again() {
+    let mut model = Model::new();
+    model.take(&Step::Send { is_immune: false });
+    model.take(&Step::Sleep { ms: 6_500 });
+    model.take(&Step::Round);
+    model.take(&Step::End { which: 0, copy: 0 });
+    for _ in 0..2 {
+        model.take(&Step::Sleep { ms: LATEST_MS / 2 });
+        model.take(&Step::Round);
+    }
+    model.take(&Step::End { which: 0, copy: 1 });
+    assert_eq!(
+        model.transactions[0].ended,
+        Some((BORN_MS as u64 + 6_500, true))
+    );
 }
 
 /// The producer ends it while it is being asked, and the broker dies before its copy is looked at again.
