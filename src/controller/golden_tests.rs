@@ -112,7 +112,8 @@ fn a_group_whose_brokers_are_all_dead() {
     for name in ["apply_broker_id", "elect_first"] {
         replay(&mut world, name);
     }
-    // Never heard, and the time of a new leader is over: dead.
+    // Never heard, and its time to be heard is over: dead.
+    world.pass(GRACE_MS);
     replay(&mut world, "elect_failed");
     replay(&mut world, "clean");
 }

@@ -15,8 +15,8 @@ const DEFAULT_STATED_MS: u64 = 10_000;
 /// RocketMQ's brokers send each second; a shorter limit would take every delay for a death.
 const MIN_STATED_MS: u64 = 2_000;
 
-/// How long a new leader takes a broker for alive that it could not hear before. RocketMQ's brokers look every 3 s which controllers they
-/// reach, and then send each second.
+/// How long a broker counts as alive that has not had the time to send a heartbeat: one that a new leader could not hear before, and the first
+/// master of a group, which is elected as it starts. RocketMQ's brokers look every 3 s which controllers they reach, and then send each second.
 pub const GRACE_MS: u64 = 5_000;
 
 /// A longer pause between two calls was a pause of this process, and no sign of a dead broker. Calls come each [`SCAN_INTERVAL_MS`].
@@ -67,6 +67,8 @@ pub struct Liveness {
     leader_since_ms: Option<u64>,
     /// The groups of which it heard somebody then.
     heard_then: BTreeSet<String>,
+    /// By name: a master that was elected before its first heartbeat, and when.
+    first_masters: BTreeMap<String, (i64, u64)>,
     last_call_ms: Option<u64>,
 }
 
@@ -83,8 +85,16 @@ impl Liveness {
         for broker in self.brokers.values_mut().flat_map(BTreeMap::values_mut) {
             broker.heard_ms = now_ms.min(broker.heard_ms + pause);
         }
-        if let Some(since) = &mut self.leader_since_ms {
+        let elected = self.first_masters.values_mut().map(|(_, at)| at);
+        for since in self.leader_since_ms.iter_mut().chain(elected) {
             *since = now_ms.min(*since + pause);
+        }
+    }
+
+    /// A broker was elected. The first one of a group may not have sent a heartbeat yet.
+    pub fn elected(&mut self, name: &str, id: i64, now_ms: u64) {
+        if self.broker(name, id).is_none() {
+            self.first_masters.insert(name.to_owned(), (id, now_ms));
         }
     }
 
@@ -144,11 +154,17 @@ impl Liveness {
         }
     }
 
-    /// Whether the broker counts as alive: it was heard, or a new leader has not had the time to hear it.
+    /// Whether the broker counts as alive: it was heard, or there was no time to hear it.
     pub fn is_alive(&self, name: &str, id: i64, now_ms: u64, limit_ms: u64) -> bool {
         let broker = self.broker(name, id);
         broker.is_some_and(|it| it.is_alive(now_ms, limit_ms))
             || self.is_presumed(name, broker, now_ms, limit_ms)
+            || broker.is_none() && self.is_first_master(name, id, now_ms)
+    }
+
+    fn is_first_master(&self, name: &str, id: i64, now_ms: u64) -> bool {
+        let first = self.first_masters.get(name);
+        first.is_some_and(|(master, at)| *master == id && now_ms < at + GRACE_MS)
     }
 
     /// Whether it may stay the master: alive, and with all that it acknowledged.
@@ -195,6 +211,8 @@ impl Liveness {
                 .retain(|id, it| it.evidence_ms() + KEPT_MS > now_ms && is_registered(name, *id));
         }
         self.brokers.retain(|_, brokers| !brokers.is_empty());
+        self.first_masters
+            .retain(|_, (_, at)| now_ms < *at + GRACE_MS);
     }
 
     fn broker(&self, name: &str, id: i64) -> Option<&Broker> {

@@ -203,6 +203,9 @@ impl Controller {
         let Some(group) = applied.group.as_ref().filter(|_| applied.is_elected) else {
             return;
         };
+        if let Some(id) = group.master {
+            self.live.elected(name, id, now_ms);
+        }
         for id in group.replicas.keys() {
             if self
                 .live

@@ -27,6 +27,29 @@ fn a_closed_connection_elects_at_once() {
     assert_eq!(world.group().set.len(), 1);
 }
 
+/// RocketMQ's broker is elected as it starts, and sends its first heartbeat later.
+#[test]
+fn the_first_master_has_the_time_to_send_a_heartbeat() {
+    let mut world = World::new(Settings::default());
+    let first = world.join();
+    assert_eq!(world.elect(first, false).code, response::SUCCESS);
+    world.pass(GRACE_MS - 50);
+    let elected = (Some(first), 1);
+    assert_eq!((world.group().master, world.group().master_epoch), elected);
+    world.beat(first, 1, 0);
+    world.pass(1_000);
+    assert_eq!((world.group().master, world.group().master_epoch), elected);
+}
+
+#[test]
+fn a_first_master_that_never_sends_a_heartbeat_is_dead() {
+    let mut world = World::new(Settings::default());
+    let first = world.join();
+    assert_eq!(world.elect(first, false).code, response::SUCCESS);
+    world.pass(GRACE_MS + 50);
+    assert_eq!(world.group().master, None);
+}
+
 #[test]
 fn a_silent_master_is_replaced_within_the_limit() {
     let mut world = World::with_group(3);
