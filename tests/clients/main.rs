@@ -7,6 +7,7 @@ mod common;
 
 mod controller;
 mod moves;
+mod mqadmin;
 mod readme;
 mod replication;
 mod suites;

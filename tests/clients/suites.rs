@@ -373,31 +373,6 @@ fn wait_long(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// What it printed against RocketMQ is kept in `tests/clients/mqadmin/expected`.
-#[test]
-fn mqadmin_prints_what_it_prints_against_rocketmq() {
-    if missing(&["java", "mvn"]) {
-        return;
-    }
-    let _turn = one_at_a_time();
-    let folder = tempfile::tempdir().expect("a folder");
-    let options = Options {
-        // RocketMQ's rounds over half messages, which show in lists, had not begun when it was recorded.
-        config: "brokerName=broker-a\ntransactionCheckInterval=3600000\n",
-        ..Options::default()
-    };
-    let broker = Broker::start(&folder.path().join("store"), &options);
-    let out = folder.path().join("out");
-    let out = out.to_str().expect("a temporary folder has a plain name");
-    let (namesrv, addr) = (broker.namesrv.to_string(), broker.addr().to_string());
-    Script::new("mqadmin/matrix.sh", &["run", &namesrv, &addr, out]).run();
-    let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/mqadmin/expected");
-    let expected = expected.to_str().expect("the folder of this package");
-    let words = ["compare", expected, out, "-v"];
-    Script::new("mqadmin/matrix.sh", &words).run();
-    assert!(broker.terminate().success());
-}
-
 /// Java virtual machines side by side starve each other on a small machine, and checks that wait for each other fail.
 pub fn one_at_a_time() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());

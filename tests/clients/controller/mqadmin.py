@@ -28,7 +28,11 @@ printed = []
 
 def mqadmin(*words):
     command = [os.path.join(HERE, "../real-broker/mqadmin.sh"), *words]
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for _ in range(3 if words[0].startswith("get") else 1):
+        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # mqadmin waits 3 s, which include the start of its own machine: a busy one may ask again.
+        if "RemotingTimeoutException" not in run.stdout:
+            break
     lines = [line.rstrip() for line in run.stdout.splitlines() if line.strip()]
     # Of an exception its cause; of the settings the common ones.
     lines = [line for line in lines if not line.startswith(("\tat ", "\t...", "org.apache.rocketmq.tools", "For more information"))]

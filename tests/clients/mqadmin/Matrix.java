@@ -214,9 +214,9 @@ public final class Matrix {
         producer.setHeartbeatBrokerInterval(1_000);
         producer.start();
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(40);
-        producer.createTopic("TBW102", topic, 2, Map.of());
         while (true) {
             try {
+                producer.createTopic("TBW102", topic, 2, Map.of());
                 if (producer.fetchPublishMessageQueues(topic).size() == 2) {
                     break;
                 }

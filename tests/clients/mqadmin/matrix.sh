@@ -60,7 +60,7 @@ compare() {
                 *" $name "*) echo "excepted $arguments" ;;
                 *) echo "DIFFERS  $arguments"; wrong=1 ;;
             esac
-            if [ "${3-}" = -v ]; then diff <(echo "$reference") <(echo "$got") | head -20 | cut -c1-200 | sed 's/^/         /'; fi
+            if [ "${3-}" = -v ]; then diff <(echo "$reference") <(echo "$got") | head -40 | cut -c1-200 | sed 's/^/         /'; fi
         fi
     done < "$mqadmin/commands.txt"
     return $wrong
