@@ -354,7 +354,6 @@ pub async fn end_and_restart(
     shared.is_closed.set(true);
     let ended_ns = end(cluster, shared, dice, failed).await;
     let crashed_ns = failed.map(|failed| failed.at_ns).or(ended_ns);
-    let unflushed_ns = unflushed_ns(crashed_ns, cluster.sim.mono_ns());
     shared.life.set(shared.life.get() + 1);
     cluster.sleep_ms(dice.within(0, 1_000)).await;
     cluster.broker().heal();
@@ -374,9 +373,9 @@ pub async fn end_and_restart(
             continue;
         }
         cluster.cut_power();
-        // Nobody has flushed since.
-        for cut_ns in &unflushed_ns {
-            shared.oracle.borrow_mut().power_was_cut(*cut_ns);
+        // Nobody has flushed since, and a slave may have shown it until now.
+        for cut_ns in unflushed_ns(crashed_ns, cluster.sim.mono_ns()) {
+            shared.oracle.borrow_mut().power_was_cut(cut_ns);
         }
         if let Some(copies) = &shared.copies {
             let now_ns = cluster.sim.mono_ns();
