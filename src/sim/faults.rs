@@ -258,6 +258,13 @@ impl SimIo {
 }
 
 impl SimIo {
+    /// The sector that holds `offset` gives an error until it is written again.
+    pub fn lose_sector(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let inode = self.disk.file(path)?;
+        inode.borrow_mut().lose_sector(offset);
+        Ok(())
+    }
+
     /// Up to `len` bytes of a file as a reader would get them at this moment. It is no operation of the process: it takes no time, and works when the
     /// process has ended. Fewer bytes only at the end of the file; `None` without the file.
     pub fn peek(&self, path: &Path, offset: u64, len: usize) -> Option<Vec<u8>> {

@@ -66,6 +66,10 @@ impl Inode {
         first >= end || self.unreadable.range(first..end).next().is_none()
     }
 
+    pub fn lose_sector(&mut self, offset: u64) {
+        self.unreadable.insert(offset / SECTOR_BYTES as u64);
+    }
+
     pub fn len(&self) -> u64 {
         self.len
     }

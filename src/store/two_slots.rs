@@ -1,7 +1,8 @@
 //! A small file with two slots that are written in turn: a torn write leaves the value before it whole.
 //!
 //! Each value carries a number and a CRC, and the newest whole one counts. After a failed write the same slot is written
-//! again, since the other one may hold the only whole value.
+//! again, since the other one may hold the only whole value. A slot that the device does not give is not whole: a power cut may
+//! leave a sector that cannot be read until it is written again.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,7 @@ impl<I: Io> TwoSlots<I> {
         }
     }
 
-    /// All bytes of the file; `None` if it does not exist.
+    /// All bytes of the file, zeros for a block that the device does not give while it gives others; `None` if the file does not exist.
     pub async fn read(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let file = match self.io.open(&self.path, OpenOptions::default()).await {
             Ok(file) => file,
@@ -63,8 +64,11 @@ impl<I: Io> TwoSlots<I> {
         };
         let len = (self.blocks_before + 2) * BLOCK_BYTES;
         let (read, buf) = file.read_at(AlignedBuf::zeroed(len), len, 0).await;
-        let read = read.map_err(StoreError::io("read", &self.path))?;
-        Ok(Some(buf[..read].to_vec()))
+        let bytes = match read {
+            Ok(read) => Ok(buf[..read].to_vec()),
+            Err(error) => read_blocks(&file, len, error).await,
+        };
+        bytes.map(Some).map_err(StoreError::io("read", &self.path))
     }
 
     /// The slots in the bytes of the file.
@@ -114,4 +118,23 @@ impl<I: Io> TwoSlots<I> {
         let (written, _) = file.write_at(bytes, at, Durability::Synced).await;
         written.map_err(StoreError::io("write", &self.path))
     }
+}
+
+/// As much as the device gives of a file of which it does not give all. `error` if it gives no block.
+async fn read_blocks<F: File>(
+    file: &F,
+    len: usize,
+    error: std::io::Error,
+) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    let mut end = None;
+    for at in (0..len).step_by(BLOCK_BYTES) {
+        let block = AlignedBuf::zeroed(BLOCK_BYTES);
+        if let (Ok(read), block) = file.read_at(block, BLOCK_BYTES, at as u64).await {
+            bytes[at..at + read].copy_from_slice(&block[..read]);
+            end = Some(at + read);
+        }
+    }
+    bytes.truncate(end.ok_or(error)?);
+    Ok(bytes)
 }

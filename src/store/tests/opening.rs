@@ -101,6 +101,56 @@ fn the_abort_file_is_there_while_it_is_open() {
     });
 }
 
+/// A power cut may leave a sector that cannot be read until it is written again, also in a file of which another part is whole.
+#[test]
+fn a_sector_of_a_small_file_that_cannot_be_read_refuses_no_start() {
+    let sectors = [
+        ("checkpoint", 0),
+        ("checkpoint", 4096),
+        ("checkpoint", 8192),
+        ("acknowledged", 0),
+        ("acknowledged", 4096),
+        ("abort", 0),
+    ];
+    for (seed, (name, offset)) in sectors.into_iter().enumerate() {
+        let sim = sim(seed as u64);
+        sim.run(async {
+            for number in 0..3_u8 {
+                let store = open(&sim, Flush::Sync).await;
+                send(&sim, &store, "A", &[number]).await;
+                sim.sleep(Duration::from_secs(2)).await;
+                sim.crash("a");
+            }
+            let path = Path::new("/store").join(name);
+            sim.host("a").lose_sector(&path, offset).unwrap();
+            for _ in 0..2 {
+                let store = open(&sim, Flush::Sync).await;
+                assert_eq!(
+                    bodies(&store, "A").await,
+                    [[0], [1], [2]],
+                    "{name} {offset}"
+                );
+                store.close().await.unwrap();
+            }
+        });
+    }
+}
+
+/// The device gives nothing of the file: it is the device that has failed.
+#[test]
+fn a_checkpoint_of_which_nothing_can_be_read_is_named() {
+    let sim = sim(1);
+    sim.run(async {
+        open(&sim, Flush::Sync).await.close().await.unwrap();
+        for offset in [0, 4096, 8192] {
+            let path = Path::new("/store/checkpoint");
+            sim.host("a").lose_sector(path, offset).unwrap();
+        }
+        let error = refusal(&sim, tiny()).await;
+        assert!(error.contains("cannot read /store/checkpoint"), "{error}");
+    });
+}
+
 #[test]
 fn a_segment_of_another_size_is_not_ours() {
     let sim = sim(1);
