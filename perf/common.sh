@@ -11,6 +11,9 @@ root=$(dirname "$here")
 # build WHAT: with cargo, in the profile that is measured.
 build() { cargo build --profile "$PROFILE" --quiet --manifest-path "$root/Cargo.toml" "$@"; }
 build --bin ringmq --example first_send
+# The kernel writes what the build has left in the page cache 30 s later, and takes a core for it: with a master, a slave and the load on two cores
+# sends waited for 1 s then and were refused.
+sync
 target=${CARGO_TARGET_DIR:-$root/target}/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")
 ringmq=${RINGMQ:-$target/ringmq}
 export RINGMQ_LOG=${RINGMQ_LOG:-warn}
