@@ -233,3 +233,36 @@ fn an_empty_log_begins_where_its_masters_does() {
         });
     }
 }
+
+/// The scrub goes on from a position that it has saved. Behind a cut it would be in the middle of a record.
+#[test]
+fn what_comes_behind_a_cut_is_not_taken_for_damage() {
+    let sim = sim(5);
+    sim.run(async {
+        let scrubbing = |resume| StoreConfig {
+            scrub_bytes_per_s: 64 << 20,
+            ..resuming(resume)
+        };
+        let store = open_with(&sim, scrubbing(Resume::AsIs)).await.unwrap();
+        let sent = fill(&sim, &store, 40, 1).await;
+        store.close().await.unwrap();
+        // All is on the disk now, and is read.
+        let store = open_with(&sim, scrubbing(Resume::AsIs)).await.unwrap();
+        sim.sleep(Duration::from_secs(60)).await;
+        assert!(store.figures().scrubbed_to > sent[30].end);
+        store.close().await.unwrap();
+
+        let cut = Resume::CutAt(sent[20].start);
+        drop(open_with(&sim, scrubbing(cut)).await.unwrap());
+        sim.crash("a");
+        let store = open_with(&sim, scrubbing(Resume::AsIs)).await.unwrap();
+        for number in 0..60_u8 {
+            send(&sim, &store, "C", &vec![number; 700 + usize::from(number)]).await;
+        }
+        store.close().await.unwrap();
+        let store = open_with(&sim, scrubbing(Resume::AsIs)).await.unwrap();
+        sim.sleep(Duration::from_secs(60)).await;
+        assert_eq!(store.unreadable(), []);
+        assert!(!store.has_holes());
+    });
+}
