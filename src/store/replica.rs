@@ -29,6 +29,11 @@ impl<I: Io> Store<I> {
         }
     }
 
+    /// End of the last visible message, which may stand before the end of what is committed.
+    pub fn visible_to(&self) -> u64 {
+        self.log.marks().dispatched()
+    }
+
     /// Size of the log's files: a piece of it that is sent does not cross their ends.
     pub fn segment_bytes(&self) -> u64 {
         self.config.segment_bytes

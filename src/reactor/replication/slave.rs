@@ -368,9 +368,11 @@ impl<'c, I: Io> Session<'c, I> {
                 false => confirm,
             };
             self.core.store.confirm(confirm);
-            self.core
-                .orders
-                .confirm(confirm.min(self.core.store.persisted()));
+            // In whole messages: the half of one was not acknowledged, and a restart drops it.
+            let visible = self.core.store.visible_to();
+            if visible <= confirm {
+                self.core.orders.confirm(visible);
+            }
         }
         Ok(())
     }
