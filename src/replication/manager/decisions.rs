@@ -166,9 +166,13 @@ impl Manager {
     fn refused_set(&mut self, refusal: Refusal, replicas: Option<&mut Replicas>, now_ns: u64) {
         self.not_before_ns = now_ns;
         self.decision_due_ns = now_ns;
-        self.joins_due_ns = now_ns + AGAIN_NS;
         // Epochs only rise: with these, no earlier copy of the question is granted either.
         let is_certain = matches!(refusal, Refusal::OtherMaster | Refusal::OtherSet);
+        self.change_due_ns = now_ns
+            + match is_certain {
+                true => NEXT_SET_NS,
+                false => AGAIN_NS,
+            };
         let is_old = |lost_ns: u64| now_ns.saturating_sub(lost_ns) > LATE_GRANT_NS;
         if is_certain || self.lost_grant_ns.is_none_or(is_old) {
             self.lost_grant_ns = None;

@@ -38,6 +38,9 @@ const MS: u64 = 1_000_000;
 /// After no answer, or from one that does not lead.
 const NEXT_CONTROLLER_NS: u64 = 100 * MS;
 
+/// After the refusal of a set because another one, or another master, was decided on.
+const NEXT_SET_NS: u64 = 100 * MS;
+
 /// After a refusal.
 const AGAIN_NS: u64 = 500 * MS;
 
@@ -157,7 +160,8 @@ pub struct Manager {
     ending: Option<Ending>,
     has_resigned: bool,
     reports: Reports,
-    joins_due_ns: u64,
+    /// No other set is asked for before this.
+    change_due_ns: u64,
     /// Since when a change may have been granted without an answer.
     lost_grant_ns: Option<u64>,
     polled_ns: Option<u64>,
@@ -201,7 +205,7 @@ impl Manager {
             ending: None,
             has_resigned: false,
             reports: Reports::default(),
-            joins_due_ns: 0,
+            change_due_ns: 0,
             lost_grant_ns: None,
             polled_ns: None,
             ready: Vec::new(),
@@ -349,13 +353,8 @@ impl Manager {
         if !is_whole && self.knows_loss.is_none() {
             return Some(Ask::KnowsLoss);
         }
-        let is_due = now_ns >= self.decision_due_ns;
-        let is_pending = replicas
-            .as_deref()
-            .and_then(Replicas::members)
-            .is_some_and(|members| members.is_asking());
-        if is_pending && is_due {
-            // It may have been granted already.
+        // Before a change of the set: a refused one tells that there may be another master, and one without an answer may have been granted.
+        if now_ns >= self.decision_due_ns {
             return Some(Ask::Decision);
         }
         if let Some(Role::Master { epoch, .. }) = self.role
@@ -367,9 +366,6 @@ impl Manager {
                 master_epoch: epoch,
                 set,
             });
-        }
-        if is_due {
-            return Some(Ask::Decision);
         }
         // One that has lost acknowledged messages does not offer itself.
         let may_be_elected =
@@ -384,6 +380,9 @@ impl Manager {
             return Some(pending);
         }
         self.lost_grant_ns = None;
+        if now_ns < self.change_due_ns {
+            return None;
+        }
         let own = OwnLog {
             end: self.facts.log_end,
             committed: self.facts.committed,
@@ -402,7 +401,7 @@ impl Manager {
             }
             return Some(set);
         }
-        if changes.joins.is_empty() || now_ns < self.joins_due_ns {
+        if changes.joins.is_empty() {
             return None;
         }
         let set = members.ask(changes.joins.iter().copied(), [])?;
