@@ -137,3 +137,28 @@ fn one_that_joins_has_to_have_what_is_confirmed_next() {
     broker.replicas().reported(8, 200, 200, now_ns).unwrap();
     assert_eq!(broker.replicas().confirm(), 200);
 }
+
+/// A former master that the controller refuses learns at once that it is one. The change is not asked for again and again.
+#[test]
+fn after_a_refused_leave_the_decision_comes_first() {
+    for refusal in [Refusal::OtherSet, Refusal::OtherMaster, Refusal::Members] {
+        let mut broker = Broker::master();
+        broker.has_replica();
+        assert_eq!(broker.asked(), alter([1, 2], 3));
+        broker.answer(Answer::Altered(set([1, 2], 4)));
+        broker.replicas().disconnected(7);
+        let begun_ns = broker.now_ns;
+        let mut changes = 0;
+        while broker.now_ns < begun_ns + 2_000 * MS {
+            assert_eq!(broker.asked(), alter([1], 4), "2 is not connected");
+            broker.refuses(refusal);
+            assert_eq!(broker.asked(), Ask::Decision);
+            broker.decides(Decision {
+                set: set([1, 2], 4),
+                ..decision(Some(1), 3)
+            });
+            changes += 1;
+        }
+        assert!(changes <= 21, "{changes} in 2 s");
+    }
+}
