@@ -51,6 +51,8 @@ pub struct Connections<S: Stream> {
     relieved: Cell<u64>,
     /// One for each port that accepts, to end that.
     acceptors: RefCell<Vec<Rc<Notify>>>,
+    /// No connection is taken any more, also one that an acceptor has got by now.
+    is_over: Cell<bool>,
     /// Bytes of requests that have not come whole.
     pub requests: Rc<Gate>,
     /// Bytes of replies that are not with the kernel yet, or are being read from disk.
@@ -80,6 +82,7 @@ impl<S: Stream> Connections<S> {
             checked: Cell::new(0),
             relieved: Cell::new(0),
             acceptors: RefCell::default(),
+            is_over: Cell::default(),
             requests: memory.requests.clone(),
             replies: memory.replies.clone(),
             memory,
@@ -133,6 +136,7 @@ impl<S: Stream> Connections<S> {
     }
 
     pub fn stop_accepting(&self) {
+        self.is_over.set(true);
         for acceptor in self.acceptors.borrow().iter() {
             acceptor.notify();
         }
@@ -180,8 +184,11 @@ impl<S: Stream> Connections<S> {
         self.open.borrow().values().cloned().collect()
     }
 
-    /// Takes a new connection; `None` if there are as many as may be, and it is closed.
+    /// Takes a new connection; `None` if there are as many as may be, or none is taken any more, and it is closed.
     fn add(&self, stream: S, now_ns: u64) -> Option<Rc<Connection<S>>> {
+        if self.is_over.get() {
+            return None;
+        }
         let mut open = self.open.borrow_mut();
         if open.len() >= self.max_open {
             if self.refused.replace(self.refused.get() + 1) == 0 {
@@ -313,6 +320,15 @@ mod tests {
         let closed = light.iter().filter(|connection| connection.is_closed());
         assert!((1..500).contains(&closed.count()));
         assert!(connections.replies.used() <= most);
+    }
+
+    /// An acceptor may have got it before it heard of the end. What it would be answered comes after the last saves.
+    #[test]
+    fn after_the_end_no_connection_is_taken() {
+        let connections = Connections::new(64 << 20, 5_000);
+        assert!(connections.add(Deaf, 0).is_some());
+        connections.stop_accepting();
+        assert!(connections.add(Deaf, 0).is_none());
     }
 
     #[test]
