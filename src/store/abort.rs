@@ -44,8 +44,12 @@ impl<I: Io> Abort<I> {
         let (read, buf) = file
             .read_at(AlignedBuf::zeroed(BLOCK_BYTES), OURS.len(), 0)
             .await;
-        // A power cut may have left a sector that cannot be read; that the file exists is enough.
-        let text = &buf[..read.unwrap_or(0)];
+        let read = match read {
+            // A power cut may have left a sector that cannot be read: that the file exists is enough.
+            Err(error) if DiskFault::of(&error) == DiskFault::Device => 0,
+            read => read.map_err(StoreError::io("read", &path))?,
+        };
+        let text = &buf[..read];
         // This broker may have created it on a full disk.
         match text.is_empty() || text.starts_with(OURS) {
             true => Ok(Left::Open),

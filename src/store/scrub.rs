@@ -101,16 +101,15 @@ impl<I: Io> Scrub<I> {
         let text = self.texts.load(FILE).await?.unwrap_or_default();
         // Without it a pass begins, and finds everything again.
         let saved: Saved = serde_json::from_str(&text).unwrap_or_default();
-        self.log.known_unreadable().restore(saved.unreadable);
+        let unreadable = self.log.known_unreadable();
+        unreadable.restore(saved.unreadable);
         self.began_ms.set(saved.pass_began_ms);
-        self.position.set(saved.scrubbed_to);
         self.saved_position.set(saved.scrubbed_to);
         // The log may have been cut. Other records come there, and a later start must not go on in the middle of one.
         let tail = self.log.tail();
-        let unreadable = self.log.known_unreadable();
+        self.position.set(saved.scrubbed_to.min(tail));
         unreadable.forget(tail, u64::MAX);
         if saved.scrubbed_to > tail {
-            self.position.set(tail);
             unreadable.changed.set(true);
         }
         if unreadable.changed.get() {

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::medium::DiskFault;
 use crate::io::{Durability, File, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
@@ -66,7 +67,10 @@ impl<I: Io> TwoSlots<I> {
         let (read, buf) = file.read_at(AlignedBuf::zeroed(len), len, 0).await;
         let bytes = match read {
             Ok(read) => Ok(buf[..read].to_vec()),
-            Err(error) => read_blocks(&file, len, error).await,
+            Err(error) if DiskFault::of(&error) == DiskFault::Device => {
+                read_blocks(&file, len, error).await
+            }
+            Err(error) => Err(error),
         };
         bytes.map(Some).map_err(StoreError::io("read", &self.path))
     }

@@ -39,6 +39,8 @@ pub(super) async fn accept<I: Io>(core: Rc<Core<I>>, listener: I::Listener) {
     while !core.is_stopping() {
         let stop = replication.stop_accepting.notified();
         match first(listener.accept(), stop).await {
+            // It may be there together with the order to end.
+            First::Left(Ok(_)) if core.is_stopping() => return,
             First::Left(Ok(stream)) => core.io.spawn("replica", serve(core.clone(), stream)),
             First::Left(Err(error)) => {
                 warn!(%error, "a replica's connection cannot be accepted");

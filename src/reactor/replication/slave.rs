@@ -370,9 +370,7 @@ impl<'c, I: Io> Session<'c, I> {
             self.core.store.confirm(confirm);
             // In whole messages: the half of one was not acknowledged, and a restart drops it.
             let visible = self.core.store.visible_to();
-            if visible <= confirm {
-                self.core.orders.confirm(visible);
-            }
+            self.core.orders.confirm(confirm.min(visible));
         }
         Ok(())
     }
