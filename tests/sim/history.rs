@@ -162,9 +162,10 @@ pub fn start_clients(cluster: &Cluster, shared: &Rc<Shared>, dice: &Dice, client
 /// For some time the broker runs, while this or that happens around it.
 async fn live(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     calm_down(cluster, shared);
+    let mut slow_names_ms = 0;
     if dice.one_in(3) {
         disturb(cluster, shared);
-        weather::some_weather(cluster, dice);
+        slow_names_ms = weather::some_weather(cluster, dice);
     }
     if dice.one_in(3) {
         disturb(cluster, shared);
@@ -172,7 +173,7 @@ async fn live(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     }
     if dice.one_in(4) {
         disturb(cluster, shared);
-        fill_disk(cluster, shared, dice).await;
+        fill_disk(cluster, shared, dice, slow_names_ms).await;
     }
     let mut left_ms = *dice.pick(&[100, 500, 1_500, 6_000]) + dice.below(500);
     while left_ms > 0 {
@@ -216,8 +217,9 @@ pub async fn cut_somebody_off(cluster: &Cluster, shared: &Shared, dice: &Dice) -
     ms
 }
 
-/// Others fill the disk for a moment. Sends may be refused until they have gone, and some seconds longer.
-async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
+/// Others fill the disk for a moment. Sends may be refused until they have gone, and until what failed is tried again, which takes as much longer as
+/// the names of the journal do.
+async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice, slow_names_ms: u64) {
     shared.is_disk_full.set(true);
     let left_bytes = *dice.pick(&[0, 8 << 10, 200 << 10, DISK_BYTES / 20]);
     let space = cluster.broker().space(Path::new("/")).await.unwrap();
@@ -226,8 +228,7 @@ async fn fill_disk(cluster: &Cluster, shared: &Shared, dice: &Dice) {
         .occupy(space.available_bytes.saturating_sub(left_bytes));
     cluster.sleep_ms(dice.within(100, 1_000)).await;
     cluster.broker().occupy(0);
-    // The journal's names may take two seconds at the same time.
-    cluster.sleep_ms(4_500).await;
+    cluster.sleep_ms(2_500 + slow_names_ms).await;
     shared.is_disk_full.set(false);
 }
 

@@ -8,9 +8,10 @@ use ringmq::sim::{Fault, Lack, Op, Rule};
 use crate::cluster::{BROKER, Cluster};
 use crate::dice::Dice;
 
-/// For the next life of the broker.
-pub fn some_weather(cluster: &Cluster, dice: &Dice) {
+/// For the next life of the broker. Returns for how long the names of the journal may take, all in all.
+pub fn some_weather(cluster: &Cluster, dice: &Dice) -> u64 {
     let broker = cluster.broker();
+    let mut slow_names_ms = 0;
     if dice.one_in(3) {
         let slow = Fault::Stall(Duration::from_millis(dice.within(1, 300)));
         let rule = Rule::new(slow).of(Op::Read).after(dice.below(20));
@@ -47,9 +48,13 @@ pub fn some_weather(cluster: &Cluster, dice: &Dice) {
         cluster.sim.fail_accepts(BROKER, dice.below(4));
     }
     if dice.one_in(3) {
-        let slow = Fault::Stall(Duration::from_millis(dice.within(1_000, 4_000)));
+        let slow_ms = dice.within(1_000, 4_000);
+        let slow = Fault::Stall(Duration::from_millis(slow_ms));
         // Of the answers only that to a deletion of a topic waits for these: no save of offsets, no look at the space.
         let rule = Rule::new(slow).of(Op::Names).on("queuejournal");
-        broker.inject(rule.after(dice.below(5)).times(dice.within(1, 2)));
+        let (after, times) = (dice.below(5), dice.within(1, 2));
+        broker.inject(rule.after(after).times(times));
+        slow_names_ms = times * slow_ms;
     }
+    slow_names_ms
 }

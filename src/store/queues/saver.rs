@@ -137,8 +137,6 @@ impl<I: Io> Queues<I> {
         // Ahead of the rest: the index must not be ahead of the position.
         let index = self.save_index().await?;
         self.write_block().await?;
-        // The rest takes long, and sends do not depend on it.
-        self.gate.note(Lack::Queues, None);
         // Only what is in the journal now is saved: with what arrives meanwhile the save might never end.
         let reached = self.journal.put();
         self.remove_deleted().await?;
@@ -193,8 +191,14 @@ impl<I: Io> Queues<I> {
         }
     }
 
-    /// Writes to the journal what it lacks of the queues.
+    /// Writes to the journal what it lacks of the queues. What is saved behind it takes long, and sends do not depend on that.
     async fn write_block(&self) -> Result<(), StoreError> {
+        self.write_news().await?;
+        self.gate.note(Lack::Queues, None);
+        Ok(())
+    }
+
+    async fn write_news(&self) -> Result<(), StoreError> {
         let Some(generation) = self.journal.generation() else {
             return self.begin_generation().await;
         };
