@@ -27,6 +27,11 @@ pub(super) fn trailing_crc(properties: &[u8]) -> Option<u32> {
     u32::try_from(value).ok()
 }
 
+/// Whether a record that ends in these bytes carries its CRC.
+pub fn ends_in_crc(end: &[u8; CRC_PROPERTY_BYTES]) -> bool {
+    trailing_crc(end).is_some()
+}
+
 /// Whether what `properties` end in is no CRC of their record, but has most of its name and stands where that would.
 pub(super) fn nearly_have_crc(properties: &[u8]) -> bool {
     let Some(at) = properties.len().checked_sub(CRC_PROPERTY_BYTES) else {

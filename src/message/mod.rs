@@ -13,7 +13,7 @@ mod record;
 pub mod sys_flag;
 mod unique_key;
 
-pub use crc::CRC_PROPERTY_BYTES;
+pub use crc::{CRC_PROPERTY_BYTES, ends_in_crc};
 pub use hash::{java_hash, java_hash_on, tags_code};
 pub use properties::Properties;
 pub use record::{

@@ -6,14 +6,17 @@
 //! queues | whole records, or the | being written | not received yet
 //! have it| beginning of one      |               |
 //! ```
-//! The log buffer keeps what is not in the queues, as the records are read from it. A record is judged as one of a log that RocketMQ
-//! may have written: its CRCs are checked where it has them.
+//! The log buffer keeps what is not in the queues, as the records are read from it. The master may be RocketMQ, whose records need not
+//! carry a CRC over all of them: the first one without waits until the checkpoint does not exclude it (`log/ours.rs`).
+
+mod received;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tracing::warn;
 
+use self::received::Received;
 use super::config::StoreConfig;
 use super::entry_tags::entry_tags;
 use super::error::AppendError;
@@ -68,6 +71,7 @@ pub(super) struct Follow<I: Io> {
     queues: Rc<Queues<I>>,
     gate: Rc<Gate>,
     is_active: Cell<bool>,
+    received: Received,
     /// Up to here the records are in their queues.
     at: Cell<u64>,
     /// Nothing whole was left to be taken before this position.
@@ -94,6 +98,7 @@ impl<I: Io> Follow<I> {
         gate: Rc<Gate>,
     ) -> Self {
         Self {
+            received: Received::new(log.tail()),
             at: Cell::new(log.marks().committed()),
             taken_before: Cell::new(log.marks().committed()),
             is_active: Cell::new(config.follows),
@@ -120,6 +125,7 @@ impl<I: Io> Follow<I> {
             return Err(FollowError::Position { got: position, end });
         }
         let taken = self.room().min(bytes.len());
+        let taken = self.received.look(&self.log, &bytes[..taken]);
         self.log.check_file_for_bytes(taken)?;
         self.log.append_bytes(&bytes[..taken]);
         Ok(taken)
@@ -135,11 +141,12 @@ impl<I: Io> Follow<I> {
         self.trouble.borrow().clone()
     }
 
-    /// Done when there is room for some bytes, or when there never will be.
+    /// Done when some bytes may be appended, or when none ever will be.
     pub async fn wait_for_room(&self) {
         let is_there = || {
             let has_ended = self.gate.check_open().is_err() || self.trouble.borrow().is_some();
-            (has_ended || self.room() > 0).then_some(())
+            let has_room = !self.log.ours().has_to_be_stated() && self.room() > 0;
+            (has_ended || has_room).then_some(())
         };
         self.gate.room.until(is_there).await;
     }

@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod cache;
 pub mod damage;
 mod mend;
+pub mod ours;
 pub mod reader;
 pub mod records;
 mod recycle;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use self::ack_watermark::{Acknowledged, Missing};
 use self::buffer::CommitLog;
 use self::cache::BlockCache;
+use self::ours::Ours;
 use self::reader::Crcs;
 use self::segments::Segments;
 use self::unreadable::Known;
@@ -48,8 +50,7 @@ pub(in crate::store) struct Log<I: Io> {
     zero_ahead: Rc<ZeroAhead<Medium<I>>>,
     acknowledged: Acknowledged<Medium<I>>,
     cache: BlockCache,
-    /// Records from here on are this broker's.
-    ours_from: u64,
+    ours: Ours,
     unreadable: Known,
     gate: Rc<Gate>,
     /// There may be something to write.
@@ -105,7 +106,7 @@ impl<I: Io> Log<I> {
             zero_ahead: Rc::new(parts.zero_ahead),
             acknowledged: parts.acknowledged,
             cache: BlockCache::new(parts.config.cold_cache_bytes),
-            ours_from: parts.ours_from,
+            ours: Ours::new(parts.ours_from),
             unreadable: Known::default(),
             gate: parts.gate,
             work: Notify::default(),
@@ -132,12 +133,12 @@ impl<I: Io> Log<I> {
 
     /// Which CRCs its records must have.
     pub fn crcs(&self) -> Crcs {
-        Crcs::RequiredFrom(self.ours_from)
+        Crcs::RequiredFrom(self.ours.from())
     }
 
-    /// Its records from here on are this broker's, those before may be RocketMQ's.
-    pub fn ours_from(&self) -> u64 {
-        self.ours_from
+    /// From where on its records carry a CRC, those before may be RocketMQ's.
+    pub fn ours(&self) -> &Ours {
+        &self.ours
     }
 
     /// What is in memory of it, to be read.

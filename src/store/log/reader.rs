@@ -183,16 +183,45 @@ impl Found<'_> {
     }
 }
 
+/// What begins at a position, by its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Announced {
+    Record {
+        end: u64,
+    },
+    /// The rest of the segment is left blank.
+    Blank {
+        end: u64,
+    },
+}
+
+impl Announced {
+    /// By the first bytes at the position. `None`: nothing begins there.
+    pub fn read(head: &[u8; HEAD_BYTES], position: u64, segment_bytes: u64) -> Option<Self> {
+        match Next::read(head, segment_bytes - position % segment_bytes) {
+            Next::Record { size } => Some(Self::Record {
+                end: position + size as u64,
+            }),
+            Next::Blank { size } => Some(Self::Blank {
+                end: position + size,
+            }),
+            Next::End => None,
+        }
+    }
+
+    pub fn end(self) -> u64 {
+        match self {
+            Self::Record { end } | Self::Blank { end } => end,
+        }
+    }
+}
+
 /// Where the record, or the blank rest of a segment, that begins at a position ends by its own words. `None`: nothing begins there, or
 /// its first bytes are not in the log buffer.
 pub(in crate::store) fn announced_end(log: &CommitLog, position: u64) -> Option<u64> {
-    let rest = log.segment_bytes() - position % log.segment_bytes();
     let head = log.hot(position, HEAD_BYTES)?;
-    match Next::read(head.first_chunk()?, rest) {
-        Next::Record { size } => Some(position + size as u64),
-        Next::Blank { size } => Some(position + size),
-        Next::End => None,
-    }
+    let announced = Announced::read(head.first_chunk()?, position, log.segment_bytes());
+    announced.map(Announced::end)
 }
 
 /// What stands at a position, as far as the log buffer has it.

@@ -69,6 +69,9 @@ impl<I: Io> Queues<I> {
     }
 
     async fn save_what_is_due(&self) -> Result<(), StoreError> {
+        if self.log.ours().has_to_be_stated() {
+            self.save_ours().await?;
+        }
         let wanted = self.wanted_chunks();
         let mut cadence = self.cadence.get();
         let action = cadence.due(&self.queues_look());
@@ -149,7 +152,7 @@ impl<I: Io> Queues<I> {
             queues_digest,
             index,
             durable_to: self.log.marks().flushed_records().max(reached.position),
-            ours_from: Some(self.log.ours_from()),
+            ours_from: Some(self.log.ours().to_state()),
         };
         self.save_checkpoint(&checkpoint).await
     }
@@ -169,7 +172,20 @@ impl<I: Io> Queues<I> {
         self.save_checkpoint(&Checkpoint {
             index,
             durable_to: self.log.marks().flushed_records().max(before.durable_to),
-            ours_from: Some(self.log.ours_from()),
+            ours_from: Some(self.log.ours().to_state()),
+            ..before
+        })
+        .await
+    }
+
+    /// Saves from where on the log's records carry a CRC. The rest of the checkpoint stays as it is.
+    async fn save_ours(&self) -> Result<(), StoreError> {
+        let Some(before) = self.checkpoint.saved() else {
+            return self.save_all().await;
+        };
+        let ours_from = Some(self.log.ours().to_state());
+        self.save_checkpoint(&Checkpoint {
+            ours_from,
             ..before
         })
         .await
@@ -184,6 +200,9 @@ impl<I: Io> Queues<I> {
 
     async fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         self.checkpoint.save(checkpoint).await?;
+        if let Some(from) = checkpoint.ours_from {
+            self.log.ours().stated(from);
+        }
         self.checkpointed.set(checkpoint.position);
         match &self.index {
             Some(index) => index.remove_outlived().await,

@@ -36,9 +36,7 @@ impl<I: Io> Recovery<'_, I> {
             return self.begin_log_at(position).await;
         }
         let Some(log_min) = self.segments.min_position() else {
-            if !self.config.follows {
-                self.ours_from = Some(0);
-            }
+            self.ours_from = Some(0);
             self.begin_anew(0, Origin::Usual).await?;
             return Ok(0);
         };
@@ -71,7 +69,7 @@ impl<I: Io> Recovery<'_, I> {
         Ok(tail)
     }
 
-    /// Whatever is appended from now on is this broker's, and the checkpoint states it. Where RocketMQ was the last to write, that has
+    /// Whatever is appended from now on is this broker's, unless the log follows a master's, and the checkpoint states it. Where RocketMQ was the last to write, that has
     /// to be durable before the file `abort` says that this broker has the store.
     async fn claim_log(&mut self, tail: u64, by_rocketmq: bool) -> Result<(), StoreError> {
         let ours_from = Some(*self.ours_from.get_or_insert(tail));

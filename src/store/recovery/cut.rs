@@ -194,7 +194,7 @@ impl<I: Io> Recovery<'_, I> {
             }
             self.segments.file_or_create(position).await?;
         }
-        self.durable_to = position;
+        (self.durable_to, self.ours_from) = (position, Some(position));
         self.begin_anew(position, Origin::Usual).await?;
         if let Some(note) = self.note.map(|note| note.up_to(position)) {
             self.note = Some(note);

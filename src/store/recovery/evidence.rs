@@ -8,6 +8,7 @@ use crate::store::StoreError;
 use crate::store::abort::{Abort, Left};
 use crate::store::config::{Resume, StoreConfig};
 use crate::store::log::ack_watermark::{self, Note};
+use crate::store::log::ours::Ours;
 use crate::store::queues::checkpoint::{CheckpointFile, Found};
 
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +58,6 @@ pub(in crate::store) async fn gather<I: Io>(
     Ok(evidence)
 }
 
-/// Where this broker's records begin in a log that follows a master's: nowhere, as the master may be RocketMQ's.
-const FOLLOWED: u64 = u64::MAX;
-
 impl Evidence {
     /// The log was durable up to this position at some time, and is to keep that. After a RocketMQ that was killed only the checkpoint states it:
     /// RocketMQ cuts its log where it finds damage.
@@ -87,13 +85,11 @@ impl Evidence {
         self.checkpoint.durable_to().max(noted)
     }
 
-    /// The log's records from here on are this broker's. RocketMQ may have written all of a log that it has had since.
+    /// The log's records from here on carry a CRC. RocketMQ may have written all of a log that it has had since. Where a
+    /// master's log is followed, and nothing is stated, its next record may be RocketMQ's as well.
     pub fn ours_from(&self) -> Option<u64> {
-        if self.follows {
-            return Some(FOLLOWED);
-        }
-        let ours_from = self.checkpoint.ours_from();
-        ours_from.filter(|from| self.is_ours() && *from != FOLLOWED)
+        let stated = stated(&self.checkpoint).filter(|_| self.is_ours());
+        stated.or(self.follows.then_some(Ours::NOWHERE))
     }
 
     /// Whether the log's files hold the position up to which the log was durable.
@@ -109,6 +105,10 @@ impl Evidence {
     }
 }
 
+fn stated(checkpoint: &Found) -> Option<u64> {
+    checkpoint.ours_from().filter(|from| *from != Ours::NOWHERE)
+}
+
 fn is_ours(left: Left, checkpoint: &Found) -> bool {
     left != Left::OpenByRocketMq && !matches!(checkpoint, Found::Times { .. })
 }
@@ -121,6 +121,5 @@ pub(in crate::store) async fn ours_from<I: Io>(
     let left = Abort::new(io.clone(), store_dir).left().await?;
     let checkpoint = CheckpointFile::new(io.clone(), store_dir).load().await?;
     let is_ours = is_ours(left, &checkpoint);
-    let ours_from = checkpoint.ours_from();
-    Ok(ours_from.filter(|from| is_ours && *from != FOLLOWED))
+    Ok(stated(&checkpoint).filter(|_| is_ours))
 }

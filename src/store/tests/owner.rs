@@ -94,7 +94,7 @@ fn a_log_that_came_from_rocketmq_is_ours_from_its_end_on() {
         store.close().await.unwrap();
         for _ in 0..2 {
             let store = open(sim, flush).await;
-            assert_eq!(store.log.ours_from(), log_bytes);
+            assert_eq!(store.log.ours().from(), log_bytes);
             store.close().await.unwrap();
         }
         assert_eq!(verify(sim).await, [""; 0]);
@@ -120,13 +120,13 @@ fn a_store_of_before_is_ours_from_its_end_on() {
             write_file(sim, "/store/checkpoint", slot + 164, &[0; 12]).await;
         }
         let store = open(sim, flush).await;
-        assert_eq!(store.log.ours_from(), before[59].end);
+        assert_eq!(store.log.ours().from(), before[59].end);
         assert_eq!(readable(&store, "A").await.len(), 30);
         let after = send(sim, &store, "A", b"ours").await;
         sim.crash("a");
         overwrite_crc(sim, &after).await;
         let store = open(sim, flush).await;
         assert_eq!(store.tail(), before[59].end, "a torn end");
-        assert_eq!(store.log.ours_from(), before[59].end);
+        assert_eq!(store.log.ours().from(), before[59].end);
     });
 }
