@@ -8,7 +8,7 @@ impl Manager {
         let Some(Busy::Asking(_, from)) = self.busy.take() else {
             return;
         };
-        self.answered_ns = Some(now_ns);
+        self.heard(now_ns);
         match answer {
             Answer::Leader { is_leader, leader } => {
                 // The address that was reached, rather than the one in the controller's own configuration.
@@ -121,7 +121,7 @@ impl Manager {
             }
             Failure::Refused(refusal, _) => *refusal,
         };
-        self.answered_ns = Some(now_ns);
+        self.heard(now_ns);
         if matches!(ask, Ask::Alter { .. })
             && matches!(refusal, Refusal::NotLeader | Refusal::Other)
         {
@@ -212,6 +212,7 @@ impl Manager {
             master => {
                 self.ending = None;
                 self.follow(decision.epoch, master, reason);
+                self.renew_links(now_ns);
             }
         }
     }
@@ -227,6 +228,7 @@ impl Manager {
         if let Some(Role::Master { epoch: current, .. }) = self.role
             && current == epoch
         {
+            self.are_links_stale = false;
             if let Some(members) = replicas.and_then(Replicas::membership) {
                 members.learned(set);
             }
@@ -254,6 +256,17 @@ impl Manager {
         let role = Role::Master { epoch, set };
         self.role = Some(role.clone());
         self.ready.push(Action::TakeRole { role, reason });
+    }
+
+    /// A slave's next heartbeats take new connections, if those that it has may be stale: the controller lets it into the set only once it has heard it. Not a
+    /// master's: a controller that has not noticed the silence would take its closed connection for its death.
+    fn renew_links(&mut self, now_ns: u64) {
+        if std::mem::take(&mut self.are_links_stale)
+            && let Standing::Registered(_) = self.standing
+        {
+            self.ready.push(Action::CloseHeartbeats);
+            self.heartbeat_due_ns = now_ns;
+        }
     }
 
     fn follow(&mut self, epoch: i32, master: Option<Master>, reason: &'static str) {

@@ -154,6 +154,9 @@ pub struct Manager {
     heartbeat_due_ns: u64,
     /// A controller answered last.
     answered_ns: Option<u64>,
+    /// The controllers were silent for so long that the connections of the heartbeats may carry nothing for some seconds more: TCP repeats what got lost
+    /// later each time.
+    are_links_stale: bool,
     knows_loss: Option<bool>,
     /// The last heartbeat said that a part of the log cannot be read.
     has_stated_holes: bool,
@@ -200,6 +203,7 @@ impl Manager {
             decision_due_ns: 0,
             heartbeat_due_ns: 0,
             answered_ns: None,
+            are_links_stale: false,
             knows_loss: None,
             has_stated_holes: false,
             ending: None,
@@ -229,6 +233,11 @@ impl Manager {
     pub fn is_cut_off(&self, now_ns: u64) -> bool {
         let answered_ns = self.answered_ns.unwrap_or(0);
         now_ns.saturating_sub(answered_ns) > self.settings.lease_ns
+    }
+
+    fn heard(&mut self, now_ns: u64) {
+        self.are_links_stale |= self.answered_ns.is_some() && self.is_cut_off(now_ns);
+        self.answered_ns = Some(now_ns);
     }
 
     /// What is to be done now. `replicas`: of the master's term that runs, if it is of the epoch of this manager's role.

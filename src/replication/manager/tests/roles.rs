@@ -215,6 +215,57 @@ fn a_restarted_master_ends_its_epoch_and_begins_none_twice() {
     assert!(takes(&actions, &role));
 }
 
+/// A partition ends: TCP would repeat what it has of the old connections some seconds later, and the controller lets a slave into the set only once it
+/// has heard it.
+#[test]
+fn a_slave_that_was_cut_off_sends_its_heartbeats_over_new_connections() {
+    let closes = |action: &Action| *action == Action::CloseHeartbeats;
+    for (was_master, silence_s, is_renewed) in [
+        (true, 20, true),
+        (false, 20, true),
+        (true, 4, false),
+        (false, 4, false),
+    ] {
+        let mut broker = match was_master {
+            true => Broker::master(),
+            false => Broker::registered(Facts::default(), Some(decision(Some(2), 3))).0,
+        };
+        broker.after(1_000);
+        broker.manager.busy = None;
+        broker.manager.answered_ns = Some(broker.now_ns);
+        broker.now_ns += silence_s * S;
+        assert_eq!(broker.asked(), Ask::Decision);
+        let mut actions = broker.decides(decision(Some(2), 4));
+        assert_eq!(actions.iter().any(closes), is_renewed);
+        actions.extend(broker.poll());
+        if is_renewed {
+            let closed = actions.iter().position(closes);
+            let beat = actions.iter().position(|it| *it == Action::Heartbeat(1));
+            assert!(beat > closed, "at once: {actions:?}");
+        }
+        broker.manager.busy = None;
+        assert_eq!(broker.asked(), Ask::Decision);
+        let actions = broker.decides(decision(Some(2), 4));
+        assert!(!actions.iter().any(closes), "once");
+    }
+}
+
+/// A controller that has heard it all the time would take the closed connection for its death.
+#[test]
+fn a_master_that_stays_one_keeps_its_connections() {
+    let mut broker = Broker::master();
+    broker.after(1_000);
+    broker.manager.busy = None;
+    broker.now_ns += 20 * S;
+    assert_eq!(broker.asked(), Ask::Decision);
+    for master in [1, 2] {
+        let actions = broker.decides(decision(Some(master), 3));
+        assert!(!actions.contains(&Action::CloseHeartbeats), "{actions:?}");
+        broker.manager.busy = None;
+        assert_eq!(broker.asked(), Ask::Decision);
+    }
+}
+
 #[test]
 fn a_broker_whose_device_has_failed_gives_its_role_up() {
     let mut broker = Broker::master();
