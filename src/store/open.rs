@@ -14,8 +14,9 @@ use super::lock::{Locks, lock};
 use super::log::ack_watermark::{self, Acknowledged};
 use super::log::buffer::{CommitLog, floor};
 use super::log::damage::Gap;
-use super::log::reader::store_time_at;
+use super::log::reader::{NoRecord, store_time_at};
 use super::log::segments::Segments;
+use super::log::watermarks::Visible;
 use super::log::zero_ahead::ZeroAhead;
 use super::log::{self, Log};
 use super::medium::Medium;
@@ -61,8 +62,8 @@ struct Recovered<I: Io> {
     index: Option<Index<I>>,
     /// What was left behind of the log as damaged.
     gaps: Vec<Gap>,
-    /// What the log has of the tail's block.
-    tail_block: Vec<u8>,
+    /// What the log has from the beginning of the block that holds the end of what is visible.
+    hot: Vec<u8>,
     first_store_time_ms: Option<i64>,
 }
 
@@ -109,9 +110,12 @@ impl<I: Io> Store<I> {
             buffer: log_buffer(&config, parts.buffer, &recovered),
             acknowledged: recovered.acknowledged,
             ours_from: recovered.ours_from,
-            last_record: recovered.reached.last_record,
-            last_store_time_ms: recovered.reached.store_time_ms,
-            first_store_time_ms: recovered.first_store_time_ms,
+            visible: Visible {
+                end: recovered.reached.position,
+                last_record: recovered.reached.last_record,
+                last_ms: recovered.reached.store_time_ms,
+                first_ms: recovered.first_store_time_ms,
+            },
         };
         log.zero_ahead.prepare_first(recovered.tail).await?;
         let log = Rc::new(Log::new(log));
@@ -168,8 +172,7 @@ fn log_buffer<I: Io>(
     buffer: LogBuffer,
     recovered: &Recovered<I>,
 ) -> CommitLog {
-    let (tail, block) = (recovered.tail, &recovered.tail_block);
-    let log = CommitLog::new(buffer, config.segment_bytes, tail, block);
+    let log = CommitLog::new(buffer, config.segment_bytes, recovered.tail, &recovered.hot);
     log.with_writes_up_to(config.max_unflushed_bytes)
 }
 
@@ -260,19 +263,25 @@ impl<I: Io> Parts<I> {
             acknowledged,
             index,
             gaps,
-            tail_block: tail_block(log, tail).await?,
+            hot: hot(log, floor(reached.position), tail).await?,
             first_store_time_ms: first_store_time(log, tail).await?,
         })
     }
 }
 
-async fn tail_block<I: Io>(segments: &Segments<I>, tail: u64) -> Result<Vec<u8>, StoreError> {
-    let in_block = (tail - floor(tail)) as usize;
-    if in_block == 0 {
-        return Ok(Vec::new());
+/// The log from a block on, up to its end.
+async fn hot<I: Io>(segments: &Segments<I>, from: u64, tail: u64) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity((tail - from) as usize);
+    let mut position = from;
+    while position < tail {
+        let file_end = segments.start_of(position) + segments.segment_bytes();
+        let len = (tail.min(file_end) - position) as usize;
+        let read = segments.read(position, len).await?;
+        let read = read.ok_or_else(|| NoRecord::Head.at(position))?;
+        bytes.extend_from_slice(&read[..len]);
+        position += len as u64;
     }
-    let block = segments.read(floor(tail), in_block).await?;
-    Ok(block.map_or_else(Vec::new, |block| block[..in_block].to_vec()))
+    Ok(bytes)
 }
 
 async fn first_store_time<I: Io>(

@@ -242,8 +242,10 @@ impl<'c, I: Io> Session<'c, I> {
     }
 
     async fn run(&mut self) -> Result<(), SlaveError> {
-        if self.protocol == Protocol::Epochs {
-            self.introduce().await?;
+        match self.protocol {
+            Protocol::Epochs => self.introduce().await?,
+            // Such a master does not say what is confirmed.
+            Protocol::Classic => self.core.store.confirm(u64::MAX),
         }
         info!(master = %self.stream.peer_addr(), from = self.at, protocol = ?self.protocol, "following the master");
         self.has_followed = true;

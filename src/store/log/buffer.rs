@@ -37,14 +37,12 @@ pub(in crate::store) struct Sealed {
 }
 
 impl CommitLog {
-    /// A log that goes on at `tail`; `block` is what the device has of the tail's block before it.
-    pub fn new(mut buffer: LogBuffer, segment_bytes: u64, tail: u64, block: &[u8]) -> Self {
+    /// A log that goes on at `tail`; `hot` is what the device has before it, from the beginning of a block on.
+    pub fn new(mut buffer: LogBuffer, segment_bytes: u64, tail: u64, hot: &[u8]) -> Self {
         assert!(segment_bytes.is_multiple_of(BLOCK));
-        let loaded_from = floor(tail);
-        assert_eq!(block.len() as u64, tail - loaded_from);
-        buffer
-            .write(loaded_from, block.len())
-            .copy_from_slice(block);
+        let loaded_from = tail - hot.len() as u64;
+        assert!(loaded_from.is_multiple_of(BLOCK) && loaded_from <= floor(tail));
+        buffer.write(loaded_from, hot.len()).copy_from_slice(hot);
         Self {
             buffer,
             segment_bytes,

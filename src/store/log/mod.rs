@@ -29,7 +29,7 @@ use self::ours::Ours;
 use self::reader::Crcs;
 use self::segments::Segments;
 use self::unreadable::Known;
-use self::watermarks::{Dispatched, Watermarks};
+use self::watermarks::{Dispatched, Visible, Watermarks};
 use self::zero_ahead::ZeroAhead;
 use super::StoreError;
 use super::config::StoreConfig;
@@ -80,10 +80,7 @@ pub(in crate::store) struct Parts<I: Io> {
     pub acknowledged: Acknowledged<Medium<I>>,
     /// Records from here on are this broker's.
     pub ours_from: u64,
-    /// The last record and its time, and the time of the first.
-    pub last_record: u64,
-    pub last_store_time_ms: i64,
-    pub first_store_time_ms: Option<i64>,
+    pub visible: Visible,
 }
 
 /// How much was written.
@@ -97,10 +94,13 @@ pub(in crate::store) struct Written {
 impl<I: Io> Log<I> {
     pub fn new(parts: Parts<I>) -> Self {
         let tail = parts.buffer.tail();
-        let (last_record, last_ms) = (parts.last_record, parts.last_store_time_ms);
+        let confirmed = match parts.config.follows {
+            true => parts.visible.end,
+            false => u64::MAX,
+        };
         Self {
-            marks: Watermarks::at_end(tail, last_record, last_ms, parts.first_store_time_ms),
-            confirmed: Cell::new(u64::MAX),
+            marks: Watermarks::at_start(tail, parts.visible),
+            confirmed: Cell::new(confirmed),
             buffer: RefCell::new(parts.buffer),
             segments: parts.segments,
             zero_ahead: Rc::new(parts.zero_ahead),

@@ -33,6 +33,17 @@ impl Dispatched {
     }
 }
 
+/// What is visible when the log is opened: messages up to this position.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Visible {
+    pub end: u64,
+    /// Where the last one begins, and its store time.
+    pub last_record: u64,
+    pub last_ms: i64,
+    /// Store time of the first one.
+    pub first_ms: Option<i64>,
+}
+
 pub(in crate::store) struct Watermarks {
     persisted: Cell<u64>,
     committed: Cell<u64>,
@@ -46,18 +57,18 @@ pub(in crate::store) struct Watermarks {
 }
 
 impl Watermarks {
-    /// Of a log that ends here, all of it durable.
-    pub(super) fn at_end(tail: u64, last_record: u64, last_ms: i64, first_ms: Option<i64>) -> Self {
+    /// Of a log that ends at `tail`, all of it durable.
+    pub(super) fn at_start(tail: u64, visible: Visible) -> Self {
         Self {
             persisted: Cell::new(tail),
-            committed: Cell::new(tail),
+            committed: Cell::new(visible.end),
             flushed: Cell::new(tail),
             flushed_records: Cell::new(tail),
-            dispatched: Cell::new(tail),
-            last_dispatched: Cell::new(last_record),
+            dispatched: Cell::new(visible.end),
+            last_dispatched: Cell::new(visible.last_record),
             dispatched_messages: Cell::new(0),
-            last_store_time_ms: Cell::new(last_ms),
-            first_store_time_ms: Cell::new(first_ms),
+            last_store_time_ms: Cell::new(visible.last_ms),
+            first_store_time_ms: Cell::new(visible.first_ms),
         }
     }
 

@@ -379,6 +379,30 @@ impl ConsumeQueues {
         self.mark_news(index);
     }
 
+    /// Takes the last entries back, which are in no file yet and not in the journal.
+    pub fn take_back(&mut self, index: QueueIndex, entries: u64) {
+        let queue = &mut self.queues[index.slot()];
+        for _ in 0..entries {
+            queue.bounds.max -= 1;
+            let max = queue.bounds.max;
+            assert!(
+                queue
+                    .resident_from
+                    .max(queue.saved_to)
+                    .max(queue.journaled_to)
+                    <= max
+            );
+            if max.is_multiple_of(CHUNK_ENTRIES) || max == queue.resident_from {
+                let chunk = queue.chunks.pop_back().expect("it held the entry");
+                self.arena.free(chunk);
+            }
+        }
+        queue.bounds.next = queue.bounds.max;
+        if queue.bounds.min == queue.bounds.max {
+            queue.first_position = None;
+        }
+    }
+
     pub(super) fn mark_news(&mut self, index: QueueIndex) {
         if !std::mem::replace(&mut self.queue_mut(index).is_news, true) {
             self.news.push_back(index);

@@ -66,6 +66,7 @@ impl<I: Io> Recovery<'_, I> {
             self.begin(Origin::Usual).await?;
         }
         self.claim_log(tail, plan.by_rocketmq).await?;
+        self.take_unconfirmed_back(tail);
         Ok(tail)
     }
 
@@ -316,6 +317,7 @@ impl<I: Io> Recovery<'_, I> {
 
     /// Puts what has been read of the log into the journal.
     pub(super) async fn keep(&mut self) -> Result<(), StoreError> {
+        self.keeps_unconfirmed();
         let Some(generation) = self.journal.generation() else {
             return Ok(());
         };

@@ -20,8 +20,10 @@ mod from_journal;
 mod replay;
 mod search;
 mod tail;
+mod unconfirmed;
 
 use self::decide::Plan;
+use self::unconfirmed::Unconfirmed;
 use super::config::StoreConfig;
 use super::index::Mark;
 use super::log::ack_watermark::Note;
@@ -71,6 +73,7 @@ pub(super) struct Recovery<'a, I: Io> {
     of_files: Option<(Reached, u64)>,
     /// The newest entry of the queues' files, as far as they count.
     newest: Option<Entry>,
+    unconfirmed: Option<Unconfirmed>,
     notes: &'a TwoSlots<I>,
     /// What had been acknowledged, as far as the log is to keep it.
     pub note: Option<Note>,
@@ -119,6 +122,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             cut: plan.cut,
             of_files: None,
             newest: None,
+            unconfirmed: None,
             notes: files.notes,
             note,
         }

@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::{IsKept, KEEP_SHARE, Mismatch, Recovery};
+use super::{IsKept, Mismatch, Recovery};
 use crate::io::Io;
 use crate::message::{Record, sys_flag};
 use crate::store::StoreError;
@@ -23,6 +23,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         crcs: Crcs,
         progress: &mut impl FnMut(Progress),
     ) -> Result<Result<(), Mismatch>, StoreError> {
+        self.begin_unconfirmed(origin);
         let from = self.reached.position;
         let total_bytes = self.last_begun_file().await?.saturating_sub(from);
         let mut kept = from;
@@ -33,7 +34,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             if position >= limit {
                 return Ok(Ok(()));
             }
-            if position - kept >= self.config.segment_bytes / KEEP_SHARE {
+            if position - kept >= self.keep_bytes() {
                 kept = position;
                 self.try_to_keep().await?;
                 let read_bytes = position - from;
@@ -173,6 +174,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             _ => queue = self.begin_queue_anew(queue, record).await?,
         }
         self.make_room(IsKept::NotYet).await?;
+        self.adds_unconfirmed(queue);
         self.queues.push(queue, &entry);
         let restored = self.queues.queue_mut(queue);
         restored.bounds.next = restored.bounds.max;
@@ -190,6 +192,7 @@ impl<'a, I: Io> Recovery<'a, I> {
     /// Adds entries for lost messages up to `offset`: their position is in the gap.
     pub(super) async fn fill(&mut self, queue: QueueIndex, offset: u64) -> Result<(), StoreError> {
         let Some(gap) = self.gap else { return Ok(()) };
+        self.keeps_unconfirmed();
         let entry = Entry::into_gap(gap.from);
         while self.queues.queue(queue).bounds.max < offset {
             self.make_room(IsKept::NotYet).await?;
@@ -204,6 +207,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         queue: QueueIndex,
         record: &Record<'_>,
     ) -> Result<QueueIndex, StoreError> {
+        self.keeps_unconfirmed();
         self.forget(queue);
         self.remove_gone().await?;
         let queue = self.queues.find_or_create(record.topic, record.queue_id);
@@ -216,6 +220,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         if self.queues.free_chunks() > self.queues.capacity_chunks() / 16 {
             return Ok(());
         }
+        self.keeps_unconfirmed();
         if is_kept == IsKept::NotYet {
             self.try_to_keep().await?;
         }

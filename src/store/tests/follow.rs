@@ -12,7 +12,14 @@ fn follower() -> StoreConfig {
     }
 }
 
+/// Of a master that confirms whatever it sends.
 async fn open_follower(sim: &Sim) -> SimStore {
+    let slave = open_unconfirmed(sim).await;
+    slave.confirm(u64::MAX);
+    slave
+}
+
+async fn open_unconfirmed(sim: &Sim) -> SimStore {
     let opened = Store::open(sim.host("b"), follower(), |_| {});
     opened.await.unwrap()
 }
@@ -116,6 +123,7 @@ fn what_is_durable_ends_at_a_record_also_when_a_part_of_one_was_flushed() {
             ..follower()
         };
         let slave = Store::open(sim.host("b"), config, |_| {}).await.unwrap();
+        slave.confirm(u64::MAX);
         let first = send(&sim, &master, "A", b"first").await;
         let second = send(&sim, &master, "A", &[7; 3_000]).await;
         let part = second.end - 1_000;
@@ -235,6 +243,56 @@ fn nothing_is_visible_before_it_is_confirmed() {
             assert_eq!(bodies(store, "A").await.len(), 2);
         }
     });
+}
+
+/// The master may have lost what it had not confirmed.
+#[test]
+fn after_a_crash_nothing_is_visible_before_it_is_confirmed() {
+    for seed in 0..10 {
+        let sim = sim(seed);
+        sim.run(async {
+            let mut rng = Rng::new(seed);
+            let master = open(&sim, Flush::Sync).await;
+            let slave = open_follower(&sim).await;
+            let mut sent = Vec::new();
+            for n in 0..60_u8 {
+                let topic = ["A", "B", "C"][rng.below(3) as usize];
+                sent.push(send(&sim, &master, topic, &[n; 200]).await);
+            }
+            let confirmed = rng.below(30) as usize;
+            copy(&mut rng, &master, &slave, sent[confirmed].end).await;
+            until_committed(&slave, sent[confirmed].end).await;
+            // The journal has it then.
+            sim.sleep(Duration::from_secs(3)).await;
+            slave.confirm(sent[confirmed].end);
+            copy(&mut rng, &master, &slave, master.tail()).await;
+            slave.persisted_beyond(master.tail() - 1).await.unwrap();
+            let in_all = async |store: &SimStore| {
+                let mut seen = 0;
+                for topic in ["A", "B", "C"] {
+                    seen += bodies(store, topic).await.len();
+                }
+                seen
+            };
+            assert_eq!(in_all(&slave).await, confirmed + 1);
+            sim.crash("b");
+            for _ in 0..2 {
+                let slave = open_unconfirmed(&sim).await;
+                assert_eq!(slave.tail(), master.tail(), "nothing goes");
+                assert_eq!(slave.committed(), sent[confirmed].end);
+                sim.sleep(Duration::from_secs(3)).await;
+                assert_eq!(in_all(&slave).await, confirmed + 1);
+                slave.close().await.unwrap();
+            }
+            let slave = open_unconfirmed(&sim).await;
+            slave.confirm(u64::MAX);
+            until_committed(&slave, master.tail()).await;
+            both_have(&master, &slave, &["A", "B", "C"]).await;
+            slave.close().await.unwrap();
+            let slave = open_unconfirmed(&sim).await;
+            both_have(&master, &slave, &["A", "B", "C"]).await;
+        });
+    }
 }
 
 #[test]
