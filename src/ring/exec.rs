@@ -1,5 +1,9 @@
 //! The executor: tasks of one thread, and a first-in, first-out queue of those that are ready.
 //!
+//! A task that wakes itself while it is polled has more to do than is done in one go, and waits for nothing (`io::pause`): the rows of
+//! a large answer, a table that is saved. Such tasks take turns in a queue of their own, of which one is polled in each turn, behind
+//! those that are ready. So a message waits for one slice of such work, however many of them go on.
+//!
 //! A waker is one word, so that waking neither counts references nor allocates:
 //!
 //! ```text
@@ -39,6 +43,9 @@ struct Tasks {
     slots: Vec<Slot>,
     vacant: Vec<usize>,
     ready: VecDeque<TaskId>,
+    paused: VecDeque<TaskId>,
+    /// The task that is polled now.
+    polled: Option<TaskId>,
     closed: bool,
 }
 
@@ -73,6 +80,8 @@ impl Executor {
                 slots: Vec::new(),
                 vacant: Vec::new(),
                 ready: VecDeque::new(),
+                paused: VecDeque::new(),
+                polled: None,
                 closed: false,
             }),
             stalls: RefCell::new(StallDetector::new(stall_limit_ns)),
@@ -98,18 +107,20 @@ impl Executor {
     pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>, now_ns: u64) -> Turn<F::Output> {
         let mut began_ns = now_ns;
         let turn_ends_ns = now_ns + TURN_NS;
-        for _ in 0..POLLS_PER_TURN {
-            if began_ns >= turn_ends_ns {
+        let (mut polls, mut has_resumed) = (0, false);
+        while !has_resumed || polls < POLLS_PER_TURN && began_ns < turn_ends_ns {
+            let is_over = polls >= POLLS_PER_TURN || began_ns >= turn_ends_ns;
+            let Some((id, name, task)) = self.next(is_over, &mut has_resumed) else {
                 break;
-            }
-            let Some((id, name, task)) = self.next_ready() else {
-                return Turn::Idle { now_ns: began_ns };
             };
+            polls += 1;
             let waker = id.waker();
             let mut context = Context::from_waker(&waker);
             match task {
                 None => {
-                    if let Poll::Ready(output) = main.as_mut().poll(&mut context) {
+                    let polled = main.as_mut().poll(&mut context);
+                    self.tasks.borrow_mut().polled = None;
+                    if let Poll::Ready(output) = polled {
                         return Turn::Done(output);
                     }
                 }
@@ -126,7 +137,10 @@ impl Executor {
                 .polled(name, began_ns, ended_ns, thread_usage);
             began_ns = ended_ns;
         }
-        Turn::Unfinished
+        match self.tasks.borrow().has_work() {
+            true => Turn::Unfinished,
+            false => Turn::Idle { now_ns: began_ns },
+        }
     }
 
     /// The thread has entered the kernel, which returned at `now_ns`. `may_have_waited`: for completions.
@@ -172,20 +186,35 @@ impl Executor {
         }
     }
 
-    /// The next task to poll; `None` in place of a task means main.
-    fn next_ready(&self) -> Option<(TaskId, &'static str, Option<Task>)> {
+    /// The next task to poll; `None` in place of a task means main. One that has paused, once in a turn: at its end, or as soon as no
+    /// other is ready.
+    fn next(
+        &self,
+        is_over: bool,
+        has_resumed: &mut bool,
+    ) -> Option<(TaskId, &'static str, Option<Task>)> {
         let mut tasks = self.tasks.borrow_mut();
         loop {
-            let id = tasks.ready.pop_front()?;
+            let ready = match is_over {
+                true => None,
+                false => tasks.ready.pop_front(),
+            };
+            let id = match ready {
+                Some(id) => id,
+                None if *has_resumed => return None,
+                None => tasks.paused.pop_front()?,
+            };
             let slot = &mut tasks.slots[id.index()];
             if slot.generation != id.generation() {
                 continue; // it woke itself in its last poll
             }
             assert!(slot.live && slot.ready);
             slot.ready = false;
-            let task = slot.future.take();
+            let (name, task) = (slot.name, slot.future.take());
             assert_eq!(task.is_none(), id.index() == MAIN);
-            return Some((id, slot.name, task));
+            *has_resumed |= ready.is_none();
+            tasks.polled = Some(id);
+            return Some((id, name, task));
         }
     }
 
@@ -203,6 +232,10 @@ impl Tasks {
         }
         self.insert(executor, name, Some(task));
         None
+    }
+
+    fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.paused.is_empty()
     }
 
     fn insert(
@@ -231,12 +264,16 @@ impl Tasks {
         };
         if slot.live && !slot.ready && slot.generation == id.generation() {
             slot.ready = true;
-            self.ready.push_back(id);
+            match self.polled == Some(id) {
+                true => self.paused.push_back(id),
+                false => self.ready.push_back(id),
+            }
         }
     }
 
     /// Stores a polled task again, or returns it to be dropped if it is done.
     fn polled(&mut self, id: TaskId, task: Task, done: bool) -> Option<Task> {
+        self.polled = None;
         let slot = &mut self.slots[id.index()];
         if !done {
             slot.future = Some(task);

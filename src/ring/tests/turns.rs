@@ -98,3 +98,41 @@ fn tasks_that_are_always_ready_delay_a_completion_by_a_turn() {
         assert!(polls.get() < POLLS, "{} polls", polls.get());
     });
 }
+
+/// Each has much to do, and pauses after a part of it. A task that waits for something comes before the next part, whose ever that is.
+#[test]
+fn a_task_that_becomes_ready_waits_for_one_part_of_work_that_goes_on() {
+    const WORKERS: u64 = 8;
+    const ROUNDS: u64 = 50;
+    on_ring(small(), async |ring| {
+        let (parts, over) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+        for _ in 0..WORKERS {
+            let (parts, over) = (parts.clone(), over.clone());
+            ring.spawn("worker", async move {
+                while !over.get() {
+                    parts.set(parts.get() + 1);
+                    yield_now().await;
+                }
+            });
+        }
+        let [ask, answer] = [(); 2].map(|()| Rc::new(Notify::default()));
+        let (asked, answers) = (ask.clone(), answer.clone());
+        ring.spawn("server", async move {
+            loop {
+                asked.notified().await;
+                answers.notify();
+            }
+        });
+        pause(&ring, 1).await;
+        let before = parts.get();
+        for _ in 0..ROUNDS {
+            ask.notify();
+            answer.notified().await;
+        }
+        let meanwhile = parts.get() - before;
+        assert!(meanwhile <= 2 * ROUNDS, "{meanwhile} parts");
+        pause(&ring, 1).await;
+        assert!(parts.get() - before > meanwhile, "they go on");
+        over.set(true);
+    });
+}

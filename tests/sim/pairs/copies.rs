@@ -195,7 +195,10 @@ impl Copies {
         let is_lost = self.flush == Flush::Async && !self.master.losses_ns.borrow().is_empty();
         assert!(
             is_there || is_lost,
-            "visible at the slave, and not on the master: {record:?}, {told:?}"
+            "visible at the slave, and not on the master: {} of queue {} of {} at {position}, {told:?}",
+            record.queue_offset,
+            record.queue_id,
+            record.topic
         );
         is_there
     }
