@@ -20,7 +20,7 @@ use super::connection::{Connection, Service, read, write};
 use super::gate::Gate;
 use super::memory::{Memory, Relief};
 use super::slices::in_slices;
-use crate::io::{First, first};
+use crate::io::{First, first, pause};
 use crate::io::{Io, Listener, Notify, Stream};
 
 /// RocketMQ's clients give up after this time: the answer to a request that takes longer to arrive is not awaited.
@@ -248,6 +248,8 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
                     (io.clone(), service.clone(), connections.clone());
                 io.spawn("connection-read", async move {
                     read(&io_of_task, &connection, &service).await;
+                    // Of many that end together one is handled in each turn.
+                    pause().await;
                     connections.remove(connection.id);
                     service.closed(&connection);
                     debug!(peer = %connection.peer, "disconnected");

@@ -2,7 +2,7 @@
 //!
 //! Ready tasks run first in, first out. Ten thousand first heartbeats that arrive together, or a few dashboards that ask without a pause,
 //! would make a send wait until all of them are handled. So requests that carry no messages take a share of the *round*: the time in
-//! which each ready task runs once. A round has [`UNITS`]. What does not fit waits here, in the order of arrival, and a send waits for one
+//! which each ready task runs once, and at most each paused one. A round has [`UNITS`]. What does not fit waits here, in the order of arrival, and a send waits for one
 //! round at most.
 
 use std::cell::{Cell, RefCell};

@@ -3,7 +3,8 @@
 //! A turn of the loop:
 //!
 //! ```text
-//! take all completions -> wake their tasks -> run tasks until none is ready -> one io_uring_enter (submit and wait)
+//! take all completions -> wake their tasks -> run tasks until none is ready -> one slice of a task that has paused
+//!                      -> one io_uring_enter (submit and wait)
 //! ```
 //!
 //! The operations of a turn are submitted together by the one `enter` at its end, in the order of the calls.
