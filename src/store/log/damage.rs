@@ -7,7 +7,7 @@
 //! | proof | because |
 //! |---|---|
 //! | the checkpoint, or `safe` of the file `acknowledged`, is behind the place | both are written once everything before them is durable |
-//! | a record stands further behind it than an unflushed write can end (`max_unflushed_bytes`; one write in sync mode), with its own position and right CRCs | nothing is written there before the place itself was flushed |
+//! | a record stands further behind it, or behind the end of the record of which the place has half, than an unflushed write can end (`max_unflushed_bytes`; one write in sync mode), with its own position and right CRCs | nothing is written there before the place itself was flushed |
 //!
 //! Records that are nearer prove nothing: of what was not flushed a power cut keeps any sectors it likes. Without a proof
 //! it is the end. With one nothing is changed, and the start is refused, unless it is to go on behind the gap
@@ -18,7 +18,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::buffer::floor;
-use super::reader::{Crcs, Found, MAX_RECORD_BYTES, Walk, candidates};
+use super::reader::{
+    Crcs, Found, MAX_RECORD_BYTES, PLACED_HEAD_BYTES, Walk, candidates, size_by_head,
+};
 use super::segments::Segments;
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
@@ -81,7 +83,7 @@ impl<I: Io> Known<'_, I> {
         if position < self.flushed_to {
             return damage(Proof::Durable(self.flushed_to));
         }
-        let from = self.end_of_unflushed(position);
+        let from = self.end_of_unflushed(self.end_of_half(position).await);
         let log_end = self.segments.end().unwrap_or(0);
         let to = from.saturating_add(CHUNK_BYTES + MAX_RECORD_BYTES as u64);
         if let Some(found) = self.first_record(from, to.min(log_end)).await? {
@@ -105,6 +107,20 @@ impl<I: Io> Known<'_, I> {
             from: damage.position,
             to,
         })
+    }
+
+    /// Where the record at this place ends by its own words. What was flushed last may end within it: a write ends where the log buffer
+    /// or a piece from a master does.
+    async fn end_of_half(&self, position: u64) -> u64 {
+        let start = floor(position);
+        let in_block = (position - start) as usize;
+        let read = self.segments.read(start, in_block + PLACED_HEAD_BYTES);
+        let Ok(Some(block)) = read.await else {
+            return position;
+        };
+        let rest = self.segments.segment_bytes() - position % self.segments.segment_bytes();
+        let size = size_by_head(&block[in_block.min(block.len())..], position, rest);
+        position + u64::from(size.unwrap_or(0))
     }
 
     /// What was written since the last flush ends before this, if the log ends at `end`: with that flush or behind it.

@@ -16,7 +16,7 @@ use super::Recovery;
 use crate::io::Io;
 use crate::store::StoreError;
 use crate::store::log::buffer::ceil;
-use crate::store::log::reader::{Crcs, Found, Walk};
+use crate::store::log::reader::{Crcs, Found, MAX_RECORD_BYTES, Walk};
 use crate::store::queues::checkpoint::Checkpoint;
 use crate::store::queues::journal::{Origin, Reached};
 
@@ -149,8 +149,12 @@ impl<I: Io> Recovery<'_, I> {
                 }
             }
         }
-        // Half a record may follow, and as much as one write has.
-        Ok(ceil(at) + self.config.max_unflushed_bytes)
+        Ok(ceil(at) + self.most_behind())
+    }
+
+    /// Most that may have been written behind the last whole record: the rest of one that was flushed in part, and what was not flushed.
+    fn most_behind(&self) -> u64 {
+        MAX_RECORD_BYTES as u64 + self.config.max_unflushed_bytes
     }
 
     /// Removes the files behind that of the end, the last one first, then wipes that one from the end back.
@@ -178,9 +182,7 @@ impl<I: Io> Recovery<'_, I> {
     pub(super) async fn begin_log_at(&mut self, position: u64) -> Result<u64, StoreError> {
         let log_min = self.segments.min_position();
         let is_empty = match log_min {
-            Some(log_min) => {
-                self.end_of_records(log_min).await? <= log_min + self.config.max_unflushed_bytes
-            }
+            Some(log_min) => self.end_of_records(log_min).await? <= log_min + self.most_behind(),
             None => true,
         };
         if !is_empty || !position.is_multiple_of(self.config.segment_bytes) {

@@ -21,6 +21,7 @@ use crate::mem::BLOCK_BYTES;
 use crate::store::abort::Left;
 use crate::store::config::Resume;
 use crate::store::log::buffer::{MAX_WRITE_BYTES, ceil};
+use crate::store::log::reader::MAX_RECORD_BYTES;
 use crate::store::queues::checkpoint::{Checkpoint, Found};
 use crate::store::queues::journal::Origin;
 
@@ -106,7 +107,8 @@ pub(in crate::store) fn decide(evidence: &Evidence) -> Plan {
             Resume::AsIs | Resume::CutAt(_) => None,
         },
         written_to: evidence.written_to(),
-        wipe_bytes: evidence.max_unflushed_bytes,
+        // What was flushed last may end within the record of which the end has half.
+        wipe_bytes: evidence.max_unflushed_bytes + MAX_RECORD_BYTES as u64,
     }
 }
 

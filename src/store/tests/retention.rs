@@ -446,3 +446,24 @@ fn without_space_for_the_queues_messages_are_refused_until_there_is_some() {
         );
     });
 }
+
+/// The journal has them again. What is saved behind it may take long.
+#[test]
+fn messages_are_taken_as_soon_as_the_journal_is_written() {
+    each(async |sim, flush| {
+        let store = open(sim, flush).await;
+        send(sim, &store, "A", b"first").await;
+        let rule = Rule::new(Fault::NoSpace).of(Op::Write).on("queuejournal");
+        sim.host("a").inject(rule);
+        seconds(sim, 10).await;
+        assert!(store.full().is_some());
+        sim.host("a").heal();
+        for rest in ["consumequeue", "index", "checkpoint"] {
+            let slow = Fault::Stall(Duration::from_secs(60));
+            sim.host("a").inject(Rule::new(slow).on(rest));
+        }
+        seconds(sim, 3).await;
+        assert_eq!(store.full(), None);
+        send(sim, &store, "A", b"second").await;
+    });
+}

@@ -17,7 +17,7 @@ use crate::cluster::{FLUSH_INTERVAL_MS, SEGMENT_BYTES};
 use crate::oracle::Told;
 
 /// What is this much older than a power cut was flushed before it.
-const FLUSHED_NS: u64 = (FLUSH_INTERVAL_MS + 100) * 1_000_000;
+pub const FLUSHED_NS: u64 = (FLUSH_INTERVAL_MS + 100) * 1_000_000;
 
 /// The size of a record stands first; no record is larger.
 const SIZE_BYTES: usize = 4;

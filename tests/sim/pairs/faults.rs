@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringmq::sim::{Fault, Op, Rule};
 
+use super::copies::FLUSHED_NS;
 use super::pair::{Pair, SLAVE};
 use crate::cluster::BROKER;
 use crate::dice::Dice;
@@ -15,6 +16,8 @@ pub struct Faults {
     is_cut: bool,
     /// Since when it does not run, and does not flush.
     suspended_since_ns: Option<u64>,
+    /// From when to when that was so the last time. What came before is flushed an interval later.
+    was_suspended_ns: Option<(u64, u64)>,
     /// Since when a write or a flush of the slave fails: it is fenced then until its next start.
     fails_since_ns: Option<u64>,
 }
@@ -71,7 +74,8 @@ impl Faults {
     }
 
     fn resume(&mut self, pair: &Pair) {
-        if self.suspended_since_ns.take().is_some() {
+        if let Some(since_ns) = self.suspended_since_ns.take() {
+            self.was_suspended_ns = Some((since_ns, pair.sim().mono_ns()));
             pair.sim().resume(SLAVE);
         }
     }
@@ -103,7 +107,11 @@ impl Faults {
         let fails_since_ns = self.fails_since_ns.take();
         if is_power_cut || fails_since_ns.is_some() {
             let unflushed_ns = [suspended_since_ns, fails_since_ns].into_iter().flatten();
-            copies.slave_has_lost(unflushed_ns.min().unwrap_or(now_ns), now_ns);
+            let unflushed_ns = unflushed_ns.min().unwrap_or(now_ns);
+            let is_recent = |&(_, until_ns): &(u64, u64)| unflushed_ns < until_ns + FLUSHED_NS;
+            let before = self.was_suspended_ns.filter(is_recent);
+            let unflushed_ns = before.map_or(unflushed_ns, |(since_ns, _)| since_ns);
+            copies.slave_has_lost(unflushed_ns, now_ns);
             pair.slave().heal();
         }
     }
