@@ -140,6 +140,12 @@ mod chosen {
         ReportBeforeFlush,
         /// A slave shows what its master has not confirmed.
         ConfirmNotAwaited,
+        /// A slave that was started again shows what its master has not confirmed.
+        UnconfirmedShown,
+        /// A slave writes a record without a CRC although its checkpoint says that there are none.
+        ForeignNotStated,
+        /// What was flushed last is taken to end where the record begins of which the log's end has half.
+        HalfNotMeasured,
         /// What a replica had before its connection was lost goes on counting.
         LostReplicaCounts,
         /// Two connections of one replica count twice.

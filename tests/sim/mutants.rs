@@ -114,7 +114,13 @@ const SOUND_SEEDS: u64 = 10;
 
 /// Too rare in histories: a record of another position has to pass every other check of a recovery, and the file that could not be flushed
 /// has to be one whose loss a later end shows. The library's tests `mutant_*` catch them.
-const OF_THE_LIBRARY: [Mutant; 2] = [Mutant::SkipPosition, Mutant::OnlyLogFences];
+const OF_THE_LIBRARY: [Mutant; 5] = [
+    Mutant::SkipPosition,
+    Mutant::OnlyLogFences,
+    Mutant::UnconfirmedShown,
+    Mutant::ForeignNotStated,
+    Mutant::HalfNotMeasured,
+];
 
 fn judge_of(mutant: Mutant) -> Judge {
     match mutant {

@@ -88,6 +88,11 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             continue;
         };
         let followed = async {
+            // It goes on where its log ends, and says how far it has that for good: the two must be the same.
+            let tail = core.store.tail();
+            if core.store.persisted() < tail {
+                core.store.persisted_beyond(tail - 1).await?;
+            }
             let connecting = core.io.connect(addr);
             let stream = within(&core.io, CONNECT_NS, connecting).await?;
             let link = replication.opened(&stream);

@@ -60,12 +60,13 @@ impl Ours {
     pub fn comes_without(&self) -> bool {
         self.from.set(Self::NOWHERE);
         self.since.set(None);
-        !self.is_stated.get()
+        !self.has_to_be_stated()
     }
 
     /// A checkpoint has to be saved before the log can go on.
     pub fn has_to_be_stated(&self) -> bool {
-        self.from.get() == Self::NOWHERE && self.is_stated.get()
+        let is_excluded = self.from.get() == Self::NOWHERE && self.is_stated.get();
+        is_excluded && !mutant!(ForeignNotStated)
     }
 }
 

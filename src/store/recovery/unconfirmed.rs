@@ -85,7 +85,8 @@ impl<I: Io> Recovery<'_, I> {
             return;
         };
         let bytes = tail - unconfirmed.from.position;
-        if unconfirmed.stays || bytes > most_bytes(self.config) {
+        let is_shown = mutant!(UnconfirmedShown);
+        if is_shown || unconfirmed.stays || bytes > most_bytes(self.config) {
             return;
         }
         for (queue, added) in unconfirmed.added {

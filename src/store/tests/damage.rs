@@ -8,7 +8,7 @@ use crate::store::log::reader::candidates;
 const SECOND: &str = "/store/commitlog/00000000000000065536";
 
 /// Little enough unflushed that a few messages prove that the log went on.
-fn small(flush: Flush) -> StoreConfig {
+pub(super) fn small(flush: Flush) -> StoreConfig {
     StoreConfig {
         max_unflushed_bytes: 8192,
         ..config(flush)
@@ -139,35 +139,6 @@ fn what_is_torn_near_the_end_is_the_end() {
         let store = open_with(&sim, small(Flush::Async)).await.unwrap();
         assert_eq!(store.tail(), torn);
     });
-}
-
-/// A flush may end within a long record: what was not flushed then begins there, and reaches further behind the place where that
-/// record begins.
-#[test]
-fn what_is_torn_within_a_long_record_is_the_end() {
-    for flush in [Flush::Sync, Flush::Async] {
-        let sim = sim(1);
-        sim.run(async {
-            let config = StoreConfig {
-                max_message_bytes: 16 << 10,
-                ..small(flush)
-            };
-            let store = open_with(&sim, config.clone()).await.unwrap();
-            keep_as_they_are(&sim, &["acknowledged"]);
-            fill(&sim, &store, 2).await;
-            let long = send(&sim, &store, "A", &[7; 14_000]).await;
-            let behind = fill(&sim, &store, 7).await;
-            sim.crash("a");
-            sim.host("a").heal();
-            rot(&sim, long.end - 200).await;
-            let end = behind[6].end;
-            assert!(end < long.end + 8192 && end > long.physical_offset + 3 * 8192 - 4096);
-            let store = open_with(&sim, config).await.unwrap();
-            assert_eq!(store.tail(), long.physical_offset);
-            let rest = read_part(&sim, LOG, store.tail(), (end - store.tail()) as usize).await;
-            assert!(rest.iter().all(|byte| *byte == 0), "none of it comes back");
-        });
-    }
 }
 
 /// The queues' files do not fit, so that the log is read from its beginning; all of it was flushed.

@@ -1,8 +1,9 @@
 //! Protects what was proved durable: by the note of acknowledged messages, by the checkpoint, or by a later message. A
 //! start never takes a place ahead of it for the end of the log, and wipes nothing there.
 
-use super::damage::{fill, readable, rot};
+use super::damage::{fill, readable, rot, small};
 use super::*;
+use crate::mutants::{Mutant, fails};
 
 /// No message stands far enough behind to prove anything, and no checkpoint was written since: the note of what was
 /// flushed is the proof.
@@ -174,4 +175,41 @@ fn what_a_failed_flush_may_have_dropped_is_written_again() {
             });
         }
     }
+}
+
+/// A flush may end within a long record: what was not flushed then begins there, and reaches further behind the place where that
+/// record begins.
+#[test]
+fn what_is_torn_within_a_long_record_is_the_end() {
+    for flush in [Flush::Sync, Flush::Async] {
+        let sim = sim(1);
+        sim.run(async {
+            let config = StoreConfig {
+                max_message_bytes: 16 << 10,
+                ..small(flush)
+            };
+            let store = open_with(&sim, config.clone()).await.unwrap();
+            keep_as_they_are(&sim, &["acknowledged"]);
+            fill(&sim, &store, 2).await;
+            let long = send(&sim, &store, "A", &[7; 14_000]).await;
+            let behind = fill(&sim, &store, 7).await;
+            sim.crash("a");
+            sim.host("a").heal();
+            rot(&sim, long.end - 200).await;
+            let end = behind[6].end;
+            assert!(end < long.end + 8192 && end > long.physical_offset + 3 * 8192 - 4096);
+            let store = open_with(&sim, config).await.unwrap();
+            assert_eq!(store.tail(), long.physical_offset);
+            let rest = read_part(&sim, LOG, store.tail(), (end - store.tail()) as usize).await;
+            assert!(rest.iter().all(|byte| *byte == 0), "none of it comes back");
+        });
+    }
+}
+
+#[test]
+fn mutant_half_not_measured() {
+    fails(
+        Mutant::HalfNotMeasured,
+        what_is_torn_within_a_long_record_is_the_end,
+    );
 }

@@ -2,6 +2,7 @@
 //! restarts; and that nothing is visible, on either side, before it is confirmed.
 
 use super::*;
+use crate::mutants::{Mutant, fails};
 use crate::sim::Rng;
 use crate::store::log::ours::Ours;
 
@@ -333,4 +334,18 @@ fn what_is_no_record_ends_it() {
         let refused = slave.append(queue, &message(b"", ""), None, 0);
         assert_eq!(refused, Err(AppendError::Follows));
     });
+}
+
+#[test]
+fn mutant_unconfirmed_shown() {
+    let test = after_a_crash_nothing_is_visible_before_it_is_confirmed;
+    fails(Mutant::UnconfirmedShown, test);
+}
+
+#[test]
+fn mutant_foreign_not_stated() {
+    fails(
+        Mutant::ForeignNotStated,
+        records_of_rocketmq_are_kept_after_a_crash,
+    );
 }
