@@ -154,6 +154,8 @@ mod chosen {
         LearnerCounts,
         /// A member that is to leave the SyncStateSet is not waited for although the controller has not answered yet.
         SetShrinksAtOnce,
+        /// One that joins the SyncStateSet is not waited for with what the others have already and the master has not written.
+        JoinerNotAwaited,
         /// A master that was alone in its SyncStateSet waits for nobody that joins.
         AloneForever,
         /// Of two logs that differ by 2 GiB and more the shorter one may win an election.

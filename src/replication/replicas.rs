@@ -161,6 +161,9 @@ impl Replicas {
     /// A replica is to be needed from now on that has the log up to `committed` at least. What others have behind that, and the master's own device has
     /// not, was neither acknowledged nor shown: it waits for the new one, too.
     pub fn take_back(&mut self, committed: u64) {
+        if mutant!(JoinerNotAwaited) {
+            return;
+        }
         self.confirmed = self.confirmed.min(committed);
     }
 
@@ -279,6 +282,15 @@ mod tests {
         let set = SyncStateSet { epoch: 2, ..asked };
         replicas.membership().unwrap().learned(set);
         assert_eq!(replicas.confirm(), 100);
+    }
+
+    #[test]
+    fn mutant_alone_forever() {
+        use crate::mutants::{Mutant, fails};
+        fails(
+            Mutant::AloneForever,
+            a_member_that_joins_is_waited_for_from_then_on,
+        );
     }
 
     /// Else a message that was sent while two had to have it would be acknowledged when one is left.

@@ -114,9 +114,10 @@ const SOUND_SEEDS: u64 = 10;
 
 /// Too rare in histories: a record of another position has to pass every other check of a recovery, and the file that could not be flushed
 /// has to be one whose loss a later end shows. The library's tests `mutant_*` catch them.
-const OF_THE_LIBRARY: [Mutant; 5] = [
+const OF_THE_LIBRARY: [Mutant; 6] = [
     Mutant::SkipPosition,
     Mutant::OnlyLogFences,
+    Mutant::AloneForever,
     Mutant::UnconfirmedShown,
     Mutant::ForeignNotStated,
     Mutant::HalfNotMeasured,
@@ -160,7 +161,7 @@ fn judge_of(mutant: Mutant) -> Judge {
         | Mutant::ReplicaCountsTwice
         | Mutant::LearnerCounts
         | Mutant::SetShrinksAtOnce
-        | Mutant::AloneForever => MEMBERS,
+        | Mutant::JoinerNotAwaited => MEMBERS,
         Mutant::EpochKeptBehindCut => EPOCHS,
         Mutant::ElectionBy32Bits => LONGEST_LOG,
         _ => HISTORIES,

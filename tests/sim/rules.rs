@@ -33,7 +33,7 @@ pub fn members(seed: u64) -> Tally {
         true => BTreeSet::from([MASTER]),
         false => BTreeSet::from([MASTER, 2, 3]),
     });
-    for _ in 0..400 {
+    for _ in 0..1_000 {
         world.step(&dice);
         world.check();
     }
@@ -43,6 +43,8 @@ pub fn members(seed: u64) -> Tally {
 struct World {
     replicas: Replicas,
     log_end: u64,
+    /// What the master's own device has. A replica may have more.
+    own_end: u64,
     /// What each replica has on its device.
     logs: BTreeMap<MemberId, u64>,
     /// Connections that the master takes for open, with their replica; the last one of a replica is the true one.
@@ -53,7 +55,12 @@ struct World {
     agreed: SyncStateSet,
     /// An answer of the controller that is on its way; None: a refusal.
     answer: Option<Option<SyncStateSet>>,
-    confirmed: u64,
+    /// The last change that was asked for.
+    is_granted: bool,
+    /// What the needed replicas had: it was flushed there.
+    flushed: u64,
+    /// The same as far as the master's own device has it: it is acknowledged.
+    committed: u64,
 }
 
 impl World {
@@ -63,41 +70,43 @@ impl World {
         Self {
             replicas: Replicas::new(Rule::Members(membership), 0),
             log_end: 0,
+            own_end: 0,
             logs: OTHERS.map(|id| (id, 0)).into(),
             links: BTreeMap::new(),
             learners: BTreeSet::new(),
             next_link: 1,
             agreed: set,
             answer: None,
-            confirmed: 0,
+            is_granted: false,
+            flushed: 0,
+            committed: 0,
         }
     }
 
     fn step(&mut self, dice: &Dice) {
         let id = *dice.pick(&OTHERS);
-        match dice.below(12) {
+        match dice.below(20) {
             0..=3 => self.log_end += dice.within(1, 50),
-            4..=6 => self.report(id, dice),
-            7 => self.connect(id, dice),
-            8 => self.disconnect(id, dice),
-            9 => self.ask(id, dice),
+            4..=9 => self.report(id, dice),
+            10 => self.connect(id, dice),
+            11 => self.disconnect(id, dice),
+            12..=13 => self.ask(id, dice),
+            14..=16 => self.own_end = dice.within(self.own_end, self.log_end),
             _ => self.hear(dice),
         }
-        self.confirmed = self
-            .replicas
-            .confirm()
-            .min(self.log_end)
-            .max(self.confirmed);
+        let confirmed = self.replicas.confirm();
+        self.flushed = confirmed.min(self.log_end).max(self.flushed);
+        self.committed = confirmed.min(self.own_end).max(self.committed);
     }
 
-    /// Every one that the controller may elect has all that is confirmed.
+    /// Every one that the controller may elect has all that is acknowledged.
     fn check(&self) {
         for id in self.agreed.members.iter().filter(|id| **id != MASTER) {
             let has = self.logs[id];
             assert!(
-                has >= self.confirmed,
-                "{} is confirmed, and {id} has {has}: {:?}, the controller has {:?}",
-                self.confirmed,
+                has >= self.committed,
+                "{} is acknowledged, and {id} has {has}: {:?}, the controller has {:?}",
+                self.committed,
                 self.replicas,
                 self.agreed
             );
@@ -155,10 +164,10 @@ impl World {
         }
     }
 
-    /// Of a member's log what is confirmed stays: it was flushed.
+    /// Of a member's log stays what was flushed.
     fn lose_some(&mut self, id: MemberId, dice: &Dice) {
         let least = match self.agreed.members.contains(&id) {
-            true => self.confirmed,
+            true => self.flushed,
             false => 0,
         };
         let has = self.logs[&id];
@@ -190,23 +199,27 @@ impl World {
         self.links.insert(link, id);
     }
 
-    /// One joins that has what is confirmed, or one leaves. The controller may refuse, and its answer may be lost.
+    /// One joins that has what is acknowledged, or one leaves. The controller may refuse, and its answer may be lost.
     fn ask(&mut self, id: MemberId, dice: &Dice) {
         let has = self.logs[&id];
         let is_in = self.agreed.members.contains(&id);
-        let (confirmed, is_learner) = (self.confirmed, self.learners.contains(&id));
+        let (committed, is_learner) = (self.committed, self.learners.contains(&id));
         let Some(membership) = self.replicas.membership() else {
             return;
         };
         let asked = match is_in {
             true => membership.ask([], [id]),
-            false if has >= confirmed && !is_learner => membership.ask([id], []),
+            false if has >= committed && !is_learner => membership.ask([id], []),
             false => None,
         };
         let Some(asked) = asked else {
             return;
         };
+        if !is_in {
+            self.replicas.take_back(committed);
+        }
         let is_granted = asked.epoch == self.agreed.epoch && !dice.one_in(3);
+        self.is_granted = is_granted;
         if is_granted {
             self.agreed = SyncStateSet {
                 epoch: asked.epoch + 1,
@@ -218,10 +231,11 @@ impl World {
         }
     }
 
-    /// The answer arrives, or the master asks what the set is.
+    /// The answer arrives, or the master asks what the set is. A change that was not granted is refused at last.
     fn hear(&mut self, dice: &Dice) {
         let answer = self.answer.take();
         let agreed = self.agreed.clone();
+        let may_be_refused = !self.is_granted;
         let Some(membership) = self.replicas.membership() else {
             return;
         };
@@ -229,6 +243,7 @@ impl World {
             Some(Some(set)) => membership.learned(set),
             Some(None) => membership.refused(),
             None if dice.one_in(3) => membership.learned(agreed),
+            None if may_be_refused => membership.refused(),
             None => {}
         }
     }
