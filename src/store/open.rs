@@ -67,6 +67,17 @@ struct Recovered<I: Io> {
     first_store_time_ms: Option<i64>,
 }
 
+impl<I: Io> Recovered<I> {
+    fn visible(&self) -> Visible {
+        Visible {
+            end: self.reached.position,
+            last_record: self.reached.last_record,
+            last_ms: self.reached.store_time_ms,
+            first_ms: self.first_store_time_ms,
+        }
+    }
+}
+
 impl<I: Io> Store<I> {
     /// Opens the store, or makes a new one, and starts its background tasks.
     pub async fn open(
@@ -108,14 +119,9 @@ impl<I: Io> Store<I> {
             zero_ahead: ZeroAhead::new(parts.segments.clone(), config.zeros_ahead_bytes),
             segments: parts.segments,
             buffer: log_buffer(&config, parts.buffer, &recovered),
+            visible: recovered.visible(),
             acknowledged: recovered.acknowledged,
             ours_from: recovered.ours_from,
-            visible: Visible {
-                end: recovered.reached.position,
-                last_record: recovered.reached.last_record,
-                last_ms: recovered.reached.store_time_ms,
-                first_ms: recovered.first_store_time_ms,
-            },
         };
         log.zero_ahead.prepare_first(recovered.tail).await?;
         let log = Rc::new(Log::new(log));
