@@ -110,7 +110,8 @@ impl Faults {
             let unflushed_ns = unflushed_ns.min().unwrap_or(now_ns);
             let is_recent = |&(_, until_ns): &(u64, u64)| unflushed_ns < until_ns + FLUSHED_NS;
             let before = self.was_suspended_ns.filter(is_recent);
-            let unflushed_ns = before.map_or(unflushed_ns, |(since_ns, _)| since_ns);
+            let unflushed_ns =
+                before.map_or(unflushed_ns, |(since_ns, _)| since_ns.min(unflushed_ns));
             copies.slave_has_lost(unflushed_ns, now_ns);
             pair.slave().heal();
         }
