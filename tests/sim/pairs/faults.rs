@@ -18,6 +18,8 @@ pub struct Faults {
     suspended_since_ns: Option<u64>,
     /// From when to when that was so the last time. What came before is flushed an interval later.
     was_suspended_ns: Option<(u64, u64)>,
+    /// Up to when its process that was killed last, and is not replaced by one that is ready, has flushed.
+    killed_ns: Option<u64>,
     /// Since when a write or a flush of the slave fails: it is fenced then until its next start.
     fails_since_ns: Option<u64>,
 }
@@ -89,9 +91,15 @@ impl Faults {
         } else {
             3
         };
+        if pair.is_slave_ready() {
+            // Its start has flushed what a killed one had left.
+            self.killed_ns = None;
+        }
+        let unflushed_ns = self.unflushed_since(now_ns);
         let is_power_cut = match dice.below(ends) {
             0 => {
                 pair.kill_slave();
+                self.killed_ns = Some(unflushed_ns);
                 false
             }
             1 => {
@@ -103,17 +111,22 @@ impl Faults {
                 false
             }
         };
-        let suspended_since_ns = self.suspended_since_ns.take();
-        let fails_since_ns = self.fails_since_ns.take();
-        if is_power_cut || fails_since_ns.is_some() {
-            let unflushed_ns = [suspended_since_ns, fails_since_ns].into_iter().flatten();
-            let unflushed_ns = unflushed_ns.min().unwrap_or(now_ns);
-            let is_recent = |&(_, until_ns): &(u64, u64)| unflushed_ns < until_ns + FLUSHED_NS;
-            let before = self.was_suspended_ns.filter(is_recent);
-            let unflushed_ns =
-                before.map_or(unflushed_ns, |(since_ns, _)| since_ns.min(unflushed_ns));
+        self.suspended_since_ns = None;
+        let has_failed = self.fails_since_ns.take().is_some();
+        if is_power_cut || has_failed {
             copies.slave_has_lost(unflushed_ns, now_ns);
+            self.killed_ns = None;
             pair.slave().heal();
+        }
+    }
+
+    /// The slave has flushed what came an interval before this time.
+    fn unflushed_since(&self, now_ns: u64) -> u64 {
+        let since_ns = [self.suspended_since_ns, self.fails_since_ns, self.killed_ns];
+        let since_ns = since_ns.into_iter().flatten().min().unwrap_or(now_ns);
+        match self.was_suspended_ns {
+            Some((from_ns, until_ns)) if since_ns < until_ns + FLUSHED_NS => from_ns.min(since_ns),
+            _ => since_ns,
         }
     }
 

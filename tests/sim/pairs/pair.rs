@@ -67,13 +67,15 @@ impl Pair {
         assert!(before.is_none(), "the slave runs already");
     }
 
+    pub fn is_slave_ready(&self) -> bool {
+        let slave = self.slave.borrow();
+        slave
+            .as_ref()
+            .is_some_and(|process| matches!(process.state(), State::Ready { .. }))
+    }
+
     pub async fn until_slave_is_ready(&self) {
-        let is_ready = || {
-            let slave = self.slave.borrow();
-            slave
-                .as_ref()
-                .is_some_and(|process| matches!(process.state(), State::Ready { .. }))
-        };
+        let is_ready = || self.is_slave_ready();
         self.cluster.until("ready as a slave", is_ready).await;
     }
 
