@@ -142,7 +142,8 @@ async fn send_back(
         connected.oracle().sent_back(&retry, level, told);
         return Ok(());
     }
-    let kept_from_ms = connected.shared.kept_from_ms(now_ms);
+    // The request may have taken seconds to arrive.
+    let kept_from_ms = connected.shared.kept_from_ms(connected.now_ms());
     let is_excused = match reply.code {
         // It has gone meanwhile.
         response::SYSTEM_ERROR if record.store_timestamp_ms < kept_from_ms + 1_000 => true,
