@@ -108,7 +108,7 @@ impl Executor {
         let mut began_ns = now_ns;
         let turn_ends_ns = now_ns + TURN_NS;
         let (mut polls, mut has_resumed) = (0, false);
-        while !has_resumed || polls < POLLS_PER_TURN && began_ns < turn_ends_ns {
+        loop {
             let is_over = polls >= POLLS_PER_TURN || began_ns >= turn_ends_ns;
             let Some((id, name, task)) = self.next(is_over, &mut has_resumed) else {
                 break;
