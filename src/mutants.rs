@@ -158,6 +158,8 @@ mod chosen {
         JoinerNotAwaited,
         /// A master that was alone in its SyncStateSet waits for nobody that joins.
         AloneForever,
+        /// A master that hears no controller asks for a smaller SyncStateSet.
+        SmallerSetUnheard,
         /// Of two logs that differ by 2 GiB and more the shorter one may win an election.
         ElectionBy32Bits,
     }

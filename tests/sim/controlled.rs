@@ -138,6 +138,35 @@ fn only_the_master_is_in_the_route_as_one() {
     });
 }
 
+/// A master that is heard and hears nothing leaves the set as it is, so there is somebody to elect when it is not heard any more either.
+#[test]
+fn a_master_that_hears_nothing_has_a_successor() {
+    each(async |group| {
+        group.start_all().await;
+        group.send_until_acknowledged(10).await;
+        group.sleep_ms(3_000).await;
+        let old = group.master().unwrap();
+        let others: Vec<_> = BROKERS.into_iter().filter(|host| *host != old).collect();
+        for other in others.iter().copied().chain([CONTROLLER]) {
+            group.sim.partition_one_way(other, old);
+        }
+        // There is something that the others have not reported.
+        let mut client = group.client(old).await;
+        let sent = group.send(&mut client).await;
+        assert!(sent.is_ok_and(|reply| reply.code != response::SUCCESS));
+        group.sleep_ms(6_000).await;
+        assert_eq!(group.set().len(), 3);
+        group.sim.partition_one_way(old, CONTROLLER);
+        group.send_until_acknowledged(10).await;
+        assert!(group.master().is_some_and(|master| master != old));
+        for other in others.into_iter().chain([CONTROLLER]) {
+            group.sim.heal_partition(other, old);
+        }
+        group.until_whole().await;
+        group.judge(group.master().unwrap()).await;
+    });
+}
+
 /// A member whose disk hangs leaves the set, and comes back by itself.
 #[test]
 fn a_member_that_hangs_leaves_and_returns() {

@@ -114,10 +114,11 @@ const SOUND_SEEDS: u64 = 10;
 
 /// Too rare in histories: a record of another position has to pass every other check of a recovery, and the file that could not be flushed
 /// has to be one whose loss a later end shows. The library's tests `mutant_*` catch them.
-const OF_THE_LIBRARY: [Mutant; 6] = [
+const OF_THE_LIBRARY: [Mutant; 7] = [
     Mutant::SkipPosition,
     Mutant::OnlyLogFences,
     Mutant::AloneForever,
+    Mutant::SmallerSetUnheard,
     Mutant::UnconfirmedShown,
     Mutant::ForeignNotStated,
     Mutant::HalfNotMeasured,

@@ -46,6 +46,7 @@ impl Manager {
                 self.decide(decision, "elected as there was no master", replicas, now_ns);
             }
             Answer::Decision(decision) => {
+                self.decided_ns = Some(now_ns);
                 self.decide(decision, "asked for", replicas, now_ns);
             }
             Answer::Altered(set) => self.altered(set, replicas, now_ns),

@@ -10,6 +10,7 @@
 //!
 //! * The set is changed after the controller has agreed, in both directions (`members.rs`). If an answer is lost, the change is asked for
 //!   again until the set's epoch has moved.
+//! * A set without a member is asked for only of a controller that is heard at that moment.
 //! * An epoch is begun once: a broker that was restarted in the epoch in which it is master ends that epoch by closing the connections of its
 //!   heartbeats. Its slaves may have what it has lost, and could not tell it from what it would write there.
 //! * A broker whose device has failed closes these connections as well, and asks nothing more.
@@ -57,6 +58,10 @@ const ENDING_AGAIN_NS: u64 = 5_000 * MS;
 
 /// Between two polls of a process that runs. A controller of ringmq elects another master after a pause of twice that at the earliest.
 const PAUSE_NS: u64 = 500 * MS;
+
+/// A set without a member is asked for so soon after the controller's decision was read. If this master were heard and heard nothing itself, the
+/// controller would grant the set, take the master for dead later, and find nobody in the set to elect.
+const FRESH_NS: u64 = 100 * MS;
 
 /// No controller grants a change so late: it gives its group 5 s.
 const LATE_GRANT_NS: u64 = 60_000 * MS;
@@ -135,6 +140,13 @@ struct Ending {
     is_closed: bool,
 }
 
+/// A change of the set that is due.
+enum Change {
+    /// The controller's decision has to be read first.
+    AfterDecision,
+    To(SyncStateSet),
+}
+
 #[derive(Debug)]
 pub struct Manager {
     settings: Settings,
@@ -154,6 +166,8 @@ pub struct Manager {
     heartbeat_due_ns: u64,
     /// A controller answered last.
     answered_ns: Option<u64>,
+    /// The leader of the controllers answered last what is decided.
+    decided_ns: Option<u64>,
     /// The controllers were silent for so long that the connections of the heartbeats may carry nothing for some seconds more: TCP repeats what got lost
     /// later each time.
     are_links_stale: bool,
@@ -203,6 +217,7 @@ impl Manager {
             decision_due_ns: 0,
             heartbeat_due_ns: 0,
             answered_ns: None,
+            decided_ns: None,
             are_links_stale: false,
             knows_loss: None,
             has_stated_holes: false,
@@ -368,12 +383,15 @@ impl Manager {
         }
         if let Some(Role::Master { epoch, .. }) = self.role
             && let Some(replicas) = replicas
-            && let Some(set) = self.wanted_set(replicas, now_ns)
+            && let Some(change) = self.change(replicas, now_ns)
         {
-            return Some(Ask::Alter {
-                master: id,
-                master_epoch: epoch,
-                set,
+            return Some(match change {
+                Change::AfterDecision => Ask::Decision,
+                Change::To(set) => Ask::Alter {
+                    master: id,
+                    master_epoch: epoch,
+                    set,
+                },
             });
         }
         // One that has lost acknowledged messages does not offer itself.
@@ -383,10 +401,10 @@ impl Manager {
         offers.then_some(Ask::Elect(id))
     }
 
-    /// The set to ask for, if it has to change.
-    fn wanted_set(&mut self, replicas: &mut Replicas, now_ns: u64) -> Option<SyncStateSet> {
+    /// What the set has to change to, if it has to.
+    fn change(&mut self, replicas: &mut Replicas, now_ns: u64) -> Option<Change> {
         if let Some(pending) = replicas.members()?.pending() {
-            return Some(pending);
+            return Some(Change::To(pending));
         }
         self.lost_grant_ns = None;
         if now_ns < self.change_due_ns {
@@ -402,13 +420,18 @@ impl Manager {
         let members = replicas.membership()?;
         // A member that is dead keeps others out: without those first.
         if !changes.leave.is_empty() {
+            let is_heard = now_ns.saturating_sub(self.decided_ns.unwrap_or(0)) <= FRESH_NS;
+            if !is_heard && !mutant!(SmallerSetUnheard) {
+                return Some(Change::AfterDecision);
+            }
             let leave = changes.leave.iter().map(|(id, _)| *id);
             let set = members.ask([], leave)?;
+            self.reports.asked_without(&changes.leave, now_ns);
             for (id, reason) in &changes.leave {
                 let text = format!("broker {id} leaves the in-sync set: {reason}");
                 self.ready.push(Action::Log(text));
             }
-            return Some(set);
+            return Some(Change::To(set));
         }
         if changes.joins.is_empty() {
             return None;
@@ -420,7 +443,7 @@ impl Manager {
             let text = format!("broker {id} has all that is committed: it joins the in-sync set");
             self.ready.push(Action::Log(text));
         }
-        Some(set)
+        Some(Change::To(set))
     }
 
     /// A file was written. An error: it is written again later.

@@ -119,10 +119,6 @@ impl Reports {
                 None => Some("it is not connected"),
                 Some(replica) => self.reason_to_leave(id, replica, own, limits, now_ns),
             };
-            if reason == Some(STANDSTILL) {
-                let hung = Hung::again(self.hung.get(&id).copied(), now_ns);
-                self.hung.insert(id, hung);
-            }
             changes.leave.extend(reason.map(|reason| (id, reason)));
         }
         self.hung
@@ -141,6 +137,14 @@ impl Reports {
             }
         }
         changes
+    }
+
+    /// The controller is asked for a set without these.
+    pub fn asked_without(&mut self, leave: &[(MemberId, &'static str)], now_ns: u64) {
+        for (id, _) in leave.iter().filter(|(_, reason)| *reason == STANDSTILL) {
+            let hung = Hung::again(self.hung.get(id).copied(), now_ns);
+            self.hung.insert(*id, hung);
+        }
     }
 
     fn note(&mut self, replicas: &Replicas, own: &OwnLog, now_ns: u64) {
@@ -332,6 +336,7 @@ mod tests {
             now_ns += 2_000;
             let changes = reports.changes(&replicas, &own(200), LIMITS, now_ns);
             assert_eq!(leave(&changes), [2]);
+            reports.asked_without(&changes.leave, now_ns);
             let mut replicas = self::replicas([1]);
             replicas.connected(1, Some(2), false, now_ns);
             replicas.reported(1, 200, 200, now_ns).unwrap();
@@ -351,7 +356,8 @@ mod tests {
         replicas.connected(1, Some(2), false, now_ns);
         replicas.reported(1, 100, 200, now_ns).unwrap();
         reports.changes(&replicas, &own(200), LIMITS, now_ns);
-        reports.changes(&replicas, &own(200), LIMITS, now_ns + 2_000);
+        let changes = reports.changes(&replicas, &own(200), LIMITS, now_ns + 2_000);
+        reports.asked_without(&changes.leave, now_ns + 2_000);
         let mut replicas = self::replicas([1]);
         replicas.connected(1, Some(2), false, now_ns);
         replicas.reported(1, 200, 200, now_ns).unwrap();

@@ -147,6 +147,15 @@ impl Broker {
         self.answer(Answer::Decision(decision))
     }
 
+    /// It asks for the decision, and hears that it is the master of epoch 3 with this set.
+    fn is_heard(&mut self, members: impl IntoIterator<Item = MemberId>, epoch: i32) {
+        assert_eq!(self.asked(), Ask::Decision);
+        self.decides(Decision {
+            set: set(members, epoch),
+            ..decision(Some(1), 3)
+        });
+    }
+
     fn refuses(&mut self, refusal: Refusal) {
         let failure = Failure::Refused(refusal, "for a test".into());
         let replicas = self.replicas.as_mut();
