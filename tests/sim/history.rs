@@ -245,9 +245,13 @@ async fn step_clocks(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     disturb(cluster, shared);
     let ms = dice.within(1, 1_500) as i64;
     let by_ms = if dice.one_in(2) { ms } else { -ms };
+    let before_ms = cluster.broker().now().unix_ms;
     cluster.sim.step_unix_clocks(by_ms);
     shared.clocks_are_stepped(by_ms);
-    shared.oracle.borrow_mut().has_clock_gone_back |= by_ms < 0;
+    if by_ms < 0 {
+        let mut oracle = shared.oracle.borrow_mut();
+        oracle.clock_is_set_back(before_ms, cluster.broker().now().unix_ms);
+    }
     cluster.sleep_ms(dice.within(100, 2_000)).await;
 }
 

@@ -92,6 +92,8 @@ pub struct Oracle {
     bad_ends_before: BTreeMap<u64, usize>,
     /// Then a delayed message that is due later than its whole delay from now counts as due, as in RocketMQ.
     pub has_clock_gone_back: bool,
+    /// The latest time from which a clock was set back.
+    latest_clock_ms: i64,
     /// When the broker ran and nothing was done to it.
     calm: Vec<Range<i64>>,
     commits: BTreeMap<(String, Queue), Vec<Commit>>,
@@ -131,6 +133,7 @@ impl Oracle {
             bad_ends: 0,
             bad_ends_before: BTreeMap::new(),
             has_clock_gone_back: false,
+            latest_clock_ms: 0,
             calm: Vec::new(),
             commits: BTreeMap::new(),
             pops: Pops::default(),
@@ -376,7 +379,16 @@ impl Oracle {
 
     /// From now on (until [`Oracle::is_disturbed`]) whatever is due has to come in time.
     pub fn is_calm(&mut self, now_ms: i64) {
-        self.calm.push(now_ms..i64::MAX);
+        self.calm.push(now_ms.max(self.latest_clock_ms)..i64::MAX);
+    }
+
+    /// These milliseconds come again. What is stored in them has the timestamp of what was stored last before.
+    pub fn clock_is_set_back(&mut self, from_ms: i64, to_ms: i64) {
+        self.has_clock_gone_back = true;
+        self.latest_clock_ms = self.latest_clock_ms.max(from_ms);
+        for calm in &mut self.calm {
+            calm.end = calm.end.min(to_ms);
+        }
     }
 
     pub fn is_disturbed(&mut self, now_ms: i64) {
