@@ -28,8 +28,11 @@ const EASY_PAUSE_NS: u64 = 5_000_000;
 /// Share of their distance that the zeros jump ahead of a tail that has caught up with them: a sixteenth.
 const HEADWAY_SHARE: u64 = 16;
 
-/// Pause after an error.
-const RETRY_NS: u64 = 1_000_000_000;
+/// Pause when the disk is full. An allocation that fails takes the rest of the disk for a moment.
+const NO_SPACE_NS: u64 = 1_000_000_000;
+
+/// Pause after another error, such as a lack of descriptors. While sends are refused since the disk was full they wait for this.
+const RETRY_NS: u64 = 100_000_000;
 
 /// The zeros in front of a log's tail.
 pub(in crate::store) struct ZeroAhead<I: Io> {
@@ -97,7 +100,11 @@ impl<I: Io> ZeroAhead<I> {
             moved();
             if let Err(error) = zeroed {
                 tracing::debug!(%error, "the log's space cannot be prepared");
-                segments.pause(RETRY_NS).await;
+                let pause_ns = match error.is_no_space() {
+                    true => NO_SPACE_NS,
+                    false => RETRY_NS,
+                };
+                segments.pause(pause_ns).await;
                 continue;
             }
             self.zeroed_to.set(from + len);

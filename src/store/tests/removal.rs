@@ -3,6 +3,7 @@
 
 use super::retention::{by_age, fill, seconds};
 use super::*;
+use crate::sim::Lack;
 
 #[test]
 fn files_are_removed_one_at_a_time() {
@@ -107,16 +108,7 @@ fn a_spare_that_cannot_be_renamed_stays_a_spare() {
         }
         let rule = Rule::new(Fault::NoSpace).of(Op::Names).on("commitlog/0");
         sim.host("a").inject(rule);
-        for _ in 0..200 {
-            if store.log.segments().no_space().is_some() {
-                break;
-            }
-            if store.room_for(5_000) {
-                append(&sim, &store, "A", &[1; 4000]).await;
-            }
-            sim.sleep(Duration::from_millis(50)).await;
-        }
-        assert!(store.log.segments().no_space().is_some());
+        append_until_no_space(&sim, &store).await;
         assert!(store.log.segments().has_spare());
         sim.host("a").heal();
         seconds(&sim, 10).await;
@@ -124,6 +116,37 @@ fn a_spare_that_cannot_be_renamed_stays_a_spare() {
             (store.log.segments().no_space(), store.fence()),
             (None, None)
         );
+        send(&sim, &store, "A", b"last").await;
+    });
+}
+
+async fn append_until_no_space(sim: &Sim, store: &SimStore) {
+    for _ in 0..200 {
+        if store.log.segments().no_space().is_some() {
+            return;
+        }
+        if store.room_for(5_000) {
+            append(sim, store, "A", &[1; 4000]).await;
+        }
+        sim.sleep(Duration::from_millis(50)).await;
+    }
+    panic!("there is space");
+}
+
+/// Sends are refused until the log has its next file, so what is in the way then has to be tried again soon.
+#[test]
+fn a_lack_of_descriptors_when_there_is_space_again_is_over_soon() {
+    let sim = sim(4);
+    sim.run(async {
+        let store = open_with(&sim, by_age(Flush::Sync)).await.unwrap();
+        let io = sim.host("a");
+        io.inject(Rule::new(Fault::NoSpace).of(Op::Length).on("commitlog"));
+        append_until_no_space(&sim, &store).await;
+        io.heal();
+        let lack = Fault::Shortage(Lack::DescriptorsOfProcess);
+        io.inject(Rule::new(lack).of(Op::Open).on("commitlog").times(5));
+        sim.sleep(Duration::from_millis(1_600)).await;
+        assert_eq!(store.log.segments().no_space(), None);
         send(&sim, &store, "A", b"last").await;
     });
 }
