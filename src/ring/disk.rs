@@ -31,7 +31,7 @@ impl Disk for Ring {
 
     async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<RingFile> {
         let opened = self.open_fd(path, open_flags(options)).await;
-        let fd = opened.map_err(|error| cannot_open(path, options, &error))?;
+        let fd = opened.map_err(|error| cannot_open(path, options, error))?;
         Ok(RingFile {
             core: self.core.clone(),
             descriptor: Descriptor::file(&self.core, fd),
@@ -225,15 +225,16 @@ fn open_flags(options: OpenOptions) -> i32 {
     flags
 }
 
-fn cannot_open(path: &Path, options: OpenOptions, error: &io::Error) -> io::Error {
-    let path = path.display();
+/// The error with its number, which decides what follows from it: a lack of descriptors is no failure of the device.
+fn cannot_open(path: &Path, options: OpenOptions, error: io::Error) -> io::Error {
     if options.direct && error.raw_os_error() == Some(libc::EINVAL) {
+        let path = path.display();
         return io::Error::new(
             io::ErrorKind::Unsupported,
             format!("cannot open {path}: its file system has no O_DIRECT; ext4 and XFS have"),
         );
     }
-    io::Error::new(error.kind(), format!("cannot open {path}: {error}"))
+    error
 }
 
 fn sync_all_below(dir: &fs::File, path: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 
 use crate::common::client::{Client, pull_from, send_to};
@@ -173,4 +174,40 @@ fn a_million_queued_requests_are_bounded_and_answered() {
     let sent = (requests / 200 * 100 * CONNECTIONS + 1) as u64;
     wait_until("all of them", || client.max_offset("Flood", 0) == sent);
     check_memory(&broker, before);
+}
+
+/// While the process may open no more files the log gets no next one. Sends wait for it or are refused, and nothing fails for good.
+#[test]
+fn a_lack_of_descriptors_ends_when_there_are_some() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(&folder.path().join("store"), &Options::small());
+    let mut client = Client::connect(broker.addr());
+    client.send(&send_to("A", 0), b"first").ok();
+    may_open(&broker, 3);
+    let body = vec![7; 100 << 10];
+    for _ in 0..220 {
+        client.post(request::SEND_MESSAGE_V2, &send_to("A", 0).ext(), &body);
+    }
+    wait_until("the log lacks its next file", || {
+        broker
+            .log()
+            .contains("the write is repeated until it succeeds")
+    });
+    may_open(&broker, 1024);
+    for _ in 0..220 {
+        client.receive().expect("an answer");
+    }
+    wait_until("sends are taken", || {
+        client.send(&send_to("A", 0), b"last").code == 0
+    });
+    assert!(broker.terminate().success());
+}
+
+/// Sets how many descriptors the broker may have.
+fn may_open(broker: &Broker, files: u32) {
+    let (pid, limit) = (broker.pid().to_string(), format!("--nofile={files}:"));
+    let set = Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .status();
+    assert!(set.expect("prlimit, of util-linux").success());
 }

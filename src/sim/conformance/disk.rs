@@ -127,7 +127,8 @@ pub async fn names_come_and_go<I: Io>(io: &I, dir: &Path) {
     let orphan = io.create_dir(&dir.join("none/c")).await.unwrap_err();
     assert_eq!(orphan.kind(), ErrorKind::NotFound);
     let missing = io.open(&dir.join("none"), READ_ONLY).await;
-    assert_eq!(missing.err().unwrap().kind(), ErrorKind::NotFound);
+    // The store tells a lack of descriptors from a failure of the device by the number, as not every one has a kind.
+    assert_eq!(missing.err().unwrap().raw_os_error(), Some(libc::ENOENT));
     for name in ["2", "1", "10"] {
         let file = io.open(&dir.join(name), BUFFERED).await.unwrap();
         write(&file, name.as_bytes().to_vec(), 0, Durability::Written).await;
