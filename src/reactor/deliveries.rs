@@ -69,7 +69,8 @@ pub(super) async fn since<I: Io>(
     };
     let (mut delivered, mut looked_at) = (Delivered::default(), 0);
     while position < end && !core.is_stopping() {
-        if position >= core.store.committed() {
+        let committed = core.store.committed();
+        if position >= committed {
             let committed = core.store.committed_beyond(position);
             if let First::Left(committed) = first(committed, core.stopped.notified()).await {
                 committed?;
@@ -85,8 +86,12 @@ pub(super) async fn since<I: Io>(
                 delivered.add(&record);
                 position + u64::from(record.total_size)
             }
-            // The rest of a segment is blank, or cannot be read.
-            _ => next_segment(position, core.store.segment_bytes()),
+            // The rest of a segment is blank, or a part of the log cannot be read.
+            _ => {
+                let to = committed.min(end);
+                let next = core.store.record_behind(position, to).await?;
+                next.unwrap_or(to)
+            }
         };
         looked_at += 1;
         if looked_at % AT_A_TIME == 0 {
@@ -94,8 +99,4 @@ pub(super) async fn since<I: Io>(
         }
     }
     Ok(delivered)
-}
-
-fn next_segment(position: u64, segment_bytes: u64) -> u64 {
-    (position / segment_bytes + 1) * segment_bytes
 }

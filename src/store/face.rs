@@ -129,6 +129,11 @@ impl<I: Io> Store<I> {
         Ok(record)
     }
 
+    /// The first record that begins behind this position and before `to`. What is there is read from the device.
+    pub async fn record_behind(&self, position: u64, to: u64) -> Result<Option<u64>, StoreError> {
+        self.log.first_record(position + 1, to).await
+    }
+
     /// The record at this position, if one is there: for records here and there in the log, as what is not in memory is
     /// read by itself, and not within a large block.
     pub async fn record_alone(&self, position: &Position) -> Result<Option<Vec<u8>>, StoreError> {

@@ -24,6 +24,8 @@ pub struct Orders {
     cleared_ms: BTreeMap<(String, u32), u64>,
     /// [`Self::expire`] goes on behind this key.
     expired_to: Option<String>,
+    /// The same of [`Self::cleared_ms`].
+    cleared_to: Option<(String, u32)>,
     is_dirty: bool,
 }
 
@@ -296,11 +298,15 @@ impl Orders {
         for (key, queue_id) in old {
             self.remove_queue(&key, queue_id);
         }
-        let cleared = self.cleared_ms.iter().take(most);
-        let cleared = cleared.filter(|(_, ms)| is_old(**ms));
-        let cleared: Vec<_> = cleared.map(|(key, _)| key.clone()).collect();
-        for key in cleared {
-            self.cleared_ms.remove(&key);
+        let from = self.cleared_to.take();
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let looked_at = self.cleared_ms.range((from, Bound::Unbounded)).take(most);
+        let looked_at: Vec<_> = looked_at.map(|(key, ms)| (key.clone(), *ms)).collect();
+        if looked_at.len() == most {
+            self.cleared_to = looked_at.last().map(|(key, _)| key.clone());
+        }
+        for (key, _) in looked_at.iter().filter(|(_, ms)| is_old(*ms)) {
+            self.cleared_ms.remove(key);
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::codes::request;
+use crate::wire::codes::{request, response};
 use crate::wire::heartbeat::{HeartbeatData, MessageModel, ProducerData};
 use crate::wire::loose_json;
 use proptest::prelude::*;
@@ -388,6 +388,12 @@ fn locks_by_request() {
     assert_eq!(unlock.code, 0);
     assert_eq!(lock(&mut broker, "b", &both, 2), granted(&both));
     assert_eq!(lock(&mut broker, "a", &both, 60_003), granted(&both));
+    // What is kept of a lock is bounded.
+    let elsewhere = r#"{"brokerName":"x","queueId":0,"topic":"T"}"#;
+    assert_eq!(lock(&mut broker, "a", elsewhere, 60_004), granted(""));
+    let long = text(&"c".repeat(513), &queue(0));
+    let reply = ask(&mut broker, request::LOCK_BATCH_MQ, &[], &long);
+    assert_eq!(reply.code, response::INVALID_PARAMETER);
 }
 
 #[test]

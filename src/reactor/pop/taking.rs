@@ -24,6 +24,16 @@ pub(super) struct Taken {
     pub next_offset: u64,
 }
 
+impl Taken {
+    fn none(next_offset: u64) -> Self {
+        Self {
+            offsets: Vec::new(),
+            records: Vec::new(),
+            next_offset,
+        }
+    }
+}
+
 impl<I: Io> Pops<I> {
     pub(super) async fn gather(self: &Rc<Self>, waiting: &Waiting<I>) -> Result<Batch, PopError> {
         let mut batch = Batch {
@@ -180,7 +190,7 @@ impl<I: Io> Pops<I> {
         self.core.broker.borrow().config().max_pull_bytes as usize
     }
 
-    /// Each look takes one message at least, however large.
+    /// The first look that finds a message takes it, however large.
     pub(super) fn is_full(&self, batch: &Batch) -> bool {
         batch.body.len() >= self.max_bytes()
     }
@@ -215,6 +225,11 @@ impl<I: Io> Pops<I> {
             .scan_source(plan, queue, offset, max_messages, max_bytes)
             .await?;
         let (mut offsets, mut positions, mut next_offset) = scanned;
+        let first = positions.first().zip(offsets.first());
+        let does_not_fit = |size: u32| batch.messages > 0 && size as usize > max_bytes;
+        if let Some((_, offset)) = first.filter(|(first, _)| does_not_fit(first.size)) {
+            return Ok(Taken::none(*offset));
+        }
         let store = &self.core.store;
         let read = store.read_readable(queue, &positions, Vec::new()).await;
         let Readable {
@@ -224,11 +239,7 @@ impl<I: Io> Pops<I> {
         } = match read {
             Err(ReadError::Removed { .. }) => {
                 // The next look finds those that are left.
-                return Ok(Taken {
-                    offsets: Vec::new(),
-                    records: Vec::new(),
-                    next_offset: store.goes_on_at(queue, offset),
-                });
+                return Ok(Taken::none(store.goes_on_at(queue, offset)));
             }
             read => read?,
         };

@@ -410,7 +410,7 @@ impl<I: Io> Drop for Making<'_, I> {
     }
 }
 
-/// A file of the full size; what it has is kept.
+/// A file of the full size, also after a power cut; what it has is kept.
 async fn allocated<I: Io>(io: &I, path: &Path, len: u64) -> Result<I::File, StoreError> {
     let file = open_direct(io, path, true).await?;
     file.allocate(len)
@@ -419,6 +419,9 @@ async fn allocated<I: Io>(io: &I, path: &Path, len: u64) -> Result<I::File, Stor
     file.sync_data()
         .await
         .map_err(StoreError::io("sync", path))?;
+    let dir = path.parent().unwrap_or(path);
+    let named = io.sync_dir(dir).await;
+    named.map_err(StoreError::io("sync", dir))?;
     Ok(file)
 }
 

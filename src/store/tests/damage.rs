@@ -198,6 +198,10 @@ fn loses_files(happens: impl AsyncFn(&Sim), word: &str, left: usize) {
             assert_eq!(all.len(), left);
             let next = send(&sim, &store, "A", b"next").await;
             assert_eq!(next.queue_offset, 100, "no offset is given out twice");
+            sim.sleep(Duration::from_secs(3)).await;
+            // Files that were made for missing ones stay.
+            sim.power_cut("a");
+            let store = open_with(&sim, small(flush)).await.unwrap();
             store.close().await.unwrap();
             let store = open_with(&sim, small(flush)).await.unwrap();
             assert_eq!(readable(&store, "A").await.last(), Some(&b"next"[0]));

@@ -220,3 +220,29 @@ fn who_has_gone_gets_nothing() {
         assert_eq!((numbers(&found), found[0].reconsume_times), (vec![0], 0));
     });
 }
+
+/// A reply has the first message whatever its size, and others as long as they fit.
+#[test]
+fn a_message_that_does_not_fit_is_left_for_the_next_pop() {
+    let cluster = Cluster::new(1, Flush::Async);
+    cluster.sim.run(async {
+        let mut popper = started(&cluster).await;
+        for number in 0..3 {
+            let large = Sent {
+                body_bytes: 200 << 10,
+                ..sent(number)
+            };
+            requests::send(&mut popper.client, &large, number as i32);
+            popper.client.flush().await.unwrap();
+            assert!(popper.client.reply().await.unwrap().is_success());
+        }
+        let mut brought = Vec::new();
+        for _ in 0..3 {
+            let reply = popper.try_pop(&ALL).await.unwrap();
+            assert!(reply.body.len() < 256 << 10, "{}", reply.body.len());
+            brought.extend(numbers(&popped(&reply)));
+        }
+        brought.sort_unstable();
+        assert_eq!(brought, [0, 1, 2]);
+    });
+}

@@ -167,3 +167,18 @@ fn kept_and_loaded() {
     assert!(again.remove_next_of("T") && !again.remove_next_of("T"));
     assert!(!is_blocked(&again, None, 109) && again.take_dirty());
 }
+
+#[test]
+fn rewinds_are_forgotten_a_slice_at_a_time_to_the_last() {
+    let mut orders = Orders::default();
+    for n in 0..10 {
+        let cleared_ms = if n < 6 { FORGOTTEN_AFTER_MS } else { 0 };
+        orders.clear("g", &format!("T{n}"), 0, cleared_ms);
+    }
+    let now_ms = FORGOTTEN_AFTER_MS + 1;
+    orders.expire(now_ms, 4);
+    assert_eq!(orders.cleared_ms.len(), 10, "the first ones are not old");
+    orders.expire(now_ms, 4);
+    orders.expire(now_ms, 4);
+    assert_eq!(orders.cleared_ms.len(), 6);
+}
