@@ -18,7 +18,7 @@
 //! * Take a lock, touch an atomic or hop between cores on a message's path.
 //! * Repeat a log write that has failed: the shard is fenced instead, and goes on reading.
 //! * Trust a byte from the network or the disk: each is checked, and costs at most its own connection or segment.
-//! * Read a clock, a socket or a file below `reactor/`, except through the seam `io/`: the simulator runs the same code.
+//! * Read a clock, a socket or a file below `reactor/`, except through the trait `io::Io`: the simulator runs the same code.
 
 #[macro_use]
 #[doc(hidden)]

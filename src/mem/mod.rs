@@ -1,4 +1,4 @@
-//! Memory with an address that matters: aligned for O_DIRECT, mirrored for the log, in huge pages for the queues.
+//! Buffers that need a special place in memory: aligned for O_DIRECT, mapped twice in a row for the log, in huge pages for the queues.
 //!
 //! Everything here is owned by one thread. All of it is touched lazily: reserving a gigabyte costs address space, not
 //! memory, until it is written to. Huge pages are touched a little ahead, by a helper thread (`ahead`).

@@ -1,4 +1,4 @@
-//! The seam on a seed: virtual time, disks and a network in memory, several hosts in one thread.
+//! A simulator: the trait `Io` with virtual time, and with disks and a network in memory, for several hosts in one thread.
 //!
 //! One seed decides everything (which ready task runs next, every delay, where a stream of bytes is cut, what a power
 //! cut leaves), so that a failure is replayed by its seed. It is printed whenever a test fails while a [`Sim`] lives.

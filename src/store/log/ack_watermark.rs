@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::reader::{Crcs, Found, Walk};
 use super::segments::Segments;
@@ -231,9 +231,9 @@ impl Note {
         tail: u64,
     ) -> Result<Option<Missing>, StoreError> {
         if tail >= self.position {
-            info!(
+            debug!(
                 noted_ms = self.noted_ms,
-                "everything that had been acknowledged by then is in the log"
+                "recovery: all messages that were acknowledged up to this time are in the log"
             );
             return Ok(None);
         }
