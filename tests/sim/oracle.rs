@@ -377,26 +377,6 @@ impl Oracle {
             .collect()
     }
 
-    /// From now on (until [`Oracle::is_disturbed`]) whatever is due has to come in time.
-    pub fn is_calm(&mut self, now_ms: i64) {
-        self.calm.push(now_ms.max(self.latest_clock_ms)..i64::MAX);
-    }
-
-    /// These milliseconds come again. What is stored in them has the timestamp of what was stored last before.
-    pub fn clock_is_set_back(&mut self, from_ms: i64, to_ms: i64) {
-        self.has_clock_gone_back = true;
-        self.latest_clock_ms = self.latest_clock_ms.max(from_ms);
-        for calm in &mut self.calm {
-            calm.end = calm.end.min(to_ms);
-        }
-    }
-
-    pub fn is_disturbed(&mut self, now_ms: i64) {
-        if let Some(last) = self.calm.last_mut() {
-            last.end = last.end.min(now_ms);
-        }
-    }
-
     /// The broker was killed, or its host has lost its power.
     pub fn ended_badly(&mut self, now_ns: u64) {
         self.story.time_is(now_ns);
