@@ -372,6 +372,34 @@ fn a_recall_meets_its_message() {
 }
 
 #[test]
+fn a_crowd_that_is_due_at_once_is_taken_in_slices() {
+    const TIMERS: u64 = 20_000;
+    let checkpoint = Checkpoint {
+        roll_window_ms: WINDOW_MS,
+        ..Checkpoint::default()
+    };
+    let mut timers = Timers::new(checkpoint, 1 << 20);
+    let pairs = [("REAL_TOPIC", "T"), ("TIMER_OUT_MS", "9000")];
+    let bytes = timed_record(&pairs, 1_000);
+    let record = decoded(&bytes);
+    for offset in 0..TIMERS {
+        assert!(timers.enqueue(offset, &record, 1_000));
+    }
+    let (mut due, mut empty, mut is_all) = (0, 0, false);
+    while !is_all {
+        let mut batch = Vec::new();
+        is_all = timers.take_due(10_000, 1_000, usize::MAX, &mut batch);
+        due += batch.len() as u64;
+        if batch.is_empty() && !is_all {
+            empty += 1;
+        }
+        assert!(due == TIMERS || !is_all && timers.is_due(10_000));
+    }
+    // They move down several levels, 8,192 in a turn.
+    assert!(empty > 2 * TIMERS / 8_192, "{empty} turns");
+}
+
+#[test]
 fn the_checkpoint_file() {
     let saved = Checkpoint {
         covered_offset: 7,

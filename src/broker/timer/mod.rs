@@ -1,7 +1,8 @@
 //! Messages with a time of their own: what their records say and become (`timed.rs`), which of them wait (`pending.rs`),
-//! which are over (`checkpoint.rs`) and in which order they come up (`wheel.rs`), and the figures of administration (`figures.rs`).
+//! which are over (`checkpoint.rs`) and in which order they come up (`wheel.rs`, `crowd.rs`), and the figures of administration (`figures.rs`).
 
 mod checkpoint;
+mod crowd;
 pub(super) mod figures;
 mod pending;
 pub(super) mod requested_time;

@@ -10,10 +10,11 @@
 //! Everything that was enqueued and is not over waits in the wheel, except for what is in a run and due from the horizon on.
 //! There is no horizon while memory is enough. A restart reads the queue from `covered` on and passes over what is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::checkpoint::{Checkpoint, RECALL_SPAN_MS, RunName};
+use super::crowd::Crowd;
 use super::figures::{MasterTimers, TimerFigures};
 use super::timed;
 use super::wheel::Wheel;
@@ -26,6 +27,9 @@ pub const LEAD_MS: u64 = 5_000;
 /// Recalls that are forgotten in one turn.
 const FORGOTTEN_PER_TURN: usize = 1024;
 
+/// Timers that are placed anew in the wheel in one turn, at some 60 ns each.
+const MOVED_PER_TURN: usize = 8_192;
+
 /// The share of the timers in memory, 1/16, that may have to be read again after a crash.
 const FRESH_SHARE: usize = 16;
 
@@ -35,13 +39,13 @@ pub struct Timers {
     /// Recalled messages: TIMER_OUT_MS, and topic with unique key.
     recalled: BTreeSet<(i64, String)>,
     /// Everything from `covered` on.
-    fresh: Vec<Timer>,
+    fresh: VecDeque<Timer>,
     enqueued_offset: u64,
     /// All messages of the timer topic before this log position have been looked at.
     enqueued_position: u64,
     horizon: Option<TimerKey>,
     /// Timers that are due in the horizon's millisecond, but behind it. They will be in a run, and a refill would bring them again.
-    held: Vec<Timer>,
+    held: Crowd<(u64, Timer)>,
     saved: Checkpoint,
     is_dirty: bool,
     has_taken: bool,
@@ -66,12 +70,12 @@ impl Timers {
         Self {
             wheel: Wheel::new(first_key.0),
             recalled: BTreeSet::new(),
-            fresh: Vec::new(),
+            fresh: VecDeque::new(),
             enqueued_offset: saved.covered_offset,
             enqueued_position: saved.covered_position,
             horizon: (!saved.runs.is_empty()).then_some(first_key),
             saved,
-            held: Vec::new(),
+            held: Crowd::default(),
             is_dirty: false,
             has_taken: false,
             memory_entries,
@@ -131,7 +135,7 @@ impl Timers {
         }
         self.saved.waits(&timer);
         self.count(offset, &timer, record, now_ms);
-        self.fresh.push(timer);
+        self.fresh.push_back(timer);
         match timer.kind {
             _ if self.follows => {}
             TimerKind::Recall if timer.at_ms <= now_ms => self.recall(record),
@@ -221,30 +225,50 @@ impl Timers {
             .is_some_and(|at_ms| at_ms <= now_ms)
     }
 
-    /// Appends the next due timers to `out`: up to `max_bytes` of messages, or a single larger one.
+    /// Appends the next due timers to `out`: up to `max_bytes` of messages, or a single larger one. Whether these were all; there may be
+    /// others also if none is appended, as so many are placed in the wheel anew.
     pub fn take_due(
         &mut self,
         now_ms: u64,
         max_timers: usize,
         max_bytes: usize,
         out: &mut Vec<Timer>,
-    ) {
+    ) -> bool {
         // The clock may have been set back: then timers that were due are not due any more.
         self.wheel.set_back(now_ms);
         let until_ms = self.horizon.map_or(now_ms, |(at_ms, _)| at_ms.min(now_ms));
-        let mut bytes = 0;
-        while out.len() < max_timers && bytes < max_bytes {
-            let Some((_, timer)) = self.wheel.pop_due(until_ms) else {
-                break;
+        let (mut bytes, mut moves) = (0, MOVED_PER_TURN);
+        while out.len() < max_timers && bytes < max_bytes && moves > 0 {
+            let Some((at_ms, timer)) = self.wheel.pop_due(until_ms, &mut moves) else {
+                if !self.wheel.is_moving() {
+                    return true;
+                }
+                self.move_some(&mut moves);
+                continue;
             };
             if self.horizon.is_some_and(|horizon| timer.key() >= horizon) {
-                self.held.push(timer);
+                self.held.push_back((at_ms, timer));
+                moves = moves.saturating_sub(1);
                 continue;
             }
             bytes += timer.size as usize;
             out.push(timer);
             self.has_taken = true;
         }
+        false
+    }
+
+    /// To be called in each turn in which timers are enqueued: what is dropped from memory goes before more than that has come.
+    pub fn place_some(&mut self) {
+        let mut moves = MOVED_PER_TURN;
+        self.move_some(&mut moves);
+    }
+
+    /// Those that a refill brings again are forgotten.
+    fn move_some(&mut self, moves: &mut usize) {
+        let (horizon, position) = (self.horizon, self.saved.covered_position);
+        self.wheel
+            .move_some(moves, |_, timer| is_in_runs_only(timer, horizon, position));
     }
 
     /// Puts timers back that were taken and could not be delivered.
@@ -301,6 +325,10 @@ impl Timers {
 
     /// The key from which timers have to be read from the runs now, if any.
     pub fn refill_from(&self, now_ms: u64) -> Option<TimerKey> {
+        // What the runs have must have left the wheel first.
+        if self.wheel.is_moving() {
+            return None;
+        }
         let is_near = |key: &TimerKey| key.0 <= now_ms.saturating_add(LEAD_MS);
         let key = self.horizon.filter(is_near)?;
         (self.wheel.len() < self.memory_entries || !self.is_due(now_ms)).then_some(key)
@@ -314,9 +342,7 @@ impl Timers {
             }
         }
         self.horizon = horizon;
-        for timer in std::mem::take(&mut self.held) {
-            self.wheel.insert(timer.at_ms, timer);
-        }
+        self.wheel.insert_all(std::mem::take(&mut self.held));
     }
 
     /// Whether there is something to save, and whether it is time for a new run.
@@ -344,7 +370,7 @@ impl Timers {
     /// Copies the next timers, `most` at most; whether there are more.
     pub fn copy_uncovered(&self, uncovered: &mut Uncovered, most: usize) -> bool {
         let end = uncovered.fresh.min(uncovered.copied + most);
-        for timer in &self.fresh[uncovered.copied..end] {
+        for timer in self.fresh.range(uncovered.copied..end) {
             uncovered.position = uncovered.position.max(timer.physical_offset + 1);
             if !self.saved.is_over(timer) {
                 uncovered.timers.push(*timer);
@@ -365,14 +391,13 @@ impl Timers {
         self.saved.covered_offset = uncovered.offset;
         self.saved.covered_position = uncovered.position;
         self.saved.runs = runs;
+        self.shed(now_ms);
         if let Some(horizon) = self.horizon {
             let position = uncovered.position;
-            let is_in_runs_only =
-                |timer: &Timer| timer.physical_offset < position && timer.key() >= horizon;
-            self.wheel.forget(horizon.0, is_in_runs_only);
-            self.held.retain(|timer| !is_in_runs_only(timer));
+            self.wheel.take_up_from(horizon.0);
+            self.held
+                .retain(|(_, timer)| !is_in_runs_only(timer, Some(horizon), position));
         }
-        self.shed(now_ms);
     }
 
     /// Must be called first: the covered timers were scheduled by the former window.
@@ -397,17 +422,20 @@ impl Timers {
 
     /// Drops the latest timers from memory, if the runs have them.
     fn shed(&mut self, now_ms: u64) {
-        if self.wheel.len() <= self.memory_entries {
+        // Some of those that are moving are dropped.
+        if self.wheel.len() <= self.memory_entries || self.wheel.is_moving() {
             return;
         }
-        let position = self.saved.covered_position;
         let near_ms = now_ms.saturating_add(LEAD_MS);
-        let from_ms = self.wheel.shed(near_ms, self.memory_entries / 2, |timer| {
-            timer.physical_offset < position
-        });
+        let from_ms = self.wheel.shed(near_ms, self.memory_entries / 2);
         if let Some(from_ms) = from_ms {
             let from = (from_ms, 0);
             self.horizon = Some(self.horizon.map_or(from, |horizon| horizon.min(from)));
         }
     }
+}
+
+/// Whether a timer is due from the horizon on and in a run, as its message stands before this position.
+fn is_in_runs_only(timer: &Timer, horizon: Option<TimerKey>, covered_position: u64) -> bool {
+    timer.physical_offset < covered_position && horizon.is_some_and(|key| timer.key() >= key)
 }

@@ -210,10 +210,15 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
             enqueue(core, timing).await?;
         }
         let now_ms = core.now_ms();
-        timing
-            .timers
-            .borrow_mut()
-            .take_due(now_ms, AT_A_TIME, MAX_BATCH_BYTES, &mut batch);
+        let is_all =
+            timing
+                .timers
+                .borrow_mut()
+                .take_due(now_ms, AT_A_TIME, MAX_BATCH_BYTES, &mut batch);
+        if batch.is_empty() && !is_all {
+            pause().await;
+            continue;
+        }
         if batch.is_empty() {
             let mut timers = timing.timers.borrow_mut();
             timers.settle();
@@ -291,6 +296,7 @@ fn take_in<I: Io>(timing: &Timing<I>, messages: Vec<Queued>, end: u64, now_ms: u
             timers.skip_to(offset + 1);
         }
     }
+    timers.place_some();
 }
 
 /// Reads from the runs what will be due soon.
