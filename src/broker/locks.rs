@@ -15,11 +15,19 @@ struct Lock {
     noted_ms: u64,
 }
 
+/// The locks of a group.
+#[derive(Debug, Default)]
+struct Held {
+    by_queue: BTreeMap<MessageQueue, Lock>,
+    /// When one of them was taken or renewed last, also if that one was given up since.
+    newest_ms: u64,
+}
+
 /// The locks of all groups.
 #[derive(Debug)]
 pub struct Locks {
     expiry_ms: u64,
-    groups: PartedMap<Rc<str>, BTreeMap<MessageQueue, Lock>>,
+    groups: PartedMap<Rc<str>, Held>,
     /// Each lock once, with a time that is not later than its last renewal: a renewal does not move it, and [`Self::expire`]
     /// moves it on.
     oldest: BTreeSet<(u64, Rc<str>, MessageQueue)>,
@@ -44,7 +52,7 @@ impl Locks {
     ) -> bool {
         let expiry_ms = self.expiry_ms;
         let known = self.groups.get_mut(group);
-        match known.and_then(|locks| locks.get_mut(queue)) {
+        match known.and_then(|held| held.by_queue.get_mut(queue)) {
             Some(lock) if lock.client_id == client_id => lock.renewed_ms = now_ms,
             Some(lock) if lock.lives(now_ms, expiry_ms) && !mutant!(TwoLockOwners) => return false,
             Some(lock) => {
@@ -53,6 +61,9 @@ impl Locks {
             }
             None if self.oldest.len() >= MAX_LOCKS => return false,
             None => self.add(group, queue, client_id, now_ms),
+        }
+        if let Some(held) = self.groups.get_mut(group) {
+            held.newest_ms = now_ms;
         }
         true
     }
@@ -68,15 +79,15 @@ impl Locks {
             renewed_ms: now_ms,
             noted_ms: now_ms,
         };
-        let new = || (group.clone(), BTreeMap::new());
-        let locks = self.groups.get_or_insert_with(&group, new);
-        locks.insert(queue.clone(), lock);
+        let new = || (group.clone(), Held::default());
+        let held = self.groups.get_or_insert_with(&group, new);
+        held.by_queue.insert(queue.clone(), lock);
     }
 
     /// Gives up the lock if it is the client's own.
     pub fn unlock(&mut self, group: &str, queue: &MessageQueue, client_id: &str) {
-        let locks = self.groups.get(group);
-        let lock = locks.and_then(|locks| locks.get(queue));
+        let held = self.groups.get(group);
+        let lock = held.and_then(|held| held.by_queue.get(queue));
         if lock.is_some_and(|lock| lock.client_id == client_id) {
             self.remove(group, queue);
         }
@@ -87,33 +98,29 @@ impl Locks {
             return;
         };
         let name = name.clone();
-        if let Some(locks) = self.groups.get_mut(group) {
-            if let Some(lock) = locks.remove(queue) {
+        if let Some(held) = self.groups.get_mut(group) {
+            if let Some(lock) = held.by_queue.remove(queue) {
                 self.oldest.remove(&(lock.noted_ms, name, queue.clone()));
             }
-            if locks.is_empty() {
+            if held.by_queue.is_empty() {
                 self.groups.remove(group);
             }
         }
     }
 
-    /// Whether a member of the group consumes in order now.
+    /// Whether a member of the group consumes in order now. A group may have a lock for each of many thousand queues, so they are not
+    /// looked at: if the newest one was given up and only expired ones are left, the group still counts until they are forgotten.
     pub fn holds_any(&self, group: &str, now_ms: u64) -> bool {
-        self.groups.get(group).is_some_and(|locks| {
-            locks
-                .values()
-                .any(|lock| lock.lives(now_ms, self.expiry_ms))
-        })
+        let held = self.groups.get(group);
+        held.is_some_and(|held| now_ms.saturating_sub(held.newest_ms) <= self.expiry_ms)
     }
 
     /// Gives up all locks of a group. [`Self::forget`] is to be called with what is returned.
     pub fn remove_group(&mut self, group: &str) -> Forgotten {
-        let locks = self.groups.remove_entry(group);
+        let (group, held) = self.groups.remove_entry(group).unzip();
         Forgotten {
-            group: locks.as_ref().map(|(name, _)| name.clone()),
-            locks: locks
-                .map_or_else(BTreeMap::new, |(_, locks)| locks)
-                .into_iter(),
+            group,
+            locks: held.unwrap_or_default().by_queue.into_iter(),
         }
     }
 
@@ -123,8 +130,8 @@ impl Locks {
         let Some((group, (queue, lock))) = next else {
             return false;
         };
-        let is_held_anew = self.groups.get(&group).is_some_and(|locks| {
-            let anew = locks.get(&queue);
+        let is_held_anew = self.groups.get(&group).is_some_and(|held| {
+            let anew = held.by_queue.get(&queue);
             anew.is_some_and(|anew| anew.noted_ms == lock.noted_ms)
         });
         if !is_held_anew {
@@ -144,8 +151,8 @@ impl Locks {
                 return;
             }
             let (group, queue) = (group.clone(), queue.clone());
-            let locks = self.groups.get_mut(&group);
-            match locks.and_then(|locks| locks.get_mut(&queue)) {
+            let held = self.groups.get_mut(&group);
+            match held.and_then(|held| held.by_queue.get_mut(&queue)) {
                 Some(lock) if lock.lives(now_ms, self.expiry_ms) => {
                     lock.noted_ms = lock.renewed_ms;
                     let renewed_ms = lock.renewed_ms;
@@ -214,12 +221,28 @@ mod tests {
         locks.lock("g", &queue(0), "a", 0);
         assert!(locks.holds_any("g", 60_000));
         assert!(!locks.holds_any("g", 60_001));
-        locks.lock("g", &queue(0), "a", 1);
         locks.lock("g", &queue(1), "a", 0);
+        locks.lock("g", &queue(0), "a", 1);
         locks.expire(60_001, 9);
         assert!(locks.holds_any("g", 60_001), "renewed");
         locks.expire(60_002, 9);
         assert!(locks.groups.is_empty() && locks.oldest.is_empty());
+    }
+
+    #[test]
+    fn whether_a_group_holds_any_is_one_look_up() {
+        let mut locks = Locks::new(60_000);
+        for id in 0..1_000 {
+            locks.lock("g", &queue(id), "a", 0);
+        }
+        locks.lock("g", &queue(999), "a", 50_000);
+        assert!(locks.holds_any("g", 110_000) && !locks.holds_any("g", 110_001));
+        locks.unlock("g", &queue(999), "a");
+        locks.expire(60_001, 1_000);
+        assert!(!locks.holds_any("g", 60_001), "none is left");
+        locks.lock("g", &queue(0), "a", 60_001);
+        assert!(!locks.lock("g", &queue(0), "b", 70_000));
+        assert!(!locks.holds_any("g", 120_002), "nobody got it later");
     }
 
     #[test]
