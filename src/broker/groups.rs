@@ -111,11 +111,11 @@ impl Groups {
         self.version = version;
     }
 
-    /// What groups may not do, of all groups.
-    pub fn set_forbidden(&mut self, forbidden: impl IntoIterator<Item = (String, Forbidden)>) {
-        self.forbidden = NamedTable::default();
-        for (group, topics) in forbidden {
-            self.forbidden.insert(&group, topics);
+    /// All that a group may not do: without a new version, as a file or a master has it.
+    pub fn set_forbidden(&mut self, group: &str, topics: Forbidden) {
+        match topics.is_empty() {
+            true => drop(self.forbidden.remove(group)),
+            false => drop(self.forbidden.insert(group, topics)),
         }
     }
 
@@ -195,10 +195,7 @@ impl Groups {
             Some(config) => drop(self.table.insert(group, within_limits(config))),
             None => drop(self.table.remove(group)),
         }
-        match forbidden.is_empty() {
-            true => drop(self.forbidden.remove(group)),
-            false => drop(self.forbidden.insert(group, forbidden)),
-        }
+        self.set_forbidden(group, forbidden);
         self.version = newer(self.version, version);
     }
 

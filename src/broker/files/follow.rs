@@ -218,7 +218,8 @@ impl Work for FollowTopics {
                 for config in broker.topics.after(after.as_deref()).take(ROWS_PER_TURN) {
                     looked_at += 1;
                     last = Some(config.topic_name.clone());
-                    if !self.names.contains(&config.topic_name) {
+                    // Forgotten one by one: all at once would be a long turn, too.
+                    if !self.names.remove(&config.topic_name) {
                         self.gone.push(config.topic_name.clone());
                     }
                 }
@@ -257,8 +258,15 @@ struct FollowGroups {
 #[derive(Debug)]
 enum GroupStage {
     Put(std::collections::btree_map::IntoIter<String, SubscriptionGroupConfig>),
-    Compare { after: Option<String> },
+    Compare {
+        after: Option<String>,
+    },
     Remove(Option<GroupRemoval>),
+    /// Own groups up to this one are allowed what the master allows.
+    Allow {
+        after: Option<String>,
+    },
+    Forbid(std::collections::btree_map::IntoIter<String, Forbidden>),
 }
 
 impl Work for FollowGroups {
@@ -280,12 +288,11 @@ impl Work for FollowGroups {
                 }
             }
             GroupStage::Compare { after } => {
-                let mut looked_at = 0;
-                let mut last = None;
+                let (mut looked_at, mut last) = (0, None);
                 for config in broker.groups.after(after.as_deref()).take(ROWS_PER_TURN) {
                     looked_at += 1;
                     last = Some(config.group_name.clone());
-                    if !self.names.contains(&config.group_name) {
+                    if !self.names.remove(&config.group_name) {
                         self.gone.push(config.group_name.clone());
                     }
                 }
@@ -304,17 +311,42 @@ impl Work for FollowGroups {
                     let removal = GroupRemoval::begin(broker, &group, false, at.now_ms);
                     self.stage = GroupStage::Remove(Some(removal));
                 }
-                None => {
-                    broker
-                        .groups
-                        .set_forbidden(std::mem::take(&mut self.forbidden));
+                None => self.stage = GroupStage::Allow { after: None },
+            },
+            GroupStage::Allow { after } => {
+                let after = after.take();
+                self.allow_some(broker, after);
+            }
+            GroupStage::Forbid(groups) => {
+                for (group, topics) in groups.by_ref().take(ROWS_PER_TURN) {
+                    broker.groups.set_forbidden(&group, topics);
+                }
+                if groups.len() == 0 {
                     broker.groups.set_version(self.version);
                     broker.persist(ConfigFile::SubscriptionGroups);
                     return Ok(Progress::Done(Reply::ok()));
                 }
-            },
+            }
         }
         Ok(Progress::More)
+    }
+}
+
+impl FollowGroups {
+    /// Allows the next groups behind this one what the master does not forbid.
+    fn allow_some(&mut self, broker: &mut Broker, after: Option<String>) {
+        let own = broker.groups.forbidden_after(after.as_deref());
+        let own = own.take(ROWS_PER_TURN).map(|(group, _)| group.to_owned());
+        let own: Vec<_> = own.collect();
+        let theirs = &self.forbidden;
+        let allowed = own.iter().filter(|group| !theirs.contains_key(*group));
+        allowed.for_each(|group| broker.groups.set_forbidden(group, Forbidden::new()));
+        self.stage = match own.len() < ROWS_PER_TURN {
+            true => GroupStage::Forbid(std::mem::take(&mut self.forbidden).into_iter()),
+            false => GroupStage::Allow {
+                after: own.into_iter().last(),
+            },
+        };
     }
 }
 

@@ -160,6 +160,30 @@ fn groups_and_offsets_become_the_masters() {
     assert_eq!(slave.groups.version(), master.groups.version());
 }
 
+#[test]
+fn what_many_groups_may_not_do_is_taken_over_in_slices() {
+    const GROUPS: usize = 2_000;
+    let (mut master, mut slave) = (broker(), broker());
+    for n in 0..GROUPS {
+        let group = format!("g{n}");
+        master.groups.create(&group, 2);
+        // Each group by one of them only, some by both.
+        if n % 4 != 0 {
+            slave.groups.set_readable(&group, "T", false, 1);
+        }
+        if n % 4 != 1 {
+            master.groups.set_readable(&group, "U", false, 2);
+        }
+    }
+    let (_, slices) = follow(&mut slave, &mut master, ConfigFile::SubscriptionGroups);
+    // Groups are put and compared, then what the slave forbids is looked at, and what the master forbids is put.
+    let fewest = (GROUPS + GROUPS + GROUPS / 2 + GROUPS / 2) / ROWS_PER_TURN;
+    assert!(slices > fewest, "{slices} of {fewest} slices");
+    let theirs = master.groups.forbidden_after(None);
+    assert!(slave.groups.forbidden_after(None).eq(theirs));
+    assert_eq!(slave.groups.version(), master.groups.version());
+}
+
 /// Takes a file's text over as the master's answer; in how many turns.
 fn follow_text(slave: &mut Broker, file: ConfigFile, text: &str) -> Result<usize, Refusal> {
     let mut work =
