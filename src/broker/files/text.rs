@@ -14,6 +14,7 @@ use super::TOPIC_GROUP_SEPARATOR;
 use crate::broker::offsets::QueueOffsetMap;
 use crate::broker::{Broker, ConfigFile};
 use crate::wire::DataVersion;
+use crate::wire::assignment::MessageRequestMode;
 use crate::wire::loose_json;
 
 /// What a slice may cost, in values that are written.
@@ -21,6 +22,8 @@ pub const SLICE_VALUES: usize = 1_000;
 
 /// A topic or group has about so many values.
 const VALUES_PER_CONFIG: usize = 12;
+
+const VALUES_PER_MODE: usize = 4;
 
 /// A text that is being written; [`Broker::write_text`] goes on with it.
 #[derive(Debug)]
@@ -67,6 +70,7 @@ enum Table {
     Offsets,
     Pulled,
     Orders,
+    Modes,
 }
 
 impl Table {
@@ -76,7 +80,8 @@ impl Table {
             ConfigFile::SubscriptionGroups => &[Table::Forbidden, Table::Groups],
             ConfigFile::ConsumerOffsets => &[Table::TopicsOfGroups, Table::Offsets, Table::Pulled],
             ConfigFile::PopOrders => &[Table::Orders],
-            ConfigFile::Settings | ConfigFile::DelayOffsets | ConfigFile::RequestModes => &[],
+            ConfigFile::RequestModes => &[Table::Modes],
+            ConfigFile::Settings | ConfigFile::DelayOffsets => &[],
         }
     }
 
@@ -89,6 +94,7 @@ impl Table {
             Table::Offsets => "offsetTable",
             Table::Pulled => "pullOffsetTable",
             Table::Orders => "table",
+            Table::Modes => "messageRequestModeMap",
         }
     }
 }
@@ -168,11 +174,10 @@ impl Broker {
         match file {
             ConfigFile::Settings => text.out = self.changed_settings_text().into_bytes(),
             ConfigFile::DelayOffsets => text.whole(&super::DelaysFile::of(&self.delays)),
-            ConfigFile::RequestModes => text.whole(&self.pops.modes),
             ConfigFile::Topics | ConfigFile::SubscriptionGroups | ConfigFile::ConsumerOffsets => {
                 text.version(version)
             }
-            ConfigFile::PopOrders => text.out.push(b'{'),
+            ConfigFile::PopOrders | ConfigFile::RequestModes => text.out.push(b'{'),
         }
         text
     }
@@ -240,6 +245,10 @@ impl Broker {
                 let entries = queues.map(|(key, queues)| Entry::of(key, queues, 8 * queues.len()));
                 text.write(table, &stage, entries, values)
             }
+            Table::Modes => {
+                let modes = self.pops.modes.rows_after(pair);
+                text.modes(&stage, modes, values)
+            }
         }
     }
 }
@@ -278,6 +287,14 @@ impl Text {
         self.out.push(b',');
     }
 
+    fn begin(&mut self, table: Table, stage: &Stage) {
+        if matches!(stage, Stage::NotBegun) {
+            let comma = if self.table > 0 { "," } else { "" };
+            let begin = format!("{comma}\n\t\"{}\":{{", table.name());
+            self.out.extend_from_slice(begin.as_bytes());
+        }
+    }
+
     /// The next entries of a table that is written up to `stage`; returns whether they were the last ones.
     fn write<'a, V: EntryValue>(
         &mut self,
@@ -286,11 +303,7 @@ impl Text {
         entries: impl Iterator<Item = Entry<'a, V>>,
         values: &mut usize,
     ) -> bool {
-        if matches!(stage, Stage::NotBegun) {
-            let comma = if self.table > 0 { "," } else { "" };
-            let begin = format!("{comma}\n\t\"{}\":{{", table.name());
-            self.out.extend_from_slice(begin.as_bytes());
-        }
+        self.begin(table, stage);
         let mut last = stage.last();
         for entry in entries {
             if *values == 0 {
@@ -310,6 +323,50 @@ impl Text {
         let end: &[u8] = if last.is_some() { b"\n\t}" } else { b"}" };
         self.out.extend_from_slice(end);
         true
+    }
+
+    /// The same of the modes, which are objects by topic with a member for each group.
+    fn modes<'a>(
+        &mut self,
+        stage: &Stage,
+        modes: impl Iterator<Item = (&'a str, &'a str, &'a MessageRequestMode)>,
+        values: &mut usize,
+    ) -> bool {
+        self.begin(Table::Modes, stage);
+        let mut last = stage.last();
+        for (topic, group, mode) in modes {
+            if *values == 0 {
+                let last = last.map(|(topic, group)| (topic.into(), group.into()));
+                self.stage = Stage::Begun { last, open: None };
+                return false;
+            }
+            match last {
+                Some((open, _)) if open == topic => self.out.push(b','),
+                last => {
+                    let comma: &[u8] = if last.is_some() { b"\n\t\t}," } else { b"" };
+                    self.out.extend_from_slice(comma);
+                    self.name(topic, b"\n\t\t");
+                    self.out.push(b'{');
+                }
+            }
+            self.name(group, b"\n\t\t\t");
+            loose_json::write_indented(&mut self.out, mode, 3);
+            *values = values.saturating_sub(VALUES_PER_MODE);
+            last = Some((topic, group));
+        }
+        let end: &[u8] = if last.is_some() {
+            b"\n\t\t}\n\t}"
+        } else {
+            b"}"
+        };
+        self.out.extend_from_slice(end);
+        true
+    }
+
+    fn name(&mut self, name: &str, indent: &[u8]) {
+        self.out.extend_from_slice(indent);
+        self.out.extend_from_slice(&loose_json::to_vec(name));
+        self.out.push(b':');
     }
 
     /// The rest of the entry in which the last slice ended, if any; whether that is all of it.

@@ -45,10 +45,33 @@ impl RequestModes {
     }
 
     /// Topics behind this one, in order.
-    pub fn after(&self, topic: Option<&str>) -> impl Iterator<Item = (&str, &Modes)> {
+    fn after(&self, topic: Option<&str>) -> impl Iterator<Item = (&str, &Modes)> {
         let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
         let topics = self.modes.range::<str, _>((from, Bound::Unbounded));
         topics.map(|(topic, groups)| (&**topic, groups))
+    }
+
+    /// Those behind this topic and group, in order.
+    pub fn rows_after<'a>(
+        &'a self,
+        last: Option<(&str, &str)>,
+    ) -> impl Iterator<Item = (&'a str, &'a str, &'a MessageRequestMode)> {
+        let known = last.and_then(|(topic, group)| {
+            let (topic, groups) = self.modes.get_key_value(topic)?;
+            Some((
+                topic,
+                groups.range::<str, _>((Bound::Excluded(group), Bound::Unbounded)),
+            ))
+        });
+        let rest = known.into_iter().flat_map(|(topic, groups)| {
+            groups.map(move |(group, mode)| (&**topic, &**group, mode))
+        });
+        let topics = self.after(last.map(|(topic, _)| topic));
+        let behind = topics.flat_map(|(topic, groups)| {
+            let groups = groups.iter();
+            groups.map(move |(group, mode)| (topic, &**group, mode))
+        });
+        rest.chain(behind)
     }
 
     pub fn into_topics(self) -> std::collections::btree_map::IntoIter<String, Modes> {

@@ -44,8 +44,8 @@ impl Broker {
     }
 
     /// GET_ALL_MESSAGE_REQUEST_MODE (402).
-    pub(super) fn all_request_modes(&self) -> Step {
-        Sliced::step(r#"{"messageRequestModeMap":{"#, ModeRows { after: None })
+    pub(in crate::broker) fn all_request_modes(&self) -> Step {
+        Sliced::step(r#"{"messageRequestModeMap":{"#, ModeRows { last: None })
     }
 }
 
@@ -63,27 +63,34 @@ impl Rows for WaitingRows {
 /// How groups get messages, by topic and group.
 #[derive(Clone, Debug)]
 struct ModeRows {
-    /// Topics up to this one are written.
-    after: Option<String>,
+    /// The last topic and group that are written.
+    last: Option<(String, String)>,
 }
 
 impl Rows for ModeRows {
     fn slice(&mut self, at: &Now<'_>, out: &mut Json) -> Result<bool, Refusal> {
-        let mut left = ROWS_PER_TURN;
-        while left > 0 {
-            let modes = &at.broker.pops.modes;
-            let Some((topic, groups)) = modes.after(self.after.as_deref()).next() else {
-                return Ok(true);
-            };
-            out.member(topic, groups)?;
-            left = left.saturating_sub(groups.len().max(1));
-            self.after = Some(topic.to_owned());
+        let last = self.last.take();
+        let mut last = last.as_ref().map(|(topic, group)| (&**topic, &**group));
+        let (rows, mut count) = (at.broker.pops.modes.rows_after(last), 0);
+        for (topic, group, mode) in rows.take(ROWS_PER_TURN) {
+            if last.is_none_or(|(open, _)| open != topic) {
+                if last.is_some() {
+                    out.text("}");
+                    out.go_on();
+                }
+                out.comma();
+                out.value(topic);
+                out.text(":{");
+            }
+            out.member(group, mode)?;
+            (last, count) = (Some((topic, group)), count + 1);
         }
-        Ok(false)
+        self.last = last.map(|(topic, group)| (topic.into(), group.into()));
+        Ok(count < ROWS_PER_TURN)
     }
 
     fn finish(&self, _: &Now<'_>, out: &mut Json) -> Reply {
-        out.text("}}");
+        out.text(if self.last.is_some() { "}}}" } else { "}}" });
         Reply::ok()
     }
 }

@@ -75,6 +75,55 @@ fn every_file_comes_back_the_same() {
 }
 
 #[test]
+fn the_modes_of_one_topic_are_written_and_shown_in_slices() {
+    use crate::broker::files::text::SLICE_VALUES;
+    use crate::broker::step::{Progress, Step};
+    use crate::wire::assignment::MessageRequestMode;
+    const GROUPS: usize = 3_000;
+    let mut broker = broker();
+    let mut put = |topic: &str, n: usize| {
+        let mode = MessageRequestMode {
+            topic: topic.into(),
+            consumer_group: format!("g{n}"),
+            mode: "POP".into(),
+            pop_share_queue_num: n as i32,
+        };
+        broker.pops.modes.put(topic, &format!("g{n}"), mode);
+    };
+    put("S", 1);
+    (0..GROUPS).for_each(|n| put("T", n));
+    put("U", 1);
+    let file = ConfigFile::RequestModes;
+    let mut text = broker.begin_text(file, broker.file_version(file));
+    while !broker.write_text(&mut text, SLICE_VALUES) {}
+    assert!(text.slices() as usize > GROUPS * 4 / SLICE_VALUES);
+    let text = text.into_string();
+    assert_eq!(text, broker.file_text(file));
+    let mut whole = Vec::new();
+    crate::wire::loose_json::write_indented(&mut whole, &broker.pops.modes, 0);
+    assert_eq!(text.as_bytes(), whole, "as before it was written in slices");
+    let Step::Work(mut work) = broker.all_request_modes() else {
+        panic!("an answer in slices");
+    };
+    let mut slices = 0;
+    let reply = loop {
+        slices += 1;
+        let at = crate::broker::store_view::At {
+            now_ms: 0,
+            store: &FakeStore,
+        };
+        if let Progress::Done(reply) = work.turn(&mut broker, at).unwrap() {
+            break reply;
+        }
+    };
+    assert!(slices > GROUPS / crate::broker::limits::ROWS_PER_TURN);
+    let mut again = Broker::new(BrokerConfig::default(), 0);
+    let answer = String::from_utf8(reply.body).unwrap();
+    again.load_file(file, &answer).unwrap();
+    assert_eq!(again.pops.modes, broker.pops.modes);
+}
+
+#[test]
 fn a_text_in_slices_is_the_same_text() {
     let mut broker = broker();
     for group in 0..7 {
