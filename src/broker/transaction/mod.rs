@@ -43,6 +43,9 @@ use offset_set::OffsetSet;
 /// The only queue of either topic.
 pub const QUEUE_ID: u32 = 0;
 
+/// Words of 64 offsets that are looked at in one turn, at some 200 ns each.
+const FORGOTTEN_PER_TURN: usize = 1_024;
+
 /// Whose offsets the two positions are.
 const GROUP: &str = system_topics::TRANSACTION_GROUP;
 
@@ -170,13 +173,18 @@ impl Transactions {
         self.move_beyond(half.offset);
     }
 
-    /// After a round: forgets ends that neither a copy nor an answer will ask for.
-    pub fn round_done(&mut self, now_ms: u64) {
+    /// After a round: forgets ends that neither a copy nor an answer will ask for, some from `from` on. Returns where to go on.
+    pub fn forget_some(&mut self, from: u64, now_ms: u64) -> Option<u64> {
         self.answers.pass_time(now_ms);
-        if self.knows_all() {
-            let needed = [self.copies.firsts(), self.answers.firsts()];
-            self.ended.retain_below(self.position, needed);
+        if !self.knows_all() {
+            return None;
         }
+        let needed = [self.copies.firsts(), self.answers.firsts()];
+        let mut from = from;
+        for _ in 0..FORGOTTEN_PER_TURN {
+            from = self.ended.retain_some(from, self.position, needed)?;
+        }
+        Some(from)
     }
 
     /// The positions in the half and in the op queue that a restart may go on from.
@@ -252,10 +260,13 @@ impl Broker {
         self.transactions.copy(half);
     }
 
-    /// All halves have been looked at once.
-    pub fn transaction_round_done(&mut self, now_ms: u64) {
-        self.transactions.round_done(now_ms);
-        self.commit_transaction_offsets(now_ms);
+    /// All halves have been looked at once: forgets some ends from `from` on. Returns where to go on.
+    pub fn forget_ended_halves(&mut self, from: u64, now_ms: u64) -> Option<u64> {
+        let next = self.transactions.forget_some(from, now_ms);
+        if next.is_none() {
+            self.commit_transaction_offsets(now_ms);
+        }
+        next
     }
 
     /// Whether the gathered op record has to be written: it is large enough, or has waited long enough.

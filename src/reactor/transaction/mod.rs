@@ -75,9 +75,18 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         {
             warn!(%error, "half messages cannot be read or asked about; tried again next time");
         }
-        let now_ms = core.now_ms();
-        core.broker.borrow_mut().transaction_round_done(now_ms);
+        forget_ended(&core).await;
         effects::carry_out(&core);
+    }
+}
+
+/// What was decided before this is not asked for again. Millions may have ended since the last time.
+async fn forget_ended<I: Io>(core: &Core<I>) {
+    let mut next = Some(0);
+    while let Some(from) = next {
+        let now_ms = core.now_ms();
+        next = core.broker.borrow_mut().forget_ended_halves(from, now_ms);
+        io::pause().await;
     }
 }
 

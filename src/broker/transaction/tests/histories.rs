@@ -176,7 +176,10 @@ impl Model {
                 }
             }
         }
-        self.broker.transactions.round_done(self.now_ms);
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.broker.transactions.forget_some(from, self.now_ms);
+        }
         self.forget();
     }
 
@@ -389,4 +392,31 @@ fn ends_take_little_memory() {
     assert!(transactions.ended.contains(3));
     assert!(!transactions.ended.contains(u64::MAX));
     assert!(transactions.ended.words() <= 2_000_000 / 64);
+}
+
+#[test]
+fn ends_are_forgotten_in_slices() {
+    const WORDS: u64 = 20_000;
+    let mut transactions = Transactions {
+        position: (WORDS - 1) * 64,
+        ..Transactions::default()
+    };
+    (0..WORDS).for_each(|n| transactions.ended.insert(64 * n));
+    transactions.copies.add(64);
+    let (mut next, mut turns) = (Some(0), 0);
+    while let Some(from) = next {
+        let before = transactions.ended.words();
+        next = transactions.forget_some(from, 0);
+        turns += 1;
+        assert!(before - transactions.ended.words() <= FORGOTTEN_PER_TURN);
+    }
+    assert_eq!(turns, WORDS as usize / FORGOTTEN_PER_TURN + 1);
+    let left: Vec<_> = (0..WORDS)
+        .filter(|n| transactions.ended.contains(64 * n))
+        .collect();
+    assert_eq!(
+        left,
+        [1, WORDS - 1],
+        "of a copy, and what is behind the position"
+    );
 }
