@@ -353,7 +353,7 @@ impl<I: Io> Pops<I> {
 
     /// A watched queue has got entries: its lines are woken by [`Self::serve_woken`].
     pub(super) fn queue_grew(&self, queue: QueueIndex) {
-        if self.polls.borrow().waits_for(queue) {
+        if self.polls.borrow_mut().waits_for(queue) {
             self.waking.borrow_mut().queue(queue);
             self.core.store.watch(queue, true);
         }

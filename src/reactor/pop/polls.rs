@@ -35,6 +35,8 @@ type Deadline = (u64, u64);
 pub struct Polls<P> {
     lines: BTreeMap<LineKey, Line<P>>,
     by_queue: BTreeMap<QueueIndex, BTreeSet<LineKey>>,
+    /// Queues that all lines of a group watch, with the first key that a line of the group may have.
+    by_group: BTreeMap<QueueIndex, LineKey>,
     by_deadline: BTreeMap<Deadline, LineKey>,
     by_connection: BTreeMap<(u64, u64), Deadline>,
     /// Lines that have ended, with queues for which `by_queue` still has them.
@@ -53,6 +55,7 @@ impl<P> Default for Polls<P> {
         Self {
             lines: BTreeMap::new(),
             by_queue: BTreeMap::new(),
+            by_group: BTreeMap::new(),
             by_deadline: BTreeMap::new(),
             by_connection: BTreeMap::new(),
             ended: VecDeque::new(),
@@ -100,15 +103,17 @@ impl<P> Polls<P> {
         true
     }
 
-    /// Lets the lines of the group watch one more queue; whether there is a line.
+    /// Lets the lines of the group watch one more queue; whether there is a line. There may be one for each queue of the topic.
     pub fn watch(&mut self, topic: &str, group: &str, queue: QueueIndex) -> bool {
-        let mut is_watched = false;
-        for key in self.keys_of(topic, group) {
-            if let Some(line) = self.lines.get_mut(&key) {
-                line.queues.insert(queue);
-                self.by_queue.entry(queue).or_default().insert(key);
-                is_watched = true;
-            }
+        let first = LineKey {
+            topic: topic.into(),
+            group: group.into(),
+            queue_id: None,
+            ask: Ask::Pop,
+        };
+        let is_watched = self.next_of_group(&first, None).is_some();
+        if is_watched {
+            self.by_group.insert(queue, first);
         }
         is_watched
     }
@@ -119,12 +124,27 @@ impl<P> Polls<P> {
         queue: QueueIndex,
         after: Option<&LineKey>,
     ) -> Option<(LineKey, P)> {
-        let lines = self.by_queue.get(&queue)?;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut lines = lines.range((start, Bound::Unbounded));
-        let key = lines.find(|key| self.lines.contains_key(key))?.clone();
+        let lines = self.by_queue.get(&queue);
+        let mut lines = lines.map(|lines| lines.range((start, Bound::Unbounded)));
+        let line = lines
+            .as_mut()
+            .and_then(|lines| lines.find(|key| self.lines.contains_key(key)));
+        let group = self.by_group.get(&queue);
+        let of_group = group.and_then(|first| self.next_of_group(first, after));
+        let key = line.into_iter().chain(of_group).min()?.clone();
         let poll = self.take_first(&key)?;
         Some((key, poll))
+    }
+
+    /// The next line of the group whose lines begin at `first`.
+    fn next_of_group(&self, first: &LineKey, after: Option<&LineKey>) -> Option<&LineKey> {
+        let start = match after {
+            Some(after) if after >= first => Bound::Excluded(after),
+            _ => Bound::Included(first),
+        };
+        let (key, _) = self.lines.range((start, Bound::Unbounded)).next()?;
+        (key.topic == first.topic && key.group == first.group).then_some(key)
     }
 
     /// The lines of the group that wait for this queue of the topic, or for any.
@@ -194,23 +214,12 @@ impl<P> Polls<P> {
         self.by_deadline.len()
     }
 
-    pub fn waits_for(&self, queue: QueueIndex) -> bool {
-        self.by_queue.contains_key(&queue)
-    }
-
-    fn keys_of(&self, topic: &str, group: &str) -> Vec<LineKey> {
-        let first = LineKey {
-            topic: topic.into(),
-            group: group.into(),
-            queue_id: None,
-            ask: Ask::Pop,
-        };
-        let lines = self.lines.range(first..);
-        lines
-            .map(|(key, _)| key)
-            .take_while(|key| &*key.topic == topic && &*key.group == group)
-            .cloned()
-            .collect()
+    pub fn waits_for(&mut self, queue: QueueIndex) -> bool {
+        let group = self.by_group.get(&queue);
+        if group.is_some_and(|first| self.next_of_group(first, None).is_none()) {
+            self.by_group.remove(&queue);
+        }
+        self.by_queue.contains_key(&queue) || self.by_group.contains_key(&queue)
     }
 
     fn drop_if_empty(&mut self, key: &LineKey) {
@@ -353,5 +362,28 @@ mod tests {
         assert!(polls.watch("T", "g", QueueIndex(7)) && !polls.watch("T", "h", QueueIndex(7)));
         assert_eq!(take_for_queue(&mut polls, QueueIndex(7)), ["x"]);
         assert!(polls.by_queue.is_empty());
+    }
+
+    #[test]
+    fn the_lines_of_a_group_watch_one_more_queue_as_one() {
+        let (own, retry) = (QueueIndex(1), QueueIndex(7));
+        let mut polls = Polls::default();
+        for queue_id in 0..1_000 {
+            polls.park(key("g", Some(queue_id)), [own], 30, 1, "x");
+        }
+        polls.park(key("g", None), [own, retry], 30, 1, "by itself, too");
+        polls.park(key("f", None), [retry], 30, 1, "before");
+        polls.park(key("h", None), [retry], 30, 1, "behind");
+        assert!(polls.watch("T", "g", retry));
+        assert_eq!(
+            polls.by_queue[&retry].len(),
+            3,
+            "one look-up, however many lines there are"
+        );
+        assert!(polls.waits_for(retry));
+        let taken = take_for_queue(&mut polls, retry);
+        assert_eq!(taken.len(), 1_003, "each line once");
+        assert_eq!(taken[..3], ["before", "by itself, too", "x"]);
+        assert!(!polls.waits_for(retry) && polls.by_group.is_empty());
     }
 }
