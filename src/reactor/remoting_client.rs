@@ -41,14 +41,19 @@ impl<I: Io> RemotingClient<I> {
         body: &[u8],
         patience_ns: u64,
     ) -> Result<Answer, AskError> {
-        let answer = self.call(code, ext, body, patience_ns).await?;
-        match answer.code {
-            response::SUCCESS => Ok(answer),
-            code => Err(AskError::Refused {
-                code,
-                remark: answer.remark.unwrap_or_else(|| "no remark".into()),
-            }),
-        }
+        successful(self.call(code, ext, body, patience_ns).await?)
+    }
+
+    /// As [`Self::ask`], with a body that may have megabytes: it is sent without a copy.
+    pub async fn ask_with(
+        &mut self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body: Vec<u8>,
+        patience_ns: u64,
+    ) -> Result<Answer, AskError> {
+        let head = self.exchange.request_head(code, ext, body.len());
+        successful(self.exchanged([head, body], patience_ns).await?)
     }
 
     /// The answer, whatever its code.
@@ -60,9 +65,18 @@ impl<I: Io> RemotingClient<I> {
         patience_ns: u64,
     ) -> io::Result<Answer> {
         let request = self.exchange.request(code, ext, body);
+        self.exchanged([request, Vec::new()], patience_ns).await
+    }
+
+    /// The answer to a request in two parts.
+    async fn exchanged(&mut self, request: [Vec<u8>; 2], patience_ns: u64) -> io::Result<Answer> {
         let (io, stream, exchange) = (&self.io, &self.stream, &mut self.exchange);
         let asked = async {
-            stream.send(request).await.0?;
+            for part in request {
+                if !part.is_empty() {
+                    stream.send(part).await.0?;
+                }
+            }
             loop {
                 if let Some(answer) = exchange.answer().map_err(io::Error::other)? {
                     return Ok(answer);
@@ -85,6 +99,16 @@ impl<I: Io> RemotingClient<I> {
             }
             self.exchange.received(&chunk);
         }
+    }
+}
+
+fn successful(answer: Answer) -> Result<Answer, AskError> {
+    match answer.code {
+        response::SUCCESS => Ok(answer),
+        code => Err(AskError::Refused {
+            code,
+            remark: answer.remark.unwrap_or_else(|| "no remark".into()),
+        }),
     }
 }
 

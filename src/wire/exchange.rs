@@ -46,6 +46,18 @@ pub struct Broken(String);
 impl Exchange {
     /// The bytes of the next request.
     pub fn request(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> Vec<u8> {
+        let mut out = self.request_head(code, ext, body.len());
+        out.extend_from_slice(body);
+        out
+    }
+
+    /// Those up to the body, which has this length and is sent behind them.
+    pub fn request_head(
+        &mut self,
+        code: i32,
+        ext: &[(&str, Value<'_>)],
+        body_bytes: usize,
+    ) -> Vec<u8> {
         self.opaque += 1;
         let head = Head {
             codec: Codec::Json,
@@ -57,7 +69,7 @@ impl Exchange {
             remark: None,
         };
         let mut out = Vec::new();
-        frame::write(&mut out, &head, ext, body);
+        frame::write_head(&mut out, &head, ext, body_bytes);
         out
     }
 

@@ -77,7 +77,12 @@ pub struct RegisterBrokerBody {
 
 /// The CRC in a registration's header: without the sign bit, as everywhere in RocketMQ.
 pub fn body_crc(body: &[u8]) -> i32 {
-    (crc32fast::hash(body) & 0x7FFF_FFFF) as i32
+    without_sign(crc32fast::hash(body))
+}
+
+/// The same of a CRC that was computed piece by piece.
+pub fn without_sign(crc: u32) -> i32 {
+    (crc & 0x7FFF_FFFF) as i32
 }
 
 impl RegisterBrokerBody {

@@ -1,64 +1,77 @@
 //! The bodies of registrations, put together from slices of the topics.
 
+use crc32fast::Hasher;
+
 use crate::broker::Broker;
 use crate::broker::perm;
+use crate::wire::register::without_sign;
 use crate::wire::route::{QueueData, TopicRouteData};
 use crate::wire::topic::TopicConfig;
 use crate::wire::{DataVersion, loose_json};
 
-/// Topics as a registration has them: members of a JSON object, separated by commas.
+/// What stands in front of the topics. Their version follows them, so that a body of 16 MiB is made without a copy.
+const BEGIN: &[u8] =
+    br#"{"filterServerList":[],"topicConfigSerializeWrapper":{"topicConfigTable":{"#;
+
+/// The body of a registration: of the topics' members of a JSON object, and what is around them.
 #[derive(Default)]
 pub(super) struct Topics {
-    members: Vec<u8>,
+    body: Vec<u8>,
+    /// Of the body so far.
+    crc: Hasher,
     /// Behind which topic to go on.
     last: Option<String>,
 }
 
 impl Topics {
     pub fn len_bytes(&self) -> usize {
-        self.members.len()
+        self.body.len()
     }
 
     /// Adds up to `most` topics behind the last one; whether there are more.
     pub fn add(&mut self, broker: &Broker, most: usize) -> bool {
+        let begin = self.body.len();
+        if begin == 0 {
+            self.body.extend_from_slice(BEGIN);
+        }
         let before = self.last.take();
         let mut topics = broker.topics().after(before.as_deref()).peekable();
         let mut last = None;
         for config in topics.by_ref().take(most) {
-            if !self.members.is_empty() {
-                self.members.push(b',');
+            if self.body.last() != Some(&b'{') {
+                self.body.push(b',');
             }
             let name = loose_json::to_vec(&config.topic_name);
-            self.members.extend_from_slice(&name);
-            self.members.push(b':');
+            self.body.extend_from_slice(&name);
+            self.body.push(b':');
             let config = as_allowed(broker, config);
-            self.members.extend_from_slice(&loose_json::to_vec(&config));
+            self.body.extend_from_slice(&loose_json::to_vec(&config));
             last = Some(config.topic_name);
         }
         let has_more = topics.peek().is_some();
         drop(topics);
+        self.crc.update(&self.body[begin..]);
         self.last = last.or(before);
         has_more
     }
 
-    /// The body of REGISTER_BROKER with the topics since the last time.
-    pub fn take_body(&mut self, version: DataVersion) -> Vec<u8> {
+    /// The body of REGISTER_BROKER with the topics since the last time, and its CRC.
+    pub fn take_body(&mut self, version: DataVersion) -> (Vec<u8>, i32) {
         let version = loose_json::to_vec(&version);
         let none = loose_json::to_vec(&DataVersion::default());
-        let mut body = Vec::with_capacity(self.members.len() + 512);
+        let begin = self.body.len();
         for part in [
-            br#"{"filterServerList":[],"topicConfigSerializeWrapper":{"dataVersion":"#,
+            br#"},"dataVersion":"#,
             &*version,
             br#","mappingDataVersion":"#,
             &*none,
-            br#","topicConfigTable":{"#,
-            &*self.members,
-            br#"},"topicQueueMappingDetailMap":{},"topicQueueMappingInfoMap":{}}}"#,
+            br#","topicQueueMappingDetailMap":{},"topicQueueMappingInfoMap":{}}}"#,
         ] {
-            body.extend_from_slice(part);
+            self.body.extend_from_slice(part);
         }
-        self.members.clear();
-        body
+        self.crc.update(&self.body[begin..]);
+        let crc = std::mem::take(&mut self.crc).finalize();
+        (std::mem::take(&mut self.body), without_sign(crc))
     }
 }
 
@@ -94,7 +107,7 @@ pub(super) fn of_topic(broker: &Broker, topic: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::broker::BrokerConfig;
-    use crate::wire::register::RegisterBrokerBody;
+    use crate::wire::register::{RegisterBrokerBody, body_crc};
 
     #[test]
     fn slices_make_the_whole() {
@@ -115,9 +128,10 @@ mod tests {
         }
         bodies.push(topics.take_body(broker.topics().version()));
         assert_eq!(parts, broker.topics().len().div_ceil(2));
-        let decoded = bodies
-            .iter()
-            .map(|body| RegisterBrokerBody::decode(body, 513).unwrap());
+        let decoded = bodies.iter().map(|(body, crc)| {
+            assert_eq!(body_crc(body), *crc);
+            RegisterBrokerBody::decode(body, 513).unwrap()
+        });
         let mut all = std::collections::BTreeMap::new();
         for body in decoded {
             assert_eq!(body.topics.data_version, broker.topics().version());

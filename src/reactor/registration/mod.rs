@@ -28,7 +28,7 @@ use super::replication::setup::MasterAddr;
 use super::replication::state::Replication;
 use crate::io::{First, Io, first, pause};
 use crate::wire::codes::request;
-use crate::wire::register::{BrokerIdentity, RegisterBroker, body_crc};
+use crate::wire::register::{BrokerIdentity, RegisterBroker};
 use crate::wire::topic::TopicRequest;
 use crate::wire::{DataVersion, loose_json};
 use servers::Server;
@@ -233,7 +233,8 @@ async fn register_all<I: Io>(
             timestamp_ms: version.timestamp_ms - if has_more { parts } else { 0 },
             ..version
         };
-        register(core, link, &topics.take_body(of_part)).await?;
+        let (body, crc) = topics.take_body(of_part);
+        register(core, link, body, crc).await?;
     }
     schedule.registered(core.io.now().mono_ns);
     Ok(())
@@ -258,7 +259,8 @@ async fn forgets_absent_topics<I: Io>(link: &mut RemotingClient<I>) -> Result<bo
 async fn register<I: Io>(
     core: &Core<I>,
     link: &mut RemotingClient<I>,
-    body: &[u8],
+    body: Vec<u8>,
+    crc: i32,
 ) -> Result<(), AskError> {
     let advertise = core.setup.broker.advertise;
     let ha_port = match &core.replication {
@@ -275,11 +277,12 @@ async fn register<I: Io>(
         heartbeat_timeout_ms: None,
         enable_acting_master: core.term.mandate.as_ref().map(|_| false),
         compressed: false,
-        body_crc32: Some(body_crc(body)),
+        body_crc32: Some(crc),
         zone_name: None,
     };
     let code = request::REGISTER_BROKER;
-    let answer = link.ask(code, &fields.ext(), body, PATIENCE_NS).await?;
+    let ext = fields.ext();
+    let answer = link.ask_with(code, &ext, body, PATIENCE_NS).await?;
     if let Some(replication) = &core.replication {
         let addr = |field| answer.field(field).and_then(|addr| addr.parse().ok());
         replication.learn_master(MasterAddr {
