@@ -34,6 +34,9 @@ use crate::message::{Record, sys_flag};
 /// Records that get their entries in one turn.
 const RECORDS_AT_A_TIME: usize = 512;
 
+/// Queues of a topic that was made again which are removed in one turn.
+const QUEUES_AT_A_TIME: usize = 1024;
+
 /// Why a log is not followed any further.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FollowError {
@@ -76,6 +79,8 @@ pub(super) struct Follow<I: Io> {
     at: Cell<u64>,
     /// Nothing whole was left to be taken before this position.
     taken_before: Cell<u64>,
+    /// The topic of the next record was made again, and its former queues are being removed.
+    is_leaving: Cell<bool>,
     trouble: RefCell<Option<FollowError>>,
 }
 
@@ -87,6 +92,8 @@ enum Next {
     Blank {
         end: u64,
     },
+    /// A record of a topic whose former queues are not all removed.
+    Leaving,
     Taken(Dispatched),
 }
 
@@ -102,6 +109,7 @@ impl<I: Io> Follow<I> {
             at: Cell::new(log.marks().committed()),
             taken_before: Cell::new(log.marks().committed()),
             is_active: Cell::new(config.follows),
+            is_leaving: Cell::new(false),
             config,
             log,
             queues,
@@ -199,7 +207,7 @@ impl<I: Io> Follow<I> {
         let mut taken: Option<Dispatched> = None;
         for _ in 0..RECORDS_AT_A_TIME {
             match self.take_next(limit)? {
-                Next::Incomplete => break,
+                Next::Incomplete | Next::Leaving => break,
                 Next::Blank { end } => self.at.set(end),
                 Next::Taken(next) => {
                     self.at.set(next.end);
@@ -211,7 +219,7 @@ impl<I: Io> Follow<I> {
         if at > before {
             self.log.commit(at, taken);
         }
-        Ok(at > before)
+        Ok(at > before || self.is_leaving.get())
     }
 
     fn take_next(&self, limit: u64) -> Result<Next, FollowError> {
@@ -234,26 +242,31 @@ impl<I: Io> Follow<I> {
                 end: position + size,
             }),
             Found::None(none) => Err(no_record(none)),
-            Found::Record(record) => {
-                self.put(&record)?;
-                Ok(Next::Taken(Dispatched {
-                    end,
-                    last_record: position,
-                    messages: 1,
-                    first_ms: record.store_timestamp_ms,
-                    last_ms: record.store_timestamp_ms,
-                }))
-            }
+            Found::Record(record) if !self.put(&record)? => Ok(Next::Leaving),
+            Found::Record(record) => Ok(Next::Taken(Dispatched {
+                end,
+                last_record: position,
+                messages: 1,
+                first_ms: record.store_timestamp_ms,
+                last_ms: record.store_timestamp_ms,
+            })),
         }
     }
 
-    /// The record's entry, in its queue.
-    fn put(&self, record: &Record<'_>) -> Result<(), FollowError> {
+    /// The record's entry, in its queue; `false` if others are to be removed first.
+    fn put(&self, record: &Record<'_>) -> Result<bool, FollowError> {
         // Prepared and rolled back ones stand at offset 0 of a queue that they are not in.
         if record.queue_id >= MAX_QUEUE_ID || !sys_flag::is_consumable(record.sys_flag) {
-            return Ok(());
+            return Ok(true);
         }
-        let mut queue = self.queues.find_or_create(record.topic, record.queue_id);
+        if self.is_leaving.get() {
+            let are_left = self.queues.delete_some(record.topic, QUEUES_AT_A_TIME);
+            self.is_leaving.set(are_left);
+            if are_left {
+                return Ok(false);
+            }
+        }
+        let queue = self.queues.find_or_create(record.topic, record.queue_id);
         let next = self.queues.bounds(queue).max;
         match record.queue_offset {
             offset if offset == next => {}
@@ -261,8 +274,8 @@ impl<I: Io> Follow<I> {
             offset if next == 0 => self.queues.restart(queue, offset),
             // The topic was deleted and made again.
             0 => {
-                while self.queues.delete_some(record.topic, usize::MAX) {}
-                queue = self.queues.find_or_create(record.topic, record.queue_id);
+                self.is_leaving.set(true);
+                return self.put(record);
             }
             // The master has given an offset twice: the first message has it.
             offset if offset < next => {
@@ -272,7 +285,7 @@ impl<I: Io> Follow<I> {
                     offset,
                     "a message with the offset of an earlier one is in no queue"
                 );
-                return Ok(());
+                return Ok(true);
             }
             offset => {
                 return Err(FollowError::QueueOffset {
@@ -291,7 +304,7 @@ impl<I: Io> Follow<I> {
         };
         self.queues.assign(queue, 1);
         self.queues.show(queue, &entry, record.store_timestamp_ms);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -314,6 +314,32 @@ fn a_topic_that_was_made_again_begins_anew() {
 }
 
 #[test]
+fn the_queues_of_a_topic_that_was_made_again_go_in_slices() {
+    let sim = sim(1);
+    sim.run(async {
+        let mut rng = Rng::new(1);
+        let master = open(&sim, Flush::Sync).await;
+        let slave = open_follower(&sim).await;
+        let old = send(&sim, &master, "A", b"old").await;
+        copy(&mut rng, &master, &slave, old.end).await;
+        until_committed(&slave, old.end).await;
+        for queue_id in 1..5_000 {
+            slave.queue("A", queue_id);
+        }
+        master.delete_some("A", usize::MAX);
+        let new = send(&sim, &master, "A", b"new").await;
+        copy(&mut rng, &master, &slave, new.end).await;
+        let mut turns = 0;
+        while slave.find_queue("A", 1).is_some() || slave.committed() < new.end {
+            crate::io::pause().await;
+            turns += usize::from(slave.find_queue("A", 1).is_some());
+        }
+        assert!(turns >= 4, "{turns} turns");
+        assert_eq!(bodies(&slave, "A").await, [b"new"]);
+    });
+}
+
+#[test]
 fn what_is_no_record_ends_it() {
     let sim = sim(1);
     sim.run(async {
