@@ -243,7 +243,11 @@ impl<I: Io> Cleaner<I> {
         for (place, start) in starts.iter().enumerate() {
             // Those behind one that is to stay stay too.
             let time_ms = match is_old && place < MAX_FILES {
-                true => self.newest_ms(*start).await?,
+                true => {
+                    // A record may have 4 MiB, of which all is verified, and nothing waits if it is in the log buffer.
+                    pause().await;
+                    self.newest_ms(*start).await?
+                }
                 false => None,
             };
             let retention = self.rules.borrow();
