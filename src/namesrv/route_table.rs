@@ -113,6 +113,7 @@ pub enum Wanted {
 
 #[derive(Debug)]
 struct Live {
+    broker_name: String,
     conn: u64,
     seen_ms: u64,
     timeout_ms: u64,
@@ -160,7 +161,7 @@ impl RouteTable {
         let known = self.live.get(&report.addr);
         let is_changed = known.is_none_or(|live| live.data_version != report.data_version);
         let merge = has_topics.then(|| Merge {
-            broker_name: report.broker_name,
+            broker_name: report.broker_name.clone(),
             addr: report.addr.clone(),
             conn,
             topics: report.topics.into_iter(),
@@ -169,6 +170,7 @@ impl RouteTable {
             absent: forget_absent.then(Default::default),
         });
         let live = Live {
+            broker_name: report.broker_name,
             conn,
             seen_ms: now_ms,
             timeout_ms: report.heartbeat_timeout_ms.unwrap_or(EXPIRY_MS),
@@ -461,8 +463,8 @@ impl RouteTable {
     }
 
     fn remove_live(&mut self, addr: &str) {
-        let holder = self.groups.iter().find(|(_, group)| group.holds(addr));
-        if let Some(broker_name) = holder.map(|(name, _)| name.clone()) {
+        let live = self.live.get(addr);
+        if let Some(broker_name) = live.map(|live| live.broker_name.clone()) {
             self.unregister(addr, &broker_name);
         }
     }
