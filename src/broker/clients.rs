@@ -1,43 +1,22 @@
 //! Who is connected, as heartbeats tell (RocketMQ: `ConsumerManager`, `ProducerManager`, `ConsumerGroupInfo`).
 
+mod member;
+
+pub use member::{ConnId, Member, Peer};
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::ops::Bound;
 use std::rc::Rc;
 
 use hashbrown::HashSet;
 
+use self::member::{after, member, renew};
 use super::sql92::Selector;
 use super::subscription::Subscription;
 use crate::parted::PartedMap;
-use crate::wire::Language;
 use crate::wire::heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
 };
-
-/// A connection, by a number that is never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId(pub u64);
-
-/// Who sent a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    pub conn: ConnId,
-    pub addr: SocketAddr,
-    pub language: Language,
-    /// As in its headers.
-    pub version: i32,
-}
-
-/// A client in a group.
-#[derive(Clone, Debug)]
-pub struct Member {
-    pub client_id: String,
-    pub addr: SocketAddr,
-    pub language: Language,
-    pub version: i32,
-    pub heartbeat_ms: u64,
-}
 
 /// A group of consumers that is online.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +25,8 @@ pub struct ConsumerGroup {
     pub message_model: MessageModel,
     pub consume_from_where: ConsumeFromWhere,
     members: BTreeMap<ConnId, Member>,
+    /// Of the members, each with the number of its connections.
+    client_ids: BTreeMap<String, usize>,
     subscriptions: BTreeMap<String, Subscription>,
     fingerprint: Option<i32>,
 }
@@ -86,10 +67,16 @@ impl Clients {
         self.producers.get(group).map(BTreeMap::values)
     }
 
-    /// The connections of the group's producers, in the order in which they came.
-    pub fn producer_connections(&self, group: &str) -> Vec<ConnId> {
-        let members = self.producers.get(group);
-        members.map_or(Vec::new(), |members| members.keys().copied().collect())
+    /// Some connections of the group's producers, in their order from somewhere on. Which ones depends on `place`, any number.
+    pub fn some_producers(&self, group: &str, place: u32, most: usize) -> Vec<ConnId> {
+        let Some(members) = self.producers.get(group) else {
+            return Vec::new();
+        };
+        let first = members.first_key_value().map_or(0, |(conn, _)| conn.0);
+        let last = members.last_key_value().map_or(0, |(conn, _)| conn.0);
+        let from = ConnId(first + u64::from(place) % (last - first + 1));
+        let some = members.range(from..).chain(members.range(..from));
+        some.map(|(conn, _)| *conn).take(most).collect()
     }
 
     /// The group's producers behind this connection, in order.
@@ -156,11 +143,7 @@ impl Clients {
         group.consume_type = data.consume_type;
         group.message_model = data.message_model;
         group.consume_from_where = data.consume_from_where;
-        let is_new = !renew(&mut group.members, client_id, peer, now_ms);
-        if is_new {
-            let member = member(client_id, peer, now_ms);
-            group.members.insert(peer.conn, member);
-        }
+        let is_new = group.join(client_id, peer, now_ms);
         let mut is_changed = is_new;
         if with_subscriptions {
             let Changed { added, removed } = group.subscribe(&data.subscription_data_set);
@@ -306,7 +289,7 @@ impl Clients {
         let Some(group) = self.consumers.get_mut(name) else {
             return false;
         };
-        let was_member = group.members.remove(&conn).is_some();
+        let was_member = group.leave(conn);
         if group.members.is_empty()
             && let Some(group) = self.consumers.remove(name)
         {
@@ -355,6 +338,52 @@ impl ConsumerGroup {
 
     pub fn subscription(&self, topic: &str) -> Option<&Subscription> {
         self.subscriptions.get(topic)
+    }
+
+    /// How many clients they are: one may have several connections.
+    pub fn client_count(&self) -> usize {
+        self.client_ids.len()
+    }
+
+    /// The client's place in the order of the names. Those before it are passed over, at some nanoseconds each.
+    pub fn place_of(&self, client_id: &str) -> Option<usize> {
+        let is_there = self.client_ids.contains_key(client_id);
+        let before = (Bound::Unbounded, Bound::Excluded(client_id));
+        is_there.then(|| self.client_ids.range::<str, _>(before).count())
+    }
+
+    /// Whether the peer was no member before.
+    fn join(&mut self, client_id: &str, peer: &Peer, now_ms: u64) -> bool {
+        let before = self.members.get(&peer.conn);
+        let before = before.map(|member| member.client_id.clone());
+        if before.as_deref() != Some(client_id) {
+            *self.client_ids.entry(client_id.into()).or_default() += 1;
+            before.iter().for_each(|before| self.forget_id(before));
+        }
+        let is_new = !renew(&mut self.members, client_id, peer, now_ms);
+        if is_new {
+            let member = member(client_id, peer, now_ms);
+            self.members.insert(peer.conn, member);
+        }
+        is_new
+    }
+
+    /// Whether the connection was a member.
+    fn leave(&mut self, conn: ConnId) -> bool {
+        let member = self.members.remove(&conn);
+        member
+            .iter()
+            .for_each(|member| self.forget_id(&member.client_id));
+        member.is_some()
+    }
+
+    fn forget_id(&mut self, client_id: &str) {
+        if let Some(connections) = self.client_ids.get_mut(client_id) {
+            *connections -= 1;
+            if *connections == 0 {
+                self.client_ids.remove(client_id);
+            }
+        }
     }
 
     /// At most `most` connections after this one, in order.
@@ -423,42 +452,6 @@ impl ConsumerGroup {
             }
         }
         changed
-    }
-}
-
-fn after(
-    members: &BTreeMap<ConnId, Member>,
-    conn: Option<ConnId>,
-) -> impl Iterator<Item = (ConnId, &Member)> {
-    let from = conn.map_or(Bound::Unbounded, Bound::Excluded);
-    let members = members.range((from, Bound::Unbounded));
-    members.map(|(conn, member)| (*conn, member))
-}
-
-/// Whether the peer is a member already, which has sent a heartbeat now.
-fn renew(
-    members: &mut BTreeMap<ConnId, Member>,
-    client_id: &str,
-    peer: &Peer,
-    now_ms: u64,
-) -> bool {
-    let Some(member) = members.get_mut(&peer.conn) else {
-        return false;
-    };
-    if member.client_id != client_id {
-        member.client_id = client_id.into();
-    }
-    member.heartbeat_ms = now_ms;
-    true
-}
-
-fn member(client_id: &str, peer: &Peer, now_ms: u64) -> Member {
-    Member {
-        client_id: client_id.into(),
-        addr: peer.addr,
-        language: peer.language,
-        version: peer.version,
-        heartbeat_ms: now_ms,
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::message::tags_code;
+use crate::wire::Language;
 
 fn peer(conn: u64) -> Peer {
     Peer {
@@ -165,4 +166,31 @@ fn a_producer_is_found_by_its_id_while_it_is_in_any_group() {
     assert_eq!(clients.producer_conn("a"), Some(ConnId(3)));
     clients.remove(ConnId(3));
     assert_eq!(clients.producer_conn("a"), None);
+}
+
+#[test]
+fn clients_of_a_group_are_counted_by_their_names() {
+    let mut clients = Clients::default();
+    let data = ConsumerData {
+        group_name: "g".into(),
+        ..ConsumerData::default()
+    };
+    let join = |clients: &mut Clients, id: &str, conn| {
+        clients.register_consumer(&data, true, id, &peer(conn), 0)
+    };
+    for (id, conn) in [("b", 1), ("a", 2), ("b", 3), ("c", 4)] {
+        assert!(join(&mut clients, id, conn));
+    }
+    let of = |clients: &Clients| {
+        let group = clients.consumers("g").unwrap();
+        let places = ["a", "b", "c", "d"].map(|id| group.place_of(id));
+        (group.client_count(), places)
+    };
+    assert_eq!(of(&clients), (3, [Some(0), Some(1), Some(2), None]));
+    assert!(!join(&mut clients, "d", 2), "the same connection");
+    assert_eq!(of(&clients), (3, [None, Some(0), Some(1), Some(2)]));
+    clients.unregister_consumer("g", ConnId(1));
+    assert_eq!(of(&clients).0, 3, "by its other connection");
+    clients.remove(ConnId(3));
+    assert_eq!(of(&clients), (2, [None, None, Some(0), Some(1)]));
 }

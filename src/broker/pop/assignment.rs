@@ -160,23 +160,20 @@ impl Broker {
             return Some(queues);
         }
         let group = self.clients.consumers(&query.consumer_group)?;
-        let mut members: Vec<&str> = group.members().map(|member| &*member.client_id).collect();
-        members.sort_unstable();
-        members.dedup();
         queues.sort_unstable();
         let strategy = Division::from_name(&query.strategy_name)?;
-        let place = members.iter().position(|member| *member == query.client_id);
+        let (members, place) = (group.client_count(), group.place_of(&query.client_id));
         match mode.mode == request_mode::POP {
             true => Some(divide_to_pop(
                 strategy,
                 &queues,
-                &members,
+                members,
                 place,
                 mode.pop_share_queue_num,
             )),
-            false => Some(place.map_or_else(Vec::new, |place| {
-                strategy.share(&queues, members.len(), place)
-            })),
+            false => {
+                Some(place.map_or_else(Vec::new, |place| strategy.share(&queues, members, place)))
+            }
         }
     }
 }
@@ -185,12 +182,12 @@ impl Broker {
 fn divide_to_pop(
     strategy: Division,
     queues: &[MessageQueue],
-    members: &[&str],
+    members: usize,
     place: Option<usize>,
     shared: i32,
 ) -> Vec<MessageQueue> {
     let shared = usize::try_from(shared).unwrap_or(0);
-    if shared == 0 || shared + 1 >= members.len() {
+    if shared == 0 || shared + 1 >= members {
         let any = queues.iter().map(|queue| MessageQueue {
             queue_id: -1,
             ..queue.clone()
@@ -200,12 +197,12 @@ fn divide_to_pop(
     let Some(place) = place else {
         return Vec::new();
     };
-    if members.len() > queues.len() {
+    if members > queues.len() {
         return queues.iter().cycle().skip(place).take(1).cloned().collect();
     }
-    let places = (place..=place + shared).map(|place| place % members.len());
+    let places = (place..=place + shared).map(|place| place % members);
     places
-        .flat_map(|place| strategy.share(queues, members.len(), place))
+        .flat_map(|place| strategy.share(queues, members, place))
         .collect()
 }
 
@@ -270,16 +267,16 @@ mod tests {
 
     #[test]
     fn pops_share_queues() {
-        let members = ["a", "b", "c", "d"];
+        let members = 4;
         let pop = |place, shared| {
-            let queues = divide_to_pop(Division::Averagely, &queues(4), &members, place, shared);
+            let queues = divide_to_pop(Division::Averagely, &queues(4), members, place, shared);
             ids(queues)
         };
         assert_eq!(pop(Some(0), -1), [-1; 4]);
         assert_eq!(pop(Some(0), 3), [-1; 4]);
         assert_eq!(pop(Some(3), 1), [3, 0]);
         assert!(pop(None, 1).is_empty());
-        let few = divide_to_pop(Division::Averagely, &queues(3), &members, Some(3), 1);
+        let few = divide_to_pop(Division::Averagely, &queues(3), members, Some(3), 1);
         assert_eq!(ids(few), [0]);
     }
 

@@ -20,6 +20,9 @@ const SPARE: [&str; 4] = [
     properties::CLUSTER,
 ];
 
+/// Producers of which the first that can be reached is asked.
+const MOST_ASKED: usize = 16;
+
 /// A half message, as its record tells.
 pub(super) struct Half<'r, 'a> {
     pub record: &'r Record<'a>,
@@ -191,9 +194,11 @@ impl Broker {
         (half.at, Verdict::Ask(copy, asked))
     }
 
-    /// Producers of the group, any of which may know; in an order that is another one each time.
+    /// Some producers of the group, any of which may know; others each time. There may be gaps between the numbers of the connections, so
+    /// the order among those is random, too.
     pub fn to_ask(&mut self, group: &str) -> Vec<ConnId> {
-        let mut producers = self.clients.producer_connections(group);
+        let place = self.random();
+        let mut producers = self.clients.some_producers(group, place, MOST_ASKED);
         if !producers.is_empty() {
             let first = self.random() as usize % producers.len();
             producers.rotate_left(first);

@@ -490,4 +490,10 @@ fn producers_are_asked_in_turns() {
         firsts.insert(asked[0]);
     }
     assert_eq!(firsts.len(), 3);
+    for conn in 4..=1_000 {
+        broker.clients.register_producer("pg", "c", &peer(conn), 0);
+    }
+    let asked = broker.to_ask("pg");
+    let distinct: std::collections::BTreeSet<_> = asked.iter().collect();
+    assert_eq!((asked.len(), distinct.len()), (16, 16), "of a crowd some");
 }
