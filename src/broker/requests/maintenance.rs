@@ -97,14 +97,11 @@ impl Rows for ModeRows {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::rc::Rc;
-
     use super::*;
     use crate::broker::BrokerConfig;
     use crate::broker::step::Progress;
     use crate::broker::store_view::{At, Figures};
-    use crate::broker::timer::{MetricsReader, TimerFigures, Waiting};
+    use crate::broker::timer::{MetricsReader, TimerFigures, Waiting, WaitingTable};
     use crate::store::QueueBounds;
     use crate::wire::loose_json::members::BYTES_PER_TURN;
 
@@ -112,7 +109,7 @@ mod tests {
 
     /// A message of each topic waits for its time.
     #[derive(Default)]
-    struct WithTimers(Rc<BTreeMap<String, Waiting>>);
+    struct WithTimers(WaitingTable);
 
     impl StoreView for WithTimers {
         fn bounds(&self, _: &str, _: u32) -> QueueBounds {
@@ -150,7 +147,7 @@ mod tests {
             };
             (format!("T{count}"), waiting)
         });
-        let store = WithTimers(Rc::new(waiting.collect()));
+        let store = WithTimers(waiting.collect());
         let Ok(Step::Work(mut work)) = broker.timer_metrics(&store) else {
             panic!("it is made in slices");
         };

@@ -16,11 +16,11 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::rc::Rc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::figures::{Waiting, WaitingRows};
+use super::figures::WaitingRows;
+use super::waiting::{Waiting, WaitingTable};
 use crate::broker::known::KnownPosition;
 use crate::store::{Timer, TimerKey, TimerKind};
 use crate::wire::DataVersion;
@@ -55,8 +55,8 @@ pub struct Checkpoint {
     pub roll_window_ms: u64,
     pub runs: Vec<RunName>,
     /// For each topic: its messages before `countedOffset` that are not delivered. Shared with what is made of it in many turns.
-    #[serde(skip_serializing, deserialize_with = "shared")]
-    pub waiting: Rc<BTreeMap<String, Waiting>>,
+    #[serde(skip_serializing, deserialize_with = "in_parts")]
+    pub waiting: WaitingTable,
     pub counted_offset: u64,
     pub version: DataVersion,
 }
@@ -134,7 +134,7 @@ impl Checkpoint {
         }
         (self.covered_offset, self.covered_position) = (0, 0);
         self.counted_offset = 0;
-        self.waiting = Rc::default();
+        self.waiting = WaitingTable::default();
         self.runs.clear();
         true
     }
@@ -234,10 +234,9 @@ impl CheckpointText {
     }
 }
 
-fn shared<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Rc<BTreeMap<String, Waiting>>, D::Error> {
-    BTreeMap::deserialize(deserializer).map(Rc::new)
+fn in_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WaitingTable, D::Error> {
+    let rows = BTreeMap::<String, Waiting>::deserialize(deserializer)?;
+    Ok(rows.into_iter().collect())
 }
 
 fn needed_until_ms(timer: &Timer) -> u64 {
@@ -262,7 +261,7 @@ mod tests {
         });
         for count in [0, 1, ROWS_PER_TURN, 1_000] {
             let checkpoint = Checkpoint {
-                waiting: Rc::new(rows.clone().take(count).collect()),
+                waiting: rows.clone().take(count).collect(),
                 delivered_position: 1,
                 ..Checkpoint::default()
             };

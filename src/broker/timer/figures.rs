@@ -6,12 +6,7 @@
 //!   stateVersion 8 | timestamp 8 | counter 8 | ours: knownPosition 8 | ours: logEnd 8 ]
 //! ```
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::rc::Rc;
-
-use serde::{Deserialize, Serialize};
-
+use super::waiting::{Waiting, WaitingTable};
 use crate::broker::limits::ROWS_PER_TURN;
 use crate::wire::DataVersion;
 use crate::wire::loose_json::BodyError;
@@ -32,29 +27,20 @@ pub struct TimerFigures {
     /// How late the next message to be delivered is, at most.
     pub behind_ms: u64,
     /// Shared: it has a row for each topic.
-    pub waiting: Rc<BTreeMap<String, Waiting>>,
+    pub waiting: WaitingTable,
     pub version: DataVersion,
-}
-
-/// How many messages of a topic wait for their time, and when that changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Waiting {
-    pub count: u64,
-    #[serde(rename = "timeStamp")]
-    pub changed_ms: u64,
 }
 
 /// The rows of such a table as of one moment, some in each turn.
 #[derive(Clone, Debug)]
 pub struct WaitingRows {
-    table: Rc<BTreeMap<String, Waiting>>,
+    table: WaitingTable,
     /// Rows up to this one are written.
     after: Option<String>,
 }
 
 impl WaitingRows {
-    pub fn of(table: Rc<BTreeMap<String, Waiting>>) -> Self {
+    pub fn of(table: WaitingTable) -> Self {
         Self { table, after: None }
     }
 
@@ -63,22 +49,20 @@ impl WaitingRows {
         &mut self,
         mut write: impl FnMut(&str, &Waiting) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let from = self.after.as_deref();
-        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.table.range::<str, _>((from, Bound::Unbounded));
+        let rows = self.table.after(self.after.as_deref());
         let (mut last, mut count) = (None, 0);
         for (topic, waiting) in rows.take(ROWS_PER_TURN) {
             write(topic, waiting)?;
             (last, count) = (Some(topic), count + 1);
         }
-        self.after = last.cloned();
+        self.after = last.map(str::to_owned);
         Ok(count < ROWS_PER_TURN)
     }
 }
 
 impl TimerFigures {
     pub fn all_waiting(&self) -> u64 {
-        self.waiting.values().map(|waiting| waiting.count).sum()
+        self.waiting.iter().map(|(_, waiting)| waiting.count).sum()
     }
 
     /// The body of the answer to GET_TIMER_CHECK_POINT (60). There is no log of timers but the timer topic's queue. A slave takes
@@ -118,7 +102,7 @@ pub struct MasterTimers {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MasterWaiting {
     pub data_version: DataVersion,
-    pub timing_count: Rc<BTreeMap<String, Waiting>>,
+    pub timing_count: WaitingTable,
 }
 
 /// The body of the answer to GET_TIMER_METRICS (61) that is being read.
@@ -126,7 +110,7 @@ pub struct MasterWaiting {
 pub struct MetricsReader {
     members: Members,
     data_version: DataVersion,
-    timing_count: BTreeMap<String, Waiting>,
+    timing_count: WaitingTable,
 }
 
 impl MetricsReader {
@@ -134,7 +118,7 @@ impl MetricsReader {
         Self {
             members: Members::of(body),
             data_version: DataVersion::default(),
-            timing_count: BTreeMap::new(),
+            timing_count: WaitingTable::default(),
         }
     }
 
@@ -152,7 +136,7 @@ impl MetricsReader {
                 Next::End => {
                     return Ok(Some(MasterWaiting {
                         data_version: self.data_version,
-                        timing_count: Rc::new(std::mem::take(&mut self.timing_count)),
+                        timing_count: std::mem::take(&mut self.timing_count),
                     }));
                 }
                 Next::Value if self.members.path().len() == 1 => {
@@ -161,7 +145,7 @@ impl MetricsReader {
                 Next::Value => {
                     let waiting: Option<Waiting> = self.members.value()?;
                     if let ([_, topic], Some(waiting)) = (self.members.path(), waiting) {
-                        self.timing_count.insert(topic.clone(), waiting);
+                        *self.timing_count.row(topic) = waiting;
                     }
                 }
             }

@@ -11,12 +11,12 @@
 //! There is no horizon while memory is enough. A restart reads the queue from `covered` on and passes over what is over.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::rc::Rc;
 
 use super::checkpoint::{Checkpoint, RECALL_SPAN_MS, RunName};
 use super::crowd::Crowd;
 use super::figures::{MasterTimers, TimerFigures};
 use super::timed;
+use super::waiting::WaitingTable;
 use super::wheel::Wheel;
 use crate::message::Record;
 use crate::store::{Timer, TimerKey, TimerKind};
@@ -154,8 +154,7 @@ impl Timers {
         else {
             return;
         };
-        let waiting = Rc::make_mut(&mut self.saved.waiting);
-        let waiting = waiting.entry(topic.into()).or_default();
+        let waiting = self.saved.waiting.row(topic);
         waiting.count += 1;
         waiting.changed_ms = now_ms;
         self.saved.version = self.saved.version.next(now_ms as i64);
@@ -166,7 +165,7 @@ impl Timers {
         let Some(topic) = timed::real_topic(record) else {
             return;
         };
-        let table = Rc::make_mut(&mut self.saved.waiting);
+        let table = &mut self.saved.waiting;
         if let Some(waiting) = table.get_mut(topic) {
             waiting.count = waiting.count.saturating_sub(1);
             waiting.changed_ms = now_ms;
@@ -304,7 +303,7 @@ impl Timers {
             .delivered(delivered_ms, self.enqueued_offset, self.enqueued_position);
         self.is_dirty |= std::mem::take(&mut self.has_taken);
         if self.is_empty() && self.held.is_empty() {
-            self.saved.waiting = Rc::default(); // Some had lost their records to the retention, and so never were delivered.
+            self.saved.waiting = WaitingTable::default(); // Some had lost their records to the retention, and so never were delivered.
         }
         let still_ms = delivered_ms.saturating_sub(2 * RECALL_SPAN_MS) as i64;
         let is_past = |(at_ms, _): &(i64, String)| *at_ms < still_ms;
