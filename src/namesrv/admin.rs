@@ -40,7 +40,7 @@ impl NameServer {
             value,
         } = PutKv::decode(&header.ext)?;
         self.kv.put(namespace, key, value);
-        self.effects.push(Effect::SaveKvConfig(self.kv.to_json()));
+        self.effects.push(Effect::SaveKvConfig);
         Ok(Reply::ok())
     }
 
@@ -57,7 +57,7 @@ impl NameServer {
     pub(super) fn delete_kv(&mut self, header: &Header<'_>) -> Answer {
         let KvKey { namespace, key } = KvKey::decode(&header.ext)?;
         self.kv.delete(namespace, key);
-        self.effects.push(Effect::SaveKvConfig(self.kv.to_json()));
+        self.effects.push(Effect::SaveKvConfig);
         Ok(Reply::ok())
     }
 

@@ -15,7 +15,7 @@ mod route;
 mod route_table;
 mod settings;
 
-pub use kv_config::KvConfig;
+pub use kv_config::{KvConfig, KvText};
 pub use listing::Listing;
 pub use passes::PermChange;
 pub use registering::Registering;
@@ -40,8 +40,8 @@ pub struct NameServer {
 /// What is to be done outside. Losing one loses an administrator's change, no route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The new text of `kvConfig.json`.
-    SaveKvConfig(String),
+    /// `kvConfig.json` has changed: [`NameServer::write_kv`] writes it.
+    SaveKvConfig,
     /// The new text of `namesrv.properties`.
     SaveSettings(String),
     /// For the log: another address has registered a broker's name and id.
@@ -65,6 +65,11 @@ impl NameServer {
     /// Appends what has to be saved since the last call.
     pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
         into.append(&mut self.effects);
+    }
+
+    /// Writes some of the text of `kvConfig.json`; whether there may be more.
+    pub fn write_kv(&self, text: &mut KvText) -> bool {
+        self.kv.write_some(text)
     }
 
     /// To be called when a connection ends: removes its brokers.

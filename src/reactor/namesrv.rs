@@ -13,8 +13,7 @@ use super::gate::{Gate, Pass};
 use super::inbox::Flow;
 use super::rounds::{Rounds, SLICE_UNITS, units_of};
 use super::{NamesrvSetup, ServeError, listen};
-use crate::io::first;
-use crate::io::{Io, Notify};
+use crate::io::{Io, Notify, first, pause};
 use crate::namesrv::{Effect, Handled, KvConfig, NameServer, Registering, Settings, is_in_line};
 use crate::store::{Medium, TextFiles};
 use crate::wire::{Frame, Reply, Scratch, header};
@@ -118,9 +117,14 @@ impl<I: Io> Names<I> {
     }
 
     async fn save(&self) {
+        let mut has_kv = false;
         for effect in self.effects.take() {
             let (name, text) = match effect {
-                Effect::SaveKvConfig(text) => (KV_FILE, text),
+                Effect::SaveKvConfig if has_kv => continue,
+                Effect::SaveKvConfig => {
+                    has_kv = true;
+                    (KV_FILE, self.kv_text().await)
+                }
                 Effect::SaveSettings(_) if !self.keeps_settings => continue,
                 Effect::SaveSettings(text) => (SETTINGS_FILE, text),
                 Effect::AddressChanged {
@@ -141,6 +145,14 @@ impl<I: Io> Names<I> {
                 error!(name, %error, "cannot be saved");
             }
         }
+    }
+
+    async fn kv_text(&self) -> String {
+        let mut text = KvConfig::begin_text();
+        while self.server.borrow().write_kv(&mut text) {
+            pause().await;
+        }
+        text.into_string()
     }
 
     /// A slice in each turn, and of all such requests together one in each round.
