@@ -44,7 +44,7 @@ const AT_A_TIME: usize = 32;
 const SOURCES_AT_A_TIME: usize = 256;
 
 /// Polls that are dropped in one turn.
-const DROPPED_AT_A_TIME: usize = 512;
+const DROPPED_AT_A_TIME: usize = 128;
 
 /// How often deadlines are looked at: a poll is late by so much at most.
 const TICK_NS: u64 = 100_000_000;

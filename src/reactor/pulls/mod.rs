@@ -30,7 +30,7 @@ use crate::wire::{Header, frame};
 const AT_A_TIME: usize = 32;
 
 /// Parked pulls that are dropped in one turn.
-const DROPPED_AT_A_TIME: usize = 512;
+const DROPPED_AT_A_TIME: usize = 128;
 
 /// How often deadlines are looked at: a parked pull is late by so much at most.
 const TICK_NS: u64 = 100_000_000;
