@@ -56,7 +56,7 @@ impl Names {
         match self.now.get(path) {
             Some(Node::File(inode)) => Ok(Rc::clone(inode)),
             Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
-            None => Err(io::ErrorKind::NotFound.into()),
+            None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         }
     }
 
@@ -115,7 +115,7 @@ impl Names {
 
     pub fn remove_dir(&mut self, path: &Path, seq: Seq) -> io::Result<()> {
         match self.now.get(path) {
-            None => Err(io::ErrorKind::NotFound.into()),
+            None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
             Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
             Some(Node::Dir) if self.children(path).next().is_some() => {
                 Err(io::ErrorKind::DirectoryNotEmpty.into())
@@ -217,7 +217,7 @@ impl Names {
         match self.now.get(path) {
             Some(Node::Dir) => Ok(()),
             Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
-            None => Err(io::ErrorKind::NotFound.into()),
+            None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         }
     }
 }
