@@ -249,8 +249,7 @@ async fn step_clocks(cluster: &Cluster, shared: &Shared, dice: &Dice) {
     cluster.sim.step_unix_clocks(by_ms);
     shared.clocks_are_stepped(by_ms);
     if by_ms < 0 {
-        let mut oracle = shared.oracle.borrow_mut();
-        oracle.clock_is_set_back(before_ms, cluster.broker().now().unix_ms);
+        shared.oracle.borrow_mut().clock_is_set_back(before_ms);
     }
     cluster.sleep_ms(dice.within(100, 2_000)).await;
 }

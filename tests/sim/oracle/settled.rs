@@ -72,16 +72,14 @@ impl Oracle {
 
     /// From now on (until [`Oracle::is_disturbed`]) whatever is due has to come in time.
     pub fn is_calm(&mut self, now_ms: i64) {
-        self.calm.push(now_ms.max(self.latest_clock_ms)..i64::MAX);
+        self.calm.push(now_ms..i64::MAX);
     }
 
-    /// These milliseconds come again. What is stored in them has the timestamp of what was stored last before.
-    pub fn clock_is_set_back(&mut self, from_ms: i64, to_ms: i64) {
+    /// The clock was set back from this time. Until it is reached again, what is stored has the timestamp of what was stored last before, and what is
+    /// delayed waits behind what was stored before, as a level delivers in the order of its queue.
+    pub fn clock_is_set_back(&mut self, from_ms: i64) {
         self.has_clock_gone_back = true;
         self.latest_clock_ms = self.latest_clock_ms.max(from_ms);
-        for calm in &mut self.calm {
-            calm.end = calm.end.min(to_ms);
-        }
     }
 
     pub fn is_disturbed(&mut self, now_ms: i64) {
@@ -109,6 +107,9 @@ impl Oracle {
         let sent = &self.sent[&owed.number];
         // What came in time may have been lost with the power, and have come again.
         if sent.delay_level == 0 || sent.topic != owed.topic || !self.power_cuts_ns.is_empty() {
+            return;
+        }
+        if sent.born_ms < self.latest_clock_ms {
             return;
         }
         let asking_ms = (owed.told.told_ns - owed.told.asked_ns) / MS;
