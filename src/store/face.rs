@@ -1,14 +1,12 @@
 //! What the broker asks of a store. Each call is passed on to the object that owns the answer.
 
+mod log;
 mod queues;
 
 use std::sync::Arc;
 
 use super::gate::Lack;
-use super::{
-    AppendError, Appended, KeyMatches, KeyQuery, Medium, Position, QueueIndex, Retention, Store,
-    StoreError, Unreadable,
-};
+use super::{AppendError, Appended, Medium, QueueIndex, Retention, Store, StoreError};
 use crate::io::{Io, Space};
 use crate::message::Message;
 
@@ -71,96 +69,6 @@ impl<I: Io> Store<I> {
     /// Why no message is taken until there is space again, if so.
     pub fn full(&self) -> Option<Arc<str>> {
         self.gate.full().or_else(|| self.log.no_space())
-    }
-}
-
-/// The log (`log/`).
-impl<I: Io> Store<I> {
-    pub fn committed(&self) -> u64 {
-        self.log.marks().committed()
-    }
-
-    /// The log's end, committed or not.
-    pub fn tail(&self) -> u64 {
-        self.log.tail()
-    }
-
-    /// Position of the first message that is kept.
-    pub fn log_min(&self) -> u64 {
-        self.log.min()
-    }
-
-    /// Done when the log is committed beyond `position`, with how far it is then; fails when it never will be.
-    pub async fn committed_beyond(&self, position: u64) -> Result<u64, StoreError> {
-        self.log.committed_beyond(position).await
-    }
-
-    /// Done when everything that is in the log now is as durable as the flush mode promises.
-    pub async fn committed_so_far(&self) -> Result<(), StoreError> {
-        self.log.committed_so_far().await
-    }
-
-    /// Done when everything that is visible now is on the device for good.
-    pub async fn visible_is_durable(&self) -> Result<(), StoreError> {
-        self.log.visible_is_durable().await
-    }
-
-    /// Done when everything that is in the log now is on the device for good, whatever the flush mode promises.
-    pub async fn durable_so_far(&self) -> Result<(), StoreError> {
-        self.log.durable_so_far().await
-    }
-
-    /// Whether the message is in the log buffer.
-    pub fn is_hot(&self, position: &Position) -> bool {
-        self.log.is_hot(position)
-    }
-
-    /// Appends a message from the log buffer to `out`; `false` if it is no longer there.
-    pub fn copy_hot(&self, position: &Position, out: &mut Vec<u8>) -> bool {
-        self.log.copy_hot(position, out)
-    }
-
-    /// The record at a log position, if one begins there.
-    pub async fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let record = self.log.record_at(physical_offset).await?;
-        if record.is_none() {
-            self.log.known_unreadable().check_awaited(physical_offset)?;
-        }
-        Ok(record)
-    }
-
-    /// The first record that begins behind this position and before `to`. What is there is read from the device.
-    pub async fn record_behind(&self, position: u64, to: u64) -> Result<Option<u64>, StoreError> {
-        self.log.first_record(position + 1, to).await
-    }
-
-    /// The record at this position, if one is there: for records here and there in the log, as what is not in memory is
-    /// read by itself, and not within a large block.
-    pub async fn record_alone(&self, position: &Position) -> Result<Option<Vec<u8>>, StoreError> {
-        let record = self.log.record_alone(position).await?;
-        if record.is_none() {
-            let known = self.log.known_unreadable();
-            known.check_awaited(position.physical_offset)?;
-        }
-        Ok(record)
-    }
-
-    /// What cannot be read of the log, as far as a reader or the scrub has found it.
-    pub fn unreadable(&self) -> Vec<Unreadable> {
-        self.log.known_unreadable().all()
-    }
-
-    /// Why this message cannot be read, if so.
-    pub fn unreadable_at(&self, physical_offset: u64) -> Option<Unreadable> {
-        self.log.known_unreadable().at(physical_offset)
-    }
-
-    /// The newest messages with a key; all that were committed count.
-    pub async fn find_by_key(&self, query: &KeyQuery<'_>) -> Result<KeyMatches, StoreError> {
-        match &self.index {
-            Some(index) => index.find(query).await,
-            None => Ok(KeyMatches::default()),
-        }
     }
 }
 
