@@ -34,8 +34,8 @@ pub const MAX_REPLY_BYTES: usize = 15 << 20;
 /// Locks of queues that are held at a time.
 pub const MAX_LOCKS: usize = 1 << 18;
 
-/// The name of a client that locks queues.
-pub const MAX_LOCK_OWNER_BYTES: usize = 512;
+/// The name of a client that locks queues, and of the broker as it calls it.
+pub const MAX_LOCK_NAME_BYTES: usize = 512;
 
 /// Locks and pops in order that are examined for their expiry in one turn.
 pub const EXAMINED_PER_TURN: usize = 1024;
@@ -141,7 +141,7 @@ limits! {
         => "the one used least recently is parsed again";
     "queues whose latencies are counted": count(MAX_LATENCIES) => "not counted";
     "queues of a topic": count(MAX_QUEUES as usize) => "refused; in files and settings: reduced";
-    "locks of queues": format!("{}, each with a client's name of {} bytes", count(MAX_LOCKS), count(MAX_LOCK_OWNER_BYTES)) => "not locked";
+    "locks of queues": format!("{}, each with names of {} bytes", count(MAX_LOCKS), count(MAX_LOCK_NAME_BYTES)) => "not locked";
     "messages acknowledged by one receipt of a batch": count(MAX_ACKED) => "ignored";
     "entries in an answer to 321": count(MAX_ENTRIES) => "left out";
     "store times read from disk for an answer": count(MAX_COLD_TIMES) => "shown as unknown";

@@ -253,7 +253,7 @@ async fn lock(client: &mut Client, who: u64) -> bool {
         client_id: format!("client-{who}"),
         consumer_group: GROUP.to_owned(),
         mq_set: vec![MessageQueue {
-            broker_name: "broker-a".to_owned(),
+            broker_name: "broker".to_owned(),
             queue_id: 0,
             topic: queue().topic,
         }],

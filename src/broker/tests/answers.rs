@@ -389,9 +389,10 @@ fn locks_by_request() {
     assert_eq!(lock(&mut broker, "b", &both, 2), granted(&both));
     assert_eq!(lock(&mut broker, "a", &both, 60_003), granted(&both));
     // What is kept of a lock is bounded.
-    let elsewhere = r#"{"brokerName":"x","queueId":0,"topic":"T"}"#;
-    assert_eq!(lock(&mut broker, "a", elsewhere, 60_004), granted(""));
-    let long = text(&"c".repeat(513), &queue(0));
+    let long = "c".repeat(513);
+    let queue_of_long = format!(r#"{{"brokerName":"{long}","queueId":0,"topic":"T"}}"#);
+    assert_eq!(lock(&mut broker, "a", &queue_of_long, 60_004), granted(""));
+    let long = text(&long, &queue(0));
     let reply = ask(&mut broker, request::LOCK_BATCH_MQ, &[], &long);
     assert_eq!(reply.code, response::INVALID_PARAMETER);
 }
