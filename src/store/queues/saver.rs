@@ -229,23 +229,25 @@ impl<I: Io> Queues<I> {
             store_time_ms: marks.last_store_time_ms(),
         };
         let news = self.memory.borrow().news();
-        if news == 0 && reached == self.journal.put() && self.deleted.borrow().is_empty() {
+        // A start reads what comes behind this position from the log, also messages of a topic that is deleted from now on. The block has
+        // such a deletion, too, and the next one makes it count.
+        let deleted = self.deleted.borrow().len();
+        if news == 0 && reached == self.journal.put() && deleted == 0 {
             return Ok(());
         }
         if !mutant!(JournalAheadOfLog) {
             self.log.flush(reached.position).await?;
         }
         let mut block = Block::new();
-        let deleted = self
-            .gather(&mut block, generation, reached.position, news)
+        self.gather(&mut block, generation, reached.position, news)
             .await;
         self.journal.append(block, reached).await?;
         self.are_removable(deleted);
         Ok(())
     }
 
-    /// Puts the news of so many queues into a block; returns the number of deleted topics in it.
-    async fn gather(&self, block: &mut Block, generation: u64, up_to: u64, news: usize) -> usize {
+    /// Puts the news of so many queues into a block.
+    async fn gather(&self, block: &mut Block, generation: u64, up_to: u64, news: usize) {
         let mut left = news;
         loop {
             let began = block.len_bytes();
@@ -259,8 +261,7 @@ impl<I: Io> Queues<I> {
                 }
                 if left == 0 {
                     // Without a pause behind the last of the news: what was deleted meanwhile is among them.
-                    queues.put_gone(block, generation);
-                    return self.deleted.borrow().len();
+                    return queues.put_gone(block, generation);
                 }
             }
             block.hash();
@@ -269,11 +270,10 @@ impl<I: Io> Queues<I> {
     }
 
     /// A table of all queues, in pieces. Removals are put ahead of the rows: another queue may have the name by now. What is
-    /// deleted while the table is written follows in its last piece.
+    /// deleted while the table is written follows in its last piece, and counts with the next block: the table is of an earlier position.
     async fn begin_generation(&self) -> Result<(), StoreError> {
         let generation = self.journal.next_generation();
         self.memory.borrow_mut().begin_table();
-        let known = self.removable.borrow().len();
         let (mut removals, mut place) = (0, 0);
         let put_some = |block: &mut Block| {
             let queues = &mut *self.memory.borrow_mut();
@@ -294,11 +294,10 @@ impl<I: Io> Queues<I> {
             }
             false
         };
-        self.journal
-            .begin(Origin::Usual, self.journal.put(), put_some)
-            .await?;
-        self.are_removable(removals - known);
-        Ok(())
+        let begun = self
+            .journal
+            .begin(Origin::Usual, self.journal.put(), put_some);
+        begun.await
     }
 
     /// The journal says that so many topics are deleted.
