@@ -326,12 +326,7 @@ struct Changed {
 }
 
 impl ConsumerGroup {
-    /// In the order in which they came.
-    pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.values()
-    }
-
-    /// The same with their connections.
+    /// The members by their connections, in the order in which they came.
     pub fn connections(&self) -> impl Iterator<Item = (ConnId, &Member)> {
         self.members.iter().map(|(conn, member)| (*conn, member))
     }
@@ -355,10 +350,12 @@ impl ConsumerGroup {
     /// Whether the peer was no member before.
     fn join(&mut self, client_id: &str, peer: &Peer, now_ms: u64) -> bool {
         let before = self.members.get(&peer.conn);
-        let before = before.map(|member| member.client_id.clone());
-        if before.as_deref() != Some(client_id) {
+        let has_name = before.is_some_and(|member| member.client_id == client_id);
+        if !has_name {
+            if let Some(before) = before.map(|member| member.client_id.clone()) {
+                self.forget_id(&before);
+            }
             *self.client_ids.entry(client_id.into()).or_default() += 1;
-            before.iter().for_each(|before| self.forget_id(before));
         }
         let is_new = !renew(&mut self.members, client_id, peer, now_ms);
         if is_new {
@@ -370,11 +367,11 @@ impl ConsumerGroup {
 
     /// Whether the connection was a member.
     fn leave(&mut self, conn: ConnId) -> bool {
-        let member = self.members.remove(&conn);
-        member
-            .iter()
-            .for_each(|member| self.forget_id(&member.client_id));
-        member.is_some()
+        let Some(member) = self.members.remove(&conn) else {
+            return false;
+        };
+        self.forget_id(&member.client_id);
+        true
     }
 
     fn forget_id(&mut self, client_id: &str) {

@@ -225,10 +225,9 @@ impl<I: Io> Pops<I> {
             .scan_source(plan, queue, offset, max_messages, max_bytes)
             .await?;
         let (mut offsets, mut positions, mut next_offset) = scanned;
-        let first = positions.first().zip(offsets.first());
-        let does_not_fit = |size: u32| batch.messages > 0 && size as usize > max_bytes;
-        if let Some((_, offset)) = first.filter(|(first, _)| does_not_fit(first.size)) {
-            return Ok(Taken::none(*offset));
+        let is_too_large = |first: &Position| first.size as usize > max_bytes;
+        if batch.messages > 0 && positions.first().is_some_and(is_too_large) {
+            return Ok(Taken::none(offsets[0]));
         }
         let store = &self.core.store;
         let read = store.read_readable(queue, &positions, Vec::new()).await;

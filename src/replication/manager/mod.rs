@@ -420,8 +420,8 @@ impl Manager {
         let members = replicas.membership()?;
         // A member that is dead keeps others out: without those first.
         if !changes.leave.is_empty() {
-            let is_heard = now_ns.saturating_sub(self.decided_ns.unwrap_or(0)) <= FRESH_NS;
-            if !is_heard && !mutant!(SmallerSetUnheard) {
+            let is_fresh = |decided_ns: u64| now_ns.saturating_sub(decided_ns) <= FRESH_NS;
+            if !self.decided_ns.is_some_and(is_fresh) && !mutant!(SmallerSetUnheard) {
                 return Some(Change::AfterDecision);
             }
             let leave = changes.leave.iter().map(|(id, _)| *id);
