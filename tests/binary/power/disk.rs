@@ -81,7 +81,7 @@ enum Node {
 
 impl Disk {
     pub fn new(capacity_bytes: u64) -> Disk {
-        let root = Node::Dir(Dir::new(INodeNo::ROOT.0));
+        let root = Node::Dir(Dir::default());
         Disk(Arc::new(Mutex::new(State {
             inodes: HashMap::from([(INodeNo::ROOT.0, root)]),
             next_inode: INodeNo::ROOT.0 + 1,
@@ -268,15 +268,10 @@ impl State {
         Ok(())
     }
 
-    fn sync_dir(&mut self, mut inode: u64) -> Result<(), Errno> {
-        loop {
-            let dir = self.dir(inode)?;
-            dir.sync();
-            if dir.parent == inode {
-                return Ok(());
-            }
-            inode = dir.parent;
-        }
+    /// The names in this directory, not its own name in the one above it.
+    fn sync_dir(&mut self, inode: u64) -> Result<(), Errno> {
+        self.dir(inode)?.sync();
+        Ok(())
     }
 
     fn write(&mut self, inode: u64, offset: u64, data: &[u8], durable: bool) -> Result<(), Errno> {

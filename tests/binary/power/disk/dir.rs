@@ -5,8 +5,8 @@ use std::ffi::OsString;
 
 use crate::common::random::Random;
 
+#[derive(Default)]
 pub struct Dir {
-    pub parent: u64,
     pub now: BTreeMap<OsString, u64>,
     pub durable: BTreeMap<OsString, u64>,
     pub pending: Vec<Change>,
@@ -19,15 +19,6 @@ pub enum Change {
 }
 
 impl Dir {
-    pub fn new(parent: u64) -> Dir {
-        Dir {
-            parent,
-            now: BTreeMap::new(),
-            durable: BTreeMap::new(),
-            pending: Vec::new(),
-        }
-    }
-
     pub fn change(&mut self, change: Change) {
         change.apply(&mut self.now);
         self.pending.push(change);

@@ -83,7 +83,7 @@ impl Filesystem for Mount {
     ) {
         let name = name.to_owned();
         self.0.change_names(move |disk| {
-            let node = Node::Dir(Dir::new(parent.0));
+            let node = Node::Dir(Dir::default());
             let made = disk.state().make(parent.0, &name, node);
             answer!(reply, made, attr => reply.entry(&NO_TIME, &attr, Generation(0)));
         });
