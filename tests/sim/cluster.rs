@@ -11,7 +11,7 @@ use ringmq::broker::admission::AdmissionLimits;
 use ringmq::io::{Notify, Spawn};
 use ringmq::reactor::{self, NamesrvSetup, ServeError, ShardSetup};
 use ringmq::sim::{Sim, SimConfig, SimIo};
-use ringmq::store::{Flush, Retention, StoreConfig, StoreError};
+use ringmq::store::{Flush, IndexShape, Retention, StoreConfig, StoreError};
 use ringmq::wire::Codec;
 
 use crate::client::Client;
@@ -42,6 +42,11 @@ const CONNECTION_MEMORY_BYTES: usize = 64 << 20;
 const MAX_UNFLUSHED_BYTES: u64 = 64 << 10;
 /// The log catches up with its zeros now and then, and is written to what was another part of it.
 const ZEROS_AHEAD_BYTES: u64 = 16 << 10;
+/// A long history fills some files of the key index.
+pub const INDEX: IndexShape = IndexShape {
+    slots: 1_000,
+    entries: 2_000,
+};
 
 /// Of the broker's host; a tenth of it is more than a run without retention writes.
 pub const DISK_BYTES: u64 = 1 << 30;
@@ -280,6 +285,7 @@ pub fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetu
             retention: retention.clone(),
             consume_queue_memory_bytes: 2 << 20,
             delay_levels_ms: DELAY_LEVELS_MS.to_vec(),
+            index: Some(INDEX),
             store_host: advertise,
             ..StoreConfig::default()
         },
