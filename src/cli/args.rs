@@ -1,6 +1,6 @@
 //! `ringmq broker`, `namesrv`, `send` and `consume`: their flags and help texts.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::config::{Flags, Flush, Reachable, Rule};
 #[command(after_help = BROKER_EXAMPLES)]
 pub struct BrokerArgs {
     /// A broker.conf with RocketMQ's property names; flags take precedence over it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Directory of the store; each core takes 1 GiB there for its first log file [default: ~/store]
@@ -74,22 +74,32 @@ Examples:
 ///
 /// Brokers register with it (ringmq broker --namesrv, or RocketMQ's own), and clients ask it for routes. Its settings are kept in
 /// ~/namesrv, as RocketMQ's are.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  ringmq namesrv --port 9876 --bind 10.0.0.1")]
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = NAMESRV_EXAMPLES)]
 pub struct NamesrvArgs {
-    /// Port to listen on
-    #[arg(long, default_value_t = 9876, value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: u16,
+    /// A namesrv.conf with RocketMQ's property names; flags take precedence over it. With enableControllerInNamesrv=true a controller runs in the
+    /// same process
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
-    /// Address to listen on
-    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
-    pub bind: IpAddr,
+    /// Port to listen on [default: 9876]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// Address to listen on [default: all]
+    #[arg(long, value_name = "IP")]
+    pub bind: Option<IpAddr>,
 
     /// Directory of the key-value configuration and of changed settings [default: ~/namesrv, for the key-value configuration alone;
     /// settings changed with mqadmin updateNamesrvConfig are then lost with a restart]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
 }
+
+const NAMESRV_EXAMPLES: &str = "\
+Examples:
+  ringmq namesrv --port 9876 --bind 10.0.0.1
+  ringmq namesrv -c namesrv.conf";
 
 /// Send messages to any RocketMQ-compatible cluster.
 ///
@@ -427,12 +437,13 @@ mod tests {
     }
 
     #[test]
-    fn the_name_server_has_defaults() {
+    fn where_a_name_server_listens_is_optional() {
         let args = Namesrv::try_parse_from(["namesrv"]).unwrap().args;
-        assert_eq!((args.port, args.bind.to_string()), (9876, "0.0.0.0".into()));
+        assert_eq!((args.config, args.port, args.bind), (None, None, None));
         let args = Namesrv::try_parse_from(["namesrv", "--port", "1", "--bind", "127.0.0.1"])
             .unwrap()
             .args;
-        assert_eq!((args.port, args.bind.to_string()), (1, "127.0.0.1".into()));
+        let bind = Some(IpAddr::from([127, 0, 0, 1]));
+        assert_eq!((args.port, args.bind), (Some(1), bind));
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::args::BrokerArgs;
+use super::controller::Inside;
 use super::process::{Event, Process};
 use super::usage::no_such_core;
 use super::{memory, signals};
@@ -16,7 +17,7 @@ use crate::ring;
 
 pub fn run(args: BrokerArgs) -> Result<()> {
     check_cores(&args)?;
-    let as_json = args.json;
+    let (as_json, file) = (args.json, args.config.clone());
     let (config, notes) = Config::load(&args.into(), &Surroundings::observe())?;
     for note in notes {
         match note.level {
@@ -46,15 +47,20 @@ pub fn run(args: BrokerArgs) -> Result<()> {
             std::process::exit(signals::exit_code(signal).into());
         }
     })?;
+    let controller = Inside::start(file.as_deref())?;
     let process = Process::start(&config)?;
     // It is set here only.
     let _ = started.set(process.to_events());
     match as_json {
         true => println!("{}", ready_line(&config, &process)),
-        false => print_banner(&config, &process),
+        false => print_banner(&config, &process, controller.as_ref()),
     }
     warn_unregistered(&config, &process);
-    process.run()
+    let ran = process.run();
+    if let Some(controller) = controller {
+        controller.stop()?;
+    }
+    ran
 }
 
 fn check_cores(args: &BrokerArgs) -> Result<()> {
@@ -101,7 +107,7 @@ fn ready_line(config: &Config, process: &Process) -> serde_json::Value {
 }
 
 /// What was started, and what the kernel granted; the last line tells scripts that every shard serves.
-fn print_banner(config: &Config, process: &Process) {
+fn print_banner(config: &Config, process: &Process, controller: Option<&Inside>) {
     let namesrv = match process.namesrv {
         Some(addr) => format!("{addr} (built in)"),
         None => config.namesrv.join(";"),
@@ -127,6 +133,9 @@ fn print_banner(config: &Config, process: &Process) {
             started.ready.figures.pages,
             started.capabilities
         );
+    }
+    if let Some(controller) = controller {
+        println!("  {}", controller.text);
     }
     println!("ready");
 }

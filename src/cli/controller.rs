@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use futures_util::FutureExt;
+use futures_util::future::AbortHandle;
+use tracing::error;
 
 use super::usage::UsageError;
 use super::{preflight, signals};
@@ -90,8 +93,7 @@ impl Properties {
     }
 }
 
-fn setup(args: ControllerArgs, text: &str, home: &Path) -> Result<Setup> {
-    let file = Properties::read(text)?;
+fn setup(args: ControllerArgs, file: Properties, home: &Path) -> Result<Setup> {
     let wrong = |what: &str, error: String| UsageError::new(format!("{what}: {error}"));
     let peers = args.peers.or(file.peers);
     let peers = peers.as_deref().unwrap_or("n0-127.0.0.1:9878");
@@ -124,35 +126,105 @@ fn setup(args: ControllerArgs, text: &str, home: &Path) -> Result<Setup> {
     })
 }
 
-pub fn run(args: ControllerArgs) -> Result<()> {
-    let text = match &args.config {
-        Some(path) => std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
-        None => String::new(),
+/// Of the flags and the file that they name.
+fn load(args: ControllerArgs) -> Result<Setup> {
+    let Some(path) = args.config.clone() else {
+        return setup(args, Properties::default(), &Surroundings::observe().home);
     };
-    let place = args.config.as_ref().map(|path| path.display().to_string());
-    let setup = setup(args, &text, &Surroundings::observe().home);
-    let setup = match place {
-        Some(place) => setup.context(place)?,
-        None => setup?,
-    };
+    let place = path.display().to_string();
+    let text = std::fs::read_to_string(&path).with_context(|| place.clone())?;
+    let file = Properties::read(&text).with_context(|| place.clone())?;
+    setup(args, file, &Surroundings::observe().home).context(place)
+}
+
+fn check_port(setup: &Setup) -> Result<SocketAddr> {
     let listen = SocketAddr::new(setup.bind, setup.port());
     preflight::check_port(listen, "--peers, or controllerDLegerPeers")?;
+    Ok(listen)
+}
+
+fn description(setup: &Setup, listen: SocketAddr) -> String {
+    let (id, group, store) = (&setup.own().id, &setup.group, setup.dir.display());
+    format!("controller {id} of {group} at {listen}, store {store}")
+}
+
+pub fn run(args: ControllerArgs) -> Result<()> {
+    let setup = load(args)?;
+    let text = description(&setup, check_port(&setup)?);
     let (stop, stopped) = futures_util::future::abortable(std::future::pending::<()>());
     signals::on_stop(move |_| stopped.abort())?;
-    let (id, group, store) = (
-        setup.own().id.clone(),
-        setup.group.clone(),
-        setup.dir.clone(),
-    );
     let ready = move || {
-        let version = env!("CARGO_PKG_VERSION");
-        println!(
-            "ringmq {version} controller {id} of {group} at {listen}, store {}",
-            store.display()
-        );
+        println!("ringmq {} {text}", env!("CARGO_PKG_VERSION"));
         println!("ready");
     };
     Ok(quorum::run(setup, stop.map(|_| ()), ready)?)
+}
+
+/// A controller on a thread of a name server's or a broker's process (RocketMQ: `enableControllerInNamesrv`).
+///
+/// When its disk fails it ends alone: the others of its group go on, and so does what the process does beside it.
+pub struct Inside {
+    /// For the banner.
+    pub text: String,
+    stopped: AbortHandle,
+    thread: JoinHandle<()>,
+}
+
+impl Inside {
+    /// Returns when it serves. `None`: the file does not ask for one.
+    pub fn start(file: Option<&Path>) -> Result<Option<Inside>> {
+        let Some(path) = file else { return Ok(None) };
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| place.clone())?;
+        // What is wrong with a controller's properties is of no interest to a process without one.
+        if !asks_for_controller(&text) {
+            return Ok(None);
+        }
+        let setup = Properties::read(&text)
+            .and_then(|file| {
+                setup(
+                    ControllerArgs::default(),
+                    file,
+                    &Surroundings::observe().home,
+                )
+            })
+            .context(place)?;
+        let text = description(&setup, check_port(&setup)?);
+        let (stop, stopped) = futures_util::future::abortable(std::future::pending::<()>());
+        let (to_start, started) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("controller".into())
+            .spawn(move || {
+                let at_ready = to_start.clone();
+                let ready = move || drop(at_ready.send(Ok(())));
+                if let Err(error) = quorum::run(setup, stop.map(|_| ()), ready) {
+                    error!(%error, "the controller in this process has ended");
+                    // Nobody receives it once the controller has served.
+                    drop(to_start.send(Err(error)));
+                }
+            })?;
+        started.recv()??;
+        Ok(Some(Inside {
+            text,
+            stopped,
+            thread,
+        }))
+    }
+
+    pub fn stop(self) -> Result<()> {
+        self.stopped.abort();
+        let ended = self.thread.join();
+        ended.map_err(|_| anyhow!("the controller's thread panicked"))
+    }
+}
+
+fn asks_for_controller(text: &str) -> bool {
+    // The last line of a name counts.
+    let of_name = |entry: &properties::Entry| entry.key == "enableControllerInNamesrv";
+    let lines = properties::parse(text).into_iter().filter(of_name);
+    lines
+        .last()
+        .is_some_and(|entry| entry.value.eq_ignore_ascii_case("true"))
 }
 
 #[cfg(test)]
@@ -172,7 +244,7 @@ mod tests {
         let args = Controller::try_parse_from(line.split_whitespace())
             .unwrap()
             .args;
-        setup(args, text, Path::new("/home/me"))
+        setup(args, Properties::read(text)?, Path::new("/home/me"))
     }
 
     #[test]

@@ -81,9 +81,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     cluster::children::end_with_parent()?;
     // The log of a command that prints results has only what went wrong.
     let usual = match cli.command {
-        Command::Broker(_) | Command::Namesrv(_) => "warn,ringmq=info",
-        // The engine repeats itself while a controller is away; `quorum` logs the changes.
-        Command::Controller(_) => "warn,ringmq=info,openraft=off",
+        // A controller's engine, which may be in each of them, repeats itself while another controller is away; `quorum` logs the changes.
+        Command::Broker(_) | Command::Namesrv(_) | Command::Controller(_) => {
+            "warn,ringmq=info,openraft=off"
+        }
         // A load at its limit stalls: that is in the report.
         Command::Bench(_) => "warn,ringmq::ring::stalls=error",
         _ => "warn",

@@ -1,36 +1,92 @@
 //! `ringmq namesrv`
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::NamesrvArgs;
+use super::controller::Inside;
 use super::{preflight, setup, signals};
-use crate::config::Surroundings;
+use crate::config::{Surroundings, properties};
+use crate::namesrv::Settings;
 use crate::reactor::{self, NamesrvSetup};
 use crate::ring::{self, Doorbell, Ring, RingConfig};
 
+/// Port of RocketMQ's name server.
+const DEFAULT_PORT: u16 = 9876;
+
+/// What a namesrv.conf decides at the start.
+#[derive(Default)]
+struct Properties {
+    port: Option<u16>,
+    bind: Option<IpAddr>,
+    /// The file of the key-value configuration.
+    kv_file: Option<PathBuf>,
+    settings: Settings,
+}
+
+impl Properties {
+    /// Names without a meaning here are ignored, as RocketMQ does; those of a controller in the same process are read elsewhere.
+    fn read(text: &str) -> Result<Self> {
+        let mut read = Self::default();
+        if let Err(error) = read.settings.read(text) {
+            bail!("{error}");
+        }
+        for properties::Entry { key, value, line } in properties::parse(text) {
+            let wrong = || format!("line {line}: {key}={value}");
+            match key.as_str() {
+                "listenPort" => read.port = Some(value.parse().with_context(wrong)?),
+                "bindAddress" => read.bind = Some(value.parse().with_context(wrong)?),
+                "kvConfigPath" => read.kv_file = Some(PathBuf::from(&value)),
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
 /// RocketMQ's name server keeps its key-value configuration in `~/namesrv`, and reads no settings from there. So settings are kept
 /// only in a directory that was given.
-fn names_setup(args: NamesrvArgs, home: &Path) -> NamesrvSetup {
+fn names_setup(args: NamesrvArgs, file: Properties, home: &Path) -> NamesrvSetup {
+    let of_kv_file = file.kv_file.as_deref().and_then(Path::parent);
+    let default_dir = || of_kv_file.map_or_else(|| home.join("namesrv"), Path::to_owned);
+    let bind = args.bind.or(file.bind);
+    let port = args.port.or(file.port);
     NamesrvSetup {
-        listen: SocketAddr::new(args.bind, args.port),
+        listen: SocketAddr::new(
+            bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            port.unwrap_or(DEFAULT_PORT),
+        ),
         keeps_settings: args.store.is_some(),
-        dir: args.store.unwrap_or_else(|| home.join("namesrv")),
+        settings: file.settings,
+        dir: args.store.unwrap_or_else(default_dir),
         max_connections: setup::max_connections(1).shard,
     }
 }
 
 pub fn run(args: NamesrvArgs) -> Result<()> {
     ring::probe()?;
-    let listen = SocketAddr::new(args.bind, args.port);
-    preflight::check_port(listen, "--port")?;
-    let names = names_setup(args, &Surroundings::observe().home);
+    let config = args.config.clone();
+    let file = match &config {
+        None => Properties::default(),
+        Some(path) => {
+            let place = path.display().to_string();
+            let text = std::fs::read_to_string(path).with_context(|| place.clone())?;
+            Properties::read(&text).context(place)?
+        }
+    };
+    let names = names_setup(args, file, &Surroundings::observe().home);
+    let listen = names.listen;
+    preflight::check_port(listen, "--port, or listenPort")?;
     let doorbell = Doorbell::new()?;
     let (bell, at_signal) = (doorbell.clone(), doorbell);
     signals::on_stop(move |_| at_signal.ring())?;
+    let controller = Inside::start(config.as_deref())?;
+    let beside = controller
+        .as_ref()
+        .map(|controller| controller.text.clone());
     let thread = thread::Builder::new()
         .name("namesrv".into())
         .spawn(move || {
@@ -45,6 +101,9 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
                         "ringmq {} name server at {listen}",
                         env!("CARGO_PKG_VERSION")
                     );
+                    if let Some(text) = beside {
+                        println!("  {text}");
+                    }
                     println!("ready");
                 };
                 reactor::run_namesrv(ring, names, stop, ready)
@@ -53,6 +112,9 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
     let served = thread
         .join()
         .map_err(|_| anyhow!("the name server's thread panicked"))?;
+    if let Some(controller) = controller {
+        controller.stop()?;
+    }
     Ok(served??)
 }
 
@@ -68,11 +130,35 @@ mod tests {
         args: NamesrvArgs,
     }
 
+    fn args(line: &[&str]) -> NamesrvArgs {
+        Namesrv::try_parse_from(line).unwrap().args
+    }
+
+    /// RocketMQ's own `namesrv.conf` for a controller inside, with some more lines.
+    #[test]
+    fn the_file_of_rocketmqs_name_server() {
+        let text = "listenPort=29876\nenableControllerInNamesrv = true\ncontrollerDLegerGroup = group1\n\
+            kvConfigPath=/var/names/kvConfig.json\norderMessageEnable=true\nbindAddress=127.0.0.1\n";
+        let file = Properties::read(text).unwrap();
+        let setup = names_setup(args(&["namesrv"]), file, Path::new("/home/me"));
+        assert_eq!(setup.listen.to_string(), "127.0.0.1:29876");
+        assert_eq!(setup.dir, Path::new("/var/names"));
+        assert!(setup.settings.order_message_enable && !setup.keeps_settings);
+        let file = Properties::read(text).unwrap();
+        let flags = args(&["namesrv", "--port", "1", "--store", "/s"]);
+        let setup = names_setup(flags, file, Path::new("/home/me"));
+        assert_eq!((setup.listen.port(), setup.dir), (1, "/s".into()));
+        for wrong in ["listenPort=x", "bindAddress=here", "enableTopicList=maybe"] {
+            let error = Properties::read(wrong).err().unwrap();
+            let (name, _) = wrong.split_once('=').unwrap();
+            assert!(format!("{error:#}").contains(name), "{error:#}");
+        }
+    }
+
     #[test]
     fn settings_are_kept_only_where_a_directory_is_given() {
         let setup = |line: &[&str]| {
-            let args = Namesrv::try_parse_from(line).unwrap().args;
-            let setup = names_setup(args, Path::new("/home/me"));
+            let setup = names_setup(args(line), Properties::default(), Path::new("/home/me"));
             (setup.keeps_settings, setup.dir)
         };
         assert_eq!(setup(&["namesrv"]), (false, "/home/me/namesrv".into()));

@@ -37,6 +37,7 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
             listen: SocketAddr::new(config.bind_address, config.namesrv_port),
             dir: config.store_dir.join("config"),
             max_connections: connections.namesrv,
+            settings: Default::default(),
             keeps_settings: true,
         }),
     })

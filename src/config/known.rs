@@ -85,6 +85,24 @@ pub fn unsupported(name: &str) -> Option<&'static Unsupported> {
         .find(|unsupported| unsupported.name == name)
 }
 
+/// Properties of a controller in the same process, which reads them itself (`cli/controller.rs`).
+const OF_CONTROLLER: [&str; 10] = [
+    "enableControllerInNamesrv",
+    "controllerDLegerGroup",
+    "controllerDLegerPeers",
+    "controllerDLegerSelfId",
+    "controllerStorePath",
+    "controllerType",
+    "enableElectUncleanMaster",
+    "notifyBrokerRoleChanged",
+    "ringmqBrokerSilenceLimitMillis",
+    "scanNotActiveBrokerInterval",
+];
+
+pub fn is_of_controller(name: &str) -> bool {
+    OF_CONTROLLER.contains(&name)
+}
+
 pub fn is_known(name: &str) -> bool {
     WITHOUT_EFFECT
         .split_ascii_whitespace()

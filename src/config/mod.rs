@@ -196,7 +196,7 @@ impl Config {
                 Ok(Followed::Taken(name)) => {
                     places.insert(name, place);
                 }
-                Ok(Followed::Fixed) => {}
+                Ok(Followed::Fixed | Followed::OfController) => {}
                 Ok(Followed::WithoutEffect) => without_effect.push(key),
                 Ok(Followed::Unknown) => notes.push(unknown(&place, &key)),
                 Err((property, allowed)) => {
@@ -236,6 +236,9 @@ impl Config {
                 true => Ok(Followed::Fixed),
                 false => Err((unsupported.name, unsupported.allowed())),
             };
+        }
+        if known::is_of_controller(key) {
+            return Ok(Followed::OfController);
         }
         Ok(match known::is_known(key) {
             true => Followed::WithoutEffect,
@@ -432,6 +435,8 @@ enum Followed {
     Taken(&'static str),
     /// A property that has only one value here, with that value.
     Fixed,
+    /// Of a controller in the same process.
+    OfController,
     /// RocketMQ's, without effect here.
     WithoutEffect,
     Unknown,

@@ -19,14 +19,13 @@ pub struct Settings {
     pub listen_port: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpdateError {
     /// Properties that locate files. They cannot change at run time.
+    #[error("where files are cannot be changed")]
     Forbidden,
-    Value {
-        property: String,
-        value: String,
-    },
+    #[error("{property}={value}: true or false")]
+    Value { property: String, value: String },
 }
 
 impl Default for Settings {
@@ -51,13 +50,19 @@ const FORBIDDEN: [&str; 4] = [
 ];
 
 impl Settings {
-    /// Takes all of the properties, or none. Names without a meaning here are ignored, as RocketMQ does.
+    /// In a running name server: as [`read`](Self::read), but for what cannot change.
     pub fn update(&mut self, text: &str) -> Result<(), UpdateError> {
+        let is_forbidden = |entry: &properties::Entry| FORBIDDEN.contains(&entry.key.as_str());
+        if properties::parse(text).iter().any(is_forbidden) {
+            return Err(UpdateError::Forbidden);
+        }
+        self.read(text)
+    }
+
+    /// Takes all of the properties, or none. Names without a meaning here are ignored, as RocketMQ does.
+    pub fn read(&mut self, text: &str) -> Result<(), UpdateError> {
         let mut updated = self.clone();
         for properties::Entry { key, value, .. } in properties::parse(text) {
-            if FORBIDDEN.contains(&key.as_str()) {
-                return Err(UpdateError::Forbidden);
-            }
             let Some((_, field)) = updated.fields().into_iter().find(|(name, _)| *name == key)
             else {
                 continue;

@@ -114,10 +114,12 @@ pub struct ShardSetup {
 #[derive(Clone, Debug)]
 pub struct NamesrvSetup {
     pub listen: SocketAddr,
-    /// Of its key-value configuration, ...
+    /// Of its key-value configuration.
     pub dir: PathBuf,
     pub max_connections: usize,
-    /// ... and of what is changed of its settings, unless that is to be lost with a restart.
+    /// What its settings are before any was changed, ...
+    pub settings: crate::namesrv::Settings,
+    /// ... and whether changed ones are kept in `dir`, or lost with a restart.
     pub keeps_settings: bool,
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn start<I: Io>(
     };
     let mut changed = Settings {
         listen_port: setup.listen.port(),
-        ..Settings::default()
+        ..setup.settings.clone()
     };
     if let Some(text) = settings
         && let Err(error) = changed.update(&text)

@@ -79,7 +79,7 @@ fn is_alive(pid: &str) -> bool {
 }
 
 /// 90 ports that are free now, below those that the kernel gives to outgoing connections.
-fn free_range() -> u16 {
+pub fn free_range() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let first = 12_000 + std::process::id() as u16 % 1000 * 15;
     let mut starts = (first..30_000).step_by(90);

@@ -314,6 +314,7 @@ pub fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetu
             listen: any(NAMESRV_PORT),
             dir: "/store/config".into(),
             max_connections: 1_000,
+            settings: Default::default(),
             keeps_settings: true,
         }),
     }

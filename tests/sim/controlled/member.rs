@@ -58,6 +58,7 @@ pub fn start_others(sim: &Sim, controllers: &Controllers) {
         listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), NAMESRV_PORT),
         dir: "/names".into(),
         max_connections: 1_000,
+        settings: Default::default(),
         keeps_settings: true,
     };
     let task_io = io.clone();
