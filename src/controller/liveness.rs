@@ -157,9 +157,15 @@ impl Liveness {
     /// Whether the broker counts as alive: it was heard, or there was no time to hear it.
     pub fn is_alive(&self, name: &str, id: i64, now_ms: u64, limit_ms: u64) -> bool {
         let broker = self.broker(name, id);
-        broker.is_some_and(|it| it.is_alive(now_ms, limit_ms))
+        self.is_heard(name, id, now_ms, limit_ms)
             || self.is_presumed(name, broker, now_ms, limit_ms)
             || broker.is_none() && self.is_first_master(name, id, now_ms)
+    }
+
+    /// Whether its heartbeats come: it is not only presumed to be alive.
+    pub fn is_heard(&self, name: &str, id: i64, now_ms: u64, limit_ms: u64) -> bool {
+        let broker = self.broker(name, id);
+        broker.is_some_and(|it| it.is_alive(now_ms, limit_ms))
     }
 
     fn is_first_master(&self, name: &str, id: i64, now_ms: u64) -> bool {

@@ -152,6 +152,18 @@ impl Controller {
             let applied = super::Applied::ok(group);
             return Ok(Step::Reply(self.reply(&asked, &applied, now_ms)));
         }
+        // RocketMQ's controller takes the new address. Two brokers with one identity then take turns as this replica, each with a log of its own.
+        let (name, id) = (wanted.broker_name, wanted.broker_id);
+        let limit_ms = self.settings.silence_limit_ms;
+        if let Some(known) = known
+            && self.live.is_heard(name, id, now_ms, limit_ms)
+        {
+            let remark = format!(
+                "broker {id} of {name} is alive at {known}: two brokers have the same brokerIdentity, as after a store was copied; remove that file \
+                 of the copy"
+            );
+            return Err(Reply::refused(response::CONTROLLER_INVALID_REQUEST, remark));
+        }
         Ok(Step::Propose { command, asked })
     }
 

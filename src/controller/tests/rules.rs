@@ -135,11 +135,11 @@ fn a_registration_names_the_master_while_it_lives() {
 #[test]
 fn an_address_changes_and_the_id_stays() {
     let mut world = World::with_group(2);
+    world.controller.connection_closed(12, world.now_ms);
     let reply = world.register(2, "10.0.0.99:10911");
     assert_eq!(reply.code, response::SUCCESS);
     assert_eq!(world.group().address(2), Some("10.0.0.99:10911"));
     assert_eq!(world.group().replicas.len(), 2);
-    world.controller.connection_closed(12, world.now_ms);
     world.beat(2, 1, 100);
     let table = world.sync_state_data().replicas_info_table;
     assert_eq!(table.keys().collect::<Vec<_>>(), [NAME]);
@@ -149,6 +149,20 @@ fn an_address_changes_and_the_id_stays() {
             .iter()
             .all(|it| it.alive == (it.broker_id == 1))
     );
+}
+
+/// While the replica's heartbeats come, another one with its identity is refused: both would write as the same replica.
+#[test]
+fn a_copy_of_a_living_broker_is_refused_and_takes_a_dead_ones_place() {
+    let mut world = World::with_group(2);
+    let reply = world.register(2, "10.0.0.99:10911");
+    assert_eq!(reply.code, response::CONTROLLER_INVALID_REQUEST);
+    let remark = reply.remark.as_deref().unwrap_or_default();
+    assert!(remark.contains("same brokerIdentity"), "{remark}");
+    assert_eq!(world.group().address(2), Some(&*address(2)));
+    world.pass(60_000);
+    let reply = world.register(2, "10.0.0.99:10911");
+    assert_eq!(reply.code, response::SUCCESS, "it was silent for too long");
 }
 
 #[test]
