@@ -68,7 +68,9 @@ pub trait Disk {
 
     /// The directory and those above it, with durable names.
     fn create_dir_all(&self, dir: &Path) -> impl Future<Output = io::Result<()>> {
-        create_dir_all(self, dir)
+        let create = async |dir: &Path| self.create_dir(dir).await;
+        let sync = async |dir: &Path| self.sync_dir(dir).await;
+        create_dir_all(dir, create, sync, io::Error::kind)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
@@ -128,46 +130,49 @@ pub trait File: Clone + 'static {
 }
 
 /// Level by level: a crash part-way leaves at most one directory without a durable name, the lowest one that exists. Hence
-/// that name is synced too.
-async fn create_dir_all<D: Disk + ?Sized>(disk: &D, dir: &Path) -> io::Result<()> {
+/// that name is synced too. `create` and `sync` are [`Disk::create_dir`] and [`Disk::sync_dir`], `kind` that of their errors.
+pub async fn create_dir_all<E>(
+    dir: &Path,
+    create: impl AsyncFn(&Path) -> Result<bool, E>,
+    sync: impl AsyncFn(&Path) -> Result<(), E>,
+    kind: impl Fn(&E) -> io::ErrorKind,
+) -> Result<(), E> {
+    let sync_name = async |path: &Path| {
+        let above = match path.parent() {
+            None => return Ok(()),
+            Some(above) if above.as_os_str().is_empty() => Path::new("."),
+            Some(above) => above,
+        };
+        match sync(above).await {
+            // A directory without permission to read has got no new entries from this process.
+            Err(error) if kind(&error) == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
+    };
+    let sync_names = async |level: &Path, made: bool| {
+        if let (true, Some(above)) = (made, level.parent()) {
+            sync_name(above).await?;
+        }
+        sync_name(level).await
+    };
     let mut missing = Vec::new();
     let mut level = dir;
     loop {
-        match (disk.create_dir(level).await, level.parent()) {
-            (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
+        match (create(level).await, level.parent()) {
+            (Err(error), Some(above)) if kind(&error) == io::ErrorKind::NotFound => {
                 missing.push(level);
                 level = above;
             }
             (made, _) => {
-                sync_names(disk, level, made?).await?;
+                sync_names(level, made?).await?;
                 break;
             }
         }
     }
     for level in missing.into_iter().rev() {
         // "Not found" is an error here, as what is above exists: so says /proc, where nothing can be made.
-        let made = disk.create_dir(level).await?;
-        sync_names(disk, level, made).await?;
+        let made = create(level).await?;
+        sync_names(level, made).await?;
     }
     Ok(())
-}
-
-async fn sync_names<D: Disk + ?Sized>(disk: &D, level: &Path, made: bool) -> io::Result<()> {
-    if let (true, Some(above)) = (made, level.parent()) {
-        sync_name(disk, above).await?;
-    }
-    sync_name(disk, level).await
-}
-
-/// A directory without permission to read has got no new entries from this process.
-async fn sync_name<D: Disk + ?Sized>(disk: &D, path: &Path) -> io::Result<()> {
-    let above = match path.parent() {
-        None => return Ok(()),
-        Some(above) if above.as_os_str().is_empty() => Path::new("."),
-        Some(above) => above,
-    };
-    match disk.sync_dir(above).await {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        synced => synced,
-    }
 }

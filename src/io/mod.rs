@@ -18,6 +18,7 @@ mod scope;
 mod waiters;
 
 pub use clock::{Clock, Now};
+pub(crate) use disk::create_dir_all;
 pub use disk::{DirEntry, Disk, Durability, File, OpenOptions, Space};
 pub use first::{First, first};
 pub use net::{Listener, Net, Stream};

@@ -175,7 +175,7 @@ async fn open<I: Io>(
 ) -> Result<(Rc<Core<I>>, [I::Listener; 2]), ServeError> {
     let io = medium.io().clone();
     let is_first = orders.is_first_term();
-    refuse_foreign(&io, &setup.store.dir).await?;
+    refuse_foreign(&medium, &setup.store.dir).await?;
     let store = Store::open_on(medium.clone(), setup.store.clone(), report).await?;
     let (broker, change_files) = load_broker(&io, &setup, &store).await?;
     let listeners = [

@@ -32,7 +32,7 @@ pub(super) struct Names<I: Io> {
     io: I,
     server: RefCell<NameServer>,
     connections: Rc<Connections<I::Stream>>,
-    files: TextFiles<Medium<I>>,
+    files: TextFiles<I>,
     keeps_settings: bool,
     effects: RefCell<Vec<Effect>>,
     to_save: Notify,

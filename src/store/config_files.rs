@@ -6,26 +6,26 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::if_there;
+use super::medium::Medium;
 use super::turns::Turns;
 use super::{StoreError, whole_file};
-use crate::io::{File, Io, OpenOptions};
+use crate::io::{Io, OpenOptions};
 use crate::mem::AlignedBuf;
 
 pub struct TextFiles<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
     turns: Turns,
 }
 
 impl<I: Io> TextFiles<I> {
     /// Makes the directory if it does not exist.
-    pub async fn open(io: I, dir: &Path) -> Result<Self, StoreError> {
+    pub async fn open(io: Medium<I>, dir: &Path) -> Result<Self, StoreError> {
         io.create_dir_all(dir)
             .await
-            .map_err(StoreError::not_writable("make", dir))?;
-        io.sync_dir(dir)
-            .await
-            .map_err(StoreError::io("sync", dir))?;
+            .map_err(StoreError::not_writable(dir))?;
+        io.sync_dir(dir).await?;
         Ok(Self {
             io,
             dir: dir.to_owned(),
@@ -53,10 +53,7 @@ impl<I: Io> TextFiles<I> {
         let backup = backup.filter(|text| has_text(text));
         if main.is_some() && backup.is_some() {
             // Or the next save would put it into the backup's place (RocketMQ: `ConfigManager.load`).
-            self.io
-                .remove_file(&path)
-                .await
-                .map_err(StoreError::io("remove", &path))?;
+            self.io.remove_file(&path).await?;
         }
         Ok(backup)
     }
@@ -71,19 +68,9 @@ impl<I: Io> TextFiles<I> {
                 .map(drop);
         }
         whole_file::write(&self.io, &beside, text.into_bytes()).await?;
-        match self.io.rename(&path, &self.backup(name)).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io("rename", &path)(error)),
-        }
-        self.io
-            .rename(&beside, &path)
-            .await
-            .map_err(StoreError::io("rename", &beside))?;
-        self.io
-            .sync_dir(&self.dir)
-            .await
-            .map_err(StoreError::io("sync", &self.dir))
+        if_there(self.io.rename(&path, &self.backup(name)).await)?;
+        self.io.rename(&beside, &path).await?;
+        self.io.sync_dir(&self.dir).await
     }
 
     /// A file that only grows, written by others of `config/`. Its end may be anything after a crash, and it has no backup.
@@ -101,18 +88,12 @@ impl<I: Io> TextFiles<I> {
     }
 
     async fn read_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-        let file = match self.io.open(path, OpenOptions::default()).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("open", path)(error)),
+        let Some(file) = if_there(self.io.open(path, OpenOptions::default()).await)? else {
+            return Ok(None);
         };
-        let len = file
-            .len_bytes()
-            .await
-            .map_err(StoreError::io("measure", path))? as usize;
+        let len = file.len_bytes().await? as usize;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, 0).await;
-        let read = read.map_err(StoreError::io("read", path))?;
-        Ok(Some(buf[..read].to_vec()))
+        Ok(Some(buf[..read?].to_vec()))
     }
 
     fn backup(&self, name: &str) -> PathBuf {

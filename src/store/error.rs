@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::medium::{BehindFence, DiskFault};
+use super::fault::DiskFault;
 
 /// The store cannot be opened, or an operation on it failed.
 #[derive(Debug, thiserror::Error)]
@@ -123,40 +123,47 @@ impl StoreError {
         self.fault() == Some(DiskFault::Shortage)
     }
 
-    fn fault(&self) -> Option<DiskFault> {
+    /// What it means for a writer, if it is an error of the disk.
+    pub(super) fn fault(&self) -> Option<DiskFault> {
         match self {
             Self::Io { source, .. } => Some(DiskFault::of(source)),
             _ => None,
         }
     }
 
-    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| {
-            let inner = source.get_ref();
-            if let Some(fenced) = inner.and_then(|inner| inner.downcast_ref::<BehindFence>()) {
-                let reason = fenced.reason.clone();
-                return Self::Fenced { reason };
-            }
-            Self::Io {
-                operation,
-                path: path.to_owned(),
-                source,
-            }
+    /// The disk's, if it is an error of the disk.
+    pub(super) fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Io { source, .. } => source.kind(),
+            _ => io::ErrorKind::Other,
+        }
+    }
+
+    pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            operation,
+            path: path.to_owned(),
+            source,
         }
     }
 
     /// The directory cannot be made or written to. A fence remains a fence, and an error of the device one of the device.
-    pub(super) fn not_writable(
-        operation: &'static str,
-        dir: &Path,
-    ) -> impl FnOnce(io::Error) -> Self {
-        let (of_io, dir) = (Self::io(operation, dir), dir.to_owned());
-        move |source| match of_io(source) {
+    pub(super) fn not_writable(dir: &Path) -> impl FnOnce(Self) -> Self {
+        move |error| match error {
             Self::Io { source, .. } if source.raw_os_error() != Some(libc::EIO) => {
+                let dir = dir.to_owned();
                 Self::NotWritable { dir, source }
             }
             error => error,
         }
+    }
+}
+
+/// `None`: there is nothing of this name.
+pub(crate) fn if_there<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -207,16 +214,19 @@ mod tests {
 
     #[test]
     fn a_directory_is_not_writable_a_fence_and_a_device_are_something_else() {
-        let error = |source| StoreError::not_writable("make", Path::new("/store"))(source);
-        let of_errno = |errno| error(io::Error::from_raw_os_error(errno));
+        let dir = Path::new("/store");
+        let of_errno = |errno| {
+            let error = StoreError::io("create", dir)(io::Error::from_raw_os_error(errno));
+            StoreError::not_writable(dir)(error)
+        };
         for errno in [libc::EACCES, libc::EROFS, libc::ENOTDIR] {
             assert!(matches!(of_errno(errno), StoreError::NotWritable { .. }));
         }
         assert!(matches!(of_errno(libc::EIO), StoreError::Io { .. }));
-        let behind = BehindFence {
+        let behind = StoreError::Fenced {
             reason: "a flush failed".into(),
         };
-        let fenced = error(io::Error::other(behind));
+        let fenced = StoreError::not_writable(dir)(behind);
         assert!(matches!(fenced, StoreError::Fenced { reason } if &*reason == "a flush failed"));
     }
 }

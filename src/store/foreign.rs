@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::medium::Medium;
 use crate::io::{DirEntry, Io};
 
 /// A folder of the store, which files in it count, what they are, and what to do.
@@ -90,7 +91,7 @@ const FOREIGN: &[Foreign] = &[
 const DLEDGER_PREFIX: &str = "dledger-";
 
 /// Refuses a store that is kept in a way which this one does not read.
-pub async fn refuse_foreign<I: Io>(io: &I, store_dir: &Path) -> Result<(), StoreError> {
+pub async fn refuse_foreign<I: Io>(io: &Medium<I>, store_dir: &Path) -> Result<(), StoreError> {
     for entry in list(io, store_dir.to_owned()).await? {
         let name = entry.path.file_name().and_then(|name| name.to_str());
         if name.is_some_and(|name| name.starts_with(DLEDGER_PREFIX)) {
@@ -114,8 +115,8 @@ pub async fn refuse_foreign<I: Io>(io: &I, store_dir: &Path) -> Result<(), Store
     Ok(())
 }
 
-async fn list<I: Io>(io: &I, dir: PathBuf) -> Result<Vec<DirEntry>, StoreError> {
-    io.list(&dir).await.map_err(StoreError::io("list", &dir))
+async fn list<I: Io>(io: &Medium<I>, dir: PathBuf) -> Result<Vec<DirEntry>, StoreError> {
+    io.list(&dir).await
 }
 
 fn is_there(_: &DirEntry) -> bool {

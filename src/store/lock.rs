@@ -9,6 +9,7 @@ use std::path::Path;
 
 use tracing::warn;
 
+use super::medium::Medium;
 use super::{StoreConfig, StoreError};
 use crate::io::Io;
 
@@ -19,7 +20,10 @@ const RETRY_NS: u64 = 50_000_000;
 /// Dropped together. Without the mutant there are both.
 pub(super) type Locks<I> = Vec<<I as crate::io::Disk>::Lock>;
 
-pub(super) async fn lock<I: Io>(io: &I, config: &StoreConfig) -> Result<Locks<I>, StoreError> {
+pub(super) async fn lock<I: Io>(
+    io: &Medium<I>,
+    config: &StoreConfig,
+) -> Result<Locks<I>, StoreError> {
     let (dir, log_dir) = (config.dir.clone(), config.commit_log_dir());
     make_dir(io, &dir).await?;
     let root = hold(io, &dir, || io.lock(&dir.join("lock"), "lock")).await?;
@@ -28,16 +32,16 @@ pub(super) async fn lock<I: Io>(io: &I, config: &StoreConfig) -> Result<Locks<I>
     Ok(root.into_iter().chain(log).collect())
 }
 
-async fn make_dir<I: Io>(io: &I, dir: &Path) -> Result<(), StoreError> {
+async fn make_dir<I: Io>(io: &Medium<I>, dir: &Path) -> Result<(), StoreError> {
     io.create_dir_all(dir)
         .await
-        .map_err(StoreError::not_writable("make", dir))
+        .map_err(StoreError::not_writable(dir))
 }
 
 async fn hold<I: Io, L>(
-    io: &I,
+    io: &Medium<I>,
     dir: &Path,
-    lock: impl Fn() -> io::Result<L>,
+    lock: impl Fn() -> Result<L, StoreError>,
 ) -> Result<Option<L>, StoreError> {
     let until_ns = io.now().mono_ns + PATIENCE_NS;
     let mut has_warned = false;
@@ -45,7 +49,7 @@ async fn hold<I: Io, L>(
         match lock() {
             Ok(held) => return Ok(Some(held)),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                return Err(StoreError::not_writable("lock", dir)(error));
+                return Err(StoreError::not_writable(dir)(error));
             }
             Err(_) if mutant!(LockNotAwaited) => return Ok(None),
             Err(_) if io.now().mono_ns >= until_ns => {

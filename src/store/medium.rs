@@ -1,10 +1,5 @@
-//! The disk as the store uses it: what an errno means is decided here, once, for every writer.
-//!
-//! | errno | fault | consequence |
-//! |---|---|---|
-//! | ENOSPC, EDQUOT, EFBIG | `NoSpace` | a write is repeated when there is space; sends are refused until then |
-//! | EMFILE, ENFILE, ENOMEM, EAGAIN | `Shortage` | a write is repeated after a pause |
-//! | all others | `Device` | a write sets the fence |
+//! The disk as the store uses it. Its errors get their operation and their path here, and what one of a write or a flush means
+//! ([`DiskFault`]) has its consequence here, once, for every writer.
 //!
 //! A *flush* that fails sets the fence whatever its errno: it is about earlier writes, possibly of other files, and the
 //! kernel reports that loss only once, to whichever writer asks first. So the journal, the checkpoint, the key index and the
@@ -18,51 +13,23 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::io::{
-    Clock, DirEntry, Disk, Durability, File, Io, Net, Now, OpenOptions, Space, Spawn, Stalls,
-};
+use super::StoreError;
+use super::fault::DiskFault;
+use crate::io::{DirEntry, Durability, File, Io, Now, OpenOptions, Space, create_dir_all};
 use crate::mem::{AlignedBuf, IoBuf, LogBuffer};
 
-/// What an error of the disk means for a writer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DiskFault {
-    /// Nothing was lost; it works when there is space again.
-    NoSpace,
-    /// Nothing was lost; it works when the process or the machine has the resource again.
-    Shortage,
-    /// What the device holds is unknown.
-    Device,
-}
-
-impl DiskFault {
-    pub fn of(error: &io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Self::NoSpace,
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN)
-                if !mutant!(ShortageFences) =>
-            {
-                Self::Shortage
-            }
-            Some(_) => Self::Device,
-            None => match error.kind() {
-                io::ErrorKind::StorageFull => Self::NoSpace,
-                io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => Self::Shortage,
-                _ => Self::Device,
-            },
-        }
-    }
-}
-
 /// Whether a flush was not even begun.
-fn is_before_flush(error: &io::Error) -> bool {
-    let errno = error.raw_os_error();
+fn is_before_flush(error: &StoreError) -> bool {
+    let StoreError::Io { source, .. } = error else {
+        return false;
+    };
+    let errno = source.raw_os_error();
     matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN))
-        || error.kind() == io::ErrorKind::NotFound
+        || source.kind() == io::ErrorKind::NotFound
 }
 
 /// Set once, by the first write or flush after which the content of the device is unknown. From then on nothing is
@@ -78,21 +45,14 @@ pub(super) struct Fence {
 /// Called once, when the fence is set.
 type Observer = Box<dyn Fn(&str)>;
 
-/// An operation that was refused, or does not count, because the fence is set.
-#[derive(Debug, thiserror::Error)]
-#[error("the store is fenced: {reason}")]
-pub(super) struct BehindFence {
-    pub reason: Arc<str>,
-}
-
 impl Fence {
     pub fn reason(&self) -> Option<Arc<str>> {
         self.reason.borrow().clone()
     }
 
-    fn check(&self) -> io::Result<()> {
+    fn check(&self) -> Result<(), StoreError> {
         match self.reason() {
-            Some(reason) => Err(io::Error::other(BehindFence { reason })),
+            Some(reason) => Err(StoreError::Fenced { reason }),
             None => Ok(()),
         }
     }
@@ -112,8 +72,32 @@ impl Fence {
         }
     }
 
+    /// Passes the result of a write on, having looked at what it means.
+    fn written(&self, result: Result<(), StoreError>) -> Result<(), StoreError> {
+        if let Err(error) = &result
+            && error.fault() == Some(DiskFault::Device)
+            && !mutant!(SwallowWriteError)
+        {
+            self.set_by(error);
+        }
+        result
+    }
+
+    /// A flush that ends after the fence was set is none: the device may have dropped what it was to keep, and the error of the
+    /// other flush was the only report of that.
+    fn flushed(&self, result: Result<(), StoreError>) -> Result<(), StoreError> {
+        if let Err(error) = &result
+            && !is_before_flush(error)
+            && !mutant!(SwallowFlushError)
+            && (!mutant!(OnlyLogFences) || error.to_string().contains("commitlog"))
+        {
+            self.set_by(error);
+        }
+        result.and_then(|()| self.check())
+    }
+
     /// By an error of a write or a flush.
-    fn set_by(&self, error: impl fmt::Display) {
+    fn set_by(&self, error: &StoreError) {
         if self.is_set() {
             return;
         }
@@ -132,19 +116,31 @@ impl Fence {
     }
 }
 
-/// An [`Io`] whose failed writes and flushes set the fence, and which writes and flushes nothing once it is set.
+/// A disk whose failed writes and flushes set the fence, and which writes and flushes nothing once it is set.
 #[derive(Clone)]
 pub struct Medium<I> {
     io: I,
     fence: Rc<Fence>,
 }
 
-/// A file of it.
+/// A file of it. A clone is another handle on the same descriptor.
 #[derive(Clone)]
-pub struct Guarded<F> {
-    file: F,
-    path: Rc<Path>,
+pub struct Guarded<I: Io> {
+    file: I::File,
+    named: Rc<Named>,
+}
+
+/// What all handles of a file have in common.
+struct Named {
+    /// Allocated when the file is opened, and changed by [`Medium::rename_open`].
+    path: RefCell<PathBuf>,
     fence: Rc<Fence>,
+}
+
+impl Named {
+    fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+        move |source| StoreError::io(operation, &self.path.borrow())(source)
+    }
 }
 
 impl<I: Io> Medium<I> {
@@ -203,187 +199,173 @@ impl<I: Io> Medium<I> {
     pub(super) async fn space(&self, dir: &Path) -> io::Result<Space> {
         self.io.space(dir).await
     }
-}
 
-/// Passes the result on, having looked at what it means.
-fn written<T>(fence: &Fence, verb: &str, path: &Path, result: io::Result<T>) -> io::Result<T> {
-    if let Err(error) = &result
-        && DiskFault::of(error) == DiskFault::Device
-        && !mutant!(SwallowWriteError)
-    {
-        fence.set_by(format_args!("cannot {verb} {}: {error}", path.display()));
-    }
-    result
-}
-
-/// A flush that ends after the fence was set is none: the device may have dropped what it was to keep, and the error of the
-/// other flush was the only report of that.
-fn flushed(fence: &Fence, path: &Path, result: io::Result<()>) -> io::Result<()> {
-    if result.is_ok() {
-        return fence.check();
-    }
-    if let Err(error) = &result
-        && !is_before_flush(error)
-        && !mutant!(SwallowFlushError)
-        && (!mutant!(OnlyLogFences) || path.to_string_lossy().contains("commitlog"))
-    {
-        fence.set_by(format_args!("cannot flush {}: {error}", path.display()));
-    }
-    result
-}
-
-impl<I: Io> Disk for Medium<I> {
-    type File = Guarded<I::File>;
-    type Lock = I::Lock;
-
-    async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Self::File> {
-        if options.create {
-            self.fence.check()?;
-        }
-        Ok(Guarded {
-            file: self.io.open(path, options).await?,
-            path: path.into(),
-            fence: self.fence.clone(),
-        })
-    }
-
-    async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.io.list(dir).await
-    }
-
-    async fn create_dir(&self, dir: &Path) -> io::Result<bool> {
-        self.io.create_dir(dir).await
-    }
-
-    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.fence.check()?;
-        self.io.rename(from, to).await
-    }
-
-    async fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.io.remove_file(path).await
-    }
-
-    async fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.io.remove_dir(path).await
-    }
-
-    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.fence.check()?;
-        flushed(&self.fence, dir, self.io.sync_dir(dir).await)
-    }
-
-    async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
-        self.fence.check()?;
-        flushed(&self.fence, dir, self.io.sync_tree(dir).await)
-    }
-
-    fn lock(&self, path: &Path, text: &str) -> io::Result<Self::Lock> {
-        self.io.lock(path, text)
-    }
-
-    fn lock_dir(&self, dir: &Path) -> io::Result<Self::Lock> {
-        self.io.lock_dir(dir)
-    }
-
-    async fn space(&self, dir: &Path) -> io::Result<Space> {
-        self.io.space(dir).await
-    }
-
-    fn register(&self, buffer: &LogBuffer) -> bool {
+    pub(super) fn register(&self, buffer: &LogBuffer) -> bool {
         self.io.register(buffer)
     }
 }
 
-impl<F: File> File for Guarded<F> {
-    async fn len_bytes(&self) -> io::Result<u64> {
-        self.file.len_bytes().await
+/// As [`crate::io::Disk`] has them.
+impl<I: Io> Medium<I> {
+    pub async fn open(&self, path: &Path, options: OpenOptions) -> Result<Guarded<I>, StoreError> {
+        self.open_as("open", path, options).await
     }
 
-    async fn read_at(
+    /// A file to be written, made if it is not there.
+    pub async fn create(&self, path: &Path) -> Result<Guarded<I>, StoreError> {
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            direct: false,
+        };
+        self.open_as("create", path, options).await
+    }
+
+    async fn open_as(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        options: OpenOptions,
+    ) -> Result<Guarded<I>, StoreError> {
+        if options.create {
+            self.fence.check()?;
+        }
+        let opened = self.io.open(path, options).await;
+        let file = opened.map_err(StoreError::io(operation, path))?;
+        let named = Rc::new(Named {
+            path: RefCell::new(path.to_owned()),
+            fence: self.fence.clone(),
+        });
+        Ok(Guarded { file, named })
+    }
+
+    pub async fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, StoreError> {
+        let listed = self.io.list(dir).await;
+        listed.map_err(StoreError::io("list", dir))
+    }
+
+    pub async fn create_dir(&self, dir: &Path) -> Result<bool, StoreError> {
+        let created = self.io.create_dir(dir).await;
+        created.map_err(StoreError::io("create", dir))
+    }
+
+    /// An error states the one directory that cannot be made.
+    pub async fn create_dir_all(&self, dir: &Path) -> Result<(), StoreError> {
+        let create = async |dir: &Path| self.create_dir(dir).await;
+        let sync = async |dir: &Path| self.sync_dir(dir).await;
+        create_dir_all(dir, create, sync, StoreError::kind).await
+    }
+
+    pub async fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        self.fence.check()?;
+        let renamed = self.io.rename(from, to).await;
+        renamed.map_err(StoreError::io("rename", from))
+    }
+
+    /// Renames a file that is open: its later errors state the new path.
+    pub async fn rename_open(&self, file: &Guarded<I>, to: &Path) -> Result<(), StoreError> {
+        let from = file.named.path.borrow().clone();
+        self.rename(&from, to).await?;
+        file.named.path.replace(to.to_owned());
+        Ok(())
+    }
+
+    pub async fn remove_file(&self, path: &Path) -> Result<(), StoreError> {
+        let removed = self.io.remove_file(path).await;
+        removed.map_err(StoreError::io("remove", path))
+    }
+
+    pub async fn remove_dir(&self, path: &Path) -> Result<(), StoreError> {
+        let removed = self.io.remove_dir(path).await;
+        removed.map_err(StoreError::io("remove", path))
+    }
+
+    pub async fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        self.fence.check()?;
+        let synced = self.io.sync_dir(dir).await;
+        let synced = synced.map_err(StoreError::io("flush", dir));
+        self.fence.flushed(synced)
+    }
+
+    pub async fn sync_tree(&self, dir: &Path) -> Result<(), StoreError> {
+        self.fence.check()?;
+        let synced = self.io.sync_tree(dir).await;
+        let synced = synced.map_err(StoreError::io("flush", dir));
+        self.fence.flushed(synced)
+    }
+
+    pub(super) fn lock(&self, path: &Path, text: &str) -> Result<I::Lock, StoreError> {
+        let locked = self.io.lock(path, text);
+        locked.map_err(StoreError::io("lock", path))
+    }
+
+    pub(super) fn lock_dir(&self, dir: &Path) -> Result<I::Lock, StoreError> {
+        let locked = self.io.lock_dir(dir);
+        locked.map_err(StoreError::io("lock", dir))
+    }
+}
+
+/// As [`crate::io::File`] has them.
+impl<I: Io> Guarded<I> {
+    pub async fn len_bytes(&self) -> Result<u64, StoreError> {
+        let len = self.file.len_bytes().await;
+        len.map_err(self.named.failed("measure"))
+    }
+
+    pub async fn read_at(
         &self,
         buf: AlignedBuf,
         len: usize,
         offset: u64,
-    ) -> (io::Result<usize>, AlignedBuf) {
-        self.file.read_at(buf, len, offset).await
+    ) -> (Result<usize, StoreError>, AlignedBuf) {
+        let (read, buf) = self.file.read_at(buf, len, offset).await;
+        (read.map_err(self.named.failed("read")), buf)
     }
 
-    async fn write_at<B: IoBuf>(
+    /// For a reader to whom the file's end comes too early.
+    pub fn ends_early(&self) -> StoreError {
+        self.named.failed("read")(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    pub async fn write_at<B: IoBuf>(
         &self,
         buf: B,
         offset: u64,
         durability: Durability,
-    ) -> (io::Result<()>, B) {
-        if let Err(fenced) = self.fence.check() {
+    ) -> (Result<(), StoreError>, B) {
+        let fence = &self.named.fence;
+        if let Err(fenced) = fence.check() {
             return (Err(fenced), buf);
         }
         let (result, buf) = self.file.write_at(buf, offset, durability).await;
-        let result = written(&self.fence, "write", &self.path, result);
+        let result = fence.written(result.map_err(self.named.failed("write")));
         match durability {
             // As for a flush.
-            Durability::Synced => (result.and_then(|()| self.fence.check()), buf),
+            Durability::Synced => (result.and_then(|()| fence.check()), buf),
             Durability::Written => (result, buf),
         }
     }
 
-    async fn sync_data(&self) -> io::Result<()> {
-        self.fence.check()?;
-        flushed(&self.fence, &self.path, self.file.sync_data().await)
+    pub async fn sync_data(&self) -> Result<(), StoreError> {
+        let fence = &self.named.fence;
+        fence.check()?;
+        let synced = self.file.sync_data().await;
+        fence.flushed(synced.map_err(self.named.failed("flush")))
     }
 
-    async fn allocate(&self, len_bytes: u64) -> io::Result<()> {
-        self.fence.check()?;
-        let result = self.file.allocate(len_bytes).await;
-        written(&self.fence, "allocate", &self.path, result)
+    pub async fn allocate(&self, len_bytes: u64) -> Result<(), StoreError> {
+        let fence = &self.named.fence;
+        fence.check()?;
+        let allocated = self.file.allocate(len_bytes).await;
+        fence.written(allocated.map_err(self.named.failed("allocate")))
     }
 
-    async fn resize(&self, len_bytes: u64) -> io::Result<()> {
-        self.fence.check()?;
-        let result = self.file.resize(len_bytes).await;
-        written(&self.fence, "resize", &self.path, result)
-    }
-}
-
-impl<I: Io> Clock for Medium<I> {
-    fn now(&self) -> Now {
-        self.io.now()
-    }
-
-    fn utc_offset_s(&self) -> i32 {
-        self.io.utc_offset_s()
-    }
-
-    async fn sleep_until(&self, mono_ns: u64) {
-        self.io.sleep_until(mono_ns).await;
-    }
-}
-
-impl<I: Io> Spawn for Medium<I> {
-    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
-        self.io.spawn(name, task);
-    }
-
-    fn watch_stalls(&self) {
-        self.io.watch_stalls();
-    }
-
-    fn stalls(&self) -> Stalls {
-        self.io.stalls()
-    }
-}
-
-/// The store opens no connection; this makes it an [`Io`].
-impl<I: Io> Net for Medium<I> {
-    type Listener = I::Listener;
-    type Stream = I::Stream;
-
-    fn listen(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
-        self.io.listen(addr)
-    }
-
-    async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream> {
-        self.io.connect(addr).await
+    pub async fn resize(&self, len_bytes: u64) -> Result<(), StoreError> {
+        let fence = &self.named.fence;
+        fence.check()?;
+        let operation = if len_bytes == 0 { "empty" } else { "extend" };
+        let resized = self.file.resize(len_bytes).await;
+        fence.written(resized.map_err(self.named.failed(operation)))
     }
 }
 
@@ -391,38 +373,13 @@ impl<I: Io> Net for Medium<I> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_errno_has_one_meaning() {
-        let of = |errno| DiskFault::of(&io::Error::from_raw_os_error(errno));
-        for errno in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG] {
-            assert_eq!(of(errno), DiskFault::NoSpace, "{errno}");
-        }
-        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN] {
-            assert_eq!(of(errno), DiskFault::Shortage, "{errno}");
-        }
-        for errno in [
-            libc::EIO,
-            libc::EROFS,
-            libc::ENODEV,
-            libc::EUCLEAN,
-            libc::ESTALE,
-        ] {
-            assert_eq!(of(errno), DiskFault::Device, "{errno}");
-        }
-        let short = io::Error::from(io::ErrorKind::WriteZero);
-        assert_eq!(DiskFault::of(&short), DiskFault::Device);
-    }
-
-    fn fenced_by(errno: i32, call: fn(&Fence, io::Result<()>)) -> bool {
-        let fence = Fence::default();
-        call(&fence, Err(io::Error::from_raw_os_error(errno)));
-        fence.is_set()
+    fn failed(operation: &'static str, errno: i32) -> Result<(), StoreError> {
+        let error = io::Error::from_raw_os_error(errno);
+        Err(StoreError::io(operation, Path::new("f"))(error))
     }
 
     #[test]
     fn a_write_fences_for_the_device_and_a_flush_for_all_that_it_may_have_lost() {
-        let write = |fence: &Fence, result| drop(written(fence, "write", Path::new("f"), result));
-        let flush = |fence: &Fence, result| drop(flushed(fence, Path::new("f"), result));
         for (errno, of_write, of_flush) in [
             (libc::EIO, true, true),
             (libc::EROFS, true, true),
@@ -433,8 +390,12 @@ mod tests {
             (libc::ENFILE, false, false),
             (libc::EAGAIN, false, false),
         ] {
-            assert_eq!(fenced_by(errno, write), of_write, "write, {errno}");
-            assert_eq!(fenced_by(errno, flush), of_flush, "flush, {errno}");
+            let fence = Fence::default();
+            assert!(fence.written(failed("write", errno)).is_err());
+            assert_eq!(fence.is_set(), of_write, "write, {errno}");
+            let fence = Fence::default();
+            assert!(fence.flushed(failed("flush", errno)).is_err());
+            assert_eq!(fence.is_set(), of_flush, "flush, {errno}");
         }
     }
 
@@ -449,8 +410,7 @@ mod tests {
             fence
         };
         let fail = |fence: &Fence| {
-            let error = Err(io::Error::from_raw_os_error(libc::EIO));
-            drop(flushed(fence, Path::new("f"), error));
+            assert!(fence.flushed(failed("flush", libc::EIO)).is_err());
         };
         let by_another = fence();
         by_another.set("another store");

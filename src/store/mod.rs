@@ -20,6 +20,7 @@ mod config_files;
 mod entry_tags;
 mod error;
 mod face;
+mod fault;
 mod figures;
 mod follow;
 mod foreign;
@@ -52,6 +53,7 @@ pub use append::Appended;
 pub use config::{Flush, Resume, SCHEDULE_TOPIC, StoreConfig};
 pub use config_files::TextFiles;
 pub use error::StoreError as ReadError;
+pub(crate) use error::if_there;
 pub use error::{AppendError, StoreError};
 pub use figures::Figures;
 pub use follow::FollowError;
@@ -60,7 +62,7 @@ pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
 pub use log::ack_watermark::Missing;
 pub use log::records::Position;
 pub use log::unreadable::{Hole, Place, Unreadable};
-pub use medium::Medium;
+pub use medium::{Guarded, Medium};
 pub use progress::Progress;
 pub use queues::memory::{QueueBounds, QueueIndex};
 pub use queues::messages::Readable;
@@ -94,7 +96,7 @@ pub struct Store<I: Io> {
     index: Option<Rc<KeyIndex<I>>>,
     cleaner: Rc<Cleaner<I>>,
     scrub: Rc<Scrub<I>>,
-    texts: Rc<TextFiles<Medium<I>>>,
+    texts: Rc<TextFiles<I>>,
     tasks: Rc<Tasks<I>>,
     /// The kernel writes from the log buffer without looking its pages up.
     is_registered: bool,

@@ -108,8 +108,8 @@ impl<I: Io> Store<I> {
     async fn assemble(
         io: Medium<I>,
         config: Rc<StoreConfig>,
-        parts: Parts<Medium<I>>,
-        recovered: Recovered<Medium<I>>,
+        parts: Parts<I>,
+        recovered: Recovered<I>,
     ) -> Result<Self, StoreError> {
         let gate = Rc::new(Gate::new(io.fence(), parts.segments.clean_now.clone()));
         let log = log::Parts {
@@ -183,7 +183,7 @@ fn log_buffer<I: Io>(
 }
 
 impl<I: Io> Parts<I> {
-    async fn open(io: &I, config: &StoreConfig) -> Result<Self, StoreError> {
+    async fn open(io: &Medium<I>, config: &StoreConfig) -> Result<Self, StoreError> {
         let dir = &config.dir;
         let locks = lock(io, config).await?;
         let texts = Rc::new(TextFiles::open(io.clone(), &dir.join("config")).await?);
@@ -192,8 +192,7 @@ impl<I: Io> Parts<I> {
         let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);
         let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend).await?;
         // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
-        let synced = io.sync_dir(dir).await;
-        synced.map_err(StoreError::io("sync", dir))?;
+        io.sync_dir(dir).await?;
         let memory = |what| move |source| StoreError::Memory { what, source };
         let buffer = LogBuffer::new(config.log_buffer_bytes).map_err(memory("the log buffer"))?;
         let queues = ConsumeQueues::new(config.consume_queue_memory_bytes, config.pages)
@@ -216,7 +215,7 @@ impl<I: Io> Parts<I> {
 
     async fn recover(
         &mut self,
-        io: &I,
+        io: &Medium<I>,
         config: &StoreConfig,
         progress: &mut impl FnMut(Progress),
     ) -> Result<Recovered<I>, StoreError> {

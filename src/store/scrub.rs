@@ -57,7 +57,7 @@ pub(super) struct Scrub<I: Io> {
     gate: Rc<Gate>,
     log: Rc<Log<I>>,
     queues: Rc<Queues<I>>,
-    texts: Rc<TextFiles<Medium<I>>>,
+    texts: Rc<TextFiles<I>>,
     /// What is before it was read in this pass, and is whole or noted.
     position: Cell<u64>,
     pub began_ms: Cell<i64>,
@@ -80,7 +80,7 @@ impl<I: Io> Scrub<I> {
         gate: &Rc<Gate>,
         log: &Rc<Log<I>>,
         queues: &Rc<Queues<I>>,
-        texts: &Rc<TextFiles<Medium<I>>>,
+        texts: &Rc<TextFiles<I>>,
     ) -> Self {
         Self {
             io: io.clone(),

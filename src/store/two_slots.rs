@@ -8,8 +8,10 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::medium::DiskFault;
-use crate::io::{Durability, File, Io, OpenOptions};
+use super::error::if_there;
+use super::fault::DiskFault;
+use super::medium::{Guarded, Medium};
+use crate::io::{Durability, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 
 /// A value of at most one block.
@@ -33,7 +35,7 @@ pub(super) fn whole<T: Slot>(slots: &[u8]) -> [Option<(u64, T)>; 2] {
 }
 
 pub(super) struct TwoSlots<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
     path: PathBuf,
     /// Blocks of the file ahead of the slots.
@@ -45,7 +47,7 @@ pub(super) struct TwoSlots<I: Io> {
 }
 
 impl<I: Io> TwoSlots<I> {
-    pub fn new(io: I, dir: &Path, name: &str, blocks_before: usize) -> Self {
+    pub fn new(io: Medium<I>, dir: &Path, name: &str, blocks_before: usize) -> Self {
         Self {
             io,
             dir: dir.to_owned(),
@@ -58,21 +60,20 @@ impl<I: Io> TwoSlots<I> {
 
     /// All bytes of the file, zeros for a block that the device does not give while it gives others; `None` if the file does not exist.
     pub async fn read(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        let file = match self.io.open(&self.path, OpenOptions::default()).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("open", &self.path)(error)),
+        let opened = self.io.open(&self.path, OpenOptions::default()).await;
+        let Some(file) = if_there(opened)? else {
+            return Ok(None);
         };
         let len = (self.blocks_before + 2) * BLOCK_BYTES;
         let (read, buf) = file.read_at(AlignedBuf::zeroed(len), len, 0).await;
         let bytes = match read {
             Ok(read) => Ok(buf[..read].to_vec()),
-            Err(error) if DiskFault::of(&error) == DiskFault::Device => {
+            Err(error) if error.fault() == Some(DiskFault::Device) => {
                 read_blocks(&file, len, error).await
             }
             Err(error) => Err(error),
         };
-        bytes.map(Some).map_err(StoreError::io("read", &self.path))
+        bytes.map(Some)
     }
 
     /// The slots in the bytes of the file.
@@ -110,26 +111,22 @@ impl<I: Io> TwoSlots<I> {
             create: true,
             direct: false,
         };
-        let opened = self.io.open(&self.path, options).await;
-        let file = opened.map_err(StoreError::io("open", &self.path))?;
+        let file = self.io.open(&self.path, options).await?;
         if !self.is_durable.get() {
-            let synced = file.sync_data().await;
-            synced.map_err(StoreError::io("sync", &self.path))?;
-            let synced = self.io.sync_dir(&self.dir).await;
-            synced.map_err(StoreError::io("sync", &self.dir))?;
+            file.sync_data().await?;
+            self.io.sync_dir(&self.dir).await?;
             self.is_durable.set(true);
         }
-        let (written, _) = file.write_at(bytes, at, Durability::Synced).await;
-        written.map_err(StoreError::io("write", &self.path))
+        file.write_at(bytes, at, Durability::Synced).await.0
     }
 }
 
 /// As much as the device gives of a file of which it does not give all. `error` if it gives no block.
-async fn read_blocks<F: File>(
-    file: &F,
+async fn read_blocks<I: Io>(
+    file: &Guarded<I>,
     len: usize,
-    error: std::io::Error,
-) -> std::io::Result<Vec<u8>> {
+    error: StoreError,
+) -> Result<Vec<u8>, StoreError> {
     let mut bytes = vec![0; len];
     let mut end = None;
     for at in (0..len).step_by(BLOCK_BYTES) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ringmq::io::Disk;
 use ringmq::sim::{Fault, Op, Rule};
-use ringmq::store::{Flush, TextFiles};
+use ringmq::store::{Flush, Medium, TextFiles};
 use ringmq::wire::codes::{request, response};
 
 use crate::replication::{TOPIC, try_send};
@@ -328,7 +328,7 @@ fn the_note_that_nothing_was_confirmed_goes_with_the_first_acknowledged_message(
         let noted = async || {
             let mut noted = Vec::new();
             for host in BROKERS {
-                let files = TextFiles::open(group.sim.host(host), Path::new("/store"));
+                let files = TextFiles::open(Medium::new(group.sim.host(host)), Path::new("/store"));
                 let note = files.await.unwrap().load(UNCONFIRMED).await.unwrap();
                 noted.push(note.is_some());
             }
@@ -432,7 +432,7 @@ fn a_broker_keeps_its_number() {
         let identities = async || {
             let mut texts = Vec::new();
             for host in BROKERS {
-                let files = TextFiles::open(group.sim.host(host), Path::new("/store"));
+                let files = TextFiles::open(Medium::new(group.sim.host(host)), Path::new("/store"));
                 let text = files.await.unwrap().load("brokerIdentity").await.unwrap();
                 texts.push(text.unwrap());
             }

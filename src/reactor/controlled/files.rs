@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::io::{Disk, Io};
+use crate::io::Io;
 use crate::reactor::ServeError;
 use crate::replication::manager::identity::{self, Claim, GroupName};
 use crate::replication::members::MemberId;
-use crate::store::{Medium, StoreError, TextFiles};
+use crate::store::{Medium, StoreError, TextFiles, if_there};
 
 /// Up to where the log has been acknowledged, if it ends before that.
 const LOSS_FILE: &str = "ringmqLogLoss";
@@ -17,7 +17,7 @@ const UNCONFIRMED_FILE: &str = "ringmqUnconfirmed";
 pub(super) struct Files<I: Io> {
     medium: Medium<I>,
     dir: PathBuf,
-    texts: TextFiles<Medium<I>>,
+    texts: TextFiles<I>,
     group: GroupName,
 }
 
@@ -90,18 +90,12 @@ impl<I: Io> Files<I> {
     }
 
     pub async fn forget_unconfirmed(&self) -> Result<(), StoreError> {
-        let path = self.dir.join(UNCONFIRMED_FILE);
-        self.remove(UNCONFIRMED_FILE)
-            .await
-            .map_err(StoreError::io("remove", &path))
+        self.remove(UNCONFIRMED_FILE).await
     }
 
-    async fn remove(&self, file: &str) -> std::io::Result<()> {
+    async fn remove(&self, file: &str) -> Result<(), StoreError> {
         for name in [format!("{file}.bak"), file.to_owned()] {
-            match self.medium.remove_file(&self.dir.join(name)).await {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            if_there(self.medium.remove_file(&self.dir.join(name)).await)?;
         }
         self.medium.sync_dir(&self.dir).await
     }

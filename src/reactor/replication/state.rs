@@ -23,7 +23,7 @@ pub struct Replication<I: Io> {
     pub(super) setup: ReplicationSetup,
     pub(super) replicas: RefCell<Replicas>,
     pub(super) epochs: RefCell<Epochs>,
-    files: TextFiles<Medium<I>>,
+    files: TextFiles<I>,
     /// Open connections to replicas or to the master.
     links: RefCell<BTreeMap<Link, Open<I::Stream>>>,
     next_link: Cell<Link>,

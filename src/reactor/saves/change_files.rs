@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::broker::files::changes::{self, Change};
-use crate::io::{Durability, File, Io, OpenOptions};
+use crate::io::{Durability, Io};
 use crate::reactor::gate::{Gate, Pass};
-use crate::store::StoreError;
+use crate::store::{Guarded, Medium, StoreError, if_there};
 use crate::wire::DataVersion;
 
 /// The names of both in `config/`.
@@ -22,9 +22,9 @@ pub(in crate::reactor) const NAMES: [&str; 2] = ["changes-0.log", "changes-1.log
 pub(super) type Versions = (DataVersion, DataVersion);
 
 pub(super) struct ChangeFiles<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
-    current: RefCell<Option<Current<I::File>>>,
+    current: RefCell<Option<Current<I>>>,
     /// Which of the two names may exist.
     exists: Cell<[bool; 2]>,
     generation: Cell<u64>,
@@ -35,9 +35,9 @@ pub(super) struct ChangeFiles<I: Io> {
 }
 
 #[derive(Clone)]
-struct Current<F> {
+struct Current<I: Io> {
     index: usize,
-    file: F,
+    file: Guarded<I>,
     len_bytes: u64,
     checksum: u32,
 }
@@ -52,7 +52,7 @@ pub(super) struct Fold {
 
 impl<I: Io> ChangeFiles<I> {
     /// At a start both may exist: nothing is appended before the JSON files have been written.
-    pub fn new(io: I, store_dir: &Path) -> Self {
+    pub fn new(io: Medium<I>, store_dir: &Path) -> Self {
         Self {
             io,
             dir: store_dir.join("config"),
@@ -87,11 +87,9 @@ impl<I: Io> ChangeFiles<I> {
         let Some(current) = self.current.borrow().clone() else {
             unreachable!("the files are ready");
         };
-        let path = self.dir.join(NAMES[current.index]);
         let end = current.len_bytes + changes.len() as u64;
         let (file, begin) = (&current.file, current.len_bytes);
-        let written = file.write_at(changes, begin, Durability::Synced);
-        let written = written.await.0.map_err(StoreError::io("write", &path));
+        let written = file.write_at(changes, begin, Durability::Synced).await.0;
         match &written {
             Ok(()) => {
                 self.current.replace(Some(Current {
@@ -132,19 +130,11 @@ impl<I: Io> ChangeFiles<I> {
         };
         let mut text = Vec::new();
         let checksum = changes::append(&mut text, &base, 0);
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            direct: false,
-        };
         let made = async {
-            let file = self.io.open(&path, options).await;
-            let file = file.map_err(StoreError::io("create", &path))?;
+            let file = self.io.create(&path).await?;
             let len_bytes = text.len() as u64;
-            let written = file.write_at(text, 0, Durability::Synced).await.0;
-            written.map_err(StoreError::io("write", &path))?;
-            let named = self.io.sync_dir(&self.dir).await;
-            named.map_err(StoreError::io("sync", &self.dir))?;
+            file.write_at(text, 0, Durability::Synced).await.0?;
+            self.io.sync_dir(&self.dir).await?;
             Ok::<_, StoreError>(Current {
                 index,
                 file,
@@ -241,17 +231,12 @@ impl<I: Io> ChangeFiles<I> {
                 continue;
             }
             let path = self.dir.join(name);
-            match self.io.remove_file(&path).await {
-                Ok(()) => has_removed = true,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(StoreError::io("remove", &path)(error)),
-            }
+            has_removed |= if_there(self.io.remove_file(&path).await)?.is_some();
             exists[index] = false;
         }
         // If a power cut restored an earlier file and not the later one, the start would undo the later one's changes.
         if has_removed {
-            let synced = self.io.sync_dir(&self.dir).await;
-            synced.map_err(StoreError::io("sync", &self.dir))?;
+            self.io.sync_dir(&self.dir).await?;
         }
         self.exists.set(exists);
         Ok(())

@@ -21,7 +21,7 @@ pub(in crate::reactor) struct Saves<I: Io> {
     pub(super) ended: Waiters,
     pub(super) changes_bell: Notify,
     pub(super) texts_bell: Notify,
-    pub(super) change_files: ChangeFiles<Medium<I>>,
+    pub(super) change_files: ChangeFiles<I>,
     pub(super) fold: Folding,
     /// Bytes of the last text of the offsets.
     pub(super) offsets_bytes: Cell<u64>,

@@ -167,7 +167,7 @@ async fn load_checkpoint<I: Io>(core: &Core<I>) -> Result<Checkpoint, StoreError
             Err(error) => warn!(file = FILE, %error, "cannot be read; starting without it"),
         }
     }
-    let theirs = load_timer_check(&core.io, &core.setup.store.dir).await?;
+    let theirs = load_timer_check(core.store.medium(), &core.setup.store.dir).await?;
     if let Some(theirs) = theirs {
         checkpoint.delivered_elsewhere(theirs.read_ms, theirs.offset);
     }

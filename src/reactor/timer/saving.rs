@@ -12,7 +12,7 @@ use crate::broker::timer::{CheckpointText, RunName, Uncovered};
 use crate::io::{Io, pause};
 use crate::reactor::core::Core;
 use crate::reactor::own_queue::read_queue;
-use crate::store::{Medium, Position, StoreError, Timer, TimerCheck, TimerKey, TimerLog, TimerRun};
+use crate::store::{Position, StoreError, Timer, TimerCheck, TimerKey, TimerLog, TimerRun};
 
 /// How often it is saved what has been delivered; a crash delivers again what was since.
 const SAVE_INTERVAL_NS: u64 = 1_000_000_000;
@@ -108,7 +108,7 @@ pub(super) async fn cover<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(
         let run = timing.files.write(&name, &uncovered.timers).await?;
         kept.push(Rc::new(run));
     }
-    let name_of = |run: &Rc<TimerRun<Medium<I>>>| RunName {
+    let name_of = |run: &Rc<TimerRun<I>>| RunName {
         name: run.name.clone(),
         entries: run.entries,
     };
@@ -132,7 +132,7 @@ pub(super) async fn cover<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(
 
 /// Not that of a run which is there, also where nothing has come since it was written: until the checkpoint says otherwise
 /// that one counts.
-fn new_name<I: Io>(runs: &[Rc<TimerRun<Medium<I>>>], offset: u64) -> String {
+fn new_name<I: Io>(runs: &[Rc<TimerRun<I>>], offset: u64) -> String {
     let names = (0..).map(|nth| match nth {
         0 => format!("{offset:020}"),
         nth => format!("{offset:020}-{nth}"),
@@ -141,7 +141,7 @@ fn new_name<I: Io>(runs: &[Rc<TimerRun<Medium<I>>>], offset: u64) -> String {
     free.next().expect("there are more names than runs")
 }
 
-type Runs<I> = Vec<Rc<TimerRun<Medium<I>>>>;
+type Runs<I> = Vec<Rc<TimerRun<I>>>;
 
 /// The runs that stay, and those that do not: because nothing of them is left, or little, which is moved to `uncovered`.
 async fn merge_small<I: Io>(
@@ -169,7 +169,7 @@ async fn merge_small<I: Io>(
 
 /// Reads everything from `index` on.
 async fn read_rest<I: Io>(
-    run: &TimerRun<Medium<I>>,
+    run: &TimerRun<I>,
     mut index: u64,
     into: &mut Vec<Timer>,
 ) -> Result<(), StoreError> {

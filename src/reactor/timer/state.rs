@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::broker::timer::Timers;
 use crate::io::{Io, Notify, first};
 use crate::reactor::deliveries::Delivered;
-use crate::store::{Medium, QueueIndex, StoreError, Timer, TimerKey, TimerRun, TimerRuns};
+use crate::store::{QueueIndex, StoreError, Timer, TimerKey, TimerRun, TimerRuns};
 
 /// In config/.
 pub(super) const FILE: &str = "timers.json";
@@ -16,8 +16,8 @@ pub(super) const REFILL_ENTRIES: usize = 8192;
 
 pub(super) struct Timing<I: Io> {
     pub timers: Rc<RefCell<Timers>>,
-    pub files: TimerRuns<Medium<I>>,
-    pub runs: RefCell<Vec<Rc<TimerRun<Medium<I>>>>>,
+    pub files: TimerRuns<I>,
+    pub runs: RefCell<Vec<Rc<TimerRun<I>>>>,
     /// Counts the changes of `runs`.
     pub generation: Cell<u64>,
     /// The next batch does not begin before the log is committed up to here.
@@ -42,7 +42,7 @@ pub(super) async fn wait<I: Io>(io: &I, bell: &Notify, ns: u64) {
 
 /// The next timers of all runs from `from` on, some `count` of them, and where the next one would be, if there may be one.
 pub(super) async fn merged<I: Io>(
-    runs: &[Rc<TimerRun<Medium<I>>>],
+    runs: &[Rc<TimerRun<I>>],
     from: TimerKey,
     count: usize,
 ) -> Result<(Vec<Timer>, Option<TimerKey>), StoreError> {

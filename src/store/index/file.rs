@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::growing::Growing;
 use super::layout::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Name, SLOT_BYTES, Shape};
-use crate::io::{Durability, File, Io, OpenOptions};
+use crate::io::{Durability, Io, OpenOptions};
 use crate::mem::AlignedBuf;
 use crate::store::StoreError;
+use crate::store::medium::{Guarded, Medium};
 
 /// Written or read at a time.
 const PIECE_BYTES: usize = 256 << 10;
@@ -24,7 +25,7 @@ pub struct IndexFile<I: Io> {
     path: PathBuf,
     shape: Shape,
     /// None: there is none yet.
-    file: RefCell<Option<I::File>>,
+    file: RefCell<Option<Guarded<I>>>,
     /// As long as it is not growing.
     header: Cell<Header>,
     pub growing: RefCell<Option<Growing>>,
@@ -55,7 +56,7 @@ impl<I: Io> IndexFile<I> {
 
     /// One that is there; `None` if its size is another. Without `header` it is the file that says it.
     pub async fn open(
-        io: &I,
+        io: &Medium<I>,
         dir: &Path,
         name: Name,
         shape: Shape,
@@ -63,10 +64,7 @@ impl<I: Io> IndexFile<I> {
     ) -> Result<Option<Self>, StoreError> {
         let path = name.in_dir(dir);
         let file = open(io, &path, false).await?;
-        let len = file
-            .len_bytes()
-            .await
-            .map_err(StoreError::io("measure", &path))?;
+        let len = file.len_bytes().await?;
         let opened = Self {
             name,
             path,
@@ -141,7 +139,7 @@ impl<I: Io> IndexFile<I> {
 
     /// Writes the entries that are not in the file yet, up to those that are there now, and if there will be no others
     /// header and slots too.
-    pub async fn save(&self, io: &I) -> Result<(), StoreError> {
+    pub async fn save(&self, io: &Medium<I>) -> Result<(), StoreError> {
         let mut left = self.unsaved_bytes();
         while left > 0 {
             let piece = self.growing.borrow().as_ref().map(|growing| {
@@ -166,7 +164,7 @@ impl<I: Io> IndexFile<I> {
     }
 
     /// Writes what makes the file whole, and gives its memory back.
-    pub async fn complete(&self, io: &I) -> Result<(), StoreError> {
+    pub async fn complete(&self, io: &Medium<I>) -> Result<(), StoreError> {
         let mut at = 0;
         while at < self.shape.entry_at(0) {
             let len = PIECE_BYTES.min((self.shape.entry_at(0) - at) as usize);
@@ -249,49 +247,37 @@ impl<I: Io> IndexFile<I> {
             return Ok(Vec::new());
         };
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
-        let read = read.map_err(StoreError::io("read", &self.path))?;
-        if read < len {
-            let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-            return Err(StoreError::io("read", &self.path)(short));
+        if read? < len {
+            return Err(file.ends_early());
         }
         Ok(buf[..len].to_vec())
     }
 
-    async fn write(&self, io: &I, at: u64, bytes: Vec<u8>) -> Result<(), StoreError> {
+    async fn write(&self, io: &Medium<I>, at: u64, bytes: Vec<u8>) -> Result<(), StoreError> {
         let there = self.file.borrow().clone();
         let file = match there {
             Some(file) => file,
             None => self.create(io).await?,
         };
-        let (written, _) = file.write_at(bytes, at, Durability::Synced).await;
-        written.map_err(StoreError::io("write", &self.path))
+        file.write_at(bytes, at, Durability::Synced).await.0
     }
 
-    async fn create(&self, io: &I) -> Result<I::File, StoreError> {
+    async fn create(&self, io: &Medium<I>) -> Result<Guarded<I>, StoreError> {
         let dir = self.path.parent().expect("a file in the index's folder");
-        io.create_dir_all(dir)
-            .await
-            .map_err(StoreError::io("create", dir))?;
+        io.create_dir_all(dir).await?;
         let file = open(io, &self.path, true).await?;
-        file.resize(self.shape.file_bytes())
-            .await
-            .map_err(StoreError::io("extend", &self.path))?;
-        file.sync_data()
-            .await
-            .map_err(StoreError::io("sync", &self.path))?;
-        io.sync_dir(dir)
-            .await
-            .map_err(StoreError::io("sync", dir))?;
+        file.resize(self.shape.file_bytes()).await?;
+        file.sync_data().await?;
+        io.sync_dir(dir).await?;
         self.file.replace(Some(file.clone()));
         Ok(file)
     }
 
-    pub async fn remove(&self, io: &I) -> Result<(), StoreError> {
+    pub async fn remove(&self, io: &Medium<I>) -> Result<(), StoreError> {
         if self.file.borrow().is_none() {
             return Ok(());
         }
-        let removed = io.remove_file(&self.path).await;
-        removed.map_err(StoreError::io("remove", &self.path))
+        io.remove_file(&self.path).await
     }
 }
 
@@ -301,13 +287,11 @@ impl Window {
     }
 }
 
-async fn open<I: Io>(io: &I, path: &Path, create: bool) -> Result<I::File, StoreError> {
+async fn open<I: Io>(io: &Medium<I>, path: &Path, create: bool) -> Result<Guarded<I>, StoreError> {
     let options = OpenOptions {
         write: true,
         create,
         direct: false,
     };
-    io.open(path, options)
-        .await
-        .map_err(StoreError::io("open", path))
+    io.open(path, options).await
 }

@@ -44,7 +44,7 @@ const SAVE_BYTES: usize = 1 << 20;
 const MAX_UNSAVED_BYTES: usize = 16 << 20;
 
 pub(super) struct Index<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
     shape: Shape,
     /// In the order of the log, and of their names.
@@ -62,13 +62,13 @@ pub(super) struct Index<I: Io> {
 
 /// The index and the log that it follows.
 pub(super) struct KeyIndex<I: Io> {
-    index: Index<Medium<I>>,
+    index: Index<I>,
     log: Rc<Log<I>>,
     gate: Rc<Gate>,
 }
 
 impl<I: Io> KeyIndex<I> {
-    pub fn new(index: Index<Medium<I>>, log: Rc<Log<I>>, gate: Rc<Gate>) -> Self {
+    pub fn new(index: Index<I>, log: Rc<Log<I>>, gate: Rc<Gate>) -> Self {
         Self { index, log, gate }
     }
 
@@ -100,7 +100,7 @@ impl<I: Io> KeyIndex<I> {
 impl<I: Io> Index<I> {
     /// With the files that `mark` names, if it is of the log `log_min..log_max` and they are there; else without any.
     pub async fn open(
-        io: I,
+        io: Medium<I>,
         dir: PathBuf,
         shape: Shape,
         mark: Option<Mark>,
@@ -118,8 +118,7 @@ impl<I: Io> Index<I> {
         }
         for name in found {
             let path = name.in_dir(&dir);
-            let removed = io.remove_file(&path).await;
-            removed.map_err(StoreError::io("remove", &path))?;
+            io.remove_file(&path).await?;
         }
         let mark = mark.filter(|_| files.is_some());
         let files = files.unwrap_or_default();
@@ -289,8 +288,8 @@ impl<I: Io> Index<I> {
     }
 }
 
-async fn names<I: Io>(io: &I, dir: &Path) -> Result<Vec<Name>, StoreError> {
-    let entries = io.list(dir).await.map_err(StoreError::io("list", dir))?;
+async fn names<I: Io>(io: &Medium<I>, dir: &Path) -> Result<Vec<Name>, StoreError> {
+    let entries = io.list(dir).await?;
     Ok(entries
         .iter()
         .filter_map(|entry| Name::parse(&entry.path))
@@ -299,7 +298,7 @@ async fn names<I: Io>(io: &I, dir: &Path) -> Result<Vec<Name>, StoreError> {
 
 /// The files that a mark names; `None` if some are not there or are others.
 async fn restore<I: Io>(
-    io: &I,
+    io: &Medium<I>,
     dir: &Path,
     shape: Shape,
     mark: &Mark,

@@ -9,7 +9,6 @@ use super::layout::TopicHash;
 use crate::io::{First, Io, first};
 use crate::message::{Check, Record};
 use crate::store::StoreError;
-use crate::store::medium::Medium;
 
 /// How long a query waits for the index to come to the end of the log.
 const PATIENCE_NS: u64 = 2_000_000_000;
@@ -91,7 +90,7 @@ impl<I: Io> KeyIndex<I> {
     /// Along the chain of the key's slot, which leads to ever older entries.
     async fn search_file(
         &self,
-        file: &IndexFile<Medium<I>>,
+        file: &IndexFile<I>,
         search: &mut Search<'_>,
     ) -> Result<(), StoreError> {
         let query = search.query;

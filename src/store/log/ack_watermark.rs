@@ -24,6 +24,7 @@ use super::reader::{Crcs, Found, Walk};
 use super::segments::Segments;
 use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
+use crate::store::medium::Medium;
 use crate::store::two_slots::{Slot, TwoSlots, whole};
 use crate::store::{Flush, StoreError};
 
@@ -60,7 +61,7 @@ pub(in crate::store) struct Note {
 }
 
 pub(in crate::store) struct Acknowledged<I: Io> {
-    io: I,
+    io: Medium<I>,
     path: PathBuf,
     slots: Rc<TwoSlots<I>>,
     is_sync: bool,
@@ -75,7 +76,7 @@ pub(in crate::store) struct Acknowledged<I: Io> {
 impl<I: Io> Acknowledged<I> {
     /// Compares what the last run has noted with the log as it was found, and says what is missing.
     pub async fn open(
-        io: I,
+        io: Medium<I>,
         dir: &Path,
         slots: Rc<TwoSlots<I>>,
         flush: Flush,
@@ -108,11 +109,7 @@ impl<I: Io> Acknowledged<I> {
         if acknowledged.has_failed.get() && last.is_some_and(|last| last.is_sync) {
             acknowledged.forget_sync_mode().await?;
         }
-        acknowledged
-            .io
-            .sync_dir(dir)
-            .await
-            .map_err(StoreError::io("sync", dir))?;
+        acknowledged.io.sync_dir(dir).await?;
         Ok(acknowledged)
     }
 
@@ -121,8 +118,7 @@ impl<I: Io> Acknowledged<I> {
         if self.is_sync {
             return Ok(());
         }
-        let removed = self.io.remove_file(&self.path).await;
-        removed.map_err(StoreError::io("remove", &self.path))
+        self.io.remove_file(&self.path).await
     }
 
     /// Everything before this has been acknowledged. The broker goes on if that cannot be noted.
@@ -157,7 +153,7 @@ impl<I: Io> Acknowledged<I> {
 }
 
 /// The slots of the notes in a store's folder.
-pub(in crate::store) fn slots<I: Io>(io: I, dir: &Path) -> TwoSlots<I> {
+pub(in crate::store) fn slots<I: Io>(io: Medium<I>, dir: &Path) -> TwoSlots<I> {
     TwoSlots::new(io, dir, FILE, 0)
 }
 

@@ -46,9 +46,9 @@ pub(in crate::store) struct Log<I: Io> {
     marks: Watermarks,
     /// Up to here the replicas have it that are needed for a commit.
     confirmed: Cell<u64>,
-    segments: Rc<Segments<Medium<I>>>,
-    zero_ahead: Rc<ZeroAhead<Medium<I>>>,
-    acknowledged: Acknowledged<Medium<I>>,
+    segments: Rc<Segments<I>>,
+    zero_ahead: Rc<ZeroAhead<I>>,
+    acknowledged: Acknowledged<I>,
     cache: BlockCache,
     ours: Ours,
     unreadable: Known,
@@ -75,9 +75,9 @@ pub(in crate::store) struct Parts<I: Io> {
     pub config: Rc<StoreConfig>,
     pub gate: Rc<Gate>,
     pub buffer: CommitLog,
-    pub segments: Rc<Segments<Medium<I>>>,
-    pub zero_ahead: ZeroAhead<Medium<I>>,
-    pub acknowledged: Acknowledged<Medium<I>>,
+    pub segments: Rc<Segments<I>>,
+    pub zero_ahead: ZeroAhead<I>,
+    pub acknowledged: Acknowledged<I>,
     /// Records from here on are this broker's.
     pub ours_from: u64,
     pub visible: Visible,
@@ -127,7 +127,7 @@ impl<I: Io> Log<I> {
         &self.marks
     }
 
-    pub fn segments(&self) -> &Segments<Medium<I>> {
+    pub fn segments(&self) -> &Segments<I> {
         &self.segments
     }
 

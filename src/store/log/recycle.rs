@@ -14,14 +14,15 @@
 //! not named by an offset; it skips directories. (Older versions of this broker had the spare in `commitlog` itself.)
 
 use std::cell::RefCell;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::buffer::floor;
-use crate::io::{Durability, File, Io};
+use crate::io::{Durability, Io};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::message::BLANK_MAGIC;
 use crate::store::StoreError;
+use crate::store::error::if_there;
+use crate::store::medium::{Guarded, Medium};
 
 const DIR: &str = "recycled";
 const SPARE: &str = "spare";
@@ -34,15 +35,15 @@ const CHUNK_BYTES: u64 = 256 << 10;
 
 /// A file without a place in the log, until it gets the next one.
 pub(super) struct Spare<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
     segment_bytes: u64,
-    file: RefCell<Option<I::File>>,
+    file: RefCell<Option<Guarded<I>>>,
 }
 
 impl<I: Io> Spare<I> {
     /// None.
-    pub fn new(io: I, log_dir: &Path, segment_bytes: u64) -> Self {
+    pub fn new(io: Medium<I>, log_dir: &Path, segment_bytes: u64) -> Self {
         Self {
             io,
             dir: log_dir.join(DIR),
@@ -52,10 +53,10 @@ impl<I: Io> Spare<I> {
     }
 
     /// Removes what a killed process left, in the place of now or in the former one.
-    pub async fn remove_left(io: &I, log_dir: &Path) -> Result<(), StoreError> {
+    pub async fn remove_left(io: &Medium<I>, log_dir: &Path) -> Result<(), StoreError> {
         let dir = log_dir.join(DIR);
         for path in [dir.join(SPARE), log_dir.join(SPARE)] {
-            absent_is_fine(io.remove_file(&path).await).map_err(StoreError::io("remove", &path))?;
+            if_there(io.remove_file(&path).await)?;
         }
         // It may hold something that is not ours.
         let _ = io.remove_dir(&dir).await;
@@ -67,53 +68,44 @@ impl<I: Io> Spare<I> {
     }
 
     /// Takes a file out of the log. The caller makes that durable, and then calls [`Self::clear`].
-    pub async fn receive(&self, path: &Path) -> Result<(), StoreError> {
-        let made = self.io.create_dir(&self.dir).await;
-        made.map_err(StoreError::io("create", &self.dir))?;
-        let renamed = self.io.rename(path, &self.path()).await;
-        renamed.map_err(StoreError::io("rename", path))
+    pub async fn receive(&self, file: &Guarded<I>) -> Result<(), StoreError> {
+        self.io.create_dir(&self.dir).await?;
+        self.io.rename_open(file, &self.path()).await
     }
 
     /// Makes zeros of what could be taken for the log's in another place of it. A file without a blank record at its end is
     /// not as we know it, and is removed.
-    pub async fn clear(&self, file: I::File) -> Result<(), StoreError> {
-        let path = self.path();
+    pub async fn clear(&self, file: Guarded<I>) -> Result<(), StoreError> {
         let Some(blank) = self.find_blank(&file).await? else {
-            let removed = self.io.remove_file(&path).await;
-            return removed.map_err(StoreError::io("remove", &path));
+            return self.io.remove_file(&self.path()).await;
         };
         let last = floor(blank + 7);
         for block in [0, floor(blank), last] {
             let zeros = AlignedBuf::zeroed(BLOCK_BYTES);
-            let (written, _) = file.write_at(zeros, block, Durability::Synced).await;
-            written.map_err(StoreError::io("write", &path))?;
+            file.write_at(zeros, block, Durability::Synced).await.0?;
         }
         self.file.replace(Some(file));
         Ok(())
     }
 
     /// Gives the spare its new name, which the caller makes durable. After an error it stays the spare.
-    pub async fn place(&self, path: &Path) -> Result<Option<I::File>, StoreError> {
+    pub async fn place(&self, path: &Path) -> Result<Option<Guarded<I>>, StoreError> {
         let Some(file) = self.file.take() else {
             return Ok(None);
         };
-        let from = self.path();
-        if let Err(error) = self.io.rename(&from, path).await {
+        if let Err(error) = self.io.rename_open(&file, path).await {
             self.file.replace(Some(file));
-            return Err(StoreError::io("rename", &from)(error));
+            return Err(error);
         }
         Ok(Some(file))
     }
 
     pub async fn remove(&self) -> Result<(), StoreError> {
-        let path = self.path();
         if self.is_there() {
-            absent_is_fine(self.io.remove_file(&path).await)
-                .map_err(StoreError::io("remove", &path))?;
+            if_there(self.io.remove_file(&self.path()).await)?;
             self.file.take();
         }
-        absent_is_fine(self.io.remove_dir(&self.dir).await)
-            .map_err(StoreError::io("remove", &self.dir))
+        if_there(self.io.remove_dir(&self.dir).await).map(drop)
     }
 
     fn path(&self) -> PathBuf {
@@ -121,8 +113,7 @@ impl<I: Io> Spare<I> {
     }
 
     /// Where the blank record is that ends a full file.
-    async fn find_blank(&self, file: &I::File) -> Result<Option<u64>, StoreError> {
-        let path = self.path();
+    async fn find_blank(&self, file: &Guarded<I>) -> Result<Option<u64>, StoreError> {
         let lowest = self.segment_bytes.saturating_sub(MAX_BLANK_BYTES);
         let mut to = self.segment_bytes;
         while to > lowest {
@@ -133,7 +124,7 @@ impl<I: Io> Spare<I> {
             let (read, bytes) = file
                 .read_at(AlignedBuf::with_room_for(len), len, start)
                 .await;
-            read.map_err(StoreError::io("read", &path))?;
+            read?;
             let Some(last) = bytes[..len].iter().rposition(|byte| *byte != 0) else {
                 to = from;
                 continue;
@@ -150,12 +141,5 @@ impl<I: Io> Spare<I> {
             return Ok(is_blank.then_some(blank));
         }
         Ok(None)
-    }
-}
-
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
     }
 }

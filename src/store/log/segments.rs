@@ -10,17 +10,18 @@ use std::sync::Arc;
 
 use super::buffer::ceil;
 use super::recycle::Spare;
-use crate::io::{Durability, File, Io, Notify, OpenOptions, Waiters};
+use crate::io::{Durability, Io, Notify, OpenOptions, Waiters};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
+use crate::store::medium::{Guarded, Medium};
 use crate::store::names::{offset_name, parse_offset_name};
 use crate::store::turns::{Turn, Turns};
 
 pub(in crate::store) struct Segments<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
     segment_bytes: u64,
-    files: RefCell<BTreeMap<u64, I::File>>,
+    files: RefCell<BTreeMap<u64, Guarded<I>>>,
     zeros: RefCell<Option<AlignedBuf>>,
     spare: Spare<I>,
     /// One file is made at a time.
@@ -38,18 +39,18 @@ impl<I: Io> Segments<I> {
     /// Opens what is there; the files must follow one another without a gap. `mend` makes what is missing of them, without
     /// any message.
     pub async fn open(
-        io: I,
+        io: Medium<I>,
         dir: PathBuf,
         segment_bytes: u64,
         mend: bool,
     ) -> Result<Self, StoreError> {
         io.create_dir_all(&dir)
             .await
-            .map_err(StoreError::not_writable("make", &dir))?;
+            .map_err(StoreError::not_writable(&dir))?;
         Spare::remove_left(&io, &dir).await?;
         let mut files = BTreeMap::new();
         let mut expected = None;
-        let entries = io.list(&dir).await.map_err(StoreError::io("list", &dir))?;
+        let entries = io.list(&dir).await?;
         let last = entries
             .iter()
             .rev()
@@ -61,9 +62,7 @@ impl<I: Io> Segments<I> {
             let is_short = entry.len_bytes < segment_bytes;
             if is_short && last == Some(start) && is_unused(&io, &entry.path).await? {
                 // It was being made when the power went.
-                io.remove_file(&entry.path)
-                    .await
-                    .map_err(StoreError::io("remove", &entry.path))?;
+                io.remove_file(&entry.path).await?;
                 continue;
             }
             let fits = entry.len_bytes == segment_bytes || is_short && mend;
@@ -95,7 +94,7 @@ impl<I: Io> Segments<I> {
 
     /// Those that begin at these positions, to be read only.
     pub async fn view(
-        io: &I,
+        io: &Medium<I>,
         dir: &Path,
         segment_bytes: u64,
         starts: &[u64],
@@ -107,13 +106,17 @@ impl<I: Io> Segments<I> {
                 direct: true,
                 ..OpenOptions::default()
             };
-            let file = io.open(&path, options).await;
-            files.insert(*start, file.map_err(StoreError::io("open", &path))?);
+            files.insert(*start, io.open(&path, options).await?);
         }
         Ok(Self::with(io.clone(), dir.to_owned(), segment_bytes, files))
     }
 
-    fn with(io: I, dir: PathBuf, segment_bytes: u64, files: BTreeMap<u64, I::File>) -> Self {
+    fn with(
+        io: Medium<I>,
+        dir: PathBuf,
+        segment_bytes: u64,
+        files: BTreeMap<u64, Guarded<I>>,
+    ) -> Self {
         Self {
             spare: Spare::new(io.clone(), &dir, segment_bytes),
             io,
@@ -145,7 +148,7 @@ impl<I: Io> Segments<I> {
         self.dir.join(offset_name(self.start_of(position)))
     }
 
-    pub fn file(&self, position: u64) -> Option<I::File> {
+    pub fn file(&self, position: u64) -> Option<Guarded<I>> {
         self.files.borrow().get(&self.start_of(position)).cloned()
     }
 
@@ -162,7 +165,7 @@ impl<I: Io> Segments<I> {
     }
 
     /// The file of this position, made if need be.
-    pub async fn file_or_create(&self, position: u64) -> Result<I::File, StoreError> {
+    pub async fn file_or_create(&self, position: u64) -> Result<Guarded<I>, StoreError> {
         let start = self.start_of(position);
         loop {
             if let Some(file) = self.file(start) {
@@ -181,7 +184,7 @@ impl<I: Io> Segments<I> {
         made
     }
 
-    fn note_space(&self, made: &Result<I::File, StoreError>) {
+    fn note_space(&self, made: &Result<Guarded<I>, StoreError>) {
         match made {
             Ok(_) => drop(self.no_space.take()),
             Err(error) if error.is_no_space() => {
@@ -194,7 +197,7 @@ impl<I: Io> Segments<I> {
     }
 
     /// In order: a power cut leaves no file behind one that is missing. What is to be zeroed may be files ahead of what is written.
-    async fn make_up_to(&self, start: u64) -> Result<I::File, StoreError> {
+    async fn make_up_to(&self, start: u64) -> Result<Guarded<I>, StoreError> {
         loop {
             let next = self.end().filter(|end| *end < start).unwrap_or(start);
             let made = self.make(next).await;
@@ -204,7 +207,7 @@ impl<I: Io> Segments<I> {
         }
     }
 
-    async fn make(&self, start: u64) -> Result<I::File, StoreError> {
+    async fn make(&self, start: u64) -> Result<Guarded<I>, StoreError> {
         let path = self.dir.join(offset_name(start));
         let file = match self.spare.place(&path).await? {
             Some(spare) => spare,
@@ -215,24 +218,19 @@ impl<I: Io> Segments<I> {
         Ok(file)
     }
 
-    async fn allocate(&self, path: &Path) -> Result<I::File, StoreError> {
+    async fn allocate(&self, path: &Path) -> Result<Guarded<I>, StoreError> {
         let file = open_direct(&self.io, path, true).await?;
         if let Err(error) = file.allocate(self.segment_bytes).await {
             // Its blocks are needed elsewhere. A removal that fails, too, changes nothing.
             let _ = self.io.remove_file(path).await;
-            return Err(StoreError::io("allocate", path)(error));
+            return Err(error);
         }
-        file.sync_data()
-            .await
-            .map_err(StoreError::io("sync", path))?;
+        file.sync_data().await?;
         Ok(file)
     }
 
     async fn sync_dir(&self) -> Result<(), StoreError> {
-        self.io
-            .sync_dir(&self.dir)
-            .await
-            .map_err(StoreError::io("sync", &self.dir))
+        self.io.sync_dir(&self.dir).await
     }
 
     /// Why the log cannot get its next file, if so.
@@ -268,15 +266,13 @@ impl<I: Io> Segments<I> {
         let Some((start, file)) = first else {
             return Ok(());
         };
-        let path = self.dir.join(offset_name(start));
         if recycle && !self.has_spare() && !self.is_making.get() {
-            self.spare.receive(&path).await?;
+            self.spare.receive(&file).await?;
             self.files.borrow_mut().remove(&start);
             self.sync_dir().await?;
             return self.spare.clear(file).await;
         }
-        let removed = self.io.remove_file(&path).await;
-        removed.map_err(StoreError::io("remove", &path))?;
+        self.io.remove_file(&self.path_of(start)).await?;
         self.files.borrow_mut().remove(&start);
         self.sync_dir().await
     }
@@ -296,11 +292,7 @@ impl<I: Io> Segments<I> {
     pub async fn remove_from(&self, start: u64) -> Result<(), StoreError> {
         let removed = self.files.borrow_mut().split_off(&start);
         for start in removed.keys().rev() {
-            let path = self.dir.join(offset_name(*start));
-            self.io
-                .remove_file(&path)
-                .await
-                .map_err(StoreError::io("remove", &path))?;
+            self.io.remove_file(&self.path_of(*start)).await?;
             self.sync_dir().await?;
         }
         Ok(())
@@ -309,11 +301,8 @@ impl<I: Io> Segments<I> {
     /// Flushes the files from that of `from` on.
     pub async fn sync_from(&self, from: u64) -> Result<(), StoreError> {
         let files = self.files.borrow().clone();
-        for (start, file) in files.range(self.start_of(from)..) {
-            let path = self.dir.join(offset_name(*start));
-            file.sync_data()
-                .await
-                .map_err(StoreError::io("sync", &path))?;
+        for file in files.range(self.start_of(from)..).map(|(_, file)| file) {
+            file.sync_data().await?;
         }
         Ok(())
     }
@@ -343,9 +332,9 @@ impl<I: Io> Segments<I> {
             .filter(|spare| spare.len() == len)
             .unwrap_or_else(|| AlignedBuf::with_room_for(len));
         let (read, buf) = file.read_at(buf, len, at).await;
-        let path = self.path_of(position);
-        let read = read.map_err(StoreError::io("read", &path))?;
+        let read = read?;
         if read < len {
+            let path = self.path_of(position);
             let reason = format!("{} ends {} bytes early", path.display(), len - read);
             return Err(StoreError::Unreadable {
                 physical_offset: position,
@@ -376,11 +365,8 @@ impl<I: Io> Segments<I> {
             Ok(file) => file,
             Err(error) => return (Err(error), blocks),
         };
-        let (written, blocks) = file
-            .write_at(blocks, position % self.segment_bytes, Durability::Synced)
-            .await;
-        let path = self.path_of(position);
-        (written.map_err(StoreError::io("write", &path)), blocks)
+        let at = position % self.segment_bytes;
+        file.write_at(blocks, at, Durability::Synced).await
     }
 
     /// For RocketMQ, which takes whatever looks like a record behind the tail for one: there are zeros behind it, and no
@@ -411,21 +397,20 @@ impl<I: Io> Drop for Making<'_, I> {
 }
 
 /// A file of the full size, also after a power cut; what it has is kept.
-async fn allocated<I: Io>(io: &I, path: &Path, len: u64) -> Result<I::File, StoreError> {
+async fn allocated<I: Io>(io: &Medium<I>, path: &Path, len: u64) -> Result<Guarded<I>, StoreError> {
     let file = open_direct(io, path, true).await?;
-    file.allocate(len)
-        .await
-        .map_err(StoreError::io("allocate", path))?;
-    file.sync_data()
-        .await
-        .map_err(StoreError::io("sync", path))?;
+    file.allocate(len).await?;
+    file.sync_data().await?;
     let dir = path.parent().unwrap_or(path);
-    let named = io.sync_dir(dir).await;
-    named.map_err(StoreError::io("sync", dir))?;
+    io.sync_dir(dir).await?;
     Ok(file)
 }
 
-async fn open_direct<I: Io>(io: &I, path: &Path, create: bool) -> Result<I::File, StoreError> {
+async fn open_direct<I: Io>(
+    io: &Medium<I>,
+    path: &Path,
+    create: bool,
+) -> Result<Guarded<I>, StoreError> {
     let options = OpenOptions {
         write: true,
         create,
@@ -437,15 +422,14 @@ async fn open_direct<I: Io>(io: &I, path: &Path, create: bool) -> Result<I::File
             io::ErrorKind::Unsupported => StoreError::NoDirect {
                 dir: path.parent().unwrap_or(path).to_owned(),
             },
-            _ => StoreError::io("open", path)(error),
+            _ => error,
         })
 }
 
 /// Whether a file that is shorter than a segment never got a record. One that did is of another segment size.
-async fn is_unused<I: Io>(io: &I, path: &Path) -> Result<bool, StoreError> {
+async fn is_unused<I: Io>(io: &Medium<I>, path: &Path) -> Result<bool, StoreError> {
     let file = open_direct(io, path, false).await?;
     let block = AlignedBuf::zeroed(BLOCK_BYTES);
     let (read, block) = file.read_at(block, BLOCK_BYTES, 0).await;
-    let read = read.map_err(StoreError::io("read", path))?;
-    Ok(block[..read].iter().all(|byte| *byte == 0))
+    Ok(block[..read?].iter().all(|byte| *byte == 0))
 }

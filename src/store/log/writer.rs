@@ -22,7 +22,7 @@ use super::ack_watermark::Mark;
 use super::segments::Segments;
 use super::watermarks::Dispatched;
 use crate::io::first;
-use crate::io::{Disk, Durability, File, Io};
+use crate::io::{Durability, Io};
 use crate::mem::LogSlice;
 use crate::store::gate::Lack;
 use crate::store::{Flush, StoreError};
@@ -203,7 +203,7 @@ impl<I: Io> Log<I> {
             {
                 let flushed = file.sync_data().await;
                 if !mutant!(SwallowFlushError) {
-                    flushed.map_err(StoreError::io("flush", &self.segments.path_of(at)))?;
+                    flushed?;
                 }
             }
             self.flushes.set(self.flushes.get() + 1);
@@ -235,6 +235,5 @@ async fn write<I: Io>(
 ) -> Result<(), StoreError> {
     let file = segments.file_or_create(position).await?;
     let at = position % segments.segment_bytes();
-    let (written, _) = file.write_at(blocks, at, durability).await;
-    written.map_err(StoreError::io("write", &segments.path_of(position)))
+    file.write_at(blocks, at, durability).await.0
 }

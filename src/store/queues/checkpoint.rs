@@ -24,6 +24,7 @@ use crate::io::Io;
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
 use crate::store::index::Mark;
+use crate::store::medium::Medium;
 use crate::store::two_slots::{Slot, TwoSlots, whole};
 
 const MAGIC: &[u8; 8] = b"ringmq02";
@@ -247,7 +248,7 @@ pub(in crate::store) struct CheckpointFile<I: Io> {
 }
 
 impl<I: Io> CheckpointFile<I> {
-    pub fn new(io: I, dir: &Path) -> Self {
+    pub fn new(io: Medium<I>, dir: &Path) -> Self {
         Self {
             slots: TwoSlots::new(io, dir, "checkpoint", 1),
             saved: Cell::new(None),
@@ -441,11 +442,11 @@ mod tests {
                 durable_to: position + 7,
                 ours_from: Some(position + 9),
             };
-            let file = CheckpointFile::new(sim.host("a"), store);
+            let file = CheckpointFile::new(Medium::new(sim.host("a")), store);
             file.save(&checkpoint(0)).await.unwrap();
             let kept = Rc::new(Cell::new(0));
             for _ in 0..2_000 {
-                let file = CheckpointFile::new(sim.host("a"), store);
+                let file = CheckpointFile::new(Medium::new(sim.host("a")), store);
                 let Found::Ours(found) = file.load().await.unwrap() else {
                     panic!("neither of {} is there", kept.get());
                 };

@@ -15,9 +15,11 @@ use std::path::{Path, PathBuf};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::entry::{BLANK, ENTRY_BYTES, Entry};
-use crate::io::{DirEntry, Durability, File, Io, OpenOptions};
+use crate::io::{DirEntry, Durability, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
+use crate::store::error::if_there;
+use crate::store::medium::{Guarded, Medium};
 use crate::store::names::{offset_name, parse_offset_name};
 
 pub(in crate::store) const FILE_ENTRIES: u64 = 300_000;
@@ -33,11 +35,11 @@ pub(in crate::store) const AT_ONCE: usize = 64;
 const MAX_OPEN: usize = 512;
 
 pub(in crate::store) struct QueueFiles<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
     /// Files are opened to be written, too.
     writes: bool,
-    open: RefCell<HashMap<PathBuf, I::File>>,
+    open: RefCell<HashMap<PathBuf, Guarded<I>>>,
     /// Number of removals. A file that was opened before a removal may have no name any more.
     removals: Cell<u64>,
 }
@@ -55,7 +57,7 @@ pub(in crate::store) struct Found {
 }
 
 impl<I: Io> QueueFiles<I> {
-    pub fn new(io: I, dir: PathBuf) -> Self {
+    pub fn new(io: Medium<I>, dir: PathBuf) -> Self {
         Self {
             io,
             dir,
@@ -66,7 +68,7 @@ impl<I: Io> QueueFiles<I> {
     }
 
     /// To be read only.
-    pub fn view(io: I, dir: PathBuf) -> Self {
+    pub fn view(io: Medium<I>, dir: PathBuf) -> Self {
         Self {
             writes: false,
             ..Self::new(io, dir)
@@ -190,8 +192,9 @@ impl<I: Io> QueueFiles<I> {
             let path = self.path(topic, queue_id, offset);
             let file = self.file(&path, true).await?.expect("opened to be written");
             let at = offset % FILE_ENTRIES * ENTRY_BYTES as u64;
-            let (written, _) = file.write_at(now.to_vec(), at, Durability::Written).await;
-            written.map_err(StoreError::io("write", &path))?;
+            file.write_at(now.to_vec(), at, Durability::Written)
+                .await
+                .0?;
             offset += (now.len() / ENTRY_BYTES) as u64;
             rest = later;
         }
@@ -241,8 +244,7 @@ impl<I: Io> QueueFiles<I> {
         let at = first % FILE_ENTRIES * ENTRY_BYTES as u64;
         let len = in_file * ENTRY_BYTES;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
-        let read = read.map_err(StoreError::io("read", &path))?;
-        let entries = buf[..read].as_chunks::<ENTRY_BYTES>().0;
+        let entries = buf[..read?].as_chunks::<ENTRY_BYTES>().0;
         Ok(entries.iter().map(Entry::decode).collect())
     }
 
@@ -254,7 +256,7 @@ impl<I: Io> QueueFiles<I> {
                 let removed = self.io.remove_file(&file.path).await;
                 self.removals.set(self.removals.get() + 1);
                 self.open.borrow_mut().remove(&file.path);
-                removed.map_err(StoreError::io("remove", &file.path))?;
+                removed?;
             }
             // Either may be absent, or not empty because the topic is there again.
             let _ = self.io.remove_dir(&queue_dir).await;
@@ -284,11 +286,8 @@ impl<I: Io> QueueFiles<I> {
             let removed = self.io.remove_file(&file.path).await;
             self.removals.set(self.removals.get() + 1);
             self.open.borrow_mut().remove(&file.path);
-            removed.map_err(StoreError::io("remove", &file.path))?;
-            self.io
-                .sync_dir(&queue_dir)
-                .await
-                .map_err(StoreError::io("sync", &queue_dir))?;
+            removed?;
+            self.io.sync_dir(&queue_dir).await?;
         }
         Ok(())
     }
@@ -298,10 +297,7 @@ impl<I: Io> QueueFiles<I> {
         let Some(file) = self.file(path, false).await? else {
             return Ok(0);
         };
-        let len = file
-            .len_bytes()
-            .await
-            .map_err(StoreError::io("measure", path))?;
+        let len = file.len_bytes().await?;
         let (mut low, mut high) = (0, (len / ENTRY_BYTES as u64).min(FILE_ENTRIES));
         while low < high {
             let middle = low.midpoint(high);
@@ -312,8 +308,7 @@ impl<I: Io> QueueFiles<I> {
                     middle * ENTRY_BYTES as u64,
                 )
                 .await;
-            let read = read.map_err(StoreError::io("read", path))?;
-            let entry = buf[..read].first_chunk().map(Entry::decode);
+            let entry = buf[..read?].first_chunk().map(Entry::decode);
             if entry.is_some_and(|entry| entry.size > 0) {
                 low = middle + 1;
             } else {
@@ -323,7 +318,7 @@ impl<I: Io> QueueFiles<I> {
         Ok(low)
     }
 
-    async fn file(&self, path: &Path, create: bool) -> Result<Option<I::File>, StoreError> {
+    async fn file(&self, path: &Path, create: bool) -> Result<Option<Guarded<I>>, StoreError> {
         if let Some(file) = self.open.borrow().get(path) {
             return Ok(Some(file.clone()));
         }
@@ -333,13 +328,10 @@ impl<I: Io> QueueFiles<I> {
             create: false,
             direct: false,
         };
-        let file = match self.io.open(path, options).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
-                self.create(path).await?
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("open", path)(error)),
+        let file = match if_there(self.io.open(path, options).await)? {
+            Some(file) => file,
+            None if create => self.create(path).await?,
+            None => return Ok(None),
         };
         let mut open = self.open.borrow_mut();
         if open.len() >= MAX_OPEN {
@@ -351,34 +343,18 @@ impl<I: Io> QueueFiles<I> {
         Ok(Some(file))
     }
 
-    async fn create(&self, path: &Path) -> Result<I::File, StoreError> {
+    async fn create(&self, path: &Path) -> Result<Guarded<I>, StoreError> {
         let dir = path.parent().expect("a file in its queue's folder");
-        self.create_folder(dir)
-            .await
-            .map_err(StoreError::io("create", dir))?;
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            direct: false,
-        };
-        let file = self
-            .io
-            .open(path, options)
-            .await
-            .map_err(StoreError::io("create", path))?;
-        file.resize(FILE_BYTES)
-            .await
-            .map_err(StoreError::io("extend", path))?;
+        self.create_folder(dir).await?;
+        let file = self.io.create(path).await?;
+        file.resize(FILE_BYTES).await?;
         Ok(file)
     }
 
     /// The names of its folders become durable with all the rest ([`Self::sync`]).
-    async fn create_folder(&self, queue_dir: &Path) -> std::io::Result<()> {
+    async fn create_folder(&self, queue_dir: &Path) -> Result<(), StoreError> {
         let topic_dir = queue_dir.parent().expect("a folder in its topic's");
-        if let Err(error) = self.io.create_dir(topic_dir).await {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                return Err(error);
-            }
+        if if_there(self.io.create_dir(topic_dir).await)?.is_none() {
             self.io.create_dir_all(&self.dir).await?;
             self.io.create_dir(topic_dir).await?;
         }
@@ -387,14 +363,11 @@ impl<I: Io> QueueFiles<I> {
 
     /// Makes everything durable that was written or removed.
     pub async fn sync(&self) -> Result<(), StoreError> {
-        match self.io.sync_tree(&self.dir).await {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            synced => synced.map_err(StoreError::io("sync", &self.dir)),
-        }
+        if_there(self.io.sync_tree(&self.dir).await).map(drop)
     }
 
     async fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, StoreError> {
-        self.io.list(dir).await.map_err(StoreError::io("list", dir))
+        self.io.list(dir).await
     }
 
     async fn dirs(&self, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {

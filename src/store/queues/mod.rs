@@ -48,9 +48,9 @@ pub(in crate::store) struct Queues<I: Io> {
     memory: RefCell<ConsumeQueues>,
     /// Watched queues that have got an entry.
     arrivals: RefCell<Vec<QueueIndex>>,
-    files: QueueFiles<Medium<I>>,
-    journal: Journal<Medium<I>>,
-    checkpoint: CheckpointFile<Medium<I>>,
+    files: QueueFiles<I>,
+    journal: Journal<I>,
+    checkpoint: CheckpointFile<I>,
     /// Up to here the queues' files are complete, and a checkpoint states it.
     checkpointed: Cell<u64>,
     repairs: Repairs,
@@ -75,9 +75,9 @@ pub(in crate::store) struct Parts<I: Io> {
     pub gate: Rc<Gate>,
     pub index: Option<Rc<KeyIndex<I>>>,
     pub memory: ConsumeQueues,
-    pub files: QueueFiles<Medium<I>>,
-    pub journal: Journal<Medium<I>>,
-    pub checkpoint: CheckpointFile<Medium<I>>,
+    pub files: QueueFiles<I>,
+    pub journal: Journal<I>,
+    pub checkpoint: CheckpointFile<I>,
     pub checkpointed: u64,
 }
 

@@ -9,6 +9,7 @@ use crate::store::abort::{Abort, Left};
 use crate::store::config::{Resume, StoreConfig};
 use crate::store::log::ack_watermark::{self, Note};
 use crate::store::log::ours::Ours;
+use crate::store::medium::Medium;
 use crate::store::queues::checkpoint::{CheckpointFile, Found};
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ pub(in crate::store) struct Evidence {
 
 /// Reads all of it.
 pub(in crate::store) async fn gather<I: Io>(
-    io: &I,
+    io: &Medium<I>,
     config: &StoreConfig,
     left: Left,
     files: &Files<'_, I>,
@@ -115,7 +116,7 @@ fn is_ours(left: Left, checkpoint: &Found) -> bool {
 
 /// [`Evidence::ours_from`] of a store that is only looked at.
 pub(in crate::store) async fn ours_from<I: Io>(
-    io: &I,
+    io: &Medium<I>,
     store_dir: &Path,
 ) -> Result<Option<u64>, StoreError> {
     let left = Abort::new(io.clone(), store_dir).left().await?;

@@ -418,7 +418,9 @@ fn what_a_killed_process_wrote_is_flushed_before_it_counts() {
             let io = sim.host("a");
             let generations = io.list(Path::new(JOURNAL)).await.unwrap();
             assert!(!generations.is_empty(), "{n}: the journal is lost");
-            let checkpoint = CheckpointFile::new(io, Path::new("/store")).load().await;
+            let checkpoint = CheckpointFile::new(Medium::new(io), Path::new("/store"))
+                .load()
+                .await;
             let is_ours = matches!(checkpoint.unwrap(), Found::Ours(_));
             assert!(is_ours, "{n}: the checkpoint is lost");
             let (store, said) = open_watched(sim, flush).await;

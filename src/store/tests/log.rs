@@ -179,7 +179,8 @@ fn store_times_never_go_back() {
 fn no_file_is_made_ahead_of_the_one_before_it() {
     let (sim, segment) = (sim(1), 1 << 17);
     sim.run(async {
-        let opened = Segments::open(sim.host("a"), "/log".into(), segment, false);
+        let medium = Medium::new(sim.host("a"));
+        let opened = Segments::open(medium, "/log".into(), segment, false);
         let segments = opened.await.unwrap();
         for (position, starts) in [
             (2 * segment + 5, vec![2]),

@@ -141,6 +141,35 @@ fn a_read_that_fails_fences_nothing() {
     });
 }
 
+/// A file of the log is renamed while it is open, when it becomes the spare and when it becomes the log's again.
+#[test]
+fn an_error_states_its_operation_its_errno_and_the_path_that_the_file_has_now() {
+    let sim = sim(5);
+    sim.run(async {
+        let medium = Medium::new(sim.host("a"));
+        let file = medium.create(Path::new("/old")).await.unwrap();
+        let another_handle = file.clone();
+        let (old, new) = (Path::new("/old"), Path::new("/new"));
+        assert!(medium.rename_open(&file, &new.join("below")).await.is_err());
+        let read = async || {
+            let buf = AlignedBuf::zeroed(BLOCK_BYTES);
+            another_handle.read_at(buf, BLOCK_BYTES, 0).await.0
+        };
+        for path in [old, new] {
+            sim.host("a").inject(Rule::new(Fault::Io).of(Op::Read));
+            let error = read().await.unwrap_err();
+            let text = format!("cannot read {}: ", path.display());
+            assert!(error.to_string().starts_with(&text), "{error}");
+            let StoreError::Io { source, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(source.raw_os_error(), Some(libc::EIO));
+            sim.host("a").heal();
+            medium.rename_open(&file, new).await.unwrap();
+        }
+    });
+}
+
 /// The process has no descriptor left when the log needs its next file.
 #[test]
 fn without_descriptors_sends_wait_and_nothing_is_fenced() {

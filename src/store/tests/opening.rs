@@ -203,9 +203,10 @@ fn what_rocketmq_keeps_elsewhere_is_refused() {
     let sim = sim(1);
     sim.run(async {
         let io = sim.host("a");
+        let medium = Medium::new(io.clone());
         let dir = Path::new("/store");
         let refused = async || {
-            refuse_foreign(&io, dir)
+            refuse_foreign(&medium, dir)
                 .await
                 .err()
                 .map(|error| error.to_string())

@@ -49,7 +49,7 @@ fn the_checkpoint_follows_a_busy_log() {
             }
         });
         sim.sleep(Duration::from_secs(12)).await;
-        let file = CheckpointFile::new(sim.host("a"), Path::new("/store"));
+        let file = CheckpointFile::new(Medium::new(sim.host("a")), Path::new("/store"));
         let Found::Ours(checkpoint) = file.load().await.unwrap() else {
             panic!("it is open");
         };

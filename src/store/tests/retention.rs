@@ -173,8 +173,10 @@ fn queue_files_below_the_minimum_go() {
 }
 
 async fn store_files_below(io: &SimIo) {
-    let files =
-        crate::store::queues::files::QueueFiles::new(io.clone(), "/store/consumequeue".into());
+    let files = crate::store::queues::files::QueueFiles::new(
+        Medium::new(io.clone()),
+        "/store/consumequeue".into(),
+    );
     files.remove_below("A", 0, 300_000 * 2 - 1).await.unwrap();
     let left = io.list(Path::new("/store/consumequeue/A/0")).await.unwrap();
     assert_eq!(left.len(), 2, "the second one has the entry");

@@ -13,8 +13,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::runs::{Timer, TimerKind};
-use crate::io::{Durability, File, Io, OpenOptions};
+use crate::io::{Durability, Io, OpenOptions};
 use crate::mem::AlignedBuf;
+use crate::store::error::if_there;
+use crate::store::medium::{Guarded, Medium};
 use crate::store::{Position, StoreError, whole_file};
 
 const FILE_BYTES: u64 = 100 << 20;
@@ -37,18 +39,15 @@ pub struct TimerCheck {
 
 /// What RocketMQ has left behind, if it had the store.
 pub async fn load_timer_check<I: Io>(
-    io: &I,
+    io: &Medium<I>,
     store_dir: &Path,
 ) -> Result<Option<TimerCheck>, StoreError> {
     let path = check_path(store_dir);
-    let file = match io.open(&path, OpenOptions::default()).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("open", &path)(error)),
+    let Some(file) = if_there(io.open(&path, OpenOptions::default()).await)? else {
+        return Ok(None);
     };
     let (read, buf) = file.read_at(AlignedBuf::with_room_for(24), 24, 0).await;
-    let read = read.map_err(StoreError::io("read", &path))?;
-    let (numbers, _) = buf[..read].as_chunks::<8>();
+    let (numbers, _) = buf[..read?].as_chunks::<8>();
     let number = |index: usize| numbers.get(index).map(|bytes| u64::from_be_bytes(*bytes));
     let check = number(0).zip(number(2));
     Ok(check.map(|(read_ms, offset)| TimerCheck { read_ms, offset }))
@@ -56,23 +55,27 @@ pub async fn load_timer_check<I: Io>(
 
 /// RocketMQ's log of timers, written anew.
 pub struct TimerLog<'a, I: Io> {
-    io: &'a I,
+    io: &'a Medium<I>,
     store_dir: &'a Path,
     now_ms: u64,
     end: u64,
-    file: Option<(u64, I::File)>,
+    file: Option<(u64, Guarded<I>)>,
     /// The last unit of each second that may still get one.
     last: BTreeMap<u64, u64>,
 }
 
 impl<'a, I: Io> TimerLog<'a, I> {
     /// Removes what there was. Until [`Self::finish`] RocketMQ would read all of the timer topic: messages twice rather than never.
-    pub async fn begin(io: &'a I, store_dir: &'a Path, now_ms: u64) -> Result<Self, StoreError> {
+    pub async fn begin(
+        io: &'a Medium<I>,
+        store_dir: &'a Path,
+        now_ms: u64,
+    ) -> Result<Self, StoreError> {
         save_timer_check(io, store_dir, TimerCheck::default()).await?;
-        remove(io, &store_dir.join("timerwheel")).await?;
+        if_there(io.remove_file(&store_dir.join("timerwheel")).await)?;
         let dir = store_dir.join("timerlog");
-        for entry in io.list(&dir).await.map_err(StoreError::io("list", &dir))? {
-            remove(io, &entry.path).await?;
+        for entry in io.list(&dir).await? {
+            if_there(io.remove_file(&entry.path).await)?;
         }
         Ok(Self {
             io,
@@ -113,14 +116,8 @@ impl<'a, I: Io> TimerLog<'a, I> {
             self.append(&[marker]).await?;
         }
         if let Some((_, file)) = &self.file {
-            let dir = self.dir();
-            file.sync_data()
-                .await
-                .map_err(StoreError::io("sync", &dir))?;
-            self.io
-                .sync_dir(&dir)
-                .await
-                .map_err(StoreError::io("sync", &dir))?;
+            file.sync_data().await?;
+            self.io.sync_dir(&self.dir()).await?;
         }
         let whole_seconds_ms = check.read_ms / PRECISION_MS * PRECISION_MS;
         let check = TimerCheck {
@@ -152,37 +149,23 @@ impl<'a, I: Io> TimerLog<'a, I> {
             bytes.extend_from_slice(&BLANK_MAGIC.to_be_bytes());
             self.end = start + FILE_BYTES;
         }
-        let (written, _) = file.write_at(bytes, at, Durability::Written).await;
-        written.map_err(StoreError::io("write", &self.dir()))?;
+        file.write_at(bytes, at, Durability::Written).await.0?;
         Ok(later)
     }
 
-    async fn file_at_end(&mut self) -> Result<(u64, I::File), StoreError> {
+    async fn file_at_end(&mut self) -> Result<(u64, Guarded<I>), StoreError> {
         let start = self.end / FILE_BYTES * FILE_BYTES;
         if let Some((open, file)) = &self.file {
             if *open == start {
                 return Ok((start, file.clone()));
             }
-            file.sync_data()
-                .await
-                .map_err(StoreError::io("sync", &self.dir()))?;
+            file.sync_data().await?;
         }
         let dir = self.dir();
-        self.io
-            .create_dir_all(&dir)
-            .await
-            .map_err(StoreError::io("create", &dir))?;
+        self.io.create_dir_all(&dir).await?;
         let path = dir.join(format!("{start:020}"));
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            direct: false,
-        };
-        let file = self.io.open(&path, options).await;
-        let file = file.map_err(StoreError::io("create", &path))?;
-        file.resize(FILE_BYTES)
-            .await
-            .map_err(StoreError::io("extend", &path))?;
+        let file = self.io.create(&path).await?;
+        file.resize(FILE_BYTES).await?;
         self.file = Some((start, file.clone()));
         Ok((start, file))
     }
@@ -222,7 +205,7 @@ fn check_path(store_dir: &Path) -> PathBuf {
 }
 
 async fn save_timer_check<I: Io>(
-    io: &I,
+    io: &Medium<I>,
     store_dir: &Path,
     check: TimerCheck,
 ) -> Result<(), StoreError> {
@@ -235,28 +218,13 @@ async fn save_timer_check<I: Io>(
     bytes.resize(4096, 0);
     let beside = path.with_extension("tmp");
     whole_file::write(io, &beside, bytes).await?;
-    io.rename(&beside, &path)
-        .await
-        .map_err(StoreError::io("rename", &beside))?;
-    let dir = store_dir.join("config");
-    io.sync_dir(&dir)
-        .await
-        .map_err(StoreError::io("sync", &dir))
-}
-
-async fn remove<I: Io>(io: &I, path: &Path) -> Result<(), StoreError> {
-    match io.remove_file(path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
+    io.rename(&beside, &path).await?;
+    io.sync_dir(&store_dir.join("config")).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::Disk;
     use crate::sim::{Sim, SimConfig};
 
     fn timer(at_ms: u64, physical_offset: u64, kind: TimerKind) -> Timer {
@@ -288,7 +256,7 @@ mod tests {
     fn a_second_has_its_timers_and_what_takes_them_back() {
         let sim = Sim::new(1, SimConfig::default());
         sim.run(async {
-            let io = sim.host("a");
+            let io = Medium::new(sim.host("a"));
             let dir = Path::new("/store");
             io.create_dir_all(&dir.join("config")).await.unwrap();
             let mut log = TimerLog::begin(&io, dir, 500).await.unwrap();

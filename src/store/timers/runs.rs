@@ -10,8 +10,9 @@
 
 use std::path::PathBuf;
 
-use crate::io::{File, Io, OpenOptions};
+use crate::io::{Io, OpenOptions};
 use crate::mem::AlignedBuf;
+use crate::store::medium::{Guarded, Medium};
 use crate::store::{StoreError, whole_file};
 
 pub(in crate::store) const ENTRY_BYTES: usize = 24;
@@ -72,7 +73,7 @@ impl Timer {
 
 /// The directory of a store's runs.
 pub struct TimerRuns<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
 }
 
@@ -80,12 +81,11 @@ pub struct TimerRuns<I: Io> {
 pub struct TimerRun<I: Io> {
     pub name: String,
     pub entries: u64,
-    path: PathBuf,
-    file: I::File,
+    file: Guarded<I>,
 }
 
 impl<I: Io> TimerRuns<I> {
-    pub fn new(io: I, store_dir: &std::path::Path) -> Self {
+    pub fn new(io: Medium<I>, store_dir: &std::path::Path) -> Self {
         Self {
             io,
             dir: store_dir.join("timers"),
@@ -95,55 +95,37 @@ impl<I: Io> TimerRuns<I> {
     /// On the device when it returns. `timers` are sorted.
     pub async fn write(&self, name: &str, timers: &[Timer]) -> Result<TimerRun<I>, StoreError> {
         assert!(timers.is_sorted(), "a run is sorted");
-        let failed = |action| StoreError::io(action, &self.dir);
-        self.io
-            .create_dir_all(&self.dir)
-            .await
-            .map_err(failed("create"))?;
+        self.io.create_dir_all(&self.dir).await?;
         let path = self.dir.join(name);
         let mut bytes = Vec::with_capacity(timers.len() * ENTRY_BYTES);
         timers.iter().for_each(|timer| timer.encode(&mut bytes));
         let file = whole_file::write(&self.io, &path, bytes).await?;
-        self.io.sync_dir(&self.dir).await.map_err(failed("sync"))?;
+        self.io.sync_dir(&self.dir).await?;
         Ok(TimerRun {
             name: name.to_owned(),
             entries: timers.len() as u64,
-            path,
             file,
         })
     }
 
     pub async fn open(&self, name: &str, entries: u64) -> Result<TimerRun<I>, StoreError> {
         let path = self.dir.join(name);
-        let file = self
-            .io
-            .open(&path, OpenOptions::default())
-            .await
-            .map_err(StoreError::io("open", &path))?;
-        let len_bytes = file
-            .len_bytes()
-            .await
-            .map_err(StoreError::io("measure", &path))?;
+        let file = self.io.open(&path, OpenOptions::default()).await?;
+        let len_bytes = file.len_bytes().await?;
         Ok(TimerRun {
             name: name.to_owned(),
             entries: entries.min(len_bytes / ENTRY_BYTES as u64),
-            path,
             file,
         })
     }
 
     pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let path = self.dir.join(name);
-        self.io
-            .remove_file(&path)
-            .await
-            .map_err(StoreError::io("remove", &path))
+        self.io.remove_file(&self.dir.join(name)).await
     }
 
     /// Removes every run but these.
     pub async fn keep_only(&self, names: &[&str]) -> Result<(), StoreError> {
-        let found = self.io.list(&self.dir).await;
-        for entry in found.map_err(StoreError::io("list", &self.dir))? {
+        for entry in self.io.list(&self.dir).await? {
             let name = entry.path.file_name().and_then(|name| name.to_str());
             if let Some(name) = name
                 && !names.contains(&name)
@@ -178,8 +160,7 @@ impl<I: Io> TimerRun<I> {
             .file
             .read_at(buf, len, first * ENTRY_BYTES as u64)
             .await;
-        let read = read.map_err(StoreError::io("read", &self.path))?;
-        let (entries, _) = buf[..read.min(len)].as_chunks::<ENTRY_BYTES>();
+        let (entries, _) = buf[..read?.min(len)].as_chunks::<ENTRY_BYTES>();
         Ok(entries.iter().filter_map(Timer::decode).collect())
     }
 }

@@ -37,11 +37,7 @@ struct Chains {
 impl<I: Io, L: Listener> Check<'_, I, L> {
     pub(super) async fn index_files(&mut self) -> Result<Vec<IndexFile>, StoreError> {
         let dir = self.subject.dir.join("index");
-        let listed = self
-            .io
-            .list(&dir)
-            .await
-            .map_err(StoreError::io("list", &dir))?;
+        let listed = self.io.list(&dir).await?;
         let mut files: Vec<_> = listed
             .into_iter()
             .filter_map(|entry| {

@@ -64,7 +64,7 @@ pub async fn inspect<I: Io>(io: &I, subject: &Subject) -> Result<Overview, Store
     let mut silence = Silence;
     let check = Check::new(io, subject, &mut silence).await?;
     let log = LogFiles::open(io, subject).await?;
-    let queue_files = QueueFiles::view(io.clone(), subject.dir.join("consumequeue"));
+    let queue_files = QueueFiles::view(check.io.clone(), subject.dir.join("consumequeue"));
     let queues = queue_files.find_all().await?.into_iter();
     let checkpoint = check.checkpoint;
     let last_file = log.files.iter().rev();

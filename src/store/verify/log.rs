@@ -13,6 +13,7 @@ use crate::store::StoreError;
 use crate::store::log::damage::Known;
 use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::log::segments::Segments;
+use crate::store::medium::Medium;
 use crate::store::names::{offset_name, parse_offset_name};
 use crate::store::recovery::evidence;
 
@@ -37,8 +38,9 @@ pub struct LogFiles<I: Io> {
 impl<I: Io> LogFiles<I> {
     /// Opens what is there, to be read only. The largest file has the size that all should have.
     pub async fn open(io: &I, subject: &Subject) -> Result<Self, StoreError> {
+        let io = &Medium::new(io.clone());
         let dir = &subject.log_dir;
-        let listed = io.list(dir).await.map_err(StoreError::io("list", dir))?;
+        let listed = io.list(dir).await?;
         let files: Vec<_> = listed
             .into_iter()
             .filter_map(|entry| {
@@ -145,7 +147,7 @@ pub(in crate::store) enum Look<'w> {
 
 impl<I: Io, L: Listener> Check<'_, I, L> {
     pub(super) async fn open_log(&mut self) -> Result<(Vec<LogFile>, LogFiles<I>), StoreError> {
-        let mut log = LogFiles::open(self.io, self.subject).await?;
+        let mut log = LogFiles::open(self.io.io(), self.subject).await?;
         log.flushed_to = self.checkpointed().unwrap_or(0);
         let files = log.files.clone();
         let segment_bytes = log.segments.segment_bytes();

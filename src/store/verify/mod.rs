@@ -29,8 +29,9 @@ pub use self::log::{LogFile, LogFiles};
 use super::StoreError;
 use super::abort::{Abort, Left};
 use super::index::Shape;
+use super::medium::Medium;
 use super::queues::checkpoint::{self, Checkpoint, CheckpointFile};
-use crate::io::{File, Io, OpenOptions};
+use crate::io::{Io, OpenOptions};
 use crate::mem::AlignedBuf;
 
 /// What is checked.
@@ -77,7 +78,7 @@ pub trait Listener {
 
 /// One check of a store.
 pub(super) struct Check<'a, I: Io, L> {
-    io: &'a I,
+    io: Medium<I>,
     subject: &'a Subject,
     listener: &'a mut L,
     pub report: Report,
@@ -99,7 +100,8 @@ pub async fn verify<I: Io, L: Listener>(
 }
 
 impl<'a, I: Io, L: Listener> Check<'a, I, L> {
-    async fn new(io: &'a I, subject: &'a Subject, listener: &'a mut L) -> Result<Self, StoreError> {
+    async fn new(io: &I, subject: &'a Subject, listener: &'a mut L) -> Result<Self, StoreError> {
+        let io = Medium::new(io.clone());
         let found = CheckpointFile::new(io.clone(), &subject.dir).load().await?;
         let checkpoint = match found {
             checkpoint::Found::Ours(checkpoint) => Some(checkpoint),
@@ -182,19 +184,14 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
     }
 
     async fn len_bytes(&self, path: &Path) -> Result<u64, StoreError> {
-        let file = self.io.open(path, OpenOptions::default()).await;
-        let file = file.map_err(StoreError::io("open", path))?;
-        file.len_bytes()
-            .await
-            .map_err(StoreError::io("measure", path))
+        let file = self.io.open(path, OpenOptions::default()).await?;
+        file.len_bytes().await
     }
 
     /// A part of a file; less at its end.
     async fn part(&self, path: &Path, at: u64, len: usize) -> Result<Vec<u8>, StoreError> {
-        let file = self.io.open(path, OpenOptions::default()).await;
-        let file = file.map_err(StoreError::io("open", path))?;
+        let file = self.io.open(path, OpenOptions::default()).await?;
         let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
-        let read = read.map_err(StoreError::io("read", path))?;
-        Ok(buf[..read.min(len)].to_vec())
+        Ok(buf[..read?.min(len)].to_vec())
     }
 }

@@ -11,11 +11,7 @@ const READ_ENTRIES: usize = 16 << 10;
 impl<I: Io, L: Listener> Check<'_, I, L> {
     pub(super) async fn check_timers(&mut self) -> Result<(), StoreError> {
         let dir = self.subject.dir.join("timers");
-        let files = self
-            .io
-            .list(&dir)
-            .await
-            .map_err(StoreError::io("list", &dir))?;
+        let files = self.io.list(&dir).await?;
         for file in files {
             let (mut at, mut last) = (0, None);
             if !file.len_bytes.is_multiple_of(ENTRY_BYTES as u64) {

@@ -21,16 +21,17 @@ use std::path::PathBuf;
 pub(in crate::store) use block::{Block, Item, Origin, Part, QueueItem, Reached};
 pub(in crate::store) use read::Reader;
 
-use crate::io::{Durability, File, Io, OpenOptions, pause};
+use crate::io::{Durability, Io, OpenOptions, pause};
 use crate::mem::AlignedBuf;
 use crate::store::StoreError;
+use crate::store::medium::{Guarded, Medium};
 use crate::store::names::{offset_name, parse_offset_name};
 
 /// Bytes read and written at a time when a generation is written again.
 const REWRITTEN_AT_ONCE: u64 = 4 << 20;
 
 pub(in crate::store) struct Journal<I: Io> {
-    io: I,
+    io: Medium<I>,
     dir: PathBuf,
     current: RefCell<Option<Current<I>>>,
     /// The last number that was used, or tried.
@@ -43,7 +44,7 @@ pub(in crate::store) struct Journal<I: Io> {
 
 /// The generation that grows.
 struct Current<I: Io> {
-    file: I::File,
+    file: Guarded<I>,
     generation: u64,
     origin: Origin,
     /// Where the next block goes.
@@ -54,7 +55,7 @@ struct Current<I: Io> {
 }
 
 impl<I: Io> Journal<I> {
-    pub fn new(io: I, dir: PathBuf) -> Self {
+    pub fn new(io: Medium<I>, dir: PathBuf) -> Self {
         Self {
             io,
             dir,
@@ -187,17 +188,9 @@ impl<I: Io> Journal<I> {
     }
 
     async fn create(&self, generation: u64, origin: Origin) -> Result<Current<I>, StoreError> {
-        self.create_dir().await?;
-        let path = self.path(generation);
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            direct: false,
-        };
-        let opened = self.io.open(&path, options).await;
-        let file = opened.map_err(StoreError::io("create", &path))?;
-        let emptied = file.resize(0).await;
-        emptied.map_err(StoreError::io("empty", &path))?;
+        self.io.create_dir_all(&self.dir).await?;
+        let file = self.io.create(&self.path(generation)).await?;
+        file.resize(0).await?;
         Ok(Current {
             file,
             generation,
@@ -216,19 +209,16 @@ impl<I: Io> Journal<I> {
         durability: Durability,
     ) -> (Result<(), StoreError>, Vec<u8>) {
         let (written, bytes) = current.file.write_at(bytes, current.end, durability).await;
-        if let Err(error) = written {
-            let path = self.path(current.generation);
-            return (Err(StoreError::io("write", &path)(error)), bytes);
+        if written.is_ok() {
+            current.end += bytes.len() as u64;
+            current.last_crc = crc;
         }
-        current.end += bytes.len() as u64;
-        current.last_crc = crc;
-        (Ok(()), bytes)
+        (written, bytes)
     }
 
     /// The generations that there are, the newest first.
     pub async fn generations(&self) -> Result<Vec<u64>, StoreError> {
-        let entries = self.io.list(&self.dir).await;
-        let entries = entries.map_err(StoreError::io("list", &self.dir))?;
+        let entries = self.io.list(&self.dir).await?;
         let mut generations: Vec<u64> = entries
             .iter()
             .filter_map(|entry| parse_offset_name(&entry.path))
@@ -241,14 +231,12 @@ impl<I: Io> Journal<I> {
     }
 
     pub async fn reader(&self, generation: u64) -> Result<Reader<I>, StoreError> {
-        let path = self.path(generation);
         let options = OpenOptions {
             write: true,
             ..OpenOptions::default()
         };
-        let opened = self.io.open(&path, options).await;
-        let file = opened.map_err(StoreError::io("open", &path))?;
-        Reader::new(file, path, generation).await
+        let file = self.io.open(&self.path(generation), options).await?;
+        Reader::new(file, generation).await
     }
 
     /// Continues the generation that was read, and removes the others. Unless `is_certain`, it is written again first: a flush may have
@@ -269,20 +257,18 @@ impl<I: Io> Journal<I> {
 
     /// The same bytes to the same places, which takes no space.
     async fn write_again(&self, current: &Current<I>) -> Result<(), StoreError> {
-        let path = self.path(current.generation);
         let mut at = 0;
         while at < current.end {
             let len = (current.end - at).min(REWRITTEN_AT_ONCE) as usize;
             let buf = AlignedBuf::with_room_for(len);
             let (read, buf) = current.file.read_at(buf, len, at).await;
-            let read = read.map_err(StoreError::io("read", &path))?.min(len);
+            let read = read?.min(len);
             if read == 0 {
-                let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-                return Err(StoreError::io("read", &path)(short));
+                return Err(current.file.ends_early());
             }
             let bytes = buf[..read].to_vec();
             let (written, _) = current.file.write_at(bytes, at, Durability::Written).await;
-            written.map_err(StoreError::io("write", &path))?;
+            written?;
             at += read as u64;
         }
         Ok(())
@@ -292,10 +278,10 @@ impl<I: Io> Journal<I> {
     pub async fn discard(&self) -> Result<(), StoreError> {
         self.current.take();
         self.owed.take();
-        self.create_dir().await?;
+        self.io.create_dir_all(&self.dir).await?;
         self.remove_others(None).await?;
         // Otherwise they may be back after a power cut.
-        self.sync_dir().await
+        self.io.sync_dir(&self.dir).await
     }
 
     async fn remove_others(&self, kept: Option<u64>) -> Result<(), StoreError> {
@@ -304,29 +290,15 @@ impl<I: Io> Journal<I> {
         generations.reverse();
         for generation in generations {
             if Some(generation) != kept {
-                let path = self.path(generation);
-                let removed = self.io.remove_file(&path).await;
-                removed.map_err(StoreError::io("remove", &path))?;
+                self.io.remove_file(&self.path(generation)).await?;
             }
         }
         Ok(())
     }
 
     async fn make_durable(&self, current: &Current<I>) -> Result<(), StoreError> {
-        let path = self.path(current.generation);
-        let synced = current.file.sync_data().await;
-        synced.map_err(StoreError::io("sync", &path))?;
-        self.sync_dir().await
-    }
-
-    async fn create_dir(&self) -> Result<(), StoreError> {
-        let created = self.io.create_dir_all(&self.dir).await;
-        created.map_err(StoreError::io("create", &self.dir))
-    }
-
-    async fn sync_dir(&self) -> Result<(), StoreError> {
-        let synced = self.io.sync_dir(&self.dir).await;
-        synced.map_err(StoreError::io("sync", &self.dir))
+        current.file.sync_data().await?;
+        self.io.sync_dir(&self.dir).await
     }
 
     fn path(&self, generation: u64) -> PathBuf {

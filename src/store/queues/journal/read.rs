@@ -1,12 +1,11 @@
 //! Reading a generation: its blocks, as far as they are whole.
 
-use std::path::PathBuf;
-
 use super::Current;
 use super::block::{HEADER_BYTES, Header, Origin, Part, Reached};
-use crate::io::{File, Io};
+use crate::io::Io;
 use crate::mem::AlignedBuf;
 use crate::store::StoreError;
+use crate::store::medium::Guarded;
 
 /// Read at a time.
 const READ_BYTES: usize = 4 << 20;
@@ -15,8 +14,7 @@ const READ_BYTES: usize = 4 << 20;
 const CRC_BYTES: usize = 4;
 
 pub(in crate::store) struct Reader<I: Io> {
-    file: I::File,
-    path: PathBuf,
+    file: Guarded<I>,
     len_bytes: u64,
     generation: u64,
     /// Of the last block that was whole.
@@ -31,16 +29,10 @@ pub(in crate::store) struct Reader<I: Io> {
 }
 
 impl<I: Io> Reader<I> {
-    pub(super) async fn new(
-        file: I::File,
-        path: PathBuf,
-        generation: u64,
-    ) -> Result<Self, StoreError> {
-        let len = file.len_bytes().await;
+    pub(super) async fn new(file: Guarded<I>, generation: u64) -> Result<Self, StoreError> {
         Ok(Self {
-            len_bytes: len.map_err(StoreError::io("measure", &path))?,
+            len_bytes: file.len_bytes().await?,
             file,
-            path,
             generation,
             last: None,
             end: 0,
@@ -126,7 +118,7 @@ impl<I: Io> Reader<I> {
             let wanted = len.max(READ_BYTES);
             let buf = AlignedBuf::with_room_for(wanted);
             let (read, buf) = self.file.read_at(buf, wanted, at).await;
-            let read = read.map_err(StoreError::io("read", &self.path))?;
+            let read = read?;
             self.window.clear();
             self.window.extend_from_slice(&buf[..read]);
             self.window_at = at;
