@@ -61,6 +61,35 @@ impl<'a> Ext<'a> {
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
+
+    /// A copy that outlives the frame.
+    pub fn kept(&self) -> KeptExt {
+        KeptExt {
+            raw: self.raw.into(),
+            text: self.text.into(),
+            fields: self.fields.into(),
+        }
+    }
+}
+
+/// The fields of a request that is decided only once something has been read for it: its task decodes them from here. Every
+/// other request is decided in the turn in which it comes, and its task gets what was decided. So no send and no pull is
+/// copied, and no request has a second form that owns its texts.
+#[derive(Clone, Debug)]
+pub struct KeptExt {
+    raw: Box<str>,
+    text: Box<str>,
+    fields: Box<[(Span, Span)]>,
+}
+
+impl KeptExt {
+    pub fn ext(&self) -> Ext<'_> {
+        Ext {
+            raw: &self.raw,
+            text: &self.text,
+            fields: &self.fields,
+        }
+    }
 }
 
 // The scratch text is at most three times the header: a byte that is not UTF-8 becomes U+FFFD.

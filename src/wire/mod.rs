@@ -47,7 +47,7 @@ pub use codes::CURRENT_VERSION;
 pub use data_version::DataVersion;
 pub use frame::{Frame, FrameError};
 pub use head::{Codec, EMPTY_EXT, Head, Value};
-pub use header::{Ext, Header};
+pub use header::{Ext, Header, KeptExt};
 pub use language::Language;
 pub use loose_json::BodyError;
 pub use message_queue::MessageQueue;

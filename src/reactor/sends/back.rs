@@ -11,9 +11,9 @@ use crate::reactor::acks::{Ack, Receipt};
 use crate::reactor::answers::{not_appended, refuse, unreadable};
 use crate::reactor::connection::{Caller, Connection};
 use crate::reactor::effects;
-use crate::wire::Header;
 use crate::wire::codes::response;
 use crate::wire::send_back::SendBack;
+use crate::wire::{Header, KeptExt};
 
 impl<I: Io> Sends<I> {
     pub(in crate::reactor) fn send_back_request(
@@ -22,27 +22,12 @@ impl<I: Io> Sends<I> {
         caller: Caller,
         header: &Header<'_>,
     ) {
-        let request = match SendBack::decode(&header.ext) {
-            Ok(request) => request,
-            Err(error) => return refuse(connection, caller, &error.into()),
-        };
-        let group = request.group.to_owned();
-        let fields = SendBack {
-            group: "",
-            origin_msg_id: None,
-            origin_topic: None,
-            ..request
-        };
-        let peer = connection.as_peer(header);
+        let (fields, peer) = (header.ext.kept(), connection.as_peer(header));
         let (sends, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
         self.core.io.spawn("send-back", async move {
             let _reading = reading;
-            let request = SendBack {
-                group: &group,
-                ..fields
-            };
-            let sent = sends.send_back(&connection, caller, &request, &peer).await;
+            let sent = sends.send_back(&connection, caller, &fields, &peer).await;
             if let Err(refusal) = sent {
                 refuse(&connection, caller, &refusal);
             }
@@ -54,9 +39,10 @@ impl<I: Io> Sends<I> {
         self: &Rc<Self>,
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
-        request: &SendBack<'_>,
+        fields: &KeptExt,
         peer: &Peer,
     ) -> Result<(), Refusal> {
+        let request = &SendBack::decode(&fields.ext())?;
         let bytes = self
             .core
             .store

@@ -15,21 +15,9 @@ use crate::reactor::acks::{Ack, Receipt};
 use crate::reactor::answers::{not_appended, refuse, unreadable};
 use crate::reactor::connection::{Caller, Connection};
 use crate::store::AppendError;
-use crate::wire::Header;
 use crate::wire::codes::{request, response};
 use crate::wire::transaction::{EndTransaction, ResumeCheckHalfMessage};
-
-/// A request, taken from its bytes.
-enum Question {
-    End {
-        group: String,
-        fields: EndTransaction<'static>,
-    },
-    Resume {
-        msg_id: String,
-        physical_offset: u64,
-    },
-}
+use crate::wire::{Header, KeptExt};
 
 impl<I: Io> Transactions<I> {
     pub(in crate::reactor) fn request(
@@ -38,41 +26,34 @@ impl<I: Io> Transactions<I> {
         caller: Caller,
         header: &Header<'_>,
     ) {
-        let question = match question(header) {
-            Ok(Some(question)) => question,
-            Ok(None) => return,
-            Err(refusal) => return refuse(connection, caller, &refusal),
-        };
+        let (code, fields) = (header.code, header.ext.kept());
         let (transactions, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
         self.core.io.spawn("end-transaction", async move {
             let _reading = reading;
-            let end = match question {
-                Question::End { group, fields } => {
-                    let request = EndTransaction {
-                        producer_group: &group,
-                        ..fields
-                    };
-                    transactions.end_transaction(&request, caller).await
-                }
-                Question::Resume {
-                    msg_id,
-                    physical_offset,
-                } => transactions.resume(&msg_id, physical_offset).await,
+            let end = match code {
+                request::RESUME_CHECK_HALF_MESSAGE => transactions.resume(&fields).await.map(Some),
+                _ => transactions.end_transaction(&fields, caller).await,
             };
             match end {
-                Ok(end) => transactions.answer_once_committed(connection, caller, end),
+                Ok(Some(end)) => transactions.answer_once_committed(connection, caller, end),
+                Ok(None) => {}
                 Err(refusal) => refuse(&connection, caller, &refusal),
             }
         });
     }
 
-    /// Up to where the log has to be committed before this is answered.
+    /// Up to where the log has to be committed before this is answered. `None`: its producer does not know yet how it ends; there
+    /// is no answer to that.
     async fn end_transaction(
         &self,
-        request: &EndTransaction<'_>,
+        fields: &KeptExt,
         caller: Caller,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Option<u64>, Refusal> {
+        let request = &EndTransaction::decode(&fields.ext())?;
+        if !Broker::ends_transaction(request)? {
+            return Ok(None);
+        }
         let bytes = self
             .half_record(position(request.half_physical_offset)?)
             .await?;
@@ -103,16 +84,21 @@ impl<I: Io> Transactions<I> {
             true => self.write_op(),
             false => Ok(None),
         };
-        match message {
+        Ok(Some(match message {
             // The message is what counts; its op record is tried again.
-            Some(message) => Ok(message.end),
-            None => Ok(op_end
+            Some(message) => message.end,
+            None => op_end
                 .map_err(|error| not_appended(&error))?
-                .unwrap_or_else(|| self.core.store.tail())),
-        }
+                .unwrap_or_else(|| self.core.store.tail()),
+        }))
     }
 
-    async fn resume(&self, msg_id: &str, physical_offset: u64) -> Result<u64, Refusal> {
+    async fn resume(&self, fields: &KeptExt) -> Result<u64, Refusal> {
+        let request = ResumeCheckHalfMessage::decode(&fields.ext())?;
+        let msg_id = request.msg_id.unwrap_or_default();
+        let parsed = parse_offset_message_id(msg_id);
+        let (_, physical_offset) =
+            parsed.map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
         let bytes = self.half_record(physical_offset).await?;
         let record = decoded(&bytes)?;
         let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
@@ -185,37 +171,6 @@ impl<I: Io> Transactions<I> {
         };
         self.core.acks.push(ack);
     }
-}
-
-/// `None`: its producer does not know yet how it ends; there is no answer to that.
-fn question(header: &Header<'_>) -> Result<Option<Question>, Refusal> {
-    if header.code == request::RESUME_CHECK_HALF_MESSAGE {
-        let msg_id = ResumeCheckHalfMessage::decode(&header.ext)?
-            .msg_id
-            .unwrap_or_default();
-        let parsed = parse_offset_message_id(msg_id);
-        let (_, physical_offset) =
-            parsed.map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
-        return Ok(Some(Question::Resume {
-            msg_id: msg_id.to_owned(),
-            physical_offset,
-        }));
-    }
-    let request = EndTransaction::decode(&header.ext)?;
-    if !Broker::ends_transaction(&request)? {
-        return Ok(None);
-    }
-    let fields = EndTransaction {
-        topic: None,
-        producer_group: "",
-        msg_id: "",
-        transaction_id: None,
-        ..request
-    };
-    Ok(Some(Question::End {
-        group: request.producer_group.to_owned(),
-        fields,
-    }))
 }
 
 fn decoded(bytes: &Option<Vec<u8>>) -> Result<Option<Record<'_>>, Refusal> {
