@@ -49,10 +49,8 @@ impl Disk for Ring {
         });
         match made.await {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                match self.open_fd(dir, libc::O_PATH | libc::O_DIRECTORY).await {
-                    Ok(_) => Ok(false),
-                    Err(_) => Err(error),
-                }
+                let opened = self.open_fd(dir, libc::O_PATH | libc::O_DIRECTORY).await;
+                is_there(error, opened.err())
             }
             made => made.map(|()| true),
         }
@@ -225,6 +223,15 @@ fn open_flags(options: OpenOptions) -> i32 {
     flags
 }
 
+/// Whether the name that is there already is a directory's, by how its open ended. One that could not be opened for want of a descriptor may be.
+fn is_there(made: io::Error, opened: Option<io::Error>) -> io::Result<bool> {
+    match opened {
+        None => Ok(false),
+        Some(error) if error.raw_os_error() == Some(libc::ENOTDIR) => Err(made),
+        Some(error) => Err(error),
+    }
+}
+
 /// The error with its number, which decides what follows from it: a lack of descriptors is no failure of the device.
 fn cannot_open(path: &Path, options: OpenOptions, error: io::Error) -> io::Error {
     if options.direct && error.raw_os_error() == Some(libc::EINVAL) {
@@ -270,4 +277,21 @@ fn sync_each_below(dir: &Path) -> io::Result<()> {
         }
     }
     fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_descriptor_it_is_not_said_that_a_directory_is_a_file() {
+        let of = |errno| {
+            let made = io::Error::from_raw_os_error(libc::EEXIST);
+            let opened = Some(io::Error::from_raw_os_error(errno));
+            is_there(made, opened).unwrap_err().raw_os_error()
+        };
+        assert_eq!(of(libc::EMFILE), Some(libc::EMFILE));
+        assert_eq!(of(libc::ENFILE), Some(libc::ENFILE));
+        assert_eq!(of(libc::ENOTDIR), Some(libc::EEXIST));
+    }
 }
