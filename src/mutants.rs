@@ -108,6 +108,8 @@ mod chosen {
         OnlyLogFences,
         /// A lack of descriptors or memory sets the fence.
         ShortageFences,
+        /// Queue files that are removed stay open.
+        RemovedStayOpen,
         /// A start fails at a torn sector that cannot be read.
         UnreadableEndRefused,
         /// A record that was read from disk need not say the position at which it stands.

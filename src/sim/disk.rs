@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::SimIo;
+use super::descriptors::{Descriptor, Kind};
 use super::faults::{Op, errno};
 use super::file::{SimFile, is_aligned};
 use super::host_disk::{HostDisk, absolute};
@@ -23,6 +24,7 @@ pub struct SimLock {
     world: Rc<World>,
     disk: Rc<HostDisk>,
     held: (PathBuf, u64),
+    _descriptor: Descriptor,
 }
 
 impl Drop for SimLock {
@@ -41,22 +43,27 @@ impl Disk for SimIo {
 
     async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<SimFile> {
         let path = absolute(path);
-        self.name_op(Op::Open, &path, |names, seq| match names.find(&path) {
-            None if options.create => names.create(&path, seq),
-            _ => names.file(&path),
+        self.name_op(Op::Open, &path, |names, seq| {
+            // As in the kernel, which makes no file that it has no number for.
+            let descriptor = self.descriptor(Kind::File)?;
+            let inode = match names.find(&path) {
+                None if options.create => names.create(&path, seq),
+                _ => names.file(&path),
+            }?;
+            Ok(SimFile {
+                io: self.clone(),
+                inode,
+                options,
+                _descriptor: Rc::new(descriptor),
+            })
         })
         .await
-        .map(|inode| SimFile {
-            io: self.clone(),
-            inode,
-            options,
-            _open: self.disk.open_files.clone(),
-        })
     }
 
     async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let under = absolute(dir);
         self.name_op(Op::Names, &under, |names, _| {
+            let _descriptor = self.descriptor(Kind::Other)?;
             let entries = names
                 .children(&under)
                 .filter_map(|(path, node)| Some(dir_entry(dir.join(path.file_name()?), node)));
@@ -67,8 +74,15 @@ impl Disk for SimIo {
 
     async fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         let dir = absolute(dir);
-        self.name_op(Op::Names, &dir, |names, seq| names.create_dir(&dir, seq))
-            .await
+        self.name_op(Op::Names, &dir, |names, seq| {
+            let is_new = names.create_dir(&dir, seq)?;
+            // The kernel says only that the name is there; an open says whether it is a directory.
+            let _descriptor = (!is_new)
+                .then(|| self.descriptor(Kind::Other))
+                .transpose()?;
+            Ok(is_new)
+        })
+        .await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -91,6 +105,7 @@ impl Disk for SimIo {
 
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = absolute(dir);
+        let _descriptor = self.descriptor(Kind::Other)?;
         let submitted = self.disk.next_seq();
         let synced = self.take_time(Op::Sync, &dir).await;
         self.lose_cache_after(synced)?;
@@ -99,6 +114,7 @@ impl Disk for SimIo {
 
     async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
         let dir = absolute(dir);
+        self.keep_tree(&dir)?;
         let submitted = self.disk.next_seq();
         let synced = self.take_time(Op::Sync, &dir).await;
         self.lose_cache_after(synced)?;
@@ -150,6 +166,7 @@ impl SimIo {
         if let Some(fault) = self.strike(Op::Open, path) {
             fault.error().map_or(Ok(()), Err)?;
         }
+        let descriptor = self.descriptor(Kind::Other)?;
         let incarnation = self.owner.incarnation;
         let mut locks = self.disk.locks.borrow_mut();
         // Those of earlier processes go with the last of their writes.
@@ -163,6 +180,7 @@ impl SimIo {
             world: Rc::clone(&self.world),
             disk: Rc::clone(&self.disk),
             held,
+            _descriptor: descriptor,
         })
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::SimIo;
+use super::descriptors::Descriptor;
 use super::faults::{Fault, Op, errno};
 use super::sectors::Inode;
 use crate::io::OpenOptions;
@@ -18,8 +19,7 @@ pub struct SimFile {
     pub(super) io: SimIo,
     pub(super) inode: Rc<RefCell<Inode>>,
     pub(super) options: OpenOptions,
-    /// Counts it.
-    pub(super) _open: Rc<()>,
+    pub(super) _descriptor: Rc<Descriptor>,
 }
 
 impl SimFile {

@@ -22,8 +22,6 @@ pub(super) struct HostDisk {
     /// By path and process.
     pub locks: RefCell<Vec<(PathBuf, u64)>>,
     pub late_writes: LateWrites,
-    /// Held by each open file.
-    pub open_files: Rc<()>,
 }
 
 impl HostDisk {
@@ -35,7 +33,6 @@ impl HostDisk {
             occupied_bytes: Cell::new(0),
             locks: RefCell::default(),
             late_writes: LateWrites::default(),
-            open_files: Rc::default(),
         }
     }
 

@@ -19,7 +19,7 @@
 //!   have lost what was not flushed, no later flush makes up for it, and readers may see what was there before; writes that
 //!   a cancellation or a crash leaves half done, and writes that outlive a kill; EIO, ENOSPC, short writes, stalls of any
 //!   operation, bit rot, writes that land in another block, torn sectors that cannot be read afterwards; a process without
-//!   descriptors or memory; the kernel's demand for alignment on direct files;
+//!   memory, and one that has as many descriptors as it may have; the kernel's demand for alignment on direct files;
 //! - TCP: streams cut anywhere, a bounded window, half-closed and reset connections, backlogs, refused and unanswered
 //!   connection attempts, partitions, also of one direction; a process that is suspended; a killed process (its kernel closes its connections) and a host without power
 //!   (silence, then resets once it is back);
@@ -34,6 +34,7 @@ mod clock;
 pub mod conformance;
 mod conn;
 mod counted;
+mod descriptors;
 mod disk;
 mod env;
 mod executor;
@@ -72,6 +73,7 @@ pub use rng::Rng;
 pub use sectors::SECTOR_BYTES;
 pub use tally::Tally;
 
+use descriptors::Descriptors;
 use host_disk::HostDisk;
 use process::Owner;
 use world::World;
@@ -146,6 +148,7 @@ pub struct SimIo {
     world: Rc<World>,
     owner: Owner,
     disk: Rc<HostDisk>,
+    descriptors: Rc<Descriptors>,
 }
 
 impl Sim {
@@ -201,9 +204,19 @@ impl Sim {
         self.world.tasks(name)
     }
 
-    /// Files that this host's process has open, each handle counted.
+    /// Files that this host's process has open.
     pub fn open_files(&self, name: &str) -> usize {
-        self.world.open_files(name)
+        self.world.descriptors(name).files()
+    }
+
+    /// Files, locks, listeners and connections that this host's process has open.
+    pub fn descriptors(&self, name: &str) -> usize {
+        self.world.descriptors(name).open()
+    }
+
+    /// `setrlimit(RLIMIT_NOFILE)`: this host's process, and those that come after it, may have so many descriptors. What is open stays open.
+    pub fn limit_descriptors(&self, name: &str, most: usize) {
+        self.world.descriptors(name).limit(most);
     }
 
     /// Nothing passes between the two hosts until [`Sim::heal_partition`]; nothing is lost either, as TCP sends again.

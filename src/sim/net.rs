@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::SimIo;
 use super::conn::{Conn, Side};
+use super::descriptors::{Descriptor, Kind};
 use super::network::Backlog;
 use super::process::{HostId, Power};
 use crate::io::{Listener, Net, Stream};
@@ -15,7 +16,12 @@ use crate::io::{Listener, Net, Stream};
 pub struct SimListener {
     io: SimIo,
     backlog: Rc<Backlog>,
+    retry_at_ns: Cell<u64>,
+    _descriptor: Descriptor,
 }
+
+/// As in `ring/`: for so long nothing is accepted after there was no descriptor.
+const PAUSE_AFTER_ERROR_NS: u64 = 100_000_000;
 
 #[derive(Clone)]
 pub struct SimStream(Rc<Endpoint>);
@@ -27,6 +33,7 @@ struct Endpoint {
     peer_addr: SocketAddr,
     receiving: Cell<bool>,
     sending: Cell<bool>,
+    _descriptor: Descriptor,
 }
 
 pub struct SimChunk(Vec<u8>);
@@ -43,14 +50,18 @@ impl Net for SimIo {
         if !ip.is_unspecified() && !ip.is_loopback() && ip != self.ip() {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
+        let descriptor = self.descriptor(Kind::Other)?;
         let backlog = self.world.network.bind(self.owner.host, addr)?;
         Ok(SimListener {
             io: self.clone(),
             backlog,
+            retry_at_ns: Cell::new(0),
+            _descriptor: descriptor,
         })
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<SimStream> {
+        let descriptor = self.descriptor(Kind::Other)?;
         let deadline_ns = self.world.timeline.now_ns() + self.world.config.net_connect_timeout_ns;
         self.one_way().await;
         let ip = match addr.ip() {
@@ -80,7 +91,7 @@ impl Net for SimIo {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let conn = Rc::new(Conn::between([self.owner.host, host]));
-        let stream = SimStream::new(self, Rc::clone(&conn), 0, addr);
+        let stream = SimStream::new(self, Rc::clone(&conn), 0, addr, descriptor);
         let from = match ip.is_loopback() {
             true => ip,
             false => self.ip(),
@@ -128,7 +139,10 @@ impl Listener for SimListener {
     type Stream = SimStream;
 
     async fn accept(&self) -> io::Result<SimStream> {
-        let backlog = &self.backlog;
+        let (backlog, timeline) = (&self.backlog, &self.io.world.timeline);
+        if timeline.now_ns() < self.retry_at_ns.get() {
+            timeline.sleep_until(self.retry_at_ns.get()).await;
+        }
         let take = || backlog.waiting.borrow_mut().pop_front();
         let (conn, peer_addr) = backlog.arrived.until(take).await;
         self.io.alive().await;
@@ -136,8 +150,18 @@ impl Listener for SimListener {
             backlog.waiting.borrow_mut().push_front((conn, peer_addr));
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        backlog.room.notify();
-        Ok(SimStream::new(&self.io, conn, 1, peer_addr))
+        match self.io.descriptor(Kind::Other) {
+            Ok(descriptor) => {
+                backlog.room.notify();
+                Ok(SimStream::new(&self.io, conn, 1, peer_addr, descriptor))
+            }
+            Err(error) => {
+                backlog.waiting.borrow_mut().push_front((conn, peer_addr));
+                self.retry_at_ns
+                    .set(timeline.now_ns() + PAUSE_AFTER_ERROR_NS);
+                Err(error)
+            }
+        }
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -190,7 +214,13 @@ impl Stream for SimStream {
 }
 
 impl SimStream {
-    fn new(io: &SimIo, conn: Rc<Conn>, side: Side, peer_addr: SocketAddr) -> Self {
+    fn new(
+        io: &SimIo,
+        conn: Rc<Conn>,
+        side: Side,
+        peer_addr: SocketAddr,
+        descriptor: Descriptor,
+    ) -> Self {
         Self(Rc::new(Endpoint {
             io: io.clone(),
             conn,
@@ -198,6 +228,7 @@ impl SimStream {
             peer_addr,
             receiving: Cell::new(false),
             sending: Cell::new(false),
+            _descriptor: descriptor,
         }))
     }
 

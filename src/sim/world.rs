@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::counted::Counted;
+use super::descriptors::Descriptors;
 use super::env::Env;
 use super::executor::{Executor, MAIN};
 use super::host_disk::HostDisk;
@@ -37,6 +38,8 @@ struct Host {
     incarnation: u64,
     power: Power,
     disk: Rc<HostDisk>,
+    /// Of its process.
+    descriptors: Rc<Descriptors>,
     unix_step_ms: i64,
 }
 
@@ -107,6 +110,7 @@ impl World {
         let before = std::mem::replace(&mut host.power, Power::Up);
         if before != Power::Up {
             host.incarnation += 1;
+            host.descriptors = Descriptors::at_most(host.descriptors.most());
         }
         let io = SimIo {
             owner: Owner {
@@ -114,6 +118,7 @@ impl World {
                 incarnation: host.incarnation,
             },
             disk: Rc::clone(&host.disk),
+            descriptors: Rc::clone(&host.descriptors),
             world: Rc::clone(self),
         };
         drop(hosts);
@@ -159,9 +164,9 @@ impl World {
         self.executor.tasks(self.process(name))
     }
 
-    pub fn open_files(&self, name: &str) -> usize {
+    pub fn descriptors(&self, name: &str) -> Rc<Descriptors> {
         let host = self.host_id(name);
-        Rc::strong_count(&self.hosts.borrow()[host].disk.open_files) - 1
+        Rc::clone(&self.hosts.borrow()[host].descriptors)
     }
 
     pub fn host_id(&self, name: &str) -> HostId {
@@ -276,6 +281,7 @@ impl Host {
             incarnation: 0,
             power: Power::Up,
             disk: Rc::new(HostDisk::new()),
+            descriptors: Descriptors::at_most(usize::MAX),
             unix_step_ms: 0,
         }
     }

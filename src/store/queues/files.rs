@@ -254,8 +254,7 @@ impl<I: Io> QueueFiles<I> {
             let queue_dir = topic_dir.join(queue_id.to_string());
             for file in self.list(&queue_dir).await? {
                 let removed = self.io.remove_file(&file.path).await;
-                self.removals.set(self.removals.get() + 1);
-                self.open.borrow_mut().remove(&file.path);
+                self.forget(&file.path);
                 removed?;
             }
             // Either may be absent, or not empty because the topic is there again.
@@ -284,8 +283,7 @@ impl<I: Io> QueueFiles<I> {
                 break;
             }
             let removed = self.io.remove_file(&file.path).await;
-            self.removals.set(self.removals.get() + 1);
-            self.open.borrow_mut().remove(&file.path);
+            self.forget(&file.path);
             removed?;
             self.io.sync_dir(&queue_dir).await?;
         }
@@ -341,6 +339,14 @@ impl<I: Io> QueueFiles<I> {
             open.insert(path.to_owned(), file.clone());
         }
         Ok(Some(file))
+    }
+
+    /// It was removed.
+    fn forget(&self, path: &Path) {
+        self.removals.set(self.removals.get() + 1);
+        if !mutant!(RemovedStayOpen) {
+            self.open.borrow_mut().remove(path);
+        }
     }
 
     async fn create(&self, path: &Path) -> Result<Guarded<I>, StoreError> {
