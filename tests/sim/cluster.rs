@@ -9,15 +9,18 @@ use std::time::Duration;
 use ringmq::broker::BrokerConfig;
 use ringmq::broker::admission::AdmissionLimits;
 use ringmq::io::{Notify, Spawn};
-use ringmq::reactor::{self, NamesrvSetup, ServeError, ShardSetup};
+use ringmq::reactor::{self, NamesrvSetup, Neighbours, ServeError, ShardSetup};
 use ringmq::sim::{Sim, SimConfig, SimIo};
 use ringmq::store::{Flush, IndexShape, Retention, StoreConfig, StoreError};
 use ringmq::wire::Codec;
 
+use crate::alarm;
 use crate::client::Client;
 
 pub const BROKER: &str = "broker";
 pub const BROKER_PORT: u16 = 10911;
+/// Between the ports of two shards.
+const PORT_STEP: u16 = 10;
 pub const NAMESRV_PORT: u16 = 9876;
 
 /// Short ones, so that much is delayed within a short run.
@@ -63,10 +66,12 @@ pub struct Cluster {
     pub settings: Cell<fn(&mut BrokerConfig)>,
     /// The same of what it may use.
     pub limits: Cell<fn(&mut ShardSetup)>,
-    broker: RefCell<Option<Process>>,
+    /// Its process has a second shard, with a store of its own on the same device.
+    pub has_two_shards: Cell<bool>,
+    broker: RefCell<Vec<Process>>,
 }
 
-/// A broker's process.
+/// A broker's process, or one shard of it.
 pub struct Process {
     stop: Rc<Notify>,
     state: Rc<Cell<State>>,
@@ -84,6 +89,10 @@ pub enum State {
 impl Process {
     /// Starts it, on what the disk of its host holds.
     pub fn begin(io: &SimIo, setup: ShardSetup) -> Self {
+        Process::beside(io, setup, Neighbours::none())
+    }
+
+    fn beside(io: &SimIo, setup: ShardSetup, neighbours: Neighbours) -> Self {
         let stop = Rc::new(Notify::default());
         let state = Rc::new(Cell::new(State::Starting));
         let has_failing_device = Rc::new(Cell::new(false));
@@ -95,8 +104,10 @@ impl Process {
                     registered: ready.registered,
                 });
             };
-            let served = reactor::run(task_io, setup, task_stop.notified(), ready).await;
-            match served {
+            let (stop, bound, watch) = (task_stop.notified(), async || {}, |_| {});
+            let served =
+                reactor::run_watched(task_io, setup, stop, bound, ready, watch, neighbours);
+            match served.await {
                 // Such as on a disk that has failed.
                 Ok(()) | Err(ServeError::Unclean { .. }) => {}
                 // A term that has to cut its log ends with the device, and so does one that begins.
@@ -161,6 +172,7 @@ impl Cluster {
             retention,
             settings: Cell::new(|_| {}),
             limits: Cell::new(|_| {}),
+            has_two_shards: Cell::new(false),
             broker: RefCell::default(),
         }
     }
@@ -181,21 +193,36 @@ impl Cluster {
 
     /// Starts the broker on what its disk holds and waits until it says that it serves.
     pub async fn start(&self) {
-        let process = self.begin();
-        self.until("ready", || process.state.get() != State::Starting)
-            .await;
-        assert_eq!(process.state.get(), State::Ready { registered: 1 });
-        self.broker.replace(Some(process));
+        let shards = self.begin();
+        let is_ready = |shard: &Process| shard.state() != State::Starting;
+        self.until("ready", || shards.iter().all(is_ready)).await;
+        assert_eq!(shards[0].state(), State::Ready { registered: 1 });
+        self.broker.replace(shards);
     }
 
     /// Starts the broker and leaves it so much time; it may still be recovering then.
     pub async fn start_for(&self, ns: u64) {
-        self.broker.replace(Some(self.begin()));
+        self.broker.replace(self.begin());
         self.sim.sleep(Duration::from_nanos(ns)).await;
     }
 
-    fn begin(&self) -> Process {
-        Process::begin(&self.sim.host(BROKER), self.setup())
+    fn begin(&self) -> Vec<Process> {
+        let io = self.sim.host(BROKER);
+        if !self.has_two_shards.get() {
+            return vec![Process::begin(&io, self.setup())];
+        }
+        let setups = [self.setup(), self.setup_beside()];
+        let shards = setups.into_iter().zip(alarm::linked());
+        shards
+            .map(|(setup, neighbours)| Process::beside(&io, setup, neighbours))
+            .collect()
+    }
+
+    /// The shards of the broker's process, which ends.
+    fn ends(&self) -> Vec<Process> {
+        let shards = self.broker.take();
+        assert!(!shards.is_empty(), "the broker does not run");
+        shards
     }
 
     /// What the broker is started with.
@@ -206,40 +233,56 @@ impl Cluster {
         setup
     }
 
+    /// What its second shard is started with.
+    fn setup_beside(&self) -> ShardSetup {
+        let mut setup = self.setup();
+        use_ports_of(&mut setup, 1);
+        setup.store.dir = "/beside".into();
+        setup.broker.broker_name = "beside".into();
+        setup.builtin_namesrv = None;
+        setup
+    }
+
+    /// Where the second shard listens.
+    pub fn addr_beside(&self) -> SocketAddr {
+        SocketAddr::new(self.addr().ip(), BROKER_PORT + PORT_STEP)
+    }
+
     /// As SIGTERM does.
     pub async fn stop(&self) {
-        let process = self.broker.take().expect("the broker runs");
-        process.stop.notify();
-        self.until("stopped", || process.state.get() == State::Ended)
-            .await;
+        let shards = self.ends();
+        shards.iter().for_each(Process::stop);
+        let is_ended = |shard: &Process| shard.state() == State::Ended;
+        self.until("stopped", || shards.iter().all(is_ended)).await;
+        assert_eq!(self.sim.open_files(BROKER), 0, "after it has stopped");
         self.sim.crash(BROKER);
     }
 
     /// Begins to stop, and leaves it so much time.
     pub async fn stop_for(&self, ns: u64) {
-        self.broker
-            .borrow()
-            .as_ref()
-            .expect("the broker runs")
-            .stop
-            .notify();
+        self.broker.borrow().iter().for_each(Process::stop);
         self.sim.sleep(Duration::from_nanos(ns)).await;
     }
 
     /// `kill -9`
     pub fn kill(&self) {
-        self.broker.take().expect("the broker runs");
+        self.ends();
         self.sim.crash(BROKER);
     }
 
     pub fn cut_power(&self) {
-        self.broker.take().expect("the broker runs");
+        self.ends();
         self.sim.power_cut(BROKER);
     }
 
     /// A connection that has to come about, to a broker that runs undisturbed.
     pub async fn client(&self, host: &str) -> Client {
-        let connected = Client::connect(&self.sim.host(host), self.addr(), Codec::Rocketmq).await;
+        self.client_of(self.addr(), host).await
+    }
+
+    /// The same to one of its shards.
+    pub async fn client_of(&self, addr: SocketAddr, host: &str) -> Client {
+        let connected = Client::connect(&self.sim.host(host), addr, Codec::Rocketmq).await;
         connected.unwrap_or_else(|error| panic!("cannot connect to the broker: {error}"))
     }
 
@@ -263,6 +306,18 @@ impl Cluster {
             );
             self.sim.sleep(Duration::from_millis(1)).await;
         }
+    }
+}
+
+/// The ports of a process's n-th shard.
+pub fn use_ports_of(setup: &mut ShardSetup, shard: u16) {
+    for addr in [
+        &mut setup.listen,
+        &mut setup.vip_listen,
+        &mut setup.broker.advertise,
+        &mut setup.store.store_host,
+    ] {
+        addr.set_port(addr.port() + PORT_STEP * shard);
     }
 }
 

@@ -17,11 +17,12 @@
 //! [`history`] is one of these lives: [`oracle`] knows what must be true, [`workload`] is clients at random, [`recovered`] holds
 //! a restarted broker against the oracle. [`faults`] has the cases that are too particular to be left to chance. [`filtering`] is about SQL92. [`weather`]
 //! is what a disk does in passing, [`bad_disks`] what it does once and for all, [`devices`] what it does beside the log, and [`kept`]
-//! what the files beside the log hold after that; [`replication`] is a master and its slave, [`terms`] is the change of their roles, [`cuts`] the truncation that it needs, and
+//! what the files beside the log hold after that; [`descriptors`] is about the number of open files; [`replication`] is a master and its slave, [`terms`] is the change of their roles, [`cuts`] the truncation that it needs, and
 //! [`pairs`] are such pairs in random histories; [`controllers`] are those of a group, and
 //! [`controlled`] is a group of brokers under one, [`rotten`] such a group with a damaged log, and [`slow_replicas`] with a full or slow disk; [`leftovers`] is what ends leave on the device, and
 //! [`ends`] what lands or fails there later.
 
+mod alarm;
 mod bad_disks;
 mod bare;
 mod calls;
@@ -31,6 +32,7 @@ mod cluster;
 mod controlled;
 mod controllers;
 mod cuts;
+mod descriptors;
 mod devices;
 mod dice;
 mod ends;
@@ -73,6 +75,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -110,7 +113,11 @@ fn fresh_seed() -> u64 {
 }
 
 async fn create_topics(cluster: &Cluster) {
-    let mut admin = cluster.client("admin").await;
+    create_topics_at(cluster, cluster.addr()).await;
+}
+
+async fn create_topics_at(cluster: &Cluster, addr: SocketAddr) {
+    let mut admin = cluster.client_of(addr, "admin").await;
     for topic in CREATED {
         requests::create_topic(&mut admin, topic);
         admin.flush().await.unwrap();
@@ -137,10 +144,13 @@ fn shared_of(cluster: &Cluster, seed: u64) -> Shared {
         popped_ms: Cell::new(0),
         is_disk_full: Cell::new(false),
         is_log_failing: Cell::new(false),
+        lacks_descriptors: Cell::new(false),
+        is_index_rotten: Cell::new(false),
         reserved_ms: cluster.reserved_ms(),
         stepped_ms: Cell::new(0),
         most_stepped_ms: Cell::new(0),
         kept: RefCell::new(Kept::default()),
         copies: None,
+        beside: None,
     }
 }

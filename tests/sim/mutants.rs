@@ -17,8 +17,8 @@ use ringmq::sim::Tally;
 
 use crate::seeds::{self, Enough, Runs};
 use crate::{
-    bad_disks, bare, clocks, controllers, cuts, devices, ends, fresh_seed, history, kept,
-    leftovers, number_from, pairs, pop, rules,
+    bad_disks, bare, clocks, controllers, cuts, descriptors, devices, ends, fresh_seed, history,
+    kept, leftovers, number_from, pairs, pop, rules,
 };
 
 /// Lives that a bug may show in.
@@ -56,6 +56,8 @@ const OUTLIVED: Judge = judge("outlived", ends::outlived, 20);
 const UNREADABLE_END: Judge = judge("unreadable end", ends::unreadable_end, 20);
 const LOST_CACHE: Judge = judge("lost cache", devices::lost_cache, 40);
 const SHORTAGES: Judge = judge("shortages", devices::shortages, 10);
+const FEW_DESCRIPTORS: Judge = judge("few descriptors", descriptors::few_descriptors, 10);
+const CLOSED: Judge = judge("closed", descriptors::closed, 4);
 const MISDIRECTED: Judge = judge("misdirected", devices::misdirected, 40);
 const SLOW_NAMES: Judge = judge("slow names", devices::slow_names, 10);
 const ROTTEN_QUEUES: Judge = judge("rotten queues", devices::rotten_queues, 40);
@@ -69,7 +71,7 @@ const MEMBERS: Judge = judge("members", rules::members, 100);
 const EPOCHS: Judge = judge("epochs", rules::epochs, 100);
 const LONGEST_LOG: Judge = judge("longest log", controllers::scripted::longest_log, 4);
 
-const ALL: [Judge; 33] = [
+const ALL: [Judge; 35] = [
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -92,6 +94,8 @@ const ALL: [Judge; 33] = [
     UNREADABLE_END,
     LOST_CACHE,
     SHORTAGES,
+    FEW_DESCRIPTORS,
+    CLOSED,
     MISDIRECTED,
     SLOW_NAMES,
     ROTTEN_QUEUES,
@@ -146,7 +150,8 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::CutNotWiped => CUT_AND_KILLED,
         Mutant::LockNotAwaited => OUTLIVED,
         Mutant::OnlyLogFences => LOST_CACHE,
-        Mutant::ShortageFences => SHORTAGES,
+        Mutant::ShortageFences => FEW_DESCRIPTORS,
+        Mutant::RemovedStayOpen => CLOSED,
         Mutant::UnreadableEndRefused => UNREADABLE_END,
         Mutant::ColdPositionUnchecked => MISDIRECTED,
         Mutant::CommitWaitsForNames => SLOW_NAMES,

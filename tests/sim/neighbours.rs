@@ -1,10 +1,10 @@
 //! Two shards of one process, with their stores on one device. It reports the loss of its cache to one of them only.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use ringmq::io::{Notify, Spawn};
+use ringmq::io::Spawn;
 use ringmq::reactor::{self, Neighbours, ShardSetup};
 use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::Flush;
@@ -12,36 +12,11 @@ use ringmq::wire::Codec;
 use ringmq::wire::codes::response;
 
 use crate::client::{Client, Reply};
-use crate::cluster::{BROKER, BROKER_PORT, Cluster, FLUSH_INTERVAL_MS};
+use crate::cluster::{self, BROKER, BROKER_PORT, Cluster, FLUSH_INTERVAL_MS};
 use crate::oracle::Queue;
-use crate::{requests, saves};
+use crate::{alarm, requests, saves};
 
 const TOPIC: &str = "topic";
-
-/// As the process has one for each shard.
-#[derive(Default)]
-struct Alarm {
-    reason: RefCell<Option<String>>,
-    bell: Notify,
-}
-
-impl Alarm {
-    fn raise(&self, reason: &str) {
-        self.reason.replace(Some(reason.to_owned()));
-        self.bell.notify();
-    }
-}
-
-fn neighbours(own: &Rc<Alarm>, other: &Rc<Alarm>) -> Neighbours {
-    let (own, other) = (own.clone(), other.clone());
-    Neighbours {
-        announce: Box::new(move |reason| other.raise(reason)),
-        announced: Box::pin(async move {
-            own.bell.notified().await;
-            own.reason.take().unwrap()
-        }),
-    }
-}
 
 fn port(shard: u16) -> u16 {
     BROKER_PORT + 10 * shard
@@ -49,14 +24,7 @@ fn port(shard: u16) -> u16 {
 
 fn setup(cluster: &Cluster, shard: u16) -> ShardSetup {
     let mut setup = cluster.setup();
-    for addr in [
-        &mut setup.listen,
-        &mut setup.vip_listen,
-        &mut setup.broker.advertise,
-        &mut setup.store.store_host,
-    ] {
-        addr.set_port(addr.port() + 10 * shard);
-    }
+    cluster::use_ports_of(&mut setup, shard);
     setup.store.dir = format!("/store/shard-{shard}").into();
     setup.broker.broker_name = format!("broker-{shard}");
     if shard > 0 {
@@ -67,15 +35,13 @@ fn setup(cluster: &Cluster, shard: u16) -> ShardSetup {
 
 /// Both serve when it returns.
 async fn start(cluster: &Cluster, are_linked: bool) {
-    let alarms: [Rc<Alarm>; 2] = Default::default();
+    let neighbours = match are_linked {
+        true => alarm::linked(),
+        false => [Neighbours::none(), Neighbours::none()],
+    };
     let serving = Rc::new(Cell::new(0));
-    for shard in [0, 1] {
+    for (shard, neighbours) in (0..).zip(neighbours) {
         let (io, setup) = (cluster.broker(), setup(cluster, shard));
-        let (own, other) = (&alarms[shard as usize], &alarms[1 - shard as usize]);
-        let neighbours = match are_linked {
-            true => neighbours(own, other),
-            false => Neighbours::none(),
-        };
         let serving = serving.clone();
         io.clone().spawn("broker", async move {
             let ready = |_| serving.set(serving.get() + 1);

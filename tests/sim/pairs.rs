@@ -20,6 +20,7 @@ use ringmq::store::Flush;
 use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::history;
+use crate::history::extra::Extra;
 use crate::workload::Shared;
 use crate::{create_topics, logs, seeds, shared_of};
 
@@ -56,7 +57,7 @@ pub fn pair_history(seed: u64) -> Tally {
         for _ in 0..dice.within(1, 3) {
             live(&pair, &shared, &mut faults, &dice).await;
             if dice.one_in(2) {
-                history::end_and_restart(cluster, &shared, &dice, None).await;
+                history::end_and_restart(cluster, &shared, &dice, None, &Extra::none()).await;
             }
         }
         settle(&pair, &shared, &mut faults, &dice).await;

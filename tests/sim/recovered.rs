@@ -37,7 +37,12 @@ pub async fn check_state(cluster: &Cluster, shared: &Shared, crashed_ns: Option<
             "no route to {topic} at once after a restart: {reply:?}"
         );
     }
-    let mut client = cluster.client("reader").await;
+    check_commits(cluster, shared, crashed_ns).await;
+}
+
+/// Also of a second shard.
+pub async fn check_commits(cluster: &Cluster, shared: &Shared, crashed_ns: Option<u64>) {
+    let mut client = cluster.client_of(shared.addr, "reader").await;
     let committed = shared.oracle.borrow().committed_queues();
     for (group, queue) in committed {
         let offset = requests::query_offset(&mut client, &group, &queue)
@@ -53,7 +58,7 @@ pub async fn check_state(cluster: &Cluster, shared: &Shared, crashed_ns: Option<
 
 /// Reads every queue from its beginning to its end; all records.
 pub async fn read_all(cluster: &Cluster, shared: &Shared) -> Stored {
-    let mut client = cluster.client("reader").await;
+    let mut client = cluster.client_of(shared.addr, "reader").await;
     read_all_of(&mut client, shared).await
 }
 
@@ -147,7 +152,7 @@ async fn look_up(client: &mut Client, shared: &Shared, queue: &Queue, offset: u6
     let code = request::QUERY_MESSAGE;
     let reply = client.call(code, &fields.ext(), &[]).await.unwrap();
     let is_old = sent.born_ms < shared.kept_from_ms(client.io.now().unix_ms);
-    if is_old {
+    if is_old || shared.is_index_rotten.get() {
         return;
     }
     let records = requests::records(&reply.body);

@@ -327,8 +327,8 @@ pub fn records(mut body: &[u8]) -> Vec<Record<'_>> {
 }
 
 /// A change that was made and that the full disk could not take: a restart may or may not know of it.
-pub fn is_made_but_not_saved(reply: &Reply) -> bool {
+pub fn is_made_but_not_saved(reply: &Reply, reason: &str) -> bool {
     reply.remark.as_ref().is_some_and(|remark| {
-        remark.contains("a restart will take it back") && remark.contains("No space left")
+        remark.contains("a restart will take it back") && remark.contains(reason)
     })
 }

@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq::io::Clock;
@@ -31,6 +32,10 @@ use crate::requests;
 
 /// Topics that exist from the start; the others come with their first message.
 pub const CREATED: [&str; 2] = ["first", "second"];
+/// What remarks say of ENOSPC, and of EMFILE.
+const NO_SPACE: &str = "No space left";
+const NO_DESCRIPTORS: &str = "Too many open files";
+
 pub const AUTO_CREATED: [&str; 3] = ["third", "fourth", "fifth"];
 
 /// What all clients of a run share.
@@ -54,6 +59,10 @@ pub struct Shared {
     pub popped_ms: Cell<i64>,
     /// There is no space, or there was none a moment ago.
     pub is_disk_full: Cell<bool>,
+    /// The broker's process may open no more files, or few, or that was so a moment ago.
+    pub lacks_descriptors: Cell<bool>,
+    /// Entries of the key index have rotten: messages may not be found by their keys.
+    pub is_index_rotten: Cell<bool>,
     /// The log cannot be written, until the next start.
     pub is_log_failing: Cell<bool>,
     /// How long messages are kept.
@@ -65,9 +74,29 @@ pub struct Shared {
     pub kept: RefCell<keeper::Kept>,
     /// What the broker's slave has of it, if it has one.
     pub copies: Option<Copies>,
+    /// What the clients of the second shard share, if there is one.
+    pub beside: Option<Rc<Shared>>,
 }
 
 impl Shared {
+    /// Of each shard of the broker's process.
+    pub fn each(&self, act: impl Fn(&Shared)) {
+        act(self);
+        if let Some(beside) = &self.beside {
+            act(beside);
+        }
+    }
+
+    /// The broker runs, and nothing is done to it.
+    pub fn calm_down(&self, now_ms: i64) {
+        self.each(|shard| shard.oracle.borrow_mut().is_calm(now_ms));
+    }
+
+    /// What is due may be late from now on.
+    pub fn disturb_timing(&self, now_ms: i64) {
+        self.each(|shard| shard.oracle.borrow_mut().is_disturbed(now_ms));
+    }
+
     pub fn disturb(&self) {
         self.disturbances.set(self.disturbances.get() + 1);
     }
@@ -185,9 +214,19 @@ impl<'a> Connected<'a> {
         oracle
     }
 
-    /// A change that was made and that a full disk could not take: a restart may or may not know of it.
+    /// A change that was made and that a full disk, or a process without descriptors, could not save: a restart may or may not know of it.
     fn is_made_but_not_saved(&self, reply: &Reply) -> bool {
-        self.shared.is_disk_full.get() && requests::is_made_but_not_saved(reply)
+        let is_reason = |reason| requests::is_made_but_not_saved(reply, reason);
+        (self.shared.is_disk_full.get() && is_reason(NO_SPACE))
+            || (self.shared.lacks_descriptors.get() && is_reason(NO_DESCRIPTORS))
+    }
+
+    /// It was refused because the file that it needs cannot be opened at the moment.
+    fn lacks_a_descriptor(&self, reply: &Reply) -> bool {
+        let says_so = |remark: &String| remark.contains(NO_DESCRIPTORS);
+        self.shared.lacks_descriptors.get()
+            && reply.code == response::SYSTEM_ERROR
+            && reply.remark.as_ref().is_some_and(says_so)
     }
 
     /// Whether a refusal for want of space, of a log, of a broker or of a disk that keeps up has a reason.
@@ -203,7 +242,7 @@ impl<'a> Connected<'a> {
             }
             // The disk has been slow for too long.
             response::SYSTEM_BUSY => true,
-            _ => false,
+            _ => self.lacks_a_descriptor(reply),
         }
     }
 }

@@ -103,6 +103,7 @@ pub(super) async fn consume_some(
         {
             return Ok(offset);
         }
+        _ if connected.lacks_a_descriptor(&reply) => return Ok(offset),
         _ => panic!("a pull of {queue:?} from {offset}: {reply:?}"),
     }
     let records = requests::records(&reply.body);

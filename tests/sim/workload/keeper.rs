@@ -244,6 +244,9 @@ async fn read(connected: &mut Connected<'_>, name: &'static str) -> io::Result<(
             let pull = Pull::of_all(READERS, &queue, offset);
             let reply = requests::pull(&mut connected.client, &pull).await?;
             connected.client.patience = PATIENCE;
+            if connected.lacks_a_descriptor(&reply) {
+                return Ok(());
+            }
             let next = reply.number("nextBeginOffset") as u64;
             match reply.code {
                 response::SUCCESS | response::PULL_OFFSET_MOVED if next > offset => {}
