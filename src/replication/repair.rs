@@ -16,15 +16,58 @@ use std::collections::BTreeMap;
 /// How long a master is asked again that does not have it.
 pub const GIVE_UP_NS: u64 = 60_000_000_000;
 
+/// What a slave knows of its master's log, and whether its own comes from there at present.
+///
+/// ```text
+///                master without epochs             connection ends
+///   Uncompared ------------------------> FollowsUncompared -----> Uncompared
+///                epochs compared                   connection ends
+///   any -------------------------------> FollowsCompared --------> Compared
+/// ```
+/// A comparison counts until the term ends, also for a later master without epochs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlaveState {
+    /// No master is followed, and the log was compared with none since the term began.
+    #[default]
+    Uncompared,
+    /// The log comes from a master that knows no epochs: both logs may differ.
+    FollowsUncompared,
+    /// The log was found to be a beginning of a master's, by the epochs of both. No master is followed at present.
+    Compared,
+    /// The log was compared, and comes from a master at present.
+    FollowsCompared,
+}
+
+impl SlaveState {
+    /// The log comes from a master from now on, and was compared with the master's if it has epochs.
+    pub fn connected(self, has_epochs: bool) -> Self {
+        match has_epochs || self.is_compared() {
+            true => Self::FollowsCompared,
+            false => Self::FollowsUncompared,
+        }
+    }
+
+    /// The connection to the master has ended, if there was one.
+    pub fn disconnected(self) -> Self {
+        match self.is_compared() {
+            true => Self::Compared,
+            false => Self::Uncompared,
+        }
+    }
+
+    pub fn is_following(self) -> bool {
+        matches!(self, Self::FollowsUncompared | Self::FollowsCompared)
+    }
+
+    pub fn is_compared(self) -> bool {
+        matches!(self, Self::Compared | Self::FollowsCompared)
+    }
+}
+
 /// A broker with a part of its log that it cannot read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    Slave {
-        /// The log comes from a master at present.
-        is_following: bool,
-        /// The log was found to be a beginning of the master's, by the epochs of both.
-        is_compared: bool,
-    },
+    Slave(SlaveState),
     Master {
         has_controller: bool,
         /// Another broker of the group is there, or was since this one became master.
@@ -36,10 +79,7 @@ impl Standing {
     /// Whether another broker may have what this one cannot read, so that readers wait for it.
     pub fn awaits(self) -> bool {
         match self {
-            Self::Slave {
-                is_following,
-                is_compared,
-            } => is_compared || !is_following,
+            Self::Slave(state) => state != SlaveState::FollowsUncompared,
             Self::Master {
                 has_controller,
                 has_others,
@@ -49,13 +89,7 @@ impl Standing {
 
     /// Whether the master is asked for it.
     pub fn asks_master(self) -> bool {
-        matches!(
-            self,
-            Self::Slave {
-                is_compared: true,
-                ..
-            }
-        )
+        matches!(self, Self::Slave(state) if state.is_compared())
     }
 }
 
@@ -88,12 +122,12 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    fn slave(is_following: bool, is_compared: bool) -> Standing {
-        Standing::Slave {
-            is_following,
-            is_compared,
-        }
-    }
+    const SLAVE_STATES: [SlaveState; 4] = [
+        SlaveState::Uncompared,
+        SlaveState::FollowsUncompared,
+        SlaveState::Compared,
+        SlaveState::FollowsCompared,
+    ];
 
     fn master(has_controller: bool, has_others: bool) -> Standing {
         Standing::Master {
@@ -104,9 +138,13 @@ mod tests {
 
     #[test]
     fn readers_wait_where_another_broker_may_have_it() {
-        assert!(slave(true, true).awaits() && slave(false, true).awaits());
-        assert!(slave(false, false).awaits(), "its master may return");
-        assert!(!slave(true, false).awaits(), "a master without epochs");
+        let awaits = |state| Standing::Slave(state).awaits();
+        assert!(awaits(SlaveState::FollowsCompared) && awaits(SlaveState::Compared));
+        assert!(awaits(SlaveState::Uncompared), "its master may return");
+        assert!(
+            !awaits(SlaveState::FollowsUncompared),
+            "a master without epochs"
+        );
         assert!(master(true, true).awaits());
         assert!(!master(true, false).awaits(), "it was always alone");
         assert!(!master(false, true).awaits(), "nobody replaces it");
@@ -114,9 +152,26 @@ mod tests {
 
     #[test]
     fn a_master_is_asked_whose_log_was_compared() {
-        assert!(slave(true, true).asks_master());
-        for standing in [slave(true, false), slave(false, false), master(true, true)] {
+        for state in [SlaveState::FollowsCompared, SlaveState::Compared] {
+            assert!(Standing::Slave(state).asks_master(), "{state:?}");
+        }
+        for standing in [
+            Standing::Slave(SlaveState::FollowsUncompared),
+            Standing::Slave(SlaveState::Uncompared),
+            master(true, true),
+        ] {
             assert!(!standing.asks_master(), "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn a_comparison_counts_over_connections() {
+        for state in SLAVE_STATES {
+            let (connected, apart) = (state.connected(false), state.disconnected());
+            assert!(connected.is_following() && !apart.is_following());
+            assert_eq!(connected.is_compared(), state.is_compared());
+            assert_eq!(apart.is_compared(), state.is_compared());
+            assert_eq!(state.connected(true), SlaveState::FollowsCompared);
         }
     }
 

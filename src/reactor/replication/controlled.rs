@@ -53,7 +53,8 @@ impl<I: Io> Replication<I> {
     /// Whether consumers may read from this slave. Under a controller not before its log was compared with the master's: what is acknowledged is not
     /// known from the log alone.
     pub fn serves_reads(&self) -> bool {
-        self.setup.slave_reads && (self.setup.controller.is_none() || self.is_compared.get())
+        self.setup.slave_reads
+            && (self.setup.controller.is_none() || self.slave_state().is_compared())
     }
 
     pub fn epochs_view(&self, log_end: u64) -> Option<EpochsView> {

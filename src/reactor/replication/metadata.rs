@@ -194,7 +194,7 @@ async fn hear_timers<I: Io>(
 /// Up to here the log is known to be the master's.
 fn followed_to<I: Io>(core: &Core<I>) -> u64 {
     let replication = core.replication.as_ref();
-    match replication.is_some_and(|replication| replication.is_following.get()) {
+    match replication.is_some_and(|replication| replication.slave_state().is_following()) {
         true => core.store.committed(),
         false => 0,
     }

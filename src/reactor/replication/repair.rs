@@ -170,10 +170,7 @@ impl<I: Io> Replication<I> {
 
     fn standing(&self, has_others: bool) -> Standing {
         match self.setup.is_slave() {
-            true => Standing::Slave {
-                is_following: self.is_following.get(),
-                is_compared: self.is_compared.get(),
-            },
+            true => Standing::Slave(self.slave_state()),
             false => Standing::Master {
                 has_controller: self.setup.controller.is_some(),
                 has_others,

@@ -100,7 +100,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             replication.first_confirm.set(None);
             let ended = session.run().await;
             let has_followed = session.has_followed;
-            replication.is_following.set(false);
+            replication.master_disconnected();
             stream.shutdown();
             replication.closed(link);
             if has_followed {
@@ -254,7 +254,8 @@ impl<'c, I: Io> Session<'c, I> {
         }
         info!(master = %self.stream.peer_addr(), from = self.at, protocol = ?self.protocol, "following the master");
         self.has_followed = true;
-        self.replication.is_following.set(true);
+        let has_epochs = self.protocol == Protocol::Epochs;
+        self.replication.master_connected(has_epochs);
         let (core, replication) = (self.core, self.replication);
         let (stream, protocol) = (self.stream.clone(), self.protocol);
         let reports = report(core, replication, (self.link, &stream), protocol);
@@ -286,7 +287,6 @@ impl<'c, I: Io> Session<'c, I> {
         match start {
             Start::CutAt(point) if !mutant!(CutMissing) => Err(self.cut(point)),
             Start::CutAt(_) | Start::At(_) => {
-                self.replication.is_compared.set(true);
                 self.core.store.confirm(self.core.store.committed());
                 Ok(())
             }

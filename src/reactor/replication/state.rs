@@ -15,6 +15,7 @@ use crate::reactor::{ServeError, ShardSetup};
 use crate::replication::epochs::{self, Epoch, Epochs};
 use crate::replication::members::{MemberId, Membership};
 use crate::replication::rate::Rate;
+use crate::replication::repair::SlaveState;
 use crate::replication::replicas::{Link, Replicas, Rule};
 use crate::store::{Medium, Store, TextFiles};
 
@@ -39,10 +40,7 @@ pub struct Replication<I: Io> {
     /// Up to where the log was acknowledged, if it ended before that when the term began.
     pub(super) lost_up_to: Option<u64>,
     pub(super) gate: Cell<SendGate>,
-    /// The log of this slave is a beginning of its master's.
-    pub(super) is_compared: Cell<bool>,
-    /// The same, and the log comes from this master at present.
-    pub(super) is_following: Cell<bool>,
+    slave_state: Cell<SlaveState>,
     /// What the master of this slave said first of how far the log is confirmed, over the present connection.
     pub(super) first_confirm: Cell<Option<u64>>,
 }
@@ -118,8 +116,7 @@ impl<I: Io> Replication<I> {
             own_id: term.mandate.as_ref().map(|mandate| mandate.own_id),
             lost_up_to: missing.map(|missing| tail + missing.bytes),
             gate: Cell::new(gate),
-            is_compared: Cell::new(false),
-            is_following: Cell::new(false),
+            slave_state: Cell::default(),
             first_confirm: Cell::default(),
             setup: replication,
         };
@@ -182,6 +179,21 @@ impl<I: Io> Replication<I> {
         }
         info!(remoting = ?master.remoting, ha = ?master.ha, "the name server knows the master");
         self.master.replace(master);
+    }
+
+    /// Of a slave.
+    pub(super) fn slave_state(&self) -> SlaveState {
+        self.slave_state.get()
+    }
+
+    /// The log comes from a master from now on.
+    pub(super) fn master_connected(&self, has_epochs: bool) {
+        self.slave_state
+            .set(self.slave_state.get().connected(has_epochs));
+    }
+
+    pub(super) fn master_disconnected(&self) {
+        self.slave_state.set(self.slave_state.get().disconnected());
     }
 
     /// Closes its connections.
