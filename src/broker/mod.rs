@@ -60,7 +60,7 @@ pub use config::BrokerConfig;
 pub use config_file::{ConfigFile, ConfigFiles};
 pub use files::has_entries;
 pub use filter::{PropertyFilter, TagFilter};
-pub use pull::{PullAnswer, PullOutcome, PullPlan, Scanned};
+pub use pull::{Attempt, PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use refusal::Refusal;
 pub use saving::TableChanges;
 pub use send_plan::{SendPlan, UniqueKey, origin};

@@ -77,16 +77,43 @@ fn a_new_subscription_begins_where_the_pull_did() {
     let mut broker = broker();
     let mut plan = parked_pull(&mut broker);
     // The old one has skipped these.
-    plan.offset = 9;
+    plan.skip_to(9);
     let mut newer = consumer("g", "T", "B");
     newer.subscription_data_set[0].sub_version = 2;
     broker
         .clients
         .register_consumer(&newer, true, "c", &peer(1), 0);
     assert_eq!(broker.reconsider(&mut plan), Ok(true));
-    assert_eq!(plan.offset, 5);
+    assert_eq!(plan.offset(), 5);
     assert!(plan.filter.matches(tags_code("B")) && !plan.filter.matches(tags_code("A")));
-    plan.offset = 9;
+    plan.skip_to(9);
     assert_eq!(broker.reconsider(&mut plan), Ok(false));
-    assert_eq!(plan.offset, 9, "the same subscription goes on");
+    assert_eq!(plan.offset(), 9, "the same subscription goes on");
+}
+
+#[test]
+fn a_parked_pull_keeps_its_deadline_until_it_begins_again() {
+    let mut broker = broker();
+    let mut plan = parked_pull(&mut broker);
+    let Attempt::First { hold_ms } = plan.attempt() else {
+        panic!("{:?}", plan.attempt());
+    };
+    let hold_ns = hold_ms * 1_000_000;
+    assert_eq!(plan.park(7), Some(7 + hold_ns));
+    assert_eq!(plan.park(9), Some(7 + hold_ns), "woken without a message");
+    let mut again = plan.clone().begin_again();
+    assert_eq!(again.park(9), Some(9 + hold_ns));
+    assert_eq!(plan.without_hold().park(9), None);
+}
+
+#[test]
+fn a_reset_ends_the_wait_of_a_parked_pull() {
+    let mut broker = broker();
+    let mut plan = parked_pull(&mut broker);
+    plan.park(0).unwrap();
+    broker.offsets.reset("g", "T", 1, 3);
+    assert_eq!(broker.reconsider(&mut plan), Ok(true));
+    assert_eq!(plan.park(0), None);
+    let last = plan.begin_again().without_hold();
+    assert_eq!(last.attempt(), Attempt::Reset { offset: 3 });
 }

@@ -138,10 +138,8 @@ fn a_pull_that_finds_nothing_waits_if_it_may() {
         ..request()
     };
     let plan = broker.admit_pull(&suspended, false, 0).unwrap();
-    assert_eq!(
-        plan.before_scan(bounds(0, 5)),
-        PullOutcome::Park { hold_ms: 15_000 }
-    );
+    assert_eq!(plan.before_scan(bounds(0, 5)), PullOutcome::Park);
+    assert_eq!(plan.attempt(), Attempt::First { hold_ms: 15_000 });
     assert_eq!(
         reply(plan.before_scan(bounds(0, 4))).0,
         21,
@@ -151,7 +149,7 @@ fn a_pull_that_finds_nothing_waits_if_it_may() {
     assert_eq!(reply(last.before_scan(bounds(0, 5))).0, 19);
     broker.config.long_polling = false;
     let plan = broker.admit_pull(&suspended, false, 0).unwrap();
-    assert_eq!(plan.hold_ms, Some(1000));
+    assert_eq!(plan.attempt(), Attempt::First { hold_ms: 1000 });
 }
 
 #[test]

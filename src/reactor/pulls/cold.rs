@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tracing::error;
 
-use super::{Pulls, Try, limits_of};
+use super::{Pulls, limits_of};
 use crate::broker::{Effort, PropertyFilter, PullOutcome, PullPlan, Scanned};
 use crate::io::Io;
 use crate::reactor::answers::refuse;
@@ -70,7 +70,7 @@ impl<I: Io> Pulls<I> {
         mut plan: PullPlan<'static>,
         queue: QueueIndex,
     ) -> Result<(), ReadError> {
-        let offset = plan.offset.max(0) as u64;
+        let offset = plan.offset().max(0) as u64;
         let since_ms = self.core.now_ms();
         let Read {
             scanned,
@@ -83,7 +83,7 @@ impl<I: Io> Pulls<I> {
             Ok(false) => {}
             // What was read is not what is wanted now.
             Ok(true) => {
-                self.serve(connection, caller, plan, Try::First);
+                self.serve(connection, caller, plan.begin_again());
                 return Ok(());
             }
             Err(refusal) => {
@@ -159,7 +159,7 @@ impl<I: Io> Pulls<I> {
             max_messages,
             ..*limits
         };
-        let offset = plan.offset.max(0) as u64;
+        let offset = plan.offset().max(0) as u64;
         let filter = |tags_code| plan.filter.matches(tags_code);
         let store = &self.core.store;
         store
@@ -173,7 +173,7 @@ impl<I: Io> Pulls<I> {
         plan: &PullPlan<'static>,
         queue: QueueIndex,
     ) -> Result<Read, ReadError> {
-        let offset = plan.offset.max(0) as u64;
+        let offset = plan.offset().max(0) as u64;
         let limits = limits_of(plan);
         if let Some(wanted) = &plan.properties {
             return self.filter_cold(queue, offset, &limits, wanted).await;

@@ -19,7 +19,7 @@ use super::connection::{Caller, Connection, Parking};
 use super::core::Core;
 use super::slices::in_slices;
 use crate::broker::limits::{MAX_PARKED, MAX_PARKED_OF_ONE};
-use crate::broker::{Effort, PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
+use crate::broker::{Attempt, Effort, PullAnswer, PullOutcome, PullPlan, Refusal, Scanned};
 use crate::io::{Io, Notify};
 use crate::store::{Position, QueueBounds, QueueIndex, Scan, ScanLimits};
 use crate::wire::codes::request;
@@ -104,17 +104,6 @@ struct ParkedPull<I: Io> {
     _parking: Parking<I::Stream>,
 }
 
-/// Where a pull stands in its life.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Try {
-    First,
-    /// Woken by a message; answered at this time in any case.
-    Woken {
-        deadline_ns: u64,
-    },
-    Last,
-}
-
 /// What becomes of a pull.
 enum Decision {
     Answered,
@@ -122,7 +111,6 @@ enum Decision {
     /// The entries or the messages are only on disk.
     Cold,
     Park {
-        hold_ms: u64,
         /// There are further entries to look at.
         looks_again: bool,
     },
@@ -132,10 +120,7 @@ impl From<PullOutcome> for Decision {
     fn from(outcome: PullOutcome) -> Self {
         match outcome {
             PullOutcome::Reply(answer) => Decision::Empty(answer),
-            PullOutcome::Park { hold_ms } => Decision::Park {
-                hold_ms,
-                looks_again: false,
-            },
+            PullOutcome::Park => Decision::Park { looks_again: false },
             PullOutcome::Scan(_) => unreachable!("a scan has been made"),
         }
     }
@@ -179,7 +164,7 @@ impl<I: Io> Pulls<I> {
         match plan {
             // The offset that it brings along is committed; messages would go nowhere.
             Ok(_) if caller.is_oneway => {}
-            Ok(plan) => self.serve(connection, caller, plan, Try::First),
+            Ok(plan) => self.serve(connection, caller, plan),
             Err(refusal) => refuse(connection, caller, &refusal),
         }
     }
@@ -208,9 +193,9 @@ impl<I: Io> Pulls<I> {
         let woken = self.parked.borrow_mut().take_first(queue, before);
         match woken {
             None => self.waking.borrow_mut().finish_first(),
-            Some((deadline_ns, parked)) => {
+            Some(parked) => {
                 self.waking.borrow_mut().rotate();
-                self.serve_parked(parked, Try::Woken { deadline_ns });
+                self.serve_parked(parked);
             }
         }
         true
@@ -229,11 +214,11 @@ impl<I: Io> Pulls<I> {
         let due = self.parked.borrow_mut().take_due(now_ns);
         let Some(mut parked) = due else { return false };
         parked.plan = parked.plan.without_hold();
-        self.serve_parked(parked, Try::Last);
+        self.serve_parked(parked);
         true
     }
 
-    fn serve_parked(self: &Rc<Self>, parked: ParkedPull<I>, current: Try) {
+    fn serve_parked(self: &Rc<Self>, parked: ParkedPull<I>) {
         if parked.connection.is_closed() {
             return;
         }
@@ -245,7 +230,7 @@ impl<I: Io> Pulls<I> {
         } = parked;
         let decided = self.core.broker.borrow_mut().reconsider(&mut plan);
         match decided {
-            Ok(_) => self.serve(&connection, caller, plan, current),
+            Ok(_) => self.serve(&connection, caller, plan),
             Err(refusal) => refuse(&connection, caller, &refusal),
         }
     }
@@ -255,28 +240,20 @@ impl<I: Io> Pulls<I> {
         connection: &Rc<Connection<I::Stream>>,
         caller: Caller,
         mut plan: PullPlan<'_>,
-        current: Try,
     ) {
         let queue = self.queue_of(&plan);
-        match self.decide(connection, caller, &mut plan, queue, current) {
+        match self.decide(connection, caller, &mut plan, queue) {
             Decision::Answered => {}
             Decision::Empty(answer) => self.reply_empty(connection, caller, &plan, &answer),
             Decision::Cold => {
                 self.serve_cold(connection.clone(), caller, plan.into_owned(), queue);
             }
-            Decision::Park { .. } if !self.may_park(connection) => {
-                self.serve(connection, caller, plan.without_hold(), Try::Last);
-            }
-            Decision::Park {
-                hold_ms,
-                looks_again,
-            } => {
-                let deadline_ns = match current {
-                    Try::Woken { deadline_ns } => deadline_ns,
-                    _ => {
-                        let hold_ns = hold_ms.saturating_mul(1_000_000);
-                        self.core.io.now().mono_ns.saturating_add(hold_ns)
-                    }
+            Decision::Park { looks_again } => {
+                let now_ns = self.core.io.now().mono_ns;
+                let may_park = self.may_park(connection);
+                let Some(deadline_ns) = plan.park(now_ns).filter(|_| may_park) else {
+                    self.serve(connection, caller, plan.without_hold());
+                    return;
                 };
                 let parked = ParkedPull {
                     _parking: connection.start_parking(),
@@ -299,7 +276,6 @@ impl<I: Io> Pulls<I> {
         caller: Caller,
         plan: &mut PullPlan<'_>,
         queue: QueueIndex,
-        current: Try,
     ) -> Decision {
         let bounds = self.core.store.bounds(queue);
         let offset = match plan.before_scan(bounds) {
@@ -317,7 +293,7 @@ impl<I: Io> Pulls<I> {
                 Decision::Answered
             }
             Scan::Found { .. } | Scan::Cold => Decision::Cold,
-            Scan::NoneMatched { next_offset } => none_matched(plan, current, next_offset, bounds),
+            Scan::NoneMatched { next_offset } => none_matched(plan, next_offset, bounds),
         };
         self.positions.replace(positions);
         decision
@@ -437,20 +413,13 @@ impl<I: Io> Pulls<I> {
 
 /// A parked pull is not answered because of messages that its filter rejects: it stays parked, with its offset behind them. Only
 /// where filtering takes long, and more is left, its client gets the new offset and asks again.
-fn none_matched(
-    plan: &mut PullPlan<'_>,
-    current: Try,
-    next_offset: u64,
-    bounds: QueueBounds,
-) -> Decision {
-    let is_woken = matches!(current, Try::Woken { .. });
+fn none_matched(plan: &mut PullPlan<'_>, next_offset: u64, bounds: QueueBounds) -> Decision {
     let is_end = next_offset >= bounds.max;
-    let has_moved = next_offset as i64 > plan.offset;
-    match plan.hold_ms {
-        Some(hold_ms) if is_woken && has_moved && (is_end || plan.properties.is_none()) => {
-            plan.offset = next_offset as i64;
+    let has_moved = next_offset as i64 > plan.offset();
+    match plan.attempt() {
+        Attempt::Parked { .. } if has_moved && (is_end || plan.properties.is_none()) => {
+            plan.skip_to(next_offset as i64);
             Decision::Park {
-                hold_ms,
                 looks_again: !is_end,
             }
         }

@@ -55,12 +55,11 @@ impl<P> Parked<P> {
         self.next_ticket
     }
 
-    /// The oldest pull of this queue with a ticket below `before`, and its deadline.
-    pub fn take_first(&mut self, queue: QueueIndex, before: Ticket) -> Option<(u64, P)> {
+    /// The oldest pull of this queue with a ticket below `before`.
+    pub fn take_first(&mut self, queue: QueueIndex, before: Ticket) -> Option<P> {
         let mut range = self.by_queue.range((queue, 0)..(queue, before));
         let (_, ticket) = *range.next()?.0;
-        let pull = self.remove(queue, ticket);
-        Some((pull.deadline_ns, pull.pull))
+        Some(self.remove(queue, ticket).pull)
     }
 
     /// The next pull whose deadline has passed.
@@ -118,7 +117,7 @@ mod tests {
         assert_eq!(parked.take_due(20), Some("b10"));
         assert!(!parked.waits_for(B) && parked.waits_for(A));
         assert_eq!(parked.take_due(20), Some("a20"));
-        assert_eq!(parked.take_first(A, 99), Some((30, "a30")));
+        assert_eq!(parked.take_first(A, 99), Some("a30"));
         parked.park(A, 40, 7, "closed");
         parked.park(B, 40, 8, "b40");
         parked.park(B, 50, 7, "closed");
@@ -137,9 +136,9 @@ mod tests {
         parked.park(A, 30, 1, "first");
         parked.park(A, 20, 2, "second");
         let before = parked.next_ticket();
-        assert_eq!(parked.take_first(A, before), Some((30, "first")));
+        assert_eq!(parked.take_first(A, before), Some("first"));
         parked.park(A, 30, 1, "first");
-        assert_eq!(parked.take_first(A, before), Some((20, "second")));
+        assert_eq!(parked.take_first(A, before), Some("second"));
         assert_eq!(parked.take_first(A, before), None);
         assert_eq!(parked.len(), 1);
     }

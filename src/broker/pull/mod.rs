@@ -4,8 +4,13 @@
 //! [`Broker::admit_pull`] makes a plan; [`PullPlan::before_scan`] says from the queue's bounds whether there is anything
 //! to scan; [`PullPlan::after_scan`] says what to do with what the scan found.
 
+mod attempt;
+mod status;
+
 use std::borrow::Cow;
 
+pub use self::attempt::Attempt;
+use self::status::Status;
 use super::filter::{self, PropertyFilter, TagFilter};
 use super::perm;
 use super::refusal::{missing_group, missing_topic};
@@ -30,21 +35,18 @@ pub struct PullPlan<'a> {
     pub queue_id: u32,
     /// The queue's handle, if the topic's entry has it already.
     pub queue: Option<QueueIndex>,
-    pub offset: i64,
     pub max_messages: u32,
     pub max_bytes: u32,
     pub max_entries: u32,
     pub filter: TagFilter,
     /// What the messages themselves must be like.
     pub properties: Option<PropertyFilter>,
-    /// How long to wait if there is nothing yet. None: answer at once.
-    pub hold_ms: Option<u64>,
-    topic_sys_flag: i32,
-    group_sys_flag: i32,
-    /// Where an administrator has sent the group.
-    reset: Option<i64>,
+    attempt: Attempt,
+    offset: i64,
     /// `offset` as the request had it. A parked pull moves on from there, past what its filter rejects.
     asked_offset: i64,
+    topic_sys_flag: i32,
+    group_sys_flag: i32,
     is_lite: bool,
     /// The subscription version of a pull whose filter comes from its group's heartbeats; `None` if the request has its own filter.
     sub_version: Option<i64>,
@@ -63,10 +65,8 @@ struct Readable {
 pub enum PullOutcome {
     /// Look into the queue from this offset on.
     Scan(u64),
-    /// Wait for a message, so long at most; then ask again with [`PullPlan::without_hold`].
-    Park {
-        hold_ms: u64,
-    },
+    /// Wait for a message ([`PullPlan::park`]); at the deadline ask again with [`PullPlan::without_hold`].
+    Park,
     Reply(PullAnswer),
 }
 
@@ -107,24 +107,47 @@ impl PullPlan<'_> {
         }
     }
 
-    /// The second and last try of a parked pull.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// The pull moves on, past what its filter rejects.
+    pub fn skip_to(&mut self, offset: i64) {
+        self.offset = offset;
+    }
+
+    /// Parks the pull, and says until when at most. `None`: it is to be answered now.
+    pub fn park(&mut self, now_ns: u64) -> Option<u64> {
+        self.attempt = self.attempt.parked(now_ns);
+        self.attempt.deadline_ns()
+    }
+
+    /// What was found is of another filter or another queue: the pull may be parked as long as a new one.
+    pub fn begin_again(self) -> Self {
+        let attempt = self.attempt.begun_again();
+        Self { attempt, ..self }
+    }
+
+    /// The last attempt, which ends with an answer.
     pub fn without_hold(self) -> Self {
-        Self {
-            hold_ms: None,
-            ..self
-        }
+        let attempt = self.attempt.without_hold();
+        Self { attempt, ..self }
     }
 
     /// From the queue's bounds alone.
     pub fn before_scan(&self, bounds: QueueBounds) -> PullOutcome {
         let (min, max) = (bounds.min as i64, bounds.max as i64);
-        let (status, next) = match self.offset {
-            _ if self.reset.is_some() => (Status::OffsetReset, self.reset.unwrap_or(0)),
+        let (status, next) = match (self.attempt, self.offset) {
+            (Attempt::Reset { offset }, _) => (Status::OffsetReset, offset),
             _ if max == 0 => (Status::NoMessageInQueue, 0),
-            offset if offset < min => (Status::OffsetTooSmall, min),
-            offset if offset == max => (Status::OffsetOverflowOne, offset),
-            offset if offset > max => (Status::OffsetOverflowBadly, max),
-            offset => return PullOutcome::Scan(offset as u64),
+            (_, offset) if offset < min => (Status::OffsetTooSmall, min),
+            (_, offset) if offset == max => (Status::OffsetOverflowOne, offset),
+            (_, offset) if offset > max => (Status::OffsetOverflowBadly, max),
+            (_, offset) => return PullOutcome::Scan(offset as u64),
         };
         self.outcome(status, next, bounds)
     }
@@ -142,8 +165,8 @@ impl PullPlan<'_> {
 
     fn outcome(&self, status: Status, next: i64, bounds: QueueBounds) -> PullOutcome {
         let (code, remark) = status.code_and_remark(self.offset);
-        match self.hold_ms {
-            Some(hold_ms) if code == response::PULL_NOT_FOUND => PullOutcome::Park { hold_ms },
+        match code {
+            response::PULL_NOT_FOUND if self.attempt.may_park() => PullOutcome::Park,
             _ => PullOutcome::Reply(PullAnswer {
                 code,
                 remark,
@@ -158,38 +181,6 @@ impl PullPlan<'_> {
                     forbidden_type: None,
                 },
             }),
-        }
-    }
-}
-
-/// RocketMQ's `GetMessageStatus`.
-#[derive(Clone, Copy, Debug)]
-enum Status {
-    Found,
-    NoMatchedMessage,
-    MessageWasRemoving,
-    OffsetFoundNull,
-    OffsetOverflowBadly,
-    OffsetOverflowOne,
-    OffsetTooSmall,
-    NoMessageInQueue,
-    OffsetReset,
-}
-
-impl Status {
-    fn code_and_remark(self, offset: i64) -> (i32, &'static str) {
-        use response::{PULL_NOT_FOUND, PULL_OFFSET_MOVED, PULL_RETRY_IMMEDIATELY, SUCCESS};
-        match self {
-            Self::Found => (SUCCESS, "FOUND"),
-            Self::NoMatchedMessage => (PULL_RETRY_IMMEDIATELY, "NO_MATCHED_MESSAGE"),
-            Self::MessageWasRemoving => (PULL_RETRY_IMMEDIATELY, "MESSAGE_WAS_REMOVING"),
-            Self::OffsetFoundNull => (PULL_NOT_FOUND, "OFFSET_FOUND_NULL"),
-            Self::OffsetOverflowBadly => (PULL_OFFSET_MOVED, "OFFSET_OVERFLOW_BADLY"),
-            Self::OffsetOverflowOne => (PULL_NOT_FOUND, "OFFSET_OVERFLOW_ONE"),
-            Self::OffsetTooSmall => (PULL_OFFSET_MOVED, "OFFSET_TOO_SMALL"),
-            Self::NoMessageInQueue if offset == 0 => (PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE"),
-            Self::NoMessageInQueue => (PULL_OFFSET_MOVED, "NO_MESSAGE_IN_QUEUE"),
-            Self::OffsetReset => (PULL_OFFSET_MOVED, "OFFSET_RESET"),
         }
     }
 }
@@ -233,27 +224,32 @@ impl Broker {
             self.offsets
                 .commit(group, topic, request.queue_id, offset, now_ms);
         }
-        let hold_ms = request.suspends().then(|| match self.config.long_polling {
-            true => request.suspend_timeout_ms.max(0) as u64,
-            false => self.config.short_polling_ms,
-        });
+        let attempt = match reset {
+            Some(offset) => Attempt::Reset { offset },
+            None if !request.suspends() => Attempt::Last,
+            None => Attempt::First {
+                hold_ms: match self.config.long_polling {
+                    true => request.suspend_timeout_ms.max(0) as u64,
+                    false => self.config.short_polling_ms,
+                },
+            },
+        };
         let wanted = request.max_msg_nums.max(1) as u32;
         Ok(PullPlan {
             group: Cow::Borrowed(group),
             topic: Cow::Borrowed(topic),
             queue_id: request.queue_id as u32,
             queue: readable.queue,
-            offset: request.queue_offset,
             max_messages: wanted.min(self.config.max_pull_messages),
             max_bytes: self.config.max_pull_bytes,
             max_entries: max_entries(wanted, properties.as_ref()),
             filter,
             properties,
-            hold_ms,
+            attempt,
+            offset: request.queue_offset,
+            asked_offset: request.queue_offset,
             topic_sys_flag: readable.topic_sys_flag,
             group_sys_flag: readable.group_sys_flag,
-            reset,
-            asked_offset: request.queue_offset,
             is_lite,
             sub_version,
         })
@@ -283,7 +279,9 @@ impl Broker {
             || plan
                 .queue
                 .is_some_and(|queue| readable.queue != Some(queue));
-        plan.reset = reset.or(plan.reset);
+        if let Some(offset) = reset {
+            plan.attempt = Attempt::Reset { offset };
+        }
         plan.queue = readable.queue;
         plan.topic_sys_flag = readable.topic_sys_flag;
         plan.group_sys_flag = readable.group_sys_flag;
