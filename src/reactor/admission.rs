@@ -64,13 +64,10 @@ impl<I: Io> AdmissionQueue<I> {
 
     /// Whether there is room for `bytes` that `connection` sends.
     pub fn admit(&self, connection: &Connection<I::Stream>, bytes: usize) -> Admitted {
-        let turn = connection.turn.take();
-        match turn {
+        match connection.grant().room() {
             Some(Err(refusal)) => return Admitted::Never(refusal),
             // The connection may have sent more than it has waited for.
-            Some(Ok(turn)) => {
-                connection.turn.replace(Some(Ok(turn)));
-            }
+            Some(Ok(())) => {}
             None if self.queue.is_free() => {}
             None => return Admitted::Later,
         }

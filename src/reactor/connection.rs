@@ -12,13 +12,14 @@ use std::rc::Rc;
 
 use tracing::{debug, info, warn};
 
+use super::activity::Activity;
 use super::gate::{Gate, Pass};
+use super::grant::FrameGrant;
 use super::inbox::{Flow, Inbox, TurnShare};
 use super::memory::Memory;
-use super::permit::Permit;
 use super::unsent::Unsent;
 use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
-use crate::broker::{ConnId, Peer, Refusal};
+use crate::broker::{ConnId, Peer};
 use crate::io::{First, Io, Notify, Stream, first};
 use crate::wire::frame;
 use crate::wire::{
@@ -38,7 +39,7 @@ pub trait Service<S: Stream>: 'static {
         scratch: &mut Scratch,
     ) -> Flow;
 
-    /// Done when a frame that was answered with [`Flow::Full`] is to be offered again; [`Connection::turn`] says why.
+    /// Done when a frame that was answered with [`Flow::Full`] is to be offered again; [`Connection::grant`] says why.
     fn room(&self, connection: &Connection<S>, bytes: usize) -> impl Future<Output = ()>;
 
     /// The same after [`Flow::Later`]; the connection then has its share.
@@ -90,10 +91,7 @@ pub struct Connection<S: Stream> {
     out: RefCell<Unsent>,
     /// What is in `out` or with the kernel.
     unsent_bytes: Cell<usize>,
-    /// Why the frame is offered again, if it is: there is room, or it has waited too long.
-    pub(super) turn: RefCell<Option<Result<Permit, Refusal>>>,
-    /// The frame that is offered again has its share of the round.
-    pub(super) has_share: Cell<bool>,
+    grant: FrameGrant,
     /// There is something in `out`, or the connection has closed.
     queued: Notify,
     /// `out` has been taken by the writer, or something has been read.
@@ -107,13 +105,9 @@ pub struct Connection<S: Stream> {
     sent: Notify,
     /// Pulls that wait for a message.
     parked: Cell<usize>,
-    /// Since when the kernel has had what is being sent.
-    sending_since_ns: Cell<Option<u64>>,
-    /// Since when it has been receiving a request that memory is reserved for.
-    receiving_since_ns: Cell<Option<u64>>,
-    active_ns: Cell<u64>,
-    /// It has been logged that it does not read.
-    is_known_deaf: Cell<bool>,
+    activity: Activity,
+    /// It has been logged that it does not read: once, however often it begins to read again.
+    is_backlog_logged: Cell<bool>,
 }
 
 impl<S: Stream> Connection<S> {
@@ -125,8 +119,7 @@ impl<S: Stream> Connection<S> {
             memory,
             out: RefCell::default(),
             unsent_bytes: Cell::new(0),
-            turn: RefCell::default(),
-            has_share: Cell::new(false),
+            grant: FrameGrant::default(),
             queued: Notify::default(),
             taken: Notify::default(),
             closed: Cell::new(false),
@@ -134,10 +127,8 @@ impl<S: Stream> Connection<S> {
             replies: Gate::new(1),
             sent: Notify::default(),
             parked: Cell::new(0),
-            sending_since_ns: Cell::new(None),
-            receiving_since_ns: Cell::new(None),
-            active_ns: Cell::new(now_ns),
-            is_known_deaf: Cell::new(false),
+            activity: Activity::new(now_ns),
+            is_backlog_logged: Cell::new(false),
         }
     }
 
@@ -226,16 +217,13 @@ impl<S: Stream> Connection<S> {
         self.unsent_bytes.get()
     }
 
-    pub fn sending_since_ns(&self) -> Option<u64> {
-        self.sending_since_ns.get()
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
-    pub fn receiving_since_ns(&self) -> Option<u64> {
-        self.receiving_since_ns.get()
-    }
-
-    pub fn active_ns(&self) -> u64 {
-        self.active_ns.get()
+    /// What the frame that is being offered has waited for.
+    pub fn grant(&self) -> &FrameGrant {
+        &self.grant
     }
 
     pub fn is_closed(&self) -> bool {
@@ -284,26 +272,27 @@ impl<S: Stream> Connection<S> {
     /// Its turn for one more large reply; `None` if the connection closes first.
     pub async fn reply_turn(&self) -> Option<Pass> {
         let pass = self.replies.enter(1).await;
-        while self.is_deaf() {
+        while self.is_backlogged() {
             self.sent.notified().await;
         }
         (!self.closed.get()).then_some(pass)
     }
 
     fn must_wait(&self) -> bool {
-        self.is_deaf() || self.reading.get() >= MAX_READING
+        self.is_backlogged() || self.reading.get() >= MAX_READING
     }
 
     async fn until_it_may_ask(&self) {
         while !self.closed.get() && self.must_wait() {
-            if self.is_deaf() && !self.is_known_deaf.replace(true) {
+            if self.is_backlogged() && !self.is_backlog_logged.replace(true) {
                 info!(peer = %self.peer, unsent_bytes = self.unsent_bytes.get(), "a client does not read its replies: its requests wait");
             }
             self.taken.notified().await;
         }
     }
 
-    fn is_deaf(&self) -> bool {
+    /// The client has to receive replies first.
+    fn is_backlogged(&self) -> bool {
         let unsent = self.unsent_bytes.get();
         let is_pressed = || !self.memory.replies.is_free();
         unsent > MAX_UNSENT_BYTES || (unsent > MAX_UNSENT_PRESSED_BYTES && is_pressed())
@@ -380,7 +369,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
             }
             Ok(chunk) => inbox.feed(&chunk, &mut offer),
         };
-        connection.active_ns.set(io.now().mono_ns);
+        connection.activity.received(io.now().mono_ns);
         loop {
             match step {
                 Ok(Flow::Next) => break,
@@ -399,22 +388,22 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
                 break 'receiving;
             }
             step = inbox.feed(&[], &mut offer);
-            connection.turn.take();
+            connection.grant.end_offer();
         }
         connection.until_it_may_ask().await;
         if inbox.has_moved_on() {
-            connection.receiving_since_ns.set(None);
+            connection.activity.large_request_ended();
             reserved = None;
         }
         if let Some(bytes) = inbox.begun_large()
             && reserved.is_none()
         {
             reserved = connection.reserve(bytes).await;
-            connection.receiving_since_ns.set(Some(io.now().mono_ns));
+            connection.activity.large_request_begins(io.now().mono_ns);
             inbox.prepare(bytes);
         }
     }
-    connection.turn.take();
+    connection.grant.end_offer();
     connection.close();
 }
 
@@ -430,10 +419,9 @@ pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
         if flying.is_empty() {
             continue;
         }
-        connection.sending_since_ns.set(Some(io.now().mono_ns));
+        connection.activity.send_begins(io.now().mono_ns);
         let (sent, buf) = connection.stream.send(flying).await;
-        connection.sending_since_ns.set(None);
-        connection.active_ns.set(io.now().mono_ns);
+        connection.activity.send_ended(io.now().mono_ns);
         connection.forget_unsent(buf.len());
         connection.taken.notify();
         connection.sent.notify();

@@ -23,15 +23,6 @@ use super::slices::in_slices;
 use crate::io::{First, first, pause};
 use crate::io::{Io, Listener, Notify, Stream};
 
-/// RocketMQ's clients give up after this time: the answer to a request that takes longer to arrive is not awaited.
-const REQUEST_HINDERS_NS: u64 = 3_000_000_000;
-
-/// Nothing of it came for so long.
-const REQUEST_STOPS_NS: u64 = 500_000_000;
-
-/// The kernel took nothing of a reply for so long, with a socket buffer of its own in between.
-const REPLY_HINDERS_NS: u64 = 1_000_000_000;
-
 /// Connections that one call of [`Connections::check_some`] looks at.
 const CHECKED_AT_A_TIME: usize = 1024;
 
@@ -161,15 +152,14 @@ impl<S: Stream> Connections<S> {
         let requests_wait = self.requests.has_line();
         let replies_wait = !self.replies.is_free();
         for connection in some {
-            if now_ns.saturating_sub(connection.active_ns()) > max_idle_s * 1_000_000_000 {
+            let activity = connection.activity();
+            if activity.is_idle(now_ns, max_idle_s * 1_000_000_000) {
                 info!(peer = %connection.peer, "closing an idle connection");
                 connection.close();
-            } else if requests_wait && hinders_requests(&connection, now_ns) {
+            } else if requests_wait && activity.hinders_requests(now_ns) {
                 warn!(peer = %connection.peer, "closing a client that does not finish its request while others wait for the memory");
                 connection.close();
-            } else if replies_wait
-                && is_over(connection.sending_since_ns(), now_ns, REPLY_HINDERS_NS)
-            {
+            } else if replies_wait && activity.hinders_replies(now_ns) {
                 warn!(peer = %connection.peer, unsent_bytes = connection.unsent_bytes(), "closing a client that does not read while others wait for the memory");
                 connection.close();
             }
@@ -213,16 +203,6 @@ impl<S: Stream> Connections<S> {
         open.insert(id, connection.clone());
         Some(connection)
     }
-}
-
-fn hinders_requests<S: Stream>(connection: &Connection<S>, now_ns: u64) -> bool {
-    let since_ns = connection.receiving_since_ns();
-    let heard_ns = since_ns.map(|since_ns| since_ns.max(connection.active_ns()));
-    is_over(since_ns, now_ns, REQUEST_HINDERS_NS) || is_over(heard_ns, now_ns, REQUEST_STOPS_NS)
-}
-
-fn is_over(since_ns: Option<u64>, now_ns: u64, limit_ns: u64) -> bool {
-    since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > limit_ns)
 }
 
 /// Accepts until [`Connections::stop_accepting`].

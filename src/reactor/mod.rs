@@ -26,6 +26,7 @@
 //! ```
 
 mod acks;
+mod activity;
 mod admission;
 mod answers;
 mod calls;
@@ -38,6 +39,7 @@ mod delay;
 mod deliveries;
 mod effects;
 mod gate;
+mod grant;
 mod inbox;
 mod life;
 mod master_address;

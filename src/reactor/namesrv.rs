@@ -261,7 +261,7 @@ impl<I: Io> Service<I::Stream> for Names<I> {
             return Flow::Next;
         }
         let units = units_of(frame.body);
-        if !connection.has_share.take() && !self.rounds.try_take(units) {
+        if !connection.grant().take_share() && !self.rounds.try_take(units) {
             return Flow::Later(units);
         }
         let mut turn = None;
@@ -298,7 +298,7 @@ impl<I: Io> Service<I::Stream> for Names<I> {
 
     async fn round(&self, connection: &Connection<I::Stream>, units: usize) {
         self.rounds.take(units).await;
-        connection.has_share.set(true);
+        connection.grant().give_share();
     }
 
     async fn saved(&self) {}

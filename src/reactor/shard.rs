@@ -106,7 +106,7 @@ impl<I: Io> Shard<I> {
         }
         let units = units_of(frame.body);
         if entry.waits_for_a_round()
-            && !connection.has_share.take()
+            && !connection.grant().take_share()
             && !self.core.rounds.try_take(units)
         {
             return Flow::Later(units);
@@ -186,14 +186,14 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
 
     async fn room(&self, connection: &Connection<I::Stream>, bytes: usize) {
         // Its own permit keeps all others out, itself included.
-        connection.turn.take();
-        let turn = self.core.admission.enter(bytes).await;
-        connection.turn.replace(Some(turn));
+        connection.grant().end_offer();
+        let room = self.core.admission.enter(bytes).await;
+        connection.grant().give_room(room);
     }
 
     async fn round(&self, connection: &Connection<I::Stream>, units: usize) {
         self.core.rounds.take(units).await;
-        connection.has_share.set(true);
+        connection.grant().give_share();
     }
 
     async fn saved(&self) {
