@@ -13,11 +13,15 @@
 //! A queue is `dirty` while `saved_to < max`, and `news` while the journal lacks an entry, its name or its minimum. `begun`
 //! queues have their first entry in the journal and may need a file for it, which only RocketMQ reads: such an entry does not count as
 //! saved.
+//!
+//! All of these but `gone` follow from the offsets. `dirty` and `news` are lists that a queue may be in at the same time, and also when it is gone: it is
+//! left out when the list reaches it.
 
 use std::ops::Range;
 
 use super::entry::{ENTRY_BYTES, Entry};
 use super::journal::{Block, QueueItem};
+use super::journal_row::JournalRow;
 use super::memory::{ConsumeQueues, QueueIndex};
 
 /// Entries of one queue that are put into a block without a pause: well below a millisecond.
@@ -97,14 +101,12 @@ impl ConsumeQueues {
             self.mark_news(index);
         }
         let queue = self.queue(index);
-        let is_known = queue.known_in == generation && !queue.has_new_min;
-        if !is_known && from + count > 0 {
+        if !queue.row.is_current_in(generation) && from + count > 0 {
             self.put_queue(block, generation, index);
         }
         if count > 0 {
-            let queue = self.queue_mut(index);
-            block.put_entries(queue.number, from, &bytes);
-            queue.journaled_to = from + count;
+            block.put_entries(self.number_in(generation, index), from, &bytes);
+            self.queue_mut(index).journaled_to = from + count;
             if from == 0 {
                 self.begun.push_back(index);
             }
@@ -131,9 +133,8 @@ impl ConsumeQueues {
     /// Puts the queues that are gone, the last items of a block: what it has of them does not count.
     pub fn put_gone(&mut self, block: &mut Block, generation: u64) {
         for index in std::mem::take(&mut self.gone) {
-            let queue = self.queue(index);
-            if queue.known_in == generation {
-                block.put_deleted(queue.number);
+            if let Some(number) = self.queue(index).row.number_in(generation) {
+                block.put_deleted(number);
             }
             self.leave_slot(index);
         }
@@ -158,7 +159,7 @@ impl ConsumeQueues {
         self.put_queue(block, generation, index);
         if from < to {
             let bytes = self.encoded(index, from..to);
-            block.put_entries(self.queue(index).number, from, &bytes);
+            block.put_entries(self.number_in(generation, index), from, &bytes);
         }
         true
     }
@@ -181,16 +182,15 @@ impl ConsumeQueues {
     }
 
     fn put_queue(&mut self, block: &mut Block, generation: u64, index: QueueIndex) {
-        let next_number = self.next_number;
-        let queue = self.queue_mut(index);
-        if queue.known_in != generation {
-            (queue.known_in, queue.number) = (generation, next_number);
+        let number = self.queue(index).row.number_in(generation);
+        let number = number.unwrap_or_else(|| {
             self.next_number += 1;
-        }
-        self.queue_mut(index).has_new_min = false;
+            self.next_number - 1
+        });
+        self.queue_mut(index).row = JournalRow::Current { generation, number };
         let queue = self.queue(index);
         block.put_queue(&QueueItem {
-            number: queue.number,
+            number,
             topic: &self.topics[queue.topic as usize],
             queue_id: queue.queue_id,
             min: queue.bounds.min,
@@ -199,10 +199,14 @@ impl ConsumeQueues {
         });
     }
 
+    fn number_in(&self, generation: u64, index: QueueIndex) -> u32 {
+        let number = self.queue(index).row.number_in(generation);
+        number.expect("a block has the queue before its entries")
+    }
+
     /// This generation has the queue by this number, which is not the last one that there is.
     pub fn known_by(&mut self, index: QueueIndex, generation: u64, number: u32) {
-        let queue = self.queue_mut(index);
-        (queue.known_in, queue.number) = (generation, number);
+        self.queue_mut(index).row = JournalRow::Current { generation, number };
         self.next_number = self.next_number.max(number + 1);
     }
 

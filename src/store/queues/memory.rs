@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::entry::{ENTRY_BYTES, Entry, MIN_RECORD_BYTES};
+use super::journal_row::JournalRow;
 use crate::mem::{Arena, ChunkId, Pages};
 use crate::parted::PartedMap;
 
@@ -57,16 +58,14 @@ pub(in crate::store) struct ConsumeQueue {
     pub(super) resident_from: u64,
     pub(super) saved_to: u64,
     pub(super) journaled_to: u64,
-    /// The generation of the journal that has it, under this number; its minimum has moved since.
-    pub(super) known_in: u64,
-    pub(super) number: u32,
-    pub(super) has_new_min: bool,
+    pub(super) row: JournalRow,
     pub(super) chunks: VecDeque<ChunkId>,
-    /// The next entry is reported as an arrival.
+    /// The next entry is reported as an arrival: a reader decides that, whatever the state of the queue.
     pub watched: bool,
+    /// It is in the list of this name ([`ConsumeQueues`]). Both lists are worked off at their own pace, also after the queue is gone.
     pub(super) dirty: bool,
     pub(super) is_news: bool,
-    /// Its topic was deleted.
+    /// Its topic was deleted: it has no entry, and only the journal's row of it is left to be removed.
     pub gone: bool,
     pub last_store_time_ms: i64,
     /// Where the message at `bounds.min` is, if that is known.
@@ -85,9 +84,7 @@ impl ConsumeQueue {
             resident_from: 0,
             saved_to: 0,
             journaled_to: 0,
-            known_in: 0,
-            number: 0,
-            has_new_min: false,
+            row: JournalRow::Missing,
             chunks: VecDeque::new(),
             watched: false,
             dirty: false,
@@ -333,7 +330,7 @@ impl ConsumeQueues {
         if !queue.gone && queue.bounds.min <= min && min <= queue.bounds.max {
             queue.bounds.min = min;
             queue.first_position = first_position;
-            queue.has_new_min = true;
+            queue.row = queue.row.min_moved();
             self.mark_news(index);
         }
     }

@@ -11,6 +11,7 @@ pub mod entry;
 pub mod evict;
 pub mod files;
 pub mod journal;
+mod journal_row;
 mod ledger;
 pub mod memory;
 pub mod messages;
