@@ -1,4 +1,4 @@
-//! The traits through which the broker reaches disk, network and clock, and the primitives of waiting tasks: [`Notify`], [`first`],
+//! The traits through which the broker reaches disk, network and clock, and the primitives of waiting tasks: [`Notify`], [`select`],
 //! [`Scope`].
 //!
 //! A shard uses disks, sockets and clocks only through [`Io`]. `ring/` implements it on io_uring, `sim/` with a seed and virtual
@@ -10,22 +10,22 @@
 
 mod clock;
 mod disk;
-mod first;
 mod net;
 mod notify;
-mod pause;
 mod scope;
+mod select;
 mod waiters;
+mod yield_now;
 
 pub use clock::{Clock, Now};
 pub(crate) use disk::create_dir_all;
 pub use disk::{DirEntry, Disk, Durability, File, OpenOptions, Space};
-pub use first::{First, first};
 pub use net::{Listener, Net, Stream};
 pub use notify::{Notified, Notify};
-pub use pause::pause;
 pub use scope::{Scope, Scoped};
+pub use select::{Either, select};
 pub use waiters::Waiters;
+pub use yield_now::yield_now;
 
 use std::future::Future;
 

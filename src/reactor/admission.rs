@@ -13,7 +13,7 @@ use super::gate::Gate;
 use super::permit::Permit;
 use crate::broker::Refusal;
 use crate::broker::admission::{self, Admission, AdmissionLimits, Backlog};
-use crate::io::{First, Io, Now, first};
+use crate::io::{Either, Io, Now, select};
 use crate::store::Store;
 
 pub(super) struct AdmissionQueue<I: Io> {
@@ -86,9 +86,9 @@ impl<I: Io> AdmissionQueue<I> {
             self.store.wait_for_room(bytes).await;
             permit
         };
-        match first(room, self.out_of_patience(since_ns)).await {
-            First::Left(permit) => Ok(permit),
-            First::Right(refusal) => Err(refusal),
+        match select(room, self.out_of_patience(since_ns)).await {
+            Either::Left(permit) => Ok(permit),
+            Either::Right(refusal) => Err(refusal),
         }
     }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::connection::Connection;
 use crate::broker::limits::{MAX_CALLS, MAX_CALLS_OF_ONE};
-use crate::io::{First, Io, Notify, Stream, first};
+use crate::io::{Either, Io, Notify, Stream, select};
 use crate::wire::{CURRENT_VERSION, Codec, Head, Header, Language, Value, frame};
 
 /// What a client answered.
@@ -146,12 +146,12 @@ impl Waiting {
     pub(super) async fn answer<I: Io>(&self, io: &I, timeout_ms: u64) -> Result<Answer, CallError> {
         let deadline_ns = io.now().mono_ns + timeout_ms * 1_000_000;
         let ended = self.call.ended.notified();
-        match first(ended, io.sleep_until(deadline_ns)).await {
-            First::Left(()) => {
+        match select(ended, io.sleep_until(deadline_ns)).await {
+            Either::Left(()) => {
                 let outcome = self.call.outcome.take();
                 outcome.expect("a call ends with its outcome")
             }
-            First::Right(()) => Err(CallError::TimedOut { ms: timeout_ms }),
+            Either::Right(()) => Err(CallError::TimedOut { ms: timeout_ms }),
         }
     }
 }

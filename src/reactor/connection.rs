@@ -20,7 +20,7 @@ use super::memory::Memory;
 use super::unsent::Unsent;
 use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
 use crate::broker::{ConnId, Peer};
-use crate::io::{First, Io, Notify, Stream, first};
+use crate::io::{Either, Io, Notify, Stream, select};
 use crate::wire::frame;
 use crate::wire::{
     CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
@@ -302,7 +302,7 @@ impl<S: Stream> Connection<S> {
     async fn reserve(&self, bytes: usize) -> Option<Pass> {
         let mut entering = pin!(self.memory.requests.enter(bytes));
         while !self.closed.get() {
-            if let First::Left(pass) = first(entering.as_mut(), self.taken.notified()).await {
+            if let Either::Left(pass) = select(entering.as_mut(), self.taken.notified()).await {
                 return Some(pass);
             }
         }

@@ -20,7 +20,7 @@ use super::connection::{Connection, Service, read, write};
 use super::gate::Gate;
 use super::memory::{Memory, Relief};
 use super::slices::in_slices;
-use crate::io::{First, first, pause};
+use crate::io::{Either, select, yield_now};
 use crate::io::{Io, Listener, Notify, Stream};
 
 /// Connections that one call of [`Connections::check_some`] looks at.
@@ -216,8 +216,8 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
     connections.acceptors.borrow_mut().push(stop.clone());
     let mut is_failing = false;
     loop {
-        match first(listener.accept(), stop.notified()).await {
-            First::Left(Ok(stream)) => {
+        match select(listener.accept(), stop.notified()).await {
+            Either::Left(Ok(stream)) => {
                 is_failing = false;
                 let Some(connection) = connections.add(stream, io.now().mono_ns) else {
                     continue;
@@ -229,19 +229,19 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
                 io.spawn("connection-read", async move {
                     read(&io_of_task, &connection, &service).await;
                     // Of many that end together one is handled in each turn.
-                    pause().await;
+                    yield_now().await;
                     connections.remove(connection.id);
                     service.closed(&connection);
                     debug!(peer = %connection.peer, "disconnected");
                 });
             }
             // It is tried again and again, and logged once.
-            First::Left(Err(error)) => {
+            Either::Left(Err(error)) => {
                 if !std::mem::replace(&mut is_failing, true) {
                     warn!(%error, "connections cannot be accepted (is `ulimit -n` too low?)");
                 }
             }
-            First::Right(()) => return,
+            Either::Right(()) => return,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::core::Core;
 use super::deliveries::{self, Delivered};
 use super::own_queue::{Queued, read_positions, read_queue};
 use crate::broker::delay::{self, Due};
-use crate::io::{Io, Notify, first, pause};
+use crate::io::{Io, Notify, select, yield_now};
 use crate::message::{Check, Record};
 use crate::store::{QueueIndex, ReadError};
 
@@ -56,7 +56,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
                 Next::Retry
             });
             if matches!(next, Next::More) {
-                pause().await;
+                yield_now().await;
             }
             wait_ns = wait_ns.min(next.wait_ns());
         }
@@ -70,11 +70,11 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
                 // If the log has failed, storing the next one returns the error.
                 let _ = core.store.committed_beyond(before - 1).await;
             }
-            pause().await;
+            yield_now().await;
             continue;
         }
         let until = core.io.now().mono_ns + wait_ns;
-        first(arrived.notified(), core.io.sleep_until(until)).await;
+        select(arrived.notified(), core.io.sleep_until(until)).await;
     }
 }
 
@@ -154,7 +154,7 @@ async fn pass_over<I: Io>(
         core.broker
             .borrow_mut()
             .delays_delivered(level.level, next, core.now_ms());
-        pause().await;
+        yield_now().await;
     }
 }
 

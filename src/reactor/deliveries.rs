@@ -7,7 +7,7 @@ use super::core::Core;
 use crate::broker::known::SPAN_BYTES;
 use crate::broker::origin;
 use crate::broker::timer::{COARSEST_MS, TIMER};
-use crate::io::{First, Io, first, pause};
+use crate::io::{Either, Io, select, yield_now};
 use crate::message::{Check, Record, properties};
 use crate::store::StoreError;
 
@@ -72,7 +72,7 @@ pub(super) async fn since<I: Io>(
         let committed = core.store.committed();
         if position >= committed {
             let committed = core.store.committed_beyond(position);
-            if let First::Left(committed) = first(committed, core.stopped.notified()).await {
+            if let Either::Left(committed) = select(committed, core.stopped.notified()).await {
                 committed?;
             }
             continue;
@@ -95,7 +95,7 @@ pub(super) async fn since<I: Io>(
         };
         looked_at += 1;
         if looked_at % AT_A_TIME == 0 {
-            pause().await;
+            yield_now().await;
         }
     }
     Ok(delivered)

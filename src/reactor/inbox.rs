@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use crate::broker::limits::MAX_UNRESERVED_BYTES;
-use crate::io::pause;
+use crate::io::yield_now;
 use crate::wire::frame::{self, Frame, FrameError};
 
 /// What to do after a frame.
@@ -52,7 +52,7 @@ impl TurnShare {
 
     /// The other tasks run first.
     pub async fn next_turn(&self) {
-        pause().await;
+        yield_now().await;
         self.renew();
     }
 

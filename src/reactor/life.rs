@@ -21,7 +21,7 @@ use super::{
 use crate::broker::files::changes;
 use crate::broker::{self, Broker, ConfigFile};
 use crate::io::Io;
-use crate::io::{First, first};
+use crate::io::{Either, select};
 use crate::store::{Medium, Progress, ReadError, Store, refuse_foreign};
 
 /// How often the health is looked at.
@@ -115,7 +115,7 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     let view: Rc<dyn TermView> = core.clone();
     orders.steering().term_began(&view);
     if let Some(Opening { bound, ready }) = opening {
-        if let First::Left(()) = first(stop.as_mut(), bound()).await {
+        if let Either::Left(()) = select(stop.as_mut(), bound()).await {
             // Another shard of the process cannot start.
             end(&shard, &core, Ends::Shard).await?;
             return Ok(Ended::Stopped);
@@ -131,13 +131,13 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     }
     let health = watch_health(core.clone(), watch.clone());
     core.io.spawn("health", health);
-    match first(stop, orders.asked()).await {
-        First::Left(()) => {
+    match select(stop, orders.asked()).await {
+        Either::Left(()) => {
             watch(Health::Stopping);
             end(&shard, &core, Ends::Shard).await?;
             Ok(Ended::Stopped)
         }
-        First::Right(()) => {
+        Either::Right(()) => {
             let ended = end(&shard, &core, Ends::Term);
             watch(Health::Opening(Progress::Reopening));
             ended.await?;
@@ -357,7 +357,7 @@ async fn wait_until<I: Io>(io: &I, patience_ns: u64, is_so: impl Fn() -> bool) {
             io.sleep_until(io.now().mono_ns + 1_000_000).await;
         }
     };
-    if let First::Right(()) = first(polled, io.sleep_until(deadline_ns)).await {
+    if let Either::Right(()) = select(polled, io.sleep_until(deadline_ns)).await {
         warn!("gave up waiting for clients or the disk at the end");
     }
 }

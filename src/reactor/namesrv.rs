@@ -13,7 +13,7 @@ use super::gate::{Gate, Pass};
 use super::inbox::Flow;
 use super::rounds::{Rounds, SLICE_UNITS, units_of};
 use super::{NamesrvSetup, ServeError, listen};
-use crate::io::{Io, Notify, first, pause};
+use crate::io::{Io, Notify, select, yield_now};
 use crate::namesrv::{Effect, Handled, KvConfig, NameServer, Registering, Settings, is_in_line};
 use crate::store::{Medium, TextFiles};
 use crate::wire::{Frame, Reply, Scratch, header};
@@ -150,7 +150,7 @@ impl<I: Io> Names<I> {
     async fn kv_text(&self) -> String {
         let mut text = KvConfig::begin_text();
         while self.server.borrow().write_kv(&mut text) {
-            pause().await;
+            yield_now().await;
         }
         text.into_string()
     }
@@ -239,7 +239,7 @@ async fn tick<I: Io>(names: Rc<Names<I>>) {
         }
         names.save().await;
         let second = names.io.sleep_until(names.io.now().mono_ns + SECOND_NS);
-        first(names.to_save.notified(), second).await;
+        select(names.to_save.notified(), second).await;
     }
 }
 

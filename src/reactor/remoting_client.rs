@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::io::{First, Io, Stream, first};
+use crate::io::{Either, Io, Stream, select};
 use crate::wire::Value;
 use crate::wire::codes::response;
 use crate::wire::exchange::{Answer, Exchange};
@@ -119,9 +119,9 @@ pub(super) async fn within<T, I: Io>(
     done: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
     let late = io.sleep_until(io.now().mono_ns + patience_ns);
-    match first(done, late).await {
-        First::Left(done) => done,
-        First::Right(()) => {
+    match select(done, late).await {
+        Either::Left(done) => done,
+        Either::Right(()) => {
             let waited = patience_ns / 1_000_000;
             let reason = format!("no answer within {waited} ms");
             Err(io::Error::new(io::ErrorKind::TimedOut, reason))

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::gate::{Gate, Pass};
-use crate::io::{Notify, pause};
+use crate::io::{Notify, yield_now};
 
 /// Units of one round. A unit is a small request: some 10 to 50 us.
 const UNITS: usize = 8;
@@ -79,7 +79,7 @@ impl Rounds {
             self.begun.notified().await;
             while self.gate.used() > 0 {
                 // All other tasks that are ready run before this one does again.
-                pause().await;
+                yield_now().await;
                 self.end();
             }
         }

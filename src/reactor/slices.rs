@@ -1,6 +1,6 @@
 //! Long loops, in slices: what one poll of a task does is bounded, and other tasks run in between.
 
-use crate::io::pause;
+use crate::io::yield_now;
 
 /// Repeats `step` until it returns `false`, at most `most` times in one turn.
 pub(super) async fn in_slices(most: usize, mut step: impl FnMut() -> bool) {
@@ -10,7 +10,7 @@ pub(super) async fn in_slices(most: usize, mut step: impl FnMut() -> bool) {
                 return;
             }
         }
-        pause().await;
+        yield_now().await;
     }
 }
 
@@ -30,7 +30,7 @@ impl Turn {
     pub async fn spend(&mut self, units: usize) {
         self.left = self.left.saturating_sub(units);
         if self.left == 0 {
-            pause().await;
+            yield_now().await;
             self.left = self.most;
         }
     }

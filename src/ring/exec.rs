@@ -1,6 +1,6 @@
 //! The executor: tasks of one thread, and a first-in, first-out queue of those that are ready.
 //!
-//! A task that wakes itself while it is polled has more to do than is done in one go, and waits for nothing (`io::pause`): the rows of
+//! A task that wakes itself while it is polled has more to do than is done in one go, and waits for nothing (`io::yield_now`): the rows of
 //! a large answer, a table that is saved. Such tasks take turns in a queue of their own, of which one is polled in each turn, behind
 //! those that are ready. So a message waits for one slice of such work, however many of them go on.
 //!

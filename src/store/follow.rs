@@ -28,7 +28,7 @@ use super::queues::Queues;
 use super::queues::entry::Entry;
 use super::queues::files::MAX_QUEUE_ID;
 use super::queues::memory::chunks_for;
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::message::{Record, sys_flag};
 
 /// Records that get their entries in one turn.
@@ -178,7 +178,7 @@ impl<I: Io> Follow<I> {
         loop {
             let limit = self.log.may_be_committed();
             match self.take_some(limit) {
-                Ok(true) => pause().await,
+                Ok(true) => yield_now().await,
                 Ok(false) if self.taken_before.replace(limit) != limit => {}
                 Ok(false) if self.has_ended() => return,
                 Ok(false) => {

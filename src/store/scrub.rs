@@ -30,7 +30,7 @@ use super::log::unreadable::Unreadable;
 use super::medium::Medium;
 use super::queues::Queues;
 use super::queues::compare::Expected;
-use crate::io::{Io, Notify, first};
+use crate::io::{Io, Notify, select};
 use crate::mem::BLOCK_BYTES;
 
 const FILE: &str = "unreadable.json";
@@ -138,7 +138,7 @@ impl<I: Io> Scrub<I> {
                 0 => IDLE_NS,
                 bytes => (u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1))) as u64,
             };
-            first(self.wake.notified(), self.log.pause(pause_ns)).await;
+            select(self.wake.notified(), self.log.pause(pause_ns)).await;
         }
         self.saved_position.set(u64::MAX);
         self.save().await;

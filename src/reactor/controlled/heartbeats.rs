@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tracing::debug;
 
-use crate::io::{First, Io, Notify, Stream, first};
+use crate::io::{Either, Io, Notify, Stream, select};
 use crate::reactor::remoting_client::within;
 
 const CONNECT_NS: u64 = 1_000_000_000;
@@ -47,7 +47,7 @@ pub(super) async fn run<I: Io>(io: I, addr: SocketAddr, post: Rc<Post>) {
         match &link {
             None => post.wake.notified().await,
             Some(open) => {
-                if let First::Right(()) = first(post.wake.notified(), until_closed(open)).await {
+                if let Either::Right(()) = select(post.wake.notified(), until_closed(open)).await {
                     close(&mut link);
                     continue;
                 }

@@ -32,7 +32,7 @@ use tracing::{error, info, warn};
 use super::replication::setup::{ControllerSetup, MasterAddr, Role};
 use super::term::{Mandate, Orders, Term};
 use super::{ServeError, ShardSetup};
-use crate::io::{Io, Notify, first};
+use crate::io::{Io, Notify, select};
 use crate::replication::manager::ask::{Answer, Ask, Failure};
 use crate::replication::manager::identity::{Claim, GroupName};
 use crate::replication::manager::set::Limits;
@@ -160,7 +160,7 @@ async fn manage<I: Io>(io: I, controlled: Rc<Controlled>, files: Rc<Files<I>>, f
             controlled.step(&mut manager, &facts, io.now().mono_ns);
         }
         let tick = io.sleep_until(io.now().mono_ns + TICK_NS);
-        let _ = first(controlled.steering.wake.notified(), tick).await;
+        let _ = select(controlled.steering.wake.notified(), tick).await;
     }
 }
 

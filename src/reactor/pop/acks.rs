@@ -9,7 +9,7 @@ use super::super::view::View;
 use super::{Pops, revive_log};
 use crate::broker::Refusal;
 use crate::broker::pop::{Acknowledged, Changed, End, Moved, ReviveRecord};
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::store::AppendError;
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
@@ -157,7 +157,7 @@ impl<I: Io> Pops<I> {
     ) -> Result<Answer, Refusal> {
         for (index, step) in steps.into_iter().enumerate() {
             if index % AT_ONCE == AT_ONCE - 1 {
-                pause().await;
+                yield_now().await;
             }
             let _turn = self.core.admission.enter(step.log_bytes()).await?;
             answer = match self.decide_again(&step)? {

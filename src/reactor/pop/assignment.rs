@@ -7,7 +7,7 @@ use super::super::remoting_client::{AskError, RemotingClient};
 use super::Pops;
 use crate::broker::Refusal;
 use crate::broker::perm;
-use crate::io::{First, Io, first};
+use crate::io::{Either, Io, select};
 use crate::wire::assignment::QueryAssignment;
 use crate::wire::codes::request;
 use crate::wire::route::{RouteRequest, TopicRouteData};
@@ -32,13 +32,13 @@ impl<I: Io> Pops<I> {
         self.core.io.spawn("query-assignment", async move {
             let _reading = reading;
             let deadline_ns = pops.core.io.now().mono_ns + PATIENCE_NS;
-            let asked = first(
+            let asked = select(
                 pops.queues_of_all_brokers(&query.topic),
                 pops.core.io.sleep_until(deadline_ns),
             );
             let queues = match asked.await {
-                First::Left(queues) => queues,
-                First::Right(()) => None,
+                Either::Left(queues) => queues,
+                Either::Right(()) => None,
             };
             let reply = pops.core.broker.borrow().assign(&query, queues);
             connection.answer(caller, reply.code, None, &[], &reply.body);

@@ -10,7 +10,7 @@ use super::polls::{Ask, LineKey};
 use super::{Batch, FOUND, NOTHING, Pops, SOURCES_AT_A_TIME, Waiting, reply_pop};
 use crate::broker::Refusal;
 use crate::broker::pop::{PopPlan, Source, Sources};
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::store::ReadError;
 use crate::wire::Header;
 use crate::wire::codes::response;
@@ -60,7 +60,7 @@ impl<I: Io> Pops<I> {
         let sources = self.core.broker.borrow_mut().pop_sources(plan);
         for (index, source) in sources.enumerate() {
             if index % SOURCES_AT_A_TIME == SOURCES_AT_A_TIME - 1 {
-                pause().await;
+                yield_now().await;
             }
             let source = &source;
             let queue = self.core.store.queue(&source.topic, source.queue_id);
@@ -110,7 +110,7 @@ impl<I: Io> Pops<I> {
         loop {
             loop {
                 let before = batch.seen.len();
-                pause().await;
+                yield_now().await;
                 let slice = sources.by_ref().take(SOURCES_AT_A_TIME);
                 if self.has_message(&waiting.plan, slice, &mut batch) {
                     return self.notify(&waiting);

@@ -3,7 +3,7 @@
 use super::looking::{Noticed, reply_notification};
 use super::polls::Ask;
 use super::{Batch, NOTHING, Pops, SOURCES_AT_A_TIME, Waiting, reply_pop};
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::store::QueueIndex;
 use crate::wire::codes::response;
 
@@ -58,7 +58,7 @@ impl<I: Io> Pops<I> {
             .park(line.clone(), queues, deadline_ns, connection, waiting);
         self.watch(first);
         for slice in slices {
-            pause().await;
+            yield_now().await;
             let queues = slice.iter().map(|(queue, _)| *queue);
             if !self.polls.borrow_mut().watch_more(&line, queues) {
                 break;

@@ -9,7 +9,7 @@ use super::super::own_queue::read_queue;
 use super::super::slices::{Turn, in_slices};
 use super::{PopError, Pops, revive_log};
 use crate::broker::pop::{Expired, normal_topic};
-use crate::io::{Io, first};
+use crate::io::{Io, select};
 use crate::message::{Check, Record};
 use crate::store::ReadError;
 
@@ -43,7 +43,7 @@ pub(super) async fn run<I: Io>(pops: Rc<Pops<I>>) {
         pops.wakes_at_ms.set(next_ms);
         let sleep_ns = next_ms.saturating_sub(now_ms).max(1) * 1_000_000;
         let until = pops.core.io.sleep_until(now.mono_ns + sleep_ns);
-        first(pops.bell.notified(), until).await;
+        select(pops.bell.notified(), until).await;
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Batch, PopError, Pops, SOURCES_AT_A_TIME, Waiting};
 use crate::broker::pop::{At, Look, PopKey, PopPlan, ReviveRecord, Source, check_point};
 use crate::broker::refusal::missing_topic;
 use crate::broker::{Effort, PropertyFilter, Refusal};
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::message::{Check, MAX_PROPERTIES_BYTES, Properties, Record, RecordFields, properties};
 use crate::store::{Position, QueueBounds, QueueIndex, ReadError, Readable, Scan, ScanLimits};
 use crate::wire::pop::Receipt;
@@ -43,7 +43,7 @@ impl<I: Io> Pops<I> {
         let sources = self.core.broker.borrow_mut().pop_sources(&waiting.plan);
         for (index, source) in sources.enumerate() {
             if index % SOURCES_AT_A_TIME == SOURCES_AT_A_TIME - 1 {
-                pause().await;
+                yield_now().await;
             }
             match self.pop_from(waiting, &source, &mut batch).await {
                 // What the batch has already is hidden from other pops.

@@ -26,7 +26,7 @@ use super::master_address;
 use super::remoting_client::{AskError, RemotingClient};
 use super::replication::setup::MasterAddr;
 use super::replication::state::Replication;
-use crate::io::{First, Io, first, pause};
+use crate::io::{Either, Io, select, yield_now};
 use crate::wire::codes::request;
 use crate::wire::register::{BrokerIdentity, RegisterBroker};
 use crate::wire::topic::TopicRequest;
@@ -84,14 +84,14 @@ async fn keep_registered<I: Io>(core: Rc<Core<I>>, server: Rc<Server>) {
             break;
         }
         let wake_ns = retry_ns.unwrap_or(schedule.due_ns());
-        let woken = first(server.wake.notified(), core.io.sleep_until(wake_ns));
+        let woken = select(server.wake.notified(), core.io.sleep_until(wake_ns));
         match &mut link {
             None => {
                 // Both end the wait.
                 let _ = woken.await;
             }
             Some(open) => {
-                if let First::Right(()) = first(woken, open.until_closed()).await {
+                if let Either::Right(()) = select(woken, open.until_closed()).await {
                     link = None;
                 }
             }
@@ -219,7 +219,7 @@ async fn register_all<I: Io>(
         while has_more && (added < PART_TOPICS || !has_parts) {
             has_more = topics.add(&core.broker.borrow(), SLICE_TOPICS);
             added += SLICE_TOPICS;
-            pause().await;
+            yield_now().await;
         }
         if topics.len_bytes() > MAX_BODY_BYTES {
             let reason = format!(

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::io::{First, Io, Stream, first};
+use crate::io::{Either, Io, Stream, select};
 
 pub(super) struct Inbox<I: Io> {
     io: I,
@@ -47,9 +47,9 @@ pub(super) async fn receive<I: Io>(
     silence_ns: u64,
 ) -> io::Result<<I::Stream as Stream>::Chunk> {
     let late = io.sleep_until(io.now().mono_ns + silence_ns);
-    let chunk = match first(stream.recv(), late).await {
-        First::Left(chunk) => chunk?,
-        First::Right(()) => {
+    let chunk = match select(stream.recv(), late).await {
+        Either::Left(chunk) => chunk?,
+        Either::Right(()) => {
             let reason = format!("nothing came for {} ms", silence_ns / 1_000_000);
             return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
         }

@@ -10,7 +10,7 @@ use super::inbox::Inbox;
 use super::link::{LinkError, Protocol};
 use super::sender;
 use super::state::Replication;
-use crate::io::{First, Io, Listener, Stream, first};
+use crate::io::{Either, Io, Listener, Stream, select};
 use crate::reactor::core::Core;
 use crate::replication::frames::{classic, epoch};
 use crate::replication::members::MemberId;
@@ -38,16 +38,16 @@ pub(super) async fn accept<I: Io>(core: Rc<Core<I>>, listener: I::Listener) {
     };
     while !core.is_stopping() {
         let stop = replication.stop_accepting.notified();
-        match first(listener.accept(), stop).await {
+        match select(listener.accept(), stop).await {
             // It may be there together with the order to end.
-            First::Left(Ok(_)) if core.is_stopping() => return,
-            First::Left(Ok(stream)) => core.io.spawn("replica", serve(core.clone(), stream)),
-            First::Left(Err(error)) => {
+            Either::Left(Ok(_)) if core.is_stopping() => return,
+            Either::Left(Ok(stream)) => core.io.spawn("replica", serve(core.clone(), stream)),
+            Either::Left(Err(error)) => {
                 warn!(%error, "a replica's connection cannot be accepted");
                 let later = core.io.now().mono_ns + ACCEPT_RETRY_NS;
                 core.io.sleep_until(later).await;
             }
-            First::Right(()) => return,
+            Either::Right(()) => return,
         }
     }
 }
@@ -163,8 +163,8 @@ async fn serve_replica<I: Io>(
     }
     let reports = read_reports(core, replication, inbox, link, protocol);
     let sends = sender::run(core, replication, (link, stream), from, protocol);
-    match first(reports, sends).await {
-        First::Left(ended) | First::Right(ended) => ended,
+    match select(reports, sends).await {
+        Either::Left(ended) | Either::Right(ended) => ended,
     }
 }
 

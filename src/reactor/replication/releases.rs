@@ -16,7 +16,7 @@
 use std::rc::Rc;
 
 use super::state::Replication;
-use crate::io::{First, Io, first};
+use crate::io::{Either, Io, select};
 use crate::reactor::acks::{Ack, Acks};
 use crate::reactor::core::Core;
 use crate::reactor::slices::in_slices;
@@ -38,13 +38,13 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
     // Also what the end of the shard finds waiting: its connections to the replicas are closed.
     while !core.is_stopping() || !core.acks.is_empty() || !replication.alone.is_empty() {
         let tick = core.io.sleep_until(core.io.now().mono_ns + TICK_NS);
-        match first(core.store.persisted_beyond(seen), tick).await {
-            First::Left(Ok(position)) => seen = position,
+        match select(core.store.persisted_beyond(seen), tick).await {
+            Either::Left(Ok(position)) => seen = position,
             // The other sends are answered where the commits are waited for.
-            First::Left(Err(error)) => {
+            Either::Left(Err(error)) => {
                 return replication.fail_alone(&core, &error.to_string()).await;
             }
-            First::Right(()) => {}
+            Either::Right(()) => {}
         }
         replication.release(&core, seen, &mut late).await;
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tracing::{info, warn};
 
 use super::state::Replication;
-use crate::io::{Io, first};
+use crate::io::{Io, select};
 use crate::reactor::core::Core;
 use crate::reactor::remoting_client::{AskError, RemotingClient};
 use crate::replication::repair::{Refusals, Standing};
@@ -63,7 +63,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
             }
         }
         let later = core.io.sleep_until(core.io.now().mono_ns + pause_ns);
-        first(core.store.hole_found(), later).await;
+        select(core.store.hole_found(), later).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::link::{LinkError, Protocol};
 use super::state::Replication;
-use crate::io::{First, Io, Stream, first};
+use crate::io::{Either, Io, Stream, select};
 use crate::reactor::core::Core;
 use crate::replication::frames::{classic, epoch};
 use crate::replication::replicas::Link;
@@ -33,7 +33,7 @@ pub(super) async fn run<I: Io>(
         out.clear();
         if at < end {
             at = sender.fill(at, end, &mut out).await?;
-        } else if let First::Right(()) = first(sender.grown(at), sender.pause(told)).await {
+        } else if let Either::Right(()) = select(sender.grown(at), sender.pause(told)).await {
             let is_due = told < core.store.committed() || told >= core.store.tail();
             if is_due || protocol == Protocol::Classic {
                 sender.header(at, 0, &mut out)?;

@@ -14,7 +14,7 @@ use super::link::Protocol;
 use super::repair;
 use super::setup::MasterAddr;
 use super::state::Replication;
-use crate::io::{First, Io, Stream, first};
+use crate::io::{Either, Io, Stream, select};
 use crate::reactor::core::Core;
 use crate::reactor::remoting_client::{RemotingClient, within};
 use crate::replication::epochs::{Epoch, EpochError};
@@ -259,8 +259,8 @@ impl<'c, I: Io> Session<'c, I> {
         let (core, replication) = (self.core, self.replication);
         let (stream, protocol) = (self.stream.clone(), self.protocol);
         let reports = report(core, replication, (self.link, &stream), protocol);
-        match first(self.receive_log(), reports).await {
-            First::Left(ended) | First::Right(ended) => ended,
+        match select(self.receive_log(), reports).await {
+            Either::Left(ended) | Either::Right(ended) => ended,
         }
     }
 
@@ -326,9 +326,9 @@ impl<'c, I: Io> Session<'c, I> {
             .core
             .io
             .sleep_until(self.core.io.now().mono_ns + ANSWER_NS);
-        match first(answer, late).await {
-            First::Left(answer) => answer,
-            First::Right(()) => Err(SlaveError::NoAnswer),
+        match select(answer, late).await {
+            Either::Left(answer) => answer,
+            Either::Right(()) => Err(SlaveError::NoAnswer),
         }
     }
 
@@ -443,7 +443,7 @@ async fn report<I: Io>(
         };
         let due = core.io.sleep_until(core.io.now().mono_ns + pause_ns);
         let grown = core.store.persisted_beyond(core.store.persisted());
-        if let First::Left(persisted) = first(grown, due).await {
+        if let Either::Left(persisted) = select(grown, due).await {
             persisted?;
         }
     }

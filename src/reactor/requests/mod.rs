@@ -16,7 +16,7 @@ use super::slices::in_slices;
 use super::view::View;
 use crate::broker::requests::{Handler, Request};
 use crate::broker::{Refusal, Rewind, Step, Target};
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::store::Boundary;
 use crate::wire::Reply;
 use crate::wire::{Header, Language};
@@ -110,7 +110,7 @@ impl<I: Io> Requests<I> {
         let mut offsets = Vec::with_capacity(rewind.queues.len());
         for (index, queue_id) in rewind.queues.iter().enumerate() {
             if index % QUEUES_AT_A_TIME == QUEUES_AT_A_TIME - 1 {
-                pause().await;
+                yield_now().await;
             }
             let offset = match (
                 rewind.target,

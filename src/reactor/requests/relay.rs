@@ -6,7 +6,7 @@ use super::Requests;
 use crate::broker::requests::StatusTable;
 use crate::broker::step::StatusAsked;
 use crate::broker::{ClientRequest, ConnId, Refusal, Relay};
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::reactor::answers::unreadable;
 use crate::reactor::calls::{Answer, CallError, Waiting, values};
 use crate::wire::Reply;
@@ -50,7 +50,7 @@ impl<I: Io> Requests<I> {
             };
             let Some(relays) = relays else { break };
             // Where one is looked for there may be nothing to wait for.
-            pause().await;
+            yield_now().await;
             let asked: Vec<_> = relays
                 .iter()
                 .filter_map(|relay| Some((relay, self.start(relay.conn, &relay.request).ok()?)))
@@ -64,7 +64,7 @@ impl<I: Io> Requests<I> {
                     table.add(&relay.name, &answer.body)?;
                 }
                 // A body may have thousands of queues.
-                pause().await;
+                yield_now().await;
             }
             if now_ms() >= end_ms {
                 break;

@@ -26,7 +26,7 @@ use super::pop::revive_log;
 use crate::broker::files::changes;
 use crate::broker::files::text::SLICE_VALUES;
 use crate::broker::{ConfigFile, TableChanges};
-use crate::io::{Io, Notify, first, pause};
+use crate::io::{Io, Notify, select, yield_now};
 use crate::store::StoreError;
 use crate::wire::DataVersion;
 
@@ -130,7 +130,7 @@ fn end<I: Io>(core: &Core<I>, file: ConfigFile, saved: Result<(), Failure>) {
 async fn wait<I: Io>(core: &Core<I>, bell: &Notify, among: &[ConfigFile], due_ns: Option<u64>) {
     let retry_ns = core.saves.files.borrow().next_retry_ns(among);
     let wake_ns = due_ns.into_iter().chain(retry_ns).min();
-    first(bell.notified(), async {
+    select(bell.notified(), async {
         match wake_ns {
             Some(wake_ns) => core.io.sleep_until(wake_ns).await,
             None => std::future::pending().await,
@@ -175,7 +175,7 @@ async fn append<I: Io>(core: &Core<I>, changed: &TableChanges) -> Result<(), Fai
         let mut text = Vec::new();
         for (index, name) in topics.iter().chain(groups).enumerate() {
             if index % SLICE_CHANGES == SLICE_CHANGES - 1 {
-                pause().await;
+                yield_now().await;
             }
             let broker = core.broker.borrow();
             let change = match index < topics.len() {
@@ -288,7 +288,7 @@ async fn write_text<I: Io>(
 ) -> Result<u64, StoreError> {
     let mut text = core.broker.borrow().begin_text(file, version);
     while !core.broker.borrow().write_text(&mut text, SLICE_VALUES) {
-        pause().await;
+        yield_now().await;
     }
     // An offset must not be more durable than the messages that it refers to: if a power cut takes these, a consumer would skip the
     // messages that get their offsets later, and a delayed message would count as delivered.
@@ -318,7 +318,7 @@ async fn watch_offsets<I: Io>(core: Rc<Core<I>>) {
     let mut delays_due_ns = core.io.now().mono_ns + DELAY_OFFSETS_INTERVAL_NS;
     while !core.is_stopping() {
         let due = core.io.sleep_until(offsets_due_ns.min(delays_due_ns));
-        first(core.stopped.notified(), due).await;
+        select(core.stopped.notified(), due).await;
         let now_ns = core.io.now().mono_ns;
         if now_ns >= offsets_due_ns {
             let written = core.saves.offsets_bytes.get();

@@ -23,7 +23,7 @@ use super::deliveries;
 use super::own_queue::{Queued, read_queue};
 use super::pop::revive_log;
 use crate::broker::timer::{self, Checkpoint, TIMER, Timers};
-use crate::io::{Io, Notify, pause};
+use crate::io::{Io, Notify, yield_now};
 use crate::message::{Check, Record};
 use crate::store::{
     AppendError, Position, Store, StoreError, Timer, TimerKind, TimerRuns, load_timer_check,
@@ -216,7 +216,7 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
                 .borrow_mut()
                 .take_due(now_ms, AT_A_TIME, MAX_BATCH_BYTES, &mut batch);
         if batch.is_empty() && !is_all {
-            pause().await;
+            yield_now().await;
             continue;
         }
         if batch.is_empty() {
@@ -238,7 +238,7 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
             return Ok(None);
         }
         // Of what was recalled or delivered before nothing is appended, and nothing above waits.
-        pause().await;
+        yield_now().await;
     }
 }
 
@@ -275,7 +275,7 @@ async fn enqueue_before<I: Io>(
         let count = messages.len() as u64;
         core.broker.borrow_mut().timers_enqueued(count);
         take_in(timing, messages, end, core.now_ms());
-        pause().await;
+        yield_now().await;
     }
 }
 
@@ -310,7 +310,7 @@ async fn refill<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreEr
         if timing.generation.get() == generation {
             timing.timers.borrow_mut().refill(timers, horizon);
         }
-        pause().await;
+        yield_now().await;
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::error;
 use super::sorting::{SLICE, sorted};
 use super::state::{FILE, REFILL_ENTRIES, Timing, merged, wait};
 use crate::broker::timer::{CheckpointText, RunName, Uncovered};
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::reactor::core::Core;
 use crate::reactor::own_queue::read_queue;
 use crate::store::{Position, StoreError, Timer, TimerCheck, TimerKey, TimerLog, TimerRun};
@@ -58,7 +58,7 @@ async fn leave_to_rocketmq<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<
         timers.retain(|timer| !checkpoint.is_over(timer));
         log.append(&timers).await?;
         from = next;
-        pause().await;
+        yield_now().await;
     }
     let newest = match checkpoint.covered_offset {
         0 => Vec::new(),
@@ -86,7 +86,7 @@ pub(super) async fn save<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<()
 /// The whole text, a slice of its rows in each turn.
 async fn written(mut text: CheckpointText) -> String {
     while text.write_some() {
-        pause().await;
+        yield_now().await;
     }
     text.into_string()
 }
@@ -99,7 +99,7 @@ pub(super) async fn cover<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(
         timers.copy_uncovered(uncovered, SLICE)
     };
     while copy(&mut uncovered) {
-        pause().await;
+        yield_now().await;
     }
     let mut checkpoint = timing.timers.borrow().checkpoint().clone();
     let (mut kept, gone) = merge_small(timing, &mut uncovered, checkpoint.first_key()).await?;
@@ -180,7 +180,7 @@ async fn read_rest<I: Io>(
         }
         index += read.len() as u64;
         into.extend(read);
-        pause().await;
+        yield_now().await;
     }
     Ok(())
 }

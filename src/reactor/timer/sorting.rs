@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::io::pause;
+use crate::io::yield_now;
 
 /// Items that one turn sorts, copies or merges.
 pub(super) const SLICE: usize = 8192;
@@ -15,7 +15,7 @@ pub(super) async fn sorted<T: Ord + Copy>(mut items: Vec<T>) -> Vec<T> {
         let end = items.len().min(start + SLICE);
         items[start..end].sort_unstable();
         heads.push(Reverse((items[start], start, end)));
-        pause().await;
+        yield_now().await;
     }
     let mut merged = Vec::with_capacity(items.len());
     while let Some(Reverse((item, index, end))) = heads.pop() {
@@ -24,7 +24,7 @@ pub(super) async fn sorted<T: Ord + Copy>(mut items: Vec<T>) -> Vec<T> {
             heads.push(Reverse((items[index + 1], index + 1, end)));
         }
         if merged.len() % SLICE == 0 {
-            pause().await;
+            yield_now().await;
         }
     }
     merged

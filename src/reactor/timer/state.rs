@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::broker::timer::Timers;
-use crate::io::{Io, Notify, first};
+use crate::io::{Io, Notify, select};
 use crate::reactor::deliveries::Delivered;
 use crate::store::{QueueIndex, StoreError, Timer, TimerKey, TimerRun, TimerRuns};
 
@@ -37,7 +37,7 @@ pub(super) struct Timing<I: Io> {
 /// Until the bell rings, or for so long.
 pub(super) async fn wait<I: Io>(io: &I, bell: &Notify, ns: u64) {
     let until = io.now().mono_ns + ns;
-    first(bell.notified(), io.sleep_until(until)).await;
+    select(bell.notified(), io.sleep_until(until)).await;
 }
 
 /// The next timers of all runs from `from` on, some `count` of them, and where the next one would be, if there may be one.

@@ -86,7 +86,7 @@ async fn forget_ended<I: Io>(core: &Core<I>) {
     while let Some(from) = next {
         let now_ms = core.now_ms();
         next = core.broker.borrow_mut().forget_ended_halves(from, now_ms);
-        io::pause().await;
+        io::yield_now().await;
     }
 }
 
@@ -104,7 +104,7 @@ async fn load<I: Io>(core: &Core<I>, half: QueueIndex, op: QueueIndex) -> Result
         let Some(last) = ops.last() else { break };
         next = last.queue_offset + 1;
         load_ops(core, &ops);
-        io::pause().await;
+        io::yield_now().await;
     }
     Ok(())
 }
@@ -142,7 +142,7 @@ async fn round<I: Io>(core: &Core<I>, queue: QueueIndex) -> Result<(), StoreErro
         }
         core.store.committed_so_far().await?;
         // Where nothing was appended nothing above waits.
-        io::pause().await;
+        io::yield_now().await;
         questions.iter().for_each(|question| ask(core, question));
         if flow.is_break() || halves.is_empty() {
             break;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::io::{First, Notify, first, pause as yield_now};
+use crate::io::{Either, Notify, select, yield_now};
 use crate::ring::Doorbell;
 use crate::ring::clock::thread_usage;
 
@@ -64,8 +64,8 @@ fn a_completion_wins_against_a_timeout_that_is_seen_with_it() {
         let timeout = ring.sleep_until(ring.now().mono_ns + MS);
         thread::sleep(Duration::from_millis(30));
         assert!(matches!(
-            first(told.notified(), timeout).await,
-            First::Left(())
+            select(told.notified(), timeout).await,
+            Either::Left(())
         ));
     });
 }

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::growing::Key;
 use super::layout::TopicHash;
 use super::{KeyIndex, MAX_UNSAVED_BYTES};
-use crate::io::{Io, first};
+use crate::io::{Io, select};
 use crate::message::{Record, properties, sys_flag};
 use crate::store::StoreError;
 use crate::store::log::reader::{self, Crcs, Found, Walk};
@@ -64,7 +64,7 @@ impl<I: Io> KeyIndex<I> {
                     RETRY_NS
                 }
             };
-            first(self.index.hurry.notified(), self.log.pause(pause_ns)).await;
+            select(self.index.hurry.notified(), self.log.pause(pause_ns)).await;
         }
     }
 

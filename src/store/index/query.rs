@@ -6,7 +6,7 @@
 use super::KeyIndex;
 use super::file::{IndexFile, Window};
 use super::layout::TopicHash;
-use crate::io::{First, Io, first};
+use crate::io::{Either, Io, select};
 use crate::message::{Check, Record};
 use crate::store::StoreError;
 
@@ -78,9 +78,9 @@ impl<I: Io> KeyIndex<I> {
             return Ok(());
         }
         index.hurry.notify();
-        match first(index.moved.until(is_there), self.log.pause(PATIENCE_NS)).await {
-            First::Left(()) => Ok(()),
-            First::Right(()) => Err(StoreError::NotIndexed {
+        match select(index.moved.until(is_there), self.log.pause(PATIENCE_NS)).await {
+            Either::Left(()) => Ok(()),
+            Either::Right(()) => Err(StoreError::NotIndexed {
                 position: index.position.get(),
                 end,
             }),

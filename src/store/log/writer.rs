@@ -21,7 +21,7 @@ use super::Log;
 use super::ack_watermark::Mark;
 use super::segments::Segments;
 use super::watermarks::Dispatched;
-use crate::io::first;
+use crate::io::select;
 use crate::io::{Durability, Io};
 use crate::mem::LogSlice;
 use crate::store::gate::Lack;
@@ -137,7 +137,7 @@ impl<I: Io> Log<I> {
                 return;
             }
             let due = self.io.sleep_until(self.io.now().mono_ns + interval_ns);
-            first(self.flush_now.notified(), due).await;
+            select(self.flush_now.notified(), due).await;
         }
     }
 

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::Queues;
 use super::entry::Entry;
 use super::memory::QueueIndex;
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::message::{Check, Record, sys_flag};
 use crate::store::StoreError;
 use crate::store::config::SCHEDULE_TOPIC;
@@ -62,7 +62,7 @@ impl<I: Io> Queues<I> {
                 let (now, later) = rest.split_at(in_window);
                 reads += self.compare_window(now).await?;
                 rest = later;
-                pause().await;
+                yield_now().await;
             }
         }
         Ok(reads)

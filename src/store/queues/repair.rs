@@ -18,7 +18,7 @@ use super::Queues;
 use super::entry::{ENTRY_BYTES, Entry};
 use super::files::FILE_ENTRIES;
 use super::memory::QueueIndex;
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::message::sys_flag;
 use crate::store::entry_tags::entry_tags;
 use crate::store::log::reader::{Found, Walk};
@@ -229,7 +229,7 @@ impl<I: Io> Queues<I> {
             }
             looked_at += 1;
             if looked_at % STEP_RECORDS == 0 {
-                pause().await;
+                yield_now().await;
             }
         }
         Ok(found)

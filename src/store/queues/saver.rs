@@ -14,7 +14,7 @@ use super::files::AT_ONCE;
 use super::journal::{Block, Origin, Reached};
 use super::memory::{ConsumeQueues, QueueIndex};
 use crate::io::Io;
-use crate::io::{first, pause};
+use crate::io::{select, yield_now};
 use crate::store::StoreError;
 use crate::store::gate::Lack;
 
@@ -51,7 +51,7 @@ impl<I: Io> Queues<I> {
         let mut retry_ns = self.io.now().mono_ns;
         self.cadence.set(Cadence::new(retry_ns));
         while !self.gate.is_closing() {
-            first(self.save_now.notified(), self.log.pause(LOOK_NS)).await;
+            select(self.save_now.notified(), self.log.pause(LOOK_NS)).await;
             if self.gate.is_fenced() {
                 return;
             }
@@ -121,7 +121,7 @@ impl<I: Io> Queues<I> {
             queues.evict_some(&mut eviction, wanted_free, MARKED_AT_ONCE)
         };
         while evict_some() {
-            pause().await;
+            yield_now().await;
         }
     }
 
@@ -265,7 +265,7 @@ impl<I: Io> Queues<I> {
                 }
             }
             block.hash();
-            pause().await;
+            yield_now().await;
         }
     }
 
@@ -328,7 +328,7 @@ impl<I: Io> Queues<I> {
                     }
                 }
             }
-            pause().await;
+            yield_now().await;
         }
         saved
     }

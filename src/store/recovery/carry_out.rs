@@ -6,7 +6,7 @@ use tracing::{error, warn};
 use super::Recovery;
 use super::decide::{End, LogFiles, Plan, Source};
 use super::search::first_of;
-use crate::io::{Io, pause};
+use crate::io::{Io, yield_now};
 use crate::store::StoreError;
 use crate::store::log::damage;
 use crate::store::log::reader::Crcs;
@@ -346,7 +346,7 @@ impl<I: Io> Recovery<'_, I> {
             for (queue, (min, first_position)) in below.into_iter().zip(found) {
                 self.queues.raise_min(queue, min, first_position);
             }
-            pause().await;
+            yield_now().await;
         }
         Ok(())
     }

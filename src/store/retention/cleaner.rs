@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::policy::{Look, MAX_FILES, Round, hour_of_day};
-use crate::io::{Io, Space, first, pause};
+use crate::io::{Io, Space, select, yield_now};
 use crate::store::config::StoreConfig;
 use crate::store::gate::{Gate, Lack};
 use crate::store::log::Log;
@@ -102,7 +102,7 @@ impl<I: Io> Cleaner<I> {
             }
             let next_ns = (self.io.now().mono_ns + LOOK_NS).min(due_ns);
             let clean_now = self.gate.clean_now.notified();
-            first(clean_now, self.io.sleep_until(next_ns)).await;
+            select(clean_now, self.io.sleep_until(next_ns)).await;
         }
     }
 
@@ -212,7 +212,7 @@ impl<I: Io> Cleaner<I> {
         let oldest_ms = self.io.now().unix_ms.saturating_sub_unsigned(reserved_ms);
         let queues = self.queues.memory().of_topic(topic);
         for queue in queues {
-            pause().await;
+            yield_now().await;
             let earliest_ms = self.queues.earliest_store_time(queue).await?;
             if earliest_ms.is_none_or(|earliest_ms| earliest_ms >= oldest_ms) {
                 continue;
@@ -245,7 +245,7 @@ impl<I: Io> Cleaner<I> {
             let time_ms = match is_old && place < MAX_FILES {
                 true => {
                     // A record may have 4 MiB, of which all is verified, and nothing waits if it is in the log buffer.
-                    pause().await;
+                    yield_now().await;
                     self.newest_ms(*start).await?
                 }
                 false => None,
@@ -329,7 +329,7 @@ impl<I: Io> Cleaner<I> {
         let queues = self.queues.memory().all();
         for (place, queue) in queues.enumerate() {
             if place % QUEUES_AT_ONCE == 0 {
-                pause().await;
+                yield_now().await;
             }
             let is_below = self.queues.memory().may_begin_below(queue, log_min);
             if !is_below {
@@ -380,7 +380,7 @@ impl<I: Io> Cleaner<I> {
         let queues = self.queues.memory().all();
         for (place, queue) in queues.enumerate() {
             if place % QUEUES_AT_ONCE == 0 {
-                pause().await;
+                yield_now().await;
             }
             self.queues.remove_files_below_min(queue).await?;
         }

@@ -3,7 +3,7 @@
 
 use super::damage::{fill, rot};
 use super::*;
-use crate::io::{First, first};
+use crate::io::{Either, select};
 
 fn small(flush: Flush) -> StoreConfig {
     StoreConfig {
@@ -169,9 +169,9 @@ fn a_file_is_not_removed_while_a_part_of_it_is_repaired() {
             sim.sleep(Duration::from_secs(1)).await;
             store.log.remove_first(true).await.unwrap();
         };
-        match first(mended, removed).await {
-            First::Left(mended) => assert!(mended.unwrap()),
-            First::Right(()) => panic!("it was removed first"),
+        match select(mended, removed).await {
+            Either::Left(mended) => assert!(mended.unwrap()),
+            Either::Right(()) => panic!("it was removed first"),
         }
     });
 }

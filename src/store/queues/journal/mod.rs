@@ -21,7 +21,7 @@ use std::path::PathBuf;
 pub(in crate::store) use block::{Block, Item, Origin, Part, QueueItem, Reached};
 pub(in crate::store) use read::Reader;
 
-use crate::io::{Durability, Io, OpenOptions, pause};
+use crate::io::{Durability, Io, OpenOptions, yield_now};
 use crate::mem::AlignedBuf;
 use crate::store::StoreError;
 use crate::store::medium::{Guarded, Medium};
@@ -180,7 +180,7 @@ impl<I: Io> Journal<I> {
             if !is_more {
                 break;
             }
-            pause().await;
+            yield_now().await;
         }
         self.make_durable(&current).await?;
         current.table_end = current.end;
