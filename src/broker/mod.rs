@@ -66,7 +66,7 @@ pub use saving::TableChanges;
 pub use send_plan::{SendPlan, UniqueKey, origin};
 pub use sql92::Effort;
 pub use step::{ClientRequest, Relay, Rewind, Step, Target};
-pub use store_view::{Figures, StoreView};
+pub use store_view::{ShardFigures, StoreView};
 
 use crate::message::KeyMaker;
 use clients::Clients;

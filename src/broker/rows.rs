@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::limits::{MAX_COLD_TIMES, MAX_REPLY_BYTES};
 use super::step::{MessagePlace, Progress, Step, Work};
-use super::store_view::{At, Figures, StoreView};
+use super::store_view::{At, ShardFigures, StoreView};
 use super::timer::figures::TimerFigures;
 use super::{Broker, Refusal};
 use crate::store::QueueBounds;
@@ -232,7 +232,7 @@ impl StoreView for ViewWithTimes<'_> {
         self.view.is_recent(topic, queue_id, offset)
     }
 
-    fn figures(&self) -> Figures {
+    fn figures(&self) -> ShardFigures {
         self.view.figures()
     }
 
@@ -294,8 +294,8 @@ mod tests {
             false
         }
 
-        fn figures(&self) -> Figures {
-            Figures::default()
+        fn figures(&self) -> ShardFigures {
+            ShardFigures::default()
         }
     }
 

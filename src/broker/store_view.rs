@@ -14,7 +14,7 @@ pub trait StoreView {
     /// Whether the message at this offset is among the newest of the log ([`super::limits::RECENT_BYTES`]).
     fn is_recent(&self, topic: &str, queue_id: u32, offset: u64) -> bool;
 
-    fn figures(&self) -> Figures;
+    fn figures(&self) -> ShardFigures;
 
     /// The log's end, visible or not.
     fn log_end(&self) -> u64 {
@@ -114,7 +114,7 @@ pub const PUT_TIMES: [(u64, &str); 13] = [
 
 /// Figures of the store and its disk.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Figures {
+pub struct ShardFigures {
     pub log_min: u64,
     pub log_max: u64,
     pub not_flushed_bytes: u64,

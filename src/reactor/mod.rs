@@ -85,7 +85,7 @@ use crate::broker::admission::AdmissionLimits;
 use crate::io::{Io, Scope};
 use crate::replication::epochs::EpochError;
 use crate::replication::manager::identity::IdentityError;
-use crate::store::{Figures, Medium, StoreConfig, StoreError};
+use crate::store::{Medium, StoreConfig, StoreError, StoreFigures};
 
 /// For so long the ports of the term before may be in use: their descriptors are closed when the kernel has cancelled the last accept.
 const PORT_RELEASE_NS: u64 = 5_000_000_000;
@@ -147,7 +147,7 @@ impl Neighbours {
 /// What a shard says when it serves.
 #[derive(Clone, Debug)]
 pub struct Ready {
-    pub figures: Figures,
+    pub figures: StoreFigures,
     /// Name servers that have the shard's routes, of all that it was given.
     pub registered: usize,
 }

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use crate::broker::limits::RECENT_BYTES;
-use crate::broker::store_view::{EpochsView, Figures, PUT_TIMES, ReplicationView, StoreView};
+use crate::broker::store_view::{EpochsView, PUT_TIMES, ReplicationView, ShardFigures, StoreView};
 use crate::broker::timer::{TIMER, TimerFigures};
 use crate::io::Io;
 use crate::store::{QueueBounds, ScanLimits};
@@ -50,14 +50,14 @@ impl<I: Io> StoreView for View<'_, I> {
         first.is_some_and(|first| figures.log_max - first.physical_offset <= RECENT_BYTES)
     }
 
-    fn figures(&self) -> Figures {
+    fn figures(&self) -> ShardFigures {
         let store = self.core.store.figures();
         let stalls = self.core.io.stalls();
         let log_dir = self.core.setup.store.commit_log_dir();
         let space = self.core.store.disk_space();
         let took_us = self.core.acks.took_us();
         let used = 1.0 - space.available_bytes as f64 / space.total_bytes.max(1) as f64;
-        Figures {
+        ShardFigures {
             log_min: store.log_min,
             log_max: store.log_max,
             not_flushed_bytes: store.not_flushed_bytes,

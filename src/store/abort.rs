@@ -16,10 +16,12 @@ const OURS: &[u8] = b"ringmq ";
 
 /// How the previous process left the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    Closed,
-    Open,
-    OpenByRocketMq,
+pub(super) enum LastShutdown {
+    /// The store was closed, or is new.
+    Clean,
+    /// This broker had it open.
+    Unclean,
+    UncleanByRocketMq,
 }
 
 pub(super) struct Abort<I: Io> {
@@ -35,10 +37,10 @@ impl<I: Io> Abort<I> {
         }
     }
 
-    pub async fn left(&self) -> Result<Left, StoreError> {
+    pub async fn last_shutdown(&self) -> Result<LastShutdown, StoreError> {
         let opened = self.io.open(&self.path(), OpenOptions::default()).await;
         let Some(file) = if_there(opened)? else {
-            return Ok(Left::Closed);
+            return Ok(LastShutdown::Clean);
         };
         let (read, buf) = file
             .read_at(AlignedBuf::zeroed(BLOCK_BYTES), OURS.len(), 0)
@@ -51,8 +53,8 @@ impl<I: Io> Abort<I> {
         let text = &buf[..read];
         // This broker may have created it on a full disk.
         match text.is_empty() || text.starts_with(OURS) {
-            true => Ok(Left::Open),
-            false => Ok(Left::OpenByRocketMq),
+            true => Ok(LastShutdown::Unclean),
+            false => Ok(LastShutdown::UncleanByRocketMq),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::mem::Pages;
 
 /// Figures of the store, as of now.
 #[derive(Clone, Debug)]
-pub struct Figures {
+pub struct StoreFigures {
     pub pages: Pages,
     pub registered: bool,
     pub writes: u64,
@@ -41,13 +41,13 @@ pub struct Figures {
 }
 
 impl<I: Io> Store<I> {
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> StoreFigures {
         let (marks, memory, written) = (self.log.marks(), self.queues.memory(), self.log.written());
         let flushed = match self.config.flush {
             Flush::Sync => marks.committed(),
             Flush::Async => marks.flushed(),
         };
-        Figures {
+        StoreFigures {
             pages: memory.pages(),
             registered: self.is_registered,
             writes: written.writes,

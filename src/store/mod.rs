@@ -55,7 +55,7 @@ pub use config_files::TextFiles;
 pub use error::StoreError as ReadError;
 pub(crate) use error::if_there;
 pub use error::{AppendError, StoreError};
-pub use figures::Figures;
+pub use figures::StoreFigures;
 pub use follow::FollowError;
 pub use foreign::refuse_foreign;
 pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};

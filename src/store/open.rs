@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::abort::{Abort, Left};
+use super::abort::{Abort, LastShutdown};
 use super::append::Appends;
 use super::config_files::TextFiles;
 use super::follow::Follow;
@@ -23,7 +23,7 @@ use super::medium::Medium;
 use super::progress::Progress;
 use super::queues::checkpoint::CheckpointFile;
 use super::queues::files::QueueFiles;
-use super::queues::journal::{Journal, Reached};
+use super::queues::journal::{Coverage, Journal};
 use super::queues::memory::ConsumeQueues;
 use super::queues::{self, Queues};
 use super::recovery::{Files, Recovery, decide, evidence};
@@ -38,7 +38,7 @@ use crate::mem::LogBuffer;
 struct Parts<I: Io> {
     locks: Locks<I>,
     abort: Abort<I>,
-    left: Left,
+    last_shutdown: LastShutdown,
     texts: Rc<TextFiles<I>>,
     segments: Rc<Segments<I>>,
     queue_files: QueueFiles<I>,
@@ -56,7 +56,7 @@ struct Recovered<I: Io> {
     tail: u64,
     /// The log's records from here on are this broker's.
     ours_from: u64,
-    reached: Reached,
+    reached: Coverage,
     checkpointed: u64,
     acknowledged: Acknowledged<I>,
     index: Option<Index<I>>,
@@ -188,7 +188,7 @@ impl<I: Io> Parts<I> {
         let locks = lock(io, config).await?;
         let texts = Rc::new(TextFiles::open(io.clone(), &dir.join("config")).await?);
         let abort = Abort::new(io.clone(), dir);
-        let left = abort.left().await?;
+        let last_shutdown = abort.last_shutdown().await?;
         let (log_dir, mend) = (config.commit_log_dir(), config.skip_damaged);
         let segments = Segments::open(io.clone(), log_dir, config.segment_bytes, mend).await?;
         // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
@@ -200,7 +200,7 @@ impl<I: Io> Parts<I> {
         Ok(Self {
             locks,
             abort,
-            left,
+            last_shutdown,
             texts,
             segments: Rc::new(segments),
             queue_files: QueueFiles::new(io.clone(), dir.join("consumequeue")),
@@ -226,10 +226,10 @@ impl<I: Io> Parts<I> {
             journal: &self.journal,
             notes: &self.notes,
         };
-        let evidence = evidence::gather(io, config, self.left, &files).await?;
+        let evidence = evidence::gather(io, config, self.last_shutdown, &files).await?;
         let plan = decide::decide(&evidence);
         // Until RocketMQ's messages are taken over, a start that is cut short must find its mark again.
-        if self.left != Left::OpenByRocketMq {
+        if self.last_shutdown != LastShutdown::UncleanByRocketMq {
             self.abort.mark().await?;
         }
         let mut recovery = Recovery::new(config, files, &mut self.queues, &plan, evidence.note);
@@ -238,7 +238,7 @@ impl<I: Io> Parts<I> {
             (recovery.reached, recovery.checkpointed, recovery.index);
         let (recovered_messages, ours_from) = (recovery.messages, recovery.ours_from);
         let (note, gaps) = (recovery.note, recovery.gaps);
-        if self.left == Left::OpenByRocketMq {
+        if self.last_shutdown == LastShutdown::UncleanByRocketMq {
             self.abort.mark().await?;
         }
         let (dir, log) = (&config.dir, &self.segments);

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::broker::BrokerConfig;
     use crate::broker::step::Progress;
-    use crate::broker::store_view::{At, Figures};
+    use crate::broker::store_view::{At, ShardFigures};
     use crate::broker::timer::{MetricsReader, TimerFigures, Waiting, WaitingTable};
     use crate::store::QueueBounds;
     use crate::wire::loose_json::members::BYTES_PER_TURN;
@@ -124,8 +124,8 @@ mod tests {
             false
         }
 
-        fn figures(&self) -> Figures {
-            Figures::default()
+        fn figures(&self) -> ShardFigures {
+            ShardFigures::default()
         }
 
         fn timers(&self) -> Option<TimerFigures> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::broker::delay::SCHEDULE;
-use crate::broker::store_view::{Figures, PUT_TIMES, StoreView};
+use crate::broker::store_view::{PUT_TIMES, ShardFigures, StoreView};
 use crate::broker::{Broker, Refusal};
 use crate::wire::Reply;
 use crate::wire::stats::KvTable;
@@ -112,7 +112,7 @@ fn put_times(counts: &[u64; PUT_TIMES.len()]) -> String {
         .collect()
 }
 
-fn store_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
+fn store_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
     log_figures(figures, put);
     disk_figures(figures, put);
     put("putMessageDistributeTime", put_times(&figures.put_times));
@@ -153,7 +153,7 @@ const WITHOUT_MEANING: [&str; 19] = [
     "sendThreadPoolQueueHeadWaitTimeMills",
 ];
 
-fn log_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
+fn log_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
     let numbers = [
         ("commitLogMinOffset", figures.log_min),
         ("commitLogMaxOffset", figures.log_max),
@@ -170,7 +170,7 @@ fn log_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
     put("earliestMessageTimeStamp", earliest_ms.to_string());
 }
 
-fn disk_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
+fn disk_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
     let ratio = format!("{:?}", figures.log_disk_used);
     put(
         &format!("commitLogDiskRatio_{}", figures.log_dir),
@@ -189,7 +189,7 @@ fn disk_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
     );
 }
 
-fn health_figures(figures: &Figures, put: &mut dyn FnMut(&str, String)) {
+fn health_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
     let numbers = [
         ("ringmqUnreadableMessages", figures.unreadable_messages),
         ("ringmqScrubbedTo", figures.scrubbed_to),

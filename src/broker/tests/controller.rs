@@ -56,7 +56,7 @@ impl StoreView for Master {
         true
     }
 
-    fn figures(&self) -> Figures {
+    fn figures(&self) -> ShardFigures {
         FakeStore.figures()
     }
 

@@ -103,8 +103,8 @@ impl StoreView for FakeStore {
         true
     }
 
-    fn figures(&self) -> Figures {
-        Figures {
+    fn figures(&self) -> ShardFigures {
+        ShardFigures {
             log_max: 4096,
             log_dir: "/store/commitlog".into(),
             log_disk_used: 0.5,
@@ -112,7 +112,7 @@ impl StoreView for FakeStore {
             fence: Some("cannot flush it".into()),
             missing_messages: 3,
             put_times: [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4],
-            ..Figures::default()
+            ..ShardFigures::default()
         }
     }
 }

@@ -11,7 +11,7 @@ use super::cadence::{Action, Cadence, Look};
 use super::checkpoint::Checkpoint;
 use super::evict::Eviction;
 use super::files::AT_ONCE;
-use super::journal::{Block, Origin, Reached};
+use super::journal::{Block, Coverage, Origin};
 use super::memory::{ConsumeQueues, QueueIndex};
 use crate::io::Io;
 use crate::io::{select, yield_now};
@@ -109,7 +109,7 @@ impl<I: Io> Queues<I> {
             checkpointed: self.checkpointed.get(),
             journal_bytes: self.journal.grown_bytes(),
             max_journal_bytes: self.config.queue_journal_bytes,
-            log_ahead_bytes: dispatched.saturating_sub(self.journal.put().position),
+            log_ahead_bytes: dispatched.saturating_sub(self.journal.coverage().position),
             has_deletions: !self.deleted.borrow().is_empty(),
         }
     }
@@ -141,7 +141,7 @@ impl<I: Io> Queues<I> {
         let index = self.save_index().await?;
         self.write_block().await?;
         // Only what is in the journal now is saved: with what arrives meanwhile the save might never end.
-        let reached = self.journal.put();
+        let reached = self.journal.coverage();
         self.remove_deleted().await?;
         self.save_files(reached.position).await?;
         let queues_digest = self.memory.borrow().saved_digest();
@@ -223,7 +223,7 @@ impl<I: Io> Queues<I> {
         };
         self.journal.append_owed().await?;
         let marks = self.log.marks();
-        let reached = Reached {
+        let reached = Coverage {
             position: marks.dispatched(),
             last_record: marks.last_dispatched(),
             store_time_ms: marks.last_store_time_ms(),
@@ -232,7 +232,7 @@ impl<I: Io> Queues<I> {
         // A start reads what comes behind this position from the log, also messages of a topic that is deleted from now on. The block has
         // such a deletion, too, and the next one makes it count.
         let deleted = self.deleted.borrow().len();
-        if news == 0 && reached == self.journal.put() && deleted == 0 {
+        if news == 0 && reached == self.journal.coverage() && deleted == 0 {
             return Ok(());
         }
         if !mutant!(JournalAheadOfLog) {
@@ -296,7 +296,7 @@ impl<I: Io> Queues<I> {
         };
         let begun = self
             .journal
-            .begin(Origin::Usual, self.journal.put(), put_some);
+            .begin(Origin::Usual, self.journal.coverage(), put_some);
         begun.await
     }
 

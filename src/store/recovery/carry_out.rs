@@ -14,7 +14,7 @@ use crate::store::progress::Progress;
 use crate::store::queues::checkpoint::Checkpoint;
 use crate::store::queues::entry::{BLANK, Entry};
 use crate::store::queues::files::AT_ONCE;
-use crate::store::queues::journal::{Block, Origin, Reached};
+use crate::store::queues::journal::{Block, Coverage, Origin};
 use crate::store::queues::memory::QueueIndex;
 
 /// Queues that are looked at without a pause: well below a millisecond.
@@ -199,7 +199,7 @@ impl<I: Io> Recovery<'_, I> {
         checkpoint: &Checkpoint,
         log_min: u64,
     ) -> Result<Option<Origin>, StoreError> {
-        let reached = Reached {
+        let reached = Coverage {
             position: checkpoint.position,
             last_record: checkpoint.position,
             store_time_ms: checkpoint.store_time_ms,
@@ -235,7 +235,7 @@ impl<I: Io> Recovery<'_, I> {
         let Some(start) = start else {
             return Ok(None);
         };
-        let reached = Reached {
+        let reached = Coverage {
             position: start,
             last_record: start,
             store_time_ms: 0,
@@ -273,7 +273,7 @@ impl<I: Io> Recovery<'_, I> {
         self.gaps.clear();
         self.keep_queue_ends(log_min).await?;
         self.queue_files.sync().await?;
-        self.reached = Reached {
+        self.reached = Coverage {
             position: log_min,
             last_record: log_min,
             store_time_ms: 0,
@@ -321,7 +321,7 @@ impl<I: Io> Recovery<'_, I> {
         let Some(generation) = self.journal.generation() else {
             return Ok(());
         };
-        let from = self.journal.put().position;
+        let from = self.journal.coverage().position;
         self.segments.sync_from(from).await?;
         let mut block = Block::new();
         for _ in 0..self.queues.news() {

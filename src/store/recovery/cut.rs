@@ -18,7 +18,7 @@ use crate::store::StoreError;
 use crate::store::log::buffer::ceil;
 use crate::store::log::reader::{Crcs, Found, MAX_RECORD_BYTES, Walk};
 use crate::store::queues::checkpoint::Checkpoint;
-use crate::store::queues::journal::{Origin, Reached};
+use crate::store::queues::journal::{Coverage, Origin};
 
 /// Wiped at a time.
 const WIPED_AT_ONCE: u64 = 1 << 20;
@@ -41,7 +41,7 @@ impl<I: Io> Recovery<'_, I> {
         checkpoint: &Checkpoint,
         log_min: u64,
     ) -> Result<Option<Origin>, StoreError> {
-        let at = |position| Reached {
+        let at = |position| Coverage {
             position,
             last_record: position,
             store_time_ms: checkpoint.store_time_ms,
@@ -64,7 +64,7 @@ impl<I: Io> Recovery<'_, I> {
         let newest = self
             .newest
             .filter(|newest| newest.physical_offset >= log_min);
-        self.reached = newest.map_or(at(log_min), |newest| Reached {
+        self.reached = newest.map_or(at(log_min), |newest| Coverage {
             position: newest.end(),
             last_record: newest.physical_offset,
             store_time_ms: checkpoint.store_time_ms,

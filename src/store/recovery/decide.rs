@@ -18,7 +18,7 @@
 
 use super::evidence::Evidence;
 use crate::mem::BLOCK_BYTES;
-use crate::store::abort::Left;
+use crate::store::abort::LastShutdown;
 use crate::store::config::Resume;
 use crate::store::log::buffer::{MAX_WRITE_BYTES, ceil};
 use crate::store::log::reader::MAX_RECORD_BYTES;
@@ -99,8 +99,8 @@ pub(in crate::store) fn decide(evidence: &Evidence) -> Plan {
         durable_to: evidence.durable_to(),
         ours_from: evidence.ours_from(),
         unflushed_bytes: unflushed_bytes(evidence),
-        was_closed: evidence.left == Left::Closed,
-        by_rocketmq: evidence.left == Left::OpenByRocketMq,
+        was_closed: evidence.last_shutdown == LastShutdown::Clean,
+        by_rocketmq: evidence.last_shutdown == LastShutdown::UncleanByRocketMq,
         cut: evidence.cut(),
         begin: match evidence.resume {
             Resume::BeginAt(position) => Some(position),
@@ -138,7 +138,7 @@ fn sources(evidence: &Evidence) -> Vec<Source> {
         Found::Ours(checkpoint) => {
             vec![Source::Journal, Source::QueueFiles(checkpoint), Source::Log]
         }
-        Found::Times { .. } if evidence.left == Left::Closed => {
+        Found::Times { .. } if evidence.last_shutdown == LastShutdown::Clean => {
             vec![Source::RocketMqFiles, Source::Log]
         }
         // A torn time may have any value.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Files;
 use crate::io::Io;
 use crate::store::StoreError;
-use crate::store::abort::{Abort, Left};
+use crate::store::abort::{Abort, LastShutdown};
 use crate::store::config::{Resume, StoreConfig};
 use crate::store::log::ack_watermark::{self, Note};
 use crate::store::log::ours::Ours;
@@ -14,7 +14,7 @@ use crate::store::queues::checkpoint::{CheckpointFile, Found};
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Evidence {
-    pub left: Left,
+    pub last_shutdown: LastShutdown,
     pub checkpoint: Found,
     /// What the last process noted of acknowledged messages.
     pub note: Option<Note>,
@@ -35,12 +35,12 @@ pub(in crate::store) struct Evidence {
 pub(in crate::store) async fn gather<I: Io>(
     io: &Medium<I>,
     config: &StoreConfig,
-    left: Left,
+    last_shutdown: LastShutdown,
     files: &Files<'_, I>,
 ) -> Result<Evidence, StoreError> {
     let segments = files.segments;
     let mut evidence = Evidence {
-        left,
+        last_shutdown,
         checkpoint: files.checkpoint.load().await?,
         note: ack_watermark::load(files.notes).await?,
         log: segments.min_position().zip(segments.end()),
@@ -102,7 +102,7 @@ impl Evidence {
 
     /// No RocketMQ has had the store since this broker wrote to it.
     pub fn is_ours(&self) -> bool {
-        is_ours(self.left, &self.checkpoint)
+        is_ours(self.last_shutdown, &self.checkpoint)
     }
 }
 
@@ -110,8 +110,8 @@ fn stated(checkpoint: &Found) -> Option<u64> {
     checkpoint.ours_from().filter(|from| *from != Ours::NOWHERE)
 }
 
-fn is_ours(left: Left, checkpoint: &Found) -> bool {
-    left != Left::OpenByRocketMq && !matches!(checkpoint, Found::Times { .. })
+fn is_ours(last_shutdown: LastShutdown, checkpoint: &Found) -> bool {
+    last_shutdown != LastShutdown::UncleanByRocketMq && !matches!(checkpoint, Found::Times { .. })
 }
 
 /// [`Evidence::ours_from`] of a store that is only looked at.
@@ -119,8 +119,8 @@ pub(in crate::store) async fn ours_from<I: Io>(
     io: &Medium<I>,
     store_dir: &Path,
 ) -> Result<Option<u64>, StoreError> {
-    let left = Abort::new(io.clone(), store_dir).left().await?;
+    let last_shutdown = Abort::new(io.clone(), store_dir).last_shutdown().await?;
     let checkpoint = CheckpointFile::new(io.clone(), store_dir).load().await?;
-    let is_ours = is_ours(left, &checkpoint);
+    let is_ours = is_ours(last_shutdown, &checkpoint);
     Ok(stated(&checkpoint).filter(|_| is_ours))
 }

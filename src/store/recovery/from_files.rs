@@ -10,14 +10,14 @@ use crate::store::log::reader::{Crcs, Found as InLog, Walk};
 use crate::store::queues::entry::BLANK;
 use crate::store::queues::entry::Entry;
 use crate::store::queues::files::{AT_ONCE, Found};
-use crate::store::queues::journal::Reached;
+use crate::store::queues::journal::Coverage;
 
 impl<I: Io> Recovery<'_, I> {
     /// Restores the queues from their files up to a position. The rest is read from the log.
     pub(super) async fn restore_from_files(
         &mut self,
         found: Vec<Found>,
-        reached: Reached,
+        reached: Coverage,
         log_min: u64,
     ) -> Result<Result<(), Mismatch>, StoreError> {
         self.queues.clear();

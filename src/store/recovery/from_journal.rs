@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::queues::entry::Entry;
 use crate::store::queues::files::MAX_QUEUE_ID;
-use crate::store::queues::journal::{Item, Origin, QueueItem, Reached, Reader};
+use crate::store::queues::journal::{Coverage, Item, Origin, QueueItem, Reader};
 use crate::store::queues::memory::QueueIndex;
 
 impl<I: Io> Recovery<'_, I> {
@@ -174,7 +174,7 @@ impl<I: Io> Recovery<'_, I> {
 
     /// Whether queues and log belong together: the last message of the journal is in the log.
     async fn is_of_log(&self, log_min: u64) -> Result<bool, StoreError> {
-        let Reached {
+        let Coverage {
             position,
             last_record,
             ..

@@ -33,7 +33,7 @@ use super::log::segments::Segments;
 use super::queues::checkpoint::CheckpointFile;
 use super::queues::entry::Entry;
 use super::queues::files::QueueFiles;
-use super::queues::journal::{Journal, Reached};
+use super::queues::journal::{Coverage, Journal};
 use super::queues::memory::ConsumeQueues;
 use super::two_slots::TwoSlots;
 use crate::io::Io;
@@ -49,7 +49,7 @@ pub(super) struct Recovery<'a, I: Io> {
     journal: &'a Journal<I>,
     queues: &'a mut ConsumeQueues,
     /// Up to here the queues have the entries of the log.
-    pub reached: Reached,
+    pub reached: Coverage,
     pub messages: u64,
     /// Up to here the queues' files are complete.
     pub checkpointed: u64,
@@ -70,7 +70,7 @@ pub(super) struct Recovery<'a, I: Io> {
     /// The log is to end here at the latest.
     cut: Option<u64>,
     /// What the files had of the queues before the log was read, if the checkpoint is to say another thing than it does.
-    of_files: Option<(Reached, u64)>,
+    of_files: Option<(Coverage, u64)>,
     /// The newest entry of the queues' files, as far as they count.
     newest: Option<Entry>,
     unconfirmed: Option<Unconfirmed>,
@@ -108,7 +108,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             checkpoint: files.checkpoint,
             journal: files.journal,
             queues,
-            reached: Reached::default(),
+            reached: Coverage::default(),
             messages: 0,
             checkpointed: checkpoint.map_or(0, |checkpoint| checkpoint.position),
             index: checkpoint.and_then(|checkpoint| checkpoint.index),

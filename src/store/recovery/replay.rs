@@ -12,7 +12,7 @@ use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::progress::Progress;
 use crate::store::queues::entry::{Entry, MIN_RECORD_BYTES};
 use crate::store::queues::files::MAX_QUEUE_ID;
-use crate::store::queues::journal::{Origin, Reached};
+use crate::store::queues::journal::{Coverage, Origin};
 use crate::store::queues::memory::{QueueBounds, QueueIndex};
 
 impl<'a, I: Io> Recovery<'a, I> {
@@ -69,7 +69,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             if let Err(Mismatch) = self.take(&record, origin).await? {
                 return Ok(Err(Mismatch));
             }
-            self.reached = Reached {
+            self.reached = Coverage {
                 position: position + size as u64,
                 last_record: position,
                 store_time_ms: self.reached.store_time_ms.max(record.store_timestamp_ms),

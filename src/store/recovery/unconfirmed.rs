@@ -9,13 +9,13 @@ use hashbrown::HashMap;
 use super::{KEEP_SHARE, Recovery};
 use crate::io::Io;
 use crate::store::config::StoreConfig;
-use crate::store::queues::journal::{Origin, Reached};
+use crate::store::queues::journal::{Coverage, Origin};
 use crate::store::queues::memory::QueueIndex;
 
 /// What was restored from the log behind the end of the journal.
 pub(super) struct Unconfirmed {
     /// What the journal has.
-    from: Reached,
+    from: Coverage,
     added: HashMap<QueueIndex, Added>,
     /// A queue was begun anew, or some of it is in the journal by now.
     stays: bool,
@@ -28,7 +28,7 @@ struct Added {
 }
 
 impl Unconfirmed {
-    pub fn behind(from: Reached) -> Self {
+    pub fn behind(from: Coverage) -> Self {
         Self {
             from,
             added: HashMap::new(),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::queues::entry::Entry;
 use crate::store::queues::evict::Eviction;
-use crate::store::queues::journal::{Block, Item, Origin, Part, Reached};
+use crate::store::queues::journal::{Block, Coverage, Item, Origin, Part};
 use crate::store::queues::memory::{CHUNK_BYTES, CHUNK_ENTRIES, ConsumeQueues};
 
 fn queues(chunks: usize) -> ConsumeQueues {
@@ -23,7 +23,7 @@ fn push(queues: &mut ConsumeQueues, queue: QueueIndex, count: u64) {
 
 /// Numbers of the queues, and counts of entries, that a block has.
 fn items(block: Block) -> (Vec<u32>, Vec<usize>) {
-    let reached = Reached::default();
+    let reached = Coverage::default();
     let (bytes, _) = block.seal(0, 1, Part::News, Origin::Usual, reached);
     let mut items = &bytes[46..];
     let (mut numbers, mut counts) = (Vec::new(), Vec::new());

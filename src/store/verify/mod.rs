@@ -27,7 +27,7 @@ pub use self::inspect::{Overview, QueueFilesFound, inspect};
 pub use self::log::{LogFile, LogFiles};
 
 use super::StoreError;
-use super::abort::{Abort, Left};
+use super::abort::{Abort, LastShutdown};
 use super::index::Shape;
 use super::medium::Medium;
 use super::queues::checkpoint::{self, Checkpoint, CheckpointFile};
@@ -107,13 +107,13 @@ impl<'a, I: Io, L: Listener> Check<'a, I, L> {
             checkpoint::Found::Ours(checkpoint) => Some(checkpoint),
             checkpoint::Found::Times { .. } | checkpoint::Found::None { .. } => None,
         };
-        let left = Abort::new(io.clone(), &subject.dir).left().await?;
+        let last_shutdown = Abort::new(io.clone(), &subject.dir).last_shutdown().await?;
         Ok(Self {
             io,
             subject,
             listener,
             report: Report {
-                was_closed: left == Left::Closed,
+                was_closed: last_shutdown == LastShutdown::Clean,
                 ..Report::default()
             },
             checkpoint,

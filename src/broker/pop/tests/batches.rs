@@ -1,7 +1,7 @@
 //! Batches of acknowledgements.
 
 use super::*;
-use crate::broker::Figures;
+use crate::broker::ShardFigures;
 use crate::wire::pop::{BatchAck, BatchAckRequest, Bits, ORDERLY_REVIVE_QUEUE};
 
 /// A queue whose first messages are gone.
@@ -20,8 +20,8 @@ impl StoreView for FromHundred {
         false
     }
 
-    fn figures(&self) -> Figures {
-        Figures::default()
+    fn figures(&self) -> ShardFigures {
+        ShardFigures::default()
     }
 }
 

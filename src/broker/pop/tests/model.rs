@@ -58,8 +58,8 @@ impl StoreView for ModelStore {
         true
     }
 
-    fn figures(&self) -> crate::broker::Figures {
-        crate::broker::Figures::default()
+    fn figures(&self) -> crate::broker::ShardFigures {
+        crate::broker::ShardFigures::default()
     }
 }
 

@@ -24,10 +24,10 @@ const PIECE_BYTES: usize = 256 << 10;
 /// No entry has this value.
 const UNKNOWN: u64 = u64::MAX;
 
-/// The part of the log that a block covers.
+/// The part of the log whose entries are in the journal or in queue files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::store) struct Reached {
-    /// Entries of all messages before this log position are in the journal or in queue files, and of no others.
+pub(in crate::store) struct Coverage {
+    /// Entries of all messages before this log position are there, and of no others.
     pub position: u64,
     /// Where the last record before it begins; the same if there is none.
     pub last_record: u64,
@@ -62,7 +62,7 @@ pub(in crate::store) struct Header {
     pub generation: u64,
     pub part: Part,
     pub origin: Origin,
-    pub reached: Reached,
+    pub reached: Coverage,
 }
 
 impl Header {
@@ -86,7 +86,7 @@ impl Header {
             2 => Origin::Rebuilding,
             _ => return Ok(None),
         };
-        let reached = Reached {
+        let reached = Coverage {
             position: bytes.try_get_u64()?,
             last_record: bytes.try_get_u64()?,
             store_time_ms: bytes.try_get_i64()?,
@@ -167,7 +167,7 @@ impl Block {
         generation: u64,
         part: Part,
         origin: Origin,
-        reached: Reached,
+        reached: Coverage,
     ) -> (Vec<u8>, u32) {
         self.hash();
         let items_bytes = (self.bytes.len() - HEADER_BYTES) as u32;
@@ -276,7 +276,7 @@ mod tests {
         written.encode(&mut entry);
         block.put_entries(3, 6, &entry);
         block.put_deleted(11);
-        let reached = Reached {
+        let reached = Coverage {
             position: 12,
             last_record: 13,
             store_time_ms: -14,
@@ -314,7 +314,7 @@ mod tests {
                     block.hash();
                 }
             }
-            block.seal(3, 4, Part::News, Origin::Usual, Reached::default())
+            block.seal(3, 4, Part::News, Origin::Usual, Coverage::default())
         };
         let (bytes, crc) = sealed(true);
         assert_eq!(crc, crc32fast::hash(&bytes[CRC_BYTES..]));
@@ -325,7 +325,7 @@ mod tests {
     fn items_that_are_cut_short_are_none() {
         let mut block = Block::new();
         block.put_entries(1, 2, &[0; 2 * ENTRY_BYTES]);
-        let (bytes, _) = block.seal(0, 1, Part::News, Origin::Usual, Reached::default());
+        let (bytes, _) = block.seal(0, 1, Part::News, Origin::Usual, Coverage::default());
         for len in HEADER_BYTES..bytes.len() {
             assert!(Item::take_from(&mut &bytes[HEADER_BYTES..len]).is_none());
         }

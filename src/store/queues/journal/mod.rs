@@ -18,7 +18,7 @@ mod read;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
-pub(in crate::store) use block::{Block, Item, Origin, Part, QueueItem, Reached};
+pub(in crate::store) use block::{Block, Coverage, Item, Origin, Part, QueueItem};
 pub(in crate::store) use read::Reader;
 
 use crate::io::{Durability, Io, OpenOptions, yield_now};
@@ -36,8 +36,8 @@ pub(in crate::store) struct Journal<I: Io> {
     current: RefCell<Option<Current<I>>>,
     /// The last number that was used, or tried.
     last_generation: Cell<u64>,
-    /// What has been put into blocks, whatever has become of the last one.
-    put: Cell<Reached>,
+    /// Of all blocks, whatever has become of the last one.
+    coverage: Cell<Coverage>,
     /// A block that there was no space for, and its CRC.
     owed: RefCell<Option<(Vec<u8>, u32)>>,
 }
@@ -61,7 +61,7 @@ impl<I: Io> Journal<I> {
             dir,
             current: RefCell::default(),
             last_generation: Cell::new(0),
-            put: Cell::default(),
+            coverage: Cell::default(),
             owed: RefCell::default(),
         }
     }
@@ -73,8 +73,8 @@ impl<I: Io> Journal<I> {
     }
 
     /// How far the log has been put into it: a new generation begins with no less and no more.
-    pub fn put(&self) -> Reached {
-        self.put.get()
+    pub fn coverage(&self) -> Coverage {
+        self.coverage.get()
     }
 
     /// Bytes of blocks since the table.
@@ -87,7 +87,7 @@ impl<I: Io> Journal<I> {
 
     /// Writes a block, which is durable then. Without space it is owed: the same bytes go to the same place once there is
     /// some. After any other error what the file has is unknown, and only a new generation helps.
-    pub async fn append(&self, block: Block, reached: Reached) -> Result<(), StoreError> {
+    pub async fn append(&self, block: Block, reached: Coverage) -> Result<(), StoreError> {
         self.append_owed().await?;
         let (bytes, crc) = {
             let current = self.current.borrow();
@@ -102,7 +102,7 @@ impl<I: Io> Journal<I> {
                 reached,
             )
         };
-        self.put.set(reached);
+        self.coverage.set(reached);
         self.owed.replace(Some((bytes, crc)));
         self.append_owed().await
     }
@@ -140,12 +140,12 @@ impl<I: Io> Journal<I> {
     pub async fn begin(
         &self,
         origin: Origin,
-        reached: Reached,
+        reached: Coverage,
         put_some: impl FnMut(&mut Block) -> bool,
     ) -> Result<(), StoreError> {
         let generation = self.next_generation();
         self.last_generation.set(generation);
-        self.put.set(reached);
+        self.coverage.set(reached);
         self.current.take();
         self.owed.take();
         let written = self.write_table(generation, origin, reached, put_some);
@@ -166,7 +166,7 @@ impl<I: Io> Journal<I> {
         &self,
         generation: u64,
         origin: Origin,
-        reached: Reached,
+        reached: Coverage,
         mut put_some: impl FnMut(&mut Block) -> bool,
     ) -> Result<Current<I>, StoreError> {
         let mut current = self.create(generation, origin).await?;
@@ -250,7 +250,7 @@ impl<I: Io> Journal<I> {
             self.write_again(&current).await?;
         }
         self.make_durable(&current).await?;
-        self.put.set(reached);
+        self.coverage.set(reached);
         self.current.replace(Some(current));
         self.remove_others(Some(generation)).await
     }

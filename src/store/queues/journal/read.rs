@@ -1,7 +1,7 @@
 //! Reading a generation: its blocks, as far as they are whole.
 
 use super::Current;
-use super::block::{HEADER_BYTES, Header, Origin, Part, Reached};
+use super::block::{Coverage, HEADER_BYTES, Header, Origin, Part};
 use crate::io::Io;
 use crate::mem::AlignedBuf;
 use crate::store::StoreError;
@@ -89,8 +89,9 @@ impl<I: Io> Reader<I> {
         self.table_end.is_some()
     }
 
-    pub fn reached(&self) -> Reached {
-        self.last.map_or_else(Reached::default, |last| last.reached)
+    pub fn reached(&self) -> Coverage {
+        self.last
+            .map_or_else(Coverage::default, |last| last.reached)
     }
 
     pub fn origin(&self) -> Origin {

@@ -45,7 +45,11 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
         Some((SEGMENT, 4 * SEGMENT)),
         Some((4 * SEGMENT, 5 * SEGMENT)),
     ];
-    for left in [Left::Closed, Left::Open, Left::OpenByRocketMq] {
+    for last_shutdown in [
+        LastShutdown::Clean,
+        LastShutdown::Unclean,
+        LastShutdown::UncleanByRocketMq,
+    ] {
         for checkpoint in checkpoints {
             for note in notes {
                 for log in logs {
@@ -53,7 +57,7 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
                         (0..4).flat_map(|bits| RESUMES.map(|resume| (bits, resume)))
                     {
                         take(Evidence {
-                            left,
+                            last_shutdown,
                             checkpoint,
                             note,
                             log,
@@ -132,18 +136,20 @@ fn whatever_is_found_a_start_is_decided() {
         for origin in ORIGINS.map(|origin| plan.origin(origin)) {
             let tail = plan.durable_to + 5;
             match plan.end(origin, tail) {
-                End::Kept => assert!(evidence.left == Left::Closed && plan.cut.is_none()),
+                End::Kept => {
+                    assert!(evidence.last_shutdown == LastShutdown::Clean && plan.cut.is_none())
+                }
                 // Also what was written behind the marks, and the last writes that were not flushed.
                 End::Cut { from } => {
                     assert!(plan.cut.is_some());
                     assert!(from >= tail.max(proved) + MAX_UNFLUSHED);
                 }
                 End::Wiped { up_to } => {
-                    assert!(evidence.left != Left::Closed);
+                    assert!(evidence.last_shutdown != LastShutdown::Clean);
                     // In any mode: more than one write may have been on its way.
                     assert!(up_to >= tail.saturating_add(MAX_UNFLUSHED));
                     let is_bounded = up_to < u64::MAX;
-                    assert!(!is_bounded || evidence.left == Left::Open);
+                    assert!(!is_bounded || evidence.last_shutdown == LastShutdown::Unclean);
                 }
             }
         }
@@ -151,9 +157,9 @@ fn whatever_is_found_a_start_is_decided() {
     assert_eq!(seen, 3 * 5 * 3 * 4 * 4 * 6);
 }
 
-fn found(left: Left, checkpoint: Found) -> Evidence {
+fn found(last_shutdown: LastShutdown, checkpoint: Found) -> Evidence {
     Evidence {
-        left,
+        last_shutdown,
         checkpoint,
         note: None,
         log: Some((0, 4 * SEGMENT)),
@@ -183,19 +189,27 @@ fn the_queues_come_from_the_nearest_source_that_may_be_right() {
         durable_to: 5,
         ours_from: None,
     };
-    for (left, checkpoint, sources) in [
-        (Left::Closed, Found::Ours(OURS), &ours[..]),
-        (Left::Open, Found::Ours(OURS), &ours),
-        (Left::OpenByRocketMq, Found::Ours(OURS), &ours),
-        (Left::Closed, past, &[Source::RocketMqFiles, Source::Log]),
-        (Left::Closed, future, &[Source::RocketMqFiles, Source::Log]),
-        (Left::Open, past, &[up_to, Source::Log]),
-        (Left::OpenByRocketMq, past, &[up_to, Source::Log]),
-        (Left::OpenByRocketMq, future, &[Source::Log]),
-        (Left::Closed, none, &[Source::Log]),
-        (Left::Open, none, &[Source::Log]),
+    for (last_shutdown, checkpoint, sources) in [
+        (LastShutdown::Clean, Found::Ours(OURS), &ours[..]),
+        (LastShutdown::Unclean, Found::Ours(OURS), &ours),
+        (LastShutdown::UncleanByRocketMq, Found::Ours(OURS), &ours),
+        (
+            LastShutdown::Clean,
+            past,
+            &[Source::RocketMqFiles, Source::Log],
+        ),
+        (
+            LastShutdown::Clean,
+            future,
+            &[Source::RocketMqFiles, Source::Log],
+        ),
+        (LastShutdown::Unclean, past, &[up_to, Source::Log]),
+        (LastShutdown::UncleanByRocketMq, past, &[up_to, Source::Log]),
+        (LastShutdown::UncleanByRocketMq, future, &[Source::Log]),
+        (LastShutdown::Clean, none, &[Source::Log]),
+        (LastShutdown::Unclean, none, &[Source::Log]),
     ] {
-        assert_eq!(decide(&found(left, checkpoint)).sources, sources);
+        assert_eq!(decide(&found(last_shutdown, checkpoint)).sources, sources);
     }
 }
 
@@ -220,7 +234,7 @@ fn a_cut_takes_the_queues_from_what_stays_of_them() {
     ] {
         let evidence = Evidence {
             resume,
-            ..found(Left::Closed, checkpoint)
+            ..found(LastShutdown::Clean, checkpoint)
         };
         assert_eq!(decide(&evidence).sources, sources);
     }
@@ -228,18 +242,27 @@ fn a_cut_takes_the_queues_from_what_stays_of_them() {
 
 #[test]
 fn the_note_counts_for_a_log_that_nobody_else_has_had() {
-    let noted = |left, checkpoint, is_sync| {
+    let noted = |last_shutdown, checkpoint, is_sync| {
         let note = Some(Note::of(3 * SEGMENT + 20, is_sync));
         let plan = decide(&Evidence {
             note,
-            ..found(left, checkpoint)
+            ..found(last_shutdown, checkpoint)
         });
         (plan.durable_to - 3 * SEGMENT, plan.unflushed_bytes)
     };
     let ours = Found::Ours(OURS);
-    assert_eq!(noted(Left::Open, ours, true), (20, MAX_WRITE_BYTES));
-    assert_eq!(noted(Left::Open, ours, false), (20, MAX_UNFLUSHED));
-    assert_eq!(noted(Left::OpenByRocketMq, ours, true), (10, MAX_UNFLUSHED));
+    assert_eq!(
+        noted(LastShutdown::Unclean, ours, true),
+        (20, MAX_WRITE_BYTES)
+    );
+    assert_eq!(
+        noted(LastShutdown::Unclean, ours, false),
+        (20, MAX_UNFLUSHED)
+    );
+    assert_eq!(
+        noted(LastShutdown::UncleanByRocketMq, ours, true),
+        (10, MAX_UNFLUSHED)
+    );
 }
 
 #[test]
@@ -251,15 +274,18 @@ fn a_log_is_ours_from_where_the_checkpoint_says_unless_rocketmq_has_had_it_since
     let theirs = Found::Times {
         store_time_ms: NOW_MS,
     };
-    for (left, checkpoint, ours_from) in [
-        (Left::Closed, Found::Ours(OURS), Some(7)),
-        (Left::Open, Found::Ours(OURS), Some(7)),
-        (Left::Open, revoked, Some(7)),
-        (Left::OpenByRocketMq, Found::Ours(OURS), None),
-        (Left::OpenByRocketMq, revoked, None),
-        (Left::Closed, theirs, None),
-        (Left::Open, theirs, None),
+    for (last_shutdown, checkpoint, ours_from) in [
+        (LastShutdown::Clean, Found::Ours(OURS), Some(7)),
+        (LastShutdown::Unclean, Found::Ours(OURS), Some(7)),
+        (LastShutdown::Unclean, revoked, Some(7)),
+        (LastShutdown::UncleanByRocketMq, Found::Ours(OURS), None),
+        (LastShutdown::UncleanByRocketMq, revoked, None),
+        (LastShutdown::Clean, theirs, None),
+        (LastShutdown::Unclean, theirs, None),
     ] {
-        assert_eq!(decide(&found(left, checkpoint)).ours_from, ours_from);
+        assert_eq!(
+            decide(&found(last_shutdown, checkpoint)).ours_from,
+            ours_from
+        );
     }
 }
