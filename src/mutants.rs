@@ -62,7 +62,7 @@ mod chosen {
         SwallowWriteError,
         /// A failed flush of the log is taken for a good one.
         SwallowFlushError,
-        /// In async mode nobody flushes.
+        /// In async mode the log is never flushed.
         NeverFlush,
         /// The CRC of the whole record, in its last property, is not checked.
         SkipRecordCrc,
@@ -80,13 +80,13 @@ mod chosen {
         BlankLogBuffer,
         /// A block of the journal is written before the log up to it is flushed.
         JournalAheadOfLog,
-        /// Journal and checkpoint speak of queue files that are not flushed.
+        /// Journal and checkpoint refer to queue files that are not flushed.
         JournalAheadOfQueueFiles,
         /// After a crash the key index goes on at the log's end.
         IndexNotContinued,
         /// The files of config/ are overwritten.
         TextsInPlace,
-        /// Offsets are saved before the messages that they speak of.
+        /// Offsets are saved before the messages that they refer to.
         OffsetsAheadOfLog,
         /// Waiting timers are forgotten by a restart.
         TimersLost,
@@ -158,7 +158,7 @@ mod chosen {
         SetShrinksAtOnce,
         /// One that joins the SyncStateSet is not waited for with what the others have already and the master has not written.
         JoinerNotAwaited,
-        /// A master that was alone in its SyncStateSet waits for nobody that joins.
+        /// A master that was alone in its SyncStateSet does not wait for a broker that joins.
         AloneForever,
         /// A master that hears no controller asks for a smaller SyncStateSet.
         SmallerSetUnheard,

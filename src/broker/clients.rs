@@ -1,4 +1,4 @@
-//! Who is connected, as heartbeats tell (RocketMQ: `ConsumerManager`, `ProducerManager`, `ConsumerGroupInfo`).
+//! The connected clients, by their heartbeats (RocketMQ: `ConsumerManager`, `ProducerManager`, `ConsumerGroupInfo`).
 
 mod member;
 
@@ -340,7 +340,7 @@ impl ConsumerGroup {
         self.client_ids.len()
     }
 
-    /// The client's place in the order of the names. Those before it are passed over, at some nanoseconds each.
+    /// The client's place in the order of the names. Those before it are skipped, at some nanoseconds each.
     pub fn place_of(&self, client_id: &str) -> Option<usize> {
         let is_there = self.client_ids.contains_key(client_id);
         let before = (Bound::Unbounded, Bound::Excluded(client_id));

@@ -1,4 +1,4 @@
-//! What speaks of messages that are in no queue: after a cut of the log offsets, orders and marks may be ahead of the queues' ends. New
+//! What refers to messages that are in no queue: after a cut of the log offsets, orders and marks may be ahead of the queues' ends. New
 //! messages get those offsets, and would count as consumed or delivered.
 
 use super::Broker;

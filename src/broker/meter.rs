@@ -6,7 +6,7 @@
 //!                 ^ window begins: from the first sample within it to now
 //! ```
 //!
-//! Nobody has to come by for the samples: a count that finds the last one older than a step takes the next. RocketMQ looks
+//! No timer is needed for the samples: a count that finds the last one older than a step takes the next. RocketMQ looks
 //! only at its samples and so is late by up to a step; here what is counted shows at once.
 
 use std::collections::VecDeque;

@@ -147,7 +147,7 @@ pub enum Effect {
     RoleChanged(RoleDecision),
 }
 
-/// Who is the master of this broker's group.
+/// The master of this broker's group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleDecision {
     /// The controller's number of it.

@@ -60,7 +60,7 @@ impl<V> NamedTable<V> {
         self.by_name.remove(name)
     }
 
-    /// The name at this place of the order. The names before it are passed over, at some nanoseconds each.
+    /// The name at this place of the order. The names before it are skipped, at some nanoseconds each.
     pub fn name_at(&self, place: usize) -> Option<&str> {
         self.names.iter().nth(place).map(|name| &**name)
     }

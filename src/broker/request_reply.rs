@@ -11,7 +11,7 @@ use crate::wire::send::{PushReply, SendRequest};
 pub struct ReplyPlan<'a> {
     /// As of a sent message; None: replies are not stored.
     pub stored: Option<SendPlan<'a>>,
-    /// Who waits for it, or why nobody can be found.
+    /// The client that waits for it, or why there is none.
     pub asker: Result<Asker, String>,
     pub queue_id: u32,
 }

@@ -17,7 +17,7 @@ pub const OP_HALF: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 
 const SELF_TEST: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED: &str = "OFFSET_MOVED_EVENT";
-/// Half messages that nobody is asked about any more.
+/// Half messages about which no producer is asked any more.
 pub const TRANS_CHECK_MAX_TIME: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 const BENCHMARK: &str = "BenchmarkTest";
 const REVIVE_QUEUES: i32 = 8;

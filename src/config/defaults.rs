@@ -126,8 +126,8 @@ config! {
     ha_listen_port: u16 = 0, "haListenPort", 0..=65535;
     /// Where a slave gets the log from: its master's port for replicas. Empty: as the name server says.
     ha_master: Vec<String> = Vec::new(), "haMasterAddress", Addresses;
-    /// How many brokers have a message before a sync master acknowledges it, itself included. RocketMQ's default is 1, with which nobody
-    /// waits for a slave.
+    /// How many brokers have a message before a sync master acknowledges it, itself included. RocketMQ's default is 1, with which no
+    /// send waits for a slave.
     in_sync_replicas: u32 = 2, "inSyncReplicas", 1..=10;
     /// A send that its replicas do not have after this time is answered FLUSH_SLAVE_TIMEOUT. RocketMQ's default is 3,000, when its
     /// clients have given up.

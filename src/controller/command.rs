@@ -1,6 +1,6 @@
 //! What the controllers agree on, one entry of their log each, and what came of it.
 //!
-//! A command has all that its outcome depends on, next to the agreed state itself: who is alive is known to the leader only, so the leader
+//! A command has all that its outcome depends on, next to the agreed state itself: which brokers are alive is known to the leader only, so the leader
 //! writes it into the command. Every controller that applies the same commands in the same order has the same state.
 
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub enum Command {
     Elect {
         name: String,
         asked: AskedBy,
-        /// Who may be elected, the best first.
+        /// Brokers that may be elected, the best first.
         candidates: Vec<i64>,
         /// Whether a broker outside the set may be elected if there is none inside.
         unclean: bool,
@@ -60,7 +60,7 @@ pub enum AskedBy {
     Controller {
         master_epoch: i32,
     },
-    /// Somebody who leaves the choice to the controller.
+    /// The choice is the controller's.
     Anyone,
     Broker(i64),
     /// An operator: this one or none.

@@ -1,4 +1,4 @@
-//! Who becomes master.
+//! Which broker becomes master.
 //!
 //! Only a member of the SyncStateSet has every acknowledged message, so only a member is elected, unless the operator has allowed it
 //! otherwise (`enableElectUncleanMaster`). The old master stays if it is alive. Source: `DefaultElectPolicy.java`.

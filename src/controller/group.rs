@@ -62,7 +62,7 @@ impl Group {
         self.master.and_then(|id| self.address(id))
     }
 
-    /// Makes `id` the master, or nobody. `None` if the epochs are used up, and then nothing is changed.
+    /// Makes `id` the master, or no broker. `None` if the epochs are used up, and then nothing is changed.
     pub(super) fn elect(&mut self, id: Option<i64>) -> Option<()> {
         let master_epoch = self.master_epoch.checked_add(1)?;
         if let Some(id) = id {

@@ -1,6 +1,6 @@
 //! Which brokers are alive. This is the memory of one controller; it is not agreed.
 //!
-//! Every controller listens to heartbeats (brokers send them to all), so a new leader knows whom it heard as a follower. A broker is alive
+//! Every controller listens to heartbeats (brokers send them to all), so a new leader knows which ones it heard as a follower. A broker is alive
 //! while the connection of its last heartbeat is open and its silence is not too long. Times are milliseconds of a monotonic clock.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,7 +65,7 @@ pub struct Liveness {
     brokers: BTreeMap<String, BTreeMap<i64, Broker>>,
     /// Since when this controller is the leader.
     leader_since_ms: Option<u64>,
-    /// The groups of which it heard somebody then.
+    /// The groups of which it heard a broker then.
     heard_then: BTreeSet<String>,
     /// By name: a master that was elected before its first heartbeat, and when.
     first_masters: BTreeMap<String, (i64, u64)>,

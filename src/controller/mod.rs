@@ -1,7 +1,7 @@
 //! The controller: which broker of a name is the master, and which have every acknowledged message. It answers the requests of
 //! RocketMQ's controller (1001 to 1006, 1009 to 1013, 904).
 //!
-//! Several controllers agree on a log of [`Command`]s; [`Agreed`] is what the log makes. [`Controller`] is the memory of one of them: who
+//! Several controllers agree on a log of [`Command`]s; [`Agreed`] is what the log makes. [`Controller`] is the memory of one of them: which brokers
 //! sent heartbeats, on which connection, and its settings. Nothing here reads a clock or does I/O: times are milliseconds of a
 //! monotonic clock, and what is to be agreed on goes out as [`Step::Propose`]. `quorum/` puts it on a port and a Raft engine.
 //!
@@ -169,7 +169,7 @@ impl Controller {
     }
 
     fn election(&self, group: &Group, name: &str, asked: AskedBy, now_ms: u64) -> Command {
-        // An operator knows what he does; nobody else elects a broker that has lost acknowledged messages.
+        // Only an operator may elect a broker that has lost acknowledged messages.
         let even_lossy = matches!(asked, AskedBy::Operator(_));
         let limit_ms = self.settings.silence_limit_ms;
         let heard = self

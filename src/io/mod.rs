@@ -39,7 +39,7 @@ pub trait Spawn {
     /// The task runs until it completes; nothing waits for it. The log names it when it stalls the thread.
     fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static);
 
-    /// Counts stalls from now on. Before the thread serves anybody a long poll delays nobody.
+    /// Counts stalls from now on. Before the thread serves clients a long poll delays none.
     fn watch_stalls(&self);
 
     /// How often a task has kept the thread too long since [`Spawn::watch_stalls`].

@@ -27,7 +27,7 @@ use crate::wire::header::Header;
 const AGREE_LIMIT: Duration = Duration::from_millis(2_500);
 /// How often due elections are looked for, if nothing happens.
 const TURN: Duration = Duration::from_millis(SCAN_INTERVAL_MS);
-/// The name of a file that is in a store until it has been filled for the first time. While it is there the controller elects nobody who has more.
+/// The name of a file that is in a store until it has been filled for the first time. While it is there the controller does not vote for one that has more.
 pub const MARKER: &str = "joining";
 /// The engine's terms begin with 1.
 const NO_TERM: u64 = 0;
@@ -108,7 +108,7 @@ impl Desk {
             },
             Step::Propose { command, asked } => {
                 let desk = self.clone();
-                // On a task of its own: what follows from an outcome is done also when nobody waits for it any more.
+                // On a task of its own: what follows from an outcome is done also when no request waits for it any more.
                 let agreed = tokio::spawn(async move { desk.agree(command).await });
                 match timeout(AGREE_LIMIT, agreed).await {
                     Ok(Ok(Ok(applied))) => self.controller().reply(&asked, &applied, self.now_ms()),

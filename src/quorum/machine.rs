@@ -4,7 +4,7 @@
 //! snapshot:  0   8 magic   "ringmqQ1"
 //!            8   4 length  of the meta data
 //!           12   4 crc32   of the meta data
-//!           16   n meta    up to which entry, and who the controllers are, as JSON
+//!           16   n meta    up to which entry, and the controllers' addresses, as JSON
 //!       16 + n   m state   `controller::snapshot`, which has a CRC of its own
 //! ```
 

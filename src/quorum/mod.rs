@@ -192,7 +192,7 @@ async fn join(raft: &Raft, setup: &Setup) -> Result<(), ControllerError> {
     }
 }
 
-/// Marks an empty store, and says whether it is marked. A controller alone has nobody who could fill it.
+/// Marks an empty store, and says whether it is marked. A single controller has no other that could fill it.
 fn mark_empty(setup: &Setup) -> io::Result<bool> {
     let marker = setup.dir.join(MARKER);
     if setup.peers.len() > 1 && !journal::exists(&setup.dir)? {

@@ -32,7 +32,7 @@ pub struct Peers {
     door: Arc<Door>,
     /// `host:port` of each controller.
     addresses: Arc<BTreeMap<u64, String>>,
-    /// Connections that nobody uses. The engine asks for a new client of a peer for each read that it makes sure of.
+    /// Connections that are not in use. The engine asks for a new client of a peer for each read that it makes sure of.
     idle: Arc<Mutex<BTreeMap<u64, Vec<Connection>>>>,
     unreachable: Arc<Mutex<BTreeSet<u64>>>,
 }

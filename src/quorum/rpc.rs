@@ -89,7 +89,7 @@ pub fn decode<T: DeserializeOwned>(body: &[u8], crc: Option<&str>) -> Result<T, 
     serde_json::from_slice(body).map_err(|error| PeerError::Body(error.to_string()))
 }
 
-/// Who speaks to whom.
+/// The two ends of a connection between controllers.
 #[derive(Debug)]
 pub struct Door {
     pub group: String,

@@ -4,7 +4,7 @@
 //! the earliest head of a queue is due, or until a queue gets an entry. When much is due, the levels take turns, and what
 //! one round has written is committed before the round after the next begins: sends find room in between.
 //!
-//! A start first passes over what was delivered after the offsets were saved. Whether that is due does not count: the clock may have been
+//! A start first skips what was delivered after the offsets were saved. Whether that is due does not count: the clock may have been
 //! set back since.
 
 use std::rc::Rc;
@@ -33,7 +33,7 @@ const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 struct Level {
     level: i32,
     queue: QueueIndex,
-    /// What had been delivered before the start has been passed over.
+    /// What had been delivered before the start has been skipped.
     is_passed: bool,
 }
 
@@ -139,7 +139,7 @@ fn next_offset<I: Io>(core: &Core<I>, level: &Level) -> u64 {
     core.broker.borrow().delays().offset(level.level, bounds)
 }
 
-/// Passes over what was delivered before the start. A level delivers in the order of its queue: all before the last one were, too.
+/// Skips what was delivered before the start. A level delivers in the order of its queue: all before the last one were, too.
 async fn pass_over<I: Io>(
     core: &Core<I>,
     level: &Level,

@@ -71,7 +71,7 @@ pub struct Inbox {
 
 impl Inbox {
     /// Hands every whole frame in what is held and in `bytes` to `each`, until there is none or `each` says otherwise.
-    /// All of `bytes` is consumed: what is not handed on is held.
+    /// All of `bytes` is consumed: what is not given to `each` is held.
     pub fn feed(
         &mut self,
         bytes: &[u8],

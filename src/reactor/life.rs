@@ -58,7 +58,7 @@ const LAST_COMMIT_NS: u64 = 10_000_000_000;
 pub enum Health {
     Opening(Progress),
     Serving,
-    /// The same of a slave, to which nobody sends.
+    /// The same of a slave, which takes no sends.
     Following,
     /// Nothing is acknowledged any more; messages can be read.
     Fenced(Arc<str>),
@@ -322,7 +322,7 @@ async fn end<I: Io>(shard: &Shard<I>, core: &Core<I>, ends: Ends) -> Result<(), 
     wait_until(&core.io, last_replies_ns, || core.connections.are_drained()).await;
     core.connections.close_all().await;
     if !core.store.follows() {
-        // Nobody sees it any more, and there is no replica. Otherwise the last saves would wait for what the replicas do not have.
+        // No client sees it any more, and there is no replica. Otherwise the last saves would wait for what the replicas do not have.
         core.confirm_for_good();
     }
     wait_until(&core.io, LAST_COMMIT_NS, || !core.timers.are_running()).await;

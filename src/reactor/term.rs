@@ -30,7 +30,7 @@ pub struct Term {
     pub master: Option<MasterAddr>,
     /// `None`: no controller decides about the group.
     pub mandate: Option<Mandate>,
-    /// How the log is taken up.
+    /// How the log is opened.
     pub resume: Resume,
 }
 

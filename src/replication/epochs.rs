@@ -311,7 +311,7 @@ mod tests {
         }
     }
 
-    /// A log as the list of who wrote each of its bytes: (epoch, number of the byte in that reign).
+    /// A log as the list of the origin of each of its bytes: (epoch, number of the byte in that reign).
     #[derive(Clone, Default)]
     struct Model {
         bytes: Vec<(i32, u64)>,

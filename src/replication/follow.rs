@@ -46,7 +46,7 @@ pub fn start(
         };
     }
     match own.consistent_point(own_end, &master.epochs, master.log_end) {
-        // It is known who wrote either log from its first byte on: they part there. This one's master has died before anybody else had a
+        // The epochs of both logs are known from the first byte on: they part there. This one's master has died before another broker had a
         // byte of it.
         None if may_lose_all && own.begin_at(0) && master.epochs.begin_at(0) => Ok(Start::CutAt(0)),
         None => Err(Differs::NothingInCommon),

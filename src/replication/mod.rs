@@ -9,7 +9,7 @@
 //! | File | Rule |
 //! |---|---|
 //! | `epochs.rs` | which master wrote which part of the log; up to where two logs are the same |
-//! | `members.rs` | the SyncStateSet: who belongs to it, and who has to leave |
+//! | `members.rs` | the SyncStateSet: which brokers belong to it, and which have to leave |
 //! | `replicas.rs` | how far each replica has the log; the confirm offset |
 //! | `follow.rs` | where a slave goes on, and what it cuts first |
 //! | `manager/` | a broker under a controller: its number, its role, the changes of the set |

@@ -4,11 +4,11 @@
 //! |---|---|---|
 //! | slave whose log was compared with its master's | wait | asks the master for each record of it |
 //! | slave that has no master at present | wait | asks when there is one |
-//! | slave of a master that knows no epochs | pass over it | nothing: it is not known that both logs are the same |
+//! | slave of a master that knows no epochs | skip it | nothing: it is not known that both logs are the same |
 //! | master under a controller, of a group with others | wait | states it in its heartbeats: a broker that has all of the log is elected, and this one becomes its slave |
-//! | any other | pass over it | nothing |
+//! | any other | skip it | nothing |
 //!
-//! What a master could not give either for [`GIVE_UP_NS`] is lost, as far as this broker can know: its readers pass over it. A broker that has it would
+//! What a master could not give either for [`GIVE_UP_NS`] is lost, as far as this broker can know: its readers skip it. A broker that has it would
 //! have been elected by then.
 
 use std::collections::BTreeMap;

@@ -150,7 +150,7 @@ impl Replicas {
             Rule::Members(members) if !members.are_enough() => None,
             Rule::Members(members) => self.had_by_all(members.needed()),
         };
-        // A master that is alone needs nobody, until another one joins: what it appends then is not confirmed yet.
+        // A master that is alone needs no replica, until another one joins: what it appends then is not confirmed yet.
         if enough == Some(u64::MAX) && !mutant!(AloneForever) {
             return u64::MAX;
         }

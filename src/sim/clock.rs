@@ -1,6 +1,6 @@
 //! Virtual time: it does not advance while a task runs, costs a little between tasks, and jumps when all of them wait.
 //!
-//! Whatever will happen later is one kind of event: "notify this [`Signal`] at that time". Who waits on a signal looks
+//! Whatever will happen later is one kind of event: "notify this [`Signal`] at that time". A task that waits on a signal looks
 //! again at the state it waits for, so an event never carries data and a spurious one does no harm.
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use super::SimIo;
 use crate::io::{Clock, Now};
 
-/// Somebody may look again.
+/// The tasks that wait may look again.
 #[derive(Default)]
 pub(super) struct Signal {
     waiting: RefCell<Vec<Waker>>,
@@ -118,7 +118,7 @@ impl Timeline {
     }
 }
 
-/// A timer that is taken back when nobody waits for it any more, so that time does not run to it.
+/// A timer that is removed when no task waits for it any more, so that time does not run to it.
 struct Event<'a> {
     timeline: &'a Timeline,
     key: EventKey,

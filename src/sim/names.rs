@@ -137,7 +137,7 @@ impl Names {
                 continue;
             }
             match change {
-                // The new name is in `dir`, the old one in another directory that nobody has synced.
+                // The new name is in `dir`, the old one in another directory that was not synced.
                 Change::Rename(from, to, node) if !is_name_in(dir, &from) => {
                     self.durable.insert(to, node);
                     left.push((seq, Change::Unbind(from)));

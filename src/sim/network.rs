@@ -26,11 +26,11 @@ pub(super) struct Network {
     pub changed: Rc<Signal>,
 }
 
-/// The connections to one port that nobody has accepted yet.
+/// The connections to one port that are not accepted yet.
 pub(super) struct Backlog {
     pub addr: SocketAddr,
     pub waiting: RefCell<VecDeque<(Rc<Conn>, SocketAddr)>>,
-    /// Somebody waits to be accepted.
+    /// A connection waits to be accepted.
     pub arrived: Rc<Signal>,
     /// There is room for one more.
     pub room: Rc<Signal>,
@@ -183,7 +183,7 @@ impl Backlog {
         self.addr.ip().is_unspecified() || self.addr.ip() == ip
     }
 
-    /// `Some(false)` when nobody listens any more.
+    /// `Some(false)` when no process listens any more.
     pub fn has_room_for_one_of(&self, most: usize) -> Option<bool> {
         if self.closed.get() {
             return Some(false);

@@ -1,4 +1,4 @@
-//! Who does something in a simulation: a host, and one of its processes.
+//! Where a task of a simulation runs: a host, and one of its processes.
 
 use std::net::{IpAddr, Ipv4Addr};
 

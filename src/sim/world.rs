@@ -43,7 +43,7 @@ struct Host {
     unix_step_ms: i64,
 }
 
-/// The monotonic clock's first reading; not zero, so that nobody takes zero for "now".
+/// The monotonic clock's first reading; not zero, so that no code takes zero for "now".
 const START_NS: u64 = 1_000_000_000;
 
 /// After so many turns without a moment in which all tasks wait, a task wakes itself for ever.

@@ -2,7 +2,7 @@
 //!
 //! A replica group is the brokers of one name. The controller gives each an id, which is not its broker id at the name server: the
 //! master has 0 there. The *SyncStateSet* has the ids of those that have every acknowledged message. `invokeTime` of Java's headers
-//! is read by nobody and is left out.
+//! is read by no controller and is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ header_fields! {
     pub struct ElectMaster<'a> {
         "clusterName" => cluster_name: &'a str,
         "brokerName" => broker_name: &'a str,
-        /// Who asks, or, with `designate_elect`, who is to be elected; -1 leaves it to the controller.
+        /// The broker that asks, or, with `designate_elect`, the one to be elected; -1 leaves it to the controller.
         "brokerId" => broker_id: i64,
         "designateElect" => designate_elect: bool,
     }

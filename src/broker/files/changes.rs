@@ -171,7 +171,7 @@ impl Broker {
     }
 }
 
-/// Versions that the JSON files may have if nobody else has written them.
+/// Versions that the JSON files may have if no other program has written them.
 #[derive(Default)]
 struct Known {
     topics: Vec<DataVersion>,

@@ -163,7 +163,7 @@ impl Broker {
         self.ack_offsets(queue, key, &offsets, done);
     }
 
-    /// What is no longer in flight has been acknowledged before, or has come back, and is passed over as RocketMQ does.
+    /// What is no longer in flight has been acknowledged before, or has come back, and is skipped as in RocketMQ.
     fn ack_offsets(
         &self,
         queue: GroupQueue<'_>,

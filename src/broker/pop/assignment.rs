@@ -115,7 +115,7 @@ impl Broker {
         Ok(Reply::ok())
     }
 
-    /// Divides `queues`, all that the topic has on all brokers; `None` if nobody knows the topic.
+    /// Divides `queues`, all that the topic has on all brokers; `None` if the topic is not known.
     pub fn assign(&self, query: &QueryAssignment, queues: Option<Vec<MessageQueue>>) -> Reply {
         let mode = self.request_mode(&query.topic, &query.consumer_group);
         let assigned = queues.and_then(|queues| self.divide(query, &mode, queues));

@@ -9,7 +9,7 @@
 //!
 //! The revive log is an ordinary topic, and the truth: a check point for every pop, a record for every acknowledgement, and
 //! one for what has come back. [`InFlight`] is made of it at the start. The group's offset moves with the pop; it may be saved
-//! only after the check point is durable, and a restart takes up from the check points what was not saved (`nx`, see
+//! only after the check point is durable, and a restart restores from the check points what was not saved (`nx`, see
 //! [`crate::wire::pop`]).
 
 mod acknowledge;

@@ -469,7 +469,7 @@ impl Broker {
     }
 }
 
-/// How many entries one look at a queue may pass over.
+/// How many entries one scan of a queue may skip.
 fn max_entries(wanted: u32, properties: Option<&PropertyFilter>) -> u32 {
     match properties {
         None => wanted.clamp(MIN_SCANNED_ENTRIES, MIN_SCANNED_ENTRIES * 8),

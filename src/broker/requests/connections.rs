@@ -1,4 +1,4 @@
-//! Who is connected and subscribed: 203, 204, 300, 328, 343, 345.
+//! Connected clients and their subscriptions: 203, 204, 300, 328, 343, 345.
 
 use std::ops::ControlFlow;
 

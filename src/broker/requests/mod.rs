@@ -132,14 +132,14 @@ impl Kind {
 
 pub type Handler = for<'a> fn(&mut Broker, &Request<'a>) -> Result<Step, Refusal>;
 
-/// Whom a request is for: what access control will ask.
+/// Which clients may make a request: what access control will ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Every client of the broker.
     Client,
-    /// Who may write to the topic.
+    /// Clients that may write to the topic.
     Publish,
-    /// Who may read the topic in the group.
+    /// Clients that may read the topic in the group.
     Subscribe,
     /// A request of administration that reads, or that changes something.
     Inspect,
@@ -307,7 +307,7 @@ requests! {
     QUERY_CORRECTION_OFFSET: Inspect, NONE,
         step!(|b, r| Ok(b.correction_offsets(TopicRequest::decode(r.ext)?, r.ext)));
 
-    // Who is connected, and questions to them
+    // The connected clients, and questions to them
     GET_CONSUMER_CONNECTION_LIST: Inspect, NONE, step!(|b, r| b.consumer_connections(ConsumerGroup::decode(r.ext)?));
     GET_PRODUCER_CONNECTION_LIST: Inspect, NONE, step!(|b, r| b.producer_connections(ProducerGroup::decode(r.ext)?));
     GET_ALL_PRODUCER_INFO: Inspect, NONE, step!(|b, _r| b.all_producers());

@@ -21,7 +21,7 @@ use crate::wire::offset::{
 use crate::wire::topic::TopicRequest;
 use crate::wire::{Ext, loose_json};
 
-/// A field of the answer to 43: what its offsets speak of was written to the log before this position. RocketMQ has nothing of the kind, and its
+/// A field of the answer to 43: what its offsets refer to was written to the log before this position. RocketMQ has nothing of the kind, and its
 /// slaves ignore it.
 pub const LOG_END: &str = "ringmqLogEnd";
 

@@ -80,7 +80,7 @@ impl Broker {
         }))
     }
 
-    /// A controller says who the master is (1008).
+    /// A controller states the master (1008).
     pub(super) fn role_changed(&mut self, ext: &Ext<'_>, body: &[u8]) -> Result<Reply, Refusal> {
         if !self.config.settings.controller_mode {
             return Err(super::unsupported(request::NOTIFY_BROKER_ROLE_CHANGED));

@@ -4,7 +4,7 @@ use super::{Entry, Kind};
 use crate::broker::Refusal;
 use crate::wire::codes::{request, response};
 
-/// Changes that a slave takes over from its master, and so not from anybody else.
+/// Changes that a slave takes over from its master, and so from no other program.
 const MASTERS_CHANGES: [i32; 12] = [
     request::UPDATE_AND_CREATE_TOPIC,
     request::UPDATE_AND_CREATE_TOPIC_LIST,

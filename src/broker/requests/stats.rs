@@ -174,7 +174,7 @@ enum AskedTopics {
 }
 
 impl AskedTopics {
-    /// The next topic; an empty name stands for one that is passed over.
+    /// The next topic; an empty name stands for one that is skipped.
     fn next(&mut self, group: &str, broker: &Broker) -> Option<String> {
         let after = match self {
             Self::These(topics) => return topics.next(),

@@ -13,7 +13,7 @@ use super::names::{NameId, Names};
 use super::number::double_text;
 use super::value::{Comparison, Value, compare};
 
-/// Levels of an expression, one for each level of an evaluation's recursion. Nobody nests by hand as deeply.
+/// Levels of an expression, one for each level of an evaluation's recursion. An expression written by hand is not nested as deeply.
 pub(super) const MAX_DEPTH: usize = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

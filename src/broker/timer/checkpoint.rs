@@ -112,7 +112,7 @@ impl Checkpoint {
         }
     }
 
-    /// Whether it speaks of messages behind the ends of the timer topic's queue and of the log. It does not any more; all timers of the runs
+    /// Whether it refers to messages behind the ends of the timer topic's queue and of the log. It does not any more; all timers of the runs
     /// are read again from the queue.
     pub fn clamp_to_ends(&mut self, queue_end: u64, log_end: u64) -> bool {
         let offsets = [

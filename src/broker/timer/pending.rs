@@ -8,7 +8,7 @@
 //!                          over             in the wheel    in runs only
 //! ```
 //! Everything that was enqueued and is not over waits in the wheel, except for what is in a run and due from the horizon on.
-//! There is no horizon while memory is enough. A restart reads the queue from `covered` on and passes over what is over.
+//! There is no horizon while memory is enough. A restart reads the queue from `covered` on and skips what is over.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -163,8 +163,8 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Takes up what is due latest, slot by slot, until `keep` entries would be left without it; slots that begin up to `near_ms` stay.
-    /// Everything that is due from the returned time on is taken up, and may be forgotten by [`Self::move_some`].
+    /// Empties the slots that are due latest into `moving`, until `keep` entries would be left without them; slots that begin up to `near_ms` stay.
+    /// Everything that is due from the returned time on is there, and may be forgotten by [`Self::move_some`].
     pub fn shed(&mut self, near_ms: u64, keep: usize) -> Option<u64> {
         let (mut from_ms, mut left) = (None, self.len);
         for level in (0..LEVELS).rev() {
@@ -183,7 +183,7 @@ impl<T> Wheel<T> {
         from_ms
     }
 
-    /// Takes up what is due from this time on, except for what is ready: [`Self::move_some`] may forget it.
+    /// Empties the slots from this time on into `moving`, except for what is ready: [`Self::move_some`] may forget it.
     pub fn take_up_from(&mut self, from_ms: u64) {
         for level in 0..LEVELS {
             let mut slots = 0;

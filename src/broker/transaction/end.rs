@@ -34,7 +34,7 @@ const PLACE_AND_MARK: [&str; 3] = [
 ];
 
 impl Broker {
-    /// Whether the request says how it ends; it may also say that its producer does not know yet, which nobody answers.
+    /// Whether the request says how it ends; it may also say that its producer does not know yet, which is not answered.
     pub fn ends_transaction(request: &EndTransaction<'_>) -> Result<bool, Refusal> {
         match request.commit_or_rollback {
             TRANSACTION_COMMIT_TYPE | TRANSACTION_ROLLBACK_TYPE => Ok(true),

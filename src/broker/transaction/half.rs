@@ -42,11 +42,11 @@ pub enum Verdict<'a> {
     Postpone(SendPlan<'a>),
     /// Its producer is asked about the copy.
     Ask(SendPlan<'a>, Asked<'a>),
-    /// Nobody is asked any more.
+    /// No producer is asked any more.
     GiveUp(SendPlan<'a>),
 }
 
-/// Who is asked about a half message, and what for.
+/// Which producer is asked about a half message, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked<'a> {
     pub group: Option<&'a str>,

@@ -120,7 +120,7 @@ impl Transactions {
         self.op_written(op_offset, range);
     }
 
-    /// The next halves, up to `limit` of them, of which nobody knows the end yet; passes over those that have ended.
+    /// The next halves, up to `limit` of them, of which the end is not known yet; skips those that have ended.
     pub fn next_open(&mut self, min: u64, end: u64, limit: u64) -> Option<Range<u64>> {
         self.position = self.ended.end_of_run(self.position.max(min));
         let last = end.min(self.position.saturating_add(limit));
@@ -157,7 +157,7 @@ impl Transactions {
         }
     }
 
-    /// The half needs nobody any more.
+    /// The half needs no answer any more.
     pub fn pass(&mut self, half: HalfOffset, now_ms: u64) {
         if half.first < half.offset && self.ended.contains(half.first) {
             self.answers.expect(half.first, now_ms);

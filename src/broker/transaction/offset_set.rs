@@ -1,4 +1,4 @@
-//! A set of queue offsets, a bit for each: a million neighbours take less than a megabyte, and a stray one harms nobody.
+//! A set of queue offsets, a bit for each: a million neighbours take less than a megabyte, and a stray one does no harm.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,4 +1,4 @@
-//! Who is the master, and who is in sync: asked of the controllers, and what to say about a change.
+//! The master and the in-sync set, as the controllers state them, and the lines for a change.
 
 use std::collections::BTreeSet;
 use std::io::{Error, Read, Result, Write};

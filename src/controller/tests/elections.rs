@@ -1,4 +1,4 @@
-//! Deaths, and who is elected then.
+//! Deaths, and which broker is elected then.
 
 use super::*;
 
@@ -247,7 +247,7 @@ fn a_broker_that_cannot_read_all_of_its_log_is_not_elected_before_a_whole_one() 
     world.controller.connection_closed(11, world.now_ms);
     world.pass(200);
     assert_eq!(world.group().master, Some(3));
-    // Nobody else is left: what can be read of it is better than nothing.
+    // No other broker is left: what can be read of it is better than nothing.
     world.beat_with(2, 2, 500, &DAMAGED, 12);
     let set_epoch = world.group().set_epoch;
     assert_eq!(

@@ -1,5 +1,5 @@
 //! Random histories of three controllers that agree on one log: brokers register, heartbeat, die and return, masters alter their sets in any
-//! order and with outdated epochs, controllers take over from each other and have forgotten whom they heard.
+//! order and with outdated epochs, controllers take over from each other and have forgotten which brokers they heard.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -297,7 +297,7 @@ impl History {
         let former = std::mem::replace(&mut self.world.controller, next);
         self.followers.push(former);
         self.followers.truncate(2);
-        // It was in the log of the former leader and was not known to be agreed on. Who had lost messages may have said so later.
+        // It was in the log of the former leader and was not known to be agreed on. A broker that had lost messages may have said so later.
         if let Some(command) = self.outdated.take().filter(|_| late) {
             self.lossy.clear();
             self.agree(command);

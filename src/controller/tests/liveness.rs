@@ -180,7 +180,7 @@ fn a_new_leader_waits_for_those_whom_it_could_not_hear() {
     assert!(!table.alive());
 }
 
-/// The election of a leader among the controllers takes its time. A follower that heard the others of the group knows who is dead.
+/// The election of a leader among the controllers takes its time. A follower that heard the others of the group knows which are dead.
 #[test]
 fn a_new_leader_that_heard_the_others_knows_who_is_dead() {
     let mut table = Table::new();

@@ -253,7 +253,7 @@ fn heartbeat(id: i64) -> Vec<u8> {
     Exchange::default().request(request::BROKER_HEARTBEAT, &fields, b"")
 }
 
-/// Where nobody listens.
+/// Where no process listens.
 fn address(id: i64) -> String {
     format!("127.0.0.1:{id}")
 }

@@ -84,7 +84,7 @@ fn questions_are_those_of_rocketmqs_brokers() {
             })
             .collect();
         let (expected_code, mut expected, expected_body) = recorded(&format!("{name}.req"));
-        // Nobody reads it.
+        // The other end does not read it.
         expected.remove("invokeTime");
         assert_eq!((code, ext), (expected_code, expected), "{name}");
         assert_eq!(body, expected_body, "{name}");

@@ -80,8 +80,8 @@ pub(in crate::reactor) fn grew<I: Io>(
     }
 }
 
-/// Notes how far a restart need not read the revive log; to be called before offsets are saved. A slave has taken up nothing of the log, and takes
-/// this offset over from its master.
+/// Notes how far a restart need not read the revive log; to be called before offsets are saved. A slave has restored nothing from the log, and has
+/// this offset from its master.
 pub(in crate::reactor) fn note_offsets<I: Io>(core: &Core<I>) {
     if core.store.follows() {
         return;

@@ -45,7 +45,7 @@ impl<I: Io> Replication<I> {
         }
     }
 
-    /// Whether what replicas lack is shown to nobody, whatever its sender was told: an elected broker may not have it.
+    /// Whether what replicas lack is visible to no client, whatever was answered to its sender: an elected broker may not have it.
     pub(super) fn waits_for_all_members(&self) -> bool {
         matches!(self.replicas.borrow().rule(), Rule::Members(_))
     }

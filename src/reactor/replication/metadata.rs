@@ -59,7 +59,7 @@ struct Link<I: Io> {
 /// What a master says that it has delivered counts here once these deliveries are in this log. If the slave became master without them, they
 /// would never be made.
 struct Held<T> {
-    /// With the end of the log that it speaks of.
+    /// With the end of the log that it refers to.
     said: Option<(u64, T)>,
 }
 

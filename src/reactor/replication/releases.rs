@@ -7,7 +7,7 @@
 //! | FLUSH_SLAVE_TIMEOUT (12) | they are there and too slow: after `slaveTimeout` |
 //! | SEND_OK | the message said `WAIT=false`: when it is on this broker's disk |
 //!
-//! The message is stored in any case, and is visible as soon as its sender has been answered. What nobody has sent (a delayed message that is due, the
+//! The message is stored in any case, and is visible as soon as its sender has been answered. What no client has sent (a delayed message that is due, the
 //! check point of a pop) is released after the same times.
 //!
 //! Where every member of the in-sync set counts, FLUSH_SLAVE_TIMEOUT is the only answer of these for what replicas lack, and the message stays

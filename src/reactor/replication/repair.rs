@@ -17,7 +17,7 @@ use crate::wire::codes::request;
 use crate::wire::exchange::Answer;
 use crate::wire::query::ViewMessage;
 
-/// How often it is looked whom to ask.
+/// How often the task looks for damage, and for a master to ask.
 const LOOK_NS: u64 = 200_000_000;
 
 /// Pause before what was refused is asked for again.

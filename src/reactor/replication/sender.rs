@@ -57,7 +57,7 @@ struct Sender<'c, I: Io> {
 }
 
 impl<I: Io> Sender<'_, I> {
-    /// Up to where the log is sent. Without epochs nobody could find out that a replica has what the master lost: it gets what is on
+    /// Up to where the log is sent. Without epochs no broker could find out that a replica has what the master lost: it gets what is on
     /// the master's device.
     fn end(&self) -> u64 {
         match self.protocol {

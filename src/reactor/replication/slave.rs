@@ -28,7 +28,7 @@ use crate::wire::codes::request;
 
 const RETRY_NS: u64 = 1_000_000_000;
 
-/// The same where a controller said who is the master: it is about to be it.
+/// The same where a controller has named the master, which may not have begun its term yet.
 const RETRY_CONTROLLED_NS: u64 = 100_000_000;
 
 const CONNECT_NS: u64 = 3_000_000_000;

@@ -162,7 +162,7 @@ impl<I: Io> Replication<I> {
         Ok(())
     }
 
-    /// A slave that follows nobody: only a registration says where the master is.
+    /// A slave that follows no master: only a registration says where the master is.
     pub fn lacks_master(&self) -> bool {
         self.setup.is_slave() && self.links.borrow().is_empty()
     }

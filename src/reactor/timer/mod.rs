@@ -174,7 +174,7 @@ async fn load_checkpoint<I: Io>(core: &Core<I>) -> Result<Checkpoint, StoreError
     Ok(checkpoint)
 }
 
-/// Before the first message: what is saved of the timers may speak of what was cut off the log.
+/// Before the first message: what is saved of the timers may refer to what was cut off the log.
 pub(super) async fn clamp_to_ends<I: Io>(store: &Store<I>) -> Result<(), StoreError> {
     let saved = store.load_text(FILE).await?;
     let saved = saved.and_then(|text| Checkpoint::decode(&text).ok());

@@ -114,7 +114,7 @@ fn load_ops<I: Io>(core: &Core<I>, ops: &[Queued]) {
     for message in ops {
         let body = match Record::decode(&message.record, Check::Layout) {
             Ok(record) => record.body,
-            Err(_) => &[], // Its retention is over, and that of what it speaks of.
+            Err(_) => &[], // Its retention is over, and that of what it refers to.
         };
         broker.load_op(message.queue_offset, body);
     }

@@ -7,7 +7,7 @@ use crate::replication::members::{MemberId, SyncStateSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// 1005: who leads the controllers. Any of them answers; all else is asked of the leader.
+    /// 1005: the leader of the controllers. Any of them answers; all else is asked of the leader.
     Leader,
     /// 1010: whether it knows that a broker may have lost acknowledged messages or cannot read some, as ringmq's controller does.
     KnowsLoss,
@@ -19,7 +19,7 @@ pub enum Ask {
     Register(MemberId),
     /// 1002
     Elect(MemberId),
-    /// 1004: who is the master, and which brokers are in the set.
+    /// 1004: the master, and which brokers are in the set.
     Decision,
     /// 1001, of the master of this epoch.
     Alter {

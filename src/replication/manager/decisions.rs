@@ -277,7 +277,7 @@ impl Manager {
                 master: current, ..
             }) => *current == master,
             Some(Role::Master { .. }) => false,
-            // Nothing is gained by being the slave of nobody.
+            // A slave without a master gains nothing.
             None => master.is_none(),
         };
         if self.role.is_some() {

@@ -60,7 +60,7 @@ const ENDING_AGAIN_NS: u64 = 5_000 * MS;
 const PAUSE_NS: u64 = 500 * MS;
 
 /// A set without a member is asked for so soon after the controller's decision was read. If this master were heard and heard nothing itself, the
-/// controller would grant the set, take the master for dead later, and find nobody in the set to elect.
+/// controller would grant the set, take the master for dead later, and find no broker in the set to elect.
 const FRESH_NS: u64 = 100 * MS;
 
 /// No controller grants a change so late: it gives its group 5 s.
@@ -333,8 +333,8 @@ impl Manager {
         }
     }
 
-    /// Whoever sends heartbeats may be elected. A controller that does not understand what this broker states would elect it before one that has
-    /// everything. A master goes on, as nobody else would be elected in its place for a part of the log that cannot be read.
+    /// A broker that sends heartbeats may be elected. A controller that does not understand what this broker states would elect it before one that has
+    /// everything. A master goes on, as no other broker would be elected in its place for a part of the log that cannot be read.
     fn may_beat(&self) -> bool {
         let is_master = matches!(self.role, Some(Role::Master { .. }));
         let is_whole = !self.facts.lacks_acknowledged && (!self.facts.has_holes || is_master);

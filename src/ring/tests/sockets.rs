@@ -121,7 +121,7 @@ fn a_given_up_send_ends() {
         let listener = ring.listen(loopback()).unwrap();
         let client = ring.connect(listener.local_addr()).await.unwrap();
         let server = listener.accept().await.unwrap();
-        // More than the sockets hold, and nobody reads.
+        // More than the sockets hold, and the other end does not read.
         begin_and_drop(client.send(vec![7; 64 << 20])).await;
         pause(&ring, 2).await;
         drop(client);

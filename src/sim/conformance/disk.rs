@@ -182,7 +182,7 @@ pub async fn dropped_disk_operations_give_nothing_back<I: Io>(io: &I, dir: &Path
         buf.fill(1);
         poll_once(file.write_at(buf, pair as u64, Durability::Synced)).await;
         poll_once(file.read_at(AlignedBuf::zeroed(BLOCK_BYTES), BLOCK_BYTES, pair as u64)).await;
-        // Likely gets the memory that was just given up, if anybody gave it up too early.
+        // Likely gets the memory that was just given up, if it was given up too early.
         let mut buf = AlignedBuf::zeroed(BLOCK_BYTES);
         buf.fill(2);
         let next = (pair + BLOCK_BYTES) as u64;

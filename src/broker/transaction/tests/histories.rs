@@ -34,7 +34,7 @@ struct Transaction {
     has_new_copy: bool,
     /// Since the last crash: when it ended, and whether its end tells that a producer was asked.
     ended: Option<(u64, bool)>,
-    /// Since the last round, which may make the broker forget one that nobody was asked about.
+    /// Since the last round, which may make the broker forget one about which no producer was asked.
     has_just_ended: bool,
     asked: u32,
     given_up: u32,

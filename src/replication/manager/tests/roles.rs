@@ -330,7 +330,7 @@ fn a_slave_that_cannot_read_all_of_its_log_states_it_or_is_silent() {
     }
 }
 
-/// Nobody would take its place: without heartbeats there would be no master.
+/// No broker would take its place: without heartbeats there would be no master.
 #[test]
 fn a_master_that_cannot_read_all_of_its_log_goes_on() {
     let mut broker = Broker::master();

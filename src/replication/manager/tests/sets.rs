@@ -172,7 +172,7 @@ fn after_a_refused_leave_the_decision_comes_first() {
     }
 }
 
-/// Its question would arrive and be granted, and the controller would have nobody but this master to elect.
+/// Its question would arrive and be granted, and the controller could elect no other broker than this master.
 #[test]
 fn a_master_that_hears_no_controller_asks_for_no_smaller_set() {
     let mut broker = Broker::master();
