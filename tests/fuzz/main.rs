@@ -4,6 +4,8 @@
 //! `cargo test --test fuzz` tries the kept inputs (`__fuzz__/`) and some hundred random ones. To search with coverage as the
 //! guide: `tests/fuzz/run.sh requests 600`.
 
+#[path = "../sim/alarm.rs"]
+mod alarm;
 #[path = "../sim/client.rs"]
 #[allow(dead_code)]
 mod client;
