@@ -37,6 +37,9 @@
 //! # }
 //! ```
 //!
+//! In an application's Cargo.toml: `ringmq = { path = "../ringmq" }`, or `git` with the address that this source came from. The client is a part
+//! of the one crate, so the broker is compiled with it; at run time it needs neither io_uring nor anything else of the broker.
+//!
 //! # For the load generator
 //!
 //! On tokio-uring, on the caller's thread: [`connection`] and [`Remote`] match answers to requests by opaque, [`NameServer`] has

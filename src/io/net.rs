@@ -32,6 +32,18 @@ pub trait Stream: Clone + 'static {
     /// implementation stops receiving after a few chunks, and TCP does the rest.
     fn recv(&self) -> impl Future<Output = io::Result<Self::Chunk>>;
 
+    /// The next bytes, into `buf`, and how many; 0 at the end of the stream. For streams that bring much: few receives, each of as much as has
+    /// arrived. `buf` has room for a chunk of `recv` at least. May follow `recv`, and be followed by it. One caller at a time.
+    fn recv_into(&self, mut buf: Vec<u8>) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
+        async move {
+            let received = self.recv().await.map(|chunk| {
+                buf[..chunk.len()].copy_from_slice(&chunk);
+                chunk.len()
+            });
+            (received, buf)
+        }
+    }
+
     /// Sends all of `buf` and gives it back. One caller at a time.
     fn send(&self, buf: Vec<u8>) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 

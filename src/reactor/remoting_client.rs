@@ -1,4 +1,7 @@
 //! Asking another process: one connection, one request at a time, each with a deadline.
+//!
+//! For the broker's own questions to name servers, controllers and its master, over [`Io`]: so the simulator has them. `client/` is for applications, over
+//! tokio, with many requests at a time. Both read and write frames with `wire/`.
 
 use std::io;
 use std::net::SocketAddr;

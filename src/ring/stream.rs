@@ -79,6 +79,18 @@ impl Stream for RingStream {
         poll_fn(|context| self.connection.poll_recv(context))
     }
 
+    async fn recv_into(&self, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        let connection = &self.connection;
+        match poll_fn(|context| connection.poll_left(context)).await {
+            None => connection.receive_into(buf).await,
+            Some(Err(error)) => (Err(error), buf),
+            Some(Ok(chunk)) => {
+                buf[..chunk.len()].copy_from_slice(&chunk);
+                (Ok(chunk.len()), buf)
+            }
+        }
+    }
+
     async fn send(&self, mut buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         let mut sent = 0;
         while sent < buf.len() {
@@ -106,13 +118,8 @@ impl Stream for RingStream {
 impl Connection {
     fn poll_recv(&self, context: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
         let receiving = &self.receiving;
-        if let Some(chunk) = receiving.chunks.borrow_mut().pop_front() {
-            return Poll::Ready(Ok(chunk));
-        }
-        match receiving.end.get() {
-            None => {}
-            Some(0) => return Poll::Ready(Ok(Chunk::empty())),
-            Some(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(error))),
+        if let Some(received) = receiving.take() {
+            return Poll::Ready(received);
         }
         if receiving.armed.get().is_none() && !self.arm() {
             return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
@@ -120,6 +127,32 @@ impl Connection {
         let old = receiving.reader.replace(Some(context.waker().clone()));
         drop(old);
         Poll::Pending
+    }
+
+    /// What the multishot receive has received; `None` once it has ended and left nothing. Two receives at a time would take bytes in turn.
+    fn poll_left(&self, context: &mut Context<'_>) -> Poll<Option<io::Result<Chunk>>> {
+        let receiving = &self.receiving;
+        if let Some(received) = receiving.take() {
+            return Poll::Ready(Some(received));
+        }
+        let Some(key) = receiving.armed.get() else {
+            return Poll::Ready(None);
+        };
+        if !receiving.pausing.replace(true) {
+            self.core.cancel(key);
+        }
+        let old = receiving.reader.replace(Some(context.waker().clone()));
+        drop(old);
+        Poll::Pending
+    }
+
+    async fn receive_into(&self, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        let len = buf.len() as u32;
+        let at = buf.as_mut_ptr();
+        let entry = entry!(self.descriptor, |fd| opcode::Recv::new(fd, at, len).build());
+        let request = Request::new(entry, &self.descriptor).with_buf(buf.into());
+        let (result, buf) = self.core.submit(request).await;
+        (result.map(|len| len as usize), own(buf))
     }
 
     fn arm(&self) -> bool {
@@ -174,6 +207,17 @@ impl Receiving {
             end: Cell::default(),
             closed: Cell::default(),
         }
+    }
+
+    /// What was received, or how the stream has ended.
+    fn take(&self) -> Option<io::Result<Chunk>> {
+        if let Some(chunk) = self.chunks.borrow_mut().pop_front() {
+            return Some(Ok(chunk));
+        }
+        self.end.get().map(|end| match end {
+            0 => Ok(Chunk::empty()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        })
     }
 }
 
@@ -257,6 +301,39 @@ mod tests {
                 pause(&ring, 1).await;
             }
             assert!(polls.get() > PIECES, "{} polls", polls.get());
+        });
+    }
+
+    /// Receives of both kinds, in any order: no byte is lost or comes twice, and the end is the end for both.
+    #[test]
+    fn a_stream_is_received_in_chunks_and_into_a_buffer() {
+        on_ring(small(), async |ring| {
+            let listener = ring.listen(loopback()).unwrap();
+            let sender = ring.connect(listener.local_addr()).await.unwrap();
+            let reader = listener.accept().await.unwrap();
+            let bytes = pattern(8 << 20, 0);
+            let sent = bytes.clone();
+            ring.spawn("test", async move {
+                let (result, _) = sender.send(sent).await;
+                result.unwrap();
+            });
+            let (mut received, mut buf) = (Vec::new(), vec![0; 100_000]);
+            for round in 0.. {
+                let before = received.len();
+                if round % 7 < 3 {
+                    received.extend_from_slice(&reader.recv().await.unwrap());
+                } else {
+                    let (len, back) = reader.recv_into(buf).await;
+                    buf = back;
+                    received.extend_from_slice(&buf[..len.unwrap()]);
+                }
+                if received.len() == before {
+                    break;
+                }
+            }
+            assert!(received == bytes);
+            assert!(reader.recv().await.unwrap().is_empty());
+            assert_eq!(reader.recv_into(buf).await.0.unwrap(), 0);
         });
     }
 

@@ -16,7 +16,12 @@ impl<I: Io> Store<I> {
         self.log.persisted_beyond(position).await
     }
 
-    /// Done when `is_so`, which is asked now, after each append and after each write.
+    /// Up to here the log was given to this broker's device.
+    pub fn sealed(&self) -> u64 {
+        self.log.sealed()
+    }
+
+    /// Done when `is_so`, which is asked now, and when a write of the log begins or has ended.
     pub async fn until_grown(&self, is_so: impl Fn() -> bool) {
         self.log.until_grown(is_so).await;
     }

@@ -235,6 +235,9 @@ fn what_no_broker_has_is_passed_over() {
                 continue;
             };
             for host in BROKERS {
+                if group.try_client(host).await.is_err() {
+                    continue;
+                }
                 let (code, found) = pulled(&group, host, ROTTEN).await;
                 assert!(!found.contains(&ROTTEN));
                 let is_passed = code == response::SUCCESS && found.contains(&(ROTTEN + 1));

@@ -40,6 +40,29 @@ impl<I: Io> Inbox<I> {
     }
 }
 
+/// What came next, at the beginning of `buf`, and how much. Errors as in [`receive`].
+pub(super) async fn receive_into<I: Io>(
+    io: &I,
+    stream: &I::Stream,
+    buf: Vec<u8>,
+    silence_ns: u64,
+) -> io::Result<(usize, Vec<u8>)> {
+    let late = io.sleep_until(io.now().mono_ns + silence_ns);
+    let (len, buf) = match select(stream.recv_into(buf), late).await {
+        Either::Left((len, buf)) => (len?, buf),
+        Either::Right(()) => return Err(silence(silence_ns)),
+    };
+    match len {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        len => Ok((len, buf)),
+    }
+}
+
+fn silence(silence_ns: u64) -> io::Error {
+    let reason = format!("nothing came for {} ms", silence_ns / 1_000_000);
+    io::Error::new(io::ErrorKind::TimedOut, reason)
+}
+
 /// What came next. An error: nothing for `silence_ns`, or the end of the stream.
 pub(super) async fn receive<I: Io>(
     io: &I,
@@ -49,10 +72,7 @@ pub(super) async fn receive<I: Io>(
     let late = io.sleep_until(io.now().mono_ns + silence_ns);
     let chunk = match select(stream.recv(), late).await {
         Either::Left(chunk) => chunk?,
-        Either::Right(()) => {
-            let reason = format!("nothing came for {} ms", silence_ns / 1_000_000);
-            return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
-        }
+        Either::Right(()) => return Err(silence(silence_ns)),
     };
     match chunk.is_empty() {
         true => Err(io::ErrorKind::UnexpectedEof.into()),

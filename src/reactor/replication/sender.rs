@@ -57,12 +57,13 @@ struct Sender<'c, I: Io> {
 }
 
 impl<I: Io> Sender<'_, I> {
-    /// Up to where the log is sent. Without epochs no broker could find out that a replica has what the master lost: it gets what is on
-    /// the master's device.
+    /// Up to where the log is sent: what the master's device was given. So a replica gets in one piece what the master writes at once, and both
+    /// write it at the same time. Without epochs no broker could find out that a replica has what the master lost: it gets what is on the
+    /// master's device.
     fn end(&self) -> u64 {
         match self.protocol {
             Protocol::Classic => self.core.store.persisted(),
-            Protocol::Epochs => self.core.store.tail(),
+            Protocol::Epochs => self.core.store.sealed(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use tracing::{info, warn};
 
-use super::inbox::receive;
+use super::inbox::{receive, receive_into};
 use super::link::Protocol;
 use super::repair;
 use super::setup::MasterAddr;
@@ -32,6 +32,9 @@ const RETRY_NS: u64 = 1_000_000_000;
 const RETRY_CONTROLLED_NS: u64 = 100_000_000;
 
 const CONNECT_NS: u64 = 3_000_000_000;
+
+/// Log that one receive brings at most: as much as the master sends at once.
+const RECEIVE_BYTES: usize = 256 << 10;
 
 /// A master that knows epochs answers at once.
 const ANSWER_NS: u64 = 2_000_000_000;
@@ -334,9 +337,11 @@ impl<'c, I: Io> Session<'c, I> {
 
     async fn receive_log(&mut self) -> Result<(), SlaveError> {
         let silence_ns = self.replication.setup.silence_ms * 1_000_000;
+        let mut buf = vec![0; RECEIVE_BYTES];
         loop {
-            let chunk = receive(&self.core.io, &self.stream, silence_ns).await?;
-            let mut bytes = &chunk[..];
+            let (len, back) = receive_into(&self.core.io, &self.stream, buf, silence_ns).await?;
+            buf = back;
+            let mut bytes = &buf[..len];
             while let Some(event) = self.frames.next(&mut bytes)? {
                 match event {
                     // It stands before the log only, and was read.

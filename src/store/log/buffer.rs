@@ -22,6 +22,7 @@ pub(in crate::store) struct CommitLog {
     segment_bytes: u64,
     tail: u64,
     written: u64,
+    sealed: u64,
     /// The buffer holds nothing below this position.
     loaded_from: u64,
     max_write_bytes: u64,
@@ -48,6 +49,7 @@ impl CommitLog {
             segment_bytes,
             tail,
             written: tail,
+            sealed: tail,
             loaded_from,
             max_write_bytes: MAX_WRITE_BYTES,
         }
@@ -75,6 +77,11 @@ impl CommitLog {
 
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Up to here the log was given to the device.
+    pub fn sealed(&self) -> u64 {
+        self.sealed
     }
 
     /// Position of the first byte that is still in the buffer. A seal zeroes up to the end of the tail's block, so what
@@ -164,11 +171,9 @@ impl CommitLog {
             self.buffer.zero(self.tail, (end - self.tail) as usize);
         }
         let slice = self.buffer.slice(start, (end - start) as usize);
-        Some(Sealed {
-            slice,
-            start,
-            end: end.min(self.tail),
-        })
+        let end = end.min(self.tail);
+        self.sealed = self.sealed.max(end);
+        Some(Sealed { slice, start, end })
     }
 
     /// The write that `seal` gave out is done.

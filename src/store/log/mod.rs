@@ -214,7 +214,6 @@ impl<I: Io> Log<I> {
     pub fn append(&self, len: usize, encode: impl FnOnce(u64, &mut [u8])) -> u64 {
         let position = self.buffer.borrow_mut().append(len, encode);
         self.work.notify();
-        self.grown.wake_all();
         position
     }
 
@@ -295,7 +294,12 @@ impl<I: Io> Log<I> {
         self.flush(tail).await
     }
 
-    /// Done when `is_so`, which is asked now, after each append and after each write.
+    /// Up to here the log was given to the device.
+    pub fn sealed(&self) -> u64 {
+        self.buffer.borrow().sealed()
+    }
+
+    /// Done when `is_so`, which is asked now, and when a write begins or has ended.
     pub async fn until_grown(&self, is_so: impl Fn() -> bool) {
         self.grown.until(|| is_so().then_some(())).await;
     }

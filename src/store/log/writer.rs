@@ -61,6 +61,7 @@ impl<I: Io> Log<I> {
                 continue;
             };
             let len = sealed.slice.len() as u64;
+            self.grown.wake_all();
             if mutant!(ShowBeforeWrite) {
                 self.marks.commit(sealed.end, dispatch(sealed.end));
             }

@@ -159,9 +159,13 @@ impl Group {
     }
 
     pub async fn client(&self, host: &str) -> Client {
+        self.try_client(host).await.unwrap()
+    }
+
+    /// An error while the broker does not listen, such as for a moment when its role changes.
+    pub async fn try_client(&self, host: &str) -> std::io::Result<Client> {
         let io = self.sim.host("client");
-        let connected = Client::connect(&io, self.addr(host), Codec::Rocketmq);
-        connected.await.unwrap()
+        Client::connect(&io, self.addr(host), Codec::Rocketmq).await
     }
 
     /// Sends to the master of the moment, until so many were acknowledged.
