@@ -1,11 +1,11 @@
 //! Writes the files of `config/`: topics and groups as soon as they change, offsets at an interval.
 //!
-//! Two tasks write, so that a new topic does not wait for the offsets of all groups:
+//! Several tasks write ([`WRITERS`]), so that a new topic does not wait for the offsets of all groups:
 //!
 //! | Task | writes |
 //! |---|---|
 //! | [`save_changes`] | what changed of topics and groups, everything of a turn in one durable write ([`change_files`]) |
-//! | [`save_texts`] | the other files, each as a whole; and folds the changes into `topics.json` and `subscriptionGroup.json` |
+//! | [`save_texts`], four of them | the other files, each as a whole; one folds the changes into `topics.json` and `subscriptionGroup.json` |
 //!
 //! A text is rendered in slices, and other tasks run between two of them. [`pending`] is what is to be written, [`state`] the states of a
 //! file, [`cadence`] the intervals.
@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use tracing::{error, warn};
 
-use self::pending::BY_CHANGES;
+use self::pending::{BY_CHANGES, CHANGES, FOLDER, WRITERS};
 use self::state::{Cause, Failure};
 use super::core::Core;
 use super::pop::revive_log;
@@ -40,14 +40,6 @@ const FOLD_RETRY_NS: u64 = 10_000_000_000;
 /// Changes that are rendered in one turn.
 const SLICE_CHANGES: usize = 64;
 
-const AS_TEXTS: [ConfigFile; 5] = [
-    ConfigFile::Settings,
-    ConfigFile::ConsumerOffsets,
-    ConfigFile::DelayOffsets,
-    ConfigFile::RequestModes,
-    ConfigFile::PopOrders,
-];
-
 fn failure(error: &StoreError) -> Failure {
     Failure {
         reason: error.to_string().into(),
@@ -62,7 +54,10 @@ fn failure(error: &StoreError) -> Failure {
 /// Starts the tasks, and saves everything once.
 pub(super) async fn start<I: Io>(core: &Rc<Core<I>>) {
     core.io.spawn("save-changes", save_changes(core.clone()));
-    core.io.spawn("save-texts", save_texts(core.clone()));
+    for writer in (0..WRITERS.len()).filter(|writer| *writer != CHANGES) {
+        core.io
+            .spawn("save-texts", save_texts(core.clone(), writer));
+    }
     core.io.spawn("watch-offsets", watch_offsets(core.clone()));
     save_all(core).await;
 }
@@ -76,8 +71,7 @@ pub(super) async fn finish<I: Io>(core: &Core<I>) {
         warn!(%error, "a change file stays; the next start reads it again");
     }
     saves.is_over.set(true);
-    saves.changes_bell.notify();
-    saves.texts_bell.notify();
+    saves.bells.iter().for_each(Notify::notify);
 }
 
 async fn save_all<I: Io>(core: &Core<I>) {
@@ -100,7 +94,7 @@ async fn save_changes<I: Io>(core: Rc<Core<I>>) {
             begun.push(file);
         }
         if begun.is_empty() {
-            wait(&core, &saves.changes_bell, &BY_CHANGES, None).await;
+            wait(&core, CHANGES, None).await;
             continue;
         }
         let saved = append_changes(&core).await;
@@ -127,7 +121,8 @@ fn end<I: Io>(core: &Core<I>, file: ConfigFile, saved: Result<(), Failure>) {
 }
 
 /// Waits until a file is named, or something is due: a retry, or at the caller's time.
-async fn wait<I: Io>(core: &Core<I>, bell: &Notify, among: &[ConfigFile], due_ns: Option<u64>) {
+async fn wait<I: Io>(core: &Core<I>, writer: usize, due_ns: Option<u64>) {
+    let (bell, among) = (&core.saves.bells[writer], WRITERS[writer]);
     let retry_ns = core.saves.files.borrow().next_retry_ns(among);
     let wake_ns = due_ns.into_iter().chain(retry_ns).min();
     select(bell.notified(), async {
@@ -195,19 +190,22 @@ async fn append<I: Io>(core: &Core<I>, changed: &TableChanges) -> Result<(), Fai
     let mut timer = fold.timer.get();
     timer.changed(*bytes, core.io.now().mono_ns);
     fold.timer.set(timer);
-    core.saves.texts_bell.notify();
+    core.saves.bells[FOLDER].notify();
     Ok(())
 }
 
-async fn save_texts<I: Io>(core: Rc<Core<I>>) {
+async fn save_texts<I: Io>(core: Rc<Core<I>>, writer: usize) {
     let saves = &core.saves;
     loop {
-        let due_ns = fold_due_ns(&core);
+        let due_ns = match writer {
+            FOLDER => fold_due_ns(&core),
+            _ => None,
+        };
         let folds = due_ns.is_some_and(|due_ns| due_ns <= core.io.now().mono_ns);
         if folds {
             fold(&core).await;
         }
-        let file = saves.files.borrow_mut().begin(&AS_TEXTS);
+        let file = saves.files.borrow_mut().begin(WRITERS[writer]);
         if let Some(file) = file {
             let saved = save_text(&core, file).await;
             end(&core, file, saved.map_err(|error| failure(&error)));
@@ -215,7 +213,7 @@ async fn save_texts<I: Io>(core: Rc<Core<I>>) {
             if saves.is_over.get() {
                 return;
             }
-            wait(&core, &saves.texts_bell, &AS_TEXTS, due_ns).await;
+            wait(&core, writer, due_ns).await;
         }
     }
 }

@@ -14,13 +14,28 @@ use crate::store::Medium;
 /// The files whose changes go into the change files.
 pub(super) const BY_CHANGES: [ConfigFile; 2] = [ConfigFile::Topics, ConfigFile::SubscriptionGroups];
 
+/// A task writes its files one after another. A file with offsets waits until the messages that it refers to are committed and durable, which takes as long
+/// as a replica may take to answer: nothing else waits behind it.
+pub(super) const WRITERS: [&[ConfigFile]; 5] = [
+    &BY_CHANGES,
+    &[ConfigFile::Settings, ConfigFile::RequestModes],
+    &[ConfigFile::ConsumerOffsets],
+    &[ConfigFile::DelayOffsets],
+    &[ConfigFile::PopOrders],
+];
+
+/// The one that writes change files.
+pub(super) const CHANGES: usize = 0;
+/// The one that also folds changes into the JSON files of topics and groups.
+pub(super) const FOLDER: usize = 1;
+
 /// What is to be saved.
 pub(in crate::reactor) struct Saves<I: Io> {
     pub(super) files: RefCell<Files>,
     /// Woken when a try has ended.
     pub(super) ended: Waiters,
-    pub(super) changes_bell: Notify,
-    pub(super) texts_bell: Notify,
+    /// Of each task of [`WRITERS`].
+    pub(super) bells: [Notify; WRITERS.len()],
     pub(super) change_files: ChangeFiles<I>,
     pub(super) fold: Folding,
     /// Bytes of the last text of the offsets.
@@ -46,8 +61,7 @@ impl<I: Io> Saves<I> {
         Self {
             files: RefCell::default(),
             ended: Waiters::default(),
-            changes_bell: Notify::default(),
-            texts_bell: Notify::default(),
+            bells: Default::default(),
             change_files: ChangeFiles::new(medium.clone(), store_dir),
             fold: Folding::default(),
             offsets_bytes: Cell::new(0),
@@ -62,10 +76,8 @@ impl<I: Io> Saves<I> {
     }
 
     fn bell(&self, file: ConfigFile) -> &Notify {
-        match BY_CHANGES.contains(&file) {
-            true => &self.changes_bell,
-            false => &self.texts_bell,
-        }
+        let writer = WRITERS.iter().position(|files| files.contains(&file));
+        &self.bells[writer.expect("each file has a writer")]
     }
 
     /// Done when a try that has all changes of these files up to now has ended for each. An error: why one could not be saved.
@@ -106,7 +118,7 @@ impl<I: Io> Saves<I> {
         let fold = &self.fold;
         let of_try = fold.begun.get() + 1;
         fold.is_wanted.set(true);
-        self.texts_bell.notify();
+        self.bells[FOLDER].notify();
         let is_over = || (fold.ended.get() >= of_try).then_some(());
         self.ended.until(is_over).await;
         fold.failure.borrow().clone().map_or(Ok(()), Err)
