@@ -5,12 +5,15 @@ use std::time::Duration;
 use ringmq::reactor::Role;
 use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::Flush;
-use ringmq::wire::codes::response;
+use ringmq::wire::Value;
+use ringmq::wire::codes::{request, response};
 
 use crate::cluster::DISK_BYTES;
 use crate::controlled::group::Group;
 use crate::controlled::member::BROKERS;
-use crate::replication::{Pair, SLAVE, SLAVE_TIMEOUT_MS, send};
+use crate::oracle::Queue;
+use crate::replication::{MASTER, Pair, SLAVE, SLAVE_TIMEOUT_MS, TOPIC, send};
+use crate::requests;
 
 /// A member that does not advance leaves the set after 1.5 s.
 const LONGEST_MS: u64 = 2_000;
@@ -100,4 +103,53 @@ fn a_slave_whose_disk_is_full_is_not_waited_for_and_returns() {
             pair.until_same().await;
         });
     }
+}
+
+/// Files with offsets refer to messages, so each waits for the slave. They wait side by side: a reset is answered after the try that is under way and its own.
+#[test]
+fn a_reset_waits_for_no_other_offsets() {
+    let pair = Pair::new(1, Flush::Sync, Role::SyncMaster);
+    pair.sim.run(async {
+        let (_master, _slave, mut client) = pair.start_both().await;
+        let body = r#"{"groupName":"readers","consumeEnable":true}"#;
+        let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+        let made = client.call(code, &[], body.as_bytes()).await.unwrap();
+        assert!(made.is_success(), "{made:?}");
+        let stall = Rule::new(Fault::Stall(Duration::from_secs(10)));
+        let stall = stall.of(Op::Write).on("commitlog");
+        pair.sim.host(SLAVE).inject(stall);
+        let queue = Queue {
+            topic: TOPIC.to_owned(),
+            id: 0,
+        };
+        let mut sender = pair.client(MASTER).await;
+        for round in 0..60 {
+            // Something to deliver, so the progress of delays and offsets changes all the time, and something to wait for.
+            sender.ask(
+                request::SEND_MESSAGE_V2,
+                &requests::send_to(TOPIC, "DELAY\u{1}1\u{2}").ext(),
+                b"x",
+            );
+            requests::commit_offset(&mut sender, "others", &queue, round);
+            sender.flush().await.unwrap();
+            pair.sleep_ms(130).await;
+            if round % 10 == 9 {
+                let fields = [
+                    ("topic", Value::Str(TOPIC)),
+                    ("group", Value::Str("readers")),
+                    ("queueId", Value::I64(0)),
+                    ("offset", Value::I64(round as i64)),
+                    ("timestamp", Value::I64(-1)),
+                    ("isForce", Value::Bool(true)),
+                ];
+                let asked_ns = pair.sim.mono_ns();
+                client.patience = Duration::from_secs(60);
+                let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
+                let reset = client.call(code, &fields, &[]).await.unwrap();
+                assert!(reset.is_success(), "{reset:?}");
+                let took_ms = (pair.sim.mono_ns() - asked_ns) / 1_000_000;
+                assert!(took_ms <= 2 * SLAVE_TIMEOUT_MS + 400, "{took_ms}");
+            }
+        }
+    });
 }
