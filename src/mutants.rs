@@ -120,6 +120,8 @@ mod chosen {
         FullDiskNotFreed,
         /// A queue entry on disk is not derived again from the log when it does not fit.
         RottenEntryBelieved,
+        /// Files of waiting timers are believed without their checksums.
+        RottenTimersBelieved,
         /// After the clock was set back a timed message that was delivered can be recalled.
         RecallsByClock,
         /// What was cut off the log stays on the device behind its end.

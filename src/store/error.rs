@@ -100,6 +100,9 @@ pub enum StoreError {
         queue_id: u32,
         offset: u64,
     },
+    /// The timer topic has the same timers.
+    #[error("{} is damaged or missing, from byte {at} on: its timers are read again from the log", path.display())]
+    TimersDamaged { path: PathBuf, at: u64 },
     #[error("the store is fenced: {reason}")]
     Fenced { reason: Arc<str> },
     #[error(
@@ -116,6 +119,10 @@ impl StoreError {
     /// It works when there is space again.
     pub fn is_no_space(&self) -> bool {
         self.fault() == Some(DiskFault::NoSpace)
+    }
+
+    pub fn is_damage_of_timers(&self) -> bool {
+        matches!(self, Self::TimersDamaged { .. })
     }
 
     /// It works when descriptors or memory are available again.

@@ -69,8 +69,9 @@ pub use queues::messages::Readable;
 pub use queues::scan::{Scan, ScanLimits};
 pub use queues::search::Boundary;
 pub use retention::Retention;
+pub use timers::entries::{Timer, TimerKey, TimerKind};
 pub use timers::rocketmq::{TimerCheck, TimerLog, load_timer_check};
-pub use timers::runs::{Timer, TimerKey, TimerKind, TimerRun, TimerRuns};
+pub use timers::runs::{TimerRun, TimerRuns};
 
 use crate::io::Io;
 

@@ -238,6 +238,13 @@ fn every_kind_of_damage_is_found() {
         |path| fs::write(path, timer).expect("written"),
         &["a timer of a message"],
     );
+    let seal = [[0x80, 0, 0, 0, 1, 2, 3, 4].as_slice(), &[0; 16]].concat();
+    let sealed = [[0_u8; 24].as_slice(), &*seal].concat();
+    shop.damaged(
+        "timers/00000000000000000001",
+        |path| fs::write(path, sealed).expect("written"),
+        &["another checksum"],
+    );
     fs::remove_dir_all(shop.path("timers")).expect("removed");
 
     // A checkpoint of a longer log: that of the store as it is, beside a log that was put back.

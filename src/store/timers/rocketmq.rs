@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::runs::{Timer, TimerKind};
+use super::entries::{Timer, TimerKind};
 use crate::io::{Durability, Io, OpenOptions};
 use crate::mem::AlignedBuf;
 use crate::store::error::if_there;

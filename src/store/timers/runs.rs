@@ -3,73 +3,27 @@
 //!
 //! ```text
 //! timers/00000000000000065536     written once, never changed
-//! [ at 8 | physicalOffset 8 | size 4 | kind 4 ] ...   sorted by time and offset
+//! [ timer 24 ] ...                sorted by time and offset
+//! [ seal 24 ] ...                 one for each 512 of them (`entries`); an earlier version wrote none
 //! ```
 //! Which runs there are, and up to where they cover the timer topic, is said elsewhere, once a run is on the device: a file
 //! that is not named there was never finished.
+//!
+//! Timers are read in whole blocks, each by its seal. One that is not as it was written is an error ([`StoreError::TimersDamaged`]): the
+//! timer topic has all that the runs have.
 
 use std::path::PathBuf;
 
-use crate::io::{Io, OpenOptions};
+use super::entries::{BLOCK_ENTRIES, ENTRY_BYTES, blocks, decode_blocks, decode_seal, encode_seal};
+use super::entries::{Timer, TimerKey};
+use crate::io::{Io, OpenOptions, yield_now};
 use crate::mem::AlignedBuf;
+use crate::store::error::if_there;
 use crate::store::medium::{Guarded, Medium};
 use crate::store::{StoreError, whole_file};
 
-pub(in crate::store) const ENTRY_BYTES: usize = 24;
-
-/// A message that is due at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timer {
-    pub at_ms: u64,
-    pub physical_offset: u64,
-    pub size: u32,
-    pub kind: TimerKind,
-}
-
-/// What happens with it then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
-pub enum TimerKind {
-    /// Stored in its real topic.
-    Deliver = 0,
-    /// Written to the timer topic anew, ahead of the end of its retention.
-    Roll = 1,
-    /// It recalls another one.
-    Recall = 2,
-}
-
-/// Where a timer stands among others.
-pub type TimerKey = (u64, u64);
-
-impl Timer {
-    pub fn key(&self) -> TimerKey {
-        (self.at_ms, self.physical_offset)
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.at_ms.to_be_bytes());
-        out.extend_from_slice(&self.physical_offset.to_be_bytes());
-        out.extend_from_slice(&self.size.to_be_bytes());
-        out.extend_from_slice(&(self.kind as u32).to_be_bytes());
-    }
-
-    pub(in crate::store) fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
-        let (numbers, rest) = bytes.as_chunks::<8>();
-        debug_assert!(rest.is_empty());
-        let last = u64::from_be_bytes(numbers[2]);
-        Some(Self {
-            at_ms: u64::from_be_bytes(numbers[0]),
-            physical_offset: u64::from_be_bytes(numbers[1]),
-            size: (last >> 32) as u32,
-            kind: match last as u32 {
-                0 => TimerKind::Deliver,
-                1 => TimerKind::Roll,
-                2 => TimerKind::Recall,
-                _ => return None,
-            },
-        })
-    }
-}
+/// Timers that are encoded in one turn.
+const ENCODED_PER_TURN: usize = 16 * BLOCK_ENTRIES;
 
 /// The directory of a store's runs.
 pub struct TimerRuns<I: Io> {
@@ -81,6 +35,9 @@ pub struct TimerRuns<I: Io> {
 pub struct TimerRun<I: Io> {
     pub name: String,
     pub entries: u64,
+    path: PathBuf,
+    /// Of its blocks; None: it was written without seals.
+    crcs: Option<Vec<u32>>,
     file: Guarded<I>,
 }
 
@@ -94,27 +51,44 @@ impl<I: Io> TimerRuns<I> {
 
     /// On the device when it returns. `timers` are sorted.
     pub async fn write(&self, name: &str, timers: &[Timer]) -> Result<TimerRun<I>, StoreError> {
-        assert!(timers.is_sorted(), "a run is sorted");
         self.io.create_dir_all(&self.dir).await?;
         let path = self.dir.join(name);
-        let mut bytes = Vec::with_capacity(timers.len() * ENTRY_BYTES);
-        timers.iter().for_each(|timer| timer.encode(&mut bytes));
+        let (bytes, crcs) = encoded(timers).await;
         let file = whole_file::write(&self.io, &path, bytes).await?;
         self.io.sync_dir(&self.dir).await?;
         Ok(TimerRun {
             name: name.to_owned(),
             entries: timers.len() as u64,
+            path,
+            crcs: Some(crcs),
             file,
         })
     }
 
+    /// The run of this name, which was written with so many timers.
     pub async fn open(&self, name: &str, entries: u64) -> Result<TimerRun<I>, StoreError> {
         let path = self.dir.join(name);
-        let file = self.io.open(&path, OpenOptions::default()).await?;
+        let file = if_there(self.io.open(&path, OpenOptions::default()).await)?;
+        let Some(file) = file else {
+            return Err(StoreError::TimersDamaged { path, at: 0 });
+        };
         let len_bytes = file.len_bytes().await?;
+        let end = entries.saturating_mul(ENTRY_BYTES as u64);
+        let crcs = match len_bytes.checked_sub(end) {
+            Some(0) => Some(None),
+            Some(bytes) if bytes == blocks(entries) * ENTRY_BYTES as u64 => {
+                read_seals(&file, end, bytes as usize).await?.map(Some)
+            }
+            _ => None,
+        };
+        let Some(crcs) = crcs else {
+            return Err(StoreError::TimersDamaged { path, at: end });
+        };
         Ok(TimerRun {
             name: name.to_owned(),
-            entries: entries.min(len_bytes / ENTRY_BYTES as u64),
+            entries,
+            path,
+            crcs,
             file,
         })
     }
@@ -137,30 +111,86 @@ impl<I: Io> TimerRuns<I> {
     }
 }
 
+/// The bytes of a run, and the CRCs of its blocks.
+async fn encoded(timers: &[Timer]) -> (Vec<u8>, Vec<u32>) {
+    let count = blocks(timers.len() as u64) as usize;
+    let mut bytes = Vec::with_capacity((timers.len() + count) * ENTRY_BYTES);
+    let mut crcs = Vec::with_capacity(count);
+    let mut last = None;
+    for some in timers.chunks(ENCODED_PER_TURN) {
+        assert!(some.is_sorted() && last <= some.first(), "a run is sorted");
+        last = some.last();
+        for block in some.chunks(BLOCK_ENTRIES) {
+            let begin = bytes.len();
+            block.iter().for_each(|timer| timer.encode(&mut bytes));
+            crcs.push(crc32fast::hash(&bytes[begin..]));
+        }
+        yield_now().await;
+    }
+    for (block, crc) in (0..).zip(&crcs) {
+        encode_seal(block, *crc, &mut bytes);
+    }
+    (bytes, crcs)
+}
+
+/// What the seals say, of which there are so many bytes; None if these are no seals.
+async fn read_seals<I: Io>(
+    file: &Guarded<I>,
+    at: u64,
+    len: usize,
+) -> Result<Option<Vec<u32>>, StoreError> {
+    let (read, buf) = file.read_at(AlignedBuf::with_room_for(len), len, at).await;
+    let (seals, _) = buf[..read?.min(len)].as_chunks::<ENTRY_BYTES>();
+    let crcs = (0..)
+        .zip(seals)
+        .map(|(block, seal)| decode_seal(block, seal));
+    Ok(crcs.collect())
+}
+
 impl<I: Io> TimerRun<I> {
     /// Index of the first timer that is not before `key`.
     pub async fn seek(&self, key: TimerKey) -> Result<u64, StoreError> {
-        let (mut low, mut high) = (0, self.entries);
+        let is_before = |timer: &Timer| timer.key() < key;
+        let (mut low, mut high) = (0, blocks(self.entries));
+        let mut found = self.entries;
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.read(middle, 1).await?.first() {
-                Some(timer) if timer.key() < key => low = middle + 1,
-                _ => high = middle,
+            let first = middle * BLOCK_ENTRIES as u64;
+            let timers = self.read(first, BLOCK_ENTRIES).await?;
+            if timers.last().is_some_and(is_before) {
+                low = middle + 1;
+            } else {
+                found = first + timers.partition_point(is_before) as u64;
+                high = middle;
             }
         }
-        Ok(low)
+        Ok(found)
     }
 
     /// Up to `count` timers from the one with this index on.
     pub async fn read(&self, first: u64, count: usize) -> Result<Vec<Timer>, StoreError> {
-        let count = count.min(self.entries.saturating_sub(first) as usize);
-        let len = count * ENTRY_BYTES;
+        let end = self.entries.min(first.saturating_add(count as u64));
+        if first >= end {
+            return Ok(Vec::new());
+        }
+        let block = first / BLOCK_ENTRIES as u64;
+        let from = block * BLOCK_ENTRIES as u64;
+        let to = self.entries.min(end.next_multiple_of(BLOCK_ENTRIES as u64));
+        let len = (to - from) as usize * ENTRY_BYTES;
         let buf = AlignedBuf::with_room_for(len);
-        let (read, buf) = self
-            .file
-            .read_at(buf, len, first * ENTRY_BYTES as u64)
-            .await;
-        let (entries, _) = buf[..read?.min(len)].as_chunks::<ENTRY_BYTES>();
-        Ok(entries.iter().filter_map(Timer::decode).collect())
+        let (read, buf) = self.file.read_at(buf, len, from * ENTRY_BYTES as u64).await;
+        let read = read?.min(len);
+        let crcs = self.crcs.as_ref().map(|crcs| &crcs[block as usize..]);
+        let timers = match read == len {
+            true => decode_blocks(&buf[..len], crcs),
+            false => Err(read / (BLOCK_ENTRIES * ENTRY_BYTES)),
+        };
+        let mut timers = timers.map_err(|index| StoreError::TimersDamaged {
+            path: self.path.clone(),
+            at: (from as usize + index * BLOCK_ENTRIES) as u64 * ENTRY_BYTES as u64,
+        })?;
+        timers.truncate((end - from) as usize);
+        timers.drain(..(first - from) as usize);
+        Ok(timers)
     }
 }
