@@ -62,12 +62,24 @@ pub(super) async fn since<I: Io>(
 ) -> Result<Delivered, StoreError> {
     let (min, end) = (core.store.log_min(), core.store.tail());
     let is_short = end - min <= SPAN_BYTES;
-    let mut position = match known {
-        Some(known) => known.max(min),
+    let from = match known {
+        Some(known) => known,
         None if is_short => min,
         None => end,
     };
-    let (mut delivered, mut looked_at) = (Delivered::default(), 0);
+    let mut delivered = Delivered::default();
+    add_since(core, from, &mut delivered).await?;
+    Ok(delivered)
+}
+
+/// Adds what was delivered from this position of the log on, as [`since`] does.
+pub(super) async fn add_since<I: Io>(
+    core: &Core<I>,
+    from: u64,
+    delivered: &mut Delivered,
+) -> Result<(), StoreError> {
+    let (min, end) = (core.store.log_min(), core.store.tail());
+    let (mut position, mut looked_at) = (from.max(min), 0);
     while position < end && !core.is_stopping() {
         let committed = core.store.committed();
         if position >= committed {
@@ -98,5 +110,5 @@ pub(super) async fn since<I: Io>(
             yield_now().await;
         }
     }
-    Ok(delivered)
+    Ok(())
 }

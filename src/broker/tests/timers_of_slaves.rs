@@ -2,7 +2,7 @@
 //! not is forgotten.
 
 use super::timers::{decoded, timed_record_at};
-use crate::broker::timer::{Checkpoint, MasterTimers, Timers};
+use crate::broker::timer::{Checkpoint, MasterTimers, RunName, Timers};
 
 /// Each timer of the queue: when it is due, its offset, and its position in the log.
 const TIMERS: [(u64, u64, u64); 4] = [
@@ -66,6 +66,28 @@ fn what_the_master_has_delivered_is_over() {
     assert_eq!(delivered_after(&slave), [3_000, 2_000]);
     slave.follow(&said(9_000, 4));
     assert_eq!(delivered_after(&slave), [0; 0]);
+}
+
+#[test]
+fn what_is_over_stays_over_when_all_is_read_again() {
+    let mut slave = Timers::following(empty(), 1 << 20);
+    slave.follow(&said(2_600, 4));
+    enqueue(&mut slave, 4);
+    let mut uncovered = slave.uncovered();
+    slave.copy_uncovered(&mut uncovered, 99);
+    slave.covered(&uncovered, vec![RunName::default()], 2_600);
+    assert_eq!(slave.enqueued_offset(), 4);
+    slave.read_again();
+    assert_eq!(slave.enqueued_offset(), 0);
+    assert_eq!(slave.take_dirty(), Some(false), "it is to be saved");
+    assert_eq!(slave.checkpoint().runs, []);
+    assert_eq!(delivered_after(&slave), [3_000, 2_000]);
+    // The master goes on before all is read again.
+    slave.follow(&said(2_700, 4));
+    enqueue(&mut slave, 2);
+    assert_eq!(delivered_after(&slave), [3_000, 2_000]);
+    enqueue(&mut slave, 4);
+    assert_eq!(delivered_after(&slave), [3_000, 2_000]);
 }
 
 #[test]

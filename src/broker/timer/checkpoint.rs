@@ -32,6 +32,9 @@ pub const RECALL_SPAN_MS: u64 = 1_000;
 /// So many steps back are remembered at a time. What was delivered before an older one may be delivered again after a restart.
 const MOST_STEPS: usize = 8;
 
+/// So many former roll windows are remembered. Messages of an earlier one count as those of the first of them.
+const MOST_WINDOWS: usize = 16;
+
 /// The state of the timers that is saved, in `config/timers.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -53,6 +56,8 @@ pub struct Checkpoint {
     pub late_ms: Option<u64>,
     /// The roll window by which the timers that are not covered were scheduled.
     pub roll_window_ms: u64,
+    /// Those by which covered timers were, the earliest first: they count again when these are read again.
+    pub former_windows: Vec<FormerWindow>,
     pub runs: Vec<RunName>,
     /// For each topic: its messages before `countedOffset` that are not delivered. Shared with what is made of it in many turns.
     #[serde(skip_serializing, deserialize_with = "in_parts")]
@@ -67,6 +72,14 @@ pub struct Checkpoint {
 pub struct Mark {
     pub by_ms: u64,
     pub before_position: u64,
+}
+
+/// Messages before this offset of the timer topic's queue were scheduled by this roll window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FormerWindow {
+    pub before_offset: u64,
+    pub roll_window_ms: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,11 +145,39 @@ impl Checkpoint {
         for mark in &mut self.set_back {
             mark.before_position = mark.before_position.min(log_end);
         }
-        (self.covered_offset, self.covered_position) = (0, 0);
+        for window in &mut self.former_windows {
+            window.before_offset = window.before_offset.min(queue_end);
+        }
         self.counted_offset = 0;
         self.waiting = WaitingTable::default();
-        self.runs.clear();
+        self.forget_runs();
         true
+    }
+
+    /// All timers of the runs are read again from the queue. What is over stays over.
+    pub fn forget_runs(&mut self) {
+        (self.covered_offset, self.covered_position) = (0, 0);
+        self.runs.clear();
+    }
+
+    /// Messages from `from` on are scheduled by this window. The queue begins at `min`.
+    pub fn use_roll_window(&mut self, roll_window_ms: u64, from: u64, min: u64) {
+        self.former_windows.push(FormerWindow {
+            before_offset: from,
+            roll_window_ms: std::mem::replace(&mut self.roll_window_ms, roll_window_ms),
+        });
+        self.former_windows
+            .retain(|window| window.before_offset > min);
+        if self.former_windows.len() > MOST_WINDOWS {
+            self.former_windows.remove(0);
+        }
+    }
+
+    /// By which the message with this offset was scheduled, or is to be.
+    pub fn roll_window_ms(&self, offset: u64) -> u64 {
+        let mut former = self.former_windows.iter();
+        let former = former.find(|window| offset < window.before_offset);
+        former.map_or(self.roll_window_ms, |window| window.roll_window_ms)
     }
 
     /// All messages that were due by then and are before this offset, and this position, are over.
@@ -338,6 +379,28 @@ mod tests {
         let mut checkpoint = before;
         assert!(checkpoint.clamp_to_ends(3, 400));
         assert!(!checkpoint.is_over(&timer(9_000, 450)), "another message");
+    }
+
+    #[test]
+    fn a_message_keeps_the_window_by_which_it_was_scheduled() {
+        let mut checkpoint = Checkpoint {
+            roll_window_ms: 300,
+            ..Checkpoint::default()
+        };
+        checkpoint.use_roll_window(500, 10, 0);
+        checkpoint.use_roll_window(400, 20, 0);
+        checkpoint.forget_runs();
+        let checkpoint = Checkpoint::decode(&checkpoint.encode()).unwrap();
+        for (offset, window_ms) in [(0, 300), (9, 300), (10, 500), (19, 500), (20, 400)] {
+            assert_eq!(checkpoint.roll_window_ms(offset), window_ms, "{offset}");
+        }
+        let mut checkpoint = checkpoint;
+        checkpoint.use_roll_window(600, 30, 10);
+        assert_eq!(checkpoint.former_windows.len(), 2);
+        for n in 0..100 {
+            checkpoint.use_roll_window(n, 40 + n, 10);
+        }
+        assert_eq!(checkpoint.former_windows.len(), MOST_WINDOWS);
     }
 
     #[test]

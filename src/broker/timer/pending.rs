@@ -126,7 +126,7 @@ impl Timers {
     /// Adds the next message of the timer topic; `false` if it has no valid time.
     pub fn enqueue(&mut self, offset: u64, record: &Record<'_>, now_ms: u64) -> bool {
         self.skip_to(offset + 1);
-        let Some(timer) = timed::timer(record, self.saved.roll_window_ms) else {
+        let Some(timer) = timed::timer(record, self.saved.roll_window_ms(offset)) else {
             return false;
         };
         self.enqueued_position = self.enqueued_position.max(record.physical_offset + 1);
@@ -399,9 +399,26 @@ impl Timers {
         }
     }
 
-    /// Must be called first: the covered timers were scheduled by the former window.
-    pub fn use_roll_window(&mut self, roll_window_ms: u64) {
-        self.saved.roll_window_ms = roll_window_ms;
+    /// Must be called first: the covered timers were scheduled by the former window. The queue begins at `min`.
+    pub fn use_roll_window(&mut self, roll_window_ms: u64, min: u64) {
+        let from = self.enqueued_offset;
+        self.saved.use_roll_window(roll_window_ms, from, min);
+    }
+
+    /// The runs are of no use any more: as after a restart without them, all that waits is to be enqueued again.
+    pub fn read_again(&mut self) {
+        let (reached_ms, follows) = (self.wheel.position_ms(), self.follows);
+        let mut saved = std::mem::take(&mut self.saved);
+        saved.forget_runs();
+        // A million recalls would not be forgotten in one turn.
+        let recalled = std::mem::take(&mut self.recalled);
+        *self = Self {
+            wheel: Wheel::new(reached_ms),
+            recalled,
+            is_dirty: true,
+            follows,
+            ..Self::new(saved, self.memory_entries)
+        };
     }
 
     pub fn len(&self) -> usize {

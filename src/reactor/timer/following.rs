@@ -4,6 +4,7 @@
 
 use tracing::warn;
 
+use super::again::read_again;
 use super::state::{Timing, wait};
 use super::{RETRY_NS, enqueue_before};
 use crate::io::Io;
@@ -12,6 +13,10 @@ use crate::reactor::core::Core;
 /// Until the shard stops.
 pub(super) async fn follow<I: Io>(core: &Core<I>, timing: &Timing<I>) {
     while !core.is_stopping() {
+        if timing.is_damaged.get() {
+            read_again(core, timing).await;
+            continue;
+        }
         let Some(master) = core.timers.take_master() else {
             wait(&core.io, &timing.bell, RETRY_NS).await;
             continue;

@@ -4,6 +4,7 @@
 //! before it is being committed. A second one saves, once a second, how far that has come, and from time to time which
 //! timers wait, so that neither the memory nor a restart has to hold all of them.
 
+mod again;
 mod following;
 pub(super) mod running;
 mod saving;
@@ -59,6 +60,15 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
     let timing = loop {
         match open(&core, follows).await {
             Ok(timing) => break Rc::new(timing),
+            Err(error) if error.is_damage_of_timers() => {
+                error!(%error, "all timers are read again");
+                match again::forget_runs(&core).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        error!(%error, "no timed message is delivered until this is saved")
+                    }
+                }
+            }
             Err(error) => error!(%error, "no timed message is delivered until this can be read"),
         }
         core.io.sleep_until(core.io.now().mono_ns + RETRY_NS).await;
@@ -70,6 +80,7 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
         .listen(&core.store, timing.queue, timing.bell.clone());
     core.timers
         .begin(timing.timers.clone(), timing.bell.clone());
+    timing.is_kept.set(true);
     core.io
         .spawn("timer-keeper", keep(core.clone(), timing.clone()));
     match follows {
@@ -88,7 +99,15 @@ async fn deliver_all<I: Io>(core: &Core<I>, timing: &Timing<I>) {
             wait(&core.io, &timing.bell, RETRY_NS).await;
             continue;
         }
+        if timing.is_damaged.get() {
+            again::read_again(core, timing).await;
+            continue;
+        }
         let wait_ns = match turn(core, timing).await {
+            Err(Late::Read(error)) if error.is_damage_of_timers() => {
+                timing.found_damaged(&error);
+                continue;
+            }
             Ok(next_ms) => wait_until(core, next_ms),
             Err(error) => {
                 warn!(%error, "timed messages are late");
@@ -132,6 +151,10 @@ async fn open<I: Io>(core: &Core<I>, follows: bool) -> Result<Timing<I>, StoreEr
         bell: Rc::default(),
         save: Notify::default(),
         saved: Notify::default(),
+        is_saving: Cell::new(false),
+        is_kept: Cell::new(false),
+        is_damaged: Cell::new(false),
+        opened_at: core.store.tail(),
         delivered: RefCell::default(),
         is_over: Cell::new(false),
     };
@@ -146,10 +169,11 @@ async fn open<I: Io>(core: &Core<I>, follows: bool) -> Result<Timing<I>, StoreEr
     if is_other_window && !follows {
         enqueue(core, &timing).await?;
         cover(core, &timing).await?;
+        let min = core.store.bounds(timing.queue).min;
         timing
             .timers
             .borrow_mut()
-            .use_roll_window(config.timer_roll_window_ms);
+            .use_roll_window(config.timer_roll_window_ms, min);
         save(core, &timing).await?;
     }
     Ok(timing)
@@ -198,7 +222,7 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
     let mut batch = Vec::new();
     loop {
         enqueue(core, timing).await?;
-        if core.is_stopping() {
+        if is_interrupted(core, timing) {
             // What is enqueued only in part settles nothing.
             return Ok(None);
         }
@@ -208,6 +232,9 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
             // A recall that was granted before this moment counts.
             core.store.committed_so_far().await?;
             enqueue(core, timing).await?;
+            if is_interrupted(core, timing) {
+                return Ok(None);
+            }
         }
         let now_ms = core.now_ms();
         let is_all =
@@ -242,6 +269,10 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
     }
 }
 
+fn is_interrupted<I: Io>(core: &Core<I>, timing: &Timing<I>) -> bool {
+    core.is_stopping() || timing.is_damaged.get()
+}
+
 /// Reads the timer topic's queue up to its end of now.
 async fn enqueue<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<(), StoreError> {
     let end = core.store.bounds(timing.queue).max;
@@ -264,10 +295,14 @@ async fn enqueue_before<I: Io>(
     }
     loop {
         let offset = timing.timers.borrow().enqueued_offset();
-        if offset >= end || core.is_stopping() {
+        if offset >= end || is_interrupted(core, timing) {
             return Ok(());
         }
-        while timing.timers.borrow().is_full() && !core.is_stopping() {
+        while timing.timers.borrow().is_full() && !is_interrupted(core, timing) {
+            if !timing.is_kept.get() {
+                cover(core, timing).await?;
+                continue;
+            }
             timing.save.notify();
             timing.saved.notified().await;
         }

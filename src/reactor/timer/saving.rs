@@ -22,14 +22,13 @@ pub(super) async fn keep<I: Io>(core: Rc<Core<I>>, timing: Rc<Timing<I>>) {
     loop {
         wait(&core.io, &timing.save, SAVE_INTERVAL_NS).await;
         let is_last = timing.is_over.get();
-        let due = timing.timers.borrow_mut().take_dirty();
-        let done = match due {
-            Some(true) => cover(&core, &timing).await,
-            Some(false) => save(&core, &timing).await,
-            None => Ok(()),
-        };
+        timing.is_saving.set(true);
+        let done = save_due(&core, &timing, is_last).await;
+        timing.is_saving.set(false);
         if let Err(error) = done {
-            if core.store.fence().is_none() {
+            if error.is_damage_of_timers() {
+                timing.found_damaged(&error);
+            } else if core.store.fence().is_none() {
                 error!(%error, "the timers cannot be saved; tried again");
             }
             timing.timers.borrow_mut().set_dirty();
@@ -42,6 +41,23 @@ pub(super) async fn keep<I: Io>(core: Rc<Core<I>>, timing: Rc<Timing<I>>) {
             }
             return core.timers.end();
         }
+    }
+}
+
+async fn save_due<I: Io>(
+    core: &Core<I>,
+    timing: &Timing<I>,
+    is_last: bool,
+) -> Result<(), StoreError> {
+    // The task that delivers saves that it reads everything again.
+    if timing.is_damaged.get() && !is_last {
+        return Ok(());
+    }
+    let due = timing.timers.borrow_mut().take_dirty();
+    match due {
+        Some(true) if !timing.is_damaged.get() => cover(core, timing).await,
+        Some(_) => save(core, timing).await,
+        None => Ok(()),
     }
 }
 
@@ -84,7 +100,7 @@ pub(super) async fn save<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<()
 }
 
 /// The whole text, a slice of its rows in each turn.
-async fn written(mut text: CheckpointText) -> String {
+pub(super) async fn written(mut text: CheckpointText) -> String {
     while text.write_some() {
         yield_now().await;
     }

@@ -28,6 +28,14 @@ pub(super) struct Timing<I: Io> {
     /// Something is to be saved.
     pub save: Notify,
     pub saved: Notify,
+    /// The other task of the two saves.
+    pub is_saving: Cell<bool>,
+    /// There is the other task.
+    pub is_kept: Cell<bool>,
+    /// A run is not as it was written: nothing is delivered before all timers are read again.
+    pub is_damaged: Cell<bool>,
+    /// Where the log ended before anything was delivered.
+    pub opened_at: u64,
     /// What was delivered after the checkpoint was saved.
     pub delivered: RefCell<Delivered>,
     /// Nothing is delivered any more.
