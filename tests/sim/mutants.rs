@@ -18,7 +18,7 @@ use ringmq::sim::Tally;
 use crate::seeds::{self, Enough, Runs};
 use crate::{
     bad_disks, bare, clocks, controllers, cuts, descriptors, devices, ends, fresh_seed, history,
-    kept, leftovers, number_from, pairs, pop, rules,
+    kept, leftovers, number_from, pairs, pop, rules, timers,
 };
 
 /// Lives that a bug may show in.
@@ -61,6 +61,7 @@ const CLOSED: Judge = judge("closed", descriptors::closed, 4);
 const MISDIRECTED: Judge = judge("misdirected", devices::misdirected, 40);
 const SLOW_NAMES: Judge = judge("slow names", devices::slow_names, 10);
 const ROTTEN_QUEUES: Judge = judge("rotten queues", devices::rotten_queues, 40);
+const ROTTEN_TIMERS: Judge = judge("rotten timers", timers::rot::rotten_timers, 40);
 const SMALL_DISK: Judge = judge("small disk", devices::small_disk, 10);
 
 const CUT_OFF: Judge = judge("cut-off masters", cuts::cut_off_masters, 20);
@@ -71,7 +72,7 @@ const MEMBERS: Judge = judge("members", rules::members, 100);
 const EPOCHS: Judge = judge("epochs", rules::epochs, 100);
 const LONGEST_LOG: Judge = judge("longest log", controllers::scripted::longest_log, 4);
 
-const ALL: [Judge; 35] = [
+const ALL: [Judge; 36] = [
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -99,6 +100,7 @@ const ALL: [Judge; 35] = [
     MISDIRECTED,
     SLOW_NAMES,
     ROTTEN_QUEUES,
+    ROTTEN_TIMERS,
     SMALL_DISK,
     CLOCK_STEPS,
     PAIRS,
@@ -157,6 +159,7 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::CommitWaitsForNames => SLOW_NAMES,
         Mutant::FullDiskNotFreed => SMALL_DISK,
         Mutant::RottenEntryBelieved => ROTTEN_QUEUES,
+        Mutant::RottenTimersBelieved => ROTTEN_TIMERS,
         Mutant::RecallsByClock | Mutant::SetBackRepeats => CLOCK_STEPS,
         Mutant::ReplicasNotAwaited
         | Mutant::OwnWriteNotAwaited

@@ -5,8 +5,10 @@ mod kept;
 mod locks;
 mod transactions;
 
+use std::path::Path;
 use std::time::Duration;
 
+use ringmq::io::Disk;
 use ringmq::message::properties::{self, DELAY, TIMER_DELAY_MS};
 use ringmq::reactor::Role;
 use ringmq::sim::{Fault, Op, Rng, Rule};
@@ -82,6 +84,49 @@ fn what_waits_comes_once() {
             assert_eq!(bodies, (0..MESSAGES).collect::<Vec<_>>());
         });
     }
+}
+
+#[test]
+fn what_waits_comes_once_though_the_slaves_files_of_it_rot() {
+    for seed in 0..8 {
+        let pair = Pair::new(seed, Flush::Sync, Role::SyncMaster);
+        pair.sim.run(async {
+            let mut rng = Rng::new(seed);
+            let (_master, slave, _) = pair.start_both().await;
+            let mut client = pair.client(MASTER).await;
+            let mut rotten = 0;
+            for number in 0..MESSAGES {
+                let waits = property(TIMER_DELAY_MS, 5_000 + rng.below(15_000));
+                let reply = send(&mut client, number, &waits).await;
+                assert_eq!(reply.code, response::SUCCESS, "{reply:?}");
+                pair.sleep_ms(rng.below(200)).await;
+                if rng.below(10) == 0 {
+                    rotten += rot_timers(&pair, &mut rng).await;
+                }
+            }
+            pair.sleep_ms(500 + rng.below(3_000)).await;
+            rotten += rot_timers(&pair, &mut rng).await;
+            assert!(rotten > 0, "the slave has runs");
+            succeed(&pair, &slave).await;
+            pair.sleep_ms(25_000).await;
+            let mut bodies = pair.bodies(SLAVE).await;
+            bodies.retain(|body| *body < MESSAGES);
+            bodies.sort_unstable();
+            assert_eq!(bodies, (0..MESSAGES).collect::<Vec<_>>());
+        });
+    }
+}
+
+/// A bit of each file in which the slave has what waits. How many files these are.
+async fn rot_timers(pair: &Pair, rng: &mut Rng) -> usize {
+    let io = pair.sim.host(SLAVE);
+    let files = io.list(Path::new("/store/timers")).await.unwrap();
+    for file in &files {
+        let at = rng.below(file.len_bytes.max(1));
+        // Of a file that is being removed.
+        let _ = io.rot_byte(&file.path, at);
+    }
+    files.len()
 }
 
 /// The slave's device takes nothing while the master delivers, and the master says each second what it has delivered.

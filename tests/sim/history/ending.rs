@@ -123,6 +123,7 @@ pub async fn end_and_restart(
         rot_queue_file(cluster, dice).await;
     }
     extra.rot_index(cluster, shared).await;
+    extra.rot_timers(cluster).await;
     for _ in 0..*dice.pick(&[0, 0, 1, 2, 3]) {
         let longest_ns = *dice.pick(&[2_000_000, 20_000_000, 60_000_000]);
         cluster.start_for(dice.below(longest_ns)).await;

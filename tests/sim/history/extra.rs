@@ -1,5 +1,5 @@
-//! What happens in some histories only: a second shard beside the first, few descriptors, an index that rots. It is drawn from a stream of its
-//! own: a seed without these has the history that it had before they came.
+//! What happens in some histories only: a second shard beside the first, few descriptors, an index or files of timers that rot. It is drawn
+//! from streams of its own: a seed without these has the history that it had before they came.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use crate::workload::{Shared, consume, produce};
 use crate::{create_topics_at, shared_of};
 
 const STREAM: u64 = 200;
+const TIMERS_STREAM: u64 = 201;
 
 /// Of the second shard's clients.
 const SEED_BESIDE: u64 = 0xbe51de;
@@ -27,12 +28,17 @@ pub struct Extra {
     pub has_two_shards: bool,
     lacks_descriptors: bool,
     rots_index: bool,
+    timers_dice: Dice,
+    rots_timers: bool,
 }
 
 impl Extra {
     pub fn of(seed: u64) -> Self {
         let dice = Dice::new(seed, STREAM);
+        let timers_dice = Dice::new(seed, TIMERS_STREAM);
         Self {
+            rots_timers: timers_dice.one_in(4),
+            timers_dice,
             has_two_shards: dice.one_in(4),
             lacks_descriptors: dice.one_in(4),
             rots_index: dice.one_in(6),
@@ -46,6 +52,8 @@ impl Extra {
             has_two_shards: false,
             lacks_descriptors: false,
             rots_index: false,
+            timers_dice: Dice::new(0, TIMERS_STREAM),
+            rots_timers: false,
         }
     }
 
@@ -110,6 +118,23 @@ impl Extra {
             }
         }
         shared.each(|shard| shard.is_index_rotten.set(true));
+    }
+
+    /// Bits of the files of waiting timers flip while the broker is down. No client may see a difference.
+    pub async fn rot_timers(&self, cluster: &Cluster) {
+        if !self.rots_timers {
+            return;
+        }
+        let broker = cluster.broker();
+        for dir in ["/store/timers", "/beside/timers"] {
+            for file in broker.list(Path::new(dir)).await.unwrap() {
+                for _ in 0..self.timers_dice.below(4) {
+                    let at = self.timers_dice.below(file.len_bytes.max(1));
+                    // Of a file that was cut off.
+                    let _ = broker.rot_byte(&file.path, at);
+                }
+            }
+        }
     }
 
     /// In the header, in a slot or in one of the first entries.
