@@ -221,10 +221,8 @@ impl Inside {
 fn asks_for_controller(text: &str) -> bool {
     // The last line of a name counts.
     let of_name = |entry: &properties::Entry| entry.key == "enableControllerInNamesrv";
-    let lines = properties::parse(text).into_iter().filter(of_name);
-    lines
-        .last()
-        .is_some_and(|entry| entry.value.eq_ignore_ascii_case("true"))
+    let last = properties::parse(text).into_iter().rfind(of_name);
+    last.is_some_and(|entry| entry.value.eq_ignore_ascii_case("true"))
 }
 
 #[cfg(test)]

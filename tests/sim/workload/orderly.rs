@@ -106,6 +106,10 @@ impl Member {
         let body = self.batch(&ids);
         let called = connected.call(request::LOCK_BATCH_MQ, &[], &body);
         let (reply, _) = called.await?;
+        // The lock has made the group, which cannot be saved at the moment. A client that is told so has no lock.
+        if connected.is_made_but_not_saved(&reply) {
+            return Ok(());
+        }
         assert!(reply.is_success(), "{reply:?}");
         // An answer of the broker's life before counts for nothing.
         if connected.shared.life.get() != self.life {
