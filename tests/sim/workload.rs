@@ -225,7 +225,11 @@ impl<'a> Connected<'a> {
     fn lacks_a_descriptor(&self, reply: &Reply) -> bool {
         let says_so = |remark: &String| remark.contains(NO_DESCRIPTORS);
         self.shared.lacks_descriptors.get()
-            && reply.code == response::SYSTEM_ERROR
+            && matches!(
+                reply.code,
+                // The second: the topic of a message is new, and cannot be saved.
+                response::SYSTEM_ERROR | response::SERVICE_NOT_AVAILABLE
+            )
             && reply.remark.as_ref().is_some_and(says_so)
     }
 
@@ -238,7 +242,9 @@ impl<'a> Connected<'a> {
                 true
             }
             response::SERVICE_NOT_AVAILABLE => {
-                self.is_disturbed() || self.shared.is_disk_full.get()
+                self.is_disturbed()
+                    || self.shared.is_disk_full.get()
+                    || self.lacks_a_descriptor(reply)
             }
             // The disk has been slow for too long.
             response::SYSTEM_BUSY => true,
