@@ -273,9 +273,15 @@ pub async fn query_offset(
         queue_id: queue.id,
         set_zero_if_not_found: Some(false),
     };
-    let reply = client
+    let mut reply = client
         .call(request::QUERY_CONSUMER_OFFSET, &fields.ext(), &[])
         .await?;
+    // The question has made the group, which cannot be saved for want of a descriptor: it is there when asked again.
+    if is_made_but_not_saved(&reply, "Too many open files") {
+        reply = client
+            .call(request::QUERY_CONSUMER_OFFSET, &fields.ext(), &[])
+            .await?;
+    }
     match reply.code {
         response::SUCCESS => Ok(Some(reply.number("offset"))),
         response::QUERY_NOT_FOUND => Ok(None),
