@@ -40,7 +40,7 @@ impl Extra {
             rots_timers: timers_dice.one_in(4),
             timers_dice,
             has_two_shards: dice.one_in(4),
-            lacks_descriptors: dice.one_in(4),
+            lacks_descriptors: dice.one_in(12),
             rots_index: dice.one_in(6),
             dice,
         }
