@@ -56,11 +56,7 @@ pub fn run(args: BrokerArgs) -> Result<()> {
         false => print_banner(&config, &process, controller.as_ref()),
     }
     warn_unregistered(&config, &process);
-    let ran = process.run();
-    if let Some(controller) = controller {
-        controller.stop()?;
-    }
-    ran
+    Inside::stop_behind(controller, process.run())
 }
 
 fn check_cores(args: &BrokerArgs) -> Result<()> {

@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::usage::UsageError;
 use super::{preflight, signals};
-use crate::config::{Surroundings, properties};
+use crate::config::{Surroundings, asks_for_controller, properties};
 use crate::controller::Settings;
 use crate::quorum::{self, Setup, read_id, read_peers};
 
@@ -93,7 +93,8 @@ impl Properties {
     }
 }
 
-fn setup(args: ControllerArgs, file: Properties, home: &Path) -> Result<Setup> {
+fn setup(args: ControllerArgs, text: &str, home: &Path) -> Result<Setup> {
+    let file = Properties::read(text)?;
     let wrong = |what: &str, error: String| UsageError::new(format!("{what}: {error}"));
     let peers = args.peers.or(file.peers);
     let peers = peers.as_deref().unwrap_or("n0-127.0.0.1:9878");
@@ -128,13 +129,13 @@ fn setup(args: ControllerArgs, file: Properties, home: &Path) -> Result<Setup> {
 
 /// Of the flags and the file that they name.
 fn load(args: ControllerArgs) -> Result<Setup> {
+    let home = Surroundings::observe().home;
     let Some(path) = args.config.clone() else {
-        return setup(args, Properties::default(), &Surroundings::observe().home);
+        return setup(args, "", &home);
     };
-    let place = path.display().to_string();
-    let text = std::fs::read_to_string(&path).with_context(|| place.clone())?;
-    let file = Properties::read(&text).with_context(|| place.clone())?;
-    setup(args, file, &Surroundings::observe().home).context(place)
+    let place = || path.display().to_string();
+    let text = properties::read_file(&path).with_context(place)?;
+    setup(args, &text, &home).with_context(place)
 }
 
 fn check_port(setup: &Setup) -> Result<SocketAddr> {
@@ -171,24 +172,19 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Returns when it serves. `None`: the file does not ask for one.
+    /// Returns when it serves. `None`: the file starts none, and its properties of a controller are not checked.
     pub fn start(file: Option<&Path>) -> Result<Option<Inside>> {
         let Some(path) = file else { return Ok(None) };
-        let place = path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(|| place.clone())?;
-        // What is wrong with a controller's properties is of no interest to a process without one.
-        if !asks_for_controller(&text) {
+        let place = || path.display().to_string();
+        let text = properties::read_file(path).with_context(place)?;
+        let is_asked_for = asks_for_controller(&text).map_err(anyhow::Error::msg);
+        if !is_asked_for.with_context(place)? {
             return Ok(None);
         }
-        let setup = Properties::read(&text)
-            .and_then(|file| {
-                setup(
-                    ControllerArgs::default(),
-                    file,
-                    &Surroundings::observe().home,
-                )
-            })
-            .context(place)?;
+        let setup = load(ControllerArgs {
+            config: Some(path.to_owned()),
+            ..ControllerArgs::default()
+        })?;
         let text = description(&setup, check_port(&setup)?);
         let (stop, stopped) = futures_util::future::abortable(std::future::pending::<()>());
         let (to_start, started) = std::sync::mpsc::channel();
@@ -199,7 +195,7 @@ impl Inside {
                 let ready = move || drop(at_ready.send(Ok(())));
                 if let Err(error) = quorum::run(setup, stop.map(|_| ()), ready) {
                     error!(%error, "the controller in this process has ended");
-                    // Nobody receives it once the controller has served.
+                    // There is no receiver any more once the controller has served.
                     drop(to_start.send(Err(error)));
                 }
             })?;
@@ -211,18 +207,17 @@ impl Inside {
         }))
     }
 
-    pub fn stop(self) -> Result<()> {
+    fn stop(self) -> Result<()> {
         self.stopped.abort();
         let ended = self.thread.join();
         ended.map_err(|_| anyhow!("the controller's thread panicked"))
     }
-}
 
-fn asks_for_controller(text: &str) -> bool {
-    // The last line of a name counts.
-    let of_name = |entry: &properties::Entry| entry.key == "enableControllerInNamesrv";
-    let last = properties::parse(text).into_iter().rfind(of_name);
-    last.is_some_and(|entry| entry.value.eq_ignore_ascii_case("true"))
+    /// Stops it, if there is one, behind what it ran beside; an error of that is the one to report.
+    pub fn stop_behind(controller: Option<Inside>, ran: Result<()>) -> Result<()> {
+        let stopped = controller.map_or(Ok(()), Self::stop);
+        ran.and(stopped)
+    }
 }
 
 #[cfg(test)]
@@ -242,7 +237,50 @@ mod tests {
         let args = Controller::try_parse_from(line.split_whitespace())
             .unwrap()
             .args;
-        setup(args, Properties::read(text)?, Path::new("/home/me"))
+        setup(args, text, Path::new("/home/me"))
+    }
+
+    fn inside(text: &[u8]) -> Result<Option<Inside>> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("broker.conf");
+        std::fs::write(&file, text)?;
+        Inside::start(Some(&file))
+    }
+
+    /// In any encoding, and whatever it has of a controller: a broker starts with such a file.
+    #[test]
+    fn a_file_that_does_not_ask_for_a_controller_starts_none() {
+        let text =
+            b"# caf\xe9\nbrokerName=a\ncontrollerType=jRaft\nenableControllerInNamesrv=false\n";
+        assert!(inside(text).unwrap().is_none());
+        assert!(Inside::start(None).unwrap().is_none());
+        let error = inside(b"enableControllerInNamesrv=perhaps\n")
+            .err()
+            .unwrap();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("enableControllerInNamesrv=perhaps: true or false"),
+            "{text}"
+        );
+    }
+
+    /// broker.conf takes what a controller reads of it, and says of nothing else that it has an effect.
+    #[test]
+    fn a_broker_takes_the_properties_of_its_controller() {
+        let settings = Settings::default().properties_text();
+        let text = format!(
+            "{settings}controllerDLegerGroup=g\ncontrollerDLegerPeers=n0-a:1\ncontrollerDLegerSelfId=n0\n\
+             controllerStorePath=/c\ncontrollerType=DLedger\nenableControllerInNamesrv="
+        );
+        let notes = |value: &str| {
+            let text = format!("{text}{value}\n");
+            let surroundings = Surroundings::observe();
+            let (_, notes) = Config::merge(&text, &Default::default(), &surroundings).unwrap();
+            let notes = notes.into_iter().map(|note| note.text);
+            notes.collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(notes("true"), "");
+        assert!(notes("false").contains("without effect here: enableElectUncleanMaster"));
     }
 
     #[test]

@@ -14,16 +14,16 @@ use crate::namesrv::Settings;
 use crate::reactor::{self, NamesrvSetup};
 use crate::ring::{self, Doorbell, Ring, RingConfig};
 
-/// Port of RocketMQ's name server.
-const DEFAULT_PORT: u16 = 9876;
+/// Its name is fixed, its directory is not.
+const KV_FILE: &str = "kvConfig.json";
 
 /// What a namesrv.conf decides at the start.
 #[derive(Default)]
 struct Properties {
     port: Option<u16>,
     bind: Option<IpAddr>,
-    /// The file of the key-value configuration.
-    kv_file: Option<PathBuf>,
+    /// Directory of the key-value configuration.
+    kv_dir: Option<PathBuf>,
     settings: Settings,
 }
 
@@ -31,15 +31,19 @@ impl Properties {
     /// Names without a meaning here are ignored, as RocketMQ does; those of a controller in the same process are read elsewhere.
     fn read(text: &str) -> Result<Self> {
         let mut read = Self::default();
-        if let Err(error) = read.settings.read(text) {
-            bail!("{error}");
-        }
+        read.settings.read(text)?;
         for properties::Entry { key, value, line } in properties::parse(text) {
             let wrong = || format!("line {line}: {key}={value}");
             match key.as_str() {
                 "listenPort" => read.port = Some(value.parse().with_context(wrong)?),
                 "bindAddress" => read.bind = Some(value.parse().with_context(wrong)?),
-                "kvConfigPath" => read.kv_file = Some(PathBuf::from(&value)),
+                "kvConfigPath" => {
+                    let path = std::path::absolute(&value).with_context(wrong)?;
+                    if !path.ends_with(KV_FILE) {
+                        bail!("{}: the file's name has to be {KV_FILE}", wrong());
+                    }
+                    read.kv_dir = path.parent().map(Path::to_owned);
+                }
                 _ => {}
             }
         }
@@ -50,18 +54,17 @@ impl Properties {
 /// RocketMQ's name server keeps its key-value configuration in `~/namesrv`, and reads no settings from there. So settings are kept
 /// only in a directory that was given.
 fn names_setup(args: NamesrvArgs, file: Properties, home: &Path) -> NamesrvSetup {
-    let of_kv_file = file.kv_file.as_deref().and_then(Path::parent);
-    let default_dir = || of_kv_file.map_or_else(|| home.join("namesrv"), Path::to_owned);
+    let dir = args.store.clone().or(file.kv_dir);
     let bind = args.bind.or(file.bind);
     let port = args.port.or(file.port);
     NamesrvSetup {
         listen: SocketAddr::new(
             bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            port.unwrap_or(DEFAULT_PORT),
+            port.unwrap_or(file.settings.listen_port),
         ),
         keeps_settings: args.store.is_some(),
         settings: file.settings,
-        dir: args.store.unwrap_or_else(default_dir),
+        dir: dir.unwrap_or_else(|| home.join("namesrv")),
         max_connections: setup::max_connections(1).shard,
     }
 }
@@ -72,9 +75,9 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
     let file = match &config {
         None => Properties::default(),
         Some(path) => {
-            let place = path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(|| place.clone())?;
-            Properties::read(&text).context(place)?
+            let place = || path.display().to_string();
+            let text = properties::read_file(path).with_context(place)?;
+            Properties::read(&text).with_context(place)?
         }
     };
     let names = names_setup(args, file, &Surroundings::observe().home);
@@ -109,13 +112,13 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
                 reactor::run_namesrv(ring, names, stop, ready)
             })
         })?;
-    let served = thread
-        .join()
-        .map_err(|_| anyhow!("the name server's thread panicked"))?;
-    if let Some(controller) = controller {
-        controller.stop()?;
-    }
-    Ok(served??)
+    let served = match thread.join() {
+        Ok(served) => served
+            .map_err(anyhow::Error::from)
+            .and_then(|served| Ok(served?)),
+        Err(_) => Err(anyhow!("the name server's thread panicked")),
+    };
+    Inside::stop_behind(controller, served)
 }
 
 #[cfg(test)]
@@ -148,7 +151,12 @@ mod tests {
         let flags = args(&["namesrv", "--port", "1", "--store", "/s"]);
         let setup = names_setup(flags, file, Path::new("/home/me"));
         assert_eq!((setup.listen.port(), setup.dir), (1, "/s".into()));
-        for wrong in ["listenPort=x", "bindAddress=here", "enableTopicList=maybe"] {
+        for wrong in [
+            "listenPort=x",
+            "bindAddress=here",
+            "enableTopicList=maybe",
+            "kvConfigPath=/x/other.json",
+        ] {
             let error = Properties::read(wrong).err().unwrap();
             let (name, _) = wrong.split_once('=').unwrap();
             assert!(format!("{error:#}").contains(name), "{error:#}");

@@ -3,6 +3,9 @@
 //! The names are those of RocketMQ 5.x (`BrokerConfig`, `MessageStoreConfig`, `NettyServerConfig`, `NettyClientConfig`,
 //! `AuthConfig`), so that an existing broker.conf is accepted, and only an unknown name causes a warning.
 
+use super::properties;
+use super::rule::{Rule, Switch};
+
 /// A property whose effect operators rely on (access control, replication) and which is not supported: only the value that turns it
 /// off is accepted: ignoring another one would suggest that it takes effect.
 pub struct Unsupported {
@@ -85,9 +88,12 @@ pub fn unsupported(name: &str) -> Option<&'static Unsupported> {
         .find(|unsupported| unsupported.name == name)
 }
 
+/// RocketMQ's name for a controller in the process of a name server; here also in that of a broker.
+const CONTROLLER_INSIDE: &str = "enableControllerInNamesrv";
+
 /// Properties of a controller in the same process, which reads them itself (`cli/controller.rs`).
 const OF_CONTROLLER: [&str; 10] = [
-    "enableControllerInNamesrv",
+    CONTROLLER_INSIDE,
     "controllerDLegerGroup",
     "controllerDLegerPeers",
     "controllerDLegerSelfId",
@@ -101,6 +107,17 @@ const OF_CONTROLLER: [&str; 10] = [
 
 pub fn is_of_controller(name: &str) -> bool {
     OF_CONTROLLER.contains(&name)
+}
+
+/// Whether the file starts a controller in the process that reads it: the last line of that name counts.
+pub fn asks_for_controller(text: &str) -> Result<bool, String> {
+    let of_name = |entry: &properties::Entry| entry.key == CONTROLLER_INSIDE;
+    let Some(properties::Entry { value, .. }) = properties::parse(text).into_iter().rfind(of_name)
+    else {
+        return Ok(false);
+    };
+    let read: Result<bool, String> = Switch.read(&value);
+    read.map_err(|allowed| format!("{CONTROLLER_INSIDE}={value}: {allowed}"))
 }
 
 pub fn is_known(name: &str) -> bool {

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use change::{ChangeError, Changed};
 pub use defaults::Config;
+pub use known::asks_for_controller;
 pub use rule::{Addresses, BrokerRole, Cores, Flush, Reachable, Rule};
 pub use surroundings::Surroundings;
 
@@ -95,16 +96,12 @@ impl Config {
         surroundings: &Surroundings,
     ) -> Result<(Self, Vec<Note>), ConfigError> {
         let text = match &flags.config_file {
-            // Old files are often in some other encoding, in comments only.
-            Some(path) => match std::fs::read(path) {
-                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                Err(source) => {
-                    return Err(ConfigError::Unreadable {
-                        path: path.clone(),
-                        source,
-                    });
-                }
-            },
+            Some(path) => {
+                properties::read_file(path).map_err(|source| ConfigError::Unreadable {
+                    path: path.clone(),
+                    source,
+                })?
+            }
             None => String::new(),
         };
         Self::merge(&text, flags, surroundings)
@@ -187,6 +184,8 @@ impl Config {
     ) -> Result<Vec<Note>, ConfigError> {
         let mut notes = Vec::new();
         let mut without_effect = Vec::new();
+        // What is wrong with that property its reader says.
+        let has_controller = known::asks_for_controller(text).unwrap_or(true);
         for properties::Entry { line, key, value } in properties::parse(text) {
             let place = Place::Line {
                 file: file.to_owned(),
@@ -196,8 +195,9 @@ impl Config {
                 Ok(Followed::Taken(name)) => {
                     places.insert(name, place);
                 }
-                Ok(Followed::Fixed | Followed::OfController) => {}
-                Ok(Followed::WithoutEffect) => without_effect.push(key),
+                Ok(Followed::Fixed) => {}
+                Ok(Followed::OfController) if has_controller => {}
+                Ok(Followed::OfController | Followed::WithoutEffect) => without_effect.push(key),
                 Ok(Followed::Unknown) => notes.push(unknown(&place, &key)),
                 Err((property, allowed)) => {
                     return Err(ConfigError::Value {

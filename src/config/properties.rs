@@ -3,12 +3,21 @@
 //! The dialect of `java.util.Properties.load`: `#` and `!` open a comment line, `=`, `:` or white space ends the key, a `\` at
 //! the end of a line joins the next one to it, and `\t \n \r \f \uXXXX` are the usual escapes.
 
+use std::io;
+use std::path::Path;
+
 /// One entry; `line` counts from 1 and is where the entry begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub line: usize,
     pub key: String,
     pub value: String,
+}
+
+/// The text of a file. Old ones are often in some other encoding, in comments only: what is not UTF-8 is replaced.
+pub fn read_file(path: &Path) -> io::Result<String> {
+    let bytes = std::fs::read(path)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Every entry in the order of the text. Any text is valid: a line without a separator is a key with an empty value.

@@ -152,7 +152,7 @@ impl Controller {
             let applied = super::Applied::ok(group);
             return Ok(Step::Reply(self.reply(&asked, &applied, now_ms)));
         }
-        // RocketMQ's controller takes the new address. Two brokers with one identity then take turns as this replica, each with a log of its own.
+        // RocketMQ's controller takes the new address. Two brokers with one identity would then be the same replica, each with a log of its own.
         let (name, id) = (wanted.broker_name, wanted.broker_id);
         let limit_ms = self.settings.silence_limit_ms;
         if let Some(known) = known

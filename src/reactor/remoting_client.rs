@@ -126,7 +126,7 @@ pub(super) async fn within<T, I: Io>(
         Either::Left(done) => done,
         Either::Right(()) => {
             let waited = patience_ns / 1_000_000;
-            let reason = format!("no answer within {waited} ms");
+            let reason = format!("nothing came within {waited} ms");
             Err(io::Error::new(io::ErrorKind::TimedOut, reason))
         }
     }

@@ -4,7 +4,7 @@
 //! Sources: `StorePathConfigHelper`, `ConfigStorage`, `RocksDBConfigManager`, `PopConsumerService`, `DLedgerCommitLog`,
 //! `RocksDBConsumeQueueStore`, `BatchConsumeQueue`, `CompactionStore`, `MessageRocksDBStorage`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::StoreError;
 use super::medium::Medium;
@@ -92,7 +92,7 @@ const DLEDGER_PREFIX: &str = "dledger-";
 
 /// Refuses a store that is kept in a way which this one does not read.
 pub async fn refuse_foreign<I: Io>(io: &Medium<I>, store_dir: &Path) -> Result<(), StoreError> {
-    for entry in list(io, store_dir.to_owned()).await? {
+    for entry in io.list(store_dir).await? {
         let name = entry.path.file_name().and_then(|name| name.to_str());
         if name.is_some_and(|name| name.starts_with(DLEDGER_PREFIX)) {
             return Err(StoreError::Foreign {
@@ -104,7 +104,7 @@ pub async fn refuse_foreign<I: Io>(io: &Medium<I>, store_dir: &Path) -> Result<(
     }
     for foreign in FOREIGN {
         let path = store_dir.join(foreign.dir);
-        if list(io, path.clone()).await?.iter().any(foreign.counts) {
+        if io.list(&path).await?.iter().any(foreign.counts) {
             return Err(StoreError::Foreign {
                 path,
                 what: foreign.what,
@@ -113,10 +113,6 @@ pub async fn refuse_foreign<I: Io>(io: &Medium<I>, store_dir: &Path) -> Result<(
         }
     }
     Ok(())
-}
-
-async fn list<I: Io>(io: &Medium<I>, dir: PathBuf) -> Result<Vec<DirEntry>, StoreError> {
-    io.list(&dir).await
 }
 
 fn is_there(_: &DirEntry) -> bool {

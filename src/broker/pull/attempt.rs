@@ -13,7 +13,7 @@ pub enum Attempt {
     First { hold_ms: u64 },
     /// The pull was parked, and is parked again until the deadline.
     Parked { hold_ms: u64, deadline_ns: u64 },
-    /// The pull is answered in any case: its request says so, it cannot be parked, or its deadline has passed.
+    /// The pull is answered in any case: its request does not suspend, it cannot be parked, or its deadline has passed.
     Last,
     /// An administrator has reset the group's offset: the answer is the new one, whatever the queue has.
     Reset { offset: i64 },

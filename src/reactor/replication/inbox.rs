@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::io::{Either, Io, Stream, select};
+use crate::io::{Io, Stream};
+use crate::reactor::remoting_client::within;
 
 pub(super) struct Inbox<I: Io> {
     io: I,
@@ -47,20 +48,15 @@ pub(super) async fn receive_into<I: Io>(
     buf: Vec<u8>,
     silence_ns: u64,
 ) -> io::Result<(usize, Vec<u8>)> {
-    let late = io.sleep_until(io.now().mono_ns + silence_ns);
-    let (len, buf) = match select(stream.recv_into(buf), late).await {
-        Either::Left((len, buf)) => (len?, buf),
-        Either::Right(()) => return Err(silence(silence_ns)),
+    let received = async {
+        let (len, buf) = stream.recv_into(buf).await;
+        Ok((len?, buf))
     };
+    let (len, buf) = within(io, silence_ns, received).await?;
     match len {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         len => Ok((len, buf)),
     }
-}
-
-fn silence(silence_ns: u64) -> io::Error {
-    let reason = format!("nothing came for {} ms", silence_ns / 1_000_000);
-    io::Error::new(io::ErrorKind::TimedOut, reason)
 }
 
 /// What came next. An error: nothing for `silence_ns`, or the end of the stream.
@@ -69,11 +65,7 @@ pub(super) async fn receive<I: Io>(
     stream: &I::Stream,
     silence_ns: u64,
 ) -> io::Result<<I::Stream as Stream>::Chunk> {
-    let late = io.sleep_until(io.now().mono_ns + silence_ns);
-    let chunk = match select(stream.recv(), late).await {
-        Either::Left(chunk) => chunk?,
-        Either::Right(()) => return Err(silence(silence_ns)),
-    };
+    let chunk = within(io, silence_ns, stream.recv()).await?;
     match chunk.is_empty() {
         true => Err(io::ErrorKind::UnexpectedEof.into()),
         false => Ok(chunk),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::entry::{BLANK, ENTRY_BYTES, Entry};
-use crate::io::{DirEntry, Durability, Io, OpenOptions};
+use crate::io::{Durability, Io, OpenOptions};
 use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
 use crate::store::error::if_there;
@@ -113,6 +113,7 @@ impl<I: Io> QueueFiles<I> {
         queue_dir: &Path,
     ) -> Result<Option<Found>, StoreError> {
         let files: Vec<(u64, u64)> = self
+            .io
             .list(queue_dir)
             .await?
             .iter()
@@ -252,7 +253,7 @@ impl<I: Io> QueueFiles<I> {
         let topic_dir = self.dir.join(topic);
         for queue_id in queue_ids {
             let queue_dir = topic_dir.join(queue_id.to_string());
-            for file in self.list(&queue_dir).await? {
+            for file in self.io.list(&queue_dir).await? {
                 let removed = self.io.remove_file(&file.path).await;
                 self.forget(&file.path);
                 removed?;
@@ -273,7 +274,7 @@ impl<I: Io> QueueFiles<I> {
         offset: u64,
     ) -> Result<(), StoreError> {
         let queue_dir = self.dir.join(topic).join(queue_id.to_string());
-        let files = self.list(&queue_dir).await?;
+        let files = self.io.list(&queue_dir).await?;
         let Some((_last, before)) = files.split_last() else {
             return Ok(());
         };
@@ -372,12 +373,8 @@ impl<I: Io> QueueFiles<I> {
         if_there(self.io.sync_tree(&self.dir).await).map(drop)
     }
 
-    async fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, StoreError> {
-        self.io.list(dir).await
-    }
-
     async fn dirs(&self, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-        let entries = self.list(dir).await?.into_iter();
+        let entries = self.io.list(dir).await?.into_iter();
         Ok(entries
             .filter(|entry| entry.is_dir)
             .map(|entry| entry.path)

@@ -106,7 +106,7 @@ impl Member {
         let body = self.batch(&ids);
         let called = connected.call(request::LOCK_BATCH_MQ, &[], &body);
         let (reply, _) = called.await?;
-        // The lock has made the group, which cannot be saved at the moment. A client that is told so has no lock.
+        // The lock has made the group, which cannot be saved at the moment. A client that gets this answer does not hold the lock.
         if connected.is_made_but_not_saved(&reply) {
             return Ok(());
         }
