@@ -22,6 +22,8 @@ pub const FLUSHED_NS: u64 = (FLUSH_INTERVAL_MS + 100) * 1_000_000;
 /// The size of a record stands first; no record is larger.
 const SIZE_BYTES: usize = 4;
 const MAX_RECORD_BYTES: usize = 256 << 10;
+/// Most records of a history are no longer.
+const MOST_RECORD_BYTES: usize = 1 << 10;
 /// In front of what fills the rest of a file.
 const BLANK_MAGIC: [u8; 4] = 0xcbd4_3194_u32.to_be_bytes();
 
@@ -69,31 +71,37 @@ impl Device {
 
     /// The bytes of the record at `position`, if there is one.
     pub fn record(&self, position: u64) -> Option<Vec<u8>> {
-        let size = u32::from_be_bytes(*self.log(position, SIZE_BYTES).first_chunk()?) as usize;
-        if !(SIZE_BYTES..=MAX_RECORD_BYTES).contains(&size) {
-            return None;
+        let mut bytes = self.log(position, MOST_RECORD_BYTES);
+        let size = size_of_record(&bytes)?;
+        if size > bytes.len() {
+            bytes = self.log(position, size);
         }
-        let bytes = self.log(position, size);
-        let record = Record::decode(&bytes, Check::Crc).ok()?;
-        (record.physical_offset == position).then_some(bytes)
+        bytes.truncate(record_at(&bytes, position)?);
+        Some(bytes)
     }
 
     /// Where the whole records end that begin at `from`.
     pub fn log_end(&self, from: u64) -> u64 {
         let mut at = from;
         loop {
-            if let Some(record) = self.record(at) {
-                at += record.len() as u64;
+            let rest = SEGMENT_BYTES - at % SEGMENT_BYTES;
+            let file = self.log(at, rest as usize);
+            let mut read = 0;
+            while let Some(size) = record_at(&file[read..], at + read as u64) {
+                read += size;
+            }
+            at += read as u64;
+            let rest = rest as usize - read;
+            if rest == 0 {
                 continue;
             }
-            let head = self.log(at, 2 * SIZE_BYTES);
-            let rest = SEGMENT_BYTES - at % SEGMENT_BYTES;
-            let is_blank =
-                head.ends_with(&BLANK_MAGIC) && head[..SIZE_BYTES] == (rest as u32).to_be_bytes();
-            match is_blank {
-                true => at += rest,
-                false => return at,
+            let head = &file[read..];
+            let is_blank = head[SIZE_BYTES.min(head.len())..].starts_with(&BLANK_MAGIC)
+                && head.starts_with(&(rest as u32).to_be_bytes());
+            if !is_blank {
+                return at;
             }
+            at += rest as u64;
         }
     }
 
@@ -237,6 +245,21 @@ impl Copies {
             acked.borrow_mut().retain(|_, told| is_flushed(told));
         }
     }
+}
+
+/// The size of the record that begins with `bytes`, as it says itself.
+fn size_of_record(bytes: &[u8]) -> Option<usize> {
+    let size = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
+    (SIZE_BYTES..=MAX_RECORD_BYTES)
+        .contains(&size)
+        .then_some(size)
+}
+
+/// The size of the whole record of `position` that stands at the beginning of `bytes`.
+fn record_at(bytes: &[u8], position: u64) -> Option<usize> {
+    let size = size_of_record(bytes)?;
+    let record = Record::decode(bytes.get(..size)?, Check::Crc).ok()?;
+    (record.physical_offset == position).then_some(size)
 }
 
 fn check(name: &str, device: &Device, acked: &RefCell<BTreeMap<u64, Told>>) {
