@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use ringmq::io::Disk;
 use ringmq::message::{Check, Record};
-use ringmq::reactor::Role;
-use ringmq::sim::{Fault, Op, Rule};
+use ringmq::reactor::{self, Role};
+use ringmq::sim::{Fault, Op, Rule, SimIo};
 use ringmq::store::Flush;
 use ringmq::wire::codes::response;
 
@@ -250,6 +251,51 @@ fn what_no_broker_has_is_passed_over() {
         assert!(group.epoch() < 5, "{}", group.epoch());
         assert_eq!(group.set().len(), 3);
     });
+}
+
+/// Damage in what a start reads of the log refuses it. `--skip-damaged` starts without the message, which then comes from the master.
+#[test]
+fn a_replica_that_skips_damage_gets_it_from_its_master() {
+    each(skips_damage);
+}
+
+/// Its next start reads the log from the beginning.
+async fn without_queues(io: &SimIo) {
+    let mut dirs = ["/store/queuejournal", "/store/consumequeue"]
+        .map(PathBuf::from)
+        .to_vec();
+    while let Some(dir) = dirs.pop() {
+        for entry in io.list(&dir).await.unwrap() {
+            match entry.is_dir {
+                true => dirs.push(entry.path),
+                false => io.remove_file(&entry.path).await.unwrap(),
+            }
+        }
+    }
+}
+
+async fn skips_damage(group: &Group) {
+    let master = group.master().unwrap();
+    let slave = others(master)[0];
+    let position = place_of(group, ROTTEN);
+    group.sim.crash(slave);
+    flip(group, slave, position);
+    let io = group.sim.host(slave);
+    without_queues(&io).await;
+
+    let started = reactor::run(io, group.setup(slave), std::future::pending(), |_| {});
+    let error = started.await.unwrap_err().to_string();
+    assert!(error.contains(&format!("at {position} ")), "{error}");
+    group.sim.crash(slave);
+
+    let mut setup = group.setup(slave);
+    setup.store.skip_damaged = true;
+    group.start_as(slave, setup);
+    until_repaired(group).await;
+    let (code, found) = pulled(group, slave, ROTTEN).await;
+    assert!(code == response::SUCCESS && found.contains(&ROTTEN));
+    group.send_until_acknowledged(10).await;
+    assert_eq!((group.master(), group.set().len()), (Some(master), 3));
 }
 
 /// Without a controller.

@@ -100,10 +100,13 @@ impl Group {
     }
 
     pub fn start(&self, host: &'static str) {
+        self.start_as(host, self.setup(host));
+    }
+
+    pub fn start_as(&self, host: &'static str, setup: ShardSetup) {
         let io = self.sim.host(host);
         let stop = Rc::new(Notify::default());
         let has_ended = Rc::new(Cell::new(false));
-        let setup = self.setup(host);
         let (task_io, task_stop, task_ended) = (io.clone(), stop.clone(), has_ended.clone());
         io.spawn("test", async move {
             match reactor::run(task_io, setup, task_stop.notified(), |_| {}).await {
