@@ -114,10 +114,13 @@ fn run_verify(args: &VerifyArgs) -> Result<ExitCode> {
         let mut report = report.with_context(|| subject.dir.display().to_string())?;
         check_config(&subject.dir, &mut report, &mut printer)?;
         printer.bar.finish_and_clear();
+        let repair = group_of_store::repair_of(&subject.dir).filter(|_| report.damages > 0);
         if !args.place.json {
-            print_report(&subject.dir, &report);
+            print_report(&subject.dir, &report, repair.as_deref());
         }
-        reports.push(json!({ "dir": subject.dir, "report": report, "findings": printer.findings }));
+        reports.push(json!({
+            "dir": subject.dir, "report": report, "findings": printer.findings, "repair": repair,
+        }));
     }
     let damages: u64 = reports
         .iter()
@@ -132,7 +135,7 @@ fn run_verify(args: &VerifyArgs) -> Result<ExitCode> {
     })
 }
 
-fn print_report(dir: &Path, report: &Report) {
+fn print_report(dir: &Path, report: &Report, repair: Option<&str>) {
     println!("{}", dir.display());
     let state = match report.was_closed {
         true => "was closed",
@@ -156,7 +159,7 @@ fn print_report(dir: &Path, report: &Report) {
         0 => println!("  whole"),
         damages => println!("  DAMAGED   {damages} damages"),
     }
-    if let Some(repair) = group_of_store::repair_of(dir).filter(|_| report.damages > 0) {
+    if let Some(repair) = repair {
         println!("  repair    {repair}");
     }
 }

@@ -288,6 +288,31 @@ fn what_cannot_be_read_is_code_3() {
     fs::set_permissions(&store, fs::Permissions::from_mode(0o755)).expect("changed");
 }
 
+#[test]
+fn a_damaged_replica_is_told_where_it_is_repaired_from() {
+    let shop = Shop::new();
+    let repair = |report: &Value| report["stores"][0]["repair"].clone();
+    let at = position(&shop.store, 3);
+    flip(&shop.path(LOG), at + 5_000);
+    assert_eq!(repair(&verify(&shop.store).1), Value::Null, "no replica");
+    let identity = shop.path("brokerIdentity");
+    fs::write(identity, "DefaultCluster#broker-a#2\n").expect("written");
+    let (code, report) = verify(&shop.store);
+    let said = repair(&report).to_string();
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("broker-a, in which this is broker 2"),
+        "{said}"
+    );
+    let output = tool(&["verify"], &shop.store);
+    assert!(
+        String::from_utf8_lossy(&output.stdout)
+            .contains("getSyncStateSet -a CONTROLLER -b broker-a")
+    );
+    flip(&shop.path(LOG), at + 5_000);
+    assert_eq!(repair(&verify(&shop.store).1), Value::Null, "it is whole");
+}
+
 /// RocketMQ's own, its files made as long as they were.
 #[test]
 fn rocketmqs_store_is_verified_too() {
