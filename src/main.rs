@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ringmq::cli::{Cli, exit_code, run};
+use ringmq::cli::{Cli, exit_code, mq, run};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match run(Cli::parse_from(mq::words(std::env::args_os()))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ringmq: {}", sentence(&error));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::show::ShowArgs;
 use super::values::{
     CoreList, Delay, From, NamesrvList, cores, delay, duration, from, namesrv, property,
 };
@@ -19,7 +20,7 @@ use crate::config::{Flags, Flush, Reachable, Rule};
 #[command(after_help = BROKER_EXAMPLES)]
 pub struct BrokerArgs {
     /// A broker.conf with RocketMQ's property names; flags take precedence over it
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", alias = "configFile")]
     pub config: Option<PathBuf>,
 
     /// Directory of the store; each core takes 1 GiB there for its first log file [default: ~/store]
@@ -46,8 +47,9 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "namesrv")]
     pub namesrv_port: Option<u16>,
 
-    /// Register with these name servers, ours or RocketMQ's, instead of starting one
-    #[arg(long, value_name = "HOST:PORT;...", value_parser = namesrv)]
+    /// Register with these name servers, ours or RocketMQ's, instead of starting one [default: namesrvAddr of the file, else
+    /// the environment's NAMESRV_ADDR]
+    #[arg(long, short, value_name = "HOST:PORT;...", alias = "namesrvAddr", value_parser = namesrv)]
     pub namesrv: Option<NamesrvList>,
 
     /// Start although the log is damaged; messages that cannot be read are lost. Run `ringmq store verify` first
@@ -61,6 +63,13 @@ pub struct BrokerArgs {
     /// Print one line of JSON instead of the banner when everything serves
     #[arg(long)]
     pub json: bool,
+
+    /// Print RocketMQ's line about a successful start, too
+    #[arg(long, hide = true)]
+    pub boot_line: bool,
+
+    #[command(flatten)]
+    pub show: ShowArgs,
 }
 
 const BROKER_EXAMPLES: &str = "\
@@ -79,7 +88,7 @@ Examples:
 pub struct NamesrvArgs {
     /// A namesrv.conf with RocketMQ's property names; flags take precedence over it. With enableControllerInNamesrv=true a controller runs in the
     /// same process
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", alias = "configFile")]
     pub config: Option<PathBuf>,
 
     /// Port to listen on [default: 9876]
@@ -94,6 +103,14 @@ pub struct NamesrvArgs {
     /// settings changed with mqadmin updateNamesrvConfig are then lost with a restart]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+
+    /// Print the configuration that the name server would have, as lines of namesrv.conf, and end
+    #[arg(short = 'p', long = "print-config", alias = "printConfigItem")]
+    pub print_config: bool,
+
+    /// Print RocketMQ's line about a successful start, too
+    #[arg(long, hide = true)]
+    pub boot_line: bool,
 }
 
 const NAMESRV_EXAMPLES: &str = "\

@@ -11,19 +11,28 @@ use super::args::BrokerArgs;
 use super::controller::Inside;
 use super::process::{Event, Process};
 use super::usage::no_such_core;
-use super::{memory, signals};
+use super::{memory, mq, signals};
 use crate::config::{Config, Flush, Level, Surroundings};
 use crate::ring;
 
 pub fn run(args: BrokerArgs) -> Result<()> {
+    if let Some(text) = args.show.explained() {
+        print!("{}", text?);
+        return Ok(());
+    }
     check_cores(&args)?;
     let (as_json, file) = (args.json, args.config.clone());
+    let (show, boot_line) = (args.show.clone(), args.boot_line);
     let (config, notes) = Config::load(&args.into(), &Surroundings::observe())?;
     for note in notes {
         match note.level {
             Level::Info => info!("{}", note.text),
             Level::Warning => warn!("{}", note.text),
         }
+    }
+    if let Some(text) = show.of_config(&config) {
+        print!("{text}");
+        return Ok(());
     }
     if config.store_dir.is_relative()
         && let Ok(dir) = std::path::absolute(&config.store_dir)
@@ -55,6 +64,9 @@ pub fn run(args: BrokerArgs) -> Result<()> {
         true => println!("{}", ready_line(&config, &process)),
         false => print_banner(&config, &process, controller.as_ref()),
     }
+    if boot_line {
+        print_boot_lines(&config, &process);
+    }
     warn_unregistered(&config, &process);
     Inside::stop_behind(controller, process.run())
 }
@@ -84,16 +96,12 @@ fn ready_line(config: &Config, process: &Process) -> serde_json::Value {
             })
         })
         .collect();
-    let namesrv = match process.namesrv {
-        Some(addr) => vec![addr.to_string()],
-        None => config.namesrv.clone(),
-    };
     json!({
         "event": "ready",
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "cluster": config.cluster_name,
-        "nameServers": namesrv,
+        "nameServers": namesrv_of(config, process),
         "flush": match config.flush {
             Flush::Sync => "sync",
             Flush::Async => "async",
@@ -134,6 +142,21 @@ fn print_banner(config: &Config, process: &Process, controller: Option<&Inside>)
         println!("  {}", controller.text);
     }
     println!("ready");
+}
+
+fn namesrv_of(config: &Config, process: &Process) -> Vec<String> {
+    match process.namesrv {
+        Some(addr) => vec![addr.to_string()],
+        None => config.namesrv.clone(),
+    }
+}
+
+fn print_boot_lines(config: &Config, process: &Process) {
+    let namesrv = namesrv_of(config, process).join(";");
+    for shard in &process.shards {
+        let addr = shard.addr.to_string();
+        println!("{}", mq::broker_line(&shard.broker_name, &addr, &namesrv));
+    }
 }
 
 fn warn_unregistered(config: &Config, process: &Process) {

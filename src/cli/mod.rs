@@ -12,12 +12,15 @@ mod group_of_store;
 mod health;
 mod json_lines;
 mod memory;
+pub mod mq;
 mod namesrv;
 mod pages;
 mod preflight;
 mod process;
 mod send;
 mod setup;
+mod show;
+mod shutdown;
 mod signals;
 mod store;
 mod usage;
@@ -35,6 +38,7 @@ use self::bench::BenchArgs;
 use self::cluster::ClusterArgs;
 use self::controller::ControllerArgs;
 use self::pages::{CompletionsArgs, ManArgs};
+use self::shutdown::ShutdownArgs;
 use self::store::StoreCommand;
 use self::usage::UsageError;
 use crate::client::ClientError;
@@ -51,6 +55,8 @@ const ABOUT_ALL: &str = "\
 Environment:
   RINGMQ_LOG  What is logged to stderr, such as debug or warn,ringmq::store=debug; RUST_LOG if absent
               [default: info of broker, namesrv and controller, warn of the others]
+  RINGMQ_LOG_FORMAT  json: one object for each line of the log, instead of text
+  NAMESRV_ADDR  Name servers of send, consume and a broker that names none otherwise
   NO_COLOR    No colours, in a terminal either
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 128 + N ended by signal N.
@@ -73,6 +79,7 @@ enum Command {
     Consume(ConsumeArgs),
     #[command(subcommand)]
     Store(StoreCommand),
+    Shutdown(ShutdownArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -91,11 +98,13 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     };
     // On a separate thread: stderr may be a file on the disk that stalls.
     let (stderr, _writes_the_rest) = tracing_appender::non_blocking(std::io::stderr());
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(log_filter(usual)?)
-        .with_ansi(has_colours())
-        .with_writer(stderr)
-        .init();
+        .with_writer(stderr);
+    match is_log_json()? {
+        true => log.json().flatten_event(true).init(),
+        false => log.with_ansi(has_colours()).init(),
+    }
     match cli.command {
         Command::Broker(args) => broker::run(args)?,
         Command::Namesrv(args) => namesrv::run(args)?,
@@ -105,6 +114,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Consume(args) => consume::run(args)?,
         Command::Bench(args) => return bench::run(args, &embedded::Embedding),
         Command::Store(command) => return store::run(command),
+        Command::Shutdown(args) => return shutdown::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args)?,
     }
@@ -128,6 +138,15 @@ fn log_filter(usual: &str) -> Result<EnvFilter> {
             .map_err(|error| UsageError::new(format!("{name}={text}: {error}")).into());
     }
     Ok(EnvFilter::new(usual))
+}
+
+fn is_log_json() -> Result<bool> {
+    const NAME: &str = "RINGMQ_LOG_FORMAT";
+    match std::env::var(NAME).unwrap_or_default().as_str() {
+        "" | "text" => Ok(false),
+        "json" => Ok(true),
+        other => Err(UsageError::new(format!("{NAME}={other}: allowed is text or json")).into()),
+    }
 }
 
 fn has_colours() -> bool {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::NamesrvArgs;
 use super::controller::Inside;
-use super::{preflight, setup, signals};
+use super::{mq, preflight, setup, signals};
 use crate::config::{Surroundings, properties};
 use crate::namesrv::Settings;
 use crate::reactor::{self, NamesrvSetup};
@@ -28,6 +28,10 @@ struct Properties {
 }
 
 impl Properties {
+    fn of_file(path: &Path) -> Result<Self> {
+        Self::read(&properties::read_file(path)?)
+    }
+
     /// Names without a meaning here are ignored, as RocketMQ does; those of a controller in the same process are read elsewhere.
     fn read(text: &str) -> Result<Self> {
         let mut read = Self::default();
@@ -70,18 +74,23 @@ fn names_setup(args: NamesrvArgs, file: Properties, home: &Path) -> NamesrvSetup
 }
 
 pub fn run(args: NamesrvArgs) -> Result<()> {
-    ring::probe()?;
-    let config = args.config.clone();
+    let (config, boot_line) = (args.config.clone(), args.boot_line);
     let file = match &config {
         None => Properties::default(),
-        Some(path) => {
-            let place = || path.display().to_string();
-            let text = properties::read_file(path).with_context(place)?;
-            Properties::read(&text).with_context(place)?
-        }
+        Some(path) => Properties::of_file(path).with_context(|| path.display().to_string())?,
     };
+    let only_prints = args.print_config;
     let names = names_setup(args, file, &Surroundings::observe().home);
     let listen = names.listen;
+    if only_prints {
+        print!(
+            "listenPort={}\n{}",
+            listen.port(),
+            names.settings.properties_text()
+        );
+        return Ok(());
+    }
+    ring::probe()?;
     preflight::check_port(listen, "--port, or listenPort")?;
     let doorbell = Doorbell::new()?;
     let (bell, at_signal) = (doorbell.clone(), doorbell);
@@ -108,6 +117,9 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
                         println!("  {text}");
                     }
                     println!("ready");
+                    if boot_line {
+                        println!("{}", mq::namesrv_line(&listen.to_string()));
+                    }
                 };
                 reactor::run_namesrv(ring, names, stop, ready)
             })

@@ -103,14 +103,10 @@ fn run_verify(args: &VerifyArgs) -> Result<ExitCode> {
     let mut reports = Vec::new();
     for subject in subjects(&args.place)? {
         let mut printer = Printer::new(args);
-        let report = on_ring(|ring| {
+        let (report, mut printer) = on_ring(|ring| {
             let (subject, mut printer) = (subject.clone(), std::mem::take(&mut printer));
-            async move {
-                let report = verify(&ring, &subject, &mut printer).await;
-                (report, printer)
-            }
+            async move { (verify(&ring, &subject, &mut printer).await, printer) }
         })?;
-        let (report, mut printer) = (report.0, report.1);
         let mut report = report.with_context(|| subject.dir.display().to_string())?;
         check_config(&subject.dir, &mut report, &mut printer)?;
         printer.bar.finish_and_clear();

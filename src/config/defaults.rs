@@ -31,7 +31,6 @@ macro_rules! config {
             },
             show: |config| Rule::<$type>::show(&$rule, &config.$field),
             is_hot: config!(@is_hot $($hot)?),
-            #[cfg(test)]
             doc: concat!($($doc,)*),
         },)*];
     };
@@ -44,8 +43,7 @@ impl Property {
         PROPERTIES.iter().find(|property| property.name == name)
     }
 
-    /// The allowed values in words, for the page. No value contains a NUL.
-    #[cfg(test)]
+    /// The allowed values in words. No value contains a NUL.
     pub fn allowed(&self) -> String {
         (self.read)(&mut Config::default(), "\0")
             .err()
@@ -60,8 +58,7 @@ pub(super) struct Property {
     pub show: fn(&Config) -> String,
     /// Can be changed in the running broker.
     pub is_hot: bool,
-    /// For the page.
-    #[cfg(test)]
+    /// What it means, for the page and for operators.
     pub doc: &'static str,
 }
 

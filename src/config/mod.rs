@@ -1,11 +1,12 @@
-//! broker.conf and flags, merged into one validated [`Config`].
+//! broker.conf, flags and the environment, merged into one validated [`Config`].
 //!
 //! The file is Java properties text with RocketMQ's names, so an existing broker.conf can be used as it is. Flags win over the
-//! file, the file over the defaults. A bad value is an error with its place and the allowed values. An unknown name is a warning; names
+//! file, the file over the environment and the defaults. A bad value is an error with its place and the allowed values. An unknown name is a warning; names
 //! of RocketMQ without an effect here are listed once. `settings.md` lists all settings.
 
 mod change;
 mod defaults;
+pub mod explain;
 mod known;
 pub mod properties;
 mod rule;
@@ -76,6 +77,7 @@ pub enum ConfigError {
 pub enum Place {
     Line { file: PathBuf, line: usize },
     Flag(&'static str),
+    Environment,
     Default,
 }
 
@@ -84,6 +86,7 @@ impl fmt::Display for Place {
         match self {
             Self::Line { file, line } => write!(f, "{}:{line}: ", file.display()),
             Self::Flag(flag) => write!(f, "{flag}: "),
+            Self::Environment => write!(f, "environment: "),
             Self::Default => Ok(()),
         }
     }
@@ -107,7 +110,7 @@ impl Config {
         Self::merge(&text, flags, surroundings)
     }
 
-    /// The defaults of these surroundings, then the file's text, then the flags.
+    /// The defaults of these surroundings, then the environment, then the file's text, then the flags.
     pub fn merge(
         text: &str,
         flags: &Flags,
@@ -122,6 +125,7 @@ impl Config {
         if let Ok(host_name) = Name.read(&surroundings.host_name) {
             config.broker_name = host_name;
         }
+        config.follow_environment(surroundings)?;
         let mut places = Places::new();
         let file = flags
             .config_file
@@ -174,6 +178,20 @@ impl Config {
 
     pub fn has_builtin_namesrv(&self) -> bool {
         self.namesrv.is_empty()
+    }
+
+    /// `NAMESRV_ADDR`, as RocketMQ's broker reads it.
+    fn follow_environment(&mut self, surroundings: &Surroundings) -> Result<(), ConfigError> {
+        let Some(text) = &surroundings.namesrv else {
+            return Ok(());
+        };
+        self.namesrv = Addresses.read(text).map_err(|allowed| ConfigError::Value {
+            place: Place::Environment,
+            property: surroundings::NAMESRV,
+            value: text.clone(),
+            allowed,
+        })?;
+        Ok(())
     }
 
     fn follow_file(

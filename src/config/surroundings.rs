@@ -13,7 +13,12 @@ pub struct Surroundings {
     pub address: IpAddr,
     /// The cores that this process may run on.
     pub cores: Vec<usize>,
+    /// [`NAMESRV`], if it is set.
+    pub namesrv: Option<String>,
 }
+
+/// The environment variable that names the name servers to RocketMQ's brokers and tools.
+pub(super) const NAMESRV: &str = "NAMESRV_ADDR";
 
 impl Surroundings {
     /// Reads them from this process and machine. What cannot be found out becomes the most modest value.
@@ -25,6 +30,7 @@ impl Surroundings {
             host_name: read("/proc/sys/kernel/hostname").trim().to_owned(),
             address: address(default_route_interface(&read("/proc/net/route"))),
             cores: allowed_cores(&read("/proc/self/status")).unwrap_or_else(|| vec![0]),
+            namesrv: std::env::var(NAMESRV).ok().filter(|text| !text.is_empty()),
         }
     }
 }

@@ -1,19 +1,17 @@
 //! The page of all settings, written from their rows.
 
-use super::defaults::{Config, PROPERTIES};
+use super::explain::{self, Explained};
 
 /// A Markdown table. The test below compares it with the page.
 pub fn markdown() -> String {
-    let defaults = Config::default();
     let mut page = String::from(PREFACE);
-    for property in PROPERTIES {
-        let default = (property.show)(&defaults);
-        let hot = if property.is_hot { "yes" } else { "" };
-        let doc = property.doc.trim().replace('|', "\\|");
-        let allowed = property.allowed().replace('|', "\\|");
+    for setting in explain::all() {
+        let Explained { name, default, .. } = setting;
+        let hot = if setting.is_hot { "yes" } else { "" };
+        let doc = setting.meaning.replace('|', "\\|");
+        let allowed = setting.allowed.replace('|', "\\|");
         page.push_str(&format!(
-            "| `{}` | {default} | {allowed} | {hot} | {doc} |\n",
-            property.name
+            "| `{name}` | {default} | {allowed} | {hot} | {doc} |\n"
         ));
     }
     page

@@ -7,6 +7,7 @@ fn surroundings() -> Surroundings {
         host_name: "host-7".into(),
         address: IpAddr::from([192, 0, 2, 7]),
         cores: vec![0, 1],
+        namesrv: None,
     }
 }
 

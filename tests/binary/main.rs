@@ -20,5 +20,6 @@ mod probe;
 mod readme;
 mod registration;
 mod replication;
+mod rocketmq_names;
 mod start;
 mod store_tools;

@@ -228,6 +228,7 @@ mod tests {
     fn brokers_are_of_one_name_and_their_files_are_read_without_a_complaint() {
         let surroundings = Surroundings {
             cores: vec![2, 5],
+            namesrv: None,
             ..Surroundings::observe()
         };
         for member in &plan(3).members[4..] {
