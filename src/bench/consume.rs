@@ -142,7 +142,7 @@ impl Pulls {
                     watch,
                     state: Rc::clone(&state),
                 };
-                tokio_uring::spawn(pulling.run());
+                tokio::task::spawn_local(pulling.run());
             }
         }
         Ok(Self { state })

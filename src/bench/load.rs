@@ -21,7 +21,7 @@ use crate::wire::frame::Frame;
 const DRAIN: Duration = Duration::from_secs(5);
 /// A connection with more unsent bytes than this is skipped until it has sent some; the schedule continues on the others.
 const WAITING_LIMIT_BYTES: usize = 1 << 20;
-/// The timer's resolution is a millisecond; shorter waits spin on the ring.
+/// The timer's resolution is a millisecond; shorter waits spin.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(2);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -180,7 +180,7 @@ impl Load {
                 now_ns: 0,
             };
             let peer = crate::client::resolve(addr)?;
-            let connection = Connection::open(peer, Transport::Uring, sender)
+            let connection = Connection::open(peer, Transport::fastest(), sender)
                 .await
                 .map_err(|error| BenchError::from(format!("cannot connect to {peer}: {error}")))?;
             connections.push(connection);
@@ -198,7 +198,7 @@ impl Load {
                 rate: shape.rate,
             };
             let pacing = pace(Rc::clone(&self.run), Rc::clone(&self.connections), schedule);
-            tokio_uring::spawn(pacing);
+            tokio::task::spawn_local(pacing);
             return;
         }
         for connection in self.connections.iter() {
@@ -343,7 +343,7 @@ impl Schedule {
 
 /// Walks the schedule, spreading messages over the connections.
 async fn pace(run: Rc<RefCell<Run>>, connections: Rc<Vec<Connection<Sender>>>, schedule: Schedule) {
-    let watch = run.borrow().watch;
+    let (watch, transport) = (run.borrow().watch, Transport::fastest());
     let mut nth = 0;
     let mut turn = 0;
     loop {
@@ -365,7 +365,7 @@ async fn pace(run: Rc<RefCell<Run>>, connections: Rc<Vec<Connection<Sender>>>, s
         if early > TIMER_RESOLUTION {
             tokio::time::sleep(early - TIMER_RESOLUTION).await;
         } else {
-            let _ = tokio_uring::no_op().await;
+            transport.turn().await;
             // The kernel finishes the broker's flushed writes on the core that took the disk's interrupt. If that is this
             // one, spinning without a pause would make them wait for the rest of our time slice, 3 to 4 ms.
             std::thread::yield_now();

@@ -1,6 +1,6 @@
 //! `ringmq bench`: a broker under load, and beside it what this machine can do at best.
 //!
-//! The load generator is one thread on one core, on tokio-uring. A run connects, warms up, measures a window and waits
+//! The load generator is one thread on one core, on tokio-uring (on plain tokio where io_uring is not allowed). A run connects, warms up, measures a window and waits
 //! for the last answers; [`comparison`] makes runs in alternation on embedded brokers, [`drive`] on any RocketMQ-compatible broker.
 //! Latency counts from the intended send time, so it includes the wait of messages that a stalled broker kept from being sent.
 
@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::client::ClientError;
+use crate::client::{ClientError, Transport};
 
 pub use counters::WriteCounters;
 pub use interrupt::Interrupt;
@@ -107,25 +107,18 @@ pub fn pin(core: Option<usize>) -> bool {
     core.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }))
 }
 
-/// Runs a future on a tokio-uring runtime and thread of its own, pinned to `core`. Threads that the caller starts are not pinned.
+/// Runs a future on a runtime and thread of its own, pinned to `core`. Threads that the caller starts are not pinned.
 fn on_load_core<T: Send>(
     core: Option<usize>,
     connections: usize,
-    run: impl AsyncFnOnce() -> T + Send,
-) -> T {
+    run: impl AsyncFnOnce() -> Result<T, BenchError> + Send,
+) -> Result<T, BenchError> {
     std::thread::scope(|scope| {
         let load = scope.spawn(move || {
             pin(core);
-            let mut ring = tokio_uring::uring_builder();
-            ring.setup_coop_taskrun();
-            // Room for a read and a write of every connection.
-            let entries = (connections as u32 * 2 + 256)
-                .next_power_of_two()
-                .min(32 << 10);
-            tokio_uring::builder()
-                .entries(entries)
-                .uring_builder(&ring)
-                .start(run())
+            // A read and a write of every connection.
+            let ran = Transport::fastest().run(2 * connections, run());
+            ran.map_err(BenchError::io("the load generator cannot start"))?
         });
         load.join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))

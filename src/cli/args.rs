@@ -10,7 +10,7 @@ use super::show::ShowArgs;
 use super::values::{
     CoreList, Delay, From, NamesrvList, cores, delay, duration, from, namesrv, property,
 };
-use crate::config::{Flags, Flush, Reachable, Rule};
+use crate::config::{Flags, Flush, IoChoice, IoName, Reachable, Rule};
 
 /// Start a broker on every core, with the name server built in.
 ///
@@ -60,6 +60,9 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub health_port: Option<u16>,
 
+    #[command(flatten)]
+    pub io: IoArgs,
+
     /// Print one line of JSON instead of the banner when everything serves
     #[arg(long)]
     pub json: bool,
@@ -70,6 +73,13 @@ pub struct BrokerArgs {
 
     #[command(flatten)]
     pub show: ShowArgs,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct IoArgs {
+    /// How files and sockets are reached: by io_uring, or without (epoll and threads) [default: auto, by io_uring where it is allowed]
+    #[arg(long, value_name = "auto|uring|portable", value_parser = |text: &str| IoName.read(text))]
+    pub io: Option<IoChoice>,
 }
 
 const BROKER_EXAMPLES: &str = "\
@@ -111,6 +121,9 @@ pub struct NamesrvArgs {
     /// Print RocketMQ's line about a successful start, too
     #[arg(long, hide = true)]
     pub boot_line: bool,
+
+    #[command(flatten)]
+    pub io: IoArgs,
 }
 
 const NAMESRV_EXAMPLES: &str = "\
@@ -292,6 +305,7 @@ impl std::convert::From<BrokerArgs> for Flags {
             namesrv: args.namesrv.map(|NamesrvList(addresses)| addresses),
             skip_damaged: args.skip_damaged.then_some(true),
             health_port: args.health_port,
+            io: args.io.io,
         }
     }
 }
@@ -414,7 +428,7 @@ mod tests {
     #[test]
     fn every_flag_arrives() {
         let line = "broker --config a.conf --store /s --flush sync --cores 0,1 --port 11911 --advertise 192.0.2.9 --namesrv-port 19876 \
-                    --skip-damaged --health-port 8080";
+                    --skip-damaged --health-port 8080 --io portable";
         let expected = Flags {
             config_file: Some("a.conf".into()),
             store_dir: Some("/s".into()),
@@ -426,6 +440,7 @@ mod tests {
             namesrv: None,
             skip_damaged: Some(true),
             health_port: Some(8080),
+            io: Some(IoChoice::Portable),
         };
         assert_eq!(flags(line).unwrap(), expected);
         let namesrv = flags("broker --namesrv 192.0.2.1:9876;192.0.2.2:9876")
@@ -442,6 +457,7 @@ mod tests {
         for line in [
             "--flush maybe",
             "--cores x",
+            "--io io_uring",
             "--port 0",
             "--port 70000",
             "--advertise 0.0.0.0",

@@ -8,12 +8,12 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::args::BrokerArgs;
+use super::backend::Backend;
 use super::controller::Inside;
 use super::process::{Event, Process};
 use super::usage::no_such_core;
 use super::{memory, mq, signals};
 use crate::config::{Config, Flush, Level, Surroundings};
-use crate::ring;
 
 pub fn run(args: BrokerArgs) -> Result<()> {
     if let Some(text) = args.show.explained() {
@@ -45,7 +45,7 @@ pub fn run(args: BrokerArgs) -> Result<()> {
     if let Some(text) = memory::warning(&config) {
         warn!("{text}");
     }
-    ring::probe()?;
+    let backend = Backend::choose(config.io)?;
     let started: Arc<OnceLock<Sender<Event>>> = Arc::default();
     let to_process = Arc::clone(&started);
     signals::on_stop(move |signal| match to_process.get() {
@@ -57,7 +57,7 @@ pub fn run(args: BrokerArgs) -> Result<()> {
         }
     })?;
     let controller = Inside::start(file.as_deref())?;
-    let process = Process::start(&config)?;
+    let process = Process::start(&config, backend)?;
     // It is set here only.
     let _ = started.set(process.to_events());
     match as_json {
@@ -106,6 +106,7 @@ fn ready_line(config: &Config, process: &Process) -> serde_json::Value {
             Flush::Sync => "sync",
             Flush::Async => "async",
         },
+        "io": process.backend.to_string(),
         "brokers": brokers,
     })
 }

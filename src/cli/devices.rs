@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::ring::{Doorbell, Ring};
+use crate::linux::{Doorbell, Machine};
 
 /// Raised once, from any thread; one reactor waits for it.
 #[derive(Clone)]
@@ -36,10 +36,10 @@ impl Alarm {
     }
 
     /// Done, with the reason, when it has been raised.
-    pub async fn raised(self, ring: Ring) -> String {
+    pub async fn raised<M: Machine>(self, machine: M) -> String {
         loop {
-            // It can only fail with the ring itself.
-            let rung = ring.wait(&self.bell).await;
+            // It can only fail with the reactor itself.
+            let rung = machine.wait(&self.bell).await;
             match self.reason.get() {
                 Some(reason) => return reason.clone(),
                 None if rung.is_err() => std::future::pending::<()>().await,
@@ -165,8 +165,8 @@ mod tests {
             raised.raise("first");
             raised.raise("second");
         });
-        let config = crate::ring::RingConfig::default();
-        let reason = Ring::start(config, |ring| alarm.raised(ring)).unwrap();
+        let config = crate::portable::PortableConfig::default();
+        let reason = crate::portable::Portable::start(config, |io| alarm.raised(io)).unwrap();
         assert_eq!(reason, "first");
         other.join().unwrap();
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::backend::Backend;
 use super::process::Process;
 use crate::bench::{EmbeddedBroker, FlushMode, StartBroker, cpu};
 use crate::config::{Config, Flush};
@@ -41,7 +42,8 @@ impl StartBroker for Embedding {
             },
             ..Config::default()
         };
-        let process = Process::start(&config).map_err(|error| format!("{error:#}"))?;
+        let started = Backend::choose(config.io).and_then(|io| Process::start(&config, io));
+        let process = started.map_err(|error| format!("{error:#}"))?;
         let namesrv = SocketAddr::from((Ipv4Addr::LOCALHOST, namesrv_port));
         let threads = process
             .shards

@@ -7,7 +7,7 @@
 //! | `GET /ready` | every shard serves | one is recovering, fenced, full or stopping |
 //! | `GET /master` | every shard takes messages: for what moves `masterAddress` | one does not, as it is a slave's or for a reason of above |
 //!
-//! All answer with the same JSON: the state of the worst shard, and that of each shard.
+//! All answer with the same JSON: the state of the worst shard, what the shards run on (`io`), and the state of each shard.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -29,15 +29,18 @@ use crate::store::Progress;
 /// The last reported health of each shard.
 #[derive(Clone)]
 pub struct Board {
+    /// What all shards run on.
+    io: Arc<str>,
     shards: Arc<Mutex<Vec<(String, Health)>>>,
 }
 
 impl Board {
     /// Shards of these names, all of them opening.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(io: String, names: impl IntoIterator<Item = String>) -> Self {
         let opening = Health::Opening(Progress::Recovering { from: 0 });
         let shards = names.into_iter().map(|name| (name, opening.clone()));
         Self {
+            io: io.into(),
             shards: Arc::new(Mutex::new(shards.collect())),
         }
     }
@@ -121,6 +124,7 @@ impl Board {
         };
         let worst = shards.iter().max_by_key(|(_, health)| rank(health));
         let mut body = worst.map_or_else(|| json!({}), |(_, health)| show(health));
+        body["io"] = (*self.io).into();
         body["shards"] = shards
             .iter()
             .map(|(name, health)| {
@@ -211,12 +215,13 @@ mod tests {
             (Health::Fenced("EIO".into()), 503, 503, 503, "fenced"),
             (Health::Stopping, 503, 200, 503, "stopping"),
         ] {
-            let board = Board::new(["a".into(), "b".into()]);
+            let board = Board::new("portable".into(), ["a".into(), "b".into()]);
             board.tell(0, Health::Serving);
             board.tell(1, health);
             let (code, found, body) = code_and_state(&board, "/ready");
             assert_eq!((code, found.as_str()), (ready, state));
             assert_eq!(body["shards"][0]["state"], "serving");
+            assert_eq!(body["io"], "portable");
             assert_eq!(code_and_state(&board, "/live").0, live);
             assert_eq!(code_and_state(&board, "/master").0, master);
             if state == "recovering" {
@@ -226,7 +231,7 @@ mod tests {
                 );
             }
         }
-        let board = Board::new(["a".into()]);
+        let board = Board::new("uring".into(), ["a".into()]);
         assert_eq!(board.answer(&Method::GET, "/x").status(), 404);
         assert_eq!(board.answer(&Method::POST, "/ready").status(), 404);
     }

@@ -1,6 +1,7 @@
 //! The command line: one module a subcommand, and the threads, signals and exit codes around the rooms.
 
 pub mod args;
+mod backend;
 pub mod bench;
 mod broker;
 mod cluster;
@@ -23,6 +24,7 @@ mod show;
 mod shutdown;
 mod signals;
 mod store;
+mod store_reading;
 mod usage;
 mod values;
 
@@ -57,6 +59,7 @@ Environment:
               [default: info of broker, namesrv and controller, warn of the others]
   RINGMQ_LOG_FORMAT  json: one object for each line of the log, instead of text
   NAMESRV_ADDR  Name servers of send, consume and a broker that names none otherwise
+  RINGMQ_IO   What --io auto stands for: uring or portable
   NO_COLOR    No colours, in a terminal either
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 128 + N ended by signal N.
@@ -93,7 +96,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             "warn,ringmq=info,openraft=off"
         }
         // A load at its limit stalls: that is in the report.
-        Command::Bench(_) => "warn,ringmq::ring::stalls=error",
+        Command::Bench(_) => "warn,ringmq::linux::stalls=error",
         _ => "warn",
     };
     // On a separate thread: stderr may be a file on the disk that stalls.

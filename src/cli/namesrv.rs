@@ -7,12 +7,13 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::NamesrvArgs;
+use super::backend::{Backend, Program, ThreadOptions, start};
 use super::controller::Inside;
 use super::{mq, preflight, setup, signals};
 use crate::config::{Surroundings, properties};
+use crate::linux::{Doorbell, Machine};
 use crate::namesrv::Settings;
-use crate::reactor::{self, NamesrvSetup};
-use crate::ring::{self, Doorbell, Ring, RingConfig};
+use crate::reactor::{self, NamesrvSetup, ServeError};
 
 /// Its name is fixed, its directory is not.
 const KV_FILE: &str = "kvConfig.json";
@@ -75,6 +76,7 @@ fn names_setup(args: NamesrvArgs, file: Properties, home: &Path) -> NamesrvSetup
 
 pub fn run(args: NamesrvArgs) -> Result<()> {
     let (config, boot_line) = (args.config.clone(), args.boot_line);
+    let wanted = args.io.io.unwrap_or_default();
     let file = match &config {
         None => Properties::default(),
         Some(path) => Properties::of_file(path).with_context(|| path.display().to_string())?,
@@ -90,7 +92,7 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
         );
         return Ok(());
     }
-    ring::probe()?;
+    let backend = Backend::choose(wanted)?;
     preflight::check_port(listen, "--port, or listenPort")?;
     let doorbell = Doorbell::new()?;
     let (bell, at_signal) = (doorbell.clone(), doorbell);
@@ -99,31 +101,15 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
     let beside = controller
         .as_ref()
         .map(|controller| controller.text.clone());
+    let served = Served {
+        names,
+        bell,
+        beside,
+        boot_line,
+    };
     let thread = thread::Builder::new()
         .name("namesrv".into())
-        .spawn(move || {
-            Ring::start(RingConfig::default(), |ring| {
-                let waiting = ring.clone();
-                let stop = async move {
-                    // It can only fail with the ring itself.
-                    let _ = waiting.wait(&bell).await;
-                };
-                let ready = move || {
-                    println!(
-                        "ringmq {} name server at {listen}",
-                        env!("CARGO_PKG_VERSION")
-                    );
-                    if let Some(text) = beside {
-                        println!("  {text}");
-                    }
-                    println!("ready");
-                    if boot_line {
-                        println!("{}", mq::namesrv_line(&listen.to_string()));
-                    }
-                };
-                reactor::run_namesrv(ring, names, stop, ready)
-            })
-        })?;
+        .spawn(move || start(backend, ThreadOptions::default(), served))?;
     let served = match thread.join() {
         Ok(served) => served
             .map_err(anyhow::Error::from)
@@ -131,6 +117,49 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
         Err(_) => Err(anyhow!("the name server's thread panicked")),
     };
     Inside::stop_behind(controller, served)
+}
+
+/// What the name server's thread does.
+struct Served {
+    names: NamesrvSetup,
+    /// Ends it.
+    bell: Doorbell,
+    /// What runs in the same process.
+    beside: Option<String>,
+    /// Prints RocketMQ's line about the start as well.
+    boot_line: bool,
+}
+
+impl Program for Served {
+    type Output = Result<(), ServeError>;
+
+    async fn run<M: Machine>(self, machine: M) -> Self::Output {
+        let Self {
+            names,
+            bell,
+            beside,
+            boot_line,
+        } = self;
+        let (waiting, listen) = (machine.clone(), names.listen);
+        let stop = async move {
+            // It can only fail with the reactor itself.
+            let _ = waiting.wait(&bell).await;
+        };
+        let ready = move || {
+            println!(
+                "ringmq {} name server at {listen}",
+                env!("CARGO_PKG_VERSION")
+            );
+            if let Some(text) = beside {
+                println!("  {text}");
+            }
+            println!("ready");
+            if boot_line {
+                println!("{}", mq::namesrv_line(&listen.to_string()));
+            }
+        };
+        reactor::run_namesrv(machine, names, stop, ready).await
+    }
 }
 
 #[cfg(test)]

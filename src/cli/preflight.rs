@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::setup::shard_dir;
 use crate::config::Config;
-use crate::ring::is_locked;
+use crate::linux::is_locked;
 
 pub fn check(config: &Config) -> Result<()> {
     check_store(config)?;

@@ -7,13 +7,14 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Result, anyhow, bail};
 
+use super::backend::{Backend, Program, ThreadOptions, start};
 use super::devices::{Alarm, Disks};
 use super::health::Board;
 use super::preflight;
 use super::setup::shard_setup;
 use crate::config::Config;
-use crate::reactor::{self, Neighbours, Ready};
-use crate::ring::{Capabilities, Doorbell, Ring, RingConfig};
+use crate::linux::{Doorbell, Machine};
+use crate::reactor::{self, Neighbours, Ready, ServeError, ShardSetup};
 
 /// What a thread of the process reports to its main thread.
 pub enum Event {
@@ -35,6 +36,7 @@ pub struct Process {
     pub shards: Vec<RunningShard>,
     /// Of the built-in name server.
     pub namesrv: Option<SocketAddr>,
+    pub backend: Backend,
     events: Receiver<Event>,
     to_events: Sender<Event>,
 }
@@ -43,7 +45,8 @@ pub struct Process {
 #[derive(Clone, Debug)]
 pub struct Started {
     pub ready: Ready,
-    pub capabilities: Capabilities,
+    /// What the kernel and the process's limits allowed.
+    pub capabilities: String,
     /// The kernel's number of the thread, under which it accounts its CPU time.
     pub thread_id: u32,
 }
@@ -60,10 +63,13 @@ pub struct RunningShard {
 
 impl Process {
     /// Starts every shard of `config` and returns when all of them serve.
-    pub fn start(config: &Config) -> Result<Process> {
+    pub fn start(config: &Config, backend: Backend) -> Result<Process> {
         check_shard_count(config)?;
         preflight::check(config)?;
-        let board = Board::new((0..config.shards()).map(|shard| config.shard_name(shard)));
+        let board = Board::new(
+            backend.to_string(),
+            (0..config.shards()).map(|shard| config.shard_name(shard)),
+        );
         if config.health_port != 0 {
             board.serve(config.bind_address, config.health_port)?;
         }
@@ -71,7 +77,12 @@ impl Process {
         let mut starting = Vec::new();
         for (shard, alarms) in alarms(config)?.into_iter().enumerate() {
             let (events, board) = (to_events.clone(), board.clone());
-            starting.push(spawn_shard(config, shard, events, board, alarms)?);
+            let report = Report {
+                shard,
+                events,
+                board,
+            };
+            starting.push(spawn_shard(config, backend, report, alarms)?);
         }
         let (starting, ready) = until_ready(starting, &events)?;
         let shards = starting
@@ -93,6 +104,7 @@ impl Process {
         Ok(Process {
             shards,
             namesrv,
+            backend,
             events,
             to_events,
         })
@@ -192,11 +204,11 @@ struct Alarms {
 }
 
 impl Alarms {
-    fn on(self, ring: &Ring) -> Neighbours {
+    fn on<M: Machine>(self, machine: &M) -> Neighbours {
         let Self { own, others } = self;
         Neighbours {
             announce: Box::new(move |reason| others.iter().for_each(|other| other.raise(reason))),
-            announced: Box::pin(own.raised(ring.clone())),
+            announced: Box::pin(own.raised(machine.clone())),
         }
     }
 }
@@ -222,22 +234,28 @@ fn alarms(config: &Config) -> Result<Vec<Alarms>> {
     Ok((0..shards.len()).map(of_shard).collect())
 }
 
-fn spawn_shard(
-    config: &Config,
+/// Where a shard's thread reports to.
+struct Report {
     shard: usize,
     events: Sender<Event>,
     board: Board,
+}
+
+fn spawn_shard(
+    config: &Config,
+    backend: Backend,
+    report: Report,
     alarms: Alarms,
 ) -> Result<StartingShard> {
+    let shard = report.shard;
     let setup = shard_setup(config, shard)?;
     let (doorbell, go) = (Doorbell::new()?, Doorbell::new()?);
     let core = config.cores[shard];
-    let ring_config = RingConfig {
+    let options = ThreadOptions {
         core: Some(core),
-        stall_limit_ns: config.stall_warn_ms * 1_000_000,
-        ..RingConfig::default()
+        stall_limit_ns: Some(config.stall_warn_ms * 1_000_000),
     };
-    let starting = StartingShard {
+    Ok(StartingShard {
         broker_name: setup.broker.broker_name.clone(),
         addr: SocketAddr::new(config.advertise, setup.listen.port()),
         core,
@@ -247,40 +265,68 @@ fn spawn_shard(
         thread: thread::Builder::new()
             .name(format!("shard-{shard}"))
             .spawn(move || {
-                let (to_ready, to_bound) = (events.clone(), events.clone());
-                let run = Ring::start(ring_config, move |ring| async move {
-                    let (bell, at_go, at_ready) = (ring.clone(), ring.clone(), ring.clone());
-                    let stop = async move {
-                        // It can only fail with the ring itself.
-                        let _ = bell.wait(&doorbell).await;
-                    };
-                    let bound = async move || {
-                        let _ = to_bound.send(Event::Bound);
-                        let _ = at_go.wait(&go).await;
-                    };
-                    let ready = move |ready| {
-                        let started = Started {
-                            ready,
-                            capabilities: at_ready.capabilities(),
-                            thread_id: thread_id(),
-                        };
-                        let _ = to_ready.send(Event::Ready {
-                            shard,
-                            ready: Box::new(started),
-                        });
-                    };
-                    let watch = move |health| board.tell(shard, health);
-                    let neighbours = alarms.on(&ring);
-                    reactor::run_watched(ring, setup, stop, bound, ready, watch, neighbours).await
-                });
-                let result = match run {
+                let events = report.events.clone();
+                let served = Served {
+                    setup,
+                    doorbell,
+                    go,
+                    report,
+                    alarms,
+                };
+                let result = match start(backend, options, served) {
                     Ok(served) => served.map_err(anyhow::Error::from),
                     Err(error) => Err(anyhow::Error::from(error)),
                 };
                 let _ = events.send(Event::Stopped { shard, result });
             })?,
-    };
-    Ok(starting)
+    })
+}
+
+/// What a shard's thread does.
+struct Served {
+    setup: ShardSetup,
+    /// Ends it.
+    doorbell: Doorbell,
+    /// All shards are bound: it may register.
+    go: Doorbell,
+    report: Report,
+    alarms: Alarms,
+}
+
+impl Program for Served {
+    type Output = Result<(), ServeError>;
+
+    async fn run<M: Machine>(self, machine: M) -> Self::Output {
+        let Report {
+            shard,
+            events,
+            board,
+        } = self.report;
+        let (bell, at_go, at_ready) = (machine.clone(), machine.clone(), machine.clone());
+        let (doorbell, go, to_bound) = (self.doorbell, self.go, events.clone());
+        let stop = async move {
+            // It can only fail with the reactor itself.
+            let _ = bell.wait(&doorbell).await;
+        };
+        let bound = async move || {
+            let _ = to_bound.send(Event::Bound);
+            let _ = at_go.wait(&go).await;
+        };
+        let ready = move |ready| {
+            let started = Started {
+                ready,
+                capabilities: at_ready.capabilities(),
+                thread_id: thread_id(),
+            };
+            let _ = events.send(Event::Ready {
+                shard,
+                ready: Box::new(started),
+            });
+        };
+        let watch = move |health| board.tell(shard, health);
+        let neighbours = self.alarms.on(&machine);
+        reactor::run_watched(machine, self.setup, stop, bound, ready, watch, neighbours).await
+    }
 }
 
 /// The folders of a store fix its number of shards: with another number, messages would be out of reach.

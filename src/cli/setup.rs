@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::broker::BrokerConfig;
 use crate::config::{BrokerRole, Config, Flush};
+use crate::linux::descriptor_limit;
 use crate::reactor::{ControllerSetup, NamesrvSetup, ReplicationSetup, Role, ShardSetup};
-use crate::ring;
 use crate::store::{self, IndexShape, StoreConfig};
 
 /// Descriptors that connections leave to each shard's store.
@@ -54,7 +54,7 @@ pub struct MaxConnections {
 
 /// What the limit of open files allows.
 pub fn max_connections(shards: usize) -> MaxConnections {
-    share_descriptors(ring::descriptor_limit() as usize, shards)
+    share_descriptors(descriptor_limit() as usize, shards)
 }
 
 /// The files of the store and what is being accepted keep some of the descriptors, the name server has an eighth of the others.

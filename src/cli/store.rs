@@ -13,11 +13,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::group_of_store;
+use super::store_reading::{Inspecting, Reading, Verifying, read};
 use crate::config::{Config, Flags, Surroundings};
+use crate::linux::is_locked;
 use crate::message::{Check, Record};
-use crate::ring::{Ring, RingConfig, is_locked, probe};
 use crate::store::IndexShape;
-use crate::store::verify::{Finding, Listener, LogFiles, Report, Subject, inspect, verify};
+use crate::store::verify::{Finding, Listener, Report, Subject};
 use crate::wire::loose_json;
 
 /// Look at a store that no broker has open, ringmq's or RocketMQ's.
@@ -103,9 +104,9 @@ fn run_verify(args: &VerifyArgs) -> Result<ExitCode> {
     let mut reports = Vec::new();
     for subject in subjects(&args.place)? {
         let mut printer = Printer::new(args);
-        let (report, mut printer) = on_ring(|ring| {
-            let (subject, mut printer) = (subject.clone(), std::mem::take(&mut printer));
-            async move { (verify(&ring, &subject, &mut printer).await, printer) }
+        let report = read(Verifying {
+            subject: &subject,
+            listener: &mut printer,
         })?;
         let mut report = report.with_context(|| subject.dir.display().to_string())?;
         check_config(&subject.dir, &mut report, &mut printer)?;
@@ -289,9 +290,7 @@ fn run_inspect(args: &InspectArgs) -> Result<()> {
 }
 
 fn overview(subject: &Subject) -> Result<Value> {
-    let at = subject.clone();
-    let found = on_ring(|ring| async move { inspect(&ring, &at).await })?
-        .with_context(|| subject.dir.display().to_string())?;
+    let found = read(Inspecting(subject))?.with_context(|| subject.dir.display().to_string())?;
     let mut found = serde_json::to_value(found)?;
     for (key, name) in [
         ("consumerOffsets", "consumerOffset.json"),
@@ -311,19 +310,12 @@ fn overview(subject: &Subject) -> Result<Value> {
 }
 
 fn records(args: &InspectArgs, subject: &Subject, position: u64) -> Result<Value> {
-    let (at, count) = (subject.clone(), args.record.map_or(args.count, |_| 1));
-    let (read, (path, offset)) = on_ring(|ring| async move {
-        let log = LogFiles::open(&ring, &at).await?;
-        let (mut records, mut from) = (Vec::new(), position.max(log.min()));
-        while (records.len() as u64) < count
-            && let Some((found, bytes)) = log.record_from(from).await?
-        {
-            from = found + bytes.len() as u64;
-            records.push(bytes);
-        }
-        Ok::<_, crate::store::StoreError>((records, log.path_of(position)))
-    })?
-    .with_context(|| subject.dir.display().to_string())?;
+    let found = read(Reading {
+        subject,
+        position,
+        count: args.record.map_or(args.count, |_| 1),
+    })?;
+    let (read, (path, offset)) = found.with_context(|| subject.dir.display().to_string())?;
     let records: Vec<_> = read
         .iter()
         .map(|bytes| Record::decode(bytes, Check::Crc))
@@ -491,9 +483,4 @@ fn refuse_if_open(dir: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn on_ring<T, F: Future<Output = T>>(main: impl FnOnce(Ring) -> F) -> Result<T> {
-    probe()?;
-    Ok(Ring::start(RingConfig::default(), main)?)
 }

@@ -69,6 +69,7 @@ mod remote;
 mod requests;
 mod route;
 mod routes;
+mod runtime;
 mod send_result;
 mod sender;
 mod session;

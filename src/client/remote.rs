@@ -24,9 +24,9 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// On tokio-uring; requests of the peer are ignored.
+    /// On the runtime of [`Transport::fastest`]; requests of the peer are ignored.
     pub async fn connect(addr: SocketAddr, codec: Codec) -> Result<Self, ClientError> {
-        Self::connect_over(Transport::Uring, addr, codec, None).await
+        Self::connect_over(Transport::fastest(), addr, codec, None).await
     }
 
     /// Requests that the peer sends are passed to `asked`.

@@ -124,7 +124,7 @@ pub struct NameServer {
 impl NameServer {
     /// `addrs` is a list as the Java client takes it: `host:port;host:port`.
     pub fn new(addrs: &str, codec: Codec) -> Result<Self, ClientError> {
-        Self::over(Transport::Uring, addrs, codec)
+        Self::over(Transport::fastest(), addrs, codec)
     }
 
     pub(super) fn over(

@@ -11,6 +11,10 @@ use crate::wire::codes::{request, response};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+fn on_runtime<T>(future: impl Future<Output = T>) -> T {
+    Transport::fastest().run(16, future).unwrap()
+}
+
 #[test]
 fn answers_in_another_order_find_their_requests() {
     for codec in CODECS {
@@ -18,7 +22,7 @@ fn answers_in_another_order_find_their_requests() {
             reversed: true,
             ..Behaviour::default()
         });
-        tokio_uring::start(async {
+        on_runtime(async {
             let remote = Rc::new(Remote::connect(fake.addr, codec).await.unwrap());
             let calls: Vec<_> = [
                 (request::GET_MIN_OFFSET, response::SUCCESS),
@@ -28,7 +32,7 @@ fn answers_in_another_order_find_their_requests() {
             .into_iter()
             .map(|(code, expected)| {
                 let remote = Rc::clone(&remote);
-                tokio_uring::spawn(async move {
+                tokio::task::spawn_local(async move {
                     let answer = remote
                         .call(code, &[("topic", Value::Str("t"))], b"", TIMEOUT)
                         .await;
@@ -49,7 +53,7 @@ fn what_waits_on_a_connection_that_closes_is_told() {
         close_at: Some(1),
         ..Behaviour::default()
     });
-    tokio_uring::start(async {
+    on_runtime(async {
         let remote = Remote::connect(fake.addr, Codec::Json).await.unwrap();
         let ext = [("b", Value::Str("topic"))];
         let error = remote
@@ -72,7 +76,7 @@ fn an_answer_that_does_not_come_is_a_timeout() {
         stall: Some((1, Duration::from_secs(2))),
         ..Behaviour::default()
     });
-    tokio_uring::start(async {
+    on_runtime(async {
         let remote = Remote::connect(fake.addr, Codec::Json).await.unwrap();
         let ext = [("b", Value::Str("topic"))];
         let soon = Duration::from_millis(10);
@@ -92,7 +96,7 @@ fn an_answer_that_does_not_come_is_a_timeout() {
 
 /// A client of a fake whose topic is there.
 fn client_of(fake: &Fake, codec: Codec) -> Client {
-    tokio_uring::start(async {
+    on_runtime(async {
         let names = NameServer::new(&fake.addr.to_string(), codec).unwrap();
         names.create_topic("topic", 1).await.unwrap();
     });
@@ -276,7 +280,7 @@ fn the_load_generators_reader_gets_what_was_sent() {
     let client = client_of(&fake, Codec::Rocketmq);
     let producer = client.producer(impatient("group")).unwrap();
     producer.send(Message::new("topic", "one")).wait().unwrap();
-    tokio_uring::start(async {
+    on_runtime(async {
         let addr = format!("{};127.0.0.1:1", fake.addr);
         let names = NameServer::new(&addr, Codec::Rocketmq).unwrap();
         let queues = names.queues_to_pull("topic").await.unwrap();

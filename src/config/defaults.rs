@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::io_choice::{IoChoice, IoName};
 use super::rule::{
     Address, Addresses, Blocks, BrokerRole, Cores, Delays, Directory, Flush, FlushName, Hours,
     Name, OneOf, OwnedBySome, Reachable, RoleName, Rule, Switch,
@@ -94,6 +95,9 @@ config! {
     connection_memory_bytes: u64 = 256 << 20, "connectionMemoryBytes", (64 << 20)..=1 << 40;
     /// One reactor is pinned to each; a core named twice carries two. At start: all that the process may run on.
     cores: Vec<usize> = vec![0], "cores", Cores;
+    /// How files and sockets are reached: by io_uring (`uring`) or by epoll and threads (`portable`), which takes more CPU. `auto` is io_uring where
+    /// this process may use it.
+    io: IoChoice = IoChoice::Auto, "ioBackend", IoName;
     /// A connection without traffic for this long is closed; clients send a heartbeat every 30 s.
     connection_idle_s: u64 = 120, "serverChannelMaxIdleTimeSeconds", 1..=86_400;
 

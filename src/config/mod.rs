@@ -7,6 +7,7 @@
 mod change;
 mod defaults;
 pub mod explain;
+mod io_choice;
 mod known;
 pub mod properties;
 mod rule;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use change::{ChangeError, Changed};
 pub use defaults::Config;
+pub use io_choice::{IoChoice, IoName};
 pub use known::asks_for_controller;
 pub use rule::{Addresses, BrokerRole, Cores, Flush, Reachable, Rule};
 pub use surroundings::Surroundings;
@@ -41,6 +43,7 @@ pub struct Flags {
     pub namesrv: Option<Vec<String>>,
     pub skip_damaged: Option<bool>,
     pub health_port: Option<u16>,
+    pub io: Option<IoChoice>,
 }
 
 /// A message for the operator that does not prevent the start.
@@ -282,6 +285,7 @@ impl Config {
             namesrv_port => namesrv_port, "--namesrv-port", "namesrvPort";
             skip_damaged => skip_damaged, "--skip-damaged", "skipDamagedLog";
             health_port => health_port, "--health-port", "healthPort";
+            io => io, "--io", "ioBackend";
         }
         match (&flags.namesrv, flags.namesrv_port) {
             (Some(namesrv), _) => self.namesrv = namesrv.clone(),

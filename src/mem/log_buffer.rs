@@ -27,6 +27,7 @@ use std::os::fd::{AsFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::slice;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::BLOCK_BYTES;
@@ -37,7 +38,8 @@ pub struct LogBuffer {
 }
 
 struct Shared {
-    map: Map,
+    /// Also a [`LogView`]'s, on another thread.
+    map: Arc<Map>,
     file: File,
     capacity_bytes: usize,
     /// Index in the ring's table of registered buffers.
@@ -53,7 +55,7 @@ impl LogBuffer {
         );
         let file = memory_file(c"ringmq-log")?;
         file.set_len(capacity_bytes as u64)?;
-        let map = Map::mirrored(file.as_fd(), capacity_bytes)?;
+        let map = Arc::new(Map::mirrored(file.as_fd(), capacity_bytes)?);
         // Shared memory has huge pages only where the administrator allows it; without them all works the same.
         let _ = map.advise_huge();
         let shared = Rc::new(Shared {
@@ -127,6 +129,15 @@ impl LogSlice {
             .expect("a memory file reads to its end");
     }
 
+    /// The same bytes for another thread.
+    pub(super) fn view(&self) -> LogView {
+        LogView {
+            map: self.shared.map.clone(),
+            start: self.start,
+            len: self.len,
+        }
+    }
+
     /// Whether nothing else has the memory: neither the buffer nor another slice of it.
     pub(crate) fn is_alone(&self) -> bool {
         Rc::strong_count(&self.shared) == 1
@@ -143,6 +154,27 @@ impl LogSlice {
 
     pub(crate) fn mark_registered(&self, index: Option<u16>) {
         self.shared.registered.set(index);
+    }
+}
+
+/// The bytes of a [`LogSlice`] on another thread, where they stay mapped. There is no reference to them: the log buffer's owner may write behind
+/// them meanwhile, even in the same block. Only the kernel reads them.
+#[derive(Debug)]
+pub struct LogView {
+    map: Arc<Map>,
+    start: usize,
+    len: usize,
+}
+
+#[allow(clippy::len_without_is_empty)] // no write is empty
+impl LogView {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Of as many bytes as [`LogView::len`] says: they were checked when the slice was made.
+    pub(super) fn as_ptr(&self) -> *const u8 {
+        self.map.base().as_ptr().wrapping_add(self.start)
     }
 }
 

@@ -4,10 +4,17 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
+#[derive(Debug)]
 pub(super) struct Map {
     base: NonNull<u8>,
     len_bytes: usize,
 }
+
+// SAFETY: it is a range of addresses that stays mapped until it is dropped, on whichever thread. Whoever touches the bytes through
+// `base` says why he may.
+unsafe impl Send for Map {}
+// SAFETY: as above; its own fields do not change.
+unsafe impl Sync for Map {}
 
 impl Map {
     /// Private zeros, one page at a time on first touch.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 
 use super::queues::Queues;
+use crate::linux::kernel_release;
 
 /// DEFER_TASKRUN came with 6.1; multishot receive and the ring of buffers before it.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
@@ -69,40 +70,6 @@ pub fn probe() -> Result<Capabilities, Unsupported> {
     })
 }
 
-/// Raises soft limits to the hard ones: descriptors for connections, locked memory for the log buffer. A call that needs more
-/// than the hard limit fails with its own error.
-pub(super) fn raise_limits() {
-    for resource in [libc::RLIMIT_NOFILE, libc::RLIMIT_MEMLOCK] {
-        let Some(mut limit) = limit(resource) else {
-            continue;
-        };
-        limit.rlim_cur = limit.rlim_max;
-        // SAFETY: `limit` is valid for reading.
-        unsafe { libc::setrlimit(resource, &limit) };
-    }
-}
-
-/// How many descriptors the process may have; the ring's table must not be longer.
-/// What a ring raises the soft limit to.
-pub fn descriptor_limit() -> u32 {
-    limit(libc::RLIMIT_NOFILE).map_or(0, |limit| limit.rlim_max.try_into().unwrap_or(u32::MAX))
-}
-
-fn limit(resource: Resource) -> Option<libc::rlimit> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is valid for writing.
-    let result = unsafe { libc::getrlimit(resource, &mut limit) };
-    (result == 0).then_some(limit)
-}
-
-#[cfg(target_env = "gnu")]
-type Resource = libc::__rlimit_resource_t;
-#[cfg(not(target_env = "gnu"))]
-type Resource = libc::c_int;
-
 fn explain(error: io::Error, kernel: String) -> Unsupported {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => match disabled_by_sysctl() {
@@ -120,12 +87,6 @@ fn disabled_by_sysctl() -> Option<String> {
     let value = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
     let value = value.trim();
     (value != "0").then(|| value.to_owned())
-}
-
-fn kernel_release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map(|release| release.trim().to_owned())
-        .unwrap_or_else(|_| "of unknown version".to_owned())
 }
 
 fn parse_release(release: &str) -> Option<(u32, u32)> {

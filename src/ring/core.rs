@@ -15,14 +15,11 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use super::RingConfig;
 use super::capabilities::{self, Capabilities};
-use super::clock::{mono_ns, read_clocks};
 use super::direct::DirectTable;
-use super::exec::{Executor, Turn};
-use super::queues::{Completion, Queues, Wait};
+use super::queues::{Completion, Queues};
 use super::recv_buffers::RecvBuffers;
 use super::slots::{Demand, IGNORED, OpKey, Settled, Slot, Slots};
-use super::timers::{Next, TimerSchedule, Timers};
-use crate::io::Now;
+use crate::linux::{self, Thread, Wait};
 use crate::mem::LogSlice;
 
 pub(super) struct Core {
@@ -33,9 +30,7 @@ pub(super) struct Core {
     pub(super) direct: RefCell<DirectTable>,
     /// Log buffers by their index in the ring's table of registered buffers.
     pub(super) registered: RefCell<Vec<Option<LogSlice>>>,
-    pub(super) timers: RefCell<Timers>,
-    pub(super) executor: Executor,
-    pub(super) now: Cell<Now>,
+    pub(super) thread: Rc<Thread>,
     /// Directories whose file systems are flushed, kept open.
     pub(super) synced_trees: RefCell<HashMap<PathBuf, Arc<File>>>,
     /// The kernel has no `ftruncate` for rings (before Linux 6.9).
@@ -45,18 +40,16 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(config: &RingConfig) -> io::Result<Rc<Core>> {
-        capabilities::raise_limits();
+        linux::raise_limits();
         let mut capabilities =
             capabilities::probe().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
-        capabilities.core = config.core.filter(|&id| pin_to(id));
+        capabilities.core = config.core.filter(|&id| linux::pin_to(id));
         let queues = Queues::new(config.entries, capabilities.no_iowait)?;
         let recv_buffers = RecvBuffers::new(config.recv_buffers, config.recv_buffer_bytes);
         recv_buffers.register(&queues)?;
         let direct = DirectTable::register(
             &queues,
-            config
-                .direct_descriptors
-                .min(capabilities::descriptor_limit()),
+            config.direct_descriptors.min(linux::descriptor_limit()),
         );
         capabilities.direct_descriptors = direct.capacity();
         Ok(Rc::new(Core {
@@ -65,9 +58,7 @@ impl Core {
             recv_buffers,
             direct: RefCell::new(direct),
             registered: RefCell::default(),
-            timers: RefCell::default(),
-            executor: Executor::new(config.stall_limit_ns),
-            now: Cell::new(read_clocks()),
+            thread: Thread::new(config.stall_limit_ns),
             synced_trees: RefCell::default(),
             lacks_truncate: Cell::new(false),
             capabilities: RefCell::new(capabilities),
@@ -76,32 +67,16 @@ impl Core {
 
     /// Makes this ring's executor the thread's one until the guard is dropped.
     pub(super) fn enter_thread(self: &Rc<Core>) -> Running {
-        self.executor.enter_thread();
-        Running { core: self.clone() }
+        Running {
+            core: self.clone(),
+            _thread: self.thread.enter(),
+        }
     }
 
-    pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> io::Result<F::Output> {
+    pub(super) fn run<F: Future>(&self, main: Pin<&mut F>) -> io::Result<F::Output> {
         let mut completions = Vec::new();
-        let mut schedule = TimerSchedule::default();
-        let mut began_ns = self.now.get().mono_ns;
-        loop {
-            let idle_ns = match self.executor.run(main.as_mut(), began_ns) {
-                Turn::Done(output) => return Ok(output),
-                Turn::Unfinished => None,
-                Turn::Idle { now_ns } => Some(now_ns),
-            };
-            let deadline_ns = self.timers.borrow().next_deadline_ns();
-            match schedule.next(idle_ns, deadline_ns, self.now.get().mono_ns) {
-                Next::Fire => {
-                    self.fire_timers();
-                    began_ns = idle_ns.unwrap_or_else(mono_ns);
-                }
-                Next::Enter(wait) => {
-                    self.turn(wait, &mut completions)?;
-                    began_ns = self.now.get().mono_ns;
-                }
-            }
-        }
+        let enter = |wait| self.turn(wait, &mut completions);
+        self.thread.run(main, enter)
     }
 
     fn turn(&self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -110,24 +85,11 @@ impl Core {
             queues.enter(wait)?;
             queues.take(completions);
         }
-        self.now.set(read_clocks());
-        let now_ns = self.now.get().mono_ns;
-        self.executor.entered(now_ns, wait != Wait::No);
+        self.thread.woken(wait);
         for completion in completions.drain(..) {
             self.complete(completion);
         }
         Ok(())
-    }
-
-    fn fire_timers(&self) {
-        let now_ns = self.now.get().mono_ns;
-        loop {
-            let due = self.timers.borrow_mut().take_due(now_ns);
-            match due {
-                Some(waker) => waker.wake(),
-                None => return,
-            }
-        }
     }
 
     /// Submits an operation; after the shutdown has begun it ends as cancelled.
@@ -178,7 +140,7 @@ impl Core {
             Settled::Orphan(slot) => slot.discard(result),
             Settled::Closed(slot) => slot.closed(result),
             Settled::Multishot(to) => {
-                let now_ns = self.now.get().mono_ns;
+                let now_ns = self.thread.now().mono_ns;
                 if to.complete(completion, now_ns) == Demand::Paused {
                     self.cancel(key);
                 }
@@ -189,7 +151,7 @@ impl Core {
     /// Drops all tasks, cancels all operations, and waits until the kernel uses none of their memory any more.
     fn shut_down(&self) {
         self.slots.close();
-        self.executor.drop_tasks();
+        self.thread.drop_tasks();
         for key in self.slots.keys_to_cancel() {
             self.cancel(key);
         }
@@ -209,15 +171,12 @@ impl Core {
 /// While it lives, wakers on this thread reach the ring's tasks.
 pub(super) struct Running {
     core: Rc<Core>,
+    /// Dropped behind the shutdown.
+    _thread: linux::Running,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.core.shut_down();
-        self.core.executor.leave_thread();
     }
-}
-
-fn pin_to(id: usize) -> bool {
-    core_affinity::set_for_current(core_affinity::CoreId { id })
 }

@@ -4,43 +4,62 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use io_uring::{opcode, squeue, types};
 
 use super::descriptor::Descriptor;
 use super::file::RingFile;
-use super::lock::{self, RingLock};
 use super::off_thread::off_thread;
 use super::op::Request;
 use super::{LogRegistration, Ring};
 use crate::io::{DirEntry, Disk, OpenOptions, Space};
+use crate::linux::{self, DIR_MODE, Direct, FILE_MODE, open_flags};
 use crate::mem::LogBuffer;
 
 const AT_CWD: types::Fd = types::Fd(libc::AT_FDCWD);
-const FILE_MODE: libc::mode_t = 0o644;
-const DIR_MODE: libc::mode_t = 0o777;
+
+/// Held until it is dropped. It is in the ring's table of files, where it stays until the kernel has ended the last request of the
+/// ring: a write that is in flight when the process is killed reaches the disk after the kernel has closed the process's
+/// descriptors, and until then the next process must not append at that place.
+pub struct RingLock {
+    _descriptor: Rc<Descriptor>,
+}
+
+#[cfg(test)]
+impl RingLock {
+    pub(super) fn number(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(self._descriptor.fd())
+    }
+}
 
 impl Disk for Ring {
     type File = RingFile;
     type Lock = RingLock;
 
     async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<RingFile> {
-        let opened = self.open_fd(path, open_flags(options)).await;
-        let fd = opened.map_err(|error| cannot_open(path, options, error))?;
+        let mut direct = Direct::asked(options);
+        let mut opened = self.open_fd(path, open_flags(options, direct)).await;
+        if let Err(error) = &opened
+            && linux::lacks_direct(path, direct, error)
+        {
+            direct = Direct::Missing;
+            opened = self.open_fd(path, open_flags(options, direct)).await;
+        }
         Ok(RingFile {
             core: self.core.clone(),
-            descriptor: Descriptor::file(&self.core, fd),
+            descriptor: Descriptor::file(&self.core, opened?),
+            direct,
         })
     }
 
     async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let dir = dir.to_owned();
-        off_thread(&self.core, "list", move || list(&dir)).await
+        off_thread(&self.core, "list", move || linux::list(&dir)).await
     }
 
     async fn create_dir(&self, dir: &Path) -> io::Result<bool> {
@@ -50,7 +69,7 @@ impl Disk for Ring {
         match made.await {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let opened = self.open_fd(dir, libc::O_PATH | libc::O_DIRECTORY).await;
-                is_there(error, opened.err())
+                linux::is_there(error, opened.err())
             }
             made => made.map(|()| true),
         }
@@ -90,20 +109,23 @@ impl Disk for Ring {
     async fn sync_tree(&self, dir: &Path) -> io::Result<()> {
         let tree = self.synced_tree(dir).await?;
         let dir = dir.to_owned();
-        off_thread(&self.core, "syncfs", move || sync_all_below(&tree, &dir)).await
+        off_thread(&self.core, "syncfs", move || {
+            linux::sync_all_below(&tree, &dir)
+        })
+        .await
     }
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<RingLock> {
-        lock::lock_file(&self.core, path, text)
+        self.lock_of(linux::lock_file(path, text)?)
     }
 
     fn lock_dir(&self, dir: &Path) -> io::Result<RingLock> {
-        lock::lock_dir(&self.core, dir)
+        self.lock_of(linux::lock_dir(dir)?)
     }
 
     async fn space(&self, dir: &Path) -> io::Result<Space> {
         let dir = dir.to_owned();
-        off_thread(&self.core, "statvfs", move || space(&dir)).await
+        off_thread(&self.core, "statvfs", move || linux::space(&dir)).await
     }
 
     fn register(&self, buffer: &LogBuffer) -> bool {
@@ -115,6 +137,12 @@ impl Disk for Ring {
 }
 
 impl Ring {
+    fn lock_of(&self, file: fs::File) -> io::Result<RingLock> {
+        Ok(RingLock {
+            _descriptor: Descriptor::new(&self.core, file.into()),
+        })
+    }
+
     /// The descriptor by which the file system of a directory is flushed. It is kept: the kernel reports a lost write once to
     /// each descriptor, but not to one that is opened after another thread's descriptor got the report.
     async fn synced_tree(&self, dir: &Path) -> io::Result<Arc<fs::File>> {
@@ -171,127 +199,4 @@ impl Ring {
 
 fn c_path(path: &Path) -> io::Result<Vec<u8>> {
     Ok(CString::new(path.as_os_str().as_bytes())?.into_bytes_with_nul())
-}
-
-fn list(dir: &Path) -> io::Result<Vec<DirEntry>> {
-    let found = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        found => found?,
-    };
-    let mut entries = Vec::new();
-    for entry in found {
-        let path = entry?.path();
-        let metadata = fs::metadata(&path)?;
-        entries.push(DirEntry {
-            is_dir: metadata.is_dir(),
-            len_bytes: metadata.len(),
-            path,
-        });
-    }
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(entries)
-}
-
-fn space(dir: &Path) -> io::Result<Space> {
-    let path = CString::new(dir.as_os_str().as_bytes())?;
-    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: a C string and room for the result, both of which outlive the call.
-    if unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: filled in, as the call has succeeded.
-    let stat = unsafe { stat.assume_init() };
-    let reserved_blocks = stat.f_bfree - stat.f_bavail;
-    Ok(Space {
-        total_bytes: (stat.f_blocks - reserved_blocks) * stat.f_frsize,
-        available_bytes: stat.f_bavail * stat.f_frsize,
-    })
-}
-
-fn open_flags(options: OpenOptions) -> i32 {
-    let mut flags = if options.write {
-        libc::O_RDWR
-    } else {
-        libc::O_RDONLY
-    };
-    if options.create {
-        flags |= libc::O_CREAT;
-    }
-    if options.direct {
-        flags |= libc::O_DIRECT;
-    }
-    flags
-}
-
-/// Whether the name that is there already is a directory's, by how its open ended. One that could not be opened for want of a descriptor may be.
-fn is_there(made: io::Error, opened: Option<io::Error>) -> io::Result<bool> {
-    match opened {
-        None => Ok(false),
-        Some(error) if error.raw_os_error() == Some(libc::ENOTDIR) => Err(made),
-        Some(error) => Err(error),
-    }
-}
-
-/// The error with its number, which decides what follows from it: a lack of descriptors is no failure of the device.
-fn cannot_open(path: &Path, options: OpenOptions, error: io::Error) -> io::Error {
-    if options.direct && error.raw_os_error() == Some(libc::EINVAL) {
-        let path = path.display();
-        return io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("cannot open {path}: its file system has no O_DIRECT; ext4 and XFS have"),
-        );
-    }
-    error
-}
-
-fn sync_all_below(dir: &fs::File, path: &Path) -> io::Result<()> {
-    // SAFETY: the descriptor is open as long as `dir` is, and the buffer is one that `fstatfs` fills.
-    let (got, file_system) = unsafe {
-        let mut file_system: libc::statfs = std::mem::zeroed();
-        (
-            libc::fstatfs(dir.as_raw_fd(), &raw mut file_system),
-            file_system,
-        )
-    };
-    // For a file system in user space `syncfs` returns success without reaching it.
-    if got == 0 && file_system.f_type == libc::FUSE_SUPER_MAGIC {
-        return sync_each_below(path);
-    }
-    // SAFETY: as above.
-    match unsafe { libc::syncfs(dir.as_raw_fd()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-fn sync_each_below(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => sync_each_below(&entry.path())?,
-            // A file that was removed meanwhile needs no sync.
-            false => match fs::File::open(entry.path()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                file => file?.sync_all()?,
-            },
-        }
-    }
-    fs::File::open(dir)?.sync_all()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_a_descriptor_it_is_not_said_that_a_directory_is_a_file() {
-        let of = |errno| {
-            let made = io::Error::from_raw_os_error(libc::EEXIST);
-            let opened = Some(io::Error::from_raw_os_error(errno));
-            is_there(made, opened).unwrap_err().raw_os_error()
-        };
-        assert_eq!(of(libc::EMFILE), Some(libc::EMFILE));
-        assert_eq!(of(libc::ENFILE), Some(libc::ENFILE));
-        assert_eq!(of(libc::ENOTDIR), Some(libc::EEXIST));
-    }
 }

@@ -12,6 +12,7 @@ use super::descriptor::{Descriptor, entry};
 use super::off_thread::off_thread;
 use super::op::Request;
 use crate::io::{Durability, File};
+use crate::linux::Direct;
 use crate::mem::{AlignedBuf, BLOCK_BYTES, Buf, IoBuf};
 
 /// Of one operation; the kernel's limit is 2 GiB - 4096. A multiple of a block, so that the rest stays aligned.
@@ -24,6 +25,7 @@ const _: () = assert!(size_of::<libc::statx>() <= BLOCK_BYTES);
 pub struct RingFile {
     pub(super) core: Rc<Core>,
     pub(super) descriptor: Rc<Descriptor>,
+    pub(super) direct: Direct,
 }
 
 impl File for RingFile {
@@ -38,6 +40,9 @@ impl File for RingFile {
         offset: u64,
     ) -> (io::Result<usize>, AlignedBuf) {
         assert!(len <= buf.len(), "{len} bytes into {}", buf.len());
+        if let Err(error) = self.direct.check(offset, len) {
+            return (Err(error), buf);
+        }
         let mut done = 0;
         while done < len {
             let part = (len - done).min(MAX_TRANSFER_BYTES) as u32;
@@ -66,11 +71,14 @@ impl File for RingFile {
         offset: u64,
         durability: Durability,
     ) -> (io::Result<()>, B) {
-        let flags = match durability {
+        let mut buf: Buf = buf.into();
+        if let Err(error) = self.direct.check(offset, buf.len()) {
+            return (Err(error), own(buf));
+        }
+        let flags = match self.direct.durability(durability) {
             Durability::Written => 0,
             Durability::Synced => libc::RWF_DSYNC,
         };
-        let mut buf: Buf = buf.into();
         let mut done = 0;
         let result = loop {
             if done == buf.len() {
@@ -100,8 +108,16 @@ impl File for RingFile {
     async fn allocate(&self, len_bytes: u64) -> io::Result<()> {
         let entry = entry!(self.descriptor, |fd| opcode::Fallocate::new(fd, len_bytes)
             .build());
-        let (result, _) = self.transfer_any(entry, Buf::Empty).await;
-        result.map(drop)
+        match self.transfer_any(entry, Buf::Empty).await.0 {
+            // The file system cannot reserve: writes that find no room fail, as they do anyway where it can.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                match self.len_bytes().await? < len_bytes {
+                    true => self.resize(len_bytes).await,
+                    false => Ok(()),
+                }
+            }
+            done => done.map(drop),
+        }
     }
 
     async fn resize(&self, len_bytes: u64) -> io::Result<()> {

@@ -16,47 +16,40 @@
 //! * Nothing here may be used from another thread, except for a [`Doorbell`]. Wakers are plain numbers: waking one on
 //!   another thread does nothing.
 
+mod bell;
 mod capabilities;
-mod clock;
 mod core;
 mod descriptor;
 mod direct;
 mod disk;
-mod doorbell;
-mod exec;
 mod file;
-mod lock;
 mod net;
 mod off_thread;
 mod op;
 mod queues;
 mod recv_buffers;
 mod registration;
-mod sleep;
 mod slots;
-mod stalls;
 mod stream;
-mod timers;
 
 #[cfg(test)]
 mod tests;
 
-pub use capabilities::{Capabilities, LogRegistration, Unsupported, descriptor_limit, probe};
-pub use doorbell::Doorbell;
+pub use capabilities::{Capabilities, LogRegistration, Unsupported, probe};
+pub use disk::RingLock;
 pub use file::RingFile;
-pub use lock::{RingLock, is_locked};
 pub use net::RingListener;
 pub use recv_buffers::Chunk;
 pub use stream::RingStream;
 
 use std::future::Future;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::rc::Rc;
 
 use self::core::Core;
 use crate::io::{Clock, Now, Spawn, Stalls};
+use crate::linux::{Doorbell, Machine, Sleep};
 
 #[derive(Clone, Debug)]
 pub struct RingConfig {
@@ -109,50 +102,46 @@ impl Ring {
         core.run(main)
     }
 
-    /// Completes when the bell has been rung, also if that was before the call.
-    pub fn wait(&self, doorbell: &Doorbell) -> impl Future<Output = io::Result<()>> + use<> {
-        doorbell.wait_on(&self.core)
-    }
-
     /// What the kernel and the process's limits have allowed so far.
     pub fn capabilities(&self) -> Capabilities {
         self.core.capabilities.borrow().clone()
     }
 }
 
+impl Machine for Ring {
+    fn wait(&self, bell: &Doorbell) -> impl Future<Output = io::Result<()>> + 'static {
+        bell::wait_for(self.core.clone(), bell.clone())
+    }
+
+    fn capabilities(&self) -> String {
+        self.core.capabilities.borrow().to_string()
+    }
+}
+
 impl Clock for Ring {
-    /// The reading of this turn: taken when the thread woke up, the same until it sleeps again.
     fn now(&self) -> Now {
-        self.core.now.get()
+        self.core.thread.now()
     }
 
     fn utc_offset_s(&self) -> i32 {
-        let seconds = self.now().unix_ms.div_euclid(1000);
-        let mut local = MaybeUninit::<libc::tm>::uninit();
-        // SAFETY: both live through the call, which writes the second one, or nothing and gives null.
-        let is_known = unsafe { !libc::localtime_r(&seconds, local.as_mut_ptr()).is_null() };
-        if !is_known {
-            return 0;
-        }
-        // SAFETY: it has been written.
-        unsafe { local.assume_init() }.tm_gmtoff as i32
+        self.core.thread.utc_offset_s()
     }
 
     fn sleep_until(&self, mono_ns: u64) -> impl Future<Output = ()> {
-        sleep::Sleep::new(self.core.clone(), mono_ns)
+        Sleep::new(&self.core.thread, mono_ns)
     }
 }
 
 impl Spawn for Ring {
     fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
-        self.core.executor.spawn(name, task);
+        self.core.thread.spawn(name, task);
     }
 
     fn watch_stalls(&self) {
-        self.core.executor.watch_stalls();
+        self.core.thread.watch_stalls();
     }
 
     fn stalls(&self) -> Stalls {
-        self.core.executor.stalls()
+        self.core.thread.stalls()
     }
 }

@@ -4,25 +4,25 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use io_uring::{cqueue, opcode};
+use rustix::net::sockopt::set_tcp_nodelay;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::Ring;
 use super::core::Core;
 use super::descriptor::{Descriptor, entry};
 use super::op::Request;
 use super::queues::Completion;
-use super::sleep::Sleep;
 use super::slots::{Demand, Multishot, OpKey};
 use super::stream::RingStream;
 use crate::io::{Listener, Net};
+use crate::linux::{self, Sleep, cannot};
 
-/// The listen backlog: connections that the kernel holds until they are accepted.
-const BACKLOG: libc::c_int = 1024;
 /// Connections that the multishot accept has delivered and `accept` has not taken. At this number the multishot accept
 /// is cancelled, and further connections stay in the backlog.
 const QUEUED_CONNECTIONS: usize = 64;
@@ -34,13 +34,8 @@ impl Net for Ring {
     type Stream = RingStream;
 
     fn listen(&self, addr: SocketAddr) -> io::Result<RingListener> {
-        // SO_REUSEADDR is what std sets on Unix.
-        let socket = TcpListener::bind(addr).map_err(|error| at(addr, "listen on", error))?;
-        let local_addr = socket.local_addr()?;
+        let (socket, local_addr) = linux::listen(addr)?;
         let fd = OwnedFd::from(socket);
-        enlarge_backlog(&fd)?;
-        // Connections inherit it, which spares a call for each.
-        set_nodelay(&fd)?;
         Ok(RingListener {
             descriptor: Descriptor::plain(&self.core, fd),
             core: self.core.clone(),
@@ -51,14 +46,14 @@ impl Net for Ring {
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<RingStream> {
         let fd = open_socket(addr)?;
-        set_nodelay(&fd)?;
+        set_tcp_nodelay(&fd, true)?;
         let name = encode_addr(addr);
         let len = name.len() as libc::socklen_t;
         let descriptor = Descriptor::plain(&self.core, fd.try_clone()?);
         let entry = opcode::Connect::new(descriptor.raw(), name.as_ptr().cast(), len).build();
         let request = Request::new(entry, &descriptor).with_buf(name.into());
         let (result, _) = self.core.submit(request).await;
-        result.map_err(|error| at(addr, "connect to", error))?;
+        result.map_err(|error| cannot("connect to", addr, error))?;
         Ok(RingStream::new(&self.core, fd, addr))
     }
 }
@@ -86,7 +81,7 @@ impl Listener for RingListener {
 
     async fn accept(&self) -> io::Result<RingStream> {
         loop {
-            Sleep::new(self.core.clone(), self.accepting.retry_at_ns.get()).await;
+            Sleep::new(&self.core.thread, self.accepting.retry_at_ns.get()).await;
             let socket = TcpStream::from(poll_fn(|context| self.poll_accept(context)).await?);
             // A peer that has disconnected already needs no connection and no error.
             if let Ok(peer_addr) = socket.peer_addr() {
@@ -172,22 +167,13 @@ impl Multishot for Accepting {
     }
 }
 
-fn at(addr: SocketAddr, what: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot {what} {addr}: {error}"))
-}
-
 fn open_socket(addr: SocketAddr) -> io::Result<OwnedFd> {
     let family = match addr {
-        SocketAddr::V4(_) => libc::AF_INET,
-        SocketAddr::V6(_) => libc::AF_INET6,
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    // SAFETY: no memory is involved.
-    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: just opened, and nothing else knows its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let flags = SocketFlags::CLOEXEC;
+    Ok(socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
 /// `struct sockaddr_in` and `struct sockaddr_in6`:
@@ -216,37 +202,12 @@ fn encode_addr(addr: SocketAddr) -> Vec<u8> {
     name
 }
 
-fn enlarge_backlog(listener: &OwnedFd) -> io::Result<()> {
-    // SAFETY: no memory is involved; a second `listen` only changes the backlog.
-    match unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-fn set_nodelay(socket: &OwnedFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option's value is an int, which lives as long as the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_NODELAY,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::{Clock, Stream};
-    use crate::ring::tests::{loopback, on_ring, small};
+    use crate::linux::tests::loopback;
+    use crate::ring::tests::{on_ring, small};
 
     #[test]
     fn an_error_is_reported_once_and_then_pauses() {

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::bell;
 use super::core::Core;
-use super::doorbell::Doorbell;
+use crate::linux::Doorbell;
 
 /// For calls that are made a few times a second at most.
 pub(super) async fn off_thread<T: Send + 'static>(
@@ -24,7 +25,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
         *for_thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
     };
     thread::Builder::new().name(name.to_owned()).spawn(run)?;
-    bell.wait_on(core).await?;
+    bell::wait_for(core.clone(), bell).await?;
     let done = result.lock().unwrap_or_else(PoisonError::into_inner).take();
     done.unwrap_or_else(|| Err(io::Error::other("the thread of a system call has panicked")))
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, squeue};
 
+use crate::linux::Wait;
+
 /// Several completions of each of 1024 connections in one turn. The kernel keeps further ones in a slower overflow list.
 const COMPLETION_ENTRIES: u32 = 8192;
 
@@ -25,13 +27,6 @@ pub(super) struct Completion {
     pub(super) user_data: u64,
     pub(super) result: i32,
     pub(super) flags: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
-    No,
-    AtMost { ns: u64 },
-    Forever,
 }
 
 impl Queues {

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use io_uring::{cqueue, opcode};
+use rustix::net::{Shutdown, shutdown};
 
 use super::core::Core;
 use super::descriptor::{Descriptor, entry};
@@ -22,17 +23,11 @@ use super::queues::Completion;
 use super::recv_buffers::{Chunk, GROUP, RecvBuffers};
 use super::slots::{Demand, Multishot, OpKey};
 use crate::io::Stream;
+use crate::linux::piece;
 use crate::mem::Buf;
 
 /// With more chunks than this queued the reader is not reading: the receive is cancelled.
 const QUEUED_CHUNKS: usize = 4;
-
-/// Bytes that one operation sends. The kernel copies them, and delivers them to a receiver on the same machine, within the
-/// `io_uring_enter` that submits it: so it is bounded like a turn, whatever the size of a reply.
-const SEND_AT_MOST: usize = 256 << 10;
-
-/// The same of a buffer that is larger, which is no reply to a pull: several of them must not delay the messages of all others.
-const PIECE_OF_LARGE: usize = 64 << 10;
 
 #[derive(Clone)]
 pub struct RingStream {
@@ -107,7 +102,7 @@ impl Stream for RingStream {
 
     fn shutdown(&self) {
         // An error means that the connection has ended already.
-        shut_down(self.connection.descriptor.fd());
+        let _ = shutdown(self.connection.descriptor.fd(), Shutdown::Both);
     }
 
     fn peer_addr(&self) -> SocketAddr {
@@ -165,17 +160,12 @@ impl Connection {
     }
 
     async fn send_from(&self, buf: Vec<u8>, sent: usize) -> (io::Result<u32>, Vec<u8>) {
-        let rest = &buf[sent..];
-        let most = match buf.len() {
-            ..=SEND_AT_MOST => SEND_AT_MOST,
-            _ => PIECE_OF_LARGE,
-        };
-        let len = rest.len().min(most) as u32;
+        let piece = piece(&buf, sent);
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
         let entry = entry!(self.descriptor, |fd| opcode::Send::new(
             fd,
-            rest.as_ptr(),
-            len
+            piece.as_ptr(),
+            piece.len() as u32
         )
         .flags(flags)
         .build());
@@ -263,79 +253,14 @@ fn own(buf: Buf) -> Vec<u8> {
     }
 }
 
-fn shut_down(fd: &OwnedFd) {
-    // SAFETY: no memory is involved, and the descriptor is open.
-    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::{Listener, Net, Spawn};
-    use crate::ring::tests::{loopback, on_ring, pattern, pause, recv_exactly, small};
+    use crate::linux::tests::{loopback, pattern, pause, recv_exactly};
+    use crate::ring::tests::{on_ring, small};
 
     const STREAM_BYTES: usize = 24 << 20;
-
-    #[test]
-    fn a_large_reply_is_sent_in_pieces() {
-        const PIECES: usize = 80;
-        on_ring(small(), async |ring| {
-            let listener = ring.listen(loopback()).unwrap();
-            let sender = ring.connect(listener.local_addr()).await.unwrap();
-            let reader = listener.accept().await.unwrap();
-            let bytes = pattern(PIECES * PIECE_OF_LARGE, 0);
-            let sent = bytes.clone();
-            let polls = Rc::new(Cell::new(0));
-            let counted = polls.clone();
-            ring.spawn("test", async move {
-                let mut sending = std::pin::pin!(sender.send(sent));
-                let (result, _) = poll_fn(|context| {
-                    counted.set(counted.get() + 1);
-                    sending.as_mut().poll(context)
-                })
-                .await;
-                result.unwrap();
-            });
-            assert!(recv_exactly(&reader, bytes.len()).await == bytes);
-            while Rc::strong_count(&polls) > 1 {
-                pause(&ring, 1).await;
-            }
-            assert!(polls.get() > PIECES, "{} polls", polls.get());
-        });
-    }
-
-    /// Receives of both kinds, in any order: no byte is lost or comes twice, and the end is the end for both.
-    #[test]
-    fn a_stream_is_received_in_chunks_and_into_a_buffer() {
-        on_ring(small(), async |ring| {
-            let listener = ring.listen(loopback()).unwrap();
-            let sender = ring.connect(listener.local_addr()).await.unwrap();
-            let reader = listener.accept().await.unwrap();
-            let bytes = pattern(8 << 20, 0);
-            let sent = bytes.clone();
-            ring.spawn("test", async move {
-                let (result, _) = sender.send(sent).await;
-                result.unwrap();
-            });
-            let (mut received, mut buf) = (Vec::new(), vec![0; 100_000]);
-            for round in 0.. {
-                let before = received.len();
-                if round % 7 < 3 {
-                    received.extend_from_slice(&reader.recv().await.unwrap());
-                } else {
-                    let (len, back) = reader.recv_into(buf).await;
-                    buf = back;
-                    received.extend_from_slice(&buf[..len.unwrap()]);
-                }
-                if received.len() == before {
-                    break;
-                }
-            }
-            assert!(received == bytes);
-            assert!(reader.recv().await.unwrap().is_empty());
-            assert_eq!(reader.recv_into(buf).await.0.unwrap(), 0);
-        });
-    }
 
     /// Some readers stop for good or for a while: they hold little, lose nothing, and do not stop the others.
     #[test]

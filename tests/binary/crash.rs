@@ -13,24 +13,29 @@ const ROUND: usize = 1500;
 
 #[test]
 fn a_kill_takes_nothing_acknowledged_in_sync_mode() {
-    kill_again_and_again("sync");
+    kill_again_and_again("sync", None, rounds());
 }
 
 #[test]
 fn a_kill_takes_nothing_acknowledged_in_async_mode() {
-    kill_again_and_again("async");
+    kill_again_and_again("async", None, rounds());
 }
 
-fn kill_again_and_again(flush: &str) {
+fn rounds() -> usize {
+    let given = std::env::var("KILL_ROUNDS").ok();
+    given.and_then(|given| given.parse().ok()).unwrap_or(4)
+}
+
+/// With `--io` if it is given.
+pub fn kill_again_and_again(flush: &str, io: Option<&str>, rounds: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store");
     let options = Options {
         flush,
+        io,
         ports: Some(free_ports()),
         ..Options::small()
     };
-    let given = std::env::var("KILL_ROUNDS").ok();
-    let rounds: usize = given.and_then(|given| given.parse().ok()).unwrap_or(4);
     let mut random = Random::new(rounds as u64);
     let mut ledger = Ledger::default();
     for round in 0..rounds {

@@ -15,6 +15,7 @@ mod crash;
 mod golden;
 mod overload;
 mod path;
+mod portable;
 mod power;
 mod probe;
 mod readme;

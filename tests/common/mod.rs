@@ -5,6 +5,7 @@
 pub mod client;
 pub mod ledger;
 pub mod random;
+pub mod sandbox;
 pub mod scripts;
 
 use std::fs::File;
@@ -210,6 +211,10 @@ pub struct Options<'a> {
     pub ports: Option<(u16, u16)>,
     /// The name server at the second port is another process.
     pub joins_namesrv: bool,
+    /// `--io`; none: as it is without.
+    pub io: Option<&'a str>,
+    /// With which error the kernel answers to io_uring, if it forbids that.
+    pub forbids_uring: Option<i32>,
 }
 
 impl Default for Options<'_> {
@@ -220,6 +225,8 @@ impl Default for Options<'_> {
             config: "",
             ports: None,
             joins_namesrv: false,
+            io: None,
+            forbids_uring: None,
         }
     }
 }
@@ -295,6 +302,12 @@ impl Broker {
             .arg(store)
             .arg("--config")
             .arg(&config);
+        if let Some(io) = options.io {
+            command.args(["--io", io]);
+        }
+        if let Some(errno) = options.forbids_uring {
+            sandbox::forbid_uring(&mut command, errno);
+        }
         ((port, namesrv_port), command)
     }
 
@@ -319,6 +332,10 @@ impl Broker {
         self.process.child.kill().expect("it runs");
         self.process.wait();
         until_free(&self.own_ports);
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
     }
 
     /// SIGTERM, and the exit status it ends with.

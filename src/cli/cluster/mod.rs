@@ -17,7 +17,6 @@ use self::plan::{Plan, Wanted};
 use self::status::Status;
 use super::{preflight, signals};
 use crate::config::Surroundings;
-use crate::ring;
 
 /// Start a replicated group on this machine, for trying: a name server, controllers, and brokers of one name.
 ///
@@ -57,7 +56,6 @@ Example:
 const TICK: Duration = Duration::from_millis(100);
 
 pub fn run(args: ClusterArgs) -> Result<()> {
-    ring::probe()?;
     let surroundings = Surroundings::observe();
     let dir = args
         .store

@@ -85,6 +85,9 @@ pub async fn direct_files_want_alignment<I: Io>(io: &I, dir: &Path) {
     io.create_dir_all(dir).await.unwrap();
     let file = io.open(&dir.join("f"), DIRECT).await.unwrap();
     file.allocate(4 * BLOCK_BYTES as u64).await.unwrap();
+    // Of bytes that were never written Linux reads zeros wherever they begin.
+    let blocks = AlignedBuf::zeroed(4 * BLOCK_BYTES);
+    write(&file, blocks, 0, Durability::Written).await;
     let block = AlignedBuf::zeroed(BLOCK_BYTES);
     let (odd_offset, block) = file.write_at(block, 100, Durability::Written).await;
     assert_eq!(odd_offset.unwrap_err().kind(), ErrorKind::InvalidInput);

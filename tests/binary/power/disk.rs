@@ -47,6 +47,8 @@ struct State {
     next_inode: u64,
     capacity_bytes: u64,
     fault: Option<Fault>,
+    /// A file cannot be opened with O_DIRECT.
+    lacks_direct_io: bool,
     /// Changes of names and lengths wait while it is set, ...
     holds_names: bool,
     /// ... so many of them.
@@ -87,10 +89,17 @@ impl Disk {
             next_inode: INodeNo::ROOT.0 + 1,
             capacity_bytes,
             fault: None,
+            lacks_direct_io: false,
             holds_names: false,
             held: 0,
             faults: 0,
         })))
+    }
+
+    /// As on a file system without O_DIRECT.
+    pub fn without_direct_io(self) -> Disk {
+        self.state().lacks_direct_io = true;
+        self
     }
 
     pub fn mount(&self, at: &Path) -> std::io::Result<Mounted> {
@@ -190,6 +199,11 @@ pub fn unmount(at: &Path) -> bool {
 }
 
 impl State {
+    /// A file is to be opened with these flags.
+    fn refuses(&self, flags: i32) -> bool {
+        self.lacks_direct_io && flags & libc::O_DIRECT != 0
+    }
+
     fn used_bytes(&self) -> u64 {
         let files = self.inodes.values().filter_map(|node| match node {
             Node::File(file) => Some(file.pages.len()),

@@ -17,6 +17,7 @@ use crate::common::ledger::Ledger;
 use crate::common::random::Random;
 use crate::common::{Broker, Options, SMALL, free_ports, wait_until};
 use disk::{Disk, Fault, Kind, Mounted};
+use ringmq::linux::is_locked;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::loose_json;
 use ringmq::wire::stats::KvTable;
@@ -41,7 +42,15 @@ struct Machine {
 impl Machine {
     /// `None` where file systems cannot be mounted.
     fn new(flush: &'static str, config: &'static str) -> Option<Machine> {
-        let disk = Disk::new(CAPACITY_BYTES);
+        let options = Options {
+            flush,
+            config,
+            ..Options::default()
+        };
+        Machine::with(Disk::new(CAPACITY_BYTES), options)
+    }
+
+    fn with(disk: Disk, options: Options<'static>) -> Option<Machine> {
         let folder = tempfile::tempdir().expect("a folder");
         let mounted = match disk.mount(folder.path()) {
             Ok(mounted) => Some(mounted),
@@ -60,10 +69,8 @@ impl Machine {
             mounted,
             folder,
             options: Options {
-                flush,
-                config,
                 ports: Some(free_ports()),
-                ..Options::default()
+                ..options
             },
         })
     }
@@ -92,11 +99,36 @@ fn rounds(usual: u64) -> u64 {
 
 #[test]
 fn a_power_cut_takes_nothing_acknowledged_in_sync_mode() {
-    let Some(mut machine) = Machine::new("sync", SMALL) else {
-        return;
-    };
+    if let Some(machine) = Machine::new("sync", SMALL) {
+        cut_again_and_again(machine, rounds(5));
+    }
+}
+
+/// Without io_uring, and on a file system without O_DIRECT, with and without io_uring.
+#[test]
+fn a_power_cut_takes_nothing_acknowledged_whatever_the_place_lacks() {
+    for (io, has_direct_io) in [("portable", true), ("portable", false), ("auto", false)] {
+        let disk = match has_direct_io {
+            true => Disk::new(CAPACITY_BYTES),
+            false => Disk::new(CAPACITY_BYTES).without_direct_io(),
+        };
+        let options = Options {
+            flush: "sync",
+            io: Some(io),
+            ..Options::small()
+        };
+        let Some(machine) = Machine::with(disk, options) else {
+            return;
+        };
+        let log = cut_again_and_again(machine, rounds(4) / 2);
+        assert_eq!(log.contains("no O_DIRECT"), !has_direct_io, "{log}");
+    }
+}
+
+/// The log of the last start.
+fn cut_again_and_again(mut machine: Machine, rounds: u64) -> String {
     let mut ledger = Ledger::default();
-    for round in 0..rounds(5) {
+    for round in 0..rounds {
         let broker = machine.start();
         ledger.check(broker.addr());
         let load = ledger.start_load(broker.addr());
@@ -107,7 +139,43 @@ fn a_power_cut_takes_nothing_acknowledged_in_sync_mode() {
     }
     let broker = machine.start();
     ledger.check(broker.addr());
+    let log = broker.log();
     assert!(broker.terminate().success());
+    log
+}
+
+/// A write that is in flight when the process is killed reaches the disk later: until then the next process must not append there.
+#[test]
+fn a_killed_broker_holds_its_store_until_its_last_write_has_ended() {
+    for io in ["auto", "portable"] {
+        let options = Options {
+            flush: "sync",
+            io: Some(io),
+            ..Options::small()
+        };
+        let Some(machine) = Machine::with(Disk::new(CAPACITY_BYTES), options) else {
+            return;
+        };
+        let mut ledger = Ledger::default();
+        let broker = machine.start();
+        let load = ledger.start_load(broker.addr());
+        load.until_acknowledged(ROUND);
+        machine.disk.inject(Some(Fault {
+            on: "00000000000",
+            kind: Kind::Stall(Duration::from_secs(2)),
+        }));
+        wait_until("a stalled write", || machine.disk.faults() > 0);
+        machine.disk.inject(None);
+        let lock = machine.store().join("lock");
+        broker.signal("KILL");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(is_locked(&lock).expect("the lock is there"), "{io}");
+        broker.kill();
+        ledger.close(load);
+        let broker = machine.start();
+        ledger.check(broker.addr());
+        assert!(broker.terminate().success());
+    }
 }
 
 /// Waits until all that was sent before is flushed: for three flushes of a file, with a message before each. A round of flushes has

@@ -140,7 +140,10 @@ impl Filesystem for Mount {
 
     /// Without FOPEN_DIRECT_IO: with it, a read by io_uring that meets the end of the file is given the same bytes again and
     /// again (`fuse_direct_read_iter` leaves the position as it was).
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _: &Request, _: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.0.state().refuses(flags.0) {
+            return reply.error(Errno::EINVAL);
+        }
         reply.opened(FileHandle(0), FopenFlags::empty());
     }
 
@@ -151,9 +154,12 @@ impl Filesystem for Mount {
         name: &OsStr,
         _mode: u32,
         _umask: u32,
-        _flags: i32,
+        flags: i32,
         reply: ReplyCreate,
     ) {
+        if self.0.state().refuses(flags) {
+            return reply.error(Errno::EINVAL);
+        }
         let file = File {
             name: name.to_owned(),
             ..File::default()

@@ -6,7 +6,13 @@
 use std::collections::BTreeMap;
 use std::task::Waker;
 
-use super::queues::Wait;
+/// What the next entry into the kernel waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    No,
+    AtMost { ns: u64 },
+    Forever,
+}
 
 #[derive(Default)]
 pub(super) struct Timers {

@@ -1,6 +1,6 @@
-//! The clocks of Linux that the ring reads, and what the kernel knows of the thread.
+//! The clocks of Linux, and what the kernel knows of the thread.
 
-use std::mem;
+use std::mem::{self, MaybeUninit};
 
 use crate::io::Now;
 
@@ -23,6 +23,19 @@ pub(super) fn read_clocks() -> Now {
         unix_ms: unix.tv_sec * 1_000 + unix.tv_nsec / 1_000_000,
         mono_ns: mono_ns(),
     }
+}
+
+/// How far the local time is ahead of UTC at this time.
+pub(super) fn utc_offset_s(unix_ms: i64) -> i32 {
+    let seconds = unix_ms.div_euclid(1000);
+    let mut local = MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both live through the call, which writes the second one, or nothing and gives null.
+    let is_known = unsafe { !libc::localtime_r(&seconds, local.as_mut_ptr()).is_null() };
+    if !is_known {
+        return 0;
+    }
+    // SAFETY: it has been written.
+    unsafe { local.assume_init() }.tm_gmtoff as i32
 }
 
 /// Without a system call: some 20 ns.

@@ -30,7 +30,7 @@ use crate::io::Stalls;
 /// log write is seen at most one poll later than this.
 const POLLS_PER_TURN: usize = 256;
 const TURN_NS: u64 = 1_000_000;
-/// Index of the future that `Ring::start` was given. The table does not own it, as it may borrow from the caller.
+/// Index of the future that `Thread::run` was given. The table does not own it, as it may borrow from the caller.
 const MAIN: usize = 0;
 
 pub(super) struct Executor {
@@ -160,7 +160,7 @@ impl Executor {
     /// From now on this thread's wakers wake tasks of this executor, which must not move.
     pub(super) fn enter_thread(&self) {
         CURRENT.with(|current| {
-            assert!(current.get().is_null(), "one ring a thread");
+            assert!(current.get().is_null(), "one reactor a thread");
             current.set(self);
         });
     }
