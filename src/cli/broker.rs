@@ -11,8 +11,8 @@ use super::args::BrokerArgs;
 use super::backend::Backend;
 use super::controller::Inside;
 use super::process::{Event, Process};
+use super::signals;
 use super::usage::no_such_core;
-use super::{memory, mq, signals};
 use crate::config::{Config, Flush, Level, Surroundings};
 
 pub fn run(args: BrokerArgs) -> Result<()> {
@@ -41,9 +41,6 @@ pub fn run(args: BrokerArgs) -> Result<()> {
             "the store is {}, relative to the working directory",
             dir.display()
         );
-    }
-    if let Some(text) = memory::warning(&config) {
-        warn!("{text}");
     }
     let backend = Backend::choose(config.io)?;
     let started: Arc<OnceLock<Sender<Event>>> = Arc::default();

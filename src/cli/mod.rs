@@ -12,7 +12,6 @@ mod embedded;
 mod group_of_store;
 mod health;
 mod json_lines;
-mod memory;
 pub mod mq;
 mod namesrv;
 mod pages;

@@ -9,6 +9,7 @@ mod defaults;
 pub mod explain;
 mod io_choice;
 mod known;
+mod memory;
 pub mod properties;
 mod rule;
 mod surroundings;
@@ -134,8 +135,13 @@ impl Config {
             .config_file
             .as_deref()
             .unwrap_or(Path::new("broker.conf"));
-        let notes = config.follow_file(file, text, &mut places)?;
+        let mut notes = config.follow_file(file, text, &mut places)?;
         config.follow_flags(flags, &mut places);
+        if let Some(limit) = surroundings.memory_limit_bytes {
+            notes.extend(memory::fit(&mut config, limit, |name| {
+                places.contains_key(name)
+            }));
+        }
         config.settle(&surroundings.cores, &places)?;
         Ok((config, notes))
     }

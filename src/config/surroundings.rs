@@ -1,8 +1,9 @@
-//! What defaults depend on outside of the configuration: the home directory, the host's name, its address, its cores.
+//! What defaults depend on outside of the configuration: the home directory, the host's name, its address, its cores, its memory.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use super::memory::limit_bytes;
 use super::rule::core_list;
 
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Surroundings {
     pub cores: Vec<usize>,
     /// [`NAMESRV`], if it is set.
     pub namesrv: Option<String>,
+    /// Of this process's control group.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// The environment variable that names the name servers to RocketMQ's brokers and tools.
@@ -31,6 +34,7 @@ impl Surroundings {
             address: address(default_route_interface(&read("/proc/net/route"))),
             cores: allowed_cores(&read("/proc/self/status")).unwrap_or_else(|| vec![0]),
             namesrv: std::env::var(NAMESRV).ok().filter(|text| !text.is_empty()),
+            memory_limit_bytes: limit_bytes(),
         }
     }
 }

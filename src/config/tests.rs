@@ -8,6 +8,7 @@ fn surroundings() -> Surroundings {
         address: IpAddr::from([192, 0, 2, 7]),
         cores: vec![0, 1],
         namesrv: None,
+        memory_limit_bytes: None,
     }
 }
 

@@ -5,7 +5,9 @@ use std::fs;
 use std::io;
 
 use super::queues::Queues;
-use crate::linux::kernel_release;
+use super::recv_buffers::RecvBuffers;
+use crate::linux::{Wait, kernel_release};
+use crate::mem::BLOCK_BYTES;
 
 /// DEFER_TASKRUN came with 6.1; multishot receive and the ring of buffers before it.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
@@ -54,13 +56,20 @@ pub enum Unsupported {
     Failed { kernel: String, error: io::Error },
 }
 
-/// Tries a small ring.
+/// Tries a small ring, with the calls that a start makes: a filter may forbid one of them alone.
 pub fn probe() -> Result<Capabilities, Unsupported> {
     let kernel = kernel_release();
     if parse_release(&kernel).is_some_and(|version| version < OLDEST_KERNEL) {
         return Err(Unsupported::OldKernel { kernel });
     }
-    let queues = Queues::new(8, false).map_err(|error| explain(error, kernel.clone()))?;
+    // Longer than the ring that it is registered with.
+    let recv_buffers = RecvBuffers::new(1, BLOCK_BYTES);
+    let tried = Queues::new(8, false).and_then(|mut queues| {
+        recv_buffers.register(&queues)?;
+        queues.enter(Wait::No)?;
+        Ok(queues)
+    });
+    let queues = tried.map_err(|error| explain(error, kernel.clone()))?;
     Ok(Capabilities {
         kernel,
         no_iowait: queues.uring().params().is_feature_no_iowait(),

@@ -191,6 +191,7 @@ mod tests {
             port: 10911,
             namesrv_port: 9876,
             cores: vec![2, 5],
+            memory_limit_bytes: None,
         })
     }
 
