@@ -79,6 +79,11 @@ pub fn probe() -> Result<Capabilities, Unsupported> {
     })
 }
 
+/// Of a ring that could not be made although a small one could.
+pub(super) fn unsupported(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), explain(error, kernel_release()))
+}
+
 fn explain(error: io::Error, kernel: String) -> Unsupported {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => match disabled_by_sysctl() {

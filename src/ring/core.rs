@@ -44,7 +44,8 @@ impl Core {
         let mut capabilities =
             capabilities::probe().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
         capabilities.core = config.core.filter(|&id| linux::pin_to(id));
-        let queues = Queues::new(config.entries, capabilities.no_iowait)?;
+        let queues = Queues::new(config.entries, capabilities.no_iowait)
+            .map_err(capabilities::unsupported)?;
         let recv_buffers = RecvBuffers::new(config.recv_buffers, config.recv_buffer_bytes);
         recv_buffers.register(&queues)?;
         let direct = DirectTable::register(

@@ -7,17 +7,17 @@ use std::process::Output;
 
 use crate::common::client::{Client, send_to};
 use crate::common::ledger::Ledger;
-use crate::common::sandbox::forbid_uring;
+use crate::common::sandbox::{Forbidden, NO_URING, NO_URING_KNOWN, forbid};
 use crate::common::{Broker, Options, Process, SMALL, free_ports, ringmq, wait_until};
 use crate::crash::kill_again_and_again;
 use crate::start::refused_with;
 
 /// In a container with the usual seccomp profile, and in one whose kernel is not Linux.
-const ERRORS: [i32; 2] = [libc::EPERM, libc::ENOSYS];
+const PLACES: [&[Forbidden]; 2] = [NO_URING, NO_URING_KNOWN];
 
 #[test]
 fn where_io_uring_is_forbidden_a_broker_starts_without_it_and_says_why() {
-    for errno in ERRORS {
+    for forbidden in PLACES {
         let folder = tempfile::tempdir().expect("a folder");
         let store = folder.path().join("store");
         let health = free_ports().0;
@@ -25,7 +25,7 @@ fn where_io_uring_is_forbidden_a_broker_starts_without_it_and_says_why() {
         let options = Options {
             config: &config,
             flush: "sync",
-            forbids_uring: Some(errno),
+            forbidden,
             ports: Some(free_ports()),
             ..Options::default()
         };
@@ -56,11 +56,11 @@ fn where_io_uring_is_forbidden_a_broker_starts_without_it_and_says_why() {
 
 #[test]
 fn io_uring_that_is_asked_for_and_forbidden_is_refused_in_one_sentence() {
-    for errno in ERRORS {
+    for forbidden in PLACES {
         let folder = tempfile::tempdir().expect("a folder");
         let options = Options {
             io: Some("uring"),
-            forbids_uring: Some(errno),
+            forbidden,
             ..Options::small()
         };
         match Broker::try_start(&folder.path().join("store"), &options) {
@@ -68,6 +68,20 @@ fn io_uring_that_is_asked_for_and_forbidden_is_refused_in_one_sentence() {
             Err(ended) => refused_with(&ended, &["io_uring", "seccomp", "--io auto"]),
         }
         assert!(!folder.path().join("store").exists(), "nothing is made");
+    }
+}
+
+#[test]
+fn another_choice_is_wrong_usage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    for (words, variable) in [(&["--io", "epoll"][..], ""), (&[], "epoll")] {
+        let mut command = ringmq(["broker", "--store"]);
+        command.arg(&store).args(words).env("RINGMQ_IO", variable);
+        let ended = Process::spawn(&mut command).until_end();
+        assert_eq!(ended.status.code(), Some(2), "{ended:#?}");
+        assert!(ended.err.contains("portable"), "{ended:#?}");
+        assert!(!store.exists(), "nothing is made");
     }
 }
 
@@ -79,12 +93,12 @@ fn every_command_works_where_io_uring_is_forbidden() {
     let (_, namesrv_port) = free_ports();
     let mut command = ringmq(["namesrv", "--bind", "127.0.0.1"]);
     command.args(["--port", &namesrv_port.to_string()]);
-    forbid_uring(&mut command, libc::EPERM);
+    forbid(&mut command, NO_URING);
     let (mut names, _) = Process::spawn(&mut command)
         .until_ready()
         .expect("it starts");
     let options = Options {
-        forbids_uring: Some(libc::EPERM),
+        forbidden: NO_URING,
         joins_namesrv: true,
         ports: Some((free_ports().0, namesrv_port)),
         ..Options::small()
@@ -92,7 +106,7 @@ fn every_command_works_where_io_uring_is_forbidden() {
     let broker = Broker::start(&store, &options);
     let namesrv = broker.namesrv.to_string();
     let at_names = ["--namesrv", &namesrv];
-    let sent = forbidden(&[
+    let sent = confined(&[
         &["send", "--topic", "T", "--count", "7", "hello"],
         &at_names[..],
     ]);
@@ -100,7 +114,7 @@ fn every_command_works_where_io_uring_is_forbidden() {
     let consume = [
         "consume", "--topic", "T", "--group", "g", "--from", "first", "--count", "7",
     ];
-    let consumed = forbidden(&[&consume, &at_names[..]]);
+    let consumed = confined(&[&consume, &at_names[..]]);
     let printed = String::from_utf8_lossy(&consumed.stdout).into_owned();
     assert_eq!(printed.matches("hello").count(), 7, "{consumed:?}");
     let load = [
@@ -113,21 +127,21 @@ fn every_command_works_where_io_uring_is_forbidden() {
         "--warm-up",
         "0",
     ];
-    let measured = forbidden(&[&load, &at_names[..]]);
+    let measured = confined(&[&load, &at_names[..]]);
     assert!(measured.status.success(), "{measured:?}");
     assert!(broker.terminate().success());
     names.signal("TERM");
     assert!(names.until_end().status.success());
     let dir = store.to_str().expect("text");
     for words in [["store", "verify", dir], ["store", "inspect", dir]] {
-        let read = forbidden(&[&words]);
+        let read = confined(&[&words]);
         assert!(read.status.success(), "{read:?}");
     }
 }
 
-fn forbidden(words: &[&[&str]]) -> Output {
+fn confined(words: &[&[&str]]) -> Output {
     let mut command = ringmq(words.concat());
-    forbid_uring(&mut command, libc::EPERM);
+    forbid(&mut command, NO_URING);
     command
         .output()
         .expect("the binary was built with the tests")

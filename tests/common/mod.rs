@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use sandbox::Forbidden;
+
 /// How long anything may take before a test calls it hung. A machine that builds and tests at once needs 10 s for much.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -213,8 +215,8 @@ pub struct Options<'a> {
     pub joins_namesrv: bool,
     /// `--io`; none: as it is without.
     pub io: Option<&'a str>,
-    /// With which error the kernel answers to io_uring, if it forbids that.
-    pub forbids_uring: Option<i32>,
+    /// System calls that the kernel refuses.
+    pub forbidden: &'a [Forbidden],
 }
 
 impl Default for Options<'_> {
@@ -226,7 +228,7 @@ impl Default for Options<'_> {
             ports: None,
             joins_namesrv: false,
             io: None,
-            forbids_uring: None,
+            forbidden: &[],
         }
     }
 }
@@ -305,8 +307,8 @@ impl Broker {
         if let Some(io) = options.io {
             command.args(["--io", io]);
         }
-        if let Some(errno) = options.forbids_uring {
-            sandbox::forbid_uring(&mut command, errno);
+        if !options.forbidden.is_empty() {
+            sandbox::forbid(&mut command, options.forbidden);
         }
         ((port, namesrv_port), command)
     }

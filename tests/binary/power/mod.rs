@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::common::client::{Client, send_to};
 use crate::common::ledger::Ledger;
 use crate::common::random::Random;
+use crate::common::sandbox::NO_URING_NO_DSYNC;
 use crate::common::{Broker, Options, SMALL, free_ports, wait_until};
 use disk::{Disk, Fault, Kind, Mounted};
 use ringmq::linux::is_locked;
@@ -104,10 +105,15 @@ fn a_power_cut_takes_nothing_acknowledged_in_sync_mode() {
     }
 }
 
-/// Without io_uring, and on a file system without O_DIRECT, with and without io_uring.
+/// Without io_uring; on a file system without O_DIRECT, with and without io_uring; without flushed writes.
 #[test]
 fn a_power_cut_takes_nothing_acknowledged_whatever_the_place_lacks() {
-    for (io, has_direct_io) in [("portable", true), ("portable", false), ("auto", false)] {
+    for (io, has_direct_io, forbidden) in [
+        ("portable", true, &[][..]),
+        ("portable", false, &[]),
+        ("auto", false, &[]),
+        ("auto", true, NO_URING_NO_DSYNC),
+    ] {
         let disk = match has_direct_io {
             true => Disk::new(CAPACITY_BYTES),
             false => Disk::new(CAPACITY_BYTES).without_direct_io(),
@@ -115,6 +121,7 @@ fn a_power_cut_takes_nothing_acknowledged_whatever_the_place_lacks() {
         let options = Options {
             flush: "sync",
             io: Some(io),
+            forbidden,
             ..Options::small()
         };
         let Some(machine) = Machine::with(disk, options) else {
