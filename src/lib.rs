@@ -9,7 +9,8 @@
 //!        -> store (queue entry) -> reactor (acknowledgement, waiting pulls) -> ring (one send per connection) -> socket
 //! ```
 //!
-//! Everything between the two sockets happens on one thread. Arrows between the rooms point one way (`tests/tidy.rs` holds
+//! Everything between the two sockets happens on one thread; where io_uring is not allowed, `portable` takes the place of `ring` and passes each group commit to
+//! another thread. Arrows between the rooms point one way (`tests/tidy.rs` holds
 //! the table); `ARCHITECTURE.md` gives the reasons and the figures.
 //!
 //! # What this crate never does

@@ -11,8 +11,8 @@ use super::args::BrokerArgs;
 use super::backend::Backend;
 use super::controller::Inside;
 use super::process::{Event, Process};
-use super::signals;
 use super::usage::no_such_core;
+use super::{mq, signals};
 use crate::config::{Config, Flush, Level, Surroundings};
 
 pub fn run(args: BrokerArgs) -> Result<()> {

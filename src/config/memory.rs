@@ -72,18 +72,19 @@ pub fn fit(config: &mut Config, limit_bytes: u64, is_given: impl Fn(&str) -> boo
             *(size.of)(config) = (share >> 20 << 20).max(size.least_bytes).min(usual);
         }
     }
-    Some(note(
-        config,
-        limit_bytes,
-        needed_bytes(config) <= room_bytes,
-    ))
+    let what_to_do = match given_bytes {
+        _ if needed_bytes(config) <= room_bytes => None,
+        0 => Some("raise the limit"),
+        _ => Some("raise the limit, or lower what broker.conf sets"),
+    };
+    Some(note(config, limit_bytes, what_to_do))
 }
 
 fn needed_bytes(config: &Config) -> u64 {
     config.log_buffer_bytes + config.consume_queue_memory_bytes + config.connection_memory_bytes
 }
 
-fn note(config: &mut Config, limit_bytes: u64, fits: bool) -> Note {
+fn note(config: &mut Config, limit_bytes: u64, what_to_do: Option<&str>) -> Note {
     let mut shown = Vec::new();
     for size in sizes(config) {
         shown.push(format!("{} {} MiB", size.name, *(size.of)(config) >> 20));
@@ -92,19 +93,17 @@ fn note(config: &mut Config, limit_bytes: u64, fits: bool) -> Note {
     let text = format!(
         "the memory limit of this control group is {limit} MiB: on each of {shards} core(s) {shown}"
     );
-    match fits {
-        true => Note {
+    let Some(what_to_do) = what_to_do else {
+        return Note {
             level: Level::Info,
             text,
-        },
-        false => Note {
-            level: Level::Warning,
-            text: format!(
-                "{text}; under load that and the rest, {} MiB, may exceed it, and the kernel kills a process that does: raise the limit, or \
-                 lower what broker.conf sets",
-                BASE_BYTES >> 20
-            ),
-        },
+        };
+    };
+    let base = BASE_BYTES >> 20;
+    let danger = "may exceed it under load, and the kernel kills a process that does";
+    Note {
+        level: Level::Warning,
+        text: format!("{text}; with {base} MiB for the rest that {danger}: {what_to_do}"),
     }
 }
 

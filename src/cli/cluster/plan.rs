@@ -191,7 +191,6 @@ mod tests {
             port: 10911,
             namesrv_port: 9876,
             cores: vec![2, 5],
-            memory_limit_bytes: None,
         })
     }
 
@@ -230,6 +229,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: vec![2, 5],
             namesrv: None,
+            memory_limit_bytes: None,
             ..Surroundings::observe()
         };
         for member in &plan(3).members[4..] {
