@@ -31,7 +31,8 @@ pub enum Durability {
 pub struct OpenOptions {
     pub write: bool,
     pub create: bool,
-    /// O_DIRECT: offsets, lengths and buffers must be multiples of 4096.
+    /// O_DIRECT: offsets, lengths and buffers must be multiples of 4096. On a file system without it the same holds, and each write is
+    /// `Durability::Synced`, as the page cache would not survive a crash of the kernel.
     pub direct: bool,
 }
 

@@ -19,8 +19,6 @@ pub enum StoreError {
     InUse { dir: PathBuf },
     #[error("store directory {} cannot be written ({source}): make it writable for this user, or choose another", dir.display())]
     NotWritable { dir: PathBuf, source: io::Error },
-    #[error("the filesystem of {} has no O_DIRECT: put the store on a disk (ext4 or xfs, not tmpfs)", dir.display())]
-    NoDirect { dir: PathBuf },
     #[error("{} has {got} bytes but the segment size is {expected}: set mappedFileSizeCommitLog to the size that the store was made with; if the file was cut, put it back, or let `--skip-damaged` start without what is missing of it", path.display())]
     SegmentBytes {
         path: PathBuf,

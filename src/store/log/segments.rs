@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -416,14 +415,7 @@ async fn open_direct<I: Io>(
         create,
         direct: true,
     };
-    io.open(path, options)
-        .await
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::Unsupported => StoreError::NoDirect {
-                dir: path.parent().unwrap_or(path).to_owned(),
-            },
-            _ => error,
-        })
+    io.open(path, options).await
 }
 
 /// Whether a file that is shorter than a segment never got a record. One that did is of another segment size.

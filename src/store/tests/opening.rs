@@ -67,10 +67,6 @@ fn a_directory_that_cannot_be_used() {
                 .contains("/store cannot be written")
         );
         io.heal();
-        let no_direct = Rule::new(Fault::Refuse(ErrorKind::Unsupported));
-        io.inject(no_direct.of(Op::Open).on("commitlog/"));
-        assert!(refusal(&sim, tiny()).await.contains("has no O_DIRECT"));
-        io.heal();
         open(&sim, Flush::Sync).await;
     });
 }
