@@ -26,6 +26,7 @@ fn conforms_to_the_seam() {
         let sim = sim(seed);
         let io = sim.host("a");
         sim.run(conformance::all(&io, Path::new("/d")));
+        sim.run(the_clocks_go_on_together(&io));
     }
 }
 
@@ -65,6 +66,12 @@ fn commotion(sim: &Sim) -> String {
         }
         seen
     })
+}
+
+async fn the_clocks_go_on_together(io: &impl Clock) {
+    let before = io.now();
+    io.sleep_until(before.mono_ns + 80_000_000).await;
+    assert!(io.now().unix_ms - before.unix_ms >= 79);
 }
 
 #[test]
