@@ -36,6 +36,7 @@ pub mod linux;
 pub mod manual;
 pub mod mem;
 pub mod message;
+pub mod metrics;
 pub mod namesrv;
 pub mod parted;
 pub mod portable;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Broker;
 use super::known::KnownPosition;
+use super::puts::MessageType;
 use super::send_plan::{OwnMessage, SendPlan};
 use super::system_topics;
 use crate::message::{Record, properties};
@@ -197,7 +198,10 @@ pub fn deliver<'a>(record: &Record<'a>) -> Option<SendPlan<'a>> {
         reconsume_times: record.reconsume_times,
         properties: properties::retained(all, |_| true, 0),
     };
-    Some(SendPlan::of_due(record, own))
+    Some(SendPlan {
+        message_type: Some(MessageType::Delay),
+        ..SendPlan::of_due(record, own)
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! a topic is a walk over all of them.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::ops::Bound;
 
 use super::latencies::PullLatencies;
 use super::meter::Meter;
@@ -18,6 +19,8 @@ pub struct Delivered<'a> {
     pub bytes: u64,
     /// How long they took to read.
     pub read_ms: u64,
+    /// By a pop.
+    pub is_pop: bool,
 }
 
 /// Of one group in one topic.
@@ -27,7 +30,21 @@ pub struct Gets {
     pub bytes: Meter,
     /// Messages that consumers have sent back.
     pub send_backs: Meter,
+    /// Those among them that have become dead letters.
+    pub dead_letters: u64,
+    pub pops: Pops,
     latencies: PullLatencies,
+}
+
+/// What pops have got, included above, and the records of these pops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pops {
+    pub messages: u64,
+    pub bytes: u64,
+    pub check_points: u64,
+    pub acks: u64,
+    /// Messages that came back to the group's retry topic.
+    pub revived: u64,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +64,10 @@ impl GroupGets {
         let gets = self.find_or_add(delivered.group, delivered.topic);
         gets.messages.add(delivered.messages, now_ms);
         gets.bytes.add(delivered.bytes, now_ms);
+        if delivered.is_pop {
+            gets.pops.messages += delivered.messages;
+            gets.pops.bytes += delivered.bytes;
+        }
         let (queue_id, ms) = (delivered.queue_id, delivered.read_ms);
         let is_new = gets.latencies.took(queue_id, ms, now_ms, counted);
         self.latencies += usize::from(is_new);
@@ -60,7 +81,20 @@ impl GroupGets {
         self.by_group.get(group)?.get(topic)
     }
 
-    fn find_or_add(&mut self, group: &str, topic: &str) -> &mut Gets {
+    /// The topics of a group behind this one, in order.
+    pub fn topics_after(
+        &self,
+        group: &str,
+        topic: Option<&str>,
+    ) -> impl Iterator<Item = (&str, &Gets)> {
+        let from = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        let topics = self.by_group.get(group).into_iter();
+        let topics =
+            topics.flat_map(move |topics| topics.range::<str, _>((from, Bound::Unbounded)));
+        topics.map(|(topic, gets)| (&**topic, gets))
+    }
+
+    pub fn find_or_add(&mut self, group: &str, topic: &str) -> &mut Gets {
         let new = || (group.to_owned(), BTreeMap::new());
         let topics = self.by_group.get_or_insert_with(group, new);
         if !topics.contains_key(topic) {
@@ -136,6 +170,7 @@ mod tests {
             messages: 1,
             bytes: 100,
             read_ms: 9,
+            is_pop: false,
         };
         gets.delivered(&delivered, 0);
     }

@@ -34,6 +34,11 @@ pub struct Locks {
 }
 
 impl Locks {
+    /// Those that are held, and some that have just expired.
+    pub fn held(&self) -> usize {
+        self.oldest.len()
+    }
+
     pub fn new(expiry_ms: u64) -> Self {
         Self {
             expiry_ms,

@@ -53,6 +53,11 @@ impl Meter {
         self.total.times += 1;
     }
 
+    /// Of all there was.
+    pub fn sum(&self) -> u64 {
+        self.total.sum
+    }
+
     /// Whether nothing was counted yet.
     pub fn is_empty(&self) -> bool {
         self.total.times == 0

@@ -9,6 +9,7 @@ pub mod admission;
 pub mod clients;
 pub mod config;
 mod config_file;
+mod creations;
 pub mod delay;
 mod ends;
 pub mod files;
@@ -39,7 +40,9 @@ pub mod transaction;
 mod latencies;
 pub mod limits;
 mod meter;
+pub mod metrics;
 mod notices;
+mod puts;
 pub mod recall;
 mod removal;
 mod send_back;
@@ -58,9 +61,11 @@ pub use crate::wire::topic::perm;
 pub use clients::{ConnId, Peer};
 pub use config::BrokerConfig;
 pub use config_file::{ConfigFile, ConfigFiles};
+pub use creations::Creation;
 pub use files::has_entries;
 pub use filter::{PropertyFilter, TagFilter};
 pub use pull::{Attempt, PullAnswer, PullOutcome, PullPlan, Scanned};
+pub use puts::MessageType;
 pub use refusal::Refusal;
 pub use saving::TableChanges;
 pub use send_plan::{SendPlan, UniqueKey, origin};
@@ -70,6 +75,7 @@ pub use store_view::{ShardFigures, StoreView};
 
 use crate::message::KeyMaker;
 use clients::Clients;
+use creations::Creations;
 use delay::Delays;
 use filter::Selectors;
 use groups::Groups;
@@ -100,6 +106,7 @@ pub struct Broker {
     transactions: Transactions,
     pops: Pops,
     stats: Stats,
+    creations: Creations,
     selectors: Selectors,
     /// MSG_REGION, TRACE_ON and CLUSTER as every message gets them.
     suffix: Rc<str>,
@@ -177,6 +184,7 @@ impl Broker {
             transactions: Transactions::default(),
             pops: Pops::new(&config.cluster_name),
             stats: Stats::new(now_ms),
+            creations: Creations::default(),
             selectors: Selectors::default(),
             suffix: suffix(&config).into(),
             keys: KeyMaker::new(config.advertise.ip(), config.seed),
@@ -236,6 +244,11 @@ impl Broker {
     /// Topics that keep their messages for so many milliseconds only, by name; `None` if that has not changed since the last call.
     pub fn take_reserved_ms(&mut self) -> Option<Vec<(String, u64)>> {
         self.topics.take_reserved_ms()
+    }
+
+    /// Locks of queues that are held, or were until a moment ago.
+    pub fn held_locks(&self) -> usize {
+        self.locks.held()
     }
 
     /// Settings that administrators have changed, which are stronger than broker.conf.

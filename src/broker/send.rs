@@ -58,6 +58,7 @@ impl Broker {
             timer_out_ms: None,
             tags_code: Some(requested.tags.map_or(0, tags_code)),
             wait: requested.wait != Some("false"),
+            message_type: Some(requested.message_type()),
             unique_key: requested
                 .unique_key
                 .map_or(UniqueKey::None, UniqueKey::Client),
@@ -68,6 +69,9 @@ impl Broker {
         match request.batch {
             true => self.finish_batch(request, &mut plan)?,
             false => self.finish_single(request, &requested, peer, &mut plan, now_ms)?,
+        }
+        if names::is_retry_or_dlq(&plan.topic) {
+            plan.message_type = None;
         }
         Ok(plan)
     }
@@ -144,6 +148,8 @@ impl Broker {
             && self.is_dead_letter(group, request, peer, now_ms)?
         {
             let dlq = self.dead_letter_topic(group, now_ms)?;
+            let counted = self.stats.gets_mut(request.producer_group, request.topic);
+            counted.dead_letters += 1;
             plan.queue = self.known_queue(&dlq, 0);
             plan.queue_id = 0;
             plan.topic = Cow::Owned(dlq);

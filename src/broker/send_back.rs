@@ -98,6 +98,9 @@ impl Broker {
         let origin = properties::find(record.properties, properties::RETRY_TOPIC);
         let origin = origin.unwrap_or(record.topic);
         self.stats.sent_back(group, origin, now_ms);
+        if is_dead {
+            self.stats.gets_mut(group, origin).dead_letters += 1;
+        }
         Ok(Some(plan))
     }
 

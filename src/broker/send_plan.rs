@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::Refusal;
+use super::puts::MessageType;
+use super::system_topics::HALF;
 use crate::message::ids::MessageId;
 use crate::message::{
     MAX_OWN_PROPERTIES_BYTES, MAX_PROPERTIES_BYTES, Message, Properties, batch, properties,
@@ -46,6 +48,8 @@ pub struct SendPlan<'a> {
     /// False if the producer does not care for the flush.
     pub wait: bool,
     pub unique_key: UniqueKey<'a>,
+    /// As what it is counted. `None`: it is no message of a client, or was counted when it came.
+    pub message_type: Option<MessageType>,
     pub(super) client_properties: Cow<'a, [u8]>,
     pub(super) own_properties: String,
     /// The same for every message of a broker.
@@ -88,6 +92,11 @@ impl SendPlan<'_> {
     /// What the queue's entry is to hold besides the message's place; `None` leaves it to the store.
     pub fn entry_code(&self) -> Option<i64> {
         self.deliver_time_ms.or(self.tags_code)
+    }
+
+    /// Whether it is half of a transaction.
+    pub fn is_half(&self) -> bool {
+        self.message_type == Some(MessageType::Transaction) && self.topic == HALF
     }
 
     /// Whether the send waits for the replicas of a sync master: any value but "true" says that it does not (RocketMQ:
@@ -181,6 +190,7 @@ impl<'a> SendPlan<'a> {
             tags_code: None,
             wait: false,
             unique_key: UniqueKey::None,
+            message_type: None,
             client_properties: Cow::Borrowed(&[]),
             own_properties: own.properties,
             suffix: None,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Refusal;
+use super::puts::MessageType;
 use super::timer::requested_time::RequestedTime;
 use crate::message::properties;
 use crate::wire::codes::response;
@@ -15,10 +16,15 @@ pub(super) struct SendProperties<'a> {
     pub(super) wait: Option<&'a str>,
     pub(super) tags: Option<&'a str>,
     pub(super) is_half: bool,
+    has_sharding_key: bool,
+    has_start_time: bool,
     pub(super) timer: RequestedTime<'a>,
     /// Some of [`BROKERS_OWN`].
     has_brokers_own: bool,
 }
+
+/// A time that means something to the metrics only.
+const START_DELIVER_TIME: &str = "__STARTDELIVERTIME";
 
 /// Properties that only the broker may write. A client that forwards a message that it received sends them, too.
 const BROKERS_OWN: [&str; 3] = [
@@ -39,6 +45,8 @@ impl<'a> SendProperties<'a> {
                 properties::TRANSACTION_PREPARED => {
                     found.is_half = value.eq_ignore_ascii_case("true");
                 }
+                properties::SHARDING_KEY => found.has_sharding_key = true,
+                START_DELIVER_TIME => found.has_start_time = true,
                 properties::TIMER_DELAY_SEC => found.timer.delay_s = Some(value),
                 properties::TIMER_DELAY_MS => found.timer.delay_ms = Some(value),
                 properties::TIMER_DELIVER_MS => found.timer.deliver_ms = Some(value),
@@ -49,6 +57,17 @@ impl<'a> SendProperties<'a> {
             }
         }
         found
+    }
+
+    /// As in the metrics (RocketMQ: `BrokerMetricsManager.getMessageType`).
+    pub(super) fn message_type(&self) -> MessageType {
+        let is_delayed = self.delay.is_some() || self.timer.has_time() || self.has_start_time;
+        match self.is_half {
+            true => MessageType::Transaction,
+            false if self.has_sharding_key => MessageType::Fifo,
+            false if is_delayed => MessageType::Delay,
+            false => MessageType::Normal,
+        }
     }
 
     pub(super) fn delay_level(&self) -> Result<i32, Refusal> {

@@ -9,6 +9,9 @@ pub use super::gets::Delivered;
 use super::gets::{Forgotten, Gets, GroupGets};
 use super::latencies::SendLatencies;
 use super::meter::{Amount, Meter};
+use super::puts::Rare;
+pub use super::puts::{MessageType, Puts};
+use super::system_topics::{SCHEDULE, SCHEDULE_GROUP};
 use crate::parted::PartedMap;
 use crate::store::QueueIndex;
 
@@ -46,12 +49,6 @@ pub struct Stats {
     send_latencies: SendLatencies,
 }
 
-#[derive(Debug, Default)]
-struct Puts {
-    messages: Meter,
-    bytes: Meter,
-}
-
 /// What `mqadmin statsAll` asks for by name and key (RocketMQ: `BrokerStatsManager`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Windows {
@@ -85,13 +82,45 @@ impl Stats {
         }
     }
 
-    pub fn topic_put(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
-        let puts = self
-            .topic_puts
-            .get_or_insert_with(topic, || (topic.into(), Puts::default()));
+    /// `kind`: of what a client has sent, or what was delivered after a delay.
+    pub fn topic_put(
+        &mut self,
+        topic: &str,
+        kind: Option<MessageType>,
+        messages: u64,
+        bytes: u64,
+        now_ms: u64,
+    ) {
+        let puts = self.puts_mut(topic);
         puts.messages.add(messages, now_ms);
         puts.bytes.add(bytes, now_ms);
+        if let Some(kind) = kind {
+            puts.came_in(kind, messages, bytes);
+        }
         self.broker_puts.add(messages, now_ms);
+    }
+
+    fn puts_mut(&mut self, topic: &str) -> &mut Puts {
+        let new = || (topic.into(), Puts::default());
+        self.topic_puts.get_or_insert_with(topic, new)
+    }
+
+    pub fn puts(&self, topic: &str) -> Option<&Puts> {
+        self.topic_puts.get(topic)
+    }
+
+    /// What rarely happens to messages of the topic.
+    pub fn rare_mut(&mut self, topic: &str) -> &mut Rare {
+        self.puts_mut(topic).rare_mut()
+    }
+
+    /// What groups have got.
+    pub fn group_gets(&self) -> &GroupGets {
+        &self.group_gets
+    }
+
+    pub fn gets_mut(&mut self, group: &str, topic: &str) -> &mut Gets {
+        self.group_gets.find_or_add(group, topic)
     }
 
     pub fn group_get(&mut self, delivered: &Delivered<'_>, now_ms: u64) {
@@ -255,9 +284,16 @@ impl Stats {
 
 impl Broker {
     /// Counts what the store has taken for a topic.
-    pub fn stored(&mut self, topic: &str, messages: u64, bytes: u64, now_ms: u64) {
+    pub fn stored(
+        &mut self,
+        topic: &str,
+        kind: Option<MessageType>,
+        messages: u64,
+        bytes: u64,
+        now_ms: u64,
+    ) {
         self.stats.put(messages, bytes);
-        self.stats.topic_put(topic, messages, bytes, now_ms);
+        self.stats.topic_put(topic, kind, messages, bytes, now_ms);
     }
 
     /// A record was acknowledged, so long after it was appended. `queue`: it is the message of a send.
@@ -268,17 +304,27 @@ impl Broker {
         }
     }
 
+    /// A delayed message, whose record has so many bytes, is in its own topic.
+    pub fn delay_moved(&mut self, bytes: u64, now_ms: u64) {
+        let gets = self.stats.gets_mut(SCHEDULE_GROUP, SCHEDULE);
+        gets.messages.add(1, now_ms);
+        gets.bytes.add(bytes, now_ms);
+    }
+
     pub fn send_failed(&mut self) {
         self.stats.put_failed();
     }
 
-    /// The timer has read so many timed messages from the log.
-    pub fn timers_enqueued(&mut self, messages: u64) {
-        self.stats.counts.timers_enqueued += messages;
+    /// The timer has read a message from the log that is to be delivered so long after its birth.
+    pub fn timer_enqueued(&mut self, topic: &str, delay_ms: i64) {
+        self.stats.counts.timers_enqueued += 1;
+        let delay_s = (delay_ms / 1_000).max(0) as u64;
+        self.stats.rare_mut(topic).timer_enqueued(delay_s);
     }
 
-    pub fn timer_delivered(&mut self) {
+    pub fn timer_delivered(&mut self, topic: &str) {
         self.stats.counts.timers_delivered += 1;
+        self.stats.rare_mut(topic).timers_dequeued += 1;
     }
 }
 
@@ -308,6 +354,7 @@ mod tests {
             messages,
             bytes: messages * 100,
             read_ms: 9,
+            is_pop: false,
         }
     }
 
@@ -338,7 +385,7 @@ mod tests {
     #[test]
     fn statistics_by_name_and_key() {
         let mut stats = Stats::new(0);
-        stats.topic_put("T", 60, 6000, 30_000);
+        stats.topic_put("T", None, 60, 6000, 30_000);
         stats.group_get(&delivered("g", "T", 120), 30_000);
         stats.sent_back("g", "T", 30_000);
         assert_eq!(stats.topic_put_tps("T", 90_000), 1.0);

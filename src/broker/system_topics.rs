@@ -20,7 +20,7 @@ const OFFSET_MOVED: &str = "OFFSET_MOVED_EVENT";
 /// Half messages about which no producer is asked any more.
 pub const TRANS_CHECK_MAX_TIME: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 const BENCHMARK: &str = "BenchmarkTest";
-const REVIVE_QUEUES: i32 = 8;
+pub const REVIVE_QUEUES: u32 = 8;
 
 /// Always reserved, whether there or not.
 const RESERVED: &[&str] = &[
@@ -38,6 +38,9 @@ const RESERVED: &[&str] = &[
 
 /// Its offsets say how far half messages have been dealt with.
 pub const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
+
+/// As whose consumption a delivery of a delayed message is counted.
+pub const SCHEDULE_GROUP: &str = "SCHEDULE_CONSUMER";
 
 /// Groups of RocketMQ's own tools.
 pub const GROUPS: &[&str] = &[
@@ -70,7 +73,7 @@ pub fn at_start(config: &BrokerConfig) -> Vec<TopicConfig> {
         topic(&format!("{cluster}_REPLY_TOPIC"), 1, both),
         topic(
             &format!("{SYSTEM_PREFIX}REVIVE_LOG_{cluster}"),
-            REVIVE_QUEUES,
+            REVIVE_QUEUES as i32,
             both,
         ),
         topic(

@@ -124,6 +124,10 @@ pub struct NamesrvArgs {
 
     #[command(flatten)]
     pub io: IoArgs,
+
+    /// Serve metrics for Prometheus at this port, GET /metrics [default: off]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub metrics_port: Option<u16>,
 }
 
 const NAMESRV_EXAMPLES: &str = "\

@@ -9,20 +9,16 @@
 //!
 //! All answer with the same JSON: the state of the worst shard, what the shards run on (`io`), and the state of each shard.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
+use super::http::Server;
 use crate::reactor::Health;
 use crate::store::Progress;
 
@@ -51,52 +47,29 @@ impl Board {
         }
     }
 
-    /// Answers at this address until the process ends.
-    pub fn serve(&self, bind: IpAddr, port: u16) -> Result<()> {
-        let addr = SocketAddr::new(bind, port);
-        let listener = std::net::TcpListener::bind(addr).with_context(|| {
-            format!("cannot listen on {addr} (--health-port, or healthPort in broker.conf)")
-        })?;
-        listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let board = self.clone();
-        thread::Builder::new()
-            .name("health".into())
-            .spawn(move || {
-                if let Err(error) = runtime.block_on(board.accept(listener)) {
-                    tracing::error!(%error, "the health probe has ended");
-                }
-            })?;
-        Ok(())
+    /// Of all shards, by name.
+    pub fn all(&self) -> Vec<(String, Health)> {
+        self.locked().clone()
     }
 
-    async fn accept(self, listener: std::net::TcpListener) -> std::io::Result<()> {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        loop {
-            let (stream, _) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Of one connection, or because there are no descriptors.
-                    tracing::warn!(%error, "the health probe cannot accept");
-                    tokio::time::sleep(RETRY).await;
-                    continue;
-                }
-            };
-            let board = self.clone();
-            tokio::spawn(async move {
-                let answer = |request: Request<Incoming>| {
-                    let response = board.answer(request.method(), request.uri().path());
-                    async move { Ok::<_, Infallible>(response) }
-                };
-                let connection = http1::Builder::new()
-                    .keep_alive(false)
-                    .serve_connection(TokioIo::new(stream), service_fn(answer));
-                // A client that sends or reads nothing is dropped.
-                let _ = tokio::time::timeout(PATIENCE, connection).await;
-            });
-        }
+    pub fn health(&self, shard: usize) -> Option<Health> {
+        let shards = self.locked();
+        shards.get(shard).map(|(_, health)| health.clone())
+    }
+
+    /// Answers at this address until the process ends.
+    pub fn serve(&self, bind: IpAddr, port: u16) -> Result<()> {
+        let server = Server {
+            name: "health",
+            addr: SocketAddr::new(bind, port),
+            setting: "--health-port, or healthPort in broker.conf",
+            patience: PATIENCE,
+        };
+        let board = self.clone();
+        server.serve(move |request: Request<Incoming>| {
+            let response = board.answer(request.method(), request.uri().path());
+            async move { response }
+        })
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -145,7 +118,6 @@ impl Board {
 }
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
-const RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
 fn is_live(health: &Health) -> bool {
     !matches!(health, Health::Fenced(_))

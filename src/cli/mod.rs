@@ -11,11 +11,14 @@ mod devices;
 mod embedded;
 mod group_of_store;
 mod health;
+mod http;
 mod json_lines;
+mod metrics;
 pub mod mq;
 mod namesrv;
 mod pages;
 mod preflight;
+mod print;
 mod process;
 mod send;
 mod setup;
@@ -39,6 +42,7 @@ use self::bench::BenchArgs;
 use self::cluster::ClusterArgs;
 use self::controller::ControllerArgs;
 use self::pages::{CompletionsArgs, ManArgs};
+use self::print::PrintCommand;
 use self::shutdown::ShutdownArgs;
 use self::store::StoreCommand;
 use self::usage::UsageError;
@@ -81,6 +85,8 @@ enum Command {
     Consume(ConsumeArgs),
     #[command(subcommand)]
     Store(StoreCommand),
+    #[command(subcommand)]
+    Print(PrintCommand),
     Shutdown(ShutdownArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -116,6 +122,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Consume(args) => consume::run(args)?,
         Command::Bench(args) => return bench::run(args, &embedded::Embedding),
         Command::Store(command) => return store::run(command),
+        Command::Print(command) => print::run(&command),
         Command::Shutdown(args) => return shutdown::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args)?,

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::args::NamesrvArgs;
 use super::backend::{Backend, Program, ThreadOptions, start};
 use super::controller::Inside;
-use super::{mq, preflight, setup, signals};
+use super::metrics::Mailbox;
+use super::{metrics, mq, preflight, setup, signals};
 use crate::config::{Surroundings, properties};
 use crate::linux::{Doorbell, Machine};
 use crate::namesrv::Settings;
@@ -77,6 +78,7 @@ fn names_setup(args: NamesrvArgs, file: Properties, home: &Path) -> NamesrvSetup
 pub fn run(args: NamesrvArgs) -> Result<()> {
     let (config, boot_line) = (args.config.clone(), args.boot_line);
     let wanted = args.io.io.unwrap_or_default();
+    let metrics_port = args.metrics_port;
     let file = match &config {
         None => Properties::default(),
         Some(path) => Properties::of_file(path).with_context(|| path.display().to_string())?,
@@ -94,6 +96,14 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
     }
     let backend = Backend::choose(wanted)?;
     preflight::check_port(listen, "--port, or listenPort")?;
+    let mailbox = match metrics_port {
+        Some(port) => Some(metrics::start_namesrv(
+            SocketAddr::new(listen.ip(), port),
+            listen,
+            backend.to_string(),
+        )?),
+        None => None,
+    };
     let doorbell = Doorbell::new()?;
     let (bell, at_signal) = (doorbell.clone(), doorbell);
     signals::on_stop(move |_| at_signal.ring())?;
@@ -106,6 +116,7 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
         bell,
         beside,
         boot_line,
+        mailbox,
     };
     let thread = thread::Builder::new()
         .name("namesrv".into())
@@ -128,6 +139,8 @@ struct Served {
     beside: Option<String>,
     /// Prints RocketMQ's line about the start as well.
     boot_line: bool,
+    /// Questions of the exporter of metrics.
+    mailbox: Option<Mailbox>,
 }
 
 impl Program for Served {
@@ -139,6 +152,7 @@ impl Program for Served {
             bell,
             beside,
             boot_line,
+            mailbox,
         } = self;
         let (waiting, listen) = (machine.clone(), names.listen);
         let stop = async move {
@@ -158,7 +172,8 @@ impl Program for Served {
                 println!("{}", mq::namesrv_line(&listen.to_string()));
             }
         };
-        reactor::run_namesrv(machine, names, stop, ready).await
+        let scrapes = mailbox.map(|mailbox| mailbox.on(machine.clone()));
+        reactor::run_namesrv(machine, names, stop, ready, scrapes).await
     }
 }
 

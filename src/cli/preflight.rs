@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use tracing::warn;
 
+use super::metrics;
 use super::setup::shard_dir;
-use crate::config::Config;
+use crate::config::{Config, MetricsExporter};
 use crate::linux::is_locked;
 
 pub fn check(config: &Config) -> Result<()> {
@@ -52,6 +53,12 @@ fn ports(config: &Config) -> Vec<Port> {
             config.health_port,
             "--health-port, or healthPort in broker.conf",
         ));
+    }
+    if config.metrics_exporter == MetricsExporter::Prometheus {
+        ports.push(Port {
+            addr: metrics::addr(config),
+            setting: "metricsPromExporterPort in broker.conf",
+        });
     }
     ports
 }

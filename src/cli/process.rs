@@ -10,6 +10,7 @@ use anyhow::{Result, anyhow, bail};
 use super::backend::{Backend, Program, ThreadOptions, start};
 use super::devices::{Alarm, Disks};
 use super::health::Board;
+use super::metrics::{self, Mailbox};
 use super::preflight;
 use super::setup::shard_setup;
 use crate::config::Config;
@@ -73,16 +74,19 @@ impl Process {
         if config.health_port != 0 {
             board.serve(config.bind_address, config.health_port)?;
         }
+        let mailboxes = metrics::start(config, &board)?;
         let (to_events, events) = channel();
         let mut starting = Vec::new();
-        for (shard, alarms) in alarms(config)?.into_iter().enumerate() {
+        let links = alarms(config)?.into_iter().zip(mailboxes);
+        for (shard, (alarms, mailbox)) in links.enumerate() {
             let (events, board) = (to_events.clone(), board.clone());
             let report = Report {
                 shard,
                 events,
                 board,
             };
-            starting.push(spawn_shard(config, backend, report, alarms)?);
+            let links = Links { alarms, mailbox };
+            starting.push(spawn_shard(config, backend, report, links)?);
         }
         let (starting, ready) = until_ready(starting, &events)?;
         let shards = starting
@@ -203,12 +207,20 @@ struct Alarms {
     others: Vec<Alarm>,
 }
 
-impl Alarms {
+/// What connects a shard with the rest of the process.
+struct Links {
+    alarms: Alarms,
+    /// Questions of the exporter of metrics.
+    mailbox: Option<Mailbox>,
+}
+
+impl Links {
     fn on<M: Machine>(self, machine: &M) -> Neighbours {
-        let Self { own, others } = self;
+        let Alarms { own, others } = self.alarms;
         Neighbours {
             announce: Box::new(move |reason| others.iter().for_each(|other| other.raise(reason))),
             announced: Box::pin(own.raised(machine.clone())),
+            scrapes: self.mailbox.map(|mailbox| mailbox.on(machine.clone())),
         }
     }
 }
@@ -245,7 +257,7 @@ fn spawn_shard(
     config: &Config,
     backend: Backend,
     report: Report,
-    alarms: Alarms,
+    links: Links,
 ) -> Result<StartingShard> {
     let shard = report.shard;
     let setup = shard_setup(config, shard)?;
@@ -271,7 +283,7 @@ fn spawn_shard(
                     doorbell,
                     go,
                     report,
-                    alarms,
+                    links,
                 };
                 let result = match start(backend, options, served) {
                     Ok(served) => served.map_err(anyhow::Error::from),
@@ -290,7 +302,7 @@ struct Served {
     /// All shards are bound: it may register.
     go: Doorbell,
     report: Report,
-    alarms: Alarms,
+    links: Links,
 }
 
 impl Program for Served {
@@ -324,7 +336,7 @@ impl Program for Served {
             });
         };
         let watch = move |health| board.tell(shard, health);
-        let neighbours = self.alarms.on(&machine);
+        let neighbours = self.links.on(&machine);
         reactor::run_watched(machine, self.setup, stop, bound, ready, watch, neighbours).await
     }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::io_choice::{IoChoice, IoName};
+use super::metrics::{ExporterName, MetricsExporter, MetricsLabels};
 use super::rule::{
     Address, Addresses, Blocks, BrokerRole, Cores, Delays, Directory, Flush, FlushName, Hours,
     Name, OneOf, OwnedBySome, Reachable, RoleName, Rule, Switch,
@@ -200,6 +201,30 @@ config! {
     stall_warn_ms: u64 = 5, "stallWarnMillis", 1..=600_000;
     /// Answers `GET /live`, `GET /ready` and `GET /master`. 0: off.
     health_port: u16 = 0, "healthPort", 0..=65535;
+
+    /// PROM: metrics are served for Prometheus at `http://HOST:PORT/metrics`, with RocketMQ's names and some of ours. Nothing is pushed: an
+    /// OpenTelemetry collector scrapes them, too.
+    metrics_exporter: MetricsExporter = MetricsExporter::Disable, "metricsExporterType", ExporterName;
+    /// One port, whatever the number of cores: each core's broker has a `node_id` of its own.
+    metrics_port: u16 = 5557, "metricsPromExporterPort", 1..=65535;
+    /// Where it listens. Empty: at brokerIP1, as RocketMQ does.
+    metrics_host: Option<IpAddr> = None, "metricsPromExporterHost", Address;
+    /// Labels of every sample.
+    metrics_labels: Vec<(String, String)> = Vec::new(), "metricsLabel", MetricsLabels;
+    /// Watermarks, the numbers of topics and groups.
+    stats_metrics: bool = true, "enableStatsMetrics", Switch;
+    /// Messages in and out, by topic and group.
+    request_metrics: bool = true, "enableRequestMetrics", Switch;
+    /// Connected producers and consumers.
+    connection_metrics: bool = true, "enableConnectionMetrics", Switch;
+    /// What groups have not consumed, and dead letters.
+    lag_metrics: bool = true, "enableLagAndDlqMetrics", Switch;
+    transaction_metrics: bool = true, "enableTransactionMetrics", Switch;
+    /// How long requests take.
+    remoting_metrics: bool = true, "enableRemotingMetrics", Switch;
+    /// Disk and timers.
+    store_metrics: bool = true, "enableMessageStoreMetrics", Switch;
+    pop_metrics: bool = true, "enablePopMetrics", Switch;
 
     /// Messages can be found by their keys, at some CPU and disk space for each key.
     message_index: bool = true, "messageIndexEnable", Switch;

@@ -186,19 +186,19 @@ const WITHOUT_EFFECT: &str = "\
     dispatchCqThreads dispatchFromSenderThread dLegerGroup dLegerPeers dLegerSelfId \
     duplicationEnable enableAcceleratedRecovery enableAsyncReput \
     enableBatchPush enableBroadcastOffsetStore enableBuildConsumeQueueConcurrently \
-    enableCalcFilterBitMap enableCleanExpiredOffset enableCompaction enableConnectionMetrics \
+    enableCalcFilterBitMap enableCleanExpiredOffset enableCompaction \
     enableConsumeQueueExt enableCreateSysGroup enabledAppendPropCRC enableDetailStat \
-    enableFastChannelEventProcess enableLagAndDlqMetrics enableLmq enableLmqStats \
-    enableLogConsumeQueueRepeatedlyBuildWhenRecover enableMessageStoreMetrics \
+    enableFastChannelEventProcess enableLmq enableLmqStats \
+    enableLogConsumeQueueRepeatedlyBuildWhenRecover \
     enableMixedMessageType enableMultiDispatch enableNetWorkFlowControl \
     enableNotifyAfterPopOrderLockRelease enableNotifyBeforePopCalculateLag enablePopBatchAck \
-    enablePopBufferMerge enablePopLog enablePopMetrics \
+    enablePopBufferMerge enablePopLog \
     enableReconnectForGoAway enableRegisterProducer enableRemoteEscape \
-    enableRemotingMetrics enableRequestMetrics enableRocksDBLog \
+    enableRocksDBLog \
     enableRunningFlagsInFlush enableScheduleAsyncDeliver enableScheduleMessageStats \
     enableShutdownGracefully enableSingleTopicRegister enableSkipLongAwaitingAck \
-    enableSlaveActingMaster enableSplitMetadata enableSplitRegistration enableStatsMetrics \
-    enableTransactionMetrics endTransactionPoolQueueCapacity endTransactionThreadPoolNums \
+    enableSlaveActingMaster enableSplitMetadata enableSplitRegistration \
+    endTransactionPoolQueueCapacity endTransactionThreadPoolNums \
     estimateAccumulation expectConsumerNumUseFilter fastFailIfNoBufferInStorePool \
     fetchControllerAddrByDnsLookup fetchNamesrvAddrByAddressServer fetchNameSrvAddrByDnsLookup \
     fetchNamesrvAddrInterval filterDataCleanTimeSpan \
@@ -223,9 +223,9 @@ const WITHOUT_EFFECT: &str = "\
     maxRecoveryCommitlogFiles maxSlaveResendLength maxStatsIdleTimeInMinutes maxTopicLength \
     memTableFlushIntervalMs messageIndexSafe messageStorePlugIn \
     metricGrpcExporterIntervalInMills metricGrpcExporterTimeOutInMills \
-    metricLoggingExporterIntervalInMills metricsExporterType metricsGrpcExporterHeader \
-    metricsGrpcExporterTarget metricsInDelta metricsLabel metricsOtelCardinalityLimit \
-    metricsPromExporterHost metricsPromExporterPort migrateAuthFromV1Enabled \
+    metricLoggingExporterIntervalInMills metricsGrpcExporterHeader \
+    metricsGrpcExporterTarget metricsInDelta metricsOtelCardinalityLimit \
+    migrateAuthFromV1Enabled \
     offsetCheckInSlave popCkMaxBufferSize popCkOffsetMaxQueueSize \
     popCkStayBufferTime popCkStayBufferTimeOut popConsumerFSServiceInit \
     popConsumerKVServiceEnable popConsumerKVServiceInit popConsumerKVServiceLog \

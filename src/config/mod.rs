@@ -10,6 +10,7 @@ pub mod explain;
 mod io_choice;
 mod known;
 mod memory;
+mod metrics;
 pub mod properties;
 mod rule;
 mod surroundings;
@@ -25,6 +26,7 @@ pub use change::{ChangeError, Changed};
 pub use defaults::Config;
 pub use io_choice::{IoChoice, IoName};
 pub use known::asks_for_controller;
+pub use metrics::MetricsExporter;
 pub use rule::{Addresses, BrokerRole, Cores, Flush, Reachable, Rule};
 pub use surroundings::Surroundings;
 

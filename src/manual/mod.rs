@@ -8,6 +8,8 @@ pub mod compatibility {}
 pub mod durability {}
 #[doc = include_str!("measurements.md")]
 pub mod measurements {}
+#[doc = include_str!("metrics.md")]
+pub mod metrics {}
 #[doc = include_str!("moving.md")]
 pub mod moving {}
 #[doc = include_str!("operations.md")]

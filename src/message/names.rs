@@ -12,7 +12,7 @@ const MAX_GROUP_CHARS: usize = 120;
 /// Why a topic name is refused, in RocketMQ's words.
 pub fn check_topic(topic: &str) -> Result<(), String> {
     check_chars("topic", topic)?;
-    let is_derived = topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX);
+    let is_derived = is_retry_or_dlq(topic);
     if is_derived && topic.len() > MAX_RETRY_TOPIC_CHARS {
         return Err(format!(
             "The specified topic is DLQ or Retry topic: {topic}, and it's longer than topic max length: {MAX_RETRY_TOPIC_CHARS}"
@@ -43,6 +43,11 @@ pub fn retry_topic(group: &str) -> String {
 
 pub fn dlq_topic(group: &str) -> String {
     format!("{DLQ_PREFIX}{group}")
+}
+
+/// Whether it is a group's own topic, in which messages come back or end.
+pub fn is_retry_or_dlq(topic: &str) -> bool {
+    topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX)
 }
 
 /// The group a retry topic belongs to.

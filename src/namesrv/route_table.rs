@@ -396,6 +396,16 @@ impl RouteTable {
         }
     }
 
+    /// Brokers that are registered.
+    pub fn live_brokers(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Topics; some of brokers that have just gone included.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
     #[cfg(test)]
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         let topics = self.topics_after(None, &Wanted::All);

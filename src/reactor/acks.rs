@@ -10,6 +10,8 @@ use hdrhistogram::Histogram;
 
 use super::connection::{Caller, Connection};
 use crate::io::Stream;
+use crate::metrics;
+use crate::metrics::families::COMMIT_SECONDS;
 use crate::replication::answers::Waiting;
 use crate::store::QueueIndex;
 use crate::wire::pop::ChangeInvisibleTimeReply;
@@ -86,6 +88,8 @@ pub struct Acks<S: Stream> {
     waiting: RefCell<VecDeque<Ack<S>>>,
     /// How long sends took until they were acknowledged.
     took_us: RefCell<Histogram<u32>>,
+    /// The same for the metrics, whose counts must not saturate.
+    took: RefCell<metrics::Histogram>,
 }
 
 impl<S: Stream> Default for Acks<S> {
@@ -93,6 +97,7 @@ impl<S: Stream> Default for Acks<S> {
         Acks {
             waiting: RefCell::default(),
             took_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
+            took: RefCell::new(metrics::Histogram::of(&COMMIT_SECONDS)),
         }
     }
 }
@@ -152,6 +157,12 @@ impl<S: Stream> Acks<S> {
     /// A send has been acknowledged.
     pub fn record(&self, took_ns: u64) {
         self.took_us.borrow_mut().saturating_record(took_ns / 1000);
+        self.took.borrow_mut().record(took_ns / 1000);
+    }
+
+    /// How long sends took, for the metrics.
+    pub fn took(&self) -> Ref<'_, metrics::Histogram> {
+        self.took.borrow()
     }
 
     /// How long sends took until they were acknowledged, in microseconds.

@@ -33,6 +33,8 @@ impl Direction {
 pub struct Activity {
     /// Something was received, or sent whole.
     last_ns: Cell<u64>,
+    /// Something was received: what is offered now has come by then.
+    received_ns: Cell<u64>,
     /// The kernel has replies that it did not send yet.
     sending: Cell<Direction>,
     /// A request is being received that memory is reserved for.
@@ -43,6 +45,7 @@ impl Activity {
     pub fn new(now_ns: u64) -> Self {
         Activity {
             last_ns: Cell::new(now_ns),
+            received_ns: Cell::new(now_ns),
             sending: Cell::default(),
             receiving: Cell::default(),
         }
@@ -50,6 +53,12 @@ impl Activity {
 
     pub fn received(&self, now_ns: u64) {
         self.last_ns.set(now_ns);
+        self.received_ns.set(now_ns);
+    }
+
+    /// When something was received last.
+    pub fn received_ns(&self) -> u64 {
+        self.received_ns.get()
     }
 
     pub fn send_begins(&self, now_ns: u64) {

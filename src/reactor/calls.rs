@@ -64,6 +64,11 @@ impl Calls {
         }));
     }
 
+    /// Those that wait for their answers.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// Ends all calls of a connection that has closed.
     pub(super) fn closed(&self, connection: u64) {
         let mut waiting = self.waiting.borrow_mut();

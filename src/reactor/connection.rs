@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -16,11 +17,12 @@ use super::activity::Activity;
 use super::gate::{Gate, Pass};
 use super::grant::FrameGrant;
 use super::inbox::{Flow, Inbox, TurnShare};
+use super::latencies::{Kind, Outcome};
 use super::memory::Memory;
 use super::unsent::Unsent;
 use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
 use crate::broker::{ConnId, Peer};
-use crate::io::{Either, Io, Notify, Stream, select};
+use crate::io::{Clock, Either, Io, Notify, Stream, select};
 use crate::wire::frame;
 use crate::wire::{
     CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
@@ -58,14 +60,30 @@ pub struct Caller {
     pub codec: Codec,
     /// The request has no answer.
     pub is_oneway: bool,
+    /// What was asked, when it arrived, and whether it was parked since: for the metrics.
+    pub code: i32,
+    pub arrived_ns: u64,
+    pub is_parked: bool,
 }
 
 impl Caller {
-    pub fn new(frame: &Frame<'_>, header: &Header<'_>) -> Self {
+    /// Of a request that arrived at this time.
+    pub fn new(frame: &Frame<'_>, header: &Header<'_>, arrived_ns: u64) -> Self {
         Caller {
             opaque: header.opaque,
             codec: frame.codec,
             is_oneway: header.is_oneway(),
+            code: header.code,
+            arrived_ns,
+            is_parked: false,
+        }
+    }
+
+    /// The same request, which waits for a message.
+    pub fn parked(self) -> Self {
+        Self {
+            is_parked: true,
+            ..self
         }
     }
 
@@ -151,6 +169,7 @@ impl<S: Stream> Connection<S> {
         ext: &[(&str, Value<'_>)],
         body: &[u8],
     ) {
+        self.answered(caller, code);
         if !caller.is_oneway {
             self.write(|out| frame::write(out, &caller.head(code, remark), ext, body));
         }
@@ -165,6 +184,7 @@ impl<S: Stream> Connection<S> {
         ext: &[(&str, Value<'_>)],
         body: Vec<u8>,
     ) {
+        self.answered(caller, code);
         if caller.is_oneway {
             return;
         }
@@ -173,6 +193,21 @@ impl<S: Stream> Connection<S> {
             frame::write_head(out.collected(), &head, ext, body.len());
             out.push_body(body);
         });
+    }
+
+    /// Counts a request whose answer is written now, or that has none.
+    pub fn answered(&self, caller: Caller, code: i32) {
+        let kind = Kind {
+            request: caller.code,
+            response: code,
+            is_parked: caller.is_parked,
+            outcome: match (caller.is_oneway, self.closed.get()) {
+                (true, _) => Outcome::Oneway,
+                (false, true) => Outcome::NotWritten,
+                (false, false) => Outcome::Success,
+            },
+        };
+        self.memory.latencies.answered(kind, caller.arrived_ns);
     }
 
     /// Lets `write` append one or more whole frames to what is sent next.
@@ -298,6 +333,13 @@ impl<S: Stream> Connection<S> {
         unsent > MAX_UNSENT_BYTES || (unsent > MAX_UNSENT_PRESSED_BYTES && is_pressed())
     }
 
+    /// What the client has sent. Requests in it have arrived at the time of now.
+    async fn receive(&self, clock: &impl Clock) -> io::Result<S::Chunk> {
+        let received = self.stream.recv().await;
+        self.activity.received(clock.now().mono_ns);
+        received
+    }
+
     /// Waits until `bytes` of a request may be held; `None` if the connection closes first.
     async fn reserve(&self, bytes: usize) -> Option<Pass> {
         let mut entering = pin!(self.memory.requests.enter(bytes));
@@ -361,7 +403,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
         false => service.frame(connection, frame, &mut scratch),
     };
     'receiving: while !connection.is_closed() {
-        let mut step = match connection.stream.recv().await {
+        let mut step = match connection.receive(io).await {
             Ok(chunk) if chunk.is_empty() => break,
             Err(error) => {
                 debug!(peer = %connection.peer, %error, "receive failed");
@@ -369,7 +411,6 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
             }
             Ok(chunk) => inbox.feed(&chunk, &mut offer),
         };
-        connection.activity.received(io.now().mono_ns);
         loop {
             match step {
                 Ok(Flow::Next) => break,
@@ -419,9 +460,12 @@ pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
         if flying.is_empty() {
             continue;
         }
-        connection.activity.send_begins(io.now().mono_ns);
+        let began_ns = io.now().mono_ns;
+        connection.activity.send_begins(began_ns);
         let (sent, buf) = connection.stream.send(flying).await;
-        connection.activity.send_ended(io.now().mono_ns);
+        let ended_ns = io.now().mono_ns;
+        connection.activity.send_ended(ended_ns);
+        connection.memory.sent(ended_ns - began_ns);
         connection.forget_unsent(buf.len());
         connection.taken.notify();
         connection.sent.notify();

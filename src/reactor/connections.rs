@@ -9,7 +9,7 @@
 //! end the connection that holds most is closed. In both halves a connection that holds a part for seconds while others wait for
 //! it is closed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
@@ -18,10 +18,12 @@ use tracing::{debug, info, warn};
 
 use super::connection::{Connection, Service, read, write};
 use super::gate::Gate;
+use super::latencies::Latencies;
 use super::memory::{Memory, Relief};
 use super::slices::in_slices;
 use crate::io::{Either, select, yield_now};
 use crate::io::{Io, Listener, Notify, Stream};
+use crate::metrics::Histogram;
 
 /// Connections that one call of [`Connections::check_some`] looks at.
 const CHECKED_AT_A_TIME: usize = 1024;
@@ -63,8 +65,8 @@ impl<S: Stream> Relief for Connections<S> {
 }
 
 impl<S: Stream> Connections<S> {
-    pub fn new(memory_bytes: usize, max_open: usize) -> Rc<Self> {
-        let memory = Memory::new(memory_bytes);
+    pub fn new(memory_bytes: usize, max_open: usize, latencies: Latencies) -> Rc<Self> {
+        let memory = Memory::new(memory_bytes, latencies);
         let connections = Rc::new(Connections {
             open: RefCell::default(),
             next_id: Cell::new(1),
@@ -85,6 +87,30 @@ impl<S: Stream> Connections<S> {
 
     pub fn find(&self, id: u64) -> Option<Rc<Connection<S>>> {
         self.open.borrow().get(&id).cloned()
+    }
+
+    /// Those that are open.
+    pub fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Requests of all of them whose answer is being read from disk.
+    pub fn reading(&self) -> usize {
+        self.memory.reading.get()
+    }
+
+    /// What the unsent replies of all of them may take.
+    pub fn max_reply_bytes(&self) -> usize {
+        self.memory.max_reply_bytes()
+    }
+
+    pub fn latencies(&self) -> &Latencies {
+        &self.memory.latencies
+    }
+
+    /// How long the kernel took replies.
+    pub fn reply_times(&self) -> Ref<'_, Histogram> {
+        self.memory.reply_us.borrow()
     }
 
     /// Pulls of all of them that wait for a message.
@@ -275,13 +301,17 @@ mod tests {
         }
     }
 
+    fn latencies() -> Latencies {
+        Latencies::new(crate::metrics::families::RPC_LATENCY, 1, || 0)
+    }
+
     fn write(connection: &Connection<Deaf>, bytes: usize) {
         connection.write(|out| out.resize(out.len() + bytes, 0));
     }
 
     #[test]
     fn the_largest_holder_is_closed_when_the_memory_is_used_up() {
-        let connections = Connections::new(64 << 20, 5_000);
+        let connections = Connections::new(64 << 20, 5_000, latencies());
         let most = connections.memory.max_reply_bytes();
         assert_eq!(most, 32 << 20);
         let open: Vec<_> = (0..3_000)
@@ -307,7 +337,7 @@ mod tests {
     /// An acceptor may have got it before it heard of the end. What it would be answered comes after the last saves.
     #[test]
     fn after_the_end_no_connection_is_taken() {
-        let connections = Connections::new(64 << 20, 5_000);
+        let connections = Connections::new(64 << 20, 5_000, latencies());
         assert!(connections.add(Deaf, 0).is_some());
         connections.stop_accepting();
         assert!(connections.add(Deaf, 0).is_none());
@@ -315,7 +345,7 @@ mod tests {
 
     #[test]
     fn connections_are_drained_when_nothing_is_unsent_or_being_read() {
-        let connections = Connections::new(64 << 20, 10);
+        let connections = Connections::new(64 << 20, 10, latencies());
         let (first, second) = (connections.add(Deaf, 0).unwrap(), connections.add(Deaf, 0));
         assert!(connections.are_drained());
         write(&first, 1);

@@ -11,6 +11,7 @@ use super::acks::{Acks, SendReceipt, UniqueKey};
 use super::admission::AdmissionQueue;
 use super::answers::SendAnswers;
 use super::connections::Connections;
+use super::latencies::Latencies;
 use super::own_queue::QueueListeners;
 use super::registration::servers::Registration;
 use super::replication::state::Replication;
@@ -18,10 +19,11 @@ use super::rounds::Rounds;
 use super::saves::pending::Saves;
 use super::term::{Orders, Term};
 use super::timer::running::RunningTimers;
-use crate::broker::{Broker, Effect, SendPlan};
+use crate::broker::{Broker, Effect, MessageType, SendPlan};
 use crate::io::{Io, Notify};
 use crate::message::ids::offset_message_id;
 use crate::message::{Message, batch};
+use crate::metrics::families::RPC_LATENCY;
 use crate::store::{AppendError, Appended, QueueIndex, Store};
 
 pub(super) struct Core<I: Io> {
@@ -71,10 +73,13 @@ impl<I: Io> Core<I> {
         broker: Broker,
         replication: Option<Replication<I>>,
     ) -> Rc<Self> {
+        let clock = io.clone();
+        let latencies = Latencies::new(RPC_LATENCY, 1_000_000, move || clock.now().mono_ns);
+        let (memory, open) = (setup.connection_memory_bytes, setup.max_connections);
         Rc::new(Core {
             admission: AdmissionQueue::new(io.clone(), store.clone(), &setup),
             answers: SendAnswers::new(io.clone(), &setup),
-            connections: Connections::new(setup.connection_memory_bytes, setup.max_connections),
+            connections: Connections::new(memory, open, latencies),
             saves: Saves::new(store.medium(), &setup.store.dir),
             io,
             setup,
@@ -157,9 +162,9 @@ impl<I: Io> Core<I> {
     }
 }
 
-/// The way into the log. Every record that this broker makes is appended by [`Core::append_message`] or [`Core::append_batch`], in the
+/// The way into the log. Every record that this broker makes is appended by [`Core::append_one`], [`Core::append_message`] or [`Core::append_batch`], in the
 /// turn in which it was decided. A replica has no records of its own: its stream brings them with their positions, does not pass here, and
-/// enters the store beside `store/append.rs`; these two are where a replica refuses.
+/// enters the store beside `store/append.rs`; these three are where a replica refuses.
 impl<I: Io> Core<I> {
     /// Appends what a plan says, one record or a batch. Returns the end of it in the log, and what the sender's answer says.
     pub fn append(
@@ -192,10 +197,14 @@ impl<I: Io> Core<I> {
     /// Appends what a plan that is no batch says.
     pub fn append_one(&self, plan: &SendPlan<'_>, now_ms: i64) -> Result<Appended, AppendError> {
         let (queue, message) = (self.queue_of(plan), plan.message());
-        self.append_message(&plan.topic, queue, &message, plan.entry_code(), now_ms)
+        let stored = self
+            .store
+            .append(queue, &message, plan.entry_code(), now_ms)?;
+        self.count(&plan.topic, plan.message_type, 1, &stored);
+        Ok(stored)
     }
 
-    /// Appends one record to a queue of `topic`.
+    /// Appends one record of the broker's own to a queue of `topic`.
     pub fn append_message(
         &self,
         topic: &str,
@@ -205,7 +214,7 @@ impl<I: Io> Core<I> {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let stored = self.store.append(queue, message, entry_code, now_ms)?;
-        self.count(topic, 1, &stored);
+        self.count(topic, None, 1, &stored);
         Ok(stored)
     }
 
@@ -235,16 +244,16 @@ impl<I: Io> Core<I> {
         }
         let (first, last) = (stored.first(), stored.last());
         let (first, last) = first.zip(last).expect("a batch has at least one message");
-        self.count(&plan.topic, count, last);
+        self.count(&plan.topic, plan.message_type, count, last);
         Ok((*last, first.queue_offset, ids.into()))
     }
 
-    fn count(&self, topic: &str, messages: u32, last: &Appended) {
+    fn count(&self, topic: &str, kind: Option<MessageType>, messages: u32, last: &Appended) {
         let bytes = last.len as u64 * u64::from(messages);
         let now_ms = last.store_timestamp_ms as u64;
         self.broker
             .borrow_mut()
-            .stored(topic, messages.into(), bytes, now_ms);
+            .stored(topic, kind, messages.into(), bytes, now_ms);
     }
 
     fn queue_of(&self, plan: &SendPlan<'_>) -> QueueIndex {

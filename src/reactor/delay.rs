@@ -216,7 +216,11 @@ async fn deliver<I: Io>(core: &Core<I>, message: &Queued) -> bool {
     };
     core.store.wait_for_room(message.record.len() + 1024).await;
     match core.append(&plan, core.io.now().unix_ms) {
-        Ok(_) => true,
+        Ok((end, receipt)) => {
+            let bytes = end - receipt.physical_offset;
+            core.broker.borrow_mut().delay_moved(bytes, core.now_ms());
+            true
+        }
         Err(error) => {
             warn!(physical_offset, %error, "a delayed message cannot be stored yet");
             false

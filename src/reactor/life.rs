@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::connections::accept;
 use super::controlled::steering::TermView;
 use super::core::{Core, Ends};
+use super::metrics::{self, Asked};
 use super::pop::revive_log;
 use super::replication::state::Replication;
 use super::shard::Shard;
@@ -92,6 +93,7 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     mut stop: Pin<&mut impl Future<Output = ()>>,
     opening: Option<Opening<B, R>>,
     watch: Rc<impl Fn(Health) + 'static>,
+    asked: Option<Rc<Asked>>,
 ) -> Result<Ended, ServeError> {
     let term = orders.begin(|| Term::first(setup));
     let setup = term.applied_to(setup);
@@ -102,7 +104,7 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     };
     let (core, listeners) = open(medium, setup, term, orders.clone(), report).await?;
     let shard = Shard::new(core.clone());
-    start(&shard, &core, listeners);
+    start(&shard, &core, listeners, asked);
     if core.store.follows() {
         // What was cut off is durable in no file of config/ when the log grows again.
         saves::start(&core).await;
@@ -120,8 +122,7 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
             end(&shard, &core, Ends::Shard).await?;
             return Ok(Ended::Stopped);
         }
-        let servers = registration::start(&core);
-        let registered = registration::tried(servers).await;
+        let registered = registration::tried(registration::start(&core)).await;
         ready(Ready {
             figures: core.store.figures(),
             registered,
@@ -129,8 +130,8 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     } else {
         registration::start(&core);
     }
-    let health = watch_health(core.clone(), watch.clone());
-    core.io.spawn("health", health);
+    core.io
+        .spawn("health", watch_health(core.clone(), watch.clone()));
     match select(stop, orders.asked()).await {
         Either::Left(()) => {
             watch(Health::Stopping);
@@ -146,7 +147,12 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     }
 }
 
-fn start<I: Io>(shard: &Rc<Shard<I>>, core: &Rc<Core<I>>, listeners: [I::Listener; 2]) {
+fn start<I: Io>(
+    shard: &Rc<Shard<I>>,
+    core: &Rc<Core<I>>,
+    listeners: [I::Listener; 2],
+    asked: Option<Rc<Asked>>,
+) {
     let io = &core.io;
     if core.orders.is_first_term() {
         io.watch_stalls();
@@ -163,6 +169,13 @@ fn start<I: Io>(shard: &Rc<Shard<I>>, core: &Rc<Core<I>>, listeners: [I::Listene
         io.spawn("transactions", transaction::run(core.clone()));
     }
     io.spawn("timers", timer::run(core.clone()));
+    if let Some(asked) = asked {
+        let (core, shard) = (core.clone(), shard.clone());
+        io.spawn(
+            "metrics",
+            metrics::run(core, asked, move || shard.waiting()),
+        );
+    }
 }
 
 /// The store and the rules as the last run has left them, and the ports bound.

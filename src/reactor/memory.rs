@@ -1,10 +1,13 @@
-//! The memory that the connections of one reactor hold together.
+//! The memory that the connections of one reactor hold together, and what is measured of them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 
 use super::gate::Gate;
+use super::latencies::Latencies;
+use crate::metrics::Histogram;
+use crate::metrics::families::REPLY_SECONDS;
 
 /// A connection with more unsent replies is among the first that are closed when the memory is used up.
 const HEAVY_BYTES: usize = 1 << 20;
@@ -23,18 +26,23 @@ pub struct Memory {
     pub parked: Cell<usize>,
     /// Requests of open connections whose answer is being read from disk.
     pub reading: Cell<usize>,
+    /// How long requests take, and how long the kernel takes replies.
+    pub latencies: Latencies,
+    pub reply_us: RefCell<Histogram>,
     /// Connections with more than [`HEAVY_BYTES`] of unsent replies: few, as all together have a limit.
     heavy: RefCell<BTreeSet<u64>>,
     relief: RefCell<Option<Weak<dyn Relief>>>,
 }
 
 impl Memory {
-    pub fn new(bytes: usize) -> Rc<Self> {
+    pub fn new(bytes: usize, latencies: Latencies) -> Rc<Self> {
         Rc::new(Memory {
             requests: Gate::new(bytes / 2),
             replies: Gate::new(bytes / 4),
             parked: Cell::new(0),
             reading: Cell::new(0),
+            latencies,
+            reply_us: RefCell::new(Histogram::of(&REPLY_SECONDS)),
             heavy: RefCell::default(),
             relief: RefCell::default(),
         })
@@ -60,6 +68,11 @@ impl Memory {
 
     pub fn heavy(&self) -> Vec<u64> {
         self.heavy.borrow().iter().copied().collect()
+    }
+
+    /// The kernel has taken replies, after so long.
+    pub fn sent(&self, took_ns: u64) {
+        self.reply_us.borrow_mut().record(took_ns / 1_000);
     }
 
     /// Nothing waits to be sent or is being sent, nor read to be sent.

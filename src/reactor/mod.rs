@@ -10,6 +10,7 @@
 //! | writer, one a connection | replies | one send for all that has been collected |
 //! | committed (`shard.rs`) | the log's next commit | releases acknowledgements, wakes parked pulls |
 //! | clock (`shard.rs`) | 100 ms | deadlines, expiry, what is due |
+//! | metrics | a scrape of Prometheus | writes the figures, a slice in each round |
 //! | registration, one a name server | a change, 30 s | registers topics |
 //! | under a controller (`controlled/`): manager, questions, and heartbeats to each controller | 50 ms, an answer | which role the shard has |
 //! | saves, two | a change | write the files of config/ |
@@ -41,9 +42,11 @@ mod effects;
 mod gate;
 mod grant;
 mod inbox;
+mod latencies;
 mod life;
 mod master_address;
 mod memory;
+pub mod metrics;
 mod namesrv;
 mod own_queue;
 mod permit;
@@ -80,8 +83,11 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
+use self::metrics::{Asked, Scrapes, WriteSome};
+
 use crate::broker::BrokerConfig;
 use crate::broker::admission::AdmissionLimits;
+use crate::broker::metrics::Scrape;
 use crate::io::{Io, Scope};
 use crate::replication::epochs::EpochError;
 use crate::replication::manager::identity::IdentityError;
@@ -125,21 +131,24 @@ pub struct NamesrvSetup {
     pub keeps_settings: bool,
 }
 
-/// The way between shards of one process whose stores are on the same device: an error that fences one of them fences all, as
-/// the device may have lost what they have not flushed.
+/// What connects a shard with the rest of its process. Between shards whose stores are on the same device: an error that fences one of them fences all,
+/// as the device may have lost what they have not flushed.
 pub struct Neighbours {
     /// Called once, with the reason, if an error of the device fences this shard.
     pub announce: Box<dyn Fn(&str)>,
     /// Done, with the reason, if another one has announced an error.
     pub announced: LocalBoxFuture<'static, String>,
+    /// Questions for the figures of this shard, and of the name server beside it.
+    pub scrapes: Option<Scrapes>,
 }
 
 impl Neighbours {
-    /// No other store is on the device.
+    /// No other store is on the device, and nobody asks.
     pub fn none() -> Self {
         Self {
             announce: Box::new(|_| {}),
             announced: Box::pin(std::future::pending()),
+            scrapes: None,
         }
     }
 }
@@ -231,12 +240,20 @@ async fn serve<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
         Some(names) => Some(namesrv::start(&io, &medium, names).await?),
         None => None,
     };
+    let asked = neighbours.scrapes.map(|scrapes| {
+        let names = names.clone().map(|names| {
+            let write = move |scrape: &mut Scrape| names.write_figures(scrape);
+            Box::new(write) as WriteSome
+        });
+        Rc::new(Asked { scrapes, names })
+    });
     let controlled = controlled::start(&io, &medium, &setup, orders).await?;
     let terms = Terms {
         io: &io,
         medium: &medium,
         setup,
         orders,
+        asked,
     };
     let served = terms.serve(pin!(stop), opening, Rc::new(watch)).await;
     if let Some(controlled) = controlled {
@@ -254,6 +271,7 @@ struct Terms<'a, I: Io> {
     medium: &'a Medium<I>,
     setup: ShardSetup,
     orders: &'a Rc<Orders>,
+    asked: Option<Rc<Asked>>,
 }
 
 impl<I: Io> Terms<'_, I> {
@@ -276,6 +294,7 @@ impl<I: Io> Terms<'_, I> {
                 stop,
                 opening.take(),
                 watch,
+                self.asked.clone(),
             );
             let ended = term.await;
             self.orders.steering().term_ended();
@@ -287,14 +306,19 @@ impl<I: Io> Terms<'_, I> {
     }
 }
 
-/// Serves a name server alone.
+/// Serves a name server alone. `scrapes`: questions for its figures.
 pub async fn run_namesrv<I: Io>(
     io: I,
     setup: NamesrvSetup,
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(),
+    scrapes: Option<Scrapes>,
 ) -> Result<(), ServeError> {
     let names = namesrv::start(&io, &Medium::new(io.clone()), &setup).await?;
+    if let Some(scrapes) = scrapes {
+        let answering = metrics::run_namesrv(names.clone(), scrapes);
+        io.spawn("metrics", answering);
+    }
     ready();
     stop.await;
     names.stop().await;

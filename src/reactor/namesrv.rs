@@ -11,9 +11,14 @@ use super::connection::{Caller, Connection, Service};
 use super::connections::{Connections, accept};
 use super::gate::{Gate, Pass};
 use super::inbox::Flow;
+use super::latencies::{Latencies, write_kinds};
 use super::rounds::{Rounds, SLICE_UNITS, units_of};
 use super::{NamesrvSetup, ServeError, listen};
+use crate::broker::metrics::{Scrape, Turn};
 use crate::io::{Io, Notify, select, yield_now};
+use crate::metrics::families::{
+    NAMESRV_BROKERS, NAMESRV_CONNECTIONS, NAMESRV_REQUESTS, NAMESRV_TOPICS,
+};
 use crate::namesrv::{Effect, Handled, KvConfig, NameServer, Registering, Settings, is_in_line};
 use crate::store::{Medium, TextFiles};
 use crate::wire::{Frame, Reply, Scratch, header};
@@ -81,7 +86,7 @@ pub(super) async fn start<I: Io>(
     let names = Rc::new(Names {
         io: io.clone(),
         server: RefCell::new(server),
-        connections: Connections::new(MEMORY_BYTES, setup.max_connections),
+        connections: Connections::new(MEMORY_BYTES, setup.max_connections, latencies(io)),
         files,
         keeps_settings: setup.keeps_settings,
         effects: RefCell::default(),
@@ -106,6 +111,11 @@ pub(super) async fn start<I: Io>(
     Ok(names)
 }
 
+fn latencies<I: Io>(io: &I) -> Latencies {
+    let io = io.clone();
+    Latencies::new(NAMESRV_REQUESTS, 1_000, move || io.now().mono_ns)
+}
+
 impl<I: Io> Names<I> {
     pub(super) async fn stop(&self) {
         self.stopped.set(true);
@@ -114,6 +124,20 @@ impl<I: Io> Names<I> {
         self.connections.stop_accepting();
         self.save().await;
         self.connections.close_all().await;
+    }
+
+    /// Writes its samples, a slice in each turn.
+    pub(super) fn write_figures(&self, scrape: &mut Scrape) -> Turn {
+        if scrape.passed == 0 {
+            let routes = &self.server.borrow().routes;
+            scrape.sample(&NAMESRV_BROKERS, &[], routes.live_brokers());
+            scrape.sample(&NAMESRV_TOPICS, &[], routes.topic_count());
+            scrape.sample(&NAMESRV_CONNECTIONS, &[], self.connections.len());
+        }
+        let latencies = self.connections.latencies();
+        write_kinds(latencies, scrape, |scrape, _, codes, took| {
+            scrape.histogram(&NAMESRV_REQUESTS, &codes, took);
+        })
     }
 
     async fn save(&self) {
@@ -274,7 +298,7 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         }
         let handled =
             self.change(|server, now_ms| server.handle(&header, frame.body, connection.id, now_ms));
-        let caller = Caller::new(&frame, &header);
+        let caller = Caller::new(&frame, &header, connection.activity().received_ns());
         match handled {
             Handled::Answered(reply) => answer(connection, caller, reply),
             Handled::InSlices(mut listing) => {

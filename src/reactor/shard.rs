@@ -10,6 +10,7 @@ use super::connection::{Caller, Connection, Service};
 use super::core::{Core, Ends};
 use super::effects;
 use super::inbox::Flow;
+use super::metrics::WaitingRequests;
 use super::pop::Pops;
 use super::pulls::Pulls;
 use super::release;
@@ -73,6 +74,14 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// What waits in the services.
+    pub(super) fn waiting(&self) -> WaitingRequests {
+        WaitingRequests {
+            parked_pops: self.pops.parked(),
+            calls: self.calls.len(),
+        }
+    }
+
     /// The tasks of the services end.
     pub(super) fn stop(&self, ends: Ends) {
         self.core.stop(ends);
@@ -91,7 +100,7 @@ impl<I: Io> Shard<I> {
         frame: &Frame<'_>,
         header: &Header<'_>,
     ) -> Flow {
-        let caller = Caller::new(frame, header);
+        let caller = Caller::new(frame, header, connection.activity().received_ns());
         if header.is_response() {
             self.calls.answered(connection.id, header, frame.body);
             return Flow::Next;

@@ -1,9 +1,11 @@
 //! What is measured of a store.
 
+use std::cell::Ref;
 use std::sync::Arc;
 
 use super::Store;
 use super::config::Flush;
+use super::log::LogTimes;
 use super::log::ack_watermark::Missing;
 use crate::io::Io;
 use crate::mem::Pages;
@@ -22,6 +24,8 @@ pub struct StoreFigures {
     /// What a power cut could take.
     pub not_flushed_bytes: u64,
     pub free_queue_chunks: usize,
+    /// All there are.
+    pub queue_chunks: usize,
     /// Store time of the oldest message of the log, if there is one.
     pub first_store_time_ms: Option<i64>,
     /// Messages that were removed before `fileReservedTime` was over.
@@ -40,7 +44,30 @@ pub struct StoreFigures {
     pub missing: Option<Missing>,
 }
 
+/// Of the journal of queue entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalFigures {
+    /// Since its table.
+    pub bytes: u64,
+    /// Of the committed log: their entries are not in it yet.
+    pub behind_bytes: u64,
+}
+
 impl<I: Io> Store<I> {
+    /// How long writes and flushes of the log take, and how large they are.
+    pub fn log_times(&self) -> Ref<'_, LogTimes> {
+        self.log.times()
+    }
+
+    pub fn journal_figures(&self) -> JournalFigures {
+        let (bytes, position) = self.queues.journaled();
+        let committed = self.log.marks().committed();
+        JournalFigures {
+            bytes,
+            behind_bytes: committed.saturating_sub(position),
+        }
+    }
+
     pub fn figures(&self) -> StoreFigures {
         let (marks, memory, written) = (self.log.marks(), self.queues.memory(), self.log.written());
         let flushed = match self.config.flush {
@@ -58,6 +85,7 @@ impl<I: Io> Store<I> {
             not_committed_bytes: self.log.tail() - marks.committed(),
             not_flushed_bytes: self.log.tail() - flushed,
             free_queue_chunks: memory.free_chunks(),
+            queue_chunks: memory.capacity_chunks(),
             first_store_time_ms: marks.first_store_time_ms(),
             removed_early: self.cleaner.removed_early(),
             unreadable: self.log.known_unreadable().len(),

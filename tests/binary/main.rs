@@ -13,6 +13,7 @@ mod commands;
 mod controller;
 mod crash;
 mod golden;
+mod metrics;
 mod overload;
 mod path;
 mod portable;

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 pub mod client;
+pub mod exposition;
 pub mod ledger;
 pub mod random;
 pub mod sandbox;

@@ -60,6 +60,7 @@ mod retention;
 mod rotten;
 mod rules;
 mod saves;
+mod scrapes;
 mod seeds;
 mod sent;
 mod slow_replicas;

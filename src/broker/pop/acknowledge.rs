@@ -205,6 +205,10 @@ impl Broker {
     /// The record is in the log. Returns the queue if it may be popped again.
     pub fn ended(&mut self, end: &End) -> Option<FreedQueue> {
         let in_flight = &mut self.pops.in_flight;
+        if let Some((queue, _)) = in_flight.names(end.place) {
+            let counted = self.stats.gets_mut(queue.group, queue.topic);
+            counted.pops.acks += end.offsets.len() as u64;
+        }
         let freed = in_flight
             .names(end.place)
             .filter(|_| self.config.pop.limits_in_flight)

@@ -174,6 +174,12 @@ impl InFlight {
         self.due.first().map(|(due_ms, _)| *due_ms)
     }
 
+    /// When the check points were due that have been longest, some at most, and where they are.
+    pub fn overdue(&self, now_ms: u64, most: usize) -> Vec<(u64, Place)> {
+        let due = self.due.iter().take_while(|(due_ms, _)| *due_ms <= now_ms);
+        due.take(most).copied().collect()
+    }
+
     /// The check point that has been due longest.
     pub fn expired(&self, now_ms: u64) -> Option<Expired> {
         let (due_ms, place) = *self.due.first()?;

@@ -31,6 +31,8 @@ impl Broker {
     /// A check point is in the revive log: its messages are in flight, and the group is behind them.
     pub fn checked(&mut self, place: Place, body: &CheckPointBody, now_ms: u64) {
         self.take_up(place, body, due_ms(body));
+        let counted = self.stats.gets_mut(&body.group, &body.topic);
+        counted.pops.check_points += 1;
         if let Some(next) = body.next_offset {
             let (group, topic, id) = (&body.group, &body.topic, body.queue_id);
             self.offsets.commit(group, topic, id, next as i64, now_ms);
@@ -156,6 +158,12 @@ impl Broker {
     /// This message of the check point is in the retry topic, or is gone from the log.
     pub fn brought_back(&mut self, expired: &Expired, offset: u64) {
         self.pops.in_flight.settle(expired.place, offset);
+    }
+
+    /// A message of an expired check point is in the retry topic.
+    pub fn revived_one(&mut self, expired: &Expired) {
+        let counted = self.stats.gets_mut(&expired.group, &expired.topic);
+        counted.pops.revived += 1;
     }
 
     /// The next queue, as group, topic and number, whose orderly pop has run out of time, so that it can be popped again.

@@ -391,6 +391,8 @@ impl Broker {
             messages,
             bytes,
             read_ms: now_ms.saturating_sub(since_ms),
+            // A peek hides nothing.
+            is_pop: plan.invisible_ms > 0,
         };
         self.stats.group_get(&delivered, now_ms);
     }

@@ -358,6 +358,7 @@ impl Broker {
                     messages: messages.into(),
                     bytes,
                     read_ms: now_ms.saturating_sub(since_ms),
+                    is_pop: false,
                 };
                 self.stats.group_get(&delivered, now_ms);
             }

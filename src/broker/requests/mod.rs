@@ -26,6 +26,7 @@ mod users;
 pub use lookup::position;
 pub use offsets::LOG_END;
 pub use relay::StatusTable;
+pub use runtime::ROCKETMQ_VERSION;
 pub use unsupported::unsupported;
 
 use super::clients::Peer;

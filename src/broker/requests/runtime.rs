@@ -101,7 +101,7 @@ impl Broker {
 }
 
 /// The RocketMQ whose behaviour this broker has: tools parse it. And its place in `MQVersion.Version`.
-const ROCKETMQ_VERSION: &str = "V5_5_0";
+pub const ROCKETMQ_VERSION: &str = "V5_5_0";
 const ROCKETMQ_ORDINAL: u32 = 513;
 
 /// As RocketMQ's `StoreStatsService` writes them, with the blank at the end: each range with the number of sends.

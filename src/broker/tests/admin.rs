@@ -326,7 +326,7 @@ fn stats_of_topics_and_groups() {
         "",
     );
     assert_eq!(reply.code, 17);
-    broker.stored("T", 60, 6000, 0);
+    broker.stored("T", None, 60, 6000, 0);
     let reply = ask(
         &mut broker,
         request::GET_TOPIC_STATS_INFO,

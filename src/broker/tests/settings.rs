@@ -77,7 +77,7 @@ fn what_is_kept_is_told_to_the_store() {
 fn runtime_info_has_what_tools_parse() {
     let mut broker = broker();
     broker.delays.advance(3, 8, 0);
-    broker.stored("T", 2, 10, 0);
+    broker.stored("T", None, 2, 10, 0);
     let reply = ask(&mut broker, request::GET_BROKER_RUNTIME_INFO, &[], "");
     for expected in [
         r#""putTps":"2.0 2.0 2.0""#,

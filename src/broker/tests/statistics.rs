@@ -11,7 +11,7 @@ fn view(broker: &mut Broker, fields: &[(&str, &str)]) -> Reply {
 #[test]
 fn statistics_are_asked_by_name_and_key() {
     let mut broker = broker();
-    broker.stored("T", 20, 2000, 0);
+    broker.stored("T", None, 20, 2000, 0);
     let mut view = |fields: &[(&str, &str)]| view(&mut broker, fields);
     let reply = view(&[("statsName", "TOPIC_PUT_NUMS"), ("statsKey", "T")]);
     let text = r#"{"statsDay":{"avgpt":20.0,"sum":20,"tps":0.005555555555555556},"statsHour":{"avgpt":20.0,"sum":20,"tps":0.03333333333333333},"statsMinute":{"avgpt":20.0,"sum":20,"tps":2.0}}"#;

@@ -61,6 +61,7 @@ impl WaitingRows {
 }
 
 impl TimerFigures {
+    /// Of all topics; as many rows are added.
     pub fn all_waiting(&self) -> u64 {
         self.waiting.iter().map(|(_, waiting)| waiting.count).sum()
     }

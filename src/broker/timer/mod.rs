@@ -13,5 +13,7 @@ mod wheel;
 pub use checkpoint::{Checkpoint, CheckpointText, RunName};
 pub use figures::{MasterTimers, MasterWaiting, MetricsReader, TimerFigures, WaitingRows};
 pub use pending::{Timers, Uncovered};
-pub use timed::{COARSEST_MS, TIMER, deliver, real_topic, recall_key, roll, timer};
+pub use timed::{
+    COARSEST_MS, TIMER, deliver, real_topic, recall_key, requested_delay_ms, roll, timer,
+};
 pub use waiting::{Waiting, WaitingTable};

@@ -225,6 +225,12 @@ pub fn real_topic<'a>(record: &Record<'a>) -> Option<&'a str> {
     properties::find(record.properties_without_crc(), properties::REAL_TOPIC)
 }
 
+/// How long it waits, from its birth on.
+pub fn requested_delay_ms(record: &Record<'_>) -> Option<i64> {
+    let out_ms = number(record.properties_without_crc(), TIMER_OUT_MS)?;
+    Some(out_ms - record.born_timestamp_ms)
+}
+
 fn number(all: &[u8], name: &str) -> Option<i64> {
     properties::find(all, name)?.parse().ok()
 }

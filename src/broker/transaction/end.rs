@@ -18,6 +18,8 @@ use crate::wire::transaction::{
 #[derive(Debug)]
 pub struct Ending<'a> {
     pub half: HalfOffset,
+    pub real_topic: &'a str,
+    pub born_timestamp_ms: i64,
     /// The real message, if it was committed.
     pub message: Option<SendPlan<'a>>,
 }
@@ -71,8 +73,27 @@ impl Broker {
         };
         Ok(Some(Ending {
             half: half.at,
+            real_topic: half.real_topic,
+            born_timestamp_ms: half.record.born_timestamp_ms,
             message,
         }))
+    }
+
+    /// Counts an end.
+    pub fn transaction_ended(&mut self, ending: &Ending<'_>, now_ms: u64) {
+        let counts = self.stats.rare_mut(ending.real_topic);
+        match &ending.message {
+            Some(_) => {
+                let age_ms = now_ms as i64 - ending.born_timestamp_ms;
+                counts.committed((age_ms / 1_000).max(0) as u64);
+            }
+            None => counts.rolled_back(),
+        }
+    }
+
+    /// The half message of a send to this topic is in the log.
+    pub fn half_stored(&mut self, real_topic: &str) {
+        self.stats.rare_mut(real_topic).half += 1;
     }
 
     /// Decides on asking anew about the message that `record` is, however often it was asked about before.

@@ -172,6 +172,7 @@ impl Broker {
         let checks = half.checks();
         let is_tired = checks.is_some_and(|checks| checks >= self.config.transaction_check_max);
         if is_tired || age_ms > self.config.retention.reserved_ms as i64 {
+            self.stats.rare_mut(half.real_topic).half_is_over();
             return (half.at, Verdict::GiveUp(self.give_up(record, now_ms)));
         }
         let timeout_ms = self.config.transaction_timeout_ms as i64;

@@ -103,6 +103,11 @@ impl<I: Io> Pops<I> {
         self.wake_more.notify();
     }
 
+    /// Pops and notifications that wait for a message.
+    pub(super) fn parked(&self) -> usize {
+        self.polls.borrow().len()
+    }
+
     /// The connection's polls are of no use any more.
     pub(super) fn closed(&self, connection: u64) {
         if self.polls.borrow().has_connection(connection) {

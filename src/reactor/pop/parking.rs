@@ -24,7 +24,11 @@ impl<I: Io> Pops<I> {
     }
 
     /// Parks a pop that has found nothing; returns it if there is something by now.
-    pub(super) async fn park_pop(&self, waiting: Waiting<I>, batch: &Batch) -> Option<Waiting<I>> {
+    pub(super) async fn park_pop(
+        &self,
+        mut waiting: Waiting<I>,
+        batch: &Batch,
+    ) -> Option<Waiting<I>> {
         let now = self.core.io.now();
         let now_ms = now.unix_ms as u64;
         let until_ms = waiting.plan.waits_until_ms;
@@ -52,6 +56,7 @@ impl<I: Io> Pops<I> {
             .mono_ns
             .saturating_add((until_ms - now_ms).saturating_mul(1_000_000));
         let connection = waiting.connection.id;
+        waiting.caller = waiting.caller.parked();
         let queues = first.iter().map(|(queue, _)| *queue);
         self.polls
             .borrow_mut()

@@ -142,6 +142,7 @@ async fn bring_back_one<I: Io>(
                 .borrow_mut()
                 .revive(expired, &record, now_ms)?;
             pops.core.append(&plan, now_ms as i64)?;
+            pops.core.broker.borrow_mut().revived_one(expired);
             watch_retry(pops, expired, &plan.topic);
         }
         Some(Err(error)) => warn!(offset, %error, "a popped message cannot be decoded"),

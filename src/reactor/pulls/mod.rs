@@ -258,7 +258,7 @@ impl<I: Io> Pulls<I> {
                 let parked = ParkedPull {
                     _parking: connection.start_parking(),
                     connection: connection.clone(),
-                    caller,
+                    caller: caller.parked(),
                     plan: plan.into_owned(),
                 };
                 self.park(queue, deadline_ns, parked);
@@ -365,6 +365,7 @@ impl<I: Io> Pulls<I> {
             }
             frame::finish(out, open);
         });
+        connection.answered(caller, answer.code);
         let sizes = positions.iter().map(|position| u64::from(position.size));
         let now_ms = self.core.now_ms();
         self.core.broker.borrow_mut().pull_answered(

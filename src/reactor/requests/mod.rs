@@ -15,10 +15,11 @@ use super::pulls::Pulls;
 use super::slices::in_slices;
 use super::view::View;
 use crate::broker::requests::{Handler, Request};
-use crate::broker::{Refusal, Rewind, Step, Target};
+use crate::broker::{Creation, Refusal, Rewind, Step, Target};
 use crate::io::{Io, yield_now};
 use crate::store::Boundary;
 use crate::wire::Reply;
+use crate::wire::codes::response;
 use crate::wire::{Header, Language};
 
 /// Queues of a group that are rewound in one turn.
@@ -55,11 +56,13 @@ impl<I: Io> Requests<I> {
         let mut decisions = Decisions::new(core.clone());
         let step = decisions.decide(|broker| handler(broker, &request));
         let step = step.unwrap_or_else(|refusal| Step::Reply(refusal.into()));
+        let creation = core.broker.borrow().creation(header.code, &header.ext);
         match step {
             Step::Reply(reply) if decisions.changed_nothing() => {
+                self.count(creation, caller, &reply);
                 answer(connection, caller, reply);
             }
-            step => self.carry_out(connection, caller, step, decisions),
+            step => self.carry_out(connection, caller, step, decisions, creation),
         }
     }
 
@@ -70,6 +73,7 @@ impl<I: Io> Requests<I> {
         caller: Caller,
         step: Step,
         mut decisions: Decisions<I>,
+        creation: Option<Creation>,
     ) {
         let (requests, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
@@ -78,8 +82,18 @@ impl<I: Io> Requests<I> {
             let reply = requests.carried_out(step, &mut decisions).await;
             let reply = reply.unwrap_or_else(Reply::from);
             let reply = decisions.once_saved(reply).await;
+            requests.count(creation, caller, &reply);
             answer(&connection, caller, reply);
         });
+    }
+
+    fn count(&self, creation: Option<Creation>, caller: Caller, reply: &Reply) {
+        if let Some(creation) = creation {
+            let took_ns = self.core.io.now().mono_ns - caller.arrived_ns;
+            let is_made = reply.code == response::SUCCESS;
+            let mut broker = self.core.broker.borrow_mut();
+            broker.creation_took(creation, is_made, took_ns / 1_000_000);
+        }
     }
 
     async fn carried_out(

@@ -76,11 +76,14 @@ impl<I: Io> Sends<I> {
             Admitted::Never(refusal) => return self.refuse(connection, caller, &refusal),
         }
         let is_batch = header.code == request::SEND_BATCH_MESSAGE;
-        self.append(connection, caller, &plan, is_batch, now);
+        let is_stored = self.append(connection, caller, &plan, is_batch, now);
+        if is_stored && plan.is_half() {
+            self.core.broker.borrow_mut().half_stored(topic);
+        }
         Flow::Next
     }
 
-    /// Appends a send; it is answered once it is committed.
+    /// Appends a send; it is answered once it is committed. `false`: it could not be appended, and was refused.
     fn append(
         &self,
         connection: &Rc<Connection<I::Stream>>,
@@ -88,7 +91,7 @@ impl<I: Io> Sends<I> {
         plan: &SendPlan<'_>,
         is_batch: bool,
         now: Now,
-    ) {
+    ) -> bool {
         match self.core.append(plan, now.unix_ms) {
             Ok((end, mut receipt)) if !caller.is_oneway => {
                 if !is_batch {
@@ -111,11 +114,13 @@ impl<I: Io> Sends<I> {
                     _ => self.core.acks.push(ack),
                 }
             }
-            Ok(_) => {}
+            Ok(_) => connection.answered(caller, response::SUCCESS),
             Err(error) => {
                 self.refuse(connection, caller, &not_appended(&error));
+                return false;
             }
         }
+        true
     }
 
     fn refuse(

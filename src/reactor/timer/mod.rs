@@ -307,22 +307,27 @@ async fn enqueue_before<I: Io>(
             timing.saved.notified().await;
         }
         let messages = read_queue(&core.store, timing.queue, offset, AT_A_TIME, |_| true).await?;
-        let count = messages.len() as u64;
-        core.broker.borrow_mut().timers_enqueued(count);
-        take_in(timing, messages, end, core.now_ms());
+        take_in(core, timing, messages, end);
         yield_now().await;
     }
 }
 
-fn take_in<I: Io>(timing: &Timing<I>, messages: Vec<Queued>, end: u64, now_ms: u64) {
+fn take_in<I: Io>(core: &Core<I>, timing: &Timing<I>, messages: Vec<Queued>, end: u64) {
+    let now_ms = core.now_ms();
     let mut timers = timing.timers.borrow_mut();
+    let mut broker = core.broker.borrow_mut();
     if messages.is_empty() {
         timers.skip_to(end);
     }
     for message in messages {
         let (offset, physical_offset) = (message.queue_offset, message.physical_offset);
-        let is_taken = Record::decode(&message.record, Check::Layout)
-            .is_ok_and(|record| timers.enqueue(offset, &record, now_ms));
+        let is_taken = Record::decode(&message.record, Check::Layout).is_ok_and(|record| {
+            let delay_ms = timer::requested_delay_ms(&record);
+            if let Some((topic, delay_ms)) = timer::real_topic(&record).zip(delay_ms) {
+                broker.timer_enqueued(topic, delay_ms);
+            }
+            timers.enqueue(offset, &record, now_ms)
+        });
         if !is_taken {
             warn!(
                 physical_offset,
@@ -436,7 +441,8 @@ async fn deliver<I: Io>(
         Ok(stored) => {
             timing.last_batch_end.set(stored.end);
             revive_log::grew(core, &plan, stored.queue_offset, &record);
-            core.broker.borrow_mut().timer_delivered();
+            let topic = timer::real_topic(&record).unwrap_or(&plan.topic);
+            core.broker.borrow_mut().timer_delivered(topic);
         }
         Err(error) if not_appended(&error).code == response::MESSAGE_ILLEGAL => {
             warn!(physical_offset, %error, "a timed message cannot be delivered");

@@ -51,6 +51,12 @@ impl RunningTimers {
             .map_or(0, |timers| timers.borrow().reached_ms())
     }
 
+    /// Timers in memory.
+    pub fn in_memory(&self) -> usize {
+        let timers = self.timers.borrow();
+        timers.as_ref().map_or(0, |timers| timers.borrow().len())
+    }
+
     /// `end` is the end of the timer topic's queue.
     pub fn figures(&self, end: u64, now_ms: u64) -> Option<TimerFigures> {
         let timers = self.timers.borrow();

@@ -6,7 +6,6 @@ use tracing::warn;
 
 use super::{AROUND_BYTES, Transactions};
 use crate::broker::requests::position;
-use crate::broker::transaction::Ending;
 use crate::broker::{Broker, Refusal};
 use crate::io::Io;
 use crate::message::ids::parse_offset_message_id;
@@ -67,10 +66,13 @@ impl<I: Io> Transactions<I> {
             .borrow()
             .admit_end(request, record.as_ref(), now_ms)?;
         let message = match ending {
-            Some(Ending { half, message }) => {
-                let message = message.map(|plan| self.core.append_one(&plan, now_ms as i64));
+            Some(ending) => {
+                let message = ending.message.as_ref();
+                let message = message.map(|plan| self.core.append_one(plan, now_ms as i64));
                 let message = message.transpose().map_err(|error| not_appended(&error))?;
-                self.core.broker.borrow_mut().half_ended(half, now_ms);
+                let mut broker = self.core.broker.borrow_mut();
+                broker.half_ended(ending.half, now_ms);
+                broker.transaction_ended(&ending, now_ms);
                 message
             }
             // What ended it may still be on its way to the disk.

@@ -13,6 +13,7 @@ pub mod reader;
 pub mod records;
 mod recycle;
 pub mod segments;
+mod times;
 pub mod unreadable;
 pub mod watermarks;
 mod writer;
@@ -28,6 +29,7 @@ use self::cache::BlockCache;
 use self::ours::Ours;
 use self::reader::Crcs;
 use self::segments::Segments;
+pub use self::times::LogTimes;
 use self::unreadable::Known;
 use self::watermarks::{Dispatched, Visible, Watermarks};
 use self::zero_ahead::ZeroAhead;
@@ -67,6 +69,7 @@ pub(in crate::store) struct Log<I: Io> {
     writes: Cell<u64>,
     written_bytes: Cell<u64>,
     flushes: Cell<u64>,
+    times: RefCell<LogTimes>,
 }
 
 /// What a log is made of.
@@ -118,6 +121,7 @@ impl<I: Io> Log<I> {
             writes: Cell::new(0),
             written_bytes: Cell::new(0),
             flushes: Cell::new(0),
+            times: RefCell::default(),
             io: parts.io,
             config: parts.config,
         }
@@ -172,6 +176,10 @@ impl<I: Io> Log<I> {
             bytes: self.written_bytes.get(),
             flushes: self.flushes.get(),
         }
+    }
+
+    pub fn times(&self) -> Ref<'_, LogTimes> {
+        self.times.borrow()
     }
 
     /// Blocks that were read from the device for readers.

@@ -71,7 +71,9 @@ impl<I: Io> Log<I> {
             if mutant!(CommitWaitsForNames) {
                 let _ = self.io.list(&self.config.dir).await;
             }
+            let began_ns = self.io.now().mono_ns;
             let written = write(&self.segments, sealed.start, sealed.slice, durability).await;
+            let took_ns = self.io.now().mono_ns - began_ns;
             match self.next(written) {
                 Next::Commit => {}
                 Next::Repeat => {
@@ -80,6 +82,7 @@ impl<I: Io> Log<I> {
                 }
                 Next::End => return,
             }
+            self.times.borrow_mut().wrote(len, took_ns);
             self.writes.set(self.writes.get() + 1);
             self.written_bytes.set(self.written_bytes.get() + len);
             if durability == Durability::Synced {
@@ -202,7 +205,10 @@ impl<I: Io> Log<I> {
             if let Some(file) = self.segments.file(at)
                 && !mutant!(NeverFlush)
             {
+                let began_ns = self.io.now().mono_ns;
                 let flushed = file.sync_data().await;
+                let took_ns = self.io.now().mono_ns - began_ns;
+                self.times.borrow_mut().flushed(took_ns);
                 if !mutant!(SwallowFlushError) {
                     flushed?;
                 }

@@ -201,6 +201,12 @@ impl<I: Io> Queues<I> {
         self.checkpointed.get()
     }
 
+    /// Bytes of the journal since its table, and up to where it has the entries of the log.
+    pub fn journaled(&self) -> (u64, u64) {
+        let position = self.journal.coverage().position;
+        (self.journal.grown_bytes(), position)
+    }
+
     /// Number of the journal's generation that grows.
     #[cfg(test)]
     pub fn generation(&self) -> Option<u64> {

@@ -2,6 +2,9 @@
 
 pub mod request;
 pub mod response;
+mod version;
+
+pub use version::version_name;
 
 /// One constant a code, all of them as a table, and [`name`](request::name) for logs.
 macro_rules! codes {

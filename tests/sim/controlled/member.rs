@@ -63,7 +63,7 @@ pub fn start_others(sim: &Sim, controllers: &Controllers) {
     };
     let task_io = io.clone();
     io.spawn("test", async move {
-        let served = reactor::run_namesrv(task_io, setup, std::future::pending(), || {});
+        let served = reactor::run_namesrv(task_io, setup, std::future::pending(), || {}, None);
         served.await.expect("a name server");
     });
 }
