@@ -64,6 +64,7 @@ impl Board {
             addr: SocketAddr::new(bind, port),
             setting: "--health-port, or healthPort in broker.conf",
             patience: PATIENCE,
+            niceness: 0,
         };
         let board = self.clone();
         server.serve(move |request: Request<Incoming>| {

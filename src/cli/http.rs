@@ -28,6 +28,8 @@ pub struct Server {
     pub setting: &'static str,
     /// A connection is dropped after this time: a client may send or read nothing.
     pub patience: Duration,
+    /// How far behind the shards the thread is, where it shares a core with one (`nice`).
+    pub niceness: i32,
 }
 
 impl Server {
@@ -45,6 +47,7 @@ impl Server {
             addr,
             setting,
             patience,
+            niceness,
         } = self;
         let listener = TcpListener::bind(addr);
         let listener = listener.with_context(|| format!("cannot listen on {addr} ({setting})"))?;
@@ -53,8 +56,8 @@ impl Server {
             .enable_all()
             .build()?;
         thread::Builder::new().name(name.into()).spawn(move || {
-            // Behind the shards, where it shares a core with one.
-            let _ = rustix::process::nice(10);
+            // Of this thread. It works without, too.
+            let _ = rustix::process::nice(niceness);
             if let Err(error) = runtime.block_on(accept(name, listener, patience, answer)) {
                 tracing::error!(%error, "the HTTP server of {name} has ended");
             }

@@ -9,7 +9,7 @@ fn row(family: &Family) -> String {
         Kind::Counter => "counter",
         Kind::Histogram => "histogram",
     };
-    let fixed = family.fixed.iter().map(|(name, _)| format!("[{name}]"));
+    let fixed = family.fixed.iter().map(|(name, _)| format!("({name})"));
     let labels = family.labels.iter().map(|name| (*name).to_owned());
     let labels: Vec<_> = fixed.chain(labels).collect();
     let bounds = family.bounds.iter().map(|bound| match family.unit {

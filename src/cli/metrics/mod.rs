@@ -5,8 +5,8 @@
 //! | `GET /metrics` | all samples; with `?name[]=NAME`, also several times, only those of these metrics; compressed for a client that takes gzip |
 //! | `GET /-/healthy` | 200 |
 //!
-//! It runs on a thread of its own, which asks the shards section by section. So the memory that a scrape takes is that of the largest section. A shard that
-//! recovers is not asked: its state is all there is of it.
+//! It runs on a thread of its own, which asks the shards section by section. So the memory that a scrape takes is that of the largest section: some 2 KiB for
+//! each topic that has messages. A shard that recovers is not asked: its state is all there is of it.
 
 mod body;
 mod desk;
@@ -38,6 +38,12 @@ use crate::reactor::Health;
 /// How long a scrape may take. Prometheus gives up after 10 s, if it is not told otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Scrapes at a time; others wait. Each has a section in memory, also while its client does not read.
+const MAX_SCRAPES: usize = 4;
+
+/// A scrape may take its time, messages may not.
+const NICENESS: i32 = 10;
+
 const HEALTHY: &str = "Exporter is healthy.\n";
 const PAGE: &str = "<html><head><title>ringmq</title></head><body><a href=\"/metrics\">Metrics</a></body></html>\n";
 
@@ -47,7 +53,7 @@ pub struct Exporter {
     nodes: Vec<Node>,
     families: BTreeSet<&'static str>,
     sections: Vec<Section>,
-    /// One scrape at a time.
+    /// See [`MAX_SCRAPES`].
     turn: Arc<Semaphore>,
 }
 
@@ -79,7 +85,7 @@ pub fn start(config: &Config, board: &Board) -> Result<Vec<Option<Mailbox>>> {
         nodes,
         families: switched_on(config),
         sections: beside.chain(Section::OF_SHARDS).collect(),
-        turn: Arc::new(Semaphore::new(1)),
+        turn: Arc::new(Semaphore::new(MAX_SCRAPES)),
     };
     let setting = "metricsPromExporterPort and metricsPromExporterHost in broker.conf";
     exporter.serve(addr(config), setting)?;
@@ -99,7 +105,7 @@ pub fn start_namesrv(addr: SocketAddr, namesrv: SocketAddr, io: String) -> Resul
         nodes: vec![node],
         families: families.map(|family| family.name).collect(),
         sections,
-        turn: Arc::new(Semaphore::new(1)),
+        turn: Arc::new(Semaphore::new(MAX_SCRAPES)),
     };
     exporter.serve(addr, "--metrics-port")?;
     Ok(mailbox)
@@ -137,6 +143,7 @@ impl Exporter {
             addr,
             setting,
             patience: PATIENCE,
+            niceness: NICENESS,
         };
         let exporter = Arc::new(self);
         server.serve(move |request| {
