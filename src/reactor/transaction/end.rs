@@ -162,7 +162,7 @@ impl<I: Io> Transactions<I> {
         end: u64,
     ) {
         if caller.is_oneway {
-            return;
+            return connection.answered(caller, response::SUCCESS);
         }
         let ack = Ack {
             end,
