@@ -46,7 +46,7 @@ impl fmt::Display for Runs {
     }
 }
 
-/// As `SEED`, `SEEDS` or `MINUTES` say, else with the same few seeds each time.
+/// As `SEED`, `SEEDS` or `MINUTES` say, else with the same few seeds each time. `SEEDS` are fresh ones, or those from `FIRST` on.
 pub fn from_environment(who: &str, history: impl Fn(u64) -> Tally + Sync, fixed: u64) {
     if let Some(seed) = number_from("SEED") {
         return println!("seed {seed}\n{}", history(seed));
@@ -54,7 +54,10 @@ pub fn from_environment(who: &str, history: impl Fn(u64) -> Tally + Sync, fixed:
     let minutes = number_from("MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
     let (start, enough) = match (minutes, number_from("SEEDS")) {
         (Some(time), _) => (fresh_seed(), Enough::Time(time)),
-        (None, Some(seeds)) => (fresh_seed(), Enough::Seeds(seeds)),
+        (None, Some(seeds)) => {
+            let first = number_from("FIRST").unwrap_or_else(fresh_seed);
+            (first, Enough::Seeds(seeds))
+        }
         (None, None) => (1, Enough::Failure(fixed)),
     };
     let runs = run(who, history, start, enough, cores());
