@@ -14,18 +14,28 @@ pub enum PrintCommand {
     /// Alert rules for Prometheus, as YAML
     #[command(after_help = "Example:\n  ringmq print alerts > ringmq.rules.yml")]
     Alerts,
+    /// A unit for systemd that runs a broker as a user of its own
+    #[command(after_help = "Example:\n  ringmq print systemd > /etc/systemd/system/ringmq.service")]
+    Systemd,
 }
+
+/// A broker as a service.
+const UNIT: &str = include_str!("ringmq.service");
 
 pub fn run(command: &PrintCommand) {
     match command {
         PrintCommand::Grafana => println!("{:#}", grafana::dashboard()),
         PrintCommand::Alerts => print!("{}", alerts::RULES),
+        PrintCommand::Systemd => print!("{UNIT}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::Cli;
     use crate::metrics::{Kind, families};
 
     const COMMON: [&str; 6] = ["cluster", "node_id", "node_type", "le", "instance", "job"];
@@ -119,6 +129,21 @@ mod tests {
         let names = alerts::RULES.matches("- alert: ").count();
         assert!(names > 10 && expressions.len() == names);
         expressions.iter().for_each(|expression| check(expression));
+    }
+
+    #[test]
+    fn the_unit_starts_what_there_is() {
+        let line = UNIT
+            .lines()
+            .find_map(|line| line.strip_prefix("ExecStart="));
+        let words = line.expect("a command").split(' ');
+        assert!(Cli::try_parse_from(words).is_ok(), "{line:?}");
+        let is_setting = |line: &&str| line.contains('=') || line.starts_with('[');
+        let rest = UNIT
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        assert_eq!(rest.clone().find(|line| !is_setting(line)), None);
+        assert_eq!(rest.filter(|line| line.starts_with('[')).count(), 3);
     }
 
     #[test]
