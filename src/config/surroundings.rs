@@ -14,7 +14,7 @@ pub struct Surroundings {
     pub address: IpAddr,
     /// The cores that this process may run on.
     pub cores: Vec<usize>,
-    /// [`NAMESRV`], if it is set.
+    /// The environment's `NAMESRV_ADDR`, if it is set.
     pub namesrv: Option<String>,
     /// Of this process's control group.
     pub memory_limit_bytes: Option<u64>,
