@@ -9,7 +9,7 @@ use crate::broker::metrics::{Scrape, Turn};
 use crate::metrics::{Family, Histogram};
 use crate::wire::codes::{request, response};
 
-/// Kinds that are told apart; a client may send any code. Those beyond are one kind.
+/// Bound of the kinds with a histogram of their own, as a client may send any code. All further kinds share one.
 const MAX_KINDS: usize = 512;
 
 /// What was asked, and how it ended.

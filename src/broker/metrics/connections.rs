@@ -16,7 +16,7 @@ const REMOTING: (&str, &str) = ("protocol_type", "remoting");
 /// Members that are looked at in one turn: they only count.
 const MEMBERS_PER_TURN: usize = 512;
 
-/// Languages and versions that are told apart. Clients state both, and may state anything.
+/// Bound of the pairs of language and version that have a count of their own: both come from the client, unchecked.
 const MAX_KINDS: usize = 256;
 
 #[derive(Debug, Default)]

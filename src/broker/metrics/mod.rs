@@ -27,7 +27,7 @@ const FULL_BYTES: usize = 64 << 10;
 /// Store times that are read from disk for one scrape; queues beyond count without their times.
 const MAX_READ_TIMES: usize = 1024;
 
-/// Store times that one scrape passes on to the next: of groups that stand still they are read once.
+/// Store times kept from one scrape to the next, so that those of a group without progress are read from disk once.
 const MAX_KEPT_TIMES: usize = 65_536;
 
 /// RocketMQ's name for its own consumers.
