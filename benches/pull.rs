@@ -40,7 +40,7 @@ fn pull(c: &mut Criterion) {
     group.bench_function("scan", |b| {
         b.iter(|| {
             positions.clear();
-            store.scan(queue, black_box(0), &limits, |_| true, &mut positions)
+            store.scan(queue, black_box(0), &limits, |_, _| true, &mut positions)
         });
     });
     assert_eq!(positions.len(), MESSAGES);
@@ -101,7 +101,7 @@ fn reply(
         max_entries: plan.max_entries as usize,
     };
     positions.clear();
-    let matches = |tags_code| plan.filter.matches(tags_code);
+    let matches = |_, tags_code| plan.filter.matches(tags_code);
     let Scan::Found { next_offset } = store.scan(queue, offset, &limits, matches, positions) else {
         panic!("the filter lets them through");
     };

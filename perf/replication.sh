@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a second copy costs, all with SYNC_FLUSH on both sides and 1 KiB messages: a broker alone (A), SYNC_MASTER with one slave (S), ASYNC_MASTER with one
 # slave (Y), in turn, who begins changes. Of each: p50 of one producer, throughput and p99 of 64 connections x 4, CPU per message of master and slave
-# (user and system time of the processes). Then the lag of Y at half of its throughput, and the catch-up of a slave that was away for AWAY_GIB (2).
+# (user and system time of the processes), and what a bare exchange of batches of 100 messages over TCP takes of both. Then the lag of Y at half of its
+# throughput, the catch-up of a slave that was away for AWAY_GIB (2), and that of a replica that discards what it gets: the slave's device and CPU apart.
 # Targets: p50 S/A <= 1.6; throughput S/Y >= 0.90; CPU master S - A <= 0.5 us, slave <= 1.5 us; lag p99 <= 5 ms; p99 while catching up <= 2 x.
 # The master is on BROKER_CORE, the slave on SLAVE_CORE (the load's, unless there is a third), the load on LOAD_CORE. Python 3.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -82,6 +83,7 @@ for kind in A S Y; do
     for what in p50 rate p99 cpu slave; do eval "m_${what}_$kind=\$(median \"\${${what}_$kind[@]}\")"; done
     eval "printf '%-8s%6s%12s%12s%12s%14s%14s\n' median $kind \"\$m_p50_$kind\" \"\$m_rate_$kind\" \"\$m_p99_$kind\" \"\$m_cpu_$kind\" \"\$m_slave_$kind\""
 done
+echo "a bare exchange over TCP: $(python3 "$here/replica.py" floor 128000 5000)"
 echo "p50 S/A $(ratio "$m_p50_S" "$m_p50_A"), throughput S/Y $(ratio "$m_rate_S" "$m_rate_Y"), Y/A $(ratio "$m_rate_Y" "$m_rate_A"), master's CPU S - A $(awk -v a="$m_cpu_S" -v b="$m_cpu_A" 'BEGIN { printf "%.2f", a - b }') us, slave's $m_slave_S us"
 
 # At half of the throughput: how long a byte is at the master and not yet at the slave.
@@ -104,3 +106,15 @@ caught_pid=$!
 bench send --connections 64 --in-flight 4 --topic perf --queues 8 --rate "$half"
 wait "$caught_pid"
 echo "catch-up: $(cat "$scratch/caught"); p99 of producers $(field 6) us meanwhile, $calm_p99 us before ($(ratio "$(field 6)" "$calm_p99"))"
+
+# The same with a replica that discards, which shows what is the master's own.
+kill "$slave_pid"; wait "$slave_pid" || true; slave_pid=
+bytes=$((AWAY_GIB << 30))
+alone=$(python3 "$here/replica.py" sink "127.0.0.1:$((port + 1))" "$bytes")
+bench send --connections 64 --in-flight 4 --topic perf --queues 8 --rate "$half"
+calm_p99=$(field 6)
+python3 "$here/replica.py" sink "127.0.0.1:$((port + 1))" "$bytes" > "$scratch/caught" &
+caught_pid=$!
+bench send --connections 64 --in-flight 4 --topic perf --queues 8 --rate "$half"
+wait "$caught_pid"
+echo "catch-up of one that discards: alone $alone, beside producers $(cat "$scratch/caught"); p99 of producers $(field 6) us meanwhile, $calm_p99 us before ($(ratio "$(field 6)" "$calm_p99"))"

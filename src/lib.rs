@@ -25,6 +25,7 @@
 #[doc(hidden)]
 pub mod mutants;
 
+pub mod auth;
 pub mod bench;
 pub mod broker;
 pub mod cli;
@@ -32,7 +33,6 @@ pub mod client;
 pub mod config;
 pub mod controller;
 pub mod io;
-pub mod linux;
 pub mod manual;
 pub mod mem;
 pub mod message;
@@ -46,4 +46,5 @@ pub mod replication;
 pub mod ring;
 pub mod sim;
 pub mod store;
+pub mod tls;
 pub mod wire;

@@ -6,7 +6,14 @@ use clap::Parser;
 use ringmq::cli::{Cli, exit_code, mq, run};
 
 fn main() -> ExitCode {
-    match run(Cli::parse_from(mq::words(std::env::args_os()))) {
+    let words = match mq::words(std::env::args_os(), |name| std::env::var(name).ok()) {
+        Ok(words) => words,
+        Err(sentence) => {
+            eprintln!("ringmq: {sentence}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(Cli::parse_from(words)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ringmq: {}", sentence(&error));

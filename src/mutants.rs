@@ -66,12 +66,16 @@ mod chosen {
         NeverFlush,
         /// The CRC of the whole record, in its last property, is not checked.
         SkipRecordCrc,
+        /// A recovery gives a batch one offset of its queue.
+        BatchRestoredAsOne,
         /// A recovery takes a record without its CRCs.
         SkipTailCrc,
         /// In a recovery a record need not say the position at which it stands.
         SkipPosition,
         /// What a recovery has cut off the log stays there, and is read by a later one.
         TailNotWiped,
+        /// A start does not note that the end of a replica's log is in doubt.
+        EndNotDoubted,
         /// What a recovery found is shown before it is flushed.
         RecoveredNotFlushed,
         /// The log buffer gives out what has been overwritten.
@@ -144,6 +148,20 @@ mod chosen {
         ReportBeforeFlush,
         /// A slave shows what its master has not confirmed.
         ConfirmNotAwaited,
+        /// An elected broker cuts off what its former master had not confirmed to it.
+        WinnerCutsUnconfirmed,
+        /// What was delivered of delayed messages is passed over where it is to be repaired.
+        DeliveredNotAwaited,
+        /// A slave does not repair what it cannot read of its log.
+        HolesStay,
+        /// Until its repair has begun a broker passes over what it cannot read of its log.
+        StartPassesOver,
+        /// A master that was elected alone passes over what it cannot read of its log.
+        OthersForgotten,
+        /// A master looks in its memory for the record that its device could not give a slave.
+        MemoryBelieved,
+        /// Nothing is looked for where somebody asks for a record and none begins.
+        NotDoubted,
         /// A slave that was started again shows what its master has not confirmed.
         UnconfirmedShown,
         /// A slave writes a record without a CRC although its checkpoint says that there are none.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ringmq::io::{
     Clock, DirEntry, Disk, Durability, File, Listener, Net, Now, OpenOptions, Space, Spawn, Stalls,
-    Stream,
+    Stream, TaskTime,
 };
 use ringmq::mem::{AlignedBuf, IoBuf, LogBuffer};
 use tokio::runtime::{Builder, Runtime};
@@ -71,6 +71,10 @@ impl Spawn for Instant {
     fn stalls(&self) -> Stalls {
         Stalls::default()
     }
+
+    fn task_times(&self) -> Vec<TaskTime> {
+        Vec::new()
+    }
 }
 
 impl Disk for Instant {
@@ -124,8 +128,8 @@ impl Disk for Instant {
         Ok(Space::default())
     }
 
-    fn register(&self, _buffer: &LogBuffer) -> bool {
-        false
+    fn log_buffer(&self, capacity_bytes: usize) -> io::Result<LogBuffer> {
+        LogBuffer::new(capacity_bytes)
     }
 }
 

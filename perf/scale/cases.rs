@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use ringmq::message::batch::{self, BatchItem};
 use ringmq::wire::Value;
 use ringmq::wire::codes::{request, response};
-use ringmq::wire::loose_json;
 use ringmq::wire::offset::{QueryConsumerOffset, UpdateConsumerOffset};
 use ringmq::wire::send::SendRequest;
-use ringmq::wire::topic::{CreateTopic, TopicConfig, TopicConfigList, perm};
+use ringmq::wire::topic::{CreateTopic, perm};
 use tokio::runtime;
 use tokio::task::LocalSet;
 
@@ -21,9 +20,10 @@ use crate::connection::{Writer, connect};
 use crate::dashboard::{self, Answers};
 use crate::fleet;
 use crate::message::message_to;
-use crate::names::{client_id, topic};
+use crate::names::{client_id, make_topics, topic};
 use crate::removable;
 use crate::settings::Settings;
+use crate::strangers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
@@ -45,9 +45,13 @@ pub enum Case {
     Replies,
     /// Many topics, clients that consume and commit, senders and dashboards, all together.
     Whole,
+    /// Handshakes of TLS that stop.
+    Handshakes,
+    /// Beginnings of connections that come byte by byte.
+    Dribble,
 }
 
-const NAMES: [(&str, Case); 9] = [
+const NAMES: [(&str, Case); 11] = [
     ("parked", Case::Parked),
     ("group", Case::Group),
     ("heartbeat", Case::Heartbeat),
@@ -57,10 +61,9 @@ const NAMES: [(&str, Case); 9] = [
     ("retention", Case::Retention),
     ("replies", Case::Replies),
     ("whole", Case::Whole),
+    ("handshakes", Case::Handshakes),
+    ("dribble", Case::Dribble),
 ];
-
-/// Topics created with one request.
-const TOPICS_AT_ONCE: usize = 500;
 
 /// From the first pull until all are due.
 const PARKED_FOR: Duration = Duration::from_secs(10);
@@ -130,6 +133,7 @@ impl Case {
                 block_on(commit_all(broker, settings))?;
             }
             Case::Group | Case::Heartbeat | Case::Topics => {}
+            Case::Handshakes | Case::Dribble => {}
         }
         Ok(Prepared {
             case: self,
@@ -142,6 +146,7 @@ impl Case {
 
 impl Prepared {
     pub fn run(&self) -> Result<String> {
+        let (peers, lasts) = (self.settings.strangers, self.settings.seconds);
         let done = match self.case {
             Case::Parked => block_on(self.parked()),
             Case::Group => block_on(self.group()),
@@ -152,6 +157,8 @@ impl Prepared {
             Case::Retention => removable::remove(self.broker, ONE_TOPIC),
             Case::Replies => self.replies(),
             Case::Whole => self.whole(),
+            Case::Handshakes => strangers::half_open(self.broker, peers, lasts),
+            Case::Dribble => strangers::dribble(self.broker, peers, lasts),
         };
         thread::sleep(AFTERMATH);
         done
@@ -470,25 +477,4 @@ fn block_on<T>(load: impl Future<Output = Result<T>>) -> Result<T> {
         .enable_all()
         .build()?;
     runtime.block_on(load)
-}
-
-fn make_topics(broker: SocketAddr, names: Vec<String>, queues: usize) -> Result<()> {
-    let config = |topic_name: String| TopicConfig {
-        topic_name,
-        read_queue_nums: queues as i32,
-        write_queue_nums: queues as i32,
-        ..TopicConfig::default()
-    };
-    let all: Vec<_> = names.into_iter().map(config).collect();
-    let mut caller = Caller::connect(broker)?;
-    for some in all.chunks(TOPICS_AT_ONCE) {
-        let body = loose_json::to_vec(&TopicConfigList {
-            topic_config_list: some.to_vec(),
-        });
-        let (code, _) = caller.ask(request::UPDATE_AND_CREATE_TOPIC_LIST, &[], &body)?;
-        if code != response::SUCCESS {
-            return Err(format!("topics were not created: {code}").into());
-        }
-    }
-    Ok(())
 }

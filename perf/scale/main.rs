@@ -21,6 +21,7 @@ mod names;
 mod removable;
 mod settings;
 mod stalls;
+mod strangers;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;

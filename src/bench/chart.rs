@@ -1,4 +1,4 @@
-//! Two charts as inline SVG. Text and grid have the page's text colour, so that they follow light and dark.
+//! The charts as inline SVG. Text and grid have the page's text colour, so that they follow light and dark.
 
 use std::ops::Range;
 
@@ -32,6 +32,11 @@ type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBacke
 /// Latency by percentile, both axes logarithmic: `values` are (1 / (1 - quantile), microseconds).
 pub fn percentile_plot(title: &str, series: &[Series<Vec<(f64, f64)>>]) -> String {
     svg(|root| draw_percentiles(root, title, series))
+}
+
+/// Times over the run, the vertical axis logarithmic: `values` are (seconds, microseconds).
+pub fn time_line(title: &str, series: &[Series<Vec<(f64, f64)>>]) -> String {
+    svg(|root| draw_time_line(root, title, series))
 }
 
 /// Groups of bars on a linear axis from zero; `values` hold one bar for each group.
@@ -76,44 +81,110 @@ fn axes(series: &[Series<Vec<(f64, f64)>>]) -> (Axis, Axis) {
     (x, whole(lowest, highest, highest))
 }
 
+/// Axes and grid of a chart of latencies.
+struct Plane<'a> {
+    title: &'a str,
+    x: Axis,
+    y: Axis,
+    x_title: &'a str,
+    y_title: &'a str,
+    x_label: fn(f64) -> String,
+}
+
+type Chart<'a, 'b> = ChartContext<'b, SVGBackend<'a>, Cartesian2d<Axis, Axis>>;
+type DrawnChart<'a, 'b> =
+    Result<Chart<'a, 'b>, DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+
+impl Plane<'_> {
+    /// The vertical axis has decimal logarithms of microseconds.
+    fn draw<'a, 'b>(self, root: &'b Root<'a>) -> DrawnChart<'a, 'b> {
+        let mut chart = ChartBuilder::on(root)
+            .caption(self.title, (FONT, 17))
+            .margin(6)
+            .x_label_area_size(40)
+            .y_label_area_size(62)
+            .build_cartesian_2d(self.x, self.y)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc(self.x_title)
+            .y_desc(self.y_title)
+            .axis_desc_style((FONT, 14))
+            .label_style((FONT, 13))
+            .x_label_formatter(&|value| (self.x_label)(*value))
+            .y_label_formatter(&|decade| micros_label(10_f64.powf(*decade)))
+            .draw()?;
+        Ok(chart)
+    }
+}
+
 fn draw_percentiles<'a>(
     root: &Root<'a>,
     title: &str,
     series: &[Series<Vec<(f64, f64)>>],
 ) -> Drawn<'a> {
     let (x, y) = axes(series);
-    let mut chart = ChartBuilder::on(root)
-        .caption(title, (FONT, 17))
-        .margin(6)
-        .x_label_area_size(40)
-        .y_label_area_size(62)
-        .build_cartesian_2d(x, y)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .x_desc("percentile of messages")
-        .y_desc("latency")
-        .axis_desc_style((FONT, 14))
-        .label_style((FONT, 13))
-        .x_label_formatter(&|decade| quantile_label(*decade as i32))
-        .y_label_formatter(&|decade| micros_label(10_f64.powf(*decade)))
-        .draw()?;
-    for Series {
-        name,
-        colour,
-        values,
-    } in series
-    {
-        let colour = *colour;
-        let line = values
-            .iter()
-            .map(|(inverse, us)| (inverse.log10(), us.log10()));
+    let plane = Plane {
+        title,
+        x,
+        y,
+        x_title: "percentile of messages",
+        y_title: "latency",
+        x_label: |decade| quantile_label(decade as i32),
+    };
+    let mut chart = plane.draw(root)?;
+    for line in series {
+        let colour = line.colour;
+        let points = line.values.iter();
+        let points = points.map(|(inverse, us)| (inverse.log10(), us.log10()));
         chart
-            .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
-            .label(name)
+            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .label(&line.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(3)));
     }
+    draw_names(&mut chart)
+}
+
+/// Points and no lines, as a slot without a time has no value.
+fn draw_time_line<'a>(
+    root: &Root<'a>,
+    title: &str,
+    series: &[Series<Vec<(f64, f64)>>],
+) -> Drawn<'a> {
+    let points = || series.iter().flat_map(|line| &line.values);
+    let last = points().map(|point| point.0).fold(1.0, f64::max);
+    let decades = points().map(|point| point.1.log10());
+    let (lowest, highest) = decades.fold((2.0_f64, 3.0_f64), |(low, high), decade| {
+        (low.min(decade), high.max(decade))
+    });
+    let highest = highest.ceil();
+    let plane = Plane {
+        title,
+        x: seconds(last),
+        y: whole(lowest.floor(), highest, highest + 0.1),
+        x_title: "seconds of the measured windows",
+        y_title: "slowest in 100 ms",
+        x_label: |seconds| seconds.to_string(),
+    };
+    let mut chart = plane.draw(root)?;
+    for line in series {
+        let colour = line.colour;
+        let points = line.values.iter();
+        let dots =
+            points.map(|(seconds, us)| Circle::new((*seconds, us.log10()), 2, colour.filled()));
+        chart
+            .draw_series(dots)?
+            .label(&line.name)
+            .legend(move |(x, y)| Circle::new((x + 7, y), 4, colour.filled()));
+    }
+    draw_names(&mut chart)
+}
+
+/// What each colour is.
+fn draw_names<'a: 'b, 'b, X: Ranged<ValueType = f64>, Y: Ranged<ValueType = f64>>(
+    chart: &mut ChartContext<'b, SVGBackend<'a>, Cartesian2d<X, Y>>,
+) -> Drawn<'a> {
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)
@@ -174,11 +245,7 @@ fn draw_bars<'a>(
             .label(name)
             .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 10, y + 5)], colour.filled()));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font((FONT, 14))
-        .draw()
+    draw_names(&mut chart)
 }
 
 /// An axis from `first` to `end` with a label at each whole number up to `last`.
@@ -187,6 +254,15 @@ fn whole(first: f64, last: f64, end: f64) -> Axis {
     Axis {
         range: (first..end).into(),
         labels: labels.map(f64::from).collect(),
+    }
+}
+
+/// An axis from 0 with about ten labels.
+fn seconds(last: f64) -> Axis {
+    let step = (last / 10.0).ceil().max(1.0) as usize;
+    Axis {
+        range: (0.0..last).into(),
+        labels: (0..=last as i32).step_by(step).map(f64::from).collect(),
     }
 }
 
@@ -279,6 +355,7 @@ mod tests {
                 .trim_end()
                 .ends_with("</svg>")
         );
+        assert!(time_line("empty", &[]).trim_end().ends_with("</svg>"));
         assert!(
             bar_chart("empty", "messages per second", &[], &[])
                 .trim_end()

@@ -5,19 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::counters::WriteCounters;
+use super::conclusions::{conclusions, warnings};
 use super::drive::{connect_all, key_prefix, targets};
-use super::histogram::Percentiles;
+use super::hiccups::HiccupMeter;
 use super::load::{self, SendPlan};
 use super::machine::Machine;
 use super::meter::{Cpu, Meter};
 use super::output::{Output, Progress};
 use super::recorder::Stopwatch;
 use super::result::{Floor, Report, RunResult, Shape, grouped};
-use super::table::micros;
 use super::template::Common;
 use super::{BenchError, FlushMode, Interrupt, StartBroker, floor, on_load_core};
-use crate::client::NameServer;
+use crate::client::{Dial, NameServer, Transport};
 use crate::wire::Codec;
 
 const GROUP: &str = "ringmq-bench";
@@ -29,6 +28,8 @@ pub struct ComparisonPlan {
     pub shapes: Vec<Shape>,
     /// Number of turns into which each mode's duration is split.
     pub rounds: u32,
+    /// Turns of a load that are taken again at most, as the machine stood still in them.
+    pub repeats: u32,
     pub warm_up: Duration,
     pub duration: Duration,
     /// Of each measurement of the dsync floor; the echo gets half of it.
@@ -88,6 +89,9 @@ struct Turns<'a> {
     count: u32,
     floor: Option<Floor>,
     runs: Vec<RunResult>,
+    hiccups: HiccupMeter,
+    /// Turns that were dropped and taken again.
+    repeated: u32,
 }
 
 impl<'a> Turns<'a> {
@@ -103,19 +107,25 @@ impl<'a> Turns<'a> {
             count: 0,
             floor: None,
             runs: Vec::new(),
+            hiccups: HiccupMeter::start(&[plan.broker_core, plan.load_core]),
+            repeated: 0,
         }
     }
 
     /// Up to an interruption.
     fn take_all(&mut self) -> Result<(), BenchError> {
         for shape in &self.plan.shapes {
+            // A machine that is never quiet is measured as it is.
+            let mut repeats = self.plan.repeats;
             for round in 0..self.plan.rounds {
                 self.measure_floor()?;
                 for mode in order(round) {
                     if self.plan.interrupt.is_set() {
                         return Ok(());
                     }
-                    self.take(*shape, mode)?;
+                    while !self.take(*shape, mode, repeats > 0)? {
+                        repeats -= 1;
+                    }
                 }
             }
         }
@@ -134,26 +144,85 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    fn take(&mut self, shape: Shape, mode: FlushMode) -> Result<(), BenchError> {
+    /// `false`: the machine stood still, and the turn was dropped.
+    fn take(
+        &mut self,
+        shape: Shape,
+        mode: FlushMode,
+        may_repeat: bool,
+    ) -> Result<bool, BenchError> {
         let step = format!("{} {}", mode.name(), shape.label());
         self.progress.step(step);
         let (progress, done) = (&self.progress, self.done);
         let at = |elapsed| progress.at(done, elapsed);
-        let taken = turn(self.plan, shape, mode, self.starter, self.scratch, &at);
+        let taken = self.turn(shape, mode, &at);
         // What an interruption has cut short is no measurement.
         if self.plan.interrupt.is_set() {
-            return Ok(());
+            return Ok(true);
         }
-        add(&mut self.runs, taken?);
+        let taken = taken?;
+        if may_repeat && taken.hiccups.spoils(taken.elapsed) {
+            self.repeated += 1;
+            return Ok(false);
+        }
+        taken.add_to(&mut self.runs);
         self.done += self.plan.turn_time();
         self.count += 1;
-        Ok(())
+        Ok(true)
+    }
+
+    /// One mode, one shape, one round: a broker on an empty store, loaded and stopped.
+    fn turn(
+        &self,
+        shape: Shape,
+        mode: FlushMode,
+        progress: &(dyn Fn(Duration) + Sync),
+    ) -> Result<RunResult, BenchError> {
+        let dir = self.scratch.join("store");
+        fs::create_dir_all(&dir)
+            .map_err(BenchError::io(format!("cannot make {}", dir.display())))?;
+        let broker = self.starter.start(mode, &dir, self.plan.broker_core)?;
+        let namesrv = broker.namesrv().to_string();
+        let embedded = &*broker;
+        let (plan, hiccups, scratch) = (self.plan, &self.hiccups, self.scratch);
+        let load = async || -> Result<RunResult, BenchError> {
+            let names = NameServer::new(&namesrv, plan.codec)?;
+            let dial = Dial::from(Transport::fastest());
+            let targets = targets(&names, &[TOPIC.to_owned()], Some(plan.queues)).await?;
+            let send = SendPlan {
+                name: mode.name(),
+                shape,
+                warm_up: plan.warm_up,
+                duration: plan.duration / plan.rounds,
+                interrupt: &plan.interrupt,
+                common: Common {
+                    codec: plan.codec,
+                    group: GROUP,
+                    key_prefix: &key_prefix(),
+                },
+                targets: &targets,
+                dial: &dial,
+            };
+            let brokers = connect_all(&targets, &dial, plan.codec).await?;
+            let meter = Meter {
+                brokers: &brokers,
+                cpu: Cpu::Embedded(embedded),
+                device_dir: Some(scratch),
+                hiccups,
+            };
+            load::send(&send, Stopwatch::start(), &meter, progress, |_| ()).await
+        };
+        let result = on_load_core(Some(self.plan.load_core), shape.connections, load);
+        broker.stop();
+        fs::remove_dir_all(&dir)
+            .map_err(BenchError::io(format!("cannot remove {}", dir.display())))?;
+        result
     }
 
     fn report(mut self) -> Result<Report, BenchError> {
         let plan = self.plan;
         self.progress.finish();
-        let Some(floor) = self.floor.filter(|_| !self.runs.is_empty()) else {
+        let Some(floor) = self.floor.take().filter(|_| !self.runs.is_empty()) else {
             return Err(BenchError::Interrupted);
         };
         // In whichever order they ran, the table has sync first.
@@ -169,7 +238,7 @@ impl<'a> Turns<'a> {
             machine: Machine::probe(&plan.dir),
             load: vec![plan.describe()],
             notes: conclusions(&self.runs, &floor),
-            warnings: warnings(plan, &floor),
+            warnings: warnings(plan.rounds, &plan.dir, &self.runs, self.repeated, &floor),
             floor: Some(floor),
             runs: self.runs,
             interrupted: interrupted
@@ -229,147 +298,6 @@ fn measure_floor(plan: &ComparisonPlan, dir: &Path) -> Result<Floor, BenchError>
         )))
 }
 
-/// One mode, one shape, one round: a broker on an empty store, loaded and stopped.
-fn turn(
-    plan: &ComparisonPlan,
-    shape: Shape,
-    mode: FlushMode,
-    starter: &dyn StartBroker,
-    scratch: &Path,
-    progress: &(dyn Fn(Duration) + Sync),
-) -> Result<RunResult, BenchError> {
-    let dir = scratch.join("store");
-    fs::create_dir_all(&dir).map_err(BenchError::io(format!("cannot make {}", dir.display())))?;
-    let broker = starter.start(mode, &dir, plan.broker_core)?;
-    let namesrv = broker.namesrv().to_string();
-    let embedded = &*broker;
-    let load = async || -> Result<RunResult, BenchError> {
-        let names = NameServer::new(&namesrv, plan.codec)?;
-        let targets = targets(&names, &[TOPIC.to_owned()], Some(plan.queues)).await?;
-        let send = SendPlan {
-            name: mode.name(),
-            shape,
-            warm_up: plan.warm_up,
-            duration: plan.duration / plan.rounds,
-            interrupt: &plan.interrupt,
-            common: Common {
-                codec: plan.codec,
-                group: GROUP,
-                key_prefix: &key_prefix(),
-            },
-            targets: &targets,
-        };
-        let brokers = connect_all(&targets, plan.codec).await?;
-        let meter = Meter {
-            brokers: &brokers,
-            cpu: Cpu::Embedded(embedded),
-            device_dir: Some(scratch),
-        };
-        load::send(&send, Stopwatch::start(), &meter, progress, |_| ()).await
-    };
-    let result = on_load_core(Some(plan.load_core), shape.connections, load);
-    broker.stop();
-    fs::remove_dir_all(&dir).map_err(BenchError::io(format!("cannot remove {}", dir.display())))?;
-    result
-}
-
-fn add(runs: &mut Vec<RunResult>, mut result: RunResult) {
-    result.rounds = vec![result.messages_per_second()];
-    let same = |run: &&mut RunResult| run.name == result.name && run.shape == result.shape;
-    match runs.iter_mut().find(same) {
-        Some(run) => run.merge(result),
-        None => runs.push(result),
-    }
-}
-
-/// What the figures say of each other.
-fn conclusions(runs: &[RunResult], floor: &Floor) -> Vec<String> {
-    let mut notes = Vec::new();
-    for sync in runs.iter().filter(|run| run.name == FlushMode::Sync.name()) {
-        let other = |run: &&RunResult| run.shape == sync.shape && run.name != sync.name;
-        let Some(r#async) = runs.iter().find(other) else {
-            continue;
-        };
-        let label = sync.shape.label();
-        if sync.shape.rate > 0 {
-            notes.push(format!(
-                "{label}: p99 {} us sync, {} us async",
-                micros(sync.percentiles().p99_us),
-                micros(r#async.percentiles().p99_us)
-            ));
-            continue;
-        }
-        notes.push(compared(&label, sync, r#async));
-        if (sync.shape.connections, sync.shape.in_flight) == (1, 1) {
-            notes.push(format!(
-                "{label}: sync p50 is {:.2} x the floor of one dsync write and one loopback echo ({} us)",
-                sync.percentiles().p50_us / floor.sync_p50_us(),
-                micros(floor.sync_p50_us())
-            ));
-        }
-    }
-    notes
-}
-
-fn compared(label: &str, sync: &RunResult, r#async: &RunResult) -> String {
-    let percent = 100.0 * sync.messages_per_second() / r#async.messages_per_second().max(1.0);
-    let text = format!("{label}: sync has {percent:.0} % of the throughput of async");
-    let (Some(of_sync), Some(of_async)) = (sync.range(), r#async.range()) else {
-        return text;
-    };
-    let shown = |(lowest, highest): (f64, f64)| {
-        format!(
-            "{} to {}",
-            grouped(lowest.round() as u64),
-            grouped(highest.round() as u64)
-        )
-    };
-    let overlap = of_sync.0 <= of_async.1 && of_async.0 <= of_sync.1;
-    let verdict = match overlap {
-        true => ": the ranges overlap, so the difference may be noise",
-        false => "",
-    };
-    format!(
-        "{text}; rounds: sync {}, async {}{verdict}",
-        shown(of_sync),
-        shown(of_async)
-    )
-}
-
-/// Of a quiet device the p99 is a few times the p50.
-const BUSY_FLOOR: f64 = 20.0;
-
-/// Why the figures may not be trusted.
-fn warnings(plan: &ComparisonPlan, floor: &Floor) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if plan.rounds == 1 {
-        warnings.push(
-            "one round: a difference between the modes may be noise; --rounds 3 shows the range"
-                .to_owned(),
-        );
-    }
-    for (name, histogram) in [
-        ("dsync write", &floor.dsync_write_ns),
-        ("loopback echo", &floor.loopback_echo_ns),
-    ] {
-        let Percentiles { p50_us, p99_us, .. } = Percentiles::of(histogram);
-        if p99_us > BUSY_FLOOR * p50_us {
-            warnings.push(format!(
-                "the floor's {name} has a p99 of {} us, {:.0} x its p50: this machine is busy, and its latencies are no measure of the broker",
-                grouped(p99_us.round() as u64),
-                p99_us / p50_us
-            ));
-        }
-    }
-    if WriteCounters::of_device(&plan.dir).is_err() {
-        let dir = plan.dir.display();
-        warnings.push(format!(
-            "{dir} is on no block device of its own: on a memory file system a flush costs nothing"
-        ));
-    }
-    warnings
-}
-
 const SCRATCH_PREFIX: &str = "ringmq-bench-";
 
 /// A directory of our own, removed with everything in it.
@@ -407,62 +335,6 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::histogram::latency_histogram;
-    use crate::bench::result::tests::{SHAPE, example};
-
-    fn floor(p99_us: u64) -> Floor {
-        let mut writes = latency_histogram();
-        writes.record_n(50_000, 95).unwrap();
-        writes.record_n(p99_us * 1000, 5).unwrap();
-        let mut echo = latency_histogram();
-        echo.record(20_000).unwrap();
-        Floor {
-            dsync_write_ns: writes,
-            loopback_echo_ns: echo,
-        }
-    }
-
-    #[test]
-    fn noise_is_called_so() {
-        let run = |name, rounds: &[f64]| RunResult {
-            rounds: rounds.to_vec(),
-            ..example(name, SHAPE, 100)
-        };
-        let said = |sync: &[f64], other: &[f64]| {
-            conclusions(&[run("sync", sync), run("async", other)], &floor(60)).remove(0)
-        };
-        let overlapping = said(&[4_000.0, 6_000.0], &[5_000.0, 5_500.0]);
-        assert!(
-            overlapping.contains("4,000 to 6,000") && overlapping.contains("noise"),
-            "{overlapping}"
-        );
-        assert!(!said(&[1_000.0, 1_100.0], &[5_000.0, 5_500.0]).contains("noise"));
-        assert!(!said(&[1_000.0], &[5_000.0]).contains("rounds"));
-    }
-
-    #[test]
-    fn a_busy_machine_and_a_single_round_are_warnings() {
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let mut plan = ComparisonPlan {
-            shapes: Vec::new(),
-            rounds: 3,
-            warm_up: Duration::ZERO,
-            duration: Duration::from_secs(1),
-            floor_duration: Duration::ZERO,
-            queues: 1,
-            codec: Codec::Json,
-            dir: dir.path().to_owned(),
-            broker_core: 0,
-            load_core: 0,
-            interrupt: Interrupt::default(),
-            command: String::new(),
-        };
-        let device = usize::from(WriteCounters::of_device(dir.path()).is_err());
-        assert_eq!(warnings(&plan, &floor(900)).len(), device);
-        assert!(warnings(&plan, &floor(1_100))[0].contains("dsync write"));
-        plan.rounds = 1;
-        assert!(warnings(&plan, &floor(60))[0].contains("one round"));
-    }
 
     #[test]
     fn scratch_directories_go_with_their_process() {

@@ -10,7 +10,7 @@ use super::meter::Meter;
 use super::recorder::{Recorder, Stopwatch, Window};
 use super::result::{RunResult, Shape};
 use super::{BenchError, Interrupt, template};
-use crate::client::{NameServer, PullStatus, Pulled, QueuePosition, QueueReader};
+use crate::client::{Dial, NameServer, PullStatus, Pulled, QueuePosition, QueueReader};
 use crate::message::{Check, Record};
 use crate::wire::Codec;
 use crate::wire::codes::response;
@@ -23,6 +23,7 @@ pub struct ConsumePlan<'a> {
     pub group: &'a str,
     pub topics: &'a [String],
     pub codec: Codec,
+    pub dial: &'a Dial,
     pub connections: usize,
     /// For the report only.
     pub size_bytes: usize,
@@ -65,6 +66,7 @@ pub async fn backlog(
             "there was nothing to consume: --fill puts messages there first".to_owned(),
         ));
     }
+    let counted = meter.between(before, after);
     Ok(RunResult {
         name: plan.name.to_owned(),
         shape: Shape {
@@ -74,8 +76,9 @@ pub async fn backlog(
             rate: 0,
         },
         latency_ns: recorder.latency_ns,
+        time_line: recorder.time_line.beside(&counted.time_line),
         errors: recorder.errors,
-        ..after.since(before)
+        ..counted
     })
 }
 
@@ -127,7 +130,14 @@ impl Pulls {
         }));
         for topic in plan.topics {
             let consumers: Vec<Rc<QueueReader>> = (0..plan.connections.max(1))
-                .map(|_| Rc::new(QueueReader::new(plan.group, topic, plan.codec)))
+                .map(|_| {
+                    Rc::new(QueueReader::new(
+                        plan.group,
+                        topic,
+                        plan.dial.clone(),
+                        plan.codec,
+                    ))
+                })
                 .collect();
             for (nth, queue) in names.queues_to_pull(topic).await?.into_iter().enumerate() {
                 let consumer = Rc::clone(&consumers[nth % consumers.len()]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub fn of_thread(tid: u32) -> io::Result<Duration> {
 
 /// CPU time of the calling thread.
 pub fn of_this_thread() -> io::Result<Duration> {
-    on_cpu(Path::new("/proc/thread-self/schedstat"))
+    on_cpu(Path::new(THIS_THREAD))
 }
 
 /// CPU time of all living threads of a process, the kernel's I/O workers for it among them.
@@ -27,11 +28,34 @@ pub fn of_process(pid: u32) -> io::Result<Duration> {
     Ok(sum)
 }
 
-/// The first number of `schedstat`: nanoseconds spent on a CPU (kernel: Documentation/scheduler/sched-stats.rst).
+const THIS_THREAD: &str = "/proc/thread-self/schedstat";
+
+/// How long the thread that has opened it was ready to run while others ran.
+pub struct Waited(fs::File);
+
+impl Waited {
+    pub fn of_this_thread() -> io::Result<Self> {
+        fs::File::open(THIS_THREAD).map(Self)
+    }
+
+    /// Until now.
+    pub fn read(&self) -> io::Result<Duration> {
+        let mut text = [0; 64];
+        let len = self.0.read_at(&mut text, 0)?;
+        let text = std::str::from_utf8(&text[..len]).map_err(io::Error::other)?;
+        figure(text, 1, Path::new(THIS_THREAD))
+    }
+}
+
 fn on_cpu(path: &Path) -> io::Result<Duration> {
-    let text = fs::read_to_string(path)?;
+    figure(&fs::read_to_string(path)?, 0, path)
+}
+
+/// A figure of `schedstat` in nanoseconds: the first is the time on a CPU, the second the time of waiting for one (kernel:
+/// Documentation/scheduler/sched-stats.rst).
+fn figure(text: &str, nth: usize, path: &Path) -> io::Result<Duration> {
     text.split_whitespace()
-        .next()
+        .nth(nth)
         .and_then(|field| field.parse().ok())
         .map(Duration::from_nanos)
         .ok_or_else(|| {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::consume::{self, ConsumePlan, Follower};
+use super::hiccups::HiccupMeter;
 use super::load::{self, SendPlan};
 use super::machine::Machine;
 use super::meter::{Cpu, Meter};
@@ -12,7 +13,7 @@ use super::recorder::Stopwatch;
 use super::result::{Report, RunResult, Shape};
 use super::template::Common;
 use super::{BenchError, Interrupt, on_load_core};
-use crate::client::{NameServer, Remote, RoutedQueue, resolve};
+use crate::client::{Dial, NameServer, Remote, RoutedQueue, resolve};
 use crate::wire::Codec;
 
 /// Queues of a new topic, if their number is not given.
@@ -43,6 +44,7 @@ pub struct DrivePlan {
     pub queues: Option<u32>,
     pub group: String,
     pub codec: Codec,
+    pub dial: Dial,
     pub shape: Shape,
     pub warm_up: Duration,
     pub duration: Duration,
@@ -55,15 +57,22 @@ pub struct DrivePlan {
     pub command: String,
 }
 
-pub fn run(plan: &DrivePlan, output: &Output) -> Result<Report, BenchError> {
-    output.prepare()?;
+/// The runs of a plan, without a report.
+pub fn measure(plan: &DrivePlan) -> Result<Vec<RunResult>, BenchError> {
     let progress = Progress::new(plan.warm_up + plan.duration);
+    let hiccups = HiccupMeter::start(&plan.watched_cores());
     let connections = plan.shape.connections + plan.topics;
     let at = |elapsed| progress.at(Duration::ZERO, elapsed);
     let runs = on_load_core(plan.load_core, connections, async || {
-        Driver::run(plan, &progress, &at).await
+        Driver::run(plan, &hiccups, &progress, &at).await
     })?;
     progress.finish();
+    Ok(runs)
+}
+
+pub fn run(plan: &DrivePlan, output: &Output) -> Result<Report, BenchError> {
+    output.prepare()?;
+    let runs = measure(plan)?;
     let dir = plan
         .device_dir
         .clone()
@@ -75,7 +84,7 @@ pub fn run(plan: &DrivePlan, output: &Output) -> Result<Report, BenchError> {
         load: vec![plan.shape.describe(plan.warm_up, plan.duration)],
         floor: None,
         notes: notes(plan.drive),
-        warnings: Vec::new(),
+        warnings: runs.iter().filter_map(RunResult::warning).collect(),
         interrupted: plan.interrupted(&runs),
         runs,
     };
@@ -83,7 +92,20 @@ pub fn run(plan: &DrivePlan, output: &Output) -> Result<Report, BenchError> {
     Ok(report)
 }
 
+/// A machine with more cores is watched on so many of them.
+const MAX_WATCHED: usize = 16;
+
 impl DrivePlan {
+    /// The core of the load, and all if the broker is on this machine.
+    fn watched_cores(&self) -> Vec<usize> {
+        let ids = core_affinity::get_core_ids().unwrap_or_default();
+        let all = ids.into_iter().map(|core| core.id);
+        match self.broker_pid {
+            Some(_) => all.take(MAX_WATCHED).collect(),
+            None => self.load_core.or(all.max()).into_iter().collect(),
+        }
+    }
+
     fn interrupted(&self, runs: &[RunResult]) -> Option<String> {
         let measured = runs.first().filter(|_| self.interrupt.is_set())?;
         Some(format!(
@@ -128,13 +150,14 @@ pub async fn targets(
 /// A connection to each broker of the targets, beside those of the load.
 pub async fn connect_all(
     targets: &[(String, RoutedQueue)],
+    dial: &Dial,
     codec: Codec,
 ) -> Result<Vec<Remote>, BenchError> {
     let mut brokers: Vec<Remote> = Vec::new();
     for (_, queue) in targets {
-        let addr = resolve(&queue.addr)?;
-        if !brokers.iter().any(|broker| broker.addr() == addr) {
-            brokers.push(Remote::connect(addr, codec).await?);
+        let to = resolve(&queue.addr)?;
+        if !brokers.iter().any(|broker| broker.addr() == to.addr) {
+            brokers.push(Remote::connect_by(dial, &to, codec).await?);
         }
     }
     Ok(brokers)
@@ -154,16 +177,18 @@ struct Driver<'a> {
     topics: Vec<String>,
     targets: Vec<(String, RoutedQueue)>,
     brokers: Vec<Remote>,
+    hiccups: &'a HiccupMeter,
 }
 
 impl<'a> Driver<'a> {
     async fn run(
         plan: &'a DrivePlan,
+        hiccups: &'a HiccupMeter,
         progress: &Progress,
         at: &dyn Fn(Duration),
     ) -> Result<Vec<RunResult>, BenchError> {
         progress.step("route".to_owned());
-        let driver = Self::prepare(plan).await?;
+        let driver = Self::prepare(plan, hiccups).await?;
         match plan.drive {
             Drive::Send => {
                 progress.step(format!("send {}", plan.shape.label()));
@@ -187,8 +212,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    async fn prepare(plan: &'a DrivePlan) -> Result<Self, BenchError> {
-        let names = NameServer::new(&plan.namesrv, plan.codec)?;
+    async fn prepare(plan: &'a DrivePlan, hiccups: &'a HiccupMeter) -> Result<Self, BenchError> {
+        let names = NameServer::over(plan.dial.clone(), &plan.namesrv, plan.codec)?;
         let topics: Vec<String> = if plan.topics == 1 {
             vec![plan.topic.clone()]
         } else {
@@ -197,13 +222,14 @@ impl<'a> Driver<'a> {
                 .collect()
         };
         let targets = targets(&names, &topics, plan.queues).await?;
-        let brokers = connect_all(&targets, plan.codec).await?;
+        let brokers = connect_all(&targets, &plan.dial, plan.codec).await?;
         Ok(Self {
             plan,
             names,
             topics,
             targets,
             brokers,
+            hiccups,
         })
     }
 
@@ -239,6 +265,7 @@ impl<'a> Driver<'a> {
             acked: arrived,
             unanswered: sent.latency_ns.len().saturating_sub(arrived),
             latency_ns: received.latency_ns,
+            time_line: received.time_line.beside(&sent.time_line),
             errors: received.errors,
             ..sent.clone()
         };
@@ -250,6 +277,7 @@ impl<'a> Driver<'a> {
             brokers: &self.brokers,
             cpu: Cpu::Process(self.plan.broker_pid),
             device_dir: self.plan.device_dir.as_deref(),
+            hiccups: self.hiccups,
         }
     }
 
@@ -266,6 +294,7 @@ impl<'a> Driver<'a> {
                 key_prefix,
             },
             targets: &self.targets,
+            dial: &self.plan.dial,
         }
     }
 
@@ -275,6 +304,7 @@ impl<'a> Driver<'a> {
             group: &self.plan.group,
             topics: &self.topics,
             codec: self.plan.codec,
+            dial: &self.plan.dial,
             connections: self.plan.shape.connections,
             size_bytes: self.plan.shape.size_bytes,
             warm_up: self.plan.warm_up,

@@ -12,9 +12,9 @@ use super::recorder::{InFlight, Recorder, Stopwatch, Window};
 use super::result::{RunResult, Shape};
 use super::template::{Common, OPAQUE_BASE, OPAQUE_SPAN, STAMP_BYTES, SendTemplate, Stamp};
 use super::{BenchError, Interrupt};
-use crate::client::RoutedQueue;
-use crate::client::Transport;
+use crate::auth::Signer;
 use crate::client::connection::{Connection, Inbound};
+use crate::client::{Dial, RoutedQueue, Transport};
 use crate::wire::frame::Frame;
 
 /// How long the end of a run waits for the answers to what was sent.
@@ -34,6 +34,7 @@ pub struct SendPlan<'a> {
     pub common: Common<'a>,
     /// (topic, queue) pairs, walked round by each connection as far as they are its broker's.
     pub targets: &'a [(String, RoutedQueue)],
+    pub dial: &'a Dial,
 }
 
 /// One run, from connecting to the last answer. `begins` receives the measured window before the first request.
@@ -62,7 +63,7 @@ pub async fn send(
     let after = load.sample(meter).await;
     load.end_window(&watch);
     load.drain(&watch).await;
-    load.finish(plan, before, after)
+    load.finish(plan, meter.between(before, after))
 }
 
 /// Sends in a closed loop, unmeasured, until at least `messages` are acknowledged.
@@ -141,10 +142,13 @@ struct Sender {
 impl Load {
     async fn connect(plan: &SendPlan<'_>, watch: Stopwatch) -> Result<Self, BenchError> {
         let size = plan.shape.size_bytes;
+        let signer = plan.dial.credentials.as_ref().map(Signer::new);
         let templates: Vec<SendTemplate> = plan
             .targets
             .iter()
-            .map(|(topic, queue)| SendTemplate::new(&plan.common, topic, queue.queue_id, size))
+            .map(|(topic, queue)| {
+                SendTemplate::new(&plan.common, signer.as_ref(), topic, queue.queue_id, size)
+            })
             .collect();
         let run = Rc::new(RefCell::new(Run {
             watch,
@@ -179,8 +183,9 @@ impl Load {
                 queues,
                 now_ns: 0,
             };
-            let peer = crate::client::resolve(addr)?;
-            let connection = Connection::open(peer, Transport::fastest(), sender)
+            let to = crate::client::resolve(addr)?;
+            let peer = to.addr;
+            let connection = Connection::open(&to, plan.dial, sender)
                 .await
                 .map_err(|error| BenchError::from(format!("cannot connect to {peer}: {error}")))?;
             connections.push(connection);
@@ -233,12 +238,7 @@ impl Load {
         }
     }
 
-    fn finish(
-        &self,
-        plan: &SendPlan<'_>,
-        before: Sample,
-        after: Sample,
-    ) -> Result<RunResult, BenchError> {
+    fn finish(&self, plan: &SendPlan<'_>, counted: RunResult) -> Result<RunResult, BenchError> {
         for connection in self.connections.iter() {
             connection.inbound(Sender::abandon);
             connection.close();
@@ -255,9 +255,10 @@ impl Load {
             name: plan.name.to_owned(),
             shape: plan.shape,
             latency_ns: recorder.latency_ns,
+            time_line: recorder.time_line.beside(&counted.time_line),
             errors: recorder.errors,
             unanswered: recorder.unanswered,
-            ..after.since(before)
+            ..counted
         })
     }
 }

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::counters::WriteCounters;
+use super::hiccups::{self, HiccupMeter, Hiccups};
 use super::histogram::latency_histogram;
 use super::result::{RunResult, Shape};
+use super::time_line::TimeLine;
 use super::{EmbeddedBroker, cpu};
 use crate::client::{API_TIMEOUT, Remote};
 use crate::wire::codes::request;
@@ -29,6 +31,7 @@ pub struct Meter<'a> {
     pub cpu: Cpu<'a>,
     /// A directory on the device that the broker writes to, if it is one of this machine.
     pub device_dir: Option<&'a Path>,
+    pub hiccups: &'a HiccupMeter,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,7 @@ pub struct Sample {
     load_cpu: Duration,
     broker_writes: Option<WriteCounters>,
     device_writes: Option<WriteCounters>,
+    stolen: Duration,
 }
 
 impl Meter<'_> {
@@ -61,14 +65,15 @@ impl Meter<'_> {
             load_cpu,
             broker_writes,
             device_writes,
+            stolen: hiccups::stolen().unwrap_or_default(),
         }
     }
-}
 
-impl Sample {
     /// A result with what was counted between the two; its latencies and errors are for the caller to fill in.
-    pub fn since(self, before: Self) -> RunResult {
-        let both = self.broker_cpu.zip(before.broker_cpu);
+    pub fn between(&self, before: Sample, after: Sample) -> RunResult {
+        let mut time_line = TimeLine::default();
+        let hiccups = self.hiccups.between(before.at, after.at, &mut time_line);
+        let both = after.broker_cpu.zip(before.broker_cpu);
         let writes =
             |now: Option<WriteCounters>, then: Option<WriteCounters>| Some(now?.since(then?));
         RunResult {
@@ -79,15 +84,20 @@ impl Sample {
                 size_bytes: 0,
                 rate: 0,
             },
-            elapsed: self.at - before.at,
-            acked: self.acked - before.acked,
+            elapsed: after.at - before.at,
+            acked: after.acked - before.acked,
             latency_ns: latency_histogram(),
             errors: Default::default(),
             unanswered: 0,
             broker_cpu: both.map(|(now, then)| now.saturating_sub(then)),
-            load_cpu: self.load_cpu.saturating_sub(before.load_cpu),
-            broker_writes: writes(self.broker_writes, before.broker_writes),
-            device_writes: writes(self.device_writes, before.device_writes),
+            load_cpu: after.load_cpu.saturating_sub(before.load_cpu),
+            broker_writes: writes(after.broker_writes, before.broker_writes),
+            device_writes: writes(after.device_writes, before.device_writes),
+            hiccups: Hiccups {
+                stolen: after.stolen.saturating_sub(before.stolen),
+                ..hiccups
+            },
+            time_line,
             rounds: Vec::new(),
         }
     }

@@ -7,11 +7,13 @@
 mod answer;
 mod chart;
 pub mod comparison;
+mod conclusions;
 mod consume;
 mod counters;
 pub mod cpu;
 pub mod drive;
 mod floor;
+mod hiccups;
 mod histogram;
 mod interrupt;
 mod load;
@@ -25,6 +27,7 @@ mod table;
 mod template;
 #[cfg(test)]
 mod tests;
+mod time_line;
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,6 +38,7 @@ use crate::client::{ClientError, Transport};
 
 pub use counters::WriteCounters;
 pub use interrupt::Interrupt;
+pub use machine::Machine;
 pub use meter::{BYTES_WRITTEN_KEY, FLUSHES_KEY, WRITES_KEY};
 pub use output::Output;
 pub use result::{Report, RunResult, Shape};

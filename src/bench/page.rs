@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use super::chart::{COLOURS, FLOOR_COLOUR, Series, bar_chart, percentile_plot};
+use super::chart::{self, COLOURS, FLOOR_COLOUR, Series, bar_chart, percentile_plot};
 use super::histogram::{Percentiles, plot_points};
 use super::result::{Report, RunResult, grouped};
 use super::table;
+use super::time_line;
 
 pub fn html(report: &Report) -> String {
     let mut page = String::with_capacity(64 << 10);
@@ -23,6 +24,7 @@ pub fn html(report: &Report) -> String {
     page.push_str(&throughput(report));
     for group in groups(report) {
         page.push_str(&latency(report, &group));
+        page.push_str(&course(report, &group));
     }
     page.push_str("</div>\n<h2>Results (latencies in us)</h2>\n");
     let heads: Vec<String> = table::COLUMNS.map(|(head, _)| head.to_owned()).to_vec();
@@ -72,9 +74,11 @@ fn head(page: &mut String, report: &Report) {
 
 /// The column of errors behind the throughput, where it is seen on narrow screens and on paper.
 fn errors_in_front(mut cells: Vec<String>) -> Vec<String> {
-    if let Some(errors) = cells.pop() {
-        cells.insert(3.min(cells.len()), errors);
-    }
+    let errors = table::COLUMNS
+        .iter()
+        .position(|(head, _)| *head == "errors");
+    let errors = cells.remove(errors.expect("there is such a column"));
+    cells.insert(3, errors);
     cells
 }
 
@@ -167,6 +171,28 @@ fn latency(report: &Report, group: &str) -> String {
         });
     }
     percentile_plot(&format!("Latency, {group}"), &series)
+}
+
+/// What the runs of a load were like from beginning to end.
+fn course(report: &Report, group: &str) -> String {
+    let named = names(report).into_iter().zip(COLOURS.iter().cycle());
+    let runs = named.filter_map(|(name, colour)| Some((find(report, &name, group)?, *colour)));
+    let mut series = Vec::new();
+    let mut stood_still = Vec::new();
+    for (run, colour) in runs {
+        series.push(Series {
+            name: run.name.clone(),
+            colour,
+            values: time_line::points(&run.time_line.slowest_ns),
+        });
+        stood_still.extend(time_line::points(&run.time_line.hiccup_ns));
+    }
+    series.push(Series {
+        name: "the machine stood still".to_owned(),
+        colour: FLOOR_COLOUR,
+        values: stood_still,
+    });
+    chart::time_line(&format!("Course, {group}"), &series)
 }
 
 fn rows(page: &mut String, heads: &[String], rows: &[Vec<String>]) {

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 
 use super::histogram::latency_histogram;
+use super::time_line::TimeLine;
 use crate::wire::codes::response;
 
 /// Time since the run began, and the wall clock at that moment.
@@ -51,6 +52,7 @@ pub struct Recorder {
     pub window: Window,
     /// Of the messages that were meant to be sent inside the window, however late they were sent or answered.
     pub latency_ns: Histogram<u64>,
+    pub time_line: TimeLine,
     /// All messages acknowledged until now, those of the warm-up included: a measurement takes differences.
     pub acked: u64,
     pub errors: BTreeMap<String, u64>,
@@ -62,6 +64,7 @@ impl Recorder {
         Self {
             window,
             latency_ns: latency_histogram(),
+            time_line: TimeLine::default(),
             acked: 0,
             errors: BTreeMap::new(),
             unanswered: 0,
@@ -74,9 +77,15 @@ impl Recorder {
         }
         self.acked += 1;
         if self.window.holds(intended_ns) {
-            self.latency_ns
-                .saturating_record(now_ns.saturating_sub(intended_ns));
+            self.record(intended_ns, now_ns);
         }
+    }
+
+    fn record(&mut self, intended_ns: u64, now_ns: u64) {
+        let took_ns = now_ns.saturating_sub(intended_ns);
+        self.latency_ns.saturating_record(took_ns);
+        let after_ns = intended_ns - self.window.from_ns;
+        self.time_line.took(after_ns, took_ns);
     }
 
     pub fn failed(&mut self, intended_ns: u64, cause: impl FnOnce() -> String) {
@@ -89,8 +98,7 @@ impl Recorder {
     pub fn never_answered(&mut self, intended_ns: u64, now_ns: u64) {
         if self.window.holds(intended_ns) {
             self.unanswered += 1;
-            self.latency_ns
-                .saturating_record(now_ns.saturating_sub(intended_ns));
+            self.record(intended_ns, now_ns);
         }
     }
 }

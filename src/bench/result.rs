@@ -7,8 +7,10 @@ use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 
 use super::counters::WriteCounters;
+use super::hiccups::Hiccups;
 use super::histogram::Percentiles;
 use super::machine::Machine;
+use super::time_line::TimeLine;
 
 /// The shape of the load.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -81,6 +83,9 @@ pub struct RunResult {
     pub load_cpu: Duration,
     pub broker_writes: Option<WriteCounters>,
     pub device_writes: Option<WriteCounters>,
+    /// Of this machine.
+    pub hiccups: Hiccups,
+    pub time_line: TimeLine,
     /// Messages per second of each round that was merged into this one, the first included.
     pub rounds: Vec<f64>,
 }
@@ -118,6 +123,23 @@ impl RunResult {
         Some(self.per_message(self.broker_writes?.flushes as f64))
     }
 
+    /// Which latencies are not the broker's, if the machine stood still in the run.
+    pub fn warning(&self) -> Option<String> {
+        let from = self.hiccups.affects(self.elapsed)?;
+        let what = match from {
+            "max" => "its longest time is".to_owned(),
+            from => format!("its times from {from} on are"),
+        };
+        let Hiccups { total, longest, .. } = self.hiccups;
+        Some(format!(
+            "{} {}: this machine stood still for {} ms, {} ms at once: {what} the machine's and not the broker's",
+            self.name,
+            self.shape.label(),
+            total.as_millis(),
+            longest.as_millis()
+        ))
+    }
+
     pub fn error_count(&self) -> u64 {
         self.errors.values().sum()
     }
@@ -126,8 +148,18 @@ impl RunResult {
         Percentiles::of(&self.latency_ns)
     }
 
+    /// As another round of the same run, if there is one.
+    pub fn add_to(mut self, runs: &mut Vec<Self>) {
+        self.rounds = vec![self.messages_per_second()];
+        let same = |run: &&mut Self| run.name == self.name && run.shape == self.shape;
+        match runs.iter_mut().find(same) {
+            Some(run) => run.merge(self),
+            None => runs.push(self),
+        }
+    }
+
     /// Adds another round of the same run.
-    pub fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: Self) {
         assert_eq!((&self.name, self.shape), (&other.name, other.shape));
         self.rounds.extend(&other.rounds);
         self.elapsed += other.elapsed;
@@ -143,6 +175,8 @@ impl RunResult {
         self.broker_cpu = both(self.broker_cpu, other.broker_cpu, |a, b| a + b);
         self.broker_writes = both(self.broker_writes, other.broker_writes, WriteCounters::plus);
         self.device_writes = both(self.device_writes, other.device_writes, WriteCounters::plus);
+        self.hiccups = self.hiccups.plus(other.hiccups);
+        self.time_line.followed_by(other.time_line);
     }
 
     fn per_message(&self, total: f64) -> f64 {
@@ -170,6 +204,8 @@ impl Serialize for RunResult {
             flushes_per_message: Option<f64>,
             broker_writes: Option<WriteCounters>,
             device_writes: Option<WriteCounters>,
+            hiccups: Hiccups,
+            time_line: &'a TimeLine,
         }
         Shown {
             name: &self.name,
@@ -188,6 +224,8 @@ impl Serialize for RunResult {
             flushes_per_message: self.flushes_per_message(),
             broker_writes: self.broker_writes,
             device_writes: self.device_writes,
+            hiccups: self.hiccups,
+            time_line: &self.time_line,
         }
         .serialize(serializer)
     }
@@ -298,6 +336,11 @@ pub(super) mod tests {
                 flushes: 50,
             }),
             device_writes: None,
+            hiccups: Hiccups::default(),
+            time_line: TimeLine {
+                slowest_ns: vec![slowest_us * 1000],
+                hiccup_ns: Vec::new(),
+            },
             rounds: vec![5_000.0],
         }
     }
@@ -330,6 +373,20 @@ pub(super) mod tests {
         assert_eq!(result.latency_ns.len(), 400);
         assert_eq!(result.error_count(), 3);
         assert_eq!(result.range(), Some((5_000.0, 5_000.0)));
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_is_a_warning() {
+        let mut run = example("sync", SHAPE, 100);
+        assert_eq!(run.warning(), None);
+        run.hiccups = Hiccups {
+            count: 2,
+            total: Duration::from_millis(70),
+            longest: Duration::from_millis(62),
+            stolen: Duration::ZERO,
+        };
+        let expected = "sync 16 x 1: this machine stood still for 70 ms, 62 ms at once: its times from p99 on are the machine's and not the broker's";
+        assert_eq!(run.warning().as_deref(), Some(expected));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The report as text for a terminal: one row a run, figures right-aligned.
 
+use super::hiccups::Hiccups;
 use super::histogram::{Percentiles, QUANTILES};
 use super::result::{Report, RunResult, grouped};
 
 /// Columns of a run's row, and what they mean.
-pub const COLUMNS: [(&str, &str); 14] = [
+pub const COLUMNS: [(&str, &str); 15] = [
     ("mode", "what was run: sync or async flush, or the command"),
     (
         "conns x in flight",
@@ -50,6 +51,11 @@ pub const COLUMNS: [(&str, &str); 14] = [
         "errors",
         "messages that were refused, failed or not answered in the measured window",
     ),
+    (
+        "hiccups ms",
+        "how long this machine itself stood still in the measured window, as another virtual machine had its core, say: in all, and the longest \
+         at once; the latencies have it in them, and it is not the broker's",
+    ),
 ];
 
 pub const FLOOR_MEANING: (&str, &str) = (
@@ -77,6 +83,7 @@ pub fn cells(run: &RunResult) -> Vec<String> {
         optional(run.bytes_written_per_message(), 0),
         optional(run.flushes_per_message(), 4),
         grouped(run.error_count() + run.unanswered),
+        hiccups(&run.hiccups),
     ]);
     cells
 }
@@ -160,6 +167,13 @@ pub fn micros(value: f64) -> String {
         format!("{value:.1}")
     } else {
         grouped(value.round() as u64)
+    }
+}
+
+fn hiccups(seen: &Hiccups) -> String {
+    match seen.count {
+        0 => "0".to_owned(),
+        _ => format!("{}, {}", seen.total.as_millis(), seen.longest.as_millis()),
     }
 }
 

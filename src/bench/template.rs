@@ -2,8 +2,9 @@
 //!
 //! What differs from one request to the next stands at a fixed place with a fixed width: the opaque (ten digits in
 //! JSON, so it starts at 1,000,000,000), the born timestamp (thirteen digits until the year 2286), the last sixteen
-//! hex digits of the unique key, and sixteen bytes of stamp at the start of the body.
+//! hex digits of the unique key, sixteen bytes of stamp at the start of the body, and the signature, if there is one.
 
+use crate::auth::{SIGNATURE_BYTES, Signer};
 use crate::wire::codes::request;
 use crate::wire::send::SendRequest;
 use crate::wire::{CURRENT_VERSION, Codec, Head, Language, frame};
@@ -19,6 +20,8 @@ pub const STAMP_BYTES: usize = 16;
 const OPAQUE_MARK: i32 = 1_087_654_321;
 const BORN_MARK: i64 = 1_234_567_654_321;
 const KEY_MARK: &str = "FEDCBA9876543210";
+/// As long as a signature.
+const SIGNATURE_MARK: &str = "SIGNATURESIGNATURESIGNATURES";
 
 const BINARY_OPAQUE_AT: usize = 8 + 5;
 
@@ -44,12 +47,59 @@ pub struct SendTemplate {
     head: Vec<u8>,
     codec: Codec,
     opaque_at: usize,
+    places: Places,
+    signing: Option<Signing>,
+}
+
+/// Where the fields that differ are.
+struct Places {
     born_at: usize,
     key_at: usize,
 }
 
+impl Places {
+    fn find(bytes: &[u8]) -> Self {
+        Self {
+            born_at: only_place(bytes, BORN_MARK.to_string().as_bytes()),
+            key_at: only_place(bytes, KEY_MARK.as_bytes()),
+        }
+    }
+
+    fn patch(&self, bytes: &mut [u8], stamp: &Stamp) {
+        digits(&mut bytes[self.born_at..][..13], stamp.born_ms as u64);
+        hex(&mut bytes[self.key_at..][..16], stamp.sequence);
+    }
+}
+
+/// What is signed of the fields, and where the signature is.
+struct Signing {
+    signer: Signer,
+    content: Vec<u8>,
+    places: Places,
+    signature_at: usize,
+}
+
+impl Signing {
+    fn new(signer: &Signer, content: String, head: &[u8]) -> Self {
+        let content = content.into_bytes();
+        Self {
+            signer: signer.clone(),
+            places: Places::find(&content),
+            content,
+            signature_at: only_place(head, SIGNATURE_MARK.as_bytes()),
+        }
+    }
+}
+
 impl SendTemplate {
-    pub fn new(common: &Common<'_>, topic: &str, queue_id: u32, body_bytes: usize) -> Self {
+    /// With a signer the requests are signed.
+    pub fn new(
+        common: &Common<'_>,
+        signer: Option<&Signer>,
+        topic: &str,
+        queue_id: u32,
+        body_bytes: usize,
+    ) -> Self {
         assert_eq!(common.key_prefix.len(), 16);
         let properties = format!(
             "UNIQ_KEY\u{1}{}{KEY_MARK}\u{2}WAIT\u{1}true\u{2}",
@@ -80,8 +130,13 @@ impl SendTemplate {
             flag: 0,
             remark: None,
         };
+        let ext = header.ext();
+        let fields = match signer {
+            None => ext.to_vec(),
+            Some(signer) => signer.with_signature(&ext, SIGNATURE_MARK),
+        };
         let mut bytes = Vec::new();
-        frame::write(&mut bytes, &head, &header.ext(), &vec![0; body_bytes]);
+        frame::write(&mut bytes, &head, &fields, &vec![0; body_bytes]);
         bytes.truncate(bytes.len() - body_bytes);
         let opaque_at = match common.codec {
             Codec::Json => only_place(&bytes, OPAQUE_MARK.to_string().as_bytes()),
@@ -90,14 +145,14 @@ impl SendTemplate {
         Self {
             codec: common.codec,
             opaque_at,
-            born_at: only_place(&bytes, BORN_MARK.to_string().as_bytes()),
-            key_at: only_place(&bytes, KEY_MARK.as_bytes()),
+            places: Places::find(&bytes),
+            signing: signer.map(|signer| Signing::new(signer, signer.content(&ext), &bytes)),
             head: bytes,
         }
     }
 
     /// Appends the request with `body`, whose length must be the template's.
-    pub fn append(&self, output: &mut Vec<u8>, body: &[u8], stamp: &Stamp) {
+    pub fn append(&mut self, output: &mut Vec<u8>, body: &[u8], stamp: &Stamp) {
         let start = output.len();
         output.extend_from_slice(&self.head);
         let head = &mut output[start..];
@@ -107,13 +162,18 @@ impl SendTemplate {
                 head[self.opaque_at..][..4].copy_from_slice(&stamp.opaque.to_be_bytes());
             }
         }
-        digits(&mut head[self.born_at..][..13], stamp.born_ms as u64);
-        hex(&mut head[self.key_at..][..16], stamp.sequence);
+        self.places.patch(head, stamp);
         let body_at = output.len();
         output.extend_from_slice(body);
         if let Some(place) = output[body_at..].first_chunk_mut::<STAMP_BYTES>() {
             place[..8].copy_from_slice(&STAMP_MAGIC);
             place[8..].copy_from_slice(&stamp.intended_ns.to_be_bytes());
+        }
+        if let Some(signing) = &mut self.signing {
+            signing.places.patch(&mut signing.content, stamp);
+            let (head, body) = output[start..].split_at_mut(body_at - start);
+            let signature = signing.signer.sign_content(&signing.content, body);
+            head[signing.signature_at..][..SIGNATURE_BYTES].copy_from_slice(&signature);
         }
     }
 }
@@ -154,17 +214,19 @@ fn hex(place: &mut [u8], mut number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Scratch, header};
+    use crate::auth::Credentials;
+    use crate::wire::{Scratch, Value, header};
 
     #[test]
-    fn a_patched_request_decodes_to_what_was_patched() {
+    fn a_patched_request_decodes_to_what_was_patched_and_its_signature_is_good() {
+        let signer = Signer::new(&Credentials::new("u", "secret"));
         for codec in [Codec::Json, Codec::Rocketmq] {
             let common = Common {
                 codec,
                 group: "g",
                 key_prefix: "0123456789ABCDEF",
             };
-            let template = SendTemplate::new(&common, "topic", 12, 100);
+            let mut template = SendTemplate::new(&common, Some(&signer), "topic", 12, 100);
             let stamp = Stamp {
                 opaque: OPAQUE_BASE + 42,
                 born_ms: 1_700_000_000_123,
@@ -187,6 +249,14 @@ mod tests {
                 header.ext.find("i"),
                 Some("UNIQ_KEY\u{1}0123456789ABCDEF0000000000000ABC\u{2}WAIT\u{1}true\u{2}")
             );
+            assert_eq!(header.ext.find("AccessKey"), Some("u"));
+            let fields = header.ext.iter();
+            let fields = fields.filter(|(name, _)| !["AccessKey", "Signature"].contains(name));
+            let fields: Vec<_> = fields
+                .map(|(name, value)| (name, Value::Str(value)))
+                .collect();
+            let signature = signer.sign(&fields, frame.body);
+            assert_eq!(header.ext.find("Signature"), Some(&*signature));
         }
     }
 
@@ -197,7 +267,7 @@ mod tests {
             group: "g",
             key_prefix: "0123456789ABCDEF",
         };
-        let template = SendTemplate::new(&common, "topic", 0, 15);
+        let mut template = SendTemplate::new(&common, None, "topic", 0, 15);
         let mut output = Vec::new();
         let stamp = Stamp {
             opaque: OPAQUE_BASE,

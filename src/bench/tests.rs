@@ -20,6 +20,7 @@ fn plan(fake: &Fake, drive: Drive) -> DrivePlan {
         queues: Some(1),
         group: "group".to_owned(),
         codec: Codec::Json,
+        dial: crate::client::Transport::fastest().into(),
         shape: Shape {
             connections: 4,
             in_flight: 2,
@@ -205,6 +206,7 @@ fn an_interrupted_comparison_leaves_no_store() {
     let plan = ComparisonPlan {
         shapes: comparison::default_shapes(64, 0),
         rounds: 1,
+        repeats: 0,
         warm_up: Duration::ZERO,
         duration: Duration::from_millis(50),
         floor_duration: Duration::from_millis(20),
@@ -279,6 +281,7 @@ fn modes_take_turns_and_the_report_holds_both() {
             },
         ],
         rounds: 2,
+        repeats: 0,
         warm_up: Duration::from_millis(10),
         duration: Duration::from_millis(100),
         floor_duration: Duration::from_millis(20),

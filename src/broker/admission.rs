@@ -17,6 +17,7 @@
 use std::borrow::Cow;
 
 use super::Refusal;
+use crate::store::Cause;
 use crate::wire::codes::response;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +160,7 @@ impl Admission {
     /// Why a send is refused now, if it is.
     pub fn refusal(&mut self, backlog: &Backlog, now_ms: u64) -> Option<Refusal> {
         let stands = self.is_stall(self.stand.stood_ms);
+        let cause = self.cause();
         let busy = self.busy.as_mut()?;
         let waiting_bytes = backlog.tail - backlog.committed;
         let is_little = waiting_bytes <= LITTLE_BYTES;
@@ -176,7 +178,7 @@ impl Admission {
         }
         busy.refused += 1;
         Some(busy_refusal(format!(
-            "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while: {waiting_bytes} bytes wait for the disk, \
+            "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while: {cause}, {waiting_bytes} bytes wait for the disk, \
              the first of them for {} ms, and the disk took {} bytes in {} ms (waitTimeMillsInSendQueue); \
              busy for {} ms (osPageCacheBusyTimeOutMills={})",
             backlog.waited_ms,
@@ -185,6 +187,14 @@ impl Admission {
             now_ms.saturating_sub(busy.since_ms),
             self.limits.stall_ms,
         )))
+    }
+
+    /// What keeps the messages that wait from being durable.
+    pub fn cause(&self) -> Cause {
+        match self.is_stall(self.stand.stood_ms) {
+            true => Cause::DeviceStalled,
+            false => Cause::DeviceSlow,
+        }
     }
 
     /// Longer than a flush takes.
@@ -206,8 +216,9 @@ impl Admission {
     /// For a send that has waited in front of a full log buffer for too long, although the disk goes on.
     pub fn gives_up(&self, waited_ms: u64, buffer_bytes: usize) -> Refusal {
         busy_refusal(format!(
-            "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_ms}ms (limit {} ms), \
+            "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while: {}, period in queue: {waited_ms}ms (limit {} ms), \
              the log buffer of {buffer_bytes} bytes is full",
+            self.cause(),
             self.limits.patience_ms(),
         ))
     }
@@ -284,7 +295,12 @@ mod tests {
             committed: 20_000,
         };
         let refusal = admission.refusal(&backlog, 9_001).unwrap();
-        for part in ["50000 bytes wait", "for 9001 ms", "busy for 7800 ms"] {
+        for part in [
+            Cause::DeviceStalled.words(),
+            "50000 bytes wait",
+            "for 9001 ms",
+            "busy for 7800 ms",
+        ] {
             assert!(refusal.remark.contains(part), "{}", refusal.remark);
         }
         assert!(!is_refused(&mut admission, 0, 9_002), "the disk is back");

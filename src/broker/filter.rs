@@ -138,6 +138,12 @@ impl Selectors {
         Ok(self.recent[0].1.clone())
     }
 
+    /// How many there are, and the bytes of their texts.
+    pub fn size(&self) -> (usize, usize) {
+        let texts = self.recent.iter().map(|(text, _)| text.len());
+        (self.recent.len(), texts.sum())
+    }
+
     fn forget_oldest(&mut self) {
         let mut bytes = 0;
         let fitting = self

@@ -59,6 +59,11 @@ pub struct GroupGets {
 pub type Forgotten = btree_map::IntoIter<String, Gets>;
 
 impl GroupGets {
+    /// Queues whose latencies are counted, of all groups together.
+    pub fn latencies(&self) -> usize {
+        self.latencies
+    }
+
     pub fn delivered(&mut self, delivered: &Delivered<'_>, now_ms: u64) {
         let counted = self.latencies;
         let gets = self.find_or_add(delivered.group, delivered.topic);

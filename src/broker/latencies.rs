@@ -34,6 +34,10 @@ impl SendLatencies {
         self.by_queue.get(&queue).filter(|meter| !meter.is_empty())
     }
 
+    pub fn len(&self) -> usize {
+        self.by_queue.len()
+    }
+
     pub fn forget(&mut self, queue: QueueIndex) {
         self.by_queue.remove(&queue);
     }

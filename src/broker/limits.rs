@@ -92,6 +92,12 @@ pub const MAX_UNSENT_PRESSED_BYTES: usize = 64 << 10;
 /// Bytes of incomplete requests that a connection may hold without a reservation: as much as one receive brings.
 pub const MAX_UNRESERVED_BYTES: usize = 16 << 10;
 
+/// With authentication: connections of one address of which no request has passed the checks.
+pub const MAX_UNPROVEN_PER_ADDRESS: usize = 256;
+
+/// How long each of them may take.
+pub const UNPROVEN_S: u64 = 10;
+
 /// One thing that a client can make grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -146,6 +152,11 @@ limits! {
     "entries in an answer to 321": count(MAX_ENTRIES) => "left out";
     "store times read from disk for an answer": count(MAX_COLD_TIMES) => "shown as unknown";
     "timers in memory": "`timerMemoryEntries`" => "read again from disk before they are due";
+    "users": "65,536, each with 4,096 entries of policies, an entry with 256 addresses; names of 255 bytes" => "refused";
+    "decisions kept for a connection": "16, about names of 255 bytes" => "decided again";
+    "connections of an address, with authentication, before a request has passed": format!("{}, for {UNPROVEN_S} s", count(MAX_UNPROVEN_PER_ADDRESS)) => "closed";
+    "TLS handshakes in progress": "512 of a port, each for 10 s" => "the oldest is closed";
+    "connections of proxies without their PROXY header": "512 of a port, each for 10 s and 4 KiB" => "the oldest is closed";
     "clients": "`channelExpiredTimeout`, connections by the limit of descriptors" => "closed";
     "topics, groups, offsets": "what is configured or, with `autoCreateTopicEnable` and `autoCreateSubscriptionGroup`, used"
         => "refused without these settings";
@@ -184,6 +195,18 @@ mod tests {
         let rows: Vec<_> = rows.skip(2).map(str::to_owned).collect();
         let table: Vec<_> = table().iter().map(Limit::row).collect();
         assert_eq!(rows, table, "\n{}", table.join("\n"));
+    }
+
+    #[test]
+    fn handshakes_are_limited_as_the_row_says() {
+        for (word, most) in [
+            ("TLS", crate::tls::MAX_HANDSHAKES),
+            ("PROXY", crate::tls::MAX_INTRODUCTIONS),
+        ] {
+            let row = table().into_iter().find(|limit| limit.name.contains(word));
+            let most = format!("{most} of a port");
+            assert!(row.unwrap().bound.starts_with(&most));
+        }
     }
 
     #[test]

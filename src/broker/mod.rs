@@ -46,6 +46,7 @@ mod puts;
 pub mod recall;
 mod removal;
 mod send_back;
+mod send_batch;
 mod send_plan;
 mod send_properties;
 pub mod store_view;
@@ -64,6 +65,7 @@ pub use config_file::{ConfigFile, ConfigFiles};
 pub use creations::Creation;
 pub use files::has_entries;
 pub use filter::{PropertyFilter, TagFilter};
+pub use offsets::LeftCommit;
 pub use pull::{Attempt, PullAnswer, PullOutcome, PullPlan, Scanned};
 pub use puts::MessageType;
 pub use refusal::Refusal;
@@ -142,6 +144,10 @@ pub enum Effect {
     KeepBy(Retention),
     /// Admit sends by these limits from now on.
     Admit(admission::AdmissionLimits),
+    /// State this as `traceOn` in replies to sends from now on.
+    SayTraceOn(bool),
+    /// These controllers decide about the role of this broker from now on.
+    UseControllers(Vec<SocketAddr>),
     /// Let expired messages go now.
     CleanLog,
     /// Remove the queue files whose messages are gone.
@@ -244,6 +250,16 @@ impl Broker {
     /// Topics that keep their messages for so many milliseconds only, by name; `None` if that has not changed since the last call.
     pub fn take_reserved_ms(&mut self) -> Option<Vec<(String, u64)>> {
         self.topics.take_reserved_ms()
+    }
+
+    /// Expressions of pulls that are kept in their parsed form: how many, and the bytes of their texts.
+    pub fn parsed_expressions(&self) -> (usize, usize) {
+        self.selectors.size()
+    }
+
+    /// Queues whose latencies are counted: those of sends, and those of pulls.
+    pub fn queues_with_latencies(&self) -> [usize; 2] {
+        self.stats.queues_with_latencies()
     }
 
     /// Locks of queues that are held, or were until a moment ago.

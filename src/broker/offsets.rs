@@ -1,10 +1,13 @@
 //! How far each group has consumed (RocketMQ: `ConsumerOffsetManager`).
 
+mod left;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::named_table::NamedTable;
 use crate::wire::DataVersion;
+pub use left::LeftCommit;
 
 /// Offsets of one group in one topic's queues.
 pub type QueueOffsetMap = BTreeMap<i32, i64>;
@@ -32,6 +35,8 @@ pub struct Offsets {
     version: DataVersion,
     updates: u64,
     is_dirty: bool,
+    /// Of a slave: what clients have committed here, and the master may not have.
+    left: Option<Table>,
 }
 
 impl Offsets {
@@ -47,6 +52,7 @@ impl Offsets {
             },
             updates: 0,
             is_dirty: false,
+            left: None,
         }
     }
 

@@ -117,9 +117,8 @@ fn recall_properties(
     text
 }
 
-/// The message is due, or its time is none of a timer. The same applies to one that became due while its recall was written: it
-/// may have been delivered.
-pub fn too_late() -> Refusal {
+/// The message is due, or its time is none of a timer.
+fn too_late() -> Refusal {
     illegal("recall failed, timestamp invalid")
 }
 

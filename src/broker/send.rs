@@ -8,20 +8,18 @@ use std::borrow::Cow;
 use super::clients::Peer;
 use super::perm;
 use super::refusal::{missing_group, missing_topic, sending_forbidden};
+use super::send_batch::{may_be_inner, messages_in_single};
 use super::send_plan::{SendPlan, UniqueKey, check_properties, illegal};
 use super::send_properties::SendProperties;
 use super::system_topics::SCHEDULE;
 use super::topics::{NewTopic, TopicEntry, queue_count, unit_sys_flag};
 use super::{Broker, Refusal, system_topics};
 use crate::message::names;
-use crate::message::{CRC_PROPERTY_BYTES, batch, properties, sys_flag, tags_code};
+use crate::message::{properties, sys_flag, tags_code};
 use crate::store::QueueIndex;
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send::SendRequest;
 use crate::wire::topic::{TopicConfig, TopicFilterType};
-
-/// What the records of a batch may take beside `maxMessageSize`, as in the store: a batch is appended in one piece.
-const BATCH_BESIDE_BODY_BYTES: usize = 64 << 10;
 
 impl Broker {
     /// Decides on a send. `Err` is the reply.
@@ -52,6 +50,7 @@ impl Broker {
             reconsume_times: request.reconsume_times.unwrap_or(0),
             prepared_transaction_offset: 0,
             body,
+            messages: 1,
             batch: None,
             batch_bytes: 0,
             deliver_time_ms: None,
@@ -67,8 +66,15 @@ impl Broker {
             suffix: Some(self.suffix.clone()),
         };
         match request.batch {
-            true => self.finish_batch(request, &mut plan)?,
-            false => self.finish_single(request, &requested, peer, &mut plan, now_ms)?,
+            true if target.takes_inner_batches && requested.unique_key.is_some() => {
+                self.finish_inner_batch(&requested, &mut plan)?;
+            }
+            true => self.finish_batch(request, &requested, &mut plan)?,
+            false => {
+                let takes = target.takes_inner_batches;
+                plan.messages = messages_in_single(sys_flag, &requested, body, takes)?;
+                self.finish_single(request, &requested, peer, &mut plan, now_ms)?;
+            }
         }
         if names::is_retry_or_dlq(&plan.topic) {
             plan.message_type = None;
@@ -98,41 +104,8 @@ impl Broker {
             queue_id,
             queue: queues.get(queue_id as usize).copied().flatten(),
             has_multi_tags: config.topic_filter_type == TopicFilterType::MultiTag,
+            takes_inner_batches: may_be_inner(request) && config.takes_inner_batches(),
         })
-    }
-
-    fn finish_batch(
-        &self,
-        request: &SendRequest<'_>,
-        plan: &mut SendPlan<'_>,
-    ) -> Result<(), Refusal> {
-        if names::retry_group(request.topic).is_some() {
-            return Err(illegal(format!(
-                "batch to retry topic {} is not allowed",
-                request.topic
-            )));
-        }
-        let (mut messages, mut bytes) = (0, 0);
-        let limit = self.config.max_message_bytes + BATCH_BESIDE_BODY_BYTES;
-        for item in batch::iter(plan.body) {
-            let item = item.map_err(|error| illegal(format!("batch is malformed: {error}")))?;
-            let message = plan.batch_message(&item);
-            check_properties(message.properties)?;
-            messages += 1;
-            bytes += plan.record_bytes(&message, self.config.advertise);
-            // The CRC that a record ends in does not count (RocketMQ: `MessageExtEncoder.encode`).
-            if bytes - messages as usize * CRC_PROPERTY_BYTES > limit {
-                return Err(illegal(format!(
-                    "the message is illegal, the records of its batch are more than {limit} bytes"
-                )));
-            }
-        }
-        if messages == 0 {
-            return Err(illegal("batch is empty".into()));
-        }
-        plan.batch = Some(messages);
-        plan.batch_bytes = bytes;
-        Ok(())
     }
 
     fn finish_single(
@@ -278,6 +251,8 @@ struct TargetQueue {
     /// The queue's handle, if the topic's entry has it already.
     queue: Option<QueueIndex>,
     has_multi_tags: bool,
+    /// Only looked up for what may be an inner batch.
+    takes_inner_batches: bool,
 }
 
 /// The queue that the request names, or a random one if it names none.

@@ -11,14 +11,14 @@ use super::topics::unit_sys_flag;
 use super::{Broker, Refusal};
 use crate::message::ids::offset_message_id;
 use crate::message::names;
-use crate::message::{MAX_OWN_PROPERTIES_BYTES, Record, properties};
+use crate::message::{MAX_OWN_PROPERTIES_BYTES, Record, properties, sys_flag};
 use crate::wire::codes::{V3_4_9, response};
 use crate::wire::send_back::SendBack;
 
 /// The first retry comes at this level (10 s), each further one a level later.
 const FIRST_RETRY_LEVEL: i32 = 3;
 
-/// Properties that a send-back rewrites.
+/// Properties that a send-back rewrites. A delayed delivery writes the last two; a dead letter keeps those of its last delivery, as in RocketMQ.
 const REWRITTEN: [&str; 5] = [
     properties::WAIT,
     properties::DELAY,
@@ -69,6 +69,13 @@ impl Broker {
                 format!("look message by offset failed, {}", request.offset),
             ));
         };
+        // Its consumer sends the message itself then, which is one of several here (RocketMQ: `HookUtils.checkInnerBatch`).
+        if record.sys_flag & sys_flag::INNER_BATCH != 0 {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                "the message is one of an inner batch, which cannot be sent back",
+            ));
+        }
         let max_times = match request.max_reconsume_times {
             Some(times) if peer.version >= V3_4_9 => times,
             _ => retries.max_times,
@@ -181,7 +188,11 @@ fn rewritten(record: &Record<'_>, delay_level: i32) -> String {
         .unwrap_or(&id);
     properties::push(&mut own, properties::ORIGIN_MESSAGE_ID, origin);
     let room = MAX_OWN_PROPERTIES_BYTES.saturating_sub(own.len() + SCHEDULED_BYTES);
-    let mut new = fitting(old, room);
+    let is_rewritten = match delay_level {
+        0 => &REWRITTEN[..3],
+        _ => &REWRITTEN[..],
+    };
+    let mut new = fitting(old, room, is_rewritten);
     new.push_str(&own);
     new
 }
@@ -189,15 +200,15 @@ fn rewritten(record: &Record<'_>, delay_level: i32) -> String {
 /// The properties that the message keeps: all, or if they are longer than `room`, without the longest ones. A message that its
 /// consumer can never process must become a dead letter, however long its properties are; which ones are missing is in
 /// [`OMITTED`].
-fn fitting(old: &[u8], room: usize) -> String {
-    let all = properties::retained(old, |name| !REWRITTEN.contains(&name), 512);
+fn fitting(old: &[u8], room: usize, rewritten: &[&str]) -> String {
+    let all = properties::retained(old, |name| !rewritten.contains(&name), 512);
     if all.len() <= room {
         return all;
     }
     let mut names: Vec<(usize, &str)> = properties::iter(old)
         .filter(|(name, value)| {
             let is_needed = NEEDED.contains(name) && value.len() <= NEEDED_BYTES;
-            !REWRITTEN.contains(name) && !is_needed
+            !rewritten.contains(name) && !is_needed
         })
         .map(|(name, value)| (name.len() + value.len() + 2, name))
         .collect();

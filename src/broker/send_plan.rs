@@ -12,6 +12,7 @@ use super::system_topics::HALF;
 use crate::message::ids::MessageId;
 use crate::message::{
     MAX_OWN_PROPERTIES_BYTES, MAX_PROPERTIES_BYTES, Message, Properties, batch, properties,
+    sys_flag,
 };
 use crate::store::QueueIndex;
 use crate::wire::codes::response;
@@ -35,7 +36,9 @@ pub struct SendPlan<'a> {
     pub prepared_transaction_offset: u64,
     /// Of a batch: all its messages, already checked.
     pub body: &'a [u8],
-    /// How many messages `body` holds as a batch.
+    /// Queue offsets that its record takes: of an inner batch one for each message, else 1.
+    pub messages: u16,
+    /// How many messages `body` holds as a batch whose messages become records of their own.
     pub batch: Option<u32>,
     /// Of a batch: the sum of its records.
     pub(super) batch_bytes: usize,
@@ -50,11 +53,15 @@ pub struct SendPlan<'a> {
     pub unique_key: UniqueKey<'a>,
     /// As what it is counted. `None`: it is no message of a client, or was counted when it came.
     pub message_type: Option<MessageType>,
+    /// Without a CRC.
     pub(super) client_properties: Cow<'a, [u8]>,
     pub(super) own_properties: String,
     /// The same for every message of a broker.
     pub(super) suffix: Option<Rc<str>>,
 }
+
+/// What the store adds to an inner batch: INNER_BASE with the largest offset.
+const INNER_BASE_BYTES: usize = properties::INNER_BASE.len() + 1 + 20 + 1;
 
 /// The id by which the producer knows its message.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +86,16 @@ impl SendPlan<'_> {
     pub fn log_bytes(&self, store_host: SocketAddr) -> usize {
         match self.batch {
             Some(_) => self.batch_bytes,
+            None if self.is_inner_batch() => {
+                self.record_bytes(&self.message(), store_host) + INNER_BASE_BYTES
+            }
             None => self.record_bytes(&self.message(), store_host),
         }
+    }
+
+    /// Whether its record has the messages of a batch, packed.
+    pub fn is_inner_batch(&self) -> bool {
+        self.sys_flag & sys_flag::INNER_BATCH != 0
     }
 
     /// How much a message with this plan takes in the log.
@@ -107,9 +122,10 @@ impl SendPlan<'_> {
     }
 
     pub fn properties(&self) -> Properties<'_> {
-        Properties::new(&*self.client_properties)
+        Properties::default()
+            .with_clean(&*self.client_properties)
             .with(&self.own_properties)
-            .with(self.suffix.as_deref().unwrap_or(""))
+            .with_clean(self.suffix.as_deref().unwrap_or(""))
     }
 
     fn with_body<'b>(&self, flag: i32, body: &'b [u8], properties: Properties<'b>) -> Message<'b> {
@@ -183,6 +199,7 @@ impl<'a> SendPlan<'a> {
             reconsume_times: own.reconsume_times,
             prepared_transaction_offset: 0,
             body,
+            messages: 1,
             batch: None,
             batch_bytes: 0,
             deliver_time_ms: None,

@@ -19,6 +19,7 @@ pub(super) struct SendProperties<'a> {
     has_sharding_key: bool,
     has_start_time: bool,
     pub(super) timer: RequestedTime<'a>,
+    pub(super) inner_number: Option<&'a str>,
     /// Some of [`BROKERS_OWN`].
     has_brokers_own: bool,
 }
@@ -27,7 +28,8 @@ pub(super) struct SendProperties<'a> {
 const START_DELIVER_TIME: &str = "__STARTDELIVERTIME";
 
 /// Properties that only the broker may write. A client that forwards a message that it received sends them, too.
-const BROKERS_OWN: [&str; 3] = [
+const BROKERS_OWN: [&str; 4] = [
+    properties::CRC32,
     properties::POP_RECEIPT,
     properties::TRANSACTION_CHECK_TIMES,
     properties::TRANSACTION_PREPARED_QUEUE_OFFSET,
@@ -52,6 +54,7 @@ impl<'a> SendProperties<'a> {
                 properties::TIMER_DELIVER_MS => found.timer.deliver_ms = Some(value),
                 properties::TIMER_OUT_MS => found.timer.was_timed = true,
                 properties::TIMER_DELETE_UNIQUE_KEY => found.timer.is_recall = true,
+                properties::INNER_NUM => found.inner_number = Some(value),
                 name if BROKERS_OWN.contains(&name) => found.has_brokers_own = true,
                 _ => {}
             }
@@ -74,7 +77,7 @@ impl<'a> SendProperties<'a> {
         delay_level(self.delay)
     }
 
-    /// The properties to store: without the broker's own, and without a time if there is a delay level, too, which then
+    /// The properties to store: without the broker's own, a CRC among them, and without a time if there is a delay level, too, which then
     /// takes precedence (RocketMQ: `HookUtils.checkIfTimerMessage`).
     pub(super) fn stripped(&self, text: &'a str) -> Cow<'a, [u8]> {
         let is_leveled = self.delay_level().is_ok_and(|level| level > 0);

@@ -31,6 +31,8 @@ pub struct Counts {
     pub transferred: u64,
     /// Biggest time from request to durable, in milliseconds.
     pub put_time_max_ms: u64,
+    /// The same of pulls and pops that found something: until their messages were read.
+    pub get_time_max_ms: u64,
     /// Messages with a time of their own: taken in, and delivered.
     pub timers_enqueued: u64,
     pub timers_delivered: u64,
@@ -125,6 +127,8 @@ impl Stats {
 
     pub fn group_get(&mut self, delivered: &Delivered<'_>, now_ms: u64) {
         self.group_gets.delivered(delivered, now_ms);
+        let max_ms = &mut self.counts.get_time_max_ms;
+        *max_ms = (*max_ms).max(delivered.read_ms);
         self.broker_gets.add(delivered.messages, now_ms);
     }
 
@@ -189,6 +193,11 @@ impl Stats {
     fn gets_by_key(&self, key: &str) -> Option<&Gets> {
         let (topic, group) = key.split_once('@')?;
         self.gets(group, topic)
+    }
+
+    /// Those of sends, and those of pulls.
+    pub fn queues_with_latencies(&self) -> [usize; 2] {
+        [self.send_latencies.len(), self.group_gets.latencies()]
     }
 
     pub fn forget_topic(&mut self, topic: &str) {

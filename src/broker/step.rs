@@ -38,6 +38,8 @@ pub enum ReadPlan {
     /// A message, by where it is in the log.
     Message {
         physical_offset: u64,
+        /// What was read of the log before does not count.
+        is_from_device: bool,
     },
     ByKey(QueryPlan),
     OffsetByTime {

@@ -126,6 +126,9 @@ pub struct ShardFigures {
     pub log_writes: u64,
     pub log_written_bytes: u64,
     pub log_flushes: u64,
+    /// What the shard does its I/O with, and why that is not io_uring.
+    pub io: &'static str,
+    pub io_reason: String,
     /// Messages that were found to be unreadable, and up to where the log has been read through.
     pub unreadable_messages: u64,
     pub scrubbed_to: u64,
@@ -140,11 +143,13 @@ pub struct ShardFigures {
     pub queue_disk_used: f64,
     pub disk_total_bytes: u64,
     pub disk_free_bytes: u64,
-    /// 99 and 99.9 % of all sends were durable within so many milliseconds.
+    /// 99 and 99.9 % of the sends of the last minute were acknowledged within so many milliseconds.
     pub put_latency_p99_ms: f64,
     pub put_latency_p999_ms: f64,
-    /// How many sends took how long; see [`PUT_TIMES`].
+    /// How many sends of the last minute took how long; see [`PUT_TIMES`].
     pub put_times: [u64; PUT_TIMES.len()],
+    /// How long the oldest message that is not acknowledged has waited for that.
+    pub oldest_send_ms: u64,
     /// Sends that wait for room in the log buffer, pulls that wait for a message.
     pub waiting_sends: u64,
     pub parked_pulls: u64,

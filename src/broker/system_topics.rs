@@ -3,6 +3,7 @@
 use super::config::BrokerConfig;
 use super::perm;
 use crate::message::names::SYSTEM_PREFIX;
+use crate::message::{Record, properties};
 use crate::wire::topic::TopicConfig;
 
 /// Topics are created through this one.
@@ -14,6 +15,13 @@ pub const SCHEDULE_QUEUES: u32 = 18;
 pub const TIMER: &str = "rmq_sys_wheel_timer";
 pub const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 pub const OP_HALF: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+
+/// The topic that a message is for: one that waits for its time or for the end of its transaction is in another one until then.
+pub fn topic_of<'a>(record: &Record<'a>) -> &'a str {
+    let waits = [HALF, SCHEDULE, TIMER].contains(&record.topic);
+    let real = waits.then(|| properties::find(record.properties, properties::REAL_TOPIC));
+    real.flatten().unwrap_or(record.topic)
+}
 
 const SELF_TEST: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED: &str = "OFFSET_MOVED_EVENT";

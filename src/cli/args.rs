@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::credentials::CredentialsArgs;
 use super::show::ShowArgs;
+use super::tls::TlsArgs;
 use super::values::{
     CoreList, Delay, From, NamesrvList, cores, delay, duration, from, namesrv, property,
 };
@@ -283,6 +285,12 @@ pub struct ClusterArgs {
     /// Name server, or several
     #[arg(long, value_name = "HOST:PORT;...", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876", value_parser = namesrv)]
     pub namesrv: NamesrvList,
+
+    #[command(flatten)]
+    pub credentials: CredentialsArgs,
+
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

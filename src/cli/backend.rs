@@ -9,17 +9,21 @@ use tracing::warn;
 
 use super::usage::UsageError;
 use crate::config::{IoChoice, IoName, Rule};
-use crate::linux::Machine;
 use crate::portable::{Portable, PortableConfig};
+use crate::reactor::IoBackend;
+use crate::ring::linux::Machine;
 use crate::ring::{self, Ring, RingConfig};
 
 /// What `auto` stands for. For tests that start the binary: each of them then runs on the same implementation.
 const VARIABLE: &str = "RINGMQ_IO";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backend {
     Uring,
-    Portable,
+    Portable {
+        /// Why it is not io_uring.
+        reason: String,
+    },
 }
 
 impl Backend {
@@ -37,7 +41,7 @@ impl Backend {
         Self::choose_and_say(IoChoice::Auto, |_| {})
     }
 
-    fn choose_and_say(asked: IoChoice, say: impl FnOnce(ring::Unsupported)) -> Result<Self> {
+    fn choose_and_say(asked: IoChoice, say: impl FnOnce(&ring::Unsupported)) -> Result<Self> {
         let asked = match (asked, std::env::var(VARIABLE)) {
             (IoChoice::Auto, Ok(text)) if !text.is_empty() => IoName
                 .read(&text)
@@ -45,25 +49,40 @@ impl Backend {
             _ => asked,
         };
         match (asked, ring::probe()) {
-            (IoChoice::Portable, _) => Ok(Self::Portable),
+            (IoChoice::Portable, _) => Ok(Self::Portable {
+                reason: "it is the one that was asked for".into(),
+            }),
             (_, Ok(_)) => Ok(Self::Uring),
             (IoChoice::Uring, Err(why)) => Err(anyhow!(
                 "{why}; or start with --io auto, which does without"
             )),
             (IoChoice::Auto, Err(why)) => {
-                say(why);
-                Ok(Self::Portable)
+                say(&why);
+                Ok(Self::Portable {
+                    reason: why.to_string(),
+                })
             }
+        }
+    }
+
+    /// For the shards, which show it.
+    pub fn name(&self) -> IoBackend {
+        match self {
+            Self::Uring => IoBackend {
+                name: "uring",
+                reason: String::new(),
+            },
+            Self::Portable { reason } => IoBackend {
+                name: "portable",
+                reason: reason.clone(),
+            },
         }
     }
 }
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Uring => "uring",
-            Self::Portable => "portable",
-        })
+        f.write_str(self.name().name)
     }
 }
 
@@ -98,7 +117,7 @@ pub fn start<P: Program>(
             };
             Ring::start(config, |ring| program.run(ring))
         }
-        Backend::Portable => {
+        Backend::Portable { .. } => {
             let usual = PortableConfig::default();
             let config = PortableConfig {
                 core: options.core,

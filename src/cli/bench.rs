@@ -7,11 +7,14 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::credentials::CredentialsArgs;
 use super::signals;
+use super::tls::TlsArgs;
 use super::usage::no_such_core;
 use crate::bench::comparison::{self, ComparisonPlan};
 use crate::bench::drive::{self, Drive, DrivePlan};
 use crate::bench::{BenchError, Interrupt, Output, Report, Shape, StartBroker};
+use crate::client::{Dial, Transport};
 use crate::config::Surroundings;
 use crate::wire::Codec;
 
@@ -115,6 +118,10 @@ struct DriveArgs {
     /// Name server, or several: host:port;host:port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9876")]
     namesrv: String,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    credentials: CredentialsArgs,
     /// Connections to the brokers of the topic
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     connections: usize,
@@ -205,6 +212,7 @@ fn flush(args: FlushArgs, starter: &dyn StartBroker, interrupt: Interrupt) -> Re
     let plan = ComparisonPlan {
         shapes: comparison::default_shapes(args.common.size as usize, args.rate),
         rounds: args.rounds,
+        repeats: args.rounds,
         warm_up: args.common.warm_up,
         duration: args.common.duration,
         floor_duration: FLOOR_DURATION,
@@ -233,6 +241,11 @@ fn load(args: DriveArgs, drive: Drive, interrupt: Interrupt) -> Result<Ran> {
         queues: args.queues,
         group: args.group,
         codec: args.common.codec.into(),
+        dial: Dial {
+            transport: Transport::fastest(),
+            tls: args.tls.connector()?,
+            credentials: args.credentials.credentials()?,
+        },
         shape: Shape {
             connections: args.connections,
             in_flight: args.in_flight,
@@ -328,7 +341,7 @@ mod tests {
             "bench flush",
             "bench flush --duration 0.5 --out report --rounds 3 --rate 0",
             "bench send --namesrv 10.0.0.1:9876 --connections 64 --in-flight 4 --size 1024 --rate 5000 --duration 5 \
-             --warm-up 1 --topic T --topics 3 --queues 8 --codec rocketmq --group g --broker-pid 1",
+             --warm-up 1 --access-key u --secret-key-file f --topic T --topics 3 --queues 8 --codec rocketmq --group g --broker-pid 1",
             "bench consume --fill 100000 --connections 2",
             "bench e2e --rate 1000",
         ] {

@@ -1,5 +1,6 @@
 //! `ringmq broker`
 
+use std::net::IpAddr;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +13,7 @@ use super::backend::Backend;
 use super::controller::Inside;
 use super::process::{Event, Process};
 use super::usage::no_such_core;
-use super::{mq, signals};
+use super::{mq, privileges, signals};
 use crate::config::{Config, Flush, Level, Surroundings};
 
 pub fn run(args: BrokerArgs) -> Result<()> {
@@ -42,6 +43,10 @@ pub fn run(args: BrokerArgs) -> Result<()> {
             dir.display()
         );
     }
+    privileges::say();
+    if config.is_open() {
+        warn_open(config.bind_address);
+    }
     let backend = Backend::choose(config.io)?;
     let started: Arc<OnceLock<Sender<Event>>> = Arc::default();
     let to_process = Arc::clone(&started);
@@ -54,7 +59,8 @@ pub fn run(args: BrokerArgs) -> Result<()> {
         }
     })?;
     let controller = Inside::start(file.as_deref())?;
-    let process = Process::start(&config, backend)?;
+    let figures = controller.as_ref().map(|inside| inside.figures.clone());
+    let process = Process::start(&config, backend, figures)?;
     // It is set here only.
     let _ = started.set(process.to_events());
     match as_json {
@@ -155,6 +161,13 @@ fn print_boot_lines(config: &Config, process: &Process) {
         let addr = shard.addr.to_string();
         println!("{}", mq::broker_line(&shard.broker_name, &addr, &namesrv));
     }
+}
+
+/// Of a broker or a name server.
+pub fn warn_open(bind: IpAddr) {
+    warn!(
+        "every peer that can connect to {bind} may do everything: there is no authentication (authenticationEnabled; bindAddress=127.0.0.1 for this machine alone)"
+    );
 }
 
 fn warn_unregistered(config: &Config, process: &Process) {

@@ -37,6 +37,8 @@ pub fn run(args: ConsumeArgs) -> Result<()> {
     })?;
     let client = Client::start(ClientConfig {
         instance_name: args.instance.clone(),
+        credentials: args.cluster.credentials.credentials()?,
+        tls: args.cluster.tls.connector()?,
         ..ClientConfig::new(args.cluster.namesrv.0.join(";"))
     })?;
     let scratch = scratch_dir(&args);

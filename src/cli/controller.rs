@@ -10,11 +10,12 @@ use futures_util::FutureExt;
 use futures_util::future::AbortHandle;
 use tracing::error;
 
+use super::metrics::{self, LastPush};
 use super::usage::UsageError;
-use super::{preflight, signals};
-use crate::config::{Surroundings, asks_for_controller, properties};
+use super::{preflight, privileges, signals, tls};
+use crate::config::{Config, ControllerMetrics, Surroundings, asks_for_controller, properties};
 use crate::controller::Settings;
-use crate::quorum::{self, Setup, read_id, read_peers};
+use crate::quorum::{self, Figures, SecurityNow, Setup, read_id, read_peers};
 
 /// Start a controller, which elects the masters of replicated brokers.
 ///
@@ -63,6 +64,7 @@ struct Properties {
     store: Option<PathBuf>,
     bind: Option<IpAddr>,
     settings: Settings,
+    metrics: ControllerMetrics,
 }
 
 impl Properties {
@@ -73,6 +75,8 @@ impl Properties {
             if value.is_empty() {
                 continue;
             }
+            let of_metrics = read.metrics.set(&key, &value);
+            of_metrics.map_err(|error| anyhow!("line {line}: {error}"))?;
             match key.as_str() {
                 "controllerDLegerGroup" => read.group = Some(value),
                 "controllerDLegerPeers" => read.peers = Some(value),
@@ -89,11 +93,12 @@ impl Properties {
                 _ => {}
             }
         }
+        read.metrics.check().map_err(anyhow::Error::msg)?;
         Ok(read)
     }
 }
 
-fn setup(args: ControllerArgs, text: &str, home: &Path) -> Result<Setup> {
+fn setup(args: ControllerArgs, text: &str, home: &Path) -> Result<(Setup, ControllerMetrics)> {
     let file = Properties::read(text)?;
     let wrong = |what: &str, error: String| UsageError::new(format!("{what}: {error}"));
     let peers = args.peers.or(file.peers);
@@ -108,7 +113,7 @@ fn setup(args: ControllerArgs, text: &str, home: &Path) -> Result<Setup> {
         let error = format!("{self_id} is none of the controllers");
         return Err(wrong("--self-id, or controllerDLegerSelfId", error).into());
     }
-    Ok(Setup {
+    let setup = Setup {
         group: args
             .group
             .or(file.group)
@@ -124,11 +129,12 @@ fn setup(args: ControllerArgs, text: &str, home: &Path) -> Result<Setup> {
             .or(file.bind)
             .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         settings: file.settings,
-    })
+    };
+    Ok((setup, file.metrics))
 }
 
 /// Of the flags and the file that they name.
-fn load(args: ControllerArgs) -> Result<Setup> {
+fn load(args: ControllerArgs) -> Result<(Setup, ControllerMetrics)> {
     let home = Surroundings::observe().home;
     let Some(path) = args.config.clone() else {
         return setup(args, "", &home);
@@ -138,10 +144,36 @@ fn load(args: ControllerArgs) -> Result<Setup> {
     setup(args, &text, &home).with_context(place)
 }
 
+/// TLS, as the file and the environment say.
+fn security_of(file: Option<&Path>) -> Result<SecurityNow> {
+    let text = match file {
+        None => String::new(),
+        Some(path) => properties::read_file(path).with_context(|| path.display().to_string())?,
+    };
+    let config = Config::tls_of(&text, &Surroundings::observe())?;
+    tls::start_controller(&config)
+}
+
 fn check_port(setup: &Setup) -> Result<SocketAddr> {
     let listen = SocketAddr::new(setup.bind, setup.port());
     preflight::check_port(listen, "--peers, or controllerDLegerPeers")?;
     Ok(listen)
+}
+
+fn check_metrics_port(shown: &ControllerMetrics) -> Result<()> {
+    let addr = shown.listen();
+    addr.map_or(Ok(()), |addr| {
+        preflight::check_port(addr, metrics::CONTROLLER_SETTING)
+    })
+}
+
+/// Exports the metrics, if that is asked for.
+fn show(shown: &ControllerMetrics, figures: Figures) -> Option<LastPush> {
+    let exported = metrics::start_controller(shown, figures);
+    exported.unwrap_or_else(|error| {
+        error!("no metrics: {error:#}");
+        None
+    })
 }
 
 fn description(setup: &Setup, listen: SocketAddr) -> String {
@@ -150,15 +182,24 @@ fn description(setup: &Setup, listen: SocketAddr) -> String {
 }
 
 pub fn run(args: ControllerArgs) -> Result<()> {
-    let setup = load(args)?;
+    let security = security_of(args.config.as_deref())?;
+    let (setup, shown) = load(args)?;
+    privileges::say();
     let text = description(&setup, check_port(&setup)?);
+    check_metrics_port(&shown)?;
     let (stop, stopped) = futures_util::future::abortable(std::future::pending::<()>());
     signals::on_stop(move |_| stopped.abort())?;
-    let ready = move || {
+    let mut last_push = None;
+    let ready = |figures| {
+        last_push = show(&shown, figures);
         println!("ringmq {} {text}", env!("CARGO_PKG_VERSION"));
         println!("ready");
     };
-    Ok(quorum::run(setup, stop.map(|_| ()), ready)?)
+    let ran = quorum::run(setup, security, stop.map(|_| ()), ready);
+    if let Some(last) = last_push {
+        last.push();
+    }
+    Ok(ran?)
 }
 
 /// A controller on a thread of a name server's or a broker's process (RocketMQ: `enableControllerInNamesrv`).
@@ -167,6 +208,9 @@ pub fn run(args: ControllerArgs) -> Result<()> {
 pub struct Inside {
     /// For the banner.
     pub text: String,
+    pub figures: Figures,
+    /// What the file says of metrics: those of the broker, or of the controller in a name server.
+    shown: ControllerMetrics,
     stopped: AbortHandle,
     thread: JoinHandle<()>,
 }
@@ -181,7 +225,8 @@ impl Inside {
         if !is_asked_for.with_context(place)? {
             return Ok(None);
         }
-        let setup = load(ControllerArgs {
+        let security = security_of(Some(path))?;
+        let (setup, shown) = load(ControllerArgs {
             config: Some(path.to_owned()),
             ..ControllerArgs::default()
         })?;
@@ -192,19 +237,27 @@ impl Inside {
             .name("controller".into())
             .spawn(move || {
                 let at_ready = to_start.clone();
-                let ready = move || drop(at_ready.send(Ok(())));
-                if let Err(error) = quorum::run(setup, stop.map(|_| ()), ready) {
+                let ready = move |figures| drop(at_ready.send(Ok(figures)));
+                if let Err(error) = quorum::run(setup, security, stop.map(|_| ()), ready) {
                     error!(%error, "the controller in this process has ended");
                     // There is no receiver any more once the controller has served.
                     drop(to_start.send(Err(error)));
                 }
             })?;
-        started.recv()??;
+        let figures = started.recv()??;
         Ok(Some(Inside {
             text,
+            figures,
+            shown,
             stopped,
             thread,
         }))
+    }
+
+    /// Exports its metrics as its file says, where nothing else has them from there.
+    pub fn export(&self) -> Result<Option<LastPush>> {
+        check_metrics_port(&self.shown)?;
+        metrics::start_controller(&self.shown, self.figures.clone())
     }
 
     fn stop(self) -> Result<()> {
@@ -225,7 +278,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::config::Config;
 
     #[derive(Parser)]
     struct Controller {
@@ -234,6 +286,10 @@ mod tests {
     }
 
     fn read(line: &str, text: &str) -> Result<Setup> {
+        read_all(line, text).map(|(setup, _)| setup)
+    }
+
+    fn read_all(line: &str, text: &str) -> Result<(Setup, ControllerMetrics)> {
         let args = Controller::try_parse_from(line.split_whitespace())
             .unwrap()
             .args;
@@ -324,6 +380,25 @@ mod tests {
         assert!(election_ms + 1_000 <= 3_000 - 250);
         // A master that is cut off answers what waits for its set when another one may have been elected.
         assert!(election_ms <= broker.slave_timeout_ms);
+    }
+
+    #[test]
+    fn metrics_have_rocketmqs_settings() {
+        let shown = |text| read_all("controller", text).map(|(_, shown)| shown.listen());
+        assert_eq!(shown("").unwrap(), None);
+        let text = "metricsExporterType=PROM\nmetricsPromExporterHost=127.0.0.1\nmetricsPromExporterPort=5570\n";
+        assert_eq!(
+            shown(text).unwrap(),
+            Some("127.0.0.1:5570".parse().unwrap())
+        );
+        let any = shown("metricsExporterType=2\n").unwrap();
+        assert_eq!(any, Some("0.0.0.0:5557".parse().unwrap()));
+        let pushes = "metricsExporterType=OTLP_GRPC\nmetricsGrpcExporterTarget=http://otel:4317\n";
+        assert_eq!(shown(pushes).unwrap(), None);
+        let (_, pushed) = read_all("controller", pushes).unwrap();
+        assert!(pushed.push().is_some());
+        let error = shown("metricsExporterType=OTLP_GRPC").unwrap_err();
+        assert!(format!("{error:#}").contains("metricsGrpcExporterTarget"));
     }
 
     #[test]

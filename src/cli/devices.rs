@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::linux::{Doorbell, Machine};
+use crate::ring::linux::{Doorbell, Machine};
 
 /// Raised once, from any thread; one reactor waits for it.
 #[derive(Clone)]
@@ -66,6 +66,11 @@ impl Disks {
             disks.extend(of_dir);
         }
         Self(Some(disks))
+    }
+
+    /// Their directories in sysfs; none if they are not known.
+    pub fn in_sysfs(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().flatten().map(PathBuf::as_path)
     }
 
     /// Disks that are not known may be any.

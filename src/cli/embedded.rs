@@ -42,7 +42,7 @@ impl StartBroker for Embedding {
             },
             ..Config::default()
         };
-        let started = Backend::choose(config.io).and_then(|io| Process::start(&config, io));
+        let started = Backend::choose(config.io).and_then(|io| Process::start(&config, io, None));
         let process = started.map_err(|error| format!("{error:#}"))?;
         let namesrv = SocketAddr::from((Ipv4Addr::LOCALHOST, namesrv_port));
         let threads = process

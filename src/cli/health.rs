@@ -7,7 +7,8 @@
 //! | `GET /ready` | every shard serves | one is recovering, fenced, full or stopping |
 //! | `GET /master` | every shard takes messages: for what moves `masterAddress` | one does not, as it is a slave's or for a reason of above |
 //!
-//! All answer with the same JSON: the state of the worst shard, what the shards run on (`io`), and the state of each shard.
+//! All answer with the same JSON: the state of the worst shard, what the shards run on (`io`, and `ioReason` if that is not io_uring), whether other machines may do
+//! everything without credentials (`open`), and the state of each shard.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,32 +20,43 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::http::Server;
-use crate::reactor::Health;
+use crate::reactor::{Health, IoBackend};
 use crate::store::Progress;
 
 /// The last reported health of each shard.
 #[derive(Clone)]
 pub struct Board {
     /// What all shards run on.
-    io: Arc<str>,
+    io: Arc<IoBackend>,
+    is_open: bool,
     shards: Arc<Mutex<Vec<(String, Health)>>>,
 }
 
 impl Board {
     /// Shards of these names, all of them opening.
-    pub fn new(io: String, names: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(io: IoBackend, names: impl IntoIterator<Item = String>) -> Self {
         let opening = Health::Opening(Progress::Recovering { from: 0 });
         let shards = names.into_iter().map(|name| (name, opening.clone()));
         Self {
-            io: io.into(),
+            io: Arc::new(io),
+            is_open: false,
             shards: Arc::new(Mutex::new(shards.collect())),
         }
+    }
+
+    /// Other machines may do everything without credentials.
+    pub fn open(self, is_open: bool) -> Self {
+        Self { is_open, ..self }
     }
 
     pub fn tell(&self, shard: usize, health: Health) {
         if let Some((_, told)) = self.locked().get_mut(shard) {
             *told = health;
         }
+    }
+
+    pub fn io(&self) -> &IoBackend {
+        &self.io
     }
 
     /// Of all shards, by name.
@@ -98,7 +110,11 @@ impl Board {
         };
         let worst = shards.iter().max_by_key(|(_, health)| rank(health));
         let mut body = worst.map_or_else(|| json!({}), |(_, health)| show(health));
-        body["io"] = (*self.io).into();
+        body["io"] = self.io.name.into();
+        if !self.io.reason.is_empty() {
+            body["ioReason"] = self.io.reason.as_str().into();
+        }
+        body["open"] = self.is_open.into();
         body["shards"] = shards
             .iter()
             .map(|(name, health)| {
@@ -174,6 +190,11 @@ mod tests {
         (code.as_u16(), state, body)
     }
 
+    fn io(name: &'static str, reason: &str) -> IoBackend {
+        let reason = reason.to_owned();
+        IoBackend { name, reason }
+    }
+
     #[test]
     fn each_state_has_its_code() {
         let read = Progress::Read {
@@ -188,13 +209,14 @@ mod tests {
             (Health::Fenced("EIO".into()), 503, 503, 503, "fenced"),
             (Health::Stopping, 503, 200, 503, "stopping"),
         ] {
-            let board = Board::new("portable".into(), ["a".into(), "b".into()]);
+            let board = Board::new(io("portable", "seccomp"), ["a".into(), "b".into()]);
             board.tell(0, Health::Serving);
             board.tell(1, health);
             let (code, found, body) = code_and_state(&board, "/ready");
             assert_eq!((code, found.as_str()), (ready, state));
             assert_eq!(body["shards"][0]["state"], "serving");
             assert_eq!(body["io"], "portable");
+            assert_eq!(body["ioReason"], "seccomp");
             assert_eq!(code_and_state(&board, "/live").0, live);
             assert_eq!(code_and_state(&board, "/master").0, master);
             if state == "recovering" {
@@ -204,7 +226,10 @@ mod tests {
                 );
             }
         }
-        let board = Board::new("uring".into(), ["a".into()]);
+        let board = Board::new(io("uring", ""), ["a".into()]);
+        assert_eq!(code_and_state(&board, "/live").2["open"], false);
+        let board = board.open(true);
+        assert_eq!(code_and_state(&board, "/live").2["open"], true);
         assert_eq!(board.answer(&Method::GET, "/x").status(), 404);
         assert_eq!(board.answer(&Method::POST, "/ready").status(), 404);
     }

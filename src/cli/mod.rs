@@ -7,26 +7,35 @@ mod broker;
 mod cluster;
 mod consume;
 mod controller;
+mod credentials;
 mod devices;
+mod directory;
+mod doctor;
 mod embedded;
 mod group_of_store;
 mod health;
 mod http;
+mod image;
 mod json_lines;
+mod kernel_text;
 mod metrics;
 pub mod mq;
+mod name_servers;
 mod namesrv;
 mod pages;
 mod preflight;
 mod print;
+mod privileges;
 mod process;
 mod send;
 mod setup;
+mod shell;
 mod show;
 mod shutdown;
 mod signals;
 mod store;
 mod store_reading;
+mod tls;
 mod usage;
 mod values;
 
@@ -41,7 +50,9 @@ use self::args::{BrokerArgs, ConsumeArgs, NamesrvArgs, SendArgs};
 use self::bench::BenchArgs;
 use self::cluster::ClusterArgs;
 use self::controller::ControllerArgs;
-use self::pages::{CompletionsArgs, ManArgs};
+use self::doctor::DoctorArgs;
+use self::image::ImageArgs;
+use self::pages::ManArgs;
 use self::print::PrintCommand;
 use self::shutdown::ShutdownArgs;
 use self::store::StoreCommand;
@@ -62,6 +73,7 @@ Environment:
               [default: info of broker, namesrv and controller, warn of the others]
   RINGMQ_LOG_FORMAT  json: one object for each line of the log, instead of text
   NAMESRV_ADDR  Name servers of send, consume and a broker that names none otherwise
+  RINGMQ_CORES  How many of the cores a broker runs on that names none; images set 1 [default: all]
   RINGMQ_IO   What --io auto stands for: uring or portable
   NO_COLOR    No colours, in a terminal either
 
@@ -71,8 +83,9 @@ Examples:
   ringmq broker                                start a broker with its name server
   ringmq send --topic Orders hello             send a message
   ringmq consume --topic Orders --group g      print messages as they arrive
+  ringmq doctor                                what is wrong with this host and its brokers, and what to do
   ringmq bench flush                           measure this machine's disk and network
-  ringmq completions bash > /etc/bash_completion.d/ringmq";
+  ringmq print completions bash > /etc/bash_completion.d/ringmq";
 
 #[derive(Subcommand)]
 enum Command {
@@ -83,23 +96,29 @@ enum Command {
     Bench(BenchArgs),
     Send(SendArgs),
     Consume(ConsumeArgs),
+    Doctor(DoctorArgs),
     #[command(subcommand)]
     Store(StoreCommand),
     #[command(subcommand)]
     Print(PrintCommand),
+    Image(ImageArgs),
     Shutdown(ShutdownArgs),
-    Completions(CompletionsArgs),
     Man(ManArgs),
 }
 
 pub fn run(cli: Cli) -> Result<ExitCode> {
     cluster::children::end_with_parent()?;
+    let is_server = matches!(
+        cli.command,
+        Command::Broker(_) | Command::Namesrv(_) | Command::Controller(_)
+    );
+    if is_server {
+        privileges::drop_unneeded();
+    }
     // The log of a command that prints results has only what went wrong.
     let usual = match cli.command {
         // A controller's engine, which may be in each of them, repeats itself while another controller is away; `quorum` logs the changes.
-        Command::Broker(_) | Command::Namesrv(_) | Command::Controller(_) => {
-            "warn,ringmq=info,openraft=off"
-        }
+        _ if is_server => "warn,ringmq=info,metrics=info,openraft=off",
         // A load at its limit stalls: that is in the report.
         Command::Bench(_) => "warn,ringmq::linux::stalls=error",
         _ => "warn",
@@ -120,11 +139,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Cluster(args) => cluster::run(args)?,
         Command::Send(args) => return send::run(args),
         Command::Consume(args) => consume::run(args)?,
+        Command::Doctor(args) => return doctor::run(args),
         Command::Bench(args) => return bench::run(args, &embedded::Embedding),
         Command::Store(command) => return store::run(command),
         Command::Print(command) => print::run(&command),
+        Command::Image(args) => image::run(&args)?,
         Command::Shutdown(args) => return shutdown::run(&args),
-        Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args)?,
     }
     Ok(ExitCode::SUCCESS)

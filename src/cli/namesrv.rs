@@ -2,19 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::NamesrvArgs;
 use super::backend::{Backend, Program, ThreadOptions, start};
+use super::broker::warn_open;
 use super::controller::Inside;
 use super::metrics::Mailbox;
-use super::{metrics, mq, preflight, setup, signals};
-use crate::config::{Surroundings, properties};
-use crate::linux::{Doorbell, Machine};
+use super::{directory, metrics, mq, preflight, privileges, setup, signals, tls};
+use crate::auth::{Book, Rules};
+use crate::config::{Config, Surroundings, properties};
 use crate::namesrv::Settings;
 use crate::reactor::{self, NamesrvSetup, ServeError};
+use crate::ring::linux::{Doorbell, Machine};
 
 /// Its name is fixed, its directory is not.
 const KV_FILE: &str = "kvConfig.json";
@@ -27,6 +30,10 @@ struct Properties {
     /// Directory of the key-value configuration.
     kv_dir: Option<PathBuf>,
     settings: Settings,
+    /// What requests are checked by.
+    check: Option<(Rules, Arc<Book>)>,
+    /// All of it, for its settings of TLS.
+    tls: String,
 }
 
 impl Properties {
@@ -38,6 +45,8 @@ impl Properties {
     fn read(text: &str) -> Result<Self> {
         let mut read = Self::default();
         read.settings.read(text)?;
+        read.check = directory::of_namesrv(text)?;
+        read.tls = text.to_owned();
         for properties::Entry { key, value, line } in properties::parse(text) {
             let wrong = || format!("line {line}: {key}={value}");
             match key.as_str() {
@@ -72,6 +81,7 @@ fn names_setup(args: NamesrvArgs, file: Properties, home: &Path) -> NamesrvSetup
         settings: file.settings,
         dir: dir.unwrap_or_else(|| home.join("namesrv")),
         max_connections: setup::max_connections(1).shard,
+        check: file.check,
     }
 }
 
@@ -83,8 +93,10 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
         None => Properties::default(),
         Some(path) => Properties::of_file(path).with_context(|| path.display().to_string())?,
     };
+    let surroundings = Surroundings::observe();
+    let secured = Config::tls_of(&file.tls, &surroundings)?;
     let only_prints = args.print_config;
-    let names = names_setup(args, file, &Surroundings::observe().home);
+    let names = names_setup(args, file, &surroundings.home);
     let listen = names.listen;
     if only_prints {
         print!(
@@ -94,20 +106,26 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
         );
         return Ok(());
     }
+    privileges::say();
+    if is_open(&names) {
+        warn_open(listen.ip());
+    }
     let backend = Backend::choose(wanted)?;
     preflight::check_port(listen, "--port, or listenPort")?;
     let mailbox = match metrics_port {
         Some(port) => Some(metrics::start_namesrv(
             SocketAddr::new(listen.ip(), port),
             listen,
-            backend.to_string(),
+            backend.name(),
         )?),
         None => None,
     };
     let doorbell = Doorbell::new()?;
     let (bell, at_signal) = (doorbell.clone(), doorbell);
     signals::on_stop(move |_| at_signal.ring())?;
+    let security = tls::start_one(&secured)?;
     let controller = Inside::start(config.as_deref())?;
+    let last_push = controller.as_ref().map_or(Ok(None), Inside::export)?;
     let beside = controller
         .as_ref()
         .map(|controller| controller.text.clone());
@@ -117,17 +135,30 @@ pub fn run(args: NamesrvArgs) -> Result<()> {
         beside,
         boot_line,
         mailbox,
+        security,
     };
+    let served = serve(backend, served);
+    if let Some(last) = last_push {
+        last.push();
+    }
+    Inside::stop_behind(controller, served)
+}
+
+/// Whether it accepts connections from other machines and asks for no credentials.
+fn is_open(names: &NamesrvSetup) -> bool {
+    let authenticates = |(rules, _): &(Rules, _)| rules.authenticates;
+    !names.listen.ip().is_loopback() && !names.check.as_ref().is_some_and(authenticates)
+}
+
+/// Returns when it has ended.
+fn serve(backend: Backend, served: Served) -> Result<()> {
     let thread = thread::Builder::new()
         .name("namesrv".into())
         .spawn(move || start(backend, ThreadOptions::default(), served))?;
-    let served = match thread.join() {
-        Ok(served) => served
-            .map_err(anyhow::Error::from)
-            .and_then(|served| Ok(served?)),
+    match thread.join() {
+        Ok(served) => Ok(served??),
         Err(_) => Err(anyhow!("the name server's thread panicked")),
-    };
-    Inside::stop_behind(controller, served)
+    }
 }
 
 /// What the name server's thread does.
@@ -141,6 +172,7 @@ struct Served {
     boot_line: bool,
     /// Questions of the exporter of metrics.
     mailbox: Option<Mailbox>,
+    security: tls::Mailbox,
 }
 
 impl Program for Served {
@@ -153,6 +185,7 @@ impl Program for Served {
             beside,
             boot_line,
             mailbox,
+            security,
         } = self;
         let (waiting, listen) = (machine.clone(), names.listen);
         let stop = async move {
@@ -173,7 +206,7 @@ impl Program for Served {
             }
         };
         let scrapes = mailbox.map(|mailbox| mailbox.on(machine.clone()));
-        reactor::run_namesrv(machine, names, stop, ready, scrapes).await
+        reactor::run_namesrv(security.over(&machine), names, stop, ready, scrapes).await
     }
 }
 

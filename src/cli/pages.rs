@@ -1,4 +1,4 @@
-//! `ringmq completions` and `ringmq man`: both made from the definitions of the command line.
+//! `ringmq print completions` and `ringmq man`: both made from the definitions of the command line.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use clap_mangen::Man;
 
 use super::Cli;
 
-/// Print a completion script for a shell.
+/// A completion script for a shell
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  ringmq completions bash > /etc/bash_completion.d/ringmq
-  ringmq completions zsh > ~/.zfunc/_ringmq
-  ringmq completions fish > ~/.config/fish/completions/ringmq.fish")]
+  ringmq print completions bash > /etc/bash_completion.d/ringmq
+  ringmq print completions zsh > ~/.zfunc/_ringmq
+  ringmq print completions fish > ~/.config/fish/completions/ringmq.fish")]
 pub struct CompletionsArgs {
     /// Shell to complete in
     #[arg(value_enum)]

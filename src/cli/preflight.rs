@@ -11,7 +11,7 @@ use tracing::warn;
 use super::metrics;
 use super::setup::shard_dir;
 use crate::config::{Config, MetricsExporter};
-use crate::linux::is_locked;
+use crate::ring::linux::is_locked;
 
 pub fn check(config: &Config) -> Result<()> {
     check_store(config)?;
@@ -24,13 +24,14 @@ pub fn check_port(addr: SocketAddr, setting: &'static str) -> Result<()> {
 }
 
 /// A port that the process will listen on.
-struct Port {
-    addr: SocketAddr,
+pub struct Port {
+    pub addr: SocketAddr,
     /// The flag or property that it comes from.
-    setting: &'static str,
+    pub setting: &'static str,
 }
 
-fn ports(config: &Config) -> Vec<Port> {
+/// All ports of a broker with these settings.
+pub fn ports(config: &Config) -> Vec<Port> {
     let at = |port, setting| Port {
         addr: SocketAddr::new(config.bind_address, port),
         setting,
@@ -143,15 +144,20 @@ fn check_store(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// By the file `abort`, in which a broker of either kind leaves its process id.
 fn living_owner(dir: &Path) -> Option<String> {
+    let (name, pid) = owner(dir)?;
+    Some(format!("{name}, process {pid}"))
+}
+
+/// Name and process that have the store open, by the file `abort`, in which a broker of either kind leaves its process id.
+pub fn owner(dir: &Path) -> Option<(String, u32)> {
     let text = std::fs::read_to_string(dir.join("abort")).ok()?;
     let (name, pid) = text
         .trim()
         .rsplit_once(' ')
         .unwrap_or(("a broker", text.trim()));
     let pid: u32 = pid.parse().ok()?;
-    (pid != std::process::id() && is_alive(pid)).then(|| format!("{name}, process {pid}"))
+    (pid != std::process::id() && is_alive(pid)).then(|| (name.to_owned(), pid))
 }
 
 /// A process that has ended and was not waited for is not alive.
@@ -167,7 +173,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 /// The type of the file system that holds the directory, or would if it were made.
-fn file_system(dir: &Path) -> Option<String> {
+pub fn file_system(dir: &Path) -> Option<String> {
     let existing = dir.ancestors().find_map(|dir| dir.canonicalize().ok())?;
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     type_at(&mounts, &existing)

@@ -9,13 +9,18 @@ use anyhow::{Result, anyhow, bail};
 
 use super::backend::{Backend, Program, ThreadOptions, start};
 use super::devices::{Alarm, Disks};
+use super::directory;
 use super::health::Board;
-use super::metrics::{self, Mailbox};
+use super::metrics::{self, LastPush, Mailbox};
 use super::preflight;
-use super::setup::shard_setup;
+use super::setup::{self, shard_setup, store_config};
+use super::tls;
+use crate::broker::BrokerConfig;
 use crate::config::Config;
-use crate::linux::{Doorbell, Machine};
-use crate::reactor::{self, Neighbours, Ready, ServeError, ShardSetup};
+use crate::quorum::Figures;
+use crate::reactor::{self, NameServer, Neighbours, Ready, ServeError, ShardSetup};
+use crate::ring::linux::{Doorbell, Machine};
+use crate::tls::Secured;
 
 /// What a thread of the process reports to its main thread.
 pub enum Event {
@@ -38,6 +43,7 @@ pub struct Process {
     /// Of the built-in name server.
     pub namesrv: Option<SocketAddr>,
     pub backend: Backend,
+    last_push: Option<LastPush>,
     events: Receiver<Event>,
     to_events: Sender<Event>,
 }
@@ -63,30 +69,37 @@ pub struct RunningShard {
 }
 
 impl Process {
-    /// Starts every shard of `config` and returns when all of them serve.
-    pub fn start(config: &Config, backend: Backend) -> Result<Process> {
+    /// Starts every shard of `config` and returns when all of them serve. `controller`: of the one in this process.
+    pub fn start(
+        config: &Config,
+        backend: Backend,
+        controller: Option<Figures>,
+    ) -> Result<Process> {
         check_shard_count(config)?;
         preflight::check(config)?;
-        let board = Board::new(
-            backend.to_string(),
-            (0..config.shards()).map(|shard| config.shard_name(shard)),
-        );
-        if config.health_port != 0 {
-            board.serve(config.bind_address, config.health_port)?;
-        }
-        let mailboxes = metrics::start(config, &board)?;
+        let board = board(config, &backend)?;
+        let exported = metrics::start(config, &board, controller)?;
+        let directories = directory::start(config)?;
+        let securities = tls::start(config)?;
         let (to_events, events) = channel();
+        let name_servers = setup::name_servers(config)?;
         let mut starting = Vec::new();
-        let links = alarms(config)?.into_iter().zip(mailboxes);
-        for (shard, (alarms, mailbox)) in links.enumerate() {
+        let links = alarms(config)?.into_iter().zip(exported.mailboxes);
+        let links = links.zip(directories.into_iter().zip(securities));
+        for (shard, ((alarms, mailbox), (directory, security))) in links.enumerate() {
             let (events, board) = (to_events.clone(), board.clone());
             let report = Report {
                 shard,
                 events,
                 board,
             };
-            let links = Links { alarms, mailbox };
-            starting.push(spawn_shard(config, backend, report, links)?);
+            let links = Links {
+                alarms,
+                mailbox,
+                directory,
+                security,
+            };
+            starting.push(spawn_shard(config, &backend, report, links, &name_servers)?);
         }
         let (starting, ready) = until_ready(starting, &events)?;
         let shards = starting
@@ -109,6 +122,7 @@ impl Process {
             shards,
             namesrv,
             backend,
+            last_push: exported.last_push,
             events,
             to_events,
         })
@@ -120,7 +134,7 @@ impl Process {
     }
 
     /// Runs until [`Event::Signal`] arrives or a shard fails; then stops all shards.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         match self.events.recv()? {
             Event::Stopped { shard, result } => {
                 let failure = result
@@ -129,7 +143,12 @@ impl Process {
                 let _ = self.stop();
                 Err(failure)
             }
-            Event::Signal | Event::Bound | Event::Ready { .. } => self.stop(),
+            Event::Signal | Event::Bound | Event::Ready { .. } => {
+                if let Some(last) = self.last_push.take() {
+                    last.push();
+                }
+                self.stop()
+            }
         }
     }
 
@@ -151,6 +170,16 @@ impl Process {
         }
         Ok(())
     }
+}
+
+/// Where the shards report how they are; with a port for it, it answers.
+fn board(config: &Config, backend: &Backend) -> Result<Board> {
+    let names = (0..config.shards()).map(|shard| config.shard_name(shard));
+    let board = Board::new(backend.name(), names).open(config.is_open());
+    if config.health_port != 0 {
+        board.serve(config.bind_address, config.health_port)?;
+    }
+    Ok(board)
 }
 
 /// Waits until every shard serves. If one of them ends before, the others are stopped.
@@ -212,16 +241,21 @@ struct Links {
     alarms: Alarms,
     /// Questions of the exporter of metrics.
     mailbox: Option<Mailbox>,
+    /// Users, if requests are checked.
+    directory: Option<directory::Mailbox>,
+    security: tls::Mailbox,
 }
 
 impl Links {
-    fn on<M: Machine>(self, machine: &M) -> Neighbours {
+    fn on<M: Machine>(self, machine: &M) -> (Secured<M>, Neighbours) {
         let Alarms { own, others } = self.alarms;
-        Neighbours {
+        let neighbours = Neighbours {
             announce: Box::new(move |reason| others.iter().for_each(|other| other.raise(reason))),
             announced: Box::pin(own.raised(machine.clone())),
             scrapes: self.mailbox.map(|mailbox| mailbox.on(machine.clone())),
-        }
+            directory: self.directory.map(|mailbox| mailbox.on(machine.clone())),
+        };
+        (self.security.over(machine), neighbours)
     }
 }
 
@@ -229,7 +263,8 @@ impl Links {
 fn alarms(config: &Config) -> Result<Vec<Alarms>> {
     let mut shards = Vec::new();
     for shard in 0..config.shards() {
-        let store = shard_setup(config, shard)?.store;
+        let broker = BrokerConfig::of(config.of_shard(shard));
+        let store = store_config(config, shard, &broker);
         let disks = Disks::below(&[store.commit_log_dir(), store.dir]);
         shards.push((disks, Alarm::new()?));
     }
@@ -255,12 +290,14 @@ struct Report {
 
 fn spawn_shard(
     config: &Config,
-    backend: Backend,
+    backend: &Backend,
     report: Report,
     links: Links,
+    name_servers: &[NameServer],
 ) -> Result<StartingShard> {
     let shard = report.shard;
-    let setup = shard_setup(config, shard)?;
+    let setup = shard_setup(config, shard, name_servers, backend.name())?;
+    let backend = backend.clone();
     let (doorbell, go) = (Doorbell::new()?, Doorbell::new()?);
     let core = config.cores[shard];
     let options = ThreadOptions {
@@ -336,8 +373,8 @@ impl Program for Served {
             });
         };
         let watch = move |health| board.tell(shard, health);
-        let neighbours = self.links.on(&machine);
-        reactor::run_watched(machine, self.setup, stop, bound, ready, watch, neighbours).await
+        let (io, neighbours) = self.links.on(&machine);
+        reactor::run_watched(io, self.setup, stop, bound, ready, watch, neighbours).await
     }
 }
 

@@ -21,7 +21,11 @@ use crate::client::{
 const STDIN: &str = "-";
 
 pub fn run(args: SendArgs) -> Result<ExitCode> {
-    let client = Client::start(ClientConfig::new(args.cluster.namesrv.0.join(";")))?;
+    let client = Client::start(ClientConfig {
+        credentials: args.cluster.credentials.credentials()?,
+        tls: args.cluster.tls.connector()?,
+        ..ClientConfig::new(args.cluster.namesrv.0.join(";"))
+    })?;
     let producer = client.producer(ProducerConfig {
         send_timeout: args.timeout,
         awaits_route: true,

@@ -5,16 +5,24 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use super::name_servers;
 use crate::broker::BrokerConfig;
 use crate::config::{BrokerRole, Config, Flush};
-use crate::linux::descriptor_limit;
-use crate::reactor::{ControllerSetup, NamesrvSetup, ReplicationSetup, Role, ShardSetup};
+use crate::reactor::{
+    ControllerSetup, IoBackend, NameServer, NamesrvSetup, ReplicationSetup, Role, ShardSetup,
+};
+use crate::ring::linux::descriptor_limit;
 use crate::store::{self, IndexShape, StoreConfig};
 
 /// Descriptors that connections leave to each shard's store.
 const KEPT_DESCRIPTORS: usize = 256;
 
-pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
+pub fn shard_setup(
+    config: &Config,
+    shard: usize,
+    namesrv: &[NameServer],
+    io: IoBackend,
+) -> Result<ShardSetup> {
     let port = config.shard_port(shard);
     let broker = BrokerConfig::of(config.of_shard(shard));
     let builtin = config.has_builtin_namesrv();
@@ -23,7 +31,7 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
         listen: SocketAddr::new(config.bind_address, port),
         vip_listen: SocketAddr::new(config.bind_address, port - 2),
         store: store_config(config, shard, &broker),
-        namesrv: namesrv_addresses(config)?,
+        namesrv: namesrv.to_vec(),
         register_interval_ms: config.register_interval_ms,
         sync_flush_timeout_ms: config.sync_flush_timeout_ms,
         connection_idle_s: config.connection_idle_s,
@@ -33,12 +41,14 @@ pub fn shard_setup(config: &Config, shard: usize) -> Result<ShardSetup> {
         broker,
         save_offsets_interval_ms: config.save_offsets_interval_ms,
         replication: replication(config, shard)?,
+        io,
         builtin_namesrv: (builtin && shard == 0).then(|| NamesrvSetup {
             listen: SocketAddr::new(config.bind_address, config.namesrv_port),
             dir: config.store_dir.join("config"),
             max_connections: connections.namesrv,
             settings: Default::default(),
             keeps_settings: true,
+            check: None,
         }),
     })
 }
@@ -58,7 +68,7 @@ pub fn max_connections(shards: usize) -> MaxConnections {
 }
 
 /// The files of the store and what is being accepted keep some of the descriptors, the name server has an eighth of the others.
-fn share_descriptors(descriptors: usize, shards: usize) -> MaxConnections {
+pub fn share_descriptors(descriptors: usize, shards: usize) -> MaxConnections {
     let kept = (KEPT_DESCRIPTORS * shards).min(descriptors / 2);
     let left = descriptors - kept;
     MaxConnections {
@@ -85,7 +95,7 @@ fn commit_log_dir(config: &Config, shard: usize) -> Option<PathBuf> {
     })
 }
 
-fn store_config(config: &Config, shard: usize, broker: &BrokerConfig) -> StoreConfig {
+pub fn store_config(config: &Config, shard: usize, broker: &BrokerConfig) -> StoreConfig {
     StoreConfig {
         dir: shard_dir(config, shard),
         commit_log_dir: commit_log_dir(config, shard),
@@ -149,6 +159,7 @@ fn replication(config: &Config, shard: usize) -> Result<Option<ReplicationSetup>
         silence_ms: config.ha_silence_ms,
         batch_bytes: config.ha_batch_bytes as usize,
         slave_reads: config.slave_read,
+        is_secured: config.ha_tls,
         controller: match config.controller_mode {
             true => Some(controller(config)?),
             false => None,
@@ -182,19 +193,17 @@ fn resolve(address: &str, what: &str) -> Result<SocketAddr> {
         .with_context(|| format!("{what} {address} has no address"))
 }
 
-fn namesrv_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
+/// Those that the configuration names, or the built-in one.
+pub fn name_servers(config: &Config) -> Result<Vec<NameServer>> {
     if config.has_builtin_namesrv() {
         let own: IpAddr = if config.bind_address.is_unspecified() {
             Ipv4Addr::LOCALHOST.into()
         } else {
             config.bind_address
         };
-        return Ok(vec![SocketAddr::new(own, config.namesrv_port)]);
+        return Ok(vec![SocketAddr::new(own, config.namesrv_port).into()]);
     }
-    let addresses = config.namesrv.iter();
-    addresses
-        .map(|address| resolve(address, "the name server"))
-        .collect()
+    name_servers::resolved(&config.namesrv)
 }
 
 #[cfg(test)]

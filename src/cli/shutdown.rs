@@ -95,7 +95,8 @@ fn is_same(exe: &Path, own: &Path) -> bool {
 /// Whether this is the command line of the subcommand, or of the link that stands for it. Its words end in NULs.
 fn runs(line: &[u8], command: &str) -> bool {
     let words = line.split(|byte| *byte == 0);
-    let words = mq::words(words.map(|word| OsStr::from_bytes(word).to_owned()));
+    let words = words.map(|word| OsStr::from_bytes(word).to_owned());
+    let words = mq::words(words, |name| std::env::var(name).ok()).unwrap_or_default();
     words.get(1).is_some_and(|word| word == command)
 }
 
@@ -115,6 +116,7 @@ mod tests {
     fn a_process_is_known_by_its_subcommand() {
         assert!(runs(b"./ringmq\0broker\0-c\0x\0", "broker"));
         assert!(runs(b"/opt/bin/mqbroker\0-c\0x\0", "broker"));
+        assert!(runs(b"/bin/sh\0-c\0./mqbroker -c x\0", "broker"));
         assert!(!runs(b"./ringmq\0namesrv\0broker\0", "broker"));
         assert!(!runs(b"", "broker"));
     }

@@ -6,6 +6,8 @@ use anyhow::Result;
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use super::kernel_text::field;
+
 /// Would end the process by default, and mean nothing to it. A JVM ignores them, too.
 const IGNORED: [i32; 3] = [SIGUSR1, SIGUSR2, SIGALRM];
 
@@ -36,10 +38,7 @@ pub fn exit_code(signal: i32) -> u8 {
 
 /// Whether the process was started with the signal ignored, as `nohup` does with SIGHUP: it stays so.
 fn is_ignored(status: &str, signal: i32) -> bool {
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let mask = field(status, "SigIgn:").and_then(|mask| u64::from_str_radix(mask, 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::backend::{Backend, Program, ThreadOptions, start};
-use crate::linux::Machine;
+use crate::ring::linux::Machine;
 use crate::store::StoreError;
 use crate::store::verify::{self, Listener, LogFiles, Overview, Report, Subject};
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::stream::{Dial, Transport};
+use crate::auth::Credentials;
+use crate::tls::Connector;
 use crate::wire::Codec;
 
 /// How a client talks to its cluster. The intervals are those of RocketMQ's clients.
@@ -12,6 +15,10 @@ pub struct ClientConfig {
     /// Part of the client's id in place of a unique one. A broadcast consumer finds its offsets under it again; no two clients of
     /// one machine may share it while they run.
     pub instance_name: Option<String>,
+    /// Whose requests they are. `None`: they are not signed.
+    pub credentials: Option<Credentials>,
+    /// How brokers and name servers are reached over TLS. `None`: in plain text.
+    pub tls: Option<Connector>,
     /// How headers are written.
     pub codec: Codec,
     /// `pollNameServerInterval`
@@ -29,11 +36,20 @@ impl ClientConfig {
         Self {
             namesrv: namesrv.into(),
             instance_name: None,
+            credentials: None,
+            tls: None,
             codec: Codec::Json,
             route_interval: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(30),
             offset_interval: Duration::from_secs(5),
             rebalance_interval: Duration::from_secs(20),
+        }
+    }
+    pub(super) fn dial(&self) -> Dial {
+        Dial {
+            transport: Transport::Epoll,
+            tls: self.tls.clone(),
+            credentials: self.credentials.clone(),
         }
     }
 }

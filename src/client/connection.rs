@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::stream::{Stream, Transport};
+use super::stream::{Dial, Endpoint, Stream};
 use crate::wire::frame::{self, Frame};
 
 const READ_BUFFER_BYTES: usize = 256 << 10;
@@ -46,13 +46,13 @@ struct Shared<I> {
 }
 
 impl<I: Inbound> Connection<I> {
-    pub async fn open(peer: SocketAddr, transport: Transport, inbound: I) -> io::Result<Self> {
-        let connecting = Stream::connect(peer, transport);
+    pub async fn open(to: &Endpoint, dial: &Dial, inbound: I) -> io::Result<Self> {
+        let connecting = Stream::connect(to, dial);
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let shared = Rc::new(Shared {
-            peer,
+            peer: to.addr,
             stream,
             inbound: RefCell::new(inbound),
             output: RefCell::new(Vec::new()),

@@ -19,7 +19,6 @@ use super::outages::{Outages, log_failure};
 use super::remote::Asked;
 use super::route::NameServer;
 use super::routes::Routes;
-use super::stream::Transport;
 use super::{API_TIMEOUT, ClientError, Remote, Response, resolve, unix_ms};
 use crate::message::KeyMaker;
 use crate::wire::Value;
@@ -58,7 +57,7 @@ impl Instance {
         let ip = own_ip();
         let (to_requests, requests) = mpsc::unbounded_channel();
         let seed = u64::from(std::process::id()) | (unix_ms() as u64) << 16;
-        let names = NameServer::over(Transport::Epoll, &config.namesrv, config.codec)?;
+        let names = NameServer::over(config.dial(), &config.namesrv, config.codec)?;
         let instance = Rc::new(Self {
             client_id: client_id(ip, config.instance_name.as_deref()),
             config,
@@ -127,10 +126,14 @@ impl Instance {
             return Ok(Rc::clone(remote));
         }
         let asked = Some(self.to_requests.clone());
-        let (peer, codec) = (resolve(addr)?, self.config.codec);
-        let connected = Remote::connect_over(Transport::Epoll, peer, codec, asked).await;
-        let remote = Rc::new(self.noted(addr, connected)?);
-        self.send_heartbeat(&remote).await;
+        let (to, codec) = (resolve(addr)?, self.config.codec);
+        let connected = Remote::connect_over(&self.config.dial(), &to, codec, asked).await;
+        let connected = match connected {
+            Ok(connected) => connected,
+            Err(error) => return self.noted(addr, Err(error)),
+        };
+        let remote = Rc::new(connected);
+        self.send_heartbeat(addr, &remote).await;
         *slot = Some(Rc::clone(&remote));
         Ok(remote)
     }
@@ -156,7 +159,8 @@ impl Instance {
         self.noted(addr, answered)
     }
 
-    /// Logs when a broker cannot be reached any more, and when it can again: once for each outage, whatever requests are made meanwhile.
+    /// Logs when a broker cannot be reached any more, and when it can again: once for each outage, whatever requests are made meanwhile. A connection
+    /// without an answer does not end it: the kernel makes one for a process that is just dying, too.
     pub fn noted<T>(&self, addr: &str, ended: Result<T, ClientError>) -> Result<T, ClientError> {
         let name = || match self.routes.broker_name(addr) {
             Some(name) => format!("{name} ({addr})"),
@@ -252,20 +256,20 @@ impl Instance {
 
     async fn heartbeat_to(self: Rc<Self>, addr: String) {
         match self.remote(&addr).await {
-            Ok(remote) => self.send_heartbeat(&remote).await,
+            Ok(remote) => self.send_heartbeat(&addr, &remote).await,
             Err(error) => tracing::debug!("no heartbeat: {error}"),
         }
     }
 
-    async fn send_heartbeat(&self, remote: &Remote) {
+    async fn send_heartbeat(&self, addr: &str, remote: &Remote) {
         let Some(data) = self.heartbeat_data() else {
             return;
         };
         let body = loose_json::to_vec(&data);
         let answered = remote
             .call(request::HEART_BEAT, &[], &body, API_TIMEOUT)
-            .await
-            .and_then(Response::success);
+            .await;
+        let answered = self.noted(addr, answered).and_then(Response::success);
         if let Err(error) = answered {
             log_failure(&error, format_args!("heartbeat to {}", remote.addr()));
         }
@@ -281,5 +285,36 @@ impl Instance {
         members.describe(&mut data);
         let is_empty = data.consumer_data_set.is_empty() && data.producer_data_set.is_empty();
         (!is_empty).then_some(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Transport;
+    use crate::client::fake::{Behaviour, Fake};
+
+    /// The kernel makes one for a process that is dying.
+    #[test]
+    fn a_connection_without_an_answer_does_not_end_an_outage() {
+        let fake = Fake::start(Behaviour::default());
+        let addr = fake.addr.to_string();
+        let asking = async {
+            let (instance, _requests) = Instance::start(ClientConfig::new(&*addr)).unwrap();
+            assert!(instance.outages.begin(&addr));
+            instance.remote(&addr).await.unwrap();
+            assert!(!instance.outages.begin(&addr), "it goes on");
+            let topic = [("topic", Value::Str("T"))];
+            let asked = instance.call(
+                &addr,
+                request::GET_ROUTEINFO_BY_TOPIC,
+                &topic,
+                b"",
+                API_TIMEOUT,
+            );
+            asked.await.unwrap();
+            assert!(instance.outages.begin(&addr), "it has ended");
+        };
+        Transport::Epoll.run(8, asking).unwrap();
     }
 }

@@ -100,7 +100,7 @@ pub use received::Received;
 pub use remote::{Remote, resolve};
 pub use route::{NameServer, RoutedQueue, TopicRoute};
 pub use send_result::{SendResult, SendStatus};
-pub use stream::Transport;
+pub use stream::{Dial, Endpoint, Transport};
 pub use subscription::Subscription;
 pub use transaction::TransactionProducer;
 pub use transaction_state::TransactionState;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::queue_requests::{Pull, Pulled, Queue};
 use super::route::{NameServer, RoutedQueue};
+use super::stream::Dial;
 use super::subscription::Subscription;
 use super::{ClientError, Remote, resolve};
 use crate::wire::Codec;
@@ -26,16 +27,18 @@ pub struct QueuePosition {
 pub struct QueueReader {
     group: String,
     subscription: Subscription,
+    dial: Dial,
     codec: Codec,
     /// One connection for each broker, by address.
     remotes: RefCell<HashMap<String, Rc<Remote>>>,
 }
 
 impl QueueReader {
-    pub fn new(group: &str, topic: &str, codec: Codec) -> Self {
+    pub fn new(group: &str, topic: &str, dial: Dial, codec: Codec) -> Self {
         Self {
             group: group.to_owned(),
             subscription: Subscription::all(topic),
+            dial,
             codec,
             remotes: RefCell::default(),
         }
@@ -101,7 +104,8 @@ impl QueueReader {
         if let Some(remote) = known.filter(|remote| !remote.is_closed()) {
             return Ok(remote);
         }
-        let remote = Rc::new(Remote::connect(resolve(&queue.addr)?, self.codec).await?);
+        let to = resolve(&queue.addr)?;
+        let remote = Rc::new(Remote::connect_by(&self.dial, &to, self.codec).await?);
         self.remotes
             .borrow_mut()
             .insert(queue.addr.clone(), Rc::clone(&remote));

@@ -8,7 +8,7 @@ use super::ClientError;
 use super::message::{Message, is_reserved};
 use crate::message::ids::offset_message_id;
 use crate::message::names::retry_topic;
-use crate::message::{Check, Record, properties, sys_flag};
+use crate::message::{Check, Record, batch, properties, sys_flag};
 use crate::wire::MessageQueue;
 
 /// What a compressed body may grow to; a broker takes no more uncompressed either, except by configuration.
@@ -124,15 +124,41 @@ pub(super) fn received(
             what: format!("message {} of a pull: {error}", messages.len()),
         })?;
         rest = rest.get(record.total_size as usize..).unwrap_or_default();
-        let mut message = Received::from_record(&record, queue.clone());
-        if message.topic == retry_topic
-            && let Some(topic) = message.find(properties::RETRY_TOPIC)
-        {
-            message.topic = topic.to_owned();
+        let mut take = |record: &Record<'_>| {
+            let mut message = Received::from_record(record, queue.clone());
+            if message.topic == retry_topic
+                && let Some(topic) = message.find(properties::RETRY_TOPIC)
+            {
+                message.topic = topic.to_owned();
+            }
+            messages.push(message);
+        };
+        match record.sys_flag & PACKED == PACKED {
+            true => unpacked(record).iter().for_each(take),
+            false => take(&record),
         }
-        messages.push(message);
     }
     Ok(messages)
+}
+
+/// What an inner batch has in its `sysFlag`.
+const PACKED: i32 = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
+
+/// The messages of an inner batch, each at its offset (RocketMQ: `PullAPIWrapper.processPullResult`). One that cannot be read is passed on as it is.
+fn unpacked(record: Record<'_>) -> Vec<Record<'_>> {
+    let items: Result<Vec<_>, _> = batch::iter(record.body).collect();
+    let Ok(items) = items else {
+        return vec![record];
+    };
+    let messages = items.into_iter().zip(record.queue_offset..);
+    let messages = messages.map(|(item, queue_offset)| Record {
+        flag: item.flag,
+        queue_offset,
+        body: item.body,
+        properties: item.properties,
+        ..record
+    });
+    messages.collect()
 }
 
 /// A single record, as a broker sends it along with a question.
@@ -214,6 +240,33 @@ mod tests {
     use crate::message::{Properties, RecordFields};
     use proptest::prelude::*;
     use std::io::Write;
+
+    #[test]
+    fn an_inner_batch_is_unpacked() {
+        let mut packed = Vec::new();
+        for (flag, body) in [(1, &b"first"[..]), (2, b"second")] {
+            let item = batch::BatchItem {
+                flag,
+                body,
+                properties: b"KEYS\x01k\x02",
+            };
+            batch::push(&mut packed, &item);
+        }
+        let flags = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
+        let bytes = record("T", "INNER_NUM\u{1}2\u{2}", &packed, flags);
+        let got = received(&bytes, &MessageQueue::default(), "g").unwrap();
+        let got: Vec<_> = got
+            .iter()
+            .map(|message| (message.queue_offset, message.flag, message.text().unwrap()))
+            .collect();
+        assert_eq!(got, [(5, 1, "first"), (6, 2, "second")]);
+        // What no consumer is to unpack, and what cannot be, stays as it is.
+        for (flags, body) in [(sys_flag::INNER_BATCH, &packed[..]), (flags, b"torn")] {
+            let bytes = record("T", "", body, flags);
+            let got = received(&bytes, &MessageQueue::default(), "g").unwrap();
+            assert_eq!((got.len(), &got[0].body[..]), (1, body));
+        }
+    }
 
     fn record(topic: &str, text: &str, body: &[u8], sys_flag: i32) -> Vec<u8> {
         let host = "10.0.0.1:10911".parse().unwrap();

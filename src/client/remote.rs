@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, Inbound};
-use super::stream::Transport;
+use super::stream::{Dial, Endpoint, Transport};
 use super::{ClientError, Response};
+use crate::auth::Signer;
+use crate::tls::host_of;
 use crate::wire::frame::{self, Frame};
 use crate::wire::header::{self, Ext};
 use crate::wire::{
@@ -21,34 +23,42 @@ pub struct Remote {
     connection: Connection<Calls>,
     codec: Codec,
     next_opaque: Cell<i32>,
+    signer: Option<Signer>,
 }
 
 impl Remote {
     /// On the runtime of [`Transport::fastest`]; requests of the peer are ignored.
     pub async fn connect(addr: SocketAddr, codec: Codec) -> Result<Self, ClientError> {
-        Self::connect_over(Transport::fastest(), addr, codec, None).await
+        Self::connect_by(&Transport::fastest().into(), &addr.into(), codec).await
+    }
+
+    /// On the runtime of the transport.
+    pub async fn connect_by(dial: &Dial, to: &Endpoint, codec: Codec) -> Result<Self, ClientError> {
+        Self::connect_over(dial, to, codec, None).await
     }
 
     /// Requests that the peer sends are passed to `asked`.
     pub(super) async fn connect_over(
-        transport: Transport,
-        addr: SocketAddr,
+        dial: &Dial,
+        to: &Endpoint,
         codec: Codec,
         asked: Option<mpsc::UnboundedSender<Asked>>,
     ) -> Result<Self, ClientError> {
+        let addr = to.addr;
         let calls = Calls {
             peer: addr,
             waiting: HashMap::new(),
             scratch: Scratch::default(),
             asked,
         };
-        let connection = Connection::open(addr, transport, calls)
+        let connection = Connection::open(to, dial, calls)
             .await
             .map_err(|error| ClientError::Connect { addr, error })?;
         Ok(Self {
             connection,
             codec,
             next_opaque: Cell::new(1),
+            signer: dial.credentials.as_ref().map(Signer::new),
         })
     }
 
@@ -75,7 +85,7 @@ impl Remote {
         let (answer, answered) = oneshot::channel();
         self.connection.send(|calls, output| {
             calls.waiting.insert(opaque, answer);
-            frame::write(output, &self.head(code, opaque, 0), ext, body);
+            self.write(output, &self.head(code, opaque, 0), ext, body);
         });
         match tokio::time::timeout(timeout, answered).await {
             Ok(Ok(answer)) => answer.map_err(|reason| ClientError::Closed { addr, reason }),
@@ -107,7 +117,7 @@ impl Remote {
         }
         let head = self.head(code, self.opaque(), FLAG_ONEWAY);
         self.connection
-            .send(|_, output| frame::write(output, &head, ext, body));
+            .send(|_, output| self.write(output, &head, ext, body));
         Ok(())
     }
 
@@ -119,6 +129,17 @@ impl Remote {
         };
         self.connection
             .send(|_, output| frame::write(output, &head, &[], body));
+    }
+
+    fn write(&self, output: &mut Vec<u8>, head: &Head<'_>, ext: &[(&str, Value<'_>)], body: &[u8]) {
+        match &self.signer {
+            None => frame::write(output, head, ext, body),
+            Some(signer) => {
+                let mut signature = String::new();
+                let signed = signer.signed(ext, body, &mut signature);
+                frame::write(output, head, &signed, body);
+            }
+        }
     }
 
     fn opaque(&self) -> i32 {
@@ -210,14 +231,15 @@ fn owned(ext: Ext<'_>) -> Vec<(String, String)> {
 }
 
 /// The first address that a `host:port` resolves to.
-pub fn resolve(text: &str) -> Result<SocketAddr, ClientError> {
+pub fn resolve(text: &str) -> Result<Endpoint, ClientError> {
     use std::net::ToSocketAddrs;
     let unresolved = |error: io::Error| ClientError::Address {
         text: text.to_owned(),
         error,
     };
-    text.to_socket_addrs()
-        .map_err(unresolved)?
-        .next()
-        .ok_or_else(|| unresolved(io::ErrorKind::NotFound.into()))
+    let mut found = text.to_socket_addrs().map_err(unresolved)?;
+    let addr = found.next();
+    let addr = addr.ok_or_else(|| unresolved(io::ErrorKind::NotFound.into()))?;
+    let host = host_of(text).to_owned();
+    Ok(Endpoint { addr, host })
 }

@@ -1,4 +1,5 @@
-//! What brokers ask of a client: a group has changed (40), the state of a transaction (39), a reset of offsets (220).
+//! What brokers ask of a client: a group has changed (40), the state of a transaction (39), a reset of offsets (220), what a
+//! consumer is subscribed to (307).
 //!
 //! Source: `ClientRemotingProcessor`. Every other request is answered with REQUEST_CODE_NOT_SUPPORTED, as mqadmin then reports.
 
@@ -37,6 +38,7 @@ async fn answer_one(session: Rc<Session>, asked: Asked) {
             }
         }
         request::RESET_CONSUMER_CLIENT_OFFSET => reset_offsets(&session, &asked).await,
+        request::GET_CONSUMER_RUNNING_INFO => running_info(&session, &asked).await,
         code if !asked.is_one_way => {
             if let Some(remote) = session.instance.remote_of(&asked).await {
                 let code_unknown = response::REQUEST_CODE_NOT_SUPPORTED;
@@ -57,6 +59,24 @@ async fn check_transaction(session: &Rc<Session>, asked: &Asked) -> Result<(), C
     let group = half.find(properties::PRODUCER_GROUP).unwrap_or_default();
     let sender = session.producer(group)?;
     check(&sender, half, asked, &remote).await
+}
+
+/// GET_CONSUMER_RUNNING_INFO (307): what tools need to compare the members of a group.
+async fn running_info(session: &Rc<Session>, asked: &Asked) {
+    let Some(remote) = session.instance.remote_of(asked).await else {
+        return;
+    };
+    let group = asked.find("consumerGroup").unwrap_or_default();
+    match session.consumer(group) {
+        Some(member) => {
+            let body = loose_json::to_vec(&member.running_info());
+            remote.answer(asked, response::SUCCESS, None, &body);
+        }
+        None => {
+            let remark = format!("The Consumer Group <{group}> not exist in this consumer");
+            remote.answer(asked, response::SYSTEM_ERROR, Some(&remark), &[]);
+        }
+    }
 }
 
 async fn reset_offsets(session: &Rc<Session>, asked: &Asked) {

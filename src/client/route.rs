@@ -3,11 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::stream::Transport;
+use super::stream::{Dial, Endpoint, Transport};
 use super::{API_TIMEOUT, ClientError, Remote, Response, resolve};
 use crate::wire::Value;
 use crate::wire::codes::{request, response};
@@ -113,9 +112,9 @@ impl TopicRoute {
 
 /// The name servers of a cluster: one is used until it fails, then the next.
 pub struct NameServer {
-    addrs: Vec<SocketAddr>,
+    addrs: Vec<Endpoint>,
     codec: Codec,
-    transport: Transport,
+    dial: Dial,
     chosen: Cell<usize>,
     remote: RefCell<Option<Rc<Remote>>>,
     routes: RefCell<HashMap<String, (Instant, TopicRoute)>>,
@@ -124,14 +123,11 @@ pub struct NameServer {
 impl NameServer {
     /// `addrs` is a list as the Java client takes it: `host:port;host:port`.
     pub fn new(addrs: &str, codec: Codec) -> Result<Self, ClientError> {
-        Self::over(Transport::fastest(), addrs, codec)
+        Self::over(Transport::fastest().into(), addrs, codec)
     }
 
-    pub(super) fn over(
-        transport: Transport,
-        addrs: &str,
-        codec: Codec,
-    ) -> Result<Self, ClientError> {
+    /// On the runtime of the transport.
+    pub fn over(dial: Dial, addrs: &str, codec: Codec) -> Result<Self, ClientError> {
         let addrs = addrs
             .split(';')
             .filter(|addr| !addr.trim().is_empty())
@@ -147,7 +143,7 @@ impl NameServer {
         Ok(Self {
             addrs,
             codec,
-            transport,
+            dial,
             chosen: Cell::new(0),
             remote: RefCell::default(),
             routes: RefCell::default(),
@@ -217,9 +213,8 @@ impl NameServer {
     /// Makes the topic on every master of the cluster, or changes its number of queues.
     pub async fn create_topic(&self, topic: &str, queues: u32) -> Result<(), ClientError> {
         for addr in self.master_addrs().await? {
-            let connecting =
-                Remote::connect_over(self.transport, resolve(&addr)?, self.codec, None);
-            let remote = connecting.await?;
+            let to = resolve(&addr)?;
+            let remote = Remote::connect_by(&self.dial, &to, self.codec).await?;
             let ext = [
                 ("topic", Value::Str(topic)),
                 ("defaultTopic", Value::Str(DEFAULT_TOPIC)),
@@ -311,8 +306,8 @@ impl NameServer {
         let remote = match open {
             Some(remote) => remote,
             None => {
-                let addr = self.addrs[self.chosen.get()];
-                let connecting = Remote::connect_over(self.transport, addr, self.codec, None);
+                let to = &self.addrs[self.chosen.get()];
+                let connecting = Remote::connect_by(&self.dial, to, self.codec);
                 let remote = connecting.await.map_err(|error| match error {
                     ClientError::Connect { addr, error } => ClientError::NameServer { addr, error },
                     other => other,
@@ -331,7 +326,7 @@ impl fmt::Display for NameServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (nth, addr) in self.addrs.iter().enumerate() {
             let separator = if nth > 0 { ";" } else { "" };
-            write!(f, "{separator}{addr}")?;
+            write!(f, "{separator}{}", addr.addr)?;
         }
         Ok(())
     }

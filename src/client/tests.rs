@@ -284,7 +284,12 @@ fn the_load_generators_reader_gets_what_was_sent() {
         let addr = format!("{};127.0.0.1:1", fake.addr);
         let names = NameServer::new(&addr, Codec::Rocketmq).unwrap();
         let queues = names.queues_to_pull("topic").await.unwrap();
-        let reader = QueueReader::new("group", "topic", Codec::Rocketmq);
+        let reader = QueueReader::new(
+            "group",
+            "topic",
+            Transport::fastest().into(),
+            Codec::Rocketmq,
+        );
         let pulled = reader.pull(&queues[0], 0).await.unwrap();
         assert_eq!((pulled.status, pulled.next_offset), (PullStatus::Found, 1));
         assert_eq!(reader.max_offset(&queues[0]).await.unwrap(), 1);

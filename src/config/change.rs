@@ -52,6 +52,9 @@ impl Config {
             *self = changed;
             return Ok(Changed::Taken);
         }
+        if known::classes(name).is_some() {
+            return Err(ChangeError::Fixed { name: name.into() });
+        }
         if let Some(unsupported) = known::unsupported(name) {
             return match unsupported.accepts(value) {
                 true => Ok(Changed::WithoutEffect),

@@ -5,12 +5,21 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::access::{
+    CodeList, InnerCredentials, NamesrvAuth, NamesrvAuthName, Sources, UserCredentials,
+};
 use super::io_choice::{IoChoice, IoName};
-use super::metrics::{ExporterName, MetricsExporter, MetricsLabels};
+use super::metrics::{ExporterName, MetricsExporter, MetricsLabels, PORTS};
+use super::push::{BATCH_POINTS, CollectorAddress, INTERVALS_MS, PushHeaders, TIMEOUTS_MS};
 use super::rule::{
     Address, Addresses, Blocks, BrokerRole, Cores, Delays, Directory, Flush, FlushName, Hours,
     Name, OneOf, OwnedBySome, Reachable, RoleName, Rule, Switch,
 };
+use super::tls::{
+    FilePath, NameList, Password, TlsClientAuth, TlsClientAuthName, TlsMode, TlsModeName,
+};
+
+use crate::auth::{CodeSet, Credentials, Secret, Source};
 
 macro_rules! config {
     ($($(#[doc = $doc:literal])* $field:ident: $type:ty = $default:expr, $name:literal, $rule:expr $(, $hot:ident)?;)*) => {
@@ -142,12 +151,16 @@ config! {
     ha_silence_ms: u64 = 20_000, "haHousekeepingInterval", 100..=600_000;
     /// Most bytes of the log that a frame to a replica has.
     ha_batch_bytes: u64 = 32_768, "haTransferBatchSize", 1_024..=1 << 20;
+    /// The link between master and slave is secured as all connections are: the master's port takes what `tls.server.mode` says, and a slave with `tls.enable=true` comes
+    /// over TLS. The same at both. False: plain text, as RocketMQ's always is.
+    ha_tls: bool = false, "haTlsEnable", Switch;
     /// Consumers may read from this slave.
     slave_read: bool = false, "slaveReadEnable", Switch;
     /// A controller decides which broker of this name is the master; `brokerRole` and `brokerId` have no effect.
     controller_mode: bool = false, "enableControllerMode", Switch;
-    /// All controllers, `ringmq controller` or RocketMQ's.
-    controllers: Vec<String> = Vec::new(), "controllerAddr", Addresses;
+    /// All controllers, `ringmq controller` or RocketMQ's. Host names are resolved when the broker starts; in the running broker it can be changed to
+    /// IP addresses.
+    controllers: Vec<String> = Vec::new(), "controllerAddr", Addresses, hot;
     /// A message is acknowledged when every broker of the in-sync set has it: true if not set, with a controller. RocketMQ's default is false, with
     /// which an elected broker may lack what was acknowledged. False: `inSyncReplicas` brokers have it.
     all_ack_in_set: Option<bool> = None, "allAckInSyncStateSet", Switch;
@@ -202,15 +215,94 @@ config! {
     /// Answers `GET /live`, `GET /ready` and `GET /master`. 0: off.
     health_port: u16 = 0, "healthPort", 0..=65535;
 
-    /// PROM: metrics are served for Prometheus at `http://HOST:PORT/metrics`, with RocketMQ's names and some of ours. Nothing is pushed: an
-    /// OpenTelemetry collector scrapes them, too.
+    /// Every request has to be signed by a user (page `security` of the manual).
+    authentication: bool = false, "authenticationEnabled", Switch;
+    /// A user may do what its policies allow, and nothing else. Off: every user may do everything.
+    authorization: bool = false, "authorizationEnabled", Switch;
+    /// A super user that is made at a start if there is none of its name: `{"username":"...","password":"..."}`, or `file:PATH` of a file with that.
+    init_user: Option<Credentials> = None, "initAuthenticationUser", UserCredentials;
+    /// Signs what this broker asks of name servers, masters and controllers, and is made a super user in the same way:
+    /// `{"accessKey":"...","secretKey":"..."}`, or `file:PATH`.
+    inner_credentials: Option<Credentials> = None, "innerClientAuthenticationCredentials", InnerCredentials;
+    /// Request codes that anybody may send.
+    unauthenticated: CodeSet = CodeSet::default(), "authenticationWhitelist", CodeList;
+    /// Request codes that every user may send.
+    unauthorized: CodeSet = CodeSet::default(), "authorizationWhitelist", CodeList;
+    /// Addresses from which a broker and its name server take requests that change them or are about users, with or without authentication: addresses and blocks
+    /// between commas. None: all.
+    admin_from: Vec<Source> = Vec::new(), "adminFrom", Sources;
+    /// Addresses of proxies in front of a broker and its name server: addresses and blocks between commas. A connection from one of them may begin with a header of
+    /// the PROXY protocol (version 1 or 2), and then counts as one of the address in it. From others such a header ends the connection. None: it always does.
+    proxies: Vec<Source> = Vec::new(), "proxyProtocolFrom", Sources;
+    /// Where `auth.json` is, with all users and policies. None: `config` in the store directory.
+    auth_dir: Option<PathBuf> = None, "authConfigPath", Directory;
+    /// ACL 1 of RocketMQ up to 5.3.2. True: its accounts are imported, and the two settings above have to be on.
+    acl_1: bool = false, "aclEnable", Switch;
+    /// The accounts of ACL 1 are imported at a start: `conf/plain_acl.yml` and `conf/acl/` below `rocketmqHome`, or `$ROCKETMQ_HOME`.
+    import_acl_1: bool = false, "migrateAuthFromV1Enabled", Switch;
+    rocketmq_home: Option<PathBuf> = None, "rocketmqHome", Directory;
+    /// What the built-in name server checks: nothing (`off`), registrations and changes (`registrations`), or reading as well (`all`). Not set:
+    /// registrations, if authentication is on and this broker has credentials to register with.
+    namesrv_auth: Option<NamesrvAuth> = None, "namesrvAuth", NamesrvAuthName;
+
+    /// What the ports for the remoting protocol take: `permissive` TLS and plain text on the same port, once there is a certificate; `enforcing` TLS only;
+    /// `disabled` plain text only (page `security` of the manual). This and all of `tls.` may also be given as `-D` in the environment's JAVA_OPT or JAVA_OPT_EXT.
+    tls_mode: TlsMode = TlsMode::Permissive, "tls.server.mode", TlsModeName;
+    /// A file of these settings, which count more than those of broker.conf. None: `/etc/rocketmq/tls.properties`, if it is there.
+    tls_file: Option<PathBuf> = None, "tls.config.file", FilePath;
+    /// The certificate that clients get, PEM, with those between it and the root behind it. All files of TLS are read again when they change.
+    tls_certificate: Option<PathBuf> = None, "tls.server.certPath", FilePath;
+    /// Its key, PEM: PKCS#8, with a password or without, PKCS#1 or SEC1.
+    tls_key: Option<PathBuf> = None, "tls.server.keyPath", FilePath;
+    /// Or `file:PATH`.
+    tls_key_password: Option<Secret> = None, "tls.server.keyPassword", Password;
+    /// Whether clients show a certificate. One that is shown is always checked.
+    tls_client_auth: TlsClientAuth = TlsClientAuth::None, "tls.server.need.client.auth", TlsClientAuthName;
+    /// The certificates that sign those of clients.
+    tls_trusted: Option<PathBuf> = None, "tls.server.trustCertPath", FilePath;
+    /// RocketMQ's switch for checking what clients show; here that is always checked.
+    tls_checks_client: bool = false, "tls.server.authClient", Switch;
+    /// Without a certificate one is made at each start that nobody can check. RocketMQ's default is true; not with `enforcing`.
+    tls_test_mode: bool = false, "tls.test.mode.enable", Switch;
+    /// What this process asks of name servers, masters and controllers goes over TLS.
+    tls_enable: bool = false, "tls.enable", Switch;
+    /// Whether the certificate of the other side is checked then. Not set as at RocketMQ: anybody who is in between can read.
+    tls_checks_server: bool = false, "tls.client.authServer", Switch;
+    /// The certificates that sign those of servers.
+    tls_client_trusted: Option<PathBuf> = None, "tls.client.trustCertPath", FilePath;
+    /// With `tls.client.authServer`: the certificate has to be of the host name or address that is connected to. RocketMQ's clients never check that.
+    tls_checks_host: bool = true, "tls.client.verifyHost", Switch;
+    /// What this process shows where a certificate is asked for.
+    tls_client_certificate: Option<PathBuf> = None, "tls.client.certPath", FilePath;
+    tls_client_key: Option<PathBuf> = None, "tls.client.keyPath", FilePath;
+    /// Or `file:PATH`.
+    tls_client_key_password: Option<Secret> = None, "tls.client.keyPassword", Password;
+    /// Empty: TLSv1.3 and TLSv1.2.
+    tls_protocols: String = String::new(), "tls.protocols", NameList;
+    /// Names as Java's, such as TLS_AES_128_GCM_SHA256. Empty: all that are good.
+    tls_ciphers: String = String::new(), "tls.ciphers", NameList;
+
+    /// How metrics, with RocketMQ's names and some of ours, leave the broker. PROM: served for Prometheus at `http://HOST:PORT/metrics`. OTLP_GRPC: pushed
+    /// to an OpenTelemetry collector. LOG: logged.
     metrics_exporter: MetricsExporter = MetricsExporter::Disable, "metricsExporterType", ExporterName;
     /// One port, whatever the number of cores: each core's broker has a `node_id` of its own.
-    metrics_port: u16 = 5557, "metricsPromExporterPort", 1..=65535;
+    metrics_port: u16 = 5557, "metricsPromExporterPort", PORTS;
     /// Where it listens. Empty: at brokerIP1, as RocketMQ does.
     metrics_host: Option<IpAddr> = None, "metricsPromExporterHost", Address;
     /// Labels of every sample.
-    metrics_labels: Vec<(String, String)> = Vec::new(), "metricsLabel", MetricsLabels;
+    metrics_labels: Vec<(String, String)> = Vec::new(), "metricsLabel", MetricsLabels::OfBroker;
+    /// The collector of OTLP_GRPC.
+    push_target: String = String::new(), "metricsGrpcExporterTarget", CollectorAddress;
+    /// Headers of each push. Their values, which may be secrets, are not shown.
+    push_headers: Vec<(String, String)> = Vec::new(), "metricsGrpcExporterHeader", PushHeaders;
+    /// A push that the collector has not taken after this time is given up.
+    push_timeout_ms: u64 = 3_000, "metricGrpcExporterTimeOutInMills", TIMEOUTS_MS;
+    push_interval_ms: u64 = 60_000, "metricGrpcExporterIntervalInMills", INTERVALS_MS;
+    metrics_log_interval_ms: u64 = 10_000, "metricLoggingExporterIntervalInMills", INTERVALS_MS;
+    /// Counters and histograms of OTLP_GRPC and LOG say what was added since the last push that was taken, and have a label `aggregation`.
+    metrics_in_delta: bool = false, "metricsInDelta", Switch;
+    /// A push with more points is sent in several requests.
+    push_batch_points: usize = 1_000, "metricsExportBatchMaxDataPoints", BATCH_POINTS;
     /// Watermarks, the numbers of topics and groups.
     stats_metrics: bool = true, "enableStatsMetrics", Switch;
     /// Messages in and out, by topic and group.
@@ -270,7 +362,7 @@ config! {
     recall: bool = false, "recallMessageEnable", Switch, hot;
     recall_when_not_writeable: bool = true, "allowRecallWhenBrokerNotWriteable", Switch, hot;
     /// Clients of this broker write message traces, if they are set up for it; each send's reply states the setting.
-    trace_on: bool = true, "traceOn", Switch;
+    trace_on: bool = true, "traceOn", Switch, hot;
     /// Creates the trace topic at start; otherwise traces create it like any other topic.
     trace_topic: bool = false, "traceTopicEnable", Switch;
     trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".into(), "msgTraceTopicName", Name;

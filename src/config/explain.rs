@@ -1,7 +1,7 @@
 //! What each setting means, from its row: for the page of all settings and for `ringmq broker --explain`.
 
 use super::defaults::{Config, PROPERTIES, Property};
-use super::{known, meant};
+use super::{known, meant, without_effect};
 
 /// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,15 @@ pub enum NotExplained {
         allowed: String,
         why: &'static str,
     },
-    #[error("{0} is a setting of RocketMQ without an effect here")]
-    WithoutEffect(String),
+    #[error("{name} is a setting of RocketMQ without an effect here: {why}")]
+    WithoutEffect { name: String, why: &'static str },
     #[error("{0} is a setting of a controller: `ringmq controller --help`")]
     OfController(String),
+    #[error("{name} names a class of Java; only RocketMQ's own are accepted: {}", .classes.join(", "))]
+    Class {
+        name: String,
+        classes: &'static [&'static str],
+    },
     #[error("there is no setting {name}{}", .meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default())]
     Unknown {
         name: String,
@@ -49,6 +54,10 @@ pub fn one(name: &str) -> Result<Explained, NotExplained> {
         return Ok(explained(property, &Config::default()));
     }
     let name = name.to_owned();
+    if let Some(classes) = known::classes(&name) {
+        let classes = classes.known;
+        return Err(NotExplained::Class { name, classes });
+    }
     Err(match known::unsupported(&name) {
         Some(unsupported) => NotExplained::Unsupported {
             allowed: unsupported.accepted.to_owned(),
@@ -56,10 +65,15 @@ pub fn one(name: &str) -> Result<Explained, NotExplained> {
             name,
         },
         None if known::is_of_controller(&name) => NotExplained::OfController(name),
-        None if known::is_known(&name) => NotExplained::WithoutEffect(name),
-        None => NotExplained::Unknown {
-            meant: meant(&name),
-            name,
+        None => match without_effect::find(&name) {
+            Some(without_effect) => NotExplained::WithoutEffect {
+                why: without_effect.why,
+                name,
+            },
+            None => NotExplained::Unknown {
+                meant: meant(&name),
+                name,
+            },
         },
     })
 }
@@ -94,8 +108,12 @@ mod tests {
     #[test]
     fn what_is_no_setting_is_told_apart() {
         let said = |name| one(name).unwrap_err().to_string();
-        assert!(said("aclEnable").contains("no access control"));
-        assert!(said("sendMessageThreadPoolNums").contains("without an effect"));
+        assert!(said("isBrokerContainer").contains("false"));
+        assert_eq!(
+            said("sendMessageThreadPoolNums"),
+            "sendMessageThreadPoolNums is a setting of RocketMQ without an effect here: each core has one thread, which does all work of its queues"
+        );
+        assert!(said("authorizationProvider").contains("DefaultAuthorizationProvider"));
         assert!(said("flushDiskTyp").contains("did you mean flushDiskType?"));
         assert_eq!(said("qqqqqqqq"), "there is no setting qqqqqqqq");
     }

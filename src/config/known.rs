@@ -1,10 +1,10 @@
-//! RocketMQ's other properties, which have no effect here, and suggestions for misspelt names.
+//! RocketMQ's other properties, which have no effect here (`without_effect.rs`) or one value only, and suggestions for misspelt names.
 //!
 //! The names are those of RocketMQ 5.x (`BrokerConfig`, `MessageStoreConfig`, `NettyServerConfig`, `NettyClientConfig`,
 //! `AuthConfig`), so that an existing broker.conf is accepted, and only an unknown name causes a warning.
 
-use super::properties;
 use super::rule::{Rule, Switch};
+use super::{properties, without_effect};
 
 /// A property whose effect operators rely on (access control, replication) and which is not supported: only the value that turns it
 /// off is accepted: ignoring another one would suggest that it takes effect.
@@ -15,21 +15,6 @@ pub struct Unsupported {
 }
 
 pub const UNSUPPORTED: &[Unsupported] = &[
-    Unsupported {
-        name: "aclEnable",
-        accepted: "false",
-        why: "there is no access control yet",
-    },
-    Unsupported {
-        name: "authenticationEnabled",
-        accepted: "false",
-        why: "there is no access control yet",
-    },
-    Unsupported {
-        name: "authorizationEnabled",
-        accepted: "false",
-        why: "there is no access control yet",
-    },
     Unsupported {
         name: "enableAutoInSyncReplicas",
         accepted: "false",
@@ -70,6 +55,11 @@ pub const UNSUPPORTED: &[Unsupported] = &[
         accepted: "false",
         why: "a new replica copies the whole log",
     },
+    Unsupported {
+        name: "useTLS",
+        accepted: "false",
+        why: "tls.enable=true turns TLS on for what this broker asks of others",
+    },
 ];
 
 impl Unsupported {
@@ -86,6 +76,42 @@ pub fn unsupported(name: &str) -> Option<&'static Unsupported> {
     UNSUPPORTED
         .iter()
         .find(|unsupported| unsupported.name == name)
+}
+
+/// A property that names a class.
+pub struct Classes {
+    pub name: &'static str,
+    /// Those that may be named.
+    pub known: &'static [&'static str],
+}
+
+/// Java classes that a broker.conf names: RocketMQ's own do what is done here, and another class would do something else. The strategies with a state check fewer
+/// requests than the others; here every request is checked.
+#[rustfmt::skip]
+const CLASSES: &[Classes] = &[
+    Classes { name: "authenticationProvider", known: &["org.apache.rocketmq.auth.authentication.provider.DefaultAuthenticationProvider"] },
+    Classes { name: "authenticationMetadataProvider", known: &["org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider"] },
+    Classes { name: "authenticationStrategy", known: &["org.apache.rocketmq.auth.authentication.strategy.StatelessAuthenticationStrategy",
+        "org.apache.rocketmq.auth.authentication.strategy.StatefulAuthenticationStrategy"] },
+    Classes { name: "authorizationProvider", known: &["org.apache.rocketmq.auth.authorization.provider.DefaultAuthorizationProvider"] },
+    Classes { name: "authorizationMetadataProvider", known: &["org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider"] },
+    Classes { name: "authorizationStrategy", known: &["org.apache.rocketmq.auth.authorization.strategy.StatelessAuthorizationStrategy",
+        "org.apache.rocketmq.auth.authorization.strategy.StatefulAuthorizationStrategy"] },
+];
+
+impl Classes {
+    /// Nothing is RocketMQ's default.
+    pub fn accepts(&self, value: &str) -> bool {
+        value.is_empty() || self.known.contains(&value)
+    }
+
+    pub fn allowed(&self) -> String {
+        format!("nothing, or {}", self.known.join(" or "))
+    }
+}
+
+pub fn classes(name: &str) -> Option<&'static Classes> {
+    CLASSES.iter().find(|classes| classes.name == name)
 }
 
 /// RocketMQ's name for a controller in the process of a name server; here also in that of a broker.
@@ -121,9 +147,7 @@ pub fn asks_for_controller(text: &str) -> Result<bool, String> {
 }
 
 pub fn is_known(name: &str) -> bool {
-    WITHOUT_EFFECT
-        .split_ascii_whitespace()
-        .any(|known| known == name)
+    without_effect::find(name).is_some()
 }
 
 /// The name nearest to `name`, if it is near enough to be what was meant.
@@ -134,7 +158,7 @@ pub fn nearest(name: &str, ours: impl Iterator<Item = &'static str>) -> Option<&
     }
     let candidates = ours
         .chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name))
-        .chain(WITHOUT_EFFECT.split_ascii_whitespace());
+        .chain(without_effect::names());
     let (distance, nearest) = candidates
         .map(|known| (distance(name, known), known))
         .min()?;
@@ -145,136 +169,6 @@ pub fn nearest(name: &str, ours: impl Iterator<Item = &'static str>) -> Option<&
 fn distance(left: &str, right: &str) -> usize {
     strsim::levenshtein(&left.to_lowercase(), &right.to_lowercase())
 }
-
-#[rustfmt::skip]
-const WITHOUT_EFFECT: &str = "\
-    maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk abortFile accessMessageInMemoryHotRatio accessMessageInMemoryMaxRatio accountStatsEnable \
-    accountStatsPrintZeroValues ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
-    aclCacheExpiredSecond aclCacheMaxNum aclCacheRefreshSecond adminBrokerThreadPoolNums \
-    adminBrokerThreadPoolQueueCapacity \
-    appendAckAsync appendCkAsync asyncSendEnable authConfigPath \
-    authenticationMetadataProvider authenticationProvider authenticationStrategy \
-    authenticationWhitelist authorizationMetadataProvider authorizationProvider \
-    authorizationStrategy authorizationWhitelist autoDeleteUnusedStats \
-    autoMessageVersionOnTopicLen batchDispatchRequestThreadPoolNums bitMapLengthConsumeQueueExt \
-    bottomMostCompressionTypeForConsumeQueueStore broadcastOffsetExpireMaxSecond \
-    broadcastOffsetExpireSecond brokerConfigPath brokerFastFailureEnable \
-    brokerIP2 brokerNotActiveTimeoutMillis cgColdReadThreshold \
-    channelNotActiveInterval checkCRCOnRecover checkSyncStateSetPeriod \
-    checkTransactionMessageEnable cleanOfflineBrokerInterval \
-    cleanRocksDBDirtyCQIntervalMin cleanSwapedMapInterval \
-    clearRetryTopicWhenDeleteTopic clientAsyncSemaphoreValue clientCallbackExecutorThreads \
-    clientChannelMaxIdleTimeSeconds clientCloseSocketIfTimeout \
-    clientManagerThreadPoolQueueCapacity clientManageThreadPoolNums clientOnewaySemaphoreValue \
-    clientPooledByteBufAllocatorEnable clientSocketRcvBufSize clientSocketSndBufSize \
-    clientWorkerThreads clusterName coldCtrStrategyEnable coldDataFlowControlEnable \
-    coldDataScanEnable combineAssignOffsetCQType combineCQEnableCheckSelf \
-    combineCQLoadingCQTypes combineCQMaxExtraSearchCommitLogFiles combineCQPreferCQType \
-    commercialBaseCount commercialSizePerMsg commitCommitLogLeastPages \
-    commitCommitLogThoroughInterval commitIntervalCommitLog commitLogForceSwapMapInterval \
-    commitLogSwapMapInterval commitLogSwapMapReserveFileNum compactionCqMappedFileSize \
-    compactionMappedFileSize compactionScheduleInternal compactionThreadNum \
-    compatibleWithOldNameSrv compressedRegister configBlackList configManagerVersion configName \
-    connectTimeoutMillis consumerFallbehindThreshold consumerManagerThreadPoolQueueCapacity \
-    consumerManageThreadPoolNums consumerOffsetUpdateVersionStep \
-    correctLogicMinOffsetForceInterval \
-    correctLogicMinOffsetSleepInterval dataReadAheadEnable debugLockEnable \
-    delayOffsetUpdateVersionStep deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval \
-    deleteFileBatchMax destroyMapedFileIntervalForcibly disableCallbackExecutor \
-    disableConsumeIfConsumerReadSlowly disableNettyWorkerGroup disappearTimeAfterStart \
-    diskFallRecorded dispatchCqCacheNum \
-    dispatchCqThreads dispatchFromSenderThread dLegerGroup dLegerPeers dLegerSelfId \
-    duplicationEnable enableAcceleratedRecovery enableAsyncReput \
-    enableBatchPush enableBroadcastOffsetStore enableBuildConsumeQueueConcurrently \
-    enableCalcFilterBitMap enableCleanExpiredOffset enableCompaction \
-    enableConsumeQueueExt enableCreateSysGroup enabledAppendPropCRC enableDetailStat \
-    enableFastChannelEventProcess enableLmq enableLmqStats \
-    enableLogConsumeQueueRepeatedlyBuildWhenRecover \
-    enableMixedMessageType enableMultiDispatch enableNetWorkFlowControl \
-    enableNotifyAfterPopOrderLockRelease enableNotifyBeforePopCalculateLag enablePopBatchAck \
-    enablePopBufferMerge enablePopLog \
-    enableReconnectForGoAway enableRegisterProducer enableRemoteEscape \
-    enableRocksDBLog \
-    enableRunningFlagsInFlush enableScheduleAsyncDeliver enableScheduleMessageStats \
-    enableShutdownGracefully enableSingleTopicRegister enableSkipLongAwaitingAck \
-    enableSlaveActingMaster enableSplitMetadata enableSplitRegistration \
-    endTransactionPoolQueueCapacity endTransactionThreadPoolNums \
-    estimateAccumulation expectConsumerNumUseFilter fastFailIfNoBufferInStorePool \
-    fetchControllerAddrByDnsLookup fetchNamesrvAddrByAddressServer fetchNameSrvAddrByDnsLookup \
-    fetchNamesrvAddrInterval filterDataCleanTimeSpan \
-    flushCommitLogLeastPages flushCommitLogThoroughInterval flushCommitLogTimed \
-    flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval \
-    flushConsumerOffsetHistoryInterval flushIntervalConsumeQueue \
-    flushLeastPagesWhenWarmMapedFile forceRegister forceVerifyPropCRC forwardTimeout \
-    globalColdReadThreshold haFlowControlEnable \
-    \
-    heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity highSpeedMode \
-    initAuthenticationUser initPopOffsetByCheckMsgInMem innerClientAuthenticationCredentials \
-    isInBrokerContainer isolateLogEnable isScanAvailableNameSrv \
-    litePullMessageThreadPoolNums litePullThreadPoolQueueCapacity \
-    loadBalancePollNameServerInterval loadBalanceProcessorThreadPoolNums \
-    loadBalanceThreadPoolQueueCapacity lockInStrictMode logicalDiskSpaceCleanForciblyThreshold \
-    logicQueueForceSwapMapInterval logicQueueSwapMapInterval logicQueueSwapMapReserveFileNum \
-    mappedFileSizeConsumeQueueExt mappedFileSizeTimerLog mappedFileSwapEnable \
-    mapperFileSizeBatchConsumeQueue maxAsyncPutMessageRequests maxBatchDeleteFilesNum \
-    maxChecksumRange maxConsumeQueueScan maxErrorRateOfBloomFilter maxFilterMessageSize \
-    maxHaTransferByteInSecond maxLmqConsumeQueueNum \
-    maxOffsetMapSize maxReconnectIntervalTimeSeconds \
-    maxRecoveryCommitlogFiles maxSlaveResendLength maxStatsIdleTimeInMinutes maxTopicLength \
-    memTableFlushIntervalMs messageIndexSafe messageStorePlugIn \
-    metricGrpcExporterIntervalInMills metricGrpcExporterTimeOutInMills \
-    metricLoggingExporterIntervalInMills metricsGrpcExporterHeader \
-    metricsGrpcExporterTarget metricsInDelta metricsOtelCardinalityLimit \
-    migrateAuthFromV1Enabled \
-    offsetCheckInSlave popCkMaxBufferSize popCkOffsetMaxQueueSize \
-    popCkStayBufferTime popCkStayBufferTimeOut popConsumerFSServiceInit \
-    popConsumerKVServiceEnable popConsumerKVServiceInit popConsumerKVServiceLog \
-    popLongPollingForceNotifyInterval \
-    popPollingMapExpireTimeSeconds popPollingMapSize \
-    popReviveMaxAttemptTimes popReviveMaxReturnSizePerRead \
-    preferredLeaderId printChannelGroups printChannelGroupsMinNum \
-    processReplyMessageThreadPoolNums pullBatchMaxMessageCount pullMessageThreadPoolNums \
-    pullThreadPoolQueueCapacity putConsumeQueueDataByFileChannel putMessageFutureThreadPoolNums \
-    putMessageTimeout putMsgIndexHightWater putThreadPoolQueueCapacity \
-    queryMessageThreadPoolNums queryThreadPoolQueueCapacity readOnlyCommitLogStorePaths \
-    readUnCommitted realTimePersistRocksDBConfig \
-    recheckReputOffsetFromCq recoverConcurrently recoverThreadPoolNums \
-    redeleteHangedFileInterval registerBrokerTimeoutMills rejectPullConsumerEnable \
-    replicasPerDiskPartition replyThreadPoolQueueCapacity \
-    retrieveMessageFromPopRetryTopicV1 reviveAckWaitMs reviveInterval reviveMaxSlow \
-    reviveQueueNum reviveScanTime rocketmqHome rocksdbCompressionType \
-    rocksdbCQDoubleWriteEnable rocksdbFlushWalFrequency rocksdbWalFileRollingThreshold \
-    sampleCountThreshold sampleSteps scheduleAsyncDeliverMaxPendingLimit \
-    scheduleAsyncDeliverMaxResendNum2Blocked searchBcqByCacheEnable sendHeartbeatTimeoutMillis \
-    sendMessageThreadPoolNums sendThreadPoolQueueCapacity serverAsyncSemaphoreValue \
-    serverCallbackExecutorThreads serverNettyWorkerGroupEnable \
-    serverOnewaySemaphoreValue serverPooledByteBufAllocatorEnable serverSelectorThreads \
-    serverSocketBacklog serverSocketRcvBufSize serverSocketSndBufSize serverWorkerThreads \
-    shutdownWaitTimeSeconds skipPreOnline skipWhenCKRePutReachMaxTimes \
-    socksProxyConfig spinLockCollisionRetreatOptimalDegree splitMetadataSize \
-    splitRegistrationSize startAcceptSendRequestTimeStamp \
-    statefulAuthenticationCacheExpiredSecond statefulAuthenticationCacheMaxNum \
-    statefulAuthorizationCacheExpiredSecond statefulAuthorizationCacheMaxNum \
-    statRocksDBCQIntervalSec storeCheckpoint storePathConsumeQueue \
-    storePathDLedgerCommitLog storePathIndex \
-    subscriptionExpiredTimeout syncBrokerMemberGroupPeriod \
-    syncMasterFlushOffsetWhenStartup \
-    tieredBackendServiceProvider tieredStorageLevel tieredStoreFilePath \
-    tieredStoreFileReservedTime timerCheckMetricsWhen timerColdDataCheckIntervalMs \
-    timerCongestNumEachSlot timerEnableCheckMetrics timerEnableDisruptor \
-    timerEnableRetryUntilSuccess timerFlushIntervalMs timerGetMessageThreadNum \
-    timerInterceptDelayLevel timerMetricSmallThreshold timerPrecisionMs \
-    timerProgressLogIntervalMs timerPutMessageThreadNum \
-    timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable \
-    topicQueueLockNum totalReplicas transactionMetricFlushInterval transferMsgByHeap \
-    transientStorePoolEnable transientStorePoolSize \
-    travelCqFileNumWhenGetMessage updateNameServerAddrPeriod useABSLock useEpollNativeSelector \
-    usePIDColdCtrStrategy userCacheExpiredSecond userCacheMaxNum userCacheRefreshSecond \
-    useReentrantLockWhenPutMessage useStaticSubscription useTLS \
-    validateSystemTopicWhenUpdateTopic waitTimeMillsInAckQueue waitTimeMillsInAdminBrokerQueue \
-    waitTimeMillsInHeartbeatQueue waitTimeMillsInLitePullQueue waitTimeMillsInPullQueue \
-    waitTimeMillsInTransactionQueue wakeCommitWhenPutMessage wakeFlushWhenPutMessage \
-    warmMapedFileEnable writeBufferHighWaterMark writeBufferLowWaterMark writeWithoutMmap";
 
 #[cfg(test)]
 mod tests {
@@ -302,7 +196,7 @@ mod tests {
 
     #[test]
     fn names_are_listed_once() {
-        let mut names: Vec<&str> = WITHOUT_EFFECT.split_ascii_whitespace().collect();
+        let mut names: Vec<&str> = without_effect::names().collect();
         names.extend(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
         let count = names.len();
         names.sort_unstable();

@@ -107,9 +107,9 @@ fn note(config: &mut Config, limit_bytes: u64, what_to_do: Option<&str>) -> Note
     }
 }
 
-/// The limit of this process's group.
-pub fn limit_bytes() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+/// The limit of the groups that this file of `/proc` has.
+pub fn limit_bytes(groups: &str) -> Option<u64> {
+    let groups = fs::read_to_string(groups).ok()?;
     limit(&groups, |path| fs::read_to_string(path).ok())
 }
 

@@ -1,16 +1,20 @@
 //! The settings of the metrics: who exports them, where, and with which labels.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use super::rule::{Address, Rule};
-use crate::metrics::families;
+use crate::metrics::{Section, families};
 
 /// How metrics leave the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricsExporter {
     Disable,
+    /// They are pushed to an OpenTelemetry collector.
+    Collector,
     /// An HTTP endpoint for Prometheus.
     Prometheus,
+    Log,
 }
 
 /// The names of `metricsExporterType`, or their numbers.
@@ -20,21 +24,32 @@ impl Rule<MetricsExporter> for ExporterName {
     fn read(&self, text: &str) -> Result<MetricsExporter, String> {
         match text {
             "DISABLE" | "0" => Ok(MetricsExporter::Disable),
+            "OTLP_GRPC" | "1" => Ok(MetricsExporter::Collector),
             "PROM" | "2" => Ok(MetricsExporter::Prometheus),
-            _ => Err("DISABLE or PROM (nothing is pushed or logged: in place of OTLP_GRPC and LOG a collector scrapes)".into()),
+            "LOG" | "3" => Ok(MetricsExporter::Log),
+            _ => Err("DISABLE, OTLP_GRPC, PROM or LOG".into()),
         }
     }
 
     fn show(&self, value: &MetricsExporter) -> String {
         match value {
             MetricsExporter::Disable => "DISABLE".into(),
+            MetricsExporter::Collector => "OTLP_GRPC".into(),
             MetricsExporter::Prometheus => "PROM".into(),
+            MetricsExporter::Log => "LOG".into(),
         }
     }
 }
 
-/// Labels with their values: `name:value` with `,` between them.
-pub struct MetricsLabels;
+/// The ports of an endpoint.
+pub const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
+
+/// Labels with their values: `name:value` with `,` between them; and whose samples get them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsLabels {
+    OfBroker,
+    OfController,
+}
 
 impl Rule<Vec<(String, String)>> for MetricsLabels {
     fn read(&self, text: &str) -> Result<Vec<(String, String)>, String> {
@@ -42,7 +57,7 @@ impl Rule<Vec<(String, String)>> for MetricsLabels {
         let labels: Option<Vec<_>> = pairs
             .map(|pair| {
                 let (name, value) = pair.split_once(':')?;
-                let is_one = !value.contains(':') && is_label(name) && !is_taken(name);
+                let is_one = !value.contains(':') && is_label(name) && !self.is_taken(name);
                 is_one.then(|| (name.to_owned(), value.to_owned()))
             })
             .collect();
@@ -71,13 +86,21 @@ fn is_label(name: &str) -> bool {
         && !name.starts_with("__")
 }
 
-/// Whether a sample would have two labels of this name.
-fn is_taken(name: &str) -> bool {
-    let mut families = families::ALL.iter();
-    name == "le"
-        || families.any(|family| {
-            family.labels.contains(&name) || family.fixed.iter().any(|(fixed, _)| *fixed == name)
-        })
+impl MetricsLabels {
+    fn shows(self, section: Section) -> bool {
+        (section == Section::Controller) == (self == Self::OfController)
+    }
+
+    /// Whether a sample would have two labels of this name.
+    fn is_taken(self, name: &str) -> bool {
+        let mut shown = families::ALL.iter();
+        name == "le"
+            || shown.any(|family| {
+                self.shows(family.section)
+                    && (family.labels.contains(&name)
+                        || family.fixed.iter().any(|(fixed, _)| *fixed == name))
+            })
+    }
 }
 
 /// Nothing: at the broker's own address.
@@ -106,17 +129,22 @@ mod tests {
         assert_eq!(ExporterName.read("PROM"), Ok(MetricsExporter::Prometheus));
         assert_eq!(ExporterName.read("2"), Ok(MetricsExporter::Prometheus));
         assert_eq!(ExporterName.read("0"), Ok(MetricsExporter::Disable));
-        for other in ["OTLP_GRPC", "LOG", "1", "", "prom"] {
+        for (name, number) in [("OTLP_GRPC", "1"), ("LOG", "3")] {
+            let exporter = ExporterName.read(name).unwrap();
+            assert_eq!(ExporterName.read(number), Ok(exporter));
+            assert_eq!(ExporterName.show(&exporter), name);
+        }
+        for other in ["OTLP", "4", "", "prom"] {
             assert!(ExporterName.read(other).is_err(), "{other}");
         }
     }
 
     #[test]
     fn labels_come_back_as_they_were_written() {
-        let labels = MetricsLabels.read("region:eu,team:a b").unwrap();
+        let labels = MetricsLabels::OfBroker.read("region:eu,team:a b").unwrap();
         assert_eq!(labels[1], ("team".into(), "a b".into()));
-        assert_eq!(MetricsLabels.show(&labels), "region:eu,team:a b");
-        assert_eq!(MetricsLabels.read(""), Ok(Vec::new()));
+        assert_eq!(MetricsLabels::OfBroker.show(&labels), "region:eu,team:a b");
+        assert_eq!(MetricsLabels::OfBroker.read(""), Ok(Vec::new()));
         for wrong in [
             "a",
             "a:b:c",
@@ -129,7 +157,7 @@ mod tests {
             "otel_scope_name:x",
             "a:1,a:2",
         ] {
-            assert!(MetricsLabels.read(wrong).is_err(), "{wrong}");
+            assert!(MetricsLabels::OfBroker.read(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -4,31 +4,45 @@
 //! file, the file over the environment and the defaults. A bad value is an error with its place and the allowed values. An unknown name is a warning; names
 //! of RocketMQ without an effect here are listed once. `settings.md` lists all settings.
 
+mod access;
+mod access_fit;
 mod change;
+mod controller_metrics;
 mod defaults;
+mod environment;
 pub mod explain;
 mod io_choice;
 mod known;
 mod memory;
 mod metrics;
 pub mod properties;
+mod push;
+mod push_settings;
+mod role;
 mod rule;
 mod surroundings;
 #[cfg(test)]
 mod table;
+mod tls;
+mod tls_fit;
+mod without_effect;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use access::NamesrvAuth;
 pub use change::{ChangeError, Changed};
+pub use controller_metrics::ControllerMetrics;
 pub use defaults::Config;
 pub use io_choice::{IoChoice, IoName};
 pub use known::asks_for_controller;
 pub use metrics::MetricsExporter;
+pub use push::{Push, PushedTo};
 pub use rule::{Addresses, BrokerRole, Cores, Flush, Reachable, Rule};
 pub use surroundings::Surroundings;
+pub use tls::{TlsClientAuth, TlsMode};
 
 use defaults::{HEADROOM_BYTES, PROPERTIES, Property};
 use rule::Name;
@@ -138,6 +152,7 @@ impl Config {
             .as_deref()
             .unwrap_or(Path::new("broker.conf"));
         let mut notes = config.follow_file(file, text, &mut places)?;
+        notes.extend(config.follow_tls_file(surroundings, &mut places)?);
         config.follow_flags(flags, &mut places);
         if let Some(limit) = surroundings.memory_limit_bytes {
             notes.extend(memory::fit(&mut config, limit, |name| {
@@ -189,20 +204,6 @@ impl Config {
 
     pub fn has_builtin_namesrv(&self) -> bool {
         self.namesrv.is_empty()
-    }
-
-    /// `NAMESRV_ADDR`, as RocketMQ's broker reads it.
-    fn follow_environment(&mut self, surroundings: &Surroundings) -> Result<(), ConfigError> {
-        let Some(text) = &surroundings.namesrv else {
-            return Ok(());
-        };
-        self.namesrv = Addresses.read(text).map_err(|allowed| ConfigError::Value {
-            place: Place::Environment,
-            property: surroundings::NAMESRV,
-            value: text.clone(),
-            allowed,
-        })?;
-        Ok(())
     }
 
     fn follow_file(
@@ -266,6 +267,12 @@ impl Config {
                 false => Err((unsupported.name, unsupported.allowed())),
             };
         }
+        if let Some(classes) = known::classes(key) {
+            return match classes.accepts(value) {
+                true => Ok(Followed::Fixed),
+                false => Err((classes.name, classes.allowed())),
+            };
+        }
         if known::is_of_controller(key) {
             return Ok(Followed::OfController);
         }
@@ -303,59 +310,6 @@ impl Config {
         }
     }
 
-    /// Role, number and wishes have to fit: the property that does not, its value, and what is allowed.
-    fn check_role(&self) -> Result<(), (&'static str, String, String)> {
-        let id = self.broker_id;
-        if self.controller_mode {
-            return self.check_controller();
-        }
-        if id < 0 {
-            let allowed = "-1 only with enableControllerMode=true".into();
-            return Err(("brokerId", id.to_string(), allowed));
-        }
-        match self.broker_role {
-            Some(BrokerRole::Slave) if id == 0 => {
-                let allowed = "1 to 15 for a slave".into();
-                Err(("brokerId", id.to_string(), allowed))
-            }
-            None | Some(BrokerRole::AsyncMaster | BrokerRole::SyncMaster) if id != 0 => {
-                let allowed = "0 for a master; a slave has brokerRole=SLAVE".into();
-                Err(("brokerId", id.to_string(), allowed))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_controller(&self) -> Result<(), (&'static str, String, String)> {
-        if self.controllers.is_empty() {
-            let allowed = "HOST:PORT of the controllers, with enableControllerMode=true";
-            return Err(("controllerAddr", String::new(), allowed.into()));
-        }
-        if 2 * self.broker_heartbeat_ms > self.controller_timeout_ms {
-            let allowed = "at least twice brokerHeartbeatInterval".into();
-            let value = self.controller_timeout_ms.to_string();
-            return Err(("controllerHeartBeatTimeoutMills", value, allowed));
-        }
-        Ok(())
-    }
-
-    /// A setting that asks for copies which nothing provides.
-    fn vain_wish(&self) -> Option<(&'static str, String, &'static str)> {
-        let least = self.min_in_sync_replicas;
-        match self.controller_mode {
-            true => None,
-            false if self.all_ack_in_set == Some(true) => {
-                let allowed = "false without enableControllerMode=true";
-                Some(("allAckInSyncStateSet", "true".into(), allowed))
-            }
-            false if least > 1 => {
-                let allowed = "1 without enableControllerMode=true";
-                Some(("minInSyncReplicas", least.to_string(), allowed))
-            }
-            false => None,
-        }
-    }
-
     /// The rules between several values, and between them and the machine.
     fn settle(&mut self, available: &[usize], places: &Places) -> Result<(), ConfigError> {
         let refuse = |property: &'static str, value: String, allowed: String| {
@@ -379,6 +333,11 @@ impl Config {
         }
         if let Some((property, value, allowed)) = self.vain_wish() {
             return refuse(property, value, allowed.into());
+        }
+        let misfit = self.misfit_of_access();
+        let misfit = misfit.or_else(|| self.misfit_of_push());
+        if let Some((property, value, allowed)) = misfit.or_else(|| self.misfit_of_tls()) {
+            return refuse(property, value, allowed);
         }
         if self.controller_mode {
             self.all_ack_in_set.get_or_insert(true);

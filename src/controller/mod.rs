@@ -58,6 +58,14 @@ pub enum Step {
     },
 }
 
+/// A group, and how many of its brokers live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LivingGroup {
+    pub cluster: String,
+    pub name: String,
+    pub brokers: usize,
+}
+
 /// One controller's own memory.
 #[derive(Debug, Default)]
 pub struct Controller {
@@ -102,6 +110,24 @@ impl Controller {
             }
             false => self.live.ceased_to_lead(),
         }
+    }
+
+    /// The living brokers of each group; no group if this controller does not lead, as heartbeats reach the leader only.
+    pub fn alive(&self, agreed: &Agreed, now_ms: u64) -> Vec<LivingGroup> {
+        if !self.is_leader {
+            return Vec::new();
+        }
+        let limit_ms = self.settings.silence_limit_ms;
+        let groups = agreed.groups().map(|(name, group)| {
+            let ids = group.replicas.keys();
+            let alive = ids.filter(|id| self.live.is_alive(name, **id, now_ms, limit_ms));
+            LivingGroup {
+                cluster: group.cluster.clone(),
+                name: name.to_owned(),
+                brokers: alive.count(),
+            }
+        });
+        groups.collect()
     }
 
     /// To be called when a connection ends.

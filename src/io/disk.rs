@@ -96,9 +96,10 @@ pub trait Disk {
 
     fn space(&self, dir: &Path) -> impl Future<Output = io::Result<Space>>;
 
-    /// Registers the log buffer with the kernel so that writes from it skip the page look-up. `false` where that is not
-    /// allowed (memlock limit) or has no meaning; writes then cost more and work the same.
-    fn register(&self, buffer: &LogBuffer) -> bool;
+    /// A log buffer, registered with the kernel so that writes from it skip the page look-up. Where that is not allowed (memlock limit) or has no
+    /// meaning, writes cost more and work the same. Its bytes may be any: a buffer that nobody has any more is given out again, because its pages
+    /// are there (64 MiB of new ones cost 60 ms).
+    fn log_buffer(&self, capacity_bytes: usize) -> io::Result<LogBuffer>;
 }
 
 /// An open file. A clone is another handle on the same descriptor, closed when the last is dropped.

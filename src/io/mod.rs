@@ -1,5 +1,5 @@
 //! The traits through which the broker reaches disk, network and clock, and the primitives of waiting tasks: [`Notify`], [`select`],
-//! [`Scope`].
+//! [`Gate`], [`Scope`].
 //!
 //! A shard uses disks, sockets and clocks only through [`Io`]. `ring/` implements it on io_uring, `sim/` with a seed and virtual
 //! time; the store, the name server and the reactor are the same on both. An implementation belongs to one thread, so no
@@ -10,6 +10,8 @@
 
 mod clock;
 mod disk;
+pub(crate) mod forward;
+mod gate;
 mod net;
 mod notify;
 mod scope;
@@ -20,7 +22,8 @@ mod yield_now;
 pub use clock::{Clock, Now};
 pub(crate) use disk::create_dir_all;
 pub use disk::{DirEntry, Disk, Durability, File, OpenOptions, Space};
-pub use net::{Listener, Net, Stream};
+pub use gate::{Gate, Pass};
+pub use net::{Listener, Net, Openings, Stream};
 pub use notify::{Notified, Notify};
 pub use scope::{Scope, Scoped};
 pub use select::{Either, select};
@@ -44,6 +47,18 @@ pub trait Spawn {
 
     /// How often a task has kept the thread too long since [`Spawn::watch_stalls`].
     fn stalls(&self) -> Stalls;
+
+    /// How long the tasks of this thread have run, by their names.
+    fn task_times(&self) -> Vec<TaskTime>;
+}
+
+/// The polls of all tasks of one name, since the thread began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskTime {
+    pub task: &'static str,
+    pub polls: u64,
+    /// From the beginning to the end of each poll, also where the kernel ran something else meanwhile.
+    pub ns: u64,
 }
 
 /// Polls of tasks that took longer than the configured limit, during which nothing else ran on the thread.

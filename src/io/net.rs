@@ -12,6 +12,35 @@ pub trait Net {
     fn listen(&self, addr: SocketAddr) -> io::Result<Self::Listener>;
 
     fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// A port for the remoting protocol: an implementation may take TLS there as well.
+    fn listen_remoting(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
+        self.listen(addr)
+    }
+
+    /// A connection to such a port, over TLS if the implementation is set up for that. `host` is what `addr` was found by: a name or an address.
+    fn connect_remoting(
+        &self,
+        addr: SocketAddr,
+        host: &str,
+    ) -> impl Future<Output = io::Result<Self::Stream>> {
+        let _ = host;
+        self.connect(addr)
+    }
+
+    /// What has become of connections to such ports since the core has begun, as far as the implementation does something below the protocol.
+    fn openings(&self) -> Openings {
+        Openings::default()
+    }
+}
+
+/// Numbers with their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Openings {
+    /// Handshakes that were done, by their kinds.
+    pub handshakes: Vec<(&'static str, u64)>,
+    /// Connections that were closed below the protocol, by the reasons.
+    pub refused: Vec<(&'static str, u64)>,
 }
 
 pub trait Listener: 'static {
@@ -46,6 +75,12 @@ pub trait Stream: Clone + 'static {
 
     /// Sends all of `buf` and gives it back. One caller at a time.
     fn send(&self, buf: Vec<u8>) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
+
+    /// How much memory of its own sending so many bytes takes.
+    fn copied(&self, bytes: usize) -> usize {
+        let _ = bytes;
+        0
+    }
 
     /// Ends the connection in both directions: a pending `recv` returns the end, a pending `send` an error.
     fn shutdown(&self);

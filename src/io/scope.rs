@@ -17,7 +17,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Clock, DirEntry, Disk, Io, Net, Now, OpenOptions, Space, Spawn, Stalls, Waiters};
+use super::forward::{forward_clock, forward_disk, forward_thread};
+use super::{
+    Clock, DirEntry, Disk, Io, Net, Now, OpenOptions, Openings, Space, Spawn, Stalls, TaskTime,
+    Waiters,
+};
 use crate::mem::LogBuffer;
 
 /// The tasks that end together.
@@ -133,28 +137,10 @@ impl<I: Io> Spawn for Scoped<I> {
         });
     }
 
-    fn watch_stalls(&self) {
-        self.io.watch_stalls();
-    }
-
-    fn stalls(&self) -> Stalls {
-        self.io.stalls()
-    }
+    forward_thread!();
 }
 
-impl<I: Io> Clock for Scoped<I> {
-    fn now(&self) -> Now {
-        self.io.now()
-    }
-
-    fn utc_offset_s(&self) -> i32 {
-        self.io.utc_offset_s()
-    }
-
-    fn sleep_until(&self, mono_ns: u64) -> impl Future<Output = ()> {
-        self.io.sleep_until(mono_ns)
-    }
-}
+forward_clock!(Scoped);
 
 impl<I: Io> Net for Scoped<I> {
     type Listener = I::Listener;
@@ -167,64 +153,25 @@ impl<I: Io> Net for Scoped<I> {
     fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> {
         self.io.connect(addr)
     }
-}
 
-impl<I: Io> Disk for Scoped<I> {
-    type File = I::File;
-    type Lock = I::Lock;
+    fn listen_remoting(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
+        self.io.listen_remoting(addr)
+    }
 
-    fn open(
+    fn connect_remoting(
         &self,
-        path: &Path,
-        options: OpenOptions,
-    ) -> impl Future<Output = io::Result<Self::File>> {
-        self.io.open(path, options)
+        addr: SocketAddr,
+        host: &str,
+    ) -> impl Future<Output = io::Result<Self::Stream>> {
+        self.io.connect_remoting(addr, host)
     }
 
-    fn list(&self, dir: &Path) -> impl Future<Output = io::Result<Vec<DirEntry>>> {
-        self.io.list(dir)
-    }
-
-    fn create_dir(&self, dir: &Path) -> impl Future<Output = io::Result<bool>> {
-        self.io.create_dir(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>> {
-        self.io.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> impl Future<Output = io::Result<()>> {
-        self.io.remove_file(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> impl Future<Output = io::Result<()>> {
-        self.io.remove_dir(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> impl Future<Output = io::Result<()>> {
-        self.io.sync_dir(dir)
-    }
-
-    fn sync_tree(&self, dir: &Path) -> impl Future<Output = io::Result<()>> {
-        self.io.sync_tree(dir)
-    }
-
-    fn lock(&self, path: &Path, text: &str) -> io::Result<Self::Lock> {
-        self.io.lock(path, text)
-    }
-
-    fn lock_dir(&self, dir: &Path) -> io::Result<Self::Lock> {
-        self.io.lock_dir(dir)
-    }
-
-    fn space(&self, dir: &Path) -> impl Future<Output = io::Result<Space>> {
-        self.io.space(dir)
-    }
-
-    fn register(&self, buffer: &LogBuffer) -> bool {
-        self.io.register(buffer)
+    fn openings(&self) -> Openings {
+        self.io.openings()
     }
 }
+
+forward_disk!(Scoped);
 
 #[cfg(test)]
 mod tests {

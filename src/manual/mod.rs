@@ -18,3 +18,7 @@ pub mod operations {}
 pub mod rejected {}
 #[doc = include_str!("replication.md")]
 pub mod replication {}
+#[doc = include_str!("security.md")]
+pub mod security {}
+#[doc = include_str!("threats.md")]
+pub mod threats {}

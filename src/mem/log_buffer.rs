@@ -67,8 +67,20 @@ impl LogBuffer {
         Ok(LogBuffer { shared })
     }
 
+    /// The buffer of which this slice is the last part that anybody has, with what it held; `None` if there are others.
+    pub(crate) fn unused(last: &LogSlice) -> Option<LogBuffer> {
+        last.is_alone().then(|| LogBuffer {
+            shared: last.shared.clone(),
+        })
+    }
+
     pub fn capacity_bytes(&self) -> usize {
         self.shared.capacity_bytes
+    }
+
+    /// Whether the kernel writes from it without looking its pages up.
+    pub fn is_registered(&self) -> bool {
+        self.shared.registered.get().is_some()
     }
 
     /// `len` bytes at a log position, `len <= capacity`. That they are still those of this position is for the caller
@@ -243,6 +255,20 @@ mod tests {
         slice.copy_to(&mut copy);
         assert_eq!(copy, [9; BLOCK_BYTES]);
         assert!(slice.as_ptr().addr().is_multiple_of(BLOCK_BYTES));
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_when_nobody_has_it() {
+        let mut log = LogBuffer::new(BLOCK_BYTES).unwrap();
+        log.write(7, 1).fill(9);
+        let (kept, other) = (log.slice(0, BLOCK_BYTES), log.slice(0, 1));
+        assert!(LogBuffer::unused(&kept).is_none(), "its owner has it");
+        drop(log);
+        assert!(LogBuffer::unused(&kept).is_none(), "a write is under way");
+        drop(other);
+        let again = LogBuffer::unused(&kept).unwrap();
+        assert_eq!(again.read(7, 1), [9]);
+        assert!(LogBuffer::unused(&kept).is_none(), "one owner at a time");
     }
 
     #[test]

@@ -5,6 +5,30 @@
 //! ```
 //! Total size, magic and CRC are left unread, as in `MessageExtEncoder.encode(MessageExtBatch)`: clients fill them as they
 //! like.
+//!
+//! In a topic of type BatchCQ such a body is stored as it is: one record, an *inner batch*, which takes a queue offset for each of its
+//! messages. Its consumer unpacks it.
+
+use super::{properties, sys_flag};
+
+/// An inner batch has no more messages: RocketMQ reads their number as a `short`.
+pub const MAX_INNER_MESSAGES: u16 = i16::MAX as u16;
+
+/// How many messages a record has (RocketMQ: `CommitLog.getMessageNum`).
+pub(super) fn messages_in<'a>(sys_flag: i32, find: impl FnOnce(&str) -> Option<&'a str>) -> u16 {
+    if sys_flag & sys_flag::INNER_BATCH == 0 {
+        return 1;
+    }
+    find(properties::INNER_NUM)
+        .and_then(inner_number)
+        .unwrap_or(1)
+}
+
+/// The value of INNER_NUM, if it is a number of messages.
+pub fn inner_number(value: &str) -> Option<u16> {
+    let number = value.parse().ok();
+    number.filter(|number| (1..=MAX_INNER_MESSAGES).contains(number))
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchItem<'a> {

@@ -10,6 +10,11 @@ use super::properties::{CRC32, NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 pub const CRC_PROPERTY_BYTES: usize = CRC32.len() + 1 + 10 + 1;
 const _: () = assert!(CRC_PROPERTY_BYTES == 20);
 
+/// RocketMQ keeps CRCs non-negative (`UtilAll.crc32`).
+pub(super) fn crc31(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes) & 0x7FFF_FFFF
+}
+
 /// Whether `properties` end in the CRC of their record.
 pub(super) fn trailing_crc(properties: &[u8]) -> Option<u32> {
     let at = properties.len().checked_sub(CRC_PROPERTY_BYTES)?;

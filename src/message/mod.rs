@@ -10,8 +10,10 @@ pub mod ids;
 pub mod names;
 pub mod properties;
 mod record;
+pub mod size;
 pub mod sys_flag;
 mod unique_key;
+mod writer;
 
 pub use crc::{CRC_PROPERTY_BYTES, ends_in_crc};
 pub use hash::{java_hash, java_hash_on, tags_code};

@@ -43,6 +43,9 @@ pub const TIMER_DELETE_UNIQUE_KEY: &str = "TIMER_DEL_UNIQKEY";
 pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
 pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
 pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+/// How many messages an inner batch has, and the queue offset of its first one.
+pub const INNER_NUM: &str = "INNER_NUM";
+pub const INNER_BASE: &str = "INNER_BASE";
 pub const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
 pub const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
 /// CRC of the record up to this property, which is always the last one (`CommitLog.CRC32_RESERVED_LEN`).
@@ -114,7 +117,13 @@ pub fn push(out: &mut String, name: &str, value: &str) {
 /// the CRC of whichever broker had the message before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Properties<'a> {
-    parts: [&'a [u8]; PARTS],
+    parts: [Part<'a>; PARTS],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Part<'a> {
+    bytes: &'a [u8],
+    has_crc: bool,
 }
 
 const PARTS: usize = 4;
@@ -125,10 +134,21 @@ impl<'a> Properties<'a> {
     }
 
     /// With `next` behind what is there; of equal names the reader takes the later. At most four parts.
-    pub fn with<P: AsRef<[u8]> + ?Sized>(mut self, next: &'a P) -> Self {
-        let next = next.as_ref();
-        if !next.is_empty() {
-            let free = self.parts.iter_mut().find(|part| part.is_empty());
+    pub fn with<P: AsRef<[u8]> + ?Sized>(self, next: &'a P) -> Self {
+        let bytes = next.as_ref();
+        let has_crc = has_crc(bytes);
+        self.with_part(Part { bytes, has_crc })
+    }
+
+    /// The same with properties that are known to have no CRC: they are not searched for one.
+    pub fn with_clean<P: AsRef<[u8]> + ?Sized>(self, next: &'a P) -> Self {
+        let (bytes, has_crc) = (next.as_ref(), false);
+        self.with_part(Part { bytes, has_crc })
+    }
+
+    fn with_part(mut self, next: Part<'a>) -> Self {
+        if !next.bytes.is_empty() {
+            let free = self.parts.iter_mut().find(|part| part.bytes.is_empty());
             *free.expect("properties have at most four parts") = next;
         }
         self
@@ -137,7 +157,7 @@ impl<'a> Properties<'a> {
     /// The value of `name`, by the same rule as in the written string.
     pub fn find(&self, name: &str) -> Option<&'a str> {
         let mut parts = self.parts.iter().rev();
-        parts.find_map(|part| find(*part, name))
+        parts.find_map(|part| find(part.bytes, name))
     }
 
     /// Length of what [`Self::encode`] writes.
@@ -160,13 +180,13 @@ impl<'a> Properties<'a> {
     }
 
     fn for_each_piece(&self, mut write: impl FnMut(&[u8])) {
-        for part in self.parts {
-            if part.is_empty() {
+        for Part { bytes, has_crc } in self.parts {
+            if bytes.is_empty() {
                 continue;
             }
-            if has_crc(part) {
+            if has_crc {
                 // Off the usual path: a consumer sends back what it got, our CRC included.
-                for (pair, name, _) in pairs(part) {
+                for (pair, name, _) in pairs(bytes) {
                     if name != CRC32.as_bytes() {
                         write(pair);
                         write(&[PROPERTY_SEPARATOR]);
@@ -174,8 +194,8 @@ impl<'a> Properties<'a> {
                 }
                 continue;
             }
-            write(part);
-            if part.last() != Some(&PROPERTY_SEPARATOR) {
+            write(bytes);
+            if bytes.last() != Some(&PROPERTY_SEPARATOR) {
                 write(&[PROPERTY_SEPARATOR]);
             }
         }

@@ -67,6 +67,8 @@ pub enum Section {
     Process,
     /// Of the name server, where there is one.
     NameServer,
+    /// Of a controller, which has an endpoint of its own.
+    Controller,
     /// Figures of a shard.
     Shard,
     /// By request and response code.
@@ -117,6 +119,7 @@ const SCOPE: (&str, &str) = ("otel_scope_name", "broker-meter");
 /// RocketMQ's exporter writes its scope with each sample.
 const BROKER: &[(&str, &str)] = &[SCOPE];
 const REMOTING: &[(&str, &str)] = &[SCOPE, ("protocol_type", "remoting")];
+const CONTROLLER: &[(&str, &str)] = &[("otel_scope_name", "controller")];
 const STORAGE: &[(&str, &str)] = &[SCOPE, ("storage_medium", "disk"), ("storage_type", "local")];
 const OURS: &[(&str, &str)] = &[];
 
@@ -126,6 +129,11 @@ const SIZE_BYTES: &[u64] = &[1 << 10, 4 << 10, 512 << 10, 1 << 20, 2 << 20, 4 <<
 const COMMIT_S: &[u64] = &[5, 60, 600, 3_600, 43_200, 86_400];
 const DELAY_S: &[u64] = &[60, 600, 3_600, 43_200, 86_400, 259_200];
 
+/// Of a controller's requests, in microseconds.
+const CONTROLLER_US: &[u64] = &[
+    1, 3, 5, 10, 30, 50, 100, 300, 500, 1_000, 3_000, 5_000, 10_000, 30_000, 50_000, 100_000,
+    300_000, 500_000, 1_000_000, 3_000_000, 5_000_000, 10_000_000,
+];
 /// From 50 us to 10 s.
 const MICROS: &[u64] = &[
     50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
@@ -178,6 +186,7 @@ macro_rules! families {
 families! {
     Process, None, OURS {
         SHARD_STATE = Gauge "ringmq_shard_state" [state]: "1 for the state that the shard has: serving, following, recovering, full, fenced or stopping";
+        IO_BACKEND = Gauge "ringmq_io_backend" [backend, reason]: "1, with what the shard does its I/O with: uring or portable, and why it is not io_uring";
         RECOVERED = Gauge "ringmq_recovered_ratio" []: "How much of the recovery at the start is done; 1 when the shard serves";
         SCRAPE_MISSED = Counter "ringmq_scrape_missed_total" []: "Scrapes that do not have the figures of this shard, as it did not answer in time";
     }
@@ -185,7 +194,24 @@ families! {
         NAMESRV_BROKERS = Gauge "ringmq_namesrv_brokers" []: "Brokers that are registered, masters and slaves";
         NAMESRV_TOPICS = Gauge "ringmq_namesrv_topics" []: "Topics with a route";
         NAMESRV_CONNECTIONS = Gauge "ringmq_namesrv_connections" []: "Open connections of the name server";
+        NAMESRV_DENIED = Counter "ringmq_namesrv_requests_denied_total" [reason]: "Requests of the name server that were denied by authentication or authorization; none while that is off";
+        NAMESRV_HANDSHAKES = Counter "ringmq_namesrv_tls_handshakes_total" [kind]: "TLS handshakes that were done: full, or resumed with a session; of a name server alone";
+        NAMESRV_REFUSED = Counter "ringmq_namesrv_connections_refused_total" [reason]: "Connections that were closed for what they begin with, how their TLS handshake has failed, or a record that cannot be opened; of a name server alone";
         NAMESRV_REQUESTS = Histogram "ringmq_namesrv_request_seconds" [request_code, response_code] of MICROS in SecondsFromMicros: "Time from the arrival of a request to its answer";
+    }
+    Controller, None, CONTROLLER {
+        CONTROLLER_ROLE = Gauge "role" []: "0 unknown, 1 candidate, 2 follower, 3 leader";
+        CONTROLLER_DISK = Gauge "dledger_disk_usage_bytes" []: "Size of what the controllers agreed on, on this one's disk";
+        CONTROLLER_BROKERS = Gauge "active_broker_num" [cluster, broker_set]: "Brokers of a group that are alive; the leader knows them";
+        CONTROLLER_REQUESTS = Counter "request_total" [request_type, request_handle_status]: "Requests of brokers and administrators";
+        CONTROLLER_REQUEST_TIME = Histogram "request_latency_microseconds" [request_type] of CONTROLLER_US: "Time from the arrival of a request to its answer";
+        CONTROLLER_APPENDS = Counter "dledger_op_total" [dledger_operation, dLedger_operation_status]: "Entries that this controller has proposed to the others";
+        CONTROLLER_APPEND_TIME = Histogram "dledger_op_latency_microseconds" [dledger_operation] of CONTROLLER_US: "Time until an entry was agreed on and applied";
+        CONTROLLER_ELECTIONS = Counter "election_total" [cluster, broker_set, election_result]: "Elections of masters, by their outcome";
+    }
+    Controller, None, OURS {
+        CONTROLLER_TERM = Gauge "ringmq_controller_term" []: "Term of the controllers, as this one knows it";
+        CONTROLLER_APPLIED = Gauge "ringmq_controller_last_applied" []: "Number of the last entry that this controller has applied";
     }
     Shard, Stats, BROKER {
         PROCESSOR_WATERMARK = Gauge "rocketmq_processor_watermark" [processor]: "Request processor watermark";
@@ -285,7 +311,13 @@ families! {
         STALLS = Counter "ringmq_stalls_total" [cause]: "Polls of a task above stallWarnMillis; cause own: the task worked or a system call blocked, foreign: something else had the core";
         STALL_MAX = Gauge "ringmq_stall_max_seconds" [cause]: "The longest of them";
         SENDS_REFUSED = Counter "ringmq_sends_refused_total" []: "Sends that were answered with an error";
+        DENIED = Counter "ringmq_requests_denied_total" [reason]: "Requests that were denied by authentication or authorization; none while that is off";
+        HANDSHAKES = Counter "ringmq_tls_handshakes_total" [kind]: "TLS handshakes that were done: full, or resumed with a session";
+        REFUSED = Counter "ringmq_connections_refused_total" [reason]: "Connections that were closed for what they begin with, how their TLS handshake has failed, or a record that cannot be opened";
         PULLS = Counter "ringmq_pulls_total" [result]: "Pulls and pops that found messages, and that did not";
+        TASK_SECONDS = Counter "ringmq_task_seconds_total" [task]: "Time that the tasks of a name have had the core, from the beginning to the end of each of their turns";
+        TASK_POLLS = Counter "ringmq_task_polls_total" [task]: "Turns of the tasks of a name";
+        OLDEST_SEND = Gauge "ringmq_oldest_send_seconds" []: "Time since the append of the oldest message that is not acknowledged yet";
         PARKED_PULLS = Gauge "ringmq_parked_pulls" []: "Pulls that wait for a message";
         CONNECTIONS = Gauge "ringmq_connections" []: "Open connections of clients";
         LIMIT_USED = Gauge "ringmq_limit_used" [limit]: "What is used of a limit; its bound is in ringmq_limit_bound";
@@ -316,7 +348,12 @@ mod tests {
         };
         for family in ALL {
             assert!(is_legal(family.name), "{}", family.name);
-            assert!(family.labels.iter().all(|label| is_legal(label)));
+            // As RocketMQ writes it.
+            let mut labels = family
+                .labels
+                .iter()
+                .filter(|label| **label != "dLedger_operation_status");
+            assert!(labels.all(|label| is_legal(label)));
             let is_counter = family.kind == Kind::Counter;
             assert_eq!(
                 family.name.ends_with("_total"),
@@ -335,7 +372,9 @@ mod tests {
     fn every_family_is_in_a_section_that_is_exposed() {
         let of_shards = Section::OF_SHARDS;
         for family in ALL {
-            let is_beside = [Section::Process, Section::NameServer].contains(&family.section);
+            // A controller's figures are one text, which has all of its families (`quorum/figures.rs`).
+            let beside = [Section::Process, Section::NameServer, Section::Controller];
+            let is_beside = beside.contains(&family.section);
             assert!(is_beside || of_shards.contains(&family.section));
         }
     }

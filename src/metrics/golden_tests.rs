@@ -3,7 +3,7 @@
 use super::families::{ALL, Family, Kind, Unit};
 
 /// What RocketMQ has and we have not, each a row of "What differs" on the page `ringmq::manual::metrics`.
-const MISSING: [&str; 3] = [
+pub(super) const MISSING: [&str; 3] = [
     "rocketmq_pop_buffer_scan_time_consume_milliseconds",
     "rocketmq_pop_revive_out_message_total",
     "rocketmq_timer_message_snapshot",

@@ -24,10 +24,22 @@ impl Histogram {
     }
 
     pub fn record(&mut self, value: u64) {
-        // Without branches: it is done for every message.
-        let below = self.bounds.iter().map(|bound| usize::from(*bound < value));
-        self.counts[below.sum::<usize>()] += 1;
+        self.counts[self.range(value)] += 1;
         self.sum = self.sum.wrapping_add(value);
+    }
+
+    /// Adds values that were counted elsewhere: each with its number, and the sum of all.
+    pub fn add(&mut self, values: impl Iterator<Item = (u64, u64)>, sum: u64) {
+        for (value, count) in values {
+            self.counts[self.range(value)] += count;
+        }
+        self.sum = self.sum.wrapping_add(sum);
+    }
+
+    /// Without branches: it is looked for with every message.
+    fn range(&self, value: u64) -> usize {
+        let below = self.bounds.iter().map(|bound| usize::from(*bound < value));
+        below.sum()
     }
 
     pub fn is_empty(&self) -> bool {

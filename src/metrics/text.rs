@@ -27,16 +27,21 @@ pub struct NodeLabels {
 impl NodeLabels {
     /// `extra` are those of `metricsLabel`.
     pub fn new(cluster: &str, node_id: &str, node_type: &str, extra: &[(String, String)]) -> Self {
-        let mut text = String::new();
-        let extra = extra.iter().map(|(name, value)| (&**name, &**value));
         let own = [
             ("cluster", cluster),
             ("node_id", node_id),
             ("node_type", node_type),
         ];
+        Self::of(&own, extra)
+    }
+
+    /// The node's `own`, and extra ones.
+    pub fn of(own: &[(&str, &str)], extra: &[(String, String)]) -> Self {
+        let mut text = String::new();
+        let extra = extra.iter().map(|(name, value)| (&**name, &**value));
         // As in RocketMQ: a label of the broker's own is stronger than an extra one.
         let extra = extra.filter(|(name, _)| own.iter().all(|(own, _)| own != name));
-        for (name, value) in own.into_iter().chain(extra) {
+        for (name, value) in own.iter().copied().chain(extra) {
             push_label(&mut text, name, value);
         }
         Self { text }
@@ -48,6 +53,15 @@ impl NodeLabels {
 pub enum Number {
     Whole(u64),
     Real(f64),
+}
+
+impl Number {
+    pub fn real(self) -> f64 {
+        match self {
+            Self::Whole(value) => value as f64,
+            Self::Real(value) => value,
+        }
+    }
 }
 
 impl From<u64> for Number {
@@ -72,6 +86,14 @@ impl From<f64> for Number {
     fn from(value: f64) -> Self {
         Self::Real(value)
     }
+}
+
+/// The text of a family among those of its section.
+pub fn text_of<'a>(texts: &'a mut [(&'static Family, String)], family: &Family) -> &'a mut String {
+    let mut texts = texts.iter_mut();
+    let found = texts.find(|(of, _)| of.name == family.name);
+    let (_, text) = found.unwrap_or_else(|| panic!("{} is of another section", family.name));
+    text
 }
 
 /// What a label says of something that is or is not so.
@@ -142,16 +164,16 @@ pub fn in_unit(unit: Unit, value: u64) -> Number {
     }
 }
 
+pub fn bound_in_unit(unit: Unit, bound: u64) -> f64 {
+    in_unit(unit, bound).real()
+}
+
 /// A bound as RocketMQ's exporter writes it: with a point.
 fn push_bound(unit: Unit, bound: Option<u64>, out: &mut String) {
     let Some(bound) = bound else {
         return out.push_str("+Inf");
     };
-    let bound = match unit {
-        Unit::AsRecorded => bound as f64,
-        Unit::SecondsFromMicros => bound as f64 / 1e6,
-    };
-    write!(out, "{bound:?}").expect("a string takes all");
+    write!(out, "{:?}", bound_in_unit(unit, bound)).expect("a string takes all");
 }
 
 /// Up to where a further label may follow.

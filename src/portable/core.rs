@@ -16,7 +16,7 @@ use super::buffers::Buffers;
 use super::calls::Calls;
 use super::poller::Poller;
 use super::pool::{Done, Pool};
-use crate::linux::{self, Doorbell, Thread, Wait};
+use crate::ring::linux::{self, Doorbell, Running, ShutDown, Thread, Wait};
 
 /// Directories whose file systems are flushed, kept open: the kernel reports a lost write once to each descriptor, but not to one that is
 /// opened after another thread's descriptor got the report.
@@ -54,11 +54,8 @@ impl Core {
     }
 
     /// Makes this executor the thread's one until the guard is dropped.
-    pub(super) fn enter_thread(self: &Rc<Core>) -> Running {
-        Running {
-            core: self.clone(),
-            _thread: self.thread.enter(),
-        }
+    pub(super) fn enter_thread(self: &Rc<Core>) -> Running<Core> {
+        self.thread.enter(self.clone())
     }
 
     pub(super) fn run<F: Future>(&self, main: Pin<&mut F>) -> io::Result<F::Output> {
@@ -106,7 +103,9 @@ impl Core {
         done.drain(..).for_each(|done| self.calls.complete(done));
         Ok(())
     }
+}
 
+impl ShutDown for Core {
     /// Drops all tasks, and waits for the calls that have begun.
     fn shut_down(&self) {
         self.calls.close();
@@ -119,18 +118,5 @@ impl Core {
                 std::process::abort();
             }
         }
-    }
-}
-
-/// While it lives, wakers on this thread reach the reactor's tasks.
-pub(super) struct Running {
-    core: Rc<Core>,
-    /// Dropped behind the shutdown.
-    _thread: linux::Running,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.core.shut_down();
     }
 }

@@ -11,8 +11,8 @@ use std::sync::PoisonError;
 use super::Portable;
 use super::file::PortableFile;
 use crate::io::{DirEntry, Disk, OpenOptions, Space};
-use crate::linux::{self, DIR_MODE, Direct, FILE_MODE};
 use crate::mem::LogBuffer;
+use crate::ring::linux::{self, DIR_MODE, Direct, FILE_MODE};
 
 /// Held until it is dropped; after a kill, until the process's last thread has ended, and so its last write: the kernel closes the
 /// descriptors of a process when none of its threads has them any more.
@@ -101,9 +101,9 @@ impl Disk for Portable {
         self.core.call(move || linux::space(&dir)).await
     }
 
-    /// There is nothing to register with.
-    fn register(&self, _: &LogBuffer) -> bool {
-        false
+    /// There is nothing to register it with, and its pages come as they are used.
+    fn log_buffer(&self, capacity_bytes: usize) -> io::Result<LogBuffer> {
+        LogBuffer::new(capacity_bytes)
     }
 }
 

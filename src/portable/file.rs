@@ -12,8 +12,8 @@ use super::core::Core;
 use super::pool::Lane;
 use super::work::Work;
 use crate::io::{Durability, File};
-use crate::linux::Direct;
 use crate::mem::{AlignedBuf, Buf, IoBuf, ThreadBuf};
+use crate::ring::linux::Direct;
 
 #[derive(Clone)]
 pub struct PortableFile {

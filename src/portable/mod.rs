@@ -7,7 +7,7 @@
 //!            -> one slice of a task that has paused
 //! ```
 //!
-//! Executor, timers and their order are those of `ring/` ([`crate::linux`]). A socket is read and written by the reactor's thread when it is
+//! Executor, timers and their order are those of `ring/` ([`crate::ring::linux`]). A socket is read and written by the reactor's thread when it is
 //! ready, once in a turn at most. A call on a file blocks, so one of the `pool`'s threads makes it; its result comes back over a list and
 //! a bell. So a log write crosses to another thread and back: once for a group of messages, not for each.
 //!
@@ -45,8 +45,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use self::core::Core;
-use crate::io::{Clock, Now, Spawn, Stalls};
-use crate::linux::{Doorbell, Machine, Sleep};
+use crate::ring::linux::{Doorbell, Machine, OnThread, Thread};
 
 #[derive(Clone, Debug)]
 pub struct PortableConfig {
@@ -101,31 +100,8 @@ impl Machine for Portable {
     }
 }
 
-impl Clock for Portable {
-    /// The reading of this turn: taken when the thread woke up, the same until it sleeps again.
-    fn now(&self) -> Now {
-        self.core.thread.now()
-    }
-
-    fn utc_offset_s(&self) -> i32 {
-        self.core.thread.utc_offset_s()
-    }
-
-    fn sleep_until(&self, mono_ns: u64) -> impl Future<Output = ()> {
-        Sleep::new(&self.core.thread, mono_ns)
-    }
-}
-
-impl Spawn for Portable {
-    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
-        self.core.thread.spawn(name, task);
-    }
-
-    fn watch_stalls(&self) {
-        self.core.thread.watch_stalls();
-    }
-
-    fn stalls(&self) -> Stalls {
-        self.core.thread.stalls()
+impl OnThread for Portable {
+    fn thread(&self) -> &Rc<Thread> {
+        &self.core.thread
     }
 }

@@ -16,7 +16,7 @@ use super::poller::Direction;
 use super::source::{Source, cancelled};
 use super::stream::PortableStream;
 use crate::io::{Listener, Net};
-use crate::linux::{self, Sleep, cannot};
+use crate::ring::linux::{self, Sleep, cannot};
 
 /// Connections that are accepted in one turn.
 const ACCEPTED_PER_TURN: u32 = 64;

@@ -14,7 +14,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use slab::Slab;
 
-use crate::linux::{Doorbell, Wait};
+use crate::ring::linux::{Doorbell, Wait};
 
 /// Events that one turn takes; further ones are the next turn's.
 const EVENTS_PER_TURN: usize = 1024;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::work::{Outcome, Work};
-use crate::linux::{Doorbell, Wait};
+use crate::ring::linux::{Doorbell, Wait};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {

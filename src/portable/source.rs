@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use super::core::Core;
 use super::poller::Direction;
-use crate::linux::Doorbell;
+use crate::ring::linux::Doorbell;
 
 /// Closed when it is dropped.
 pub(super) struct Source {

@@ -16,7 +16,7 @@ use super::core::Core;
 use super::poller::Direction;
 use super::source::Source;
 use crate::io::Stream;
-use crate::linux::piece;
+use crate::ring::linux::piece;
 
 #[derive(Clone)]
 pub struct PortableStream {

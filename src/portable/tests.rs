@@ -1,22 +1,28 @@
-//! The reactor without io_uring against the real kernel: what a ring does too (`linux/tests`), and what is its own.
+//! The reactor without io_uring against the real kernel: what a ring does too (`ring/linux/tests`), and what is its own.
 
 use std::cell::Cell;
 use std::fs;
 use std::future::Future;
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::task::{Poll, Waker};
-use std::thread;
+use std::task::{Context, Poll, Waker};
 
 use super::pool::Lane;
 use super::*;
-use crate::io::{Disk, Durability, File, Listener, Net, Stream};
-use crate::linux::is_locked;
-use crate::linux::tests::{
-    DIRECT, MS, begin_and_drop, echo_round_trips, loopback, on_each_machine, pattern, pause,
+use crate::io::{Disk, Durability, File, Listener, Net, Spawn, Stream};
+use crate::mem::BLOCK_BYTES;
+use crate::ring::linux::is_locked;
+use crate::ring::linux::tests::{
+    DIRECT, MS, Started, a_panic_takes_one_down_in_order, begin_and_drop, echo_round_trips,
+    loopback, on_each_machine, one_ends_with_operations_in_flight, one_that_has_ended_refuses,
+    pause,
 };
-use crate::mem::{AlignedBuf, BLOCK_BYTES};
+
+impl Started for Portable {
+    fn start_small<T, F: Future<Output = T>>(main: impl FnOnce(Portable) -> F) -> io::Result<T> {
+        Portable::start(small(), main)
+    }
+}
 
 on_each_machine! { on_small }
 
@@ -112,35 +118,6 @@ fn a_stream_that_is_always_ready_leaves_the_thread_to_others() {
             "{} turns, {chunks} chunks",
             turns.get()
         );
-    });
-}
-
-#[test]
-fn a_bell_wakes_it_from_another_thread() {
-    on_small(async |io| {
-        let there = Doorbell::new().unwrap();
-        let back = Doorbell::new().unwrap();
-        // A ring before the wait is kept; one after a wait that was given up is too.
-        there.ring();
-        io.wait(&there).await.unwrap();
-        begin_and_drop(io.wait(&there)).await;
-        there.ring();
-        io.wait(&there).await.unwrap();
-        let (there2, back2) = (there.clone(), back.clone());
-        let other = thread::spawn(move || {
-            let run = async |io: Portable| {
-                for _ in 0..100 {
-                    there2.ring();
-                    io.wait(&back2).await.unwrap();
-                }
-            };
-            Portable::start(small(), run).unwrap();
-        });
-        for _ in 0..100 {
-            io.wait(&there).await.unwrap();
-            back.ring();
-        }
-        other.join().unwrap();
     });
 }
 
@@ -244,81 +221,17 @@ fn a_lock_is_held_as_long_as_its_descriptor() {
 }
 
 #[test]
-fn a_reactor_that_has_ended_refuses() {
+fn how_a_reactor_ends() {
+    one_that_has_ended_refuses::<Portable>();
+    one_ends_with_operations_in_flight::<Portable>();
+    a_panic_takes_one_down_in_order::<Portable>();
+}
+
+/// A call on a file, too, is refused at once: the threads that would make it are gone.
+#[test]
+fn a_reactor_that_has_ended_makes_no_call() {
     let io = Portable::start(small(), async |io| io).unwrap();
-    let mut context = std::task::Context::from_waker(Waker::noop());
-    let connect = pin!(io.connect(loopback())).poll(&mut context);
-    assert!(matches!(connect, Poll::Ready(Err(_))));
+    let mut context = Context::from_waker(Waker::noop());
     let list = pin!(io.list("/".as_ref())).poll(&mut context);
     assert!(matches!(list, Poll::Ready(Err(_))));
-    io.spawn("test", async { unreachable!("no task runs any more") });
-}
-
-#[test]
-fn it_ends_with_operations_in_flight() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("file");
-    let escaped = Portable::start(small(), async |io| {
-        let listener = io.listen(loopback()).unwrap();
-        let client = io.connect(listener.local_addr()).await.unwrap();
-        let server = listener.accept().await.unwrap();
-        let file = io.open(&path, DIRECT).await.unwrap();
-        let (io2, held) = (io.clone(), client.clone());
-        io.spawn("test", async move {
-            listener.accept().await.unwrap();
-        });
-        io.spawn("test", async move {
-            held.recv().await.unwrap();
-        });
-        io.spawn("test", async move { io2.sleep_until(u64::MAX).await });
-        io.spawn("test", async move {
-            server.send(vec![0; 64 << 20]).await.0.unwrap();
-        });
-        for n in 0..50 {
-            let file = file.clone();
-            io.spawn("test", async move {
-                let buf = AlignedBuf::zeroed(1 << 20);
-                let written = file.write_at(buf, n << 20, Durability::Synced).await;
-                written.0.unwrap();
-            });
-        }
-        pause(&io, 2).await;
-        client
-    });
-    let stream = escaped.unwrap();
-    let mut context = std::task::Context::from_waker(Waker::noop());
-    loop {
-        match pin!(stream.recv()).poll(&mut context) {
-            Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(error)) => {
-                break assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
-            }
-            Poll::Pending => panic!("would wait for ever"),
-        }
-    }
-}
-
-#[test]
-fn a_panic_takes_the_reactor_down_in_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("file");
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        Portable::start(small(), async |io| {
-            let file = io.open(&path, DIRECT).await.unwrap();
-            let other = file.clone();
-            io.spawn("test", async move {
-                let bytes = pattern(1 << 20, 0);
-                other
-                    .write_at(bytes, 0, Durability::Synced)
-                    .await
-                    .0
-                    .unwrap();
-            });
-            io.spawn("test", async { panic!("of a task") });
-            pause(&io, 1000).await;
-        })
-    }));
-    assert!(result.is_err());
-    // The thread is free for another.
-    assert_eq!(Portable::start(small(), async |_| 5).unwrap(), 5);
 }

@@ -10,14 +10,16 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::journal;
+use super::counts::{Counts, Ending};
 use super::machine::Machine;
 use super::notifier::Notifier;
 use super::rpc::{self, Door, PeerError};
+use super::secured::SecurityNow;
 use super::setup::Setup;
 use super::types::Raft;
+use super::whole_file::replace;
 use crate::controller::{
-    Applied, Command, Controller, SCAN_INTERVAL_MS, Standing, Step, needs_leader,
+    Applied, Command, Controller, LivingGroup, SCAN_INTERVAL_MS, Standing, Step, needs_leader,
 };
 use crate::wire::Reply;
 use crate::wire::codes::response;
@@ -46,6 +48,7 @@ pub struct Desk {
     pub machine: Machine,
     controller: Mutex<Controller>,
     notifier: Notifier,
+    pub(super) counts: Counts,
     started: Instant,
     /// The term that this process leads in, once it knows all that was agreed on before it.
     begun_term: AtomicU64,
@@ -54,14 +57,21 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(setup: Setup, door: Arc<Door>, raft: Raft, machine: Machine) -> Self {
+    pub fn new(
+        setup: Setup,
+        door: Arc<Door>,
+        raft: Raft,
+        machine: Machine,
+        security: SecurityNow,
+    ) -> Self {
         Self {
             controller: Mutex::new(Controller::new(setup.settings.clone())),
             setup,
             door,
             raft,
             machine,
-            notifier: Notifier::default(),
+            notifier: Notifier::new(security),
+            counts: Counts::default(),
             started: Instant::now(),
             begun_term: AtomicU64::new(NO_TERM),
             wake: Notify::new(),
@@ -75,6 +85,14 @@ impl Desk {
         body: &[u8],
         connection: u64,
     ) -> Reply {
+        let arrived = Instant::now();
+        let reply = self.decide(header, body, connection).await;
+        let ending = Ending::of(reply.code);
+        self.counts.answered(header.code, ending, arrived.elapsed());
+        reply
+    }
+
+    async fn decide(self: &Arc<Self>, header: &Header<'_>, body: &[u8], connection: u64) -> Reply {
         if needs_leader(header.code) && !self.leads_for_sure().await {
             // An engine that was the leader until now may not have noticed.
             let standing = Standing {
@@ -128,7 +146,14 @@ impl Desk {
     }
 
     async fn agree(&self, command: Command) -> Result<Applied, Reply> {
+        let began = Instant::now();
         let written = self.raft.client_write(command.clone()).await;
+        let ending = match (&written, began.elapsed() > AGREE_LIMIT) {
+            (Ok(_), false) => Ending::Success,
+            (Ok(_), true) => Ending::Timeout,
+            (Err(_), _) => Ending::Failed,
+        };
+        self.counts.appended(ending, began.elapsed());
         let written = written.map_err(|error| {
             warn!(%error, ?command, "not agreed");
             let remark = format!("not agreed: {error}");
@@ -141,9 +166,16 @@ impl Desk {
             .data
             .ok_or_else(|| Reply::error("the entry had no outcome"))?;
         log(&command, &applied);
+        self.counts.applied(&command, &applied);
         self.controller().applied(&command, &applied, self.now_ms());
         self.send_notices();
         Ok(applied)
+    }
+
+    /// The living brokers of each group; heartbeats reach the leader only.
+    pub(super) fn brokers_alive(&self) -> Vec<LivingGroup> {
+        let state = self.machine.state();
+        self.controller().alive(&state.agreed, self.now_ms())
     }
 
     /// A connection of the port has ended.
@@ -256,7 +288,7 @@ impl Desk {
     }
 
     fn keep(&self, text: &str) -> std::io::Result<()> {
-        journal::replace(&self.setup.dir, SETTINGS_FILE, text.as_bytes())
+        replace(&self.setup.dir, SETTINGS_FILE, text.as_bytes())
     }
 
     fn send_notices(&self) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::{self, Record};
 use super::types::{Entry, LogId, Vote};
+use super::whole_file::{replace, sync_dir};
 
 const NAME: &str = "journal";
 /// A journal above this, of which less than half is of use, is written again.
@@ -154,20 +155,6 @@ impl Journal {
 /// Whether a directory has a journal.
 pub fn exists(dir: &Path) -> io::Result<bool> {
     dir.join(NAME).try_exists()
-}
-
-/// Puts `bytes` into a file in the place of what it held: afterwards, and after a crash, it has all of the one or all of the other.
-pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let part = dir.join(format!("{name}.part"));
-    let mut file = File::create(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&part, dir.join(name))?;
-    sync_dir(dir)
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use openraft::storage::RaftStateMachine;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
 
-use super::journal;
 use super::types::{Entry, LogId, Membership, SnapshotMeta, StorageError, Types};
+use super::whole_file::replace;
 use crate::controller::{Agreed, Applied, snapshot};
 
 const NAME: &str = "snapshot";
@@ -64,7 +64,7 @@ impl Machine {
     }
 
     fn save(&self, meta: &SnapshotMeta, bytes: &[u8]) -> Result<(), Box<StorageError>> {
-        journal::replace(&self.dir, NAME, &encode(meta, bytes)).map_err(|error| {
+        replace(&self.dir, NAME, &encode(meta, bytes)).map_err(|error| {
             tracing::error!(%error, "the snapshot cannot be written; this controller stops");
             Box::new(StorageIOError::write_snapshot(Some(meta.signature()), &error).into())
         })

@@ -7,7 +7,9 @@
 //! brokers, mqadmin -> server -> desk -> controller (pure) -> engine -> journal (synced) -> peers -> machine -> reply, notices
 //! ```
 
+mod counts;
 mod desk;
+mod figures;
 mod journal;
 mod log_store;
 mod machine;
@@ -15,11 +17,15 @@ mod notifier;
 mod peers;
 mod record;
 mod rpc;
+mod secured;
 mod server;
 mod setup;
 mod types;
+mod whole_file;
 
+pub use secured::SecurityNow;
 pub use setup::{Node, Setup, read_id, read_peers};
+pub use whole_file::replace_with_mode;
 
 use std::fs::File;
 use std::future::Future;
@@ -39,6 +45,8 @@ use peers::Peers;
 use rpc::Door;
 use server::Server;
 use types::Raft;
+
+use crate::metrics::Family;
 
 /// The leader sends this often to the others.
 const HEARTBEAT_MS: u64 = 200;
@@ -81,23 +89,38 @@ pub enum ControllerError {
     },
 }
 
-/// Runs a controller on this thread until `stop`, or until it cannot go on. `ready` is called when it listens.
+/// What a controller shows of itself, for another thread.
+#[derive(Clone)]
+pub struct Figures {
+    desk: Arc<Desk>,
+}
+
+impl Figures {
+    /// Samples by family, with these labels added to each.
+    pub fn samples(&self, labels: &[(String, String)]) -> Vec<(&'static Family, String)> {
+        self.desk.figures(labels)
+    }
+}
+
+/// Runs a controller on this thread, with its connections secured so, until `stop`, or until it cannot go on. `ready` is called when it listens.
 pub fn run(
     setup: Setup,
+    security: SecurityNow,
     stop: impl Future<Output = ()>,
-    ready: impl FnOnce(),
+    ready: impl FnOnce(Figures),
 ) -> Result<(), ControllerError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| ControllerError::Engine(error.to_string()))?;
-    runtime.block_on(serve(setup, stop, ready))
+    runtime.block_on(serve(setup, security, stop, ready))
 }
 
 async fn serve(
     mut setup: Setup,
+    security: SecurityNow,
     stop: impl Future<Output = ()>,
-    ready: impl FnOnce(),
+    ready: impl FnOnce(Figures),
 ) -> Result<(), ControllerError> {
     let _lock = open_dir(&mut setup)?;
     let dir = setup.dir.clone();
@@ -108,10 +131,10 @@ async fn serve(
     let door = Arc::new(Door {
         group: setup.group.clone(),
         self_id: setup.self_id,
-        all_ids: setup.peers.keys().copied().collect(),
+        addresses: setup.addresses(),
         is_joining: AtomicBool::new(is_joining),
     });
-    let peers = Peers::new(door.clone(), setup.addresses());
+    let peers = Peers::new(door.clone(), security.clone());
     let engine = |error: &dyn std::fmt::Display| ControllerError::Engine(error.to_string());
     let config = config(&setup.group)
         .validate()
@@ -123,10 +146,16 @@ async fn serve(
     let raft = raft.map_err(|error| engine(&error))?;
     join(&raft, &setup).await?;
 
-    let desk = Arc::new(Desk::new(setup, door, raft.clone(), machine));
-    let server = Server::new(desk.clone());
+    let desk = Arc::new(Desk::new(
+        setup,
+        door,
+        raft.clone(),
+        machine,
+        security.clone(),
+    ));
+    let server = Server::new(desk.clone(), security);
     let accepting = tokio::spawn(server.accept(listener));
-    ready();
+    ready(Figures { desk: desk.clone() });
     let watching = Box::pin(desk.watch());
     let ended = futures_util::future::select(watching, Box::pin(stop)).await;
     accepting.abort();
@@ -196,7 +225,7 @@ async fn join(raft: &Raft, setup: &Setup) -> Result<(), ControllerError> {
 fn mark_empty(setup: &Setup) -> io::Result<bool> {
     let marker = setup.dir.join(MARKER);
     if setup.peers.len() > 1 && !journal::exists(&setup.dir)? {
-        journal::replace(&setup.dir, MARKER, b"")?;
+        whole_file::replace(&setup.dir, MARKER, b"")?;
     }
     marker.try_exists()
 }

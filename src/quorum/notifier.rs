@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::secured::{SecurityNow, connect};
 use crate::controller::Notice;
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -20,21 +20,21 @@ const AT_A_TIME: usize = 256;
 
 #[derive(Clone, Debug)]
 pub struct Notifier {
+    security: SecurityNow,
     /// The newest epoch that a broker is to be told. An older notice is not tried again.
     newest: Arc<Mutex<BTreeMap<(String, i64), i32>>>,
     permits: Arc<Semaphore>,
 }
 
-impl Default for Notifier {
-    fn default() -> Self {
+impl Notifier {
+    pub fn new(security: SecurityNow) -> Self {
         Self {
+            security,
             newest: Arc::default(),
             permits: Arc::new(Semaphore::new(AT_A_TIME)),
         }
     }
-}
 
-impl Notifier {
     pub fn send(&self, notice: Notice) {
         let key = (notice.broker_name.clone(), notice.broker_id);
         self.with_newest(|newest| {
@@ -55,7 +55,7 @@ impl Notifier {
             if self.with_newest(|newest| newest.get(&key) != Some(&epoch)) {
                 return;
             }
-            match timeout(LIMIT, deliver_once(&notice)).await {
+            match timeout(LIMIT, deliver_once(&notice, &self.security)).await {
                 Ok(Ok(())) => {
                     info!(broker = %name, id, epoch, "told a broker who the master is");
                     break;
@@ -81,9 +81,8 @@ impl Notifier {
     }
 }
 
-async fn deliver_once(notice: &Notice) -> io::Result<()> {
-    let mut stream = TcpStream::connect(&notice.broker_address).await?;
-    stream.set_nodelay(true)?;
+async fn deliver_once(notice: &Notice, security: &SecurityNow) -> io::Result<()> {
+    let mut stream = connect(&notice.broker_address, security).await?;
     stream.write_all(&notice.frame).await?;
     stream.shutdown().await?;
     // The broker closes after it has read all. It has it, even if it does not close in time.

@@ -13,10 +13,10 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tracing::{info, warn};
 
 use super::rpc::{CODE, Door, MAX_FRAME_BYTES, PeerError, PeerReply, PeerRequest, decode, encode};
+use super::secured::{Connected, SecurityNow, connect};
 use super::types::Types;
 use crate::wire::codes::response;
 use crate::wire::exchange::{Answer, Exchange};
@@ -30,8 +30,7 @@ const MAX_IDLE: usize = 4;
 #[derive(Clone)]
 pub struct Peers {
     door: Arc<Door>,
-    /// `host:port` of each controller.
-    addresses: Arc<BTreeMap<u64, String>>,
+    security: SecurityNow,
     /// Connections that are not in use. The engine asks for a new client of a peer for each read that it makes sure of.
     idle: Arc<Mutex<BTreeMap<u64, Vec<Connection>>>>,
     unreachable: Arc<Mutex<BTreeSet<u64>>>,
@@ -43,15 +42,15 @@ pub struct Peer {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Connected,
     exchange: Exchange,
 }
 
 impl Peers {
-    pub fn new(door: Arc<Door>, addresses: BTreeMap<u64, String>) -> Self {
+    pub fn new(door: Arc<Door>, security: SecurityNow) -> Self {
         Self {
             door,
-            addresses: Arc::new(addresses),
+            security,
             idle: Arc::default(),
             unreachable: Arc::default(),
         }
@@ -146,14 +145,12 @@ impl Peer {
     }
 
     async fn connect(&self) -> Result<Connection, PeerError> {
-        let address = self.peers.addresses.get(&self.id);
+        let address = self.peers.door.addresses.get(&self.id);
         let address = address.ok_or_else(|| PeerError::Stranger {
             got: self.id.to_string(),
         })?;
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
         Ok(Connection {
-            stream,
+            stream: connect(address, &self.peers.security).await?,
             exchange: Exchange::default(),
         })
     }

@@ -1,10 +1,11 @@
 //! What controllers say to each other: a request of RocketMQ's remoting protocol with a code of ringmq's own, on the port that brokers use.
 //!
 //! ```text
-//! request  code 931001, fields group, from, crc, joining; body PeerRequest as JSON
+//! request  code 931001, fields group, from, at, crc, joining; body PeerRequest as JSON
 //! reply    code 0, field crc; body PeerReply as JSON. Anything else: code 1 and a remark
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use openraft::error::{InstallSnapshotError, RaftError};
@@ -52,6 +53,14 @@ pub enum PeerError {
     Group { got: String, expected: String },
     #[error("the peer says to be {got:?}, which is no other controller of this group")]
     Stranger { got: String },
+    #[error(
+        "the peer says to be n{id} at {got:?}, and n{id} of this controller's list is at {expected:?}: it was replaced by another machine, or the lists differ"
+    )]
+    Replaced {
+        id: u64,
+        got: String,
+        expected: String,
+    },
     #[error("the field {0} is missing")]
     Field(&'static str),
     #[error("the body has CRC {got:08x}, its header says {expected}")]
@@ -94,22 +103,41 @@ pub fn decode<T: DeserializeOwned>(body: &[u8], crc: Option<&str>) -> Result<T, 
 pub struct Door {
     pub group: String,
     pub self_id: u64,
-    pub all_ids: Vec<u64>,
+    /// `host:port` of each controller, as the list of this one says.
+    pub addresses: BTreeMap<u64, String>,
     /// The store of this controller was empty when it was opened, and no leader has filled it yet.
     pub is_joining: AtomicBool,
 }
 
 impl Door {
-    pub fn fields<'a>(&'a self, crc: i64) -> [(&'static str, Value<'a>); 4] {
+    pub fn fields<'a>(&'a self, crc: i64) -> [(&'static str, Value<'a>); 5] {
         [
             ("group", Value::Str(&self.group)),
             ("from", Value::I64(self.self_id as i64)),
+            ("at", Value::Str(self.address_of(self.self_id))),
             ("crc", Value::I64(crc)),
             (
                 "joining",
                 Value::Bool(self.is_joining.load(Ordering::Relaxed)),
             ),
         ]
+    }
+
+    fn address_of(&self, id: u64) -> &str {
+        self.addresses.get(&id).map_or("", String::as_str)
+    }
+
+    /// Two machines with one number could vote twice in one election. An older version does not say where it is.
+    fn check_not_replaced(&self, id: u64, at: Option<&str>) -> Result<(), PeerError> {
+        let expected = self.address_of(id);
+        match at.filter(|at| *at != expected) {
+            None => Ok(()),
+            Some(at) => Err(PeerError::Replaced {
+                id,
+                got: at.chars().take(300).collect(),
+                expected: expected.to_owned(),
+            }),
+        }
     }
 
     /// A peer's request, if it is one of this group.
@@ -122,12 +150,13 @@ impl Door {
             });
         }
         let from = header.ext.find("from").ok_or(PeerError::Field("from"))?;
-        let is_peer = |id: u64| id != self.self_id && self.all_ids.contains(&id);
-        if !from.parse().is_ok_and(is_peer) {
+        let is_peer = |id: &u64| *id != self.self_id && self.addresses.contains_key(id);
+        let Some(id) = from.parse().ok().filter(is_peer) else {
             return Err(PeerError::Stranger {
                 got: from.chars().take(64).collect(),
             });
-        }
+        };
+        self.check_not_replaced(id, header.ext.find("at"))?;
         let request = decode(body, header.ext.find("crc"))?;
         let is_joining = header.ext.find("joining") == Some("true");
         if let PeerRequest::Vote(vote) = &request
@@ -186,11 +215,26 @@ mod tests {
             let door = Door {
                 group: "g".to_owned(),
                 self_id: 0,
-                all_ids: vec![0, 1],
+                addresses: BTreeMap::new(),
                 is_joining: AtomicBool::new(self_joins),
             };
             let refused = door.must_not_elect(&vote(index), other_joins);
             assert_eq!(refused, expected, "{self_joins} {index} {other_joins}");
         }
+    }
+
+    #[test]
+    fn one_that_was_replaced_by_another_machine_is_refused() {
+        let addresses = [(0, "a:1"), (1, "b:1")];
+        let door = Door {
+            group: "g".to_owned(),
+            self_id: 0,
+            addresses: addresses.map(|(id, at)| (id, at.to_owned())).into(),
+            is_joining: AtomicBool::new(false),
+        };
+        assert!(door.check_not_replaced(1, Some("b:1")).is_ok());
+        assert!(door.check_not_replaced(1, None).is_ok(), "an older version");
+        let refused = door.check_not_replaced(1, Some("c:1"));
+        assert!(matches!(refused, Err(PeerError::Replaced { id: 1, .. })));
     }
 }

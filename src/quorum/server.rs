@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -17,6 +16,7 @@ use tracing::warn;
 
 use super::desk::Desk;
 use super::rpc::{CODE, MAX_FRAME_BYTES};
+use super::secured::{Connected, SecurityNow, accepted};
 use crate::wire::codes::request;
 use crate::wire::header::Header;
 use crate::wire::{CURRENT_VERSION, FLAG_RESPONSE, Head, Language, Reply, Scratch, frame, header};
@@ -36,15 +36,17 @@ const FREE_BYTES: usize = 64 << 10;
 
 pub struct Server {
     desk: Arc<Desk>,
+    security: SecurityNow,
     next: AtomicU64,
     open: AtomicUsize,
     held: AtomicUsize,
 }
 
 impl Server {
-    pub fn new(desk: Arc<Desk>) -> Arc<Self> {
+    pub fn new(desk: Arc<Desk>, security: SecurityNow) -> Arc<Self> {
         Arc::new(Self {
             desk,
+            security,
             next: AtomicU64::new(1),
             open: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
@@ -73,8 +75,21 @@ impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let peer = stream.peer_addr().ok();
-        let _ = stream.set_nodelay(true);
-        let (read, write) = stream.into_split();
+        // With the handshake, which is part of it.
+        let accepted = timeout(MAX_IDLE, accepted(stream, &self.security)).await;
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                warn!(?peer, %error, "closing a connection");
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+            Err(_) => {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let (read, write) = tokio::io::split(stream);
         let (replies, to_write) = mpsc::channel(8);
         let writing = tokio::spawn(write_all(write, to_write));
         let mut connection = Connection {
@@ -100,7 +115,7 @@ impl Server {
 struct Connection {
     server: Arc<Server>,
     id: u64,
-    read: OwnedReadHalf,
+    read: ReadHalf<Connected>,
     replies: mpsc::Sender<Vec<u8>>,
     permits: Arc<Semaphore>,
     buffer: Vec<u8>,
@@ -116,7 +131,7 @@ impl Connection {
                 Ok(Ok(0)) => return Ok(()),
                 Ok(Ok(read)) => read,
                 // A peer that dies resets its connections.
-                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                Ok(Err(error)) if is_end(&error) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Ok(()),
             };
@@ -234,6 +249,12 @@ impl Work {
     }
 }
 
+/// Over TLS a peer may end without a word.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    [ConnectionReset, UnexpectedEof].contains(&error.kind())
+}
+
 fn reply_frame(header: &Header<'_>, codec: crate::wire::Codec, reply: &Reply) -> Vec<u8> {
     let head = Head {
         codec,
@@ -249,7 +270,7 @@ fn reply_frame(header: &Header<'_>, codec: crate::wire::Codec, reply: &Reply) ->
     bytes
 }
 
-async fn write_all(mut write: OwnedWriteHalf, mut replies: mpsc::Receiver<Vec<u8>>) {
+async fn write_all(mut write: WriteHalf<Connected>, mut replies: mpsc::Receiver<Vec<u8>>) {
     while let Some(bytes) = replies.recv().await {
         if !timeout(MAX_WRITE, write.write_all(&bytes))
             .await

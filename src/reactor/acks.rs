@@ -2,16 +2,14 @@
 //!
 //! The log is committed in the order of its positions, so the acknowledgements wait in one queue in that order.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use hdrhistogram::Histogram;
-
-use super::connection::{Caller, Connection};
+use super::caller::Caller;
+use super::connection::Connection;
+use super::send_times::SendTimes;
 use crate::io::Stream;
-use crate::metrics;
-use crate::metrics::families::COMMIT_SECONDS;
 use crate::replication::answers::Waiting;
 use crate::store::QueueIndex;
 use crate::wire::pop::ChangeInvisibleTimeReply;
@@ -49,10 +47,9 @@ impl UniqueKey {
 /// What the reply says besides that it worked.
 pub enum Receipt {
     Send(SendReceipt),
-    /// To a recall: of which message, and when that is due.
+    /// To a recall: of which message.
     Recall {
         unique_key: Box<str>,
-        due_ms: i64,
     },
     /// To a send-back, or to the acknowledgement of a popped message: nothing.
     Plain,
@@ -66,6 +63,8 @@ pub struct SendReceipt {
     pub queue_id: u32,
     /// Of a batch the first message's.
     pub queue_offset: u64,
+    /// It is one record with the messages of a batch.
+    pub is_inner_batch: bool,
     /// Of a batch the last message's.
     pub physical_offset: u64,
     pub unique_key: UniqueKey,
@@ -86,18 +85,14 @@ pub struct Ack<S: Stream> {
 
 pub struct Acks<S: Stream> {
     waiting: RefCell<VecDeque<Ack<S>>>,
-    /// How long sends took until they were acknowledged.
-    took_us: RefCell<Histogram<u32>>,
-    /// The same for the metrics, whose counts must not saturate.
-    took: RefCell<metrics::Histogram>,
+    times: RefCell<SendTimes>,
 }
 
 impl<S: Stream> Default for Acks<S> {
     fn default() -> Self {
         Acks {
             waiting: RefCell::default(),
-            took_us: RefCell::new(Histogram::new(2).expect("two digits are allowed")),
-            took: RefCell::new(metrics::Histogram::of(&COMMIT_SECONDS)),
+            times: RefCell::default(),
         }
     }
 }
@@ -154,19 +149,15 @@ impl<S: Stream> Acks<S> {
         self.waiting.borrow_mut().pop_front()
     }
 
-    /// A send has been acknowledged.
-    pub fn record(&self, took_ns: u64) {
-        self.took_us.borrow_mut().saturating_record(took_ns / 1000);
-        self.took.borrow_mut().record(took_ns / 1000);
+    /// How long sends took until they were acknowledged.
+    pub fn times(&self) -> RefMut<'_, SendTimes> {
+        self.times.borrow_mut()
     }
 
-    /// How long sends took, for the metrics.
-    pub fn took(&self) -> Ref<'_, metrics::Histogram> {
-        self.took.borrow()
-    }
-
-    /// How long sends took until they were acknowledged, in microseconds.
-    pub fn took_us(&self) -> Ref<'_, Histogram<u32>> {
-        self.took_us.borrow()
+    /// How long the oldest of those that wait has waited.
+    pub fn oldest_ns(&self, now_ns: u64) -> u64 {
+        let waiting = self.waiting.borrow();
+        let oldest = waiting.front();
+        oldest.map_or(0, |ack| now_ns.saturating_sub(ack.appended_ns))
     }
 }

@@ -9,12 +9,11 @@ use tracing::{info, warn};
 
 use super::ShardSetup;
 use super::connection::Connection;
-use super::gate::Gate;
 use super::permit::Permit;
 use crate::broker::Refusal;
 use crate::broker::admission::{self, Admission, AdmissionLimits, Backlog};
-use crate::io::{Either, Io, Now, select};
-use crate::store::Store;
+use crate::io::{Either, Gate, Io, Now, select};
+use crate::store::{Cause, Store};
 
 pub(super) struct AdmissionQueue<I: Io> {
     io: I,
@@ -60,6 +59,11 @@ impl<I: Io> AdmissionQueue<I> {
         let backlog = self.observe(now);
         let mut admission = self.admission.borrow_mut();
         admission.refusal(&backlog, ms(now.mono_ns))
+    }
+
+    /// What keeps the messages that wait from being durable.
+    pub fn cause(&self) -> Cause {
+        self.admission.borrow().cause()
     }
 
     /// Whether there is room for `bytes` that `connection` sends.

@@ -1,13 +1,16 @@
 //! Answers whose fields do not depend on the service that gives them: refusals, and those to sends and recalls.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use super::ShardSetup;
 use super::acks::{Ack, Receipt, SendReceipt};
-use super::connection::{Caller, Connection};
-use crate::broker::{Refusal, recall};
-use crate::io::{Io, Stream};
+use super::caller::Caller;
+use super::connection::Connection;
+use crate::broker::Refusal;
+use crate::io::Stream;
 use crate::message::ids::offset_message_id;
+use crate::metrics::text::truth;
 use crate::store::{AppendError, ReadError};
 use crate::wire::Reply;
 use crate::wire::Value;
@@ -50,28 +53,32 @@ pub(super) fn unreadable(error: ReadError) -> Refusal {
 }
 
 /// Answers to sends and recalls: RocketMQ's have fields about the broker.
-pub(super) struct SendAnswers<I: Io> {
-    io: I,
+pub(super) struct SendAnswers {
     pub store_host: SocketAddr,
     pub region_id: String,
-    pub trace_on: &'static str,
+    trace_on: Cell<bool>,
 }
 
-impl<I: Io> SendAnswers<I> {
-    pub fn new(io: I, setup: &ShardSetup) -> Self {
+impl SendAnswers {
+    pub fn new(setup: &ShardSetup) -> Self {
         SendAnswers {
-            io,
             store_host: setup.store.store_host,
             region_id: setup.broker.region_id.clone(),
-            trace_on: match setup.broker.trace_on {
-                true => "true",
-                false => "false",
-            },
+            trace_on: Cell::new(setup.broker.trace_on),
         }
     }
 
+    pub fn say_trace_on(&self, is_on: bool) {
+        self.trace_on.set(is_on);
+    }
+
+    /// `traceOn`, as it is now.
+    pub fn trace_on(&self) -> &'static str {
+        truth(self.trace_on.get())
+    }
+
     /// Answers a request whose record is in the log; `code` says how safe it is there.
-    pub fn acknowledge(&self, ack: &Ack<I::Stream>, code: i32, remark: Option<&str>) {
+    pub fn acknowledge<S: Stream>(&self, ack: &Ack<S>, code: i32, remark: Option<&str>) {
         let (connection, caller) = (&*ack.connection, ack.caller);
         // Only senders are told that replicas are missing. Other clients take everything but success for a failure, and would send back or
         // acknowledge again what is stored (`AckMessageProcessor`, `EndTransactionProcessor`).
@@ -86,10 +93,8 @@ impl<I: Io> SendAnswers<I> {
             Receipt::Send(receipt) => {
                 self.acknowledge_send(connection, caller, receipt, code, remark);
             }
-            Receipt::Recall { due_ms, .. } if self.io.now().unix_ms >= *due_ms => {
-                self.refuse_recall(connection, caller, &recall::too_late());
-            }
-            Receipt::Recall { unique_key, .. } => {
+            // It counts, also if the message has become due meanwhile: what is due waits for the recalls that were granted before.
+            Receipt::Recall { unique_key } => {
                 let reply = RecallReply { msg_id: unique_key };
                 let mut ext = reply.ext().to_vec();
                 ext.push(("MSG_REGION", Value::Str(&self.region_id)));
@@ -100,9 +105,9 @@ impl<I: Io> SendAnswers<I> {
         }
     }
 
-    fn acknowledge_send(
+    fn acknowledge_send<S: Stream>(
         &self,
-        connection: &Connection<I::Stream>,
+        connection: &Connection<S>,
         caller: Caller,
         receipt: &SendReceipt,
         code: i32,
@@ -113,9 +118,11 @@ impl<I: Io> SendAnswers<I> {
             queue_id: receipt.queue_id as i32,
             transaction_id: Some(receipt.unique_key.as_str()),
             msg_id: receipt.batch_ids.as_deref().unwrap_or(&id),
-            trace_on: Some(self.trace_on),
+            trace_on: Some(self.trace_on()),
             region: Some(&self.region_id),
-            batch_uniq_id: None,
+            batch_uniq_id: receipt
+                .is_inner_batch
+                .then_some(receipt.unique_key.as_str()),
             recall_handle: receipt.recall_handle.as_deref(),
             queue_offset: receipt.queue_offset as i64,
         };
@@ -123,22 +130,22 @@ impl<I: Io> SendAnswers<I> {
     }
 
     /// RocketMQ's refusals of a send have these two fields as well.
-    pub fn refuse_send(
+    pub fn refuse_send<S: Stream>(
         &self,
-        connection: &Connection<I::Stream>,
+        connection: &Connection<S>,
         caller: Caller,
         refusal: &Refusal,
     ) {
         let ext = [
-            ("TRACE_ON", Value::Str(self.trace_on)),
+            ("TRACE_ON", Value::Str(self.trace_on())),
             ("MSG_REGION", Value::Str(&self.region_id)),
         ];
         connection.answer(caller, refusal.code, Some(&refusal.remark), &ext, &[]);
     }
 
-    pub fn refuse_recall(
+    pub fn refuse_recall<S: Stream>(
         &self,
-        connection: &Connection<I::Stream>,
+        connection: &Connection<S>,
         caller: Caller,
         refusal: &Refusal,
     ) {

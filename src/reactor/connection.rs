@@ -4,7 +4,7 @@
 //! first not read any more (it cannot ask for more than [`MAX_UNSENT_BYTES`] beyond what it takes), and if what
 //! others cause to be sent to it (notifications) still piles up to half of what all replies may take, it is closed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -14,19 +14,19 @@ use std::rc::Rc;
 use tracing::{debug, info, warn};
 
 use super::activity::Activity;
-use super::gate::{Gate, Pass};
+use super::caller::Caller;
 use super::grant::FrameGrant;
 use super::inbox::{Flow, Inbox, TurnShare};
 use super::latencies::{Kind, Outcome};
 use super::memory::Memory;
+use super::unproven::Stranger;
 use super::unsent::Unsent;
+use crate::auth::Visit;
 use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
 use crate::broker::{ConnId, Peer};
-use crate::io::{Clock, Either, Io, Notify, Stream, select};
+use crate::io::{Clock, Either, Gate, Io, Notify, Pass, Stream, select};
 use crate::wire::frame;
-use crate::wire::{
-    CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language, Scratch, Value,
-};
+use crate::wire::{Frame, Header, Scratch, Value};
 
 /// An output buffer that one huge reply has grown is given back.
 const KEPT_CAPACITY_BYTES: usize = 1 << 20;
@@ -53,54 +53,6 @@ pub trait Service<S: Stream>: 'static {
     fn closed(self: &Rc<Self>, connection: &Connection<S>);
 }
 
-/// How to answer a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller {
-    pub opaque: i32,
-    pub codec: Codec,
-    /// The request has no answer.
-    pub is_oneway: bool,
-    /// What was asked, when it arrived, and whether it was parked since: for the metrics.
-    pub code: i32,
-    pub arrived_ns: u64,
-    pub is_parked: bool,
-}
-
-impl Caller {
-    /// Of a request that arrived at this time.
-    pub fn new(frame: &Frame<'_>, header: &Header<'_>, arrived_ns: u64) -> Self {
-        Caller {
-            opaque: header.opaque,
-            codec: frame.codec,
-            is_oneway: header.is_oneway(),
-            code: header.code,
-            arrived_ns,
-            is_parked: false,
-        }
-    }
-
-    /// The same request, which waits for a message.
-    pub fn parked(self) -> Self {
-        Self {
-            is_parked: true,
-            ..self
-        }
-    }
-
-    /// The head of the reply, in the codec of the request: C++ and Node clients read no other.
-    pub fn head<'a>(&self, code: i32, remark: Option<&'a str>) -> Head<'a> {
-        Head {
-            codec: self.codec,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: self.opaque,
-            flag: FLAG_RESPONSE,
-            remark,
-        }
-    }
-}
-
 pub struct Connection<S: Stream> {
     pub id: u64,
     pub peer: SocketAddr,
@@ -124,12 +76,22 @@ pub struct Connection<S: Stream> {
     /// Pulls that wait for a message.
     parked: Cell<usize>,
     activity: Activity,
+    /// What the checks of its requests have found.
+    visit: RefCell<Visit>,
+    /// No request of it has passed them yet.
+    stranger: RefCell<Option<Stranger>>,
     /// It has been logged that it does not read: once, however often it begins to read again.
     is_backlog_logged: Cell<bool>,
 }
 
 impl<S: Stream> Connection<S> {
-    pub(super) fn new(id: u64, stream: S, memory: Rc<Memory>, now_ns: u64) -> Self {
+    pub(super) fn new(
+        id: u64,
+        stream: S,
+        memory: Rc<Memory>,
+        stranger: Option<Stranger>,
+        now_ns: u64,
+    ) -> Self {
         Connection {
             id,
             peer: stream.peer_addr(),
@@ -146,6 +108,8 @@ impl<S: Stream> Connection<S> {
             sent: Notify::default(),
             parked: Cell::new(0),
             activity: Activity::new(now_ns),
+            visit: RefCell::default(),
+            stranger: RefCell::new(stranger),
             is_backlog_logged: Cell::new(false),
         }
     }
@@ -254,6 +218,21 @@ impl<S: Stream> Connection<S> {
 
     pub fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    pub fn visit(&self) -> RefMut<'_, Visit> {
+        self.visit.borrow_mut()
+    }
+
+    /// A request of it has passed the checks.
+    pub fn has_proven(&self) {
+        self.stranger.take();
+    }
+
+    /// None has for too long.
+    pub fn is_overdue(&self, now_ns: u64) -> bool {
+        let stranger = self.stranger.borrow();
+        stranger.as_ref().is_some_and(|it| it.is_overdue(now_ns))
     }
 
     /// What the frame that is being offered has waited for.
@@ -400,7 +379,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
     let mut offer = |frame: Frame<'_>| match connection.must_wait() {
         true => Flow::Pause,
         false if !share.take() => Flow::Yield,
-        false => service.frame(connection, frame, &mut scratch),
+        false => served(service, connection, frame, &mut scratch),
     };
     'receiving: while !connection.is_closed() {
         let mut step = match connection.receive(io).await {
@@ -418,6 +397,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
                 Ok(Flow::Unsaved) => service.saved().await,
                 Ok(Flow::Later(units)) => service.round(connection, units).await,
                 Ok(Flow::Yield) => share.next_turn().await,
+                Ok(Flow::Slowed(until_ns)) => io.sleep_until(until_ns).await,
                 Ok(Flow::Pause) => connection.until_it_may_ask().await,
                 Ok(Flow::Close) => break 'receiving,
                 Err(error) => {
@@ -448,6 +428,17 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
     connection.close();
 }
 
+fn served<S: Stream, V: Service<S>>(
+    service: &Rc<V>,
+    connection: &Rc<Connection<S>>,
+    frame: Frame<'_>,
+    scratch: &mut Scratch,
+) -> Flow {
+    let flow = service.frame(connection, frame, scratch);
+    scratch.shrink();
+    flow
+}
+
 pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
     let mut flying = Vec::new();
     loop {
@@ -462,7 +453,10 @@ pub(super) async fn write<I: Io>(io: I, connection: Rc<Connection<I::Stream>>) {
         }
         let began_ns = io.now().mono_ns;
         connection.activity.send_begins(began_ns);
+        let copied = connection.stream.copied(flying.len());
+        connection.memory.replies.take(copied);
         let (sent, buf) = connection.stream.send(flying).await;
+        connection.memory.replies.give_back(copied);
         let ended_ns = io.now().mono_ns;
         connection.activity.send_ended(ended_ns);
         connection.memory.sent(ended_ns - began_ns);

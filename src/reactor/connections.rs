@@ -17,11 +17,11 @@ use std::rc::Rc;
 use tracing::{debug, info, warn};
 
 use super::connection::{Connection, Service, read, write};
-use super::gate::Gate;
 use super::latencies::Latencies;
 use super::memory::{Memory, Relief};
 use super::slices::in_slices;
-use crate::io::{Either, select, yield_now};
+use super::unproven::Unproven;
+use crate::io::{Either, Gate, select, yield_now};
 use crate::io::{Io, Listener, Notify, Stream};
 use crate::metrics::Histogram;
 
@@ -51,6 +51,8 @@ pub struct Connections<S: Stream> {
     /// Bytes of replies that are not with the kernel yet, or are being read from disk.
     pub replies: Rc<Gate>,
     memory: Rc<Memory>,
+    /// `None`: requests are not checked, so nobody is a stranger.
+    strangers: Option<Rc<Unproven>>,
 }
 
 impl<S: Stream> Relief for Connections<S> {
@@ -65,7 +67,13 @@ impl<S: Stream> Relief for Connections<S> {
 }
 
 impl<S: Stream> Connections<S> {
-    pub fn new(memory_bytes: usize, max_open: usize, latencies: Latencies) -> Rc<Self> {
+    /// With `guards_strangers` each address may have few connections whose requests have not passed the checks.
+    pub fn new(
+        memory_bytes: usize,
+        max_open: usize,
+        latencies: Latencies,
+        guards_strangers: bool,
+    ) -> Rc<Self> {
         let memory = Memory::new(memory_bytes, latencies);
         let connections = Rc::new(Connections {
             open: RefCell::default(),
@@ -79,6 +87,7 @@ impl<S: Stream> Connections<S> {
             requests: memory.requests.clone(),
             replies: memory.replies.clone(),
             memory,
+            strangers: guards_strangers.then(Rc::default),
         });
         let relief = Rc::downgrade(&connections);
         connections.memory.set_relief(relief);
@@ -179,7 +188,10 @@ impl<S: Stream> Connections<S> {
         let replies_wait = !self.replies.is_free();
         for connection in some {
             let activity = connection.activity();
-            if activity.is_idle(now_ns, max_idle_s * 1_000_000_000) {
+            if connection.is_overdue(now_ns) {
+                info!(peer = %connection.peer, "closing a connection of which no request has passed the checks");
+                connection.close();
+            } else if activity.is_idle(now_ns, max_idle_s * 1_000_000_000) {
                 info!(peer = %connection.peer, "closing an idle connection");
                 connection.close();
             } else if requests_wait && activity.hinders_requests(now_ns) {
@@ -200,7 +212,7 @@ impl<S: Stream> Connections<S> {
         self.open.borrow().values().cloned().collect()
     }
 
-    /// Takes a new connection; `None` if there are as many as may be, or none is taken any more, and it is closed.
+    /// Takes a new connection; `None` if there are as many as may be, or its address has many that are strangers, or none is taken any more, and it is closed.
     fn add(&self, stream: S, now_ns: u64) -> Option<Rc<Connection<S>>> {
         if self.is_over.get() {
             return None;
@@ -224,8 +236,13 @@ impl<S: Stream> Connections<S> {
                 "new connections are accepted again"
             );
         }
+        let stranger = match &self.strangers {
+            None => None,
+            Some(strangers) => Some(strangers.enter(stream.peer_addr().ip(), now_ns)?),
+        };
         let id = self.next_id.replace(self.next_id.get() + 1);
-        let connection = Rc::new(Connection::new(id, stream, self.memory.clone(), now_ns));
+        let memory = self.memory.clone();
+        let connection = Rc::new(Connection::new(id, stream, memory, stranger, now_ns));
         open.insert(id, connection.clone());
         Some(connection)
     }
@@ -311,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_largest_holder_is_closed_when_the_memory_is_used_up() {
-        let connections = Connections::new(64 << 20, 5_000, latencies());
+        let connections = Connections::new(64 << 20, 5_000, latencies(), false);
         let most = connections.memory.max_reply_bytes();
         assert_eq!(most, 32 << 20);
         let open: Vec<_> = (0..3_000)
@@ -337,7 +354,7 @@ mod tests {
     /// An acceptor may have got it before it heard of the end. What it would be answered comes after the last saves.
     #[test]
     fn after_the_end_no_connection_is_taken() {
-        let connections = Connections::new(64 << 20, 5_000, latencies());
+        let connections = Connections::new(64 << 20, 5_000, latencies(), false);
         assert!(connections.add(Deaf, 0).is_some());
         connections.stop_accepting();
         assert!(connections.add(Deaf, 0).is_none());
@@ -345,7 +362,7 @@ mod tests {
 
     #[test]
     fn connections_are_drained_when_nothing_is_unsent_or_being_read() {
-        let connections = Connections::new(64 << 20, 10, latencies());
+        let connections = Connections::new(64 << 20, 10, latencies(), false);
         let (first, second) = (connections.add(Deaf, 0).unwrap(), connections.add(Deaf, 0));
         assert!(connections.are_drained());
         write(&first, 1);

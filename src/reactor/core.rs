@@ -7,9 +7,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::ShardSetup;
+use super::access::{Asker, Checks};
 use super::acks::{Acks, SendReceipt, UniqueKey};
 use super::admission::AdmissionQueue;
 use super::answers::SendAnswers;
+use super::connection::Connection;
 use super::connections::Connections;
 use super::latencies::Latencies;
 use super::own_queue::QueueListeners;
@@ -19,12 +21,15 @@ use super::rounds::Rounds;
 use super::saves::pending::Saves;
 use super::term::{Orders, Term};
 use super::timer::running::RunningTimers;
-use crate::broker::{Broker, Effect, MessageType, SendPlan};
+use crate::auth::Credentials;
+use crate::broker::{Broker, Effect, MessageType, Refusal, SendPlan};
 use crate::io::{Io, Notify};
 use crate::message::ids::offset_message_id;
-use crate::message::{Message, batch};
+use crate::message::{Check, Message, Record, batch};
 use crate::metrics::families::RPC_LATENCY;
 use crate::store::{AppendError, Appended, QueueIndex, Store};
+use crate::wire::Ext;
+use crate::wire::codes::response;
 
 pub(super) struct Core<I: Io> {
     pub io: I,
@@ -38,7 +43,7 @@ pub(super) struct Core<I: Io> {
     pub connections: Rc<Connections<I::Stream>>,
     pub admission: AdmissionQueue<I>,
     pub acks: Acks<I::Stream>,
-    pub answers: SendAnswers<I>,
+    pub answers: SendAnswers,
     pub saves: Saves<I>,
     pub registration: Registration,
     pub queue_listeners: QueueListeners,
@@ -46,6 +51,8 @@ pub(super) struct Core<I: Io> {
     pub replication: Option<Replication<I>>,
     pub timers: RunningTimers,
     pub rounds: Rounds,
+    /// `None`: everybody may do everything.
+    pub checks: Option<Rc<Checks>>,
     /// Wakes a task that sleeps for long, so that it sees that the shard stops.
     pub stopped: Notify,
     ends: Cell<Option<Ends>>,
@@ -63,23 +70,39 @@ pub(super) enum Ends {
     Term,
 }
 
+/// What a core is made of.
+pub(super) struct Parts<I: Io> {
+    pub store: Rc<Store<I>>,
+    pub broker: Broker,
+    pub replication: Option<Replication<I>>,
+    /// `None`: everybody may do everything.
+    pub checks: Option<Rc<Checks>>,
+}
+
 impl<I: Io> Core<I> {
     pub fn new(
         io: I,
         setup: ShardSetup,
         term: Term,
         orders: Rc<Orders>,
-        store: Rc<Store<I>>,
-        broker: Broker,
-        replication: Option<Replication<I>>,
+        parts: Parts<I>,
     ) -> Rc<Self> {
+        let Parts {
+            store,
+            broker,
+            replication,
+            checks,
+        } = parts;
         let clock = io.clone();
         let latencies = Latencies::new(RPC_LATENCY, 1_000_000, move || clock.now().mono_ns);
+        let guards_strangers = checks
+            .as_ref()
+            .is_some_and(|it| it.access().authenticates());
         let (memory, open) = (setup.connection_memory_bytes, setup.max_connections);
         Rc::new(Core {
             admission: AdmissionQueue::new(io.clone(), store.clone(), &setup),
-            answers: SendAnswers::new(io.clone(), &setup),
-            connections: Connections::new(memory, open, latencies),
+            answers: SendAnswers::new(&setup),
+            connections: Connections::new(memory, open, latencies, guards_strangers),
             saves: Saves::new(store.medium(), &setup.store.dir),
             io,
             setup,
@@ -93,6 +116,7 @@ impl<I: Io> Core<I> {
             replication,
             timers: RunningTimers::default(),
             rounds: Rounds::default(),
+            checks,
             stopped: Notify::default(),
             ends: Cell::default(),
             is_confirmed_for_good: Cell::default(),
@@ -113,6 +137,32 @@ impl<I: Io> Core<I> {
     pub fn confirm_for_good(&self) {
         self.is_confirmed_for_good.set(true);
         self.store.confirm(u64::MAX);
+    }
+
+    /// Those in whose name this broker asks others.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.setup.broker.settings.inner_credentials.as_ref()
+    }
+
+    /// `None`: everybody may have every message.
+    pub fn asker(
+        &self,
+        connection: &Connection<I::Stream>,
+        ext: &Ext<'_>,
+        code: i32,
+    ) -> Option<Asker> {
+        let checks = self.checks.as_ref();
+        checks.map(|checks| checks.asker(connection, ext, code))
+    }
+
+    /// Whether it may have the message with these bytes.
+    pub fn check_message(&self, asker: Option<&Asker>, record: &[u8]) -> Result<(), Refusal> {
+        let Some((checks, asker)) = self.checks.as_ref().zip(asker) else {
+            return Ok(());
+        };
+        let record = Record::decode(record, Check::Layout)
+            .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
+        checks.check_message(self.io.now().mono_ns, asker, &record)
     }
 
     pub fn now_ms(&self) -> u64 {
@@ -186,6 +236,7 @@ impl<I: Io> Core<I> {
             queue: self.queue_of(plan),
             queue_id: plan.real_queue_id,
             queue_offset,
+            is_inner_batch: plan.is_inner_batch(),
             physical_offset: last.physical_offset,
             unique_key: UniqueKey::new(plan.unique_key.as_str().unwrap_or_default()),
             batch_ids,
@@ -200,7 +251,8 @@ impl<I: Io> Core<I> {
         let stored = self
             .store
             .append(queue, &message, plan.entry_code(), now_ms)?;
-        self.count(&plan.topic, plan.message_type, 1, &stored);
+        let (bytes, messages) = (stored.len as u64, plan.messages.into());
+        self.count(&plan.topic, plan.message_type, messages, bytes, &stored);
         Ok(stored)
     }
 
@@ -214,7 +266,7 @@ impl<I: Io> Core<I> {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let stored = self.store.append(queue, message, entry_code, now_ms)?;
-        self.count(topic, None, 1, &stored);
+        self.count(topic, None, 1, stored.len as u64, &stored);
         Ok(stored)
     }
 
@@ -244,12 +296,19 @@ impl<I: Io> Core<I> {
         }
         let (first, last) = (stored.first(), stored.last());
         let (first, last) = first.zip(last).expect("a batch has at least one message");
-        self.count(&plan.topic, plan.message_type, count, last);
+        let bytes = last.len as u64 * u64::from(count);
+        self.count(&plan.topic, plan.message_type, count, bytes, last);
         Ok((*last, first.queue_offset, ids.into()))
     }
 
-    fn count(&self, topic: &str, kind: Option<MessageType>, messages: u32, last: &Appended) {
-        let bytes = last.len as u64 * u64::from(messages);
+    fn count(
+        &self,
+        topic: &str,
+        kind: Option<MessageType>,
+        messages: u32,
+        bytes: u64,
+        last: &Appended,
+    ) {
         let now_ms = last.store_timestamp_ms as u64;
         self.broker
             .borrow_mut()

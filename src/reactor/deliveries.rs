@@ -3,16 +3,22 @@
 
 use std::collections::HashSet;
 
+use tracing::warn;
+
 use super::core::Core;
 use crate::broker::known::SPAN_BYTES;
 use crate::broker::origin;
 use crate::broker::timer::{COARSEST_MS, TIMER};
 use crate::io::{Either, Io, select, yield_now};
 use crate::message::{Check, Record, properties};
+use crate::replication::repair::GIVE_UP_NS;
 use crate::store::StoreError;
 
 /// Records that are looked at in one turn.
 const AT_A_TIME: usize = 64;
+
+/// Pause before a record is looked for again that is to be repaired.
+const REPAIR_NS: u64 = 100_000_000;
 
 /// Delivered before the start, and perhaps not before what was saved.
 #[derive(Default)]
@@ -72,6 +78,20 @@ pub(super) async fn since<I: Io>(
     Ok(delivered)
 }
 
+/// How long a start waits for records that another broker may have.
+#[derive(Default)]
+struct Patience {
+    since_ns: Option<u64>,
+}
+
+impl Patience {
+    /// With a record that is left out, a message may be delivered twice; without an end nothing would be delivered where no other broker returns.
+    fn is_left(&mut self, now_ns: u64) -> bool {
+        let since_ns = *self.since_ns.get_or_insert(now_ns);
+        now_ns.saturating_sub(since_ns) < GIVE_UP_NS
+    }
+}
+
 /// Adds what was delivered from this position of the log on, as [`since`] does.
 pub(super) async fn add_since<I: Io>(
     core: &Core<I>,
@@ -80,6 +100,7 @@ pub(super) async fn add_since<I: Io>(
 ) -> Result<(), StoreError> {
     let (min, end) = (core.store.log_min(), core.store.tail());
     let (mut position, mut looked_at) = (from.max(min), 0);
+    let mut patience = Patience::default();
     while position < end && !core.is_stopping() {
         let committed = core.store.committed();
         if position >= committed {
@@ -89,7 +110,21 @@ pub(super) async fn add_since<I: Io>(
             }
             continue;
         }
-        let bytes = core.store.record_at(position).await?;
+        let bytes = match core.store.record_at(position).await {
+            Err(StoreError::AwaitsRepair { .. }) => {
+                if patience.is_left(core.io.now().mono_ns) && !mutant!(DeliveredNotAwaited) {
+                    let later = core.io.sleep_until(core.io.now().mono_ns + REPAIR_NS);
+                    select(later, core.stopped.notified()).await;
+                    continue;
+                }
+                warn!(
+                    position,
+                    "what was delivered of delayed and timed messages cannot be read there: a message may come twice"
+                );
+                None
+            }
+            read => read?,
+        };
         let record = bytes
             .as_deref()
             .map(|bytes| Record::decode(bytes, Check::Layout));

@@ -19,6 +19,8 @@ pub enum Flow {
     Later(usize),
     /// Not taken: the connection has had its part of this turn. Offer the same frame again in the next one.
     Yield,
+    /// Not taken: requests of it have failed a check. Offer the same frame again at this time.
+    Slowed(u64),
     /// Not taken: the client has to receive some of its replies first.
     Pause,
     /// The connection has to end.

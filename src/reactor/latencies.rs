@@ -10,7 +10,7 @@ use crate::metrics::{Family, Histogram};
 use crate::wire::codes::{request, response};
 
 /// Bound of the kinds with a histogram of their own, as a client may send any code. All further kinds share one.
-const MAX_KINDS: usize = 512;
+pub(super) const MAX_KINDS: usize = 512;
 
 /// What was asked, and how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

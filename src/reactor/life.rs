@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
+use super::access::Checks;
 use super::connections::accept;
 use super::controlled::steering::TermView;
-use super::core::{Core, Ends};
+use super::core::{Core, Ends, Parts};
 use super::metrics::{self, Asked};
 use super::pop::revive_log;
 use super::replication::state::Replication;
@@ -77,6 +78,14 @@ pub enum Ended {
     Restart,
 }
 
+/// What a term shares with the others, besides the orders.
+#[derive(Clone)]
+pub struct Beside {
+    pub asked: Option<Rc<Asked>>,
+    /// `None`: everybody may do everything.
+    pub checks: Option<Rc<Checks>>,
+}
+
 /// What is reported to the process of its shard, once, in the first term.
 pub struct Opening<B, R> {
     /// The store is open and every port is bound.
@@ -93,7 +102,7 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
     mut stop: Pin<&mut impl Future<Output = ()>>,
     opening: Option<Opening<B, R>>,
     watch: Rc<impl Fn(Health) + 'static>,
-    asked: Option<Rc<Asked>>,
+    beside: Beside,
 ) -> Result<Ended, ServeError> {
     let term = orders.begin(|| Term::first(setup));
     let setup = term.applied_to(setup);
@@ -102,9 +111,9 @@ pub async fn run<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
         info!("{progress}");
         watch(Health::Opening(progress));
     };
-    let (core, listeners) = open(medium, setup, term, orders.clone(), report).await?;
+    let (core, listeners) = open(medium, setup, term, orders, beside.checks, report).await?;
     let shard = Shard::new(core.clone());
-    start(&shard, &core, listeners, asked);
+    start(&shard, &core, listeners, beside.asked);
     if core.store.follows() {
         // What was cut off is durable in no file of config/ when the log grows again.
         saves::start(&core).await;
@@ -183,7 +192,8 @@ async fn open<I: Io>(
     medium: Medium<I>,
     setup: ShardSetup,
     term: Term,
-    orders: Rc<Orders>,
+    orders: &Rc<Orders>,
+    checks: Option<Rc<Checks>>,
     report: impl FnMut(Progress),
 ) -> Result<(Rc<Core<I>>, [I::Listener; 2]), ServeError> {
     let io = medium.io().clone();
@@ -192,8 +202,8 @@ async fn open<I: Io>(
     let store = Store::open_on(medium.clone(), setup.store.clone(), report).await?;
     let (broker, change_files) = load_broker(&io, &setup, &store).await?;
     let listeners = [
-        bind(&io, setup.listen, is_first).await?,
-        bind(&io, setup.vip_listen, is_first).await?,
+        bind(&io, setup.listen, is_first, I::listen_remoting).await?,
+        bind(&io, setup.vip_listen, is_first, I::listen_remoting).await?,
     ];
     if is_first && setup.max_connections < FEW_CONNECTIONS {
         warn!(
@@ -208,11 +218,22 @@ async fn open<I: Io>(
         }
         None => None,
     };
-    let core = Core::new(io, setup, term, orders, store, broker, replication);
+    let parts = Parts {
+        store,
+        broker,
+        replication,
+        checks,
+    };
+    let core = Core::new(io, setup, term, orders.clone(), parts);
     core.saves.read_up_to(change_files);
+    if let Some(addrs) = core.broker.borrow().named_controllers() {
+        core.orders.steering().use_controllers(addrs);
+    }
     if !core.store.follows() {
+        // What it passes over is found by that, and the broker that is elected instead has it.
         revive_log::restore(&core).await?;
     }
+    replication::await_repair(&core);
     Ok((core, listeners))
 }
 

@@ -48,7 +48,7 @@ fn open<I: Io>(
 ) -> bool {
     let at = |port| SocketAddr::new(core.setup.listen.ip(), port);
     let (main, vip) = (at(shared.port()), at(shared.port() - 2));
-    let listen = |addr| core.io.listen(addr);
+    let listen = |addr| core.io.listen_remoting(addr);
     let (main, vip) = match listen(main).and_then(|main| Ok((main, listen(vip)?))) {
         Ok(listeners) => listeners,
         Err(error) => {

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 
-use super::gate::Gate;
 use super::latencies::Latencies;
+use crate::io::Gate;
 use crate::metrics::Histogram;
 use crate::metrics::families::REPLY_SECONDS;
 

@@ -26,10 +26,12 @@
 //!       -> acks  admission  answers  calls  connections ...
 //! ```
 
+mod access;
 mod acks;
 mod activity;
 mod admission;
 mod answers;
+mod caller;
 mod calls;
 mod connection;
 mod connections;
@@ -39,7 +41,6 @@ mod decisions;
 mod delay;
 mod deliveries;
 mod effects;
-mod gate;
 mod grant;
 mod inbox;
 mod latencies;
@@ -47,6 +48,7 @@ mod life;
 mod master_address;
 mod memory;
 pub mod metrics;
+mod name_server;
 mod namesrv;
 mod own_queue;
 mod permit;
@@ -59,6 +61,7 @@ mod replication;
 mod requests;
 mod rounds;
 mod saves;
+mod send_times;
 mod sends;
 mod shard;
 mod slices;
@@ -66,11 +69,15 @@ mod standstill;
 mod term;
 mod timer;
 mod transaction;
+mod unproven;
 mod unsent;
 mod view;
 
+use access::{Access, Checks};
+pub use access::{DirectoryLink, DirectoryRequest, FromDirectory, ToDirectory};
 pub use life::Health;
-use life::{Ended, Opening};
+use life::{Beside, Ended, Opening};
+pub use name_server::NameServer;
 pub use replication::setup::{ControllerSetup, MasterAddr, ReplicationSetup, Role};
 pub use term::{Mandate, Orders, Term};
 
@@ -80,11 +87,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
 
 use self::metrics::{Asked, Scrapes, WriteSome};
 
+use crate::auth::{Book, Rules};
 use crate::broker::BrokerConfig;
 use crate::broker::admission::AdmissionLimits;
 use crate::broker::metrics::Scrape;
@@ -104,7 +113,7 @@ pub struct ShardSetup {
     pub vip_listen: SocketAddr,
     pub store: StoreConfig,
     pub broker: BrokerConfig,
-    pub namesrv: Vec<SocketAddr>,
+    pub namesrv: Vec<NameServer>,
     pub register_interval_ms: u64,
     pub sync_flush_timeout_ms: u64,
     /// A connection without traffic for this long is closed.
@@ -117,6 +126,16 @@ pub struct ShardSetup {
     pub builtin_namesrv: Option<NamesrvSetup>,
     /// `None`: the broker is alone.
     pub replication: Option<ReplicationSetup>,
+    /// What it shows of its I/O.
+    pub io: IoBackend,
+}
+
+/// The implementation of [`crate::io`] that a shard runs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IoBackend {
+    pub name: &'static str,
+    /// Why it is not io_uring; empty if it is.
+    pub reason: String,
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +148,8 @@ pub struct NamesrvSetup {
     pub settings: crate::namesrv::Settings,
     /// ... and whether changed ones are kept in `dir`, or lost with a restart.
     pub keeps_settings: bool,
+    /// What a name server without a broker checks its requests by. That beside a broker has the broker's users.
+    pub check: Option<(Rules, Arc<Book>)>,
 }
 
 /// What connects a shard with the rest of its process. Between shards whose stores are on the same device: an error that fences one of them fences all,
@@ -140,6 +161,8 @@ pub struct Neighbours {
     pub announced: LocalBoxFuture<'static, String>,
     /// Questions for the figures of this shard, and of the name server beside it.
     pub scrapes: Option<Scrapes>,
+    /// All users. `None`: there are none, and with authentication nobody may do anything.
+    pub directory: Option<DirectoryLink>,
 }
 
 impl Neighbours {
@@ -149,6 +172,7 @@ impl Neighbours {
             announce: Box::new(|_| {}),
             announced: Box::pin(std::future::pending()),
             scrapes: None,
+            directory: None,
         }
     }
 }
@@ -236,8 +260,13 @@ async fn serve<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
         let reason = neighbours.announced.await;
         fenced.fence_off(&reason);
     });
+    let checks = Checks::of(&setup, neighbours.directory);
+    if let Some(checks) = &checks {
+        io.spawn("directory", checks.clone().follow_directory());
+    }
+    let of_names = checks.as_ref().and_then(|checks| checks.of_names());
     let names = match &setup.builtin_namesrv {
-        Some(names) => Some(namesrv::start(&io, &medium, names).await?),
+        Some(names) => Some(namesrv::start(&io, &medium, names, of_names).await?),
         None => None,
     };
     let asked = neighbours.scrapes.map(|scrapes| {
@@ -253,7 +282,7 @@ async fn serve<I: Io, B: AsyncFnOnce(), R: FnOnce(Ready)>(
         medium: &medium,
         setup,
         orders,
-        asked,
+        beside: Beside { asked, checks },
     };
     let served = terms.serve(pin!(stop), opening, Rc::new(watch)).await;
     if let Some(controlled) = controlled {
@@ -271,7 +300,7 @@ struct Terms<'a, I: Io> {
     medium: &'a Medium<I>,
     setup: ShardSetup,
     orders: &'a Rc<Orders>,
-    asked: Option<Rc<Asked>>,
+    beside: Beside,
 }
 
 impl<I: Io> Terms<'_, I> {
@@ -294,7 +323,7 @@ impl<I: Io> Terms<'_, I> {
                 stop,
                 opening.take(),
                 watch,
-                self.asked.clone(),
+                self.beside.clone(),
             );
             let ended = term.await;
             self.orders.steering().term_ended();
@@ -314,7 +343,11 @@ pub async fn run_namesrv<I: Io>(
     ready: impl FnOnce(),
     scrapes: Option<Scrapes>,
 ) -> Result<(), ServeError> {
-    let names = namesrv::start(&io, &Medium::new(io.clone()), &setup).await?;
+    let access = setup.check.as_ref().map(|(rules, book)| {
+        let (rules, book) = (rules.clone(), book.clone());
+        Access::new(rules, book, access::Port::NameServer)
+    });
+    let names = namesrv::start(&io, &Medium::new(io.clone()), &setup, access).await?;
     if let Some(scrapes) = scrapes {
         let answering = metrics::run_namesrv(names.clone(), scrapes);
         io.spawn("metrics", answering);
@@ -330,10 +363,12 @@ async fn bind<I: Io>(
     seam: &I,
     addr: SocketAddr,
     is_first: bool,
+    listen: impl Fn(&I, SocketAddr) -> io::Result<I::Listener>,
 ) -> Result<I::Listener, ServeError> {
     let deadline_ns = seam.now().mono_ns + PORT_RELEASE_NS;
     loop {
-        match listen(seam, addr) {
+        let bound = listen(seam, addr).map_err(|source| ServeError::Listen { addr, source });
+        match bound {
             Err(ServeError::Listen { source, .. })
                 if source.kind() == io::ErrorKind::AddrInUse
                     && !is_first
@@ -347,6 +382,6 @@ async fn bind<I: Io>(
 }
 
 fn listen<I: Io>(io: &I, addr: SocketAddr) -> Result<I::Listener, ServeError> {
-    io.listen(addr)
+    io.listen_remoting(addr)
         .map_err(|source| ServeError::Listen { addr, source })
 }

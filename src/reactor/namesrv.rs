@@ -6,18 +6,20 @@ use std::rc::Rc;
 
 use tracing::{error, warn};
 
+use super::access::{self, Access};
 use super::answers::answer;
-use super::connection::{Caller, Connection, Service};
+use super::caller::Caller;
+use super::connection::{Connection, Service};
 use super::connections::{Connections, accept};
-use super::gate::{Gate, Pass};
 use super::inbox::Flow;
 use super::latencies::{Latencies, write_kinds};
 use super::rounds::{Rounds, SLICE_UNITS, units_of};
 use super::{NamesrvSetup, ServeError, listen};
 use crate::broker::metrics::{Scrape, Turn};
-use crate::io::{Io, Notify, select, yield_now};
+use crate::io::{Gate, Io, Notify, Pass, select, yield_now};
 use crate::metrics::families::{
-    NAMESRV_BROKERS, NAMESRV_CONNECTIONS, NAMESRV_REQUESTS, NAMESRV_TOPICS,
+    NAMESRV_BROKERS, NAMESRV_CONNECTIONS, NAMESRV_DENIED, NAMESRV_HANDSHAKES, NAMESRV_REFUSED,
+    NAMESRV_REQUESTS, NAMESRV_TOPICS,
 };
 use crate::namesrv::{Effect, Handled, KvConfig, NameServer, Registering, Settings, is_in_line};
 use crate::store::{Medium, TextFiles};
@@ -37,6 +39,8 @@ pub(super) struct Names<I: Io> {
     io: I,
     server: RefCell<NameServer>,
     connections: Rc<Connections<I::Stream>>,
+    /// `None`: everybody may do everything.
+    access: Option<Rc<Access>>,
     files: TextFiles<I>,
     keeps_settings: bool,
     effects: RefCell<Vec<Effect>>,
@@ -54,6 +58,7 @@ pub(super) async fn start<I: Io>(
     io: &I,
     medium: &Medium<I>,
     setup: &NamesrvSetup,
+    access: Option<Rc<Access>>,
 ) -> Result<Rc<Names<I>>, ServeError> {
     let files = TextFiles::open(medium.clone(), &setup.dir).await?;
     let kv = files.load(KV_FILE).await?;
@@ -74,19 +79,18 @@ pub(super) async fn start<I: Io>(
             "cannot be read; starting with the defaults"
         );
     }
-    let kv = match kv.as_deref().map(KvConfig::from_json) {
-        Some(Ok(kv)) => kv,
-        Some(Err(error)) => {
-            error!(file = KV_FILE, %error, "cannot be read; starting without it");
-            KvConfig::default()
-        }
-        None => KvConfig::default(),
-    };
+    let kv = read_kv(kv.as_deref());
     let server = NameServer::new(kv, changed);
     let names = Rc::new(Names {
         io: io.clone(),
         server: RefCell::new(server),
-        connections: Connections::new(MEMORY_BYTES, setup.max_connections, latencies(io)),
+        connections: Connections::new(
+            MEMORY_BYTES,
+            setup.max_connections,
+            latencies(io),
+            access.as_ref().is_some_and(|it| it.guards_reading()),
+        ),
+        access,
         files,
         keeps_settings: setup.keeps_settings,
         effects: RefCell::default(),
@@ -111,6 +115,17 @@ pub(super) async fn start<I: Io>(
     Ok(names)
 }
 
+fn read_kv(text: Option<&str>) -> KvConfig {
+    match text.map(KvConfig::from_json) {
+        Some(Ok(kv)) => kv,
+        Some(Err(error)) => {
+            error!(file = KV_FILE, %error, "cannot be read; starting without it");
+            KvConfig::default()
+        }
+        None => KvConfig::default(),
+    }
+}
+
 fn latencies<I: Io>(io: &I) -> Latencies {
     let io = io.clone();
     Latencies::new(NAMESRV_REQUESTS, 1_000, move || io.now().mono_ns)
@@ -133,11 +148,25 @@ impl<I: Io> Names<I> {
             scrape.sample(&NAMESRV_BROKERS, &[], routes.live_brokers());
             scrape.sample(&NAMESRV_TOPICS, &[], routes.topic_count());
             scrape.sample(&NAMESRV_CONNECTIONS, &[], self.connections.len());
+            for (reason, count) in access::denied(self.access.as_deref()) {
+                scrape.sample(&NAMESRV_DENIED, &[("reason", reason)], count);
+            }
         }
         let latencies = self.connections.latencies();
         write_kinds(latencies, scrape, |scrape, _, codes, took| {
             scrape.histogram(&NAMESRV_REQUESTS, &codes, took);
         })
+    }
+
+    /// Beside a broker they are among the broker's.
+    pub(super) fn write_openings(&self, scrape: &mut Scrape) {
+        let openings = self.io.openings();
+        for (kind, count) in openings.handshakes {
+            scrape.sample(&NAMESRV_HANDSHAKES, &[("kind", kind)], count);
+        }
+        for (reason, count) in openings.refused {
+            scrape.sample(&NAMESRV_REFUSED, &[("reason", reason)], count);
+        }
     }
 
     async fn save(&self) {
@@ -284,6 +313,15 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         if header.is_response() {
             return Flow::Next;
         }
+        let access = self.access.as_deref();
+        let stopped = access.and_then(|access| access.stop(&self.io, connection, &frame, &header));
+        if let Some(flow) = stopped {
+            if flow == Flow::Next {
+                // What it waited for in line is the next one's.
+                self.turns.borrow_mut().remove(&connection.id);
+            }
+            return flow;
+        }
         let units = units_of(frame.body);
         if !connection.grant().take_share() && !self.rounds.try_take(units) {
             return Flow::Later(units);
@@ -298,6 +336,7 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         }
         let handled =
             self.change(|server, now_ms| server.handle(&header, frame.body, connection.id, now_ms));
+        connection.visit().frame_ended();
         let caller = Caller::new(&frame, &header, connection.activity().received_ns());
         match handled {
             Handled::Answered(reply) => answer(connection, caller, reply),

@@ -63,7 +63,7 @@ pub(super) async fn read_positions<I: Io>(
     let mut positions = Vec::new();
     if offset < store.bounds(queue).max {
         store
-            .scan_cold(queue, offset, &limits, |_| true, &mut positions)
+            .scan_cold(queue, offset, &limits, |_, _| true, &mut positions)
             .await?;
     }
     Ok(positions.iter().map(|at| at.physical_offset).collect())
@@ -90,7 +90,7 @@ pub(super) async fn read_queue<I: Io>(
     };
     let mut positions = Vec::new();
     let mut is_over = false;
-    let leading = |tags_code| {
+    let leading = |_, tags_code| {
         is_over = is_over || !is_wanted(tags_code);
         !is_over
     };

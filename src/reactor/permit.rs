@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::gate::Pass;
+use crate::io::Pass;
 
 /// There is room for the request that waited, before all others, until this is dropped.
 pub struct Permit {

@@ -20,7 +20,7 @@ pub(super) async fn committed<I: Io>(core: &Core<I>, position: u64) {
         };
         core.answers.acknowledge(&ack, response::SUCCESS, None);
         let took_ns = now_ns.saturating_sub(ack.appended_ns);
-        core.acks.record(took_ns);
+        core.acks.times().record(took_ns, now_ns);
         let took_ms = took_ns / 1_000_000;
         let mut broker = core.broker.borrow_mut();
         broker.append_took(ack.queue(), took_ms, now_ms);
@@ -56,7 +56,9 @@ pub(super) async fn overdue<I: Io>(core: &Core<I>, now_ns: u64) {
         let Some(ack) = core.acks.pop_if(is_late) else {
             return false;
         };
-        let remark = format!("the message is in the log, but not flushed within {timeout_ms} ms");
+        let cause = core.admission.cause();
+        let remark =
+            format!("{cause}: the message is in the log, but not flushed within {timeout_ms} ms");
         let code = response::FLUSH_DISK_TIMEOUT;
         core.answers.acknowledge(&ack, code, Some(&remark));
         true

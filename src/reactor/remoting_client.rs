@@ -6,6 +6,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::name_server::NameServer;
+use crate::auth::{Credentials, Signer};
 use crate::io::{Either, Io, Stream, select};
 use crate::wire::Value;
 use crate::wire::codes::response;
@@ -15,6 +17,8 @@ pub(super) struct RemotingClient<I: Io> {
     io: I,
     stream: I::Stream,
     exchange: Exchange,
+    /// `None`: what is asked is not signed.
+    signer: Option<Signer>,
 }
 
 /// No answer, or not the one that was hoped for.
@@ -27,12 +31,41 @@ pub(super) enum AskError {
 }
 
 impl<I: Io> RemotingClient<I> {
-    pub async fn connect(io: &I, addr: SocketAddr, patience_ns: u64) -> io::Result<Self> {
-        let stream = within(io, patience_ns, io.connect(addr)).await?;
+    /// To what is known by its address. With credentials every request is signed.
+    pub async fn connect(
+        io: &I,
+        addr: SocketAddr,
+        credentials: Option<&Credentials>,
+        patience_ns: u64,
+    ) -> io::Result<Self> {
+        let host = addr.ip().to_string();
+        Self::connect_to(io, addr, &host, credentials, patience_ns).await
+    }
+
+    /// The same to a name server, by its name.
+    pub async fn connect_to_names(
+        io: &I,
+        server: &NameServer,
+        credentials: Option<&Credentials>,
+        patience_ns: u64,
+    ) -> io::Result<Self> {
+        let addr = server.addr()?;
+        Self::connect_to(io, addr, server.host(), credentials, patience_ns).await
+    }
+
+    async fn connect_to(
+        io: &I,
+        addr: SocketAddr,
+        host: &str,
+        credentials: Option<&Credentials>,
+        patience_ns: u64,
+    ) -> io::Result<Self> {
+        let stream = within(io, patience_ns, io.connect_remoting(addr, host)).await?;
         Ok(Self {
             io: io.clone(),
             stream,
             exchange: Exchange::default(),
+            signer: credentials.map(Signer::new),
         })
     }
 
@@ -55,7 +88,9 @@ impl<I: Io> RemotingClient<I> {
         body: Vec<u8>,
         patience_ns: u64,
     ) -> Result<Answer, AskError> {
-        let head = self.exchange.request_head(code, ext, body.len());
+        let mut signature = String::new();
+        let signed = signed(self.signer.as_ref(), ext, &body, &mut signature);
+        let head = self.exchange.request_head(code, &signed, body.len());
         successful(self.exchanged([head, body], patience_ns).await?)
     }
 
@@ -67,7 +102,9 @@ impl<I: Io> RemotingClient<I> {
         body: &[u8],
         patience_ns: u64,
     ) -> io::Result<Answer> {
-        let request = self.exchange.request(code, ext, body);
+        let mut signature = String::new();
+        let signed = signed(self.signer.as_ref(), ext, body, &mut signature);
+        let request = self.exchange.request(code, &signed, body);
         self.exchanged([request, Vec::new()], patience_ns).await
     }
 
@@ -102,6 +139,18 @@ impl<I: Io> RemotingClient<I> {
             }
             self.exchange.received(&chunk);
         }
+    }
+}
+
+fn signed<'a>(
+    signer: Option<&'a Signer>,
+    ext: &[(&'a str, Value<'a>)],
+    body: &[u8],
+    signature: &'a mut String,
+) -> Vec<(&'a str, Value<'a>)> {
+    match signer {
+        Some(signer) => signer.signed(ext, body, signature),
+        None => ext.to_vec(),
     }
 }
 

@@ -8,8 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::gate::{Gate, Pass};
-use crate::io::{Notify, yield_now};
+use crate::io::{Gate, Notify, Pass, yield_now};
 
 /// Units of one round. A unit is a small request: some 10 to 50 us.
 const UNITS: usize = 8;

@@ -4,9 +4,11 @@ use std::rc::Rc;
 
 use tracing::{debug, warn};
 
-use super::answers::refuse;
+use super::access::{self, Checks};
+use super::answers::{answer, refuse};
+use super::caller::Caller;
 use super::calls::Calls;
-use super::connection::{Caller, Connection, Service};
+use super::connection::{Connection, Service};
 use super::core::{Core, Ends};
 use super::effects;
 use super::inbox::Flow;
@@ -20,11 +22,12 @@ use super::sends::Sends;
 use super::slices::in_slices;
 use super::standstill::Standstill;
 use super::transaction::Transactions;
+use crate::auth::is_of_directory;
 use crate::broker::requests::{self, Entry, Kind};
 use crate::broker::{ConnId, Refusal};
 use crate::io::Io;
 use crate::wire::codes::response;
-use crate::wire::{Frame, Header, Scratch, header};
+use crate::wire::{Frame, Header, Reply, Scratch, header};
 
 /// How often deadlines are looked at: slow flushes are late by so much at most.
 const TICK_NS: u64 = 100_000_000;
@@ -78,7 +81,9 @@ impl<I: Io> Shard<I> {
     pub(super) fn waiting(&self) -> WaitingRequests {
         WaitingRequests {
             parked_pops: self.pops.parked(),
+            gathered_bytes: self.pops.gathered_bytes(),
             calls: self.calls.len(),
+            denied: access::denied(self.core.checks.as_deref().map(Checks::access)).collect(),
         }
     }
 
@@ -92,6 +97,56 @@ impl<I: Io> Shard<I> {
     /// After the last request.
     pub(super) fn end_transactions(&self) {
         self.transactions.end_all();
+    }
+
+    /// Nothing is done for a request that is denied, and nothing is reserved.
+    fn dispatch_checked(
+        &self,
+        checks: &Checks,
+        connection: &Rc<Connection<I::Stream>>,
+        frame: &Frame<'_>,
+        header: &Header<'_>,
+    ) -> Flow {
+        if header.is_response() {
+            return self.dispatch(connection, frame, header);
+        }
+        // Before a body is read for what it names.
+        if let Some(refusal) = too_long(header.code, frame.body) {
+            let caller = Caller::new(frame, header, connection.activity().received_ns());
+            refuse(connection, caller, &refusal);
+            return Flow::Next;
+        }
+        if self.core.setup.broker.settings.controller_mode && checks.is_unproven_notice(header) {
+            self.core.orders.steering().notified_without_proof();
+            let caller = Caller::new(frame, header, connection.activity().received_ns());
+            answer(connection, caller, Reply::ok());
+            return Flow::Next;
+        }
+        let stopped = checks
+            .access()
+            .stop(&self.core.io, connection, frame, header);
+        if let Some(flow) = stopped {
+            return flow;
+        }
+        let flow = match is_of_directory(header.code) {
+            true => {
+                let caller = Caller::new(frame, header, connection.activity().received_ns());
+                checks.ask_directory(connection, caller, header, frame.body);
+                Flow::Next
+            }
+            false => {
+                let flow = self.dispatch(connection, frame, header);
+                if flow == Flow::Next && requests::find(header.code).is_some_and(Entry::administers)
+                {
+                    access::note_administration(connection, header);
+                }
+                flow
+            }
+        };
+        if matches!(flow, Flow::Next | Flow::Close) {
+            connection.visit().frame_ended();
+        }
+        flow
     }
 
     fn dispatch(
@@ -177,6 +232,10 @@ impl<I: Io> Shard<I> {
     }
 }
 
+fn too_long(code: i32, body: &[u8]) -> Option<Refusal> {
+    requests::find(code)?.check_body(body).err()
+}
+
 impl<I: Io> Service<I::Stream> for Shard<I> {
     fn frame(
         self: &Rc<Self>,
@@ -185,7 +244,10 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
         scratch: &mut Scratch,
     ) -> Flow {
         match header::decode(&frame, scratch) {
-            Ok(header) => self.dispatch(connection, &frame, &header),
+            Ok(header) => match &self.core.checks {
+                None => self.dispatch(connection, &frame, &header),
+                Some(checks) => self.dispatch_checked(checks, connection, &frame, &header),
+            },
             Err(error) => {
                 warn!(peer = %connection.peer, %error, "closing a connection that sent a broken header");
                 Flow::Close

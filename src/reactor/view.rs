@@ -45,7 +45,7 @@ impl<I: Io> StoreView for View<'_, I> {
             max_entries: 1,
         };
         let mut positions = Vec::new();
-        store.scan(queue, offset, &limits, |_| true, &mut positions);
+        store.scan(queue, offset, &limits, |_, _| true, &mut positions);
         let first = positions.first();
         first.is_some_and(|first| figures.log_max - first.physical_offset <= RECENT_BYTES)
     }
@@ -55,7 +55,9 @@ impl<I: Io> StoreView for View<'_, I> {
         let stalls = self.core.io.stalls();
         let log_dir = self.core.setup.store.commit_log_dir();
         let space = self.core.store.disk_space();
-        let took_us = self.core.acks.took_us();
+        let now_ns = self.core.io.now().mono_ns;
+        let mut times = self.core.acks.times();
+        let took_us = times.recent(now_ns);
         let used = 1.0 - space.available_bytes as f64 / space.total_bytes.max(1) as f64;
         ShardFigures {
             log_min: store.log_min,
@@ -67,6 +69,8 @@ impl<I: Io> StoreView for View<'_, I> {
             log_writes: store.writes,
             log_written_bytes: store.written_bytes,
             log_flushes: store.flushes,
+            io: self.core.setup.io.name,
+            io_reason: self.core.setup.io.reason.clone(),
             unreadable_messages: store.unreadable,
             scrubbed_to: store.scrubbed_to,
             stalls: stalls.count,
@@ -77,9 +81,10 @@ impl<I: Io> StoreView for View<'_, I> {
             queue_disk_used: used,
             disk_total_bytes: space.total_bytes,
             disk_free_bytes: space.available_bytes,
-            put_latency_p99_ms: ms_of(&took_us, 0.99),
-            put_times: put_times(&took_us),
-            put_latency_p999_ms: ms_of(&took_us, 0.999),
+            put_latency_p99_ms: ms_of(took_us, 0.99),
+            put_times: put_times(took_us),
+            put_latency_p999_ms: ms_of(took_us, 0.999),
+            oldest_send_ms: self.core.acks.oldest_ns(now_ns) / 1_000_000,
             waiting_sends: self.core.acks.len() as u64,
             parked_pulls: self.core.connections.parked() as u64,
             fence: store.fence.map(|reason| reason.to_string()),

@@ -13,6 +13,8 @@
 
 use std::collections::BTreeMap;
 
+use super::members::{MemberId, SyncStateSet};
+
 /// How long a master is asked again that does not have it.
 pub const GIVE_UP_NS: u64 = 60_000_000_000;
 
@@ -70,9 +72,19 @@ pub enum Standing {
     Slave(SlaveState),
     Master {
         has_controller: bool,
-        /// Another broker of the group is there, or was since this one became master.
+        /// Another broker of the group is there, or was: also one that this master has not seen yet ([`had_others`]).
         has_others: bool,
     },
+}
+
+/// The number of a group's first broker.
+const FIRST_ID: MemberId = 1;
+
+/// Whether a master has not always been alone in its group, by what the controller had decided when it was elected: another broker had a number before, or the set was
+/// changed more often than its master. A master that has just been elected is alone in the set, until the others have found it.
+pub fn had_others(own_id: MemberId, master_epoch: i32, set: &SyncStateSet) -> bool {
+    let had_others = own_id > FIRST_ID || set.epoch > master_epoch || set.members.len() > 1;
+    had_others && !mutant!(OthersForgotten)
 }
 
 impl Standing {
@@ -148,6 +160,23 @@ mod tests {
         assert!(master(true, true).awaits());
         assert!(!master(true, false).awaits(), "it was always alone");
         assert!(!master(false, true).awaits(), "nobody replaces it");
+    }
+
+    #[test]
+    fn a_master_that_was_elected_alone_may_have_had_others() {
+        let set = |epoch| SyncStateSet {
+            members: [1].into(),
+            epoch,
+        };
+        assert!(!had_others(1, 1, &set(1)), "the first broker of its group");
+        assert!(!had_others(1, 5, &set(3)), "started again and again");
+        assert!(had_others(1, 3, &set(5)), "others have joined the set");
+        assert!(had_others(2, 3, &set(2)), "it was not the first one");
+        let both = SyncStateSet {
+            members: [1, 2].into(),
+            epoch: 2,
+        };
+        assert!(had_others(1, 2, &both));
     }
 
     #[test]

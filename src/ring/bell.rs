@@ -8,7 +8,7 @@ use io_uring::opcode;
 use super::core::Core;
 use super::descriptor::Descriptor;
 use super::op::Request;
-use crate::linux::Doorbell;
+use crate::ring::linux::Doorbell;
 
 /// Done when it has been rung, also if that was before. Dropping the future loses no ring.
 pub(super) async fn wait_for(core: Rc<Core>, bell: Doorbell) -> io::Result<()> {

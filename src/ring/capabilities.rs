@@ -6,8 +6,8 @@ use std::io;
 
 use super::queues::Queues;
 use super::recv_buffers::RecvBuffers;
-use crate::linux::{Wait, kernel_release};
 use crate::mem::BLOCK_BYTES;
+use crate::ring::linux::{Wait, kernel_release};
 
 /// DEFER_TASKRUN came with 6.1; multishot receive and the ring of buffers before it.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
@@ -41,7 +41,7 @@ pub enum Unsupported {
     #[error(
         "io_uring is forbidden to this process ({error}): containers forbid it by their seccomp profile, so run with \
          one that allows io_uring_setup, io_uring_enter and io_uring_register (docker, podman: --security-opt \
-         seccomp=unconfined)"
+         seccomp=FILE, with the FILE of `ringmq print seccomp`)"
     )]
     Forbidden { error: io::Error },
     #[error(

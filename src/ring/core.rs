@@ -19,8 +19,8 @@ use super::direct::DirectTable;
 use super::queues::{Completion, Queues};
 use super::recv_buffers::RecvBuffers;
 use super::slots::{Demand, IGNORED, OpKey, Settled, Slot, Slots};
-use crate::linux::{self, Thread, Wait};
 use crate::mem::LogSlice;
+use crate::ring::linux::{self, Running, ShutDown, Thread, Wait};
 
 pub(super) struct Core {
     // Fields are dropped in order: the ring first, then the memory that the kernel may write to.
@@ -67,11 +67,8 @@ impl Core {
     }
 
     /// Makes this ring's executor the thread's one until the guard is dropped.
-    pub(super) fn enter_thread(self: &Rc<Core>) -> Running {
-        Running {
-            core: self.clone(),
-            _thread: self.thread.enter(),
-        }
+    pub(super) fn enter_thread(self: &Rc<Core>) -> Running<Core> {
+        self.thread.enter(self.clone())
     }
 
     pub(super) fn run<F: Future>(&self, main: Pin<&mut F>) -> io::Result<F::Output> {
@@ -148,7 +145,9 @@ impl Core {
             }
         }
     }
+}
 
+impl ShutDown for Core {
     /// Drops all tasks, cancels all operations, and waits until the kernel uses none of their memory any more.
     fn shut_down(&self) {
         self.slots.close();
@@ -166,18 +165,5 @@ impl Core {
         for buffer in self.registered.take().into_iter().flatten() {
             buffer.mark_registered(None);
         }
-    }
-}
-
-/// While it lives, wakers on this thread reach the ring's tasks.
-pub(super) struct Running {
-    core: Rc<Core>,
-    /// Dropped behind the shutdown.
-    _thread: linux::Running,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.core.shut_down();
     }
 }

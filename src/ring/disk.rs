@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use io_uring::{opcode, squeue, types};
 
+use super::Ring;
 use super::descriptor::Descriptor;
 use super::file::RingFile;
 use super::off_thread::off_thread;
 use super::op::Request;
-use super::{LogRegistration, Ring};
 use crate::io::{DirEntry, Disk, OpenOptions, Space};
-use crate::linux::{self, DIR_MODE, Direct, FILE_MODE, open_flags};
 use crate::mem::LogBuffer;
+use crate::ring::linux::{self, DIR_MODE, Direct, FILE_MODE, open_flags};
 
 const AT_CWD: types::Fd = types::Fd(libc::AT_FDCWD);
 
@@ -128,11 +128,13 @@ impl Disk for Ring {
         off_thread(&self.core, "statvfs", move || linux::space(&dir)).await
     }
 
-    fn register(&self, buffer: &LogBuffer) -> bool {
-        let registration = self.core.register(buffer);
-        let registered = matches!(registration, LogRegistration::Registered { .. });
-        self.core.capabilities.borrow_mut().log_buffer = registration;
-        registered
+    fn log_buffer(&self, capacity_bytes: usize) -> io::Result<LogBuffer> {
+        let buffer = match self.core.unused_log_buffer(capacity_bytes) {
+            Some(buffer) => buffer,
+            None => LogBuffer::new(capacity_bytes)?,
+        };
+        self.core.capabilities.borrow_mut().log_buffer = self.core.register(&buffer);
+        Ok(buffer)
     }
 }
 

@@ -12,8 +12,8 @@ use super::descriptor::{Descriptor, entry};
 use super::off_thread::off_thread;
 use super::op::Request;
 use crate::io::{Durability, File};
-use crate::linux::Direct;
 use crate::mem::{AlignedBuf, BLOCK_BYTES, Buf, IoBuf};
+use crate::ring::linux::Direct;
 
 /// Of one operation; the kernel's limit is 2 GiB - 4096. A multiple of a block, so that the rest stays aligned.
 const MAX_TRANSFER_BYTES: usize = 1 << 30;

@@ -15,6 +15,8 @@
 //!   memory is freed before the last completion has come.
 //! * Nothing here may be used from another thread, except for a [`Doorbell`]. Wakers are plain numbers: waking one on
 //!   another thread does nothing.
+//!
+//! What does not depend on io_uring, and serves [`crate::portable`] as well, is in [`linux`].
 
 mod bell;
 mod capabilities;
@@ -23,6 +25,7 @@ mod descriptor;
 mod direct;
 mod disk;
 mod file;
+pub mod linux;
 mod net;
 mod off_thread;
 mod op;
@@ -48,8 +51,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use self::core::Core;
-use crate::io::{Clock, Now, Spawn, Stalls};
-use crate::linux::{Doorbell, Machine, Sleep};
+use crate::ring::linux::{Doorbell, Machine, OnThread, Thread};
 
 #[derive(Clone, Debug)]
 pub struct RingConfig {
@@ -118,30 +120,8 @@ impl Machine for Ring {
     }
 }
 
-impl Clock for Ring {
-    fn now(&self) -> Now {
-        self.core.thread.now()
-    }
-
-    fn utc_offset_s(&self) -> i32 {
-        self.core.thread.utc_offset_s()
-    }
-
-    fn sleep_until(&self, mono_ns: u64) -> impl Future<Output = ()> {
-        Sleep::new(&self.core.thread, mono_ns)
-    }
-}
-
-impl Spawn for Ring {
-    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + 'static) {
-        self.core.thread.spawn(name, task);
-    }
-
-    fn watch_stalls(&self) {
-        self.core.thread.watch_stalls();
-    }
-
-    fn stalls(&self) -> Stalls {
-        self.core.thread.stalls()
+impl OnThread for Ring {
+    fn thread(&self) -> &Rc<Thread> {
+        &self.core.thread
     }
 }

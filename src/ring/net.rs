@@ -21,7 +21,7 @@ use super::queues::Completion;
 use super::slots::{Demand, Multishot, OpKey};
 use super::stream::RingStream;
 use crate::io::{Listener, Net};
-use crate::linux::{self, Sleep, cannot};
+use crate::ring::linux::{self, Sleep, cannot};
 
 /// Connections that the multishot accept has delivered and `accept` has not taken. At this number the multishot accept
 /// is cancelled, and further connections stay in the backlog.
@@ -206,7 +206,7 @@ fn encode_addr(addr: SocketAddr) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::io::{Clock, Stream};
-    use crate::linux::tests::loopback;
+    use crate::ring::linux::tests::loopback;
     use crate::ring::tests::{on_ring, small};
 
     #[test]

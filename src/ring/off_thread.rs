@@ -7,7 +7,7 @@ use std::thread;
 
 use super::bell;
 use super::core::Core;
-use crate::linux::Doorbell;
+use crate::ring::linux::Doorbell;
 
 /// For calls that are made a few times a second at most.
 pub(super) async fn off_thread<T: Send + 'static>(

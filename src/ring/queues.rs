@@ -7,7 +7,7 @@ use std::time::Duration;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, squeue};
 
-use crate::linux::Wait;
+use crate::ring::linux::Wait;
 
 /// Several completions of each of 1024 connections in one turn. The kernel keeps further ones in a slower overflow list.
 const COMPLETION_ENTRIES: u32 = 8192;

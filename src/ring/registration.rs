@@ -44,6 +44,16 @@ impl Core {
         }
     }
 
+    /// A buffer of this size in the table that nobody else has: the store that wrote from it was closed. Its pages are in memory, and stay registered.
+    pub(super) fn unused_log_buffer(&self, capacity_bytes: usize) -> Option<LogBuffer> {
+        let registered = self.registered.borrow();
+        let mut fitting = registered.iter().flatten();
+        fitting.find_map(|whole| match whole.len() == capacity_bytes {
+            true => LogBuffer::unused(whole),
+            false => None,
+        })
+    }
+
     /// Gives back the buffers that only the table has: the store that wrote from them was closed.
     fn forget_unused(&self) {
         let mut registered = self.registered.borrow_mut();

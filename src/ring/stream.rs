@@ -23,8 +23,8 @@ use super::queues::Completion;
 use super::recv_buffers::{Chunk, GROUP, RecvBuffers};
 use super::slots::{Demand, Multishot, OpKey};
 use crate::io::Stream;
-use crate::linux::piece;
 use crate::mem::Buf;
+use crate::ring::linux::piece;
 
 /// With more chunks than this queued the reader is not reading: the receive is cancelled.
 const QUEUED_CHUNKS: usize = 4;
@@ -257,7 +257,7 @@ fn own(buf: Buf) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::io::{Listener, Net, Spawn};
-    use crate::linux::tests::{loopback, pattern, pause, recv_exactly};
+    use crate::ring::linux::tests::{loopback, pattern, pause, recv_exactly};
     use crate::ring::tests::{on_ring, small};
 
     const STREAM_BYTES: usize = 24 << 20;

@@ -19,6 +19,9 @@ use super::write::Write;
 use crate::io::{DirEntry, Disk, Durability, File, OpenOptions, Space};
 use crate::mem::{AlignedBuf, BLOCK_BYTES, IoBuf, LogBuffer};
 
+/// What another store may have left in a log buffer.
+const LEFT_IN_BUFFERS: u8 = 0xa5;
+
 /// A path that one process holds.
 pub struct SimLock {
     world: Rc<World>,
@@ -156,8 +159,10 @@ impl Disk for SimIo {
         })
     }
 
-    fn register(&self, _buffer: &LogBuffer) -> bool {
-        false
+    fn log_buffer(&self, capacity_bytes: usize) -> io::Result<LogBuffer> {
+        let mut buffer = LogBuffer::new(capacity_bytes)?;
+        buffer.write(0, capacity_bytes).fill(LEFT_IN_BUFFERS);
+        Ok(buffer)
     }
 }
 

@@ -16,7 +16,7 @@ use super::host_disk::HostDisk;
 use super::network::Network;
 use super::process::{HostId, Owner, Power, ip_of};
 use super::{SimConfig, SimIo};
-use crate::io::{Now, Spawn, Stalls};
+use crate::io::{Now, Spawn, Stalls, TaskTime};
 
 pub(super) struct World {
     pub env: Env,
@@ -324,5 +324,9 @@ impl Spawn for SimIo {
     /// Virtual time does not pass while a task runs.
     fn stalls(&self) -> Stalls {
         Stalls::default()
+    }
+
+    fn task_times(&self) -> Vec<TaskTime> {
+        Vec::new()
     }
 }

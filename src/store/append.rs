@@ -15,7 +15,7 @@ use super::log::Log;
 use super::log::watermarks::Dispatched;
 use super::queues::Queues;
 use super::queues::entry::Entry;
-use super::queues::memory::{QueueIndex, chunks_for};
+use super::queues::memory::{QueueIndex, chunks_for, chunks_of};
 use crate::io::Io;
 use crate::message::{
     CRC_PROPERTY_BYTES, MAX_PROPERTIES_BYTES, MAX_TOPIC_BYTES, Message, properties, sys_flag,
@@ -57,6 +57,8 @@ pub(super) struct Appends<I: Io> {
     gate: Rc<Gate>,
     /// In log order.
     pending: RefCell<VecDeque<Pending>>,
+    /// Chunks that the pending batches may need besides one for each.
+    chunks_of_batches: Cell<usize>,
     last_store_time_ms: Cell<i64>,
 }
 
@@ -74,6 +76,7 @@ impl<I: Io> Appends<I> {
             queues,
             gate,
             pending: RefCell::default(),
+            chunks_of_batches: Cell::new(0),
         }
     }
 
@@ -81,14 +84,15 @@ impl<I: Io> Appends<I> {
     pub fn room_for(&self, len: usize) -> bool {
         self.gate.check_open().is_err()
             || len > self.config.max_batch_bytes()
-            || self.has_room(len)
+            || self.has_room(len, 1)
             || self.log.check_file(len).is_err()
     }
 
     /// In the log buffer and, once they are committed, in the queues. Each message that waits for its commit may need a
     /// chunk of its own.
-    fn has_room(&self, len: usize) -> bool {
-        let chunks = self.pending.borrow().len() + chunks_for(len);
+    fn has_room(&self, len: usize, messages: u16) -> bool {
+        let waiting = self.pending.borrow().len() + self.chunks_of_batches.get();
+        let chunks = waiting + chunks_for(len).max(chunks_of(messages));
         self.log.has_room(len) && self.queues.memory().free_chunks() >= chunks
     }
 
@@ -104,6 +108,11 @@ impl<I: Io> Appends<I> {
         self.gate.check_open().ok()?;
         let pending = self.pending.borrow();
         let persisted = self.log.marks().persisted();
+        // Without replicas the first one.
+        let first = pending.front()?;
+        if first.entry.end() > persisted {
+            return Some(first.store_time_ms);
+        }
         let first = pending.partition_point(|pending| pending.entry.end() <= persisted);
         pending.get(first).map(|pending| pending.store_time_ms)
     }
@@ -114,7 +123,8 @@ impl<I: Io> Appends<I> {
         self.gate.room.until(is_there).await;
     }
 
-    /// Encodes a message into the log. `tags_code` replaces that of the message's tags in the queue's entry.
+    /// Encodes a message into the log. `tags_code` replaces that of the message's tags in the queue's entry. An inner batch states where in the
+    /// queue it begins (RocketMQ: `BatchConsumeQueue.assignQueueOffset`).
     pub fn append(
         &self,
         queue: QueueIndex,
@@ -123,9 +133,29 @@ impl<I: Io> Appends<I> {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         self.gate.check_open()?;
+        if message.sys_flag & sys_flag::INNER_BATCH == 0 {
+            return self.append_record(queue, message, tags_code, now_ms);
+        }
+        let mut base = String::new();
+        let next = self.queues.bounds(queue).next;
+        properties::push(&mut base, properties::INNER_BASE, &next.to_string());
+        let batch = Message {
+            properties: message.properties.with(&base),
+            ..*message
+        };
+        self.append_record(queue, &batch, tags_code, now_ms)
+    }
+
+    fn append_record(
+        &self,
+        queue: QueueIndex,
+        message: &Message<'_>,
+        tags_code: Option<i64>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
         let prepared = self.prepare(queue, message)?;
         self.log.check_file(prepared.len)?;
-        if !self.has_room(prepared.len) {
+        if !self.has_room(prepared.len, message.messages()) {
             return Err(AppendError::NoRoom);
         }
         Ok(self.append_one(queue, prepared, tags_code, now_ms))
@@ -149,7 +179,7 @@ impl<I: Io> Appends<I> {
             return Err(AppendError::RecordSize { got, limit });
         }
         self.log.check_file(total)?;
-        if !self.has_room(total) {
+        if !self.has_room(total, 1) {
             return Err(AppendError::NoRoom);
         }
         self.log.start_unit(total);
@@ -219,12 +249,14 @@ impl<I: Io> Appends<I> {
             });
             (fields.queue_offset, physical_offset)
         };
-        self.queues.assign(queue, u64::from(is_consumable));
-        let entry = Entry {
-            physical_offset,
-            size: len as u32,
-            tags_code,
-        };
+        let messages = message.messages();
+        let offsets = if is_consumable { messages } else { 0 };
+        self.queues.assign(queue, offsets.into());
+        let entry = Entry::new(physical_offset, len as u32, tags_code).with_messages(messages);
+        if messages > 1 {
+            let all = self.chunks_of_batches.get() + extra_chunks(messages);
+            self.chunks_of_batches.set(all);
+        }
         self.pending.borrow_mut().push_back(Pending {
             queue,
             entry,
@@ -255,10 +287,19 @@ impl<I: Io> Appends<I> {
                 last_ms: time_ms,
             };
             dispatched = Some(dispatched.map_or(one, |before| before.followed_by(one)));
+            if next.entry.messages() > 1 {
+                let left = self.chunks_of_batches.get() - extra_chunks(next.entry.messages());
+                self.chunks_of_batches.set(left);
+            }
             if next.is_consumable {
-                self.queues.show(next.queue, &next.entry, time_ms);
+                self.queues.show(next.queue, next.entry, time_ms);
             }
         }
         dispatched
     }
+}
+
+/// Chunks that the entries of a batch may need besides one.
+fn extra_chunks(messages: u16) -> usize {
+    chunks_of(messages) - 1
 }

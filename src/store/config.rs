@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use super::index::layout::Shape as IndexShape;
 use super::log::reader::MAX_RECORD_BYTES;
-use super::queues::entry::MIN_FOREIGN_RECORD_BYTES;
-use super::queues::memory::{CHUNK_BYTES, chunks_for};
+use super::queues::entry::{MIN_BATCHED_BYTES, MIN_FOREIGN_RECORD_BYTES};
+use super::queues::memory::{CHUNK_BYTES, chunks_for, chunks_of};
 use super::{Retention, StoreError};
 use crate::mem::{BLOCK_BYTES, Pages};
 use crate::message::CRC_PROPERTY_BYTES;
+use crate::message::batch::MAX_INNER_MESSAGES;
 
 /// How durable a message is when its send is acknowledged (`flushDiskType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,10 @@ impl StoreConfig {
 
     /// Chunks that the entries of the largest unit may need, its queue having none or a full one.
     pub(super) fn chunks_for_unit(&self) -> usize {
-        chunks_for(self.max_record_bytes())
+        let most = self.max_message_bytes / MIN_BATCHED_BYTES;
+        let most = u16::try_from(most).unwrap_or(u16::MAX);
+        let of_batch = chunks_of(most.min(MAX_INNER_MESSAGES));
+        chunks_for(self.max_record_bytes()).max(of_batch)
     }
 
     pub(super) fn check(&self) -> Result<(), StoreError> {
@@ -185,7 +189,7 @@ impl StoreConfig {
         let expected = "a multiple of 4096, and room for two of the largest messages";
         setting("log_buffer_bytes", got as u64, is_valid, expected)?;
         let got = self.consume_queue_memory_bytes;
-        let is_valid = got / CHUNK_BYTES >= 2 * self.chunks_for_unit();
+        let is_valid = got / CHUNK_BYTES >= 2 * chunks_for(self.max_record_bytes());
         let expected = "at least 5120, and 400 bytes for each KiB of maxMessageSize";
         setting("consume_queue_memory_bytes", got as u64, is_valid, expected)
     }

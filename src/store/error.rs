@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cause::Cause;
 use super::fault::DiskFault;
 
 /// The store cannot be opened, or an operation on it failed.
@@ -101,7 +102,7 @@ pub enum StoreError {
     /// The timer topic has the same timers.
     #[error("{} is damaged or missing, from byte {at} on: its timers are read again from the log", path.display())]
     TimersDamaged { path: PathBuf, at: u64 },
-    #[error("the store is fenced: {reason}")]
+    #[error("{}: {reason}", Cause::Fenced)]
     Fenced { reason: Arc<str> },
     #[error(
         "the key index is being made from the log: it has come to {position} of {end}, try again later"
@@ -188,13 +189,13 @@ pub enum AppendError {
     NoRoom,
     #[error("the topic was deleted")]
     NoQueue,
-    #[error("no space for messages: {reason}")]
+    #[error("{}: {reason}", Cause::NoSpace)]
     NoSpace { reason: Arc<str> },
     #[error("this broker is a slave")]
     Follows,
     #[error("the store is closing")]
     Closing,
-    #[error("the store is fenced: {reason}")]
+    #[error("{}: {reason}", Cause::Fenced)]
     Fenced { reason: Arc<str> },
 }
 

@@ -18,16 +18,15 @@ use tracing::warn;
 
 use self::received::Received;
 use super::config::StoreConfig;
-use super::entry_tags::entry_tags;
+use super::entry_tags::entry_of;
 use super::error::AppendError;
 use super::gate::Gate;
 use super::log::Log;
 use super::log::reader::{self, Found, HEAD_BYTES, NoRecord};
 use super::log::watermarks::Dispatched;
 use super::queues::Queues;
-use super::queues::entry::Entry;
 use super::queues::files::MAX_QUEUE_ID;
-use super::queues::memory::chunks_for;
+use super::queues::memory::{chunks_for, chunks_of};
 use crate::io::{Io, yield_now};
 use crate::message::{Record, sys_flag};
 
@@ -81,6 +80,8 @@ pub(super) struct Follow<I: Io> {
     taken_before: Cell<u64>,
     /// The topic of the next record was made again, and its former queues are being removed.
     is_leaving: Cell<bool>,
+    /// So many chunks are needed for the entries of the next record.
+    needs_chunks: Cell<usize>,
     trouble: RefCell<Option<FollowError>>,
 }
 
@@ -94,6 +95,8 @@ enum Next {
     },
     /// A record of a topic whose former queues are not all removed.
     Leaving,
+    /// A batch with more entries than there is memory for.
+    NoRoom,
     Taken(Dispatched),
 }
 
@@ -110,6 +113,7 @@ impl<I: Io> Follow<I> {
             taken_before: Cell::new(log.marks().committed()),
             is_active: Cell::new(config.follows),
             is_leaving: Cell::new(false),
+            needs_chunks: Cell::new(0),
             config,
             log,
             queues,
@@ -179,6 +183,11 @@ impl<I: Io> Follow<I> {
             let limit = self.log.may_be_committed();
             match self.take_some(limit) {
                 Ok(true) => yield_now().await,
+                Ok(false) if self.needs_chunks.get() > 0 => {
+                    let has_more = || (self.has_ended() || self.has_chunks()).then_some(());
+                    self.gate.room.until(has_more).await;
+                    self.needs_chunks.set(0);
+                }
                 Ok(false) if self.taken_before.replace(limit) != limit => {}
                 Ok(false) if self.has_ended() => return,
                 Ok(false) => {
@@ -201,13 +210,17 @@ impl<I: Io> Follow<I> {
         !self.is_active() || self.gate.is_fenced() || self.gate.is_closing()
     }
 
-    /// Whether there was something to take before `limit`.
+    /// Whether there is more to take before `limit`, for which nothing has to be waited.
     fn take_some(&self, limit: u64) -> Result<bool, FollowError> {
         let before = self.at.get();
-        let mut taken: Option<Dispatched> = None;
+        let (mut taken, mut has_more): (Option<Dispatched>, _) = (None, true);
         for _ in 0..RECORDS_AT_A_TIME {
             match self.take_next(limit)? {
-                Next::Incomplete | Next::Leaving => break,
+                Next::Leaving => break,
+                Next::Incomplete | Next::NoRoom => {
+                    has_more = false;
+                    break;
+                }
                 Next::Blank { end } => self.at.set(end),
                 Next::Taken(next) => {
                     self.at.set(next.end);
@@ -219,7 +232,7 @@ impl<I: Io> Follow<I> {
         if at > before {
             self.log.commit(at, taken);
         }
-        Ok(at > before || self.is_leaving.get())
+        Ok(has_more)
     }
 
     fn take_next(&self, limit: u64) -> Result<Next, FollowError> {
@@ -242,6 +255,7 @@ impl<I: Io> Follow<I> {
                 end: position + size,
             }),
             Found::None(none) => Err(no_record(none)),
+            Found::Record(record) if !self.has_room_for(&record) => Ok(Next::NoRoom),
             Found::Record(record) if !self.put(&record)? => Ok(Next::Leaving),
             Found::Record(record) => Ok(Next::Taken(Dispatched {
                 end,
@@ -253,7 +267,21 @@ impl<I: Io> Follow<I> {
         }
     }
 
-    /// The record's entry, in its queue; `false` if others are to be removed first.
+    /// What was received was counted as records of one message ([`Self::room`]); a batch may have more for its bytes.
+    fn has_room_for(&self, record: &Record<'_>) -> bool {
+        self.needs_chunks.set(chunks_of(record.messages()));
+        let has_room = self.has_chunks();
+        if has_room {
+            self.needs_chunks.set(0);
+        }
+        has_room
+    }
+
+    fn has_chunks(&self) -> bool {
+        self.needs_chunks.get() <= self.queues.memory().free_chunks()
+    }
+
+    /// The record's entries, in its queue; `false` if others are to be removed first.
     fn put(&self, record: &Record<'_>) -> Result<bool, FollowError> {
         // Prepared and rolled back ones stand at offset 0 of a queue that they are not in.
         if record.queue_id >= MAX_QUEUE_ID || !sys_flag::is_consumable(record.sys_flag) {
@@ -297,13 +325,9 @@ impl<I: Io> Follow<I> {
                 });
             }
         }
-        let entry = Entry {
-            physical_offset: record.physical_offset,
-            size: record.total_size,
-            tags_code: entry_tags(record, &self.config.delay_levels_ms),
-        };
-        self.queues.assign(queue, 1);
-        self.queues.show(queue, &entry, record.store_timestamp_ms);
+        let first = entry_of(record, &self.config.delay_levels_ms);
+        self.queues.assign(queue, first.messages().into());
+        self.queues.show(queue, first, record.store_timestamp_ms);
         Ok(true)
     }
 }

@@ -2,7 +2,7 @@
 //! is refused with a remedy, and nothing in it is changed.
 //!
 //! Sources: `StorePathConfigHelper`, `ConfigStorage`, `RocksDBConfigManager`, `PopConsumerService`, `DLedgerCommitLog`,
-//! `RocksDBConsumeQueueStore`, `BatchConsumeQueue`, `CompactionStore`, `MessageRocksDBStorage`.
+//! `RocksDBConsumeQueueStore`, `CompactionStore`, `MessageRocksDBStorage`.
 
 use std::path::Path;
 
@@ -72,12 +72,6 @@ const FOREIGN: &[Foreign] = &[
         counts: is_there,
         what: "the ConsumeQueues point into consumequeue_ext (enableConsumeQueueExt)",
         remedy: "remove consumequeue, consumequeue_ext and checkpoint: they are made again from the log",
-    },
-    Foreign {
-        dir: "batchconsumequeue",
-        counts: is_there,
-        what: "there are topics with queues of batches (queue.type=BatchCQ), which are not supported",
-        remedy: "delete these topics in RocketMQ",
     },
     Foreign {
         dir: "compaction",

@@ -200,8 +200,8 @@ impl<I: Io> Medium<I> {
         self.io.space(dir).await
     }
 
-    pub(super) fn register(&self, buffer: &LogBuffer) -> bool {
-        self.io.register(buffer)
+    pub(super) fn log_buffer(&self, capacity_bytes: usize) -> io::Result<LogBuffer> {
+        self.io.log_buffer(capacity_bytes)
     }
 }
 

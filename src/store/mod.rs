@@ -15,8 +15,10 @@
 
 mod abort;
 mod append;
+mod cause;
 mod config;
 mod config_files;
+mod doubt;
 mod entry_tags;
 mod error;
 mod face;
@@ -50,6 +52,7 @@ mod whole_file;
 use std::rc::Rc;
 
 pub use append::Appended;
+pub use cause::Cause;
 pub use config::{Flush, Resume, SCHEDULE_TOPIC, StoreConfig};
 pub use config_files::TextFiles;
 pub use error::StoreError as ReadError;
@@ -77,6 +80,7 @@ pub use timers::runs::{TimerRun, TimerRuns};
 use crate::io::Io;
 
 use self::append::Appends;
+use self::doubt::Doubt;
 use self::follow::Follow;
 use self::gate::Gate;
 use self::index::KeyIndex;
@@ -99,6 +103,7 @@ pub struct Store<I: Io> {
     cleaner: Rc<Cleaner<I>>,
     scrub: Rc<Scrub<I>>,
     texts: Rc<TextFiles<I>>,
+    doubt: Rc<Doubt<I>>,
     tasks: Rc<Tasks<I>>,
     /// The kernel writes from the log buffer without looking its pages up.
     is_registered: bool,

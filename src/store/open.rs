@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::abort::{Abort, LastShutdown};
 use super::append::Appends;
 use super::config_files::TextFiles;
+use super::doubt::Doubt;
 use super::follow::Follow;
 use super::gate::Gate;
 use super::index::{Index, KeyIndex};
@@ -26,6 +27,7 @@ use super::queues::files::QueueFiles;
 use super::queues::journal::{Coverage, Journal};
 use super::queues::memory::ConsumeQueues;
 use super::queues::{self, Queues};
+use super::recovery::batch_queues::BatchQueues;
 use super::recovery::{Files, Recovery, decide, evidence};
 use super::retention::cleaner::Cleaner;
 use super::scrub::Scrub;
@@ -42,9 +44,11 @@ struct Parts<I: Io> {
     texts: Rc<TextFiles<I>>,
     segments: Rc<Segments<I>>,
     queue_files: QueueFiles<I>,
+    batch_queues: BatchQueues<I>,
     checkpoint: CheckpointFile<I>,
     journal: Journal<I>,
     notes: Rc<TwoSlots<I>>,
+    doubt: Doubt<I>,
     buffer: LogBuffer,
     /// The kernel writes from the buffer without looking its pages up.
     is_registered: bool,
@@ -153,6 +157,7 @@ impl<I: Io> Store<I> {
             follow: Rc::new(follow),
             cleaner: Rc::new(cleaner),
             texts: parts.texts,
+            doubt: Rc::new(parts.doubt),
             tasks: Rc::new(Tasks::new(parts.locks)),
             is_registered: parts.is_registered,
             io,
@@ -194,7 +199,8 @@ impl<I: Io> Parts<I> {
         // A new log's folder is a name too: without it the first acknowledged messages could go with the power.
         io.sync_dir(dir).await?;
         let memory = |what| move |source| StoreError::Memory { what, source };
-        let buffer = LogBuffer::new(config.log_buffer_bytes).map_err(memory("the log buffer"))?;
+        let buffer = io.log_buffer(config.log_buffer_bytes);
+        let buffer = buffer.map_err(memory("the log buffer"))?;
         let queues = ConsumeQueues::new(config.consume_queue_memory_bytes, config.pages)
             .map_err(memory("the ConsumeQueues"))?;
         Ok(Self {
@@ -204,10 +210,12 @@ impl<I: Io> Parts<I> {
             texts,
             segments: Rc::new(segments),
             queue_files: QueueFiles::new(io.clone(), dir.join("consumequeue")),
+            batch_queues: BatchQueues::new(io.clone(), dir),
             checkpoint: CheckpointFile::new(io.clone(), dir),
             journal: Journal::new(io.clone(), dir.join("queuejournal")),
             notes: Rc::new(ack_watermark::slots(io.clone(), dir)),
-            is_registered: io.register(&buffer),
+            doubt: Doubt::open(io.clone(), dir, config.follows).await?,
+            is_registered: buffer.is_registered(),
             buffer,
             queues,
         })
@@ -222,9 +230,11 @@ impl<I: Io> Parts<I> {
         let files = Files {
             segments: &self.segments,
             queue_files: &self.queue_files,
+            batch_queues: &self.batch_queues,
             checkpoint: &self.checkpoint,
             journal: &self.journal,
             notes: &self.notes,
+            doubt: &self.doubt,
         };
         let evidence = evidence::gather(io, config, self.last_shutdown, &files).await?;
         let plan = decide::decide(&evidence);
@@ -234,10 +244,9 @@ impl<I: Io> Parts<I> {
         }
         let mut recovery = Recovery::new(config, files, &mut self.queues, &plan, evidence.note);
         let tail = recovery.carry_out(&plan, progress).await?;
-        let (reached, checkpointed, mark) =
-            (recovery.reached, recovery.checkpointed, recovery.index);
+        let (reached, mark) = (recovery.reached, recovery.index);
         let (recovered_messages, ours_from) = (recovery.messages, recovery.ours_from);
-        let (note, gaps) = (recovery.note, recovery.gaps);
+        let (note, gaps, checkpointed) = (recovery.note, recovery.gaps, recovery.checkpointed);
         if self.last_shutdown == LastShutdown::UncleanByRocketMq {
             self.abort.mark().await?;
         }

@@ -41,17 +41,17 @@ impl<I: Io> Store<I> {
         self.scrub.save().await;
     }
 
-    /// Puts the record of another broker into its place. `false`: that cannot be done yet. It is a task of the store, so that nothing is written to
-    /// the log when the store is closed.
-    pub async fn mend(&self, position: u64, record: Vec<u8>) -> Result<bool, StoreError> {
+    /// Puts the record of another broker into its place, and returns up to where the log can be read then. `None`: that cannot be done yet. It is a task
+    /// of the store, so that nothing is written to the log when the store is closed.
+    pub async fn mend(&self, position: u64, record: Vec<u8>) -> Result<Option<u64>, StoreError> {
         if self.gate.is_closing() {
-            return Ok(false);
+            return Ok(None);
         }
         let outcome = Rc::new((RefCell::new(None), Waiters::default()));
         let (log, queues, ended) = (self.log.clone(), self.queues.clone(), outcome.clone());
         let mending = async move {
             let mended = log.mend(position, &record).await;
-            if let Ok(true) = mended {
+            if let Ok(Some(_)) = mended {
                 queues.compare_with(&record).await;
             }
             ended.0.replace(Some(mended));

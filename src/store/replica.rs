@@ -75,6 +75,20 @@ impl<I: Io> Store<I> {
 
 /// At a slave.
 impl<I: Io> Store<I> {
+    /// Whether the log may lack something at its end that this broker had reported before a crash (`doubt.rs`).
+    pub fn is_end_in_doubt(&self) -> bool {
+        self.doubt.is_there()
+    }
+
+    /// The log has all that its group has confirmed, or is the master's.
+    pub fn trust_end(&self) {
+        if self.doubt.dispel() || !self.follows() {
+            let doubt = self.doubt.clone();
+            let removal = async move { doubt.remove_file().await };
+            self.tasks.spawn(&self.io, "trust-end", removal);
+        }
+    }
+
     /// Whether the log is a copy of a master's.
     pub fn follows(&self) -> bool {
         self.follow.is_active()

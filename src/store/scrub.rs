@@ -62,7 +62,16 @@ pub(super) struct Scrub<I: Io> {
     position: Cell<u64>,
     pub began_ms: Cell<i64>,
     saved_position: Cell<u64>,
+    /// This part is read before the pass goes on.
+    doubted: Cell<Option<Part>>,
     pub wake: Notify,
+}
+
+/// Of the log.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    at: u64,
+    to: u64,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -92,6 +101,7 @@ impl<I: Io> Scrub<I> {
             position: Cell::new(0),
             began_ms: Cell::new(0),
             saved_position: Cell::new(0),
+            doubted: Cell::default(),
             wake: Notify::default(),
         }
     }
@@ -120,6 +130,18 @@ impl<I: Io> Scrub<I> {
 
     pub fn position(&self) -> u64 {
         self.position.get()
+    }
+
+    /// Somebody asks for the record at this position, and none begins there. Either none ever did, or its first bytes have rotted: only the records before it
+    /// tell which, from the beginning of their file on. One part is read at a time, in the scrub's rhythm, whatever is asked for.
+    pub fn doubt(&self, position: u64) {
+        let is_cold = position < self.log.buffer().hot_from();
+        if is_cold && !mutant!(NotDoubted) && self.doubted.get().is_none() {
+            let at = self.log.segments().start_of(position);
+            let to = position + 1;
+            self.doubted.set(Some(Part { at, to }));
+            self.wake.notify();
+        }
     }
 
     /// Scrubs for as long as the store is open, and keeps what was found.
@@ -173,6 +195,10 @@ impl<I: Io> Scrub<I> {
     /// Reads the next part of the log; how much that was.
     async fn step(&self) -> Result<u64, StoreError> {
         let (log_min, end) = (self.log.min(), self.log.buffer().hot_from());
+        if let Some(Part { at, to }) = self.doubted.take().filter(|part| part.to > log_min) {
+            let goes_on = |at| self.doubted.set((at < to).then_some(Part { at, to }));
+            return self.read(at.max(log_min), to, goes_on).await;
+        }
         let mut at = self.position.get().max(log_min);
         if at >= end {
             let now_ms = self.io.now().unix_ms;
@@ -182,16 +208,21 @@ impl<I: Io> Scrub<I> {
             self.began_ms.set(now_ms);
             at = log_min;
         }
+        self.read(at, end, |at| self.position.set(at)).await
+    }
+
+    /// Reads some of this part; how much that was. What is before the position that `passed` gets was read.
+    async fn read(&self, from: u64, to: u64, passed: impl Fn(u64)) -> Result<u64, StoreError> {
         self.until_idle().await;
-        let from = at;
+        let end = self.log.buffer().hot_from();
+        let (mut at, mut expected) = (from, Vec::new());
         let mut walk = Walk::reading(STEP_BYTES as usize, self.log.crcs());
-        let mut expected = Vec::new();
-        while at < end && at - from < STEP_BYTES {
+        while at < to && at - from < STEP_BYTES {
             at = match self.read_one(&mut walk, at, &mut expected).await {
                 Ok(next) => next,
                 Err(error) => self.past_damage(at, end, error).await?,
             };
-            self.position.set(at);
+            passed(at);
         }
         let reads = self.queues.compare(expected).await?;
         Ok(at - from + reads * BLOCK_BYTES as u64)

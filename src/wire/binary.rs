@@ -13,26 +13,26 @@
 //! A string of length 0 is null. Source: `RocketMQSerializable.java`.
 
 use super::Language;
+use super::fields::{Fields, HeaderError, Parts, Span};
 use super::head::{Head, Value};
-use super::scratch::{HeaderError, Parts, Scratch, Span};
 
-pub(super) fn read(header: &[u8], scratch: &mut Scratch) -> Result<Parts, HeaderError> {
+pub(super) fn read(header: &[u8], found: &mut Fields) -> Result<Parts, HeaderError> {
     let mut rest = Reader { bytes: header };
     let code = i32::from(i16::from_be_bytes(rest.array("code")?));
     let [language] = rest.array("language")?;
     let version = i32::from(i16::from_be_bytes(rest.array("version")?));
     let opaque = i32::from_be_bytes(rest.array("opaque")?);
     let flag = i32::from_be_bytes(rest.array("flag")?);
-    let remark = rest.long_string("remark", scratch)?;
+    let remark = rest.long_string("remark", found)?;
     let len = rest.length("extFields")?;
     let mut fields = Reader {
         bytes: rest.take("extFields", len)?,
     };
     while !fields.bytes.is_empty() {
-        let key = fields.short_string("field name", scratch)?;
-        let value = fields.long_string("field value", scratch)?;
+        let key = fields.short_string("field name", found)?;
+        let value = fields.long_string("field value", found)?;
         if let (Some(key), Some(value)) = (key, value) {
-            scratch.push(key, value)?;
+            found.push(key, value)?;
         }
     }
     Ok(Parts {
@@ -120,30 +120,30 @@ impl<'a> Reader<'a> {
     fn long_string(
         &mut self,
         field: &'static str,
-        scratch: &mut Scratch,
+        found: &mut Fields,
     ) -> Result<Option<Span>, HeaderError> {
         let len = self.length(field)?;
-        Ok(keep(self.take(field, len)?, scratch))
+        Ok(keep(self.take(field, len)?, found))
     }
 
     fn short_string(
         &mut self,
         field: &'static str,
-        scratch: &mut Scratch,
+        found: &mut Fields,
     ) -> Result<Option<Span>, HeaderError> {
         let len = u16::from_be_bytes(self.array(field)?);
-        Ok(keep(self.take(field, usize::from(len))?, scratch))
+        Ok(keep(self.take(field, usize::from(len))?, found))
     }
 }
 
-fn keep(bytes: &[u8], scratch: &mut Scratch) -> Option<Span> {
+fn keep(bytes: &[u8], found: &mut Fields) -> Option<Span> {
     if bytes.is_empty() {
         return None;
     }
-    let start = scratch.text.len();
+    let start = found.text.len();
     match std::str::from_utf8(bytes) {
-        Ok(text) => scratch.text.push_str(text),
-        Err(_) => scratch.text.push_str(&String::from_utf8_lossy(bytes)),
+        Ok(text) => found.text.push_str(text),
+        Err(_) => found.text.push_str(&String::from_utf8_lossy(bytes)),
     }
-    Some(Span::in_text(start, scratch.text.len()))
+    Some(Span::in_text(start, found.text.len()))
 }

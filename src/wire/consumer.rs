@@ -1,6 +1,8 @@
 //! A group's members: UNREGISTER_CLIENT (35), GET_CONSUMER_LIST_BY_GROUP (38), NOTIFY_CONSUMER_IDS_CHANGED (40), CHECK_CLIENT_CONFIG (46),
 //! and what a broker relays to one of them (307, 309).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::heartbeat::SubscriptionData;
@@ -52,6 +54,15 @@ header_fields! {
         "clientId" => client_id: &'a str,
         "jstackEnable" => jstack_enable: bool,
     }
+}
+
+/// The reply's body of 307, as far as it is read here: a client may state more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunningInfo {
+    /// `PROP_CONSUME_TYPE`, `PROP_CONSUMER_START_TIMESTAMP` and the like, which tools expect to be there.
+    pub properties: BTreeMap<String, String>,
+    pub subscription_set: Vec<SubscriptionData>,
 }
 
 header_fields! {

@@ -32,7 +32,7 @@ macro_rules! for_each_family {
             AllSubscriptionGroupRequest AllSubscriptionGroupReply DeleteGroup GroupRequest GroupForbiddenRequest RouteRequest
             ClusterRequest MemberGroupRequest BrokerNameRequest WipeWritePermReply AddWritePermReply DeleteTopicInNamesrv
             RegisterBroker RegisterBrokerReply BrokerIdentity DataVersionReply BrokerHeartbeat ConsumeStatsRequest
-            BrokerConsumeStatsRequest ProducerGroup GroupAndTopic BrokerStatsRequest QueryMessage QueryMessageReply ViewMessage
+            BrokerConsumeStatsRequest ProducerGroup GroupAndTopic BrokerStatsRequest QueryMessage QueryMessageReply ViewMessage ViewAgain
             PutKv KvKey KvReply KvNamespace PopRequest PopReply AckRequest ChangeInvisibleTime ChangeInvisibleTimeReply PeekRequest
             NotificationRequest NotificationReply PollingInfoRequest PollingInfoReply QueryConsumeQueue
             AlterSyncStateSet AlterSyncStateSetReply ElectMaster ElectMasterReply RegisterReplica RegisterReplicaReply

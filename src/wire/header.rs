@@ -1,8 +1,9 @@
 //! A frame's header: the request's code, its sender, and its fields.
 
+use super::fields::{HeaderError, Parts, Span};
 use super::frame::{Frame, MAX_FRAME_BYTES};
 use super::head::Codec;
-use super::scratch::{HeaderError, Parts, Scratch, Span};
+use super::scratch::Scratch;
 use super::{FLAG_ONEWAY, FLAG_RESPONSE, Language, binary, json};
 
 /// A decoded header, borrowed from its frame and from the [`Scratch`].
@@ -97,18 +98,20 @@ const _: () = assert!(3 * MAX_FRAME_BYTES < Span::MAX_START);
 
 /// Decodes a frame's header.
 pub fn decode<'a>(frame: &Frame<'a>, scratch: &'a mut Scratch) -> Result<Header<'a>, HeaderError> {
-    scratch.fields.clear();
-    scratch.text.clear();
+    let Scratch {
+        fields,
+        lossy,
+        learned,
+    } = scratch;
+    fields.clear();
     let (parts, raw) = match frame.codec {
-        Codec::Rocketmq => (binary::read(frame.header, scratch)?, ""),
+        Codec::Rocketmq => (binary::read(frame.header, fields)?, ""),
         Codec::Json => match std::str::from_utf8(frame.header) {
-            Ok(raw) => (json::read(raw, scratch)?, raw),
+            Ok(raw) => (json::read(raw, fields, learned)?, raw),
             // As Java does: invalid UTF-8 is replaced, and the connection of a client with such a key stays open.
             Err(_) => {
-                let lossy = String::from_utf8_lossy(frame.header).into_owned();
-                let parts = json::read(&lossy, scratch)?;
-                scratch.lossy = lossy;
-                (parts, scratch.lossy.as_str())
+                *lossy = String::from_utf8_lossy(frame.header).into_owned();
+                (json::read(lossy, fields, learned)?, lossy.as_str())
             }
         },
     };
@@ -120,7 +123,7 @@ pub fn decode<'a>(frame: &Frame<'a>, scratch: &'a mut Scratch) -> Result<Header<
         flag,
         remark,
     } = parts;
-    let text = scratch.text.as_str();
+    let text = fields.text.as_str();
     let remark = remark.map(|span| span.of(raw, text));
     Ok(Header {
         code,
@@ -132,7 +135,7 @@ pub fn decode<'a>(frame: &Frame<'a>, scratch: &'a mut Scratch) -> Result<Header<
         ext: Ext {
             raw,
             text,
-            fields: &scratch.fields,
+            fields: &fields.all,
         },
     })
 }
@@ -141,4 +144,4 @@ pub fn decode<'a>(frame: &Frame<'a>, scratch: &'a mut Scratch) -> Result<Header<
 #[path = "header_tests.rs"]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::with_fields;
+pub(crate) use tests::{with_fields, with_request};

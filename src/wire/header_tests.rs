@@ -1,26 +1,45 @@
 //! Both codecs: round trips, and every oddity of real clients.
 
+use super::super::fields::{Fields, MAX_FIELDS};
 use super::super::frame;
 use super::super::head::{Head, Value};
-use super::super::scratch::MAX_FIELDS;
 use super::*;
 use proptest::prelude::*;
 
 /// What `check` makes of a header with these fields.
 pub fn with_fields<T>(fields: &[(&str, &str)], check: impl FnOnce(&Ext<'_>) -> T) -> T {
-    let mut scratch = Scratch::default();
+    let mut decoded = Fields::default();
     for (key, value) in fields {
         let [key, value] = [key, value].map(|text| {
-            let start = scratch.text.len();
-            scratch.text.push_str(text);
-            Span::in_text(start, scratch.text.len())
+            let start = decoded.text.len();
+            decoded.text.push_str(text);
+            Span::in_text(start, decoded.text.len())
         });
-        scratch.push(key, value).unwrap();
+        decoded.push(key, value).unwrap();
     }
     check(&Ext {
         raw: "",
-        text: &scratch.text,
-        fields: &scratch.fields,
+        text: &decoded.text,
+        fields: &decoded.all,
+    })
+}
+
+/// What `check` makes of a request with these fields, from the newest client.
+pub fn with_request<T>(
+    code: i32,
+    fields: &[(&str, &str)],
+    check: impl FnOnce(&Header<'_>) -> T,
+) -> T {
+    with_fields(fields, |ext| {
+        check(&Header {
+            code,
+            language: Language::Java,
+            version: 513,
+            opaque: 1,
+            flag: 0,
+            remark: None,
+            ext: *ext,
+        })
     })
 }
 

@@ -4,8 +4,9 @@
 //! `null` for anything, `extFields` missing, numbers as text, single quotes, comments, stray commas, white space and NULs after the
 //! end (C++). `tests/golden/loose_json.txt` has what RocketMQ made of such headers.
 
+mod learned;
 mod reader;
 mod writer;
 
-pub(super) use reader::read;
+pub(super) use learned::{Learned, read};
 pub(super) use writer::write;

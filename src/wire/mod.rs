@@ -39,12 +39,14 @@ pub mod topic;
 pub mod transaction;
 
 mod binary;
+mod fields;
 mod head;
 mod json;
 mod scratch;
 
 pub use codes::CURRENT_VERSION;
 pub use data_version::DataVersion;
+pub use fields::HeaderError;
 pub use frame::{Frame, FrameError};
 pub use head::{Codec, EMPTY_EXT, Head, Value};
 pub use header::{Ext, Header, KeptExt};
@@ -53,7 +55,7 @@ pub use loose_json::BodyError;
 pub use message_queue::MessageQueue;
 pub use reply::Reply;
 pub use request::FieldError;
-pub use scratch::{HeaderError, Scratch};
+pub use scratch::Scratch;
 
 /// Bit of a header's `flag`: this frame answers another.
 pub const FLAG_RESPONSE: i32 = 1;

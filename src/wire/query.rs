@@ -30,3 +30,11 @@ header_fields! {
         "topic" => topic: Option<&'a str>,
     }
 }
+
+header_fields! {
+    /// A field of ringmq's own beside [`ViewMessage`], of a replica that doubts what it was sent; RocketMQ's brokers ignore it.
+    pub struct ViewAgain {
+        /// The message is read from the device, although a part of the log that was read before is in memory.
+        "ringmqFromDevice" => is_from_device: bool,
+    }
+}

@@ -58,7 +58,22 @@ impl Default for TopicConfig {
     }
 }
 
+/// The attribute that says what its queues are: of type SimpleCQ or BatchCQ (RocketMQ: `TopicAttributes.QUEUE_TYPE_ATTRIBUTE`).
+pub const QUEUE_TYPE: &str = "queue.type";
+pub const QUEUE_TYPES: [&str; 2] = ["SimpleCQ", BATCH_QUEUE];
+const BATCH_QUEUE: &str = "BatchCQ";
+
 impl TopicConfig {
+    pub fn queue_type(&self) -> &str {
+        let found = self.attributes.get(QUEUE_TYPE);
+        found.map_or(QUEUE_TYPES[0], String::as_str)
+    }
+
+    /// Whether one record of the topic may have all messages of a batch.
+    pub fn takes_inner_batches(&self) -> bool {
+        self.queue_type() == BATCH_QUEUE
+    }
+
     /// `name read write perm filterType attributes`, as in a compressed registration.
     pub fn encode_line(&self) -> String {
         let Self {

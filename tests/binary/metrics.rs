@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use flate2::read::GzDecoder;
 
@@ -29,7 +30,7 @@ fn ask(addr: SocketAddr, method: &str, path: &str, fields: &str) -> Option<(u16,
     Some((code, head.to_ascii_lowercase(), answer.split_off(end + 4)))
 }
 
-fn scrape(addr: SocketAddr) -> Exposition {
+pub fn scrape(addr: SocketAddr) -> Exposition {
     let (code, head, body) = ask(addr, "GET", "/metrics", "").expect("an answer");
     assert_eq!(code, 200);
     assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"));
@@ -54,10 +55,8 @@ fn start(folder: &tempfile::TempDir, cores: &str) -> (Broker, SocketAddr) {
     )
 }
 
-#[test]
-fn a_scrape_says_what_was_sent_and_consumed() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (broker, metrics) = start(&folder, "0,0");
+/// Messages of several kinds, and a consumer that reads them.
+pub fn traffic(broker: &Broker) -> Client {
     let mut client = Client::connect(broker.addr());
     for number in 0..5 {
         client.send(&send_to("Orders", 0), &[number; 2_000]).ok();
@@ -68,6 +67,14 @@ fn a_scrape_says_what_was_sent_and_consumed() {
     client.send(&in_order, b"x").ok();
     client.heartbeat("c", "Shop", &["Orders"]).ok();
     client.pull(&pull_from("Orders", 0, 0)).ok();
+    client
+}
+
+#[test]
+fn a_scrape_says_what_was_sent_and_consumed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (broker, metrics) = start(&folder, "0,0");
+    let _client = traffic(&broker);
 
     let read = scrape(metrics);
     let b0 = ("node_id", "b-0");
@@ -115,6 +122,24 @@ fn a_scrape_says_what_was_sent_and_consumed() {
     assert!(read.value("ringmq_namesrv_request_seconds_count", &routes) >= 2.0);
     assert_eq!(read.value("ringmq_namesrv_brokers", &[]), 2.0);
     assert!(broker.terminate().success());
+}
+
+/// Of a shard that has taken a message and answered.
+fn check_tasks_and_limits(read: &Exposition) {
+    let shard = ("node_id", "b");
+    for task in ["connection-read", "connection-write", "group-commit"] {
+        let polls = read.value("ringmq_task_polls_total", &[shard, ("task", task)]);
+        let seconds = read.value("ringmq_task_seconds_total", &[shard, ("task", task)]);
+        assert!(polls >= 1.0 && seconds > 0.0, "{task}");
+    }
+    for used in read.find("ringmq_limit_used", &[shard]) {
+        let bound = read.value(
+            "ringmq_limit_bound",
+            &[shard, ("limit", &used.labels["limit"])],
+        );
+        assert!(used.value <= bound, "{used:?}");
+    }
+    assert_eq!(read.find("ringmq_limit_used", &[shard]).len(), 17);
 }
 
 /// A group that is away is the one to be warned of.
@@ -232,6 +257,7 @@ fn every_sample_is_in_the_table() {
             );
         }
     }
+    check_tasks_and_limits(&read);
     // Figures of a shard that are there without replicas, lost messages or a topic made by an administrator.
     let sometimes = ["replica", "epoch", "master", "_create_", "message_reserve"];
     for family in families::Section::Shard.families() {
@@ -290,4 +316,79 @@ fn a_name_server_alone_has_its_own_few() {
     assert_eq!(read.value("ringmq_namesrv_brokers", &[]), 0.0);
     names.signal("TERM");
     assert!(names.until_end().status.success());
+}
+
+/// RocketMQ's controller has the same names; what they are called after its engine is kept.
+#[test]
+fn a_controller_shows_its_role_its_requests_and_its_brokers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (metrics, address) = (local(free_ports().0), local(free_ports().0));
+    let mut controller = start_controller(folder.path(), address, metrics);
+    let own = [("peer_id", "n0"), ("group", "group1"), ("zone", "eu")];
+    let leader = || scrape(metrics).value("role", &own) == 3.0;
+    wait_until("it leads", leader);
+    let broker = [
+        ("clusterName", Value::Str("c")),
+        ("brokerName", Value::Str("broker-a")),
+        ("appliedBrokerId", Value::I64(1)),
+        ("registerCheckCode", Value::Str("127.0.0.1:1;1")),
+    ];
+    let mut client = Client::connect(address);
+    let applied = || {
+        let applied = client.ask(request::CONTROLLER_APPLY_BROKER_ID, &broker, b"");
+        applied.code == response::SUCCESS
+    };
+    wait_until("it has begun to lead", applied);
+
+    let read = scrape(metrics);
+    let asked = [
+        ("request_type", "CONTROLLER_APPLY_BROKER_ID"),
+        ("request_handle_status", "success"),
+    ];
+    assert_eq!(read.value("request_total", &asked), 1.0);
+    let took = read.value("request_latency_microseconds_count", &asked[..1]);
+    assert!(took >= 1.0);
+    let agreed = [
+        ("dledger_operation", "append"),
+        ("dLedger_operation_status", "success"),
+    ];
+    assert_eq!(read.value("dledger_op_total", &agreed), 1.0);
+    let group = [("cluster", "c"), ("broker_set", "broker-a")];
+    assert_eq!(
+        read.value("active_broker_num", &group),
+        1.0,
+        "it has the time to send its first heartbeat"
+    );
+    assert!(read.value("ringmq_controller_term", &own) >= 1.0);
+    assert!(read.value("ringmq_controller_last_applied", &own) >= 2.0);
+    assert!(read.value("dledger_disk_usage_bytes", &own) > 0.0);
+    for family in families::Section::Controller.families() {
+        let is_there = read.types.contains_key(family.name);
+        assert!(
+            is_there || family.name == "election_total",
+            "{}",
+            family.name
+        );
+    }
+    controller.signal("TERM");
+    assert!(controller.until_end().status.success());
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Alone, with its metrics exported as RocketMQ's settings say.
+fn start_controller(folder: &Path, address: SocketAddr, metrics: SocketAddr) -> Process {
+    let config = folder.join("controller.conf");
+    let text = format!(
+        "controllerDLegerPeers=n0-{address}\ncontrollerStorePath={}\nbindAddress=127.0.0.1\nmetricsExporterType=PROM\n\
+         metricsPromExporterHost=127.0.0.1\nmetricsPromExporterPort={}\nmetricsLabel=zone:eu\n",
+        folder.join("store").display(),
+        metrics.port()
+    );
+    std::fs::write(&config, text).expect("it can be written");
+    let mut command = ringmq(["controller", "-c"]);
+    let started = Process::spawn(command.arg(&config)).until_ready();
+    started.expect("it serves").0
 }

@@ -43,6 +43,8 @@ fn where_io_uring_is_forbidden_a_broker_starts_without_it_and_says_why() {
         wait_until("the probe says what it runs on", || {
             get(health, "/ready").contains("\"io\":\"portable\"")
         });
+        let ready = get(health, "/ready");
+        assert!(ready.contains("\"ioReason\":\"io_uring"), "{ready}");
         let mut ledger = Ledger::default();
         let load = ledger.start_load(broker.addr());
         load.until_acknowledged(300);

@@ -287,6 +287,33 @@ fn a_bad_value_names_its_line() {
     assert!(!store.exists(), "a refused start leaves nothing behind");
 }
 
+/// Started as root it has the rights that it names, on every thread; as another user it has none.
+#[test]
+fn a_broker_keeps_few_rights_of_root() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(&folder.path().join("store"), &Options::small());
+    // DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, NET_BIND_SERVICE, IPC_LOCK, SYS_RESOURCE of capability.h.
+    let kept: u64 = [1, 2, 3, 10, 14, 24].map(|bit| 1 << bit).iter().sum();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", broker.pid())).expect("its threads");
+    let mut threads = 0;
+    for task in tasks {
+        let path = task.expect("a thread").path().join("status");
+        let status = std::fs::read_to_string(path).expect("its status");
+        let of = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            u64::from_str_radix(line.expect("a line").trim(), 16).expect("a number")
+        };
+        for set in ["CapInh:", "CapPrm:", "CapEff:"] {
+            assert_eq!(of(set) & !kept, 0, "{set} {status}");
+        }
+        let is_root = status.contains("\nUid:\t0\t");
+        assert_eq!(of("NoNewPrivs:") == 1, is_root, "{status}");
+        threads += 1;
+    }
+    assert!(threads > 2, "its log, its core, its signals: {threads}");
+    assert!(broker.terminate().success());
+}
+
 #[test]
 fn an_unknown_property_is_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");

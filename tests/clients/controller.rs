@@ -50,6 +50,13 @@ fn a_cluster_moves_from_rocketmq_to_ringmq_and_back_under_load() {
     run("moving", &[]);
 }
 
+/// The same with messages that have a time of their own.
+#[test]
+#[ignore = "takes four minutes, in which brokers and clients need the cores: cargo test --test clients timed_messages -- --ignored"]
+fn timed_messages_survive_a_move_from_rocketmq_to_ringmq_and_back() {
+    run("moving", &["--timed"]);
+}
+
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)

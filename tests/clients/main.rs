@@ -5,9 +5,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod auth;
 mod controller;
 mod moves;
 mod mqadmin;
 mod readme;
 mod replication;
 mod suites;
+mod tls;

@@ -7,14 +7,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use crate::common::client::{Client, pull_from, send_to};
 use crate::common::scripts::{Script, missing};
 use crate::common::{Broker, Options, PATIENCE, free_ports, wait_until};
 use ringmq::wire::Value;
 use ringmq::wire::codes::{request, response};
+use ringmq::wire::offset::{QueryConsumerOffset, UpdateConsumerOffset};
 use ringmq::wire::topic::CreateTopic;
 
 const TOPIC: &str = "orders";
+const GROUP: &str = "readers";
 const MESSAGES: usize = 200;
 
 /// The log's files of both have one size.
@@ -27,6 +31,18 @@ consumeQueueMemoryBytes=16777216
 slaveReadEnable=true
 ";
 
+/// A slave of ours, of a master that is registered there.
+fn start_slave(folder: &TempDir, namesrv_port: u16) -> Broker {
+    let (port, _) = free_ports();
+    let options = Options {
+        config: &format!("{RINGMQ}brokerRole=SLAVE\nbrokerId=1\n"),
+        ports: Some((port, namesrv_port)),
+        joins_namesrv: true,
+        ..Options::default()
+    };
+    Broker::start(&folder.path().join("slave"), &options)
+}
+
 #[test]
 fn ringmq_follows_rocketmq() {
     if missing(&["java", "javac", "mvn"]) {
@@ -36,14 +52,7 @@ fn ringmq_follows_rocketmq() {
     let (port, namesrv_port) = free_ports();
     let config = format!("{FILES}brokerRole=SYNC_MASTER\ninSyncReplicas=2\n");
     let master = RocketMq::start(&folder.path().join("master"), namesrv_port, port, &config);
-    let (slave_port, _) = free_ports();
-    let options = Options {
-        config: &format!("{RINGMQ}brokerRole=SLAVE\nbrokerId=1\n"),
-        ports: Some((slave_port, namesrv_port)),
-        joins_namesrv: true,
-        ..Options::default()
-    };
-    let slave = Broker::start(&folder.path().join("slave"), &options);
+    let slave = start_slave(&folder, namesrv_port);
     let sent = send_until_acknowledged(master.addr());
     wait_until("the topic at the slave", || {
         Client::connect(slave.addr()).max_offset(TOPIC, 0) >= sent as u64
@@ -54,6 +63,61 @@ fn ringmq_follows_rocketmq() {
     same_bytes(&folder.path().join("master").join(commit_log), &ours);
     reads_all(slave.addr(), sent);
     assert!(slave.terminate().success());
+}
+
+/// Consumers go on at our slave, and commit there, until RocketMQ is back.
+#[test]
+fn rocketmq_has_what_was_committed_at_ringmq_while_it_was_away() {
+    if missing(&["java", "javac", "mvn"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, namesrv_port) = free_ports();
+    let config = format!("{FILES}brokerRole=SYNC_MASTER\ninSyncReplicas=2\n");
+    let start = || RocketMq::start(&folder.path().join("master"), namesrv_port, port, &config);
+    let master = start();
+    let slave = start_slave(&folder, namesrv_port);
+    let sent = send_until_acknowledged(master.addr());
+    let mut consumer = Client::connect(master.addr());
+    consumer.heartbeat("c", GROUP, &[TOPIC]);
+    assert!(commit(master.addr(), 3));
+    wait_until("the offset at the slave", || {
+        committed(slave.addr()) == Some(3)
+    });
+    drop(consumer);
+    master.kill();
+    assert!(commit(slave.addr(), sent as i64));
+    let master = start();
+    wait_until("the offset at the master", || {
+        committed(master.addr()) == Some(sent as i64)
+    });
+    assert_eq!(committed(slave.addr()), Some(sent as i64));
+    assert!(slave.terminate().success());
+}
+
+/// Whether it was taken.
+fn commit(addr: SocketAddr, offset: i64) -> bool {
+    let fields = UpdateConsumerOffset {
+        consumer_group: GROUP,
+        topic: TOPIC,
+        queue_id: 0,
+        commit_offset: offset,
+    };
+    let code = request::UPDATE_CONSUMER_OFFSET;
+    let reply = Client::connect(addr).ask(code, &fields.ext(), b"");
+    reply.code == response::SUCCESS
+}
+
+fn committed(addr: SocketAddr) -> Option<i64> {
+    let fields = QueryConsumerOffset {
+        consumer_group: GROUP,
+        topic: TOPIC,
+        queue_id: 0,
+        set_zero_if_not_found: Some(false),
+    };
+    let code = request::QUERY_CONSUMER_OFFSET;
+    let reply = Client::connect(addr).ask(code, &fields.ext(), b"");
+    (reply.code == response::SUCCESS).then(|| reply.number("offset"))
 }
 
 #[test]
@@ -169,7 +233,7 @@ impl RocketMq {
     }
 
     fn run(folder: &Path, namesrv_port: u16, port: u16, config: &str, how: &str) -> Self {
-        std::fs::create_dir(folder).expect("a folder");
+        std::fs::create_dir_all(folder).expect("a folder");
         let lines = folder.join("lines.conf");
         std::fs::write(&lines, config).expect("the folder is writable");
         let words = [

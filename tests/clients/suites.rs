@@ -113,8 +113,8 @@ fn restart_and_kill(flush: &'static str) {
         ];
         Script::new("java/run.sh", &words).run();
     };
-    let before = "before_restart,delays_before_restart";
-    let after = "after_restart,delays_after_restart";
+    let before = "before_restart,delays_before_restart,batches_before_restart";
+    let after = "after_restart,delays_after_restart,batches_after_restart";
     let broker = Broker::start(&store, &options);
     scenarios(&broker, "clean", before);
     assert!(broker.terminate().success());

@@ -2,12 +2,15 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod certificates;
 pub mod client;
+pub mod collector;
 pub mod exposition;
 pub mod ledger;
 pub mod random;
 pub mod sandbox;
 pub mod scripts;
+pub mod signing;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -30,6 +33,20 @@ pub const SMALL: &str =
 
 /// The disk of a machine that builds and tests at once may stall for seconds; no send is refused for that here.
 const ANY_DISK: &str = "waitTimeMillsInSendQueue=60000\nsyncFlushTimeout=60000\n";
+
+/// A second of load by `ringmq`.
+pub const SHORT_BENCH: [&str; 10] = [
+    "bench",
+    "e2e",
+    "--duration",
+    "1",
+    "--warm-up",
+    "0",
+    "--connections",
+    "2",
+    "--rate",
+    "100",
+];
 
 /// Waits until `done` is true.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

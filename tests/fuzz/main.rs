@@ -6,6 +6,7 @@
 
 #[path = "../sim/alarm.rs"]
 mod alarm;
+mod beginnings;
 #[path = "../sim/client.rs"]
 #[allow(dead_code)]
 mod client;
@@ -16,6 +17,7 @@ mod cluster;
 #[allow(dead_code)]
 mod dice;
 mod session;
+mod users;
 
 use bolero::check;
 use ringmq::message::{Check, Properties, Record, batch, properties};
@@ -56,6 +58,46 @@ fn records() {
             assert!(item.body.len() + len <= bytes.len() + 1);
         }
     });
+}
+
+/// The header that a proxy puts in front of a connection.
+#[test]
+fn proxy_headers() {
+    check!().for_each(beginnings::header);
+}
+
+/// Records of TLS from somebody who has no key: to servers, and to our own client.
+#[test]
+fn handshakes() {
+    check!().for_each(beginnings::handshake);
+}
+
+/// Connections that begin in any way, at a port in the simulator.
+#[test]
+fn openings() {
+    check!()
+        .with_type::<beginnings::Opening>()
+        .for_each(beginnings::open);
+}
+
+/// plain_acl.yml, auth.json, and what settings have of users and addresses.
+#[test]
+fn texts_of_users() {
+    check!().for_each(users::read);
+}
+
+/// Requests that change users and policies.
+#[test]
+fn administration() {
+    check!()
+        .with_type::<users::Administration>()
+        .for_each(users::administer);
+}
+
+/// Requests of every kind as they are checked: without a signature, and signed by a user without rights.
+#[test]
+fn signed_requests() {
+    check!().with_type::<Session>().for_each(users::check);
 }
 
 /// Requests of every kind to a whole broker and its name server, in the simulator.

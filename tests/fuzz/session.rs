@@ -85,6 +85,14 @@ struct Words {
     values: Vec<String>,
 }
 
+impl Session {
+    /// Its requests, as they are sent.
+    pub fn frames(&self) -> impl Iterator<Item = Vec<u8>> {
+        let steps = self.steps.iter().take(MAX_STEPS);
+        steps.map(|step| step.encode(1))
+    }
+}
+
 /// Plays the session against a new broker, which then has to serve, to end, to start and to serve again.
 pub fn play(session: &Session) {
     let cluster = Cluster::new(1, Flush::Async);

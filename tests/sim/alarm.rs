@@ -34,6 +34,6 @@ fn neighbours(own: &Rc<Alarm>, other: &Rc<Alarm>) -> Neighbours {
             own.bell.notified().await;
             own.reason.take().unwrap()
         }),
-        scrapes: None,
+        ..Neighbours::none()
     }
 }

@@ -39,7 +39,7 @@ pub const SYNC_FLUSH_TIMEOUT_MS: u64 = 5_000;
 
 /// The log rolls every few dozen messages, and what is a second old is read from the disk.
 pub const SEGMENT_BYTES: u64 = 128 << 10;
-const LOG_BUFFER_BYTES: usize = 256 << 10;
+pub const LOG_BUFFER_BYTES: usize = 256 << 10;
 /// A fraction of the default, as messages and windows are.
 const CONNECTION_MEMORY_BYTES: usize = 64 << 20;
 const MAX_UNFLUSHED_BYTES: u64 = 64 << 10;
@@ -356,13 +356,14 @@ pub fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetu
             timer_memory_entries: TIMER_MEMORY_ENTRIES,
             ..BrokerConfig::default()
         },
-        namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT)],
+        namesrv: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMESRV_PORT).into()],
         register_interval_ms: 30_000,
         sync_flush_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
         connection_idle_s: 120,
         max_connections: 10_000,
         connection_memory_bytes: CONNECTION_MEMORY_BYTES,
         admission: AdmissionLimits::default(),
+        io: Default::default(),
         save_offsets_interval_ms: SAVE_OFFSETS_INTERVAL_MS,
         replication: None,
         builtin_namesrv: Some(NamesrvSetup {
@@ -371,6 +372,7 @@ pub fn shard_setup(io: &SimIo, flush: Flush, retention: &Retention) -> ShardSetu
             max_connections: 1_000,
             settings: Default::default(),
             keeps_settings: true,
+            check: None,
         }),
     }
 }

@@ -1,8 +1,10 @@
 //! Protects a group of brokers under a controller: what was acknowledged survives the death of its master, another one is elected, and the old one
 //! returns, cuts off what no other has, and follows. Three brokers on hosts of their own, with a controller and a name server.
 
+pub mod decided;
 pub mod group;
 pub mod member;
+mod named;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,6 +15,7 @@ use ringmq::sim::{Fault, Op, Rule};
 use ringmq::store::{Flush, Medium, TextFiles};
 use ringmq::wire::codes::{request, response};
 
+use crate::pairs::copies::Device;
 use crate::replication::{TOPIC, try_send};
 use crate::requests;
 use group::Group;
@@ -421,6 +424,30 @@ fn all_brokers_lose_their_power() {
         group.send_until_acknowledged(10).await;
         group.until_whole().await;
         group.judge(group.master().unwrap()).await;
+    });
+}
+
+/// Bytes that are not zero stand behind the end of each log, and each may lack something.
+#[test]
+fn of_brokers_that_are_all_in_doubt_one_is_elected() {
+    each(async |group| {
+        group.start_all().await;
+        group.send_until_acknowledged(40).await;
+        for host in BROKERS {
+            group.sim.crash(host);
+            let device = Device::new(group.sim.host(host));
+            device.rot(device.log_end(0) + 10);
+        }
+        BROKERS.into_iter().for_each(|host| group.start(host));
+        group.send_until_acknowledged(10).await;
+        group.until_whole().await;
+        group.judge(group.master().unwrap()).await;
+        // The last one gets the bytes, and then removes the note.
+        group.sleep_ms(1_000).await;
+        for host in BROKERS {
+            let note = Path::new("/store/ringmqEndInDoubt");
+            assert_eq!(group.sim.host(host).peek(note, 0, 1), None, "{host}");
+        }
     });
 }
 

@@ -25,6 +25,7 @@
 mod alarm;
 mod bad_disks;
 mod bare;
+mod batches;
 mod calls;
 mod client;
 mod clocks;
@@ -58,6 +59,7 @@ mod replication;
 mod requests;
 mod retention;
 mod rotten;
+mod rotten_deliveries;
 mod rules;
 mod saves;
 mod scrapes;

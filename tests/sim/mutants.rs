@@ -17,8 +17,9 @@ use ringmq::sim::Tally;
 
 use crate::seeds::{self, Enough, Runs};
 use crate::{
-    bad_disks, bare, clocks, controllers, cuts, descriptors, devices, ends, fresh_seed, history,
-    kept, leftovers, number_from, pairs, pop, rules, timers,
+    bad_disks, bare, batches, clocks, controlled, controllers, cuts, descriptors, devices, ends,
+    fresh_seed, groups, history, kept, leftovers, number_from, pairs, pop, rotten,
+    rotten_deliveries, rules, timers,
 };
 
 /// Lives that a bug may show in.
@@ -38,6 +39,7 @@ const OFFSETS: Judge = judge("offsets", kept::offsets, 60);
 const OFFSETS_AND_LOG: Judge = judge("offsets and log", kept::offsets_and_log, 60);
 const DELETED_TOPIC: Judge = judge("deleted topic", kept::deleted_topic, 60);
 const KEYS: Judge = judge("keys", kept::keys, 60);
+const BATCHES: Judge = judge("batches", batches::history, 20);
 const LOCKS: Judge = judge("locks", kept::locks, 10);
 const POPS: Judge = judge("pops", pop::one_history, 60);
 const TORN_END: Judge = judge("torn end", leftovers::torn_end, 60);
@@ -66,13 +68,24 @@ const SMALL_DISK: Judge = judge("small disk", devices::small_disk, 10);
 
 const CUT_OFF: Judge = judge("cut-off masters", cuts::cut_off_masters, 20);
 const CUT_AND_KILLED: Judge = judge("cut and killed", cuts::cut_and_kill, 20);
+const DECIDED: Judge = judge("decided", controlled::decided::decided, 20);
 const CLOCK_STEPS: Judge = judge("clock steps", clocks::clock_steps, 20);
-const PAIRS: Judge = judge("pairs", pairs::pair_history, 60);
+const PAIRS: Judge = judge("pairs", pairs::pair_history, 120);
+const IN_MEMORY: Judge = judge("in memory", rotten::in_memory, 4);
+const START: Judge = judge("start", rotten::start, 10);
+const ALONE: Judge = judge("alone", rotten::alone, 10);
 const MEMBERS: Judge = judge("members", rules::members, 100);
 const EPOCHS: Judge = judge("epochs", rules::epochs, 100);
+const ROTTEN_ENDS: Judge = judge("rotten ends", groups::rotten_ends, 60);
+const ROTTEN_DELIVERIES: Judge = judge(
+    "rotten deliveries",
+    rotten_deliveries::rotten_deliveries,
+    20,
+);
 const LONGEST_LOG: Judge = judge("longest log", controllers::scripted::longest_log, 4);
 
-const ALL: [Judge; 36] = [
+const ALL: [Judge; 43] = [
+    BATCHES,
     HISTORIES,
     FAILING_LOG,
     FAILING_FLUSH,
@@ -102,8 +115,14 @@ const ALL: [Judge; 36] = [
     ROTTEN_QUEUES,
     ROTTEN_TIMERS,
     SMALL_DISK,
+    DECIDED,
     CLOCK_STEPS,
     PAIRS,
+    IN_MEMORY,
+    START,
+    ALONE,
+    ROTTEN_ENDS,
+    ROTTEN_DELIVERIES,
     MEMBERS,
     EPOCHS,
     LONGEST_LOG,
@@ -120,7 +139,7 @@ const SOUND_SEEDS: u64 = 10;
 
 /// Too rare in histories: a record of another position has to pass every other check of a recovery, and the file that could not be flushed
 /// has to be one whose loss a later end shows. The library's tests `mutant_*` catch them.
-const OF_THE_LIBRARY: [Mutant; 7] = [
+const OF_THE_LIBRARY: [Mutant; 8] = [
     Mutant::SkipPosition,
     Mutant::OnlyLogFences,
     Mutant::AloneForever,
@@ -128,6 +147,7 @@ const OF_THE_LIBRARY: [Mutant; 7] = [
     Mutant::UnconfirmedShown,
     Mutant::ForeignNotStated,
     Mutant::HalfNotMeasured,
+    Mutant::NotDoubted,
 ];
 
 fn judge_of(mutant: Mutant) -> Judge {
@@ -146,6 +166,7 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::OffsetsAheadOfLog => OFFSETS_AND_LOG,
         Mutant::DeletedTopicReturns => DELETED_TOPIC,
         Mutant::IndexNotContinued => KEYS,
+        Mutant::BatchRestoredAsOne => BATCHES,
         Mutant::TwoLockOwners => LOCKS,
         Mutant::PopAcksLost => POPS,
         Mutant::CutMissing | Mutant::OffsetsNotClamped => CUT_OFF,
@@ -165,7 +186,14 @@ fn judge_of(mutant: Mutant) -> Judge {
         | Mutant::OwnWriteNotAwaited
         | Mutant::ReportBeforeWrite
         | Mutant::ReportBeforeFlush
-        | Mutant::ConfirmNotAwaited => PAIRS,
+        | Mutant::ConfirmNotAwaited
+        | Mutant::HolesStay => PAIRS,
+        Mutant::MemoryBelieved => IN_MEMORY,
+        Mutant::StartPassesOver => START,
+        Mutant::OthersForgotten => ALONE,
+        Mutant::EndNotDoubted => ROTTEN_ENDS,
+        Mutant::DeliveredNotAwaited => ROTTEN_DELIVERIES,
+        Mutant::WinnerCutsUnconfirmed => DECIDED,
         Mutant::LostReplicaCounts
         | Mutant::ReplicaCountsTwice
         | Mutant::LearnerCounts

@@ -10,6 +10,7 @@ mod equal;
 mod faults;
 mod pair;
 mod readers;
+mod rot;
 
 use std::rc::Rc;
 
@@ -86,7 +87,7 @@ const CLIENTS: history::Clients = &[
 ];
 
 fn start_readers(pair: &Pair, shared: &Rc<Shared>, dice: &Dice) {
-    for stream in 50..50 + dice.within(0, 2) {
+    for stream in 50..50 + dice.within(1, 2) {
         let io = pair.sim().host(&format!("slave-reader-{stream}"));
         let reader = readers::read_at_slave(io.clone(), shared.clone(), pair.slave_addr(), stream);
         io.spawn("test", reader);
@@ -116,6 +117,9 @@ async fn live(pair: &Pair, shared: &Shared, faults: &mut Faults, dice: &Dice) {
 async fn settle(pair: &Pair, shared: &Rc<Shared>, faults: &mut Faults, dice: &Dice) {
     let cluster: &Cluster = &pair.cluster;
     cluster.broker().heal();
+    if dice.one_in(2) {
+        rot::flip_a_bit(pair, shared, dice);
+    }
     if cluster.flush == Flush::Async && pair.is_slave_up() {
         // What its group has confirmed a slave does not cut off, unless an operator starts it again.
         faults.end_slave(pair, shared, dice).await;
@@ -123,6 +127,7 @@ async fn settle(pair: &Pair, shared: &Rc<Shared>, faults: &mut Faults, dice: &Di
     faults.end(pair, shared, dice).await;
     shared.is_ending.set(true);
     let copies = shared.copies.as_ref().expect("there is a slave");
+    rot::until_repaired(pair, copies).await;
     equal::until_caught_up(pair, copies).await;
     history::settle(cluster, shared).await;
     for host in &*shared.hosts.borrow() {

@@ -116,7 +116,7 @@ async fn serve(io: SimIo, stream: impl Stream, notes: Rc<Notes>) {
 }
 
 fn noting(setup: &mut ShardSetup) {
-    setup.namesrv = vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT)];
+    setup.namesrv = vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT).into()];
 }
 
 fn on_a_cluster(notes: Notes, test: impl AsyncFnOnce(&Cluster, &Notes)) {

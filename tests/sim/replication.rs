@@ -2,6 +2,7 @@
 //! acknowledged is on both; that the slave follows again after every end of either; and what a slave serves.
 
 mod message;
+mod offsets;
 mod process;
 mod setup;
 
@@ -64,7 +65,7 @@ impl Pair {
         let mut setup = shard_setup(&self.sim.host(host), self.flush, &Retention::default());
         let is_slave = host == SLAVE;
         setup.store.follows = is_slave;
-        setup.namesrv = vec![SocketAddr::new(self.addr(MASTER).ip(), NAMESRV_PORT)];
+        setup.namesrv = vec![SocketAddr::new(self.addr(MASTER).ip(), NAMESRV_PORT).into()];
         setup.register_interval_ms = 1_000;
         setup.sync_flush_timeout_ms = self.disk_timeout_ms;
         if is_slave {

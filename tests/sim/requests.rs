@@ -8,6 +8,7 @@ use ringmq::message::{Check, Record, batch, sys_flag};
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::offset::{QueryConsumerOffset, QueueRequest, UpdateConsumerOffset};
 use ringmq::wire::pull::{PullRequest, pull_sys_flag};
+use ringmq::wire::query::{ViewAgain, ViewMessage};
 use ringmq::wire::send::SendRequest;
 use ringmq::wire::send_back::SendBack;
 use ringmq::wire::topic::CreateTopic;
@@ -49,6 +50,10 @@ impl<'a> Pull<'a> {
 }
 
 pub fn create_topic(client: &mut Client, topic: &str) -> i32 {
+    create_topic_of(client, topic, None)
+}
+
+pub fn create_topic_of(client: &mut Client, topic: &str, attributes: Option<&str>) -> i32 {
     let fields = CreateTopic {
         topic,
         default_topic: "TBW102",
@@ -58,7 +63,7 @@ pub fn create_topic(client: &mut Client, topic: &str) -> i32 {
         topic_filter_type: "SINGLE_TAG",
         topic_sys_flag: Some(0),
         order: false,
-        attributes: None,
+        attributes,
         force: false,
     };
     client.ask(request::UPDATE_AND_CREATE_TOPIC, &fields.ext(), &[])
@@ -259,6 +264,19 @@ pub fn ask_pull(client: &mut Client, pull: &Pull<'_>) -> i32 {
         request_source: None,
     };
     client.ask(request::PULL_MESSAGE, &fields.ext(), &[])
+}
+
+/// The message at this position of the log, as the broker's device has it.
+pub async fn view_from_device(client: &mut Client, position: u64) -> io::Result<Reply> {
+    let fields = ViewMessage {
+        offset: position as i64,
+        topic: None,
+    };
+    let again = ViewAgain {
+        is_from_device: true,
+    };
+    let ext: Vec<_> = fields.ext().into_iter().chain(again.ext()).collect();
+    client.call(request::VIEW_MESSAGE_BY_ID, &ext, &[]).await
 }
 
 /// What the group has committed, if anything.

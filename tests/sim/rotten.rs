@@ -2,26 +2,38 @@
 //! gap while a broker has the message, and no broker is elected with a hole in its log while another one is whole.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ringmq::io::Disk;
 use ringmq::message::{Check, Record};
 use ringmq::reactor::{self, Role};
-use ringmq::sim::{Fault, Op, Rule, SimIo};
+use ringmq::sim::{Fault, Op, Rule, SimIo, Tally};
 use ringmq::store::Flush;
+use ringmq::wire::Codec;
 use ringmq::wire::codes::response;
 
+use crate::client::Client;
 use crate::cluster::SEGMENT_BYTES;
 use crate::controlled::group::Group;
 use crate::controlled::member::BROKERS;
 use crate::replication::{GROUP, MASTER, Pair, SLAVE, TOPIC, queue, send};
 use crate::requests::{self, Pull};
+use crate::seeds;
 
 /// So many are more than the log buffer holds: the first ones are read from the disk.
 const MANY: usize = 700;
 
 /// The damaged message: it is in the log's first file.
 const ROTTEN: u64 = 20;
+
+/// In a record: its size, its magic, its position in the log, the number in its body.
+const SIZE_AT: u64 = 2;
+const MAGIC_AT: u64 = 5;
+const POSITION_AT: u64 = 30;
+const NUMBER_AT: u64 = 90;
+const BYTES: [u64; 4] = [SIZE_AT, MAGIC_AT, POSITION_AT, NUMBER_AT];
 
 fn each(test: impl AsyncFn(&Group)) {
     for flush in [Flush::Sync, Flush::Async] {
@@ -39,13 +51,18 @@ fn each(test: impl AsyncFn(&Group)) {
 
 /// What a consumer gets at an offset: the reply's code, and the offsets of the messages.
 async fn pulled(group: &Group, host: &str, offset: u64) -> (i32, BTreeSet<u64>) {
-    let mut client = group.client(host).await;
+    try_pulled(group, host, offset).await.unwrap()
+}
+
+/// An error while the broker does not listen.
+async fn try_pulled(group: &Group, host: &str, offset: u64) -> io::Result<(i32, BTreeSet<u64>)> {
+    let mut client = group.try_client(host).await?;
     let queue = queue();
     let pull = Pull::of_all(GROUP, &queue, offset);
-    let reply = requests::pull(&mut client, &pull).await.unwrap();
+    let reply = requests::pull(&mut client, &pull).await?;
     let records = requests::records(&reply.body).into_iter();
     let found = records.map(|record| record.queue_offset).collect();
-    (reply.code, found)
+    Ok((reply.code, found))
 }
 
 fn file_of(position: u64) -> PathBuf {
@@ -55,7 +72,7 @@ fn file_of(position: u64) -> PathBuf {
 
 /// One bit of the message flips at this broker. Nobody has read it there: what was read is in memory for a while.
 fn rot(group: &Group, host: &str, offset: u64) {
-    flip(group, host, place_of(group, offset));
+    flip(group, host, place_of(group, offset), NUMBER_AT);
 }
 
 /// Where the message is in the log, by the file of a broker.
@@ -72,9 +89,8 @@ fn place_of(group: &Group, offset: u64) -> u64 {
     panic!("offset {offset} is not in the first file");
 }
 
-/// In the body's number.
-fn flip(group: &Group, host: &str, position: u64) {
-    let at = position % SEGMENT_BYTES + 90;
+fn flip(group: &Group, host: &str, position: u64, byte: u64) {
+    let at = position % SEGMENT_BYTES + byte;
     let io = group.sim.host(host);
     io.rot_byte(&file_of(position), at).unwrap();
 }
@@ -175,27 +191,152 @@ fn none_is_elected_with_a_hole_while_another_is_whole() {
     });
 }
 
-/// What the master's disk has is no record: the new replica does not join with it, and another broker, which has it whole, becomes the master.
+/// What the master's disk has is no record: the new replica does not join with it, and another broker, which has it whole, becomes the master. Where the first
+/// bytes of the record have rotted nothing begins at that place, as at any within a record.
 #[test]
 fn an_empty_replica_takes_no_damage_over() {
     for flush in [Flush::Sync, Flush::Async] {
-        let group = Group::new(3, flush);
-        group.sim.run(async {
-            group.start_first(2).await;
-            group.send_until_acknowledged(MANY).await;
-            let old = group.master().unwrap();
-            rot(&group, old, ROTTEN);
-            let whole = others(old)[0];
-            group.start(BROKERS[2]);
-            let id = BROKERS.len() as i64;
-            group.until("in sync", || group.set().contains(&id)).await;
-            assert!(first_file(&group, BROKERS[2]) == first_file(&group, whole));
-            let new = group.master().unwrap();
-            assert_eq!(new, whole);
-            until_repaired(&group).await;
-            assert_eq!(group.master(), Some(new));
-        });
+        for byte in BYTES {
+            let group = Group::new(3, flush);
+            group
+                .sim
+                .run(takes_no_damage_over(&group, byte, async || {}));
+        }
     }
+}
+
+/// The same when the master has read the record before, and has it whole in memory.
+#[test]
+fn damage_is_found_although_the_record_is_in_memory() {
+    seeds::from_environment("in memory", in_memory, BYTES.len() as u64);
+}
+
+pub fn in_memory(seed: u64) -> Tally {
+    let flush = [Flush::Sync, Flush::Async][seed as usize % 2];
+    let group = Group::new(seed, flush);
+    let byte = BYTES[seed as usize % BYTES.len()];
+    let read = async || {
+        // The scrub has read that part of the log by then.
+        group.sleep_ms(25_000).await;
+        let (code, found) = pulled(&group, group.master().unwrap(), ROTTEN).await;
+        assert!(code == response::SUCCESS && found.contains(&ROTTEN));
+    };
+    group.sim.run(takes_no_damage_over(&group, byte, read));
+    group.sim.tally()
+}
+
+async fn takes_no_damage_over(group: &Group, byte: u64, before: impl AsyncFn()) {
+    group.start_first(2).await;
+    group.send_until_acknowledged(MANY).await;
+    before().await;
+    let old = group.master().unwrap();
+    flip(group, old, place_of(group, ROTTEN), byte);
+    let whole = others(old)[0];
+    group.start(BROKERS[2]);
+    let id = BROKERS.len() as i64;
+    group.until("in sync", || group.set().contains(&id)).await;
+    assert!(first_file(group, BROKERS[2]) == first_file(group, whole));
+    let new = group.master().unwrap();
+    assert_eq!(new, whole);
+    until_repaired(group).await;
+    assert_eq!(group.master(), Some(new));
+}
+
+/// The master has just been elected, and the broker that has the message has not found it yet: consumers wait.
+#[test]
+fn a_master_that_is_alone_passes_over_nothing() {
+    seeds::from_environment("alone", alone, 4);
+}
+
+pub fn alone(seed: u64) -> Tally {
+    let flush = [Flush::Sync, Flush::Async][seed as usize % 2];
+    let group = Group::new(seed, flush);
+    group.sim.run(async {
+        group.start_all().await;
+        group.send_until_acknowledged(MANY).await;
+        group.sleep_ms(1_000).await;
+        let old = group.master().unwrap();
+        // Of two that have as much of the log, the lower number is elected.
+        let [damaged, whole] = others(old)[..] else {
+            panic!("three brokers");
+        };
+        rot(&group, damaged, ROTTEN);
+        group.sim.partition(damaged, whole);
+        group.sim.crash(old);
+        let is_elected = || group.master() == Some(damaged);
+        group.until("elected", is_elected).await;
+        waits(&group, damaged, 5_000).await;
+        assert!(is_elected());
+        group.sim.heal_partition(damaged, whole);
+        group.start(old);
+        until_repaired(&group).await;
+    });
+    group.sim.tally()
+}
+
+/// The first reader of a slave that was started comes before its repair has begun.
+#[test]
+fn a_start_passes_over_nothing() {
+    seeds::from_environment("start", start, 4);
+}
+
+pub fn start(seed: u64) -> Tally {
+    let flush = [Flush::Sync, Flush::Async][seed as usize % 2];
+    let pair = Pair::new(seed, flush, Role::SyncMaster);
+    pair.sim.run(async {
+        let (_master, _slave, mut client) = pair.start_both().await;
+        for number in 0..MANY as u64 {
+            assert!(send(&mut client, number, "").await.is_success());
+        }
+        // The slave gets the group. Its next start writes it to a file, which takes some time.
+        pair.bodies_from(MASTER, MANY as u64).await;
+        pair.sleep_ms(1_500).await;
+        let (master, slave) = (pair.sim.host(MASTER), pair.sim.host(SLAVE));
+        slave.rot_byte(&file_of(0), 20_000).unwrap();
+        master.inject(Rule::new(Fault::Io).of(Op::Read).on("commitlog"));
+        pair.sim.crash(SLAVE);
+        let stall = Fault::Stall(Duration::from_millis(50));
+        slave.inject(Rule::new(stall).of(Op::Write).on("config"));
+        let started = pair.start(SLAVE);
+        let (_slave, waits) = futures_util::future::join(started, reads_on(&pair)).await;
+        assert!(waits > 10, "{waits}");
+    });
+    pair.sim.tally()
+}
+
+/// A consumer of the slave reads all, again and again from where it is. Returns how often it got an error.
+async fn reads_on(pair: &Pair) -> u32 {
+    let (mut offset, mut waits) = (0, 0);
+    let (queue, io) = (queue(), pair.sim.host("reader"));
+    for _ in 0..500 {
+        pair.sleep_ms(1).await;
+        let connected = Client::connect(&io, pair.addr(SLAVE), Codec::Rocketmq).await;
+        let Ok(mut client) = connected else { continue };
+        let pull = Pull::of_all(GROUP, &queue, offset);
+        let Ok(reply) = requests::pull(&mut client, &pull).await else {
+            continue;
+        };
+        waits += u32::from(reply.code == response::SYSTEM_ERROR);
+        for record in requests::records(&reply.body) {
+            assert_eq!(record.queue_offset, offset, "passed over");
+            offset += 1;
+        }
+    }
+    waits
+}
+
+/// Consumers of this broker get an error at the damaged message, whenever they get an answer.
+async fn waits(group: &Group, host: &str, ms: u64) {
+    let (until_ns, mut waits) = (group.sim.mono_ns() + ms * 1_000_000, 0);
+    while group.sim.mono_ns() < until_ns {
+        if let Ok((code, found)) = try_pulled(group, host, ROTTEN).await {
+            let is_there = found.first() == Some(&ROTTEN);
+            assert!(is_there || found.is_empty(), "passed over: {found:?}");
+            waits += u32::from(code == response::SYSTEM_ERROR);
+        }
+        group.sleep_ms(1).await;
+    }
+    assert!(waits > 10, "{waits}");
 }
 
 /// It is known again after a restart, and repaired then.
@@ -227,7 +368,7 @@ fn what_no_broker_has_is_passed_over() {
         group.sleep_ms(1_000).await;
         let position = place_of(&group, ROTTEN);
         for host in BROKERS {
-            flip(&group, host, position);
+            flip(&group, host, position, NUMBER_AT);
         }
         let mut passed_over = 0;
         for _ in 0..400 {
@@ -279,7 +420,7 @@ async fn skips_damage(group: &Group) {
     let slave = others(master)[0];
     let position = place_of(group, ROTTEN);
     group.sim.crash(slave);
-    flip(group, slave, position);
+    flip(group, slave, position, NUMBER_AT);
     let io = group.sim.host(slave);
     without_queues(&io).await;
 

@@ -45,7 +45,7 @@ pub async fn succeed_with_less(pair: &Pair) -> Process {
     pair.start_as(SLAVE, promoted).await
 }
 
-fn property(name: &str, value: u64) -> String {
+pub fn property(name: &str, value: u64) -> String {
     let mut text = String::new();
     properties::push(&mut text, name, &value.to_string());
     text

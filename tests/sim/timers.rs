@@ -1,6 +1,7 @@
 //! Messages with a time of their own: never before it, at most 50 ms after it, once through every end of the
 //! broker, and never after they were taken back. Nearly all of them wait on disk, as the memory is for 64 only.
 
+mod recalls;
 pub mod rot;
 
 use std::collections::BTreeMap;

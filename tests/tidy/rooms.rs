@@ -12,6 +12,7 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
     ("parted", &[]),
     ("io", &["mem"]),
     ("wire", &["message"]),
+    ("auth", &["message", "wire"]),
     ("store", &["message", "metrics", "io", "mem", "parted"]),
     (
         "broker",
@@ -19,15 +20,16 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
     ),
     ("namesrv", &["config", "wire"]),
     ("replication", &[]),
+    ("tls", &["auth", "io", "mem"]),
     ("controller", &["config", "wire"]),
-    ("quorum", &["controller", "wire"]),
-    ("linux", &["io", "mem"]),
-    ("ring", &["io", "linux", "mem"]),
-    ("portable", &["io", "linux", "mem"]),
+    ("quorum", &["controller", "tls", "wire", "metrics"]),
+    ("ring", &["io", "mem"]),
+    ("portable", &["io", "mem", "ring"]),
     ("sim", &["io", "mem"]),
     (
         "reactor",
         &[
+            "auth",
             "broker",
             "namesrv",
             "replication",
@@ -39,19 +41,19 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
             "mem",
         ],
     ),
-    ("client", &["wire", "message"]),
-    ("bench", &["client", "wire", "message", "mem"]),
-    ("config", &["metrics"]),
+    ("client", &["auth", "tls", "wire", "message"]),
+    ("bench", &["auth", "client", "wire", "message", "mem"]),
+    ("config", &["auth", "metrics"]),
     (
         "cli",
         &[
+            "auth",
             "bench",
             "broker",
             "client",
             "config",
             "controller",
             "io",
-            "linux",
             "mem",
             "message",
             "metrics",
@@ -62,14 +64,14 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
             "replication",
             "ring",
             "store",
+            "tls",
             "wire",
         ],
     ),
 ];
 
-/// Rooms in which `unsafe` may stand, each time under its SAFETY reason (which clippy demands). `linux` has what `ring` and `portable` share:
-/// the executor's wakers, clocks, the locks of files.
-const UNSAFE_ROOMS: &[&str] = &["ring", "linux", "mem"];
+/// Rooms in which `unsafe` may stand, each time under its SAFETY reason (which clippy demands).
+const UNSAFE_ROOMS: &[&str] = &["ring", "mem"];
 
 #[test]
 fn rooms_use_only_what_the_table_allows() {
@@ -100,7 +102,7 @@ fn rooms_use_only_what_the_table_allows() {
 }
 
 #[test]
-fn unsafe_stands_only_in_the_rooms_of_the_kernel_and_of_memory() {
+fn unsafe_stands_only_in_ring_and_mem() {
     let mut wrong = Vec::new();
     for source in sources() {
         let Source { path, text, .. } = &source;
@@ -119,7 +121,7 @@ fn unsafe_stands_only_in_the_rooms_of_the_kernel_and_of_memory() {
     }
     assert!(
         wrong.is_empty(),
-        "unsafe outside ring/, linux/ and mem/:\n{}",
+        "unsafe outside ring/ and mem/:\n{}",
         wrong.join("\n")
     );
 }

@@ -1,8 +1,9 @@
 //! The broker's settings as Java properties: 25, 26. Which there are, and what is allowed, is said by the rows of [`crate::config`].
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-use crate::broker::{Broker, BrokerConfig, ConfigFile, Effect, Refusal};
+use crate::broker::{Broker, BrokerConfig, ConfigFile, Effect, Refusal, suffix};
 use crate::config::{ChangeError, Changed, Config, properties};
 use crate::wire::Reply;
 use crate::wire::codes::response;
@@ -10,6 +11,8 @@ use crate::wire::loose_json;
 
 /// Properties that say where files are (RocketMQ: `configBlackList`).
 const FORBIDDEN: &[&str] = &["brokerConfigPath", "configBlackList", "rocketmqHome"];
+
+const CONTROLLERS: &str = "controllerAddr";
 
 impl Broker {
     /// All of the changes or none. They are kept, and take precedence over broker.conf at the next start. (RocketMQ ignores names
@@ -88,11 +91,19 @@ impl Broker {
         result
     }
 
+    /// The controllers that an administrator has named in the running broker, also in an earlier life of it.
+    pub fn named_controllers(&self) -> Option<Vec<SocketAddr>> {
+        self.changed_settings.get(CONTROLLERS)?;
+        ip_addresses(&self.config.settings.controllers)
+    }
+
     /// Applies changed settings, and passes on what other rooms have to know.
     fn follow(&mut self, settings: Config) {
         let BrokerConfig {
             retention,
             admission,
+            trace_on,
+            settings: before,
             ..
         } = self.config.clone();
         self.config.follow(settings);
@@ -103,7 +114,25 @@ impl Broker {
         if self.config.admission != admission {
             self.effects.push(Effect::Admit(self.config.admission));
         }
+        if self.config.trace_on != trace_on {
+            self.suffix = suffix(&self.config).into();
+            self.effects.push(Effect::SayTraceOn(self.config.trace_on));
+        }
+        let controllers = &self.config.settings.controllers;
+        if *controllers != before.controllers
+            && let Some(addrs) = ip_addresses(controllers)
+        {
+            self.effects.push(Effect::UseControllers(addrs));
+        }
     }
+}
+
+/// `None`: one of them is a host name.
+fn ip_addresses(addresses: &[String]) -> Option<Vec<SocketAddr>> {
+    addresses
+        .iter()
+        .map(|address| address.parse().ok())
+        .collect()
 }
 
 fn change(settings: &mut Config, name: &str, value: &str) -> Result<Changed, Refusal> {
@@ -113,7 +142,7 @@ fn change(settings: &mut Config, name: &str, value: &str) -> Result<Changed, Ref
             "Can not update config in black list.",
         ));
     }
-    settings.change(name, value).map_err(|error| match error {
+    let changed = settings.change(name, value).map_err(|error| match error {
         ChangeError::Fixed { .. } => Refusal::new(
             response::NO_PERMISSION,
             format!("Can not update config in black list: {error}"),
@@ -121,7 +150,15 @@ fn change(settings: &mut Config, name: &str, value: &str) -> Result<Changed, Ref
         ChangeError::Value { .. } | ChangeError::Unknown { .. } => {
             Refusal::new(response::SYSTEM_ERROR, error.to_string())
         }
-    })
+    })?;
+    // A look-up of a name may take seconds, and this thread answers messages.
+    if name == CONTROLLERS && ip_addresses(&settings.controllers).is_none() {
+        let remark = format!(
+            "{name}={value}: in the running broker allowed are IP addresses with ports; host names are resolved when it starts"
+        );
+        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+    }
+    Ok(changed)
 }
 
 fn lines(values: &BTreeMap<String, String>) -> String {

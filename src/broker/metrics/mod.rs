@@ -18,7 +18,7 @@ use self::lag::LagPlace;
 use super::Broker;
 use super::step::MessagePlace;
 use super::store_view::At;
-use crate::metrics::text::{histogram, sample};
+use crate::metrics::text::{histogram, sample, text_of};
 use crate::metrics::{Family, Histogram, NodeLabels, Number, Section};
 
 /// Text after which a scrape goes back, to be continued.
@@ -118,7 +118,11 @@ impl Scrape {
             Section::Groups => self.groups(broker),
             Section::Lag => self.lag(broker, at),
             Section::Connections => self.connections(broker),
-            Section::Process | Section::NameServer | Section::Shard | Section::Requests => {
+            Section::Process
+            | Section::NameServer
+            | Section::Controller
+            | Section::Shard
+            | Section::Requests => {
                 unreachable!("{:?} is not made by the rules", self.section)
             }
         }
@@ -149,23 +153,14 @@ impl Scrape {
 
     /// A sample of a counter or a gauge.
     pub fn sample(&mut self, family: &Family, labels: &[(&str, &str)], value: impl Into<Number>) {
-        let (_, text) = text_of(&mut self.texts, family);
+        let text = text_of(&mut self.texts, family);
         sample(family, &self.node, labels, value, text);
     }
 
     pub fn histogram(&mut self, family: &Family, labels: &[(&str, &str)], values: &Histogram) {
-        let (_, text) = text_of(&mut self.texts, family);
+        let text = text_of(&mut self.texts, family);
         histogram(family, &self.node, labels, values, text);
     }
-}
-
-fn text_of<'a>(
-    texts: &'a mut [(&'static Family, String)],
-    family: &Family,
-) -> &'a mut (&'static Family, String) {
-    let mut texts = texts.iter_mut();
-    let found = texts.find(|(of, _)| of.name == family.name);
-    found.unwrap_or_else(|| panic!("{} is of another section", family.name))
 }
 
 fn is_system_group(group: &str) -> bool {

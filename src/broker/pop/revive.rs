@@ -9,7 +9,7 @@ use super::{
 use crate::broker::refusal::topic_is_leaving;
 use crate::broker::send_plan::{OwnMessage, SendPlan, check_properties};
 use crate::broker::{Broker, Refusal};
-use crate::message::{Record, properties};
+use crate::message::{Record, properties, sys_flag};
 use crate::wire::BodyError;
 use crate::wire::pop::{AckBody, CheckPointBody, revive_tag};
 
@@ -236,7 +236,12 @@ fn plan_of<'a>(record: &Record<'a>, topic: &str, properties: String) -> SendPlan
         reconsume_times: record.reconsume_times.saturating_add(1),
         properties,
     };
-    SendPlan::of_record(record, own)
+    // The retry topic's queues are of type SimpleCQ, and a batch is one message there, as for the consumer that has popped it.
+    let sys_flag = record.sys_flag & !sys_flag::INNER_BATCH;
+    SendPlan {
+        sys_flag,
+        ..SendPlan::of_record(record, own)
+    }
 }
 
 /// The message's properties, with the time of its first pop if that is now.

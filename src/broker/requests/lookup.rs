@@ -8,11 +8,13 @@ use crate::wire::Reply;
 use crate::wire::admin::{QueryConsumeQueue, QueueEntries, QueueEntry};
 use crate::wire::codes::response;
 use crate::wire::offset::{self, QueueRequest, SearchOffset};
-use crate::wire::query::{QueryMessage, ViewMessage};
+use crate::wire::query::{QueryMessage, ViewAgain, ViewMessage};
 
-pub(super) fn message(asked: &ViewMessage<'_>) -> Result<Step, Refusal> {
-    let physical_offset = position(asked.offset)?;
-    Ok(Step::Read(ReadPlan::Message { physical_offset }))
+pub(super) fn message(asked: &ViewMessage<'_>, again: &ViewAgain) -> Result<Step, Refusal> {
+    Ok(Step::Read(ReadPlan::Message {
+        physical_offset: position(asked.offset)?,
+        is_from_device: again.is_from_device,
+    }))
 }
 
 /// A place in the log, as a request names it.

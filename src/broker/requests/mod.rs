@@ -34,7 +34,7 @@ use super::step::Step;
 use super::store_view::StoreView;
 use super::{Broker, Effect, Refusal, limits};
 use crate::wire::admin::QueryConsumeQueue;
-use crate::wire::auth::GetUser;
+use crate::wire::auth::OfUser;
 use crate::wire::codes::{request, response};
 use crate::wire::consumer::{
     CheckClientConfig, ConsumeMessageDirectly, ConsumerGroup, ConsumerRunningInfo, UnregisterClient,
@@ -49,7 +49,7 @@ use crate::wire::offset::{
     CloneGroupOffset, ConsumerStatusRequest, QueryConsumerOffset, QueueRequest, ResetOffset,
     SearchOffset, UpdateConsumerOffset,
 };
-use crate::wire::query::{QueryMessage, ViewMessage};
+use crate::wire::query::{QueryMessage, ViewAgain, ViewMessage};
 use crate::wire::stats::{
     BrokerConsumeStatsRequest, BrokerStatsRequest, ConsumeStatsRequest, GroupAndTopic,
     ProducerGroup,
@@ -133,14 +133,15 @@ impl Kind {
 
 pub type Handler = for<'a> fn(&mut Broker, &Request<'a>) -> Result<Step, Refusal>;
 
-/// Which clients may make a request: what access control will ask.
+/// Who makes a request: what it waits for ([`Entry::waits_for_a_round`]), and whether it is logged as a change ([`Entry::administers`]) depend on it. What a
+/// user needs for it is in `auth/needs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
+pub enum Audience {
     /// Every client of the broker.
     Client,
-    /// Clients that may write to the topic.
+    /// Producers.
     Publish,
-    /// Clients that may read the topic in the group.
+    /// Consumers.
     Subscribe,
     /// A request of administration that reads, or that changes something.
     Inspect,
@@ -154,7 +155,7 @@ pub struct Entry {
     pub code: i32,
     pub name: &'static str,
     pub kind: Kind,
-    pub permission: Permission,
+    pub audience: Audience,
     /// The largest body. It is decoded in one turn.
     pub max_body: usize,
 }
@@ -170,7 +171,7 @@ const HEARTBEAT: usize = limits::MAX_HEARTBEAT_BYTES;
 const MESSAGE: usize = usize::MAX;
 
 macro_rules! requests {
-    ($($code:ident: $permission:ident, $max_body:expr, $kind:expr;)*) => {
+    ($($code:ident: $audience:ident, $max_body:expr, $kind:expr;)*) => {
         /// The row of a request; `None`: there is no such request here.
         pub fn find(code: i32) -> Option<&'static Entry> {
             match code {
@@ -179,7 +180,7 @@ macro_rules! requests {
                         code: request::$code,
                         name: stringify!($code),
                         kind: $kind,
-                        permission: Permission::$permission,
+                        audience: Audience::$audience,
                         max_body: $max_body,
                     };
                     Some(ENTRY)
@@ -245,7 +246,7 @@ requests! {
     UNLOCK_BATCH_MQ: Subscribe, LIST, answer!(|b, r| b.unlock(LockBatch::decode(r.body)?));
 
     // What is read from the store
-    VIEW_MESSAGE_BY_ID: Client, NONE, step!(|_b, r| lookup::message(&ViewMessage::decode(r.ext)?));
+    VIEW_MESSAGE_BY_ID: Client, NONE, step!(|_b, r| lookup::message(&ViewMessage::decode(r.ext)?, &ViewAgain::decode(r.ext)?));
     QUERY_MESSAGE: Client, NONE, step!(|b, r| Ok(b.by_key(&QueryMessage::decode(r.ext)?)));
     SEARCH_OFFSET_BY_TIMESTAMP: Client, NONE,
         step!(|_b, r| lookup::offset_by_time(&SearchOffset::decode(r.ext)?));
@@ -296,7 +297,7 @@ requests! {
     GET_TIMER_CHECK_POINT: Replica, NONE, answer!(|b, r| b.timer_check_point(r.store));
     GET_TIMER_METRICS: Replica, NONE, step!(|b, r| b.timer_metrics(r.store));
     SWITCH_TIMER_ENGINE: Administer, NONE, answer!(|b, r| b.switch_timer_engine(r.ext));
-    AUTH_GET_USER: Administer, NONE, answer!(|_b, r| users::user(&GetUser::decode(r.ext)?));
+    AUTH_GET_USER: Administer, NONE, answer!(|_b, r| users::user(&OfUser::decode(r.ext)?));
 
     // Statistics
     GET_TOPIC_STATS_INFO: Inspect, NONE, step!(|b, r| b.topic_stats(TopicRequest::decode(r.ext)?));
@@ -343,7 +344,12 @@ impl Entry {
     /// Whether requests with messages and offsets go before it: heartbeats, lists of clients, administration.
     pub fn waits_for_a_round(&self) -> bool {
         matches!(self.kind, Kind::Handle(_))
-            && !matches!(self.permission, Permission::Publish | Permission::Subscribe)
+            && !matches!(self.audience, Audience::Publish | Audience::Subscribe)
+    }
+
+    /// Whether it changes the broker, on behalf of an administrator.
+    pub fn administers(&self) -> bool {
+        self.audience == Audience::Administer
     }
 
     /// Refuses a body that would take long to decode.

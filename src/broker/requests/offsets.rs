@@ -82,6 +82,8 @@ impl Broker {
         }
         self.offsets
             .commit(group, topic, queue_id, asked.commit_offset, now_ms);
+        self.offsets
+            .keep_commit(group, topic, queue_id, asked.commit_offset);
         Ok(Reply::ok())
     }
 

@@ -8,6 +8,7 @@ use crate::broker::step::{ClientRequest, Relay, StatusAsked};
 use crate::broker::{Broker, ConnId, Refusal};
 use crate::message::ids::parse_offset_message_id;
 use crate::wire::admin::QueueOffsets;
+use crate::wire::auth::OF_SIGNATURE;
 use crate::wire::codes::{V3_1_8_SNAPSHOT, request, response};
 use crate::wire::consumer::{ConsumeMessageDirectly, ConsumerRunningInfo};
 use crate::wire::offset::ConsumerStatusRequest;
@@ -134,7 +135,8 @@ impl Broker {
             );
             return Err(Refusal::new(response::SYSTEM_ERROR, remark));
         }
-        let fields = ext.iter();
+        // A signature is good for other requests, too: it is for nobody behind this broker.
+        let fields = ext.iter().filter(|(name, _)| !OF_SIGNATURE.contains(name));
         Ok(Relay {
             conn,
             name: format!("<{group}> <{client_id}>"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::broker::delay::SCHEDULE;
 use crate::broker::store_view::{PUT_TIMES, ShardFigures, StoreView};
 use crate::broker::{Broker, Refusal};
+use crate::message::size;
 use crate::wire::Reply;
 use crate::wire::stats::KvTable;
 
@@ -74,6 +75,10 @@ impl Broker {
             yesterday.put_messages.to_string(),
         );
         put("msgPutTotalTodayMorning", today.put_messages.to_string());
+        put(
+            "getMessageEntireTimeMax",
+            counts.get_time_max_ms.to_string(),
+        );
         put("msgPutTotalTodayNow", counts.put_messages.to_string());
         put(
             "msgGetTotalYesterdayMorning",
@@ -123,6 +128,10 @@ fn store_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
     );
     health_figures(figures, put);
     put("sendThreadPoolQueueSize", figures.waiting_sends.to_string());
+    put(
+        "sendThreadPoolQueueHeadWaitTimeMills",
+        figures.oldest_send_ms.to_string(),
+    );
     put("pullThreadPoolQueueSize", figures.parked_pulls.to_string());
     for name in WITHOUT_MEANING {
         put(name, "0".into());
@@ -131,14 +140,13 @@ fn store_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
 
 /// Thread pools, their queues, the page cache's lock and the transient store pool are parts of RocketMQ that this broker does not
 /// have. Tools read their figures all the same.
-const WITHOUT_MEANING: [&str; 19] = [
+const WITHOUT_MEANING: [&str; 17] = [
     "dispatchMaxBuffer",
     "EndTransactionQueueSize",
     "EndTransactionThreadPoolQueueCapacity",
     "ackThreadPoolQueueCapacity",
     "ackThreadPoolQueueHeadWaitTimeMills",
     "ackThreadPoolQueueSize",
-    "getMessageEntireTimeMax",
     "litePullThreadPoolQueueCapacity",
     "litePullThreadPoolQueueHeadWaitTimeMills",
     "litePullThreadPoolQueueSize",
@@ -150,7 +158,6 @@ const WITHOUT_MEANING: [&str; 19] = [
     "queryThreadPoolQueueSize",
     "remainTransientStoreBufferNumbs",
     "sendThreadPoolQueueCapacity",
-    "sendThreadPoolQueueHeadWaitTimeMills",
 ];
 
 fn log_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
@@ -165,7 +172,10 @@ fn log_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
     for (name, number) in numbers {
         put(name, number.to_string());
     }
-    put("remainHowManyDataToFlush", bytes(figures.not_flushed_bytes));
+    put(
+        "remainHowManyDataToFlush",
+        size::show(figures.not_flushed_bytes),
+    );
     let earliest_ms = figures.earliest_message_ms.unwrap_or(-1);
     put("earliestMessageTimeStamp", earliest_ms.to_string());
 }
@@ -181,8 +191,8 @@ fn disk_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
         "consumeQueueDiskRatio",
         format!("{:?}", figures.queue_disk_used),
     );
-    let total = bytes(figures.disk_total_bytes);
-    let free = bytes(figures.disk_free_bytes);
+    let total = size::show(figures.disk_total_bytes);
+    let free = size::show(figures.disk_free_bytes);
     put(
         "commitLogDirCapacity",
         format!("Total : {total}, Free : {free}."),
@@ -203,6 +213,8 @@ fn health_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
     for (name, number) in numbers {
         put(name, number.to_string());
     }
+    put("ringmqIo", figures.io.into());
+    put("ringmqIoReason", figures.io_reason.clone());
     put("fenced", figures.fence.is_some().to_string());
     put(
         "ringmqFenceReason",
@@ -223,30 +235,12 @@ fn runtime(ms: u64) -> String {
     )
 }
 
-/// As RocketMQ writes sizes: `1.5 GiB`.
-fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times() {
-        assert_eq!(bytes(300), "300 B");
-        assert_eq!(bytes(252 << 30), "252.0 GiB");
-        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+    fn times() {
         assert_eq!(
             runtime(74_900),
             "[ 0 days, 0 hours, 1 minutes, 14 seconds ]"

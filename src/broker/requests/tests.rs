@@ -42,10 +42,10 @@ fn who_writes_messages_is_a_publisher_and_who_reads_them_a_subscriber() {
     for entry in CODES.iter().filter_map(|code| find(*code)) {
         match entry.kind {
             Kind::Send | Kind::SendReply | Kind::Recall | Kind::EndTransaction => {
-                assert_eq!(entry.permission, Permission::Publish, "{}", entry.name);
+                assert_eq!(entry.audience, Audience::Publish, "{}", entry.name);
             }
             Kind::Pull { .. } | Kind::Pop | Kind::Peek | Kind::Ack | Kind::BatchAck => {
-                assert_eq!(entry.permission, Permission::Subscribe, "{}", entry.name);
+                assert_eq!(entry.audience, Audience::Subscribe, "{}", entry.name);
             }
             _ => {}
         }

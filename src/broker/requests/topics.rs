@@ -16,7 +16,8 @@ use crate::wire::Reply;
 use crate::wire::codes::response;
 use crate::wire::route::TopicList;
 use crate::wire::topic::{
-    AllTopicConfigRequest, CreateTopic, TopicConfig, TopicConfigList, TopicFilterType, TopicRequest,
+    AllTopicConfigRequest, CreateTopic, QUEUE_TYPE, QUEUE_TYPES, TopicConfig, TopicConfigList,
+    TopicFilterType, TopicRequest,
 };
 
 impl Broker {
@@ -43,7 +44,7 @@ impl Broker {
             topic_filter_type,
             topic_sys_flag: asked.topic_sys_flag.unwrap_or(0),
             order: asked.order,
-            attributes: changed_attributes(known.unwrap_or_default(), changes)?,
+            attributes: changed_attributes(known, changes)?,
         };
         self.check_topic_update(&config)?;
         self.put_topic(config, now_ms)?;
@@ -54,6 +55,11 @@ impl Broker {
     pub(super) fn update_topics(&mut self, asked: TopicConfigList) -> Result<Step, Refusal> {
         for config in &asked.topic_config_list {
             self.check_topic_update(config)?;
+            let known = self.topics.find(&config.topic_name);
+            check_queue_type(config.queue_type())?;
+            if known.is_some_and(|known| known.config.queue_type() != config.queue_type()) {
+                return Err(queue_type_stays());
+            }
         }
         let mut configs = asked.topic_config_list;
         configs.reverse();
@@ -88,12 +94,7 @@ impl Broker {
         if attribute("message.type") == Some("MIXED") {
             return invalid("MIXED message type is not supported.".into());
         }
-        match attribute("queue.type") {
-            None | Some("SimpleCQ") => Ok(()),
-            Some(kind) => invalid(format!(
-                "topic[{topic}] wants queue.type {kind:.32}: every queue is a SimpleCQ here, which takes batches, too"
-            )),
-        }
+        Ok(())
     }
 
     fn check_not_system(&self, topic: &str) -> Result<(), Refusal> {
@@ -184,11 +185,32 @@ impl Work for DeleteTopic {
     }
 }
 
+fn check_queue_type(kind: &str) -> Result<(), Refusal> {
+    if QUEUE_TYPES.contains(&kind) {
+        return Ok(());
+    }
+    let expected = QUEUE_TYPES.join(" or ");
+    Err(Refusal::new(
+        response::SYSTEM_ERROR,
+        format!("{QUEUE_TYPE} is {kind:.32?}, expected {expected}"),
+    ))
+}
+
+/// Its queues have been written as what they are.
+fn queue_type_stays() -> Refusal {
+    Refusal::new(
+        response::SYSTEM_ERROR,
+        format!("{QUEUE_TYPE} is given when a topic is created, and cannot be changed or removed"),
+    )
+}
+
 /// `+name=value` sets, `-name` removes, separated by commas (RocketMQ: `AttributeParser`).
 fn changed_attributes(
-    mut attributes: BTreeMap<String, String>,
+    known: Option<BTreeMap<String, String>>,
     changes: &str,
 ) -> Result<BTreeMap<String, String>, Refusal> {
+    let is_new = known.is_none();
+    let mut attributes = known.unwrap_or_default();
     for change in changes
         .split(',')
         .map(str::trim)
@@ -203,8 +225,17 @@ fn changed_attributes(
                     ),
                 ));
             }
+            if name == QUEUE_TYPE {
+                check_queue_type(value)?;
+                if !is_new {
+                    return Err(queue_type_stays());
+                }
+            }
             attributes.insert(name.into(), value.into());
         } else if let Some(name) = change.strip_prefix('-') {
+            if name == QUEUE_TYPE {
+                return Err(queue_type_stays());
+            }
             attributes.remove(name);
         } else {
             return Err(Refusal::new(

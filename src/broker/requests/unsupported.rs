@@ -15,7 +15,9 @@ pub fn unsupported(code: i32) -> Refusal {
 fn reason(code: i32) -> Option<&'static str> {
     use request::*;
     Some(match code {
-        UPDATE_AND_CREATE_STATIC_TOPIC => "there are no static topics here",
+        UPDATE_AND_CREATE_STATIC_TOPIC => {
+            "there are no static topics here, whose queues move between brokers; create a plain one (updateTopic)"
+        }
         UPDATE_COLD_DATA_FLOW_CTR_CONFIG
         | REMOVE_COLD_DATA_FLOW_CTR_CONFIG
         | GET_COLD_DATA_FLOW_CTR_INFO => {
@@ -24,7 +26,7 @@ fn reason(code: i32) -> Option<&'static str> {
         SET_COMMITLOG_READ_MODE => {
             "the log is read with O_DIRECT here, so the kernel does not read ahead"
         }
-        AUTH_CREATE_USER..=AUTH_LIST_ACL => "there are no users and no access control here",
+        AUTH_CREATE_USER..=AUTH_LIST_ACL => "there are no users, as authenticationEnabled is off",
         CONTROLLER_ALTER_SYNC_STATE_SET..=CONTROLLER_GET_SYNC_STATE_DATA
         | NOTIFY_BROKER_ROLE_CHANGED..=CONTROLLER_APPLY_BROKER_ID => "there is no controller here",
         ADD_BROKER | REMOVE_BROKER => {
@@ -51,6 +53,14 @@ mod tests {
             refusal
                 .remark
                 .starts_with(" request type 3010 not supported: there are no users")
+        );
+        let static_topic = unsupported(request::UPDATE_AND_CREATE_STATIC_TOPIC);
+        assert_eq!(
+            (static_topic.code, &*static_topic.remark),
+            (
+                3,
+                " request type 513 not supported: there are no static topics here, whose queues move between brokers; create a plain one (updateTopic)"
+            )
         );
         assert_eq!(unsupported(77).remark, " request type 77 not supported");
     }

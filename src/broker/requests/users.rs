@@ -1,12 +1,12 @@
-//! Users: 3004. There are none: the answer is RocketMQ's without a configured authentication.
+//! Users: 3004, while authentication is off (`authenticationEnabled`). There are none then: the answer is RocketMQ's without it.
 
 use crate::broker::Refusal;
 use crate::wire::Reply;
-use crate::wire::auth::GetUser;
+use crate::wire::auth::OfUser;
 use crate::wire::codes::response;
 
-pub(super) fn user(asked: &GetUser<'_>) -> Result<Reply, Refusal> {
-    Err(match asked.username.trim().is_empty() {
+pub(super) fn user(asked: &OfUser<'_>) -> Result<Reply, Refusal> {
+    Err(match asked.username.unwrap_or_default().trim().is_empty() {
         true => Refusal::new(response::INVALID_PARAMETER, "The username is blank"),
         false => Refusal::new(
             response::SYSTEM_ERROR,

@@ -104,20 +104,16 @@ fn topics_that_are_not_created() {
     };
     assert_eq!(update(&mut broker, &with("+message.type=MIXED")).code, 29);
     assert_eq!(update(&mut broker, &with("message.type")).code, 1);
-    let reply = update(&mut broker, &with("+queue.type=BatchCQ"));
-    let remark = reply.remark.as_deref();
+    assert_eq!(update(&mut broker, &with("-queue.type")).code, 1);
+    let reply = update(&mut broker, &with("+queue.type=RocksDBCQ"));
     assert_eq!(
-        (reply.code, remark),
+        (reply.code, reply.remark.as_deref()),
         (
-            29,
-            Some(
-                "topic[New] wants queue.type BatchCQ: every queue is a SimpleCQ here, which takes batches, too"
-            )
+            1,
+            Some("queue.type is \"RocksDBCQ\", expected SimpleCQ or BatchCQ")
         )
     );
     assert!(!broker.topics.contains("New"));
-    assert_eq!(update(&mut broker, &with("+queue.type=SimpleCQ")).code, 0);
-    assert_eq!(update(&mut broker, &with("-queue.type")).code, 0);
     assert_eq!(
         update(&mut broker, &with("+message.type=FIFO,+a=b")).code,
         0
@@ -138,6 +134,46 @@ fn topics_that_are_not_created() {
     let attributes = &broker.topics.find("New").unwrap().config.attributes;
     assert_eq!(attributes.len(), 1);
     assert_eq!(attributes["message.type"], "FIFO");
+}
+
+/// As RocketMQ 5.5.0: it is given when the topic is created.
+#[test]
+fn the_type_of_a_topics_queues_stays() {
+    let mut broker = broker();
+    let with = |topic, attributes| {
+        let mut fields = create(topic, "1");
+        fields.push(("attributes", attributes));
+        fields
+    };
+    assert_eq!(
+        update(&mut broker, &with("Batch", "+queue.type=BatchCQ")).code,
+        0
+    );
+    assert_eq!(update(&mut broker, &create("Plain", "1")).code, 0);
+    for (topic, change) in [
+        ("Batch", "+queue.type=SimpleCQ"),
+        ("Batch", "+queue.type=BatchCQ"),
+        ("Batch", "-queue.type"),
+        ("Plain", "+queue.type=BatchCQ"),
+    ] {
+        let reply = update(&mut broker, &with(topic, change));
+        assert_eq!(
+            (reply.code, reply.remark.as_deref()),
+            (
+                1,
+                Some(
+                    "queue.type is given when a topic is created, and cannot be changed or removed"
+                )
+            ),
+            "{topic} {change}"
+        );
+    }
+    assert_eq!(update(&mut broker, &with("Batch", "")).code, 0);
+    let is_batch = |topic: &str| {
+        let entry = broker.topics.find(topic).unwrap();
+        entry.config.takes_inner_batches()
+    };
+    assert!(is_batch("Batch") && !is_batch("Plain"));
 }
 
 #[test]

@@ -134,6 +134,11 @@ fn send_backs_end_with_the_dead_letters_and_do_not_pile_up_properties() {
                 .filter(|(name, _)| *name == "REAL_TOPIC")
                 .count();
             assert!(delays <= 1);
+            let last_delivery = match topic {
+                "SCHEDULE_TOPIC_XXXX" => "%RETRY%g",
+                _ => "x",
+            };
+            assert_eq!(plan.properties().find("REAL_TOPIC"), Some(last_delivery));
         });
     }
 }

@@ -47,7 +47,7 @@ fn what_is_kept_is_told_to_the_store() {
         assert_eq!(change(bad), 1, "{bad}");
     }
     assert_eq!(change("fileReservedTime=2\ndeleteWhen=02;14\n"), 0);
-    assert_eq!(change("traceOn=true"), 16);
+    assert_eq!(change("timerWheelEnable=true"), 16);
     let kept = broker.config.retention.clone();
     assert_eq!(
         (kept.reserved_ms, &*kept.delete_hours),
@@ -71,6 +71,29 @@ fn what_is_kept_is_told_to_the_store() {
     ];
     assert_eq!(effects, expected);
     assert!(broker.is_unused("Gone") && !broker.is_unused("TBW102"));
+}
+
+/// As in RocketMQ, which puts it into each message and each reply.
+#[test]
+fn traces_are_switched_while_the_broker_runs() {
+    let mut broker = broker();
+    let trace_on = |broker: &mut Broker| {
+        let request = sends::request("T", "");
+        let plan = sends::admit(broker, &request).unwrap();
+        plan.properties().find("TRACE_ON").map(str::to_owned)
+    };
+    assert_eq!(trace_on(&mut broker).as_deref(), Some("true"));
+    let changed = ask(
+        &mut broker,
+        request::UPDATE_BROKER_CONFIG,
+        &[],
+        "traceOn=false\n",
+    );
+    assert_eq!((changed.code, changed.remark), (0, None));
+    assert_eq!(trace_on(&mut broker).as_deref(), Some("false"));
+    let mut effects = Vec::new();
+    broker.take_effects(&mut effects);
+    assert!(effects.contains(&Effect::SayTraceOn(false)), "{effects:?}");
 }
 
 #[test]

@@ -229,6 +229,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: vec![2, 5],
             namesrv: None,
+            core_count: None,
             memory_limit_bytes: None,
             ..Surroundings::observe()
         };

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Exporter;
+use super::exporter::Exporter;
 use crate::metrics::text::{self, TARGET_INFO};
 use crate::metrics::{Family, Section};
 
@@ -93,22 +93,15 @@ impl Asking {
     async fn ask(mut self) -> Self {
         self.text.clear();
         while let Some(section) = self.sections.pop_front() {
-            let is_shown = |family| self.exporter.shows(family, &self.wanted);
-            if !section.families().any(is_shown) {
+            if !section.families().any(|family| self.shows(family)) {
                 continue;
             }
-            if section == Section::Process {
-                if self.wanted.is_empty() {
-                    self.text.push_str(TARGET_INFO);
-                }
-                for (family, samples) in self.exporter.states() {
-                    self.show(family, &samples);
-                }
-            } else {
-                let samples = self.exporter.section(section, &mut self.silent).await;
-                for (family, samples) in samples {
-                    self.show(family, &samples);
-                }
+            if section == Section::Process && self.wanted.is_empty() {
+                self.text.push_str(TARGET_INFO);
+            }
+            let samples = self.exporter.section(section, &mut self.silent).await;
+            for (family, samples) in samples {
+                self.show(family, &samples);
             }
             if !self.text.is_empty() {
                 break;
@@ -118,10 +111,17 @@ impl Asking {
     }
 
     fn show(&mut self, family: &Family, samples: &str) {
-        if !samples.is_empty() && self.exporter.shows(family, &self.wanted) {
+        if !samples.is_empty() && self.shows(family) {
             text::head(family, &mut self.text);
             self.text.push_str(samples);
         }
+    }
+
+    /// An empty list of wanted ones stands for all.
+    fn shows(&self, family: &Family) -> bool {
+        let is_named = |name: &String| names(family, name);
+        let is_wanted = self.wanted.is_empty() || self.wanted.iter().any(is_named);
+        is_wanted && self.exporter.families.contains(family.name)
     }
 }
 
@@ -154,5 +154,26 @@ impl Body for ScrapeBody {
                 false => Some(Box::pin(asked.ask())),
             };
         }
+    }
+}
+
+/// Whether `name` is that of the family, or of one of its series.
+fn names(family: &Family, name: &str) -> bool {
+    let rest = name.strip_prefix(family.name);
+    let is_without_total = family.name.strip_suffix("_total") == Some(name);
+    is_without_total || matches!(rest, Some("" | "_bucket" | "_count" | "_sum"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::families::{MESSAGE_SIZE, MESSAGES_IN};
+
+    #[test]
+    fn a_metric_has_the_names_of_its_series() {
+        let (counter, histogram) = ("rocketmq_messages_in", "rocketmq_message_size_bucket");
+        assert!(names(&MESSAGES_IN, counter) && !names(&MESSAGES_IN, histogram));
+        assert!(names(&MESSAGE_SIZE, histogram) && names(&MESSAGES_IN, MESSAGES_IN.name));
+        assert!(!names(&MESSAGE_SIZE, "rocketmq_message"));
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::broker::metrics::Scrape;
-use crate::linux::{Doorbell, Machine};
 use crate::reactor::metrics::{ScrapeRequest, Scraped, Scrapes};
+use crate::ring::linux::{Doorbell, Machine};
 
 /// How long a shard may take for one answer. Some are recovering, and a busy one gives a scrape a slice in each round.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -5,6 +5,8 @@ mod grafana;
 
 use clap::Subcommand;
 
+use super::pages::{self, CompletionsArgs};
+
 /// Print a file for other programs.
 #[derive(Subcommand)]
 pub enum PrintCommand {
@@ -17,16 +19,30 @@ pub enum PrintCommand {
     /// A unit for systemd that runs a broker as a user of its own
     #[command(after_help = "Example:\n  ringmq print systemd > /etc/systemd/system/ringmq.service")]
     Systemd,
+    /// A seccomp profile for containers that allows io_uring beside what Docker allows
+    #[command(after_help = SECCOMP_EXAMPLES)]
+    Seccomp,
+    Completions(CompletionsArgs),
 }
+
+const SECCOMP_EXAMPLES: &str = "\
+Examples:
+  ringmq print seccomp > ringmq.json && docker run --security-opt seccomp=ringmq.json ringmq
+  ringmq print seccomp > /var/lib/kubelet/seccomp/ringmq.json    # seccompProfile: type Localhost, localhostProfile ringmq.json";
 
 /// A broker as a service.
 const UNIT: &str = include_str!("ringmq.service");
+
+/// Without conditions on the container's capabilities, which only Docker reads: Podman, containerd and Kubernetes take it as it is.
+const SECCOMP: &str = include_str!("seccomp.json");
 
 pub fn run(command: &PrintCommand) {
     match command {
         PrintCommand::Grafana => println!("{:#}", grafana::dashboard()),
         PrintCommand::Alerts => print!("{}", alerts::RULES),
         PrintCommand::Systemd => print!("{UNIT}"),
+        PrintCommand::Completions(args) => pages::completions(args),
+        PrintCommand::Seccomp => print!("{SECCOMP}"),
     }
 }
 

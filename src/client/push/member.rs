@@ -14,11 +14,11 @@ use super::offsets::Offsets;
 use crate::client::instance::Instance;
 use crate::client::outages::log_failure;
 use crate::client::subscription::Subscription;
-use crate::client::{API_TIMEOUT, ClientError, Response};
+use crate::client::{API_TIMEOUT, ClientError, Response, unix_ms};
 use crate::message::names::retry_topic;
 use crate::wire::MessageQueue;
 use crate::wire::codes::request;
-use crate::wire::consumer::CheckClientConfig;
+use crate::wire::consumer::{CheckClientConfig, RunningInfo};
 use crate::wire::heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerData};
 use crate::wire::loose_json;
 
@@ -31,6 +31,7 @@ pub struct Member {
     pub(super) subscriptions: BTreeMap<String, Subscription>,
     pub(super) offsets: Offsets,
     pub(super) assigned: RefCell<BTreeMap<MessageQueue, Rc<Assigned>>>,
+    started_ms: i64,
     /// One permit for each listener that may run.
     pub(super) threads: Arc<Semaphore>,
     /// Listeners that run, up to the end of what their verdict calls for.
@@ -98,6 +99,7 @@ impl Member {
             Offsets::at_brokers(&config.group)
         };
         Ok(Self {
+            started_ms: unix_ms(),
             threads: Arc::new(Semaphore::new(config.consume_threads)),
             config,
             listener,
@@ -133,6 +135,22 @@ impl Member {
                 .map(|subscription| subscription.data().clone())
                 .collect(),
             unit_mode: false,
+        }
+    }
+
+    /// This consumer, for an operator who asks for it.
+    pub fn running_info(&self) -> RunningInfo {
+        let data = self.data();
+        let properties = [
+            ("PROP_CONSUME_TYPE", "CONSUME_PASSIVELY".to_owned()),
+            ("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string()),
+            ("PROP_CONSUMEORDERLY", self.config.orderly.to_string()),
+        ];
+        RunningInfo {
+            properties: properties
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+            subscription_set: data.subscription_data_set,
         }
     }
 

@@ -259,6 +259,21 @@ fn a_broker_that_cannot_read_all_of_its_log_is_not_elected_before_a_whole_one() 
     assert_eq!(world.group().master, Some(2));
 }
 
+/// After a power cut of all of them.
+#[test]
+fn of_members_that_may_all_lack_something_the_longest_log_is_elected() {
+    let mut world = World::with_group(3);
+    for connection in [11, 12, 13] {
+        world.controller.connection_closed(connection, world.now_ms);
+    }
+    world.pass(1_000);
+    world.beat_with(1, 1, 100, &DAMAGED, 21);
+    world.beat_with(2, 1, 300, &DAMAGED, 22);
+    world.beat_with(3, 1, 200, &DAMAGED, 23);
+    world.pass(200);
+    assert_eq!(world.group().master, Some(2));
+}
+
 #[test]
 fn a_master_that_cannot_read_all_of_its_log_is_replaced_by_a_whole_member() {
     let mut world = World::with_group(2);

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::controller::Settings;
-use crate::quorum::{ControllerError, Setup, read_peers, run};
+use crate::quorum::{ControllerError, SecurityNow, Setup, read_peers, run};
+use crate::tls::Security;
 use crate::wire::Value;
 use crate::wire::codes::{request, response};
 use crate::wire::exchange::{Answer, Exchange};
@@ -18,6 +19,11 @@ use crate::wire::exchange::{Answer, Exchange};
 pub const NAME: &str = "broker-a";
 /// Far above what anything takes; only to end a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Without TLS.
+pub fn plain() -> SecurityNow {
+    tokio::sync::watch::channel(Security::default()).1
+}
 
 pub struct Cluster {
     pub peers: String,
@@ -72,7 +78,8 @@ impl Cluster {
 
     pub fn start_node(&mut self, id: usize) {
         let (setup, (stop, stopped)) = (self.setup(id), oneshot::channel());
-        let thread = std::thread::spawn(move || run(setup, async { drop(stopped.await) }, || ()));
+        let thread =
+            std::thread::spawn(move || run(setup, plain(), async { drop(stopped.await) }, |_| ()));
         self.nodes[id] = Some(Node { stop, thread });
     }
 

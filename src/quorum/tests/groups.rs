@@ -1,6 +1,6 @@
 //! Groups of controllers that lose members.
 
-use super::cluster::{Cluster, NAME, ask, until};
+use super::cluster::{Cluster, NAME, ask, plain, until};
 use crate::quorum::{ControllerError, read_peers, run};
 use crate::wire::Value;
 use crate::wire::codes::{request, response};
@@ -150,7 +150,7 @@ fn a_group_begins_with_any_first_leader() {
 fn a_store_of_others_is_not_taken() {
     let mut cluster = Cluster::start(1);
     cluster.register(1);
-    let in_use = run(cluster.setup(0), std::future::pending(), || ());
+    let in_use = run(cluster.setup(0), plain(), std::future::pending(), |_| ());
     assert!(
         matches!(in_use, Err(ControllerError::InUse { .. })),
         "{in_use:?}"
@@ -158,13 +158,13 @@ fn a_store_of_others_is_not_taken() {
     cluster.stop_node(0);
     let mut setup = cluster.setup(0);
     setup.peers.extend(read_peers("n7-127.0.0.1:1").unwrap());
-    let other = run(setup, std::future::pending(), || ());
+    let other = run(setup, plain(), std::future::pending(), |_| ());
     assert!(
         matches!(other, Err(ControllerError::OtherGroup { .. })),
         "{other:?}"
     );
     std::fs::create_dir(cluster.dir(0).join("dledger-n0")).unwrap();
-    let foreign = run(cluster.setup(0), std::future::pending(), || ());
+    let foreign = run(cluster.setup(0), plain(), std::future::pending(), |_| ());
     assert!(
         matches!(foreign, Err(ControllerError::Foreign { .. })),
         "{foreign:?}"

@@ -50,7 +50,7 @@ fn a_stranger_and_wrong_bytes_change_nothing_among_the_controllers() {
     let door = Door {
         group: "test".into(),
         self_id: (leader as u64 + 1) % 3,
-        all_ids: vec![0, 1, 2],
+        addresses: cluster.setup(leader).addresses(),
         is_joining: AtomicBool::new(false),
     };
     let vote = openraft::raft::VoteRequest::new(openraft::Vote::new(1 << 40, door.self_id), None);
@@ -74,6 +74,11 @@ fn a_stranger_and_wrong_bytes_change_nothing_among_the_controllers() {
     with("test", 9, crc);
     with("test", leader as i64, crc);
     with("test", door.self_id as i64, crc ^ 1);
+    // The machine that had this number before.
+    let mut replaced = door.fields(crc);
+    let at = replaced.iter_mut().find(|(name, _)| *name == "at");
+    at.unwrap().1 = Value::Str("127.0.0.1:1");
+    refused(&replaced, &body);
     for text in [&b""[..], b"{", b"{\"Vote\":7}", b"\xFF\xFE"] {
         refused(&door.fields(i64::from(crc32fast::hash(text))), text);
     }

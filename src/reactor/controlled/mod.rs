@@ -45,7 +45,7 @@ use crate::wire::controller::LogLoss;
 use crate::wire::register::BrokerHeartbeat;
 use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, frame};
 use files::{Files, Found};
-use heartbeats::Post;
+use heartbeats::Posts;
 use requests::Asker;
 use steering::{SendGate, Steering, TermView};
 use unconfirmed::Unconfirmed;
@@ -78,7 +78,7 @@ pub(super) struct Controlled {
     setup: ControllerSetup,
     orders: Rc<Orders>,
     steering: Rc<Steering>,
-    posts: Vec<Rc<Post>>,
+    posts: Posts,
     job: RefCell<Option<Job>>,
     has_job: Notify,
     outcome: RefCell<Option<Outcome>>,
@@ -103,13 +103,8 @@ pub(super) async fn start<I: Io>(
     };
     let (files, found) = Files::open(medium, &setup.store.dir, group.clone()).await?;
     orders.noted_unconfirmed(found.is_unconfirmed);
-    let posts = controller.controllers.iter().map(|addr| {
-        let post = Rc::new(Post::default());
-        let task = heartbeats::run(io.clone(), *addr, post.clone());
-        io.spawn("heartbeats", task);
-        post
-    });
-    let posts = posts.collect();
+    let posts = Posts::default();
+    posts.send_to(io, &controller.controllers);
     let controlled = Rc::new(Controlled {
         group: group.clone(),
         addr: setup.broker.advertise,
@@ -122,7 +117,10 @@ pub(super) async fn start<I: Io>(
         outcome: RefCell::default(),
         is_over: Cell::new(false),
     });
-    let asker = Asker::new(io.clone(), group, setup.broker.advertise);
+    let asker = {
+        let credentials = setup.broker.settings.inner_credentials.clone();
+        Asker::new(io.clone(), group, setup.broker.advertise, credentials)
+    };
     let files = Rc::new(files);
     let jobs = do_jobs(controlled.clone(), asker, files.clone());
     io.spawn("ask-controller", jobs);
@@ -143,6 +141,12 @@ async fn manage<I: Io>(io: I, controlled: Rc<Controlled>, files: Rc<Files<I>>, f
     let mut facts = Facts::default();
     let mut lacks_acknowledged = false;
     while !controlled.is_over.get() {
+        let named = controlled.steering.take_controllers();
+        if let Some(addrs) = named.filter(|addrs| manager.use_controllers(addrs)) {
+            let broker = &controlled.group.broker_name;
+            info!(broker, ?addrs, "other controllers are named");
+            controlled.posts.send_to(&io, &addrs);
+        }
         if let Some(term) = controlled.steering.term() {
             lacks_acknowledged = loss.follow(&files, &*term).await;
             let orders = &controlled.orders;
@@ -221,7 +225,7 @@ impl Controlled {
         self.is_over.set(true);
         self.has_job.notify();
         self.steering.wake.notify();
-        self.posts.iter().for_each(|post| post.end());
+        self.posts.end();
     }
 
     fn settings(&self, check_code: String) -> Settings {
@@ -254,6 +258,9 @@ impl Controlled {
             }
             if let Some(notice) = self.steering.take_notice() {
                 manager.notified(notice, replicas.as_deref_mut(), now_ns);
+            }
+            if self.steering.take_unproven() {
+                manager.notified_without_proof(now_ns);
             }
             let actions = manager.poll(facts, replicas.as_deref_mut(), now_ns);
             if let (Some(term), Some(replicas)) = (&term, &replicas) {
@@ -295,7 +302,7 @@ impl Controlled {
             Action::SaveIdentity(id) => self.give(Job::SaveIdentity(id)),
             Action::Heartbeat(id) => {
                 let frame = self.heartbeat(id, facts);
-                self.posts.iter().for_each(|post| post.send(frame.clone()));
+                self.posts.send(&frame);
             }
             Action::CloseHeartbeats => {
                 if facts.is_fenced {
@@ -304,12 +311,16 @@ impl Controlled {
                         "the device has failed: the controllers are to take this broker for dead"
                     );
                 }
-                self.posts.iter().for_each(|post| post.close());
+                self.posts.close();
             }
             Action::TakeRole { role, reason } => {
                 let Some(own_id) = own_id else { return };
                 info!(broker, id = own_id, ?role, reason, "the role changes");
-                self.orders.ask_for_term(term_of(role, own_id));
+                let mut term = term_of(role, own_id);
+                if mutant!(WinnerCutsUnconfirmed) && term.role == Role::SyncMaster {
+                    term.resume = Resume::CutAt(facts.committed);
+                }
+                self.orders.ask_for_term(term);
             }
             Action::Log(text) => info!(broker, "{text}"),
         }
@@ -336,7 +347,7 @@ impl Controlled {
         };
         let loss = LogLoss {
             is_lossy: facts.lacks_acknowledged,
-            is_damaged: facts.has_holes,
+            is_damaged: facts.states_damage(),
         };
         let ext: Vec<_> = fields.ext().into_iter().chain(loss.ext()).collect();
         let head = Head {

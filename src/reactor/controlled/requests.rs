@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::auth::Credentials;
 use crate::io::Io;
 use crate::reactor::remoting_client::RemotingClient;
 use crate::replication::manager::ask::{Answer, Ask, Decision, Failure, Master, Refusal};
@@ -26,13 +27,21 @@ pub(super) struct Asker<I: Io> {
     group: GroupName,
     /// This broker's.
     addr: SocketAddr,
+    /// Those in whose name it asks.
+    credentials: Option<Credentials>,
     link: Option<(SocketAddr, RemotingClient<I>)>,
 }
 
 impl<I: Io> Asker<I> {
-    pub fn new(io: I, group: GroupName, addr: SocketAddr) -> Self {
+    pub fn new(
+        io: I,
+        group: GroupName,
+        addr: SocketAddr,
+        credentials: Option<Credentials>,
+    ) -> Self {
         Self {
             io,
+            credentials,
             group,
             addr,
             link: None,
@@ -50,7 +59,10 @@ impl<I: Io> Asker<I> {
     async fn reply(&mut self, ask: &Ask, to: SocketAddr) -> std::io::Result<exchange::Answer> {
         let mut link = match self.link.take() {
             Some((addr, link)) if addr == to => link,
-            _ => RemotingClient::connect(&self.io, to, PATIENCE_NS).await?,
+            _ => {
+                let credentials = self.credentials.as_ref();
+                RemotingClient::connect(&self.io, to, credentials, PATIENCE_NS).await?
+            }
         };
         let (code, ext, body) = request_of(ask, &self.group, self.addr);
         let ext = ext.iter().map(|(name, value)| (*name, value.as_value()));

@@ -1,6 +1,7 @@
 //! What the manager of a shard and the shard's present term share. It outlives the terms.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
 use crate::io::Notify;
@@ -43,6 +44,10 @@ pub(in crate::reactor) struct Steering {
     /// The term has the steering, so this must not keep it: a term that is dropped before its end would never be freed.
     term: RefCell<Option<Weak<dyn TermView>>>,
     notice: RefCell<Option<Decision>>,
+    /// A notice that nobody has signed.
+    is_unproven: Cell<bool>,
+    /// Other controllers, from now on.
+    controllers: RefCell<Option<Vec<SocketAddr>>>,
     pub(super) wake: Notify,
 }
 
@@ -70,6 +75,26 @@ impl Steering {
             *notice = Some(decision);
         }
         self.wake.notify();
+    }
+
+    /// Somebody says that the controller has decided.
+    pub fn notified_without_proof(&self) {
+        self.is_unproven.set(true);
+        self.wake.notify();
+    }
+
+    /// An administrator has named other controllers.
+    pub fn use_controllers(&self, addrs: Vec<SocketAddr>) {
+        self.controllers.replace(Some(addrs));
+        self.wake.notify();
+    }
+
+    pub(super) fn take_controllers(&self) -> Option<Vec<SocketAddr>> {
+        self.controllers.take()
+    }
+
+    pub(super) fn take_unproven(&self) -> bool {
+        self.is_unproven.take()
     }
 
     pub(super) fn take_notice(&self) -> Option<Decision> {

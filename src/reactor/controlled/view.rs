@@ -18,6 +18,7 @@ impl<I: Io> TermView for Core<I> {
             is_fenced: self.store.fence().is_some(),
             lacks_acknowledged: false,
             has_holes: self.store.has_holes(),
+            is_end_in_doubt: self.store.is_end_in_doubt(),
         }
     }
 

@@ -2,19 +2,14 @@
 
 use super::super::core::Core;
 use super::super::view::View;
-use crate::broker::limits::{MAX_CALLS, MAX_LOCKS, MAX_PARKED};
+use super::limits;
+use super::waiting::WaitingRequests;
 use crate::broker::metrics::Scrape;
 use crate::broker::requests::ROCKETMQ_VERSION;
 use crate::broker::store_view::{At, ReplicationView, StoreView};
 use crate::io::Io;
 use crate::metrics::families::*;
 use crate::store::StoreFigures;
-
-/// What waits in services that only the shard knows.
-pub(in crate::reactor) struct WaitingRequests {
-    pub parked_pops: usize,
-    pub calls: usize,
-}
 
 pub(super) fn write<I: Io>(core: &Core<I>, scrape: &mut Scrape, waiting: &WaitingRequests) {
     let store = core.store.figures();
@@ -28,8 +23,18 @@ pub(super) fn write<I: Io>(core: &Core<I>, scrape: &mut Scrape, waiting: &Waitin
     storage(core, scrape, &store);
     log(core, scrape, &store);
     health(core, scrape, &store);
-    limits(core, scrape, &store, waiting);
+    limits::write(core, scrape, &store, waiting);
     replication(core, scrape);
+    let openings = core.io.openings();
+    for (kind, count) in openings.handshakes {
+        scrape.sample(&HANDSHAKES, &[("kind", kind)], count);
+    }
+    for (reason, count) in openings.refused {
+        scrape.sample(&REFUSED, &[("reason", reason)], count);
+    }
+    for (reason, count) in &waiting.denied {
+        scrape.sample(&DENIED, &[("reason", reason)], *count);
+    }
 }
 
 /// RocketMQ's are the lengths of its thread pools' queues. Here a request waits in other places: a send for the log, what reads the disk for it, all else in none.
@@ -68,7 +73,7 @@ fn storage<I: Io>(core: &Core<I>, scrape: &mut Scrape, store: &StoreFigures) {
 }
 
 fn log<I: Io>(core: &Core<I>, scrape: &mut Scrape, store: &StoreFigures) {
-    scrape.histogram(&COMMIT_SECONDS, &[], &core.acks.took());
+    scrape.histogram(&COMMIT_SECONDS, &[], &core.acks.times().all());
     {
         let times = core.store.log_times();
         scrape.histogram(&LOG_WRITE_SECONDS, &[], &times.write_us);
@@ -101,6 +106,16 @@ fn health<I: Io>(core: &Core<I>, scrape: &mut Scrape, store: &StoreFigures) {
     scrape.sample(&STALLS, &[("cause", "foreign")], foreign);
     scrape.sample(&STALL_MAX, &[("cause", "own")], seconds(stalls.own_max_ns));
     scrape.sample(&STALL_MAX, &[("cause", "any")], seconds(stalls.max_ns));
+    for times in core.io.task_times() {
+        let labels = [("task", times.task)];
+        scrape.sample(&TASK_SECONDS, &labels, seconds(times.ns));
+        scrape.sample(&TASK_POLLS, &labels, times.polls);
+    }
+    scrape.sample(
+        &OLDEST_SEND,
+        &[],
+        seconds(core.acks.oldest_ns(core.io.now().mono_ns)),
+    );
     scrape.sample(&PARKED_PULLS, &[], core.connections.parked());
     scrape.sample(&CONNECTIONS, &[], core.connections.len());
     let version = [
@@ -108,59 +123,6 @@ fn health<I: Io>(core: &Core<I>, scrape: &mut Scrape, store: &StoreFigures) {
         ("rocketmq_version", ROCKETMQ_VERSION),
     ];
     scrape.sample(&INFO, &version, 1_u64);
-}
-
-/// What stands in the table "Limits" of the manual and grows with the load.
-fn limits<I: Io>(
-    core: &Core<I>,
-    scrape: &mut Scrape,
-    store: &StoreFigures,
-    waiting: &WaitingRequests,
-) {
-    let (connections, setup) = (&core.connections, &core.setup);
-    let in_buffer = core.store.tail() - core.store.persisted();
-    let broker = core.broker.borrow();
-    let all_chunks = store.queue_chunks;
-    let limits = [
-        (
-            "incomplete_request_bytes",
-            connections.requests.used(),
-            connections.requests.limit(),
-        ),
-        (
-            "unsent_reply_bytes",
-            connections.replies.used(),
-            connections.max_reply_bytes(),
-        ),
-        (
-            "log_buffer_bytes",
-            in_buffer as usize,
-            setup.store.log_buffer_bytes,
-        ),
-        (
-            "queue_chunks",
-            all_chunks - store.free_queue_chunks,
-            all_chunks,
-        ),
-        ("connections", connections.len(), setup.max_connections),
-        ("parked_pulls", connections.parked(), MAX_PARKED),
-        (
-            "parked_pops",
-            waiting.parked_pops,
-            broker.config().pop.max_polls,
-        ),
-        ("requests_to_clients", waiting.calls, MAX_CALLS),
-        ("locks", broker.held_locks(), MAX_LOCKS),
-        (
-            "timers",
-            core.timers.in_memory(),
-            setup.broker.timer_memory_entries,
-        ),
-    ];
-    for (limit, used, bound) in limits {
-        scrape.sample(&LIMIT_USED, &[("limit", limit)], used);
-        scrape.sample(&LIMIT_BOUND, &[("limit", limit)], bound);
-    }
 }
 
 fn replication<I: Io>(core: &Core<I>, scrape: &mut Scrape) {

@@ -4,13 +4,15 @@
 //! topics delays a send by a slice at most, and nothing of it stays here.
 
 mod figures;
+mod limits;
 mod requests;
+mod waiting;
 
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-pub(super) use self::figures::WaitingRequests;
+pub(super) use self::waiting::WaitingRequests;
 use super::core::Core;
 use super::namesrv::Names;
 use super::rounds::SLICE_UNITS;
@@ -69,6 +71,7 @@ pub(super) async fn run_namesrv<I: Io>(names: Rc<Names<I>>, scrapes: Scrapes) {
         while names.write_figures(&mut scrape) == Turn::More {
             yield_now().await;
         }
+        names.write_openings(&mut scrape);
         let is_done = true;
         answer(Scraped { scrape, is_done });
     }

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use super::super::acks::{Ack, Receipt};
 use super::super::answers::{not_appended, refuse};
-use super::super::connection::{Caller, Connection};
+use super::super::caller::Caller;
+use super::super::connection::Connection;
 use super::super::view::View;
 use super::{Pops, revive_log};
 use crate::broker::Refusal;

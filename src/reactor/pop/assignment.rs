@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::super::connection::{Caller, Connection};
+use super::super::caller::Caller;
+use super::super::connection::Connection;
 use super::super::remoting_client::{AskError, RemotingClient};
 use super::Pops;
 use crate::broker::Refusal;
@@ -48,11 +49,18 @@ impl<I: Io> Pops<I> {
 
     /// `None` if no name server knows the topic, or none can be reached.
     async fn queues_of_all_brokers(&self, topic: &str) -> Option<Vec<MessageQueue>> {
-        for addr in &self.core.setup.namesrv {
+        for name_server in &self.core.setup.namesrv {
             let kept = self.link.borrow_mut().take();
             let mut link = match kept {
                 Some(link) => link,
-                None => match RemotingClient::connect(&self.core.io, *addr, PATIENCE_NS).await {
+                None => match RemotingClient::connect_to_names(
+                    &self.core.io,
+                    name_server,
+                    self.core.credentials(),
+                    PATIENCE_NS,
+                )
+                .await
+                {
                     Ok(link) => link,
                     Err(_) => continue,
                 },

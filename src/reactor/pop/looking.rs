@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use super::super::answers::refuse;
-use super::super::connection::{Caller, Connection};
+use super::super::caller::Caller;
+use super::super::connection::Connection;
 use super::super::effects;
 use super::super::view::View;
 use super::polls::{Ask, LineKey};

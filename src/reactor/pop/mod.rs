@@ -23,15 +23,15 @@ use tracing::error;
 use self::polls::{Ask, LineKey, Polls};
 use self::waking::Waking;
 use super::answers::{not_appended, refuse};
-use super::connection::{Caller, Connection};
+use super::caller::Caller;
+use super::connection::Connection;
 use super::core::Core;
 use super::effects;
-use super::gate::Gate;
 use super::remoting_client::RemotingClient;
 use super::slices::in_slices;
 use crate::broker::pop::{Infos, PopPlan};
 use crate::broker::{ConfigFile, Refusal};
-use crate::io::{Io, Notify};
+use crate::io::{Gate, Io, Notify};
 use crate::store::{AppendError, QueueIndex, ReadError};
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
@@ -104,6 +104,10 @@ impl<I: Io> Pops<I> {
     }
 
     /// Pops and notifications that wait for a message.
+    pub(super) fn gathered_bytes(&self) -> [usize; 2] {
+        [self.gathering.used(), self.gathering.limit()]
+    }
+
     pub(super) fn parked(&self) -> usize {
         self.polls.borrow().len()
     }

@@ -275,13 +275,12 @@ impl<I: Io> Pops<I> {
             max_bytes,
             max_entries: MAX_ENTRIES,
         };
-        let (mut offsets, mut at) = (Vec::new(), offset);
-        let mut filter = |tags_code| {
+        let mut offsets = Vec::new();
+        let mut filter = |first, tags_code| {
             let is_wanted = plan.filter.matches(tags_code);
             if is_wanted {
-                offsets.push(at);
+                offsets.push(first);
             }
-            at += 1;
             is_wanted
         };
         let mut positions: Vec<Position> = Vec::new();

@@ -6,11 +6,11 @@ use tracing::error;
 
 use super::{Pulls, limits_of};
 use crate::broker::{Effort, PropertyFilter, PullOutcome, PullPlan, Scanned};
-use crate::io::Io;
+use crate::io::{Io, Pass};
 use crate::reactor::answers::refuse;
-use crate::reactor::connection::{Caller, Connection};
-use crate::reactor::gate::Pass;
-use crate::store::{QueueIndex, ReadError, Scan, ScanLimits};
+use crate::reactor::caller::Caller;
+use crate::reactor::connection::Connection;
+use crate::store::{Position, QueueIndex, ReadError, Scan, ScanLimits};
 use crate::wire::codes::response;
 
 /// What was found in the log, and the memory that the reply may take.
@@ -56,8 +56,11 @@ impl<I: Io> Pulls<I> {
             let queue_id = plan.queue_id;
             let read = pulls.read_cold(&connection, caller, plan, queue).await;
             if let Err(error) = read {
-                error!(%error, %topic, queue_id, "a message cannot be read");
                 let remark = error.to_string();
+                let now_ns = pulls.core.io.now().mono_ns;
+                if pulls.read_errors.is_news(&remark, now_ns) {
+                    error!(error = remark, %topic, queue_id, "a message cannot be read");
+                }
                 connection.answer(caller, response::SYSTEM_ERROR, Some(&remark), &[], &[]);
             }
         });
@@ -160,7 +163,7 @@ impl<I: Io> Pulls<I> {
             ..*limits
         };
         let offset = plan.offset().max(0) as u64;
-        let filter = |tags_code| plan.filter.matches(tags_code);
+        let filter = |_, tags_code| plan.filter.matches(tags_code);
         let store = &self.core.store;
         store
             .scan_cold(queue, offset, &limits, filter, &mut Vec::new())
@@ -179,16 +182,13 @@ impl<I: Io> Pulls<I> {
             return self.filter_cold(queue, offset, &limits, wanted).await;
         }
         let mut positions = Vec::new();
-        let filter = |tags_code| plan.filter.matches(tags_code);
+        let filter = |_, tags_code| plan.filter.matches(tags_code);
         let scan = self
             .core
             .store
             .scan_cold(queue, offset, &limits, filter, &mut positions)
             .await?;
-        let bytes: usize = positions
-            .iter()
-            .map(|position| position.size as usize)
-            .sum();
+        let bytes = bytes_at(&positions);
         // A damaged entry may say anything.
         let bytes = bytes.min(self.core.connections.replies.limit());
         let pass = self.core.connections.replies.enter(bytes).await;
@@ -208,11 +208,13 @@ impl<I: Io> Pulls<I> {
             }
             read => read?,
         };
-        let looked_at = read.awaited.unwrap_or(positions.len());
+        positions.truncate(read.awaited.unwrap_or(positions.len()));
+        let looked_at = messages_at(&positions);
         let scan = match read.awaited {
             None => scan,
-            Some(place) => self.scan_again(plan, queue, &limits, place).await?,
+            Some(_) => self.scan_again(plan, queue, &limits, looked_at).await?,
         };
+        let lost = read.lost.iter().filter_map(|place| positions.get(*place));
         let scanned = match scan {
             // None of them can be read any more.
             Scan::Found { next_offset } if read.records.is_empty() => {
@@ -222,11 +224,20 @@ impl<I: Io> Pulls<I> {
         };
         Ok(Read {
             scanned,
-            messages: looked_at - read.lost.len(),
+            messages: looked_at - messages_at(lost),
             body: read.records,
             _pass: pass,
         })
     }
+}
+
+fn bytes_at(positions: &[Position]) -> usize {
+    positions.iter().map(|at| at.size as usize).sum()
+}
+
+fn messages_at<'a>(positions: impl IntoIterator<Item = &'a Position>) -> usize {
+    let messages = positions.into_iter().map(|at| usize::from(at.messages));
+    messages.sum()
 }
 
 fn scanned_cold(scan: Scan) -> Scanned {

@@ -6,6 +6,7 @@
 
 mod cold;
 mod parked;
+mod read_errors;
 mod waking;
 
 use std::cell::RefCell;
@@ -13,9 +14,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use self::parked::Parked;
+use self::read_errors::ReadErrors;
 use self::waking::Waking;
 use super::answers::refuse;
-use super::connection::{Caller, Connection, Parking};
+use super::caller::Caller;
+use super::connection::{Connection, Parking};
 use super::core::Core;
 use super::slices::in_slices;
 use crate::broker::limits::{MAX_PARKED, MAX_PARKED_OF_ONE};
@@ -46,6 +49,7 @@ pub(super) struct Pulls<I: Io> {
     closed: RefCell<VecDeque<u64>>,
     /// Reused by every pull.
     positions: RefCell<Vec<Position>>,
+    read_errors: ReadErrors,
 }
 
 impl<I: Io> Pulls<I> {
@@ -57,6 +61,7 @@ impl<I: Io> Pulls<I> {
             wake: Notify::default(),
             closed: RefCell::default(),
             positions: RefCell::default(),
+            read_errors: ReadErrors::default(),
         })
     }
 
@@ -316,7 +321,7 @@ impl<I: Io> Pulls<I> {
         let limits = limits_of(plan);
         match &plan.properties {
             None => {
-                let filter = |tags_code| plan.filter.matches(tags_code);
+                let filter = |_, tags_code| plan.filter.matches(tags_code);
                 self.core
                     .store
                     .scan(queue, offset, &limits, filter, positions)
@@ -367,11 +372,12 @@ impl<I: Io> Pulls<I> {
         });
         connection.answered(caller, answer.code);
         let sizes = positions.iter().map(|position| u64::from(position.size));
+        let messages = positions.iter().map(|at| u32::from(at.messages)).sum();
         let now_ms = self.core.now_ms();
         self.core.broker.borrow_mut().pull_answered(
             plan,
             &answer,
-            positions.len() as u32,
+            messages,
             sizes.sum(),
             now_ms,
             now_ms,

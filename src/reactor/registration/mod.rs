@@ -54,8 +54,8 @@ pub(super) fn start<I: Io>(core: &Rc<Core<I>>) -> Vec<Rc<Server>> {
         return Vec::new();
     }
     let namesrv = core.setup.namesrv.iter();
-    let servers = namesrv.map(|addr| {
-        let server = core.registration.add(*addr);
+    let servers = namesrv.map(|name_server| {
+        let server = core.registration.add(name_server.clone());
         let task = keep_registered(core.clone(), server.clone());
         core.io.spawn("registration", task);
         server
@@ -106,7 +106,7 @@ async fn keep_registered<I: Io>(core: Rc<Core<I>>, server: Rc<Server>) {
     if let Some(link) = link.as_mut().filter(|_| is_over)
         && let Err(error) = unregister(&core, link).await
     {
-        warn!(namesrv = %server.addr, %error, "not unregistered; the name server sees that the connection has closed");
+        warn!(namesrv = %server.name_server.name(), %error, "not unregistered; the name server sees that the connection has closed");
     }
 }
 
@@ -121,12 +121,12 @@ fn note<I: Io>(
     let Err(error) = outcome else {
         if !before {
             let broker = &core.setup.broker.broker_name;
-            info!(namesrv = %server.addr, broker, "registered");
+            info!(namesrv = %server.name_server.name(), broker, "registered");
         }
         return None;
     };
     if before || link.is_some() {
-        warn!(namesrv = %server.addr, %error, "registration failed; trying again every second");
+        warn!(namesrv = %server.name_server.name(), %error, "registration failed; trying again every second");
     }
     *link = None;
     Some(core.io.now().mono_ns + RETRY_NS)
@@ -142,7 +142,12 @@ async fn register_pending<I: Io>(
     let is_new = link.is_none();
     let link = match link {
         Some(link) => link,
-        None => link.insert(RemotingClient::connect(&core.io, server.addr, PATIENCE_NS).await?),
+        None => {
+            let (name_server, credentials) = (&server.name_server, core.credentials());
+            let connecting =
+                RemotingClient::connect_to_names(&core.io, name_server, credentials, PATIENCE_NS);
+            link.insert(connecting.await?)
+        }
     };
     let now_ns = core.io.now().mono_ns;
     if is_new {

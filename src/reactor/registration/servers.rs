@@ -1,9 +1,9 @@
 //! The name servers of a shard, and what each does not know yet.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 
+use super::super::name_server::NameServer;
 use super::state::Pending;
 use crate::io::Notify;
 
@@ -16,7 +16,7 @@ pub(in crate::reactor) struct Registration {
 }
 
 pub(in crate::reactor) struct Server {
-    pub addr: SocketAddr,
+    pub name_server: NameServer,
     pub wake: Notify,
     pub(super) pending: RefCell<Pending>,
     pub has_deleted: Cell<bool>,
@@ -26,9 +26,9 @@ pub(in crate::reactor) struct Server {
 }
 
 impl Registration {
-    pub(super) fn add(&self, addr: SocketAddr) -> Rc<Server> {
+    pub(super) fn add(&self, name_server: NameServer) -> Rc<Server> {
         let server = Rc::new(Server {
-            addr,
+            name_server,
             wake: Notify::default(),
             pending: RefCell::default(),
             has_deleted: Cell::new(false),

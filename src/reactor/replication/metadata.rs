@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use tracing::{info, warn};
 
+use super::hand_over::hand_over;
 use super::state::Replication;
 use crate::broker::ConfigFile;
 use crate::broker::files::{MasterDelays, Page, Pages, follow_whole};
@@ -20,6 +21,9 @@ use crate::wire::codes::request;
 
 /// RocketMQ's slaves ask for their offsets every 10 s or 60 s.
 const INTERVAL_NS: u64 = 1_000_000_000;
+
+/// A slave that does not follow its master yet looks again after this time, so that it has the tables soon after the first messages.
+const SOON_NS: u64 = 50_000_000;
 
 /// The figures of timers have a row for each topic, and are for administrators only.
 const FIGURES_EVERY: u64 = 10;
@@ -94,11 +98,13 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
     let Some(replication) = &core.replication else {
         return;
     };
+    core.broker.borrow_mut().keep_commits();
     let mut link: Option<Link<I>> = None;
     let mut is_known = false;
     let mut round = 0;
     while !core.is_stopping() {
         let followed = ask_all(&core, replication, &mut link, round).await;
+        let has_nobody_to_ask = matches!(followed, Ok(false));
         match followed {
             Ok(true) if !is_known => {
                 info!("topics, groups and offsets are those of the master");
@@ -114,6 +120,10 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
         }
         round += 1;
         let asked_ns = core.io.now().mono_ns;
+        if has_nobody_to_ask {
+            core.io.sleep_until(asked_ns + SOON_NS).await;
+            continue;
+        }
         core.io.sleep_until(asked_ns + LOG_PATIENCE_NS).await;
         if let Some(link) = &mut link {
             let counting = link.offsets.counting(followed_to(&core));
@@ -130,13 +140,22 @@ async fn ask_all<I: Io>(
     link: &mut Option<Link<I>>,
     round: u64,
 ) -> Result<bool, AskError> {
-    let Some(addr) = replication.master.borrow().remoting else {
+    // One that is about to become the master still has a slave's tables: what it lacks of them would be removed here.
+    let is_following = replication.slave_state().is_following();
+    let Some(addr) = replication
+        .master
+        .borrow()
+        .remoting
+        .filter(|_| is_following)
+    else {
+        *link = None;
         return Ok(false);
     };
     let link = match link {
         Some(link) => link,
         None => {
-            let client = RemotingClient::connect(&core.io, addr, PATIENCE_NS).await?;
+            let client =
+                RemotingClient::connect(&core.io, addr, core.credentials(), PATIENCE_NS).await?;
             link.insert(Link {
                 client,
                 offsets: Held::default(),
@@ -145,6 +164,7 @@ async fn ask_all<I: Io>(
             })
         }
     };
+    hand_over(core, &mut link.client, PATIENCE_NS).await?;
     for (code, file) in FILES {
         let asked = match Pages::of(file) {
             Some(pages) => ask_pages(core, &mut link.client, code, pages).await,

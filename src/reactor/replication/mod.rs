@@ -10,6 +10,7 @@
 //! Bytes of the log are sent when they are appended, while the master's own write is on its way: a send waits for the slower of the two.
 
 mod controlled;
+mod hand_over;
 mod inbox;
 mod link;
 mod master;
@@ -27,6 +28,15 @@ use super::core::Core;
 use super::{ServeError, bind};
 use crate::io::Io;
 
+/// From now on readers wait for what another broker may have. Before the first of them comes: repairs begin later.
+pub(super) fn await_repair<I: Io>(core: &Core<I>) {
+    if let Some(replication) = &core.replication
+        && !mutant!(StartPassesOver)
+    {
+        core.store.await_repair(replication.standing().awaits());
+    }
+}
+
 /// Starts what the role needs.
 pub(super) async fn start<I: Io>(
     core: &Rc<Core<I>>,
@@ -42,7 +52,12 @@ pub(super) async fn start<I: Io>(
             .spawn("follow-metadata", metadata::follow(core.clone()));
         return Ok(());
     }
-    let listener = bind(&core.io, replication.setup.listen, is_first_term).await?;
+    core.store.trust_end();
+    let listen: fn(&I, _) -> _ = match replication.setup.is_secured {
+        true => I::listen_remoting,
+        false => I::listen,
+    };
+    let listener = bind(&core.io, replication.setup.listen, is_first_term, listen).await?;
     core.io
         .spawn("accept-replicas", master::accept(core.clone(), listener));
     if replication.waits_for_replicas() {

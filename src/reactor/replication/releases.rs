@@ -21,6 +21,7 @@ use crate::reactor::acks::{Ack, Acks};
 use crate::reactor::core::Core;
 use crate::reactor::slices::in_slices;
 use crate::replication::answers::{Answer, Rules};
+use crate::store::Cause;
 use crate::wire::codes::response;
 
 /// Answers in one turn.
@@ -92,7 +93,10 @@ impl<I: Io> Replication<I> {
         let Rules {
             in_sync, needed, ..
         } = rules;
-        let remark = || Some(format!("{in_sync} of {needed} replicas are there"));
+        let remark = || {
+            let cause = Cause::ReplicasAway;
+            Some(format!("{cause}: {in_sync} of {needed} are there"))
+        };
         let code = response::SLAVE_NOT_AVAILABLE;
         let next = answered_with(Answer::NoReplicas);
         answer(core, &core.acks, code, remark, next).await;
@@ -103,7 +107,8 @@ impl<I: Io> Replication<I> {
         let timeout_ms = self.setup.slave_timeout_ms;
         let remark = || {
             Some(format!(
-                "the replicas do not have it within {timeout_ms} ms"
+                "{}: they do not have it within {timeout_ms} ms",
+                Cause::ReplicasBehind
             ))
         };
         let code = response::FLUSH_SLAVE_TIMEOUT;
@@ -172,7 +177,8 @@ async fn answer<I: Io>(
             return false;
         };
         core.answers.acknowledge(&ack, code, remark().as_deref());
-        core.acks.record(now_ns.saturating_sub(ack.appended_ns));
+        let took_ns = now_ns.saturating_sub(ack.appended_ns);
+        core.acks.times().record(took_ns, now_ns);
         end = Some(ack.end);
         true
     })

@@ -15,7 +15,7 @@ use crate::replication::repair::{Refusals, Standing};
 use crate::store::{Hole, StoreError};
 use crate::wire::codes::request;
 use crate::wire::exchange::Answer;
-use crate::wire::query::ViewMessage;
+use crate::wire::query::{ViewAgain, ViewMessage};
 
 /// How often the task looks for damage, and for a master to ask.
 const LOOK_NS: u64 = 200_000_000;
@@ -38,17 +38,18 @@ pub(super) async fn run<I: Io>(core: Rc<Core<I>>) {
     let Some(replication) = &core.replication else {
         return;
     };
-    let (mut refusals, mut has_others) = (Refusals::default(), false);
+    let mut refusals = Refusals::default();
     let mut last_error = String::new();
     while !core.is_stopping() {
-        has_others = has_others || replication.has_others();
-        let standing = replication.standing(has_others);
+        replication.look_for_others();
+        let standing = replication.standing();
         core.store.await_repair(standing.awaits());
         let mut pause_ns = LOOK_NS;
         if core.store.has_holes() {
             core.store.keep_holes().await;
             let master = replication.master.borrow().remoting;
-            if let Some(master) = master.filter(|_| standing.asks_master()) {
+            let is_repaired = standing.asks_master() && !mutant!(HolesStay);
+            if let Some(master) = master.filter(|_| is_repaired) {
                 match repair_some(&core, master, &mut refusals).await {
                     Ok(()) => last_error.clear(),
                     Err(error) => {
@@ -73,7 +74,8 @@ async fn repair_some<I: Io>(
     master: SocketAddr,
     refusals: &mut Refusals,
 ) -> Result<(), RepairError> {
-    let connected = RemotingClient::connect(&core.io, master, PATIENCE_NS).await;
+    let connected =
+        RemotingClient::connect(&core.io, master, core.credentials(), PATIENCE_NS).await;
     let mut link = connected.map_err(AskError::from)?;
     let mut left = Ok(());
     for mut hole in core.store.holes() {
@@ -111,27 +113,37 @@ async fn repair_some<I: Io>(
     left
 }
 
-/// Asks the master for the record at a position, of which no record came: if its own is damaged, it knows then.
+/// Asks the master for the record at a position, of which no record came: if its own is damaged, it knows then. What it sent came from its device, and what it has
+/// in memory may be from a time when the device had the record.
 pub(super) async fn let_master_look<I: Io>(core: &Core<I>, position: u64) {
     let replication = core.replication.as_ref();
     let Some(master) = replication.and_then(|replication| replication.master.borrow().remoting)
     else {
         return;
     };
-    let connected = RemotingClient::connect(&core.io, master, PATIENCE_NS).await;
+    let connected =
+        RemotingClient::connect(&core.io, master, core.credentials(), PATIENCE_NS).await;
     let Ok(mut link) = connected else { return };
-    if let Err(error) = ask(&mut link, position).await {
+    let again = ViewAgain {
+        is_from_device: !mutant!(MemoryBelieved),
+    };
+    if let Err(error) = ask(&mut link, position, again).await {
         warn!(%master, position, %error, "what the master has sent there is no record");
     }
 }
 
-async fn ask<I: Io>(link: &mut RemotingClient<I>, position: u64) -> Result<Answer, AskError> {
+async fn ask<I: Io>(
+    link: &mut RemotingClient<I>,
+    position: u64,
+    again: ViewAgain,
+) -> Result<Answer, AskError> {
     let wanted = ViewMessage {
         offset: position as i64,
         topic: None,
     };
     let code = request::VIEW_MESSAGE_BY_ID;
-    link.ask(code, &wanted.ext(), &[], PATIENCE_NS).await
+    let ext: Vec<_> = wanted.ext().into_iter().chain(again.ext()).collect();
+    link.ask(code, &ext, &[], PATIENCE_NS).await
 }
 
 /// Record by record. What is left of the hole is in `hole`.
@@ -140,17 +152,20 @@ async fn repair<I: Io>(
     link: &mut RemotingClient<I>,
     hole: &mut Hole,
 ) -> Result<(), RepairError> {
-    let position = hole.position;
+    let (position, mut bytes) = (hole.position, 0);
     while hole.size > 0 && !core.is_stopping() {
-        let record = ask(link, hole.position).await?.body;
-        let len = record.len() as u64;
-        if !core.store.mend(hole.position, record).await? {
+        let any = ViewAgain {
+            is_from_device: false,
+        };
+        let record = ask(link, hole.position, any).await?.body;
+        let len = record.len();
+        let Some(readable_to) = core.store.mend(hole.position, record).await? else {
             return Ok(());
-        }
-        hole.position += len;
-        hole.size = hole.size.saturating_sub(len);
+        };
+        hole.size = hole.size.saturating_sub(readable_to - hole.position);
+        hole.position = readable_to;
+        bytes += len;
     }
-    let bytes = hole.position - position;
     info!(
         position,
         bytes, "a part of the log that could not be read was repaired from the master's"
@@ -159,21 +174,23 @@ async fn repair<I: Io>(
 }
 
 impl<I: Io> Replication<I> {
-    /// Other brokers of the group are there.
-    fn has_others(&self) -> bool {
+    /// Other brokers of the group may be there.
+    fn look_for_others(&self) {
         let replicas = self.replicas.borrow();
         let is_in_set = replicas
             .members()
             .is_some_and(|members| members.confirmed().members.len() > 1);
-        is_in_set || replicas.all().next().is_some()
+        if is_in_set || replicas.all().next().is_some() {
+            self.had_others.set(true);
+        }
     }
 
-    fn standing(&self, has_others: bool) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         match self.setup.is_slave() {
             true => Standing::Slave(self.slave_state()),
             false => Standing::Master {
                 has_controller: self.setup.controller.is_some(),
-                has_others,
+                has_others: self.had_others.get(),
             },
         }
     }

@@ -44,6 +44,8 @@ pub struct ReplicationSetup {
     pub batch_bytes: usize,
     /// Consumers may read from this slave.
     pub slave_reads: bool,
+    /// The link to a replica is secured as connections of clients are; else it is plain text.
+    pub is_secured: bool,
     /// `None`: the role is fixed.
     pub controller: Option<ControllerSetup>,
 }

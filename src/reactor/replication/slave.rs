@@ -96,8 +96,7 @@ pub(super) async fn follow<I: Io>(core: Rc<Core<I>>) {
             if core.store.persisted() < tail {
                 core.store.persisted_beyond(tail - 1).await?;
             }
-            let connecting = core.io.connect(addr);
-            let stream = within(&core.io, CONNECT_NS, connecting).await?;
+            let stream = connect(&core, replication, addr).await?;
             let link = replication.opened(&stream);
             let mut session = Session::new(&core, replication, link, stream.clone(), protocol);
             replication.first_confirm.set(None);
@@ -169,6 +168,20 @@ async fn wait_to_retry<I: Io>(core: &Core<I>) {
     later.await;
 }
 
+async fn connect<I: Io>(
+    core: &Core<I>,
+    replication: &Replication<I>,
+    addr: SocketAddr,
+) -> io::Result<I::Stream> {
+    let connecting = async {
+        match replication.setup.is_secured {
+            true => core.io.connect_remoting(addr, &addr.ip().to_string()).await,
+            false => core.io.connect(addr).await,
+        }
+    };
+    within(&core.io, CONNECT_NS, connecting).await
+}
+
 /// Where the master's port for replicas is. A controller says only where the master serves requests, so the master itself is asked. One that has not taken its
 /// role yet does not say it.
 async fn find_master<I: Io>(core: &Core<I>, replication: &Replication<I>) -> Option<SocketAddr> {
@@ -176,7 +189,7 @@ async fn find_master<I: Io>(core: &Core<I>, replication: &Replication<I>) -> Opt
         return Some(known);
     }
     let remoting = replication.master.borrow().remoting?;
-    let mut link = RemotingClient::connect(&core.io, remoting, CONNECT_NS)
+    let mut link = RemotingClient::connect(&core.io, remoting, core.credentials(), CONNECT_NS)
         .await
         .ok()?;
     let code = request::EXCHANGE_BROKER_HA_INFO;
@@ -252,8 +265,11 @@ impl<'c, I: Io> Session<'c, I> {
     async fn run(&mut self) -> Result<(), SlaveError> {
         match self.protocol {
             Protocol::Epochs => self.introduce().await?,
-            // Such a master does not say what is confirmed.
-            Protocol::Classic => self.core.store.confirm(u64::MAX),
+            // Such a master does not say what is confirmed, and no controller elects.
+            Protocol::Classic => {
+                self.core.store.confirm(u64::MAX);
+                self.core.store.trust_end();
+            }
         }
         info!(master = %self.stream.peer_addr(), from = self.at, protocol = ?self.protocol, "following the master");
         self.has_followed = true;
@@ -428,7 +444,10 @@ async fn report<I: Io>(
         if let Some(trouble) = core.store.follow_trouble() {
             return Err(trouble.into());
         }
-        catches_up = catches_up && !replication.has_caught_up(&core.store);
+        if catches_up && replication.has_caught_up(&core.store) {
+            catches_up = false;
+            core.store.trust_end();
+        }
         // The master sends an empty log from where its own begins.
         let has = match core.store.is_empty() {
             true => 0,

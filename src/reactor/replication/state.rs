@@ -15,7 +15,7 @@ use crate::reactor::{ServeError, ShardSetup};
 use crate::replication::epochs::{self, Epoch, Epochs};
 use crate::replication::members::{MemberId, Membership};
 use crate::replication::rate::Rate;
-use crate::replication::repair::SlaveState;
+use crate::replication::repair::{SlaveState, had_others};
 use crate::replication::replicas::{Link, Replicas, Rule};
 use crate::store::{Medium, Store, TextFiles};
 
@@ -40,6 +40,8 @@ pub struct Replication<I: Io> {
     /// Up to where the log was acknowledged, if it ended before that when the term began.
     pub(super) lost_up_to: Option<u64>,
     pub(super) gate: Cell<SendGate>,
+    /// Another broker of the group is there, or was.
+    pub(super) had_others: Cell<bool>,
     slave_state: Cell<SlaveState>,
     /// What the master of this slave said first of how far the log is confirmed, over the present connection.
     pub(super) first_confirm: Cell<Option<u64>>,
@@ -103,6 +105,8 @@ impl<I: Io> Replication<I> {
         let missing = store.figures().missing;
         let gate = gate_of(&rule);
         let confirmed = store.committed();
+        let mandate = term.mandate.as_ref();
+        let had_others = mandate.is_some_and(|it| had_others(it.own_id, it.epoch, &it.set));
         let opened = Self {
             replicas: RefCell::new(Replicas::new(rule, confirmed)),
             epochs: RefCell::new(epochs),
@@ -116,6 +120,7 @@ impl<I: Io> Replication<I> {
             own_id: term.mandate.as_ref().map(|mandate| mandate.own_id),
             lost_up_to: missing.map(|missing| tail + missing.bytes),
             gate: Cell::new(gate),
+            had_others: Cell::new(had_others),
             slave_state: Cell::default(),
             first_confirm: Cell::default(),
             setup: replication,

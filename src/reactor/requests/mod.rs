@@ -6,9 +6,11 @@ mod relay;
 
 use std::rc::Rc;
 
+use super::access::Asker;
 use super::answers::{answer, unreadable};
+use super::caller::Caller;
 use super::calls::Calls;
-use super::connection::{Caller, Connection};
+use super::connection::Connection;
 use super::core::Core;
 use super::decisions::Decisions;
 use super::pulls::Pulls;
@@ -62,7 +64,10 @@ impl<I: Io> Requests<I> {
                 self.count(creation, caller, &reply);
                 answer(connection, caller, reply);
             }
-            step => self.carry_out(connection, caller, step, decisions, creation),
+            step => {
+                let asker = core.asker(connection, &header.ext, header.code);
+                self.carry_out(connection, caller, step, decisions, creation, asker);
+            }
         }
     }
 
@@ -74,12 +79,15 @@ impl<I: Io> Requests<I> {
         step: Step,
         mut decisions: Decisions<I>,
         creation: Option<Creation>,
+        asker: Option<Asker>,
     ) {
         let (requests, connection) = (self.clone(), connection.clone());
         let reading = connection.start_reading();
         self.core.io.spawn("administer", async move {
             let _reading = reading;
-            let reply = requests.carried_out(step, &mut decisions).await;
+            let reply = requests
+                .carried_out(step, &mut decisions, asker.as_ref())
+                .await;
             let reply = reply.unwrap_or_else(Reply::from);
             let reply = decisions.once_saved(reply).await;
             requests.count(creation, caller, &reply);
@@ -100,17 +108,18 @@ impl<I: Io> Requests<I> {
         self: &Rc<Self>,
         step: Step,
         decisions: &mut Decisions<I>,
+        asker: Option<&Asker>,
     ) -> Result<Reply, Refusal> {
         match step {
             Step::Reply(reply) => Ok(reply),
             Step::Work(work) => decisions.carry_out(work).await,
-            Step::Read(plan) => self.read(plan).await,
+            Step::Read(plan) => self.read(plan, asker).await,
             Step::Rewind { rewind, language } => self.rewind(&rewind, language, decisions).await,
             Step::Ask(relay) => self.forward(&relay).await,
             Step::AskWithMessage {
                 relay,
                 physical_offset,
-            } => self.consume_directly(relay, physical_offset).await,
+            } => self.consume_directly(relay, physical_offset, asker).await,
             Step::AskStatus(asked) => self.consumer_status(asked).await,
         }
     }

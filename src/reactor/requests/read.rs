@@ -4,6 +4,7 @@ use super::Requests;
 use crate::broker::step::{EntriesPlan, ReadPlan};
 use crate::broker::{Refusal, query};
 use crate::io::Io;
+use crate::reactor::access::Asker;
 use crate::reactor::answers::unreadable;
 use crate::store::ScanLimits;
 use crate::wire::Reply;
@@ -11,9 +12,21 @@ use crate::wire::admin::QueueEntry;
 use crate::wire::codes::response;
 
 impl<I: Io> Requests<I> {
-    pub(super) async fn read(&self, plan: ReadPlan) -> Result<Reply, Refusal> {
+    pub(super) async fn read(
+        &self,
+        plan: ReadPlan,
+        asker: Option<&Asker>,
+    ) -> Result<Reply, Refusal> {
         match plan {
-            ReadPlan::Message { physical_offset } => self.message(physical_offset).await,
+            ReadPlan::Message {
+                physical_offset,
+                is_from_device,
+            } => {
+                if is_from_device {
+                    self.core.store.forget_read(physical_offset).await;
+                }
+                self.message(physical_offset, asker).await
+            }
             ReadPlan::ByKey(plan) => {
                 let found = self.core.store.find_by_key(&plan.query()).await;
                 let found = found.map_err(unreadable)?;
@@ -56,7 +69,7 @@ impl<I: Io> Requests<I> {
         }
     }
 
-    async fn message(&self, physical_offset: u64) -> Result<Reply, Refusal> {
+    async fn message(&self, physical_offset: u64, asker: Option<&Asker>) -> Result<Reply, Refusal> {
         let record = self.core.store.record_at(physical_offset).await;
         let Some(body) = record.map_err(unreadable)? else {
             let remark = match self.core.store.unreadable_at(physical_offset) {
@@ -64,10 +77,14 @@ impl<I: Io> Requests<I> {
                     "the message at {physical_offset} cannot be read any more: {}",
                     lost.reason
                 ),
-                None => format!("can not find message by the offset, {physical_offset}"),
+                None => {
+                    self.core.store.doubt(physical_offset);
+                    format!("can not find message by the offset, {physical_offset}")
+                }
             };
             return Err(Refusal::new(response::SYSTEM_ERROR, remark));
         };
+        self.core.check_message(asker, &body)?;
         Ok(Reply {
             body,
             ..Reply::ok()
@@ -94,7 +111,7 @@ impl<I: Io> Requests<I> {
             max_entries: count,
         };
         let (mut tags_codes, mut positions) = (Vec::new(), Vec::new());
-        let seen = |tags_code| {
+        let seen = |_, tags_code| {
             tags_codes.push(tags_code);
             true
         };

@@ -7,6 +7,7 @@ use crate::broker::requests::StatusTable;
 use crate::broker::step::StatusAsked;
 use crate::broker::{ClientRequest, ConnId, Refusal, Relay};
 use crate::io::{Io, yield_now};
+use crate::reactor::access::Asker;
 use crate::reactor::answers::unreadable;
 use crate::reactor::calls::{Answer, CallError, Waiting, values};
 use crate::wire::Reply;
@@ -27,12 +28,14 @@ impl<I: Io> Requests<I> {
         self: &Rc<Self>,
         mut relay: Relay,
         physical_offset: u64,
+        asker: Option<&Asker>,
     ) -> Result<Reply, Refusal> {
         let record = self.core.store.record_at(physical_offset).await;
         let Some(record) = record.map_err(unreadable)? else {
             let remark = format!("can not find message by the offset, {physical_offset}");
             return Err(Refusal::new(response::SYSTEM_ERROR, remark));
         };
+        self.core.check_message(asker, &record)?;
         relay.request.body = record;
         self.forward(&relay).await
     }

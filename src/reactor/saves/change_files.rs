@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::broker::files::changes::{self, Change};
-use crate::io::{Durability, Io};
-use crate::reactor::gate::{Gate, Pass};
+use crate::io::{Durability, Gate, Io, Pass};
 use crate::store::{Guarded, Medium, StoreError, if_there};
 use crate::wire::DataVersion;
 

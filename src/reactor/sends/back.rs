@@ -9,7 +9,8 @@ use crate::io::Io;
 use crate::message::{Check, Record};
 use crate::reactor::acks::{Ack, Receipt};
 use crate::reactor::answers::{not_appended, refuse, unreadable};
-use crate::reactor::connection::{Caller, Connection};
+use crate::reactor::caller::Caller;
+use crate::reactor::connection::Connection;
 use crate::reactor::effects;
 use crate::wire::codes::response;
 use crate::wire::send_back::SendBack;
@@ -49,6 +50,10 @@ impl<I: Io> Sends<I> {
             .record_at(position(request.offset)?)
             .await
             .map_err(unreadable)?;
+        if let Some(bytes) = &bytes {
+            let asker = self.core.asker(connection, &fields.ext(), caller.code);
+            self.core.check_message(asker.as_ref(), bytes)?;
+        }
         let record = match &bytes {
             Some(bytes) => Some(
                 Record::decode(bytes, Check::Layout)

@@ -7,7 +7,8 @@ use crate::broker::Refusal;
 use crate::io::Io;
 use crate::reactor::acks::{Ack, Receipt};
 use crate::reactor::admission::Admitted;
-use crate::reactor::connection::{Caller, Connection};
+use crate::reactor::caller::Caller;
+use crate::reactor::connection::Connection;
 use crate::reactor::inbox::Flow;
 use crate::wire::Header;
 use crate::wire::codes::response;
@@ -49,7 +50,6 @@ impl<I: Io> Sends<I> {
             Ok(stored) => {
                 let receipt = Receipt::Recall {
                     unique_key: unique_key.into(),
-                    due_ms: plan.timer_out_ms.unwrap_or(i64::MAX),
                 };
                 self.core.acks.push(Ack {
                     end: stored.end,

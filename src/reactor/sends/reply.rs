@@ -10,8 +10,9 @@ use crate::message::ids::offset_message_id;
 use crate::reactor::acks::SendReceipt;
 use crate::reactor::admission::Admitted;
 use crate::reactor::answers::not_appended;
+use crate::reactor::caller::Caller;
 use crate::reactor::calls::{CallError, Waiting};
-use crate::reactor::connection::{Caller, Connection};
+use crate::reactor::connection::Connection;
 use crate::reactor::inbox::Flow;
 use crate::wire::Header;
 use crate::wire::codes::{request, response};
@@ -136,7 +137,7 @@ impl<I: Io> Sends<I> {
             queue_id: queue_id as i32,
             transaction_id: None,
             msg_id: "0",
-            trace_on: Some(answers.trace_on),
+            trace_on: Some(answers.trace_on()),
             region: Some(&answers.region_id),
             batch_uniq_id: None,
             recall_handle: None,

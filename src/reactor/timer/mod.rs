@@ -228,15 +228,18 @@ async fn turn<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<Option<u64>, 
         }
         refill(core, timing).await?;
         let bounds = core.store.bounds(timing.queue);
-        if bounds.next > bounds.max && timing.timers.borrow().is_due(core.now_ms()) {
-            // A recall that was granted before this moment counts.
+        // No recall of what is due now is granted from here on. One that was granted before counts, whether it has been answered or not: a start reads it,
+        // too. So what becomes due while this waits is not delivered yet.
+        let mut now_ms = core.now_ms();
+        if bounds.next > bounds.max && timing.timers.borrow().is_due(now_ms) {
             core.store.committed_so_far().await?;
             enqueue(core, timing).await?;
             if is_interrupted(core, timing) {
                 return Ok(None);
             }
+            // The clock may have been set back.
+            now_ms = now_ms.min(core.now_ms());
         }
-        let now_ms = core.now_ms();
         let is_all =
             timing
                 .timers
@@ -363,10 +366,7 @@ async fn deliver_batch<I: Io>(
     let mut records = Vec::with_capacity(batch.len());
     let is_dense = is_dense(batch);
     for timer in &*batch {
-        let position = Position {
-            physical_offset: timer.physical_offset,
-            size: timer.size,
-        };
+        let position = Position::new(timer.physical_offset, timer.size);
         records.push(match is_dense {
             true => core.store.record_at(position.physical_offset).await?,
             false => core.store.record_alone(&position).await?,

@@ -80,10 +80,9 @@ async fn leave_to_rocketmq<I: Io>(core: &Core<I>, timing: &Timing<I>) -> Result<
         0 => Vec::new(),
         end => read_queue(&core.store, timing.queue, end - 1, 1, |_| true).await?,
     };
-    let newest = newest.first().map(|message| Position {
-        physical_offset: message.physical_offset,
-        size: message.record.len() as u32,
-    });
+    let newest = newest
+        .first()
+        .map(|message| Position::new(message.physical_offset, message.record.len() as u32));
     let check = TimerCheck {
         read_ms: checkpoint.all_over_ms(),
         offset: checkpoint.covered_offset,

@@ -10,9 +10,11 @@ use crate::broker::{Broker, Refusal};
 use crate::io::Io;
 use crate::message::ids::parse_offset_message_id;
 use crate::message::{Check, Record};
+use crate::reactor::access::Asker;
 use crate::reactor::acks::{Ack, Receipt};
 use crate::reactor::answers::{not_appended, refuse, unreadable};
-use crate::reactor::connection::{Caller, Connection};
+use crate::reactor::caller::Caller;
+use crate::reactor::connection::Connection;
 use crate::store::AppendError;
 use crate::wire::codes::{request, response};
 use crate::wire::transaction::{EndTransaction, ResumeCheckHalfMessage};
@@ -30,9 +32,13 @@ impl<I: Io> Transactions<I> {
         let reading = connection.start_reading();
         self.core.io.spawn("end-transaction", async move {
             let _reading = reading;
+            let asker = transactions.core.asker(&connection, &fields.ext(), code);
+            let asker = asker.as_ref();
             let end = match code {
-                request::RESUME_CHECK_HALF_MESSAGE => transactions.resume(&fields).await.map(Some),
-                _ => transactions.end_transaction(&fields, caller).await,
+                request::RESUME_CHECK_HALF_MESSAGE => {
+                    transactions.resume(&fields, asker).await.map(Some)
+                }
+                _ => transactions.end_transaction(&fields, caller, asker).await,
             };
             match end {
                 Ok(Some(end)) => transactions.answer_once_committed(connection, caller, end),
@@ -48,6 +54,7 @@ impl<I: Io> Transactions<I> {
         &self,
         fields: &KeptExt,
         caller: Caller,
+        asker: Option<&Asker>,
     ) -> Result<Option<u64>, Refusal> {
         let request = &EndTransaction::decode(&fields.ext())?;
         if !Broker::ends_transaction(request)? {
@@ -56,6 +63,9 @@ impl<I: Io> Transactions<I> {
         let bytes = self
             .half_record(position(request.half_physical_offset)?)
             .await?;
+        if let Some(bytes) = &bytes {
+            self.core.check_message(asker, bytes)?;
+        }
         let record = decoded(&bytes)?;
         let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
         let _turn = self.core.admission.enter(room).await?;
@@ -95,13 +105,16 @@ impl<I: Io> Transactions<I> {
         }))
     }
 
-    async fn resume(&self, fields: &KeptExt) -> Result<u64, Refusal> {
+    async fn resume(&self, fields: &KeptExt, asker: Option<&Asker>) -> Result<u64, Refusal> {
         let request = ResumeCheckHalfMessage::decode(&fields.ext())?;
         let msg_id = request.msg_id.unwrap_or_default();
         let parsed = parse_offset_message_id(msg_id);
         let (_, physical_offset) =
             parsed.map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
         let bytes = self.half_record(physical_offset).await?;
+        if let Some(bytes) = &bytes {
+            self.core.check_message(asker, bytes)?;
+        }
         let record = decoded(&bytes)?;
         let room = bytes.as_ref().map_or(0, Vec::len) + AROUND_BYTES;
         let _turn = self.core.admission.enter(room).await?;

@@ -105,6 +105,14 @@ impl Manager {
         }
     }
 
+    /// Somebody says that there is another master, and does not prove that it is a controller: the controllers are asked, not more often than each
+    /// `UNPROVEN_GAP_NS`, and what they answer counts.
+    pub fn notified_without_proof(&mut self, now_ns: u64) {
+        let answered_ns = self.answered_ns.unwrap_or(0);
+        let ask_ns = now_ns.max(answered_ns + UNPROVEN_GAP_NS);
+        self.decision_due_ns = self.decision_due_ns.min(ask_ns);
+    }
+
     /// The open question has no answer, or was refused.
     pub fn failed(&mut self, failure: &Failure, replicas: Option<&mut Replicas>, now_ns: u64) {
         let Some(Busy::Asking(ask, _)) = self.busy.take() else {

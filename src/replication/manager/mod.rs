@@ -14,7 +14,9 @@
 //! * An epoch is begun once: a broker that was restarted in the epoch in which it is master ends that epoch by closing the connections of its
 //!   heartbeats. Its slaves may have what it has lost, and could not tell it from what it would write there.
 //! * A broker whose device has failed closes these connections as well, and asks nothing more.
-//! * A broker that cannot read a part of its log states it in its heartbeats, and a whole one is elected before it.
+//! * A broker that cannot read a part of its log states it in its heartbeats, and a whole one is elected before it. So does one that may have lost the end of
+//!   its log in a crash, until it has caught up. Unlike the other one it sends heartbeats to every controller: after a power cut of all brokers none
+//!   could be elected otherwise.
 //! * A broker that has lost acknowledged messages states it in its heartbeats. To a controller that does not understand it, it sends no heartbeats until it has
 //!   them from another.
 
@@ -63,6 +65,9 @@ const PAUSE_NS: u64 = 500 * MS;
 /// controller would grant the set, take the master for dead later, and find no broker in the set to elect.
 const FRESH_NS: u64 = 100 * MS;
 
+/// Between an answer of a controller and the question that a notice without proof leads to.
+const UNPROVEN_GAP_NS: u64 = 100 * MS;
+
 /// No controller grants a change so late: it gives its group 5 s.
 const LATE_GRANT_NS: u64 = 60_000 * MS;
 
@@ -95,6 +100,15 @@ pub struct Facts {
     pub lacks_acknowledged: bool,
     /// A part of its log cannot be read, and another broker may have it.
     pub has_holes: bool,
+    /// The last bytes of its log may have been lost in a crash, and it has not caught up with a master since.
+    pub is_end_in_doubt: bool,
+}
+
+impl Facts {
+    /// What its heartbeats say: another broker may have what this one lacks.
+    pub fn states_damage(&self) -> bool {
+        self.has_holes || self.is_end_in_doubt
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,8 +186,8 @@ pub struct Manager {
     /// later each time.
     are_links_stale: bool,
     knows_loss: Option<bool>,
-    /// The last heartbeat said that a part of the log cannot be read.
-    has_stated_holes: bool,
+    /// The last heartbeat said that another broker may have what this one lacks.
+    has_stated_damage: bool,
     ending: Option<Ending>,
     has_resigned: bool,
     reports: Reports,
@@ -220,7 +234,7 @@ impl Manager {
             decided_ns: None,
             are_links_stale: false,
             knows_loss: None,
-            has_stated_holes: false,
+            has_stated_damage: false,
             ending: None,
             has_resigned: false,
             reports: Reports::default(),
@@ -234,6 +248,19 @@ impl Manager {
 
     pub fn role(&self) -> Option<&Role> {
         self.role.as_ref()
+    }
+
+    /// These are the controllers from now on; whether they are others than before. The leader is looked for among them if it is none of them, and what they
+    /// understand is asked again.
+    pub fn use_controllers(&mut self, controllers: &[SocketAddr]) -> bool {
+        if self.settings.controllers == controllers {
+            return false;
+        }
+        self.leader = self.leader.filter(|leader| controllers.contains(leader));
+        self.knows_loss = None;
+        self.next_controller = 0;
+        self.settings.controllers = controllers.to_vec();
+        true
     }
 
     /// Its number, once the controller has given it one.
@@ -317,10 +344,10 @@ impl Manager {
             self.ending = Some(ending);
             return;
         }
-        let has_news = self.facts.has_holes != self.has_stated_holes;
+        let has_news = self.facts.states_damage() != self.has_stated_damage;
         let is_due = now_ns >= self.heartbeat_due_ns;
         if self.may_beat() && (has_news || is_due) {
-            self.has_stated_holes = self.facts.has_holes;
+            self.has_stated_damage = self.facts.states_damage();
             if is_due {
                 // Not later each time by what the poll was late.
                 let next_ns = self.heartbeat_due_ns + self.settings.heartbeat_ns;

@@ -3,7 +3,7 @@
 use super::*;
 use std::os::fd::AsRawFd;
 
-use crate::linux::is_locked;
+use crate::ring::linux::is_locked;
 
 /// The last close of a removed file may take as long as its blocks take to be freed.
 #[test]

@@ -1,7 +1,7 @@
 //! Connections on loopback.
 
 use super::*;
-use crate::linux::tests::echo_round_trips;
+use crate::ring::linux::tests::echo_round_trips;
 
 #[test]
 fn four_buffers_serve_many_connections() {

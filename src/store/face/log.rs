@@ -57,6 +57,19 @@ impl<I: Io> Store<I> {
         Ok(record)
     }
 
+    /// The record at this position is read from the device the next time, unless it is in the log buffer.
+    pub async fn forget_read(&self, physical_offset: u64) {
+        if let Ok(Some(record)) = self.log.record_at(physical_offset).await {
+            let end = physical_offset + record.len() as u64;
+            self.log.forget_read(physical_offset, end);
+        }
+    }
+
+    /// A reader takes this position for that of a record, and none begins there: that part of the log is looked through for damage.
+    pub fn doubt(&self, physical_offset: u64) {
+        self.scrub.doubt(physical_offset);
+    }
+
     /// The first record that begins behind this position and before `to`. What is there is read from the device.
     pub async fn record_behind(&self, position: u64, to: u64) -> Result<Option<u64>, StoreError> {
         self.log.first_record(position + 1, to).await

@@ -49,13 +49,14 @@ impl<I: Io> Store<I> {
         self.queues.deleted_up_to(deletions).await;
     }
 
-    /// Entries of a queue from `offset` on that `filter` lets through, by their tags code; appended to `out`.
+    /// Records of a queue from `offset` on that `filter` lets through, by the offset of their first message and their tags code; appended to
+    /// `out`.
     pub fn scan(
         &self,
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        filter: impl FnMut(i64) -> bool,
+        filter: impl FnMut(u64, i64) -> bool,
         out: &mut Vec<Position>,
     ) -> Scan {
         self.queues.scan(queue, offset, limits, filter, out)
@@ -80,7 +81,7 @@ impl<I: Io> Store<I> {
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        filter: impl FnMut(i64) -> bool,
+        filter: impl FnMut(u64, i64) -> bool,
         out: &mut Vec<Position>,
     ) -> Result<Scan, StoreError> {
         let scan = self.queues.scan_cold(queue, offset, limits, filter, out);

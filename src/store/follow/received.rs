@@ -27,13 +27,14 @@ impl Stretch<'_> {
     /// `None`: not all of them are there.
     fn bytes<const N: usize>(&self, position: u64) -> Option<[u8; N]> {
         let tail = self.buffer.tail();
-        let in_buffer = tail.saturating_sub(position).min(N as u64) as usize;
-        let in_new = (position.max(tail) - tail) as usize;
+        if let Some(at) = position.checked_sub(tail) {
+            return self.new.get(at as usize..)?.first_chunk().copied();
+        }
+        let in_buffer = (tail - position).min(N as u64) as usize;
         let mut bytes = [0; N];
         let (old, new) = bytes.split_at_mut(in_buffer);
-        old.copy_from_slice(self.buffer.hot(position.min(tail), in_buffer)?);
-        let new_len = new.len();
-        new.copy_from_slice(self.new.get(in_new..in_new + new_len)?);
+        old.copy_from_slice(self.buffer.hot(position, in_buffer)?);
+        new.copy_from_slice(self.new.get(..new.len())?);
         Some(bytes)
     }
 }

@@ -9,15 +9,15 @@ use tracing::warn;
 use super::growing::Key;
 use super::layout::TopicHash;
 use super::{KeyIndex, MAX_UNSAVED_BYTES};
-use crate::io::{Io, select};
+use crate::io::{Io, select, yield_now};
 use crate::message::{Record, properties, sys_flag};
 use crate::store::StoreError;
 use crate::store::log::reader::{self, Crcs, Found, Walk};
 
-/// Messages committed within this interval are indexed together.
-const INTERVAL_NS: u64 = 1_000_000;
+/// Messages committed within this interval are indexed together: a core that has little else to do wakes up for it.
+const INTERVAL_NS: u64 = 5_000_000;
 
-/// Messages between two yields.
+/// Messages of one step. What is in memory takes a turn each; between steps that read the device is a pause.
 const STEP_MESSAGES: usize = 64;
 const PAUSE_NS: u64 = 20_000;
 
@@ -57,6 +57,10 @@ impl<I: Io> KeyIndex<I> {
                     };
                     self.log.until_moved(is_behind).await;
                     INTERVAL_NS
+                }
+                Ok(()) if self.log.buffer().hot_from() <= self.index.position.get() => {
+                    yield_now().await;
+                    continue;
                 }
                 Ok(()) => PAUSE_NS,
                 Err(error) => {

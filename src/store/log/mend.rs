@@ -11,12 +11,13 @@ use crate::mem::{AlignedBuf, BLOCK_BYTES};
 use crate::store::StoreError;
 
 impl<I: Io> Log<I> {
-    /// Writes this record to its position, durably. `false`: the log writes that block again with what is appended; later.
-    pub async fn mend(&self, position: u64, record: &[u8]) -> Result<bool, StoreError> {
+    /// Writes this record to its position, durably, and returns up to where the log can be read then. `None`: the log writes that block again with
+    /// what is appended; later.
+    pub async fn mend(&self, position: u64, record: &[u8]) -> Result<Option<u64>, StoreError> {
         self.check_record(position, record)?;
         let (start, end) = (floor(position), ceil(position + record.len() as u64));
         if end > floor(self.buffer().written()) {
-            return Ok(false);
+            return Ok(None);
         }
         // A file that is removed may become another part of the log.
         let removal = self.segments.removal().await;
@@ -40,9 +41,26 @@ impl<I: Io> Log<I> {
             Found::Blank { .. } => return Err(reader::NoRecord::Head.at(position)),
             Found::None(none) => return Err(none.at(position)),
         }
-        self.unreadable
-            .mended(position, position + record.len() as u64);
-        Ok(true)
+        let readable_to = self.readable_to(position, record.len()).await;
+        self.unreadable.mended(position, readable_to);
+        Ok(Some(readable_to))
+    }
+
+    /// Up to where the log can be read from this record on, as far as that was not known. How long a hole is follows from a size that may be what has
+    /// rotted, or from the next record that was found: records may follow that are whole, and the blank rest of a file, which no broker
+    /// gives as a record.
+    async fn readable_to(&self, position: u64, len: usize) -> u64 {
+        let mut at = position + len as u64;
+        let hole_end = self.unreadable.end_of_holes(position, at);
+        let mut walk = Walk::probe(self.crcs());
+        while at < hole_end.min(self.marks.committed()) {
+            let found = walk.at(&self.segments, at).await;
+            let Some(len) = found.ok().and_then(|found| found.len()) else {
+                break;
+            };
+            at += len;
+        }
+        at
     }
 
     /// These bytes are a record of this position, all of it, and the log has that position.

@@ -130,8 +130,8 @@ pub(in crate::store) fn record(
             got: bytes.len(),
         });
     }
-    let lacks_crc = !record.has_crc() && !record.may_lack_crc();
-    match lacks_crc && crcs.are_required_at(position) {
+    let lacks_crc = || !record.has_crc() && !record.may_lack_crc();
+    match crcs.are_required_at(position) && lacks_crc() {
         true => Err(NoRecord::NoCrc),
         false => Ok(record),
     }

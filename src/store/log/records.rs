@@ -20,6 +20,19 @@ use crate::store::StoreError;
 pub struct Position {
     pub physical_offset: u64,
     pub size: u32,
+    /// How many messages its record has: more than one in a batch.
+    pub messages: u16,
+}
+
+impl Position {
+    /// Of a record with one message.
+    pub fn new(physical_offset: u64, size: u32) -> Self {
+        Self {
+            physical_offset,
+            size,
+            messages: 1,
+        }
+    }
 }
 
 impl<I: Io> Log<I> {
@@ -119,10 +132,7 @@ impl<I: Io> Log<I> {
         if physical_offset < self.min() || physical_offset >= committed {
             return Ok(None);
         }
-        let head = Position {
-            physical_offset,
-            size: PLACED_HEAD_BYTES as u32,
-        };
+        let head = Position::new(physical_offset, PLACED_HEAD_BYTES as u32);
         let Some(head) = self.read_head(&head).await? else {
             return Ok(None);
         };
@@ -133,10 +143,7 @@ impl<I: Io> Log<I> {
         let Some(size) = size.filter(|size| ends_at(size) <= committed) else {
             return Ok(None);
         };
-        let position = Position {
-            physical_offset,
-            size,
-        };
+        let position = Position::new(physical_offset, size);
         let mut record = Vec::new();
         match self.read(&position, &mut record).await {
             Ok(()) => Ok(Some(record)),
@@ -146,6 +153,11 @@ impl<I: Io> Log<I> {
                 Ok(None)
             }
         }
+    }
+
+    /// What is in memory of this part of the log since it was read is not used any more.
+    pub fn forget_read(&self, from: u64, to: u64) {
+        self.cache.forget(from, to);
     }
 
     /// The first bytes of a record. `None`: they cannot be read, which is noted.

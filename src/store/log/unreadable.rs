@@ -110,6 +110,15 @@ impl Known {
         }
     }
 
+    /// Where the last of the places ends that begin in this part of the log.
+    pub fn end_of_holes(&self, from: u64, to: u64) -> u64 {
+        let places = self.places.borrow();
+        let ends = places
+            .range(from..to)
+            .map(|(position, place)| position + place.size);
+        ends.max().unwrap_or(from)
+    }
+
     /// A record was put into its place. What a longer place has behind it is still unreadable.
     pub fn mended(&self, from: u64, to: u64) {
         let rest = {

@@ -148,7 +148,12 @@ impl<I: Io> Log<I> {
     /// Keeps zeros ahead of the tail until the store is closed.
     pub async fn zero_ahead(&self) {
         let tail = || (!self.gate.is_closing() && !self.gate.is_fenced()).then(|| self.tail());
-        self.zero_ahead.keep(tail, || self.work.notify()).await;
+        let grown = async |beyond| {
+            self.until_grown(|| tail().is_none_or(|tail| tail > beyond))
+                .await;
+        };
+        let moved = || self.work.notify();
+        self.zero_ahead.keep(tail, moved, grown).await;
     }
 
     /// Nothing more will be written.

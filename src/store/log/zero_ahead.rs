@@ -78,8 +78,14 @@ impl<I: Io> ZeroAhead<I> {
     }
 
     /// Keeps zeros ahead of the log until `tail` is None. `moved` is called when a range that was busy is free again. An
-    /// error of the device has set the fence by then, and the log's own write meets every other one.
-    pub async fn keep(&self, tail: impl Fn() -> Option<u64>, moved: impl Fn()) {
+    /// error of the device has set the fence by then, and the log's own write meets every other one. `grown` is done when the tail is beyond
+    /// a position, or None.
+    pub async fn keep(
+        &self,
+        tail: impl Fn() -> Option<u64>,
+        moved: impl Fn(),
+        grown: impl AsyncFn(u64),
+    ) {
         let segments = &self.segments;
         while let Some(tail) = tail() {
             let ahead_of = ceil(tail);
@@ -89,6 +95,8 @@ impl<I: Io> ZeroAhead<I> {
                 self.zeroed_to.get()
             };
             if from >= tail + self.ahead_bytes {
+                // An idle broker does not wake up, and a busy one not for each write.
+                grown(tail).await;
                 segments.pause(EASY_PAUSE_NS * 2).await;
                 continue;
             }

@@ -4,17 +4,19 @@
 //! position go wrong. So messages that were read anyway, by a consumer or by the scrub, are compared with their entries, and an entry
 //! that differs is made again from the log (`repair.rs`).
 
+use std::ops::Range;
+
 use tracing::warn;
 
 use super::Queues;
+use super::entries::position_of;
 use super::entry::Entry;
 use super::memory::QueueIndex;
 use crate::io::{Io, yield_now};
 use crate::message::{Check, Record, sys_flag};
 use crate::store::StoreError;
 use crate::store::config::SCHEDULE_TOPIC;
-use crate::store::entry_tags::entry_tags;
-use crate::store::log::records::Position;
+use crate::store::entry_tags::entry_of;
 
 /// Offsets of a queue whose entries are read in one go.
 const WINDOW_ENTRIES: u64 = 64;
@@ -28,8 +30,24 @@ pub(in crate::store) struct Expected {
 }
 
 impl<I: Io> Queues<I> {
-    /// The entry that this message should have in a file of its queue; `None` if it needs none there.
-    pub fn expected(&self, record: &Record<'_>) -> Option<Expected> {
+    /// The entries that the messages of this record should have in files of their queue: those that they need there.
+    pub fn expected(&self, record: &Record<'_>) -> impl Iterator<Item = Expected> + use<I> {
+        let found = self.in_files(record);
+        let first = entry_of(record, &self.config.delay_levels_ms);
+        let offsets = record.queue_offset..;
+        found.into_iter().flat_map(move |(queue, in_files)| {
+            let expected = offsets.clone().zip(first.to_last());
+            let expected = expected.filter(move |(offset, _)| in_files.contains(offset));
+            expected.map(move |(offset, entry)| Expected {
+                queue,
+                offset,
+                entry,
+            })
+        })
+    }
+
+    /// The record's queue, and its offsets whose entries are in files.
+    fn in_files(&self, record: &Record<'_>) -> Option<(QueueIndex, Range<u64>)> {
         // A level's delay may have changed since the entry was written.
         if record.topic == SCHEDULE_TOPIC || !sys_flag::is_consumable(record.sys_flag) {
             return None;
@@ -38,16 +56,7 @@ impl<I: Io> Queues<I> {
         let queue = memory.find(record.topic, record.queue_id)?;
         let target = memory.queue(queue);
         let in_files = target.bounds.min..target.resident_from();
-        let entry = Entry {
-            physical_offset: record.physical_offset,
-            size: record.total_size,
-            tags_code: entry_tags(record, &self.config.delay_levels_ms),
-        };
-        in_files.contains(&record.queue_offset).then_some(Expected {
-            queue,
-            offset: record.queue_offset,
-            entry,
-        })
+        (record.queue_offset < in_files.end).then_some((queue, in_files))
     }
 
     /// Makes entries again that are not as they should be. Returns the number of reads that this took.
@@ -97,11 +106,7 @@ impl<I: Io> Queues<I> {
     /// Whether the topic was deleted and made again, and the message is of the time before: then another message has its queue and
     /// offset now, and stands behind it.
     async fn is_former(&self, expected: &Expected, entry: &Entry) -> bool {
-        let position = Position {
-            physical_offset: entry.physical_offset,
-            size: entry.size,
-        };
-        let record = self.log.read_alone(&position).await;
+        let record = self.log.read_alone(&position_of(entry)).await;
         record.is_ok_and(|record| self.owns(expected.queue, Some(expected.offset), &record))
     }
 

@@ -10,7 +10,7 @@ use super::Queues;
 use super::entry::Entry;
 use super::memory::QueueIndex;
 use crate::io::Io;
-use crate::store::StoreError;
+use crate::store::{Position, StoreError};
 
 /// Some entries of a queue, as they are in memory and in its files.
 struct Loaded {
@@ -124,6 +124,15 @@ impl<I: Io> Queues<I> {
     }
 }
 
+/// Where the record of an entry is.
+pub(super) fn position_of(entry: &Entry) -> Position {
+    Position {
+        physical_offset: entry.physical_offset,
+        size: entry.size,
+        messages: entry.messages(),
+    }
+}
+
 /// The first entries that cannot be right, by themselves or one behind the other.
 pub(super) fn first_unsound(entries: &[Entry], log_end: u64) -> Option<Range<usize>> {
     for (place, entry) in entries.iter().enumerate() {
@@ -145,9 +154,8 @@ mod tests {
 
     fn entry(physical_offset: u64, size: u32) -> Entry {
         Entry {
-            physical_offset,
             size,
-            tags_code: 0,
+            ..Entry::into_gap(physical_offset)
         }
     }
 

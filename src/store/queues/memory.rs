@@ -19,9 +19,14 @@ use crate::parted::PartedMap;
 pub(in crate::store) const CHUNK_ENTRIES: u64 = 64;
 pub(in crate::store) const CHUNK_BYTES: usize = CHUNK_ENTRIES as usize * ENTRY_BYTES;
 
-/// Largest number of chunks for the entries of one queue's records of `len` bytes in all.
+/// Largest number of chunks for the entries of one queue's records of `len` bytes in all, each with one message.
 pub(in crate::store) fn chunks_for(len: usize) -> usize {
     len / (MIN_RECORD_BYTES * CHUNK_ENTRIES as usize) + 2
+}
+
+/// Largest number of chunks for the entries of one record with so many messages.
+pub(in crate::store) fn chunks_of(messages: u16) -> usize {
+    usize::from(messages) / CHUNK_ENTRIES as usize + 2
 }
 
 /// A queue of this store: its slot, and in the upper half how often the slot had been used before. An index that outlives

@@ -118,7 +118,7 @@ impl<I: Io> Queues<I> {
         Ok(false)
     }
 
-    /// Whether a valid record is a message of this queue, and the one at this offset. An entry whose position has rotted may lead to
+    /// Whether a valid record is a message of this queue, and the one with this offset. An entry whose position has rotted may lead to
     /// another message.
     pub(super) fn owns(&self, queue: QueueIndex, offset: Option<u64>, record: &[u8]) -> bool {
         let memory = self.memory.borrow();
@@ -130,7 +130,7 @@ impl<I: Io> Queues<I> {
         Record::decode(record, Check::Layout).is_ok_and(|record| {
             record.queue_id == target.queue_id
                 && record.topic == topic
-                && offset.is_none_or(|offset| record.queue_offset == offset)
+                && offset.is_none_or(|offset| record.has_offset(offset))
         })
     }
 

@@ -130,13 +130,13 @@ impl<I: Io> Queues<I> {
         self.memory.borrow_mut().queue_mut(queue).bounds.next += offsets;
     }
 
-    /// Makes a message of this store time visible.
-    pub fn show(&self, queue: QueueIndex, entry: &Entry, store_time_ms: i64) {
+    /// Makes the messages of a record of this store time visible: all of a batch at once.
+    pub fn show(&self, queue: QueueIndex, first: Entry, store_time_ms: i64) {
         let memory = &mut *self.memory.borrow_mut();
         if memory.queue(queue).gone {
             return;
         }
-        memory.push(queue, entry);
+        first.to_last().for_each(|entry| memory.push(queue, &entry));
         let target = memory.queue_mut(queue);
         target.last_store_time_ms = store_time_ms;
         // Reported once: a reader that waits for more watches again.

@@ -15,12 +15,13 @@ use std::ops::Range;
 use tracing::error;
 
 use super::Queues;
+use super::entries::position_of;
 use super::entry::{ENTRY_BYTES, Entry};
 use super::files::FILE_ENTRIES;
 use super::memory::QueueIndex;
 use crate::io::{Io, yield_now};
 use crate::message::sys_flag;
-use crate::store::entry_tags::entry_tags;
+use crate::store::entry_tags::entry_of;
 use crate::store::log::reader::{Found, Walk};
 use crate::store::turns::Turns;
 use crate::store::{Position, StoreError};
@@ -103,10 +104,7 @@ impl<I: Io> Queues<I> {
         }
         self.repair(queue, offset..offset + 1).await?;
         let entries = self.entries(queue, offset, 1).await?;
-        let found = entries.first().map(|entry| Position {
-            physical_offset: entry.physical_offset,
-            size: entry.size,
-        });
+        let found = entries.first().map(position_of);
         Ok(found.filter(|found| found != position))
     }
 
@@ -170,8 +168,8 @@ impl<I: Io> Queues<I> {
             behind = self.memory.borrow().resident(queue, files_end);
         }
         let log_min = self.log.min();
-        let log_from = before.map_or(log_min, |before| before.end().max(log_min));
-        let log_to = behind.map_or(log_end, |behind| behind.physical_offset);
+        let log_from = before.map_or(log_min, |before| behind_of(&before).max(log_min));
+        let log_to = behind.map_or(log_end, |behind| ahead_of(&behind));
         Ok(Some(Stretch {
             queue,
             topic,
@@ -216,8 +214,13 @@ impl<I: Io> Queues<I> {
         while at < stretch.log.end {
             match self.entry_at(stretch, &mut walk, at).await {
                 Ok(Some((size, entry))) => {
-                    if let Some((offset, entry)) = entry {
-                        found[(offset - stretch.offsets.start) as usize] = Some(entry);
+                    if let Some((offset, first)) = entry {
+                        for (offset, entry) in (offset..).zip(first.to_last()) {
+                            let place = offset.checked_sub(stretch.offsets.start);
+                            if let Some(found) = place.and_then(|at| found.get_mut(at as usize)) {
+                                *found = Some(entry);
+                            }
+                        }
                     }
                     at += size;
                 }
@@ -235,7 +238,8 @@ impl<I: Io> Queues<I> {
         Ok(found)
     }
 
-    /// Bytes of what stands at this position, and its entry if it is of the stretch. `None`: nothing that can be read.
+    /// Bytes of what stands at this position, and its first entry with the offset of that if it is of the stretch. `None`: nothing that can
+    /// be read.
     async fn entry_at(
         &self,
         stretch: &Stretch,
@@ -248,14 +252,11 @@ impl<I: Io> Queues<I> {
             Found::None(_) => return Ok(None),
         };
         let is_of_stretch = record.queue_id == stretch.queue_id
-            && stretch.offsets.contains(&record.queue_offset)
+            && record.queue_offset < stretch.offsets.end
+            && stretch.offsets.start < record.queue_offset.saturating_add(record.messages().into())
             && record.topic == stretch.topic
             && sys_flag::is_consumable(record.sys_flag);
-        let entry = is_of_stretch.then(|| Entry {
-            physical_offset: at,
-            size: record.total_size,
-            tags_code: entry_tags(&record, &self.config.delay_levels_ms),
-        });
+        let entry = is_of_stretch.then(|| entry_of(&record, &self.config.delay_levels_ms));
         let entry = entry.map(|entry| (record.queue_offset, entry));
         Ok(Some((record.total_size.into(), entry)))
     }
@@ -294,6 +295,22 @@ impl<I: Io> Queues<I> {
     }
 }
 
+/// From where on the log has the messages behind this entry: they may be of the same batch.
+fn behind_of(entry: &Entry) -> u64 {
+    match entry.messages_from() {
+        1 => entry.end(),
+        _ => entry.physical_offset,
+    }
+}
+
+/// Up to where the log has the messages before this entry.
+fn ahead_of(entry: &Entry) -> u64 {
+    match entry.begins_record() {
+        true => entry.physical_offset,
+        false => entry.end(),
+    }
+}
+
 impl Stretch {
     /// The log's entries. Where the log has none, the message may be unreadable at the position in its entry: the entry stays if it is
     /// possible there.
@@ -307,7 +324,7 @@ impl Stretch {
             let entry = found
                 .or(kept.copied())
                 .unwrap_or_else(|| Entry::into_gap(at));
-            at = found.map_or(at, |found| found.end());
+            at = found.map_or(at, |found| behind_of(&found));
             entries.push(entry);
         }
         entries

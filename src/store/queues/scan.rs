@@ -5,6 +5,7 @@
 //! them. The `messages` forms are for a filter that examines messages.
 
 use super::Queues;
+use super::entries::position_of;
 use super::entry::Entry;
 use super::memory::QueueIndex;
 use crate::io::Io;
@@ -41,13 +42,14 @@ pub enum Scan {
 }
 
 impl<I: Io> Queues<I> {
-    /// Entries of a queue from `offset` on that `filter` lets through, by their tags code; appended to `out`.
+    /// Records of a queue from `offset` on that `filter` lets through, by the offset of their first message and their tags code; appended to
+    /// `out`.
     pub fn scan(
         &self,
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        mut filter: impl FnMut(i64) -> bool,
+        mut filter: impl FnMut(u64, i64) -> bool,
         out: &mut Vec<Position>,
     ) -> Scan {
         let memory = self.memory.borrow();
@@ -62,7 +64,7 @@ impl<I: Io> Queues<I> {
         if entries.peek().is_none() {
             return Scan::Cold;
         }
-        let filter = |entry: &Entry| Some(filter(entry.tags_code));
+        let filter = |first, entry: &Entry| Some(filter(first, entry.tags_code));
         collect(offset, entries, limits, filter, out)
     }
 
@@ -90,7 +92,7 @@ impl<I: Io> Queues<I> {
         if entries.peek().is_none() {
             return Scan::Cold;
         }
-        let filter = |entry: &Entry| hot(entry).map_or(Some(false), &mut filter);
+        let filter = |_, entry: &Entry| hot(entry).map_or(Some(false), &mut filter);
         collect(offset, entries, limits, filter, out)
     }
 
@@ -100,15 +102,15 @@ impl<I: Io> Queues<I> {
         queue: QueueIndex,
         offset: u64,
         limits: &ScanLimits,
-        mut filter: impl FnMut(i64) -> bool,
+        mut filter: impl FnMut(u64, i64) -> bool,
         out: &mut Vec<Position>,
     ) -> Result<Scan, StoreError> {
         let mut at = offset;
         loop {
-            let left = limits.max_entries - (at - offset) as usize;
+            let left = limits.max_entries.saturating_sub((at - offset) as usize);
             let entries = self.entries(queue, at, left.min(WINDOW_ENTRIES)).await?;
             let got = entries.len();
-            let filter = |entry: &Entry| Some(filter(entry.tags_code));
+            let filter = |first, entry: &Entry| Some(filter(first, entry.tags_code));
             let scan = collect(at, entries.into_iter(), limits, filter, out);
             match scan {
                 Scan::NoneMatched { next_offset } if got == WINDOW_ENTRIES && got < left => {
@@ -136,15 +138,12 @@ impl<I: Io> Queues<I> {
             if entries.is_empty() {
                 break;
             }
-            for entry in entries {
+            for entry in entries_of_records(entries.into_iter()) {
                 if taken >= limits.max_messages || read_bytes >= MAX_LOOKED_AT_BYTES {
                     break 'all;
                 }
-                let position = Position {
-                    physical_offset: entry.physical_offset,
-                    size: entry.size,
-                };
                 record.clear();
+                let position = position_of(&entry);
                 match self.read_or_note(queue, &position, &mut record).await {
                     Ok(_) | Err(StoreError::Removed { .. }) => {}
                     // Those before it are delivered.
@@ -160,13 +159,16 @@ impl<I: Io> Queues<I> {
                     },
                 };
                 if is_wanted {
-                    if taken > 0 && out.len() + record.len() > limits.max_bytes {
+                    let messages = usize::from(entry.messages());
+                    let is_full = taken + messages > limits.max_messages
+                        || out.len() + record.len() > limits.max_bytes;
+                    if taken > 0 && is_full {
                         break 'all;
                     }
                     out.extend_from_slice(&record);
-                    taken += 1;
+                    taken += messages;
                 }
-                at += 1;
+                at += entry.messages_from();
             }
         }
         let scan = match taken {
@@ -177,31 +179,37 @@ impl<I: Io> Queues<I> {
     }
 }
 
-/// Takes entries within the limits, until the filter has no answer; `entries` are those from `offset` on.
+/// One entry of each record: the first one here, and those that begin a record. A batch is taken whole, whichever of its messages the scan
+/// begins at.
+fn entries_of_records(entries: impl Iterator<Item = Entry>) -> impl Iterator<Item = Entry> {
+    let mut is_first = true;
+    entries.filter(move |entry| std::mem::take(&mut is_first) || entry.begins_record())
+}
+
+/// Takes records within the limits, until the filter has no answer; `entries` are those from `offset` on.
 fn collect(
     offset: u64,
     entries: impl Iterator<Item = Entry>,
     limits: &ScanLimits,
-    mut filter: impl FnMut(&Entry) -> Option<bool>,
+    mut filter: impl FnMut(u64, &Entry) -> Option<bool>,
     out: &mut Vec<Position>,
 ) -> Scan {
-    let (mut next_offset, mut bytes, taken_before) = (offset, 0, out.len());
-    for entry in entries.take(limits.max_entries) {
-        let Some(is_wanted) = filter(&entry) else {
+    let (mut next_offset, mut bytes, mut taken, taken_before) = (offset, 0, 0, out.len());
+    for entry in entries_of_records(entries.take(limits.max_entries)) {
+        let Some(is_wanted) = filter(next_offset - entry.messages_before(), &entry) else {
             break;
         };
         if is_wanted {
-            let taken = out.len() - taken_before;
             bytes += entry.size as usize;
-            if taken >= limits.max_messages || (taken > 0 && bytes > limits.max_bytes) {
+            let messages = usize::from(entry.messages());
+            let is_full = taken + messages > limits.max_messages || bytes > limits.max_bytes;
+            if taken >= limits.max_messages || (taken > 0 && is_full) {
                 break;
             }
-            out.push(Position {
-                physical_offset: entry.physical_offset,
-                size: entry.size,
-            });
+            out.push(position_of(&entry));
+            taken += messages;
         }
-        next_offset += 1;
+        next_offset += entry.messages_from();
     }
     if out.len() > taken_before {
         Scan::Found { next_offset }

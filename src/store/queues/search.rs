@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::Queues;
+use super::entry::Entry;
 use super::memory::QueueIndex;
 use crate::io::Io;
 use crate::store::StoreError;
@@ -49,8 +50,18 @@ impl<I: Io> Queues<I> {
         }
         match boundary {
             Boundary::Lower => Ok(low),
-            Boundary::Upper => Ok(low.saturating_sub(1).max(bounds.min)),
+            Boundary::Upper => {
+                let last = low.saturating_sub(1).max(bounds.min);
+                self.first_of_record(queue, last).await
+            }
         }
+    }
+
+    /// The offset of the first message of this one's record.
+    async fn first_of_record(&self, queue: QueueIndex, offset: u64) -> Result<u64, StoreError> {
+        let entries = self.entries(queue, offset, 1).await?;
+        let before = entries.first().map_or(0, Entry::messages_before);
+        Ok(offset.saturating_sub(before))
     }
 
     /// Offset and time of the first of these messages that can be read.

@@ -45,8 +45,10 @@ impl<I: Io> Recovery<'_, I> {
         let tail = self.reached.position;
         match plan.end(origin, tail) {
             End::Kept => {}
+            End::Closed => self.wipe_rest_of_closed(tail).await?,
             End::Wiped { up_to } => {
-                self.wipe_behind(tail, up_to).await?;
+                self.doubt_end(tail, plan).await?;
+                self.wipe_behind(tail, up_to, u64::MAX).await?;
                 // Consumers are about to see what a killed process wrote and did not flush.
                 if !mutant!(RecoveredNotFlushed) {
                     self.write_again(from, tail).await?;
@@ -65,6 +67,7 @@ impl<I: Io> Recovery<'_, I> {
             self.keep().await?;
             self.begin(Origin::Usual).await?;
         }
+        self.remove_batch_queues().await?;
         self.claim_log(tail, plan.by_rocketmq).await?;
         self.take_unconfirmed_back(tail);
         Ok(tail)
@@ -272,6 +275,7 @@ impl<I: Io> Recovery<'_, I> {
         (self.messages, self.lost_bytes, self.gap) = (0, 0, None);
         self.gaps.clear();
         self.keep_queue_ends(log_min).await?;
+        self.keep_batch_queue_ends(log_min).await?;
         self.queue_files.sync().await?;
         self.reached = Coverage {
             position: log_min,

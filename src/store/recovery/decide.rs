@@ -6,6 +6,7 @@
 //! | RocketMQ's, cleanly stopped | the queues' files, compared from the file of the newest message on; all of the log |
 //! | RocketMQ's, killed | the queues' files up to its times; all of the log |
 //! | none | all of the log |
+//! | RocketMQ's, with queues of batches | all of the log |
 //! | ours, where the log is cut ahead of it | the queues' files, as far as the log stays; all of the log |
 //! | another one, where the log is cut | all of the log |
 //!
@@ -39,6 +40,10 @@ pub(in crate::store) struct Plan {
     pub ours_from: Option<u64>,
     /// No write that was not flushed ends further than this behind the log's end.
     pub unflushed_bytes: u64,
+    /// The last process acknowledged nothing before its flush.
+    pub was_sync: bool,
+    /// No RocketMQ has had the store since this broker wrote to it.
+    pub is_ours: bool,
     /// Everything was flushed and the clean mark written.
     pub was_closed: bool,
     /// RocketMQ was the last to write, and was killed.
@@ -84,8 +89,10 @@ pub(in crate::store) enum Source {
 /// What is done once the end of the log is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum End {
-    /// The log is as it was left.
+    /// The log is as RocketMQ has left it.
     Kept,
+    /// The log was closed, with zeros behind it. If other bytes stand there, they are wiped.
+    Closed,
     /// What was read is written again and flushed, and what is behind it wiped up to a position.
     Wiped { up_to: u64 },
     /// The rest of the log is removed, its end first: wiped from a position back to the new end.
@@ -99,6 +106,8 @@ pub(in crate::store) fn decide(evidence: &Evidence) -> Plan {
         durable_to: evidence.durable_to(),
         ours_from: evidence.ours_from(),
         unflushed_bytes: unflushed_bytes(evidence),
+        was_sync: was_sync(evidence),
+        is_ours: evidence.is_ours(),
         was_closed: evidence.last_shutdown == LastShutdown::Clean,
         by_rocketmq: evidence.last_shutdown == LastShutdown::UncleanByRocketMq,
         cut: evidence.cut(),
@@ -134,7 +143,9 @@ fn sources(evidence: &Evidence) -> Vec<Source> {
             vec![Source::CutQueueFiles(checkpoint), Source::Log]
         }
         // What RocketMQ has had is read as a whole where it is cut.
-        Found::Times { .. } if evidence.cut().is_some() => vec![Source::Log],
+        Found::Times { .. } if evidence.cut().is_some() || evidence.has_batch_queues => {
+            vec![Source::Log]
+        }
         Found::Ours(checkpoint) => {
             vec![Source::Journal, Source::QueueFiles(checkpoint), Source::Log]
         }
@@ -150,10 +161,14 @@ fn sources(evidence: &Evidence) -> Vec<Source> {
     }
 }
 
+fn was_sync(evidence: &Evidence) -> bool {
+    let was_sync = evidence.note.as_ref().is_some_and(|note| note.is_sync);
+    was_sync && evidence.is_ours()
+}
+
 /// In sync mode one write is in flight, and the one before it is flushed.
 fn unflushed_bytes(evidence: &Evidence) -> u64 {
-    let was_sync = evidence.note.as_ref().is_some_and(|note| note.is_sync);
-    match was_sync && evidence.is_ours() {
+    match was_sync(evidence) {
         true => evidence.max_unflushed_bytes.min(MAX_WRITE_BYTES),
         false => evidence.max_unflushed_bytes,
     }
@@ -178,6 +193,7 @@ impl Plan {
             };
         }
         match origin {
+            _ if self.was_closed && self.is_ours => End::Closed,
             _ if self.was_closed => End::Kept,
             Origin::Usual => End::Wiped {
                 up_to: ceil(tail) + self.wipe_bytes + BLOCK_BYTES as u64,

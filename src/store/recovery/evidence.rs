@@ -22,6 +22,8 @@ pub(in crate::store) struct Evidence {
     pub log: Option<(u64, u64)>,
     /// Some queue's file has an entry. Only read where the log's files do not reach far enough.
     pub has_entries: bool,
+    /// RocketMQ has left queues of batches, whose messages are in no other files than the log's.
+    pub has_batch_queues: bool,
     pub skip_damaged: bool,
     /// The log is a copy of a master's.
     pub follows: bool,
@@ -45,6 +47,7 @@ pub(in crate::store) async fn gather<I: Io>(
         note: ack_watermark::load(files.notes).await?,
         log: segments.min_position().zip(segments.end()),
         has_entries: false,
+        has_batch_queues: files.batch_queues.are_there().await?,
         skip_damaged: config.skip_damaged,
         follows: config.follows,
         resume: config.resume,

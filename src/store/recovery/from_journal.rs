@@ -97,7 +97,7 @@ impl<I: Io> Recovery<'_, I> {
                     return Ok(false);
                 }
                 for entry in entries {
-                    self.make_room(IsKept::Already).await?;
+                    self.make_room(1, IsKept::Already).await?;
                     self.queues.push(queue, &Entry::decode(entry));
                 }
                 let restored = self.queues.queue_mut(queue);

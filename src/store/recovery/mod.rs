@@ -11,6 +11,7 @@
 //!
 //! The progress of reading the log goes into the journal, so that a start that is interrupted resumes there.
 
+pub(super) mod batch_queues;
 mod carry_out;
 mod cut;
 pub(super) mod decide;
@@ -22,9 +23,11 @@ mod search;
 mod tail;
 mod unconfirmed;
 
+use self::batch_queues::BatchQueues;
 use self::decide::Plan;
 use self::unconfirmed::Unconfirmed;
 use super::config::StoreConfig;
+use super::doubt::Doubt;
 use super::index::Mark;
 use super::log::ack_watermark::Note;
 use super::log::damage::Gap;
@@ -45,6 +48,7 @@ pub(super) struct Recovery<'a, I: Io> {
     config: &'a StoreConfig,
     segments: &'a Segments<I>,
     queue_files: &'a QueueFiles<I>,
+    batch_queues: &'a BatchQueues<I>,
     checkpoint: &'a CheckpointFile<I>,
     journal: &'a Journal<I>,
     queues: &'a mut ConsumeQueues,
@@ -75,6 +79,7 @@ pub(super) struct Recovery<'a, I: Io> {
     newest: Option<Entry>,
     unconfirmed: Option<Unconfirmed>,
     notes: &'a TwoSlots<I>,
+    doubt: &'a Doubt<I>,
     /// What had been acknowledged, as far as the log is to keep it.
     pub note: Option<Note>,
 }
@@ -83,10 +88,12 @@ pub(super) struct Recovery<'a, I: Io> {
 pub(super) struct Files<'a, I: Io> {
     pub segments: &'a Segments<I>,
     pub queue_files: &'a QueueFiles<I>,
+    pub batch_queues: &'a BatchQueues<I>,
     pub checkpoint: &'a CheckpointFile<I>,
     pub journal: &'a Journal<I>,
     /// The notes of what had been acknowledged.
     pub notes: &'a TwoSlots<I>,
+    pub doubt: &'a Doubt<I>,
 }
 
 /// The queues do not fit the log.
@@ -105,6 +112,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             config,
             segments: files.segments,
             queue_files: files.queue_files,
+            batch_queues: files.batch_queues,
             checkpoint: files.checkpoint,
             journal: files.journal,
             queues,
@@ -124,6 +132,7 @@ impl<'a, I: Io> Recovery<'a, I> {
             newest: None,
             unconfirmed: None,
             notes: files.notes,
+            doubt: files.doubt,
             note,
         }
     }

@@ -6,14 +6,14 @@ use super::{IsKept, Mismatch, Recovery};
 use crate::io::Io;
 use crate::message::{Record, sys_flag};
 use crate::store::StoreError;
-use crate::store::entry_tags::entry_tags;
+use crate::store::entry_tags::entry_of;
 use crate::store::log::damage::Known;
 use crate::store::log::reader::{Crcs, Found, Walk};
 use crate::store::progress::Progress;
 use crate::store::queues::entry::{Entry, MIN_RECORD_BYTES};
 use crate::store::queues::files::MAX_QUEUE_ID;
 use crate::store::queues::journal::{Coverage, Origin};
-use crate::store::queues::memory::{QueueBounds, QueueIndex};
+use crate::store::queues::memory::{QueueBounds, QueueIndex, chunks_of};
 
 impl<'a, I: Io> Recovery<'a, I> {
     /// Reads records to the end of the log.
@@ -153,11 +153,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         if record.queue_id >= MAX_QUEUE_ID || !sys_flag::is_consumable(record.sys_flag) {
             return Ok(Ok(()));
         }
-        let entry = Entry {
-            physical_offset: record.physical_offset,
-            size: record.total_size,
-            tags_code: entry_tags(record, &self.config.delay_levels_ms),
-        };
+        let first = entry_of(record, &self.config.delay_levels_ms);
         let mut queue = self.queues.find_or_create(record.topic, record.queue_id);
         let QueueBounds { min, max, .. } = self.queues.queue(queue).bounds;
         match record.queue_offset {
@@ -173,13 +169,22 @@ impl<'a, I: Io> Recovery<'a, I> {
             offset if offset < max && min < max => return Ok(Ok(())),
             _ => queue = self.begin_queue_anew(queue, record).await?,
         }
-        self.make_room(IsKept::NotYet).await?;
-        self.adds_unconfirmed(queue);
-        self.queues.push(queue, &entry);
+        // For all of a batch: the journal gets no part of one.
+        self.make_room(chunks_of(first.messages()), IsKept::NotYet)
+            .await?;
+        let most = if mutant!(BatchRestoredAsOne) {
+            1
+        } else {
+            usize::MAX
+        };
+        for entry in first.to_last().take(most) {
+            self.adds_unconfirmed(queue);
+            self.queues.push(queue, &entry);
+            self.messages += 1;
+        }
         let restored = self.queues.queue_mut(queue);
         restored.bounds.next = restored.bounds.max;
         restored.last_store_time_ms = record.store_timestamp_ms;
-        self.messages += 1;
         Ok(Ok(()))
     }
 
@@ -195,7 +200,7 @@ impl<'a, I: Io> Recovery<'a, I> {
         self.keeps_unconfirmed();
         let entry = Entry::into_gap(gap.from);
         while self.queues.queue(queue).bounds.max < offset {
-            self.make_room(IsKept::NotYet).await?;
+            self.make_room(1, IsKept::NotYet).await?;
             self.queues.push(queue, &entry);
         }
         Ok(())
@@ -215,9 +220,14 @@ impl<'a, I: Io> Recovery<'a, I> {
         Ok(queue)
     }
 
-    /// Saves what has been restored when memory gets short.
-    pub(super) async fn make_room(&mut self, is_kept: IsKept) -> Result<(), StoreError> {
-        if self.queues.free_chunks() > self.queues.capacity_chunks() / 16 {
+    /// Saves what has been restored when memory gets short, and there may not be so many chunks.
+    pub(super) async fn make_room(
+        &mut self,
+        chunks: usize,
+        is_kept: IsKept,
+    ) -> Result<(), StoreError> {
+        let few = self.queues.capacity_chunks() / 16;
+        if self.queues.free_chunks() > few.max(chunks) {
             return Ok(());
         }
         self.keeps_unconfirmed();
@@ -237,7 +247,8 @@ impl<'a, I: Io> Recovery<'a, I> {
         for (queue, end) in saved {
             self.queues.saved(queue, end);
         }
-        self.queues.evict(self.queues.capacity_chunks() / 4);
+        let wanted = self.queues.capacity_chunks() / 4;
+        self.queues.evict(wanted.max(chunks + 1));
         Ok(())
     }
 }

@@ -1,13 +1,53 @@
-//! The log's end after a crash: what is behind it is wiped, and what may not have been flushed is written again.
+//! The log's end: what is behind it is wiped, and after a crash what may not have been flushed is written again.
 
 use super::Recovery;
+use super::decide::Plan;
 use crate::io::Io;
 use crate::mem::BLOCK_BYTES;
 use crate::store::StoreError;
 use crate::store::log::buffer::{ceil, floor};
-use crate::store::log::reader::READ_BYTES;
+use crate::store::log::reader::{MAX_RECORD_BYTES, READ_BYTES};
 
 impl<I: Io> Recovery<'_, I> {
+    /// Notes that a replica's log may lack something behind `tail`. In sync mode it may if bytes that are not zero stand there: they may be a record that
+    /// has rotted. In async mode a power cut takes acknowledged messages without a trace.
+    pub(super) async fn doubt_end(&self, tail: u64, plan: &Plan) -> Result<(), StoreError> {
+        if !self.config.follows || mutant!(EndNotDoubted) {
+            return Ok(());
+        }
+        match plan.was_sync && self.is_blank_behind(tail, self.unflushed_bytes).await {
+            true => Ok(()),
+            false => self.doubt.note(tail).await,
+        }
+    }
+
+    /// A log that was closed ends ahead of a block of zeros. Anything else there is the half of a record that a replica has received, or a record that its
+    /// master had not confirmed, and that has rotted since; others may be behind it. They must not be read when the log grows up to them.
+    pub(super) async fn wipe_rest_of_closed(&self, tail: u64) -> Result<(), StoreError> {
+        if self.is_blank_behind(tail, BLOCK_BYTES as u64).await {
+            return Ok(());
+        }
+        if self.config.follows && !mutant!(EndNotDoubted) {
+            self.doubt.note(tail).await?;
+        }
+        self.wipe_behind(tail, u64::MAX, MAX_RECORD_BYTES as u64)
+            .await?;
+        self.segments.sync_from(tail).await
+    }
+
+    /// Whether there are only zeros in the rest of the tail's block, and in so many bytes behind it.
+    async fn is_blank_behind(&self, tail: u64, bytes: u64) -> bool {
+        let len = (ceil(tail) - floor(tail) + bytes) as usize;
+        match self.segments.read(floor(tail), len).await {
+            Ok(Some(bytes)) => {
+                let behind = &bytes[(tail - floor(tail)) as usize..];
+                behind.iter().all(|byte| *byte == 0)
+            }
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
     /// Overwrites the bytes behind the end of the log with zeros, up to `wipe_to` in its last file.
     ///
     /// Bytes behind that are not of this log. What was flushed is in it, so it ends at or behind the last flush, and no
@@ -15,7 +55,14 @@ impl<I: Io> Recovery<'_, I> {
     /// crash wipes and flushes before it appends. A wipe that is cut short starts again at an end that is not ahead of that
     /// flush, so the leftovers of an earlier crash are wiped as well. A recycled file may hold anything further behind; its
     /// records state other positions (`segments.rs`).
-    pub(super) async fn wipe_behind(&self, tail: u64, wipe_to: u64) -> Result<(), StoreError> {
+    ///
+    /// Nothing of the log is behind so many zeros as `most_blank_bytes`.
+    pub(super) async fn wipe_behind(
+        &self,
+        tail: u64,
+        wipe_to: u64,
+        most_blank_bytes: u64,
+    ) -> Result<(), StoreError> {
         let segment_bytes = self.config.segment_bytes;
         let segment = self.segments.start_of(tail);
         if tail == segment && !self.is_first_of_later(segment) {
@@ -26,28 +73,31 @@ impl<I: Io> Recovery<'_, I> {
             return Ok(());
         }
         self.wipe_block(tail).await?;
-        let mut position = ceil(tail);
+        let (mut position, mut blank_bytes) = (ceil(tail), 0);
         let end = wipe_to.min(segment + segment_bytes);
-        while position < end {
-            let len = ((end - position) as usize).min(1 << 20);
-            self.wipe(position, len).await?;
-            position += len as u64;
+        while position < end && blank_bytes < most_blank_bytes {
+            let len = (end - position).min(1 << 20);
+            match self.wipe(position, len as usize).await? {
+                true => blank_bytes += len,
+                false => blank_bytes = 0,
+            }
+            position += len;
         }
         Ok(())
     }
 
-    /// Zeros in place of what is there, a multiple of the block size.
-    pub(super) async fn wipe(&self, position: u64, len: usize) -> Result<(), StoreError> {
+    /// Zeros in place of what is there, a multiple of the block size. Whether they were there already.
+    pub(super) async fn wipe(&self, position: u64, len: usize) -> Result<bool, StoreError> {
         // What cannot be read is not known to be zeros.
         let is_zero = match self.segments.read(position, len).await {
             Ok(Some(bytes)) => bytes[..len].iter().all(|byte| *byte == 0),
-            Ok(None) => return Ok(()),
+            Ok(None) => true,
             Err(_) => false,
         };
-        match is_zero {
-            true => Ok(()),
-            false => self.segments.zero(position, len as u64).await,
+        if !is_zero {
+            self.segments.zero(position, len as u64).await?;
         }
+        Ok(is_zero)
     }
 
     /// The first file of a log that begins behind 0 stays, also when it is empty: it says where the log goes on.

@@ -286,10 +286,7 @@ fn a_record_that_rotted_is_an_error_of_its_reader() {
         let found = positions(&store, queue, 0, 2).await;
         assert!(store.read_cold(&found[..1], Vec::new()).await.is_err());
         assert!(store.read_cold(&found[1..], Vec::new()).await.is_ok());
-        let absurd = Position {
-            physical_offset: 0,
-            size: u32::MAX,
-        };
+        let absurd = Position::new(0, u32::MAX);
         assert!(store.read_cold(&[absurd], Vec::new()).await.is_err());
     });
 }

@@ -14,7 +14,7 @@ fn follower() -> StoreConfig {
 }
 
 /// Of a master that confirms whatever it sends.
-async fn open_follower(sim: &Sim) -> SimStore {
+pub(super) async fn open_follower(sim: &Sim) -> SimStore {
     let slave = open_unconfirmed(sim).await;
     slave.confirm(u64::MAX);
     slave
@@ -26,7 +26,7 @@ async fn open_unconfirmed(sim: &Sim) -> SimStore {
 }
 
 /// Copies the master's log from where the slave's ends up to `end`, in pieces of any size.
-async fn copy(rng: &mut Rng, master: &SimStore, slave: &SimStore, end: u64) {
+pub(super) async fn copy(rng: &mut Rng, master: &SimStore, slave: &SimStore, end: u64) {
     while slave.tail() < end {
         let position = slave.tail();
         let in_segment = SEGMENT - position % SEGMENT;
@@ -45,7 +45,7 @@ async fn copy(rng: &mut Rng, master: &SimStore, slave: &SimStore, end: u64) {
     }
 }
 
-async fn until_committed(store: &SimStore, end: u64) {
+pub(super) async fn until_committed(store: &SimStore, end: u64) {
     store.committed_beyond(end - 1).await.unwrap();
 }
 
@@ -130,6 +130,7 @@ fn what_is_durable_ends_at_a_record_also_when_a_part_of_one_was_flushed() {
         let part = second.end - 1_000;
         copy(&mut rng, &master, &slave, part).await;
         slave.persisted_beyond(part - 1).await.unwrap();
+        until_committed(&slave, first.end).await;
         slave.log.flush(part).await.unwrap();
         let marks = slave.log.marks();
         assert_eq!(

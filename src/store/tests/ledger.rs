@@ -12,11 +12,7 @@ fn queues(chunks: usize) -> ConsumeQueues {
 
 fn push(queues: &mut ConsumeQueues, queue: QueueIndex, count: u64) {
     for n in 0..count {
-        let entry = Entry {
-            physical_offset: n * 200,
-            size: 200,
-            tags_code: 0,
-        };
+        let entry = Entry::new(n * 200, 200, 0);
         queues.push(queue, &entry);
     }
 }

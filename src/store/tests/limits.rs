@@ -117,10 +117,7 @@ fn the_block_with_the_end_of_the_former_life_is_read_once() {
         // What is written behind is not in the block that was kept.
         for n in 0..250 {
             let sent = send(&sim, &store, "A", &[n as u8; 1000]).await;
-            let position = Position {
-                physical_offset: sent.physical_offset,
-                size: sent.len as u32,
-            };
+            let position = Position::new(sent.physical_offset, sent.len as u32);
             let bytes = read(position).await;
             assert_eq!(Record::decode(&bytes, Check::Crc).unwrap().body[0], n as u8);
             read(positions[18]).await;

@@ -28,10 +28,7 @@ fn a_segment_ends_in_a_blank_record() {
             (0, last.len - 1, false),
             (SEGMENT, 1 << 30, false),
         ] {
-            let position = Position {
-                physical_offset: offset,
-                size: len as u32,
-            };
+            let position = Position::new(offset, len as u32);
             let alone = store.record_alone(&position).await.unwrap();
             assert_eq!(alone.is_some(), is_there, "{position:?}");
             if is_there {

@@ -103,7 +103,7 @@ fn what_a_failed_flush_has_lost_is_not_passed_over() {
                 max_entries: 100,
             };
             let mut positions = Vec::new();
-            let scanned = store.scan_cold(queue, 0, &limits, |_| true, &mut positions);
+            let scanned = store.scan_cold(queue, 0, &limits, |_, _| true, &mut positions);
             scanned.await.unwrap();
             assert!(positions.len() > 40, "{}", positions.len());
             for position in &positions {
@@ -130,10 +130,7 @@ fn a_read_that_fails_fences_nothing() {
         let store = open(&sim, Flush::Sync).await;
         sim.host("a").inject(Rule::new(Fault::Io).of(Op::Read));
         let queue = store.find_queue("A", 0).unwrap();
-        let position = Position {
-            physical_offset: 0,
-            size: 1100,
-        };
+        let position = Position::new(0, 1100);
         assert!(store.record_of(queue, &position).await.is_err());
         assert_eq!(store.fence(), None);
         sim.host("a").heal();

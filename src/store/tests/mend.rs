@@ -48,7 +48,8 @@ fn readers_wait_for_a_message_that_another_broker_has_and_get_it() {
         assert!(awaits(store.record_alone(&positions[2]).await.unwrap_err()));
         let (holes, size) = (store.holes(), sent[4].len as u64);
         assert_eq!(holes, [Hole { position, size }]);
-        assert!(store.mend(position, whole).await.unwrap());
+        let readable_to = store.mend(position, whole).await.unwrap();
+        assert_eq!(readable_to, Some(sent[4].end));
         assert!(!store.has_holes() && store.unreadable().is_empty());
         let store = reopened(&sim, store).await;
         assert!(store.unreadable().is_empty());
@@ -77,11 +78,14 @@ fn only_the_record_of_a_position_is_put_there() {
         }
         assert!(store.mend(sent[9].end + 4096, whole.clone()).await.is_err());
         assert_eq!(read_file(&sim, LOG).await, before);
-        assert!(store.mend(position, whole).await.unwrap());
+        assert!(store.mend(position, whole).await.unwrap().is_some());
         assert_eq!(read_file(&sim, LOG).await, before);
         // It may be written again with what is appended next.
         let last = bytes_of(&sim, &sent[9]).await;
-        assert!(!store.mend(sent[9].physical_offset, last).await.unwrap());
+        assert_eq!(
+            store.mend(sent[9].physical_offset, last).await.unwrap(),
+            None
+        );
     });
 }
 
@@ -142,15 +146,87 @@ fn what_is_behind_a_repaired_record_is_still_a_hole() {
         let whole = bytes_of(&sim, &sent[2]).await;
         let store = reopened(&sim, store).await;
         let (position, size) = (sent[2].physical_offset, 3 * sent[2].len as u64);
+        rot(&sim, sent[3].physical_offset + 600).await;
         let known = store.log.known_unreadable();
         store.log.note_lost(position, size, "rot".into(), None);
-        assert!(store.mend(position, whole).await.unwrap());
+        let readable_to = store.mend(position, whole).await.unwrap();
+        assert_eq!(readable_to, Some(sent[3].physical_offset));
         let rest = Hole {
             position: sent[3].physical_offset,
             size: size - sent[2].len as u64,
         };
         assert_eq!(known.holes(10), [rest]);
     });
+}
+
+/// The size of a record may be what has rotted, and then a hole reaches into what is whole; no broker has a record for the blank rest of a file.
+#[test]
+fn what_is_whole_behind_a_repaired_record_is_no_hole() {
+    let sim = sim(3);
+    sim.run(async {
+        let store = open_with(&sim, small(Flush::Sync)).await.unwrap();
+        let sent = fill(&sim, &store, 80).await;
+        let last = sent.iter().rposition(|it| it.end <= SEGMENT).unwrap();
+        let blank = SEGMENT - sent[last].end;
+        assert!(blank > 0 && sent[last + 1].physical_offset == SEGMENT);
+        let whole = bytes_of(&sim, &sent[last - 1]).await;
+        let store = reopened(&sim, store).await;
+        let position = sent[last - 1].physical_offset;
+        let size = SEGMENT - position;
+        store.log.note_lost(position, size, "rot".into(), None);
+        let readable_to = store.mend(position, whole).await.unwrap();
+        assert_eq!(readable_to, Some(SEGMENT));
+        assert!(!store.has_holes() && store.unreadable().is_empty());
+    });
+}
+
+/// What has rotted are the first bytes of a record: its size, its magic, its position. Nothing begins there, as at any place within a record.
+fn a_record_whose_first_bytes_have_rotted_is_found() {
+    for at in [1, 5, 30] {
+        let sim = sim(3);
+        sim.run(async {
+            let store = open_with(&sim, small(Flush::Sync)).await.unwrap();
+            let sent = fill(&sim, &store, 10).await;
+            store.close().await.unwrap();
+            let scrubbing = StoreConfig {
+                scrub_bytes_per_s: 1 << 20,
+                ..small(Flush::Sync)
+            };
+            let store = open_with(&sim, scrubbing).await.unwrap();
+            store.await_repair(true);
+            // The pass of the day is over.
+            sim.sleep(Duration::from_secs(5)).await;
+            let position = sent[4].physical_offset;
+            store.doubt(position + 100);
+            sim.sleep(Duration::from_secs(5)).await;
+            assert!(!store.has_holes(), "within a record");
+            sim.host("a")
+                .rot_byte(Path::new(LOG), position + at)
+                .unwrap();
+            assert_eq!(store.record_at(position).await.unwrap(), None);
+            store.doubt(position);
+            sim.sleep(Duration::from_secs(5)).await;
+            let (holes, size) = (store.holes(), sent[4].len as u64);
+            assert_eq!(holes, [Hole { position, size }], "{at}");
+            let read = store.record_at(position).await;
+            assert!(matches!(read, Err(StoreError::AwaitsRepair { .. })));
+            store.close().await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn what_is_asked_for_and_does_not_begin_is_looked_for() {
+    a_record_whose_first_bytes_have_rotted_is_found();
+}
+
+#[test]
+fn mutant_not_doubted() {
+    use crate::mutants::{Mutant, fails};
+    fails(
+        Mutant::NotDoubted,
+        a_record_whose_first_bytes_have_rotted_is_found,
+    );
 }
 
 /// Its file might become another part of the log while it is written.
@@ -170,7 +246,7 @@ fn a_file_is_not_removed_while_a_part_of_it_is_repaired() {
             store.log.remove_first(true).await.unwrap();
         };
         match select(mended, removed).await {
-            Either::Left(mended) => assert!(mended.unwrap()),
+            Either::Left(mended) => assert!(mended.unwrap().is_some()),
             Either::Right(()) => panic!("it was removed first"),
         }
     });

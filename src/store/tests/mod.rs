@@ -1,7 +1,9 @@
 //! The store on the simulator, with limits so small that everything rolls, wraps and is evicted.
 
+mod batches;
 mod cut;
 mod damage;
+mod doubt;
 mod durable;
 mod faults;
 mod follow;
@@ -182,9 +184,9 @@ async fn positions(store: &SimStore, queue: QueueIndex, from: u64, to: u64) -> V
     };
     let (mut at, mut out) = (from, Vec::new());
     while at < to {
-        let scan = match store.scan(queue, at, &limits, |_| true, &mut out) {
+        let scan = match store.scan(queue, at, &limits, |_, _| true, &mut out) {
             Scan::Cold => store
-                .scan_cold(queue, at, &limits, |_| true, &mut out)
+                .scan_cold(queue, at, &limits, |_, _| true, &mut out)
                 .await
                 .unwrap(),
             hot => hot,

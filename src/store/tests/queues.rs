@@ -80,11 +80,7 @@ fn a_hundred_thousand_queues_fit_into_the_default_memory() {
     for (n, topic) in topics.iter().enumerate() {
         for queue_id in 0..100 {
             let queue = queues.find_or_create(topic, queue_id);
-            let entry = Entry {
-                physical_offset: n as u64,
-                size: queue_id + 1,
-                tags_code: 0,
-            };
+            let entry = Entry::new(n as u64, queue_id + 1, 0);
             (0..64).for_each(|_| queues.push(queue, &entry));
         }
     }
@@ -117,15 +113,15 @@ fn a_scan_keeps_its_limits_and_filters_by_tag() {
             (limits(100, usize::MAX, 10), 10, 4),
         ] {
             let mut out = Vec::new();
-            let scan = store.scan(queue, 0, &limits, |tag| tag == 0, &mut out);
+            let scan = store.scan(queue, 0, &limits, |_, tag| tag == 0, &mut out);
             assert_eq!(scan, Scan::Found { next_offset });
             assert_eq!(out.len(), found);
         }
         let mut out = Vec::new();
         let all = limits(100, usize::MAX, 100);
-        let scan = store.scan(queue, 0, &all, |tag| tag == 7, &mut out);
+        let scan = store.scan(queue, 0, &all, |_, tag| tag == 7, &mut out);
         assert_eq!(scan, Scan::NoneMatched { next_offset: 20 });
-        let scan = store.scan(queue, 20, &all, |_| true, &mut out);
+        let scan = store.scan(queue, 20, &all, |_, _| true, &mut out);
         assert_eq!(scan, Scan::NoneMatched { next_offset: 20 });
     });
 }

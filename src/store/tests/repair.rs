@@ -350,7 +350,7 @@ fn the_scrub_makes_a_rotten_tags_code_again() {
             max_entries: 100,
         };
         let mut found = Vec::new();
-        let wanted = |code| code == tags_code("wanted");
+        let wanted = |_, code| code == tags_code("wanted");
         let scan = store.scan_cold(queue, 0, &limits, wanted, &mut found);
         scan.await.unwrap();
         assert_eq!(found.len(), usize::from(COUNT));

@@ -269,10 +269,7 @@ mod tests {
             ])
             .await
             .unwrap();
-            let newest = Position {
-                physical_offset: 6,
-                size: 7,
-            };
+            let newest = Position::new(6, 7);
             let check = TimerCheck {
                 read_ms: 1_234,
                 offset: 8,

@@ -11,7 +11,7 @@ use crate::io::Io;
 use crate::message::{Record, sys_flag};
 use crate::store::StoreError;
 use crate::store::config::SCHEDULE_TOPIC;
-use crate::store::entry_tags::entry_tags;
+use crate::store::entry_tags::entry_of;
 use crate::store::queues::entry::BLANK;
 use crate::store::queues::entry::{ENTRY_BYTES, Entry};
 use crate::store::queues::files::{FILE_ENTRIES, Found, MAX_QUEUE_ID, QueueFiles};
@@ -104,10 +104,13 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
         };
         let files = self.queue_files();
         let window_entries = cursor.window.len();
-        let entry = cursor.entry(&files, record.queue_offset).await?;
+        let expected = entry_of(record, &[]).to_last();
+        for (offset, expected) in (record.queue_offset..).zip(expected) {
+            let entry = cursor.entry(&files, offset).await?;
+            self.compare(cursor, offset, entry, &expected, record);
+        }
         queues.entries_in_windows -= window_entries;
         queues.entries_in_windows += cursor.window.len();
-        self.compare(cursor, entry, record);
         if queues.entries_in_windows > MAX_WINDOWS_ENTRIES {
             for cursor in queues.cursors.values_mut() {
                 cursor.window = Vec::new();
@@ -118,8 +121,14 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
     }
 
     /// The entry of a queue with the message that it should lead to.
-    fn compare(&mut self, cursor: &mut Cursor, entry: Option<Entry>, record: &Record<'_>) {
-        let offset = record.queue_offset;
+    fn compare(
+        &mut self,
+        cursor: &mut Cursor,
+        offset: u64,
+        entry: Option<Entry>,
+        right: &Entry,
+        record: &Record<'_>,
+    ) {
         let (path, at) = self.place(record.topic, record.queue_id, offset);
         let expected = format!(
             "position {}, size {}, of a message in the log",
@@ -133,13 +142,15 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
                 let (from, to) = cursor.met.unwrap_or((offset, offset));
                 cursor.met = Some((from.min(offset), to.max(offset + 1)));
                 let place = (entry.physical_offset, entry.size);
-                let tags_code = entry_tags(record, &[]);
-                if place != (record.physical_offset, record.total_size) {
+                if place != (record.physical_offset, record.total_size) || entry.part != right.part
+                {
                     let found = format!("position {}, size {}", place.0, place.1);
-                    self.damage(&path, at, found, expected);
-                } else if entry.tags_code != tags_code && record.topic != SCHEDULE_TOPIC {
+                    let found = format!("{found}, {}", entry.part);
+                    self.damage(&path, at, found, format!("{expected}, {}", right.part));
+                } else if entry.tags_code != right.tags_code && record.topic != SCHEDULE_TOPIC {
                     let found = format!("tags code {}", entry.tags_code);
-                    self.damage(&path, at, found, format!("tags code {tags_code}"));
+                    let expected = format!("tags code {}", right.tags_code);
+                    self.damage(&path, at, found, expected);
                 }
             }
             None if offset < cursor.found.min => {}
@@ -192,7 +203,7 @@ impl<I: Io, L: Listener> Check<'_, I, L> {
                 let is_met = cursor
                     .met
                     .is_some_and(|(from, to)| (from..to).contains(&(offset - 1)));
-                if entry.physical_offset < last_end {
+                if entry.physical_offset < last_end && entry.begins_record() {
                     let expected =
                         format!("a position from {last_end} on, where the entry before it ends");
                     self.damage(&path, at, found, expected);

@@ -1,34 +1,36 @@
 //! The decoder: one pass over the text, without recursion.
 
+use std::ops::Range;
+
 use crate::wire::Language;
+use crate::wire::fields::{Fields, HeaderError, Parts, Span};
 use crate::wire::loose_json::integer;
-use crate::wire::scratch::{HeaderError, Parts, Scratch, Span};
 
 /// Nesting of a skipped value; one bit of a `u64` for each level.
 const MAX_DEPTH: u32 = 64;
 
-pub(in crate::wire) fn read(raw: &str, scratch: &mut Scratch) -> Result<Parts, HeaderError> {
+pub(super) fn read(raw: &str, fields: &mut Fields) -> Result<Parts, HeaderError> {
     let mut parts = Parts::default();
-    let mut reader = Reader {
-        raw,
-        bytes: raw.as_bytes(),
-        at: 0,
-    };
+    let mut reader = Reader::new(raw);
     reader.skip_space();
     reader.expect(b'{', "'{'")?;
-    while let Some(key) = reader.key(scratch)? {
-        match key.text(raw, scratch) {
-            "extFields" => reader.ext_fields(scratch)?,
-            "code" => parts.code = reader.number("code", scratch)?,
-            "flag" => parts.flag = reader.number("flag", scratch)?,
-            "opaque" => parts.opaque = reader.number("opaque", scratch)?,
-            "version" => parts.version = reader.number("version", scratch)?,
+    while let Some(key) = reader.key(fields)? {
+        match key.text(raw, fields) {
+            "extFields" => reader.ext_fields(fields)?,
+            "code" => parts.code = reader.number("code", fields)?,
+            "flag" => parts.flag = reader.number("flag", fields)?,
+            "opaque" => {
+                let start = reader.at;
+                parts.opaque = reader.number("opaque", fields)?;
+                fields.opaque = start..reader.at;
+            }
+            "version" => parts.version = reader.number("version", fields)?,
             "language" => {
-                if let Some(span) = reader.scalar(scratch)? {
-                    parts.language = Language::from_name(span.text(raw, scratch));
+                if let Some(span) = reader.scalar(fields)? {
+                    parts.language = Language::from_name(span.text(raw, fields));
                 }
             }
-            "remark" => parts.remark = reader.scalar(scratch)?,
+            "remark" => parts.remark = reader.scalar(fields)?,
             _ => reader.skip_value()?,
         }
     }
@@ -46,20 +48,38 @@ pub(in crate::wire) fn read(raw: &str, scratch: &mut Scratch) -> Result<Parts, H
 }
 
 impl Span {
-    fn text<'a>(self, raw: &'a str, scratch: &'a Scratch) -> &'a str {
-        self.of(raw, &scratch.text)
+    fn text<'a>(self, raw: &'a str, fields: &'a Fields) -> &'a str {
+        self.of(raw, &fields.text)
     }
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     raw: &'a str,
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(raw: &'a str) -> Self {
+        let bytes = raw.as_bytes();
+        Self { raw, bytes, at: 0 }
+    }
+
+    /// Goes on behind what is the same as there. Returns how many bytes further on it is here, modulo 2^64; `None`: it is not the same.
+    pub(super) fn pass_same(&mut self, other: &str, there: Range<usize>) -> Option<usize> {
+        let by = self.at.wrapping_sub(there.start);
+        let same = other.as_bytes().get(there)?;
+        let here = self.bytes.get(self.at..self.at + same.len())?;
+        self.at += same.len();
+        (here == same).then_some(by)
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     /// Reads the next key of an object up to its value; `None` at the closing `}`. The opening `{` is read already.
-    fn key(&mut self, scratch: &mut Scratch) -> Result<Option<Span>, HeaderError> {
+    fn key(&mut self, fields: &mut Fields) -> Result<Option<Span>, HeaderError> {
         loop {
             match self.next_token() {
                 Some(b'}') => {
@@ -69,7 +89,7 @@ impl Reader<'_> {
                 // fastjson accepts stray commas, so a separator needs no special case.
                 Some(b',') => self.at += 1,
                 Some(quote @ (b'"' | b'\'')) => {
-                    let key = self.string(quote, scratch)?;
+                    let key = self.string(quote, fields)?;
                     self.skip_space();
                     self.expect(b':', "':'")?;
                     self.skip_space();
@@ -80,36 +100,41 @@ impl Reader<'_> {
         }
     }
 
-    fn ext_fields(&mut self, scratch: &mut Scratch) -> Result<(), HeaderError> {
+    fn ext_fields(&mut self, fields: &mut Fields) -> Result<(), HeaderError> {
         if self.peek() != Some(b'{') {
             return self.skip_value();
         }
         self.at += 1;
         loop {
-            if let Some((key, value)) = self.plain_field() {
-                scratch.push(key, value)?;
+            if let Some((key, value, place)) = self.plain_field() {
+                fields.push(key, value)?;
+                fields.places.push(place);
                 continue;
             }
-            let Some(key) = self.key(scratch)? else {
+            let Some(key) = self.key(fields)? else {
                 return Ok(());
             };
-            if let Some(value) = self.scalar(scratch)? {
-                scratch.push(key, value)?;
+            let start = self.at;
+            if let Some(value) = self.scalar(fields)? {
+                fields.push(key, value)?;
+                fields.places.push(start..self.at);
             }
         }
     }
 
     /// `"key":"value"` without white space or escapes, and a comma: nearly all fields look like this. `None` reads nothing.
-    fn plain_field(&mut self) -> Option<(Span, Span)> {
+    fn plain_field(&mut self) -> Option<(Span, Span, Range<usize>)> {
         let start = self.at;
         let field = self.plain_string().and_then(|key| {
             if self.peek() != Some(b':') {
                 return None;
             }
             self.at += 1;
+            let start = self.at;
             let value = self.plain_string()?;
+            let place = start..self.at;
             self.at += usize::from(self.peek() == Some(b','));
-            Some((key, value))
+            Some((key, value, place))
         });
         if field.is_none() {
             self.at = start;
@@ -132,25 +157,33 @@ impl Reader<'_> {
     }
 
     /// A string, or the text of a number or boolean. `None` for null, and for an object or array, which no field has.
-    fn scalar(&mut self, scratch: &mut Scratch) -> Result<Option<Span>, HeaderError> {
+    #[inline]
+    pub(super) fn scalar(&mut self, fields: &mut Fields) -> Result<Option<Span>, HeaderError> {
         match self.peek() {
-            Some(quote @ (b'"' | b'\'')) => self.string(quote, scratch).map(Some),
+            Some(quote @ (b'"' | b'\'')) => self.string(quote, fields).map(Some),
             Some(b'{' | b'[') => self.skip_value().map(|()| None),
             _ => {
                 let span = self.literal()?;
-                let text = span.text(self.raw, scratch);
+                let text = span.text(self.raw, fields);
                 Ok((text != "null").then_some(span))
             }
         }
     }
 
     /// Null is 0, as for a Java `int`.
-    fn number(&mut self, field: &'static str, scratch: &mut Scratch) -> Result<i32, HeaderError> {
+    pub(super) fn number(
+        &mut self,
+        field: &'static str,
+        fields: &mut Fields,
+    ) -> Result<i32, HeaderError> {
         let at = self.at;
-        let Some(span) = self.scalar(scratch)? else {
+        let Some(span) = self.scalar(fields)? else {
             return Ok(0);
         };
-        let text = span.text(self.raw, scratch);
+        let text = span.text(self.raw, fields);
+        if let Ok(number) = text.parse() {
+            return Ok(number);
+        }
         let number = integer(text.trim()).and_then(|number| i32::try_from(number).ok());
         number.ok_or(HeaderError::Number { field, at })
     }
@@ -219,13 +252,13 @@ impl Reader<'_> {
     }
 
     /// The string whose opening quote is next. Without escapes its span is in the header's own bytes.
-    fn string(&mut self, quote: u8, scratch: &mut Scratch) -> Result<Span, HeaderError> {
+    fn string(&mut self, quote: u8, fields: &mut Fields) -> Result<Span, HeaderError> {
         let start = self.at + 1;
         match self.plain_string() {
             Some(span) => Ok(span),
             None => {
                 self.at = start;
-                self.unescape(start, quote, scratch)
+                self.unescape(start, quote, fields)
             }
         }
     }
@@ -234,24 +267,24 @@ impl Reader<'_> {
         &mut self,
         start: usize,
         quote: u8,
-        scratch: &mut Scratch,
+        fields: &mut Fields,
     ) -> Result<Span, HeaderError> {
-        let text_start = scratch.text.len();
+        let text_start = fields.text.len();
         let mut clean_from = start;
         loop {
             let stop = self.run_up_to(quote);
-            scratch
+            fields
                 .text
                 .push_str(self.raw.get(clean_from..self.at).unwrap_or_default());
             match stop {
                 Some(end) if end == quote => {
                     self.at += 1;
-                    return Ok(Span::in_text(text_start, scratch.text.len()));
+                    return Ok(Span::in_text(text_start, fields.text.len()));
                 }
                 Some(_) => {
                     self.at += 1;
                     let unescaped = self.escape()?;
-                    scratch.text.push(unescaped);
+                    fields.text.push(unescaped);
                     clean_from = self.at;
                 }
                 None => return Err(self.error("a closing quote")),

@@ -54,9 +54,16 @@ fn write_integer(out: &mut Vec<u8>, number: i64) {
 
 fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
+    // Without a way out of the loop it is compiled to a few vector instructions.
+    if !bytes
+        .iter()
+        .fold(false, |any, byte| any | is_escaped(*byte))
+    {
+        return out.extend_from_slice(bytes);
+    }
     let mut clean_from = 0;
     for (at, byte) in bytes.iter().enumerate() {
-        if *byte >= b' ' && *byte != b'"' && *byte != b'\\' {
+        if !is_escaped(*byte) {
             continue;
         }
         out.extend_from_slice(&bytes[clean_from..at]);
@@ -78,4 +85,8 @@ fn write_escaped(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(&bytes[clean_from..]);
+}
+
+fn is_escaped(byte: u8) -> bool {
+    (byte < b' ') | (byte == b'"') | (byte == b'\\')
 }

@@ -49,9 +49,11 @@ struct State {
     fault: Option<Fault>,
     /// A file cannot be opened with O_DIRECT.
     lacks_direct_io: bool,
-    /// Changes of names and lengths wait while it is set, ...
+    /// Changes of names and lengths wait while it is set.
     holds_names: bool,
-    /// ... so many of them.
+    /// Writes to files whose name has this in it wait while it is set.
+    holds_writes: Option<&'static str>,
+    /// So many changes and writes wait.
     held: u64,
     /// Writes and flushes that had a fault.
     faults: u64,
@@ -91,6 +93,7 @@ impl Disk {
             fault: None,
             lacks_direct_io: false,
             holds_names: false,
+            holds_writes: None,
             held: 0,
             faults: 0,
         })))
@@ -131,15 +134,29 @@ impl Disk {
         self.state().holds_names = hold;
     }
 
-    /// Changes that wait now.
+    /// From now on writes to files whose name has `on` in it wait, or no longer.
+    pub fn hold_writes(&self, on: Option<&'static str>) {
+        self.state().holds_writes = on;
+    }
+
+    /// Changes and writes that wait now.
     pub fn held(&self) -> u64 {
         self.state().held
     }
 
-    /// Carries out a change of names or lengths, now or once it may be; the file system stays usable meanwhile.
+    /// Carries out a change of names or lengths, now or once it may be.
     fn change_names(&self, change: impl FnOnce(&Disk) + Send + 'static) {
+        self.unless_held(|state| state.holds_names, change);
+    }
+
+    /// Carries out `change`, now or when it is no longer held; the file system stays usable meanwhile.
+    fn unless_held(
+        &self,
+        is_held: impl Fn(&mut State) -> bool + Send + 'static,
+        change: impl FnOnce(&Disk) + Send + 'static,
+    ) {
         let mut state = self.state();
-        if !state.holds_names {
+        if !is_held(&mut state) {
             drop(state);
             return change(self);
         }
@@ -147,7 +164,7 @@ impl Disk {
         drop(state);
         let disk = self.clone();
         std::thread::spawn(move || {
-            while disk.state().holds_names {
+            while is_held(&mut disk.state()) {
                 std::thread::sleep(Duration::from_millis(5));
             }
             disk.state().held -= 1;
@@ -313,6 +330,14 @@ impl State {
         }
         file.len = file.len.max(offset + len);
         Ok(())
+    }
+
+    fn is_write_held(&mut self, inode: u64) -> bool {
+        let Some(on) = self.holds_writes else {
+            return false;
+        };
+        self.file(inode)
+            .is_ok_and(|file| file.name.to_string_lossy().contains(on))
     }
 
     /// How long to wait, or why it fails.

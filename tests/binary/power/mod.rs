@@ -5,7 +5,7 @@
 //! Needs FUSE (/dev/fuse, and the right to mount: root in most containers); prints a note where it is missing, and fails then if
 //! `RINGMQ_REQUIRE_FUSE` is set. `POWER_ROUNDS=n` cuts the power n times a test instead of a few.
 
-mod disk;
+pub mod disk;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::common::random::Random;
 use crate::common::sandbox::NO_URING_NO_DSYNC;
 use crate::common::{Broker, Options, SMALL, free_ports, wait_until};
 use disk::{Disk, Fault, Kind, Mounted};
-use ringmq::linux::is_locked;
+use ringmq::ring::linux::is_locked;
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::loose_json;
 use ringmq::wire::stats::KvTable;
@@ -33,8 +33,8 @@ const CAREFUL: &str = "mappedFileSizeCommitLog=8388608\nlogBufferBytes=16777216\
 const CAPACITY_BYTES: u64 = 1 << 30;
 
 /// A mount point with a disk of its own.
-struct Machine {
-    disk: Disk,
+pub struct Machine {
+    pub disk: Disk,
     mounted: Option<Mounted>,
     folder: tempfile::TempDir,
     options: Options<'static>,
@@ -51,7 +51,7 @@ impl Machine {
         Machine::with(Disk::new(CAPACITY_BYTES), options)
     }
 
-    fn with(disk: Disk, options: Options<'static>) -> Option<Machine> {
+    pub fn with(disk: Disk, options: Options<'static>) -> Option<Machine> {
         let folder = tempfile::tempdir().expect("a folder");
         let mounted = match disk.mount(folder.path()) {
             Ok(mounted) => Some(mounted),
@@ -76,11 +76,11 @@ impl Machine {
         })
     }
 
-    fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.folder.path().join("store")
     }
 
-    fn start(&self) -> Broker {
+    pub fn start(&self) -> Broker {
         Broker::start(&self.store(), &self.options)
     }
 
@@ -167,16 +167,13 @@ fn a_killed_broker_holds_its_store_until_its_last_write_has_ended() {
         let broker = machine.start();
         let load = ledger.start_load(broker.addr());
         load.until_acknowledged(ROUND);
-        machine.disk.inject(Some(Fault {
-            on: "00000000000",
-            kind: Kind::Stall(Duration::from_secs(2)),
-        }));
-        wait_until("a stalled write", || machine.disk.faults() > 0);
-        machine.disk.inject(None);
+        let hold = Held::writes(&machine.disk, "00000000000");
+        wait_until("a write that waits", || machine.disk.held() > 0);
         let lock = machine.store().join("lock");
         broker.signal("KILL");
         std::thread::sleep(Duration::from_millis(500));
         assert!(is_locked(&lock).expect("the lock is there"), "{io}");
+        drop(hold);
         broker.kill();
         ledger.close(load);
         let broker = machine.start();
@@ -421,7 +418,7 @@ fn names_that_take_long_hold_up_nothing_else() {
     client.send(&send_to("Held", 0), b"before").ok();
     // Saves the group, which a first heartbeat waits for.
     client.heartbeat("client", "group", &["Held"]).ok();
-    let hold = HeldNames::new(&machine.disk);
+    let hold = Held::names(&machine.disk);
     // A topic is saved by a rename, so its send is not answered yet.
     let mut waiting = Client::connect(broker.addr());
     let new = send_to("New", 0);
@@ -440,18 +437,24 @@ fn names_that_take_long_hold_up_nothing_else() {
     assert!(broker.terminate().success());
 }
 
-/// Until it is dropped, also by a failure: a process that waits for the disk cannot be killed.
-struct HeldNames(Disk);
+/// What waits until this is dropped, also by a failure: a process that waits for the disk cannot be killed.
+struct Held(Disk);
 
-impl HeldNames {
-    fn new(disk: &Disk) -> HeldNames {
+impl Held {
+    fn names(disk: &Disk) -> Held {
         disk.hold_names(true);
-        HeldNames(disk.clone())
+        Held(disk.clone())
+    }
+
+    fn writes(disk: &Disk, on: &'static str) -> Held {
+        disk.hold_writes(Some(on));
+        Held(disk.clone())
     }
 }
 
-impl Drop for HeldNames {
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.hold_names(false);
+        self.0.hold_writes(None);
     }
 }

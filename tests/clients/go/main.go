@@ -2,6 +2,7 @@
 //
 //	go run . -namesrv HOST:PORT -scenario NAME|all|list [-prefix UNIQUE] [-parallel N]
 //	go run . -namesrv HOST:PORT -failover TOPIC
+//	go run . -namesrv HOST:PORT -signed USER,SECRET,TOPIC,GROUP,FORBIDDEN
 //
 // Prints `PASS name` or `FAIL name: why` per scenario, then `N passed, N failed`. Exit code 0 if all passed, 1 if any failed,
 // 2 for a wrong command line. A scenario that does not end within 90 s has failed.
@@ -33,7 +34,12 @@ func main() {
 	prefix := flag.String("prefix", fmt.Sprintf("gocheck%d", time.Now().UnixMilli()), "of topics and groups, must be new to the cluster")
 	parallel := flag.Int("parallel", 4, "scenarios at a time: they wait more than they work")
 	topic := flag.String("failover", "", "instead of scenarios: send to and consume this topic until the input ends, and print each message")
+	words := flag.String("signed", "", "instead of scenarios: USER,SECRET,TOPIC,GROUP,FORBIDDEN for a producer and a consumer with credentials")
 	flag.Parse()
+	if *words != "" {
+		signed(*namesrv, *words)
+		return
+	}
 	if *topic != "" {
 		failover(*namesrv, *topic)
 		return

@@ -32,6 +32,8 @@ pub struct Group {
     pub controllers: Controllers,
     flush: Flush,
     pub min_in_sync: Cell<usize>,
+    /// The first ones are in the files of the brokers.
+    pub known_controllers: Cell<usize>,
     running: RefCell<BTreeMap<&'static str, Process>>,
     /// The number of each message that was acknowledged, by its queue offset.
     acknowledged: RefCell<BTreeMap<u64, u64>>,
@@ -45,6 +47,10 @@ struct Process {
 
 impl Group {
     pub fn new(seed: u64, flush: Flush) -> Self {
+        Self::with_controllers(seed, flush, &[CONTROLLER])
+    }
+
+    pub fn with_controllers(seed: u64, flush: Flush, controllers: &[&str]) -> Self {
         let config = SimConfig {
             time_limit_ns: 3_600_000_000_000,
             disk_bytes: DISK_BYTES,
@@ -55,10 +61,11 @@ impl Group {
         let hosts = BROKERS.into_iter().chain([NAMES]);
         Self {
             ips: hosts.map(|host| (host, sim.host(host).ip())).collect(),
-            controllers: Controllers::new(&sim, &[CONTROLLER], Settings::default()),
+            controllers: Controllers::new(&sim, controllers, Settings::default()),
             sim,
             flush,
             min_in_sync: Cell::new(1),
+            known_controllers: Cell::new(usize::MAX),
             running: RefCell::default(),
             acknowledged: RefCell::default(),
             next: Cell::new(0),
@@ -76,7 +83,14 @@ impl Group {
             flush: self.flush,
             min_in_sync: self.min_in_sync.get(),
         };
-        member.setup(host, SocketAddr::new(self.ips[NAMES], NAMESRV_PORT))
+        let mut setup = member.setup(host, SocketAddr::new(self.ips[NAMES], NAMESRV_PORT));
+        let replication = setup.replication.as_mut();
+        if let Some(controller) = replication.and_then(|it| it.controller.as_mut()) {
+            controller
+                .controllers
+                .truncate(self.known_controllers.get());
+        }
+        setup
     }
 
     /// The controller, the name server, and all brokers, one after the other.

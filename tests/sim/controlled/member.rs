@@ -28,7 +28,7 @@ impl Member<'_> {
     pub fn setup(&self, host: &str, names: SocketAddr) -> ShardSetup {
         let mut setup = shard_setup(&self.sim.host(host), self.flush, &Retention::default());
         setup.store.follows = true;
-        setup.namesrv = vec![names];
+        setup.namesrv = vec![names.into()];
         setup.builtin_namesrv = None;
         setup.broker.settings.controller_mode = true;
         setup.replication = Some(ReplicationSetup {
@@ -60,6 +60,7 @@ pub fn start_others(sim: &Sim, controllers: &Controllers) {
         max_connections: 1_000,
         settings: Default::default(),
         keeps_settings: true,
+        check: None,
     };
     let task_io = io.clone();
     io.spawn("test", async move {

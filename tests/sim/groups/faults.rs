@@ -10,6 +10,9 @@ use super::group::Group;
 use crate::controlled::member::{BROKERS, CONTROLLER, NAMES};
 use crate::dice::Dice;
 
+/// No note says that what was acknowledged since then is durable.
+const HALF_SECOND_NS: u64 = 400_000_000;
+
 /// What is wrong at the moment.
 #[derive(Default)]
 pub struct Faults {
@@ -23,7 +26,7 @@ impl Faults {
     pub async fn step(&mut self, group: &Group, dice: &Dice) {
         let host = *dice.pick(&BROKERS);
         let is_free = group.is_up(host) && self.suspended != Some(host);
-        match dice.below(14) {
+        match dice.below(16) {
             0..=2 if !group.is_up(host) => group.start(host),
             0 if is_free => self.end_broker(group, host, dice).await,
             // Most often the master, and soon after the one before.
@@ -68,6 +71,8 @@ impl Faults {
             13 => group
                 .sim
                 .step_unix_clock(host, dice.below(2_000) as i64 - 1_000),
+            14 => group.flip_a_bit(host, dice),
+            15 => self.end_two(group, host, dice).await,
             _ => {}
         }
     }
@@ -99,6 +104,37 @@ impl Faults {
             group.sleep_ms(dice.below(1_500)).await;
             group.start(host);
         }
+    }
+
+    /// The last bytes of a member rot while its process ends, and within a second the master's ends as well. The network between the two is gone meanwhile:
+    /// the master cannot take the member out of the set, nor the member get from it what it has lost. Everything else works, so the third broker is elected.
+    pub async fn end_two(&mut self, group: &Group, host: &'static str, dice: &Dice) {
+        let is_calm = self.cuts.is_empty() && self.suspended.is_none() && !self.is_controller_down;
+        if !is_calm || BROKERS.into_iter().any(|host| !group.is_up(host)) {
+            return;
+        }
+        group.controllers.agree_within(0);
+        // All of them are heard, and have caught up.
+        group.sleep_ms(1_000).await;
+        let Some(master) = group.master().filter(|master| *master != host) else {
+            return;
+        };
+        if group.set().len() < BROKERS.len() {
+            return;
+        }
+        group.sim.partition(host, master);
+        group.kill(host);
+        let since_ns = group.sim.mono_ns().saturating_sub(HALF_SECOND_NS);
+        let has_rotted = group
+            .ledger
+            .flips_end(host, since_ns, dice.below(3), dice.next());
+        group.start(host);
+        if has_rotted {
+            group.sleep_ms(dice.within(50, 800)).await;
+            group.kill(master);
+            group.sleep_ms(dice.below(1_000)).await;
+        }
+        group.sim.heal_partition(host, master);
     }
 
     fn cut(&mut self, group: &Group, dice: &Dice) {

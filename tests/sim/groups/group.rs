@@ -12,9 +12,10 @@ use ringmq::sim::{Sim, SimConfig};
 use ringmq::store::Flush;
 
 use super::ledger::Ledger;
-use crate::cluster::{BROKER_PORT, DISK_BYTES, NAMESRV_PORT, Process, State};
+use crate::cluster::{BROKER_PORT, DISK_BYTES, LOG_BUFFER_BYTES, NAMESRV_PORT, Process, State};
 use crate::controlled::member::{BROKERS, CONTROLLER, Member, NAMES, start_others};
 use crate::controllers::Controllers;
+use crate::dice::Dice;
 use crate::logs;
 
 /// How long a group may take to be whole again, and a broker to stop.
@@ -87,7 +88,11 @@ impl Group {
     }
 
     pub fn start(&self, host: &'static str) {
-        let process = Process::begin(&self.sim.host(host), self.setup(host));
+        let mut setup = self.setup(host);
+        // A start may come to damage, and is refused otherwise.
+        let rotten = self.ledger.rotten();
+        setup.store.skip_damaged = rotten.is_some_and(|(damaged, _)| damaged == host);
+        let process = Process::begin(&self.sim.host(host), setup);
         let before = self.running.borrow_mut().insert(host, process);
         assert!(before.is_none(), "{host} runs already");
     }
@@ -125,6 +130,12 @@ impl Group {
         let (_, group) = agreed.groups().next()?;
         let addr: SocketAddr = group.master_address()?.parse().ok()?;
         BROKERS.into_iter().find(|host| self.addr(host) == addr)
+    }
+
+    /// Of an old record in the log of this broker, whether it runs or not.
+    pub fn flip_a_bit(&self, host: &'static str, dice: &Dice) {
+        let (nth, byte) = (dice.next(), dice.next());
+        self.ledger.flips(host, LOG_BUFFER_BYTES as u64, nth, byte);
     }
 
     pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {

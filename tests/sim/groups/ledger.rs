@@ -28,6 +28,16 @@ pub struct Ledger {
     /// When the newest of those was sent.
     newest_ns: Cell<u64>,
     seen: RefCell<u64>,
+    rotten: Cell<Option<Rotten>>,
+}
+
+/// A bit of an acknowledged record has flipped at a broker, which has not got the record again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Rotten {
+    host: &'static str,
+    position: u64,
+    /// The broker's next start may end the log there: what is behind it may be missing as well.
+    ends_log: bool,
 }
 
 impl Ledger {
@@ -43,6 +53,7 @@ impl Ledger {
             acked: RefCell::default(),
             newest_ns: Cell::new(0),
             seen: RefCell::default(),
+            rotten: Cell::new(None),
         }
     }
 
@@ -177,10 +188,102 @@ impl Ledger {
         hosts.collect()
     }
 
-    fn check(&self, host: &str, position: u64, number: u64, told: Told) {
-        let record = self.devices[host].record(position);
-        let found = record
-            .map(|bytes| number_of(&Record::decode(&bytes, Check::Crc).expect("decoded before")));
+    /// A bit of an old record flips at a broker, if there is one that another has, too, and what has rotted before was repaired. `nth` and `byte` are any numbers.
+    pub fn flips(&self, host: &'static str, buffer_bytes: u64, nth: u64, byte: u64) {
+        if self.rotten().is_some() {
+            return;
+        }
+        let acked = self.acked.borrow();
+        // What is in the log buffer is read from there, and the last of a log cannot be told from a torn write.
+        let end = self.devices[host].log_end(0);
+        let old = acked.range(..end.saturating_sub(buffer_bytes));
+        let old: Vec<_> = old.map(|(position, _)| *position).collect();
+        let nth = (nth as usize).checked_rem(old.len());
+        let Some(position) = nth.map(|nth| old[nth]) else {
+            return;
+        };
+        let Some(record) = self.devices[host].record(position) else {
+            return;
+        };
+        // A master that was alone in the set may have acknowledged what no other broker has yet.
+        let mut others = self.devices.iter().filter(|(other, _)| **other != host);
+        if others.any(|(_, other)| other.record(position).as_ref() == Some(&record)) {
+            self.flip(host, position, byte, false);
+        }
+    }
+
+    /// The same with one of the last records that were acknowledged, after this time. The broker is down. Whether there was one.
+    pub fn flips_end(&self, host: &'static str, since_ns: u64, nth: u64, byte: u64) -> bool {
+        if self.rotten().is_some() {
+            return false;
+        }
+        let newest = {
+            let acked = self.acked.borrow();
+            let newest = acked.iter().rev();
+            let newest = newest.take_while(|(_, (_, told))| told.told_ns >= since_ns);
+            let newest: Vec<_> = newest.map(|(position, _)| *position).collect();
+            newest
+        };
+        let nth = (nth as usize).checked_rem(newest.len());
+        match nth {
+            Some(nth) => self.flip(host, newest[nth], byte, true),
+            None => return false,
+        }
+        true
+    }
+
+    fn flip(&self, host: &'static str, position: u64, byte: u64, ends_log: bool) {
+        let device = &self.devices[host];
+        let Some(record) = device.record(position) else {
+            return;
+        };
+        device.rot(position + byte % record.len() as u64);
+        self.rotten.set(Some(Rotten {
+            host,
+            position,
+            ends_log,
+        }));
+    }
+
+    /// Where a record has rotted and was not repaired yet.
+    pub fn rotten(&self) -> Option<(&'static str, u64)> {
+        let rotten = self.rotten.get()?;
+        let acked = self.acked.borrow();
+        let lost = match rotten.ends_log {
+            true => acked.range(rotten.position..),
+            false => acked.range(rotten.position..=rotten.position),
+        };
+        let mut lost = lost.map(|(position, (number, _))| (*position, *number));
+        if lost.all(|(position, number)| self.number_at(rotten.host, position) == Some(number)) {
+            self.rotten.set(None);
+        }
+        let rotten = self.rotten.get()?;
+        Some((rotten.host, rotten.position))
+    }
+
+    /// Whether the rot excuses that a record is missing there.
+    fn is_excused(&self, host: &str, position: u64) -> bool {
+        self.rotten.get().is_some_and(|rotten| {
+            let is_lost = match rotten.ends_log {
+                true => position >= rotten.position,
+                false => position == rotten.position,
+            };
+            rotten.host == host && is_lost
+        })
+    }
+
+    fn number_at(&self, host: &str, position: u64) -> Option<u64> {
+        let bytes = self.devices[host].record(position)?;
+        Some(number_of(
+            &Record::decode(&bytes, Check::Crc).expect("decoded before"),
+        ))
+    }
+
+    fn check(&self, host: &'static str, position: u64, number: u64, told: Told) {
+        if self.is_excused(host, position) {
+            return;
+        }
+        let found = self.number_at(host, position);
         assert_eq!(
             found,
             Some(number),

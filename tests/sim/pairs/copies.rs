@@ -37,6 +37,9 @@ pub struct Copies {
     at_slave: RefCell<BTreeMap<u64, Told>>,
     /// Positions of what a consumer has seen while the slave did not have it.
     seen_alone: RefCell<BTreeSet<u64>>,
+    /// Positions of records of which a bit has flipped at the slave, until it has them again.
+    rotten: RefCell<BTreeSet<u64>>,
+    has_rotted: Cell<bool>,
 }
 
 /// The device of one of the two.
@@ -63,10 +66,15 @@ impl Device {
 
     /// The bytes of the log from `position` on, up to the end of their file.
     pub fn log(&self, position: u64, len: usize) -> Vec<u8> {
-        let at = position % SEGMENT_BYTES;
-        let path = PathBuf::from(format!("/store/commitlog/{:020}", position - at));
+        let (path, at) = file_of(position);
         let len = len.min((SEGMENT_BYTES - at) as usize);
         self.io.peek(&path, at, len).unwrap_or_default()
+    }
+
+    /// A bit flips at this position of the log.
+    pub fn rot(&self, position: u64) {
+        let (path, at) = file_of(position);
+        self.io.rot_byte(&path, at).expect("a file of the log");
     }
 
     /// The bytes of the record at `position`, if there is one.
@@ -145,6 +153,8 @@ impl Copies {
             acked: RefCell::default(),
             at_slave: RefCell::default(),
             seen_alone: RefCell::default(),
+            rotten: RefCell::default(),
+            has_rotted: Cell::new(false),
         }
     }
 
@@ -185,7 +195,10 @@ impl Copies {
     pub fn is_seen(&self, record: &Record<'_>, told: Told) {
         let position = record.physical_offset;
         let is_missing = self.slave.record(position).is_none();
-        if is_missing && !self.slave.may_have_lost(self.flush, told) {
+        if is_missing
+            && !self.rotten.borrow().contains(&position)
+            && !self.slave.may_have_lost(self.flush, told)
+        {
             self.seen_alone.borrow_mut().insert(position);
         }
     }
@@ -230,7 +243,46 @@ impl Copies {
     pub fn slave_has_lost(&self, since_ns: u64, now_ns: u64) {
         self.slave.has_lost(now_ns);
         self.forget_unflushed(&self.at_slave, since_ns);
+        self.forget_repaired();
+        let rotten = self.rotten.borrow();
+        self.at_slave
+            .borrow_mut()
+            .retain(|position, _| !rotten.contains(position));
         check("slave", &self.slave, &self.at_slave);
+    }
+
+    /// One of the acknowledged records at the slave that begin before `to`; `nth` is any number.
+    pub fn one_at_slave(&self, nth: u64, to: u64) -> Option<u64> {
+        let at_slave = self.at_slave.borrow();
+        let old: Vec<_> = at_slave
+            .range(..to)
+            .map(|(position, _)| *position)
+            .collect();
+        let nth = (nth as usize).checked_rem(old.len())?;
+        Some(old[nth])
+    }
+
+    /// It may have been repaired since.
+    pub fn has_rotted(&self) -> bool {
+        self.has_rotted.get()
+    }
+
+    /// A bit of the record at this position has flipped at the slave.
+    pub fn is_rotten_at_slave(&self, position: u64) {
+        self.has_rotted.set(true);
+        self.rotten.borrow_mut().insert(position);
+    }
+
+    /// The records that the slave cannot read, and that it has not got again.
+    pub fn rotten_at_slave(&self) -> BTreeSet<u64> {
+        self.forget_repaired();
+        self.rotten.borrow().clone()
+    }
+
+    fn forget_repaired(&self) {
+        let is_rotten =
+            |position: &u64| self.slave.record(*position) != self.master.record(*position);
+        self.rotten.borrow_mut().retain(is_rotten);
     }
 
     /// All that was acknowledged is on both.
@@ -245,6 +297,13 @@ impl Copies {
             acked.borrow_mut().retain(|_, told| is_flushed(told));
         }
     }
+}
+
+/// The file of the log that has a position, and where in it that is.
+fn file_of(position: u64) -> (PathBuf, u64) {
+    let at = position % SEGMENT_BYTES;
+    let path = format!("/store/commitlog/{:020}", position - at);
+    (path.into(), at)
 }
 
 /// The size of the record that begins with `bytes`, as it says itself.

@@ -6,6 +6,7 @@ use ringmq::sim::{Fault, Op, Rule};
 
 use super::copies::FLUSHED_NS;
 use super::pair::{Pair, SLAVE};
+use super::rot;
 use crate::cluster::BROKER;
 use crate::dice::Dice;
 use crate::workload::Shared;
@@ -28,7 +29,7 @@ impl Faults {
     /// One thing happens, or ends.
     pub async fn step(&mut self, pair: &Pair, shared: &Shared, dice: &Dice) {
         let sim = pair.sim();
-        match dice.below(12) {
+        match dice.below(15) {
             0 => sim.reset_connections(BROKER, SLAVE),
             1..=3 if self.is_cut => self.heal(pair),
             1 => {
@@ -47,11 +48,12 @@ impl Faults {
             }
             6..=7 if !pair.is_slave_up() => pair.begin_slave(),
             6..=7 => self.end_slave(pair, shared, dice).await,
-            8 => stall(pair, dice),
+            8 | 13 => stall(pair, dice),
             9 if pair.is_slave_up() && self.fails_since_ns.is_none() => {
                 self.fail_device(pair, shared, dice);
             }
             10 => sim.step_unix_clock(SLAVE, dice.below(4_000) as i64 - 2_000),
+            11 | 12 => rot::flip_a_bit(pair, shared, dice),
             _ => {}
         }
     }
@@ -149,7 +151,7 @@ impl Faults {
 
 /// Some of the next writes or flushes take long.
 fn stall(pair: &Pair, dice: &Dice) {
-    let (io, longest_ms) = match dice.one_in(3) {
+    let (io, longest_ms) = match dice.one_in(2) {
         // Not so long that a client times out.
         true => (pair.cluster.broker(), 700),
         false => (pair.slave(), 4_000),

@@ -1,6 +1,6 @@
 //! A master and its slave: the cluster's broker is the master, and the slave has a host of its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ringmq::reactor::{ReplicationSetup, Role, ShardSetup};
@@ -22,6 +22,8 @@ const SILENCE_MS: u64 = 2_000;
 pub struct Pair {
     pub cluster: Cluster,
     slave: RefCell<Option<Process>>,
+    /// It starts with what it can read of its log, which is otherwise refused.
+    skips_damage: Cell<bool>,
 }
 
 impl Pair {
@@ -33,6 +35,7 @@ impl Pair {
         Self {
             cluster,
             slave: RefCell::default(),
+            skips_damage: Cell::new(false),
         }
     }
 
@@ -108,14 +111,20 @@ impl Pair {
             .device_begins_to_fail();
     }
 
+    /// A start may come to damage, which refuses it: it starts with `--skip-damaged` from now on.
+    pub fn slave_may_be_damaged(&self) {
+        self.skips_damage.set(true);
+    }
+
     fn slave_setup(&self) -> ShardSetup {
         let flush = self.cluster.flush;
         let mut setup = shard_setup(&self.slave(), flush, &Retention::default());
         self.cluster.settings.get()(&mut setup.broker);
         setup.store.follows = true;
+        setup.store.skip_damaged = self.skips_damage.get();
         setup.builtin_namesrv = None;
         // The name server says where the master is.
-        setup.namesrv = vec![SocketAddr::new(self.cluster.addr().ip(), NAMESRV_PORT)];
+        setup.namesrv = vec![SocketAddr::new(self.cluster.addr().ip(), NAMESRV_PORT).into()];
         setup.register_interval_ms = 1_000;
         setup.replication = Some(role(Role::Slave));
         setup
@@ -135,6 +144,7 @@ fn role(role: Role) -> ReplicationSetup {
         silence_ms: SILENCE_MS,
         batch_bytes: 4 << 10,
         slave_reads: true,
+        is_secured: false,
         controller: None,
     }
 }

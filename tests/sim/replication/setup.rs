@@ -24,6 +24,7 @@ pub fn replication_setup() -> ReplicationSetup {
         silence_ms: 2_000,
         batch_bytes: 4 << 10,
         slave_reads: true,
+        is_secured: false,
         controller: None,
     }
 }

@@ -145,6 +145,31 @@ fn the_decision_is_asked_for_in_its_period_and_after_a_pause() {
 }
 
 #[test]
+fn a_notice_without_proof_is_a_reason_to_ask() {
+    let mut broker = Broker::master();
+    broker.after(150);
+    broker.manager.notified_without_proof(broker.now_ns);
+    let notified_ns = broker.now_ns;
+    assert_eq!(broker.asked(), Ask::Decision);
+    assert_eq!(broker.now_ns, notified_ns, "at once");
+    broker.decides(decision(Some(1), 3));
+    // However many there are, the controllers are not asked without a pause.
+    let mut asked = 0;
+    for _ in 0..20 {
+        broker.manager.notified_without_proof(broker.now_ns);
+        let actions = broker.after(50);
+        if actions
+            .iter()
+            .any(|it| matches!(it, Action::Ask(Ask::Decision, _)))
+        {
+            asked += 1;
+            broker.decides(decision(Some(1), 3));
+        }
+    }
+    assert!((5..=10).contains(&asked), "{asked} in 1 s");
+}
+
+#[test]
 fn heartbeats_go_on_while_a_question_is_open() {
     let mut broker = Broker::master();
     assert_eq!(broker.asked(), Ask::Decision);
@@ -317,16 +342,42 @@ fn a_slave_that_cannot_read_all_of_its_log_states_it_or_is_silent() {
         assert_eq!(later >= 4, knows, "{later}");
         assert!(knows || later == 0, "{later}");
         broker.notified(decision(None, 4));
-        let offers = (0..5).any(|_| {
-            broker.manager.busy = None;
-            let asked = broker.asked();
-            broker.decides(decision(None, 4));
-            asked == Ask::Elect(1)
-        });
+        let offers = offers_itself(&mut broker);
         assert_eq!(offers, knows, "a controller that knows it decides");
         broker.manager.busy = None;
         broker.facts.has_holes = false;
         assert_eq!(beats(&broker.after(50)), 1, "repaired");
+    }
+}
+
+/// Whether it asks to be elected when there is no master.
+fn offers_itself(broker: &mut Broker) -> bool {
+    (0..5).any(|_| {
+        broker.manager.busy = None;
+        let asked = broker.asked();
+        broker.decides(decision(None, 4));
+        asked == Ask::Elect(1)
+    })
+}
+
+/// After a power cut of all brokers each of them may be like that, and one has to be elected, by any controller.
+#[test]
+fn one_whose_end_is_in_doubt_states_it_and_may_be_elected() {
+    for knows in [None, Some(false), Some(true)] {
+        let facts = Facts {
+            is_end_in_doubt: true,
+            ..Facts::default()
+        };
+        assert!(facts.states_damage());
+        let (mut broker, _) = Broker::registered(facts, None);
+        broker.manager.knows_loss = knows;
+        assert!(beats(&broker.after(3_000)) >= 4);
+        broker.notified(decision(None, 4));
+        let offers = offers_itself(&mut broker);
+        assert!(offers);
+        broker.manager.busy = None;
+        broker.facts.is_end_in_doubt = false;
+        assert_eq!(beats(&broker.after(50)), 1, "it has caught up");
     }
 }
 

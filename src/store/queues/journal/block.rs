@@ -268,11 +268,7 @@ mod tests {
             first_position: None,
         });
         let mut entry = [0; ENTRY_BYTES];
-        let written = Entry {
-            physical_offset: 7,
-            size: 8,
-            tags_code: -9,
-        };
+        let written = Entry::new(7, 8, -9);
         written.encode(&mut entry);
         block.put_entries(3, 6, &entry);
         block.put_deleted(11);

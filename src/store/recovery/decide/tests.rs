@@ -54,7 +54,7 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
             for note in notes {
                 for log in logs {
                     for (bits, resume) in
-                        (0..4).flat_map(|bits| RESUMES.map(|resume| (bits, resume)))
+                        (0..8).flat_map(|bits| RESUMES.map(|resume| (bits, resume)))
                     {
                         take(Evidence {
                             last_shutdown,
@@ -63,6 +63,7 @@ fn each_evidence(mut take: impl FnMut(Evidence)) {
                             log,
                             has_entries: bits & 1 > 0,
                             skip_damaged: bits & 2 > 0,
+                            has_batch_queues: bits & 4 > 0,
                             follows: false,
                             resume,
                             max_unflushed_bytes: MAX_UNFLUSHED,
@@ -136,8 +137,9 @@ fn whatever_is_found_a_start_is_decided() {
         for origin in ORIGINS.map(|origin| plan.origin(origin)) {
             let tail = plan.durable_to + 5;
             match plan.end(origin, tail) {
-                End::Kept => {
-                    assert!(evidence.last_shutdown == LastShutdown::Clean && plan.cut.is_none())
+                end @ (End::Kept | End::Closed) => {
+                    assert!(evidence.last_shutdown == LastShutdown::Clean && plan.cut.is_none());
+                    assert_eq!(end == End::Closed, evidence.is_ours());
                 }
                 // Also what was written behind the marks, and the last writes that were not flushed.
                 End::Cut { from } => {
@@ -154,7 +156,7 @@ fn whatever_is_found_a_start_is_decided() {
             }
         }
     });
-    assert_eq!(seen, 3 * 5 * 3 * 4 * 4 * 6);
+    assert_eq!(seen, 3 * 5 * 3 * 4 * 8 * 6);
 }
 
 fn found(last_shutdown: LastShutdown, checkpoint: Found) -> Evidence {
@@ -164,6 +166,7 @@ fn found(last_shutdown: LastShutdown, checkpoint: Found) -> Evidence {
         note: None,
         log: Some((0, 4 * SEGMENT)),
         has_entries: false,
+        has_batch_queues: false,
         skip_damaged: false,
         follows: false,
         resume: Resume::AsIs,
@@ -211,6 +214,12 @@ fn the_queues_come_from_the_nearest_source_that_may_be_right() {
     ] {
         assert_eq!(decide(&found(last_shutdown, checkpoint)).sources, sources);
     }
+    // RocketMQ has queues in other files, too.
+    let with_batches = Evidence {
+        has_batch_queues: true,
+        ..found(LastShutdown::Clean, past)
+    };
+    assert_eq!(decide(&with_batches).sources, [Source::Log]);
 }
 
 #[test]

@@ -201,17 +201,22 @@ impl Filesystem for Mount {
         reply: ReplyWrite,
     ) {
         let is_durable = flags.0 & libc::O_DSYNC != 0;
-        let mut state = self.0.state();
-        let written = state.meet_fault(inode.0, Kind::Write).and_then(|wait| {
-            drop(state);
-            std::thread::sleep(wait);
-            let mut state = self.0.state();
-            if is_durable {
-                state.meet_fault(inode.0, Kind::Flush)?;
-            }
-            state.write(inode.0, offset, data, is_durable)
-        });
-        answer!(reply, written, () => reply.written(data.len() as u32));
+        let data = data.to_vec();
+        let write = move |disk: &Disk| {
+            let mut state = disk.state();
+            let written = state.meet_fault(inode.0, Kind::Write).and_then(|wait| {
+                drop(state);
+                std::thread::sleep(wait);
+                let mut state = disk.state();
+                if is_durable {
+                    state.meet_fault(inode.0, Kind::Flush)?;
+                }
+                state.write(inode.0, offset, &data, is_durable)
+            });
+            answer!(reply, written, () => reply.written(data.len() as u32));
+        };
+        self.0
+            .unless_held(move |state| state.is_write_held(inode.0), write);
     }
 
     fn fallocate(

@@ -23,6 +23,7 @@ public final class ClientCheck {
     static {
         Deaths.scenarios(SCENARIOS); // the longest first
         Consuming.scenarios(SCENARIOS);
+        Batching.scenarios(SCENARIOS);
         Transactions.scenarios(SCENARIOS);
         Delaying.scenarios(SCENARIOS);
         Rewinding.scenarios(SCENARIOS);
@@ -37,6 +38,7 @@ public final class ClientCheck {
         Refusals.scenarios(SCENARIOS);
         Retention.scenarios(SCENARIOS);
         Restart.scenarios(RESTART);
+        Batching.aroundRestart(RESTART);
         Delaying.others(RESTART);
         Outages.scenarios(RESTART);
     }

@@ -23,6 +23,16 @@ final class Compat {
         }
     }
 
+    /** Whether the client makes one record of a batch, and unpacks it. */
+    static boolean packsBatches() {
+        try {
+            DefaultMQProducer.class.getMethod("setAutoBatch", boolean.class);
+            return true;
+        } catch (NoSuchMethodException fourX) {
+            return false;
+        }
+    }
+
     /** MessageModel.BROADCASTING, an enum that moved to another package. */
     @SuppressWarnings({"unchecked", "rawtypes"})
     static void broadcast(Object consumer) throws Exception {

@@ -10,14 +10,16 @@ import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * A producer and a consumer that run while masters die, and print what happens to each message:
  *
- * Failover --namesrv HOST:PORT --topic T --group G [--threads 1] [--pause MS] [--poll MS] [--delayed N] [--level 1] [--consume false]
+ * Failover --namesrv HOST:PORT --topic T --group G [--threads 1] [--pause MS] [--poll MS] [--delayed N] [--level 1 | --timed MS] [--consume false]
  *
- * All settings of the client are its defaults, except the interval of the route poll where --poll is given. Every N-th message is delayed, by the level.
+ * All settings of the client are its defaults, except the interval of the route poll where --poll is given. Every N-th message is delayed, by the level or by so
+ * many ms (timed messages of 5.x).
  * Lines, with the time in ms since 1970 first:
  *
  * <pre>
@@ -37,6 +39,7 @@ public final class Failover {
     private static long pauseMs = 5;
     private static int delayed;
     private static int level = 1;
+    private static String timedMs;
 
     private Failover() {
     }
@@ -56,6 +59,7 @@ public final class Failover {
                 case "--pause" -> pauseMs = Long.parseLong(args[i + 1]);
                 case "--poll" -> pollMs = Integer.parseInt(args[i + 1]);
                 case "--delayed" -> delayed = Integer.parseInt(args[i + 1]);
+                case "--timed" -> timedMs = args[i + 1];
                 case "--level" -> level = Integer.parseInt(args[i + 1]);
                 case "--consume" -> consumes = Boolean.parseBoolean(args[i + 1]);
                 default -> throw new IllegalArgumentException("unknown option " + args[i]);
@@ -111,8 +115,11 @@ public final class Failover {
             String id = String.format("id-%08d;", number);
             Message message = new Message(topic, id.getBytes());
             boolean isDelayed = delayed > 0 && number % delayed == 0;
-            if (isDelayed) {
+            if (isDelayed && timedMs == null) {
                 message.setDelayTimeLevel(level);
+            } else if (isDelayed) {
+                // Also with clients that know of no such messages.
+                MessageAccessor.putProperty(message, "TIMER_DELAY_MS", timedMs);
             }
             long begin = System.nanoTime();
             try {
