@@ -268,8 +268,8 @@ fn a_collector_that_refuses_points_is_one_line() {
         requests += collector.take().len();
         requests >= 5
     });
-    let log = broker.log();
     let refused = "the collector has not taken all metrics: 3 points: too old";
+    let log = broker.log_with(refused);
     let lines = log.lines().filter(|line| line.contains(refused));
     assert_eq!(lines.count(), 1, "{log}");
     assert!(broker.terminate().success());

@@ -85,7 +85,7 @@ fn clients_find_the_next_master_at_the_same_address() {
 
     // It finds the port taken, and is in routes with its own until it is free.
     let second = start("second", free_ports().0, "");
-    assert!(second.log().contains("cannot be opened"));
+    second.log_with("cannot be opened");
     assert_eq!(in_route(0), Some(second.addr().to_string()));
     first.kill();
     wait_until("the second one has the address", || {

@@ -347,6 +347,14 @@ impl Broker {
         self.process.log()
     }
 
+    /// Its log, once it has this text: lines pass through a thread of the broker, and may come after what they tell has been answered.
+    pub fn log_with(&self, text: &str) -> String {
+        wait_until(&format!("{text:?} in the log"), || {
+            self.log().contains(text)
+        });
+        self.log()
+    }
+
     /// kill -9. Its ports are free afterwards.
     pub fn kill(mut self) {
         self.process.child.kill().expect("it runs");
@@ -368,7 +376,7 @@ impl Broker {
         self.process.until_end()
     }
 
-    /// The most memory that the broker has ever had, in bytes.
+    /// The most memory that the broker has ever had, in bytes. The kernel counts by processor: a later answer may be some 100 KiB less.
     pub fn peak_rss_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("it runs");

@@ -146,9 +146,9 @@ fn cut_again_and_again(mut machine: Machine, rounds: u64) -> String {
     }
     let broker = machine.start();
     ledger.check(broker.addr());
-    let log = broker.log();
-    assert!(broker.terminate().success());
-    log
+    let ended = broker.stop("TERM");
+    assert!(ended.status.success(), "{ended:#?}");
+    ended.err
 }
 
 /// A write that is in flight when the process is killed reaches the disk later: until then the next process must not append there.
