@@ -22,12 +22,24 @@ pub struct Candidate {
     pub is_damaged: bool,
 }
 
-/// Those that have every message, if one of them may be elected: the others are repaired from it.
+/// Those that have every message, if one of them may be elected: the others are repaired from it. None while such a one is awaited.
 pub fn whole_if_any(group: &Group, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    if awaits_whole(group, &candidates) {
+        return Vec::new();
+    }
     if has_whole(group, &candidates) {
         candidates.retain(|it| !it.is_damaged);
     }
     candidates
+}
+
+/// Whether only a silent member has every message, while damaged ones could be elected. It is heard again or dead within the limit of silence.
+pub fn awaits_whole(group: &Group, candidates: &[Candidate]) -> bool {
+    let mut members = candidates.iter().filter(|it| group.set.contains(&it.id));
+    let is_silent_whole = |it: &Candidate| it.is_silent && !it.is_damaged;
+    !has_whole(group, candidates)
+        && members.clone().any(is_silent_whole)
+        && members.any(|it| !it.is_silent)
 }
 
 /// Whether one of them has every message, and is heard.

@@ -179,17 +179,18 @@ impl Controller {
             return false;
         }
         let limit_ms = self.settings.silence_limit_ms;
+        let heard = || self.live.candidates(name, group, false, now_ms, limit_ms);
         match group.master {
-            Some(id) if !self.live.is_fit(name, id, now_ms, limit_ms) => true,
-            Some(id) => {
-                let heard = || self.live.candidates(name, group, false, now_ms, limit_ms);
-                self.live.is_damaged(name, id) && election::has_whole(group, &heard())
+            Some(id) if !self.live.is_fit(name, id, now_ms, limit_ms) => {
+                !election::awaits_whole(group, &heard())
             }
+            Some(id) => self.live.is_damaged(name, id) && election::has_whole(group, &heard()),
             None if group.is_new => false,
             None => {
-                let alive = self.live.candidates(name, group, false, now_ms, limit_ms);
+                let alive = heard();
                 let unclean = self.settings.elect_unclean_master;
-                alive.iter().any(|it| unclean || group.set.contains(&it.id))
+                let may_win = |id| unclean || group.set.contains(id);
+                alive.iter().any(|it| may_win(&it.id)) && !election::awaits_whole(group, &alive)
             }
         }
     }

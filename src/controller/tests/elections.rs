@@ -236,6 +236,8 @@ fn one_that_lost_acknowledged_messages_is_elected_by_an_operator_only() {
     assert_eq!(world.group().master, Some(1));
 }
 
+const ELECTED_NOBODY: i32 = response::CONTROLLER_ELECT_MASTER_FAILED;
+
 const DAMAGED: [(&str, Value<'static>); 1] = [("ringmqLogDamaged", Value::Bool(true))];
 
 #[test]
@@ -257,6 +259,31 @@ fn a_broker_that_cannot_read_all_of_its_log_is_not_elected_before_a_whole_one() 
     world.controller.connection_closed(13, world.now_ms);
     world.pass(200);
     assert_eq!(world.group().master, Some(2));
+}
+
+/// Its heartbeat is late: by when it would be dead, it has either come or is not waited for any more.
+#[test]
+fn a_whole_member_that_is_silent_is_awaited_before_a_damaged_one_is_elected() {
+    for returns in [true, false] {
+        let mut world = World::with_group(3);
+        // They are heard each second, so one is dead after three, and late after half of that.
+        world.live(&[1, 2, 3], 2);
+        world.pass(1_600);
+        world.beat_with(2, 1, 500, &DAMAGED, 12);
+        world.controller.connection_closed(11, world.now_ms);
+        world.pass(200);
+        assert_eq!(world.elect(2, false).code, ELECTED_NOBODY);
+        assert_ne!(world.group().master, Some(2));
+        if returns {
+            world.beat(3, 1, 100);
+        }
+        for _ in 0..2 {
+            world.pass(700);
+            world.beat_with(2, 1, 500, &DAMAGED, 12);
+        }
+        let expected = if returns { 3 } else { 2 };
+        assert_eq!(world.group().master, Some(expected), "{returns}");
+    }
 }
 
 /// After a power cut of all of them.
