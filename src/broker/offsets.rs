@@ -37,6 +37,8 @@ pub struct Offsets {
     is_dirty: bool,
     /// Of a slave: what clients have committed here, and the master may not have.
     left: Option<Table>,
+    /// The same of the process before this one, as long as it is not known whether this one is a slave.
+    left_before: Table,
 }
 
 impl Offsets {
@@ -53,6 +55,7 @@ impl Offsets {
             updates: 0,
             is_dirty: false,
             left: None,
+            left_before: Table::default(),
         }
     }
 

@@ -36,6 +36,25 @@ pub(super) struct OffsetsFile {
     group_topic_map: BTreeMap<String, Vec<String>>,
     offset_table: BTreeMap<String, QueueOffsetMap>,
     pull_offset_table: BTreeMap<String, QueueOffsetMap>,
+    /// Ours, of a slave: what it has to give to its master. RocketMQ ignores it.
+    ringmq_left_table: BTreeMap<String, QueueOffsetMap>,
+}
+
+impl OffsetsFile {
+    /// Its offsets one by one: topic, group, queue, offset.
+    fn each(
+        table: BTreeMap<String, QueueOffsetMap>,
+    ) -> impl Iterator<Item = (String, String, i32, i64)> {
+        table.into_iter().flat_map(|(key, queues)| {
+            let Some((topic, group)) = key.split_once(TOPIC_GROUP_SEPARATOR) else {
+                return Vec::new();
+            };
+            let queues = queues.into_iter();
+            queues
+                .map(|(id, offset)| (topic.to_owned(), group.to_owned(), id, offset))
+                .collect()
+        })
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -85,17 +104,10 @@ impl Broker {
             }
             ConfigFile::ConsumerOffsets => {
                 let file: OffsetsFile = loose_json::from_slice(text.as_bytes())?;
-                let offsets = file.offset_table.into_iter().flat_map(|(key, queues)| {
-                    let (topic, group) = match key.split_once(TOPIC_GROUP_SEPARATOR) {
-                        Some((topic, group)) => (topic.to_owned(), group.to_owned()),
-                        None => return Vec::new(),
-                    };
-                    let queues = queues.into_iter();
-                    queues
-                        .map(|(id, offset)| (topic.clone(), group.clone(), id, offset))
-                        .collect()
-                });
+                let offsets = OffsetsFile::each(file.offset_table);
                 self.offsets.load(offsets, file.data_version);
+                self.offsets
+                    .load_left(OffsetsFile::each(file.ringmq_left_table));
             }
             ConfigFile::DelayOffsets => {
                 let file: DelaysFile = loose_json::from_slice(text.as_bytes())?;

@@ -28,9 +28,9 @@ const VALUES_PER_MODE: usize = 4;
 /// A text that is being written; [`Broker::write_text`] goes on with it.
 #[derive(Debug)]
 pub struct Text {
-    file: ConfigFile,
+    tables: &'static [Table],
     out: Vec<u8>,
-    /// Index into the file's tables.
+    /// Index into the tables.
     table: usize,
     stage: Stage,
     slices: u64,
@@ -61,7 +61,7 @@ impl Stage {
 }
 
 /// The tables of the files, by what is in them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Table {
     Topics,
     Forbidden,
@@ -69,15 +69,23 @@ enum Table {
     TopicsOfGroups,
     Offsets,
     Pulled,
+    /// Of a slave only, which has something for its master.
+    Left,
     Orders,
     Modes,
 }
 
 impl Table {
-    fn of(file: ConfigFile) -> &'static [Table] {
+    fn of(file: ConfigFile, has_left: bool) -> &'static [Table] {
         match file {
             ConfigFile::Topics => &[Table::Topics],
             ConfigFile::SubscriptionGroups => &[Table::Forbidden, Table::Groups],
+            ConfigFile::ConsumerOffsets if has_left => &[
+                Table::TopicsOfGroups,
+                Table::Offsets,
+                Table::Pulled,
+                Table::Left,
+            ],
             ConfigFile::ConsumerOffsets => &[Table::TopicsOfGroups, Table::Offsets, Table::Pulled],
             ConfigFile::PopOrders => &[Table::Orders],
             ConfigFile::RequestModes => &[Table::Modes],
@@ -93,6 +101,7 @@ impl Table {
             Table::TopicsOfGroups => "groupTopicMap",
             Table::Offsets => "offsetTable",
             Table::Pulled => "pullOffsetTable",
+            Table::Left => "ringmqLeftTable",
             Table::Orders => "table",
             Table::Modes => "messageRequestModeMap",
         }
@@ -165,7 +174,7 @@ impl Broker {
     /// Begins a text that is to have this version.
     pub fn begin_text(&self, file: ConfigFile, version: DataVersion) -> Text {
         let mut text = Text {
-            file,
+            tables: Table::of(file, self.offsets.has_left()),
             out: Vec::new(),
             table: 0,
             stage: Stage::NotBegun,
@@ -185,7 +194,7 @@ impl Broker {
     /// Writes up to so many values more; whether the text is complete.
     pub fn write_text(&self, text: &mut Text, values: usize) -> bool {
         let mut values = values.max(1);
-        let tables = Table::of(text.file);
+        let tables = text.tables;
         text.slices += 1;
         while let Some(table) = tables.get(text.table) {
             if !self.write_table(*table, text, &mut values) {
@@ -239,6 +248,14 @@ impl Broker {
                 }
                 let pulled = self.offsets.pulled_after(pair);
                 text.write(table, &stage, pulled.map(by_topic), values)
+            }
+            Table::Left => {
+                let of = |group: &str, topic: &str| self.offsets.left_of(group, topic);
+                if !text.write_rest(&stage, of, values) {
+                    return false;
+                }
+                let left = self.offsets.left_after(pair);
+                text.write(table, &stage, left.map(by_topic), values)
             }
             Table::Orders => {
                 let queues = self.pops.orders.after(first);

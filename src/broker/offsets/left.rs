@@ -1,6 +1,7 @@
-//! What consumers commit at a slave, of which its master may know nothing: without a master in the route they commit there.
+//! What consumers commit at a slave, of which its master may know nothing: without a master in the route they commit there. It stands in the slave's
+//! `consumerOffset.json` too, as the slave may be started anew before its master is back.
 
-use super::{Offsets, after};
+use super::{Entry, Offsets, QueueOffsetMap, after};
 use crate::broker::Broker;
 
 /// An offset that a consumer has committed at this slave.
@@ -13,16 +14,39 @@ pub struct LeftCommit {
 }
 
 impl Offsets {
-    /// From now on what clients commit is kept until the master has it: the broker is a slave.
+    /// From now on what clients commit is kept until the master has it, and what was kept before: the broker is a slave.
     pub fn keep_commits(&mut self) {
-        self.left.get_or_insert_default();
+        let before = std::mem::take(&mut self.left_before);
+        self.left.get_or_insert(before);
     }
 
     /// A client has committed this.
     pub fn keep_commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         if let Some(left) = &mut self.left {
-            left.put(group, topic, queue_id, offset);
+            self.is_dirty |= left.put(group, topic, queue_id, offset);
         }
+    }
+
+    /// What the file has of it.
+    pub fn load_left(&mut self, left: impl IntoIterator<Item = (String, String, i32, i64)>) {
+        for (topic, group, queue_id, offset) in left {
+            self.left_before.put(&group, &topic, queue_id, offset);
+        }
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.left_after(None).next().is_some()
+    }
+
+    /// Of one group in one topic.
+    pub fn left_of(&self, group: &str, topic: &str) -> Option<&QueueOffsetMap> {
+        self.left.as_ref()?.by_topic.get(topic)?.get(group)
+    }
+
+    /// All of it behind this topic and group, in order.
+    pub fn left_after(&self, from: Option<(&str, &str)>) -> impl Iterator<Item = Entry<'_>> {
+        let left = self.left.iter();
+        left.flat_map(move |left| after(left, from))
     }
 
     /// The next one that is to go to the master. It is kept no longer.
@@ -37,6 +61,7 @@ impl Offsets {
             offset: *offset,
         };
         left.take(&commit.group, &commit.topic, commit.queue_id);
+        self.is_dirty = true;
         Some(commit)
     }
 
@@ -52,6 +77,7 @@ impl Offsets {
             && left.find(group, topic, *queue_id).is_none()
         {
             left.put(group, topic, *queue_id, *offset);
+            self.is_dirty = true;
         }
     }
 }

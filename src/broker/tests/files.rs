@@ -153,6 +153,29 @@ fn a_text_in_slices_is_the_same_text() {
     }
 }
 
+/// As a master the next process has nobody to give it to.
+#[test]
+fn a_slave_s_file_has_what_its_master_may_not_have() {
+    let file = ConfigFile::ConsumerOffsets;
+    let mut slave = broker();
+    assert!(!slave.file_text(file).contains("ringmqLeftTable"));
+    slave.keep_commits();
+    slave.offsets.keep_commit("g", "T", 1, 8);
+    let text = slave.file_text(file);
+    let mut again = broker();
+    again.load_file(file, &text).unwrap();
+    assert_eq!(again.take_left_commit(), None, "a master");
+    assert!(!again.file_text(file).contains("ringmqLeftTable"));
+    again.keep_commits();
+    assert_eq!(again.file_text(file), text);
+    let left = again.take_left_commit().expect("one is left");
+    assert_eq!(
+        (&*left.group, &*left.topic, left.queue_id, left.offset),
+        ("g", "T", 1, 8)
+    );
+    assert_eq!(again.take_left_commit(), None);
+}
+
 /// One entry may have tens of thousands of queues.
 #[test]
 fn one_large_entry_is_written_in_slices() {

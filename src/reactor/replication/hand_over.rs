@@ -2,7 +2,7 @@
 //!
 //! RocketMQ's slave does not: its next question for the offsets (43) puts the master's in their place.
 
-use crate::broker::LeftCommit;
+use crate::broker::{ConfigFile, LeftCommit};
 use crate::io::Io;
 use crate::reactor::core::Core;
 use crate::reactor::remoting_client::{AskError, RemotingClient};
@@ -15,10 +15,16 @@ pub(super) async fn hand_over<I: Io>(
     client: &mut RemotingClient<I>,
     patience_ns: u64,
 ) -> Result<(), AskError> {
+    let mut has_given = false;
     loop {
         let Some(commit) = core.broker.borrow_mut().take_left_commit() else {
+            if has_given {
+                // A later start gives nothing again.
+                core.saves.soon(ConfigFile::ConsumerOffsets);
+            }
             return Ok(());
         };
+        has_given = true;
         match give(core, client, &commit, patience_ns).await {
             // The master knows neither topic nor group, for instance.
             Ok(()) | Err(AskError::Refused { .. }) => {}

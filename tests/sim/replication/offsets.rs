@@ -58,3 +58,43 @@ fn what_is_committed_at_a_slave_arrives_at_its_master() {
         });
     }
 }
+
+/// The slave is started anew, or its machine loses power, before its master is back.
+#[test]
+fn what_is_committed_at_a_slave_outlives_its_process() {
+    for is_cut in [false, true] {
+        let pair = Pair::new(2, Flush::Sync, Role::SyncMaster);
+        pair.sim.run(async {
+            let (_master, _slave, mut client) = pair.start_both().await;
+            for number in 0..10 {
+                assert!(send(&mut client, number, "").await.is_success());
+            }
+            pair.bodies(MASTER).await;
+            commit(&mut client, 3).await;
+            pair.sleep_ms(3_000).await;
+            pair.sim.crash(MASTER);
+            let mut at_slave = pair.client(SLAVE).await;
+            commit(&mut at_slave, 7).await;
+            // Offsets are saved every five seconds.
+            pair.sleep_ms(6_000).await;
+            match is_cut {
+                true => pair.sim.power_cut(SLAVE),
+                false => pair.sim.crash(SLAVE),
+            }
+            let _slave = pair.start(SLAVE).await;
+            assert_eq!(committed(&pair, SLAVE).await, Some(7));
+            let _master = pair.start(MASTER).await;
+            assert_eq!(committed(&pair, MASTER).await, Some(3), "as it was saved");
+            pair.sleep_ms(6_000).await;
+            assert_eq!(committed(&pair, MASTER).await, Some(7));
+            assert_eq!(committed(&pair, SLAVE).await, Some(7));
+            // It was given once: who is sent back at the master stays there.
+            let mut at_master = pair.client(MASTER).await;
+            commit(&mut at_master, 2).await;
+            pair.sim.crash(SLAVE);
+            let _slave = pair.start(SLAVE).await;
+            pair.sleep_ms(6_000).await;
+            assert_eq!(committed(&pair, MASTER).await, Some(2));
+        });
+    }
+}
