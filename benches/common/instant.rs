@@ -49,6 +49,10 @@ impl Clock for Instant {
         }
     }
 
+    fn exact_ns(&self) -> u64 {
+        1
+    }
+
     fn utc_offset_s(&self) -> i32 {
         0
     }

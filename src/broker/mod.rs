@@ -146,6 +146,8 @@ pub enum Effect {
     Admit(admission::AdmissionLimits),
     /// State this as `traceOn` in replies to sends from now on.
     SayTraceOn(bool),
+    /// Log requests that take longer than so many milliseconds from now on; 0: none.
+    LogSlowRequests(u64),
     /// These controllers decide about the role of this broker from now on.
     UseControllers(Vec<SocketAddr>),
     /// Let expired messages go now.

@@ -212,6 +212,9 @@ config! {
     /// figures) and logged with its CPU time. `ringmqStallsOwn` leaves out those in which the core was taken by another
     /// process or by the host.
     stall_warn_ms: u64 = 5, "stallWarnMillis", 1..=600_000;
+    /// A request that takes longer is logged, one a second at most; of a send the line tells how long it has waited for its turn, for the writes
+    /// before its own, for its write and for its release, and how many bytes were ahead of it. A pull that waits for messages is not slow. 0: none is logged.
+    slow_request_ms: u64 = 500, "slowRequestMillis", 0..=600_000, hot;
     /// Answers `GET /live`, `GET /ready` and `GET /master`. 0: off.
     health_port: u16 = 0, "healthPort", 0..=65535;
 

@@ -14,6 +14,9 @@ pub struct Now {
 pub trait Clock {
     fn now(&self) -> Now;
 
+    /// The monotonic clock, read at this moment: some 20 ns. [`Clock::now`] may be the reading of the whole turn.
+    fn exact_ns(&self) -> u64;
+
     /// How far the local time is ahead of UTC now.
     fn utc_offset_s(&self) -> i32;
 

@@ -8,6 +8,10 @@ macro_rules! forward_clock {
                 self.io.now()
             }
 
+            fn exact_ns(&self) -> u64 {
+                self.io.exact_ns()
+            }
+
             fn utc_offset_s(&self) -> i32 {
                 self.io.utc_offset_s()
             }

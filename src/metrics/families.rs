@@ -35,6 +35,7 @@ pub enum Kind {
 pub enum Unit {
     AsRecorded,
     SecondsFromMicros,
+    SecondsFromNanos,
 }
 
 /// RocketMQ's settings that switch metrics off.
@@ -133,6 +134,29 @@ const DELAY_S: &[u64] = &[60, 600, 3_600, 43_200, 86_400, 259_200];
 const CONTROLLER_US: &[u64] = &[
     1, 3, 5, 10, 30, 50, 100, 300, 500, 1_000, 3_000, 5_000, 10_000, 30_000, 50_000, 100_000,
     300_000, 500_000, 1_000_000, 3_000_000, 5_000_000, 10_000_000,
+];
+/// From 100 ns to 1 s.
+const NANOS: &[u64] = &[
+    100,
+    200,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    1_000_000_000,
 ];
 /// From 50 us to 10 s.
 const MICROS: &[u64] = &[
@@ -289,6 +313,7 @@ families! {
         INFO = Gauge "ringmq_info" [version, rocketmq_version]: "1, with the version of ringmq and that of the RocketMQ whose behaviour it has";
         START_TIME = Gauge "ringmq_start_time_seconds" []: "When the shard began to serve in its present role, in seconds since 1970";
         COMMIT_SECONDS = Histogram "ringmq_send_seconds" [] of MICROS in SecondsFromMicros: "Time from the append of a message to its acknowledgement";
+        SEND_STAGE_SECONDS = Histogram "ringmq_send_stage_seconds" [stage] of NANOS in SecondsFromNanos: "Of one send in 61, time of a stage: receive (its bytes wait for their turn and for room), decode (header and rules), append (into the log buffer), write_wait (until the log write that contains it begins), release (from the end of that write to its answer: queue entries, and copies where a send waits for them). Between the last two is ringmq_log_write_seconds, after them ringmq_reply_send_seconds";
         LOG_WRITE_SECONDS = Histogram "ringmq_log_write_seconds" [] of MICROS in SecondsFromMicros: "Time of one write of the log to the device; with SYNC_FLUSH its flush included";
         LOG_WRITE_BYTES = Histogram "ringmq_log_write_bytes" [] of WRITE_BYTES: "Size of one write of the log: of a group commit";
         LOG_FLUSH_SECONDS = Histogram "ringmq_log_flush_seconds" [] of MICROS in SecondsFromMicros: "Time of one flush of the log beside its writes";

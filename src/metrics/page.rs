@@ -15,6 +15,7 @@ fn row(family: &Family) -> String {
     let bounds = family.bounds.iter().map(|bound| match family.unit {
         Unit::AsRecorded => bound.to_string(),
         Unit::SecondsFromMicros => (*bound as f64 / 1e6).to_string(),
+        Unit::SecondsFromNanos => (*bound as f64 / 1e9).to_string(),
     });
     let bounds: Vec<_> = bounds.collect();
     format!(

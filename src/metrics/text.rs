@@ -161,6 +161,7 @@ pub fn in_unit(unit: Unit, value: u64) -> Number {
     match unit {
         Unit::AsRecorded => Number::Whole(value),
         Unit::SecondsFromMicros => Number::Real(value as f64 / 1e6),
+        Unit::SecondsFromNanos => Number::Real(value as f64 / 1e9),
     }
 }
 

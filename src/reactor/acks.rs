@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::caller::Caller;
 use super::connection::Connection;
 use super::send_times::SendTimes;
+use super::stages::Stored;
 use crate::io::Stream;
 use crate::replication::answers::Waiting;
 use crate::store::QueueIndex;
@@ -103,6 +104,15 @@ impl<S: Stream> Ack<S> {
         Waiting {
             is_persisted: self.end <= persisted,
             age_ns: now_ns.saturating_sub(self.appended_ns),
+        }
+    }
+
+    /// Where its time went is asked with this.
+    pub fn stored(&self) -> Stored {
+        Stored {
+            end: self.end,
+            arrived_ns: self.caller.arrived_ns,
+            appended_ns: self.appended_ns,
         }
     }
 

@@ -171,7 +171,12 @@ impl<S: Stream> Connection<S> {
                 (false, false) => Outcome::Success,
             },
         };
-        self.memory.latencies.answered(kind, caller.arrived_ns);
+        let now_ns = self.memory.latencies.answered(kind, caller.arrived_ns);
+        if !caller.is_parked {
+            let took_ns = now_ns.saturating_sub(caller.arrived_ns);
+            let slow = &self.memory.slow;
+            slow.answered(caller.code, code, self.peer, took_ns, now_ns);
+        }
     }
 
     /// Lets `write` append one or more whole frames to what is sent next.

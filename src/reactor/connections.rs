@@ -20,6 +20,7 @@ use super::connection::{Connection, Service, read, write};
 use super::latencies::Latencies;
 use super::memory::{Memory, Relief};
 use super::slices::in_slices;
+use super::slow_requests::SlowRequests;
 use super::unproven::Unproven;
 use crate::io::{Either, Gate, select, yield_now};
 use crate::io::{Io, Listener, Notify, Stream};
@@ -101,6 +102,10 @@ impl<S: Stream> Connections<S> {
     /// Those that are open.
     pub fn len(&self) -> usize {
         self.open.borrow().len()
+    }
+
+    pub fn slow_requests(&self) -> &SlowRequests {
+        &self.memory.slow
     }
 
     /// Requests of all of them whose answer is being read from disk.

@@ -19,6 +19,7 @@ use super::registration::servers::Registration;
 use super::replication::state::Replication;
 use super::rounds::Rounds;
 use super::saves::pending::Saves;
+use super::stages::Stages;
 use super::term::{Orders, Term};
 use super::timer::running::RunningTimers;
 use crate::auth::Credentials;
@@ -43,6 +44,7 @@ pub(super) struct Core<I: Io> {
     pub connections: Rc<Connections<I::Stream>>,
     pub admission: AdmissionQueue<I>,
     pub acks: Acks<I::Stream>,
+    pub stages: Stages,
     pub answers: SendAnswers,
     pub saves: Saves<I>,
     pub registration: Registration,
@@ -99,10 +101,13 @@ impl<I: Io> Core<I> {
             .as_ref()
             .is_some_and(|it| it.access().authenticates());
         let (memory, open) = (setup.connection_memory_bytes, setup.max_connections);
+        let connections = Connections::new(memory, open, latencies, guards_strangers);
+        let slow_ms = setup.broker.settings.slow_request_ms;
+        connections.slow_requests().set_limit(slow_ms);
         Rc::new(Core {
             admission: AdmissionQueue::new(io.clone(), store.clone(), &setup),
             answers: SendAnswers::new(&setup),
-            connections: Connections::new(memory, open, latencies, guards_strangers),
+            connections,
             saves: Saves::new(store.medium(), &setup.store.dir),
             io,
             setup,
@@ -111,6 +116,7 @@ impl<I: Io> Core<I> {
             store,
             broker: RefCell::new(broker),
             acks: Acks::default(),
+            stages: Stages::default(),
             registration: Registration::default(),
             queue_listeners: QueueListeners::default(),
             replication,

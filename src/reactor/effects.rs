@@ -40,6 +40,7 @@ pub(super) fn carry_out<I: Io>(core: &Rc<Core<I>>) -> ConfigFiles {
         Effect::KeepBy(retention) => core.store.keep_by(retention),
         Effect::Admit(limits) => core.admission.set_limits(limits),
         Effect::SayTraceOn(is_on) => core.answers.say_trace_on(is_on),
+        Effect::LogSlowRequests(ms) => core.connections.slow_requests().set_limit(ms),
         Effect::UseControllers(addrs) => core.orders.steering().use_controllers(addrs),
         Effect::CleanLog => core.store.clean_log_now(),
         Effect::CleanQueues => core.store.clean_queues_now(),

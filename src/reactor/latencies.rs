@@ -59,9 +59,10 @@ impl Latencies {
         }
     }
 
-    /// A request that arrived at `since_ns` was answered now.
-    pub fn answered(&self, kind: Kind, since_ns: u64) {
-        let took = (self.now_ns)().saturating_sub(since_ns) / self.unit_ns;
+    /// A request that arrived at `since_ns` was answered now; returns the time.
+    pub fn answered(&self, kind: Kind, since_ns: u64) -> u64 {
+        let now_ns = (self.now_ns)();
+        let took = now_ns.saturating_sub(since_ns) / self.unit_ns;
         let mut by_kind = self.by_kind.borrow_mut();
         let found = by_kind.binary_search_by_key(&kind, |(kind, _)| *kind);
         let place = match found {
@@ -73,6 +74,7 @@ impl Latencies {
             Err(place) => self.add(&mut by_kind, place, kind),
         };
         by_kind[place].1.record(took);
+        now_ns
     }
 
     fn add(&self, by_kind: &mut Vec<(Kind, Histogram)>, place: usize, kind: Kind) -> usize {
@@ -112,7 +114,7 @@ pub fn write_kinds(
 }
 
 /// RocketMQ's, in lower case.
-fn code_name(code: i32, name: fn(i32) -> Option<&'static str>) -> String {
+pub(super) fn code_name(code: i32, name: fn(i32) -> Option<&'static str>) -> String {
     name(code).map_or_else(|| code.to_string(), str::to_ascii_lowercase)
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 
 use super::latencies::Latencies;
+use super::slow_requests::SlowRequests;
 use crate::io::Gate;
 use crate::metrics::Histogram;
 use crate::metrics::families::REPLY_SECONDS;
@@ -28,6 +29,7 @@ pub struct Memory {
     pub reading: Cell<usize>,
     /// How long requests take, and how long the kernel takes replies.
     pub latencies: Latencies,
+    pub slow: SlowRequests,
     pub reply_us: RefCell<Histogram>,
     /// Connections with more than [`HEAVY_BYTES`] of unsent replies: few, as all together have a limit.
     heavy: RefCell<BTreeSet<u64>>,
@@ -42,6 +44,7 @@ impl Memory {
             parked: Cell::new(0),
             reading: Cell::new(0),
             latencies,
+            slow: SlowRequests::default(),
             reply_us: RefCell::new(Histogram::of(&REPLY_SECONDS)),
             heavy: RefCell::default(),
             relief: RefCell::default(),

@@ -65,6 +65,8 @@ mod send_times;
 mod sends;
 mod shard;
 mod slices;
+mod slow_requests;
+mod stages;
 mod standstill;
 mod term;
 mod timer;

@@ -19,14 +19,26 @@ pub(super) async fn committed<I: Io>(core: &Core<I>, position: u64) {
             return false;
         };
         core.answers.acknowledge(&ack, response::SUCCESS, None);
-        let took_ns = now_ns.saturating_sub(ack.appended_ns);
-        core.acks.times().record(took_ns, now_ns);
+        let took_ns = note_times(core, &ack, now_ns);
         let took_ms = took_ns / 1_000_000;
         let mut broker = core.broker.borrow_mut();
         broker.append_took(ack.queue(), took_ms, now_ms);
         true
     })
     .await;
+}
+
+/// A send was answered that was stored. Returns the time since its append.
+pub(super) fn note_times<I: Io>(core: &Core<I>, ack: &Ack<I::Stream>, now_ns: u64) -> u64 {
+    let (stored, peer) = (ack.stored(), ack.connection.peer);
+    let log = core.store.log_times();
+    core.stages
+        .acknowledged(&stored, &log, || core.io.exact_ns());
+    let slow = core.connections.slow_requests();
+    slow.acknowledged(ack.caller.code, &stored, peer, &log, now_ns);
+    let took_ns = now_ns.saturating_sub(ack.appended_ns);
+    core.acks.times().record(took_ns, now_ns);
+    took_ns
 }
 
 /// Whether these messages are stored is not known: their producers have to send them again.

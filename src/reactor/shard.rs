@@ -243,6 +243,7 @@ impl<I: Io> Service<I::Stream> for Shard<I> {
         frame: Frame<'_>,
         scratch: &mut Scratch,
     ) -> Flow {
+        self.core.stages.frame_begins(&self.core.io);
         match header::decode(&frame, scratch) {
             Ok(header) => match &self.core.checks {
                 None => self.dispatch(connection, &frame, &header),

@@ -135,6 +135,10 @@ impl Clock for SimIo {
         self.world.now(self.owner.host)
     }
 
+    fn exact_ns(&self) -> u64 {
+        self.now().mono_ns
+    }
+
     /// The world is in Greenwich.
     fn utc_offset_s(&self) -> i32 {
         0

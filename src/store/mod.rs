@@ -64,6 +64,7 @@ pub use foreign::refuse_foreign;
 pub use index::{KeyMatches, KeyQuery, Shape as IndexShape, Wanted};
 pub use log::LogTimes;
 pub use log::ack_watermark::Missing;
+pub use log::recent_writes::LogWrite;
 pub use log::records::Position;
 pub use log::unreadable::{Hole, Place, Unreadable};
 pub use medium::{Guarded, Medium};

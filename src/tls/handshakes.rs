@@ -120,6 +120,10 @@ mod tests {
             }
         }
 
+        fn exact_ns(&self) -> u64 {
+            self.now().mono_ns
+        }
+
         fn utc_offset_s(&self) -> i32 {
             0
         }

@@ -66,6 +66,7 @@ mod scrapes;
 mod seeds;
 mod sent;
 mod slow_replicas;
+mod slow_requests;
 mod statistics;
 mod switch;
 mod terms;

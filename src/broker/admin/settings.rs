@@ -118,6 +118,10 @@ impl Broker {
             self.suffix = suffix(&self.config).into();
             self.effects.push(Effect::SayTraceOn(self.config.trace_on));
         }
+        let slow_ms = self.config.settings.slow_request_ms;
+        if slow_ms != before.slow_request_ms {
+            self.effects.push(Effect::LogSlowRequests(slow_ms));
+        }
         let controllers = &self.config.settings.controllers;
         if *controllers != before.controllers
             && let Some(addrs) = ip_addresses(controllers)

@@ -74,6 +74,9 @@ fn storage<I: Io>(core: &Core<I>, scrape: &mut Scrape, store: &StoreFigures) {
 
 fn log<I: Io>(core: &Core<I>, scrape: &mut Scrape, store: &StoreFigures) {
     scrape.histogram(&COMMIT_SECONDS, &[], &core.acks.times().all());
+    core.stages.each(|stage, times| {
+        scrape.histogram(&SEND_STAGE_SECONDS, &[("stage", stage.name())], times);
+    });
     {
         let times = core.store.log_times();
         scrape.histogram(&LOG_WRITE_SECONDS, &[], &times.write_us);

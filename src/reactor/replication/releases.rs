@@ -19,6 +19,7 @@ use super::state::Replication;
 use crate::io::{Either, Io, select};
 use crate::reactor::acks::{Ack, Acks};
 use crate::reactor::core::Core;
+use crate::reactor::release::note_times;
 use crate::reactor::slices::in_slices;
 use crate::replication::answers::{Answer, Rules};
 use crate::store::Cause;
@@ -177,8 +178,7 @@ async fn answer<I: Io>(
             return false;
         };
         core.answers.acknowledge(&ack, code, remark().as_deref());
-        let took_ns = now_ns.saturating_sub(ack.appended_ns);
-        core.acks.times().record(took_ns, now_ns);
+        note_times(core, &ack, now_ns);
         end = Some(ack.end);
         true
     })

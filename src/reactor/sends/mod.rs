@@ -16,6 +16,7 @@ use super::calls::Calls;
 use super::connection::Connection;
 use super::core::Core;
 use super::inbox::Flow;
+use super::stages::Stopwatch;
 use crate::broker::{ConfigFile, Refusal, SendPlan};
 use crate::io::{Io, Now};
 use crate::wire::Header;
@@ -44,6 +45,10 @@ impl<I: Io> Sends<I> {
             return self.refuse(connection, caller, &refusal);
         }
         let now = self.core.io.now();
+        let stopwatch = self
+            .core
+            .stages
+            .send_begins(&self.core.io, caller.arrived_ns);
         let peer = connection.as_peer(header);
         let admitted = SendRequest::decode(&header.ext)
             .map_err(Refusal::from)
@@ -77,7 +82,11 @@ impl<I: Io> Sends<I> {
             Admitted::Never(refusal) => return self.refuse(connection, caller, &refusal),
         }
         let is_batch = header.code == request::SEND_BATCH_MESSAGE;
+        let stopwatch = stopwatch.map(Stopwatch::admitted);
         let is_stored = self.append(connection, caller, &plan, is_batch, now);
+        if let Some(stopwatch) = stopwatch {
+            stopwatch.appended();
+        }
         if is_stored && plan.is_half() {
             self.core.broker.borrow_mut().half_stored(topic);
         }

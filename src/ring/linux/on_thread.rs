@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::rc::Rc;
 
+use super::clock::mono_ns;
 use super::sleep::Sleep;
 use super::thread::Thread;
 use crate::io::{Clock, Now, Spawn, Stalls, TaskTime};
@@ -15,6 +16,10 @@ pub trait OnThread {
 impl<T: OnThread> Clock for T {
     fn now(&self) -> Now {
         self.thread().now()
+    }
+
+    fn exact_ns(&self) -> u64 {
+        mono_ns()
     }
 
     fn utc_offset_s(&self) -> i32 {

@@ -10,6 +10,7 @@ pub mod damage;
 mod mend;
 pub mod ours;
 pub mod reader;
+pub mod recent_writes;
 pub mod records;
 mod recycle;
 pub mod segments;

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::Log;
 use super::ack_watermark::Mark;
+use super::recent_writes::LogWrite;
 use super::segments::Segments;
 use super::watermarks::Dispatched;
 use crate::io::select;
@@ -73,7 +74,7 @@ impl<I: Io> Log<I> {
             }
             let began_ns = self.io.now().mono_ns;
             let written = write(&self.segments, sealed.start, sealed.slice, durability).await;
-            let took_ns = self.io.now().mono_ns - began_ns;
+            let ended_ns = self.io.now().mono_ns;
             match self.next(written) {
                 Next::Commit => {}
                 Next::Repeat => {
@@ -82,14 +83,14 @@ impl<I: Io> Log<I> {
                 }
                 Next::End => return,
             }
-            self.times.borrow_mut().wrote(len, took_ns);
-            self.writes.set(self.writes.get() + 1);
-            self.written_bytes.set(self.written_bytes.get() + len);
-            if durability == Durability::Synced {
-                self.flushes.set(self.flushes.get() + 1);
-            }
-            self.buffer.borrow_mut().complete(sealed.end);
-            self.marks.persist(sealed.end);
+            let write = LogWrite {
+                start: sealed.start,
+                end: sealed.end,
+                bytes: len,
+                began_ns,
+                ended_ns,
+            };
+            self.wrote(write, durability);
             if commits_here() {
                 self.commit_more(&dispatch);
             }
@@ -97,6 +98,19 @@ impl<I: Io> Log<I> {
             self.grown.wake_all();
             self.gate.room.wake_all();
         }
+    }
+
+    /// This much more is on the device.
+    fn wrote(&self, write: LogWrite, durability: Durability) {
+        self.times.borrow_mut().wrote(write);
+        self.writes.set(self.writes.get() + 1);
+        self.written_bytes
+            .set(self.written_bytes.get() + write.bytes);
+        if durability == Durability::Synced {
+            self.flushes.set(self.flushes.get() + 1);
+        }
+        self.buffer.borrow_mut().complete(write.end);
+        self.marks.persist(write.end);
     }
 
     fn next(&self, written: Result<(), StoreError>) -> Next {
