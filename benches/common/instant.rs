@@ -76,6 +76,10 @@ impl Spawn for Instant {
         Stalls::default()
     }
 
+    fn turns(&self) -> u64 {
+        0
+    }
+
     fn task_times(&self) -> Vec<TaskTime> {
         Vec::new()
     }

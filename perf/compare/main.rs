@@ -127,12 +127,16 @@ fn measured(args: &Args, running: &Running, shape: Shape) -> Result<RunResult> {
 
 fn one(args: &Args, running: &Running, shape: Shape) -> Result<RunResult> {
     let plan = DrivePlan {
+        title: String::new(),
+        notes: Vec::new(),
         drive: Drive::Send,
         namesrv: running.namesrv(),
         topic: format!("compare-{}", shape.slug()),
         topics: 1,
         queues: running.side.takes_topics().then_some(8),
         group: "compare".to_owned(),
+        subscriptions: 0,
+        consumers: 0,
         codec: Codec::Json,
         dial: Dial::from(Transport::fastest()),
         shape,

@@ -9,7 +9,7 @@ use super::load::{self, SendPlan};
 use super::machine::Machine;
 use super::meter::{Cpu, Meter};
 use super::output::{Output, Progress};
-use super::recorder::Stopwatch;
+use super::recorder::{Recorder, Stopwatch};
 use super::result::{Report, RunResult, Shape};
 use super::template::Common;
 use super::{BenchError, Interrupt, on_load_core};
@@ -35,6 +35,9 @@ pub enum Drive {
 }
 
 pub struct DrivePlan {
+    /// What is measured, for the report.
+    pub title: String,
+    pub notes: Vec<String>,
     pub drive: Drive,
     pub namesrv: String,
     pub topic: String,
@@ -43,6 +46,10 @@ pub struct DrivePlan {
     /// `None` takes a topic as it is.
     pub queues: Option<u32>,
     pub group: String,
+    /// Groups that read; more than one are called `group-0`, `group-1`, ...
+    pub subscriptions: usize,
+    /// Connections of each of them, for each topic.
+    pub consumers: usize,
     pub codec: Codec,
     pub dial: Dial,
     pub shape: Shape,
@@ -61,7 +68,8 @@ pub struct DrivePlan {
 pub fn measure(plan: &DrivePlan) -> Result<Vec<RunResult>, BenchError> {
     let progress = Progress::new(plan.warm_up + plan.duration);
     let hiccups = HiccupMeter::start(&plan.watched_cores());
-    let connections = plan.shape.connections + plan.topics;
+    let readers = plan.subscriptions * plan.consumers * plan.topics;
+    let connections = plan.shape.connections + plan.topics + readers;
     let at = |elapsed| progress.at(Duration::ZERO, elapsed);
     let runs = on_load_core(plan.load_core, connections, async || {
         Driver::run(plan, &hiccups, &progress, &at).await
@@ -78,12 +86,12 @@ pub fn run(plan: &DrivePlan, output: &Output) -> Result<Report, BenchError> {
         .clone()
         .unwrap_or_else(|| PathBuf::from("."));
     let report = Report {
-        title: format!("Load on {}", plan.namesrv),
+        title: plan.title.clone(),
         command: plan.command.clone(),
         machine: Machine::probe(&dir),
         load: vec![plan.shape.describe(plan.warm_up, plan.duration)],
         floor: None,
-        notes: notes(plan.drive),
+        notes: notes(plan),
         warnings: runs.iter().filter_map(RunResult::warning).collect(),
         interrupted: plan.interrupted(&runs),
         runs,
@@ -116,15 +124,18 @@ impl DrivePlan {
     }
 }
 
-fn notes(drive: Drive) -> Vec<String> {
-    let note = match drive {
+fn notes(plan: &DrivePlan) -> Vec<String> {
+    let note = match plan.drive {
         Drive::Send => "latency: from the intended send time to the broker's answer",
         Drive::Consume { .. } => "latency: round trip of the pulls that found messages",
         Drive::EndToEnd => {
             "latency of e2e: from the intended send time until a consumer had the message"
         }
     };
-    vec![note.to_owned()]
+    [note.to_owned()]
+        .into_iter()
+        .chain(plan.notes.clone())
+        .collect()
 }
 
 /// Where to send to: the topics' queues, once the name server has them as wanted.
@@ -171,6 +182,14 @@ pub fn key_prefix() -> String {
     format!("{:08X}{:08X}", std::process::id(), seconds as u32)
 }
 
+/// One has the name itself.
+fn names_of(name: &str, count: usize) -> Vec<String> {
+    match count {
+        1 => vec![name.to_owned()],
+        _ => (0..count).map(|nth| format!("{name}-{nth}")).collect(),
+    }
+}
+
 struct Driver<'a> {
     plan: &'a DrivePlan,
     names: NameServer,
@@ -199,8 +218,8 @@ impl<'a> Driver<'a> {
                     progress.step(format!("sending {fill} messages to consume"));
                     driver.fill(fill).await?;
                 }
-                progress.step(format!("consume, {} connections", plan.shape.connections));
-                let consume = driver.consume_plan("consume");
+                progress.step(format!("consume, {} connections", plan.consumers));
+                let consume = driver.consume_plan("consume", &plan.group);
                 Ok(vec![
                     consume::backlog(&consume, &driver.names, &driver.meter(), at).await?,
                 ])
@@ -214,13 +233,7 @@ impl<'a> Driver<'a> {
 
     async fn prepare(plan: &'a DrivePlan, hiccups: &'a HiccupMeter) -> Result<Self, BenchError> {
         let names = NameServer::over(plan.dial.clone(), &plan.namesrv, plan.codec)?;
-        let topics: Vec<String> = if plan.topics == 1 {
-            vec![plan.topic.clone()]
-        } else {
-            (0..plan.topics)
-                .map(|nth| format!("{}-{nth}", plan.topic))
-                .collect()
-        };
+        let topics = names_of(&plan.topic, plan.topics);
         let targets = targets(&names, &topics, plan.queues).await?;
         let brokers = connect_all(&targets, &plan.dial, plan.codec).await?;
         Ok(Self {
@@ -247,29 +260,27 @@ impl<'a> Driver<'a> {
 
     async fn end_to_end(&self, at: &dyn Fn(Duration)) -> Result<Vec<RunResult>, BenchError> {
         let watch = Stopwatch::start();
-        let follower = Follower::start(&self.consume_plan("e2e"), &self.names, watch).await?;
+        let groups = names_of(&self.plan.group, self.plan.subscriptions);
+        let mut followers = Vec::new();
+        for group in &groups {
+            let plan = self.consume_plan("e2e", group);
+            followers.push(Follower::start(&plan, &self.names, watch).await?);
+        }
         let key_prefix = key_prefix();
         let send = self.send_plan(&key_prefix);
         let sent = load::send(&send, watch, &self.meter(), at, |window| {
-            follower.measure(window)
+            followers.iter().for_each(|it| it.measure(window));
         })
         .await?;
         let end_ns = watch.now_ns() + ARRIVAL_TIMEOUT.as_nanos() as u64;
-        while follower.measured() < sent.latency_ns.len() && watch.now_ns() < end_ns {
+        let lacks = |it: &Follower| it.measured() < sent.latency_ns.len();
+        while followers.iter().any(lacks) && watch.now_ns() < end_ns {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let received = follower.stop();
-        let arrived = received.latency_ns.len();
-        let end_to_end = RunResult {
-            name: "e2e".to_owned(),
-            acked: arrived,
-            unanswered: sent.latency_ns.len().saturating_sub(arrived),
-            latency_ns: received.latency_ns,
-            time_line: received.time_line.beside(&sent.time_line),
-            errors: received.errors,
-            ..sent.clone()
-        };
-        Ok(vec![sent, end_to_end])
+        let names = names_of("e2e", groups.len());
+        let received = names.into_iter().zip(followers);
+        let received = received.map(|(name, it)| end_to_end(name, it.stop(), &sent));
+        Ok([sent.clone()].into_iter().chain(received).collect())
     }
 
     fn meter(&self) -> Meter<'_> {
@@ -298,18 +309,32 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn consume_plan(&self, name: &'static str) -> ConsumePlan<'_> {
+    fn consume_plan<'b>(&'b self, name: &'b str, group: &'b str) -> ConsumePlan<'b> {
         ConsumePlan {
             name,
-            group: &self.plan.group,
+            group,
             topics: &self.topics,
             codec: self.plan.codec,
             dial: &self.plan.dial,
-            connections: self.plan.shape.connections,
+            connections: self.plan.consumers,
             size_bytes: self.plan.shape.size_bytes,
             warm_up: self.plan.warm_up,
             duration: self.plan.duration,
             interrupt: &self.plan.interrupt,
         }
+    }
+}
+
+/// What one group has received of what was sent.
+fn end_to_end(name: String, received: Recorder, sent: &RunResult) -> RunResult {
+    let arrived = received.latency_ns.len();
+    RunResult {
+        name,
+        acked: arrived,
+        unanswered: sent.latency_ns.len().saturating_sub(arrived),
+        latency_ns: received.latency_ns,
+        time_line: received.time_line.beside(&sent.time_line),
+        errors: received.errors,
+        ..sent.clone()
     }
 }

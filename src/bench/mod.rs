@@ -28,6 +28,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod time_line;
+pub mod workload;
 
 use std::io;
 use std::net::SocketAddr;

@@ -13,12 +13,16 @@ use crate::wire::Codec;
 
 fn plan(fake: &Fake, drive: Drive) -> DrivePlan {
     DrivePlan {
+        title: "test".to_owned(),
+        notes: Vec::new(),
         drive,
         namesrv: fake.addr.to_string(),
         topic: "topic".to_owned(),
         topics: 1,
         queues: Some(1),
         group: "group".to_owned(),
+        subscriptions: 1,
+        consumers: 4,
         codec: Codec::Json,
         dial: crate::client::Transport::fastest().into(),
         shape: Shape {

@@ -1,4 +1,4 @@
-//! `ringmq bench flush|send|consume|e2e`.
+//! `ringmq bench flush|send|consume|e2e|workload`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use super::tls::TlsArgs;
 use super::usage::no_such_core;
 use crate::bench::comparison::{self, ComparisonPlan};
 use crate::bench::drive::{self, Drive, DrivePlan};
+use crate::bench::workload::Workload;
 use crate::bench::{BenchError, Interrupt, Output, Report, Shape, StartBroker};
 use crate::client::{Dial, Transport};
 use crate::config::Surroundings;
@@ -40,6 +41,8 @@ enum What {
     Consume(ConsumeArgs),
     /// Send and consume at once: latency until a consumer has the message
     E2e(E2eArgs),
+    /// Run a workload file of OpenMessaging Benchmark
+    Workload(WorkloadArgs),
 }
 
 #[derive(Args, Debug)]
@@ -53,6 +56,12 @@ struct Common {
     /// Seconds of load before the measurement
     #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
     warm_up: Duration,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Args, Debug)]
+struct RunArgs {
     /// Header encoding of the requests
     #[arg(long, value_enum, default_value_t = HeaderCodec::Json)]
     codec: HeaderCodec,
@@ -115,13 +124,8 @@ struct E2eArgs {
 struct DriveArgs {
     #[command(flatten)]
     common: Common,
-    /// Name server, or several: host:port;host:port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9876")]
-    namesrv: String,
     #[command(flatten)]
-    tls: TlsArgs,
-    #[command(flatten)]
-    credentials: CredentialsArgs,
+    target: TargetArgs,
     /// Connections to the brokers of the topic
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     connections: usize,
@@ -131,15 +135,26 @@ struct DriveArgs {
     /// Messages per second in all (open loop); 0 is a closed loop
     #[arg(long, default_value_t = 0)]
     rate: u64,
-    /// Topic; it is made if it does not exist
-    #[arg(long, default_value = "ringmq-bench")]
-    topic: String,
     /// Number of topics; more than one are called TOPIC-0, TOPIC-1, ...
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     topics: usize,
     /// Queues per topic and broker; the topic is made or changed accordingly [default: as it is, or 8]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     queues: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+struct TargetArgs {
+    /// Name server, or several: host:port;host:port
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9876")]
+    namesrv: String,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    credentials: CredentialsArgs,
+    /// Topic; it is made if it does not exist
+    #[arg(long, default_value = "ringmq-bench")]
+    topic: String,
     /// Producer and consumer group
     #[arg(long, default_value = "ringmq-bench")]
     group: String,
@@ -163,6 +178,28 @@ struct ConsumeArgs {
     fill: u64,
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  ringmq bench workload workloads/1-topic-16-partitions-1kb.yaml --duration 60")]
+struct WorkloadArgs {
+    /// A file in YAML, with `topics`, `partitionsPerTopic`, `messageSize`, `producerRate` and so on
+    file: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// Requests in flight on each connection where the file has no rate
+    #[arg(long, default_value_t = 32, value_parser = at_least_one)]
+    in_flight: usize,
+    /// Measured seconds [default: the file's testDurationMinutes]
+    #[arg(long, value_name = "SECONDS", value_parser = some_seconds)]
+    duration: Option<Duration>,
+    /// Seconds of load before the measurement [default: the file's warmupDurationMinutes, or one minute]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    warm_up: Option<Duration>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum HeaderCodec {
     Json,
@@ -181,6 +218,7 @@ pub fn run(args: BenchArgs, starter: &dyn StartBroker) -> Result<ExitCode> {
             load(args.drive, drive, interrupt.clone())?
         }
         What::E2e(args) => load(args.drive, Drive::EndToEnd, interrupt.clone())?,
+        What::Workload(args) => workload(args, interrupt.clone())?,
     };
     let signal = interrupt.signal();
     match (ran, signal) {
@@ -217,54 +255,117 @@ fn flush(args: FlushArgs, starter: &dyn StartBroker, interrupt: Interrupt) -> Re
         duration: args.common.duration,
         floor_duration: FLOOR_DURATION,
         queues: args.queues,
-        codec: args.common.codec.into(),
+        codec: args.common.run.codec.into(),
         dir: args.store.unwrap_or_else(std::env::temp_dir),
         broker_core: core("--broker-core", args.broker_core, cores.first(), &cores)?,
-        load_core: core("--core", args.common.core, cores.last(), &cores)?,
+        load_core: core("--core", args.common.run.core, cores.last(), &cores)?,
         interrupt,
         command: command(),
     };
-    let output = Output {
-        dir: args.common.out,
-        json: args.common.json,
-    };
+    let output = args.common.run.output();
     Ok(comparison::run(&plan, starter, &output))
 }
 
 fn load(args: DriveArgs, drive: Drive, interrupt: Interrupt) -> Result<Ran> {
-    let cores = Surroundings::observe().cores;
+    let DriveArgs { common, target, .. } = args;
+    let output = common.run.output();
     let plan = DrivePlan {
+        title: format!("Load on {}", target.namesrv),
         drive,
-        namesrv: args.namesrv,
-        topic: args.topic,
         topics: args.topics,
         queues: args.queues,
-        group: args.group,
-        codec: args.common.codec.into(),
-        dial: Dial {
-            transport: Transport::fastest(),
-            tls: args.tls.connector()?,
-            credentials: args.credentials.credentials()?,
-        },
+        consumers: args.connections,
         shape: Shape {
             connections: args.connections,
             in_flight: args.in_flight,
-            size_bytes: args.common.size as usize,
+            size_bytes: common.size as usize,
             rate: args.rate,
         },
-        warm_up: args.common.warm_up,
-        duration: args.common.duration,
-        load_core: Some(core("--core", args.common.core, cores.last(), &cores)?),
-        broker_pid: args.broker_pid,
-        device_dir: args.disk,
-        interrupt,
-        command: command(),
-    };
-    let output = Output {
-        dir: args.common.out,
-        json: args.common.json,
+        warm_up: common.warm_up,
+        duration: common.duration,
+        ..plan(target, &common.run, interrupt)?
     };
     Ok(drive::run(&plan, &output))
+}
+
+fn workload(args: WorkloadArgs, interrupt: Interrupt) -> Result<Ran> {
+    let file = Workload::read(&args.file)?;
+    let output = args.run.output();
+    let notes = match &file.ignored[..] {
+        [] => Vec::new(),
+        ignored => vec![format!(
+            "of the workload, {} has no effect",
+            ignored.join(", ")
+        )],
+    };
+    let plan = DrivePlan {
+        title: format!("{} on {}", file.name, args.target.namesrv),
+        notes,
+        drive: match file.backlog {
+            0 if file.subscriptions == 0 => Drive::Send,
+            0 => Drive::EndToEnd,
+            fill => Drive::Consume { fill },
+        },
+        topics: file.topics,
+        queues: Some(file.queues),
+        subscriptions: file.subscriptions,
+        consumers: file.consumers,
+        shape: Shape {
+            connections: file.producers * file.topics,
+            in_flight: args.in_flight,
+            size_bytes: file.size_bytes,
+            rate: file.rate,
+        },
+        warm_up: args.warm_up.unwrap_or(file.warm_up),
+        duration: args.duration.unwrap_or(file.duration),
+        ..plan(args.target, &args.run, interrupt)?
+    };
+    Ok(drive::run(&plan, &output))
+}
+
+/// What the arguments about the broker and the run say.
+fn plan(target: TargetArgs, run: &RunArgs, interrupt: Interrupt) -> Result<DrivePlan> {
+    let cores = Surroundings::observe().cores;
+    Ok(DrivePlan {
+        title: String::new(),
+        notes: Vec::new(),
+        drive: Drive::Send,
+        namesrv: target.namesrv,
+        topic: target.topic,
+        topics: 1,
+        queues: None,
+        group: target.group,
+        subscriptions: 1,
+        consumers: 1,
+        codec: run.codec.into(),
+        dial: Dial {
+            transport: Transport::fastest(),
+            tls: target.tls.connector()?,
+            credentials: target.credentials.credentials()?,
+        },
+        shape: Shape {
+            connections: 1,
+            in_flight: 1,
+            size_bytes: 0,
+            rate: 0,
+        },
+        warm_up: Duration::ZERO,
+        duration: Duration::ZERO,
+        load_core: Some(core("--core", run.core, cores.last(), &cores)?),
+        broker_pid: target.broker_pid,
+        device_dir: target.disk,
+        interrupt,
+        command: command(),
+    })
+}
+
+impl RunArgs {
+    fn output(&self) -> Output {
+        Output {
+            dir: self.out.clone(),
+            json: self.json,
+        }
+    }
 }
 
 /// The requested core, otherwise `usual`.
@@ -344,6 +445,7 @@ mod tests {
              --warm-up 1 --access-key u --secret-key-file f --topic T --topics 3 --queues 8 --codec rocketmq --group g --broker-pid 1",
             "bench consume --fill 100000 --connections 2",
             "bench e2e --rate 1000",
+            "bench workload w.yaml --namesrv 10.0.0.1:9876 --topic T --group g --duration 1.5 --warm-up 0 --json --core 1",
         ] {
             assert!(
                 Line::try_parse_from(line.split_whitespace()).is_ok(),
@@ -357,6 +459,8 @@ mod tests {
             "bench send --duration -1",
             "bench send --duration 0",
             "bench send --size 0",
+            "bench workload",
+            "bench workload w.yaml --size 5",
             "bench flush --store /no/such/directory",
         ] {
             assert!(

@@ -34,6 +34,10 @@ macro_rules! forward_thread {
             self.io.stalls()
         }
 
+        fn turns(&self) -> u64 {
+            self.io.turns()
+        }
+
         fn task_times(&self) -> Vec<TaskTime> {
             self.io.task_times()
         }

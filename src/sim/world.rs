@@ -326,6 +326,11 @@ impl Spawn for SimIo {
         Stalls::default()
     }
 
+    /// Tasks run one by one.
+    fn turns(&self) -> u64 {
+        0
+    }
+
     fn task_times(&self) -> Vec<TaskTime> {
         Vec::new()
     }

@@ -82,3 +82,49 @@ fn an_interrupted_bench_says_so_and_one_without_success_fails() {
     assert_eq!(output.status.code(), Some(1), "{}", err(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("MESSAGE_ILLEGAL"));
 }
+
+#[test]
+fn a_workload_of_openmessaging_benchmark_is_run() {
+    let (folder, broker) = start();
+    let file = folder.path().join("two-topics.yaml");
+    let workload = "name: two topics\n\ntopics: 2\npartitionsPerTopic: 3\nkeyDistributor: \"NO_KEY\"\nmessageSize: 200\n\
+                    subscriptionsPerTopic: 2\nconsumerPerSubscription: 1\nproducersPerTopic: 2\nproducerRate: 500\n\
+                    consumerBacklogSizeGB: 0\ntestDurationMinutes: 15\n";
+    fs::write(&file, workload).expect("it is written");
+    let file = file.display().to_string();
+    let words = [
+        "bench",
+        "workload",
+        &file,
+        "--duration",
+        "1",
+        "--warm-up",
+        "0.2",
+        "--json",
+    ];
+    let output = run(broker.namesrv, &words, "");
+    assert!(output.status.success(), "{}", err(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    let title = format!("two topics on {}", broker.namesrv);
+    assert_eq!(report["title"], title);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("keyDistributor has no effect"), "{notes}");
+    let runs = report["runs"].as_array().expect("a list");
+    let names: Vec<_> = runs.iter().map(|run| run["name"].clone()).collect();
+    assert_eq!(names, ["send", "e2e-0", "e2e-1"]);
+    let acked = |run: &Value| run["acked"].as_u64();
+    assert!(acked(&runs[1]) > Some(100), "{report}");
+    assert_eq!(acked(&runs[1]), acked(&runs[2]), "both groups have all");
+    for topic in ["ringmq-bench-0", "ringmq-bench-1"] {
+        let route = Client::connect(broker.namesrv).route(topic);
+        let queues = route.expect("the topic is there").queue_datas[0].write_queue_nums;
+        assert_eq!(queues, 3, "{topic}");
+    }
+    let missing = run(broker.namesrv, &["bench", "workload", "missing.yaml"], "");
+    assert!(
+        err(&missing).contains("missing.yaml: No such file"),
+        "{}",
+        err(&missing)
+    );
+    assert!(broker.terminate().success());
+}

@@ -109,6 +109,7 @@ fn health<I: Io>(core: &Core<I>, scrape: &mut Scrape, store: &StoreFigures) {
     scrape.sample(&STALLS, &[("cause", "foreign")], foreign);
     scrape.sample(&STALL_MAX, &[("cause", "own")], seconds(stalls.own_max_ns));
     scrape.sample(&STALL_MAX, &[("cause", "any")], seconds(stalls.max_ns));
+    scrape.sample(&TURNS, &[], core.io.turns());
     for times in core.io.task_times() {
         let labels = [("task", times.task)];
         scrape.sample(&TASK_SECONDS, &labels, seconds(times.ns));

@@ -44,6 +44,10 @@ impl<T: OnThread> Spawn for T {
         self.thread().stalls()
     }
 
+    fn turns(&self) -> u64 {
+        self.thread().turns()
+    }
+
     fn task_times(&self) -> Vec<TaskTime> {
         self.thread().task_times()
     }

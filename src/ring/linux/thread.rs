@@ -16,6 +16,7 @@ pub struct Thread {
     executor: Executor,
     timers: RefCell<Timers>,
     now: Cell<Now>,
+    turns: Cell<u64>,
 }
 
 impl Thread {
@@ -25,6 +26,7 @@ impl Thread {
             executor: Executor::new(stall_limit_ns),
             timers: RefCell::default(),
             now: Cell::new(read_clocks()),
+            turns: Cell::new(0),
         })
     }
 
@@ -47,6 +49,10 @@ impl Thread {
 
     pub fn stalls(&self) -> Stalls {
         self.executor.stalls()
+    }
+
+    pub fn turns(&self) -> u64 {
+        self.turns.get()
     }
 
     pub fn task_times(&self) -> Vec<TaskTime> {
@@ -94,6 +100,7 @@ impl Thread {
     /// The kernel has returned, after it was asked to wait like this: a new turn begins.
     pub fn woken(&self, wait: Wait) {
         self.now.set(read_clocks());
+        self.turns.set(self.turns.get() + 1);
         let now_ns = self.now.get().mono_ns;
         self.executor.entered(now_ns, wait != Wait::No);
     }
