@@ -13,20 +13,12 @@ use ringmq::auth::{
     Secret, Signer, User, UserStatus, UserType, Visit, answer,
 };
 use ringmq::wire::codes::request::{AUTH_CREATE_ACL, SEND_MESSAGE_V2};
-use ringmq::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
+use ringmq::wire::{Codec, Head, Scratch, Value, frame, header};
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn request(code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> Vec<u8> {
-    let head = Head {
-        codec: Codec::Json,
-        code,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque: 1,
-        flag: 0,
-        remark: None,
-    };
+    let head = Head::request(Codec::Json, code, 1);
     let mut bytes = Vec::new();
     frame::write(&mut bytes, &head, ext, body);
     bytes

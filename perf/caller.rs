@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use ringmq::wire::codes::request;
-use ringmq::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
+use ringmq::wire::{Codec, Head, Scratch, Value, frame, header};
 
 use crate::message::message_to;
 
@@ -40,15 +40,7 @@ impl Caller {
         ext: &[(&str, Value<'_>)],
         body: &[u8],
     ) -> Result<(i32, &[u8])> {
-        let head = Head {
-            codec: Codec::Json,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: 1,
-            flag: 0,
-            remark: None,
-        };
+        let head = Head::request(Codec::Json, code, 1);
         self.bytes.clear();
         frame::write(&mut self.bytes, &head, ext, body);
         self.stream.write_all(&self.bytes)?;

@@ -21,9 +21,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use message::message_to;
 use ringmq::wire::codes::response;
-use ringmq::wire::{
-    CURRENT_VERSION, Codec, Head, Language, Scratch, codes::request, frame, header,
-};
+use ringmq::wire::{Codec, Head, Scratch, codes::request, frame, header};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -131,15 +129,7 @@ impl Load {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let early_ns = self.intended_ns(number).saturating_sub(self.now_ns());
             thread::sleep(Duration::from_nanos(early_ns));
-            let head = Head {
-                codec: Codec::Json,
-                code: request::SEND_MESSAGE_V2,
-                language: Language::Java,
-                version: CURRENT_VERSION,
-                opaque: number as i32,
-                flag: 0,
-                remark: None,
-            };
+            let head = Head::request(Codec::Json, request::SEND_MESSAGE_V2, number as i32);
             bytes.clear();
             frame::write(
                 &mut bytes,

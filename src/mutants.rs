@@ -152,6 +152,8 @@ mod chosen {
         WinnerCutsUnconfirmed,
         /// What was delivered of delayed messages is passed over where it is to be repaired.
         DeliveredNotAwaited,
+        /// What was delivered is passed over where the head of its record has rotted.
+        RottenHeadPassed,
         /// A slave does not repair what it cannot read of its log.
         HolesStay,
         /// Until its repair has begun a broker passes over what it cannot read of its log.

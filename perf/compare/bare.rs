@@ -14,10 +14,7 @@ use ringmq::mem::LogBuffer;
 use ringmq::ring::{Ring, RingConfig, RingFile, RingStream};
 use ringmq::wire::codes::{request, response};
 use ringmq::wire::route::{BrokerData, QueueData, TopicRouteData};
-use ringmq::wire::{
-    CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Language, Scratch, frame, header,
-    loose_json,
-};
+use ringmq::wire::{Codec, Frame, Head, Scratch, frame, header, loose_json};
 
 use crate::Result;
 
@@ -144,15 +141,7 @@ fn answer() -> (Vec<u8>, usize) {
 }
 
 fn head(codec: Codec, opaque: i32, code: i32) -> Head<'static> {
-    Head {
-        codec,
-        code,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque,
-        flag: FLAG_RESPONSE,
-        remark: None,
-    }
+    Head::reply(codec, code, opaque)
 }
 
 impl Server {

@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 
 use ringmq::wire::frame::{self, Frame};
-use ringmq::wire::{
-    CURRENT_VERSION, Codec, FLAG_ONEWAY, FLAG_RESPONSE, Head, Language, Scratch, Value, header,
-};
+use ringmq::wire::{Codec, FLAG_ONEWAY, FLAG_RESPONSE, Head, Scratch, Value, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -47,13 +45,8 @@ impl Writer {
 
     fn add(&mut self, opaque: i32, flag: i32, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) {
         let head = Head {
-            codec: Codec::Json,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque,
             flag,
-            remark: None,
+            ..Head::request(Codec::Json, code, opaque)
         };
         frame::write(&mut self.bytes, &head, ext, body);
     }

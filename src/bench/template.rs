@@ -7,7 +7,7 @@
 use crate::auth::{SIGNATURE_BYTES, Signer};
 use crate::wire::codes::request;
 use crate::wire::send::SendRequest;
-use crate::wire::{CURRENT_VERSION, Codec, Head, Language, frame};
+use crate::wire::{Codec, Head, frame};
 
 pub const OPAQUE_BASE: i32 = 1_000_000_000;
 pub const OPAQUE_SPAN: u64 = 1_000_000_000;
@@ -121,15 +121,7 @@ impl SendTemplate {
             batch: false,
             broker_name: None,
         };
-        let head = Head {
-            codec: common.codec,
-            code: request::SEND_MESSAGE_V2,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: OPAQUE_MARK,
-            flag: 0,
-            remark: None,
-        };
+        let head = Head::request(common.codec, request::SEND_MESSAGE_V2, OPAQUE_MARK);
         let ext = header.ext();
         let fields = match signer {
             None => ext.to_vec(),

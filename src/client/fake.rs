@@ -10,7 +10,7 @@ use crate::message::{Properties, RecordFields, ids};
 use crate::wire::codes::{request, response};
 use crate::wire::frame::{self, Frame};
 use crate::wire::header;
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, Scratch, Value};
+use crate::wire::{Codec, Head, Scratch, Value};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Behaviour {
@@ -144,15 +144,7 @@ impl Fake {
             }
             _ => code = response::REQUEST_CODE_NOT_SUPPORTED,
         }
-        let head = Head {
-            codec: frame.codec,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: header.opaque,
-            flag: 1,
-            remark: None,
-        };
+        let head = Head::reply(frame.codec, code, header.opaque);
         let mut answer = Vec::new();
         frame::write(&mut answer, &head, &ext, &body);
         Some(answer)
@@ -185,15 +177,7 @@ impl Fake {
 
     /// Checks the state of the last half message (39).
     fn question(&self, codec: Codec, id: &str) -> Vec<u8> {
-        let head = Head {
-            codec,
-            code: request::CHECK_TRANSACTION_STATE,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: 1,
-            flag: FLAG_ONEWAY,
-            remark: None,
-        };
+        let head = Head::oneway(codec, request::CHECK_TRANSACTION_STATE, 1);
         let ext = [
             ("tranStateTableOffset", Value::I64(0)),
             ("commitLogOffset", Value::I64(7)),

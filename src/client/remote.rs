@@ -15,9 +15,7 @@ use crate::auth::Signer;
 use crate::tls::host_of;
 use crate::wire::frame::{self, Frame};
 use crate::wire::header::{self, Ext};
-use crate::wire::{
-    CURRENT_VERSION, Codec, FLAG_ONEWAY, FLAG_RESPONSE, Head, Language, Scratch, Value,
-};
+use crate::wire::{Codec, FLAG_ONEWAY, FLAG_RESPONSE, Head, Scratch, Value};
 
 pub struct Remote {
     connection: Connection<Calls>,
@@ -150,13 +148,8 @@ impl Remote {
 
     fn head(&self, code: i32, opaque: i32, flag: i32) -> Head<'static> {
         Head {
-            codec: self.codec,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque,
             flag,
-            remark: None,
+            ..Head::request(self.codec, code, opaque)
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::group::Group;
 use crate::wire::codes::request;
 use crate::wire::controller::{RoleChanged, SyncStateSet};
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, frame, loose_json};
+use crate::wire::{Codec, Head, frame, loose_json};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -24,15 +24,11 @@ impl Notice {
             sync_state_set_epoch: Some(group.set_epoch),
             master_broker_id: group.master,
         };
-        let head = Head {
-            codec: Codec::Json,
-            code: request::NOTIFY_BROKER_ROLE_CHANGED,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: group.master_epoch,
-            flag: FLAG_ONEWAY,
-            remark: None,
-        };
+        let head = Head::oneway(
+            Codec::Json,
+            request::NOTIFY_BROKER_ROLE_CHANGED,
+            group.master_epoch,
+        );
         let mut bytes = Vec::new();
         frame::write(&mut bytes, &head, &fields.ext(), &set_body(group));
         Some(Self {

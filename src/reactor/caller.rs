@@ -1,6 +1,6 @@
 //! Who is to be answered.
 
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_RESPONSE, Frame, Head, Header, Language};
+use crate::wire::{Codec, Frame, Head, Header};
 
 /// How to answer a request.
 #[derive(Clone, Copy, Debug)]
@@ -39,13 +39,8 @@ impl Caller {
     /// The head of the reply, in the codec of the request: C++ and Node clients read no other.
     pub fn head<'a>(&self, code: i32, remark: Option<&'a str>) -> Head<'a> {
         Head {
-            codec: self.codec,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: self.opaque,
-            flag: FLAG_RESPONSE,
             remark,
+            ..Head::reply(self.codec, code, self.opaque)
         }
     }
 }

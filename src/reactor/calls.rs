@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::connection::Connection;
 use crate::broker::limits::{MAX_CALLS, MAX_CALLS_OF_ONE};
 use crate::io::{Either, Io, Notify, Stream, select};
-use crate::wire::{CURRENT_VERSION, Codec, Head, Header, Language, Value, frame};
+use crate::wire::{Codec, Head, Header, Value, frame};
 
 /// What a client answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,13 +168,8 @@ fn all_of(connection: u64) -> RangeInclusive<(u64, i32)> {
 /// The head of a request of ours, in the codec that every client reads.
 pub(super) fn request_head(code: i32, opaque: i32, flag: i32) -> Head<'static> {
     Head {
-        codec: Codec::Json,
-        code,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque,
         flag,
-        remark: None,
+        ..Head::request(Codec::Json, code, opaque)
     }
 }
 

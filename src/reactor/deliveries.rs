@@ -110,7 +110,7 @@ pub(super) async fn add_since<I: Io>(
             }
             continue;
         }
-        let bytes = match core.store.record_at(position).await {
+        let bytes = match core.store.next_record_at(position).await {
             Err(StoreError::AwaitsRepair { .. }) => {
                 if patience.is_left(core.io.now().mono_ns) && !mutant!(DeliveredNotAwaited) {
                     let later = core.io.sleep_until(core.io.now().mono_ns + REPAIR_NS);

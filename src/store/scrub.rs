@@ -144,6 +144,16 @@ impl<I: Io> Scrub<I> {
         }
     }
 
+    /// A reader that goes from record to record has come to this position, and got none. If it is no blank rest of a file either, it is noted as damage.
+    pub async fn look_at(&self, at: u64) -> Result<(), StoreError> {
+        let mut walk = Walk::reading(BLOCK_BYTES, self.log.crcs());
+        if let Err(error) = self.read_one(&mut walk, at, &mut Vec::new()).await {
+            let end = self.log.marks().committed();
+            self.past_damage(at, end, error).await?;
+        }
+        Ok(())
+    }
+
     /// Scrubs for as long as the store is open, and keeps what was found.
     pub async fn run(&self) {
         let rate = self.config.scrub_bytes_per_s;

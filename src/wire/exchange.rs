@@ -1,6 +1,6 @@
 //! Requests and their answers on one connection, one at a time. No I/O: it returns the bytes to send and is given those received.
 
-use super::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
+use super::{Codec, Head, Scratch, Value, frame, header};
 
 /// The requesting side of a connection.
 #[derive(Default)]
@@ -59,15 +59,7 @@ impl Exchange {
         body_bytes: usize,
     ) -> Vec<u8> {
         self.opaque += 1;
-        let head = Head {
-            codec: Codec::Json,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: self.opaque,
-            flag: 0,
-            remark: None,
-        };
+        let head = Head::request(Codec::Json, code, self.opaque);
         let mut out = Vec::new();
         frame::write_head(&mut out, &head, ext, body_bytes);
         out

@@ -1,6 +1,6 @@
 //! A header as it is written: its codec, its fixed part, and the values of its fields.
 
-use super::Language;
+use super::{CURRENT_VERSION, FLAG_ONEWAY, FLAG_RESPONSE, Language};
 
 /// How a header is encoded. A reply has its request's codec, as C++ and Node clients read only JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,36 @@ pub struct Head<'a> {
     pub opaque: i32,
     pub flag: i32,
     pub remark: Option<&'a str>,
+}
+
+/// As RocketMQ's Java client and broker write them.
+impl Head<'_> {
+    pub const fn request(codec: Codec, code: i32, opaque: i32) -> Self {
+        Self {
+            codec,
+            code,
+            language: Language::Java,
+            version: CURRENT_VERSION,
+            opaque,
+            flag: 0,
+            remark: None,
+        }
+    }
+
+    /// A request without an answer.
+    pub const fn oneway(codec: Codec, code: i32, opaque: i32) -> Self {
+        Self {
+            flag: FLAG_ONEWAY,
+            ..Self::request(codec, code, opaque)
+        }
+    }
+
+    pub const fn reply(codec: Codec, code: i32, opaque: i32) -> Self {
+        Self {
+            flag: FLAG_RESPONSE,
+            ..Self::request(codec, code, opaque)
+        }
+    }
 }
 
 /// A header field's value. On the wire it is always a string: C++ and Go clients fail on anything else.

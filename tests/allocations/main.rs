@@ -22,7 +22,7 @@ use ringmq::store::{Flush, StoreConfig};
 use ringmq::wire::codes::request;
 use ringmq::wire::pull::{PullRequest, pull_sys_flag};
 use ringmq::wire::send::SendRequest;
-use ringmq::wire::{CURRENT_VERSION, Codec, Head, Language, Value, frame};
+use ringmq::wire::{Codec, Head, Value, frame};
 
 thread_local! {
     static IS_SHARD: Cell<bool> = const { Cell::new(false) };
@@ -134,15 +134,7 @@ struct Producer {
 }
 
 fn frame_of(code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> Vec<u8> {
-    let head = Head {
-        codec: Codec::Json,
-        code,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque: 7,
-        flag: 0,
-        remark: None,
-    };
+    let head = Head::request(Codec::Json, code, 7);
     let mut bytes = Vec::new();
     frame::write(&mut bytes, &head, ext, body);
     bytes

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use ringmq::wire::codes::request;
-use ringmq::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
+use ringmq::wire::{Codec, Head, Scratch, Value, frame, header};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -139,15 +139,7 @@ impl Encrypted {
 
     /// The code of the answer.
     pub fn ask(&mut self, code: i32, ext: &[(&str, Value<'_>)], body: &[u8]) -> io::Result<i32> {
-        let head = Head {
-            codec: Codec::Json,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: 7,
-            flag: 0,
-            remark: None,
-        };
+        let head = Head::request(Codec::Json, code, 7);
         let mut bytes = Vec::new();
         frame::write(&mut bytes, &head, ext, body);
         self.stream.write_all(&bytes)?;

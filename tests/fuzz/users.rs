@@ -9,7 +9,7 @@ use ringmq::auth::{
     Rules, Secret, Signer, Source, User, UserStatus, UserType, Visit,
 };
 use ringmq::wire::codes::request;
-use ringmq::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, Value, frame, header};
+use ringmq::wire::{Codec, Head, Scratch, Value, frame, header};
 use serde_json::{Value as Json, json};
 
 use crate::session::Session;
@@ -224,15 +224,7 @@ fn asked<T>(
     body: &[u8],
     take: impl FnOnce(&header::Header<'_>, &[u8]) -> T,
 ) -> T {
-    let head = Head {
-        codec: Codec::Json,
-        code,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque: 1,
-        flag: 0,
-        remark: None,
-    };
+    let head = Head::request(Codec::Json, code, 1);
     let mut bytes = Vec::new();
     frame::write(&mut bytes, &head, fields, body);
     let found = frame::split(&bytes).expect("a frame").expect("all of it");

@@ -11,9 +11,7 @@ use std::time::Duration;
 use ringmq::io::{Clock, Net, Stream};
 use ringmq::sim::{SimIo, SimStream};
 use ringmq::wire::codes::response;
-use ringmq::wire::{
-    CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, Scratch, Value, frame, header,
-};
+use ringmq::wire::{Codec, FLAG_ONEWAY, Head, Scratch, Value, frame, header};
 
 use crate::dice::Dice;
 
@@ -169,13 +167,8 @@ impl Client {
         let opaque = self.next_opaque;
         self.next_opaque += 1;
         let head = Head {
-            codec: self.codec,
-            code,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque,
             flag,
-            remark: None,
+            ..Head::request(self.codec, code, opaque)
         };
         frame::write(&mut self.unsent, &head, fields, body);
         opaque

@@ -192,7 +192,7 @@ fn judge_of(mutant: Mutant) -> Judge {
         Mutant::StartPassesOver => START,
         Mutant::OthersForgotten => ALONE,
         Mutant::EndNotDoubted => ROTTEN_ENDS,
-        Mutant::DeliveredNotAwaited => ROTTEN_DELIVERIES,
+        Mutant::DeliveredNotAwaited | Mutant::RottenHeadPassed => ROTTEN_DELIVERIES,
         Mutant::WinnerCutsUnconfirmed => DECIDED,
         Mutant::LostReplicaCounts
         | Mutant::ReplicaCountsTwice

@@ -12,10 +12,7 @@ use ringmq::store::Flush;
 use ringmq::wire::codes::request;
 use ringmq::wire::register::RegisterBrokerBody;
 use ringmq::wire::topic::{TopicConfig, TopicConfigList, TopicRequest};
-use ringmq::wire::{
-    CURRENT_VERSION, Codec, FLAG_RESPONSE, Head, Language, Scratch, Value, frame, header,
-    loose_json,
-};
+use ringmq::wire::{CURRENT_VERSION, Codec, Head, Scratch, Value, frame, header, loose_json};
 
 use crate::client::{Client, sleep};
 use crate::cluster::Cluster;
@@ -91,15 +88,7 @@ async fn serve(io: SimIo, stream: impl Stream, notes: Rc<Notes>) {
             let len = asked.len;
             received.drain(..len);
             sleep(&io, notes.takes).await;
-            let head = Head {
-                codec: Codec::Json,
-                code: 0,
-                language: Language::Java,
-                version: CURRENT_VERSION,
-                opaque,
-                flag: FLAG_RESPONSE,
-                remark: None,
-            };
+            let head = Head::reply(Codec::Json, 0, opaque);
             let changed = [("changed", Value::Bool(!notes.knows))];
             let (ext, body) = match code {
                 request::QUERY_DATA_VERSION => (&changed[..], &b"{}"[..]),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::plan::{BROKER_NAME, Plan};
 use crate::wire::codes::{request, response};
 use crate::wire::controller::{ReplicaIdentity, ReplicasInfoTable};
-use crate::wire::{CURRENT_VERSION, Codec, Head, Language, Scratch, frame, header, loose_json};
+use crate::wire::{Codec, Head, Scratch, frame, header, loose_json};
 
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -72,15 +72,7 @@ fn table(controller: &str) -> Result<ReplicasInfoTable> {
         .map_err(|_| invalid("no address".into()))?;
     let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let head = Head {
-        codec: Codec::Json,
-        code: request::CONTROLLER_GET_SYNC_STATE_DATA,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque: 1,
-        flag: 0,
-        remark: None,
-    };
+    let head = Head::request(Codec::Json, request::CONTROLLER_GET_SYNC_STATE_DATA, 1);
     let mut bytes = Vec::new();
     frame::write(&mut bytes, &head, &[], &loose_json::to_vec(&[BROKER_NAME]));
     stream.write_all(&bytes)?;

@@ -43,7 +43,7 @@ use crate::store::{Medium, Resume};
 use crate::wire::codes::request;
 use crate::wire::controller::LogLoss;
 use crate::wire::register::BrokerHeartbeat;
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, frame};
+use crate::wire::{Codec, Head, frame};
 use files::{Files, Found};
 use heartbeats::Posts;
 use requests::Asker;
@@ -350,15 +350,7 @@ impl Controlled {
             is_damaged: facts.states_damage(),
         };
         let ext: Vec<_> = fields.ext().into_iter().chain(loss.ext()).collect();
-        let head = Head {
-            codec: Codec::Json,
-            code: request::BROKER_HEARTBEAT,
-            language: Language::Java,
-            version: CURRENT_VERSION,
-            opaque: 0,
-            flag: FLAG_ONEWAY,
-            remark: None,
-        };
+        let head = Head::oneway(Codec::Json, request::BROKER_HEARTBEAT, 0);
         let mut bytes = Vec::new();
         frame::write(&mut bytes, &head, &ext, &[]);
         bytes

@@ -21,7 +21,7 @@ use crate::message::{Check, Record};
 use crate::store::{QueueIndex, StoreError};
 use crate::wire::codes::request;
 use crate::wire::transaction::CheckTransactionState;
-use crate::wire::{CURRENT_VERSION, Codec, FLAG_ONEWAY, Head, Language, frame};
+use crate::wire::{Codec, Head, frame};
 
 /// Messages read in one go.
 const AT_A_TIME: u64 = 32;
@@ -245,15 +245,7 @@ fn ask<I: Io>(core: &Core<I>, question: &Question) {
         offset_msg_id: Some(&id),
         broker_name: Some(&core.setup.broker.broker_name),
     };
-    let head = Head {
-        codec: Codec::Json,
-        code: request::CHECK_TRANSACTION_STATE,
-        language: Language::Java,
-        version: CURRENT_VERSION,
-        opaque: 0,
-        flag: FLAG_ONEWAY,
-        remark: None,
-    };
+    let head = Head::oneway(Codec::Json, request::CHECK_TRANSACTION_STATE, 0);
     connection.write(|out| frame::write(out, &head, &fields.ext(), &question.record));
 }
 

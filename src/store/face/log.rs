@@ -57,6 +57,17 @@ impl<I: Io> Store<I> {
         Ok(record)
     }
 
+    /// The same for one that goes from record to record, to whom a place without a record is the blank rest of a file, or damage. That is noted, so that
+    /// another broker of the group is asked for it.
+    pub async fn next_record_at(&self, position: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let record = self.record_at(position).await?;
+        if record.is_none() && !mutant!(RottenHeadPassed) {
+            self.scrub.look_at(position).await?;
+            self.log.known_unreadable().check_awaited(position)?;
+        }
+        Ok(record)
+    }
+
     /// The record at this position is read from the device the next time, unless it is in the log buffer.
     pub async fn forget_read(&self, physical_offset: u64) {
         if let Ok(Some(record)) = self.log.record_at(physical_offset).await {
