@@ -231,14 +231,19 @@ impl Group {
 
     /// The numbers of all messages of the queue at a broker, by their offsets.
     pub async fn messages(&self, host: &str) -> Vec<u64> {
-        let mut client = self.client(host).await;
+        self.try_messages(host).await.unwrap()
+    }
+
+    /// The same up to the first that it cannot give; an error if it changes its role meanwhile.
+    pub async fn try_messages(&self, host: &str) -> std::io::Result<Vec<u64>> {
+        let mut client = self.try_client(host).await?;
         let queue = queue();
         let mut numbers = Vec::new();
         loop {
             let pull = Pull::of_all(GROUP, &queue, numbers.len() as u64);
-            let reply = requests::pull(&mut client, &pull).await.unwrap();
+            let reply = requests::pull(&mut client, &pull).await?;
             if reply.code != response::SUCCESS {
-                return numbers;
+                return Ok(numbers);
             }
             for record in requests::records(&reply.body) {
                 assert_eq!(record.queue_offset, numbers.len() as u64);
