@@ -144,10 +144,7 @@ impl<I: Io> IndexFile<I> {
         while left > 0 {
             let piece = self.growing.borrow().as_ref().map(|growing| {
                 let (first, tail) = growing.tail();
-                (
-                    first,
-                    tail[..left.min(PIECE_BYTES / ENTRY_BYTES * ENTRY_BYTES)].to_vec(),
-                )
+                (first, tail[..left.min(tail.len())].to_vec())
             });
             let Some((first, bytes)) = piece else { break };
             let len = bytes.len();

@@ -36,7 +36,7 @@ struct Reader {
 impl Reader {
     fn new() -> Self {
         Self {
-            walk: Walk::new(Crcs::Skipped),
+            walk: Walk::beside_clients(Crcs::Skipped),
             end: 0,
             keys: Vec::new(),
         }
@@ -139,7 +139,7 @@ impl<I: Io> KeyIndex<I> {
     async fn keys_on_disk(&self, from: u64, reader: &mut Reader) -> Result<u64, StoreError> {
         let Reader { walk, end, keys } = reader;
         if from >= *end {
-            *walk = Walk::new(Crcs::Skipped);
+            *walk = Walk::beside_clients(Crcs::Skipped);
             *end = self.log.marks().dispatched();
         }
         let (mut at, end) = (from, *end);

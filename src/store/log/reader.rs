@@ -28,6 +28,10 @@ pub(in crate::store) const PLACED_HEAD_BYTES: usize = 36;
 /// Log read at a time.
 pub(in crate::store) const READ_BYTES: usize = 4 << 20;
 
+/// The same while the core answers clients. The kernel provides each page of a new buffer, within the task: for 4 MiB that takes 2 to 5 ms, and the device
+/// is busy as long.
+const READ_BESIDE_CLIENTS_BYTES: usize = 128 << 10;
+
 /// Read at a time to look at one record.
 const PROBE_BYTES: usize = 64 << 10;
 
@@ -248,8 +252,14 @@ pub(in crate::store) struct Walk {
 }
 
 impl Walk {
+    /// For what is read in one go, before anything is served.
     pub fn new(crcs: Crcs) -> Self {
         Self::reading(READ_BYTES, crcs)
+    }
+
+    /// For what goes on while the core answers clients.
+    pub fn beside_clients(crcs: Crcs) -> Self {
+        Self::reading(READ_BESIDE_CLIENTS_BYTES, crcs)
     }
 
     /// Reads so much of the log at a time, or what a larger record needs.

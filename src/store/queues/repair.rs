@@ -209,7 +209,7 @@ impl<I: Io> Queues<I> {
     async fn entries_in_log(&self, stretch: &Stretch) -> Result<Vec<Option<Entry>>, StoreError> {
         let count = (stretch.offsets.end - stretch.offsets.start) as usize;
         let mut found = vec![None; count];
-        let mut walk = Walk::new(self.log.crcs());
+        let mut walk = Walk::beside_clients(self.log.crcs());
         let (mut at, mut looked_at) = (stretch.log.start, 0);
         while at < stretch.log.end {
             match self.entry_at(stretch, &mut walk, at).await {
