@@ -83,8 +83,8 @@ impl Growing {
     }
 
     fn append(&mut self, entry: &[u8; ENTRY_BYTES]) {
-        let has_room = |piece: &mut Vec<u8>| piece.len() < PIECE_BYTES;
-        if !self.tail.back_mut().is_some_and(|it| has_room(it)) {
+        let last = self.tail.back();
+        if last.is_none_or(|piece| piece.len() >= PIECE_BYTES) {
             self.tail.push_back(Vec::with_capacity(PIECE_BYTES));
         }
         if let Some(piece) = self.tail.back_mut() {
