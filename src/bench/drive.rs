@@ -182,7 +182,7 @@ pub fn key_prefix() -> String {
     format!("{:08X}{:08X}", std::process::id(), seconds as u32)
 }
 
-/// One has the name itself.
+/// A single one has the name itself.
 fn names_of(name: &str, count: usize) -> Vec<String> {
     match count {
         1 => vec![name.to_owned()],

@@ -21,7 +21,7 @@ use super::{cpu, pin};
 /// A wake-up costs 28 to 54 us on a virtual machine with an AMD EPYC, most of it for the sleep itself: about 1 % of a core.
 const NAP: Duration = Duration::from_millis(4);
 
-/// Timers are late by less on a machine that does not stand still.
+/// A shorter delay of a timer is usual and counts as none.
 const SHORTEST: Duration = Duration::from_millis(2);
 
 /// How long a machine stood still during a run, on any of its cores.

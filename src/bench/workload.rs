@@ -7,21 +7,25 @@
 //! | `producersPerTopic` | connections that send, for each topic |
 //! | `producerRate` | messages a second of all producers, in open loop; 0: as many as the broker takes, in closed loop |
 //! | `subscriptionsPerTopic`, `consumerPerSubscription` | groups, and connections of each that pull from every topic |
-//! | `consumerBacklogSizeGB` | so much is sent first, and then read again and again |
+//! | `consumerBacklogSizeGB` | so much is sent first, and then read again and again by one group |
 //! | `warmupDurationMinutes` (1), `testDurationMinutes` | before the measurement, and measured |
 //!
 //! Other fields have no effect, and are named in the report: every message has a key of its own here. Source of names and defaults: `Workload.java`.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 
-/// More topics, queues, connections or bytes are taken for a typing error.
+/// More topics, queues, groups, minutes or gigabytes are taken for a typing error.
 const MOST: f64 = 1e6;
 
-/// No broker takes a larger message.
-const MOST_BYTES: f64 = (1_u64 << 30) as f64;
+/// The load generator is one thread.
+const MOST_CONNECTIONS: usize = 100_000;
+
+/// Bytes of a body. No broker takes a larger message.
+const SIZES: RangeInclusive<f64> = 1.0..=(1_u64 << 30) as f64;
 
 /// What has an effect, and what has none.
 const KNOWN: [&str; 12] = [
@@ -74,6 +78,10 @@ pub enum WorkloadError {
     NoFields,
     #[error("{0} is missing")]
     Missing(&'static str),
+    #[error(
+        "{0} connections, of producers and consumers for all topics; {MOST_CONNECTIONS} are possible"
+    )]
+    Connections(usize),
     #[error("{field}: got {got}, expected {expected}")]
     Value {
         field: &'static str,
@@ -112,9 +120,10 @@ impl Workload {
         let ignored = names.filter(|name| !KNOWN.contains(name));
         let ignored = ignored.map(str::to_owned).collect();
         let payload = document.text("payloadFile").and_then(payload_bytes);
-        let size_bytes = match payload {
-            Some(bytes) => bytes,
-            None => document.number("messageSize", 1.0..=MOST_BYTES, None)? as u64,
+        let size_bytes = match payload.map(|bytes| bytes as f64) {
+            Some(bytes) if SIZES.contains(&bytes) => bytes,
+            Some(bytes) => return Err(wrong("payloadFile", &bytes.to_string(), &SIZES)),
+            None => document.number("messageSize", SIZES, None)?,
         };
         let gigabytes = document.number("consumerBacklogSizeGB", 0.0..=MOST, Some(0.0))?;
         let count = |field| document.number(field, 1.0..=MOST, None);
@@ -123,7 +132,7 @@ impl Workload {
             Ok::<_, WorkloadError>(Duration::from_secs_f64(minutes * 60.0))
         };
         let subscriptions = document.number("subscriptionsPerTopic", 0.0..=MOST, None)?;
-        Ok(Self {
+        let workload = Self {
             name: document.text("name").unwrap_or("workload").to_owned(),
             topics: count("topics")? as usize,
             queues: count("partitionsPerTopic")? as u32,
@@ -136,11 +145,21 @@ impl Workload {
             producers: count("producersPerTopic")? as usize,
             rate: document.number("producerRate", 0.0..=1e9, None)? as u64,
             // Of 1024^3 bytes each, as there.
-            backlog: (gigabytes * (1_u64 << 30) as f64 / size_bytes as f64) as u64,
+            backlog: (gigabytes * (1_u64 << 30) as f64 / size_bytes) as u64,
             warm_up: minutes("warmupDurationMinutes", 0.0, Some(1.0))?,
             duration: minutes("testDurationMinutes", 1e-3, None)?,
             ignored,
-        })
+        };
+        match workload.connections() {
+            ..=MOST_CONNECTIONS => Ok(workload),
+            all => Err(WorkloadError::Connections(all)),
+        }
+    }
+
+    /// Of all producers and consumers.
+    fn connections(&self) -> usize {
+        let of_topic = self.producers + self.subscriptions * self.consumers;
+        self.topics.saturating_mul(of_topic)
     }
 }
 
@@ -154,7 +173,7 @@ impl<'y> Fields<'y> {
     fn number(
         &self,
         field: &'static str,
-        range: std::ops::RangeInclusive<f64>,
+        range: RangeInclusive<f64>,
         usual: Option<f64>,
     ) -> Result<f64, WorkloadError> {
         let got = match self.0.as_mapping_get(field) {
@@ -172,7 +191,7 @@ impl<'y> Fields<'y> {
     }
 }
 
-fn wrong(field: &'static str, got: &str, range: &std::ops::RangeInclusive<f64>) -> WorkloadError {
+fn wrong(field: &'static str, got: &str, range: &RangeInclusive<f64>) -> WorkloadError {
     WorkloadError::Value {
         field,
         got: got.to_owned(),
@@ -250,6 +269,12 @@ testDurationMinutes: 15
             "topics: got 0, expected a number from 1 to 1000000"
         );
         assert!(said("producerRate: 50000", "producerRate: fast").contains("producerRate: got"));
+        assert_eq!(
+            said("producersPerTopic: 1\n", "producersPerTopic: 200000\n"),
+            "200001 connections, of producers and consumers for all topics; 100000 are possible"
+        );
+        let empty = Workload::parse(ONE_TOPIC, |_| Some(0)).unwrap_err();
+        assert!(empty.to_string().starts_with("payloadFile: got 0,"));
         assert!(said("topics: 1\n", "topics: [1\n").starts_with("no YAML: "));
         assert!(
             parse("just a text")

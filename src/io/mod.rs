@@ -48,8 +48,8 @@ pub trait Spawn {
     /// How often a task has kept the thread too long since [`Spawn::watch_stalls`].
     fn stalls(&self) -> Stalls;
 
-    /// Turns of this thread's loop: how often it has submitted operations and taken what has completed. With io_uring each is one system call, and
-    /// the only one that the loop makes.
+    /// Turns of this thread's loop: how often it has submitted operations and taken what has completed. With io_uring each is one call of
+    /// `io_uring_enter`.
     fn turns(&self) -> u64;
 
     /// How long the tasks of this thread have run, by their names.

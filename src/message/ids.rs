@@ -43,8 +43,9 @@ pub fn parse_offset_message_id(text: &str) -> Result<(SocketAddr, u64), IdError>
         got: text.chars().take(64).collect(),
         expected,
     };
+    let of_length = || error("32 or 56 characters long");
     if text.len() != 32 && text.len() != 56 {
-        return Err(error("32 or 56 characters long"));
+        return Err(of_length());
     }
     let mut bytes = [0; MAX_BYTES];
     let len = text.len() / 2;
@@ -54,16 +55,16 @@ pub fn parse_offset_message_id(text: &str) -> Result<(SocketAddr, u64), IdError>
         };
         *byte = high << 4 | low;
     }
-    let bytes = &bytes[..len];
-    let (ip, rest) = bytes.split_at(len - 12);
-    let ip = match <[u8; 4]>::try_from(ip) {
-        Ok(v4) => IpAddr::from(v4),
-        Err(_) => IpAddr::from(<[u8; 16]>::try_from(ip).expect("56 characters hold 16 + 12 bytes")),
+    let (ip, rest) = bytes[..len].split_last_chunk().ok_or_else(of_length)?;
+    let ip = match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
+        (Ok(v4), _) => IpAddr::from(v4),
+        (_, Ok(v6)) => IpAddr::from(v6),
+        _ => return Err(of_length()),
     };
-    let (port, physical_offset) = rest.split_at(4);
-    let port = u32::from_be_bytes(port.try_into().expect("4 bytes"));
-    let port = u16::try_from(port).map_err(|_| error("with a port below 65536"))?;
-    let physical_offset = u64::from_be_bytes(physical_offset.try_into().expect("8 bytes"));
+    let [p0, p1, p2, p3, o0, o1, o2, o3, o4, o5, o6, o7] = *rest;
+    let port = u16::try_from(u32::from_be_bytes([p0, p1, p2, p3]));
+    let port = port.map_err(|_| error("with a port below 65536"))?;
+    let physical_offset = u64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
     Ok((SocketAddr::new(ip, port), physical_offset))
 }
 

@@ -340,7 +340,7 @@ families! {
         HANDSHAKES = Counter "ringmq_tls_handshakes_total" [kind]: "TLS handshakes that were done: full, or resumed with a session";
         REFUSED = Counter "ringmq_connections_refused_total" [reason]: "Connections that were closed for what they begin with, how their TLS handshake has failed, or a record that cannot be opened";
         PULLS = Counter "ringmq_pulls_total" [result]: "Pulls and pops that found messages, and that did not";
-        TURNS = Counter "ringmq_turns_total" []: "Turns of the core's loop. With io_uring each is one system call, and the only one of the loop";
+        TURNS = Counter "ringmq_turns_total" []: "Turns of the core's loop. With io_uring each is one call of io_uring_enter";
         TASK_SECONDS = Counter "ringmq_task_seconds_total" [task]: "Time that the tasks of a name have had the core, from the beginning to the end of each of their turns";
         TASK_POLLS = Counter "ringmq_task_polls_total" [task]: "Turns of the tasks of a name";
         OLDEST_SEND = Gauge "ringmq_oldest_send_seconds" []: "Time since the append of the oldest message that is not acknowledged yet";

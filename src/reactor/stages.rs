@@ -35,8 +35,8 @@ impl Stored {
     }
 }
 
-/// One send in so many is measured: with the ten readings of the clock that it costs, less than 5 ns for each send. A prime number, so that it
-/// keeps in step with no pattern of the clients.
+/// One send in so many is measured, with four readings of the clock (some 20 ns each). A prime number, so that it keeps in step with no pattern of
+/// the clients.
 const SEND_OF: u32 = 61;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -227,9 +227,7 @@ fn too_few_in_sync_is_a_refusal() {
         group.until("elected", || group.master().is_some()).await;
         group.sleep_ms(2_000).await;
         let mut client = group.client(BROKERS[0]).await;
-        requests::create_topic(&mut client, TOPIC);
-        client.flush().await.unwrap();
-        assert!(client.reply().await.unwrap().is_success());
+        requests::make_topic(&mut client, TOPIC).await;
         let reply = group.send(&mut client).await.unwrap();
         assert_eq!(reply.code, response::SYSTEM_ERROR, "{reply:?}");
         assert_eq!(reply.remark.as_deref(), Some("in-sync replicas not enough"));

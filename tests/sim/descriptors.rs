@@ -175,9 +175,7 @@ async fn topics_come_and_go(cluster: &Cluster, dice: &Dice, name: &str) {
     let mut admin = cluster.client("admin").await;
     let topics = ["a", "b", "c"].map(|topic| format!("{topic}-{name}"));
     for topic in &topics {
-        requests::create_topic(&mut admin, topic);
-        admin.flush().await.unwrap();
-        assert!(admin.reply().await.unwrap().is_success());
+        requests::make_topic(&mut admin, topic).await;
         for _ in 0..10 {
             let body = vec![7; dice.within(4_000, 9_000) as usize];
             let fields = requests::send_to(topic, "");

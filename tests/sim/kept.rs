@@ -159,9 +159,7 @@ pub fn deleted_topic(seed: u64) -> Tally {
         end(&cluster, &dice);
         cluster.start().await;
         let mut admin = cluster.client("admin").await;
-        requests::create_topic(&mut admin, CREATED[0]);
-        admin.flush().await.unwrap();
-        assert!(admin.reply().await.unwrap().is_success());
+        requests::make_topic(&mut admin, CREATED[0]).await;
         let max = requests::max_offset(&mut admin, &queue()).await.unwrap();
         assert_eq!(max.number("offset"), 0, "its messages are back");
     });

@@ -286,9 +286,7 @@ fn popped_record(
 async fn started(cluster: &Cluster) -> Popper {
     cluster.start().await;
     let mut popper = Popper::new(cluster, "client").await;
-    requests::create_topic(&mut popper.client, TOPIC);
-    popper.client.flush().await.unwrap();
-    assert!(popper.client.reply().await.unwrap().is_success());
+    requests::make_topic(&mut popper.client, TOPIC).await;
     popper
 }
 

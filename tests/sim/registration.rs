@@ -177,9 +177,7 @@ fn a_name_server_is_asked_what_it_knows() {
         assert_eq!(notes.count(request::QUERY_DATA_VERSION), 4);
         assert_eq!(notes.count(request::REGISTER_BROKER), 0);
         let mut admin = cluster.client("admin").await;
-        requests::create_topic(&mut admin, "one");
-        admin.flush().await.unwrap();
-        assert!(admin.reply().await.unwrap().is_success());
+        requests::make_topic(&mut admin, "one").await;
         cluster.sleep_ms(100).await;
         let topics: Vec<_> = notes
             .told

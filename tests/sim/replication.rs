@@ -155,9 +155,7 @@ impl Pair {
 
     pub async fn create_topic(&self) {
         let mut admin = self.client(MASTER).await;
-        requests::create_topic(&mut admin, TOPIC);
-        admin.flush().await.unwrap();
-        assert!(admin.reply().await.unwrap().is_success());
+        requests::make_topic(&mut admin, TOPIC).await;
     }
 
     /// Sends until a send is answered with `code`; fails after some time.

@@ -49,6 +49,14 @@ impl<'a> Pull<'a> {
     }
 }
 
+/// Makes a topic, and waits until it is made.
+pub async fn make_topic(client: &mut Client, topic: &str) {
+    create_topic(client, topic);
+    client.flush().await.unwrap();
+    let reply = client.reply().await.unwrap();
+    assert!(reply.is_success(), "{reply:?}");
+}
+
 pub fn create_topic(client: &mut Client, topic: &str) -> i32 {
     create_topic_of(client, topic, None)
 }

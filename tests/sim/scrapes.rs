@@ -121,9 +121,7 @@ fn the_times_of_a_slow_disk_are_in_the_figures() {
     cluster.sim.run(async {
         start(&cluster, &desk).await;
         let mut client = cluster.client("client").await;
-        requests::create_topic(&mut client, "T");
-        client.flush().await.unwrap();
-        assert!(client.reply().await.unwrap().is_success());
+        requests::make_topic(&mut client, "T").await;
         send(&mut client, "T").await;
         let before = desk.scrape(Section::Shard).await;
         let stall = Fault::Stall(Duration::from_millis(STALL_MS));

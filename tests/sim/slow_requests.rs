@@ -1,4 +1,4 @@
-//! Protects the log line about a slow request: which ones are told, and of a send, where it has waited.
+//! Protects the log line about a slow request: which requests are logged, and the stages of a send in it.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -74,9 +74,7 @@ fn logged(limit_ms: u64, run: impl AsyncFnOnce(&Cluster, Client)) -> Vec<String>
     cluster.sim.run(async {
         cluster.start().await;
         let mut client = cluster.client("client").await;
-        requests::create_topic(&mut client, "T");
-        client.flush().await.unwrap();
-        assert!(client.reply().await.unwrap().is_success());
+        requests::make_topic(&mut client, "T").await;
         run(&cluster, client).await;
     });
     log.lines()
@@ -150,9 +148,7 @@ fn what_is_no_send_is_told_too_and_a_parked_pull_is_not() {
         let reply = requests::pull(&mut client, &pull).await.unwrap();
         assert_eq!(reply.code, response::PULL_NOT_FOUND);
         stall(cluster, Op::Write, "/config/", 700);
-        requests::create_topic(&mut client, "New");
-        client.flush().await.unwrap();
-        assert!(client.reply().await.unwrap().is_success());
+        requests::make_topic(&mut client, "New").await;
     });
     let [line] = &lines[..] else {
         panic!("one is slow: {lines:?}");

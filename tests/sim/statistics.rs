@@ -43,9 +43,7 @@ fn latencies_of_sends_and_pulls_are_counted_by_queue() {
     cluster.sim.run(async {
         cluster.start().await;
         let mut client = cluster.client("client").await;
-        requests::create_topic(&mut client, "T");
-        client.flush().await.unwrap();
-        assert!(client.reply().await.unwrap().is_success());
+        requests::make_topic(&mut client, "T").await;
         assert_eq!(view(&mut client, "TOPIC_PUT_LATENCY", "2@T").await, None);
         let stall = Fault::Stall(Duration::from_millis(STALL_MS));
         let io = cluster.broker();

@@ -91,7 +91,7 @@ pub(in crate::store) enum Source {
 pub(in crate::store) enum End {
     /// The log is as RocketMQ has left it.
     Kept,
-    /// The log was closed, with zeros behind it. If other bytes stand there, they are wiped.
+    /// The log was closed, which left zeros behind its end. Other bytes there are overwritten with zeros.
     Closed,
     /// What was read is written again and flushed, and what is behind it wiped up to a position.
     Wiped { up_to: u64 },

@@ -9,8 +9,8 @@ use crate::store::log::buffer::{ceil, floor};
 use crate::store::log::reader::{MAX_RECORD_BYTES, READ_BYTES};
 
 impl<I: Io> Recovery<'_, I> {
-    /// Notes that a replica's log may lack something behind `tail`. In sync mode it may if bytes that are not zero stand there: they may be a record that
-    /// has rotted. In async mode a power cut takes acknowledged messages without a trace.
+    /// Notes that a replica's log may have had acknowledged records behind `tail`. In sync mode that is so if bytes behind it are not zero: they may be a
+    /// rotten record. In async mode it is always so, as a power cut leaves no trace of what it has lost.
     pub(super) async fn doubt_end(&self, tail: u64, plan: &Plan) -> Result<(), StoreError> {
         if !self.config.follows || mutant!(EndNotDoubted) {
             return Ok(());

@@ -108,9 +108,7 @@ impl Group {
         }
         let master = self.master().unwrap();
         let mut admin = self.client(master).await;
-        requests::create_topic(&mut admin, TOPIC);
-        admin.flush().await.unwrap();
-        assert!(admin.reply().await.unwrap().is_success());
+        requests::make_topic(&mut admin, TOPIC).await;
     }
 
     pub fn start(&self, host: &'static str) {

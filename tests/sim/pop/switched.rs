@@ -19,9 +19,7 @@ async fn popper_at(pair: &Pair, host: &str) -> Popper {
 /// The topic, with messages that the slave has, too.
 async fn filled(pair: &Pair) -> Popper {
     let mut popper = popper_at(pair, MASTER).await;
-    requests::create_topic(&mut popper.client, TOPIC);
-    popper.client.flush().await.unwrap();
-    assert!(popper.client.reply().await.unwrap().is_success());
+    requests::make_topic(&mut popper.client, TOPIC).await;
     popper.send(0..COUNT).await;
     pair.sleep_ms(1_500).await;
     popper

@@ -4,7 +4,7 @@
 use ringmq::reactor::Role;
 use ringmq::store::Flush;
 
-use super::{GROUP, MASTER, Pair, SLAVE, queue, send};
+use super::{GROUP, MASTER, Pair, Process, SLAVE, queue, send};
 use crate::client::Client;
 use crate::requests;
 
@@ -21,22 +21,28 @@ async fn committed(pair: &Pair, host: &str) -> Option<i64> {
     offset.unwrap()
 }
 
+/// A consumer commits 3 at the master, which saves it and dies, and then 7 at the slave.
+async fn committed_at_slave(pair: &Pair) -> (Process, Client) {
+    let (_master, slave, mut client) = pair.start_both().await;
+    for number in 0..10 {
+        assert!(send(&mut client, number, "").await.is_success());
+    }
+    // A group of its own is made by the first pull.
+    pair.bodies(MASTER).await;
+    commit(&mut client, 3).await;
+    pair.sleep_ms(3_000).await;
+    pair.sim.crash(MASTER);
+    let mut at_slave = pair.client(SLAVE).await;
+    commit(&mut at_slave, 7).await;
+    (slave, at_slave)
+}
+
 #[test]
 fn what_is_committed_at_a_slave_arrives_at_its_master() {
     for flush in [Flush::Sync, Flush::Async] {
         let pair = Pair::new(1, flush, Role::SyncMaster);
         pair.sim.run(async {
-            let (_master, _slave, mut client) = pair.start_both().await;
-            for number in 0..10 {
-                assert!(send(&mut client, number, "").await.is_success());
-            }
-            // A group of its own is made by the first pull.
-            pair.bodies(MASTER).await;
-            commit(&mut client, 3).await;
-            pair.sleep_ms(3_000).await;
-            pair.sim.crash(MASTER);
-            let mut at_slave = pair.client(SLAVE).await;
-            commit(&mut at_slave, 7).await;
+            let (_slave, mut at_slave) = committed_at_slave(&pair).await;
             pair.sleep_ms(2_000).await;
             let _master = pair.start(MASTER).await;
             assert_eq!(committed(&pair, MASTER).await, Some(3), "as it was saved");
@@ -65,16 +71,7 @@ fn what_is_committed_at_a_slave_outlives_its_process() {
     for is_cut in [false, true] {
         let pair = Pair::new(2, Flush::Sync, Role::SyncMaster);
         pair.sim.run(async {
-            let (_master, _slave, mut client) = pair.start_both().await;
-            for number in 0..10 {
-                assert!(send(&mut client, number, "").await.is_success());
-            }
-            pair.bodies(MASTER).await;
-            commit(&mut client, 3).await;
-            pair.sleep_ms(3_000).await;
-            pair.sim.crash(MASTER);
-            let mut at_slave = pair.client(SLAVE).await;
-            commit(&mut at_slave, 7).await;
+            let _killed = committed_at_slave(&pair).await;
             // Offsets are saved every five seconds.
             pair.sleep_ms(6_000).await;
             match is_cut {
