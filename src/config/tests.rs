@@ -423,7 +423,10 @@ proptest! {
         let mut text = String::new();
         properties::write(&mut text, PROPERTIES[index].name, &value);
         if let Ok((mut config, _)) = Config::merge(&text, &Flags::default(), &surroundings()) {
-            // Any text is a password, and none is shown.
+            // Any text is a password, or what a header for the collector has, and none is shown.
+            for (_, value) in &mut config.push_headers {
+                *value = MASK.into();
+            }
             for password in [&mut config.tls_key_password, &mut config.tls_client_key_password] {
                 *password = password.take().map(|_| Secret::new(MASK));
             }
