@@ -186,6 +186,8 @@ mod chosen {
         SmallerSetUnheard,
         /// Of two logs that differ by 2 GiB and more the shorter one may win an election.
         ElectionBy32Bits,
+        /// A damaged member is elected although the only whole one is silent and may come back.
+        SilentWholePassed,
     }
 
     thread_local! {

@@ -37,7 +37,8 @@ pub fn whole_if_any(group: &Group, mut candidates: Vec<Candidate>) -> Vec<Candid
 pub fn awaits_whole(group: &Group, candidates: &[Candidate]) -> bool {
     let mut members = candidates.iter().filter(|it| group.set.contains(&it.id));
     let is_silent_whole = |it: &Candidate| it.is_silent && !it.is_damaged;
-    !has_whole(group, candidates)
+    !mutant!(SilentWholePassed)
+        && !has_whole(group, candidates)
         && members.clone().any(is_silent_whole)
         && members.any(|it| !it.is_silent)
 }

@@ -286,6 +286,15 @@ fn a_whole_member_that_is_silent_is_awaited_before_a_damaged_one_is_elected() {
     }
 }
 
+#[test]
+fn mutant_silent_whole_passed() {
+    use crate::mutants::{Mutant, fails};
+    fails(
+        Mutant::SilentWholePassed,
+        a_whole_member_that_is_silent_is_awaited_before_a_damaged_one_is_elected,
+    );
+}
+
 /// After a power cut of all of them.
 #[test]
 fn of_members_that_may_all_lack_something_the_longest_log_is_elected() {
