@@ -7,6 +7,7 @@ use super::counters::WriteCounters;
 use super::hiccups::{self, HiccupMeter, Hiccups};
 use super::histogram::latency_histogram;
 use super::result::{RunResult, Shape};
+use super::stages::{STAGES_KEY, SendStages};
 use super::time_line::TimeLine;
 use super::{EmbeddedBroker, cpu};
 use crate::client::{API_TIMEOUT, Remote};
@@ -40,7 +41,7 @@ pub struct Sample {
     acked: u64,
     broker_cpu: Option<Duration>,
     load_cpu: Duration,
-    broker_writes: Option<WriteCounters>,
+    broker: Option<BrokerFigures>,
     device_writes: Option<WriteCounters>,
     stolen: Duration,
 }
@@ -57,13 +58,13 @@ impl Meter<'_> {
             Cpu::Embedded(broker) => broker.cpu(),
             Cpu::Process(pid) => pid.and_then(|pid| cpu::of_process(pid).ok()),
         };
-        let broker_writes = asked(self.brokers).await;
+        let broker = asked(self.brokers).await;
         Sample {
             at,
             acked,
             broker_cpu,
             load_cpu,
-            broker_writes,
+            broker,
             device_writes,
             stolen: hiccups::stolen().unwrap_or_default(),
         }
@@ -74,8 +75,8 @@ impl Meter<'_> {
         let mut time_line = TimeLine::default();
         let hiccups = self.hiccups.between(before.at, after.at, &mut time_line);
         let both = after.broker_cpu.zip(before.broker_cpu);
-        let writes =
-            |now: Option<WriteCounters>, then: Option<WriteCounters>| Some(now?.since(then?));
+        let broker = after.broker.zip(before.broker);
+        let device_writes = after.device_writes.zip(before.device_writes);
         RunResult {
             name: String::new(),
             shape: Shape {
@@ -91,8 +92,9 @@ impl Meter<'_> {
             unanswered: 0,
             broker_cpu: both.map(|(now, then)| now.saturating_sub(then)),
             load_cpu: after.load_cpu.saturating_sub(before.load_cpu),
-            broker_writes: writes(after.broker_writes, before.broker_writes),
-            device_writes: writes(after.device_writes, before.device_writes),
+            broker_writes: broker.map(|(now, then)| now.writes.since(then.writes)),
+            device_writes: device_writes.map(|(now, then)| now.since(then)),
+            send_stages: broker.and_then(|(now, then)| Some(now.stages?.since(then.stages?))),
             hiccups: Hiccups {
                 stolen: after.stolen.saturating_sub(before.stolen),
                 ..hiccups
@@ -103,28 +105,51 @@ impl Meter<'_> {
     }
 }
 
+/// What brokers have counted since their start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct BrokerFigures {
+    writes: WriteCounters,
+    /// Of a ringmq that has them.
+    stages: Option<SendStages>,
+}
+
+impl BrokerFigures {
+    /// From a runtime info.
+    fn parse(body: &[u8]) -> Option<Self> {
+        let info: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let table = info.get("table")?;
+        let text = |key: &str| table.get(key)?.as_str();
+        let number = |key: &str| text(key)?.parse().ok();
+        Some(Self {
+            writes: WriteCounters {
+                writes: number(WRITES_KEY)?,
+                bytes_written: number(BYTES_WRITTEN_KEY)?,
+                flushes: number(FLUSHES_KEY)?,
+            },
+            stages: text(STAGES_KEY).and_then(SendStages::parse),
+        })
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            writes: self.writes.plus(other.writes),
+            stages: self.stages.zip(other.stages).map(|(a, b)| a.plus(b)),
+        }
+    }
+}
+
 /// The sum over the brokers, if every one of them has these figures.
-async fn asked(brokers: &[Remote]) -> Option<WriteCounters> {
+async fn asked(brokers: &[Remote]) -> Option<BrokerFigures> {
     let mut sum = None;
     for broker in brokers {
         let answer = broker
             .call(request::GET_BROKER_RUNTIME_INFO, &[], &[], API_TIMEOUT)
             .await
             .ok()?;
-        let counters = runtime_counters(&answer.success().ok()?.body)?;
-        sum = Some(sum.map_or(counters, |sum: WriteCounters| sum.plus(counters)));
+        let figures = BrokerFigures::parse(&answer.success().ok()?.body)?;
+        sum = Some(sum.map_or(figures, |sum: BrokerFigures| sum.plus(figures)));
     }
     sum
-}
-
-fn runtime_counters(body: &[u8]) -> Option<WriteCounters> {
-    let table: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let number = |key: &str| table.get("table")?.get(key)?.as_str()?.parse().ok();
-    Some(WriteCounters {
-        writes: number(WRITES_KEY)?,
-        bytes_written: number(BYTES_WRITTEN_KEY)?,
-        flushes: number(FLUSHES_KEY)?,
-    })
 }
 
 #[cfg(test)]
@@ -132,15 +157,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_found_in_runtime_info_or_not() {
+    fn figures_are_found_in_runtime_info_or_not() {
         let body = br#"{"table":{"ringmqLogWrites":"3","ringmqLogBytesWritten":"12288","ringmqLogFlushes":"2","runtime":"x"}}"#;
-        let expected = WriteCounters {
+        let writes = WriteCounters {
             writes: 3,
             bytes_written: 12288,
             flushes: 2,
         };
-        assert_eq!(runtime_counters(body), Some(expected));
-        assert_eq!(runtime_counters(br#"{"table":{"runtime":"x"}}"#), None);
-        assert_eq!(runtime_counters(b"nonsense"), None);
+        let expected = BrokerFigures {
+            writes,
+            stages: None,
+        };
+        assert_eq!(BrokerFigures::parse(body), Some(expected));
+        assert_eq!(BrokerFigures::parse(br#"{"table":{"runtime":"x"}}"#), None);
+        assert_eq!(BrokerFigures::parse(b"nonsense"), None);
+    }
+
+    #[test]
+    fn stages_are_found_beside_them() {
+        let stages = crate::bench::stages::tests::TEXT;
+        let body = format!(
+            r#"{{"table":{{"ringmqLogWrites":"3","ringmqLogBytesWritten":"12288","ringmqLogFlushes":"2","ringmqSendStages":"{stages}"}}}}"#
+        );
+        let figures = BrokerFigures::parse(body.as_bytes()).expect("they are there");
+        assert_eq!(figures.stages, SendStages::parse(stages));
+        assert!(figures.stages.is_some());
     }
 }

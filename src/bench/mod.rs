@@ -23,6 +23,7 @@ mod output;
 mod page;
 mod recorder;
 mod result;
+mod stages;
 mod table;
 mod template;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::chart::{self, COLOURS, FLOOR_COLOUR, Series, bar_chart, percentile_plot};
 use super::histogram::{Percentiles, plot_points};
 use super::result::{Report, RunResult, grouped};
+use super::stages::STAGES;
 use super::table;
 use super::time_line;
 
@@ -35,6 +36,17 @@ pub fn html(report: &Report) -> String {
         &cells.into_iter().map(errors_in_front).collect::<Vec<_>>(),
     );
     paragraphs(&mut page, "note", &report.notes);
+    let stages = table::stage_rows(report);
+    if !stages.is_empty() {
+        let title = table::STAGES_TITLE;
+        let _ = writeln!(
+            page,
+            "<h2>{}{}</h2>",
+            title[..1].to_uppercase(),
+            &title[1..]
+        );
+        rows(&mut page, &table::stage_heads(), &stages);
+    }
     if let Some(floor) = &report.floor {
         page.push_str("<h2>Floor of this machine, measured in the same run (us)</h2>\n");
         let write =
@@ -45,7 +57,7 @@ pub fn html(report: &Report) -> String {
         );
         rows(&mut page, &table::floor_heads(), &[write, echo]);
     }
-    legend(&mut page, report.floor.is_some());
+    legend(&mut page, report);
     page.push_str("</body>\n</html>\n");
     page
 }
@@ -89,14 +101,16 @@ fn paragraphs(page: &mut String, class: &str, lines: &[String]) {
 }
 
 /// What each column and each line of the charts means.
-fn legend(page: &mut String, has_floor: bool) {
+fn legend(page: &mut String, report: &Report) {
     page.push_str("<h2>How to read it</h2>\n<dl>\n");
-    let floor = table::FLOOR_MEANING;
-    for (term, meaning) in table::COLUMNS.iter().chain(has_floor.then_some(&floor)) {
+    let floor = report.floor.is_some().then_some(&table::FLOOR_MEANING);
+    let has_stages = report.runs.iter().any(|run| run.send_stages.is_some());
+    let stages = STAGES.iter().filter(|_| has_stages);
+    for (term, meaning) in table::COLUMNS.iter().chain(stages).chain(floor) {
         let _ = writeln!(
             page,
             "<dt>{}</dt><dd>{}</dd>",
-            escaped(term),
+            escaped(&term.replace('_', " ")),
             escaped(meaning)
         );
     }
@@ -272,13 +286,15 @@ mod tests {
         let page = html(&report);
         assert_eq!(unbalanced(&page), None);
         assert!(page.matches("<polyline").count() >= 3, "three lines");
-        assert_eq!(page.matches("<tr>").count(), 3 + 3);
+        // Of the results, of the stages, and of the floor.
+        assert_eq!(page.matches("<tr>").count(), 3 + 3 + 3);
         for text in [
             "bodies of 1,024 bytes",
             "one round",
             "1 &lt; 2",
             "@media print",
             "flushes/msg</dt>",
+            "write wait</dt>",
         ] {
             assert!(page.contains(text), "no {text}");
         }

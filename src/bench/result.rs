@@ -10,6 +10,7 @@ use super::counters::WriteCounters;
 use super::hiccups::Hiccups;
 use super::histogram::Percentiles;
 use super::machine::Machine;
+use super::stages::SendStages;
 use super::time_line::TimeLine;
 
 /// The shape of the load.
@@ -83,6 +84,7 @@ pub struct RunResult {
     pub load_cpu: Duration,
     pub broker_writes: Option<WriteCounters>,
     pub device_writes: Option<WriteCounters>,
+    pub send_stages: Option<SendStages>,
     /// Of this machine.
     pub hiccups: Hiccups,
     pub time_line: TimeLine,
@@ -175,6 +177,7 @@ impl RunResult {
         self.broker_cpu = both(self.broker_cpu, other.broker_cpu, |a, b| a + b);
         self.broker_writes = both(self.broker_writes, other.broker_writes, WriteCounters::plus);
         self.device_writes = both(self.device_writes, other.device_writes, WriteCounters::plus);
+        self.send_stages = both(self.send_stages, other.send_stages, SendStages::plus);
         self.hiccups = self.hiccups.plus(other.hiccups);
         self.time_line.followed_by(other.time_line);
     }
@@ -204,6 +207,7 @@ impl Serialize for RunResult {
             flushes_per_message: Option<f64>,
             broker_writes: Option<WriteCounters>,
             device_writes: Option<WriteCounters>,
+            send_stages_mean_us: Option<SendStages>,
             hiccups: Hiccups,
             time_line: &'a TimeLine,
         }
@@ -224,6 +228,7 @@ impl Serialize for RunResult {
             flushes_per_message: self.flushes_per_message(),
             broker_writes: self.broker_writes,
             device_writes: self.device_writes,
+            send_stages_mean_us: self.send_stages,
             hiccups: self.hiccups,
             time_line: &self.time_line,
         }
@@ -336,6 +341,7 @@ pub(super) mod tests {
                 flushes: 50,
             }),
             device_writes: None,
+            send_stages: SendStages::parse(crate::bench::stages::tests::TEXT),
             hiccups: Hiccups::default(),
             time_line: TimeLine {
                 slowest_ns: vec![slowest_us * 1000],

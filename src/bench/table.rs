@@ -3,6 +3,7 @@
 use super::hiccups::Hiccups;
 use super::histogram::{Percentiles, QUANTILES};
 use super::result::{Report, RunResult, grouped};
+use super::stages::STAGES;
 
 /// Columns of a run's row, and what they mean.
 pub const COLUMNS: [(&str, &str); 15] = [
@@ -58,6 +59,9 @@ pub const COLUMNS: [(&str, &str); 15] = [
     ),
 ];
 
+/// Of a broker that measures them.
+pub const STAGES_TITLE: &str = "where the broker spends the time of a send (mean us)";
+
 pub const FLOOR_MEANING: (&str, &str) = (
     "floor",
     "what no broker can beat here: a bare durable write of one block (O_DIRECT, O_DSYNC), and a bare round trip over loopback",
@@ -88,6 +92,24 @@ pub fn cells(run: &RunResult) -> Vec<String> {
     cells
 }
 
+pub fn stage_heads() -> Vec<String> {
+    let names = STAGES.iter().map(|(name, _)| name.replace('_', " "));
+    let runs = [COLUMNS[0].0.to_owned(), COLUMNS[1].0.to_owned()];
+    runs.into_iter().chain(names).collect()
+}
+
+/// A row for each run in which there were sends, in the order of [`stage_heads`].
+pub fn stage_rows(report: &Report) -> Vec<Vec<String>> {
+    let rows = report.runs.iter().filter_map(|run| {
+        let means = run.send_stages?.means_us();
+        let cells = means.map(|mean| mean.map_or_else(|| "-".to_owned(), micros));
+        let of_run = [run.name.clone(), run.shape.label()];
+        let has_some = means.iter().any(Option::is_some);
+        has_some.then(|| of_run.into_iter().chain(cells).collect())
+    });
+    rows.collect()
+}
+
 pub fn text(report: &Report) -> String {
     let mut text = format!("{}\n", report.title);
     let machine = &report.machine;
@@ -108,6 +130,13 @@ pub fn text(report: &Report) -> String {
     let mut rows = vec![heads().into_iter().map(str::to_owned).collect::<Vec<_>>()];
     rows.extend(report.runs.iter().map(cells));
     text.push_str(&aligned(&rows, 2));
+    let stages = stage_rows(report);
+    if !stages.is_empty() {
+        text.push_str(&format!("\n{STAGES_TITLE}\n"));
+        let rows: Vec<_> = [stage_heads()].into_iter().chain(stages).collect();
+        text.push_str(&aligned(&rows, 2));
+        text.push('\n');
+    }
     let warnings = report
         .warnings
         .iter()
@@ -257,5 +286,9 @@ mod tests {
         assert!(text.contains("5 not answered"));
         assert!(text.ends_with("a note\nwarning: one round\ninterrupted after 1 of 3 turns\n"));
         assert_eq!(heads().len(), super::cells(&report.runs[0]).len());
+        let (_, stages) = text.split_once(STAGES_TITLE).unwrap();
+        let row = stages.lines().find(|line| line.starts_with("sync"));
+        let cells: Vec<&str> = row.unwrap().split_whitespace().collect();
+        assert_eq!(cells[4..], ["2.0", "0.5", "1.5", "-", "90.0", "0.0", "0.0"]);
     }
 }

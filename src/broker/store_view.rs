@@ -126,6 +126,8 @@ pub struct ShardFigures {
     pub log_writes: u64,
     pub log_written_bytes: u64,
     pub log_flushes: u64,
+    /// Stages of a send in their order, each with the sum of its times in nanoseconds and their number, for benchmarks.
+    pub send_stages: Vec<(&'static str, u64, u64)>,
     /// What the shard does its I/O with, and why that is not io_uring.
     pub io: &'static str,
     pub io_reason: String,

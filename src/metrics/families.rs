@@ -234,6 +234,7 @@ families! {
         CONTROLLER_ELECTIONS = Counter "election_total" [cluster, broker_set, election_result]: "Elections of masters, by their outcome";
     }
     Controller, None, OURS {
+        CONTROLLER_DENIED = Counter "ringmq_controller_requests_denied_total" [reason]: "Requests of the controller that were denied by authentication or authorization; none while that is off";
         CONTROLLER_TERM = Gauge "ringmq_controller_term" []: "Term of the controllers, as this one knows it";
         CONTROLLER_APPLIED = Gauge "ringmq_controller_last_applied" []: "Number of the last entry that this controller has applied";
     }
@@ -313,7 +314,7 @@ families! {
         INFO = Gauge "ringmq_info" [version, rocketmq_version]: "1, with the version of ringmq and that of the RocketMQ whose behaviour it has";
         START_TIME = Gauge "ringmq_start_time_seconds" []: "When the shard began to serve in its present role, in seconds since 1970";
         COMMIT_SECONDS = Histogram "ringmq_send_seconds" [] of MICROS in SecondsFromMicros: "Time from the append of a message to its acknowledgement";
-        SEND_STAGE_SECONDS = Histogram "ringmq_send_stage_seconds" [stage] of NANOS in SecondsFromNanos: "Of one send in 61, time of a stage: receive (its bytes wait for their turn and for room), decode (header and rules), append (into the log buffer), write_wait (until the log write that contains it begins), release (from the end of that write to its answer: queue entries, and copies where a send waits for them). Between the last two is ringmq_log_write_seconds, after them ringmq_reply_send_seconds";
+        SEND_STAGE_SECONDS = Histogram "ringmq_send_stage_seconds" [stage] of NANOS in SecondsFromNanos: "Of one send in 61, time of a stage: receive (its bytes wait for their turn and for room), decode (header and rules), append (into the log buffer), write_wait (until the log write that contains it begins), device (that write), release (from its end to the answer: queue entries, and copies where a send waits for them). After them comes ringmq_reply_send_seconds";
         LOG_WRITE_SECONDS = Histogram "ringmq_log_write_seconds" [] of MICROS in SecondsFromMicros: "Time of one write of the log to the device; with SYNC_FLUSH its flush included";
         LOG_WRITE_BYTES = Histogram "ringmq_log_write_bytes" [] of WRITE_BYTES: "Size of one write of the log: of a group commit";
         LOG_FLUSH_SECONDS = Histogram "ringmq_log_flush_seconds" [] of MICROS in SecondsFromMicros: "Time of one flush of the log beside its writes";

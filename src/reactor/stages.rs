@@ -1,11 +1,10 @@
-//! Where sends spend their time, stage by stage. All stages of some sends go into histograms; of a slow one they are logged.
+//! Where sends spend their time, stage by stage. The stages of some sends go into histograms; of a slow one they are logged.
 //!
 //! ```text
 //! arrival --receive--> frame --decode--> admitted --append--> in the log buffer --write_wait--> write begins --device--> write ends --release--> answer
 //! ```
 //!
-//! `device` and the sending of the answer are measured where they are done, each one of them (`ringmq_log_write_seconds`,
-//! `ringmq_reply_send_seconds`).
+//! The sending of the answer is measured where it is done (`ringmq_reply_send_seconds`).
 
 use std::cell::{Cell, RefCell};
 
@@ -45,15 +44,17 @@ pub enum Stage {
     Decode,
     Append,
     WriteWait,
+    Device,
     Release,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 5] = [
+    pub const ALL: [Stage; 6] = [
         Stage::Receive,
         Stage::Decode,
         Stage::Append,
         Stage::WriteWait,
+        Stage::Device,
         Stage::Release,
     ];
 
@@ -64,6 +65,7 @@ impl Stage {
             Stage::Decode => "decode",
             Stage::Append => "append",
             Stage::WriteWait => "write_wait",
+            Stage::Device => "device",
             Stage::Release => "release",
         }
     }
@@ -133,8 +135,9 @@ impl Stages {
             return;
         }
         if let Some(write) = log.recent.with(stored.end) {
-            let [write_wait_ns, _, release_ns] = stored.behind_append(write, now_ns());
+            let [write_wait_ns, device_ns, release_ns] = stored.behind_append(write, now_ns());
             self.record(Stage::WriteWait, write_wait_ns);
+            self.record(Stage::Device, device_ns);
             self.record(Stage::Release, release_ns);
         }
     }

@@ -69,6 +69,7 @@ impl<I: Io> StoreView for View<'_, I> {
             log_writes: store.writes,
             log_written_bytes: store.written_bytes,
             log_flushes: store.flushes,
+            send_stages: self.send_stages(),
             io: self.core.setup.io.name,
             io_reason: self.core.setup.io.reason.clone(),
             unreadable_messages: store.unreadable,
@@ -109,6 +110,18 @@ impl<I: Io> StoreView for View<'_, I> {
     fn timers(&self) -> Option<TimerFigures> {
         let end = self.bounds(TIMER, 0).max;
         self.core.timers.figures(end, self.core.now_ms())
+    }
+}
+
+impl<I: Io> View<'_, I> {
+    fn send_stages(&self) -> Vec<(&'static str, u64, u64)> {
+        let mut stages = Vec::new();
+        self.core.stages.each(|stage, times| {
+            stages.push((stage.name(), times.sum(), times.count()));
+        });
+        let replies_us = self.core.connections.reply_times();
+        stages.push(("reply", replies_us.sum() * 1_000, replies_us.count()));
+        stages
     }
 }
 

@@ -172,12 +172,20 @@ fn log_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
     for (name, number) in numbers {
         put(name, number.to_string());
     }
+    put("ringmqSendStages", send_stages(&figures.send_stages));
     put(
         "remainHowManyDataToFlush",
         size::show(figures.not_flushed_bytes),
     );
     let earliest_ms = figures.earliest_message_ms.unwrap_or(-1);
     put("earliestMessageTimeStamp", earliest_ms.to_string());
+}
+
+/// `receive=SUM/COUNT decode=SUM/COUNT ...`
+fn send_stages(stages: &[(&str, u64, u64)]) -> String {
+    let fields = stages.iter();
+    let fields = fields.map(|(name, sum_ns, count)| format!("{name}={sum_ns}/{count}"));
+    fields.collect::<Vec<_>>().join(" ")
 }
 
 fn disk_figures(figures: &ShardFigures, put: &mut dyn FnMut(&str, String)) {
