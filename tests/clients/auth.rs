@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use crate::common::scripts::{Script, missing};
 use crate::common::signing::As;
 use crate::common::{Broker, Options};
-use crate::suites::one_at_a_time;
+use crate::suites::one_tool_at_a_time;
 use ringmq::wire::Value;
 use ringmq::wire::codes::request;
 
@@ -34,7 +34,7 @@ fn mqadmin_manages_users_as_at_rocketmq() {
     if missing(&["java", "mvn"]) {
         return;
     }
-    let _turn = one_at_a_time();
+    let _turn = one_tool_at_a_time();
     let folder = tempfile::tempdir().expect("a folder");
     let broker = start(&folder);
     let out = folder.path().join("out.txt");
@@ -67,7 +67,7 @@ fn stock_clients_sign() {
     if missing(&["java", "mvn", "go"]) {
         return;
     }
-    let _turn = one_at_a_time();
+    let _turn = one_tool_at_a_time();
     let folder = tempfile::tempdir().expect("a folder");
     let broker = start(&folder);
     let namesrv = broker.namesrv.to_string();

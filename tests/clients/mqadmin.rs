@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::common::scripts::{Script, missing};
 use crate::common::{Broker, Options};
-use crate::suites::one_at_a_time;
+use crate::suites::one_tool_at_a_time;
 
 #[test]
 fn mqadmin_prints_what_it_prints_against_rocketmq() {
     if missing(&["java", "mvn"]) {
         return;
     }
-    let _turn = one_at_a_time();
+    let _turn = one_tool_at_a_time();
     let first = differences();
     if first.commands.is_empty() {
         return;

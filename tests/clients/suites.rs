@@ -379,6 +379,12 @@ pub fn one_at_a_time() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The same among tests in which no client waits for another one: one of them may run beside one of the others.
+pub fn one_tool_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn java(version: &str, words: &[&str], options: &Options<'_>) {
     if missing(&["java", "mvn"]) {
         return;

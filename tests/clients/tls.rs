@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::common::certificates::{Authority, serving};
 use crate::common::scripts::{Script, missing};
 use crate::common::{Broker, Options};
-use crate::suites::one_at_a_time;
+use crate::suites::one_tool_at_a_time;
 
 /// A broker that takes TLS only, and asks clients for a certificate.
 fn start(folder: &Path, authority: &Authority) -> Broker {
@@ -53,7 +53,7 @@ fn java_clients_over_tls() {
     if missing(&["java", "mvn"]) {
         return;
     }
-    let _turn = one_at_a_time();
+    let _turn = one_tool_at_a_time();
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let authority = Authority::new(folder.join("ca.pem"));
@@ -98,7 +98,7 @@ fn mqadmin_over_tls() {
     if missing(&["java", "mvn"]) {
         return;
     }
-    let _turn = one_at_a_time();
+    let _turn = one_tool_at_a_time();
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let authority = Authority::new(folder.join("ca.pem"));
