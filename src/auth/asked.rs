@@ -9,14 +9,15 @@ use crate::wire::Header;
 pub enum Place<'a> {
     Broker { cluster: &'a str },
     NameServer,
+    Controller,
 }
 
 impl<'a> Place<'a> {
-    /// The cluster that is served here; `None`: all, as a name server is for all of them.
+    /// The cluster that is served here; `None`: all, as a name server and a controller are for all of them.
     pub(super) fn cluster(&self) -> Option<&'a str> {
         match self {
             Self::Broker { cluster } => Some(cluster),
-            Self::NameServer => None,
+            Self::NameServer | Self::Controller => None,
         }
     }
 }
@@ -28,6 +29,6 @@ pub struct Asked<'a> {
     pub header: &'a Header<'a>,
     pub body: &'a [u8],
     pub from: IpAddr,
-    /// It changes the broker or the name server, or is about users.
+    /// It changes the broker, the name server or the controller, or is about users.
     pub administers: bool,
 }

@@ -10,6 +10,7 @@
 
 mod accounts;
 mod asked;
+mod audit;
 mod book;
 mod codes;
 mod credentials;
@@ -29,12 +30,13 @@ mod visit;
 
 pub use accounts::{User, UserStatus, UserType};
 pub use asked::{Asked, Place};
+pub use audit::{DenialLog, note_administration};
 pub use book::{Book, Edition};
 pub use codes::CodeSet;
 pub use credentials::Credentials;
 pub use directory::Directory;
 pub use guard::{Checked, Denial, Guard, Reason, Rules};
-pub use needs::administers_namesrv;
+pub use needs::{administers_controller, administers_namesrv};
 pub use plain_acl::PlainAcl;
 pub use requests::{Administrator, answer, changes, is_of_directory};
 pub use secret::{MASK, Secret};

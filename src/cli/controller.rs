@@ -12,10 +12,10 @@ use tracing::error;
 
 use super::metrics::{self, LastPush};
 use super::usage::UsageError;
-use super::{preflight, privileges, signals, tls};
+use super::{directory, preflight, privileges, signals, tls};
 use crate::config::{Config, ControllerMetrics, Surroundings, asks_for_controller, properties};
 use crate::controller::Settings;
-use crate::quorum::{self, Figures, SecurityNow, Setup, read_id, read_peers};
+use crate::quorum::{self, Figures, Links, Setup, read_id, read_peers};
 
 /// Start a controller, which elects the masters of replicated brokers.
 ///
@@ -144,14 +144,17 @@ fn load(args: ControllerArgs) -> Result<(Setup, ControllerMetrics)> {
     setup(args, &text, &home).with_context(place)
 }
 
-/// TLS, as the file and the environment say.
-fn security_of(file: Option<&Path>) -> Result<SecurityNow> {
+/// TLS, as the file and the environment say, and whom the file lets ask. Alone: no broker or name server has the same file.
+fn links_of(file: Option<&Path>, is_alone: bool) -> Result<Links> {
     let text = match file {
         None => String::new(),
         Some(path) => properties::read_file(path).with_context(|| path.display().to_string())?,
     };
     let config = Config::tls_of(&text, &Surroundings::observe())?;
-    tls::start_controller(&config)
+    Ok(Links {
+        security: tls::start_controller(&config)?,
+        access: directory::of_controller(&text, is_alone)?,
+    })
 }
 
 fn check_port(setup: &Setup) -> Result<SocketAddr> {
@@ -182,7 +185,7 @@ fn description(setup: &Setup, listen: SocketAddr) -> String {
 }
 
 pub fn run(args: ControllerArgs) -> Result<()> {
-    let security = security_of(args.config.as_deref())?;
+    let links = links_of(args.config.as_deref(), true)?;
     let (setup, shown) = load(args)?;
     privileges::say();
     let text = description(&setup, check_port(&setup)?);
@@ -195,7 +198,7 @@ pub fn run(args: ControllerArgs) -> Result<()> {
         println!("ringmq {} {text}", env!("CARGO_PKG_VERSION"));
         println!("ready");
     };
-    let ran = quorum::run(setup, security, stop.map(|_| ()), ready);
+    let ran = quorum::run(setup, links, stop.map(|_| ()), ready);
     if let Some(last) = last_push {
         last.push();
     }
@@ -225,7 +228,7 @@ impl Inside {
         if !is_asked_for.with_context(place)? {
             return Ok(None);
         }
-        let security = security_of(Some(path))?;
+        let links = links_of(Some(path), false)?;
         let (setup, shown) = load(ControllerArgs {
             config: Some(path.to_owned()),
             ..ControllerArgs::default()
@@ -238,7 +241,7 @@ impl Inside {
             .spawn(move || {
                 let at_ready = to_start.clone();
                 let ready = move |figures| drop(at_ready.send(Ok(figures)));
-                if let Err(error) = quorum::run(setup, security, stop.map(|_| ()), ready) {
+                if let Err(error) = quorum::run(setup, links, stop.map(|_| ()), ready) {
                     error!(%error, "the controller in this process has ended");
                     // There is no receiver any more once the controller has served.
                     drop(to_start.send(Err(error)));

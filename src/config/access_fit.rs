@@ -35,6 +35,15 @@ impl Config {
         rules.if_any()
     }
 
+    /// The same of a controller. One that has no credentials of its own could not ask the others of its group, and asks for none.
+    pub fn controller_rules(&self) -> Option<Rules> {
+        let rules = Rules {
+            authenticates: self.authentication && self.inner_credentials.is_some(),
+            ..self.rules()
+        };
+        rules.if_any()
+    }
+
     fn rules(&self) -> Rules {
         Rules {
             authenticates: self.authentication,

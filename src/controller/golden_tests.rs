@@ -96,8 +96,9 @@ fn the_life_of_a_group_is_answered_as_the_real_one_answers() {
 
 fn assert_notice_as_recorded(notice: &Notice) {
     let (header, body) = frame("role_changed.req");
-    let len = u32::from_be_bytes([0, notice.frame[5], notice.frame[6], notice.frame[7]]) as usize;
-    let (ours, our_body) = notice.frame[8..].split_at(len);
+    let bytes = notice.frame(&notice.fields().ext());
+    let len = u32::from_be_bytes([0, bytes[5], bytes[6], bytes[7]]) as usize;
+    let (ours, our_body) = bytes[8..].split_at(len);
     let ours: Json = serde_json::from_slice(ours).unwrap();
     assert_eq!(
         (&ours["extFields"], &ours["flag"], &ours["code"]),

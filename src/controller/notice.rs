@@ -3,7 +3,7 @@
 use super::group::Group;
 use crate::wire::codes::request;
 use crate::wire::controller::{RoleChanged, SyncStateSet};
-use crate::wire::{Codec, Head, frame, loose_json};
+use crate::wire::{Codec, Head, Value, frame, loose_json};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -12,32 +12,43 @@ pub struct Notice {
     pub broker_id: i64,
     pub broker_address: String,
     pub master_epoch: i32,
-    pub frame: Vec<u8>,
+    master_address: String,
+    master_broker_id: Option<i64>,
+    set_epoch: i32,
+    pub body: Vec<u8>,
 }
 
 impl Notice {
     /// `None` without a master: a broker does nothing then.
     pub(super) fn new(name: &str, group: &Group, id: i64) -> Option<Self> {
-        let fields = RoleChanged {
-            master_address: Some(group.master_address()?),
-            master_epoch: Some(group.master_epoch),
-            sync_state_set_epoch: Some(group.set_epoch),
-            master_broker_id: group.master,
-        };
-        let head = Head::oneway(
-            Codec::Json,
-            request::NOTIFY_BROKER_ROLE_CHANGED,
-            group.master_epoch,
-        );
-        let mut bytes = Vec::new();
-        frame::write(&mut bytes, &head, &fields.ext(), &set_body(group));
         Some(Self {
             broker_name: name.to_owned(),
             broker_id: id,
             broker_address: group.address(id)?.to_owned(),
             master_epoch: group.master_epoch,
-            frame: bytes,
+            master_address: group.master_address()?.to_owned(),
+            master_broker_id: group.master,
+            set_epoch: group.set_epoch,
+            body: set_body(group),
         })
+    }
+
+    pub fn fields(&self) -> RoleChanged<'_> {
+        RoleChanged {
+            master_address: Some(&self.master_address),
+            master_epoch: Some(self.master_epoch),
+            sync_state_set_epoch: Some(self.set_epoch),
+            master_broker_id: self.master_broker_id,
+        }
+    }
+
+    /// With the fields of [`Self::fields`], and those that sign them, if any.
+    pub fn frame(&self, fields: &[(&str, Value<'_>)]) -> Vec<u8> {
+        let code = request::NOTIFY_BROKER_ROLE_CHANGED;
+        let head = Head::oneway(Codec::Json, code, self.master_epoch);
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, &head, fields, &self.body);
+        bytes
     }
 }
 

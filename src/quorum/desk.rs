@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::access::{Access, Links};
 use super::counts::{Counts, Ending};
 use super::machine::Machine;
 use super::notifier::Notifier;
 use super::rpc::{self, Door, PeerError};
-use super::secured::SecurityNow;
 use super::setup::Setup;
 use super::types::Raft;
 use super::whole_file::replace;
@@ -48,6 +48,7 @@ pub struct Desk {
     pub machine: Machine,
     controller: Mutex<Controller>,
     notifier: Notifier,
+    pub(super) access: Option<Arc<Access>>,
     pub(super) counts: Counts,
     started: Instant,
     /// The term that this process leads in, once it knows all that was agreed on before it.
@@ -57,20 +58,15 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(
-        setup: Setup,
-        door: Arc<Door>,
-        raft: Raft,
-        machine: Machine,
-        security: SecurityNow,
-    ) -> Self {
+    pub fn new(setup: Setup, door: Arc<Door>, raft: Raft, machine: Machine, links: Links) -> Self {
         Self {
             controller: Mutex::new(Controller::new(setup.settings.clone())),
             setup,
             door,
             raft,
             machine,
-            notifier: Notifier::new(security),
+            access: links.access.clone(),
+            notifier: Notifier::new(links),
             counts: Counts::default(),
             started: Instant::now(),
             begun_term: AtomicU64::new(NO_TERM),

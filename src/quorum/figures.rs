@@ -2,6 +2,7 @@
 
 use openraft::ServerState;
 
+use super::access::denied;
 use super::counts::Page;
 use super::desk::Desk;
 use crate::metrics::families::*;
@@ -27,6 +28,9 @@ impl Desk {
         page.gauge(&CONTROLLER_DISK, self.disk_bytes());
         self.write_brokers(&mut page);
         self.counts.write(&mut page);
+        for (reason, count) in denied(self.access.as_deref()) {
+            page.sample(&CONTROLLER_DENIED, &[("reason", reason)], count);
+        }
         page.gauge(&CONTROLLER_TERM, term);
         let applied = self.machine.state().applied;
         page.gauge(&CONTROLLER_APPLIED, applied.map_or(0, |id| id.index));

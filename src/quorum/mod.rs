@@ -7,6 +7,7 @@
 //! brokers, mqadmin -> server -> desk -> controller (pure) -> engine -> journal (synced) -> peers -> machine -> reply, notices
 //! ```
 
+mod access;
 mod counts;
 mod desk;
 mod figures;
@@ -23,6 +24,7 @@ mod setup;
 mod types;
 mod whole_file;
 
+pub use access::{Access, Links};
 pub use secured::SecurityNow;
 pub use setup::{Node, Setup, read_id, read_peers};
 pub use whole_file::replace_with_mode;
@@ -102,10 +104,10 @@ impl Figures {
     }
 }
 
-/// Runs a controller on this thread, with its connections secured so, until `stop`, or until it cannot go on. `ready` is called when it listens.
+/// Runs a controller on this thread, with its connections secured and checked so, until `stop`, or until it cannot go on. `ready` is called when it listens.
 pub fn run(
     setup: Setup,
-    security: SecurityNow,
+    links: Links,
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Figures),
 ) -> Result<(), ControllerError> {
@@ -113,12 +115,12 @@ pub fn run(
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| ControllerError::Engine(error.to_string()))?;
-    runtime.block_on(serve(setup, security, stop, ready))
+    runtime.block_on(serve(setup, links, stop, ready))
 }
 
 async fn serve(
     mut setup: Setup,
-    security: SecurityNow,
+    links: Links,
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Figures),
 ) -> Result<(), ControllerError> {
@@ -134,7 +136,7 @@ async fn serve(
         addresses: setup.addresses(),
         is_joining: AtomicBool::new(is_joining),
     });
-    let peers = Peers::new(door.clone(), security.clone());
+    let peers = Peers::new(door.clone(), links.clone());
     let engine = |error: &dyn std::fmt::Display| ControllerError::Engine(error.to_string());
     let config = config(&setup.group)
         .validate()
@@ -146,14 +148,8 @@ async fn serve(
     let raft = raft.map_err(|error| engine(&error))?;
     join(&raft, &setup).await?;
 
-    let desk = Arc::new(Desk::new(
-        setup,
-        door,
-        raft.clone(),
-        machine,
-        security.clone(),
-    ));
-    let server = Server::new(desk.clone(), security);
+    let desk = Arc::new(Desk::new(setup, door, raft.clone(), machine, links.clone()));
+    let server = Server::new(desk.clone(), links);
     let accepting = tokio::spawn(server.accept(listener));
     ready(Figures { desk: desk.clone() });
     let watching = Box::pin(desk.watch());

@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::secured::{SecurityNow, connect};
+use super::access::Links;
+use super::secured::connect;
 use crate::controller::Notice;
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -18,18 +19,18 @@ const TRIES: u32 = 3;
 /// Connections to brokers at a time.
 const AT_A_TIME: usize = 256;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Notifier {
-    security: SecurityNow,
+    links: Links,
     /// The newest epoch that a broker is to be told. An older notice is not tried again.
     newest: Arc<Mutex<BTreeMap<(String, i64), i32>>>,
     permits: Arc<Semaphore>,
 }
 
 impl Notifier {
-    pub fn new(security: SecurityNow) -> Self {
+    pub fn new(links: Links) -> Self {
         Self {
-            security,
+            links,
             newest: Arc::default(),
             permits: Arc::new(Semaphore::new(AT_A_TIME)),
         }
@@ -55,7 +56,7 @@ impl Notifier {
             if self.with_newest(|newest| newest.get(&key) != Some(&epoch)) {
                 return;
             }
-            match timeout(LIMIT, deliver_once(&notice, &self.security)).await {
+            match timeout(LIMIT, deliver_once(&notice, &self.links)).await {
                 Ok(Ok(())) => {
                     info!(broker = %name, id, epoch, "told a broker who the master is");
                     break;
@@ -81,9 +82,11 @@ impl Notifier {
     }
 }
 
-async fn deliver_once(notice: &Notice, security: &SecurityNow) -> io::Result<()> {
-    let mut stream = connect(&notice.broker_address, security).await?;
-    stream.write_all(&notice.frame).await?;
+async fn deliver_once(notice: &Notice, links: &Links) -> io::Result<()> {
+    let mut stream = connect(&notice.broker_address, &links.security).await?;
+    let (fields, mut signature) = (notice.fields(), String::new());
+    let fields = links.signed(&fields.ext(), &notice.body, &mut signature);
+    stream.write_all(&notice.frame(&fields)).await?;
     stream.shutdown().await?;
     // The broker closes after it has read all. It has it, even if it does not close in time.
     let mut rest = [0; 256];

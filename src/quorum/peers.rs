@@ -15,10 +15,11 @@ use openraft::raft::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{info, warn};
 
-use super::rpc::{CODE, Door, MAX_FRAME_BYTES, PeerError, PeerReply, PeerRequest, decode, encode};
-use super::secured::{Connected, SecurityNow, connect};
+use super::access::Links;
+use super::rpc::{Door, MAX_FRAME_BYTES, PeerError, PeerReply, PeerRequest, decode, encode};
+use super::secured::{Connected, connect};
 use super::types::Types;
-use crate::wire::codes::response;
+use crate::wire::codes::{CONTROLLER_TO_CONTROLLER, response};
 use crate::wire::exchange::{Answer, Exchange};
 
 /// A peer that could not be reached is tried again after this time.
@@ -30,7 +31,7 @@ const MAX_IDLE: usize = 4;
 #[derive(Clone)]
 pub struct Peers {
     door: Arc<Door>,
-    security: SecurityNow,
+    links: Links,
     /// Connections that are not in use. The engine asks for a new client of a peer for each read that it makes sure of.
     idle: Arc<Mutex<BTreeMap<u64, Vec<Connection>>>>,
     unreachable: Arc<Mutex<BTreeSet<u64>>>,
@@ -47,10 +48,10 @@ struct Connection {
 }
 
 impl Peers {
-    pub fn new(door: Arc<Door>, security: SecurityNow) -> Self {
+    pub fn new(door: Arc<Door>, links: Links) -> Self {
         Self {
             door,
-            security,
+            links,
             idle: Arc::default(),
             unreachable: Arc::default(),
         }
@@ -125,8 +126,10 @@ impl Peer {
         request: &PeerRequest,
     ) -> Result<PeerReply, PeerError> {
         let (body, crc) = encode(request);
-        let fields = self.peers.door.fields(crc);
-        let bytes = connection.exchange.request(CODE, &fields, &body);
+        let (fields, mut signature) = (self.peers.door.fields(crc), String::new());
+        let fields = self.peers.links.signed(&fields, &body, &mut signature);
+        let code = CONTROLLER_TO_CONTROLLER;
+        let bytes = connection.exchange.request(code, &fields, &body);
         connection.stream.write_all(&bytes).await?;
         let answer = connection.answer().await?;
         if answer.code != response::SUCCESS {
@@ -150,7 +153,7 @@ impl Peer {
             got: self.id.to_string(),
         })?;
         Ok(Connection {
-            stream: connect(address, &self.peers.security).await?,
+            stream: connect(address, &self.peers.links.security).await?,
             exchange: Exchange::default(),
         })
     }

@@ -20,9 +20,6 @@ use super::types::{Raft, Types};
 use crate::wire::header::Header;
 use crate::wire::{Reply, Value};
 
-/// Far above RocketMQ's codes.
-pub const CODE: i32 = 931_001;
-
 /// The longest frame that a controller's port takes.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// A part of a snapshot; as JSON it is four times as long.

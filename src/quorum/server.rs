@@ -4,6 +4,7 @@
 //! controllers makes no broker look silent.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,10 +15,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::access::Links;
 use super::desk::Desk;
-use super::rpc::{CODE, MAX_FRAME_BYTES};
-use super::secured::{Connected, SecurityNow, accepted};
-use crate::wire::codes::request;
+use super::rpc::MAX_FRAME_BYTES;
+use super::secured::{Connected, accepted};
+use crate::auth::Visit;
+use crate::wire::codes::{CONTROLLER_TO_CONTROLLER, request};
 use crate::wire::header::Header;
 use crate::wire::{CURRENT_VERSION, FLAG_RESPONSE, Head, Language, Reply, Scratch, frame, header};
 
@@ -36,17 +39,17 @@ const FREE_BYTES: usize = 64 << 10;
 
 pub struct Server {
     desk: Arc<Desk>,
-    security: SecurityNow,
+    links: Links,
     next: AtomicU64,
     open: AtomicUsize,
     held: AtomicUsize,
 }
 
 impl Server {
-    pub fn new(desk: Arc<Desk>, security: SecurityNow) -> Arc<Self> {
+    pub fn new(desk: Arc<Desk>, links: Links) -> Arc<Self> {
         Arc::new(Self {
             desk,
-            security,
+            links,
             next: AtomicU64::new(1),
             open: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
@@ -56,9 +59,9 @@ impl Server {
     pub async fn accept(self: Arc<Self>, listener: TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) if self.open.load(Ordering::Relaxed) < MAX_CONNECTIONS => {
+                Ok((stream, peer)) if self.open.load(Ordering::Relaxed) < MAX_CONNECTIONS => {
                     self.open.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(self.clone().connection(stream));
+                    tokio::spawn(self.clone().connection(stream, peer));
                 }
                 Ok(_) => warn!(
                     limit = MAX_CONNECTIONS,
@@ -72,15 +75,14 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let peer = stream.peer_addr().ok();
         // With the handshake, which is part of it.
-        let accepted = timeout(MAX_IDLE, accepted(stream, &self.security)).await;
+        let accepted = timeout(MAX_IDLE, accepted(stream, &self.links.security)).await;
         let stream = match accepted {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                warn!(?peer, %error, "closing a connection");
+                warn!(%peer, %error, "closing a connection");
                 self.open.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
@@ -95,13 +97,15 @@ impl Server {
         let mut connection = Connection {
             server: self.clone(),
             id,
+            peer,
+            visit: Visit::default(),
             read,
             replies,
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
             buffer: Vec::new(),
         };
         if let Err(error) = connection.run().await {
-            warn!(?peer, %error, "closing a connection");
+            warn!(%peer, %error, "closing a connection");
         }
         self.held
             .fetch_sub(connection.buffer.len(), Ordering::Relaxed);
@@ -115,6 +119,8 @@ impl Server {
 struct Connection {
     server: Arc<Server>,
     id: u64,
+    peer: SocketAddr,
+    visit: Visit,
     read: ReadHalf<Connected>,
     replies: mpsc::Sender<Vec<u8>>,
     permits: Arc<Semaphore>,
@@ -172,6 +178,12 @@ impl Connection {
         let header = header::decode(&frame, &mut scratch).map_err(io::Error::other)?;
         if header.is_response() {
             return Ok(());
+        }
+        if let Some(access) = &self.server.links.access {
+            let (visit, peer) = (&mut self.visit, self.peer);
+            if let Some(reply) = access.refusal(visit, peer, &header, frame.body).await {
+                return self.reply(&header, frame.codec, reply).await;
+            }
         }
         if header.code == request::BROKER_HEARTBEAT {
             let reply = self.server.desk.answer(&header, frame.body, self.id).await;
@@ -231,7 +243,7 @@ impl Work {
             return;
         };
         let reply = match header.code {
-            CODE => match self.desk.answer_peer(&header, frame.body).await {
+            CONTROLLER_TO_CONTROLLER => match self.desk.answer_peer(&header, frame.body).await {
                 Ok(reply) => reply,
                 Err(error) => {
                     warn!(%error, "refusing a message of a controller");

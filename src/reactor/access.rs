@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
-use tracing::{info, warn};
 
 use super::ShardSetup;
 use super::answers::{answer, refuse};
@@ -16,7 +15,8 @@ use super::caller::Caller;
 use super::connection::Connection;
 use super::inbox::Flow;
 use crate::auth::{
-    self, Administrator, Asked, Book, Checked, Denial, Edition, Guard, Place, Reason, Rules,
+    self, Administrator, Asked, Book, Checked, Denial, DenialLog, Edition, Guard, Place, Reason,
+    Rules,
 };
 use crate::broker::requests::{self, Entry};
 use crate::broker::{Refusal, system_topics};
@@ -25,11 +25,6 @@ use crate::message::Record;
 use crate::wire::auth::ACCESS_KEY;
 use crate::wire::codes::{request, response};
 use crate::wire::{Ext, Frame, Header, KeptExt, Reply};
-
-/// Denials that are written to the log in a second. All are counted.
-const LINES_PER_SECOND: u32 = 20;
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// The body of a request about users: what an administrator writes.
 const MAX_BODY_BYTES: usize = 256 << 10;
@@ -83,10 +78,7 @@ pub(super) struct Access {
     guard: RefCell<Guard>,
     port: Port,
     denied: [Cell<u64>; Reason::ALL.len()],
-    /// The second in which lines were written, and how many.
-    written: Cell<(u64, u32)>,
-    /// Denials that were not written since.
-    unwritten: Cell<u64>,
+    log: RefCell<DenialLog>,
 }
 
 impl Access {
@@ -95,8 +87,7 @@ impl Access {
             guard: RefCell::new(Guard::new(rules, book)),
             port,
             denied: Default::default(),
-            written: Cell::default(),
-            unwritten: Cell::default(),
+            log: RefCell::default(),
         })
     }
 
@@ -159,24 +150,7 @@ impl Access {
     fn note(&self, now_ns: u64, from: IpAddr, code: i32, denial: &Denial) {
         let count = &self.denied[denial.reason as usize];
         count.set(count.get() + 1);
-        let (second, lines) = self.written.get();
-        let now_s = now_ns / SECOND_NS;
-        let lines = if second == now_s { lines } else { 0 };
-        if lines >= LINES_PER_SECOND {
-            self.unwritten.set(self.unwritten.get() + 1);
-            return;
-        }
-        self.written.set((now_s, lines + 1));
-        warn!(
-            target: "ringmq::audit",
-            user = denial.user.as_deref().unwrap_or_default(),
-            peer = %from,
-            code,
-            resource = denial.resource.as_deref().unwrap_or_default(),
-            reason = %denial.reason,
-            unwritten = self.unwritten.take(),
-            "denied"
-        );
+        self.log.borrow_mut().write(now_ns, from, code, denial);
     }
 
     fn open(&self, book: Arc<Book>) {
@@ -194,21 +168,6 @@ pub(super) fn denied(access: Option<&Access>) -> impl Iterator<Item = (&'static 
 /// Whether it changes the broker, or is about its users.
 pub(super) fn administers_broker(code: i32) -> bool {
     auth::is_of_directory(code) || requests::find(code).is_some_and(Entry::administers)
-}
-
-/// Who has asked for a change of the broker. The answer says whether it was made.
-pub(super) fn note_administration<S: Stream>(connection: &Connection<S>, header: &Header<'_>) {
-    let field = |name| header.ext.find(name).unwrap_or_default();
-    let of = ["topic", "group", "groupName", "consumerGroup"].map(field);
-    let of = of.iter().find(|text| !text.is_empty());
-    info!(
-        target: "ringmq::audit",
-        user = field(ACCESS_KEY),
-        peer = %connection.peer,
-        code = header.code,
-        of = of.copied().unwrap_or_default(),
-        "administration"
-    );
 }
 
 /// Who has sent a request.

@@ -15,6 +15,7 @@ use super::inbox::Flow;
 use super::latencies::{Latencies, write_kinds};
 use super::rounds::{Rounds, SLICE_UNITS, units_of};
 use super::{NamesrvSetup, ServeError, listen};
+use crate::auth::{administers_namesrv, note_administration};
 use crate::broker::metrics::{Scrape, Turn};
 use crate::io::{Gate, Io, Notify, Pass, select, yield_now};
 use crate::metrics::families::{
@@ -337,6 +338,9 @@ impl<I: Io> Service<I::Stream> for Names<I> {
         let handled =
             self.change(|server, now_ms| server.handle(&header, frame.body, connection.id, now_ms));
         connection.visit().frame_ended();
+        if self.access.is_some() && administers_namesrv(header.code) {
+            note_administration(&header, connection.peer);
+        }
         let caller = Caller::new(&frame, &header, connection.activity().received_ns());
         match handled {
             Handled::Answered(reply) => answer(connection, caller, reply),

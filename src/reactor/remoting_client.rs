@@ -142,7 +142,8 @@ impl<I: Io> RemotingClient<I> {
     }
 }
 
-fn signed<'a>(
+/// The fields of a request with those that sign it, if this process has credentials.
+pub(super) fn signed<'a>(
     signer: Option<&'a Signer>,
     ext: &[(&'a str, Value<'a>)],
     body: &[u8],

@@ -22,7 +22,7 @@ use super::sends::Sends;
 use super::slices::in_slices;
 use super::standstill::Standstill;
 use super::transaction::Transactions;
-use crate::auth::is_of_directory;
+use crate::auth::{is_of_directory, note_administration};
 use crate::broker::requests::{self, Entry, Kind};
 use crate::broker::{ConnId, Refusal};
 use crate::io::Io;
@@ -138,7 +138,7 @@ impl<I: Io> Shard<I> {
                 let flow = self.dispatch(connection, frame, header);
                 if flow == Flow::Next && requests::find(header.code).is_some_and(Entry::administers)
                 {
-                    access::note_administration(connection, header);
+                    note_administration(header, connection.peer);
                 }
                 flow
             }

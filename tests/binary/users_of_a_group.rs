@@ -1,5 +1,5 @@
 //! Protects a replicated group with users: its brokers, name server and controller need nothing but the inner credentials for each other, no stranger makes another
-//! master, and after the death of the master the users are those of the other broker.
+//! master, at a broker or at the controller, and after the death of the master the users are those of the other broker.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -30,6 +30,28 @@ fn start(command: &str, dir: &Path, lines: &str) -> Process {
     command.arg(&file).arg("--store").arg(dir.join("store"));
     let started = Process::spawn(&mut command).until_ready();
     started.expect("it serves").0
+}
+
+/// At the controller a stranger makes no broker the master, and reads nothing.
+fn refuses_strangers(controller: SocketAddr) {
+    let elect = [
+        ("clusterName", Value::Str("DefaultCluster")),
+        ("brokerName", Value::Str("a")),
+        ("brokerId", Value::I64(2)),
+        ("designateElect", Value::Bool(true)),
+    ];
+    for code in [
+        request::CONTROLLER_ELECT_MASTER,
+        request::CLEAN_BROKER_DATA,
+        request::CONTROLLER_GET_METADATA_INFO,
+        request::BROKER_HEARTBEAT,
+    ] {
+        let asked = Client::connect(controller).ask(code, &elect, b"");
+        asked.refused(16, "username cannot be null.");
+    }
+    let mut root = As::new(controller, "root", "root-secret");
+    root.ask(request::CONTROLLER_GET_METADATA_INFO, &[], "")
+        .ok();
 }
 
 /// Empty while the broker takes its role.
@@ -83,6 +105,12 @@ fn a_group_with_users_survives_its_master() {
         let notice = request::NOTIFY_BROKER_ROLE_CHANGED;
         Client::connect(broker).ask(notice, &fields, set).ok();
     }
+    let log = controller_process.log();
+    assert!(!log.contains("denied"), "{log}");
+    refuses_strangers(controller);
+    wait_until("the lines about that", || {
+        controller_process.log().matches("denied").count() == 4
+    });
     wait_until("the master is still one", send);
     assert!(is_whole(addresses[master]));
     let commit = [

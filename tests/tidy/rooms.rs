@@ -22,7 +22,7 @@ const ALLOWED_USES: &[(&str, &[&str])] = &[
     ("replication", &[]),
     ("tls", &["auth", "io", "mem"]),
     ("controller", &["config", "wire"]),
-    ("quorum", &["controller", "tls", "wire", "metrics"]),
+    ("quorum", &["auth", "controller", "tls", "wire", "metrics"]),
     ("ring", &["io", "mem"]),
     ("portable", &["io", "mem", "ring"]),
     ("sim", &["io", "mem"]),

@@ -6,8 +6,10 @@
 
 mod bodies;
 mod broker;
+mod controller;
 mod namesrv;
 
+pub use controller::is_administration as administers_controller;
 pub use namesrv::{
     is_administration as administers_namesrv, is_open_reading as namesrv_reads_are_open,
 };
@@ -76,7 +78,7 @@ enum NameIn {
     OrAll(&'static str),
     /// Each of a list, which may be missing. A list above [`MAX_LISTED`] needs all resources of the kind.
     Each(&'static str, char),
-    /// The cluster of the broker; of a name server all clusters.
+    /// The cluster of the broker; of a name server and of a controller all clusters.
     Cluster,
     All,
 }
@@ -107,6 +109,7 @@ pub fn each<B>(asked: &Asked<'_>, visit: Visit<'_, B>) -> Result<ControlFlow<B>,
     let needs = match asked.place {
         Place::Broker { .. } => broker::needs(asked.header.code),
         Place::NameServer => namesrv::needs(asked.header.code),
+        Place::Controller => controller::needs(asked.header.code),
     };
     match needs.ok_or(Refused::Unmapped)? {
         Needs::Rows(rows) => {
@@ -141,6 +144,7 @@ pub fn is_mapped(place: Place<'_>, code: i32) -> bool {
     match place {
         Place::Broker { .. } => broker::needs(code).is_some(),
         Place::NameServer => namesrv::needs(code).is_some(),
+        Place::Controller => controller::needs(code).is_some(),
     }
 }
 

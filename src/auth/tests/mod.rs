@@ -1,5 +1,6 @@
 //! Protects what a broker must never get wrong: whose a request is, and whether it may.
 
+mod controller;
 mod decision;
 mod golden;
 mod growth;

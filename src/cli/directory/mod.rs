@@ -26,6 +26,7 @@ use self::disk::Disk;
 use self::repeats::Repeats;
 use crate::auth::{self, Book, Directory, Edition, PlainAcl, Rules};
 use crate::config::{Config, properties};
+use crate::quorum::Access;
 use crate::reactor::{DirectoryLink, DirectoryRequest, FromDirectory, ToDirectory};
 use crate::ring::linux::{Doorbell, Machine};
 use crate::wire::Reply;
@@ -95,49 +96,93 @@ pub fn start(config: &Config) -> Result<Vec<Option<Mailbox>>> {
     Ok(mailboxes)
 }
 
-/// What a name server without a broker checks its requests by; `None`: its file asks for no authentication, or turns it off here (`namesrvAuth=off`). Its users are those of the file, and of an `auth.json` that is
-/// there.
+/// What a name server without a broker checks its requests by; `None`: its file asks for no authentication, or turns it off here
+/// (`namesrvAuth=off`). Its users are those of the file, and of an `auth.json` that is there.
 pub fn of_namesrv(text: &str) -> Result<Option<(Rules, Arc<Book>)>> {
-    const NAMES: [&str; 9] = [
-        "adminFrom",
-        "authenticationEnabled",
-        "authorizationEnabled",
-        "initAuthenticationUser",
-        "innerClientAuthenticationCredentials",
-        "authenticationWhitelist",
-        "authorizationWhitelist",
-        "authConfigPath",
-        "namesrvAuth",
-    ];
-    const OF_ACL_1: [&str; 2] = ["aclEnable", "migrateAuthFromV1Enabled"];
-    let mut own = String::new();
-    for properties::Entry { key, value, .. } in properties::parse(text) {
-        if NAMES.contains(&key.as_str()) {
-            properties::write(&mut own, &key, &value);
-        }
-        if OF_ACL_1.contains(&key.as_str()) && value.trim().eq_ignore_ascii_case("true") {
-            bail!(
-                "{key}=true: a name server imports no accounts of ACL 1. Remove the line; its users are those of its file, and of an auth.json in authConfigPath"
-            );
-        }
-    }
-    let surroundings = crate::config::Surroundings::observe();
-    let (config, _) = Config::merge(&own, &Default::default(), &surroundings)?;
-    let lacks_inner = config.inner_credentials.is_none();
-    if config.authentication && config.namesrv_auth.is_none() && lacks_inner {
-        bail!(
-            "authenticationEnabled=true of a name server needs innerClientAuthenticationCredentials, those that brokers register with"
-        );
+    refuse_acl_1(text, "name server")?;
+    let config = access_config(text, &["namesrvAuth"])?;
+    if config.namesrv_auth.is_none() {
+        demand_credentials(&config, "name server")?;
     }
     let Some(rules) = config.namesrv_rules() else {
         return Ok(None);
     };
+    Ok(Some((rules, book_of(&config)?)))
+}
+
+/// The same of a controller, with what it signs its own requests with. One in the process of a broker or a name server has their file, which need
+/// not name credentials: then the controller asks for none.
+pub fn of_controller(text: &str, is_alone: bool) -> Result<Option<Arc<Access>>> {
+    let config = access_config(text, &[])?;
+    if is_alone {
+        refuse_acl_1(text, "controller")?;
+        demand_credentials(&config, "controller")?;
+    } else if config.authentication && config.inner_credentials.is_none() {
+        warn!("the controller asks for no credentials, as it has none: {INNER_CREDENTIALS}");
+    }
+    let Some(rules) = config.controller_rules() else {
+        return Ok(None);
+    };
+    let book = book_of(&config)?;
+    Ok(Some(Access::new(
+        rules,
+        book,
+        config.inner_credentials.as_ref(),
+    )))
+}
+
+const INNER_CREDENTIALS: &str = "innerClientAuthenticationCredentials";
+
+/// What a file says of users, and these settings of it.
+fn access_config(text: &str, others: &[&str]) -> Result<Config> {
+    const NAMES: [&str; 8] = [
+        "adminFrom",
+        "authenticationEnabled",
+        "authorizationEnabled",
+        "initAuthenticationUser",
+        INNER_CREDENTIALS,
+        "authenticationWhitelist",
+        "authorizationWhitelist",
+        "authConfigPath",
+    ];
+    let mut own = String::new();
+    for properties::Entry { key, value, .. } in properties::parse(text) {
+        if NAMES.contains(&&*key) || others.contains(&&*key) {
+            properties::write(&mut own, &key, &value);
+        }
+    }
+    let surroundings = crate::config::Surroundings::observe();
+    Ok(Config::merge(&own, &Default::default(), &surroundings)?.0)
+}
+
+fn refuse_acl_1(text: &str, who: &str) -> Result<()> {
+    const OF_ACL_1: [&str; 2] = ["aclEnable", "migrateAuthFromV1Enabled"];
+    for properties::Entry { key, value, .. } in properties::parse(text) {
+        if OF_ACL_1.contains(&&*key) && value.trim().eq_ignore_ascii_case("true") {
+            bail!(
+                "{key}=true: a {who} imports no accounts of ACL 1. Remove the line; its users are those of its file, and of an auth.json in authConfigPath"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn demand_credentials(config: &Config, who: &str) -> Result<()> {
+    if config.authentication && config.inner_credentials.is_none() {
+        bail!(
+            "authenticationEnabled=true of a {who} needs {INNER_CREDENTIALS}, those that brokers register with"
+        );
+    }
+    Ok(())
+}
+
+fn book_of(config: &Config) -> Result<Arc<Book>> {
     let mut directory = match &config.auth_dir {
         Some(dir) => Disk::new(dir.clone()).read()?.unwrap_or_default(),
         None => Directory::default(),
     };
-    ensure_users(&mut directory, &config)?;
-    Ok(Some((rules, Arc::new(directory.book()))))
+    ensure_users(&mut directory, config)?;
+    Ok(Arc::new(directory.book()))
 }
 
 /// The directory as it counts from now on, written if a user of the settings was missing.
@@ -164,10 +209,7 @@ fn load(config: &Config) -> Result<(Directory, Disk)> {
 fn ensure_users(directory: &mut Directory, config: &Config) -> Result<()> {
     let named = [
         ("initAuthenticationUser", &config.init_user),
-        (
-            "innerClientAuthenticationCredentials",
-            &config.inner_credentials,
-        ),
+        (INNER_CREDENTIALS, &config.inner_credentials),
     ];
     for (setting, credentials) in named {
         if let Some(credentials) = credentials {

@@ -204,6 +204,36 @@ fn an_old_book_is_kept_until_every_shard_has_the_next_one() {
 }
 
 #[test]
+fn a_controller_checks_what_its_file_asks_for() {
+    let of = |text: &str, is_alone| {
+        let checks = of_controller(text, is_alone);
+        checks.map(|it| it.is_some())
+    };
+    let enabled = "authenticationEnabled=true\n";
+    let inner = format!(
+        r#"{enabled}innerClientAuthenticationCredentials={{"accessKey":"broker","secretKey":"secret"}}"#
+    );
+    for is_alone in [true, false] {
+        assert!(!of("", is_alone).unwrap());
+        assert!(of(&inner, is_alone).unwrap());
+        assert!(of("adminFrom=10.0.0.1", is_alone).unwrap());
+        assert!(of("authenticationEnabled=perhaps", is_alone).is_err());
+        assert!(of("authorizationEnabled=true", is_alone).is_err());
+    }
+    let error = of(enabled, true).unwrap_err();
+    assert!(error.to_string().contains("innerClient"), "{error:#}");
+    assert!(!of(enabled, false).unwrap(), "as the name server beside it");
+    let acl_1 = format!("{inner}\naclEnable=true");
+    assert!(
+        of(&acl_1, true)
+            .unwrap_err()
+            .to_string()
+            .starts_with("aclEnable")
+    );
+    assert!(of(&acl_1, false).unwrap(), "the broker imports them");
+}
+
+#[test]
 fn a_name_server_may_be_open_and_imports_nothing() {
     let of = |text: &str| of_namesrv(&format!("authenticationEnabled=true\n{text}"));
     let error = of("").err().unwrap();

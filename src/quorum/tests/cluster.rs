@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::controller::Settings;
-use crate::quorum::{ControllerError, SecurityNow, Setup, read_peers, run};
+use crate::quorum::{ControllerError, Links, Setup, read_peers, run};
 use crate::tls::Security;
 use crate::wire::Value;
 use crate::wire::codes::{request, response};
@@ -20,14 +20,19 @@ pub const NAME: &str = "broker-a";
 /// Far above what anything takes; only to end a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Without TLS.
-pub fn plain() -> SecurityNow {
-    tokio::sync::watch::channel(Security::default()).1
+/// Without TLS, and for everybody.
+pub fn plain() -> Links {
+    Links {
+        security: tokio::sync::watch::channel(Security::default()).1,
+        access: None,
+    }
 }
 
 pub struct Cluster {
     pub peers: String,
     pub addresses: Vec<SocketAddr>,
+    /// Those of each controller.
+    links: Vec<Links>,
     dirs: Vec<TempDir>,
     nodes: Vec<Option<Node>>,
 }
@@ -39,6 +44,12 @@ struct Node {
 
 impl Cluster {
     pub fn start(count: usize) -> Self {
+        Self::start_with((0..count).map(|_| plain()).collect())
+    }
+
+    /// One controller with each of these.
+    pub fn start_with(links: Vec<Links>) -> Self {
+        let count = links.len();
         let held: Vec<_> = (0..count)
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
             .collect();
@@ -54,6 +65,7 @@ impl Cluster {
         let mut cluster = Self {
             peers: peers.collect::<Vec<_>>().join(";"),
             addresses,
+            links,
             dirs: (0..count).map(|_| tempfile::tempdir().unwrap()).collect(),
             nodes: (0..count).map(|_| None).collect(),
         };
@@ -78,8 +90,9 @@ impl Cluster {
 
     pub fn start_node(&mut self, id: usize) {
         let (setup, (stop, stopped)) = (self.setup(id), oneshot::channel());
+        let links = self.links[id].clone();
         let thread =
-            std::thread::spawn(move || run(setup, plain(), async { drop(stopped.await) }, |_| ()));
+            std::thread::spawn(move || run(setup, links, async { drop(stopped.await) }, |_| ()));
         self.nodes[id] = Some(Node { stop, thread });
     }
 
@@ -95,21 +108,29 @@ impl Cluster {
         until(|| {
             let running = (0..self.nodes.len()).filter(|id| self.nodes[*id].is_some());
             running.into_iter().find(|id| {
-                let answer = ask(
-                    self.addresses[*id],
-                    request::CONTROLLER_GET_METADATA_INFO,
-                    &[],
-                    b"",
-                );
+                let answer = self.ask_one(*id, request::CONTROLLER_GET_METADATA_INFO, &[], b"");
                 answer.is_some_and(|answer| answer.field("isLeader") == Some("true"))
             })
         })
     }
 
+    /// Asks this controller, with credentials where it has some.
+    fn ask_one(
+        &self,
+        id: usize,
+        code: i32,
+        fields: &[(&str, Value<'_>)],
+        body: &[u8],
+    ) -> Option<Answer> {
+        let mut signature = String::new();
+        let fields = self.links[id].signed(fields, body, &mut signature);
+        ask(self.addresses[id], code, &fields, body)
+    }
+
     /// Repeats a request to the leader until the answer has a code other than these of a change of the leader.
     pub fn ask(&self, code: i32, fields: &[(&str, Value<'_>)], body: &[u8]) -> Answer {
         until(|| {
-            let answer = ask(self.addresses[self.leader()], code, fields, body)?;
+            let answer = self.ask_one(self.leader(), code, fields, body)?;
             let passing = [response::CONTROLLER_NOT_LEADER, response::SYSTEM_ERROR];
             (!passing.contains(&answer.code)).then_some(answer)
         })

@@ -1,5 +1,6 @@
 //! Controllers with their threads, files and ports, on the loopback.
 
+mod access;
 mod cluster;
 mod groups;
 mod port;

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::cluster::{Cluster, ask};
-use crate::quorum::rpc::{CODE, Door, MAX_FRAME_BYTES, PeerRequest, encode};
+use crate::quorum::rpc::{Door, MAX_FRAME_BYTES, PeerRequest, encode};
 use crate::wire::Value;
-use crate::wire::codes::response;
+use crate::wire::codes::{CONTROLLER_TO_CONTROLLER as CODE, response};
 
 fn is_closed(address: SocketAddr, bytes: &[u8]) -> bool {
     let mut stream = TcpStream::connect(address).unwrap();

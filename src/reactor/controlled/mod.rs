@@ -29,9 +29,11 @@ use std::rc::Rc;
 
 use tracing::{error, info, warn};
 
+use super::remoting_client::signed;
 use super::replication::setup::{ControllerSetup, MasterAddr, Role};
 use super::term::{Mandate, Orders, Term};
 use super::{ServeError, ShardSetup};
+use crate::auth::Signer;
 use crate::io::{Io, Notify, select};
 use crate::replication::manager::ask::{Answer, Ask, Failure};
 use crate::replication::manager::identity::{Claim, GroupName};
@@ -75,6 +77,8 @@ enum Outcome {
 pub(super) struct Controlled {
     group: GroupName,
     addr: SocketAddr,
+    /// Signs the heartbeats; other requests are signed where they are sent.
+    signer: Option<Signer>,
     setup: ControllerSetup,
     orders: Rc<Orders>,
     steering: Rc<Steering>,
@@ -105,9 +109,11 @@ pub(super) async fn start<I: Io>(
     orders.noted_unconfirmed(found.is_unconfirmed);
     let posts = Posts::default();
     posts.send_to(io, &controller.controllers);
+    let credentials = setup.broker.settings.inner_credentials.clone();
     let controlled = Rc::new(Controlled {
         group: group.clone(),
         addr: setup.broker.advertise,
+        signer: credentials.as_ref().map(Signer::new),
         setup: controller,
         orders: orders.clone(),
         steering: orders.steering().clone(),
@@ -117,10 +123,7 @@ pub(super) async fn start<I: Io>(
         outcome: RefCell::default(),
         is_over: Cell::new(false),
     });
-    let asker = {
-        let credentials = setup.broker.settings.inner_credentials.clone();
-        Asker::new(io.clone(), group, setup.broker.advertise, credentials)
-    };
+    let asker = Asker::new(io.clone(), group, setup.broker.advertise, credentials);
     let files = Rc::new(files);
     let jobs = do_jobs(controlled.clone(), asker, files.clone());
     io.spawn("ask-controller", jobs);
@@ -351,8 +354,9 @@ impl Controlled {
         };
         let ext: Vec<_> = fields.ext().into_iter().chain(loss.ext()).collect();
         let head = Head::oneway(Codec::Json, request::BROKER_HEARTBEAT, 0);
-        let mut bytes = Vec::new();
-        frame::write(&mut bytes, &head, &ext, &[]);
+        let (mut bytes, mut signature) = (Vec::new(), String::new());
+        let signed = signed(self.signer.as_ref(), &ext, &[], &mut signature);
+        frame::write(&mut bytes, &head, &signed, &[]);
         bytes
     }
 }

@@ -25,6 +25,9 @@ macro_rules! codes {
 }
 use codes;
 
+/// What controllers of ringmq say to each other (`quorum/rpc.rs`): far above RocketMQ's codes.
+pub const CONTROLLER_TO_CONTROLLER: i32 = 931_001;
+
 /// The version in all headers that ringmq sends: the ordinal of V5_5_0 in `MQVersion.java`. Java clients read it from the heartbeat's
 /// reply and refuse SQL92 pulls below V4_1_0, so it must never be 0.
 pub const CURRENT_VERSION: i32 = 513;

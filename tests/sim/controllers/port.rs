@@ -241,7 +241,8 @@ impl Port {
     async fn deliver_once(&self, notice: &Notice) -> io::Result<()> {
         let addr = notice.broker_address.parse().map_err(io::Error::other)?;
         let stream = self.io.connect(addr).await?;
-        stream.send(notice.frame.clone()).await.0?;
+        let bytes = notice.frame(&notice.fields().ext());
+        stream.send(bytes).await.0?;
         stream.finish_sending();
         while !stream.recv().await?.is_empty() {}
         Ok(())
