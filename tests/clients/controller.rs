@@ -23,10 +23,11 @@ fn run_with(tools: &[&str], program: &str, words: &[&str]) {
     .run();
 }
 
-/// Three controllers and three brokers: whatever dies, an acknowledged message is where it was acknowledged.
+/// Three controllers and three brokers: whatever dies, an acknowledged message is where it was acknowledged. The controllers ask for credentials,
+/// which RocketMQ's brokers have and a stranger has not.
 #[test]
 fn brokers_of_rocketmq_lose_nothing_under_our_controllers() {
-    run("failover", &["--rounds", "kill,both"]);
+    run("failover", &["--rounds", "kill,both", "--users"]);
 }
 
 /// Each of our brokers and controllers on a host of its own, a stock client that sends and consumes: nothing that was acknowledged or delivered is

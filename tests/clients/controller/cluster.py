@@ -1,5 +1,5 @@
 """Processes of a replicated group, and raw requests to them: controllers, a name server, and brokers in controller mode, RocketMQ's or ringmq's."""
-import json, os, random, re, signal, socket, struct, subprocess, time
+import base64, hmac, json, os, random, re, signal, socket, struct, subprocess, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAME, CLUSTER = "broker-a", "DefaultCluster"
@@ -51,6 +51,18 @@ def ask(address, code, ext=None, body=b"", timeout=2.0):
         return None, b""
 
 
+# What brokers and controllers prove themselves with, if the group has users.
+KEY, SECRET = "inner", "inner-secret"
+CREDENTIALS = 'innerClientAuthenticationCredentials={"accessKey":"%s","secretKey":"%s"}\n' % (KEY, SECRET)
+
+
+def signed(ext, body):
+    """The fields of a request with those that sign it."""
+    ext = dict({key: str(value) for key, value in ext.items()}, AccessKey=KEY)
+    content = "".join(ext[key] for key in sorted(ext)).encode() + body
+    return dict(ext, Signature=base64.b64encode(hmac.new(SECRET.encode(), content, "sha1").digest()).decode())
+
+
 class Process:
     def __init__(self, directory, name, command, env=None, host=()):
         """`host` is what comes in front of a command that runs on another host (hosts.py)."""
@@ -83,10 +95,10 @@ class Process:
 class Group:
     """Controllers, a name server of ringmq, and brokers of one name: on one host at several ports, or on hosts of their own."""
 
-    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=None, conf="", silence_ms=None, kinds="java", hosts=None):
+    def __init__(self, directory, ringmq, controllers=3, brokers=3, own_controller=True, base=None, conf="", silence_ms=None, kinds="java", hosts=None, users=False):
         """`kinds`: java or ringmq of each broker, separated by commas; the last one is that of all others, too. `hosts`: see hosts.py; the
-        controllers are on k0, k1, ..., the brokers on b0, b1, ..., the name server is here."""
-        self.dir, self.ringmq, self.hosts = directory, ringmq, hosts
+        controllers are on k0, k1, ..., the brokers on b0, b1, ..., the name server is here. `users`: ringmq's controllers ask for credentials."""
+        self.dir, self.ringmq, self.hosts, self.users = directory, ringmq, hosts, users
         base = base or (21000 if hosts else free_base())
         host = (lambda name: hosts.addresses[name]) if hosts else (lambda name: "127.0.0.1")
         self.namesrv = "%s:%d" % (host(""), base)
@@ -121,13 +133,14 @@ class Group:
     def controller_conf(self, id):
         # Of ringmq's alone, and unknown to RocketMQ's.
         silence = "ringmqBrokerSilenceLimitMillis=%d\n" % self.silence_ms if self.silence_ms and self.own_controller else ""
-        return silence + ("controllerDLegerGroup=group1\ncontrollerDLegerPeers=%s\ncontrollerDLegerSelfId=n%d\ncontrollerStorePath=%s\nbindAddress=%s\n"
+        users = "authenticationEnabled=true\n" + CREDENTIALS if self.users else ""
+        return silence + users + ("controllerDLegerGroup=group1\ncontrollerDLegerPeers=%s\ncontrollerDLegerSelfId=n%d\ncontrollerStorePath=%s\nbindAddress=%s\n"
                 "mappedFileSize=16777216\n" % (self.peers, id, os.path.join(self.dir, "controller%d" % id, "store"), self.controllers[id].split(":")[0]))
 
     def broker_conf(self, id):
         (host, port), root = self.brokers[id].split(":"), os.path.join(self.dir, "broker%d" % id, "store")
         ours = "logBufferBytes=16777216\nconsumeQueueMemoryBytes=33554432\n" if self.kinds[id] == "ringmq" else ""
-        return ours + """brokerClusterName=%s
+        return ours + (self.broker_users(root) if self.users else "") + """brokerClusterName=%s
 brokerName=%s
 brokerId=-1
 brokerRole=SLAVE
@@ -147,6 +160,11 @@ minInSyncReplicas=1
 diskMaxUsedSpaceRatio=99
 waitTimeMillsInSendQueue=3000
 %s""" % (CLUSTER, NAME, ";".join(self.controllers), self.namesrv, port, int(port) + 1, host, host, host, root, root, self.conf)
+
+    def broker_users(self, root):
+        # RocketMQ's has to have a place for the user that it is itself.
+        return CREDENTIALS + ("authConfigPath=%s/auth\nauthenticationMetadataProvider="
+                              "org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider\n" % root)
 
     def start(self, one_by_one=False):
         host, port = self.namesrv.split(":")
@@ -180,14 +198,17 @@ waitTimeMillsInSendQueue=3000
     def leader(self):
         """Number of the controller that says it leads."""
         for id, address in enumerate(self.controllers):
-            header, _ = ask(address, 1005, timeout=0.5)
+            header, _ = self.ask_controller(address, 1005)
             if header and header.get("extFields", {}).get("isLeader") == "true":
                 return id
         return None
 
+    def ask_controller(self, address, code, ext=None, body=b""):
+        return ask(address, code, signed(ext or {}, body) if self.users else ext, body, timeout=0.5)
+
     def ask_leader(self, code, ext=None, body=b""):
         for address in self.controllers:
-            header, answer = ask(address, code, ext, body, timeout=0.5)
+            header, answer = self.ask_controller(address, code, ext, body)
             if header and header["code"] == 0:
                 return header, answer
         return None, b""

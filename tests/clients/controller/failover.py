@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Brokers under ringmq's controllers (or RocketMQ's): deaths and hangs under load, with a ledger.
 
-    failover.py DIR RINGMQ [--rounds kill,hang,both,kill] [--controllers 3] [--brokers 3] [--real] [--kinds java,ringmq,ringmq]
+    failover.py DIR RINGMQ [--rounds kill,hang,both,kill] [--controllers 3] [--brokers 3] [--real] [--kinds java,ringmq,ringmq] [--users]
 
 A broker is RocketMQ's own 5.5.0 unless --kinds says otherwise. With --real or a broker of RocketMQ it needs a JDK and Maven.
 
@@ -17,7 +17,7 @@ Prints a line a round, `lost N of M`, and exits with 1 if N is not 0. --real tak
 import argparse, os, signal, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Group, Sender, now, until
+from cluster import CLUSTER, NAME, Group, Sender, ask, now, until
 
 parser = argparse.ArgumentParser()
 parser.add_argument("dir")
@@ -29,9 +29,10 @@ parser.add_argument("--base", type=int)
 parser.add_argument("--conf", default="")
 parser.add_argument("--real", action="store_true")
 parser.add_argument("--kinds", help="java or ringmq, one for each broker")
+parser.add_argument("--users", action="store_true", help="the controllers ask for credentials")
 args = parser.parse_args()
 group = Group(os.path.abspath(args.dir), args.ringmq, args.controllers, args.brokers, not args.real, args.base, args.conf.replace(",", "\n"),
-              kinds=args.kinds or "java")
+              kinds=args.kinds or "java", users=args.users)
 
 
 def load(sender, seconds):
@@ -105,6 +106,10 @@ try:
     until(lambda: group.in_sync() == args.brokers, 120, "all brokers are in sync")
     until(lambda: group.route() is not None, 60, "there is a route")
     print("%d brokers in sync %.1f s after their start" % (args.brokers, now() - started), flush=True)
+    if args.users:
+        elect = {"clusterName": CLUSTER, "brokerName": NAME, "brokerId": 2, "designateElect": "true"}
+        header, _ = ask(group.controllers[group.leader()], 1002, elect)
+        assert header["code"] == 16, header
     sender = Sender(group, "Ledger")
     until(sender.send, 60, "a message is acknowledged")
     for kind in args.rounds.split(","):
