@@ -3,6 +3,9 @@
 
 use crate::wire::frame::{MAX_FRAME_BYTES, MAX_HEADER_BYTES};
 
+/// Connections to the port for replicas that are not known to be replicas yet. Each is a descriptor, of which the store needs some.
+pub const MAX_UNKNOWN_REPLICAS: usize = 64;
+
 /// Groups and subscriptions in one client's heartbeat. A heartbeat is handled in one turn.
 pub const MAX_SUBSCRIPTIONS: usize = 4096;
 
@@ -157,6 +160,7 @@ limits! {
     "connections of an address, with authentication, before a request has passed": format!("{}, for {UNPROVEN_S} s", count(MAX_UNPROVEN_PER_ADDRESS)) => "closed";
     "TLS handshakes in progress": "512 of a port, each for 10 s" => "the oldest is closed";
     "connections of proxies without their PROXY header": "512 of a port, each for 10 s and 4 KiB" => "the oldest is closed";
+    "connections to the port for replicas that have not said what they have": format!("{} of a port", count(MAX_UNKNOWN_REPLICAS)) => "the oldest is closed";
     "clients": "`channelExpiredTimeout`, connections by the limit of descriptors" => "closed";
     "topics, groups, offsets": "what is configured or, with `autoCreateTopicEnable` and `autoCreateSubscriptionGroup`, used"
         => "refused without these settings";

@@ -43,6 +43,10 @@ pub struct Openings {
     pub refused: Vec<(&'static str, u64)>,
 }
 
+/// Connections that a port takes in one turn. Each makes tasks and starts receiving; of thousands that come together the others would run behind
+/// all of them.
+pub const ACCEPTED_PER_TURN: usize = 4;
+
 pub trait Listener: 'static {
     type Stream: Stream;
 

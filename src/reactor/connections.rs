@@ -22,8 +22,9 @@ use super::memory::{Memory, Relief};
 use super::slices::in_slices;
 use super::slow_requests::SlowRequests;
 use super::unproven::Unproven;
-use crate::io::{Either, Gate, select, yield_now};
-use crate::io::{Io, Listener, Notify, Stream};
+use crate::io::{
+    ACCEPTED_PER_TURN, Either, Gate, Io, Listener, Notify, PerTurn, Stream, select, yield_now,
+};
 use crate::metrics::Histogram;
 
 /// Connections that one call of [`Connections::check_some`] looks at.
@@ -263,7 +264,9 @@ pub async fn accept<I: Io, V: Service<I::Stream>>(
     let stop = Rc::new(Notify::default());
     connections.acceptors.borrow_mut().push(stop.clone());
     let mut is_failing = false;
+    let share = PerTurn::new(ACCEPTED_PER_TURN);
     loop {
+        share.pass().await;
         match select(listener.accept(), stop.notified()).await {
             Either::Left(Ok(stream)) => {
                 is_failing = false;

@@ -12,8 +12,8 @@ use super::security::{Security, Shared};
 use super::stream::SecuredStream;
 use crate::io::forward::{forward_clock, forward_disk, forward_thread};
 use crate::io::{
-    Clock, DirEntry, Disk, Either, Io, Listener, Net, Now, OpenOptions, Openings, Space, Spawn,
-    Stalls, Stream, TaskTime, select,
+    ACCEPTED_PER_TURN, Clock, DirEntry, Disk, Either, Io, Listener, Net, Now, OpenOptions,
+    Openings, PerTurn, Space, Spawn, Stalls, Stream, TaskTime, select,
 };
 use crate::mem::LogBuffer;
 
@@ -56,6 +56,7 @@ impl<I: Io> Net for Secured<I> {
         let remoting = Remoting {
             handshakes: Rc::default(),
             introductions: Introductions::new(),
+            share: PerTurn::new(ACCEPTED_PER_TURN),
         };
         Ok(SecuredListener {
             listener: self.io.listen_remoting(addr)?,
@@ -92,6 +93,8 @@ pub struct SecuredListener<I: Io> {
 struct Remoting<I: Io> {
     handshakes: Rc<Handshakes>,
     introductions: Rc<Introductions<I>>,
+    /// Connections of proxies that are taken in a turn.
+    share: PerTurn,
 }
 
 impl<I: Io> Listener for SecuredListener<I> {
@@ -103,6 +106,7 @@ impl<I: Io> Listener for SecuredListener<I> {
             return Ok(SecuredStream::plain(stream, &self.shared));
         };
         loop {
+            remoting.share.pass().await;
             let introduced = remoting.introductions.next();
             let stream = match select(introduced, self.listener.accept()).await {
                 Either::Left(stream) => return Ok(stream),

@@ -10,7 +10,7 @@ use super::inbox::Inbox;
 use super::link::{LinkError, Protocol};
 use super::sender;
 use super::state::Replication;
-use crate::io::{Either, Io, Listener, Stream, select};
+use crate::io::{ACCEPTED_PER_TURN, Either, Io, Listener, PerTurn, Stream, select};
 use crate::reactor::core::Core;
 use crate::replication::frames::{classic, epoch};
 use crate::replication::members::MemberId;
@@ -36,7 +36,9 @@ pub(super) async fn accept<I: Io>(core: Rc<Core<I>>, listener: I::Listener) {
     let Some(replication) = &core.replication else {
         return;
     };
+    let share = PerTurn::new(ACCEPTED_PER_TURN);
     while !core.is_stopping() {
+        share.pass().await;
         let stop = replication.stop_accepting.notified();
         match select(listener.accept(), stop).await {
             // It may be there together with the order to end.
@@ -65,6 +67,7 @@ async fn serve<I: Io>(core: Rc<Core<I>>, stream: I::Stream) {
         // Such as a probe of the port.
         Err(error) => debug!(%peer, %error, "a connection to the port for replicas is closed"),
         Ok(replica) => {
+            replication.introduced(link);
             info!(%peer, protocol = ?replica.protocol, from = replica.from, "a replica is connected");
             let served = serve_replica(&core, &stream, inbox, link, replica).await;
             if !core.is_stopping()

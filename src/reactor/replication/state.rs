@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tracing::info;
 
 use super::setup::{MasterAddr, ReplicationSetup};
+use crate::broker::limits::MAX_UNKNOWN_REPLICAS;
 use crate::broker::store_view::{ReplicaView, ReplicationView, SlaveView};
 use crate::io::{Io, Notify, Now, Stream};
 use crate::reactor::acks::Acks;
@@ -50,6 +51,8 @@ pub struct Replication<I: Io> {
 /// An open connection.
 struct Open<S> {
     stream: S,
+    /// It has said that it is a replica, and what it has.
+    is_known: bool,
     /// What goes over it of the log.
     rate: Rate,
     /// Of the log.
@@ -209,18 +212,35 @@ impl<I: Io> Replication<I> {
         }
     }
 
-    /// A connection is open from now on.
+    /// A connection is open from now on. Of those that are not known to be replicas the oldest ends, if there are very many: a replica says what it
+    /// is at once.
     pub(super) fn opened(&self, stream: &I::Stream) -> Link {
+        let mut links = self.links.borrow_mut();
+        let mut unknown = links.iter().filter(|(_, open)| !open.is_known);
+        let oldest = unknown.next().map(|(link, _)| *link);
+        if unknown.count() + 1 >= MAX_UNKNOWN_REPLICAS
+            && let Some(ended) = oldest.and_then(|link| links.remove(&link))
+        {
+            ended.stream.shutdown();
+        }
         let link = self.next_link.get();
         self.next_link.set(link + 1);
         let open = Open {
             stream: stream.clone(),
+            is_known: false,
             rate: Rate::default(),
             last_read_ms: 0,
             last_write_ms: 0,
         };
-        self.links.borrow_mut().insert(link, open);
+        links.insert(link, open);
         link
+    }
+
+    /// A connection is one to a replica.
+    pub(super) fn introduced(&self, link: Link) {
+        if let Some(open) = self.links.borrow_mut().get_mut(&link) {
+            open.is_known = true;
+        }
     }
 
     /// So many bytes of the log went over a connection.
