@@ -133,8 +133,16 @@ fn each_value(header: &Header<'_>, leaves_out_zone: bool, mut take: impl FnMut(&
             &mut few[..count]
         }
     };
-    // Stable: of a key that was sent twice the last value counts, as in Java's map.
-    fields.sort_by(|left, right| java_order(left.0, right.0));
+    // Stable: of a key that was sent twice the last value counts, as in Java's map. Most keys differ in their first byte.
+    match fields.iter().all(|(key, _)| key.is_ascii()) {
+        true => fields.sort_by(|(left, _), (right, _)| {
+            let (left, right) = (left.as_bytes(), right.as_bytes());
+            left.first()
+                .cmp(&right.first())
+                .then_with(|| left.cmp(right))
+        }),
+        false => fields.sort_by(|left, right| utf_16_order(left.0, right.0)),
+    }
     for (index, (key, value)) in fields.iter().enumerate() {
         let next = fields.get(index + 1);
         if next.is_none_or(|(next, _)| next != key) {
@@ -144,12 +152,9 @@ fn each_value(header: &Header<'_>, leaves_out_zone: bool, mut take: impl FnMut(&
     true
 }
 
-/// As `String.compareTo`: by UTF-16 units.
-fn java_order(left: &str, right: &str) -> Ordering {
-    match left.is_ascii() && right.is_ascii() {
-        true => left.cmp(right),
-        false => left.encode_utf16().cmp(right.encode_utf16()),
-    }
+/// As `String.compareTo`. Of ASCII it is the order of the bytes.
+fn utf_16_order(left: &str, right: &str) -> Ordering {
+    left.encode_utf16().cmp(right.encode_utf16())
 }
 
 /// Signs requests of our own.
@@ -217,7 +222,7 @@ impl Signer {
         });
         let own = (ACCESS_KEY, self.name.clone());
         let mut fields: Vec<_> = texts.chain([own]).collect();
-        fields.sort_by(|left, right| java_order(left.0, right.0));
+        fields.sort_by(|left, right| utf_16_order(left.0, right.0));
         fields.into_iter().map(|(_, text)| text).collect()
     }
 
