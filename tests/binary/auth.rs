@@ -203,6 +203,10 @@ fn administration_comes_from_the_addresses_that_may() {
     Client::connect(broker.namesrv)
         .ask(PUT_KV_CONFIG, &key, b"")
         .ok();
+    // The audit has each of them.
+    for code in [UPDATE_AND_CREATE_TOPIC, UPDATE_BROKER_CONFIG, PUT_KV_CONFIG] {
+        broker.log_with(&format!("code={code} of="));
+    }
     assert!(broker.terminate().success());
 }
 

@@ -5,13 +5,13 @@ mod message;
 mod offsets;
 mod process;
 mod setup;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq::broker::limits::MAX_UNKNOWN_REPLICAS;
-use ringmq::io::{Clock, Either, Net, Notify, Spawn, Stream, select};
+use ringmq::io::{Notify, Spawn};
 use ringmq::reactor::{self, Health, ReplicationSetup, Role, ServeError, ShardSetup, Term};
 use ringmq::sim::{Fault, Op, Rng, Rule, Sim, SimConfig};
 use ringmq::store::{Flush, Retention};
@@ -389,36 +389,6 @@ fn a_slave_serves_reads_and_takes_nothing() {
         let offset = requests::query_offset(&mut at_slave, GROUP, &queue()).await;
         assert_eq!(offset.unwrap(), Some(7));
         assert_eq!(pair.bodies(SLAVE).await.len(), 10);
-    });
-}
-
-/// They would use up the descriptors. Of those that say nothing only the newest are kept, and a slave is none of them.
-#[test]
-fn strangers_at_the_port_for_replicas_keep_no_slave_out() {
-    let pair = Pair::new(1, Flush::Sync, Role::SyncMaster);
-    pair.sim.run(async {
-        let (_master, _slave, mut client) = pair.start_both().await;
-        let stranger = pair.sim.host("stranger");
-        let addr = SocketAddr::new(pair.addr(MASTER).ip(), HA_PORT);
-        let mut strangers = Vec::new();
-        for _ in 0..MAX_UNKNOWN_REPLICAS + 36 {
-            strangers.push(stranger.connect(addr).await.unwrap());
-        }
-        let soon = async || {
-            stranger
-                .sleep_until(stranger.now().mono_ns + 100_000_000)
-                .await
-        };
-        let mut ended = 0;
-        for stream in &strangers {
-            match select(stream.recv(), soon()).await {
-                Either::Left(received) => assert!(received.unwrap().is_empty()),
-                Either::Right(()) => break,
-            }
-            ended += 1;
-        }
-        assert_eq!(ended, 36, "the oldest, and only these, have ended");
-        pair.until_answered(&mut client, response::SUCCESS).await;
     });
 }
 
