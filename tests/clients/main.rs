@@ -7,9 +7,9 @@ mod common;
 
 mod auth;
 mod controller;
+mod encrypted;
 mod moves;
 mod mqadmin;
 mod readme;
 mod replication;
 mod suites;
-mod tls;
