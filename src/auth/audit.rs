@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tracing::{info, warn};
 
-use super::guard::Denial;
+use super::guard::{Denial, Reason};
 use super::signature::name_of;
 use crate::wire::Header;
 
@@ -13,18 +13,20 @@ const LINES_PER_SECOND: u32 = 20;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Writes denials of one port, some in a second; the next line has the number of those that were left out.
+/// Denials of one port: all are counted, and some in a second written; the next line has the number of those that were left out.
 #[derive(Debug, Default)]
-pub struct DenialLog {
+pub struct Denials {
+    counts: [u64; Reason::ALL.len()],
     second: u64,
     /// In this second.
     lines: u32,
     unwritten: u64,
 }
 
-impl DenialLog {
+impl Denials {
     /// `now_ns`: of a clock that does not go back.
-    pub fn write(&mut self, now_ns: u64, from: IpAddr, code: i32, denial: &Denial) {
+    pub fn note(&mut self, now_ns: u64, from: IpAddr, code: i32, denial: &Denial) {
+        self.counts[denial.reason as usize] += 1;
         let second = now_ns / SECOND_NS;
         if second != self.second {
             (self.second, self.lines) = (second, 0);
@@ -44,6 +46,11 @@ impl DenialLog {
             unwritten = std::mem::take(&mut self.unwritten),
             "denied"
         );
+    }
+
+    /// So far, by their reasons.
+    pub fn counts(&self) -> [(&'static str, u64); Reason::ALL.len()] {
+        Reason::ALL.map(|reason| (reason.name(), self.counts[reason as usize]))
     }
 }
 

@@ -30,7 +30,7 @@ mod visit;
 
 pub use accounts::{User, UserStatus, UserType};
 pub use asked::{Asked, Place};
-pub use audit::{DenialLog, note_administration};
+pub use audit::{Denials, note_administration};
 pub use book::{Book, Edition};
 pub use codes::CodeSet;
 pub use credentials::Credentials;
@@ -40,7 +40,7 @@ pub use needs::{administers_controller, administers_namesrv};
 pub use plain_acl::PlainAcl;
 pub use requests::{Administrator, answer, changes, is_of_directory};
 pub use secret::{MASK, Secret};
-pub use signature::{Key, SIGNATURE_BYTES, Signer};
+pub use signature::{Key, SIGNATURE_BYTES, Signer, signed};
 pub use source::Source;
 pub use visit::Visit;
 

@@ -239,6 +239,19 @@ pub fn name_of<'a>(ext: &Ext<'a>) -> Option<&'a str> {
     ext.find(ACCESS_KEY)
 }
 
+/// The fields of a request with those that sign it, if whoever sends it has credentials.
+pub fn signed<'a>(
+    signer: Option<&'a Signer>,
+    ext: &[(&'a str, Value<'a>)],
+    body: &[u8],
+    signature: &'a mut String,
+) -> Vec<(&'a str, Value<'a>)> {
+    match signer {
+        Some(signer) => signer.signed(ext, body, signature),
+        None => ext.to_vec(),
+    }
+}
+
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Signer")

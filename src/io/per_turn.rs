@@ -19,13 +19,28 @@ impl PerTurn {
         }
     }
 
-    /// Before each of them.
+    /// Whether there may be one more.
+    pub fn take(&self) -> bool {
+        let left = self.left.get().checked_sub(1);
+        self.left.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
+    /// The others run first.
+    pub async fn next_turn(&self) {
+        yield_now().await;
+        self.renew();
+    }
+
+    pub fn renew(&self) {
+        self.left.set(self.most);
+    }
+
+    /// Before each of them, where it may wait for the next turn.
     pub async fn pass(&self) {
-        if self.left.get() == 0 {
-            yield_now().await;
-            self.left.set(self.most);
+        while !self.take() {
+            self.next_turn().await;
         }
-        self.left.set(self.left.get() - 1);
     }
 }
 

@@ -1,8 +1,7 @@
 //! Who may ask a controller, and the signatures of what it asks others.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::yield_now;
@@ -10,8 +9,7 @@ use tokio::time::sleep;
 
 use super::secured::SecurityNow;
 use crate::auth::{
-    self, Asked, Book, Checked, Credentials, Denial, DenialLog, Guard, Place, Reason, Rules,
-    Signer, Visit,
+    self, Asked, Book, Checked, Credentials, Denials, Guard, Place, Rules, Signer, Visit,
 };
 use crate::wire::codes::response;
 use crate::wire::{Header, Reply, Value};
@@ -28,8 +26,7 @@ pub struct Links {
 pub struct Access {
     guard: Guard,
     signer: Option<Signer>,
-    denied: [AtomicU64; Reason::ALL.len()],
-    log: Mutex<DenialLog>,
+    denials: Mutex<Denials>,
     started: Instant,
 }
 
@@ -39,13 +36,12 @@ impl Access {
         Arc::new(Self {
             guard: Guard::new(rules, book),
             signer: own.map(Signer::new),
-            denied: Default::default(),
-            log: Mutex::default(),
+            denials: Mutex::default(),
             started: Instant::now(),
         })
     }
 
-    /// The answer to a request that may not go on. Of a connection whose requests were not of whom they say, it takes a while.
+    /// The answer to a request that may not go on. On a connection that has failed such a check the next one waits first.
     pub async fn refusal(
         &self,
         visit: &mut Visit,
@@ -80,14 +76,13 @@ impl Access {
         if denial.reason.is_of_identity() {
             visit.failed(self.now_ns());
         }
-        self.note(peer, header.code, &denial);
+        let mut denials = self.denials();
+        denials.note(self.now_ns(), peer.ip(), header.code, &denial);
         Some(Reply::refused(response::NO_PERMISSION, denial.remark))
     }
 
-    fn note(&self, peer: SocketAddr, code: i32, denial: &Denial) {
-        self.denied[denial.reason as usize].fetch_add(1, Ordering::Relaxed);
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.write(self.now_ns(), peer.ip(), code, denial);
+    fn denials(&self) -> MutexGuard<'_, Denials> {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now_ns(&self) -> u64 {
@@ -97,11 +92,9 @@ impl Access {
 
 /// Denials so far, by their reasons. Without checks there are none.
 pub fn denied(access: Option<&Access>) -> impl Iterator<Item = (&'static str, u64)> {
-    let count = move |reason: Reason| {
-        access.map_or(0, |it| it.denied[reason as usize].load(Ordering::Relaxed))
-    };
-    let reasons = Reason::ALL.into_iter();
-    reasons.map(move |reason| (reason.name(), count(reason)))
+    let none = || Denials::default().counts();
+    let counts = access.map_or_else(none, |it| it.denials().counts());
+    counts.into_iter()
 }
 
 impl Links {
@@ -113,9 +106,6 @@ impl Links {
         signature: &'a mut String,
     ) -> Vec<(&'a str, Value<'a>)> {
         let signer = self.access.as_ref().and_then(|it| it.signer.as_ref());
-        match signer {
-            Some(signer) => signer.signed(fields, body, signature),
-            None => fields.to_vec(),
-        }
+        auth::signed(signer, fields, body, signature)
     }
 }

@@ -15,8 +15,7 @@ use super::caller::Caller;
 use super::connection::Connection;
 use super::inbox::Flow;
 use crate::auth::{
-    self, Administrator, Asked, Book, Checked, Denial, DenialLog, Edition, Guard, Place, Reason,
-    Rules,
+    self, Administrator, Asked, Book, Checked, Denial, Denials, Edition, Guard, Place, Rules,
 };
 use crate::broker::requests::{self, Entry};
 use crate::broker::{Refusal, system_topics};
@@ -77,8 +76,7 @@ pub(super) enum Port {
 pub(super) struct Access {
     guard: RefCell<Guard>,
     port: Port,
-    denied: [Cell<u64>; Reason::ALL.len()],
-    log: RefCell<DenialLog>,
+    denials: RefCell<Denials>,
 }
 
 impl Access {
@@ -86,8 +84,7 @@ impl Access {
         Rc::new(Self {
             guard: RefCell::new(Guard::new(rules, book)),
             port,
-            denied: Default::default(),
-            log: RefCell::default(),
+            denials: RefCell::default(),
         })
     }
 
@@ -148,9 +145,8 @@ impl Access {
     }
 
     fn note(&self, now_ns: u64, from: IpAddr, code: i32, denial: &Denial) {
-        let count = &self.denied[denial.reason as usize];
-        count.set(count.get() + 1);
-        self.log.borrow_mut().write(now_ns, from, code, denial);
+        let mut denials = self.denials.borrow_mut();
+        denials.note(now_ns, from, code, denial);
     }
 
     fn open(&self, book: Arc<Book>) {
@@ -160,9 +156,9 @@ impl Access {
 
 /// Denials so far, by their reasons. Without checks there are none.
 pub(super) fn denied(access: Option<&Access>) -> impl Iterator<Item = (&'static str, u64)> {
-    let count = move |reason: Reason| access.map_or(0, |it| it.denied[reason as usize].get());
-    let reasons = Reason::ALL.into_iter();
-    reasons.map(move |reason| (reason.name(), count(reason)))
+    let none = || Denials::default().counts();
+    let counts = access.map_or_else(none, |it| it.denials.borrow().counts());
+    counts.into_iter()
 }
 
 /// Whether it changes the broker, or is about its users.

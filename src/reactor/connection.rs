@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::activity::Activity;
 use super::caller::Caller;
 use super::grant::FrameGrant;
-use super::inbox::{Flow, Inbox, TurnShare};
+use super::inbox::{FRAMES_PER_TURN, Flow, Inbox};
 use super::latencies::{Kind, Outcome};
 use super::memory::Memory;
 use super::unproven::Stranger;
@@ -24,7 +24,7 @@ use super::unsent::Unsent;
 use crate::auth::Visit;
 use crate::broker::limits::{MAX_READING, MAX_UNSENT_BYTES, MAX_UNSENT_PRESSED_BYTES};
 use crate::broker::{ConnId, Peer};
-use crate::io::{Clock, Either, Gate, Io, Notify, Pass, Stream, select};
+use crate::io::{Clock, Either, Gate, Io, Notify, Pass, PerTurn, Stream, select};
 use crate::wire::frame;
 use crate::wire::{Frame, Header, Scratch, Value};
 
@@ -380,7 +380,7 @@ pub(super) async fn read<I: Io, V: Service<I::Stream>>(
     let mut inbox = Inbox::default();
     let mut scratch = Scratch::default();
     let mut reserved = None;
-    let share = TurnShare::default();
+    let share = PerTurn::new(FRAMES_PER_TURN);
     let mut offer = |frame: Frame<'_>| match connection.must_wait() {
         true => Flow::Pause,
         false if !share.take() => Flow::Yield,

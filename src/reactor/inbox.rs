@@ -1,9 +1,6 @@
 //! Bytes of one connection as they come, turned into whole frames.
 
-use std::cell::Cell;
-
 use crate::broker::limits::MAX_UNRESERVED_BYTES;
-use crate::io::yield_now;
 use crate::wire::frame::{self, Frame, FrameError};
 
 /// What to do after a frame.
@@ -29,39 +26,7 @@ pub enum Flow {
 
 /// Frames of one connection that are served in one turn. Chunks that have arrived are read without a wait in between, and each may have
 /// more than a hundred small requests.
-const FRAMES_PER_TURN: usize = 64;
-
-/// What is left of a connection's part of this turn.
-pub struct TurnShare {
-    frames: Cell<usize>,
-}
-
-impl Default for TurnShare {
-    fn default() -> Self {
-        TurnShare {
-            frames: Cell::new(FRAMES_PER_TURN),
-        }
-    }
-}
-
-impl TurnShare {
-    /// Whether one more frame may be served.
-    pub fn take(&self) -> bool {
-        let left = self.frames.get().checked_sub(1);
-        self.frames.set(left.unwrap_or(0));
-        left.is_some()
-    }
-
-    /// The other tasks run first.
-    pub async fn next_turn(&self) {
-        yield_now().await;
-        self.renew();
-    }
-
-    fn renew(&self) {
-        self.frames.set(FRAMES_PER_TURN);
-    }
-}
+pub const FRAMES_PER_TURN: usize = 64;
 
 /// Keeps what is not yet a whole frame. A frame that arrives whole is passed on where it lies, without a copy.
 #[derive(Default)]
@@ -164,6 +129,7 @@ fn frame_len(held: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::PerTurn;
 
     /// A frame with this number as its body.
     fn frame(number: u16) -> Vec<u8> {
@@ -178,7 +144,7 @@ mod tests {
     fn a_chunk_of_many_small_requests_takes_several_turns() {
         const FRAMES: u16 = 1_000;
         let chunk: Vec<u8> = (0..FRAMES).flat_map(frame).collect();
-        let (mut inbox, share) = (Inbox::default(), TurnShare::default());
+        let (mut inbox, share) = (Inbox::default(), PerTurn::new(FRAMES_PER_TURN));
         let (mut served, mut turns) = (Vec::new(), 0);
         let mut bytes = &chunk[..];
         loop {

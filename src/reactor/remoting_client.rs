@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::name_server::NameServer;
-use crate::auth::{Credentials, Signer};
+use crate::auth::{Credentials, Signer, signed};
 use crate::io::{Either, Io, Stream, select};
 use crate::wire::Value;
 use crate::wire::codes::response;
@@ -139,19 +139,6 @@ impl<I: Io> RemotingClient<I> {
             }
             self.exchange.received(&chunk);
         }
-    }
-}
-
-/// The fields of a request with those that sign it, if this process has credentials.
-pub(super) fn signed<'a>(
-    signer: Option<&'a Signer>,
-    ext: &[(&'a str, Value<'a>)],
-    body: &[u8],
-    signature: &'a mut String,
-) -> Vec<(&'a str, Value<'a>)> {
-    match signer {
-        Some(signer) => signer.signed(ext, body, signature),
-        None => ext.to_vec(),
     }
 }
 

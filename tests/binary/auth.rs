@@ -268,6 +268,7 @@ fn our_own_clients_sign() {
         let (has_run, printed) = run(&bench, secret);
         assert!(has_run && !printed.contains(unsigned), "{printed}");
         assert!(!printed.contains("NO_PERMISSION"), "{printed}");
+        assert!(printed.contains("write wait"), "no stages: {printed}");
     }
     let (has_run, printed) = run(&SHORT_BENCH, "");
     assert!(!has_run && printed.contains(unsigned), "{printed}");

@@ -29,11 +29,10 @@ use std::rc::Rc;
 
 use tracing::{error, info, warn};
 
-use super::remoting_client::signed;
 use super::replication::setup::{ControllerSetup, MasterAddr, Role};
 use super::term::{Mandate, Orders, Term};
 use super::{ServeError, ShardSetup};
-use crate::auth::Signer;
+use crate::auth::{Signer, signed};
 use crate::io::{Io, Notify, select};
 use crate::replication::manager::ask::{Answer, Ask, Failure};
 use crate::replication::manager::identity::{Claim, GroupName};
